@@ -1,0 +1,17 @@
+"""framework: fine-tune a model you can measure, on one GPU or a CPU.
+
+`python -m framework --help` lists every option; `docs/explanation/architecture.md` shows how the parts fit together.
+"""
+
+from importlib.metadata import PackageNotFoundError, version
+
+from framework.component import Component
+from framework.errors import FrameworkError
+from framework.hookspecs import hookimpl
+
+try:
+    __version__ = version("framework")
+except PackageNotFoundError:  # run from a source tree that was never installed
+    __version__ = "0+unknown"
+
+__all__ = ["Component", "FrameworkError", "__version__", "hookimpl"]

@@ -1,0 +1,56 @@
+"""One logger that tells many. A logger that raises is switched off with a warning: trackers never end a run."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from framework.errors import one_line
+from framework.plan import Choice, Plan
+from framework.protocols import Logger
+from framework.records import DataResult, EvalResult, Report, Sample, Step
+
+
+class Broadcast(Logger):
+    """Passes every call on to the loggers of a run."""
+
+    def __init__(self, choices: Mapping[str, Choice]) -> None:
+        self.loggers: dict[str, Logger] = {name: choice.create() for name, choice in choices.items()}
+
+    def _tell(self, call: Callable[[Logger], Any]) -> None:
+        for name, logger in list(self.loggers.items()):
+            try:
+                call(logger)
+            except Exception as error:  # noqa: BLE001 - whatever a tracker's library raises, the run goes on
+                del self.loggers[name]
+                print(f"logger '{name}' failed and is switched off: {one_line(error)}", file=sys.stderr)  # noqa: T201
+
+    def planned(self, plan: Plan) -> None:
+        """Pass on."""
+        self._tell(lambda logger: logger.planned(plan))
+
+    def started(self, run_dir: Path, data: DataResult, facts: Mapping[str, str]) -> None:
+        """Pass on."""
+        self._tell(lambda logger: logger.started(run_dir, data, facts))
+
+    def stage_started(self, stage: str) -> None:
+        """Pass on."""
+        self._tell(lambda logger: logger.stage_started(stage))
+
+    def step(self, step: Step) -> None:
+        """Pass on."""
+        self._tell(lambda logger: logger.step(step))
+
+    def evaluated(self, result: EvalResult, *, before: bool) -> None:
+        """Pass on."""
+        self._tell(lambda logger: logger.evaluated(result, before=before))
+
+    def finished(self, report: Report, samples: Sequence[tuple[Sample | None, Sample]]) -> None:
+        """Pass on."""
+        self._tell(lambda logger: logger.finished(report, samples))
+
+    def failed(self, error: BaseException) -> None:
+        """Pass on."""
+        self._tell(lambda logger: logger.failed(error))

@@ -1,0 +1,83 @@
+"""A `Component` is one option of one config group: what can be set, and where the code is that uses it.
+
+    Component("exact_match", ExactMatchConfig, "framework_evals.metrics:exact_match")
+
+The core stores `schema` in Hydra's ConfigStore as `group/name` and imports `factory` only when a run needs it, so
+`--help` and a typo never load torch.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from framework import schema
+from framework.errors import FrameworkError, one_line
+
+
+@dataclass(frozen=True)
+class Group:
+    """A config group: its base dataclass, the hook that fills it, and whether a run may choose several options."""
+
+    name: str
+    base: type
+    hook: str
+    several: bool = False
+
+
+GROUPS = {
+    group.name: group
+    for group in (
+        Group("model", schema.ModelConfig, "framework_models"),
+        Group("quantization", schema.QuantizationConfig, "framework_quantizations"),
+        Group("adapter", schema.AdapterConfig, "framework_adapters"),
+        Group("data", schema.DataConfig, "framework_sources"),
+        Group("format", schema.FormatConfig, "framework_formatters"),
+        Group("trainer", schema.TrainerConfig, "framework_trainers"),
+        Group("metric", schema.MetricConfig, "framework_metrics", several=True),
+        Group("evaluator", schema.EvaluatorConfig, "framework_evaluators", several=True),
+        Group("exporter", schema.ExporterConfig, "framework_exporters", several=True),
+        Group("logger", schema.LoggerConfig, "framework_loggers", several=True),
+    )
+}
+COMMANDS = Group("command", schema.CommandConfig, "framework_commands")
+
+
+@dataclass(frozen=True)
+class Component:
+    """One option of one group.
+
+    Attributes:
+        name: what the user writes, `trainer=hf`.
+        schema: a dataclass of its own that subclasses the group's base; the class tells which component a config is.
+        factory: `"package.module:attribute"`; called as `factory(config)`, gives what the group's protocol asks for.
+        extra: what to pip-install where the factory's libraries are missing, `"framework[unsloth]"`.
+    """
+
+    name: str
+    schema: type
+    factory: str
+    extra: str = ""
+
+    @property
+    def summary(self) -> str:
+        """The first line of the schema's docstring."""
+        return (self.schema.__doc__ or "").strip().splitlines()[0] if self.schema.__doc__ else ""
+
+    def load(self) -> Callable[[Any], Any]:
+        """Import the factory.
+
+        Raises:
+            FrameworkError: a library that it needs is not installed.
+        """
+        module, _, attribute = self.factory.partition(":")
+        try:
+            factory: Callable[[Any], Any] = getattr(importlib.import_module(module), attribute)
+        except ImportError as error:
+            missing = (error.name or str(error)).partition(".")[0]
+            install = f": pip install '{self.extra}'" if self.extra else ""
+            message = f"'{self.name}' needs the library '{missing}'{install} ({one_line(error)})"
+            raise FrameworkError(message) from error
+        return factory

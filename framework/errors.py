@@ -1,0 +1,34 @@
+"""The one exception for a user's mistake: it is printed as text, exit code 2, never as a traceback."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+from hydra.errors import CompactHydraException
+
+
+class FrameworkError(CompactHydraException):
+    """Something the user can mend. The message names the place, the value, the valid choices and the fix.
+
+    It is one of Hydra's compact exceptions so that launchers which print errors themselves leave the traceback out too.
+    """
+
+
+def nearest(word: str, choices: Iterable[str], *, count: int = 1) -> list[str]:
+    """Return the `count` choices spelled most like `word`, best first; none where nothing comes close."""
+    return difflib.get_close_matches(word, list(choices), n=count, cutoff=0.5)
+
+
+def unknown(what: str, word: str, choices: Iterable[str]) -> str:
+    """Say that `word` is no `what`, with the nearest choice where there is one and all of them in any case."""
+    names = sorted(choices)
+    close = nearest(word, names)
+    hint = f" Did you mean '{close[0]}'?" if close else ""
+    return f"unknown {what} '{word}'.{hint} Valid: {', '.join(names) or 'none'}."
+
+
+def one_line(error: BaseException) -> str:
+    """Return the first line of an exception of a library, with its type: enough to look it up."""
+    text = str(error).strip()
+    return f"{type(error).__name__}: {text.splitlines()[0] if text else 'no message'}"

@@ -1,0 +1,89 @@
+"""The run folder: what a run was made of, and the result of each stage."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TypeVar
+
+from framework import records
+from framework.errors import FrameworkError
+from framework.plan import Plan
+from framework.schema import Stage
+
+OVERRIDES = "overrides.json"
+T = TypeVar("T")
+
+
+class RunFolder:
+    """Reads and writes `<stage>.json`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def create(cls, plan: Plan) -> RunFolder:
+        """Make the folder and write `plan.json` (the resolved config) and `overrides.json` (what made it)."""
+        plan.run_dir.mkdir(parents=True, exist_ok=True)
+        folder = cls(plan.run_dir)
+        if Stage.plan in plan.stages or not folder.file("plan").exists():
+            folder.file("plan").write_text(json.dumps(plan.config, indent=1) + "\n", encoding="utf-8")
+            (folder.path / OVERRIDES).write_text(json.dumps(plan.overrides) + "\n", encoding="utf-8")
+        return folder
+
+    def file(self, stage: str) -> Path:
+        """Return where the result of a stage lies."""
+        return self.path / f"{stage}.json"
+
+    def save(self, stage: Stage, result: T) -> T:
+        """Write the result of a stage and return it."""
+        records.save(result, self.file(stage.value))
+        return result
+
+    def earlier(self, stage: Stage, kind: type[T]) -> T | None:
+        """Return the result that an earlier run left, if there is one.
+
+        Raises:
+            FrameworkError: the file cannot be read.
+        """
+        if not self.file(stage.value).exists():
+            return None
+        try:
+            return records.load(kind, self.file(stage.value))
+        except ValueError as error:
+            message = f"{error}: delete it, or run the stage '{stage.value}' again into another run_dir"
+            raise FrameworkError(message) from error
+
+
+def check_writable(folder: Path) -> None:
+    """Try to write into `folder`, and remove whatever that made.
+
+    Raises:
+        FrameworkError: it cannot be written.
+    """
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    probe = folder / ".writable"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        message = f"the run cannot write to {folder}: {error.strerror}. Set run_dir=FOLDER"
+        raise FrameworkError(message) from error
+    finally:
+        for path in made:
+            if path.is_dir():
+                path.rmdir()
+
+
+def saved_overrides(run_dir: str) -> list[str]:
+    """Return the command-line words that made an earlier run; none where the folder is new."""
+    file = Path(run_dir) / OVERRIDES
+    try:
+        words = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return []
+    except ValueError as error:
+        message = f"{file} is no JSON: {error}"
+        raise FrameworkError(message) from error
+    return [str(word) for word in words]

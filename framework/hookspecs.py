@@ -1,0 +1,91 @@
+"""Every hook of the framework. A plugin implements those it needs and marks them with `hookimpl`.
+
+Registration hooks return components, one option of a config group each:
+
+    from framework import Component, hookimpl
+
+    @hookimpl
+    def framework_metrics():
+        yield Component("polite", PoliteConfig, "acme.metrics:polite")
+"""
+
+# The bodies are docstrings: pluggy reads the signatures, nothing calls these functions.
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import pluggy
+
+if TYPE_CHECKING:
+    from framework.component import Component
+    from framework.plan import Plan
+
+hookspec = pluggy.HookspecMarker("framework")
+hookimpl = pluggy.HookimplMarker("framework")
+
+
+@hookspec
+def framework_models() -> Iterable[Component]:  # type: ignore[empty-body]
+    """Options of `model=`. Factories satisfy `protocols.ModelSource`."""
+
+
+@hookspec
+def framework_quantizations() -> Iterable[Component]:  # type: ignore[empty-body]
+    """Options of `quantization=`. Factories satisfy `protocols.Quantization`."""
+
+
+@hookspec
+def framework_adapters() -> Iterable[Component]:  # type: ignore[empty-body]
+    """Options of `adapter=`. Factories satisfy `protocols.Adapter`."""
+
+
+@hookspec
+def framework_sources() -> Iterable[Component]:  # type: ignore[empty-body]
+    """Options of `data=`. Factories satisfy `protocols.Source`."""
+
+
+@hookspec
+def framework_formatters() -> Iterable[Component]:  # type: ignore[empty-body]
+    """Options of `format=`. Factories satisfy `protocols.Formatter`."""
+
+
+@hookspec
+def framework_trainers() -> Iterable[Component]:  # type: ignore[empty-body]
+    """Options of `trainer=`. Factories satisfy `protocols.Backend`."""
+
+
+@hookspec
+def framework_evaluators() -> Iterable[Component]:  # type: ignore[empty-body]
+    """Options of `evaluator=`. Factories satisfy `protocols.Evaluator`."""
+
+
+@hookspec
+def framework_metrics() -> Iterable[Component]:  # type: ignore[empty-body]
+    """Options of `metric=`. Factories satisfy `protocols.Metric`."""
+
+
+@hookspec
+def framework_exporters() -> Iterable[Component]:  # type: ignore[empty-body]
+    """Options of `exporter=`. Factories satisfy `protocols.Exporter`."""
+
+
+@hookspec
+def framework_loggers() -> Iterable[Component]:  # type: ignore[empty-body]
+    """Options of `logger=`. Factories satisfy `protocols.Logger`."""
+
+
+@hookspec
+def framework_commands() -> Iterable[Component]:  # type: ignore[empty-body]
+    """Commands, `python -m framework NAME …`. Factories satisfy `protocols.Command`."""
+
+
+@hookspec
+def framework_config_paths() -> Iterable[str]:  # type: ignore[empty-body]
+    """Config folders to search besides `conf/`, as Hydra writes them: `"pkg://acme.conf"`."""
+
+
+@hookspec
+def framework_check_plan(plan: Plan) -> Iterable[str]:  # type: ignore[empty-body]
+    """Problems of this plan, one sentence each. They are reported together, before anything is loaded."""

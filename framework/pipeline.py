@@ -1,0 +1,145 @@
+"""The run, from a plan to a report. `run` reads top to bottom: one stage after the other.
+
+Every stage saves its result as `<stage>.json` in the run folder, so a part can be run again later:
+`python -m framework stages=[evaluate,export] run_dir=outputs/quickstart/…`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TypeVar
+
+from framework import records
+from framework.broadcast import Broadcast
+from framework.data import Data, load_data
+from framework.errors import FrameworkError
+from framework.folder import RunFolder, check_writable
+from framework.plan import Plan
+from framework.protocols import Backend, Evaluator, ExportContext, Exporter, Metric, Model, ModelSource, TrainRun
+from framework.records import EvalResult, ExportResult, Report, TrainResult
+from framework.report import make_report, pair
+from framework.schema import Stage
+
+T = TypeVar("T")
+CHECKPOINT = "checkpoint"
+
+
+def run(plan: Plan) -> Report | None:
+    """Run the stages of a plan; None where the report stage is not among them.
+
+    Raises:
+        FrameworkError: something the user can mend. Until the data stage is through, nothing is left on disk.
+    """
+    loggers = Broadcast(plan.logger)
+    clock = Clock(loggers)
+    try:
+        with clock.stage(Stage.plan):
+            check_writable(plan.run_dir)
+            source: ModelSource = plan.model.create()
+            plan = dataclasses.replace(plan, model_line=source.check())
+            loggers.planned(plan)
+        if plan.stages == (Stage.plan,):
+            RunFolder.create(plan)
+            return None
+        backend: Backend = plan.trainer.create()
+        with backend.open(plan) as model:
+            return _run_stages(plan, model, loggers, clock)
+    except BaseException as error:
+        loggers.failed(error)
+        raise
+
+
+def _run_stages(plan: Plan, model: Model, loggers: Broadcast, clock: Clock) -> Report | None:
+    metrics: dict[str, Metric] = {name: choice.create() for name, choice in plan.metric.items()}
+    evaluators: dict[str, Evaluator] = {name: choice.create() for name, choice in plan.evaluator.items()}
+    exporters: dict[str, Exporter] = {name: choice.create() for name, choice in plan.exporter.items()}
+    with clock.stage(Stage.data):
+        data = load_data(plan, model)
+        _check_objective(plan, data)
+    folder = RunFolder.create(plan)
+    folder.save(Stage.data, data.result)
+    loggers.started(plan.run_dir, data.result, model.facts)
+    checkpoint = plan.run_dir / CHECKPOINT
+
+    before = folder.earlier(Stage.baseline, EvalResult)
+    if Stage.baseline in plan.stages:
+        with clock.stage(Stage.baseline), model.as_base():
+            before = folder.save(Stage.baseline, evaluate(model, data, evaluators, metrics))
+        loggers.evaluated(before, before=True)
+
+    trained = folder.earlier(Stage.train, TrainResult)
+    if Stage.train in plan.stages:
+        with clock.stage(Stage.train):
+            target = TrainRun(checkpoint, plan.run_dir / "trainer", loggers.step)
+            trained = folder.save(Stage.train, model.train(data.train, data.validation, target))
+    elif {Stage.evaluate, Stage.export} & set(plan.stages):
+        model.restore(_existing(checkpoint))
+
+    after = folder.earlier(Stage.evaluate, EvalResult)
+    if Stage.evaluate in plan.stages:
+        with clock.stage(Stage.evaluate):
+            after = folder.save(Stage.evaluate, evaluate(model, data, evaluators, metrics))
+        loggers.evaluated(after, before=False)
+
+    exported = folder.earlier(Stage.export, ExportResult)
+    if Stage.export in plan.stages:
+        with clock.stage(Stage.export):
+            context = ExportContext(plan.run_dir, checkpoint, plan.config)
+            artifacts = [made for exporter in exporters.values() for made in exporter.export(model, context)]
+            exported = folder.save(Stage.export, ExportResult(artifacts))
+
+    if Stage.report not in plan.stages:
+        return None
+    report = make_report(plan, metrics, model.facts, clock.seconds, before, trained, after, exported)
+    records.save(report, plan.run_dir / "report.json")
+    loggers.finished(report, pair(before, after))
+    return report
+
+
+def evaluate(
+    model: Model, data: Data, evaluators: Mapping[str, Evaluator], metrics: Mapping[str, Metric]
+) -> EvalResult:
+    """Measure the model as it stands: the validation loss, then every evaluator."""
+    means = {"eval_loss": model.loss(data.validation)} if data.validation else {}
+    samples = []
+    for evaluator in evaluators.values():
+        result = evaluator.evaluate(model, data, metrics)
+        means |= result.metrics
+        samples += result.samples
+    return EvalResult(means, samples)
+
+
+def _check_objective(plan: Plan, data: Data) -> None:
+    if plan.objective == "eval_loss" and not data.validation and Stage.evaluate in plan.stages:
+        message = (
+            "objective=eval_loss needs validation rows, and there are none: "
+            f"set data.validation_split=0.1, or objective={'|'.join([*plan.metric, 'train_loss'])}"
+        )
+        raise FrameworkError(message)
+
+
+def _existing(checkpoint: Path) -> Path:
+    if not checkpoint.is_dir():
+        message = f"{checkpoint.parent} holds no trained weights: run the train stage first, or give another run_dir"
+        raise FrameworkError(message)
+    return checkpoint
+
+
+class Clock:
+    """Seconds of each stage, and who is told that one starts."""
+
+    def __init__(self, loggers: Broadcast) -> None:
+        self.loggers = loggers
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, stage: Stage) -> Iterator[None]:
+        """Time a stage."""
+        self.loggers.stage_started(stage.value)
+        start = time.perf_counter()
+        yield
+        self.seconds[stage.value] = round(time.perf_counter() - start, 3)

@@ -1,0 +1,223 @@
+"""What the code behind each option must offer. A factory named by a `Component` is called with the option's config.
+
+The protocols say what is called, in which order, and what it may raise. `FrameworkError` is for what a user can mend.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from framework.data import Data
+    from framework.plan import Plan
+    from framework.records import (
+        Answer,
+        Artifact,
+        DataResult,
+        EvalResult,
+        Example,
+        Message,
+        RawData,
+        Report,
+        Sample,
+        Step,
+        TokenRow,
+        TrainResult,
+    )
+
+
+@dataclass(frozen=True)
+class ModelPlace:
+    """Where a base model lies: a local `folder`, and the `name` by which others load it, a Hub id or a folder."""
+
+    folder: Path
+    name: str
+    revision: str = ""
+
+
+@runtime_checkable
+class ModelSource(Protocol):
+    """An option of `model=`."""
+
+    def check(self) -> str:
+        """Say what the model is, in one line, without loading or downloading its weights and without torch.
+
+        Raises:
+            FrameworkError: it cannot be had.
+        """
+
+    def fetch(self, *, weights: bool) -> ModelPlace:
+        """Bring the model to this machine, once; without `weights` config and tokenizer are enough."""
+
+
+@runtime_checkable
+class Quantization(Protocol):
+    """An option of `quantization=`."""
+
+    def config(self, compute_dtype: Any) -> Any:
+        """Return a `transformers` quantization config for a `torch.dtype` to compute in, or None."""
+
+
+@runtime_checkable
+class Adapter(Protocol):
+    """An option of `adapter=`."""
+
+    def config(self) -> Any:
+        """Return a `peft.PeftConfig`, or None to train all weights."""
+
+
+@runtime_checkable
+class Source(Protocol):
+    """An option of `data=`."""
+
+    def load(self) -> RawData:
+        """Read all rows.
+
+        Raises:
+            FrameworkError: a file is missing or a line cannot be read; the message names file and line.
+        """
+
+
+@runtime_checkable
+class Formatter(Protocol):
+    """An option of `format=`. Both methods are pure functions of a row."""
+
+    def matches(self, fields: Mapping[str, Any]) -> bool:
+        """Whether the row looks like this format; `format=auto` asks every formatter."""
+
+    def example(self, fields: Mapping[str, Any]) -> Example:
+        """Turn a row into a conversation; `Example.format` names the format that was found.
+
+        Raises:
+            FrameworkError: a field is missing or of the wrong type; the caller adds where the row stands.
+        """
+
+
+@runtime_checkable
+class Model(Protocol):
+    """A model that a backend opened. Its weights are loaded when first needed."""
+
+    facts: Mapping[str, str]
+    """What was picked for this hardware, with the reason: device, dtype, attention…"""
+
+    def encode(self, examples: Sequence[Example]) -> list[TokenRow]:
+        """Render by the chat template, tokenize, and label the assistants' turns with their stop tokens.
+
+        Raises:
+            FrameworkError: the template cannot be masked exactly or a stop token would not be learned.
+        """
+
+    def generate(self, prompts: Sequence[Sequence[Message]], *, max_new_tokens: int, batch_size: int) -> list[Answer]:
+        """Answer each prompt greedily; answers come in the order of the prompts."""
+
+    def loss(self, rows: Sequence[TokenRow]) -> float:
+        """Mean loss over all supervised tokens of `rows`, in nats."""
+
+    def as_base(self) -> AbstractContextManager[None]:
+        """Inside, the model answers as the base does. Without an adapter that is possible only before `train`."""
+
+    def train(self, rows: Sequence[TokenRow], validation: Sequence[TokenRow], run: TrainRun) -> TrainResult:
+        """Train on `rows` and save the weights into `run.checkpoint`."""
+
+    def restore(self, checkpoint: Path) -> None:
+        """Put the trained weights of an earlier run into place."""
+
+    def save_tokenizer(self, folder: Path) -> None:
+        """Write tokenizer and chat template."""
+
+
+@dataclass(frozen=True)
+class TrainRun:
+    """Where a training writes, and whom it tells about each step."""
+
+    checkpoint: Path
+    scratch: Path
+    on_step: Callable[[Step], None]
+
+
+@runtime_checkable
+class Backend(Protocol):
+    """An option of `trainer=`."""
+
+    def open(self, plan: Plan) -> AbstractContextManager[Model]:
+        """Import the libraries, pick device, dtype and the rest, and free all memory at the end.
+
+        Raises:
+            FrameworkError: this plan cannot run here; the message says what is missing and what to do.
+        """
+
+
+@runtime_checkable
+class Metric(Protocol):
+    """An option of `metric=`."""
+
+    higher_is_better: bool
+    needs_reference: bool
+
+    def score(self, answer: str, reference: str | None) -> float:
+        """Score one answer; the mean over all answers is reported."""
+
+
+@runtime_checkable
+class Evaluator(Protocol):
+    """An option of `evaluator=`."""
+
+    def evaluate(self, model: Model, data: Data, metrics: Mapping[str, Metric]) -> EvalResult:
+        """Measure the model as it stands."""
+
+
+@dataclass(frozen=True)
+class ExportContext:
+    """What an exporter may use: the folder of the run, its checkpoint, and the resolved config as plain values."""
+
+    run_dir: Path
+    checkpoint: Path
+    config: Mapping[str, Any]
+
+
+@runtime_checkable
+class Exporter(Protocol):
+    """An option of `exporter=`."""
+
+    def export(self, model: Model, context: ExportContext) -> list[Artifact]:
+        """Write the artifacts below `context.run_dir` and name them."""
+
+
+class Logger(Protocol):
+    """An option of `logger=`. Subclass it and override what is of interest: the methods do nothing by themselves.
+
+    A logger that raises is switched off with a warning; it never ends a run.
+    """
+
+    def planned(self, plan: Plan) -> None:
+        """Take note of the plan. Nothing has been written yet, and the data may still be refused."""
+
+    def started(self, run_dir: Path, data: DataResult, facts: Mapping[str, str]) -> None:
+        """Open files or connections: everything has been checked and the run folder exists."""
+
+    def stage_started(self, stage: str) -> None:
+        """Take note that a stage begins."""
+
+    def step(self, step: Step) -> None:
+        """Take one entry of the training."""
+
+    def evaluated(self, result: EvalResult, *, before: bool) -> None:
+        """Take the result of the baseline (`before`) or of the evaluation after training."""
+
+    def finished(self, report: Report, samples: Sequence[tuple[Sample | None, Sample]]) -> None:
+        """Take the report and the samples, (before, after) for each prompt."""
+
+    def failed(self, error: BaseException) -> None:
+        """Close what is open: the run ended with `error`."""
+
+
+@runtime_checkable
+class Command(Protocol):
+    """A command, `python -m framework NAME …`."""
+
+    def main(self, arguments: Sequence[str]) -> int:
+        """Run with the words after the name; return the exit code."""

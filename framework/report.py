@@ -1,0 +1,81 @@
+"""The report stage: one value that says what the run was and whether it was worth it."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+
+from framework.plan import Plan
+from framework.protocols import Metric
+from framework.records import Change, EvalResult, ExportResult, Objective, Report, Sample, TrainResult
+
+PACKAGES = (
+    "framework", "torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes", "datasets", "tokenizers",
+    "safetensors", "huggingface_hub", "unsloth", "hydra-core", "omegaconf", "wandb",
+)  # fmt: skip
+
+
+def make_report(
+    plan: Plan,
+    metrics: Mapping[str, Metric],
+    hardware: Mapping[str, str],
+    seconds: Mapping[str, float],
+    before: EvalResult | None,
+    trained: TrainResult | None,
+    after: EvalResult | None,
+    exported: ExportResult | None,
+) -> Report:
+    """Put the results of the stages together; a stage that never ran is None."""
+    changes = _changes(before, after, metrics)
+    rate = 1 / trained.seconds if trained and trained.seconds else None
+    return Report(
+        name=plan.name,
+        run_dir=str(plan.run_dir),
+        finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        objective=_objective(plan.objective, changes, trained),
+        metrics=changes,
+        train=trained,
+        tokens_per_second=trained.tokens * rate if trained and rate else None,
+        supervised_tokens_per_second=trained.supervised_tokens * rate if trained and rate else None,
+        seconds=dict(seconds),
+        peak_memory_bytes=trained.peak_memory_bytes if trained else None,
+        hardware=dict(hardware),
+        versions=versions(),
+        artifacts=exported.artifacts if exported else [],
+    )
+
+
+def _changes(before: EvalResult | None, after: EvalResult | None, metrics: Mapping[str, Metric]) -> dict[str, Change]:
+    first, last = (before.metrics if before else {}), (after.metrics if after else {})
+    return {
+        name: Change(first.get(name), last.get(name), metrics[name].higher_is_better if name in metrics else False)
+        for name in [*last, *(name for name in first if name not in last)]
+    }
+
+
+def _objective(name: str, changes: Mapping[str, Change], trained: TrainResult | None) -> Objective:
+    if name == "train_loss":
+        return Objective(name, trained.train_loss if trained else None, higher_is_better=False)
+    change = changes.get(name)
+    return Objective(name, change.after if change else None, change.higher_is_better if change else False)
+
+
+def pair(before: EvalResult | None, after: EvalResult | None) -> Sequence[tuple[Sample | None, Sample]]:
+    """Pair the samples of both evaluations by their prompts."""
+    if after is None:
+        return []
+    earlier = {sample.prompt: sample for sample in before.samples} if before else {}
+    return [(earlier.get(sample.prompt), sample) for sample in after.samples]
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of what took part, where installed."""
+    found = {"python": platform.python_version()}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

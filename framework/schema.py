@@ -1,0 +1,166 @@
+"""The config: `RunConfig` and one base dataclass for each group.
+
+A plugin subclasses the base of its group and registers the subclass with a `Component`. The sentence under a field is
+its documentation. Defaults live here; YAML below `conf/` holds only what differs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from omegaconf import MISSING
+
+
+class Stage(Enum):
+    """The stages of a run, in their order."""
+
+    plan = "plan"
+    data = "data"
+    baseline = "baseline"
+    train = "train"
+    evaluate = "evaluate"
+    export = "export"
+    report = "report"
+
+
+class Overflow(Enum):
+    """What happens to a row longer than `trainer.max_seq_length`."""
+
+    drop = "drop"
+    truncate = "truncate"
+    fail = "fail"
+
+
+class Schedule(Enum):
+    """How the learning rate changes after the warm-up."""
+
+    linear = "linear"
+    cosine = "cosine"
+    constant = "constant_with_warmup"
+
+
+class Optimizer(Enum):
+    """The optimizers. The 8-bit ones keep Adam's two states in a byte each; the paged one moves them to CPU memory."""
+
+    adamw_torch = "adamw_torch"
+    adamw_8bit = "adamw_8bit"
+    paged_adamw_8bit = "paged_adamw_8bit"
+
+
+@dataclass
+class ModelConfig:
+    """A base model."""
+
+    chat_template: str | None = None
+    """A Jinja file to use instead of the chat template that comes with the tokenizer."""
+    trust_remote_code: bool = False
+    """Run Python code that comes with the model. Off: such a model is refused."""
+
+
+@dataclass
+class QuantizationConfig:
+    """How the frozen base weights are stored."""
+
+
+@dataclass
+class AdapterConfig:
+    """Which weights are trained."""
+
+
+@dataclass
+class DataConfig:
+    """Where the rows come from."""
+
+    validation_split: float = 0.1
+    """Share of the rows held out for the validation loss, drawn by `seed`. 0 holds out none."""
+    overflow: Overflow = Overflow.drop
+    """Rows longer than `trainer.max_seq_length`: drop them, truncate them (the stop token is lost), or fail."""
+
+
+@dataclass
+class FormatConfig:
+    """How a row becomes a conversation."""
+
+
+@dataclass
+class TrainerConfig:
+    """What every training backend understands."""
+
+    learning_rate: float = 2e-4
+    """Peak learning rate. 2e-4 suits LoRA; full fine-tuning wants about a tenth of it."""
+    num_train_epochs: float = 3.0
+    """Passes over the training rows; `max_steps` wins over it."""
+    max_steps: int | None = None
+    """Stop after this many optimizer steps."""
+    per_device_train_batch_size: int = 2
+    """Rows in one forward pass."""
+    gradient_accumulation_steps: int = 4
+    """Forward passes in one optimizer step."""
+    per_device_eval_batch_size: int = 8
+    """Rows in one forward pass when the validation loss is computed."""
+    max_seq_length: int = 2048
+    """Longest row in tokens; `data.overflow` says what happens to longer ones."""
+    warmup_steps: int = 10
+    """Steps over which the learning rate rises to its peak."""
+    lr_scheduler_type: Schedule = Schedule.linear
+    """The learning rate after the warm-up: linear, cosine or constant."""
+    optim: Optimizer = Optimizer.adamw_torch
+    """The optimizer; one that cannot run on this hardware is replaced by adamw_torch, and the run says so."""
+    weight_decay: float = 0.01
+    """AdamW's decoupled weight decay."""
+    max_grad_norm: float = 1.0
+    """Gradients are scaled down to this norm."""
+    logging_steps: int = 1
+    """Optimizer steps between two log entries."""
+
+
+@dataclass
+class MetricConfig:
+    """A number for one answer, averaged over all."""
+
+
+@dataclass
+class EvaluatorConfig:
+    """A way to measure a model, run before and after training."""
+
+
+@dataclass
+class ExporterConfig:
+    """Something made of the trained model."""
+
+
+@dataclass
+class LoggerConfig:
+    """Somewhere the progress of a run goes."""
+
+
+@dataclass
+class CommandConfig:
+    """A command besides the run itself. It takes its own arguments, so this has no fields."""
+
+
+@dataclass
+class RunConfig:
+    """One run, whole."""
+
+    name: str = "run"
+    """Names the folder below `outputs/`."""
+    seed: int = 42
+    """Seeds the split, the order of the rows, the adapter's first weights and dropout."""
+    stages: list[Stage] = field(default_factory=lambda: list(Stage))
+    """What to run; a part can be run alone, or later with the `run_dir` of a finished run."""
+    run_dir: str | None = None
+    """Folder of this run. Default: outputs/<name>/<time>. A finished run's folder goes on from what it holds."""
+    objective: str = "eval_loss"
+    """The metric that a run returns to a sweep: eval_loss, train_loss, or any metric of the run by name."""
+    model: ModelConfig = MISSING
+    quantization: QuantizationConfig = MISSING
+    adapter: AdapterConfig = MISSING
+    data: DataConfig = MISSING
+    format: FormatConfig = MISSING
+    trainer: TrainerConfig = MISSING
+    metric: dict[str, MetricConfig] = field(default_factory=dict)
+    evaluator: dict[str, EvaluatorConfig] = field(default_factory=dict)
+    exporter: dict[str, ExporterConfig] = field(default_factory=dict)
+    logger: dict[str, LoggerConfig] = field(default_factory=dict)

@@ -1,0 +1,192 @@
+"""What authors of plugins test with: `compose()`, and a backend without torch that really learns by heart.
+
+from framework import testing
+
+testing.install()
+plan = testing.plan(["metric=[acme_polite]"], run_dir=tmp_path)
+report = framework.pipeline.run(plan)
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from framework.check import check
+from framework.component import Component
+from framework.compose import compose
+from framework.errors import FrameworkError
+from framework.hookspecs import hookimpl
+from framework.plan import Plan, make_plan
+from framework.plugins import manager
+from framework.protocols import ModelPlace, TrainRun
+from framework.records import Answer, Example, Message, Step, TokenRow, TrainResult
+from framework.schema import ModelConfig, TrainerConfig
+
+__all__ = ["EchoBackend", "EchoModel", "compose", "install", "plan"]
+
+STOP = 0
+WEIGHTS = "echo.json"
+
+
+@dataclass
+class EchoModelConfig(ModelConfig):
+    """A model that repeats the question until it has learned an answer. For tests."""
+
+
+@dataclass
+class EchoTrainerConfig(TrainerConfig):
+    """Learns answers by heart, without torch. For tests."""
+
+
+class _EchoPlugin:
+    @hookimpl
+    def framework_models(self) -> Iterable[Component]:
+        """The model."""
+        yield Component("echo", EchoModelConfig, "framework.testing:EchoSource")
+
+    @hookimpl
+    def framework_trainers(self) -> Iterable[Component]:
+        """The backend."""
+        yield Component("echo", EchoTrainerConfig, "framework.testing:EchoBackend")
+
+
+@functools.cache
+def install() -> None:
+    """Add `model=echo` and `trainer=echo`; call it before the first `compose`."""
+    manager().register(_EchoPlugin(), name="echo")
+
+
+def plan(overrides: Sequence[str], *, run_dir: Path) -> Plan:
+    """Compose, check and plan a run of the echo backend in `run_dir`."""
+    install()
+    words = ["model=echo", "trainer=echo", "logger=[]", *overrides]
+    config = compose(words)
+    check(config)
+    return make_plan(config, run_dir=run_dir, overrides=tuple(words))
+
+
+class EchoSource:
+    """There is nothing to fetch."""
+
+    def __init__(self, config: EchoModelConfig) -> None:
+        self.config = config
+
+    def check(self) -> str:
+        """Name it."""
+        return "echo"
+
+    def fetch(self, *, weights: bool) -> ModelPlace:  # noqa: ARG002 - the protocol's signature
+        """Return any folder."""
+        return ModelPlace(Path(), "echo")
+
+
+class EchoBackend:
+    """Opens an `EchoModel`."""
+
+    def __init__(self, config: EchoTrainerConfig) -> None:
+        self.config = config
+
+    @contextmanager
+    def open(self, plan: Plan) -> Iterator[EchoModel]:
+        """Nothing has to be picked."""
+        yield EchoModel(plan)
+
+
+class EchoModel:
+    """Answers with what it learned for a conversation, else with the question. Tokens are words."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.facts: Mapping[str, str] = {"device": "none"}
+        self.words: dict[str, int] = {}
+        self.learned: dict[str, str] = {}
+        self.examples: dict[str, Example] = {}
+        self.base = False
+
+    def _ids(self, text: str) -> list[int]:
+        return [self.words.setdefault(word, len(self.words) + 1) for word in text.split()]
+
+    def encode(self, examples: Sequence[Example]) -> list[TokenRow]:
+        """Label the assistants' words and a stop after each turn."""
+        rows = []
+        for example in examples:
+            self.examples[example.where] = example
+            ids: list[int] = []
+            labels: list[int] = []
+            for message in example.messages:
+                turn = [*self._ids(message.content), STOP]
+                ids += turn
+                labels += turn if message.role == "assistant" else [-100] * len(turn)
+            rows.append(TokenRow(ids, labels, example.where))
+        return rows
+
+    def generate(self, prompts: Sequence[Sequence[Message]], *, max_new_tokens: int, batch_size: int) -> list[Answer]:
+        """Look the conversation up."""
+        if batch_size < 1:
+            message = f"batch_size={batch_size} must be at least 1"
+            raise FrameworkError(message)
+        answers = []
+        for prompt in prompts:
+            known = {} if self.base else self.learned
+            words = known.get(_key(prompt), prompt[-1].content).split()
+            answers.append(Answer(" ".join(words[:max_new_tokens]), len(words), stopped=len(words) < max_new_tokens))
+        return answers
+
+    def loss(self, rows: Sequence[TokenRow]) -> float:
+        """Return 0 for what is known by heart and log(words) per token for the rest."""
+        known = {} if self.base else self.learned
+        unknown = [row for row in rows if _key(self.examples[row.where].messages[:-1]) not in known]
+        return math.log(len(self.words) + 1) * sum(row.supervised for row in unknown) / sum(r.supervised for r in rows)
+
+    @contextmanager
+    def as_base(self) -> Iterator[None]:
+        """Forget for a while."""
+        self.base = True
+        try:
+            yield
+        finally:
+            self.base = False
+
+    def train(self, rows: Sequence[TokenRow], validation: Sequence[TokenRow], run: TrainRun) -> TrainResult:  # noqa: ARG002
+        """Learn one row a step."""
+        steps = min(len(rows), self.plan.training.max_steps or len(rows))
+        tokens = 0
+        for number, row in enumerate(rows[:steps], start=1):
+            example = self.examples[row.where]
+            self.learned[_key(example.messages[:-1])] = example.messages[-1].content
+            tokens += len(row.input_ids)
+            rate = self.plan.training.learning_rate
+            run.on_step(Step(number, steps, number / len(rows), 1 / number, rate, 1.0, tokens, 0.001 * number))
+        run.checkpoint.mkdir(parents=True, exist_ok=True)
+        (run.checkpoint / WEIGHTS).write_text(json.dumps(self.learned), encoding="utf-8")
+        return TrainResult(
+            steps=steps,
+            epochs=steps / len(rows),
+            train_loss=sum(1 / number for number in range(1, steps + 1)) / steps,
+            last_loss=1 / steps,
+            seconds=0.001 * steps,
+            tokens=tokens,
+            supervised_tokens=sum(row.supervised for row in rows[:steps]),
+            trainable_parameters=len(self.learned),
+            total_parameters=len(self.learned),
+            peak_memory_bytes=1,
+            checkpoint=run.checkpoint.name,
+        )
+
+    def restore(self, checkpoint: Path) -> None:
+        """Read what was learned."""
+        self.learned = json.loads((checkpoint / WEIGHTS).read_text(encoding="utf-8"))
+
+    def save_tokenizer(self, folder: Path) -> None:
+        """Write the words."""
+        (folder / "words.json").write_text(json.dumps(self.words), encoding="utf-8")
+
+
+def _key(messages: Sequence[Message]) -> str:
+    return "\n".join(f"{message.role}: {message.content}" for message in messages)

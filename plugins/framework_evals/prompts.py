@@ -1,0 +1,54 @@
+"""`evaluator=prompts`: answers the same prompts each time it is asked, and scores them by the metrics of the run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from statistics import fmean
+
+from framework.data import Data
+from framework.protocols import Metric, Model
+from framework.records import EvalResult, Prompt, Sample
+from framework_evals.config import PromptsConfig
+
+
+class Prompts:
+    """Before and after on a few prompts."""
+
+    def __init__(self, config: PromptsConfig) -> None:
+        self.config = config
+
+    def evaluate(self, model: Model, data: Data, metrics: Mapping[str, Metric]) -> EvalResult:
+        """Answer and score; a metric that needs a reference skips prompts without one."""
+        prompts = data.prompts[: self.config.count]
+        answers = model.generate(
+            [prompt.messages for prompt in prompts],
+            max_new_tokens=self.config.max_new_tokens,
+            batch_size=self.config.batch_size,
+        )
+        samples = [
+            Sample(
+                _question(prompt), answer.text, prompt.reference, answer.stopped, _scores(prompt, answer.text, metrics)
+            )
+            for prompt, answer in zip(prompts, answers, strict=True)
+        ]
+        means = {}
+        for name in metrics:
+            scores = [sample.scores[name] for sample in samples if name in sample.scores]
+            if scores:
+                means[name] = fmean(scores)
+        return EvalResult(means, samples)
+
+
+def _question(prompt: Prompt) -> str:
+    """Return the turns as one text; a single user's turn stands for itself."""
+    if len(prompt.messages) == 1:
+        return prompt.messages[0].content
+    return "\n".join(f"{message.role}: {message.content}" for message in prompt.messages)
+
+
+def _scores(prompt: Prompt, answer: str, metrics: Mapping[str, Metric]) -> dict[str, float]:
+    return {
+        name: metric.score(answer, prompt.reference)
+        for name, metric in metrics.items()
+        if prompt.reference is not None or not metric.needs_reference
+    }

@@ -1,0 +1,38 @@
+"""`data=hub`: a data set of the Hugging Face Hub, through `datasets`."""
+
+from __future__ import annotations
+
+from datasets import load_dataset
+from datasets.exceptions import DatasetNotFoundError, DatasetsError
+from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+
+from framework.errors import FrameworkError, one_line
+from framework.records import RawData, Row
+from framework_formats.config import HubConfig
+
+
+class Hub:
+    """A source of rows on the Hub. Code that comes with a data set is never run."""
+
+    def __init__(self, config: HubConfig) -> None:
+        self.config = config
+
+    def load(self) -> RawData:
+        """Download the split, or take it from the cache.
+
+        Raises:
+            FrameworkError: there is no such data set, split or network.
+        """
+        asked = self.config
+        try:
+            rows = load_dataset(asked.path, asked.name, split=asked.split, revision=asked.revision)
+        except DatasetNotFoundError as error:
+            message = f"data.path={asked.path}: the Hub has no such data set, or it is gated and you are not logged in"
+            raise FrameworkError(message) from error
+        except (ConnectionError, OfflineModeIsEnabled, HfHubHTTPError) as error:
+            message = f"data.path={asked.path}: the Hub cannot be reached and nothing is cached ({one_line(error)})"
+            raise FrameworkError(message) from error
+        except (ValueError, DatasetsError, FileNotFoundError) as error:
+            message = f"data.path={asked.path}, data.split={asked.split}: {one_line(error)}"
+            raise FrameworkError(message) from error
+        return RawData([Row(row, f"{asked.path}[{number}]") for number, row in enumerate(rows)])

@@ -1,0 +1,118 @@
+"""Options of `model=`, `quantization=`, `adapter=` and `trainer=hf`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from omegaconf import MISSING
+
+from framework.schema import AdapterConfig, ModelConfig, QuantizationConfig, TrainerConfig
+
+
+class Device(Enum):
+    """Where to train."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+
+
+class Dtype(Enum):
+    """The number format to compute in."""
+
+    auto = "auto"
+    fp32 = "fp32"
+    bf16 = "bf16"
+    fp16 = "fp16"
+
+
+class Attention(Enum):
+    """The attention kernels."""
+
+    auto = "auto"
+    sdpa = "sdpa"
+    eager = "eager"
+    flash_attention_2 = "flash_attention_2"
+
+
+class Switch(Enum):
+    """On, off, or what suits the hardware."""
+
+    auto = "auto"
+    enabled = "enabled"
+    disabled = "disabled"
+
+
+@dataclass
+class LocalModelConfig(ModelConfig):
+    """A folder with safetensors, or an id of the Hugging Face Hub."""
+
+    path: str = MISSING
+    """The folder or the id, owner/name."""
+    revision: str | None = None
+    """A branch, tag or commit of the Hub."""
+
+
+@dataclass
+class NoQuantizationConfig(QuantizationConfig):
+    """Base weights in the dtype of the run."""
+
+
+@dataclass
+class Int8Config(QuantizationConfig):
+    """LLM.int8() of bitsandbytes: one byte a weight."""
+
+    llm_int8_threshold: float = 6.0
+    """Features above this size are computed in 16 bits."""
+
+
+@dataclass
+class NF4Config(QuantizationConfig):
+    """4-bit NormalFloat of bitsandbytes, the base of QLoRA."""
+
+    double_quant: bool = True
+    """Quantize the quantization constants too: 0.4 bits a weight less."""
+
+
+@dataclass
+class LoraAdapterConfig(AdapterConfig):
+    """LoRA: two small matrices beside each linear layer."""
+
+    r: int = 16
+    """Rank of the matrices."""
+    lora_alpha: int = 32
+    """The update is scaled by lora_alpha / r."""
+    lora_dropout: float = 0.0
+    """Dropout before the first matrix."""
+    target_modules: list[str] = field(default_factory=lambda: ["all-linear"])
+    """Names of the layers to adapt; all-linear takes every linear layer but the output head."""
+
+
+@dataclass
+class DoraAdapterConfig(LoraAdapterConfig):
+    """DoRA: LoRA on the direction of the weights, with a learned magnitude."""
+
+
+@dataclass
+class RsLoraAdapterConfig(LoraAdapterConfig):
+    """rsLoRA: LoRA scaled by lora_alpha / sqrt(r), for high ranks."""
+
+
+@dataclass
+class FullConfig(AdapterConfig):
+    """No adapter: train all weights."""
+
+
+@dataclass
+class HFTrainerConfig(TrainerConfig):
+    """TRL's SFTTrainer."""
+
+    device: Device = Device.auto
+    """Where to train; auto takes a GPU, and a CPU only for models that a CPU can train."""
+    dtype: Dtype = Dtype.auto
+    """auto: bf16 on a GPU that has it, else fp16; on a CPU what measures faster, fp32 or bf16."""
+    attention: Attention = Attention.auto
+    """auto leaves the choice to transformers, which knows what the model supports."""
+    gradient_checkpointing: Switch = Switch.auto
+    """Compute activations again in the backward pass instead of keeping them; auto: on a GPU."""

@@ -1,0 +1,148 @@
+"""What this machine can do: device, dtype, checkpointing, optimizer. Each is probed, and told with its reason."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass, field
+
+import torch
+
+from framework.errors import FrameworkError, one_line
+from framework.schema import Optimizer
+from framework_hf.config import Device, Dtype, HFTrainerConfig, Switch
+
+DTYPES = {Dtype.fp32: torch.float32, Dtype.bf16: torch.bfloat16, Dtype.fp16: torch.float16}
+NAMES = {dtype: name.value for name, dtype in DTYPES.items()}
+CPU_LIMIT = 2_000_000_000
+"""Parameters above which `trainer.device=auto` does not train on a CPU: a step would take minutes."""
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """What was picked. `facts` says it in words."""
+
+    device: str
+    dtype: torch.dtype
+    checkpointing: bool
+    optimizer: Optimizer
+    facts: dict[str, str] = field(default_factory=dict)
+
+
+def pick(config: HFTrainerConfig) -> Hardware:
+    """Probe the machine.
+
+    Raises:
+        FrameworkError: the config asks for what is not there.
+    """
+    device = _device(config.device)
+    dtype, why = _dtype(config.dtype, device)
+    if config.gradient_checkpointing is Switch.auto:
+        checkpointing = device == "cuda"
+    else:
+        checkpointing = config.gradient_checkpointing is Switch.enabled
+    optimizer, optimizer_fact = _optimizer(config.optim, device)
+    name = torch.cuda.get_device_name() if device == "cuda" else f"CPU, {torch.get_num_threads()} threads"
+    facts = {
+        "device": name,
+        "dtype": f"{NAMES[dtype]} ({why})",
+        "gradient checkpointing": "on" if checkpointing else "off",
+        "optimizer": optimizer_fact,
+    }
+    return Hardware(device, dtype, checkpointing, optimizer, facts)
+
+
+def check_size(hardware: Hardware, asked: Device, name: str, parameters: int) -> None:
+    """Refuse to train a large model on a CPU unless that was asked for.
+
+    Raises:
+        FrameworkError: no GPU for a model above `CPU_LIMIT` parameters.
+    """
+    if hardware.device == "cpu" and asked is Device.auto and parameters > CPU_LIMIT:
+        message = (
+            f"no GPU found, and {name} has {parameters / 1e9:.1f} billion parameters: on this CPU a single step would "
+            "take minutes.\nRun it on a machine with a GPU, take a smaller model (model=smollm2_135m or "
+            "model=llama1b), or insist with trainer.device=cpu"
+        )
+        raise FrameworkError(message)
+
+
+def _device(asked: Device) -> str:
+    if asked is Device.auto:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if asked is Device.cuda and not torch.cuda.is_available():
+        built = "torch was built without CUDA" if torch.version.cuda is None else "no driver or no GPU is visible"
+        message = f"trainer.device=cuda: {built}. Set trainer.device=auto, or check `nvidia-smi`"
+        raise FrameworkError(message)
+    return str(asked.value)
+
+
+def _dtype(asked: Dtype, device: str) -> tuple[torch.dtype, str]:
+    if asked is Dtype.fp16 and device == "cpu":
+        message = "trainer.dtype=fp16 does not train on a CPU: set trainer.dtype=auto|fp32|bf16"
+        raise FrameworkError(message)
+    if asked is not Dtype.auto:
+        return DTYPES[asked], "as configured"
+    if device == "cuda":
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return torch.bfloat16, "the GPU has it"
+        return torch.float16, "the GPU has no bf16"
+    speed = {dtype: cpu_gflops(dtype) for dtype in (torch.float32, torch.bfloat16)}
+    faster = max(speed, key=lambda dtype: speed[dtype])
+    numbers = ", ".join(f"{NAMES[dtype]} {gflops:.0f}" for dtype, gflops in speed.items())
+    return faster, f"measured GFLOPS: {numbers}"
+
+
+def cpu_gflops(dtype: torch.dtype, *, size: int = 768, rounds: int = 5) -> float:
+    """Return the speed of a square matrix product on the CPU in GFLOP/s, the best of some rounds: about 20 ms."""
+    left, right = torch.ones(size, size, dtype=dtype), torch.ones(size, size, dtype=dtype)
+    torch.mm(left, right)
+    seconds = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        torch.mm(left, right)
+        seconds.append(time.perf_counter() - start)
+    return 2 * size**3 / min(seconds) / 1e9
+
+
+def _optimizer(asked: Optimizer, device: str) -> tuple[Optimizer, str]:
+    """Return the optimizer that runs here: an 8-bit one makes a real step on a small tensor first."""
+    if asked is Optimizer.adamw_torch:
+        return asked, asked.value
+    try:
+        moved = _step_8bit(asked, device)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it means that this optimizer does not run here
+        return Optimizer.adamw_torch, f"adamw_torch ({asked.value} does not run on this {device}: {one_line(error)})"
+    if not moved:
+        return Optimizer.adamw_torch, f"adamw_torch ({asked.value} changes nothing on this {device})"
+    return asked, asked.value
+
+
+def _step_8bit(asked: Optimizer, device: str) -> bool:
+    """Make one step and tell whether it went down the gradient."""
+    import bitsandbytes  # noqa: PLC0415 - needed by the 8-bit optimizers only
+
+    kind = {
+        Optimizer.adamw_8bit: bitsandbytes.optim.AdamW8bit,
+        Optimizer.paged_adamw_8bit: bitsandbytes.optim.PagedAdamW8bit,
+    }[asked]
+    # Below 4096 elements bitsandbytes keeps 32-bit states, which would prove nothing.
+    weight = torch.nn.Parameter(torch.ones(64, 128, device=device))
+    weight.grad = torch.ones_like(weight)
+    kind([weight], lr=0.1).step()
+    return bool((weight < 1).all())
+
+
+def peak_memory(device: str) -> int:
+    """Return the peak so far in bytes: of the allocator on a GPU, of the whole process on a CPU."""
+    if device == "cuda":
+        return int(torch.cuda.max_memory_allocated())
+    if os.name == "nt":
+        import psutil  # noqa: PLC0415 - accelerate brings it; only Windows needs it
+
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource  # noqa: PLC0415 - not on Windows
+    import sys  # noqa: PLC0415
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -1,0 +1,57 @@
+"""Registers the HF backend and what belongs to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from framework import Component, hookimpl
+from framework_hf import config
+
+if TYPE_CHECKING:
+    from framework.plan import Plan
+
+
+@hookimpl
+def framework_models() -> Iterable[Component]:
+    """Any folder or Hub id; the presets in conf/model build on it."""
+    yield Component("local", config.LocalModelConfig, "framework_hf.models:LocalModel")
+
+
+@hookimpl
+def framework_quantizations() -> Iterable[Component]:
+    """What bitsandbytes offers."""
+    yield Component("none", config.NoQuantizationConfig, "framework_hf.quantizations:NoQuantization")
+    yield Component("int8", config.Int8Config, "framework_hf.quantizations:Int8")
+    yield Component("nf4", config.NF4Config, "framework_hf.quantizations:NF4")
+
+
+@hookimpl
+def framework_adapters() -> Iterable[Component]:
+    """LoRA and its kin, and full fine-tuning."""
+    yield Component("lora", config.LoraAdapterConfig, "framework_hf.adapters:Lora")
+    yield Component("dora", config.DoraAdapterConfig, "framework_hf.adapters:Dora")
+    yield Component("rslora", config.RsLoraAdapterConfig, "framework_hf.adapters:RsLora")
+    yield Component("full", config.FullConfig, "framework_hf.adapters:Full")
+
+
+@hookimpl
+def framework_trainers() -> Iterable[Component]:
+    """The backend."""
+    yield Component("hf", config.HFTrainerConfig, "framework_hf.backend:HFBackend")
+
+
+@hookimpl
+def framework_check_plan(plan: Plan) -> Iterable[str]:
+    """Refuse what cannot work together."""
+    adapter, quantization = plan.adapter.config, plan.quantization.config
+    if isinstance(adapter, config.FullConfig) and not isinstance(quantization, config.NoQuantizationConfig):
+        yield (
+            f"adapter=full trains all weights and quantization={plan.quantization.component.name} freezes them: "
+            "set quantization=none, or adapter=lora"
+        )
+    if isinstance(adapter, config.LoraAdapterConfig):
+        if adapter.r < 1:
+            yield f"adapter.r={adapter.r} must be at least 1"
+        if not 0 <= adapter.lora_dropout < 1:
+            yield f"adapter.lora_dropout={adapter.lora_dropout} is no share: 0 up to below 1"

@@ -1,0 +1,1 @@
+"""A small real model and data that need no hub: what `make quickstart` runs on."""

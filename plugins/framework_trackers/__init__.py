@@ -1,0 +1,1 @@
+"""Loggers: the terminal, a file, Weights & Biases."""

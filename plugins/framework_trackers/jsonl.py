@@ -1,0 +1,59 @@
+"""`logger=jsonl`: every event of a run as one line of JSON, flushed at once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import IO, Any
+
+from framework.errors import one_line
+from framework.protocols import Logger
+from framework.records import DataResult, EvalResult, Report, Sample, Step
+from framework_trackers.config import JsonlConfig
+
+
+class Jsonl(Logger):
+    """A file of events."""
+
+    def __init__(self, config: JsonlConfig) -> None:
+        self.config = config
+        self.file: IO[str] | None = None
+
+    def _write(self, event: str, **values: Any) -> None:
+        if self.file is not None:
+            self.file.write(json.dumps({"event": event, **values}) + "\n")
+            self.file.flush()
+
+    def started(self, run_dir: Path, data: DataResult, facts: Mapping[str, str]) -> None:
+        """Open the file; a run that goes on appends."""
+        self.file = (run_dir / self.config.file).open("a", encoding="utf-8")
+        self._write("started", data=asdict(data), hardware=dict(facts))
+
+    def stage_started(self, stage: str) -> None:
+        """Write the stage."""
+        self._write("stage", stage=stage)
+
+    def step(self, step: Step) -> None:
+        """Write the step."""
+        self._write("step", **asdict(step))
+
+    def evaluated(self, result: EvalResult, *, before: bool) -> None:
+        """Write the means."""
+        self._write("evaluated", before=before, metrics=result.metrics)
+
+    def finished(self, report: Report, samples: Sequence[tuple[Sample | None, Sample]]) -> None:  # noqa: ARG002
+        """Write the objective and close."""
+        self._write("finished", objective=asdict(report.objective))
+        self._close()
+
+    def failed(self, error: BaseException) -> None:
+        """Write the error and close."""
+        self._write("failed", error=one_line(error))
+        self._close()
+
+    def _close(self) -> None:
+        if self.file is not None:
+            self.file.close()
+            self.file = None
