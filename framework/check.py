@@ -63,7 +63,8 @@ def explain(error: Exception) -> str:
     if isinstance(error, FrameworkError):
         return str(error)
     if isinstance(error, OverrideParseException):
-        return f"cannot read '{error.override}': {error.message.splitlines()[0]}. Quote it for the shell: '{error.override}'"
+        word, why = error.override, error.message.splitlines()[0]
+        return f"cannot read '{word}': {why}. Quote it for the shell: '{word}'"
     if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options is not None:
         group, _, option = error.missing_cfg_file.rpartition("/")
         return unknown(f"{group or 'config'}", option, error.options)

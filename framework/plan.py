@@ -122,12 +122,15 @@ def _problems(plan: Plan) -> list[str]:
     if not 0 <= plan.data.config.validation_split < 1:
         problems.append(f"data.validation_split={plan.data.config.validation_split} is no share: 0 up to below 1")
     training = plan.training
-    for field in (
+    positive = (
         "learning_rate", "num_train_epochs", "max_grad_norm", "per_device_train_batch_size",
         "gradient_accumulation_steps", "per_device_eval_batch_size", "max_seq_length", "logging_steps",
-    ):  # fmt: skip
-        if getattr(training, field) <= 0:
-            problems.append(f"trainer.{field}={getattr(training, field)} must be above 0")
+    )  # fmt: skip
+    problems += [
+        f"trainer.{field}={getattr(training, field)} must be above 0"
+        for field in positive
+        if getattr(training, field) <= 0
+    ]
     if training.max_steps is not None and training.max_steps < 1:
         problems.append(f"trainer.max_steps={training.max_steps} must be above 0, or null for whole epochs")
     return problems

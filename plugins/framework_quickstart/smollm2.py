@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 
@@ -45,7 +46,9 @@ class SmolLM2:
     def fetch(self, *, weights: bool) -> ModelPlace:  # noqa: ARG002 - both come out of one file
         """Return the converted copy, making it first where there is none."""
         if not self.folder.is_dir():
-            convert(gguf_file(), self.folder)
+            source = gguf_file()
+            print("converting SmolLM2 to safetensors, once: about 25 s …", file=sys.stderr, flush=True)  # noqa: T201
+            convert(source, self.folder)
         return ModelPlace(self.folder, str(self.folder))
 
 
