@@ -54,3 +54,7 @@ class Broadcast(Logger):
     def failed(self, error: BaseException) -> None:
         """Pass on."""
         self._tell(lambda logger: logger.failed(error))
+
+    def close(self) -> None:
+        """Pass on."""
+        self._tell(lambda logger: logger.close())

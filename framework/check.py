@@ -65,16 +65,19 @@ def explain(error: Exception) -> str:
     if isinstance(error, OverrideParseException):
         word, why = error.override, error.message.splitlines()[0]
         return f"cannot read '{word}': {why}. Quote it for the shell: '{word}'"
-    if isinstance(error, MissingConfigException) and error.missing_cfg_file and error.options is not None:
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, option = error.missing_cfg_file.rpartition("/")
-        return unknown(f"{group or 'config'}", option, error.options)
+        if (options := error.options or components(group) if group in GROUPS else error.options) is not None:
+            return unknown(group or "config", option, options)
+    if mark := getattr(error, "problem_mark", None):  # PyYAML's
+        return f"{mark.name}:{mark.line + 1}: no YAML: {getattr(error, 'problem', '')}"
     if isinstance(error, ConfigCompositionException) or error.__cause__ is not None:
         return _explain_composition(error)
     return str(error).strip().splitlines()[0]
 
 
 def _explain_composition(error: Exception) -> str:
-    cause = error.__cause__
+    cause = error.__cause__ or error.__context__
     text = str(error).strip()
     override = re.search(r"(?:Could not (?:override|append|delete)|Error merging override) '?([\w.@/]+)", text)
     if "No match in the defaults list" in text:
@@ -83,9 +86,14 @@ def _explain_composition(error: Exception) -> str:
     key = override.group(1) if override else ""
     if isinstance(cause, OmegaConfBaseException):
         schema = cause.object_type
+        key = key or str(cause.full_key)
+        file = re.match(r"In '[^']+': ", text)  # the YAML below conf/ that says so
+        place = file.group() if file else ""
         if dataclasses.is_dataclass(schema) and "not in" in str(cause):
-            return unknown_key(key or str(cause.full_key), [field.name for field in dataclasses.fields(schema)])
-        return f"{key or text.splitlines()[0]}: {str(cause).strip().splitlines()[0]}"
+            return place + unknown_key(key, [field.name for field in dataclasses.fields(schema)])
+        if "is not in struct" in str(cause) and isinstance(cause.parent_node, DictConfig):
+            return place + unknown_key(str(cause.full_key), [str(name) for name in cause.parent_node])
+        return f"{place}{key}: {str(cause).strip().splitlines()[0]}"
     if override and "." not in key and key not in RunConfig.__dataclass_fields__:
         return unknown_key(key, RunConfig.__dataclass_fields__)
     return text.replace("\n", " ")

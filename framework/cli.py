@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from framework import pipeline, sweep
 from framework.check import check, explain
 from framework.compose import CONFIG_NAME, conf_dir, register
 from framework.errors import FrameworkError, unknown
-from framework.folder import saved_overrides
+from framework.folder import save_overrides, saved_overrides
 from framework.plan import make_plan
 from framework.plugins import commands
 
@@ -42,7 +43,9 @@ def main() -> None:
         register()
         sys.argv[1:] = complete(words)
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=CONFIG_NAME)(run)()
-    except (CompactHydraException, OmegaConfBaseException) as error:
+    except Exception as error:
+        if not is_mistake(error):
+            raise
         print(explain(error), file=sys.stderr)  # noqa: T201
         sys.exit(USER_MISTAKE)
     except KeyboardInterrupt:
@@ -55,16 +58,27 @@ def run(config: DictConfig) -> float | None:
     """Run one composed config; the task function of Hydra. Returns the objective."""
     job = HydraConfig.get()
     sweeping = job.mode is RunMode.MULTIRUN
+    run_dir = Path(job.runtime.output_dir) if sweeping else None
+    overrides = tuple(job.overrides.task)
+    if run_dir:  # Hydra has made the folder; the table of the sweep shows the settings of a point that fails too
+        save_overrides(run_dir, overrides)
     try:
         check(config)
-        run_dir = Path(job.runtime.output_dir) if sweeping else None
-        report = pipeline.run(make_plan(config, run_dir=run_dir, overrides=tuple(job.overrides.task)))
+        report = pipeline.run(make_plan(config, run_dir=run_dir, overrides=overrides))
     except FrameworkError as error:
         if sweeping:  # Hydra notes the failure of this point and goes on with the others
             raise
         print(error, file=sys.stderr)  # noqa: T201
         sys.exit(USER_MISTAKE)
     return report.objective.value if report else None
+
+
+def is_mistake(error: Exception) -> bool:
+    """Whether the user can mend it: Hydra's errors, ours, and what Hydra lets through while it reads a config."""
+    if isinstance(error, CompactHydraException | OmegaConfBaseException):
+        return True
+    running = any(frame.f_code is run.__code__ for frame, _ in traceback.walk_tb(error.__traceback__))
+    return not running and (isinstance(error, ValueError) or hasattr(error, "problem_mark"))
 
 
 def is_command(word: str) -> bool:
@@ -97,7 +111,9 @@ def complete(words: list[str]) -> list[str]:
     earlier = [word for word in saved_overrides(run_dir) if key(word) not in keys] if run_dir else []
     if not earlier and not keys & {"experiment", "model", "data"}:
         earlier = [QUICKSTART]
-    return [*earlier, *words]
+    # Right before the first override: the command line's parser takes overrides only in one piece.
+    first = next((place for place, word in enumerate(words) if re.match(r"[^-].*=|~", word)), 0)
+    return [*words[:first], *earlier, *words[first:]]
 
 
 def key(word: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -28,7 +29,7 @@ class RunFolder:
         folder = cls(plan.run_dir)
         if Stage.plan in plan.stages or not folder.file("plan").exists():
             folder.file("plan").write_text(json.dumps(plan.config, indent=1) + "\n", encoding="utf-8")
-            (folder.path / OVERRIDES).write_text(json.dumps(plan.overrides) + "\n", encoding="utf-8")
+            save_overrides(plan.run_dir, plan.overrides)
         return folder
 
     def file(self, stage: str) -> Path:
@@ -61,6 +62,7 @@ def check_writable(folder: Path) -> None:
     Raises:
         FrameworkError: it cannot be written.
     """
+    folder = folder.resolve()
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     probe = folder / ".writable"
     try:
@@ -76,12 +78,17 @@ def check_writable(folder: Path) -> None:
                 path.rmdir()
 
 
+def save_overrides(run_dir: Path, words: Sequence[str]) -> None:
+    """Keep the command-line words that make a run."""
+    (run_dir / OVERRIDES).write_text(json.dumps(words) + "\n", encoding="utf-8")
+
+
 def saved_overrides(run_dir: str) -> list[str]:
     """Return the command-line words that made an earlier run; none where the folder is new."""
     file = Path(run_dir) / OVERRIDES
     try:
         words = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # the second is for `check_writable` to tell
         return []
     except ValueError as error:
         message = f"{file} is no JSON: {error}"

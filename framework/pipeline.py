@@ -51,6 +51,8 @@ def run(plan: Plan) -> Report | None:
     except BaseException as error:
         loggers.failed(error)
         raise
+    finally:
+        loggers.close()
 
 
 def _run_stages(plan: Plan, model: Model, loggers: Broadcast, clock: Clock) -> Report | None:

@@ -212,7 +212,10 @@ class Logger(Protocol):
         """Take the report and the samples, (before, after) for each prompt."""
 
     def failed(self, error: BaseException) -> None:
-        """Close what is open: the run ended with `error`."""
+        """Take note that the run ended with `error`."""
+
+    def close(self) -> None:
+        """Close what is open: the run is over, with a report, with an error, or after a part of its stages."""
 
 
 @runtime_checkable

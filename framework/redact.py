@@ -22,10 +22,10 @@ def redact(value: Any) -> Any:
     holds.
     """
     words = {text for name, text in os.environ.items() if SECRET_NAME.search(name) and len(text) >= SHORTEST}
-    return _redact(value, words)
+    return _redact(value, sorted(words, key=len, reverse=True))  # a secret may begin with another one
 
 
-def _redact(value: Any, words: set[str]) -> Any:
+def _redact(value: Any, words: list[str]) -> Any:
     if isinstance(value, dict):
         return {
             key: HIDDEN if isinstance(part, str) and SECRET_NAME.search(str(key)) else _redact(part, words)

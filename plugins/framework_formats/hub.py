@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from datasets import load_dataset
+import sys
+
+from datasets import disable_progress_bars, load_dataset
 from datasets.exceptions import DatasetNotFoundError, DatasetsError
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
@@ -24,6 +26,8 @@ class Hub:
             FrameworkError: there is no such data set, split or network.
         """
         asked = self.config
+        if not sys.stderr.isatty():
+            disable_progress_bars()
         try:
             rows = load_dataset(asked.path, asked.name, split=asked.split, revision=asked.revision)
         except DatasetNotFoundError as error:

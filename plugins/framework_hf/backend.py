@@ -6,7 +6,6 @@ The weights are loaded when first needed, so data are checked before a byte of t
 from __future__ import annotations
 
 import gc
-import logging
 import shutil
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,9 +15,10 @@ from typing import Any
 
 import torch
 import transformers
+from bitsandbytes.nn import Linear4bit
 from datasets import Dataset
 from peft import PeftModel, get_peft_model, load_peft_weights, set_peft_model_state_dict
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase, PrinterCallback
 
 from framework.errors import FrameworkError, one_line
 from framework.plan import Plan
@@ -61,7 +61,6 @@ def _quiet() -> None:
     """Let the run's own loggers speak: no progress bars and notes of the libraries in between."""
     transformers.logging.set_verbosity_error()
     transformers.logging.disable_progress_bar()
-    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
     # peft reads a name that transformers 5.24 deprecates; nothing a user could do about it.
     warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
 
@@ -174,6 +173,20 @@ class HFModel:
         adapted.peft_config["default"].revision = self.place.revision or None
         return adapted
 
+    def _answering(self) -> Any:
+        """Return the model in evaluation mode.
+
+        On a CPU, bitsandbytes (seen in 0.50) repacks 4-bit weights for inference in their first call in evaluation
+        mode, for good, and the product of repacked weights has no gradient: a training after a baseline would be
+        silently wrong. 4-bit layers have no dropout, so that they stay in training mode changes nothing else.
+        """
+        model = self.model.eval()
+        if self.machine.device == "cpu":
+            for module in model.modules():
+                if isinstance(module, Linear4bit):
+                    module.training = True
+        return model
+
     def as_base(self) -> Any:
         """Switch the adapter off for a while."""
         if isinstance(self.model, PeftModel):
@@ -185,20 +198,20 @@ class HFModel:
 
     def generate(self, prompts: Sequence[Sequence[Message]], *, max_new_tokens: int, batch_size: int) -> list[Answer]:
         """Answer greedily; see `generate.generate`."""
-        self.model.eval()
+        model = self._answering()
         texts = [chat.render(self.tokenizer, prompt, prompt=True) for prompt in prompts]
-        return generate(self.model, self.tokenizer, texts, self.stop_ids, max_new_tokens, batch_size)
+        return generate(model, self.tokenizer, texts, self.stop_ids, max_new_tokens, batch_size)
 
-    @torch.inference_mode()
     def loss(self, rows: Sequence[TokenRow]) -> float:
         """Return the mean loss over the supervised tokens; rows of similar length share a batch."""
-        self.model.eval()
+        model = self._answering()  # outside: weights loaded in inference mode could never be trained
         ordered = token_dicts(sorted(rows, key=lambda row: len(row.input_ids)))
         size = self.config.per_device_eval_batch_size
         total, count = 0.0, 0
         for start in range(0, len(ordered), size):
             batch = collate(ordered[start : start + size], self.pad_id)
-            loss, tokens = summed_loss(self.model, {name: part.to(self.machine.device) for name, part in batch.items()})
+            with torch.inference_mode():
+                loss, tokens = summed_loss(model, {name: part.to(self.machine.device) for name, part in batch.items()})
             total, count = total + loss.item(), count + tokens
         return total / count
 
@@ -221,6 +234,7 @@ class HFModel:
         )
         trained = self._trainable()
         progress = Progress(trainer, run.on_step, lambda: self._validate(validation))
+        trainer.remove_callback(PrinterCallback)  # the loggers of the run print
         trainer.add_callback(progress)
         outcome = trainer.train()
         seconds = progress.seconds

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import sys
 import time
 from dataclasses import dataclass, field
 
@@ -137,12 +137,11 @@ def peak_memory(device: str) -> int:
     """Return the peak so far in bytes: of the allocator on a GPU, of the whole process on a CPU."""
     if device == "cuda":
         return int(torch.cuda.max_memory_allocated())
-    if os.name == "nt":
+    if sys.platform == "win32":
         import psutil  # noqa: PLC0415 - accelerate brings it; only Windows needs it
 
         return int(psutil.Process().memory_info().peak_wset)
     import resource  # noqa: PLC0415 - not on Windows
-    import sys  # noqa: PLC0415
 
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

@@ -7,10 +7,12 @@ models are loaded from the folder of one commit afterwards, so nothing is looked
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import hf_hub_download, snapshot_download
+from huggingface_hub.constants import ENDPOINT
 from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
@@ -20,8 +22,10 @@ from huggingface_hub.errors import (
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )
+from huggingface_hub.utils import disable_progress_bars
 
 from framework.errors import FrameworkError, one_line
+from framework.network import reachable
 from framework.protocols import ModelPlace
 from framework_hf.config import LocalModelConfig
 
@@ -77,8 +81,13 @@ class LocalModel:
     def _ask(self, download: Any, **arguments: Any) -> str:
         """Call the Hub and put its refusals into words."""
         asked = f"model.path={self.config.path}"
+        if not sys.stderr.isatty():
+            disable_progress_bars()
         try:
-            return str(download(self.config.path, revision=self.config.revision, **arguments))
+            offline = not reachable(ENDPOINT)
+            return str(
+                download(self.config.path, revision=self.config.revision, local_files_only=offline, **arguments)
+            )
         except GatedRepoError as error:
             message = (
                 f"{asked}: the model is gated. Accept its terms at huggingface.co/{self.config.path}, then log in: "

@@ -48,8 +48,8 @@ TRAIN_LAST_NAMES = [
     "Stein", "Guerra", "Palmer", "Ito", "Vance", "Rahman", "Lund", "Soto", "Keller", "Abebe", "Horvat", "Doyle",
 ]  # fmt: skip
 HELD_OUT_FIRST_NAMES = [
-    "Clara", "Ahmed", "Nina", "Jack", "Priya", "Simon", "Olga", "Carlos", "Amy", "Erik", "Laura", "Kenji", "Diana",
-    "Adam", "Greta", "Pedro", "Sara", "Ivan", "Holly", "Jamal",
+    "Alice", "Adam", "Bill", "Bob", "Charles", "Chris", "Edward", "Emily", "Frank", "George", "Jack", "James", "Jane",
+    "John", "Joseph", "Luke", "Mark", "Sarah", "Simon", "William",
 ]  # fmt: skip
 HELD_OUT_LAST_NAMES = [
     "Vogel", "Salem", "Rossi", "Turner", "Nair", "Dubois", "Ivanova", "Vega", "Wong", "Holm", "Schmidt", "Bello",
@@ -63,8 +63,8 @@ TRAIN_CITIES = [
     "Ankara", "Cairo", "Tirana", "Sofia", "Rotterdam", "Antwerp", "Salzburg", "Trieste", "Granada", "Coimbra",
 ]  # fmt: skip
 HELD_OUT_CITIES = [
-    "Vienna", "Madrid", "Oslo", "Chicago", "Naples", "Hamburg", "Toulouse", "Prague", "Dublin", "Seattle", "Geneva",
-    "Athens", "Warsaw", "Munich", "Toronto", "Lisbon", "Helsinki", "Sydney",
+    "Vienna", "Madrid", "Oslo", "Chicago", "Hamburg", "Seattle", "Geneva", "Athens", "Toronto", "Paris", "London",
+    "Rome", "Oxford", "Cambridge", "Lincoln", "Madison",
 ]  # fmt: skip
 TRAIN_PATTERNS = [
     "Hi, this is {customer} from {city}. Please send me {number} {item}.",

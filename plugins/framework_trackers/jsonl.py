@@ -44,16 +44,15 @@ class Jsonl(Logger):
         self._write("evaluated", before=before, metrics=result.metrics)
 
     def finished(self, report: Report, samples: Sequence[tuple[Sample | None, Sample]]) -> None:  # noqa: ARG002
-        """Write the objective and close."""
+        """Write the objective."""
         self._write("finished", objective=asdict(report.objective))
-        self._close()
 
     def failed(self, error: BaseException) -> None:
-        """Write the error and close."""
+        """Write the error."""
         self._write("failed", error=one_line(error))
-        self._close()
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """Close the file."""
         if self.file is not None:
             self.file.close()
             self.file = None

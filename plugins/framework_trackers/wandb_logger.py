@@ -34,6 +34,7 @@ class Wandb(Logger):
         self.plan: Plan | None = None
         self.run: Any = None
         self.last_step = 0
+        self.exit_code = 0
 
     def planned(self, plan: Plan) -> None:
         """Keep the plan."""
@@ -103,18 +104,18 @@ class Wandb(Logger):
             table.add_data(after.prompt, after.reference, before.answer if before else None, after.answer)
         self._log({"answers": table})
         self.run.summary.update(to_json(report))
-        self._close(exit_code=0)
 
     def failed(self, error: BaseException) -> None:  # noqa: ARG002 - the exit code tells
         """Mark the run as failed."""
-        self._close(exit_code=1)
+        self.exit_code = 1
 
-    def _close(self, exit_code: int) -> None:
+    def close(self) -> None:
+        """Finish the run."""
         if self.run is None:
             return
         run, self.run = self.run, None
         offline = run.settings.mode == "offline"
-        run.finish(exit_code=exit_code)
+        run.finish(exit_code=self.exit_code)
         if offline:
             _say(f"wandb: logged offline; upload it with: wandb sync {Path(run.settings.sync_dir)}")
 

@@ -1,0 +1,263 @@
+"""plugins/framework_hf/backend.py on a tiny random model: every part is the real one, only the weights are small."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from framework import compose
+from framework.check import check
+from framework.data import Data, load_data
+from framework.errors import FrameworkError
+from framework.plan import Plan, make_plan
+from framework.protocols import TrainRun
+from framework.records import Message, Step, TrainResult
+from framework_hf.backend import HFBackend, HFModel
+from tests.support.tiny import chat_rows, tiny_llama
+
+PROMPTS = [[Message("user", "Count to three")], [Message("user", "Say hello to everyone in the room")]]
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_llama(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("rows") / "rows.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in chat_rows(20)), encoding="utf-8")
+    return file
+
+
+def make(base: Path, rows: Path, run_dir: Path, *more: str) -> Plan:
+    config = compose.compose(
+        [
+            "model=local", f"model.path={base}", "data=local_file", f"data.path={rows}", "logger=[]",
+            "trainer.dtype=fp32", "trainer.max_steps=4", "trainer.warmup_steps=1", "trainer.learning_rate=0.01",
+            *([] if "adapter=full" in more else ["adapter.r=4"]), *more,
+        ]
+    )  # fmt: skip
+    check(config)
+    return make_plan(config, run_dir=run_dir)
+
+
+@contextmanager
+def opened(plan: Plan) -> Iterator[tuple[HFModel, Data]]:
+    with HFBackend(plan.trainer.config).open(plan) as model:
+        yield model, load_data(plan, model)
+
+
+def train(model: HFModel, data: Data, folder: Path) -> tuple[TrainResult, list[Step]]:
+    steps: list[Step] = []
+    run = TrainRun(folder / "checkpoint", folder / "scratch", steps.append)
+    return model.train(data.train, data.validation, run), steps
+
+
+def answers(model: HFModel) -> list[str]:
+    return [answer.text for answer in model.generate(PROMPTS, max_new_tokens=12, batch_size=2)]
+
+
+def digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def test_training_lowers_the_loss_and_the_base_stays_as_it_was(base: Path, rows: Path, tmp_path: Path) -> None:
+    with opened(make(base, rows, tmp_path, "trainer.max_steps=30")) as (model, data):
+        first, before = model.loss(data.validation), answers(model)
+        frozen = {name: weight.clone() for name, weight in model.model.named_parameters() if "lora_" not in name}
+        result, steps = train(model, data, tmp_path)
+        assert model.loss(data.validation) < first - 0.5
+        assert all(torch.equal(weight, dict(model.model.named_parameters())[name]) for name, weight in frozen.items())
+        with model.as_base():
+            assert answers(model) == before
+            assert model.loss(data.validation) == pytest.approx(first, rel=1e-6)
+    assert result.steps == 30
+    assert [step.step for step in steps] == list(range(1, 31))
+    assert steps[-1].total_steps == 30
+    assert steps[-1].tokens == result.tokens > result.supervised_tokens > 0
+    assert steps[0].learning_rate < steps[1].learning_rate
+    assert any(step.eval_loss is not None for step in steps)
+    assert not (tmp_path / "scratch").exists()
+
+
+@pytest.mark.parametrize("quantization", ["none", "nf4"])
+def test_two_runs_with_one_seed_give_the_same_adapter_bit_for_bit(
+    base: Path, rows: Path, tmp_path: Path, quantization: str
+) -> None:
+    made = []
+    for name, extra in (("one", ""), ("two", ""), ("other", "seed=7")):
+        folder = tmp_path / name
+        words = ["adapter.lora_dropout=0.1", f"quantization={quantization}", *filter(None, [extra])]
+        plan = make(base, rows, folder, *words)
+        with opened(plan) as (model, data):
+            if name == "two":
+                answers(model)  # what was evaluated before must not matter
+                model.loss(data.validation)
+            train(model, data, folder)
+        made.append(digest(folder / "checkpoint" / "adapter_model.safetensors"))
+    assert made[0] == made[1] != made[2]
+
+
+def test_accumulation_is_the_same_training_as_one_large_batch(base: Path, rows: Path, tmp_path: Path) -> None:
+    losses, weights = [], []
+    for micro, accumulation in ((8, 1), (4, 2), (1, 8)):
+        folder = tmp_path / str(micro)
+        batch = f"trainer.per_device_train_batch_size={micro}"
+        plan = make(base, rows, folder, batch, f"trainer.gradient_accumulation_steps={accumulation}")
+        with opened(plan) as (model, data):
+            _, steps = train(model, data, folder)
+            losses.append([step.loss for step in steps])
+            weights.append([weight for weight in model.model.parameters() if weight.requires_grad])
+    for other in (1, 2):
+        assert losses[other] == pytest.approx(losses[0], rel=1e-4)
+        for one, two in zip(weights[0], weights[other], strict=True):
+            torch.testing.assert_close(one, two, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.parametrize("adapter", ["lora", "dora", "rslora"])
+def test_a_saved_adapter_says_the_same_in_a_new_process_with_plain_peft(
+    base: Path, rows: Path, tmp_path: Path, adapter: str
+) -> None:
+    with opened(make(base, rows, tmp_path, f"adapter={adapter}")) as (model, data):
+        train(model, data, tmp_path)
+        model.save_tokenizer(tmp_path / "checkpoint")
+        here = answers(model)
+    script = """
+import json, sys
+from peft import AutoPeftModelForCausalLM
+from transformers import AutoTokenizer
+folder, prompts = sys.argv[1], json.loads(sys.argv[2])
+model, tokenizer = AutoPeftModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+answers = []
+for prompt in prompts:
+    turns = [{"role": "user", "content": prompt}]
+    batch = tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+    out = model.generate(**batch, max_new_tokens=12, do_sample=False)
+    answers.append(tokenizer.decode(out[0, batch["input_ids"].shape[1]:], skip_special_tokens=True))
+print(json.dumps(answers))
+"""
+    prompts = json.dumps([prompt[0].content for prompt in PROMPTS])
+    command = [sys.executable, "-c", script, str(tmp_path / "checkpoint"), prompts]
+    there = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert json.loads(there.stdout.splitlines()[-1]) == here
+
+
+def test_full_fine_tuning_trains_and_saves_all_weights(base: Path, rows: Path, tmp_path: Path) -> None:
+    plan = make(base, rows, tmp_path, "adapter=full")
+    with opened(plan) as (model, data):
+        result, _ = train(model, data, tmp_path)
+        assert result.trainable_parameters == result.total_parameters
+        here = answers(model)
+        with pytest.raises(FrameworkError, match="run the baseline before training"):
+            model.as_base()
+    assert digest(tmp_path / "checkpoint" / "model.safetensors") != digest(base / "model.safetensors")
+    with opened(plan) as (model, _):
+        untrained = answers(model)
+        model.restore(tmp_path / "checkpoint")
+        assert answers(model) == here != untrained
+
+
+def test_restored_weights_answer_as_they_did(base: Path, rows: Path, tmp_path: Path) -> None:
+    plan = make(base, rows, tmp_path)
+    with opened(plan) as (model, data):
+        train(model, data, tmp_path)
+        here, loss = answers(model), model.loss(data.validation)
+    with opened(plan) as (model, data):
+        model.restore(tmp_path / "checkpoint")
+        assert answers(model) == here
+        assert model.loss(data.validation) == loss
+
+
+@pytest.mark.parametrize("quantization", ["nf4", "int8"])
+def test_a_quantized_base_trains_an_adapter_on_this_machine(
+    base: Path, rows: Path, tmp_path: Path, quantization: str
+) -> None:
+    with opened(make(base, rows, tmp_path, f"quantization={quantization}")) as (model, data):
+        first = model.loss(data.validation)
+        train(model, data, tmp_path)
+        kinds = {type(module).__name__ for module in model.model.modules()}
+        assert kinds & {"Linear4bit", "Linear8bitLt"}
+        assert model.loss(data.validation) < first
+    assert (tmp_path / "checkpoint" / "adapter_model.safetensors").is_file()
+
+
+def test_checkpointing_computes_the_same_training(base: Path, rows: Path, tmp_path: Path) -> None:
+    losses = []
+    for name in ("enabled", "disabled"):
+        with opened(make(base, rows, tmp_path, f"trainer.gradient_checkpointing={name}")) as (model, data):
+            losses.append([step.loss for step in train(model, data, tmp_path / name)[1]])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_answers_are_the_same_alone_and_in_a_batch_and_tell_whether_they_ended(
+    base: Path, rows: Path, tmp_path: Path
+) -> None:
+    with opened(make(base, rows, tmp_path, "trainer.max_steps=60")) as (model, data):
+        train(model, data, tmp_path)
+        prompts = [prompt.messages for prompt in data.prompts]
+        together = model.generate(prompts, max_new_tokens=20, batch_size=8)
+        alone = model.generate(prompts, max_new_tokens=20, batch_size=1)
+    assert together == alone
+    assert all(answer.stopped == (answer.tokens < 20) for answer in alone)
+    assert any(answer.stopped for answer in alone)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["adapter.target_modules=[no_such_layer]"], "adapter.target_modules: .*no_such_layer"),
+        (["adapter=full", "quantization=nf4"], "adapter=full trains all weights"),
+        (["adapter.r=0"], "adapter.r=0 must be at least 1"),
+        (["adapter.lora_dropout=1.5"], "adapter.lora_dropout=1.5 is no share"),
+    ],
+)
+def test_settings_that_cannot_work_are_refused(
+    base: Path, rows: Path, tmp_path: Path, words: list[str], told: str
+) -> None:
+    with (
+        pytest.raises(FrameworkError, match=told),
+        opened(make(base, rows, tmp_path, *words)) as (model, data),
+    ):
+        model.loss(data.validation)
+
+
+def broken(base: Path, folder: Path, **changes: Any) -> Path:
+    """Copy the tiny model with files changed: None leaves a file out, a dict is merged into its JSON."""
+    folder.mkdir()
+    for file in base.iterdir():
+        change = changes.get(file.name.replace(".", "_"), {})
+        if isinstance(change, dict):
+            text = file.read_bytes()
+            (folder / file.name).write_bytes(json.dumps(json.loads(text) | change).encode() if change else text)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"model_safetensors": None}, "has no .safetensors"),
+        ({"chat_template_jinja": None}, r"no chat template.*model\.chat_template=FILE"),
+        ({"config_json": {"model_type": "no_such_model"}}, "transformers cannot build it"),
+        ({"config_json": {"auto_map": {"AutoConfig": "own.Config"}, "model_type": "x"}}, "trust_remote_code=true"),
+    ],
+    ids=["no weights", "no template", "unknown architecture", "own code"],
+)
+def test_a_model_that_cannot_be_used_is_refused(
+    base: Path, rows: Path, tmp_path: Path, changes: dict[str, Any], told: str
+) -> None:
+    folder = broken(base, tmp_path / "broken", **changes)
+    with (
+        pytest.raises(FrameworkError, match=told),
+        opened(make(folder, rows, tmp_path)) as (model, data),
+    ):
+        model.loss(data.validation)

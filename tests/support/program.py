@@ -1,0 +1,38 @@
+"""Runs `python -m framework` as a user does, in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+# A Hub that does not answer, so that no test depends on a network; a stand-in's address replaces it.
+CLOSED = "http://127.0.0.1:9"
+
+
+def environment(home: Path, **more: str) -> dict[str, str]:
+    """Return the variables of this process without what belongs to its user: keys, caches, proxies."""
+    dropped = ("HF_", "WANDB_", "HYDRA_", "FRAMEWORK_")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(dropped)}
+    kept = {name: value for name, value in kept.items() if not name.lower().endswith("_proxy")}
+    hub = {"HF_ENDPOINT": CLOSED, "HF_HOME": str(home / "hf"), "HF_UPDATE_DOWNLOAD_COUNTS": "0"}
+    cache = {"FRAMEWORK_CACHE": os.environ.get("FRAMEWORK_CACHE", "")}
+    return {**kept, **hub, **{name: value for name, value in cache.items() if value}, "COLUMNS": "120", **more}
+
+
+def framework(
+    *words: str, cwd: Path, env: Mapping[str, str] | None = None, timeout: float = 600
+) -> subprocess.CompletedProcess[str]:
+    """Run the program with these words in `cwd` and return what it printed."""
+    return subprocess.run(
+        [sys.executable, "-m", "framework", *words],
+        cwd=cwd,
+        env=dict(env or environment(cwd.parent)),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )

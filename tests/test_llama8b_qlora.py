@@ -1,0 +1,115 @@
+"""The walkthrough `+experiment=llama8b_qlora`, unmodified but for the number of steps.
+
+A Hub on loopback serves a tiny random Llama under the model's id and a small data set under the data's: the real
+loading code, bitsandbytes' NF4 and TRL run; only the weights are small.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import safe_open
+
+from tests.support.hub import HubStandIn
+from tests.support.program import environment, framework
+from tests.support.tiny import chat_rows, tiny_llama
+
+MODEL = "unsloth/Meta-Llama-3.1-8B-Instruct"
+DATA = "yahma/alpaca-cleaned"
+WALKTHROUGH = "+experiment=llama8b_qlora"
+
+
+@pytest.fixture(scope="module")
+def hub(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HubStandIn]:
+    model = tiny_llama(tmp_path_factory.mktemp("model"))
+    data = tmp_path_factory.mktemp("data")
+    rows = "".join(json.dumps(row) + "\n" for row in chat_rows(40))
+    (data / "train.jsonl").write_text(rows, encoding="utf-8")
+    with HubStandIn({MODEL: model, "acme/gated": model}, {DATA: data}, gated=frozenset({"acme/gated"})) as stand_in:
+        yield stand_in
+
+
+def test_the_walkthrough_runs_from_the_hub_to_an_adapter(hub: HubStandIn, tmp_path: Path) -> None:
+    cwd = tmp_path / "work"
+    cwd.mkdir()
+    env = environment(tmp_path, HF_ENDPOINT=hub.url)
+    done = framework(WALKTHROUGH, "trainer.max_steps=3", "run_dir=run", cwd=cwd, env=env)
+    assert done.returncode == 0, done.stderr
+    report = json.loads((cwd / "run" / "report.json").read_text(encoding="utf-8"))
+    assert report["train"]["steps"] == 3
+    assert report["hardware"]["optimizer"].startswith(("adamw_8bit", "adamw_torch (adamw_8bit does not run"))
+    assert report["hardware"]["optimizer"] in done.stdout.replace("\n", " ").replace("  ", " ")
+    assert report["metrics"]["eval_loss"]["after"] < report["metrics"]["eval_loss"]["before"]
+
+    adapter = cwd / "run" / "adapter"
+    config = json.loads((adapter / "adapter_config.json").read_text(encoding="utf-8"))
+    assert (config["r"], config["lora_alpha"], config["lora_dropout"]) == (32, 32, 0.05)
+    assert set(config["target_modules"]) == {
+        "q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"
+    }  # fmt: skip
+    assert config["base_model_name_or_path"] == MODEL
+    assert config["revision"] == hub.repositories["models", MODEL].commit
+    assert (adapter / "tokenizer.json").is_file()
+    assert (adapter / "chat_template.jinja").is_file()
+    settings = json.loads((adapter / "run_config.json").read_text(encoding="utf-8"))
+    assert settings["quantization"] == {"double_quant": True}
+    with safe_open(adapter / "adapter_model.safetensors", framework="pt") as weights:
+        assert len(weights.keys()) == 2 * 7 * 2  # two layers, seven linear layers, two matrices each
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["model.path=acme/absent"], "no such folder here and no such model on the Hub"),
+        (["model.path=acme/gated"], "the model is gated. Accept its terms"),
+        (["model.revision=v9"], "has no revision model.revision=v9"),
+        (["data.path=acme/absent"], "data.path=acme/absent: the Hub has no such data set"),
+        (["data.split=dev"], "data.split=dev"),
+    ],
+)
+def test_what_the_hub_does_not_give_is_told_in_words(
+    hub: HubStandIn, tmp_path: Path, words: list[str], told: str
+) -> None:
+    cwd = tmp_path / "work"
+    cwd.mkdir()
+    done = framework(WALKTHROUGH, *words, cwd=cwd, env=environment(tmp_path, HF_ENDPOINT=hub.url))
+    assert done.returncode == 2
+    assert told in done.stderr
+    assert len(done.stderr.strip().splitlines()) <= 2, done.stderr
+    assert list(cwd.iterdir()) == []
+
+
+def test_without_a_network_it_says_what_is_missing_and_what_to_do(tmp_path: Path) -> None:
+    cwd = tmp_path / "work"
+    cwd.mkdir()
+    done = framework(WALKTHROUGH, cwd=cwd, env=environment(tmp_path))
+    assert done.returncode == 2
+    assert "not on this machine, and the Hub cannot be reached" in done.stderr
+    assert "model=local model.path=FOLDER" in done.stderr
+    assert len(done.stderr.strip().splitlines()) <= 2, done.stderr
+    assert list(cwd.iterdir()) == []
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="tells what happens without a GPU")
+def test_without_a_gpu_a_model_of_that_size_is_refused_before_its_weights_are_fetched(tmp_path: Path) -> None:
+    """The config of the real Llama 3.1 8B, no weights: the size is known without them."""
+    folder = tiny_llama(tmp_path / "model")
+    (folder / "model.safetensors").unlink()
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    real = {
+        "hidden_size": 4096, "intermediate_size": 14336, "num_hidden_layers": 32, "num_attention_heads": 32,
+        "num_key_value_heads": 8, "head_dim": 128, "vocab_size": 128256,
+    }  # fmt: skip
+    (folder / "config.json").write_text(json.dumps(config | real), encoding="utf-8")
+    cwd = tmp_path / "work"
+    cwd.mkdir()
+    with HubStandIn({MODEL: folder}, {}) as stand_in:
+        done = framework(WALKTHROUGH, cwd=cwd, env=environment(tmp_path, HF_ENDPOINT=stand_in.url))
+    assert done.returncode == 2
+    assert f"no GPU found, and {MODEL} has 8.0 billion parameters" in done.stderr
+    assert "trainer.device=cpu" in done.stderr
+    assert list(cwd.iterdir()) == []
