@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 
 from datasets import disable_progress_bars, load_dataset
 from datasets.exceptions import DatasetNotFoundError, DatasetsError
+from huggingface_hub.constants import ENDPOINT
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
 from framework.errors import FrameworkError, one_line
+from framework.network import reachable
 from framework.records import RawData, Row
 from framework_formats.config import HubConfig
 
@@ -28,6 +31,9 @@ class Hub:
         asked = self.config
         if not sys.stderr.isatty():
             disable_progress_bars()
+        if not reachable(ENDPOINT):
+            logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it would announce each of five retries
+            print("the Hub cannot be reached; looking for the data set in the cache …", file=sys.stderr)  # noqa: T201
         try:
             rows = load_dataset(asked.path, asked.name, split=asked.split, revision=asked.revision)
         except DatasetNotFoundError as error:

@@ -48,7 +48,9 @@ def test_only_the_answer_and_its_stop_token_are_learned(tokenizer: PreTrainedTok
 
 
 def test_every_assistants_turn_of_a_dialogue_is_learned_with_its_stop_token(tokenizer: PreTrainedTokenizerBase) -> None:
-    row = encode(tokenizer, Message("system", "Be brief."), ASK, TELL, Message("user", "Sure?"), Message("assistant", "No"))
+    row = encode(
+        tokenizer, Message("system", "Be brief."), ASK, TELL, Message("user", "Sure?"), Message("assistant", "No")
+    )
     assert learned(tokenizer, row) == [f"Two, I think.{tokenizer.eos_token}", f"No{tokenizer.eos_token}"]
 
 

@@ -1,0 +1,38 @@
+# ruff: noqa: INP001 - pytest finds this file by itself
+"""Adds the echo backend before anything composes, and what several test files share."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from framework import testing
+
+testing.install()
+
+Rows = list[dict[str, str]]
+
+
+@pytest.fixture
+def rows() -> Rows:
+    """Twenty Alpaca rows, all different."""
+    return [{"instruction": f"say {number}", "input": "", "output": f"it is {number}"} for number in range(20)]
+
+
+@pytest.fixture
+def write_rows(tmp_path_factory: pytest.TempPathFactory) -> Callable[[list[dict[str, str]]], Path]:
+    """Write rows as JSON lines outside `tmp_path`, so that a test can ask whether that is empty."""
+
+    def write(rows: Rows) -> Path:
+        file = tmp_path_factory.mktemp("data") / "rows.jsonl"
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        return file
+
+    return write
+
+
+@pytest.fixture
+def data_file(rows: Rows, write_rows: Callable[[Rows], Path]) -> Path:
+    """Return the file with `rows`."""
+    return write_rows(rows)

@@ -1,0 +1,128 @@
+"""The main job on a real model: SmolLM2-135M-Instruct learns to turn orders into JSON, as `make quickstart` does it.
+
+The first run converts the model into the cache; the whole file takes some minutes on one thread.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.program import environment, framework
+
+
+@dataclass(frozen=True)
+class Run:
+    """A finished quickstart: its folder, its report and what it printed."""
+
+    folder: Path
+    report: dict[str, Any]
+    printed: str
+
+
+@pytest.fixture(scope="module")
+def quickstart(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    cwd = tmp_path_factory.mktemp("quickstart") / "work"
+    cwd.mkdir()
+    done = framework(cwd=cwd, env=environment(cwd.parent), timeout=900)
+    assert done.returncode == 0, done.stderr
+    (folder,) = (cwd / "outputs" / "quickstart").iterdir()
+    return Run(folder, json.loads((folder / "report.json").read_text(encoding="utf-8")), done.stdout)
+
+
+def test_the_held_out_orders_are_right_after_and_wrong_before(quickstart: Run) -> None:
+    metrics = quickstart.report["metrics"]
+    assert metrics["exact_match"]["before"] <= 0.2
+    assert metrics["exact_match"]["after"] >= 0.9
+    assert metrics["json_valid"]["after"] >= 0.95 > metrics["json_valid"]["before"]
+    assert metrics["eval_loss"]["after"] < metrics["eval_loss"]["before"] / 5
+    samples = json.loads((quickstart.folder / "evaluate.json").read_text(encoding="utf-8"))["samples"]
+    assert len(samples) == 30
+    right = [set(json.loads(sample["answer"])) == {"customer", "item", "quantity", "city"} for sample in samples]
+    assert sum(right) >= 28
+
+
+def test_a_person_sees_the_plan_the_progress_five_pairs_and_the_numbers(quickstart: Run) -> None:
+    printed = quickstart.printed
+    for part in (
+        "SmolLM2-135M-Instruct", "lora r=16", "270 to train, 30 held out, 30 prompts", "step 34/34", "left",
+        "before", "after", "exact_match", "json_valid", "tokens/s", "peak memory", "GiB",
+        "python -m framework +experiment=quickstart data=local_file data.path=FILE.jsonl",
+    ):  # fmt: skip
+        assert part in printed, part
+    assert str(quickstart.folder / "adapter")[-20:] in printed.replace("\n", "")
+    answers = printed.split("answers", 1)[1].split("before and after")[0]
+    assert answers.count("├") == 4  # lines between five rows
+
+
+def test_the_run_folder_holds_a_result_for_each_stage(quickstart: Run) -> None:
+    names = {file.name for file in quickstart.folder.iterdir()}
+    stages = ("plan", "data", "baseline", "train", "evaluate", "export", "report")
+    assert {f"{stage}.json" for stage in stages} <= names
+    report = quickstart.report
+    assert set(report["seconds"]) >= {"plan", "data", "baseline", "train", "evaluate", "export"}
+    assert report["tokens_per_second"] > report["supervised_tokens_per_second"] > 0
+    assert report["peak_memory_bytes"] > 300 * 2**20
+    assert report["train"]["trainable_parameters"] < report["train"]["total_parameters"] / 20
+    assert {"torch", "transformers", "trl", "peft", "framework"} <= report["versions"].keys()
+    assert [artifact["path"] for artifact in report["artifacts"]] == ["adapter"]
+
+
+def test_plain_peft_in_a_new_process_gives_the_same_greedy_text(quickstart: Run) -> None:
+    samples = json.loads((quickstart.folder / "evaluate.json").read_text(encoding="utf-8"))["samples"][:4]
+    dtype = quickstart.report["hardware"]["dtype"].split()[0]
+    script = """
+import json, sys, torch
+from peft import AutoPeftModelForCausalLM
+from transformers import AutoTokenizer
+folder, dtype, prompts = sys.argv[1], {"fp32": torch.float32, "bf16": torch.bfloat16}[sys.argv[2]], sys.argv[3:]
+model = AutoPeftModelForCausalLM.from_pretrained(folder, dtype=dtype)
+tokenizer = AutoTokenizer.from_pretrained(folder)
+answers = []
+for prompt in prompts:
+    turns = [{"role": "user", "content": prompt}]
+    batch = tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_tensors="pt", return_dict=True)
+    out = model.generate(**batch, max_new_tokens=64, do_sample=False)
+    answers.append(tokenizer.decode(out[0, batch["input_ids"].shape[1]:], skip_special_tokens=True))
+print(json.dumps(answers))
+"""
+    prompts = [sample["prompt"] for sample in samples]
+    command = [sys.executable, "-c", script, str(quickstart.folder / "adapter"), dtype, *prompts]
+    env = environment(quickstart.folder)
+    there = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert there.returncode == 0, there.stderr
+    assert json.loads(there.stdout.splitlines()[-1]) == [sample["answer"] for sample in samples]
+
+
+def test_a_finished_run_can_be_measured_again(quickstart: Run) -> None:
+    words = ("stages=[evaluate,report]", f"run_dir={quickstart.folder}", "evaluator.prompts.count=4", "logger=[jsonl]")
+    cwd = quickstart.folder.parent
+    done = framework(*words, cwd=cwd, env=environment(cwd))
+    assert done.returncode == 0, done.stderr
+    report = json.loads((quickstart.folder / "report.json").read_text(encoding="utf-8"))
+    assert report["metrics"]["eval_loss"]["after"] == quickstart.report["metrics"]["eval_loss"]["after"]
+    assert report["train"] == quickstart.report["train"]
+    assert len(json.loads((quickstart.folder / "evaluate.json").read_text(encoding="utf-8"))["samples"]) == 4
+
+
+def test_a_sweep_over_the_learning_rate_says_which_was_better(tmp_path: Path) -> None:
+    cwd = tmp_path / "work"
+    cwd.mkdir()
+    rates = "trainer.learning_rate=1e-4,5e-4"
+    done = framework(
+        "-m", "+experiment=quickstart", rates, "trainer.max_steps=5", "logger=[jsonl]", "evaluator=[]",
+        cwd=cwd, env=environment(tmp_path), timeout=900,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert "best: point 1 (trainer.learning_rate=5e-4)" in done.stdout
+    (sweep,) = (cwd / "outputs" / "quickstart").iterdir()
+    losses = [json.loads((sweep / point / "report.json").read_text())["objective"]["value"] for point in ("0", "1")]
+    assert losses[1] < losses[0]
+    for loss in losses:
+        assert f"{loss:.4g}" in done.stdout
