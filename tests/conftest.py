@@ -1,4 +1,4 @@
-# ruff: noqa: INP001 - pytest finds this file by itself
+
 """Adds the echo backend before anything composes, and what several test files share."""
 
 import json
@@ -36,3 +36,8 @@ def write_rows(tmp_path_factory: pytest.TempPathFactory) -> Callable[[list[dict[
 def data_file(rows: Rows, write_rows: Callable[[Rows], Path]) -> Path:
     """Return the file with `rows`."""
     return write_rows(rows)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start the longest file first, so that the other worker does the rest beside it."""
+    items.sort(key=lambda item: item.path.name != "test_main_job.py")

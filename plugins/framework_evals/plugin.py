@@ -26,6 +26,12 @@ def framework_metrics() -> Iterable[Component]:
 
 
 @hookimpl
+def framework_config_paths() -> Iterable[str]:
+    """The presets below conf/."""
+    yield "pkg://framework_evals.conf"
+
+
+@hookimpl
 def framework_check_plan(plan: Plan) -> Iterable[str]:
     """Refuse what cannot be evaluated."""
     for name, choice in plan.evaluator.items():

@@ -30,13 +30,17 @@ def text(fields: Fields, name: str, kind: str) -> str:
         FrameworkError: names the field, and the fields that the row has.
     """
     if name not in fields:
-        message = f"format {kind} needs the field '{name}'; the row has {', '.join(map(str, fields)) or 'no fields'}"
-        raise FrameworkError(message)
+        raise _missing(fields, name, kind)
     value = fields[name]
     if not isinstance(value, str):
         message = f"format {kind} needs text in '{name}', found {type(value).__name__}"
         raise FrameworkError(message)
     return value
+
+
+def _missing(fields: Fields, name: str, kind: str) -> FrameworkError:
+    found = ", ".join(map(str, fields)) or "no fields"
+    return FrameworkError(f"format {kind} needs the field '{name}'; the row has {found}")
 
 
 def _dialogue(fields: Fields, *names: str) -> list[Any]:
@@ -46,6 +50,21 @@ def _dialogue(fields: Fields, *names: str) -> list[Any]:
         if isinstance(value, list) and value and all(isinstance(turn, Mapping) for turn in value):
             return value
     return []
+
+
+def _turns(fields: Fields, kind: str, *names: str) -> list[Any]:
+    """Return the dialogue in one of these fields.
+
+    Raises:
+        FrameworkError: none of them is there, or it holds something else.
+    """
+    if turns := _dialogue(fields, *names):
+        return turns
+    for name in names:
+        if name in fields:
+            message = f"format {kind} needs a list of turns in '{name}', found {type(fields[name]).__name__}"
+            raise FrameworkError(message)
+    raise _missing(fields, names[0], kind)
 
 
 def _role(role: object, kind: str, valid: tuple[str, ...]) -> str:
@@ -96,9 +115,7 @@ class ChatML:
 
     def example(self, fields: Fields) -> Example:
         """Take the turns as they are."""
-        turns = _dialogue(fields, "messages", "conversations")
-        if not turns:
-            text(fields, "messages", "chatml")  # says what is missing
+        turns = _turns(fields, "chatml", "messages", "conversations")
         return Example(tuple(_turn(turn) for turn in turns), "chatml")
 
 
@@ -115,9 +132,7 @@ class ShareGPT:
 
     def example(self, fields: Fields) -> Example:
         """Translate the role names."""
-        turns = _dialogue(fields, "conversations", "conversation")
-        if not turns:
-            text(fields, "conversations", "sharegpt")  # says what is missing
+        turns = _turns(fields, "sharegpt", "conversations", "conversation")
         messages = tuple(
             Message(
                 SHAREGPT_ROLES[_role(turn.get("from"), "sharegpt", tuple(SHAREGPT_ROLES))],

@@ -85,9 +85,7 @@ class LocalModel:
             disable_progress_bars()
         try:
             offline = not reachable(ENDPOINT)
-            return str(
-                download(self.config.path, revision=self.config.revision, local_files_only=offline, **arguments)
-            )
+            return str(download(self.config.path, revision=self.config.revision, local_files_only=offline, **arguments))
         except GatedRepoError as error:
             message = (
                 f"{asked}: the model is gated. Accept its terms at huggingface.co/{self.config.path}, then log in: "

@@ -181,7 +181,7 @@ class Console(Logger):
             )
         self.out.print(table)
 
-    def failed(self, error: BaseException) -> None:  # noqa: ARG002 - the command line prints it
+    def close(self) -> None:
         """Give the terminal back."""
         self._stop_bar()
 

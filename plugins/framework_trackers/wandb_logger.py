@@ -20,6 +20,7 @@ from framework.errors import one_line
 from framework.plan import Plan
 from framework.protocols import Logger
 from framework.records import DataResult, EvalResult, Report, Sample, Step, to_json
+from framework.redact import redact
 from framework_trackers.config import WandbConfig, WandbMode
 
 FINISH_TIMEOUT = 60.0
@@ -58,13 +59,16 @@ class Wandb(Logger):
     def _init(self, mode: str, *, run_dir: Path, data: Any, hardware: Mapping[str, str]) -> Any:
         plan = self.plan
         config = {**(plan.config if plan else {}), "data_result": data, "hardware": hardware}
+        about = {
+            "project": self.config.project,
+            "entity": self.config.entity,
+            "group": self.config.group,
+            "name": self.config.run_name or f"{plan.name if plan else 'run'}-{run_dir.name}",
+            "tags": self.config.tags,
+            "notes": self.config.notes,
+        }
         return wandb.init(
-            project=self.config.project,
-            entity=self.config.entity,
-            group=self.config.group,
-            name=self.config.run_name or f"{plan.name if plan else 'run'}-{run_dir.name}",
-            tags=self.config.tags,
-            notes=self.config.notes,
+            **redact(about),
             dir=run_dir,
             config=config,
             mode=mode,  # type: ignore[arg-type] # a literal of wandb's
@@ -103,7 +107,7 @@ class Wandb(Logger):
         for before, after in samples:
             table.add_data(after.prompt, after.reference, before.answer if before else None, after.answer)
         self._log({"answers": table})
-        self.run.summary.update(to_json(report))
+        self.run.summary.update(redact(to_json(report)))
 
     def failed(self, error: BaseException) -> None:  # noqa: ARG002 - the exit code tells
         """Mark the run as failed."""

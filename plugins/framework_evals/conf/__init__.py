@@ -1,0 +1,1 @@
+"""Presets that the plugin adds to the Hydra tree."""

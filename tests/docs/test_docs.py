@@ -1,0 +1,230 @@
+"""The documentation keeps its word: commands compose, examples run, links lead somewhere, nothing is left out.
+
+A line in a bash or sh block that begins with `python -m framework` is composed, checked and planned. Comments in the
+Markdown ask for more:
+
+- `<!-- run -->` or `<!-- run, exit 2 -->` before such a block: its one command is executed, and what it prints is the
+  text block that follows. In expected text, `…` stands for anything.
+- `<!-- file: my.jsonl -->` before a block: the commands of this page that are executed find the block as that file.
+
+A python block is saved as `acme.py` and executed; a text block right after it is what it prints.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import itertools
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from framework import cli, hookspecs, plugins, records
+from framework.check import check
+from framework.compose import compose
+from framework.plan import make_plan
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+COMMAND = "python -m framework"
+PRINTED = ("--help", "--cfg", "--info", "--version")
+RECORDS = [
+    records.Report, records.Objective, records.Change, records.TrainResult, records.Artifact, records.DataResult,
+    records.EvalResult, records.Sample, records.ExportResult,
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced block: the comment before it, and the text block after it where one follows."""
+
+    page: Path
+    line: int
+    language: str
+    text: str
+    comment: str = ""
+    printed: str | None = None
+
+    def __str__(self) -> str:
+        """Name it in the list of tests."""
+        return f"{self.page.relative_to(ROOT)}:{self.line}"
+
+    @property
+    def commands(self) -> list[str]:
+        """The lines that run the program, each whole."""
+        whole = self.text.replace("\\\n", " ")
+        return [line for line in whole.splitlines() if line.startswith(COMMAND)]
+
+    @property
+    def exit_code(self) -> int | None:
+        """What the command returns where it is to be executed."""
+        marked = re.fullmatch(r"run(?:, exit (\d+))?", self.comment)
+        return int(marked.group(1) or 0) if marked else None
+
+
+def blocks_of(page: Path) -> list[Block]:
+    found: list[Block] = []
+    lines = iter(enumerate(page.read_text(encoding="utf-8").splitlines(), start=1))
+    comment, prose = "", False
+    for number, line in lines:
+        if line.startswith("```"):
+            body = "\n".join(text for _, text in itertools.takewhile(lambda pair: pair[1] != "```", lines))
+            block = Block(page, number, line.removeprefix("```").strip(), body, comment)
+            if block.language == "text" and found and not prose and not comment and found[-1].printed is None:
+                found[-1] = dataclasses.replace(found[-1], printed=body)
+            found.append(block)
+            comment, prose = "", False
+        elif marked := re.fullmatch(r"<!-- (.*) -->", line):
+            comment = marked.group(1)
+        elif line.strip():
+            comment, prose = "", True
+    return found
+
+
+BLOCKS = [block for page in PAGES for block in blocks_of(page)]
+SHELL = [block for block in BLOCKS if block.language in {"bash", "sh"} and block.commands]
+PLANNED = [(str(block), line) for block in SHELL if block.exit_code is None for line in block.commands]
+EXECUTED = [block for block in SHELL if block.exit_code is not None]
+PYTHON = [block for block in BLOCKS if block.language == "python"]
+
+
+def run(words: list[str], folder: Path) -> tuple[int, str]:
+    """Execute Python without a network and return its exit code and what it printed, errors included."""
+    environment = {"OMP_NUM_THREADS": "1"} | os.environ | {"COLUMNS": "100", "HF_HUB_OFFLINE": "1", "NO_COLOR": "1"}
+    done = subprocess.run(
+        [sys.executable, *words],
+        cwd=folder,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        encoding="utf-8",
+        check=False,
+    )
+    return done.returncode, done.stdout
+
+
+def agrees(expected: str, printed: str) -> bool:
+    """Whether the text is what the documentation says; white space at the end of lines does not count."""
+    pattern = ".*".join(re.escape(part) for part in stripped(expected).split("…"))
+    return re.fullmatch(pattern, stripped(printed), re.DOTALL) is not None
+
+
+def stripped(text: str) -> str:
+    return "\n".join(line.rstrip() for line in text.strip().splitlines())
+
+
+def points(words: list[str]) -> Iterator[list[str]]:
+    """Return the overrides of each point of a sweep; of a plain run, its one point."""
+    parsed = OverridesParser.create().parse_overrides(words)
+    yield from (
+        list(point)
+        for point in itertools.product(
+            *(
+                [f"{part.get_key_element()}={value}" for value in part.sweep_string_iterator()]
+                if part.is_sweep_override()
+                else [str(part.input_line)]
+                for part in parsed
+            )
+        )
+    )
+
+
+@pytest.mark.parametrize(("place", "line"), PLANNED, ids=[f"{place} {line[20:60]}" for place, line in PLANNED])
+def test_a_command_in_the_docs_is_one_or_gives_a_plan(place: str, line: str, tmp_path: Path) -> None:  # noqa: ARG001
+    words = shlex.split(line, comments=True)[3:]
+    if words and cli.is_command(words[0]):
+        assert words[0] in plugins.commands()
+        return
+    words = [word for word in cli.complete(words) if word not in {"-m", "--multirun"}]
+    if any(word in PRINTED for word in words):
+        words = [word for word in words if "=" in word]
+    for overrides in points(words):
+        config = compose(overrides)
+        check(config)
+        make_plan(config, run_dir=tmp_path)
+
+
+@pytest.mark.parametrize("block", EXECUTED, ids=str)
+def test_an_executed_command_prints_what_the_docs_show(block: Block, tmp_path: Path) -> None:
+    for other in blocks_of(block.page):
+        if other.comment.startswith("file: "):
+            (tmp_path / other.comment.removeprefix("file: ")).write_text(other.text + "\n", encoding="utf-8")
+    before = sorted(tmp_path.iterdir())
+    (line,) = block.commands
+    code, printed = run(["-m", *shlex.split(line, comments=True)[2:]], tmp_path)
+    assert code == block.exit_code, printed
+    assert block.printed is not None, "no text block follows"
+    assert agrees(block.printed, printed), printed
+    if code == cli.USER_MISTAKE:
+        assert sorted(tmp_path.iterdir()) == before, "a refused run left something behind"
+
+
+@pytest.mark.parametrize("block", PYTHON, ids=str)
+def test_a_python_example_runs(block: Block, tmp_path: Path) -> None:
+    (tmp_path / "acme.py").write_text(block.text + "\n", encoding="utf-8")
+    code, printed = run(["acme.py"], tmp_path)
+    assert code == 0, printed
+    if block.printed is not None:
+        assert agrees(block.printed, printed), printed
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_link_leads_to_a_file(page: Path) -> None:
+    prose = re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE)
+    targets = [target.partition("#")[0] for target in re.findall(r"\]\(([^)\s]+)\)", prose)]
+    local = [target for target in targets if target and "://" not in target]
+    assert [target for target in local if not (page.parent / target).exists()] == []
+
+
+def test_every_page_is_linked_from_the_index() -> None:
+    index = ROOT / "docs" / "README.md"
+    linked = {(index.parent / target).resolve() for target in re.findall(r"\]\(([^)\s]+)\)", index.read_text("utf-8"))}
+    assert [page for page in PAGES if page.is_relative_to(index.parent) and page not in linked | {index}] == []
+
+
+def test_every_module_of_the_core_has_a_row_in_the_architecture() -> None:
+    text = (ROOT / "docs/explanation/architecture.md").read_text(encoding="utf-8")
+    rows = "\n".join(line.split("|")[1] for line in text.splitlines() if line.startswith("|"))
+    modules = [module.name for module in (ROOT / "framework").glob("*.py")]
+    assert [module for module in sorted(modules) if f"`{module}`" not in rows] == []
+
+
+@pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.__name__)
+def test_every_field_of_a_saved_record_is_explained(record: type) -> None:
+    text = (ROOT / "docs/reference/report.md").read_text(encoding="utf-8")
+    section = text.partition(f"`{record.__name__}`\n")[2].partition("\n## ")[0]
+    rows = [line.split("|")[1].strip() for line in section.splitlines() if line.startswith("| `")]
+    assert rows == [f"`{field.name}`" for field in dataclasses.fields(record)]
+
+
+def hook_headings() -> list[str]:
+    """Return the headings that the hooks need, with their signatures as the source writes them."""
+    tree = ast.parse(Path(hookspecs.__file__).read_text(encoding="utf-8"))
+    return [
+        f"## `{node.name}({ast.unparse(node.args)}) -> {ast.unparse(node.returns or ast.Constant(None))}`"
+        for node in tree.body
+        if isinstance(node, ast.FunctionDef) and node.name.startswith("framework_")
+    ]
+
+
+def test_the_reference_has_a_heading_for_every_hook_and_for_no_other() -> None:
+    text = (ROOT / "docs/reference/hooks.md").read_text(encoding="utf-8")
+    assert re.findall(r"^## `framework_.*$", text, re.MULTILINE) == hook_headings()
+
+
+@pytest.mark.parametrize("heading", hook_headings(), ids=lambda heading: heading.partition("(")[0][4:])
+def test_a_hook_has_an_example_that_implements_it(heading: str) -> None:
+    text = (ROOT / "docs/reference/hooks.md").read_text(encoding="utf-8")
+    section = text.partition(heading + "\n")[2].partition("\n## ")[0]
+    name = heading.partition("(")[0].removeprefix("## `")
+    assert f"@hookimpl\ndef {name}(" in section
+    assert "First-party use:" in section

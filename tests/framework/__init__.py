@@ -1,0 +1,1 @@
+"""Tests of framework/, one file for each module."""

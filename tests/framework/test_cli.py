@@ -1,0 +1,256 @@
+"""The command line, run as a user does: exit codes, what stands where, and what is never imported."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from framework.cli import complete, is_command, key
+from framework.folder import save_overrides
+from tests.framework.program import MODULE, Result, echo, execute, program
+
+PLAN_ENDS_WITH = "reading and tokenizing the data …"
+
+
+def assert_mistake(result: Result, folder: Path, text: str) -> None:
+    """Check what holds for every mistake of a user: one or two lines that say it, and nothing on disk."""
+    assert text in result.err
+    assert len(result.err.splitlines()) <= 2
+    assert "Traceback" not in result.err
+    assert result.code == 2
+    assert not list(folder.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("word", "text"),
+    [
+        ("trainer.lerning_rate=1", "unknown key 'trainer.lerning_rate'. Did you mean 'trainer.learning_rate'?"),
+        ("+trainer.lerning_rate=1", "unknown key 'trainer.lerning_rate'. Did you mean 'trainer.learning_rate'?"),
+        ("adapter=loro", "unknown adapter 'loro'. Did you mean 'lora'?"),
+        ("+experiment=llama8b_qlra", "unknown experiment 'llama8b_qlra'. Did you mean 'llama8b_qlora'?"),
+        ("plugns", "unknown command 'plugns'. Did you mean 'plugins'?"),
+        ("seed=[1", "cannot read 'seed=[1'"),
+        ("trainer.learning_rate=fast", "trainer.learning_rate: Value 'fast' of type 'str' could not be converted"),
+        ("trainer.max_steps=0", "trainer.max_steps=0 must be above 0"),
+        ("logger=null", "must be a string or a list"),
+        ("adapter.target_modules.x=1", "'x'"),
+        ("data=local_file", "data.path has no value"),
+    ],
+)
+def test_a_mistake_in_the_words_is_told_before_anything_is_done(tmp_path: Path, word: str, text: str) -> None:
+    result = program(word, cwd=tmp_path)
+    assert_mistake(result, tmp_path, text)
+    assert result.out == ""
+
+
+def test_an_unknown_option_is_told_with_the_options_there_are(tmp_path: Path) -> None:
+    result = program("--fast", cwd=tmp_path)
+    assert result.code == 2
+    assert result.err.splitlines()[-1].endswith("error: unrecognized arguments: --fast")
+    assert "--cfg" in result.err
+    assert not list(tmp_path.iterdir())
+
+
+ROW = '{"instruction": "say", "output": "it"}\n'
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (None, "there is no data file "),
+        (ROW + "\n{'a': 1}\n", "rows.jsonl:3: no JSON: "),
+        (ROW + '{"instruction": "say", "answer": "it"}\n', "rows.jsonl:2: no format fits a row with the fields "),
+        (ROW + "[1]\n", "rows.jsonl:2: a row is a JSON object with named fields, this one is a list"),
+        ("", "data 'local_file' has no rows"),
+    ],
+    ids=["missing", "no JSON", "other fields", "no object", "empty"],
+)
+def test_a_mistake_in_the_data_is_told_with_its_place_and_leaves_nothing(
+    tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, content: str | None, text: str
+) -> None:
+    file = tmp_path_factory.mktemp("data") / "rows.jsonl"
+    if content is not None:
+        file.write_text(content, encoding="utf-8")
+    result = echo("data=local_file", f"data.path={file}", cwd=tmp_path)
+    assert_mistake(result, tmp_path, text)
+    assert result.out.rstrip().endswith(PLAN_ENDS_WITH)
+    if content and "answer" in content:
+        assert "instruction, answer: set format=alpaca|chatml|prompt_completion|sharegpt" in result.err
+
+
+@pytest.mark.parametrize("word", ["stages=[plan]", "stages=[plan,data]"])
+def test_a_folder_below_a_file_is_refused_before_the_plan_is_shown(
+    tmp_path_factory: pytest.TempPathFactory, tmp_path: Path, word: str
+) -> None:
+    file = tmp_path_factory.mktemp("place") / "file"
+    file.touch()
+    result = echo(f"run_dir={file}/run", word, cwd=tmp_path)
+    assert_mistake(result, tmp_path, f"the run cannot write to {file}/run: Not a directory. Set run_dir=FOLDER")
+    assert result.out == ""
+
+
+WATCH = """
+import atexit, sys
+heavy = {"torch", "transformers", "datasets", "numpy", "pandas", "wandb", "peft", "trl"}
+atexit.register(lambda: print("imported:", *sorted(heavy & sys.modules.keys()), file=sys.stderr))
+from framework.cli import main
+main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "shown"),
+    [
+        (["--help"], 0, "framework - fine-tune a model"),
+        (["--cfg", "job"], 0, "name: quickstart"),
+        (["--info", "searchpath"], 0, "/conf"),
+        (["plugins"], 0, "exact_match"),
+        (["trainer.lerning_rate=1"], 2, ""),
+        (["stages=[plan]"], 0, "quickstart"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_trains_nothing_imports_no_heavy_library(tmp_path: Path, words: list[str], code: int, shown: str) -> None:
+    result = execute((MODULE[0], "-c", WATCH), *words, cwd=tmp_path)
+    assert result.err.splitlines()[-1] == "imported:"
+    assert result.code == code
+    assert shown in result.out
+
+
+def test_the_help_lists_groups_options_and_values(tmp_path: Path) -> None:
+    text = program("--help", cwd=tmp_path).out
+    assert "adapter: dora, full, lora, rslora" in text
+    assert "experiment: llama8b_full, llama8b_lora, llama8b_qlora, quickstart" in text
+    assert "learning_rate: 0.0005" in text
+
+
+def test_a_run_ends_with_exit_code_0_and_goes_on_from_its_folder(data_file: Path, tmp_path: Path) -> None:
+    first = echo("data=local_file", f"data.path={data_file}", "run_dir=run", "adapter.r=3", cwd=tmp_path)
+    assert (first.code, first.err) == (0, "")
+    plan = json.loads((tmp_path / "run" / "plan.json").read_text(encoding="utf-8"))
+    assert (plan["adapter"]["r"], plan["data"]["path"]) == (3, str(data_file))
+    (tmp_path / "run" / "evaluate.json").unlink()
+    second = echo("run_dir=run", "stages=[evaluate,report]", cwd=tmp_path)
+    assert (second.code, second.err) == (0, "")
+    assert (tmp_path / "run" / "evaluate.json").exists()
+
+
+def test_a_multirun_shows_its_points_and_the_best(data_file: Path, tmp_path: Path) -> None:
+    words = ["data=local_file", f"data.path={data_file}", "trainer.learning_rate=1e-4,5e-4", "logger=[]"]
+    result = echo("-m", *words, cwd=tmp_path)
+    assert (result.code, result.err) == (0, "")
+    rows = [line.split("│")[1:3] for line in result.out.splitlines() if line.startswith("│")]
+    assert [[cell.strip() for cell in row] for row in rows] == [
+        ["0", "trainer.learning_rate=0.0001"],
+        ["1", "trainer.learning_rate=0.0005"],
+    ]
+    assert result.out.splitlines()[-1].startswith("best: point ")
+
+
+def test_a_multirun_with_a_failing_point_shows_the_others_and_fails(data_file: Path, tmp_path: Path) -> None:
+    words = ["data=local_file", f"data.path={data_file}", "trainer.learning_rate=-1,5e-4", "logger=[]"]
+    result = echo("-m", *words, cwd=tmp_path)
+    assert result.code != 0
+    assert "trainer.learning_rate=-1.0 must be above 0" in result.err
+    assert "Traceback" not in result.err
+    rows = [[cell.strip() for cell in line.split("│")] for line in result.out.splitlines() if line.startswith("│")]
+    assert rows[0][1:4] == ["0", "trainer.learning_rate=-1", "failed"]
+    assert rows[1][1:3] == ["1", "trainer.learning_rate=0.0005"]
+    assert result.out.splitlines()[-1] == "best: point 1 (trainer.learning_rate=0.0005)"
+
+
+def test_a_multirun_of_the_quickstart_needs_no_experiment(tmp_path: Path) -> None:
+    result = program("-m", "adapter.r=1,2", "stages=[plan]", cwd=tmp_path)
+    assert (result.code, result.err) == (0, "")
+    plans = sorted(tmp_path.glob("outputs/quickstart/sweep_*/*/plan.json"))
+    assert [json.loads(plan.read_text(encoding="utf-8"))["adapter"]["r"] for plan in plans] == [1, 2]
+
+
+def test_a_failure_of_the_program_is_a_traceback_and_exit_code_1(data_file: Path, tmp_path: Path) -> None:
+    echo("data=local_file", f"data.path={data_file}", "run_dir=run", "logger=[]", cwd=tmp_path)
+    (tmp_path / "run" / "checkpoint" / "echo.json").write_text("no JSON", encoding="utf-8")  # a ValueError
+    result = echo("run_dir=run", "stages=[evaluate]", cwd=tmp_path)
+    assert result.code == 1
+    assert "Traceback" in result.err
+    assert "JSONDecodeError" in result.err
+
+
+def test_the_plugins_command_lists_the_groups_asked_for(tmp_path: Path) -> None:
+    result = program("plugins", "adapter", "format", cwd=tmp_path)
+    assert {line.split()[0] for line in result.out.splitlines()[1:]} == {"adapter", "format"}
+    assert_mistake(
+        program("plugins", "adaptr", cwd=tmp_path), tmp_path, "unknown group 'adaptr'. Did you mean 'adapter'"
+    )
+
+
+@pytest.mark.parametrize("word", ["plugins", "chat", "my-command", "x2"])
+def test_a_plain_name_is_a_command(word: str) -> None:
+    assert is_command(word)
+
+
+@pytest.mark.parametrize("word", ["a=b", "+a=b", "~a", "--help", "-m", "a.b", "", "2x", "a/b=c"])
+def test_what_looks_like_an_override_or_an_option_is_none(word: str) -> None:
+    assert not is_command(word)
+
+
+@pytest.mark.parametrize(
+    ("word", "name"), [("a=b", "a"), ("+a=b=c", "a"), ("++a.b=1", "a.b"), ("~a", "a"), ("a=", "a")]
+)
+def test_the_key_of_an_override_stands_before_the_first_equals_sign(word: str, name: str) -> None:
+    assert key(word) == name
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ([], ["+experiment=quickstart"]),
+        (["seed=1"], ["+experiment=quickstart", "seed=1"]),
+        (["--cfg", "job"], ["+experiment=quickstart", "--cfg", "job"]),
+        (["-m", "seed=1,2"], ["-m", "+experiment=quickstart", "seed=1,2"]),
+        (["--config-dir=x", "~format", "seed=1"], ["--config-dir=x", "+experiment=quickstart", "~format", "seed=1"]),
+        (["+experiment=llama8b_lora"], ["+experiment=llama8b_lora"]),
+        (["model=llama8b"], ["model=llama8b"]),
+        (["data=hub"], ["data=hub"]),
+        (["run_dir=new"], ["+experiment=quickstart", "run_dir=new"]),
+    ],
+)
+def test_the_quickstart_runs_where_neither_experiment_nor_model_nor_data_are_chosen(
+    words: list[str], expected: list[str]
+) -> None:
+    assert complete(words) == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["stages=[report]"], ["+experiment=mine", "adapter.r=4", "stages=[report]"]),
+        (["adapter.r=8", "stages=[plan]"], ["+experiment=mine", "adapter.r=8", "stages=[plan]"]),
+        (["+experiment=other"], ["adapter.r=4", "+experiment=other"]),
+    ],
+)
+def test_the_folder_of_a_run_brings_its_overrides_and_explicit_words_win(
+    tmp_path: Path, words: list[str], expected: list[str]
+) -> None:
+    save_overrides(tmp_path, ["+experiment=mine", "adapter.r=4", f"run_dir={tmp_path}"])
+    place = f"run_dir={tmp_path}"
+    completed = complete([place, *words])
+    assert [word for word in completed if word != place] == expected
+    assert completed.count(place) == 1
+
+
+INTERRUPTED = """
+from framework import cli, testing
+
+class Interrupted(testing.EchoModel):
+    def train(self, *_):
+        raise KeyboardInterrupt
+
+testing.EchoModel = Interrupted
+testing.install()
+cli.main()
+"""
+
+
+def test_an_interrupted_run_says_so_by_its_exit_code(tmp_path: Path, data_file: Path) -> None:
+    words = ["model=echo", "trainer=echo", "data=local_file", f"data.path={data_file}", "logger=[]"]
+    assert execute((MODULE[0], "-c", INTERRUPTED), *words, cwd=tmp_path).code == 130

@@ -1,0 +1,88 @@
+"""Every YAML below conf/ composes, and the values of the walkthrough are the ones promised."""
+
+import shlex
+from pathlib import Path
+
+import pytest
+from omegaconf import DictConfig, OmegaConf
+
+from framework.check import check
+from framework.cli import complete
+from framework.component import GROUPS
+from framework.compose import compose, conf_dir
+from framework.schema import Optimizer
+
+FILES = sorted(path.relative_to(conf_dir()) for path in conf_dir().rglob("*.yaml"))
+COMMAND = "# python -m framework "
+EXPERIMENTS = [path for path in FILES if path.parent.name == "experiment"]
+
+
+def composed(*words: str) -> DictConfig:
+    config = compose(words)
+    check(config)
+    return config
+
+
+def text(file: Path) -> str:
+    return (conf_dir() / file).read_text(encoding="utf-8")
+
+
+def name(file: Path) -> str:
+    return file.stem
+
+
+@pytest.mark.parametrize("file", FILES, ids=str)
+def test_every_yaml_composes(file: Path) -> None:
+    group, option = file.parent.as_posix(), file.stem
+    if group == "experiment":
+        assert composed(f"+experiment={option}").name == option
+    elif group == ".":
+        assert option == "config"
+        composed()
+    else:
+        config = composed(f"{group}=[{option}]" if GROUPS[group].several else f"{group}={option}")
+        assert isinstance(OmegaConf.to_object(config[group]), GROUPS[group].base | dict)
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if file.stem != "config"], ids=str)
+def test_no_yaml_is_longer_than_forty_lines(file: Path) -> None:
+    assert len(text(file).splitlines()) <= 40
+
+
+@pytest.mark.parametrize("file", EXPERIMENTS, ids=name)
+def test_an_experiment_opens_with_the_command_that_runs_it(file: Path) -> None:
+    package, command, *_ = text(file).splitlines()
+    assert package == "# @package _global_"
+    assert command.startswith(COMMAND)
+    words = shlex.split(command.removeprefix(COMMAND))
+    assert composed(*words).name == file.stem
+
+
+def test_without_arguments_the_quickstart_runs() -> None:
+    assert composed(*complete([])) == composed("+experiment=quickstart")
+
+
+def test_the_walkthrough_has_exactly_the_promised_values() -> None:
+    config = composed("+experiment=llama8b_qlora")
+    plain = {group: OmegaConf.to_container(config[group]) for group in ("model", "quantization", "adapter", "trainer")}
+    assert plain["model"]["path"] == "unsloth/Meta-Llama-3.1-8B-Instruct"
+    assert plain["quantization"] == {"double_quant": True}
+    assert OmegaConf.get_type(config.quantization).__name__ == "NF4Config"
+    assert plain["adapter"] == {
+        "r": 32,
+        "lora_alpha": 32,
+        "lora_dropout": 0.05,
+        "target_modules": ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
+    }
+    expected = {
+        "max_seq_length": 2048,
+        "per_device_train_batch_size": 2,
+        "gradient_accumulation_steps": 4,
+        "warmup_steps": 10,
+        "num_train_epochs": 3,
+        "max_steps": None,
+        "learning_rate": 2e-4,
+        "optim": Optimizer.adamw_8bit,
+    }
+    assert {key: plain["trainer"][key] for key in expected} == expected
+    assert config.seed == 42

@@ -1,0 +1,38 @@
+"""Error texts name what is nearest, what is valid, and one line of what a library said."""
+
+import pytest
+
+from framework.errors import nearest, one_line, unknown
+
+NAMES = ["learning_rate", "max_steps", "optim"]
+
+
+@pytest.mark.parametrize(
+    ("word", "expected"), [("lerning_rate", ["learning_rate"]), ("steps_max", ["max_steps"]), ("zzz", [])]
+)
+def test_the_nearest_name_is_the_one_spelled_most_alike(word: str, expected: list[str]) -> None:
+    assert nearest(word, NAMES) == expected
+
+
+def test_several_near_names_come_best_first() -> None:
+    assert nearest("lora", ["dora", "lora", "full", "rslora"], count=3) == ["lora", "rslora", "dora"]
+
+
+def test_an_unknown_name_is_told_with_a_suggestion_and_all_valid_names_in_order() -> None:
+    text = unknown("adapter", "loro", ["rslora", "lora"])
+    assert text == "unknown adapter 'loro'. Did you mean 'lora'? Valid: lora, rslora."
+
+
+def test_an_unknown_name_without_a_neighbour_gets_no_suggestion() -> None:
+    assert unknown("command", "zzz", []) == "unknown command 'zzz'. Valid: none."
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (ValueError("\n first\nsecond"), "ValueError: first"),
+        (KeyError(), "KeyError: no message"),
+    ],
+)
+def test_one_line_keeps_the_type_and_the_first_line(error: Exception, text: str) -> None:
+    assert one_line(error) == text

@@ -1,0 +1,68 @@
+"""The run folder: asked before anything is made, and read again by a later run."""
+
+from pathlib import Path
+
+import pytest
+
+from framework import FrameworkError, testing
+from framework.folder import RunFolder, check_writable, save_overrides, saved_overrides
+from framework.records import Artifact, ExportResult
+from framework.schema import Stage
+
+
+@pytest.mark.parametrize("place", ["run", "a/b/c", ".", "a/../b", "a/../../x/b"])
+def test_asking_whether_a_folder_can_be_written_leaves_nothing(tmp_path: Path, place: str) -> None:
+    base = tmp_path / "base"
+    base.mkdir()
+    check_writable(base / place)
+    assert list(tmp_path.rglob("*")) == [base]
+
+
+@pytest.mark.parametrize("place", ["file", "file/run", "file/a/b"])
+def test_a_path_at_or_below_a_file_is_refused(tmp_path: Path, place: str) -> None:
+    (tmp_path / "file").write_text("mine", encoding="utf-8")
+    with pytest.raises(FrameworkError, match=rf"^the run cannot write to {tmp_path / place}: .*Set run_dir=FOLDER$"):
+        check_writable(tmp_path / place)
+    assert [path.name for path in tmp_path.rglob("*")] == ["file"]
+    assert (tmp_path / "file").read_text(encoding="utf-8") == "mine"
+
+
+def test_a_new_folder_keeps_the_config_and_what_made_it(tmp_path: Path) -> None:
+    plan = testing.plan(["seed=7"], run_dir=tmp_path / "run")
+    RunFolder.create(plan)
+    assert saved_overrides(str(tmp_path / "run")) == list(plan.overrides)
+    assert '"seed": 7' in (tmp_path / "run" / "plan.json").read_text(encoding="utf-8")
+
+
+def test_a_run_without_the_plan_stage_leaves_the_first_plan_in_place(tmp_path: Path) -> None:
+    RunFolder.create(testing.plan(["seed=7"], run_dir=tmp_path))
+    before = (tmp_path / "plan.json").read_bytes()
+    RunFolder.create(testing.plan(["seed=8", "stages=[report]"], run_dir=tmp_path))
+    assert (tmp_path / "plan.json").read_bytes() == before
+    RunFolder.create(testing.plan(["seed=8"], run_dir=tmp_path))
+    assert (tmp_path / "plan.json").read_bytes() != before
+
+
+def test_results_of_an_earlier_run_are_found(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    assert folder.earlier(Stage.export, ExportResult) is None
+    saved = folder.save(Stage.export, ExportResult([Artifact("adapter", "adapter", 1)]))
+    assert folder.earlier(Stage.export, ExportResult) == saved
+
+
+def test_a_damaged_result_is_told_with_its_file_and_the_way_out(tmp_path: Path) -> None:
+    (tmp_path / "export.json").write_text("{", encoding="utf-8")
+    with pytest.raises(FrameworkError, match=r"export\.json is not a ExportResult of this version: delete it, or run"):
+        RunFolder(tmp_path).earlier(Stage.export, ExportResult)
+
+
+def test_a_folder_without_overrides_has_none(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert saved_overrides(str(tmp_path)) == saved_overrides(str(tmp_path / "file" / "below")) == []
+
+
+def test_damaged_overrides_are_told(tmp_path: Path) -> None:
+    save_overrides(tmp_path, ["a=1"])
+    (tmp_path / "overrides.json").write_text("[", encoding="utf-8")
+    with pytest.raises(FrameworkError, match=r"overrides\.json is no JSON"):
+        saved_overrides(str(tmp_path))

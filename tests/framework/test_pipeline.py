@@ -1,0 +1,105 @@
+"""The run from a plan to a report, with the echo backend."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from framework import FrameworkError, pipeline, records, testing
+from framework.records import Change, Report
+
+RESULTS = ["baseline", "data", "evaluate", "export", "plan", "report", "train"]
+
+
+@pytest.fixture
+def words(rows: list[dict[str, str]], write_rows: Callable[..., Path]) -> list[str]:
+    """Return overrides for a run that learns its own prompts by heart."""
+    train, prompts = write_rows(rows), write_rows(rows[:4])
+    return ["data=local_file", f"data.path={train}", f"data.validation_path={prompts}", f"data.prompts_path={prompts}"]
+
+
+def run(words: list[str], run_dir: Path) -> Report | None:
+    return pipeline.run(testing.plan(words, run_dir=run_dir))
+
+
+def test_a_run_leaves_the_result_of_every_stage_and_measures_what_it_did(words: list[str], tmp_path: Path) -> None:
+    report = run(words, tmp_path / "run")
+    assert report is not None
+    assert report.metrics["exact_match"] == Change(0.0, 1.0, higher_is_better=True)
+    assert report.metrics["eval_loss"].before
+    assert (report.objective.name, report.objective.value) == ("eval_loss", 0.0)
+    assert {path.stem for path in (tmp_path / "run").glob("*.json")} == {*RESULTS, "overrides"}
+    assert records.load(Report, tmp_path / "run" / "report.json") == report
+    assert list(report.seconds) == ["plan", "data", "baseline", "train", "evaluate", "export"]
+    assert [artifact.path for artifact in report.artifacts] == ["adapter"]
+
+
+@pytest.mark.parametrize(("objective", "value"), [("exact_match", 1.0), ("train_loss", 0.1798869828611182)])
+def test_the_objective_is_what_was_asked_for(words: list[str], tmp_path: Path, objective: str, value: float) -> None:
+    report = run([*words, f"objective={objective}"], tmp_path)
+    assert report is not None
+    assert report.objective.value == pytest.approx(value)
+
+
+def test_the_plan_stage_alone_reads_no_data_and_writes_the_plan(tmp_path: Path) -> None:
+    assert run(["data=local_file", "data.path=missing.jsonl", "stages=[plan]"], tmp_path / "run") is None
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["overrides.json", "plan.json"]
+
+
+def test_a_part_of_the_stages_goes_on_from_a_finished_run(words: list[str], tmp_path: Path) -> None:
+    first = run([*words, "stages=[plan,data,baseline,train]"], tmp_path)
+    assert first is None
+    trained = (tmp_path / "train.json").read_bytes()
+    report = run([*words, "stages=[evaluate,export,report]"], tmp_path)
+    assert report is not None
+    assert report.metrics["exact_match"] == Change(0.0, 1.0, higher_is_better=True)
+    assert report.train is not None
+    assert report.train.steps == 20
+    assert (tmp_path / "train.json").read_bytes() == trained
+
+
+@pytest.mark.parametrize("stage", ["evaluate", "export"])
+def test_without_trained_weights_there_is_nothing_to_evaluate_or_export(
+    words: list[str], tmp_path: Path, stage: str
+) -> None:
+    with pytest.raises(FrameworkError, match=f"^{tmp_path} holds no trained weights: run the train stage first"):
+        run([*words, f"stages=[{stage}]"], tmp_path)
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        ["data.path=missing.jsonl"],
+        ["data.overflow=fail", "trainer.max_seq_length=5"],
+        ["trainer.max_seq_length=2"],
+        ["format=chatml"],
+    ],
+    ids=lambda words: words[-1],
+)
+def test_a_mistake_in_the_data_stage_leaves_nothing_on_disk(
+    words: list[str], tmp_path: Path, mistake: list[str]
+) -> None:
+    with pytest.raises(FrameworkError):
+        run([*words, "logger=[console,jsonl]", *mistake], tmp_path / "a" / "run")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_validation_loss_is_no_objective_without_validation_rows(data_file: Path, tmp_path: Path) -> None:
+    words = ["data=local_file", f"data.path={data_file}", "data.validation_split=0"]
+    with pytest.raises(FrameworkError, match=r"set data\.validation_split=0\.1, or objective=exact_match\|train_loss$"):
+        run(words, tmp_path / "run")
+    assert not list(tmp_path.iterdir())
+    report = run([*words, "objective=train_loss"], tmp_path / "run")
+    assert report is not None
+    assert "eval_loss" not in report.metrics
+
+
+def test_loggers_are_told_of_a_failure(words: list[str], tmp_path: Path) -> None:
+    run([*words, "stages=[plan,data,train]", "logger=[jsonl]"], tmp_path)
+    (tmp_path / "checkpoint" / "echo.json").unlink()
+    with pytest.raises(FileNotFoundError):
+        run([*words, "stages=[evaluate]", "logger=[jsonl]"], tmp_path)
+    events = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert events[-1]["event"] == "failed"
+    assert events[-1]["error"].startswith("FileNotFoundError")

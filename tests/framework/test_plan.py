@@ -1,0 +1,84 @@
+"""A plan is frozen, knows its components, holds no secret, and is refused with all its problems at once."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from framework import FrameworkError, testing
+from framework.check import check
+from framework.compose import compose
+from framework.plan import make_plan
+from framework.schema import Stage
+
+
+def test_a_plan_is_frozen_and_its_settings_are_instances_of_the_schemas(tmp_path: Path) -> None:
+    plan = testing.plan(["trainer.max_steps=3", "adapter.r=4"], run_dir=tmp_path)
+    assert plan.training.max_steps == 3
+    assert (plan.adapter.component.name, plan.adapter.config.r) == ("lora", 4)
+    assert type(plan.adapter.config) is plan.adapter.component.schema
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        plan.seed = 1  # type: ignore[misc]
+
+
+def test_stages_run_in_their_own_order_whatever_order_they_are_given_in(tmp_path: Path) -> None:
+    plan = testing.plan(["stages=[report,data,plan]"], run_dir=tmp_path)
+    assert plan.stages == (Stage.plan, Stage.data, Stage.report)
+
+
+def test_several_options_of_a_group_keep_their_names(tmp_path: Path) -> None:
+    plan = testing.plan(["metric=[json_valid,exact_match]", "exporter=[]"], run_dir=tmp_path)
+    assert set(plan.metric) == {"json_valid", "exact_match"}
+    assert plan.exporter == {}
+
+
+def test_the_run_folder_is_named_by_run_and_time_where_none_is_given(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = compose(["name=mine"])
+    check(config)
+    folder = make_plan(config).run_dir
+    assert folder.parent == tmp_path / "outputs" / "mine"
+    assert make_plan(config, run_dir=tmp_path / "given").run_dir == tmp_path / "given"
+    assert make_plan(compose(["run_dir=set"]), run_dir=tmp_path / "given").run_dir == tmp_path / "set"
+
+
+def test_the_config_of_a_plan_is_plain_values_without_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACME_TOKEN", "open-sesame")
+    plan = testing.plan(["name=open-sesame", "logger=[wandb]", "logger.wandb.notes=by open-sesame"], run_dir=tmp_path)
+    assert plan.config["name"] == "(hidden)"
+    assert plan.config["logger"]["wandb"]["notes"] == "by (hidden)"
+    assert plan.config["trainer"]["optim"] == "adamw_torch"
+    assert plan.config["adapter"]["target_modules"] == ["all-linear"]
+
+
+@pytest.mark.parametrize(
+    ("word", "problem"),
+    [
+        (
+            "objective=exact_mtch",
+            "objective: unknown metric 'exact_mtch'. Did you mean 'exact_match'? Valid: eval_loss",
+        ),
+        ("data.validation_split=1", "data.validation_split=1.0 is no share: 0 up to below 1"),
+        ("data.validation_split=-0.1", "data.validation_split=-0.1 is no share: 0 up to below 1"),
+        ("trainer.learning_rate=0", "trainer.learning_rate=0.0 must be above 0"),
+        ("trainer.max_seq_length=-1", "trainer.max_seq_length=-1 must be above 0"),
+        ("trainer.max_steps=0", "trainer.max_steps=0 must be above 0, or null for whole epochs"),
+        ("evaluator.prompts.count=0", "evaluator.prompts.count=0 must be at least 1"),
+    ],
+)
+def test_a_value_out_of_range_is_refused(tmp_path: Path, word: str, problem: str) -> None:
+    with pytest.raises(FrameworkError) as caught:
+        testing.plan([word], run_dir=tmp_path)
+    (line,) = str(caught.value).splitlines()
+    assert line.startswith(problem)
+
+
+def test_problems_of_the_core_and_of_plugins_come_together(tmp_path: Path) -> None:
+    words = ["trainer.logging_steps=0", "objective=nothing", "evaluator.prompts.batch_size=0", "adapter.r=0"]
+    with pytest.raises(FrameworkError) as caught:
+        testing.plan(words, run_dir=tmp_path)
+    text = str(caught.value)
+    assert len(text.splitlines()) == 4
+    assert all(key in text for key in ("trainer.logging_steps", "objective", "prompts.batch_size", "adapter.r=0"))

@@ -1,0 +1,60 @@
+"""Records survive the way to disk and back; a damaged file is told by its name."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from framework import records
+
+SAVED: list[type[Any]] = [
+    records.DataResult,
+    records.Sample,
+    records.EvalResult,
+    records.Step,
+    records.TrainResult,
+    records.Artifact,
+    records.ExportResult,
+    records.Change,
+    records.Objective,
+    records.Report,
+]
+ARTIFACT = records.Artifact("adapter", "adapter", 5)
+
+
+@pytest.mark.parametrize("kind", SAVED)
+@given(st.data())
+def test_a_saved_record_is_read_back_as_it_was(
+    tmp_path_factory: pytest.TempPathFactory, kind: type[Any], data: st.DataObject
+) -> None:
+    record = data.draw(st.builds(kind))
+    file = tmp_path_factory.getbasetemp() / f"{kind.__name__}.json"
+    records.save(record, file)
+    assert repr(records.load(kind, file)) == repr(record)  # repr, because nan differs from itself
+
+
+def test_saving_leaves_nothing_beside_the_file(tmp_path: Path) -> None:
+    records.save(ARTIFACT, tmp_path / "a.json")
+    assert [path.name for path in tmp_path.iterdir()] == ["a.json"]
+
+
+def test_a_save_that_fails_leaves_the_file_as_it_was(tmp_path: Path) -> None:
+    file = tmp_path / "a.json"
+    records.save(ARTIFACT, file)
+    with pytest.raises(UnicodeEncodeError):  # half a surrogate pair cannot be written
+        records.save(records.Artifact("adapter", "\ud83d", 5), file)
+    assert records.load(records.Artifact, file) == ARTIFACT
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b'{"kind": "a"}', b'{"kind": "\xff"}', b'"text"'])
+def test_a_damaged_file_is_told_by_its_name(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "export.json"
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match=r"export\.json is not a Artifact of this version"):
+        records.load(records.Artifact, file)
+
+
+def test_the_supervised_tokens_of_a_row_are_those_with_a_label() -> None:
+    assert records.TokenRow([5, 6, 7], [-100, 6, 7]).supervised == 2

@@ -1,0 +1,64 @@
+"""The report puts the results of the stages together and leaves out what never ran."""
+
+from pathlib import Path
+
+import pytest
+
+from framework import testing
+from framework.records import Artifact, Change, EvalResult, ExportResult, Objective, Sample, TrainResult
+from framework.report import make_report, pair, versions
+from framework_evals.config import ExactMatchConfig
+from framework_evals.metrics import ExactMatch
+
+METRICS = {"exact_match": ExactMatch(ExactMatchConfig())}
+TRAINED = TrainResult(4, 1.0, 0.5, 0.25, 2.0, 100, 40, 3, 9, 1024, "checkpoint")
+BEFORE = EvalResult({"eval_loss": 3.0, "exact_match": 0.0}, [Sample("q", "a", "b", stopped=True, scores={})])
+AFTER = EvalResult({"eval_loss": 1.0, "exact_match": 0.75}, [Sample("q", "b", "b", stopped=True, scores={})])
+
+
+@pytest.mark.parametrize(
+    ("name", "objective"),
+    [
+        ("eval_loss", Objective("eval_loss", 1.0, higher_is_better=False)),
+        ("train_loss", Objective("train_loss", 0.5, higher_is_better=False)),
+        ("exact_match", Objective("exact_match", 0.75, higher_is_better=True)),
+    ],
+)
+def test_the_objective_is_the_value_after_training(tmp_path: Path, name: str, objective: Objective) -> None:
+    plan = testing.plan([f"objective={name}"], run_dir=tmp_path)
+    exported = ExportResult([Artifact("adapter", "adapter", 5)])
+    report = make_report(plan, METRICS, {"device": "cpu"}, {"train": 2.0}, BEFORE, TRAINED, AFTER, exported)
+    assert report.objective == objective
+    assert report.metrics == {
+        "eval_loss": Change(3.0, 1.0, higher_is_better=False),
+        "exact_match": Change(0.0, 0.75, higher_is_better=True),
+    }
+    assert (report.tokens_per_second, report.supervised_tokens_per_second) == (50, 20)
+    assert (report.artifacts, report.hardware, report.peak_memory_bytes) == (
+        exported.artifacts,
+        {"device": "cpu"},
+        1024,
+    )
+
+
+@pytest.mark.parametrize("name", ["eval_loss", "train_loss", "exact_match"])
+def test_stages_that_never_ran_are_none(tmp_path: Path, name: str) -> None:
+    plan = testing.plan([f"objective={name}"], run_dir=tmp_path)
+    report = make_report(plan, METRICS, {}, {}, BEFORE, None, None, None)
+    assert report.objective.value is None
+    assert report.metrics["exact_match"] == Change(0.0, None, higher_is_better=True)
+    assert (report.train, report.tokens_per_second, report.artifacts) == (None, None, [])
+
+
+def test_answers_are_paired_by_their_prompts() -> None:
+    new = Sample("new", "c", None, stopped=True, scores={})
+    after = EvalResult({}, [new, *AFTER.samples])
+    assert list(pair(BEFORE, after)) == [(None, new), (BEFORE.samples[0], AFTER.samples[0])]
+    assert list(pair(None, AFTER)) == [(None, AFTER.samples[0])]
+    assert list(pair(BEFORE, None)) == []
+
+
+def test_versions_name_what_is_installed_and_nothing_else() -> None:
+    found = versions()
+    assert {"python", "framework", "hydra-core"} <= found.keys()
+    assert all(found.values())

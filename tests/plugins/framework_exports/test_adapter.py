@@ -1,0 +1,68 @@
+"""The adapter exporter writes one complete folder, replaced as a whole."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from framework import testing
+from framework.protocols import ExportContext
+from framework.records import Artifact
+from framework_exports.adapter import AdapterExporter
+from framework_exports.config import AdapterExporterConfig
+
+SECRET = "open-sesame"  # noqa: S105 - planted
+
+
+@pytest.fixture
+def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ExportContext:
+    """Return a run folder with a checkpoint, of a plan with a secret in it."""
+    monkeypatch.setenv("ACME_TOKEN", SECRET)
+    plan = testing.plan([f"name={SECRET}"], run_dir=tmp_path)
+    checkpoint = tmp_path / "checkpoint"
+    checkpoint.mkdir()
+    (checkpoint / "adapter_model.safetensors").write_bytes(b"weights")
+    (checkpoint / "adapter_config.json").write_text("{}", encoding="utf-8")
+    return ExportContext(tmp_path, checkpoint, plan.config)
+
+
+def export(context: ExportContext, folder: str = "adapter") -> list[Artifact]:
+    plan = testing.plan([], run_dir=context.run_dir)
+    return AdapterExporter(AdapterExporterConfig(folder=folder)).export(testing.EchoModel(plan), context)
+
+
+def test_the_folder_holds_weights_tokenizer_and_config_without_secrets(context: ExportContext) -> None:
+    (artifact,) = export(context, "lora")
+    folder = context.run_dir / "lora"
+    files = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert files.keys() == {"adapter_model.safetensors", "adapter_config.json", "words.json", "run_config.json"}
+    assert artifact == Artifact("adapter", "lora", sum(map(len, files.values())))
+    assert json.loads(files["run_config.json"])["trainer"]["learning_rate"] == 2e-4
+    assert SECRET.encode() not in b"".join(files.values())
+
+
+def test_weights_share_the_checkpoints_disk_space_and_small_files_do_not(context: ExportContext) -> None:
+    export(context)
+    shared = {
+        path.name: path.samefile(context.checkpoint / path.name)
+        for path in (context.run_dir / "adapter").glob("adapter_*")
+    }
+    assert shared == {"adapter_model.safetensors": True, "adapter_config.json": False}
+
+
+def test_an_earlier_export_is_replaced_as_a_whole(context: ExportContext) -> None:
+    export(context)
+    for name in ("adapter", "adapter.part"):
+        (context.run_dir / name).mkdir(exist_ok=True)
+        (context.run_dir / name / "stale.bin").touch()
+    export(context)
+    assert not list(context.run_dir.rglob("stale.bin"))
+    assert not (context.run_dir / "adapter.part").exists()
+
+
+def test_an_export_that_fails_leaves_the_earlier_one(context: ExportContext) -> None:
+    export(context)
+    broken = ExportContext(context.run_dir, context.run_dir / "missing", context.config)
+    with pytest.raises(FileNotFoundError):
+        export(broken)
+    assert (context.run_dir / "adapter" / "adapter_model.safetensors").read_bytes() == b"weights"

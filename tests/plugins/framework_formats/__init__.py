@@ -1,0 +1,1 @@
+"""Tests of plugins/framework_formats, one file for each module."""

@@ -1,0 +1,1 @@
+"""Tests of plugins/framework_trackers, one file for each module."""

@@ -1,0 +1,140 @@
+"""What a person sees: the plan, the data, progress, answers side by side, the numbers, and what to type next."""
+
+import io
+import math
+import shlex
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from rich.console import Console as Terminal
+
+from framework import pipeline, testing
+from framework.check import check
+from framework.compose import compose
+from framework.records import DataResult, EvalResult, Sample, Step
+from framework.report import make_report
+from framework_trackers.config import ConsoleConfig
+from framework_trackers.console import Console
+
+See = Callable[..., str]
+
+
+@pytest.fixture
+def see(
+    rows: list[dict[str, str]],
+    write_rows: Callable[..., Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> See:
+    """Return a function that runs with the console and gives what it printed."""
+    monkeypatch.chdir(tmp_path)
+    train, prompts = write_rows(rows), write_rows(rows[:7])
+
+    def run(*words: str) -> str:
+        files = [f"data.path={train}", f"data.validation_path={prompts}", f"data.prompts_path={prompts}"]
+        plan = testing.plan(["data=local_file", *files, "logger=[console]", *words], run_dir=tmp_path / "run")
+        pipeline.run(plan)
+        return capsys.readouterr().out
+
+    return run
+
+
+def cells(text: str) -> list[list[str]]:
+    """Return the rows of the tables."""
+    return [[cell.strip() for cell in line.strip("│").split("│")] for line in text.splitlines() if line.startswith("│")]
+
+
+def test_the_plan_comes_first(see: See) -> None:
+    lines = see("name=mine", "adapter.r=4").splitlines()
+    assert lines[0].strip() == "mine"
+    facts = {line.split("  ")[0]: line for line in lines[1:9]}
+    assert "echo" in facts["model"]
+    assert "lora r=4 lora_alpha=32 target_modules=all-linear" in facts["adapter"]
+    assert "local_file validation_split=0.1 overflow=drop path=" in facts["data"]
+    assert "echo: 3 epochs, 2 x 4 rows a step, learning rate 0.0002 linear, warm-up 10" in facts["training"]
+    assert "plan → data → baseline → train → evaluate → export → report" in facts["stages"]
+
+
+def test_the_data_are_counted(see: See) -> None:
+    text = see()
+    assert "rows    20 to train, 7 held out, 7 prompts; alpaca (27 rows)" in text
+    assert "tokens  140, of which 80 (57%) are learned; longest row 7" in text
+    assert "device  none" in text
+
+
+@pytest.fixture(autouse=True)
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no line break."""
+    monkeypatch.setenv("COLUMNS", "300")
+
+
+def test_lost_rows_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Console(ConsoleConfig()).started(tmp_path, DataResult(8, 1, 1, {"alpaca": 9}, 100, 50, 10, 2, 1234, ""), {})
+    assert (
+        "too long  2 rows do not fit trainer.max_seq_length; 1,234 learned tokens are lost" in capsys.readouterr().out
+    )
+
+
+@pytest.mark.parametrize(("steps", "lines"), [(3, [1, 2, 3]), (10, list(range(1, 11))), (20, [1, *range(2, 21, 2)])])
+def test_without_a_terminal_progress_is_about_ten_lines(see: See, steps: int, lines: list[int]) -> None:
+    shown = [line for line in see(f"trainer.max_steps={steps}").splitlines() if line.startswith("  step ")]
+    assert [line.split()[1] for line in shown] == [f"{number}/{steps}" for number in lines]
+    assert all("loss" in line and "tokens/s" in line and line.endswith("left") for line in shown)
+
+
+def test_a_progress_line_tells_loss_speed_and_the_time_left(capsys: pytest.CaptureFixture[str]) -> None:
+    Console(ConsoleConfig()).step(Step(1, 101, 0.1, 1.5, 2e-4, 1.0, 300, 2.0, eval_loss=1.25))
+    assert capsys.readouterr().out == "  step 1/101  loss 1.500  eval_loss 1.250  150 tokens/s  3:20 left\n"
+
+
+def test_in_a_terminal_progress_is_a_bar_that_is_gone_when_the_run_is_closed() -> None:
+    console = Console(ConsoleConfig())
+    console.out = Terminal(record=True, force_terminal=True, width=100, file=io.StringIO())
+    for number in (1, 2):
+        console.step(Step(number, 2, 0.1, 1.5, 2e-4, 1.0, 300, 2.0))
+    assert console.bar is not None
+    assert console.bar.tasks[0].completed == 2
+    console.close()
+    assert console.bar is None
+    assert "2/2" in console.out.export_text()
+
+
+def test_answers_and_numbers_stand_side_by_side_before_and_after(see: See) -> None:
+    text = see()
+    assert f"  before: eval_loss {math.log(23 + 1):.4f}, exact_match 0%" in text
+    table = cells(text)
+    assert table[:5] == [[f"say {number}", f"say {number}", f"it is {number}"] for number in range(5)]
+    assert [row[0] for row in table[5:]] == ["eval_loss ↓", "exact_match ↑"]
+    assert table[5][2] == "0.0000"
+    assert table[6] == ["exact_match ↑", "0%", "100%"]
+
+
+def test_as_many_answers_are_shown_as_asked_for(see: See) -> None:
+    assert len(cells(see("logger.console.samples=2"))) == 2 + 2
+
+
+def test_lines_that_all_prompts_share_are_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    samples = [
+        (None, Sample(f"Turn it into JSON.\n\n{word}", word, None, stopped=True, scores={})) for word in ("ab", "ac")
+    ]
+    plan = testing.plan([], run_dir=Path("run"))
+    report = make_report(plan, {}, {}, {}, None, None, EvalResult({"score": 12.5}, []), None)
+    Console(ConsoleConfig()).finished(report, samples)
+    table = cells(capsys.readouterr().out)
+    assert table == [["ab", "-", "ab"], ["ac", "-", "ac"], ["score ↓", "-", "12.5000"]]
+
+
+def test_the_next_commands_stand_on_one_line_each_and_compose(see: See) -> None:
+    *_, own, rates = see("run_dir=elsewhere/x", "name=" + "long" * 40).splitlines()
+    for line, aim in ((own, "your own data"), (rates, "other rates")):
+        start, command = line.split(": ", 1)
+        assert start.strip() == aim
+        module, words = shlex.split(command)[:3], shlex.split(command)[3:]
+        assert module == ["python", "-m", "framework"]
+        assert "run_dir=elsewhere/x" not in words
+        values = [word.partition(",")[0] for word in words if word != "-m"]
+        check(compose(values))
+    assert "data.path=FILE.jsonl" in own
+    assert rates.endswith("trainer.learning_rate=0.0001,0.0002,0.0004")

@@ -1,0 +1,49 @@
+"""The event log: one line of JSON for each thing that happened."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from framework import pipeline, testing
+
+
+def events(run_dir: Path, name: str = "log.jsonl") -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run_dir / name).read_text(encoding="utf-8").splitlines()]
+
+
+def run(data_file: Path, run_dir: Path, *words: str) -> None:
+    always = ["data=local_file", f"data.path={data_file}", "logger=[jsonl]"]
+    pipeline.run(testing.plan([*always, *words], run_dir=run_dir))
+
+
+def test_every_event_of_a_run_is_a_line(data_file: Path, tmp_path: Path) -> None:
+    run(data_file, tmp_path, "trainer.max_steps=2", "logger.jsonl.file=events.jsonl")
+    found = events(tmp_path, "events.jsonl")
+    assert [event["event"] for event in found] == [
+        *("started", "stage", "evaluated", "stage", "step", "step", "stage", "evaluated", "stage", "finished")
+    ]
+    assert [event["stage"] for event in found if event["event"] == "stage"] == [
+        *("baseline", "train", "evaluate", "export")
+    ]
+    assert found[0]["data"]["train_rows"] == 18
+    assert found[0]["hardware"] == {"device": "none"}
+    assert [event["before"] for event in found if event["event"] == "evaluated"] == [True, False]
+    assert found[4] | {"loss": 1.0, "step": 1, "total_steps": 2, "learning_rate": 2e-4} == found[4]
+    assert found[-1]["objective"]["name"] == "eval_loss"
+
+
+def test_a_run_that_goes_on_appends(data_file: Path, tmp_path: Path) -> None:
+    run(data_file, tmp_path, "stages=[data,train]")
+    first = events(tmp_path)
+    run(data_file, tmp_path, "stages=[evaluate]")
+    assert events(tmp_path)[: len(first)] == first
+    assert [event["event"] for event in events(tmp_path)[len(first) :]] == ["started", "stage", "evaluated"]
+
+
+def test_a_failure_after_the_start_is_the_last_line(data_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "checkpoint").mkdir()
+    with pytest.raises(FileNotFoundError):
+        run(data_file, tmp_path, "stages=[evaluate]")
+    assert events(tmp_path)[-1]["error"].startswith("FileNotFoundError: ")
