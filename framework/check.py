@@ -64,7 +64,8 @@ def explain(error: Exception) -> str:
         return str(error)
     if isinstance(error, OverrideParseException):
         word, why = error.override, error.message.splitlines()[0]
-        return f"cannot read '{word}': {why}. Quote it for the shell: '{word}'"
+        name, _, value = word.partition("=")
+        return f"cannot read '{word}': {why}. A text with such characters wants quotes of its own: \"{name}='{value}'\""
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, option = error.missing_cfg_file.rpartition("/")
         if (options := error.options or components(group) if group in GROUPS else error.options) is not None:

@@ -20,7 +20,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from framework import pipeline, sweep
+from framework import __version__, pipeline, sweep
 from framework.check import check, explain
 from framework.compose import CONFIG_NAME, conf_dir, register
 from framework.errors import FrameworkError, unknown
@@ -38,6 +38,9 @@ def main() -> None:
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     try:
         words = sys.argv[1:]
+        if words == ["--version"]:
+            print(__version__)  # noqa: T201
+            sys.exit()
         if words and is_command(words[0]):
             sys.exit(run_command(words[0], words[1:]))
         register()

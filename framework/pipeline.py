@@ -62,10 +62,12 @@ def _run_stages(plan: Plan, model: Model, loggers: Broadcast, clock: Clock) -> R
     with clock.stage(Stage.data):
         data = load_data(plan, model)
         _check_objective(plan, data)
+    checkpoint = plan.run_dir / CHECKPOINT
+    if Stage.train not in plan.stages and {Stage.evaluate, Stage.export} & set(plan.stages):
+        _check_exists(checkpoint)
     folder = RunFolder.create(plan)
     folder.save(Stage.data, data.result)
     loggers.started(plan.run_dir, data.result, model.facts)
-    checkpoint = plan.run_dir / CHECKPOINT
 
     before = folder.earlier(Stage.baseline, EvalResult)
     if Stage.baseline in plan.stages:
@@ -79,7 +81,7 @@ def _run_stages(plan: Plan, model: Model, loggers: Broadcast, clock: Clock) -> R
             target = TrainRun(checkpoint, plan.run_dir / "trainer", loggers.step)
             trained = folder.save(Stage.train, model.train(data.train, data.validation, target))
     elif {Stage.evaluate, Stage.export} & set(plan.stages):
-        model.restore(_existing(checkpoint))
+        model.restore(checkpoint)
 
     after = folder.earlier(Stage.evaluate, EvalResult)
     if Stage.evaluate in plan.stages:
@@ -124,11 +126,10 @@ def _check_objective(plan: Plan, data: Data) -> None:
         raise FrameworkError(message)
 
 
-def _existing(checkpoint: Path) -> Path:
+def _check_exists(checkpoint: Path) -> None:
     if not checkpoint.is_dir():
         message = f"{checkpoint.parent} holds no trained weights: run the train stage first, or give another run_dir"
         raise FrameworkError(message)
-    return checkpoint
 
 
 class Clock:

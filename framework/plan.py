@@ -66,7 +66,7 @@ def make_plan(config: DictConfig, *, run_dir: Path | None = None, overrides: tup
 
     Args:
         config: a composed config that `check.check` has passed.
-        run_dir: the folder to use where the config names none; default `outputs/<name>/<time>`.
+        run_dir: the folder of a point of a sweep, which the config may not name; default `outputs/<name>/<time>`.
         overrides: the command-line words that made the config; saved with the run.
 
     Raises:
@@ -108,6 +108,9 @@ def _plain(config: DictConfig) -> Mapping[str, Any]:
 
 
 def _run_dir(config: DictConfig, given: Path | None) -> Path:
+    if config.run_dir is not None and given is not None:
+        message = "run_dir would put all points of a sweep into one folder: set hydra.sweep.dir=FOLDER instead"
+        raise FrameworkError(message)
     if config.run_dir is not None:
         return Path(config.run_dir).absolute()
     now = datetime.now().astimezone()

@@ -1,4 +1,3 @@
-
 """Adds the echo backend before anything composes, and what several test files share."""
 
 import json

@@ -267,7 +267,8 @@ class HFModel:
         """Count what will be trained, and make sure that with an adapter it is the adapter alone."""
         named = [(name, weight) for name, weight in self.model.named_parameters() if weight.requires_grad]
         if isinstance(self.model, PeftModel):
-            stray = [name for name, _ in named if "lora_" not in name]
+            own = self.model.base_model.prefix  # of peft's tuner: "lora_" and the like
+            stray = [name for name, _ in named if own not in name]
             if stray:
                 message = f"weights of the base would be trained beside the adapter: {', '.join(stray[:3])}"
                 raise RuntimeError(message)

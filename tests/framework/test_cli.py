@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from framework.cli import complete, is_command, key
+from framework import __version__
+from framework.cli import complete, is_command, key, main
 from framework.folder import save_overrides
 from tests.framework.program import MODULE, Result, echo, execute, program
 
@@ -254,3 +255,11 @@ cli.main()
 def test_an_interrupted_run_says_so_by_its_exit_code(tmp_path: Path, data_file: Path) -> None:
     words = ["model=echo", "trainer=echo", "data=local_file", f"data.path={data_file}", "logger=[]"]
     assert execute((MODULE[0], "-c", INTERRUPTED), *words, cwd=tmp_path).code == 130
+
+
+def test_the_version_is_the_programs_own(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", ["framework", "--version"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert not ended.value.code
+    assert capsys.readouterr().out.strip() == __version__

@@ -25,7 +25,7 @@ def test_every_hook_says_what_it_is_for(name: str) -> None:
     assert inspect.getdoc(HOOKS[name])
 
 
-@pytest.mark.parametrize("name", sorted(HOOKS.keys() - {"framework_config_paths"}))
+@pytest.mark.parametrize("name", sorted(HOOKS))
 def test_every_hook_has_a_first_party_user(name: str) -> None:
     users = [implementation.plugin_name for implementation in getattr(manager().hook, name).get_hookimpls()]
     assert set(users) - {"echo"}  # the testing kit does not count

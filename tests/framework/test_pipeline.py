@@ -63,8 +63,10 @@ def test_a_part_of_the_stages_goes_on_from_a_finished_run(words: list[str], tmp_
 def test_without_trained_weights_there_is_nothing_to_evaluate_or_export(
     words: list[str], tmp_path: Path, stage: str
 ) -> None:
-    with pytest.raises(FrameworkError, match=f"^{tmp_path} holds no trained weights: run the train stage first"):
-        run([*words, f"stages=[{stage}]"], tmp_path)
+    run_dir = tmp_path / "new"
+    with pytest.raises(FrameworkError, match=f"^{run_dir} holds no trained weights: run the train stage first"):
+        run([*words, f"stages=[{stage}]"], run_dir)
+    assert not run_dir.exists()
 
 
 @pytest.mark.parametrize(

@@ -82,3 +82,9 @@ def test_problems_of_the_core_and_of_plugins_come_together(tmp_path: Path) -> No
     text = str(caught.value)
     assert len(text.splitlines()) == 4
     assert all(key in text for key in ("trainer.logging_steps", "objective", "prompts.batch_size", "adapter.r=0"))
+
+
+def test_the_points_of_a_sweep_may_not_share_a_folder(tmp_path: Path) -> None:
+    config = compose(["model=echo", "trainer=echo", f"run_dir={tmp_path}"])
+    with pytest.raises(FrameworkError, match=r"set hydra\.sweep\.dir=FOLDER instead"):
+        make_plan(config, run_dir=tmp_path / "0")
