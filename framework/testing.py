@@ -63,12 +63,12 @@ def install() -> None:
 
 
 def plan(overrides: Sequence[str], *, run_dir: Path) -> Plan:
-    """Compose, check and plan a run of the echo backend in `run_dir`."""
+    """Compose, check and plan a run of the echo backend in `run_dir`, or in the one that the overrides name."""
     install()
     words = ["model=echo", "trainer=echo", "logger=[]", *overrides]
     config = compose(words)
     check(config)
-    return make_plan(config, run_dir=run_dir, overrides=tuple(words))
+    return make_plan(config, run_dir=None if config.run_dir else run_dir, overrides=tuple(words))
 
 
 class EchoSource:

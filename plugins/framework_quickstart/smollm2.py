@@ -5,7 +5,9 @@ Importing that package needs llama.cpp, so only its file is looked up. `convert`
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import io
 import os
 import shutil
 import sys
@@ -72,11 +74,12 @@ def convert(source: Path, target: Path) -> None:
     from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence  # noqa: PLC0415
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig  # noqa: PLC0415
 
-    # dequantize: plain GGUF loading keeps packed weights, which cannot be saved.
-    model = AutoModelForCausalLM.from_pretrained(
-        source.parent, gguf_file=source.name, dtype=torch.bfloat16, quantization_config=GgufConfig(dequantize=True)
-    )
-    tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
+    with contextlib.redirect_stderr(io.StringIO()):  # progress bars that no setting of transformers switches off
+        # dequantize: plain GGUF loading keeps packed weights, which cannot be saved.
+        model = AutoModelForCausalLM.from_pretrained(
+            source.parent, gguf_file=source.name, dtype=torch.bfloat16, quantization_config=GgufConfig(dequantize=True)
+        )
+        tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
     # transformers drops `tokenizer.ggml.pre`: without single digits one text in twelve is tokenized differently.
     tokenizer.backend_tokenizer.pre_tokenizer = Sequence(
         [Digits(individual_digits=True), ByteLevel(add_prefix_space=False)]

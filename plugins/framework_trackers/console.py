@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -157,11 +159,14 @@ class Console(Logger):
         if self.plan is None:
             return
         words = " ".join(word for word in self.plan.overrides if not word.startswith("run_dir="))
-        rate = self.plan.training.learning_rate
+        rate, python = self.plan.training.learning_rate, _python()
         self.out.print("[bold]next[/]")
         for aim, command in (
-            ("your own data", f"python -m framework {words} data=local_file data.path=FILE.jsonl"),
-            ("other rates", f"python -m framework -m {words} trainer.learning_rate={rate / 2:g},{rate:g},{rate * 2:g}"),
+            ("your own data", f"{python} -m framework {words} data=local_file data.path=FILE.jsonl"),
+            (
+                "other rates",
+                f"{python} -m framework -m {words} trainer.learning_rate={rate / 2:g},{rate:g},{rate * 2:g}",
+            ),
         ):
             self.out.print(Text(f"  {aim}: {command}"), soft_wrap=True)
 
@@ -209,6 +214,12 @@ def _value(value: object) -> str:
     if isinstance(value, list):
         return ",".join(map(str, value))
     return str(getattr(value, "value", value))
+
+
+def _python() -> str:
+    """Return how this Python is called from here: by its name where that is first on the path."""
+    found = shutil.which("python")
+    return "python" if found and Path(found) == Path(sys.executable) else _short(Path(sys.executable))
 
 
 def _short(path: Path) -> str:

@@ -41,7 +41,7 @@ def test_the_run_folder_is_named_by_run_and_time_where_none_is_given(
     folder = make_plan(config).run_dir
     assert folder.parent == tmp_path / "outputs" / "mine"
     assert make_plan(config, run_dir=tmp_path / "given").run_dir == tmp_path / "given"
-    assert make_plan(compose(["run_dir=set"]), run_dir=tmp_path / "given").run_dir == tmp_path / "set"
+    assert make_plan(compose(["run_dir=set"])).run_dir == tmp_path / "set"
 
 
 def test_the_config_of_a_plan_is_plain_values_without_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
