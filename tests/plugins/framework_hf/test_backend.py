@@ -1,4 +1,4 @@
-"""plugins/framework_hf/backend.py on a tiny random model: every part is the real one, only the weights are small."""
+"""plugins/framework_hf/backend.py and model.py on a tiny random model: all parts are real, the weights small."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ from framework.errors import FrameworkError
 from framework.plan import Plan, make_plan
 from framework.protocols import TrainRun
 from framework.records import Message, Step, TrainResult
-from framework_hf.backend import HFBackend, HFModel
+from framework_hf.backend import HFBackend
+from framework_hf.model import HFModel
 from tests.support.tiny import chat_rows, tiny_llama
 
 PROMPTS = [[Message("user", "Count to three")], [Message("user", "Say hello to everyone in the room")]]

@@ -3,6 +3,8 @@
 import io
 import math
 import shlex
+import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -131,8 +133,9 @@ def test_the_next_commands_stand_on_one_line_each_and_compose(see: See) -> None:
     for line, aim in ((own, "your own data"), (rates, "other rates")):
         start, command = line.split(": ", 1)
         assert start.strip() == aim
-        module, words = shlex.split(command)[:3], shlex.split(command)[3:]
-        assert module == ["python", "-m", "framework"]
+        (python, *module), words = shlex.split(command)[:3], shlex.split(command)[3:]
+        assert shutil.which(python) == sys.executable
+        assert module == ["-m", "framework"]
         assert "run_dir=elsewhere/x" not in words
         values = [word.partition(",")[0] for word in words if word != "-m"]
         check(compose(values))

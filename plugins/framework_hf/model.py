@@ -1,0 +1,263 @@
+"""A model that `trainer=hf` opened: encodes, answers, measures its loss, trains, saves and restores.
+
+The weights are loaded when first needed, so data are checked before a byte of them is read or downloaded.
+"""
+
+from __future__ import annotations
+
+import gc
+import shutil
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from bitsandbytes.nn import Linear4bit
+from datasets import Dataset
+from peft import PeftModel, get_peft_model, load_peft_weights, set_peft_model_state_dict
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase, PrinterCallback
+
+from framework.errors import FrameworkError, one_line
+from framework.plan import Plan
+from framework.protocols import Adapter, ModelPlace, ModelSource, Quantization, TrainRun
+from framework.records import Answer, Example, Message, TokenRow, TrainResult
+from framework_hf import chat, hardware
+from framework_hf.config import Attention, HFTrainerConfig
+from framework_hf.generate import generate
+from framework_hf.trainer import Progress, SupervisedTrainer, collate, sft_config, summed_loss, token_dicts
+
+
+def attention(config: HFTrainerConfig) -> str | None:
+    """Return the attention implementation to ask transformers for; None leaves the choice to it."""
+    return None if config.attention is Attention.auto else config.attention.value
+
+
+class HFModel:
+    """A base model with the adapter of the run, or a base model whose weights are all trained."""
+
+    def __init__(
+        self, plan: Plan, config: HFTrainerConfig, machine: hardware.Hardware, source: ModelSource, place: ModelPlace
+    ) -> None:
+        self.plan = plan
+        self.config = config
+        self.machine = machine
+        self.source = source
+        self.place = place
+        self.facts: Mapping[str, str] = machine.facts
+        self.tokenizer = self._load_tokenizer()
+        self.trained = False
+        self._model: Any = None
+
+    def _load_tokenizer(self) -> PreTrainedTokenizerBase:
+        trust = self.plan.model.config.trust_remote_code
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(self.place.folder, trust_remote_code=trust)
+        except (ValueError, OSError, KeyError) as error:
+            message = f"model {self.place.name}: the tokenizer cannot be read: {one_line(error)}"
+            raise FrameworkError(message) from error
+        if not tokenizer.is_fast:
+            message = f"model {self.place.name}: the tokenizer has no tokenizer.json, and masking needs its offsets"
+            raise FrameworkError(message)
+        chat.set_template(tokenizer, self.plan.model.config.chat_template)
+        if tokenizer.pad_token_id is None:
+            tokenizer.pad_token = tokenizer.eos_token
+        return tokenizer
+
+    @property
+    def stop_ids(self) -> frozenset[int]:
+        """The token ids that end an answer: the tokenizer's and those of generation_config.json."""
+        try:
+            listed = transformers.GenerationConfig.from_pretrained(self.place.folder).eos_token_id
+        except OSError:  # the file is optional
+            listed = None
+        ids = [*(listed if isinstance(listed, list) else [listed]), self.tokenizer.eos_token_id]
+        return frozenset(number for number in ids if number is not None)
+
+    def encode(self, examples: Sequence[Example]) -> list[TokenRow]:
+        """Tokenize and label; see `chat.encode`."""
+        return chat.encode(self.tokenizer, examples, self.stop_ids)
+
+    @property
+    def model(self) -> Any:
+        """The model, loaded when first asked for; the adapter's first weights depend on the seed alone."""
+        if self._model is None:
+            transformers.set_seed(self.plan.seed)
+            adapter: Adapter = self.plan.adapter.create()
+            self._model = self._load(self.place_with_weights().folder, adapter.config())
+        return self._model
+
+    def place_with_weights(self) -> ModelPlace:
+        """Bring the safetensors to this machine."""
+        place = self.source.fetch(weights=True)
+        if not any(place.folder.glob("*.safetensors")):
+            message = f"model {place.name} has no .safetensors: pickled weights run code when loaded and are refused"
+            raise FrameworkError(message)
+        return place
+
+    def _load(self, folder: Path, peft_config: Any) -> Any:
+        # Full fine-tuning updates the weights themselves: in 16 bits small updates would round to nothing.
+        dtype = torch.float32 if peft_config is None else self.machine.dtype
+        quantization: Quantization = self.plan.quantization.create()
+        model = AutoModelForCausalLM.from_pretrained(
+            folder,
+            dtype=dtype,
+            quantization_config=quantization.config(self.machine.dtype),
+            attn_implementation=attention(self.config),
+            device_map={"": self.machine.device},
+            trust_remote_code=self.plan.model.config.trust_remote_code,
+            use_safetensors=True,
+        )
+        if peft_config is None:
+            return model
+        try:
+            adapted = get_peft_model(model, peft_config)
+        except ValueError as error:
+            message = f"adapter.target_modules: {one_line(error)}"
+            raise FrameworkError(message) from error
+        adapted.peft_config["default"].base_model_name_or_path = self.place.name
+        adapted.peft_config["default"].revision = self.place.revision or None
+        return adapted
+
+    def _answering(self) -> Any:
+        """Return the model in evaluation mode.
+
+        On a CPU, bitsandbytes (seen in 0.50) repacks 4-bit weights for inference in their first call in evaluation
+        mode, for good, and the product of repacked weights has no gradient: a training after a baseline would be
+        silently wrong. 4-bit layers have no dropout, so that they stay in training mode changes nothing else.
+        """
+        model = self.model.eval()
+        if self.machine.device == "cpu":
+            for module in model.modules():
+                if isinstance(module, Linear4bit):
+                    module.training = True
+        return model
+
+    def as_base(self) -> Any:
+        """Switch the adapter off for a while."""
+        if isinstance(self.model, PeftModel):
+            return self.model.disable_adapter()
+        if self.trained:
+            message = "full fine-tuning keeps no base: run the baseline before training"
+            raise FrameworkError(message)
+        return nullcontext()
+
+    def generate(self, prompts: Sequence[Sequence[Message]], *, max_new_tokens: int, batch_size: int) -> list[Answer]:
+        """Answer greedily; see `generate.generate`."""
+        model = self._answering()
+        texts = [chat.render(self.tokenizer, prompt, prompt=True) for prompt in prompts]
+        return generate(model, self.tokenizer, texts, self.stop_ids, max_new_tokens, batch_size)
+
+    def loss(self, rows: Sequence[TokenRow]) -> float:
+        """Return the mean loss over the supervised tokens; rows of similar length share a batch."""
+        model = self._answering()  # outside: weights loaded in inference mode could never be trained
+        ordered = token_dicts(sorted(rows, key=lambda row: len(row.input_ids)))
+        size = self.config.per_device_eval_batch_size
+        total, count = 0.0, 0
+        for start in range(0, len(ordered), size):
+            batch = collate(ordered[start : start + size], self.pad_id)
+            with torch.inference_mode():
+                loss, tokens = summed_loss(model, {name: part.to(self.machine.device) for name, part in batch.items()})
+            total, count = total + loss.item(), count + tokens
+        return total / count
+
+    @property
+    def pad_id(self) -> int:
+        """The id that fills gaps; it is masked everywhere, so any would do."""
+        return int(self.tokenizer.pad_token_id)
+
+    def train(self, rows: Sequence[TokenRow], validation: Sequence[TokenRow], run: TrainRun) -> TrainResult:
+        """Train, and save the weights into `run.checkpoint`."""
+        model = self.model
+        if self.machine.device == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        trainer = SupervisedTrainer(
+            model=model,
+            args=sft_config(self.config, self.machine, self.plan.seed, str(run.scratch)),
+            train_dataset=Dataset.from_list(token_dicts(rows)),
+            data_collator=lambda batch: collate(batch, self.pad_id),
+            processing_class=self.tokenizer,
+        )
+        trained = self._trainable()
+        progress = Progress(trainer, run.on_step, lambda: self._validate(validation))
+        trainer.remove_callback(PrinterCallback)  # the loggers of the run print
+        trainer.add_callback(progress)
+        outcome = trainer.train()
+        seconds = progress.seconds
+        self.trained = True
+        model.eval()
+        self._save(run.checkpoint)
+        shutil.rmtree(run.scratch, ignore_errors=True)
+        return TrainResult(
+            steps=outcome.global_step,
+            epochs=float(trainer.state.epoch),
+            train_loss=float(outcome.training_loss),
+            last_loss=progress.last_loss,
+            seconds=seconds,
+            tokens=trainer.tokens,
+            supervised_tokens=trainer.supervised_tokens,
+            trainable_parameters=trained,
+            total_parameters=sum(parameter.numel() for parameter in model.parameters()),
+            peak_memory_bytes=hardware.peak_memory(self.machine.device),
+            checkpoint=run.checkpoint.name,
+        )
+
+    def _validate(self, validation: Sequence[TokenRow]) -> float | None:
+        if not validation:
+            return None
+        loss = self.loss(validation)
+        self.model.train()
+        return loss
+
+    def _trainable(self) -> int:
+        """Count what will be trained, and make sure that with an adapter it is the adapter alone."""
+        named = [(name, weight) for name, weight in self.model.named_parameters() if weight.requires_grad]
+        if isinstance(self.model, PeftModel):
+            own = self.model.base_model.prefix  # of peft's tuner: "lora_" and the like
+            stray = [name for name, _ in named if own not in name]
+            if stray:
+                message = f"weights of the base would be trained beside the adapter: {', '.join(stray[:3])}"
+                raise RuntimeError(message)
+            for _, weight in named:
+                # TRL casts a QLoRA adapter to bf16: a loss of precision where the run computes in fp32, and no
+                # gradient scaler where it computes in fp16.
+                if self.machine.dtype is not torch.bfloat16:
+                    weight.data = weight.data.float()
+        return sum(weight.numel() for _, weight in named)
+
+    def _save(self, folder: Path) -> None:
+        half = folder.with_name(folder.name + ".part")
+        shutil.rmtree(half, ignore_errors=True)
+        # "auto" would ask the Hub whether the vocabulary grew; it did not.
+        extra = {"save_embedding_layers": False} if isinstance(self.model, PeftModel) else {}
+        self.model.save_pretrained(half, **extra)
+        shutil.rmtree(folder, ignore_errors=True)
+        half.replace(folder)
+
+    def restore(self, checkpoint: Path) -> None:
+        """Load the trained weights of an earlier run.
+
+        Raises:
+            FrameworkError: they do not fit this base and adapter.
+        """
+        if not isinstance(self.model, PeftModel):
+            self._model = self._load(checkpoint, None)
+        else:
+            try:
+                set_peft_model_state_dict(self.model, load_peft_weights(str(checkpoint), device=self.machine.device))
+            except (RuntimeError, ValueError, OSError) as error:
+                message = f"{checkpoint} does not fit this model and adapter: {one_line(error)}"
+                raise FrameworkError(message) from error
+        self.trained = True
+
+    def save_tokenizer(self, folder: Path) -> None:
+        """Write tokenizer and chat template."""
+        self.tokenizer.save_pretrained(folder)
+
+    def close(self) -> None:
+        """Free the memory, so that the next run of a sweep has it."""
+        self._model = None
+        gc.collect()
+        if self.machine.device == "cuda":
+            torch.cuda.empty_cache()
