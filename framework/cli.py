@@ -70,9 +70,14 @@ def run(config: DictConfig) -> float | None:
         report = pipeline.run(make_plan(config, run_dir=run_dir, overrides=overrides))
     except FrameworkError as error:
         if sweeping:  # Hydra notes the failure of this point and goes on with the others
+            traceback.clear_frames(error.__traceback__)
             raise
         print(error, file=sys.stderr)  # noqa: T201
         sys.exit(USER_MISTAKE)
+    except Exception as error:
+        # Hydra keeps the error of a point until the sweep ends, and its frames would keep the point's model alive.
+        traceback.clear_frames(error.__traceback__)
+        raise
     return report.objective.value if report else None
 
 
@@ -110,7 +115,7 @@ def complete(words: list[str]) -> list[str]:
     chosen, the run is the quickstart.
     """
     keys = {key(word) for word in words}
-    run_dir = next((word.partition("=")[2] for word in words if key(word) == "run_dir"), None)
+    run_dir = next((word.partition("=")[2].strip("'\"") for word in words if key(word) == "run_dir"), None)
     earlier = [word for word in saved_overrides(run_dir) if key(word) not in keys] if run_dir else []
     if not earlier and not keys & {"experiment", "model", "data"}:
         earlier = [QUICKSTART]

@@ -46,6 +46,8 @@ def load_data(plan: Plan, model: Model) -> Data:
     prompts = to_examples(raw.prompts, formatter)
     if not validation:
         train, validation = split(train, plan.data.config.validation_split, plan.seed)
+    if prompts:
+        model.encode(prompts)  # a conversation that the chat template refuses is told now, not when it is asked
     encoded = model.encode(train)
     limit, overflow = plan.training.max_seq_length, plan.data.config.overflow
     train_rows = fit(encoded, limit, overflow)
@@ -88,6 +90,9 @@ def _check_turns(messages: Sequence[Message]) -> None:
     if not messages or messages[-1].role != "assistant":
         last = f"'{messages[-1].role}'" if messages else "no message"
         message = f"a conversation to learn from ends with an assistant's turn, this one with {last}"
+        raise FrameworkError(message)
+    if next((message.role for message in messages if message.role != "system"), "") == "assistant":
+        message = "a conversation begins with a user's turn, this one with the assistant's: nothing would be asked"
         raise FrameworkError(message)
     for turn in messages:
         try:

@@ -13,6 +13,8 @@ from framework.plan import Plan
 from framework.schema import Stage
 
 OVERRIDES = "overrides.json"
+STALE = frozenset({Stage.baseline, Stage.train, Stage.evaluate, Stage.export, Stage.report})
+"""Stages whose saved results are dropped when they, or what they stand on, run again."""
 T = TypeVar("T")
 
 
@@ -27,7 +29,9 @@ class RunFolder:
         """Make the folder and write `plan.json` (the resolved config) and `overrides.json` (what made it)."""
         plan.run_dir.mkdir(parents=True, exist_ok=True)
         folder = cls(plan.run_dir)
-        if Stage.plan in plan.stages or not folder.file("plan").exists():
+        for stage in STALE & {made for ran in plan.stages for made in _after(ran)}:
+            folder.file(stage.value).unlink(missing_ok=True)
+        if {Stage.plan, Stage.train} & set(plan.stages) or not folder.file("plan").exists():
             folder.file("plan").write_text(json.dumps(plan.config, indent=1) + "\n", encoding="utf-8")
             save_overrides(plan.run_dir, plan.overrides)
         return folder
@@ -56,13 +60,22 @@ class RunFolder:
             raise FrameworkError(message) from error
 
 
+def _after(stage: Stage) -> set[Stage]:
+    """Return the stages whose results a run of `stage` makes out of date, itself included."""
+    later = {Stage.train: {Stage.evaluate, Stage.export}}
+    return {stage, Stage.report, *later.get(stage, ())} if stage in STALE else set()
+
+
 def check_writable(folder: Path) -> None:
     """Try to write into `folder`, and remove whatever that made.
 
     Raises:
-        FrameworkError: it cannot be written.
+        FrameworkError: it cannot be written, or it holds files that no run made.
     """
     folder = folder.resolve()
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / OVERRIDES).exists():
+        message = f"run_dir={folder} holds something else: give a new folder, or that of an earlier run"
+        raise FrameworkError(message)
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     probe = folder / ".writable"
     try:
@@ -88,7 +101,7 @@ def saved_overrides(run_dir: str) -> list[str]:
     file = Path(run_dir) / OVERRIDES
     try:
         words = json.loads(file.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):  # the second is for `check_writable` to tell
+    except OSError:  # a new folder, or one of which `check_writable` will tell what is wrong
         return []
     except ValueError as error:
         message = f"{file} is no JSON: {error}"

@@ -20,8 +20,8 @@ from framework.errors import FrameworkError
 from framework.folder import RunFolder, check_writable
 from framework.plan import Plan
 from framework.protocols import Backend, Evaluator, ExportContext, Exporter, Metric, Model, ModelSource, TrainRun
-from framework.records import EvalResult, ExportResult, Report, TrainResult
-from framework.report import make_report, pair
+from framework.records import DataResult, EvalResult, ExportResult, Report, TrainResult
+from framework.report import comparable, make_report, pair
 from framework.schema import Stage
 
 T = TypeVar("T")
@@ -65,11 +65,13 @@ def _run_stages(plan: Plan, model: Model, loggers: Broadcast, clock: Clock) -> R
     checkpoint = plan.run_dir / CHECKPOINT
     if Stage.train not in plan.stages and {Stage.evaluate, Stage.export} & set(plan.stages):
         _check_exists(checkpoint)
+    known = RunFolder(plan.run_dir).earlier(Stage.data, DataResult)
     folder = RunFolder.create(plan)
     folder.save(Stage.data, data.result)
     loggers.started(plan.run_dir, data.result, model.facts)
 
-    before = folder.earlier(Stage.baseline, EvalResult)
+    same_data = known is not None and known.fingerprint == data.result.fingerprint
+    before = folder.earlier(Stage.baseline, EvalResult) if same_data else None
     if Stage.baseline in plan.stages:
         with clock.stage(Stage.baseline), model.as_base():
             before = folder.save(Stage.baseline, evaluate(model, data, evaluators, metrics))
@@ -78,7 +80,7 @@ def _run_stages(plan: Plan, model: Model, loggers: Broadcast, clock: Clock) -> R
     trained = folder.earlier(Stage.train, TrainResult)
     if Stage.train in plan.stages:
         with clock.stage(Stage.train):
-            target = TrainRun(checkpoint, plan.run_dir / "trainer", loggers.step)
+            target = TrainRun(checkpoint, plan.run_dir / ".trainer.part", loggers.step)
             trained = folder.save(Stage.train, model.train(data.train, data.validation, target))
     elif {Stage.evaluate, Stage.export} & set(plan.stages):
         model.restore(checkpoint)
@@ -98,6 +100,7 @@ def _run_stages(plan: Plan, model: Model, loggers: Broadcast, clock: Clock) -> R
 
     if Stage.report not in plan.stages:
         return None
+    before = comparable(before, after)
     report = make_report(plan, metrics, model.facts, clock.seconds, before, trained, after, exported)
     records.save(report, plan.run_dir / "report.json")
     loggers.finished(report, pair(before, after))

@@ -114,7 +114,10 @@ def _run_dir(config: DictConfig, given: Path | None) -> Path:
     if config.run_dir is not None:
         return Path(config.run_dir).absolute()
     now = datetime.now().astimezone()
-    return (given or Path("outputs", config.name, f"{now:%Y-%m-%d_%H-%M-%S}")).absolute()
+    folder = Path("outputs", config.name, f"{now:%Y-%m-%d_%H-%M-%S}")
+    if given is None and folder.exists():  # a run that started in the same second
+        folder = folder.with_name(f"{folder.name}-{now:%f}")
+    return (given or folder).absolute()
 
 
 def _problems(plan: Plan) -> list[str]:
@@ -124,6 +127,12 @@ def _problems(plan: Plan) -> list[str]:
         problems.append(f"objective: {unknown('metric', plan.objective, names)}")
     if not 0 <= plan.data.config.validation_split < 1:
         problems.append(f"data.validation_split={plan.data.config.validation_split} is no share: 0 up to below 1")
+    if not 0 <= plan.seed < 2**32:
+        problems.append(f"seed={plan.seed} must lie between 0 and {2**32 - 1}")
+    if plan.objective in plan.metric and not plan.evaluator:
+        problems.append(
+            f"objective={plan.objective} is measured by an evaluator, and none is chosen: evaluator=[prompts]"
+        )
     training = plan.training
     positive = (
         "learning_rate", "num_train_epochs", "max_grad_norm", "per_device_train_batch_size",
@@ -133,6 +142,11 @@ def _problems(plan: Plan) -> list[str]:
         f"trainer.{field}={getattr(training, field)} must be above 0"
         for field in positive
         if getattr(training, field) <= 0
+    ]
+    problems += [
+        f"trainer.{field}={getattr(training, field)} must be 0 or above"
+        for field in ("warmup_steps", "weight_decay")
+        if getattr(training, field) < 0
     ]
     if training.max_steps is not None and training.max_steps < 1:
         problems.append(f"trainer.max_steps={training.max_steps} must be above 0, or null for whole epochs")

@@ -62,6 +62,16 @@ def _objective(name: str, changes: Mapping[str, Change], trained: TrainResult | 
     return Objective(name, change.after if change else None, change.higher_is_better if change else False)
 
 
+def comparable(before: EvalResult | None, after: EvalResult | None) -> EvalResult | None:
+    """Return what of `before` may stand beside `after`: of other prompts only the validation loss."""
+    if before is None or after is None:
+        return before
+    if {sample.prompt for sample in before.samples} == {sample.prompt for sample in after.samples}:
+        return before
+    losses = {name: value for name, value in before.metrics.items() if name == "eval_loss"}
+    return EvalResult(losses, [])
+
+
 def pair(before: EvalResult | None, after: EvalResult | None) -> Sequence[tuple[Sample | None, Sample]]:
     """Pair the samples of both evaluations by their prompts."""
     if after is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -69,10 +70,14 @@ def read_points(folder: Path) -> list[dict[str, Any]]:
 
 
 def best_point(points: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """Return the point with the best objective, None where none has one."""
-    scored = [point for point in points if point["objective"] and point["objective"]["value"] is not None]
+    """Return the point with the best objective, None where none has one; a point that diverged is none."""
+    scored = [point for point in points if point["objective"] and _finite(point["objective"]["value"])]
     sign = -1 if scored and scored[0]["objective"]["higher_is_better"] else 1
     return min(scored, key=lambda point: sign * point["objective"]["value"], default=None)
+
+
+def _finite(value: float | None) -> bool:
+    return value is not None and math.isfinite(value)
 
 
 def _read(file: Path) -> Any:

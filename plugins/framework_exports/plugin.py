@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from framework import Component, hookimpl
 from framework_exports import config
+
+if TYPE_CHECKING:
+    from framework.plan import Plan
 
 
 @hookimpl
 def framework_exporters() -> Iterable[Component]:
     """The adapter as it was trained."""
     yield Component("adapter", config.AdapterExporterConfig, "framework_exports.adapter:AdapterExporter")
+
+
+@hookimpl
+def framework_check_plan(plan: Plan) -> Iterable[str]:
+    """Refuse folders that are not the exporter's own."""
+    for name, choice in plan.exporter.items():
+        folder = getattr(choice.config, "folder", "adapter")
+        if not folder.strip(".") or "/" in folder or "\\" in folder or folder == "checkpoint":
+            yield f"exporter.{name}.folder={folder} must be one plain name inside the run folder, such as adapter"

@@ -13,9 +13,9 @@ import torch
 import transformers
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from framework.errors import FrameworkError, one_line
+from framework.errors import FrameworkError, one_line, unknown
 from framework.plan import Plan
-from framework.protocols import ModelPlace, ModelSource
+from framework.protocols import Adapter, ModelPlace, ModelSource
 from framework_hf import hardware
 from framework_hf.config import HFTrainerConfig
 from framework_hf.model import HFModel
@@ -39,12 +39,20 @@ class HFBackend:
         machine = hardware.pick(self.config)
         source: ModelSource = plan.model.create()
         place = source.fetch(weights=False)
-        parameters, attention = _inspect(place, self.config, trust=plan.model.config.trust_remote_code)
+        empty, attention = _inspect(place, self.config, trust=plan.model.config.trust_remote_code)
+        _check_targets(plan, empty)
+        parameters = sum(parameter.numel() for parameter in empty.parameters())
         hardware.check_size(machine, self.config.device, place.name, parameters)
         machine.facts["attention"] = attention
         model = HFModel(plan, self.config, machine, source, place)
         try:
             yield model
+        except torch.OutOfMemoryError as error:
+            message = (
+                f"out of GPU memory: {one_line(error)}\nLower trainer.per_device_train_batch_size and raise "
+                "trainer.gradient_accumulation_steps as much, lower trainer.max_seq_length, or set quantization=nf4"
+            )
+            raise FrameworkError(message) from error
         finally:
             model.close()
 
@@ -57,8 +65,8 @@ def _quiet() -> None:
     warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
 
 
-def _inspect(place: ModelPlace, config: HFTrainerConfig, *, trust: bool) -> tuple[int, str]:
-    """Return the number of parameters and the attention implementation, from a model without memory."""
+def _inspect(place: ModelPlace, config: HFTrainerConfig, *, trust: bool) -> tuple[torch.nn.Module, str]:
+    """Return the model without memory for its weights, and its attention implementation."""
     try:
         loaded = AutoConfig.from_pretrained(place.folder, trust_remote_code=trust)
         with torch.device("meta"):
@@ -72,4 +80,17 @@ def _inspect(place: ModelPlace, config: HFTrainerConfig, *, trust: bool) -> tupl
                 f"model {place.name} brings Python code of its own: read it, then set model.trust_remote_code=true"
             )
         raise FrameworkError(message) from error
-    return sum(parameter.numel() for parameter in empty.parameters()), str(empty.config._attn_implementation)  # noqa: SLF001 - no public name
+    return empty, str(empty.config._attn_implementation)  # noqa: SLF001 - no public name
+
+
+def _check_targets(plan: Plan, empty: torch.nn.Module) -> None:
+    """Refuse names of layers that the model does not have, before its weights are fetched."""
+    adapter: Adapter = plan.adapter.create()
+    targets = getattr(adapter.config(), "target_modules", None)
+    if not isinstance(targets, set | list):
+        return
+    layers = {name.rpartition(".")[2] for name, part in empty.named_modules() if isinstance(part, torch.nn.Linear)}
+    for target in sorted(targets):
+        if target.rpartition(".")[2] not in layers:
+            message = f"adapter.target_modules: {unknown('layer', target, layers)}"
+            raise FrameworkError(message)

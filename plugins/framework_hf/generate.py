@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +10,9 @@ import torch
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from framework.records import Answer
+
+THOUGHT = re.compile(r"^\s*<think>.*?</think>\s*", re.DOTALL)
+"""What a reasoning model writes before its answer; it is no part of what is shown and scored."""
 
 
 @torch.inference_mode()
@@ -54,4 +58,5 @@ def _pad_left(rows: Sequence[list[int]], pad_id: int) -> dict[str, torch.Tensor]
 def _answer(tokenizer: PreTrainedTokenizerBase, ids: list[int], stop_ids: frozenset[int]) -> Answer:
     length = next((number for number, token in enumerate(ids) if token in stop_ids), None)
     said = ids[:length]
-    return Answer(str(tokenizer.decode(said, skip_special_tokens=True)), len(said), stopped=length is not None)
+    text = THOUGHT.sub("", str(tokenizer.decode(said, skip_special_tokens=True)))
+    return Answer(text, len(said), stopped=length is not None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 import time
 import warnings
@@ -15,6 +16,8 @@ from framework_hf.config import Device, Dtype, HFTrainerConfig, Switch
 
 DTYPES = {Dtype.fp32: torch.float32, Dtype.bf16: torch.bfloat16, Dtype.fp16: torch.float16}
 NAMES = {dtype: name.value for name, dtype in DTYPES.items()}
+BF16_MARGIN = 1.3
+"""How much faster bf16 must be on a CPU: casts cost something, and a close race would be won by chance."""
 CPU_LIMIT = 2_000_000_000
 """Parameters above which `trainer.device=auto` does not train on a CPU: a step would take minutes."""
 
@@ -69,6 +72,12 @@ def check_size(hardware: Hardware, asked: Device, name: str, parameters: int) ->
 
 
 def _device(asked: Device) -> str:
+    if asked is not Device.cpu and torch.cuda.device_count() > 1:
+        message = (
+            f"{torch.cuda.device_count()} GPUs are visible and a run trains on one: choose it with "
+            "CUDA_VISIBLE_DEVICES=0 before the command"
+        )
+        raise FrameworkError(message)
     if asked is Device.auto:
         return "cuda" if torch.cuda.is_available() else "cpu"
     if asked is Device.cuda and not torch.cuda.is_available():
@@ -89,11 +98,12 @@ def _dtype(asked: Dtype, device: str) -> tuple[torch.dtype, str]:
             return torch.bfloat16, "the GPU has it"
         return torch.float16, "the GPU has no bf16"
     speed = {dtype: cpu_gflops(dtype) for dtype in (torch.float32, torch.bfloat16)}
-    faster = max(speed, key=lambda dtype: speed[dtype])
+    faster = torch.bfloat16 if speed[torch.bfloat16] > BF16_MARGIN * speed[torch.float32] else torch.float32
     numbers = ", ".join(f"{NAMES[dtype]} {gflops:.0f}" for dtype, gflops in speed.items())
     return faster, f"measured GFLOPS: {numbers}"
 
 
+@functools.cache
 def cpu_gflops(dtype: torch.dtype, *, size: int = 768, rounds: int = 5) -> float:
     """Return the speed of a square matrix product on the CPU in GFLOP/s, the best of some rounds: about 20 ms."""
     left, right = torch.ones(size, size, dtype=dtype), torch.ones(size, size, dtype=dtype)

@@ -28,6 +28,9 @@ from framework_hf.config import Attention, HFTrainerConfig
 from framework_hf.generate import generate
 from framework_hf.trainer import Progress, SupervisedTrainer, collate, sft_config, summed_loss, token_dicts
 
+VISION = "vision_tower"
+"""Names the image part of models such as Gemma 3."""
+
 
 def attention(config: HFTrainerConfig) -> str | None:
     """Return the attention implementation to ask transformers for; None leaves the choice to it."""
@@ -111,6 +114,8 @@ class HFModel:
         )
         if peft_config is None:
             return model
+        if any(VISION in name for name, _ in model.named_modules()):
+            peft_config.exclude_modules = f".*{VISION}.*"  # rows of text teach it nothing
         try:
             adapted = get_peft_model(model, peft_config)
         except ValueError as error:
@@ -186,6 +191,8 @@ class HFModel:
         outcome = trainer.train()
         seconds = progress.seconds
         self.trained = True
+        # Out of the trainer's autocast again: answers before and after are computed alike.
+        trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
         model.eval()
         self._save(run.checkpoint)
         shutil.rmtree(run.scratch, ignore_errors=True)

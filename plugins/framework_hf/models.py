@@ -31,6 +31,8 @@ from framework_hf.config import LocalModelConfig
 
 # Weights come as safetensors only: a pickle runs code when it is loaded.
 WEIGHTS = ["*.safetensors"]
+TWICE = ["consolidated*", "original/*"]
+"""The same weights in another layout, which some repositories hold too."""
 FILES = ["*.json", "*.jinja", "*.model", "*.txt", "*.py"]
 
 
@@ -52,6 +54,12 @@ class LocalModel:
             if not file.is_file():
                 message = f"model.path={self.config.path}: the folder has no config.json, so it holds no model"
                 raise FrameworkError(message)
+            if not any(self.folder.glob("*.safetensors")):
+                message = (
+                    f"model.path={self.config.path}: the folder has no .safetensors; pickled weights run code when "
+                    "loaded and are refused"
+                )
+                raise FrameworkError(message)
         else:
             file = Path(self._ask(hf_hub_download, filename="config.json"))
         try:
@@ -65,8 +73,8 @@ class LocalModel:
     def fetch(self, *, weights: bool) -> ModelPlace:
         """Return the folder; a Hub model is downloaded once, its safetensors only with `weights`."""
         if self._is_folder():
-            return ModelPlace(self.folder.absolute(), self.config.path)
-        folder = Path(self._ask(snapshot_download, allow_patterns=FILES + WEIGHTS * weights))
+            return ModelPlace(self.folder.absolute(), str(self.folder.absolute()))
+        folder = Path(self._ask(snapshot_download, allow_patterns=FILES + WEIGHTS * weights, ignore_patterns=TWICE))
         return ModelPlace(folder, self.config.path, revision=folder.name)
 
     def _is_folder(self) -> bool:

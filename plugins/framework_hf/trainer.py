@@ -153,6 +153,7 @@ def sft_config(training: TrainerConfig, hardware: Hardware, seed: int, scratch: 
         max_grad_norm=training.max_grad_norm,
         logging_steps=training.logging_steps,
         logging_first_step=True,
+        logging_nan_inf_filter=False,  # a training that diverges is to be seen
         seed=seed,
         data_seed=seed,
         use_cpu=hardware.device == "cpu",

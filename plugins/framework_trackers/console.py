@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -158,7 +159,7 @@ class Console(Logger):
         """Print commands that go on from here, each on one line so that it can be copied."""
         if self.plan is None:
             return
-        words = " ".join(word for word in self.plan.overrides if not word.startswith("run_dir="))
+        words = shlex.join(word for word in self.plan.overrides if not word.startswith("run_dir="))
         rate, python = self.plan.training.learning_rate, _python()
         self.out.print("[bold]next[/]")
         for aim, command in (

@@ -12,8 +12,8 @@ from framework import FrameworkError, testing
 from framework.data import Data, fingerprint, fit, load_data, split, to_examples, to_prompt
 from framework.records import Example, Message, Row, TokenRow
 from framework.schema import Overflow
-from framework_formats.config import AlpacaConfig
-from framework_formats.formats import Alpaca
+from framework_formats.config import AlpacaConfig, ChatMLConfig
+from framework_formats.formats import Alpaca, ChatML
 
 
 def conversation(number: int) -> Example:
@@ -170,3 +170,9 @@ def test_files_of_their_own_hold_out_rows_and_give_prompts(
 def test_data_without_rows_is_refused(write_rows: Callable[..., Path], tmp_path: Path) -> None:
     with pytest.raises(FrameworkError, match=r"^data 'local_file' has no rows$"):
         load(write_rows([]), tmp_path)
+
+
+def test_a_conversation_that_begins_with_the_assistant_is_refused() -> None:
+    row = Row({"messages": [{"role": "assistant", "content": "Hello"}]}, "rows.jsonl:3")
+    with pytest.raises(FrameworkError, match=r"rows\.jsonl:3: .*begins with a user's turn"):
+        to_examples([row], ChatML(ChatMLConfig()))

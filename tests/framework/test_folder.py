@@ -66,3 +66,13 @@ def test_damaged_overrides_are_told(tmp_path: Path) -> None:
     (tmp_path / "overrides.json").write_text("[", encoding="utf-8")
     with pytest.raises(FrameworkError, match=r"overrides\.json is no JSON"):
         saved_overrides(str(tmp_path))
+
+
+def test_a_folder_with_other_peoples_files_is_refused_and_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint").mkdir()
+    (tmp_path / "checkpoint" / "thesis.txt").write_text("mine", encoding="utf-8")
+    with pytest.raises(FrameworkError, match="holds something else"):
+        check_writable(tmp_path)
+    assert (tmp_path / "checkpoint" / "thesis.txt").read_text(encoding="utf-8") == "mine"
+    save_overrides(tmp_path, [])
+    check_writable(tmp_path)

@@ -105,3 +105,34 @@ def test_loggers_are_told_of_a_failure(words: list[str], tmp_path: Path) -> None
     events = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     assert events[-1]["event"] == "failed"
     assert events[-1]["error"].startswith("FileNotFoundError")
+
+
+def test_training_again_drops_what_was_measured_on_the_weights_before(words: list[str], tmp_path: Path) -> None:
+    run(words, tmp_path)
+    report = run([*words, "stages=[train,report]", "trainer.max_steps=3"], tmp_path)
+    assert report is not None
+    assert report.train is not None
+    assert report.train.steps == 3
+    assert report.metrics["exact_match"] == Change(0.0, None, higher_is_better=True)
+    assert report.artifacts == []
+    assert not (tmp_path / "evaluate.json").exists()
+    assert json.loads((tmp_path / "plan.json").read_text(encoding="utf-8"))["trainer"]["max_steps"] == 3
+
+
+def test_answers_to_other_prompts_are_not_set_beside_the_baseline(words: list[str], tmp_path: Path) -> None:
+    run(words, tmp_path)
+    report = run([*words, "stages=[evaluate,report]", "evaluator.prompts.count=2"], tmp_path)
+    assert report is not None
+    assert report.metrics["exact_match"] == Change(None, 1.0, higher_is_better=True)
+    assert report.metrics["eval_loss"].before
+
+
+def test_an_objective_that_nothing_measures_is_refused(words: list[str], tmp_path: Path) -> None:
+    with pytest.raises(FrameworkError, match="objective=exact_match is measured by an evaluator, and none is chosen"):
+        run([*words, "objective=exact_match", "evaluator=[]"], tmp_path)
+
+
+@pytest.mark.parametrize("folder", [".", "..", "/x/y", "a/b", "checkpoint"])
+def test_an_exporter_keeps_to_a_folder_of_its_own(words: list[str], tmp_path: Path, folder: str) -> None:
+    with pytest.raises(FrameworkError, match="must be one plain name inside the run folder"):
+        run([*words, f"exporter.adapter.folder={folder}"], tmp_path)

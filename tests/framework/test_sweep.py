@@ -1,6 +1,7 @@
 """The points of a multirun, read from their folders."""
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ def test_a_single_point_shows_all_its_settings(tmp_path: Path) -> None:
 def test_the_best_point_is_the_lowest_or_the_highest_as_the_objective_wants(
     tmp_path: Path, best: str, *, higher: bool
 ) -> None:
-    for number, value in enumerate((None, 0.0, 2.0, 1.0, None)):
+    for number, value in enumerate((None, 0.0, 2.0, 1.0, math.nan)):
         point(tmp_path, number, value, higher=higher)
     found = best_point(read_points(tmp_path))
     assert found is not None

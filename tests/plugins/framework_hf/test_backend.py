@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import AutoModelForCausalLM, Gemma3Config
 
 from framework import compose
 from framework.check import check
@@ -168,8 +169,11 @@ def test_full_fine_tuning_trains_and_saves_all_weights(base: Path, rows: Path, t
         assert answers(model) == here != untrained
 
 
-def test_restored_weights_answer_as_they_did(base: Path, rows: Path, tmp_path: Path) -> None:
-    plan = make(base, rows, tmp_path)
+@pytest.mark.parametrize(
+    "words", [["trainer.dtype=fp32"], ["trainer.dtype=bf16"], ["trainer.dtype=bf16", "adapter=full"]]
+)
+def test_restored_weights_answer_as_they_did(base: Path, rows: Path, tmp_path: Path, words: list[str]) -> None:
+    plan = make(base, rows, tmp_path, *words)
     with opened(plan) as (model, data):
         train(model, data, tmp_path)
         here, loss = answers(model), model.loss(data.validation)
@@ -197,6 +201,8 @@ def test_checkpointing_computes_the_same_training(base: Path, rows: Path, tmp_pa
     for name in ("enabled", "disabled"):
         with opened(make(base, rows, tmp_path, f"trainer.gradient_checkpointing={name}")) as (model, data):
             losses.append([step.loss for step in train(model, data, tmp_path / name)[1]])
+            switched = {getattr(module, "gradient_checkpointing", None) for module in model.model.modules()} - {None}
+            assert switched == {name == "enabled"}
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
@@ -216,7 +222,7 @@ def test_answers_are_the_same_alone_and_in_a_batch_and_tell_whether_they_ended(
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["adapter.target_modules=[no_such_layer]"], "adapter.target_modules: .*no_such_layer"),
+        (["adapter.target_modules=[q_prj]"], "adapter.target_modules: unknown layer 'q_prj'. Did you mean 'q_proj'"),
         (["adapter=full", "quantization=nf4"], "adapter=full trains all weights"),
         (["adapter.r=0"], "adapter.r=0 must be at least 1"),
         (["adapter.lora_dropout=1.5"], "adapter.lora_dropout=1.5 is no share"),
@@ -262,3 +268,28 @@ def test_a_model_that_cannot_be_used_is_refused(
         opened(make(folder, rows, tmp_path)) as (model, data),
     ):
         model.loss(data.validation)
+
+
+def test_the_image_part_of_a_model_gets_no_adapter(base: Path, rows: Path, tmp_path: Path) -> None:
+    """Gemma 3 above 1B is such a model."""
+    text = {
+        "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "vocab_size": 400, "head_dim": 16,
+    }  # fmt: skip
+    vision = {
+        "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 2,
+        "image_size": 28, "patch_size": 14,
+    }  # fmt: skip
+    config = Gemma3Config(
+        text_config=text, vision_config=vision, mm_tokens_per_image=4,
+        boi_token_index=397, eoi_token_index=398, image_token_index=399,
+    )  # fmt: skip
+    folder = broken(base, tmp_path / "gemma", config_json=None, model_safetensors=None, generation_config_json=None)
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    with opened(make(folder, rows, tmp_path)) as (model, data):
+        first = model.loss(data.validation)
+        train(model, data, tmp_path)
+        names = [name for name, weight in model.model.named_parameters() if weight.requires_grad]
+        assert model.loss(data.validation) < first
+    assert names
+    assert not [name for name in names if "vision" in name]

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from framework import pipeline, testing
+from framework.folder import save_overrides
 
 
 def events(run_dir: Path, name: str = "log.jsonl") -> list[dict[str, Any]]:
@@ -44,6 +45,7 @@ def test_a_run_that_goes_on_appends(data_file: Path, tmp_path: Path) -> None:
 
 def test_a_failure_after_the_start_is_the_last_line(data_file: Path, tmp_path: Path) -> None:
     (tmp_path / "checkpoint").mkdir()
+    save_overrides(tmp_path, [])
     with pytest.raises(FileNotFoundError):
         run(data_file, tmp_path, "stages=[evaluate]")
     assert events(tmp_path)[-1]["error"].startswith("FileNotFoundError: ")

@@ -8,6 +8,7 @@ import pytest
 import wandb
 
 from framework import pipeline, testing
+from framework.folder import save_overrides
 from framework_trackers.wandb_logger import has_key
 from tests.framework.program import echo
 from tests.support.wandb_file import OfflineRun, read_offline_run
@@ -87,6 +88,7 @@ def test_names_come_from_the_run_where_none_are_given(words: list[str], tmp_path
 
 def test_a_run_that_fails_has_exit_code_1(words: list[str], tmp_path: Path) -> None:
     (tmp_path / "checkpoint").mkdir()
+    save_overrides(tmp_path, [])
     with pytest.raises(FileNotFoundError):
         pipeline.run(testing.plan([*words, "stages=[evaluate]"], run_dir=tmp_path))
     assert logged(tmp_path).exit_code == 1
