@@ -36,6 +36,7 @@ check: $(VENV)/dev
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+	$(TEST_ENV) $(VENV)/bin/python -m pytest -q tests/framework/test_hookspecs.py tests/docs -k "not command and not example_runs"
 
 # The second set of versions that the ranges in pyproject.toml admit: what Unsloth asks for.
 $(UNSLOTH_VENV)/dev: pyproject.toml
