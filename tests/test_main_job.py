@@ -6,14 +6,13 @@ The first run converts the model into the cache; the whole file takes some minut
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.support import plain_peft
 from tests.support.program import environment, framework
 
 
@@ -77,27 +76,10 @@ def test_the_run_folder_holds_a_result_for_each_stage(quickstart: Run) -> None:
 def test_plain_peft_in_a_new_process_gives_the_same_greedy_text(quickstart: Run) -> None:
     samples = json.loads((quickstart.folder / "evaluate.json").read_text(encoding="utf-8"))["samples"][:4]
     dtype = quickstart.report["hardware"]["dtype"].split()[0]
-    script = """
-import json, sys, torch
-from peft import AutoPeftModelForCausalLM
-from transformers import AutoTokenizer
-folder, dtype, prompts = sys.argv[1], {"fp32": torch.float32, "bf16": torch.bfloat16}[sys.argv[2]], sys.argv[3:]
-model = AutoPeftModelForCausalLM.from_pretrained(folder, dtype=dtype)
-tokenizer = AutoTokenizer.from_pretrained(folder)
-answers = []
-for prompt in prompts:
-    turns = [{"role": "user", "content": prompt}]
-    batch = tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_tensors="pt", return_dict=True)
-    out = model.generate(**batch, max_new_tokens=64, do_sample=False)
-    answers.append(tokenizer.decode(out[0, batch["input_ids"].shape[1]:], skip_special_tokens=True))
-print(json.dumps(answers))
-"""
     prompts = [sample["prompt"] for sample in samples]
-    command = [sys.executable, "-c", script, str(quickstart.folder / "adapter"), dtype, *prompts]
     env = environment(quickstart.folder)
-    there = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
-    assert there.returncode == 0, there.stderr
-    assert json.loads(there.stdout.splitlines()[-1]) == [sample["answer"] for sample in samples]
+    there = plain_peft.answers(quickstart.folder / "adapter", prompts, max_new_tokens=64, dtype=dtype, env=env)
+    assert there == [sample["answer"] for sample in samples]
 
 
 def test_a_finished_run_can_be_measured_again(quickstart: Run) -> None:

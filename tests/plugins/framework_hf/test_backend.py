@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +22,7 @@ from framework.protocols import TrainRun
 from framework.records import Message, Step, TrainResult
 from framework_hf.backend import HFBackend
 from framework_hf.model import HFModel
+from tests.support import plain_peft
 from tests.support.tiny import chat_rows, tiny_llama
 
 PROMPTS = [[Message("user", "Count to three")], [Message("user", "Say hello to everyone in the room")]]
@@ -134,24 +133,9 @@ def test_a_saved_adapter_says_the_same_in_a_new_process_with_plain_peft(
         train(model, data, tmp_path)
         model.save_tokenizer(tmp_path / "checkpoint")
         here = answers(model)
-    script = """
-import json, sys
-from peft import AutoPeftModelForCausalLM
-from transformers import AutoTokenizer
-folder, prompts = sys.argv[1], json.loads(sys.argv[2])
-model, tokenizer = AutoPeftModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
-answers = []
-for prompt in prompts:
-    turns = [{"role": "user", "content": prompt}]
-    batch = tokenizer.apply_chat_template(turns, add_generation_prompt=True, return_tensors="pt", return_dict=True)
-    out = model.generate(**batch, max_new_tokens=12, do_sample=False)
-    answers.append(tokenizer.decode(out[0, batch["input_ids"].shape[1]:], skip_special_tokens=True))
-print(json.dumps(answers))
-"""
-    prompts = json.dumps([prompt[0].content for prompt in PROMPTS])
-    command = [sys.executable, "-c", script, str(tmp_path / "checkpoint"), prompts]
-    there = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert json.loads(there.stdout.splitlines()[-1]) == here
+    prompts = [prompt[0].content for prompt in PROMPTS]
+    there = plain_peft.answers(tmp_path / "checkpoint", prompts, max_new_tokens=12, dtype="fp32")
+    assert there == here
 
 
 def test_full_fine_tuning_trains_and_saves_all_weights(base: Path, rows: Path, tmp_path: Path) -> None:
