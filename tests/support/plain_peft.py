@@ -1,4 +1,4 @@
-"""Asks a saved adapter in a process of its own, with peft and transformers alone: nothing of this project takes part."""
+"""Asks a saved adapter in a process of its own, with peft and transformers alone: nothing of ours takes part."""
 
 from __future__ import annotations
 
