@@ -49,7 +49,8 @@ class SmolLM2:
         """Return the converted copy, making it first where there is none."""
         if not self.folder.is_dir():
             source = gguf_file()
-            print("converting SmolLM2 to safetensors, once: about 25 s …", file=sys.stderr, flush=True)  # noqa: T201
+            if sys.stderr.isatty():  # for who waits; in a pipe, errors stand alone
+                print("converting SmolLM2 to safetensors, once: about 25 s …", file=sys.stderr)  # noqa: T201
             convert(source, self.folder)
         return ModelPlace(self.folder, str(self.folder))
 
