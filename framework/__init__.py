@@ -6,6 +6,7 @@
 from importlib.metadata import PackageNotFoundError, version
 
 from framework.component import Component
+from framework.decorators import formatter, metric
 from framework.errors import FrameworkError
 from framework.hookspecs import hookimpl
 
@@ -14,4 +15,4 @@ try:
 except PackageNotFoundError:  # run from a source tree that was never installed
     __version__ = "0+unknown"
 
-__all__ = ["Component", "FrameworkError", "__version__", "hookimpl"]
+__all__ = ["Component", "FrameworkError", "__version__", "formatter", "hookimpl", "metric"]

@@ -20,13 +20,14 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from framework import __version__, pipeline, sweep
+from framework import __version__, sweep
 from framework.check import check, explain
 from framework.compose import CONFIG_NAME, conf_dir, register
 from framework.errors import FrameworkError, unknown
 from framework.folder import save_overrides, saved_overrides
 from framework.plan import make_plan
 from framework.plugins import commands
+from framework.protocols import Launcher
 
 USER_MISTAKE = 2
 QUICKSTART = "+experiment=quickstart"
@@ -67,7 +68,9 @@ def run(config: DictConfig) -> float | None:
         save_overrides(run_dir, overrides)
     try:
         check(config)
-        report = pipeline.run(make_plan(config, run_dir=run_dir, overrides=overrides))
+        plan = make_plan(config, run_dir=run_dir, overrides=overrides)
+        launcher: Launcher = plan.launch.create()
+        report = launcher.launch(plan)
     except FrameworkError as error:
         if sweeping:  # Hydra notes the failure of this point and goes on with the others
             traceback.clear_frames(error.__traceback__)

@@ -9,12 +9,14 @@ The core stores `schema` in Hydra's ConfigStore as `group/name` and imports `fac
 from __future__ import annotations
 
 import importlib
+import operator
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from framework import schema
-from framework.errors import FrameworkError, one_line
+from framework.errors import FrameworkError, one_line, place
+from framework.requirements import pip_command
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ GROUPS = {
         Group("data", schema.DataConfig, "framework_sources"),
         Group("format", schema.FormatConfig, "framework_formatters"),
         Group("trainer", schema.TrainerConfig, "framework_trainers"),
+        Group("launch", schema.LaunchConfig, "framework_launchers"),
         Group("metric", schema.MetricConfig, "framework_metrics", several=True),
         Group("evaluator", schema.EvaluatorConfig, "framework_evaluators", several=True),
         Group("exporter", schema.ExporterConfig, "framework_exporters", several=True),
@@ -53,31 +56,40 @@ class Component:
         name: what the user writes, `trainer=hf`.
         schema: a dataclass of its own that subclasses the group's base; the class tells which component a config is.
         factory: `"package.module:attribute"`; called as `factory(config)`, gives what the group's protocol asks for.
-        extra: what to pip-install where the factory's libraries are missing, `"framework[unsloth]"`.
+        extra: what has to be installed besides the plugin, as words for pip: `"acme[audio]"`, `"jiwer>=3"`. Several
+            are given as a tuple, each the words of one `pip install`.
     """
 
     name: str
     schema: type
     factory: str
-    extra: str = ""
+    extra: str | tuple[str, ...] = ()
 
     @property
     def summary(self) -> str:
         """The first line of the schema's docstring."""
         return (self.schema.__doc__ or "").strip().splitlines()[0] if self.schema.__doc__ else ""
 
+    @property
+    def extras(self) -> tuple[str, ...]:
+        """What has to be installed besides, always as a tuple."""
+        return (self.extra,) if isinstance(self.extra, str) else self.extra
+
     def load(self) -> Callable[[Any], Any]:
         """Import the factory.
 
         Raises:
-            FrameworkError: a library that it needs is not installed.
+            FrameworkError: a library that it needs is not installed, or the plugin's code is broken.
         """
         module, _, attribute = self.factory.partition(":")
         try:
-            factory: Callable[[Any], Any] = getattr(importlib.import_module(module), attribute)
+            factory: Callable[[Any], Any] = operator.attrgetter(attribute)(importlib.import_module(module))
         except ImportError as error:
             missing = (error.name or str(error)).partition(".")[0]
-            install = f": pip install '{self.extra}'" if self.extra else ""
+            install = f": {pip_command(self.extras)}" if self.extras else ""
             message = f"'{self.name}' needs the library '{missing}'{install} ({one_line(error)})"
+            raise FrameworkError(message) from error
+        except Exception as error:
+            message = f"'{self.name}' cannot be loaded from {self.factory}: {one_line(error)}{place(error)}"
             raise FrameworkError(message) from error
         return factory

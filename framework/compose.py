@@ -13,9 +13,10 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
 
 from framework.component import GROUPS
-from framework.plugins import components, manager
+from framework.plugins import ask, leave_out, registrations
 from framework.schema import RunConfig
 
 CONFIG_NAME = "config"
@@ -33,9 +34,8 @@ class PluginConfigPaths(SearchPathPlugin):
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         """Append what `framework_config_paths` gives."""
-        for paths in manager().hook.framework_config_paths():
-            for path in paths:
-                search_path.append(provider="framework", path=path)
+        for _, path in ask("framework_config_paths"):
+            search_path.append(provider="framework", path=path)
 
 
 @functools.cache
@@ -44,11 +44,13 @@ def register() -> None:
     store = ConfigStore.instance()
     store.store(name="run_config", node=RunConfig, provider="framework")
     for group in GROUPS.values():
-        for component in components(group).values():
-            package = f"{group.name}.{component.name}" if group.several else None
-            store.store(
-                group=group.name, name=component.name, node=component.schema, package=package, provider="framework"
-            )
+        for name, registration in registrations(group).items():
+            package = f"{group.name}.{name}" if group.several else None
+            node = registration.component.schema
+            try:
+                store.store(group=group.name, name=name, node=node, package=package, provider="framework")
+            except OmegaConfBaseException as error:  # a type that no config can have
+                leave_out(registration.plugin, f"{group.name} '{name}'", error)
     Plugins.instance().register(PluginConfigPaths)
 
 

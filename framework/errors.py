@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import traceback
 from collections.abc import Iterable
 
 from hydra.errors import CompactHydraException
@@ -32,3 +33,11 @@ def one_line(error: BaseException) -> str:
     """Return the first line of an exception of a library, with its type: enough to look it up."""
     text = str(error).strip()
     return f"{type(error).__name__}: {text.splitlines()[0] if text else 'no message'}"
+
+
+def place(error: BaseException) -> str:
+    """Return where an exception was raised, ` (acme.py:12)`; empty where that cannot be told."""
+    if isinstance(error, SyntaxError) and error.filename:
+        return f" ({error.filename}:{error.lineno})"
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<")]
+    return f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""

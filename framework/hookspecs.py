@@ -14,13 +14,15 @@ Registration hooks return components, one option of a config group each:
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pluggy
 
 if TYPE_CHECKING:
     from framework.component import Component
     from framework.plan import Plan
+    from framework.records import Report
+    from framework.schema import Stage
 
 hookspec = pluggy.HookspecMarker("framework")
 hookimpl = pluggy.HookimplMarker("framework")
@@ -77,6 +79,11 @@ def framework_loggers() -> Iterable[Component]:  # type: ignore[empty-body]
 
 
 @hookspec
+def framework_launchers() -> Iterable[Component]:  # type: ignore[empty-body]
+    """Options of `launch=`. Factories satisfy `protocols.Launcher`."""
+
+
+@hookspec
 def framework_commands() -> Iterable[Component]:  # type: ignore[empty-body]
     """Commands, `python -m framework NAME …`. Factories satisfy `protocols.Command`."""
 
@@ -89,3 +96,23 @@ def framework_config_paths() -> Iterable[str]:  # type: ignore[empty-body]
 @hookspec
 def framework_check_plan(plan: Plan) -> Iterable[str]:  # type: ignore[empty-body]
     """Problems of this plan, one sentence each. They are reported together, before anything is loaded."""
+
+
+@hookspec
+def framework_run_started(plan: Plan) -> None:
+    """A run begins: its data have been checked and the run folder `plan.run_dir` exists."""
+
+
+@hookspec
+def framework_stage_finished(plan: Plan, stage: Stage, result: Any, seconds: float) -> None:
+    """A stage after the plan is through; `result` is the record that was saved, `seconds` how long it took."""
+
+
+@hookspec
+def framework_run_finished(plan: Plan, report: Report | None) -> None:
+    """All stages that were asked for are through; `report` is None where the report was not among them."""
+
+
+@hookspec
+def framework_run_failed(plan: Plan, error: BaseException) -> None:
+    """A run ended with `error`. Where that is before `framework_run_started`, the run folder does not exist."""

@@ -12,7 +12,7 @@ from omegaconf import DictConfig, OmegaConf, SCMode
 
 from framework.component import GROUPS, Component
 from framework.errors import FrameworkError, unknown
-from framework.plugins import components, manager
+from framework.plugins import ask, components
 from framework.redact import redact
 from framework.schema import Stage, TrainerConfig
 
@@ -46,6 +46,7 @@ class Plan:
     data: Choice
     format: Choice
     trainer: Choice
+    launch: Choice
     metric: Mapping[str, Choice]
     evaluator: Mapping[str, Choice]
     exporter: Mapping[str, Choice]
@@ -90,7 +91,7 @@ def make_plan(config: DictConfig, *, run_dir: Path | None = None, overrides: tup
         overrides=overrides,
         **chosen,
     )
-    problems = [*_problems(plan), *(text for texts in manager().hook.framework_check_plan(plan=plan) for text in texts)]
+    problems = [*_problems(plan), *(text for _, text in ask("framework_check_plan", plan=plan))]
     if problems:
         raise FrameworkError("\n".join(problems))
     return plan
@@ -125,29 +126,8 @@ def _problems(plan: Plan) -> list[str]:
     names = {*plan.metric, *LOSSES}
     if plan.objective not in names:
         problems.append(f"objective: {unknown('metric', plan.objective, names)}")
-    if not 0 <= plan.data.config.validation_split < 1:
-        problems.append(f"data.validation_split={plan.data.config.validation_split} is no share: 0 up to below 1")
-    if not 0 <= plan.seed < 2**32:
-        problems.append(f"seed={plan.seed} must lie between 0 and {2**32 - 1}")
     if plan.objective in plan.metric and not plan.evaluator:
         problems.append(
             f"objective={plan.objective} is measured by an evaluator, and none is chosen: evaluator=[prompts]"
         )
-    training = plan.training
-    positive = (
-        "learning_rate", "num_train_epochs", "max_grad_norm", "per_device_train_batch_size",
-        "gradient_accumulation_steps", "per_device_eval_batch_size", "max_seq_length", "logging_steps",
-    )  # fmt: skip
-    problems += [
-        f"trainer.{field}={getattr(training, field)} must be above 0"
-        for field in positive
-        if getattr(training, field) <= 0
-    ]
-    problems += [
-        f"trainer.{field}={getattr(training, field)} must be 0 or above"
-        for field in ("warmup_steps", "weight_decay")
-        if getattr(training, field) < 0
-    ]
-    if training.max_steps is not None and training.max_steps < 1:
-        problems.append(f"trainer.max_steps={training.max_steps} must be above 0, or null for whole epochs")
     return problems

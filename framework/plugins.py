@@ -1,51 +1,205 @@
-"""The plugin manager: loads plugins from the entry-point group `framework` and collects what they register.
+"""The plugin manager: loads plugins and collects what they register.
 
-A plugin that fails to load is named, with the way to switch it off, and the rest goes on.
+Plugins are found in the entry-point group `framework` and in the files that the user names, `plugins=[./mine.py]`;
+nowhere else. What a plugin gets wrong is told with its name and the way to switch it off, and the rest goes on.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import importlib.util
 import os
 import sys
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pluggy
 
 from framework import hookspecs
 from framework.component import COMMANDS, GROUPS, Component, Group
-from framework.errors import FrameworkError, one_line
+from framework.decorators import collect
+from framework.errors import FrameworkError, one_line, place
 
 DISABLE = "FRAMEWORK_DISABLE_PLUGINS"
 
 
+@dataclass(frozen=True)
+class Registration:
+    """One option, the plugin that registers it, and where that plugin comes from: `acme 1.2`, or a file."""
+
+    component: Component
+    plugin: str
+    package: str
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A plugin, or a part of one, that is not used: `what` it is, and the `reason`."""
+
+    plugin: str
+    what: str
+    reason: str
+
+
+_packages: dict[str, str] = {}
+_left_out: dict[tuple[str, str], LeftOut] = {}
+
+
 @functools.cache
 def manager() -> pluggy.PluginManager:
-    """Return the manager with every installed plugin, the core's own commands included."""
+    """Return the manager with every installed plugin, the core's own hooks included."""
     from framework import commands  # noqa: PLC0415 - commands lists components, which needs this module
 
     plugins = pluggy.PluginManager("framework")
     plugins.add_hookspecs(hookspecs)
     plugins.register(commands, name="core")
-    disabled = {name.strip() for name in os.environ.get(DISABLE, "").split(",")}
     for entry in sorted(entry_points(group="framework"), key=lambda entry: entry.name):
-        if entry.name not in disabled and not plugins.has_plugin(entry.name):
+        if entry.name not in disabled() and not plugins.has_plugin(entry.name):
             _load(plugins, entry)
     return plugins
 
 
-def _load(plugins: pluggy.PluginManager, entry: EntryPoint) -> None:
+def disabled() -> set[str]:
+    """Return the names of the plugins that the user has switched off."""
+    return {name for word in os.environ.get(DISABLE, "").split(",") if (name := word.strip())}
+
+
+def left_out() -> list[LeftOut]:
+    """Return what is not used because it is broken."""
+    return list(_left_out.values())
+
+
+def package(plugin: str) -> str:
+    """Return where a plugin comes from: its distribution with the version, or its file."""
+    return _packages.get(plugin, "")
+
+
+def add(module: object, *, name: str, package: str = "") -> None:
+    """Register a module, or an object with hooks, as a plugin.
+
+    Raises:
+        Exception: of pluggy, where a hook is unknown or its arguments are, or the name is taken.
+    """
+    _add(manager(), module, name, package)
+
+
+def _add(plugins: pluggy.PluginManager, module: object, name: str, package: str) -> None:
+    plugins.register(module, name=name)
     try:
-        plugins.register(entry.load(), name=entry.name)
         plugins.check_pending()
+        for number, decorated in enumerate(collect(module)):
+            plugins.register(decorated, name=f"{name}:{number}")
+            _packages[f"{name}:{number}"] = package
+    except Exception:
+        plugins.unregister(name=name)
+        raise
+    _packages[name] = package
+
+
+def _load(plugins: pluggy.PluginManager, entry: EntryPoint) -> None:
+    package = f"{entry.dist.name} {entry.dist.version}" if entry.dist else ""
+    try:
+        _add(plugins, entry.load(), entry.name, package)
     except Exception as error:  # noqa: BLE001 - a stranger's module may raise anything; it is named and left out
-        if plugins.has_plugin(entry.name):
-            plugins.unregister(name=entry.name)
-        package = f" of {entry.dist.name} {entry.dist.version}" if entry.dist else ""
-        print(  # noqa: T201 - no logger exists yet
-            f"plugin '{entry.name}'{package} is left out: {one_line(error)}. Switch it off: {DISABLE}={entry.name}",
-            file=sys.stderr,
-        )
+        _packages[entry.name] = package
+        leave_out(entry.name, "the plugin", error)
+
+
+def leave_out(plugin: str, what: str, error: BaseException | str) -> None:
+    """Note that a part of a plugin is not used, and say so once."""
+    name = plugin.partition(":")[0]
+    if (name, what) in _left_out:
+        return
+    reason = error if isinstance(error, str) else f"{one_line(error)}{place(error)}"
+    _left_out[name, what] = LeftOut(name, what, reason)
+    origin = f" of {package(name)}" if package(name) else ""
+    part = "" if what == "the plugin" else f": {what}"
+    text = f"plugin '{name}'{origin}{part} is left out: {reason}. Switch it off: {DISABLE}={name}"
+    print(text, file=sys.stderr)  # noqa: T201 - no logger exists yet
+
+
+def load_file(path: str) -> None:
+    """Load a plugin out of one Python file. Its module is named like the file, for the factories in it.
+
+    Raises:
+        FrameworkError: there is no such file, it cannot be imported, or its name is taken.
+    """
+    file = Path(path).expanduser()
+    name = file.stem
+    if not file.is_file() or file.suffix != ".py":
+        near = sorted(other.name for other in file.parent.glob("*.py")) if file.parent.is_dir() else []
+        beside = f". Beside it: {', '.join(near[:5])}" if near else ""
+        message = f"plugins={path}: there is no such Python file{beside}"
+        raise FrameworkError(message)
+    known = sys.modules.get(name)
+    if known is not None and getattr(known, "__file__", None) == str(file.resolve()) and manager().has_plugin(name):
+        return
+    if not name.isidentifier() or known is not None or importlib.util.find_spec(name) or manager().has_plugin(name):
+        message = f"plugins={path}: '{name}' is no free name for a module: rename the file, for example my_{name}.py"
+        raise FrameworkError(message)
+    spec = importlib.util.spec_from_file_location(name, file.resolve())
+    if spec is None or spec.loader is None:  # cannot be for a .py file
+        raise FrameworkError(f"plugins={path}: cannot be imported")  # noqa: EM102, TRY003
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+        add(module, name=name, package=str(file))
+    except Exception as error:
+        del sys.modules[name]
+        message = f"plugins={path}: {one_line(error)}{place(error)}"
+        raise FrameworkError(message) from error
+    if not has_hooks(module):
+        message = f"plugins={path}: nothing in it is a plugin: mark a hook with @hookimpl, or a function with @metric"
+        raise FrameworkError(message)
+
+
+def has_hooks(module: ModuleType) -> bool:
+    """Whether a registered module implements any hook."""
+    callers = manager().get_hookcallers(module)
+    return bool(callers) or bool(collect(module))
+
+
+def registrations(group: Group | str) -> dict[str, Registration]:
+    """Return the options of a group by name, in the order of the names, each with its plugin.
+
+    Raises:
+        FrameworkError: two plugins register one name.
+    """
+    group = {**GROUPS, COMMANDS.name: COMMANDS}[group] if isinstance(group, str) else group
+    found: dict[str, Registration] = {}
+    for plugin, component in ask(group.hook):
+        if reason := _wrong(component, group):
+            leave_out(plugin, f"{group.name} '{getattr(component, 'name', component)}'", reason)
+            continue
+        name, owner = component.name, plugin.partition(":")[0]
+        if name in found:
+            both = " and ".join(_named(each) for each in (found[name].plugin, owner))
+            message = f"{group.name} '{name}' is registered by two plugins, {both}. Switch one off: {DISABLE}={owner}"
+            raise FrameworkError(message)
+        if (owner, f"{group.name} '{name}'") not in _left_out:
+            found[name] = Registration(component, owner, package(owner))
+    return dict(sorted(found.items()))
+
+
+def _named(plugin: str) -> str:
+    return f"'{plugin}' ({package(plugin)})" if package(plugin) else f"'{plugin}'"
+
+
+def _wrong(component: object, group: Group) -> str:
+    """Say why a component cannot be used; empty where it can."""
+    if not isinstance(component, Component):
+        return f"{group.hook} gives a {type(component).__name__}, no Component"
+    if not dataclasses.is_dataclass(component.schema) or not issubclass(component.schema, group.base):
+        return f"its schema {component.schema!r} is no dataclass that subclasses {group.base.__name__}"
+    if component.schema is group.base:
+        return f"its schema is {group.base.__name__} itself: subclass it, the class tells options apart"
+    return ""
 
 
 def components(group: Group | str) -> dict[str, Component]:
@@ -54,20 +208,33 @@ def components(group: Group | str) -> dict[str, Component]:
     Raises:
         FrameworkError: two plugins register one name.
     """
-    group = GROUPS[group] if isinstance(group, str) else group
-    found: dict[str, tuple[Component, str]] = {}
-    for implementation in getattr(manager().hook, group.hook).get_hookimpls():
-        for component in implementation.function():
-            if component.name in found:
-                message = (
-                    f"{group.name} '{component.name}' is registered by two plugins, '{found[component.name][1]}' and "
-                    f"'{implementation.plugin_name}'. Switch one off: {DISABLE}={implementation.plugin_name}"
-                )
-                raise FrameworkError(message)
-            found[component.name] = (component, implementation.plugin_name)
-    return {name: component for name, (component, _) in sorted(found.items())}
+    return {name: registration.component for name, registration in registrations(group).items()}
 
 
 def commands() -> dict[str, Component]:
     """Return the commands by name."""
     return components(COMMANDS)
+
+
+def ask(hook: str, **arguments: Any) -> Iterator[tuple[str, Any]]:
+    """Call a hook of every plugin and give what each returns, item by item, with the plugin's name.
+
+    A plugin that raises is named and passed over; pluggy itself would stop at it. `FrameworkError` is for the caller.
+    """
+    for implementation in reversed(getattr(manager().hook, hook).get_hookimpls()):
+        try:
+            given = implementation.function(*(arguments[name] for name in implementation.argnames))
+            items: Sequence[Any] = list(given) if isinstance(given, Iterable) else []
+        except FrameworkError:
+            raise
+        except Exception as error:  # noqa: BLE001 - a stranger's code; it is named and left out
+            leave_out(implementation.plugin_name, hook, error)
+            continue
+        for item in items:
+            yield implementation.plugin_name, item
+
+
+def notify(hook: str, **arguments: Any) -> None:
+    """Call a hook of every plugin for what it does; one that raises is named, and the run goes on."""
+    for _ in ask(hook, **arguments):
+        pass

@@ -219,6 +219,18 @@ class Logger:
 
 
 @runtime_checkable
+class Launcher(Protocol):
+    """An option of `launch=`: in which process, or on which machine, the run happens."""
+
+    def launch(self, plan: Plan) -> Report | None:
+        """Run the plan to its end and return its report; None where the report stage is not among its stages.
+
+        Raises:
+            FrameworkError: it cannot be started there, or the run ended with a user's mistake.
+        """
+
+
+@runtime_checkable
 class Command(Protocol):
     """A command, `python -m framework NAME …`."""
 

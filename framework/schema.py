@@ -1,14 +1,17 @@
 """The config: `RunConfig` and one base dataclass for each group.
 
 A plugin subclasses the base of its group and registers the subclass with a `Component`. The sentence under a field is
-its documentation. Defaults live here; YAML below `conf/` holds only what differs.
+its documentation, what stands beside its type in `Annotated` its valid range. Defaults live here; YAML below `conf/`
+holds only what differs.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Annotated
 
+from annotated_types import Ge, Gt, Interval, Len
 from omegaconf import MISSING
 
 
@@ -72,7 +75,7 @@ class AdapterConfig:
 class DataConfig:
     """Where the rows come from."""
 
-    validation_split: float = 0.1
+    validation_split: Annotated[float, Interval(ge=0, lt=1)] = 0.1
     """Share of the rows held out for the validation loss, drawn by `seed`. 0 holds out none."""
     overflow: Overflow = Overflow.drop
     """Rows longer than `trainer.max_seq_length`: drop them, truncate them (the stop token is lost), or fail."""
@@ -87,32 +90,37 @@ class FormatConfig:
 class TrainerConfig:
     """What every training backend understands."""
 
-    learning_rate: float = 2e-4
+    learning_rate: Annotated[float, Interval(gt=0, le=1)] = 2e-4
     """Peak learning rate. 2e-4 suits LoRA; full fine-tuning wants about a tenth of it."""
-    num_train_epochs: float = 3.0
+    num_train_epochs: Annotated[float, Gt(0)] = 3.0
     """Passes over the training rows; `max_steps` wins over it."""
-    max_steps: int | None = None
+    max_steps: Annotated[int | None, Gt(0)] = None
     """Stop after this many optimizer steps."""
-    per_device_train_batch_size: int = 2
+    per_device_train_batch_size: Annotated[int, Gt(0)] = 2
     """Rows in one forward pass."""
-    gradient_accumulation_steps: int = 4
+    gradient_accumulation_steps: Annotated[int, Gt(0)] = 4
     """Forward passes in one optimizer step."""
-    per_device_eval_batch_size: int = 8
+    per_device_eval_batch_size: Annotated[int, Gt(0)] = 8
     """Rows in one forward pass when the validation loss is computed."""
-    max_seq_length: int = 2048
+    max_seq_length: Annotated[int, Gt(0)] = 2048
     """Longest row in tokens; `data.overflow` says what happens to longer ones."""
-    warmup_steps: int = 10
+    warmup_steps: Annotated[int, Ge(0)] = 10
     """Steps over which the learning rate rises to its peak."""
     lr_scheduler_type: Schedule = Schedule.linear
     """The learning rate after the warm-up: linear, cosine or constant."""
     optim: Optimizer = Optimizer.adamw_torch
     """The optimizer; one that cannot run on this hardware is replaced by adamw_torch, and the run says so."""
-    weight_decay: float = 0.01
+    weight_decay: Annotated[float, Ge(0)] = 0.01
     """AdamW's decoupled weight decay."""
-    max_grad_norm: float = 1.0
+    max_grad_norm: Annotated[float, Gt(0)] = 1.0
     """Gradients are scaled down to this norm."""
-    logging_steps: int = 1
+    logging_steps: Annotated[int, Gt(0)] = 1
     """Optimizer steps between two log entries."""
+
+
+@dataclass
+class LaunchConfig:
+    """In which process, or on which machine, a run happens."""
 
 
 @dataclass
@@ -144,14 +152,16 @@ class CommandConfig:
 class RunConfig:
     """One run, whole."""
 
-    name: str = "run"
+    name: Annotated[str, Len(1)] = "run"
     """Names the folder below `outputs/`."""
-    seed: int = 42
+    seed: Annotated[int, Interval(ge=0, lt=2**32)] = 42
     """Seeds the split, the order of the rows, the adapter's first weights and dropout."""
-    stages: list[Stage] = field(default_factory=lambda: list(Stage))
+    stages: Annotated[list[Stage], Len(1)] = field(default_factory=lambda: list(Stage))
     """What to run; a part can be run alone, or later with the `run_dir` of a finished run."""
     run_dir: str | None = None
     """Folder of this run. Default: outputs/<name>/<time>. A finished run's folder goes on from what it holds."""
+    plugins: list[str] = field(default_factory=list)
+    """Python files that are plugins for this run, `plugins=[./mine.py]`. Read before all else: command line only."""
     objective: str = "eval_loss"
     """The metric that a run returns to a sweep: eval_loss, train_loss, or any metric of the run by name."""
     model: ModelConfig = MISSING
@@ -160,6 +170,7 @@ class RunConfig:
     data: DataConfig = MISSING
     format: FormatConfig = MISSING
     trainer: TrainerConfig = MISSING
+    launch: LaunchConfig = MISSING
     metric: dict[str, MetricConfig] = field(default_factory=dict)
     evaluator: dict[str, EvaluatorConfig] = field(default_factory=dict)
     exporter: dict[str, ExporterConfig] = field(default_factory=dict)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Gt
 
 from framework.schema import EvaluatorConfig, MetricConfig
 
@@ -11,11 +14,11 @@ from framework.schema import EvaluatorConfig, MetricConfig
 class PromptsConfig(EvaluatorConfig):
     """The same prompts before and after training: the data's own, or else validation rows."""
 
-    count: int = 30
+    count: Annotated[int, Gt(0)] = 30
     """How many prompts, from the first."""
-    max_new_tokens: int = 128
+    max_new_tokens: Annotated[int, Gt(0)] = 128
     """Longest answer in tokens."""
-    batch_size: int = 16
+    batch_size: Annotated[int, Gt(0)] = 16
     """Prompts answered at once."""
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Annotated
 
+from annotated_types import Ge, Gt, Interval, Len
 from omegaconf import MISSING
 
 from framework.schema import AdapterConfig, ModelConfig, QuantizationConfig, TrainerConfig
@@ -63,7 +65,7 @@ class NoQuantizationConfig(QuantizationConfig):
 class Int8Config(QuantizationConfig):
     """LLM.int8() of bitsandbytes: one byte a weight."""
 
-    llm_int8_threshold: float = 6.0
+    llm_int8_threshold: Annotated[float, Ge(0)] = 6.0
     """Features above this size are computed in 16 bits."""
 
 
@@ -79,13 +81,13 @@ class NF4Config(QuantizationConfig):
 class LoraAdapterConfig(AdapterConfig):
     """LoRA: two small matrices beside each linear layer."""
 
-    r: int = 16
+    r: Annotated[int, Gt(0)] = 16
     """Rank of the matrices."""
-    lora_alpha: int = 32
+    lora_alpha: Annotated[int, Gt(0)] = 32
     """The update is scaled by lora_alpha / r."""
-    lora_dropout: float = 0.0
+    lora_dropout: Annotated[float, Interval(ge=0, lt=1)] = 0.0
     """Dropout before the first matrix."""
-    target_modules: list[str] = field(default_factory=lambda: ["all-linear"])
+    target_modules: Annotated[list[str], Len(1)] = field(default_factory=lambda: ["all-linear"])
     """Names of the layers to adapt; all-linear takes every linear layer but the output head."""
 
 

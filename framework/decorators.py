@@ -1,0 +1,175 @@
+"""A metric or a format in a few lines: a decorated function instead of a dataclass, a class and a hook.
+
+    @metric
+    def polite(answer):
+        '''1 where the answer says please.'''
+        return float("please" in answer.casefold())
+
+The function stays what it was. Its module becomes a plugin with the option `metric=[polite]`.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import is_dataclass, make_dataclass
+from typing import Any, TypeVar, get_type_hints, overload
+
+from framework.component import Component
+from framework.errors import FrameworkError
+from framework.hookspecs import hookimpl
+from framework.records import Example, Message
+from framework.schema import FormatConfig, MetricConfig
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+MARK = "framework_option"
+Turns = Iterable[Message | tuple[str, str]]
+
+
+@overload
+def metric(function: Function, /) -> Function: ...
+@overload
+def metric(*, higher_is_better: bool = True) -> Callable[[Function], Function]: ...
+def metric(function: Function | None = None, /, *, higher_is_better: bool = True) -> Any:
+    """Make a function an option of `metric=` with the function's name.
+
+    It takes the answer, `(answer)`, or the answer and the reference, `(answer, reference)`; with a reference it is asked
+    only about prompts that have one. A third parameter, annotated with a subclass of `MetricConfig`, gets the options.
+    It returns the score of one answer; the mean over all is reported. The docstring documents the option.
+
+    Raises:
+        TypeError: the function has other parameters, or no docstring.
+    """
+
+    def decorate(function: Function) -> Function:
+        names, schema = _signature(function, ("answer", "reference"), MetricConfig)
+        return _mark(function, "framework_metrics", schema, FunctionMetric, names, higher_is_better)
+
+    return decorate if function is None else decorate(function)
+
+
+def formatter(*fields: str) -> Callable[[Function], Function]:
+    """Make a function an option of `format=` with the function's name, for rows that have all of `fields`.
+
+    It takes the row, a mapping, and returns the turns of the conversation: pairs of role and text, the last one the
+    assistant's. A second parameter, annotated with a subclass of `FormatConfig`, gets the options. The docstring
+    documents the option.
+
+    Raises:
+        TypeError: the function has other parameters, no docstring, or no field is named.
+    """
+    if not fields or not all(isinstance(field, str) for field in fields):
+        message = "@formatter wants the names of the fields that a row has: @formatter('question', 'solution')"
+        raise TypeError(message)
+
+    def decorate(function: Function) -> Function:
+        names, schema = _signature(function, ("row",), FormatConfig)
+        return _mark(function, "framework_formatters", schema, FunctionFormatter, names, fields)
+
+    return decorate
+
+
+def _signature(function: Callable[..., Any], names: tuple[str, ...], base: type) -> tuple[tuple[str, ...], type]:
+    """Return the parameters that are passed besides the options, and the schema of these."""
+    where = f"{function.__module__}.{function.__qualname__}"
+    if not function.__doc__:
+        message = f"{where} needs a docstring: its first line documents the option"
+        raise TypeError(message)
+    given = list(inspect.signature(function).parameters)
+    options = [name for name in given if name not in names]
+    if given[:1] != [names[0]] or len(options) > 1 or options != given[len(given) - len(options) :]:
+        message = f"{where} takes ({', '.join(given)}); it may take ({', '.join(names)}), and the options after that"
+        raise TypeError(message)
+    if not options:
+        schema = make_dataclass(f"{function.__name__}_config", [], bases=(base,), module=function.__module__)
+        schema.__doc__ = function.__doc__
+        schema.__qualname__ = f"{function.__qualname__}.schema"  # where pickle finds it
+        return tuple(given), schema
+    hint = get_type_hints(function).get(options[0])
+    if not (isinstance(hint, type) and is_dataclass(hint) and issubclass(hint, base)):
+        message = f"{where}: annotate '{options[0]}' with a dataclass that subclasses {base.__name__}"
+        raise TypeError(message)
+    return tuple(name for name in given if name in names), hint
+
+
+def _mark(function: Function, hook: str, schema: type, kind: Callable[..., Any], *details: Any) -> Function:
+    name = function.__name__
+    extended: Any = function
+    extended.schema = schema
+    extended.create = lambda config: kind(function, config, *details)
+    setattr(extended, MARK, (hook, Component(name, schema, f"{function.__module__}:{name}.create")))
+    return function
+
+
+class Decorated:
+    """The hook that one decorated function stands for."""
+
+    def __init__(self, hook: str, component: Component) -> None:
+        def implementation() -> Iterable[Component]:
+            yield component
+
+        setattr(self, hook, hookimpl(implementation))
+
+
+def collect(module: object) -> Iterator[Decorated]:
+    """Give the decorated functions of a module, those that it imports from elsewhere left out."""
+    for value in vars(module).values() if hasattr(module, "__dict__") else ():
+        marked = getattr(value, MARK, None) if inspect.isfunction(value) else None
+        if marked and value.__module__ == getattr(module, "__name__", None):
+            yield Decorated(*marked)
+
+
+class FunctionMetric:
+    """A metric of a decorated function."""
+
+    def __init__(
+        self, function: Callable[..., float], config: MetricConfig, names: tuple[str, ...], higher_is_better: bool
+    ) -> None:
+        self.function, self.config, self.names = function, config, names
+        self.higher_is_better = higher_is_better
+        self.needs_reference = "reference" in names
+        self.options = [config] if len(inspect.signature(function).parameters) > len(names) else []
+
+    def score(self, answer: str, reference: str | None) -> float:
+        """Call the function with what it takes."""
+        given = {"answer": answer, "reference": reference}
+        return float(self.function(*(given[name] for name in self.names), *self.options))
+
+
+class FunctionFormatter:
+    """A format of a decorated function."""
+
+    def __init__(
+        self, function: Callable[..., Turns], config: FormatConfig, names: tuple[str, ...], fields: tuple[str, ...]
+    ) -> None:
+        self.function, self.config, self.fields = function, config, fields
+        self.options = [config] if len(inspect.signature(function).parameters) > len(names) else []
+
+    def matches(self, fields: Mapping[str, Any]) -> bool:
+        """Whether the row has all fields."""
+        return all(name in fields for name in self.fields)
+
+    def example(self, fields: Mapping[str, Any]) -> Example:
+        """Call the function.
+
+        Raises:
+            FrameworkError: a field is missing, or a turn is no text.
+        """
+        kind = self.function.__name__
+        for name in self.fields:
+            if name not in fields:
+                message = f"format {kind} needs the field '{name}'; the row has {', '.join(map(str, fields)) or 'none'}"
+                raise FrameworkError(message)
+        try:
+            turns = [turn if isinstance(turn, Message) else Message(*turn) for turn in self._turns(fields)]
+        except KeyError as error:
+            message = f"format {kind} needs the field {error}; the row has {', '.join(map(str, fields))}"
+            raise FrameworkError(message) from error
+        for turn in turns:
+            if not isinstance(turn.content, str):
+                message = f"format {kind} makes the {turn.role}'s turn a {type(turn.content).__name__}, no text"
+                raise FrameworkError(message)
+        return Example(tuple(turns), kind)
+
+    def _turns(self, fields: Mapping[str, Any]) -> Turns:
+        return self.function(fields, *self.options)
