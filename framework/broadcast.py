@@ -26,6 +26,7 @@ class Broadcast(Logger):
             except Exception as error:  # noqa: BLE001 - whatever a tracker's library raises, the run goes on
                 del self.loggers[name]
                 print(f"logger '{name}' failed and is switched off: {one_line(error)}", file=sys.stderr)  # noqa: T201
+                _close(name, logger)
 
     def planned(self, plan: Plan) -> None:
         """Pass on."""
@@ -58,3 +59,11 @@ class Broadcast(Logger):
     def close(self) -> None:
         """Pass on."""
         self._tell(lambda logger: logger.close())
+
+
+def _close(name: str, logger: Logger) -> None:
+    """Let a logger that failed give back its files and connections."""
+    try:
+        logger.close()
+    except Exception as error:  # noqa: BLE001 - as above
+        print(f"logger '{name}' could not be closed: {one_line(error)}", file=sys.stderr)  # noqa: T201

@@ -1,40 +1,81 @@
-"""The config is closed: every key is a field of a dataclass, every value is there, and all problems come at once.
+"""The config is closed: every key is a field of a dataclass, every value is there and in its range.
 
-Structured configs alone do not give that: `+trainer.lerning_rate=1` adds a key that nothing reads. `explain` puts what
-Hydra itself refuses into the same words.
+Structured configs alone do not give that: `+trainer.lerning_rate=1` adds a key that nothing reads. What Hydra refuses
+by itself, while it composes, is looked at by `diagnose.py`; both tell all problems in one message, each with its place.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any
 
-from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import InterpolationResolutionError
 
 from framework.component import GROUPS
-from framework.errors import FrameworkError, nearest, unknown
+from framework.errors import FrameworkError, nearest
+from framework.fields import Type, fields
 from framework.plugins import components
-from framework.schema import RunConfig
+
+LOCATED = re.compile(r"(?<![\w.])([a-z_]\w*(?:\.\w+)*)=")
 
 
-def check(config: DictConfig) -> None:
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong: what, the keys that it is about, and the place where that is known already."""
+
+    text: str
+    keys: tuple[str, ...] = ()
+    where: str = ""
+
+    @classmethod
+    def told(cls, text: str) -> Problem:
+        """Take a sentence of a plugin: the keys are those that stand before its first colon as `key=value`."""
+        return cls(text, tuple(dict.fromkeys(LOCATED.findall(text.partition(": ")[0]))))
+
+
+def check(config: DictConfig, overrides: Sequence[str] = ()) -> None:
     """Check a composed config.
 
+    Args:
+        config: what Hydra composed.
+        overrides: the words that it was composed of; with them each problem is told with the place that set it.
+
     Raises:
-        FrameworkError: lists every unknown key, missing value and option without a component.
+        FrameworkError: lists every unknown key, missing value, value out of range and option without a component.
     """
-    problems = list(_problems(config))
-    if problems:
-        raise FrameworkError("\n".join(problems))
+    if found := list(problems(config)):
+        raise refusal(found, overrides)
 
 
-def _problems(config: DictConfig) -> Iterator[str]:
-    yield from _unknown_keys(config, "")
-    for key in sorted(OmegaConf.missing_keys(config)):
-        yield f"{key} has no value: set {key}=…"
+def refusal(found: Sequence[Problem], overrides: Sequence[str]) -> FrameworkError:
+    """Return the one error that tells all problems of a config that Hydra composed, each with its place."""
+    from framework.compose import config_loader  # noqa: PLC0415 - needed for a mistake only
+    from framework.diagnose import read_origins  # noqa: PLC0415
+
+    with config_loader() as loader:
+        where = read_origins(loader, overrides).where
+    return FrameworkError("\n".join(dict.fromkeys(line(problem, where) for problem in found)))
+
+
+def line(problem: Problem, where: Callable[[str], str]) -> str:
+    """Write a problem with the place that set each of its keys, as `where` gives it."""
+    places = {key: place for key in problem.keys if (place := where(key))}
+    distinct = [problem.where] if problem.where else list(dict.fromkeys(places.values()))
+    if not distinct or (len(distinct) == 1 and problem.text.startswith((distinct[0], f"cannot read '{distinct[0]}"))):
+        return problem.text  # which shows the word itself
+    if len(distinct) == 1:
+        return f"{distinct[0]}: {problem.text}"
+    return f"{problem.text} ({'; '.join(f'{key}: {place}' for key, place in places.items())})"
+
+
+def problems(config: DictConfig) -> Iterator[Problem]:
+    """Give everything that is wrong with a composed config, without the places."""
+    yield from sorted(_below(config, ""), key=lambda problem: not problem.keys)  # what is missing stands at the end
     for group in GROUPS.values():
         if group.name not in config or OmegaConf.is_missing(config, group.name):
             continue
@@ -44,66 +85,66 @@ def _problems(config: DictConfig) -> Iterator[str]:
             if OmegaConf.get_type(option) not in schemas:
                 place = f"{group.name}.{key}" if key else group.name
                 valid = ", ".join(components(group))
-                yield f"{place} is built on no option of '{group.name}': start its defaults list with one of {valid}"
+                text = f"{place} is built on no option of '{group.name}': start its defaults list with one of {valid}"
+                yield Problem(text, (group.name,))
 
 
-def _unknown_keys(node: DictConfig, path: str) -> Iterator[str]:
+def _below(node: DictConfig, path: str) -> Iterator[Problem]:
     schema = OmegaConf.get_type(node)
-    names = [field.name for field in dataclasses.fields(schema)] if dataclasses.is_dataclass(schema) else None
+    typed = isinstance(schema, type) and dataclasses.is_dataclass(schema)
+    known = {field.name: field for field in fields(schema)} if typed else None
     for key in node:
         place = f"{path}{key}"
-        if names is not None and key not in names:
-            yield unknown_key(place, names)
-        elif not OmegaConf.is_missing(node, key) and isinstance(node[key], DictConfig):
-            yield from _unknown_keys(node[key], f"{place}.")
+        if known is not None and key not in known:
+            yield Problem(unknown_key(place, known, option_name(schema)), (place,))
+            continue
+        if OmegaConf.is_missing(node, key):
+            yield Problem(f"{place} has no value: set {place}=…")
+            continue
+        try:
+            value = node[key]
+            plain = OmegaConf.to_container(value, resolve=True) if isinstance(value, ListConfig) else value
+        except InterpolationResolutionError as error:
+            yield Problem(f"{place}: {str(error).splitlines()[0]}", (place,))
+            continue
+        if isinstance(value, DictConfig):
+            yield from _below(value, f"{place}.")
+        elif isinstance(value, ListConfig) and any(isinstance(item, DictConfig) for item in value):
+            for number, item in enumerate(value):
+                yield from _below(item, f"{place}[{number}].") if isinstance(item, DictConfig) else ()
+        elif known is not None and not known[key].type.holds(plain):
+            yield Problem(out_of_range(place, plain, known[key].type), (place,))
 
 
-def explain(error: Exception) -> str:
-    """Say in one or two lines what Hydra or OmegaConf refused, with the nearest valid name."""
-    if isinstance(error, FrameworkError):
-        return str(error)
-    if isinstance(error, OverrideParseException):
-        word, why = error.override, error.message.splitlines()[0]
-        name, _, value = word.partition("=")
-        return f"cannot read '{word}': {why}. A text with such characters wants quotes of its own: \"{name}='{value}'\""
-    if isinstance(error, MissingConfigException) and error.missing_cfg_file:
-        group, _, option = error.missing_cfg_file.rpartition("/")
-        if (options := error.options or components(group) if group in GROUPS else error.options) is not None:
-            return unknown(group or "config", option, options)
-    if mark := getattr(error, "problem_mark", None):  # PyYAML's
-        return f"{mark.name}:{mark.line + 1}: no YAML: {getattr(error, 'problem', '')}"
-    if isinstance(error, ConfigCompositionException) or error.__cause__ is not None:
-        return _explain_composition(error)
-    return str(error).strip().splitlines()[0]
+def out_of_range(place: str, value: Any, wanted: Type) -> str:
+    """Say that a value is not valid, what would be, and the nearest name where one of several is wanted."""
+    choices = wanted.choices or (wanted.items.choices if wanted.items else [])
+    for word in value if isinstance(value, list) else [value]:
+        if choices and as_text(word) not in choices and (close := nearest(as_text(word), choices)):
+            return f"{place}={as_text(value)} must be {wanted.valid}. Did you mean '{close[0]}'?"
+    return f"{place}={as_text(value)} must be {wanted.valid}"
 
 
-def _explain_composition(error: Exception) -> str:
-    cause = error.__cause__ or error.__context__
-    text = str(error).strip()
-    override = re.search(r"(?:Could not (?:override|append|delete)|Error merging override) '?([\w.@/]+)", text)
-    if "No match in the defaults list" in text:
-        name = override.group(1) if override else text
-        return unknown("config group", name.split("@")[0], [*GROUPS, "+experiment"])
-    key = override.group(1) if override else ""
-    if isinstance(cause, OmegaConfBaseException):
-        schema = cause.object_type
-        key = key or str(cause.full_key)
-        file = re.match(r"In '[^']+': ", text)  # the YAML below conf/ that says so
-        place = file.group() if file else ""
-        if dataclasses.is_dataclass(schema) and "not in" in str(cause):
-            return place + unknown_key(key, [field.name for field in dataclasses.fields(schema)])
-        if "is not in struct" in str(cause) and isinstance(cause.parent_node, DictConfig):
-            return place + unknown_key(str(cause.full_key), [str(name) for name in cause.parent_node])
-        return f"{place}{key}: {str(cause).strip().splitlines()[0]}"
-    if override and "." not in key and key not in RunConfig.__dataclass_fields__:
-        return unknown_key(key, RunConfig.__dataclass_fields__)
-    return text.replace("\n", " ")
+def as_text(value: Any) -> str:
+    """Write a value as it is written on the command line."""
+    if isinstance(value, Enum):
+        return value.name
+    if isinstance(value, list):
+        return f"[{','.join(map(as_text, value))}]"
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def unknown_key(key: str, names: Iterable[str]) -> str:
-    """Say that nothing reads `key`; `names` are the fields that stand beside it."""
+def unknown_key(key: str, names: Iterable[str], option: str = "") -> str:
+    """Say that nothing reads `key`; `names` are the fields that stand beside it, `option` what was chosen there."""
     parent, _, name = key.rpartition(".")
     close = nearest(name, names)
     hint = f" Did you mean '{parent}.{close[0]}'?".replace("'.", "'") if close else ""
-    place = f" in {parent}" if parent else ""
+    place = f" in {parent}={option}" if parent in GROUPS and option else f" in {parent}" if parent else ""
     return f"unknown key '{key}'.{hint} Valid{place}: {', '.join(sorted(names)) or 'nothing to set'}."
+
+
+def option_name(schema: type | None) -> str:
+    """Return the name of the option that a schema belongs to; empty where it is none."""
+    return next((name for group in GROUPS for name, option in components(group).items() if option.schema is schema), "")

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+import importlib.util
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from framework.component import GROUPS
+from framework.errors import FrameworkError
 from framework.plugins import ask, leave_out, registrations
 from framework.schema import RunConfig
 
 CONFIG_NAME = "config"
+_added: list[Path] = []
 
 
 def conf_dir() -> Path:
@@ -29,13 +36,77 @@ def conf_dir() -> Path:
     return installed if installed.is_dir() else package.parent / "conf"
 
 
+def add_folder(folder: str) -> None:
+    """Search `folder` too, as `--config-dir` asks.
+
+    Raises:
+        FrameworkError: there is no such folder.
+    """
+    if not Path(folder).is_dir():
+        message = f"--config-dir={folder}: there is no such folder"
+        raise FrameworkError(message)
+    _added.append(Path(folder).absolute())
+
+
+def user_folders() -> list[Path]:
+    """Return the config folders of the user: `./conf` where there is one, and those of `--config-dir`."""
+    here = Path.cwd() / "conf"
+    found = [here] if here.is_dir() and here.resolve() != conf_dir().resolve() else []
+    return list(dict.fromkeys([*found, *_added]))
+
+
+def announce_folders() -> None:
+    """Say on standard error what the user's config folders add.
+
+    Raises:
+        FrameworkError: a file has the name of an option that is there already, so it would never be read.
+    """
+    taken = {file.relative_to(conf_dir()): file for file in _files(conf_dir())}
+    own = user_folders()
+    for folder in (*_plugin_folders(), *own):
+        adds = []
+        for file in _files(folder):
+            name = file.relative_to(folder)
+            group, option = name.parent.as_posix(), name.stem
+            if name in taken or (group in GROUPS and option in registrations(group)):
+                other = taken.get(name) or f"the {group} '{option}' of {registrations(group)[option].package}"
+                message = f"{file}: {other} has that name and is found first: give the file another name"
+                raise FrameworkError(message)
+            taken[name] = file
+            adds.append(f"{group}={option}" if group in GROUPS else f"+{group}={option}")
+        if adds and folder in own:
+            print(f"options of {_short(folder)}: {', '.join(adds)}", file=sys.stderr)  # noqa: T201
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(folder.rglob("*.yaml"))
+
+
+def _plugin_folders() -> Iterator[Path]:
+    for _, path in ask("framework_config_paths"):
+        scheme, _, place = str(path).partition("://")
+        if scheme == "pkg":
+            spec = importlib.util.find_spec(place.replace("/", "."))
+            for root in (spec.submodule_search_locations or []) if spec else []:
+                yield Path(root)
+        else:
+            yield Path(place)
+
+
+def _short(path: Path) -> str:
+    """Return a path as it would be typed here."""
+    return f"./{path.relative_to(Path.cwd())}" if path.is_relative_to(Path.cwd()) else str(path)
+
+
 class PluginConfigPaths(SearchPathPlugin):
-    """Adds the config folders of plugins to Hydra's search path."""
+    """Adds the config folders of plugins and of the user to Hydra's search path."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        """Append what `framework_config_paths` gives."""
+        """Append what `framework_config_paths` gives, then the user's folders."""
         for _, path in ask("framework_config_paths"):
             search_path.append(provider="framework", path=path)
+        for folder in user_folders():
+            search_path.append(provider="user", path=f"file://{folder}")
 
 
 @functools.cache
@@ -52,6 +123,17 @@ def register() -> None:
             except OmegaConfBaseException as error:  # a type that no config can have
                 leave_out(registration.plugin, f"{group.name} '{name}'", error)
     Plugins.instance().register(PluginConfigPaths)
+
+
+@contextmanager
+def config_loader() -> Iterator[ConfigLoader]:
+    """Give Hydra's own loader with our search path: the one that is at work, or a new one."""
+    register()
+    if GlobalHydra().is_initialized():
+        yield GlobalHydra.instance().config_loader()
+    else:
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            yield GlobalHydra.instance().config_loader()
 
 
 def compose(overrides: Sequence[str] = ()) -> DictConfig:

@@ -95,6 +95,9 @@ def _check_turns(messages: Sequence[Message]) -> None:
         message = "a conversation begins with a user's turn, this one with the assistant's: nothing would be asked"
         raise FrameworkError(message)
     for turn in messages:
+        if not isinstance(turn.content, str):
+            message = f"the {turn.role}'s turn is a {type(turn.content).__name__}, no text"
+            raise FrameworkError(message)
         try:
             turn.content.encode()
         except UnicodeEncodeError as error:  # JSON may hold half of a surrogate pair, a tokenizer and a file may not

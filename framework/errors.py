@@ -17,8 +17,22 @@ class FrameworkError(CompactHydraException):
 
 
 def nearest(word: str, choices: Iterable[str], *, count: int = 1) -> list[str]:
-    """Return the `count` choices spelled most like `word`, best first; none where nothing comes close."""
-    return difflib.get_close_matches(word, list(choices), n=count, cutoff=0.5)
+    """Return the `count` choices that `word` most likely stands for, best first; none where nothing comes close.
+
+    First those a few typing errors away (optimal string alignment: a swap of neighbours is one error), then those that
+    hold the word as a part (`epochs`) or are abbreviated by it (`lr`), then those spelled somewhat like it.
+    """
+    from rapidfuzz.distance import OSA  # noqa: PLC0415 - needed for a mistake only
+
+    names = list(choices)
+    errors = {name: OSA.distance(word, name) for name in names}
+    few = max(1, len(word) // 4)
+    typos = sorted((name for name in names if errors[name] <= few), key=errors.__getitem__)
+    parts = {name: name.split("_") for name in names}
+    meant = [name for name in names if word in parts[name] or word == "".join(part[:1] for part in parts[name])]
+    longer = [name for name in names if len(word) > 3 and word in name]  # noqa: PLR2004 - shorter ones are in too many
+    alike = difflib.get_close_matches(word, names, n=count, cutoff=0.5)
+    return list(dict.fromkeys([*typos, *meant, *longer, *alike]))[:count]
 
 
 def unknown(what: str, word: str, choices: Iterable[str]) -> str:

@@ -13,10 +13,11 @@ import ast
 import dataclasses
 import functools
 import inspect
+import itertools
 import math
 import textwrap
 import types
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from enum import Enum
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
@@ -25,7 +26,10 @@ import annotated_types
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-KINDS = {int: "a whole number", float: "a number", bool: "true or false", str: "text", Any: "any value"}
+KINDS = {
+    int: "a whole number", float: "a number", bool: "true or false", str: "text", list: "a list", dict: "named values",
+    Any: "any value",
+}  # fmt: skip
 NAMES = {int: "int", float: "float", bool: "bool", str: "str", Any: "any"}
 
 
@@ -41,7 +45,7 @@ class Type:
     @property
     def name(self) -> str:
         """The type as documentation writes it: `int`, `list[str]`, `float or null`."""
-        name = NAMES.get(self.base) or getattr(self.base, "__name__", str(self.base))
+        name = NAMES[self.base] if self.base in NAMES else str(getattr(self.base, "__name__", "any"))
         if self.items:
             name = f"{name}[{self.items.name}]"
         return f"{name} or null" if self.optional else name
@@ -54,14 +58,11 @@ class Type:
     @property
     def valid(self) -> str:
         """The valid values in words: `a whole number above 0`."""
-        if self.choices:
-            words = f"one of {', '.join(self.choices)}"
-        elif self.items:
-            kind = "a list" if self.base is list else "named values"
-            words = f"{kind}, each {self.items.valid}"
-        else:
-            words = KINDS.get(self.base, "a group of settings")
+        kind = KINDS.get(self.base, "a group of settings")
+        words = f"one of {', '.join(self.choices)}" if self.choices else kind
         words = " ".join([words, *filter(None, [_range(self.bounds)])])
+        if self.items:
+            words = f"{words}, each {self.items.valid}"
         return f"{words}, or null" if self.optional else words
 
     def holds(self, value: Any) -> bool:
@@ -82,8 +83,13 @@ class Field:
     name: str
     type: Type
     default: Any
-    doc: str
-    schema: type
+    schema: Any
+
+    @property
+    def doc(self) -> str:
+        """The sentence under it. It stands in the source, which is read only where the sentence is asked for."""
+        bases: list[Any] = [base for base in self.schema.__mro__ if dataclasses.is_dataclass(base)]
+        return next((docs[self.name] for base in bases if self.name in (docs := _docs(base))), "")
 
     @property
     def required(self) -> bool:
@@ -95,32 +101,37 @@ class Field:
         """The valid values in words."""
         return self.type.valid
 
-    def accepts(self, value: Any) -> bool:
-        """Whether a value, as YAML or the command line gives it, has the type and lies within the bounds.
+    def has_type(self, value: Any) -> bool:
+        """Whether a value, as YAML or the command line gives it, can be one of this type; its range aside.
 
-        An interpolation (`${seed}`) is accepted: it can be judged only when it is resolved.
+        An interpolation (`${seed}`) can be judged only when it is resolved.
         """
         if isinstance(value, str) and "${" in value:
             return True
-        node = OmegaConf.structured(self.schema)
         try:
-            OmegaConf.update(node, self.name, value)
-            plain = OmegaConf.to_container(node)[self.name]  # type: ignore[index, call-overload]
+            OmegaConf.update(OmegaConf.structured(self.schema), self.name, value)
         except OmegaConfBaseException:
             return False
-        return plain == MISSING or self.type.holds(plain)
+        return True
+
+    def accepts(self, value: Any) -> bool:
+        """Whether a value has the type and lies within the bounds."""
+        if not self.has_type(value):
+            return False
+        node = OmegaConf.structured(self.schema)
+        OmegaConf.update(node, self.name, value)
+        if OmegaConf.is_missing(node, self.name) or OmegaConf.is_interpolation(node, self.name):
+            return True
+        typed = node[self.name]
+        return self.type.holds(OmegaConf.to_container(typed) if OmegaConf.is_config(typed) else typed)
 
 
 @functools.cache
 def fields(schema: type) -> tuple[Field, ...]:
     """Return the fields of a config dataclass in their order, those of its bases first."""
     hints = get_type_hints(schema, include_extras=True)
-    docs: dict[str, str] = {}
-    for base in reversed(schema.__mro__):
-        docs |= _docs(base) if dataclasses.is_dataclass(base) else {}
     return tuple(
-        Field(field.name, parse(hints[field.name]), _default(field), docs.get(field.name, ""), schema)
-        for field in dataclasses.fields(schema)
+        Field(field.name, parse(hints[field.name]), _default(field), schema) for field in dataclasses.fields(schema)
     )
 
 
@@ -153,6 +164,7 @@ def _default(field: dataclasses.Field[Any]) -> Any:
     return MISSING if field.default_factory is dataclasses.MISSING else field.default_factory()
 
 
+@functools.cache
 def _docs(schema: type) -> dict[str, str]:
     """Return the sentence that stands under each field, out of the source; none where there is no source to read."""
     try:
@@ -162,7 +174,7 @@ def _docs(schema: type) -> dict[str, str]:
     body = tree.body[0].body if isinstance(tree.body[0], ast.ClassDef) else []
     return {
         field.target.id: inspect.cleandoc(below.value.value)
-        for field, below in zip(body, body[1:], strict=False)
+        for field, below in itertools.pairwise(body)
         if isinstance(field, ast.AnnAssign)
         and isinstance(field.target, ast.Name)
         and isinstance(below, ast.Expr)
@@ -171,26 +183,23 @@ def _docs(schema: type) -> dict[str, str]:
     }
 
 
+_WITHIN: dict[type, Callable[[Any, Any], bool]] = {
+    annotated_types.Gt: lambda value, bound: value > bound.gt,
+    annotated_types.Ge: lambda value, bound: value >= bound.ge,
+    annotated_types.Lt: lambda value, bound: value < bound.lt,
+    annotated_types.Le: lambda value, bound: value <= bound.le,
+    annotated_types.MultipleOf: lambda value, bound: math.isclose(value % bound.multiple_of, 0),
+    annotated_types.MinLen: lambda value, bound: len(value) >= bound.min_length,
+    annotated_types.MaxLen: lambda value, bound: len(value) <= bound.max_length,
+    annotated_types.Predicate: lambda value, bound: bool(bound.func(value)),
+}
+
+
 def _within(value: Any, bound: annotated_types.BaseMetadata) -> bool:
-    match bound:
-        case annotated_types.Gt(gt):
-            return bool(value > gt)
-        case annotated_types.Ge(ge):
-            return bool(value >= ge)
-        case annotated_types.Lt(lt):
-            return bool(value < lt)
-        case annotated_types.Le(le):
-            return bool(value <= le)
-        case annotated_types.MultipleOf(step):
-            return math.isclose(value % step, 0)
-        case annotated_types.MinLen(length):
-            return len(value) >= length
-        case annotated_types.MaxLen(length):
-            return len(value) <= length
-        case annotated_types.Predicate(function):
-            return bool(function(value))
-    message = f"a bound of the kind {type(bound).__name__} is not understood"
-    raise TypeError(message)
+    if type(bound) not in _WITHIN:
+        message = f"a bound of the kind {type(bound).__name__} is not understood"
+        raise TypeError(message)
+    return _WITHIN[type(bound)](value, bound)
 
 
 def _range(bounds: Iterable[annotated_types.BaseMetadata]) -> str:
@@ -210,9 +219,9 @@ def _range(bounds: Iterable[annotated_types.BaseMetadata]) -> str:
             case annotated_types.MultipleOf(step):
                 more.append(f"in steps of {step}")
             case annotated_types.MinLen(length):
-                more.append(f"at least {length} long")
+                more.append("that is not empty" if length == 1 else f"of at least {length}")
             case annotated_types.MaxLen(length):
-                more.append(f"at most {length} long")
+                more.append(f"of at most {length}")
             case annotated_types.Predicate(function):
                 more.append((function.__doc__ or function.__name__).strip().splitlines()[0].rstrip("."))
     words = {

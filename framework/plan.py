@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, SCMode
+from omegaconf.errors import OmegaConfBaseException
 
+from framework.check import Problem, problems, refusal
 from framework.component import GROUPS, Component
 from framework.errors import FrameworkError, unknown
+from framework.plugin_file import is_loaded
 from framework.plugins import ask, components
 from framework.redact import redact
 from framework.schema import Stage, TrainerConfig
@@ -63,16 +67,50 @@ class Plan:
 
 
 def make_plan(config: DictConfig, *, run_dir: Path | None = None, overrides: tuple[str, ...] = ()) -> Plan:
-    """Freeze a checked config.
+    """Check a config and freeze it.
 
     Args:
-        config: a composed config that `check.check` has passed.
+        config: a composed config.
         run_dir: the folder of a point of a sweep, which the config may not name; default `outputs/<name>/<time>`.
         overrides: the command-line words that made the config; saved with the run.
 
     Raises:
-        FrameworkError: lists every problem that can be told without loading anything.
+        FrameworkError: lists every problem that can be told without loading anything, each with the place that set it.
     """
+    if found := list(problems(config)):
+        raise refusal([*found, *plan_problems(config, [key for problem in found for key in problem.keys])], overrides)
+    plan = _freeze(config, run_dir, overrides)
+    if found := _problems(plan):
+        raise refusal(found, overrides)
+    return plan
+
+
+def plan_problems(config: DictConfig, told: Sequence[str]) -> list[Problem]:
+    """Return what is wrong with the plan of a config that is wrong already, as far as that can be told.
+
+    What is missing is filled in for the time being; problems with keys in `told` are left out.
+    """
+    filled = copy.deepcopy(config)
+    try:
+        missing = sorted(OmegaConf.missing_keys(config))
+        for key in missing:
+            OmegaConf.update(filled, key, "to-be-set")
+        OmegaConf.resolve(filled)
+    except OmegaConfBaseException:  # an interpolation leads nowhere, or what is missing is no text
+        return []
+    chosen = {component.schema for group in GROUPS.values() for component in components(group).values()}
+    options = [
+        option
+        for group in GROUPS.values()
+        for option in (filled[group.name].values() if group.several else [filled[group.name]])
+    ]
+    if any(OmegaConf.get_type(option) not in chosen for option in options):
+        return []
+    known = {*told, *missing}
+    return [problem for problem in _problems(_freeze(filled, None, ())) if not known & set(problem.keys)]
+
+
+def _freeze(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...]) -> Plan:
     chosen: dict[str, Any] = {}
     for group in GROUPS.values():
         by_schema = {component.schema: component for component in components(group).values()}
@@ -81,7 +119,7 @@ def make_plan(config: DictConfig, *, run_dir: Path | None = None, overrides: tup
             chosen[group.name] = {str(key): _choice(by_schema, node[key]) for key in node}
         else:
             chosen[group.name] = _choice(by_schema, node)
-    plan = Plan(
+    return Plan(
         name=config.name,
         seed=config.seed,
         stages=tuple(stage for stage in Stage if stage in config.stages),
@@ -91,10 +129,6 @@ def make_plan(config: DictConfig, *, run_dir: Path | None = None, overrides: tup
         overrides=overrides,
         **chosen,
     )
-    problems = [*_problems(plan), *(text for _, text in ask("framework_check_plan", plan=plan))]
-    if problems:
-        raise FrameworkError("\n".join(problems))
-    return plan
 
 
 def _choice(by_schema: Mapping[type, Component], node: DictConfig) -> Choice:
@@ -121,13 +155,17 @@ def _run_dir(config: DictConfig, given: Path | None) -> Path:
     return (given or folder).absolute()
 
 
-def _problems(plan: Plan) -> list[str]:
-    problems = []
+def _problems(plan: Plan) -> list[Problem]:
+    """Ask the core and every plugin."""
+    return [Problem.told(text) for text in (*_own(plan), *(text for _, text in ask("framework_check_plan", plan=plan)))]
+
+
+def _own(plan: Plan) -> Iterator[str]:
+    unread = [path for path in plan.config["plugins"] if not is_loaded(path)]
+    if unread:
+        yield f"plugins=[{','.join(unread)}] is read before any file: give it on the command line"
     names = {*plan.metric, *LOSSES}
     if plan.objective not in names:
-        problems.append(f"objective: {unknown('metric', plan.objective, names)}")
-    if plan.objective in plan.metric and not plan.evaluator:
-        problems.append(
-            f"objective={plan.objective} is measured by an evaluator, and none is chosen: evaluator=[prompts]"
-        )
-    return problems
+        yield f"objective={plan.objective}: {unknown('metric', plan.objective, names)}"
+    elif plan.objective in plan.metric and not plan.evaluator:
+        yield f"objective={plan.objective} is measured by an evaluator, and none is chosen: evaluator=[prompts]"

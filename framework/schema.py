@@ -11,8 +11,13 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Annotated
 
-from annotated_types import Ge, Gt, Interval, Len
+from annotated_types import Ge, Gt, Interval, Len, Predicate
 from omegaconf import MISSING
+
+
+def plain_name(value: str) -> bool:
+    """without slashes."""  # noqa: D403 - part of the sentence that an error tells
+    return bool(value.strip(".")) and not {"/", "\\"} & set(value)
 
 
 class Stage(Enum):
@@ -152,13 +157,13 @@ class CommandConfig:
 class RunConfig:
     """One run, whole."""
 
-    name: Annotated[str, Len(1)] = "run"
+    name: Annotated[str, Predicate(plain_name)] = "run"
     """Names the folder below `outputs/`."""
-    seed: Annotated[int, Interval(ge=0, lt=2**32)] = 42
+    seed: Annotated[int, Interval(ge=0, le=2**32 - 1)] = 42
     """Seeds the split, the order of the rows, the adapter's first weights and dropout."""
     stages: Annotated[list[Stage], Len(1)] = field(default_factory=lambda: list(Stage))
     """What to run; a part can be run alone, or later with the `run_dir` of a finished run."""
-    run_dir: str | None = None
+    run_dir: Annotated[str | None, Len(1)] = None
     """Folder of this run. Default: outputs/<name>/<time>. A finished run's folder goes on from what it holds."""
     plugins: list[str] = field(default_factory=list)
     """Python files that are plugins for this run, `plugins=[./mine.py]`. Read before all else: command line only."""

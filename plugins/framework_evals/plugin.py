@@ -25,4 +25,3 @@ def framework_metrics() -> Iterable[Component]:
 def framework_config_paths() -> Iterable[str]:
     """The presets below conf/."""
     yield "pkg://framework_evals.conf"
-

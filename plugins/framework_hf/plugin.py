@@ -50,3 +50,9 @@ def framework_check_plan(plan: Plan) -> Iterable[str]:
             f"adapter=full trains all weights and quantization={plan.quantization.component.name} freezes them: "
             "set quantization=none, or adapter=lora"
         )
+    trainer = plan.trainer.config
+    if isinstance(trainer, config.HFTrainerConfig) and (trainer.device, trainer.dtype) == (
+        config.Device.cpu,
+        config.Dtype.fp16,
+    ):
+        yield "trainer.dtype=fp16 does not train with trainer.device=cpu: set trainer.dtype=auto|fp32|bf16"

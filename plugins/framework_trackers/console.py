@@ -159,14 +159,16 @@ class Console(Logger):
         """Print commands that go on from here, each on one line so that it can be copied."""
         if self.plan is None:
             return
-        words = shlex.join(word for word in self.plan.overrides if not word.startswith("run_dir="))
+        words = [word for word in self.plan.overrides if not word.startswith("run_dir=")]
         rate, python = self.plan.training.learning_rate, _python()
+        others = shlex.join(word for word in words if not word.startswith(("data=", "data.")))
+        rates = shlex.join(word for word in words if not word.startswith("trainer.learning_rate="))
         self.out.print("[bold]next[/]")
         for aim, command in (
-            ("your own data", f"{python} -m framework {words} data=local_file data.path=FILE.jsonl"),
+            ("your own data", f"{python} -m framework {others} data=local_file data.path=FILE.jsonl"),
             (
                 "other rates",
-                f"{python} -m framework -m {words} trainer.learning_rate={rate / 2:g},{rate:g},{rate * 2:g}",
+                f"{python} -m framework -m {rates} trainer.learning_rate={rate / 2:g},{rate:g},{rate * 2:g}",
             ),
         ):
             self.out.print(Text(f"  {aim}: {command}"), soft_wrap=True)

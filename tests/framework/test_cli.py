@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
@@ -31,10 +32,15 @@ def assert_mistake(result: Result, folder: Path, text: str) -> None:
         ("+experiment=llama8b_qlra", "unknown experiment 'llama8b_qlra'. Did you mean 'llama8b_qlora'?"),
         ("plugns", "unknown command 'plugns'. Did you mean 'plugins'?"),
         ("seed=[1", "cannot read 'seed=[1'"),
-        ("trainer.learning_rate=fast", "trainer.learning_rate: Value 'fast' of type 'str' could not be converted"),
-        ("trainer.max_steps=0", "trainer.max_steps=0 must be above 0"),
-        ("logger=null", "must be a string or a list"),
-        ("adapter.target_modules.x=1", "'x'"),
+        ("trainer.learning_rate=fast", "trainer.learning_rate=fast must be a number above 0, up to 1"),
+        ("trainer.max_steps=0", "trainer.max_steps=0 must be a whole number above 0, or null"),
+        ("logger=null", "logger=null: none is chosen with logger=[]"),
+        ("adapter.target_modules.x=1", "unknown key 'adapter.target_modules.x'"),
+        ("run_dir=", "run_dir= must be text that is not empty, or null"),
+        ("--cfg=jobs", "invalid choice: 'jobs' (choose from 'job', 'hydra', 'all')"),
+        ("--config-dir=nowhere", "--config-dir=nowhere: there is no such folder"),
+        ("plugins=[./mine.py]", "plugins=./mine.py: there is no such Python file"),
+        ("plugins=./mine.py", "plugins is a list of files: plugins=[./mine.py]"),
         ("data=local_file", "data.path has no value"),
     ],
 )
@@ -46,10 +52,48 @@ def test_a_mistake_in_the_words_is_told_before_anything_is_done(tmp_path: Path, 
 
 def test_an_unknown_option_is_told_with_the_options_there_are(tmp_path: Path) -> None:
     result = program("--fast", cwd=tmp_path)
+    assert_mistake(result, tmp_path, "unknown option '--fast'. Valid: --cfg, --config-dir, ")
+
+
+def test_the_users_conf_folder_adds_options_and_that_is_said(tmp_path: Path) -> None:
+    for name in ("conf/experiment", "conf/trainer", "more/experiment"):
+        (tmp_path / name).mkdir(parents=True)
+    (tmp_path / "conf/trainer/patient.yaml").write_text("defaults: [hf]\nnum_train_epochs: 9\n", encoding="utf-8")
+    mine = "# @package _global_\ndefaults:\n  - quickstart\n  - override /trainer: patient\nname: mine\n"
+    (tmp_path / "conf/experiment/mine.yaml").write_text(mine, encoding="utf-8")
+    (tmp_path / "more/experiment/other.yaml").write_text("# @package _global_\nseed: 7\n", encoding="utf-8")
+    result = program("--config-dir", "more", "+experiment=[mine,other]", "stages=[plan]", "run_dir=run", cwd=tmp_path)
+    assert result.err.splitlines() == [
+        "options of ./conf: +experiment=mine, trainer=patient",
+        "options of ./more: +experiment=other",
+    ]
+    plan = json.loads((tmp_path / "run" / "plan.json").read_text(encoding="utf-8"))
+    assert (plan["name"], plan["seed"], plan["data"]["validation_split"]) == ("mine", 7, 0.1)
+
+
+@pytest.mark.parametrize(
+    ("file", "other"),
+    [
+        ("experiment/quickstart.yaml", "/conf/experiment/quickstart.yaml has that name"),
+        ("config.yaml", "/conf/config.yaml has that name"),
+        ("adapter/lora.yaml", "the adapter 'lora' of framework "),
+    ],
+)
+def test_a_file_that_would_never_be_read_is_refused(tmp_path: Path, file: str, other: str) -> None:
+    place = tmp_path / "conf" / file
+    place.parent.mkdir(parents=True)
+    place.write_text("seed: 1\n", encoding="utf-8")
+    result = program("stages=[plan]", cwd=tmp_path)
+    (line,) = result.err.splitlines()
+    assert line.startswith(f"{place}: ")
+    assert other in line
+    assert line.endswith("is found first: give the file another name")
     assert result.code == 2
-    assert result.err.splitlines()[-1].endswith("error: unrecognized arguments: --fast")
-    assert "--cfg" in result.err
-    assert not list(tmp_path.iterdir())
+
+
+def test_overrides_are_saved_as_they_were_typed(tmp_path: Path) -> None:
+    assert program("stages=[plan]", "trainer.warmup_steps=${seed}", "run_dir=run", cwd=tmp_path).code == 0
+    assert "trainer.warmup_steps=${seed}" in json.loads((tmp_path / "run" / "overrides.json").read_text("utf-8"))
 
 
 ROW = '{"instruction": "say", "output": "it"}\n'
@@ -149,15 +193,26 @@ def test_a_multirun_shows_its_points_and_the_best(data_file: Path, tmp_path: Pat
 
 
 def test_a_multirun_with_a_failing_point_shows_the_others_and_fails(data_file: Path, tmp_path: Path) -> None:
-    words = ["data=local_file", f"data.path={data_file}", "trainer.learning_rate=-1,5e-4", "logger=[]"]
+    words = ["data=local_file", f"data.path={data_file}", "trainer.max_seq_length=1,64", "logger=[]"]
     result = echo("-m", *words, cwd=tmp_path)
     assert result.code != 0
-    assert "trainer.learning_rate=-1.0 must be above 0" in result.err
+    assert "trainer.max_seq_length=1 leaves no supervised token" in result.err
     assert "Traceback" not in result.err
     rows = [[cell.strip() for cell in line.split("│")] for line in result.out.splitlines() if line.startswith("│")]
-    assert rows[0][1:4] == ["0", "trainer.learning_rate=-1", "failed"]
-    assert rows[1][1:3] == ["1", "trainer.learning_rate=0.0005"]
-    assert result.out.splitlines()[-1] == "best: point 1 (trainer.learning_rate=0.0005)"
+    assert rows[0][1:4] == ["0", "trainer.max_seq_length=1", "failed"]
+    assert rows[1][1:3] == ["1", "trainer.max_seq_length=64"]
+    assert result.out.splitlines()[-1] == "best: point 1 (trainer.max_seq_length=64)"
+
+
+def test_a_mistake_in_one_point_of_a_sweep_is_told_before_anything_is_made(tmp_path: Path) -> None:
+    result = program("-m", "trainer.learning_rate=1e-4,-1", "adapter=lora,full", "quantization=nf4", cwd=tmp_path)
+    assert result.err.splitlines() == [
+        "adapter=full trains all weights and quantization=nf4 freezes them: set quantization=none, or adapter=lora "
+        "(adapter: adapter=full; quantization: quantization=nf4)",
+        "trainer.learning_rate=-1 must be a number above 0, up to 1",
+    ]
+    assert result.code == 2
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_multirun_of_the_quickstart_needs_no_experiment(tmp_path: Path) -> None:
@@ -176,12 +231,27 @@ def test_a_failure_of_the_program_is_a_traceback_and_exit_code_1(data_file: Path
     assert "JSONDecodeError" in result.err
 
 
-def test_the_plugins_command_lists_the_groups_asked_for(tmp_path: Path) -> None:
-    result = program("plugins", "adapter", "format", cwd=tmp_path)
-    assert {line.split()[0] for line in result.out.splitlines()[1:]} == {"adapter", "format"}
-    assert_mistake(
-        program("plugins", "adaptr", cwd=tmp_path), tmp_path, "unknown group 'adaptr'. Did you mean 'adapter'"
-    )
+def test_a_bug_in_a_command_is_a_traceback_and_no_mistake_of_the_user(tmp_path: Path) -> None:
+    source = """
+        from dataclasses import dataclass
+        from framework import Component, hookimpl
+        from framework.schema import CommandConfig
+
+        @dataclass
+        class BreakConfig(CommandConfig):
+            "Break."
+
+        class Break:
+            def __init__(self, config): ...
+            def main(self, arguments): raise ValueError("broken")
+
+        @hookimpl
+        def framework_commands(): yield Component("break", BreakConfig, "breaking:Break")
+    """
+    (tmp_path / "breaking.py").write_text(dedent(source), encoding="utf-8")
+    result = program("break", "plugins=[breaking.py]", cwd=tmp_path)
+    assert result.code == 1
+    assert result.err.splitlines()[-1] == "ValueError: broken"
 
 
 @pytest.mark.parametrize("word", ["plugins", "chat", "my-command", "x2"])
@@ -241,12 +311,13 @@ def test_the_folder_of_a_run_brings_its_overrides_and_explicit_words_win(
 
 INTERRUPTED = """
 from framework import cli, testing
+from framework.testing import echo
 
 class Interrupted(testing.EchoModel):
     def train(self, *_):
         raise KeyboardInterrupt
 
-testing.EchoModel = Interrupted
+echo.EchoModel = Interrupted
 testing.install()
 cli.main()
 """

@@ -15,7 +15,22 @@ def test_the_nearest_name_is_the_one_spelled_most_alike(word: str, expected: lis
 
 
 def test_several_near_names_come_best_first() -> None:
-    assert nearest("lora", ["dora", "lora", "full", "rslora"], count=3) == ["lora", "rslora", "dora"]
+    assert nearest("lora", ["rslora", "dora", "lora", "full"], count=3) == ["lora", "dora", "rslora"]
+
+
+@pytest.mark.parametrize(
+    ("word", "choices", "expected"),
+    [
+        ("lr", ["max_steps", "learning_rate"], "learning_rate"),
+        ("epochs", ["num_train_epochs", "max_steps"], "num_train_epochs"),
+        ("alpha", ["lora_alpha", "lora_dropout", "r"], "lora_alpha"),
+        ("batch_size", ["max_steps", "per_device_train_batch_size"], "per_device_train_batch_size"),
+        ("max_setps", ["max_steps", "max_seq_length"], "max_steps"),
+        ("x", ["r", "lora_alpha"], "r"),
+    ],
+)
+def test_what_people_write_elsewhere_leads_to_the_field_here(word: str, choices: list[str], expected: str) -> None:
+    assert nearest(word, choices) == [expected]
 
 
 def test_an_unknown_name_is_told_with_a_suggestion_and_all_valid_names_in_order() -> None:

@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from framework import FrameworkError, testing
-from framework.check import check
 from framework.compose import compose
 from framework.plan import make_plan
 from framework.schema import Stage
@@ -37,7 +36,6 @@ def test_the_run_folder_is_named_by_run_and_time_where_none_is_given(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     config = compose(["name=mine"])
-    check(config)
     folder = make_plan(config).run_dir
     assert folder.parent == tmp_path / "outputs" / "mine"
     assert make_plan(config, run_dir=tmp_path / "given").run_dir == tmp_path / "given"
@@ -54,25 +52,35 @@ def test_the_config_of_a_plan_is_plain_values_without_secrets(tmp_path: Path, mo
 
 
 @pytest.mark.parametrize(
-    ("word", "problem"),
+    ("words", "problem"),
     [
         (
-            "objective=exact_mtch",
-            "objective: unknown metric 'exact_mtch'. Did you mean 'exact_match'? Valid: eval_loss",
+            ["objective=exact_mtch"],
+            "objective=exact_mtch: unknown metric 'exact_mtch'. Did you mean 'exact_match'? Valid: eval_loss",
         ),
-        ("data.validation_split=1", "data.validation_split=1.0 is no share: 0 up to below 1"),
-        ("data.validation_split=-0.1", "data.validation_split=-0.1 is no share: 0 up to below 1"),
-        ("trainer.learning_rate=0", "trainer.learning_rate=0.0 must be above 0"),
-        ("trainer.max_seq_length=-1", "trainer.max_seq_length=-1 must be above 0"),
-        ("trainer.max_steps=0", "trainer.max_steps=0 must be above 0, or null for whole epochs"),
-        ("evaluator.prompts.count=0", "evaluator.prompts.count=0 must be at least 1"),
+        (["objective=exact_match", "evaluator=[]"], "objective=exact_match is measured by an evaluator, and none is"),
+        (
+            ["adapter=full", "quantization=nf4"],
+            "adapter=full trains all weights and quantization=nf4 freezes them: set",
+        ),
+        (["trainer.max_seq_length=-1"], "trainer.max_seq_length=-1 must be a whole number above 0"),
     ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
 )
-def test_a_value_out_of_range_is_refused(tmp_path: Path, word: str, problem: str) -> None:
+def test_what_cannot_work_is_refused(tmp_path: Path, words: list[str], problem: str) -> None:
     with pytest.raises(FrameworkError) as caught:
-        testing.plan([word], run_dir=tmp_path)
+        testing.plan(words, run_dir=tmp_path)
     (line,) = str(caught.value).splitlines()
     assert line.startswith(problem)
+
+
+def test_problems_beside_a_missing_value_are_told_but_none_that_it_causes(tmp_path: Path) -> None:
+    words = ["data=local_file", "adapter=full", "quantization=nf4"]
+    with pytest.raises(FrameworkError) as caught:
+        testing.plan(words, run_dir=tmp_path)
+    first, second = str(caught.value).splitlines()
+    assert first == "data.path has no value: set data.path=…"
+    assert second.startswith("adapter=full trains all weights")
 
 
 def test_problems_of_the_core_and_of_plugins_come_together(tmp_path: Path) -> None:

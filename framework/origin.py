@@ -1,0 +1,150 @@
+"""Where each value of a config was set: a line of a YAML file, or a word of the command line.
+
+Hydra merges what it reads and forgets where that came from. For an error message the config is read once more, file by
+file in Hydra's own order, with the lines kept.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.default_element import ResultDefault
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, OmegaConf
+
+from framework.component import GROUPS
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One value that was set: the dotted `key`, the `value` as plain data, and `where`. A key with `adds` is new."""
+
+    key: str
+    value: Any
+    where: str
+    adds: bool = False
+
+
+@dataclass
+class Origins:
+    """What was set, in the order in which it is merged.
+
+    Attributes:
+        settings: every value, those of files before those of the command line.
+        choices: for a group the place that chose its option last.
+        schemas: the dataclass that was loaded last below a package: `adapter`, `metric.exact_match`.
+    """
+
+    settings: list[Setting] = field(default_factory=list)
+    choices: dict[str, str] = field(default_factory=dict)
+    schemas: dict[str, type] = field(default_factory=dict)
+
+    def where(self, key: str) -> str:
+        """Return the place that set `key` last, or chose the option that it names; empty for a default."""
+        if key in self.choices:
+            return self.choices[key]
+        return next((setting.where for setting in reversed(self.settings) if setting.key == key), "")
+
+
+def origins(loader: ConfigLoader, defaults: Sequence[ResultDefault], words: Sequence[str]) -> Origins:
+    """Read what a defaults list and the words of a command line set."""
+    found = Origins()
+    for default in defaults:
+        if default.config_path is None or (default.package or "").partition(".")[0] == "hydra":
+            continue
+        loaded = loader.repository.load_config(default.config_path)
+        if loaded is None:
+            continue
+        package = default.package or ""
+        if loaded.path.startswith("structured:"):
+            found.schemas[package] = OmegaConf.get_type(loaded.config)
+        else:
+            _read_file(found, loaded.path, default.config_path, package, loaded.config)
+    for override in OverridesParser.create(loader).parse_overrides(list(words)):
+        _read_word(found, loader, override)
+    return found
+
+
+def _read_file(found: Origins, folder: str, config_path: str, package: str, config: DictConfig) -> None:
+    text, name = _source(folder, config_path)
+    tree = yaml.compose(text, Loader=yaml.SafeLoader)
+    if tree is None:  # nothing but comments
+        return
+    if not isinstance(tree, yaml.MappingNode):
+        found.settings.append(Setting("", None, f"{name}:{tree.start_mark.line + 1}"))
+        return
+    plain = OmegaConf.to_container(config, resolve=False)
+    for key, value in tree.value:
+        if key.value == "defaults":
+            for group, line in _choices(value):
+                found.choices[group] = f"{name}:{line}"
+        elif key.value != "hydra" and isinstance(plain, dict):
+            path = f"{package}.{key.value}" if package else str(key.value)
+            found.settings += _leaves(path, value, plain.get(key.value), name, key.start_mark.line + 1)
+
+
+def _leaves(path: str, node: yaml.Node, value: Any, name: str, line: int) -> Iterator[Setting]:
+    """Give the values below a node of a YAML file with their lines."""
+    if isinstance(node, yaml.MappingNode) and node.value and isinstance(value, dict):
+        for key, below in node.value:
+            yield from _leaves(f"{path}.{key.value}", below, value.get(key.value), name, key.start_mark.line + 1)
+    else:
+        yield Setting(path, value, f"{name}:{line}")
+
+
+def _choices(node: yaml.Node) -> Iterator[tuple[str, int]]:
+    """Give the groups that a defaults list names, with their lines."""
+    for item in node.value if isinstance(node, yaml.SequenceNode) else []:
+        for key, _ in item.value if isinstance(item, yaml.MappingNode) else []:
+            yield str(key.value).removeprefix("override ").strip().lstrip("/"), key.start_mark.line + 1
+
+
+def _source(folder: str, config_path: str) -> tuple[str, str]:
+    """Return the text of a file of the search path, and its name as a user would type it."""
+    scheme, _, place = folder.partition("://")
+    if scheme == "pkg":
+        module, _, below = place.partition("/")
+        resource = files(module.replace("/", ".")).joinpath(below, f"{config_path}.yaml")
+        return resource.read_text(encoding="utf-8"), short(Path(str(resource)))
+    file = Path(place) / f"{config_path}.yaml"
+    return file.read_text(encoding="utf-8"), short(file)
+
+
+def source_lines(loader: ConfigLoader, config_path: str) -> Iterator[tuple[str, int, str]]:
+    """Give the lines of a file of the search path: its name, the number and the text."""
+    loaded = loader.repository.load_config(config_path)
+    if loaded is not None and not loaded.path.startswith("structured:"):
+        text, name = _source(loaded.path, config_path)
+        for number, line in enumerate(text.splitlines(), start=1):
+            yield name, number, line
+
+
+def short(file: Path) -> str:
+    """Return a path relative to the working folder where it lies below it."""
+    return str(file.relative_to(Path.cwd())) if file.is_relative_to(Path.cwd()) else str(file)
+
+
+def _read_word(found: Origins, loader: ConfigLoader, override: Override) -> None:
+    key, word = str(override.key_or_group), str(override.input_line)
+    if loader.repository.group_exists(key) and not isinstance(override.value(), dict):
+        found.choices[key] = word
+    elif override.is_delete():
+        return
+    elif key.partition(".")[0] != "hydra":
+        plain = OmegaConf.to_container(OmegaConf.create([override.value()]))  # quotes and casts are taken off
+        found.settings += _below(key, plain[0], word, adds=override.is_add())
+
+
+def _below(key: str, value: Any, word: str, *, adds: bool) -> Iterator[Setting]:
+    if isinstance(value, dict) and value and key.partition(".")[0] in GROUPS:
+        for name, part in value.items():
+            yield from _below(f"{key}.{name}", part, word, adds=adds)
+    else:
+        yield Setting(key, value, word, adds)

@@ -1,0 +1,153 @@
+"""What Hydra refuses to compose is told whole: every mistake of the words and of the files, each with its place."""
+
+from pathlib import Path
+
+import pytest
+from hydra.errors import CompactHydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from framework.compose import compose
+from framework.diagnose import diagnose
+from framework.plan import make_plan
+from tests.framework.program import program
+
+
+def told(*words: str) -> list[str]:
+    """Return what the command line says to words, which have to be refused."""
+    with pytest.raises((CompactHydraException, OmegaConfBaseException, ValueError)) as caught:
+        make_plan(compose(words), overrides=words)
+    return str(diagnose(caught.value, words)).splitlines()
+
+
+@pytest.mark.parametrize(
+    ("word", "text"),
+    [
+        (
+            "trainer.lerning_rate=1",
+            "trainer.lerning_rate=1: unknown key 'trainer.lerning_rate'. Did you mean 'trainer.l",
+        ),
+        ("trainer.lr=1", "trainer.lr=1: unknown key 'trainer.lr'. Did you mean 'trainer.learning_rate'?"),
+        ("sed=1", "sed=1: unknown key 'sed'. Did you mean 'seed'?"),
+        ("evaluator.promts.count=1", "unknown key 'evaluator.promts'. Did you mean 'evaluator.prompts'?"),
+        ("evaluator.prompts.cuont=1", "Did you mean 'evaluator.prompts.count'?"),
+        ("format.zzz=1", "format.zzz=1: unknown key 'format.zzz'. Valid in format=auto: nothing to set."),
+        ("adapter=loro", "adapter=loro: unknown adapter 'loro'. Did you mean 'lora'? Valid: dora, full, lora, rslora."),
+        ("metric=[exact_mtch]", "metric=[exact_mtch]: unknown metric 'exact_mtch'. Did you mean 'exact_match'?"),
+        ("+experiment=quickstar", "unknown experiment 'quickstar'. Did you mean 'quickstart'? Valid: "),
+        ("experiment=quickstart", "unknown config group 'experiment'. Did you mean '+experiment'?"),
+        ("adaptor=lora", "adaptor=lora: unknown key 'adaptor'. Did you mean 'adapter'?"),
+        ("trainer.learning_rate=fast", "trainer.learning_rate=fast must be a number above 0, up to 1"),
+        ("trainer.max_seq_length=7.5", "trainer.max_seq_length=7.5 must be a whole number above 0"),
+        ("stages=[plon]", "stages=[plon] must be a list that is not empty, each one of plan, data,"),
+        ("adapter.r=null", "adapter.r=null must be a whole number above 0"),
+        ("data.overflow=trim", "data.overflow=trim must be one of drop, truncate, fail"),
+        ("data.overflow=truncat", "must be one of drop, truncate, fail. Did you mean 'truncate'?"),
+        ("seed=[1", "cannot read 'seed=[1': "),
+        ("logger=null", "logger=null: none is chosen with logger=[]"),
+        ("adapter=null", "adapter=null: adapter needs one of dora, full, lora, rslora"),
+        ("quantization=[nf4,int8]", "quantization takes one option, of int8, nf4, none"),
+        ("+adapter=lora", "+adapter=lora: adapter has an option already: change it with adapter=lora"),
+        ("+adapter.r=8", "+adapter.r=8: 'adapter.r' is there already: leave out the +, adapter.r=8"),
+        ("adapter.target_modules.x=1", "unknown key 'adapter.target_modules.x'"),
+        ("trainer={lr:1}", "trainer={lr:1}: unknown key 'trainer.lr'"),
+        ("trainer.attention=flash", "must be one of auto, sdpa, eager, flash_attention_2. Did you mean 'flash_"),
+    ],
+)
+def test_a_mistake_of_the_command_line_is_told_in_one_line(word: str, text: str) -> None:
+    (line,) = told(word)
+    assert text in line
+
+
+def test_all_mistakes_come_together_whoever_would_have_found_them() -> None:
+    words = ["seed=[1", "adapter=loro", "trainer.lerning_rate=1", "+adapter.rank=4", "trainer.max_seq_length=7.5"]
+    lines = told(*words, "trainer.logging_steps=0", "data=local_file", "objective=nothing", "quantization=nf4")
+    starts = [
+        "cannot read 'seed=[1'",
+        "adapter=loro: unknown adapter",
+        "trainer.lerning_rate=1: unknown key",
+        "+adapter.rank=4: unknown key",
+        "trainer.max_seq_length=7.5 must be",
+        "trainer.logging_steps=0 must be",
+        "data.path has no value",
+        "objective=nothing: unknown metric",
+    ]
+    assert [start for start in starts if not any(line.startswith(start) for line in lines)] == []
+    assert len(lines) == len(starts)
+
+
+def test_the_combination_that_cannot_work_is_told_beside_what_is_mistyped() -> None:
+    first, second = told("adapter=full", "quantization=nf4", "trainer.max_seq_lenght=8")
+    assert first.startswith(
+        "trainer.max_seq_lenght=8: unknown key 'trainer.max_seq_lenght'. Did you mean 'trainer.max_"
+    )
+    assert second.startswith("adapter=full trains all weights and quantization=nf4 freezes them: set ")
+    assert second.endswith("(adapter: adapter=full; quantization: quantization=nf4)")
+
+
+def test_every_value_of_a_sweep_is_looked_at_before_the_first_point_runs(tmp_path: Path) -> None:
+    result = program("-m", "trainer.learning_rate=1e-4,fast", "adapter=lora,loro", "stages=[plan]", cwd=tmp_path)
+    assert result.err.splitlines() == [
+        "adapter=loro: unknown adapter 'loro'. Did you mean 'lora'? Valid: dora, full, lora, rslora.",
+        "trainer.learning_rate=fast must be a number above 0, up to 1",
+    ]
+    assert (result.code, result.out) == (2, "")
+
+
+MINE = """# @package _global_
+defaults:
+  - base
+  - override /quantization: nf4
+
+nam: mine
+trainer:
+  lerning_rate: 1
+  max_steps: 0
+  learning_rate: fast
+model:
+  path: x
+data: hub
+"""
+
+
+def test_a_file_is_told_by_name_and_line(tmp_path: Path) -> None:
+    folder = tmp_path / "conf" / "experiment"
+    folder.mkdir(parents=True)
+    (folder / "mine.yaml").write_text(MINE, encoding="utf-8")
+    base = "# @package _global_\ndefaults:\n  # all weights\n  - override /adapter: fll  # a slip\n"
+    (folder / "base.yaml").write_text(base, encoding="utf-8")
+    result = program("+experiment=mine", "seed=x", cwd=tmp_path)
+    assert [line.partition(". ")[0].partition(" must")[0] for line in result.err.splitlines()] == [
+        "options of ./conf: +experiment=base, +experiment=mine",
+        "conf/experiment/base.yaml:4: unknown adapter 'fll'",
+        "conf/experiment/mine.yaml:6: unknown key 'nam'",
+        "conf/experiment/mine.yaml:8: unknown key 'trainer.lerning_rate'",
+        "conf/experiment/mine.yaml:10: trainer.learning_rate=fast",
+        "conf/experiment/mine.yaml:12: unknown key 'model.path'",
+        "conf/experiment/mine.yaml:13: data=hub chooses nothing here: in a file write '- override /data: hub' in its "
+        "defaults",
+        "seed=x",
+        "conf/experiment/mine.yaml:9: trainer.max_steps=0",
+    ]
+    assert (result.code, result.out) == (2, "")
+
+
+def test_a_file_that_is_no_yaml_is_told_by_name_and_line(tmp_path: Path) -> None:
+    folder = tmp_path / "elsewhere" / "trainer"
+    folder.mkdir(parents=True)
+    (folder / "mine.yaml").write_text("defaults: [hf]\nmax_steps: [\n", encoding="utf-8")
+    result = program("--config-dir", "elsewhere", "trainer=mine", cwd=tmp_path)
+    assert "mine.yaml:3: no YAML: expected the node content" in result.err.splitlines()[-1]
+    assert result.code == 2
+
+
+def test_a_preset_of_a_plugin_is_told_by_its_file(tmp_path: Path) -> None:
+    package = tmp_path / "acme_presets"
+    (package / "conf" / "trainer").mkdir(parents=True)
+    for folder in (package, package / "conf"):
+        (folder / "__init__.py").touch()
+    (package / "conf" / "trainer" / "slow.yaml").write_text("defaults: [hf]\nlerning_rate: 1\n", encoding="utf-8")
+    hook = "@hookimpl\ndef framework_config_paths():\n    yield 'pkg://acme_presets.conf'\n"
+    (tmp_path / "acme.py").write_text(f"from framework import hookimpl\n{hook}", encoding="utf-8")
+    result = program("plugins=[acme.py]", "trainer=slow", cwd=tmp_path)
+    (line,) = result.err.splitlines()
+    assert line.startswith("acme_presets/conf/trainer/slow.yaml:2: unknown key 'trainer.lerning_rate'. Did you mean")

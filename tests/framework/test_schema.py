@@ -1,0 +1,134 @@
+"""Every setting does something, is documented, and has a default that it accepts."""
+
+import ast
+import dataclasses
+import functools
+import importlib
+import inspect
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from framework import schema
+from framework.component import GROUPS
+from framework.fields import Field, fields
+from framework.plugins import registrations
+from framework.schema import RunConfig
+
+ROOT = Path(__file__).resolve().parents[2]
+EVERYWHERE = (ROOT / "framework", ROOT / "plugins")
+HOLDERS = {"asked", "config", "settings", "training"}
+"""What the code calls the settings of an option: `self.config.count`, `plan.training.max_steps`."""
+RUN_HOLDERS = {"config", "plan"}
+"""What it calls those of the run; the fields of a `Plan` have the same names."""
+READ_AS_A_WORD = {"RunConfig.plugins": "the files are loaded before there is a config, by `cli.load_plugins`"}
+GETTERS = {"getattr", "attrgetter"}
+
+
+def first_party() -> list[Any]:
+    """Return `RunConfig`, the bases of the groups, and the schemas of the options in this repository."""
+    bases = [group.base for group in GROUPS.values()]
+    options = [part.component.schema for group in GROUPS for part in registrations(group).values()]
+    ours = [option for option in options if Path(inspect.getfile(option)).is_relative_to(ROOT / "plugins")]
+    return [RunConfig, *bases, *ours]
+
+
+@functools.cache
+def reads(*folders: Path) -> set[tuple[str, str]]:
+    """Return what the code reads: the name that stands before the dot, and the name behind it."""
+    return set(_reads(folders))
+
+
+def _reads(folders: Iterable[Path]) -> Iterator[tuple[str, str]]:
+    for file in (file for folder in folders for file in folder.rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
+                yield last_name(node.value), node.attr
+            elif isinstance(node, ast.Call) and last_name(node.func) in GETTERS:
+                held = last_name(node.args[0]) if node.args else ""
+                names = [part.value for part in node.args if isinstance(part, ast.Constant)]
+                yield from ((held, name) for name in names if isinstance(name, str))
+
+
+def last_name(node: ast.expr) -> str:
+    return getattr(node, "attr", getattr(node, "id", ""))
+
+
+def unread(config: Any, everywhere: Sequence[Path] = EVERYWHERE) -> list[str]:
+    """Return the fields that nothing reads: one of a base anywhere, one of an option in its own package."""
+    found = []
+    for field in fields(config):
+        owner = next(base for base in reversed(config.__mro__) if field.name in inspect.get_annotations(base))
+        folders = everywhere if owner.__module__ == schema.__name__ else [Path(inspect.getfile(owner)).parent]
+        holders = RUN_HOLDERS if owner is RunConfig else HOLDERS
+        if not any((holder, field.name) in reads(*folders) for holder in holders):
+            found.append(f"{owner.__name__}.{field.name}")
+    return found
+
+
+@pytest.mark.parametrize("config", first_party(), ids=lambda config: config.__name__)
+def test_every_setting_is_read(config: Any) -> None:
+    found = [name for name in unread(config) if name not in READ_AS_A_WORD]
+    assert not found, f"nothing reads {', '.join(found)}: remove the setting, or read it of one of {sorted(HOLDERS)}"
+
+
+PLANTED = '''
+from dataclasses import dataclass
+
+from framework.schema import TrainerConfig
+
+
+@dataclass
+class AnvilConfig(TrainerConfig):
+    """An anvil."""
+
+    used: int = 1
+    looked_up: int = 1
+    forgotten: int = 1
+    only_passed: int = 1
+    only_set: int = 1
+    only_of_others: int = 1
+    max_steps: int | None = 7
+'''
+CODE = """
+def fall(config, part):
+    print(config.used, getattr(config, "looked_up"), part.only_of_others)
+    config.only_set = 2
+    return AnvilConfig(only_passed=3, forgotten=config.used)
+"""
+
+
+def test_a_setting_that_nothing_reads_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "planted_anvil"
+    package.mkdir()
+    for name, text in {"__init__": "", "config": PLANTED, "code": CODE}.items():
+        (package / f"{name}.py").write_text(text, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    config = importlib.import_module("planted_anvil.config").AnvilConfig
+    names = ["forgotten", "only_passed", "only_set", "only_of_others"]
+    assert unread(config) == [f"AnvilConfig.{name}" for name in names]
+    assert "TrainerConfig.learning_rate" in unread(config, everywhere=[package])
+
+
+def test_only_what_is_read_as_a_word_is_left_out() -> None:
+    assert {name for config in first_party() for name in unread(config)} == set(READ_AS_A_WORD)
+
+
+def settings() -> list[Field]:
+    return [field for config in first_party() for field in fields(config)]
+
+
+@pytest.mark.parametrize("field", settings(), ids=lambda field: f"{field.schema.__name__}.{field.name}")
+def test_every_setting_is_documented_and_accepts_its_default(field: Field) -> None:
+    is_group = field.schema is RunConfig and field.name in GROUPS
+    assert field.doc or is_group
+    assert field.required or is_group or field.accepts(field.default)
+
+
+@pytest.mark.parametrize("config", first_party(), ids=lambda config: config.__name__)
+def test_every_schema_is_a_documented_dataclass_that_can_be_changed(config: Any) -> None:
+    assert dataclasses.is_dataclass(config)
+    assert inspect.getdoc(config)
+    assert not vars(config)["__dataclass_params__"].frozen, "Hydra refuses to override what is frozen"
