@@ -16,7 +16,6 @@ from typing import Any
 
 from framework import schema
 from framework.errors import FrameworkError, one_line, place
-from framework.requirements import pip_command
 
 
 @dataclass(frozen=True)
@@ -73,7 +72,9 @@ class Component:
     @property
     def extras(self) -> tuple[str, ...]:
         """What has to be installed besides, always as a tuple."""
-        return (self.extra,) if isinstance(self.extra, str) else self.extra
+        if isinstance(self.extra, str):
+            return (self.extra,) if self.extra else ()
+        return self.extra
 
     def load(self) -> Callable[[Any], Any]:
         """Import the factory.
@@ -84,12 +85,18 @@ class Component:
         module, _, attribute = self.factory.partition(":")
         try:
             factory: Callable[[Any], Any] = operator.attrgetter(attribute)(importlib.import_module(module))
-        except ImportError as error:
-            missing = (error.name or str(error)).partition(".")[0]
-            install = f": {pip_command(self.extras)}" if self.extras else ""
-            message = f"'{self.name}' needs the library '{missing}'{install} ({one_line(error)})"
-            raise FrameworkError(message) from error
         except Exception as error:
-            message = f"'{self.name}' cannot be loaded from {self.factory}: {one_line(error)}{place(error)}"
-            raise FrameworkError(message) from error
+            raise FrameworkError(self._refusal(error)) from error
         return factory
+
+    def _refusal(self, error: Exception) -> str:
+        """Say why the factory cannot be imported: a library is missing, or else the plugin is broken."""
+        name = (error.name or "") if isinstance(error, ImportError) else ""
+        library = name.partition(".")[0]
+        absent = isinstance(error, ModuleNotFoundError) and name == library
+        if not library or (library == self.factory.partition(":")[0].partition(".")[0] and not absent):
+            return f"'{self.name}' cannot be loaded from {self.factory}: {one_line(error)}{place(error)}"
+        from framework.requirements import pip_command  # noqa: PLC0415 - needed for a mistake only
+
+        install = f": {pip_command(self.extras)}" if self.extras else ""
+        return f"'{self.name}' needs the library '{library}'{install} ({one_line(error)})"

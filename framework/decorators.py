@@ -10,6 +10,7 @@ The function stays what it was. Its module becomes a plugin with the option `met
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import is_dataclass, make_dataclass
@@ -33,9 +34,9 @@ def metric(*, higher_is_better: bool = True) -> Callable[[Function], Function]: 
 def metric(function: Function | None = None, /, *, higher_is_better: bool = True) -> Any:
     """Make a function an option of `metric=` with the function's name.
 
-    It takes the answer, `(answer)`, or the answer and the reference, `(answer, reference)`; with a reference it is asked
-    only about prompts that have one. A third parameter, annotated with a subclass of `MetricConfig`, gets the options.
-    It returns the score of one answer; the mean over all is reported. The docstring documents the option.
+    It takes the answer, `(answer)`, or the answer and the reference, `(answer, reference)`; with a reference it is
+    asked only about prompts that have one. A third parameter, annotated with a subclass of `MetricConfig`, gets the
+    options. It returns the score of one answer; the mean over all is reported. The docstring documents the option.
 
     Raises:
         TypeError: the function has other parameters, or no docstring.
@@ -43,7 +44,8 @@ def metric(function: Function | None = None, /, *, higher_is_better: bool = True
 
     def decorate(function: Function) -> Function:
         names, schema = _signature(function, ("answer", "reference"), MetricConfig)
-        return _mark(function, "framework_metrics", schema, FunctionMetric, names, higher_is_better)
+        kind = functools.partial(FunctionMetric, names=names, higher_is_better=higher_is_better)
+        return _mark(function, "framework_metrics", schema, kind)
 
     return decorate if function is None else decorate(function)
 
@@ -63,8 +65,9 @@ def formatter(*fields: str) -> Callable[[Function], Function]:
         raise TypeError(message)
 
     def decorate(function: Function) -> Function:
-        names, schema = _signature(function, ("row",), FormatConfig)
-        return _mark(function, "framework_formatters", schema, FunctionFormatter, names, fields)
+        _, schema = _signature(function, ("row",), FormatConfig)
+        kind = functools.partial(FunctionFormatter, fields=fields)
+        return _mark(function, "framework_formatters", schema, kind)
 
     return decorate
 
@@ -81,7 +84,8 @@ def _signature(function: Callable[..., Any], names: tuple[str, ...], base: type)
         message = f"{where} takes ({', '.join(given)}); it may take ({', '.join(names)}), and the options after that"
         raise TypeError(message)
     if not options:
-        schema = make_dataclass(f"{function.__name__}_config", [], bases=(base,), module=function.__module__)
+        schema = make_dataclass(f"{function.__name__}_config", [], bases=(base,))
+        schema.__module__ = function.__module__
         schema.__doc__ = function.__doc__
         schema.__qualname__ = f"{function.__qualname__}.schema"  # where pickle finds it
         return tuple(given), schema
@@ -92,11 +96,11 @@ def _signature(function: Callable[..., Any], names: tuple[str, ...], base: type)
     return tuple(name for name in given if name in names), hint
 
 
-def _mark(function: Function, hook: str, schema: type, kind: Callable[..., Any], *details: Any) -> Function:
+def _mark(function: Function, hook: str, schema: type, kind: Callable[..., Any]) -> Function:
     name = function.__name__
     extended: Any = function
     extended.schema = schema
-    extended.create = lambda config: kind(function, config, *details)
+    extended.create = lambda config: kind(function, config)
     setattr(extended, MARK, (hook, Component(name, schema, f"{function.__module__}:{name}.create")))
     return function
 
@@ -123,7 +127,7 @@ class FunctionMetric:
     """A metric of a decorated function."""
 
     def __init__(
-        self, function: Callable[..., float], config: MetricConfig, names: tuple[str, ...], higher_is_better: bool
+        self, function: Callable[..., float], config: MetricConfig, *, names: tuple[str, ...], higher_is_better: bool
     ) -> None:
         self.function, self.config, self.names = function, config, names
         self.higher_is_better = higher_is_better
@@ -139,11 +143,9 @@ class FunctionMetric:
 class FunctionFormatter:
     """A format of a decorated function."""
 
-    def __init__(
-        self, function: Callable[..., Turns], config: FormatConfig, names: tuple[str, ...], fields: tuple[str, ...]
-    ) -> None:
+    def __init__(self, function: Callable[..., Turns], config: FormatConfig, *, fields: tuple[str, ...]) -> None:
         self.function, self.config, self.fields = function, config, fields
-        self.options = [config] if len(inspect.signature(function).parameters) > len(names) else []
+        self.options = [config] if len(inspect.signature(function).parameters) > 1 else []
 
     def matches(self, fields: Mapping[str, Any]) -> bool:
         """Whether the row has all fields."""

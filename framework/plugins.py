@@ -1,21 +1,18 @@
 """The plugin manager: loads plugins and collects what they register.
 
-Plugins are found in the entry-point group `framework` and in the files that the user names, `plugins=[./mine.py]`;
-nowhere else. What a plugin gets wrong is told with its name and the way to switch it off, and the rest goes on.
+Plugins are found in the entry-point group `framework` and in the files that the user names (`plugin_file.py`), nowhere
+else. What a plugin gets wrong is told with its name and the way to switch it off, and the rest goes on.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-import importlib.util
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
-from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import pluggy
@@ -53,11 +50,13 @@ _left_out: dict[tuple[str, str], LeftOut] = {}
 @functools.cache
 def manager() -> pluggy.PluginManager:
     """Return the manager with every installed plugin, the core's own hooks included."""
-    from framework import commands  # noqa: PLC0415 - commands lists components, which needs this module
+    from framework import commands, journal  # noqa: PLC0415 - both need this module
 
     plugins = pluggy.PluginManager("framework")
     plugins.add_hookspecs(hookspecs)
     plugins.register(commands, name="core")
+    if "journal" not in disabled():
+        plugins.register(journal, name="journal")
     for entry in sorted(entry_points(group="framework"), key=lambda entry: entry.name):
         if entry.name not in disabled() and not plugins.has_plugin(entry.name):
             _load(plugins, entry)
@@ -123,48 +122,6 @@ def leave_out(plugin: str, what: str, error: BaseException | str) -> None:
     print(text, file=sys.stderr)  # noqa: T201 - no logger exists yet
 
 
-def load_file(path: str) -> None:
-    """Load a plugin out of one Python file. Its module is named like the file, for the factories in it.
-
-    Raises:
-        FrameworkError: there is no such file, it cannot be imported, or its name is taken.
-    """
-    file = Path(path).expanduser()
-    name = file.stem
-    if not file.is_file() or file.suffix != ".py":
-        near = sorted(other.name for other in file.parent.glob("*.py")) if file.parent.is_dir() else []
-        beside = f". Beside it: {', '.join(near[:5])}" if near else ""
-        message = f"plugins={path}: there is no such Python file{beside}"
-        raise FrameworkError(message)
-    known = sys.modules.get(name)
-    if known is not None and getattr(known, "__file__", None) == str(file.resolve()) and manager().has_plugin(name):
-        return
-    if not name.isidentifier() or known is not None or importlib.util.find_spec(name) or manager().has_plugin(name):
-        message = f"plugins={path}: '{name}' is no free name for a module: rename the file, for example my_{name}.py"
-        raise FrameworkError(message)
-    spec = importlib.util.spec_from_file_location(name, file.resolve())
-    if spec is None or spec.loader is None:  # cannot be for a .py file
-        raise FrameworkError(f"plugins={path}: cannot be imported")  # noqa: EM102, TRY003
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    try:
-        spec.loader.exec_module(module)
-        add(module, name=name, package=str(file))
-    except Exception as error:
-        del sys.modules[name]
-        message = f"plugins={path}: {one_line(error)}{place(error)}"
-        raise FrameworkError(message) from error
-    if not has_hooks(module):
-        message = f"plugins={path}: nothing in it is a plugin: mark a hook with @hookimpl, or a function with @metric"
-        raise FrameworkError(message)
-
-
-def has_hooks(module: ModuleType) -> bool:
-    """Whether a registered module implements any hook."""
-    callers = manager().get_hookcallers(module)
-    return bool(callers) or bool(collect(module))
-
-
 def registrations(group: Group | str) -> dict[str, Registration]:
     """Return the options of a group by name, in the order of the names, each with its plugin.
 
@@ -179,8 +136,10 @@ def registrations(group: Group | str) -> dict[str, Registration]:
             continue
         name, owner = component.name, plugin.partition(":")[0]
         if name in found:
-            both = " and ".join(_named(each) for each in (found[name].plugin, owner))
-            message = f"{group.name} '{name}' is registered by two plugins, {both}. Switch one off: {DISABLE}={owner}"
+            both = [found[name].plugin, owner]
+            off = next((each for each in both if not package(each).startswith("framework ")), owner)
+            named = " and ".join(map(_named, both))
+            message = f"{group.name} '{name}' is registered by two plugins, {named}. Switch one off: {DISABLE}={off}"
             raise FrameworkError(message)
         if (owner, f"{group.name} '{name}'") not in _left_out:
             found[name] = Registration(component, owner, package(owner))
@@ -221,9 +180,9 @@ def ask(hook: str, **arguments: Any) -> Iterator[tuple[str, Any]]:
 
     A plugin that raises is named and passed over; pluggy itself would stop at it. `FrameworkError` is for the caller.
     """
-    for implementation in reversed(getattr(manager().hook, hook).get_hookimpls()):
+    for implementation in getattr(manager().hook, hook).get_hookimpls():
         try:
-            given = implementation.function(*(arguments[name] for name in implementation.argnames))
+            given = _call(implementation, arguments)
             items: Sequence[Any] = list(given) if isinstance(given, Iterable) else []
         except FrameworkError:
             raise
@@ -235,6 +194,13 @@ def ask(hook: str, **arguments: Any) -> Iterator[tuple[str, Any]]:
 
 
 def notify(hook: str, **arguments: Any) -> None:
-    """Call a hook of every plugin for what it does; one that raises is named, and the run goes on."""
-    for _ in ask(hook, **arguments):
-        pass
+    """Call a hook of every plugin for what it does; one that raises, whatever it is, is named and the run goes on."""
+    for implementation in getattr(manager().hook, hook).get_hookimpls():
+        try:
+            _call(implementation, arguments)
+        except Exception as error:  # noqa: BLE001 - as above
+            leave_out(implementation.plugin_name, hook, error)
+
+
+def _call(implementation: pluggy.HookImpl, arguments: Mapping[str, Any]) -> Any:
+    return implementation.function(*(arguments[name] for name in implementation.argnames))

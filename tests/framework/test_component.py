@@ -1,7 +1,10 @@
 """A component is described by its schema and imported when it is used."""
 
+import re
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -19,23 +22,79 @@ class Documented:
 class Undocumented: ...
 
 
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
+    """Make a package of one module `parts` with this source, and return the package's name."""
+
+    def make(source: str) -> str:
+        folder = tmp_path / f"acme_{tmp_path.name}"
+        folder.mkdir()
+        (folder / "__init__.py").touch()
+        (folder / "parts.py").write_text(source, encoding="utf-8")
+        monkeypatch.syspath_prepend(tmp_path)
+        return folder.name
+
+    return make
+
+
+def refusal(component: Component) -> str:
+    with pytest.raises(FrameworkError) as caught:
+        component.load()
+    return str(caught.value)
+
+
 @pytest.mark.parametrize(("schema", "summary"), [(Documented, "The first line."), (Undocumented, "")])
 def test_the_summary_is_the_first_line_of_the_schemas_docstring(schema: type, summary: str) -> None:
     assert Component("name", schema, "collections:OrderedDict").summary == summary
 
 
+@pytest.mark.parametrize(("extra", "extras"), [("", ()), ("a", ("a",)), (("a", "b"), ("a", "b")), ((), ())])
+def test_extras_are_always_a_tuple(extra: str | tuple[str, ...], extras: tuple[str, ...]) -> None:
+    assert Component("name", Documented, "collections:OrderedDict", extra=extra).extras == extras
+
+
 def test_loading_imports_the_factory() -> None:
     assert Component("name", Documented, "collections:OrderedDict").load() is OrderedDict
+    assert Component("name", Documented, "collections:OrderedDict.fromkeys").load() == OrderedDict.fromkeys
 
 
 @pytest.mark.parametrize(
     ("extra", "text"),
     [
-        ("framework[acme]", "'anvil' needs the library 'acme_missing': pip install 'framework[acme]' (Module"),
+        ("acme[anvil]", "'anvil' needs the library 'acme_missing': pip install 'acme[anvil]' (ModuleNotFoundError: "),
         ("", "'anvil' needs the library 'acme_missing' (ModuleNotFoundError: No module named 'acme_missing')"),
     ],
 )
-def test_a_missing_library_is_named_with_what_installs_it(extra: str, text: str) -> None:
-    with pytest.raises(FrameworkError) as caught:
-        Component("anvil", Documented, "acme_missing.anvil:Anvil", extra=extra).load()
-    assert text in str(caught.value)
+@pytest.mark.parametrize("source", ["", "import acme_missing.parts", "from acme_missing import parts"])
+def test_a_missing_library_is_named_with_what_installs_it(
+    package: Callable[[str], str], source: str, extra: str, text: str
+) -> None:
+    factory = f"{package(source)}.parts:Anvil" if source else "acme_missing.anvil:Anvil"
+    assert refusal(Component("anvil", Documented, factory, extra=extra)).startswith(text)
+
+
+def test_a_library_of_another_version_is_named(package: Callable[[str], str]) -> None:
+    factory = f"{package('from collections import Anvil')}.parts:Anvil"
+    message = refusal(Component("anvil", Documented, factory, extra="acme[anvil]"))
+    assert message.startswith(
+        "'anvil' needs the library 'collections': pip install 'acme[anvil]' (ImportError: cannot "
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "attribute", "error"),
+    [
+        ("", "Anvil", r"AttributeError: module '.*' has no attribute 'Anvil' \(.*:\d+\)"),
+        ("1 / 0", "Anvil", r"ZeroDivisionError: division by zero \(.*parts\.py:1\)"),
+        ("\n)", "Anvil", r"SyntaxError: unmatched '\)' .*\(.*parts\.py:2\)"),
+        ("from . import absent", "Anvil", r"ImportError: cannot import name 'absent' .*parts\.py:1\)"),
+        ("from .absent import x", "Anvil", r"ModuleNotFoundError: No module named '.*\.absent' \(.*parts\.py:1\)"),
+        ("raise ImportError('no luck')", "Anvil", r"ImportError: no luck \(.*parts\.py:1\)"),
+    ],
+)
+def test_a_broken_plugin_is_told_with_its_place(
+    package: Callable[[str], str], source: str, attribute: str, error: str
+) -> None:
+    factory = f"{package(source)}.parts:{attribute}"
+    message = refusal(Component("anvil", Documented, factory, extra="acme[anvil]"))
+    assert re.fullmatch(rf"'anvil' cannot be loaded from {factory}: {error}", message)

@@ -1,0 +1,184 @@
+"""A decorated function is an option like any other, and still a function."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import pytest
+
+from framework import FrameworkError, formatter, metric
+from framework.component import Component
+from framework.decorators import MARK
+from framework.records import Message
+from framework.schema import FormatConfig, MetricConfig
+from tests.framework.program import echo
+
+
+@metric
+def polite(answer: str) -> float:
+    """1 where the answer says please."""
+    return "please" in answer
+
+
+@metric(higher_is_better=False)
+def missing_words(answer: str, reference: str) -> float:
+    """Words of the reference that the answer lacks."""
+    return len(set(reference.split()) - set(answer.split()))
+
+
+@dataclass
+class LimitConfig(MetricConfig):
+    """1 up to a number of words."""
+
+    words: int = 3
+    """The number."""
+
+
+@metric
+def short(answer: str, options: LimitConfig) -> float:
+    """1 up to a number of words."""
+    return len(answer.split()) <= options.words
+
+
+@dataclass
+class PersonaConfig(FormatConfig):
+    """question and solution, with a persona."""
+
+    persona: str = "a clerk"
+    """Who answers."""
+
+
+@formatter("question", "solution")
+def qa(row: dict[str, Any], options: PersonaConfig) -> list[Any]:
+    """Question and solution, with a persona."""
+    return [Message("system", f"You are {options.persona}."), ("user", row["question"]), ("assistant", row["solution"])]
+
+
+@formatter("text")
+def careless(row: dict[str, Any]) -> list[Any]:
+    """text, and a field that it does not name."""
+    return [("user", row["text"]), ("assistant", row["answer"])]
+
+
+def component(function: Any) -> Component:
+    option: Component = getattr(function, MARK)[1]
+    return option
+
+
+def made(function: Any, **options: Any) -> Any:
+    return component(function).load()(component(function).schema(**options))
+
+
+def test_the_function_is_still_one() -> None:
+    assert polite("yes please")
+    assert qa({"question": "?", "solution": "!"}, PersonaConfig())[1] == ("user", "?")
+
+
+def test_a_metric_says_by_its_parameters_whether_it_needs_a_reference() -> None:
+    assert (made(polite).needs_reference, made(polite).higher_is_better) == (False, True)
+    assert (made(missing_words).needs_reference, made(missing_words).higher_is_better) == (True, False)
+    assert made(polite).score("please", None) == 1.0
+    assert made(missing_words).score("a c", "a b c d") == 2.0
+
+
+def test_options_are_handed_over() -> None:
+    assert component(short).schema is LimitConfig
+    assert [made(short, words=number).score("one two", None) for number in (1, 2)] == [0.0, 1.0]
+
+
+def test_the_docstring_is_the_summary() -> None:
+    assert component(polite).summary == "1 where the answer says please."
+    assert component(polite).name == "polite"
+
+
+def test_a_format_makes_turns_of_a_row_with_its_fields() -> None:
+    row = {"question": "Why?", "solution": "So."}
+    example = made(qa, persona="a judge").example(row)
+    assert example.format == "qa"
+    assert [(turn.role, turn.content) for turn in example.messages] == [
+        ("system", "You are a judge."), ("user", "Why?"), ("assistant", "So."),
+    ]  # fmt: skip
+    assert (made(qa).matches(row), made(qa).matches({"question": "Why?"})) == (True, False)
+
+
+@pytest.mark.parametrize(
+    ("function", "row", "text"),
+    [
+        (qa, {"question": "Why?"}, "format qa needs the field 'solution'; the row has question"),
+        (qa, {}, "format qa needs the field 'question'; the row has none"),
+        (qa, {"question": "Why?", "solution": 3}, "format qa makes the assistant's turn a int, no text"),
+        (careless, {"text": "x"}, "format careless needs the field 'answer'; the row has text"),
+    ],
+)
+def test_a_row_that_does_not_fit_is_refused_with_the_field(function: Any, row: dict[str, Any], text: str) -> None:
+    with pytest.raises(FrameworkError) as caught:
+        made(function).example(row)
+    assert str(caught.value) == text
+
+
+def undocumented(answer: str) -> float:
+    return len(answer)
+
+
+def turned(reference: str, answer: str) -> float:
+    """Wrong way round."""
+    return len(reference + answer)
+
+
+def loose(answer: str, options: int) -> float:
+    """Options that are none."""
+    return len(answer) + options
+
+
+def crowded(answer: str, one: LimitConfig, two: LimitConfig) -> float:
+    """Two options."""
+    return len(answer) + one.words + two.words
+
+
+@pytest.mark.parametrize(
+    ("function", "text"),
+    [
+        (undocumented, "needs a docstring"),
+        (turned, "takes (reference, answer); it may take (answer, reference), and the options after that"),
+        (loose, "annotate 'options' with a dataclass that subclasses MetricConfig"),
+        (crowded, "takes (answer, one, two)"),
+    ],
+)
+def test_a_function_that_cannot_be_a_metric_is_refused_when_it_is_decorated(function: Any, text: str) -> None:
+    with pytest.raises(TypeError) as caught:
+        metric(function)
+    assert text in str(caught.value)
+
+
+def test_a_format_without_fields_is_refused() -> None:
+    with pytest.raises(TypeError, match="wants the names of the fields"):
+        formatter()
+    with pytest.raises(TypeError, match="wants the names of the fields"):
+        formatter(qa)  # type: ignore[arg-type] # as in `@formatter` without parentheses
+
+
+FILE = """
+    from framework import formatter, metric
+
+    @metric
+    def polite(answer):
+        '''1 where the answer says please.'''
+        return float("please" in answer.casefold())
+
+    @formatter("question", "solution")
+    def qa(row):
+        '''question and solution.'''
+        return [("user", row["question"]), ("assistant", row["solution"])]
+"""
+
+
+def test_a_file_of_ten_lines_is_a_metric_and_a_format(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(dedent(FILE), encoding="utf-8")
+    rows = "".join(f'{{"question": "{number}?", "solution": "{number}, please"}}\n' for number in range(10))
+    (tmp_path / "rows.jsonl").write_text(rows, encoding="utf-8")
+    words = ["plugins=[mine.py]", "data=local_file", "data.path=rows.jsonl", "metric=[polite]", "objective=polite"]
+    result = echo(*words, "run_dir=run", cwd=tmp_path)
+    assert (result.code, result.err) == (0, "")
+    assert "qa (10 rows)" in result.out  # found by format=auto
+    assert "polite ↑" in result.out
