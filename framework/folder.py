@@ -31,7 +31,7 @@ class RunFolder:
         folder = cls(plan.run_dir)
         for stage in STALE & {made for ran in plan.stages for made in _after(ran)}:
             folder.file(stage.value).unlink(missing_ok=True)
-        if {Stage.plan, Stage.train} & set(plan.stages) or not folder.file("plan").exists():
+        if makes_anew(plan) or not folder.file("plan").exists():
             folder.file("plan").write_text(json.dumps(plan.config, indent=1) + "\n", encoding="utf-8")
             save_overrides(plan.run_dir, plan.overrides)
         return folder
@@ -58,6 +58,11 @@ class RunFolder:
         except ValueError as error:
             message = f"{error}: delete it, or run the stage '{stage.value}' again into another run_dir"
             raise FrameworkError(message) from error
+
+
+def makes_anew(plan: Plan) -> bool:
+    """Whether the run makes what its folder holds, or goes on from what another one left there."""
+    return bool({Stage.plan, Stage.train} & set(plan.stages))
 
 
 def _after(stage: Stage) -> set[Stage]:

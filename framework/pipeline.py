@@ -1,7 +1,8 @@
 """The run, from a plan to a report. `run` reads top to bottom: one stage after the other.
 
 Every stage saves its result as `<stage>.json` in the run folder, so a part can be run again later:
-`python -m framework stages=[evaluate,export] run_dir=outputs/quickstart/…`.
+`python -m framework stages=[evaluate,export] run_dir=outputs/quickstart/…`. Loggers of the run and hooks of every
+plugin are told of each step; neither ends a run by failing.
 """
 
 from __future__ import annotations
@@ -11,20 +12,19 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any
 
-from framework import records
 from framework.broadcast import Broadcast
 from framework.data import Data, load_data
 from framework.errors import FrameworkError
 from framework.folder import RunFolder, check_writable
 from framework.plan import Plan
+from framework.plugins import notify
 from framework.protocols import Backend, Evaluator, ExportContext, Exporter, Metric, Model, ModelSource, TrainRun
 from framework.records import DataResult, EvalResult, ExportResult, Report, TrainResult
 from framework.report import comparable, make_report, pair
 from framework.schema import Stage
 
-T = TypeVar("T")
 CHECKPOINT = "checkpoint"
 
 
@@ -35,7 +35,7 @@ def run(plan: Plan) -> Report | None:
         FrameworkError: something the user can mend. Until the data stage is through, nothing is left on disk.
     """
     loggers = Broadcast(plan.logger)
-    clock = Clock(loggers)
+    clock = Clock(plan, loggers)
     try:
         with clock.stage(Stage.plan):
             check_writable(plan.run_dir)
@@ -47,10 +47,14 @@ def run(plan: Plan) -> Report | None:
             return None
         backend: Backend = plan.trainer.create()
         with backend.open(plan) as model:
-            return _run_stages(plan, model, loggers, clock)
+            report = _run_stages(plan, model, loggers, clock)
+        notify("framework_run_finished", plan=plan, report=report)
     except BaseException as error:
         loggers.failed(error)
+        notify("framework_run_failed", plan=plan, error=error)
         raise
+    else:
+        return report
     finally:
         loggers.close()
 
@@ -62,26 +66,22 @@ def _run_stages(plan: Plan, model: Model, loggers: Broadcast, clock: Clock) -> R
     with clock.stage(Stage.data):
         data = load_data(plan, model)
         _check_objective(plan, data)
-    checkpoint = plan.run_dir / CHECKPOINT
-    if Stage.train not in plan.stages and {Stage.evaluate, Stage.export} & set(plan.stages):
-        _check_exists(checkpoint)
-    known = RunFolder(plan.run_dir).earlier(Stage.data, DataResult)
-    folder = RunFolder.create(plan)
-    folder.save(Stage.data, data.result)
-    loggers.started(plan.run_dir, data.result, model.facts)
+    folder, before = _start(plan, data, model.facts, loggers)
+    clock.finished(Stage.data, data.result)
 
-    same_data = known is not None and known.fingerprint == data.result.fingerprint
-    before = folder.earlier(Stage.baseline, EvalResult) if same_data else None
     if Stage.baseline in plan.stages:
         with clock.stage(Stage.baseline), model.as_base():
             before = folder.save(Stage.baseline, evaluate(model, data, evaluators, metrics))
+        clock.finished(Stage.baseline, before)
         loggers.evaluated(before, before=True)
 
+    checkpoint = plan.run_dir / CHECKPOINT
     trained = folder.earlier(Stage.train, TrainResult)
     if Stage.train in plan.stages:
         with clock.stage(Stage.train):
             target = TrainRun(checkpoint, plan.run_dir / ".trainer.part", loggers.step)
             trained = folder.save(Stage.train, model.train(data.train, data.validation, target))
+        clock.finished(Stage.train, trained)
     elif {Stage.evaluate, Stage.export} & set(plan.stages):
         model.restore(checkpoint)
 
@@ -89,6 +89,7 @@ def _run_stages(plan: Plan, model: Model, loggers: Broadcast, clock: Clock) -> R
     if Stage.evaluate in plan.stages:
         with clock.stage(Stage.evaluate):
             after = folder.save(Stage.evaluate, evaluate(model, data, evaluators, metrics))
+        clock.finished(Stage.evaluate, after)
         loggers.evaluated(after, before=False)
 
     exported = folder.earlier(Stage.export, ExportResult)
@@ -97,14 +98,30 @@ def _run_stages(plan: Plan, model: Model, loggers: Broadcast, clock: Clock) -> R
             context = ExportContext(plan.run_dir, checkpoint, plan.config)
             artifacts = [made for exporter in exporters.values() for made in exporter.export(model, context)]
             exported = folder.save(Stage.export, ExportResult(artifacts))
+        clock.finished(Stage.export, exported)
 
     if Stage.report not in plan.stages:
         return None
     before = comparable(before, after)
-    report = make_report(plan, metrics, model.facts, clock.seconds, before, trained, after, exported)
-    records.save(report, plan.run_dir / "report.json")
+    with clock.measure(Stage.report):  # a moment; the loggers get the report itself
+        report = make_report(plan, metrics, model.facts, clock.seconds, before, trained, after, exported)
+        folder.save(Stage.report, report)
+    clock.finished(Stage.report, report)
     loggers.finished(report, pair(before, after))
     return report
+
+
+def _start(plan: Plan, data: Data, facts: Mapping[str, str], loggers: Broadcast) -> tuple[RunFolder, EvalResult | None]:
+    """Make the run folder, now that the data are checked; return it and what an earlier baseline measured on them."""
+    if Stage.train not in plan.stages and {Stage.evaluate, Stage.export} & set(plan.stages):
+        _check_exists(plan.run_dir / CHECKPOINT)
+    known = RunFolder(plan.run_dir).earlier(Stage.data, DataResult)
+    folder = RunFolder.create(plan)
+    folder.save(Stage.data, data.result)
+    loggers.started(plan.run_dir, data.result, facts)
+    notify("framework_run_started", plan=plan)
+    same_data = known is not None and known.fingerprint == data.result.fingerprint
+    return folder, folder.earlier(Stage.baseline, EvalResult) if same_data else None
 
 
 def evaluate(
@@ -136,16 +153,28 @@ def _check_exists(checkpoint: Path) -> None:
 
 
 class Clock:
-    """Seconds of each stage, and who is told that one starts."""
+    """Seconds of each stage, and who is told that one starts or is through."""
 
-    def __init__(self, loggers: Broadcast) -> None:
+    def __init__(self, plan: Plan, loggers: Broadcast) -> None:
+        self.plan = plan
         self.loggers = loggers
         self.seconds: dict[str, float] = {}
 
     @contextmanager
     def stage(self, stage: Stage) -> Iterator[None]:
-        """Time a stage."""
+        """Tell the loggers that a stage starts, and time it."""
         self.loggers.stage_started(stage.value)
+        with self.measure(stage):
+            yield
+
+    @contextmanager
+    def measure(self, stage: Stage) -> Iterator[None]:
+        """Time a stage."""
         start = time.perf_counter()
         yield
         self.seconds[stage.value] = round(time.perf_counter() - start, 3)
+
+    def finished(self, stage: Stage, result: Any) -> None:
+        """Tell the plugins that the result of a stage is saved."""
+        seconds = self.seconds[stage.value]
+        notify("framework_stage_finished", plan=self.plan, stage=stage, result=result, seconds=seconds)

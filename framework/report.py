@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 
 from framework.plan import Plan
 from framework.protocols import Metric
+from framework.provenance import versions
 from framework.records import Change, EvalResult, ExportResult, Objective, Report, Sample, TrainResult
-
-PACKAGES = (
-    "framework", "torch", "transformers", "trl", "peft", "accelerate", "bitsandbytes", "datasets", "tokenizers",
-    "safetensors", "huggingface_hub", "unsloth", "hydra-core", "omegaconf", "wandb",
-)  # fmt: skip
 
 
 def make_report(
@@ -78,14 +72,3 @@ def pair(before: EvalResult | None, after: EvalResult | None) -> Sequence[tuple[
         return []
     earlier = {sample.prompt: sample for sample in before.samples} if before else {}
     return [(earlier.get(sample.prompt), sample) for sample in after.samples]
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of Python and of what took part, where installed."""
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found

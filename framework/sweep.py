@@ -10,6 +10,8 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
+from framework.journal import FAILED, RUNNING, STATUS
+
 _started: list[Path] = []
 
 
@@ -24,7 +26,9 @@ class SweepFolder(Callback):
 def summarize() -> None:
     """Print the table of the multirun that this process started, if it did."""
     while _started:
-        show(_started.pop())
+        folder = _started.pop()
+        if folder.is_dir():  # Hydra makes it after the sweeper has looked at the words
+            show(folder)
 
 
 def show(folder: Path) -> None:
@@ -41,16 +45,23 @@ def show(folder: Path) -> None:
         table.add_column(heading, overflow="fold")
     for point in points:
         value = point["objective"]["value"] if point["objective"] else None
-        score = "failed" if value is None else f"{value:.4g}"
+        score = f"{value:.4g}" if value is not None else "failed" if point["failed"] else "–"
         table.add_row(point["name"], "\n".join(point["overrides"]), score, point["seconds"])
     console = Console()
     console.print(table)
+    for point in points:
+        if point["reason"]:
+            text = f"point {point['name']} failed: {point['reason']}"
+            console.print(text, soft_wrap=True, markup=False, highlight=False)
     if best := best_point(points):
         console.print(f"best: point {best['name']} ({', '.join(best['overrides'])})", soft_wrap=True)
 
 
 def read_points(folder: Path) -> list[dict[str, Any]]:
-    """Return the points of a multirun in their order; `objective` is None for one that failed."""
+    """Return the points of a multirun in their order.
+
+    `objective` is None where a point has no report: it failed, or its stages make none.
+    """
     points: list[dict[str, Any]] = []
     for run in sorted((path for path in folder.iterdir() if path.name.isdigit()), key=lambda path: int(path.name)):
         report = _read(run / "report.json") or {}
@@ -61,12 +72,27 @@ def read_points(folder: Path) -> list[dict[str, Any]]:
                 "overrides": _read(run / "overrides.json") or [],
                 "objective": report.get("objective"),
                 "seconds": "" if seconds is None else f"{seconds:.1f}",
+                **_outcome(run),
             }
         )
     shared = set.intersection(*(set(point["overrides"]) for point in points)) if len(points) > 1 else set()
     for point in points:
         point["overrides"] = [word for word in point["overrides"] if word not in shared]
     return points
+
+
+def _outcome(run: Path) -> dict[str, Any]:
+    """Tell whether a point failed, and why where that is known.
+
+    A point whose config was refused has neither a status nor a plan. One that still is `running` when the sweep is over
+    has been killed.
+    """
+    status = _read(run / STATUS)
+    if status is None:
+        return {"failed": not (run / "plan.json").exists(), "reason": ""}
+    if status["state"] != RUNNING:
+        return {"failed": status["state"] == FAILED, "reason": status["error"] or ""}
+    return {"failed": True, "reason": f"it was killed after the stage {status['stage'] or 'plan'}"}
 
 
 def best_point(points: list[dict[str, Any]]) -> dict[str, Any] | None:

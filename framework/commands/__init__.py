@@ -15,7 +15,25 @@ class PluginsCommandConfig(CommandConfig):
     """List what can be chosen, from which package, and whether its libraries are here: `plugins [GROUP [OPTION]]`."""
 
 
+@dataclass
+class RerunCommandConfig(CommandConfig):
+    """Run what a run folder was made of once more, into a new folder: `rerun RUN_DIR [OVERRIDES…] [--anyway]`."""
+
+
+@dataclass
+class DiffCommandConfig(CommandConfig):
+    """Compare what two runs were made of and what came of them: `diff RUN_A RUN_B [--json]`."""
+
+
+@dataclass
+class ReferenceCommandConfig(CommandConfig):
+    """Write a page of all settings, and JSON Schemas for editors: `reference FOLDER [--package NAME]`."""
+
+
 @hookimpl
 def framework_commands() -> Iterable[Component]:
     """Register the core's commands."""
     yield Component("plugins", PluginsCommandConfig, "framework.commands.plugins:PluginsCommand")
+    yield Component("rerun", RerunCommandConfig, "framework.commands.rerun:RerunCommand")
+    yield Component("diff", DiffCommandConfig, "framework.commands.diff:DiffCommand")
+    yield Component("reference", ReferenceCommandConfig, "framework.commands.reference:ReferenceCommand")

@@ -10,3 +10,8 @@ from framework.schema import LaunchConfig
 @dataclass
 class LocalConfig(LaunchConfig):
     """In the process that was started."""
+
+
+@dataclass
+class SubprocessConfig(LaunchConfig):
+    """In a process of its own: all memory comes back at the end, and a killed run does not end a sweep."""

@@ -10,5 +10,6 @@ from framework_launch import config
 
 @hookimpl
 def framework_launchers() -> Iterable[Component]:
-    """Here."""
+    """Here, or in a process of its own."""
     yield Component("local", config.LocalConfig, "framework_launch.local:Local")
+    yield Component("subprocess", config.SubprocessConfig, "framework_launch.child_process:ChildProcess")

@@ -1,15 +1,19 @@
 """The run from a plan to a report, with the echo backend."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from framework import FrameworkError, pipeline, records, testing
-from framework.records import Change, Report
+from framework import FrameworkError, hookimpl, pipeline, plugins, records, testing
+from framework.plan import Plan
+from framework.records import Change, DataResult, EvalResult, ExportResult, Report, TrainResult
+from framework.schema import Stage
 
 RESULTS = ["baseline", "data", "evaluate", "export", "plan", "report", "train"]
+RECORDS = ["environment", "overrides", "status"]
 
 
 @pytest.fixture
@@ -29,7 +33,7 @@ def test_a_run_leaves_the_result_of_every_stage_and_measures_what_it_did(words: 
     assert report.metrics["exact_match"] == Change(0.0, 1.0, higher_is_better=True)
     assert report.metrics["eval_loss"].before
     assert (report.objective.name, report.objective.value) == ("eval_loss", 0.0)
-    assert {path.stem for path in (tmp_path / "run").glob("*.json")} == {*RESULTS, "overrides"}
+    assert {path.stem for path in (tmp_path / "run").glob("*.json")} == {*RESULTS, *RECORDS}
     assert records.load(Report, tmp_path / "run" / "report.json") == report
     assert list(report.seconds) == ["plan", "data", "baseline", "train", "evaluate", "export"]
     assert [artifact.path for artifact in report.artifacts] == ["adapter"]
@@ -136,3 +140,126 @@ def test_an_objective_that_nothing_measures_is_refused(words: list[str], tmp_pat
 def test_an_exporter_keeps_to_a_folder_of_its_own(words: list[str], tmp_path: Path, folder: str) -> None:
     with pytest.raises(FrameworkError, match="must be one plain name inside the run folder"):
         run([*words, f"exporter.adapter.folder={folder}"], tmp_path)
+
+
+class Listener:
+    """A plugin that notes what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.results: dict[Stage, Any] = {}
+        self.seconds: dict[str, float] = {}
+        self.reports: list[Report | None] = []
+        self.errors: list[BaseException] = []
+        self.folders: list[bool] = []
+
+    @hookimpl
+    def framework_run_started(self, plan: Plan) -> None:
+        self.told.append("started")
+        self.folders.append((plan.run_dir / "data.json").exists())
+
+    @hookimpl
+    def framework_stage_finished(self, plan: Plan, stage: Stage, result: Any, seconds: float) -> None:
+        self.told.append(stage.value)
+        self.folders.append((plan.run_dir / f"{stage.value}.json").exists())
+        self.results[stage] = result
+        self.seconds[stage.value] = seconds
+
+    @hookimpl
+    def framework_run_finished(self, report: Report | None) -> None:
+        self.told.append("finished")
+        self.reports.append(report)
+
+    @hookimpl
+    def framework_run_failed(self, error: BaseException) -> None:
+        self.told.append("failed")
+        self.errors.append(error)
+
+
+@pytest.fixture
+def listener() -> Iterator[Listener]:
+    """Give a plugin that is registered for the length of a test."""
+    found = Listener()
+    plugins.add(found, name="listener")
+    yield found
+    plugins.manager().unregister(name="listener")
+
+
+def test_hook_run_started_comes_first_when_the_folder_exists(
+    words: list[str], tmp_path: Path, listener: Listener
+) -> None:
+    run(words, tmp_path / "run")
+    assert listener.told == ["started", "data", "baseline", "train", "evaluate", "export", "report", "finished"]
+    assert all(listener.folders)
+
+
+def test_hook_stage_finished_gets_the_record_that_was_saved(
+    words: list[str], tmp_path: Path, listener: Listener
+) -> None:
+    report = run(words, tmp_path)
+    kinds = {
+        Stage.data: DataResult,
+        Stage.baseline: EvalResult,
+        Stage.train: TrainResult,
+        Stage.evaluate: EvalResult,
+        Stage.export: ExportResult,
+        Stage.report: Report,
+    }
+    assert {stage: type(result) for stage, result in listener.results.items()} == kinds
+    assert listener.results[Stage.train] == records.load(TrainResult, tmp_path / "train.json")
+    assert report is not None
+    assert report.seconds.items() <= {**listener.seconds, "plan": report.seconds["plan"]}.items()
+
+
+def test_hook_run_finished_gets_the_report_or_none(words: list[str], tmp_path: Path, listener: Listener) -> None:
+    report = run(words, tmp_path / "whole")
+    run([*words, "stages=[plan,data]"], tmp_path / "part")
+    assert listener.reports == [report, None]
+
+
+def test_hook_run_failed_gets_the_error_before_and_after_the_start(
+    words: list[str], tmp_path: Path, listener: Listener
+) -> None:
+    with pytest.raises(FrameworkError) as refused:
+        run([*words, "data.path=missing.jsonl"], tmp_path / "new")
+    run([*words, "stages=[plan,data,train]"], tmp_path / "run")
+    (tmp_path / "run" / "checkpoint" / "echo.json").unlink()
+    with pytest.raises(FileNotFoundError) as failed:
+        run([*words, "stages=[evaluate]"], tmp_path / "run")
+    assert listener.told == ["failed", "started", "data", "train", "finished", "started", "data", "failed"]
+    assert listener.errors == [refused.value, failed.value]
+    assert not (tmp_path / "new").exists()
+
+
+def test_the_plan_stage_alone_starts_nothing_that_plugins_are_told_of(tmp_path: Path, listener: Listener) -> None:
+    run(["data=local_file", "data.path=missing.jsonl", "stages=[plan]"], tmp_path / "run")
+    assert listener.told == []
+
+
+class Broken:
+    """A plugin that raises in each of its hooks."""
+
+    @hookimpl
+    def framework_run_started(self) -> None:
+        raise LookupError
+
+    @hookimpl
+    def framework_stage_finished(self) -> None:
+        raise LookupError
+
+    @hookimpl
+    def framework_run_finished(self) -> None:
+        raise FrameworkError
+
+
+def test_a_hook_that_raises_is_named_and_the_run_goes_on(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plugins.add(Broken(), name="broken_hooks")
+    try:
+        assert run(words, tmp_path) is not None
+    finally:
+        plugins.manager().unregister(name="broken_hooks")
+    told = [line for line in capsys.readouterr().err.splitlines() if "broken_hooks" in line]
+    assert len(told) == 3
+    assert told[0].startswith("plugin 'broken_hooks': framework_run_started is left out: LookupError: no message (")

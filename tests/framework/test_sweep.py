@@ -65,6 +65,33 @@ def test_the_table_names_failed_points_and_the_best(tmp_path: Path, capsys: pyte
     assert lines[-1] == "best: point 1 (trainer.learning_rate=1)"
 
 
+@pytest.mark.parametrize(
+    ("status", "score", "told"),
+    [
+        ({"state": "failed", "stage": "data", "error": "ValueError: [x] boom"}, "failed", "ValueError: [x] boom"),
+        ({"state": "running", "stage": "data", "error": None}, "failed", "it was killed after the stage data"),
+        ({"state": "running", "stage": None, "error": None}, "failed", "it was killed after the stage plan"),
+        ({"state": "finished", "stage": "train", "error": None}, "–", ""),
+    ],
+)
+def test_a_point_without_a_report_says_why_or_has_not_failed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], status: dict[str, Any], score: str, told: str
+) -> None:
+    point(tmp_path, 0, None)
+    (tmp_path / "0" / "status.json").write_text(json.dumps(status), encoding="utf-8")
+    show(tmp_path)
+    text = capsys.readouterr().out
+    row = next(line for line in text.splitlines() if line.startswith("│"))
+    assert row.split("│")[3].strip() == score
+    assert text.splitlines()[-1] == f"point 0 failed: {told}" if told else "failed" not in text
+
+
+def test_a_point_whose_stages_end_with_the_plan_has_not_failed(tmp_path: Path) -> None:
+    point(tmp_path, 0, None)
+    (tmp_path / "0" / "plan.json").touch()
+    assert not read_points(tmp_path)[0]["failed"]
+
+
 def test_without_points_or_without_a_multirun_nothing_is_printed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

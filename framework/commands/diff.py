@@ -1,0 +1,266 @@
+"""`python -m framework diff RUN_A RUN_B [--json]`: what two runs were made of, and what came of them."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from framework.commands import DiffCommandConfig
+from framework.errors import FrameworkError
+from framework.journal import ENVIRONMENT, STATUS, Status
+from framework.provenance import Commit, Environment, hide
+from framework.records import DataResult, EvalResult, Report, TrainResult
+from framework.saved import ABSENT, SavedRun, differences, flat, read_run
+
+USAGE = "python -m framework diff RUN_A RUN_B [--json]"
+SIDES = ("A", "B")
+SHA_256 = re.compile(r"[0-9a-f]{64}")
+Pair = tuple[Any, Any]
+
+
+@dataclass(frozen=True)
+class Result:
+    """One number of both runs. `higher_is_better` is None where neither way is better."""
+
+    values: Pair
+    higher_is_better: bool | None
+    unit: str = ""
+
+    @property
+    def better(self) -> str:
+        """The side whose number is better; empty where that cannot be told, or is not seen in what is printed."""
+        one, other = self.values
+        if self.higher_is_better is None or None in self.values or self.shown[0] == self.shown[1]:
+            return ""
+        return SIDES[(one > other) != self.higher_is_better]
+
+    @property
+    def shown(self) -> tuple[str, str]:
+        """Both numbers as they are printed."""
+        return _number(self.values[0], self.unit), _number(self.values[1], self.unit)
+
+
+class DiffCommand:
+    """Compares two run folders."""
+
+    def __init__(self, config: DiffCommandConfig) -> None:
+        self.config = config
+
+    def main(self, arguments: Sequence[str]) -> int:
+        """Print what differs."""
+        words = [word for word in arguments if word != "--json"]
+        if len(words) != len(SIDES) or any(word.startswith("-") for word in words):
+            raise FrameworkError(f"two run folders are compared. Usage: {USAGE}")  # noqa: EM102, TRY003
+        runs = (read_run(words[0]), read_run(words[1]))
+        parts = {
+            "config": _config(runs),
+            "overrides": _overrides(runs),
+            "versions": _versions(runs),
+            "commits": _commits(runs),
+            "data": _data(runs),
+            "hardware": _hardware(runs),
+        }
+        if "--json" in arguments:
+            _print_json(runs, parts, _results(runs))
+        else:
+            _print_tables(runs, words, parts, _results(runs))
+        return 0
+
+
+def _both(runs: Iterable[SavedRun], kind: type[Any], name: str) -> Any:
+    return tuple(run.record(kind, name) for run in runs)
+
+
+def _config(runs: tuple[SavedRun, SavedRun]) -> dict[str, Pair]:
+    """Compare keys and, where both runs tell them, the options chosen; `run_dir` is a place, no setting."""
+    made = _both(runs, Environment, ENVIRONMENT)
+    flats = [flat(run.config) for run in runs]
+    if all(made):
+        flats = [one | each.options for one, each in zip(flats, made, strict=True)]
+    found = differences(flats[0], flats[1])
+    found.pop("run_dir", None)
+    return found
+
+
+def _overrides(runs: tuple[SavedRun, SavedRun]) -> dict[str, Pair]:
+    words = [dict(_word(hide(word)) for word in run.overrides if not word.startswith("run_dir=")) for run in runs]
+    return differences(words[0], words[1])
+
+
+def _word(word: str) -> tuple[str, str]:
+    key, _, value = word.partition("=")
+    return key, value
+
+
+def _versions(runs: tuple[SavedRun, SavedRun]) -> dict[str, Pair]:
+    """Compare packages, Python, platform and plugins; those of a run without `environment.json` are unknown."""
+    made = _both(runs, Environment, ENVIRONMENT)
+    if not all(made):
+        return {}
+    known = [
+        {"python": each.python, "platform": each.platform, **each.packages}
+        | {f"plugin {name}": origin for name, origin in each.plugins.items()}
+        for each in made
+    ]
+    return differences(known[0], known[1])
+
+
+def _commits(runs: tuple[SavedRun, SavedRun]) -> dict[str, Pair]:
+    made = _both(runs, Environment, ENVIRONMENT)
+    if not all(made):
+        return {}
+    known = [{"working folder": _commit(e.commit), "framework": _commit(e.framework_commit)} for e in made]
+    return differences(known[0], known[1])
+
+
+def _commit(value: Commit | None) -> str | None:
+    return None if value is None else value.commit + (" with changes" if value.dirty else "")
+
+
+def _data(runs: tuple[SavedRun, SavedRun]) -> dict[str, Pair]:
+    one, other = _both(runs, DataResult, "data.json")
+    names = ("fingerprint", "train_rows", "validation_rows", "prompts", "tokens", "supervised_tokens")
+    values = [{name: getattr(each, name) for name in names} if each else {} for each in (one, other)]
+    return differences(values[0], values[1])
+
+
+def _hardware(runs: tuple[SavedRun, SavedRun]) -> dict[str, Pair]:
+    """Compare what the backends picked; the reasons, in brackets, hold measurements that are never the same."""
+    one, other = _both(runs, Report, "report.json")
+    picked = [
+        {name: text.partition(" (")[0] for name, text in each.hardware.items()} if each else {} for each in (one, other)
+    ]
+    return differences(picked[0], picked[1]) if one and other else {}
+
+
+def _results(runs: tuple[SavedRun, SavedRun]) -> dict[str, Result]:
+    """Return every number of either run; a part that a run does not have is None."""
+    before, after = _both(runs, EvalResult, "baseline.json"), _both(runs, EvalResult, "evaluate.json")
+    reports: tuple[Report | None, Report | None] = _both(runs, Report, "report.json")
+    trained: tuple[TrainResult | None, TrainResult | None] = _both(runs, TrainResult, "train.json")
+    ups = {name: change.higher_is_better for report in reports if report for name, change in report.metrics.items()}
+    names = dict.fromkeys(name for part in (*after, *before) if part for name in part.metrics)
+    found: dict[str, Result] = {}
+    for name in names:
+        up = ups.get(name, False if name == "eval_loss" else None)
+        found[f"{name} before"] = Result(_values(before, name), None)
+        found[f"{name} after"] = Result(_values(after, name), up)
+    found["train loss"] = Result(_fields(trained, "train_loss"), higher_is_better=False)
+    found["steps"] = Result(_fields(trained, "steps"), None)
+    found["seconds of training"] = Result(_fields(trained, "seconds"), higher_is_better=False)
+    rates = [each.tokens / each.seconds if each and each.seconds else None for each in trained]
+    found["tokens/s"] = Result((rates[0], rates[1]), higher_is_better=True)
+    found["peak memory"] = Result(_fields(trained, "peak_memory_bytes"), higher_is_better=False, unit="bytes")
+    return {name: result for name, result in found.items() if result.values != (None, None)}
+
+
+def _values(parts: Sequence[EvalResult | None], name: str) -> Pair:
+    one, other = (part.metrics.get(name) if part else None for part in parts)
+    return one, other
+
+
+def _fields(parts: Sequence[TrainResult | None], name: str) -> Pair:
+    one, other = (getattr(part, name) if part else None for part in parts)
+    return one, other
+
+
+def _print_json(
+    runs: Sequence[SavedRun], parts: Mapping[str, Mapping[str, Pair]], results: Mapping[str, Result]
+) -> None:
+    whole: dict[str, Any] = {
+        "runs": {
+            side: {"folder": str(run.folder), "state": _state(run)[0], "stage": _state(run)[1]}
+            for side, run in zip(SIDES, runs, strict=True)
+        }
+    }
+    for name, part in parts.items():
+        whole[name] = {key: _sides(pair) for key, pair in part.items()}
+    whole["results"] = {name: {**_sides(each.values), "better": each.better or None} for name, each in results.items()}
+    print(json.dumps(whole, indent=1, ensure_ascii=False))  # noqa: T201
+
+
+def _sides(pair: Pair) -> dict[str, Any]:
+    """Return both values by their side; a key that one run does not have is left out there."""
+    return {side: value for side, value in zip(SIDES, pair, strict=True) if value is not ABSENT}
+
+
+def _state(run: SavedRun) -> tuple[str | None, str | None]:
+    status = run.record(Status, STATUS)
+    return (status.state, status.stage) if status else (None, None)
+
+
+def _print_tables(
+    runs: Sequence[SavedRun],
+    words: Sequence[str],
+    parts: Mapping[str, Mapping[str, Pair]],
+    results: Mapping[str, Result],
+) -> None:
+    console = Console()
+    for side, run, word in zip(SIDES, runs, words, strict=True):
+        console.print(f"[bold]{side}[/]  {escape(word)}  {_told(run)}", soft_wrap=True, highlight=False)
+    unknown = [side for side, run in zip(SIDES, runs, strict=True) if not (run.folder / ENVIRONMENT).exists()]
+    for name, part in parts.items():
+        console.print()
+        if unknown and name in {"versions", "commits"}:
+            console.print(f"{name}: unknown, {_lack(unknown)} no {ENVIRONMENT}", highlight=False)
+        elif not part:
+            console.print(f"no difference in {name}{_doubt(name, runs)}", highlight=False)
+        else:
+            console.print(_table(name, {key: tuple(map(_text, pair)) for key, pair in part.items()}))
+    console.print()
+    if results:
+        rows = {key: (*each.shown, each.better) for key, each in results.items()}
+        console.print(_table("results", rows, "better"))
+    else:
+        console.print("no results in either run", highlight=False)
+
+
+def _lack(sides: Sequence[str]) -> str:
+    return f"{' and '.join(sides)} {'have' if len(sides) > 1 else 'has'}"
+
+
+def _doubt(name: str, runs: Iterable[SavedRun]) -> str:
+    made = [made for made in _both(runs, Environment, ENVIRONMENT) if made and name == "commits"]
+    dirty = any(each and each.dirty for one in made for each in (one.commit, one.framework_commit))
+    return ", but there were changes that are in none" if dirty else ""
+
+
+def _told(run: SavedRun) -> str:
+    """Say whether the run is over, and if it is not, how far it got."""
+    status = run.record(Status, STATUS)
+    if status is None:
+        return f"[dim](no {STATUS})[/]"
+    far = f", after the stage {status.stage}" if status.stage and status.state != "finished" else ""
+    error = f": {escape(status.error)}" if status.error else ""
+    return f"[dim]({status.state}{far}{error})[/]"
+
+
+def _table(title: str, rows: Mapping[str, Sequence[str]], *more: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for heading in ("", *SIDES, *more):
+        table.add_column(heading, overflow="fold")
+    for key, cells in rows.items():
+        table.add_row(escape(key), *map(escape, cells))
+    return table
+
+
+def _text(value: Any) -> str:
+    if value is ABSENT:
+        return "–"
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return f"{text[:12]}…" if SHA_256.fullmatch(text) else text
+
+
+def _number(value: float | None, unit: str) -> str:
+    if value is None:
+        return "–"
+    if unit == "bytes":
+        return f"{value / 2**30:.2f} GiB"
+    return str(value) if isinstance(value, int) else f"{value:.4g}"

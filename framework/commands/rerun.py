@@ -1,0 +1,219 @@
+"""`python -m framework rerun RUN_DIR [OVERRIDES…] [--anyway]`: a run once more, into a new folder.
+
+What makes the result is held against what was saved: the config before anything is written, the rows before anything
+is trained. Versions and commits that differ are told; they may change the result, and often cannot be had again.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import platform
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.errors import CompactHydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from framework.cli import key, load_plugins
+from framework.commands import RerunCommandConfig
+from framework.compose import add_folder, compose
+from framework.data import fingerprint
+from framework.diagnose import diagnose
+from framework.errors import FrameworkError
+from framework.journal import ENVIRONMENT
+from framework.plan import Choice, Plan, make_plan
+from framework.protocols import Launcher, Source
+from framework.provenance import Commit, Environment, commit, installed, options, origins
+from framework.records import DataResult, RawData
+from framework.redact import HIDDEN
+from framework.saved import SavedRun, differences, flat, read_run
+
+ANYWAY = "--anyway"
+USAGE = f"python -m framework rerun RUN_DIR [OVERRIDES…] [{ANYWAY}]"
+
+
+class RerunCommand:
+    """Runs what a folder was made of again."""
+
+    def __init__(self, config: RerunCommandConfig) -> None:
+        self.config = config
+
+    def main(self, arguments: Sequence[str]) -> int:
+        """Compose as then, compare, run, and name the command that compares the results."""
+        shell = Path.cwd()
+        run, given, anyway = _read(arguments)
+        made = run.record(Environment, ENVIRONMENT)
+        _enter_folder(run, made, anyway=anyway)
+        keys = {key(word) for word in given}
+        kept = [word for word in run.overrides if key(word) != "run_dir"]
+        words = [*(word for word in kept if key(word) not in keys), *given]
+        load_plugins(words)
+        for folder in made.config_dirs if made else ():
+            add_folder(folder)
+        plan = _plan(words)
+        if plan.run_dir.resolve() == run.folder.resolve():
+            message = f"run_dir={plan.run_dir} is the run itself: give a new folder, or leave run_dir out"
+            raise FrameworkError(message)
+        if not anyway:
+            _check_config(run, made, _plan(kept) if given else plan, keys)
+        for line in _other_surroundings(made, plan):
+            print(line, file=sys.stderr)  # noqa: T201
+        plan = _watch_data(run, made, plan, keys, anyway=anyway)
+        launcher: Launcher = plan.launch.create()
+        if launcher.launch(plan) is not None:
+            print(f"compare: python -m framework diff {_short(run.folder, shell)} {_short(plan.run_dir, shell)}")  # noqa: T201
+        return 0
+
+
+def _read(arguments: Sequence[str]) -> tuple[SavedRun, list[str], bool]:
+    words = [word for word in arguments if word != ANYWAY]
+    if options_ := [word for word in words if word.startswith("-")]:
+        raise FrameworkError(f"unknown option '{options_[0]}'. Usage: {USAGE}")  # noqa: EM102, TRY003
+    if not words or "=" in words[0]:
+        raise FrameworkError(f"which run? Usage: {USAGE}")  # noqa: EM102, TRY003
+    if wrong := [word for word in words[1:] if "=" not in word and not word.startswith("~")]:
+        raise FrameworkError(f"'{wrong[0]}' is no override like key=value. Usage: {USAGE}")  # noqa: EM102, TRY003
+    return read_run(words[0]), words[1:], ANYWAY in arguments
+
+
+def _enter_folder(run: SavedRun, made: Environment | None, *, anyway: bool) -> None:
+    """Go where the run was started: paths in its words are relative to that folder."""
+    if made is None:
+        print(f"{run.folder} holds no {ENVIRONMENT}: it is run from here, versions are not compared", file=sys.stderr)  # noqa: T201
+        return
+    folder = Path(made.folder)
+    if folder.is_dir():
+        if folder.resolve() != Path.cwd().resolve():
+            print(f"runs in {folder}, where it was started", file=sys.stderr)  # noqa: T201
+            os.chdir(folder)
+    elif not anyway:
+        message = f"the run was started in {folder}, which is not here: {ANYWAY} runs it from this folder instead"
+        raise FrameworkError(message)
+
+
+def _plan(words: Sequence[str]) -> Plan:
+    try:
+        return make_plan(compose(words), overrides=tuple(words))
+    except (CompactHydraException, OmegaConfBaseException) as error:
+        raise diagnose(error, words) from error
+
+
+def _check_config(run: SavedRun, made: Environment | None, now: Plan, given: set[str]) -> None:
+    """Refuse where the words of the run no longer make its config; what the user changes anew does not matter.
+
+    Raises:
+        FrameworkError: names each key with both values.
+    """
+    before, after = flat(run.config), flat(json.loads(json.dumps(now.config)))
+    if made is not None:
+        before, after = before | made.options, after | options(now)
+    lines = [
+        f"  {name}: {_text(old)} then, {_text(new)} now"
+        for name, (old, new) in differences(before, after).items()
+        if not _covered(name, given | {"run_dir"}) and HIDDEN not in f"{old}{new}"
+    ]
+    if lines:
+        head = f"{run.folder} was made with another config than its words give now: defaults or files have changed"
+        last = f"Give the values to use, for example {_example(lines[0])}, or go on with {ANYWAY}"
+        raise FrameworkError("\n".join([head, *lines, last]))
+
+
+def _covered(name: str, keys: set[str]) -> bool:
+    """Whether a key is one of `keys` or lies below one."""
+    return any(name == wanted or name.startswith(f"{wanted}.") for wanted in keys)
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, str | int | float | list | None) else str(value)
+
+
+def _example(line: str) -> str:
+    name, _, rest = line.strip().partition(": ")
+    return f"{name}={rest.partition(' then, ')[0]}"
+
+
+def _other_surroundings(made: Environment | None, plan: Plan) -> Iterator[str]:
+    """Give a line for each package, plugin and commit that differs from then."""
+    if made is None:
+        return
+    now = {name: number for name in made.packages if (number := installed(name))}
+    before, after = {"python": made.python, **made.packages}, {"python": platform.python_version(), **now}
+    for name, (old, new) in differences(before, after).items():
+        yield f"{name}: {old} then, {new} now"
+    here = origins(plan)
+    for name, (old, new) in differences(made.plugins, here).items():
+        if name in made.plugins and made.plugins[name].partition(" ")[0] not in made.packages:
+            yield f"plugin '{name}': {old} then, {new} now"
+    folders = {"the working folder": (made.commit, Path.cwd())}
+    root = Path(__file__).resolve().parents[2]
+    if made.framework_commit != made.commit:
+        folders["the framework"] = (made.framework_commit, root)
+    for what, (old_commit, folder) in folders.items():
+        new_commit = commit(folder)
+        if old_commit and old_commit != new_commit:
+            yield f"commit of {what}: {_commit(old_commit)} then, {_commit(new_commit)} now"
+        elif old_commit and old_commit.dirty:
+            yield f"{what} had changes that are in no commit; whether they are the same now cannot be told"
+
+
+def _commit(value: Commit | None) -> str:
+    return "none" if value is None else value.commit[:12] + (" with changes" if value.dirty else "")
+
+
+def _watch_data(run: SavedRun, made: Environment | None, plan: Plan, given: set[str], *, anyway: bool) -> Plan:
+    """Let the data stage compare the rows, unless other data are wanted."""
+    data = run.record(DataResult, "data.json")
+    saved = (made.fingerprint if made else "") or (data.fingerprint if data else "")
+    chosen_anew = plan.config["data"] != run.config["data"] or any(_covered(name, {"data"}) for name in given)
+    if not saved or chosen_anew:
+        return plan
+    choice = SameRows(plan.data.component, plan.data.config, saved, str(run.folder), anyway)
+    return dataclasses.replace(plan, data=choice)
+
+
+@dataclass(frozen=True)
+class SameRows(Choice):
+    """A choice of data whose rows have to be those of an earlier run. It goes with the plan into other processes."""
+
+    fingerprint: str
+    run: str
+    anyway: bool
+
+    def create(self) -> Source:
+        """Create the source that was chosen, watched."""
+        return _Watched(super().create(), self)
+
+
+class _Watched:
+    def __init__(self, source: Source, wanted: SameRows) -> None:
+        self.source = source
+        self.wanted = wanted
+
+    def load(self) -> RawData:
+        """Read the rows and compare.
+
+        Raises:
+            FrameworkError: they are other rows.
+        """
+        raw = self.source.load()
+        found = fingerprint([*raw.train, *raw.validation, *raw.prompts])
+        if found == self.wanted.fingerprint:
+            return raw
+        message = (
+            f"the data are not those of {self.wanted.run}: fingerprint {self.wanted.fingerprint[:12]} then, "
+            f"{found[:12]} now"
+        )
+        if not self.wanted.anyway:
+            hint = f". Put the old rows back, choose other data with data.…=, or go on with {ANYWAY}"
+            raise FrameworkError(message + hint)
+        print(message, file=sys.stderr)  # noqa: T201
+        return raw
+
+
+def _short(path: Path, folder: Path) -> str:
+    return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)

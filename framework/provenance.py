@@ -1,0 +1,207 @@
+"""What a run was made with besides its config: packages, plugins, Python, commits.
+
+Nothing here needs git to be installed, and nothing waits for long: what cannot be told is None.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+import platform
+import re
+import sys
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, distributions, packages_distributions, version
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from framework import plugins
+from framework.component import GROUPS
+from framework.compose import user_folders
+from framework.plan import Choice, Plan
+from framework.redact import HIDDEN, SECRET_NAME, redact
+
+RUN_HOOKS = (
+    "framework_config_paths", "framework_check_plan", "framework_run_started", "framework_stage_finished",
+    "framework_run_finished", "framework_run_failed",
+)  # fmt: skip
+GIT_SECONDS = 10
+
+
+@dataclass(frozen=True)
+class Commit:
+    """What git knows of a folder; `dirty` tells whether files that it tracks differ from the commit."""
+
+    commit: str
+    dirty: bool | None
+
+
+@dataclass(frozen=True)
+class Environment:
+    """What a run was made with besides its config, as `environment.json`; docs/reference/report.md explains it."""
+
+    command: list[str]
+    folder: str
+    config_dirs: list[str]
+    python: str
+    platform: str
+    packages: dict[str, str]
+    plugins: dict[str, str]
+    options: dict[str, str]
+    commit: Commit | None
+    framework_commit: Commit | None
+    seed: int
+    fingerprint: str
+
+
+def environment(plan: Plan, fingerprint: str) -> Environment:
+    """Describe this process and the plan that it runs on the data of that fingerprint."""
+    folder = Path.cwd()
+    root = Path(__file__).resolve().parents[1]
+    return Environment(
+        command=[hide(word) for word in plan.overrides],
+        folder=str(folder),
+        config_dirs=[str(path) for path in user_folders() if path != folder / "conf"],
+        python=platform.python_version(),
+        platform=platform.platform(),
+        packages=packages(),
+        plugins=origins(plan),
+        options=options(plan),
+        commit=commit(folder),
+        # A package in site-packages may lie in somebody else's repository; only a checkout has .git beside it.
+        framework_commit=commit(root) if (root / ".git").exists() else None,
+        seed=plan.seed,
+        fingerprint=fingerprint,
+    )
+
+
+def packages() -> dict[str, str]:
+    """Return the versions of the distributions behind all modules that are loaded by now, and of the framework."""
+    modules = {name.partition(".")[0] for name in sys.modules} - sys.stdlib_module_names
+    known = _by_module()
+    names = {"framework"} | {name for module in modules for name in known.get(module, ())}
+    names |= {name for module in modules - known.keys() if (name := _editable(module))}
+    found = {name: installed(name) for name in sorted(names, key=str.lower)}
+    return {name: number for name, number in found.items() if number}
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of what took part."""
+    return {"python": platform.python_version(), **packages()}
+
+
+def installed(name: str) -> str | None:
+    """Return the version of a distribution, None where it is not installed."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
+
+
+@functools.cache
+def _by_module() -> dict[str, list[str]]:
+    """Return the distributions of each top-level module: 0.1 s, and it changes only when something is installed."""
+    return dict(packages_distributions())
+
+
+def _editable(module: str) -> str | None:
+    """Return the distribution of a module that runs from its checkout; its files are in no list of an installer."""
+    file = getattr(sys.modules.get(module), "__file__", None)
+    if file is None or "site-packages" in Path(file).parts:
+        return None
+    return next((name for name, folder in checkouts().items() if Path(file).is_relative_to(folder)), None)
+
+
+@functools.cache
+def checkouts() -> dict[str, Path]:
+    """Return the folders of the distributions that are installed as editable."""
+    from urllib.request import url2pathname  # noqa: PLC0415 - brings http and ssl, which not every start needs
+
+    found = {}
+    for distribution in distributions():
+        origin = json.loads(distribution.read_text("direct_url.json") or "{}")
+        if origin.get("dir_info", {}).get("editable"):
+            found[distribution.name] = Path(url2pathname(urlsplit(origin["url"]).path))
+    return found
+
+
+def choices(plan: Plan) -> dict[str, Choice]:
+    """Return every choice of a plan by its place in the config: `adapter`, `metric.exact_match`."""
+    found: dict[str, Choice] = {}
+    for group in GROUPS:
+        part = getattr(plan, group)
+        found |= {group: part} if isinstance(part, Choice) else {f"{group}.{key}": each for key, each in part.items()}
+    return found
+
+
+def options(plan: Plan) -> dict[str, str]:
+    """Return the option chosen at each place; the config alone does not tell `lora` from `dora`."""
+    return {place: choice.component.name for place, choice in choices(plan).items()}
+
+
+def origins(plan: Plan) -> dict[str, str]:
+    """Return where the plugins come from that the plan uses, or that have a say in every run.
+
+    A distribution is told with its version, `acme 1.2`, a single file with the SHA-256 of what is in it.
+    """
+    owners = {
+        registration.component.schema: registration.plugin
+        for group in GROUPS
+        for registration in plugins.registrations(group).values()
+    }
+    schemas = {choice.component.schema for choice in choices(plan).values()}
+    names = {owner for schema, owner in owners.items() if schema in schemas}
+    hooks = plugins.manager().hook
+    names |= {each.plugin_name.partition(":")[0] for name in RUN_HOOKS for each in getattr(hooks, name).get_hookimpls()}
+    return {name: origin(plugins.package(name)) for name in sorted(names) if plugins.package(name)}
+
+
+def origin(package: str) -> str:
+    """Return `package`, and where it is a file, what is in it too."""
+    file = Path(package)
+    if file.suffix != ".py" or not file.is_file():
+        return package
+    return f"{package} sha256:{hashlib.sha256(file.read_bytes()).hexdigest()}"
+
+
+def commit(folder: Path) -> Commit | None:
+    """Return the commit of the repository that `folder` is in; None without a repository, a commit or git."""
+    number = _git(folder, "rev-parse", "--verify", "--quiet", "HEAD")
+    if not number:
+        return None
+    # Files that git does not track are no part of it: the run folders themselves would make every folder dirty.
+    changes = _git(folder, "status", "--porcelain", "--untracked-files=no", "--ignore-submodules=untracked")
+    return Commit(number, None if changes is None else bool(changes))
+
+
+def _git(folder: Path, *words: str) -> str | None:
+    import subprocess  # noqa: PLC0415 - only a run needs it
+
+    # In a hook of git these variables name another repository; a helper for the file system might never answer.
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    command = ["git", "--no-optional-locks", "-c", "core.fsmonitor=false", "-C", str(folder), *words]
+    try:
+        done = subprocess.run(  # noqa: S603 - fixed words and a folder
+            command,
+            env=variables,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            timeout=GIT_SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def hide(word: str) -> str:
+    """Return a word of the command line without secrets: `logger.wandb.api_key=…` too, and a dict with such a key."""
+    key, equals, value = word.partition("=")
+    if not equals:
+        return str(redact(word))
+    names = [key.rpartition(".")[2], *re.findall(r"['\"]?([\w-]+)['\"]?\s*:", value)]
+    return f"{key}={HIDDEN}" if any(SECRET_NAME.search(name) for name in names) else str(redact(word))

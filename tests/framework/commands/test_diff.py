@@ -1,0 +1,185 @@
+"""`diff`: what two runs were made of, and which came out better."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from framework import FrameworkError, pipeline, records, testing
+from framework.cli import run_command
+from framework.folder import OVERRIDES, save_overrides
+from framework.journal import ENVIRONMENT
+from framework.provenance import Commit, Environment
+from framework.records import Report
+
+
+@pytest.fixture
+def make(data_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return a function that runs with the echo backend in a folder of that name."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(name: str, *words: str) -> Path:
+        plan = testing.plan(["data=local_file", f"data.path={data_file}", *words], run_dir=tmp_path / name)
+        pipeline.run(plan)
+        return plan.run_dir
+
+    return run
+
+
+def diff(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    capsys.readouterr()
+    assert run_command("diff", words) == 0
+    return capsys.readouterr().out
+
+
+def as_json(capsys: pytest.CaptureFixture[str]) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(diff(capsys, "one", "two", "--json"))
+    return found
+
+
+def table(text: str, title: str) -> dict[str, list[str]]:
+    """Return the rows of a table by their first cell."""
+    part = text.partition(f"\n{title} ")[2].partition("\n\n")[0]
+    cells = [[cell.strip() for cell in line.split("  ") if cell.strip()] for line in part.splitlines()[2:]]
+    return {first: rest for first, *rest in cells}
+
+
+def test_equal_runs_have_no_difference_and_no_better_one(make: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    make("one")
+    make("two")
+    text = diff(capsys, "one", "two")
+    assert text.startswith("A  one  (finished)\nB  two  (finished)\n")
+    for part in ("config", "overrides", "versions", "commits", "data"):
+        assert f"\nno difference in {part}" in text
+    found = as_json(capsys)
+    assert not any(found[part] for part in ("config", "overrides", "versions", "commits", "data"))
+    assert {result["better"] for result in found["results"].values()} == {None}
+
+
+def test_the_config_is_compared_key_by_key_and_by_option(make: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    make("one", "adapter=lora", "trainer.max_steps=5", "exporter=[]")
+    make("two", "adapter=dora", "trainer.max_steps=9")
+    found = as_json(capsys)
+    assert found["config"]["trainer.max_steps"] == {"A": 5, "B": 9}
+    assert found["config"]["adapter"] == {"A": "lora", "B": "dora"}
+    assert found["config"]["exporter.adapter"] == {"B": "adapter"}
+    assert found["overrides"]["exporter"] == {"A": "[]"}
+    text = diff(capsys, "one", "two")
+    assert table(text, "config")["trainer.max_steps"] == ["5", "9"]
+    assert table(text, "overrides")["exporter"] == ["[]", "–"]
+
+
+def test_the_better_result_is_marked_the_way_the_metric_wants(make: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    """With fewer steps the loss is higher and fewer answers are known."""
+    words = ["data.validation_split=0.5"]
+    make("one", *words)
+    run = make("two", *words)
+    report = records.load(Report, run / "report.json")
+    change = dataclasses.replace(report.metrics["exact_match"], after=0.5)
+    records.save(dataclasses.replace(report, metrics={**report.metrics, "exact_match": change}), run / "report.json")
+    for name, key, value in (("evaluate", "eval_loss", 9.0), ("evaluate", "exact_match", 0.5)):
+        file = run / f"{name}.json"
+        saved = json.loads(file.read_text(encoding="utf-8"))
+        saved["metrics"][key] = value
+        file.write_text(json.dumps(saved), encoding="utf-8")
+    found = as_json(capsys)["results"]
+    assert (found["eval_loss after"]["better"], found["exact_match after"]["better"]) == ("A", "B")
+    assert found["eval_loss before"]["better"] is found["steps"]["better"] is None
+    rows = table(diff(capsys, "one", "two"), "results")
+    assert rows["exact_match after"] == ["0", "0.5", "B"]
+
+
+def test_training_is_compared_too(make: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    make("one", "trainer.max_steps=4")
+    make("two")
+    found = as_json(capsys)["results"]
+    assert (found["steps"]["A"], found["steps"]["B"]) == (4, 18)
+    assert found["train loss"]["better"] == "B"
+    assert found["seconds of training"]["better"] == "A"
+    assert found["peak memory"] == {"A": 1, "B": 1, "better": None}
+    assert found["tokens/s"]["A"] > 0
+
+
+def test_versions_and_commits_are_compared(make: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    make("one")
+    run = make("two")
+    made = records.load(Environment, run / ENVIRONMENT)
+    other = dataclasses.replace(
+        made,
+        packages={**made.packages, "pluggy": "0.1"},
+        plugins={"mine": "/mine.py sha256:00"},
+        commit=Commit("a" * 40, dirty=True),
+    )
+    records.save(other, run / ENVIRONMENT)
+    found = as_json(capsys)
+    assert found["versions"]["pluggy"]["B"] == "0.1"
+    assert found["versions"]["plugin mine"] == {"B": "/mine.py sha256:00"}
+    assert found["commits"] == {"working folder": {"A": None, "B": "a" * 40 + " with changes"}}
+    assert "with changes" in diff(capsys, "one", "two")
+
+
+def test_other_data_are_told_by_their_fingerprint(
+    make: Any, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    make("one")
+    (tmp_path / "more.jsonl").write_text('{"prompt": "a", "completion": "b"}\n' * 4, encoding="utf-8")
+    make("two", "data.path=more.jsonl", "data.validation_split=0", "objective=train_loss")
+    row = table(diff(capsys, "one", "two"), "data")["fingerprint"]
+    assert [len(cell) for cell in row] == [13, 13]
+
+
+def test_a_run_that_is_not_over_is_compared_as_far_as_it_got(make: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    make("one")
+    run = make("two", "stages=[plan,data,train]")
+    (run / "checkpoint" / "echo.json").unlink()
+    with pytest.raises(FileNotFoundError):
+        make("two", "stages=[baseline,evaluate]")
+    text = diff(capsys, "one", "two")
+    assert "B  two  (failed, after the stage baseline: FileNotFoundError: " in text
+    rows = table(text, "results")
+    assert rows["eval_loss after"][1] == "–"
+    assert as_json(capsys)["runs"]["B"] == {"folder": str(run), "state": "failed", "stage": "baseline"}
+
+
+def test_runs_that_measured_nothing_say_so(make: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    make("one", "stages=[plan]")
+    make("two", "stages=[plan]")
+    text = diff(capsys, "one", "two")
+    assert text.startswith("A  one  (no status.json)\n")
+    assert "\nversions: unknown, A and B have no environment.json\n" in text
+    assert text.endswith("\nno results in either run\n")
+
+
+def test_secrets_in_the_words_are_not_shown(make: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    make("one")
+    run = make("two")
+    save_overrides(run, ["logger.wandb.api_key=abcdef"])
+    assert OVERRIDES in {file.name for file in run.iterdir()}
+    assert as_json(capsys)["overrides"]["logger.wandb.api_key"] == {"B": "(hidden)"}
+
+
+def test_the_tables_fit_into_80_columns(
+    make: Any, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    make("one", "adapter=dora", "name=a_name_that_is_longer_than_any_other_name_would_be")
+    make("two", "trainer.max_steps=9", "data.validation_split=0.3")
+    assert max(map(len, diff(capsys, "one", "two").splitlines())) <= 80
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([], "two run folders are compared. Usage: "),
+        (["one"], "two run folders are compared. Usage: "),
+        (["one", "one", "--fast"], "two run folders are compared. Usage: "),
+        (["one", "nowhere"], "nowhere: there is no such folder"),
+    ],
+)
+def test_wrong_words_are_told(make: Any, words: list[str], told: str) -> None:
+    make("one")
+    with pytest.raises(FrameworkError) as refused:
+        run_command("diff", words)
+    assert told in str(refused.value)
