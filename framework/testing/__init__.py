@@ -1,13 +1,34 @@
-"""What authors of plugins test with: `compose()`, and a backend without torch that really learns by heart.
+"""What authors of plugins test with: `check_plugin`, suites for pytest, and a backend without torch that really learns.
 
-from framework import testing
+    from framework import pipeline, testing
+    import acme
 
-testing.install()
-plan = testing.plan(["metric=[acme_polite]"], run_dir=tmp_path)
-report = framework.pipeline.run(plan)
+    testing.check_plugin(acme)                                          # a list of problems, [] where all is well
+    plan = testing.plan(["metric=[acme_polite]"], run_dir=tmp_path)     # with model=echo and trainer=echo
+    report = pipeline.run(plan)
+
+The suites of `framework.testing.suites` are classes with tests: `class TestPolite(MetricSuite): option = "polite"`.
+Nothing here imports pytest.
 """
 
 from framework.compose import compose
-from framework.testing.echo import EchoBackend, EchoModel, install, plan
+from framework.testing.echo import EchoBackend, EchoModel, EchoModelConfig, EchoSource, EchoTrainerConfig, install, plan
+from framework.testing.plugin import check_plugin
+from framework.testing.suites import BackendSuite, ExporterSuite, FormatterSuite, LoggerSuite, MetricSuite
 
-__all__ = ["EchoBackend", "EchoModel", "compose", "install", "plan"]
+__all__ = [
+    "BackendSuite",
+    "EchoBackend",
+    "EchoModel",
+    "EchoModelConfig",
+    "EchoSource",
+    "EchoTrainerConfig",
+    "ExporterSuite",
+    "FormatterSuite",
+    "LoggerSuite",
+    "MetricSuite",
+    "check_plugin",
+    "compose",
+    "install",
+    "plan",
+]

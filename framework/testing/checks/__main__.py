@@ -1,0 +1,76 @@
+"""Looks at one plugin: `python -m framework.testing.checks NAME FILE ANSWER`; writes a list of problems as JSON."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+from framework.errors import one_line, place
+from framework.testing import install
+from framework.testing.checks import factories, hooks, names, presets, reads, schemas
+
+HEAVY = (
+    "torch", "transformers", "datasets", "numpy", "pandas", "trl", "peft", "bitsandbytes", "accelerate", "unsloth",
+    "tensorflow", "jax", "scipy", "sklearn", "matplotlib", "wandb", "gradio",
+)  # fmt: skip
+"""Libraries that no command should have to wait for."""
+
+
+def problems(name: str, file: str) -> Iterator[str]:
+    """Import a plugin and give everything that is wrong with it."""
+    loaded = set(sys.modules)
+    try:
+        module = load(name, file)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a stranger's module may raise anything
+        yield f"{name} cannot be imported: {one_line(error)}{place(error)}"
+        return
+    heavy = [library for library in HEAVY if library in sys.modules and library not in loaded]
+    if heavy:
+        yield (
+            f"{name} imports {', '.join(heavy)} when it is loaded, which every command waits for: "
+            "import that in the module that a factory string names"
+        )
+    install()
+    plugin = hooks.read(module)
+    yield from plugin.problems
+    yield from schemas.problems(plugin)
+    usable = [offer for offer in plugin.offers if schemas.usable(offer)]
+    others = names.Others(module)
+    yield from names.problems(usable, others, name)
+    yield from factories.problems(usable)
+    yield from presets.problems(plugin, names.first_of_each(usable, others), others)
+    yield from reads.problems(usable, module)
+
+
+def load(name: str, file: str) -> ModuleType:
+    """Import a module by its name, or out of its file where that is not what the name stands for.
+
+    Raises:
+        ImportError: the file's name belongs to another module.
+    """
+    try:
+        spec = importlib.util.find_spec(name)
+    except ModuleNotFoundError:
+        spec = None
+    if not file or (spec is not None and spec.origin is not None and Path(spec.origin).resolve() == Path(file)):
+        return importlib.import_module(name)
+    if spec is not None or not name.isidentifier():
+        message = f"'{name}' is no free name for a module: rename the file, for example my_{name}.py"
+        raise ImportError(message)
+    spec = importlib.util.spec_from_file_location(name, file)
+    if spec is None or spec.loader is None:
+        message = f"{file} is no Python file"
+        raise ImportError(message)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+if __name__ == "__main__":
+    found = list(dict.fromkeys(problems(sys.argv[1], sys.argv[2])))
+    Path(sys.argv[3]).write_text(json.dumps(found), encoding="utf-8")

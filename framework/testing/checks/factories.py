@@ -1,0 +1,72 @@
+"""The factories of a plugin's components: whether they load, and whether their products satisfy the protocols."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import inspect
+import sys
+import typing
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from framework.component import Component
+from framework.errors import FrameworkError, one_line, place
+from framework.fields import fields
+from framework.testing.checks.hooks import Offer
+from framework.testing.protocols import PROTOCOLS, lacks
+
+
+def problems(offers: Sequence[Offer]) -> Iterator[str]:
+    """Import each factory, call it where that needs no setting, and look at what it gives."""
+    for offer in offers:
+        component = offer.component
+        if not all(part.isidentifier() for part in component.factory.replace(":", ".").split(".")) or (
+            component.factory.count(":") != 1
+        ):
+            yield f"{offer}: factory='{component.factory}' has to be 'package.module:attribute'"
+            continue
+        if not _exists(component.factory.partition(":")[0]):
+            yield f"{offer}: factory='{component.factory}' names a module that does not exist"
+            continue
+        try:
+            factory = component.load()
+        except FrameworkError as error:
+            yield f"{offer.group.name} {error}"
+            continue
+        if not callable(factory):
+            yield f"{offer}: {component.factory} cannot be called: it is {factory!r}"
+            continue
+        try:
+            product = _product(component, factory)
+        except Exception as error:  # noqa: BLE001 - a stranger's code
+            yield f"{offer}: {component.factory} raises {one_line(error)}{place(error)} with the default settings"
+            continue
+        if product is not None:
+            kind = product.__name__ if isinstance(product, type) else type(product).__name__
+            yield from (f"{offer}: {kind} {problem}" for problem in lacks(product, PROTOCOLS[offer.group.name]))
+
+
+def _exists(module: str) -> bool:
+    """Whether there is a module of that name; its package may fail when it is imported, which `load` tells."""
+    try:
+        return module in sys.modules or importlib.util.find_spec(module) is not None
+    except ModuleNotFoundError as error:
+        return not module.startswith(error.name or module)
+    except Exception:  # noqa: BLE001 - as above
+        return True
+
+
+def _product(component: Component, factory: Callable[[Any], Any]) -> Any:
+    """Return what the factory makes of the defaults; where a setting has none, its class as far as that is known."""
+    if not any(setting.required for setting in fields(component.schema)):
+        try:
+            return factory(component.schema())
+        except FrameworkError:  # it says that it cannot work here, which is no fault
+            pass
+    if inspect.isclass(factory):
+        return factory
+    with contextlib.suppress(Exception):  # annotations may name what is imported for type checkers alone
+        returned = typing.get_type_hints(factory).get("return")
+        return returned if inspect.isclass(returned) else None
+    return None

@@ -1,0 +1,118 @@
+"""The hooks of a plugin: whether they exist, take what is given, and what they give back."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+from framework import hookspecs
+from framework.component import COMMANDS, GROUPS, Component, Group
+from framework.decorators import collect
+from framework.errors import nearest, one_line, place, unknown
+
+HOOKS: dict[str, Callable[..., Any]] = {
+    name: spec for name, spec in vars(hookspecs).items() if name.startswith("framework_")
+}
+REGISTRATION: dict[str, Group] = {group.hook: group for group in (*GROUPS.values(), COMMANDS)}
+PATHS = "framework_config_paths"
+MARK = "framework_impl"
+"""The attribute by which pluggy knows a function that `hookimpl` has marked."""
+
+
+@dataclass(frozen=True)
+class Offer:
+    """A component and the group that it is offered to."""
+
+    group: Group
+    component: Component
+
+    def __str__(self) -> str:
+        """Name it as the user does: `metric 'polite'`."""
+        return f"{self.group.name} '{self.component.name}'"
+
+
+@dataclass
+class PluginParts:
+    """What a plugin registers, and what is wrong with how it does that."""
+
+    offers: list[Offer] = field(default_factory=list)
+    paths: list[str] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+
+def read(module: ModuleType) -> PluginParts:
+    """Look at every hook of a module and call those that register something."""
+    parts = PluginParts()
+    found = False
+    for name, function in list(vars(module).items()):
+        marks = getattr(function, MARK, None) if inspect.isroutine(function) else None
+        if marks is None:
+            if inspect.isfunction(function) and name.startswith("framework_"):
+                parts.problems.append(_unmarked(name))
+            continue
+        found = True
+        hook = marks.get("specname") or name
+        if hook not in HOOKS:
+            if not marks.get("optionalhook"):
+                parts.problems.append(unknown("hook", hook, HOOKS))
+            continue
+        wrong = list(_arguments(hook, function))
+        parts.problems += wrong
+        if not wrong:
+            _call(parts, hook, function)
+    for decorated in collect(module):
+        found = True
+        for hook, function in vars(decorated).items():
+            _call(parts, hook, function)
+    if not found and not parts.problems:
+        parts.problems.append(
+            f"nothing in {module.__name__} is a plugin: mark a hook with @hookimpl, or a function with @metric"
+        )
+    return parts
+
+
+def _unmarked(name: str) -> str:
+    if name in HOOKS:
+        return f"{name} has the name of a hook and no mark, so nothing calls it: write @hookimpl above it"
+    close = "".join(f", {near}" for near in nearest(name, HOOKS))
+    return f"{name} is named as a hook is, and there is none of that name: name it otherwise{close}"
+
+
+def _arguments(hook: str, function: Callable[..., Any]) -> Iterator[str]:
+    given = list(inspect.signature(HOOKS[hook]).parameters)
+    valid = f"{hook}({', '.join(given)})"
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            continue
+        if parameter.name in given and parameter.default is not parameter.empty:
+            yield f"{hook} has a default for '{parameter.name}', and such an argument is never given: take it away"
+        elif parameter.name not in given and parameter.default is parameter.empty:
+            yield f"{hook} takes '{parameter.name}', which the hook does not give: {valid}"
+        elif parameter.name in given and parameter.kind is parameter.KEYWORD_ONLY:
+            yield f"{hook} takes '{parameter.name}' by name only, and hooks are called by position: {valid}"
+
+
+def _call(parts: PluginParts, hook: str, function: Callable[..., Any]) -> None:
+    """Call a hook that registers something and keep what it gives."""
+    if hook not in REGISTRATION and hook != PATHS:
+        return
+    try:
+        given = function()
+        items = list(given) if isinstance(given, Iterable) and not isinstance(given, str) else None
+    except Exception as error:  # noqa: BLE001 - a stranger's code
+        parts.problems.append(f"{hook} raises {one_line(error)}{place(error)}")
+        return
+    if items is None:
+        parts.problems.append(f"{hook} returns {given!r}, nothing to go through: yield what it registers")
+        return
+    for item in items:
+        if hook == PATHS and isinstance(item, str):
+            parts.paths.append(item)
+        elif hook != PATHS and isinstance(item, Component):
+            parts.offers.append(Offer(REGISTRATION[hook], item))
+        else:
+            kind = "text" if hook == PATHS else "Component"
+            parts.problems.append(f"{hook} yields {item!r}, no {kind}")

@@ -1,0 +1,144 @@
+"""The presets and experiments that a plugin brings: whether they are found, compose, and pass the check."""
+
+from __future__ import annotations
+
+import importlib.resources
+import re
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any
+
+from omegaconf import OmegaConf
+
+from framework.check import check
+from framework.component import GROUPS
+from framework.compose import compose, conf_dir
+from framework.errors import FrameworkError, one_line, unknown
+from framework.hookspecs import hookimpl
+from framework.plugins import manager
+from framework.testing.checks.hooks import PATHS, Offer, PluginParts
+from framework.testing.checks.names import Others
+
+EXPERIMENT = "experiment"
+
+
+def problems(plugin: PluginParts, offers: Sequence[Offer], others: Others) -> Iterator[str]:
+    """Register the plugin's components and folders in this process, and compose every preset and experiment."""
+    taken = dict.fromkeys(_files(conf_dir()), "conf/")
+    for owner, path in others.paths():
+        taken |= dict.fromkeys(_files(folder(path)), f"the plugin '{owner}'")
+    for number, offer in enumerate(offers):
+        manager().register(Gives(offer.group.hook, [offer.component]), name=f"component {number}")
+    presets: dict[str, str] = {}
+    with tempfile.TemporaryDirectory() as copy:
+        for path in plugin.paths:
+            names = list(_files(folder(path)))
+            if not names:
+                yield f"{PATHS}: {path} {_wanted(path)}"
+            for name in names:
+                if problem := _name(name, taken):
+                    yield f"{path}/{name}: {problem}"
+                else:
+                    presets[name] = path
+                    _copy(folder(path), name, Path(copy, f"{name}.yaml"))
+        # Hydra gets those alone that can be read: one that bears the name of a component would break all others.
+        manager().register(Gives(PATHS, [f"file://{copy}"]), name="folders")
+        for name, path in presets.items():
+            found = _composed(*name.split("/", 1))
+            yield from (f"{path}/{name}: {problem.replace(copy, path)}" for problem in found)
+
+
+def _copy(there: Traversable | None, name: str, file: Path) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_bytes(there.joinpath(f"{name}.yaml").read_bytes() if there is not None else b"")
+
+
+class Gives:
+    """A plugin with one hook that gives what it is told to."""
+
+    def __init__(self, hook: str, items: Iterable[Any]) -> None:
+        setattr(self, hook, hookimpl(lambda: items))
+
+
+def folder(path: str) -> Traversable | None:
+    """Return the folder that a search path of Hydra stands for; None where there is none."""
+    kind, _, rest = path.partition("://")
+    if kind == "file":
+        return Path(rest) if Path(rest).is_dir() and Path(rest).is_absolute() else None
+    if kind != "pkg":
+        return None
+    try:
+        place = importlib.resources.files(rest.replace("/", ".").rstrip("."))
+        return place if place.joinpath("__init__.py").is_file() else None
+    except (ImportError, ValueError, TypeError, AttributeError):
+        return None
+
+
+def _wanted(path: str) -> str:
+    """Say why nothing is found in a folder."""
+    kind, _, rest = path.partition("://")
+    if kind not in {"pkg", "file"}:
+        return "is neither 'pkg://package.conf' nor 'file://' with an absolute path"
+    if folder(path) is not None:
+        return "holds no .yaml file"
+    if kind == "file":
+        return "is no folder, or not absolute"
+    return f"is no package: Hydra reads {rest.replace('.', '/')}/ only where it has an __init__.py"
+
+
+def _files(there: Traversable | None, below: str = "") -> Iterator[str]:
+    """Give the YAML files of a folder, without their suffix: `model/llama8b`."""
+    for entry in sorted(there.iterdir(), key=lambda entry: entry.name) if there is not None else ():
+        if entry.is_dir() and not entry.name.startswith(("__pycache__", ".")):
+            yield from _files(entry, f"{below}{entry.name}/")
+        elif entry.name.endswith((".yaml", ".yml")):
+            yield f"{below}{entry.name}".removesuffix(".yaml")
+
+
+def _name(name: str, taken: Mapping[str, str]) -> str:
+    """Say what is wrong with the place of a file; empty where nothing is."""
+    group, _, option = name.partition("/")
+    if name in taken:
+        return f"{taken[name]} has a file of that name, and one of them is never read: rename it"
+    if name.endswith(".yml"):
+        return "Hydra reads .yaml only: rename it"
+    if option in _components(group):
+        return f"it has the name of a component of '{group}', which Hydra would mix up with it: give it another name"
+    if option and group not in GROUPS and group not in (EXPERIMENT, "hydra") and not group.startswith("_"):
+        return f"{unknown('config group', group, [*GROUPS, EXPERIMENT])} One for presets to build on begins with '_'"
+    return ""
+
+
+def _components(group: str) -> set[str]:
+    if group not in GROUPS:
+        return set()
+    hook = getattr(manager().hook, GROUPS[group].hook)
+    return {component.name for implementation in hook.get_hookimpls() for component in implementation.function()}
+
+
+def _composed(group: str, option: str = "") -> Iterator[str]:
+    if group not in (*GROUPS, EXPERIMENT) or not option:
+        return  # nothing that a user chooses
+    word = f"+{EXPERIMENT}={option}" if group == EXPERIMENT else f"{group}={option}"
+    if group in GROUPS and GROUPS[group].several:
+        word = f"{group}=[{option}]"
+    try:
+        config = compose([word])
+    except Exception as error:  # noqa: BLE001 - Hydra, OmegaConf and PyYAML have no class in common
+        yield f"{word} cannot be composed: {_short(error)}"
+        return
+    try:
+        check(config)
+    except FrameworkError as error:
+        keys = "|".join(map(re.escape, OmegaConf.missing_keys(config)))
+        gaps = re.compile(rf"no value for ({keys})\b|({keys}) has no value") if keys else re.compile(r"(?!)")
+        yield from (f"{word}: {line}" for line in str(error).splitlines() if not gaps.search(line))
+    except Exception as error:  # noqa: BLE001 - it looks for the place of a mistake in all files, and may fail at one
+        yield f"{word} cannot be checked: {one_line(error)}"
+
+
+def _short(error: Exception) -> str:
+    """Return Hydra's message on one line, without the search path."""
+    return " ".join(str(error).split()).partition(" Config search path")[0]

@@ -1,0 +1,116 @@
+"""Settings that nothing reads: a user sets them, and nothing changes.
+
+The source of the plugin's package is searched for `….name` and `getattr(…, "name")`. A field of another class with the
+same name counts too, so not every unread setting is found.
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import importlib.util
+import inspect
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
+
+from framework.testing.checks.hooks import Offer
+
+WHOLE = {"asdict", "astuple", "vars", "fields"}
+"""Functions that read all settings at once, where they are called with a config."""
+CONFIGS = {"config", "settings", "options", "cfg"}
+GETTERS = {"getattr", "attrgetter"}
+
+
+def problems(offers: Sequence[Offer], module: ModuleType) -> Iterator[str]:
+    """Name each setting of the plugin's own schemas that no code of the plugin reads."""
+    files = sources(module, offers)
+    owners = {owner for offer in offers for owner in offer.component.schema.__mro__ if dataclasses.is_dataclass(owner)}
+    schemas = {(Path(inspect.getfile(owner)).resolve(), owner.__name__) for owner in owners if _has_file(owner)}
+    trees = {file: ast.parse(file.read_text(encoding="utf-8")) for file in files}
+    read = {name for file, tree in trees.items() for name in _reads(tree, {n for f, n in schemas if f == file})}
+    told: set[tuple[type, str]] = set()
+    for offer in offers:
+        home, _, attribute = offer.component.factory.partition(":")
+        if (tree := trees.get(_file(home) or Path())) and _takes_all(tree, attribute.partition(".")[0]):
+            continue
+        for owner, name in _own_fields(offer.component.schema, files):
+            if name not in read and (owner, name) not in told:
+                told.add((owner, name))
+                yield f"{offer}: nothing in {module.__name__.partition('.')[0]} reads {owner.__name__}.{name}"
+
+
+def sources(module: ModuleType, offers: Sequence[Offer]) -> set[Path]:
+    """Return the Python files of the packages that hold the hooks and the factories; the framework's are left out."""
+    names = {module.__name__, *(offer.component.factory.partition(":")[0] for offer in offers)}
+    found: set[Path] = set()
+    for name in names:
+        if name.partition(".")[0] == "framework":
+            continue
+        parts = name.split(".")
+        packages = [".".join(parts[:end]) for end in range(1, len(parts) + 1)]
+        roots = [file.parent for package in packages if (file := _file(package)) and file.name == "__init__.py"]
+        file = _file(name)
+        found |= set(roots[0].rglob("*.py")) if roots else {file} if file else set()
+    return found
+
+
+def _file(name: str) -> Path | None:
+    """Return the source file of a module that may be imported already."""
+    known = sys.modules.get(name)
+    try:
+        spec = None if known else importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        return None
+    origin = getattr(known, "__file__", None) if known else spec.origin if spec else None
+    return Path(origin).resolve() if origin and origin.endswith(".py") else None
+
+
+def _has_file(owner: type) -> bool:
+    return _file(owner.__module__) is not None
+
+
+def _own_fields(schema: type, files: set[Path]) -> Iterator[tuple[type, str]]:
+    """Give the fields that the plugin's own classes declare."""
+    for field in dataclasses.fields(schema):
+        owner = next((base for base in schema.__mro__ if field.name in vars(base).get("__annotations__", {})), schema)
+        if _file(owner.__module__) in files:
+            yield owner, field.name
+
+
+def _reads(tree: ast.AST, schemas: set[str]) -> Iterator[str]:
+    """Give every name that is read as an attribute; of a schema's own class only what its methods read."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.ClassDef) and node.name in schemas:
+            methods = [part for part in node.body if isinstance(part, ast.FunctionDef)]
+            for method in methods:
+                yield from _reads(method, schemas) if not method.name.startswith("__") else ()
+            continue
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load):
+            yield node.attr
+        elif isinstance(node, ast.MatchClass):
+            yield from node.kwd_attrs
+        elif isinstance(node, ast.Call) and _called(node) in GETTERS:
+            yield from (part.value for part in node.args if isinstance(part, ast.Constant) and type(part.value) is str)
+        yield from _reads(node, schemas)
+
+
+def _called(node: ast.Call) -> str:
+    return getattr(node.func, "attr", getattr(node.func, "id", ""))
+
+
+def _takes_all(tree: ast.Module, factory: str) -> bool:
+    """Whether a factory, or a base of it in the same module, hands its whole config on, so that no reading is seen."""
+    found: list[ast.AST] = [node for node in tree.body if getattr(node, "name", "") == factory]
+    for node in found:
+        bases = [base.id for base in getattr(node, "bases", []) if isinstance(base, ast.Name)]
+        found += [other for other in tree.body if getattr(other, "name", "") in bases and other not in found]
+    return any(_hands_on(part) for node in (found or [tree]) for part in ast.walk(node))
+
+
+def _hands_on(node: ast.AST) -> bool:
+    if isinstance(node, ast.Call) and _called(node) in WHOLE and node.args:
+        first = node.args[0]
+        return getattr(first, "attr", getattr(first, "id", "")) in CONFIGS
+    return isinstance(node, ast.Attribute) and node.attr == "__dict__"

@@ -1,0 +1,86 @@
+"""The schemas of a plugin's components: of the right class, one to a component, documented, and in their own range."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from framework.errors import one_line
+from framework.fields import Field, fields
+from framework.requirements import missing
+from framework.testing.checks.hooks import Offer, PluginParts
+
+
+def problems(plugin: PluginParts) -> Iterator[str]:
+    """Look at each component."""
+    first: dict[Any, Offer] = {}
+    for offer in plugin.offers:
+        schema = offer.component.schema
+        if wrong := _kind(offer):
+            yield f"{offer}: {wrong}"
+        elif schema in first:
+            yield (
+                f"{offer} and {first[schema]} share the schema {schema.__name__}: give each a class of its own, "
+                "the class tells options apart"
+            )
+        else:
+            first[schema] = offer
+            yield from (f"{offer}: {problem}" for problem in _schema(schema))
+        yield from _extra(offer)
+
+
+def usable(offer: Offer) -> bool:
+    """Whether a component can be registered at all."""
+    return not _kind(offer)
+
+
+def _kind(offer: Offer) -> str:
+    schema, base = offer.component.schema, offer.group.base
+    name = getattr(schema, "__name__", repr(schema))
+    if not (isinstance(schema, type) and dataclasses.is_dataclass(schema)):
+        return f"its schema {name} is no dataclass: write @dataclass above a subclass of {base.__name__}"
+    if schema is base:
+        return f"its schema is {name} itself: subclass it, the class tells options apart"
+    if not issubclass(schema, base):
+        return f"its schema {name} does not subclass {base.__name__}"
+    if "__dataclass_fields__" not in vars(schema):
+        return f"its schema {name} has no @dataclass of its own, so its fields are none: write it above the class"
+    try:
+        OmegaConf.structured(schema)
+    except (OmegaConfBaseException, ValueError, TypeError) as error:
+        return f"its schema {name} is no config: {one_line(error)}"
+    return ""
+
+
+def _schema(schema: type) -> Iterator[str]:
+    doc = schema.__doc__ or ""
+    if not doc.strip() or doc.startswith(f"{schema.__name__}("):  # what @dataclass writes where there is none
+        yield f"{schema.__name__} has no docstring: its first line is what `plugins` prints"
+    for setting in fields(schema):
+        if not setting.doc:
+            yield f"{schema.__name__}.{setting.name} has no sentence under it that says what it does"
+        if problem := _default(setting):
+            yield f"{schema.__name__}.{setting.name}: {problem}"
+
+
+def _default(setting: Field) -> str:
+    """Say what is wrong with the default of a setting; empty where nothing is."""
+    default = setting.default
+    if setting.required or (isinstance(default, str) and "${" in default):
+        return ""
+    try:
+        holds = setting.type.holds(default)
+    except Exception as error:  # noqa: BLE001 - a bound that is not understood, or a predicate of a stranger
+        return f"its range cannot be tested: {one_line(error)}"
+    return "" if holds else f"the default {default!r} is not {setting.valid}"
+
+
+def _extra(offer: Offer) -> Iterator[str]:
+    try:
+        missing(offer.component.extras)
+    except Exception as error:  # noqa: BLE001 - packaging raises its own
+        yield f"{offer}: extra={offer.component.extra!r} is nothing that pip can install: {one_line(error)}"

@@ -1,0 +1,73 @@
+"""`check_plugin`: what is wrong with a plugin, told to its author before anyone installs it.
+
+    import acme
+    from framework.testing import check_plugin
+
+    def test_the_plugin_is_in_order():
+        assert check_plugin(acme) == []
+
+The plugin is looked at in a Python process of its own. So it does not matter whether it is registered already, nothing
+stays registered, and what it imports while it loads can be told from what was there before.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from types import ModuleType
+
+TIMEOUT = 600.0
+"""Seconds; importing a library for training takes ten on a slow disk."""
+
+
+def check_plugin(module: ModuleType | str) -> list[str]:
+    """Return every problem of a plugin, one sentence each; an empty list where there is none.
+
+    Looked at are the hooks and their arguments, the components with their schemas, documentation and names, what is
+    imported at load, the factories and whether their products satisfy the protocols, the presets and experiments, and
+    settings that nothing reads. Factories are imported and, where every setting has a default, called.
+
+    Args:
+        module: the module with the hooks: itself, its import name (`"acme.plugin"`), or a file (`"./acme.py"`). A
+            module needs a file: one that was made in memory cannot be looked at.
+    """
+    name, file, *roots = _request(module)
+    with tempfile.TemporaryDirectory() as folder:
+        answer = Path(folder, "problems.json")
+        done = subprocess.run(  # noqa: S603 - this Python
+            [sys.executable, "-P", "-m", "framework.testing.checks", name, file, str(answer)],
+            env={
+                **os.environ,
+                "PYTHONPATH": os.pathsep.join([*roots, *(path or str(Path.cwd()) for path in sys.path)]),
+            },
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            stdin=subprocess.DEVNULL,
+            timeout=TIMEOUT,
+            check=False,
+        )
+        if not answer.exists():
+            last = (done.stderr.strip().splitlines() or ["nothing was printed"])[-1]
+            return [f"{name}: looking at it ended Python with exit code {done.returncode}: {last}"]
+        problems: list[str] = json.loads(answer.read_text(encoding="utf-8"))
+        return problems
+
+
+def _request(module: ModuleType | str) -> tuple[str, ...]:
+    """Return the name that a module is imported by, its file where that is needed, and where its package lies."""
+    if isinstance(module, ModuleType):
+        name = module.__spec__.name if module.__spec__ else module.__name__
+        file = str(Path(module.__file__).resolve()) if module.__file__ else ""
+        return (Path(file).stem if name == "__main__" else name), file
+    if not module.endswith(".py"):
+        return module, ""
+    place = Path(module).expanduser().resolve()
+    parts, root = [place.stem], place.parent
+    while (root / "__init__.py").exists():
+        parts, root = [root.name, *parts], root.parent
+    return (place.stem, str(place)) if len(parts) == 1 else (".".join(parts), "", str(root))

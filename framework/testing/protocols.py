@@ -1,0 +1,109 @@
+"""Whether what a factory gives offers what the protocol of its group asks for.
+
+`isinstance` with a runtime protocol looks at names alone. Here the parameters are looked at too: a method has to take
+those of the protocol by their names, and in their order.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from framework import protocols
+
+PROTOCOLS: dict[str, type] = {
+    "model": protocols.ModelSource,
+    "quantization": protocols.Quantization,
+    "adapter": protocols.Adapter,
+    "data": protocols.Source,
+    "format": protocols.Formatter,
+    "trainer": protocols.Backend,
+    "launch": protocols.Launcher,
+    "metric": protocols.Metric,
+    "evaluator": protocols.Evaluator,
+    "exporter": protocols.Exporter,
+    "logger": protocols.Logger,
+    "command": protocols.Command,
+}
+"""The protocol of each group."""
+
+
+def lacks(product: Any, protocol: type) -> list[str]:
+    """Return what an object, or a class that cannot be instantiated here, lacks of a protocol.
+
+    Each is the end of a sentence that begins with the product's name: `has no method score(answer, reference)`.
+    """
+    return [*_attributes(product, protocol), *_methods(product, protocol)]
+
+
+def _attributes(product: Any, protocol: type) -> Iterator[str]:
+    for name in inspect.get_annotations(protocol):
+        if not hasattr(product, name) and not (isinstance(product, type) and _sets(product, name)):
+            yield f"has no attribute '{name}'"
+        elif protocol is protocols.Metric and not isinstance(getattr(product, name, True), bool | property):
+            yield f"has {name}={getattr(product, name)!r}, which has to be True or False"
+
+
+def _sets(kind: type, name: str) -> bool:
+    """Whether the source of a class sets an attribute of its objects."""
+    try:
+        source = "".join(inspect.getsource(base) for base in kind.__mro__ if base is not object)
+    except (OSError, TypeError):
+        return True  # there is no source to read, so nothing is known
+    return re.search(rf"\bself\.{name}\b.*=|^\s+{name}\s*:", source, re.MULTILINE) is not None
+
+
+def _methods(product: Any, protocol: type) -> Iterator[str]:
+    for name, wanted in vars(protocol).items():
+        if name.startswith("_") or not inspect.isfunction(wanted):
+            continue
+        parameters = [part for part in inspect.signature(wanted).parameters.values() if part.name != "self"]
+        signature = f"{name}({', '.join(_written(parameters))})"
+        method = getattr(product, name, None)
+        if method is None:
+            base = ": subclass framework.protocols.Logger" if protocol is protocols.Logger else ""
+            yield f"has no method {signature}{base}"
+        elif not callable(method):
+            yield f"has {name}={method!r}, no method {signature}"
+        elif (given := _given(product, name, method)) is not None and not _takes(given, parameters):
+            yield f"has {name}({', '.join(_written(list(given.parameters.values())))}), which has to be {signature}"
+
+
+def _given(product: Any, name: str, method: Callable[..., Any]) -> inspect.Signature | None:
+    """Return the signature of a method without `self`; None where it cannot be told."""
+    try:
+        signature = inspect.signature(method)
+    except (TypeError, ValueError):
+        return None
+    if isinstance(product, type) and inspect.isfunction(inspect.getattr_static(product, name)):
+        return signature.replace(parameters=list(signature.parameters.values())[1:])
+    return signature
+
+
+def _takes(given: inspect.Signature, parameters: list[inspect.Parameter]) -> bool:
+    """Whether a call binds alike by position and by name."""
+    named = [part.name for part in parameters]
+    ordered = [part.name for part in parameters if part.kind is not part.KEYWORD_ONLY]
+    try:
+        by_name = given.bind(**{name: name for name in named}).arguments
+        by_place = given.bind(*ordered, **{name: name for name in named if name not in ordered}).arguments
+    except TypeError:
+        return False
+    plain = {
+        name for name, part in given.parameters.items() if part.kind not in (part.VAR_POSITIONAL, part.VAR_KEYWORD)
+    }
+    return all(by_place.get(name, name) == name == by_name.get(name, name) for name in plain)
+
+
+def _written(parameters: list[inspect.Parameter]) -> Iterator[str]:
+    """Write parameters as in a signature, without types."""
+    star = False
+    for part in parameters:
+        if part.kind is part.KEYWORD_ONLY and not star:
+            star = True
+            yield "*"
+        star = star or part.kind is part.VAR_POSITIONAL
+        mark = "*" if part.kind is part.VAR_POSITIONAL else "**" if part.kind is part.VAR_KEYWORD else ""
+        yield f"{mark}{part.name}"

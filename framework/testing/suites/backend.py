@@ -1,0 +1,186 @@
+"""The suite of `trainer=`."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import math
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, ClassVar
+
+from framework.data import Data, load_data
+from framework.protocols import Backend, Model, TrainRun
+from framework.records import Answer, Example, Message, Step, TrainResult
+from framework.testing.protocols import lacks
+from framework.testing.suites.base import ROWS, Rows, Suite, expect, files
+
+IGNORE = -100
+EXAMPLES = [
+    Example((Message("user", f"What is {n} and 1?"), Message("assistant", f"It is {n + 1}.")), "chatml", f"row {n}")
+    for n in range(5)
+]
+
+
+class BackendSuite(Suite):
+    """What every training backend has to do.
+
+    Attributes:
+        overrides: also a model that trains in a second, `model=local` with `model.path=` of a tiny one, and settings
+            with which the loss of `rows` falls: `trainer.learning_rate=0.01`, `trainer.max_steps=8`.
+        rows: Alpaca rows to train on.
+        keeps_base: whether `as_base` gives the base after training too; False where all weights are trained.
+        tolerance: how far two losses that should be the same may lie apart, as a share.
+    """
+
+    group = "trainer"
+    rows: ClassVar[Rows] = ROWS
+    keeps_base: ClassVar[bool] = True
+    tolerance: ClassVar[float] = 1e-4
+
+    @contextmanager
+    def opened(self, folder: Path, *more: str) -> Iterator[tuple[Model, Data]]:
+        """Open a model for a run in `folder/run`, with the data encoded."""
+        plan = self.plan(folder, *more, rows=self.rows)
+        plan.run_dir.mkdir(parents=True, exist_ok=True)
+        backend: Backend = plan.trainer.create()
+        with backend.open(plan) as model:
+            yield model, load_data(plan, model)
+
+    def train(self, model: Model, data: Data, folder: Path) -> tuple[TrainResult, list[Step]]:
+        """Train into `folder/run/checkpoint` and return the result and what was told of each step."""
+        steps: list[Step] = []
+        run = TrainRun(folder / "run" / "checkpoint", folder / "run" / ".trainer.part", steps.append)
+        return model.train(data.train, data.validation, run), steps
+
+    def same(self, one: float, two: float) -> bool:
+        """Whether two losses are the same within the tolerance."""
+        return math.isclose(one, two, rel_tol=self.tolerance, abs_tol=self.tolerance)
+
+    def test_the_model_offers_what_the_protocol_asks_for_and_says_what_was_picked(self, tmp_path: Path) -> None:
+        """All methods are there with their parameters; `facts` is not empty and is text."""
+        with self.opened(tmp_path) as (model, _):
+            problems = lacks(model, Model)
+            facts: dict[Any, Any] = dict(model.facts)
+        expect(not problems, f"the model {'; '.join(problems)}")
+        texts = all(isinstance(text, str) and text for pair in facts.items() for text in pair)
+        expect(facts and texts, f"facts says what was picked for this hardware, as text; it is {facts}")
+
+    def test_the_rows_are_labelled_where_the_assistant_speaks(self, tmp_path: Path) -> None:
+        """Ids and labels have one length, a label is -100 or the id, something is learned, and the order is kept."""
+        with self.opened(tmp_path) as (model, _):
+            rows, again = model.encode(EXAMPLES), model.encode(EXAMPLES)
+            turned = model.encode(EXAMPLES[::-1])
+        expect([row.where for row in rows] == [example.where for example in EXAMPLES], "encode lost the order")
+        for row in rows:
+            expect(len(row.input_ids) == len(row.labels), f"{row.where}: ids and labels differ in length")
+            pairs = zip(row.input_ids, row.labels, strict=True)
+            expect(all(label in (IGNORE, token) for token, label in pairs), f"{row.where}: a label is no id of its")
+            expect(0 < row.supervised < len(row.labels), f"{row.where}: {row.supervised} of {len(row.labels)} learned")
+        expect(rows == again, "encoding the same examples twice gives different rows")
+        expect(rows == turned[::-1], "the rows depend on the order of the examples")
+
+    def test_the_answers_keep_the_order_and_the_limit(self, tmp_path: Path) -> None:
+        """Prompts asked in another order get the same answers, and a limit of one token cuts a longer answer."""
+        prompts = [example.messages[:-1] for example in EXAMPLES]
+        with self.opened(tmp_path) as (model, _):
+            long = model.generate(prompts, max_new_tokens=12, batch_size=2)
+            turned = model.generate(prompts[::-1], max_new_tokens=12, batch_size=2)
+            short = model.generate(prompts, max_new_tokens=1, batch_size=2)
+        expect(len(long) == len(prompts), f"{len(prompts)} prompts have {len(long)} answers")
+        expect(long == turned[::-1], f"the answers do not follow the prompts: {_texts(long)} and {_texts(turned)}")
+        expect(all(answer.tokens <= 12 or not answer.stopped for answer in long), f"longer than 12 tokens: {long}")  # noqa: PLR2004
+        for whole, cut in zip(long, short, strict=True):
+            right = whole.tokens <= 1 or (not cut.stopped and len(cut.text) < len(whole.text))
+            expect(right, f"max_new_tokens=1 gives {cut}, max_new_tokens=12 gives {whole}")
+
+    def test_training_is_told_step_by_step_and_lowers_the_loss(self, tmp_path: Path) -> None:
+        """The loss is finite and falls, the steps count up to their total, and checkpoint and tokenizer are written."""
+        with self.opened(tmp_path) as (model, data):
+            before = model.loss(data.train)
+            result, steps = self.train(model, data, tmp_path)
+            after = model.loss(data.train)
+            model.save_tokenizer(_made(tmp_path / "tokenizer"))
+        expect(math.isfinite(before) and math.isfinite(after), f"the loss is {before} before and {after} after")
+        expect(after < before, f"training did not lower the loss: {before} before, {after} after")
+        numbers = [step.step for step in steps]
+        rising = all(one < two for one, two in itertools.pairwise(numbers))
+        expect(numbers and rising and numbers[0] > 0, f"on_step counts {numbers}")
+        totals = {step.total_steps for step in steps}
+        expect(totals == {result.steps}, f"total_steps is {sorted(totals)}, {result.steps} steps were done")
+        tokens = [step.tokens for step in steps]
+        expect(tokens == sorted(tokens), f"the tokens since the start are {tokens}")
+        expect(all(math.isfinite(step.loss) for step in steps), "a step has no finite loss")
+        expect(numbers[-1] <= result.steps, f"on_step counts to {numbers[-1]}, {result.steps} steps were done")
+        expect(result.tokens >= result.supervised_tokens > 0, f"tokens: {result}")
+        expect(result.checkpoint == "checkpoint", f"TrainResult.checkpoint is {result.checkpoint}")
+        expect(list(files(tmp_path / "run" / "checkpoint")), "train wrote no checkpoint")
+        left = [path.name for path in (tmp_path / "run").glob("*.part*")]
+        expect(not left, f"left behind: {left}")
+        expect(list(files(tmp_path / "tokenizer")), "save_tokenizer wrote nothing")
+
+    def test_the_base_answers_as_before_inside_as_base(self, tmp_path: Path) -> None:
+        """Loss and answers inside `as_base` are the base's, after training too where `keeps_base`; outside, not."""
+        with self.opened(tmp_path) as (model, data):
+            with model.as_base():
+                before = self._seen(model, data)
+            if self.keeps_base:
+                self.train(model, data, tmp_path)
+                with model.as_base():
+                    inside = self._seen(model, data)
+                outside = self._seen(model, data)
+                expect(self._alike(before, inside), f"the base gave {before}, inside as_base it gives {inside}")
+                expect(outside[0] < before[0], "outside as_base the training has no effect")
+            else:
+                expect(self._alike(before, self._seen(model, data)), "as_base changes a model that is not trained")
+
+    def test_a_checkpoint_gives_the_same_model_in_a_new_process_of_the_backend(self, tmp_path: Path) -> None:
+        """`restore` in a second `open` brings the loss and the answers of the trained model back."""
+        with self.opened(tmp_path) as (model, data):
+            self.train(model, data, tmp_path)
+            trained = self._seen(model, data)
+        with self.opened(tmp_path) as (model, data):
+            base = self._seen(model, data)
+            model.restore(tmp_path / "run" / "checkpoint")
+            restored = self._seen(model, data)
+        expect(self._alike(trained, restored), f"trained: {trained}, restored: {restored}")
+        expect(not self.same(base[0], restored[0]), "restore changes nothing")
+
+    def test_one_seed_gives_one_training_of_the_length_asked_for(self, tmp_path: Path) -> None:
+        """Two trainings of two steps tell the same losses."""
+        losses = []
+        for name in ("one", "two"):
+            with self.opened(tmp_path / name, "trainer.max_steps=2") as (model, data):
+                result, steps = self.train(model, data, tmp_path / name)
+                losses.append([*(step.loss for step in steps), model.loss(data.train)])
+            expect(result.steps == 2, f"trainer.max_steps=2 made {result.steps} steps")  # noqa: PLR2004
+        right = len(losses[0]) == len(losses[1]) and all(map(self.same, *losses))
+        expect(right, f"one seed gave the losses {losses[0]} and {losses[1]}")
+
+    def test_the_memory_is_free_after_open(self, tmp_path: Path) -> None:
+        """Nothing holds the model once the context has ended, after a training."""
+        with self.opened(tmp_path, "trainer.max_steps=1") as (model, data):
+            self.train(model, data, tmp_path)
+            held = weakref.ref(model)
+        del model, data
+        gc.collect()
+        expect(held() is None, "the model is still held after open() has ended: by a cache, a callback or a closure?")
+
+    def _seen(self, model: Model, data: Data) -> tuple[float, list[str]]:
+        """Return the loss of the rows, and the answers to three prompts."""
+        prompts = [prompt.messages for prompt in data.prompts[:3]]
+        return model.loss(data.train), _texts(model.generate(prompts, max_new_tokens=8, batch_size=2))
+
+    def _alike(self, one: tuple[float, list[str]], two: tuple[float, list[str]]) -> bool:
+        return self.same(one[0], two[0]) and one[1] == two[1]
+
+
+def _texts(answers: list[Answer]) -> list[str]:
+    return [answer.text for answer in answers]
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder

@@ -1,0 +1,170 @@
+"""The suite of `logger=`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from framework import pipeline
+from framework.errors import FrameworkError, one_line, place
+from framework.fields import fields
+from framework.plan import Choice, Plan
+from framework.redact import SECRET_NAME
+from framework.testing.suites.base import Rows, Suite, expect, files
+
+if TYPE_CHECKING:
+    import pytest
+
+SECRET = "open-sesame-of-the-suite"  # noqa: S105 - planted
+BROKEN_ROWS: Rows = [{"instruction": "say 1"}]
+
+
+class LoggerSuite(Suite):
+    """What every logger has to do. No server is reached for it: a logger that has one goes without."""
+
+    group = "logger"
+
+    def told(self, folder: Path, *more: str, rows: Rows | None = None, breaks: bool = False) -> tuple[Plan, list[str]]:
+        """Run and return which methods of the logger were called; with `breaks` the export stage fails.
+
+        Raises:
+            AssertionError: the logger raised.
+        """
+        plan = self.plan(folder, *more) if rows is None else self.plan(folder, *more, rows=rows)
+        spied = Spied(**_parts(plan.logger[self.option]))
+        exporters = {"breaks": Breaks(**_parts(plan.trainer))} if breaks else plan.exporter
+        try:
+            pipeline.run(dataclasses.replace(plan, logger={self.option: spied}, exporter=exporters))
+        except (FrameworkError, Planted):
+            if rows is None and not breaks:
+                raise
+        (spy,) = spied.spies
+        expect(not spy.errors, f"the logger raises in {'; '.join(spy.errors)}")
+        expect(spy.calls[-1:] == ["close"], f"close comes last, the calls were {spy.calls}")
+        opened = _open_files(folder)
+        expect(not opened, f"open after close: {', '.join(opened)}")
+        return plan, spy.calls
+
+    def test_a_whole_run_is_told_without_an_error(self, tmp_path: Path) -> None:
+        """Every method is called in its order, and nothing stays open."""
+        _, calls = self.told(tmp_path)
+        expect({"planned", "started", "step", "evaluated", "finished"} <= set(calls), f"the calls were {calls}")
+
+    def test_a_part_of_the_stages_is_told_without_an_error(self, tmp_path: Path) -> None:
+        """A run without a report ends with `close` alone."""
+        _, calls = self.told(tmp_path, "stages=[data,train]")
+        expect("finished" not in calls, f"the calls were {calls}")
+
+    def test_a_run_whose_data_are_refused_leaves_nothing(self, tmp_path: Path) -> None:
+        """`failed` and `close` come without `started`, and not a file is written."""
+        plan, calls = self.told(tmp_path, rows=BROKEN_ROWS)
+        expect("failed" in calls and "started" not in calls, f"the calls were {calls}")
+        expect(not plan.run_dir.exists(), f"the refused run left {[path.name for path in plan.run_dir.glob('*')]}")
+
+    def test_a_run_that_fails_halfway_is_told_without_an_error(self, tmp_path: Path) -> None:
+        """`failed` and `close` come after the training."""
+        _, calls = self.told(tmp_path, breaks=True)
+        expect({"started", "step", "failed"} <= set(calls), f"the calls were {calls}")
+
+    def test_a_plan_alone_writes_nothing(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """With `stages=[plan]` the run folder holds the plan alone, and the working folder nothing."""
+        here = tmp_path / "here"
+        here.mkdir()
+        monkeypatch.chdir(here)
+        plan, _ = self.told(tmp_path, "stages=[plan]")
+        more = sorted({*_names(plan.run_dir), *_names(here)} - _names(_without(plan, tmp_path)))
+        expect(not more, f"written: {', '.join(more)}")
+
+    def test_no_secret_is_written(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A secret of the environment, and one in a field of the logger with a telling name, are in no file of its."""
+        here = tmp_path / "here"
+        here.mkdir()
+        monkeypatch.chdir(here)
+        monkeypatch.setenv("FRAMEWORK_SUITE_TOKEN", SECRET)
+        schema = self.choice(tmp_path).component.schema
+        telling = [field.name for field in fields(schema) if SECRET_NAME.search(field.name) and field.type.base is str]
+        plan, _ = self.told(tmp_path, f"name={SECRET}", *(f"logger.{self.option}.{name}={SECRET}" for name in telling))
+        own = _names(plan.run_dir) - _names(_without(plan, tmp_path))
+        for file in [*(plan.run_dir / name for name in sorted(own)), *files(here)]:
+            expect(SECRET.encode() not in file.read_bytes(), f"{file.relative_to(tmp_path)} holds a secret")
+
+    def test_two_runs_in_one_process_are_both_logged(self, tmp_path: Path) -> None:
+        """The second run is told like the first and leaves as many files."""
+        runs = [self.told(tmp_path / name) for name in ("one", "two")]
+        expect(runs[0][1] == runs[1][1], "the second run was told differently")
+        written = [len(list(files(plan.run_dir))) for plan, _ in runs]
+        expect(written[0] == written[1], f"the first run left {written[0]} files, the second {written[1]}")
+
+
+class Spy:
+    """A logger in front of another one: notes what is called and what that raises."""
+
+    def __init__(self, logger: Any) -> None:
+        self.logger = logger
+        self.calls: list[str] = []
+        self.errors: list[str] = []
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        """Return a method that passes the call on."""
+
+        def call(*arguments: Any, **named: Any) -> Any:
+            self.calls.append(name)
+            try:
+                return getattr(self.logger, name)(*arguments, **named)
+            except Exception as error:
+                self.errors.append(f"{name}: {one_line(error)}{place(error)}")
+                raise
+
+        return call
+
+
+@dataclasses.dataclass(frozen=True)
+class Spied(Choice):
+    """The option under test, behind a `Spy`."""
+
+    spies: list[Spy] = dataclasses.field(default_factory=list)
+
+    def create(self) -> Spy:
+        """Make the logger and the spy before it."""
+        self.spies.append(Spy(super().create()))
+        return self.spies[-1]
+
+
+class Planted(Exception):  # noqa: N818 - no error of anyone's
+    """The failure of a run that is meant to fail."""
+
+
+class Breaks(Choice):
+    """An exporter that fails."""
+
+    def create(self) -> Breaks:
+        """Nothing has to be made."""
+        return self
+
+    def export(self, *_: Any) -> None:
+        """Fail."""
+        raise Planted
+
+
+def _parts(choice: Choice) -> dict[str, Any]:
+    return {"component": choice.component, "config": choice.config}
+
+
+def _names(folder: Path) -> set[str]:
+    return {str(file.relative_to(folder)) for file in files(folder)}
+
+
+def _without(plan: Plan, folder: Path) -> Path:
+    """Run the plan once more without a logger and return its folder: it holds what the run itself writes."""
+    run_dir = folder / "without"
+    pipeline.run(dataclasses.replace(plan, logger={}, run_dir=run_dir))
+    return run_dir
+
+
+def _open_files(folder: Path) -> list[str]:
+    """Return files below `folder` that this process has open, where the system tells."""
+    links = [link for link in Path("/proc/self/fd").glob("*") if link.is_symlink()]
+    opened = {link.readlink() for link in links if link.exists()}
+    return sorted(str(path.relative_to(folder)) for path in opened if path.is_relative_to(folder))

@@ -1,0 +1,1 @@
+"""Tests of framework/testing/, the kit for authors of plugins."""

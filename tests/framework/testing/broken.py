@@ -1,0 +1,496 @@
+"""A plugin of options that each break one rule of their suite; `test_suites.py` writes it into a file of its own."""
+
+PLUGIN = '''
+import dataclasses
+import json
+import math
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from framework import Component, FrameworkError, hookimpl, metric
+from framework.protocols import Logger
+from framework.records import Answer, Artifact, Example, Message
+from framework.schema import *
+from framework.testing import EchoBackend, EchoModel
+
+OPTIONS = []
+KEPT = []
+
+
+def option(group, base):
+    def register(kind):
+        schema = dataclass(type(f"{kind.__name__}Config", (base,), {"__doc__": "Doc.", "__module__": __name__}))
+        globals()[schema.__name__] = schema
+        name = kind.__name__.lower().removesuffix("backend")
+        OPTIONS.append((group, Component(name, schema, f"broken_options:{kind.__name__}")))
+        return kind
+    return register
+
+
+class Metric:
+    higher_is_better = True
+    needs_reference = False
+
+    def __init__(self, config):
+        self.calls = 0
+
+    def score(self, answer, reference):
+        return float(answer == "yes")
+
+
+@option("metric", MetricConfig)
+class Undecided(Metric):
+    higher_is_better = "yes"
+
+@option("metric", MetricConfig)
+class Endless(Metric):
+    def score(self, answer, reference):
+        return math.inf if len(answer) > 1000 else 0.0
+
+@option("metric", MetricConfig)
+class Empty(Metric):
+    def score(self, answer, reference):
+        return 1 / len(answer)
+
+@option("metric", MetricConfig)
+class Word(Metric):
+    def score(self, answer, reference):
+        return True
+
+@option("metric", MetricConfig)
+class Peeks(Metric):
+    def score(self, answer, reference):
+        return float(answer == (reference or ""))
+
+@option("metric", MetricConfig)
+class Counts(Metric):
+    def score(self, answer, reference):
+        self.calls += 1
+        return float(self.calls)
+
+@option("metric", MetricConfig)
+class Fickle(Metric):
+    needs_reference = True
+    started = 0
+
+    def __init__(self, config):
+        Fickle.started += 1
+        self.higher_is_better = Fickle.started == 2
+
+
+class Format:
+    def __init__(self, config):
+        self.seen = 0
+
+    def matches(self, fields):
+        return "ask" in fields
+
+    def example(self, fields):
+        for name in ("ask", "say"):
+            if not isinstance(fields.get(name), str):
+                raise FrameworkError(f"needs text in '{name}'")
+        return self.turns(fields)
+
+    def turns(self, fields):
+        turns = Message("user", fields["ask"]), Message("assistant", fields["say"])
+        return Example(turns, type(self).__name__.lower())
+
+
+@option("format", FormatConfig)
+class Strict(Format):
+    def matches(self, fields):
+        return bool(fields or fields["ask"])
+
+@option("format", FormatConfig)
+class Vague(Format):
+    def matches(self, fields):
+        return "ask" in fields and fields["ask"]
+
+@option("format", FormatConfig)
+class Trusting(Format):
+    def example(self, fields):
+        return self.turns({**fields, "ask": fields["ask"].strip()})
+
+@option("format", FormatConfig)
+class Poet(Format):
+    def turns(self, fields):
+        return Example((Message("poet", fields["ask"]), Message("assistant", fields["say"])), "poet")
+
+@option("format", FormatConfig)
+class Numbers(Format):
+    def turns(self, fields):
+        return Example((Message("user", fields["ask"]), Message("assistant", b"3")), "numbers")
+
+@option("format", FormatConfig)
+class Unknown(Format):
+    def turns(self, fields):
+        return dataclasses.replace(super().turns(fields), format="nobody")
+
+@option("format", FormatConfig)
+class Asks(Format):
+    def turns(self, fields):
+        return Example((Message("user", fields["ask"]),), "asks")
+
+@option("format", FormatConfig)
+class Greedy(Format):
+    def turns(self, fields):
+        fields.pop("more", None)
+        return super().turns(fields)
+
+@option("format", FormatConfig)
+class Moody(Format):
+    def turns(self, fields):
+        self.seen += 1
+        return Example((Message("user", f"{self.seen}"), Message("assistant", fields["say"])), "moody")
+
+@option("format", FormatConfig)
+class Mute(Format):
+    def example(self, fields):
+        if not isinstance(fields.get("say"), str):
+            raise FrameworkError("this row is wrong")
+        return self.turns(fields)
+
+@option("format", FormatConfig)
+class Lenient(Format):
+    def example(self, fields):
+        return self.turns({"ask": "?", **fields, "say": str(fields.get("say"))})
+
+@option("format", FormatConfig)
+class Alpaquita(Format):
+    def matches(self, fields):
+        return "instruction" in fields
+
+    def example(self, fields):
+        return self.turns({"ask": str(fields["instruction"]), "say": str(fields["output"])})
+
+@option("format", FormatConfig)
+class Shy(Format):
+    def matches(self, fields):
+        return False
+
+
+class Export:
+    def __init__(self, config):
+        pass
+
+    def export(self, model, context):
+        self.file = context.run_dir / "made.txt"
+        return self.make(context)
+
+    def make(self, context):
+        self.file.write_text("made")
+        return [Artifact("text", "made.txt", 4)]
+
+
+@option("exporter", ExporterConfig)
+class Nothing(Export):
+    def make(self, context):
+        return []
+
+@option("exporter", ExporterConfig)
+class Kindless(Export):
+    def make(self, context):
+        return [dataclasses.replace(super().make(context)[0], kind=" ")]
+
+@option("exporter", ExporterConfig)
+class Away(Export):
+    def make(self, context):
+        (context.run_dir.parent / "made.txt").write_text("made")
+        return [Artifact("text", "../made.txt", 4)]
+
+@option("exporter", ExporterConfig)
+class Missing(Export):
+    def make(self, context):
+        return [Artifact("text", "made.txt", 4)]
+
+@option("exporter", ExporterConfig)
+class Wrong(Export):
+    def make(self, context):
+        return [dataclasses.replace(super().make(context)[0], bytes=5)]
+
+@option("exporter", ExporterConfig)
+class Half(Export):
+    def make(self, context):
+        (context.run_dir / "made.txt.part").write_text("ma")
+        return super().make(context)
+
+@option("exporter", ExporterConfig)
+class Writes(Export):
+    def make(self, context):
+        (context.checkpoint / "more.txt").write_text("more")
+        return super().make(context)
+
+@option("exporter", ExporterConfig)
+class Once(Export):
+    def make(self, context):
+        made = [Artifact("text", f"made{number}.txt", 4) for number in range(9)]
+        first = next(one for one in made if not (context.run_dir / one.path).exists())
+        (context.run_dir / first.path).write_text("made")
+        return [first]
+
+@option("exporter", ExporterConfig)
+class Talks(Export):
+    def make(self, context):
+        text = os.environ.get("FRAMEWORK_SUITE_TOKEN", "none")
+        self.file.write_text(text)
+        return [Artifact("text", "made.txt", len(text))]
+
+
+class Log(Logger):
+    def __init__(self, config):
+        self.config = config
+        self.file = None
+
+    def started(self, run_dir, data, facts):
+        self.run_dir = run_dir
+        self.file = (run_dir / "log.txt").open("a")
+
+    def close(self):
+        if self.file:
+            self.file.close()
+
+
+@option("logger", LoggerConfig)
+class StepError(Log):
+    def step(self, step):
+        raise ValueError("no step")
+
+@option("logger", LoggerConfig)
+class Unready(Log):
+    def failed(self, error):
+        self.file.write(str(error))
+
+@option("logger", LoggerConfig)
+class Unfinished(Log):
+    report = None
+
+    def finished(self, report, samples):
+        self.report = report
+
+    def close(self):
+        super().close()
+        self.report.name
+
+@option("logger", LoggerConfig)
+class Open(Log):
+    def close(self):
+        KEPT.append(self.file)
+
+@option("logger", LoggerConfig)
+class Early(Log):
+    def planned(self, plan):
+        plan.run_dir.mkdir(parents=True, exist_ok=True)
+        (plan.run_dir / "early.txt").touch()
+
+    def close(self):
+        super().close()
+
+@option("logger", LoggerConfig)
+class Around(Log):
+    def planned(self, plan):
+        Path("around.txt").touch()
+
+@option("logger", LoggerConfig)
+class Leaks(Log):
+    def planned(self, plan):
+        self.name = plan.name
+
+    def started(self, run_dir, data, facts):
+        super().started(run_dir, data, facts)
+        self.file.write(self.name)
+
+@dataclass
+class TellsConfig(LoggerConfig):
+    """Doc."""
+    api_key: str | None = None
+    """Doc."""
+
+class Tells(Log):
+    def started(self, run_dir, data, facts):
+        super().started(run_dir, data, facts)
+        self.file.write(str(self.config.api_key))
+
+OPTIONS.append(("logger", Component("tells", TellsConfig, "broken_options:Tells")))
+
+@option("logger", LoggerConfig)
+class First(Log):
+    started_runs = 0
+
+    def started(self, run_dir, data, facts):
+        First.started_runs += 1
+        if First.started_runs == 1:
+            super().started(run_dir, data, facts)
+
+
+MODELS = {}
+
+
+def backend(name):
+    """Register a backend whose model overrides what the decorated class does."""
+    def register(kind):
+        class Backend(EchoBackend):
+            def open(self, plan):
+                from contextlib import contextmanager
+
+                @contextmanager
+                def opened():
+                    yield kind(plan)
+                return opened()
+        Backend.__name__ = Backend.__qualname__ = f"{name}Backend"
+        globals()[Backend.__name__] = Backend
+        option("trainer", TrainerConfig)(Backend)
+        return kind
+    return register
+
+
+@backend("factless")
+class Factless(EchoModel):
+    def __init__(self, plan):
+        super().__init__(plan)
+        self.facts = {}
+
+@backend("otherway")
+class OtherWay(EchoModel):
+    def loss(self, data):
+        return super().loss(data)
+
+@backend("shifted")
+class Shifted(EchoModel):
+    def encode(self, examples):
+        return [dataclasses.replace(row, labels=row.labels[1:]) for row in super().encode(examples)]
+
+@backend("mislabelled")
+class Mislabelled(EchoModel):
+    def encode(self, examples):
+        add = lambda labels: [label if label < 0 else label + 1 for label in labels]
+        return [dataclasses.replace(row, labels=add(row.labels)) for row in super().encode(examples)]
+
+@backend("unlearned")
+class Unlearned(EchoModel):
+    def encode(self, examples):
+        return [dataclasses.replace(row, labels=[-100] * len(row.labels)) for row in super().encode(examples)]
+
+@backend("wholerows")
+class WholeRows(EchoModel):
+    def encode(self, examples):
+        return [dataclasses.replace(row, labels=row.input_ids) for row in super().encode(examples)]
+
+@backend("sorted")
+class Sorted(EchoModel):
+    def encode(self, examples):
+        return sorted(super().encode(examples), key=lambda row: row.where, reverse=True)
+
+@backend("drifts")
+class Drifts(EchoModel):
+    drift = 0
+
+    def encode(self, examples):
+        self.drift += 1
+        add = lambda ids: [number + self.drift if number >= 0 else number for number in ids]
+        rows = super().encode(examples)
+        return [dataclasses.replace(row, input_ids=add(row.input_ids), labels=add(row.labels)) for row in rows]
+
+@backend("mixed")
+class Mixed(EchoModel):
+    def generate(self, prompts, *, max_new_tokens, batch_size):
+        answers = super().generate(prompts, max_new_tokens=max_new_tokens, batch_size=batch_size)
+        return sorted(answers, key=lambda answer: answer.text)
+
+@backend("chatty")
+class Chatty(EchoModel):
+    def generate(self, prompts, *, max_new_tokens, batch_size):
+        return super().generate(prompts, max_new_tokens=99, batch_size=batch_size)
+
+@backend("fewer")
+class Fewer(EchoModel):
+    def generate(self, prompts, *, max_new_tokens, batch_size):
+        return super().generate(prompts, max_new_tokens=max_new_tokens, batch_size=batch_size)[1:]
+
+@backend("no_number")
+class NaN(EchoModel):
+    def loss(self, rows):
+        return math.nan
+
+@backend("lazy")
+class Lazy(EchoModel):
+    def loss(self, rows):
+        return 1.0
+
+@backend("backwards")
+class Backwards(EchoModel):
+    def train(self, rows, validation, run):
+        steps = []
+        result = super().train(rows, validation, dataclasses.replace(run, on_step=steps.append))
+        for step in reversed(steps):
+            run.on_step(step)
+        return result
+
+@backend("untold")
+class Untold(EchoModel):
+    def train(self, rows, validation, run):
+        return super().train(rows, validation, dataclasses.replace(run, on_step=lambda step: None))
+
+@backend("miscounts")
+class Miscounts(EchoModel):
+    def train(self, rows, validation, run):
+        return dataclasses.replace(super().train(rows, validation, run), steps=999)
+
+@backend("unsaved")
+class Unsaved(EchoModel):
+    def train(self, rows, validation, run):
+        result = super().train(rows, validation, run)
+        for file in run.checkpoint.iterdir():
+            file.unlink()
+        return result
+
+@backend("leftover")
+class LeftOver(EchoModel):
+    def train(self, rows, validation, run):
+        run.scratch.with_name("checkpoint.part").mkdir()
+        return super().train(rows, validation, run)
+
+@backend("wordless")
+class Wordless(EchoModel):
+    def save_tokenizer(self, folder):
+        pass
+
+@backend("baseless")
+class Baseless(EchoModel):
+    def as_base(self):
+        from contextlib import nullcontext
+        return nullcontext()
+
+@backend("forgetful")
+class Forgetful(EchoModel):
+    def restore(self, checkpoint):
+        pass
+
+@backend("random")
+class Random(EchoModel):
+    def loss(self, rows):
+        return super().loss(rows) + int.from_bytes(os.urandom(2))
+
+@backend("endlessly")
+class Endlessly(EchoModel):
+    def train(self, rows, validation, run):
+        self.plan = dataclasses.replace(self.plan, trainer=dataclasses.replace(
+            self.plan.trainer, config=dataclasses.replace(self.plan.trainer.config, max_steps=5)))
+        return super().train(rows, validation, run)
+
+@backend("held")
+class Held(EchoModel):
+    def __init__(self, plan):
+        super().__init__(plan)
+        KEPT.append(self)
+
+
+def hook(group):
+    return lambda: [component for name, component in OPTIONS if name == group]
+
+framework_metrics = hookimpl(hook("metric"))
+framework_formatters = hookimpl(hook("format"))
+framework_exporters = hookimpl(hook("exporter"))
+framework_loggers = hookimpl(hook("logger"))
+framework_trainers = hookimpl(hook("trainer"))
+'''

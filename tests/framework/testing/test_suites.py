@@ -1,0 +1,216 @@
+"""framework/testing/suites: each rule of a suite fails on a component that breaks it, and says what is wrong.
+
+The broken components live in a pytest run of their own: a format that claims every row would disturb all other tests.
+That the suites pass on what is in order is shown by tests/plugins/test_conformance.py and by the documentation.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import pytest
+
+from tests.framework.testing.broken import PLUGIN
+
+CONFTEST = """
+from framework import plugin_file, testing
+
+testing.install()
+plugin_file.load_file("broken_options.py")
+"""
+TESTS = """
+from framework.testing import BackendSuite, ExporterSuite, FormatterSuite, LoggerSuite, MetricSuite
+
+ALPACA = {"overrides": ["format=alpaca"]}  # the broken formats claim what is not theirs
+ROW = {"ask": "Capital of Peru?", "say": "Lima"}
+DETAILS = {
+    MetricSuite: {"answers": [("yes", None, 1.0), ("no", None, 0.0)], **ALPACA},
+    FormatterSuite: {"rows": [{**ROW, "more": "1"}], "broken": [({"say": "Lima"}, "ask")]},
+    ExporterSuite: ALPACA,
+    LoggerSuite: ALPACA,
+    BackendSuite: ALPACA,
+}
+SUITES = {suite.__name__: suite for suite in DETAILS}
+
+
+def suite(kind, option, **details):
+    base = SUITES[kind]
+    name = "Test" + details.pop("name", option)
+    globals()[name] = type(name, (base,), {"option": option, **DETAILS[base], **details})
+
+
+"""
+
+BACKEND = "BackendSuite"
+LEARNS = "training_is_told_step_by_step_and_lowers_the_loss"
+LABELS = "the_rows_are_labelled_where_the_assistant_speaks"
+ANSWERS = "the_answers_keep_the_order_and_the_limit"
+NAMED = "what_it_names_is_there"
+WHOLE = "a_whole_run_is_told_without_an_error"
+CONVERSATION = "every_row_becomes_a_conversation"
+CASES = [
+    (
+        "MetricSuite",
+        "undecided",
+        "it_says_which_way_is_up_and_whether_it_needs_a_reference",
+        "higher_is_better has to be",
+    ),
+    ("MetricSuite", "endless", "every_answer_has_a_finite_score", "scores inf, no finite number"),
+    ("MetricSuite", "word", "every_answer_has_a_finite_score", "scores True, no finite number"),
+    ("MetricSuite", "empty", "every_answer_has_a_finite_score", "ZeroDivisionError"),
+    ("MetricSuite", "peeks", "a_reference_it_does_not_need_changes_nothing", "needs_reference is False, yet"),
+    ("MetricSuite", "counts", "the_same_answer_has_the_same_score", r"scores \[1.0, 2.0, 1.0\]"),
+    ("MetricSuite", "peeks", "the_scores_are_those_that_are_expected", "'yes' against None scores 0.0, expected 1.0"),
+    (
+        "MetricSuite",
+        "fickle",
+        "it_arrives_in_the_report_before_and_after",
+        "higher_is_better is True, the report says False",
+    ),
+    ("FormatterSuite", "strict", "odd_rows_are_told_apart_without_an_error", r"matches\(\{\}\) raises KeyError"),
+    ("FormatterSuite", "vague", "odd_rows_are_told_apart_without_an_error", "not True or False"),
+    ("FormatterSuite", "trusting", "odd_rows_make_a_conversation_or_a_clear_error", "wants a FrameworkError"),
+    ("FormatterSuite", "poet", CONVERSATION, r"the roles are \['poet', 'assistant'\]"),
+    ("FormatterSuite", "numbers", CONVERSATION, "a turn is no text"),
+    ("FormatterSuite", "unknown", CONVERSATION, "'nobody', the name of no option"),
+    ("FormatterSuite", "asks", CONVERSATION, "ends with an assistant's turn"),
+    ("FormatterSuite", "greedy", "a_row_is_left_as_it_was", "the row was"),
+    ("FormatterSuite", "moody", "the_same_row_gives_the_same_conversation", "gives two conversations"),
+    ("FormatterSuite", "mute", "a_broken_row_is_refused_and_the_field_named", "KeyError: 'ask'"),
+    ("FormatterSuite", "lenient", "a_broken_row_is_refused_and_the_field_named", "is taken, though 'ask' is broken"),
+    ("FormatterSuite", "shy", "auto_recognises_its_rows_and_no_other_format_claims_them", "is recognised by"),
+    ("FormatterSuite", "asks", "its_rows_pass_the_data_stage", "ends with an assistant's turn"),
+    ("ExporterSuite", "nothing", NAMED, "the exporter names no artifact"),
+    ("ExporterSuite", "kindless", NAMED, "has no kind"),
+    ("ExporterSuite", "away", NAMED, "does not lie inside the run folder"),
+    ("ExporterSuite", "missing", NAMED, "is not there"),
+    ("ExporterSuite", "wrong", NAMED, "has 4 bytes on disk"),
+    ("ExporterSuite", "half", "nothing_half_made_is_left", "half made and left behind: made.txt.part"),
+    ("ExporterSuite", "writes", "the_checkpoint_is_left_as_it_was", "the checkpoint was changed: more.txt"),
+    ("ExporterSuite", "once", "a_second_export_replaces_the_first", "the first export gave .*, the second"),
+    ("ExporterSuite", "talks", "no_secret_leaves_with_it", "made.txt holds a secret"),
+    ("LoggerSuite", "steperror", WHOLE, "the logger raises in step: ValueError: no step"),
+    ("LoggerSuite", "open", WHOLE, "open after close: run/log.txt"),
+    ("LoggerSuite", "unfinished", "a_part_of_the_stages_is_told_without_an_error", "the logger raises in close"),
+    ("LoggerSuite", "early", "a_run_whose_data_are_refused_leaves_nothing", r"the refused run left \['early.txt'\]"),
+    ("LoggerSuite", "unready", "a_run_whose_data_are_refused_leaves_nothing", "the logger raises in failed"),
+    ("LoggerSuite", "open", "a_run_that_fails_halfway_is_told_without_an_error", "open after close"),
+    ("LoggerSuite", "around", "a_plan_alone_writes_nothing", "written: .*around.txt"),
+    ("LoggerSuite", "leaks", "no_secret_is_written", "run/log.txt holds a secret"),
+    ("LoggerSuite", "tells", "no_secret_is_written", "run/log.txt holds a secret"),
+    (
+        "LoggerSuite",
+        "first",
+        "two_runs_in_one_process_are_both_logged",
+        r"the first run left \d+ files, the second \d+",
+    ),
+    (
+        BACKEND,
+        "factless",
+        "the_model_offers_what_the_protocol_asks_for_and_says_what_was_picked",
+        "facts says what was",
+    ),
+    (
+        BACKEND,
+        "otherway",
+        "the_model_offers_what_the_protocol_asks_for_and_says_what_was_picked",
+        r"to be loss\(rows\)",
+    ),
+    (BACKEND, "shifted", LABELS, "row 0: ids and labels differ in length"),
+    (BACKEND, "mislabelled", LABELS, "a label is no id"),
+    (BACKEND, "unlearned", LABELS, "leaves no supervised token"),
+    (BACKEND, "wholerows", LABELS, "learned"),
+    (BACKEND, "sorted", LABELS, "encode lost the order"),
+    (BACKEND, "drifts", LABELS, "encoding the same examples twice gives different rows"),
+    (BACKEND, "mixed", ANSWERS, "the answers do not follow the prompts"),
+    (BACKEND, "chatty", ANSWERS, "max_new_tokens=1 gives"),
+    (BACKEND, "fewer", ANSWERS, "5 prompts have 4 answers"),
+    (BACKEND, "no_number", LEARNS, "the loss is nan before and nan after"),
+    (BACKEND, "lazy", LEARNS, "training did not lower the loss: 1.0 before"),
+    (BACKEND, "backwards", LEARNS, r"on_step counts \[12, 11"),
+    (BACKEND, "untold", LEARNS, r"on_step counts \[\]"),
+    (BACKEND, "miscounts", LEARNS, r"total_steps is \[12\], 999 steps were done"),
+    (BACKEND, "unsaved", LEARNS, "train wrote no checkpoint"),
+    (BACKEND, "leftover", LEARNS, r"left behind: \['checkpoint.part'\]"),
+    (BACKEND, "wordless", LEARNS, "save_tokenizer wrote nothing"),
+    (BACKEND, "baseless", "the_base_answers_as_before_inside_as_base", "inside as_base it gives"),
+    (
+        BACKEND,
+        "forgetful",
+        "a_checkpoint_gives_the_same_model_in_a_new_process_of_the_backend",
+        "trained: .*, restored:",
+    ),
+    (BACKEND, "random", "one_seed_gives_one_training_of_the_length_asked_for", "one seed gave the losses"),
+    (BACKEND, "endlessly", "one_seed_gives_one_training_of_the_length_asked_for", "trainer.max_steps=2 made 5 steps"),
+    (BACKEND, "held", "the_memory_is_free_after_open", "the model is still held"),
+]
+OTHERS = [
+    (
+        *("FormatterSuite", "alpaquita", "Alpaquita", "rows=[{'instruction': 'Add', 'output': '2'}]"),
+        *("auto_recognises_its_rows_and_no_other_format_claims_them", "is claimed by .*alpaca"),
+    ),
+    ("MetricSuite", "peeks", "Bare", "answers=()", "the_scores_are_those_that_are_expected", "Bare.answers is empty"),
+    ("FormatterSuite", "mute", "Rowless", "rows=()", "there_are_rows_to_test_with", "TestRowless.rows is empty"),
+    (
+        *("FormatterSuite", "mute", "Nameless", "broken=[({'ask': 'x'}, 'say')]"),
+        *("a_broken_row_is_refused_and_the_field_named", "the message does not name 'say'"),
+    ),
+]
+
+
+@pytest.fixture(scope="module")
+def failures(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Run the suites on what is broken; return the messages of the tests that failed, by class and test."""
+    folder = tmp_path_factory.mktemp("suites")
+    lines = [f"suite({kind!r}, {option!r})\n" for kind, option in dict.fromkeys(case[:2] for case in CASES)]
+    lines += [f"suite({kind!r}, {option!r}, name={name!r}, {detail})\n" for kind, option, name, detail, *_ in OTHERS]
+    (folder / "broken_options.py").write_text(PLUGIN, encoding="utf-8")
+    (folder / "conftest.py").write_text(CONFTEST, encoding="utf-8")
+    (folder / "test_broken.py").write_text(TESTS + "".join(lines), encoding="utf-8")
+    names = [f"Test{option}::test_{test}" for _, option, test, _ in CASES]
+    names += [f"Test{name}::test_{test}" for _, _, name, _, test, _ in OTHERS]
+    chosen = [f"test_broken.py::{name}" for name in names]
+    options = ["-q", "-p", "no:cacheprovider", "-p", "no:xdist", "--rootdir=.", "-c", os.devnull, "--junitxml=out.xml"]
+    subprocess.run([sys.executable, "-m", "pytest", *options, *chosen], cwd=folder, capture_output=True, check=False)
+    cases = ET.parse(folder / "out.xml").iter("testcase")  # noqa: S314 - pytest's own
+    return {
+        f"{case.get('classname', '').rpartition('.')[2]}::{case.get('name')}": "\n".join(
+            f"{part.get('message')}\n{part.text}" for part in case
+        )
+        for case in cases
+        if len(case)
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "test", "message"),
+    [(option, test, message) for _, option, test, message in CASES]
+    + [(name, test, message) for _, _, name, _, test, message in OTHERS],
+)
+def test_a_broken_component_fails_and_is_told_why(failures: dict[str, str], name: str, test: str, message: str) -> None:
+    told = failures.get(f"Test{name}::test_{test}")
+    assert told is not None, f"passed; failed are {sorted(failures)}"
+    assert re.search(message, told), told[:2000]
+
+
+def test_every_test_of_every_suite_is_seen_to_fail() -> None:
+    from framework.testing import suites
+
+    seen = {(kind, test) for kind, _, test, _ in CASES} | {(kind, test) for kind, _, _, _, test, _ in OTHERS}
+    every = {
+        (name, test.removeprefix("test_"))
+        for name in suites.__all__
+        for test in vars(getattr(suites, name))
+        if test.startswith("test_")
+    }
+    assert every - seen == set()
+
+
+def test_the_kit_is_imported_without_pytest(tmp_path: Path) -> None:
+    code = "import sys, framework.testing; sys.exit('pytest' in sys.modules or 'torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True)

@@ -1,0 +1,179 @@
+"""Every first-party plugin passes the kit that authors of plugins are given."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import ClassVar
+
+import pytest
+
+from framework.plugins import registrations
+from framework.testing.plugin import check_plugin
+from framework.testing.suites import (
+    BackendSuite,
+    ExporterSuite,
+    FormatterSuite,
+    LoggerSuite,
+    MetricSuite,
+    Suite,
+)
+from tests.support.tiny import tiny_chatml
+
+PLUGINS = sorted(entry.value for entry in entry_points(group="framework") if entry.value.startswith("framework_"))
+GROUPS = ("format", "metric", "exporter", "logger", "trainer")
+TURNS = [{"role": "user", "content": "Capital of Peru?"}, {"role": "assistant", "content": "Lima"}]
+SHARED = [{"from": "human", "value": "Capital of Peru?"}, {"from": "gpt", "value": "Lima"}]
+ALPACA = {"instruction": "Add", "input": "1 and 1", "output": "2"}
+PAIR = {"prompt": "Capital of Peru?", "completion": "Lima"}
+
+
+@pytest.mark.parametrize("name", PLUGINS)
+def test_the_plugin_is_in_order(name: str) -> None:
+    assert check_plugin(name) == []
+
+
+def test_every_option_that_has_a_suite_for_its_kind_runs_through_it() -> None:
+    tested = {(suite.group, suite.option) for suite in _classes(Suite) if hasattr(suite, "option")}
+    ours = {
+        (group, name)
+        for group in GROUPS
+        for name, registration in registrations(group).items()
+        if registration.component.schema.__module__.startswith(("framework_", "framework."))
+    }
+    assert ours - tested == set()
+
+
+def _classes(suite: type[Suite]) -> Iterator[type[Suite]]:
+    for kind in suite.__subclasses__():
+        yield kind
+        yield from _classes(kind)
+
+
+class TestExactMatch(MetricSuite):
+    option = "exact_match"
+    answers = (("Lima", "Lima", 1.0), (" Lima\n", "Lima", 1.0), ("lima", "Lima", 0.0), ("", "Lima", 0.0))
+
+
+class TestExactMatchOfAnyCase(MetricSuite):
+    option = "exact_match"
+    overrides = ("metric.exact_match.ignore_case=true",)
+    answers = (("LIMA", "lima", 1.0), ("Straße", "STRASSE", 1.0), ("Quito", "Lima", 0.0))
+
+
+class TestJsonValid(MetricSuite):
+    option = "json_valid"
+    answers = (('{"a": [1]}', None, 1.0), (" 3 ", None, 1.0), ("```json\n{}\n```", None, 0.0), ("", None, 0.0))
+
+
+class TestAlpaca(FormatterSuite):
+    option = "alpaca"
+    rows = (ALPACA, {"instruction": "Add 1 and 1", "output": "2", "system": "Be brief"}, {**ALPACA, "input": ""})
+    broken = (
+        ({"instruction": "Add", "input": ""}, "output"),
+        ({**ALPACA, "instruction": None}, "instruction"),
+        ({**ALPACA, "input": ["1"]}, "input"),
+        ({**ALPACA, "system": 3}, "system"),
+    )
+
+
+class TestChatML(FormatterSuite):
+    option = "chatml"
+    rows = (
+        {"messages": TURNS},
+        {"conversations": TURNS},
+        {"messages": [{"role": "system", "content": "Be brief"}, *TURNS, *TURNS]},
+    )
+    broken = (
+        ({"text": "Lima"}, "messages"),
+        ({"messages": "Lima"}, "messages"),
+        ({"messages": [TURNS[0], {"role": "assistant", "content": None}]}, "content"),
+        ({"messages": [TURNS[0], {"role": "poet", "content": "Lima"}]}, "poet"),
+        ({"messages": TURNS[:1]}, "assistant"),
+    )
+
+
+class TestShareGPT(FormatterSuite):
+    option = "sharegpt"
+    rows = ({"conversations": SHARED}, {"conversation": SHARED, "system": "Be brief"})
+    broken = (
+        ({"text": "Lima"}, "conversations"),
+        ({"conversations": [SHARED[0], {"from": "gpt"}]}, "value"),
+        ({"conversations": [SHARED[0], {"from": "poet", "value": "Lima"}]}, "poet"),
+    )
+
+
+class TestPromptCompletion(FormatterSuite):
+    option = "prompt_completion"
+    rows = (PAIR, {"prompt": TURNS[:1], "completion": TURNS[1:]})
+    broken = (({"prompt": "Capital of Peru?"}, "completion"), ({**PAIR, "prompt": 3}, "prompt"))
+
+
+class TestAuto(FormatterSuite):
+    option = "auto"
+    rows = (ALPACA, PAIR, {"messages": TURNS}, {"conversations": SHARED})
+    broken = (({"question": "Capital of Peru?"}, "question"), ({**ALPACA, **PAIR}, "completion"))
+
+
+class TestAdapter(ExporterSuite):
+    option = "adapter"
+
+
+class TestConsole(LoggerSuite):
+    option = "console"
+
+
+class TestJsonl(LoggerSuite):
+    option = "jsonl"
+
+
+class TestWandb(LoggerSuite):
+    option = "wandb"
+
+    @pytest.fixture(autouse=True)
+    def nobody(self, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+        """Let no key of this machine take part; W&B's service ends with each test."""
+        for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_BASE_URL"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("NETRC", str(tmp_path_factory.mktemp("home") / "netrc"))
+        yield
+        import wandb
+
+        wandb.teardown()
+
+
+class TestEcho(BackendSuite):
+    option = "echo"
+
+
+TINY = ["trainer.dtype=fp32", "trainer.max_steps=6", "trainer.warmup_steps=1", "trainer.learning_rate=0.02"]
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_chatml(tmp_path_factory.mktemp("base"))
+
+
+class OnTheTinyModel(BackendSuite):
+    """The HF backend; its model is made once."""
+
+    option: ClassVar[str] = "hf"
+    adapter: ClassVar[str] = "lora"
+
+    @pytest.fixture(autouse=True)
+    def words(self, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        words = [*TINY, "model=local", f"model.path={json.dumps(str(tiny))}", f"adapter={self.adapter}"]
+        monkeypatch.setattr(type(self), "overrides", words)
+
+
+class TestHF(OnTheTinyModel):
+    """With LoRA."""
+
+
+class TestHFWithAllWeights(OnTheTinyModel):
+    """Without an adapter, where the base is gone after training."""
+
+    adapter = "full"
+    keeps_base = False
