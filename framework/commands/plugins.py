@@ -1,35 +1,206 @@
-"""`python -m framework plugins`: what is registered."""
+"""`python -m framework plugins [GROUP [OPTION]] [--json]`: what can be chosen, and whether its libraries are here."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from importlib.metadata import entry_points
+from typing import Any
 
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
+from rich.text import Text
 
+from framework.catalog import ALL_GROUPS, Option, Preset, Setting, options, preset_settings, presets, settings, written
 from framework.commands import PluginsCommandConfig
-from framework.component import COMMANDS, GROUPS
+from framework.component import COMMANDS, Group
+from framework.compose import config_loader
 from framework.errors import FrameworkError, unknown
-from framework.plugins import components
+from framework.plugins import DISABLE, disabled, left_out, package
+
+USAGE = "python -m framework plugins [GROUP [OPTION]] [--json]"
+WIDEST = 120  # columns: longer lines are hard to read
+MARGIN = 2
+NAMES = 2  # a group and an option of it
+Choices = tuple[Mapping[str, Option], Mapping[str, Preset]]
+Row = tuple[Text, ...]
 
 
 class PluginsCommand:
-    """Prints every option of every group, or of the groups named."""
+    """Lists every option of every group, those of one group, or the settings of one option."""
 
     def __init__(self, config: PluginsCommandConfig) -> None:
         self.config = config
 
     def main(self, arguments: Sequence[str]) -> int:
-        """Print the table."""
-        groups = {**GROUPS, COMMANDS.name: COMMANDS}
-        for name in arguments:
-            if name not in groups:
-                raise FrameworkError(unknown("group", name, groups))
-        table = Table(box=None, pad_edge=False)
-        for heading in ("group", "option", "what it is", "from"):
-            table.add_column(heading, overflow="fold")
-        for group in [groups[name] for name in arguments] or groups.values():
-            for component in components(group).values():
-                table.add_row(group.name, component.name, component.summary, component.factory.partition(".")[0])
-        Console().print(table)
+        """Print the list, or with `--json` the same as JSON."""
+        names = _names(arguments)
+        chosen = [ALL_GROUPS[names[0]]] if names else list(ALL_GROUPS.values())
+        with config_loader() as loader:
+            groups = {group.name: (options(group), presets(group, loader)) for group in chosen}
+        if len(names) < NAMES:
+            shown: Overview | Detail = Overview(groups)
+        else:
+            shown = Detail(chosen[0], names[1], groups[chosen[0].name])
+        if "--json" in arguments:
+            print(json.dumps(shown.plain(), indent=1, ensure_ascii=False))  # noqa: T201
+        else:
+            console = Console(highlight=False, emoji=False, markup=False)
+            console.width = min(console.width, WIDEST)
+            shown.show(console)
         return 0
+
+
+def _names(arguments: Sequence[str]) -> list[str]:
+    """Return the group and the option that are named; the files of `plugins=[…]` are loaded already."""
+    names = [word for word in arguments if word != "--json" and not word.startswith("plugins=")]
+    for word in names:
+        if word.startswith("-"):
+            raise FrameworkError(unknown("option", word, ["--json"]))
+    if len(names) > NAMES:
+        message = f"one group and one of its options can be named, not {', '.join(names)}. Usage: {USAGE}"
+        raise FrameworkError(message)
+    if names and names[0] not in ALL_GROUPS:
+        raise FrameworkError(unknown("group", names[0], ALL_GROUPS))
+    return names
+
+
+class Overview:
+    """The options and presets of groups, and what is not used."""
+
+    def __init__(self, groups: Mapping[str, Choices]) -> None:
+        self.groups = groups
+
+    def plain(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        return {
+            "groups": {
+                name: {
+                    "several": ALL_GROUPS[name].several,
+                    "options": {option.component.name: option.plain for option in known.values()},
+                    "presets": {preset.name: preset.plain for preset in made.values()},
+                }
+                for name, (known, made) in self.groups.items()
+            },
+            "left_out": [{**vars(part), "package": package(part.plugin)} for part in left_out()],
+            "disabled": sorted(disabled()),
+        }
+
+    def show(self, console: Console) -> None:
+        """Print a block for each group with a row for each option: its name, what it is, where it comes from."""
+        blocks = {name: list(_rows(*choices)) for name, choices in self.groups.items()}
+        every = [row for rows in blocks.values() for row in rows]
+        left, right = (max((len(row[column]) for row in every), default=0) for column in (0, 2))
+        right = min(right, console.width // 4)
+        widths = (left, max(console.width - MARGIN - left - 2 * MARGIN - right, 1), right)
+        for number, (name, rows) in enumerate(blocks.items()):
+            group, gap = ALL_GROUPS[name], "\n" if number else ""
+            console.print(Text.assemble(gap, (_chosen(group, "…"), "bold"), "  ", _first_sentence(group)))
+            _print_columns(console, widths, rows)
+        lines = [line for group, (known, _) in self.groups.items() for line in _installs(ALL_GROUPS[group], known)]
+        _print_section(console, "To install what is missing", lines)
+        broken = [f"{part.plugin} ({package(part.plugin)}), {part.what}: {part.reason}" for part in left_out()]
+        _print_section(console, "Left out because broken", broken)
+        _print_section(console, f"Switched off by {DISABLE}", list(_switched_off()))
+
+
+class Detail:
+    """The settings of one option or preset."""
+
+    def __init__(self, group: Group, name: str, choices: Choices) -> None:
+        known, made = choices
+        if name not in {*known, *made}:
+            raise FrameworkError(unknown(group.name, name, [*known, *made]))
+        self.group, self.name = group, name
+        self.about: Option | Preset = known[name] if name in known else made[name]
+        if isinstance(self.about, Option):
+            self.settings = list(settings(self.about.component.schema))
+        else:
+            self.settings = list(preset_settings(group, name))
+
+    def plain(self) -> dict[str, Any]:
+        """Return it as JSON has it."""
+        listed = [setting.plain for setting in self.settings]
+        return {"group": self.group.name, "name": self.name, **self.about.plain, "settings": listed}
+
+    def show(self, console: Console) -> None:
+        """Print what it is, and a row for each setting: its name, valid values, default and meaning."""
+        console.print(Text(_chosen(self.group, self.name), "bold"))
+        for line in _about(self.about):
+            console.print(Padding(Text(line), (0, 0, 0, MARGIN)))
+        if isinstance(self.about, Option):
+            _print_section(console, "", list(_installs(self.group, {self.name: self.about})))
+        if not self.settings:
+            return
+        several = self.group.several and isinstance(self.about, Option)
+        prefix = f"{self.group.name}.{self.name}" if several else self.group.name
+        console.print(f"\nSettings, changed with {prefix}.NAME=VALUE:")
+        left = min(max(len(setting.name) for setting in self.settings), console.width // 2)
+        _print_columns(console, (left, console.width - 2 * MARGIN - left), [*map(_described, self.settings)])
+
+
+def _chosen(group: Group, option: str) -> str:
+    """Write how an option is chosen."""
+    if group is COMMANDS:
+        return f"python -m framework {option}"
+    return f"{group.name}=[{option}]" if group.several else f"{group.name}={option}"
+
+
+def _first_sentence(group: Group) -> str:
+    return (group.base.__doc__ or "").strip().partition(". ")[0].rstrip(".") + "."
+
+
+def _rows(known: Mapping[str, Option], made: Mapping[str, Preset]) -> Iterator[Row]:
+    for name, option in known.items():
+        lacks = (f"\nnot installed: {', '.join(option.missing)}", "yellow") if option.missing else ""
+        yield Text(name), Text.assemble(option.component.summary, lacks), Text(option.package)
+    for name, preset in made.items():
+        origin = f"on {', '.join(preset.options)}" if preset.options else preset.file
+        yield Text(name), Text(preset.summary), Text(origin)
+
+
+def _described(setting: Setting) -> Row:
+    default = "has to be set" if setting.required else f"default {written(setting.value)}"
+    return Text(setting.name), Text.assemble((f"{setting.field.valid}; {default}\n", "dim"), setting.field.doc)
+
+
+def _about(about: Option | Preset) -> Iterator[str]:
+    if isinstance(about, Preset):
+        yield about.summary
+        yield f"A preset of {', '.join(about.options) or 'no option'}: {about.file}"
+        return
+    yield from about.doc.splitlines()
+    yield f"From {about.package}, plugin '{about.plugin}': {about.component.factory}"
+    if about.component.extras:
+        state = f"not installed: {', '.join(about.missing)}" if about.missing else "all installed"
+        yield f"Needs {' and '.join(about.component.extras)}; {state}"
+
+
+def _installs(group: Group, known: Mapping[str, Option]) -> Iterator[str]:
+    for name, option in known.items():
+        if option.install:
+            yield f"{_chosen(group, name)}: {option.install}"
+
+
+def _switched_off() -> Iterator[str]:
+    installed = entry_points(group="framework").names
+    for name in sorted(disabled()):
+        yield name if name in installed else f"{name} (there is no plugin of that name)"
+
+
+def _print_columns(console: Console, widths: Sequence[int], rows: Sequence[Row]) -> None:
+    table = Table.grid(padding=(0, MARGIN, 0, 0), pad_edge=False)
+    for width in widths:
+        table.add_column(width=width, overflow="fold", style="" if table.columns else "cyan")
+    for row in rows:
+        table.add_row(*row)
+    console.print(Padding(table, (0, 0, 0, MARGIN)))
+
+
+def _print_section(console: Console, heading: str, lines: Sequence[str]) -> None:
+    """Print lines that are not broken, so that a command in them can be copied."""
+    if heading and lines:
+        console.print(Text(f"\n{heading}", "bold"))
+    for line in lines:
+        console.print(f"{' ' * MARGIN}{line}", soft_wrap=True)

@@ -1,0 +1,207 @@
+"""What can be chosen: the options of each group with where they come from and what they need, and the presets.
+
+An option is code that a plugin registers. A preset is a YAML file, below `conf/`, of a plugin or of the user, that is
+built on an option. `python -m framework plugins` and the generated reference both read them here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.default_element import ConfigDefault
+from hydra.errors import HydraException
+from omegaconf import MISSING, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from framework import __version__
+from framework.component import COMMANDS, GROUPS, Component, Group
+from framework.compose import compose, register
+from framework.errors import one_line
+from framework.fields import Field, fields
+from framework.origin import short, source_lines
+from framework.plugins import Registration, registrations
+from framework.requirements import missing, pip_command
+
+ALL_GROUPS = {**GROUPS, COMMANDS.name: COMMANDS}
+NO_SUMMARY = ("@package", "python -m framework", "yaml-language-server:")
+
+
+@dataclass(frozen=True)
+class Option:
+    """One option: the plugin and the package it comes from, what it needs that is missing, and what installs that."""
+
+    component: Component
+    plugin: str
+    package: str
+    missing: tuple[str, ...]
+    install: str
+
+    @property
+    def name(self) -> str:
+        """What the user writes."""
+        return self.component.name
+
+    @property
+    def doc(self) -> str:
+        """The whole docstring of the schema."""
+        return inspect.cleandoc(self.component.schema.__doc__ or "")
+
+    @property
+    def plain(self) -> dict[str, Any]:
+        """It as JSON has it."""
+        return {
+            "summary": self.component.summary,
+            "package": self.package,
+            "plugin": self.plugin,
+            "factory": self.component.factory,
+            "needs": list(self.component.extras),
+            "missing": list(self.missing),
+            "install": self.install,
+        }
+
+
+@dataclass(frozen=True)
+class Preset:
+    """One preset: the first comment in its file, the options that it is built on, and the file."""
+
+    name: str
+    summary: str
+    options: tuple[str, ...]
+    file: str
+
+    @property
+    def plain(self) -> dict[str, Any]:
+        """It as JSON has it."""
+        return {"summary": self.summary, "preset_of": list(self.options), "file": self.file}
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One field of an option. `name` has dots where the field stands in a group of its own; `value` if not set."""
+
+    name: str
+    field: Field
+    value: Any
+
+    @property
+    def required(self) -> bool:
+        """Whether the user has to set it."""
+        return isinstance(self.value, str) and self.value == MISSING
+
+    @property
+    def plain(self) -> dict[str, Any]:
+        """It as JSON has it."""
+        return {
+            "name": self.name,
+            "type": self.field.type.name,
+            "valid": self.field.valid,
+            "required": self.required,
+            "default": None if self.required else plain(self.value),
+            "doc": self.field.doc,
+        }
+
+
+def options(group: Group) -> dict[str, Option]:
+    """Return the options of a group by name."""
+    register()  # which leaves out what no config can hold
+    return {name: _option(registration) for name, registration in registrations(group).items()}
+
+
+def _option(registration: Registration) -> Option:
+    component = registration.component
+    try:
+        needed = [extra for extra in component.extras if missing([extra])]
+        names = missing(needed)
+    except ValueError as error:  # no requirement at all; pip will say the same
+        needed, names = list(component.extras), [one_line(error)]
+    return Option(component, registration.plugin, origin(registration), tuple(names), pip_command(needed))
+
+
+def origin(registration: Registration) -> str:
+    """Return where an option comes from: its distribution with the version, or its file."""
+    if registration.package.endswith(".py"):
+        return short(Path(registration.package))
+    own = registration.component.factory.startswith("framework.")
+    return registration.package or (f"framework {__version__}" if own else registration.plugin)
+
+
+def presets(group: Group, loader: ConfigLoader) -> dict[str, Preset]:
+    """Return the presets of a group by name."""
+    if group is COMMANDS:
+        return {}
+    names = set(loader.get_group_options(group.name)) - registrations(group).keys()
+    return {name: _preset(loader, group, name) for name in sorted(names)}
+
+
+def _preset(loader: ConfigLoader, group: Group, name: str) -> Preset:
+    try:
+        lines = [(file, line) for file, _, line in source_lines(loader, f"{group.name}/{name}")]
+        bases = tuple(dict.fromkeys(_built_on(loader, group, name, ())))
+    except (HydraException, OmegaConfBaseException, YAMLError) as error:
+        return Preset(name, f"cannot be read: {one_line(error)}", (), "")
+    comments = [line.removeprefix("#").strip() for _, line in lines if line.startswith("#")]
+    summary = next((comment for comment in comments if comment and not comment.startswith(NO_SUMMARY)), "")
+    return Preset(name, summary, bases, lines[0][0] if lines else "")
+
+
+def _built_on(loader: ConfigLoader, group: Group, name: str, above: tuple[str, ...]) -> Iterator[str]:
+    """Give the options at the end of the defaults lists of a preset and of those that it stands on."""
+    if name in registrations(group):
+        yield name
+    elif name not in above:
+        loaded = loader.repository.load_config(f"{group.name}/{name}")
+        for base in (loaded.defaults_list or []) if loaded else []:
+            if isinstance(base, ConfigDefault) and not base.is_self():
+                yield from _built_on(loader, group, str(base.path).rpartition("/")[2], (*above, name))
+
+
+def preset_settings(group: Group, name: str) -> Iterator[Setting]:
+    """Give the settings of what a preset is built on, with the values that it sets."""
+    node = compose([f"{group.name}=[{name}]" if group.several else f"{group.name}={name}"])[group.name]
+    for key, part in node.items() if group.several else [("", node)]:
+        schema = OmegaConf.get_type(part)
+        if dataclasses.is_dataclass(schema):
+            values: Any = OmegaConf.to_container(part, enum_to_str=True)
+            yield from settings(schema, values, f"{key}." if key else "")
+
+
+def settings(schema: Any, values: Mapping[str, Any] | None = None, prefix: str = "") -> Iterator[Setting]:
+    """Give the fields of a schema with their defaults or other values, those of nested dataclasses by dotted names."""
+    for field in fields(schema):
+        value = field.default if values is None else values[field.name]
+        inner = field.type.items or field.type
+        if field.type.items is not None or not dataclasses.is_dataclass(inner.base):
+            yield Setting(f"{prefix}{field.name}", field, value)
+        if dataclasses.is_dataclass(inner.base):
+            below = plain(value) if field.type.items is None and value not in (None, MISSING) else None
+            yield from settings(inner.base, below, f"{prefix}{field.name}{'[]' if field.type.items else ''}.")
+
+
+def plain(value: Any) -> Any:
+    """Return a default as JSON has it: enums by name, dataclasses as dicts."""
+    if isinstance(value, Enum):
+        return value.name
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): plain(part) for key, part in value.items()}
+    return [plain(part) for part in value] if isinstance(value, list | tuple) else value
+
+
+def written(value: Any) -> str:
+    """Write a default as a config has it: `null`, `[plan, train]`, `0.0002`."""
+    value = plain(value)
+    if isinstance(value, list):
+        return f"[{', '.join(map(written, value))}]"
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key}: {written(part)}' for key, part in value.items())}}}"
+    return value if isinstance(value, str) and value else json.dumps(value)

@@ -1,0 +1,154 @@
+"""JSON Schemas (draft 2020-12) of the YAML files that a user writes: a preset of a group, and an experiment.
+
+They are made of the same fields that the program checks, so that an editor complains about what a run would refuse. An
+interpolation, `${seed}`, is valid everywhere: it can be judged only when a run resolves it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import annotated_types
+
+from framework.catalog import plain
+from framework.component import GROUPS, Group
+from framework.fields import Field, Type, fields
+from framework.schema import RunConfig
+
+Schema = dict[str, Any]
+DRAFT = "https://json-schema.org/draft/2020-12/schema"
+LATER: Schema = {"$ref": "#/$defs/later"}
+DEFINITIONS: Schema = {
+    "later": {
+        "description": "An interpolation, or ??? where the value is to be set on the command line.",
+        "type": "string",
+        "pattern": r"\$\{|^\?\?\?$",
+    },
+    "defaults": {
+        "description": "What this file is built on, in the order in which it is merged.",
+        "type": "array",
+        "items": {"type": ["string", "object"], "minProperties": 1, "maxProperties": 1},
+    },
+}
+KINDS: dict[Any, Schema] = {
+    int: {"type": "integer"},
+    float: {"type": "number"},
+    bool: {"type": "boolean"},
+    str: {"type": ["string", "number"]},  # a text that looks like a number is read as a number, and taken as a text
+    list: {"type": "array"},
+    dict: {"type": "object"},
+}
+BOUNDS: dict[type, tuple[str, str]] = {
+    annotated_types.Gt: ("exclusiveMinimum", "gt"),
+    annotated_types.Ge: ("minimum", "ge"),
+    annotated_types.Lt: ("exclusiveMaximum", "lt"),
+    annotated_types.Le: ("maximum", "le"),
+    annotated_types.MultipleOf: ("multipleOf", "multiple_of"),
+    annotated_types.MinLen: ("min{}", "min_length"),
+    annotated_types.MaxLen: ("max{}", "max_length"),
+}
+LENGTH = {str: "Length", list: "Items", dict: "Properties"}
+
+
+def preset(group: Group, options: Mapping[str, type]) -> Schema:
+    """Return the schema of a preset of a group: the settings of all its options, given by name."""
+    names = ", ".join(options)
+    return {
+        "$schema": DRAFT,
+        "title": f"A preset of {group.name}",
+        "description": f"{_doc(group.base)} A preset is built on one of {names}.",
+        "type": "object",
+        "properties": {"defaults": {"$ref": "#/$defs/defaults"}, **_merged(options)},
+        "additionalProperties": False,
+        "$defs": DEFINITIONS,
+    }
+
+
+def experiment(options: Mapping[str, Mapping[str, type]]) -> Schema:
+    """Return the schema of an experiment: the settings of a run, and those of each group below its name."""
+    own = {field.name: property_of([field]) for field in fields(RunConfig) if field.name not in GROUPS}
+    groups = {name: _group(GROUPS[name], known) for name, known in options.items()}
+    hydra = {"description": "Settings of Hydra itself.", "type": "object"}
+    return {
+        "$schema": DRAFT,
+        "title": "An experiment",
+        "description": "Chooses options in its defaults list, and changes their settings.",
+        "type": "object",
+        "properties": {"defaults": {"$ref": "#/$defs/defaults"}, "hydra": hydra, **own, **groups},
+        "additionalProperties": False,
+        "$defs": DEFINITIONS,
+    }
+
+
+def _group(group: Group, options: Mapping[str, type]) -> Schema:
+    """Return the settings of a group; those of several options stand below the name of each, or of a preset."""
+    settings = _settings(_merged(options))
+    if group.several:
+        each = {name: _option(name, schema) for name, schema in options.items()}
+        settings = {"type": "object", "properties": each, "additionalProperties": settings}
+    return {"description": _doc(group.base), **settings}
+
+
+def _option(name: str, schema: type) -> Schema:
+    return {"description": _doc(schema), **_settings(_merged({name: schema}))}
+
+
+def _settings(properties: Schema) -> Schema:
+    return {"type": "object", "properties": properties, "additionalProperties": False}
+
+
+def _merged(options: Mapping[str, type]) -> Schema:
+    """Return the properties of all options; one that several have takes what any of them takes."""
+    found: dict[str, dict[str, Field]] = {}
+    for name, schema in options.items():
+        for field in fields(schema):
+            found.setdefault(field.name, {})[name] = field
+    return {name: property_of(list(same.values()), list(same)) for name, same in found.items()}
+
+
+def property_of(same: list[Field], owners: Iterable[str] = ()) -> Schema:
+    """Return the schema of a setting, of which several options may have one each: what it means and what it may be."""
+    docs = {doc: owner for owner, doc in zip(owners, (field.doc for field in same), strict=False)}
+    texts = [f"{owner}: {doc}" for doc, owner in docs.items()] if len(docs) > 1 else [same[0].doc]
+    valid: list[Schema] = []
+    for field in same:
+        valid += [part for part in alternatives(field.type) if part not in valid]
+    about: Schema = {"description": "\n".join(texts)}
+    about |= valid[0] if len(valid) == 1 else {"anyOf": valid}
+    defaults = [plain(field.default) for field in same]
+    if not same[0].required and all(default == defaults[0] for default in defaults):
+        about["default"] = defaults[0]
+    return about
+
+
+def alternatives(wanted: Type) -> list[Schema]:
+    """Return what a value of a type may be; an empty schema takes everything."""
+    if wanted.choices:
+        kind: Schema = {"enum": wanted.choices}
+    elif dataclasses.is_dataclass(wanted.base):
+        nested: Any = wanted.base
+        kind = _settings(_merged({"": nested}))
+    else:
+        kind = dict(KINDS.get(wanted.base, {}))
+    if wanted.items:
+        inner = alternatives(wanted.items)
+        below = inner[0] if len(inner) == 1 else {"anyOf": inner}
+        kind["items" if wanted.base is list else "additionalProperties"] = below
+    for bound in wanted.bounds:
+        if type(bound) in BOUNDS:  # others are checked by the run alone
+            keyword, attribute = BOUNDS[type(bound)]
+            kind[keyword.format(LENGTH.get(wanted.base, ""))] = getattr(bound, attribute)
+    takes_text = not kind or kind == KINDS[str]
+    if wanted.optional and kind:
+        kind |= {"type": [*_listed(kind["type"]), "null"]} if "type" in kind else {"enum": [*kind["enum"], None]}
+    return [kind, *([] if takes_text else [LATER])]
+
+
+def _listed(kinds: str | list[str]) -> list[str]:
+    return [kinds] if isinstance(kinds, str) else kinds
+
+
+def _doc(schema: type) -> str:
+    return " ".join((schema.__doc__ or "").split())

@@ -1,0 +1,140 @@
+"""The generated reference: every option and every setting as Markdown, and JSON Schemas for editors.
+
+python -m framework reference FOLDER [--package NAME]
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from framework import json_schema
+from framework.catalog import Option, Setting, options, settings, written
+from framework.component import GROUPS, Group
+from framework.errors import FrameworkError, unknown
+from framework.schema import RunConfig
+
+PAGE = "config.md"
+SCHEMAS = "schemas"
+EXPERIMENT = "experiment"
+HEAD = """\
+# Settings
+
+Written by `{command}`; changes belong into the source.
+
+Each group has options, chosen with `group=option`, or `group=[option,…]` where a run may have several. A setting is
+changed with `group.setting=value`, below several options with `group.option.setting=value`. `python -m framework
+plugins` also shows what is installed besides, and the presets.
+
+An editor that knows the [YAML language server](https://github.com/redhat-developer/yaml-language-server) completes and
+checks a YAML file that names its schema in a comment, by a path relative to the file:
+
+```yaml
+# yaml-language-server: $schema=schemas/trainer.json
+defaults:
+  - hf
+
+max_steps: 100
+```
+
+`schemas/` has a schema for presets of each group, and [experiment.json](schemas/experiment.json) for experiments. Those
+of the plugins that you have installed are written by `python -m framework reference FOLDER`.
+"""
+BAR = r"\|"  # does not end a cell
+COLUMNS = ("setting", "type", "valid", "default", "meaning")
+Known = Mapping[str, Mapping[str, Option]]
+
+
+def generate(package: str | None = None) -> dict[str, str]:
+    """Return the text of each file of the reference; with `package` only the options of that distribution.
+
+    Raises:
+        FrameworkError: no option comes from `package`.
+    """
+    every = {group.name: options(group) for group in GROUPS.values()}
+    known = {
+        group: {name: option for name, option in found.items() if package in (None, distribution(option))}
+        for group, found in every.items()
+    }
+    if package and not any(known.values()):
+        packages = {distribution(option) for found in every.values() for option in found.values()}
+        raise FrameworkError(unknown("package", package, packages))
+    types = {group: {name: option.component.schema for name, option in found.items()} for group, found in known.items()}
+    schemas = {group: json_schema.preset(GROUPS[group], found) for group, found in types.items() if found}
+    schemas[EXPERIMENT] = json_schema.experiment(types)
+    return {PAGE: page(known, package), **{f"{SCHEMAS}/{name}.json": _json(made) for name, made in schemas.items()}}
+
+
+def distribution(option: Option) -> str:
+    """Return the name of the distribution that an option comes from, without the version."""
+    return option.package.partition(" ")[0]
+
+
+def write(folder: Path, package: str | None = None) -> list[Path]:
+    """Write the reference and return the files."""
+    files = {folder / name: text for name, text in generate(package).items()}
+    for file, text in files.items():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8", newline="\n")
+    return list(files)
+
+
+def page(known: Known, package: str | None) -> str:
+    """Return the Markdown page."""
+    command = f"python -m framework reference FOLDER{f' --package {package}' if package else ''}"
+    own = [setting for setting in settings(RunConfig) if setting.name.partition(".")[0] not in GROUPS]
+    blocks = [HEAD.replace("{command}", command), "## The run\n", _table(own)]
+    for name, found in known.items():
+        if found:
+            blocks += _group(GROUPS[name], found)
+    return "\n".join(blocks)
+
+
+def _group(group: Group, found: Mapping[str, Option]) -> Iterator[str]:
+    shared = {setting.name: setting for setting in settings(group.base)}
+    choice = f"{group.name}=[…]" if group.several else f"{group.name}=…"
+    yield f"## `{choice}`\n"
+    yield f"{escape(_line(group.base.__doc__))} Presets: [{group.name}.json]({SCHEMAS}/{group.name}.json).\n"
+    if shared:
+        yield "Every option has\n"
+        yield _table(shared.values())
+    for name, option in found.items():
+        yield f"### `{group.name}={f'[{name}]' if group.several else name}`\n"
+        yield f"{escape(_line(option.doc))}\n"
+        needs = " and ".join(f"`{extra}`" for extra in option.component.extras)
+        yield f"From the plugin `{option.plugin}` of {distribution(option)}{f'; needs {needs}' if needs else ''}.\n"
+        own = [setting for setting in settings(option.component.schema) if not _same(setting, shared)]
+        if own:
+            yield _table(own)
+
+
+def _same(setting: Setting, shared: Mapping[str, Setting]) -> bool:
+    """Whether a setting is the base's own, its default and its meaning included."""
+    other = shared.get(setting.name)
+    return other is not None and setting.plain == other.plain
+
+
+def _table(rows: Iterable[Setting]) -> str:
+    lines = [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
+    for setting in rows:
+        field = setting.field
+        default = "has to be set" if setting.required else f"`{written(setting.value)}`"
+        cells = (f"`{setting.name}`", f"`{field.type.name}`", field.valid, default, escape(field.doc))
+        lines.append(f"| {' | '.join(_line(cell).replace('|', BAR) for cell in cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def escape(text: str) -> str:
+    """Keep what stands in angle brackets from being taken for HTML; code, between backticks, stays as it is."""
+    parts = text.split("`")
+    return "`".join(part if number % 2 else part.replace("<", r"\<") for number, part in enumerate(parts))
+
+
+def _line(text: str | None) -> str:
+    return " ".join((text or "").split())
+
+
+def _json(schema: Any) -> str:
+    return json.dumps(schema, indent=1, ensure_ascii=False) + "\n"

@@ -1,0 +1,335 @@
+"""The generated reference is complete, up to date and the same each time; its schemas accept what a run accepts."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import annotated_types
+import pytest
+from jsonschema import Draft202012Validator
+from omegaconf import OmegaConf
+
+from framework import FrameworkError, json_schema
+from framework.catalog import options, settings
+from framework.cli import run_command
+from framework.component import GROUPS
+from framework.compose import conf_dir
+from framework.fields import Field, fields
+from framework.plugins import components
+from framework.reference import EXPERIMENT, PAGE, SCHEMAS, distribution, escape, generate, write
+from framework.schema import RunConfig
+from tests.framework.program import MODULE, execute, program
+
+ROOT = Path(__file__).resolve().parents[2]
+COMMITTED = ROOT / "docs/reference"
+PACKAGE = "framework"
+FILES = [*sorted(conf_dir().rglob("*.yaml")), *sorted(ROOT.glob("plugins/*/conf/**/*.yaml"))]
+MODELINE = re.compile(r"# yaml-language-server: \$schema=(\S+)")
+
+
+def validator(name: str) -> Draft202012Validator:
+    schema = json.loads(generate(PACKAGE)[f"{SCHEMAS}/{name}.json"])
+    Draft202012Validator.check_schema(schema)
+    return Draft202012Validator(schema)
+
+
+def schema_of(file: Path) -> str:
+    """Return the name of the schema that a file of a conf folder has to satisfy."""
+    return file.parent.name if file.parent.name in GROUPS else EXPERIMENT
+
+
+def complaints(name: str, config: Any) -> list[str]:
+    return [error.message for error in validator(name).iter_errors(config)]
+
+
+def test_the_committed_reference_is_up_to_date() -> None:
+    files = {file for file in (COMMITTED / PAGE, *(COMMITTED / SCHEMAS).glob("*")) if file.exists()}
+    committed = {file.relative_to(COMMITTED).as_posix(): file.read_text(encoding="utf-8") for file in files}
+    made = generate(PACKAGE)
+    stale = sorted(name for name in {*made, *committed} if made.get(name) != committed.get(name))
+    assert not stale, f"not what is generated now, run `make reference`: {', '.join(stale)}"
+
+
+def test_the_same_is_generated_each_time_and_in_each_process(tmp_path: Path) -> None:
+    made = generate(PACKAGE)
+    assert generate(PACKAGE) == made
+    assert program("reference", "out", "--package", PACKAGE, cwd=tmp_path, env={"PYTHONHASHSEED": "7"}).code == 0
+    written = {file.relative_to(tmp_path / "out").as_posix(): file for file in (tmp_path / "out").rglob("*.*")}
+    assert {name: file.read_text(encoding="utf-8") for name, file in written.items()} == made
+
+
+def test_nothing_of_this_machine_is_in_it() -> None:
+    text = "".join(generate(PACKAGE).values())
+    assert str(ROOT) not in text
+    assert str(Path.home()) not in text
+
+
+def test_only_options_of_the_package_are_in_it() -> None:
+    assert "### `model=echo`" in generate()[PAGE]
+    assert "echo" not in "".join(generate(PACKAGE).values())
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_every_option_has_a_heading_and_every_setting_a_row(group: str) -> None:
+    page = generate(PACKAGE)[PAGE]
+    section = page.partition(f"\n## `{group}=")[2].partition("\n## ")[0]
+    for name, option in options(GROUPS[group]).items():
+        if distribution(option) != PACKAGE:
+            continue
+        own = section.partition(f"### `{group}={f'[{name}]' if GROUPS[group].several else name}`\n")
+        assert own[1], f"{group} {name} has no heading"
+        rows = re.findall(
+            r"^\| `([\w.\[\]]+)` \|", section.partition("###")[0] + own[2].partition("###")[0], re.MULTILINE
+        )
+        assert {setting.name for setting in settings(option.component.schema)} == set(rows)
+
+
+def test_a_row_has_type_valid_values_default_and_meaning() -> None:
+    page = generate(PACKAGE)[PAGE]
+    meaning = "Peak learning rate. 2e-4 suits LoRA; full fine-tuning wants about a tenth of it."
+    assert f"| `learning_rate` | `float` | a number above 0, up to 1 | `0.0002` | {meaning} |" in page
+    assert "| `path` | `str` | text | has to be set | The id, owner/name. |" in page
+
+
+def test_the_settings_of_the_run_itself_are_in_it() -> None:
+    section = generate(PACKAGE)[PAGE].partition("## The run\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| `(\w+)` \|", section, re.MULTILINE)
+    assert rows == [field.name for field in fields(RunConfig) if field.name not in GROUPS]
+
+
+def test_every_row_of_a_table_has_five_cells() -> None:
+    rows = [line for line in generate()[PAGE].splitlines() if line.startswith("|")]
+    assert {len(re.findall(r"(?<!\\)\|", row)) for row in rows} == {6}
+
+
+def test_what_looks_like_html_is_escaped_outside_code() -> None:
+    assert escape("outputs/<name>, `outputs/<name>`, <b>") == r"outputs/\<name>, `outputs/<name>`, \<b>"
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.parent.name}/{file.stem}")
+def test_every_yaml_of_a_conf_folder_satisfies_its_schema(file: Path) -> None:
+    assert complaints(schema_of(file), OmegaConf.to_container(OmegaConf.load(file))) == []
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: f"{file.parent.name}/{file.stem}")
+def test_every_yaml_of_a_conf_folder_names_its_schema(file: Path) -> None:
+    marked = MODELINE.search(file.read_text(encoding="utf-8"))
+    assert marked, f"{file.relative_to(ROOT)} has no line `# yaml-language-server: $schema=…`"
+    named = (file.parent / marked.group(1)).resolve()
+    assert named == COMMITTED / SCHEMAS / f"{schema_of(file)}.json"
+    assert named.is_file()
+
+
+@pytest.mark.parametrize(
+    ("name", "config"),
+    [
+        ("trainer", {"lerning_rate": 1e-4}),
+        ("trainer", {"learning_rate": 0}),
+        ("trainer", {"learning_rate": 1.5}),
+        ("trainer", {"learning_rate": "fast"}),
+        ("trainer", {"max_steps": 0}),
+        ("trainer", {"max_steps": 1.5}),
+        ("trainer", {"optim": "adam"}),
+        ("trainer", {"optim": None}),
+        ("trainer", {"defaults": "hf"}),
+        ("trainer", {"defaults": [3]}),
+        ("trainer", {"device": True}),
+        ("adapter", {"target_modules": []}),
+        ("adapter", {"target_modules": "q_proj"}),
+        ("adapter", {"lora_dropout": 1}),
+        ("data", {"validation_split": -0.1}),
+        ("metric", {"ignore_case": "yes"}),
+        ("model", []),
+        ("experiment", {"traner": {}}),
+        ("experiment", {"trainer": {"lerning_rate": 1e-4}}),
+        ("experiment", {"trainer": {"learning_rate": 0}}),
+        ("experiment", {"trainer": {"defaults": ["hf"]}}),
+        ("experiment", {"seed": -1}),
+        ("experiment", {"stages": ["plan", "trian"]}),
+        ("experiment", {"stages": []}),
+        ("experiment", {"metric": {"exact_match": {"ignore_cas": True}}}),
+        ("experiment", {"metric": {"json_valid": {"ignore_case": True}}}),
+        ("experiment", {"metric": {"mine": {"ignore_cas": True}}}),
+        ("experiment", {"evaluator": {"prompts": {"count": 0}}}),
+    ],
+    ids=str,
+)
+def test_a_mistake_is_refused(name: str, config: Any) -> None:
+    assert complaints(name, config)
+
+
+@pytest.mark.parametrize(
+    ("name", "config"),
+    [
+        ("trainer", {}),
+        ("trainer", {"defaults": ["hf", "_self_", {"override /model": "llama8b"}], "max_steps": None}),
+        ("trainer", {"warmup_steps": "${trainer.max_steps}", "optim": "${oc.env:OPTIM}", "learning_rate": 1}),
+        ("trainer", {"max_steps": "???"}),
+        ("data", {"path": "${oc.env:ROWS}", "revision": 3}),
+        ("model", {"path": "???"}),
+        ("metric", {"ignore_case": True}),
+        ("experiment", {"name": "mine", "hydra": {"sweep": {"dir": "x"}}, "stages": ["plan", "data"]}),
+        ("experiment", {"metric": {"exact_match": {"ignore_case": True}, "mine": {"ignore_case": False}}}),
+        ("experiment", {"logger": {"wandb": {"tags": ["a"]}}, "run_dir": None}),
+    ],
+    ids=str,
+)
+def test_what_is_right_is_accepted(name: str, config: Any) -> None:
+    assert complaints(name, config) == []
+
+
+VALUES = [
+    *(-1, 0, 1, 0.5, 2, 10**12, "x", "", None, True, [], ["a"], ["plan"], [1], {}, {"a": 1}),
+    *("${seed}", "???", "auto", "drop", "3", "a/b"),
+]
+
+
+def every_field() -> Iterator[Field]:
+    for schema in (RunConfig, *(part.schema for group in GROUPS for part in components(group).values())):
+        yield from (field for field in fields(schema) if field.name not in GROUPS)
+
+
+@pytest.mark.parametrize("setting", [*every_field()], ids=lambda setting: f"{setting.schema.__name__}.{setting.name}")
+def test_a_schema_accepts_what_a_run_accepts_and_nothing_else(setting: Field) -> None:
+    schema = Draft202012Validator({**json_schema.property_of([setting]), "$defs": json_schema.DEFINITIONS})
+    own_rule = any(isinstance(bound, annotated_types.Predicate) for bound in setting.type.bounds)
+    for value in VALUES:
+        run, editor = setting.accepts(value), schema.is_valid(value)
+        # A run also takes a number written as text, and numbers and texts for true and false.
+        lenient = run and not editor and (value == "3" or setting.type.base is bool or value is True)
+        assert run == editor or lenient or (own_rule and editor), f"{value!r}: the run says {run}, the schema {editor}"
+
+
+class Colour(Enum):
+    red = "red"
+
+
+@dataclass
+class Part:
+    size: Annotated[int, annotated_types.MultipleOf(2)] = 2
+    """How big."""
+
+
+@dataclass
+class Everything:
+    part: Part = field(default_factory=Part)
+    """One."""
+    parts: Annotated[list[Part], annotated_types.MaxLen(2)] = field(default_factory=list)
+    """Several."""
+    named: Annotated[dict[str, float], annotated_types.MinLen(1)] = field(default_factory=lambda: {"a": 1.0})
+    """By name."""
+    colours: list[Colour | None] = field(default_factory=list)
+    """Colours."""
+    anything: Any = None
+    """No matter."""
+    word: Annotated[str, annotated_types.Len(1, 3)] = "abc"
+    """A word."""
+
+
+@pytest.mark.parametrize(
+    ("config", "valid"),
+    [
+        ({"part": {"size": 4}, "parts": [{"size": 2}], "named": {"b": 2}, "colours": ["red", None]}, True),
+        ({"anything": [{"x": 1}], "word": "ab"}, True),
+        ({"part": {"size": 3}}, False),
+        ({"part": {"sise": 2}}, False),
+        ({"parts": [{"size": 3}]}, False),
+        ({"parts": [{}, {}, {}]}, False),
+        ({"named": {}}, False),
+        ({"named": {"b": "x"}}, False),
+        ({"colours": ["blue"]}, False),
+        ({"word": "abcd"}, False),
+    ],
+    ids=str,
+)
+def test_nested_types_have_schemas_too(config: Any, *, valid: bool) -> None:
+    schema = json_schema.preset(GROUPS["metric"], {"everything": Everything})
+    Draft202012Validator.check_schema(schema)
+    assert Draft202012Validator(schema).is_valid(config) == valid
+
+
+def test_settings_of_one_name_are_taken_as_any_option_takes_them() -> None:
+    @dataclass
+    class One:
+        size: Annotated[int, annotated_types.Gt(5)] = 6
+
+    @dataclass
+    class Two:
+        size: Colour | None = None
+
+    schema = json_schema.preset(GROUPS["metric"], {"one": One, "two": Two})
+    validates = Draft202012Validator(schema).is_valid
+    assert [value for value in (6, "red", None, 5, "blue", 1.5) if validates({"size": value})] == [6, "red", None]
+    assert "default" not in schema["properties"]["size"]
+
+
+def test_the_command_says_what_it_wrote(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command("reference", [str(tmp_path / "new/folder"), f"--package={PACKAGE}"]) == 0
+    assert capsys.readouterr().out == f"{tmp_path}/new/folder/config.md, and {len(GROUPS) + 1} schemas beside it\n"
+    assert sorted(path.name for path in (tmp_path / "new/folder").iterdir()) == [PAGE, SCHEMAS]
+
+
+def test_a_plugin_of_the_user_is_in_the_reference(tmp_path: Path) -> None:
+    source = "from framework import metric\n\n@metric\ndef polite(answer):\n    '''1 where it says please.'''\n"
+    (tmp_path / "mine.py").write_text(source, encoding="utf-8")
+    assert program("reference", "out", "plugins=[./mine.py]", cwd=tmp_path).code == 0
+    assert "### `metric=[polite]`\n\n1 where it says please." in (tmp_path / "out" / PAGE).read_text(encoding="utf-8")
+    (tmp_path / "out" / PAGE).unlink()
+    assert program("reference", "out", "plugins=[./mine.py]", "--package", "mine.py", cwd=tmp_path).code == 0
+    assert "### `metric=[exact_match]`" not in (tmp_path / "out" / PAGE).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        ([], "one folder is to be named. Usage: python -m framework reference FOLDER"),
+        (["a", "b"], "one folder is to be named."),
+        (["a", "--package"], "--package wants the name of a distribution."),
+        (["a", "--package="], "--package wants the name of a distribution."),
+        (["--package", "--x", "a"], "--package wants the name of a distribution."),
+        (["a", "--pakage", "framework"], "unknown option '--pakage'. Did you mean '--package'?"),
+        (["a", "--package", "framewrk"], "unknown package 'framewrk'. Did you mean 'framework'?"),
+    ],
+    ids=str,
+)
+def test_a_mistake_in_the_words_is_told_and_nothing_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], text: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FrameworkError, match=re.escape(text)):
+        run_command("reference", words)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(FrameworkError, match=r"file.* cannot be written: (Not a directory|File exists)"):
+        run_command("reference", [str(tmp_path / "file")])
+
+
+def test_files_end_with_one_newline_and_have_no_carriage_return(tmp_path: Path) -> None:
+    for file in write(tmp_path, PACKAGE):
+        content = file.read_bytes()
+        assert content.endswith(b"\n")
+        assert not content.endswith(b"\n\n")
+        assert b"\r" not in content
+
+
+WATCH = """
+import atexit, sys
+heavy = {"torch", "transformers", "datasets", "numpy"}
+atexit.register(lambda: print("imported:", *sorted(heavy & sys.modules.keys()), file=sys.stderr))
+from framework.cli import main
+main()
+"""
+
+
+def test_no_heavy_library_is_imported(tmp_path: Path) -> None:
+    result = execute((MODULE[0], "-c", WATCH), "reference", "out", cwd=tmp_path)
+    assert (result.code, result.err) == (0, "imported:\n")
