@@ -1,0 +1,1 @@
+"""Presets, read by Hydra. It finds them here only where this file is."""

@@ -1,0 +1,1 @@
+"""A metric: how easy the answers are to read."""

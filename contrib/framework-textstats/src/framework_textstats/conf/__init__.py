@@ -1,0 +1,1 @@
+"""Presets and experiments, read by Hydra."""
