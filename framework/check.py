@@ -11,13 +11,13 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
+from typing import Any, TypeGuard
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
 from framework.component import GROUPS
-from framework.errors import FrameworkError, nearest
+from framework.errors import FrameworkError, nearest, one_line
 from framework.fields import Type, fields
 from framework.plugins import components
 
@@ -78,7 +78,7 @@ def problems(config: DictConfig) -> Iterator[Problem]:
     yield from sorted(_below(config, ""), key=lambda problem: not problem.keys)  # what is missing stands at the end
     for group in GROUPS.values():
         if group.name not in config or OmegaConf.is_missing(config, group.name):
-            continue
+            continue  # told as a missing value
         schemas = {component.schema for component in components(group).values()}
         node = config[group.name]
         for key, option in node.items() if group.several else [("", node)]:
@@ -91,8 +91,7 @@ def problems(config: DictConfig) -> Iterator[Problem]:
 
 def _below(node: DictConfig, path: str) -> Iterator[Problem]:
     schema = OmegaConf.get_type(node)
-    typed = isinstance(schema, type) and dataclasses.is_dataclass(schema)
-    known = {field.name: field for field in fields(schema)} if typed else None
+    known = {field.name: field for field in fields(schema)} if _is_schema(schema) else None
     for key in node:
         place = f"{path}{key}"
         if known is not None and key not in known:
@@ -112,8 +111,35 @@ def _below(node: DictConfig, path: str) -> Iterator[Problem]:
         elif isinstance(value, ListConfig) and any(isinstance(item, DictConfig) for item in value):
             for number, item in enumerate(value):
                 yield from _below(item, f"{place}[{number}].") if isinstance(item, DictConfig) else ()
-        elif known is not None and not known[key].type.holds(plain):
-            yield Problem(out_of_range(place, plain, known[key].type), (place,))
+        elif known is not None:
+            yield from _range(place, plain, known[key].type)
+
+
+def _range(place: str, value: Any, wanted: Type) -> Iterator[Problem]:
+    try:
+        fits = wanted.holds(value)
+    except Exception as error:  # noqa: BLE001 - a bound of a stranger's plugin may raise anything
+        yield Problem(f"{place}={as_text(value)}: its range cannot be checked: {one_line(error)}", (place,))
+        return
+    if not fits:
+        yield Problem(out_of_range(place, value, wanted), (place,))
+
+
+def loose_words(config: DictConfig, overrides: Sequence[str]) -> Iterator[Problem]:
+    """Give the words that set a switch to a number: OmegaConf takes 7 for true, and the config no longer tells."""
+    for word in overrides:
+        key, equals, value = word.lstrip("+").partition("=")
+        if equals and re.fullmatch(r"-?\d+(\.\d*)?", value) and value not in {"0", "1"}:
+            parent, _, name = key.rpartition(".")
+            node = OmegaConf.select(config, parent) if parent else config
+            schema = OmegaConf.get_type(node) if isinstance(node, DictConfig) else None
+            known = {field.name: field for field in fields(schema)} if _is_schema(schema) else {}
+            if name in known and known[name].type.base is bool:
+                yield Problem(f"{key}={value} must be {known[name].valid}", where=word)
+
+
+def _is_schema(schema: type | None) -> TypeGuard[type]:
+    return isinstance(schema, type) and dataclasses.is_dataclass(schema)
 
 
 def out_of_range(place: str, value: Any, wanted: Type) -> str:
@@ -122,7 +148,10 @@ def out_of_range(place: str, value: Any, wanted: Type) -> str:
     for word in value if isinstance(value, list) else [value]:
         if choices and as_text(word) not in choices and (close := nearest(as_text(word), choices)):
             return f"{place}={as_text(value)} must be {wanted.valid}. Did you mean '{close[0]}'?"
-    return f"{place}={as_text(value)} must be {wanted.valid}"
+    shown = (
+        repr(value) if wanted.base is int and isinstance(value, float) else as_text(value)
+    )  # 1e3 is no whole number, though it looks like 1000
+    return f"{place}={shown} must be {wanted.valid}"
 
 
 def as_text(value: Any) -> str:
@@ -133,7 +162,9 @@ def as_text(value: Any) -> str:
         return f"[{','.join(map(as_text, value))}]"
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "null"}[value]
-    return f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+    return str(value)
 
 
 def unknown_key(key: str, names: Iterable[str], option: str = "") -> str:

@@ -6,39 +6,42 @@ A first word that is neither an override nor an option is a command; everything 
 
 from __future__ import annotations
 
-import argparse
 import gc
+import inspect
 import os
-import re
 import sys
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 import hydra
 from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import CompactHydraException
+from hydra.errors import CompactHydraException, HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from framework import __version__, sweep
-from framework.component import GROUPS
-from framework.compose import CONFIG_NAME, add_folder, announce_folders, conf_dir, register
+from framework.compose import CONFIG_NAME, announce_folders, conf_dir, register
 from framework.errors import FrameworkError, unknown
-from framework.fields import fields
-from framework.folder import save_overrides, saved_overrides
+from framework.folder import save_overrides
 from framework.journal import note_failure
 from framework.plan import make_plan
-from framework.plugin_file import load_file
-from framework.plugins import commands, components
+from framework.plugins import commands
 from framework.protocols import Launcher
+from framework.words import (
+    check_options,
+    check_twice,
+    complete,
+    is_command,
+    load_plugins,
+    restore_folders,
+    sets_unknown_key,
+    take_config_dir,
+)
 
-USER_MISTAKE = 2
-QUICKSTART = "+experiment=quickstart"
+USER_MISTAKE, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
 
 
 def main() -> None:
@@ -54,15 +57,21 @@ def main() -> None:
             sys.exit()
         if words and is_command(words[0]):
             load_plugins(words)
-            sys.exit(run_command(words[0], words[1:]))
+            code = run_command(words[0], words[1:])
+            sys.stdout.flush()  # what a closed pipe does not take is to be known here, not at exit
+            sys.exit(code)
         check_twice(words)
         sys.argv[1:] = words = complete(words)
         check_options(words)
+        restore_folders(words)
         load_plugins(words)
         register()
         announce_folders()
         look_first(words)
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=CONFIG_NAME)(run)()
+    except BrokenPipeError:  # `| head` has seen enough; nothing more can be written, at exit neither
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(BROKEN_PIPE)
     except Exception as error:
         if not is_mistake(error):
             raise
@@ -71,7 +80,7 @@ def main() -> None:
         print(diagnose(error, words), file=sys.stderr)  # noqa: T201
         sys.exit(USER_MISTAKE)
     except KeyboardInterrupt:
-        sys.exit(130)
+        sys.exit(INTERRUPTED)
     finally:
         gc.enable()
         sweep.summarize()
@@ -83,7 +92,7 @@ def look_first(words: Sequence[str]) -> None:
     Raises:
         FrameworkError: the words are wrong.
     """
-    if {"-m", "--multirun"} & set(words):
+    if {"-m", "--multirun", "hydra.mode=MULTIRUN"} & set(words):
         from framework.diagnose import check_sweep  # noqa: PLC0415 - a run need not pay for it
 
         check_sweep(words)
@@ -96,19 +105,8 @@ def look_first(words: Sequence[str]) -> None:
         from framework.help import help_text  # noqa: PLC0415 - as above
 
         arguments = get_args_parser().parse_args(list(words))
-        print(help_text(arguments.overrides, resolve=arguments.resolve))  # noqa: T201
+        print(help_text(arguments.overrides, resolve=arguments.resolve), flush=True)  # noqa: T201
         sys.exit()
-
-
-def sets_unknown_key(words: Sequence[str]) -> bool:
-    """Whether a word sets what no option of its group has; Hydra would compose everything to find that out."""
-    for word in words:
-        group, _, below = key(word).partition(".")
-        if below and group in GROUPS and not GROUPS[group].several:
-            names = {field.name for option in components(group).values() for field in fields(option.schema)}
-            if below.partition(".")[0] not in names:
-                return True
-    return False
 
 
 def run(config: DictConfig) -> float | None:
@@ -140,17 +138,12 @@ def run(config: DictConfig) -> float | None:
 
 def is_mistake(error: Exception) -> bool:
     """Whether the user can mend it: Hydra's errors, ours, and what Hydra lets through while it reads a config."""
-    if isinstance(error, CompactHydraException | OmegaConfBaseException):
+    if isinstance(error, HydraException | CompactHydraException | OmegaConfBaseException):
         return True
     running = any(
         frame.f_code in {run.__code__, run_command.__code__} for frame, _ in traceback.walk_tb(error.__traceback__)
     )
-    return not running and (isinstance(error, ValueError) or hasattr(error, "problem_mark"))
-
-
-def is_command(word: str) -> bool:
-    """Whether the first word is a command: a plain name, no `key=value`, no `--option`, no `+key`."""
-    return re.fullmatch(r"[A-Za-z][\w-]*", word) is not None
+    return not running and (isinstance(error, ValueError | AssertionError) or hasattr(error, "problem_mark"))
 
 
 def run_command(name: str, arguments: Sequence[str]) -> int:
@@ -163,88 +156,9 @@ def run_command(name: str, arguments: Sequence[str]) -> int:
     if name not in known:
         raise FrameworkError(unknown("command", name, known))
     component = known[name]
+    if {"-h", "--help"} & set(arguments):
+        print(inspect.cleandoc(component.schema.__doc__ or ""))  # noqa: T201
+        return 0
     gc.enable()
     code: int = component.load()(component.schema()).main(arguments)
     return code
-
-
-def load_plugins(words: Sequence[str]) -> None:
-    """Load the files of `plugins=[./mine.py]`: what they register has to be known before anything is composed.
-
-    Raises:
-        FrameworkError: the list cannot be read, or a file cannot be loaded.
-    """
-    for word in words:
-        if "=" in word and key(word) == "plugins":
-            value = word.partition("=")[2]
-            if not re.fullmatch(r"\[.*\]", value, re.DOTALL):
-                message = f"{word}: plugins is a list of files: plugins=[{value or './mine.py'}]"
-                raise FrameworkError(message)
-            for path in OverridesParser.create().parse_override(word).value():
-                load_file(str(path))
-
-
-def check_twice(words: Sequence[str]) -> None:
-    """Refuse a key that is set twice: Hydra would take the last and drop the first without a word.
-
-    Raises:
-        FrameworkError: both words.
-    """
-    seen: dict[str, str] = {}
-    for word in words:
-        if re.match(r"[^-].*=", word, re.DOTALL) and (first := seen.setdefault(key(word), word)) is not word:
-            message = f"{first} and {word} set the same key: give it once"
-            raise FrameworkError(message)
-
-
-def check_options(words: Sequence[str]) -> None:
-    """Refuse an option that Hydra does not have, in one line: its own parser would print half a page of usage.
-
-    Raises:
-        FrameworkError: the option and those that there are.
-    """
-    parser = get_args_parser()
-    valid = [option for action in parser._actions for option in action.option_strings]  # noqa: SLF001 - no other way
-
-    def refuse(message: str) -> NoReturn:
-        raise FrameworkError(message)
-
-    parser.error = refuse
-    for word in parser.parse_known_args(list(words))[1]:
-        message = f"unknown option '{word}'. Valid: {', '.join(sorted(valid))}"
-        raise FrameworkError(message)
-
-
-def take_config_dir(words: Sequence[str]) -> list[str]:
-    """Take Hydra's `--config-dir FOLDER` out of the words: that folder is treated as `./conf` is.
-
-    Raises:
-        FrameworkError: there is no such folder.
-    """
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-    parser.add_argument("--config-dir", "-cd", action="append", default=[])
-    known, rest = parser.parse_known_args(words)
-    for folder in known.config_dir:
-        add_folder(folder)
-    return rest
-
-
-def complete(words: list[str]) -> list[str]:
-    """Add what the command line leaves out.
-
-    The folder of an earlier run brings the overrides that made it. Where neither an experiment nor a model or data are
-    chosen, the run is the quickstart.
-    """
-    keys = {key(word) for word in words}
-    run_dir = next((word.partition("=")[2].strip("'\"") for word in words if key(word) == "run_dir"), None)
-    earlier = [word for word in saved_overrides(run_dir) if key(word) not in keys] if run_dir else []
-    if not earlier and not keys & {"experiment", "model", "data"}:
-        earlier = [QUICKSTART]
-    # Right before the first override: the command line's parser takes overrides only in one piece.
-    first = next((place for place, word in enumerate(words) if re.match(r"[^-].*=|~", word)), 0)
-    return [*words[:first], *earlier, *words[first:]]
-
-
-def key(word: str) -> str:
-    """Return the key of an override: `experiment` of `+experiment=quickstart`."""
-    return word.partition("=")[0].lstrip("+~")

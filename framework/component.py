@@ -8,8 +8,10 @@ The core stores `schema` in Hydra's ConfigStore as `group/name` and imports `fac
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import operator
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -67,7 +69,7 @@ class Component:
     @property
     def summary(self) -> str:
         """The first line of the schema's docstring."""
-        return (self.schema.__doc__ or "").strip().splitlines()[0] if self.schema.__doc__ else ""
+        return (self.schema.__doc__ or "").strip().partition("\n")[0]
 
     @property
     def extras(self) -> tuple[str, ...]:
@@ -85,11 +87,11 @@ class Component:
         module, _, attribute = self.factory.partition(":")
         try:
             factory: Callable[[Any], Any] = operator.attrgetter(attribute)(importlib.import_module(module))
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise FrameworkError(self._refusal(error)) from error
         return factory
 
-    def _refusal(self, error: Exception) -> str:
+    def _refusal(self, error: BaseException) -> str:
         """Say why the factory cannot be imported: a library is missing, or else the plugin is broken."""
         name = (error.name or "") if isinstance(error, ImportError) else ""
         library = name.partition(".")[0]
@@ -100,3 +102,24 @@ class Component:
 
         install = f": {pip_command(self.extras)}" if self.extras else ""
         return f"'{self.name}' needs the library '{library}'{install} ({one_line(error)})"
+
+
+def wrong(component: object, group: Group) -> str:
+    """Say why what a plugin gives cannot be an option of a group; empty where it can."""
+    if not isinstance(component, Component):
+        return f"{group.hook} gives a {type(component).__name__}, no Component"
+    name, schema, factory, extra = component.name, component.schema, component.factory, component.extra
+    base, words = group.base, extra if isinstance(extra, tuple) else (extra,)
+    is_schema = isinstance(schema, type) and dataclasses.is_dataclass(schema) and issubclass(schema, base)
+    holds = {
+        f"its name {name!r} has to be a word of letters, digits and underscores": _matches(r"[A-Za-z_][\w-]*", name),
+        f"its schema {schema!r} is no dataclass that subclasses {base.__name__}": is_schema,
+        f"its schema is {base.__name__} itself: subclass it, the class tells options apart": schema is not base,
+        f"factory={factory!r} has to be 'package.module:attribute'": _matches(r"[^:\s]+:[^:\s]+", factory),
+        f"extra={extra!r} has to be words for pip": all(isinstance(word, str) for word in words),
+    }
+    return next((reason for reason, good in holds.items() if not good), "")
+
+
+def _matches(pattern: str, text: object) -> bool:
+    return isinstance(text, str) and re.fullmatch(pattern, text) is not None

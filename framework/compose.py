@@ -18,10 +18,9 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
 
 from framework.component import GROUPS
-from framework.errors import FrameworkError
+from framework.errors import FrameworkError, one_line
 from framework.plugins import ask, leave_out, registrations
 from framework.schema import RunConfig
 
@@ -59,11 +58,15 @@ def announce_folders() -> None:
     """Say on standard error what the user's config folders add.
 
     Raises:
-        FrameworkError: a file has the name of an option that is there already, so it would never be read.
+        FrameworkError: a file would never be read: an option that is there already has its name, or it ends in .yml.
     """
     taken = {file.relative_to(conf_dir()): file for file in _files(conf_dir())}
     own = user_folders()
-    for folder in (*_plugin_folders(), *own):
+    for file in (found for folder in own for found in sorted(folder.rglob("*.yml"))):
+        message = f"{file}: Hydra reads .yaml only: rename it to {file.stem}.yaml"
+        raise FrameworkError(message)
+    plugins = (place for _, places in _plugin_folders() for place in places)
+    for folder in (*plugins, *own):
         adds = []
         for file in _files(folder):
             name = file.relative_to(folder)
@@ -73,7 +76,8 @@ def announce_folders() -> None:
                 message = f"{file}: {other} has that name and is found first: give the file another name"
                 raise FrameworkError(message)
             taken[name] = file
-            adds.append(f"{group}={option}" if group in GROUPS else f"+{group}={option}")
+            if group != ".":  # one at the top is no option; the defaults list of another may name it
+                adds.append(f"{group}={option}" if group in GROUPS else f"+{group}={option}")
         if adds and folder in own:
             print(f"options of {_short(folder)}: {', '.join(adds)}", file=sys.stderr)  # noqa: T201
 
@@ -82,15 +86,22 @@ def _files(folder: Path) -> list[Path]:
     return sorted(folder.rglob("*.yaml"))
 
 
-def _plugin_folders() -> Iterator[Path]:
-    for _, path in ask("framework_config_paths"):
-        scheme, _, place = str(path).partition("://")
+def _plugin_folders() -> Iterator[tuple[str, list[Path]]]:
+    """Give the config folders of plugins: each as Hydra writes it, and where it lies. What is none is left out."""
+    for plugin, path in ask("framework_config_paths"):
+        if not isinstance(path, str):
+            leave_out(plugin, "framework_config_paths", f"it gives a {type(path).__name__}, no text")
+            continue
+        scheme, _, place = path.rpartition("://")
+        try:
+            spec = importlib.util.find_spec(place.replace("/", ".")) if scheme == "pkg" else None
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the packages above it are imported
+            leave_out(plugin, "framework_config_paths", error)
+            continue
         if scheme == "pkg":
-            spec = importlib.util.find_spec(place.replace("/", "."))
-            for root in (spec.submodule_search_locations or []) if spec else []:
-                yield Path(root)
+            yield path, [Path(root) for root in (spec.submodule_search_locations or [])] if spec else []
         else:
-            yield Path(place)
+            yield path, [Path(place)]
 
 
 def _short(path: Path) -> str:
@@ -103,7 +114,7 @@ class PluginConfigPaths(SearchPathPlugin):
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         """Append what `framework_config_paths` gives, then the user's folders."""
-        for _, path in ask("framework_config_paths"):
+        for path, _ in _plugin_folders():
             search_path.append(provider="framework", path=path)
         for folder in user_folders():
             search_path.append(provider="user", path=f"file://{folder}")
@@ -120,8 +131,9 @@ def register() -> None:
             node = registration.component.schema
             try:
                 store.store(group=group.name, name=name, node=node, package=package, provider="framework")
-            except OmegaConfBaseException as error:  # a type that no config can have
-                leave_out(registration.plugin, f"{group.name} '{name}'", error)
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - a type that no config can have, a default that raises
+                reason = f"its schema {node.__name__} is no config: {one_line(error)}"
+                leave_out(registration.plugin, f"{group.name} '{name}'", reason)
     Plugins.instance().register(PluginConfigPaths)
 
 

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from framework.errors import FrameworkError
+from framework.errors import FrameworkError, one_line, place
 from framework.plan import Plan
 from framework.protocols import Formatter, Model, Source
 from framework.records import DataResult, Example, Message, Prompt, Row, TokenRow
@@ -78,6 +78,8 @@ def to_examples(rows: Sequence[Row], formatter: Formatter) -> list[Example]:
             _check_turns(example.messages)
         except FrameworkError as error:
             problems.append(f"{row.where}: {error}")
+        except Exception as error:  # noqa: BLE001 - of a format's own code, which met a row that it did not expect
+            problems.append(f"{row.where}: the format cannot read the row: {one_line(error)}{place(error)}")
         else:
             examples.append(dataclasses.replace(example, where=row.where))
     if problems:

@@ -18,6 +18,7 @@ from typing import Any, TypeVar, get_type_hints, overload
 
 from framework.component import Component
 from framework.errors import FrameworkError
+from framework.hook_check import is_async, line_of
 from framework.hookspecs import hookimpl
 from framework.records import Example, Message
 from framework.schema import FormatConfig, MetricConfig
@@ -39,7 +40,7 @@ def metric(function: Function | None = None, /, *, higher_is_better: bool = True
     options. It returns the score of one answer; the mean over all is reported. The docstring documents the option.
 
     Raises:
-        TypeError: the function has other parameters, or no docstring.
+        TypeError: it is no plain function, has other parameters, or no docstring.
     """
 
     def decorate(function: Function) -> Function:
@@ -58,7 +59,7 @@ def formatter(*fields: str) -> Callable[[Function], Function]:
     documents the option.
 
     Raises:
-        TypeError: the function has other parameters, no docstring, or no field is named.
+        TypeError: it is no plain function, has other parameters or no docstring, or no field is named.
     """
     if not fields or not all(isinstance(field, str) for field in fields):
         message = "@formatter wants the names of the fields that a row has: @formatter('question', 'solution')"
@@ -73,8 +74,14 @@ def formatter(*fields: str) -> Callable[[Function], Function]:
 
 
 def _signature(function: Callable[..., Any], names: tuple[str, ...], base: type) -> tuple[tuple[str, ...], type]:
-    """Return the parameters that are passed besides the options, and the schema of these."""
+    """Return the parameters that are passed besides the options, and a schema of the function's own for these."""
+    if not inspect.isfunction(function):
+        message = f"{function!r} is no function: mark what `def` makes, above other decorators"
+        raise TypeError(message)
     where = f"{function.__module__}.{function.__qualname__}"
+    if is_async(function):
+        message = f"{where} is async, and nothing would await it: write def, not async def"
+        raise TypeError(message)
     if not function.__doc__:
         message = f"{where} needs a docstring: its first line documents the option"
         raise TypeError(message)
@@ -83,22 +90,24 @@ def _signature(function: Callable[..., Any], names: tuple[str, ...], base: type)
     if given[:1] != [names[0]] or len(options) > 1 or options != given[len(given) - len(options) :]:
         message = f"{where} takes ({', '.join(given)}); it may take ({', '.join(names)}), and the options after that"
         raise TypeError(message)
-    if not options:
-        schema = make_dataclass(f"{function.__name__}_config", [], bases=(base,))
-        schema.__module__ = function.__module__
-        schema.__doc__ = function.__doc__
-        schema.__qualname__ = f"{function.__qualname__}.schema"  # where pickle finds it
-        return tuple(given), schema
-    hint = get_type_hints(function).get(options[0])
+    hint = get_type_hints(function).get(options[0]) if options else base
     if not (isinstance(hint, type) and is_dataclass(hint) and issubclass(hint, base)):
         message = f"{where}: annotate '{options[0]}' with a dataclass that subclasses {base.__name__}"
         raise TypeError(message)
-    return tuple(name for name in given if name in names), hint
+    # Always a class of its own: functions may share their options, and the class tells which of them a config is of.
+    schema = make_dataclass(f"{function.__name__}_config", [], bases=(hint,))
+    schema.__module__ = function.__module__
+    schema.__doc__ = function.__doc__
+    schema.__qualname__ = f"{function.__qualname__}.schema"  # where pickle finds it
+    return tuple(name for name in given if name in names), schema
 
 
 def _mark(function: Function, hook: str, schema: type, kind: Callable[..., Any]) -> Function:
     name = function.__name__
     extended: Any = function
+    earlier: Any = function.__globals__.get(name)
+    if function.__qualname__ == name and hasattr(earlier, MARK) and line_of(earlier) != line_of(function):
+        extended.earlier = earlier  # `clashes` tells: the module has this function alone from now on
     extended.schema = schema
     extended.create = lambda config: kind(function, config)
     setattr(extended, MARK, (hook, Component(name, schema, f"{function.__module__}:{name}.create")))
@@ -116,11 +125,27 @@ class Decorated:
 
 
 def collect(module: object) -> Iterator[Decorated]:
-    """Give the decorated functions of a module, those that it imports from elsewhere left out."""
-    for value in vars(module).values() if hasattr(module, "__dict__") else ():
-        marked = getattr(value, MARK, None) if inspect.isfunction(value) else None
-        if marked and value.__module__ == getattr(module, "__name__", None):
-            yield Decorated(*marked)
+    """Give the decorated functions of a module, each once, those that it imports from elsewhere left out."""
+    for function in _decorated(module):
+        yield Decorated(*getattr(function, MARK))
+
+
+def clashes(module: object) -> Iterator[str]:
+    """Say which decorated functions of a module cannot be found by their names."""
+    for function in _decorated(module):
+        name, earlier = function.__name__, getattr(function, "earlier", None)
+        if earlier is not None and earlier.__module__ == function.__module__:
+            lines = f"{line_of(earlier)} and {line_of(function)}"
+            yield f"two functions have the name '{name}' ({lines}): give one another name"
+        elif vars(module).get(name) is not function:
+            yield f"the function '{name}' ({line_of(function)}) has another name in its module: give it that one"
+
+
+def _decorated(module: object) -> list[Callable[..., Any]]:
+    """Return the marked functions that a module defines; one with two names is one function."""
+    values = {id(value): value for value in getattr(module, "__dict__", {}).values() if inspect.isfunction(value)}
+    home = getattr(module, "__name__", None)
+    return [value for value in values.values() if hasattr(value, MARK) and value.__module__ == home]
 
 
 class FunctionMetric:

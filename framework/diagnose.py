@@ -7,53 +7,38 @@ over. So one message names every unknown option, unknown key and wrong type, and
 from __future__ import annotations
 
 import dataclasses
-import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from hydra._internal.defaults_list import DefaultsList
 from hydra.core.config_loader import ConfigLoader
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
-from hydra.errors import (
-    CompactHydraException,
-    OverrideParseException,
-)
 from hydra.types import RunMode
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
-from framework.check import Problem, line, option_name, out_of_range, problems, unknown_key
+from framework.check import Problem, as_text, line, option_name, out_of_range, problems, unknown_key
 from framework.component import GROUPS
 from framework.compose import CONFIG_NAME, compose, config_loader
 from framework.errors import FrameworkError
 from framework.fields import Field, fields
 from framework.origin import Origins, Setting, origins
 from framework.plan import make_plan, plan_problems
-from framework.plugins import components
-from framework.refused import explain, refused
+from framework.points import REFUSALS, option_names, points, sweeper_params
+from framework.refused import GLOBAL, explain, refused
 from framework.schema import RunConfig
 
-REFUSALS = (CompactHydraException, OmegaConfBaseException, YAMLError, ValueError)
-"""What Hydra raises where it cannot compose."""
-POINTS = 32
-"""How many points of a sweep are looked at; the others hold the same values in other combinations."""
 ROUNDS = 16
 """How often the defaults list is tried again without a word that it refused."""
-
-MISPLACED = {
-    "": "a config file holds keys and values, this one a list or a text",
-    "experiment": "its keys belong to no group: the first line of an experiment is '# @package _global_'",
-}
-"""First parts of keys that only a file of the wrong form gives."""
 
 
 def diagnose(error: Exception, words: Sequence[str]) -> FrameworkError:
     """Return what to tell about an error that Hydra raised while it composed `words`."""
     if isinstance(error, FrameworkError):
         return error
-    lines = mistakes(words)
+    try:
+        lines = mistakes(words)
+    except Exception:  # noqa: BLE001 - what Hydra said is worth more than what went wrong with saying it better
+        lines = []
     return FrameworkError("\n".join(lines) if lines else explain(error))
 
 
@@ -61,7 +46,7 @@ def mistakes(words: Sequence[str]) -> list[str]:
     """Return a line for everything that is wrong with the words of a command line, those of every point of a sweep."""
     found: list[str] = []
     with config_loader() as loader:
-        for point in _points([word for word in words if not word.startswith("-")], found):
+        for point in points(loader, words, found):
             found += _problems(loader, point)
     return list(dict.fromkeys(found))
 
@@ -70,11 +55,12 @@ def check_sweep(words: Sequence[str]) -> None:
     """Check the points of a sweep before Hydra makes its folder: a mistake in the last one is told now.
 
     Raises:
-        FrameworkError: everything that is wrong with the first `POINTS` points.
+        FrameworkError: everything that is wrong with the points that hold each value once, and some more combinations.
     """
     found: list[str] = []
-    points = _points([word for word in words if not word.startswith("-")], found)
-    for point in points:
+    with config_loader() as loader:
+        chosen = list(points(loader, [*words, *sweeper_params(loader, words)], found))
+    for point in chosen:
         try:
             make_plan(compose(point), run_dir=Path.cwd(), overrides=tuple(point))
         except Exception as error:
@@ -97,44 +83,6 @@ def _defaults(loader: ConfigLoader, words: Sequence[str]) -> DefaultsList:
     return loader.compute_defaults_list(CONFIG_NAME, list(words), RunMode.RUN)
 
 
-def _points(words: Sequence[str], found: list[str]) -> Iterator[list[str]]:
-    """Give the words of each point of a sweep, of a plain run its one; words that cannot be read are noted."""
-    parser = OverridesParser.create()
-    choices: list[list[str]] = []
-    for word in words:
-        try:
-            (override,) = parser.parse_overrides([word])
-        except OverrideParseException as error:
-            found.append(explain(error))
-            continue
-        if told := _unfit(override):
-            found.append(told)
-            continue
-        if not override.is_sweep_override():
-            choices.append([word])
-        elif override.is_discrete_sweep():  # of an interval the sweeper alone knows what it will try
-            start = word.partition("=")[0]
-            choices.append([f"{start}={value}" for value in override.sweep_string_iterator()])
-    yield from (list(point) for point in itertools.islice(itertools.product(*choices), POINTS))
-
-
-def _unfit(override: Override) -> str:
-    """Say what Hydra does not say well about the choice of an option; empty where nothing is wrong."""
-    group, word = override.key_or_group, override.input_line
-    if group not in GROUPS or override.is_delete() or override.is_sweep_override():
-        return ""
-    value, several = override.value(), GROUPS[group].several
-    if value is None or value == "":
-        return f"{word}: {f'none is chosen with {group}=[]' if several else f'{group} needs one of {_options(group)}'}"
-    if isinstance(value, list) and not several:
-        return f"{word}: {group} takes one option, of {_options(group)}"
-    return ""
-
-
-def _options(group: str) -> str:
-    return ", ".join(components(group))
-
-
 def _problems(loader: ConfigLoader, words: list[str]) -> Iterator[str]:
     """Tell everything that is wrong with the words of one run."""
     for _ in range(ROUNDS):
@@ -152,38 +100,69 @@ def _problems(loader: ConfigLoader, words: list[str]) -> Iterator[str]:
     known = origins(loader, defaults.defaults, words)
     config = OmegaConf.structured(RunConfig)
     for package, schema in known.schemas.items():
-        if package:
+        if told := _misplaced(package, known.options[package], words):
+            yield told
+        elif package:
             OmegaConf.update(config, package, OmegaConf.structured(schema))
+    bare = set()
     for setting in known.settings:
-        wrong = _wrong(setting, known)
-        if wrong:
+        if wrong := _wrong(setting, known) or _merge(config, setting):
             yield line(wrong, known.where)
-        else:
-            OmegaConf.update(config, setting.key, setting.value, merge=True)
-    rest = list(problems(config))
+            bare |= {setting.preset} if setting.preset not in known.schemas else set()
+    rest = [problem for problem in problems(config) if problem.text.partition(" has no value")[0] not in bare]
     keys = [key for problem in rest for key in problem.keys]
     for problem in (*rest, *plan_problems(config, keys)):
         yield line(problem, known.where)
 
 
+def _merge(config: DictConfig, setting: Setting) -> Problem | None:
+    """Set a value that has the right type; say so where it cannot be read all the same: half an interpolation."""
+    try:
+        OmegaConf.update(config, setting.key, setting.value, merge=True)
+    except OmegaConfBaseException as error:
+        return Problem(f"{setting.key}={setting.value} cannot be read: {explain(error)}", where=setting.where)
+    return None
+
+
+def _misplaced(package: str, option: str, words: Sequence[str]) -> str:
+    """Say that an option stands where none of its group can; empty where it can."""
+    group = option.partition("/")[0]
+    if group not in GROUPS or (package == group != "" and not GROUPS[group].several):
+        return ""
+    parent, _, name = package.rpartition(".")
+    if GROUPS[group].several and parent == group and name:
+        return ""
+    word = next((word for word in words if f"@{package}=" in word), "")
+    right = f"{group}@{group}.NAME" if GROUPS[group].several else group
+    return f"{word or option}: an option of {group} cannot stand at '{package}': write {right}=…"
+
+
 def _wrong(setting: Setting, known: Origins) -> Problem | None:
     """Say what is wrong with one setting: its key, its type, or the way it is written."""
     first, *rest = setting.key.split(".")
-    names = {field.name: field for field in fields(RunConfig)}
-    if first in MISPLACED:
-        return Problem(MISPLACED[first], where=setting.where)
-    if first not in GROUPS:
-        return _field(setting, RunConfig, names, [first, *rest], [])
-    package = ".".join([first, *rest[:1]]) if GROUPS[first].several else first
-    below = rest[1:] if GROUPS[first].several else rest
-    options = [name.partition(".")[2] for name in known.schemas if name.startswith(f"{first}.")]
-    if GROUPS[first].several and rest and rest[0] not in options:
+    if setting.fault or first == "experiment":
+        return Problem(setting.fault or GLOBAL, where=setting.where)
+    if first in GROUPS:
+        return _in_group(setting, known, first, rest)
+    return _field(setting, RunConfig, {field.name: field for field in fields(RunConfig)}, [first, *rest], [])
+
+
+def _in_group(setting: Setting, known: Origins, group: str, rest: Sequence[str]) -> Problem | None:
+    """Look at a setting below a group."""
+    several = GROUPS[group].several
+    package, below = (".".join([group, *rest[:1]]), rest[1:]) if several else (group, rest)
+    options = [name.partition(".")[2] for name in known.schemas if name.startswith(f"{group}.")]
+    schema = known.schemas.get(package)
+    if schema is None and setting.preset == group:
+        return _baseless(setting, group)
+    if several and rest and rest[0] not in options:
         return Problem(unknown_key(package, options), where=setting.where)
     if not below:
         return _whole_group(setting, package)
-    schema = known.schemas.get(package)
     if schema is None:  # the option does not exist, which is told already
         return None
+    if setting.preset == group and below[0] == group:
+        return Problem(f"the keys of a preset stand at its top, not below '{group}:'", where=setting.where)
     return _field(setting, schema, {field.name: field for field in fields(schema)}, below, package.split("."))
 
 
@@ -201,11 +180,21 @@ def _field(
     return _value(setting, names[first], below)
 
 
+def _baseless(setting: Setting, group: str) -> Problem:
+    """Say what a preset lacks that stands on no option."""
+    told = f"{group} is built on no option: the file begins with a defaults list of one of {option_names(group)}"
+    if GROUPS[group].several:
+        told += f", and its first line is '# @package {group}.NAME'"
+    return Problem(told, where=setting.where.rpartition(":")[0])
+
+
 def _whole_group(setting: Setting, package: str) -> Problem | None:
     """A group is chosen in a defaults list; an empty dict sets nothing."""
     if setting.value in ({}, "???"):
         return None
-    group, value = package.partition(".")[0], setting.value
+    if setting.value is None:
+        return Problem(f"'{setting.key}:' has no keys below it: take the line out", where=setting.where)
+    group, value = package.partition(".")[0], as_text(setting.value)
     told = f"{setting.key}={value} chooses nothing here: in a file write '- override /{group}: {value}' in its defaults"
     if group != package:
         told = f"{setting.key} holds the settings of an option, not {value}: options are chosen with {group}=[…]"

@@ -102,7 +102,11 @@ def save_overrides(run_dir: Path, words: Sequence[str]) -> None:
 
 
 def saved_overrides(run_dir: str) -> list[str]:
-    """Return the command-line words that made an earlier run; none where the folder is new."""
+    """Return the command-line words that made an earlier run; none where the folder is new.
+
+    Raises:
+        FrameworkError: the file holds something else.
+    """
     file = Path(run_dir) / OVERRIDES
     try:
         words = json.loads(file.read_text(encoding="utf-8"))
@@ -111,4 +115,18 @@ def saved_overrides(run_dir: str) -> list[str]:
     except ValueError as error:
         message = f"{file} is no JSON: {error}"
         raise FrameworkError(message) from error
-    return [str(word) for word in words]
+    return list(check_overrides(words, file))
+
+
+def check_overrides(words: object, file: Path) -> tuple[str, ...]:
+    """Return what `file` holds as the words that they have to be.
+
+    Raises:
+        FrameworkError: it is no list of texts.
+    """
+    if isinstance(words, list) and all(isinstance(word, str) for word in words):
+        return tuple(words)
+    message = (
+        f"{file} is not what a run writes: it holds no list of texts. Put the run's words back, or give another folder"
+    )
+    raise FrameworkError(message)

@@ -6,6 +6,8 @@ file in Hydra's own order, with the lines kept.
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -24,12 +26,18 @@ from framework.component import GROUPS
 
 @dataclass(frozen=True)
 class Setting:
-    """One value that was set: the dotted `key`, the `value` as plain data, and `where`. A key with `adds` is new."""
+    """One value that was set: the dotted `key`, the `value` as plain data, and `where`.
+
+    With `adds` the word claims that the key is new. `fault` says what is wrong with the way it is written. `preset` is
+    the group of the file that it stands in, where that is a preset.
+    """
 
     key: str
     value: Any
     where: str
     adds: bool = False
+    fault: str = ""
+    preset: str = ""
 
 
 @dataclass
@@ -40,17 +48,21 @@ class Origins:
         settings: every value, those of files before those of the command line.
         choices: for a group the place that chose its option last.
         schemas: the dataclass that was loaded last below a package: `adapter`, `metric.exact_match`.
+        options: the option that is behind each of them: `metric/exact_match`.
     """
 
     settings: list[Setting] = field(default_factory=list)
     choices: dict[str, str] = field(default_factory=dict)
     schemas: dict[str, type] = field(default_factory=dict)
+    options: dict[str, str] = field(default_factory=dict)
 
     def where(self, key: str) -> str:
         """Return the place that set `key` last, or chose the option that it names; empty for a default."""
         if key in self.choices:
             return self.choices[key]
-        return next((setting.where for setting in reversed(self.settings) if setting.key == key), "")
+        same = (setting.where for setting in reversed(self.settings) if setting.key == key)
+        below = (setting.where for setting in reversed(self.settings) if setting.key.startswith(f"{key}."))
+        return next(same, next(below, ""))
 
 
 def origins(loader: ConfigLoader, defaults: Sequence[ResultDefault], words: Sequence[str]) -> Origins:
@@ -65,6 +77,7 @@ def origins(loader: ConfigLoader, defaults: Sequence[ResultDefault], words: Sequ
         package = default.package or ""
         if loaded.path.startswith("structured:"):
             found.schemas[package] = OmegaConf.get_type(loaded.config)
+            found.options[package] = default.config_path
         else:
             _read_file(found, loaded.path, default.config_path, package, loaded.config)
     for override in OverridesParser.create(loader).parse_overrides(list(words)):
@@ -78,32 +91,50 @@ def _read_file(found: Origins, folder: str, config_path: str, package: str, conf
     if tree is None:  # nothing but comments
         return
     if not isinstance(tree, yaml.MappingNode):
-        found.settings.append(Setting("", None, f"{name}:{tree.start_mark.line + 1}"))
+        place = f"{name}:{tree.start_mark.line + 1}"
+        found.settings.append(
+            Setting("", None, place, fault="a config file holds keys and values, this one a list or a text")
+        )
         return
     plain = OmegaConf.to_container(config, resolve=False)
-    for key, value in tree.value:
+    preset = config_path.partition("/")[0]
+    for key, value in _entries(tree):
         if key.value == "defaults":
             for group, line in _choices(value):
                 found.choices[group] = f"{name}:{line}"
         elif key.value != "hydra" and isinstance(plain, dict):
-            path = f"{package}.{key.value}" if package else str(key.value)
-            found.settings += _leaves(path, value, plain.get(key.value), name, key.start_mark.line + 1)
+            for each in _leaves(package, key, value, plain, name):
+                found.settings.append(dataclasses.replace(each, preset=preset if preset in GROUPS else ""))
 
 
-def _leaves(path: str, node: yaml.Node, value: Any, name: str, line: int) -> Iterator[Setting]:
-    """Give the values below a node of a YAML file with their lines."""
-    if isinstance(node, yaml.MappingNode) and node.value and isinstance(value, dict):
-        for key, below in node.value:
-            yield from _leaves(f"{path}.{key.value}", below, value.get(key.value), name, key.start_mark.line + 1)
+def _entries(node: yaml.MappingNode) -> list[tuple[yaml.ScalarNode, yaml.Node]]:
+    """Return the entries of a mapping, those of merge keys (`<<: *base`) among them."""
+    yaml.SafeLoader("").flatten_mapping(node)
+    return [(key, value) for key, value in node.value if isinstance(key, yaml.ScalarNode)]
+
+
+def _leaves(path: str, key: yaml.ScalarNode, node: yaml.Node, values: dict[Any, Any], name: str) -> Iterator[Setting]:
+    """Give the values below an entry of a YAML file with their lines."""
+    where = f"{name}:{key.start_mark.line + 1}"
+    below = f"{path}.{key.value}" if path else str(key.value)
+    value = values.get(key.value)
+    if "." in key.value:
+        fault = (
+            f"'{key.value}' is one key with a dot in it: write '{key.value.partition('.')[0]}:' and the rest indented"
+        )
+        yield Setting(below, value, where, fault=fault)
+    elif isinstance(node, yaml.MappingNode) and node.value and isinstance(value, dict):
+        for inner, part in _entries(node):
+            yield from _leaves(below, inner, part, value, name)
     else:
-        yield Setting(path, value, f"{name}:{line}")
+        yield Setting(below, value, where)
 
 
 def _choices(node: yaml.Node) -> Iterator[tuple[str, int]]:
     """Give the groups that a defaults list names, with their lines."""
     for item in node.value if isinstance(node, yaml.SequenceNode) else []:
         for key, _ in item.value if isinstance(item, yaml.MappingNode) else []:
-            yield str(key.value).removeprefix("override ").strip().lstrip("/"), key.start_mark.line + 1
+            yield re.sub(r"^((override|optional)\s+)*/?", "", str(key.value)), key.start_mark.line + 1
 
 
 def _source(folder: str, config_path: str) -> tuple[str, str]:
@@ -138,8 +169,7 @@ def _read_word(found: Origins, loader: ConfigLoader, override: Override) -> None
     elif override.is_delete():
         return
     elif key.partition(".")[0] != "hydra":
-        plain = OmegaConf.to_container(OmegaConf.create([override.value()]))  # quotes and casts are taken off
-        found.settings += _below(key, plain[0], word, adds=override.is_add())
+        found.settings += _below(key, override.value(), word, adds=override.is_add())
 
 
 def _below(key: str, value: Any, word: str, *, adds: bool) -> Iterator[Setting]:
@@ -147,4 +177,4 @@ def _below(key: str, value: Any, word: str, *, adds: bool) -> Iterator[Setting]:
         for name, part in value.items():
             yield from _below(f"{key}.{name}", part, word, adds=adds)
     else:
-        yield Setting(key, value, word, adds)
+        yield Setting(key, value, word, adds=adds)

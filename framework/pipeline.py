@@ -139,10 +139,12 @@ def evaluate(
 
 def _check_objective(plan: Plan, data: Data) -> None:
     if plan.objective == "eval_loss" and not data.validation and Stage.evaluate in plan.stages:
-        message = (
-            "objective=eval_loss needs validation rows, and there are none: "
-            f"set data.validation_split=0.1, or objective={'|'.join([*plan.metric, 'train_loss'])}"
-        )
+        share, rows = plan.data.config.validation_split, data.result.train_rows
+        more = "set data.validation_split=0.1"
+        if share:  # a single row is not split
+            more = f"a share of {share:g} of {rows} is no row, give more of them"
+        other = f"objective={'|'.join([*plan.metric, 'train_loss'])}"
+        message = f"objective=eval_loss needs validation rows, and there are none: {more}, or {other}"
         raise FrameworkError(message)
 
 

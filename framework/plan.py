@@ -12,11 +12,11 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf, SCMode
 from omegaconf.errors import OmegaConfBaseException
 
-from framework.check import Problem, problems, refusal
+from framework.check import Problem, loose_words, problems, refusal
 from framework.component import GROUPS, Component
-from framework.errors import FrameworkError, unknown
+from framework.errors import FrameworkError, one_line, place, unknown
 from framework.plugin_file import is_loaded
-from framework.plugins import ask, components
+from framework.plugins import ask, components, leave_out
 from framework.redact import redact
 from framework.schema import Stage, TrainerConfig
 
@@ -31,8 +31,12 @@ class Choice:
     config: Any
 
     def create(self) -> Any:
-        """Call the factory, importing its module."""
-        return self.component.load()(self.config)
+        """Call the factory, importing its module. What it raises says which option it was."""
+        try:
+            return self.component.load()(self.config)
+        except Exception as error:
+            error.add_note(f"while making '{self.component.name}' by {self.component.factory}")
+            raise
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,7 @@ def make_plan(config: DictConfig, *, run_dir: Path | None = None, overrides: tup
     Raises:
         FrameworkError: lists every problem that can be told without loading anything, each with the place that set it.
     """
-    if found := list(problems(config)):
+    if found := [*problems(config), *loose_words(config, overrides)]:
         raise refusal([*found, *plan_problems(config, [key for problem in found for key in problem.keys])], overrides)
     plan = _freeze(config, run_dir, overrides)
     if found := _problems(plan):
@@ -97,6 +101,8 @@ def plan_problems(config: DictConfig, told: Sequence[str]) -> list[Problem]:
             OmegaConf.update(filled, key, "to-be-set")
         OmegaConf.resolve(filled)
     except OmegaConfBaseException:  # an interpolation leads nowhere, or what is missing is no text
+        return []
+    if any(OmegaConf.is_missing(filled, group) for group in GROUPS):
         return []
     chosen = {component.schema for group in GROUPS.values() for component in components(group).values()}
     options = [
@@ -132,14 +138,28 @@ def _freeze(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...]
 
 
 def _choice(by_schema: Mapping[type, Component], node: DictConfig) -> Choice:
-    return Choice(by_schema[OmegaConf.get_type(node)], OmegaConf.to_object(node))
+    component = by_schema[OmegaConf.get_type(node)]
+    try:
+        return Choice(component, OmegaConf.to_object(node))
+    except Exception as error:  # of the dataclass itself: a __post_init__ that refuses
+        message = f"the settings of '{component.name}' are refused: {one_line(error)}{place(error)}"
+        raise FrameworkError(message) from error
 
 
 def _plain(config: DictConfig) -> Mapping[str, Any]:
     plain: dict[str, Any] = OmegaConf.to_container(
         config, resolve=True, enum_to_str=True, structured_config_mode=SCMode.DICT
     )
-    return redact(plain)  # type: ignore[no-any-return]
+    return redact(_paths_as_text(plain))  # type: ignore[no-any-return]
+
+
+def _paths_as_text(value: Any) -> Any:
+    """Return a config as JSON can have it: OmegaConf has paths and bytes besides."""
+    if isinstance(value, dict):
+        return {str(key): _paths_as_text(part) for key, part in value.items()}
+    if isinstance(value, list):
+        return [_paths_as_text(part) for part in value]
+    return value if isinstance(value, str | int | float | None) else str(value)
 
 
 def _run_dir(config: DictConfig, given: Path | None) -> Path:
@@ -157,7 +177,13 @@ def _run_dir(config: DictConfig, given: Path | None) -> Path:
 
 def _problems(plan: Plan) -> list[Problem]:
     """Ask the core and every plugin."""
-    return [Problem.told(text) for text in (*_own(plan), *(text for _, text in ask("framework_check_plan", plan=plan)))]
+    found = [Problem.told(text) for text in _own(plan)]
+    for plugin, text in ask("framework_check_plan", plan=plan):
+        if isinstance(text, str):
+            found.append(Problem.told(text))
+        else:
+            leave_out(plugin, "framework_check_plan", f"it gives a {type(text).__name__}, no sentence")
+    return found
 
 
 def _own(plan: Plan) -> Iterator[str]:
@@ -165,7 +191,10 @@ def _own(plan: Plan) -> Iterator[str]:
     if unread:
         yield f"plugins=[{','.join(unread)}] is read before any file: give it on the command line"
     names = {*plan.metric, *LOSSES}
-    if plan.objective not in names:
+    if plan.objective not in names and plan.objective in components("metric"):
+        chosen = ",".join([*plan.metric, plan.objective])
+        yield f"objective={plan.objective} is none of the run's metrics: set metric=[{chosen}]"
+    elif plan.objective not in names:
         yield f"objective={plan.objective}: {unknown('metric', plan.objective, names)}"
     elif plan.objective in plan.metric and not plan.evaluator:
         yield f"objective={plan.objective} is measured by an evaluator, and none is chosen: evaluator=[prompts]"

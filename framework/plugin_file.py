@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import importlib.util
+import keyword
+import re
 import sys
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
 
 from framework.decorators import collect
-from framework.errors import FrameworkError, one_line, place
-from framework.plugins import add, manager, package
+from framework.errors import FrameworkError
+from framework.plugins import add, disabled, manager, package, told
+
+_read: set[str] = set()
+"""The files of `plugins=[…]`, as they were typed: the working folder may change after that."""
 
 
 def load_file(path: str) -> None:
@@ -20,39 +26,77 @@ def load_file(path: str) -> None:
     """
     file = Path(path).expanduser()
     name = file.stem
-    if not file.is_file() or file.suffix != ".py":
-        near = sorted(other.name for other in file.parent.glob("*.py")) if file.parent.is_dir() else []
-        beside = f". Beside it: {', '.join(near[:5])}" if near else ""
-        message = f"plugins={path}: there is no such Python file{beside}"
-        raise FrameworkError(message)
-    if manager().has_plugin(name) and package(name) == str(file.resolve()):
-        return
-    other = importlib.util.find_spec(name) if name.isidentifier() else None
-    taken = manager().has_plugin(name) or (other is not None and other.origin != str(file.resolve()))
-    if not name.isidentifier() or taken:
-        message = f"plugins={path}: '{name}' is no free name for a module: rename the file, for example my_{name}.py"
-        raise FrameworkError(message)
-    spec = importlib.util.spec_from_file_location(name, file.resolve())
+    if name not in disabled():
+        _check_file(file, path)
+        file = file.resolve()
+        if not (manager().has_plugin(name) and package(name) == str(file)):
+            _check_name(file, path)
+            _load(file, path)
+    _read.add(path)
+
+
+def _load(file: Path, path: str) -> None:
+    spec = importlib.util.spec_from_file_location(file.stem, file)
     if spec is None or spec.loader is None:  # cannot be for a .py file
         raise FrameworkError(f"plugins={path}: cannot be imported")  # noqa: EM102, TRY003
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
+    sys.modules[file.stem] = module
     try:
         spec.loader.exec_module(module)
-        add(module, name=name, package=str(file.resolve()))
-    except Exception as error:
-        del sys.modules[name]
-        message = f"plugins={path}: {one_line(error)}{place(error)}"
+        add(module, name=file.stem, package=str(file))
+    except (Exception, SystemExit) as error:
+        sys.modules.pop(file.stem, None)
+        message = f"plugins={path}: {told(error)}"
         raise FrameworkError(message) from error
     if not has_hooks(module):
         message = f"plugins={path}: nothing in it is a plugin: mark a hook with @hookimpl, or a function with @metric"
         raise FrameworkError(message)
 
 
+def _check_file(file: Path, path: str) -> None:
+    if file.is_file() and file.suffix == ".py":
+        return
+    if path in {"", "None"}:
+        message = "plugins=[null] names no file: name Python files, plugins=[./mine.py], or give plugins=[] for none"
+        raise FrameworkError(message)
+    near = sorted(other.name for other in file.parent.glob("*.py")) if file.parent.is_dir() else []
+    beside = f". Beside it: {', '.join(near[:5])}" if near else ""
+    message = f"plugins={path}: there is no such Python file{beside}"
+    raise FrameworkError(message)
+
+
+def _check_name(file: Path, path: str) -> None:
+    name = file.stem
+    free = name.isidentifier() and not keyword.iskeyword(name)
+    if not free or manager().has_plugin(name) or _is_module(name, file):
+        plain = re.sub(r"\W", "_", name)
+        other = plain if plain != name and plain.isidentifier() else f"my_{plain}"
+        message = f"plugins={path}: '{name}' is no free name for a module: rename the file, for example {other}.py"
+        raise FrameworkError(message)
+
+
+def _is_module(name: str, file: Path) -> bool:
+    """Whether a name stands for another module than this file, which may lie where Python searches first."""
+    if name in sys.stdlib_module_names:
+        return True
+    if name in sys.modules:
+        return Path(getattr(sys.modules[name], "__file__", None) or "").resolve() != file
+    elsewhere = [entry for entry in sys.path if Path(entry).resolve() != file.parent]
+    found = [PathFinder.find_spec(name, elsewhere)]
+    found += [finder.find_spec(name, None) for finder in sys.meta_path if hasattr(finder, "find_spec")]
+    return any(_is_other(spec, file) for spec in found if spec is not None)
+
+
+def _is_other(spec: ModuleSpec, file: Path) -> bool:
+    if spec.origin is None:  # a folder without an __init__.py; one that nobody installed is no module
+        return any(Path(place).parent.name.endswith("-packages") for place in spec.submodule_search_locations or [])
+    return Path(spec.origin).resolve() != file
+
+
 def is_loaded(path: str) -> bool:
-    """Whether a file of `plugins=[…]` has been loaded."""
+    """Whether a file of `plugins=[…]` has been loaded, or switched off."""
     file = Path(path).expanduser()
-    return package(file.stem) == str(file.resolve())
+    return path in _read or package(file.stem) == str(file.resolve())
 
 
 def has_hooks(module: ModuleType) -> bool:

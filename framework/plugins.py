@@ -6,21 +6,22 @@ else. What a plugin gets wrong is told with its name and the way to switch it of
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import os
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any
 
 import pluggy
 
 from framework import hookspecs
-from framework.component import COMMANDS, GROUPS, Component, Group
-from framework.decorators import collect
+from framework.component import COMMANDS, GROUPS, Component, Group, wrong
+from framework.decorators import clashes, collect
 from framework.errors import FrameworkError, one_line, place
+from framework.hook_check import wrong_hooks
 
 DISABLE = "FRAMEWORK_DISABLE_PLUGINS"
 
@@ -82,15 +83,17 @@ def add(module: object, *, name: str, package: str = "") -> None:
     """Register a module, or an object with hooks, as a plugin.
 
     Raises:
-        Exception: of pluggy, where a hook is unknown or its arguments are, or the name is taken.
+        FrameworkError: a hook is none of ours, or is not written as it is called.
+        ValueError: of pluggy, where the name is taken.
     """
     _add(manager(), module, name, package)
 
 
 def _add(plugins: pluggy.PluginManager, module: object, name: str, package: str) -> None:
+    if problems := [*wrong_hooks(module, plugins), *clashes(module)]:
+        raise FrameworkError("; ".join(problems))
     plugins.register(module, name=name)
     try:
-        plugins.check_pending()
         for number, decorated in enumerate(collect(module)):
             plugins.register(decorated, name=f"{name}:{number}")
             _packages[f"{name}:{number}"] = package
@@ -104,7 +107,7 @@ def _load(plugins: pluggy.PluginManager, entry: EntryPoint) -> None:
     package = f"{entry.dist.name} {entry.dist.version}" if entry.dist else ""
     try:
         _add(plugins, entry.load(), entry.name, package)
-    except Exception as error:  # noqa: BLE001 - a stranger's module may raise anything; it is named and left out
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a stranger's module; it is named and left out
         _packages[entry.name] = package
         leave_out(entry.name, "the plugin", error)
 
@@ -114,58 +117,73 @@ def leave_out(plugin: str, what: str, error: BaseException | str) -> None:
     name = plugin.partition(":")[0]
     if (name, what) in _left_out:
         return
-    reason = error if isinstance(error, str) else f"{one_line(error)}{place(error)}"
+    reason = error if isinstance(error, str) else told(error)
     _left_out[name, what] = LeftOut(name, what, reason)
     origin = f" of {package(name)}" if package(name) else ""
     part = "" if what == "the plugin" else f": {what}"
-    text = f"plugin '{name}'{origin}{part} is left out: {reason}. Switch it off: {DISABLE}={name}"
+    text = f"plugin '{name}'{origin}{part} is left out: {reason.removesuffix('.')}. {_way_out(name)}"
     print(text, file=sys.stderr)  # noqa: T201 - no logger exists yet
+
+
+def told(error: BaseException) -> str:
+    """Say what was raised, and where; an error of ours says it all itself."""
+    return str(error) if isinstance(error, FrameworkError) else f"{one_line(error)}{place(error)}"
+
+
+def _way_out(plugin: str, it: str = "it") -> str:
+    """Say how to do without a plugin: a file is named on the command line."""
+    if Path(package(plugin)).is_absolute():
+        return f"Leave {it} out of plugins=[…]"
+    return f"Switch {it} off: {DISABLE}={plugin}"
 
 
 def registrations(group: Group | str) -> dict[str, Registration]:
     """Return the options of a group by name, in the order of the names, each with its plugin.
 
     Raises:
-        FrameworkError: two plugins register one name.
+        FrameworkError: one name is registered twice.
     """
     group = {**GROUPS, COMMANDS.name: COMMANDS}[group] if isinstance(group, str) else group
     found: dict[str, Registration] = {}
-    for plugin, component in ask(group.hook):
-        if reason := _wrong(component, group):
-            leave_out(plugin, f"{group.name} '{getattr(component, 'name', component)}'", reason)
+    schemas: dict[type, str] = {}
+    for plugin, component in sorted(ask(group.hook), key=lambda given: _is_strange(given[0])):
+        option, owner = f"{group.name} '{getattr(component, 'name', component)}'", plugin.partition(":")[0]
+        if reason := wrong(component, group):
+            leave_out(plugin, option, reason)
             continue
-        name, owner = component.name, plugin.partition(":")[0]
-        if name in found:
-            both = [found[name].plugin, owner]
-            off = next((each for each in both if not package(each).startswith("framework ")), owner)
-            named = " and ".join(map(_named, both))
-            message = f"{group.name} '{name}' is registered by two plugins, {named}. Switch one off: {DISABLE}={off}"
-            raise FrameworkError(message)
-        if (owner, f"{group.name} '{name}'") not in _left_out:
-            found[name] = Registration(component, owner, package(owner))
+        if component.name in found:
+            raise FrameworkError(_taken(option, found[component.name].plugin, owner))
+        if component.schema in schemas:
+            reason = f"{schemas[component.schema]} has its schema too: subclass it, the class tells options apart"
+            leave_out(plugin, option, reason)
+            continue
+        schemas[component.schema] = f"{option} of {_named(owner)}"
+        if (owner, option) not in _left_out:
+            found[component.name] = Registration(component, owner, package(owner))
     return dict(sorted(found.items()))
+
+
+def _is_strange(plugin: str) -> bool:
+    """Whether a plugin comes from elsewhere; what contradicts ours is then the one to blame."""
+    return package(plugin).partition(" ")[0] not in {"", "framework"}
+
+
+def _taken(option: str, first: str, second: str) -> str:
+    if first == second:
+        return f"{option} is registered twice by the plugin {_named(first)}: give one another name. {_way_out(first)}"
+    named = " and ".join(map(_named, sorted([first, second])))
+    return f"{option} is registered by two plugins, {named}. {_way_out(second, 'one')}"
 
 
 def _named(plugin: str) -> str:
     return f"'{plugin}' ({package(plugin)})" if package(plugin) else f"'{plugin}'"
 
 
-def _wrong(component: object, group: Group) -> str:
-    """Say why a component cannot be used; empty where it can."""
-    if not isinstance(component, Component):
-        return f"{group.hook} gives a {type(component).__name__}, no Component"
-    if not dataclasses.is_dataclass(component.schema) or not issubclass(component.schema, group.base):
-        return f"its schema {component.schema!r} is no dataclass that subclasses {group.base.__name__}"
-    if component.schema is group.base:
-        return f"its schema is {group.base.__name__} itself: subclass it, the class tells options apart"
-    return ""
-
-
 def components(group: Group | str) -> dict[str, Component]:
     """Return the options of a group by name, in the order of the names.
 
     Raises:
-        FrameworkError: two plugins register one name.
+        FrameworkError: one name is registered twice.
     """
     return {name: registration.component for name, registration in registrations(group).items()}
 
@@ -176,17 +194,19 @@ def commands() -> dict[str, Component]:
 
 
 def ask(hook: str, **arguments: Any) -> Iterator[tuple[str, Any]]:
-    """Call a hook of every plugin and give what each returns, item by item, with the plugin's name.
+    """Call a hook of every plugin and give what each returns, item by item, with the plugin's name. A text is one item.
 
     A plugin that raises is named and passed over; pluggy itself would stop at it. `FrameworkError` is for the caller.
     """
     for implementation in getattr(manager().hook, hook).get_hookimpls():
         try:
             given = _call(implementation, arguments)
-            items: Sequence[Any] = list(given) if isinstance(given, Iterable) else []
+            items: list[Any] = [] if given is None else [given]
+            if isinstance(given, Iterable) and not isinstance(given, str):
+                items = list(given)
         except FrameworkError:
             raise
-        except Exception as error:  # noqa: BLE001 - a stranger's code; it is named and left out
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a stranger's code; it is named and left out
             leave_out(implementation.plugin_name, hook, error)
             continue
         for item in items:
@@ -198,7 +218,7 @@ def notify(hook: str, **arguments: Any) -> None:
     for implementation in getattr(manager().hook, hook).get_hookimpls():
         try:
             _call(implementation, arguments)
-        except Exception as error:  # noqa: BLE001 - as above
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - as above
             leave_out(implementation.plugin_name, hook, error)
 
 

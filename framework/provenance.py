@@ -21,13 +21,15 @@ from framework import plugins
 from framework.component import GROUPS
 from framework.compose import user_folders
 from framework.plan import Choice, Plan
-from framework.redact import HIDDEN, SECRET_NAME, redact
+from framework.redact import HIDDEN, has_secrets, is_secret, redact
 
 RUN_HOOKS = (
     "framework_config_paths", "framework_check_plan", "framework_run_started", "framework_stage_finished",
     "framework_run_finished", "framework_run_failed",
 )  # fmt: skip
 GIT_SECONDS = 10
+IN_DICT = re.compile(r"(?<![\w-])([\w-]+)['\"]?\s*:\s*(\[[^\]{}]*\]|[^,{}]*)")
+"""Names and values in a dict on the command line."""
 
 
 @dataclass(frozen=True)
@@ -201,7 +203,7 @@ def _git(folder: Path, *words: str) -> str | None:
 def hide(word: str) -> str:
     """Return a word of the command line without secrets: `logger.wandb.api_key=…` too, and a dict with such a key."""
     key, equals, value = word.partition("=")
-    if not equals:
-        return str(redact(word))
-    names = [key.rpartition(".")[2], *re.findall(r"['\"]?([\w-]+)['\"]?\s*:", value)]
-    return f"{key}={HIDDEN}" if any(SECRET_NAME.search(name) for name in names) else str(redact(word))
+    *above, last = key.split(".")
+    named = [*((name, value) for name in above if has_secrets(name)), (last, value), *IN_DICT.findall(value)]
+    secret = equals and any(is_secret(name, text) for name, text in named)
+    return f"{key}={HIDDEN}" if secret else str(redact(word))

@@ -1,4 +1,9 @@
-"""Takes secrets out of a config before anything is written, logged or uploaded."""
+"""Takes secrets out of a config before anything is written, logged or uploaded.
+
+Four things are secrets: text under a telling name and everything below it, text that gives a value to such a name
+(`api_key=…`, `?token=…`, `Authorization: …`), what looks like a token, and what a telling environment variable holds.
+Numbers and booleans are none, so `max_tokens=5` can be read.
+"""
 
 from __future__ import annotations
 
@@ -7,34 +12,89 @@ import re
 from typing import Any
 
 HIDDEN = "(hidden)"
-SECRET_NAME = re.compile(r"(^|_)(token|api_?key|secret|password|passwd|credentials?|auth)($|_)", re.IGNORECASE)
-SECRET_VALUE = re.compile(
-    r"\b(hf_\w{20,}|sk-[\w-]{20,}|gh[pousr]_\w{20,}|AKIA[0-9A-Z]{16})\b|(?<=://)[^/\s:@]+:[^/\s@]+(?=@)"
+_TELLING = (
+    r"(?:(?<![a-zA-Z])|(?<=[a-z])(?=[A-Z]))"  # the start of a word: of snake_case, Kebab-Case and camelCase
+    r"(?i:(?<!pad_|eos_|bos_|unk_|sep_|cls_|eot_)(?<!mask_|stop_)(?<!image_|audio_|video_|added_)(?<!special_)token"
+    r"|(?:api|private|access|signing|encryption|session|account|ssh)[_-]?key|secret|password|passwd|passphrase"
+    r"|credential|auth|authorization|bearer|cookie|jwt)"
+    r"(?i:s?)(?:(?![a-zA-Z])|(?<=[a-z])(?=[A-Z]))(?![_-](?i:column|field|type|level|mode|method|strategy)s?(?![a-z]))"
 )
+SECRET_NAME = re.compile(_TELLING)
+"""Names of what is secret. A tokenizer's `pad_token` is not, nor is a `token_type` or an `auth_method`."""
+SECRET_VALUE = re.compile(
+    r"\b(hf_\w{20,}|sk-[\w-]{20,}|gh[pousr]_\w{20,}|github_pat_\w{20,}|AKIA[0-9A-Z]{16})\b"
+    r"|(?<=://)[^/\s:@]*:[^/\s@]+(?=@)"
+    r"|(?<=\bBearer )(?!auth|tokens?\b)[\w.~+/=-]+|(?<=\bBasic )(?=\S*[\d=])[\w+/-]{8,}={0,2}"
+)
+_SWITCH = re.compile(r"(?i)true|false|null|none")
+_NUMBER = re.compile(r"[+-]?[\d._]+(?:[eE][+-]?\d+)?|\[[\d.,\s]*\]")
+_COUNT = re.compile(r"(?i)tokens|token_")
+_VALUE = r"""(?P<value>"[^"]*"|'[^']*'|\[[\d.,\s]*\]|\(hidden\)(?=$|[\s&'"\])},;])|["']?[^\s&'"]*[^\s&'"\])},;])"""
+_PAIR = re.compile(rf"""(?P<name>{_TELLING}[\w-]{{0,40}})(?P<sign>=|["']\s*:\s*(?=["'])){_VALUE}""")
+"""Within a longer text: `token=abc`, and as JSON or Python prints a dict, `"token": "abc"`."""
+_PARAMETER = re.compile(rf"(?P<name>(?<=[?&])(?:[\w-]{{0,40}}[_-])?(?i:key|sig|signature))(?P<sign>=){_VALUE}")
+"""In an address `key=` is telling too."""
+_WHOLE = re.compile(
+    rf"(?P<name>[+~]*[\w.-]*{_TELLING}[\w-]{{0,40}})(?P<sign>\s*=\s*|:\s*(?!/))"
+    r"(?P<value>(?:(?i:bearer|basic|digest|token|apikey)\s+)?\S+)"
+)
+"""A text that is nothing but a setting or a header; its value may hold what would end one within a longer text."""
+_OPTION = re.compile(r"token_(?!by_|for_)")
+"""What begins the name of an option like the metric `token_f1`: the settings below it are looked at one by one."""
 SHORTEST = 8
 """Values of secret environment variables below this length are too common as plain words to be looked for."""
 
 
 def redact(value: Any) -> Any:
-    """Return `value` (plain dicts, lists and scalars) without secrets.
-
-    A secret is what stands under a telling name, what looks like a token, and what a telling environment variable
-    holds.
-    """
-    words = {text for name, text in os.environ.items() if SECRET_NAME.search(name) and len(text) >= SHORTEST}
+    """Return `value` (plain dicts, lists and scalars) without secrets."""
+    words = {text for name, text in os.environ.items() if SECRET_NAME.search(name) and _is_word(text)}
     return _redact(value, sorted(words, key=len, reverse=True))  # a secret may begin with another one
 
 
-def _redact(value: Any, words: list[str]) -> Any:
+def is_secret(name: str, text: str) -> bool:
+    """Whether `text`, as it is typed after `name=` or `name:`, is a secret because of that name.
+
+    A number is none where the name speaks of tokens that are counted, `max_tokens=5`; a password may be one.
+    """
+    text = text.strip()
+    plain = _SWITCH.fullmatch(text) or (_COUNT.search(name) and _NUMBER.fullmatch(text))
+    return bool(SECRET_NAME.search(name)) and not plain
+
+
+def has_secrets(name: str) -> bool:
+    """Whether all text below a mapping of that name is secret."""
+    return bool(SECRET_NAME.search(name)) and not _OPTION.match(name)
+
+
+def _is_word(text: str) -> bool:
+    """Whether the value of a telling variable is to be looked for: where a credential lies is no secret."""
+    return len(text) >= SHORTEST and not (text.startswith("/") and os.path.exists(text))  # noqa: PTH110 - no path, perhaps
+
+
+def _redact(value: Any, words: list[str], *, secret: bool = False) -> Any:
+    """Go through a value; below a telling name, `secret`, no text is left."""
     if isinstance(value, dict):
-        return {
-            key: HIDDEN if isinstance(part, str) and SECRET_NAME.search(str(key)) else _redact(part, words)
-            for key, part in value.items()
-        }
+        return {key: _redact(part, words, secret=secret or _tells(str(key), part)) for key, part in value.items()}
     if isinstance(value, list | tuple):
-        return [_redact(part, words) for part in value]
+        return [_redact(part, words, secret=secret) for part in value]
     if isinstance(value, str):
-        for word in words:
-            value = value.replace(word, HIDDEN)
-        return SECRET_VALUE.sub(HIDDEN, value)
+        return HIDDEN if secret else _text(value, words)
     return value
+
+
+def _tells(key: str, part: Any) -> bool:
+    return has_secrets(key) if isinstance(part, dict) else bool(SECRET_NAME.search(key))
+
+
+def _text(text: str, words: list[str]) -> str:
+    whole = _WHOLE.fullmatch(text)
+    text = _hide_value(whole) if whole else _PARAMETER.sub(_hide_value, _PAIR.sub(_hide_value, text))
+    for word in words:
+        text = text.replace(word, HIDDEN)
+    return SECRET_VALUE.sub(HIDDEN, text)
+
+
+def _hide_value(found: re.Match[str]) -> str:
+    name, sign, value = found["name"], found["sign"], found["value"]
+    plain = SECRET_NAME.search(name) and not is_secret(name, value)
+    return found[0] if plain else f"{name}{sign}{HIDDEN}"

@@ -15,40 +15,72 @@ from framework.errors import unknown
 from framework.origin import source_lines
 from framework.plugins import components
 
-ENTRY = re.compile(r"\s*-\s+(?:(?:override\s+)?/?(?P<group>[\w/@]+)\s*:\s*)?(?P<options>.+?)\s*(?:#.*)?")
+ENTRY = re.compile(r"\s*-\s+(?:(?:(?:override|optional)\s+)*/?(?P<group>[\w/@.]+)\s*:\s*)?(?P<options>.+?)\s*(?:#.*)?")
 """An entry of a defaults list."""
+GLOBAL = "its keys belong to no group: the first line of an experiment is '# @package _global_'"
 
 
 def refused(loader: ConfigLoader, error: Exception, words: list[str]) -> tuple[Problem, list[str] | None]:
     """Say why there is no defaults list, and return words with which there may be one."""
     text = str(error)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
-        group, _, option = error.missing_cfg_file.strip("/").rpartition("/")
-        valid = components(group) if group in GROUPS else loader.get_group_options(group)
-        told = unknown(group or "config", option, {*valid, *(error.options or ())})
-        culprit = _word(words, group, option)
-        if culprit:
-            return Problem(told, where=culprit), [word for word in words if word != culprit]
-        place = _line_of(loader, error, group, option, words)
-        if group in GROUPS:  # the command line wins over the file, so the rest can be looked at
-            first = next(iter(components(group)))
-            return Problem(told, where=place), [*words, f"{group}=[]" if GROUPS[group].several else f"{group}={first}"]
-        return Problem(told, where=place), None
+        return _no_such_option(loader, error, error.missing_cfg_file, words)
     override = re.search(r"(?:Could not (?:override|append|delete)|Multiple values for) '?([\w./@]+)", text)
     override = override or re.match(r"([\w./@]+) appears more than once", text)
     if override:
-        name = override.group(1).rstrip(".").partition("@")[0].lstrip("/")
-        culprit = next((word for word in words if re.match(rf"[+~]*{re.escape(name)}(@|=|$)", word)), "")
-        if name not in GROUPS:
-            told = unknown("config group", name, [*GROUPS, "+experiment"])
-        elif culprit:
-            told = f"{name} has an option already: change it with {name}={culprit.partition('=')[2]}"
-        else:
-            told = f"{name} has an option already: change it with '- override /{name}: …'"
-        if culprit:
-            return Problem(told, where=culprit), [word for word in words if word != culprit]
-        return Problem(told, where=_line_of(loader, error, name, "", words)), None
+        return _no_such_group(loader, error, override.group(1).rstrip(".").partition("@")[0].lstrip("/"), words)
+    if isinstance(error, AssertionError):  # Hydra's way to say so
+        file = next((word for word in words if re.match(r"\++experiment=", word)), "")
+        return Problem("in a defaults list the entries with 'override' stand after all others", where=file), None
     return Problem(explain(error)), None
+
+
+def _no_such_option(
+    loader: ConfigLoader, error: MissingConfigException, missing: str, words: list[str]
+) -> tuple[Problem, list[str] | None]:
+    group, _, option = missing.strip("/").rpartition("/")
+    if (absolute := group.removeprefix("experiment/")) in GROUPS and absolute != group:
+        told = f"write it as '- override /{absolute}: {option}'"
+        return Problem(told, where=_line_of(loader, error, absolute, option, words)), None
+    valid = components(group) if group in GROUPS else loader.get_group_options(group)
+    told = unknown(group or "config", option, {*valid, *(error.options or ())})
+    if culprit := _word(words, group, option):
+        return Problem(told, where=culprit), [word for word in words if word != culprit]
+    problem = Problem(told, where=_line_of(loader, error, group, option, words))
+    if group not in GROUPS:
+        return problem, None
+    # The command line wins over the file, so the rest can be looked at.
+    first = next(iter(components(group)))
+    return problem, [*words, f"{group}=[]" if GROUPS[group].several else f"{group}={first}"]
+
+
+def _no_such_group(
+    loader: ConfigLoader, error: Exception, name: str, words: list[str]
+) -> tuple[Problem, list[str] | None]:
+    absolute = name.partition("/")[2]
+    if absolute in GROUPS:  # `override adapter: …` in an experiment
+        told = f"write it with a slash: '- override /{absolute}: …'"
+        return Problem(told, where=_line_of(loader, error, absolute, "", words)), None
+    culprit = next((word for word in words if re.match(rf"[+~]*{re.escape(name)}(@|=|$)", word)), "")
+    if name not in GROUPS:
+        told = unknown("config group", name, [*GROUPS, "+experiment"])
+    elif culprit:
+        told = f"{name} has an option already: change it with {name}={culprit.partition('=')[2]}"
+    else:
+        told = f"{name} has an option already: change it with '- override /{name}: …'"
+    if culprit:
+        return Problem(told, where=culprit), [word for word in words if word != culprit]
+    place = _line_of(loader, error, name, "", words)
+    if name in GROUPS and not _is_global(loader, words):
+        told = GLOBAL
+    return Problem(told, where=place), None
+
+
+def _is_global(loader: ConfigLoader, words: Sequence[str]) -> bool:
+    """Whether every experiment of the command line begins as one does."""
+    names = [word.partition("=")[2] for word in words if re.match(r"\++experiment=", word)]
+    texts = ["".join(text for _, _, text in source_lines(loader, f"experiment/{name}")) for name in names]
+    return all("@package _global_" in text for text in texts)
 
 
 def _word(words: Sequence[str], group: str, option: str) -> str:
@@ -71,11 +103,16 @@ def _line_of(loader: ConfigLoader, error: Exception, group: str, option: str, wo
             if entry is None:
                 continue
             chosen = re.split(r"[\[\],\s'\"]+", entry["options"])
-            if (not option or option in chosen) and (entry["group"] or config_path.rpartition("/")[0]) == group:
+            if (not option or option in chosen) and _group(entry, config_path) == group:
                 return f"{name}:{number}"
             if entry["group"] is None:
                 files += [f"{config_path.rpartition('/')[0]}/{base}" for base in chosen if base and base not in files]
     return named.group(1) if named else ""
+
+
+def _group(entry: re.Match[str], config_path: str) -> str:
+    """Return the group that an entry of a defaults list chooses from: its own, or that of the file."""
+    return (entry["group"] or config_path.rpartition("/")[0]).partition("@")[0]
 
 
 def explain(error: Exception) -> str:

@@ -9,6 +9,7 @@ from framework.plan import Plan
 from framework.protocols import Metric
 from framework.provenance import versions
 from framework.records import Change, EvalResult, ExportResult, Objective, Report, Sample, TrainResult
+from framework.redact import redact
 
 
 def make_report(
@@ -25,8 +26,8 @@ def make_report(
     changes = _changes(before, after, metrics)
     rate = 1 / trained.seconds if trained and trained.seconds else None
     return Report(
-        name=plan.name,
-        run_dir=str(plan.run_dir),
+        name=redact(plan.name),
+        run_dir=redact(str(plan.run_dir)),  # its default holds the name
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
         objective=_objective(plan.objective, changes, trained),
         metrics=changes,

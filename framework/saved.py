@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from framework import records
 from framework.errors import FrameworkError
-from framework.folder import OVERRIDES
+from framework.folder import OVERRIDES, check_overrides
 
 PLAN = "plan.json"
 T = TypeVar("T")
@@ -68,8 +68,8 @@ def read_run(folder: str | Path) -> SavedRun:
         if missing == [PLAN]:
             reason = "the run was refused before it began"
         raise FrameworkError(f"{folder} holds no {missing[-1]}: {reason}")  # noqa: EM102, TRY003
-    config, words = _json(folder / PLAN, dict), _json(folder / OVERRIDES, list)
-    return SavedRun(folder, config, tuple(map(str, words)))
+    config, words = _json(folder / PLAN, dict), _json(folder / OVERRIDES, object)
+    return SavedRun(folder, config, check_overrides(words, folder / OVERRIDES))
 
 
 def _json(file: Path, kind: type[T]) -> T:

@@ -4,39 +4,53 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, open_dict, read_write
 
+from framework.folder import OVERRIDES
 from framework.journal import FAILED, RUNNING, STATUS
 
-_started: list[Path] = []
+REPORT = "report.json"
+_started: list[tuple[Path, dict[str, int]]] = []
 
 
 class SweepFolder(Callback):
-    """Notes the folder of a multirun. Hydra calls nothing at its end where a point failed, so `summarize` asks here."""
+    """Fixes the folder of a multirun, and notes it: Hydra calls nothing at the end where a point failed."""
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        """Note the folder."""
-        _started.append(Path(config.hydra.sweep.dir))
+        """Note the folder; without the word that is added, each value of a `name` that is swept would give its own."""
+        folder = str(config.hydra.sweep.dir)
+        with read_write(config), open_dict(config):
+            config.hydra.overrides.hydra.append(f"hydra.sweep.dir={QuotedString(folder, Quote.single).with_quotes()}")
+        _started.append((Path(folder), times(Path(folder))))
+
+    def on_job_start(self, config: DictConfig, **_: Any) -> None:
+        """Drop what an earlier multirun into this folder tells of the point: refused now, it has no result."""
+        if config.hydra.mode is RunMode.MULTIRUN:
+            for name in (STATUS, REPORT):
+                Path(config.hydra.runtime.output_dir, name).unlink(missing_ok=True)
 
 
 def summarize() -> None:
     """Print the table of the multirun that this process started, if it did."""
     while _started:
-        folder = _started.pop()
+        folder, before = _started.pop()
         if folder.is_dir():  # Hydra makes it after the sweeper has looked at the words
-            show(folder)
+            show(folder, before)
 
 
-def show(folder: Path) -> None:
-    """Print the points below `folder` and the best of them."""
+def show(folder: Path, before: Mapping[str, int] | None = None) -> None:
+    """Print the points below `folder` and the best of them; those that `times` told `before` are not of this sweep."""
     from rich.console import Console  # noqa: PLC0415 - only a multirun needs it
     from rich.table import Table  # noqa: PLC0415
 
-    points = read_points(folder)
+    points = read_points(folder, before)
     if not points:
         return
     objective = next((point["objective"] for point in points if point["objective"]), None)
@@ -47,29 +61,36 @@ def show(folder: Path) -> None:
         value = point["objective"]["value"] if point["objective"] else None
         score = f"{value:.4g}" if value is not None else "failed" if point["failed"] else "–"
         table.add_row(point["name"], "\n".join(point["overrides"]), score, point["seconds"])
-    console = Console()
+    console = Console(markup=False, emoji=False, highlight=False)  # a setting may be [exact_match]
     console.print(table)
     for point in points:
         if point["reason"]:
-            text = f"point {point['name']} failed: {point['reason']}"
-            console.print(text, soft_wrap=True, markup=False, highlight=False)
+            console.print(f"point {point['name']} failed: {point['reason']}", soft_wrap=True)
     if best := best_point(points):
         console.print(f"best: point {best['name']} ({', '.join(best['overrides'])})", soft_wrap=True)
 
 
-def read_points(folder: Path) -> list[dict[str, Any]]:
-    """Return the points of a multirun in their order.
+def times(folder: Path) -> dict[str, int]:
+    """Return for each point below a folder when its words were written: that is done first when a point starts."""
+    files = folder.glob(f"*/{OVERRIDES}")
+    return {file.parent.name: file.stat().st_mtime_ns for file in files if file.parent.name.isdigit()}
+
+
+def read_points(folder: Path, before: Mapping[str, int] | None = None) -> list[dict[str, Any]]:
+    """Return the points of a multirun in their order, without those that stand in `before` with the same time.
 
     `objective` is None where a point has no report: it failed, or its stages make none.
     """
     points: list[dict[str, Any]] = []
-    for run in sorted((path for path in folder.iterdir() if path.name.isdigit()), key=lambda path: int(path.name)):
-        report = _read(run / "report.json") or {}
+    old = (before or {}).items() & times(folder).items()
+    names = {path.name for path in folder.iterdir() if path.name.isdigit()} - {name for name, _ in old}
+    for run in (folder / name for name in sorted(names, key=int)):
+        report = _read(run / REPORT) or {}
         seconds = report.get("seconds", {}).get("train")
         points.append(
             {
                 "name": run.name,
-                "overrides": _read(run / "overrides.json") or [],
+                "overrides": _read(run / OVERRIDES) or [],
                 "objective": report.get("objective"),
                 "seconds": "" if seconds is None else f"{seconds:.1f}",
                 **_outcome(run),

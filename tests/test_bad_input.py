@@ -40,7 +40,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("model", ["trainer.max_seq_length=30", "data.overflow=fail"], "are longer than trainer.max_seq_length=30"),
         ("model", ["data.validation_split=0"], "objective=eval_loss needs validation rows"),
         ("model", ["run_dir={place}/rows.jsonl/run"], "the run cannot write to"),
-        ("model", ["trainer.dtype=fp16", "trainer.device=cpu"], "trainer.dtype=fp16 does not train on a CPU"),
+        (
+            "model",
+            ["trainer.dtype=fp16", "trainer.device=cpu"],
+            "trainer.dtype=fp16 does not train with trainer.device=cpu",
+        ),
         ("model", ["adapter=full", "quantization=nf4"], "set quantization=none, or adapter=lora"),
     ],
 )

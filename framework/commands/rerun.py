@@ -19,7 +19,6 @@ from typing import Any
 from hydra.errors import CompactHydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from framework.cli import key, load_plugins
 from framework.commands import RerunCommandConfig
 from framework.compose import add_folder, compose
 from framework.data import fingerprint
@@ -32,6 +31,7 @@ from framework.provenance import Commit, Environment, commit, installed, options
 from framework.records import DataResult, RawData
 from framework.redact import HIDDEN
 from framework.saved import SavedRun, differences, flat, read_run
+from framework.words import check_twice, key, load_plugins
 
 ANYWAY = "--anyway"
 USAGE = f"python -m framework rerun RUN_DIR [OVERRIDES…] [{ANYWAY}]"
@@ -53,8 +53,7 @@ class RerunCommand:
         kept = [word for word in run.overrides if key(word) != "run_dir"]
         words = [*(word for word in kept if key(word) not in keys), *given]
         load_plugins(words)
-        for folder in made.config_dirs if made else ():
-            add_folder(folder)
+        _add_folders(made, anyway=anyway)
         plan = _plan(words)
         if plan.run_dir.resolve() == run.folder.resolve():
             message = f"run_dir={plan.run_dir} is the run itself: give a new folder, or leave run_dir out"
@@ -78,6 +77,7 @@ def _read(arguments: Sequence[str]) -> tuple[SavedRun, list[str], bool]:
         raise FrameworkError(f"which run? Usage: {USAGE}")  # noqa: EM102, TRY003
     if wrong := [word for word in words[1:] if "=" not in word and not word.startswith("~")]:
         raise FrameworkError(f"'{wrong[0]}' is no override like key=value. Usage: {USAGE}")  # noqa: EM102, TRY003
+    check_twice(words[1:])
     return read_run(words[0]), words[1:], ANYWAY in arguments
 
 
@@ -94,6 +94,23 @@ def _enter_folder(run: SavedRun, made: Environment | None, *, anyway: bool) -> N
     elif not anyway:
         message = f"the run was started in {folder}, which is not here: {ANYWAY} runs it from this folder instead"
         raise FrameworkError(message)
+
+
+def _add_folders(made: Environment | None, *, anyway: bool) -> None:
+    """Search the folders that `--config-dir` named then.
+
+    Raises:
+        FrameworkError: one is gone.
+    """
+    for folder in made.config_dirs if made else ():
+        if Path(folder).is_dir():
+            add_folder(folder)
+            continue
+        told = f"the run took options from --config-dir={folder}, which is not here"
+        if not anyway:
+            message = f"{told}: put it back, or {ANYWAY} goes on without it"
+            raise FrameworkError(message)
+        print(f"{told}: it goes on without them", file=sys.stderr)  # noqa: T201
 
 
 def _plan(words: Sequence[str]) -> Plan:

@@ -12,6 +12,7 @@ Nothing here imports pytest.
 """
 
 from framework.compose import compose
+from framework.plugin_file import load_file
 from framework.testing.echo import EchoBackend, EchoModel, EchoModelConfig, EchoSource, EchoTrainerConfig, install, plan
 from framework.testing.plugin import check_plugin
 from framework.testing.suites import BackendSuite, ExporterSuite, FormatterSuite, LoggerSuite, MetricSuite
@@ -30,5 +31,6 @@ __all__ = [
     "check_plugin",
     "compose",
     "install",
+    "load_file",
     "plan",
 ]

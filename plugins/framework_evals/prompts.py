@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from statistics import fmean
 
 from framework.data import Data
+from framework.errors import FrameworkError, one_line, place
 from framework.protocols import Metric, Model
 from framework.records import EvalResult, Prompt, Sample
 from framework_evals.config import PromptsConfig
@@ -48,7 +49,17 @@ def _question(prompt: Prompt) -> str:
 
 def _scores(prompt: Prompt, answer: str, metrics: Mapping[str, Metric]) -> dict[str, float]:
     return {
-        name: metric.score(answer, prompt.reference)
+        name: _score(name, metric, answer, prompt.reference)
         for name, metric in metrics.items()
         if prompt.reference is not None or not metric.needs_reference
     }
+
+
+def _score(name: str, metric: Metric, answer: str, reference: str | None) -> float:
+    try:
+        return metric.score(answer, reference)
+    except FrameworkError:
+        raise
+    except Exception as error:
+        message = f"metric '{name}' cannot score the answer {answer[:40]!r}: {one_line(error)}{place(error)}"
+        raise FrameworkError(message) from error

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Annotated
+
+from annotated_types import Ge, Gt
 
 from framework.schema import LoggerConfig
 
@@ -20,7 +23,7 @@ class WandbMode(Enum):
 class ConsoleConfig(LoggerConfig):
     """The terminal: plan, progress, answers side by side, closing table."""
 
-    samples: int = 5
+    samples: Annotated[int, Ge(0)] = 5
     """How many prompts to show with the answers before and after."""
 
 
@@ -50,5 +53,5 @@ class WandbConfig(LoggerConfig):
     """A sentence on what this run is for."""
     mode: WandbMode = WandbMode.auto
     """auto, online or offline."""
-    init_timeout: float = 8.0
+    init_timeout: Annotated[float, Gt(0)] = 8.0
     """Seconds to wait for the server before going on offline."""

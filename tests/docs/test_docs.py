@@ -31,6 +31,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from framework import cli, hookspecs, journal, plugins, provenance, records
 from framework.compose import compose
 from framework.plan import make_plan
+from framework.words import complete, is_command, key
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -154,15 +155,15 @@ def write_files(page: Path, heading: str | None, folder: Path) -> None:
 @pytest.mark.parametrize(("place", "line"), PLANNED, ids=[f"{place} {line[20:60]}" for place, line in PLANNED])
 def test_a_command_in_the_docs_is_one_or_gives_a_plan(place: str, line: str, tmp_path: Path) -> None:
     words = shlex.split(line, comments=True)[3:]
-    if any(cli.key(word) == "plugins" for word in words):  # in a process of its own, which knows no other plugin file
+    if any(key(word) == "plugins" for word in words):  # in a process of its own, which knows no other plugin file
         write_files(ROOT / place.rpartition(":")[0], None, tmp_path)
         code, printed = run(["-m", "framework", *words, "stages=[plan]", "run_dir=run"], tmp_path)
         assert code == 0, printed
         return
-    if words and cli.is_command(words[0]):
+    if words and is_command(words[0]):
         assert words[0] in plugins.commands()
         return
-    words = [word for word in cli.complete(words) if word not in {"-m", "--multirun"}]
+    words = [word for word in complete(words) if word not in {"-m", "--multirun"}]
     if any(word in PRINTED for word in words):
         words = [word for word in words if "=" in word]
     for overrides in points(words):
@@ -185,6 +186,7 @@ def test_an_executed_command_prints_what_the_docs_show(block: Block, tmp_path: P
 
 @pytest.mark.parametrize("block", PYTHON, ids=str)
 def test_a_python_example_runs(block: Block, tmp_path: Path) -> None:
+    write_files(block.page, block.heading, tmp_path)
     (tmp_path / "acme.py").write_text(block.text + "\n", encoding="utf-8")
     code, printed = run(["acme.py"], tmp_path)
     assert code == 0, printed

@@ -102,7 +102,15 @@ def test_what_is_built_on_no_option_is_refused_with_the_word_that_chose_it(tmp_p
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(True, "true"), (None, "null"), ([1, "a"], "[1,a]"), (Stage.plan, "plan"), (0.1, "0.1"), ("x", "x")],
+    [
+        (True, "true"),
+        (None, "null"),
+        ([1, "a"], "[1,a]"),
+        (Stage.plan, "plan"),
+        (0.1, "0.1"),
+        (1.0000001, "1.0000001"),
+        ("x", "x"),
+    ],
 )
 def test_values_are_written_as_on_the_command_line(value: object, text: str) -> None:
     assert as_text(value) == text

@@ -1,14 +1,17 @@
 """The command line, run as a user does: exit codes, what stands where, and what is never imported."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
 
 from framework import __version__
-from framework.cli import complete, is_command, key, main
+from framework.cli import main
 from framework.folder import save_overrides
+from framework.words import complete, is_command, key
 from tests.framework.program import MODULE, Result, echo, execute, program
 
 PLAN_ENDS_WITH = "reading and tokenizing the data …"
@@ -206,7 +209,7 @@ def test_a_multirun_with_a_failing_point_shows_the_others_and_fails(data_file: P
 
 def test_a_mistake_in_one_point_of_a_sweep_is_told_before_anything_is_made(tmp_path: Path) -> None:
     result = program("-m", "trainer.learning_rate=1e-4,-1", "adapter=lora,full", "quantization=nf4", cwd=tmp_path)
-    assert result.err.splitlines() == [
+    assert sorted(result.err.splitlines()) == [
         "adapter=full trains all weights and quantization=nf4 freezes them: set quantization=none, or adapter=lora "
         "(adapter: adapter=full; quantization: quantization=nf4)",
         "trainer.learning_rate=-1 must be a number above 0, up to 1",
@@ -334,3 +337,18 @@ def test_the_version_is_the_programs_own(capsys: pytest.CaptureFixture[str], mon
         main()
     assert not ended.value.code
     assert capsys.readouterr().out.strip() == __version__
+
+
+@pytest.mark.parametrize("words", ["--help", "plugins --json"])
+def test_a_pipe_that_is_closed_early_is_no_failure_to_be_told(tmp_path: Path, words: str) -> None:
+    done = subprocess.run(
+        ["bash", "-c", f"{sys.executable} -m framework {words} | head -c 10"],
+        cwd=tmp_path, capture_output=True, encoding="utf-8", check=False,
+    )  # fmt: skip
+    assert (len(done.stdout), done.stderr) == (10, "")
+
+
+def test_a_command_says_what_it_is_for(tmp_path: Path) -> None:
+    result = program("rerun", "--help", cwd=tmp_path)
+    assert (result.code, result.err) == (0, "")
+    assert "`rerun RUN_DIR [OVERRIDES…] [--anyway]`" in result.out

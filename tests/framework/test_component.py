@@ -22,6 +22,10 @@ class Documented:
 class Undocumented: ...
 
 
+class Blank:
+    __doc__ = "\n"
+
+
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:
     """Make a package of one module `parts` with this source, and return the package's name."""
@@ -43,7 +47,7 @@ def refusal(component: Component) -> str:
     return str(caught.value)
 
 
-@pytest.mark.parametrize(("schema", "summary"), [(Documented, "The first line."), (Undocumented, "")])
+@pytest.mark.parametrize(("schema", "summary"), [(Documented, "The first line."), (Undocumented, ""), (Blank, "")])
 def test_the_summary_is_the_first_line_of_the_schemas_docstring(schema: type, summary: str) -> None:
     assert Component("name", schema, "collections:OrderedDict").summary == summary
 
@@ -89,6 +93,7 @@ def test_a_library_of_another_version_is_named(package: Callable[[str], str]) ->
         ("\n)", "Anvil", r"SyntaxError: unmatched '\)' .*\(.*parts\.py:2\)"),
         ("from . import absent", "Anvil", r"ImportError: cannot import name 'absent' .*parts\.py:1\)"),
         ("from .absent import x", "Anvil", r"ModuleNotFoundError: No module named '.*\.absent' \(.*parts\.py:1\)"),
+        ("import sys; sys.exit(3)", "Anvil", r"SystemExit: 3 \(.*parts\.py:1\)"),
         ("raise ImportError('no luck')", "Anvil", r"ImportError: no luck \(.*parts\.py:1\)"),
     ],
 )

@@ -7,10 +7,11 @@ import pytest
 from omegaconf import DictConfig, OmegaConf
 
 from framework.check import check
-from framework.cli import complete
 from framework.component import GROUPS
 from framework.compose import compose, conf_dir
 from framework.schema import Optimizer
+from framework.words import complete
+from tests.framework.program import program
 
 FILES = sorted(path.relative_to(conf_dir()) for path in conf_dir().rglob("*.yaml"))
 COMMAND = "# python -m framework "
@@ -42,6 +43,36 @@ def test_every_yaml_composes(file: Path) -> None:
     else:
         config = composed(f"{group}=[{option}]" if GROUPS[group].several else f"{group}={option}")
         assert isinstance(OmegaConf.to_object(config[group]), GROUPS[group].base | dict)
+
+
+def test_a_file_at_the_top_of_a_config_folder_is_no_option_and_is_not_announced(tmp_path: Path) -> None:
+    (tmp_path / "conf" / "trainer").mkdir(parents=True)
+    (tmp_path / "conf" / "extra.yaml").write_text("seed: 3\n", encoding="utf-8")
+    words = ("stages=[plan]", "run_dir=run")
+    assert program(*words, cwd=tmp_path).err == ""
+    (tmp_path / "conf" / "trainer" / "mine.yaml").write_text("defaults: [hf]\n", encoding="utf-8")
+    assert program(*words, cwd=tmp_path).err == "options of ./conf: trainer=mine\n"
+
+
+def test_a_file_that_hydra_never_reads_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "conf" / "trainer").mkdir(parents=True)
+    file = tmp_path / "conf" / "trainer" / "mine.yml"
+    file.write_text("defaults: [hf]\n", encoding="utf-8")
+    result = program("stages=[plan]", cwd=tmp_path)
+    assert (result.code, result.err) == (2, f"{file}: Hydra reads .yaml only: rename it to mine.yaml\n")
+
+
+@pytest.mark.parametrize(
+    ("path", "reason"),
+    [("3", "it gives a int, no text"), ("'pkg://acme_missing.conf'", "ModuleNotFoundError: No module named 'acme_m")],
+)
+def test_a_config_folder_of_a_plugin_that_is_none_is_left_out(tmp_path: Path, path: str, reason: str) -> None:
+    source = f"from framework import hookimpl\n@hookimpl\ndef framework_config_paths(): yield {path}\n"
+    (tmp_path / "mine.py").write_text(source, encoding="utf-8")
+    result = program("plugins=[./mine.py]", "stages=[plan]", "run_dir=run", cwd=tmp_path)
+    (line,) = result.err.splitlines()
+    assert line.startswith(f"plugin 'mine' of {tmp_path}/mine.py: framework_config_paths is left out: {reason}")
+    assert result.code == 0
 
 
 @pytest.mark.parametrize("file", [file for file in FILES if file.stem != "config"], ids=str)

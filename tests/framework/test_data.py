@@ -1,6 +1,6 @@
 """The data stage: formatting, splitting, fitting, counting; every refusal names the rows."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -176,3 +176,19 @@ def test_a_conversation_that_begins_with_the_assistant_is_refused() -> None:
     row = Row({"messages": [{"role": "assistant", "content": "Hello"}]}, "rows.jsonl:3")
     with pytest.raises(FrameworkError, match=r"rows\.jsonl:3: .*begins with a user's turn"):
         to_examples([row], ChatML(ChatMLConfig()))
+
+
+def test_a_format_that_stumbles_over_a_row_is_told_with_the_row_and_the_line_of_its_code() -> None:
+    class Careless:
+        def matches(self, fields: Mapping[str, Any]) -> bool:
+            return "thread" in fields
+
+        def example(self, fields: Mapping[str, Any]) -> Example:
+            return Example((Message("user", fields["thread"][0]["text"]), Message("assistant", "x")), "careless")
+
+    rows = [Row({"thread": [{"text": "a"}]}, "rows.jsonl:1"), Row({"thread": "a text"}, "rows.jsonl:2")]
+    with pytest.raises(FrameworkError) as caught:
+        to_examples(rows, Careless())
+    (line,) = str(caught.value).splitlines()
+    assert line.startswith("rows.jsonl:2: the format cannot read the row: TypeError: string indices must be integers")
+    assert "test_data.py:" in line

@@ -1,5 +1,9 @@
 """A decorated function is an option like any other, and still a function."""
 
+import functools
+import json
+import pickle
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import dedent
@@ -10,6 +14,7 @@ import pytest
 from framework import FrameworkError, formatter, metric
 from framework.component import Component
 from framework.decorators import MARK
+from framework.fields import fields
 from framework.records import Message
 from framework.schema import FormatConfig, MetricConfig
 from tests.framework.program import echo
@@ -39,6 +44,12 @@ class LimitConfig(MetricConfig):
 def short(answer: str, options: LimitConfig) -> float:
     """1 up to a number of words."""
     return len(answer.split()) <= options.words
+
+
+@metric
+def long(answer: str, options: LimitConfig) -> float:
+    """1 above a number of words."""
+    return len(answer.split()) > options.words
 
 
 @dataclass
@@ -83,8 +94,22 @@ def test_a_metric_says_by_its_parameters_whether_it_needs_a_reference() -> None:
 
 
 def test_options_are_handed_over() -> None:
-    assert component(short).schema is LimitConfig
+    assert issubclass(component(short).schema, LimitConfig)
     assert [made(short, words=number).score("one two", None) for number in (1, 2)] == [0.0, 1.0]
+
+
+def test_functions_that_share_their_options_are_told_apart_by_the_class_of_these() -> None:
+    one, other = component(short).schema, component(long).schema
+    assert one is not other
+    assert [made(function).score("one", None) for function in (short, long)] == [1.0, 0.0]
+    assert [component(function).summary for function in (short, long)] == [short.__doc__, long.__doc__]
+    assert [field.doc for field in fields(other)] == ["The number."]
+
+
+@pytest.mark.parametrize("function", [polite, short, long])
+def test_the_options_can_be_handed_to_another_process(function: Any) -> None:
+    config = component(function).schema()
+    assert pickle.loads(pickle.dumps(config)) == config  # noqa: S301 - made here
 
 
 def test_the_docstring_is_the_summary() -> None:
@@ -136,10 +161,24 @@ def crowded(answer: str, one: LimitConfig, two: LimitConfig) -> float:
     return len(answer) + one.words + two.words
 
 
+async def late(answer: str) -> float:
+    """Not now."""
+    return len(answer)
+
+
+async def later(answer: str) -> AsyncIterator[float]:
+    """Not now, and not at once."""
+    yield len(answer)
+
+
 @pytest.mark.parametrize(
     ("function", "text"),
     [
         (undocumented, "needs a docstring"),
+        (late, "late is async, and nothing would await it: write def, not async def"),
+        (later, "later is async"),
+        (functools.partial(polite, "please"), "is no function: mark what `def` makes, above other decorators"),
+        (LimitConfig, "is no function"),
         (turned, "takes (reference, answer); it may take (answer, reference), and the options after that"),
         (loose, "annotate 'options' with a dataclass that subclasses MetricConfig"),
         (crowded, "takes (answer, one, two)"),
@@ -171,6 +210,37 @@ FILE = """
         '''question and solution.'''
         return [("user", row["question"]), ("assistant", row["solution"])]
 """
+
+
+SHARED = """
+    from dataclasses import dataclass
+    from framework import metric
+    from framework.schema import MetricConfig
+
+    @dataclass
+    class Options(MetricConfig):
+        'Shared.'
+        by: float = 1.0
+
+    @metric
+    def one(answer, options: Options):
+        '1 for any answer.'
+        return 1.0 * options.by
+
+    @metric
+    def two(answer, options: Options):
+        '2 for any answer.'
+        return 2.0 * options.by
+"""
+
+
+def test_two_metrics_with_one_class_for_their_options_run_their_own_code(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(dedent(SHARED), encoding="utf-8")
+    words = ["plugins=[mine.py]", "metric=[one,two]", "metric.two.by=10", "objective=one", "run_dir=run"]
+    result = echo(*words, cwd=tmp_path)
+    assert (result.code, result.err) == (0, "")
+    metrics = json.loads((tmp_path / "run" / "evaluate.json").read_text(encoding="utf-8"))["metrics"]
+    assert (metrics["one"], metrics["two"]) == (1.0, 20.0)
 
 
 def test_a_file_of_ten_lines_is_a_metric_and_a_format(tmp_path: Path) -> None:

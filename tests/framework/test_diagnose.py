@@ -49,6 +49,17 @@ def told(*words: str) -> list[str]:
         ("+adapter=lora", "+adapter=lora: adapter has an option already: change it with adapter=lora"),
         ("+adapter.r=8", "+adapter.r=8: 'adapter.r' is there already: leave out the +, adapter.r=8"),
         ("adapter.target_modules.x=1", "unknown key 'adapter.target_modules.x'"),
+        ("~seed", "~seed: 'seed' is always there; change it with seed=…"),
+        ("~metric", "~metric: none is chosen with metric=[]"),
+        ("+experiment=", "+experiment=: name one, or leave it out"),
+        (
+            "+metric@foo=exact_match",
+            "+metric@foo=exact_match: an option of metric cannot stand at 'foo': write ",
+        ),
+        ("+adapter@metric.x=lora", "an option of adapter cannot stand at 'metric.x': write adapter=…"),
+        ("name='${'", "name='${': name=${ cannot be read: no viable alternative"),
+        ("++trainer.foo.bar=1", "++trainer.foo.bar=1: unknown key 'trainer.foo'"),
+        ("seed=1e3", "seed=1e3: seed=1000.0 must be a whole number from 0 to"),
         ("trainer={lr:1}", "trainer={lr:1}: unknown key 'trainer.lr'"),
         ("trainer.attention=flash", "must be one of auto, sdpa, eager, flash_attention_2. Did you mean 'flash_"),
     ],
@@ -129,6 +140,52 @@ def test_a_file_is_told_by_name_and_line(tmp_path: Path) -> None:
         "conf/experiment/mine.yaml:9: trainer.max_steps=0",
     ]
     assert (result.code, result.out) == (2, "")
+
+
+@pytest.mark.parametrize(
+    ("file", "yaml", "told"),
+    [
+        ("experiment/e.yaml", "defaults:\n  - override /metric: []\n  - /metric@metric.x: exact_match\n",
+         "+experiment=e: in a defaults list the entries with 'override' stand after all others"),
+        ("experiment/e.yaml", "defaults:\n  - /metric@metric.x: exact_mtch\n",
+         "conf/experiment/e.yaml:3: unknown metric 'exact_mtch'. Did you mean 'exact_match'? Valid: exact_match"),
+        ("experiment/e.yaml", "defaults:\n  - override adapter: full\n",
+         "conf/experiment/e.yaml:3: write it with a slash: '- override /adapter: …'"),
+        ("experiment/e.yaml", "defaults:\n  - /adapter: dora\n",
+         "conf/experiment/e.yaml:3: adapter has an option already: change it with '- override /adapter: …'"),
+        ("experiment/e.yaml", "defaults:\n  - optional override /adapter: foo\n",
+         "conf/experiment/e.yaml:3: unknown adapter 'foo'."),
+        ("experiment/e.yaml", "trainer.max_steps: 7x\n",
+         "conf/experiment/e.yaml:2: 'trainer.max_steps' is one key with a dot in it: write 'trainer:' and the rest"),
+        ("experiment/e.yaml", "- a\n- b\n", "conf/experiment/e.yaml:2: a config file holds keys and values"),
+        ("experiment/e.yaml", "trainer: &t {max_steps: 3}\nadapter: {<<: *t, r: 3}\n",
+         "conf/experiment/e.yaml:2: unknown key 'adapter.max_steps'. Valid in adapter=lora: lora_alpha"),
+        ("adapter/e.yaml", "r: 3\n",
+         "conf/adapter/e.yaml: adapter is built on no option: the file begins with a defaults list of one of dora"),
+        ("metric/e.yaml", "ignore_case: true\n",
+         "conf/metric/e.yaml: metric is built on no option: the file begins with a defaults list of one of"),
+    ],
+)  # fmt: skip
+def test_a_file_of_the_wrong_form_is_told_by_name_and_line(tmp_path: Path, file: str, yaml: str, told: str) -> None:
+    place = tmp_path / "conf" / file
+    place.parent.mkdir(parents=True)
+    group = place.parent.name
+    head = "# @package _global_\n" if group == "experiment" else ""
+    place.write_text(head + yaml, encoding="utf-8")
+    word = {"experiment": "+experiment=e", "adapter": "adapter=e", "metric": "metric=[e]"}[group]
+    result = program(word, "stages=[plan]", cwd=tmp_path)
+    _, line = result.err.splitlines()
+    assert line.startswith(told)
+    assert result.code == 2
+
+
+def test_an_experiment_without_its_first_line_is_told_so(tmp_path: Path) -> None:
+    (tmp_path / "conf" / "experiment").mkdir(parents=True)
+    (tmp_path / "conf" / "experiment" / "e.yaml").write_text("seed: 7\n", encoding="utf-8")
+    _, line = program("+experiment=e", "stages=[plan]", cwd=tmp_path).err.splitlines()
+    place, _, told = line.partition(": ")
+    assert place == "conf/experiment/e.yaml:1"
+    assert told == "its keys belong to no group: the first line of an experiment is '# @package _global_'"
 
 
 def test_a_file_that_is_no_yaml_is_told_by_name_and_line(tmp_path: Path) -> None:

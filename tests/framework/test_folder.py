@@ -52,7 +52,7 @@ def test_results_of_an_earlier_run_are_found(tmp_path: Path) -> None:
 
 def test_a_damaged_result_is_told_with_its_file_and_the_way_out(tmp_path: Path) -> None:
     (tmp_path / "export.json").write_text("{", encoding="utf-8")
-    with pytest.raises(FrameworkError, match=r"export\.json is not a ExportResult of this version: delete it, or run"):
+    with pytest.raises(FrameworkError, match=r"export\.json is no ExportResult of this version: delete it, or run"):
         RunFolder(tmp_path).earlier(Stage.export, ExportResult)
 
 
@@ -66,6 +66,16 @@ def test_damaged_overrides_are_told(tmp_path: Path) -> None:
     (tmp_path / "overrides.json").write_text("[", encoding="utf-8")
     with pytest.raises(FrameworkError, match=r"overrides\.json is no JSON"):
         saved_overrides(str(tmp_path))
+
+
+@pytest.mark.parametrize("text", ["3", "null", '"seed=1"', '{"seed": 1}', '["seed=1", 2]'])
+def test_overrides_that_are_no_list_of_texts_are_told(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "overrides.json"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(FrameworkError) as refused:
+        saved_overrides(str(tmp_path))
+    head = f"{file} is not what a run writes: it holds no list of texts."
+    assert str(refused.value) == f"{head} Put the run's words back, or give another folder"
 
 
 def test_a_folder_with_other_peoples_files_is_refused_and_left_alone(tmp_path: Path) -> None:

@@ -41,4 +41,4 @@ def test_the_help_names_the_options_and_the_values_that_a_run_has() -> None:
     assert "learning_rate: 0.0005" in text
     assert "hydra:" not in text
     assert "plugins" in commands()
-    assert "python -m framework plugins" in text
+    assert "plugins [GROUP [OPTION]]" in text

@@ -63,6 +63,7 @@ def test_the_config_of_a_plan_is_plain_values_without_secrets(tmp_path: Path, mo
             ["adapter=full", "quantization=nf4"],
             "adapter=full trains all weights and quantization=nf4 freezes them: set",
         ),
+        (["metric.exact_match.ignore_case=7"], "metric.exact_match.ignore_case=7 must be true or false"),
         (["trainer.max_seq_length=-1"], "trainer.max_seq_length=-1 must be a whole number above 0"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",

@@ -1,5 +1,6 @@
 """No secret of a config gets through, and what is none stays as it is."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -36,6 +37,54 @@ def test_text_under_a_telling_name_is_hidden(name: str) -> None:
     assert redact({name: "abc", "other": "abc"}) == {name: HIDDEN, "other": "abc"}
 
 
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ({"headers": {"Authorization": "abc", "accept": "json"}}, {"Authorization": HIDDEN, "accept": "json"}),
+        ({"headers": {"X-Api-Key": "abc", "Set-Cookie": "abc"}}, {"X-Api-Key": HIDDEN, "Set-Cookie": HIDDEN}),
+        ({"tokens": ["abc", 5, None]}, [HIDDEN, 5, None]),
+        ({"auth": {"user": "abc", "retries": 3, "more": [{"x": "abc"}]}}, {"user": HIDDEN, "retries": 3, "more": ...}),
+        ({"token_by_host": {"hub": "abc"}}, {"hub": HIDDEN}),
+        ({"api_keys": ["abc"]}, [HIDDEN]),
+        *[({name: "abc"}, HIDDEN) for name in ("accessToken", "privateKey", "access_key_id", "aws_secret_access_key")],
+        *[({name: "abc"}, HIDDEN) for name in ("bearer", "authorization", "passphrase", "CREDENTIALS", "tokens")],
+    ],
+)
+def test_all_text_below_a_telling_name_is_hidden(value: dict[str, Any], shown: Any) -> None:
+    found = redact(value)
+    assert "abc" not in str(found)
+    (inner,) = found.values()
+    if isinstance(shown, dict):
+        assert {key: ... if key == "more" else part for key, part in inner.items()} == shown
+    else:
+        assert inner == shown
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("https://h/x?token=abc&n=1", f"https://h/x?token={HIDDEN}&n=1"),
+        ("https://h/x?n=1&api_key=abc", f"https://h/x?n=1&api_key={HIDDEN}"),
+        ("https://h/x?key=abc&X-Amz-Signature=abc", f"https://h/x?key={HIDDEN}&X-Amz-Signature={HIDDEN}"),
+        ("get https://h?hub_token=abc now", f"get https://h?hub_token={HIDDEN} now"),
+        ("https://:abc@h/x", f"https://{HIDDEN}@h/x"),
+        ("api_key=abc", f"api_key={HIDDEN}"),
+        ("--db-password=abc&'abc\"abc", f"--db-password={HIDDEN}"),
+        ("password=12345", f"password={HIDDEN}"),
+        ("Authorization: Bearer abc", f"Authorization: {HIDDEN}"),
+        ("X-Api-Key:abc", f"X-Api-Key:{HIDDEN}"),
+        ("curl -H 'Authorization: Bearer abc' h", f"curl -H 'Authorization: Bearer {HIDDEN}' h"),
+        ("with Basic YWJjOmFiYw== it is", f"with Basic {HIDDEN} it is"),
+        ('{"api_key": "abc", "n": 1}', f'{{"api_key": {HIDDEN}, "n": 1}}'),
+        ("(x, token=abc, n=1)", f"(x, token={HIDDEN}, n=1)"),
+        ("token='abc abc' is wrong", f"token={HIDDEN} is wrong"),
+    ],
+)
+def test_text_that_gives_a_value_to_a_telling_name_loses_it(text: str, shown: str) -> None:
+    assert redact(text) == redact([text])[0] == shown
+    assert redact(shown) == shown
+
+
 @pytest.mark.parametrize("variable", ["ACME_TOKEN", "WANDB_API_KEY", "DB_PASSWORD"])
 def test_the_value_of_a_telling_variable_is_hidden(monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
     monkeypatch.setenv(variable, "open-sesame")
@@ -55,10 +104,25 @@ def test_of_two_secrets_that_begin_alike_nothing_is_left(monkeypatch: pytest.Mon
         {"max_new_tokens": 5, "tokenizer": "fast", "author": "ann", "keys": "q_proj", "token": None},
         {"path": "unsloth/Meta-Llama-3.1-8B-Instruct", "url": "https://example.org:80/a@b", "n": [1, 2.5, True]},
         "task-sk-short",
+        {"max_new_tokens": 5, "token_budget": 7, "supervised_tokens": 1.5, "max_tokens": None, "auth": True},
+        {"pad_token": "<pad>", "eos_token": "</s>", "stop_tokens": ["</s>"], "additional_special_tokens": ["<a>"]},
+        {"eos_token_id": 3, "num_virtual_tokens": 8, "trainable_token_indices": {"embed_tokens": [1, 2]}},
+        {"token_type": "word", "auth_method": "basic", "tokens_column": "ids", "authors": ["ann"], "secretary": "x"},
+        {"metric": {"token_f1": {"average": "micro"}}, "tokenizer": {"name": "x"}},
+        ["max_tokens=5", "trainer.token_budget=1e9", "eos_token=</s>", "auth=true", "author=ann", "tokens=[1, 2]"],
+        ["https://h/x?max_tokens=5&page=2", "org/token-classification", "sha256:abc", "{{ bos_token }}"],
+        ["the token: what is it?", "Unexpected token: }", "Basic English", "Bearer tokens", "token://x"],
     ],
 )
 def test_what_is_no_secret_stays(value: Any) -> None:
     assert redact(value) == value
+
+
+def test_the_path_that_a_telling_variable_holds_stays(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SSH_AUTH_SOCK", str(tmp_path))
+    assert redact(f"{tmp_path}/run") == f"{tmp_path}/run"
+    monkeypatch.setenv("SSH_AUTH_SOCK", f"{tmp_path}/gone")
+    assert redact(f"{tmp_path}/gone/run") == f"{HIDDEN}/run"
 
 
 def test_a_short_value_of_a_telling_variable_is_too_common_to_be_hidden(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,6 +51,14 @@ def test_stages_that_never_ran_are_none(tmp_path: Path, name: str) -> None:
     assert (report.train, report.tokens_per_second, report.artifacts) == (None, None, [])
 
 
+def test_a_secret_in_the_name_is_hidden_as_in_the_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACME_TOKEN", "open-sesame")
+    plan = testing.plan(["name=open-sesame"], run_dir=tmp_path / "open-sesame")
+    report = make_report(plan, METRICS, {}, {}, None, None, None, None)
+    assert (report.name, report.run_dir) == (plan.config["name"], f"{tmp_path}/(hidden)")
+    assert report.name == "(hidden)"
+
+
 def test_answers_are_paired_by_their_prompts() -> None:
     new = Sample("new", "c", None, stopped=True, scores={})
     after = EvalResult({}, [new, *AFTER.samples])

@@ -29,7 +29,8 @@ def mangle(folder: Path, name: str, text: str) -> None:
     [
         ("plan.json", "{", "plan.json is no JSON: "),
         ("plan.json", "[]", "plan.json is not what a run writes: it holds a list, no dict"),
-        ("overrides.json", "{}", "overrides.json is not what a run writes: it holds a dict, no list"),
+        ("overrides.json", "{}", "overrides.json is not what a run writes: it holds no list of texts. "),
+        ("overrides.json", "[1]", "overrides.json is not what a run writes: it holds no list of texts. "),
         ("overrides.json", "\0", "overrides.json is no JSON: "),
     ],
 )
@@ -44,7 +45,7 @@ def test_a_damaged_file_is_told_in_one_line(tmp_path: Path, name: str, text: str
 def test_a_damaged_record_is_told_when_it_is_asked_for(tmp_path: Path) -> None:
     mangle(tmp_path, "data.json", "{}")
     run = read_run(tmp_path)
-    with pytest.raises(FrameworkError, match=r"data\.json is not a DataResult of this version$"):
+    with pytest.raises(FrameworkError, match=r"data\.json is no DataResult of this version$"):
         run.record(DataResult, "data.json")
 
 

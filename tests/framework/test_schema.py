@@ -23,7 +23,7 @@ HOLDERS = {"asked", "config", "settings", "training"}
 """What the code calls the settings of an option: `self.config.count`, `plan.training.max_steps`."""
 RUN_HOLDERS = {"config", "plan"}
 """What it calls those of the run; the fields of a `Plan` have the same names."""
-READ_AS_A_WORD = {"RunConfig.plugins": "the files are loaded before there is a config, by `cli.load_plugins`"}
+READ_AS_A_WORD = {"RunConfig.plugins": "the files are loaded before there is a config, by `words.load_plugins`"}
 GETTERS = {"getattr", "attrgetter"}
 
 

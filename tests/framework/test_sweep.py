@@ -2,12 +2,16 @@
 
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from framework.sweep import best_point, read_points, show, summarize
+from framework.sweep import best_point, read_points, show, summarize, times
+from tests.framework.program import Result, echo
+
+ROWS = "".join(f'{{"instruction": "{number}?", "output": "{number}"}}\n' for number in range(12))
 
 
 def point(folder: Path, number: int, value: float | None, *, higher: bool = False) -> None:
@@ -98,3 +102,70 @@ def test_without_points_or_without_a_multirun_nothing_is_printed(
     show(tmp_path)
     summarize()
     assert capsys.readouterr().out == ""
+
+
+def test_settings_that_look_like_markup_are_shown_as_they_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "[red]x[" / "]"
+    folder.mkdir(parents=True)
+    words = ["metric=[exact_match]", "metric=[/x]", "data.path=:smile:"]
+    for number, word in enumerate(words):
+        point(folder, number, number / 10)
+        (folder / str(number) / "overrides.json").write_text(json.dumps([word]), encoding="utf-8")
+    show(folder)
+    text = capsys.readouterr().out
+    assert [line.split("│")[2].strip() for line in text.splitlines() if line.startswith("│")] == words
+    assert "".join(text.split("┏")[0].split()) == f"sweepin{folder}"
+    assert text.splitlines()[-1] == "best: point 0 (metric=[exact_match])"
+
+
+def test_points_of_an_earlier_sweep_into_the_folder_are_left_out(tmp_path: Path) -> None:
+    for number in range(3):
+        point(tmp_path, number, 0.5)
+    before = times(tmp_path)
+    again = tmp_path / "1" / "overrides.json"
+    again.write_text('["seed=2"]', encoding="utf-8")
+    os.utime(again, ns=(before["1"] + 1, before["1"] + 1))
+    assert [(found["name"], found["overrides"]) for found in read_points(tmp_path, before)] == [("1", ["seed=2"])]
+    assert read_points(tmp_path, times(tmp_path)) == []
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """Return a working folder with data."""
+    (tmp_path / "rows.jsonl").write_text(ROWS, encoding="utf-8")
+    return tmp_path
+
+
+def sweep(place: Path, *words: str) -> Result:
+    return echo("-m", "data=local_file", "data.path=rows.jsonl", "logger=[]", *words, cwd=place)
+
+
+def test_a_sweep_over_the_name_has_one_folder_and_a_table(place: Path) -> None:
+    done = sweep(place, "name=a,b")
+    assert done.code == 0, done.err
+    (folder,) = place.glob("outputs/*/sweep_*")
+    assert sorted(path.name for path in folder.iterdir() if path.is_dir()) == ["0", "1"]
+    names = [json.loads((folder / number / "report.json").read_text(encoding="utf-8"))["name"] for number in "01"]
+    assert names == ["a", "b"]
+    assert [line.split()[3] for line in done.out.splitlines() if line.startswith("│")] == ["name=a", "name=b"]
+
+
+def test_a_folder_with_a_quote_and_a_space_is_one_folder_too(place: Path) -> None:
+    done = sweep(place, "name=a,b", r"hydra.sweep.dir='it\'s mine/${name}'", "stages=[plan]")
+    assert done.code == 0, done.err
+    (folder,) = (place / "it's mine").iterdir()
+    assert sorted(path.name for path in folder.glob("*/plan.json")) == ["plan.json"] * 2
+
+
+def test_in_a_folder_that_is_used_again_a_point_shows_no_earlier_result(place: Path) -> None:
+    done = sweep(place, "hydra.sweep.dir=x", "seed=1,2,3")
+    assert done.code == 0, done.err
+    (place / "rows.jsonl").write_text('{"instruction": "say it"}\n', encoding="utf-8")
+    done = sweep(place, "hydra.sweep.dir=x", "seed=4,5")
+    cells = [[cell.strip() for cell in line.split("│")] for line in done.out.splitlines() if line.startswith("│")]
+    assert [row[1:4] for row in cells] == [["0", "seed=4", "failed"], ["1", "seed=5", "failed"]]
+    assert "best:" not in done.out
+    assert "point 0 failed: " in done.out
+    assert (place / "x" / "2" / "report.json").exists()

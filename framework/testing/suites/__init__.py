@@ -9,7 +9,7 @@ An author subclasses one, names the option and gives what only the author can kn
         answers = [("Yes please", None, 1.0), ("No", None, 0.0)]
 
 The option has to be registered before the first test runs: by the entry point of the installed plugin, or in
-`conftest.py` with `framework.plugin_file.load_file("acme.py")`. Runs use the echo backend unless `overrides` say
+`conftest.py` with `framework.testing.load_file("acme.py")`. Runs use the echo backend unless `overrides` say
 otherwise.
 """
 

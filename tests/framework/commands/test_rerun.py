@@ -215,6 +215,7 @@ def test_a_run_without_an_environment_is_run_from_here(place: Path, capsys: pyte
         (["first", "--fast"], "unknown option '--fast'"),
         (["first", "second"], "'second' is no override like key=value"),
         (["nowhere"], "nowhere: there is no such folder"),
+        (["first", "seed=1", "seed=2"], "seed=1 and seed=2 set the same key: give it once"),
         (["first", "adapter=loro"], "unknown adapter 'loro'. Did you mean 'lora'?"),
         (["first", "trainer.lerning_rate=1"], "Did you mean 'trainer.learning_rate'?"),
     ],
@@ -271,3 +272,20 @@ def test_the_folders_of_config_dir_are_searched_again(tmp_path: Path) -> None:
     again = program("rerun", "third", "run_dir=fourth", cwd=tmp_path)
     assert again.code == 0, again.err
     assert json.loads((tmp_path / "fourth" / "plan.json").read_text("utf-8"))["seed"] == 7
+    (tmp_path / "mine").rename(tmp_path / "moved")
+    refused = program("rerun", "third", "run_dir=fifth", cwd=tmp_path)
+    told = f"the run took options from --config-dir={tmp_path / 'mine'}, which is not here"
+    assert (refused.code, refused.err) == (2, f"{told}: put it back, or --anyway goes on without it\n")
+    assert not (tmp_path / "fifth").exists()
+
+
+def test_anyway_goes_on_without_a_config_folder_that_is_gone(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first = make(place, "seed=7")
+    edit(first, ENVIRONMENT, config_dirs=["/gone/conf"])
+    with pytest.raises(
+        FrameworkError, match=r"^the run took options from --config-dir=/gone/conf, which is not here: "
+    ):
+        rerun(first)
+    assert not (place / "second").exists()
+    assert report(rerun(first, "--anyway")).metrics == report(first).metrics
+    assert "--config-dir=/gone/conf, which is not here: it goes on without them" in capsys.readouterr().err

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from framework import testing
+from framework import FrameworkError, testing
 from framework.data import Data
 from framework.protocols import Metric
 from framework.records import DataResult, EvalResult, Message, Prompt
@@ -53,6 +53,20 @@ def test_a_metric_that_could_score_nothing_is_left_out(evaluate: Evaluate) -> No
     assert evaluate([ask("1")], PromptsConfig()).metrics == {"json": 1.0}
     assert evaluate([], PromptsConfig()) == EvalResult({}, [])
     assert evaluate([ask("1")], PromptsConfig(), {}).metrics == {}
+
+
+def test_a_metric_that_fails_is_named_with_the_answer_and_the_line_of_its_code(evaluate: Evaluate) -> None:
+    class Careless:
+        higher_is_better = True
+        needs_reference = False
+
+        def score(self, answer: str, reference: str | None) -> float:  # noqa: ARG002 - the protocol's signature
+            return 1 / (len(answer) - 1)
+
+    with pytest.raises(FrameworkError) as caught:
+        evaluate([ask("12"), ask("1")], PromptsConfig(), {"careless": Careless()})
+    (line,) = str(caught.value).splitlines()
+    assert line.startswith("metric 'careless' cannot score the answer '1': ZeroDivisionError: division by zero (")
 
 
 def test_an_answer_that_is_cut_off_says_so(evaluate: Evaluate) -> None:

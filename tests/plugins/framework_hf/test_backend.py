@@ -208,8 +208,8 @@ def test_answers_are_the_same_alone_and_in_a_batch_and_tell_whether_they_ended(
     [
         (["adapter.target_modules=[q_prj]"], "adapter.target_modules: unknown layer 'q_prj'. Did you mean 'q_proj'"),
         (["adapter=full", "quantization=nf4"], "adapter=full trains all weights"),
-        (["adapter.r=0"], "adapter.r=0 must be at least 1"),
-        (["adapter.lora_dropout=1.5"], "adapter.lora_dropout=1.5 is no share"),
+        (["adapter.r=0"], "adapter.r=0 must be a whole number above 0"),
+        (["adapter.lora_dropout=1.5"], "adapter.lora_dropout=1.5 must be a number from 0 to below 1"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(

@@ -1,0 +1,60 @@
+"""What is wrong with the hooks of a plugin, told by hook and line before pluggy refuses the module as a whole."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pluggy
+
+from framework import hookspecs
+from framework.errors import nearest
+
+HOOKS = {name: hook for name, hook in vars(hookspecs).items() if name.startswith("framework_")}
+
+
+def wrong_hooks(module: object, plugins: pluggy.PluginManager) -> Iterator[str]:
+    """Say what is wrong with the functions of a module that `hookimpl` marks; pluggy itself would not say where."""
+    for attribute in dir(module):
+        marks: Any = plugins.parse_hookimpl_opts(module, attribute)
+        name = (marks and marks.get("specname")) or attribute
+        if marks is None or (marks.get("optionalhook") and name not in HOOKS):
+            continue
+        function = getattr(module, attribute)
+        where = f"({line_of(function)})"
+        if name not in HOOKS:
+            close = nearest(name, HOOKS)
+            hint = f"Did you mean '{close[0]}'?" if close else f"Valid: {', '.join(HOOKS)}"
+            yield f"unknown hook '{name}'. {hint} {where}"
+            continue
+        if marks.get("wrapper") or marks.get("hookwrapper"):
+            yield f"hook {name} is marked as a wrapper, and each is called by itself: write @hookimpl alone {where}"
+        if is_async(function):
+            yield f"hook {name} is async, and nothing would await it: write def, not async def {where}"
+        valid, given = _needed(HOOKS[name]), _needed(function)
+        if any(each.name not in valid or each.kind is each.KEYWORD_ONLY for each in given.values()):
+            takes = [", ".join(map(_written, each.values())) for each in (valid, given)]
+            yield f"hook {name} takes ({takes[0]}), this one takes ({takes[1]}) {where}"
+
+
+def _needed(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    """Return the parameters that have to be given."""
+    several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    given = inspect.signature(function).parameters
+    return {name: each for name, each in given.items() if each.default is each.empty and each.kind not in several}
+
+
+def _written(parameter: inspect.Parameter) -> str:
+    return f"{parameter.name}, by name only" if parameter.kind is parameter.KEYWORD_ONLY else parameter.name
+
+
+def is_async(function: Callable[..., Any]) -> bool:
+    """Whether a call gives something to await."""
+    return inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)
+
+
+def line_of(function: Callable[..., Any]) -> str:
+    """Return where a function is written, `acme.py:12`."""
+    code = getattr(inspect.unwrap(function), "__code__", None)
+    return f"{code.co_filename}:{code.co_firstlineno}" if code else repr(function)

@@ -1,0 +1,91 @@
+"""The points that the words of a command line stand for: of a plain run one, of a sweep those that tell most."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from hydra.errors import CompactHydraException, HydraException, OverrideParseException
+from hydra.types import RunMode
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from framework.component import GROUPS
+from framework.compose import CONFIG_NAME
+from framework.plugins import components
+from framework.refused import explain
+
+REFUSALS = (HydraException, CompactHydraException, OmegaConfBaseException, YAMLError, ValueError, AssertionError)
+"""What Hydra raises where it cannot compose."""
+POINTS = 32
+"""How many combinations of a sweep's values are looked at, besides the points that hold each value once."""
+VALUES = 256
+"""How many values of one key are looked at."""
+
+
+def points(loader: ConfigLoader, words: Sequence[str], found: list[str]) -> Iterator[list[str]]:
+    """Give the words of points of a sweep, of a plain run its one; words that cannot be read are noted."""
+    parser = OverridesParser.create(loader)
+    choices: list[list[str]] = []
+    for word in words:
+        if word.startswith("-"):
+            continue
+        try:
+            (override,) = parser.parse_overrides([word])
+        except OverrideParseException as error:
+            found.append(explain(error))
+            continue
+        if told := _unfit(override):
+            found.append(told)
+        elif not override.is_sweep_override():
+            choices.append([word])
+        elif override.is_discrete_sweep():  # of an interval the sweeper alone knows what it will try
+            start = word.partition("=")[0]
+            values = list(itertools.islice(override.sweep_string_iterator(), VALUES))
+            choices.append([f"{start}={value}" for value in values])
+    longest = max(map(len, choices), default=1)
+    each_value = (tuple(choice[at % len(choice)] for choice in choices) for at in range(longest))
+    some = itertools.islice(itertools.product(*choices), POINTS)
+    yield from (list(point) for point in dict.fromkeys(itertools.chain(each_value, some)))
+
+
+def _unfit(override: Override) -> str:
+    """Say what Hydra does not say well about the choice of an option; empty where nothing is wrong."""
+    group, word = override.key_or_group, override.input_line
+    if override.is_delete() and "." not in group and group not in GROUPS:
+        return f"{word}: '{group}' is always there; change it with {group}=…"
+    if group == "experiment" and not override.is_sweep_override() and not override.value():
+        return f"{word}: name one, or leave it out"
+    if group not in GROUPS or override.is_sweep_override():
+        return ""
+    value, several = override.value(), GROUPS[group].several
+    if override.is_delete() or value is None or value == "":
+        return (
+            f"{word}: {f'none is chosen with {group}=[]' if several else f'{group} needs one of {option_names(group)}'}"
+        )
+    if isinstance(value, list) and not several:
+        return f"{word}: {group} takes one option, of {option_names(group)}"
+    return ""
+
+
+def _none(group: str) -> str:
+    """Say how none of a group is chosen, or that one has to be."""
+    return f"none is chosen with {group}=[]" if GROUPS[group].several else f"{group} needs one of {option_names(group)}"
+
+
+def option_names(group: str) -> str:
+    """Return the options of a group in one text."""
+    return ", ".join(components(group))
+
+
+def sweeper_params(loader: ConfigLoader, words: Sequence[str]) -> list[str]:
+    """Return what `hydra.sweeper.params` of a file sweeps over, as words; none where the words cannot be composed."""
+    plain = [word for word in words if not word.startswith("-")]
+    try:
+        config = loader.load_configuration(CONFIG_NAME, plain, RunMode.MULTIRUN)
+    except REFUSALS:  # the points tell why
+        return []
+    return [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]

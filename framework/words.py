@@ -1,0 +1,166 @@
+"""The words of a command line, before Hydra reads them: what is added, what is taken out, what is refused at once."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from hydra._internal.utils import get_args_parser
+from hydra.conf import HydraConf
+from hydra.core.override_parser.overrides_parser import OverridesParser
+
+from framework.component import GROUPS
+from framework.compose import add_folder
+from framework.errors import FrameworkError, unknown
+from framework.fields import fields
+from framework.folder import saved_overrides
+from framework.journal import ENVIRONMENT
+from framework.plugin_file import load_file
+from framework.plugins import components
+
+QUICKSTART = "+experiment=quickstart"
+INSTEAD = {
+    "hydra.run.dir": "the folder of a run is set with run_dir=FOLDER",
+    "hydra.output_subdir": "a run writes its config into its own folder, run_dir=FOLDER",
+    "hydra.job.chdir": "a run stays in the folder where it was started",
+}
+"""Settings of Hydra that would do nothing here, or harm, and what does."""
+
+
+def key(word: str) -> str:
+    """Return the key of an override: `experiment` of `+experiment=quickstart`."""
+    return word.partition("=")[0].lstrip("+~")
+
+
+def is_command(word: str) -> bool:
+    """Whether the first word is a command: a plain name, no `key=value`, no `--option`, no `+key`."""
+    return re.fullmatch(r"[A-Za-z][\w-]*", word) is not None
+
+
+def complete(words: list[str]) -> list[str]:
+    """Add what the command line leaves out.
+
+    The folder of an earlier run brings the overrides that made it. Where neither an experiment nor a model or data are
+    chosen, the run is the quickstart.
+    """
+    if "--hydra-help" in words:
+        return words
+    keys = {key(word) for word in words}
+    run_dir = next((word.partition("=")[2].strip("'\"") for word in words if key(word) == "run_dir"), None)
+    earlier = [word for word in saved_overrides(run_dir) if key(word) not in keys] if run_dir else []
+    if not earlier and not keys & {"experiment", "model", "data"}:
+        earlier = [QUICKSTART]
+    # Right before the first override: the command line's parser takes overrides only in one piece.
+    first = next((place for place, word in enumerate(words) if re.match(r"[^-].*=|~", word)), 0)
+    return [*words[:first], *earlier, *words[first:]]
+
+
+def take_config_dir(words: Sequence[str]) -> list[str]:
+    """Take Hydra's `--config-dir FOLDER` out of the words: that folder is treated as `./conf` is.
+
+    Raises:
+        FrameworkError: there is no such folder.
+    """
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--config-dir", "-cd", action="append", default=[])
+    known, rest = parser.parse_known_args(words)
+    for folder in known.config_dir:
+        add_folder(folder)
+    return rest
+
+
+def restore_folders(words: Sequence[str]) -> None:
+    """Search the folders of `--config-dir` again that made the run of `run_dir`, as far as they are still there."""
+    for word in words:
+        file = Path(word.partition("=")[2].strip("'\""), ENVIRONMENT)
+        if key(word) == "run_dir" and file.is_file():
+            for folder in json.loads(file.read_text(encoding="utf-8")).get("config_dirs", []):
+                if Path(folder).is_dir():
+                    add_folder(folder)
+
+
+def load_plugins(words: Sequence[str]) -> None:
+    """Load the files of `plugins=[./mine.py]`: what they register has to be known before anything is composed.
+
+    Raises:
+        FrameworkError: the list cannot be read, or a file cannot be loaded.
+    """
+    for word in words:
+        if "=" in word and key(word) == "plugins":
+            value = word.partition("=")[2]
+            if not re.fullmatch(r"\[.*\]", value, re.DOTALL):
+                message = f"{word}: plugins is a list of files: plugins=[{value or './mine.py'}]"
+                raise FrameworkError(message)
+            parsed = OverridesParser.create().parse_override(word)
+            if parsed.is_sweep_override():
+                message = f"{word}: plugins cannot be swept over, they are loaded once"
+                raise FrameworkError(message)
+            for path in parsed.value():
+                load_file(str(path))
+
+
+def check_twice(words: Sequence[str]) -> None:
+    """Refuse a key that is set twice: Hydra would take the last and drop the first without a word.
+
+    Raises:
+        FrameworkError: both words.
+    """
+    seen: dict[str, str] = {}
+    for word in words:
+        if re.match(r"[^-].*=", word, re.DOTALL) and (first := seen.setdefault(key(word), word)) is not word:
+            message = f"{first} and {word} set the same key: give it once"
+            raise FrameworkError(message)
+
+
+def check_options(words: Sequence[str]) -> None:
+    """Refuse an option that Hydra does not have, in one line: its own parser would print half a page of usage.
+
+    Raises:
+        FrameworkError: the option and those that there are.
+    """
+    parser = get_args_parser()
+    valid = [option for action in parser._actions for option in action.option_strings]  # noqa: SLF001 - no other way
+
+    def refuse(message: str) -> NoReturn:
+        raise FrameworkError(message)
+
+    parser.error = refuse
+    for word in words:
+        if "=" in word and (refusal := _refusal(word)):
+            message = f"{word}: {refusal}"
+            raise FrameworkError(message)
+    for word in parser.parse_known_args(list(words))[1]:
+        if "=" in word:
+            message = f"'{word}' stands after an option: options such as -m stand before the first override"
+            raise FrameworkError(message)
+        message = f"unknown option '{word}'. Valid: {', '.join(sorted(valid))}"
+        raise FrameworkError(message)
+
+
+def _refusal(word: str) -> str:
+    """Say why a setting of Hydra is refused; empty where it is not."""
+    name = key(word)
+    first = name.partition(".")[2].partition(".")[0]
+    if word.startswith(("+hydra.", "++hydra.")) and first not in HydraConf.__dataclass_fields__:
+        return unknown("setting of Hydra", first, HydraConf.__dataclass_fields__)
+    return INSTEAD.get(name, "")
+
+
+def sets_unknown_key(words: Sequence[str]) -> bool:
+    """Whether a word sets what no option of its group has, or takes away what has to be there.
+
+    Hydra would compose everything to find that out.
+    """
+    for word in words:
+        group, _, below = key(word).partition(".")
+        if word.startswith("~") and not (below and group in GROUPS and GROUPS[group].several):
+            return True
+        if below and group in GROUPS and not GROUPS[group].several:
+            names = {field.name for option in components(group).values() for field in fields(option.schema)}
+            if below.partition(".")[0] not in names:
+                return True
+    return False

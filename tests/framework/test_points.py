@@ -1,0 +1,53 @@
+"""A sweep is looked at before it starts: every value once, whichever key it belongs to, and some combinations."""
+
+from pathlib import Path
+
+import pytest
+
+from framework import FrameworkError
+from framework.compose import config_loader
+from framework.diagnose import check_sweep
+from framework.points import POINTS, points
+
+
+def looked_at(*words: str) -> list[list[str]]:
+    with config_loader() as loader:
+        found: list[str] = []
+        chosen = list(points(loader, words, found))
+    assert not found
+    return chosen
+
+
+def test_every_value_is_looked_at_however_many_points_there_are() -> None:
+    chosen = looked_at("-m", "seed=range(0,33)", "trainer.learning_rate=1e-4,7", "adapter.r=4")
+    assert {word for point in chosen for word in point} == {
+        *(f"seed={number}" for number in range(33)),
+        "trainer.learning_rate=0.0001",
+        "trainer.learning_rate=7",
+        "adapter.r=4",
+    }
+    assert len(chosen) <= 33 + POINTS
+
+
+def test_a_plain_run_is_one_point_and_an_interval_is_left_to_its_sweeper() -> None:
+    assert looked_at("seed=1", "trainer.learning_rate=interval(0,1)") == [["seed=1"]]
+
+
+def test_a_choice_by_pattern_is_looked_at_too() -> None:
+    chosen = {word for point in looked_at("adapter=glob(*)") for word in point}
+    assert {"adapter=lora", "adapter=full"} <= chosen
+
+
+def test_the_last_value_of_many_is_refused_with_its_word() -> None:
+    with pytest.raises(FrameworkError) as caught:
+        check_sweep(["-m", "trainer.learning_rate=1e-4,7", "seed=range(0,33)"])
+    assert str(caught.value) == "trainer.learning_rate=7 must be a number above 0, up to 1"
+
+
+def test_what_a_file_sweeps_over_is_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "conf" / "experiment").mkdir(parents=True)
+    yaml = "# @package _global_\nhydra:\n  sweeper:\n    params:\n      sede: 1,2\n"
+    (tmp_path / "conf" / "experiment" / "sweep.yaml").write_text(yaml, encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FrameworkError, match=r"sede=1: unknown key 'sede'\. Did you mean 'seed'"):
+        check_sweep(["-m", "+experiment=sweep"])

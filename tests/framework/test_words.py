@@ -1,0 +1,74 @@
+"""The words of a command line before Hydra reads them."""
+
+from pathlib import Path
+
+import pytest
+
+from framework import FrameworkError
+from framework.words import check_options, check_twice, complete, sets_unknown_key, take_config_dir
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["seed=1", "seed=2"], "seed=1 and seed=2 set the same key: give it once"),
+        (["+adapter.r=1", "adapter.r=2"], "+adapter.r=1 and adapter.r=2 set the same key: give it once"),
+    ],
+)
+def test_a_key_that_is_set_twice_is_refused(words: list[str], text: str) -> None:
+    with pytest.raises(FrameworkError) as caught:
+        check_twice(words)
+    assert str(caught.value) == text
+
+
+def test_words_that_only_look_alike_are_not_the_same_key() -> None:
+    check_twice(["-m", "adapter=lora", "adapter.r=1", "--cfg", "job", "metric.exact_match.ignore_case=true"])
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        (["hydra.run.dir=x"], "hydra.run.dir=x: the folder of a run is set with run_dir=FOLDER"),
+        (["hydra.job.chdir=true"], "hydra.job.chdir=true: a run stays in the folder where it was started"),
+        (["+hydra.swep.dir=x"], "unknown setting of Hydra 'swep'. Did you mean 'sweep'?"),
+        (["seed=1", "-m", "adapter.r=1,2"], "options such as -m stand before the first override"),
+        (["--fast"], "unknown option '--fast'. Valid: "),
+    ],
+)
+def test_what_hydra_would_take_without_effect_is_refused(words: list[str], text: str) -> None:
+    with pytest.raises(FrameworkError) as caught:
+        check_options(words)
+    assert text in str(caught.value)
+
+
+def test_settings_of_hydra_that_do_something_pass() -> None:
+    check_options(["-m", "hydra.sweep.dir=x", "+hydra.job.env_set.A=b", "seed=1,2"])
+
+
+@pytest.mark.parametrize(
+    ("word", "unknown"),
+    [
+        ("trainer.lr=1", True),
+        ("+trainer.lr=1", True),
+        ("~seed", True),
+        ("~adapter", True),
+        ("trainer.learning_rate=1", False),
+        ("model.path=x", False),  # of another option than the default
+        ("~metric.exact_match", False),
+        ("metric.mine.x=1", False),  # which options there are is told by the defaults list
+        ("sed=1", False),
+    ],
+)
+def test_a_word_that_no_option_of_its_group_understands_is_known_before_anything_is_composed(
+    word: str, *, unknown: bool
+) -> None:
+    assert sets_unknown_key([word]) is unknown
+
+
+def test_the_help_of_hydra_itself_gets_no_experiment() -> None:
+    assert complete(["--hydra-help"]) == ["--hydra-help"]
+
+
+def test_config_dirs_are_taken_out_of_the_words(tmp_path: Path) -> None:
+    with pytest.raises(FrameworkError, match="nowhere: there is no such folder"):
+        take_config_dir(["--config-dir", str(tmp_path / "nowhere"), "seed=1"])
