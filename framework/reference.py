@@ -96,7 +96,7 @@ def _group(group: Group, found: Mapping[str, Option]) -> Iterator[str]:
     shared = {setting.name: setting for setting in settings(group.base)}
     choice = f"{group.name}=[…]" if group.several else f"{group.name}=…"
     yield f"## `{choice}`\n"
-    yield f"{escape(_line(group.base.__doc__))} Presets: [{group.name}.json]({SCHEMAS}/{group.name}.json).\n"
+    yield f"{escape(_line(group.base.__doc__))} For presets: [{group.name}.json]({SCHEMAS}/{group.name}.json).\n"
     if shared:
         yield "Every option has\n"
         yield _table(shared.values())
