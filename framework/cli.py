@@ -33,6 +33,7 @@ from framework.protocols import Launcher
 from framework.words import (
     check_options,
     check_twice,
+    chooses_preset,
     complete,
     is_command,
     load_plugins,
@@ -120,6 +121,11 @@ def run(config: DictConfig) -> float | None:
         save_overrides(run_dir, overrides)
     try:
         plan = make_plan(config, run_dir=run_dir, overrides=overrides)
+        if chooses_preset(overrides):
+            from framework.overruled import overruled  # noqa: PLC0415 - few runs need it
+
+            for notice in overruled(overrides):
+                print(notice, file=sys.stderr)  # noqa: T201
         launcher: Launcher = plan.launch.create()
         report = launcher.launch(plan)
     except FrameworkError as error:

@@ -164,3 +164,9 @@ def sets_unknown_key(words: Sequence[str]) -> bool:
             if below.partition(".")[0] not in names:
                 return True
     return False
+
+
+def chooses_preset(words: Sequence[str]) -> bool:
+    """Whether a word chooses what is no option of its group itself, so a preset."""
+    chosen = {key(word): word.partition("=")[2].strip("[]").split(",") for word in words if key(word) in GROUPS}
+    return any(set(names) - components(group).keys() - {""} for group, names in chosen.items())

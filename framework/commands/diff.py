@@ -154,7 +154,8 @@ def _results(runs: tuple[SavedRun, SavedRun]) -> dict[str, Result]:
         found[f"{name} after"] = Result(_values(after, name), up)
     found["train loss"] = Result(_fields(trained, "train_loss"), higher_is_better=False)
     found["steps"] = Result(_fields(trained, "steps"), None)
-    found["seconds of training"] = Result(_fields(trained, "seconds"), higher_is_better=False)
+    steps = _fields(trained, "steps")  # of trainings of another length neither is the quicker one
+    found["seconds of training"] = Result(_fields(trained, "seconds"), False if steps[0] == steps[1] else None)
     rates = [each.tokens / each.seconds if each and each.seconds else None for each in trained]
     found["tokens/s"] = Result((rates[0], rates[1]), higher_is_better=True)
     found["peak memory"] = Result(_fields(trained, "peak_memory_bytes"), higher_is_better=False, unit="bytes")

@@ -1,0 +1,31 @@
+"""Says which values of a preset did not come to be: an experiment that sets the same key wins over it.
+
+That is Hydra's order, and right for an experiment that changes what it is built on. But who writes `trainer=patient`
+beside an experiment means the preset whole, so each value that is overruled is told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from framework.check import as_text
+from framework.component import GROUPS
+from framework.compose import config_loader
+from framework.diagnose import read_origins
+
+
+def overruled(words: Sequence[str]) -> Iterator[str]:
+    """Give a sentence for each value of a preset, chosen by a word, that a file overrules."""
+    with config_loader() as loader:
+        found = read_origins(loader, words)
+    for group, word in found.choices.items():
+        if group not in GROUPS or word not in words:
+            continue
+        own = {setting.key: setting for setting in found.settings if setting.preset == group}
+        for name, setting in own.items():
+            last = next(each for each in reversed(found.settings) if each.key == name)
+            if last.value != setting.value and last.where not in words:
+                yield (
+                    f"{word}: {last.where} sets {name}={as_text(last.value)}, which wins over "
+                    f"{as_text(setting.value)} of the preset: to have that, add {name}={as_text(setting.value)}"
+                )
