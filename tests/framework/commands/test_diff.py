@@ -97,9 +97,17 @@ def test_training_is_compared_too(make: Any, capsys: pytest.CaptureFixture[str])
     found = as_json(capsys)["results"]
     assert (found["steps"]["A"], found["steps"]["B"]) == (4, 18)
     assert found["train loss"]["better"] == "B"
-    assert found["seconds of training"]["better"] == "A"
+    assert found["seconds of training"]["better"] is None  # of another length
     assert found["peak memory"] == {"A": 1, "B": 1, "better": None}
     assert found["tokens/s"]["A"] > 0
+
+
+def test_of_two_trainings_of_one_length_the_quicker_is_marked(make: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    make("one")
+    file = make("two") / "train.json"
+    saved = json.loads(file.read_text(encoding="utf-8"))
+    file.write_text(json.dumps(saved | {"seconds": saved["seconds"] * 2}), encoding="utf-8")
+    assert as_json(capsys)["results"]["seconds of training"]["better"] == "A"
 
 
 def test_versions_and_commits_are_compared(make: Any, capsys: pytest.CaptureFixture[str]) -> None:
