@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from hydra._internal.defaults_list import DefaultsList
 from hydra.core.config_loader import ConfigLoader
@@ -201,7 +202,34 @@ def _whole_group(setting: Setting, package: str) -> Problem | None:
     return Problem(told, (setting.key,), setting.where)
 
 
+def _in_items(setting: Setting, field: Field, below: Sequence[str]) -> Problem | None:
+    """Look at the groups of settings that a list or a dict of them holds."""
+    schema = field.type.items.base if field.type.items else None
+    if not (isinstance(schema, type) and dataclasses.is_dataclass(schema)):
+        return None
+    known = {each.name: each for each in fields(schema)}
+    parts = [
+        (f"{setting.key}[{at}].{name}", name, part)
+        for at, item in _groups(setting.value)
+        for name, part in item.items()
+    ]
+    if len(below) > 1:
+        parts = [(setting.key, below[1], setting.value)]
+    for place, name, part in parts:
+        if name not in known:
+            return Problem(unknown_key(place, known), (place,), setting.where)
+        if not known[name].accepts(part):
+            return Problem(out_of_range(place, part, known[name].type), (place,), setting.where)
+    return None
+
+
+def _groups(value: Any) -> list[tuple[int, dict[str, Any]]]:
+    return [(at, item) for at, item in enumerate(value if isinstance(value, list) else []) if isinstance(item, dict)]
+
+
 def _value(setting: Setting, field: Field, below: Sequence[str]) -> Problem | None:
+    if told := _in_items(setting, field, below):
+        return told
     if below and field.type.base is not dict:
         return Problem(unknown_key(setting.key, []), (setting.key,), setting.where)
     if setting.adds and not below:

@@ -208,3 +208,54 @@ def test_a_preset_of_a_plugin_is_told_by_its_file(tmp_path: Path) -> None:
     result = program("plugins=[acme.py]", "trainer=slow", cwd=tmp_path)
     (line,) = result.err.splitlines()
     assert line.startswith("acme_presets/conf/trainer/slow.yaml:2: unknown key 'trainer.lerning_rate'. Did you mean")
+
+
+NESTED = """
+from dataclasses import dataclass, field
+from typing import Annotated
+from annotated_types import Gt
+from framework import metric
+from framework.schema import MetricConfig
+
+@dataclass
+class Inner:
+    "Inner."
+    limit: Annotated[int, Gt(0)] = 1
+
+@dataclass
+class NestedConfig(MetricConfig):
+    "Nested."
+    inner: Inner = field(default_factory=Inner)
+    steps: list[Inner] = field(default_factory=list)
+    named: dict[str, Inner] = field(default_factory=dict)
+    free: dict[str, int] = field(default_factory=dict)
+
+@metric
+def nest(answer, options: NestedConfig):
+    "Nested."
+    return float(options.inner.limit)
+"""
+
+
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        ("inner.lmit=3", "unknown key 'metric.nest.inner.lmit'. Did you mean 'metric.nest.inner.limit'?"),
+        ("inner.limit=0", "metric.nest.inner.limit=0 must be a whole number above 0"),
+        (
+            "steps=[{limit:1},{lmit:1}]",
+            "unknown key 'metric.nest.steps[1].lmit'. Did you mean 'metric.nest.steps[1].limit'",
+        ),
+        ("steps=[{limit:0}]", "metric.nest.steps[0].limit=0 must be a whole number above 0"),
+        ("named={a:{lmit:1}}", "unknown key 'metric.nest.named.a.lmit'. Did you mean 'metric.nest.named.a.limit'?"),
+        ("named={a:{limit:0}}", "metric.nest.named.a.limit=0 must be a whole number above 0"),
+        ("free={a:x}", "Value 'x' of type 'str' could not be converted to Integer"),
+    ],
+)
+def test_what_stands_in_nested_groups_lists_and_dicts_is_looked_at(tmp_path: Path, word: str, told: str) -> None:
+    (tmp_path / "nested.py").write_text(NESTED, encoding="utf-8")
+    words = ["plugins=[./nested.py]", "metric=[nest]", f"metric.nest.{word}", "stages=[plan]"]
+    result = program(*words, cwd=tmp_path)
+    (line,) = result.err.splitlines()
+    assert told in line
+    assert result.code == 2
