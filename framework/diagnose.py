@@ -228,8 +228,8 @@ def _groups(value: Any) -> list[tuple[int, dict[str, Any]]]:
 
 
 def _value(setting: Setting, field: Field, below: Sequence[str]) -> Problem | None:
-    if told := _in_items(setting, field, below):
-        return told
+    if wrong := _in_items(setting, field, below):
+        return wrong
     if below and field.type.base is not dict:
         return Problem(unknown_key(setting.key, []), (setting.key,), setting.where)
     if setting.adds and not below:

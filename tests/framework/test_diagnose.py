@@ -244,7 +244,7 @@ def nest(answer, options: NestedConfig):
         ("inner.limit=0", "metric.nest.inner.limit=0 must be a whole number above 0"),
         (
             "steps=[{limit:1},{lmit:1}]",
-            "unknown key 'metric.nest.steps[1].lmit'. Did you mean 'metric.nest.steps[1].limit'",
+            "'metric.nest.steps[1].lmit'. Did you mean 'metric.nest.steps[1].limit'",
         ),
         ("steps=[{limit:0}]", "metric.nest.steps[0].limit=0 must be a whole number above 0"),
         ("named={a:{lmit:1}}", "unknown key 'metric.nest.named.a.lmit'. Did you mean 'metric.nest.named.a.limit'?"),
