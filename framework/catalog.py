@@ -25,9 +25,9 @@ from yaml import YAMLError
 from framework import __version__
 from framework.component import COMMANDS, GROUPS, Component, Group
 from framework.compose import compose, register
-from framework.errors import one_line
+from framework.errors import one_line, short
 from framework.fields import Field, fields
-from framework.origin import short, source_lines
+from framework.origin import source_lines
 from framework.plugins import Registration, registrations
 from framework.requirements import missing, pip_command
 

@@ -128,7 +128,7 @@ def _merge(config: DictConfig, setting: Setting) -> Problem | None:
 def _misplaced(package: str, option: str, words: Sequence[str]) -> str:
     """Say that an option stands where none of its group can; empty where it can."""
     group = option.partition("/")[0]
-    if group not in GROUPS or (package == group != "" and not GROUPS[group].several):
+    if group not in GROUPS or (package == group and not GROUPS[group].several):
         return ""
     parent, _, name = package.rpartition(".")
     if GROUPS[group].several and parent == group and name:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import traceback
 from collections.abc import Iterable
+from pathlib import Path
 
 from hydra.errors import CompactHydraException
 
@@ -55,3 +56,9 @@ def place(error: BaseException) -> str:
         return f" ({error.filename}:{error.lineno})"
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<")]
     return f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+
+
+def short(path: Path, folder: Path | None = None) -> str:
+    """Return a path as it would be typed in `folder`, by default the working folder: relative where it lies below."""
+    folder = folder or Path.cwd()
+    return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)

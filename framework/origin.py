@@ -22,6 +22,7 @@ from hydra.core.override_parser.types import Override
 from omegaconf import DictConfig, OmegaConf
 
 from framework.component import GROUPS
+from framework.errors import short
 
 
 @dataclass(frozen=True)
@@ -155,11 +156,6 @@ def source_lines(loader: ConfigLoader, config_path: str) -> Iterator[tuple[str, 
         text, name = _source(loaded.path, config_path)
         for number, line in enumerate(text.splitlines(), start=1):
             yield name, number, line
-
-
-def short(file: Path) -> str:
-    """Return a path relative to the working folder where it lies below it."""
-    return str(file.relative_to(Path.cwd())) if file.is_relative_to(Path.cwd()) else str(file)
 
 
 def _read_word(found: Origins, loader: ConfigLoader, override: Override) -> None:

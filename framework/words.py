@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ from hydra._internal.utils import get_args_parser
 from hydra.conf import HydraConf
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
+from framework import records
 from framework.component import GROUPS
 from framework.compose import add_folder
 from framework.errors import FrameworkError, unknown
@@ -74,11 +74,21 @@ def take_config_dir(words: Sequence[str]) -> list[str]:
 
 
 def restore_folders(words: Sequence[str]) -> None:
-    """Search the folders of `--config-dir` again that made the run of `run_dir`, as far as they are still there."""
+    """Search the folders of `--config-dir` again that made the run of `run_dir`, as far as they are still there.
+
+    Raises:
+        FrameworkError: the folder's environment.json is none.
+    """
     for word in words:
         file = Path(word.partition("=")[2].strip("'\""), ENVIRONMENT)
         if key(word) == "run_dir" and file.is_file():
-            for folder in json.loads(file.read_text(encoding="utf-8")).get("config_dirs", []):
+            from framework.provenance import Environment  # noqa: PLC0415 - only a run that goes on needs it
+
+            try:
+                made = records.load(Environment, file)
+            except ValueError as error:
+                raise FrameworkError(str(error)) from error
+            for folder in made.config_dirs:
                 if Path(folder).is_dir():
                     add_folder(folder)
 

@@ -23,7 +23,7 @@ from framework.commands import RerunCommandConfig
 from framework.compose import add_folder, compose
 from framework.data import fingerprint
 from framework.diagnose import diagnose
-from framework.errors import FrameworkError
+from framework.errors import FrameworkError, short
 from framework.journal import ENVIRONMENT
 from framework.plan import Choice, Plan, make_plan
 from framework.protocols import Launcher, Source
@@ -65,7 +65,7 @@ class RerunCommand:
         plan = _watch_data(run, made, plan, keys, anyway=anyway)
         launcher: Launcher = plan.launch.create()
         if launcher.launch(plan) is not None:
-            print(f"compare: python -m framework diff {_short(run.folder, shell)} {_short(plan.run_dir, shell)}")  # noqa: T201
+            print(f"compare: python -m framework diff {short(run.folder, shell)} {short(plan.run_dir, shell)}")  # noqa: T201
         return 0
 
 
@@ -230,7 +230,3 @@ class _Watched:
             raise FrameworkError(message + hint)
         print(message, file=sys.stderr)  # noqa: T201
         return raw
-
-
-def _short(path: Path, folder: Path) -> str:
-    return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)

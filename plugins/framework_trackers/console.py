@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
+from framework.errors import short
 from framework.plan import Choice, Plan
 from framework.protocols import Logger
 from framework.records import Change, DataResult, EvalResult, Report, Sample, Step
@@ -54,7 +55,7 @@ class Console(Logger):
             "training": f"{plan.trainer.component.name}: {length}, {batch}, {rate}, warm-up {training.warmup_steps}",
             "measured by": ", ".join(["eval_loss", *plan.metric]),
             "stages": " → ".join(stage.value for stage in plan.stages),
-            "folder": _short(plan.run_dir),
+            "folder": short(plan.run_dir),
         }
         self._facts(plan.name, rows)
 
@@ -150,8 +151,8 @@ class Console(Logger):
             rows["peak memory"] = f"{train.peak_memory_bytes / 2**30:.2f} GiB"
         for artifact in report.artifacts:
             where = Path(report.run_dir, artifact.path)
-            rows[artifact.kind] = f"{_short(where)} ({artifact.bytes / 2**20:.1f} MiB)"
-        rows["report"] = _short(Path(report.run_dir, "report.json"))
+            rows[artifact.kind] = f"{short(where)} ({artifact.bytes / 2**20:.1f} MiB)"
+        rows["report"] = short(Path(report.run_dir, "report.json"))
         self._facts("", rows)
         self._show_next()
 
@@ -222,12 +223,7 @@ def _value(value: object) -> str:
 def _python() -> str:
     """Return how this Python is called from here: by its name where that is first on the path."""
     found = shutil.which("python")
-    return "python" if found and Path(found) == Path(sys.executable) else _short(Path(sys.executable))
-
-
-def _short(path: Path) -> str:
-    """Return a path as it would be typed here."""
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+    return "python" if found and Path(found) == Path(sys.executable) else short(Path(sys.executable))
 
 
 def _numbers(step: Step) -> str:

@@ -215,6 +215,13 @@ def test_every_module_of_the_core_has_a_row_in_the_architecture() -> None:
     assert [module for module in sorted(modules) if f"`{module}`" not in rows] == []
 
 
+def test_every_plugin_of_this_repository_has_a_row_in_the_architecture() -> None:
+    text = (ROOT / "docs/explanation/architecture.md").read_text(encoding="utf-8")
+    packages = [folder.name for folder in (ROOT / "plugins").iterdir() if (folder / "plugin.py").exists()]
+    assert packages
+    assert [name for name in sorted(packages) if f"| `{name}` |" not in text] == []
+
+
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.__name__)
 def test_every_field_of_a_saved_record_is_explained(record: type) -> None:
     text = (ROOT / "docs/reference/report.md").read_text(encoding="utf-8")

@@ -1,8 +1,10 @@
 """Error texts name what is nearest, what is valid, and one line of what a library said."""
 
+from pathlib import Path
+
 import pytest
 
-from framework.errors import nearest, one_line, unknown
+from framework.errors import nearest, one_line, short, unknown
 
 NAMES = ["learning_rate", "max_steps", "optim"]
 
@@ -51,3 +53,10 @@ def test_an_unknown_name_without_a_neighbour_gets_no_suggestion() -> None:
 )
 def test_one_line_keeps_the_type_and_the_first_line(error: Exception, text: str) -> None:
     assert one_line(error) == text
+
+
+def test_a_path_below_the_folder_is_written_without_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert short(tmp_path / "a" / "b") == str(Path("a", "b"))
+    assert short(tmp_path / "a" / "b", tmp_path / "a") == "b"
+    assert short(tmp_path.parent / "c") == str(tmp_path.parent / "c")
