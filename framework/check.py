@@ -18,7 +18,7 @@ from omegaconf.errors import InterpolationResolutionError
 
 from framework.component import GROUPS
 from framework.errors import FrameworkError, nearest, one_line
-from framework.fields import Type, fields
+from framework.fields import Field, Type, fields
 from framework.plugins import components
 
 LOCATED = re.compile(r"(?<![\w.])([a-z_]\w*(?:\.\w+)*)=")
@@ -108,11 +108,21 @@ def _below(node: DictConfig, path: str) -> Iterator[Problem]:
             continue
         if isinstance(value, DictConfig):
             yield from _below(value, f"{place}.")
+            if known is not None and (items := known[key].type.items) and items.base in {str, int, float, bool}:
+                yield from _items(place, value, known[key])
         elif isinstance(value, ListConfig) and any(isinstance(item, DictConfig) for item in value):
             for number, item in enumerate(value):
                 yield from _below(item, f"{place}[{number}].") if isinstance(item, DictConfig) else ()
         elif known is not None:
             yield from _range(place, plain, known[key].type)
+
+
+def _items(place: str, value: DictConfig, field: Field) -> Iterator[Problem]:
+    """Check the values below a field that takes any keys; nothing did when they were merged."""
+    for key in value:
+        if not OmegaConf.is_missing(value, key) and not field.has_type({str(key): OmegaConf.to_container(value)[key]}):
+            wanted = field.type.items.valid if field.type.items else "any value"
+            yield Problem(f"{place}.{key}={as_text(value[key])} must be {wanted}", (f"{place}.{key}", place))
 
 
 def _range(place: str, value: Any, wanted: Type) -> Iterator[Problem]:

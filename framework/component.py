@@ -38,6 +38,7 @@ GROUPS = {
         Group("adapter", schema.AdapterConfig, "framework_adapters"),
         Group("data", schema.DataConfig, "framework_sources"),
         Group("format", schema.FormatConfig, "framework_formatters"),
+        Group("audit", schema.AuditConfig, "framework_audits", several=True),
         Group("trainer", schema.TrainerConfig, "framework_trainers"),
         Group("launch", schema.LaunchConfig, "framework_launchers"),
         Group("metric", schema.MetricConfig, "framework_metrics", several=True),

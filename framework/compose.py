@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import importlib.util
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
@@ -17,7 +19,7 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from framework.component import GROUPS
 from framework.errors import FrameworkError, one_line
@@ -130,11 +132,22 @@ def register() -> None:
             package = f"{group.name}.{name}" if group.several else None
             node = registration.component.schema
             try:
-                store.store(group=group.name, name=name, node=node, package=package, provider="framework")
+                store.store(group=group.name, name=name, node=_open_dicts(node), package=package, provider="framework")
             except (Exception, SystemExit) as error:  # noqa: BLE001 - a type that no config can have, a default that raises
                 reason = f"its schema {node.__name__} is no config: {one_line(error)}"
                 leave_out(registration.plugin, f"{group.name} '{name}'", reason)
     Plugins.instance().register(PluginConfigPaths)
+
+
+def _open_dicts(schema: type) -> Any:
+    """Let a field that is a dict take keys without a plus, `format.columns.output=answer`; Hydra closes them else."""
+    names = [field.name for field in dataclasses.fields(schema) if field.default_factory is dict]
+    if not names:
+        return schema
+    node = OmegaConf.structured(schema)
+    for name in names:
+        OmegaConf.set_struct(node[name], False)  # noqa: FBT003 - positional only
+    return node
 
 
 @contextmanager

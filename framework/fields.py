@@ -109,7 +109,8 @@ class Field:
         if isinstance(value, str) and "${" in value:
             return True
         try:
-            OmegaConf.update(OmegaConf.structured(self.schema), self.name, value)
+            # Merged, a list or a dict would be taken for a value of any type.
+            OmegaConf.update(OmegaConf.structured(self.schema), self.name, value, merge=self.type.base is not dict)
         except OmegaConfBaseException:
             return False
         return True

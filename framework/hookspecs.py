@@ -54,6 +54,11 @@ def framework_formatters() -> Iterable[Component]:  # type: ignore[empty-body]
 
 
 @hookspec
+def framework_audits() -> Iterable[Component]:  # type: ignore[empty-body]
+    """Options of `audit=`. Factories satisfy `protocols.Audit`."""
+
+
+@hookspec
 def framework_trainers() -> Iterable[Component]:  # type: ignore[empty-body]
     """Options of `trainer=`. Factories satisfy `protocols.Backend`."""
 

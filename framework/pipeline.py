@@ -104,7 +104,7 @@ def _run_stages(plan: Plan, model: Model, loggers: Broadcast, clock: Clock) -> R
         return None
     before = comparable(before, after)
     with clock.measure(Stage.report):  # a moment; the loggers get the report itself
-        report = make_report(plan, metrics, model.facts, clock.seconds, before, trained, after, exported)
+        report = make_report(plan, metrics, model.facts, clock.seconds, data.result, before, trained, after, exported)
         folder.save(Stage.report, report)
     clock.finished(Stage.report, report)
     loggers.finished(report, pair(before, after))

@@ -38,6 +38,13 @@ class Choice:
             error.add_note(f"while making '{self.component.name}' by {self.component.factory}")
             raise
 
+    def check_rows(self, fingerprint: str) -> None:
+        """Say whether data with this fingerprint will do; any will, where no earlier run is to be repeated.
+
+        Raises:
+            FrameworkError: they will not.
+        """
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -53,6 +60,7 @@ class Plan:
     adapter: Choice
     data: Choice
     format: Choice
+    audit: Mapping[str, Choice]
     trainer: Choice
     launch: Choice
     metric: Mapping[str, Choice]
@@ -190,6 +198,10 @@ def _own(plan: Plan) -> Iterator[str]:
     unread = [path for path in plan.config["plugins"] if not is_loaded(path)]
     if unread:
         yield f"plugins=[{','.join(unread)}] is read before any file: give it on the command line"
+    if plan.data.config.mix:
+        from framework.data.mix import problems as mix_problems  # noqa: PLC0415 - for those who mix
+
+        yield from mix_problems(plan.data.config.mix)
     names = {*plan.metric, *LOSSES}
     if plan.objective not in names and plan.objective in components("metric"):
         chosen = ",".join([*plan.metric, plan.objective])

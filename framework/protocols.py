@@ -5,7 +5,7 @@ The protocols say what is called, in which order, and what it may raise. `Framew
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from framework.data import Data
+    from framework.data.audit import AuditData
     from framework.plan import Plan
     from framework.records import (
         Answer,
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
         DataResult,
         EvalResult,
         Example,
-        Message,
+        Finding,
+        Prompt,
         RawData,
         Report,
         Sample,
@@ -75,16 +77,23 @@ class Source(Protocol):
     """An option of `data=`."""
 
     def load(self) -> RawData:
-        """Read all rows.
+        """Find the rows. They are read when they are iterated over, which happens more than once.
+
+        A row that cannot be read is given as a `Row` with a `problem`, so that all of them are told together, or
+        skipped with `data.on_bad_row=skip`.
 
         Raises:
-            FrameworkError: a file is missing or a line cannot be read; the message names file and line.
+            FrameworkError: a file is missing or is of an unknown kind; also while iterating, where reading cannot go
+                on. The message names the file, and the line where there is one.
         """
 
 
 @runtime_checkable
 class Formatter(Protocol):
-    """An option of `format=`. Both methods are pure functions of a row."""
+    """An option of `format=`. Both methods are pure functions of a row.
+
+    `format.columns` and `format.system_prompt` are applied by the core, before and after `example`.
+    """
 
     def matches(self, fields: Mapping[str, Any]) -> bool:
         """Whether the row looks like this format; `format=auto` asks every formatter."""
@@ -104,14 +113,24 @@ class Model(Protocol):
     facts: Mapping[str, str]
     """What was picked for this hardware, with the reason: device, dtype, attention…"""
 
+    @property
+    def encoding(self) -> str:
+        """A hash over all that `encode` depends on besides the examples; empty where rows are not to be cached.
+
+        Tokenizer, chat template and its switches, stop tokens, and which turns are learned.
+        """
+
     def encode(self, examples: Sequence[Example]) -> list[TokenRow]:
         """Render by the chat template, tokenize, and label the assistants' turns with their stop tokens.
 
-        Raises:
-            FrameworkError: the template cannot be masked exactly or a stop token would not be learned.
+        A row for which it cannot be proven that it teaches what inference will do has a `problem`; its labels are
+        the best that can be done, all -100 where that is nothing.
         """
 
-    def generate(self, prompts: Sequence[Sequence[Message]], *, max_new_tokens: int, batch_size: int) -> list[Answer]:
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of token ids, special tokens included."""
+
+    def generate(self, prompts: Sequence[Prompt], *, max_new_tokens: int, batch_size: int) -> list[Answer]:
         """Answer each prompt greedily; answers come in the order of the prompts."""
 
     def loss(self, rows: Sequence[TokenRow]) -> float:
@@ -148,6 +167,18 @@ class Backend(Protocol):
 
         Raises:
             FrameworkError: this plan cannot run here; the message says what is missing and what to do.
+        """
+
+
+@runtime_checkable
+class Audit(Protocol):
+    """An option of `audit=`."""
+
+    def audit(self, data: AuditData) -> Iterable[Finding]:
+        """Look through the data and give what was found; nothing where all is well.
+
+        The rows come in batches and may be gone through more than once. Keep no more than a few numbers of each:
+        there may be millions.
         """
 
 

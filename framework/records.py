@@ -7,53 +7,96 @@ lie in it.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 from typing import Any, TypeVar
 
 
 @dataclass(frozen=True)
+class ToolCall:
+    """A function that the assistant calls."""
+
+    name: str
+    arguments: Mapping[str, Any]
+    id: str = ""
+
+
+@dataclass(frozen=True)
 class Message:
-    """One turn of a conversation; `role` is system, user, assistant or tool."""
+    """One turn of a conversation; `role` is system, user, assistant or tool.
+
+    `reasoning_content` is what the assistant thought before it answered, `name` and `tool_call_id` say which call a
+    tool's turn answers. An assistant's turn that is not `learned` is context only.
+    """
 
     role: str
     content: str
+    tool_calls: tuple[ToolCall, ...] = ()
+    name: str = ""
+    tool_call_id: str = ""
+    reasoning_content: str = ""
+    learned: bool = True
 
 
 @dataclass(frozen=True)
 class Row:
-    """One raw row of a data set and where it stands, `orders.jsonl:12`."""
+    """One raw row of a data set and where it stands, `orders.jsonl:12`. A row that cannot be read has a `problem`."""
 
     fields: Mapping[str, Any]
     where: str
+    problem: str = ""
 
 
 @dataclass(frozen=True)
 class RawData:
-    """What a source gives. Empty `validation`: it is split off `train`. Empty `prompts`: drawn from validation."""
+    """What a source gives. Empty `validation`: it is split off `train`. Empty `prompts`: drawn from validation.
 
-    train: list[Row]
-    validation: list[Row] = field(default_factory=list)
-    prompts: list[Row] = field(default_factory=list)
+    The rows are read as they are iterated over, and may be iterated over again. `key` names their content, a hash
+    over the bytes of the files for example; empty: the rows are hashed one by one. `streamed` says that the rows come
+    over a network as they are asked for, so that nobody reads them twice without need.
+    """
+
+    train: Iterable[Row]
+    validation: Iterable[Row] = ()
+    prompts: Iterable[Row] = ()
+    key: str = ""
+    streamed: bool = False
 
 
 @dataclass(frozen=True)
 class Example:
-    """A conversation to learn from: the canonical form behind every format."""
+    """A conversation to learn from: the canonical form behind every format.
+
+    Attributes:
+        messages: the turns; empty where `text` is given.
+        format: the option of `format=` that made it.
+        where: where its row stands.
+        tools: JSON schemas of the functions that the assistant may call.
+        rejected: of a preference pair, the turns that were not preferred; supervised training does not use them.
+        text: plain text that is learned from its first to its last token, without a chat template.
+    """
 
     messages: tuple[Message, ...]
     format: str
     where: str = ""
+    tools: tuple[Mapping[str, Any], ...] = ()
+    rejected: tuple[Message, ...] = ()
+    text: str | None = None
 
 
 @dataclass(frozen=True)
 class TokenRow:
-    """A tokenized example. `labels` has the token id where the token is learned and -100 elsewhere; equal lengths."""
+    """A tokenized example. `labels` has the token id where the token is learned and -100 elsewhere; equal lengths.
+
+    `problem` says why the row does not teach what inference will do; empty where it is proven that it does.
+    """
 
     input_ids: list[int]
     labels: list[int]
     where: str = ""
+    problem: str = ""
 
     @property
     def supervised(self) -> int:
@@ -67,6 +110,7 @@ class Prompt:
 
     messages: tuple[Message, ...]
     reference: str | None = None
+    tools: tuple[Mapping[str, Any], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -76,6 +120,109 @@ class Answer:
     text: str
     tokens: int
     stopped: bool
+
+
+@dataclass(frozen=True)
+class FormatRun:
+    """Neighbouring rows of one format: the first and the last of them, and the fields it was recognised by."""
+
+    format: str
+    first: str
+    last: str
+    rows: int
+    fields: str
+
+
+@dataclass(frozen=True)
+class ProofProblem:
+    """One way in which rows do not teach what inference will do: how many rows, and where the first of them stand."""
+
+    problem: str
+    rows: int
+    examples: list[str]
+
+
+@dataclass(frozen=True)
+class Proof:
+    """Whether every row teaches what inference will do. `turns` are the assistants', each with its stop token learned.
+
+    `lowest_share` and `mean_share` are the supervised part of a row's tokens.
+    """
+
+    rows: int
+    failed: int
+    turns: int
+    lowest_share: float
+    mean_share: float
+    problems: list[ProofProblem]
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Lengths of the rows in tokens, before `data.overflow`. `histogram[i]` rows are up to `edges[i]` tokens long.
+
+    `lost_tokens` and `lost_supervised_tokens` stand beyond `max_seq_length`; `padding_share` is the part of a batch
+    that is padding; `suggested` is the max_seq_length that the data ask for.
+    """
+
+    p50: int
+    p95: int
+    p99: int
+    longest: int
+    edges: list[int]
+    histogram: list[int]
+    max_seq_length: int
+    suggested: int
+    lost_tokens: int
+    lost_supervised_tokens: int
+    padding_share: float
+
+
+class Severity(StrEnum):
+    """How bad a finding is."""
+
+    note = "note"
+    warning = "warning"
+    serious = "serious"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that an audit found in the data.
+
+    Attributes:
+        name: what is looked for, a word.
+        severity: how bad it is.
+        rows: how many rows it is about.
+        text: what was found, with the number, in one sentence.
+        advice: what to do.
+        examples: the first few, `orders.jsonl:12: Name the capital…`.
+        fatal: whether the run is to end here.
+    """
+
+    name: str
+    severity: Severity
+    rows: int
+    text: str
+    advice: str
+    examples: list[str]
+    fatal: bool = False
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of a row as text, learned or not."""
+
+    text: str
+    learned: bool
+
+
+@dataclass(frozen=True)
+class ViewedRow:
+    """A row as the model will see it, piece by piece."""
+
+    where: str
+    pieces: list[Piece]
 
 
 @dataclass(frozen=True)
@@ -92,6 +239,15 @@ class DataResult:
     overflow_rows: int
     overflow_supervised_tokens: int
     fingerprint: str
+    format_runs: list[FormatRun]
+    mixed_rows: dict[str, int]
+    bad_rows: int
+    bad_examples: list[str]
+    proof: Proof
+    lengths: Lengths
+    findings: list[Finding]
+    view: list[ViewedRow]
+    cached: bool
 
 
 @dataclass(frozen=True)
@@ -196,6 +352,7 @@ class Report:
     hardware: dict[str, str]
     versions: dict[str, str]
     artifacts: list[Artifact]
+    data: DataResult | None = None
     schema_version: int = 1
 
 

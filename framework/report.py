@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from framework.plan import Plan
 from framework.protocols import Metric
 from framework.provenance import versions
-from framework.records import Change, EvalResult, ExportResult, Objective, Report, Sample, TrainResult
+from framework.records import Change, DataResult, EvalResult, ExportResult, Objective, Report, Sample, TrainResult
 from framework.redact import redact
 
 
@@ -17,6 +17,7 @@ def make_report(
     metrics: Mapping[str, Metric],
     hardware: Mapping[str, str],
     seconds: Mapping[str, float],
+    data: DataResult | None,
     before: EvalResult | None,
     trained: TrainResult | None,
     after: EvalResult | None,
@@ -39,6 +40,7 @@ def make_report(
         hardware=dict(hardware),
         versions=versions(),
         artifacts=exported.artifacts if exported else [],
+        data=data,
     )
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Annotated
+from typing import Annotated, Any
 
 from annotated_types import Ge, Gt, Interval, Len, Predicate
 from omegaconf import MISSING
@@ -40,6 +40,20 @@ class Overflow(Enum):
     fail = "fail"
 
 
+class ProofMode(Enum):
+    """What happens when rows do not teach what inference will do."""
+
+    fail = "fail"
+    warn = "warn"
+
+
+class OnBadRow(Enum):
+    """What happens to a row that cannot be read."""
+
+    fail = "fail"
+    skip = "skip"
+
+
 class Schedule(Enum):
     """How the learning rate changes after the warm-up."""
 
@@ -62,6 +76,8 @@ class ModelConfig:
 
     chat_template: str | None = None
     """A Jinja file to use instead of the chat template that comes with the tokenizer."""
+    chat_template_kwargs: dict[str, Any] = field(default_factory=dict)
+    """Switches of the chat template, in training and in generation alike: {enable_thinking: false} for Qwen3."""
     trust_remote_code: bool = False
     """Run Python code that comes with the model. Off: such a model is refused."""
 
@@ -84,11 +100,33 @@ class DataConfig:
     """Share of the rows held out for the validation loss, drawn by `seed`. 0 holds out none."""
     overflow: Overflow = Overflow.drop
     """Rows longer than `trainer.max_seq_length`: drop them, truncate them (the stop token is lost), or fail."""
+    proof: ProofMode = ProofMode.fail
+    """Rows that do not teach what inference will do: fail, or warn and train on what is left of them."""
+    on_bad_row: OnBadRow = OnBadRow.fail
+    """Rows that cannot be read or have no format: fail, or skip them; how many is in the report."""
+    max_rows: Annotated[int | None, Gt(0)] = None
+    """Read the first rows only, this many."""
+    mask_history: bool = False
+    """Learn the last assistant's turn of a conversation only, not the earlier ones."""
+    mix: list[dict[str, Any]] = field(default_factory=list)
+    """Other data in training: `[{data: hub, path: owner/name, weight: 0.1}]`; `weight` is a share, or give `count`."""
 
 
 @dataclass
 class FormatConfig:
     """How a row becomes a conversation."""
+
+    columns: dict[str, str] = field(default_factory=dict)
+    """Other names of fields: `{instruction: question, output: answer}` reads `question` as `instruction`."""
+    system_prompt: Annotated[str | None, Len(1)] = None
+    """A system prompt for conversations that have none."""
+    strip: bool = False
+    """Take the white space off both ends of every turn: some templates cannot be masked exactly before it."""
+
+
+@dataclass
+class AuditConfig:
+    """What is looked for in the data before training."""
 
 
 @dataclass
@@ -174,6 +212,7 @@ class RunConfig:
     adapter: AdapterConfig = MISSING
     data: DataConfig = MISSING
     format: FormatConfig = MISSING
+    audit: dict[str, AuditConfig] = field(default_factory=dict)
     trainer: TrainerConfig = MISSING
     launch: LaunchConfig = MISSING
     metric: dict[str, MetricConfig] = field(default_factory=dict)

@@ -21,14 +21,13 @@ from omegaconf.errors import OmegaConfBaseException
 
 from framework.commands import RerunCommandConfig
 from framework.compose import add_folder, compose
-from framework.data import fingerprint
 from framework.diagnose import diagnose
 from framework.errors import FrameworkError, short
 from framework.journal import ENVIRONMENT
 from framework.plan import Choice, Plan, make_plan
-from framework.protocols import Launcher, Source
+from framework.protocols import Launcher
 from framework.provenance import Commit, Environment, commit, installed, options, origins
-from framework.records import DataResult, RawData
+from framework.records import DataResult
 from framework.redact import HIDDEN
 from framework.saved import SavedRun, differences, flat, read_run
 from framework.words import check_twice, key, load_plugins
@@ -201,32 +200,17 @@ class SameRows(Choice):
     run: str
     anyway: bool
 
-    def create(self) -> Source:
-        """Create the source that was chosen, watched."""
-        return _Watched(super().create(), self)
-
-
-class _Watched:
-    def __init__(self, source: Source, wanted: SameRows) -> None:
-        self.source = source
-        self.wanted = wanted
-
-    def load(self) -> RawData:
-        """Read the rows and compare.
+    def check_rows(self, fingerprint: str) -> None:
+        """Compare.
 
         Raises:
             FrameworkError: they are other rows.
         """
-        raw = self.source.load()
-        found = fingerprint([*raw.train, *raw.validation, *raw.prompts])
-        if found == self.wanted.fingerprint:
-            return raw
-        message = (
-            f"the data are not those of {self.wanted.run}: fingerprint {self.wanted.fingerprint[:12]} then, "
-            f"{found[:12]} now"
-        )
-        if not self.wanted.anyway:
+        if fingerprint == self.fingerprint:
+            return
+        change = f"fingerprint {self.fingerprint[:12]} then, {fingerprint[:12]} now"
+        message = f"the data are not those of {self.run}: {change}"
+        if not self.anyway:
             hint = f". Put the old rows back, choose other data with data.…=, or go on with {ANYWAY}"
             raise FrameworkError(message + hint)
         print(message, file=sys.stderr)  # noqa: T201
-        return raw

@@ -15,9 +15,10 @@ from framework.compose import compose
 from framework.plugin_file import load_file
 from framework.testing.echo import EchoBackend, EchoModel, EchoModelConfig, EchoSource, EchoTrainerConfig, install, plan
 from framework.testing.plugin import check_plugin
-from framework.testing.suites import BackendSuite, ExporterSuite, FormatterSuite, LoggerSuite, MetricSuite
+from framework.testing.suites import AuditSuite, BackendSuite, ExporterSuite, FormatterSuite, LoggerSuite, MetricSuite
 
 __all__ = [
+    "AuditSuite",
     "BackendSuite",
     "EchoBackend",
     "EchoModel",

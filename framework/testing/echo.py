@@ -17,7 +17,7 @@ from framework.hookspecs import hookimpl
 from framework.plan import Plan, make_plan
 from framework.plugins import add
 from framework.protocols import ModelPlace, TrainRun
-from framework.records import Answer, Example, Message, Step, TokenRow, TrainResult
+from framework.records import Answer, Example, Message, Prompt, Step, TokenRow, TrainResult
 from framework.schema import ModelConfig, TrainerConfig
 
 STOP = 0
@@ -108,14 +108,24 @@ class EchoModel:
             self.examples[example.where] = example
             ids: list[int] = []
             labels: list[int] = []
-            for message in example.messages:
+            for message in example.messages or (Message("assistant", example.text or ""),):
                 turn = [*self._ids(message.content), STOP]
                 ids += turn
                 labels += turn if message.role == "assistant" else [-100] * len(turn)
             rows.append(TokenRow(ids, labels, example.where))
         return rows
 
-    def generate(self, prompts: Sequence[Sequence[Message]], *, max_new_tokens: int, batch_size: int) -> list[Answer]:
+    @property
+    def encoding(self) -> str:
+        """Nothing: the model learns from the conversations themselves, so it has to see them each time."""
+        return ""
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Join the words."""
+        words = {number: word for word, number in self.words.items()} | {STOP: "<stop>"}
+        return " ".join(words[number] for number in ids)
+
+    def generate(self, prompts: Sequence[Prompt], *, max_new_tokens: int, batch_size: int) -> list[Answer]:
         """Look the conversation up."""
         if batch_size < 1:
             message = f"batch_size={batch_size} must be at least 1"
@@ -123,7 +133,7 @@ class EchoModel:
         answers = []
         for prompt in prompts:
             known = {} if self.base else self.learned
-            words = known.get(_key(prompt), prompt[-1].content).split()
+            words = known.get(_key(prompt.messages), prompt.messages[-1].content).split()
             said = words[:max_new_tokens]
             answers.append(Answer(" ".join(said), len(said), stopped=len(words) < max_new_tokens))
         return answers

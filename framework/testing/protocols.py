@@ -19,6 +19,7 @@ PROTOCOLS: dict[str, type] = {
     "adapter": protocols.Adapter,
     "data": protocols.Source,
     "format": protocols.Formatter,
+    "audit": protocols.Audit,
     "trainer": protocols.Backend,
     "launch": protocols.Launcher,
     "metric": protocols.Metric,

@@ -22,7 +22,7 @@ class Prompts:
         """Answer and score; a metric that needs a reference skips prompts without one."""
         prompts = data.prompts[: self.config.count]
         answers = model.generate(
-            [prompt.messages for prompt in prompts],
+            prompts,
             max_new_tokens=self.config.max_new_tokens,
             batch_size=self.config.batch_size,
         )

@@ -1,1 +1,1 @@
-"""Data sources and formats. Reads files with the standard library; the Hub source loads `datasets` when it is used."""
+"""Data sources and formats. The Hub source loads `datasets` when it is used."""

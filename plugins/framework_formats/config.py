@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 
 from omegaconf import MISSING
 
 from framework.schema import DataConfig, FormatConfig
 
 
+class SampleBy(Enum):
+    """What a row of a .txt file is."""
+
+    line = "line"
+    paragraph = "paragraph"
+    document = "document"
+
+
 @dataclass
 class LocalFileConfig(DataConfig):
-    """Rows of a local .jsonl or .json file."""
+    """Rows of local files: JSON, JSONL, CSV, TSV, Parquet, Arrow, plain text; each also as .gz or .zst."""
 
     path: str = MISSING
-    """The file: JSON objects, one a line, or one JSON array of objects."""
+    """A file, a folder (all data files below it), or a glob: `data/**/*.jsonl`."""
     validation_path: str | None = None
-    """A second file whose rows are held out, instead of a split."""
+    """The same for the rows that are held out, instead of a split."""
     prompts_path: str | None = None
-    """A file of rows whose last answers are the references of the before/after comparison."""
+    """The same for rows whose last answers are the references of the before/after comparison."""
+    sample_by: SampleBy = SampleBy.line
+    """A row of a .txt file: each line, each paragraph (blank lines lie between them), or the whole file."""
 
 
 @dataclass
@@ -31,30 +42,44 @@ class HubConfig(DataConfig):
     """The configuration (subset) of the data set."""
     split: str = "train"
     """The split, also as a slice: train[:2000]."""
+    validation_split_name: str | None = None
+    """A split of the same data set whose rows are held out, instead of a share of `split`; also as a slice."""
     revision: str | None = None
     """A branch, tag or commit."""
+    streaming: bool = False
+    """Take the rows over the network as they are needed, instead of downloading the split first."""
 
 
 @dataclass
 class AutoFormatConfig(FormatConfig):
-    """Recognise the format of each row by its fields."""
+    """Recognise the format of each row by its fields; a row that fits several is refused."""
 
 
 @dataclass
 class AlpacaConfig(FormatConfig):
-    """instruction, input (may be missing or empty), output; optional system."""
+    """instruction, input (may be missing or empty), output; optional system, history (pairs), tools."""
 
 
 @dataclass
 class ChatMLConfig(FormatConfig):
-    """messages (or conversations): a list of role and content."""
+    """messages (or conversations): a list of role and content, with tool_calls and tools as OpenAI writes them."""
 
 
 @dataclass
 class ShareGPTConfig(FormatConfig):
-    """conversations: a list of from and value (human, gpt, system…)."""
+    """conversations: a list of from and value (human, gpt, function_call, observation…); optional system, tools."""
 
 
 @dataclass
 class PromptCompletionConfig(FormatConfig):
-    """prompt and completion, as text or as lists of messages."""
+    """prompt and completion, as text or as lists of messages; optional system, tools."""
+
+
+@dataclass
+class PreferenceConfig(FormatConfig):
+    """chosen and rejected, as text or messages; prompt beside or in them. Supervised training learns chosen."""
+
+
+@dataclass
+class TextConfig(FormatConfig):
+    """text: plain text, learned from its first to its last token without a chat template."""

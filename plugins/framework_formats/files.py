@@ -1,16 +1,21 @@
-"""`data=local_file`: JSON lines or a JSON array, read line by line so that an error names the line."""
+"""`data=local_file`: files, folders and globs of every kind that `readers` knows."""
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from framework.errors import FrameworkError
 from framework.records import RawData, Row
-from framework_formats.config import LocalFileConfig
+from framework_formats.config import LocalFileConfig, SampleBy
+from framework_formats.readers import read
+from framework_formats.readers.find import DataFile, find
 
-SUFFIXES = (".jsonl", ".json", ".ndjson")
+Stamp = tuple[int, int, int]
+"""Size in bytes, time of change in nanoseconds, number of the inode."""
 
 
 class LocalFile:
@@ -20,54 +25,129 @@ class LocalFile:
         self.config = config
 
     def load(self) -> RawData:
-        """Read all files of the config."""
-        parts = (self.config.path, self.config.validation_path, self.config.prompts_path)
-        train, validation, prompts = (read_rows(Path(part)) if part else [] for part in parts)
-        return RawData(train, validation, prompts)
+        """Find the files of the config and hash them; the rows are read when they are iterated over.
+
+        Files of `path` that `validation_path` or `prompts_path` names too are left out of it, where `path` is a
+        folder or a glob.
+        """
+        asked = self.config
+        validation, prompts = (
+            find(path, f"data.{setting}") if path is not None else []
+            for path, setting in ((asked.validation_path, "validation_path"), (asked.prompts_path, "prompts_path"))
+        )
+        train = self._training({file.path.resolve() for file in (*validation, *prompts)})
+        parts = [Noted.all(part) for part in (train, validation, prompts)]
+        key = _key(parts, asked.sample_by)
+        return RawData(
+            FileRows(parts[0], asked.sample_by),
+            FileRows(parts[1], asked.sample_by, "data.validation_path") if validation else (),
+            FileRows(parts[2], asked.sample_by, "data.prompts_path") if prompts else (),
+            key,
+        )
+
+    def _training(self, others: set[Path]) -> list[DataFile]:
+        found = find(self.config.path, "data.path")
+        if len(found) == 1 and found[0].path == Path(self.config.path).expanduser():
+            return found
+        kept = [file for file in found if file.path.resolve() not in others]
+        if not kept:
+            message = f"data.path={self.config.path}: validation_path and prompts_path take all of its files"
+            raise FrameworkError(message)
+        return kept
 
 
-def read_rows(file: Path) -> list[Row]:
-    """Read the rows of one file; blank lines are passed over.
+@dataclass(frozen=True)
+class Noted:
+    """A file, and what it was like when the run first saw it."""
 
-    Raises:
-        FrameworkError: the file is missing, of another kind, not UTF-8, or a line is no JSON object.
+    file: DataFile
+    stamp: Stamp
+
+    @classmethod
+    def all(cls, files: Iterable[DataFile]) -> list[Noted]:
+        """Take note of files."""
+        return [cls(file, _stamp(file)) for file in files]
+
+    def check(self) -> None:
+        """Make sure that the file is still the same.
+
+        Raises:
+            FrameworkError: it changed, or it is gone.
+        """
+        if _stamp(self.file) != self.stamp:
+            problem = "the file changed while it was read; wait until it is complete, then start again"
+            raise self.file.error(problem)
+
+    def digest(self) -> str:
+        """Return a hash over the bytes of the file.
+
+        Raises:
+            FrameworkError: it cannot be read, or it changed meanwhile.
+        """
+        try:
+            with self.file.path.open("rb") as stream:
+                digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        except OSError as error:
+            raise _unreadable(self.file, error) from error
+        self.check()
+        return digest
+
+
+class FileRows(Iterable[Row]):
+    """The rows of files, one file after the other, read anew in every pass.
+
+    `setting` is where the files were named, if having no rows would go unnoticed.
     """
-    if not file.is_file():
-        similar = sorted(path.name for path in file.parent.glob("*.json*")) if file.parent.is_dir() else []
-        beside = f" Beside it: {', '.join(similar[:5])}." if similar else ""
-        message = f"there is no data file {file}.{beside}"
-        raise FrameworkError(message)
-    if file.suffix not in SUFFIXES:
-        message = f"{file} is of no kind that data=local_file reads: {', '.join(SUFFIXES)}"
-        raise FrameworkError(message)
+
+    def __init__(self, files: Sequence[Noted], sample_by: SampleBy, setting: str = "") -> None:
+        self.files = files
+        self.sample_by = sample_by
+        self.setting = setting
+
+    def __iter__(self) -> Iterator[Row]:
+        """Read the rows.
+
+        Raises:
+            FrameworkError: reading cannot go on, a file changed or is gone, or no file has a row.
+        """
+        empty = True
+        for noted in self.files:
+            for row in self._read(noted):
+                empty = False
+                yield row
+        if empty and self.setting:
+            message = f"{self.setting}: no rows in {', '.join(str(noted.file.path) for noted in self.files)}"
+            raise FrameworkError(message)
+
+    def _read(self, noted: Noted) -> Iterator[Row]:
+        noted.check()
+        try:
+            yield from read(noted.file, self.sample_by)
+        except FrameworkError:
+            noted.check()  # a file that is being written looks damaged, and this says why
+            raise
+        noted.check()
+
+
+def _stamp(file: DataFile) -> Stamp:
     try:
-        text = file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        message = f"{file}:{line}: not UTF-8 ({error.reason}); convert it: iconv -f LATIN1 -t UTF-8"
-        raise FrameworkError(message) from error
-    if text.lstrip().startswith("["):
-        return _array(file, text)
-    # Not splitlines(): it would break at U+2028 and others, which JSON strings may hold.
-    lines = ((number, line) for number, line in enumerate(text.split("\n"), start=1) if line.strip())
-    return [_row(file, number, _parse(file, number, line)) for number, line in lines]
+        status = file.path.stat()
+    except OSError as error:
+        raise _unreadable(file, error) from error
+    return status.st_size, status.st_mtime_ns, status.st_ino
 
 
-def _array(file: Path, text: str) -> list[Row]:
-    values = _parse(file, 1, text)
-    return [_row(file, f"item {number}", value) for number, value in enumerate(values, start=1)]
+def _unreadable(file: DataFile, error: OSError) -> FrameworkError:
+    if isinstance(error, FileNotFoundError):
+        return file.error("the file is gone; it was there when the run started")
+    return file.error(f"the file cannot be read ({error.strerror or error})")
 
 
-def _parse(file: Path, line: int, text: str) -> Any:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        message = f"{file}:{line + error.lineno - 1}: no JSON: {error.msg} at column {error.colno}"
-        raise FrameworkError(message) from error
-
-
-def _row(file: Path, place: int | str, value: Any) -> Row:
-    if not isinstance(value, dict):
-        message = f"{file}:{place}: a row is a JSON object with named fields, this one is a {type(value).__name__}"
-        raise FrameworkError(message)
-    return Row(value, f"{file.name}:{place}")
+def _key(parts: Sequence[Sequence[Noted]], sample_by: SampleBy) -> str:
+    """Return a hash over all that the rows depend on: the bytes, their order and kinds; not over names and places."""
+    plain = [
+        [[noted.file.kind, noted.file.packing, sample_by.value if noted.file.kind == ".txt" else "", noted.digest()]
+         for noted in part]
+        for part in parts
+    ]  # fmt: skip
+    return hashlib.sha256(json.dumps(plain).encode()).hexdigest()

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from framework import Component, hookimpl
+from framework.errors import unknown
+from framework.plugins import components
 from framework_formats import config
+
+if TYPE_CHECKING:
+    from framework.plan import Plan
 
 
 @hookimpl
@@ -24,3 +30,30 @@ def framework_formatters() -> Iterable[Component]:
     yield Component("chatml", config.ChatMLConfig, f"{formats}:ChatML")
     yield Component("sharegpt", config.ShareGPTConfig, f"{formats}:ShareGPT")
     yield Component("prompt_completion", config.PromptCompletionConfig, f"{formats}:PromptCompletion")
+    yield Component("preference", config.PreferenceConfig, f"{formats}:Preference")
+    yield Component("text", config.TextConfig, f"{formats}:Text")
+
+
+@hookimpl
+def framework_check_plan(plan: Plan) -> Iterable[str]:
+    """Refuse names in `format.columns` that the format never reads, and a system prompt for plain text."""
+    settings, chosen = plan.format.config, plan.format.component.name
+    if chosen == "text" and settings.system_prompt is not None:
+        yield "format.system_prompt does nothing with format=text: plain text has no turns"
+    if settings.columns:
+        yield from _unread(chosen, settings.columns)
+
+
+def _unread(chosen: str, columns: Iterable[str]) -> Iterable[str]:
+    from framework_formats.formats.names import READS  # noqa: PLC0415 - for those who rename fields
+
+    ours = {name for name, part in components("format").items() if part.factory.startswith("framework_formats.")}
+    if chosen == "auto" and ours == set(components("format")):
+        known = sorted({name for names in READS.values() for name in names})
+    elif chosen in ours - {"auto"}:
+        known = sorted(READS[chosen])
+    else:
+        return  # what a format of another plugin reads is its own business
+    for name in columns:
+        if name not in known:
+            yield f"format.columns.{name}: {unknown(f'field of format={chosen}', name, known)}"

@@ -1,23 +1,29 @@
 """Conversations -> token rows, by the tokenizer's own chat template, with labels on the assistants' turns only.
 
-Templates with and without generation markers are treated alike: the text of the whole conversation is rendered once,
-and for each assistant's turn the prompt that inference would use. The prompt's tokens must be the first tokens of the
-whole, so what is learned is exactly what will be generated: from the end of the prompt up to the turn's stop token.
-A conversation for which that does not hold is refused.
+Templates with and without generation markers are treated alike. The whole conversation is rendered once, and for each
+assistant's turn the prompt that inference would use: its tokens must be the first tokens of the row, so what is learned
+is exactly what will be generated, from the end of the prompt up to the turn's stop token. Earlier turns are rendered as
+they were the last, too, since some templates rewrite a turn once others follow. A row for which any of this does not
+hold says so in `TokenRow.problem`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
-from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
+from framework.data import key
 from framework.errors import FrameworkError, one_line
 from framework.records import Example, Message, TokenRow
+from framework_hf.learned import IGNORE, Draft, Labels
+from framework_hf.masks import Prompts
+from framework_hf.render import Job, Renderer, as_turns
 
-IGNORE = -100
+__all__ = ["IGNORE", "Chat", "set_template"]
 
 
 def set_template(tokenizer: PreTrainedTokenizerBase, file: str | None) -> None:
@@ -29,8 +35,9 @@ def set_template(tokenizer: PreTrainedTokenizerBase, file: str | None) -> None:
     if file is not None:
         try:
             tokenizer.chat_template = Path(file).read_text(encoding="utf-8")
-        except OSError as error:
-            message = f"model.chat_template={file}: {error.strerror}"
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "no UTF-8 text"
+            message = f"model.chat_template={file}: {reason}"
             raise FrameworkError(message) from error
     if not tokenizer.chat_template:
         message = (
@@ -40,104 +47,121 @@ def set_template(tokenizer: PreTrainedTokenizerBase, file: str | None) -> None:
         raise FrameworkError(message)
 
 
-def render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, prompt: bool) -> str:
-    """Render by the chat template; `prompt` opens the assistant's next turn.
-
-    Raises:
-        FrameworkError: the template refuses the conversation.
-    """
-    turns = [{"role": message.role, "content": message.content} for message in messages]
-    try:
-        return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=prompt))
-    except TemplateError as error:
-        roles = ", ".join(message.role for message in messages)
-        message = f"the chat template refuses the turns {roles}: {one_line(error)}"
-        raise FrameworkError(message) from error
-
-
-def encode(tokenizer: PreTrainedTokenizerBase, examples: Sequence[Example], stop_ids: frozenset[int]) -> list[TokenRow]:
-    """Tokenize and label conversations.
+class Chat:
+    """Conversations as a model writes them.
 
     Args:
         tokenizer: a fast tokenizer with a chat template.
-        examples: conversations.
         stop_ids: the token ids that end generation; each assistant's turn must end with one of them.
-
-    Raises:
-        FrameworkError: names the first conversation that cannot be masked exactly, and why.
+        settings: switches of the template, `chat_template_kwargs`.
+        last_turn_only: learn the last assistant's turn only.
     """
-    texts: list[str] = []
-    prompts: list[list[str]] = []
-    for example in examples:
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        stop_ids: frozenset[int],
+        settings: Mapping[str, Any] | None = None,
+        *,
+        last_turn_only: bool = False,
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.stop_ids = stop_ids
+        self.settings = dict(settings or {})
+        self.last_turn_only = last_turn_only
+        self._renderer = Renderer(tokenizer, self.settings)
+        self._prompts = Prompts(tokenizer)
+        self._labels = Labels(tokenizer, stop_ids, self._prompts)
+
+    @functools.cached_property
+    def key(self) -> str:
+        """A hash over all that `encode` depends on besides the examples."""
+        tokenizer = self._ready()
+        named = {name: str(token) for name, token in tokenizer.special_tokens_map.items()}
+        core = (tokenizer.backend_tokenizer.to_str(), named, tokenizer.split_special_tokens)
+        parts = (tokenizer.chat_template, self.settings, sorted(self.stop_ids), self.last_turn_only)
+        return key.of(*core, *parts, self._probe, key.code(Chat))
+
+    @property
+    def _probe(self) -> str:
+        """A short prompt as it is rendered now: some templates write the date."""
         try:
-            texts.append(render(tokenizer, example.messages, prompt=False))
-            prompts.append(
-                [
-                    render(tokenizer, example.messages[:number], prompt=True)
-                    for number, message in enumerate(example.messages)
-                    if message.role == "assistant"
-                ]
-            )
+            return self.prompt([Message("user", "a")])
         except FrameworkError as error:
-            raise _named(example, str(error)) from error
-    whole = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True)
-    starts = iter(tokenizer([text for turns in prompts for text in turns], add_special_tokens=False)["input_ids"])
-    rows = []
-    for number, example in enumerate(examples):
-        ids, offsets = whole["input_ids"][number], whole["offset_mapping"][number]
-        turns = [(text, next(starts)) for text in prompts[number]]
-        try:
-            _check_bos(ids, tokenizer)
-            labels = _labels(example, texts[number], ids, offsets, turns, stop_ids)
-        except FrameworkError as error:
-            raise _named(example, str(error)) from error
-        rows.append(TokenRow(ids, labels, example.where))
-    return rows
+            return str(error)
+
+    def _ready(self) -> PreTrainedTokenizerBase:
+        """Return the tokenizer as inference uses it: a call switches off the cutting and padding its file asks for."""
+        self.tokenizer("", add_special_tokens=False)
+        return self.tokenizer
+
+    def prompt(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> str:
+        """Render what inference is given: the turns, and the opening of the assistant's next one.
+
+        Raises:
+            FrameworkError: the template refuses the turns.
+        """
+        return self._renderer.text(Job(as_turns(messages), tools, prompt=True))
+
+    def encode(self, examples: Sequence[Example]) -> list[TokenRow]:
+        """Tokenize and label conversations; what cannot be proven is said in `TokenRow.problem`."""
+        drafts = [self._draft(example) for example in examples]
+        self._render([draft for draft in drafts if draft.example.text is None])
+        self._tokenize(drafts)
+        return [self._labels.row(draft) for draft in drafts]
+
+    def _draft(self, example: Example) -> Draft:
+        if example.text is not None:
+            return Draft(example, [], [], example.text)
+        turns = enumerate(example.messages)
+        learned = [number for number, message in turns if message.role == "assistant" and message.learned]
+        return Draft(example, as_turns(example.messages), learned[-1:] if self.last_turn_only else learned)
+
+    def _render(self, drafts: Sequence[Draft]) -> None:
+        texts = iter(self._renderer.texts([job for draft in drafts for job in _jobs(draft)]))
+        for draft in drafts:
+            whole = next(texts)
+            if isinstance(whole, FrameworkError):
+                draft.problem = str(whole)
+            else:
+                draft.text = whole
+            for number in draft.learned:
+                draft.prompts[number] = next(texts)
+                if number < len(draft.turns) - 1:
+                    draft.alone[number] = next(texts)
+
+    def _tokenize(self, drafts: Sequence[Draft]) -> None:
+        core = self._ready().backend_tokenizer
+        for draft, encoding in zip(drafts, _encodings(core, drafts), strict=True):
+            draft.encoding, draft.ids = encoding, encoding.ids
+            for number, prompt in draft.prompts.items():
+                if isinstance(prompt, str) and draft.text.startswith(prompt):
+                    draft.cuts[number] = self._prompts.cut(encoding, draft.ids, draft.text, len(prompt))
+        self._prompts.learn(cut for draft in drafts for cut in draft.cuts.values())
 
 
-def _named(example: Example, problem: str) -> FrameworkError:
-    return FrameworkError(f"{example.where}: {problem}")
+def _jobs(draft: Draft) -> Iterator[Job]:
+    turns, tools = draft.turns, draft.example.tools
+    yield Job(turns, tools, prompt=False)
+    for number in draft.learned:
+        yield Job(turns[:number], tools, prompt=True)
+        if number < len(turns) - 1:
+            yield Job(turns[: number + 1], tools, prompt=False)
 
 
-def _check_bos(ids: list[int], tokenizer: PreTrainedTokenizerBase) -> None:
-    bos = tokenizer.bos_token_id
-    if bos is not None and ids[:2] == [bos, bos]:
-        message = f"the chat template writes {tokenizer.bos_token} twice at the start"
-        raise FrameworkError(message)
+def _encodings(core: Any, drafts: Sequence[Draft]) -> list[Any]:
+    """Tokenize the texts; one that the tokenizer refuses becomes empty, with a problem."""
+    try:
+        encodings: list[Any] = core.encode_batch([draft.text for draft in drafts], add_special_tokens=False)
+    except Exception:  # noqa: BLE001 - half of a surrogate pair in one of them: which, is found out below
+        encodings = [_encoding(core, draft) for draft in drafts]
+    return encodings
 
 
-def _labels(
-    example: Example,
-    text: str,
-    ids: list[int],
-    offsets: list[tuple[int, int]],
-    turns: list[tuple[str, list[int]]],
-    stop_ids: frozenset[int],
-) -> list[int]:
-    """Label each assistant's turn from the end of its prompt up to its stop token; `turns` are prompt text and ids."""
-    labels = [IGNORE] * len(ids)
-    answers = [message.content.strip() for message in example.messages if message.role == "assistant"]
-    limits = [len(prompt_ids) for _, prompt_ids in turns[1:]] + [len(ids)]
-    for (prompt, prompt_ids), answer, limit in zip(turns, answers, limits, strict=True):
-        first = len(prompt_ids)
-        if not text.startswith(prompt) or ids[:first] != prompt_ids:
-            message = (
-                "the prompt that inference would use is not the beginning of the training text, so training would "
-                "teach something else: take another chat template, model.chat_template=FILE.jinja, or strip the "
-                "white space before the answer"
-            )
-            raise FrameworkError(message)
-        position = text.find(answer, len(prompt))
-        if position < 0 or not answer:
-            message = f"the chat template drops or changes an assistant's turn ({answer[:40]!r})"
-            raise FrameworkError(message)
-        end = position + len(answer)
-        stop = next((n for n in range(first, limit) if offsets[n][0] >= end and ids[n] in stop_ids), None)
-        if stop is None:
-            message = (
-                "the chat template ends an assistant's turn without a stop token, so the model would never learn to "
-                "stop: the template must write the tokenizer's eos_token after each answer"
-            )
-            raise FrameworkError(message)
-        labels[first : stop + 1] = ids[first : stop + 1]
-    return labels
+def _encoding(core: Any, draft: Draft) -> Any:
+    try:
+        return core.encode(draft.text, add_special_tokens=False)
+    except Exception as error:  # noqa: BLE001 - whatever it is, this row cannot be learned
+        draft.problem = f"the tokenizer refuses the text: {one_line(error)}"
+        draft.text, draft.prompts = "", {}
+        return core.encode("", add_special_tokens=False)

@@ -5,6 +5,7 @@ The weights are loaded when first needed, so data are checked before a byte of t
 
 from __future__ import annotations
 
+import functools
 import gc
 import shutil
 from collections.abc import Mapping, Sequence
@@ -22,11 +23,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenize
 from framework.errors import FrameworkError, one_line
 from framework.plan import Plan
 from framework.protocols import Adapter, ModelPlace, ModelSource, Quantization, TrainRun
-from framework.records import Answer, Example, Message, TokenRow, TrainResult
+from framework.records import Answer, Example, Prompt, TokenRow, TrainResult
 from framework_hf import chat, hardware
 from framework_hf.config import Attention, HFTrainerConfig
 from framework_hf.generate import generate
-from framework_hf.trainer import Progress, SupervisedTrainer, collate, sft_config, summed_loss, token_dicts
+from framework_hf.trainer import NUMBER, Progress, SupervisedTrainer, collate, sft_config, summed_loss
 
 VISION = "vision_tower"
 """Names the image part of models such as Gemma 3."""
@@ -78,9 +79,24 @@ class HFModel:
         ids = [*(listed if isinstance(listed, list) else [listed]), self.tokenizer.eos_token_id]
         return frozenset(number for number in ids if number is not None)
 
+    @functools.cached_property
+    def chat(self) -> chat.Chat:
+        """The conversation as this model writes it."""
+        settings = self.plan.model.config.chat_template_kwargs
+        return chat.Chat(self.tokenizer, self.stop_ids, settings, last_turn_only=self.plan.data.config.mask_history)
+
+    @property
+    def encoding(self) -> str:
+        """A hash over tokenizer, template and the code that masks."""
+        return self.chat.key
+
     def encode(self, examples: Sequence[Example]) -> list[TokenRow]:
-        """Tokenize and label; see `chat.encode`."""
-        return chat.encode(self.tokenizer, examples, self.stop_ids)
+        """Tokenize, label and prove; see `chat.Chat.encode`."""
+        return self.chat.encode(examples)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of token ids, special tokens included."""
+        return str(self.tokenizer.decode(ids, skip_special_tokens=False))
 
     @property
     def model(self) -> Any:
@@ -148,20 +164,21 @@ class HFModel:
             raise FrameworkError(message)
         return nullcontext()
 
-    def generate(self, prompts: Sequence[Sequence[Message]], *, max_new_tokens: int, batch_size: int) -> list[Answer]:
+    def generate(self, prompts: Sequence[Prompt], *, max_new_tokens: int, batch_size: int) -> list[Answer]:
         """Answer greedily; see `generate.generate`."""
         model = self._answering()
-        texts = [chat.render(self.tokenizer, prompt, prompt=True) for prompt in prompts]
+        texts = [self.chat.prompt(prompt.messages, prompt.tools) for prompt in prompts]
         return generate(model, self.tokenizer, texts, self.stop_ids, max_new_tokens, batch_size)
 
     def loss(self, rows: Sequence[TokenRow]) -> float:
         """Return the mean loss over the supervised tokens; rows of similar length share a batch."""
         model = self._answering()  # outside: weights loaded in inference mode could never be trained
-        ordered = token_dicts(sorted(rows, key=lambda row: len(row.input_ids)))
+        lengths = [len(row.input_ids) for row in rows]
+        order = sorted(range(len(rows)), key=lengths.__getitem__)
         size = self.config.per_device_eval_batch_size
         total, count = 0.0, 0
-        for start in range(0, len(ordered), size):
-            batch = collate(ordered[start : start + size], self.pad_id)
+        for start in range(0, len(order), size):
+            batch = collate([rows[number] for number in order[start : start + size]], self.pad_id)
             with torch.inference_mode():
                 loss, tokens = summed_loss(model, {name: part.to(self.machine.device) for name, part in batch.items()})
             total, count = total + loss.item(), count + tokens
@@ -180,8 +197,9 @@ class HFModel:
         trainer = SupervisedTrainer(
             model=model,
             args=sft_config(self.config, self.machine, self.plan.seed, str(run.scratch)),
-            train_dataset=Dataset.from_list(token_dicts(rows)),
-            data_collator=lambda batch: collate(batch, self.pad_id),
+            # Rows stay on disk: the trainer shuffles their numbers, the collator reads them.
+            train_dataset=Dataset.from_dict({NUMBER: range(len(rows))}),
+            data_collator=lambda batch: collate([rows[item[NUMBER]] for item in batch], self.pad_id),
             processing_class=self.tokenizer,
         )
         trained = self._trainable()

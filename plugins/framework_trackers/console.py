@@ -7,20 +7,28 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console as Terminal
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from rich.text import Text
 
 from framework.errors import short
+from framework.fields import fields
 from framework.plan import Choice, Plan
 from framework.protocols import Logger
 from framework.records import Change, DataResult, EvalResult, Report, Sample, Step
+from framework.schema import Stage
+from framework.summary import number, shared_start
 from framework_trackers.config import ConsoleConfig
+
+if TYPE_CHECKING:
+    from framework_trackers.console_bar import Bar
 
 LINES = 10
 """How many progress lines a run prints where there is no terminal to draw a bar in."""
+LOOKING = {Stage.plan, Stage.data}
+"""A run of these stages alone is made to look at the data."""
 DOING = {
     "data": "reading and tokenizing the data",
     "baseline": "asking the base model",
@@ -37,8 +45,7 @@ class Console(Logger):
         self.config = config
         self.out = Terminal(highlight=False)
         self.plan: Plan | None = None
-        self.bar: Progress | None = None
-        self.task = TaskID(0)
+        self.bar: Bar | None = None
 
     def planned(self, plan: Plan) -> None:
         """Show what will run."""
@@ -51,7 +58,7 @@ class Console(Logger):
             "model": plan.model_line,
             "quantization": _choice(plan.quantization),
             "adapter": _choice(plan.adapter),
-            "data": f"{_choice(plan.data)}, format {plan.format.component.name}",
+            "data": f"{_changed(plan.data)}, format {_changed(plan.format)}",
             "training": f"{plan.trainer.component.name}: {length}, {batch}, {rate}, warm-up {training.warmup_steps}",
             "measured by": ", ".join(["eval_loss", *plan.metric]),
             "stages": " → ".join(stage.value for stage in plan.stages),
@@ -59,33 +66,29 @@ class Console(Logger):
         }
         self._facts(plan.name, rows)
 
-    def _facts(self, title: str, rows: Mapping[str, str]) -> None:
+    def _facts(self, title: str, rows: Mapping[str, str | Text]) -> None:
         table = Table(
-            box=None, show_header=False, pad_edge=False, title=title, title_justify="left", title_style="bold"
+            box=None, show_header=False, pad_edge=False, title=title or None, title_justify="left", title_style="bold"
         )
         table.add_column(style="cyan", no_wrap=True)
         table.add_column(overflow="fold")
         for name, value in rows.items():
-            table.add_row(name, Text(value))
+            table.add_row(name, Text(value) if isinstance(value, str) else value)
         self.out.print(table)
         self.out.print()
 
-    def started(self, run_dir: Path, data: DataResult, facts: Mapping[str, str]) -> None:  # noqa: ARG002
-        """Show the data and what was picked for this machine."""
-        share = data.supervised_tokens / data.tokens
-        formats = ", ".join(f"{name} ({rows} rows)" for name, rows in data.formats.items())
-        rows = {
-            "rows": f"{data.train_rows} to train, {data.validation_rows} held out, {data.prompts} prompts; {formats}",
-            "tokens": f"{data.tokens:,}, of which {data.supervised_tokens:,} ({share:.0%}) are learned; "
-            f"longest row {data.longest}",
-            **facts,
-        }
-        if data.overflow_rows:
-            rows["too long"] = (
-                f"{data.overflow_rows} rows do not fit trainer.max_seq_length; {data.overflow_supervised_tokens:,} "
-                "learned tokens are lost"
-            )
-        self._facts("data and machine", rows)
+    def started(self, run_dir: Path, data: DataResult, facts: Mapping[str, str]) -> None:
+        """Show the data and what was picked for this machine; where the data are all that is asked for, rows too."""
+        from framework_trackers import console_data  # noqa: PLC0415 - a plan alone has nothing of it to show
+
+        self._facts("data", console_data.facts(data))
+        audits = self.plan.audit if self.plan else {}
+        console_data.show_findings(self.out, data.findings, audits)
+        if self.plan and set(self.plan.stages) <= LOOKING:
+            console_data.show_rows(self.out, data.view)
+            self._facts("", {"report": short(_page(run_dir, self.plan))})
+            return
+        self._facts("machine", facts)
 
     def stage_started(self, stage: str) -> None:
         """Say what takes the time."""
@@ -101,18 +104,10 @@ class Console(Logger):
                 self.out.print(f"  step {step.step}/{step.total_steps}  {_numbers(step)}  {_left(step)} left")
             return
         if self.bar is None:
-            self.bar = Progress(
-                TextColumn("  step"),
-                MofNCompleteColumn(),
-                BarColumn(),
-                TextColumn("{task.description}"),
-                TimeRemainingColumn(),
-                TextColumn("left"),
-                console=self.out,
-            )
-            self.task = self.bar.add_task("", total=step.total_steps)
-            self.bar.start()
-        self.bar.update(self.task, completed=step.step, description=_numbers(step))
+            from framework_trackers.console_bar import Bar  # noqa: PLC0415 - a quarter of the time that rich takes
+
+            self.bar = Bar(self.out, step.total_steps)
+        self.bar.move(step.step, _numbers(step))
 
     def _stop_bar(self) -> None:
         if self.bar is not None:
@@ -121,7 +116,7 @@ class Console(Logger):
 
     def evaluated(self, result: EvalResult, *, before: bool) -> None:
         """Show the means."""
-        means = ", ".join(f"{name} {_number(value, name)}" for name, value in result.metrics.items())
+        means = ", ".join(f"{name} {number(value, name)}" for name, value in result.metrics.items())
         self.out.print(f"  {'before' if before else 'after'}: {means}")
 
     def finished(self, report: Report, samples: Sequence[tuple[Sample | None, Sample]]) -> None:
@@ -132,7 +127,7 @@ class Console(Logger):
         for heading in ("", "before", "after"):
             table.add_column(heading, justify="right" if heading else "left")
         for name, change in report.metrics.items():
-            table.add_row(_name(name, change), _number(change.before, name), _number(change.after, name))
+            table.add_row(_name(name, change), number(change.before, name), number(change.after, name))
         self.out.print(table)
         rows = {}
         if report.train:
@@ -152,7 +147,7 @@ class Console(Logger):
         for artifact in report.artifacts:
             where = Path(report.run_dir, artifact.path)
             rows[artifact.kind] = f"{short(where)} ({artifact.bytes / 2**20:.1f} MiB)"
-        rows["report"] = short(Path(report.run_dir, "report.json"))
+        rows["report"] = short(_page(Path(report.run_dir), self.plan))
         self._facts("", rows)
         self._show_next()
 
@@ -177,7 +172,7 @@ class Console(Logger):
     def _show_samples(self, samples: Sequence[tuple[Sample | None, Sample]]) -> None:
         if not samples:
             return
-        shared = _shared_lines([after.prompt for _, after in samples])
+        shared = shared_start([after.prompt for _, after in samples])
         table = Table(title="answers", title_justify="left", title_style="bold", show_lines=True, expand=True)
         for heading in ("prompt", "before", "after"):
             table.add_column(heading, overflow="fold", ratio=1)
@@ -195,28 +190,35 @@ class Console(Logger):
         self._stop_bar()
 
 
-def _shared_lines(prompts: Sequence[str]) -> int:
-    """Return the length of the first lines that all prompts have in common: an instruction need not stand in each."""
-    first = prompts[0]
-    length = 0
-    while (
-        len(prompts) > 1
-        and all(prompt[: length + 1] == first[: length + 1] for prompt in prompts)
-        and length < len(first)
-    ):
-        length += 1
-    return first.rfind("\n", 0, length) + 1
+def _page(run_dir: Path, plan: Plan | None) -> Path:
+    """Return the file of the run folder that a person opens first."""
+    finished = plan is None or Stage.report in plan.stages
+    data = "report.json" if finished else "data.json"
+    return run_dir / ("report.html" if plan and "html" in plan.logger else data)
 
 
 def _choice(choice: Choice) -> str:
     """Return an option with its own settings, those that are set."""
-    settings = [f"{name}={_value(value)}" for name, value in vars(choice.config).items() if value not in (None, False)]
-    return " ".join([choice.component.name, *settings])
+    settings = {name: value for name, value in vars(choice.config).items() if value not in (None, False, [], {})}
+    return _words(choice, settings)
+
+
+def _changed(choice: Choice) -> str:
+    """Return an option with those of its settings that are not the default."""
+    settings = vars(choice.config)
+    changed = [field.name for field in fields(choice.component.schema) if settings[field.name] != field.default]
+    return _words(choice, {name: settings[name] for name in changed})
+
+
+def _words(choice: Choice, settings: Mapping[str, object]) -> str:
+    return " ".join([choice.component.name, *(f"{name}={_value(value)}" for name, value in settings.items())])
 
 
 def _value(value: object) -> str:
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{name}: {_value(part)}' for name, part in value.items())}}}"
     if isinstance(value, list):
-        return ",".join(map(str, value))
+        return ",".join(map(_value, value))
     return str(getattr(value, "value", value))
 
 
@@ -238,10 +240,3 @@ def _left(step: Step) -> str:
 
 def _name(name: str, change: Change) -> str:
     return f"{name} {'↑' if change.higher_is_better else '↓'}"
-
-
-def _number(value: float | None, name: str) -> str:
-    """Write a loss with digits and a rate as a percentage."""
-    if value is None:
-        return "-"
-    return f"{value:.4f}" if name.endswith("loss") or not 0 <= value <= 1 else f"{value:.0%}"

@@ -10,7 +10,7 @@ from typing import IO, Any
 
 from framework.errors import one_line
 from framework.protocols import Logger
-from framework.records import DataResult, EvalResult, Report, Sample, Step
+from framework.records import DataResult, EvalResult, Report, Sample, Step, to_json
 from framework_trackers.config import JsonlConfig
 
 
@@ -29,7 +29,7 @@ class Jsonl(Logger):
     def started(self, run_dir: Path, data: DataResult, facts: Mapping[str, str]) -> None:
         """Open the file; a run that goes on appends."""
         self.file = (run_dir / self.config.file).open("a", encoding="utf-8")
-        self._write("started", data=asdict(data), hardware=dict(facts))
+        self._write("started", data=to_json(data), hardware=dict(facts))
 
     def stage_started(self, stage: str) -> None:
         """Write the stage."""

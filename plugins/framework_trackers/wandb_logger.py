@@ -6,6 +6,7 @@ at all, because they go out in clear.
 
 from __future__ import annotations
 
+import dataclasses
 import netrc
 import os
 import sys
@@ -43,7 +44,7 @@ class Wandb(Logger):
 
     def started(self, run_dir: Path, data: DataResult, facts: Mapping[str, str]) -> None:
         """Open the run: online where asked for or possible, else offline."""
-        settings = {"run_dir": run_dir, "data": to_json(data), "hardware": dict(facts)}
+        settings = {"run_dir": run_dir, "data": redact(to_json(_counts(data))), "hardware": dict(facts)}
         mode = self.config.mode
         if mode is WandbMode.auto:
             mode = WandbMode.online if has_key() else WandbMode.offline
@@ -107,7 +108,7 @@ class Wandb(Logger):
         for before, after in samples:
             table.add_data(after.prompt, after.reference, before.answer if before else None, after.answer)
         self._log({"answers": table})
-        self.run.summary.update(redact(to_json(report)))
+        self.run.summary.update(redact(to_json(dataclasses.replace(report, data=None))))  # the config has the data
 
     def failed(self, error: BaseException) -> None:  # noqa: ARG002 - the exit code tells
         """Mark the run as failed."""
@@ -122,6 +123,14 @@ class Wandb(Logger):
         run.finish(exit_code=self.exit_code)
         if offline:
             _say(f"wandb: logged offline; upload it with: wandb sync {Path(run.settings.sync_dir)}")
+
+
+def _counts(data: DataResult) -> DataResult:
+    """Leave out what quotes the rows: a server needs no examples of what is wrong with them, secrets among it."""
+    findings = [dataclasses.replace(finding, examples=[]) for finding in data.findings]
+    problems = [dataclasses.replace(problem, problem="") for problem in data.proof.problems]
+    proof = dataclasses.replace(data.proof, problems=problems)
+    return dataclasses.replace(data, view=[], findings=findings, bad_examples=[], proof=proof)
 
 
 def has_key() -> bool:

@@ -50,7 +50,10 @@ def test_an_unknown_key_is_refused_however_it_is_written(prefix: str) -> None:
         (["stages=[]"], "stages=[] must be a list that is not empty, each one of plan, data, baseline, train"),
         (["run_dir=''"], "run_dir='': run_dir= must be text that is not empty, or null"),
         (["+metric.exact_match.ignorecase=true"], "Did you mean 'metric.exact_match.ignore_case'?"),
-        (["+format.zzz=1"], "+format.zzz=1: unknown key 'format.zzz'. Valid in format=auto: nothing to set."),
+        (
+            ["+format.zzz=1"],
+            "+format.zzz=1: unknown key 'format.zzz'. Valid in format=auto: columns, strip, system_prompt.",
+        ),
         (["data=local_file"], "data.path has no value: set data.path=…"),
         (["trainer.warmup_steps=${seed}x"], "trainer.warmup_steps: While dereferencing interpolation '${seed}x'"),
         (["seed=${nowhere}"], "seed=${nowhere}: seed: Interpolation key 'nowhere' not found"),

@@ -123,7 +123,7 @@ def test_a_mistake_in_the_data_is_told_with_its_place_and_leaves_nothing(
     assert_mistake(result, tmp_path, text)
     assert result.out.rstrip().endswith(PLAN_ENDS_WITH)
     if content and "answer" in content:
-        assert "instruction, answer: set format=alpaca|chatml|prompt_completion|sharegpt" in result.err
+        assert "set format=alpaca|chatml|preference|prompt_completion|sharegpt|text, or say which" in result.err
 
 
 @pytest.mark.parametrize("word", ["stages=[plan]", "stages=[plan,data]"])

@@ -9,6 +9,7 @@ from omegaconf import DictConfig, OmegaConf
 from framework.check import check
 from framework.component import GROUPS
 from framework.compose import compose, conf_dir
+from framework.errors import FrameworkError
 from framework.schema import Optimizer
 from framework.words import complete
 from tests.framework.program import program
@@ -117,3 +118,20 @@ def test_the_walkthrough_has_exactly_the_promised_values() -> None:
     }
     assert {key: plain["trainer"][key] for key in expected} == expected
     assert config.seed == 42
+
+
+@pytest.mark.parametrize("plus", ["", "+"])
+def test_a_field_that_takes_any_names_takes_them_without_a_plus(plus: str) -> None:
+    words = [f"{plus}format.columns.output=answer", f"{plus}model.chat_template_kwargs.enable_thinking=false"]
+    config = compose(words)
+    check(config, words)
+    assert config.format.columns == {"output": "answer"}
+    assert config.model.chat_template_kwargs == {"enable_thinking": False}
+    assert compose(["format.columns={output: answer, input: more}"]).format.columns.input == "more"
+
+
+@pytest.mark.parametrize("value", ["[a,b]", "{a: b}"])
+def test_a_list_or_a_group_where_a_text_belongs_is_told(value: str) -> None:
+    words = [f"format.columns={{output: {value}}}"]
+    with pytest.raises(FrameworkError, match=r"format\.columns\.output=.* must be text"):
+        check(compose(words), words)

@@ -250,5 +250,5 @@ def test_a_file_of_ten_lines_is_a_metric_and_a_format(tmp_path: Path) -> None:
     words = ["plugins=[mine.py]", "data=local_file", "data.path=rows.jsonl", "metric=[polite]", "objective=polite"]
     result = echo(*words, "run_dir=run", cwd=tmp_path)
     assert (result.code, result.err) == (0, "")
-    assert "qa (10 rows)" in result.out  # found by format=auto
+    assert "qa: 10 rows with the fields question, solution" in result.out  # found by format=auto
     assert "polite ↑" in result.out

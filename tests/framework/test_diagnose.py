@@ -30,7 +30,10 @@ def told(*words: str) -> list[str]:
         ("sed=1", "sed=1: unknown key 'sed'. Did you mean 'seed'?"),
         ("evaluator.promts.count=1", "unknown key 'evaluator.promts'. Did you mean 'evaluator.prompts'?"),
         ("evaluator.prompts.cuont=1", "Did you mean 'evaluator.prompts.count'?"),
-        ("format.zzz=1", "format.zzz=1: unknown key 'format.zzz'. Valid in format=auto: nothing to set."),
+        (
+            "format.zzz=1",
+            "format.zzz=1: unknown key 'format.zzz'. Valid in format=auto: columns, strip, system_prompt.",
+        ),
         ("adapter=loro", "adapter=loro: unknown adapter 'loro'. Did you mean 'lora'? Valid: dora, full, lora, rslora."),
         ("metric=[exact_mtch]", "metric=[exact_mtch]: unknown metric 'exact_mtch'. Did you mean 'exact_match'?"),
         ("+experiment=quickstar", "unknown experiment 'quickstar'. Did you mean 'quickstart'? Valid: "),

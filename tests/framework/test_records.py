@@ -11,6 +11,11 @@ from framework import records
 
 SAVED: list[type[Any]] = [
     records.DataResult,
+    records.FormatRun,
+    records.Proof,
+    records.Lengths,
+    records.Finding,
+    records.ViewedRow,
     records.Sample,
     records.EvalResult,
     records.Step,

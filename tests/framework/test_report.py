@@ -28,7 +28,7 @@ AFTER = EvalResult({"eval_loss": 1.0, "exact_match": 0.75}, [Sample("q", "b", "b
 def test_the_objective_is_the_value_after_training(tmp_path: Path, name: str, objective: Objective) -> None:
     plan = testing.plan([f"objective={name}"], run_dir=tmp_path)
     exported = ExportResult([Artifact("adapter", "adapter", 5)])
-    report = make_report(plan, METRICS, {"device": "cpu"}, {"train": 2.0}, BEFORE, TRAINED, AFTER, exported)
+    report = make_report(plan, METRICS, {"device": "cpu"}, {"train": 2.0}, None, BEFORE, TRAINED, AFTER, exported)
     assert report.objective == objective
     assert report.metrics == {
         "eval_loss": Change(3.0, 1.0, higher_is_better=False),
@@ -45,7 +45,7 @@ def test_the_objective_is_the_value_after_training(tmp_path: Path, name: str, ob
 @pytest.mark.parametrize("name", ["eval_loss", "train_loss", "exact_match"])
 def test_stages_that_never_ran_are_none(tmp_path: Path, name: str) -> None:
     plan = testing.plan([f"objective={name}"], run_dir=tmp_path)
-    report = make_report(plan, METRICS, {}, {}, BEFORE, None, None, None)
+    report = make_report(plan, METRICS, {}, {}, None, BEFORE, None, None, None)
     assert report.objective.value is None
     assert report.metrics["exact_match"] == Change(0.0, None, higher_is_better=True)
     assert (report.train, report.tokens_per_second, report.artifacts) == (None, None, [])
@@ -54,7 +54,7 @@ def test_stages_that_never_ran_are_none(tmp_path: Path, name: str) -> None:
 def test_a_secret_in_the_name_is_hidden_as_in_the_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACME_TOKEN", "open-sesame")
     plan = testing.plan(["name=open-sesame"], run_dir=tmp_path / "open-sesame")
-    report = make_report(plan, METRICS, {}, {}, None, None, None, None)
+    report = make_report(plan, METRICS, {}, {}, None, None, None, None, None)
     assert (report.name, report.run_dir) == (plan.config["name"], f"{tmp_path}/(hidden)")
     assert report.name == "(hidden)"
 
@@ -68,6 +68,6 @@ def test_answers_are_paired_by_their_prompts() -> None:
 
 
 def test_the_versions_are_those_of_what_took_part(tmp_path: Path) -> None:
-    report = make_report(testing.plan([], run_dir=tmp_path), METRICS, {}, {}, None, None, None, None)
+    report = make_report(testing.plan([], run_dir=tmp_path), METRICS, {}, {}, None, None, None, None, None)
     assert report.versions == versions()
     assert {"python", "framework", "hydra-core"} <= report.versions.keys()

@@ -13,6 +13,7 @@ import pytest
 from framework.plugins import registrations
 from framework.testing.plugin import check_plugin
 from framework.testing.suites import (
+    AuditSuite,
     BackendSuite,
     ExporterSuite,
     FormatterSuite,
@@ -23,11 +24,27 @@ from framework.testing.suites import (
 from tests.support.tiny import tiny_chatml
 
 PLUGINS = sorted(entry.value for entry in entry_points(group="framework") if entry.value.startswith("framework_"))
-GROUPS = ("format", "metric", "exporter", "logger", "trainer")
+GROUPS = ("audit", "format", "metric", "exporter", "logger", "trainer")
 TURNS = [{"role": "user", "content": "Capital of Peru?"}, {"role": "assistant", "content": "Lima"}]
 SHARED = [{"from": "human", "value": "Capital of Peru?"}, {"from": "gpt", "value": "Lima"}]
 ALPACA = {"instruction": "Add", "input": "1 and 1", "output": "2"}
 PAIR = {"prompt": "Capital of Peru?", "completion": "Lima"}
+CALL = {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": '{"city": "Lima"}'}}
+CALLING = [
+    {"role": "user", "content": [{"type": "text", "text": "How warm is it in Lima?"}]},
+    {"role": "assistant", "content": None, "tool_calls": [CALL]},
+    {"role": "tool", "content": "20", "tool_call_id": "c1", "name": "weather"},
+    {"role": "assistant", "content": "20 degrees.", "reasoning_content": "It said 20."},
+]
+TOOLS = [{"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}]
+OBSERVED = [
+    {"from": "human", "value": "How warm is it in Lima?"},
+    {"from": "function_call", "value": '{"name": "weather", "arguments": {"city": "Lima"}}'},
+    {"from": "observation", "value": "20"},
+    {"from": "gpt", "value": "20 degrees."},
+]
+PREFERRED = {"prompt": "Capital of Peru?", "chosen": "Lima", "rejected": "Quito"}
+WRONG = [TURNS[0], {"role": "assistant", "content": "Quito"}]
 
 
 @pytest.mark.parametrize("name", PLUGINS)
@@ -70,11 +87,20 @@ class TestJsonValid(MetricSuite):
 
 class TestAlpaca(FormatterSuite):
     option = "alpaca"
-    rows = (ALPACA, {"instruction": "Add 1 and 1", "output": "2", "system": "Be brief"}, {**ALPACA, "input": ""})
+    rows = (
+        ALPACA,
+        {"instruction": "Add 1 and 1", "output": "2", "system": "Be brief"},
+        {**ALPACA, "input": "", "text": "Below is an instruction…"},
+        {**ALPACA, "input": None, "history": [["Add 2 and 2", "4"]]},
+    )
     broken = (
         ({"instruction": "Add", "input": ""}, "output"),
         ({**ALPACA, "instruction": None}, "instruction"),
         ({**ALPACA, "input": ["1"]}, "input"),
+        ({**ALPACA, "input": 0}, "input"),
+        ({**ALPACA, "output": 2}, "output"),
+        ({**ALPACA, "history": [["Add 2 and 2"]]}, "history"),
+        ({**ALPACA, "tools": "weather"}, "tools"),
         ({**ALPACA, "system": 3}, "system"),
     )
 
@@ -85,8 +111,15 @@ class TestChatML(FormatterSuite):
         {"messages": TURNS},
         {"conversations": TURNS},
         {"messages": [{"role": "system", "content": "Be brief"}, *TURNS, *TURNS]},
+        {"messages": [{"role": "developer", "content": "Be brief"}, *CALLING], "tools": TOOLS},
+        {"messages": CALLING, "tools": json.dumps(TOOLS)},
+        {"messages": TURNS, "prompt": "Capital of Peru?", "prompt_id": "1", "text": "Capital of Peru? Lima"},
     )
     broken = (
+        ({"messages": [{"role": "user", "content": [{"type": "image_url"}]}, TURNS[1]]}, "image_url"),
+        ({"messages": [*CALLING[:1], {"role": "assistant", "tool_calls": [{"name": "weather"}]}]}, "arguments"),
+        ({"messages": [TURNS[0], {**TURNS[1], "weight": 0}]}, "weight"),
+        ({"messages": CALLING, "tools": [{"description": "weather"}]}, "tools"),
         ({"text": "Lima"}, "messages"),
         ({"messages": "Lima"}, "messages"),
         ({"messages": [TURNS[0], {"role": "assistant", "content": None}]}, "content"),
@@ -97,8 +130,13 @@ class TestChatML(FormatterSuite):
 
 class TestShareGPT(FormatterSuite):
     option = "sharegpt"
-    rows = ({"conversations": SHARED}, {"conversation": SHARED, "system": "Be brief"})
+    rows = (
+        {"conversations": SHARED},
+        {"conversation": SHARED, "system": "Be brief"},
+        {"conversations": OBSERVED, "tools": '[{"name": "weather", "parameters": {"type": "object"}}]'},
+    )
     broken = (
+        ({"conversations": [SHARED[0], {"from": "function_call", "value": "weather"}]}, "value"),
         ({"text": "Lima"}, "conversations"),
         ({"conversations": [SHARED[0], {"from": "gpt"}]}, "value"),
         ({"conversations": [SHARED[0], {"from": "poet", "value": "Lima"}]}, "poet"),
@@ -107,14 +145,64 @@ class TestShareGPT(FormatterSuite):
 
 class TestPromptCompletion(FormatterSuite):
     option = "prompt_completion"
-    rows = (PAIR, {"prompt": TURNS[:1], "completion": TURNS[1:]})
-    broken = (({"prompt": "Capital of Peru?"}, "completion"), ({**PAIR, "prompt": 3}, "prompt"))
+    rows = (PAIR, {"prompt": TURNS[:1], "completion": TURNS[1:]}, {**PAIR, "system": "Be brief", "label": True})
+    broken = (
+        ({"prompt": "Capital of Peru?"}, "completion"),
+        ({**PAIR, "prompt": 3}, "prompt"),
+        ({**PAIR, "label": False}, "label"),
+    )
+
+
+class TestPreference(FormatterSuite):
+    option = "preference"
+    rows = (
+        PREFERRED,
+        {"prompt": TURNS[:1], "chosen": TURNS[1:], "rejected": WRONG[1:]},
+        {"prompt": "Capital of Peru?", "chosen": TURNS, "rejected": WRONG, "messages": TURNS, "score_chosen": 8.5},
+        {
+            "chosen": "\n\nHuman: Capital of Peru?\n\nAssistant: Lima",
+            "rejected": "\n\nHuman: Capital of Peru?\n\nAssistant: Quito",
+        },
+        {"conversations": SHARED[:1], "chosen": SHARED[1], "rejected": {"from": "gpt", "value": "Quito"}},
+        {"instruction": "Add", "input": "1 and 1", "chosen": "2", "rejected": "3"},
+    )
+    broken = (
+        ({"question": "Capital of Peru?", "chosen": "Lima", "rejected": "Quito"}, "prompt"),
+        ({**PREFERRED, "rejected": 3}, "rejected"),
+        ({"prompt": "Capital of Peru?", "chosen": "Lima"}, "rejected"),
+        ({"chosen": TURNS, "rejected": [{"role": "user", "content": "Capital of Chile?"}, WRONG[1]]}, "rejected"),
+    )
+
+
+class TestText(FormatterSuite):
+    option = "text"
+    rows = ({"text": "Lima is the capital of Peru."}, {"text": "Quito", "url": "quito.example", "label": None})
+    broken = (({"content": "Lima"}, "text"), ({"text": ["Lima"]}, "text"))
 
 
 class TestAuto(FormatterSuite):
     option = "auto"
-    rows = (ALPACA, PAIR, {"messages": TURNS}, {"conversations": SHARED})
-    broken = (({"question": "Capital of Peru?"}, "question"), ({**ALPACA, **PAIR}, "completion"))
+    rows = (ALPACA, PAIR, {"messages": TURNS}, {"conversations": SHARED}, PREFERRED, {"text": "Lima"})
+    broken = (
+        ({"question": "Capital of Peru?"}, "question"),
+        ({**ALPACA, **PAIR}, "completion"),
+        ({"text": "Lima", "label": 1}, "label"),
+        ({"instruction": "Add", "response": "2"}, "'output'"),
+    )
+
+
+class TestStandard(AuditSuite):
+    option = "standard"
+    clean = tuple(
+        {"instruction": f"Name fact {number}", "output": f"{number} is {number + 1} less one"} for number in range(30)
+    )
+    faulty = (
+        ("empty_answers", (ALPACA, {**ALPACA, "output": " "})),
+        ("duplicates", (ALPACA, {"instruction": "Capital of Peru?", "output": "Lima"}, ALPACA)),
+        ("broken_encoding", (ALPACA, {"instruction": "Where?", "output": "In the cafÃ© at nine"})),
+        ("secrets", (ALPACA, {"instruction": "The key?", "output": "AKIA" + "Z7QK4JW2MB6XT9RD"})),
+        ("too_long", (ALPACA, {"instruction": "Count", "output": "and on " * 2000})),
+    )
 
 
 class TestAdapter(ExporterSuite):
@@ -127,6 +215,10 @@ class TestConsole(LoggerSuite):
 
 class TestJsonl(LoggerSuite):
     option = "jsonl"
+
+
+class TestHtml(LoggerSuite):
+    option = "html"
 
 
 class TestWandb(LoggerSuite):

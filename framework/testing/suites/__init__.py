@@ -13,6 +13,7 @@ The option has to be registered before the first test runs: by the entry point o
 otherwise.
 """
 
+from framework.testing.suites.audit import AuditSuite
 from framework.testing.suites.backend import BackendSuite
 from framework.testing.suites.base import Suite
 from framework.testing.suites.exporter import ExporterSuite
@@ -20,4 +21,4 @@ from framework.testing.suites.formatter import FormatterSuite
 from framework.testing.suites.logger import LoggerSuite
 from framework.testing.suites.metric import MetricSuite
 
-__all__ = ["BackendSuite", "ExporterSuite", "FormatterSuite", "LoggerSuite", "MetricSuite", "Suite"]
+__all__ = ["AuditSuite", "BackendSuite", "ExporterSuite", "FormatterSuite", "LoggerSuite", "MetricSuite", "Suite"]

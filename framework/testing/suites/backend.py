@@ -13,7 +13,7 @@ from typing import Any, ClassVar
 
 from framework.data import Data, load_data
 from framework.protocols import Backend, Model, TrainRun
-from framework.records import Answer, Example, Message, Step, TrainResult
+from framework.records import Answer, Example, Message, Prompt, Step, TrainResult
 from framework.testing.protocols import lacks
 from framework.testing.suites.base import ROWS, Rows, Suite, expect, files
 
@@ -43,11 +43,17 @@ class BackendSuite(Suite):
     @contextmanager
     def opened(self, folder: Path, *more: str) -> Iterator[tuple[Model, Data]]:
         """Open a model for a run in `folder/run`, with the data encoded."""
+        with self.only_opened(folder, *more) as model:
+            yield model, load_data(self.plan(folder, *more, rows=self.rows), model)
+
+    @contextmanager
+    def only_opened(self, folder: Path, *more: str) -> Iterator[Model]:
+        """Open a model for a run in `folder/run`."""
         plan = self.plan(folder, *more, rows=self.rows)
         plan.run_dir.mkdir(parents=True, exist_ok=True)
         backend: Backend = plan.trainer.create()
         with backend.open(plan) as model:
-            yield model, load_data(plan, model)
+            yield model
 
     def train(self, model: Model, data: Data, folder: Path) -> tuple[TrainResult, list[Step]]:
         """Train into `folder/run/checkpoint` and return the result and what was told of each step."""
@@ -70,7 +76,7 @@ class BackendSuite(Suite):
 
     def test_the_rows_are_labelled_where_the_assistant_speaks(self, tmp_path: Path) -> None:
         """Ids and labels have one length, a label is -100 or the id, something is learned, and the order is kept."""
-        with self.opened(tmp_path) as (model, _):
+        with self.only_opened(tmp_path) as model:
             rows, again = model.encode(EXAMPLES), model.encode(EXAMPLES)
             turned = model.encode(EXAMPLES[::-1])
         expect([row.where for row in rows] == [example.where for example in EXAMPLES], "encode lost the order")
@@ -78,13 +84,34 @@ class BackendSuite(Suite):
             expect(len(row.input_ids) == len(row.labels), f"{row.where}: ids and labels differ in length")
             pairs = zip(row.input_ids, row.labels, strict=True)
             expect(all(label in (IGNORE, token) for token, label in pairs), f"{row.where}: a label is no id of its")
+            expect(not row.problem, f"{row.where}: not proven: {row.problem}")
             expect(0 < row.supervised < len(row.labels), f"{row.where}: {row.supervised} of {len(row.labels)} learned")
         expect(rows == again, "encoding the same examples twice gives different rows")
         expect(rows == turned[::-1], "the rows depend on the order of the examples")
 
+    def test_what_is_learned_can_be_read(self, tmp_path: Path) -> None:
+        """`decode` gives the text of the learned tokens, the answer among it."""
+        with self.only_opened(tmp_path) as model:
+            rows = model.encode(EXAMPLES)
+            texts: list[object] = [model.decode([token for token in row.labels if token != IGNORE]) for row in rows]
+        for text, example in zip(texts, EXAMPLES, strict=True):
+            answer = example.messages[-1].content
+            right = isinstance(text, str) and answer in text
+            expect(right, f"{example.where}: what is learned decodes to {text!r}, not to {answer!r}")
+
+    def test_the_encoding_is_named_alike_by_two_models_and_changes_with_what_is_learned(self, tmp_path: Path) -> None:
+        """`encoding` is the same each time, empty where rows are not cached, and `data.mask_history` changes it."""
+        names = []
+        for more in ((), (), ("data.mask_history=true",)):
+            with self.only_opened(tmp_path, *more) as model:
+                names.append(model.encoding)
+        expect(all(isinstance(name, str) for name in names), f"encoding is no text: {names}")
+        expect(names[0] == names[1], f"encoding differs from one model to the next: {names[:2]}")
+        expect(not names[0] or names[0] != names[2], "encoding is the same with data.mask_history=true")
+
     def test_the_answers_keep_the_order_and_the_limit(self, tmp_path: Path) -> None:
         """Prompts asked in another order get the same answers, and a limit of one token cuts a longer answer."""
-        prompts = [example.messages[:-1] for example in EXAMPLES]
+        prompts = [Prompt(example.messages[:-1]) for example in EXAMPLES]
         with self.opened(tmp_path) as (model, _):
             long = model.generate(prompts, max_new_tokens=12, batch_size=2)
             turned = model.generate(prompts[::-1], max_new_tokens=12, batch_size=2)
@@ -170,7 +197,7 @@ class BackendSuite(Suite):
 
     def _seen(self, model: Model, data: Data) -> tuple[float, list[str]]:
         """Return the loss of the rows, and the answers to three prompts."""
-        prompts = [prompt.messages for prompt in data.prompts[:3]]
+        prompts = list(data.prompts[:3])
         return model.loss(data.train), _texts(model.generate(prompts, max_new_tokens=8, batch_size=2))
 
     def _alike(self, one: tuple[float, list[str]], two: tuple[float, list[str]]) -> bool:

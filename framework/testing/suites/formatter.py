@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from framework import pipeline, records
-from framework.data import to_examples
+from framework.data.rows import to_examples
 from framework.errors import FrameworkError, one_line
 from framework.plugins import components
 from framework.protocols import Formatter
-from framework.records import DataResult, Row
+from framework.records import DataResult, Example, Row
 from framework.testing.suites.base import Rows, Suite, expect
 
 ROLES = ("system", "user", "assistant", "tool")
@@ -92,20 +92,33 @@ class FormatterSuite(Suite):
                         yield {**row, name: [*row[name], value]}
 
     def test_every_row_becomes_a_conversation(self, tmp_path: Path) -> None:
-        """It begins with a question, ends with an assistant's turn, and its roles and texts are valid."""
+        """It begins with a question, ends with an assistant's turn, and its roles and texts are valid.
+
+        Where `Example.text` is given, the row is plain text and has no turns; `Example.rejected` ends with an
+        assistant's turn too.
+        """
         formatter: Formatter = self.create(tmp_path)
         for row in self.rows:
             example = formatter.example(row)
-            roles = [message.role for message in example.messages]
+            turns = (*example.messages, *example.rejected)
+            roles = [message.role for message in turns]
             expect(set(roles) <= set(ROLES), f"{row}: the roles are {roles}; valid: {', '.join(ROLES)}")
-            texts = all(isinstance(message.content, str) for message in example.messages)
-            expect(texts, f"{row}: a turn is no text: {example.messages}")
+            texts = all(isinstance(message.content, str) for message in turns)
+            expect(texts, f"{row}: a turn is no text: {turns}")
+            expect(example.text is None or not turns, f"{row}: plain text has no turns, and there are {turns}")
+            ends = not example.rejected or example.rejected[-1].role == "assistant"
+            expect(ends, f"{row}: the rejected turns end with '{roles[-1] if roles else ''}', not the assistant's")
+            expect(self._described(example), f"{row}: a tool has no {{function: {{name: …}}}}: {example.tools}")
             known = example.format in components("format")
             expect(known, f"{row}: Example.format is '{example.format}', the name of no option of format=")
             try:
                 to_examples([Row(row, "row")], formatter)
             except FrameworkError as error:
                 raise AssertionError(str(error)) from error
+
+    def _described(self, example: Example) -> bool:
+        functions = [tool.get("function") for tool in example.tools]
+        return all(isinstance(function, Mapping) and function.get("name") for function in functions)
 
     def test_a_row_is_left_as_it_was(self, tmp_path: Path) -> None:
         """Neither method changes the row that it is given."""
@@ -137,7 +150,11 @@ class FormatterSuite(Suite):
                 raise AssertionError(message)
 
     def test_auto_recognises_its_rows_and_no_other_format_claims_them(self, tmp_path: Path) -> None:
-        """Of all registered formats, this one alone matches its rows, and `format=auto` gives them to it."""
+        """Of all registered formats, this one alone matches its rows, and `format=auto` gives them to it.
+
+        A format with the attribute `fallback = True`, such as plain text, is taken where no other fits, so it may match
+        them too.
+        """
         auto = components("format")["auto"]
         recognise: Formatter = auto.load()(auto.schema())
         own: Formatter = self.create(tmp_path)
@@ -145,6 +162,8 @@ class FormatterSuite(Suite):
         formats |= {} if self.option == "auto" else {self.option: own}
         for row in self.rows:
             found = [name for name, formatter in formats.items() if formatter.matches(row)]
+            firm = [name for name in found if not getattr(formats[name], "fallback", False)]
+            found = firm or found
             if self.option == "auto":
                 expect(len(found) == 1, f"{row} is recognised by {found}, not by one format")
             else:

@@ -143,7 +143,9 @@ def test_a_third_name_is_refused_with_the_usage() -> None:
 def test_a_mistake_ends_with_exit_code_2_and_prints_no_json(tmp_path: Path) -> None:
     result = program("plugins", "trainr", "--json", cwd=tmp_path)
     assert (result.code, result.out) == (2, "")
-    assert result.err.startswith("unknown group 'trainr'. Did you mean 'trainer'? Valid: adapter, command, data, ")
+    assert result.err.startswith(
+        "unknown group 'trainr'. Did you mean 'trainer'? Valid: adapter, audit, command, data, "
+    )
 
 
 @pytest.mark.parametrize("columns", [40, 80, 120, 250])
@@ -225,7 +227,7 @@ def test_json_of_all_groups_has_every_option(tmp_path: Path) -> None:
     assert list(told["groups"]) == list(ALL_GROUPS)
     assert told["left_out"] == told["disabled"] == []
     assert [name for name, group in told["groups"].items() if group["several"]] == [
-        "metric", "evaluator", "exporter", "logger",
+        "audit", "metric", "evaluator", "exporter", "logger",
     ]  # fmt: skip
     option = told["groups"]["logger"]["options"]["wandb"]
     assert option["package"].startswith("framework ")

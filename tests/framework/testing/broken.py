@@ -10,7 +10,7 @@ from pathlib import Path
 
 from framework import Component, FrameworkError, hookimpl, metric
 from framework.protocols import Logger
-from framework.records import Answer, Artifact, Example, Message
+from framework.records import Answer, Artifact, Example, Finding, Message, Severity
 from framework.schema import *
 from framework.testing import EchoBackend, EchoModel
 
@@ -131,6 +131,21 @@ class Unknown(Format):
 class Asks(Format):
     def turns(self, fields):
         return Example((Message("user", fields["ask"]),), "asks")
+
+@option("format", FormatConfig)
+class Wordy(Format):
+    def turns(self, fields):
+        return dataclasses.replace(super().turns(fields), text=fields["say"])
+
+@option("format", FormatConfig)
+class Rejects(Format):
+    def turns(self, fields):
+        return dataclasses.replace(super().turns(fields), rejected=(Message("user", fields["ask"]),))
+
+@option("format", FormatConfig)
+class Nameless(Format):
+    def turns(self, fields):
+        return dataclasses.replace(super().turns(fields), tools=({"name": "add"},))
 
 @option("format", FormatConfig)
 class Greedy(Format):
@@ -376,6 +391,74 @@ class WholeRows(EchoModel):
     def encode(self, examples):
         return [dataclasses.replace(row, labels=row.input_ids) for row in super().encode(examples)]
 
+class Looks:
+    """Finds the answer 'wrong'."""
+    found = dict(name="wrong", severity=Severity.warning, text="Wrong.", advice="Mend it.")
+
+    def __init__(self, config):
+        pass
+
+    def numbers(self, data):
+        return [
+            number for batch in data.batches() for number, answer in enumerate(batch.answer, start=batch.start)
+            if answer == "wrong"
+        ]
+
+    def audit(self, data):
+        if found := self.numbers(data):
+            yield Finding(**self.found, rows=len(found), examples=data.examples(found))
+
+@option("audit", AuditConfig)
+class Overlooks(Looks):
+    def numbers(self, data):
+        return []
+
+@option("audit", AuditConfig)
+class Alarms(Looks):
+    def numbers(self, data):
+        return list(range(len(data)))
+
+@option("audit", AuditConfig)
+class Nowhere(Looks):
+    def audit(self, data):
+        yield Finding(**self.found, rows=1, examples=["somewhere"])
+
+@option("audit", AuditConfig)
+class Sulky(Looks):
+    count = 0
+
+    def audit(self, data):
+        Sulky.count += 1
+        yield Finding(**{**self.found, "text": f"Time {self.count}."}, rows=1, examples=data.examples([0]))
+
+@option("audit", AuditConfig)
+class Stumbles(Looks):
+    def numbers(self, data):
+        return [number for batch in data.batches() for number, text in enumerate(batch.answer) if text[0] == "w"]
+
+@backend("renamed")
+class Renamed(EchoModel):
+    count = 0
+
+    @property
+    def encoding(self):
+        type(self).count += 1
+        return str(self.count)
+
+@backend("samename")
+class SameName(EchoModel):
+    encoding = "always the same"
+
+@backend("unproven")
+class Unproven(EchoModel):
+    def encode(self, examples):
+        return [dataclasses.replace(row, problem="no stop token") for row in super().encode(examples)]
+
+@backend("wordblind")
+class WordBlind(EchoModel):
+    def decode(self, ids):
+        return ""
+
 @backend("sorted")
 class Sorted(EchoModel):
     def encode(self, examples):
@@ -490,6 +573,7 @@ def hook(group):
 
 framework_metrics = hookimpl(hook("metric"))
 framework_formatters = hookimpl(hook("format"))
+framework_audits = hookimpl(hook("audit"))
 framework_exporters = hookimpl(hook("exporter"))
 framework_loggers = hookimpl(hook("logger"))
 framework_trainers = hookimpl(hook("trainer"))

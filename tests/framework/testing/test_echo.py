@@ -9,13 +9,13 @@ import pytest
 from framework import FrameworkError, testing
 from framework.plugins import components
 from framework.protocols import Backend, Model, ModelSource, TrainRun
-from framework.records import Example, Message, Step
+from framework.records import Example, Message, Prompt, Step
 
 EXAMPLES = [
     Example((Message("user", f"say {number}"), Message("assistant", f"it is {number}")), "chatml", f"row {number}")
     for number in range(4)
 ]
-PROMPTS = [example.messages[:-1] for example in EXAMPLES]
+PROMPTS = [Prompt(example.messages[:-1]) for example in EXAMPLES]
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ testing.install()
 plugin_file.load_file("broken_options.py")
 """
 TESTS = """
-from framework.testing import BackendSuite, ExporterSuite, FormatterSuite, LoggerSuite, MetricSuite
+from framework.testing import AuditSuite, BackendSuite, ExporterSuite, FormatterSuite, LoggerSuite, MetricSuite
 
 ALPACA = {"overrides": ["format=alpaca"]}  # the broken formats claim what is not theirs
 ROW = {"ask": "Capital of Peru?", "say": "Lima"}
@@ -33,6 +33,11 @@ DETAILS = {
     FormatterSuite: {"rows": [{**ROW, "more": "1"}], "broken": [({"say": "Lima"}, "ask")]},
     ExporterSuite: ALPACA,
     LoggerSuite: ALPACA,
+    AuditSuite: {
+        "faulty": [("wrong", [{"instruction": f"Say {n}", "output": "wrong"} for n in range(3)])],
+        "clean": [{"instruction": f"Say {n}", "output": f"it is {n}"} for n in range(3)],
+        **ALPACA,
+    },
     BackendSuite: ALPACA,
 }
 SUITES = {suite.__name__: suite for suite in DETAILS}
@@ -48,6 +53,7 @@ def suite(kind, option, **details):
 
 BACKEND = "BackendSuite"
 LEARNS = "training_is_told_step_by_step_and_lowers_the_loss"
+ENCODING = "the_encoding_is_named_alike_by_two_models_and_changes_with_what_is_learned"
 LABELS = "the_rows_are_labelled_where_the_assistant_speaks"
 ANSWERS = "the_answers_keep_the_order_and_the_limit"
 NAMED = "what_it_names_is_there"
@@ -79,6 +85,9 @@ CASES = [
     ("FormatterSuite", "numbers", CONVERSATION, "a turn is no text"),
     ("FormatterSuite", "unknown", CONVERSATION, "'nobody', the name of no option"),
     ("FormatterSuite", "asks", CONVERSATION, "ends with an assistant's turn"),
+    ("FormatterSuite", "wordy", CONVERSATION, "plain text has no turns, and there are"),
+    ("FormatterSuite", "rejects", CONVERSATION, "the rejected turns end with 'user', not the assistant's"),
+    ("FormatterSuite", "nameless", CONVERSATION, "a tool has no"),
     ("FormatterSuite", "greedy", "a_row_is_left_as_it_was", "the row was"),
     ("FormatterSuite", "moody", "the_same_row_gives_the_same_conversation", "gives two conversations"),
     ("FormatterSuite", "lenient", "a_broken_row_is_refused_and_the_field_named", "is taken, though 'ask' is broken"),
@@ -108,6 +117,11 @@ CASES = [
         "two_runs_in_one_process_are_both_logged",
         r"the first run left \d+ files, the second \d+",
     ),
+    ("AuditSuite", "overlooks", "what_is_wrong_is_found", "'wrong' is not found in .* but nothing"),
+    ("AuditSuite", "alarms", "clean_rows_are_left_in_peace", "of clean rows it says: Wrong."),
+    ("AuditSuite", "nowhere", "findings_say_how_many_rows_and_what_to_do", "do not say where they stand"),
+    ("AuditSuite", "sulky", "the_same_rows_have_the_same_findings", "the findings differ"),
+    ("AuditSuite", "stumbles", "odd_rows_are_no_error", "it raises IndexError"),
     (
         BACKEND,
         "factless",
@@ -122,7 +136,11 @@ CASES = [
     ),
     (BACKEND, "shifted", LABELS, "row 0: ids and labels differ in length"),
     (BACKEND, "mislabelled", LABELS, "a label is no id"),
-    (BACKEND, "unlearned", LABELS, "leaves no supervised token"),
+    (BACKEND, "unlearned", LABELS, r"row 0: 0 of \d+ learned"),
+    (BACKEND, "unproven", LABELS, "row 0: not proven: no stop token"),
+    (BACKEND, "wordblind", "what_is_learned_can_be_read", "what is learned decodes to ''"),
+    (BACKEND, "renamed", ENCODING, "encoding differs from one model to the next"),
+    (BACKEND, "samename", ENCODING, "encoding is the same with data.mask_history=true"),
     (BACKEND, "wholerows", LABELS, "learned"),
     (BACKEND, "sorted", LABELS, "encode lost the order"),
     (BACKEND, "drifts", LABELS, "encoding the same examples twice gives different rows"),
@@ -153,6 +171,7 @@ OTHERS = [
         *("FormatterSuite", "alpaquita", "Alpaquita", "rows=[{'instruction': 'Add', 'output': '2'}]"),
         *("auto_recognises_its_rows_and_no_other_format_claims_them", "is claimed by .*alpaca"),
     ),
+    ("AuditSuite", "overlooks", "Unfed", "clean=()", "there_are_rows_to_test_with", "TestUnfed.clean is empty"),
     ("MetricSuite", "peeks", "Bare", "answers=()", "the_scores_are_those_that_are_expected", "Bare.answers is empty"),
     ("FormatterSuite", "mute", "Rowless", "rows=()", "there_are_rows_to_test_with", "TestRowless.rows is empty"),
     (

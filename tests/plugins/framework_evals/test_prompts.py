@@ -8,10 +8,11 @@ import pytest
 from framework import FrameworkError, testing
 from framework.data import Data
 from framework.protocols import Metric
-from framework.records import DataResult, EvalResult, Message, Prompt
+from framework.records import EvalResult, Message, Prompt
 from framework_evals.config import ExactMatchConfig, JsonValidConfig, PromptsConfig
 from framework_evals.metrics import ExactMatch, JsonValid
 from framework_evals.prompts import Prompts
+from tests.support.results import EVEN
 
 METRICS: dict[str, Metric] = {"match": ExactMatch(ExactMatchConfig()), "json": JsonValid(JsonValidConfig())}
 Evaluate = Callable[..., EvalResult]
@@ -27,7 +28,7 @@ def evaluate(tmp_path: Path) -> Evaluate:
     model = testing.EchoModel(testing.plan([], run_dir=tmp_path))
 
     def run(prompts: list[Prompt], config: PromptsConfig, metrics: dict[str, Metric] = METRICS) -> EvalResult:
-        data = Data([], [], prompts, DataResult(0, 0, 0, {}, 0, 0, 0, 0, 0, ""))
+        data = Data([], [], prompts, EVEN)
         return Prompts(config).evaluate(model, data, metrics)
 
     return run

@@ -19,13 +19,13 @@ from framework.data import Data, load_data
 from framework.errors import FrameworkError
 from framework.plan import Plan, make_plan
 from framework.protocols import TrainRun
-from framework.records import Message, Step, TrainResult
+from framework.records import Message, Prompt, Step, TrainResult
 from framework_hf.backend import HFBackend
 from framework_hf.model import HFModel
 from tests.support import plain_peft
 from tests.support.tiny import chat_rows, tiny_llama
 
-PROMPTS = [[Message("user", "Count to three")], [Message("user", "Say hello to everyone in the room")]]
+PROMPTS = [Prompt((Message("user", text),)) for text in ("Count to three", "Say hello to everyone in the room")]
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +133,7 @@ def test_a_saved_adapter_says_the_same_in_a_new_process_with_plain_peft(
         train(model, data, tmp_path)
         model.save_tokenizer(tmp_path / "checkpoint")
         here = answers(model)
-    prompts = [prompt[0].content for prompt in PROMPTS]
+    prompts = [prompt.messages[0].content for prompt in PROMPTS]
     there = plain_peft.answers(tmp_path / "checkpoint", prompts, max_new_tokens=12, dtype="fp32")
     assert there == here
 
@@ -195,7 +195,7 @@ def test_answers_are_the_same_alone_and_in_a_batch_and_tell_whether_they_ended(
 ) -> None:
     with opened(make(base, rows, tmp_path, "trainer.max_steps=60")) as (model, data):
         train(model, data, tmp_path)
-        prompts = [prompt.messages for prompt in data.prompts]
+        prompts = list(data.prompts)
         together = model.generate(prompts, max_new_tokens=20, batch_size=8)
         alone = model.generate(prompts, max_new_tokens=20, batch_size=1)
     assert together == alone

@@ -1,137 +1,242 @@
-"""plugins/framework_hf/chat.py: what is learned is exactly what inference will generate."""
+"""plugins/framework_hf/chat.py: what is learned is exactly what inference will generate; the key of the cache."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from framework.errors import FrameworkError
 from framework.records import Example, Message, TokenRow
 from framework_hf import chat
+from framework_hf.chat import IGNORE, Chat
+from tests.support.families import FAMILIES, family_tokenizer, make_tokenizer, stop_ids
 from tests.support.tiny import tiny_chatml, tiny_llama
 
-MakeTokenizer = Callable[[], PreTrainedTokenizerBase]
 ASK = Message("user", "How many?")
 TELL = Message("assistant", "Two, I think.")
+PROVABLE = sorted(set(FAMILIES) - {"deepseek_r1", "chatml_marked"})
 
 
 @pytest.fixture(scope="module", params=[tiny_llama, tiny_chatml], ids=["llama3", "chatml"])
-def tokenizer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> PreTrainedTokenizerBase:
+def tokenizer(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> PreTrainedTokenizerFast:
     folder: Path = request.param(tmp_path_factory.mktemp("model"))
     return AutoTokenizer.from_pretrained(folder)
 
 
-def encode(tokenizer: PreTrainedTokenizerBase, *messages: Message) -> TokenRow:
-    example = Example(messages, "chatml", "rows.jsonl:7")
-    return chat.encode(tokenizer, [example], frozenset([tokenizer.eos_token_id]))[0]
+def of(tokenizer: PreTrainedTokenizerFast, **options: Any) -> Chat:
+    assert tokenizer.eos_token_id is not None
+    return Chat(tokenizer, frozenset([tokenizer.eos_token_id]), **options)
 
 
-def learned(tokenizer: PreTrainedTokenizerBase, row: TokenRow) -> list[str]:
-    """Return the runs of supervised tokens as text."""
-    runs: list[list[int]] = [[]]
-    for label in row.labels:
-        if label == chat.IGNORE:
-            runs.append([])
-        else:
-            runs[-1].append(label)
-    return [str(tokenizer.decode(run)) for run in runs if run]
+def said(tokenizer: PreTrainedTokenizerFast, row: TokenRow) -> str:
+    return str(tokenizer.decode([label for label in row.labels if label != IGNORE]))
 
 
-def test_only_the_answer_and_its_stop_token_are_learned(tokenizer: PreTrainedTokenizerBase) -> None:
-    row = encode(tokenizer, ASK, TELL)
-    assert learned(tokenizer, row) == [f"Two, I think.{tokenizer.eos_token}"]
-    assert len(row.labels) == len(row.input_ids)
-    assert row.where == "rows.jsonl:7"
-
-
-def test_every_assistants_turn_of_a_dialogue_is_learned_with_its_stop_token(tokenizer: PreTrainedTokenizerBase) -> None:
-    row = encode(
-        tokenizer, Message("system", "Be brief."), ASK, TELL, Message("user", "Sure?"), Message("assistant", "No")
-    )
-    assert learned(tokenizer, row) == [f"Two, I think.{tokenizer.eos_token}", f"No{tokenizer.eos_token}"]
-
-
-def test_the_prompt_of_inference_is_the_beginning_of_the_training_ids(tokenizer: PreTrainedTokenizerBase) -> None:
-    row = encode(tokenizer, ASK, TELL)
-    prompt = tokenizer(chat.render(tokenizer, [ASK], prompt=True), add_special_tokens=False)["input_ids"]
+def test_the_prompt_of_inference_is_the_beginning_of_the_training_ids(tokenizer: PreTrainedTokenizerFast) -> None:
+    row = of(tokenizer).encode([Example((ASK, TELL), "chatml", "rows.jsonl:7")])[0]
+    prompt = tokenizer(of(tokenizer).prompt([ASK]), add_special_tokens=False)["input_ids"]
+    assert row.problem == ""
     assert row.input_ids[: len(prompt)] == prompt
-    assert row.labels[: len(prompt)] == [chat.IGNORE] * len(prompt)
+    assert row.labels[: len(prompt)] == [IGNORE] * len(prompt)
+    assert said(tokenizer, row) == f"Two, I think.{tokenizer.eos_token}"
 
 
-def test_the_training_ids_hold_one_bos_where_the_template_writes_one(tokenizer: PreTrainedTokenizerBase) -> None:
-    row = encode(tokenizer, ASK, TELL)
-    bos = tokenizer.bos_token_id
-    assert row.input_ids[0] == bos
-    assert row.input_ids[1] != bos
-
-
-def test_many_rows_come_out_as_they_do_one_by_one(tokenizer: PreTrainedTokenizerBase) -> None:
+def test_many_rows_come_out_as_they_do_one_by_one(tokenizer: PreTrainedTokenizerFast) -> None:
     examples = [Example((ASK, Message("assistant", f"{n} of them")), "chatml", f"r:{n}") for n in range(5)]
-    stop = frozenset([tokenizer.eos_token_id])
-    together = chat.encode(tokenizer, examples, stop)
-    assert together == [chat.encode(tokenizer, [example], stop)[0] for example in examples]
+    examples[2] = Example((), "text", "r:2", text="Two of them.")
+    examples[3] = Example((*examples[3].messages, ASK, TELL), "chatml", "r:3")
+    together = of(tokenizer).encode(examples)
+    assert together == [of(tokenizer).encode([example])[0] for example in examples]
+    assert [row.where for row in together] == ["r:0", "r:1", "r:2", "r:3", "r:4"]
 
 
-@pytest.mark.parametrize(
-    ("template", "problem"),
-    [
-        ("{{ bos_token }}{{ bos_token }}{% for m in messages %}{{ m.role }}: {{ m.content }}{{ eos_token }}{% endfor %}"
-         "{% if add_generation_prompt %}assistant: {% endif %}", "twice at the start"),
-        ("{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
-         "{% if add_generation_prompt %}assistant: {% endif %}", "without a stop token"),
-        ("{% for m in messages %}{{ m.role }}: {{ m.content | upper }}{{ eos_token }}{% endfor %}"
-         "{% if add_generation_prompt %}assistant: {% endif %}", "drops or changes"),
-        ("{% for m in messages %}{{ m.role }}: {{ m.content }}{{ eos_token }}{% endfor %}"
-         "{% if add_generation_prompt %}### Answer: {% endif %}", "not the beginning of the training text"),
-        ("{{ raise_exception('no such roles here') }}", "no such roles here"),
-    ],
-    ids=["two-bos", "no-stop", "changed", "other-prompt", "refused"],
-)  # fmt: skip
-def test_a_template_that_cannot_be_masked_exactly_is_refused_with_the_row(
-    tmp_path: Path, template: str, problem: str
-) -> None:
-    tokenizer = AutoTokenizer.from_pretrained(tiny_llama(tmp_path))
-    tokenizer.chat_template = template
-    with pytest.raises(FrameworkError, match=f"rows.jsonl:7: .*{problem}"):
-        encode(tokenizer, ASK, TELL)
+def test_no_rows_are_no_rows(tokenizer: PreTrainedTokenizerFast) -> None:
+    assert of(tokenizer).encode([]) == []
 
 
-def test_a_stop_token_written_inside_an_answer_does_not_end_what_is_learned(tokenizer: PreTrainedTokenizerBase) -> None:
-    answer = f"Write {tokenizer.eos_token} to stop"
-    row = encode(tokenizer, ASK, Message("assistant", answer))
-    assert learned(tokenizer, row) == [f"{answer}{tokenizer.eos_token}"]
+def test_a_row_that_fails_leaves_the_others_of_its_batch_alone() -> None:
+    gemma = Chat(family_tokenizer("gemma"), stop_ids("gemma"))
+    good = Example((ASK, TELL), "chatml", "r:1")
+    system = Example((Message("system", "Be brief."), ASK, TELL), "chatml", "r:2")
+    rows = gemma.encode([good, system, good])
+    assert [bool(row.problem) for row in rows] == [False, True, False]
+    assert rows[0] == rows[2] == gemma.encode([good])[0]
 
 
-def test_a_thinking_template_that_hides_earlier_thoughts_is_masked(tokenizer: PreTrainedTokenizerBase) -> None:
-    """Like Qwen3: the last answer is rendered with a thought, earlier ones without."""
-    kept = tokenizer.chat_template
-    tokenizer.chat_template = (
-        "{% for m in messages %}<{{ m.role }}>"
-        "{% if m.role == 'assistant' and loop.last %}<think></think>{% endif %}{{ m.content }}{{ eos_token }}"
-        "{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}"
-    )
-    try:
-        row = encode(tokenizer, ASK, TELL, Message("user", "Sure?"), Message("assistant", "No"))
-        assert learned(tokenizer, row) == [
-            f"Two, I think.{tokenizer.eos_token}",
-            f"<think></think>No{tokenizer.eos_token}",
-        ]
-    finally:
-        tokenizer.chat_template = kept
+def test_a_text_that_no_tokenizer_takes_is_a_problem_of_its_row(tokenizer: PreTrainedTokenizerFast) -> None:
+    broken = Example((ASK, Message("assistant", "half \ud83d")), "chatml", "r:2")
+    rows = of(tokenizer).encode([Example((ASK, TELL), "chatml"), broken])
+    assert rows[0].problem == ""
+    assert rows[1].problem.startswith("the tokenizer refuses the text")
+    assert rows[1].supervised == 0
+
+
+def test_a_limit_in_the_tokenizers_file_does_not_cut_or_pad_rows(tokenizer: PreTrainedTokenizerFast) -> None:
+    whole = of(tokenizer).encode([Example((ASK, TELL), "chatml"), Example((ASK, ASK, TELL), "chatml")])
+    tokenizer.backend_tokenizer.enable_truncation(max_length=5)
+    tokenizer.backend_tokenizer.enable_padding(length=50)
+    assert of(tokenizer).encode([Example((ASK, TELL), "chatml"), Example((ASK, ASK, TELL), "chatml")]) == whole
+
+
+LEAD = st.sampled_from(["", "", " ", "\n", "\n\n", "  \n"])
+BITS = st.sampled_from(
+    ["How", " many", "?", " ", "\n", "\n\n", "é", "e\u0301", "👍🏽", "\u200d", "▁", "中", "<think>", "</think>", "a"]
+)
+
+
+@st.composite
+def texts(draw: st.DrawFn, added: list[str]) -> str:
+    pieces = draw(st.lists(st.one_of(BITS, BITS, st.sampled_from(added), st.text(max_size=2)), max_size=5))
+    return draw(LEAD) + "a" + "".join(pieces)
+
+
+@pytest.mark.parametrize("name", PROVABLE)
+@settings(max_examples=60, deadline=None)
+@given(data=st.data())
+def test_a_row_without_a_problem_teaches_what_tokenizing_turn_by_turn_says(name: str, data: st.DataObject) -> None:
+    tokenizer, last_only = family_tokenizer(name), data.draw(st.booleans())
+    some = texts([token.content for token in tokenizer.added_tokens_decoder.values()])
+    roles = ["user", "assistant"] * data.draw(st.integers(1, 2))
+    messages = tuple(Message(role, data.draw(some)) for role in roles)
+    encoder = Chat(tokenizer, stop_ids(name), last_turn_only=last_only)
+    row = encoder.encode([Example(messages, "chatml")])[0]
+    whole = tokenizer.apply_chat_template(turns(messages), tokenize=False)
+    assert row.input_ids == tokenizer(whole, add_special_tokens=False)["input_ids"]
+    numbers = [number for number, role in enumerate(roles) if role == "assistant"]
+    wanted, misfits = [IGNORE] * len(row.input_ids), 0
+    for number in numbers[-1:] if last_only else numbers:
+        start, stop = turn_by_turn(tokenizer, messages, number, stop_ids(name), row.input_ids)
+        misfits += start is None
+        wanted[start or 0 : stop] = row.input_ids[start or 0 : stop]
+    if name != "qwen3":  # which rewrites what is given as a thought
+        assert bool(row.problem) is bool(misfits)
+        assert row.labels == wanted
+    elif not row.problem:
+        assert not misfits
+        assert row.labels == wanted
+    else:
+        assert all(label in (IGNORE, right) for label, right in zip(row.labels, wanted, strict=True))
+
+
+def turns(messages: tuple[Message, ...]) -> list[dict[str, str]]:
+    return [{"role": message.role, "content": message.content} for message in messages]
+
+
+def turn_by_turn(
+    tokenizer: PreTrainedTokenizerFast,
+    messages: tuple[Message, ...],
+    number: int,
+    stops: frozenset[int],
+    ids: list[int],
+) -> tuple[int | None, int]:
+    """Find a learned turn by tokenizing its prompt and the conversation up to it; None where they do not fit."""
+    asked = tokenizer.apply_chat_template(turns(messages[:number]), tokenize=False, add_generation_prompt=True)
+    prompt = tokenizer(asked, add_special_tokens=False)["input_ids"]
+    upto = tokenizer.apply_chat_template(turns(messages[: number + 1]), tokenize=False)
+    alone = tokenizer(upto, add_special_tokens=False)["input_ids"]
+    written = sum(messages[number].content.count(token) for token in tokenizer.convert_ids_to_tokens(sorted(stops)))
+    ends = [place for place in range(len(prompt), len(alone)) if alone[place] in stops]
+    if ids[: len(prompt)] != prompt or len(ends) <= written or ids[: ends[written] + 1] != alone[: ends[written] + 1]:
+        return None, 0
+    return len(prompt), ends[written] + 1
 
 
 def test_a_tokenizer_without_a_template_says_how_to_give_one(tmp_path: Path) -> None:
-    tokenizer = AutoTokenizer.from_pretrained(tiny_llama(tmp_path))
+    tokenizer = make_tokenizer("llama3")
     template = tokenizer.chat_template
     tokenizer.chat_template = None
     with pytest.raises(FrameworkError, match=r"model\.chat_template=FILE"):
         chat.set_template(tokenizer, None)
     file = tmp_path / "own.jinja"
-    file.write_text(template, encoding="utf-8")
+    file.write_text(str(template), encoding="utf-8")
     chat.set_template(tokenizer, str(file))
     assert tokenizer.chat_template == template
     with pytest.raises(FrameworkError, match=r"missing\.jinja: No such file"):
         chat.set_template(tokenizer, str(tmp_path / "missing.jinja"))
+    file.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(FrameworkError, match=r"own\.jinja: no UTF-8 text"):
+        chat.set_template(tokenizer, str(file))
+
+
+def test_inference_is_refused_a_conversation_that_the_template_refuses() -> None:
+    gemma = Chat(family_tokenizer("gemma"), stop_ids("gemma"))
+    with pytest.raises(FrameworkError, match="refuses the turns system, user: System role not supported"):
+        gemma.prompt([Message("system", "Be brief."), ASK])
+
+
+def _other(name: str, **changes: Any) -> Chat:
+    tokenizer = make_tokenizer(name)
+    for attribute, value in changes.items():
+        setattr(tokenizer, attribute, value)
+    return of(tokenizer)
+
+
+def _with_another_token() -> Chat:
+    tokenizer = make_tokenizer("chatml")
+    tokenizer.add_tokens(["<new>"])
+    return of(tokenizer)
+
+
+def test_the_key_changes_with_all_that_rows_depend_on_and_with_nothing_else() -> None:
+    key = _other("chatml").key
+    used = _other("chatml")
+    used.encode([Example((ASK, TELL), "chatml")])
+    used.tokenizer(["a", "a b"], padding=False, truncation=True, max_length=2)
+    assert used.key == key
+    named = {"default": str(make_tokenizer("chatml").chat_template), "tool_use": "{{ tools }}"}
+    others = [
+        _other("phi4").key,
+        _other("chatml", chat_template="{{ messages[0].content }}").key,
+        _other("chatml", chat_template=named).key,
+        _other("chatml", chat_template=named | {"tool_use": "{{ tools }} "}).key,
+        _other("chatml", eos_token="<|endoftext|>").key,  # noqa: S106 - no password
+        _other("chatml", bos_token="<|im_start|>").key,  # noqa: S106 - no password
+        _other("chatml", split_special_tokens=True).key,
+        _with_another_token().key,
+        of(make_tokenizer("chatml"), settings={"enable_thinking": False}).key,
+        of(make_tokenizer("chatml"), last_turn_only=True).key,
+        Chat(make_tokenizer("chatml"), frozenset([1])).key,
+    ]
+    assert len({key, *others}) == len(others) + 1
+
+
+def test_the_key_is_the_same_in_another_process(tmp_path: Path) -> None:
+    make_tokenizer("qwen3").save_pretrained(tmp_path)
+    own = Chat(AutoTokenizer.from_pretrained(tmp_path), frozenset([1, 5, 300]), {"b": 1, "a": "x"}).key
+    program = (
+        "import sys; from transformers import AutoTokenizer; from framework_hf.chat import Chat; "
+        "t = AutoTokenizer.from_pretrained(sys.argv[1]); "
+        "print(Chat(t, frozenset([300, 5, 1]), {'a': 'x', 'b': 1}).key)"
+    )
+    for seed in ("1", "2"):
+        done = subprocess.run(
+            [sys.executable, "-c", program, str(tmp_path)],
+            capture_output=True, text=True, check=True, env={"PYTHONHASHSEED": seed, "PATH": "/usr/bin:/bin"},
+        )  # fmt: skip
+        assert done.stdout.strip() == own
+
+
+def test_a_turn_that_is_context_only_is_not_learned(tokenizer: PreTrainedTokenizerFast) -> None:
+    context = Message("assistant", "Three!", learned=False)
+    row = of(tokenizer).encode([Example((ASK, context, ASK, TELL), "chatml", "r:1")])[0]
+    whole = of(tokenizer).encode([Example((ASK, Message("assistant", "Three!"), ASK, TELL), "chatml", "r:1")])[0]
+    assert said(tokenizer, row) == f"Two, I think.{tokenizer.eos_token}"
+    assert said(tokenizer, whole) == f"Three!{tokenizer.eos_token}Two, I think.{tokenizer.eos_token}"
+    assert row.input_ids == whole.input_ids
+
+
+def test_a_template_that_writes_the_date_has_another_key_the_next_day(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = make_tokenizer("chatml")
+    tokenizer.chat_template = "{{ strftime_now('%d %b %Y') }}" + str(tokenizer.chat_template)
+    today = of(tokenizer).key
+    assert of(tokenizer).key == today
+    later = Chat(tokenizer, frozenset([tokenizer.eos_token_id]))
+    monkeypatch.setattr(later, "prompt", lambda messages: f"the next day {messages}")
+    assert later.key != today

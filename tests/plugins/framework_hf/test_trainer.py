@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch.nn import functional
 from transformers import AutoModelForCausalLM
 
+from framework.records import TokenRow
 from framework_hf.chat import IGNORE
 from framework_hf.trainer import collate, summed_loss
 from tests.support.tiny import tiny_llama
@@ -26,12 +27,12 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return AutoModelForCausalLM.from_pretrained(tiny_llama(tmp_path_factory.mktemp("model")), dtype=torch.float32)
 
 
-def to_row(tokens: list[tuple[int, bool]]) -> dict[str, list[int]]:
+def to_row(tokens: list[tuple[int, bool]]) -> TokenRow:
     """The first token is never learned: nothing stands before it."""
     ids = [token for token, _ in tokens]
     labels = [token if learned and place else IGNORE for place, (token, learned) in enumerate(tokens)]
     labels[-1] = ids[-1]
-    return {"input_ids": ids, "labels": labels}
+    return TokenRow(ids, labels)
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -57,8 +58,8 @@ def test_loss_and_gradient_equal_plain_cross_entropy_over_all_positions(
 
 
 def test_padding_stands_right_and_is_neither_seen_nor_learned() -> None:
-    short = {"input_ids": [5, 6], "labels": [IGNORE, 6]}
-    long = {"input_ids": [7, 8, 9], "labels": [IGNORE, IGNORE, 9]}
+    short = TokenRow([5, 6], [IGNORE, 6])
+    long = TokenRow([7, 8, 9], [IGNORE, IGNORE, 9])
     batch = collate([short, long], pad_id=1)
     assert batch["input_ids"].tolist() == [[5, 6, 1], [7, 8, 9]]
     assert batch["attention_mask"].tolist() == [[1, 1, 0], [1, 1, 1]]

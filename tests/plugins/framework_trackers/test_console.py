@@ -14,10 +14,11 @@ from rich.console import Console as Terminal
 from framework import pipeline, testing
 from framework.check import check
 from framework.compose import compose
-from framework.records import DataResult, EvalResult, Sample, Step
+from framework.records import EvalResult, Sample, Step
 from framework.report import make_report
 from framework_trackers.config import ConsoleConfig
 from framework_trackers.console import Console
+from tests.support.results import EVEN
 
 See = Callable[..., str]
 
@@ -54,29 +55,47 @@ def test_the_plan_comes_first(see: See) -> None:
     facts = {line.split("  ")[0]: line for line in lines[1:9]}
     assert "echo" in facts["model"]
     assert "lora r=4 lora_alpha=32 target_modules=all-linear" in facts["adapter"]
-    assert "local_file validation_split=0.1 overflow=drop path=" in facts["data"]
+    assert facts["data"].split()[1:3] == ["local_file", f"path={facts['data'].partition('path=')[2].split()[0]}"]
+    assert facts["data"].strip().endswith(", format auto")
     assert "echo: 3 epochs, 2 x 4 rows a step, learning rate 0.0002 linear, warm-up 10" in facts["training"]
     assert "plan → data → baseline → train → evaluate → export → report" in facts["stages"]
 
 
+def test_only_settings_of_the_data_that_differ_from_the_default_are_shown(see: See) -> None:
+    words = ["data.overflow=truncate", "format.columns={output: output}", "format.system_prompt=Be brief"]
+    line = next(line for line in see(*words).splitlines() if line.startswith("data "))
+    assert "overflow=truncate" in line
+    assert "validation_split" not in line
+    assert "mix" not in line
+    assert line.strip().endswith("format auto columns={output: output} system_prompt=Be brief")
+
+
 def test_the_data_are_counted(see: See) -> None:
     text = see()
-    assert "rows    20 to train, 7 held out, 7 prompts; alpaca (27 rows)" in text
-    assert "tokens  140, of which 80 (57%) are learned; longest row 7" in text
+    assert "rows     20 to train, 7 held out, 7 prompts" in text
+    assert "format   alpaca: 34 rows with the fields instruction, output" in text
+    assert "tokens   140, of which 80 (57%) are learned" in text
     assert "device  none" in text
+
+
+@pytest.mark.parametrize(("stages", "shown"), [("[data]", 3), ("[plan,data]", 3), ("[data,baseline]", 0)])
+def test_rows_are_shown_where_the_data_are_all_that_is_asked_for(see: See, stages: str, shown: int) -> None:
+    text = see(f"stages={stages}")
+    assert text.count("⟦it is") == shown
+    assert ("device  none" in text) == (not shown)
+    assert ("run/data.json" in text) == bool(shown)
+
+
+def test_the_page_is_named_where_there_is_one(see: See) -> None:
+    assert "report  run/report.html" in see("stages=[data]", "logger=[console,html]")
+    assert "run/report.html" in see("logger=[console,html]")
+    assert "run/report.json" in see()
 
 
 @pytest.fixture(autouse=True)
 def wide(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let no line break."""
     monkeypatch.setenv("COLUMNS", "300")
-
-
-def test_lost_rows_are_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    Console(ConsoleConfig()).started(tmp_path, DataResult(8, 1, 1, {"alpaca": 9}, 100, 50, 10, 2, 1234, ""), {})
-    assert (
-        "too long  2 rows do not fit trainer.max_seq_length; 1,234 learned tokens are lost" in capsys.readouterr().out
-    )
 
 
 @pytest.mark.parametrize(("steps", "lines"), [(3, [1, 2, 3]), (10, list(range(1, 11))), (20, [1, *range(2, 21, 2)])])
@@ -97,7 +116,7 @@ def test_in_a_terminal_progress_is_a_bar_that_is_gone_when_the_run_is_closed() -
     for number in (1, 2):
         console.step(Step(number, 2, 0.1, 1.5, 2e-4, 1.0, 300, 2.0))
     assert console.bar is not None
-    assert console.bar.tasks[0].completed == 2
+    assert console.bar.completed == 2
     console.close()
     assert console.bar is None
     assert "2/2" in console.out.export_text()
@@ -122,7 +141,7 @@ def test_lines_that_all_prompts_share_are_left_out(capsys: pytest.CaptureFixture
         (None, Sample(f"Turn it into JSON.\n\n{word}", word, None, stopped=True, scores={})) for word in ("ab", "ac")
     ]
     plan = testing.plan([], run_dir=Path("run"))
-    report = make_report(plan, {}, {}, {}, None, None, EvalResult({"score": 12.5}, []), None)
+    report = make_report(plan, {}, {}, {}, EVEN, None, None, EvalResult({"score": 12.5}, []), None)
     Console(ConsoleConfig()).finished(report, samples)
     table = cells(capsys.readouterr().out)
     assert table == [["ab", "-", "ab"], ["ac", "-", "ac"], ["score ↓", "-", "12.5000"]]

@@ -8,6 +8,9 @@ import pytest
 
 from framework import pipeline, testing
 from framework.folder import save_overrides
+from framework_trackers.config import JsonlConfig
+from framework_trackers.jsonl import Jsonl
+from tests.support.results import AMISS
 
 
 def events(run_dir: Path, name: str = "log.jsonl") -> list[dict[str, Any]]:
@@ -49,3 +52,12 @@ def test_a_failure_after_the_start_is_the_last_line(data_file: Path, tmp_path: P
     with pytest.raises(FileNotFoundError):
         run(data_file, tmp_path, "stages=[evaluate]")
     assert events(tmp_path)[-1]["error"].startswith("FileNotFoundError: ")
+
+
+def test_findings_are_written_too(tmp_path: Path) -> None:
+    log = Jsonl(JsonlConfig())
+    log.started(tmp_path, AMISS, {})
+    log.close()
+    (event,) = events(tmp_path)
+    assert [finding["severity"] for finding in event["data"]["findings"]] == ["serious", "warning", "note"]
+    assert event["data"]["view"][0]["pieces"][1]["learned"] is True

@@ -57,6 +57,10 @@ def test_a_run_is_logged_with_all_that_was_asked_for(
     assert run.config["trainer"]["learning_rate"] == 2e-4
     assert run.config["name"] == "(hidden)"
     assert run.config["data_result"]["train_rows"] == 20
+    assert run.config["data_result"]["findings"][0]["name"] == "leaked"
+    assert "rows.jsonl:1: " not in str(run.config["data_result"])  # no row is quoted
+    assert "it is" not in str(run.config["data_result"])
+    assert run.summary.get("data") is None
     assert run.config["hardware"] == {"device": "none"}
     steps = [row for row in run.history if "train/loss" in row]
     assert [(row["_step"], row["train/loss"]) for row in steps] == [(1, 1), (2, 1 / 2), (3, 1 / 3)]

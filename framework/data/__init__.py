@@ -1,0 +1,41 @@
+"""The data stage: rows of the source -> conversations -> token rows, split and checked before any weight is loaded.
+
+`load_data` reads, formats, tokenizes and proves every row once and keeps the result on disk (`store.py`); the split,
+the lengths and the audit are worked out from there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from framework.plan import Plan
+    from framework.protocols import Model
+    from framework.records import DataResult, Prompt, TokenRow
+
+
+@dataclass(frozen=True)
+class Data:
+    """What training and evaluation work on. The rows are read from disk as they are asked for.
+
+    `result` is the part that is saved.
+    """
+
+    train: Sequence[TokenRow]
+    validation: Sequence[TokenRow]
+    prompts: Sequence[Prompt]
+    result: DataResult
+
+
+def load_data(plan: Plan, model: Model) -> Data:
+    """Read, format, tokenize, prove, split and audit.
+
+    Raises:
+        FrameworkError: no rows, rows that cannot be read or do not fit the format, a proof that fails, a finding that
+            is fatal, or nothing left to learn; names the rows.
+    """
+    from framework.data.stage import prepare_data  # noqa: PLC0415 - numpy and Arrow, which --help need not load
+
+    return prepare_data(plan, model)

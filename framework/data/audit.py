@@ -1,0 +1,165 @@
+"""What the audits of a run are given, and what becomes of their findings."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import itertools
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from framework import records
+from framework.data import key, near
+from framework.data.conversations import answered
+from framework.data.store import Store, Texts
+from framework.errors import FrameworkError
+from framework.plan import Plan
+from framework.protocols import Audit
+from framework.records import Example, Finding
+from framework.redact import redact
+
+EXCERPT = 40
+"""Characters of a question or an answer that an example shows."""
+LOOKED_AT = 1000
+"""Characters of a text that an excerpt is taken from."""
+LEFT_OUT = -1
+
+
+class AuditData:
+    """The rows of a run as an audit sees them. All arrays have an entry for each row.
+
+    Attributes:
+        plan: the run; `plan.training` has the length of training.
+        part: `store.TRAIN`, `VALIDATION` or `PROMPTS`, after the split; -1 for rows that are not used.
+        tokens: length of each row in tokens.
+        supervised: learned tokens of each row.
+        system: whether the conversation has a system prompt.
+        plain: whether the row is plain text, which asks nothing.
+    """
+
+    def __init__(self, plan: Plan, store: Store, part: NDArray[np.int8]) -> None:
+        self.plan = plan
+        self.part = part
+        self.tokens, self.supervised = store.columns.tokens, store.columns.supervised
+        self.system, self.plain = store.columns.system, store.columns.plain
+        self._store = store
+
+    def __len__(self) -> int:
+        """Return how many rows there are."""
+        return len(self._store)
+
+    def batches(self) -> Iterator[Texts]:
+        """Read all rows as text, in batches: where each stands, what it asks, what it answers."""
+        return self._store.texts()
+
+    def example(self, number: int) -> Example:
+        """Read the whole conversation of a row; neighbours one after the other are read fast."""
+        return self._store.example(number)
+
+    def where(self, number: int) -> str:
+        """Tell where a row stands, `orders.jsonl:12`."""
+        return self._store.where(number)
+
+    def supervised_beyond(self, number: int, limit: int) -> int:
+        """Count the learned tokens of a row that stand beyond its first `limit` tokens."""
+        return self._store.supervised_beyond(number, limit)
+
+    @functools.cached_property
+    def alike(self) -> NDArray[np.int64]:
+        """The group of near-duplicates of each row, question and answer as one text: the number of its first row."""
+        return groups(self._store, "alike")
+
+    @functools.cached_property
+    def asked_alike(self) -> NDArray[np.int64]:
+        """The same for the questions alone, where what most questions share does not count; plain text is compared."""
+        return groups(self._store, "asked_alike")
+
+    def examples(self, numbers: Iterable[int], count: int = 5) -> list[str]:
+        """Name the first of some rows: `geo.jsonl:12: Capital of Peru? → Lima`.
+
+        Secrets in them are hidden: findings go into the report.
+        """
+        return [self._excerpt(int(number)) for number in itertools.islice(numbers, count)]
+
+    def _excerpt(self, number: int) -> str:
+        example = self._store.example(number)
+        question = "" if example.text is not None else example.messages[-2].content
+        parts = [_short(question), _short(answered(example))] if question else [_short(answered(example))]
+        return f"{example.where}: {' → '.join(parts)}"
+
+
+def _short(text: str) -> str:
+    """Return the beginning of a text on one line, without secrets and what cannot be shown."""
+    words = str(redact(" ".join(text[:LOOKED_AT].split())))
+    shown = "".join(letter if letter.isprintable() else "�" for letter in words[:EXCERPT])
+    return f"{shown}…" if len(words) > EXCERPT else shown
+
+
+def groups(store: Store, kind: str) -> NDArray[np.int64]:
+    """Return the groups of near-duplicates, `alike` or `asked_alike`; worked out once for a store."""
+    file = store.folder / f"{kind}.npy"
+    if file.is_file():
+        saved: NDArray[np.int64] = np.load(file)
+        return saved
+
+    def questions() -> Iterator[Sequence[str]]:
+        pairs = (zip(texts.question, texts.answer, strict=True) for texts in store.texts())
+        return ([question or answer for question, answer in batch] for batch in pairs)
+
+    def whole() -> Iterator[Sequence[str]]:
+        pairs = (zip(texts.question, texts.answer, strict=True) for texts in store.texts())
+        return ([f"{question} {answer}" for question, answer in batch] for batch in pairs)
+
+    count, folder = len(store), store.folder
+    if kind == "alike":
+        found = near.group(whole, count, folder=folder)
+    else:
+        found = near.group(questions, count, common=near.common_features(questions, count), folder=folder)
+    _save(file, found)
+    return found
+
+
+def _save(file: Path, numbers: NDArray[np.int64]) -> None:
+    half = file.with_name(f".{file.stem}-{os.getpid()}-{id(numbers)}.npy")
+    np.save(half, numbers)
+    half.replace(file)
+
+
+def findings(plan: Plan, store: Store, part: NDArray[np.int8]) -> list[Finding]:
+    """Ask the audits of a run, the worst first; what they said of the same rows and settings is kept beside the store.
+
+    Raises:
+        FrameworkError: a finding is fatal.
+    """
+    audits: dict[str, Audit] = {name: choice.create() for name, choice in plan.audit.items()}
+    file = store.folder / f"findings-{_key(plan, part, audits)[:16]}.json"
+    try:
+        found = records.load(list[Finding], file)
+    except (OSError, ValueError):
+        data = AuditData(plan, store, part)
+        found = [finding for audit in audits.values() for finding in audit.audit(data)]
+        order = {severity: number for number, severity in enumerate(reversed(records.Severity))}
+        found.sort(key=lambda finding: order[finding.severity])
+        records.save(found, file)
+    if fatal := [finding for finding in found if finding.fatal]:
+        raise FrameworkError("\n".join(_refused(finding) for finding in fatal))
+    return found
+
+
+def _key(plan: Plan, part: NDArray[np.int8], audits: dict[str, Audit]) -> str:
+    code = {name: key.code(audit) for name, audit in audits.items()}
+    settings = {name: plan.config.get(name) for name in ("audit", "trainer", "data")}
+    digest = hashlib.sha256(json.dumps([settings, code, key.code(findings)], default=str).encode())
+    digest.update(part.tobytes())
+    return digest.hexdigest()
+
+
+def _refused(finding: Finding) -> str:
+    examples = f" ({'; '.join(finding.examples[:3])})" if finding.examples else ""
+    advice = f"{finding.advice[:1].upper()}{finding.advice[1:]}"
+    return f"{finding.name}: {finding.text}{examples}. {advice}"

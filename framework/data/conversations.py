@@ -1,0 +1,65 @@
+"""Conversations as JSON, and the texts of one: what is asked, and what is answered last."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from framework.data.rows import question
+from framework.records import Example, Message, ToolCall
+
+ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
+
+
+def asked(example: Example) -> str:
+    """Return what a row asks, as one text."""
+    return question(example.messages)
+
+
+def answered(example: Example) -> str:
+    """Return what a row answers last, as one text; plain text is all answer."""
+    if example.text is not None:
+        return example.text
+    last = example.messages[-1]
+    return last.content or " ".join(f"{call.name}({json.dumps(dict(call.arguments))})" for call in last.tool_calls)
+
+
+def has_system(example: Example) -> bool:
+    """Whether a conversation begins with a system prompt."""
+    return bool(example.messages) and example.messages[0].role == "system"
+
+
+def to_json(example: Example) -> str:
+    """Write a conversation as JSON; what is empty is left out."""
+    plain = {"format": example.format, "messages": [_turn(message) for message in example.messages]}
+    more = {"tools": [dict(tool) for tool in example.tools], "rejected": [_turn(turn) for turn in example.rejected]}
+    plain |= {name: value for name, value in more.items() if value}
+    if example.text is not None:
+        plain["text"] = example.text
+    return ENCODER.encode(plain)
+
+
+def _turn(message: Message) -> dict[str, Any]:
+    turn: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.tool_calls:
+        turn["tool_calls"] = [
+            {"name": call.name, "arguments": call.arguments, "id": call.id} for call in message.tool_calls
+        ]
+    for name in ("name", "tool_call_id", "reasoning_content"):
+        if value := getattr(message, name):
+            turn[name] = value
+    if not message.learned:
+        turn["learned"] = False
+    return turn
+
+
+def from_json(text: str, where: str) -> Example:
+    """Read what `to_json` wrote."""
+    plain = json.loads(text)
+    messages, rejected = (tuple(_message(turn) for turn in plain.get(name, ())) for name in ("messages", "rejected"))
+    return Example(messages, plain["format"], where, tuple(plain.get("tools", ())), rejected, plain.get("text"))
+
+
+def _message(turn: dict[str, Any]) -> Message:
+    calls = tuple(ToolCall(**call) for call in turn.pop("tool_calls", ()))
+    return Message(**turn, tool_calls=calls)

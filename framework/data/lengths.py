@@ -1,0 +1,107 @@
+"""How long the rows are, what `trainer.max_seq_length` costs, and which one the data ask for."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from framework.data.store import Rows, Store
+from framework.errors import FrameworkError
+from framework.records import Lengths, TokenRow
+from framework.schema import Overflow
+
+BINS = 20
+STEP = 64
+"""Suggested lengths are multiples of it: kernels like that, and people remember them."""
+OUTLIER = 2
+"""A longest row above so many times the 99th percentile is not worth its memory."""
+
+Numbers = NDArray[np.int64]
+
+
+def measure(store: Store, numbers: Numbers, limit: int, batch_size: int, seed: int) -> Lengths:
+    """Measure the rows of `numbers`; padding is that of batches of `batch_size` in an order drawn by `seed`."""
+    lengths = store.columns.tokens[numbers].astype(np.int64)
+    p50, p95, p99 = (int(value) for value in np.percentile(lengths, [50, 95, 99], method="higher"))
+    longest = int(lengths.max())
+    width = math.ceil(longest / BINS)
+    edges = [width * (number + 1) for number in range(math.ceil(longest / width))]
+    histogram = np.bincount((lengths - 1).clip(min=0) // width, minlength=len(edges))
+    over = numbers[lengths > limit]
+    kept = np.minimum(lengths, limit)
+    return Lengths(
+        p50=p50,
+        p95=p95,
+        p99=p99,
+        longest=longest,
+        edges=edges,
+        histogram=[int(count) for count in histogram],
+        max_seq_length=limit,
+        suggested=suggest(p99, longest),
+        lost_tokens=int((lengths - kept).sum()),
+        lost_supervised_tokens=sum(store.supervised_beyond(int(number), limit) for number in over),
+        padding_share=padding(kept, batch_size, seed),
+    )
+
+
+def suggest(p99: int, longest: int) -> int:
+    """Return the next multiple of 64 from the longest row, or from the 99th percentile where the longest is far off."""
+    wanted = p99 if longest > OUTLIER * p99 else longest
+    return STEP * math.ceil(wanted / STEP)
+
+
+def padding(lengths: Numbers, batch_size: int, seed: int) -> float:
+    """Return which share of the tokens in batches is padding, in an order drawn by `seed`."""
+    shuffled = np.random.default_rng(seed).permutation(lengths)
+    filled = np.zeros(math.ceil(len(shuffled) / batch_size) * batch_size, np.int64)
+    filled[: len(shuffled)] = shuffled
+    batches = filled.reshape(-1, batch_size)
+    rows = np.minimum(batch_size, len(shuffled) - batch_size * np.arange(len(batches)))
+    slots = int((batches.max(axis=1) * rows).sum())
+    return 1 - int(lengths.sum()) / slots if slots else 0.0
+
+
+def fit(store: Store, numbers: Numbers, limit: int, overflow: Overflow) -> tuple[Numbers, int]:
+    """Apply `data.overflow` to rows longer than `limit` tokens.
+
+    Returns:
+        The rows that are left, and how many learned tokens they hold.
+
+    Raises:
+        FrameworkError: `overflow=fail` and a row is too long, or no supervised token is left.
+    """
+    lengths, supervised = store.columns.tokens[numbers], store.columns.supervised[numbers].astype(np.int64)
+    long = lengths > limit
+    longest = int(lengths.max())
+    if long.any() and overflow is Overflow.fail:
+        first = int(numbers[long][0])
+        message = (
+            f"{int(long.sum())} of {len(numbers)} rows are longer than trainer.max_seq_length={limit} "
+            f"({store.where(first)} has {store.columns.tokens[first]} tokens, the longest {longest}): set "
+            f"trainer.max_seq_length={longest}, or data.overflow=drop|truncate"
+        )
+        raise FrameworkError(message)
+    if overflow is Overflow.truncate:
+        beyond = [store.supervised_beyond(int(number), limit) for number in numbers[long]]
+        supervised[long] -= np.array(beyond, np.int64)
+    else:
+        supervised[long] = 0
+    if not supervised.any():
+        message = (
+            f"trainer.max_seq_length={limit} leaves no supervised token: the {len(numbers)} rows have "
+            f"{int(lengths.min())} to {longest} tokens. Set trainer.max_seq_length={longest}"
+        )
+        raise FrameworkError(message)
+    return numbers[supervised > 0], int(supervised.sum())
+
+
+def token_rows(store: Store, numbers: Numbers, limit: int) -> Rows[TokenRow]:
+    """Return the rows, cut at `limit` tokens."""
+
+    def cut(number: int) -> TokenRow:
+        row = store.token_row(number)
+        return row if len(row.input_ids) <= limit else TokenRow(row.input_ids[:limit], row.labels[:limit], row.where)
+
+    return Rows(numbers, cut)

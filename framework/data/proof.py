@@ -1,0 +1,61 @@
+"""The proof that training teaches what inference will do, gathered over all rows, before any weight is loaded.
+
+The backend proves each row while it encodes it (`TokenRow.problem`): the prompt that inference renders is the beginning
+of the row, what is learned begins there and ends with a stop token, and no message is lost. Here the rows are counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from framework.data.store import Store
+from framework.errors import FrameworkError
+from framework.records import Proof, ProofProblem
+
+SHOWN = 10
+
+
+def prove(store: Store) -> Proof:
+    """Sum up the proof of every row."""
+    columns = store.columns
+    share = columns.supervised / np.maximum(columns.tokens, 1)
+    return Proof(
+        rows=len(store),
+        failed=int((~columns.proven).sum()),
+        turns=int(columns.turns.sum()),
+        lowest_share=round(float(share.min()), 6),
+        mean_share=round(float(share.mean()), 6),
+        problems=sorted(_problems(store), key=lambda problem: -problem.rows),
+    )
+
+
+def _problems(store: Store) -> Iterator[ProofProblem]:
+    """Gather the problems by their sentence; read the texts only where there are any."""
+    found: dict[str, list[int]] = {}
+    for texts in store.texts() if not store.columns.proven.all() else ():
+        for number, problem in enumerate(texts.problem, start=texts.start):
+            if problem:
+                found.setdefault(problem, []).append(number)
+    for problem, numbers in found.items():
+        yield ProofProblem(problem, len(numbers), [store.where(number) for number in numbers[:SHOWN]])
+
+
+def refusal(proof: Proof) -> FrameworkError:
+    """Return the error that tells why rows are not proven, the first rows by name."""
+    lines = [f"{problem.examples[0]}: {problem.problem}{_others(problem)}" for problem in proof.problems[:SHOWN]]
+    more = proof.failed - sum(problem.rows for problem in proof.problems[:SHOWN])
+    lines += [f"and {more} more rows"] if more else []
+    usable = "To train all the same on what is left of such rows: data.proof=warn"
+    return FrameworkError("\n".join([*lines, f"{proof.failed} of {proof.rows} rows are not proven. {usable}"]))
+
+
+def _others(problem: ProofProblem) -> str:
+    return f" (so in {problem.rows} rows)" if problem.rows > 1 else ""
+
+
+def usable(store: Store) -> NDArray[np.bool_]:
+    """Return which rows have something to learn, proven or not."""
+    return store.columns.supervised > 0

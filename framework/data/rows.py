@@ -1,0 +1,261 @@
+"""Raw rows -> conversations: `format.columns`, the format, `format.system_prompt`, and what every conversation must be.
+
+What is wrong with a row is collected: `data.on_bad_row` says whether bad rows end the run or are left out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from framework.errors import FrameworkError, one_line, place, unknown
+from framework.protocols import Formatter
+from framework.records import Example, FormatRun, Message, Row
+from framework.schema import FormatConfig, OnBadRow
+
+SHOWN_ERRORS = 10
+KEPT_RUNS = 20
+"""Stretches of one format that are remembered; those after it are counted."""
+ROLES = ("system", "user", "assistant", "tool")
+
+
+@dataclass
+class Told:
+    """What reading the rows showed besides the conversations.
+
+    `formats` counts the good rows of each format; `runs` has the first stretches of one format, of `all_runs`.
+    """
+
+    bad_rows: int = 0
+    bad_examples: list[str] = field(default_factory=list)
+    formats: dict[str, int] = field(default_factory=dict)
+    runs: list[FormatRun] = field(default_factory=list)
+    all_runs: int = 0
+
+    def bad(self, row: Row, problem: str) -> None:
+        """Take note of a bad row."""
+        self.bad_rows += 1
+        if self.bad_rows <= SHOWN_ERRORS:
+            self.bad_examples.append(f"{row.where}: {problem}")
+
+    def ran(self, run: FormatRun) -> None:
+        """Take note of a stretch of one format that is over."""
+        self.formats[run.format] = self.formats.get(run.format, 0) + run.rows
+        self.all_runs += 1
+        if len(self.runs) < KEPT_RUNS:
+            self.runs.append(run)
+
+    def refusal(self) -> FrameworkError:
+        """Return the error that names the first bad rows."""
+        more = self.bad_rows - len(self.bad_examples)
+        rest = f"and {more} more rows; data.on_bad_row=skip leaves bad rows out"
+        return FrameworkError("\n".join([*self.bad_examples, *([rest] if more else [])]))
+
+
+class Runs:
+    """Follows the format from row to row; memory does not grow with the rows."""
+
+    def __init__(self, told: Told, formatter: Formatter) -> None:
+        self.told = told
+        self.formatter = formatter
+        self._evidence: dict[tuple[Any, ...], str] = {}
+        self._now = ("", "")
+        self._first = self._last = ""
+        self._rows = 0
+
+    def good(self, where: str, fields: Mapping[str, Any], found: str) -> None:
+        """Take note of the format of a row."""
+        names = (found, *fields)
+        evidence = self._evidence.get(names)
+        if evidence is None:
+            if len(self._evidence) > 100 * KEPT_RUNS:  # fields whose names are data
+                self._evidence.clear()
+            evidence = self._evidence[names] = decisive(self.formatter, fields, found)
+        if (found, evidence) != self._now:
+            self.close()
+            self._now, self._first = (found, evidence), where
+        self._last = where
+        self._rows += 1
+
+    def close(self) -> None:
+        """End the stretch that is open."""
+        if self._rows:
+            self.told.ran(FormatRun(self._now[0], self._first, self._last, self._rows, self._now[1]))
+        self._rows, self._now = 0, ("", "")
+
+
+def decisive(formatter: Formatter, fields: Mapping[str, Any], found: str) -> str:
+    """Name the fields without any of which the row would not be read in this format; all of them if none is."""
+    needed = [name for name in fields if _format_without(formatter, fields, name) != found]
+    return ", ".join(map(str, needed or fields))
+
+
+def _format_without(formatter: Formatter, fields: Mapping[str, Any], name: str) -> str:
+    try:
+        return formatter.example({other: value for other, value in fields.items() if other != name}).format
+    except Exception:  # noqa: BLE001 - of a format's own code too: without the field the row cannot be read
+        return ""
+
+
+def to_examples(rows: Iterable[Row], formatter: Formatter) -> list[Example]:
+    """Format every row; what is wrong with the rows is told for the first ten of them in one message."""
+    return list(read(rows, formatter, FormatConfig(), OnBadRow.fail, Told()))
+
+
+def read(
+    rows: Iterable[Row], formatter: Formatter, config: FormatConfig, on_bad_row: OnBadRow, told: Told
+) -> Iterator[Example]:
+    """Give the conversations of the rows one by one; `told` is filled meanwhile, its runs at the end.
+
+    Raises:
+        FrameworkError: at the end, where `format.columns` names a column that no row has, or a row is bad and
+            `data.on_bad_row=fail`.
+    """
+    columns, runs = Columns(config.columns), Runs(told, formatter)
+    for row in rows:
+        if row.problem:
+            told.bad(row, row.problem)
+            continue
+        fields = columns.renamed(row.fields)
+        try:
+            example = with_system_prompt(formatter.example(fields), config.system_prompt)
+            example = stripped(example) if config.strip else example
+            check_turns(example)
+        except FrameworkError as error:
+            told.bad(row, str(error))
+        except Exception as error:  # noqa: BLE001 - of a format's own code, which met a row that it did not expect
+            told.bad(row, f"the format cannot read the row: {one_line(error)}{place(error)}")
+        else:
+            runs.good(row.where, fields, example.format)
+            yield _placed(example, row.where)
+    runs.close()
+    columns.check()
+    if told.bad_rows and on_bad_row is OnBadRow.fail:
+        raise told.refusal()
+
+
+def _placed(example: Example, where: str) -> Example:
+    # Not dataclasses.replace, which takes three times as long.
+    return Example(example.messages, example.format, where, example.tools, example.rejected, example.text)
+
+
+class Columns:
+    """Applies `format.columns`. A row that lacks a column keeps the field it would have become, if it has one."""
+
+    def __init__(self, columns: Mapping[str, str]) -> None:
+        self.columns = dict(columns)
+        self._unseen = dict(columns)
+        self._first: list[str] | None = None
+
+    def renamed(self, fields: Mapping[str, Any]) -> Mapping[str, Any]:
+        """Return a row with its fields renamed."""
+        if not self.columns:
+            return fields
+        if self._first is None:
+            self._first = list(map(str, fields))
+        found = {name: column for name, column in self.columns.items() if column in fields}
+        taken = {*found, *found.values()}
+        renamed = {name: value for name, value in fields.items() if name not in taken}
+        for name, column in found.items():
+            renamed[name] = fields[column]
+        for name in [name for name in self._unseen if name in renamed]:
+            del self._unseen[name]
+        return renamed
+
+    def check(self) -> None:
+        """Look whether each column was there.
+
+        Raises:
+            FrameworkError: no row has it, nor the field that it would have become.
+        """
+        if self._first is None:
+            return
+        for name, column in self._unseen.items():
+            message = f"format.columns.{name}={column}, and no row has it: {unknown('column', column, self._first)}"
+            raise FrameworkError(message)
+
+
+def with_system_prompt(example: Example, prompt: str | None) -> Example:
+    """Put a system prompt before a conversation that has none."""
+    if prompt is None or example.text is not None or (example.messages and example.messages[0].role == "system"):
+        return example
+    return dataclasses.replace(example, messages=(Message("system", prompt), *example.messages))
+
+
+def stripped(example: Example) -> Example:
+    """Take the white space off both ends of every turn; plain text stays as it is."""
+    messages, rejected = (tuple(map(_stripped, part)) for part in (example.messages, example.rejected))
+    return dataclasses.replace(example, messages=messages, rejected=rejected)
+
+
+def _stripped(turn: Message) -> Message:
+    return dataclasses.replace(turn, content=turn.content.strip()) if isinstance(turn.content, str) else turn
+
+
+def check_turns(example: Example) -> None:
+    """Check what every conversation must be, whatever its format; the order in between is the template's business.
+
+    Raises:
+        FrameworkError: it does not end with the assistant, begins with another than the user, a role is unknown, a turn
+            is no text, none is to be learned, or a call or a tool's schema is no JSON.
+    """
+    if example.text is not None:
+        _check_text("plain text", example.text)
+        return
+    messages = example.messages
+    if not messages or messages[-1].role != "assistant":
+        last = f"'{messages[-1].role}'" if messages else "no message"
+        message = f"a conversation to learn from ends with an assistant's turn, this one with {last}"
+        raise FrameworkError(message)
+    first = next((message.role for message in messages if message.role != "system"), "")
+    if first in ("assistant", "tool"):
+        message = f"a conversation begins with a user's turn, this one with the {first}'s: nothing would be asked"
+        raise FrameworkError(message)
+    if not any(turn.learned for turn in messages if turn.role == "assistant"):
+        message = "no assistant's turn is to be learned: all have the weight 0"
+        raise FrameworkError(message)
+    for turn in messages:
+        _check_turn(turn)
+    for turn in example.rejected:
+        _check_turn(turn)
+    if example.tools:
+        _check_json("a tool's schema", list(example.tools))
+
+
+def _check_turn(turn: Message) -> None:
+    if turn.role not in ROLES:
+        message = f"a turn has the role '{turn.role}'; valid: {', '.join(ROLES)}"
+        raise FrameworkError(message)
+    _check_text(f"the {turn.role}'s turn", turn.content)
+    for more in (turn.reasoning_content, turn.name, turn.tool_call_id):
+        if more:
+            _check_text(f"the {turn.role}'s turn", more)
+    for call in turn.tool_calls:
+        _check_json(f"the call of {call.name!r}", [call.name, call.id, call.arguments])
+
+
+def _check_text(what: str, text: object) -> None:
+    if not isinstance(text, str):
+        message = f"{what} is a {type(text).__name__}, no text"
+        raise FrameworkError(message)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:  # JSON may hold half of a surrogate pair, a tokenizer and a file may not
+        message = f"{what} is no valid text: {error.reason} at character {error.start + 1}"
+        raise FrameworkError(message) from error
+
+
+def _check_json(what: str, value: object) -> None:
+    try:
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:  # a date of Parquet, NaN, half of a surrogate pair
+        message = f"{what} cannot be written as JSON: {one_line(error)}"
+        raise FrameworkError(message) from error
+
+
+def question(messages: Sequence[Message]) -> str:
+    """Return what is asked: all turns before the last as one text, the system prompt left out."""
+    return "\n".join(message.content for message in messages[:-1] if message.role != "system")

@@ -1,0 +1,41 @@
+"""The seeded split: whole groups of near-duplicates go to one side, so validation never asks what training answered."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+def held_out(groups: NDArray[np.int64], own: NDArray[np.bool_], share: float, seed: int) -> NDArray[np.bool_]:
+    """Choose the rows of the validation.
+
+    Args:
+        groups: the number of each row's group of near-duplicate prompts.
+        own: whether a row may be held out; a group with one that may not (it was mixed in) stays in training.
+        share: how many of the rows that may be held out are wanted.
+        seed: decides which groups.
+
+    Returns:
+        Which rows are held out: close to `share` of them, at least a group where one leaves something to train on,
+        never more than `share` where smaller groups can be had.
+    """
+    chosen = np.zeros(len(groups), dtype=bool)
+    total = int(own.sum())
+    if share <= 0 or total < 2:  # noqa: PLR2004 - a single row is not split
+        return chosen
+    numbers, inverse, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    free = np.bincount(inverse, weights=own, minlength=len(numbers)) == sizes
+    wanted = min(max(1, round(share * total)), total - 1)
+    order = [int(number) for number in np.flatnonzero(free)]
+    random.Random(seed).shuffle(order)  # noqa: S311 - a split, not a secret
+    taken = np.zeros(len(numbers), dtype=bool)
+    count = 0
+    for number in order:
+        if count + sizes[number] <= wanted:
+            taken[number] = True
+            count += int(sizes[number])
+    if not count and len(numbers) > 1 and order:
+        taken[min(order, key=lambda number: sizes[number])] = True
+    return taken[inverse]

@@ -1,0 +1,186 @@
+"""Tokenized rows on disk, in Arrow: written once, then memory-mapped, so a million rows need no more memory than a few.
+
+A store is a folder: `tokens.arrow` (ids and what is learned, one row each), `texts.arrow` (question, answer, the
+conversation, why a row is not proven; compressed), `columns.arrow` (a number or two for each row), `told.json`.
+`writer.py` makes it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Generic, TypeVar, overload
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from framework import records
+from framework.data.conversations import from_json
+from framework.data.rows import Told
+from framework.records import Example, TokenRow
+
+IGNORE = -100
+BATCH = 1000
+"""Rows in a record batch; all batches but the last are full, so that a row's place is known."""
+DAYS = 30
+"""A store that no run has used for so long is removed when another one is written."""
+TRAIN, VALIDATION, PROMPTS = range(3)
+TOKENS, TEXTS, COLUMNS, TOLD = "tokens.arrow", "texts.arrow", "columns.arrow", "told.json"
+TOKENS_SCHEMA = pa.schema(
+    [("input_ids", pa.list_(pa.int32())), ("learned", pa.list_(pa.bool_())), ("where", pa.string())]
+)
+TEXTS_SCHEMA = pa.schema([(name, pa.string()) for name in ("where", "problem", "question", "answer", "example")])
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Columns:
+    """What is known of each row, as arrays of one length.
+
+    Attributes:
+        part: TRAIN, VALIDATION or PROMPTS.
+        source: 0 for the run's own data, 1 and up for what `data.mix` adds.
+        tokens: number of tokens.
+        supervised: number of tokens that are learned.
+        turns: number of runs of learned tokens, the assistants' turns.
+        proven: whether the row teaches what inference will do.
+        system: whether the conversation has a system prompt.
+        plain: whether it is plain text, which asks nothing.
+    """
+
+    part: NDArray[np.int8]
+    source: NDArray[np.int16]
+    tokens: NDArray[np.int32]
+    supervised: NDArray[np.int32]
+    turns: NDArray[np.int32]
+    proven: NDArray[np.bool_]
+    system: NDArray[np.bool_]
+    plain: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Texts:
+    """A batch of rows as text, in lists of one length; `start` is the number of the first row."""
+
+    start: int
+    where: list[str]
+    problem: list[str]
+    question: list[str]
+    answer: list[str]
+
+
+class Rows(Sequence[T], Generic[T]):
+    """Some rows of a store, in a given order, each made when it is asked for."""
+
+    def __init__(self, numbers: NDArray[np.int64], make: Callable[[int], T]) -> None:
+        self.numbers = numbers
+        self.make = make
+
+    def __len__(self) -> int:
+        """Return how many there are."""
+        return len(self.numbers)
+
+    @overload
+    def __getitem__(self, index: int) -> T: ...
+    @overload
+    def __getitem__(self, index: slice) -> Rows[T]: ...
+    def __getitem__(self, index: int | slice) -> T | Rows[T]:
+        """Read one row, or choose some."""
+        if isinstance(index, slice):
+            return Rows(self.numbers[index], self.make)
+        return self.make(int(self.numbers[index]))
+
+
+class Store:
+    """A store that was written."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        with pa.OSFile(str(folder / COLUMNS)) as file, pa.ipc.open_file(file) as reader:
+            saved = reader.read_all()
+        self.columns = Columns(**{name: saved.column(name).to_numpy() for name in Columns.__annotations__})
+        self.told = records.load(Told, folder / TOLD)
+        tokens = pa.ipc.open_file(pa.memory_map(str(folder / TOKENS)))
+        self._tokens = [tokens.get_batch(index) for index in range(tokens.num_record_batches)]  # nothing is read yet
+        self._texts = pa.ipc.open_file(pa.memory_map(str(folder / TEXTS)))
+        self._last: tuple[int, Any] = (-1, None)
+
+    def __len__(self) -> int:
+        """Return how many rows there are, of all parts."""
+        return len(self.columns.part)
+
+    def token_row(self, number: int) -> TokenRow:
+        """Read the tokens of a row."""
+        batch, index = self._tokens[number // BATCH], number % BATCH
+        ids, learned = (_list(batch.column(column), index) for column in (0, 1))
+        labels = np.where(learned, ids, IGNORE)
+        return TokenRow(ids.tolist(), labels.tolist(), batch.column(2)[index].as_py())
+
+    def example(self, number: int) -> Example:
+        """Read the conversation of a row."""
+        return from_json(self._text("example", number), self.where(number))
+
+    def problem(self, number: int) -> str:
+        """Read why a row is not proven."""
+        return self._text("problem", number)
+
+    def where(self, number: int) -> str:
+        """Read where a row stands."""
+        return str(self._tokens[number // BATCH].column(2)[number % BATCH].as_py())
+
+    def _text(self, name: str, number: int) -> str:
+        at, batch = self._last
+        if at != number // BATCH:  # a compressed batch is unpacked once for its neighbours
+            at, batch = number // BATCH, self._texts.get_batch(number // BATCH)
+            self._last = (at, batch)
+        return str(batch.column(name)[number % BATCH].as_py())
+
+    def texts(self) -> Iterator[Texts]:
+        """Read the texts of all rows in batches, without keeping what was read."""
+        with pa.OSFile(str(self.folder / TEXTS)) as file, pa.ipc.open_file(file) as reader:
+            for index in range(reader.num_record_batches):
+                batch = reader.get_batch(index)
+                names = ("where", "problem", "question", "answer")
+                yield Texts(index * BATCH, *(batch.column(name).to_pylist() for name in names))
+
+    def supervised_beyond(self, number: int, limit: int) -> int:
+        """Count the learned tokens of a row from position `limit` on."""
+        learned = _list(self._tokens[number // BATCH].column(1), number % BATCH)
+        return int(learned[limit:].sum())
+
+
+def _list(column: Any, index: int) -> NDArray[Any]:
+    start, stop = column.offsets[index].as_py(), column.offsets[index + 1].as_py()
+    values: NDArray[Any] = column.values.slice(start, stop - start).to_numpy(zero_copy_only=False)
+    return values
+
+
+def opened(folder: Path) -> Store | None:
+    """Open a store if it is there, and note that it was used; a damaged one is removed."""
+    if not folder.is_dir():
+        return None
+    try:
+        store = Store(folder)
+    except (OSError, ValueError, KeyError, pa.ArrowInvalid):
+        shutil.rmtree(folder, ignore_errors=True)
+        return None
+    with suppress(OSError):  # the cache of somebody else, that may only be read
+        os.utime(folder)
+    return store
+
+
+def remove_old(folder: Path) -> None:
+    """Remove the stores below `folder` that no run has used for long."""
+    for path in folder.iterdir() if folder.is_dir() else []:
+        try:
+            old = time.time() - path.stat().st_mtime > DAYS * 24 * 3600
+        except OSError:  # another run removed it
+            continue
+        if old:
+            shutil.rmtree(path, ignore_errors=True)

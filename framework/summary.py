@@ -1,0 +1,174 @@
+"""What a run found, in sentences for people: loggers say the same of it, each in its own dress."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from framework.records import DataResult, FormatRun, Proof
+
+SHOWN = 3
+"""Examples of a fact."""
+SHOWN_RUNS = 6
+"""Stretches of one format."""
+LINE = 120
+"""Characters of what is wrong with a bad row; `data.json` has all of it."""
+FIELDS = 80
+"""Characters of a list of fields."""
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u2028\u2029]")
+"""Control characters, and those that turn the direction of writing: a terminal or a browser would obey them."""
+
+
+@dataclass(frozen=True)
+class Fact:
+    """Something known of the data: a word for it, a sentence, and lines of detail. `amiss` asks for attention."""
+
+    name: str
+    text: str
+    more: tuple[str, ...] = ()
+    amiss: bool = False
+
+
+def data_facts(data: DataResult) -> Iterator[Fact]:
+    """Say what the data stage found, the findings of the audit aside; what did not occur is left out."""
+    prompts = f", {data.prompts:,} {_plural(data.prompts, 'prompt')}"
+    cached = "; from the cache" if data.cached else ""
+    yield Fact("rows", f"{data.train_rows:,} to train, {data.validation_rows:,} held out{prompts}{cached}")
+    yield _format(data)
+    if data.mixed_rows:
+        parts = ", ".join(f"{rows:,} of {name}" for name, rows in data.mixed_rows.items())
+        yield Fact("mixed in", f"{parts}: {share(sum(data.mixed_rows.values()), data.train_rows)} of the training rows")
+    if data.bad_rows:
+        lines = [visible(line if len(line) <= LINE else f"{line[:LINE]}…", "⏎") for line in data.bad_examples]
+        more = _examples(lines, data.bad_rows)
+        yield Fact("bad rows", f"{count(data.bad_rows, 'row')} left out (data.on_bad_row=skip)", more, amiss=True)
+    learned = share(data.supervised_tokens, data.tokens)
+    yield Fact("tokens", f"{data.tokens:,}, of which {data.supervised_tokens:,} ({learned}) are learned")
+    yield _proof(data.proof)
+    sizes = data.lengths
+    yield Fact(
+        "lengths",
+        f"half of the rows up to {sizes.p50:,} tokens, 95% up to {sizes.p95:,}, 99% up to {sizes.p99:,}, the longest "
+        f"{sizes.longest:,}; padding is {sizes.padding_share:.0%} of a batch",
+    )
+    yield from _limit(data)
+
+
+def _format(data: DataResult) -> Fact:
+    runs = data.format_runs
+    if len(data.formats) == 1 and runs:
+        return Fact("format", f"{runs[0].format}: {count(sum(data.formats.values()), 'row')} with {_all_fields(runs)}")
+    totals = ", ".join(f"{name}: {count(rows, 'row')}" for name, rows in data.formats.items())
+    shown = [f"{_stretch(run)}: {run.format}, {_fields(run.fields)}" for run in runs[:SHOWN_RUNS]]
+    rest = sum(data.formats.values()) - sum(run.rows for run in runs[:SHOWN_RUNS])
+    more = [f"and {count(rest, 'more row')}"] if rest else []
+    return Fact("format", totals or "none", (*shown, *more), amiss=len(data.formats) > 1)
+
+
+def _all_fields(runs: Sequence[FormatRun]) -> str:
+    """Name the fields that all rows have, and those that some have."""
+    each = [run.fields.split(", ") for run in runs]
+    names = list(dict.fromkeys(name for fields in each for name in fields))
+    everywhere = [name for name in names if all(name in fields for fields in each)]
+    some = [name for name in names if name not in everywhere]
+    return _fields(", ".join(everywhere)) + (f"; some also {_cut(', '.join(some))}" if some else "")
+
+
+def _fields(fields: str) -> str:
+    return f"{'the fields' if ',' in fields else 'the field'} {_cut(fields)}" if fields else "no field in common"
+
+
+def _cut(fields: str) -> str:
+    return visible(fields if len(fields) <= FIELDS else f"{fields[:FIELDS].rstrip(', ')}…", "⏎")
+
+
+def _stretch(run: FormatRun) -> str:
+    """Name the rows of a run, `orders.jsonl:1 … 20`."""
+    if run.first == run.last:
+        return run.first
+    (first, _, _), (last, _, number) = run.first.rpartition(":"), run.last.rpartition(":")
+    return f"{run.first} … {number if first == last else run.last}"
+
+
+def _proof(proof: Proof) -> Fact:
+    if proof.failed:
+        more = [
+            f"{visible(problem.examples[0], '⏎')}: {visible(problem.problem, '⏎')}"
+            + (f" (so in {problem.rows:,} rows)" if problem.rows > 1 else "")
+            for problem in proof.problems
+        ]
+        text = f"{proof.failed:,} of {count(proof.rows, 'row')} not proven (data.proof=warn)"
+        return Fact("proof", text, _examples(more, len(more)), amiss=True)
+    if proof.lowest_share == 1:
+        return Fact("proof", f"every row ({proof.rows:,}) is plain text, learned from its first to its last token")
+    lowest, mean = f"{proof.lowest_share:.0%}", f"{proof.mean_share:.0%}"
+    learned = (
+        f"{mean} of each row is learned"
+        if lowest == mean
+        else f"{lowest} of a row or more is learned, {mean} on average"
+    )
+    return Fact(
+        "proof",
+        f"every row ({proof.rows:,}) begins with the prompt as inference renders it, every answer ({proof.turns:,}) "
+        f"ends with a stop token that is learned; {learned}",
+    )
+
+
+def _limit(data: DataResult) -> Iterator[Fact]:
+    """Say what `trainer.max_seq_length` costs, or that it is more than these rows need."""
+    sizes = data.lengths
+    if data.overflow_rows:
+        fit = "all rows" if sizes.suggested >= sizes.longest else "99% of the rows"
+        better = sizes.suggested > sizes.max_seq_length
+        yield Fact(
+            "too long",
+            f"{count(data.overflow_rows, 'row')} longer than trainer.max_seq_length={sizes.max_seq_length}; "
+            f"{data.overflow_supervised_tokens:,} learned tokens are lost",
+            (f"trainer.max_seq_length={sizes.suggested} would fit {fit}",) if better else (),
+            amiss=True,
+        )
+    elif sizes.suggested * 2 <= sizes.max_seq_length:
+        yield Fact("limit", f"trainer.max_seq_length={sizes.max_seq_length} fits every row; so would {sizes.suggested}")
+
+
+def _examples(lines: Sequence[str], total: int) -> tuple[str, ...]:
+    rest = total - min(len(lines), SHOWN)
+    return (*lines[:SHOWN], *([f"and {rest:,} more"] if rest else []))
+
+
+def share(part: int, whole: int) -> str:
+    """Write a part of a whole as a percentage."""
+    return f"{part / whole:.0%}" if whole else "0%"
+
+
+def count(number: int, noun: str) -> str:
+    """Write how many: `1 row`, `1,200 rows`."""
+    return f"{number:,} {_plural(number, noun)}"
+
+
+def _plural(number: int, noun: str) -> str:
+    return noun if number == 1 else f"{noun}s"
+
+
+def visible(text: str, newline: str = "⏎\n") -> str:
+    """Return a text of the data for a person's eyes: line breaks as `newline`, control characters spelled out."""
+    text = text.replace("\r\n", "\\r\n")
+    text = _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    return text.replace("\t", "⇥").replace("\n", newline)
+
+
+def number(value: float | None, name: str) -> str:
+    """Write a loss with digits and a rate as a percentage; `-` where there is none."""
+    if value is None:
+        return "-"
+    return f"{value:.4f}" if name.endswith("loss") or not 0 <= value <= 1 else f"{value:.0%}"
+
+
+def shared_start(prompts: Sequence[str]) -> int:
+    """Return the length of the first lines that all prompts have in common: an instruction need not stand in each."""
+    if len(prompts) < 2:  # noqa: PLR2004 - one prompt shares nothing
+        return 0
+    first, last = min(prompts), max(prompts)
+    length = next((n for n, pair in enumerate(zip(first, last, strict=False)) if pair[0] != pair[1]), len(first))
+    return first.rfind("\n", 0, length) + 1

@@ -1,0 +1,82 @@
+"""The suite of `audit=`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+from framework import pipeline, records
+from framework.errors import FrameworkError, one_line
+from framework.records import DataResult, Finding, Severity
+from framework.testing.suites.base import Rows, Suite, expect
+
+TEXTS = ("", " ", "\x00\ufeff", "日本語 🎉 ñ", "{", "[1, 2", "Ã©", "word " * 20_000, "x" * 100_000, "a@b://c:d@e")
+"""What stands in rows: nothing, other scripts, half a JSON, far too much."""
+ALONE = ["data.validation_path=null", "data.prompts_path=null", "data.validation_split=0", "stages=[data]"]
+"""The rows are for training only, so that none of them leaks."""
+
+
+class AuditSuite(Suite):
+    """What every audit has to do.
+
+    Attributes:
+        faulty: (name of a finding, rows in which it has to be found); at least one.
+        clean: rows of which nothing worse than a note may be said; at least one.
+    """
+
+    group = "audit"
+    faulty: ClassVar[Sequence[tuple[str, Rows]]] = ()
+    clean: ClassVar[Rows] = ()
+
+    def findings(self, folder: Path, rows: Rows) -> list[Finding]:
+        """Run the data stage on `rows` and return what was found."""
+        plan = self.plan(folder, *ALONE, rows=rows)
+        pipeline.run(plan)
+        return records.load(DataResult, plan.run_dir / "data.json").findings
+
+    def test_there_are_rows_to_test_with(self) -> None:
+        """Both `faulty` and `clean` are given."""
+        for name in ("faulty", "clean"):
+            expect(getattr(self, name), f"{type(self).__name__}.{name} is empty")
+
+    def test_what_is_wrong_is_found(self, tmp_path: Path) -> None:
+        """Each of `faulty` has a finding of its name."""
+        for number, (name, rows) in enumerate(self.faulty):
+            found = [finding.name for finding in self.findings(tmp_path / str(number), rows)]
+            expect(name in found, f"'{name}' is not found in {rows[:3]}…, but {found or 'nothing'}")
+
+    def test_clean_rows_are_left_in_peace(self, tmp_path: Path) -> None:
+        """Nothing worse than a note is said of `clean`."""
+        worse = [finding for finding in self.findings(tmp_path, self.clean) if finding.severity is not Severity.note]
+        expect(not worse, f"of clean rows it says: {'; '.join(finding.text for finding in worse)}")
+
+    def test_findings_say_how_many_rows_and_what_to_do(self, tmp_path: Path) -> None:
+        """They have a name, a text, an advice, a number of rows that exist, and examples that say where they stand."""
+        for number, (_, rows) in enumerate(self.faulty):
+            for finding in self.findings(tmp_path / str(number), rows):
+                told = f"finding '{finding.name}'"
+                expect(finding.name.isidentifier(), f"{told}: the name is no word")
+                for part in ("text", "advice"):
+                    expect(getattr(finding, part).strip(), f"{told} has no {part}")
+                expect(1 <= finding.rows <= len(rows), f"{told} is about {finding.rows} of {len(rows)} rows")
+                nowhere = [shown for shown in finding.examples if "rows.jsonl:" not in shown]
+                expect(not nowhere, f"{told}: these examples do not say where they stand: {nowhere}")
+
+    def test_the_same_rows_have_the_same_findings(self, tmp_path: Path) -> None:
+        """Twice, by two instances."""
+        for number, (_, rows) in enumerate([*self.faulty, ("", self.clean)]):
+            one, two = (self.findings(tmp_path / f"{number}-{run}", rows) for run in "ab")
+            expect(one == two, f"the findings differ: {one} and {two}")
+
+    def test_odd_rows_are_no_error(self, tmp_path: Path) -> None:
+        """A single row, and rows with texts of any kind, are looked through without an exception."""
+        odd = [{"instruction": asked, "output": text} for asked in ("Say it", "") for text in TEXTS]
+        for number, rows in enumerate([odd, *([row] for row in odd)]):
+            try:
+                self.findings(tmp_path / str(number), rows)
+            except FrameworkError:  # a fatal finding, or a format that refuses the row
+                continue
+            except Exception as error:
+                message = f"of {str(rows)[:80]} it raises {one_line(error)}"
+                raise AssertionError(message) from error

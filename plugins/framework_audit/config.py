@@ -1,0 +1,65 @@
+"""Options of `audit=`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Annotated
+
+from annotated_types import Ge, Interval
+
+from framework.schema import AuditConfig
+
+
+class Check(Enum):
+    """What the standard audit looks for; each is the name of a finding."""
+
+    secrets = "secrets"
+    leaked = "leaked"
+    empty_answers = "empty_answers"
+    broken_encoding = "broken_encoding"
+    control_characters = "control_characters"
+    broken_json = "broken_json"
+    contradictions = "contradictions"
+    duplicates = "duplicates"
+    near_duplicates = "near_duplicates"
+    refusals = "refusals"
+    emails = "emails"
+    too_long = "too_long"
+    too_few_rows = "too_few_rows"
+    very_long_answers = "very_long_answers"
+    one_word_answers = "one_word_answers"
+    homogeneous = "homogeneous"
+    unshuffled = "unshuffled"
+    missing_system = "missing_system"
+    languages = "languages"
+    low_supervision = "low_supervision"
+    padding = "padding"
+
+
+@dataclass
+class StandardConfig(AuditConfig):
+    """Duplicates, contradictions, leaks, odd texts, secrets, one-sidedness, order, and rows for the epochs."""
+
+    fatal: list[Check] = field(default_factory=list)
+    """Findings that end the run: `[secrets, leaked]`."""
+    ignore: list[Check] = field(default_factory=list)
+    """Findings that are not reported."""
+    few_rows: Annotated[int, Ge(0)] = 100
+    """Below so many rows, more than `few_rows_epochs` passes over them are reported."""
+    few_rows_epochs: Annotated[float, Ge(0)] = 3.0
+    """Passes over few rows that are still fine; ten times as many rows bear twice as many passes."""
+    long_answer: Annotated[float, Ge(1)] = 5.0
+    """An answer is very long where its tokens are more than this many times the 95th percentile."""
+    homogeneous: Annotated[float, Interval(gt=0, le=1)] = 0.3
+    """Share of the rows that one template, or one group of near-duplicates, may have."""
+    distinct: Annotated[float, Interval(ge=0, le=1)] = 0.1
+    """Below this share of different word pairs among all pairs of the answers (distinct-2) they are one-sided."""
+    languages: Annotated[float, Interval(gt=0, le=0.5)] = 0.01
+    """Share of the rows from which on a second language is reported."""
+    low_supervision: Annotated[float, Interval(ge=0, le=1)] = 0.05
+    """Below this share of learned tokens among all tokens the rest is reported as ballast."""
+    padding: Annotated[float, Interval(ge=0, le=1)] = 0.5
+    """Above this share of padding in the batches it is reported."""
+    sample: Annotated[int, Ge(100)] = 1000
+    """Rows that templates, languages and the order are judged by, drawn evenly; other checks look at every row."""

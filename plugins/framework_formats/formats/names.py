@@ -1,0 +1,38 @@
+"""Which fields each format reads, and which of them show that a row has it.
+
+A name in `format.columns` that is none of these does nothing, so it is refused before a run.
+"""
+
+from __future__ import annotations
+
+QUESTION = ("instruction", "input", "history")
+DIALOGUE = ("messages", "conversations", "conversation")
+SPOKEN = ("conversations", "conversation", "messages")
+"""The same fields, in the order in which turns with from and value are met in them."""
+SHARED = ("system", "tools", "functions")
+"""What a row may say besides its turns; plain text has no place for it."""
+
+READS: dict[str, tuple[str, ...]] = {
+    "alpaca": (*QUESTION, "output", *SHARED),
+    "chatml": (*DIALOGUE, *SHARED),
+    "sharegpt": (*DIALOGUE, *SHARED),
+    "prompt_completion": ("prompt", "completion", "label", *SHARED),
+    "preference": ("chosen", "rejected", "prompt", *QUESTION, *SPOKEN[:2], *SHARED),
+    "text": ("text",),
+}
+
+NEEDS: dict[str, tuple[tuple[str, ...], ...]] = {
+    "alpaca": (("instruction",), ("output",)),
+    "chatml": (DIALOGUE,),
+    "sharegpt": (SPOKEN,),
+    "prompt_completion": (("prompt",), ("completion",)),
+    "preference": (("chosen",), ("rejected",)),
+    "text": (("text",),),
+}
+"""One of each group of names is needed."""
+
+BESIDE_TEXT = frozenset({
+    *DIALOGUE, "instruction", "output", "prompt", "completion", "chosen", "rejected", "label", "labels",
+    "question", "answer", "answers", "query", "response", "target", "summary", "context",
+})  # fmt: skip
+"""With one of these a row is more than plain text: `format=auto` does not take its `text` alone."""

@@ -1,0 +1,180 @@
+"""Lists of turns, role/content and from/value."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from framework.errors import FrameworkError, unknown
+from framework.records import Message
+from framework_formats.formats import tools
+from framework_formats.formats.values import Fields, is_object, kind_of, missing, optional, text
+
+ROLES = {
+    "system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool",
+    "function": "tool",
+}  # fmt: skip
+SPEAKERS = {
+    "human": "user", "user": "user", "gpt": "assistant", "chatgpt": "assistant", "assistant": "assistant",
+    "bing": "assistant", "bard": "assistant", "model": "assistant", "system": "system", "tool": "tool",
+    "observation": "tool", "function_response": "tool", "tool_response": "tool", "function_call": "assistant",
+    "tool_call": "assistant",
+}  # fmt: skip
+CALLING = ("function_call", "tool_call")
+THOUGHTS = ("reasoning_content", "reasoning", "thinking")
+PLAIN = 2
+"""Keys of a turn that says who and what, and nothing else: most are such."""
+MARKED = re.compile(r"\n\n(Human|Assistant):[ ]?")
+
+
+def first_turn(fields: Fields, name: str) -> Fields | None:
+    """Return the first turn of the dialogue in a field; None where there is no dialogue."""
+    value = fields.get(name)
+    return value[0] if isinstance(value, list) and value and is_object(value[0]) else None
+
+
+def has_content(turn: Fields) -> bool:
+    """Whether a turn is written with role and content."""
+    return "role" in turn and ("content" in turn or "tool_calls" in turn or "function_call" in turn)
+
+
+def has_value(turn: Fields) -> bool:
+    """Whether a turn is written with from and value."""
+    return "from" in turn and "value" in turn
+
+
+def dialogue(fields: Fields, names: Iterable[str], fits: Callable[[Fields], bool]) -> tuple[str, list[Any]]:
+    """Return the dialogue in one of the fields and the field's name; the first that fits, else the first at all.
+
+    Raises:
+        FrameworkError: none of them is there, or it holds something else.
+    """
+    there = sorted((name for name in names if name in fields), key=lambda name: fields[name] is None)
+    found = [(name, turn) for name in there if (turn := first_turn(fields, name)) is not None]
+    name = next((name for name, turn in found if fits(turn)), found[0][0] if found else None)
+    if name is not None:
+        return name, fields[name]
+    if not there:
+        raise missing(fields, next(iter(names)))
+    message = f"needs a list of turns in '{there[0]}', found {_kind_of_list(fields[there[0]])}"
+    raise FrameworkError(message)
+
+
+def _kind_of_list(value: object) -> str:
+    return f"a list that begins with {kind_of(value[0])}" if isinstance(value, list) and value else kind_of(value)
+
+
+def read(values: Iterable[Any], name: str, turn: Callable[[Fields], Message]) -> tuple[Message, ...]:
+    """Read the turns in field `name`, each by `turn`.
+
+    Raises:
+        FrameworkError: one cannot be read; names it by its number.
+    """
+    messages: list[Message] = []
+    try:
+        for value in values:
+            if not is_object(value):
+                message = f"needs an object, found {kind_of(value)}"
+                raise FrameworkError(message)  # noqa: TRY301 - told with the number, like those of `turn`
+            messages.append(turn(value))
+    except FrameworkError as error:
+        message = f"(turn {len(messages) + 1} of '{name}') {error}"
+        raise FrameworkError(message) from error
+    return tuple(messages)
+
+
+def by_role(turn: Fields) -> Message:
+    """Read a turn with role and content."""
+    role = _role(turn, "role", ROLES)
+    if len(turn) == PLAIN and "content" in turn:
+        return Message(role, content(turn))
+    if role == "assistant":
+        return _assistant(turn)
+    if role == "tool":
+        return Message(role, content(turn), (), optional(turn, "name"), optional(turn, "tool_call_id"))
+    return Message(role, content(turn))
+
+
+def _assistant(turn: Fields) -> Message:
+    calls = tools.calls(turn)
+    said = "" if calls and turn.get("content") is None else content(turn)
+    thought = next((found for name in THOUGHTS if (found := optional(turn, name))), "")
+    return Message("assistant", said, calls, reasoning_content=thought, learned=_is_learned(turn))
+
+
+def content(turn: Fields) -> str:
+    """Return the content of a turn: text, or parts of text that are joined.
+
+    Raises:
+        FrameworkError: it is something else, an image for example.
+    """
+    value = turn.get("content")
+    if isinstance(value, list) and value:
+        return "".join(_part(part) for part in value)
+    return text(turn, "content", "the turn")
+
+
+def _part(part: Any) -> str:
+    kind = part.get("type", "text") if isinstance(part, Mapping) else None
+    if kind == "text":
+        return text(part, "text", "the part")
+    found = f"a part of type {kind!r}" if kind else kind_of(part)
+    message = f"needs text, or parts of type 'text', in 'content', found {found}"
+    raise FrameworkError(message)
+
+
+def by_speaker(turn: Fields) -> Message:
+    """Read a turn with from and value."""
+    role = _role(turn, "from", SPEAKERS)
+    if len(turn) == PLAIN and turn["from"] not in CALLING:
+        return Message(role, text(turn, "value", "the turn"))
+    if role == "assistant":
+        calling = turn["from"] in CALLING
+        calls = tools.calls_in(turn.get("value"), "value") if calling else ()
+        return Message(role, "" if calling else text(turn, "value", "the turn"), calls, learned=_is_learned(turn))
+    name = optional(turn, "name") if role == "tool" else ""
+    return Message(role, text(turn, "value", "the turn"), (), name)
+
+
+def _role(turn: Fields, name: str, roles: Mapping[str, str]) -> str:
+    given = turn.get(name)
+    role = roles.get(given) if isinstance(given, str) else None
+    if role is not None:
+        return role
+    if name not in turn:
+        raise missing(turn, name, "the turn")
+    if isinstance(given, str):
+        message = f"has an {unknown('role', given, roles)}".rstrip(".")
+    else:
+        message = f"needs a role in '{name}', found {kind_of(given)}; valid: {', '.join(roles)}"
+    raise FrameworkError(message)
+
+
+def _is_learned(turn: Fields) -> bool:
+    """Whether the turn is to be learned: other trainers mark those that are not with a weight of 0."""
+    return turn.get("weight", 1) != 0 and turn.get("train", True) is not False
+
+
+def as_context(messages: Iterable[Message]) -> tuple[Message, ...]:
+    """Return turns of which none is learned."""
+    return tuple(replace(turn, learned=False) if turn.role == "assistant" else turn for turn in messages)
+
+
+def any_turn(turn: Fields) -> Message:
+    """Read a turn of either spelling."""
+    return by_speaker(turn) if "from" in turn else by_role(turn)
+
+
+def marked(value: str) -> tuple[Message, ...]:
+    """Read text that holds a whole dialogue, each turn after an empty line and `Human:` or `Assistant:`.
+
+    Empty where the text does not begin so. An opening of the assistant's turn without an answer is left out.
+    """
+    if not value.startswith("\n\nHuman:"):
+        return ()
+    parts = MARKED.split(value)[1:]
+    pairs = zip(parts[::2], parts[1::2], strict=True)
+    messages = [Message("user" if speaker == "Human" else "assistant", said) for speaker, said in pairs]
+    return tuple(messages[:-1] if messages[-1] == Message("assistant", "") else messages)

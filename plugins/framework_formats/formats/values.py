@@ -1,0 +1,117 @@
+"""Values of a row that must be of one type, and what the formats share.
+
+An error here begins with a verb, `needs text in 'output', found null`; `Format.example` puts the format's name first.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any, ClassVar
+
+from framework.errors import FrameworkError
+from framework.records import Example, Message
+from framework.schema import FormatConfig
+
+Fields = Mapping[str, Any]
+
+
+class Format(ABC):
+    """What the formats of this package share: the errors that their name is put before."""
+
+    name: ClassVar[str]
+
+    def __init__(self, config: FormatConfig) -> None:
+        self.config = config
+
+    def example(self, fields: Fields) -> Example:
+        """Turn a row into a conversation.
+
+        Raises:
+            FrameworkError: names the format, the turn where there are several, the field, and what stands there.
+        """
+        try:
+            return self.read(fields)
+        except FrameworkError as error:
+            message = f"format {self.name} {error}"
+            raise FrameworkError(message) from error
+
+    @abstractmethod
+    def read(self, fields: Fields) -> Example:
+        """Do the work of `example`; errors lack the format's name."""
+
+
+def kind_of(value: object) -> str:
+    """Name what stands in place of something else, in the words of JSON."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int | float):
+        return "a number"
+    if isinstance(value, str):
+        return "text" if value else "empty text"
+    if isinstance(value, list):
+        return "a list" if value else "an empty list"
+    return "an object" if isinstance(value, Mapping) else f"a value of type {type(value).__name__}"
+
+
+def is_object(value: object) -> bool:
+    """Whether a value is a JSON object."""
+    return isinstance(value, dict) or isinstance(value, Mapping)  # noqa: SIM101 - dict first is three times as fast
+
+
+def is_pair(fields: Fields) -> bool:
+    """Whether a row is a preference pair, whatever else it has."""
+    return fields.get("chosen") is not None and fields.get("rejected") is not None
+
+
+def missing(fields: Fields, name: str, what: str = "the row") -> FrameworkError:
+    """Return the error for a field that is not there."""
+    return FrameworkError(f"needs the field '{name}'; {what} has {', '.join(map(str, fields)) or 'no fields'}")
+
+
+def text(fields: Fields, name: str, what: str = "the row") -> str:
+    """Return a field that must be text.
+
+    Raises:
+        FrameworkError: it is missing, or something else.
+    """
+    value = fields.get(name)
+    if isinstance(value, str):
+        return value
+    if name not in fields:
+        raise missing(fields, name, what)
+    message = f"needs text in '{name}', found {kind_of(value)}"
+    raise FrameworkError(message)
+
+
+def optional(fields: Fields, name: str) -> str:
+    """Return a field that is text, or empty where it is missing or null.
+
+    Raises:
+        FrameworkError: it is something else; a number is no text.
+    """
+    value = fields.get(name)
+    return "" if value is None else text(fields, name)
+
+
+def system(fields: Fields) -> tuple[Message, ...]:
+    """Return the system prompt in the field of that name, as one turn or none."""
+    prompt = optional(fields, "system")
+    return (Message("system", prompt),) if prompt else ()
+
+
+def parsed(value: str, name: str) -> Any:
+    """Read text that holds JSON.
+
+    Raises:
+        FrameworkError: it holds none.
+    """
+    try:
+        return json.loads(value)
+    except (ValueError, RecursionError) as error:
+        place = f": {error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
+        message = f"needs JSON in '{name}'{place}"
+        raise FrameworkError(message) from error

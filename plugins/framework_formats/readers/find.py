@@ -1,0 +1,154 @@
+"""Which files a path stands for: a file, a folder or a glob."""
+
+from __future__ import annotations
+
+import errno
+import glob
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+from framework.errors import FrameworkError
+
+KINDS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".feather", ".txt")
+PACKINGS = (".gz", ".zst")
+DESCRIPTIONS = ("dataset_info.json", "dataset_infos.json", "state.json")
+"""What `datasets` writes beside the rows."""
+SPLITS = "dataset_dict.json"
+"""What `datasets` writes into a folder that holds a folder for each split."""
+VALID = f"{', '.join(KINDS)}, each also with {' or '.join(PACKINGS)}"
+SHOWN = 5
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """A file of rows. `name` is how its rows call it, `kind` and `packing` are its suffixes: .jsonl and .gz."""
+
+    path: Path
+    name: str
+    kind: str
+    packing: str
+
+    def where(self, place: int | str) -> str:
+        """Say where a row stands."""
+        return f"{self.name}:{place}"
+
+    def error(self, problem: str, place: int | str = "") -> FrameworkError:
+        """Return the error that says why reading cannot go on, and where that is."""
+        return FrameworkError(f"{self.path}:{place}: {problem}" if place else f"{self.path}: {problem}")
+
+
+def find(path: str, setting: str) -> list[DataFile]:
+    """Find the files of a path, sorted by name; `setting` is where the path was given.
+
+    Raises:
+        FrameworkError: there is none, or none of a known kind, or a folder may not be read.
+    """
+    place = Path(path).expanduser()
+    try:
+        if place.is_dir():
+            return _in_folder(place, setting)
+        if place.exists():
+            return [_single(place)]
+        if glob.has_magic(path):
+            return _matching(str(place), setting)
+        _missing(place)
+    except OSError as error:
+        message = f"{setting}={path}: {_why(error)}"
+        raise FrameworkError(message) from error
+
+
+def _why(error: OSError) -> str:
+    reason = error.strerror or str(error)
+    name = f" ({os.fsdecode(error.filename)})" if isinstance(error.filename, str | bytes) else ""
+    advice = "; give yourself the right to read it" if error.errno in {errno.EACCES, errno.EPERM} else ""
+    return f"{reason}{name}{advice}"
+
+
+def kind_of(path: Path) -> tuple[str, str] | None:
+    """Return kind and packing of a file by its name; None where that is no data file's."""
+    name = path.name.lower()
+    packing = next((ending for ending in PACKINGS if name.endswith(ending)), "")
+    kind = Path(name.removesuffix(packing)).suffix
+    return (kind, packing) if kind in KINDS else None
+
+
+def _single(path: Path) -> DataFile:
+    if not path.is_file():
+        message = f"{path} is neither a file nor a folder, and rows are read more than once: save them to a file first"
+        raise FrameworkError(message)
+    if (found := kind_of(path)) is None:
+        message = f"{path} is of no kind that data=local_file reads: {VALID}"
+        raise FrameworkError(message)
+    return DataFile(path, path.name, *found)
+
+
+def _missing(path: Path) -> NoReturn:
+    if path.is_symlink():
+        message = f"{path} is a link to {path.readlink()}, which is not there"
+        raise FrameworkError(message)
+    around = sorted(item.name for item in path.parent.iterdir()) if path.parent.is_dir() else []
+    similar = [name for name in around if kind_of(Path(name))]
+    beside = f" Beside it: {', '.join(similar[:SHOWN])}." if similar else ""
+    message = f"there is no data file {path}.{beside}"
+    raise FrameworkError(message)
+
+
+def _in_folder(folder: Path, setting: str) -> list[DataFile]:
+    """All data files below a folder; of plain text only where there is nothing else, for it may be a README."""
+    if (folder / SPLITS).is_file():
+        splits = sorted(item.name for item in folder.iterdir() if item.is_dir())
+        message = f"{folder} holds splits: choose one of them, {setting}={folder / splits[0] if splits else folder}"
+        raise FrameworkError(message)
+    paths = sorted(_walk(folder), key=lambda path: path.relative_to(folder).as_posix())
+    found = _known((path for path in paths if path.name not in DESCRIPTIONS), folder)
+    found = [file for file in found if file.kind != ".txt"] or found
+    if not found:
+        message = f"{setting}={folder}: the folder holds"
+        raise _nothing(message, paths)
+    return found
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    def refuse(error: OSError) -> NoReturn:
+        raise error
+
+    for place, folders, files in os.walk(folder, onerror=refuse):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        yield from (Path(place, name) for name in files if not name.startswith("."))
+
+
+def _matching(pattern: str, setting: str) -> list[DataFile]:
+    paths = [path for path in map(Path, sorted(glob.glob(pattern, recursive=True))) if not path.is_dir()]  # noqa: PTH207 - hides what pathlib does not
+    found = _known(paths, _root(pattern))
+    if not found:
+        message = f"{setting}={pattern} matches"
+        raise _nothing(message, paths)
+    return found
+
+
+def _root(pattern: str) -> Path:
+    parts = Path(pattern).parts
+    fixed = next(number for number, part in enumerate(parts) if glob.has_magic(part))
+    return Path(*parts[:fixed])
+
+
+def _known(paths: Iterator[Path] | list[Path], root: Path) -> list[DataFile]:
+    return [
+        DataFile(path, path.relative_to(root).as_posix(), *found) for path in paths if (found := kind_of(_real(path)))
+    ]
+
+
+def _real(path: Path) -> Path:
+    if not path.exists():
+        _missing(path)
+    return path
+
+
+def _nothing(what: str, paths: list[Path]) -> FrameworkError:
+    names = [path.name for path in paths]
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    there = f"no data file, only {', '.join(names[:SHOWN])}{more}" if names else "no file"
+    return FrameworkError(f"{what} {there}. Data files are {VALID}.")

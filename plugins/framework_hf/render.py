@@ -1,0 +1,156 @@
+"""Conversations -> text, by the tokenizer's own chat template, many at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from jinja2 import TemplateError
+from transformers import PreTrainedTokenizerBase
+from transformers.utils import chat_template_utils
+
+from framework.errors import FrameworkError, one_line
+from framework.records import Message, ToolCall
+
+Turns = list[dict[str, Any]]
+Tools = list[dict[str, Any]] | None
+SHOWN_ROLES = 6
+COMPILE: Callable[[str], Any] | None = getattr(chat_template_utils, "_compile_jinja_template", None)
+MANY_NAMES = "reasoning_content"
+"""A field that transformers (5.24) also hands over by the names that other templates read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What is to be rendered: turns, the tools at hand, and whether the assistant's next turn is opened (`prompt`)."""
+
+    turns: Turns
+    tools: Sequence[Mapping[str, Any]]
+    prompt: bool
+
+
+def as_turns(messages: Iterable[Message]) -> Turns:
+    """Return messages in the shape that chat templates read; fields that a message does not have are left out."""
+    return [_turn(message) for message in messages]
+
+
+def _turn(message: Message) -> dict[str, Any]:
+    turn: dict[str, Any] = {"role": message.role, "content": message.content}
+    if message.tool_calls:
+        turn["tool_calls"] = [_call(call) for call in message.tool_calls]
+    for name in ("name", "tool_call_id", "reasoning_content"):
+        if value := getattr(message, name):
+            turn[name] = value
+    return turn
+
+
+def _call(call: ToolCall) -> dict[str, Any]:
+    function = {"name": call.name, "arguments": dict(call.arguments)}
+    return {**({"id": call.id} if call.id else {}), "type": "function", "function": function}
+
+
+class Renderer:
+    """Renders by a tokenizer's chat template.
+
+    Args:
+        tokenizer: has a chat template, one or several by name.
+        settings: switches of the template, `model.chat_template_kwargs`.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, settings: Mapping[str, Any]) -> None:
+        self.tokenizer = tokenizer
+        self.settings = settings
+
+    def text(self, job: Job) -> str:
+        """Render one conversation.
+
+        Raises:
+            FrameworkError: the template refuses it.
+        """
+        try:
+            return str(self._apply([job])[0])
+        except Exception as error:  # a template is a program of its own, and may fail in any way
+            raise FrameworkError(self._refusal(job, error)) from error
+
+    def texts(self, jobs: Sequence[Job]) -> list[str | FrameworkError]:
+        """Render many; in the place of a conversation that the template refuses stands why."""
+        alike: dict[tuple[bool, str], list[int]] = {}
+        for number, job in enumerate(jobs):
+            alike.setdefault((job.prompt, repr(job.tools) if job.tools else ""), []).append(number)
+        done: list[str | FrameworkError] = [""] * len(jobs)
+        for numbers in alike.values():
+            for number, text in zip(numbers, self._batch([jobs[number] for number in numbers]), strict=True):
+                done[number] = text
+        return done
+
+    def _batch(self, jobs: Sequence[Job]) -> Sequence[str | FrameworkError]:
+        try:
+            return self._apply(jobs)
+        except Exception:  # noqa: BLE001 - one of them was refused: `_try` finds out which, and why
+            return [self._try(job) for job in jobs]
+
+    def _try(self, job: Job) -> str | FrameworkError:
+        try:
+            return self.text(job)
+        except FrameworkError as error:
+            return error
+
+    def _apply(self, jobs: Sequence[Job]) -> list[str]:
+        """Render conversations that have tools and `prompt` in common."""
+        tools = [dict(tool) for tool in jobs[0].tools] or None
+        first, *others = jobs
+        texts = self._public([first], tools)
+        # The public way copies and checks each message, which costs as much as rendering. The template alone will do
+        # where it comes to the same.
+        if others and COMPILE is not None:
+            fast = self._fast(COMPILE, first, tools)
+            if fast(first) == texts[0]:
+                return texts + [fast(job) for job in others]
+        return texts + (self._public(others, tools) if others else [])
+
+    def _public(self, jobs: Sequence[Job], tools: Tools) -> list[str]:
+        texts: list[str] = self.tokenizer.apply_chat_template(
+            [job.turns for job in jobs],
+            tools=tools,
+            tokenize=False,
+            add_generation_prompt=jobs[0].prompt,
+            **self.settings,
+        )
+        return texts
+
+    def _fast(self, compiled: Callable[[str], Any], like: Job, tools: Tools) -> Callable[[Job], str]:
+        """Return what renders conversations such as `like`, with nothing around the template."""
+        template = compiled(self.tokenizer.get_chat_template(tools=tools))
+        words = {**template.globals, **self.tokenizer.special_tokens_map, **self.settings}
+        words |= {"tools": tools, "documents": None, "add_generation_prompt": like.prompt}
+
+        def fast(job: Job) -> str:
+            if any(MANY_NAMES in turn for turn in job.turns):
+                return self._public([job], tools)[0]
+            context = template.new_context({**words, "messages": job.turns}, shared=True)
+            return "".join(template.root_render_func(context))
+
+        return fast
+
+    def _refusal(self, job: Job, error: Exception) -> str:
+        names = [str(turn["role"]) for turn in job.turns]
+        roles = ", ".join([*names[:SHOWN_ROLES], *(["…"] if len(names) > SHOWN_ROLES else [])])
+        reason = str(error) if type(error) is TemplateError else one_line(error)
+        return f"the chat template refuses the turns {roles}: {reason.strip()}; {self._advice(job)}"
+
+    def _advice(self, job: Job) -> str:
+        others = [turn for turn in job.turns if turn["role"] != "system"]
+        if len(others) < len(job.turns) and others and self._renders(Job(others, job.tools, job.prompt)):
+            return (
+                "it takes them without the system prompt: put that text into the first user's turn, or take another "
+                "chat template, model.chat_template=FILE.jinja"
+            )
+        return "this is the template's rule"
+
+    def _renders(self, job: Job) -> bool:
+        try:
+            self._apply([job])
+        except Exception:  # noqa: BLE001 - whatever it is, it does not render
+            return False
+        return True

@@ -1,0 +1,1 @@
+"""Logger: a page that shows what a run was and whether it was worth it."""

@@ -1,0 +1,18 @@
+"""Options of `logger=`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Ge
+
+from framework.schema import LoggerConfig
+
+
+@dataclass
+class HtmlConfig(LoggerConfig):
+    """A page, `report.html` in the run folder: the data with what is learned in them, the training, the answers."""
+
+    samples: Annotated[int, Ge(0)] = 20
+    """How many prompts to show with the answers before and after."""

@@ -1,0 +1,79 @@
+"""`logger=html`: one self-contained page in the run folder, from the data stage on.
+
+It is written when the data are checked, and again when the run is through or has failed. It loads nothing from
+elsewhere and runs no script; every text in it is escaped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from framework.errors import one_line
+from framework.plan import Plan
+from framework.protocols import Logger
+from framework.records import DataResult, Report, Sample, Step
+from framework.redact import redact
+from framework_report.config import HtmlConfig
+
+if TYPE_CHECKING:
+    from framework_report.page import Run
+
+FILE = "report.html"
+
+
+class Html(Logger):
+    """The page of one run."""
+
+    def __init__(self, config: HtmlConfig) -> None:
+        self.config = config
+        self.plan: Plan | None = None
+        self.run: Run | None = None
+        self.file = Path(FILE)
+
+    def planned(self, plan: Plan) -> None:
+        """Keep the plan."""
+        self.plan = plan
+
+    def started(self, run_dir: Path, data: DataResult, facts: Mapping[str, str]) -> None:
+        """Write what is known of the data."""
+        from framework_report.page import Run  # noqa: PLC0415 - Jinja, which a plan alone need not load
+
+        if self.plan is None:
+            message = "planned comes before started"
+            raise RuntimeError(message)
+        self.file = run_dir / FILE
+        self.run = Run(self.plan, data, dict(redact(dict(facts))))
+        self._write()
+
+    def step(self, step: Step) -> None:
+        """Keep the loss for the curve."""
+        if self.run:
+            self.run.steps.append(step)
+
+    def finished(self, report: Report, samples: Sequence[tuple[Sample | None, Sample]]) -> None:
+        """Write the whole page."""
+        if self.run:
+            self.run.report = report
+            self.run.samples = list(samples)
+            self._write()
+
+    def failed(self, error: BaseException) -> None:
+        """Say on the page what ended the run."""
+        if self.run:
+            self.run.error = str(redact(one_line(error)))
+            self._write()
+
+    def _write(self) -> None:
+        """Put the page in place, whole or not at all."""
+        from framework_report.page import render  # noqa: PLC0415 - as above
+
+        if self.run:
+            half = self.file.with_name(f"{self.file.name}.part")
+            half.write_text(render(self.run, self.config.samples), encoding="utf-8", errors="replace")
+            half.replace(self.file)
+
+    def close(self) -> None:
+        """Forget the run."""
+        self.run = None

@@ -1,0 +1,109 @@
+"""What the terminal shows of the data: facts, findings, and rows with what is learned in them marked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from rich.console import Console as Terminal
+from rich.console import Group
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from framework.records import DataResult, Finding, Lengths, Piece, Severity, ViewedRow
+from framework.summary import data_facts, visible
+
+BLOCKS = "▁▂▃▄▅▆▇█"
+NONE = "·"
+STYLES = {Severity.serious: "bold red", Severity.warning: "yellow", Severity.note: "dim"}
+EXAMPLES = 3
+LEARNED, CONTEXT = "bold green", "dim"
+OPEN, CLOSE = "⟦", "⟧"
+LONGEST = 600
+"""Characters of a piece; the middle of a longer one is left out."""
+PIECES = 12
+"""Pieces of a row; a long conversation has many."""
+
+
+def facts(data: DataResult) -> dict[str, Text]:
+    """Return what is known of the data, by name, for a table of two columns."""
+    shown = {}
+    for fact in data_facts(data):
+        shown[fact.name] = Text("\n").join(
+            [Text(fact.text, style="yellow" if fact.amiss else ""), *(Text(line, style="dim") for line in fact.more)]
+        )
+        if fact.name == "lengths":
+            shown[fact.name].append(f"\n{histogram(data.lengths)}")
+    return shown
+
+
+def histogram(lengths: Lengths) -> str:
+    """Draw how many rows are how long, in one line."""
+    most = max(lengths.histogram)
+    bars = [BLOCKS[round(rows / most * (len(BLOCKS) - 1))] if rows else NONE for rows in lengths.histogram]
+    return f"1 {''.join(bars)} {lengths.edges[-1]:,} tokens"
+
+
+def show_findings(out: Terminal, findings: Sequence[Finding], audits: Iterable[str]) -> None:
+    """Print what the audits found, as they sort it: the worst first."""
+    names = ", ".join(audits)
+    if not names:
+        return
+    if not findings:
+        out.print(Text.assemble(("audit", "bold"), f" ({names}): nothing found"))
+        out.print()
+        return
+    counts = {kind: sum(finding.severity is kind for finding in findings) for kind in STYLES}
+    told = ", ".join(f"{number} {kind.value}" for kind, number in counts.items() if number)
+    table = Table(
+        box=None, show_header=False, pad_edge=False, title=f"audit: {told}", title_justify="left", title_style="bold"
+    )
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for finding in findings:
+        table.add_row(Text(finding.severity.value, style=STYLES[finding.severity]), _finding(finding))
+    out.print(table)
+    out.print()
+
+
+def _finding(finding: Finding) -> Group:
+    """Write a finding: with advice and a line for each example, or a note in short."""
+    lines: list[Text | Padding] = [Text.assemble((finding.name, "bold"), f": {visible(finding.text, '⏎')}")]
+    if finding.severity is not Severity.note:
+        lines.append(Text(f"→ {finding.advice}", style="cyan"))
+        for example in finding.examples[:EXAMPLES]:
+            line = Text(visible(example, "⏎"), style="dim", no_wrap=True, overflow="ellipsis")
+            lines.append(Padding(line, (0, 0, 0, 2)))
+    return Group(*lines)
+
+
+def show_rows(out: Terminal, rows: Sequence[ViewedRow]) -> None:
+    """Print rows as the model will see them; without colours what is learned stands in brackets."""
+    marked = not out.is_terminal or out.no_color
+    legend = f"what is learned stands in {OPEN} {CLOSE}" if marked else Text("what is learned is green", style=LEARNED)
+    if rows:
+        out.print(Text.assemble(("rows as the model sees them", "bold"), "; ", legend))
+    for row in rows:
+        out.print(Text(row.where, style="cyan"))
+        out.print(Padding(_row(row.pieces, marked=marked), (0, 0, 1, 2)))
+
+
+def _row(pieces: Sequence[Piece], *, marked: bool) -> Text:
+    half = PIECES // 2
+    text = Text(overflow="fold")
+    for number, piece in enumerate(pieces):
+        if len(pieces) > PIECES and half <= number < len(pieces) - half:
+            if number == half:
+                text.append(f" … {len(pieces) - PIECES} parts left out … ", style="italic")
+            continue
+        words = _cut(piece.text)
+        text.append(
+            f"{OPEN}{words}{CLOSE}" if marked and piece.learned else words, LEARNED if piece.learned else CONTEXT
+        )
+    text.rstrip()
+    return text
+
+
+def _cut(text: str) -> str:
+    half = LONGEST // 2
+    return visible(text if len(text) <= LONGEST else f"{text[:half]} … {text[-half:]}")

@@ -1,0 +1,182 @@
+"""What an audit is given, and what becomes of its findings."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from framework.component import Component
+from framework.data import audit, near, store, writer
+from framework.data.audit import AuditData
+from framework.data.store import Store
+from framework.errors import FrameworkError
+from framework.plan import Choice, Plan
+from framework.records import Example, Finding, Message, Severity, TokenRow
+from framework.schema import AuditConfig
+from framework.testing.echo import plan
+
+
+def conversation(asked: str, answered: str, number: int = 0) -> Example:
+    return Example((Message("user", asked), Message("assistant", answered)), "alpaca", f"rows.jsonl:{number + 1}")
+
+
+def plain(text: str, number: int = 0) -> Example:
+    return Example((), "text", f"book.txt:{number + 1}", text=text)
+
+
+def written(folder: Path, rows: Sequence[Example]) -> Store:
+    def fill(into: writer.Writer) -> None:
+        into.add(rows, [TokenRow([1, 2, 3], [-100, 2, 3], row.where) for row in rows], store.TRAIN, 0)
+
+    return writer.write(folder / "store", fill)
+
+
+def planned(folder: Path) -> Plan:
+    folder.mkdir(parents=True, exist_ok=True)
+    file = folder / "rows.jsonl"
+    file.write_text(json.dumps({"instruction": "a", "output": "b"}) + "\n", encoding="utf-8")
+    return plan(["data=local_file", f"data.path='{file}'"], run_dir=folder / "run")
+
+
+def data(folder: Path, rows: Sequence[Example]) -> AuditData:
+    made = written(folder, rows)
+    return AuditData(planned(folder), made, made.columns.part)
+
+
+@dataclass
+class Fixed:
+    """An audit that says what it is told to say."""
+
+    says: list[Finding]
+    asked: list[int] = field(default_factory=list)
+
+    def audit(self, data: AuditData) -> Iterable[Finding]:
+        self.asked.append(len(data))
+        return self.says
+
+
+@dataclass(frozen=True)
+class Made(Choice):
+    """The choice of an audit that is there already."""
+
+    def create(self) -> Fixed:
+        fixed: Fixed = self.config
+        return fixed
+
+
+def with_audit(made: Plan, *says: Finding) -> tuple[Plan, Fixed]:
+    fixed = Fixed(list(says))
+    return dataclasses.replace(made, audit={"fixed": Made(Component("fixed", AuditConfig, "none:None"), fixed)}), fixed
+
+
+def finding(name: str, severity: Severity, *, fatal: bool = False) -> Finding:
+    return Finding(name, severity, 3, f"3 of 9 rows are {name}", f"mend what is {name}", ["rows.jsonl:2: odd"], fatal)
+
+
+# --- what an audit is given -------------------------------------------------------------------------------------------
+
+
+def test_an_example_shows_question_and_answer_and_where_they_stand(tmp_path: Path) -> None:
+    made = data(tmp_path, [conversation("Capital of\n Peru?", "Lima"), conversation("Say it", "word " * 50, 1)])
+    assert made.examples([0]) == ["rows.jsonl:1: Capital of Peru? → Lima"]
+    shown = made.examples([1])[0]
+    assert shown.startswith("rows.jsonl:2: Say it → word word")
+    assert shown.endswith("…")
+    assert len(shown) < 90
+
+
+def test_examples_are_the_first_few(tmp_path: Path) -> None:
+    made = data(tmp_path, [conversation(f"{number}?", "yes", number) for number in range(9)])
+    assert len(made.examples(range(9))) == 5
+    assert made.examples(np.array([7, 3]), 1) == ["rows.jsonl:8: 7? → yes"]
+
+
+def test_an_example_hides_secrets_and_what_no_terminal_can_show(tmp_path: Path) -> None:
+    rows = [conversation("Key?", "hf_" + "abcdefghijklmnopqrstuvwxyz01"), conversation("Bell?", "\x1b[31mred\x07", 1)]
+    shown = data(tmp_path, rows).examples([0, 1])
+    assert shown == ["rows.jsonl:1: Key? → (hidden)", "rows.jsonl:2: Bell? → �[31mred�"]
+
+
+def test_an_example_of_plain_text_and_of_an_empty_answer(tmp_path: Path) -> None:
+    made = data(tmp_path, [plain("Once upon a time"), conversation("Who?", "", 1)])
+    assert made.examples([0, 1]) == ["book.txt:1: Once upon a time", "rows.jsonl:2: Who? → "]
+
+
+def test_near_duplicates_are_found_by_question_and_answer(tmp_path: Path) -> None:
+    rows = [
+        conversation("What is the capital of Peru?", "It is Lima"),
+        conversation("what is the capital of peru", "it is Lima!", 1),
+        conversation("What is the capital of Peru?", "Nobody who was asked seemed to know that for certain", 2),
+        conversation("How tall is a giraffe?", "Five metres", 3),
+    ]
+    made = data(tmp_path, rows)
+    assert made.alike.tolist() == [0, 0, 2, 3]
+    assert made.asked_alike.tolist() == [0, 0, 0, 3]
+
+
+def test_plain_text_which_asks_nothing_is_compared_itself(tmp_path: Path) -> None:
+    made = data(
+        tmp_path,
+        [plain("Once upon a time there was"), plain("It was a dark night", 1), plain("ONCE upon a time there was", 2)],
+    )
+    assert made.asked_alike.tolist() == [0, 1, 0]
+
+
+def test_groups_are_worked_out_once_for_a_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = written(tmp_path, [conversation("a?", "a"), conversation("a?", "a", 1)])
+    before = audit.groups(made, "alike")
+    monkeypatch.setattr(near, "group", None)
+    assert np.array_equal(audit.groups(Store(made.folder), "alike"), before)
+    assert not [path for path in made.folder.iterdir() if path.name.startswith(".")], "files are left behind"
+
+
+# --- what becomes of findings -----------------------------------------------------------------------------------------
+
+
+def test_the_worst_comes_first(tmp_path: Path) -> None:
+    says = [finding("rare", Severity.note), finding("bad", Severity.serious), finding("odd", Severity.warning)]
+    made, _ = with_audit(planned(tmp_path), *says)
+    rows = written(tmp_path, [conversation("a?", "a")])
+    found = audit.findings(made, rows, rows.columns.part)
+    assert [one.name for one in found] == ["bad", "odd", "rare"]
+
+
+def test_a_fatal_finding_ends_the_run_and_says_what_to_do(tmp_path: Path) -> None:
+    says = [finding("rare", Severity.note), finding("bad", Severity.warning, fatal=True)]
+    made, _ = with_audit(planned(tmp_path), *says)
+    rows = written(tmp_path, [conversation("a?", "a")])
+    for _ in range(2):  # what was kept is as fatal
+        with pytest.raises(FrameworkError) as caught:
+            audit.findings(made, rows, rows.columns.part)
+        assert str(caught.value) == "bad: 3 of 9 rows are bad (rows.jsonl:2: odd). Mend what is bad"
+
+
+def test_findings_are_kept_for_the_same_rows_and_settings_only(tmp_path: Path) -> None:
+    made, fixed = with_audit(planned(tmp_path), finding("odd", Severity.note))
+    rows = written(tmp_path, [conversation("a?", "a"), conversation("b?", "b", 1)])
+    part = rows.columns.part.copy()
+    one, two = (audit.findings(made, rows, part) for _ in range(2))
+    assert one == two
+    assert fixed.asked == [2]
+    part[0] = store.VALIDATION
+    audit.findings(made, rows, part)
+    assert fixed.asked == [2, 2]
+    other = dataclasses.replace(made, config={**made.config, "audit": {"fixed": {"strict": True}}})
+    audit.findings(other, rows, part)
+    assert fixed.asked == [2, 2, 2]
+
+
+def test_damaged_findings_are_made_anew(tmp_path: Path) -> None:
+    made, fixed = with_audit(planned(tmp_path), finding("odd", Severity.note))
+    rows = written(tmp_path, [conversation("a?", "a")])
+    audit.findings(made, rows, rows.columns.part)
+    (kept,) = rows.folder.glob("findings-*.json")
+    kept.write_text("[{", encoding="utf-8")
+    assert len(audit.findings(made, rows, rows.columns.part)) == 1
+    assert fixed.asked == [1, 1]

@@ -1,0 +1,91 @@
+"""framework/data/key.py: what changes the rows changes the key, and nothing else does."""
+
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from framework.data import key
+from framework.decorators import FunctionFormatter
+from framework.records import RawData, Row
+from framework.schema import FormatConfig
+from framework.testing import EchoModel
+
+
+def raw(*texts: str, place: str = "a") -> RawData:
+    return RawData([Row({"text": text}, f"{place}:{number}") for number, text in enumerate(texts)])
+
+
+def test_the_fingerprint_is_of_the_content_in_its_order_wherever_it_stands() -> None:
+    assert key.fingerprint(raw("one", "two")) == key.fingerprint(raw("one", "two", place="b"))
+    assert key.fingerprint(raw("one", "two")) != key.fingerprint(raw("two", "one"))
+    assert key.fingerprint(raw("one")) != key.fingerprint(RawData((), raw("one").train))
+    bad = RawData([Row({}, "a:0", problem="no JSON")])
+    assert key.fingerprint(bad) != key.fingerprint(RawData([Row({}, "a:0")]))
+
+
+def test_a_source_that_knows_its_content_is_not_read_for_its_fingerprint() -> None:
+    class Unread:
+        def __iter__(self) -> None:
+            pytest.fail("read")
+
+    one, two = (RawData(Unread(), key=name) for name in ("one", "two"))  # type: ignore[arg-type]
+    assert key.fingerprint(one) == key.fingerprint(RawData((), key="one"))
+    assert key.fingerprint(one) != key.fingerprint(two)
+
+
+def test_the_key_depends_on_each_of_its_parts() -> None:
+    assert key.of("a", {"b": 1}) == key.of("a", {"b": 1})
+    assert len({key.of("a"), key.of("b"), key.of("a", "b"), key.of({"a": "b"}), key.of(["a"])}) == 5
+
+
+def test_another_version_of_a_library_is_another_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = key.of("a")
+    monkeypatch.setattr(key, "version", lambda _: "0.0.1")
+    assert key.of("a") != before
+
+
+def test_the_code_of_a_package_counts_whole_and_a_file_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "acme"
+    folder.mkdir()
+    for name in ("__init__", "forms", "other"):
+        (folder / f"{name}.py").write_text("", encoding="utf-8")
+    (tmp_path / "single.py").write_text("", encoding="utf-8")
+    seen = {}
+    for turn, changed in enumerate((None, folder / "other.py", tmp_path / "single.py", tmp_path / "beside.py")):
+        if changed:
+            changed.write_text(f"VALUE = {turn}", encoding="utf-8")
+        key.code_of.cache_clear()
+        for module, file in (("acme.forms", folder / "forms.py"), ("single", tmp_path / "single.py")):
+            made = ModuleType(module)
+            made.__file__ = str(file)
+            monkeypatch.setitem(sys.modules, module, made)
+            kind = type("Form", (), {"__module__": module})
+            seen[turn, module] = key.code(kind)
+            assert key.code(kind()) == seen[turn, module]
+    package = [seen[turn, "acme.forms"] for turn in range(4)]
+    alone = [seen[turn, "single"] for turn in range(4)]
+    assert package[0] != package[1] == package[2] == package[3]
+    assert alone[0] == alone[1] != alone[2] == alone[3]
+
+
+def test_a_decorated_function_counts_by_its_own_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def turns(row: dict[str, str]) -> list[tuple[str, str]]:
+        return [("user", row["a"]), ("assistant", row["b"])]
+
+    turns.__module__ = "mine"
+    made = ModuleType("mine")
+    made.__file__ = str(tmp_path / "mine.py")
+    monkeypatch.setitem(sys.modules, "mine", made)
+    keys = []
+    for text in ("1", "2"):
+        (tmp_path / "mine.py").write_text(text, encoding="utf-8")
+        key.code_of.cache_clear()
+        keys.append(key.code(FunctionFormatter(turns, FormatConfig(), fields=("a", "b"))))
+    assert keys[0] != keys[1]
+
+
+def test_code_that_has_no_file_has_a_key_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "typed_in", ModuleType("typed_in"))
+    assert key.code(type("Form", (), {"__module__": "typed_in"})) != key.code(EchoModel)

@@ -1,0 +1,312 @@
+"""framework/data/rows.py: renamed columns, system prompts, what a conversation must be, and what is told of rows."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from framework import FrameworkError
+from framework.data.rows import KEPT_RUNS, Told, check_turns, read, to_examples, with_system_prompt
+from framework.protocols import Formatter
+from framework.records import Example, FormatRun, Message, Row, ToolCall
+from framework.schema import FormatConfig, OnBadRow
+from framework_formats.formats import Alpaca, Auto, ChatML
+
+CONFIG = FormatConfig()
+
+
+def test_white_space_around_the_turns_is_taken_off_where_that_is_wanted() -> None:
+    row = Row(
+        {"messages": [{"role": "user", "content": " say\n"}, {"role": "assistant", "content": "\n\nit  is "}]}, "a:1"
+    )
+    for strip, turns in ((False, (" say\n", "\n\nit  is ")), (True, ("say", "it  is"))):
+        config = FormatConfig(strip=strip)
+        (example,) = read([row], ChatML(config), config, OnBadRow.fail, Told())
+        assert tuple(turn.content for turn in example.messages) == turns
+
+
+ALPACA = {"instruction": "say", "output": "it"}
+ASKED, ANSWERED = Message("user", "say"), Message("assistant", "it")
+CHATML = {"messages": [{"role": "user", "content": "say"}, {"role": "assistant", "content": "it"}]}
+
+Fields = dict[str, Any]
+
+
+class Fixed:
+    """A format that makes the same conversation of every row."""
+
+    def __init__(self, example: Example) -> None:
+        self.made = example
+
+    def matches(self, fields: Mapping[str, Any]) -> bool:
+        return bool(fields)
+
+    def example(self, _fields: Mapping[str, Any]) -> Example:
+        return self.made
+
+
+def placed(rows: Sequence[Mapping[str, Any]]) -> list[Row]:
+    return [Row(fields, f"rows.jsonl:{number}") for number, fields in enumerate(rows, start=1)]
+
+
+def told_of(
+    rows: Sequence[Mapping[str, Any]], formatter: Formatter | None = None, config: FormatConfig = CONFIG
+) -> tuple[list[Example], Told]:
+    """Read rows, bad ones left out, and return what was told too."""
+    told = Told()
+    examples = list(read(placed(rows), formatter or Auto(CONFIG), config, OnBadRow.skip, told))
+    return examples, told
+
+
+def refused(example: Example) -> str:
+    with pytest.raises(FrameworkError) as caught:
+        check_turns(example)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(("bad", "last"), [(1, "rows.jsonl:1: "), (10, "rows.jsonl:10: "), (13, "and 3 more rows")])
+def test_the_first_ten_wrong_rows_are_named_in_one_message(bad: int, last: str) -> None:
+    rows = placed([{"question": "?"}] * bad)
+    with pytest.raises(FrameworkError) as caught:
+        to_examples([Row(ALPACA, "rows.jsonl:99"), *rows], Alpaca(CONFIG))
+    lines = str(caught.value).splitlines()
+    assert lines[0] == "rows.jsonl:1: format alpaca needs the field 'instruction'; the row has question"
+    assert len(lines) == min(bad, 11)
+    assert lines[-1].startswith(last)
+    assert (lines[-1] == "and 3 more rows; data.on_bad_row=skip leaves bad rows out") == (bad == 13)
+
+
+def test_bad_rows_are_left_out_and_counted_where_that_is_asked_for() -> None:
+    rows = [*placed([ALPACA, {"instruction": "say"}, ALPACA]), Row({}, "rows.jsonl:4", "no JSON: at column 1")]
+    told = Told()
+    examples = list(read(rows, Alpaca(CONFIG), CONFIG, OnBadRow.skip, told))
+    assert [example.where for example in examples] == ["rows.jsonl:1", "rows.jsonl:3"]
+    assert (told.bad_rows, told.formats) == (2, {"alpaca": 2})
+    assert told.bad_examples == [
+        "rows.jsonl:2: format alpaca needs the field 'output'; the row has instruction",
+        "rows.jsonl:4: no JSON: at column 1",
+    ]
+
+
+def test_all_bad_rows_are_counted_and_ten_are_kept() -> None:
+    _, told = told_of([{"instruction": "say"}] * 25, Alpaca(CONFIG))
+    assert (told.bad_rows, len(told.bad_examples)) == (25, 10)
+
+
+def test_an_example_remembers_where_its_row_stands_and_all_that_the_format_found() -> None:
+    made = Example(
+        (ASKED, ANSWERED), "fixed", tools=({"function": {"name": "f"}},), rejected=(Message("assistant", "no"),)
+    )
+    (example,) = to_examples([Row({"a": 1}, "a.jsonl:7")], Fixed(made))
+    assert example.where == "a.jsonl:7"
+    assert (example.messages, example.tools, example.rejected) == (made.messages, made.tools, made.rejected)
+    (plain,) = to_examples([Row({"a": 1}, "a.jsonl:8")], Fixed(Example((), "fixed", text="plain")))
+    assert (plain.text, plain.where) == ("plain", "a.jsonl:8")
+
+
+def test_a_format_that_stumbles_over_a_row_is_told_with_the_row_and_the_line_of_its_code() -> None:
+    class Careless:
+        def matches(self, fields: Mapping[str, Any]) -> bool:
+            return "thread" in fields
+
+        def example(self, fields: Mapping[str, Any]) -> Example:
+            return Example((Message("user", fields["thread"][0]["text"]), Message("assistant", "x")), "careless")
+
+    rows = [Row({"thread": [{"text": "a"}]}, "rows.jsonl:1"), Row({"thread": "a text"}, "rows.jsonl:2")]
+    with pytest.raises(FrameworkError) as caught:
+        to_examples(rows, Careless())
+    (line,) = str(caught.value).splitlines()
+    assert line.startswith("rows.jsonl:2: the format cannot read the row: TypeError: string indices must be integers")
+    assert "test_rows.py:" in line
+
+
+# What every conversation must be.
+
+
+@pytest.mark.parametrize(
+    ("roles", "text"),
+    [
+        (["assistant", "user"], "ends with an assistant's turn, this one with 'user'"),
+        (["user", "assistant", "tool"], "ends with an assistant's turn, this one with 'tool'"),
+        ([], "ends with an assistant's turn, this one with no message"),
+        (["assistant"], "begins with a user's turn, this one with the assistant's: nothing would be asked"),
+        (["system", "assistant"], "begins with a user's turn, this one with the assistant's"),
+        (["tool", "assistant"], "begins with a user's turn, this one with the tool's"),
+        (["user", "poet", "assistant"], "a turn has the role 'poet'; valid: system, user, assistant, tool"),
+    ],
+)
+def test_an_order_that_no_template_could_teach_from_is_refused(roles: list[str], text: str) -> None:
+    assert text in refused(Example(tuple(Message(role, "hi") for role in roles), "fixed"))
+
+
+@pytest.mark.parametrize(
+    "roles",
+    [
+        ["user", "assistant"],
+        ["system", "system", "user", "assistant"],
+        ["user", "user", "assistant"],
+        ["user", "assistant", "assistant"],
+        ["user", "system", "assistant"],
+        ["user", "assistant", "tool", "tool", "assistant"],
+    ],
+)
+def test_the_order_in_between_is_left_to_the_template(roles: list[str]) -> None:
+    check_turns(Example(tuple(Message(role, "hi") for role in roles), "fixed"))
+
+
+HALF = "so \ud83d"
+
+
+@pytest.mark.parametrize(
+    ("example", "text"),
+    [
+        (
+            Example((ASKED, Message("assistant", HALF)), "f"),
+            "the assistant's turn is no valid text: surrogates not allowed at character 4",
+        ),
+        (Example((ASKED, ANSWERED), "f", rejected=(Message("assistant", HALF),)), "the assistant's turn is no valid"),
+        (Example((ASKED, Message("assistant", "x", reasoning_content=HALF)), "f"), "the assistant's turn is no valid"),
+        (Example((ASKED, Message("tool", "x", name=HALF), ANSWERED), "f"), "the tool's turn is no valid text"),
+        (Example((), "f", text=HALF), "plain text is no valid text"),
+        (Example((Message("user", 3), ANSWERED), "f"), "the user's turn is a int, no text"),  # type: ignore[arg-type]
+        (Example((ASKED, Message("assistant", "", (ToolCall("f", {"a": HALF}),))), "f"), "the call of 'f' cannot be"),
+        (
+            Example((ASKED, Message("assistant", "", (ToolCall("f", {"day": dt.date(2026, 1, 1)}),))), "f"),
+            "the call of 'f' cannot be written as JSON: TypeError: Object of type date",
+        ),
+        (Example((ASKED, Message("assistant", "", (ToolCall("f", {"a": float("nan")}),))), "f"), "the call of 'f' can"),
+        (Example((ASKED, ANSWERED), "f", tools=({"function": {"name": b"f"}},)), "a tool's schema cannot be written"),
+    ],
+)
+def test_what_no_file_and_no_template_can_hold_is_refused(example: Example, text: str) -> None:
+    assert text in refused(example)
+
+
+@pytest.mark.parametrize("answer", ["", " \n"])
+def test_an_empty_answer_is_no_error_here(answer: str) -> None:
+    check_turns(Example((ASKED, Message("assistant", answer)), "fixed"))
+
+
+# `format.system_prompt` and `format.columns`.
+
+
+def test_a_system_prompt_is_put_before_a_conversation_that_has_none() -> None:
+    prompt = Message("system", "Be brief")
+    assert with_system_prompt(Example((ASKED, ANSWERED), "f"), "Be brief").messages == (prompt, ASKED, ANSWERED)
+    own = Example((Message("system", "Be long"), ASKED, ANSWERED), "f")
+    plain = Example((), "text", text="hi")
+    assert with_system_prompt(own, "Be brief") is own
+    assert with_system_prompt(plain, "Be brief") is plain
+    config = FormatConfig(system_prompt="Be brief")
+    for fields, formatter in ((ALPACA, Alpaca(config)), (CHATML, ChatML(config))):
+        ((example,), _) = told_of([fields], formatter, config)
+        assert example.messages == (prompt, ASKED, ANSWERED)
+
+
+@pytest.mark.parametrize(
+    ("columns", "fields"),
+    [
+        ({"instruction": "question", "output": "answer"}, {"question": "say", "answer": "it"}),
+        ({"instruction": "output", "output": "instruction"}, {"output": "say", "instruction": "it"}),
+        ({"output": "answer"}, {"instruction": "say", "output": "not this", "answer": "it"}),
+        ({"messages": "dialogue"}, {"dialogue": CHATML["messages"]}),
+        ({"prompt": "q", "completion": "a"}, {"q": "say", "a": "it"}),
+        ({"conversations": "talk"}, {"talk": [{"from": "human", "value": "say"}, {"from": "gpt", "value": "it"}]}),
+    ],
+    ids=["both", "swapped", "over another", "messages", "prompt and completion", "talk"],
+)
+def test_columns_are_renamed_before_the_format_is_recognised(columns: dict[str, str], fields: Fields) -> None:
+    given = dict(fields)
+    ((example,), told) = told_of([given], config=FormatConfig(columns=columns))
+    assert example.messages == (ASKED, ANSWERED)
+    assert told.bad_rows == 0
+    assert given == fields
+
+
+def test_a_row_that_lacks_a_column_keeps_its_own_field_of_that_name() -> None:
+    config = FormatConfig(columns={"instruction": "question", "input": "context"})
+    rows = [{"question": "say", "output": "it"}, ALPACA, {"question": "say", "context": "this", "output": "it"}]
+    examples, told = told_of(rows, config=config)
+    assert [example.messages[0].content for example in examples] == ["say", "say", "say\n\nthis"]
+    assert told.bad_rows == 0
+
+
+@pytest.mark.parametrize("on_bad_row", list(OnBadRow))
+def test_a_column_that_no_row_has_is_told_with_the_nearest_that_it_has(on_bad_row: OnBadRow) -> None:
+    rows = placed([{"question": "say", "answer": "it"}] * 3)
+    config = FormatConfig(columns={"instruction": "question", "output": "anser"})
+    with pytest.raises(FrameworkError) as caught:
+        list(read(rows, Alpaca(config), config, on_bad_row, Told()))
+    assert str(caught.value) == (
+        "format.columns.output=anser, and no row has it: unknown column 'anser'. Did you mean 'answer'? "
+        "Valid: answer, question."
+    )
+
+
+def test_rows_that_have_the_field_already_need_no_column() -> None:
+    config = FormatConfig(columns={"instruction": "question"})
+    examples, _ = told_of([ALPACA, ALPACA], config=config)
+    assert len(examples) == 2
+    assert told_of([], config=config) == ([], Told())
+
+
+# Which format, and on what evidence.
+
+
+def test_neighbours_of_one_format_are_one_run_with_the_fields_that_decided() -> None:
+    extra = {**ALPACA, "input": "more", "id": 7}
+    _, told = told_of([ALPACA, extra, ALPACA, CHATML, {**CHATML, "prompt_id": "x"}, ALPACA])
+    assert told.runs == [
+        FormatRun("alpaca", "rows.jsonl:1", "rows.jsonl:3", 3, "instruction, output"),
+        FormatRun("chatml", "rows.jsonl:4", "rows.jsonl:5", 2, "messages"),
+        FormatRun("alpaca", "rows.jsonl:6", "rows.jsonl:6", 1, "instruction, output"),
+    ]
+    assert (told.formats, told.all_runs) == ({"alpaca": 4, "chatml": 2}, 3)
+
+
+def test_where_no_field_alone_decides_all_are_named() -> None:
+    _, told = told_of([{**CHATML, "conversations": CHATML["messages"]}])
+    assert [run.fields for run in told.runs] == ["messages, conversations"]
+
+
+def test_a_bad_row_in_between_does_not_end_a_run() -> None:
+    _, told = told_of([ALPACA, {"instruction": 3, "output": ""}, ALPACA])
+    assert told.runs == [FormatRun("alpaca", "rows.jsonl:1", "rows.jsonl:3", 2, "instruction, output")]
+
+
+def test_a_file_that_changes_its_format_with_every_row_keeps_the_first_runs_and_counts_the_rest() -> None:
+    _, told = told_of([ALPACA, CHATML] * 500)
+    assert (told.formats, told.all_runs) == ({"alpaca": 500, "chatml": 500}, 1000)
+    assert len(told.runs) == KEPT_RUNS
+    assert told.runs[-1] == FormatRun("chatml", "rows.jsonl:20", "rows.jsonl:20", 1, "messages")
+
+
+def test_fields_whose_names_are_data_do_not_pile_up() -> None:
+    rows = [{**ALPACA, f"field {number}": number} for number in range(3000)]
+    _, told = told_of(rows)
+    assert told.runs == [FormatRun("alpaca", "rows.jsonl:1", "rows.jsonl:3000", 3000, "instruction, output")]
+
+
+def test_two_readings_are_two_runs_and_counted_together() -> None:
+    told = Told()
+    for _ in range(2):
+        list(read(placed([ALPACA]), Alpaca(CONFIG), CONFIG, OnBadRow.fail, told))
+    assert (told.all_runs, told.formats) == (2, {"alpaca": 2})
+
+
+@given(st.lists(st.sampled_from(["alpaca", "chatml", "bad"]), max_size=60))
+def test_the_runs_add_up_to_the_good_rows(kinds: list[str]) -> None:
+    samples: dict[str, Fields] = {"alpaca": {**ALPACA}, "chatml": {**CHATML}, "bad": {}}
+    examples, told = told_of([samples[kind] for kind in kinds])
+    assert len(examples) == sum(told.formats.values()) == len(kinds) - told.bad_rows
+    assert told.bad_rows == kinds.count("bad")
+    assert told.formats == {kind: kinds.count(kind) for kind in dict.fromkeys(kinds) if kind != "bad"}
+    good = [kind for kind in kinds if kind != "bad"]
+    changes = sum(one != other for one, other in zip(good, ["", *good], strict=False))
+    assert told.all_runs == changes
+    assert sum(run.rows for run in told.runs) <= len(examples)

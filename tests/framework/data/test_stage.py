@@ -1,0 +1,264 @@
+"""framework/data/stage.py with the echo model: what is counted, what is refused, and what is left of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from framework import Component, FrameworkError, testing
+from framework.data import Data, load_data
+from framework.data.audit import AuditData
+from framework.data.stage import to_prompt
+from framework.plan import Choice
+from framework.records import Example, Finding, Message, Severity, TokenRow
+from framework.schema import AuditConfig
+
+Rows = list[dict[str, str]]
+Write = Callable[[Rows], Path]
+
+
+def load(file: Path, run_dir: Path, *words: str, model: type[testing.EchoModel] = testing.EchoModel) -> Data:
+    plan = testing.plan(["data=local_file", f"data.path={file}", *words], run_dir=run_dir)
+    return load_data(plan, model(plan))
+
+
+def conversation(number: int) -> Example:
+    turns = (Message("user", f"say {number}"), Message("assistant", str(number)))
+    return Example(turns, "chatml", f"row {number}", tools=({"name": "add"},))
+
+
+def test_a_prompt_is_the_conversation_up_to_the_last_answer_which_is_its_reference() -> None:
+    prompt = to_prompt(conversation(3))
+    assert prompt.messages == (Message("user", "say 3"),)
+    assert prompt.reference == "3"
+    assert prompt.tools == ({"name": "add"},)
+
+
+def test_loading_counts_what_will_be_learned(data_file: Path, tmp_path: Path) -> None:
+    data = load(data_file, tmp_path)
+    result = data.result
+    assert (result.train_rows, result.validation_rows, result.prompts) == (18, 2, 2)
+    assert result.formats == {"alpaca": 20}
+    assert (result.tokens, result.supervised_tokens, result.longest) == (18 * 7, 18 * 4, 7)  # say 1 . it is 1 .
+    assert (result.overflow_rows, result.overflow_supervised_tokens) == (0, 0)
+    assert (result.proof.rows, result.proof.failed, result.proof.turns) == (20, 0, 20)
+    assert result.proof.lowest_share == result.proof.mean_share == pytest.approx(4 / 7, abs=1e-6)
+    assert (result.lengths.p50, result.lengths.longest, result.lengths.histogram[-1]) == (7, 7, 18)
+    assert not result.cached
+
+
+def test_what_does_not_fit_is_counted(write_rows: Write, tmp_path: Path) -> None:
+    rows = [{"instruction": "say", "output": "it " * length} for length in (1, 2, 3, 30)]
+    data = load(write_rows(rows), tmp_path, "trainer.max_seq_length=10", "data.validation_split=0")
+    assert (data.result.train_rows, data.result.overflow_rows, data.result.overflow_supervised_tokens) == (3, 1, 31)
+    assert data.result.lengths.lost_supervised_tokens == 31 + 2 - 10
+    cut = load(
+        write_rows(rows), tmp_path, "trainer.max_seq_length=10", "data.validation_split=0", "data.overflow=truncate"
+    )
+    assert [len(row.input_ids) for row in cut.train] == [4, 5, 6, 10]
+    assert cut.result.overflow_supervised_tokens == 31 + 2 - 10
+
+
+def test_files_of_their_own_hold_out_rows_and_give_prompts(write_rows: Write, rows: Rows, tmp_path: Path) -> None:
+    held_out, prompts = write_rows(rows[:3]), write_rows(rows[:5])
+    words = [f"data.validation_path={held_out}", f"data.prompts_path={prompts}"]
+    data = load(write_rows(rows), tmp_path, *words)
+    assert (data.result.train_rows, data.result.validation_rows, data.result.prompts) == (20, 3, 5)
+    assert [prompt.reference for prompt in data.prompts] == [row["output"] for row in rows[:5]]
+
+
+def test_data_without_rows_is_refused(write_rows: Write, tmp_path: Path) -> None:
+    with pytest.raises(FrameworkError, match=r"^data 'local_file' has no rows$"):
+        load(write_rows([]), tmp_path)
+
+
+def test_data_of_which_every_row_is_bad_say_so(write_rows: Write, tmp_path: Path) -> None:
+    file = write_rows([{"question": "?"}] * 3)
+    with pytest.raises(FrameworkError, match=r"has no rows: all 3 are bad, the first rows\.jsonl:1: "):
+        load(file, tmp_path, "data.on_bad_row=skip")
+
+
+def test_bad_rows_end_the_run_or_are_skipped_and_counted(write_rows: Write, rows: Rows, tmp_path: Path) -> None:
+    file = write_rows([*rows[:5], {"question": "?"}, *rows[5:], {"instruction": "no answer"}])
+    with pytest.raises(FrameworkError, match=r"(?s)^rows\.jsonl:6: .*\nrows\.jsonl:22: "):
+        load(file, tmp_path)
+    data = load(file, tmp_path, "data.on_bad_row=skip")
+    assert data.result.bad_rows == 2
+    assert [text.partition(": ")[0] for text in data.result.bad_examples] == ["rows.jsonl:6", "rows.jsonl:22"]
+    assert data.result.train_rows + data.result.validation_rows == 20
+
+
+def test_bad_rows_of_all_files_are_told_together(write_rows: Write, rows: Rows, tmp_path: Path) -> None:
+    bad = write_rows([{"question": "?"}])
+    words = [f"data.validation_path={bad}", f"data.prompts_path={bad}"]
+    with pytest.raises(FrameworkError) as caught:
+        load(write_rows([*rows, {"question": "?"}]), tmp_path, *words)
+    assert len(str(caught.value).splitlines()) == 3
+
+
+def test_the_first_rows_alone_are_read(data_file: Path, tmp_path: Path) -> None:
+    data = load(data_file, tmp_path, "data.max_rows=6", "data.validation_split=0")
+    assert [row.where for row in data.train] == [f"rows.jsonl:{number}" for number in range(1, 7)]
+
+
+def test_a_near_duplicate_of_a_training_prompt_is_never_validated_on(write_rows: Write, tmp_path: Path) -> None:
+    subjects = ["the tallest mountain", "a very old bridge", "two green parrots", "an open window", "my lost umbrella"]
+    rows = [
+        {
+            "instruction": f"{how} me in a few plain words something of interest about {what} number {number}",
+            "output": "x",
+        }
+        for number, what in enumerate(subjects * 8)
+        for how in ("Tell", "Please tell")
+    ]
+    for seed in range(5):
+        data = load(write_rows(rows), tmp_path, f"seed={seed}", "data.validation_split=0.2")
+        number = {row.where: int(row.where.partition(":")[2]) for part in (data.train, data.validation) for row in part}
+        trained = {(number[row.where] - 1) // 2 for row in data.train}
+        held_out = {(number[row.where] - 1) // 2 for row in data.validation}
+        assert held_out
+        assert not trained & held_out
+
+
+class Unproven(testing.EchoModel):
+    """Cannot prove rows with an odd number; of every fourth nothing is left to learn."""
+
+    def encode(self, examples: Sequence[Example]) -> list[TokenRow]:
+        rows = []
+        for row in super().encode(examples):
+            number = int(row.where.partition(":")[2])
+            labels = [-100] * len(row.labels) if number % 4 == 1 else row.labels
+            rows.append(TokenRow(row.input_ids, labels, row.where, "the template loses a turn" if number % 2 else ""))
+        return rows
+
+
+def test_a_proof_that_fails_ends_the_run_before_it_starts(data_file: Path, tmp_path: Path) -> None:
+    with pytest.raises(FrameworkError) as caught:
+        load(data_file, tmp_path, model=Unproven)
+    first, last = str(caught.value).splitlines()
+    assert first == "rows.jsonl:1: the template loses a turn (so in 10 rows)"
+    assert last.startswith("10 of 20 rows are not proven. ")
+    assert "data.proof=warn" in last
+
+
+def test_with_a_warning_what_is_left_of_unproven_rows_is_trained_on(data_file: Path, tmp_path: Path) -> None:
+    data = load(data_file, tmp_path, "data.proof=warn", "data.validation_split=0", model=Unproven)
+    assert data.result.train_rows == 15
+    assert data.result.proof.failed == 10
+    (problem,) = data.result.proof.problems
+    assert (problem.problem, problem.rows, problem.examples[0]) == ("the template loses a turn", 10, "rows.jsonl:1")
+    assert all(row.supervised for row in data.train)
+
+
+def test_the_view_shows_the_first_rows_piece_by_piece(data_file: Path, tmp_path: Path) -> None:
+    data = load(data_file, tmp_path, "data.validation_split=0")
+    assert [row.where for row in data.result.view] == ["rows.jsonl:1", "rows.jsonl:2", "rows.jsonl:3"]
+    assert [(piece.text, piece.learned) for piece in data.result.view[0].pieces] == [
+        ("say 0 <stop>", False),
+        ("it is 0 <stop>", True),
+    ]
+
+
+def test_the_view_hides_what_looks_like_a_secret(write_rows: Write, tmp_path: Path) -> None:
+    key = "sk-" + "a1B2" * 10
+    rows = [{"instruction": f"My key is {key} number {number}", "output": "Thanks"} for number in range(3)]
+    shown = load(write_rows(rows), tmp_path, "data.validation_split=0").result.view
+    texts = [piece.text for row in shown for piece in row.pieces]
+    assert any("My key is (hidden)" in text for text in texts)
+    assert not any(key in text for text in texts)
+
+
+def test_plain_text_is_learned_whole_and_asks_nothing(write_rows: Write, tmp_path: Path) -> None:
+    file = write_rows([{"text": f"Some words about number {number}"} for number in range(12)])
+    data = load(file, tmp_path, "objective=train_loss")
+    assert all(row.supervised == len(row.input_ids) for row in data.train)
+    assert len(data.prompts) == data.result.prompts == 0
+
+
+@dataclass
+class FindsConfig(AuditConfig):
+    """Finds what it is told to. For tests."""
+
+    fatal: bool = False
+    """Whether the finding ends the run."""
+
+
+class Finds:
+    calls = 0
+
+    def __init__(self, config: FindsConfig) -> None:
+        self.config = config
+
+    def audit(self, data: AuditData) -> Iterable[Finding]:
+        type(self).calls += 1
+        yield Finding("quiet", Severity.note, 1, "One row is so.", "Nothing to do.", [])
+        examples = data.examples([3, 1])
+        yield Finding("loud", Severity.serious, 2, "Two rows are so.", "Look at them.", examples, self.config.fatal)
+
+
+def audited(file: Path, run_dir: Path, *, fatal: bool = False) -> Data:
+    plan = testing.plan(["data=local_file", f"data.path={file}"], run_dir=run_dir)
+    choice = Choice(Component("finds", FindsConfig, f"{__name__}:Finds"), FindsConfig(fatal))
+    plan = dataclasses.replace(plan, audit={"finds": choice})
+    return load_data(plan, testing.EchoModel(plan))
+
+
+def test_findings_come_the_worst_first_with_rows_by_name(data_file: Path, tmp_path: Path) -> None:
+    found = audited(data_file, tmp_path).result.findings
+    assert [finding.name for finding in found] == ["loud", "quiet"]
+    assert found[0].examples == ["rows.jsonl:4: say 3 → it is 3", "rows.jsonl:2: say 1 → it is 1"]
+
+
+def test_a_fatal_finding_ends_the_run(data_file: Path, tmp_path: Path) -> None:
+    with pytest.raises(FrameworkError, match=r"^loud: Two rows are so\. \(rows\.jsonl:4: .*\)\. Look at them\.$"):
+        audited(data_file, tmp_path, fatal=True)
+
+
+def test_an_audit_is_given_the_parts_after_the_split(write_rows: Write, rows: Rows, tmp_path: Path) -> None:
+    from framework.data import audit, stage
+    from framework.data.store import PROMPTS, TRAIN, VALIDATION
+
+    plan = testing.plan(
+        ["data=local_file", f"data.path={write_rows(rows)}", f"data.prompts_path={write_rows(rows[:2])}"],
+        run_dir=tmp_path,
+    )
+    store, _ = stage.Reader(plan, testing.EchoModel(plan)).store()
+    seen = AuditData(plan, store, stage.split_parts(plan, store))
+    assert len(seen) == 22
+    assert [(seen.part == part).sum() for part in (TRAIN, VALIDATION, PROMPTS)] == [18, 2, 2]
+    batches = list(seen.batches())
+    assert batches[0].question[:2] == ["say 0", "say 1"]
+    assert batches[0].answer[:2] == ["it is 0", "it is 1"]
+    groups = audit.groups(store, "alike")
+    assert groups[20] == groups[0] == 0  # the prompts repeat the first rows
+    assert (audit.groups(store, "alike") == groups).all()
+
+
+def test_the_report_holds_what_the_data_stage_found(data_file: Path, tmp_path: Path) -> None:
+    from framework import pipeline, records
+    from framework.records import DataResult
+
+    words = ["data=local_file", f"data.path={data_file}", "exporter=[]"]
+    report = pipeline.run(testing.plan(words, run_dir=tmp_path / "run"))
+    assert report is not None
+    assert report.data == records.load(DataResult, tmp_path / "run" / "data.json")
+    assert json.loads((tmp_path / "run" / "report.json").read_text())["data"]["proof"]["rows"] == 20
+
+
+def test_uncached_rows_are_gone_with_the_data(data_file: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    import gc
+    import tempfile
+
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    (tmp_path / "tmp").mkdir()
+    data = load(data_file, tmp_path / "run")
+    assert list((tmp_path / "tmp").iterdir())
+    del data
+    gc.collect()
+    assert not list((tmp_path / "tmp").iterdir())

@@ -1,0 +1,165 @@
+"""The sentences that loggers show of the data."""
+
+import dataclasses
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from framework.records import FormatRun
+from framework.summary import Fact, data_facts, number, shared_start, visible
+from tests.support.results import AMISS, EVEN, FIELDS, FITTING, PLAIN
+
+
+def facts(**changes: object) -> dict[str, Fact]:
+    return {fact.name: fact for fact in data_facts(dataclasses.replace(EVEN, **changes))}  # type: ignore[arg-type]
+
+
+def test_data_with_which_all_is_well_ask_for_no_attention() -> None:
+    assert [(fact.name, fact.text, fact.more) for fact in data_facts(EVEN)] == [
+        ("rows", "270 to train, 30 held out, 30 prompts", ()),
+        ("format", f"alpaca: 330 rows with the fields {FIELDS}", ()),
+        ("tokens", "27,727, of which 8,519 (31%) are learned", ()),
+        (
+            "proof",
+            "every row (330) begins with the prompt as inference renders it, every answer (340) ends with a stop token "
+            "that is learned; 28% of a row or more is learned, 31% on average",
+            (),
+        ),
+        (
+            "lengths",
+            "half of the rows up to 103 tokens, 95% up to 108, 99% up to 111, the longest 112; padding is 5% of a "
+            "batch",
+            (),
+        ),
+        ("limit", "trainer.max_seq_length=512 fits every row; so would 128", ()),
+    ]
+    assert not any(fact.amiss for fact in data_facts(EVEN))
+
+
+def test_everything_that_is_wrong_is_told_with_examples() -> None:
+    told = {fact.name: fact for fact in data_facts(AMISS)}
+    assert told["rows"].text == "250 to train, 30 held out, 1 prompt; from the cache"
+    assert told["format"].text == "alpaca: 121 rows, sharegpt: 20 rows"
+    assert told["format"].more == (
+        f"a.jsonl:1 … 120: alpaca, the fields {FIELDS}",
+        "a.jsonl:121 … 140: sharegpt, the field conversations",
+        f"a.jsonl:141: alpaca, the fields {FIELDS}",
+    )
+    assert told["mixed in"].text == "25 of owner/general: 10% of the training rows"
+    assert told["bad rows"].text == "14 rows left out (data.on_bad_row=skip)"
+    assert told["bad rows"].more == (*(f"a.jsonl:{line}: no field 'output'" for line in (2, 3, 4)), "and 11 more")
+    assert told["proof"].text == "13 of 330 rows not proven (data.proof=warn)"
+    assert told["proof"].more == ("a.jsonl:7: an answer is dropped (so in 13 rows)",)
+    assert told["too long"].text == "7 rows longer than trainer.max_seq_length=512; 1,234 learned tokens are lost"
+    assert told["too long"].more == ("trainer.max_seq_length=1536 would fit all rows",)
+    assert [fact.name for fact in told.values() if fact.amiss] == ["format", "bad rows", "proof", "too long"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        (["a, b", "a, b, c", "a, b"], "the fields a, b; some also c"),
+        (["a", "a, c, d"], "the field a; some also c, d"),
+        (["a", "b"], "no field in common; some also a, b"),
+    ],
+)
+def test_fields_that_only_some_rows_of_a_format_have_are_named_once(fields: list[str], told: str) -> None:
+    runs = [FormatRun("alpaca", f"a:{line}", f"a:{line}", 1, names) for line, names in enumerate(fields)]
+    fact = facts(format_runs=runs, formats={"alpaca": 30})["format"]
+    assert (fact.text, fact.more, fact.amiss) == (f"alpaca: 30 rows with {told}", (), False)
+
+
+def test_stretches_of_formats_beyond_the_first_are_counted() -> None:
+    runs = [FormatRun(("alpaca", "text")[n % 2], f"a:{n}", f"a:{n}", 1, "a") for n in range(9)]
+    fact = facts(format_runs=runs, formats={"alpaca": 5, "text": 25})["format"]
+    assert fact.more[0] == "a:0: alpaca, the field a"
+    assert fact.more[6:] == ("and 24 more rows",)
+
+
+def test_what_is_wrong_with_a_bad_row_is_cut() -> None:
+    assert facts(bad_rows=1, bad_examples=["a.jsonl:1: " + "long " * 50])["bad rows"].more == (
+        ("a.jsonl:1: " + "long " * 50)[:120] + "…",
+    )
+
+
+def test_many_fields_are_cut() -> None:
+    run = FormatRun("alpaca", "a:1", "a:9", 9, ", ".join(f"column_{n}" for n in range(50)))
+    assert facts(format_runs=[run], formats={"alpaca": 9})["format"].text.endswith("column_7…")
+
+
+def test_plain_text_has_no_prompt_to_prove() -> None:
+    proof = dataclasses.replace(PLAIN, lowest_share=1.0, mean_share=1.0)
+    assert facts(proof=proof)["proof"].text == "every row (330) is plain text, learned from its first to its last token"
+
+
+def test_a_share_that_all_rows_have_is_told_once() -> None:
+    proof = dataclasses.replace(PLAIN, lowest_share=0.314, mean_share=0.314)
+    assert facts(proof=proof)["proof"].text.endswith("a stop token that is learned; 31% of each row is learned")
+
+
+@pytest.mark.parametrize(
+    ("lengths", "overflow", "name", "more"),
+    [
+        ({"max_seq_length": 255}, 0, None, ()),
+        ({"max_seq_length": 256}, 0, "limit", ()),
+        ({"max_seq_length": 100}, 5, "too long", ("trainer.max_seq_length=128 would fit all rows",)),
+        (
+            {"max_seq_length": 100, "longest": 9000},
+            1,
+            "too long",
+            ("trainer.max_seq_length=128 would fit 99% of the rows",),
+        ),
+        ({"max_seq_length": 512, "longest": 9000}, 1, "too long", ()),
+    ],
+)
+def test_a_length_is_recommended_only_where_it_gains_rows(
+    lengths: dict[str, int], overflow: int, name: str | None, more: tuple[str, ...]
+) -> None:
+    told = facts(lengths=dataclasses.replace(FITTING, **lengths), overflow_rows=overflow)  # type: ignore[arg-type]
+    assert {"limit", "too long"} & told.keys() == ({name} if name else set())
+    assert name is None or told[name].more == more
+
+
+@pytest.mark.parametrize(
+    ("text", "seen"),
+    [
+        ("a\nb", "a⏎\nb"),
+        ("a\r\nb\r", "a\\r⏎\nb\\r"),
+        ("\x1b[31m\x00\x9b", "\\x1b[31m\\x00\\x9b"),
+        ("\ta", "⇥a"),
+        ("abc\u202edef\u2066", "abc\\u202edef\\u2066"),
+        ("👩\u200d🚀 naïve", "👩\u200d🚀 naïve"),
+    ],
+)
+def test_what_a_terminal_would_obey_is_spelled_out(text: str, seen: str) -> None:
+    assert visible(text) == seen
+    assert visible(text, "⏎") == seen.replace("⏎\n", "⏎")
+
+
+@given(st.text())
+def test_no_control_character_is_left(text: str) -> None:
+    assert all(character.isprintable() or not character.isascii() for character in visible(text, "⏎"))
+
+
+@pytest.mark.parametrize(
+    ("prompts", "shared"),
+    [
+        (["a\nb"], ""),
+        (["a\nb", "a\nc"], "a\n"),
+        (["a\nb\nx", "a\nb\ny", "a\nc"], "a\n"),
+        (["ab", "ac"], ""),
+        (["a\n", "a\nb"], "a\n"),
+        ([], ""),
+    ],
+)
+def test_only_whole_lines_are_shared(prompts: list[str], shared: str) -> None:
+    assert "".join(prompts[:1])[: shared_start(prompts)] == shared
+
+
+@pytest.mark.parametrize(
+    ("value", "name", "shown"),
+    [(None, "x", "-"), (0.5, "x", "50%"), (0.5, "eval_loss", "0.5000"), (12.5, "x", "12.5000"), (-0.5, "x", "-0.5000")],
+)
+def test_a_rate_is_a_percentage_and_a_loss_is_none(value: float | None, name: str, shown: str) -> None:
+    assert number(value, name) == shown

@@ -1,0 +1,1 @@
+"""Tests of plugins/framework_audit, one file for each module."""

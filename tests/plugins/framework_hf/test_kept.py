@@ -1,0 +1,69 @@
+"""plugins/framework_hf/kept.py: every message stands in the rendered text."""
+
+from __future__ import annotations
+
+import pytest
+
+from framework.records import Example, Message, ToolCall
+from framework_hf.kept import answer_end, lost
+
+SYSTEM, ASK, TELL = Message("system", "Be brief."), Message("user", "How many?"), Message("assistant", "Two.")
+RESULT = Message("tool", 'line one\n"two"')
+
+
+@pytest.mark.parametrize(
+    ("messages", "text", "problem"),
+    [
+        ((SYSTEM, ASK, TELL), "Be brief. How many? Two.", ""),
+        ((SYSTEM, ASK, TELL), "How many? Be brief. Two.", ""),  # moved
+        ((SYSTEM, ASK, TELL), "How many? Two.", "the system prompt"),
+        ((ASK, ASK, TELL), "How many?\nHow many? Two.", ""),  # merged
+        ((ASK, ASK, TELL), "How many? Two.", "a turn of the user"),
+        ((ASK, TELL), "Two. How many?", "a turn of the assistant"),
+        ((ASK, RESULT, TELL), 'How many? line one\n"two" Two.', ""),
+        ((ASK, RESULT, TELL), r"How many? line one\n\"two\" Two.", ""),  # as JSON
+        ((ASK, RESULT, TELL), "How many? Two.", "a turn of the tool"),
+        ((Message("user", " \n "), TELL), "Two.", ""),
+        ((Message("user", r"a\"b\""), TELL), "ab Two.", "a turn of the user"),
+        ((ASK, Message("assistant", "<think>Hm</think>\nTwo."), ASK, TELL), "How many? Two. How many? Two.", ""),
+    ],
+)
+def test_a_message_that_is_dropped_is_named(messages: tuple[Message, ...], text: str, problem: str) -> None:
+    said = lost(Example(messages, "chatml"), text)
+    assert problem in said
+    assert bool(said) is bool(problem)
+
+
+def test_tools_are_looked_for_by_name() -> None:
+    tools = ({"type": "function", "function": {"name": "count"}}, {"name": "weigh"})
+    example = Example((ASK, TELL), "chatml", tools=tools)
+    assert lost(example, "count weigh How many? Two.") == ""
+    assert "leaves out the tools" in lost(example, "count How many? Two.")
+
+
+def end(message: Message, text: str) -> tuple[str, str]:
+    """Return what stands in the text up to the end of the turn, and the problem."""
+    place, problem = answer_end(message, text, 0, len(text))
+    return text[:place], problem
+
+
+def test_a_turn_ends_where_the_last_of_its_parts_ends() -> None:
+    call = ToolCall("count", {"what": "sheep", "where": {"farm": ['a "b"']}})
+    text = r'Sure. {"name": "count", "arguments": {"what": "sheep", "where": {"farm": ["a \"b\""]}}}<end>'
+    assert end(Message("assistant", "Sure.", (call,)), text) == (text.removesuffix('"]}}}<end>'), "")
+    assert end(TELL, "Two. Two.") == ("Two.", "")
+    assert end(Message("assistant", ""), "anything") == ("", "")
+
+
+def test_thoughts_come_before_the_answer() -> None:
+    thoughtful = Message("assistant", "Two.", reasoning_content="Two. Or not?")
+    assert end(thoughtful, "<think>Two. Or not?</think>Two.<end>") == ("<think>Two. Or not?</think>Two.", "")
+    assert "(reasoning_content)" in end(thoughtful, "Two.<end>")[1]
+    inline = Message("assistant", "<think>Hm</think>Two.")
+    assert end(inline, "<think>\nHm\n</think>\n\nTwo.<end>") == ("<think>\nHm\n</think>\n\nTwo.", "")
+    assert "(before </think>)" in end(inline, "Two.<end>")[1]
+
+
+def test_a_missing_argument_of_a_call_is_a_problem() -> None:
+    call = Message("assistant", "", (ToolCall("count", {"what": "sheep"}),))
+    assert "tool call" in end(call, '{"name": "count"}')[1]

@@ -1,0 +1,212 @@
+"""The page of a run: what stands on it, and that nothing of it comes from or runs anywhere."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from framework import FrameworkError, pipeline, records, testing
+from framework.records import DataResult, Report
+from framework.summary import visible
+from framework_report.config import HtmlConfig
+from framework_report.html import Html
+from tests.support.results import AMISS, EVEN, SCRIPT
+
+VOID = {"meta", "br", "line", "polyline", "rect", "circle"}
+Rows = list[dict[str, str]]
+
+
+class Page(HTMLParser):
+    """The page taken apart: texts by the tags and classes that they stand in, and all attributes."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__()
+        self.source = file.read_text(encoding="utf-8")
+        self.open: list[tuple[str, dict[str, str | None]]] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[tuple[list[str], str]] = []
+        self.feed(self.source)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self.open.pop()[0] == tag
+
+    def handle_data(self, data: str) -> None:
+        path = [name for tag, attrs in self.open for name in (tag, f"#{attrs.get('id')}", *_classes(attrs))]
+        self.texts.append((path, data))
+
+    def within(self, *names: str) -> list[str]:
+        """Return the texts in elements with all these tags, #ids or .classes."""
+        return [text for path, text in self.texts if set(names) <= set(path) and text.strip()]
+
+
+def _classes(attrs: dict[str, str | None]) -> list[str]:
+    return [f".{name}" for name in (attrs.get("class") or "").split()]
+
+
+@pytest.fixture
+def made(rows: Rows, write_rows: Callable[[Rows], Path], tmp_path: Path) -> Callable[..., Page]:
+    """Return a function that runs with the page and reads it."""
+
+    def run(*words: str, rows: Rows = rows, prompts: int = 7) -> Page:
+        train, asked = write_rows(rows), write_rows(rows[:prompts])
+        files = [f"data.path={train}", f"data.validation_path={asked}", f"data.prompts_path={asked}"]
+        pipeline.run(testing.plan(["data=local_file", *files, "logger=[html]", *words], run_dir=tmp_path / "run"))
+        return Page(tmp_path / "run" / "report.html")
+
+    return run
+
+
+def sections(page: Page) -> list[str | None]:
+    return [attrs["id"] for tag, attrs in page.tags if tag == "section"]
+
+
+def test_a_whole_run_is_on_the_page(made: Callable[..., Page], tmp_path: Path) -> None:
+    page = made("name=mine")
+    report = records.load(Report, tmp_path / "run" / "report.json")
+    assert sections(page) == ["results", "training", "answers", "data", "run"]
+    assert page.within("h1") == ["mine"]
+    assert page.within("#results", "td")[-3:] == ["0%", "100%", "better"]
+    assert "lower is better, the objective" in page.within("#results", ".label")
+    assert page.within("#answers", ".before")[0] == "say 0"
+    assert page.within("#answers", ".after")[0] == "it is 0"
+    assert len(page.within("#answers", ".after")) == 7
+    assert report.train is not None
+    assert f"{report.train.steps} steps, 1 epochs in 0.0 s" in page.within("#training", "dd")
+    assert "adapter" in page.within("#training", "dt")
+    assert report.versions["python"] in page.within("#run", "dd")
+    assert "none" in page.within("#run", "dd")
+    assert not list((tmp_path / "run").glob("*.part"))
+
+
+def test_the_marked_text_is_what_the_data_teach(made: Callable[..., Page], tmp_path: Path) -> None:
+    page = made("stages=[data]")
+    data = records.load(DataResult, tmp_path / "run" / "data.json")
+    pieces = [piece for row in data.view for piece in row.pieces]
+    assert page.within("#rows", "mark") == [visible(piece.text) for piece in pieces if piece.learned]
+    assert page.within("#rows", "span") == [visible(piece.text) for piece in pieces if not piece.learned]
+    assert len(page.within("#rows", "mark")) == 3
+    assert page.within("#rows", "mark")[0] == "it is 0 <stop>"
+
+
+def test_the_data_alone_make_a_page_without_results(made: Callable[..., Page]) -> None:
+    page = made("stages=[data]")
+    assert sections(page) == ["data", "run"]
+    assert "the data only" in page.within("header", "p")[0]
+    assert "20 to train, 7 held out, 7 prompts" in page.within("#data", "dd")
+    bars = [attrs for tag, attrs in page.tags if tag == "rect"]
+    assert len(bars) == len(page.within("#lengths", "title")) == 7
+    assert page.within("#lengths", "title")[-1] == "7 to 7 tokens: 20 rows"
+
+
+def test_a_part_of_the_stages_is_named(made: Callable[..., Page]) -> None:
+    assert "stages data, train" in made("stages=[data,train]").within("header", "p")[0]
+
+
+def test_a_report_that_is_made_later_has_no_curve(made: Callable[..., Page]) -> None:
+    assert any(tag == "polyline" for tag, _ in made().tags)
+    page = made("stages=[evaluate,report]")
+    assert sections(page) == ["results", "training", "answers", "data", "run"]
+    assert not any(tag == "polyline" for tag, _ in page.tags)
+
+
+def test_text_of_the_data_is_never_markup(made: Callable[..., Page]) -> None:
+    rows = [{"instruction": f"{SCRIPT} & say {n}", "output": f"<b onclick='x'>it's {n}</b>"} for n in range(20)]
+    page = made("audit=[]", rows=rows)
+    assert not {tag for tag, _ in page.tags} & {"script", "img", "iframe", "link", "object", "b"}
+    assert SCRIPT not in page.source
+    assert any(SCRIPT in text for text in page.within("#rows", "span"))
+    assert page.within("#answers", ".after")[0] == "<b onclick='x'>it's 0</b>"
+    assert not any(name.startswith("on") for _, attrs in page.tags for name in attrs)
+
+
+def test_nothing_is_loaded_from_elsewhere(made: Callable[..., Page]) -> None:
+    page = made()
+    assert not re.search(r"https?://|@import|url\(|src=|href=", page.source)
+    assert len(page.source) < 200_000
+
+
+def test_findings_and_facts_that_ask_for_attention_stand_there(tmp_path: Path) -> None:
+    page = page_of(tmp_path, AMISS)
+    assert page.within("#findings", ".severity") == ["serious", "warning", "note"]
+    assert next(text.strip() for text in page.within("#findings", "li")) == f"a.jsonl:12: Name it {SCRIPT}"
+    assert any("\\x1b[31mred" in text for text in page.within("#findings", "li"))
+    assert "12 rows ask the same and answer differently" in " ".join(page.within("#findings"))
+    assert page.within("#data", ".amiss") == [
+        "alpaca: 121 rows, sharegpt: 20 rows",
+        "14 rows left out (data.on_bad_row=skip)",
+        "13 of 330 rows not proven (data.proof=warn)",
+        "7 rows longer than trainer.max_seq_length=512; 1,234 learned tokens are lost",
+    ]
+    assert "\x1b" not in page.source
+
+
+def test_an_audit_that_found_nothing_says_so(tmp_path: Path) -> None:
+    assert page_of(tmp_path, EVEN).within("#findings") == ["Nothing was found by: standard."]
+    assert page_of(tmp_path, EVEN, "audit=[]").within("#findings") == []
+
+
+def page_of(folder: Path, data: DataResult, *words: str) -> Page:
+    logger = Html(HtmlConfig())
+    logger.planned(testing.plan(["stages=[data]", *words], run_dir=folder))
+    logger.started(folder, data, {"device": "CPU"})
+    logger.close()
+    return Page(folder / "report.html")
+
+
+def test_a_run_that_fails_halfway_says_why(
+    made: Callable[..., Page], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACME_TOKEN", "open-sesame")
+
+    def fail(*_: object) -> None:
+        message = "no <room> for open-sesame"
+        raise FrameworkError(message)
+
+    monkeypatch.setattr("framework.testing.echo.EchoModel.save_tokenizer", fail)
+    with pytest.raises(FrameworkError):
+        made()
+    page = Page(tmp_path / "run" / "report.html")
+    assert page.within("header", "p", ".failed")[-1] == "FrameworkError: no <room> for (hidden)"
+    assert sections(page) == ["data", "run"]
+    assert "open-sesame" not in page.source
+
+
+def test_settings_and_words_are_shown_without_secrets(
+    made: Callable[..., Page], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACME_TOKEN", "open-sesame")
+    page = made("name=open-sesame", "stages=[data]")
+    assert "open-sesame" not in page.source
+    settings = json.loads(next(text for text in page.within("#run", "pre") if text.startswith("{")))
+    assert settings["name"] == "(hidden)"
+    assert any(text.startswith("python -m framework model=echo") for text in page.within("#run", "pre"))
+
+
+def test_as_many_answers_are_shown_as_asked_for_and_the_rest_is_named(made: Callable[..., Page]) -> None:
+    page = made("logger.html.samples=6")
+    assert len(page.within("#answers", ".after")) == 6
+    assert len(page.within("#answers", "details", ".after")) == 1
+    assert page.within("#answers", "summary") == ["1 more"]
+    assert "1 more are in evaluate.json." in page.within("#answers", "p")
+    assert "answers" not in sections(made("logger.html.samples=0"))
+
+
+def test_lines_that_all_prompts_share_stand_there_once(made: Callable[..., Page]) -> None:
+    rows = [{"instruction": "Turn it round", "input": f"word {n}", "output": f"drow {n}"} for n in range(20)]
+    page = made(rows=rows)
+    prompts = page.within("#answers", ".wide", "pre")
+    assert page.within("#answers", ".shared") == ["Turn it round"]
+    assert prompts[0] == "word 0"
