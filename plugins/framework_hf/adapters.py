@@ -1,12 +1,19 @@
-"""What is trained: peft's LoRA in three kinds, or all weights."""
+"""What is trained: peft's LoRA in three kinds, or all weights; how they are put on a model, and saved."""
 
 from __future__ import annotations
 
+import shutil
+from pathlib import Path
 from typing import Any
 
-from peft import LoraConfig
+from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
 
+from framework.errors import FrameworkError, one_line
+from framework.protocols import ModelPlace, ModelSource
 from framework_hf.config import FullConfig, LoraAdapterConfig
+
+VISION = "vision_tower"
+"""Names the image part of models such as Gemma 3."""
 
 
 class Lora:
@@ -51,3 +58,45 @@ class Full:
 
     def config(self) -> None:
         """No adapter."""
+
+
+def with_adapter(model: Any, config: PeftConfig, place: ModelPlace) -> Any:
+    """Return a model with new adapter weights, which name `place` as their base.
+
+    Raises:
+        FrameworkError: the model has no such layers.
+    """
+    if any(VISION in name for name, _ in model.named_modules()):
+        config.exclude_modules = f".*{VISION}.*"  # rows of text teach it nothing
+    try:
+        adapted = get_peft_model(model, config)
+    except ValueError as error:
+        message = f"adapter.target_modules: {one_line(error)}"
+        raise FrameworkError(message) from error
+    adapted.peft_config["default"].base_model_name_or_path = place.name
+    adapted.peft_config["default"].revision = place.revision or None
+    return adapted
+
+
+def weights(source: ModelSource) -> ModelPlace:
+    """Bring the safetensors of a base model to this machine.
+
+    Raises:
+        FrameworkError: it has none.
+    """
+    place = source.fetch(weights=True)
+    if not any(place.folder.glob("*.safetensors")):
+        message = f"model {place.name} has no .safetensors: pickled weights run code when loaded and are refused"
+        raise FrameworkError(message)
+    return place
+
+
+def save_weights(model: Any, folder: Path) -> None:
+    """Write the trained weights, the adapter's alone where there is one; `folder` is complete or absent."""
+    half = folder.with_name(folder.name + ".part")
+    shutil.rmtree(half, ignore_errors=True)
+    # "auto" would ask the Hub whether the vocabulary grew; it did not.
+    extra = {"save_embedding_layers": False} if isinstance(model, PeftModel) else {}
+    model.save_pretrained(half, **extra)
+    shutil.rmtree(folder, ignore_errors=True)
+    half.replace(folder)

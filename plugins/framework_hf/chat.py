@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
@@ -23,28 +22,7 @@ from framework_hf.learned import IGNORE, Draft, Labels
 from framework_hf.masks import Prompts
 from framework_hf.render import Job, Renderer, as_turns
 
-__all__ = ["IGNORE", "Chat", "set_template"]
-
-
-def set_template(tokenizer: PreTrainedTokenizerBase, file: str | None) -> None:
-    """Take the chat template from `file`, or make sure that the tokenizer has one.
-
-    Raises:
-        FrameworkError: there is none.
-    """
-    if file is not None:
-        try:
-            tokenizer.chat_template = Path(file).read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "no UTF-8 text"
-            message = f"model.chat_template={file}: {reason}"
-            raise FrameworkError(message) from error
-    if not tokenizer.chat_template:
-        message = (
-            "the tokenizer has no chat template, so nobody can know how this model writes a conversation: give the "
-            "one it was trained with, model.chat_template=FILE.jinja, or take an instruct model"
-        )
-        raise FrameworkError(message)
+__all__ = ["IGNORE", "Chat"]
 
 
 class Chat:

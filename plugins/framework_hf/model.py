@@ -17,20 +17,19 @@ import torch
 import transformers
 from bitsandbytes.nn import Linear4bit
 from datasets import Dataset
-from peft import PeftModel, get_peft_model, load_peft_weights, set_peft_model_state_dict
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedTokenizerBase, PrinterCallback
+from peft import PeftModel, load_peft_weights, set_peft_model_state_dict
+from transformers import AutoModelForCausalLM, PrinterCallback
 
 from framework.errors import FrameworkError, one_line
 from framework.plan import Plan
 from framework.protocols import Adapter, ModelPlace, ModelSource, Quantization, TrainRun
 from framework.records import Answer, Example, Prompt, TokenRow, TrainResult
 from framework_hf import chat, hardware
+from framework_hf.adapters import save_weights, weights, with_adapter
 from framework_hf.config import Attention, HFTrainerConfig
 from framework_hf.generate import generate
+from framework_hf.tokenizer import load_tokenizer
 from framework_hf.trainer import NUMBER, Progress, SupervisedTrainer, collate, sft_config, summed_loss
-
-VISION = "vision_tower"
-"""Names the image part of models such as Gemma 3."""
 
 
 def attention(config: HFTrainerConfig) -> str | None:
@@ -50,24 +49,9 @@ class HFModel:
         self.source = source
         self.place = place
         self.facts: Mapping[str, str] = machine.facts
-        self.tokenizer = self._load_tokenizer()
+        self.tokenizer = load_tokenizer(place, plan.model.config)
         self.trained = False
         self._model: Any = None
-
-    def _load_tokenizer(self) -> PreTrainedTokenizerBase:
-        trust = self.plan.model.config.trust_remote_code
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(self.place.folder, trust_remote_code=trust)
-        except (ValueError, OSError, KeyError) as error:
-            message = f"model {self.place.name}: the tokenizer cannot be read: {one_line(error)}"
-            raise FrameworkError(message) from error
-        if not tokenizer.is_fast:
-            message = f"model {self.place.name}: the tokenizer has no tokenizer.json, and masking needs its offsets"
-            raise FrameworkError(message)
-        chat.set_template(tokenizer, self.plan.model.config.chat_template)
-        if tokenizer.pad_token_id is None:
-            tokenizer.pad_token = tokenizer.eos_token
-        return tokenizer
 
     @property
     def stop_ids(self) -> frozenset[int]:
@@ -104,16 +88,8 @@ class HFModel:
         if self._model is None:
             transformers.set_seed(self.plan.seed)
             adapter: Adapter = self.plan.adapter.create()
-            self._model = self._load(self.place_with_weights().folder, adapter.config())
+            self._model = self._load(weights(self.source).folder, adapter.config())
         return self._model
-
-    def place_with_weights(self) -> ModelPlace:
-        """Bring the safetensors to this machine."""
-        place = self.source.fetch(weights=True)
-        if not any(place.folder.glob("*.safetensors")):
-            message = f"model {place.name} has no .safetensors: pickled weights run code when loaded and are refused"
-            raise FrameworkError(message)
-        return place
 
     def _load(self, folder: Path, peft_config: Any) -> Any:
         # Full fine-tuning updates the weights themselves: in 16 bits small updates would round to nothing.
@@ -130,16 +106,7 @@ class HFModel:
         )
         if peft_config is None:
             return model
-        if any(VISION in name for name, _ in model.named_modules()):
-            peft_config.exclude_modules = f".*{VISION}.*"  # rows of text teach it nothing
-        try:
-            adapted = get_peft_model(model, peft_config)
-        except ValueError as error:
-            message = f"adapter.target_modules: {one_line(error)}"
-            raise FrameworkError(message) from error
-        adapted.peft_config["default"].base_model_name_or_path = self.place.name
-        adapted.peft_config["default"].revision = self.place.revision or None
-        return adapted
+        return with_adapter(model, peft_config, self.place)
 
     def _answering(self) -> Any:
         """Return the model in evaluation mode.
@@ -212,7 +179,7 @@ class HFModel:
         # Out of the trainer's autocast again: answers before and after are computed alike.
         trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
         model.eval()
-        self._save(run.checkpoint)
+        save_weights(model, run.checkpoint)
         shutil.rmtree(run.scratch, ignore_errors=True)
         return TrainResult(
             steps=outcome.global_step,
@@ -250,15 +217,6 @@ class HFModel:
                 if self.machine.dtype is not torch.bfloat16:
                     weight.data = weight.data.float()
         return sum(weight.numel() for _, weight in named)
-
-    def _save(self, folder: Path) -> None:
-        half = folder.with_name(folder.name + ".part")
-        shutil.rmtree(half, ignore_errors=True)
-        # "auto" would ask the Hub whether the vocabulary grew; it did not.
-        extra = {"save_embedding_layers": False} if isinstance(self.model, PeftModel) else {}
-        self.model.save_pretrained(half, **extra)
-        shutil.rmtree(folder, ignore_errors=True)
-        half.replace(folder)
 
     def restore(self, checkpoint: Path) -> None:
         """Load the trained weights of an earlier run.

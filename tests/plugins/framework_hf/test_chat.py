@@ -14,7 +14,6 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from framework.errors import FrameworkError
 from framework.records import Example, Message, TokenRow
-from framework_hf import chat
 from framework_hf.chat import IGNORE, Chat
 from tests.support.families import FAMILIES, family_tokenizer, make_tokenizer, stop_ids
 from tests.support.tiny import tiny_chatml, tiny_llama
@@ -146,23 +145,6 @@ def turn_by_turn(
     if ids[: len(prompt)] != prompt or len(ends) <= written or ids[: ends[written] + 1] != alone[: ends[written] + 1]:
         return None, 0
     return len(prompt), ends[written] + 1
-
-
-def test_a_tokenizer_without_a_template_says_how_to_give_one(tmp_path: Path) -> None:
-    tokenizer = make_tokenizer("llama3")
-    template = tokenizer.chat_template
-    tokenizer.chat_template = None
-    with pytest.raises(FrameworkError, match=r"model\.chat_template=FILE"):
-        chat.set_template(tokenizer, None)
-    file = tmp_path / "own.jinja"
-    file.write_text(str(template), encoding="utf-8")
-    chat.set_template(tokenizer, str(file))
-    assert tokenizer.chat_template == template
-    with pytest.raises(FrameworkError, match=r"missing\.jinja: No such file"):
-        chat.set_template(tokenizer, str(tmp_path / "missing.jinja"))
-    file.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(FrameworkError, match=r"own\.jinja: no UTF-8 text"):
-        chat.set_template(tokenizer, str(file))
 
 
 def test_inference_is_refused_a_conversation_that_the_template_refuses() -> None:

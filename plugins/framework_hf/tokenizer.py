@@ -1,0 +1,52 @@
+"""The tokenizer of a base model, with the chat template that the run is to use."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+from framework.errors import FrameworkError, one_line
+from framework.protocols import ModelPlace
+from framework.schema import ModelConfig
+
+
+def load_tokenizer(place: ModelPlace, config: ModelConfig) -> PreTrainedTokenizerBase:
+    """Load the tokenizer of a model.
+
+    Raises:
+        FrameworkError: it cannot be read, is not a fast one, or has no chat template.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(place.folder, trust_remote_code=config.trust_remote_code)
+    except (ValueError, OSError, KeyError) as error:
+        message = f"model {place.name}: the tokenizer cannot be read: {one_line(error)}"
+        raise FrameworkError(message) from error
+    if not tokenizer.is_fast:
+        message = f"model {place.name}: the tokenizer has no tokenizer.json, and masking needs its offsets"
+        raise FrameworkError(message)
+    set_template(tokenizer, config.chat_template)
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def set_template(tokenizer: PreTrainedTokenizerBase, file: str | None) -> None:
+    """Take the chat template from `file`, or make sure that the tokenizer has one.
+
+    Raises:
+        FrameworkError: there is none.
+    """
+    if file is not None:
+        try:
+            tokenizer.chat_template = Path(file).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "no UTF-8 text"
+            message = f"model.chat_template={file}: {reason}"
+            raise FrameworkError(message) from error
+    if not tokenizer.chat_template:
+        message = (
+            "the tokenizer has no chat template, so nobody can know how this model writes a conversation: give the "
+            "one it was trained with, model.chat_template=FILE.jinja, or take an instruct model"
+        )
+        raise FrameworkError(message)
