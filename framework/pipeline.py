@@ -141,8 +141,10 @@ def _check_objective(plan: Plan, data: Data) -> None:
     if plan.objective == "eval_loss" and not data.validation and Stage.evaluate in plan.stages:
         share, rows = plan.data.config.validation_split, data.result.train_rows
         more = "set data.validation_split=0.1"
-        if share:  # a single row is not split
-            more = f"a share of {share:g} of {rows} is no row, give more of them"
+        if share and rows > 1:
+            more = "all rows ask nearly the same, so none can be held out that training does not answer; give others"
+        elif share:
+            more = "a single row is not split, give more of them"
         other = f"objective={'|'.join([*plan.metric, 'train_loss'])}"
         message = f"objective=eval_loss needs validation rows, and there are none: {more}, or {other}"
         raise FrameworkError(message)

@@ -201,7 +201,7 @@ def _own(plan: Plan) -> Iterator[str]:
     if plan.data.config.mix:
         from framework.data.mix import problems as mix_problems  # noqa: PLC0415 - for those who mix
 
-        yield from mix_problems(plan.data.config.mix)
+        yield from mix_problems(plan.data.config.mix, plan.format)
     names = {*plan.metric, *LOSSES}
     if plan.objective not in names and plan.objective in components("metric"):
         chosen = ",".join([*plan.metric, plan.objective])

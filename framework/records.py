@@ -55,7 +55,8 @@ class RawData:
 
     The rows are read as they are iterated over, and may be iterated over again. `key` names their content, a hash
     over the bytes of the files for example; empty: the rows are hashed one by one. `streamed` says that the rows come
-    over a network as they are asked for, so that nobody reads them twice without need.
+    over a network as they are asked for, so that nobody reads them twice without need. `places` are the names of files
+    as `Row.where` tells them: rows that were kept are told by these names.
     """
 
     train: Iterable[Row]
@@ -63,6 +64,7 @@ class RawData:
     prompts: Iterable[Row] = ()
     key: str = ""
     streamed: bool = False
+    places: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -86,6 +88,10 @@ class Example:
     text: str | None = None
 
 
+IGNORE = -100
+"""The label of a token that is not learned, as torch's cross entropy has it."""
+
+
 @dataclass(frozen=True)
 class TokenRow:
     """A tokenized example. `labels` has the token id where the token is learned and -100 elsewhere; equal lengths.
@@ -101,7 +107,7 @@ class TokenRow:
     @property
     def supervised(self) -> int:
         """Number of tokens that are learned."""
-        return sum(label != -100 for label in self.labels)  # noqa: PLR2004 - torch's ignore_index
+        return sum(label != IGNORE for label in self.labels)
 
 
 @dataclass(frozen=True)
@@ -131,6 +137,15 @@ class FormatRun:
     last: str
     rows: int
     fields: str
+
+
+@dataclass(frozen=True)
+class MixedIn:
+    """Rows of another source in training: how many were wanted, and how many there are."""
+
+    name: str
+    wanted: int
+    rows: int
 
 
 @dataclass(frozen=True)
@@ -237,10 +252,12 @@ class DataResult:
     supervised_tokens: int
     longest: int
     overflow_rows: int
+    overflow_rows_left_out: int
     overflow_supervised_tokens: int
+    overflow_validation_rows: int
     fingerprint: str
     format_runs: list[FormatRun]
-    mixed_rows: dict[str, int]
+    mixed: list[MixedIn]
     bad_rows: int
     bad_examples: list[str]
     proof: Proof
@@ -353,7 +370,7 @@ class Report:
     versions: dict[str, str]
     artifacts: list[Artifact]
     data: DataResult | None = None
-    schema_version: int = 1
+    schema_version: int = 2
 
 
 Record = TypeVar("Record")

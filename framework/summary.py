@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from framework.records import DataResult, FormatRun, Proof
+from framework.records import DataResult, FormatRun, MixedIn, Proof
 
 SHOWN = 3
 """Examples of a fact."""
@@ -36,9 +36,9 @@ def data_facts(data: DataResult) -> Iterator[Fact]:
     cached = "; from the cache" if data.cached else ""
     yield Fact("rows", f"{data.train_rows:,} to train, {data.validation_rows:,} held out{prompts}{cached}")
     yield _format(data)
-    if data.mixed_rows:
-        parts = ", ".join(f"{rows:,} of {name}" for name, rows in data.mixed_rows.items())
-        yield Fact("mixed in", f"{parts}: {share(sum(data.mixed_rows.values()), data.train_rows)} of the training rows")
+    if data.mixed:
+        parts = ", ".join(_mixed_in(part, data.train_rows) for part in data.mixed)
+        yield Fact("mixed in", parts, amiss=any(part.rows < part.wanted for part in data.mixed))
     if data.bad_rows:
         lines = [visible(line if len(line) <= LINE else f"{line[:LINE]}…", "⏎") for line in data.bad_examples]
         more = _examples(lines, data.bad_rows)
@@ -118,18 +118,29 @@ def _proof(proof: Proof) -> Fact:
 def _limit(data: DataResult) -> Iterator[Fact]:
     """Say what `trainer.max_seq_length` costs, or that it is more than these rows need."""
     sizes = data.lengths
-    if data.overflow_rows:
+    if data.overflow_rows or data.overflow_validation_rows:
         fit = "all rows" if sizes.suggested >= sizes.longest else "99% of the rows"
         better = sizes.suggested > sizes.max_seq_length
         yield Fact(
             "too long",
-            f"{count(data.overflow_rows, 'row')} longer than trainer.max_seq_length={sizes.max_seq_length}; "
-            f"{data.overflow_supervised_tokens:,} learned tokens are lost",
+            f"{count(data.overflow_rows, 'row')} longer than trainer.max_seq_length={sizes.max_seq_length}, "
+            f"{data.overflow_rows_left_out:,} of them left out; {data.overflow_supervised_tokens:,} learned tokens are "
+            f"lost{_held_out(data)}",
             (f"trainer.max_seq_length={sizes.suggested} would fit {fit}",) if better else (),
             amiss=True,
         )
     elif sizes.suggested * 2 <= sizes.max_seq_length:
         yield Fact("limit", f"trainer.max_seq_length={sizes.max_seq_length} fits every row; so would {sizes.suggested}")
+
+
+def _held_out(data: DataResult) -> str:
+    too_long = data.overflow_validation_rows
+    return f"; {count(too_long, 'validation row')} too long as well" if too_long else ""
+
+
+def _mixed_in(part: MixedIn, rows: int) -> str:
+    wanted = f" ({part.wanted:,} were wanted)" if part.rows < part.wanted else ""
+    return f"{part.rows:,} of {part.name}{wanted}, {share(part.rows, rows)} of the training rows"
 
 
 def _examples(lines: Sequence[str], total: int) -> tuple[str, ...]:

@@ -7,14 +7,17 @@ import hashlib
 import itertools
 import json
 import os
+import shutil
+import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from framework import records
-from framework.data import key, near
+from framework.data import beginnings, key, near
 from framework.data.conversations import answered
 from framework.data.store import Store, Texts
 from framework.errors import FrameworkError
@@ -28,6 +31,7 @@ EXCERPT = 40
 LOOKED_AT = 1000
 """Characters of a text that an excerpt is taken from."""
 LEFT_OUT = -1
+DAY = 24 * 3600
 
 
 class AuditData:
@@ -103,31 +107,51 @@ def _short(text: str) -> str:
 def groups(store: Store, kind: str) -> NDArray[np.int64]:
     """Return the groups of near-duplicates, `alike` or `asked_alike`; worked out once for a store."""
     file = store.folder / f"{kind}.npy"
-    if file.is_file():
+    try:
         saved: NDArray[np.int64] = np.load(file)
-        return saved
+    except (OSError, ValueError, EOFError):  # not there yet, or damaged
+        saved = _alike(store) if kind == "alike" else _asked_alike(store)
+        _save(file, saved)
+    return saved
 
-    def questions() -> Iterator[Sequence[str]]:
-        pairs = (zip(texts.question, texts.answer, strict=True) for texts in store.texts())
-        return ([question or answer for question, answer in batch] for batch in pairs)
+
+def _alike(store: Store) -> NDArray[np.int64]:
+    """Group rows whose questions and answers are nearly the same."""
 
     def whole() -> Iterator[Sequence[str]]:
         pairs = (zip(texts.question, texts.answer, strict=True) for texts in store.texts())
         return ([f"{question} {answer}" for question, answer in batch] for batch in pairs)
 
-    count, folder = len(store), store.folder
-    if kind == "alike":
-        found = near.group(whole, count, folder=folder)
-    else:
-        found = near.group(questions, count, common=near.common_features(questions, count), folder=folder)
-    _save(file, found)
-    return found
+    return near.group(whole, len(store), folder=_scratch(store))
+
+
+def _asked_alike(store: Store) -> NDArray[np.int64]:
+    """Group rows that ask nearly the same, or of which one asks what another has answered on its way."""
+
+    def questions() -> Iterator[Sequence[str]]:
+        pairs = (zip(texts.question, texts.answer, strict=True) for texts in store.texts())
+        return ([question or answer for question, answer in batch] for batch in pairs)
+
+    common = near.common_features(questions, len(store))
+    found = near.group(questions, len(store), common=common, folder=_scratch(store))
+    return near.join(found, *beginnings.pairs(store))
+
+
+def _scratch(store: Store) -> Path | None:
+    """Return where files may lie meanwhile: the store, or the folder of temporary files where it may only be read."""
+    for left in store.folder.glob(f"{near.SCRATCH}*"):  # by a run that was killed
+        if time.time() - left.stat().st_mtime > DAY:
+            shutil.rmtree(left, ignore_errors=True)
+    return store.folder if os.access(store.folder, os.W_OK) else None
 
 
 def _save(file: Path, numbers: NDArray[np.int64]) -> None:
     half = file.with_name(f".{file.stem}-{os.getpid()}-{id(numbers)}.npy")
-    np.save(half, numbers)
-    half.replace(file)
+    try:
+        np.save(half, numbers)
+        half.replace(file)
+    except OSError:  # the cache of somebody else, or a full disk: worked out again next time
+        half.unlink(missing_ok=True)
 
 
 def findings(plan: Plan, store: Store, part: NDArray[np.int8]) -> list[Finding]:
@@ -136,6 +160,8 @@ def findings(plan: Plan, store: Store, part: NDArray[np.int8]) -> list[Finding]:
     Raises:
         FrameworkError: a finding is fatal.
     """
+    if not plan.audit:
+        return []
     audits: dict[str, Audit] = {name: choice.create() for name, choice in plan.audit.items()}
     file = store.folder / f"findings-{_key(plan, part, audits)[:16]}.json"
     try:
@@ -145,7 +171,8 @@ def findings(plan: Plan, store: Store, part: NDArray[np.int8]) -> list[Finding]:
         found = [finding for audit in audits.values() for finding in audit.audit(data)]
         order = {severity: number for number, severity in enumerate(reversed(records.Severity))}
         found.sort(key=lambda finding: order[finding.severity])
-        records.save(found, file)
+        with suppress(OSError):
+            records.save(found, file)
     if fatal := [finding for finding in found if finding.fatal]:
         raise FrameworkError("\n".join(_refused(finding) for finding in fatal))
     return found

@@ -8,6 +8,8 @@ from typing import Any
 from framework.data.rows import question
 from framework.records import Example, Message, ToolCall
 
+SEPARATOR = "\x1e"
+"""Stands between answers: the record separator of ASCII, which no text holds for itself."""
 ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
@@ -21,7 +23,25 @@ def answered(example: Example) -> str:
     if example.text is not None:
         return example.text
     last = example.messages[-1]
-    return last.content or " ".join(f"{call.name}({json.dumps(dict(call.arguments))})" for call in last.tool_calls)
+    return last.content or _called(last)
+
+
+def _called(turn: Message) -> str:
+    return " ".join(f"{call.name}({json.dumps(dict(call.arguments))})" for call in turn.tool_calls)
+
+
+def earlier(example: Example) -> str:
+    """Return the answers before the last that are learned, as one text; an empty one is a space."""
+    turns = [turn for turn in example.messages[:-1] if turn.role == "assistant" and turn.learned]
+    return SEPARATOR.join(turn.content or _called(turn) or " " for turn in turns)
+
+
+def around(example: Example) -> str:
+    """Return what the model reads besides questions and answers, as one text."""
+    system = [turn.content for turn in example.messages if turn.role == "system"]
+    thoughts = [turn.reasoning_content for turn in example.messages if turn.reasoning_content]
+    calls = [f"{call.name} {ENCODER.encode(call.arguments)}" for turn in example.messages for call in turn.tool_calls]
+    return "\n".join([*system, *thoughts, *calls, *(ENCODER.encode(dict(tool)) for tool in example.tools)])
 
 
 def has_system(example: Example) -> bool:

@@ -17,7 +17,7 @@ from typing import Any
 
 from framework.records import RawData, Row
 
-LIBRARIES = ("tokenizers", "transformers", "pyarrow")
+LIBRARIES = ("jinja2", "tokenizers", "transformers", "pyarrow")
 """Their versions count: they render, tokenize and write."""
 
 
@@ -48,7 +48,7 @@ def of(*parts: Any) -> str:
 
 
 def code(thing: Any) -> str:
-    """Return a hash over the source of the package, or the single file, that defines a class, function or object.
+    """Return a hash over the source that a class, function or object belongs to, what it imports from there included.
 
     What a decorator made of a function counts by the function.
     """
@@ -59,14 +59,15 @@ def code(thing: Any) -> str:
 
 @functools.cache
 def code_of(module: str) -> str:
-    """Return a hash over the source of the package, or the single file, that a module is in."""
-    file = getattr(sys.modules[module], "__file__", None)
+    """Return a hash over the source around a module: its whole top-level package, or the folder of a single file."""
+    top = module.partition(".")[0]
+    file = getattr(sys.modules.get(top, sys.modules[module]), "__file__", None)
     if file is None:
         return module
     folder = Path(file).parent
-    files = sorted(folder.rglob("*.py")) if (folder / "__init__.py").is_file() else [Path(file)]
+    files = sorted(folder.rglob("*.py") if Path(file).name == "__init__.py" else folder.glob("*.py"))
     digest = hashlib.sha256()
     for path in files:
-        digest.update(path.name.encode())
+        digest.update(path.relative_to(folder).as_posix().encode())
         digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,16 +22,17 @@ OUTLIER = 2
 Numbers = NDArray[np.int64]
 
 
-def measure(store: Store, numbers: Numbers, limit: int, batch_size: int, seed: int) -> Lengths:
-    """Measure the rows of `numbers`; padding is that of batches of `batch_size` in an order drawn by `seed`."""
+def measure(store: Store, numbers: Numbers, kept: Numbers, limit: int, batch_size: int, seed: int) -> Lengths:
+    """Measure the rows of `numbers`, before `data.overflow`.
+
+    The padding is that of the rows that it left, `kept`, in batches of `batch_size` in an order drawn by `seed`.
+    """
     lengths = store.columns.tokens[numbers].astype(np.int64)
     p50, p95, p99 = (int(value) for value in np.percentile(lengths, [50, 95, 99], method="higher"))
     longest = int(lengths.max())
     width = math.ceil(longest / BINS)
     edges = [width * (number + 1) for number in range(math.ceil(longest / width))]
     histogram = np.bincount((lengths - 1).clip(min=0) // width, minlength=len(edges))
-    over = numbers[lengths > limit]
-    kept = np.minimum(lengths, limit)
     return Lengths(
         p50=p50,
         p95=p95,
@@ -40,9 +42,9 @@ def measure(store: Store, numbers: Numbers, limit: int, batch_size: int, seed: i
         histogram=[int(count) for count in histogram],
         max_seq_length=limit,
         suggested=suggest(p99, longest),
-        lost_tokens=int((lengths - kept).sum()),
-        lost_supervised_tokens=sum(store.supervised_beyond(int(number), limit) for number in over),
-        padding_share=padding(kept, batch_size, seed),
+        lost_tokens=int((lengths - limit).clip(min=0).sum()),
+        lost_supervised_tokens=sum(store.supervised_beyond(int(number), limit) for number in numbers[lengths > limit]),
+        padding_share=padding(np.minimum(store.columns.tokens[kept], limit).astype(np.int64), batch_size, seed),
     )
 
 
@@ -63,22 +65,39 @@ def padding(lengths: Numbers, batch_size: int, seed: int) -> float:
     return 1 - int(lengths.sum()) / slots if slots else 0.0
 
 
-def fit(store: Store, numbers: Numbers, limit: int, overflow: Overflow) -> tuple[Numbers, int]:
-    """Apply `data.overflow` to rows longer than `limit` tokens.
+@dataclass(frozen=True)
+class Fitted:
+    """What `data.overflow` leaves of some rows.
 
-    Returns:
-        The rows that are left, and how many learned tokens they hold.
+    Attributes:
+        numbers: the rows that are left.
+        supervised: their learned tokens.
+        long: how many rows were longer than the limit.
+        left_out: how many of those are left out, whole.
+        lost: learned tokens that are lost.
+    """
+
+    numbers: Numbers
+    supervised: int
+    long: int
+    left_out: int
+    lost: int
+
+
+def fit(store: Store, numbers: Numbers, limit: int, overflow: Overflow, what: str) -> Fitted:
+    """Apply `data.overflow` to `what` rows, training or validation, that are longer than `limit` tokens.
 
     Raises:
         FrameworkError: `overflow=fail` and a row is too long, or no supervised token is left.
     """
     lengths, supervised = store.columns.tokens[numbers], store.columns.supervised[numbers].astype(np.int64)
+    before = int(supervised.sum())
     long = lengths > limit
     longest = int(lengths.max())
     if long.any() and overflow is Overflow.fail:
         first = int(numbers[long][0])
         message = (
-            f"{int(long.sum())} of {len(numbers)} rows are longer than trainer.max_seq_length={limit} "
+            f"{int(long.sum())} of {len(numbers)} {what} rows are longer than trainer.max_seq_length={limit} "
             f"({store.where(first)} has {store.columns.tokens[first]} tokens, the longest {longest}): set "
             f"trainer.max_seq_length={longest}, or data.overflow=drop|truncate"
         )
@@ -90,11 +109,12 @@ def fit(store: Store, numbers: Numbers, limit: int, overflow: Overflow) -> tuple
         supervised[long] = 0
     if not supervised.any():
         message = (
-            f"trainer.max_seq_length={limit} leaves no supervised token: the {len(numbers)} rows have "
+            f"trainer.max_seq_length={limit} leaves no supervised token: the {len(numbers)} {what} rows have "
             f"{int(lengths.min())} to {longest} tokens. Set trainer.max_seq_length={longest}"
         )
         raise FrameworkError(message)
-    return numbers[supervised > 0], int(supervised.sum())
+    kept, after = supervised > 0, int(supervised.sum())
+    return Fitted(numbers[kept], after, int(long.sum()), int((~kept).sum()), before - after)
 
 
 def token_rows(store: Store, numbers: Numbers, limit: int) -> Rows[TokenRow]:

@@ -3,11 +3,12 @@
     data.mix=[{data: hub, path: yahma/alpaca-cleaned, weight: 0.1}]
 
 makes a tenth of the training rows general ones. Each entry has `weight` or `count`, `data` (an option of `data=`, by
-default local_file), `format` (by default the run's), and the settings of that option.
+default local_file), `format` and `columns` (by default the run's), and the settings of that option.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import random
 from collections.abc import Iterable, Iterator, Mapping
@@ -24,68 +25,94 @@ from framework.plan import Choice
 from framework.plugins import components
 from framework.records import RawData, Row
 
-OWN = ("data", "format", "weight", "count")
+OWN = ("data", "format", "columns", "weight", "count")
 BASE = ("validation_split", "overflow", "proof", "on_bad_row", "mask_history", "mix")
 """Settings of the whole run, not of one source."""
+HELD_OUT = ("validation", "prompts")
+"""How the names of settings begin that name what is not trained on: mixed in is training only."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """One source that is mixed in. Either `weight`, its share of all training rows, or `count` is given."""
+    """One source that is mixed in. Either `weight`, its share of all training rows, or `count` is given.
+
+    Of its first `max_rows` rows those in training are drawn.
+    """
 
     name: str
     source: Choice
-    format: Choice | None
+    format: Choice
     weight: float | None
     count: int | None
+    max_rows: int | None
 
-    def wanted(self, own_rows: int, weights: float) -> int:
-        """Return how many rows are wanted beside `own_rows`, where all weights add up to `weights`."""
+    def wanted(self, own: int, parts: Iterable[Part]) -> int:
+        """Return how many rows are wanted beside `own` rows for training, where `parts` are mixed in altogether."""
         if self.count is not None:
             return self.count
-        return round((self.weight or 0) / (1 - weights) * own_rows)
+        everything = list(parts)
+        weights = sum(part.weight or 0 for part in everything)
+        counts = sum(part.count or 0 for part in everything)
+        return round((self.weight or 0) / (1 - weights) * (own + counts))
 
 
-def problems(entries: Iterable[Mapping[str, Any]]) -> Iterator[str]:
+def problems(entries: Iterable[Mapping[str, Any]], form: Choice) -> Iterator[str]:
     """Say what is wrong with `data.mix`, a sentence for each entry."""
     total = 0.0
     for number, entry in enumerate(entries):
         try:
-            total += _part(number, entry).weight or 0
+            total += _part(number, entry, form).weight or 0
         except FrameworkError as error:
             yield str(error)
     if total >= 1:
         yield f"data.mix: the weights add up to {total:g}, and leave nothing for the run's own data: below 1 is valid"
 
 
-def parts(entries: Iterable[Mapping[str, Any]]) -> list[Part]:
-    """Return what `data.mix` asks for.
+def parts(entries: Iterable[Mapping[str, Any]], form: Choice) -> list[Part]:
+    """Return what `data.mix` asks for, `form` being the format of the run.
 
     Raises:
         FrameworkError: an entry is wrong.
     """
-    return [_part(number, entry) for number, entry in enumerate(entries)]
+    return [_part(number, entry, form) for number, entry in enumerate(entries)]
 
 
-def _part(number: int, entry: Mapping[str, Any]) -> Part:
+def _part(number: int, entry: Mapping[str, Any], form: Choice) -> Part:
     place = f"data.mix[{number}]"
     source = _option("data", str(entry.get("data", "local_file")), place)
     settings = {str(name): value for name, value in entry.items() if name not in OWN}
     _check_names(place, source, settings)
     _check_amount(place, entry.get("weight"), entry.get("count"))
-    form = _option("format", str(entry["format"]), place) if entry.get("format") is not None else None
     return Part(
         name=str(settings.get("path", source.name)),
         source=Choice(source, _settings(place, source, settings)),
-        format=None if form is None else Choice(form, form.schema()),
+        format=_format(place, entry, form),
         weight=entry.get("weight"),
         count=entry.get("count"),
+        max_rows=settings.get("max_rows"),
     )
+
+
+def _format(place: str, entry: Mapping[str, Any], form: Choice) -> Choice:
+    """Return the format of an entry: one of its own, or the run's, with columns of its own where it names some."""
+    if entry.get("format") is not None:
+        own = _option("format", str(entry["format"]), place)
+        form = Choice(own, own.schema(system_prompt=form.config.system_prompt, strip=form.config.strip))
+    columns = entry.get("columns")
+    if columns is None:
+        return form
+    if not isinstance(columns, Mapping) or not all(isinstance(name, str) for name in columns.values()):
+        message = (
+            f"{place}.columns={columns} must be named values, each text: {{instruction: question, output: answer}}"
+        )
+        raise FrameworkError(message)
+    return Choice(form.component, dataclasses.replace(form.config, columns=dict(columns)))
 
 
 def _check_amount(place: str, weight: object, count: object) -> None:
     if (weight is None) == (count is None):
-        message = f"{place} needs weight (a share of the training rows) or count (a number of rows), one of both"
+        found = "has neither" if weight is None else "has both"
+        message = f"{place} needs weight (a share of the training rows) or count (a number of rows), and {found}"
         raise FrameworkError(message)
     if weight is not None and not (_is_number(weight) and 0 < float(str(weight)) < 1):
         message = f"{place}.weight={weight} must be a number above 0 and below 1"
@@ -108,7 +135,8 @@ def _option(group: str, name: str, place: str) -> Component:
 
 
 def _check_names(place: str, source: Component, settings: Mapping[str, Any]) -> None:
-    known = [field.name for field in fields(source.schema) if field.name not in BASE]
+    names = [field.name for field in fields(source.schema)]
+    known = [name for name in names if name not in BASE and not name.startswith(HELD_OUT)]
     for name in settings:
         if name not in known:
             message = f"{place}: {unknown('key', name, [*known, *OWN])}"
@@ -131,16 +159,27 @@ def _settings(place: str, source: Component, settings: Mapping[str, Any]) -> Any
         raise FrameworkError(message) from error
 
 
-def choose(raw: RawData, wanted: int, seed: int) -> Iterator[Row]:
-    """Give `wanted` rows, drawn by `seed`, in their order; all of them where there are no more.
+class Drawn:
+    """Draws rows of a source by `seed`, none twice.
 
-    Of a streamed source the first rows are taken: to count it would be to read it whole.
+    Of a streamed source the next rows are taken: to count it would be to read it whole.
     """
-    if raw.streamed:
-        yield from itertools.islice(raw.train, wanted)
-        return
-    total = sum(1 for _ in raw.train)
-    chosen = set(random.Random(seed).sample(range(total), min(wanted, total)))  # noqa: S311 - a choice, not a secret
-    for number, row in enumerate(raw.train):
-        if number in chosen:
-            yield row
+
+    def __init__(self, raw: RawData, max_rows: int | None, seed: int) -> None:
+        self.raw, self.max_rows = raw, max_rows
+        self._next = 0
+        self._order: list[int] | None = None
+        self._seed = seed
+
+    def draw(self, wanted: int) -> Iterable[Row] | None:
+        """Return `wanted` more rows, in their order, or fewer where there are no more; None where there is none."""
+        if self.raw.streamed:
+            first, self._next = self._next, self._next + wanted
+            rows = list(itertools.islice(self.raw.train, first, min(self._next, self.max_rows or self._next)))
+            return rows or None
+        if self._order is None:
+            self._order = list(range(sum(1 for _ in itertools.islice(self.raw.train, self.max_rows))))
+            random.Random(self._seed).shuffle(self._order)  # noqa: S311 - a choice, not a secret
+        chosen = set(self._order[self._next : self._next + wanted])
+        self._next += wanted
+        return (row for number, row in enumerate(self.raw.train) if number in chosen) if chosen else None

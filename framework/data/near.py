@@ -37,6 +37,8 @@ TEMPLATE = 0.25
 """Share of all features that such ones make up at least where texts have a template; less are "the" and "is"."""
 LONGEST = 20_000
 """Characters of a text that count: half of them from its beginning, half from its end."""
+SCRATCH = ".near-"
+"""How the name of a folder begins in which files lie meanwhile."""
 COUNTED = 500_000
 """Features that are compared at once, at most."""
 # A letter of a script without spaces stands for a word.
@@ -161,7 +163,7 @@ def group(
         `count` numbers. Groups are closed: whoever resembles a member belongs to it. They do not depend on the order.
     """
     labels: Groups = np.arange(count)
-    with tempfile.TemporaryDirectory(prefix=".near-", dir=folder) as held:
+    with tempfile.TemporaryDirectory(prefix=SCRATCH, dir=folder) as held:
         index = _Index(Path(held), count)
         for texts in batches():
             if texts:
@@ -169,7 +171,7 @@ def group(
         for left, right in index.candidates() if count else ():
             apart = np.flatnonzero(labels[left] != labels[right])
             alike = apart[index.alike(left[apart], right[apart], similarity)]
-            labels = _join(labels, left[alike], right[alike])
+            labels = join(labels, left[alike], right[alike])
     return labels
 
 
@@ -237,7 +239,7 @@ def _band_keys(minima: NDArray[np.uint32]) -> dict[str, NDArray[Any]]:
     return {str(band): keys[:, band] for band in range(BANDS)}
 
 
-def _join(labels: Groups, left: Groups, right: Groups) -> Groups:
+def join(labels: Groups, left: Groups, right: Groups) -> Groups:
     """Give both sides of each pair, and all that have their numbers, the smaller number."""
     while (labels[left] != labels[right]).any():
         low = np.minimum(labels[left], labels[right])

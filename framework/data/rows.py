@@ -6,20 +6,22 @@ What is wrong with a row is collected: `data.on_bad_row` says whether bad rows e
 from __future__ import annotations
 
 import dataclasses
-import json
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from framework.data.turns import check_turns
 from framework.errors import FrameworkError, one_line, place, unknown
 from framework.protocols import Formatter
-from framework.records import Example, FormatRun, Message, Row
+from framework.records import Example, FormatRun, Message, MixedIn, Row
 from framework.schema import FormatConfig, OnBadRow
 
 SHOWN_ERRORS = 10
+NAMED_PLACES = 3
+"""Rows with one problem that are all named; of more the first two and the last."""
 KEPT_RUNS = 20
 """Stretches of one format that are remembered; those after it are counted."""
-ROLES = ("system", "user", "assistant", "tool")
 
 
 @dataclass
@@ -34,6 +36,7 @@ class Told:
     formats: dict[str, int] = field(default_factory=dict)
     runs: list[FormatRun] = field(default_factory=list)
     all_runs: int = 0
+    mixed: list[MixedIn] = field(default_factory=list)
 
     def bad(self, row: Row, problem: str) -> None:
         """Take note of a bad row."""
@@ -49,10 +52,19 @@ class Told:
             self.runs.append(run)
 
     def refusal(self) -> FrameworkError:
-        """Return the error that names the first bad rows."""
+        """Return the error that names the first bad rows; what is wrong with several in a row is said once."""
         more = self.bad_rows - len(self.bad_examples)
         rest = f"and {more} more rows; data.on_bad_row=skip leaves bad rows out"
-        return FrameworkError("\n".join([*self.bad_examples, *([rest] if more else [])]))
+        return FrameworkError("\n".join([*_by_problem(self.bad_examples), *([rest] if more else [])]))
+
+
+def _by_problem(examples: Iterable[str]) -> Iterator[str]:
+    parts = (example.partition(": ") for example in examples)
+    for problem, group in itertools.groupby(parts, key=lambda part: part[2]):
+        places = [place for place, _, _ in group]
+        if len(places) > NAMED_PLACES:
+            places = [places[0], f"{places[1]} … {places[-1]} ({len(places)} rows)"]
+        yield f"{', '.join(places)}: {problem}"
 
 
 class Runs:
@@ -106,13 +118,22 @@ def to_examples(rows: Iterable[Row], formatter: Formatter) -> list[Example]:
 
 
 def read(
-    rows: Iterable[Row], formatter: Formatter, config: FormatConfig, on_bad_row: OnBadRow, told: Told
+    rows: Iterable[Row],
+    formatter: Formatter,
+    config: FormatConfig,
+    on_bad_row: OnBadRow,
+    told: Told,
+    *,
+    strict: bool = True,
 ) -> Iterator[Example]:
     """Give the conversations of the rows one by one; `told` is filled meanwhile, its runs at the end.
 
+    `strict` asks for every column of `format.columns` in one row at least, as the run's own training rows have it;
+    rows held out or mixed in may have others.
+
     Raises:
-        FrameworkError: at the end, where `format.columns` names a column that no row has, or a row is bad and
-            `data.on_bad_row=fail`.
+        FrameworkError: at the end, where `format.columns` names a column that no row has and `strict` asks for it, or
+            a row is bad and `data.on_bad_row=fail`.
     """
     columns, runs = Columns(config.columns), Runs(told, formatter)
     for row in rows:
@@ -132,7 +153,8 @@ def read(
             runs.good(row.where, fields, example.format)
             yield _placed(example, row.where)
     runs.close()
-    columns.check()
+    if strict:
+        columns.check()
     if told.bad_rows and on_bad_row is OnBadRow.fail:
         raise told.refusal()
 
@@ -161,15 +183,15 @@ class Columns:
         renamed = {name: value for name, value in fields.items() if name not in taken}
         for name, column in found.items():
             renamed[name] = fields[column]
-        for name in [name for name in self._unseen if name in renamed]:
-            del self._unseen[name]
+        for name in found:
+            self._unseen.pop(name, None)
         return renamed
 
     def check(self) -> None:
-        """Look whether each column was there.
+        """Look whether each column was there. Rows may have the field that it would become; that is no excuse.
 
         Raises:
-            FrameworkError: no row has it, nor the field that it would have become.
+            FrameworkError: no row has it.
         """
         if self._first is None:
             return
@@ -193,67 +215,6 @@ def stripped(example: Example) -> Example:
 
 def _stripped(turn: Message) -> Message:
     return dataclasses.replace(turn, content=turn.content.strip()) if isinstance(turn.content, str) else turn
-
-
-def check_turns(example: Example) -> None:
-    """Check what every conversation must be, whatever its format; the order in between is the template's business.
-
-    Raises:
-        FrameworkError: it does not end with the assistant, begins with another than the user, a role is unknown, a turn
-            is no text, none is to be learned, or a call or a tool's schema is no JSON.
-    """
-    if example.text is not None:
-        _check_text("plain text", example.text)
-        return
-    messages = example.messages
-    if not messages or messages[-1].role != "assistant":
-        last = f"'{messages[-1].role}'" if messages else "no message"
-        message = f"a conversation to learn from ends with an assistant's turn, this one with {last}"
-        raise FrameworkError(message)
-    first = next((message.role for message in messages if message.role != "system"), "")
-    if first in ("assistant", "tool"):
-        message = f"a conversation begins with a user's turn, this one with the {first}'s: nothing would be asked"
-        raise FrameworkError(message)
-    if not any(turn.learned for turn in messages if turn.role == "assistant"):
-        message = "no assistant's turn is to be learned: all have the weight 0"
-        raise FrameworkError(message)
-    for turn in messages:
-        _check_turn(turn)
-    for turn in example.rejected:
-        _check_turn(turn)
-    if example.tools:
-        _check_json("a tool's schema", list(example.tools))
-
-
-def _check_turn(turn: Message) -> None:
-    if turn.role not in ROLES:
-        message = f"a turn has the role '{turn.role}'; valid: {', '.join(ROLES)}"
-        raise FrameworkError(message)
-    _check_text(f"the {turn.role}'s turn", turn.content)
-    for more in (turn.reasoning_content, turn.name, turn.tool_call_id):
-        if more:
-            _check_text(f"the {turn.role}'s turn", more)
-    for call in turn.tool_calls:
-        _check_json(f"the call of {call.name!r}", [call.name, call.id, call.arguments])
-
-
-def _check_text(what: str, text: object) -> None:
-    if not isinstance(text, str):
-        message = f"{what} is a {type(text).__name__}, no text"
-        raise FrameworkError(message)
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:  # JSON may hold half of a surrogate pair, a tokenizer and a file may not
-        message = f"{what} is no valid text: {error.reason} at character {error.start + 1}"
-        raise FrameworkError(message) from error
-
-
-def _check_json(what: str, value: object) -> None:
-    try:
-        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
-    except (TypeError, ValueError, RecursionError) as error:  # a date of Parquet, NaN, half of a surrogate pair
-        message = f"{what} cannot be written as JSON: {one_line(error)}"
-        raise FrameworkError(message) from error
 
 
 def question(messages: Sequence[Message]) -> str:

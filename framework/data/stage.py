@@ -2,80 +2,98 @@
 
 from __future__ import annotations
 
-import itertools
-import tempfile
-import weakref
-from collections.abc import Iterable, Iterator
-from pathlib import Path
-from shutil import rmtree
-
 import numpy as np
 from numpy.typing import NDArray
 
-from framework.cache import cache_dir
-from framework.data import Data, audit, key, lengths, mix, proof, split, store, writer
-from framework.data.rows import read
+from framework.data import Data, audit, lengths, proof, split
+from framework.data.lengths import Fitted
+from framework.data.reader import Reader
 from framework.data.store import PROMPTS, TRAIN, VALIDATION, Rows, Store
 from framework.data.view import view
-from framework.data.writer import Writer
-from framework.errors import FrameworkError, one_line
-from framework.plan import Choice, Plan
-from framework.protocols import Formatter, Model
-from framework.records import DataResult, Example, Prompt, RawData, Row
-from framework.schema import OnBadRow, ProofMode
+from framework.errors import FrameworkError
+from framework.plan import Plan
+from framework.protocols import Model
+from framework.records import DataResult, Example, Finding, MixedIn, Prompt, Proof, Severity
+from framework.schema import ProofMode
 
 
 def prepare_data(plan: Plan, model: Model) -> Data:
     """Make the data of a run; see `framework.data.load_data`."""
-    config, limit = plan.data.config, plan.training.max_seq_length
+    limit, overflow = plan.training.max_seq_length, plan.data.config.overflow
     reader = Reader(plan, model)
     plan.data.check_rows(reader.fingerprint)
     rows, cached = reader.store()
-    columns = rows.columns
-    if not (columns.part == TRAIN).any():
-        bad = rows.told
-        skipped = f": all {bad.bad_rows} are bad, the first {bad.bad_examples[0]}" if bad.bad_rows else ""
-        message = f"data '{plan.data.component.name}' has no rows{skipped}"
-        raise FrameworkError(message)
-    proven = proof.prove(rows)
-    if proven.failed and config.proof is ProofMode.fail:
-        raise proof.refusal(proven)
+    proven = _prove(plan, rows)
     part = split_parts(plan, rows)
     train, validation = (np.flatnonzero(part == which) for which in (TRAIN, VALIDATION))
     if not len(train):
         message = "no row has a token that could be learned"
         raise FrameworkError(message)
-    measured = lengths.measure(rows, train, limit, plan.training.per_device_train_batch_size, plan.seed)
-    kept, supervised = lengths.fit(rows, train, limit, config.overflow)
-    validated = lengths.fit(rows, validation, limit, config.overflow)[0] if len(validation) else validation
-    found = audit.findings(plan, rows, part) if plan.audit else []
-    train_rows = lengths.token_rows(rows, kept, limit)
+    fitted = lengths.fit(rows, train, limit, overflow, "training")
+    nothing = Fitted(validation, 0, 0, 0, 0)
+    held_out = lengths.fit(rows, validation, limit, overflow, "validation") if len(validation) else nothing
+    sizes = plan.training.per_device_train_batch_size, plan.seed
+    measured = lengths.measure(rows, train, fitted.numbers, limit, *sizes)
+    found = [*_held_out_nothing(plan, rows, held_out), *audit.findings(plan, rows, part)]
     prompts = _prompts(rows, validation)
+    train_rows = lengths.token_rows(rows, fitted.numbers, limit)
+    tokens = np.minimum(rows.columns.tokens[fitted.numbers], limit)
     result = DataResult(
-        train_rows=len(kept),
-        validation_rows=len(validated),
+        train_rows=len(fitted.numbers),
+        validation_rows=len(held_out.numbers),
         prompts=len(prompts),
         formats=rows.told.formats,
-        tokens=int(np.minimum(columns.tokens[kept], limit).sum()),
-        supervised_tokens=supervised,
-        longest=int(np.minimum(columns.tokens[kept], limit).max()),
-        overflow_rows=int((columns.tokens[train] > limit).sum()),
-        overflow_supervised_tokens=int(columns.supervised[train].sum()) - supervised,
+        tokens=int(tokens.sum()),
+        supervised_tokens=fitted.supervised,
+        longest=int(tokens.max()),
+        overflow_rows=fitted.long,
+        overflow_rows_left_out=fitted.left_out,
+        overflow_supervised_tokens=fitted.lost,
+        overflow_validation_rows=held_out.long,
         fingerprint=reader.fingerprint,
         format_runs=rows.told.runs,
-        mixed_rows={
-            entry.name: int((columns.source[kept] == number).sum())
-            for number, entry in enumerate(reader.mixed, start=1)
-        },
+        mixed=_mixed(rows, fitted.numbers),
         bad_rows=rows.told.bad_rows,
         bad_examples=rows.told.bad_examples,
         proof=proven,
         lengths=measured,
         findings=found,
-        view=view(train_rows, model),
+        view=view(train_rows, rows.columns.source[fitted.numbers], model),
         cached=cached,
     )
-    return Data(train_rows, lengths.token_rows(rows, validated, limit), prompts, result)
+    return Data(train_rows, lengths.token_rows(rows, held_out.numbers, limit), prompts, result)
+
+
+def _prove(plan: Plan, rows: Store) -> Proof:
+    """Sum up the proof; end the run where there are no rows, or rows that are not proven."""
+    if not (rows.columns.part == TRAIN).any():
+        bad = rows.told
+        skipped = f": all {bad.bad_rows} are bad, the first {bad.bad_examples[0]}" if bad.bad_rows else ""
+        message = f"data '{plan.data.component.name}' has no rows{skipped}"
+        raise FrameworkError(message)
+    proven = proof.prove(rows)
+    if proven.failed and plan.data.config.proof is ProofMode.fail:
+        raise proof.refusal(proven)
+    return proven
+
+
+def _held_out_nothing(plan: Plan, rows: Store, held_out: Fitted) -> list[Finding]:
+    """Say why there is no validation row though some are wanted."""
+    own = int(((rows.columns.part == TRAIN) & (rows.columns.source == 0)).sum())
+    if len(held_out.numbers) or not plan.data.config.validation_split:
+        return []
+    alike = "they all ask the same or nearly so, and training would answer what is asked"
+    why = alike if own > 1 else "a single row is not split"
+    text = f"No row is held out of {own}: {why}."
+    advice = "Give rows of their own to validate on, or go without: data.validation_split=0 objective=train_loss"
+    return [Finding("nothing_held_out", Severity.warning, own, text, advice, [])]
+
+
+def _mixed(rows: Store, kept: NDArray[np.int64]) -> list[MixedIn]:
+    """Count what is left in training of each source that was mixed in."""
+    sources = rows.columns.source[kept]
+    told = enumerate(rows.told.mixed, start=1)
+    return [MixedIn(entry.name, entry.wanted, int((sources == number).sum())) for number, entry in told]
 
 
 def split_parts(plan: Plan, rows: Store) -> NDArray[np.int8]:
@@ -102,88 +120,3 @@ def _prompts(rows: Store, validation: NDArray[np.int64]) -> Rows[Prompt]:
 def to_prompt(example: Example) -> Prompt:
     """Ask what stands before the last answer, and keep that answer as the reference."""
     return Prompt(example.messages[:-1], example.messages[-1].content, example.tools)
-
-
-class Reader:
-    """Reads the sources of a run and writes their rows into a store, or finds the store of an earlier run."""
-
-    def __init__(self, plan: Plan, model: Model) -> None:
-        self.plan = plan
-        self.model = model
-        self.mixed = mix.parts(plan.data.config.mix)
-        self.raw: RawData = plan.data.create().load()
-        self.others: list[RawData] = [part.source.create().load() for part in self.mixed]
-        marks = [key.fingerprint(raw) for raw in (self.raw, *self.others)]
-        self.fingerprint = marks[0] if not self.others else key.of(*marks)
-
-    def store(self) -> tuple[Store, bool]:
-        """Return the store, and whether an earlier run had made it."""
-        encoding = self.model.encoding
-        if not encoding:
-            return self._write(Path(tempfile.mkdtemp(), "rows"), remove=True), False
-        folder = cache_dir() / "data" / self._key(encoding)
-        if (found := store.opened(folder)) is not None:
-            return found, True
-        try:
-            store.remove_old(folder.parent)
-            return self._write(folder), False
-        except OSError as error:
-            if error.filename and not str(error.filename).startswith(str(cache_dir())):
-                raise  # of the source
-            reason = error.strerror or one_line(error)
-            message = f"the cache folder {folder.parent} cannot be written: {reason}. Set FRAMEWORK_CACHE=FOLDER"
-            raise FrameworkError(message) from error
-
-    def _key(self, encoding: str) -> str:
-        config, plan = self.plan.config, self.plan
-        settings = {name: config["data"][name] for name in ("max_rows", "on_bad_row", "mix")}
-        formats = [plan.format, *(part.format for part in self.mixed if part.format)]
-        makers: list[Formatter] = [choice.create() for choice in formats]
-        asked = [part for maker in makers for part in getattr(maker, "formats", {}).values()]  # of format=auto
-        sources = [self.plan.data.create(), *(part.source.create() for part in self.mixed)]
-        code = [key.code(maker) for maker in (*sources, *makers, *asked)]
-        names = [choice.component.name for choice in formats]
-        places = [row.where for raw in (self.raw, *self.others) if not raw.streamed for row in _first(raw)]
-        seed = plan.seed if self.mixed else 0
-        return key.of(self.fingerprint, settings, config["format"], names, code, places, encoding, seed)
-
-    def _write(self, folder: Path, *, remove: bool = False) -> Store:
-        made = writer.write(folder, self._fill)
-        if remove:
-            weakref.finalize(made, rmtree, folder.parent, ignore_errors=True)
-        return made
-
-    def _fill(self, into: Writer) -> None:
-        data = self.plan.data.config
-        own = itertools.islice(self.raw.train, data.max_rows)
-        trained = self._add(into, own, self.plan.format, TRAIN, 0)
-        self._add(into, self.raw.validation, self.plan.format, VALIDATION, 0)
-        self._add(into, self.raw.prompts, self.plan.format, PROMPTS, 0)
-        weights = sum(part.weight or 0 for part in self.mixed)
-        for number, (part, raw) in enumerate(zip(self.mixed, self.others, strict=True), start=1):
-            chosen = mix.choose(raw, part.wanted(trained, weights), self.plan.seed)
-            self._add(into, chosen, part.format or self.plan.format, TRAIN, number)
-        if into.told.bad_rows and data.on_bad_row is OnBadRow.fail:
-            raise into.told.refusal()
-
-    def _add(self, into: Writer, rows: Iterable[Row], choice: Choice, part: int, source: int) -> int:
-        """Read, format and encode rows; once one is bad and that is fatal, the rest is only looked at."""
-        formatter: Formatter = choice.create()
-        examples = read(rows, formatter, choice.config, OnBadRow.skip, into.told)
-        count = 0
-        for batch in _batches(examples, store.BATCH):
-            count += len(batch)
-            if into.told.bad_rows and self.plan.data.config.on_bad_row is OnBadRow.fail:
-                continue
-            into.add(batch, self.model.encode(batch), part, source)
-        return count
-
-
-def _first(raw: RawData) -> list[Row]:
-    """Return the first row of each part: a store tells where its rows stand, so the names of the files count."""
-    return [row for part in (raw.train, raw.validation, raw.prompts) for row in itertools.islice(part, 1)]
-
-
-def _batches(examples: Iterator[Example], size: int) -> Iterator[list[Example]]:
-    while batch := list(itertools.islice(examples, size)):
-        yield batch

@@ -23,19 +23,20 @@ from numpy.typing import NDArray
 from framework import records
 from framework.data.conversations import from_json
 from framework.data.rows import Told
-from framework.records import Example, TokenRow
+from framework.records import IGNORE, Example, TokenRow
 
-IGNORE = -100
-BATCH = 1000
-"""Rows in a record batch; all batches but the last are full, so that a row's place is known."""
 DAYS = 30
 """A store that no run has used for so long is removed when another one is written."""
+HALF = ".part-"
+"""How the name of a store begins that is not complete."""
 TRAIN, VALIDATION, PROMPTS = range(3)
 TOKENS, TEXTS, COLUMNS, TOLD = "tokens.arrow", "texts.arrow", "columns.arrow", "told.json"
 TOKENS_SCHEMA = pa.schema(
     [("input_ids", pa.list_(pa.int32())), ("learned", pa.list_(pa.bool_())), ("where", pa.string())]
 )
-TEXTS_SCHEMA = pa.schema([(name, pa.string()) for name in ("where", "problem", "question", "answer", "example")])
+TEXTS_SCHEMA = pa.schema(
+    [(name, pa.string()) for name in ("where", "problem", "question", "answer", "earlier", "around", "example")]
+)
 T = TypeVar("T")
 
 
@@ -66,13 +67,25 @@ class Columns:
 
 @dataclass(frozen=True)
 class Texts:
-    """A batch of rows as text, in lists of one length; `start` is the number of the first row."""
+    """A batch of rows as text, in lists of one length.
+
+    Attributes:
+        start: the number of the first row.
+        where: where each row stands.
+        problem: why it is not proven; empty where it is.
+        question: the turns before the last, without the system prompt.
+        answer: the last turn, or the plain text.
+        earlier: the other answers that are learned, `SEPARATOR` between them.
+        around: what else the model reads: system prompt, thoughts, calls, schemas of tools.
+    """
 
     start: int
     where: list[str]
     problem: list[str]
     question: list[str]
     answer: list[str]
+    earlier: list[str]
+    around: list[str]
 
 
 class Rows(Sequence[T], Generic[T]):
@@ -108,6 +121,7 @@ class Store:
         self.told = records.load(Told, folder / TOLD)
         tokens = pa.ipc.open_file(pa.memory_map(str(folder / TOKENS)))
         self._tokens = [tokens.get_batch(index) for index in range(tokens.num_record_batches)]  # nothing is read yet
+        self._ends = np.cumsum([batch.num_rows for batch in self._tokens], dtype=np.int64)
         self._texts = pa.ipc.open_file(pa.memory_map(str(folder / TEXTS)))
         self._last: tuple[int, Any] = (-1, None)
 
@@ -117,7 +131,7 @@ class Store:
 
     def token_row(self, number: int) -> TokenRow:
         """Read the tokens of a row."""
-        batch, index = self._tokens[number // BATCH], number % BATCH
+        batch, index = self._tokens_of(number)
         ids, learned = (_list(batch.column(column), index) for column in (0, 1))
         labels = np.where(learned, ids, IGNORE)
         return TokenRow(ids.tolist(), labels.tolist(), batch.column(2)[index].as_py())
@@ -132,26 +146,38 @@ class Store:
 
     def where(self, number: int) -> str:
         """Read where a row stands."""
-        return str(self._tokens[number // BATCH].column(2)[number % BATCH].as_py())
+        batch, index = self._tokens_of(number)
+        return str(batch.column(2)[index].as_py())
+
+    def _place(self, number: int) -> tuple[int, int]:
+        """Return the batch of a row, and its number there."""
+        batch = int(np.searchsorted(self._ends, number, side="right"))
+        return batch, number - (int(self._ends[batch - 1]) if batch else 0)
+
+    def _tokens_of(self, number: int) -> tuple[Any, int]:
+        batch, index = self._place(number)
+        return self._tokens[batch], index
 
     def _text(self, name: str, number: int) -> str:
-        at, batch = self._last
-        if at != number // BATCH:  # a compressed batch is unpacked once for its neighbours
-            at, batch = number // BATCH, self._texts.get_batch(number // BATCH)
-            self._last = (at, batch)
-        return str(batch.column(name)[number % BATCH].as_py())
+        at, index = self._place(number)
+        if self._last[0] != at:  # a compressed batch is unpacked once for its neighbours
+            self._last = (at, self._texts.get_batch(at))
+        return str(self._last[1].column(name)[index].as_py())
 
     def texts(self) -> Iterator[Texts]:
         """Read the texts of all rows in batches, without keeping what was read."""
         with pa.OSFile(str(self.folder / TEXTS)) as file, pa.ipc.open_file(file) as reader:
+            start = 0
             for index in range(reader.num_record_batches):
                 batch = reader.get_batch(index)
-                names = ("where", "problem", "question", "answer")
-                yield Texts(index * BATCH, *(batch.column(name).to_pylist() for name in names))
+                names = ("where", "problem", "question", "answer", "earlier", "around")
+                yield Texts(start, *(batch.column(name).to_pylist() for name in names))
+                start += batch.num_rows
 
     def supervised_beyond(self, number: int, limit: int) -> int:
         """Count the learned tokens of a row from position `limit` on."""
-        learned = _list(self._tokens[number // BATCH].column(1), number % BATCH)
+        batch, index = self._tokens_of(number)
+        learned = _list(batch.column(1), index)
         return int(learned[limit:].sum())
 
 
@@ -179,7 +205,8 @@ def remove_old(folder: Path) -> None:
     """Remove the stores below `folder` that no run has used for long."""
     for path in folder.iterdir() if folder.is_dir() else []:
         try:
-            old = time.time() - path.stat().st_mtime > DAYS * 24 * 3600
+            days = 1 if path.name.startswith(HALF) else DAYS  # left by a run that was killed
+            old = time.time() - path.stat().st_mtime > days * 24 * 3600
         except OSError:  # another run removed it
             continue
         if old:

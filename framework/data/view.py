@@ -5,19 +5,23 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from framework.protocols import Model
-from framework.records import Piece, TokenRow, ViewedRow
+from framework.records import IGNORE, Piece, TokenRow, ViewedRow
 from framework.redact import redact
 
 ROWS = 3
 LONGEST = 1200
 """Characters of a piece; the middle of a longer one is left out."""
-IGNORE = -100
 
 
-def view(rows: Sequence[TokenRow], model: Model) -> list[ViewedRow]:
-    """Show the first rows."""
-    return [ViewedRow(row.where, _pieces(row, model)) for row in itertools.islice(rows, ROWS)]
+def view(rows: Sequence[TokenRow], sources: NDArray[np.int16], model: Model) -> list[ViewedRow]:
+    """Show the first rows, and the first of each source that was mixed in."""
+    firsts = np.sort(np.unique(sources, return_index=True)[1][1:])
+    numbers = dict.fromkeys([*range(min(ROWS, len(rows))), *firsts.tolist()])
+    return [ViewedRow(row.where, _pieces(row, model)) for row in (rows[number] for number in numbers)]
 
 
 def _pieces(row: TokenRow, model: Model) -> list[Piece]:

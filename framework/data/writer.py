@@ -16,11 +16,10 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from framework import records
-from framework.data import store
-from framework.data.conversations import answered, asked, has_system, to_json
+from framework.data.conversations import answered, around, asked, earlier, has_system, to_json
 from framework.data.rows import Told
-from framework.data.store import COLUMNS, IGNORE, TEXTS, TEXTS_SCHEMA, TOKENS, TOKENS_SCHEMA, TOLD, Columns, Store
-from framework.records import Example, TokenRow
+from framework.data.store import COLUMNS, HALF, TEXTS, TEXTS_SCHEMA, TOKENS, TOKENS_SCHEMA, TOLD, Columns, Store
+from framework.records import IGNORE, Example, TokenRow
 
 
 @dataclass
@@ -30,7 +29,6 @@ class Writer:
     folder: Path
     told: Told = field(default_factory=Told)
     _columns: dict[str, list[Any]] = field(default_factory=lambda: {name: [] for name in Columns.__annotations__})
-    _waiting: list[tuple[Example, TokenRow]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Open the files."""
@@ -41,16 +39,11 @@ class Writer:
         self._text_writer = self._open.enter_context(pa.ipc.new_file(files[1], TEXTS_SCHEMA, options=packed))
 
     def add(self, examples: Sequence[Example], rows: Sequence[TokenRow], part: int, source: int) -> None:
-        """Take the examples of one part and source with their token rows."""
+        """Write the examples of one part and source with their token rows, as one batch."""
+        if not rows:
+            return
         self._columns["part"].append(np.full(len(rows), part, np.int8))
         self._columns["source"].append(np.full(len(rows), source, np.int16))
-        self._waiting += zip(examples, rows, strict=True)
-        while len(self._waiting) >= store.BATCH:
-            self._write(self._waiting[: store.BATCH])
-            del self._waiting[: store.BATCH]
-
-    def _write(self, pairs: Sequence[tuple[Example, TokenRow]]) -> None:
-        examples, rows = zip(*pairs, strict=True)
         lengths = np.fromiter((len(row.input_ids) for row in rows), np.int32, len(rows))
         offsets = np.concatenate([np.zeros(1, np.int32), np.cumsum(lengths, dtype=np.int32)])
         ids = np.fromiter(itertools.chain.from_iterable(row.input_ids for row in rows), np.int32, offsets[-1])
@@ -66,6 +59,8 @@ class Writer:
             [row.problem for row in rows],
             [asked(example) for example in examples],
             [answered(example) for example in examples],
+            [earlier(example) for example in examples],
+            [around(example) for example in examples],
             [to_json(example) for example in examples],
         ]
         columns = [pa.array(column, pa.string()) for column in texts]
@@ -91,10 +86,7 @@ class Writer:
         self._columns["plain"].append(np.array([example.text is not None for example in examples]))
 
     def finish(self) -> None:
-        """Write what waits, and what was told of the rows."""
-        if self._waiting:
-            self._write(self._waiting)
-            self._waiting.clear()
+        """Write what is known of each row, and what was told of them."""
         self.close()
         whole = {name: np.concatenate(parts) if parts else np.zeros(0, int) for name, parts in self._columns.items()}
         table = pa.table(whole)
@@ -110,7 +102,7 @@ class Writer:
 def write(folder: Path, fill: Callable[[Writer], None]) -> Store:
     """Write a store and put it at `folder`, whole or not at all; another run may be faster, then its store is taken."""
     folder.parent.mkdir(parents=True, exist_ok=True)
-    half = Path(tempfile.mkdtemp(prefix=".part-", dir=folder.parent))
+    half = Path(tempfile.mkdtemp(prefix=HALF, dir=folder.parent))
     try:
         writer = Writer(half)
         try:

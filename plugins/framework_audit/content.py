@@ -9,7 +9,7 @@ import numpy as np
 from framework.records import Severity
 from framework_audit.config import Check
 from framework_audit.found import Found, Numbers, are, of
-from framework_audit.texts import BROKEN, JSON, Survey
+from framework_audit.texts import Survey
 
 MOST = 0.5
 """Share of the answers from which on something is the task rather than a fault."""
@@ -28,7 +28,7 @@ def look(survey: Survey) -> Iterator[Found]:
 
 
 def _empty(survey: Survey) -> Iterator[Found]:
-    rows = survey.train[survey.words[survey.train] == 0]
+    rows = survey.found(Check.empty_answers)
     if len(rows):
         yield Found(
             Check.empty_answers,
@@ -36,12 +36,13 @@ def _empty(survey: Survey) -> Iterator[Found]:
             rows,
             f"{of(len(rows), len(survey.train), 'training rows')} {are(len(rows), 'has', 'have')} an empty answer",
             "fill or remove them: they teach to stop at once",
+            labels=_labels(survey, Check.empty_answers),
         )
 
 
 def _one_word(survey: Survey) -> Iterator[Found]:
     words = survey.words[survey.train]
-    rows = survey.train[survey.one_word[survey.train]]
+    rows = survey.found(Check.one_word_answers)
     share = len(rows) / max(len(words), 1)
     if not len(rows) or len(words) < FEW:
         return
@@ -52,21 +53,22 @@ def _one_word(survey: Survey) -> Iterator[Found]:
         severity = Severity.warning if odd else Severity.note
         advice = "complete them where the other answers set the tone: a model learns when to be terse"
     told = f"{of(len(rows), len(words), 'training rows')} {are(len(rows), 'has', 'have')} an answer of one word"
-    yield Found(Check.one_word_answers, severity, rows, told, advice)
+    labels = _labels(survey, Check.one_word_answers)
+    yield Found(Check.one_word_answers, severity, rows, told, advice, labels=labels)
 
 
 def _broken_json(survey: Survey) -> Iterator[Found]:
-    kinds = survey.json[survey.train]
-    rows = survey.train[(kinds == BROKEN) & (survey.words[survey.train] > 0)]
-    whole = int((kinds == JSON).sum())
-    if len(rows) and whole > MOST * len(kinds):
+    rows = survey.found(Check.broken_json)
+    whole, total = (int(counts[survey.train].sum()) for counts in (survey.json_answers, survey.answers))
+    if len(rows) and whole > MOST * total:
         yield Found(
             Check.broken_json,
             Severity.warning,
             rows,
-            f"{of(len(rows), len(kinds), 'training rows')} {are(len(rows), 'has', 'have')} an answer that is no valid "
-            f"JSON, where {whole / len(kinds):.0%} of the answers are",
+            f"{of(len(rows), len(survey.train), 'training rows')} {are(len(rows), 'has', 'have')} an answer that is no "
+            f"valid JSON, where {whole / total:.0%} of the answers are",
             "repair or remove them: what does not parse is learned as well",
+            labels=_labels(survey, Check.broken_json),
         )
 
 
@@ -75,9 +77,14 @@ def _hits(survey: Survey) -> Iterator[Found]:
     for check, (severity, what, advice) in _TOLD.items():
         rows = survey.found(check)
         if len(rows):
-            labels = tuple(sorted(set(survey.kinds[check]))[:5]) if check in _HIDDEN else ()
             text = f"{of(len(rows), total)} {are(len(rows), 'holds', 'hold')} {what}"
-            yield Found(check, _milder(check, rows, total, severity), rows, text, advice, labels=labels)
+            yield Found(check, _milder(check, rows, total, severity), rows, text, advice, labels=_labels(survey, check))
+
+
+def _labels(survey: Survey, check: Check) -> tuple[tuple[int, str], ...]:
+    """Say what was found in the first rows where their excerpts do not show it, or are not to be shown."""
+    kinds = survey.kinds.get(check, {}).items()
+    return tuple((row, f"{kind}{place}") for row, (kind, place) in kinds if place or check in _HIDDEN)
 
 
 def _milder(check: Check, rows: Numbers, total: int, severity: Severity) -> Severity:

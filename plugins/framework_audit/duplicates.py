@@ -13,8 +13,9 @@ from framework.data import near
 from framework.data.store import PROMPTS, TRAIN, VALIDATION
 from framework.records import Severity
 from framework_audit.config import Check
-from framework_audit.found import Found, Numbers, are, of
-from framework_audit.texts import JSON, KEPT, Survey
+from framework_audit.found import SHOWN, Found, Numbers, are, of
+from framework_audit.pieces import JSON
+from framework_audit.texts import KEPT, Survey
 
 MANY = 0.01
 """Share of the rows from which on repetition is a warning."""
@@ -22,9 +23,10 @@ SHORT = 3
 """An answer of so many words is a label, a name or a number: of two different ones, one is wrong."""
 LEAKED = 0.05
 """Share of the validation from which on its loss says nothing."""
-SHOWN = 5
 CLOSELY = 20_000
-"""Rows whose answers are compared word by word, at most."""
+"""Rows whose answers are compared word by word, about; where there are more, the rest is estimated by them."""
+COMPARED = 100
+"""Different answers to one prompt that are compared, at most."""
 _MIX = np.int64(-7046029254386353131)
 
 
@@ -49,10 +51,8 @@ def _again(survey: Survey, prompts: Numbers) -> tuple[Numbers, Numbers]:
 def _systems(survey: Survey) -> NDArray[np.int64]:
     """Return a hash of system prompt and tools, for training rows whose question occurs more than once."""
     hashes = np.zeros(len(survey.train), dtype=np.int64)
-    if not survey.data.system[survey.train].any():
-        return hashes
     asked = survey.asked[survey.train]
-    for place in np.flatnonzero(_shared(asked)):
+    for place in np.flatnonzero(_shared(asked) & survey.framed[survey.train]):
         example = survey.data.example(int(survey.train[place]))
         system = [message.content for message in example.messages[:-1] if message.role == "system"]
         text = json.dumps([system, list(example.tools)], sort_keys=True, default=str).encode()
@@ -103,21 +103,32 @@ def _near_duplicates(survey: Survey, exact: Numbers) -> Iterator[Found]:
 
 
 def _contradictions(survey: Survey, prompts: NDArray[np.int64]) -> Iterator[Found]:
-    against = _against(survey, _several(survey, prompts))
+    several = _several(survey, prompts)
+    looked_at = several[:: -(-sum(map(len, several)) // CLOSELY) or 1]  # evenly, where there are too many
+    against = _against(survey, looked_at)
     if not against:
         return
-    closed = sum(_is_closed(survey, rows) for rows in against)
-    against.sort(key=lambda rows: int(rows[0]))
-    rows = np.concatenate(against)
+    rows, closed = np.sort(np.concatenate(against)), sum(_is_closed(survey, group) for group in against)
+    more = sum(map(len, several)) / sum(map(len, looked_at))
+    counts = [
+        _rounded(count * more, exact=len(looked_at) == len(several)) for count in (len(rows), len(against), closed)
+    ]
+    about = "" if len(looked_at) == len(several) else "about "
     yield Found(
         Check.contradictions,
         Severity.warning if closed else Severity.note,
         rows,
-        f"{of(len(rows), len(survey.train), 'training rows')} ask {len(against)} "
-        f"{are(len(against), 'prompt that has', 'prompts that have')} different answers"
-        + (f", {closed} of them short ones of which only one can be right" if closed else ""),
+        f"{about}{of(counts[0], len(survey.train), 'training rows')} ask {about}{counts[1]} "
+        f"{are(counts[1], 'prompt that has', 'prompts that have')} different answers"
+        + (f", {about}{counts[2]} of them short ones of which only one can be right" if closed else ""),
         "decide which answer is right where only one can be; several answers to an open question are fine",
+        rows=counts[0],
     )
+
+
+def _rounded(count: float, *, exact: bool) -> int:
+    """Round an estimate to two digits."""
+    return round(count) if exact else int(float(f"{count:.1e}"))
 
 
 def _several(survey: Survey, prompts: NDArray[np.int64]) -> list[Numbers]:
@@ -131,7 +142,8 @@ def _several(survey: Survey, prompts: NDArray[np.int64]) -> list[Numbers]:
     answered, starts = survey.answered[survey.train[places]], np.flatnonzero(begins)
     several = np.minimum.reduceat(answered, starts) != np.maximum.reduceat(answered, starts)
     ends = np.append(starts[1:], len(places))
-    return [survey.train[places[starts[group] : ends[group]]] for group in np.flatnonzero(several)]
+    found = [survey.train[places[starts[group] : ends[group]]] for group in np.flatnonzero(several)]
+    return sorted(found, key=lambda rows: int(rows[0]))  # not by their hashes, which differ from run to run
 
 
 def _is_closed(survey: Survey, rows: Numbers) -> bool:
@@ -142,19 +154,17 @@ def _is_closed(survey: Survey, rows: Numbers) -> bool:
 def _against(survey: Survey, several: list[Numbers]) -> list[Numbers]:
     """Keep the prompts whose answers differ in more than a few words, short ones in anything but their full stop.
 
-    Where there are very many, they are the design of the data, and only the first are looked at so closely.
+    Of each the first rows with different answers are compared.
     """
-    sizes = np.cumsum([len(rows) for rows in several])
-    closely = int(np.searchsorted(sizes, CLOSELY, side="right"))
-    wanted = np.sort(np.concatenate(several[:closely])) if closely else np.zeros(0, np.int64)
+    compared = [rows[np.unique(survey.answered[rows], return_index=True)[1]] for rows in several]
+    compared = [np.sort(rows)[:COMPARED] for rows in compared]
+    wanted = np.sort(np.concatenate(compared)) if compared else np.zeros(0, np.int64)
     texts: dict[int, str] = {}
-    for batch in survey.data.batches() if closely else ():
+    for batch in survey.data.batches() if compared else ():
         low, high = np.searchsorted(wanted, [batch.start, batch.start + len(batch.answer)])
         texts |= {int(number): batch.answer[int(number) - batch.start][:KEPT] for number in wanted[low:high]}
-    answers = [list(dict.fromkeys(_bare(texts[int(number)]) for number in rows)) for rows in several[:closely]]
-    return [rows for rows, different in zip(several[:closely], answers, strict=True) if _differ(different)] + several[
-        closely:
-    ]
+    answers = [list(dict.fromkeys(_bare(texts[int(number)]) for number in rows)) for rows in compared]
+    return [rows for rows, different in zip(several, answers, strict=True) if _differ(different)]
 
 
 def _bare(answer: str) -> str:

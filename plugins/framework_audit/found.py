@@ -12,6 +12,8 @@ from framework.records import Finding, Severity
 from framework_audit.config import Check
 
 Numbers = NDArray[np.int64]
+SHOWN = 5
+"""Rows that a finding names."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Found:
         text: what was found, with the number, in one sentence.
         advice: what to do.
         rows: how many rows it is about, where that is not the number of `numbers`.
-        labels: what stands for a row's text where that is not to be shown; (row, words) for the first rows.
+        labels: what is told of a row in place of its text; (row, words), among the first rows.
         whole: whether it is about the data as a whole, of which no row is an example.
     """
 
@@ -40,8 +42,8 @@ class Found:
 
     def finding(self, data: AuditData, *, fatal: bool) -> Finding:
         """Name the first rows."""
-        labels = [f"{data.where(number)}: {words}" for number, words in self.labels]
-        examples = labels or ([] if self.whole else data.examples(self.numbers))
+        labels, first = dict(self.labels), [] if self.whole else self.numbers[:SHOWN].tolist()
+        examples = [f"{data.where(row)}: {labels[row]}" if row in labels else data.examples([row])[0] for row in first]
         rows = len(self.numbers) if self.rows is None else self.rows
         return Finding(self.check.value, self.severity, rows, self.text, self.advice, examples, fatal)
 

@@ -1,6 +1,7 @@
 """What is looked for in texts, as patterns that run over many texts at once.
 
-A pattern is tried only where one of its marks, plain pieces of text, occurs: finding those takes a tenth of the time.
+A pattern is tried only in lines that hold one of its marks, plain pieces of text: finding those takes a tenth of the
+time.
 """
 
 from __future__ import annotations
@@ -63,13 +64,26 @@ class Joined:
     def rows(self, pattern: Pattern) -> Iterator[int]:
         """Give the rows that a pattern occurs in."""
         text, ends = (self.small, self._small_ends) if pattern.small else (self.text, self._ends)
-        if pattern.marks and not any(mark in text for mark in pattern.marks):
-            return
-        places = np.array([found.start() for found in pattern.regex.finditer(text) if pattern.counts(found)], np.int64)
+        lines = _lines(text, pattern.marks) if pattern.marks else [(0, len(text))]
+        found = (match for start, end in lines for match in pattern.regex.finditer(text, start, end))
+        places = np.array([match.start() for match in found if pattern.counts(match)], np.int64)
         rows = np.searchsorted(ends, places, side="right")
         if pattern.opening:
             rows = rows[places == np.concatenate([[0], ends])[rows]]
         yield from map(int, np.unique(rows))
+
+
+def _lines(text: str, marks: Sequence[str]) -> set[tuple[int, int]]:
+    """Return where the lines with a mark begin and end."""
+    lines = set()
+    for mark in marks:
+        place = text.find(mark)
+        while place >= 0:
+            end = text.find("\n", place)
+            end = len(text) if end < 0 else end
+            lines.add((text.rfind("\n", 0, place) + 1, end))
+            place = text.find(mark, end)
+    return lines
 
 
 def _refusal(*openings: str) -> re.Pattern[str]:

@@ -7,14 +7,17 @@ import re
 from framework_audit.config import Check
 from framework_audit.patterns import Pattern
 
-_PLACEHOLDER = re.compile(r"(?i)example|your|xxx|\.\.\.|placeholder|changeme|dummy|<|\$\{|\*\*\*|0123456789|12345678")
+_PLACEHOLDER = re.compile(r"(?i)example|your|xxx|\.\.\.|placeholder|changeme|dummy|<|\$\{|\*\*\*")
+_COUNTED = re.compile(r"0?123456789?0?")
+"""Digits in a row: the whole of a token in a manual, but a part of one that somebody made longer."""
 _FEWEST = 5
 """Different characters that a real token has at least."""
 
 
 def _is_real(found: re.Match[str]) -> bool:
     """Whether it is more than what stands for a token in a manual."""
-    return not _PLACEHOLDER.search(found[0]) and len(set(found[0])) > _FEWEST
+    rest = _COUNTED.sub("", found[0])
+    return not _PLACEHOLDER.search(found[0]) and len(set(rest)) > _FEWEST and 2 * len(rest) > len(found[0])
 
 
 def _is_password(found: re.Match[str]) -> bool:
@@ -25,9 +28,8 @@ def _is_password(found: re.Match[str]) -> bool:
 
 
 def _has_digits(found: re.Match[str]) -> bool:
-    """Whether a value is drawn at random: words are not."""
-    value = found["value"]
-    return _is_real(found) and bool(re.search(r"\d", value)) and bool(re.search(r"[A-Za-z]", value))
+    """Whether a value is drawn at random: words are not, nor are names that end in a number."""
+    return _is_real(found) and any(_RANDOM.match(part) for part in re.split(r"[_/+-]", found["value"]))
 
 
 def _is_person(found: re.Match[str]) -> bool:
@@ -36,6 +38,7 @@ def _is_person(found: re.Match[str]) -> bool:
     return bool(before) and (before.isalnum() or before in "._%+-") and not _NOBODY.search(found[0])
 
 
+_RANDOM = re.compile(r"(?=(?:[a-z]*\d){2})(?=\d*[a-z])[a-z0-9]{8,}")
 _NOBODY = re.compile(r"(?i)@(?:[\w-]+\.)*(?:example\.\w+|\w+\.example|localhost|test\.com|domain\.com|email\.com)$")
 
 
@@ -73,10 +76,10 @@ PATTERNS = (
     Pattern(
         Check.secrets,
         "a key after its name",
-        ("key", "token", "secret"),
+        ("key", "token", "secret", "passw"),
         re.compile(
-            r"\b(?:api|access|auth|secret|private|client)[_-]?(?:access[_-]?)?(?:key|token|secret)[\"']?\s{0,2}[:=]\s{0,2}"
-            r"[\"']?(?P<value>[a-z0-9+/_-]{20,}={0,2})(?![\w(.])"
+            r"(?:(?:api|access|auth|secret|private|client)[_ -]?(?:access[_ -]?)?(?:key|token|secret)|passw(?:or)?d)"
+            r"\\?[\"']?[ \t]{0,8}(?:[:=]|is\b)[ \t]{0,8}\\?[\"']?(?P<value>[a-z0-9+/_-]{20,}={0,2})(?!\w|\(|\.\w)"
         ),
         _has_digits,
         small=True,

@@ -40,18 +40,27 @@ def _too_long(survey: Survey) -> Iterator[Found]:
     if not len(rows):
         return
     cut = data.plan.data.config.overflow is Overflow.truncate
-    lost = [data.supervised_beyond(int(row), limit) for row in rows] if cut else data.supervised[rows]
+    lost = np.array([data.supervised_beyond(int(row), limit) for row in rows]) if cut else data.supervised[rows]
+    losing = int((lost > 0).sum()) if cut else len(rows)
     wanted = lengths.suggest(int(np.percentile(tokens, 99, method="higher")), int(tokens.max()))
     wider = wanted if wanted > limit else int(tokens.max())
     yield Found(
         Check.too_long,
-        Severity.serious if len(rows) > MANY * len(tokens) else Severity.warning,
+        (Severity.serious if losing > MANY * len(tokens) else Severity.warning) if losing else Severity.note,
         rows,
         f"{of(len(rows), len(tokens), 'training rows')} {are(len(rows))} longer than trainer.max_seq_length={limit} "
-        f"and {are(len(rows), 'loses', 'lose')} {int(np.sum(lost))} learned tokens"
-        + (", the stop tokens among them" if cut else ": they are left out"),
-        f"set trainer.max_seq_length={wider}, or shorten them",
+        + _loss(len(rows), losing, int(lost.sum()), cut=cut),
+        f"set trainer.max_seq_length={wider}, or shorten them" if losing else "nothing has to be done",
     )
+
+
+def _loss(rows: int, losing: int, lost: int, *, cut: bool) -> str:
+    """Say what becomes of rows that are too long: `losing` of them lose `lost` learned tokens."""
+    if not losing:
+        return f"and {are(rows)} cut, but nothing that is learned stands behind the cut"
+    who = "" if losing == rows else f"{losing} of them "
+    told = f"and {who}{are(losing, 'loses', 'lose')} {lost} learned {are(lost, 'token', 'tokens')}"
+    return told + (f", the stop {are(losing, 'token', 'tokens')} among them" if cut else ": they are left out")
 
 
 def _very_long(survey: Survey) -> Iterator[Found]:
@@ -79,7 +88,7 @@ def _too_few(survey: Survey) -> Iterator[Found]:
     if training.max_steps is not None:
         step = training.per_device_train_batch_size * training.gradient_accumulation_steps
         passes = training.max_steps * step / rows
-    few = rows < config.few_rows and passes > config.few_rows_epochs
+    few = rows < config.few_rows and passes >= config.few_rows_epochs
     times, twice = MORE
     some = rows < times * config.few_rows and passes > twice * config.few_rows_epochs
     if few or some:

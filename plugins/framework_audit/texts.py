@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,18 +12,13 @@ from framework.data.audit import LEFT_OUT, AuditData
 from framework.data.store import TRAIN, Texts
 from framework_audit import patterns, secrets
 from framework_audit.config import Check, StandardConfig
-from framework_audit.found import Numbers
-from framework_audit.patterns import Joined, Pattern
+from framework_audit.found import SHOWN, Numbers
+from framework_audit.patterns import Pattern
+from framework_audit.pieces import BROKEN, JSON, Pieces, is_silent, is_word, json_kind
 
 PATTERNS = (*patterns.PATTERNS, *secrets.PATTERNS)
 KEPT = 4000
 """Characters of a text in the sample."""
-WORD_LENGTH = 24
-"""Characters of a word, at most: what is longer is an identifier, or a script without spaces."""
-ONE_WORD = re.compile(
-    r"[^\s{\[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff][^\s\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]*|\S{1,2}"
-)
-NO_JSON, JSON, BROKEN = range(3)
 
 
 @dataclass
@@ -60,57 +53,75 @@ class Survey:
         config: the settings.
         train: numbers of the rows in training.
         used: whether a row is in any part.
+        trained: whether a row is in training.
         asked: a hash of the question, in small letters and with single spaces.
-        answered: the same of the answer.
-        words: words of the answer.
-        json: NO_JSON, JSON, or BROKEN where an answer begins as JSON and is none.
-        one_word: whether the answer is a single word.
-        hits: rows in which a pattern of a check was found.
-        kinds: what was found in the first of them, (row, kind).
+        answered: the same of the last answer.
+        words: words of the last answer.
+        json: NO_JSON, JSON, or BROKEN where the last answer begins as JSON and is none.
+        answers: how many answers are learned, the last and those before it.
+        json_answers: how many of them are JSON.
+        framed: whether the model reads more than questions and answers: a system prompt, tools, thoughts, calls.
         sample: some rows with their texts.
+        hits: rows in which a check found something.
+        kinds: what it found in the first of them, and where, if not in the question or the last answer: (kind, place).
     """
 
     data: AuditData
     config: StandardConfig
     train: Numbers
     used: NDArray[np.bool_]
+    trained: NDArray[np.bool_]
     asked: NDArray[np.int64]
     answered: NDArray[np.int64]
     words: NDArray[np.int32]
     json: NDArray[np.int8]
-    one_word: NDArray[np.bool_]
+    answers: NDArray[np.int32]
+    json_answers: NDArray[np.int32]
+    framed: NDArray[np.bool_]
     sample: Sample
     hits: dict[Check, list[Numbers]] = field(default_factory=dict)
-    kinds: dict[Check, list[tuple[int, str]]] = field(default_factory=dict)
+    kinds: dict[Check, dict[int, tuple[str, str]]] = field(default_factory=dict)
+
+    def note(self, check: Check, rows: Numbers, among: NDArray[np.bool_], kind: str, place: str = "") -> None:
+        """Keep the rows in which a check found something, those of `among`; the batches come in order."""
+        rows = rows[among[rows]]
+        if len(rows):
+            self.hits.setdefault(check, []).append(rows)
+            kept = self.kinds.get(check, {})
+            kept |= {int(row): (kind, place) for row in rows[:SHOWN] if int(row) not in kept}
+            self.kinds[check] = dict(sorted(kept.items())[:SHOWN])
 
     def found(self, check: Check) -> Numbers:
-        """Return the rows in use that a check's patterns were found in."""
-        rows = np.zeros(len(self.data), dtype=bool)
-        for numbers in self.hits.get(check, ()):
-            rows[numbers] = True
-        return np.flatnonzero(rows & self.used)
+        """Return the rows in which a check found something."""
+        found = self.hits.get(check)
+        return np.unique(np.concatenate(found)) if found else np.zeros(0, np.int64)
 
 
 def survey(data: AuditData, config: StandardConfig) -> Survey:
     """Go through all rows once."""
-    count, train = len(data), np.flatnonzero(data.part == TRAIN)
+    count, trained = len(data), data.part == TRAIN
     made = Survey(
         data=data,
         config=config,
-        train=train,
+        train=np.flatnonzero(trained),
         used=data.part != LEFT_OUT,
+        trained=trained,
         asked=np.zeros(count, np.int64),
         answered=np.zeros(count, np.int64),
         words=np.zeros(count, np.int32),
         json=np.zeros(count, np.int8),
-        one_word=np.zeros(count, dtype=bool),
-        sample=Sample.of(train, config.sample),
+        answers=np.ones(count, np.int32),
+        json_answers=np.zeros(count, np.int32),
+        framed=np.zeros(count, dtype=bool),
+        sample=Sample.of(np.flatnonzero(trained), config.sample),
     )
     looked_for = [pattern for pattern in PATTERNS if pattern.check not in config.ignore]
     for texts in data.batches():
+        earlier = Pieces.earlier(texts.earlier)
         _measure(made, texts)
+        _measure_earlier(made, earlier, texts.start)
         _sample(made.sample, texts)
-        _search(made, texts, looked_for)
+        _search(made, texts, earlier, looked_for)
     return made
 
 
@@ -120,20 +131,37 @@ def _measure(made: Survey, texts: Texts) -> None:
     made.asked[rows] = [hash(" ".join(text.lower().split())) for text in texts.question]
     made.answered[rows] = [hash(text) for text in plain]
     made.words[rows] = [text.count(" ") + 1 if text else 0 for text in plain]
-    made.one_word[rows] = [len(text) <= WORD_LENGTH and ONE_WORD.fullmatch(text) is not None for text in plain]
-    made.json[rows] = [_json(text) for text in texts.answer]
+    made.json[rows] = [json_kind(text) for text in texts.answer]
+    made.json_answers[rows] = made.json[rows] == JSON
+    made.framed[rows] = [bool(text) for text in texts.around]
+    words, kinds = made.words[rows], made.json[rows]
+    short = np.array([is_word(text) for text in plain], dtype=bool)
+    for check, odd, kind in (
+        (Check.empty_answers, words == 0, "an empty answer"),
+        (Check.one_word_answers, short, "an answer of one word"),
+        (Check.broken_json, (kinds == BROKEN) & (words > 0), "broken JSON"),
+    ):
+        made.note(check, np.flatnonzero(odd) + texts.start, made.trained, kind)
 
 
-def _json(answer: str) -> int:
-    """Tell what kind of JSON an answer is; numbers and words alone are not meant."""
-    text = answer.lstrip()
-    if not text.startswith(("{", "[")):
-        return BROKEN if '{"' in text else NO_JSON
-    try:
-        json.loads(text)
-    except (ValueError, RecursionError):
-        return BROKEN
-    return JSON
+def _measure_earlier(made: Survey, earlier: Pieces, start: int) -> None:
+    """Look at the answers before the last as at the last."""
+    if not earlier.texts:
+        return
+    kinds = np.array([json_kind(text) for text in earlier.texts])
+    np.add.at(made.answers, earlier.rows + start, 1)
+    np.add.at(made.json_answers, earlier.rows[kinds == JSON] + start, 1)
+    blank = earlier.that(lambda text: not text.strip())
+    for check, rows, kind in (
+        (
+            Check.empty_answers,
+            [row for row in blank if is_silent(made.data.example(int(row) + start))],
+            "an empty answer",
+        ),
+        (Check.one_word_answers, earlier.that(lambda text: is_word(text.strip().lower())), "an answer of one word"),
+        (Check.broken_json, np.unique(earlier.rows[kinds == BROKEN]), "broken JSON"),
+    ):
+        made.note(check, np.array(rows, np.int64) + start, made.trained, kind, earlier.place)
 
 
 def _sample(sample: Sample, texts: Texts) -> None:
@@ -143,19 +171,9 @@ def _sample(sample: Sample, texts: Texts) -> None:
         sample.answers.append(texts.answer[int(number)][:KEPT])
 
 
-def _search(made: Survey, texts: Texts, looked_for: Sequence[Pattern]) -> None:
-    asked, answered = Joined(texts.question), Joined(texts.answer)
+def _search(made: Survey, texts: Texts, earlier: Pieces, looked_for: Sequence[Pattern]) -> None:
+    """Search everything that the model reads; the answers before the last stand in the question too."""
+    asked, answered, around = Pieces.of(texts.question), Pieces.of(texts.answer), Pieces.around(texts.around)
     for pattern in looked_for:
-        rows = {
-            row for joined in ([answered] if pattern.answers else [asked, answered]) for row in joined.rows(pattern)
-        }
-        if rows:
-            found = np.array(sorted(rows), dtype=np.int64) + texts.start
-            made.hits.setdefault(pattern.check, []).append(found)
-            made.kinds.setdefault(pattern.check, []).extend(_first(found, pattern, made))
-
-
-def _first(found: Numbers, pattern: Pattern, made: Survey) -> Iterator[tuple[int, str]]:
-    """Keep what was found in the first rows only."""
-    room = max(0, 5 - len(made.kinds.get(pattern.check, ())))
-    yield from ((int(number), pattern.kind) for number in found[made.used[found]][:room])
+        for pieces in (answered, earlier) if pattern.answers else (asked, answered, around):
+            made.note(pattern.check, pieces.having(pattern) + texts.start, made.used, pattern.kind, pieces.place)

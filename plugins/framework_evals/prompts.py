@@ -21,6 +21,8 @@ class Prompts:
     def evaluate(self, model: Model, data: Data, metrics: Mapping[str, Metric]) -> EvalResult:
         """Answer and score; a metric that needs a reference skips prompts without one."""
         prompts = data.prompts[: self.config.count]
+        if not prompts:  # plain text asks nothing, and where nothing is held out nothing is known to ask
+            return EvalResult({}, [])
         answers = model.generate(
             prompts,
             max_new_tokens=self.config.max_new_tokens,

@@ -12,7 +12,7 @@ from framework.errors import FrameworkError
 from framework.records import RawData, Row
 from framework_formats.config import LocalFileConfig, SampleBy
 from framework_formats.readers import read
-from framework_formats.readers.find import DataFile, find
+from framework_formats.readers.find import DataFile, find, told_apart
 
 Stamp = tuple[int, int, int]
 """Size in bytes, time of change in nanoseconds, number of the inode."""
@@ -36,13 +36,14 @@ class LocalFile:
             for path, setting in ((asked.validation_path, "validation_path"), (asked.prompts_path, "prompts_path"))
         )
         train = self._training({file.path.resolve() for file in (*validation, *prompts)})
-        parts = [Noted.all(part) for part in (train, validation, prompts)]
+        parts = [Noted.all(part) for part in told_apart([train, validation, prompts])]
         key = _key(parts, asked.sample_by)
         return RawData(
             FileRows(parts[0], asked.sample_by),
             FileRows(parts[1], asked.sample_by, "data.validation_path") if validation else (),
             FileRows(parts[2], asked.sample_by, "data.prompts_path") if prompts else (),
             key,
+            places=tuple(noted.file.name for part in parts for noted in part),
         )
 
     def _training(self, others: set[Path]) -> list[DataFile]:

@@ -10,19 +10,23 @@ hold says so in `TokenRow.problem`.
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
 from framework.data import key
 from framework.errors import FrameworkError, one_line
-from framework.records import Example, Message, TokenRow
-from framework_hf.learned import IGNORE, Draft, Labels
+from framework.records import IGNORE, Example, Message, TokenRow
+from framework_hf.drafts import Draft
+from framework_hf.learned import Labels
 from framework_hf.masks import Prompts
 from framework_hf.render import Job, Renderer, as_turns
 
 __all__ = ["IGNORE", "Chat"]
+Render = Callable[[Job], str | FrameworkError]
+PORTION = 1 << 19
+"""Characters that are tokenized at a time: what the tokenizer keeps of a text takes 50 times its size."""
 
 
 class Chat:
@@ -83,48 +87,62 @@ class Chat:
 
     def encode(self, examples: Sequence[Example]) -> list[TokenRow]:
         """Tokenize and label conversations; what cannot be proven is said in `TokenRow.problem`."""
-        drafts = [self._draft(example) for example in examples]
-        self._render([draft for draft in drafts if draft.example.text is None])
-        self._tokenize(drafts)
-        return [self._labels.row(draft) for draft in drafts]
+        render = self._renderer.one_by_one()
+        drafts = (self._draft(example, render) for example in examples)
+        return [row for portion in _portions(drafts, _length) for row in self._rows(portion)]
 
-    def _draft(self, example: Example) -> Draft:
+    def _draft(self, example: Example, render: Render) -> Draft:
+        """Render a conversation, and measure its learned turns; of a dialogue's many prompts one is held at a time."""
         if example.text is not None:
-            return Draft(example, [], [], example.text)
-        turns = enumerate(example.messages)
-        learned = [number for number, message in turns if message.role == "assistant" and message.learned]
-        return Draft(example, as_turns(example.messages), learned[-1:] if self.last_turn_only else learned)
+            return Draft(example, example.text)
+        turns, tools = as_turns(example.messages), example.tools
+        whole = render(Job(turns, tools, prompt=False))
+        if isinstance(whole, FrameworkError):
+            return Draft(example, problem=str(whole))
+        draft = Draft(example, whole)
+        for number in self._learned(example.messages):
+            prompt = render(Job(turns[:number], tools, prompt=True))
+            last = number == len(turns) - 1
+            alone = whole if last else render(Job(turns[: number + 1], tools, prompt=False))
+            draft.learned[number] = self._labels.turn(draft, number, prompt, alone)
+        return draft
 
-    def _render(self, drafts: Sequence[Draft]) -> None:
-        texts = iter(self._renderer.texts([job for draft in drafts for job in _jobs(draft)]))
-        for draft in drafts:
-            whole = next(texts)
-            if isinstance(whole, FrameworkError):
-                draft.problem = str(whole)
-            else:
-                draft.text = whole
-            for number in draft.learned:
-                draft.prompts[number] = next(texts)
-                if number < len(draft.turns) - 1:
-                    draft.alone[number] = next(texts)
+    def _learned(self, messages: Sequence[Message]) -> list[int]:
+        numbers = [n for n, message in enumerate(messages) if message.role == "assistant" and message.learned]
+        return numbers[-1:] if self.last_turn_only else numbers
 
-    def _tokenize(self, drafts: Sequence[Draft]) -> None:
+    def _rows(self, drafts: Sequence[Draft]) -> Iterator[TokenRow]:
         core = self._ready().backend_tokenizer
         for draft, encoding in zip(drafts, _encodings(core, drafts), strict=True):
             draft.encoding, draft.ids = encoding, encoding.ids
-            for number, prompt in draft.prompts.items():
-                if isinstance(prompt, str) and draft.text.startswith(prompt):
-                    draft.cuts[number] = self._prompts.cut(encoding, draft.ids, draft.text, len(prompt))
-        self._prompts.learn(cut for draft in drafts for cut in draft.cuts.values())
+            for turn in draft.learned.values():
+                if turn.prompt >= 0:
+                    turn.cut = self._prompts.cut(encoding, draft.ids, draft.text, turn.prompt)
+        for portion in _portions(drafts, _tails):
+            self._prompts.learn(turn.cut for draft in portion for turn in draft.learned.values() if turn.cut)
+            yield from map(self._labels.row, portion)
 
 
-def _jobs(draft: Draft) -> Iterator[Job]:
-    turns, tools = draft.turns, draft.example.tools
-    yield Job(turns, tools, prompt=False)
-    for number in draft.learned:
-        yield Job(turns[:number], tools, prompt=True)
-        if number < len(turns) - 1:
-            yield Job(turns[: number + 1], tools, prompt=False)
+def _length(draft: Draft) -> int:
+    return len(draft.text)
+
+
+def _tails(draft: Draft) -> int:
+    return sum(len(turn.cut.tail) for turn in draft.learned.values() if turn.cut)
+
+
+def _portions(drafts: Iterable[Draft], size: Callable[[Draft], int]) -> Iterator[list[Draft]]:
+    """Give drafts in portions of about `PORTION` characters, at least one in each."""
+    portion: list[Draft] = []
+    total = 0
+    for draft in drafts:
+        portion.append(draft)
+        total += size(draft)
+        if total >= PORTION:
+            yield portion
+            portion, total = [], 0
+    if portion:
+        yield portion
 
 
 def _encodings(core: Any, drafts: Sequence[Draft]) -> list[Any]:
@@ -141,5 +159,5 @@ def _encoding(core: Any, draft: Draft) -> Any:
         return core.encode(draft.text, add_special_tokens=False)
     except Exception as error:  # noqa: BLE001 - whatever it is, this row cannot be learned
         draft.problem = f"the tokenizer refuses the text: {one_line(error)}"
-        draft.text, draft.prompts = "", {}
+        draft.text, draft.learned = "", {}
         return core.encode("", add_special_tokens=False)

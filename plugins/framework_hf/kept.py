@@ -6,10 +6,13 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from framework.data.conversations import SEPARATOR
 from framework.records import Example, Message
 
 THOUGHT_END = "</think>"
 OTHER = "take another chat template, model.chat_template=FILE.jinja"
+NO_CALL = f"the chat template drops or changes an assistant's tool call: {OTHER}"
+_NO_TOOLS = f"the chat template leaves out the tools, or the call of one, so the model would never know them: {OTHER}"
 
 
 def answer_end(message: Message, text: str, start: int, stop: int) -> tuple[int, str]:
@@ -44,7 +47,7 @@ def _calls_end(message: Message, text: str, start: int, stop: int, end: int) -> 
         for name in (call.name, *call.arguments):
             found = _end_of(name, text, start, stop)
             if found < 0:
-                return end, f"the chat template drops or changes an assistant's tool call: {OTHER}"
+                return end, NO_CALL
             end = max(end, found)
         for value in _strings(call.arguments):  # a stop token within an argument does not end the turn
             end = max(end, _end_of(value, text, start, stop))
@@ -55,49 +58,105 @@ def _strings(value: Any) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
-        for part in value.values():
+        for name, part in value.items():
+            yield str(name)
             yield from _strings(part)
     elif isinstance(value, Sequence):
         for part in value:
             yield from _strings(part)
 
 
-def _end_of(part: str, text: str, start: int, stop: int | None = None, *, as_json: bool = True) -> int:
+def _end_of(part: str, text: str, start: int, stop: int) -> int:
     """Return where `part` ends in `text`, -1 where it is missing; it may be written as JSON writes it."""
     position = text.find(part, start, stop)
-    if position < 0 and as_json:
-        part = json.dumps(part, ensure_ascii=False)[1:-1]
+    if position < 0:
+        part = _as_json(part)
         position = text.find(part, start, stop)
     return position + len(part) if position >= 0 else -1
+
+
+def _as_json(part: str) -> str:
+    return json.dumps(part, ensure_ascii=False)[1:-1]
 
 
 def lost(example: Example, text: str) -> str:
     """Say which turn does not stand in the rendered text, in its order; empty where all do.
 
     A system prompt may stand anywhere, since some templates move it. Of an earlier answer its thought may be missing:
-    where such a turn is learned, `answer_end` looks for it too.
+    where such a turn is learned, `answer_end` looks for it too. What the conversation says several times has to stand
+    there as often: "Be brief." within a question is no system prompt.
     """
-    position = 0
+    position, parts = 0, []
     for message in example.messages:
         system = message.role == "system"
-        end = _message_end(message, text, 0 if system else position)
+        part, end = _found(message, text, 0 if system else position)
         if end < 0:
-            owner = "the system prompt" if system else f"a turn of the {message.role}"
-            return f"the chat template drops or changes {owner}, so the model would never see it: {OTHER}"
+            return _dropped(message)
+        parts.append(part)
         position = position if system else end
-    if any(_end_of(name, text, 0) < 0 for name in map(_tool_name, example.tools)):
-        return f"the chat template leaves out the tools, so the model would never know them: {OTHER}"
+    # The others stand one after the other: only beside a system prompt may two have been found in the same place.
+    for message in example.messages:
+        if message.role == "system" and (problem := _crowded(example, parts, message.content.strip(), text)):
+            return problem
+    return _lost_tools(example, parts, text)
+
+
+def _dropped(message: Message) -> str:
+    owner = "the system prompt" if message.role == "system" else f"a turn of the {message.role}"
+    return f"the chat template drops or changes {owner}, so the model would never see it: {OTHER}"
+
+
+def _found(message: Message, text: str, start: int) -> tuple[str, int]:
+    """Return what of a message is looked for, as it is written in `text`, and where it ends; -1 where it is missing."""
+    said = message.content.strip()
+    position = text.find(said, start)
+    if position < 0 and message.role == "tool":
+        said = _as_json(said)
+        position = text.find(said, start)
+    elif position < 0 and message.role == "assistant" and THOUGHT_END in said:
+        said = said.rsplit(THOUGHT_END, 1)[1].strip()
+        position = text.find(said, start)
+    return said, position + len(said) if position >= 0 else -1
+
+
+def _crowded(example: Example, parts: Sequence[str], prompt: str, text: str) -> str:
+    """Say which turn was found only within a system prompt, or a system prompt within another turn."""
+    whole = SEPARATOR.join(parts)
+    for message, part in zip(example.messages, parts, strict=True):
+        if part and part in prompt and text.count(part) < whole.count(part):
+            return _dropped(message)
     return ""
 
 
-def _message_end(message: Message, text: str, start: int) -> int:
-    said = message.content.strip()
-    end = _end_of(said, text, start, as_json=message.role == "tool")
-    if end < 0 and message.role == "assistant" and THOUGHT_END in said:
-        return _end_of(said.rsplit(THOUGHT_END, 1)[1].strip(), text, start, as_json=False)
-    return end
+def _lost_tools(example: Example, parts: Sequence[str], text: str) -> str:
+    """Say that a tool, or the call of one, stands nowhere but within what was said."""
+    calls = [call.name for message in example.messages for call in message.tool_calls]
+    tools = [_tool_name(tool) for tool in example.tools]
+    whole = SEPARATOR.join([*parts, *calls, *tools]) if calls or tools else ""
+    for name in filter(None, {*calls, *tools}):
+        if text.count(name) < whole.count(name):
+            return _NO_TOOLS if name in tools else NO_CALL
+    return ""
 
 
 def _tool_name(tool: Mapping[str, Any]) -> str:
     function = tool.get("function", tool)
     return str(function.get("name", "")) if isinstance(function, Mapping) else ""
+
+
+def texts(message: Message) -> list[str]:
+    """Return all that a message brings into the rendered text."""
+    if not message.tool_calls and not message.reasoning_content:
+        return [message.content]
+    calls = [text for call in message.tool_calls for text in (call.name, *_strings(call.arguments))]
+    return [message.content, message.reasoning_content, *calls]
+
+
+def all_texts(example: Example) -> Iterator[tuple[str, str]]:
+    """Give each text that an example brings into the rendered text, and whose it is: a role, or `tools`."""
+    for message in example.messages:
+        for text in texts(message):
+            yield message.role, text
+    for tool in example.tools:
+        for text in _strings(tool):
+            yield "tools", text

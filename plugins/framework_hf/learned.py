@@ -3,40 +3,20 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
 from framework.errors import FrameworkError
-from framework.records import Example, TokenRow
+from framework.records import IGNORE, TokenRow
 from framework_hf import kept
-from framework_hf.masks import Cut, Prompts, common, token_from
-from framework_hf.render import Turns
+from framework_hf.drafts import Draft, Turn
+from framework_hf.masks import Prompts, common, token_from
+from framework_hf.special import TAKE_OUT, Special
 
-IGNORE = -100
 LAST_ONLY = "learn the last answer only, data.mask_history=true"
 SHOWN_OPENING = 30
 """Characters of a prompt's end that are quoted."""
-
-
-@dataclass(slots=True)
-class Draft:
-    """A row in the making. `learned` are the numbers of the messages to learn; the dicts go by those numbers.
-
-    `alone` holds the conversation up to and including that message, where it is not the last.
-    """
-
-    example: Example
-    turns: Turns
-    learned: list[int]
-    text: str = ""
-    problem: str = ""
-    prompts: dict[int, str | FrameworkError] = field(default_factory=dict)
-    alone: dict[int, str | FrameworkError] = field(default_factory=dict)
-    encoding: Any = None
-    ids: list[int] = field(default_factory=list)
-    cuts: dict[int, Cut] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +42,27 @@ class Labels:
         self.stop_ids = stop_ids
         self.prompts = prompts
         self.bos = tokenizer.bos_token_id
+        self.special = Special(tokenizer, prompts)
+        self._cuts_at_stops = stop_ids <= prompts.added.keys()
+
+    def turn(self, draft: Draft, number: int, prompt: str | FrameworkError, alone: str | FrameworkError) -> Turn:
+        """Measure the renderings of a learned turn.
+
+        Args:
+            draft: its row, whose text is known.
+            number: of the turn's message.
+            prompt: what inference would be given, or why there is no such text.
+            alone: the conversation up to and including the turn, likewise.
+        """
+        last = number == len(draft.example.messages) - 1
+        if isinstance(prompt, FrameworkError) or isinstance(alone, FrameworkError):
+            return Turn(problem=str(prompt if isinstance(prompt, FrameworkError) else alone))
+        if not draft.text.startswith(prompt):
+            return Turn(problem=_other_prompt(draft, prompt, number, last=last))
+        end, problem = kept.answer_end(draft.example.messages[number], alone, len(prompt), len(alone))
+        limit = len(alone) if last else common(draft.text, alone)
+        needed = not last and not self._cuts_at_stops
+        return Turn(len(prompt), end, limit, limit == len(alone), last, alone if needed else "", problem)
 
     def row(self, draft: Draft) -> TokenRow:
         """Label a tokenized draft; the first problem that is found is told."""
@@ -75,33 +76,36 @@ class Labels:
             labels[span.first : span.end] = ids[span.first : span.end]
             problem = problem or span.problem
         if not problem:
-            problem = self._bos_problem(ids, spans) or kept.lost(draft.example, draft.text)
+            problem = (
+                self.special.forged(draft.example, ids)
+                or self._bos_problem(ids, spans)
+                or kept.lost(draft.example, draft.text)
+            )
         return TokenRow(ids, labels, draft.example.where, problem)
 
     def _span(self, draft: Draft, number: int) -> Span:
         """Find what is learned of an assistant's turn."""
-        prompt, alone = draft.prompts[number], draft.alone.get(number, draft.text)
-        if isinstance(prompt, FrameworkError) or isinstance(alone, FrameworkError):
-            return Span(problem=str(prompt if isinstance(prompt, FrameworkError) else alone))
-        if number not in draft.cuts:
-            return Span(problem=_other_prompt(draft, prompt, number))
-        first = self.prompts.count(draft.ids, draft.cuts[number])
+        turn = draft.learned[number]
+        if turn.cut is None:
+            return Span(problem=turn.problem)
+        first = self.prompts.count(draft.ids, turn.cut)
         if first is None:
-            return Span(problem=_runs_on(draft, prompt))
-        return self._answer(draft, number, first, alone)
+            return Span(problem=_runs_on(draft, turn))
+        if turn.problem:
+            return Span(problem=turn.problem)
+        return self._answer(draft, number, first)
 
-    def _answer(self, draft: Draft, number: int, first: int, alone: str) -> Span:
-        """Find the end of a turn whose first token is known; `alone` is the conversation up to it."""
-        start, limit = len(str(draft.prompts[number])), common(draft.text, alone)
-        end, problem = kept.answer_end(draft.example.messages[number], alone, start, len(alone))
-        if problem:
-            return Span(problem=problem)
-        after, stop = self._stop(draft, min(end, limit))
-        if stop is None or end > limit or not _within(draft.text, draft.encoding.token_to_chars(stop), limit):
-            stopless = end <= limit == len(alone)
+    def _answer(self, draft: Draft, number: int, first: int) -> Span:
+        """Find the end of a turn whose first token is known."""
+        turn = draft.learned[number]
+        after, stop = self._stop(draft, min(turn.end, turn.limit))
+        if stop is None or turn.end > turn.limit or not _within(draft, stop, turn.limit):
+            stopless = turn.end <= turn.limit and turn.complete
             return Span(first, after, self._no_stop) if stopless else Span(problem=_REWRITTEN)
-        if number in draft.alone and not self._same(draft.ids[: stop + 1], alone):
+        if not turn.last and not self._same(draft.ids[: stop + 1], turn.alone):
             return Span(problem=_REWRITTEN)
+        if not self.stop_ids.isdisjoint(draft.ids[first:stop]):
+            return Span(problem=self._stopped(draft, number, range(first, stop)))
         return Span(first, stop + 1)
 
     def _stop(self, draft: Draft, end: int) -> tuple[int, int | None]:
@@ -116,6 +120,16 @@ class Labels:
         It does where they end with an added token, at which every text is cut.
         """
         return ids[-1] in self.prompts.added or self.prompts.ids(alone)[: len(ids)] == ids
+
+    def _stopped(self, draft: Draft, number: int, tokens: range) -> str:
+        """Say which stop token stands within an answer, and who wrote it."""
+        token = next(token for token in tokens if draft.ids[token] in self.stop_ids)
+        start, end = draft.encoding.token_to_chars(token)
+        written = draft.text[start:end].strip()
+        name = self.tokenizer.convert_ids_to_tokens(draft.ids[token])
+        if any(written in text for text in kept.texts(draft.example.messages[number])):
+            return f"an answer holds the stop token {name} as text, and generation would end there: {TAKE_OUT}"
+        return f"the chat template writes the stop token {name} within an answer: {kept.OTHER}"
 
     def _bos_problem(self, ids: list[int], spans: list[Span]) -> str:
         """Say where the row has a BOS token that inference would not have, or two; empty where all is well."""
@@ -171,9 +185,9 @@ _PLAIN_STOP = (
 )
 
 
-def _runs_on(draft: Draft, prompt: str) -> str:
+def _runs_on(draft: Draft, turn: Turn) -> str:
     """Say that the tokens of a prompt are not the first of its row, and what to do."""
-    ours = draft.text[len(prompt) : len(prompt) + 1].isspace()
+    ours = draft.text[turn.prompt : turn.prompt + 1].isspace()
     advice = (
         "strip the white space before the answer, format.strip=true"
         if ours
@@ -185,9 +199,9 @@ def _runs_on(draft: Draft, prompt: str) -> str:
     )
 
 
-def _other_prompt(draft: Draft, prompt: str, number: int) -> str:
+def _other_prompt(draft: Draft, prompt: str, number: int, *, last: bool) -> str:
     """Say that a prompt is not the beginning of its row, and what to do."""
-    if number in draft.alone:
+    if not last:
         return (
             "the chat template writes earlier turns otherwise once others follow, so the prompt of an earlier answer "
             f"is not the beginning of the training text: {LAST_ONLY}"
@@ -204,7 +218,7 @@ def _other_prompt(draft: Draft, prompt: str, number: int) -> str:
     )
 
 
-def _within(text: str, chars: tuple[int, int], limit: int) -> bool:
+def _within(draft: Draft, token: int, limit: int) -> bool:
     """Whether a token ends before a character; white space that it took with it does not count."""
-    start, end = chars
-    return start + len(text[start:end].rstrip()) <= limit
+    start, end = draft.encoding.token_to_chars(token)
+    return bool(start + len(draft.text[start:end].rstrip()) <= limit)

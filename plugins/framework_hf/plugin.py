@@ -11,6 +11,29 @@ from framework_hf import config
 if TYPE_CHECKING:
     from framework.plan import Plan
 
+NOT_SWITCHES = frozenset(
+    (
+        "messages",
+        "conversation",
+        "conversations",
+        "tools",
+        "documents",
+        "chat_template",
+        "add_generation_prompt",
+        "continue_final_message",
+        "tokenize",
+        "padding",
+        "truncation",
+        "max_length",
+        "return_tensors",
+        "return_dict",
+        "return_assistant_tokens_mask",
+        "tokenizer_kwargs",
+        "sanitize_control_tokens",
+    )
+)
+"""What the program itself gives to a chat template, or to the method that renders one."""
+
 
 @hookimpl
 def framework_models() -> Iterable[Component]:
@@ -44,6 +67,11 @@ def framework_trainers() -> Iterable[Component]:
 @hookimpl
 def framework_check_plan(plan: Plan) -> Iterable[str]:
     """Refuse what cannot work together."""
+    for name in sorted(NOT_SWITCHES & plan.model.config.chat_template_kwargs.keys()):
+        yield (
+            f"model.chat_template_kwargs.{name}={plan.model.config.chat_template_kwargs[name]} is no switch of a chat "
+            f"template, the program sets {name} itself: leave it out"
+        )
     adapter, quantization = plan.adapter.config, plan.quantization.config
     if isinstance(adapter, config.FullConfig) and not isinstance(quantization, config.NoQuantizationConfig):
         yield (

@@ -14,7 +14,6 @@ from framework.errors import FrameworkError, one_line
 from framework.records import Message, ToolCall
 
 Turns = list[dict[str, Any]]
-Tools = list[dict[str, Any]] | None
 SHOWN_ROLES = 6
 COMPILE: Callable[[str], Any] | None = getattr(chat_template_utils, "_compile_jinja_template", None)
 MANY_NAMES = "reasoning_content"
@@ -50,6 +49,10 @@ def _call(call: ToolCall) -> dict[str, Any]:
     return {**({"id": call.id} if call.id else {}), "type": "function", "function": function}
 
 
+def _tools(job: Job) -> list[dict[str, Any]] | None:
+    return [dict(tool) for tool in job.tools] or None
+
+
 class Renderer:
     """Renders by a tokenizer's chat template.
 
@@ -69,26 +72,31 @@ class Renderer:
             FrameworkError: the template refuses it.
         """
         try:
-            return str(self._apply([job])[0])
+            return self._public(job)
         except Exception as error:  # a template is a program of its own, and may fail in any way
             raise FrameworkError(self._refusal(job, error)) from error
 
-    def texts(self, jobs: Sequence[Job]) -> list[str | FrameworkError]:
-        """Render many; in the place of a conversation that the template refuses stands why."""
-        alike: dict[tuple[bool, str], list[int]] = {}
-        for number, job in enumerate(jobs):
-            alike.setdefault((job.prompt, repr(job.tools) if job.tools else ""), []).append(number)
-        done: list[str | FrameworkError] = [""] * len(jobs)
-        for numbers in alike.values():
-            for number, text in zip(numbers, self._batch([jobs[number] for number in numbers]), strict=True):
-                done[number] = text
-        return done
+    def one_by_one(self) -> Callable[[Job], str | FrameworkError]:
+        """Return what renders many, each as it is asked for; instead of a text it may return why there is none."""
+        ways: dict[tuple[bool, str], Callable[[Job], str] | None] = {}
 
-    def _batch(self, jobs: Sequence[Job]) -> Sequence[str | FrameworkError]:
-        try:
-            return self._apply(jobs)
-        except Exception:  # noqa: BLE001 - one of them was refused: `_try` finds out which, and why
-            return [self._try(job) for job in jobs]
+        def render(job: Job) -> str | FrameworkError:
+            try:
+                return self._next(job, ways)
+            except Exception:  # noqa: BLE001 - a template may fail in any way: `text` says how
+                return self._try(job)
+
+        return render
+
+    def _next(self, job: Job, ways: dict[tuple[bool, str], Callable[[Job], str] | None]) -> str:
+        """Render, by the short way where one is known for conversations with these tools and this `prompt`."""
+        like = (job.prompt, repr(job.tools) if job.tools else "")
+        if way := ways.get(like):
+            return way(job)
+        text = self._public(job)
+        # A short way is worth its making from the second conversation on.
+        ways[like] = self._way(job, text) if like in ways else None
+        return text
 
     def _try(self, job: Job) -> str | FrameworkError:
         try:
@@ -96,38 +104,38 @@ class Renderer:
         except FrameworkError as error:
             return error
 
-    def _apply(self, jobs: Sequence[Job]) -> list[str]:
-        """Render conversations that have tools and `prompt` in common."""
-        tools = [dict(tool) for tool in jobs[0].tools] or None
-        first, *others = jobs
-        texts = self._public([first], tools)
-        # The public way copies and checks each message, which costs as much as rendering. The template alone will do
-        # where it comes to the same.
-        if others and COMPILE is not None:
-            fast = self._fast(COMPILE, first, tools)
-            if fast(first) == texts[0]:
-                return texts + [fast(job) for job in others]
-        return texts + (self._public(others, tools) if others else [])
+    def _way(self, job: Job, text: str) -> Callable[[Job], str]:
+        """Return how to render conversations such as `job`, whose text is known.
 
-    def _public(self, jobs: Sequence[Job], tools: Tools) -> list[str]:
-        texts: list[str] = self.tokenizer.apply_chat_template(
-            [job.turns for job in jobs],
-            tools=tools,
+        The public way copies and checks each message, which costs as much as rendering. The template alone will do
+        where it comes to the same.
+        """
+        if COMPILE is not None:
+            fast = self._fast(COMPILE, job)
+            if fast(job) == text:
+                return fast
+        return self._public
+
+    def _public(self, job: Job) -> str:
+        text: str = self.tokenizer.apply_chat_template(
+            job.turns,
+            tools=_tools(job),
             tokenize=False,
-            add_generation_prompt=jobs[0].prompt,
+            add_generation_prompt=job.prompt,
             **self.settings,
         )
-        return texts
+        return text
 
-    def _fast(self, compiled: Callable[[str], Any], like: Job, tools: Tools) -> Callable[[Job], str]:
+    def _fast(self, compiled: Callable[[str], Any], like: Job) -> Callable[[Job], str]:
         """Return what renders conversations such as `like`, with nothing around the template."""
+        tools = _tools(like)
         template = compiled(self.tokenizer.get_chat_template(tools=tools))
         words = {**template.globals, **self.tokenizer.special_tokens_map, **self.settings}
         words |= {"tools": tools, "documents": None, "add_generation_prompt": like.prompt}
 
         def fast(job: Job) -> str:
             if any(MANY_NAMES in turn for turn in job.turns):
-                return self._public([job], tools)[0]
+                return self._public(job)
             context = template.new_context({**words, "messages": job.turns}, shared=True)
             return "".join(template.root_render_func(context))
 
@@ -150,7 +158,7 @@ class Renderer:
 
     def _renders(self, job: Job) -> bool:
         try:
-            self._apply([job])
+            self._public(job)
         except Exception:  # noqa: BLE001 - whatever it is, it does not render
             return False
         return True

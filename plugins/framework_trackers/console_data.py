@@ -47,14 +47,14 @@ def histogram(lengths: Lengths) -> str:
 def show_findings(out: Terminal, findings: Sequence[Finding], audits: Iterable[str]) -> None:
     """Print what the audits found, as they sort it: the worst first."""
     names = ", ".join(audits)
-    if not names:
+    if not names and not findings:
         return
     if not findings:
         out.print(Text.assemble(("audit", "bold"), f" ({names}): nothing found"))
         out.print()
         return
     counts = {kind: sum(finding.severity is kind for finding in findings) for kind in STYLES}
-    told = ", ".join(f"{number} {kind.value}" for kind, number in counts.items() if number)
+    told = ", ".join(_several(kind, number) for kind, number in counts.items() if number)
     table = Table(
         box=None, show_header=False, pad_edge=False, title=f"audit: {told}", title_justify="left", title_style="bold"
     )
@@ -64,6 +64,10 @@ def show_findings(out: Terminal, findings: Sequence[Finding], audits: Iterable[s
         table.add_row(Text(finding.severity.value, style=STYLES[finding.severity]), _finding(finding))
     out.print(table)
     out.print()
+
+
+def _several(kind: Severity, number: int) -> str:
+    return f"{number} {kind.value}{'s' if number > 1 and kind is not Severity.serious else ''}"
 
 
 def _finding(finding: Finding) -> Group:

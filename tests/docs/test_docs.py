@@ -39,9 +39,9 @@ COMMAND = "python -m framework"
 PRINTED = ("--help", "--cfg", "--info", "--version")
 RECORDS = [
     records.Report, records.Objective, records.Change, records.TrainResult, records.Artifact, records.DataResult,
-    records.FormatRun, records.Proof, records.ProofProblem, records.Lengths, records.Finding, records.ViewedRow,
-    records.Piece, records.EvalResult, records.Sample, records.ExportResult, provenance.Environment, provenance.Commit,
-    journal.Status,
+    records.FormatRun, records.MixedIn, records.Proof, records.ProofProblem, records.Lengths, records.Finding,
+    records.ViewedRow, records.Piece, records.EvalResult, records.Sample, records.ExportResult,
+    provenance.Environment, provenance.Commit, journal.Status,
 ]  # fmt: skip
 
 

@@ -46,14 +46,19 @@ def test_everything_that_is_wrong_is_told_with_examples() -> None:
         "a.jsonl:121 … 140: sharegpt, the field conversations",
         f"a.jsonl:141: alpaca, the fields {FIELDS}",
     )
-    assert told["mixed in"].text == "25 of owner/general: 10% of the training rows"
+    assert told["mixed in"].text == "25 of owner/general (30 were wanted), 10% of the training rows"
     assert told["bad rows"].text == "14 rows left out (data.on_bad_row=skip)"
     assert told["bad rows"].more == (*(f"a.jsonl:{line}: no field 'output'" for line in (2, 3, 4)), "and 11 more")
     assert told["proof"].text == "13 of 330 rows not proven (data.proof=warn)"
     assert told["proof"].more == ("a.jsonl:7: an answer is dropped (so in 13 rows)",)
-    assert told["too long"].text == "7 rows longer than trainer.max_seq_length=512; 1,234 learned tokens are lost"
+    assert told["too long"].text == (
+        "7 rows longer than trainer.max_seq_length=512, 7 of them left out; 1,234 learned tokens are lost; "
+        "2 validation rows too long as well"
+    )
     assert told["too long"].more == ("trainer.max_seq_length=1536 would fit all rows",)
-    assert [fact.name for fact in told.values() if fact.amiss] == ["format", "bad rows", "proof", "too long"]
+    assert [fact.name for fact in told.values() if fact.amiss] == [
+        "format", "mixed in", "bad rows", "proof", "too long",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(

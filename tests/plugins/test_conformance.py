@@ -193,6 +193,7 @@ class TestAuto(FormatterSuite):
 
 class TestStandard(AuditSuite):
     option = "standard"
+    overrides = ("trainer.num_train_epochs=1",)
     clean = tuple(
         {"instruction": f"Name fact {number}", "output": f"{number} is {number + 1} less one"} for number in range(30)
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from framework import pipeline, records
 from framework.errors import FrameworkError, one_line
@@ -70,9 +70,9 @@ class AuditSuite(Suite):
             expect(one == two, f"the findings differ: {one} and {two}")
 
     def test_odd_rows_are_no_error(self, tmp_path: Path) -> None:
-        """A single row, and rows with texts of any kind, are looked through without an exception."""
+        """A single row, rows with texts of any kind, and talks that hold them everywhere, cause no exception."""
         odd = [{"instruction": asked, "output": text} for asked in ("Say it", "") for text in TEXTS]
-        for number, rows in enumerate([odd, *([row] for row in odd)]):
+        for number, rows in enumerate([odd, *([row] for row in odd), [_talk(text) for text in TEXTS]]):
             try:
                 self.findings(tmp_path / str(number), rows)
             except FrameworkError:  # a fatal finding, or a format that refuses the row
@@ -80,3 +80,17 @@ class AuditSuite(Suite):
             except Exception as error:
                 message = f"of {str(rows)[:80]} it raises {one_line(error)}"
                 raise AssertionError(message) from error
+
+
+def _talk(text: str) -> dict[str, Any]:
+    """Return a row that holds a text in its system prompt, its earlier answer, a thought, a call and a tool."""
+    call = {"type": "function", "function": {"name": "look", "arguments": {"what": text}}}
+    tool = {"type": "function", "function": {"name": "look", "description": text}}
+    turns = [
+        {"role": "system", "content": text},
+        {"role": "user", "content": "Say it"},
+        {"role": "assistant", "content": text, "tool_calls": [call]},
+        {"role": "user", "content": "Again"},
+        {"role": "assistant", "content": "No", "reasoning_content": text},
+    ]
+    return {"messages": turns, "tools": [tool]}

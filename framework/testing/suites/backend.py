@@ -13,11 +13,10 @@ from typing import Any, ClassVar
 
 from framework.data import Data, load_data
 from framework.protocols import Backend, Model, TrainRun
-from framework.records import Answer, Example, Message, Prompt, Step, TrainResult
+from framework.records import IGNORE, Answer, Example, Message, Prompt, Step, TrainResult
 from framework.testing.protocols import lacks
 from framework.testing.suites.base import ROWS, Rows, Suite, expect, files
 
-IGNORE = -100
 EXAMPLES = [
     Example((Message("user", f"What is {n} and 1?"), Message("assistant", f"It is {n + 1}.")), "chatml", f"row {n}")
     for n in range(5)

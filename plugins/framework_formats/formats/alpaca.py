@@ -8,7 +8,7 @@ from typing import Any
 from framework.errors import FrameworkError
 from framework.records import Example, Message
 from framework_formats.formats import tools
-from framework_formats.formats.values import Fields, Format, kind_of, optional, system, text
+from framework_formats.formats.values import Fields, Format, kind_of, optional, parsed, system, text
 
 EXCHANGE = 2
 
@@ -41,9 +41,10 @@ def question(fields: Fields) -> tuple[Message, ...]:
 
 
 def _history(fields: Fields) -> Iterator[Message]:
-    history: Any = fields.get("history")
-    if history is None:
+    given: Any = fields.get("history")
+    if given is None or given == "":  # an empty cell of a table
         return
+    history = parsed(given, "history") if isinstance(given, str) and given.startswith("[") else given
     if not isinstance(history, list):
         message = f"needs a list of [question, answer] in 'history', found {kind_of(history)}"
         raise FrameworkError(message)

@@ -46,7 +46,7 @@ def _question(fields: Fields) -> Messages:
     elif fields.get("instruction") is not None:
         return alpaca.question(fields)
     elif name := next((name for name in ("conversations", "conversation") if turns.first_turn(fields, name)), None):
-        asked = turns.read(fields[name], name, turns.any_turn)
+        asked = turns.read(turns.unpacked(fields[name]), name, turns.any_turn)
     else:
         asked = ()
     return asked if asked and asked[0].role == "system" else (*system(fields), *asked)
@@ -58,7 +58,7 @@ def _whole(fields: Fields, name: str, asked: Messages) -> Messages:
     Raises:
         FrameworkError: there is no question, or another one than beside the answers.
     """
-    value = fields.get(name)
+    value = turns.unpacked_turns(fields, name)
     if isinstance(value, str):
         answer = turns.marked(value) or (Message("assistant", value),)
     elif (isinstance(value, list) and value) or is_object(value):

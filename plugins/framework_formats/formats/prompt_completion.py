@@ -28,12 +28,12 @@ class PromptCompletion(Format):
 
 
 def said(fields: Fields, name: str, role: str) -> tuple[Message, ...]:
-    """Return the turns in a field, at least one; text is one turn of `role`.
+    """Return the turns in a field, at least one; text is one turn of `role`, unless it holds turns as JSON.
 
     Raises:
         FrameworkError: it is missing, or neither text nor turns.
     """
-    value = fields.get(name)
+    value = turns.unpacked_turns(fields, name)
     if isinstance(value, list) and value:
         return turns.read(value, name, turns.any_turn)
     return (Message(role, text(fields, name)),)

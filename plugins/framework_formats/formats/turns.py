@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
 from framework.errors import FrameworkError, unknown
@@ -23,16 +25,61 @@ SPEAKERS = {
     "tool_call": "assistant",
 }  # fmt: skip
 CALLING = ("function_call", "tool_call")
+AS_PYTHON = "a list as Python shows it; write it with json.dumps"
 THOUGHTS = ("reasoning_content", "reasoning", "thinking")
 PLAIN = 2
 """Keys of a turn that says who and what, and nothing else: most are such."""
+LISTED = re.compile(r"\s*\[\s*\{")
+"""How a list of objects begins as JSON text; almost all text is told from it by its first character."""
+PYTHON = re.compile(r"\s*\[\s*\{\s*'(?:role|content|from|value)'\s*:")
+"""How a list of turns begins that was written into a table as Python shows it, which is no JSON."""
 MARKED = re.compile(r"\n\n(Human|Assistant):[ ]?")
 
 
 def first_turn(fields: Fields, name: str) -> Fields | None:
-    """Return the first turn of the dialogue in a field; None where there is no dialogue."""
-    value = fields.get(name)
+    """Return the first turn of the dialogue in a field, also one in JSON text; None where there is no dialogue."""
+    value = unpacked(fields.get(name))
     return value[0] if isinstance(value, list) and value and is_object(value[0]) else None
+
+
+def unpacked(value: Any) -> Any:
+    """Return the list of objects that a value holds as JSON text, as cells of tables do; any other value as it is."""
+    found = _objects(value) if isinstance(value, str) and LISTED.match(value) else None
+    return value if found is None else found
+
+
+@lru_cache(maxsize=4)  # several formats look at a row, in several fields, before one reads it
+def _objects(value: str) -> list[Any] | None:
+    try:
+        found: list[Any] = json.loads(value)
+    except (ValueError, RecursionError):
+        return None
+    return found if all(map(is_object, found)) else None
+
+
+def unpacked_turns(fields: Fields, name: str) -> Any:
+    """Return the turns that a field holds as JSON text, any other value as it is.
+
+    For fields in which text is valid too: an answer may be a list of objects, so the first must be a turn whose role
+    is known.
+
+    Raises:
+        FrameworkError: the turns stand there as Python shows them.
+    """
+    value = fields.get(name)
+    found = unpacked(value)
+    if found is not value and not _is_turn(found[0]):
+        return value
+    if isinstance(found, str) and PYTHON.match(found):
+        message = f"needs text or a list of turns in '{name}', found {AS_PYTHON}"
+        raise FrameworkError(message)
+    return found
+
+
+def _is_turn(turn: Fields) -> bool:
+    if has_content(turn):
+        return isinstance(turn["role"], str) and turn["role"] in ROLES
+    return has_value(turn) and isinstance(turn["from"], str) and turn["from"] in SPEAKERS
 
 
 def has_content(turn: Fields) -> bool:
@@ -55,7 +102,7 @@ def dialogue(fields: Fields, names: Iterable[str], fits: Callable[[Fields], bool
     found = [(name, turn) for name in there if (turn := first_turn(fields, name)) is not None]
     name = next((name for name, turn in found if fits(turn)), found[0][0] if found else None)
     if name is not None:
-        return name, fields[name]
+        return name, unpacked(fields[name])
     if not there:
         raise missing(fields, next(iter(names)))
     message = f"needs a list of turns in '{there[0]}', found {_kind_of_list(fields[there[0]])}"
@@ -63,6 +110,8 @@ def dialogue(fields: Fields, names: Iterable[str], fits: Callable[[Fields], bool
 
 
 def _kind_of_list(value: object) -> str:
+    if isinstance(value, str) and LISTED.match(value):
+        return AS_PYTHON if PYTHON.match(value) else "text that begins like a list of objects and is no JSON"
     return f"a list that begins with {kind_of(value[0])}" if isinstance(value, list) and value else kind_of(value)
 
 

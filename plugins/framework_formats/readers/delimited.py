@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Iterator
 
 from framework.records import Row
@@ -14,6 +15,8 @@ LONGEST = 1 << 28
 """Characters that one cell may have."""
 DELIMITERS = {".csv": (",", ";", "\t"), ".tsv": ("\t",)}
 """The separators of a kind, the usual one first: spreadsheets of many languages write a semicolon."""
+QUOTED = re.compile(r'(?:^|(?<=[,;\t]))"(?:[^"]|"")*(?:"|\Z)')
+"""A cell in quotation marks, in which a separator is text; the last may go on in the next line."""
 
 
 def read(file: DataFile) -> Iterator[Row]:
@@ -77,7 +80,8 @@ def _delimiter(file: DataFile) -> str:
     choices = DELIMITERS[file.kind]
     with Opened(file) as opened:
         header = next((line for line in _text(file, opened) if line.strip()), "")
-    return next((sign for sign in choices if sign in header), choices[0])
+    outside = QUOTED.sub("", header)
+    return max(choices, key=outside.count)  # the first of those that occur as often
 
 
 def _text(file: DataFile, opened: Opened) -> Iterator[str]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 import glob
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NoReturn
 
@@ -58,6 +59,30 @@ def find(path: str, setting: str) -> list[DataFile]:
     except OSError as error:
         message = f"{setting}={path}: {_why(error)}"
         raise FrameworkError(message) from error
+
+
+def told_apart(parts: Sequence[Sequence[DataFile]]) -> list[list[DataFile]]:
+    """Return the files with names of which no two files have the same: more of the path stands in those that had."""
+    places = {file: file.path.resolve() for part in parts for file in part}
+    names = {file: file.name for file in places}
+    while longer := {file: name for file in _ambiguous(names, places) if (name := _longer(file.path, names[file]))}:
+        names.update(longer)
+    return [[replace(file, name=names[file]) for file in part] for part in parts]
+
+
+def _ambiguous(names: Mapping[DataFile, str], places: Mapping[DataFile, Path]) -> Iterator[DataFile]:
+    """Give the files whose name another file has too; one file may be named twice."""
+    called = defaultdict[str, set[Path]](set)
+    for file, name in names.items():
+        called[name].add(places[file])
+    return (file for file, name in names.items() if len(called[name]) > 1)
+
+
+def _longer(path: Path, name: str) -> str:
+    """Return a name with one more folder; empty where it has all of them."""
+    parts = path.absolute().parts[1:]
+    count = len(Path(name).parts)
+    return "/".join(parts[-count - 1 :]) if count < len(parts) else ""
 
 
 def _why(error: OSError) -> str:

@@ -46,28 +46,39 @@ def test_another_version_of_a_library_is_another_key(monkeypatch: pytest.MonkeyP
     assert key.of("a") != before
 
 
-def test_the_code_of_a_package_counts_whole_and_a_file_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = tmp_path / "acme"
-    folder.mkdir()
-    for name in ("__init__", "forms", "other"):
-        (folder / f"{name}.py").write_text("", encoding="utf-8")
-    (tmp_path / "single.py").write_text("", encoding="utf-8")
-    seen = {}
-    for turn, changed in enumerate((None, folder / "other.py", tmp_path / "single.py", tmp_path / "beside.py")):
+def test_the_code_of_a_package_counts_whole_and_that_of_a_file_with_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package, single = tmp_path / "acme", tmp_path / "mine"
+    for folder, names in (
+        (package / "forms", ["__init__", "one"]),
+        (package, ["__init__", "util"]),
+        (single, ["single"]),
+    ):
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            (folder / f"{name}.py").write_text("", encoding="utf-8")
+    modules = {
+        "acme": package / "__init__.py",
+        "acme.forms.one": package / "forms" / "one.py",
+        "single": single / "single.py",
+    }
+    for name, file in modules.items():
+        made = ModuleType(name)
+        made.__file__ = str(file)
+        monkeypatch.setitem(sys.modules, name, made)
+    seen: dict[str, list[str]] = {"acme.forms.one": [], "single": []}
+    for turn, changed in enumerate((None, package / "util.py", single / "helper.py", tmp_path / "beside.py")):
         if changed:
             changed.write_text(f"VALUE = {turn}", encoding="utf-8")
         key.code_of.cache_clear()
-        for module, file in (("acme.forms", folder / "forms.py"), ("single", tmp_path / "single.py")):
-            made = ModuleType(module)
-            made.__file__ = str(file)
-            monkeypatch.setitem(sys.modules, module, made)
+        for module, keys in seen.items():
             kind = type("Form", (), {"__module__": module})
-            seen[turn, module] = key.code(kind)
-            assert key.code(kind()) == seen[turn, module]
-    package = [seen[turn, "acme.forms"] for turn in range(4)]
-    alone = [seen[turn, "single"] for turn in range(4)]
-    assert package[0] != package[1] == package[2] == package[3]
-    assert alone[0] == alone[1] != alone[2] == alone[3]
+            keys.append(key.code(kind))
+            assert key.code(kind()) == keys[-1]
+    package_keys, file_keys = seen.values()
+    assert package_keys[0] != package_keys[1] == package_keys[2] == package_keys[3]
+    assert file_keys[0] == file_keys[1] != file_keys[2] == file_keys[3]
 
 
 def test_a_decorated_function_counts_by_its_own_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

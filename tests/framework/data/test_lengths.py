@@ -47,31 +47,35 @@ def test_long_rows_are_dropped_or_cut_and_what_has_nothing_to_learn_goes(
     tmp_path: Path, overflow: Overflow, limit: int, kept: list[int], learned: int
 ) -> None:
     rows = stored(tmp_path, *SIZES)
-    numbers, supervised = lengths.fit(rows, ALL, limit, overflow)
-    made = lengths.token_rows(rows, numbers, limit)
-    assert supervised == sum(row.supervised for row in made)
+    fitted = lengths.fit(rows, ALL, limit, overflow, "training")
+    made = lengths.token_rows(rows, fitted.numbers, limit)
+    assert fitted.supervised == sum(row.supervised for row in made)
+    assert fitted.supervised + fitted.lost == 15
+    assert fitted.left_out == 3 - len(kept)
+    assert fitted.long == sum(length > limit for length, _ in SIZES)
     assert [len(row.input_ids) for row in made] == kept
-    assert supervised == learned
+    assert fitted.supervised == learned
 
 
 @pytest.mark.parametrize("overflow", list(Overflow))
 def test_a_limit_that_leaves_nothing_names_the_length_that_would_do(tmp_path: Path, overflow: Overflow) -> None:
     with pytest.raises(FrameworkError, match=r"max_seq_length=12"):
-        lengths.fit(stored(tmp_path, *SIZES), ALL, 2, overflow)
+        lengths.fit(stored(tmp_path, *SIZES), ALL, 2, overflow, "validation")
 
 
 def test_failing_on_overflow_names_the_first_row_and_the_longest(tmp_path: Path) -> None:
     with pytest.raises(
-        FrameworkError, match=r"2 of 3 rows .*row of 8 has 8 tokens, the longest 12\).*max_seq_length=12"
+        FrameworkError, match=r"2 of 3 training rows .*row of 8 has 8 tokens, the longest 12\).*max_seq_length=12"
     ):
-        lengths.fit(stored(tmp_path, *SIZES), ALL, 6, Overflow.fail)
+        lengths.fit(stored(tmp_path, *SIZES), ALL, 6, Overflow.fail, "training")
 
 
 def test_what_stands_beyond_the_limit_is_counted(tmp_path: Path) -> None:
-    measured = lengths.measure(stored(tmp_path, *SIZES), ALL, 6, 2, 0)
+    measured = lengths.measure(stored(tmp_path, *SIZES), ALL, ALL[:1], 6, 2, 0)
     assert (measured.lost_tokens, measured.lost_supervised_tokens) == (2 + 6, 2 + 6)
     assert (measured.p50, measured.p95, measured.longest) == (8, 12, 12)
     assert sum(measured.histogram) == 3
+    assert measured.padding_share == 0  # a single row is left
 
 
 @given(sizes=st.lists(st.integers(1, 5000), min_size=1, max_size=60))
@@ -80,7 +84,7 @@ def test_the_histogram_counts_every_row_once_in_its_own_bin(sizes: list[int]) ->
         class columns:  # noqa: N801 - stands for the attribute
             tokens = np.array(sizes, np.int32)
 
-    measured = lengths.measure(Held, np.arange(len(sizes)), 10_000, 4, 1)  # type: ignore[arg-type]
+    measured = lengths.measure(Held, np.arange(len(sizes)), np.arange(len(sizes)), 10_000, 4, 1)  # type: ignore[arg-type]
     assert len(measured.edges) == len(measured.histogram) <= lengths.BINS
     low = 0
     for edge, count in zip(measured.edges, measured.histogram, strict=True):

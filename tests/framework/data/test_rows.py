@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from framework import FrameworkError
-from framework.data.rows import KEPT_RUNS, Told, check_turns, read, to_examples, with_system_prompt
+from framework.data.rows import KEPT_RUNS, Told, read, to_examples, with_system_prompt
 from framework.protocols import Formatter
-from framework.records import Example, FormatRun, Message, Row, ToolCall
+from framework.records import Example, FormatRun, Message, Row
 from framework.schema import FormatConfig, OnBadRow
 from framework_formats.formats import Alpaca, Auto, ChatML
 
@@ -63,22 +62,42 @@ def told_of(
     return examples, told
 
 
-def refused(example: Example) -> str:
-    with pytest.raises(FrameworkError) as caught:
-        check_turns(example)
-    return str(caught.value)
+PROBLEM = "format alpaca needs the field 'instruction'; the row has question"
 
 
-@pytest.mark.parametrize(("bad", "last"), [(1, "rows.jsonl:1: "), (10, "rows.jsonl:10: "), (13, "and 3 more rows")])
-def test_the_first_ten_wrong_rows_are_named_in_one_message(bad: int, last: str) -> None:
-    rows = placed([{"question": "?"}] * bad)
+@pytest.mark.parametrize(
+    ("bad", "lines"),
+    [
+        (1, [f"rows.jsonl:1: {PROBLEM}"]),
+        (2, [f"rows.jsonl:1, rows.jsonl:2: {PROBLEM}"]),
+        (3, [f"rows.jsonl:1, rows.jsonl:2, rows.jsonl:3: {PROBLEM}"]),
+        (4, [f"rows.jsonl:1, rows.jsonl:2 … rows.jsonl:4 (4 rows): {PROBLEM}"]),
+        (
+            13,
+            [
+                f"rows.jsonl:1, rows.jsonl:2 … rows.jsonl:10 (10 rows): {PROBLEM}",
+                "and 3 more rows; data.on_bad_row=skip leaves bad rows out",
+            ],
+        ),
+    ],
+)
+def test_the_first_ten_wrong_rows_are_named_and_what_they_share_is_said_once(bad: int, lines: list[str]) -> None:
     with pytest.raises(FrameworkError) as caught:
-        to_examples([Row(ALPACA, "rows.jsonl:99"), *rows], Alpaca(CONFIG))
-    lines = str(caught.value).splitlines()
-    assert lines[0] == "rows.jsonl:1: format alpaca needs the field 'instruction'; the row has question"
-    assert len(lines) == min(bad, 11)
-    assert lines[-1].startswith(last)
-    assert (lines[-1] == "and 3 more rows; data.on_bad_row=skip leaves bad rows out") == (bad == 13)
+        to_examples([Row(ALPACA, "rows.jsonl:99"), *placed([{"question": "?"}] * bad)], Alpaca(CONFIG))
+    assert str(caught.value).splitlines() == lines
+
+
+def test_rows_with_other_problems_in_between_keep_their_order() -> None:
+    rows = placed([{"question": "?"}, ALPACA, {"question": "?"}, {"instruction": "say"}, {"question": "?"}])
+    told = Told()
+    with pytest.raises(FrameworkError) as caught:
+        list(read(rows, Alpaca(CONFIG), CONFIG, OnBadRow.fail, told))
+    assert str(caught.value).splitlines() == [
+        f"rows.jsonl:1, rows.jsonl:3: {PROBLEM}",
+        "rows.jsonl:4: format alpaca needs the field 'output'; the row has instruction",
+        f"rows.jsonl:5: {PROBLEM}",
+    ]
+    assert told.bad_examples[:2] == [f"rows.jsonl:1: {PROBLEM}", f"rows.jsonl:3: {PROBLEM}"]
 
 
 def test_bad_rows_are_left_out_and_counted_where_that_is_asked_for() -> None:
@@ -123,73 +142,6 @@ def test_a_format_that_stumbles_over_a_row_is_told_with_the_row_and_the_line_of_
     (line,) = str(caught.value).splitlines()
     assert line.startswith("rows.jsonl:2: the format cannot read the row: TypeError: string indices must be integers")
     assert "test_rows.py:" in line
-
-
-# What every conversation must be.
-
-
-@pytest.mark.parametrize(
-    ("roles", "text"),
-    [
-        (["assistant", "user"], "ends with an assistant's turn, this one with 'user'"),
-        (["user", "assistant", "tool"], "ends with an assistant's turn, this one with 'tool'"),
-        ([], "ends with an assistant's turn, this one with no message"),
-        (["assistant"], "begins with a user's turn, this one with the assistant's: nothing would be asked"),
-        (["system", "assistant"], "begins with a user's turn, this one with the assistant's"),
-        (["tool", "assistant"], "begins with a user's turn, this one with the tool's"),
-        (["user", "poet", "assistant"], "a turn has the role 'poet'; valid: system, user, assistant, tool"),
-    ],
-)
-def test_an_order_that_no_template_could_teach_from_is_refused(roles: list[str], text: str) -> None:
-    assert text in refused(Example(tuple(Message(role, "hi") for role in roles), "fixed"))
-
-
-@pytest.mark.parametrize(
-    "roles",
-    [
-        ["user", "assistant"],
-        ["system", "system", "user", "assistant"],
-        ["user", "user", "assistant"],
-        ["user", "assistant", "assistant"],
-        ["user", "system", "assistant"],
-        ["user", "assistant", "tool", "tool", "assistant"],
-    ],
-)
-def test_the_order_in_between_is_left_to_the_template(roles: list[str]) -> None:
-    check_turns(Example(tuple(Message(role, "hi") for role in roles), "fixed"))
-
-
-HALF = "so \ud83d"
-
-
-@pytest.mark.parametrize(
-    ("example", "text"),
-    [
-        (
-            Example((ASKED, Message("assistant", HALF)), "f"),
-            "the assistant's turn is no valid text: surrogates not allowed at character 4",
-        ),
-        (Example((ASKED, ANSWERED), "f", rejected=(Message("assistant", HALF),)), "the assistant's turn is no valid"),
-        (Example((ASKED, Message("assistant", "x", reasoning_content=HALF)), "f"), "the assistant's turn is no valid"),
-        (Example((ASKED, Message("tool", "x", name=HALF), ANSWERED), "f"), "the tool's turn is no valid text"),
-        (Example((), "f", text=HALF), "plain text is no valid text"),
-        (Example((Message("user", 3), ANSWERED), "f"), "the user's turn is a int, no text"),  # type: ignore[arg-type]
-        (Example((ASKED, Message("assistant", "", (ToolCall("f", {"a": HALF}),))), "f"), "the call of 'f' cannot be"),
-        (
-            Example((ASKED, Message("assistant", "", (ToolCall("f", {"day": dt.date(2026, 1, 1)}),))), "f"),
-            "the call of 'f' cannot be written as JSON: TypeError: Object of type date",
-        ),
-        (Example((ASKED, Message("assistant", "", (ToolCall("f", {"a": float("nan")}),))), "f"), "the call of 'f' can"),
-        (Example((ASKED, ANSWERED), "f", tools=({"function": {"name": b"f"}},)), "a tool's schema cannot be written"),
-    ],
-)
-def test_what_no_file_and_no_template_can_hold_is_refused(example: Example, text: str) -> None:
-    assert text in refused(example)
-
-
-@pytest.mark.parametrize("answer", ["", " \n"])
-def test_an_empty_answer_is_no_error_here(answer: str) -> None:
-    check_turns(Example((ASKED, Message("assistant", answer)), "fixed"))
 
 
 # `format.system_prompt` and `format.columns`.
@@ -248,11 +200,32 @@ def test_a_column_that_no_row_has_is_told_with_the_nearest_that_it_has(on_bad_ro
     )
 
 
-def test_rows_that_have_the_field_already_need_no_column() -> None:
-    config = FormatConfig(columns={"instruction": "question"})
-    examples, _ = told_of([ALPACA, ALPACA], config=config)
-    assert len(examples) == 2
-    assert told_of([], config=config) == ([], Told())
+@pytest.mark.parametrize("rows", [1, 3])
+def test_a_column_that_no_row_has_is_told_even_where_the_field_is_there(rows: int) -> None:
+    config = FormatConfig(columns={"output": "corected"})
+    with pytest.raises(FrameworkError) as caught:
+        told_of([{**ALPACA, "corrected": "that"}] * rows, config=config)
+    assert str(caught.value) == (
+        "format.columns.output=corected, and no row has it: unknown column 'corected'. Did you mean 'corrected'? "
+        "Valid: corrected, instruction, output."
+    )
+
+
+def test_one_row_with_the_column_is_enough() -> None:
+    config = FormatConfig(columns={"output": "corrected"})
+    examples, _ = told_of([ALPACA, {**ALPACA, "corrected": "that"}, ALPACA], config=config)
+    assert [example.messages[-1].content for example in examples] == ["it", "that", "it"]
+
+
+def test_rows_held_out_or_mixed_in_may_have_other_columns() -> None:
+    config = FormatConfig(columns={"instruction": "question", "input": "context"})
+    for fields in (ALPACA, CHATML):
+        examples = list(read(placed([fields]), Auto(config), config, OnBadRow.fail, Told(), strict=False))
+        assert examples[0].messages == (ASKED, ANSWERED)
+
+
+def test_without_rows_no_column_is_missed() -> None:
+    assert told_of([], config=FormatConfig(columns={"instruction": "question"})) == ([], Told())
 
 
 # Which format, and on what evidence.

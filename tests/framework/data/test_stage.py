@@ -99,7 +99,8 @@ def test_bad_rows_of_all_files_are_told_together(write_rows: Write, rows: Rows, 
     words = [f"data.validation_path={bad}", f"data.prompts_path={bad}"]
     with pytest.raises(FrameworkError) as caught:
         load(write_rows([*rows, {"question": "?"}]), tmp_path, *words)
-    assert len(str(caught.value).splitlines()) == 3
+    places = str(caught.value).partition(": no format fits")[0].split(", ")
+    assert [place.rpartition("/")[2] for place in places] == ["rows.jsonl:21", "rows.jsonl:1", "rows.jsonl:1"]
 
 
 def test_the_first_rows_alone_are_read(data_file: Path, tmp_path: Path) -> None:
@@ -174,6 +175,38 @@ def test_the_view_hides_what_looks_like_a_secret(write_rows: Write, tmp_path: Pa
     assert not any(key in text for text in texts)
 
 
+def test_the_view_shows_the_first_row_of_each_source_that_is_mixed_in(write_rows: Write, tmp_path: Path) -> None:
+    own = [{"instruction": f"say {number}", "output": f"it is {number}"} for number in range(5)]
+    more = [{"prompt": f"ask {number}", "completion": f"tell {number}"} for number in range(5)]
+    mixed = f"data.mix=[{{path:{write_rows(more)},count:2}},{{path:{write_rows(more)},count:1}}]"
+    shown = load(write_rows(own), tmp_path, "data.validation_split=0", mixed).result.view
+    assert len(shown) == 5
+    assert [row.pieces[0].text.split()[0] for row in shown] == ["say", "say", "say", "ask", "ask"]
+
+
+def test_rows_that_all_ask_the_same_are_not_held_out_and_that_is_said(write_rows: Write, tmp_path: Path) -> None:
+    rows = [{"instruction": "Tell me a joke", "output": f"joke {number}"} for number in range(12)]
+    result = load(write_rows(rows), tmp_path, "audit=[]").result
+    assert result.validation_rows == 0
+    (finding,) = result.findings
+    assert (finding.name, finding.rows) == ("nothing_held_out", 12)
+    assert "No row is held out of 12: they all ask the same" in finding.text
+
+
+@pytest.mark.parametrize("overflow", ["drop", "fail"])
+def test_validation_rows_that_are_too_long_are_told_as_such(
+    write_rows: Write, rows: Rows, tmp_path: Path, overflow: str
+) -> None:
+    long = [{"instruction": "say", "output": "it " * 50}]
+    words = [f"data.validation_path={write_rows(long)}", "trainer.max_seq_length=20", f"data.overflow={overflow}"]
+    with pytest.raises(FrameworkError, match="validation rows"):
+        load(write_rows(rows), tmp_path, *words)
+    words[0] = f"data.validation_path={write_rows([*long, *rows[:2]])}"
+    if overflow == "drop":
+        result = load(write_rows(rows), tmp_path, *words).result
+        assert (result.validation_rows, result.overflow_validation_rows, result.overflow_rows) == (2, 1, 0)
+
+
 def test_plain_text_is_learned_whole_and_asks_nothing(write_rows: Write, tmp_path: Path) -> None:
     file = write_rows([{"text": f"Some words about number {number}"} for number in range(12)])
     data = load(file, tmp_path, "objective=train_loss")
@@ -221,14 +254,14 @@ def test_a_fatal_finding_ends_the_run(data_file: Path, tmp_path: Path) -> None:
 
 
 def test_an_audit_is_given_the_parts_after_the_split(write_rows: Write, rows: Rows, tmp_path: Path) -> None:
-    from framework.data import audit, stage
+    from framework.data import audit, reader, stage
     from framework.data.store import PROMPTS, TRAIN, VALIDATION
 
     plan = testing.plan(
         ["data=local_file", f"data.path={write_rows(rows)}", f"data.prompts_path={write_rows(rows[:2])}"],
         run_dir=tmp_path,
     )
-    store, _ = stage.Reader(plan, testing.EchoModel(plan)).store()
+    store, _ = reader.Reader(plan, testing.EchoModel(plan)).store()
     seen = AuditData(plan, store, stage.split_parts(plan, store))
     assert len(seen) == 22
     assert [(seen.part == part).sum() for part in (TRAIN, VALIDATION, PROMPTS)] == [18, 2, 2]

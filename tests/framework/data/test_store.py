@@ -38,20 +38,25 @@ def write(folder: Path, rows: list[TokenRow], part: int = TRAIN) -> Store:
 
 
 @settings(deadline=None, max_examples=60)
-@given(pairs=ROWS, size=st.integers(1, 7))
+@given(batches=st.lists(ROWS, min_size=1, max_size=5))
 def test_rows_come_back_as_they_were_written_whatever_the_size_of_a_batch(
-    pairs: list[list[tuple[int, bool]]], size: int, tmp_path_factory: pytest.TempPathFactory
+    batches: list[list[list[tuple[int, bool]]]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    rows = [token_row(row) for row in pairs]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(store, "BATCH", size)
-        kept = write(tmp_path_factory.mktemp("store") / "rows", rows)
-        back = [kept.token_row(number) for number in range(len(kept))]
-        texts = [where for batch in kept.texts() for where in batch.where]
-        starts = [batch.start for batch in kept.texts()]
+    parts = [[token_row(row) for row in batch] for batch in batches]
+    rows = [row for part in parts for row in part]
+    places = iter(range(len(rows)))
+
+    def fill(into: Writer) -> None:
+        for part in parts:
+            into.add([example(next(places)) for _ in part], part, TRAIN, 0)
+
+    kept = writer.write(tmp_path_factory.mktemp("store") / "rows", fill)
+    back = [kept.token_row(number) for number in range(len(kept))]
     assert [(row.input_ids, row.labels) for row in back] == [(row.input_ids, row.labels) for row in rows]
+    texts = [where for batch in kept.texts() for where in batch.where]
     assert texts == [row.where for row in back] == [f"rows.jsonl:{number}" for number in range(len(rows))]
-    assert starts == list(range(0, len(rows), size))
+    assert [batch.start for batch in kept.texts()] == [sum(map(len, parts[:number])) for number in range(len(parts))]
+    assert [kept.example(number).where for number in (0, len(rows) - 1)] == [texts[0], texts[-1]]
     assert kept.columns.tokens.tolist() == [len(row.input_ids) for row in rows]
     assert kept.columns.supervised.tolist() == [row.supervised for row in rows]
 
@@ -93,6 +98,16 @@ def test_a_call_is_the_answer_where_nothing_is_said() -> None:
 def test_what_is_asked_leaves_the_system_prompt_and_the_last_turn_out() -> None:
     turns = [("system", "be brief"), ("user", "one"), ("assistant", "two"), ("user", "three"), ("assistant", "four")]
     assert conversations.asked(Example(tuple(Message(*turn) for turn in turns), "chatml")) == "one\ntwo\nthree"
+
+
+def test_earlier_answers_that_are_learned_stand_side_by_side_an_empty_one_too() -> None:
+    turns = [
+        Message("user", "one"), Message("assistant", ""), Message("user", "two"),
+        Message("assistant", "no", learned=False), Message("user", "three"), Message("assistant", "yes"),
+        Message("user", "four"), Message("assistant", "last"),
+    ]  # fmt: skip
+    assert conversations.earlier(Example(tuple(turns), "chatml")) == f" {conversations.SEPARATOR}yes"
+    assert conversations.earlier(Example((), "text", text="all of it")) == ""
 
 
 def test_a_failure_leaves_nothing_behind(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from framework.data import store, writer
+from framework.data import writer
 from framework.data.audit import AuditData
 from framework.records import Example, Message, TokenRow
 from framework.testing.echo import plan
@@ -21,6 +21,7 @@ from framework_audit.found import Found
 from framework_audit.standard import Standard
 
 Pair = tuple[str, str]
+BATCH = 1000
 
 
 def example(asked: str, answered: str, number: int, system: str | None = None) -> Example:
@@ -68,7 +69,7 @@ def audit_data(
 
 
 def _batches(rows: Iterator[Example]) -> Iterator[list[Example]]:
-    while batch := list(itertools.islice(rows, store.BATCH)):
+    while batch := list(itertools.islice(rows, BATCH)):
         yield batch
 
 
@@ -150,6 +151,11 @@ FAULTS: dict[str, tuple[Check, list[Pair]]] = {
             ("Mail?", "SG." + "k3J9fK2mQ7vX4tB1nL8c.R5wZ3jH6pY0uT2oI9eA7sD4"),
             ("The key file?", "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXk\n-----END"),
             ("The database?", "postgres://admin:tr0ub4dor@db.internal:5432/shop"),
+            ("The cloud?", "aws_secret_access_key = wJalrX" + "k29Qz/K7MDENG/bPxRfiCY4TzR8pL"),
+            ("The model?", "OPENAI_API_KEY=" + "a8f3c91e7b2d40586e1fa9c3" + "."),
+            ("The shop?", "STRIPE_SECRET_KEY: " + "9fK2mQ7vX4tB1nL8cR5w"),
+            ("The client?", "stripeSecretKey = '" + "9fK2mQ7vX4tB1nL8cR5w" + "'"),
+            ("The user?", "DB_PASSWORD=" + "9f8a7b6c5d4e3f2a1b0c"),
             ("The settings?", 'api_key = "' + "9c1f8e2ab7d64035a1ee0c97" + '"'),
             ("The cookie?", "eyJ" + "hbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3.SflKxwRJSMeKKF2QT4fw"),
             ("Here is my key AKIA" + "Q3XN7VB2KD5MZ8LT, is it safe?", "No, revoke it"),

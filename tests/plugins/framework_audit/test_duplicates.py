@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from framework.records import Example, Message, Severity
+from framework_audit import duplicates
 from framework_audit.config import Check
 from tests.plugins.framework_audit.made import (
     Pair,
@@ -71,3 +72,47 @@ def test_plain_text_asks_nothing_and_cannot_contradict_itself(clean: list[Pair],
     ]
     found = look(audit_data(tmp_path, rows))
     assert {Check.contradictions, Check.missing_system, Check.leaked} & set(found) == set()
+
+
+def test_what_an_earlier_turn_of_training_asks_is_a_leak(clean: list[Pair], tmp_path: Path) -> None:
+    def two(first: Pair, second: Pair, number: int) -> Example:
+        turns = [("user", first[0]), ("assistant", first[1]), ("user", second[0]), ("assistant", second[1])]
+        return Example(tuple(Message(*turn) for turn in turns), "chatml", f"rows.jsonl:{number + 1}")
+
+    long = [pair for pair in clean if len(pair[0].split()) >= 6]
+    train = [two(long[2 * number], long[2 * number + 1], number) for number in range(40)]
+    held = [*(example(*pair, 40 + number) for number, pair in enumerate(long[100:140])), example(*long[10], 80)]
+    data = audit_data(tmp_path, train, held)
+    found = look(data)[Check.leaked]
+    assert found.numbers.tolist() == [80]
+    assert found.finding(data, fatal=False).examples == ["rows.jsonl:81: asks the question of rows.jsonl:6"]
+
+
+def test_of_very_many_prompts_with_several_answers_a_part_is_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [
+        (f"Is shop {number} open", answer)
+        for number in range(300)
+        for answer in (("yes", "no") if number < 150 else ("yes", "Yes."))
+    ]
+    data = audit_data(tmp_path, rows)
+    exact = look(data)[Check.contradictions]
+    assert exact.text.startswith("300 of 600 training rows (50%) ask 150 prompts that have different answers, 150 of")
+    monkeypatch.setattr(duplicates, "CLOSELY", 200)
+    part = look(data)[Check.contradictions]
+    assert part.text.startswith(
+        "about 300 of 600 training rows (50%) ask about 150 prompts that have different answers"
+    )
+    assert "about 150 of them short ones" in part.text
+    assert part.rows == 300
+    assert part.numbers.tolist() == [row for row in range(300) if row % 6 < 2]
+
+
+def test_tools_tell_questions_apart_as_system_prompts_do(tmp_path: Path) -> None:
+    def row(tool: str, answer: str, number: int) -> Example:
+        turns = (Message("user", "What can you do?"), Message("assistant", answer))
+        return Example(turns, "chatml", f"rows.jsonl:{number + 1}", ({"name": tool},))
+
+    rows = [row("trams", "Trams", 0), row("buses", "Buses", 1)]
+    assert Check.contradictions not in look(audit_data(tmp_path, rows))

@@ -57,6 +57,8 @@ def test_every_pattern_finds_something_and_its_marks_hide_nothing(pattern: Patte
         "i'm sorry ",
         "as an ai ",
         "api_key ",
+        "password",
+        "api key \t\t\t\t",
         "SG.",
     ],
 )

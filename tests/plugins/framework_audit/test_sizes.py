@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from framework.records import Example, Message, Severity
 from framework_audit.config import Check
 from tests.plugins.framework_audit.made import (
     Pair,
@@ -18,7 +19,8 @@ from tests.plugins.framework_audit.made import (
     ("rows", "words", "expected"),
     [
         (50, ["trainer.num_train_epochs=10"], "found"),
-        (50, ["trainer.num_train_epochs=3"], "fine"),
+        (50, ["trainer.num_train_epochs=3"], "found"),
+        (50, ["trainer.num_train_epochs=2"], "fine"),
         (500, ["trainer.num_train_epochs=10"], "found"),
         (500, ["trainer.num_train_epochs=5"], "fine"),
         (50, ["trainer.max_steps=50"], "found"),  # 8 rows a step: 8 passes
@@ -52,5 +54,19 @@ def test_cut_rows_lose_their_stop_tokens(tmp_path: Path) -> None:
     dropped = look(audit_data(tmp_path / "drop", rows, words=words))[Check.too_long]
     cut = look(audit_data(tmp_path / "cut", rows, words=[*words, "data.overflow=truncate"]))[Check.too_long]
     assert "loses 7 learned tokens: they are left out" in dropped.text
-    assert "loses 5 learned tokens, the stop tokens among them" in cut.text
+    assert "loses 5 learned tokens, the stop token among them" in cut.text
+    assert cut.severity is dropped.severity is Severity.serious
     assert dropped.advice == "set trainer.max_seq_length=64, or shorten them"
+
+
+def test_a_cut_behind_the_last_learned_token_costs_nothing(tmp_path: Path) -> None:
+    tail = Message("user", "and some more words that nobody learns")
+    turns = (Message("user", "Who wrote Emma?"), Message("assistant", "Austen"))
+    harmless = Example((*turns, tail), "chatml", "rows.jsonl:1")
+    words = ["trainer.max_seq_length=7", "data.overflow=truncate"]
+    found = look(audit_data(tmp_path / "none", [harmless], words=words))[Check.too_long]
+    assert "1 of 1 training rows is longer than trainer.max_seq_length=7 and is cut, but nothing" in found.text
+    assert found.severity is Severity.note
+    both: list[Example | Pair] = [harmless, ("Who wrote Faust?", "Goethe wrote it, over sixty years")]
+    found = look(audit_data(tmp_path / "one", both, words=words))[Check.too_long]
+    assert "and 1 of them loses 4 learned tokens, the stop token among them" in found.text

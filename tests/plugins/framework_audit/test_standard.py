@@ -28,6 +28,10 @@ BAD = (Severity.warning, Severity.serious)
 
 
 def test_of_a_clean_corpus_no_check_flags_more_than_a_hundredth(clean: list[Pair], tmp_path: Path) -> None:
+    """Neither one check nor all together; of the corpus nothing was removed but questions that nearly repeat another.
+
+    `clean` (conftest.py) keeps the first of each such kind, by edits of letters, and no look at what the audit says.
+    """
     cut = len(clean) // 10
     data = audit_data(tmp_path, clean[2 * cut :], clean[:cut], clean[cut : 2 * cut])
     assert len(data) > 800
@@ -37,6 +41,8 @@ def test_of_a_clean_corpus_no_check_flags_more_than_a_hundredth(clean: list[Pair
         for check, one in found.items()
         if one.severity in BAD and one.numbers.size > len(data) / 100
     } == {}
+    flagged = {int(number) for one in found.values() if one.severity in BAD for number in one.numbers}
+    assert len(flagged) <= len(data) / 100
     serious = [check.value for check, one in found.items() if one.severity is Severity.serious]
     assert serious == []
 
@@ -47,9 +53,9 @@ def test_the_embedded_orders_are_left_in_peace(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("count", range(1, 6))
-def test_of_a_handful_of_rows_nothing_is_said(count: int, clean: list[Pair], tmp_path: Path) -> None:
+def test_of_a_handful_of_rows_only_their_number_is_said(count: int, clean: list[Pair], tmp_path: Path) -> None:
     long = [pair for pair in clean if len(pair[1].split()) > 3]
-    assert look(audit_data(tmp_path, long[:count])) == {}
+    assert list(look(audit_data(tmp_path, long[:count]))) == [Check.too_few_rows]
 
 
 def test_no_rows_have_no_findings(tmp_path: Path) -> None:

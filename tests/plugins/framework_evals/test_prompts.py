@@ -39,6 +39,10 @@ def test_answers_come_in_the_order_of_the_prompts_up_to_the_count(evaluate: Eval
     assert [(sample.prompt, sample.answer) for sample in result.samples] == [(str(n), str(n)) for n in range(5)]
 
 
+def test_without_prompts_nothing_is_asked(evaluate: Evaluate) -> None:
+    assert evaluate([], PromptsConfig()) == EvalResult({}, [])
+
+
 def test_the_mean_counts_only_answers_that_could_be_scored(evaluate: Evaluate) -> None:
     prompts = [ask("1", "1"), ask("x", "y"), ask("2"), ask("3", "3"), ask("z", "0")]
     result = evaluate(prompts, PromptsConfig())

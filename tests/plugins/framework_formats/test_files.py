@@ -102,6 +102,51 @@ def test_bad_rows_come_with_the_others(tmp_path: Path) -> None:
     ]
 
 
+def placed(raw: RawData) -> list[list[str]]:
+    return [[row.where for row in rows] for rows in (raw.train, raw.validation, raw.prompts)]
+
+
+class TestPlaces:
+    def test_all_files_are_named_in_order_as_their_rows_tell_them(self, tmp_path: Path) -> None:
+        names = ("set/b.jsonl", "set/deep/a.jsonl", "held.jsonl", "ask.jsonl")
+        for number, name in enumerate(names):
+            written(tmp_path, name, line(number))
+        more = {"validation_path": str(tmp_path / "held.jsonl"), "prompts_path": str(tmp_path / "ask.jsonl")}
+        raw = load(tmp_path / "set", **more)
+        assert raw.places == ("b.jsonl", "deep/a.jsonl", "held.jsonl", "ask.jsonl")
+        assert placed(raw) == [["b.jsonl:1", "deep/a.jsonl:1"], ["held.jsonl:1"], ["ask.jsonl:1"]]
+        before = raw.key
+        (tmp_path / "set/deep/a.jsonl").rename(tmp_path / "set/deep/z.jsonl")
+        raw = load(tmp_path / "set", **more)
+        assert (raw.key, raw.places[1]) == (before, "deep/z.jsonl")
+
+    def test_two_files_of_one_name_are_told_apart_by_their_folders(self, tmp_path: Path) -> None:
+        files = [str(written(tmp_path, name, line(0))) for name in ("x/one/a.jsonl", "y/one/a.jsonl", "z/a.jsonl")]
+        raw = load(files[0], validation_path=files[2])
+        assert placed(raw) == [["one/a.jsonl:1"], ["z/a.jsonl:1"], []]
+        raw = load(files[0], validation_path=files[1], prompts_path=files[2])
+        assert placed(raw) == [["x/one/a.jsonl:1"], ["y/one/a.jsonl:1"], ["z/a.jsonl:1"]]
+        assert raw.places == ("x/one/a.jsonl", "y/one/a.jsonl", "z/a.jsonl")
+
+    def test_the_other_files_of_a_folder_keep_their_names(self, tmp_path: Path) -> None:
+        for name in ("x/a.jsonl", "x/b.jsonl", "y/b.jsonl"):
+            written(tmp_path, name, line(0))
+        raw = load(tmp_path / "x", validation_path=str(tmp_path / "y" / "b.jsonl"))
+        assert raw.places == ("a.jsonl", "x/b.jsonl", "y/b.jsonl")
+
+    def test_a_longer_name_that_another_file_has_already_gets_longer_again(self, tmp_path: Path) -> None:
+        for name in ("big/x/a.jsonl", "x/a.jsonl", "y/a.jsonl"):
+            written(tmp_path, name, line(0))
+        held, asked = (str(tmp_path / name) for name in ("x/a.jsonl", "y/a.jsonl"))
+        raw = load(tmp_path / "big", validation_path=held, prompts_path=asked)
+        assert raw.places == ("big/x/a.jsonl", f"{tmp_path.name}/x/a.jsonl", "y/a.jsonl")
+
+    def test_one_file_that_is_named_twice_keeps_its_name(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        file = written(tmp_path, "a.jsonl", line(1))
+        monkeypatch.chdir(tmp_path)
+        assert load(file, prompts_path="a.jsonl").places == ("a.jsonl", "a.jsonl")
+
+
 class TestKey:
     def test_it_is_the_content_that_counts_not_the_place(self, tmp_path: Path) -> None:
         files = [written(tmp_path, name, line(1)) for name in ("a.jsonl", "b.jsonl", "deep/a.jsonl")]

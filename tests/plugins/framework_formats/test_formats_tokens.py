@@ -51,11 +51,14 @@ def test_every_writing_of_a_conversation_gives_the_same_ids_and_labels(chat: Any
     first, *others = found = token_rows(chat, list(rows))
     assert first.input_ids
     assert all(row.input_ids == first.input_ids for row in others)
-    last = len(first.labels) - next(n for n, label in enumerate([-100, *first.labels[::-1]]) if n and label != -100)
     for kind, row in zip(kinds, found, strict=True):
-        if kind != "prompt_completion" or first.problem:
+        if kind != "prompt_completion":
             assert row == first
+        elif first.problem:  # perhaps of an earlier answer, which is not learned here
+            continue
         else:  # the completion alone
+            assert row.problem == ""
+            last = max(number for number, label in enumerate(first.labels) if label != -100)
             begin = row.labels.index(next(label for label in row.labels if label != -100))
             assert row.labels[begin:] == first.labels[begin:]
             assert -100 not in row.labels[begin : last + 1]

@@ -79,6 +79,24 @@ def test_a_table_that_cannot_be_read_is_told_with_the_line(tmp_path: Path, conte
     assert text in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("table", "fields"),
+    [
+        ('"instruction";"output, final"\n1;2', {"instruction": "1", "output, final": "2"}),
+        ('"a;b",c\n1,2', {"a;b": "1", "c": "2"}),
+        ('"say ""a, b"", or not";c\n1;2', {'say "a, b", or not': "1", "c": "2"}),
+        ('"a,b"\tc\n1\t2', {"a,b": "1", "c": "2"}),
+        ("id;question;answer, final\n1;2;3", {"id": "1", "question": "2", "answer, final": "3"}),
+        ('5" disk,b\n1,2', {'5" disk': "1", "b": "2"}),
+        ('"a;b"\n1', {"a;b": "1"}),
+    ],
+)
+def test_the_separator_is_what_stands_between_the_names_of_the_columns(
+    tmp_path: Path, table: str, fields: dict[str, str]
+) -> None:
+    assert rows_of(written(tmp_path, "t.csv", table)) == [Row(fields, "t.csv:2")]
+
+
 @pytest.mark.parametrize("content", ["", "\n \n", "a,b\n", "a,b"])
 def test_a_table_without_records_has_no_rows(tmp_path: Path, content: str) -> None:
     assert rows_of(written(tmp_path, "t.csv", content)) == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from framework.errors import FrameworkError
 from framework.records import Example, Message, TokenRow
+from framework_hf import chat
 from framework_hf.chat import IGNORE, Chat
 from tests.support.families import FAMILIES, family_tokenizer, make_tokenizer, stop_ids
 from tests.support.tiny import tiny_chatml, tiny_llama
@@ -54,6 +56,28 @@ def test_many_rows_come_out_as_they_do_one_by_one(tokenizer: PreTrainedTokenizer
     together = of(tokenizer).encode(examples)
     assert together == [of(tokenizer).encode([example])[0] for example in examples]
     assert [row.where for row in together] == ["r:0", "r:1", "r:2", "r:3", "r:4"]
+
+
+def test_portions_come_out_as_one(tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch) -> None:
+    examples = [Example((ASK, Message("assistant", f"{n} of them"), ASK, TELL), "chatml", f"r:{n}") for n in range(9)]
+    whole = of(tokenizer).encode(examples)
+    for size in (1, 100, 250):
+        monkeypatch.setattr(chat, "PORTION", size)
+        assert of(tokenizer).encode(examples) == whole
+
+
+def test_of_the_prompts_of_a_long_dialogue_one_is_held_at_a_time() -> None:
+    turns = tuple(Message(("user", "assistant")[n % 2], "How many are there? " * 100) for n in range(100))
+    encoder = Chat(family_tokenizer("chatml"), stop_ids("chatml"))
+    encoder.encode([Example(turns[:2], "chatml")])
+    tracemalloc.start()
+    try:
+        (row,) = encoder.encode([Example(turns, "chatml")])
+        held, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert row.problem == ""
+    assert peak - held < 5 * sum(len(turn.content) for turn in turns)  # all prompts: 50 times half of the text
 
 
 def test_no_rows_are_no_rows(tokenizer: PreTrainedTokenizerFast) -> None:
@@ -114,11 +138,13 @@ def test_a_row_without_a_problem_teaches_what_tokenizing_turn_by_turn_says(name:
         start, stop = turn_by_turn(tokenizer, messages, number, stop_ids(name), row.input_ids)
         misfits += start is None
         wanted[start or 0 : stop] = row.input_ids[start or 0 : stop]
+    special = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
+    forged = not all(map(special.isdisjoint, tokenizer([message.content for message in messages])["input_ids"]))
     if name != "qwen3":  # which rewrites what is given as a thought
-        assert bool(row.problem) is bool(misfits)
+        assert bool(row.problem) is bool(misfits or forged)
         assert row.labels == wanted
     elif not row.problem:
-        assert not misfits
+        assert misfits == forged == 0
         assert row.labels == wanted
     else:
         assert all(label in (IGNORE, right) for label, right in zip(row.labels, wanted, strict=True))
@@ -140,11 +166,11 @@ def turn_by_turn(
     prompt = tokenizer(asked, add_special_tokens=False)["input_ids"]
     upto = tokenizer.apply_chat_template(turns(messages[: number + 1]), tokenize=False)
     alone = tokenizer(upto, add_special_tokens=False)["input_ids"]
-    written = sum(messages[number].content.count(token) for token in tokenizer.convert_ids_to_tokens(sorted(stops)))
-    ends = [place for place in range(len(prompt), len(alone)) if alone[place] in stops]
-    if ids[: len(prompt)] != prompt or len(ends) <= written or ids[: ends[written] + 1] != alone[: ends[written] + 1]:
+    written = not stops.isdisjoint(tokenizer(messages[number].content, add_special_tokens=False)["input_ids"])
+    end = next((place + 1 for place in range(len(prompt), len(alone)) if alone[place] in stops), None)
+    if written or end is None or ids[: len(prompt)] != prompt or ids[:end] != alone[:end]:
         return None, 0
-    return len(prompt), ends[written] + 1
+    return len(prompt), end
 
 
 def test_inference_is_refused_a_conversation_that_the_template_refuses() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from framework.records import Example, Message, ToolCall
-from framework_hf.kept import answer_end, lost
+from framework_hf.kept import all_texts, answer_end, lost
 
 SYSTEM, ASK, TELL = Message("system", "Be brief."), Message("user", "How many?"), Message("assistant", "Two.")
 RESULT = Message("tool", 'line one\n"two"')
@@ -25,9 +25,18 @@ RESULT = Message("tool", 'line one\n"two"')
         ((ASK, RESULT, TELL), "How many? Two.", "a turn of the tool"),
         ((Message("user", " \n "), TELL), "Two.", ""),
         ((Message("user", r"a\"b\""), TELL), "ab Two.", "a turn of the user"),
+        ((SYSTEM, Message("user", "Be brief. How many?"), TELL), "Be brief. How many? Two.", "the system prompt"),
+        ((SYSTEM, Message("user", "Be brief. How many?"), TELL), "Be brief. Be brief. How many? Two.", ""),
+        ((SYSTEM, Message("user", "Be brief. How many?"), TELL), "Be brief. How many? Be brief. Two.", ""),
+        ((Message("system", "How many? Say it."), ASK, TELL), "How many? Say it. Two.", "a turn of the user"),
+        ((Message("system", "How many? Say it."), ASK, TELL), "How many? Say it. How many? Two.", ""),
+        ((Message("system", 'say "a"'), ASK, Message("tool", 'say "a"'), TELL),
+         r'say "a" How many? say \"a\" Two.', ""),  # once as it is, once as JSON
+        ((SYSTEM, ASK, Message("assistant", "<think>Be brief.</think>Two."), ASK, TELL),
+         "Be brief. How many? Two. How many? Two.", ""),  # the thought is gone, as it may
         ((ASK, Message("assistant", "<think>Hm</think>\nTwo."), ASK, TELL), "How many? Two. How many? Two.", ""),
     ],
-)
+)  # fmt: skip
 def test_a_message_that_is_dropped_is_named(messages: tuple[Message, ...], text: str, problem: str) -> None:
     said = lost(Example(messages, "chatml"), text)
     assert problem in said
@@ -39,6 +48,16 @@ def test_tools_are_looked_for_by_name() -> None:
     example = Example((ASK, TELL), "chatml", tools=tools)
     assert lost(example, "count weigh How many? Two.") == ""
     assert "leaves out the tools" in lost(example, "count How many? Two.")
+
+
+def test_a_tool_that_only_the_conversation_names_is_left_out() -> None:
+    tools = ({"type": "function", "function": {"name": "count"}},)
+    asked = (Message("user", "Please count."), Message("assistant", "", (ToolCall("count", {}),)), RESULT, TELL)
+    said = 'Please count. {"name": "count"} line one\n"two" Two.'
+    example = Example(asked, "chatml", tools=tools)
+    assert "leaves out the tools" in lost(example, said)
+    assert lost(example, f"tools: count {said}") == ""
+    assert "assistant's tool call" in lost(Example(asked, "chatml"), said.replace('"count"', ""))
 
 
 def end(message: Message, text: str) -> tuple[str, str]:
@@ -67,3 +86,15 @@ def test_thoughts_come_before_the_answer() -> None:
 def test_a_missing_argument_of_a_call_is_a_problem() -> None:
     call = Message("assistant", "", (ToolCall("count", {"what": "sheep"}),))
     assert "tool call" in end(call, '{"name": "count"}')[1]
+
+
+def test_all_that_a_conversation_brings_in_is_given_with_its_owner() -> None:
+    call = ToolCall("count", {"what": ["sheep"]})
+    example = Example(
+        (ASK, Message("assistant", "Hm", (call,), reasoning_content="So.")), "chatml", tools=({"a": "b"},)
+    )
+    assert list(all_texts(example)) == [
+        ("user", "How many?"),
+        *(("assistant", text) for text in ("Hm", "So.", "count", "what", "sheep")),
+        *(("tools", text) for text in ("a", "b")),
+    ]

@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from framework.records import Example, Message, ToolCall
+from framework.records import Example, Message
 from framework_hf.chat import IGNORE, Chat
 from tests.support.conversations import (
     ASK,
@@ -89,22 +89,6 @@ def test_a_tool_call_in_qwen3s_form_is_learned_where_its_thought_is_given() -> N
     row = with_tools("qwen3", ASK, thinking, RESULT, dataclasses.replace(TELL, reasoning_content="Hm."))
     assert row.problem == ""
     assert [run.split("\n")[1] for run in learned(family_tokenizer("qwen3"), row)] == ["Ask.", "Hm."]
-
-
-def test_a_stop_token_in_a_tools_argument_does_not_end_what_is_learned() -> None:
-    call = dataclasses.replace(CALL, tool_calls=(ToolCall("get_weather", {"city": "a<|eot_id|>b"}),))
-    row = with_tools("llama3", ASK, call, RESULT, TELL)
-    assert learned(family_tokenizer("llama3"), row)[0].endswith('{"city": "a<|eot_id|>b"}}<|eot_id|>')
-
-
-@pytest.mark.parametrize("name", PLAIN_DIALOGUES)
-def test_a_stop_token_written_inside_an_answer_does_not_end_what_is_learned(name: str) -> None:
-    answer = f"Write {ENDS[name]} to stop"
-    row = encode(name, ASK, Message("assistant", answer), DOUBT, NO)
-    ids = family_tokenizer(name).convert_tokens_to_ids([ENDS[name]])
-    assert row.problem == ""
-    assert row.labels.count(ids[0]) == 3
-    assert row.input_ids[max(n for n, label in enumerate(row.labels) if label != IGNORE)] == ids[0]
 
 
 @pytest.mark.parametrize("name", ["chatml", "gemma", "phi4", "mistral_v7", "llama3"])

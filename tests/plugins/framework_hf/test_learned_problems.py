@@ -214,3 +214,21 @@ def test_an_opening_that_ends_with_a_space_is_refused_where_the_tokenizer_joins_
     tokenizer.chat_template = (EACH + ANSWER).replace(":\n", ": ")
     row = encode_by(tokenizer, ASK, TELL)
     assert "the template's opening of an answer must not end with white space" in row.problem
+
+
+@pytest.mark.parametrize("context", [
+    TELL,
+    dataclasses.replace(TELL, reasoning_content="Hm."),
+    Message("assistant", "<think>\nHm.\n</think>\n\nTwo"),
+])  # fmt: skip
+def test_earlier_turns_that_are_context_only_need_not_be_learnable(context: Message) -> None:
+    assert REWRITTEN in encode("qwen3", ASK, TELL, DOUBT, NO).problem
+    row = encode("qwen3", ASK, dataclasses.replace(context, learned=False), DOUBT, NO)
+    assert row.problem == ""
+    assert learned(family_tokenizer("qwen3"), row) == ["<think>\n\n</think>\n\nNo<|im_end|>"]
+
+
+def test_a_turn_that_is_context_only_must_be_kept_with_its_call() -> None:
+    call = dataclasses.replace(CALL, learned=False)
+    assert "drops or changes an assistant's tool call" in encode("chatml", ASK, call, RESULT, TELL).problem
+    assert with_tools("llama3", ASK, call, RESULT, TELL).problem == ""

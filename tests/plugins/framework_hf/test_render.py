@@ -23,6 +23,10 @@ def renderer(tokenizer: PreTrainedTokenizerFast, **settings: Any) -> Renderer:
     return Renderer(tokenizer, settings)
 
 
+def texts(tokenizer: PreTrainedTokenizerFast, jobs: list[Job], **settings: Any) -> list[str | FrameworkError]:
+    return list(map(renderer(tokenizer, **settings).one_by_one(), jobs))
+
+
 def test_a_turn_has_the_fields_that_its_message_has() -> None:
     call = Message("assistant", "", (ToolCall("count", {"what": "sheep"}, "c1"), ToolCall("stop", {})))
     assert as_turns([ASK, call, Message("tool", "3", name="count", tool_call_id="c1")]) == [
@@ -64,7 +68,7 @@ def test_many_conversations_come_out_as_one_by_one(
         for tools in ((), (TOOL,))
         for prompt in (True, False)
     ]
-    made = renderer(tokenizer).texts(jobs)
+    made = texts(tokenizer, jobs)
     for job, text in zip(jobs, made, strict=True):
         try:
             alone = tokenizer.apply_chat_template(
@@ -83,31 +87,61 @@ def test_a_thought_is_handed_over_by_the_names_that_this_transformers_knows(fiel
     thinking = Message("assistant", "No", reasoning_content="Let me see.")
     jobs = [Job(as_turns([ASK, answer]), (), prompt=False) for answer in (TELL, thinking, TELL)]
     alone = tokenizer.apply_chat_template(as_turns([ASK, thinking]), tokenize=False)
-    assert renderer(tokenizer).texts(jobs) == ["none", alone, "none"]
+    assert texts(tokenizer, jobs) == ["none", alone, "none"]
 
 
 def test_the_short_way_is_left_where_it_comes_to_something_else(monkeypatch: pytest.MonkeyPatch) -> None:
     other = Environment(autoescape=True).from_string("something else")
     monkeypatch.setattr(render, "COMPILE", lambda _: other)
     jobs = [Job(as_turns([ASK]), (), prompt=True) for _ in range(3)]
-    assert "something else" not in renderer(family_tokenizer("chatml")).texts(jobs)
+    assert "something else" not in texts(family_tokenizer("chatml"), jobs)
 
 
 def test_switches_of_the_template_reach_every_rendering() -> None:
     jobs = [Job(as_turns([ASK]), (), prompt=True)] * 3
-    texts = renderer(family_tokenizer("qwen3"), enable_thinking=False).texts(jobs)
-    assert len(texts) == 3
-    assert all(str(text).endswith("<think>\n\n</think>\n\n") for text in texts)
+    made = texts(family_tokenizer("qwen3"), jobs, enable_thinking=False)
+    assert [str(text).endswith("<think>\n\n</think>\n\n") for text in made] == [True] * 3
 
 
 def test_a_tokenizer_with_a_template_for_tools_uses_it_for_conversations_with_tools_only() -> None:
     tokenizer = make_tokenizer("chatml")
     tokenizer.chat_template = {"default": "plain {{ messages | length }}", "tool_use": "tools {{ tools | length }}"}
     jobs = [Job(as_turns([ASK, TELL]), tools, prompt=False) for tools in ((), (TOOL,), (), (TOOL, TOOL), (TOOL,))]
-    assert renderer(tokenizer).texts(jobs) == ["plain 2", "tools 1", "plain 2", "tools 2", "tools 1"]
+    assert texts(tokenizer, jobs) == ["plain 2", "tools 1", "plain 2", "tools 2", "tools 1"]
 
 
 def test_a_refusal_names_the_first_roles_only() -> None:
     job = Job(as_turns([ASK, TELL] * 4 + [TELL]), (), prompt=False)
     with pytest.raises(FrameworkError, match="turns user, assistant, user, assistant, user, assistant, …: Roles must"):
         renderer(family_tokenizer("gemma")).text(job)
+
+
+def counting(tokenizer: PreTrainedTokenizerFast, monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Return a list to which each call of the public method adds whether it is for a prompt."""
+    calls: list[bool] = []
+    public = tokenizer.apply_chat_template
+
+    def counted(*arguments: Any, **options: Any) -> Any:
+        calls.append(options["add_generation_prompt"])
+        return public(*arguments, **options)
+
+    monkeypatch.setattr(tokenizer, "apply_chat_template", counted)
+    return calls
+
+
+def test_the_short_way_is_taken_from_the_third_conversation_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = make_tokenizer("chatml")
+    calls = counting(tokenizer, monkeypatch)
+    jobs = [Job(as_turns([ASK]), tools, prompt=prompt) for tools in ((), (TOOL,)) for prompt in (True, False)]
+    made = texts(tokenizer, jobs * 5)
+    assert made == made[:4] * 5
+    assert calls == [True, False, True, False] * 2
+
+
+def test_a_conversation_that_is_refused_leaves_the_short_way_to_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = make_tokenizer("gemma")
+    calls = counting(tokenizer, monkeypatch)
+    good, bad = (Job(as_turns(turns), (), prompt=False) for turns in ([ASK, TELL], [ASK, ASK]))
+    made = texts(tokenizer, [good, good, bad, good, good])
+    assert [isinstance(text, FrameworkError) for text in made] == [False, False, True, False, False]
+    assert len(calls) == 3  # the first two, and the words of the refusal

@@ -146,9 +146,11 @@ def test_findings_and_facts_that_ask_for_attention_stand_there(tmp_path: Path) -
     assert "12 rows ask the same and answer differently" in " ".join(page.within("#findings"))
     assert page.within("#data", ".amiss") == [
         "alpaca: 121 rows, sharegpt: 20 rows",
+        "25 of owner/general (30 were wanted), 10% of the training rows",
         "14 rows left out (data.on_bad_row=skip)",
         "13 of 330 rows not proven (data.proof=warn)",
-        "7 rows longer than trainer.max_seq_length=512; 1,234 learned tokens are lost",
+        "7 rows longer than trainer.max_seq_length=512, 7 of them left out; 1,234 learned tokens are lost; "
+        "2 validation rows too long as well",
     ]
     assert "\x1b" not in page.source
 

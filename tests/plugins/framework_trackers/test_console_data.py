@@ -40,7 +40,9 @@ def test_facts_that_ask_for_attention_are_coloured_and_keep_their_examples() -> 
     facts = console_data.facts(AMISS)
     assert facts["bad rows"].plain.splitlines()[-1] == "and 11 more"
     styles = {name: str(text.spans[0].style) if text.spans else "" for name, text in facts.items()}
-    assert {name for name, style in styles.items() if style == "yellow"} == {"format", "bad rows", "proof", "too long"}
+    assert {name for name, style in styles.items() if style == "yellow"} == {
+        "format", "mixed in", "bad rows", "proof", "too long",
+    }  # fmt: skip
 
 
 def test_findings_have_advice_and_three_examples_of_a_line_each_and_notes_are_short() -> None:

@@ -1,0 +1,148 @@
+"""Reads the sources of a run, formats and encodes their rows, and writes a store; or finds that of an earlier run."""
+
+from __future__ import annotations
+
+import errno
+import gc
+import itertools
+import tempfile
+import weakref
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from shutil import rmtree
+
+from framework.cache import cache_dir
+from framework.data import key, mix, store, writer
+from framework.data.rows import read
+from framework.data.store import PROMPTS, TRAIN, VALIDATION, Store
+from framework.data.writer import Writer
+from framework.errors import FrameworkError, one_line
+from framework.plan import Choice, Plan
+from framework.protocols import Formatter, Model
+from framework.records import Example, MixedIn, RawData, Row
+from framework.schema import OnBadRow
+
+ROWS, CHARACTERS = 1000, 4_000_000
+"""A batch has so many rows at most, and ends with the row that reaches so many characters."""
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST}
+
+
+class Reader:
+    """The rows of a run. `fingerprint` is a hash over the content of its sources."""
+
+    def __init__(self, plan: Plan, model: Model) -> None:
+        self.plan = plan
+        self.model = model
+        self.mixed = mix.parts(plan.data.config.mix, plan.format)
+        self.source = plan.data.create()
+        self.raw: RawData = self.source.load()
+        self.others: list[RawData] = [part.source.create().load() for part in self.mixed]
+        marks = [key.fingerprint(raw) for raw in (self.raw, *self.others)]
+        self.fingerprint = marks[0] if not self.others else key.of(*marks)
+
+    def store(self) -> tuple[Store, bool]:
+        """Return the store, and whether an earlier run had made it.
+
+        Raises:
+            FrameworkError: the cache cannot be written, or what a source or a format raises.
+        """
+        encoding = self.model.encoding
+        if not encoding:
+            return self._unshared(), False
+        folder = cache_dir() / "data" / self._key(encoding)
+        if (found := store.opened(folder)) is not None:
+            return found, True
+        try:
+            store.remove_old(folder.parent)
+            return self._write(folder), False
+        except OSError as error:
+            if error.errno not in FULL or not str(error.filename or cache_dir()).startswith(str(cache_dir())):
+                raise  # of the source
+            reason = error.strerror or one_line(error)
+            message = f"the cache folder {folder.parent} cannot be written: {reason}. Set FRAMEWORK_CACHE=FOLDER"
+            raise FrameworkError(message) from error
+
+    def _unshared(self) -> Store:
+        """Write a store that goes with the last who uses it."""
+        folder = Path(tempfile.mkdtemp())
+        try:
+            made = self._write(folder / "rows")
+        except BaseException:
+            rmtree(folder, ignore_errors=True)
+            raise
+        weakref.finalize(made, rmtree, folder, ignore_errors=True)
+        return made
+
+    def _key(self, encoding: str) -> str:
+        config, plan = self.plan.config, self.plan
+        # How many rows are mixed in depends on how many are left for training.
+        names = ("max_rows", "on_bad_row", "mix", *(("validation_split",) if self.mixed else ()))
+        settings = {name: config["data"][name] for name in names}
+        formats = [plan.format, *(part.format for part in self.mixed)]
+        makers: list[Formatter] = [choice.create() for choice in formats]
+        asked = [part for maker in makers for part in getattr(maker, "formats", {}).values()]  # of format=auto
+        sources = [self.source, *(part.source.create() for part in self.mixed)]
+        code = [key.code(maker) for maker in (*sources, *makers, *asked)]
+        chosen = [choice.component.name for choice in formats]
+        places = [_places(raw) for raw in (self.raw, *self.others)]
+        seed = plan.seed if self.mixed else 0
+        return key.of(self.fingerprint, settings, config["format"], chosen, code, places, encoding, seed)
+
+    def _write(self, folder: Path) -> Store:
+        gc.freeze()  # the libraries' objects: to look through them again and again takes a seventh of the time
+        try:
+            return writer.write(folder, self._fill)
+        finally:
+            gc.unfreeze()
+
+    def _fill(self, into: Writer) -> None:
+        data, told = self.plan.data.config, into.told
+        own = self._add(into, itertools.islice(self.raw.train, data.max_rows), self.plan.format, TRAIN, 0)
+        validated = self._add(into, self.raw.validation, self.plan.format, VALIDATION, 0)
+        self._add(into, self.raw.prompts, self.plan.format, PROMPTS, 0)
+        trained = own if validated else round(own * (1 - data.validation_split))
+        for number, (part, raw) in enumerate(zip(self.mixed, self.others, strict=True), start=1):
+            wanted = part.wanted(trained, self.mixed)
+            rows, count = mix.Drawn(raw, part.max_rows, self.plan.seed), 0
+            while count < wanted and (more := rows.draw(wanted - count)) is not None:  # again in place of bad rows
+                count += self._add(into, more, part.format, TRAIN, number)
+            if not count and not told.bad_rows:
+                message = f"data.mix[{number - 1}] ({part.name}) has no rows"
+                raise FrameworkError(message)
+            told.mixed.append(MixedIn(part.name, wanted, count))
+        if told.bad_rows and data.on_bad_row is OnBadRow.fail:
+            raise told.refusal()
+
+    def _add(self, into: Writer, rows: Iterable[Row], choice: Choice, part: int, source: int) -> int:
+        """Read, format and encode rows; once one is bad and that is fatal, the rest is only looked at."""
+        formatter: Formatter = choice.create()
+        strict = part == TRAIN and source == 0  # other rows may have other columns
+        examples = read(rows, formatter, choice.config, OnBadRow.skip, into.told, strict=strict)
+        count = 0
+        for batch in batches(examples):
+            count += len(batch)
+            if into.told.bad_rows and self.plan.data.config.on_bad_row is OnBadRow.fail:
+                continue
+            into.add(batch, self.model.encode(batch), part, source)
+        return count
+
+
+def _places(raw: RawData) -> list[str]:
+    """Return what rows are told by, as far as it is cheap: a store keeps where each of its rows stands."""
+    if raw.places or raw.streamed:
+        return list(raw.places)
+    return [row.where for part in (raw.train, raw.validation, raw.prompts) for row in itertools.islice(part, 1)]
+
+
+def batches(examples: Iterable[Example]) -> Iterator[list[Example]]:
+    """Give examples in batches that stay small whatever the length of a row."""
+    batch: list[Example] = []
+    size = 0
+    for example in examples:
+        batch.append(example)
+        size += len(example.text or "") + sum(len(turn.content) for turn in example.messages)
+        if len(batch) >= ROWS or size >= CHARACTERS:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch

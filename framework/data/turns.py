@@ -1,0 +1,71 @@
+"""What every conversation must be, whatever its format."""
+
+from __future__ import annotations
+
+import json
+
+from framework.errors import FrameworkError, one_line
+from framework.records import Example, Message
+
+ROLES = ("system", "user", "assistant", "tool")
+
+
+def check_turns(example: Example) -> None:
+    """Check a conversation; the order of the turns between the first and the last is the template's business.
+
+    Raises:
+        FrameworkError: it does not end with the assistant, begins with another than the user, a role is unknown, a turn
+            is no text, none is to be learned, or a call or a tool's schema is no JSON.
+    """
+    if example.text is not None:
+        _check_text("plain text", example.text)
+        return
+    messages = example.messages
+    if not messages or messages[-1].role != "assistant":
+        last = f"'{messages[-1].role}'" if messages else "no message"
+        message = f"a conversation to learn from ends with an assistant's turn, this one with {last}"
+        raise FrameworkError(message)
+    first = next((message.role for message in messages if message.role != "system"), "")
+    if first in ("assistant", "tool"):
+        message = f"a conversation begins with a user's turn, this one with the {first}'s: nothing would be asked"
+        raise FrameworkError(message)
+    if not any(turn.learned for turn in messages if turn.role == "assistant"):
+        message = "no assistant's turn is to be learned: all have the weight 0"
+        raise FrameworkError(message)
+    for turn in messages:
+        _check_turn(turn)
+    for turn in example.rejected:
+        _check_turn(turn)
+    if example.tools:
+        _check_json("a tool's schema", list(example.tools))
+
+
+def _check_turn(turn: Message) -> None:
+    if turn.role not in ROLES:
+        message = f"a turn has the role '{turn.role}'; valid: {', '.join(ROLES)}"
+        raise FrameworkError(message)
+    _check_text(f"the {turn.role}'s turn", turn.content)
+    for more in (turn.reasoning_content, turn.name, turn.tool_call_id):
+        if more:
+            _check_text(f"the {turn.role}'s turn", more)
+    for call in turn.tool_calls:
+        _check_json(f"the call of {call.name!r}", [call.name, call.id, call.arguments])
+
+
+def _check_text(what: str, text: object) -> None:
+    if not isinstance(text, str):
+        message = f"{what} is a {type(text).__name__}, no text"
+        raise FrameworkError(message)
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:  # JSON may hold half of a surrogate pair, a tokenizer and a file may not
+        message = f"{what} is no valid text: {error.reason} at character {error.start + 1}"
+        raise FrameworkError(message) from error
+
+
+def _check_json(what: str, value: object) -> None:
+    try:
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
+    except (TypeError, ValueError, RecursionError) as error:  # a date of Parquet, NaN, half of a surrogate pair
+        message = f"{what} cannot be written as JSON: {one_line(error)}"
+        raise FrameworkError(message) from error

@@ -1,0 +1,117 @@
+"""framework/data/reader.py: batches stay small, and failures are told as what they are and leave nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from framework import FrameworkError, testing
+from framework.data import load_data, reader, writer
+from framework.plan import Choice
+from framework.records import Example, Message, RawData, Row
+
+
+class Cached(testing.EchoModel):
+    """An echo model whose rows are kept; it does not know their words the next time."""
+
+    encoding = "echo"
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return f"{len(ids)} words"
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("FRAMEWORK_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "data"
+
+
+@given(st.lists(st.integers(0, 300), max_size=60), st.integers(1, 12), st.integers(1, 500))
+def test_a_batch_ends_at_its_rows_or_at_its_characters(sizes: list[int], rows: int, characters: int) -> None:
+    examples = [Example((Message("user", "x" * size), Message("assistant", "")), "chatml") for size in sizes]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reader, "ROWS", rows)
+        patch.setattr(reader, "CHARACTERS", characters)
+        made = list(reader.batches(examples))
+    assert [example for batch in made for example in batch] == examples
+    for batch in made:
+        assert 1 <= len(batch) <= rows
+        assert sum(len(example.messages[0].content) for example in batch[:-1]) < characters
+
+
+class Breaking:
+    """A source that loses its connection."""
+
+    def __init__(self, _: Any) -> None:
+        self.rows = 0
+
+    def load(self) -> RawData:
+        return RawData(self, key="breaking")
+
+    def __iter__(self) -> Iterator[Row]:  # noqa: D105
+        yield Row({"instruction": "say", "output": "it"}, "far:1")
+        raise ConnectionResetError(errno.ECONNRESET, "reset by peer")
+
+
+def test_an_error_of_a_source_is_not_put_down_to_the_cache(data_file: Path, tmp_path: Path) -> None:
+    plan = testing.plan(["data=local_file", f"data.path={data_file}"], run_dir=tmp_path / "run")
+    component = dataclasses.replace(plan.data.component, factory=f"{Breaking.__module__}:Breaking")
+    broken = dataclasses.replace(plan, data=_Made(component, plan.data.config))
+    with pytest.raises(ConnectionResetError):
+        load_data(broken, Cached(broken))
+
+
+class _Made(Choice):
+    def create(self) -> Any:
+        return Breaking(self.config)
+
+
+def test_a_full_disk_is_told_with_the_folder(data_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(writer.Writer, "add", full)
+    plan = testing.plan(["data=local_file", f"data.path={data_file}"], run_dir=tmp_path / "run")
+    with pytest.raises(FrameworkError, match=r"cache.* cannot be written: No space left.*Set FRAMEWORK_CACHE=FOLDER"):
+        load_data(plan, Cached(plan))
+
+
+def test_bad_rows_leave_no_folder_of_temporary_files(
+    data_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
+    data_file.write_text('{"question": "?"}\n', encoding="utf-8")
+    plan = testing.plan(["data=local_file", f"data.path={data_file}"], run_dir=tmp_path / "run")
+    with pytest.raises(FrameworkError, match="no format fits"):
+        load_data(plan, testing.EchoModel(plan))
+    assert not list((tmp_path / "tmp").iterdir())
+
+
+def test_damaged_groups_and_findings_are_made_again(data_file: Path, tmp_path: Path, cache: Path) -> None:
+    plan = testing.plan(["data=local_file", f"data.path={data_file}"], run_dir=tmp_path / "run")
+    first = load_data(plan, Cached(plan)).result
+    (store,) = cache.iterdir()
+    made = [file for file in store.iterdir() if file.suffix == ".npy" or file.name.startswith("findings")]
+    assert len(made) == 3
+    for file in made:
+        file.write_bytes(b"")
+    again = load_data(plan, Cached(plan)).result
+    assert again == dataclasses.replace(first, cached=True)
+    assert all(file.stat().st_size for file in made)
+
+
+def test_a_renamed_file_is_told_by_its_new_name(data_file: Path, tmp_path: Path) -> None:
+    for name in ("rows.jsonl", "other.jsonl"):
+        file = data_file.rename(data_file.with_name(name))
+        plan = testing.plan(["data=local_file", f"data.path={file}"], run_dir=tmp_path / "run")
+        assert load_data(plan, Cached(plan)).train[0].where.startswith(f"{name}:")
+        data_file = file
