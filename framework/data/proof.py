@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from framework.data.store import Store
+from framework.data.store import PROMPTS, Store
 from framework.errors import FrameworkError
 from framework.records import Proof, ProofProblem
 
@@ -19,25 +19,27 @@ SHOWN = 10
 
 
 def prove(store: Store) -> Proof:
-    """Sum up the proof of every row."""
+    """Sum up the proof of every row that is learned or validated on, and of prompts that the template refuses."""
     columns = store.columns
-    share = columns.supervised / np.maximum(columns.tokens, 1)
+    counted = (columns.part != PROMPTS) | (columns.tokens == 0)  # the answers of prompts are references, not learned
+    share = (columns.supervised / np.maximum(columns.tokens, 1))[counted]
+    failed = counted & ~columns.proven
     return Proof(
-        rows=len(store),
-        failed=int((~columns.proven).sum()),
-        turns=int(columns.turns.sum()),
+        rows=int(counted.sum()),
+        failed=int(failed.sum()),
+        turns=int(columns.turns[counted].sum()),
         lowest_share=round(float(share.min()), 6),
         mean_share=round(float(share.mean()), 6),
-        problems=sorted(_problems(store), key=lambda problem: -problem.rows),
+        problems=sorted(_problems(store, failed), key=lambda problem: -problem.rows),
     )
 
 
-def _problems(store: Store) -> Iterator[ProofProblem]:
+def _problems(store: Store, failed: NDArray[np.bool_]) -> Iterator[ProofProblem]:
     """Gather the problems by their sentence; read the texts only where there are any."""
     found: dict[str, list[int]] = {}
-    for texts in store.texts() if not store.columns.proven.all() else ():
+    for texts in store.texts() if failed.any() else ():
         for number, problem in enumerate(texts.problem, start=texts.start):
-            if problem:
+            if failed[number]:
                 found.setdefault(problem, []).append(number)
     for problem, numbers in found.items():
         yield ProofProblem(problem, len(numbers), [store.where(number) for number in numbers[:SHOWN]])

@@ -148,6 +148,21 @@ def test_a_proof_that_fails_ends_the_run_before_it_starts(data_file: Path, tmp_p
     assert "data.proof=warn" in last
 
 
+def test_the_answer_of_a_prompt_is_a_reference_and_need_not_be_proven(
+    write_rows: Write, rows: Rows, tmp_path: Path
+) -> None:
+    class References(testing.EchoModel):
+        def encode(self, examples: Sequence[Example]) -> list[TokenRow]:
+            made = super().encode(examples)
+            bad = "not as it would be generated"
+            return [dataclasses.replace(row, problem=bad if row.where.startswith("prompts") else "") for row in made]
+
+    prompts = write_rows(rows[:3])
+    prompts = prompts.rename(prompts.with_name("prompts.jsonl"))
+    result = load(write_rows(rows), tmp_path, f"data.prompts_path={prompts}", model=References).result
+    assert (result.prompts, result.proof.rows, result.proof.failed, result.proof.problems) == (3, 20, 0, [])
+
+
 def test_with_a_warning_what_is_left_of_unproven_rows_is_trained_on(data_file: Path, tmp_path: Path) -> None:
     data = load(data_file, tmp_path, "data.proof=warn", "data.validation_split=0", model=Unproven)
     assert data.result.train_rows == 15
