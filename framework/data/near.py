@@ -10,6 +10,7 @@ Massive Datasets, 3.4); of those, the share of features that they have in common
 from __future__ import annotations
 
 import itertools
+import os
 import re
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -224,9 +225,20 @@ class _Index:
         sizes = np.diff(self.offsets)
         costs = np.cumsum(sizes[left[chosen]] + sizes[right[chosen]])
         for pairs in np.split(chosen, np.flatnonzero(np.diff(costs // COUNTED)) + 1):
-            made = Features(np.memmap(self.folder / "features", np.uint32, mode="r"), self.offsets)  # anew: frees pages
-            likely[pairs] = similarities(made, left[pairs], right[pairs]) >= similarity
+            rows, places = np.unique(np.concatenate([left[pairs], right[pairs]]), return_inverse=True)
+            made = self._read(rows)
+            likely[pairs] = similarities(made, places[: len(pairs)], places[len(pairs) :]) >= similarity
         return likely
+
+    def _read(self, rows: Groups) -> Features:
+        """Read the features of some texts; a memory map would keep in memory what it has read."""
+        starts, sizes = 4 * self.offsets[rows], self.offsets[rows + 1] - self.offsets[rows]
+        with (self.folder / "features").open("rb") as file:
+            number = file.fileno()
+            parts = [
+                os.pread(number, 4 * size, start) for start, size in zip(starts.tolist(), sizes.tolist(), strict=True)
+            ]
+        return Features(np.frombuffer(b"".join(parts), np.uint32), np.append(0, np.cumsum(sizes)))
 
 
 def _band_keys(minima: NDArray[np.uint32]) -> dict[str, NDArray[Any]]:
