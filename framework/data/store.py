@@ -1,7 +1,8 @@
 """Tokenized rows on disk, in Arrow: written once, then memory-mapped, so a million rows need no more memory than a few.
 
 A store is a folder: `tokens.arrow` (ids and what is learned, one row each), `texts.arrow` (question, answer, the
-conversation, why a row is not proven; compressed), `columns.arrow` (a number or two for each row), `told.json`.
+conversation, why a row is not proven; compressed), `columns.arrow` (a number or two for each row), `ends` (after how
+many rows each batch ends), `told.json`.
 `writer.py` makes it.
 """
 
@@ -30,7 +31,7 @@ DAYS = 30
 HALF = ".part-"
 """How the name of a store begins that is not complete."""
 TRAIN, VALIDATION, PROMPTS = range(3)
-TOKENS, TEXTS, COLUMNS, TOLD = "tokens.arrow", "texts.arrow", "columns.arrow", "told.json"
+TOKENS, TEXTS, COLUMNS, ENDS, TOLD = "tokens.arrow", "texts.arrow", "columns.arrow", "ends", "told.json"
 TOKENS_SCHEMA = pa.schema(
     [("input_ids", pa.list_(pa.int32())), ("learned", pa.list_(pa.bool_())), ("where", pa.string())]
 )
@@ -119,11 +120,22 @@ class Store:
             saved = reader.read_all()
         self.columns = Columns(**{name: saved.column(name).to_numpy() for name in Columns.__annotations__})
         self.told = records.load(Told, folder / TOLD)
-        tokens = pa.ipc.open_file(pa.memory_map(str(folder / TOKENS)))
-        self._tokens = [tokens.get_batch(index) for index in range(tokens.num_record_batches)]  # nothing is read yet
-        self._ends = np.cumsum([batch.num_rows for batch in self._tokens], dtype=np.int64)
-        self._texts = pa.ipc.open_file(pa.memory_map(str(folder / TEXTS)))
+        self._tokens = pa.ipc.open_file(pa.memory_map(str(folder / TOKENS)))
+        # Not mapped: whoever reads texts reads all of them, and pages that are mapped count as memory.
+        self._texts = pa.ipc.open_file(pa.OSFile(str(folder / TEXTS)))
+        self._ends = np.fromfile(folder / ENDS, np.int64)
         self._last: tuple[int, Any] = (-1, None)
+
+    def check(self) -> None:
+        """Look whether the files belong together.
+
+        Raises:
+            ValueError: they do not.
+        """
+        batches = {self._tokens.num_record_batches, self._texts.num_record_batches, len(self._ends)}
+        if len(batches) > 1 or (len(self._ends) and self._ends[-1] != len(self)):
+            message = f"{self.folder} is damaged"
+            raise ValueError(message)
 
     def __len__(self) -> int:
         """Return how many rows there are, of all parts."""
@@ -156,7 +168,7 @@ class Store:
 
     def _tokens_of(self, number: int) -> tuple[Any, int]:
         batch, index = self._place(number)
-        return self._tokens[batch], index
+        return self._tokens.get_batch(batch), index
 
     def _text(self, name: str, number: int) -> str:
         at, index = self._place(number)
@@ -193,6 +205,7 @@ def opened(folder: Path) -> Store | None:
         return None
     try:
         store = Store(folder)
+        store.check()
     except (OSError, ValueError, KeyError, pa.ArrowInvalid):
         shutil.rmtree(folder, ignore_errors=True)
         return None

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from framework import records
 from framework.data.conversations import answered, around, asked, earlier, has_system, to_json
 from framework.data.rows import Told
-from framework.data.store import COLUMNS, HALF, TEXTS, TEXTS_SCHEMA, TOKENS, TOKENS_SCHEMA, TOLD, Columns, Store
+from framework.data.store import COLUMNS, ENDS, HALF, TEXTS, TEXTS_SCHEMA, TOKENS, TOKENS_SCHEMA, TOLD, Columns, Store
 from framework.records import IGNORE, Example, TokenRow
 
 
@@ -89,6 +89,7 @@ class Writer:
         """Write what is known of each row, and what was told of them."""
         self.close()
         whole = {name: np.concatenate(parts) if parts else np.zeros(0, int) for name, parts in self._columns.items()}
+        np.cumsum([len(part) for part in self._columns["part"]], dtype=np.int64).tofile(self.folder / ENDS)
         table = pa.table(whole)
         with pa.OSFile(str(self.folder / COLUMNS), "wb") as file, pa.ipc.new_file(file, table.schema) as writer:
             writer.write_table(table)
