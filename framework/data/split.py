@@ -13,7 +13,7 @@ def held_out(groups: NDArray[np.int64], own: NDArray[np.bool_], share: float, se
 
     Args:
         groups: the number of each row's group of near-duplicate prompts.
-        own: whether a row may be held out; a group with one that may not (it was mixed in) stays in training.
+        own: whether a row may be held out; a group with one that may not (mixed in, too long) stays in training.
         share: how many of the rows that may be held out are wanted.
         seed: decides which groups.
 
@@ -36,6 +36,7 @@ def held_out(groups: NDArray[np.int64], own: NDArray[np.bool_], share: float, se
         if count + sizes[number] <= wanted:
             taken[number] = True
             count += int(sizes[number])
-    if not count and len(numbers) > 1 and order:
-        taken[min(order, key=lambda number: sizes[number])] = True
+    smallest = min(order, key=lambda number: sizes[number], default=-1)
+    if not count and order and sizes[smallest] < total:  # something has to be left to train on
+        taken[smallest] = True
     return taken[inverse]

@@ -104,7 +104,8 @@ def split_parts(plan: Plan, rows: Store) -> NDArray[np.int8]:
     if share > 0 and not (rows.columns.part == VALIDATION).any():
         trained = np.flatnonzero(part == TRAIN)
         alike = audit.groups(rows, "asked_alike")[trained]
-        own = rows.columns.source[trained] == 0
+        fits = rows.columns.tokens[trained] <= plan.training.max_seq_length
+        own = (rows.columns.source[trained] == 0) & fits  # a loss over rows that are left out would be none
         part[trained[split.held_out(alike, own, share, plan.seed)]] = VALIDATION
     return part
 

@@ -222,6 +222,15 @@ def test_validation_rows_that_are_too_long_are_told_as_such(
         assert (result.validation_rows, result.overflow_validation_rows, result.overflow_rows) == (2, 1, 0)
 
 
+def test_a_row_that_is_too_long_is_not_held_out(write_rows: Write, tmp_path: Path) -> None:
+    same = [{"instruction": "say", "output": "it"}] * 12
+    data = load(
+        write_rows([*same, {"instruction": "tell", "output": "it " * 50}]), tmp_path, "trainer.max_seq_length=20"
+    )
+    assert (data.result.train_rows, data.result.validation_rows, data.result.overflow_rows) == (12, 0, 1)
+    assert data.result.findings[0].name == "nothing_held_out"
+
+
 def test_plain_text_is_learned_whole_and_asks_nothing(write_rows: Write, tmp_path: Path) -> None:
     file = write_rows([{"text": f"Some words about number {number}"} for number in range(12)])
     data = load(file, tmp_path, "objective=train_loss")
