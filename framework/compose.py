@@ -132,22 +132,19 @@ def register() -> None:
             package = f"{group.name}.{name}" if group.several else None
             node = registration.component.schema
             try:
-                store.store(group=group.name, name=name, node=_open_dicts(node), package=package, provider="framework")
+                store.store(group=group.name, name=name, node=node, package=package, provider="framework")
+                _open_dicts(node, store.repo[group.name][f"{name}.yaml"].node)
             except (Exception, SystemExit) as error:  # noqa: BLE001 - a type that no config can have, a default that raises
                 reason = f"its schema {node.__name__} is no config: {one_line(error)}"
                 leave_out(registration.plugin, f"{group.name} '{name}'", reason)
     Plugins.instance().register(PluginConfigPaths)
 
 
-def _open_dicts(schema: type) -> Any:
+def _open_dicts(schema: type, node: Any) -> None:
     """Let a field that is a dict take keys without a plus, `format.columns.output=answer`; Hydra closes them else."""
-    names = [field.name for field in dataclasses.fields(schema) if field.default_factory is dict]
-    if not names:
-        return schema
-    node = OmegaConf.structured(schema)
-    for name in names:
-        OmegaConf.set_struct(node[name], False)  # noqa: FBT003 - positional only
-    return node
+    for field in dataclasses.fields(schema):
+        if field.default_factory is dict:
+            OmegaConf.set_struct(node[field.name], False)  # noqa: FBT003 - positional only
 
 
 @contextmanager
