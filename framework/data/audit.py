@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from framework import records
-from framework.data import beginnings, key, near
+from framework.data import beginnings, features, key, near
 from framework.data.conversations import answered
 from framework.data.store import Store, Texts
 from framework.errors import FrameworkError
@@ -132,7 +132,7 @@ def _asked_alike(store: Store) -> NDArray[np.int64]:
         pairs = (zip(texts.question, texts.answer, strict=True) for texts in store.texts())
         return ([question or answer for question, answer in batch] for batch in pairs)
 
-    common = near.common_features(questions, len(store))
+    common = features.common_features(questions, len(store))
     found = near.group(questions, len(store), common=common, folder=_scratch(store))
     return near.join(found, *beginnings.pairs(store))
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from framework.data.near import COMMON
+from framework.data.features import COMMON
 from framework.data.store import Store
 
 Numbers = NDArray[np.int64]

@@ -1,8 +1,8 @@
 """Tokenized rows on disk, in Arrow: written once, then memory-mapped, so a million rows need no more memory than a few.
 
 A store is a folder: `tokens.arrow` (ids and what is learned, one row each), `texts.arrow` (question, answer, the
-conversation, why a row is not proven; compressed), `columns.arrow` (a number or two for each row), `ends` (after how
-many rows each batch ends), `told.json`.
+conversation, why a row is not proven; compressed), `columns.arrow` (a number or two for each row), `told.json`. The
+three have the same batches.
 `writer.py` makes it.
 """
 
@@ -31,12 +31,20 @@ DAYS = 30
 HALF = ".part-"
 """How the name of a store begins that is not complete."""
 TRAIN, VALIDATION, PROMPTS = range(3)
-TOKENS, TEXTS, COLUMNS, ENDS, TOLD = "tokens.arrow", "texts.arrow", "columns.arrow", "ends", "told.json"
+TOKENS, TEXTS, COLUMNS, TOLD = "tokens.arrow", "texts.arrow", "columns.arrow", "told.json"
 TOKENS_SCHEMA = pa.schema(
     [("input_ids", pa.list_(pa.int32())), ("learned", pa.list_(pa.bool_())), ("where", pa.string())]
 )
 TEXTS_SCHEMA = pa.schema(
     [(name, pa.string()) for name in ("where", "problem", "question", "answer", "earlier", "around", "example")]
+)
+COLUMNS_SCHEMA = pa.schema(
+    [
+        ("part", pa.int8()),
+        ("source", pa.int16()),
+        *((name, pa.int32()) for name in ("tokens", "supervised", "turns")),
+        *((name, pa.bool_()) for name in ("proven", "system", "plain")),
+    ]
 )
 T = TypeVar("T")
 
@@ -117,13 +125,14 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         with pa.OSFile(str(folder / COLUMNS)) as file, pa.ipc.open_file(file) as reader:
-            saved = reader.read_all()
+            batches = [reader.get_batch(index) for index in range(reader.num_record_batches)]
+        saved = pa.Table.from_batches(batches, COLUMNS_SCHEMA)
         self.columns = Columns(**{name: saved.column(name).to_numpy() for name in Columns.__annotations__})
+        self._ends = np.cumsum([batch.num_rows for batch in batches], dtype=np.int64)
         self.told = records.load(Told, folder / TOLD)
         self._tokens = pa.ipc.open_file(pa.memory_map(str(folder / TOKENS)))
         # Not mapped: whoever reads texts reads all of them, and pages that are mapped count as memory.
         self._texts = pa.ipc.open_file(pa.OSFile(str(folder / TEXTS)))
-        self._ends = np.fromfile(folder / ENDS, np.int64)
         self._last: tuple[int, Any] = (-1, None)
 
     def check(self) -> None:
@@ -132,8 +141,7 @@ class Store:
         Raises:
             ValueError: they do not.
         """
-        batches = {self._tokens.num_record_batches, self._texts.num_record_batches, len(self._ends)}
-        if len(batches) > 1 or (len(self._ends) and self._ends[-1] != len(self)):
+        if not self._tokens.num_record_batches == self._texts.num_record_batches == len(self._ends):
             message = f"{self.folder} is damaged"
             raise ValueError(message)
 

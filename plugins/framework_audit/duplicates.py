@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from framework.data import near
+from framework.data import features, near
 from framework.data.store import PROMPTS, TRAIN, VALIDATION
 from framework.records import Severity
 from framework_audit.config import Check
@@ -176,9 +176,9 @@ def _differ(answers: list[str]) -> bool:
         return False
     if all(len(answer.split()) <= SHORT for answer in answers):
         return True
-    made = near.features(answers)
+    made = features.features(answers)
     others = np.arange(1, len(answers))
-    return bool((near.similarities(made, np.zeros_like(others), others) < near.SIMILARITY).any())
+    return bool((features.similarities(made, np.zeros_like(others), others) < near.SIMILARITY).any())
 
 
 def _leaked(survey: Survey) -> Iterator[Found]:

@@ -130,7 +130,7 @@ def cut(file: Path) -> None:
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
 
 
-@pytest.mark.parametrize("name", [store.TOKENS, store.TEXTS, store.COLUMNS, store.ENDS, store.TOLD])
+@pytest.mark.parametrize("name", [store.TOKENS, store.TEXTS, store.COLUMNS, store.TOLD])
 @pytest.mark.parametrize("damage", [Path.unlink, lambda file: file.write_bytes(b"\x00"), cut])
 def test_a_damaged_store_is_removed_and_not_used(tmp_path: Path, name: str, damage: Callable[[Path], object]) -> None:
     write(tmp_path / "rows", [token_row([(1, True)])])

@@ -1,0 +1,145 @@
+"""What the data stage found, as `data.json`; docs/reference/report.md explains each field."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+@dataclass(frozen=True)
+class FormatRun:
+    """Neighbouring rows of one format: the first and the last of them, and the fields it was recognised by."""
+
+    format: str
+    first: str
+    last: str
+    rows: int
+    fields: str
+
+
+@dataclass(frozen=True)
+class MixedIn:
+    """Rows of another source in training: how many were wanted, and how many there are."""
+
+    name: str
+    wanted: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class ProofProblem:
+    """One way in which rows do not teach what inference will do: how many rows, and where the first of them stand."""
+
+    problem: str
+    rows: int
+    examples: list[str]
+
+
+@dataclass(frozen=True)
+class Proof:
+    """Whether every row teaches what inference will do. `turns` are the assistants', each with its stop token learned.
+
+    `lowest_share` and `mean_share` are the supervised part of a row's tokens.
+    """
+
+    rows: int
+    failed: int
+    turns: int
+    lowest_share: float
+    mean_share: float
+    problems: list[ProofProblem]
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """Lengths of the rows in tokens, before `data.overflow`. `histogram[i]` rows are up to `edges[i]` tokens long.
+
+    `lost_tokens` and `lost_supervised_tokens` stand beyond `max_seq_length`; `padding_share` is the part of a batch
+    that is padding; `suggested` is the max_seq_length that the data ask for.
+    """
+
+    p50: int
+    p95: int
+    p99: int
+    longest: int
+    edges: list[int]
+    histogram: list[int]
+    max_seq_length: int
+    suggested: int
+    lost_tokens: int
+    lost_supervised_tokens: int
+    padding_share: float
+
+
+class Severity(StrEnum):
+    """How bad a finding is."""
+
+    note = "note"
+    warning = "warning"
+    serious = "serious"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that an audit found in the data.
+
+    Attributes:
+        name: what is looked for, a word.
+        severity: how bad it is.
+        rows: how many rows it is about.
+        text: what was found, with the number, in one sentence.
+        advice: what to do.
+        examples: the first few, `orders.jsonl:12: Name the capital…`.
+        fatal: whether the run is to end here.
+    """
+
+    name: str
+    severity: Severity
+    rows: int
+    text: str
+    advice: str
+    examples: list[str]
+    fatal: bool = False
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A part of a row as text, learned or not."""
+
+    text: str
+    learned: bool
+
+
+@dataclass(frozen=True)
+class ViewedRow:
+    """A row as the model will see it, piece by piece."""
+
+    where: str
+    pieces: list[Piece]
+
+
+@dataclass(frozen=True)
+class DataResult:
+    """The data stage. Lengths and counts are in tokens unless the name says rows."""
+
+    train_rows: int
+    validation_rows: int
+    prompts: int
+    formats: dict[str, int]
+    tokens: int
+    supervised_tokens: int
+    longest: int
+    overflow_rows: int
+    overflow_rows_left_out: int
+    overflow_supervised_tokens: int
+    overflow_validation_rows: int
+    fingerprint: str
+    format_runs: list[FormatRun]
+    mixed: list[MixedIn]
+    bad_rows: int
+    bad_examples: list[str]
+    proof: Proof
+    lengths: Lengths
+    findings: list[Finding]
+    view: list[ViewedRow]
+    cached: bool

@@ -1,0 +1,113 @@
+"""The results of the stages after the data, and the report that holds them all."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from framework.records.data import DataResult
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One prompt, its answer and the score of each metric that could score it."""
+
+    prompt: str
+    answer: str
+    reference: str | None
+    stopped: bool
+    scores: dict[str, float]
+
+
+@dataclass(frozen=True)
+class EvalResult:
+    """One evaluation of one model: the mean of each metric, and the samples behind it."""
+
+    metrics: dict[str, float]
+    samples: list[Sample]
+
+
+@dataclass(frozen=True)
+class Step:
+    """Progress of training after an optimizer step. `tokens` counts since the start, padding left out."""
+
+    step: int
+    total_steps: int
+    epoch: float
+    loss: float
+    learning_rate: float
+    grad_norm: float
+    tokens: int
+    seconds: float
+    eval_loss: float | None = None
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """The train stage. `seconds` is the training loop alone; `train_loss` the mean over it, `last_loss` its end."""
+
+    steps: int
+    epochs: float
+    train_loss: float
+    last_loss: float
+    seconds: float
+    tokens: int
+    supervised_tokens: int
+    trainable_parameters: int
+    total_parameters: int
+    peak_memory_bytes: int
+    checkpoint: str
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """Something an exporter wrote."""
+
+    kind: str
+    path: str
+    bytes: int
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """The export stage."""
+
+    artifacts: list[Artifact]
+
+
+@dataclass(frozen=True)
+class Change:
+    """A metric before and after training; `before` or `after` is None where that evaluation did not run."""
+
+    before: float | None
+    after: float | None
+    higher_is_better: bool
+
+
+@dataclass(frozen=True)
+class Objective:
+    """What a run returns to a sweep."""
+
+    name: str
+    value: float | None
+    higher_is_better: bool
+
+
+@dataclass(frozen=True)
+class Report:
+    """The whole run, as `report.json`; docs/reference/report.md explains each field."""
+
+    name: str
+    run_dir: str
+    finished: str
+    objective: Objective
+    metrics: dict[str, Change]
+    train: TrainResult | None
+    tokens_per_second: float | None
+    supervised_tokens_per_second: float | None
+    seconds: dict[str, float]
+    peak_memory_bytes: int | None
+    hardware: dict[str, str]
+    versions: dict[str, str]
+    artifacts: list[Artifact]
+    data: DataResult | None = None
+    schema_version: int = 2

@@ -1,0 +1,121 @@
+"""From a raw row of a data set to token ids, and what a model is asked and answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class ToolCall:
+    """A function that the assistant calls."""
+
+    name: str
+    arguments: Mapping[str, Any]
+    id: str = ""
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn of a conversation; `role` is system, user, assistant or tool.
+
+    `reasoning_content` is what the assistant thought before it answered, `name` and `tool_call_id` say which call a
+    tool's turn answers. An assistant's turn that is not `learned` is context only.
+    """
+
+    role: str
+    content: str
+    tool_calls: tuple[ToolCall, ...] = ()
+    name: str = ""
+    tool_call_id: str = ""
+    reasoning_content: str = ""
+    learned: bool = True
+
+
+@dataclass(frozen=True)
+class Row:
+    """One raw row of a data set and where it stands, `orders.jsonl:12`. A row that cannot be read has a `problem`."""
+
+    fields: Mapping[str, Any]
+    where: str
+    problem: str = ""
+
+
+@dataclass(frozen=True)
+class RawData:
+    """What a source gives. Empty `validation`: it is split off `train`. Empty `prompts`: drawn from validation.
+
+    The rows are read as they are iterated over, and may be iterated over again. `key` names their content, a hash
+    over the bytes of the files for example; empty: the rows are hashed one by one. `streamed` says that the rows come
+    over a network as they are asked for, so that nobody reads them twice without need. `places` are the names of files
+    as `Row.where` tells them: rows that were kept are told by these names.
+    """
+
+    train: Iterable[Row]
+    validation: Iterable[Row] = ()
+    prompts: Iterable[Row] = ()
+    key: str = ""
+    streamed: bool = False
+    places: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Example:
+    """A conversation to learn from: the canonical form behind every format.
+
+    Attributes:
+        messages: the turns; empty where `text` is given.
+        format: the option of `format=` that made it.
+        where: where its row stands.
+        tools: JSON schemas of the functions that the assistant may call.
+        rejected: of a preference pair, the turns that were not preferred; supervised training does not use them.
+        text: plain text that is learned from its first to its last token, without a chat template.
+    """
+
+    messages: tuple[Message, ...]
+    format: str
+    where: str = ""
+    tools: tuple[Mapping[str, Any], ...] = ()
+    rejected: tuple[Message, ...] = ()
+    text: str | None = None
+
+
+IGNORE = -100
+"""The label of a token that is not learned, as torch's cross entropy has it."""
+
+
+@dataclass(frozen=True)
+class TokenRow:
+    """A tokenized example. `labels` has the token id where the token is learned and -100 elsewhere; equal lengths.
+
+    `problem` says why the row does not teach what inference will do; empty where it is proven that it does.
+    """
+
+    input_ids: list[int]
+    labels: list[int]
+    where: str = ""
+    problem: str = ""
+
+    @property
+    def supervised(self) -> int:
+        """Number of tokens that are learned."""
+        return sum(label != IGNORE for label in self.labels)
+
+
+@dataclass(frozen=True)
+class Prompt:
+    """A question for the evaluation and, where known, the answer it should get."""
+
+    messages: tuple[Message, ...]
+    reference: str | None = None
+    tools: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the model said; `stopped` tells whether it ended by itself."""
+
+    text: str
+    tokens: int
+    stopped: bool
