@@ -86,8 +86,9 @@ def _lines(text: str, marks: Sequence[str]) -> set[tuple[int, int]]:
     return lines
 
 
-def _refusal(*openings: str) -> re.Pattern[str]:
-    return re.compile("|".join(openings), re.MULTILINE)
+def _refusal(marks: tuple[str, ...], *ways: str, opening: bool = False) -> Pattern:
+    regex = re.compile("|".join(ways), re.MULTILINE)
+    return Pattern(Check.refusals, "a refusal", marks, regex, small=True, answers=True, opening=opening)
 
 
 _CANNOT = r"(?:can(?:no|['’])t|can not|am (?:unable|not able) to|won['’]t be able to|will not be able to|won['’]t)"
@@ -114,42 +115,24 @@ PATTERNS = (
         (),
         re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufeff\u202a-\u202e\u2066-\u2069]"),
     ),
-    Pattern(
-        Check.refusals,
-        "a refusal",
+    _refusal(
         ("sorry", "apologi", "unfortunately", "regret"),
-        _refusal(rf"{_SORRY}[^\n]{{0,60}}\bi (?:can only|{_CANNOT})\b"),
-        small=True,
-        answers=True,
+        rf"{_SORRY}[^\n]{{0,60}}\bi (?:can only|{_CANNOT})\b",
         opening=True,
     ),
-    Pattern(
-        Check.refusals,
-        "a refusal",
+    _refusal(
         ("as an ai", "as a large language model", "as a language model", "ai language model", "as an artificial"),
-        _refusal(
-            r"\bas an? (?:ai|artificial intelligence|(?:large )?language model)(?:[ -](?:language )?(?:model|assistant|"
-            r"system|chatbot|program))?\b(?:,? (?:i|my|developed|trained|created|designed)\b|,)",
-            r"\bi(?:['’]?m| am) (?:just |only |merely )?an? (?:ai|large) language model\b",
-        ),
-        small=True,
-        answers=True,
+        r"\bas an? (?:ai|artificial intelligence|(?:large )?language model)(?:[ -](?:language )?(?:model|assistant|"
+        r"system|chatbot|program))?\b(?:,? (?:i|my|developed|trained|created|designed)\b|,)",
+        r"\bi(?:['’]?m| am) (?:just |only |merely )?an? (?:ai|large) language model\b",
     ),
-    Pattern(
-        Check.refusals,
-        "a refusal",
+    _refusal(
         ("i can", "i am unable", "i am not able", "i won", "i'm unable", "i'm not able", "i’m unable", "i’m not able"),
-        _refusal(
-            rf"^[^\w\n]*i (?:{_CANNOT}|simply cannot) (?:\w+ )?{_DOING}\b[^\n]{{0,80}}\b{_BAD}\b",
-            rf"^[^\w\n]*i['’]m (?:unable|not able) to (?:\w+ )?{_DOING}\b",
-        ),
-        small=True,
-        answers=True,
+        rf"^[^\w\n]*i (?:{_CANNOT}|simply cannot) (?:\w+ )?{_DOING}\b[^\n]{{0,80}}\b{_BAD}\b",
+        rf"^[^\w\n]*i['’]m (?:unable|not able) to (?:\w+ )?{_DOING}\b",
         opening=True,
     ),
-    Pattern(
-        Check.refusals,
-        "a refusal",
+    _refusal(
         (
             "ki-sprachmodell",
             "modèle de langage",
@@ -158,13 +141,9 @@ PATTERNS = (
             "作为一个人工智能",
             "作为一个ai",
         ),
-        _refusal(
-            r"\bals ki-sprachmodell\b",
-            r"\ben tant que modèle de langage\b",
-            r"\bcomo (?:un |um )?modelo de (?:lenguaje|linguagem)\b",
-            r"作为一个(?:人工智能|ai)",
-        ),
-        small=True,
-        answers=True,
+        r"\bals ki-sprachmodell\b",
+        r"\ben tant que modèle de langage\b",
+        r"\bcomo (?:un |um )?modelo de (?:lenguaje|linguagem)\b",
+        r"作为一个(?:人工智能|ai)",
     ),
 )
