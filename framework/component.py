@@ -18,6 +18,7 @@ from typing import Any
 
 from framework import schema
 from framework.errors import FrameworkError, one_line, place
+from framework.garbage import without_collecting
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,8 @@ class Component:
         """
         module, _, attribute = self.factory.partition(":")
         try:
-            factory: Callable[[Any], Any] = operator.attrgetter(attribute)(importlib.import_module(module))
+            with without_collecting():
+                factory: Callable[[Any], Any] = operator.attrgetter(attribute)(importlib.import_module(module))
         except (Exception, SystemExit) as error:
             raise FrameworkError(self._refusal(error)) from error
         return factory

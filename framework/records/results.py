@@ -43,7 +43,10 @@ class Step:
 
 @dataclass(frozen=True)
 class TrainResult:
-    """The train stage. `seconds` is the training loop alone; `train_loss` the mean over it, `last_loss` its end."""
+    """The train stage. `seconds` is the training loop alone; `train_loss` the mean over it, `last_loss` its end.
+
+    `computed_tokens` went through the model: padding counts, and what rows share counts once. 0: not counted.
+    """
 
     steps: int
     epochs: float
@@ -56,6 +59,7 @@ class TrainResult:
     total_parameters: int
     peak_memory_bytes: int
     checkpoint: str
+    computed_tokens: int = 0
 
 
 @dataclass(frozen=True)

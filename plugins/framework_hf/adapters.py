@@ -11,6 +11,7 @@ from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
 from framework.errors import FrameworkError, one_line
 from framework.protocols import ModelPlace, ModelSource
 from framework_hf.config import FullConfig, LoraAdapterConfig
+from framework_hf.fast import install
 
 VISION = "vision_tower"
 """Names the image part of models such as Gemma 3."""
@@ -60,20 +61,26 @@ class Full:
         """No adapter."""
 
 
-def with_adapter(model: Any, config: PeftConfig, place: ModelPlace) -> Any:
+def with_adapter(model: Any, config: PeftConfig, place: ModelPlace, *, fast: bool) -> Any:
     """Return a model with new adapter weights, which name `place` as their base.
+
+    With `fast` its layers are those of the folder `fast`, where they give the same.
 
     Raises:
         FrameworkError: the model has no such layers.
     """
     if any(VISION in name for name, _ in model.named_modules()):
         config.exclude_modules = f".*{VISION}.*"  # rows of text teach it nothing
+    if fast:
+        install.prepare(config)
     try:
         adapted = get_peft_model(model, config)
     except ValueError as error:
         message = f"adapter.target_modules: {one_line(error)}"
         raise FrameworkError(message) from error
     adapted.peft_config["default"].base_model_name_or_path = place.name
+    if fast:
+        install.install(adapted)
     adapted.peft_config["default"].revision = place.revision or None
     return adapted
 

@@ -14,12 +14,14 @@ import transformers
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from framework.errors import FrameworkError, one_line, unknown
+from framework.garbage import set_aside, without_collecting
 from framework.plan import Plan
-from framework.protocols import Adapter, ModelPlace, ModelSource
+from framework.protocols import Adapter, ModelPlace, ModelSource, Quantization
 from framework_hf import hardware
 from framework_hf.config import HFTrainerConfig
 from framework_hf.model import HFModel
 from framework_hf.model import attention as requested
+from framework_hf.packing.admits import way
 
 
 class HFBackend:
@@ -35,6 +37,21 @@ class HFBackend:
         Raises:
             FrameworkError: no GPU for a large model, or the model cannot be read.
         """
+        with without_collecting():
+            model = self._opened(plan)
+        try:
+            with set_aside():
+                yield model
+        except torch.OutOfMemoryError as error:
+            message = (
+                f"out of GPU memory: {one_line(error)}\nLower trainer.per_device_train_batch_size and raise "
+                "trainer.gradient_accumulation_steps as much, lower trainer.max_seq_length, or set quantization=nf4"
+            )
+            raise FrameworkError(message) from error
+        finally:
+            model.close()
+
+    def _opened(self, plan: Plan) -> HFModel:
         _quiet()
         machine = hardware.pick(self.config)
         source: ModelSource = plan.model.create()
@@ -44,17 +61,13 @@ class HFBackend:
         parameters = sum(parameter.numel() for parameter in empty.parameters())
         hardware.check_size(machine, self.config.device, place.name, parameters)
         machine.facts["attention"] = attention
-        model = HFModel(plan, self.config, machine, source, place)
-        try:
-            yield model
-        except torch.OutOfMemoryError as error:
-            message = (
-                f"out of GPU memory: {one_line(error)}\nLower trainer.per_device_train_batch_size and raise "
-                "trainer.gradient_accumulation_steps as much, lower trainer.max_seq_length, or set quantization=nf4"
-            )
-            raise FrameworkError(message) from error
-        finally:
-            model.close()
+        adapter: Adapter = plan.adapter.create()
+        quantization: Quantization = plan.quantization.create()
+        quantized = quantization.config(machine.dtype) is not None
+        chosen, machine.facts["packing"] = way(
+            self.config, empty, attention, machine.device, adapter.config(), quantized=quantized
+        )
+        return HFModel(plan, self.config, machine, source, place, chosen)
 
 
 def _quiet() -> None:

@@ -46,6 +46,14 @@ class Switch(Enum):
     disabled = "disabled"
 
 
+class Packing(Enum):
+    """How rows are put into one forward pass."""
+
+    none = "none"
+    pad = "pad"
+    tree = "tree"
+
+
 @dataclass
 class LocalModelConfig(ModelConfig):
     """A folder with safetensors, or an id of the Hugging Face Hub."""
@@ -118,3 +126,10 @@ class HFTrainerConfig(TrainerConfig):
     """auto leaves the choice to transformers, which knows what the model supports."""
     gradient_checkpointing: Switch = Switch.auto
     """Compute activations again in the backward pass instead of keeping them; auto: on a GPU."""
+    packing: Packing = Packing.tree
+    """tree: what rows have in common at their beginning is computed once, exactly; pad: rows side by side; none: one by
+    one. A model for which a tree is not the same training takes pad, and the run says why."""
+    group_by_prefix: bool = True
+    """Bring rows that begin alike and are of similar length into one step; each row is still seen once an epoch."""
+    dataloader_num_workers: Annotated[int, Ge(0)] = 0
+    """Processes that prepare batches; 0: the training process does."""

@@ -1,7 +1,12 @@
-"""Greedy answers in batches of similar length, padded on the left, ended by any of the stop tokens."""
+"""Greedy answers in batches of similar length, padded on the left, ended by any of the stop tokens.
+
+What all prompts have in common at their beginning, a system prompt or an instruction, is read once: its keys and values
+are repeated for each prompt of a batch, and the padding stands behind it.
+"""
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +15,10 @@ import torch
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from framework.records import Answer
+from framework_hf.packing.tree import common
 
+WORTH = 16
+"""Tokens that prompts have to have in common for it to be worth a pass of its own."""
 THOUGHT = re.compile(r"^\s*<think>.*?</think>\s*", re.DOTALL)
 """What a reasoning model writes before its answer; it is no part of what is shown and scored."""
 
@@ -23,10 +31,13 @@ def generate(
     stop_ids: frozenset[int],
     max_new_tokens: int,
     batch_size: int,
+    *,
+    share: bool = True,
 ) -> list[Answer]:
     """Answer rendered prompts; the answers come in the order of `texts`.
 
-    The texts hold the template's own BOS, so none is added here.
+    The texts hold the template's own BOS, so none is added here. `share`: read a common beginning once, which models
+    that see a token by its distance do not allow.
     """
     rows = tokenizer(list(texts), add_special_tokens=False)["input_ids"]
     order = sorted(range(len(rows)), key=lambda number: len(rows[number]))
@@ -36,22 +47,42 @@ def generate(
         eos_token_id=sorted(stop_ids),
         pad_token_id=tokenizer.pad_token_id,
     )
+    start = _beginning(rows) if share and len(rows) > 1 else []
+    cache = _read(model, start) if start else {}
     answers: dict[int, Answer] = {}
-    for start in range(0, len(order), batch_size):
-        numbers = order[start : start + batch_size]
-        batch = _pad_left([rows[number] for number in numbers], int(tokenizer.pad_token_id))
+    for place in range(0, len(order), batch_size):
+        numbers = order[place : place + batch_size]
+        batch = _pad_after(start, [rows[number] for number in numbers], int(tokenizer.pad_token_id))
         batch = {name: part.to(model.device) for name, part in batch.items()}
-        out = model.generate(**batch, generation_config=settings)[:, batch["input_ids"].shape[1] :]
+        known = {name: copy.deepcopy(part) for name, part in cache.items()}
+        for part in known.values():
+            part.batch_repeat_interleave(len(numbers))
+        out = model.generate(**batch, **known, generation_config=settings)[:, batch["input_ids"].shape[1] :]
         for number, ids in zip(numbers, out.tolist(), strict=True):
             answers[number] = _answer(tokenizer, ids, stop_ids)
     return [answers[number] for number in range(len(rows))]
 
 
-def _pad_left(rows: Sequence[list[int]], pad_id: int) -> dict[str, torch.Tensor]:
+def _beginning(rows: Sequence[list[int]]) -> list[int]:
+    """Return what all rows begin with, if that is worth it; a token of each is left to predict from."""
+    shared = min(common(min(rows), max(rows)), min(map(len, rows)) - 1)
+    return rows[0][:shared] if shared >= WORTH else []
+
+
+def _read(model: Any, start: list[int]) -> dict[str, Any]:
+    """Return the keys and values of a beginning, under the name that this version of transformers has for them."""
+    out = model(input_ids=torch.tensor([start], device=model.device), use_cache=True, logits_to_keep=1)
+    name = "cache" if "cache" in out else "past_key_values"
+    return {name: out[name]}
+
+
+def _pad_after(start: list[int], rows: Sequence[list[int]], pad_id: int) -> dict[str, torch.Tensor]:
+    """Pad rows to one length, behind what they begin with."""
     longest = max(len(row) for row in rows)
+    gaps = [(row[len(start) :], longest - len(row)) for row in rows]
     return {
-        "input_ids": torch.tensor([[pad_id] * (longest - len(row)) + row for row in rows]),
-        "attention_mask": torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in rows]),
+        "input_ids": torch.tensor([start + [pad_id] * gap + rest for rest, gap in gaps]),
+        "attention_mask": torch.tensor([[1] * len(start) + [0] * gap + [1] * len(rest) for rest, gap in gaps]),
     }
 
 

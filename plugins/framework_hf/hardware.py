@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import functools
+import os
 import sys
 import time
 import warnings
 from dataclasses import dataclass, field
+from pathlib import Path
 
+import psutil
 import torch
 
 from framework.errors import FrameworkError, one_line
@@ -16,6 +19,8 @@ from framework_hf.config import Device, Dtype, HFTrainerConfig, Switch
 
 DTYPES = {Dtype.fp32: torch.float32, Dtype.bf16: torch.bfloat16, Dtype.fp16: torch.float16}
 NAMES = {dtype: name.value for name, dtype in DTYPES.items()}
+OPENMP = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "OMP_PROC_BIND", "GOMP_CPU_AFFINITY", "KMP_AFFINITY")
+"""What a user may have set for OpenMP, which then holds and is told."""
 BF16_MARGIN = 1.3
 """How much faster bf16 must be on a CPU: casts cost something, and a close race would be won by chance."""
 CPU_LIMIT = 2_000_000_000
@@ -34,19 +39,19 @@ class Hardware:
 
 
 def pick(config: HFTrainerConfig) -> Hardware:
-    """Probe the machine.
+    """Probe the machine, and on a CPU choose the number of threads.
 
     Raises:
         FrameworkError: the config asks for what is not there.
     """
     device = _device(config.device)
+    name = torch.cuda.get_device_name() if device == "cuda" else use_cores()
     dtype, why = _dtype(config.dtype, device)
     if config.gradient_checkpointing is Switch.auto:
         checkpointing = device == "cuda"
     else:
         checkpointing = config.gradient_checkpointing is Switch.enabled
     optimizer, optimizer_fact = _optimizer(config.optim, device)
-    name = torch.cuda.get_device_name() if device == "cuda" else f"CPU, {torch.get_num_threads()} threads"
     facts = {
         "device": name,
         "dtype": f"{NAMES[dtype]} ({why})",
@@ -97,10 +102,51 @@ def _dtype(asked: Dtype, device: str) -> tuple[torch.dtype, str]:
         if torch.cuda.is_bf16_supported(including_emulation=False):
             return torch.bfloat16, "the GPU has it"
         return torch.float16, "the GPU has no bf16"
+    if instructions := bf16_instructions():
+        return torch.bfloat16, f"the CPU has {instructions}"
     speed = {dtype: cpu_gflops(dtype) for dtype in (torch.float32, torch.bfloat16)}
     faster = torch.bfloat16 if speed[torch.bfloat16] > BF16_MARGIN * speed[torch.float32] else torch.float32
     numbers = ", ".join(f"{NAMES[dtype]} {gflops:.0f}" for dtype, gflops in speed.items())
     return faster, f"measured GFLOPS: {numbers}"
+
+
+def bf16_instructions() -> str:
+    """Name the instructions of this CPU that multiply bf16 at a multiple of fp32's speed; empty where it has none.
+
+    Asked, not measured: a busy machine would make a model train in fp32 today and in bf16 tomorrow.
+    """
+    known = {"avx512_bf16": "_is_avx512_bf16_supported", "AMX": "_is_amx_tile_supported"}
+    has = (name for name, ask in known.items() if getattr(torch.cpu, ask, bool)())
+    return next(has, "")
+
+
+def use_cores() -> str:
+    """Let torch use each core that this process may use once, and say so; OMP_NUM_THREADS wins.
+
+    Two threads on one core wait for each other at the end of every product, and so do more threads than a container
+    gets time for. How threads wait is left to OpenMP: spinning was seen to be a third faster than sleeping.
+    """
+    asked = os.environ.get("OMP_NUM_THREADS")
+    cores = _cores()
+    if asked is None:
+        torch.set_num_threads(cores)
+    threads = torch.get_num_threads()
+    more = [f"{name}={os.environ[name]}" for name in OPENMP if name in os.environ]
+    said = f"CPU, {threads} threads" if threads > 1 else "CPU, 1 thread"
+    return f"{said} ({', '.join([f'{cores} cores', *more])})"
+
+
+def _cores() -> int:
+    """Count the cores that this process may use, hyperthreads once, within what its container is given."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    counts = [allowed, psutil.cpu_count(logical=False) or allowed]
+    try:
+        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
+    except (OSError, ValueError):  # no Linux, or no limits of this kind
+        quota, period = "max", "1"
+    if quota != "max":
+        counts.append(max(1, int(quota) // int(period)))
+    return min(counts)
 
 
 @functools.cache
@@ -151,8 +197,6 @@ def peak_memory(device: str) -> int:
     if device == "cuda":
         return int(torch.cuda.max_memory_allocated())
     if sys.platform == "win32":
-        import psutil  # noqa: PLC0415 - accelerate brings it; only Windows needs it
-
         return int(psutil.Process().memory_info().peak_wset)
     import resource  # noqa: PLC0415 - not on Windows
 

@@ -27,9 +27,17 @@ from framework.records import Answer, Example, Prompt, TokenRow, TrainResult
 from framework_hf import chat, hardware
 from framework_hf.adapters import save_weights, weights, with_adapter
 from framework_hf.config import Attention, HFTrainerConfig
+from framework_hf.fast import install
 from framework_hf.generate import generate
+from framework_hf.losses import Losses, moved
+from framework_hf.order import Order
+from framework_hf.packing.admits import Way
+from framework_hf.packing.parts import Packer
 from framework_hf.tokenizer import load_tokenizer
-from framework_hf.trainer import NUMBER, Progress, SupervisedTrainer, collate, sft_config, summed_loss
+from framework_hf.trainer import NUMBER, Collator, Progress, SupervisedTrainer, sft_config
+
+CHUNK = 256
+"""Rows among which the validation loss looks for common beginnings."""
 
 
 def attention(config: HFTrainerConfig) -> str | None:
@@ -41,17 +49,25 @@ class HFModel:
     """A base model with the adapter of the run, or a base model whose weights are all trained."""
 
     def __init__(
-        self, plan: Plan, config: HFTrainerConfig, machine: hardware.Hardware, source: ModelSource, place: ModelPlace
+        self,
+        plan: Plan,
+        config: HFTrainerConfig,
+        machine: hardware.Hardware,
+        source: ModelSource,
+        place: ModelPlace,
+        way: Way,
     ) -> None:
         self.plan = plan
         self.config = config
         self.machine = machine
         self.source = source
         self.place = place
+        self.way = way
         self.facts: Mapping[str, str] = machine.facts
         self.tokenizer = load_tokenizer(place, plan.model.config)
         self.trained = False
         self._model: Any = None
+        self._losses: Losses | None = None
 
     @property
     def stop_ids(self) -> frozenset[int]:
@@ -104,9 +120,11 @@ class HFModel:
             trust_remote_code=self.plan.model.config.trust_remote_code,
             use_safetensors=True,
         )
+        if self.way.branches:
+            install.use_branches(model)
         if peft_config is None:
             return model
-        return with_adapter(model, peft_config, self.place)
+        return with_adapter(model, peft_config, self.place, fast=self.way.fast)
 
     def _answering(self) -> Any:
         """Return the model in evaluation mode.
@@ -135,20 +153,33 @@ class HFModel:
         """Answer greedily; see `generate.generate`."""
         model = self._answering()
         texts = [self.chat.prompt(prompt.messages, prompt.tools) for prompt in prompts]
-        return generate(model, self.tokenizer, texts, self.stop_ids, max_new_tokens, batch_size)
+        share = self.way.one_beginning
+        return generate(model, self.tokenizer, texts, self.stop_ids, max_new_tokens, batch_size, share=share)
+
+    @property
+    def losses(self) -> Losses:
+        """How losses of this model are computed, found out when first asked for."""
+        model = self._answering()
+        if self._losses is None or self._losses.model is not model:
+            self._losses = Losses(model, self.way.packing, masked=not self.way.branches)
+            if self._losses.problem:
+                self.machine.facts["packing"] = f"{self._losses.packing.value} ({self._losses.problem})"
+        return self._losses
+
+    def _packer(self, losses: Losses, rows: int) -> Packer:
+        on_cpu = self.machine.device == "cpu"
+        return Packer(losses.packing, rows, self.pad_id, self.way.pair, masked=losses.masked, small=on_cpu)
 
     def loss(self, rows: Sequence[TokenRow]) -> float:
-        """Return the mean loss over the supervised tokens; rows of similar length share a batch."""
-        model = self._answering()  # outside: weights loaded in inference mode could never be trained
-        lengths = [len(row.input_ids) for row in rows]
-        order = sorted(range(len(rows)), key=lengths.__getitem__)
-        size = self.config.per_device_eval_batch_size
+        """Return the mean loss over the supervised tokens; rows of similar length or beginning share a pass."""
+        losses = self.losses  # outside: weights loaded in inference mode could never be trained
+        packer = self._packer(losses, self.config.per_device_eval_batch_size)
         total, count = 0.0, 0
-        for start in range(0, len(order), size):
-            batch = collate([rows[number] for number in order[start : start + size]], self.pad_id)
+        for start in range(0, len(rows), CHUNK):
+            parts = packer([rows[number] for number in range(start, min(start + CHUNK, len(rows)))])
             with torch.inference_mode():
-                loss, tokens = summed_loss(model, {name: part.to(self.machine.device) for name, part in batch.items()})
-            total, count = total + loss.item(), count + tokens
+                total += sum(losses.sum(moved(part, self.machine.device)).item() for part in parts)
+            count += parts[0]["count"]
         return total / count
 
     @property
@@ -159,14 +190,20 @@ class HFModel:
     def train(self, rows: Sequence[TokenRow], validation: Sequence[TokenRow], run: TrainRun) -> TrainResult:
         """Train, and save the weights into `run.checkpoint`."""
         model = self.model
+        config = self.config
+        losses = self.losses
         if self.machine.device == "cuda":
             torch.cuda.reset_peak_memory_stats()
+        step = config.per_device_train_batch_size * config.gradient_accumulation_steps
+        packer = self._packer(losses, config.per_device_train_batch_size)
         trainer = SupervisedTrainer(
+            losses,
+            Order(rows, step, self.plan.seed, group=config.group_by_prefix),
             model=model,
-            args=sft_config(self.config, self.machine, self.plan.seed, str(run.scratch)),
-            # Rows stay on disk: the trainer shuffles their numbers, the collator reads them.
+            args=sft_config(config, self.machine, self.plan.seed, str(run.scratch), autocast=not self.way.fast),
+            # Rows stay on disk: the trainer is given their numbers, the collator reads them.
             train_dataset=Dataset.from_dict({NUMBER: range(len(rows))}),
-            data_collator=lambda batch: collate([rows[item[NUMBER]] for item in batch], self.pad_id),
+            data_collator=Collator(rows, packer),
             processing_class=self.tokenizer,
         )
         trained = self._trainable()
@@ -193,6 +230,7 @@ class HFModel:
             total_parameters=sum(parameter.numel() for parameter in model.parameters()),
             peak_memory_bytes=hardware.peak_memory(self.machine.device),
             checkpoint=run.checkpoint.name,
+            computed_tokens=trainer.computed_tokens,
         )
 
     def _validate(self, validation: Sequence[TokenRow]) -> float | None:
@@ -240,7 +278,7 @@ class HFModel:
 
     def close(self) -> None:
         """Free the memory, so that the next run of a sweep has it."""
-        self._model = None
+        self._model = self._losses = None
         gc.collect()
         if self.machine.device == "cuda":
             torch.cuda.empty_cache()

@@ -1,8 +1,8 @@
-"""TRL's SFTTrainer with two things of our own: the rows come labelled, and the loss looks at supervised positions only.
+"""TRL's SFTTrainer with two things of our own: a step's rows come packed, and the loss looks at learned tokens only.
 
-The logits of a position that is not learned are never computed: the model is asked for the union of the supervised
-positions of the batch (`logits_to_keep`). It is exact, it saves the vocabulary-sized products of the prompt, and it
-does not go through TRL's fused head, which in TRL 1.15 launches Triton even on a CPU.
+A batch of the trainer is an optimizer step. It is cut into parts, one forward and backward pass each, by `Packer`; how
+much a part may hold is what `per_device_train_batch_size` says. The loss does not go through TRL's fused head, which in
+TRL 1.15 launches Triton even on a CPU.
 """
 
 from __future__ import annotations
@@ -10,78 +10,85 @@ from __future__ import annotations
 import inspect
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch.nn import functional
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from trl import SFTConfig, SFTTrainer
 
 from framework.records import Step, TokenRow
-from framework.schema import TrainerConfig
-from framework_hf.chat import IGNORE
+from framework.schema import Optimizer
+from framework_hf.config import HFTrainerConfig
 from framework_hf.hardware import Hardware
+from framework_hf.losses import Losses
+from framework_hf.order import Order
+from framework_hf.packing.parts import Packer, Part
 
-Batch = dict[str, torch.Tensor]
 NUMBER = "number"
 """The one column of the trainer's data set: which row."""
 
 
-def collate(rows: Sequence[TokenRow], pad_id: int) -> Batch:
-    """Pad rows on the right: `input_ids`, `attention_mask`, `labels`, each (rows, longest)."""
-    longest = max(len(row.input_ids) for row in rows)
-    pairs = [(row, longest - len(row.input_ids)) for row in rows]
-    return {
-        "input_ids": torch.tensor([row.input_ids + [pad_id] * gap for row, gap in pairs]),
-        "attention_mask": torch.tensor([[1] * len(row.input_ids) + [0] * gap for row, gap in pairs]),
-        "labels": torch.tensor([row.labels + [IGNORE] * gap for row, gap in pairs]),
-    }
+@dataclass(frozen=True)
+class Collator:
+    """Reads the rows of a step and packs them; can be sent to a worker process."""
 
+    rows: Sequence[TokenRow]
+    packer: Packer
 
-def summed_loss(model: torch.nn.Module, batch: Batch) -> tuple[torch.Tensor, int]:
-    """Return the summed cross entropy of a batch in nats, and over how many supervised tokens.
-
-    `labels[:, t]` is predicted from position t-1, so what is kept is the position before each label.
-    """
-    targets = functional.pad(batch["labels"], (0, 1), value=IGNORE)[:, 1:]
-    positions = (targets != IGNORE).any(dim=0).nonzero().squeeze(1)
-    logits = model(
-        input_ids=batch["input_ids"],
-        attention_mask=batch["attention_mask"],
-        logits_to_keep=positions,
-        use_cache=False,
-    ).logits
-    kept = targets[:, positions]
-    learned = kept != IGNORE
-    loss = functional.cross_entropy(logits[learned].float(), kept[learned], reduction="sum")
-    return loss, int(learned.sum())
+    def __call__(self, items: Sequence[dict[str, int]]) -> dict[str, list[Part]]:
+        """Return the parts of a step."""
+        return {"parts": self.packer([self.rows[item[NUMBER]] for item in items])}
 
 
 class SupervisedTrainer(SFTTrainer):
-    """SFTTrainer on labelled rows."""
+    """SFTTrainer on packed steps.
+
+    Args:
+        losses: computes the loss of a part.
+        order: in which order the rows are seen.
+        **arguments: the parent's.
+    """
 
     tokens = 0
-    """Real tokens seen so far, padding left out."""
+    """Tokens of the rows so far, padding left out."""
     supervised_tokens = 0
+    computed_tokens = 0
+    """Tokens that went through the model so far: shared ones once, padding included."""
+
+    def __init__(self, losses: Losses, order: Order, **arguments: Any) -> None:
+        self.losses = losses
+        self.order = order
+        super().__init__(**arguments)
+
+    def _get_train_sampler(self, *_: Any, **__: Any) -> Order:
+        """Take our own order; the parent's method is where a trainer chooses it."""
+        return self.order
+
+    def training_step(self, model: torch.nn.Module, inputs: dict[str, list[Part]], *_: Any, **__: Any) -> torch.Tensor:
+        """Make the passes of one optimizer step, and return its mean loss over the learned tokens."""
+        losses = [super(SupervisedTrainer, self).training_step(model, part) for part in inputs["parts"]]
+        return torch.stack(losses).sum()
 
     def compute_loss(
         self,
-        model: torch.nn.Module,
-        inputs: Batch,
+        model: torch.nn.Module,  # noqa: ARG002 - the parts of the model are called one by one
+        inputs: Part,
         return_outputs: bool = False,  # noqa: FBT001, FBT002 - the signature is the parent's
-        num_items_in_batch: torch.Tensor | int | None = None,
+        num_items_in_batch: torch.Tensor | int | None = None,  # noqa: ARG002 - a part carries the count of its step
     ) -> torch.Tensor:
-        """Return the loss of one micro-batch, divided by the supervised tokens of the whole optimizer step.
+        """Return the loss of one part, divided by the learned tokens of the whole optimizer step.
 
-        Dividing by the step's count, not the micro-batch's, makes 4 x 1 and 1 x 4 the same training.
+        Dividing by the step's count, not the part's, makes 4 x 1 and 1 x 4 the same training.
         """
         if return_outputs:
             message = "this trainer never builds logits for the caller"
             raise ValueError(message)
-        loss, count = summed_loss(model, inputs)
-        self.tokens += int(inputs["attention_mask"].sum())
-        self.supervised_tokens += count
-        return loss / (count if num_items_in_batch is None else num_items_in_batch)
+        self.tokens += inputs["tokens"]
+        self.supervised_tokens += inputs["supervised"]
+        self.computed_tokens += inputs["input_ids"].numel()
+        with self.accelerator.autocast():
+            return self.losses.sum(inputs) / inputs["count"]
 
 
 class Progress(TrainerCallback):
@@ -136,7 +143,7 @@ class Progress(TrainerCallback):
         self.on_step(step)
 
 
-def sft_config(training: TrainerConfig, hardware: Hardware, seed: int, scratch: str) -> SFTConfig:
+def sft_config(training: HFTrainerConfig, hardware: Hardware, seed: int, scratch: str, *, autocast: bool) -> SFTConfig:
     """Put a trainer's settings into TRL's words. Names that changed between versions are looked up, not guessed."""
     known = inspect.signature(SFTConfig).parameters
     checkpointing = "activation_checkpointing" if "activation_checkpointing" in known else "gradient_checkpointing"
@@ -145,11 +152,14 @@ def sft_config(training: TrainerConfig, hardware: Hardware, seed: int, scratch: 
         learning_rate=training.learning_rate,
         num_train_epochs=training.num_train_epochs,
         max_steps=training.max_steps or -1,
-        per_device_train_batch_size=training.per_device_train_batch_size,
-        gradient_accumulation_steps=training.gradient_accumulation_steps,
+        # To the trainer a whole step is one batch; `Packer` cuts it.
+        per_device_train_batch_size=training.per_device_train_batch_size * training.gradient_accumulation_steps,
+        gradient_accumulation_steps=1,
+        dataloader_num_workers=training.dataloader_num_workers,
         warmup_steps=training.warmup_steps,
         lr_scheduler_type=training.lr_scheduler_type.value,
-        optim=hardware.optimizer.value,
+        # One kernel for all weights of a step; it computes what adamw_torch does.
+        optim="adamw_torch_fused" if hardware.optimizer is Optimizer.adamw_torch else hardware.optimizer.value,
         weight_decay=training.weight_decay,
         max_grad_norm=training.max_grad_norm,
         logging_steps=training.logging_steps,
@@ -158,8 +168,8 @@ def sft_config(training: TrainerConfig, hardware: Hardware, seed: int, scratch: 
         seed=seed,
         data_seed=seed,
         use_cpu=hardware.device == "cpu",
-        bf16=hardware.dtype is torch.bfloat16,
-        fp16=hardware.dtype is torch.float16,
+        bf16=autocast and hardware.dtype is torch.bfloat16,
+        fp16=autocast and hardware.dtype is torch.float16,
         max_length=None,
         dataset_kwargs={"skip_prepare_dataset": True},
         remove_unused_columns=False,

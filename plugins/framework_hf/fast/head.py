@@ -1,0 +1,75 @@
+"""Cross entropy behind the output head, in chunks: neither the logits nor their gradient are kept.
+
+The gradient of the loss by the logits is known in the forward pass, softmax - onehot, so the head is applied to it
+there and then. (The idea of Liger's fused linear cross entropy, Hsu et al., arXiv 2410.10989.)
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+Tensor = torch.Tensor
+LOGITS = 1 << 25
+"""Size of the logits that are kept at a time, in 16 bits: enough rows for a product at full speed."""
+WIDE = 1 << 23
+"""Size of those that are looked at in fp32 at a time: they should stay in the cache."""
+
+
+class _Summed(torch.autograd.Function):
+    """states (tokens, features), the head's weight (vocabulary, features) and bias, to the weighted sum in nats."""
+
+    @staticmethod
+    def forward(ctx: Any, states: Tensor, weight: Tensor, bias: Tensor | None, target: Tensor, share: Tensor) -> Tensor:
+        total = states.new_zeros((), dtype=torch.promote_types(states.dtype, torch.float32))
+        needs_states, needs_weight, needs_bias = ctx.needs_input_grad[:3]
+        d_states = torch.empty_like(states) if needs_states else None
+        d_weight = torch.zeros_like(weight) if needs_weight else None
+        d_bias = torch.zeros_like(bias) if needs_bias and bias is not None else None
+        vocabulary = weight.shape[0]
+        many, few = (max(1, size // (part * vocabulary)) for size, part in ((LOGITS, 2), (WIDE, 4)))
+        for start in range(0, len(states), many):
+            rows = slice(start, start + many)
+            grad = nn.functional.linear(states[rows], weight, bias)
+            for logits, wanted, part in zip(
+                grad.split(few), target[rows].split(few), share[rows].split(few), strict=True
+            ):
+                total += _gradient(logits, wanted[:, None], part[:, None].to(total.dtype))
+            if d_states is not None:
+                d_states[rows] = grad @ weight
+            if d_weight is not None:
+                d_weight.addmm_(grad.to(d_weight.dtype).t(), states[rows].to(d_weight.dtype))
+            if d_bias is not None:
+                d_bias += grad.sum(0)
+        ctx.save_for_backward(d_states, d_weight, d_bias)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        made = (None if part is None else part * grads[0] for part in ctx.saved_tensors)
+        return *made, None, None
+
+
+def _gradient(logits: Tensor, wanted: Tensor, share: Tensor) -> Tensor:
+    """Return the weighted cross entropy of logits, and put its gradient by them in their place."""
+    wide = logits.to(share.dtype, copy=True)
+    highest, right = wide.amax(-1, keepdim=True), wide.gather(1, wanted)
+    mass = wide.sub_(highest).exp_().sum(-1, keepdim=True)
+    lost = ((highest + mass.log() - right) * share).sum()
+    logits.copy_(wide.mul_(share / mass).scatter_add_(1, wanted, -share))
+    return lost
+
+
+def summed_cross_entropy(states: Tensor, head: nn.Linear, target: Tensor, share: Tensor) -> Tensor:
+    """Return the sum over tokens of share * cross entropy, in nats.
+
+    Args:
+        states: (tokens, features), what the head is applied to.
+        head: the output head.
+        target: (tokens), the learned token ids.
+        share: (tokens), the weight of each.
+    """
+    total: Tensor = _Summed.apply(states, head.weight, head.bias, target, share)  # type: ignore[no-untyped-call]
+    return total

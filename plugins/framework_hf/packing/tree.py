@@ -1,0 +1,146 @@
+"""Rows of tokens as a tree: what rows have in common at their beginning is one node, what follows are its children.
+
+With causal attention the states of a beginning do not depend on what follows. So rows that begin alike can be laid out
+as one sequence in which the beginning stands once, each other token attends along its branch only, and positions count
+along the branch: every state, loss and gradient is that of the rows one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+from framework.records import IGNORE, TokenRow
+
+WORTH = 32
+"""A beginning becomes a node of its own if that saves so many tokens: a further node costs about as much time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """A stretch of tokens: `start` is its place in the sequence, `depth` how many tokens its branch has before it."""
+
+    start: int
+    length: int
+    depth: int
+    parent: int
+
+
+@dataclass(slots=True)
+class Tree:
+    """Rows laid out as one sequence.
+
+    Attributes:
+        ids: the tokens in the order of the sequence.
+        nodes: parents before children; `parent` is the number of a node, -1 at the top.
+        source: for each learned token the place of the token before it in its branch.
+        target: the learned tokens.
+        weight: how many rows learn that token at that place.
+        tokens: tokens of the rows one by one.
+        supervised: learned tokens of the rows one by one, the sum of `weight`.
+    """
+
+    ids: list[int] = field(default_factory=list)
+    nodes: list[Node] = field(default_factory=list)
+    source: list[int] = field(default_factory=list)
+    target: list[int] = field(default_factory=list)
+    weight: list[int] = field(default_factory=list)
+    tokens: int = 0
+    supervised: int = 0
+
+    @property
+    def positions(self) -> list[int]:
+        """The position of each token in its own branch."""
+        return [place for node in self.nodes for place in range(node.depth, node.depth + node.length)]
+
+    def path(self, number: int) -> list[tuple[int, int]]:
+        """Return the stretches before a node in its branch, as (start, length), from the top."""
+        stretches = []
+        parent = self.nodes[number].parent
+        while parent >= 0:
+            node = self.nodes[parent]
+            stretches.append((node.start, node.length))
+            parent = node.parent
+        return stretches[::-1]
+
+    @property
+    def pairs(self) -> int:
+        """How many pairs of tokens attend to each other, later ones within a stretch counted too."""
+        return sum(node.length * (node.depth + node.length) for node in self.nodes)
+
+
+def common(one: Sequence[int], two: Sequence[int]) -> int:
+    """Return how many tokens two rows have in common at their beginning."""
+    end = min(len(one), len(two))
+    if one[:end] == two[:end]:
+        return end
+    low = 0  # halving: slices are compared in C
+    while low + 1 < end:
+        middle = (low + end) // 2
+        if one[low:middle] == two[low:middle]:
+            low = middle
+        else:
+            end = middle
+    return low
+
+
+def plant(rows: Sequence[TokenRow]) -> Tree:
+    """Lay rows out as one sequence, beginnings that are worth it once."""
+    order = sorted(range(len(rows)), key=lambda number: rows[number].input_ids)
+    ids = [rows[number].input_ids for number in order]
+    shared = [0, *(common(one, two) for one, two in pairwise(ids))]
+    tree = Tree(tokens=sum(map(len, ids)))
+    ends = _grow(tree, ids, shared)
+    learned: dict[tuple[int, int], int] = {}
+    for place, number in enumerate(order):
+        where = _places(tree, ends[place])
+        for at, label in enumerate(rows[number].labels):
+            if label != IGNORE and at:  # nothing stands before the first token, so nothing predicts it
+                key = (where[at - 1], label)
+                learned[key] = learned.get(key, 0) + 1
+    pairs = sorted(learned)
+    tree.source = [source for source, _ in pairs]
+    tree.target = [target for _, target in pairs]
+    tree.weight = [learned[pair] for pair in pairs]
+    tree.supervised = sum(tree.weight)
+    return tree
+
+
+def _grow(tree: Tree, ids: Sequence[list[int]], shared: Sequence[int]) -> list[int]:
+    """Add the nodes of sorted rows, of which each shares `shared[number]` tokens with the one before it.
+
+    Returns:
+        for each row the number of its last node.
+    """
+    ends = [-1] * len(ids)
+    todo = [(0, len(ids), 0, -1)]  # rows low..high, whose first `depth` tokens stand at `parent` and above
+    while todo:
+        low, high, depth, parent = todo.pop()
+        if high - low == 1:
+            ends[low] = _node(tree, ids[low][depth:], depth, parent)
+            continue
+        least = min(shared[low + 1 : high])
+        alike = len(ids[high - 1]) == least  # the last of sorted rows is the longest of those that begin like it
+        if alike or (least - depth) * (high - low - 1) >= WORTH:
+            parent, depth = _node(tree, ids[low][depth:least], depth, parent), least
+        cuts = [low, *(number for number in range(low + 1, high) if shared[number] == least), high]
+        parts = [(start, end, depth, parent) for start, end in pairwise(cuts)]
+        todo += reversed(parts)
+    return ends
+
+
+def _node(tree: Tree, ids: list[int], depth: int, parent: int) -> int:
+    """Append a node and return its number; without tokens of its own it is its parent."""
+    if not ids:
+        return parent
+    tree.nodes.append(Node(len(tree.ids), len(ids), depth, parent))
+    tree.ids += ids
+    return len(tree.nodes) - 1
+
+
+def _places(tree: Tree, last: int) -> list[int]:
+    """Return the places of a branch's tokens in the sequence."""
+    node = tree.nodes[last]
+    stretches = [*tree.path(last), (node.start, node.length)]
+    return [place for start, length in stretches for place in range(start, start + length)]

@@ -1,0 +1,73 @@
+"""What every peer's script shares: its arguments, the clock over its steps, and what it writes at the end."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Task:
+    """One training.
+
+    Attributes:
+        model: folder of the base model.
+        rows: JSON lines with `input_ids` and `labels`.
+        folder: where to write.
+        steps: optimizer steps, one epoch.
+        batch: rows in one forward pass.
+        accumulation: forward passes in one step.
+        learning_rate: its peak.
+        warmup_steps: steps until there.
+        seed: of the run.
+    """
+
+    model: str
+    rows: str
+    folder: str
+    steps: int
+    batch: int
+    accumulation: int
+    learning_rate: float
+    warmup_steps: int
+    seed: int
+
+    def read(self) -> list[dict[str, list[int]]]:
+        """Return the rows."""
+        return [json.loads(line) for line in Path(self.rows).read_text(encoding="utf-8").splitlines()]
+
+
+def task() -> Task:
+    """Read the task named on the command line."""
+    return Task(**json.loads(Path(sys.argv[1]).read_text(encoding="utf-8")))
+
+
+def clock() -> Any:
+    """Return a callback for a transformers trainer that notes when steps begin and end, in seconds since 1970."""
+    from transformers import TrainerCallback
+
+    class Clock(TrainerCallback):
+        def __init__(self) -> None:
+            self.begins: list[float] = []
+            self.end = 0.0
+
+        def on_step_begin(self, *_: Any, **__: Any) -> None:
+            self.begins.append(time.time())
+
+        def on_step_end(self, *_: Any, **__: Any) -> None:
+            self.end = time.time()
+
+    return Clock()
+
+
+def write(made: Any, job: Task, tokens: int) -> None:
+    """Write what was measured."""
+    times = [*made.begins, made.end]
+    seconds = [after - before for before, after in pairwise(times)]
+    result = {"first_step": made.begins[0], "seconds": seconds, "tokens": tokens}
+    Path(job.folder, "result.json").write_text(json.dumps(result), encoding="utf-8")

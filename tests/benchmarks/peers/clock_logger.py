@@ -1,0 +1,58 @@
+"""`logger=[clock]`, for this benchmark: when the steps of a run began and ended, in seconds since 1970."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from framework import Component, hookimpl
+from framework.protocols import Logger
+from framework.records import DataResult, Step
+from framework.schema import LoggerConfig
+
+
+@dataclass
+class ClockConfig(LoggerConfig):
+    """Writes result.json."""
+
+    file: str = "result.json"
+    """Its name within the run folder."""
+
+
+class Clock(Logger):
+    """Takes the time."""
+
+    def __init__(self, config: ClockConfig) -> None:
+        self.config = config
+        self.ends: list[float] = []
+        self.start = 0.0
+        self.run_dir = Path()
+        self.tokens = 0
+
+    def started(self, run_dir: Path, data: DataResult, facts: Mapping[str, str]) -> None:
+        """Remember where to write."""
+        del facts
+        self.run_dir = run_dir
+        self.tokens = data.tokens
+
+    def step(self, step: Step) -> None:
+        """Note the end of a step; the first tells when training began."""
+        self.ends.append(step.seconds)
+        if len(self.ends) == 1:
+            self.start = time.time() - step.seconds
+
+    def close(self) -> None:
+        """Write."""
+        seconds = [after - before for before, after in pairwise([0.0, *self.ends])]
+        result = {"first_step": self.start, "seconds": seconds, "tokens": self.tokens}
+        (self.run_dir / self.config.file).write_text(json.dumps(result), encoding="utf-8")
+
+
+@hookimpl
+def framework_loggers() -> Iterable[Component]:
+    """The clock."""
+    yield Component("clock", ClockConfig, f"{__name__}:Clock")

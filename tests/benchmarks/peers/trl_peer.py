@@ -1,0 +1,48 @@
+"""TRL's SFTTrainer as its documentation has it, in bf16: `python trl_peer.py TASK.json`."""
+
+from __future__ import annotations
+
+import torch
+from clock import clock, task, write
+from datasets import Dataset
+from peft import LoraConfig
+from transformers import AutoModelForCausalLM, AutoTokenizer
+from trl import SFTConfig, SFTTrainer
+
+job = task()
+rows = [
+    {"input_ids": row["input_ids"], "completion_mask": [int(label != -100) for label in row["labels"]]}
+    for row in job.read()
+]
+made = clock()
+trainer = SFTTrainer(
+    model=AutoModelForCausalLM.from_pretrained(job.model, dtype=torch.bfloat16),
+    args=SFTConfig(
+        output_dir=job.folder,
+        per_device_train_batch_size=job.batch,
+        gradient_accumulation_steps=job.accumulation,
+        num_train_epochs=1,
+        learning_rate=job.learning_rate,
+        warmup_steps=job.warmup_steps,
+        lr_scheduler_type="linear",
+        weight_decay=0.01,
+        optim="adamw_torch",
+        bf16=True,
+        use_cpu=not torch.cuda.is_available(),
+        gradient_checkpointing=False,
+        max_length=None,
+        completion_only_loss=True,
+        dataloader_pin_memory=False,
+        save_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
+        seed=job.seed,
+    ),
+    train_dataset=Dataset.from_list(rows),
+    processing_class=AutoTokenizer.from_pretrained(job.model),
+    peft_config=LoraConfig(r=16, lora_alpha=32, target_modules="all-linear", task_type="CAUSAL_LM"),
+    callbacks=[made],
+)
+trainer.train()
+trainer.save_model(f"{job.folder}/adapter")
+write(made, job, int(trainer.state.num_input_tokens_seen) or sum(len(row["input_ids"]) for row in rows))

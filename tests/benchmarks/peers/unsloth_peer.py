@@ -1,0 +1,70 @@
+"""Unsloth as its notebooks have it, in bf16, on whatever device it finds: `python unsloth_peer.py TASK.json`."""
+
+from __future__ import annotations
+
+import torch
+import unsloth  # noqa: F401 - it wants to be imported first
+from clock import clock, task, write
+from datasets import Dataset
+from trl import SFTConfig, SFTTrainer
+from unsloth import FastLanguageModel
+
+job = task()
+rows = job.read()
+model, tokenizer = FastLanguageModel.from_pretrained(
+    job.model, max_seq_length=2048, dtype=torch.bfloat16, load_in_4bit=False
+)
+model = FastLanguageModel.get_peft_model(
+    model,
+    r=16,
+    lora_alpha=32,
+    lora_dropout=0,
+    target_modules=["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
+    use_gradient_checkpointing=False,
+    random_state=job.seed,
+)
+made = clock()
+
+
+def collate(batch: list[dict[str, list[int]]]) -> dict[str, torch.Tensor]:
+    """Pad on the right; the rows come labelled."""
+    longest = max(len(row["input_ids"]) for row in batch)
+    pad = tokenizer.pad_token_id
+    gaps = [longest - len(row["input_ids"]) for row in batch]
+    return {
+        "input_ids": torch.tensor([row["input_ids"] + [pad] * gap for row, gap in zip(batch, gaps, strict=True)]),
+        "attention_mask": torch.tensor([[1] * (longest - gap) + [0] * gap for gap in gaps]),
+        "labels": torch.tensor([row["labels"] + [-100] * gap for row, gap in zip(batch, gaps, strict=True)]),
+    }
+
+
+trainer = SFTTrainer(
+    model=model,
+    args=SFTConfig(
+        output_dir=job.folder,
+        per_device_train_batch_size=job.batch,
+        gradient_accumulation_steps=job.accumulation,
+        num_train_epochs=1,
+        learning_rate=job.learning_rate,
+        warmup_steps=job.warmup_steps,
+        lr_scheduler_type="linear",
+        weight_decay=0.01,
+        optim="adamw_torch",
+        bf16=True,
+        max_length=None,
+        dataset_kwargs={"skip_prepare_dataset": True},
+        remove_unused_columns=False,
+        dataloader_pin_memory=False,
+        save_strategy="no",
+        report_to=[],
+        disable_tqdm=True,
+        seed=job.seed,
+    ),
+    train_dataset=Dataset.from_list(rows),
+    data_collator=collate,
+    processing_class=tokenizer,
+    callbacks=[made],
+)
+trainer.train()
+model.save_pretrained(f"{job.folder}/adapter")
+write(made, job, sum(len(row["input_ids"]) for row in rows))
