@@ -53,7 +53,7 @@ class Losses:
         """Return the summed cross entropy of a part in nats."""
         if self.head is None:
             lost = functional.cross_entropy(self._logits(part).float(), part["target"], reduction="none")
-            return (lost * part["share"]).sum()
+            return torch.sum(lost * part["share"])
         return summed_cross_entropy(self._states(part), self.head, part["target"], part["share"])
 
     def _states(self, part: Part) -> Tensor:

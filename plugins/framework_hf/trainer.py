@@ -88,7 +88,8 @@ class SupervisedTrainer(SFTTrainer):
         self.supervised_tokens += inputs["supervised"]
         self.computed_tokens += inputs["input_ids"].numel()
         with self.accelerator.autocast():
-            return self.losses.sum(inputs) / inputs["count"]
+            loss = self.losses.sum(inputs)
+        return torch.div(loss, inputs["count"])
 
 
 class Progress(TrainerCallback):

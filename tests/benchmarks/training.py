@@ -152,8 +152,9 @@ def prepare(work: Work, folder: Path) -> tuple[list[str], str]:
     plan = make_plan(config, run_dir=folder / "unused")
     with plan.trainer.create().open(plan) as model:
         data = load_data(plan, model)
-        for name, rows in (("rows", data.train), ("held_rows", data.validation)):
-            _write(folder / f"{name}.jsonl", [{"input_ids": row.input_ids, "labels": row.labels} for row in rows])
+        for name, encoded in (("rows", data.train), ("held_rows", data.validation)):
+            made = [{"input_ids": row.input_ids, "labels": row.labels} for row in encoded]
+            _write(folder / f"{name}.jsonl", made)
         return words, str(model.place.folder)
 
 
@@ -198,7 +199,7 @@ def once(
     contender: tuple[str, str, Path, int], work: Work, folder: Path, words: Sequence[str], model: str
 ) -> tuple[dict[str, Any], float, float, Path, int]:
     """Train once; return the result, seconds until the first step, peak MiB, the adapter and the computed tokens."""
-    from clock import Task
+    from clock import Task  # type: ignore[import-not-found]
 
     _, kind, python, batch = contender
     target = Path(tempfile.mkdtemp(dir=folder))
@@ -266,7 +267,7 @@ def step_flops(model: str, tokens: float, learned: float, rank: int = 16) -> flo
     shapes = [(hidden, hidden), (hidden, kv), (hidden, kv), (hidden, hidden), *[(hidden, inner)] * 2, (inner, hidden)]
     weights = layers * sum(one * two for one, two in shapes)
     low_rank = layers * rank * sum(one + two for one, two in shapes)
-    return tokens * (4 * weights + 6 * low_rank) + learned * 4 * hidden * config["vocab_size"]
+    return float(tokens * (4 * weights + 6 * low_rank) + learned * 4 * hidden * config["vocab_size"])
 
 
 def measure(name: str, work: Work, arguments: argparse.Namespace, folder: Path) -> None:

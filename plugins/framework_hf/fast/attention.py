@@ -54,6 +54,8 @@ class _Rotate(torch.autograd.Function):
 class BranchAttention(nn.Module):
     """Attention in place of the one it is made of, whose layers it takes over under their names."""
 
+    o_proj: nn.Module
+
     def __init__(self, plain: Any) -> None:
         super().__init__()
         for name in PARTS:
@@ -67,8 +69,8 @@ class BranchAttention(nn.Module):
         along: Branches | None = more.get("branches")
         layers = tuple(low_rank(getattr(self, name), hidden_states.dtype) for name in READ)
         plain = self._plain[0]
-        usual = along is None or position_embeddings is None or None in layers
-        if usual or torch.is_autocast_enabled(hidden_states.device.type):
+        unusual = None in layers or torch.is_autocast_enabled(hidden_states.device.type)
+        if along is None or position_embeddings is None or unusual:
             plain.training = self.training
             made: tuple[Tensor, Tensor | None] = plain(
                 hidden_states=hidden_states, position_embeddings=position_embeddings, **more
@@ -78,9 +80,9 @@ class BranchAttention(nn.Module):
         size = plain.head_dim
         heads = k.shape[1] // size
         groups = q.shape[1] // k.shape[1]
-        cos, sin = (part[0, :, None] for part in position_embeddings)  # type: ignore[union-attr]
+        cos, sin = (part[0, :, None] for part in position_embeddings)
         rotated: Tensor = _Rotate.apply(q, *along.repeated(cos, sin, groups, plain.scaling))  # type: ignore[no-untyped-call]
         keys: Tensor = _Rotate.apply(k, cos, sin)  # type: ignore[no-untyped-call]
         values = v.view(-1, heads, size).transpose(0, 1)
-        out = attend_heads(rotated, keys.squeeze(2), values, along)  # type: ignore[arg-type]
+        out = attend_heads(rotated, keys.squeeze(2), values, along)
         return self.o_proj(out.view(1, len(v), -1)), None

@@ -34,7 +34,7 @@ class _Summed(torch.autograd.Function):
             rows = slice(start, start + many)
             grad = nn.functional.linear(states[rows], weight, bias)
             for logits, wanted, part in zip(
-                grad.split(few), target[rows].split(few), share[rows].split(few), strict=True
+                torch.split(grad, few), torch.split(target[rows], few), torch.split(share[rows], few), strict=True
             ):
                 total += _gradient(logits, wanted[:, None], part[:, None].to(total.dtype))
             if d_states is not None:

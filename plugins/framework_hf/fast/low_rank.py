@@ -56,7 +56,7 @@ class _Project(torch.autograd.Function):
         a = stacked([layer.a for layer in layers], x.dtype)
         inner = x @ a.t()
         outs, bs = [], []
-        for layer, part in zip(layers, inner.split([layer.a.shape[0] for layer in layers], dim=1), strict=True):
+        for layer, part in zip(layers, torch.split(inner, [layer.a.shape[0] for layer in layers], dim=1), strict=True):
             b = scaled(layer, x.dtype)
             outs.append(functional.linear(x, layer.weight, layer.bias).addmm_(part, b.t()))
             bs.append(b)
@@ -70,9 +70,9 @@ class _Project(torch.autograd.Function):
         layers: tuple[LowRank, ...] = ctx.layers
         ranks = [layer.a.shape[0] for layer in layers]
         below = torch.cat([grad @ b for grad, b in zip(grads, bs, strict=True)], dim=1)
-        for_a = (below.t() @ x).split(ranks)
+        for_a = torch.split(below.t() @ x, ranks)
         ab: list[Tensor] = []
-        for layer, grad, part, da in zip(layers, grads, inner.split(ranks, dim=1), for_a, strict=True):
+        for layer, grad, part, da in zip(layers, grads, torch.split(inner, ranks, dim=1), for_a, strict=True):
             ab += [da.to(layer.a.dtype), for_b(layer, grad, part)]
         dx = None
         if ctx.needs_input_grad[0]:

@@ -25,7 +25,7 @@ class _Gated(torch.autograd.Function):
         dtype = x.dtype
         a = stacked([gate.a, up.a], dtype)
         inner = x @ a.t()
-        first, second = inner.split([gate.a.shape[0], up.a.shape[0]], dim=1)
+        first, second = torch.split(inner, [gate.a.shape[0], up.a.shape[0]], dim=1)
         b_gate, b_up, b_down = (scaled(layer, dtype) for layer in layers)
         gated = functional.linear(x, gate.weight, gate.bias).addmm_(first, b_gate.t())
         raised = functional.linear(x, up.weight, up.bias).addmm_(second, b_up.t())
@@ -49,10 +49,10 @@ class _Gated(torch.autograd.Function):
         inside = (grad @ down.weight).addmm_(below, a_down)
         d_raised = open_.mul_(inside)
         d_gated = torch.ops.aten.silu_backward(inside.mul_(raised), gated)
-        first, second = inner.split(ranks, dim=1)
+        first, second = torch.split(inner, ranks, dim=1)
         db_gate, db_up = for_b(gate, d_gated, first), for_b(up, d_raised, second)
         below = torch.cat([d_gated @ b_gate, d_raised @ b_up], dim=1)
-        da_gate, da_up = (below.t() @ x).split(ranks)
+        da_gate, da_up = torch.split(below.t() @ x, ranks)
         dx = None
         if ctx.needs_input_grad[0]:
             dx = (d_gated @ gate.weight).addmm_(d_raised, up.weight).addmm_(below, a)
@@ -61,6 +61,11 @@ class _Gated(torch.autograd.Function):
 
 class GatedMLP(nn.Module):
     """A gated MLP in place of the one it is made of, whose layers it takes over under their names."""
+
+    gate_proj: nn.Module
+    up_proj: nn.Module
+    down_proj: nn.Module
+    act_fn: nn.Module
 
     def __init__(self, plain: nn.Module) -> None:
         super().__init__()

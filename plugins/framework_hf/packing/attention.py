@@ -125,7 +125,9 @@ def _groups(stretches: Sequence[Stretch], limit: int) -> Iterator[list[Stretch]]
 def _block(group: Sequence[Stretch]) -> Block:
     longest, before = -(-group[0].length // ROUND) * ROUND, group[0].before
     path = [place for start, length in group[0].path for place in range(start, start + length)]
-    queries, keys, real = [], [], []
+    queries: list[int] = []
+    keys: list[int] = []
+    real: list[int] = []
     for number, stretch in enumerate(group):
         gap = longest - stretch.length
         own = [*range(stretch.start, stretch.start + stretch.length), *[stretch.start] * gap]

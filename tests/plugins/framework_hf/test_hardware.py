@@ -19,7 +19,8 @@ def test_a_cpu_takes_what_measures_faster_and_says_the_numbers() -> None:
     assert picked.device == "cpu"
     assert picked.dtype in {torch.float32, torch.bfloat16}
     assert picked.facts["dtype"].startswith(hardware.NAMES[picked.dtype])
-    assert "GFLOPS: fp32 " in picked.facts["dtype"]
+    instructions = hardware.bf16_instructions()
+    assert (f"the CPU has {instructions}" if instructions else "GFLOPS: fp32 ") in picked.facts["dtype"]
     assert picked.facts["gradient checkpointing"] == "off"
 
 

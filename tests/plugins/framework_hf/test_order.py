@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
@@ -123,7 +124,7 @@ def test_one_worker_and_many_give_the_same_batches() -> None:
     rows = topics(4, 6)
     seen = []
     for workers in (0, 1, 2):
-        loader = DataLoader(
+        loader: Any = DataLoader(
             [{NUMBER: number} for number in range(len(rows))],  # type: ignore[arg-type]
             batch_size=BATCH,
             sampler=Order(rows, BATCH, 9, group=True),

@@ -63,9 +63,7 @@ def gradients(model: nn.Module, out: torch.Tensor, x: torch.Tensor) -> dict[str,
 def assert_same(one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]) -> None:
     assert one.keys() == two.keys()
     for name, part in one.items():
-        torch.testing.assert_close(
-            part, two[name], rtol=1e-10, atol=1e-12, msg=lambda text, name=name: f"{name}: {text}"
-        )
+        torch.testing.assert_close(part, two[name], rtol=1e-10, atol=1e-12)
 
 
 def seen() -> torch.Tensor:

@@ -74,7 +74,7 @@ def test_the_gradient_of_a_shared_beginning_is_summed_in_fp32(dtype: torch.dtype
     exact = [part.detach().double().requires_grad_() for part in (q, k, v)]
     above = torch.randn(1, len(tree.ids), HEADS, SIZE, dtype=torch.float64)
     ours = torch.autograd.grad(attend(q, k, v, branches(tree), 0.3), (q, k, v), above.to(dtype))
-    wanted = torch.autograd.grad(attend(*exact, branches(tree), 0.3), exact, above)  # type: ignore[arg-type, misc]
+    wanted = torch.autograd.grad(attend(exact[0], exact[1], exact[2], branches(tree), 0.3), exact, above)
     for one, two in zip(ours, wanted, strict=True):
         apart = (one.double() - two).norm() / two.norm()
         assert apart < (1e-5 if dtype is torch.float32 else 2e-2)
