@@ -91,7 +91,7 @@ def test_a_tree_never_costs_more_than_padding_by_its_own_measure() -> None:
 def test_passes_are_kept_small_where_that_costs_nothing_and_whole_where_a_beginning_is_shared() -> None:
     apart = [TokenRow([number] * 500, [IGNORE] * 499 + [number]) for number in range(10, 18)]
     packer = Packer(Packing.tree, 8, 0, small=True)
-    assert [part["input_ids"].shape[1] for part in packer(apart)] == [1024] * 4
+    assert [part["input_ids"].shape[1] for part in packer(apart)] == [1008] * 4
     assert [part["input_ids"].shape[1] for part in replace(packer, small=False)(apart)] == [4000]
     shared = [talk(900, [number] * 80) for number in range(2000, 2016)]
     assert len(replace(packer, rows=16)(shared)) == 1
