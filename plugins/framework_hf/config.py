@@ -121,14 +121,14 @@ class HFTrainerConfig(TrainerConfig):
     device: Device = Device.auto
     """Where to train; auto takes a GPU, and a CPU only for models that a CPU can train."""
     dtype: Dtype = Dtype.auto
-    """auto: bf16 on a GPU that has it, else fp16; on a CPU what measures faster, fp32 or bf16."""
+    """auto: bf16 where GPU or CPU have it, else fp16 on a GPU, and on a CPU what measures faster, fp32 or bf16."""
     attention: Attention = Attention.auto
     """auto leaves the choice to transformers, which knows what the model supports."""
     gradient_checkpointing: Switch = Switch.auto
     """Compute activations again in the backward pass instead of keeping them; auto: on a GPU."""
     packing: Packing = Packing.tree
-    """tree: what rows have in common at their beginning is computed once, exactly; pad: rows side by side; none: one by
-    one. A model for which a tree is not the same training takes pad, and the run says why."""
+    """tree: what rows have in common at their beginning is computed once, exactly; pad: side by side; none: one by one.
+    A model for which a tree is not the same training takes pad, and the run says why."""
     group_by_prefix: bool = True
     """Bring rows that begin alike and are of similar length into one step; each row is still seen once an epoch."""
     dataloader_num_workers: Annotated[int, Ge(0)] = 0

@@ -336,7 +336,7 @@ class MergedConfig(ExporterConfig):
 @dataclass
 class PackerConfig(TrainerConfig):
     "A trainer that can pack."
-    packing: bool = False
+    folding: bool = False
     "Several rows in one sequence."
 
 @hookimpl
@@ -365,9 +365,9 @@ def test_an_exporter_refuses_a_plan_that_gives_it_nothing_to_merge(tmp_path: Pat
     assert run(tmp_path, "exporter=[merged]", "stages=[plan]", "run_dir=run").code == 0
 
 
-def test_a_backend_that_cannot_pack_has_no_such_setting(tmp_path: Path) -> None:
+def test_a_setting_of_one_backend_is_none_of_another(tmp_path: Path) -> None:
     install(tmp_path, "acme", MERGED)
-    result = run(tmp_path, "trainer.packing=true", "stages=[plan]")
-    assert result.err.startswith("trainer.packing=true: unknown key 'trainer.packing'. Valid in trainer=hf: ")
+    result = run(tmp_path, "trainer.folding=true", "stages=[plan]")
+    assert result.err.startswith("trainer.folding=true: unknown key 'trainer.folding'. Valid in trainer=hf: ")
     assert result.code == 2
-    assert run(tmp_path, "trainer=packer", "trainer.packing=true", "stages=[plan]", "run_dir=run").code == 0
+    assert run(tmp_path, "trainer=packer", "trainer.folding=true", "stages=[plan]", "run_dir=run").code == 0
