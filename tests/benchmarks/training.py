@@ -168,21 +168,21 @@ def run(command: Sequence[str], log: Path) -> tuple[float, float]:
     Raises:
         RuntimeError: it failed; the message holds the end of what it printed.
     """
+    result = log.with_name("measured.json")
     with log.open("w", encoding="utf-8") as stream:
-        start = time.time()
-        process = subprocess.Popen(command, stdout=stream, stderr=stream, env=os.environ | OFFLINE)
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
+        words = [sys.executable, str(PEERS / "measured.py"), str(result), *command]
+        done = subprocess.run(words, stdout=stream, stderr=stream, env=os.environ | OFFLINE, check=False)
+    if done.returncode:
         message = f"{' '.join(command)}: {log.read_text(encoding='utf-8')[-1500:]}"
         raise RuntimeError(message)
-    return start, usage.ru_maxrss / 1024
+    measured = json.loads(result.read_text(encoding="utf-8"))
+    return measured["start"], measured["mebibytes"]
 
 
 def contenders(arguments: argparse.Namespace) -> Iterator[tuple[str, str, Path, int]]:
     """Give the name, the kind, the Python and the rows per pass of each contender that is installed."""
     yield "framework", "framework", Path(sys.executable), BATCH
-    for kind in ("trl", "unsloth", "llamafactory"):
+    for kind in arguments.peers:
         python = Path(arguments.environments, kind, "bin", "python")
         if not python.is_file():
             OUT.print(f"{kind}: left out, there is no {python} (make bench makes it)")
@@ -327,6 +327,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--steps", type=int, nargs=3, default=[10, 5, 10], help="of each work")
     parser.add_argument("--environments", default=str(ROOT / ".venv-bench"), help="folder of the peers' environments")
+    parser.add_argument("--peers", nargs="*", default=["trl", "unsloth", "llamafactory"])
     parser.add_argument("--halves", action="store_true", help="framework and TRL with 4 x 2 rows a step, too")
     arguments = parser.parse_args()
     names = ("torch", "transformers", "trl", "peft")

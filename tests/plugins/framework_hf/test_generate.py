@@ -1,4 +1,4 @@
-"""plugins/framework_hf/generate.py: what of the generated tokens is the answer, and that a common beginning is read once."""
+"""plugins/framework_hf/generate.py: what of the generated tokens is the answer, and what is read once for all."""
 
 from __future__ import annotations
 

@@ -59,7 +59,12 @@ def test_a_tree_on_the_real_model_is_the_same_training(tmp_path: Path) -> None:
             torch.autograd.backward(loss)
             wanted += loss.item()
         plain = gradient(model)
-        for packing, masked in ((Packing.none, False), (Packing.pad, False), (Packing.tree, False), (Packing.tree, True)):
+        for packing, masked in (
+            (Packing.none, False),
+            (Packing.pad, False),
+            (Packing.tree, False),
+            (Packing.tree, True),
+        ):
             total, found = made(packing, masked=masked)
             assert total == pytest.approx(wanted, rel=1e-5)
             assert float((found - plain).norm() / plain.norm()) < 1e-5, (packing, masked)
