@@ -130,6 +130,7 @@ class HFTrainerConfig(TrainerConfig):
     """tree: what rows have in common at their beginning is computed once, exactly; pad: side by side; none: one by one.
     A model for which a tree is not the same training takes pad, and the run says why."""
     group_by_prefix: bool = True
-    """Bring rows that begin alike and are of similar length into one step; each row is still seen once an epoch."""
+    """Bring rows that begin alike into one step, and with packing=pad those of similar length; each row is still seen
+    once an epoch, and as likely early as late."""
     dataloader_num_workers: Annotated[int, Ge(0)] = 0
     """Processes that prepare batches; 0: the training process does."""

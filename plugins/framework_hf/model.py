@@ -26,7 +26,7 @@ from framework.protocols import Adapter, ModelPlace, ModelSource, Quantization, 
 from framework.records import Answer, Example, Prompt, TokenRow, TrainResult
 from framework_hf import chat, hardware
 from framework_hf.adapters import save_weights, weights, with_adapter
-from framework_hf.config import Attention, HFTrainerConfig
+from framework_hf.config import Attention, HFTrainerConfig, Packing
 from framework_hf.fast import install
 from framework_hf.generate import generate
 from framework_hf.losses import Losses, moved
@@ -198,7 +198,7 @@ class HFModel:
         packer = self._packer(losses, config.per_device_train_batch_size)
         trainer = SupervisedTrainer(
             losses,
-            Order(rows, step, self.plan.seed, group=config.group_by_prefix),
+            Order(rows, step, self.plan.seed, group=config.group_by_prefix, by_length=losses.packing is Packing.pad),
             model=model,
             args=sft_config(config, self.machine, self.plan.seed, str(run.scratch), autocast=not self.way.fast),
             # Rows stay on disk: the trainer is given their numbers, the collator reads them.

@@ -30,13 +30,15 @@ class Order(Sampler[int]):
         batch: how many make one optimizer step.
         seed: the seed of the run.
         group: whether similar rows are brought together.
+        by_length: whether similar lengths are, too.
     """
 
-    def __init__(self, rows: Sequence[TokenRow], batch: int, seed: int, *, group: bool) -> None:
+    def __init__(self, rows: Sequence[TokenRow], batch: int, seed: int, *, group: bool, by_length: bool) -> None:
         self.rows = rows
         self.batch = batch
         self.seed = seed
         self.group = group
+        self.by_length = by_length
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
@@ -58,18 +60,23 @@ class Order(Sampler[int]):
         window = max(1, WINDOW // self.batch) * self.batch
         for start in range(0, whole, window):
             numbers = shuffled[start : min(start + window, whole)]
-            near = sort([self.rows[number] for number in numbers])
+            near = sort([self.rows[number] for number in numbers], by_length=self.by_length)
             batches = [near[at : at + self.batch] for at in range(0, len(near), self.batch)]
             for place in random.permutation(len(batches)).tolist():
                 yield from (numbers[at] for at in batches[place])
         yield from shuffled[whole:]
 
 
-def sort(rows: Sequence[TokenRow]) -> list[int]:
-    """Return the numbers of rows so that rows of one kind are neighbours, and within a kind those of one length."""
-    order = sorted(range(len(rows)), key=lambda number: rows[number].input_ids)
-    if not order:
+def sort(rows: Sequence[TokenRow], *, by_length: bool) -> list[int]:
+    """Return the numbers of rows so that rows of one kind are neighbours.
+
+    Args:
+        rows: the rows of a window.
+        by_length: also bring similar lengths together, which saves padding; else rows stay as shuffled as they can.
+    """
+    if not rows:
         return []
+    order = sorted(range(len(rows)), key=lambda number: rows[number].input_ids)
     ids = [rows[number].input_ids for number in order]
     every = common(ids[0], ids[-1])
     kinds = [[order[0]]]
@@ -78,8 +85,13 @@ def sort(rows: Sequence[TokenRow]) -> list[int]:
             kinds[-1].append(number)
         else:
             kinds.append([number])
-    lengths = [len(row.input_ids) for row in rows]
-    for kind in kinds:
-        kind.sort(key=lengths.__getitem__)
-    kinds.sort(key=lambda kind: lengths[kind[len(kind) // 2]])
+    if by_length:
+        lengths = [len(row.input_ids) for row in rows]
+        for kind in kinds:
+            kind.sort(key=lengths.__getitem__)
+        kinds.sort(key=lambda kind: lengths[kind[len(kind) // 2]])
+    else:
+        for kind in kinds:
+            kind.sort()
+        kinds.sort(key=lambda kind: (len(kind) == 1, kind[0]))
     return [number for kind in kinds for number in kind]

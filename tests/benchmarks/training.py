@@ -293,7 +293,7 @@ def measure(name: str, work: Work, arguments: argparse.Namespace, folder: Path) 
             adapters[contender[0]].append(adapter)
             OUT.print(f"  {contender[0]}: {[round(part, 2) for part in result['seconds']]}")
     for which, some in adapters.items():
-        made[which].loss = [held_out_loss(adapter, folder / "held_rows.jsonl", model) for adapter in some]
+        made[which].loss = [held_out_loss(some[0], folder / "held_rows.jsonl", model)]  # one seed, one adapter
     OUT.print(
         f"\n{name}: {work.steps} steps of {BATCH} rows, {min(lengths)} to {max(lengths)} tokens, {sum(lengths):,} in "
         f"all, {learned:,} learned; {arguments.repeats} repeats, median (min-max)\n"

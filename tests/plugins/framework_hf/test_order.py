@@ -39,7 +39,7 @@ def topics(count: int, each: int) -> list[TokenRow]:
     group=st.booleans(),
 )  # fmt: skip
 def test_every_row_comes_once_an_epoch(count: int, batch: int, seed: int, epoch: int, *, group: bool) -> None:
-    made = Order(topics(1, count), batch, seed, group=group)
+    made = Order(topics(1, count), batch, seed, group=group, by_length=seed % 2 == 0)
     made.set_epoch(epoch)
     assert sorted(made) == [*range(count)]
     assert len(made) == count
@@ -47,16 +47,18 @@ def test_every_row_comes_once_an_epoch(count: int, batch: int, seed: int, epoch:
 
 def test_the_seed_and_the_epoch_alone_decide() -> None:
     rows = topics(5, 8)
-    first = [*Order(rows, BATCH, 1, group=True)]
-    assert first == [*Order(rows, BATCH, 1, group=True)]
-    assert first != [*Order(rows, BATCH, 2, group=True)]
-    later = Order(rows, BATCH, 1, group=True)
+    first = [*Order(rows, BATCH, 1, group=True, by_length=False)]
+    assert first == [*Order(rows, BATCH, 1, group=True, by_length=False)]
+    assert first != [*Order(rows, BATCH, 2, group=True, by_length=False)]
+    later = Order(rows, BATCH, 1, group=True, by_length=False)
     later.set_epoch(1)
     assert first != [*later]
 
 
-@pytest.mark.parametrize("group", [False, True])
-def test_the_place_of_each_row_in_the_epoch_is_uniform(monkeypatch: pytest.MonkeyPatch, *, group: bool) -> None:
+@pytest.mark.parametrize(("group", "by_length"), [(False, False), (True, False), (True, True)])
+def test_the_place_of_each_row_in_the_epoch_is_uniform(
+    monkeypatch: pytest.MonkeyPatch, *, group: bool, by_length: bool
+) -> None:
     """Over many epochs each row stands in each step equally often, whatever its topic and length.
 
     With 43 rows, steps of 4 and windows of 12, the last step has 3 rows. The counts of a row over the 11 steps are
@@ -66,7 +68,7 @@ def test_the_place_of_each_row_in_the_epoch_is_uniform(monkeypatch: pytest.Monke
     rows = topics(6, 7) + topics(1, 1)
     epochs, steps = 4000, -(-len(rows) // BATCH)
     counts = np.zeros((len(rows), steps))
-    made = Order(rows, BATCH, 5, group=group)
+    made = Order(rows, BATCH, 5, group=group, by_length=by_length)
     for epoch in range(epochs):
         made.set_epoch(epoch)
         numbers = np.fromiter(made, int)
@@ -96,7 +98,7 @@ def test_rows_that_begin_alike_meet_in_a_step() -> None:
     rows = topics(8, 8)
 
     def mates(*, group: bool) -> float:
-        numbers = [*Order(rows, BATCH, 3, group=group)]
+        numbers = [*Order(rows, BATCH, 3, group=group, by_length=False)]
         steps = [numbers[start : start + BATCH] for start in range(0, len(numbers), BATCH)]
         alike = [max(Counter(rows[number].input_ids[5] for number in step).values()) for step in steps]
         return sum(alike) / len(rows)
@@ -108,13 +110,20 @@ def test_rows_that_begin_alike_meet_in_a_step() -> None:
 def test_rows_without_a_common_beginning_are_sorted_by_length() -> None:
     draw = random.Random(1)  # noqa: S311 - which rows, not a secret
     rows = [TokenRow([1, number, *[3] * draw.randint(1, 90)], []) for number in range(10, 40)]
-    lengths = [len(rows[number].input_ids) for number in sort(rows)]
+    lengths = [len(rows[number].input_ids) for number in sort(rows, by_length=True)]
     assert lengths == sorted(lengths)
+
+
+def test_rows_of_no_kind_stay_as_they_were_shuffled_where_nothing_is_padded() -> None:
+    rows = [TokenRow([1, number, *[3] * (number % 7)], []) for number in range(10, 40)]
+    assert sort(rows, by_length=False) == [*range(30)]
+    alike = [TokenRow([1, 2, *[3] * 40, number], []) for number in range(5)]
+    assert sort([*rows[:3], *alike, *rows[3:]], by_length=False)[:5] == [3, 4, 5, 6, 7]
 
 
 def test_within_a_kind_lengths_are_neighbours() -> None:
     rows = topics(3, 10)
-    numbers = sort(rows)
+    numbers = sort(rows, by_length=True)
     for topic in range(3):
         lengths = [len(rows[n].input_ids) for n in numbers if rows[n].input_ids[5] == 10 + topic]
         assert lengths == sorted(lengths)
@@ -127,7 +136,7 @@ def test_one_worker_and_many_give_the_same_batches() -> None:
         loader: Any = DataLoader(
             [{NUMBER: number} for number in range(len(rows))],  # type: ignore[arg-type]
             batch_size=BATCH,
-            sampler=Order(rows, BATCH, 9, group=True),
+            sampler=Order(rows, BATCH, 9, group=True, by_length=False),
             collate_fn=Collator(rows, Packer(Packing.tree, 2, 0)),
             num_workers=workers,
             multiprocessing_context="spawn" if workers else None,
