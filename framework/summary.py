@@ -50,7 +50,7 @@ def data_facts(data: DataResult) -> Iterator[Fact]:
     yield Fact(
         "lengths",
         f"half of the rows up to {sizes.p50:,} tokens, 95% up to {sizes.p95:,}, 99% up to {sizes.p99:,}, the longest "
-        f"{sizes.longest:,}; padding is {sizes.padding_share:.0%} of a batch",
+        f"{sizes.longest:,}; padded, {sizes.padding_share:.0%} of a batch is padding",
     )
     yield from _limit(data)
 

@@ -130,7 +130,8 @@ def _padding(survey: Survey) -> Iterator[Found]:
             Check.padding,
             Severity.note,
             survey.train,
-            f"{share:.0%} of the tokens in batches of {size} are padding, since the rows differ much in length",
-            "use a smaller trainer.per_device_train_batch_size with more trainer.gradient_accumulation_steps",
+            f"padded, {share:.0%} of the tokens in batches of {size} are padding: the rows differ much in length",
+            "pack them where the trainer can (trainer.packing=tree), or use a smaller trainer.per_device_train_batch_size "
+            "with more trainer.gradient_accumulation_steps",
             whole=True,
         )

@@ -140,6 +140,8 @@ class Console(Logger):
                 f"{report.tokens_per_second or 0:.0f} tokens/s, {report.supervised_tokens_per_second or 0:.0f} of them "
                 "learned"
             )
+            if train.computed_tokens:
+                rows["computed"] = f"{train.computed_tokens:,} tokens for {train.tokens:,} in the rows"
             rows["trained"] = (
                 f"{train.trainable_parameters / 1e6:.2f} of {train.total_parameters / 1e6:.1f} million parameters"
             )

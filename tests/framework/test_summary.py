@@ -28,8 +28,8 @@ def test_data_with_which_all_is_well_ask_for_no_attention() -> None:
         ),
         (
             "lengths",
-            "half of the rows up to 103 tokens, 95% up to 108, 99% up to 111, the longest 112; padding is 5% of a "
-            "batch",
+            "half of the rows up to 103 tokens, 95% up to 108, 99% up to 111, the longest 112; padded, 5% of a "
+            "batch is padding",
             (),
         ),
         ("limit", "trainer.max_seq_length=512 fits every row; so would 128", ()),

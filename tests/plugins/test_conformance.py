@@ -254,15 +254,29 @@ class OnTheTinyModel(BackendSuite):
 
     option: ClassVar[str] = "hf"
     adapter: ClassVar[str] = "lora"
+    packing: ClassVar[str] = "tree"
 
     @pytest.fixture(autouse=True)
     def words(self, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         words = [*TINY, "model=local", f"model.path={json.dumps(str(tiny))}", f"adapter={self.adapter}"]
+        words.append(f"trainer.packing={self.packing}")
         monkeypatch.setattr(type(self), "overrides", words)
 
 
 class TestHF(OnTheTinyModel):
     """With LoRA."""
+
+
+class TestHFSideBySide(OnTheTinyModel):
+    """With padding."""
+
+    packing = "pad"
+
+
+class TestHFRowByRow(OnTheTinyModel):
+    """One row in each pass."""
+
+    packing = "none"
 
 
 class TestHFWithAllWeights(OnTheTinyModel):

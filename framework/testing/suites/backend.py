@@ -185,6 +185,20 @@ class BackendSuite(Suite):
         right = len(losses[0]) == len(losses[1]) and all(map(self.same, *losses))
         expect(right, f"one seed gave the losses {losses[0]} and {losses[1]}")
 
+    def test_accumulation_is_the_same_training_as_one_large_batch(self, tmp_path: Path) -> None:
+        """Two steps of four rows have the same losses as 4 x 1, 2 x 2 and 1 x 4."""
+        losses = []
+        for micro, accumulation in ((4, 1), (2, 2), (1, 4)):
+            folder = tmp_path / str(micro)
+            batch = f"trainer.per_device_train_batch_size={micro}"
+            more = (batch, f"trainer.gradient_accumulation_steps={accumulation}", "trainer.max_steps=2")
+            with self.opened(folder, *more) as (model, data):
+                _, steps = self.train(model, data, folder)
+                losses.append([*(step.loss for step in steps), model.loss(data.train)])
+        for other in losses[1:]:
+            right = len(other) == len(losses[0]) and all(map(self.same, other, losses[0]))
+            expect(right, f"accumulation changes the training: 4 x 1, 2 x 2 and 1 x 4 have the losses {losses}")
+
     def test_the_memory_is_free_after_open(self, tmp_path: Path) -> None:
         """Nothing holds the model once the context has ended, after a training."""
         with self.opened(tmp_path, "trainer.max_steps=1") as (model, data):

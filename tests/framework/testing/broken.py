@@ -370,6 +370,11 @@ class OtherWay(EchoModel):
     def loss(self, data):
         return super().loss(data)
 
+@backend("unscaled")
+class Unscaled(EchoModel):
+    def loss(self, rows):
+        return super().loss(rows) + 0.1 * self.plan.training.gradient_accumulation_steps
+
 @backend("shifted")
 class Shifted(EchoModel):
     def encode(self, examples):

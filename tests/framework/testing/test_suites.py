@@ -164,6 +164,12 @@ CASES = [
     ),
     (BACKEND, "random", "one_seed_gives_one_training_of_the_length_asked_for", "one seed gave the losses"),
     (BACKEND, "endlessly", "one_seed_gives_one_training_of_the_length_asked_for", "trainer.max_steps=2 made 5 steps"),
+    (
+        BACKEND,
+        "unscaled",
+        "accumulation_is_the_same_training_as_one_large_batch",
+        "accumulation changes the training: 4 x 1, 2 x 2 and 1 x 4",
+    ),
     (BACKEND, "held", "the_memory_is_free_after_open", "the model is still held"),
 ]
 OTHERS = [
