@@ -131,7 +131,7 @@ def _padding(survey: Survey) -> Iterator[Found]:
             Severity.note,
             survey.train,
             f"padded, {share:.0%} of the tokens in batches of {size} are padding: the rows differ much in length",
-            "pack them where the trainer can (trainer.packing=tree), or use a smaller trainer.per_device_train_batch_size "
-            "with more trainer.gradient_accumulation_steps",
+            "pack them where the trainer can (trainer.packing=tree), or use a smaller "
+            "trainer.per_device_train_batch_size with more trainer.gradient_accumulation_steps",
             whole=True,
         )
