@@ -1,0 +1,136 @@
+"""The terms put together: what is resident, what each phase of a step adds, and the peak of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+from framework.memory import terms
+from framework.memory.settings import Attention, Settings
+from framework.memory.shape import Shape
+
+GIB = 2**30
+BELOW, ABOVE = 0.90, 1.12
+"""The band about the reserved memory: it holds 95% of the rows that are known (docs/explanation/memory.md)."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a training takes, in bytes.
+
+    Attributes:
+        parts: what is resident throughout, by name.
+        phases: what each phase adds at its peak, by name.
+        allocated: the peak of torch's `max_memory_allocated`.
+        reserved: the peak of `max_memory_reserved`, which decides whether it fits.
+        low: the lower end of the band about `reserved`.
+        high: its upper end.
+    """
+
+    parts: dict[str, int]
+    phases: dict[str, int]
+    allocated: int
+    reserved: int
+    low: int
+    high: int
+
+    @property
+    def resident(self) -> int:
+        """What is there throughout."""
+        return sum(self.parts.values())
+
+    @property
+    def peak_phase(self) -> str:
+        """The phase that decides."""
+        return max(self.phases, key=lambda name: self.phases[name])
+
+
+def estimate(shape: Shape, settings: Settings) -> Estimate:
+    """Return what a training takes.
+
+    Peak = resident + the largest of: forward pass, loss, backward pass, optimizer step, evaluation, answers. With
+    checkpointing the backward pass needs one layer at a time, after the loss is through: the larger counts.
+    """
+    parts = _parts(shape, settings)
+    phases = _phases(shape, settings)
+    resident = sum(parts.values())
+    allocated = resident + max(phases.values())
+    reserved = max(allocated, resident + _held(shape, settings))
+    return Estimate(
+        parts={name: round(size) for name, size in parts.items()},
+        phases={name: round(size) for name, size in phases.items()},
+        allocated=round(allocated),
+        reserved=round(reserved),
+        low=round(max(allocated, reserved * BELOW)),
+        high=round(reserved * ABOVE),
+    )
+
+
+def _parts(shape: Shape, settings: Settings) -> dict[str, float]:
+    trained = terms.trained_parameters(shape, settings)
+    width = terms.trained_bytes(settings)
+    process = {"libraries": settings.process} if settings.process else {}
+    adapter = {} if settings.full else {"adapter": trained * width}
+    return {
+        **process,
+        **terms.base_weights(shape, settings),
+        **adapter,
+        "gradients": trained * width,
+        "optimizer": terms.optimizer_states(shape, settings),
+    }
+
+
+def _phases(shape: Shape, settings: Settings) -> dict[str, float]:
+    kept = _kept(shape, settings)
+    attention, mlp = terms.layer(shape, settings)
+    scored = terms.KEPT_SCORES * terms.scores(shape, settings)
+    cast = terms.cast_weights(shape, settings)
+    phases = {
+        "forward": kept + terms.loss_forward(shape, settings) + cast,
+        "loss": kept + terms.loss_backward(shape, settings) + (0 if settings.checkpointing else cast),
+        "optimizer step": terms.trained_parameters(shape, settings) * terms.trained_bytes(settings) * settings.copies,
+    }
+    if settings.checkpointing:
+        # The MLP is through before attention's backward pass begins.
+        again = max(attention + mlp + scored, attention + terms.scores_backward(shape, settings))
+        held = terms.held_logits(shape, settings) + terms.dequantized(shape, settings)
+        phases["backward"] = kept + held + again
+    if settings.evaluated_rows:
+        phases["evaluation"] = _evaluation(shape, settings)
+    if settings.answer_rows:
+        phases["answers"] = terms.answers(shape, settings) + terms.dequantized(shape, settings)
+    return phases
+
+
+def _kept(shape: Shape, settings: Settings) -> float:
+    """Return what the forward pass keeps for the backward pass."""
+    if settings.checkpointing:
+        return terms.checkpoints(shape, settings) + terms.mask(settings)
+    kept = sum(terms.layer(shape, settings)) + terms.KEPT_SCORES * terms.scores(shape, settings)
+    return shape.layers * kept + terms.mask(settings)
+
+
+def _evaluation(shape: Shape, settings: Settings) -> float:
+    """Return what a pass of the validation loss adds: one layer, and the loss, neither of them kept."""
+    alone = dataclasses.replace(settings, rows=settings.evaluated_rows)
+    passing = terms.FORWARD_SCORES * terms.scores(shape, alone) + terms.mask(alone)
+    return terms.passing(shape, alone) + passing + terms.loss_forward(shape, alone)
+
+
+def _held(shape: Shape, settings: Settings) -> float:
+    """Return what the allocator holds at the end, besides the resident.
+
+    Blocks that one phase freed rarely fit the tensors of another: those of a layer are too small for the logits, and
+    are held beside them. The other way round logits' blocks serve a layer's scores where they are as large.
+    """
+    workspace = max(
+        terms.loss_backward(shape, settings), terms.loss_forward(shape, settings) + terms.cast_weights(shape, settings)
+    )
+    if settings.checkpointing:
+        count = terms.scores(shape, settings)
+        fits = settings.attention is Attention.eager and terms.held_logits(shape, settings) > 0
+        fits = fits and count <= settings.tokens * shape.vocab
+        raised = terms.RAISED_SCORES if settings.upcast and settings.wide_states else 0.0
+        scored = (terms.FORWARD_SCORES + raised) * count if fits else terms.scores_backward(shape, settings)
+        workspace += sum(terms.layer(shape, settings)) + scored
+    return _kept(shape, settings) + workspace * (terms.REGROWN if settings.varied else 1.0)

@@ -1,0 +1,121 @@
+"""How a model is trained, as far as memory goes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from framework.memory.shape import LINEARS
+
+
+class Weights(Enum):
+    """How the base weights are stored."""
+
+    fp32 = "fp32"
+    half = "half"
+    int8 = "int8"
+    nf4 = "nf4"
+
+
+class Attention(Enum):
+    """The attention kernels: `eager` keeps matrices of scores, `sdpa` none, and `flash` repeats no heads of keys."""
+
+    eager = "eager"
+    sdpa = "sdpa"
+    flash = "flash"
+
+
+class Loss(Enum):
+    """How the loss is computed: over all logits, in chunks, or in chunks over the learned tokens alone."""
+
+    plain = "plain"
+    chunked = "chunked"
+    learned = "learned"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """A training.
+
+    Attributes:
+        rows: rows in one forward pass.
+        length: tokens of the longest row; with packing, of the packed one.
+        rank: of LoRA; 0 where all weights are trained.
+        targets: the linear layers with LoRA, by the names of `shape.LINEARS`.
+        trained_width: bytes of a weight of the adapter and of its gradient.
+        trained: trained parameters where they are known; 0: counted from rank and targets.
+        weights: how the base weights are stored.
+        double_quant: whether NF4's constants are quantized too.
+        upcast: whether what a quantization leaves is raised to fp32, as peft's `prepare_model_for_kbit_training` does.
+        autocast: whether products are computed in 16 bits beside fp32 weights.
+        state_bytes: bytes of the optimizer's states on the GPU for each trained parameter.
+        copies: whether the optimizer's step makes a copy of the trained weights (torch's `foreach` implementation).
+        attention: the kernels.
+        checkpointing: whether activations are computed again in the backward pass.
+        loss: how the loss is computed.
+        varied: whether rows are padded to ever other lengths, so that the allocator's blocks do not fit the next pass.
+        masked: whether a pass comes with a dense mask of all its tokens.
+        kept: bytes that a layer keeps of a token for its backward pass, of a trainer with layers of its own; 0: those
+            of transformers are counted.
+        process: bytes of what is no tensor: the libraries of a process, where the memory is that of a process.
+        evaluated_rows: rows of a pass of the validation loss; 0: none.
+        answer_rows: prompts that are answered at a time; 0: none.
+        answer_tokens: tokens of a prompt with its answer.
+    """
+
+    rows: int
+    length: int
+    rank: int = 0
+    targets: tuple[str, ...] = LINEARS
+    trained_width: int = 4
+    trained: int = 0
+    weights: Weights = Weights.half
+    double_quant: bool = False
+    upcast: bool = False
+    autocast: bool = False
+    state_bytes: float = 8.0
+    copies: bool = True
+    attention: Attention = Attention.sdpa
+    checkpointing: bool = True
+    loss: Loss = Loss.plain
+    varied: bool = False
+    masked: bool = False
+    kept: float = 0.0
+    process: float = 0.0
+    evaluated_rows: int = 0
+    answer_rows: int = 0
+    answer_tokens: int = 0
+
+    @property
+    def tokens(self) -> int:
+        """Tokens in one forward pass."""
+        return self.rows * self.length
+
+    @property
+    def full(self) -> bool:
+        """Whether all weights are trained."""
+        return self.rank == 0
+
+    @property
+    def wide(self) -> bool:
+        """Whether products are computed in fp32: neither 16-bit weights nor autocast."""
+        return self.weights is Weights.fp32 and not self.autocast
+
+    @property
+    def wide_states(self) -> bool:
+        """Whether the states between layers are fp32: they take the dtype of embedding and norms.
+
+        Kernels of flash attention take 16 bits only, so trainers that use them leave the states there.
+        """
+        raised = self.upcast and self.attention is not Attention.flash
+        return self.weights is Weights.fp32 or raised
+
+    @property
+    def compute_bytes(self) -> int:
+        """Bytes of a number in a product."""
+        return 4 if self.wide else 2
+
+    @property
+    def state_width(self) -> int:
+        """Bytes of a number in the states between the layers."""
+        return 4 if self.wide_states else 2

@@ -1,0 +1,175 @@
+"""The terms of a training's memory in bytes, each with its formula and where it comes from.
+
+T: tokens in a pass, S: tokens of its rows, h: hidden, i: intermediate, q and kv: features of queries and of keys, V:
+vocabulary, L: layers, H: heads, e: bytes of a number. "Counted" means: from what autograd of torch keeps for each
+operation of the layer in transformers, and checked against the peaks of forward and backward pass that fitcheck-llm
+0.3.1 publishes for a T4.
+"""
+
+from __future__ import annotations
+
+from framework.memory.settings import Attention, Loss, Settings, Weights
+from framework.memory.shape import ATTENTION, Shape
+
+MIB = 2**20
+NF4_BLOCK, CONSTANTS_BLOCK = 64, 256
+"""Weights that share a constant, and constants that share one of the second level (arXiv 2305.14314, appendix)."""
+KEPT_SCORES, PASSING_SCORES, RAISED_SCORES = 6.0, 8.0, 1.5
+"""Eager attention, bytes a score: kept are the softmax in fp32 and its 16-bit copy; the backward pass needs the
+gradient by both in fp32 besides; with fp32 states the scores are raised before the mask is added (counted)."""
+FORWARD_SCORES = 9.0
+"""Bytes a score of a forward pass that keeps nothing: the scores before and after scaling and mask, and the softmax."""
+REGROWN = 2.5
+"""How often the allocator ends up with the blocks of the largest tensors where every batch has other lengths:
+ms-swift's runs on such data hold 1.6 to 3.2 times the workspace of one pass (Benchmark.md at 45354f754)."""
+CHUNK = 256 * MIB
+"""Workspace of a chunked or fused loss (Liger, Unsloth, TRL from 1.6): chunks are cut for about so much."""
+LEARNED = 96 * MIB
+"""Of `trainer=hf`: 32 MiB of 16-bit logits and twice 32 MiB in fp32 (plugins/framework_hf/fast/head.py)."""
+
+
+def base_weights(shape: Shape, settings: Settings) -> dict[str, float]:
+    """Return the base weights: linear layers, what a quantization needs for them, and all else.
+
+    NF4 stores a linear weight in half a byte and a block of 64 with a constant in fp32, or with double quantization
+    in a byte, of which 256 share another in fp32: 0.0625 or 0.0159 bytes a weight. LLM.int8() stores a byte, and two
+    bytes for each row (arXiv 2208.07339). Embeddings, head and norms stay in 16 bits, or are raised to fp32.
+    """
+    linear, rest = shape.linear_parameters, shape.total - shape.linear_parameters
+    if settings.weights is Weights.nf4:
+        double = 1 / NF4_BLOCK + 4 / (NF4_BLOCK * CONSTANTS_BLOCK)
+        constant = double if settings.double_quant else 4 / NF4_BLOCK
+        parts = {"linear layers": linear * 0.5, "quantization constants": linear * constant}
+    elif settings.weights is Weights.int8:
+        rows = shape.layers * sum(outputs for _, outputs in shape.linears.values())
+        parts = {"linear layers": linear * 1.0, "quantization constants": rows * 4.0}
+    else:
+        width = 4 if settings.weights is Weights.fp32 else 2
+        return {"linear layers": linear * width, "embeddings, head, norms": rest * width}
+    return parts | {"embeddings, head, norms": rest * (4 if settings.upcast else 2)}
+
+
+def trained_parameters(shape: Shape, settings: Settings) -> int:
+    """Return how many parameters are trained."""
+    if settings.full:
+        return shape.total
+    return settings.trained or shape.lora_parameters(settings.rank, settings.targets)
+
+
+def trained_bytes(settings: Settings) -> int:
+    """Return the bytes of a trained weight and of its gradient; adapters are kept in fp32 by peft."""
+    if settings.full:
+        return 2 if settings.weights is Weights.half else 4
+    return settings.trained_width
+
+
+def optimizer_states(shape: Shape, settings: Settings) -> float:
+    """Return Adam's two states: in the dtype of the weight (torch), or a byte each (bitsandbytes, blocks of 256)."""
+    narrow = trained_bytes(settings) / 4 if settings.state_bytes == 8 else 1  # noqa: PLR2004 - two states in fp32
+    return trained_parameters(shape, settings) * settings.state_bytes * narrow
+
+
+def checkpoints(shape: Shape, settings: Settings) -> float:
+    """Return the states between layers, which checkpointing keeps: L T h e."""
+    return shape.layers * settings.tokens * shape.hidden * settings.state_width
+
+
+def layer(shape: Shape, settings: Settings) -> tuple[float, float]:
+    """Return what one layer keeps for its backward pass in attention, and in the MLP.
+
+    Attention: e T (3h + 2q + 2kv), the inputs of norm and projections, rotated queries and keys, values and output; 2q
+    more where heads of keys are repeated; eager attention its scores. MLP: e T (2h + 4i), inputs of norm and
+    projections, gate before and behind SiLU, up, and their product. Of frozen layers the inputs are not kept: h, and h
+    + i less. Norms compute in fp32: 4 T h each; with fp32 states nothing is raised for that. Each adapted layer keeps
+    a copy of its input in the adapter's dtype (counted).
+    """
+    tokens, hidden = settings.tokens, shape.hidden
+    if settings.kept:
+        return settings.kept * tokens / 2, settings.kept * tokens / 2
+    e = 4 if settings.wide or (settings.upcast and settings.wide_states) else 2
+    repeated = 2 * shape.q if shape.q != shape.kv and settings.attention is not Attention.flash else 0
+    inputs = 1 if settings.full else 0
+    attention = e * tokens * ((2 + inputs) * hidden + 2 * shape.q + 2 * shape.kv + repeated)
+    mlp = e * tokens * ((1 + inputs) * hidden + (3 + inputs) * shape.intermediate)
+    if not settings.wide_states:
+        attention, mlp = attention + 4 * tokens * hidden, mlp + 4 * tokens * hidden
+    elif settings.autocast:  # norms in and behind them fp32, and a 16-bit copy for each projection
+        attention, mlp = attention + 5 * tokens * hidden, mlp + 5 * tokens * hidden
+    if not settings.full:
+        width = 2 if settings.autocast else 4
+        copies = {name: width * tokens * shape.linears[name][0] for name in settings.targets if name in shape.linears}
+        attention += sum(size for name, size in copies.items() if name in ATTENTION)
+        mlp += sum(size for name, size in copies.items() if name not in ATTENTION)
+    return attention, mlp
+
+
+def passing(shape: Shape, settings: Settings) -> float:
+    """Return what a layer needs where nothing is kept: e T (2h + 3i), its input, and gate, up and product."""
+    return float(settings.compute_bytes * settings.tokens * (2 * shape.hidden + 3 * shape.intermediate))
+
+
+def scores(shape: Shape, settings: Settings) -> float:
+    """Return the number of scores in a layer's attention, H S T, where they are matrices in memory."""
+    if settings.attention is not Attention.eager:
+        return 0.0
+    return float(shape.heads * settings.length * settings.tokens)
+
+
+def mask(settings: Settings) -> float:
+    """Return the mask of a pass: e S T for eager attention; for a dense tree one byte a pair, and its 16-bit form."""
+    if settings.attention is Attention.eager:
+        return settings.state_width * settings.length * settings.tokens
+    return 3.0 * settings.tokens**2 if settings.masked else 0.0
+
+
+def scores_backward(shape: Shape, settings: Settings) -> float:
+    """Return what the backward pass through eager attention needs: 14 bytes a score, 15.5 with fp32 states."""
+    raised = RAISED_SCORES if settings.upcast and settings.wide_states else 0.0
+    return (KEPT_SCORES + PASSING_SCORES + raised) * scores(shape, settings)
+
+
+def loss_backward(shape: Shape, settings: Settings) -> float:
+    """Return the workspace of the loss where it is largest, at the start of the backward pass.
+
+    Plain: logits (2 bytes, or 4 of an fp32 head), log-softmax, the gradient by it and by the logits in fp32: 14 or 16
+    bytes T V (counted). Chunked: a chunk of these, and the gradient by the states, 4 T h.
+    """
+    size = settings.tokens * shape.vocab
+    if settings.loss is Loss.plain:
+        return (12.0 + logits_bytes(settings)) * size
+    chunk = CHUNK if settings.loss is Loss.chunked else LEARNED
+    return chunk + 4.0 * settings.tokens * shape.hidden
+
+
+def loss_forward(shape: Shape, settings: Settings) -> float:
+    """Return the workspace of the loss in the forward pass: logits, their fp32 copy and the log-softmax."""
+    if settings.loss is not Loss.plain:
+        return loss_backward(shape, settings)
+    return (8.0 + logits_bytes(settings)) * settings.tokens * shape.vocab
+
+
+def logits_bytes(settings: Settings) -> int:
+    """Return the bytes of a logit: 4 where the head is fp32 and no autocast lowers it."""
+    return 4 if settings.wide or (settings.upcast and settings.weights in {Weights.nf4, Weights.int8}) else 2
+
+
+def held_logits(shape: Shape, settings: Settings) -> float:
+    """Return the logits that the model's output holds through the backward pass."""
+    return float(logits_bytes(settings) * settings.tokens * shape.vocab) if settings.loss is Loss.plain else 0.0
+
+
+def dequantized(shape: Shape, settings: Settings) -> float:
+    """Return the largest linear layer in 16 bits: bitsandbytes expands one at a time, 2 h i."""
+    packed = settings.weights in {Weights.nf4, Weights.int8}
+    return 2.0 * max(inputs * outputs for inputs, outputs in shape.linears.values()) if packed else 0.0
+
+
+def cast_weights(shape: Shape, settings: Settings) -> float:
+    """Return the 16-bit copies of fp32 weights that autocast caches through a forward pass, of weights it trains."""
+    return 2.0 * shape.total if settings.full and settings.autocast and settings.weights is Weights.fp32 else 0.0
+
+
+def answers(shape: Shape, settings: Settings) -> float:
+    """Return keys and values of the prompts that are answered at a time: 2 L kv e a token."""
+    per_token = 2 * shape.layers * shape.kv * settings.compute_bytes
+    return float(per_token * settings.answer_rows * settings.answer_tokens)

@@ -1,0 +1,68 @@
+"""framework/memory/shape.py: what a config.json says of a model."""
+
+from typing import Any
+
+import pytest
+
+from framework import FrameworkError
+from framework.memory import Shape
+from framework.memory.shape import LINEARS
+
+LLAMA = {
+    "model_type": "llama",
+    "hidden_size": 4096,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "num_key_value_heads": 8,
+    "intermediate_size": 14336,
+    "vocab_size": 128256,
+    "tie_word_embeddings": False,
+}
+SMOLLM = {
+    "model_type": "llama",
+    "hidden_size": 576,
+    "num_hidden_layers": 30,
+    "num_attention_heads": 9,
+    "num_key_value_heads": 3,
+    "intermediate_size": 1536,
+    "vocab_size": 49152,
+    "tie_word_embeddings": True,
+}
+
+
+@pytest.mark.parametrize(("config", "parameters"), [(LLAMA, 8_030_261_248), (SMOLLM, 134_515_008)])
+def test_parameters_are_those_of_the_real_model(config: dict[str, Any], parameters: int) -> None:
+    assert Shape.from_config(config).total == parameters
+
+
+def test_a_known_number_of_parameters_wins() -> None:
+    shape = Shape(64, 2, 4, 2, 16, 128, 100, tied=True, parameters=12345)
+    assert shape.total == 12345
+
+
+def test_the_text_part_of_a_model_for_images_is_read() -> None:
+    assert Shape.from_config({"model_type": "gemma3", "text_config": LLAMA}) == Shape.from_config(LLAMA)
+
+
+def test_heads_may_be_wider_than_their_share() -> None:
+    shape = Shape.from_config(LLAMA | {"head_dim": 256})
+    assert (shape.q, shape.kv) == (8192, 2048)
+    assert shape.linears["o"] == (8192, 4096)
+
+
+def test_lora_counts_inputs_and_outputs_of_each_layer() -> None:
+    shape = Shape.from_config(SMOLLM)
+    assert shape.lora_parameters(16, LINEARS) == 4_884_480  # as peft counts them
+    assert shape.lora_parameters(1, ("q", "nothing")) == 30 * (576 + 576)
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"hidden_size": None}, "config.json of model_type llama names no hidden_size"),
+        ({"num_local_experts": 8}, "config.json of model_type llama has experts"),
+    ],
+)
+def test_what_the_arithmetic_does_not_know_is_refused(change: dict[str, Any], told: str) -> None:
+    with pytest.raises(FrameworkError, match=told):
+        Shape.from_config(LLAMA | change)

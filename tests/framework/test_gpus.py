@@ -1,0 +1,64 @@
+"""framework/gpus.py: GPUs by name, and the one that the driver tells of."""
+
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from framework import FrameworkError, gpus
+
+
+@pytest.fixture(autouse=True)
+def _asked_anew() -> Iterator[None]:
+    gpus.here.cache_clear()
+    yield
+    gpus.here.cache_clear()
+
+
+def driver(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    """Put an `nvidia-smi` on the path."""
+    command = folder / "nvidia-smi"
+    command.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
+    command.chmod(command.stat().st_mode | stat.S_IEXEC)
+    monkeypatch.setenv("PATH", f"{folder}:/bin:/usr/bin")
+
+
+@pytest.mark.parametrize("name", ["rtx4090", "RTX 4090", "NVIDIA GeForce RTX 4090", "rtx-4090"])
+def test_a_gpu_is_known_by_the_names_that_people_write(name: str) -> None:
+    found = gpus.named(name)
+    assert (found.name, found.total) == ("rtx4090", round(23.6 * gpus.GIB))
+    assert found.usable == found.total - round(gpus.CONTEXT * gpus.GIB)
+
+
+@pytest.mark.parametrize(("size", "total"), [("24GiB", 24 * 2**30), ("24gb", 24 * 10**9), ("11.5 GiB", 11.5 * 2**30)])
+def test_a_size_is_a_gpu(size: str, total: float) -> None:
+    assert gpus.named(size).total == total
+
+
+@pytest.mark.parametrize(
+    ("text", "told"), [("rtx4099", "Did you mean 'rtx4090'?"), ("0GiB", "Valid: t4"), ("x", "24GiB")]
+)
+def test_what_is_no_gpu_is_told_with_the_valid_names(text: str, told: str) -> None:
+    with pytest.raises(FrameworkError, match=f"plan.gpu={text}: no GPU of that name is known") as error:
+        gpus.named(text)
+    assert told in str(error.value)
+
+
+def test_the_gpu_that_is_here_is_the_drivers_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver(tmp_path, monkeypatch, "echo 'NVIDIA GeForce RTX 3060, 12288, 11800'; echo 'NVIDIA L4, 24576, 24000'")
+    found = gpus.here()
+    assert found is not None
+    assert (found.name, found.total, found.free) == ("NVIDIA GeForce RTX 3060", 12288 * 2**20, 11800 * 2**20)
+    assert found.tflops == 51
+
+
+@pytest.mark.parametrize("script", ["echo 'No devices were found'", "exit 9", "true"])
+def test_a_driver_without_a_gpu_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
+    driver(tmp_path, monkeypatch, script)
+    assert gpus.here() is None
+
+
+def test_without_a_driver_there_is_no_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert gpus.here() is None
