@@ -10,7 +10,7 @@ from typing import Any
 from framework.errors import one_line
 from framework.plan import Choice, Plan
 from framework.protocols import Logger
-from framework.records import DataResult, EvalResult, Report, Sample, Step
+from framework.records import DataResult, EvalResult, Forecast, Report, Sample, Step
 
 
 class Broadcast(Logger):
@@ -31,6 +31,10 @@ class Broadcast(Logger):
     def planned(self, plan: Plan) -> None:
         """Pass on."""
         self._tell(lambda logger: logger.planned(plan))
+
+    def forecast(self, forecast: Forecast) -> None:
+        """Pass on."""
+        self._tell(lambda logger: logger.forecast(forecast))
 
     def started(self, run_dir: Path, data: DataResult, facts: Mapping[str, str]) -> None:
         """Pass on."""

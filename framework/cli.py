@@ -24,7 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from framework import __version__, sweep
 from framework.compose import CONFIG_NAME, announce_folders, conf_dir, register
-from framework.errors import FrameworkError, unknown
+from framework.errors import DoesNotFitError, FrameworkError, unknown
 from framework.folder import save_overrides
 from framework.journal import note_failure
 from framework.plan import make_plan
@@ -128,6 +128,12 @@ def run(config: DictConfig) -> float | None:
                 print(notice, file=sys.stderr)  # noqa: T201
         launcher: Launcher = plan.launch.create()
         report = launcher.launch(plan)
+    except DoesNotFitError as error:
+        if run_dir is None:
+            print(error, file=sys.stderr)  # noqa: T201
+            sys.exit(USER_MISTAKE)
+        note_failure(run_dir, error)  # the table of the sweep lists it as passed over
+        return None
     except FrameworkError as error:
         if run_dir:  # Hydra notes the failure of this point and goes on with the others
             note_failure(run_dir, error)

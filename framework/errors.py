@@ -17,6 +17,10 @@ class FrameworkError(CompactHydraException):
     """
 
 
+class DoesNotFitError(FrameworkError):
+    """A run needs more memory than there is. A sweep passes over such a point."""
+
+
 def nearest(word: str, choices: Iterable[str], *, count: int = 1) -> list[str]:
     """Return the `count` choices that `word` most likely stands for, best first; none where nothing comes close.
 

@@ -10,6 +10,7 @@ from typing import TypeVar
 from framework import records
 from framework.errors import FrameworkError
 from framework.plan import Plan
+from framework.records import Forecast
 from framework.schema import Stage
 
 OVERRIDES = "overrides.json"
@@ -44,6 +45,10 @@ class RunFolder:
         """Write the result of a stage and return it."""
         records.save(result, self.file(stage.value))
         return result
+
+    def save_forecast(self, forecast: Forecast) -> None:
+        """Write `estimate.json`, what the run was expected to need."""
+        records.save(forecast, self.file("estimate"))
 
     def earlier(self, stage: Stage, kind: type[T]) -> T | None:
         """Return the result that an earlier run left, if there is one.

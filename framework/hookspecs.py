@@ -20,8 +20,11 @@ import pluggy
 
 if TYPE_CHECKING:
     from framework.component import Component
+    from framework.gpus import Gpu
+    from framework.memory import Settings, Shape
     from framework.plan import Plan
-    from framework.records import Report
+    from framework.planning import Saving
+    from framework.records import Report, Work
     from framework.schema import Stage
 
 hookspec = pluggy.HookspecMarker("framework")
@@ -101,6 +104,24 @@ def framework_config_paths() -> Iterable[str]:  # type: ignore[empty-body]
 @hookspec
 def framework_check_plan(plan: Plan) -> Iterable[str]:  # type: ignore[empty-body]
     """Problems of this plan, one sentence each. They are reported together, before anything is loaded."""
+
+
+@hookspec
+def framework_memory(plan: Plan, shape: Shape, gpu: Gpu | None, longest: int) -> Iterable[Settings]:  # type: ignore[empty-body]
+    """How this plan trains, for the arithmetic of memory: for a plan of one's own trainer, else nothing.
+
+    `gpu` is the one to plan for, None for a CPU; `longest` the tokens of the longest row that may come.
+    """
+
+
+@hookspec
+def framework_savings(plan: Plan) -> Iterable[Saving]:  # type: ignore[empty-body]
+    """What would make this plan need less memory, as overrides, the cheapest first."""
+
+
+@hookspec
+def framework_advice(plan: Plan, work: Work | None) -> Iterable[str]:  # type: ignore[empty-body]
+    """Advice on this plan, one sentence each, with the reason. `work` is None until the data are known."""
 
 
 @hookspec

@@ -18,7 +18,7 @@ from framework.errors import FrameworkError, one_line, place, unknown
 from framework.plugin_file import is_loaded
 from framework.plugins import ask, components, leave_out
 from framework.redact import redact
-from framework.schema import Stage, TrainerConfig
+from framework.schema import PlanConfig, Stage, TrainerConfig
 
 LOSSES = ("eval_loss", "train_loss")
 
@@ -55,6 +55,7 @@ class Plan:
     stages: tuple[Stage, ...]
     run_dir: Path
     objective: str
+    plan: PlanConfig
     model: Choice
     quantization: Choice
     adapter: Choice
@@ -139,6 +140,7 @@ def _freeze(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...]
         stages=tuple(stage for stage in Stage if stage in config.stages),
         run_dir=_run_dir(config, run_dir),
         objective=config.objective,
+        plan=OmegaConf.to_object(config.plan),
         config=_plain(config),
         overrides=overrides,
         **chosen,

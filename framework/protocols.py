@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         EvalResult,
         Example,
         Finding,
+        Forecast,
         Prompt,
         RawData,
         Report,
@@ -226,6 +227,9 @@ class Logger:
 
     def planned(self, plan: Plan) -> None:
         """Take note of the plan. Nothing has been written yet, and the data may still be refused."""
+
+    def forecast(self, forecast: Forecast) -> None:
+        """Take what the run will need; it comes after the plan, and again with the rows that the data stage found."""
 
     def started(self, run_dir: Path, data: DataResult, facts: Mapping[str, str]) -> None:
         """Open files or connections: everything has been checked and the run folder exists."""

@@ -162,6 +162,16 @@ class TrainerConfig:
 
 
 @dataclass
+class PlanConfig:
+    """What is worked out before anything is loaded."""
+
+    gpu: Annotated[str | None, Len(1)] = None
+    """Plan for this GPU, not for the one that is here: rtx3060, rtx4090, a100_80, or a size such as 24GiB."""
+    apply: bool = False
+    """Where a run does not fit, take the first changes that make it fit, and say which."""
+
+
+@dataclass
 class LaunchConfig:
     """In which process, or on which machine, a run happens."""
 
@@ -207,6 +217,8 @@ class RunConfig:
     """Python files that are plugins for this run, `plugins=[./mine.py]`. Read before all else: command line only."""
     objective: str = "eval_loss"
     """The metric that a run returns to a sweep: eval_loss, train_loss, or any metric of the run by name."""
+    plan: PlanConfig = field(default_factory=PlanConfig)
+    """What is worked out before anything is loaded."""
     model: ModelConfig = MISSING
     quantization: QuantizationConfig = MISSING
     adapter: AdapterConfig = MISSING

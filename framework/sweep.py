@@ -14,7 +14,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, open_dict, read_write
 
 from framework.folder import OVERRIDES
-from framework.journal import FAILED, RUNNING, STATUS
+from framework.journal import FAILED, FINISHED, RUNNING, STATUS
 
 REPORT = "report.json"
 _started: list[tuple[Path, dict[str, int]]] = []
@@ -59,13 +59,13 @@ def show(folder: Path, before: Mapping[str, int] | None = None) -> None:
         table.add_column(heading, overflow="fold")
     for point in points:
         value = point["objective"]["value"] if point["objective"] else None
-        score = f"{value:.4g}" if value is not None else "failed" if point["failed"] else "–"
+        score = f"{value:.4g}" if value is not None else point["ended"] or "–"
         table.add_row(point["name"], "\n".join(point["overrides"]), score, point["seconds"])
     console = Console(markup=False, emoji=False, highlight=False)  # a setting may be [exact_match]
     console.print(table)
     for point in points:
         if point["reason"]:
-            console.print(f"point {point['name']} failed: {point['reason']}", soft_wrap=True)
+            console.print(f"point {point['name']} {point['ended']}: {point['reason']}", soft_wrap=True)
     if best := best_point(points):
         console.print(f"best: point {best['name']} ({', '.join(best['overrides'])})", soft_wrap=True)
 
@@ -103,17 +103,17 @@ def read_points(folder: Path, before: Mapping[str, int] | None = None) -> list[d
 
 
 def _outcome(run: Path) -> dict[str, Any]:
-    """Tell whether a point failed, and why where that is known.
+    """Tell how a point ended, unless it is through, and why where that is known.
 
     A point whose config was refused has neither a status nor a plan. One that still is `running` when the sweep is over
     has been killed.
     """
     status = _read(run / STATUS)
     if status is None:
-        return {"failed": not (run / "plan.json").exists(), "reason": ""}
+        return {"ended": "" if (run / "plan.json").exists() else FAILED, "reason": ""}
     if status["state"] != RUNNING:
-        return {"failed": status["state"] == FAILED, "reason": status["error"] or ""}
-    return {"failed": True, "reason": f"it was killed after the stage {status['stage'] or 'plan'}"}
+        return {"ended": "" if status["state"] == FINISHED else status["state"], "reason": status["error"] or ""}
+    return {"ended": FAILED, "reason": f"it was killed after the stage {status['stage'] or 'plan'}"}
 
 
 def best_point(points: list[dict[str, Any]]) -> dict[str, Any] | None:

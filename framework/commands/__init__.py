@@ -30,6 +30,11 @@ class ReferenceCommandConfig(CommandConfig):
     """Write a page of all settings, and JSON Schemas for editors: `reference FOLDER [--package NAME]`."""
 
 
+@dataclass
+class PlanTableCommandConfig(CommandConfig):
+    """Print what models of common sizes take, or predict measured runs: `plan-table [--rows FILE.csv [OUT.csv]]`."""
+
+
 @hookimpl
 def framework_commands() -> Iterable[Component]:
     """Register the core's commands."""
@@ -37,3 +42,4 @@ def framework_commands() -> Iterable[Component]:
     yield Component("rerun", RerunCommandConfig, "framework.commands.rerun:RerunCommand")
     yield Component("diff", DiffCommandConfig, "framework.commands.diff:DiffCommand")
     yield Component("reference", ReferenceCommandConfig, "framework.commands.reference:ReferenceCommand")
+    yield Component("plan-table", PlanTableCommandConfig, "framework.commands.plan_table:PlanTableCommand")

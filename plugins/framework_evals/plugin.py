@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from framework import Component, hookimpl
+from framework.schema import Stage
 from framework_evals import config
+
+if TYPE_CHECKING:
+    from framework.plan import Plan
+    from framework.planning import Saving
+    from framework.records import Work
 
 
 @hookimpl
@@ -25,3 +32,30 @@ def framework_metrics() -> Iterable[Component]:
 def framework_config_paths() -> Iterable[str]:
     """The presets below conf/."""
     yield "pkg://framework_evals.conf"
+
+
+@hookimpl
+def framework_savings(plan: Plan) -> Iterable[Saving]:
+    """Fewer prompts at a time."""
+    from framework.planning import Saving  # noqa: PLC0415 - --help need not pay for it
+
+    for name, choice in plan.evaluator.items():
+        if isinstance(choice.config, config.PromptsConfig):
+            size = choice.config.batch_size
+            while size > 1:
+                size //= 2
+                yield Saving({f"evaluator.{name}.batch_size": size}, "nothing but slower answers", price=0)
+
+
+@hookimpl
+def framework_advice(plan: Plan, work: Work | None) -> Iterable[str]:
+    """Answers that are more tokens than the training."""
+    for name, choice in plan.evaluator.items():
+        settings = choice.config
+        if isinstance(settings, config.PromptsConfig) and work is not None and Stage.train in plan.stages:
+            answered = 2 * settings.count * settings.max_new_tokens
+            if answered > work.tokens * work.epochs:
+                yield (
+                    f"evaluator.{name}.count={settings.count}: up to {answered:,} tokens are answered before and "
+                    f"after, and {work.tokens * work.epochs:,.0f} are trained on. Set evaluator.{name}.count=10"
+                )

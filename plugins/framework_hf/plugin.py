@@ -9,7 +9,11 @@ from framework import Component, hookimpl
 from framework_hf import config
 
 if TYPE_CHECKING:
+    from framework.gpus import Gpu
+    from framework.memory import Settings, Shape
     from framework.plan import Plan
+    from framework.planning import Saving
+    from framework.records import Work
 
 NOT_SWITCHES = frozenset(
     (
@@ -33,6 +37,11 @@ NOT_SWITCHES = frozenset(
     )
 )
 """What the program itself gives to a chat template, or to the method that renders one."""
+
+FULL_RATE, LORA_RATE, LOW_RATE = 1e-4, 1e-3, 2e-5
+"""Learning rates outside of which a training rarely goes well."""
+ALPHA = (0.5, 4.0)
+"""lora_alpha / r, where it is usual."""
 
 
 @hookimpl
@@ -84,3 +93,49 @@ def framework_check_plan(plan: Plan) -> Iterable[str]:
         config.Dtype.fp16,
     ):
         yield "trainer.dtype=fp16 does not train with trainer.device=cpu: set trainer.dtype=auto|fp32|bf16"
+
+
+@hookimpl
+def framework_memory(plan: Plan, shape: Shape, gpu: Gpu | None, longest: int) -> Iterable[Settings]:
+    """How `trainer=hf` uses memory."""
+    if isinstance(plan.trainer.config, config.HFTrainerConfig):
+        from framework_hf.footprint import footprint  # noqa: PLC0415 - --help need not pay for it
+
+        yield footprint(plan, shape, gpu, longest)
+
+
+@hookimpl
+def framework_savings(plan: Plan) -> Iterable[Saving]:
+    """What makes it use less."""
+    if isinstance(plan.trainer.config, config.HFTrainerConfig):
+        from framework_hf.footprint import savings  # noqa: PLC0415 - as above
+
+        yield from savings(plan)
+
+
+@hookimpl
+def framework_advice(plan: Plan, work: Work | None) -> Iterable[str]:
+    """Learning rates and ranks."""
+    del work
+    adapter, rate = plan.adapter.config, plan.training.learning_rate
+    if isinstance(adapter, config.FullConfig) and rate > FULL_RATE:
+        yield (
+            f"trainer.learning_rate={rate:g} with adapter=full: all weights move with it, and above {FULL_RATE:g} "
+            "models forget more than they learn. Set trainer.learning_rate=2e-5"
+        )
+    if isinstance(adapter, config.LoraAdapterConfig):
+        if rate > LORA_RATE:
+            yield (
+                f"trainer.learning_rate={rate:g} with adapter={plan.adapter.component.name}: above {LORA_RATE:g} the "
+                "loss often diverges. Set trainer.learning_rate=2e-4"
+            )
+        if rate < LOW_RATE:
+            yield (
+                f"trainer.learning_rate={rate:g} with adapter={plan.adapter.component.name}: an adapter starts from "
+                "nothing and wants about ten times the rate of full fine-tuning. Set trainer.learning_rate=2e-4"
+            )
+        if not ALPHA[0] <= adapter.lora_alpha / adapter.r <= ALPHA[1]:
+            yield (
+                f"adapter.lora_alpha={adapter.lora_alpha} with adapter.r={adapter.r}: an update is scaled by their "
+                f"ratio, commonly 1 or 2: take adapter.lora_alpha={2 * adapter.r}"
+            )

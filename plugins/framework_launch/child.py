@@ -14,11 +14,11 @@ import threading
 from pathlib import Path
 
 from framework import pipeline
-from framework.errors import FrameworkError, one_line
+from framework.errors import DoesNotFitError, FrameworkError, one_line
 from framework.plan import Plan
 from framework.plugin_file import load_file
 
-USER_MISTAKE, INTERRUPTED = 2, 130
+USER_MISTAKE, DOES_NOT_FIT, INTERRUPTED = 2, 3, 130
 NOT_CARRIED = (
     "launch=subprocess cannot hand over this plan ({}): the settings of a plugin have to stand at the top of a module "
     "that can be imported. Put the plugin into a file and name that, plugins=[./mine.py], or set launch=local"
@@ -38,7 +38,7 @@ def main() -> int:
         pipeline.run(_unpack(plan))
     except FrameworkError as error:
         told.write_text(str(error), encoding="utf-8")
-        return USER_MISTAKE
+        return DOES_NOT_FIT if isinstance(error, DoesNotFitError) else USER_MISTAKE
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception as error:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from framework.errors import one_line
 from framework.plan import Plan
 from framework.protocols import Logger
-from framework.records import DataResult, Report, Sample, Step
+from framework.records import DataResult, Forecast, Report, Sample, Step
 from framework.redact import redact
 from framework_report.config import HtmlConfig
 
@@ -30,11 +30,16 @@ class Html(Logger):
         self.config = config
         self.plan: Plan | None = None
         self.run: Run | None = None
+        self.expected: Forecast | None = None
         self.file = Path(FILE)
 
     def planned(self, plan: Plan) -> None:
         """Keep the plan."""
         self.plan = plan
+
+    def forecast(self, forecast: Forecast) -> None:
+        """Keep what the run will need; the last one knows most."""
+        self.expected = forecast
 
     def started(self, run_dir: Path, data: DataResult, facts: Mapping[str, str]) -> None:
         """Write what is known of the data."""
@@ -44,7 +49,7 @@ class Html(Logger):
             message = "planned comes before started"
             raise RuntimeError(message)
         self.file = run_dir / FILE
-        self.run = Run(self.plan, data, dict(redact(dict(facts))))
+        self.run = Run(self.plan, data, dict(redact(dict(facts))), expected=self.expected)
         self._write()
 
     def step(self, step: Step) -> None:

@@ -12,9 +12,10 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
+from framework.needs import needs
 from framework.plan import Plan
 from framework.provenance import hide
-from framework.records import Change, DataResult, Piece, Report, Sample, Step
+from framework.records import Change, DataResult, Forecast, Piece, Report, Sample, Step
 from framework.redact import redact
 from framework.schema import Stage
 from framework.summary import data_facts, number, shared_start, visible
@@ -39,6 +40,7 @@ class Run:
     report: Report | None = None
     samples: list[tuple[Sample | None, Sample]] = field(default_factory=list)
     error: str = ""
+    expected: Forecast | None = None
 
 
 def render(run: Run, samples: int) -> str:
@@ -57,6 +59,7 @@ def render(run: Run, samples: int) -> str:
         first=FIRST,
         more_samples=max(0, len(run.samples) - samples),
         facts=list(data_facts(run.data)),
+        needs=list(needs(run.expected)) if run.expected else [],
         histogram=charts.histogram(sizes),
         audits=list(plan.audit),
         findings=run.data.findings,

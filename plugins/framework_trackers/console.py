@@ -15,9 +15,10 @@ from rich.text import Text
 
 from framework.errors import short
 from framework.fields import fields
+from framework.needs import needs
 from framework.plan import Choice, Plan
 from framework.protocols import Logger
-from framework.records import Change, DataResult, EvalResult, Report, Sample, Step
+from framework.records import Change, DataResult, EvalResult, Forecast, Report, Sample, Step
 from framework.schema import Stage
 from framework.summary import number, shared_start
 from framework_trackers.config import ConsoleConfig
@@ -46,6 +47,7 @@ class Console(Logger):
         self.out = Terminal(highlight=False)
         self.plan: Plan | None = None
         self.bar: Bar | None = None
+        self.told = False
 
     def planned(self, plan: Plan) -> None:
         """Show what will run."""
@@ -65,6 +67,20 @@ class Console(Logger):
             "folder": short(plan.run_dir),
         }
         self._facts(plan.name, rows)
+
+    def forecast(self, forecast: Forecast) -> None:
+        """Show what the run will need, once: with the rows, or where there will be none known, without."""
+        known = forecast.memory is not None and forecast.memory.rows_known
+        alone = self.plan is not None and self.plan.stages == (Stage.plan,)
+        if self.told or not (known or alone):
+            return
+        self.told = True
+        rows: dict[str, str | Text] = {}
+        for fact in needs(forecast):
+            text = Text("\n".join([fact.text, *(f"  {line}" for line in fact.more)]))
+            text.stylize("yellow" if fact.amiss else "")
+            rows[fact.name] = text
+        self._facts("needs", rows)
 
     def _facts(self, title: str, rows: Mapping[str, str | Text]) -> None:
         table = Table(

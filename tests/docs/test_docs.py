@@ -41,6 +41,7 @@ RECORDS = [
     records.Report, records.Objective, records.Change, records.TrainResult, records.Artifact, records.DataResult,
     records.FormatRun, records.MixedIn, records.Proof, records.ProofProblem, records.Lengths, records.Finding,
     records.ViewedRow, records.Piece, records.EvalResult, records.Sample, records.ExportResult,
+    records.Forecast, records.Memory, records.FitChange, records.Work, records.Disk,
     provenance.Environment, provenance.Commit, journal.Status,
 ]  # fmt: skip
 

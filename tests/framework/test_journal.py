@@ -121,4 +121,8 @@ def test_the_environment_tells_data_and_words(words: list[str], tmp_path: Path) 
 
 def test_the_plan_alone_writes_neither_file(words: list[str], tmp_path: Path) -> None:
     run([*words, "stages=[plan]"], tmp_path / "run")
-    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["overrides.json", "plan.json"]
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
+        "estimate.json",
+        "overrides.json",
+        "plan.json",
+    ]

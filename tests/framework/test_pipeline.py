@@ -13,7 +13,7 @@ from framework.records import Change, DataResult, EvalResult, ExportResult, Repo
 from framework.schema import Stage
 
 RESULTS = ["baseline", "data", "evaluate", "export", "plan", "report", "train"]
-RECORDS = ["environment", "overrides", "status"]
+RECORDS = ["environment", "estimate", "overrides", "status"]
 
 
 @pytest.fixture
@@ -48,7 +48,11 @@ def test_the_objective_is_what_was_asked_for(words: list[str], tmp_path: Path, o
 
 def test_the_plan_stage_alone_reads_no_data_and_writes_the_plan(tmp_path: Path) -> None:
     assert run(["data=local_file", "data.path=missing.jsonl", "stages=[plan]"], tmp_path / "run") is None
-    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == ["overrides.json", "plan.json"]
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
+        "estimate.json",
+        "overrides.json",
+        "plan.json",
+    ]
 
 
 def test_a_part_of_the_stages_goes_on_from_a_finished_run(words: list[str], tmp_path: Path) -> None:

@@ -19,8 +19,8 @@ from framework.schema import RunConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 EVERYWHERE = (ROOT / "framework", ROOT / "plugins")
-HOLDERS = {"asked", "config", "settings", "training"}
-"""What the code calls the settings of an option: `self.config.count`, `plan.training.max_steps`."""
+HOLDERS = {"asked", "config", "settings", "training", "plan"}
+"""What the code calls the settings of an option: `self.config.count`, `plan.training.max_steps`, `plan.plan.gpu`."""
 RUN_HOLDERS = {"config", "plan"}
 """What it calls those of the run; the fields of a `Plan` have the same names."""
 READ_AS_A_WORD = {"RunConfig.plugins": "the files are loaded before there is a config, by `words.load_plugins`"}
@@ -32,7 +32,7 @@ def first_party() -> list[Any]:
     bases = [group.base for group in GROUPS.values()]
     options = [part.component.schema for group in GROUPS for part in registrations(group).values()]
     ours = [option for option in options if Path(inspect.getfile(option)).is_relative_to(ROOT / "plugins")]
-    return [RunConfig, *bases, *ours]
+    return [RunConfig, schema.PlanConfig, *bases, *ours]
 
 
 @functools.cache

@@ -3,13 +3,15 @@
 import json
 import math
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from framework.sweep import best_point, read_points, show, summarize, times
-from tests.framework.program import Result, echo
+from tests.framework.memory.test_shape import SMOLLM
+from tests.framework.program import ECHO, Result, echo, execute
 
 ROWS = "".join(f'{{"instruction": "{number}?", "output": "{number}"}}\n' for number in range(12))
 
@@ -75,6 +77,7 @@ def test_the_table_names_failed_points_and_the_best(tmp_path: Path, capsys: pyte
         ({"state": "failed", "stage": "data", "error": "ValueError: [x] boom"}, "failed", "ValueError: [x] boom"),
         ({"state": "running", "stage": "data", "error": None}, "failed", "it was killed after the stage data"),
         ({"state": "running", "stage": None, "error": None}, "failed", "it was killed after the stage plan"),
+        ({"state": "passed over", "stage": None, "error": "does not fit: 9 GiB"}, "passed over", "does not fit: 9 GiB"),
         ({"state": "finished", "stage": "train", "error": None}, "–", ""),
     ],
 )
@@ -87,13 +90,13 @@ def test_a_point_without_a_report_says_why_or_has_not_failed(
     text = capsys.readouterr().out
     row = next(line for line in text.splitlines() if line.startswith("│"))
     assert row.split("│")[3].strip() == score
-    assert text.splitlines()[-1] == f"point 0 failed: {told}" if told else "failed" not in text
+    assert text.splitlines()[-1] == f"point 0 {score}: {told}" if told else "failed" not in text
 
 
 def test_a_point_whose_stages_end_with_the_plan_has_not_failed(tmp_path: Path) -> None:
     point(tmp_path, 0, None)
     (tmp_path / "0" / "plan.json").touch()
-    assert not read_points(tmp_path)[0]["failed"]
+    assert not read_points(tmp_path)[0]["ended"]
 
 
 def test_without_points_or_without_a_multirun_nothing_is_printed(
@@ -157,6 +160,34 @@ def test_a_folder_with_a_quote_and_a_space_is_one_folder_too(place: Path) -> Non
     assert done.code == 0, done.err
     (folder,) = (place / "it's mine").iterdir()
     assert sorted(path.name for path in folder.glob("*/plan.json")) == ["plan.json"] * 2
+
+
+BIG = """
+from framework import hookimpl
+from framework.memory import Settings
+
+@hookimpl
+def framework_memory(plan, longest):
+    yield Settings(rows=1, length=longest, rank=1, process=1e18 if plan.seed == 1 else 0.0)
+"""
+
+
+def test_points_that_cannot_fit_are_passed_over_before_they_start_and_listed(place: Path) -> None:
+    (place / "big.py").write_text(BIG, encoding="utf-8")
+    shelf = place / "shelf"
+    shelf.mkdir()
+    (shelf / "config.json").write_text(json.dumps(SMOLLM), encoding="utf-8")
+    (shelf / "model.safetensors").touch()
+    data = ["data=local_file", "data.path=rows.jsonl", "logger=[]"]
+    words = ["plugins=[./big.py]", "model=local", "model.path=shelf", "trainer=echo", "seed=1,2", "stages=[data,train]"]
+    done = execute(ECHO, "-m", *data, *words, cwd=place)
+    assert done.code == 0, done.err
+    (cells, other) = ([cell.strip() for cell in line.split("│")] for line in done.out.splitlines() if line[:1] == "│")
+    assert (cells[1:4], other[1:3]) == (["0", "seed=1", "passed over"], ["1", "seed=2"])
+    assert re.search(r"point 0 passed over: does not fit: \d{9}\.\d and more GiB are needed, and CPU has", done.out)
+    (folder,) = place.glob("outputs/*/sweep_*")
+    assert not (folder / "0" / "data.json").exists()
+    assert (folder / "1" / "train.json").exists()
 
 
 def test_in_a_folder_that_is_used_again_a_point_shows_no_earlier_result(place: Path) -> None:

@@ -76,7 +76,7 @@ def sections(page: Page) -> list[str | None]:
 def test_a_whole_run_is_on_the_page(made: Callable[..., Page], tmp_path: Path) -> None:
     page = made("name=mine")
     report = records.load(Report, tmp_path / "run" / "report.json")
-    assert sections(page) == ["results", "training", "answers", "data", "run"]
+    assert sections(page) == ["results", "training", "answers", "data", "needs", "run"]
     assert page.within("h1") == ["mine"]
     assert page.within("#results", "td")[-3:] == ["0%", "100%", "better"]
     assert "lower is better, the objective" in page.within("#results", ".label")
@@ -103,7 +103,7 @@ def test_the_marked_text_is_what_the_data_teach(made: Callable[..., Page], tmp_p
 
 def test_the_data_alone_make_a_page_without_results(made: Callable[..., Page]) -> None:
     page = made("stages=[data]")
-    assert sections(page) == ["data", "run"]
+    assert sections(page) == ["data", "needs", "run"]
     assert "the data only" in page.within("header", "p")[0]
     assert "20 to train, 7 held out, 7 prompts" in page.within("#data", "dd")
     bars = [attrs for tag, attrs in page.tags if tag == "rect"]
@@ -118,7 +118,7 @@ def test_a_part_of_the_stages_is_named(made: Callable[..., Page]) -> None:
 def test_a_report_that_is_made_later_has_no_curve(made: Callable[..., Page]) -> None:
     assert any(tag == "polyline" for tag, _ in made().tags)
     page = made("stages=[evaluate,report]")
-    assert sections(page) == ["results", "training", "answers", "data", "run"]
+    assert sections(page) == ["results", "training", "answers", "data", "needs", "run"]
     assert not any(tag == "polyline" for tag, _ in page.tags)
 
 
@@ -182,7 +182,7 @@ def test_a_run_that_fails_halfway_says_why(
         made()
     page = Page(tmp_path / "run" / "report.html")
     assert page.within("header", "p", ".failed")[-1] == "FrameworkError: no <room> for (hidden)"
-    assert sections(page) == ["data", "run"]
+    assert sections(page) == ["data", "needs", "run"]
     assert "open-sesame" not in page.source
 
 

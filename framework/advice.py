@@ -1,0 +1,51 @@
+"""Advice on a plan: rules of thumb of the field, each with its reason. Nothing is refused because of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from framework.plan import Plan
+from framework.plugins import ask, leave_out
+from framework.records import Work
+from framework.schema import Stage
+
+MANY_ROWS, FEW_ROWS = 10_000, 200
+"""Rows of which one pass teaches enough, and rows that have to be seen a few times."""
+WARM_UP = 0.2
+"""Share of the steps above which a warm-up takes the place of training."""
+
+
+def advice(plan: Plan, work: Work | None) -> Iterator[str]:
+    """Give the advice of the core and of every plugin, one sentence each."""
+    if Stage.train in plan.stages:
+        yield from _own(plan, work)
+    for plugin, text in ask("framework_advice", plan=plan, work=work):
+        if isinstance(text, str):
+            yield text
+        else:
+            leave_out(plugin, "framework_advice", f"it gives a {type(text).__name__}, no sentence")
+
+
+def _own(plan: Plan, work: Work | None) -> Iterator[str]:
+    data = plan.data.config
+    if not data.validation_split and not getattr(data, "validation_path", None):
+        yield "data.validation_split=0 holds no rows out: overfitting will not be seen. Set data.validation_split=0.1"
+    if work is None:
+        return
+    training = plan.training
+    if work.rows >= MANY_ROWS and work.epochs > 2:  # noqa: PLR2004 - two passes are common
+        yield (
+            f"{work.epochs:g} epochs over {work.rows:,} rows: with so many rows one or two are enough, and more of "
+            "them are learned by heart. Set trainer.num_train_epochs=1"
+        )
+    if work.rows < FEW_ROWS and work.epochs < 2 and training.max_steps is None:  # noqa: PLR2004
+        yield (
+            f"{work.epochs:g} epochs over {work.rows:,} rows are {work.steps} steps: so few rows have to be seen more "
+            "than once. Set trainer.num_train_epochs=3"
+        )
+    if training.warmup_steps > WARM_UP * work.steps:
+        few = max(1, round(0.05 * work.steps))
+        yield (
+            f"trainer.warmup_steps={training.warmup_steps} of {work.steps} steps: most of the training would run below "
+            f"the learning rate that was asked for. Set trainer.warmup_steps={few}"
+        )

@@ -1,0 +1,136 @@
+"""`python -m framework plan-table [--rows FILE.csv [OUT.csv]] [--json]`: what models of common sizes take.
+
+With `--rows` it predicts every row of a table of measured runs, and writes it with four more columns.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from framework.commands import PlanTableCommandConfig
+from framework.errors import FrameworkError
+from framework.gpus import GIB, KNOWN, named
+from framework.memory import Estimate, Loss, Settings, Shape, Weights, estimate
+
+USAGE = "python -m framework plan-table [--rows FILE.csv [OUT.csv]] [--json]"
+LENGTH, RANK = 2048, 16
+TITLE = f"GiB; one row of {LENGTH:,} tokens, checkpointing, LoRA r={RANK} on all linear layers"
+SHAPES = {
+    "7B": Shape(4096, 32, 32, 32, 128, 11008, 32000, tied=False),
+    "13B": Shape(5120, 40, 40, 40, 128, 13824, 32000, tied=False),
+    "70B": Shape(8192, 80, 64, 8, 128, 28672, 32000, tied=False),
+}
+"""Llama 2 (arXiv 2307.09288), whose sizes people mean by these names."""
+METHODS = {
+    "full fp32": Settings(1, LENGTH, weights=Weights.fp32, loss=Loss.learned),
+    "full 16-bit": Settings(1, LENGTH, loss=Loss.learned),
+    "LoRA": Settings(1, LENGTH, rank=RANK, autocast=True, loss=Loss.learned),
+    "QLoRA": Settings(
+        1, LENGTH, rank=RANK, weights=Weights.nf4, double_quant=True, trained_width=2, autocast=True, loss=Loss.learned
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Line:
+    """A model with a method."""
+
+    model: str
+    method: str
+    made: Estimate
+
+    @property
+    def trained(self) -> int:
+        """Bytes of what is trained, with gradients and optimizer."""
+        return sum(self.made.parts.get(name, 0) for name in ("adapter", "gradients", "optimizer"))
+
+    @property
+    def gpu(self) -> str:
+        """The smallest GPU that is known and holds it."""
+        fitting = (
+            name for name in sorted(KNOWN, key=lambda name: KNOWN[name][0]) if named(name).usable >= self.made.high
+        )
+        return next(fitting, "-")
+
+    def plain(self) -> dict[str, str | float]:
+        """Return it as JSON can have it."""
+        made = self.made
+        sizes = {
+            "weights": made.resident - self.trained,
+            "trained": self.trained,
+            "step": max(made.phases.values()),
+            "allocated": made.allocated,
+            "reserved": made.reserved,
+            "low": made.low,
+            "high": made.high,
+        }
+        return {"model": self.model, "method": self.method} | {
+            f"{name}_gib": round(size / GIB, 2) for name, size in sizes.items()
+        }
+
+
+class PlanTableCommand:
+    """Prints the table, or predicts the rows of a file."""
+
+    def __init__(self, config: PlanTableCommandConfig) -> None:
+        self.config = config
+
+    def main(self, arguments: Sequence[str]) -> int:
+        """Print; with `--rows` write the predictions to OUT.csv, or to standard output."""
+        words = [word for word in arguments if word != "--json"]
+        if words[:1] == ["--rows"] and len(words) in {2, 3}:
+            return self._rows([Path(word) for word in words[1:]])
+        if words:
+            message = f"plan-table takes no '{' '.join(words)}': {USAGE}"
+            raise FrameworkError(message)
+        found = list(lines())
+        if "--json" in arguments:
+            print(json.dumps([line.plain() for line in found], indent=1))  # noqa: T201
+        else:
+            Console(highlight=False).print(_table(found))
+        return 0
+
+    def _rows(self, files: Sequence[Path]) -> int:
+        from framework.memory.rows import predict_file  # noqa: PLC0415 - the table needs nothing of it
+
+        made = predict_file(files[0])
+        if len(files) == 1:
+            print(made, end="")  # noqa: T201
+            return 0
+        try:
+            files[1].write_text(made, encoding="utf-8", newline="")
+        except OSError as error:
+            message = f"{files[1]} cannot be written: {error.strerror}"
+            raise FrameworkError(message) from error
+        return 0
+
+
+def lines() -> Iterator[Line]:
+    """Give the lines of the table."""
+    for model, shape in SHAPES.items():
+        for method, settings in METHODS.items():
+            yield Line(model, method, estimate(shape, settings))
+
+
+def _table(found: Sequence[Line]) -> Table:
+    table = Table(title=TITLE, title_justify="left", box=None, pad_edge=False)
+    for heading in ("model", "method", "weights", "trained", "step", "reserved", "low", "high", "fits"):
+        table.add_column(heading, justify="left" if heading in {"model", "method", "fits"} else "right", no_wrap=True)
+    for line in found:
+        made = line.made
+        sizes = [
+            made.resident - line.trained,
+            line.trained,
+            max(made.phases.values()),
+            made.reserved,
+            made.low,
+            made.high,
+        ]
+        table.add_row(line.model, line.method, *(f"{size / GIB:.1f}" for size in sizes), line.gpu)
+    return table

@@ -1,0 +1,95 @@
+"""What a run will need, in sentences for people: loggers say the same of it, each in its own dress."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from framework.records import Disk, Forecast, Memory, Verdict, Work
+from framework.summary import Fact
+
+GIB = 2**30
+SHOWN = 0.005
+"""Parts below this share of the whole are left out."""
+MINUTE, HOUR = 60, 3600
+
+
+def needs(forecast: Forecast) -> Iterator[Fact]:
+    """Say what a run will need; what is not known is left out, the memory excepted."""
+    if forecast.memory:
+        yield from _memory(forecast.memory)
+    else:
+        yield Fact("memory", f"not worked out: {forecast.why}")
+    if forecast.applied:
+        yield Fact("changed to fit", " ".join(forecast.applied), amiss=True)
+    if forecast.changes:
+        lines = tuple(
+            f"{' '.join(change.words)}: saves {_gib(change.saves)}, costs {change.costs}" for change in forecast.changes
+        )
+        enough = forecast.changes[-1].verdict
+        ends = {Verdict.too_large: "and still does not fit", Verdict.tight: "and then it is tight"}.get(
+            enough, "and then it fits"
+        )
+        yield Fact(
+            "would fit with",
+            f"{len(lines)} change{'s' * (len(lines) > 1)}, each with those before it, {ends}",
+            lines,
+            amiss=True,
+        )
+    if forecast.work:
+        yield _work(forecast.work)
+    if forecast.disk:
+        yield _disk(forecast.disk)
+    if forecast.advice:
+        yield Fact("advice", forecast.advice[0], tuple(forecast.advice[1:]), amiss=True)
+
+
+def _memory(memory: Memory) -> Iterator[Fact]:
+    verdict = {
+        Verdict.fits: "it fits",
+        Verdict.tight: "it is tight, and may fail",
+        Verdict.too_large: "it does not fit",
+    }[memory.verdict]
+    rows = "" if memory.rows_known else ", if rows of trainer.max_seq_length come"
+    yield Fact(
+        "memory",
+        f"{_gib(memory.reserved)}, between {_gib(memory.low)} and {_gib(memory.high)}{rows}; {memory.device} has "
+        f"{_gib(memory.available)} free: {verdict}",
+        amiss=memory.verdict is not Verdict.fits,
+    )
+    whole = memory.allocated
+    parts = [f"{name} {_gib(size)}" for name, size in memory.parts.items() if size > SHOWN * whole]
+    phase = max(memory.phases, key=lambda name: memory.phases[name])
+    yield Fact(
+        "of which",
+        f"{', '.join(parts)}; at most {_gib(memory.phases[phase])} in a step ({phase}, {memory.tokens:,} tokens)",
+    )
+
+
+def _work(work: Work) -> Fact:
+    seconds = ""
+    if work.seconds_low is not None and work.seconds_high is not None:
+        seconds = f"; {duration(work.seconds_low)} to {duration(work.seconds_high)} by earlier runs on this machine"
+    return Fact(
+        "work",
+        f"{work.steps:,} steps, {work.epochs:g} epochs of {work.rows:,} rows and {work.tokens:,} tokens{seconds}",
+    )
+
+
+def _disk(disk: Disk) -> Fact:
+    short = disk.needed > disk.free
+    text = f"{_gib(disk.needed)} to write, {_gib(disk.free)} free"
+    return Fact("disk", f"{text}: that is not enough" if short else text, amiss=short)
+
+
+def duration(seconds: float) -> str:
+    """Return a time as people say it."""
+    if seconds < MINUTE:
+        return f"{seconds:.0f} s"
+    if seconds < HOUR:
+        return f"{seconds / MINUTE:.0f} min"
+    return f"{seconds / HOUR:.1f} h"
+
+
+def _gib(size: float) -> str:
+    gib = size / GIB
+    return f"{gib:.2f} GiB" if gib < 1 else f"{gib:.1f} GiB"

@@ -1,0 +1,81 @@
+"""What is known of a run before anything is loaded, saved as `estimate.json`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+
+class Verdict(Enum):
+    """Whether a run fits: with its whole band, only with luck, not, or nobody knows."""
+
+    fits = "fits"
+    tight = "tight"
+    too_large = "too large"
+    unknown = "unknown"
+
+
+@dataclass(frozen=True)
+class Memory:
+    """The memory of a run in bytes; `available` is what tensors can have of `device`.
+
+    `tokens` are those of the largest pass: of rows as they are where `rows_known`, else of trainer.max_seq_length.
+    """
+
+    device: str
+    available: int
+    verdict: Verdict
+    tokens: int
+    rows_known: bool
+    parts: dict[str, int]
+    phases: dict[str, int]
+    allocated: int
+    reserved: int
+    low: int
+    high: int
+
+
+@dataclass(frozen=True)
+class FitChange:
+    """A change that makes a run need less: override words, what it saves in bytes of `reserved`, what it costs."""
+
+    words: list[str]
+    saves: int
+    costs: str
+    verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a run does: rows, tokens of an epoch, steps, and seconds of training, None where no run told the speed."""
+
+    rows: int
+    tokens: int
+    supervised_tokens: int
+    steps: int
+    epochs: float
+    flops: float
+    seconds_low: float | None
+    seconds_high: float | None
+
+
+@dataclass(frozen=True)
+class Disk:
+    """Bytes that a run writes below its folder, and those that are free there."""
+
+    needed: int
+    free: int
+    parts: dict[str, int]
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """All of it. `why` says why there is no memory where there is none; `advice` are sentences with their reasons."""
+
+    memory: Memory | None
+    why: str
+    changes: list[FitChange]
+    applied: list[str]
+    work: Work | None
+    disk: Disk | None
+    advice: list[str] = field(default_factory=list)

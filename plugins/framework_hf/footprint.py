@@ -1,0 +1,146 @@
+"""What `trainer=hf` tells the plan: how it uses memory, and what would make it use less. Without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from framework.gpus import Gpu
+from framework.memory import Attention, Loss, Settings, Shape, Weights
+from framework.memory.shape import LINEARS
+from framework.plan import Plan
+from framework.planning import Saving
+from framework.schema import Optimizer
+from framework_hf.config import Attention as Kernels
+from framework_hf.config import (
+    Device,
+    Dtype,
+    FullConfig,
+    HFTrainerConfig,
+    Int8Config,
+    NF4Config,
+    NoQuantizationConfig,
+    Packing,
+    Switch,
+)
+
+STATES = {Optimizer.adamw_torch: 8.0, Optimizer.adamw_8bit: 2.0, Optimizer.paged_adamw_8bit: 0.0}
+"""Bytes of Adam's states for a parameter; paged ones lie in memory that moves to the CPU when it is short."""
+KERNELS = {Kernels.eager: Attention.eager, Kernels.flash_attention_2: Attention.flash}
+ENOUGH = 1024
+"""Tokens that a pass on a CPU is cut to, see `packing/parts.py`."""
+PROCESS = 640 * 2**20
+"""Bytes of Python with torch, transformers, peft, TRL, bitsandbytes and datasets: measured with torch 2.13 for CPUs."""
+LOWEST_RANK = 8
+"""Below it an adapter learns little."""
+
+
+def footprint(plan: Plan, shape: Shape, gpu: Gpu | None, longest: int) -> Settings:
+    """Return how a plan trains."""
+    config: HFTrainerConfig = plan.trainer.config
+    adapter: Any = plan.adapter.config
+    full = isinstance(adapter, FullConfig)
+    on_gpu = gpu is not None and config.device is not Device.cpu
+    tree = config.packing is Packing.tree and not getattr(adapter, "lora_dropout", 0)
+    stored, double_quant = _stored(plan, full=full)
+    rows, length = _pass(config, longest, on_gpu=on_gpu, tree=tree)
+    fast = not on_gpu and not full and stored is Weights.half
+    return Settings(
+        rows=rows,
+        length=length,
+        rank=0 if full else adapter.r,
+        targets=targets(adapter),
+        # TRL casts the adapter of a quantized model to bf16.
+        trained_width=2 if stored in {Weights.nf4, Weights.int8} and config.dtype in {Dtype.auto, Dtype.bf16} else 4,
+        weights=stored,
+        double_quant=double_quant,
+        autocast=config.dtype is not Dtype.fp32,
+        state_bytes=STATES[config.optim] if on_gpu else 8.0,
+        copies=config.optim is Optimizer.adamw_torch and on_gpu,
+        attention=KERNELS.get(config.attention, Attention.sdpa if on_gpu else Attention.flash),
+        checkpointing=_checkpointing(config, on_gpu=on_gpu),
+        loss=Loss.learned,
+        varied=on_gpu and not tree,
+        masked=on_gpu and tree,
+        kept=_kept(shape, adapter.r) if fast else 0.0,
+        process=0.0 if on_gpu else PROCESS,
+        evaluated_rows=config.per_device_eval_batch_size if on_gpu else 0,
+        answer_rows=max((getattr(choice.config, "batch_size", 0) for choice in plan.evaluator.values()), default=0),
+        answer_tokens=longest,
+    )
+
+
+def _stored(plan: Plan, *, full: bool) -> tuple[Weights, bool]:
+    quantization = plan.quantization.config
+    if isinstance(quantization, NF4Config):
+        return Weights.nf4, quantization.double_quant
+    if isinstance(quantization, Int8Config):
+        return Weights.int8, False
+    return (Weights.fp32 if full or plan.trainer.config.dtype is Dtype.fp32 else Weights.half), False
+
+
+def _pass(config: HFTrainerConfig, longest: int, *, on_gpu: bool, tree: bool) -> tuple[int, int]:
+    """Return rows and tokens of the largest pass: a tree on a CPU is cut where longer passes are no quicker."""
+    rows = 1 if config.packing is Packing.none else config.per_device_train_batch_size
+    if on_gpu or not tree:
+        return rows, longest
+    return 1, min(rows * longest, max(ENOUGH, longest))
+
+
+def _checkpointing(config: HFTrainerConfig, *, on_gpu: bool) -> bool:
+    return on_gpu if config.gradient_checkpointing is Switch.auto else config.gradient_checkpointing is Switch.enabled
+
+
+def _kept(shape: Shape, rank: int) -> float:
+    """Return what a layer of the folder `fast` keeps of a token, in 16 bits: e (2h + 2q + 2kv + 2i + 7r).
+
+    What the norms gave, which the projections read too; rotated queries and keys, values, what attention gave; gate and
+    up; and the inner products of the adapters.
+    """
+    return 2.0 * (2 * shape.hidden + 2 * shape.q + 2 * shape.kv + 2 * shape.intermediate + 7 * rank)
+
+
+def targets(adapter: Any) -> tuple[str, ...]:
+    """Return the adapted layers by the names that the arithmetic has for them."""
+    names: list[str] = getattr(adapter, "target_modules", [])
+    if names == ["all-linear"]:
+        return LINEARS
+    return tuple(name for name in LINEARS if any(target.rpartition(".")[2] == f"{name}_proj" for target in names))
+
+
+def savings(plan: Plan) -> Iterator[Saving]:
+    """Give what makes a plan smaller, the cheapest first."""
+    config: HFTrainerConfig = plan.trainer.config
+    yield from _smaller_passes(config)
+    if config.optim is Optimizer.adamw_torch:
+        yield Saving({"trainer.optim": Optimizer.adamw_8bit}, "little: optimizer states of 8 bits", price=1)
+    if config.optim is not Optimizer.paged_adamw_8bit:
+        yield Saving({"trainer.optim": Optimizer.paged_adamw_8bit}, "time, whenever the states are moved")
+    yield from _smaller_weights(plan)
+
+
+def _smaller_passes(config: HFTrainerConfig) -> Iterator[Saving]:
+    if config.per_device_eval_batch_size > 1:
+        yield Saving({"trainer.per_device_eval_batch_size": 1}, "nothing but a slower validation loss", price=0)
+    rows, accumulated = config.per_device_train_batch_size, config.gradient_accumulation_steps
+    while rows > 1 and rows % 2 == 0:
+        rows, accumulated = rows // 2, accumulated * 2
+        smaller = {"trainer.per_device_train_batch_size": rows, "trainer.gradient_accumulation_steps": accumulated}
+        yield Saving(smaller, "nothing: the same rows in a step, in smaller passes", price=0)
+    if config.gradient_checkpointing is Switch.disabled:
+        yield Saving({"trainer.gradient_checkpointing": Switch.enabled}, "a third more time")
+
+
+def _smaller_weights(plan: Plan) -> Iterator[Saving]:
+    adapter: Any = plan.adapter.config
+    quantization = plan.quantization.config
+    if isinstance(adapter, FullConfig):
+        yield Saving({"adapter": "lora"}, "an adapter is trained alone: a tenfold learning rate suits it", price=2)
+    if isinstance(quantization, NoQuantizationConfig):
+        yield Saving({"quantization": "nf4"}, "a little quality, and time: the base in four bits", price=2)
+    elif isinstance(quantization, NF4Config) and not quantization.double_quant:
+        yield Saving({"quantization.double_quant": True}, "nothing that one would notice", price=0)
+    rank = getattr(adapter, "r", LOWEST_RANK)
+    while rank > LOWEST_RANK:
+        rank = max(LOWEST_RANK, rank // 2)
+        yield Saving({"adapter.r": rank}, "room to learn: an adapter of a lower rank", price=2)

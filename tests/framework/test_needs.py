@@ -1,0 +1,65 @@
+"""framework/needs.py: what a run will need, in sentences."""
+
+import pytest
+
+from framework.needs import duration, needs
+from framework.records import Disk, FitChange, Forecast, Memory, Verdict, Work
+
+GIB = 2**30
+MEMORY = Memory(
+    device="rtx4090", available=23 * GIB, verdict=Verdict.fits, tokens=4096, rows_known=True,
+    parts={"linear layers": 3 * GIB, "adapter": 1}, phases={"loss": GIB, "forward": GIB // 2},
+    allocated=4 * GIB, reserved=5 * GIB, low=4 * GIB, high=6 * GIB,
+)  # fmt: skip
+WORK = Work(
+    rows=1000, tokens=400_000, supervised_tokens=1, steps=375, epochs=3.0, flops=1.0, seconds_low=50, seconds_high=7200
+)
+PLAIN = Forecast(MEMORY, "", [], [], WORK, Disk(GIB, 70 * GIB, {}))
+
+
+def test_what_fits_asks_for_no_attention() -> None:
+    found = [(fact.name, fact.text, fact.amiss) for fact in needs(PLAIN)]
+    assert found == [
+        ("memory", "5.0 GiB, between 4.0 GiB and 6.0 GiB; rtx4090 has 23.0 GiB free: it fits", False),
+        ("of which", "linear layers 3.0 GiB; at most 1.0 GiB in a step (loss, 4,096 tokens)", False),
+        (
+            "work",
+            "375 steps, 3 epochs of 1,000 rows and 400,000 tokens; 50 s to 2.0 h by earlier runs on this machine",
+            False,
+        ),
+        ("disk", "1.0 GiB to write, 70.0 GiB free", False),
+    ]
+
+
+def test_what_does_not_fit_comes_with_its_changes() -> None:
+    from dataclasses import replace
+
+    memory = replace(MEMORY, verdict=Verdict.too_large, rows_known=False)
+    changes = [
+        FitChange(["a=1", "b=2"], GIB, "nothing", Verdict.tight),
+        FitChange(["c=3"], GIB // 2, "time", Verdict.fits),
+    ]
+    facts = {fact.name: fact for fact in needs(replace(PLAIN, memory=memory, changes=changes, advice=["one", "two"]))}
+    assert facts["memory"].text.endswith(
+        "if rows of trainer.max_seq_length come; rtx4090 has 23.0 GiB free: it does not fit"
+    )
+    assert facts["would fit with"].text == "2 changes, each with those before it, and then it fits"
+    assert facts["would fit with"].more == ("a=1 b=2: saves 1.0 GiB, costs nothing", "c=3: saves 0.50 GiB, costs time")
+    assert (facts["advice"].text, facts["advice"].more) == ("one", ("two",))
+    assert facts["memory"].amiss
+
+
+def test_what_is_not_known_is_said_or_left_out() -> None:
+    (fact,) = needs(Forecast(None, "nobody knows", [], [], None, None))
+    assert fact.text == "not worked out: nobody knows"
+
+
+def test_too_little_disk_is_amiss() -> None:
+    (fact,) = [fact for fact in needs(Forecast(MEMORY, "", [], [], None, Disk(2, 1, {}))) if fact.name == "disk"]
+    assert fact.amiss
+    assert fact.text.endswith("that is not enough")
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(12.4, "12 s"), (150, "2 min"), (9000, "2.5 h")])
+def test_times_are_told_as_people_say_them(seconds: float, text: str) -> None:
+    assert duration(seconds) == text
