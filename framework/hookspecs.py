@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 if TYPE_CHECKING:
+    from framework.checkup import Checkup
     from framework.component import Component
     from framework.plan import Plan
     from framework.records import Report
@@ -101,6 +102,11 @@ def framework_config_paths() -> Iterable[str]:  # type: ignore[empty-body]
 @hookspec
 def framework_check_plan(plan: Plan) -> Iterable[str]:  # type: ignore[empty-body]
     """Problems of this plan, one sentence each. They are reported together, before anything is loaded."""
+
+
+@hookspec
+def framework_checkups() -> Iterable[Checkup]:  # type: ignore[empty-body]
+    """What `python -m framework doctor` is to look at on this machine, each with the runs that need it."""
 
 
 @hookspec

@@ -6,7 +6,9 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from framework import Component, hookimpl
+from framework.checkup import Checkup
 from framework_hf import config
+from framework_hf.checkups import checkups
 
 if TYPE_CHECKING:
     from framework.plan import Plan
@@ -84,3 +86,9 @@ def framework_check_plan(plan: Plan) -> Iterable[str]:
         config.Dtype.fp16,
     ):
         yield "trainer.dtype=fp16 does not train with trainer.device=cpu: set trainer.dtype=auto|fp32|bf16"
+
+
+@hookimpl
+def framework_checkups() -> Iterable[Checkup]:
+    """The hardware, and the libraries that train."""
+    yield from checkups()
