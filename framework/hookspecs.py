@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 if TYPE_CHECKING:
+    from framework.checkup import Checkup
     from framework.component import Component
     from framework.gpus import Gpu
     from framework.memory import Settings, Shape
@@ -122,6 +123,11 @@ def framework_savings(plan: Plan) -> Iterable[Saving]:  # type: ignore[empty-bod
 @hookspec
 def framework_advice(plan: Plan, work: Work | None) -> Iterable[str]:  # type: ignore[empty-body]
     """Advice on this plan, one sentence each, with the reason. `work` is None until the data are known."""
+
+
+@hookspec
+def framework_checkups() -> Iterable[Checkup]:  # type: ignore[empty-body]
+    """What `python -m framework doctor` is to look at on this machine, each with the runs that need it."""
 
 
 @hookspec

@@ -26,6 +26,11 @@ class DiffCommandConfig(CommandConfig):
 
 
 @dataclass
+class DoctorCommandConfig(CommandConfig):
+    """Look at this machine, and say whether a run can start on it: `doctor [OVERRIDES…] [--json]`."""
+
+
+@dataclass
 class ReferenceCommandConfig(CommandConfig):
     """Write a page of all settings, and JSON Schemas for editors: `reference FOLDER [--package NAME]`."""
 
@@ -41,5 +46,6 @@ def framework_commands() -> Iterable[Component]:
     yield Component("plugins", PluginsCommandConfig, "framework.commands.plugins:PluginsCommand")
     yield Component("rerun", RerunCommandConfig, "framework.commands.rerun:RerunCommand")
     yield Component("diff", DiffCommandConfig, "framework.commands.diff:DiffCommand")
+    yield Component("doctor", DoctorCommandConfig, "framework.commands.doctor:DoctorCommand")
     yield Component("reference", ReferenceCommandConfig, "framework.commands.reference:ReferenceCommand")
     yield Component("plan-table", PlanTableCommandConfig, "framework.commands.plan_table:PlanTableCommand")

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from framework import Component, hookimpl
+from framework.checkup import Checkup
 from framework_exports import config
 
 if TYPE_CHECKING:
@@ -25,3 +26,10 @@ def framework_check_plan(plan: Plan) -> Iterable[str]:
         folder = getattr(choice.config, "folder", "adapter")
         if not folder.strip(".") or "/" in folder or "\\" in folder or folder == "checkpoint":
             yield f"exporter.{name}.folder={folder} must be one plain name inside the run folder, such as adapter"
+
+
+@hookimpl
+def framework_checkups() -> Iterable[Checkup]:
+    """What quantizes GGUF files and what serves them. No exporter asks for either, so no run needs them."""
+    yield Checkup("llama.cpp", "export", "framework_exports.checkups:quantizer")
+    yield Checkup("Ollama", "export", "framework_exports.checkups:ollama")

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from framework import Component, hookimpl
+from framework.checkup import Checkup
 from framework.errors import unknown
 from framework.plugins import components
 from framework_formats import config
@@ -57,3 +58,26 @@ def _unread(chosen: str, columns: Iterable[str]) -> Iterable[str]:
     for name in columns:
         if name not in known:
             yield f"format.columns.{name}: {unknown(f'field of format={chosen}', name, known)}"
+
+
+@hookimpl
+def framework_checkups() -> Iterable[Checkup]:
+    """The Hub and its token, and local files."""
+    code = "framework_formats.checkups"
+    yield Checkup("Hub", "data", f"{code}:hub", _needs_hub, "hub")
+    yield Checkup("Hub token", "data", f"{code}:token", process="hub")
+    yield Checkup("local files", "data", f"{code}:local_files", _reads_files, "hub")
+
+
+def _needs_hub(plan: Plan) -> bool:
+    """Whether the data come over the network; the check of the model says the same of the model."""
+    asked = plan.data.config
+    if not isinstance(asked, config.HubConfig):
+        return False
+    from framework_formats.checkups import is_cached  # noqa: PLC0415 - for those whose data lie on the Hub
+
+    return asked.streaming or not is_cached(asked.path)
+
+
+def _reads_files(plan: Plan) -> bool:
+    return isinstance(plan.data.config, config.LocalFileConfig)

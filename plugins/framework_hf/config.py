@@ -11,6 +11,9 @@ from omegaconf import MISSING
 
 from framework.schema import AdapterConfig, ModelConfig, QuantizationConfig, TrainerConfig
 
+CPU_LIMIT = 2_000_000_000
+"""Parameters above which `trainer.device=auto` does not train on a CPU: a step would take minutes."""
+
 
 class Device(Enum):
     """Where to train."""

@@ -15,7 +15,7 @@ import torch
 
 from framework.errors import FrameworkError, one_line
 from framework.schema import Optimizer
-from framework_hf.config import Device, Dtype, HFTrainerConfig, Switch
+from framework_hf.config import CPU_LIMIT, Device, Dtype, HFTrainerConfig, Switch
 
 DTYPES = {Dtype.fp32: torch.float32, Dtype.bf16: torch.bfloat16, Dtype.fp16: torch.float16}
 NAMES = {dtype: name.value for name, dtype in DTYPES.items()}
@@ -23,8 +23,6 @@ OPENMP = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "OMP_PROC_BIND", "GOMP_CPU_AFFIN
 """What a user may have set for OpenMP, which then holds and is told."""
 BF16_MARGIN = 1.3
 """How much faster bf16 must be on a CPU: casts cost something, and a close race would be won by chance."""
-CPU_LIMIT = 2_000_000_000
-"""Parameters above which `trainer.device=auto` does not train on a CPU: a step would take minutes."""
 
 
 @dataclass(frozen=True)

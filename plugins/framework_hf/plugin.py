@@ -6,7 +6,9 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from framework import Component, hookimpl
+from framework.checkup import Checkup
 from framework_hf import config
+from framework_hf.checkups import checkups
 
 if TYPE_CHECKING:
     from framework.gpus import Gpu
@@ -139,3 +141,9 @@ def framework_advice(plan: Plan, work: Work | None) -> Iterable[str]:
                 f"adapter.lora_alpha={adapter.lora_alpha} with adapter.r={adapter.r}: an update is scaled by their "
                 f"ratio, commonly 1 or 2: take adapter.lora_alpha={2 * adapter.r}"
             )
+
+
+@hookimpl
+def framework_checkups() -> Iterable[Checkup]:
+    """The hardware, and the libraries that train."""
+    yield from checkups()

@@ -7,13 +7,10 @@ at all, because they go out in clear.
 from __future__ import annotations
 
 import dataclasses
-import netrc
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlparse
 
 import wandb
 
@@ -23,6 +20,7 @@ from framework.protocols import Logger
 from framework.records import DataResult, EvalResult, Report, Sample, Step, to_json
 from framework.redact import redact
 from framework_trackers.config import WandbConfig, WandbMode
+from framework_trackers.wandb_key import has_key
 
 FINISH_TIMEOUT = 60.0
 """Seconds to wait at the end for a server that has gone away."""
@@ -131,17 +129,6 @@ def _counts(data: DataResult) -> DataResult:
     problems = [dataclasses.replace(problem, problem="") for problem in data.proof.problems]
     proof = dataclasses.replace(data.proof, problems=problems)
     return dataclasses.replace(data, view=[], findings=findings, bad_examples=[], proof=proof)
-
-
-def has_key() -> bool:
-    """Whether a key is set, in the environment or by `wandb login`; nothing is asked at a prompt."""
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    host = urlparse(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname or ""
-    try:
-        return netrc.netrc(os.environ.get("NETRC")).authenticators(host) is not None
-    except (OSError, netrc.NetrcParseError):
-        return False
 
 
 def _say(text: str) -> None:

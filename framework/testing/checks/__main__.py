@@ -43,6 +43,7 @@ def problems(name: str, file: str) -> Iterator[str]:
     others = names.Others(module)
     yield from names.problems(usable, others, name)
     yield from factories.problems(usable)
+    yield from factories.checkups(plugin.checkups)
     yield from presets.problems(plugin, names.first_of_each(usable, others), others)
     yield from reads.problems(usable, module)
 

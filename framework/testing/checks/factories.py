@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import inspect
+import operator
 import sys
 import typing
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
+from framework.checkup import Checkup
 from framework.component import Component
 from framework.errors import FrameworkError, one_line, place
 from framework.fields import fields
@@ -45,6 +47,19 @@ def problems(offers: Sequence[Offer]) -> Iterator[str]:
         if product is not None:
             kind = product.__name__ if isinstance(product, type) else type(product).__name__
             yield from (f"{offer}: {kind} {problem}" for problem in lacks(product, PROTOCOLS[offer.group.name]))
+
+
+def checkups(given: Sequence[Checkup]) -> Iterator[str]:
+    """Import what each checkup names; it is not called, for it may do what crashes."""
+    for checkup in given:
+        module, _, attribute = checkup.check.partition(":")
+        try:
+            found = operator.attrgetter(attribute)(importlib.import_module(module))
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a stranger's code
+            yield f"checkup '{checkup.name}': {checkup.check} cannot be imported: {one_line(error)}{place(error)}"
+            continue
+        if not callable(found):
+            yield f"checkup '{checkup.name}': {checkup.check} cannot be called: it is {found!r}"
 
 
 def _exists(module: str) -> bool:

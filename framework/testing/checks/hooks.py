@@ -9,6 +9,7 @@ from types import ModuleType
 from typing import Any
 
 from framework import hookspecs
+from framework.checkup import Checkup, wrong
 from framework.component import COMMANDS, GROUPS, Component, Group
 from framework.decorators import collect
 from framework.errors import nearest, one_line, place, unknown
@@ -16,6 +17,7 @@ from framework.errors import nearest, one_line, place, unknown
 HOOKS: dict[str, Callable[..., Any]] = {
     name: spec for name, spec in vars(hookspecs).items() if name.startswith("framework_")
 }
+CHECKUPS = "framework_checkups"
 REGISTRATION: dict[str, Group] = {group.hook: group for group in (*GROUPS.values(), COMMANDS)}
 PATHS = "framework_config_paths"
 MARK = "framework_impl"
@@ -40,6 +42,7 @@ class PluginParts:
 
     offers: list[Offer] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
+    checkups: list[Checkup] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
 
@@ -97,7 +100,7 @@ def _arguments(hook: str, function: Callable[..., Any]) -> Iterator[str]:
 
 def _call(parts: PluginParts, hook: str, function: Callable[..., Any]) -> None:
     """Call a hook that registers something and keep what it gives."""
-    if hook not in REGISTRATION and hook != PATHS:
+    if hook not in REGISTRATION and hook not in {PATHS, CHECKUPS}:
         return
     try:
         given = function()
@@ -107,6 +110,10 @@ def _call(parts: PluginParts, hook: str, function: Callable[..., Any]) -> None:
         return
     if items is None:
         parts.problems.append(f"{hook} returns {given!r}, nothing to go through: yield what it registers")
+        return
+    if hook == CHECKUPS:
+        parts.problems += [reason for item in items if (reason := wrong(item))]
+        parts.checkups += [item for item in items if not wrong(item)]
         return
     for item in items:
         if hook == PATHS and isinstance(item, str):

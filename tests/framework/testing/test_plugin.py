@@ -509,6 +509,35 @@ def test_a_setting_of_a_decorated_function_that_it_does_not_read_is_told(tmp_pat
     assert check_plugin(str(file)) == ["metric 'polite': nothing in acme reads PoliteConfig.word"]
 
 
+CHECKUPS = """
+    from framework import hookimpl
+    from framework.checkup import Checkup, Found, State
+
+    level = 3
+
+    def sox(plan):
+        raise SystemExit("nobody is to call this here")
+
+    @hookimpl
+    def framework_checkups():
+        yield Checkup("sox", "sound", "acme_sound:sox")
+        yield Checkup("gone", "sound", "acme_sound:gone")
+        yield Checkup("level", "sound", "acme_sound:level")
+        yield Checkup("short", "sound", "acme_sound")
+        yield "sox"
+"""
+
+
+def test_hook_checkups_has_to_give_checkups_whose_code_can_be_imported(tmp_path: Path) -> None:
+    file = tmp_path / "acme_sound.py"
+    file.write_text(dedent(CHECKUPS), encoding="utf-8")
+    short, none, gone, level = check_plugin(str(file))
+    assert short == "checkup 'short': check='acme_sound' has to be 'package.module:function'"
+    assert none == "framework_checkups gives a str, no Checkup"
+    assert gone.startswith("checkup 'gone': acme_sound:gone cannot be imported: AttributeError: ")
+    assert level == "checkup 'level': acme_sound:level cannot be called: it is 3"
+
+
 def test_what_is_registered_by_hand_in_this_process_is_neither_seen_nor_lost(tmp_path: Path) -> None:
     class Registered:
         @hookimpl

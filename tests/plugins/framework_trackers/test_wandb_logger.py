@@ -9,7 +9,6 @@ import wandb
 
 from framework import pipeline, testing
 from framework.folder import save_overrides
-from framework_trackers.wandb_logger import has_key
 from tests.framework.program import echo
 from tests.support.wandb_file import OfflineRun, read_offline_run
 
@@ -109,25 +108,3 @@ def test_a_server_that_does_not_answer_means_offline_and_the_run_goes_on(words: 
     run = logged(tmp_path / "run")
     assert run.exit_code == 0
     assert run.summary["metrics"]["exact_match"]["after"] == 0.75
-
-
-@pytest.mark.parametrize(
-    ("env", "login", "expected"),
-    [
-        ({}, "", False),
-        ({"WANDB_API_KEY": "x" * 40}, "", True),
-        ({}, "machine api.wandb.ai login user password secret", True),
-        ({"WANDB_BASE_URL": "https://wandb.acme.org:8080"}, "machine wandb.acme.org login user password x", True),
-        ({"WANDB_BASE_URL": "https://wandb.acme.org"}, "machine api.wandb.ai login user password x", False),
-        ({}, "machine", False),
-    ],
-)
-def test_a_key_is_found_where_wandb_would_find_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, env: dict[str, str], login: str, *, expected: bool
-) -> None:
-    for name, value in env.items():
-        monkeypatch.setenv(name, value)
-    (tmp_path / "netrc").write_text(login, encoding="utf-8")
-    (tmp_path / "netrc").chmod(0o600)
-    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    assert has_key() is expected

@@ -1,0 +1,88 @@
+"""A `Checkup` is something that a machine has or lacks, a GPU, a login, a library that works, and the code that looks.
+
+    Checkup("sox", "sound", "acme.checkups:sox", needed=uses_sound)
+
+`python -m framework doctor` asks all of them. The code runs in a process of its own and under a time limit, so it may
+import what is heavy, and do what may crash.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from framework.plan import Plan
+
+SECONDS = 60.0
+"""The usual limit: on a slow disk a library for training takes ten seconds to import, and others import beside it."""
+
+
+class State(Enum):
+    """What came of looking. `off` is what the user may switch on and has not; `unknown` what could not be told."""
+
+    ok = "ok"
+    missing = "missing"
+    broken = "broken"
+    off = "off"
+    unknown = "unknown"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a check found: the state, a version where there is one, the details, and what mends it.
+
+    `fix` is a command or a sentence, empty where there is none. Neither may hold a secret.
+    """
+
+    state: State
+    detail: str = ""
+    version: str = ""
+    fix: str = ""
+
+
+def never(plan: Plan) -> bool:  # noqa: ARG001 - what `needed` takes
+    """No run needs it."""
+    return False
+
+
+@dataclass(frozen=True)
+class Checkup:
+    """One thing to look at.
+
+    Attributes:
+        name: what is looked at, unique in its topic: `GPU`.
+        topic: the heading that it stands under: `hardware`.
+        check: `"package.module:function"`, called as `function(plan)` in a process of its own. It returns a `Found`, or
+            None where there is nothing to say. The plan is None where the config is refused.
+        needed: whether this plan cannot run without it. It is called in the program itself, so it is quick.
+        process: checks of one plugin with the same word here share a process, one after the other: what is slow to
+            import is imported once. By default each has its own.
+        seconds: how long it may take.
+    """
+
+    name: str
+    topic: str
+    check: str
+    needed: Callable[[Plan], bool] = never
+    process: str = ""
+    seconds: float = SECONDS
+
+
+def wrong(checkup: object) -> str:
+    """Say why what a plugin gives is no checkup; empty where it is one."""
+    if not isinstance(checkup, Checkup):
+        return f"framework_checkups gives a {type(checkup).__name__}, no Checkup"
+    texts = (checkup.name, checkup.topic, checkup.check, checkup.process)
+    if not all(isinstance(text, str) for text in texts) or not (checkup.name and checkup.topic):
+        return f"checkup {checkup.name!r}: name, topic, check and process have to be text"
+    if not re.fullmatch(r"[^:\s]+:[^:\s]+", checkup.check):
+        return f"checkup '{checkup.name}': check={checkup.check!r} has to be 'package.module:function'"
+    if not callable(checkup.needed):
+        return f"checkup '{checkup.name}': needed={checkup.needed!r} has to be a function of a plan"
+    if not isinstance(checkup.seconds, int | float) or checkup.seconds <= 0:
+        return f"checkup '{checkup.name}': seconds={checkup.seconds!r} has to be a number above 0"
+    return ""

@@ -1,0 +1,34 @@
+"""Whether this machine has what a run needs: `machine.py`, `run.py` and what plugins register, as `Checked` records."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from framework.checkup import Found, State
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What was looked at and found. `needed`: the run cannot do without; `plugin`: who looked, `core` for the core."""
+
+    name: str
+    topic: str
+    state: State
+    version: str
+    detail: str
+    fix: str
+    needed: bool
+    plugin: str
+    seconds: float
+
+    @property
+    def blocks(self) -> bool:
+        """Whether the run cannot start for this."""
+        return self.needed and self.state not in {State.ok, State.unknown}
+
+
+def checked(
+    name: str, topic: str, found: Found, *, needed: bool = False, plugin: str = "core", seconds: float = 0.0
+) -> Checked:
+    """Make a record of what was found."""
+    return Checked(name, topic, found.state, found.version, found.detail, found.fix, needed, plugin, round(seconds, 2))

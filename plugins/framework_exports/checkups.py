@@ -1,0 +1,74 @@
+"""What `python -m framework doctor` looks at for exports: what quantizes GGUF files, and what serves them."""
+
+from __future__ import annotations
+
+import importlib
+import shutil
+import subprocess
+from collections.abc import Callable
+from importlib.metadata import version
+from typing import Any
+
+from framework.checkup import Found, State
+from framework.errors import one_line
+from framework.plan import Plan
+from framework.requirements import missing
+
+BINARY = "llama-quantize"
+FIX = "pip install llama-cpp-py-sync"
+SECONDS = 20
+
+
+def _py_sync() -> Any:
+    return importlib.import_module("llama_cpp_py_sync._cffi_bindings").get_lib()
+
+
+def _python() -> Any:
+    return importlib.import_module("llama_cpp")
+
+
+PACKAGES: dict[str, Callable[[], Any]] = {"llama-cpp-py-sync": _py_sync, "llama-cpp-python": _python}
+"""Distributions that bring llama.cpp as a library, and how it is loaded. The first comes as a wheel for CPUs."""
+
+
+def quantizer(_: Plan | None) -> Found:
+    """Look for a quantizer of llama.cpp: a package that has one, or the program itself on PATH."""
+    broken = []
+    for name, load in PACKAGES.items():
+        if missing([name]):
+            continue
+        try:
+            library = load()
+            library.llama_model_quantize_default_params()
+            library.llama_model_quantize  # noqa: B018 - it is there, or this raises
+        except Exception as error:  # noqa: BLE001 - whatever a native library raises while it is loaded
+            broken.append(f"{name} {version(name)}: {one_line(error)}")
+            continue
+        return Found(State.ok, f"llama_model_quantize of {name}", version(name))
+    if program := shutil.which(BINARY):
+        return Found(State.ok, program)
+    if broken:
+        return Found(State.broken, "; ".join(broken), fix=FIX)
+    return Found(State.missing, f"none of {', '.join(PACKAGES)} is installed, and no {BINARY} is on PATH", fix=FIX)
+
+
+def ollama(_: Plan | None) -> Found:
+    """Look for the program, and ask for its version."""
+    program = shutil.which("ollama")
+    if program is None:
+        return Found(State.missing, "no ollama on PATH", fix="https://ollama.com/download")
+    try:
+        done = subprocess.run(  # noqa: S603 - a fixed question
+            [program, "--version"],
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            stdin=subprocess.DEVNULL,
+            timeout=SECONDS,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Found(State.broken, f"{program}: {one_line(error)}")
+    lines = (done.stdout or done.stderr).strip().splitlines()
+    said = next((line for line in lines if "version" in line), program)  # it also warns where no server runs
+    return Found(State.broken if done.returncode else State.ok, said)

@@ -1,0 +1,109 @@
+"""Checks that do what checks may do, and options that cannot be had; they are used in another process."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from framework import Component
+from framework.checkup import Found, State
+from framework.errors import FrameworkError
+from framework.plan import Plan
+from framework.schema import LoggerConfig, TrainerConfig
+
+TOKEN = "hf_" + "aB3" * 10
+
+
+def well(plan: Plan | None) -> Found:
+    return Found(State.ok, plan.name if plan else "no plan", "1.2", "nothing")
+
+
+def nothing(_: Plan | None) -> None:
+    return None
+
+
+def process(_: Plan | None) -> Found:
+    return Found(State.ok, str(os.getpid()))
+
+
+def noisy(_: Plan | None) -> Found:
+    print("a library speaks")  # noqa: T201 - what libraries do
+    os.write(1, b"and so does C\n")
+    subprocess.run([sys.executable, "-c", "print('and a child')"], check=True)
+    return Found(State.ok)
+
+
+def crash(_: Plan | None) -> Found:
+    print("about to crash", file=sys.stderr, flush=True)  # noqa: T201 - as above
+    os.kill(os.getpid(), signal.SIGSEGV)
+    return Found(State.ok)
+
+
+def leave(_: Plan | None) -> Found:
+    os._exit(7)
+
+
+def hang(_: Plan | None) -> Found:
+    """Hang, with a child of its own; the file that HANGS names gets the ids of both."""
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as child:
+        Path(os.environ["HANGS"]).write_text(f"{os.getpid()} {child.pid}", encoding="ascii")
+        time.sleep(600)
+    return Found(State.ok)
+
+
+def raises(_: Plan | None) -> Found:
+    message = f"no anvil for {TOKEN}\nand more"
+    raise RuntimeError(message)
+
+
+def refuses(_: Plan | None) -> Found:
+    message = "acme.anvil=1 is too light: set 2"
+    raise FrameworkError(message)
+
+
+def lacks(_: Plan | None) -> Found:
+    raise ModuleNotFoundError(name="anvil")
+
+
+def leaves_python(_: Plan | None) -> Found:
+    sys.exit("unsupported")
+
+
+def wrong(_: Plan | None) -> str:
+    return "all is well"
+
+
+@dataclass
+class TallConfig(LoggerConfig):
+    """Needs what is not there."""
+
+
+@dataclass
+class BadConfig(LoggerConfig):
+    """Its code is broken."""
+
+
+@dataclass
+class PickyConfig(TrainerConfig):
+    """Refuses."""
+
+
+class Picky:
+    def __init__(self, config: PickyConfig) -> None:
+        self.config = config
+
+    @contextmanager
+    def open(self, plan: Plan) -> Iterator[None]:
+        message = f"the machine is too small for {plan.name}: take a larger one"
+        raise FrameworkError(message)
+        yield
+
+
+TALL = Component("tall", TallConfig, f"{__name__}:Tall", extra="acme-absent>=2")
+BAD = Component("bad", BadConfig, f"{__name__}:NotThere")
+PICKY = Component("picky", PickyConfig, f"{__name__}:Picky")

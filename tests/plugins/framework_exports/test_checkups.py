@@ -1,0 +1,83 @@
+"""What the doctor says of llama.cpp and Ollama; both are stand-ins."""
+
+from pathlib import Path
+
+import pytest
+
+from framework import testing
+from framework.checkup import Found, State
+from framework.doctor.worker import Worker
+from framework_exports import checkups
+from framework_exports.plugin import framework_checkups
+
+WORKS = "def llama_model_quantize_default_params(): pass\ndef llama_model_quantize(): pass\n"
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a folder for packages and programs; no others are found on PATH."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.syspath_prepend(tmp_path)
+    return tmp_path
+
+
+def install(site: Path, name: str, module: str, source: str) -> None:
+    file = site / module
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(source, encoding="utf-8")
+    about = site / f"{name.replace('-', '_')}-1.2.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.2\n", encoding="utf-8")
+
+
+def program(site: Path, name: str, *lines: str) -> None:
+    (site / name).write_text("\n".join(["#!/bin/sh", *lines]) + "\n", encoding="utf-8")
+    (site / name).chmod(0o755)
+
+
+def ask() -> Found | None:
+    with Worker() as worker:
+        return worker.ask("framework_exports.checkups:quantizer", None, seconds=60)
+
+
+@pytest.mark.usefixtures("site")
+def test_no_quantizer_is_missing_and_tells_the_wheel_that_needs_no_compiler() -> None:
+    found = ask()
+    assert found is not None
+    assert (found.state, found.fix) == (State.missing, "pip install llama-cpp-py-sync")
+
+
+def test_a_package_that_loads_is_found(site: Path) -> None:
+    install(site, "llama-cpp-python", "llama_cpp.py", WORKS)
+    assert ask() == Found(State.ok, "llama_model_quantize of llama-cpp-python", "1.2")
+    source = f"class Lib:\n    {WORKS.replace(chr(10), chr(10) + '    ')}\ndef get_lib(): return Lib\n"
+    install(site, "llama-cpp-py-sync", "llama_cpp_py_sync/_cffi_bindings.py", source)
+    assert ask() == Found(State.ok, "llama_model_quantize of llama-cpp-py-sync", "1.2")
+
+
+def test_a_package_that_does_not_load_is_broken_unless_the_program_is_there(site: Path) -> None:
+    install(site, "llama-cpp-python", "llama_cpp.py", "raise OSError('libllama.so: cannot open')")
+    detail = "llama-cpp-python 1.2: OSError: libllama.so: cannot open"
+    assert ask() == Found(State.broken, detail, fix="pip install llama-cpp-py-sync")
+    program(site, "llama-quantize")
+    assert ask() == Found(State.ok, str(site / "llama-quantize"))
+
+
+@pytest.mark.usefixtures("site")
+def test_ollama_that_is_not_there_is_missing() -> None:
+    assert checkups.ollama(None) == Found(State.missing, "no ollama on PATH", fix="https://ollama.com/download")
+
+
+def test_ollama_tells_its_version(site: Path) -> None:
+    program(site, "ollama", "echo 'Warning: could not connect'", "echo 'Warning: client version is 0.9.1'")
+    assert checkups.ollama(None) == Found(State.ok, "Warning: client version is 0.9.1")
+
+
+def test_ollama_that_fails_is_broken(site: Path) -> None:
+    program(site, "ollama", "exit 3")
+    assert checkups.ollama(None) == Found(State.broken, str(site / "ollama"))
+
+
+def test_hook_checkups_of_exports_are_needed_by_no_plan(tmp_path: Path) -> None:
+    plan = testing.plan([], run_dir=tmp_path)
+    assert [each.needed(plan) for each in framework_checkups()] == [False, False]
