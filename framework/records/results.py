@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from framework.records.data import DataResult
 
@@ -46,6 +46,7 @@ class TrainResult:
     """The train stage. `seconds` is the training loop alone; `train_loss` the mean over it, `last_loss` its end.
 
     `computed_tokens` went through the model: padding counts, and what rows share counts once. 0: not counted.
+    `rungs` says what was made smaller where memory ran out, in order; empty where it was enough.
     """
 
     steps: int
@@ -60,6 +61,7 @@ class TrainResult:
     peak_memory_bytes: int
     checkpoint: str
     computed_tokens: int = 0
+    rungs: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ from framework.garbage import set_aside, without_collecting
 from framework.plan import Plan
 from framework.protocols import Adapter, ModelPlace, ModelSource, Quantization
 from framework_hf import hardware
-from framework_hf.config import HFTrainerConfig
+from framework_hf.config import HFTrainerConfig, OutOfMemory
+from framework_hf.memory.retry import ran_out
 from framework_hf.model import HFModel
 from framework_hf.model import attention as requested
 from framework_hf.packing.admits import way
@@ -42,10 +43,14 @@ class HFBackend:
         try:
             with set_aside():
                 yield model
-        except torch.OutOfMemoryError as error:
+        except (RuntimeError, MemoryError) as error:
+            if not ran_out(error):
+                raise
+            by_itself = self.config.on_out_of_memory is OutOfMemory.fail
             message = (
-                f"out of GPU memory: {one_line(error)}\nLower trainer.per_device_train_batch_size and raise "
+                f"out of memory: {one_line(error)}\nLower trainer.per_device_train_batch_size and raise "
                 "trainer.gradient_accumulation_steps as much, lower trainer.max_seq_length, or set quantization=nf4"
+                + ("; trainer.on_out_of_memory=climb does the first by itself" if by_itself else "")
             )
             raise FrameworkError(message) from error
         finally:

@@ -57,6 +57,13 @@ class Packing(Enum):
     tree = "tree"
 
 
+class OutOfMemory(Enum):
+    """What to do when memory runs out."""
+
+    climb = "climb"
+    fail = "fail"
+
+
 @dataclass
 class LocalModelConfig(ModelConfig):
     """A folder with safetensors, or an id of the Hugging Face Hub."""
@@ -135,5 +142,8 @@ class HFTrainerConfig(TrainerConfig):
     group_by_prefix: bool = True
     """Bring rows that begin alike into one step, and with packing=pad those of similar length; each row is still seen
     once an epoch, and as likely early as late."""
+    on_out_of_memory: OutOfMemory = OutOfMemory.climb
+    """climb: try again with fewer rows in a pass, then with gradient checkpointing, then with the loss in small pieces;
+    rows, schedule and loss stay as they were. fail: end the run."""
     dataloader_num_workers: Annotated[int, Ge(0)] = 0
     """Processes that prepare batches; 0: the training process does."""

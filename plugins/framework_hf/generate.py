@@ -15,6 +15,7 @@ import torch
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from framework.records import Answer
+from framework_hf.memory.ladder import Batches, Ladder
 from framework_hf.packing.tree import common
 
 WORTH = 16
@@ -33,11 +34,12 @@ def generate(
     batch_size: int,
     *,
     share: bool = True,
+    batches: Batches | None = None,
 ) -> list[Answer]:
     """Answer rendered prompts; the answers come in the order of `texts`.
 
     The texts hold the template's own BOS, so none is added here. `share`: read a common beginning once, which models
-    that see a token by its distance do not allow.
+    that see a token by its distance do not allow. `batches` makes them smaller where memory runs out.
     """
     rows = tokenizer(list(texts), add_special_tokens=False)["input_ids"]
     order = sorted(range(len(rows)), key=lambda number: len(rows[number]))
@@ -50,15 +52,20 @@ def generate(
     start = _beginning(rows) if share and len(rows) > 1 else []
     cache = _read(model, start) if start else {}
     answers: dict[int, Answer] = {}
-    for place in range(0, len(order), batch_size):
-        numbers = order[place : place + batch_size]
-        batch = _pad_after(start, [rows[number] for number in numbers], int(tokenizer.pad_token_id))
-        batch = {name: part.to(model.device) for name, part in batch.items()}
+
+    def batch(numbers: Sequence[int]) -> list[list[int]]:
+        padded = _pad_after(start, [rows[number] for number in numbers], int(tokenizer.pad_token_id))
+        inputs = {name: part.to(model.device) for name, part in padded.items()}
         known = {name: copy.deepcopy(part) for name, part in cache.items()}
         for part in known.values():
             part.batch_repeat_interleave(len(numbers))
-        out = model.generate(**batch, **known, generation_config=settings)[:, batch["input_ids"].shape[1] :]
-        for number, ids in zip(numbers, out.tolist(), strict=True):
+        out = model.generate(**inputs, **known, generation_config=settings)
+        said: list[list[int]] = out[:, inputs["input_ids"].shape[1] :].tolist()
+        return said
+
+    batches = batches or Batches(Ladder({}, "", climbs=False), "answering", "")
+    for numbers, made in batches.of(order, batch_size, batch):
+        for number, ids in zip(numbers, made, strict=True):
             answers[number] = _answer(tokenizer, ids, stop_ids)
     return [answers[number] for number in range(len(rows))]
 

@@ -14,11 +14,10 @@ from typing import Any
 import numpy as np
 import torch
 from peft import PeftModel
-from torch.nn import functional
 
 from framework.records import IGNORE, TokenRow
 from framework_hf.config import Packing
-from framework_hf.fast.head import summed_cross_entropy
+from framework_hf.fast.head import LEAST, LOGITS, summed_cross_entropy, summed_of_logits
 from framework_hf.packing.parts import Part, padded, planted
 from framework_hf.packing.tree import WORTH, plant
 
@@ -46,15 +45,22 @@ class Losses:
         self.head: torch.nn.Linear | None = head if type(head) is torch.nn.Linear else None
         self.packing = packing
         self.masked = masked
+        self.logits = LOGITS
         self.problem = ""
         self._look()
 
     def sum(self, part: Part) -> Tensor:
         """Return the summed cross entropy of a part in nats."""
         if self.head is None:
-            lost = functional.cross_entropy(self._logits(part).float(), part["target"], reduction="none")
-            return torch.sum(lost * part["share"])
-        return summed_cross_entropy(self._states(part), self.head, part["target"], part["share"])
+            return summed_of_logits(self._logits(part), part["target"], part["share"], self.logits)
+        return summed_cross_entropy(self._states(part), self.head, part["target"], part["share"], self.logits)
+
+    def fewer_logits(self) -> str:
+        """Look at a quarter of the logits at a time and say so; empty where they are few already."""
+        if self.logits <= LEAST:
+            return ""
+        self.logits //= 4
+        return f"the loss of {self.logits >> 20} MiB of logits at a time"
 
     def _states(self, part: Part) -> Tensor:
         """Return the states from which something is learned: (learned, features)."""

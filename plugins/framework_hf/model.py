@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import functools
 import gc
-import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
@@ -16,28 +15,26 @@ from typing import Any
 import torch
 import transformers
 from bitsandbytes.nn import Linear4bit
-from datasets import Dataset
 from peft import PeftModel, load_peft_weights, set_peft_model_state_dict
-from transformers import AutoModelForCausalLM, PrinterCallback
+from transformers import AutoModelForCausalLM
 
 from framework.errors import FrameworkError, one_line
 from framework.plan import Plan
 from framework.protocols import Adapter, ModelPlace, ModelSource, Quantization, TrainRun
 from framework.records import Answer, Example, Prompt, TokenRow, TrainResult
 from framework_hf import chat, hardware
-from framework_hf.adapters import save_weights, weights, with_adapter
-from framework_hf.config import Attention, HFTrainerConfig, Packing
+from framework_hf.adapters import weights, with_adapter
+from framework_hf.config import Attention, HFTrainerConfig
+from framework_hf.evaluation import Evaluation
 from framework_hf.fast import install
 from framework_hf.generate import generate
-from framework_hf.losses import Losses, moved
-from framework_hf.order import Order
+from framework_hf.losses import Losses
+from framework_hf.memory.ladder import Batches, ladder
+from framework_hf.memory.passes import Passes
 from framework_hf.packing.admits import Way
 from framework_hf.packing.parts import Packer
 from framework_hf.tokenizer import load_tokenizer
-from framework_hf.trainer import NUMBER, Collator, Progress, SupervisedTrainer, sft_config
-
-CHUNK = 256
-"""Rows among which the validation loss looks for common beginnings."""
+from framework_hf.training import Training
 
 
 def attention(config: HFTrainerConfig) -> str | None:
@@ -66,8 +63,10 @@ class HFModel:
         self.facts: Mapping[str, str] = machine.facts
         self.tokenizer = load_tokenizer(place, plan.model.config)
         self.trained = False
+        self.ladder = ladder(plan, config, machine.facts)
+        self._answers = Batches(self.ladder, "answering", "evaluator.prompts.max_new_tokens")
         self._model: Any = None
-        self._losses: Losses | None = None
+        self._evaluation: Evaluation | None = None
 
     @property
     def stop_ids(self) -> frozenset[int]:
@@ -153,34 +152,30 @@ class HFModel:
         """Answer greedily; see `generate.generate`."""
         model = self._answering()
         texts = [self.chat.prompt(prompt.messages, prompt.tools) for prompt in prompts]
-        share = self.way.one_beginning
-        return generate(model, self.tokenizer, texts, self.stop_ids, max_new_tokens, batch_size, share=share)
+        return generate(
+            model, self.tokenizer, texts, self.stop_ids, max_new_tokens, batch_size,
+            share=self.way.one_beginning, batches=self._answers,
+        )  # fmt: skip
 
     @property
-    def losses(self) -> Losses:
-        """How losses of this model are computed, found out when first asked for."""
+    def evaluation(self) -> Evaluation:
+        """How losses of this model are computed, found out when first asked for; the model is in evaluation mode."""
         model = self._answering()
-        if self._losses is None or self._losses.model is not model:
-            self._losses = Losses(model, self.way.packing, masked=not self.way.branches)
-            if self._losses.problem:
-                self.machine.facts["packing"] = f"{self._losses.packing.value} ({self._losses.problem})"
-        return self._losses
+        if self._evaluation is None or self._evaluation.passes.losses.model is not model:
+            losses = Losses(model, self.way.packing, masked=not self.way.branches)
+            if losses.problem:
+                self.machine.facts["packing"] = f"{losses.packing.value} ({losses.problem})"
+            passes = Passes(self._packer(losses, self.config.per_device_eval_batch_size), losses)
+            self._evaluation = Evaluation(passes, self.ladder, self.machine.device)
+        return self._evaluation
 
     def _packer(self, losses: Losses, rows: int) -> Packer:
         on_cpu = self.machine.device == "cpu"
         return Packer(losses.packing, rows, self.pad_id, self.way.pair, masked=losses.masked, small=on_cpu)
 
     def loss(self, rows: Sequence[TokenRow]) -> float:
-        """Return the mean loss over the supervised tokens; rows of similar length or beginning share a pass."""
-        losses = self.losses  # outside: weights loaded in inference mode could never be trained
-        packer = self._packer(losses, self.config.per_device_eval_batch_size)
-        total, count = 0.0, 0
-        for start in range(0, len(rows), CHUNK):
-            parts = packer([rows[number] for number in range(start, min(start + CHUNK, len(rows)))])
-            with torch.inference_mode():
-                total += sum(losses.sum(moved(part, self.machine.device)).item() for part in parts)
-            count += parts[0]["count"]
-        return total / count
+        """Return the mean loss over the supervised tokens."""
+        return self.evaluation.loss(rows)
 
     @property
     def pad_id(self) -> int:
@@ -188,50 +183,20 @@ class HFModel:
         return int(self.tokenizer.pad_token_id)
 
     def train(self, rows: Sequence[TokenRow], validation: Sequence[TokenRow], run: TrainRun) -> TrainResult:
-        """Train, and save the weights into `run.checkpoint`."""
-        model = self.model
-        config = self.config
-        losses = self.losses
-        if self.machine.device == "cuda":
-            torch.cuda.reset_peak_memory_stats()
-        step = config.per_device_train_batch_size * config.gradient_accumulation_steps
-        packer = self._packer(losses, config.per_device_train_batch_size)
-        trainer = SupervisedTrainer(
-            losses,
-            Order(rows, step, self.plan.seed, group=config.group_by_prefix, by_length=losses.packing is Packing.pad),
-            model=model,
-            args=sft_config(config, self.machine, self.plan.seed, str(run.scratch), autocast=not self.way.fast),
-            # Rows stay on disk: the trainer is given their numbers, the collator reads them.
-            train_dataset=Dataset.from_dict({NUMBER: range(len(rows))}),
-            data_collator=Collator(rows, packer),
-            processing_class=self.tokenizer,
+        """Train, and save the weights into `run.checkpoint`.
+
+        The longest pass of the validation loss is tried first, so that it cannot be what fails after an hour.
+        """
+        config, evaluation = self.config, self.evaluation
+        evaluation.rehearse(validation)
+        losses = evaluation.passes.losses
+        passes = Passes(self._packer(losses, config.per_device_train_batch_size), losses, self.model)
+        training = Training(
+            self.model, passes, self.ladder, self.machine, config, self.plan.seed, self.tokenizer, self.way.fast
         )
-        trained = self._trainable()
-        progress = Progress(trainer, run.on_step, lambda: self._validate(validation))
-        trainer.remove_callback(PrinterCallback)  # the loggers of the run print
-        trainer.add_callback(progress)
-        outcome = trainer.train()
-        seconds = progress.seconds
+        result = training.run(rows, run, lambda: self._validate(validation))
         self.trained = True
-        # Out of the trainer's autocast again: answers before and after are computed alike.
-        trainer.accelerator.unwrap_model(model, keep_fp32_wrapper=False)
-        model.eval()
-        save_weights(model, run.checkpoint)
-        shutil.rmtree(run.scratch, ignore_errors=True)
-        return TrainResult(
-            steps=outcome.global_step,
-            epochs=float(trainer.state.epoch),
-            train_loss=float(outcome.training_loss),
-            last_loss=progress.last_loss,
-            seconds=seconds,
-            tokens=trainer.tokens,
-            supervised_tokens=trainer.supervised_tokens,
-            trainable_parameters=trained,
-            total_parameters=sum(parameter.numel() for parameter in model.parameters()),
-            peak_memory_bytes=hardware.peak_memory(self.machine.device),
-            checkpoint=run.checkpoint.name,
-            computed_tokens=trainer.computed_tokens,
-        )
+        return result
 
     def _validate(self, validation: Sequence[TokenRow]) -> float | None:
         if not validation:
@@ -239,22 +204,6 @@ class HFModel:
         loss = self.loss(validation)
         self.model.train()
         return loss
-
-    def _trainable(self) -> int:
-        """Count what will be trained, and make sure that with an adapter it is the adapter alone."""
-        named = [(name, weight) for name, weight in self.model.named_parameters() if weight.requires_grad]
-        if isinstance(self.model, PeftModel):
-            own = self.model.base_model.prefix  # of peft's tuner: "lora_" and the like
-            stray = [name for name, _ in named if own not in name]
-            if stray:
-                message = f"weights of the base would be trained beside the adapter: {', '.join(stray[:3])}"
-                raise RuntimeError(message)
-            for _, weight in named:
-                # TRL casts a QLoRA adapter to bf16: a loss of precision where the run computes in fp32, and no
-                # gradient scaler where it computes in fp16.
-                if self.machine.dtype is not torch.bfloat16:
-                    weight.data = weight.data.float()
-        return sum(weight.numel() for _, weight in named)
 
     def restore(self, checkpoint: Path) -> None:
         """Load the trained weights of an earlier run.
@@ -278,7 +227,7 @@ class HFModel:
 
     def close(self) -> None:
         """Free the memory, so that the next run of a sweep has it."""
-        self._model = self._losses = None
+        self._model = self._evaluation = None
         gc.collect()
         if self.machine.device == "cuda":
             torch.cuda.empty_cache()

@@ -1,53 +1,62 @@
 """TRL's SFTTrainer with two things of our own: a step's rows come packed, and the loss looks at learned tokens only.
 
 A batch of the trainer is an optimizer step. It is cut into parts, one forward and backward pass each, by `Packer`; how
-much a part may hold is what `per_device_train_batch_size` says. The loss does not go through TRL's fused head, which in
-TRL 1.15 launches Triton even on a CPU.
+much a part may hold is what `per_device_train_batch_size` says. Where memory runs out, the step starts again with
+smaller parts. The loss does not go through TRL's fused head, which in TRL 1.15 launches Triton even on a CPU.
 """
 
 from __future__ import annotations
 
 import inspect
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
-from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from trl import SFTConfig, SFTTrainer
 
-from framework.records import Step, TokenRow
+from framework.records import TokenRow
 from framework.schema import Optimizer
 from framework_hf.config import HFTrainerConfig
 from framework_hf.hardware import Hardware
-from framework_hf.losses import Losses
+from framework_hf.memory.ladder import Ladder
+from framework_hf.memory.passes import Passes
+from framework_hf.memory.retry import Randomness
 from framework_hf.order import Order
 from framework_hf.packing.parts import Packer, Part
 
 NUMBER = "number"
 """The one column of the trainer's data set: which row."""
+LOWER = "trainer.max_seq_length"
+"""The setting that makes the smallest pass smaller."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class Collator:
-    """Reads the rows of a step and packs them; can be sent to a worker process."""
+    """Reads the rows of a step and packs them; can be sent to a worker process, where its packer stays as it was."""
 
     rows: Sequence[TokenRow]
     packer: Packer
 
-    def __call__(self, items: Sequence[dict[str, int]]) -> dict[str, list[Part]]:
-        """Return the parts of a step."""
-        return {"parts": self.packer([self.rows[item[NUMBER]] for item in items])}
+    def __call__(self, items: Sequence[dict[str, int]]) -> dict[str, Any]:
+        """Return the parts of a step, and what is needed to pack it again."""
+        numbers = [item[NUMBER] for item in items]
+        return {"parts": self.packer(self.chosen(numbers)), "numbers": numbers, "packer": self.packer}
+
+    def chosen(self, numbers: Sequence[int]) -> list[TokenRow]:
+        """Read rows."""
+        return [self.rows[number] for number in numbers]
 
 
 class SupervisedTrainer(SFTTrainer):
     """SFTTrainer on packed steps.
 
     Args:
-        losses: computes the loss of a part.
+        passes: how rows go through the model.
         order: in which order the rows are seen.
-        **arguments: the parent's.
+        ladder: what is done where memory runs out.
+        **arguments: the parent's; the collator is ours.
     """
 
     tokens = 0
@@ -56,19 +65,56 @@ class SupervisedTrainer(SFTTrainer):
     computed_tokens = 0
     """Tokens that went through the model so far: shared ones once, padding included."""
 
-    def __init__(self, losses: Losses, order: Order, **arguments: Any) -> None:
-        self.losses = losses
+    def __init__(self, passes: Passes, order: Order, ladder: Ladder, **arguments: Any) -> None:
+        self.passes = passes
         self.order = order
+        self.ladder = ladder
         super().__init__(**arguments)
 
     def _get_train_sampler(self, *_: Any, **__: Any) -> Order:
         """Take our own order; the parent's method is where a trainer chooses it."""
         return self.order
 
-    def training_step(self, model: torch.nn.Module, inputs: dict[str, list[Part]], *_: Any, **__: Any) -> torch.Tensor:
+    def training_step(self, model: torch.nn.Module, inputs: dict[str, Any], *_: Any, **__: Any) -> torch.Tensor:
         """Make the passes of one optimizer step, and return its mean loss over the learned tokens."""
-        losses = [super(SupervisedTrainer, self).training_step(model, part) for part in inputs["parts"]]
-        return torch.stack(losses).sum()
+        read = partial(self.data_collator.chosen, inputs["numbers"])
+        parts = inputs.pop("parts")  # the caller keeps `inputs`, and a failed try has to be free
+        if inputs["packer"] != self.passes.packer:  # packed before memory ran out
+            parts = self.passes.packer(read())
+        loss = self._attempt(model, read, parts, f"training step {self.state.global_step + 1}")
+        for part in parts:
+            self.tokens += part["tokens"]
+            self.supervised_tokens += part["supervised"]
+            self.computed_tokens += part["input_ids"].numel()
+        return loss
+
+    def rehearse(self, row: TokenRow) -> None:
+        """Take one row through the model and back, and leave everything as it was."""
+        before = Randomness.now()
+        self._attempt(self.model, lambda: [row], self.passes.packer([row]), "a pass of the longest row")
+        self.model.zero_grad()
+        before.restore()
+
+    def _attempt(
+        self, model: torch.nn.Module, read: Callable[[], Sequence[TokenRow]], parts: list[Part], where: str
+    ) -> torch.Tensor:
+        """Return the loss of passes; after each rung of the ladder all are made again, and `parts` are the new ones."""
+        before = Randomness.now()
+
+        def climb() -> str:
+            rows = read()
+            parts.clear()
+            model.zero_grad()
+            before.restore()
+            rung = self.passes.climb(rows)
+            self.data_collator.packer = self.passes.packer
+            parts.extend(self.passes.packer(rows))
+            return rung
+
+        return self.ladder.attempt(partial(self._pass, model, parts), climb, where, LOWER)
+
+    def _pass(self, model: torch.nn.Module, parts: Sequence[Part]) -> torch.Tensor:
+        return torch.stack([super(SupervisedTrainer, self).training_step(model, part) for part in parts]).sum()
 
     def compute_loss(
         self,
@@ -84,64 +130,9 @@ class SupervisedTrainer(SFTTrainer):
         if return_outputs:
             message = "this trainer never builds logits for the caller"
             raise ValueError(message)
-        self.tokens += inputs["tokens"]
-        self.supervised_tokens += inputs["supervised"]
-        self.computed_tokens += inputs["input_ids"].numel()
         with self.accelerator.autocast():
-            loss = self.losses.sum(inputs)
+            loss = self.passes.losses.sum(inputs)
         return torch.div(loss, inputs["count"])
-
-
-class Progress(TrainerCallback):
-    """Turns the trainer's log entries into steps, with the validation loss at the end of each epoch but the last."""
-
-    def __init__(
-        self, trainer: SupervisedTrainer, on_step: Callable[[Step], None], evaluate: Callable[[], float | None]
-    ) -> None:
-        self.trainer = trainer
-        self.on_step = on_step
-        self.evaluate = evaluate
-        self.start = time.perf_counter()
-        self.paused = 0.0
-        self.last_loss = float("nan")
-        self.eval_loss: float | None = None
-
-    @property
-    def seconds(self) -> float:
-        """Seconds of training, evaluations left out."""
-        return time.perf_counter() - self.start - self.paused
-
-    def on_train_begin(self, *_: Any, **__: Any) -> None:
-        """Start the clock."""
-        self.start = time.perf_counter()
-
-    def on_epoch_end(self, _: TrainingArguments, state: TrainerState, __: TrainerControl, **___: Any) -> None:
-        """Take the validation loss."""
-        if state.global_step < state.max_steps:
-            before = time.perf_counter()
-            self.eval_loss = self.evaluate()
-            self.paused += time.perf_counter() - before
-
-    def on_log(
-        self, _: TrainingArguments, state: TrainerState, __: TrainerControl, logs: dict[str, Any], **___: Any
-    ) -> None:
-        """Pass a log entry on."""
-        if "loss" not in logs:
-            return
-        self.last_loss = float(logs["loss"])
-        step = Step(
-            step=state.global_step,
-            total_steps=state.max_steps,
-            epoch=float(logs["epoch"]),
-            loss=self.last_loss,
-            learning_rate=float(logs["learning_rate"]),
-            grad_norm=float(logs["grad_norm"]),
-            tokens=self.trainer.tokens,
-            seconds=self.seconds,
-            eval_loss=self.eval_loss,
-        )
-        self.eval_loss = None
-        self.on_step(step)
 
 
 def sft_config(training: HFTrainerConfig, hardware: Hardware, seed: int, scratch: str, *, autocast: bool) -> SFTConfig:

@@ -128,6 +128,8 @@ def _numbers(report: Report) -> Iterator[tuple[str, str]]:
         trained = f"{train.trainable_parameters:,} of {train.total_parameters:,} parameters ({part:.2%})"
         yield "trained", trained
         yield "peak memory", f"{train.peak_memory_bytes / 2**30:.2f} GiB"
+        if train.rungs:
+            yield "ran out of memory", "; ".join(train.rungs)
     yield "time", ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in report.seconds.items())
     for artifact in report.artifacts:
         yield artifact.kind, f"{artifact.path} ({artifact.bytes / 2**20:.1f} MiB)"

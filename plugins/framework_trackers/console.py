@@ -162,6 +162,8 @@ class Console(Logger):
                 f"{train.trainable_parameters / 1e6:.2f} of {train.total_parameters / 1e6:.1f} million parameters"
             )
             rows["peak memory"] = f"{train.peak_memory_bytes / 2**30:.2f} GiB"
+            if train.rungs:
+                rows["ran out of memory"] = "; ".join(train.rungs)
         for artifact in report.artifacts:
             where = Path(report.run_dir, artifact.path)
             rows[artifact.kind] = f"{short(where)} ({artifact.bytes / 2**20:.1f} MiB)"

@@ -12,6 +12,7 @@ from framework.records import (
     Proof,
     ProofProblem,
     Severity,
+    TrainResult,
     ViewedRow,
 )
 
@@ -83,3 +84,8 @@ AMISS = DataResult(
     cached=True,
 )
 """Data with which everything is wrong that can be."""
+CLIMBED = TrainResult(
+    4, 1.0, 0.5, 0.25, 2.0, 100, 40, 3, 9, 1024, "checkpoint",
+    rungs=["training step 2: 1 row in a pass instead of 2", "training step 3: gradient checkpointing"],
+)  # fmt: skip
+"""A training that ran out of memory twice and went on."""

@@ -10,10 +10,12 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 Tensor = torch.Tensor
-LOGITS = 1 << 25
-"""Size of the logits that are kept at a time, in 16 bits: enough rows for a product at full speed."""
+LOGITS, LEAST = 1 << 25, 1 << 21
+"""Size of the logits that are kept at a time, in 16 bits: enough rows for a product at full speed; and of the fewest,
+where memory runs out."""
 WIDE = 1 << 23
 """Size of those that are looked at in fp32 at a time: they should stay in the cache."""
 
@@ -22,21 +24,23 @@ class _Summed(torch.autograd.Function):
     """states (tokens, features), the head's weight (vocabulary, features) and bias, to the weighted sum in nats."""
 
     @staticmethod
-    def forward(ctx: Any, states: Tensor, weight: Tensor, bias: Tensor | None, target: Tensor, share: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, states: Tensor, weight: Tensor, bias: Tensor | None, target: Tensor, share: Tensor, logits: int
+    ) -> Tensor:
         total = states.new_zeros((), dtype=torch.promote_types(states.dtype, torch.float32))
         needs_states, needs_weight, needs_bias = ctx.needs_input_grad[:3]
         d_states = torch.empty_like(states) if needs_states else None
         d_weight = torch.zeros_like(weight) if needs_weight else None
         d_bias = torch.zeros_like(bias) if needs_bias and bias is not None else None
         vocabulary = weight.shape[0]
-        many, few = (max(1, size // (part * vocabulary)) for size, part in ((LOGITS, 2), (WIDE, 4)))
+        many, few = (max(1, size // (part * vocabulary)) for size, part in ((logits, 2), (WIDE, 4)))
         for start in range(0, len(states), many):
             rows = slice(start, start + many)
             grad = nn.functional.linear(states[rows], weight, bias)
-            for logits, wanted, part in zip(
+            for some, wanted, part in zip(
                 torch.split(grad, few), torch.split(target[rows], few), torch.split(share[rows], few), strict=True
             ):
-                total += _gradient(logits, wanted[:, None], part[:, None].to(total.dtype))
+                total += _gradient(some, wanted[:, None], part[:, None].to(total.dtype))
             if d_states is not None:
                 d_states[rows] = grad @ weight
             if d_weight is not None:
@@ -49,7 +53,7 @@ class _Summed(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         made = (None if part is None else part * grads[0] for part in ctx.saved_tensors)
-        return *made, None, None
+        return *made, None, None, None
 
 
 def _gradient(logits: Tensor, wanted: Tensor, share: Tensor) -> Tensor:
@@ -62,7 +66,9 @@ def _gradient(logits: Tensor, wanted: Tensor, share: Tensor) -> Tensor:
     return lost
 
 
-def summed_cross_entropy(states: Tensor, head: nn.Linear, target: Tensor, share: Tensor) -> Tensor:
+def summed_cross_entropy(
+    states: Tensor, head: nn.Linear, target: Tensor, share: Tensor, logits: int = LOGITS
+) -> Tensor:
     """Return the sum over tokens of share * cross entropy, in nats.
 
     Args:
@@ -70,6 +76,26 @@ def summed_cross_entropy(states: Tensor, head: nn.Linear, target: Tensor, share:
         head: the output head.
         target: (tokens), the learned token ids.
         share: (tokens), the weight of each.
+        logits: the size of those that are kept at a time.
     """
-    total: Tensor = _Summed.apply(states, head.weight, head.bias, target, share)  # type: ignore[no-untyped-call]
+    apply: Any = _Summed.apply
+    total: Tensor = apply(states, head.weight, head.bias, target, share, logits)
     return total
+
+
+def summed_of_logits(logits: Tensor, target: Tensor, share: Tensor, size: int) -> Tensor:
+    """Return the same of logits that a model made.
+
+    Where they are many, `size` of them are taken at a time, and what that needs in fp32 is made again in the backward
+    pass: only the logits themselves are kept.
+    """
+    many = max(1, size // (2 * logits.shape[1]))
+    if size == LOGITS or many >= len(logits):
+        return _lost(logits, target, share)
+    pieces = zip(*(torch.split(part, many) for part in (logits, target, share)), strict=True)
+    lost = [checkpoint(_lost, *piece, use_reentrant=False, preserve_rng_state=False) for piece in pieces]
+    return torch.stack(lost).sum()
+
+
+def _lost(logits: Tensor, target: Tensor, share: Tensor) -> Tensor:
+    return torch.sum(nn.functional.cross_entropy(logits.float(), target, reduction="none") * share)

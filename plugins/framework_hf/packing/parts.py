@@ -8,7 +8,7 @@ the whole step.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -56,17 +56,41 @@ class Packer:
             part["count"] = count
         return parts
 
+    def smaller(self, rows: Sequence[TokenRow]) -> Packer | None:
+        """Return one with half as many rows in a pass, or fewer, that cuts these rows smaller; None where none does."""
+        longest, packer = self.longest(rows), self
+        while packer.rows > 1:
+            packer = replace(packer, rows=packer.rows // 2)
+            if packer.longest(rows) < longest:
+                return packer
+        return None
+
+    def longest(self, rows: Sequence[TokenRow]) -> int:
+        """Return the tokens of the longest part of these rows."""
+        return max(
+            len(cut.ids) if isinstance(cut, Tree) else len(cut) * max(len(row.input_ids) for row in cut)
+            for cut in self._cuts(rows)
+        )
+
     def _parts(self, rows: Sequence[TokenRow]) -> Iterator[Part]:
+        for cut in self._cuts(rows):
+            if isinstance(cut, Tree):
+                yield planted(cut, self.pad_id, masked=self.masked)
+            else:
+                yield padded(cut, self.pad_id)
+
+    def _cuts(self, rows: Sequence[TokenRow]) -> Iterator[Tree | list[TokenRow]]:
+        """Cut rows into what makes a part: a tree, or rows to pad."""
         if self.packing is Packing.none:
-            yield from (padded([row], self.pad_id) for row in rows)
+            yield from ([row] for row in rows)
         elif self.packing is Packing.pad:
-            yield from self._padded(rows)
+            yield from self._batches(rows)
         else:
             for some, tree in self._planted(rows):
                 if self.cost(tree) <= self.cost_padded(some):
-                    yield planted(tree, self.pad_id, masked=self.masked)
+                    yield tree
                 else:
-                    yield from self._padded(some)
+                    yield from self._batches(some)
 
     def _planted(self, rows: Sequence[TokenRow]) -> list[tuple[list[TokenRow], Tree]]:
         """Cut rows into groups, each with its tree."""
@@ -77,10 +101,6 @@ class Packer:
         smaller = [(some, plant(some)) for some in _within(rows, min(self.rows * longest, max(ENOUGH, longest)))]
         costs = [sum(self.cost(tree) for _, tree in some) for some in (made, smaller)]
         return smaller if costs[1] <= SLOWER * costs[0] else made
-
-    def _padded(self, rows: Sequence[TokenRow]) -> Iterator[Part]:
-        for some in self._batches(rows):
-            yield padded(some, self.pad_id)
 
     def _batches(self, rows: Sequence[TokenRow]) -> list[list[TokenRow]]:
         """Cut rows into batches of similar length."""

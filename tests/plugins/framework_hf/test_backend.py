@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,17 +11,12 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, Gemma3Config
 
-from framework import compose
-from framework.check import check
-from framework.data import Data, load_data
 from framework.errors import FrameworkError
-from framework.plan import Plan, make_plan
-from framework.protocols import TrainRun
-from framework.records import Message, Prompt, Step, TrainResult
-from framework_hf.backend import HFBackend
+from framework.records import Message, Prompt
 from framework_hf.model import HFModel
 from tests.support import plain_peft
 from tests.support.tiny import chat_rows, tiny_llama
+from tests.support.training import make, opened, train
 
 PROMPTS = [Prompt((Message("user", text),)) for text in ("Count to three", "Say hello to everyone in the room")]
 
@@ -38,30 +31,6 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
     file = tmp_path_factory.mktemp("rows") / "rows.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in chat_rows(20)), encoding="utf-8")
     return file
-
-
-def make(base: Path, rows: Path, run_dir: Path, *more: str) -> Plan:
-    config = compose.compose(
-        [
-            "model=local", f"model.path={base}", "data=local_file", f"data.path={rows}", "logger=[]",
-            "trainer.dtype=fp32", "trainer.max_steps=4", "trainer.warmup_steps=1", "trainer.learning_rate=0.01",
-            *([] if "adapter=full" in more else ["adapter.r=4"]), *more,
-        ]
-    )  # fmt: skip
-    check(config)
-    return make_plan(config, run_dir=run_dir)
-
-
-@contextmanager
-def opened(plan: Plan) -> Iterator[tuple[HFModel, Data]]:
-    with HFBackend(plan.trainer.config).open(plan) as model:
-        yield model, load_data(plan, model)
-
-
-def train(model: HFModel, data: Data, folder: Path) -> tuple[TrainResult, list[Step]]:
-    steps: list[Step] = []
-    run = TrainRun(folder / "checkpoint", folder / "scratch", steps.append)
-    return model.train(data.train, data.validation, run), steps
 
 
 def answers(model: HFModel) -> list[str]:

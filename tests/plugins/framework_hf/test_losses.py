@@ -16,6 +16,7 @@ from transformers import AutoModelForCausalLM, GraniteConfig, GraniteForCausalLM
 from framework.records import TokenRow
 from framework_hf.config import Packing
 from framework_hf.fast import install
+from framework_hf.fast.head import LEAST, LOGITS
 from framework_hf.losses import Losses
 from framework_hf.packing.parts import Packer
 from tests.plugins.framework_hf.packing import drawn
@@ -25,6 +26,8 @@ from tests.support.tiny import tiny_llama
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
 TOLERANCE = 1e-5
 """Of loss and of every gradient, in fp32, as a share of its size."""
+FEW = 7 * 2 * drawn.VOCABULARY
+"""Logits of seven tokens."""
 Made = tuple[float, dict[str, torch.Tensor]]
 
 
@@ -151,10 +154,33 @@ def test_a_model_that_scales_its_logits_is_asked_for_them(tmp_path: Path) -> Non
     rows = drawn.make(7, 6, 120)
     wanted = reference(model, rows)
     for packing in Packing:
+        losses.logits = LOGITS
         made = packed(model, losses, Packer(packing, 3, 0), rows)
         # Here the loss is torch's own.
         assert made[0] == pytest.approx(wanted[0], rel=TOLERANCE)
         assert made[1].keys() == wanted[1].keys()
+        losses.logits = FEW
+        assert_same(packed(model, losses, Packer(packing, 3, 0), rows), made)
+
+
+@pytest.mark.parametrize("kind", ["plain", "full"])
+def test_the_loss_of_few_logits_at_a_time_is_the_same(models: dict[str, tuple[Any, Losses]], kind: str) -> None:
+    model, losses = models[kind]
+    rows = drawn.make(11, 8, 200)
+    packer = Packer(Packing.tree, 8, 0, masked=losses.masked)
+    whole = packed(model, losses, packer, rows)
+    losses.logits = FEW
+    made = packed(model, losses, packer, rows)
+    losses.logits = LOGITS
+    assert_same(made, whole)
+
+
+def test_logits_get_fewer_until_they_are_few(models: dict[str, tuple[Any, Losses]]) -> None:
+    _, losses = models["plain"]
+    told = [losses.fewer_logits() for _ in range(3)]
+    assert told == ["the loss of 8 MiB of logits at a time", "the loss of 2 MiB of logits at a time", ""]
+    assert losses.logits == LEAST
+    losses.logits = LOGITS
 
 
 class Leaky(torch.nn.Module):

@@ -33,7 +33,7 @@ def test_a_tree_on_the_real_model_is_the_same_training(tmp_path: Path) -> None:
     with HFBackend(plan.trainer.config).open(plan) as opened:
         data = load_data(plan, opened)
         rows = [data.train[number] for number in range(ROWS)]
-        losses, model = opened.losses, opened.model
+        losses, model = opened.evaluation.passes.losses, opened.model
         assert losses.packing is Packing.tree
         assert losses.head is not None
         for name, weight in model.named_parameters():

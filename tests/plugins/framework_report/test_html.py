@@ -12,10 +12,11 @@ import pytest
 
 from framework import FrameworkError, pipeline, records, testing
 from framework.records import DataResult, Report
+from framework.report import make_report
 from framework.summary import visible
 from framework_report.config import HtmlConfig
 from framework_report.html import Html
-from tests.support.results import AMISS, EVEN, SCRIPT
+from tests.support.results import AMISS, CLIMBED, EVEN, SCRIPT
 
 VOID = {"meta", "br", "line", "polyline", "rect", "circle"}
 Rows = list[dict[str, str]]
@@ -166,6 +167,17 @@ def page_of(folder: Path, data: DataResult, *words: str) -> Page:
     logger.started(folder, data, {"device": "CPU"})
     logger.close()
     return Page(folder / "report.html")
+
+
+def test_what_was_made_smaller_for_want_of_memory_is_told(tmp_path: Path) -> None:
+    plan = testing.plan([], run_dir=tmp_path)
+    logger = Html(HtmlConfig())
+    logger.planned(plan)
+    logger.started(tmp_path, EVEN, {"device": "CPU"})
+    logger.finished(make_report(plan, {}, {}, {}, EVEN, None, CLIMBED, None, None), [])
+    page = Page(tmp_path / "report.html")
+    assert "ran out of memory" in page.within("#training", "dt")
+    assert "; ".join(CLIMBED.rungs) in page.within("#training", "dd")
 
 
 def test_a_run_that_fails_halfway_says_why(

@@ -18,7 +18,7 @@ from framework.records import EvalResult, Sample, Step
 from framework.report import make_report
 from framework_trackers.config import ConsoleConfig
 from framework_trackers.console import Console
-from tests.support.results import EVEN
+from tests.support.results import CLIMBED, EVEN
 
 See = Callable[..., str]
 
@@ -145,6 +145,14 @@ def test_lines_that_all_prompts_share_are_left_out(capsys: pytest.CaptureFixture
     Console(ConsoleConfig()).finished(report, samples)
     table = cells(capsys.readouterr().out)
     assert table == [["ab", "-", "ab"], ["ac", "-", "ac"], ["score ↓", "-", "12.5000"]]
+
+
+def test_what_was_made_smaller_for_want_of_memory_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    plan = testing.plan([], run_dir=Path("run"))
+    report = make_report(plan, {}, {}, {}, EVEN, None, CLIMBED, None, None)
+    Console(ConsoleConfig()).finished(report, [])
+    words = " ".join(capsys.readouterr().out.split())
+    assert "ran out of memory training step 2: 1 row in a pass instead of 2; training step 3: gradient" in words
 
 
 def test_the_next_commands_stand_on_one_line_each_and_compose(see: See) -> None:

@@ -95,3 +95,36 @@ def test_passes_are_kept_small_where_that_costs_nothing_and_whole_where_a_beginn
     assert [part["input_ids"].shape[1] for part in replace(packer, small=False)(apart)] == [4000]
     shared = [talk(900, [number] * 80) for number in range(2000, 2016)]
     assert len(replace(packer, rows=16)(shared)) == 1
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    rows=drawn.rows(),
+    packing=st.sampled_from(Packing),
+    size=st.integers(1, 8),
+    masked=st.booleans(),
+    small=st.booleans(),
+)
+def test_a_smaller_packer_makes_a_smaller_longest_part_until_there_is_none(
+    rows: list[TokenRow], packing: Packing, size: int, *, masked: bool, small: bool
+) -> None:
+    packer: Packer | None = Packer(packing, size, 0, pair=0.001, masked=masked, small=small)
+    before = None
+    while packer is not None:
+        sizes = [part["input_ids"].numel() for part in packer(rows)]
+        assert packer.longest(rows) <= max(sizes) < packer.longest(rows) + ROUND
+        assert before is None or packer.longest(rows) < before
+        before, packer = packer.longest(rows), packer.smaller(rows)
+
+
+def test_a_packer_that_gives_nothing_smaller_says_so() -> None:
+    rows = [talk(40, [7]), talk(50, [8])]
+    assert Packer(Packing.pad, 1, 0).smaller(rows) is None
+    assert Packer(Packing.none, 8, 0).smaller(rows) is None
+    assert Packer(Packing.pad, 8, 0).smaller(rows) == Packer(Packing.pad, 1, 0)
+
+
+def test_sizes_that_would_change_nothing_are_passed_over() -> None:
+    apart = [TokenRow([number] * 500, [IGNORE] * 499 + [number]) for number in range(10, 18)]
+    packer = Packer(Packing.tree, 8, 0, small=True)
+    assert packer.smaller(apart) == replace(packer, rows=1)  # 4 and 2 rows are passes of 1000 tokens too

@@ -1,0 +1,24 @@
+"""A tiny model and rows for it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.support.tiny import chat_rows, tiny_llama
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_llama(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Twenty short rows and a long one."""
+    file = tmp_path_factory.mktemp("rows") / "rows.jsonl"
+    made = [*chat_rows(20), {"instruction": "Count. " * 7, "input": "", "output": "1, 2, 3"}]
+    file.write_text("".join(json.dumps(row) + "\n" for row in made), encoding="utf-8")
+    return file
