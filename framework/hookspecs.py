@@ -108,10 +108,13 @@ def framework_check_plan(plan: Plan) -> Iterable[str]:  # type: ignore[empty-bod
 
 
 @hookspec
-def framework_memory(plan: Plan, shape: Shape, gpu: Gpu | None, longest: int) -> Iterable[Settings]:  # type: ignore[empty-body]
+def framework_memory(  # type: ignore[empty-body]
+    plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, shared: int
+) -> Iterable[Settings]:
     """How this plan trains, for the arithmetic of memory: for a plan of one's own trainer, else nothing.
 
-    `gpu` is the one to plan for, None for a CPU; `longest` the tokens of the longest row that may come.
+    `gpu` is the one to plan for, None for a CPU; `longest` the tokens of the longest row that may come, `shared` those
+    with which all rows begin.
     """
 
 

@@ -70,7 +70,7 @@ def _run_stages(plan: Plan, source: ModelSource, model: Model, loggers: Broadcas
     with clock.stage(Stage.data):
         data = load_data(plan, model)
         _check_objective(plan, data)
-        rows = of_data(data.result)
+        rows = of_data(data.result, data.train)
         remember_rows(plan, rows)
         _, expected = forecast(plan, source, rows)
         loggers.forecast(expected)

@@ -69,7 +69,8 @@ class Outlook:
     @property
     def settings(self) -> Settings | None:
         """How the plan trains, as its trainer tells; None where it does not."""
-        given = ask("framework_memory", plan=self.plan, shape=self.shape, gpu=self.gpu, longest=self.longest)
+        sizes = {"longest": self.longest, "shared": self.known.shared if self.known else 0}
+        given = ask("framework_memory", plan=self.plan, shape=self.shape, gpu=self.gpu, **sizes)
         for plugin, settings in given:
             if isinstance(settings, Settings):
                 return settings

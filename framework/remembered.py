@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 from framework.cache import cache_dir
 from framework.plan import Plan
-from framework.records import DataResult
+from framework.records import DataResult, TokenRow
 
+SAMPLE = 200
+"""Rows of which the common beginning is taken."""
 KEPT = 8
 """Speeds that are kept of each device, the latest."""
 
@@ -24,8 +26,8 @@ KEPT = 8
 class KnownRows:
     """Of the training rows as they are trained on: their number, tokens, learned tokens, 99th percentile and longest.
 
-    `computed` is the share of the tokens that went through the model, where a training has told: rows that share their
-    beginnings are computed once.
+    `shared` are the tokens with which all of them begin, as far as a sample tells. `computed` is the share of the
+    tokens that went through the model, where a training has told: rows that share their beginnings are computed once.
     """
 
     rows: int
@@ -33,14 +35,18 @@ class KnownRows:
     supervised_tokens: int
     p99: int
     longest: int
+    shared: int = 0
     computed: float = 1.0
 
 
-def of_data(data: DataResult) -> KnownRows:
-    """Return what the data stage found of the rows."""
+def of_data(data: DataResult, rows: Sequence[TokenRow]) -> KnownRows:
+    """Return what the data stage found of the rows, and what a sample of them begins with."""
     limit = data.lengths.max_seq_length
     sizes = (min(data.lengths.p99, limit), min(data.lengths.longest, limit))
-    return KnownRows(data.train_rows, data.tokens, data.supervised_tokens, *sizes)
+    some = [rows[number].input_ids for number in range(0, len(rows), max(1, len(rows) // SAMPLE))]
+    first, last = min(some), max(some)  # what these two have in common, all between them have
+    shared = next((at for at, (one, two) in enumerate(zip(first, last, strict=False)) if one != two), len(first))
+    return KnownRows(data.train_rows, data.tokens, data.supervised_tokens, *sizes, shared=shared)
 
 
 def remember_rows(plan: Plan, rows: KnownRows) -> None:

@@ -27,15 +27,15 @@ from framework_hf.config import (
 STATES = {Optimizer.adamw_torch: 8.0, Optimizer.adamw_8bit: 2.0, Optimizer.paged_adamw_8bit: 0.0}
 """Bytes of Adam's states for a parameter; paged ones lie in memory that moves to the CPU when it is short."""
 KERNELS = {Kernels.eager: Attention.eager, Kernels.flash_attention_2: Attention.flash}
-ENOUGH = 1024
-"""Tokens that a pass on a CPU is cut to, see `packing/parts.py`."""
+ENOUGH, SLOWER = 1024, 1.03
+"""Tokens that a pass on a CPU is cut to, and how much slower that may be, as in `packing/parts.py`."""
 PROCESS = 640 * 2**20
 """Bytes of Python with torch, transformers, peft, TRL, bitsandbytes and datasets: measured with torch 2.13 for CPUs."""
 LOWEST_RANK = 8
 """Below it an adapter learns little."""
 
 
-def footprint(plan: Plan, shape: Shape, gpu: Gpu | None, longest: int) -> Settings:
+def footprint(plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, shared: int) -> Settings:
     """Return how a plan trains."""
     config: HFTrainerConfig = plan.trainer.config
     adapter: Any = plan.adapter.config
@@ -43,7 +43,7 @@ def footprint(plan: Plan, shape: Shape, gpu: Gpu | None, longest: int) -> Settin
     on_gpu = gpu is not None and config.device is not Device.cpu
     tree = config.packing is Packing.tree and not getattr(adapter, "lora_dropout", 0)
     stored, double_quant = _stored(plan, full=full)
-    rows, length = _pass(config, longest, on_gpu=on_gpu, tree=tree)
+    rows, length = _pass(config, longest, shared, on_gpu=on_gpu, tree=tree)
     fast = not on_gpu and not full and stored is Weights.half
     return Settings(
         rows=rows,
@@ -79,12 +79,25 @@ def _stored(plan: Plan, *, full: bool) -> tuple[Weights, bool]:
     return (Weights.fp32 if full or plan.trainer.config.dtype is Dtype.fp32 else Weights.half), False
 
 
-def _pass(config: HFTrainerConfig, longest: int, *, on_gpu: bool, tree: bool) -> tuple[int, int]:
-    """Return rows and tokens of the largest pass: a tree on a CPU is cut where longer passes are no quicker."""
+def _pass(config: HFTrainerConfig, longest: int, shared: int, *, on_gpu: bool, tree: bool) -> tuple[int, int]:
+    """Return rows and tokens of the largest pass, where rows of the longest kind meet.
+
+    A tree has at most the tokens of as many padded rows; on a CPU it is cut smaller unless that costs too much, as
+    `packing/parts.py` does it.
+    """
     rows = 1 if config.packing is Packing.none else config.per_device_train_batch_size
-    if on_gpu or not tree:
+    if not tree:
         return rows, longest
-    return 1, min(rows * longest, max(ENOUGH, longest))
+    step, own, budget = rows * config.gradient_accumulation_steps, max(1, longest - shared), rows * longest
+    cuts = [_cut(step, own, shared, limit) for limit in (budget, min(budget, max(ENOUGH, longest)))]
+    small = not on_gpu and cuts[1][1] <= SLOWER * cuts[0][1]
+    return 1, cuts[1 if small else 0][0]
+
+
+def _cut(step: int, own: int, shared: int, limit: int) -> tuple[int, int]:
+    """Cut the rows of a step into trees up to a limit; return the tokens of one, and of all."""
+    together = min(step, max(1, (limit - shared) // own))
+    return shared + together * own, step * own + -(-step // together) * shared
 
 
 def _checkpointing(config: HFTrainerConfig, *, on_gpu: bool) -> bool:

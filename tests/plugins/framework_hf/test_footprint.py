@@ -8,7 +8,10 @@ from framework.compose import compose
 from framework.gpus import Gpu, named
 from framework.memory import Attention, Loss, Settings, Shape, Weights, estimate
 from framework.plan import Plan, make_plan
+from framework.records import TokenRow
+from framework_hf.config import Packing
 from framework_hf.footprint import footprint, savings, targets
+from framework_hf.packing.parts import Packer
 from tests.framework.memory.test_shape import SMOLLM
 
 SHAPE = Shape.from_config(SMOLLM)
@@ -19,14 +22,14 @@ def plan(*words: str) -> Plan:
     return make_plan(compose(["model=llama1b", "data=local_file", "data.path=x.jsonl", *words]), run_dir=Path("unused"))
 
 
-def settings(*words: str, gpu: Gpu | None = GPU, longest: int = 256) -> Settings:
-    return footprint(plan(*words), SHAPE, gpu, longest)
+def settings(*words: str, gpu: Gpu | None = GPU, longest: int = 256, shared: int = 0) -> Settings:
+    return footprint(plan(*words), SHAPE, gpu, longest, shared)
 
 
 def test_lora_on_a_gpu_keeps_the_base_in_16_bits_and_the_adapter_in_32() -> None:
     made = settings("adapter.r=8")
     assert (made.weights, made.rank, made.trained_width, made.state_bytes) == (Weights.half, 8, 4, 8.0)
-    assert (made.rows, made.length, made.checkpointing, made.loss) == (2, 256, True, Loss.learned)
+    assert (made.tokens, made.checkpointing, made.loss) == (2 * 256, True, Loss.learned)
     assert made.masked
     assert not made.varied
 
@@ -65,10 +68,25 @@ def test_a_cpu_counts_the_process_and_its_own_layers() -> None:
     assert settings("trainer.device=cpu").process == made.process
 
 
-@pytest.mark.parametrize(("rows", "longest", "tokens"), [(4, 200, 800), (16, 200, 1024), (2, 1500, 1500)])
-def test_a_tree_on_a_cpu_is_cut_at_a_thousand_tokens(rows: int, longest: int, tokens: int) -> None:
-    made = settings(f"trainer.per_device_train_batch_size={rows}", gpu=None, longest=longest)
-    assert made.tokens == tokens
+@pytest.mark.parametrize(
+    ("rows", "longest", "shared", "tokens"),
+    [
+        (4, 200, 0, 800),
+        (16, 200, 0, 1000),
+        (2, 1500, 0, 1500),
+        (4, 540, 40, 2040),
+        (4, 100, 50, 250),
+        (1, 100, 90, 100),
+    ],
+)
+def test_a_tree_on_a_cpu_is_cut_as_the_packer_cuts_it(rows: int, longest: int, shared: int, tokens: int) -> None:
+    words = [f"trainer.per_device_train_batch_size={rows}", "trainer.gradient_accumulation_steps=1"]
+    assert settings(*words, gpu=None, longest=longest, shared=shared).tokens == tokens
+    some = [
+        TokenRow([*range(shared), *([1000 + number] * (longest - shared))], [1] * longest) for number in range(rows)
+    ]
+    packer = Packer(Packing.tree, rows, 0, 0.0, small=True)
+    assert max(part["input_ids"].numel() for part in packer(some)) - tokens in range(16)
 
 
 def test_adapted_layers_are_named_as_the_arithmetic_names_them() -> None:
@@ -79,11 +97,11 @@ def test_adapted_layers_are_named_as_the_arithmetic_names_them() -> None:
 def test_every_saving_saves_or_costs_nothing_and_can_be_taken() -> None:
     words = ["adapter.r=32", "trainer.per_device_train_batch_size=4", "trainer.gradient_checkpointing=disabled"]
     some = plan(*words)
-    before = estimate(SHAPE, footprint(some, SHAPE, GPU, 1024)).reserved
+    before = estimate(SHAPE, footprint(some, SHAPE, GPU, 1024, 0)).reserved
     from framework.changed import changed
 
     found = list(savings(some))
     assert [next(iter(saving.settings)) for saving in found][1:3] == ["trainer.per_device_train_batch_size"] * 2
     for saving in found:
-        after = estimate(SHAPE, footprint(changed(some, saving.settings), SHAPE, GPU, 1024)).reserved
+        after = estimate(SHAPE, footprint(changed(some, saving.settings), SHAPE, GPU, 1024, 0)).reserved
         assert after <= before, saving
