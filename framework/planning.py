@@ -17,6 +17,7 @@ from typing import Any
 
 from framework import gpus, remembered
 from framework.advice import advice
+from framework.calibrate import Correction, calibrate, correction
 from framework.changed import changed, words
 from framework.errors import DoesNotFitError, FrameworkError, one_line
 from framework.gpus import Gpu
@@ -91,6 +92,17 @@ class Outlook:
 
         return int(psutil.virtual_memory().available)
 
+    @property
+    def correction(self) -> Correction | None:
+        """What probes found on this device for such a training; a plan for another GPU has none."""
+        settings = self.settings
+        return correction(self.device, settings) if settings and not self.plan.plan.gpu else None
+
+    def estimate(self, settings: Settings) -> Estimate:
+        """Return what a training takes, corrected where this device has been calibrated."""
+        made, known = estimate(self.shape, settings), self.correction
+        return known.apply(made) if known else made
+
     def verdict(self, made: Estimate) -> Verdict:
         """Say whether an estimate fits."""
         if made.high <= self.available:
@@ -116,13 +128,15 @@ def forecast(plan: Plan, source: ModelSource, known: KnownRows | None = None) ->
         settings, why = None, str(error)
     if settings is None:
         return plan, Forecast(None, why, [], [], None, None, list(advice(plan, None)))
-    made = estimate(outlook.shape, settings)
+    if plan.plan.calibrate and known is None and not plan.plan.gpu and not outlook.correction:
+        calibrate(plan, outlook.device, settings, capped=outlook.available)
+    made = outlook.estimate(settings)
     changes = list(_changes(outlook, made)) if outlook.verdict(made) is not Verdict.fits else []
     applied: list[str] = []
     if changes and plan.plan.apply:
         outlook, changes, applied = _apply(outlook, changes)
         settings = outlook.settings or settings
-        made = estimate(outlook.shape, settings)
+        made = outlook.estimate(settings)
     told = _forecast(outlook, settings, made)
     return outlook.plan, dataclasses.replace(told, changes=[change for change, _ in changes], applied=applied)
 
@@ -175,7 +189,7 @@ def _changes(outlook: Outlook, made: Estimate) -> Iterator[tuple[FitChange, dict
         for saving in left:
             other = dataclasses.replace(outlook, plan=changed(outlook.plan, saving.settings))
             settings = other.settings
-            needs = estimate(other.shape, settings) if settings else made
+            needs = other.estimate(settings) if settings else made
             if needs.high < made.high:
                 break
         else:

@@ -51,12 +51,12 @@ def of_data(data: DataResult, rows: Sequence[TokenRow]) -> KnownRows:
 
 def remember_rows(plan: Plan, rows: KnownRows) -> None:
     """Keep them for the next plan with these data."""
-    _write(_rows_file(plan), asdict(rows))
+    write_json(_rows_file(plan), asdict(rows))
 
 
 def known_rows(plan: Plan) -> KnownRows | None:
     """Return what a data stage found with the same settings and the same files; None where none did."""
-    kept = _read(_rows_file(plan))
+    kept = read_json(_rows_file(plan))
     try:
         return KnownRows(**kept) if kept else None
     except TypeError:  # of another version
@@ -66,14 +66,14 @@ def known_rows(plan: Plan) -> KnownRows | None:
 def remember_speed(device: str, flops_per_second: float) -> None:
     """Keep how fast a training was."""
     file = cache_dir() / "plans" / "speeds.json"
-    known = _read(file)
+    known = read_json(file)
     known[device] = [*known.get(device, []), flops_per_second][-KEPT:]
-    _write(file, known)
+    write_json(file, known)
 
 
 def speeds(device: str) -> list[float]:
     """Return how fast trainings on a device were, in FLOP/s."""
-    return [float(speed) for speed in _read(cache_dir() / "plans" / "speeds.json").get(device, [])]
+    return [float(speed) for speed in read_json(cache_dir() / "plans" / "speeds.json").get(device, [])]
 
 
 def _rows_file(plan: Plan) -> Path:
@@ -86,7 +86,8 @@ def _rows_file(plan: Plan) -> Path:
     return cache_dir() / "plans" / f"{key[:32]}.json"
 
 
-def _read(file: Path) -> dict[str, Any]:
+def read_json(file: Path) -> dict[str, Any]:
+    """Return what a file of the cache holds; nothing where it is not there."""
     try:
         kept = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):  # none yet, or half of one from a machine that lost power
@@ -94,7 +95,8 @@ def _read(file: Path) -> dict[str, Any]:
     return dict(kept) if isinstance(kept, Mapping) else {}
 
 
-def _write(file: Path, kept: Mapping[str, Any]) -> None:
+def write_json(file: Path, kept: Mapping[str, Any]) -> None:
+    """Write a file of the cache, whole or not at all."""
     file.parent.mkdir(parents=True, exist_ok=True)
     half = file.with_suffix(".part")
     half.write_text(json.dumps(kept), encoding="utf-8")

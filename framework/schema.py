@@ -169,6 +169,9 @@ class PlanConfig:
     """Plan for this GPU, not for the one that is here: rtx3060, rtx4090, a100_80, or a size such as 24GiB."""
     apply: bool = False
     """Where a run does not fit, take the first changes that make it fit, and say which."""
+    calibrate: bool = False
+    """Train a few steps in processes of their own first, once for each device and way to train: that corrects the
+    memory of this plan and of all later ones of its kind."""
 
 
 @dataclass

@@ -27,8 +27,9 @@ from framework_hf.config import (
 STATES = {Optimizer.adamw_torch: 8.0, Optimizer.adamw_8bit: 2.0, Optimizer.paged_adamw_8bit: 0.0}
 """Bytes of Adam's states for a parameter; paged ones lie in memory that moves to the CPU when it is short."""
 KERNELS = {Kernels.eager: Attention.eager, Kernels.flash_attention_2: Attention.flash}
-ENOUGH, SLOWER = 1024, 1.03
-"""Tokens that a pass on a CPU is cut to, and how much slower that may be, as in `packing/parts.py`."""
+ENOUGH, SLOWER, WORTH = 1024, 1.03, 32
+"""Tokens that a pass on a CPU is cut to, how much slower that may be, and tokens that are worth a branch: those of
+`packing/`, which imports torch."""
 PROCESS = 640 * 2**20
 """Bytes of Python with torch, transformers, peft, TRL, bitsandbytes and datasets: measured with torch 2.13 for CPUs."""
 LOWEST_RANK = 8
@@ -88,16 +89,19 @@ def _pass(config: HFTrainerConfig, longest: int, shared: int, *, on_gpu: bool, t
     rows = 1 if config.packing is Packing.none else config.per_device_train_batch_size
     if not tree:
         return rows, longest
-    step, own, budget = rows * config.gradient_accumulation_steps, max(1, longest - shared), rows * longest
-    cuts = [_cut(step, own, shared, limit) for limit in (budget, min(budget, max(ENOUGH, longest)))]
+    step, budget = rows * config.gradient_accumulation_steps, rows * longest
+    cuts = [_cut(step, longest, shared, limit) for limit in (budget, min(budget, max(ENOUGH, longest)))]
     small = not on_gpu and cuts[1][1] <= SLOWER * cuts[0][1]
     return 1, cuts[1 if small else 0][0]
 
 
-def _cut(step: int, own: int, shared: int, limit: int) -> tuple[int, int]:
+def _cut(step: int, longest: int, shared: int, limit: int) -> tuple[int, int]:
     """Cut the rows of a step into trees up to a limit; return the tokens of one, and of all."""
-    together = min(step, max(1, (limit - shared) // own))
-    return shared + together * own, step * own + -(-step // together) * shared
+    begins = shared if shared >= WORTH else 0
+    together = min(step, max(1, (limit - begins) // max(1, longest - begins)))
+    saved = shared * (together - 1)
+    tree = together * longest - (saved if saved >= WORTH else 0)
+    return tree, -(-step * tree // together)
 
 
 def _checkpointing(config: HFTrainerConfig, *, on_gpu: bool) -> bool:
