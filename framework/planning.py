@@ -35,6 +35,8 @@ CPU = "CPU"
 STEP, SHORTEST = 64, 512
 """Proposed lengths are multiples of the first, and not below the second: shorter rows are hardly conversations."""
 GIB = 2**30
+ENOUGH_STEPS = 5
+"""Steps below which a training tells the speed of its start, not of itself."""
 
 
 @dataclass(frozen=True)
@@ -279,7 +281,7 @@ def learn(plan: Plan, source: ModelSource, rows: KnownRows, trained: TrainResult
     except FrameworkError:  # an unusual model, of which the plan has said so
         return
     settings = outlook.settings
-    if settings is None or not trained.seconds or not trained.tokens:
+    if settings is None or trained.steps < ENOUGH_STEPS or not trained.seconds or not trained.tokens:
         return
     computed = trained.computed_tokens or trained.tokens
     length = rows.tokens / rows.rows

@@ -132,12 +132,12 @@ def loss_backward(shape: Shape, settings: Settings) -> float:
     """Return the workspace of the loss where it is largest, at the start of the backward pass.
 
     Plain: logits (2 bytes, or 4 of an fp32 head), log-softmax, the gradient by it and by the logits in fp32: 14 or 16
-    bytes T V (counted). Chunked: a chunk of these, and the gradient by the states, 4 T h.
+    bytes T V (counted). Chunked: a chunk of these, 10 T V where that is less, and the gradient by the states, 4 T h.
     """
     size = settings.tokens * shape.vocab
     if settings.loss is Loss.plain:
         return (12.0 + logits_bytes(settings)) * size
-    chunk = CHUNK if settings.loss is Loss.chunked else LEARNED
+    chunk = CHUNK if settings.loss is Loss.chunked else min(LEARNED, 10.0 * size)
     return chunk + 4.0 * settings.tokens * shape.hidden
 
 
