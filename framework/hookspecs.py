@@ -21,10 +21,10 @@ import pluggy
 if TYPE_CHECKING:
     from framework.checkup import Checkup
     from framework.component import Component
+    from framework.fitting import Saving
     from framework.gpus import Gpu
     from framework.memory import Settings, Shape
     from framework.plan import Plan
-    from framework.planning import Saving
     from framework.records import Report, Work
     from framework.schema import Stage
 

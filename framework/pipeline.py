@@ -17,9 +17,10 @@ from typing import Any
 from framework.broadcast import Broadcast
 from framework.data import Data, load_data
 from framework.errors import FrameworkError
+from framework.fitting import check_fits
 from framework.folder import RunFolder, check_writable
 from framework.plan import Plan
-from framework.planning import check_fits, forecast, learn
+from framework.planning import forecast, learn
 from framework.plugins import notify
 from framework.protocols import Backend, Evaluator, ExportContext, Exporter, Metric, Model, ModelSource, TrainRun
 from framework.records import DataResult, EvalResult, ExportResult, Report, TrainResult

@@ -10,8 +10,8 @@ from framework.schema import Stage
 from framework_evals import config
 
 if TYPE_CHECKING:
+    from framework.fitting import Saving
     from framework.plan import Plan
-    from framework.planning import Saving
     from framework.records import Work
 
 
@@ -37,7 +37,7 @@ def framework_config_paths() -> Iterable[str]:
 @hookimpl
 def framework_savings(plan: Plan) -> Iterable[Saving]:
     """Fewer prompts at a time."""
-    from framework.planning import Saving  # noqa: PLC0415 - --help need not pay for it
+    from framework.fitting import Saving  # noqa: PLC0415 - --help need not pay for it
 
     for name, choice in plan.evaluator.items():
         if isinstance(choice.config, config.PromptsConfig):

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from framework.fitting import Saving
 from framework.gpus import Gpu
 from framework.memory import Attention, Loss, Settings, Shape, Weights
 from framework.memory.shape import LINEARS
 from framework.plan import Plan
-from framework.planning import Saving
 from framework.schema import Optimizer
 from framework_hf.config import Attention as Kernels
 from framework_hf.config import (

@@ -11,10 +11,10 @@ from framework_hf import config
 from framework_hf.checkups import checkups
 
 if TYPE_CHECKING:
+    from framework.fitting import Saving
     from framework.gpus import Gpu
     from framework.memory import Settings, Shape
     from framework.plan import Plan
-    from framework.planning import Saving
     from framework.records import Work
 
 NOT_SWITCHES = frozenset(

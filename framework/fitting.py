@@ -1,0 +1,115 @@
+"""Whether a run fits, and what would make it fit."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from framework.changed import changed, words
+from framework.errors import DoesNotFitError
+from framework.memory import Estimate
+from framework.outlook import Outlook
+from framework.plan import Plan
+from framework.plugins import ask, leave_out
+from framework.records import FitChange, Forecast, Verdict
+from framework.schema import Stage
+
+STEP, SHORTEST = 64, 512
+"""Proposed lengths are multiples of the first, and not below the second: shorter rows are hardly conversations."""
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Saving:
+    """What makes a run need less memory.
+
+    Attributes:
+        settings: what to change, `{"trainer.max_seq_length": 1024}`.
+        costs: what is paid for that, in a few words.
+        price: in what: 0 nothing, 1 time, 2 what is learned. The cheap ones are tried first.
+    """
+
+    settings: Mapping[str, Any]
+    costs: str
+    price: int = 1
+
+
+def changes(outlook: Outlook, made: Estimate) -> Iterator[tuple[FitChange, Saving]]:
+    """Give the changes that make a run fit, each on top of those before it.
+
+    Of those that save something the first is taken, in the order of their price; then all are looked at again.
+    """
+    left = sorted(_savings(outlook), key=lambda saving: saving.price)
+    verdict = Verdict.tight
+    while verdict is not Verdict.fits:
+        for saving in left:
+            other = dataclasses.replace(outlook, plan=changed(outlook.plan, saving.settings))
+            settings = other.settings
+            needs = other.estimate(settings) if settings else made
+            if needs.high < made.high:
+                break
+        else:
+            return
+        verdict = other.verdict(needs)
+        change = FitChange(words(saving.settings), made.reserved - needs.reserved, saving.costs, verdict)
+        yield change, saving
+        left.remove(saving)
+        outlook, made = other, needs
+
+
+def _savings(outlook: Outlook) -> Iterator[Saving]:
+    """Give what every plugin knows, and shorter rows: first without the longest in a hundred."""
+    known, length = outlook.known, outlook.longest
+    if known and (common := STEP * math.ceil(known.p99 / STEP)) < length:
+        yield Saving({"trainer.max_seq_length": common}, "the longest of a hundred rows", price=2)
+        length = common
+    for plugin, saving in ask("framework_savings", plan=outlook.plan):
+        if isinstance(saving, Saving):
+            yield saving
+        else:
+            leave_out(plugin, "framework_savings", f"it gives a {type(saving).__name__}, no Saving")
+    while length > SHORTEST:
+        length //= 2
+        yield Saving({"trainer.max_seq_length": length}, "the rows that are longer", price=2)
+
+
+def apply(outlook: Outlook, taken: Sequence[Saving]) -> tuple[Outlook, list[str]]:
+    """Return the plan with the savings, and the words that say so."""
+    settings = {key: value for saving in taken for key, value in saving.settings.items()}
+    return dataclasses.replace(outlook, plan=changed(outlook.plan, settings)), words(settings)
+
+
+def check_fits(plan: Plan, told: Forecast) -> None:
+    """Refuse a training for which there is not enough memory, whatever luck it has.
+
+    Until the rows are known, that is one whose weights and optimizer alone do not fit.
+
+    Raises:
+        DoesNotFitError: says how much is needed, and what would make it fit.
+    """
+    memory = told.memory
+    if memory is None or plan.plan.gpu or Stage.train not in plan.stages:
+        return
+    least = memory.low if memory.rows_known else sum(memory.parts.values())
+    if least <= memory.available:
+        return
+    needed = (
+        f"{memory.low / GIB:.1f} to {memory.high / GIB:.1f}" if memory.rows_known else f"{least / GIB:.1f} and more"
+    )
+    message = f"does not fit: {needed} GiB are needed, and {memory.device} has {memory.available / GIB:.1f}"
+    message = f"{message}\n{remedy(told)}"
+    raise DoesNotFitError(message)
+
+
+def remedy(told: Forecast) -> str:
+    """Say what would make a run fit, in one line."""
+    if not told.changes:
+        return "Take a smaller model, shorter rows or quantization=nf4"
+    last = {word.partition("=")[0]: word for change in told.changes for word in change.words}
+    taken = " ".join(last.values())
+    if told.changes[-1].verdict is Verdict.too_large:
+        return f"Not even all of these make it fit: {taken}. Take a smaller model"
+    return f"These make it fit, the cheapest first: {taken}. plan.apply=true takes them"

@@ -1,0 +1,34 @@
+"""A model of which there is only the config, and plans of it for `trainer=hf`."""
+
+import json
+from pathlib import Path
+
+from framework.compose import compose
+from framework.plan import Plan, make_plan
+from framework.protocols import ModelPlace
+from framework.remembered import KnownRows
+
+ROWS = KnownRows(rows=1000, tokens=400_000, supervised_tokens=100_000, p99=700, longest=800)
+
+
+class Shelf:
+    """A model of which there is only the config."""
+
+    def __init__(self, folder: Path, config: object) -> None:
+        self.folder = folder
+        (folder / "config.json").write_text(json.dumps(config), encoding="utf-8")
+
+    def check(self) -> str:
+        """Say what it is."""
+        return "a model"
+
+    def fetch(self, *, weights: bool) -> ModelPlace:
+        """Give the folder."""
+        del weights
+        return ModelPlace(self.folder, "shelf")
+
+
+def plan(folder: Path, *words: str) -> Plan:
+    """Return a plan of `trainer=hf`."""
+    every = ["+experiment=llama8b_qlora", "data=local_file", "data.path=rows.jsonl", *words]
+    return make_plan(compose(every), run_dir=folder / "run", overrides=tuple(every))
