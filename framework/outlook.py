@@ -54,9 +54,9 @@ class Outlook:
         """Bytes that the device has for a run."""
         if self.gpu:
             return self.gpu.usable
-        import psutil  # noqa: PLC0415 - 10 ms for those without a GPU
+        from framework import host  # noqa: PLC0415 - psutil takes 10 ms, for those without a GPU
 
-        return int(psutil.virtual_memory().available)
+        return host.memory().available
 
     @property
     def correction(self) -> Correction | None:

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 
-import psutil
 from packaging.requirements import Requirement
 
+from framework import host
 from framework.cache import cache_dir
 from framework.checkup import Found, State
 from framework.doctor import Checked, checked
@@ -24,7 +24,6 @@ GIB = 2**30
 LEAST_GIB = 0.5
 """Free disk space below which no run gets through: an adapter, its checkpoint and its copy."""
 OLDEST = (3, 11)
-CGROUP = Path("/sys/fs/cgroup/memory.max")
 
 
 def machine(outputs: Path) -> Iterator[Checked]:
@@ -46,15 +45,9 @@ def _python() -> Found:
 
 
 def _memory() -> Found:
-    memory = psutil.virtual_memory()
-    total, free, limit = memory.total, memory.available, ""
-    try:
-        allowed = int(CGROUP.read_text(encoding="ascii"))
-    except (OSError, ValueError):  # no Linux, or no limit
-        allowed = total
-    if allowed < total:
-        total, free, limit = allowed, min(free, allowed), ", the limit of this container"
-    return Found(State.ok, f"{total / GIB:.1f} GiB{limit}; {free / GIB:.1f} GiB available")
+    found = host.memory()
+    limit = ", the limit of this container" if found.limited else ""
+    return Found(State.ok, f"{found.total / GIB:.1f} GiB{limit}; {found.available / GIB:.1f} GiB available")
 
 
 def disk(folder: Path, otherwise: str) -> Found:

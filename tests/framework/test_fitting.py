@@ -1,12 +1,13 @@
 """framework/fitting.py: whether a run fits, and what would make it fit."""
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
+from framework import host
 from framework.errors import DoesNotFitError
 from framework.fitting import check_fits
+from framework.host import HostMemory
 from framework.planning import forecast
 from framework.records import Verdict
 from tests.framework.memory.test_shape import LLAMA
@@ -56,7 +57,7 @@ def test_apply_takes_them_and_the_effective_batch_stays(tmp_path: Path, llama: S
 def test_what_cannot_fit_is_refused_before_the_rows_are_known(
     tmp_path: Path, llama: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("psutil.virtual_memory", lambda: SimpleNamespace(available=4 * GIB))
+    monkeypatch.setattr(host, "memory", lambda: HostMemory(8 * GIB, 4 * GIB, limited=False))
     refused = plan(tmp_path, "quantization=none", "trainer.device=cpu")
     with pytest.raises(
         DoesNotFitError, match=r"does not fit: \d+\.\d and more GiB are needed, and CPU has 4.0"

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 from packaging.requirements import Requirement
 
+from framework import host
 from framework.checkup import State
 from framework.doctor import machine
 
@@ -72,6 +73,6 @@ def test_a_file_in_the_way_of_the_folder_is_told(tmp_path: Path) -> None:
 
 def test_the_memory_of_a_container_is_its_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "memory.max").write_text("1073741824\n", encoding="ascii")
-    monkeypatch.setattr(machine, "CGROUP", tmp_path / "memory.max")
+    monkeypatch.setattr(host, "CGROUP", tmp_path)
     memory = next(one for one in machine.machine(tmp_path) if one.name == "memory")
     assert memory.detail.startswith("1.0 GiB, the limit of this container; ")

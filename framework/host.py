@@ -1,0 +1,35 @@
+"""The memory of this machine, within what its container is given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+CGROUP = Path("/sys/fs/cgroup")
+
+
+@dataclass(frozen=True)
+class HostMemory:
+    """Bytes in all and those that a new program can have; `limited` where a container sets the first."""
+
+    total: int
+    available: int
+    limited: bool
+
+
+def memory() -> HostMemory:
+    """Ask the system, and the container's control group (cgroup v2)."""
+    found = psutil.virtual_memory()
+    limit, used = (_number(CGROUP / name) for name in ("memory.max", "memory.current"))
+    if limit is None or limit >= found.total:
+        return HostMemory(found.total, found.available, limited=False)
+    return HostMemory(limit, min(found.available, max(0, limit - (used or 0))), limited=True)
+
+
+def _number(file: Path) -> int | None:
+    try:
+        return int(file.read_text(encoding="ascii"))
+    except (OSError, ValueError):  # no Linux, or no limit: "max"
+        return None
