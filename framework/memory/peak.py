@@ -97,6 +97,9 @@ def _phases(shape: Shape, settings: Settings) -> dict[str, float]:
         phases["backward"] = kept + held + again
     if settings.evaluated_rows:
         phases["evaluation"] = _evaluation(shape, settings)
+    if settings.file:
+        later = sum(_parts(shape, settings)[name] for name in ("gradients", "optimizer"))
+        phases["loading"] = max(0.0, settings.file - later)
     if settings.answer_rows:
         phases["answers"] = terms.answers(shape, settings) + terms.dequantized(shape, settings)
     return phases

@@ -65,6 +65,7 @@ def footprint(plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, shared: i
         masked=on_gpu and tree,
         kept=_kept(shape, adapter.r) if fast else 0.0,
         process=0.0 if on_gpu else PROCESS,
+        file=0.0 if on_gpu or stored is Weights.half else 2.0 * shape.total,
         evaluated_rows=config.per_device_eval_batch_size if on_gpu else 0,
         answer_rows=max((getattr(choice.config, "batch_size", 0) for choice in plan.evaluator.values()), default=0),
         answer_tokens=longest,
