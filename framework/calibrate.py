@@ -1,26 +1,28 @@
-"""`plan.calibrate=true`: a few steps of a plan in processes of their own, and what they took beside what was predicted.
+"""`plan.calibrate=true`: two steps of a plan in a process of its own, and what they took beside what was predicted.
 
-Two trainings of two steps, on rows of random letters of two lengths, tell how far the libraries and the device are from
-the arithmetic: an offset, and a factor of what a step adds. That is kept in the user's cache for this device, these
-versions and this way to train, and corrects every plan of that kind from then on.
+The difference is kept in the user's cache for this device, these versions of the libraries, and this way to train with
+rows of this length; it corrects the plan from then on.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
+import platform
 import random
+import signal
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from framework.cache import cache_dir
 from framework.errors import FrameworkError
-from framework.memory import Estimate, Settings
+from framework.memory import Settings
 from framework.plan import Plan
 from framework.remembered import read_json, write_json
 
@@ -33,122 +35,104 @@ LEFT_OUT = frozenset(
     ("data", "format", "audit", "evaluator", "exporter", "logger", "launch", "stages", "run_dir", "plan", "objective")
 )
 """What a probe does not take from the plan: it trains, on rows of its own."""
-OWN = frozenset(("trainer.max_steps", "trainer.warmup_steps", "trainer.num_train_epochs"))
+OWN = frozenset(("trainer.max_steps", "trainer.warmup_steps", "trainer.num_train_epochs", "trainer.max_seq_length"))
 """What it sets itself."""
-SHORTER = 3
-"""How much shorter the rows of the first probe are."""
-AROUND = 0.05
-"""The band about a calibrated estimate, below and above."""
+AROUND_ROWS = 48
+"""Tokens of a row that the chat template adds, about."""
+SHORTEST = 64
+ROOM = 1024
+"""Tokens that a row of a probe may have above that: templates differ."""
+OF_ANSWERS = frozenset(("evaluated_rows", "evaluated_length", "answer_rows", "answer_tokens"))
+"""Settings that a probe does not try."""
 
 
-@dataclass(frozen=True)
-class Probe:
-    """A training that was measured: bytes predicted to be resident and at the peak, and those at the peak."""
-
-    resident: int
-    predicted: int
-    measured: int
+def offset(device: str, settings: Settings) -> float:
+    """Return how many bytes such a training was seen to take beyond the arithmetic; 0 where none was seen."""
+    found = read_json(_file(device, settings)).get("offset", 0.0)
+    return float(found) if isinstance(found, int | float) else 0.0
 
 
-@dataclass(frozen=True)
-class Correction:
-    """How the machine differs from the arithmetic: `offset` in bytes, `factor` of what a step adds."""
-
-    offset: float
-    factor: float
-
-    def apply(self, made: Estimate) -> Estimate:
-        """Return a corrected estimate, its band narrowed."""
-        allocated = made.resident + self.offset + self.factor * (made.allocated - made.resident)
-        reserved = allocated * made.reserved / made.allocated
-        low, high = reserved * (1 - AROUND), reserved * (1 + AROUND)
-        return replace(
-            made, allocated=round(allocated), reserved=round(reserved), low=round(max(low, allocated)), high=round(high)
-        )
-
-
-def fit(probes: Sequence[Probe]) -> Correction:
-    """Return the line through two probes; where they hardly differ, an offset alone."""
-    small, large = sorted(probes, key=lambda probe: probe.predicted)[:: len(probes) - 1]
-    steps = [probe.predicted - probe.resident for probe in (small, large)]
-    above = [probe.measured - probe.resident for probe in (small, large)]
-    if steps[1] < 1.2 * steps[0]:
-        return Correction(sum(above) / 2 - sum(steps) / 2, 1.0)
-    factor = (above[1] - above[0]) / (steps[1] - steps[0])
-    return Correction(above[0] - factor * steps[0], factor)
-
-
-def correction(device: str, settings: Settings) -> Correction | None:
-    """Return what probes found for such a training on this device; None where there were none."""
-    found = read_json(_file(device, settings))
-    try:
-        return Correction(**found) if found else None
-    except TypeError:  # of another version
-        return None
-
-
-def calibrate(plan: Plan, device: str, settings: Settings, *, capped: int) -> Correction:
-    """Run the probes, keep what they found, and return it.
+def calibrate(plan: Plan, device: str, settings: Settings, longest: int, *, capped: int | None) -> float:
+    """Run the probe, keep what it found, and return it.
 
     Args:
         plan: whose model and trainer are tried.
         device: where.
         settings: how the plan trains, for the key.
-        capped: bytes that a probe may take on a CPU.
+        longest: tokens of its longest row.
+        capped: bytes of memory of its own that the probe may take; None for no limit.
 
     Raises:
-        FrameworkError: a probe failed; the message holds the end of what it said.
+        FrameworkError: the probe failed; the message holds the end of what it said.
     """
-    longest = settings.length if settings.rows > 1 else plan.training.max_seq_length
-    longest = min(longest, plan.training.max_seq_length)
+    training = plan.training
+    step = training.per_device_train_batch_size * training.gradient_accumulation_steps
     with tempfile.TemporaryDirectory() as folder:
-        probes = [_probe(plan, max(48, length), Path(folder), capped) for length in (longest // SHORTER, longest)]
-    found = fit(probes)
-    write_json(_file(device, settings), asdict(found))
+        file, run = Path(folder, "rows.jsonl"), Path(folder, "run")
+        file.write_text("".join(_rows(STEPS * step, max(SHORTEST, longest) - AROUND_ROWS)), encoding="utf-8")
+        words = [
+            *(word for word in plan.overrides if not _left_out(_key(word))),
+            "data=local_file", f"data.path={file}", "data.validation_split=0", "format=alpaca", "audit=[]",
+            "evaluator=[]", "exporter=[]", "logger=[]", "launch=local", "stages=[data,train]", "objective=train_loss",
+            "plan.calibrate=false", "plan.apply=false", "plan.gpu=null", f"trainer.max_steps={STEPS}",
+            "trainer.warmup_steps=0", f"trainer.max_seq_length={longest + ROOM}", f"run_dir={run}",
+        ]  # fmt: skip
+        _run([sys.executable, "-P", "-m", "framework", *words], capped)
+        predicted = json.loads((run / "estimate.json").read_text(encoding="utf-8"))["memory"]["allocated"]
+        measured = json.loads((run / "train.json").read_text(encoding="utf-8"))["peak_memory_bytes"]
+    found = float(measured - predicted)
+    write_json(_file(device, settings), {"offset": found})
     return found
 
 
-def _probe(plan: Plan, length: int, folder: Path, capped: int) -> Probe:
-    training = plan.training
-    step = training.per_device_train_batch_size * training.gradient_accumulation_steps
-    file, run = folder / f"{length}.jsonl", folder / f"run-{length}"
-    file.write_text("".join(_rows(STEPS * step, length)), encoding="utf-8")
-    words = [
-        *(word for word in plan.overrides if _key(word).partition(".")[0] not in LEFT_OUT and _key(word) not in OWN),
-        "data=local_file", f"data.path={file}", "data.validation_split=0", "format=alpaca", "audit=[]", "evaluator=[]",
-        "exporter=[]", "logger=[]", "stages=[data,train]", f"trainer.max_steps={STEPS}", "trainer.warmup_steps=0",
-        f"run_dir={run}",
-    ]  # fmt: skip
-    _run([sys.executable, "-P", "-m", "framework", *words], capped)
-    memory = json.loads((run / "estimate.json").read_text(encoding="utf-8"))["memory"]
-    measured = json.loads((run / "train.json").read_text(encoding="utf-8"))["peak_memory_bytes"]
-    return Probe(sum(memory["parts"].values()), memory["allocated"], measured)
-
-
-def _run(command: Sequence[str], capped: int) -> None:
+def _run(command: Sequence[str], capped: int | None) -> None:
     """Run a probe; Linux lets it have so much memory of its own and no more."""
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as process:  # noqa: S603 - our own words
-        if sys.platform == "linux":
-            import resource  # noqa: PLC0415 - not on Windows
-
-            resource.prlimit(process.pid, resource.RLIMIT_DATA, (capped, capped))
+    # In a session of its own, so that what it starts can be ended with it.
+    with subprocess.Popen(  # noqa: S603 - our own words
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        _cap(process.pid, capped)
         try:
             _, said = process.communicate(timeout=PATIENCE)
-        except subprocess.TimeoutExpired:
-            process.kill()
+        except BaseException as error:
+            _end(process)
+            if not isinstance(error, subprocess.TimeoutExpired):
+                raise
             said = f"it took longer than {PATIENCE} s"
     if process.returncode:
         lines = [line for line in said.strip().splitlines() if line.strip()]
-        message = f"plan.calibrate=true: a probe failed: {lines[-1] if lines else f'exit code {process.returncode}'}"
+        message = f"plan.calibrate=true: the probe failed: {lines[-1] if lines else f'exit code {process.returncode}'}"
         raise FrameworkError(message)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    if hasattr(os, "killpg"):
+        os.killpg(process.pid, signal.SIGKILL)
+    else:
+        process.kill()
+
+
+def _cap(process: int, capped: int | None) -> None:
+    if capped is None or sys.platform != "linux":
+        return
+    import resource  # noqa: PLC0415 - not on Windows
+
+    try:
+        resource.prlimit(process, resource.RLIMIT_DATA, (capped, capped))
+    except (OSError, ValueError):  # it has ended already, or a lower limit holds
+        return
 
 
 def _rows(count: int, length: int) -> Iterator[str]:
     """Give rows of about so many tokens: a letter behind a space is a token of most tokenizers."""
     draw = random.Random(length)  # noqa: S311 - which letters, not a secret
     for _ in range(count):
-        asked, answer = (" ".join(draw.choice(LETTERS) for _ in range(max(4, length // 2 - 24))) for _ in range(2))
+        asked, answer = (" ".join(draw.choice(LETTERS) for _ in range(max(4, length // 2))) for _ in range(2))
         yield json.dumps({"instruction": asked, "output": answer}) + "\n"
+
+
+def _left_out(key: str) -> bool:
+    return key.partition(".")[0] in LEFT_OUT or key in OWN
 
 
 def _key(word: str) -> str:
@@ -156,12 +140,10 @@ def _key(word: str) -> str:
 
 
 def _file(device: str, settings: Settings) -> Path:
-    """Return where the correction lies: by device, versions, and all of the settings but rows and lengths."""
-    way = {
-        name: str(value) for name, value in asdict(settings).items() if name not in {"rows", "length", "answer_tokens"}
-    }
-    key = hashlib.sha256(json.dumps([device, _versions(), way], sort_keys=True).encode()).hexdigest()
-    return cache_dir() / "plans" / f"calibration-{key[:32]}.json"
+    """Return where the difference lies: by machine, device, versions and the way to train."""
+    way = {name: str(value) for name, value in asdict(settings).items() if name not in OF_ANSWERS}
+    key = json.dumps([platform.node(), device, _versions(), way], sort_keys=True)
+    return cache_dir() / "plans" / f"calibration-{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
 
 
 def _versions() -> dict[str, str]:

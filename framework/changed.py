@@ -10,6 +10,7 @@ from typing import Any
 from framework.component import GROUPS
 from framework.plan import Choice, Plan
 from framework.plugins import components
+from framework.redact import redact
 
 
 def changed(plan: Plan, settings: Mapping[str, Any]) -> Plan:
@@ -44,7 +45,8 @@ def _one(plan: Plan, group: str, names: Sequence[str], value: Any) -> Choice:
 
 def _section(choice: Choice) -> dict[str, Any]:
     """Return the settings of an option as they stand in `plan.json`."""
-    return {field.name: _plain(getattr(choice.config, field.name)) for field in dataclasses.fields(choice.config)}
+    settings = {field.name: _plain(getattr(choice.config, field.name)) for field in dataclasses.fields(choice.config)}
+    return dict(redact(settings))
 
 
 def words(settings: Mapping[str, Any]) -> list[str]:
@@ -54,7 +56,7 @@ def words(settings: Mapping[str, Any]) -> list[str]:
 
 def written(value: object) -> str:
     """Return a value as it is typed."""
-    return str(value.value if isinstance(value, Enum) else value)
+    return str(value.name if isinstance(value, Enum) else value)
 
 
 def _sets(word: str, key: str) -> bool:
@@ -71,4 +73,4 @@ def _plain(value: Any) -> Any:
         return {str(key): _plain(part) for key, part in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):
         return [_plain(part) for part in value]
-    return value
+    return value if isinstance(value, str | int | float | None) else str(value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from framework.records import FitChange, Forecast, Verdict
 from framework.schema import Stage
 
 STEP, SHORTEST = 64, 512
-"""Proposed lengths are multiples of the first, and not below the second: shorter rows are hardly conversations."""
+"""The length that 99% of the rows have is rounded up to a multiple of the first; rows above the second are halved."""
 GIB = 2**30
 
 
@@ -76,10 +76,19 @@ def _savings(outlook: Outlook) -> Iterator[Saving]:
         yield Saving({"trainer.max_seq_length": length}, "the rows that are longer", price=2)
 
 
-def apply(outlook: Outlook, taken: Sequence[Saving]) -> tuple[Outlook, list[str]]:
-    """Return the plan with the savings, and the words that say so."""
-    settings = {key: value for saving in taken for key, value in saving.settings.items()}
-    return dataclasses.replace(outlook, plan=changed(outlook.plan, settings)), words(settings)
+def apply(outlook: Outlook) -> tuple[Outlook, list[str]]:
+    """Return the plan with what makes it fit, and the words that say so.
+
+    Until the rows are known, only what costs nothing is taken: the longest row that may come need not be there.
+    """
+    settings = outlook.settings
+    if settings is None or outlook.verdict(made := outlook.estimate(settings)) is Verdict.fits:
+        return outlook, []
+    taken: dict[str, Any] = {}
+    for _, saving in changes(outlook, made):
+        if outlook.known or saving.price == 0:
+            taken |= saving.settings
+    return dataclasses.replace(outlook, plan=changed(outlook.plan, taken)), words(taken)
 
 
 def check_fits(plan: Plan, told: Forecast) -> None:
@@ -91,17 +100,11 @@ def check_fits(plan: Plan, told: Forecast) -> None:
         DoesNotFitError: says how much is needed, and what would make it fit.
     """
     memory = told.memory
-    if memory is None or plan.plan.gpu or Stage.train not in plan.stages:
+    if memory is None or plan.plan.gpu or Stage.train not in plan.stages or memory.least <= memory.available:
         return
-    least = memory.low if memory.rows_known else sum(memory.parts.values())
-    if least <= memory.available:
-        return
-    needed = (
-        f"{memory.low / GIB:.1f} to {memory.high / GIB:.1f}" if memory.rows_known else f"{least / GIB:.1f} and more"
-    )
-    message = f"does not fit: {needed} GiB are needed, and {memory.device} has {memory.available / GIB:.1f}"
-    message = f"{message}\n{remedy(told)}"
-    raise DoesNotFitError(message)
+    least = f"at least {memory.least / GIB:.1f} GiB"
+    message = f"does not fit: {least} are needed, and {memory.device} has {memory.available / GIB:.1f}"
+    raise DoesNotFitError(f"{message}\n{remedy(told)}")  # noqa: TRY003, EM102 - two lines, the second is a function's
 
 
 def remedy(told: Forecast) -> str:

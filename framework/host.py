@@ -23,9 +23,24 @@ def memory() -> HostMemory:
     """Ask the system, and the container's control group (cgroup v2)."""
     found = psutil.virtual_memory()
     limit, used = (_number(CGROUP / name) for name in ("memory.max", "memory.current"))
+    used = max(0, (used or 0) - _cached())
     if limit is None or limit >= found.total:
         return HostMemory(found.total, found.available, limited=False)
-    return HostMemory(limit, min(found.available, max(0, limit - (used or 0))), limited=True)
+    return HostMemory(limit, min(found.available, max(0, limit - used)), limited=True)
+
+
+def _cached() -> int:
+    """Return the bytes of files that the kernel holds and would give back."""
+    try:
+        lines = (CGROUP / "memory.stat").read_text(encoding="ascii").splitlines()
+    except OSError:  # as below
+        return 0
+    return sum(int(line.partition(" ")[2]) for line in lines if line.startswith("inactive_file "))
+
+
+def own() -> int:
+    """Return the bytes that this process has."""
+    return int(psutil.Process().memory_info().rss)
 
 
 def _number(file: Path) -> int | None:

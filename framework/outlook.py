@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
+import functools
 from dataclasses import dataclass
 
-from framework.calibrate import Correction, correction
-from framework.errors import FrameworkError, one_line
 from framework.gpus import Gpu
-from framework.memory import Estimate, Settings, Shape, estimate
+from framework.memory import Estimate, Settings, Shape, estimate, least
 from framework.plan import Plan
 from framework.plugins import ask, leave_out
-from framework.protocols import ModelSource
 from framework.records import Verdict
 from framework.remembered import KnownRows
 
@@ -20,12 +17,21 @@ CPU = "CPU"
 
 @dataclass(frozen=True)
 class Outlook:
-    """A plan with what is known of it."""
+    """A plan with what is known of it.
+
+    Attributes:
+        plan: the run.
+        shape: its model.
+        gpu: the GPU that is here or that is planned for; the trainer may take the CPU all the same.
+        known: the rows, where a data stage has found them.
+        offset: bytes that trainings of this kind were seen to take beyond the arithmetic.
+    """
 
     plan: Plan
     shape: Shape
     gpu: Gpu | None
     known: KnownRows | None
+    offset: float = 0.0
 
     @property
     def longest(self) -> int:
@@ -33,7 +39,7 @@ class Outlook:
         limit = self.plan.training.max_seq_length
         return min(limit, self.known.longest) if self.known else limit
 
-    @property
+    @functools.cached_property
     def settings(self) -> Settings | None:
         """How the plan trains, as its trainer tells; None where it does not."""
         sizes = {"longest": self.longest, "shared": self.known.shared if self.known else 0}
@@ -45,49 +51,37 @@ class Outlook:
         return None
 
     @property
+    def used(self) -> Gpu | None:
+        """The GPU that the training takes; None where it is a process on the CPU."""
+        return None if self.settings and self.settings.process else self.gpu
+
+    @property
     def device(self) -> str:
         """The device in words."""
-        return self.gpu.name if self.gpu else CPU
+        return self.used.name if self.used else CPU
 
-    @property
+    @functools.cached_property
     def available(self) -> int:
-        """Bytes that the device has for a run."""
-        if self.gpu:
-            return self.gpu.usable
+        """Bytes that the device has for a run: on a CPU with those that this process has already."""
+        if self.used:
+            return self.used.usable
         from framework import host  # noqa: PLC0415 - psutil takes 10 ms, for those without a GPU
 
-        return host.memory().available
-
-    @property
-    def correction(self) -> Correction | None:
-        """What probes found on this device for such a training; a plan for another GPU has none."""
-        settings = self.settings
-        return correction(self.device, settings) if settings and not self.plan.plan.gpu else None
+        return host.memory().available + host.own()
 
     def estimate(self, settings: Settings) -> Estimate:
         """Return what a training takes, corrected where this device has been calibrated."""
-        made, known = estimate(self.shape, settings), self.correction
-        return known.apply(made) if known else made
+        return estimate(self.shape, settings).corrected(self.offset)
+
+    def least(self, settings: Settings) -> int:
+        """Return what it takes at the least, in bytes.
+
+        On a GPU a run that runs out of memory makes its passes smaller; on a CPU Linux ends it.
+        """
+        return (least(self.shape, settings).corrected(self.offset) if self.used else self.estimate(settings)).low
 
     def verdict(self, made: Estimate) -> Verdict:
         """Say whether an estimate fits."""
         if made.high <= self.available:
             return Verdict.fits
         return Verdict.tight if made.low <= self.available else Verdict.too_large
-
-
-def read_shape(source: ModelSource) -> Shape:
-    """Read config.json of a model.
-
-    Raises:
-        FrameworkError: it is not there, or describes no decoder of equal dense layers.
-    """
-    file = source.fetch(weights=False).folder / "config.json"
-    try:
-        return Shape.from_config(json.loads(file.read_text(encoding="utf-8")))
-    except FileNotFoundError as error:
-        message = f"{file.parent} has no config.json"
-        raise FrameworkError(message) from error
-    except (OSError, ValueError) as error:
-        message = f"{file} cannot be read: {one_line(error)}"
-        raise FrameworkError(message) from error

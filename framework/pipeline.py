@@ -18,13 +18,13 @@ from framework.broadcast import Broadcast
 from framework.data import Data, load_data
 from framework.errors import FrameworkError
 from framework.fitting import check_fits
-from framework.folder import RunFolder, check_writable
+from framework.folder import RunFolder, check_writable, makes_anew
 from framework.plan import Plan
-from framework.planning import forecast, learn
+from framework.planning import Planner
 from framework.plugins import notify
 from framework.protocols import Backend, Evaluator, ExportContext, Exporter, Metric, Model, ModelSource, TrainRun
 from framework.records import DataResult, EvalResult, ExportResult, Report, TrainResult
-from framework.remembered import of_data, remember_rows
+from framework.remembered import rows_found
 from framework.report import comparable, make_report, pair
 from framework.schema import Stage
 
@@ -43,7 +43,8 @@ def run(plan: Plan) -> Report | None:
         with clock.stage(Stage.plan):
             check_writable(plan.run_dir)
             source: ModelSource = plan.model.create()
-            plan, expected = forecast(dataclasses.replace(plan, model_line=source.check()), source)
+            planner = Planner(source)
+            plan, expected = planner.first(dataclasses.replace(plan, model_line=source.check()))
             loggers.planned(plan)
             loggers.forecast(expected)
             check_fits(plan, expected)
@@ -52,7 +53,7 @@ def run(plan: Plan) -> Report | None:
             return None
         backend: Backend = plan.trainer.create()
         with backend.open(plan) as model:
-            report = _run_stages(plan, source, model, loggers, clock)
+            report = _run_stages(plan, planner, model, loggers, clock)
         notify("framework_run_finished", plan=plan, report=report)
     except BaseException as error:
         loggers.failed(error)
@@ -64,20 +65,20 @@ def run(plan: Plan) -> Report | None:
         loggers.close()
 
 
-def _run_stages(plan: Plan, source: ModelSource, model: Model, loggers: Broadcast, clock: Clock) -> Report | None:
+def _run_stages(plan: Plan, planner: Planner, model: Model, loggers: Broadcast, clock: Clock) -> Report | None:
     metrics: dict[str, Metric] = {name: choice.create() for name, choice in plan.metric.items()}
     evaluators: dict[str, Evaluator] = {name: choice.create() for name, choice in plan.evaluator.items()}
     exporters: dict[str, Exporter] = {name: choice.create() for name, choice in plan.exporter.items()}
     with clock.stage(Stage.data):
         data = load_data(plan, model)
         _check_objective(plan, data)
-        rows = of_data(data.result, data.train)
-        remember_rows(plan, rows)
-        _, expected = forecast(plan, source, rows)
+        rows = rows_found(plan, data.result, data.train)
+        expected = planner.again(plan, rows)
         loggers.forecast(expected)
         check_fits(plan, expected)
     folder, before = _start(plan, data, model.facts, loggers)
-    folder.save_forecast(expected)
+    if makes_anew(plan):
+        folder.save_forecast(expected)
     clock.finished(Stage.data, data.result)
 
     if Stage.baseline in plan.stages:
@@ -92,7 +93,7 @@ def _run_stages(plan: Plan, source: ModelSource, model: Model, loggers: Broadcas
         with clock.stage(Stage.train):
             target = TrainRun(checkpoint, plan.run_dir / ".trainer.part", loggers.step)
             trained = folder.save(Stage.train, model.train(data.train, data.validation, target))
-        learn(plan, source, rows, trained)
+        planner.learn(plan, rows, trained)
         clock.finished(Stage.train, trained)
     elif {Stage.evaluate, Stage.export} & set(plan.stages):
         model.restore(checkpoint)

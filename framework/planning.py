@@ -7,16 +7,17 @@ It needs the model's config.json and what an earlier data stage found of the row
 from __future__ import annotations
 
 import dataclasses
+import functools
 import shutil
 from pathlib import Path
 
-from framework import fitting, gpus, remembered
+from framework import calibrate, fitting, gpus, remembered
 from framework.advice import advice
-from framework.calibrate import calibrate
 from framework.errors import FrameworkError
-from framework.memory import Estimate, Settings
+from framework.gpus import Gpu
+from framework.memory import Settings, Shape
 from framework.memory.terms import trained_bytes, trained_parameters
-from framework.outlook import Outlook, read_shape
+from framework.outlook import Outlook
 from framework.plan import Plan
 from framework.protocols import ModelSource
 from framework.records import Disk, Forecast, Memory, TrainResult, Verdict
@@ -28,55 +29,109 @@ ENOUGH_STEPS = 5
 """Steps below which a training tells the speed of its start, not of itself."""
 
 
-def forecast(plan: Plan, source: ModelSource, known: KnownRows | None = None) -> tuple[Plan, Forecast]:
-    """Return what a run takes, and the plan, changed where `plan.apply` has it changed.
+class Planner:
+    """Plans one run: first with what is known, then with the rows.
 
     Args:
-        plan: the run.
-        source: its model.
-        known: what the data stage found of the rows; by default what an earlier one with the same settings did.
+        source: the model of the run.
     """
-    found = known or remembered.known_rows(plan)
-    gpu = gpus.named(plan.plan.gpu) if plan.plan.gpu else gpus.here()
-    try:
-        outlook = Outlook(plan, read_shape(source), gpu, found)
-        settings = outlook.settings
-        why = f"trainer={plan.trainer.component.name} does not tell how it uses memory"
-    except FrameworkError as error:
-        settings, why = None, str(error)
-    if settings is None:
-        return plan, Forecast(None, why, [], [], None, None, list(advice(plan, None)))
-    if plan.plan.calibrate and known is None and not plan.plan.gpu and not outlook.correction:
-        calibrate(plan, outlook.device, settings, capped=outlook.available)
-    made = outlook.estimate(settings)
-    changes = [] if outlook.verdict(made) is Verdict.fits else list(fitting.changes(outlook, made))
-    applied: list[str] = []
-    if changes and plan.plan.apply:
-        outlook, applied = fitting.apply(outlook, [saving for _, saving in changes])
-        changes, settings = [], outlook.settings or settings
+
+    def __init__(self, source: ModelSource) -> None:
+        self.source = source
+        self.applied: list[str] = []
+
+    @functools.cached_property
+    def shape(self) -> Shape:
+        """What the model is made of.
+
+        Raises:
+            FrameworkError: config.json does not tell.
+        """
+        config = self.source.config_json()
+        if not config:
+            message = "the model has no config.json"
+            raise FrameworkError(message)
+        return Shape.from_config(config)
+
+    def first(self, plan: Plan) -> tuple[Plan, Forecast]:
+        """Return what a run takes before its data are read, and the plan, changed where `plan.apply` has it changed.
+
+        Raises:
+            FrameworkError: `plan.gpu` is no GPU, or a probe of `plan.calibrate` failed.
+        """
+        gpu = gpus.named(plan.plan.gpu) if plan.plan.gpu else None
+        outlook = self._outlook(plan, remembered.known_rows(plan), gpu)
+        settings = outlook if isinstance(outlook, str) else outlook.settings
+        trains = Stage.train in plan.stages or plan.stages == (Stage.plan,)
+        if isinstance(outlook, str) or not isinstance(settings, Settings) or not trains:
+            return plan, self._told(outlook)
+        if plan.plan.calibrate and not plan.plan.gpu and not outlook.offset:
+            outlook = self._calibrated(outlook, settings)
+        if plan.plan.apply:
+            outlook, self.applied = fitting.apply(outlook)
+        return outlook.plan, self._told(outlook)
+
+    def again(self, plan: Plan, known: KnownRows) -> Forecast:
+        """Return what it takes with the rows that the data stage found; the plan stays as it is."""
+        gpu = gpus.named(plan.plan.gpu) if plan.plan.gpu else None
+        return self._told(self._outlook(plan, known, gpu))
+
+    def learn(self, plan: Plan, rows: KnownRows, trained: TrainResult) -> None:
+        """Remember how fast this training was, and which share of the tokens went through the model."""
+        outlook = self._outlook(plan, rows, None)
+        settings = None if isinstance(outlook, str) else outlook.settings
+        enough = trained.steps >= ENOUGH_STEPS and trained.seconds > 0 and trained.tokens > 0
+        if isinstance(outlook, str) or settings is None or not enough:
+            return
+        computed = trained.computed_tokens or trained.tokens
+        done = flops(outlook.shape, settings, computed, trained.supervised_tokens, rows.tokens / rows.rows)
+        remembered.remember_speed(outlook.device, done / trained.seconds)
+        remembered.remember_rows(plan, dataclasses.replace(rows, computed=computed / trained.tokens))
+
+    def _outlook(self, plan: Plan, known: KnownRows | None, gpu: Gpu | None) -> Outlook | str:
+        """Return the plan with what is known of it, or why there is too little."""
+        try:
+            outlook = Outlook(plan, self.shape, gpu or gpus.here(), known)
+            settings = outlook.settings
+        except FrameworkError as error:
+            return str(error)
+        if settings is None:
+            return f"trainer={plan.trainer.component.name} does not tell how it uses memory"
+        found = 0.0 if plan.plan.gpu else calibrate.offset(outlook.device, settings)
+        return dataclasses.replace(outlook, offset=found)
+
+    def _calibrated(self, outlook: Outlook, settings: Settings) -> Outlook:
+        """Run the probe, unless the run is far too large for one."""
+        if outlook.verdict(outlook.estimate(settings)) is Verdict.too_large:
+            return outlook
+        capped = None if outlook.used else outlook.available
+        found = calibrate.calibrate(outlook.plan, outlook.device, settings, outlook.longest, capped=capped)
+        return dataclasses.replace(outlook, offset=found)
+
+    def _told(self, outlook: Outlook | str) -> Forecast:
+        if isinstance(outlook, str):
+            return Forecast(None, outlook, [], self.applied, None, None, [])
+        plan, known, settings = outlook.plan, outlook.known, outlook.settings
+        assert settings is not None  # noqa: S101 - as `_outlook` made sure
         made = outlook.estimate(settings)
-    told = _forecast(outlook, settings, made)
-    return outlook.plan, dataclasses.replace(told, changes=[change for change, _ in changes], applied=applied)
-
-
-def _forecast(outlook: Outlook, settings: Settings, made: Estimate) -> Forecast:
-    plan, known = outlook.plan, outlook.known
-    memory = Memory(
-        device=outlook.device,
-        available=outlook.available,
-        verdict=outlook.verdict(made),
-        tokens=settings.tokens,
-        rows_known=known is not None,
-        parts=made.parts,
-        phases=made.phases,
-        allocated=made.allocated,
-        reserved=made.reserved,
-        low=made.low,
-        high=made.high,
-    )
-    doing = work(plan, outlook.shape, settings, known, outlook.device) if known else None
-    disk = _disk(plan, trained_parameters(outlook.shape, settings) * trained_bytes(settings))
-    return Forecast(memory, "", [], [], doing, disk, list(advice(plan, doing)))
+        memory = Memory(
+            device=outlook.device,
+            available=outlook.available,
+            verdict=outlook.verdict(made),
+            tokens=settings.tokens,
+            rows_known=known is not None,
+            parts=made.parts,
+            phases=made.phases,
+            allocated=made.allocated,
+            reserved=made.reserved,
+            low=made.low,
+            high=made.high,
+            least=outlook.least(settings) if known else sum(made.parts.values()),
+        )
+        changes = [] if memory.verdict is Verdict.fits else [change for change, _ in fitting.changes(outlook, made)]
+        doing = work(plan, outlook.shape, settings, known, outlook.device) if known else None
+        disk = _disk(plan, trained_parameters(outlook.shape, settings) * trained_bytes(settings))
+        return Forecast(memory, "", changes, self.applied, doing, disk, list(advice(plan, doing)))
 
 
 def _disk(plan: Plan, trained: int) -> Disk | None:
@@ -88,20 +143,3 @@ def _disk(plan: Plan, trained: int) -> Disk | None:
         parts |= dict.fromkeys(plan.exporter, trained)
     folder = next(path for path in (plan.run_dir, *plan.run_dir.parents) if path.exists())
     return Disk(sum(parts.values()), shutil.disk_usage(Path(folder)).free, parts)
-
-
-def learn(plan: Plan, source: ModelSource, rows: KnownRows, trained: TrainResult) -> None:
-    """Remember how fast this training was, and which share of the tokens went through the model."""
-    gpu = gpus.here()
-    try:
-        outlook = Outlook(plan, read_shape(source), gpu, rows)
-    except FrameworkError:  # an unusual model, of which the plan has said so
-        return
-    settings = outlook.settings
-    if settings is None or trained.steps < ENOUGH_STEPS or not trained.seconds or not trained.tokens:
-        return
-    computed = trained.computed_tokens or trained.tokens
-    length = rows.tokens / rows.rows
-    done = flops(outlook.shape, settings, computed, trained.supervised_tokens, length)
-    remembered.remember_speed(outlook.device, done / trained.seconds)
-    remembered.remember_rows(plan, dataclasses.replace(rows, computed=computed / trained.tokens))

@@ -53,6 +53,13 @@ class ModelSource(Protocol):
             FrameworkError: it cannot be had.
         """
 
+    def config_json(self) -> Mapping[str, Any]:
+        """Return what its config.json says, without its weights and without torch; empty where it has none.
+
+        Raises:
+            FrameworkError: it cannot be had.
+        """
+
     def fetch(self, *, weights: bool) -> ModelPlace:
         """Bring the model to this machine, once; without `weights` config and tokenizer are enough."""
 

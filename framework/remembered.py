@@ -5,10 +5,14 @@ It lies in the user's cache, so that the plan of the next run knows it before an
 
 from __future__ import annotations
 
+import glob
 import hashlib
+import itertools
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+import logging
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +24,9 @@ SAMPLE = 200
 """Rows of which the common beginning is taken."""
 KEPT = 8
 """Speeds that are kept of each device, the latest."""
+FILES = 10_000
+"""Files of a data set above which it is not looked at whether they are the same."""
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -49,14 +56,25 @@ def of_data(data: DataResult, rows: Sequence[TokenRow]) -> KnownRows:
     return KnownRows(data.train_rows, data.tokens, data.supervised_tokens, *sizes, shared=shared)
 
 
+def rows_found(plan: Plan, data: DataResult, rows: Sequence[TokenRow]) -> KnownRows:
+    """Return what the data stage found, with what a training told of the same rows, and keep it for the next plan."""
+    found, earlier = of_data(data, rows), known_rows(plan)
+    if earlier and replace(earlier, computed=1.0) == found:
+        return earlier
+    remember_rows(plan, found)
+    return found
+
+
 def remember_rows(plan: Plan, rows: KnownRows) -> None:
     """Keep them for the next plan with these data."""
-    write_json(_rows_file(plan), asdict(rows))
+    if file := _rows_file(plan):
+        write_json(file, asdict(rows))
 
 
 def known_rows(plan: Plan) -> KnownRows | None:
     """Return what a data stage found with the same settings and the same files; None where none did."""
-    kept = read_json(_rows_file(plan))
+    file = _rows_file(plan)
+    kept = read_json(file) if file else {}
     try:
         return KnownRows(**kept) if kept else None
     except TypeError:  # of another version
@@ -76,14 +94,35 @@ def speeds(device: str) -> list[float]:
     return [float(speed) for speed in read_json(cache_dir() / "plans" / "speeds.json").get(device, [])]
 
 
-def _rows_file(plan: Plan) -> Path:
+def _rows_file(plan: Plan) -> Path | None:
+    """Return where the rows of a plan are kept: by its settings and the files that they name; None for too many."""
     sections = {name: plan.config[name] for name in ("model", "data", "format", "seed")}
-    path = Path(str(plan.config["data"].get("path", ""))).expanduser()
-    files = sorted(path.rglob("*")) if path.is_dir() else [path] if path.is_file() else []
-    seen = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
-    limit = plan.training.max_seq_length
-    key = hashlib.sha256(json.dumps([sections, seen, limit], sort_keys=True, default=str).encode()).hexdigest()
-    return cache_dir() / "plans" / f"{key[:32]}.json"
+    named = [str(part.get("path", "")) for part in plan.config["data"]["mix"]]
+    named += [value for value in plan.config["data"].values() if isinstance(value, str)]
+    files = list(itertools.islice((file for name in named if name for file in _files(name)), FILES + 1))
+    if len(files) > FILES:
+        return None
+    key = json.dumps([sections, sorted(files), plan.training.max_seq_length], sort_keys=True, default=str)
+    return cache_dir() / "plans" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
+
+
+def _files(name: str) -> Iterator[tuple[str, int, int]]:
+    """Give each file that a setting names, itself, below it or by a pattern, with its size and time."""
+    start = Path(name).expanduser()
+    try:
+        found: Iterator[Path]
+        if start.is_dir():
+            found = start.rglob("*")
+        elif glob.has_magic(name):
+            found = (Path(file) for file in glob.iglob(str(start), recursive=True))  # noqa: PTH207 - as `data.path` reads it
+        else:
+            found = iter([start])
+        for file in itertools.islice(found, FILES + 1):
+            seen = file.stat() if file.is_file() else None
+            if seen:
+                yield str(file), seen.st_size, seen.st_mtime_ns
+    except (OSError, ValueError):  # no name of a file, or one that is just being removed
+        return
 
 
 def read_json(file: Path) -> dict[str, Any]:
@@ -96,8 +135,11 @@ def read_json(file: Path) -> dict[str, Any]:
 
 
 def write_json(file: Path, kept: Mapping[str, Any]) -> None:
-    """Write a file of the cache, whole or not at all."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    half = file.with_suffix(".part")
-    half.write_text(json.dumps(kept), encoding="utf-8")
-    half.replace(file)
+    """Write a file of the cache, whole or not at all; a cache that cannot be written is done without."""
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=file.parent, suffix=".part", encoding="utf-8", delete=False) as half:
+            json.dump(kept, half)
+        Path(half.name).replace(file)
+    except OSError as error:
+        log.info("%s is not kept: %s", file, error)

@@ -41,11 +41,11 @@ class DoctorCommand:
     def main(self, arguments: Sequence[str]) -> int:
         """Print what was found; 1 where the run cannot start here."""
         words = _words(arguments)
-        config = _composed(words)
-        plan, refused = _planned(config, words)
+        composed = _composed(words)
+        plan, refused = _planned(composed, words)
         errors = Console(stderr=True)
         with errors.status("looking at this machine …") if errors.is_terminal else nullcontext():
-            examined = Examination(plan, list(config.plugins)).records(list(registered()))
+            examined = Examination(plan, list(composed.plugins)).records(list(registered()))
         found = [*examined, *refused]
         shown = [hide(word) for word in words]
         if JSON in arguments:

@@ -28,8 +28,8 @@ SHAPES = {
 }
 """Llama 2 (arXiv 2307.09288), whose sizes people mean by these names."""
 METHODS = {
-    "full fp32": Settings(1, LENGTH, weights=Weights.fp32, loss=Loss.learned),
-    "full 16-bit": Settings(1, LENGTH, loss=Loss.learned),
+    "full fp32": Settings(1, LENGTH, weights=Weights.fp32, copies=False, loss=Loss.learned),
+    "full 16-bit": Settings(1, LENGTH, copies=False, loss=Loss.learned),
     "LoRA": Settings(1, LENGTH, rank=RANK, autocast=True, loss=Loss.learned),
     "QLoRA": Settings(
         1, LENGTH, rank=RANK, weights=Weights.nf4, double_quant=True, trained_width=2, autocast=True, loss=Loss.learned
@@ -53,9 +53,7 @@ class Line:
     @property
     def gpu(self) -> str:
         """The smallest GPU that is known and holds it."""
-        fitting = (
-            name for name in sorted(KNOWN, key=lambda name: KNOWN[name][0]) if named(name).usable >= self.made.high
-        )
+        fitting = (name for name in sorted(KNOWN, key=KNOWN.__getitem__) if named(name).usable >= self.made.high)
         return next(fitting, "-")
 
     def plain(self) -> dict[str, str | float]:

@@ -9,8 +9,8 @@ and `peak.py` puts them together. docs/explanation/memory.md tells the same in w
 
 from __future__ import annotations
 
-from framework.memory.peak import Estimate, estimate
+from framework.memory.peak import Estimate, estimate, least
 from framework.memory.settings import Attention, Loss, Settings, Weights
 from framework.memory.shape import Shape
 
-__all__ = ["Attention", "Estimate", "Loss", "Settings", "Shape", "Weights", "estimate"]
+__all__ = ["Attention", "Estimate", "Loss", "Settings", "Shape", "Weights", "estimate", "least"]

@@ -10,6 +10,8 @@ from framework.memory.settings import Attention, Settings
 from framework.memory.shape import Shape
 
 GIB = 2**30
+AROUND = 0.05
+"""The band about a corrected estimate, below and above."""
 BELOW, ABOVE = 0.90, 1.12
 """The band about the reserved memory: it holds 95% of the rows that are known (docs/explanation/memory.md)."""
 
@@ -34,15 +36,18 @@ class Estimate:
     low: int
     high: int
 
+    def corrected(self, offset: float) -> Estimate:
+        """Return it with so many bytes more, as a device was seen to take, and a narrow band; 0: as it is."""
+        if not offset:
+            return self
+        allocated, reserved = round(self.allocated + offset), round(self.reserved + offset)
+        low, high = round(reserved * (1 - AROUND)), round(reserved * (1 + AROUND))
+        return dataclasses.replace(self, allocated=allocated, reserved=reserved, low=low, high=high)
+
     @property
     def resident(self) -> int:
         """What is there throughout."""
         return sum(self.parts.values())
-
-    @property
-    def peak_phase(self) -> str:
-        """The phase that decides."""
-        return max(self.phases, key=lambda name: self.phases[name])
 
 
 def estimate(shape: Shape, settings: Settings) -> Estimate:
@@ -64,6 +69,20 @@ def estimate(shape: Shape, settings: Settings) -> Estimate:
         low=round(max(allocated, reserved * BELOW)),
         high=round(reserved * ABOVE),
     )
+
+
+def least(shape: Shape, settings: Settings) -> Estimate:
+    """Return what a training takes with passes as small as can be: one row, checkpointing, one prompt at a time."""
+    length = settings.evaluated_length or settings.length
+    smallest = dataclasses.replace(
+        settings,
+        rows=1,
+        length=min(length, settings.length),
+        checkpointing=True,
+        evaluated_rows=min(1, settings.evaluated_rows),
+        answer_rows=min(1, settings.answer_rows),
+    )
+    return estimate(shape, smallest)
 
 
 def _parts(shape: Shape, settings: Settings) -> dict[str, float]:
@@ -115,7 +134,8 @@ def _kept(shape: Shape, settings: Settings) -> float:
 
 def _evaluation(shape: Shape, settings: Settings) -> float:
     """Return what a pass of the validation loss adds: one layer, and the loss, neither of them kept."""
-    alone = dataclasses.replace(settings, rows=settings.evaluated_rows)
+    length = settings.evaluated_length or settings.length
+    alone = dataclasses.replace(settings, rows=settings.evaluated_rows, length=length)
     passing = terms.FORWARD_SCORES * terms.scores(shape, alone) + terms.mask(alone)
     return terms.passing(shape, alone) + passing + terms.loss_forward(shape, alone)
 

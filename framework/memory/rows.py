@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -55,7 +55,7 @@ def predict_file(file: Path) -> str:
     except (OSError, UnicodeDecodeError) as error:
         message = f"{file}: cannot be read ({error.strerror if isinstance(error, OSError) else 'it is no UTF-8'})"
         raise FrameworkError(message) from error
-    reader = csv.DictReader(io.StringIO(text))
+    reader = csv.DictReader(io.StringIO(text), restval="")
     columns = list(reader.fieldnames or [])
     if missing := [name for name in NEEDED if name not in columns]:
         message = f"{file}: line 1: there is no column {', '.join(missing)}; see docs/explanation/memory.md"
@@ -65,7 +65,7 @@ def predict_file(file: Path) -> str:
         out, [*(name for name in columns if name not in PREDICTED), *PREDICTED], extrasaction="ignore"
     )
     writer.writeheader()
-    for row in reader:
+    for row in _each(reader, file):
         try:
             made = predict(row)
         except FrameworkError as error:
@@ -74,6 +74,14 @@ def predict_file(file: Path) -> str:
         sizes = (made.allocated, made.reserved, made.low, made.high)
         writer.writerow(row | {name: f"{size / GIB:.4f}" for name, size in zip(PREDICTED, sizes, strict=True)})
     return out.getvalue()
+
+
+def _each(reader: csv.DictReader[str], file: Path) -> Iterator[dict[str, str]]:
+    try:
+        yield from reader
+    except csv.Error as error:
+        message = f"{file}: line {reader.line_num}: {error}"
+        raise FrameworkError(message) from error
 
 
 def predict(row: Mapping[str, str]) -> Estimate:
@@ -89,7 +97,7 @@ def shape_of(row: Mapping[str, str]) -> Shape:
     """Return the model of a row."""
     numbers = {name: _number(row, name) for name in SHAPE[:-1]}
     return Shape(
-        **numbers,
+        **numbers,  # type: ignore[arg-type] # the names are those of numbers
         tied=_yes(row, "tie_embeddings"),
         gated=_yes(row, "gated_mlp", default=True),
         parameters=_number(row, "params", 0),
@@ -105,7 +113,7 @@ def settings_of(row: Mapping[str, str]) -> Settings:
     return Settings(
         rows=_number(row, "micro_batch"),
         length=_number(row, "seq_len"),
-        rank=0 if method == "full" else _number(row, "lora_rank", 16),
+        rank=0 if method == "full" else _rank(row),
         targets=targets_of(row.get("lora_targets", "").strip()),
         trained=_trained(row, shape) if method != "full" else 0,
         weights=_quantized(row) if method == "qlora" else weights,
@@ -116,7 +124,7 @@ def settings_of(row: Mapping[str, str]) -> Settings:
         copies="fused" not in optimizer and "8bit" not in optimizer,
         attention=_one_of(row, "attention", ATTENTIONS, "sdpa"),
         # Unsloth's offloading moves the states between layers to the CPU; what is left is a layer, as here.
-        checkpointing=row.get("grad_ckpt", "1").strip().lower() not in NO,
+        checkpointing=(row.get("grad_ckpt", "").strip().lower() or "1") not in NO,
         loss=Loss.plain if row.get("loss_impl", "plain").strip() in {"", "plain"} else Loss.chunked,
         varied="varlen" in row.get("notes", ""),
     )
@@ -135,11 +143,15 @@ def targets_of(text: str) -> tuple[str, ...]:
     return tuple(LETTERS[letter] for letter in letters) + (LINEARS[4:] if more else ())
 
 
+def _rank(row: Mapping[str, str]) -> int:
+    return _number(row, "lora_rank") if row.get("lora_rank", "").strip() else 16
+
+
 def _trained(row: Mapping[str, str], shape: Shape) -> int:
     known = _number(row, "trainable_params", 0)
     if known or row.get("lora_targets", "").strip() != "c_attn":
         return known
-    return shape.layers * _number(row, "lora_rank", 16) * (shape.hidden + shape.q + 2 * shape.kv)
+    return shape.layers * _rank(row) * (shape.hidden + shape.q + 2 * shape.kv)
 
 
 def _quantized(row: Mapping[str, str]) -> Weights:
@@ -175,7 +187,7 @@ def _number(row: Mapping[str, str], column: str, default: int | None = None) -> 
         return default
     try:
         number = int(float(text))
-    except ValueError:
+    except (ValueError, OverflowError):
         number = -1
     if number < (1 if default is None else 0):
         message = f"{column}={text}: a number above 0 is needed"

@@ -58,9 +58,9 @@ class Settings:
         kept: bytes that a layer keeps of a token for its backward pass, of a trainer with layers of its own; 0: those
             of transformers are counted.
         process: bytes of what is no tensor: the libraries of a process, where the memory is that of a process.
-        file: bytes of the file that is mapped while its weights are turned into another format, where the memory is that
-            of a process.
+        file: bytes of the file that is mapped while its weights are turned into another format, as a process has it.
         evaluated_rows: rows of a pass of the validation loss; 0: none.
+        evaluated_length: tokens of the longest of them; 0: as in training.
         answer_rows: prompts that are answered at a time; 0: none.
         answer_tokens: tokens of a prompt with its answer.
     """
@@ -86,6 +86,7 @@ class Settings:
     process: float = 0.0
     file: float = 0.0
     evaluated_rows: int = 0
+    evaluated_length: int = 0
     answer_rows: int = 0
     answer_tokens: int = 0
 

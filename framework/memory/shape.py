@@ -14,8 +14,10 @@ MLP = ("gate", "up", "down")
 """The linear layers of a gated MLP; one without a gate has the last two."""
 LINEARS = (*ATTENTION, *MLP)
 NEEDED = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size")
-UNGATED = frozenset({"gpt_neox", "phi", "starcoder2", "opt", "falcon", "bloom", "gpt2"})
-"""Model types whose MLP has two layers; all newer ones are gated."""
+UNGATED = frozenset({"gpt_neox", "phi", "starcoder2", "nemotron", "arcee", "apertus"})
+"""Model types whose MLP has two layers."""
+LIKE_OTHERS = frozenset({"full_attention", "sliding_attention"})
+"""Kinds of layers that hold the same weights and states."""
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,9 @@ class Shape:
         tied: whether the output head is the embedding.
         gated: whether the MLP has a gate.
         parameters: of the whole model, where known; 0: counted from the rest.
+        other: parameters beside the decoder, of the part for images.
+        windows: whether some layers see a window of the tokens only.
+        scaled: whether logits are scaled or capped behind the head.
     """
 
     hidden: int
@@ -45,6 +50,9 @@ class Shape:
     tied: bool
     gated: bool = True
     parameters: int = 0
+    other: int = 0
+    windows: bool = False
+    scaled: bool = False
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Shape:
@@ -55,11 +63,8 @@ class Shape:
         """
         text = config.get("text_config") or config
         kind = str(text.get("model_type") or config.get("model_type") or "unknown")
-        if missing := [name for name in NEEDED if not isinstance(text.get(name), int)]:
-            message = f"config.json of model_type {kind} names no {', '.join(missing)}"
-            raise FrameworkError(message)
-        if any(text.get(name) for name in ("num_local_experts", "num_experts", "n_routed_experts")):
-            message = f"config.json of model_type {kind} has experts, of which this arithmetic knows nothing"
+        if problem := _unknown(config, text):
+            message = f"config.json of model_type {kind} {problem}"
             raise FrameworkError(message)
         hidden, heads = text["hidden_size"], text["num_attention_heads"]
         return cls(
@@ -73,6 +78,9 @@ class Shape:
             # transformers' default where a config says nothing is True; files of Llama and Qwen say it.
             tied=bool(config.get("tie_word_embeddings", text.get("tie_word_embeddings", True))),
             gated=kind not in UNGATED,
+            other=_image_parameters(config),
+            windows="sliding_attention" in _kinds(text) or _window(text),
+            scaled=any(text.get(name) for name in ("logits_scaling", "logit_scale", "final_logit_softcapping")),
         )
 
     @property
@@ -107,9 +115,39 @@ class Shape:
     def total(self) -> int:
         """All parameters; where the number is not known, norms are counted and biases left out (below 0.1%)."""
         norms = (2 * self.layers + 1) * self.hidden
-        return self.parameters or self.linear_parameters + self.embedding_parameters + norms
+        return self.parameters or self.linear_parameters + self.embedding_parameters + norms + self.other
 
     def lora_parameters(self, rank: int, targets: tuple[str, ...]) -> int:
         """Return the parameters of LoRA: rank x (inputs + outputs) of each adapted layer (arXiv 2106.09685)."""
         known = self.linears
         return self.layers * rank * sum(sum(known[name]) for name in targets if name in known)
+
+
+def _unknown(config: Mapping[str, Any], text: Mapping[str, Any]) -> str:
+    """Say what keeps a config from being a decoder of equal dense layers; empty where nothing does."""
+    missing = [name for name in NEEDED if not isinstance(text.get(name), int)]
+    experts = any("expert" in name and value for name, value in text.items())
+    other = sorted(_kinds(text) - LIKE_OTHERS)
+    holds = {
+        f"names no {', '.join(missing)}": bool(missing),
+        "has experts, of which this arithmetic knows nothing": experts,
+        f"has layers of the kind {', '.join(other)}, of which this arithmetic knows nothing": bool(other),
+        "keeps keys and values compressed, of which this arithmetic knows nothing": bool(text.get("kv_lora_rank")),
+        "says that the file's weights are quantized already": bool(config.get("quantization_config")),
+    }
+    return next((reason for reason, true in holds.items() if true), "")
+
+
+def _kinds(text: Mapping[str, Any]) -> set[str]:
+    return {str(kind) for kind in text.get("layer_types") or []}
+
+
+def _window(text: Mapping[str, Any]) -> bool:
+    return bool(text.get("sliding_window")) and bool(text.get("use_sliding_window", True)) and not _kinds(text)
+
+
+def _image_parameters(config: Mapping[str, Any]) -> int:
+    """Return about the parameters of the part for images, a transformer too: layers x (4 h^2 + 2 h i)."""
+    vision = config.get("vision_config") or {}
+    hidden, inner = vision.get("hidden_size") or 0, vision.get("intermediate_size") or 0
+    return int((vision.get("num_hidden_layers") or 0) * (4 * hidden**2 + 2 * hidden * inner))

@@ -25,14 +25,15 @@ ms-swift's runs on such data hold 1.6 to 3.2 times the workspace of one pass (Be
 CHUNK = 256 * MIB
 """Workspace of a chunked or fused loss (Liger, Unsloth, TRL from 1.6): chunks are cut for about so much."""
 LEARNED = 96 * MIB
-"""Of `trainer=hf`: 32 MiB of 16-bit logits and twice 32 MiB in fp32 (plugins/framework_hf/fast/head.py)."""
+"""Of `trainer=hf`: 32 MiB of logits at a time, their pieces in fp32, and what the head makes of their gradient
+(plugins/framework_hf/fast/head.py)."""
 
 
 def base_weights(shape: Shape, settings: Settings) -> dict[str, float]:
     """Return the base weights: linear layers, what a quantization needs for them, and all else.
 
     NF4 stores a linear weight in half a byte and a block of 64 with a constant in fp32, or with double quantization
-    in a byte, of which 256 share another in fp32: 0.0625 or 0.0159 bytes a weight. LLM.int8() stores a byte, and two
+    in a byte, of which 256 share another in fp32: 0.0625 or 0.0159 bytes a weight. LLM.int8() stores a byte, and four
     bytes for each row (arXiv 2208.07339). Embeddings, head and norms stay in 16 bits, or are raised to fp32.
     """
     linear, rest = shape.linear_parameters, shape.total - shape.linear_parameters
@@ -132,7 +133,8 @@ def loss_backward(shape: Shape, settings: Settings) -> float:
     """Return the workspace of the loss where it is largest, at the start of the backward pass.
 
     Plain: logits (2 bytes, or 4 of an fp32 head), log-softmax, the gradient by it and by the logits in fp32: 14 or 16
-    bytes T V (counted). Chunked: a chunk of these, 10 T V where that is less, and the gradient by the states, 4 T h.
+    bytes T V (counted). Chunked: a chunk of these, and the gradient by the states, 4 T h; of learned tokens alone
+    10 T V where that is less.
     """
     size = settings.tokens * shape.vocab
     if settings.loss is Loss.plain:

@@ -7,12 +7,11 @@ from enum import Enum
 
 
 class Verdict(Enum):
-    """Whether a run fits: with its whole band, only with luck, not, or nobody knows."""
+    """Whether a run fits: with its whole band, only with luck, or not."""
 
     fits = "fits"
     tight = "tight"
     too_large = "too large"
-    unknown = "unknown"
 
 
 @dataclass(frozen=True)
@@ -20,6 +19,7 @@ class Memory:
     """The memory of a run in bytes; `available` is what tensors can have of `device`.
 
     `tokens` are those of the largest pass: of rows as they are where `rows_known`, else of trainer.max_seq_length.
+    `least` is needed however small the passes are made.
     """
 
     device: str
@@ -33,6 +33,7 @@ class Memory:
     reserved: int
     low: int
     high: int
+    least: int = 0
 
 
 @dataclass(frozen=True)

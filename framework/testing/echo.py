@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from framework.component import Component
 from framework.compose import compose
@@ -69,6 +70,10 @@ class EchoSource:
     def check(self) -> str:
         """Name it."""
         return "echo"
+
+    def config_json(self) -> Mapping[str, Any]:
+        """Tell nothing: it has no layers."""
+        return {}
 
     def fetch(self, *, weights: bool) -> ModelPlace:  # noqa: ARG002 - the protocol's signature
         """Return any folder."""

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from framework.plan import Plan
     from framework.records import Work
 
+FEW = 10
+"""Prompts that tell the least."""
+
 
 @hookimpl
 def framework_evaluators() -> Iterable[Component]:
@@ -53,9 +56,10 @@ def framework_advice(plan: Plan, work: Work | None) -> Iterable[str]:
     for name, choice in plan.evaluator.items():
         settings = choice.config
         if isinstance(settings, config.PromptsConfig) and work is not None and Stage.train in plan.stages:
-            answered = 2 * settings.count * settings.max_new_tokens
-            if answered > work.tokens * work.epochs:
+            times = len({Stage.baseline, Stage.evaluate} & set(plan.stages))
+            answered = times * settings.count * settings.max_new_tokens
+            if answered > work.tokens * work.epochs and settings.count > FEW:
                 yield (
-                    f"evaluator.{name}.count={settings.count}: up to {answered:,} tokens are answered before and "
-                    f"after, and {work.tokens * work.epochs:,.0f} are trained on. Set evaluator.{name}.count=10"
+                    f"evaluator.{name}.count={settings.count}: up to {answered:,} tokens are answered, "
+                    f"and {work.tokens * work.epochs:,.0f} are trained on. Set evaluator.{name}.count={FEW}"
                 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from framework.fitting import Saving
@@ -10,7 +11,7 @@ from framework.gpus import Gpu
 from framework.memory import Attention, Loss, Settings, Shape, Weights
 from framework.memory.shape import LINEARS
 from framework.plan import Plan
-from framework.schema import Optimizer
+from framework.schema import Optimizer, Stage
 from framework_hf.config import Attention as Kernels
 from framework_hf.config import (
     Device,
@@ -30,8 +31,17 @@ KERNELS = {Kernels.eager: Attention.eager, Kernels.flash_attention_2: Attention.
 ENOUGH, SLOWER, WORTH = 1024, 1.03, 32
 """Tokens that a pass on a CPU is cut to, how much slower that may be, and tokens that are worth a branch: those of
 `packing/`, which imports torch."""
+SHARD = 5e9
+"""Bytes of a file of weights, as models of several files have been saved; one is mapped at a time."""
 PROCESS = 640 * 2**20
 """Bytes of Python with torch, transformers, peft, TRL, bitsandbytes and datasets: measured with torch 2.13 for CPUs."""
+FUSED = {
+    "qkv_proj": ("q", "k", "v"),
+    "query_key_value": ("q", "k", "v"),
+    "c_attn": ("q", "k", "v"),
+    "gate_up_proj": ("gate", "up"),
+}
+"""Layers that hold several."""
 LOWEST_RANK = 8
 """Below it an adapter learns little."""
 
@@ -42,43 +52,69 @@ def footprint(plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, shared: i
     adapter: Any = plan.adapter.config
     full = isinstance(adapter, FullConfig)
     on_gpu = gpu is not None and config.device is not Device.cpu
-    tree = config.packing is Packing.tree and not getattr(adapter, "lora_dropout", 0)
-    stored, double_quant = _stored(plan, full=full)
+    tree = config.packing is Packing.tree and not getattr(adapter, "lora_dropout", 0) and not shape.windows
+    stored, double_quant = _stored(plan, full=full, on_gpu=on_gpu)
     rows, length = _pass(config, longest, shared, on_gpu=on_gpu, tree=tree)
+    answers = _answers(plan, longest)
     fast = not on_gpu and not full and stored is Weights.half
     return Settings(
         rows=rows,
         length=length,
         rank=0 if full else adapter.r,
         targets=targets(adapter),
-        # TRL casts the adapter of a quantized model to bf16.
-        trained_width=2 if stored in {Weights.nf4, Weights.int8} and config.dtype in {Dtype.auto, Dtype.bf16} else 4,
+        trained_width=_width(config, stored, gpu if on_gpu else None),
         weights=stored,
         double_quant=double_quant,
         autocast=config.dtype is not Dtype.fp32,
         state_bytes=STATES[config.optim] if on_gpu else 8.0,
-        copies=config.optim is Optimizer.adamw_torch and on_gpu,
+        copies=False,  # torch's fused implementation changes the weights in place
         attention=KERNELS.get(config.attention, Attention.sdpa if on_gpu else Attention.flash),
         checkpointing=_checkpointing(config, on_gpu=on_gpu),
-        loss=Loss.learned,
+        loss=Loss.plain if shape.scaled else Loss.learned,
         varied=on_gpu and not tree,
         masked=on_gpu and tree,
         kept=_kept(shape, adapter.r) if fast else 0.0,
         process=0.0 if on_gpu else PROCESS,
-        file=0.0 if on_gpu or stored is Weights.half else 2.0 * shape.total,
+        file=0.0 if on_gpu or stored is Weights.half else min(2.0 * shape.total, SHARD),
         evaluated_rows=config.per_device_eval_batch_size if on_gpu else 0,
-        answer_rows=max((getattr(choice.config, "batch_size", 0) for choice in plan.evaluator.values()), default=0),
-        answer_tokens=longest,
+        evaluated_length=longest,
+        answer_rows=answers[0],
+        answer_tokens=answers[1],
     )
 
 
-def _stored(plan: Plan, *, full: bool) -> tuple[Weights, bool]:
+def _answers(plan: Plan, longest: int) -> tuple[int, int]:
+    """Return how many prompts are answered at a time, and their tokens with the answer."""
+    if not {Stage.baseline, Stage.evaluate} & set(plan.stages):
+        return 0, 0
+    asked = [choice.config for choice in plan.evaluator.values() if hasattr(choice.config, "max_new_tokens")]
+    rows = max((getattr(settings, "batch_size", 1) for settings in asked), default=0)
+    return rows, longest + max((each.max_new_tokens for each in asked), default=0)
+
+
+def _width(config: HFTrainerConfig, stored: Weights, gpu: Gpu | None) -> int:
+    """Return the bytes of a weight of the adapter; TRL casts that of a quantized model to bf16, if that is computed."""
+    half = config.dtype is Dtype.bf16 or (config.dtype is Dtype.auto and (gpu is None or gpu.bf16))
+    return 2 if half and stored in {Weights.nf4, Weights.int8} else 4
+
+
+def _stored(plan: Plan, *, full: bool, on_gpu: bool) -> tuple[Weights, bool]:
     quantization = plan.quantization.config
     if isinstance(quantization, NF4Config):
         return Weights.nf4, quantization.double_quant
     if isinstance(quantization, Int8Config):
         return Weights.int8, False
-    return (Weights.fp32 if full or plan.trainer.config.dtype is Dtype.fp32 else Weights.half), False
+    dtype = plan.trainer.config.dtype
+    wide = full or dtype is Dtype.fp32 or (dtype is Dtype.auto and not on_gpu and not _cpu_has_bf16())
+    return (Weights.fp32 if wide else Weights.half), False
+
+
+def _cpu_has_bf16() -> bool:
+    """Whether Linux tells of instructions for bf16; a CPU without them computes in fp32, as a rule."""
+    try:
+        return any(name in Path("/proc/cpuinfo").read_text(encoding="ascii") for name in ("avx512_bf16", "amx_bf16"))
+    except (OSError, UnicodeDecodeError):  # no Linux
+        return False
 
 
 def _pass(config: HFTrainerConfig, longest: int, shared: int, *, on_gpu: bool, tree: bool) -> tuple[int, int]:
@@ -119,11 +155,10 @@ def _kept(shape: Shape, rank: int) -> float:
 
 
 def targets(adapter: Any) -> tuple[str, ...]:
-    """Return the adapted layers by the names that the arithmetic has for them."""
-    names: list[str] = getattr(adapter, "target_modules", [])
-    if names == ["all-linear"]:
-        return LINEARS
-    return tuple(name for name in LINEARS if any(target.rpartition(".")[2] == f"{name}_proj" for target in names))
+    """Return the adapted layers by the names that the arithmetic has for them; all, where it has none of theirs."""
+    names = [target.rpartition(".")[2] for target in getattr(adapter, "target_modules", [])]
+    found = {part for name in names for part in FUSED.get(name, (name.removesuffix("_proj"),))}
+    return tuple(name for name in LINEARS if name in found) or LINEARS
 
 
 def savings(plan: Plan) -> Iterator[Saving]:
@@ -141,11 +176,12 @@ def _smaller_passes(config: HFTrainerConfig) -> Iterator[Saving]:
     if config.per_device_eval_batch_size > 1:
         yield Saving({"trainer.per_device_eval_batch_size": 1}, "nothing but a slower validation loss", price=0)
     rows, accumulated = config.per_device_train_batch_size, config.gradient_accumulation_steps
-    while rows > 1 and rows % 2 == 0:
-        rows, accumulated = rows // 2, accumulated * 2
+    while rows > 1:
+        divisor = next(number for number in range(2, rows + 1) if rows % number == 0)
+        rows, accumulated = rows // divisor, accumulated * divisor
         smaller = {"trainer.per_device_train_batch_size": rows, "trainer.gradient_accumulation_steps": accumulated}
         yield Saving(smaller, "nothing: the same rows in a step, in smaller passes", price=0)
-    if config.gradient_checkpointing is Switch.disabled:
+    if config.gradient_checkpointing is not Switch.enabled:
         yield Saving({"trainer.gradient_checkpointing": Switch.enabled}, "a third more time")
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,13 +43,29 @@ class LocalModel:
     def __init__(self, config: LocalModelConfig) -> None:
         self.config = config
         self.folder = Path(config.path).expanduser()
+        self._config: Mapping[str, Any] | None = None
 
     def check(self) -> str:
-        """Read config.json and name the architecture.
+        """Name the architecture, as config.json has it.
 
         Raises:
             FrameworkError: no such model, gated, no network, or no config.
         """
+        config = self.config_json()
+        architecture = ", ".join(config.get("architectures") or [config.get("model_type", "unknown architecture")])
+        return f"{self.config.path} ({architecture})"
+
+    def config_json(self) -> Mapping[str, Any]:
+        """Read config.json, the one file that is asked for.
+
+        Raises:
+            FrameworkError: as `check`.
+        """
+        if self._config is None:
+            self._config = self._read()
+        return self._config
+
+    def _read(self) -> Mapping[str, Any]:
         if self._is_folder():
             file = self.folder / "config.json"
             if not file.is_file():
@@ -63,12 +80,11 @@ class LocalModel:
         else:
             file = Path(self._ask(hf_hub_download, filename="config.json"))
         try:
-            config = json.loads(file.read_text(encoding="utf-8"))
+            config: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         except ValueError as error:
             message = f"model.path={self.config.path}: config.json is no JSON ({error})"
             raise FrameworkError(message) from error
-        architecture = ", ".join(config.get("architectures") or [config.get("model_type", "unknown architecture")])
-        return f"{self.config.path} ({architecture})"
+        return config
 
     def fetch(self, *, weights: bool) -> ModelPlace:
         """Return the folder; a Hub model is downloaded once, its safetensors only with `weights`."""

@@ -18,7 +18,7 @@ from framework.errors import DoesNotFitError, FrameworkError, one_line
 from framework.plan import Plan
 from framework.plugin_file import load_file
 
-USER_MISTAKE, DOES_NOT_FIT, INTERRUPTED = 2, 3, 130
+USER_MISTAKE, DOES_NOT_FIT, INTERRUPTED = 2, 75, 130
 NOT_CARRIED = (
     "launch=subprocess cannot hand over this plan ({}): the settings of a plugin have to stand at the top of a module "
     "that can be imported. Put the plugin into a file and name that, plugins=[./mine.py], or set launch=local"

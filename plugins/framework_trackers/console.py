@@ -70,7 +70,7 @@ class Console(Logger):
 
     def forecast(self, forecast: Forecast) -> None:
         """Show what the run will need, once: with the rows, or where there will be none known, without."""
-        known = forecast.memory is not None and forecast.memory.rows_known
+        known = forecast.memory is None or forecast.memory.rows_known
         alone = self.plan is not None and self.plan.stages == (Stage.plan,)
         if self.told or not (known or alone):
             return

@@ -8,10 +8,11 @@ from framework import host
 from framework.errors import DoesNotFitError
 from framework.fitting import check_fits
 from framework.host import HostMemory
-from framework.planning import forecast
+from framework.planning import Planner
 from framework.records import Verdict
+from framework.remembered import remember_rows
 from tests.framework.memory.test_shape import LLAMA
-from tests.support.shelf import Shelf, plan
+from tests.support.shelf import ROWS, Shelf, plan
 
 GIB = 2**30
 
@@ -28,7 +29,7 @@ def llama(tmp_path: Path) -> Shelf:
 
 
 def test_what_does_not_fit_comes_with_the_cheapest_changes_that_make_it_fit(tmp_path: Path, llama: Shelf) -> None:
-    _, told = forecast(plan(tmp_path, "quantization=none", "plan.gpu=12GiB"), llama)
+    _, told = Planner(llama).first(plan(tmp_path, "quantization=none", "plan.gpu=12GiB"))
     assert told.memory is not None
     assert told.memory.verdict is Verdict.too_large
     taken = [word for change in told.changes for word in change.words]
@@ -42,7 +43,8 @@ def test_what_does_not_fit_comes_with_the_cheapest_changes_that_make_it_fit(tmp_
 
 def test_apply_takes_them_and_the_effective_batch_stays(tmp_path: Path, llama: Shelf) -> None:
     before = plan(tmp_path, "quantization=none", "plan.gpu=12GiB", "plan.apply=true")
-    after, told = forecast(before, llama)
+    remember_rows(before, ROWS)
+    after, told = Planner(llama).first(before)
     assert told.memory is not None
     assert told.memory.verdict is Verdict.fits
     assert "quantization=nf4" in told.applied
@@ -57,14 +59,31 @@ def test_apply_takes_them_and_the_effective_batch_stays(tmp_path: Path, llama: S
 def test_what_cannot_fit_is_refused_before_the_rows_are_known(
     tmp_path: Path, llama: Shelf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(host, "own", lambda: 0)
     monkeypatch.setattr(host, "memory", lambda: HostMemory(8 * GIB, 4 * GIB, limited=False))
     refused = plan(tmp_path, "quantization=none", "trainer.device=cpu")
-    with pytest.raises(
-        DoesNotFitError, match=r"does not fit: \d+\.\d and more GiB are needed, and CPU has 4.0"
-    ) as error:
-        check_fits(*forecast(refused, llama))
+    with pytest.raises(DoesNotFitError, match=r"at least \d+\.\d GiB are needed, and CPU has 4\.0") as error:
+        check_fits(*Planner(llama).first(refused))
     assert "quantization=nf4" in str(error.value)
 
 
+def test_until_the_rows_are_known_apply_takes_what_costs_nothing(tmp_path: Path, llama: Shelf) -> None:
+    after, told = Planner(llama).first(plan(tmp_path, "quantization=none", "plan.gpu=12GiB", "plan.apply=true"))
+    assert "trainer.per_device_train_batch_size=1" in told.applied
+    assert after.quantization.component.name == "none"
+    assert after.training.max_seq_length == 2048
+
+
+def test_what_was_applied_is_told_again_with_the_rows(tmp_path: Path, llama: Shelf) -> None:
+    planner = Planner(llama)
+    after, told = planner.first(plan(tmp_path, "quantization=none", "plan.gpu=12GiB", "plan.apply=true"))
+    assert planner.again(after, ROWS).applied == told.applied != []
+
+
+def test_a_run_that_goes_on_from_a_trained_one_is_not_changed(tmp_path: Path, llama: Shelf) -> None:
+    before = plan(tmp_path, "quantization=none", "plan.gpu=12GiB", "plan.apply=true", "stages=[evaluate]")
+    assert Planner(llama).first(before)[0] == before
+
+
 def test_a_plan_for_another_gpu_is_not_refused(tmp_path: Path, llama: Shelf) -> None:
-    check_fits(*forecast(plan(tmp_path, "quantization=none", "plan.gpu=4GiB"), llama))
+    check_fits(*Planner(llama).first(plan(tmp_path, "quantization=none", "plan.gpu=4GiB")))

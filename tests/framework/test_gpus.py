@@ -1,7 +1,6 @@
 """framework/gpus.py: GPUs by name, and the one that the driver tells of."""
 
 import stat
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -10,10 +9,10 @@ from framework import FrameworkError, gpus
 
 
 @pytest.fixture(autouse=True)
-def _asked_anew() -> Iterator[None]:
-    gpus.here.cache_clear()
-    yield
-    gpus.here.cache_clear()
+def _nothing_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(gpus, "OTHERS", ())
+    monkeypatch.setattr(gpus, "WSL", "/no/such/folder")
 
 
 def driver(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
@@ -50,7 +49,7 @@ def test_the_gpu_that_is_here_is_the_drivers_first(tmp_path: Path, monkeypatch: 
     found = gpus.here()
     assert found is not None
     assert (found.name, found.total, found.free) == ("NVIDIA GeForce RTX 3060", 12288 * 2**20, 11800 * 2**20)
-    assert found.tflops == 51
+    assert found.bf16
 
 
 @pytest.mark.parametrize("script", ["echo 'No devices were found'", "exit 9", "true"])
@@ -62,3 +61,41 @@ def test_a_driver_without_a_gpu_is_none(tmp_path: Path, monkeypatch: pytest.Monk
 def test_without_a_driver_there_is_no_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert gpus.here() is None
+
+
+def test_the_gpu_that_is_chosen_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver(tmp_path, monkeypatch, 'echo "GPU $4, 24576, 24000"')
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,0")
+    found = gpus.here()
+    assert found is not None
+    assert found.name == "GPU 1"
+
+
+@pytest.mark.parametrize("chosen", ["", "-1"])
+def test_where_none_is_visible_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chosen: str) -> None:
+    driver(tmp_path, monkeypatch, "echo 'NVIDIA L4, 24576, 24000'")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", chosen)
+    assert gpus.here() is None
+
+
+def test_a_gpu_of_which_nothing_is_told_is_no_cpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    driver(tmp_path, monkeypatch, "echo 'NVIDIA GB10, [N/A], [N/A]'")
+    with pytest.raises(FrameworkError, match=r"name it, plan\.gpu=24GiB"):
+        gpus.here()
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-1234")
+    with pytest.raises(FrameworkError, match=r"name it, plan\.gpu=24GiB"):
+        gpus.here()
+    (tmp_path / "nvidia-smi").unlink()
+    (tmp_path / "kfd").touch()
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(gpus, "OTHERS", (str(tmp_path / "kfd"),))
+    with pytest.raises(FrameworkError, match=r"name it, plan\.gpu=24GiB"):
+        gpus.here()
+
+
+@pytest.mark.parametrize(
+    ("name", "has"), [("Tesla T4", False), ("NVIDIA GeForce RTX 2080 Ti", False), ("rtx3060", True)]
+)
+def test_gpus_before_ampere_have_no_bf16(name: str, *, has: bool) -> None:
+    assert gpus.Gpu(name, 1, 1).bf16 == has

@@ -9,7 +9,7 @@ GIB = 2**30
 MEMORY = Memory(
     device="rtx4090", available=23 * GIB, verdict=Verdict.fits, tokens=4096, rows_known=True,
     parts={"linear layers": 3 * GIB, "adapter": 1}, phases={"loss": GIB, "forward": GIB // 2},
-    allocated=4 * GIB, reserved=5 * GIB, low=4 * GIB, high=6 * GIB,
+    allocated=4 * GIB, reserved=5 * GIB, low=4 * GIB, high=6 * GIB, least=3 * GIB,
 )  # fmt: skip
 WORK = Work(
     rows=1000, tokens=400_000, supervised_tokens=1, steps=375, epochs=3.0, flops=1.0, seconds_low=50, seconds_high=7200

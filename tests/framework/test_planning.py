@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from framework import FrameworkError, testing
-from framework.planning import forecast, learn
+from framework.planning import Planner
 from framework.records import TrainResult, Verdict
 from framework.remembered import known_rows, remember_rows, speeds
 from tests.framework.memory.test_shape import LLAMA, SMOLLM
@@ -27,7 +27,7 @@ def llama(tmp_path: Path) -> Shelf:
 
 
 def test_an_8b_model_in_four_bits_fits_a_gaming_gpu(tmp_path: Path, llama: Shelf) -> None:
-    _, told = forecast(plan(tmp_path, "plan.gpu=rtx4090"), llama)
+    _, told = Planner(llama).first(plan(tmp_path, "plan.gpu=rtx4090"))
     assert told.memory is not None
     assert (told.memory.verdict, told.memory.device) == (Verdict.fits, "rtx4090")
     assert 6 * GIB < told.memory.allocated < 12 * GIB
@@ -38,9 +38,9 @@ def test_an_8b_model_in_four_bits_fits_a_gaming_gpu(tmp_path: Path, llama: Shelf
 
 def test_known_rows_make_it_smaller_and_give_the_work(tmp_path: Path, llama: Shelf) -> None:
     words = plan(tmp_path, "plan.gpu=rtx4090")
-    _, before = forecast(words, llama)
+    _, before = Planner(llama).first(words)
     remember_rows(words, ROWS)
-    _, told = forecast(words, llama)
+    _, told = Planner(llama).first(words)
     assert told.memory is not None
     assert before.memory is not None
     assert told.memory.rows_known
@@ -51,20 +51,20 @@ def test_known_rows_make_it_smaller_and_give_the_work(tmp_path: Path, llama: She
 
 
 def test_a_model_that_the_arithmetic_does_not_know_has_no_memory(tmp_path: Path) -> None:
-    _, told = forecast(plan(tmp_path), Shelf(tmp_path, LLAMA | {"num_experts": 8}))
+    _, told = Planner(Shelf(tmp_path, LLAMA | {"num_experts": 8})).first(plan(tmp_path))
     assert told.memory is None
     assert "has experts" in told.why
 
 
 def test_a_trainer_that_does_not_tell_has_none_either(tmp_path: Path, llama: Shelf) -> None:
-    _, told = forecast(testing.plan([], run_dir=tmp_path / "run"), llama)
+    _, told = Planner(llama).first(testing.plan([], run_dir=tmp_path / "run"))
     assert told.memory is None
     assert told.why == "trainer=echo does not tell how it uses memory"
 
 
 def test_a_gpu_that_nobody_knows_is_refused(tmp_path: Path, llama: Shelf) -> None:
     with pytest.raises(FrameworkError, match=r"plan\.gpu=rtx9999"):
-        forecast(plan(tmp_path, "plan.gpu=rtx9999"), llama)
+        Planner(llama).first(plan(tmp_path, "plan.gpu=rtx9999"))
 
 
 def test_a_training_tells_the_next_plan_how_fast_this_machine_is(tmp_path: Path) -> None:
@@ -84,12 +84,12 @@ def test_a_training_tells_the_next_plan_how_fast_this_machine_is(tmp_path: Path)
         checkpoint="checkpoint",
         computed_tokens=600_000,
     )
-    learn(words, shelf, ROWS, result)
+    Planner(shelf).learn(words, ROWS, result)
     (speed,) = speeds("CPU")
     assert speed > 0
     remembered = known_rows(words)
     assert remembered == dataclasses.replace(ROWS, computed=0.5)
-    _, told = forecast(words, shelf)
+    _, told = Planner(shelf).first(words)
     assert told.work is not None
     assert told.work.seconds_low is not None
     assert told.work.seconds_high is not None
@@ -97,7 +97,7 @@ def test_a_training_tells_the_next_plan_how_fast_this_machine_is(tmp_path: Path)
 
 
 def test_disk_counts_the_checkpoint_and_what_is_exported(tmp_path: Path, llama: Shelf) -> None:
-    _, told = forecast(plan(tmp_path), llama)
+    _, told = Planner(llama).first(plan(tmp_path))
     assert told.disk is not None
     assert set(told.disk.parts) == {"checkpoint", "adapter"}
     assert told.disk.needed == sum(told.disk.parts.values())

@@ -184,7 +184,7 @@ def test_points_that_cannot_fit_are_passed_over_before_they_start_and_listed(pla
     assert done.code == 0, done.err
     (cells, other) = ([cell.strip() for cell in line.split("│")] for line in done.out.splitlines() if line[:1] == "│")
     assert (cells[1:4], other[1:3]) == (["0", "seed=1", "passed over"], ["1", "seed=2"])
-    assert re.search(r"point 0 passed over: does not fit: \d{9}\.\d and more GiB are needed, and CPU has", done.out)
+    assert re.search(r"point 0 passed over: does not fit: at least \d{9}\.\d GiB are needed, and CPU has", done.out)
     (folder,) = place.glob("outputs/*/sweep_*")
     assert not (folder / "0" / "data.json").exists()
     assert (folder / "1" / "train.json").exists()
