@@ -65,8 +65,8 @@ class Planner:
         trains = Stage.train in plan.stages or plan.stages == (Stage.plan,)
         if isinstance(outlook, str) or not isinstance(settings, Settings) or not trains:
             return plan, self._told(outlook)
-        if plan.plan.calibrate and not plan.plan.gpu and not outlook.offset:
-            outlook = self._calibrated(outlook, settings)
+        if outlook.known or plan.stages == (Stage.plan,):  # else it is measured with the rows, when they are known
+            outlook = self._calibrated(outlook)
         if plan.plan.apply:
             outlook, self.applied = fitting.apply(outlook)
         return outlook.plan, self._told(outlook)
@@ -74,7 +74,10 @@ class Planner:
     def again(self, plan: Plan, known: KnownRows) -> Forecast:
         """Return what it takes with the rows that the data stage found; the plan stays as it is."""
         gpu = gpus.named(plan.plan.gpu) if plan.plan.gpu else None
-        return self._told(self._outlook(plan, known, gpu))
+        outlook = self._outlook(plan, known, gpu)
+        if not isinstance(outlook, str) and Stage.train in plan.stages:
+            outlook = self._calibrated(outlook)
+        return self._told(outlook)
 
     def learn(self, plan: Plan, rows: KnownRows, trained: TrainResult) -> None:
         """Remember how fast this training was, and which share of the tokens went through the model."""
@@ -100,8 +103,11 @@ class Planner:
         found = 0.0 if plan.plan.gpu else calibrate.offset(outlook.device, settings)
         return dataclasses.replace(outlook, offset=found)
 
-    def _calibrated(self, outlook: Outlook, settings: Settings) -> Outlook:
-        """Run the probe, unless the run is far too large for one."""
+    def _calibrated(self, outlook: Outlook) -> Outlook:
+        """Run the probe where it is asked for and none was run yet, unless the run is far too large for one."""
+        settings, asked = outlook.settings, outlook.plan.plan
+        if settings is None or not asked.calibrate or asked.gpu or outlook.offset:
+            return outlook
         if outlook.verdict(outlook.estimate(settings)) is Verdict.too_large:
             return outlook
         capped = None if outlook.used else outlook.available
