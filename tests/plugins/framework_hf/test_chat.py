@@ -144,10 +144,21 @@ def test_a_row_without_a_problem_teaches_what_tokenizing_turn_by_turn_says(name:
         assert bool(row.problem) is bool(misfits or forged)
         assert row.labels == wanted
     elif not row.problem:
-        assert misfits == forged == 0
+        # A thought of an earlier turn is left out, in training as in inference, with whatever stands in it.
+        assert misfits == 0
+        assert not forged or any(message.content.strip() not in whole for message in messages)
         assert row.labels == wanted
     else:
         assert all(label in (IGNORE, right) for label, right in zip(row.labels, wanted, strict=True))
+
+
+def test_a_special_token_in_a_thought_that_the_template_leaves_out_is_no_problem() -> None:
+    tokenizer = family_tokenizer("qwen3")
+    texts_ = ("a", "a<|endoftext|></think>", "a", "a")
+    messages = tuple(Message(role, text) for role, text in zip(["user", "assistant"] * 2, texts_, strict=True))
+    row = Chat(tokenizer, stop_ids("qwen3"), last_turn_only=True).encode([Example(messages, "chatml")])[0]
+    assert row.problem == ""
+    assert tokenizer.convert_tokens_to_ids("<|endoftext|>") not in row.input_ids
 
 
 def turns(messages: tuple[Message, ...]) -> list[dict[str, str]]:
