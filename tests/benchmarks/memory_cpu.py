@@ -42,7 +42,7 @@ def write(file: Path, rows: int, length: int) -> None:
             stream.write(json.dumps({"instruction": words[0], "input": "", "output": words[1]}) + "\n")
 
 
-def measure(method: str, rows: int, length: int, folder: Path) -> tuple[float, float, str]:
+def measure(method: str, rows: int, length: int, folder: Path, *, calibrate: bool) -> tuple[float, float, str]:
     """Run once; return predicted and measured MiB, and the phase that decides.
 
     Raises:
@@ -54,7 +54,8 @@ def measure(method: str, rows: int, length: int, folder: Path) -> tuple[float, f
         "+experiment=quickstart", "data=local_file", f"data.path={file}", "audit=[]", "evaluator=[]", "exporter=[]",
         "logger=[]", "data.validation_split=0", "stages=[data,train]", f"trainer.per_device_train_batch_size={rows}",
         "trainer.gradient_accumulation_steps=1", f"trainer.max_steps={STEPS}", "trainer.warmup_steps=0",
-        "trainer.max_seq_length=4096", f"run_dir={run}", *METHODS[method],
+        "trainer.max_seq_length=4096", f"run_dir={run}",
+        f"plan.calibrate={str(calibrate).lower()}", *METHODS[method],
     ]  # fmt: skip
     done = subprocess.run([sys.executable, "-m", "framework", *words], capture_output=True, text=True, check=False)
     if done.returncode:
@@ -71,12 +72,13 @@ def main() -> None:
     parser.add_argument("--methods", nargs="+", default=list(METHODS))
     parser.add_argument("--lengths", nargs="+", type=int, default=[128, 512, 1024])
     parser.add_argument("--rows", nargs="+", type=int, default=[1, 4])
+    parser.add_argument("--calibrate", action="store_true", help="let plan.calibrate=true measure each first")
     arguments = parser.parse_args()
     off = []
     OUT.print("| method | rows | tokens | predicted MiB | measured MiB | off | phase |\n|---|---|---|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
         for method, rows, length in itertools.product(arguments.methods, arguments.rows, arguments.lengths):
-            predicted, measured, phase = measure(method, rows, length, Path(folder))
+            predicted, measured, phase = measure(method, rows, length, Path(folder), calibrate=arguments.calibrate)
             off.append(predicted / measured - 1)
             OUT.print(
                 f"| {method} | {rows} | {length} | {predicted:,.0f} | {measured:,.0f} | {off[-1]:+.1%} | {phase} |"
