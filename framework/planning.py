@@ -23,10 +23,10 @@ from framework.protocols import ModelSource
 from framework.records import Disk, Forecast, Memory, TrainResult, Verdict
 from framework.remembered import KnownRows
 from framework.schema import Stage
-from framework.work import flops, work
+from framework.work import flops, speed_key, work
 
-ENOUGH_STEPS = 5
-"""Steps below which a training tells the speed of its start, not of itself."""
+ENOUGH_STEPS, ENOUGH_WORK = 5, 1e12
+"""Steps and operations below which a training tells the speed of its start, not of itself."""
 
 
 class Planner:
@@ -88,7 +88,8 @@ class Planner:
             return
         computed = trained.computed_tokens or trained.tokens
         done = flops(outlook.shape, settings, computed, trained.supervised_tokens, rows.tokens / rows.rows)
-        remembered.remember_speed(outlook.device, done / trained.seconds)
+        if done >= ENOUGH_WORK:
+            remembered.remember_speed(speed_key(outlook.device, settings), done / trained.seconds)
         remembered.remember_rows(plan, dataclasses.replace(rows, computed=computed / trained.tokens))
 
     def _outlook(self, plan: Plan, known: KnownRows | None, gpu: Gpu | None) -> Outlook | str:

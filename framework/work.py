@@ -31,7 +31,7 @@ def work(plan: Plan, shape: Shape, settings: Settings, known: KnownRows, device:
     epochs = steps / an_epoch
     computed = known.tokens * known.computed
     operations = epochs * flops(shape, settings, computed, known.supervised_tokens, known.tokens / known.rows)
-    past = speeds(device)
+    past = speeds(speed_key(device, settings))
     slowest, fastest = (min(past) / MARGIN, max(past) * MARGIN) if past else (None, None)
     return Work(
         rows=known.rows,
@@ -43,6 +43,11 @@ def work(plan: Plan, shape: Shape, settings: Settings, known: KnownRows, device:
         seconds_low=operations / fastest if fastest else None,
         seconds_high=operations / slowest if slowest else None,
     )
+
+
+def speed_key(device: str, settings: Settings) -> str:
+    """Return what a speed is kept under: trainings of one kind reach about the same on a device."""
+    return f"{device}, {settings.weights.value}, {'all weights' if settings.full else 'adapter'}"
 
 
 def flops(shape: Shape, settings: Settings, tokens: float, learned: float, length: float) -> float:

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -59,7 +60,8 @@ def generate(
         known = {name: copy.deepcopy(part) for name, part in cache.items()}
         for part in known.values():
             part.batch_repeat_interleave(len(numbers))
-        out = model.generate(**inputs, **known, generation_config=settings)
+        with _head_reads_a_block(model):
+            out = model.generate(**inputs, **known, generation_config=settings)
         said: list[list[int]] = out[:, inputs["input_ids"].shape[1] :].tolist()
         return said
 
@@ -68,6 +70,24 @@ def generate(
         for number, ids in zip(numbers, made, strict=True):
             answers[number] = _answer(tokenizer, ids, stop_ids)
     return [answers[number] for number in range(len(rows))]
+
+
+@contextmanager
+def _head_reads_a_block(model: Any) -> Iterator[None]:
+    """Give the head its states as one block of memory.
+
+    The last states of rows lie apart; on a CPU torch (seen in 2.13) then multiplies row by row, with a copy of the head
+    for each of them: 900 MB for 16 rows of a model of 135 million parameters.
+    """
+    head = model.get_output_embeddings()
+    if head is None:
+        yield
+        return
+    hook = head.register_forward_pre_hook(lambda _, given: (given[0].contiguous(), *given[1:]))
+    try:
+        yield
+    finally:
+        hook.remove()
 
 
 def _beginning(rows: Sequence[list[int]]) -> list[int]:

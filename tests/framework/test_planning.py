@@ -85,7 +85,7 @@ def test_a_training_tells_the_next_plan_how_fast_this_machine_is(tmp_path: Path)
         computed_tokens=600_000,
     )
     Planner(shelf).learn(words, ROWS, result)
-    (speed,) = speeds("CPU")
+    (speed,) = speeds("CPU, half, adapter")
     assert speed > 0
     remembered = known_rows(words)
     assert remembered == dataclasses.replace(ROWS, computed=0.5)

@@ -73,3 +73,18 @@ def test_a_common_beginning_is_read_once(model: tuple[Any, Any]) -> None:
 def test_equal_prompts_leave_a_token_to_predict_from(model: tuple[Any, Any]) -> None:
     texts = [SYSTEM + ENDS[0]] * 3
     assert answers(model, texts, 3, share=True) == answers(model, texts, 3, share=False)
+
+
+def test_the_head_is_given_one_block_of_memory(model: tuple[Any, Any]) -> None:
+    network, _ = model
+    seen: list[tuple[int, bool]] = []
+    hook = network.get_output_embeddings().register_forward_hook(
+        lambda _, given, __: seen.append((len(given[0]), given[0].is_contiguous()))
+    )
+    try:
+        answers(model, [SYSTEM + end for end in ENDS], 4, share=True)
+    finally:
+        hook.remove()
+    assert (4, True) in seen
+    assert all(whole for _, whole in seen)
+    assert not network.get_output_embeddings()._forward_pre_hooks  # noqa: SLF001 - nothing is left behind
