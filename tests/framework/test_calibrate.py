@@ -15,10 +15,7 @@ from tests.support.tiny import tiny_llama
 GIB = 2**30
 SETTINGS = Settings(rows=2, length=512, rank=16, kept=1000.0)
 
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FRAMEWORK_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def plan(*words: str) -> Plan:

@@ -11,21 +11,11 @@ from framework.host import HostMemory
 from framework.planning import Planner
 from framework.records import Verdict
 from framework.remembered import remember_rows
-from tests.framework.memory.test_shape import LLAMA
 from tests.support.shelf import ROWS, Shelf, plan
 
 GIB = 2**30
 
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FRAMEWORK_CACHE", str(tmp_path / "cache"))
-
-
-@pytest.fixture
-def llama(tmp_path: Path) -> Shelf:
-    """Return the config of Llama 3.1 8B."""
-    return Shelf(tmp_path, LLAMA)
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def test_what_does_not_fit_comes_with_the_cheapest_changes_that_make_it_fit(tmp_path: Path, llama: Shelf) -> None:

@@ -17,6 +17,8 @@ from tests.support.shelf import ROWS, plan
 GIB = 2**30
 SHAPE = Shape.from_config(LLAMA)
 
+pytestmark = pytest.mark.usefixtures("own_cache")
+
 
 def outlook(folder: Path, *words: str, gpu: str = "24GiB") -> Outlook:
     return Outlook(plan(folder, *words), SHAPE, named(gpu), ROWS)

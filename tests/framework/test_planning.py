@@ -14,16 +14,7 @@ from tests.support.shelf import ROWS, Shelf, plan
 
 GIB = 2**30
 
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FRAMEWORK_CACHE", str(tmp_path / "cache"))
-
-
-@pytest.fixture
-def llama(tmp_path: Path) -> Shelf:
-    """Return the config of Llama 3.1 8B."""
-    return Shelf(tmp_path, LLAMA)
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def test_an_8b_model_in_four_bits_fits_a_gaming_gpu(tmp_path: Path, llama: Shelf) -> None:
@@ -51,7 +42,7 @@ def test_known_rows_make_it_smaller_and_give_the_work(tmp_path: Path, llama: She
 
 
 def test_a_model_that_the_arithmetic_does_not_know_has_no_memory(tmp_path: Path) -> None:
-    _, told = Planner(Shelf(tmp_path, LLAMA | {"num_experts": 8})).first(plan(tmp_path))
+    _, told = Planner(Shelf(LLAMA | {"num_experts": 8})).first(plan(tmp_path))
     assert told.memory is None
     assert "has experts" in told.why
 
@@ -68,7 +59,7 @@ def test_a_gpu_that_nobody_knows_is_refused(tmp_path: Path, llama: Shelf) -> Non
 
 
 def test_a_training_tells_the_next_plan_how_fast_this_machine_is(tmp_path: Path) -> None:
-    shelf = Shelf(tmp_path, SMOLLM)
+    shelf = Shelf(SMOLLM)
     words = plan(tmp_path, "quantization=none", "trainer.device=cpu")
     result = TrainResult(
         steps=375,

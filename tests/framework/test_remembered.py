@@ -11,10 +11,7 @@ from tests.support.shelf import ROWS, plan
 
 GIB = 2**30
 
-
-@pytest.fixture(autouse=True)
-def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("FRAMEWORK_CACHE", str(tmp_path / "cache"))
+pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def test_rows_of_a_file_that_changed_are_not_known(tmp_path: Path) -> None:
