@@ -68,7 +68,7 @@ def _memory(memory: Memory) -> Iterator[Fact]:
 def _work(work: Work) -> Fact:
     seconds = ""
     if work.seconds_low is not None and work.seconds_high is not None:
-        seconds = f"; {duration(work.seconds_low)} to {duration(work.seconds_high)} by earlier runs on this machine"
+        seconds = f"; {roughly(work.seconds_low)} to {roughly(work.seconds_high)} by earlier runs on this machine"
     return Fact(
         "work",
         f"{work.steps:,} steps, {work.epochs:g} epochs of {work.rows:,} rows and {work.tokens:,} tokens{seconds}",
@@ -81,8 +81,8 @@ def _disk(disk: Disk) -> Fact:
     return Fact("disk", f"{text}: that is not enough" if short else text, amiss=short)
 
 
-def duration(seconds: float) -> str:
-    """Return a time as people say it."""
+def roughly(seconds: float) -> str:
+    """Return a time to one figure or two, as a guess is told."""
     if seconds < MINUTE:
         return f"{seconds:.0f} s"
     if seconds < HOUR:

@@ -48,6 +48,7 @@ class Console(Logger):
         self.plan: Plan | None = None
         self.bar: Bar | None = None
         self.told = False
+        self.expected: Forecast | None = None
 
     def planned(self, plan: Plan) -> None:
         """Show what will run."""
@@ -70,6 +71,7 @@ class Console(Logger):
 
     def forecast(self, forecast: Forecast) -> None:
         """Show what the run will need, once: with the rows, or where there will be none known, without."""
+        self.expected = forecast
         known = forecast.memory is None or forecast.memory.rows_known
         alone = self.plan is not None and self.plan.stages == (Stage.plan,)
         if self.told or not (known or alone):
@@ -161,7 +163,9 @@ class Console(Logger):
             rows["trained"] = (
                 f"{train.trainable_parameters / 1e6:.2f} of {train.total_parameters / 1e6:.1f} million parameters"
             )
-            rows["peak memory"] = f"{train.peak_memory_bytes / 2**30:.2f} GiB"
+            expected = self.expected.memory if self.expected else None
+            told = f" ({expected.allocated / 2**30:.2f} expected)" if expected else ""
+            rows["peak memory"] = f"{train.peak_memory_bytes / 2**30:.2f} GiB{told}"
             if train.rungs:
                 rows["ran out of memory"] = "; ".join(train.rungs)
         for artifact in report.artifacts:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from framework.needs import duration, needs
+from framework.needs import needs, roughly
 from framework.records import Disk, FitChange, Forecast, Memory, Verdict, Work
 
 GIB = 2**30
@@ -62,4 +62,4 @@ def test_too_little_disk_is_amiss() -> None:
 
 @pytest.mark.parametrize(("seconds", "text"), [(12.4, "12 s"), (150, "2 min"), (9000, "2.5 h")])
 def test_times_are_told_as_people_say_them(seconds: float, text: str) -> None:
-    assert duration(seconds) == text
+    assert roughly(seconds) == text
