@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import io
+import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
@@ -20,24 +21,14 @@ PREDICTED = ("predicted_allocated_gib", "predicted_reserved_gib", "band_low_gib"
 SHAPE = ("hidden", "layers", "heads", "kv_heads", "head_dim", "intermediate", "vocab", "tie_embeddings")
 NEEDED = (*SHAPE, "method", "seq_len", "micro_batch")
 METHODS = ("full", "lora", "qlora")
-PRECISIONS = {
-    "bf16": (Weights.half, False),
-    "fp16": (Weights.half, False),
-    "fp32": (Weights.fp32, False),
-    "bf16_amp_fp32_weights": (Weights.fp32, True),
-    "fp16_amp_fp32_weights": (Weights.fp32, True),
-}
-"""How the weights are stored that no quantization stores, and whether products are computed in 16 bits all the same."""
 ATTENTIONS = {
     "eager": Attention.eager,
-    "sdpa": Attention.sdpa,
-    "sdpa_mem_efficient": Attention.sdpa,
-    "sdpa_flash": Attention.flash,
-    "sdpa_flex": Attention.flash,
+    "math": Attention.eager,
+    "flash": Attention.flash,
     "flex": Attention.flash,
-    "flash2": Attention.flash,
-    "flash_attention_2": Attention.flash,
+    "xformers": Attention.flash,
 }
+"""The kernels, by a word in the name that a table has for them; all others are torch's."""
 LETTERS = {"q": "q", "k": "k", "v": "v", "o": "o", "g": "gate", "u": "up", "d": "down"}
 STATES = 8.0
 T = TypeVar("T")
@@ -47,8 +38,10 @@ NO = frozenset({"", "0", "false", "no", "none"})
 def predict_file(file: Path) -> str:
     """Return the table in `file` with the predictions in four more columns, as CSV.
 
+    A row that cannot be predicted has them empty; its line and the reason are told on standard error.
+
     Raises:
-        FrameworkError: it cannot be read, or a row cannot be predicted; the message names the line.
+        FrameworkError: the file cannot be read, or none of its rows can be predicted.
     """
     try:
         text = file.read_text(encoding="utf-8-sig")
@@ -65,15 +58,23 @@ def predict_file(file: Path) -> str:
         out, [*(name for name in columns if name not in PREDICTED), *PREDICTED], extrasaction="ignore"
     )
     writer.writeheader()
+    made = 0
     for row in _each(reader, file):
         try:
-            made = predict(row)
+            sizes = _sizes(predict(row))
         except FrameworkError as error:
-            message = f"{file}: line {reader.line_num}: {error}"
-            raise FrameworkError(message) from error
-        sizes = (made.allocated, made.reserved, made.low, made.high)
-        writer.writerow(row | {name: f"{size / GIB:.4f}" for name, size in zip(PREDICTED, sizes, strict=True)})
+            print(f"{file}: line {reader.line_num}: left empty: {error}", file=sys.stderr)  # noqa: T201
+            sizes = ("",) * len(PREDICTED)
+        made += bool(sizes[0])
+        writer.writerow(row | dict(zip(PREDICTED, sizes, strict=True)))
+    if not made:
+        message = f"{file}: no row could be predicted; see docs/explanation/memory.md"
+        raise FrameworkError(message)
     return out.getvalue()
+
+
+def _sizes(made: Estimate) -> tuple[str, ...]:
+    return tuple(f"{size / GIB:.4f}" for size in (made.allocated, made.reserved, made.low, made.high))
 
 
 def _each(reader: csv.DictReader[str], file: Path) -> Iterator[dict[str, str]]:
@@ -107,7 +108,8 @@ def shape_of(row: Mapping[str, str]) -> Shape:
 def settings_of(row: Mapping[str, str]) -> Settings:
     """Return the training of a row."""
     method = _one_of(row, "method", {name: name for name in METHODS}, "")
-    weights, autocast = _one_of(row, "precision", PRECISIONS, "bf16")
+    weights, autocast = _precision(_text(row, "precision"))
+    saved = _text(row, "grad_ckpt") or "1"
     optimizer = row.get("optimizer", "").strip()
     shape = shape_of(row)
     return Settings(
@@ -122,24 +124,22 @@ def settings_of(row: Mapping[str, str]) -> Settings:
         autocast=autocast,
         state_bytes=_states(optimizer),
         copies="fused" not in optimizer and "8bit" not in optimizer,
-        attention=_one_of(row, "attention", ATTENTIONS, "sdpa"),
-        # Unsloth's offloading moves the states between layers to the CPU; what is left is a layer, as here.
-        checkpointing=(row.get("grad_ckpt", "").strip().lower() or "1") not in NO,
-        loss=Loss.plain if row.get("loss_impl", "plain").strip() in {"", "plain"} else Loss.chunked,
+        attention=next((kind for word, kind in ATTENTIONS.items() if word in _text(row, "attention")), Attention.sdpa),
+        checkpointing=saved not in NO,
+        offloaded="offload" in saved,
+        # Unsloth's own kernels compute the loss in chunks, whatever a table calls it.
+        loss=Loss.plain if _text(row, "loss_impl") in {"", "plain"} and "unsloth" not in saved else Loss.chunked,
         varied="varlen" in row.get("notes", ""),
     )
 
 
 def targets_of(text: str) -> tuple[str, ...]:
-    """Return the adapted layers: `all`, letters as in `qkvo`, with `+mlp`; `c_attn` is one layer for q, k and v."""
-    if text in {"", "all", "all-linear"}:
-        return LINEARS
+    """Return the adapted layers: letters as in `qkvo`, with `+mlp`; `c_attn` is one layer for q, k and v; else all."""
     if text == "c_attn":
         return ("q", "k", "v")
     letters, _, more = text.partition("+")
-    if more not in {"", "mlp"} or any(letter not in LETTERS for letter in letters):
-        message = f"lora_targets={text}: letters of {''.join(LETTERS)}, with +mlp after them, all or c_attn"
-        raise FrameworkError(message)
+    if not text or more not in {"", "mlp"} or any(letter not in LETTERS for letter in letters):
+        return LINEARS
     return tuple(LETTERS[letter] for letter in letters) + (LINEARS[4:] if more else ())
 
 
@@ -155,8 +155,17 @@ def _trained(row: Mapping[str, str], shape: Shape) -> int:
 
 
 def _quantized(row: Mapping[str, str]) -> Weights:
-    named = {"": Weights.nf4, "nf4": Weights.nf4, "fp4": Weights.nf4, "int8": Weights.int8, "8bit": Weights.int8}
-    return _one_of(row, "quant", named, "")
+    return Weights.int8 if "8" in _text(row, "quant") else Weights.nf4
+
+
+def _precision(text: str) -> tuple[Weights, bool]:
+    """Return how weights are stored that no quantization stores, and whether products are in 16 bits all the same."""
+    wide = "amp" in text or "32" in text
+    return (Weights.fp32 if wide else Weights.half), "amp" in text or ("32" in text and "16" in text)
+
+
+def _text(row: Mapping[str, str], column: str) -> str:
+    return row.get(column, "").strip().lower()
 
 
 def _states(optimizer: str) -> float:

@@ -52,6 +52,7 @@ class Settings:
         copies: whether the optimizer's step makes a copy of the trained weights (torch's `foreach` implementation).
         attention: the kernels.
         checkpointing: whether activations are computed again in the backward pass.
+        offloaded: whether the states that checkpointing keeps lie in the CPU's memory.
         loss: how the loss is computed.
         varied: whether rows are padded to ever other lengths, so that the allocator's blocks do not fit the next pass.
         masked: whether a pass comes with a dense mask of all its tokens.
@@ -79,6 +80,7 @@ class Settings:
     copies: bool = True
     attention: Attention = Attention.sdpa
     checkpointing: bool = True
+    offloaded: bool = False
     loss: Loss = Loss.plain
     varied: bool = False
     masked: bool = False

@@ -71,8 +71,8 @@ def optimizer_states(shape: Shape, settings: Settings) -> float:
 
 
 def checkpoints(shape: Shape, settings: Settings) -> float:
-    """Return the states between layers, which checkpointing keeps: L T h e."""
-    return shape.layers * settings.tokens * shape.hidden * settings.state_width
+    """Return the states between layers, which checkpointing keeps: L T h e; of two layers where they are offloaded."""
+    return (2 if settings.offloaded else shape.layers) * settings.tokens * shape.hidden * settings.state_width
 
 
 def layer(shape: Shape, settings: Settings) -> tuple[float, float]:

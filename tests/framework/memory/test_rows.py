@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from framework import FrameworkError
+from framework.memory import Attention, Loss, Weights
 from framework.memory.rows import PREDICTED, predict_file, settings_of, targets_of
+from framework.memory.shape import LINEARS
 
 TABLE = Path(__file__).with_name("peaks.csv")
 PLAIN = list(csv.DictReader(io.StringIO(TABLE.read_text(encoding="utf-8"))))
@@ -37,17 +39,36 @@ def test_every_row_comes_back_with_four_more_columns(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
-        ({"hidden": "wide"}, "line 2: hidden=wide: a number above 0 is needed"),
-        ({"micro_batch": "0"}, "line 2: micro_batch=0: a number above 0 is needed"),
-        ({"method": "lorra"}, "line 2: method=lorra: unknown value 'lorra'. Did you mean 'lora'?"),
-        ({"attention": "sdpaa"}, "Did you mean 'sdpa'?"),
-        ({"lora_targets": "xyz"}, "lora_targets=xyz: letters of qkvogud"),
+        ({"hidden": "wide"}, "hidden=wide: a number above 0 is needed"),
+        ({"hidden": "inf"}, "hidden=inf: a number above 0 is needed"),
+        ({"micro_batch": "0"}, "micro_batch=0: a number above 0 is needed"),
+        ({"lora_rank": "0"}, "lora_rank=0: a number above 0 is needed"),
+        ({"method": "lorra"}, "method=lorra: unknown value 'lorra'. Did you mean 'lora'?"),
     ],
 )
-def test_what_is_not_known_is_told_with_its_line(tmp_path: Path, changes: dict[str, str], told: str) -> None:
-    with pytest.raises(FrameworkError) as error:
-        predict_file(written(tmp_path, **changes))
-    assert told in str(error.value)
+def test_a_row_that_cannot_be_predicted_is_left_empty_and_told_with_its_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], changes: dict[str, str], told: str
+) -> None:
+    file = written(tmp_path, **changes)
+    with file.open("a", encoding="utf-8", newline="") as stream:
+        csv.DictWriter(stream, list(FIRST)).writerow(FIRST)
+    bad, good = csv.DictReader(io.StringIO(predict_file(file)))
+    assert [bad[name] for name in PREDICTED] == [""] * 4
+    assert all(good[name] for name in PREDICTED)
+    assert capsys.readouterr().err.startswith(f"{file}: line 2: left empty: {told}")
+
+
+def test_a_table_of_which_no_row_can_be_predicted_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FrameworkError, match=r"rows\.csv: no row could be predicted"):
+        predict_file(written(tmp_path, hidden="wide"))
+
+
+def test_a_line_that_is_cut_off_is_told_as_any_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = written(tmp_path)
+    with file.open("a", encoding="utf-8") as stream:
+        stream.write("a,b,1\n")
+    assert len(list(csv.DictReader(io.StringIO(predict_file(file))))) == 2
+    assert "line 3: left empty: " in capsys.readouterr().err
 
 
 def test_a_missing_column_and_a_missing_file_are_told(tmp_path: Path) -> None:
@@ -70,3 +91,25 @@ def test_targets_are_read_as_people_write_them() -> None:
     assert targets_of("qv") == ("q", "v")
     assert targets_of("qvo+mlp") == ("q", "v", "o", "gate", "up", "down")
     assert targets_of("c_attn") == ("q", "k", "v")
+    assert targets_of("all-linear") == targets_of("W_pack") == targets_of("") == LINEARS
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "name", "wanted"),
+    [
+        ("attention", "sdpa_math", "attention", Attention.eager),
+        ("attention", "flash_attention_2", "attention", Attention.flash),
+        ("attention", "sdpa_cudnn", "attention", Attention.sdpa),
+        ("precision", "fp16_amp_fp32_weights", "autocast", True),
+        ("precision", "fp32", "autocast", False),
+        ("quant", "int8", "weights", Weights.int8),
+        ("grad_ckpt", "unsloth_offload", "offloaded", True),
+        ("grad_ckpt", "unsloth_offload", "loss", Loss.chunked),
+        ("grad_ckpt", "0", "checkpointing", False),
+        ("grad_ckpt", "", "checkpointing", True),
+        ("optimizer", "paged_adamw_8bit", "state_bytes", 0.0),
+        ("optimizer", "adamw_torch_fused", "copies", False),
+    ],
+)
+def test_names_are_read_by_the_words_in_them(column: str, value: str, name: str, wanted: object) -> None:
+    assert getattr(settings_of(FIRST | {column: value}), name) == wanted
