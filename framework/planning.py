@@ -112,7 +112,10 @@ class Planner:
         if outlook.verdict(outlook.estimate(settings)) is Verdict.too_large:
             return outlook
         capped = None if outlook.used else outlook.available
-        found = calibrate.calibrate(outlook.plan, outlook.device, settings, outlook.longest, capped=capped)
+        from framework.probe import measure  # noqa: PLC0415 - few runs need it
+
+        found = measure(outlook.plan, outlook.longest, capped=capped)
+        calibrate.keep(outlook.device, settings, found)
         return dataclasses.replace(outlook, offset=found)
 
     def _told(self, outlook: Outlook | str) -> Forecast:

@@ -6,11 +6,9 @@ It lies in the user's cache, so that the plan of the next run knows it before an
 from __future__ import annotations
 
 import glob
-import hashlib
 import itertools
 import json
 import logging
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -103,7 +101,7 @@ def _rows_file(plan: Plan) -> Path | None:
     if len(files) > FILES:
         return None
     key = json.dumps([sections, sorted(files), plan.training.max_seq_length], sort_keys=True, default=str)
-    return cache_dir() / "plans" / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
+    return cache_dir() / "plans" / f"{digest(key)}.json"
 
 
 def _files(name: str) -> Iterator[tuple[str, int, int]]:
@@ -125,6 +123,13 @@ def _files(name: str) -> Iterator[tuple[str, int, int]]:
         return
 
 
+def digest(key: str) -> str:
+    """Return a name for what a key says."""
+    import hashlib  # noqa: PLC0415 - 3 ms that --help need not pay
+
+    return hashlib.sha256(key.encode()).hexdigest()[:32]
+
+
 def read_json(file: Path) -> dict[str, Any]:
     """Return what a file of the cache holds; nothing where it is not there."""
     try:
@@ -138,6 +143,8 @@ def write_json(file: Path, kept: Mapping[str, Any]) -> None:
     """Write a file of the cache, whole or not at all; a cache that cannot be written is done without."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
+        import tempfile  # noqa: PLC0415 - as above
+
         with tempfile.NamedTemporaryFile("w", dir=file.parent, suffix=".part", encoding="utf-8", delete=False) as half:
             json.dump(kept, half)
         Path(half.name).replace(file)

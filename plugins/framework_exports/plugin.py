@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from framework import Component, hookimpl
-from framework.checkup import Checkup
 from framework_exports import config
 
 if TYPE_CHECKING:
+    from framework.checkup import Checkup
     from framework.plan import Plan
 
 
@@ -31,5 +31,7 @@ def framework_check_plan(plan: Plan) -> Iterable[str]:
 @hookimpl
 def framework_checkups() -> Iterable[Checkup]:
     """What quantizes GGUF files and what serves them. No exporter asks for either, so no run needs them."""
+    from framework.checkup import Checkup  # noqa: PLC0415 - only `doctor` needs it
+
     yield Checkup("llama.cpp", "export", "framework_exports.checkups:quantizer")
     yield Checkup("Ollama", "export", "framework_exports.checkups:ollama")

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from framework import Component, hookimpl
-from framework.checkup import Checkup
 from framework.errors import unknown
 from framework.plugins import components
 from framework_formats import config
 
 if TYPE_CHECKING:
+    from framework.checkup import Checkup
     from framework.plan import Plan
 
 
@@ -63,6 +63,8 @@ def _unread(chosen: str, columns: Iterable[str]) -> Iterable[str]:
 @hookimpl
 def framework_checkups() -> Iterable[Checkup]:
     """The Hub and its token, and local files."""
+    from framework.checkup import Checkup  # noqa: PLC0415 - only `doctor` needs it
+
     code = "framework_formats.checkups"
     yield Checkup("Hub", "data", f"{code}:hub", _needs_hub, "hub")
     yield Checkup("Hub token", "data", f"{code}:token", process="hub")

@@ -6,11 +6,10 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from framework import Component, hookimpl
-from framework.checkup import Checkup
 from framework_hf import config
-from framework_hf.checkups import checkups
 
 if TYPE_CHECKING:
+    from framework.checkup import Checkup
     from framework.fitting import Saving
     from framework.gpus import Gpu
     from framework.memory import Settings, Shape
@@ -147,4 +146,6 @@ def framework_advice(plan: Plan, work: Work | None) -> Iterable[str]:
 @hookimpl
 def framework_checkups() -> Iterable[Checkup]:
     """The hardware, and the libraries that train."""
+    from framework_hf.checkups import checkups  # noqa: PLC0415 - only `doctor` needs it
+
     yield from checkups()

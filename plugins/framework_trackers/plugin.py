@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from framework import Component, hookimpl
-from framework.checkup import Checkup
 from framework_trackers import config
 
 if TYPE_CHECKING:
+    from framework.checkup import Checkup
     from framework.plan import Plan
 
 
@@ -24,6 +24,8 @@ def framework_loggers() -> Iterable[Component]:
 @hookimpl
 def framework_checkups() -> Iterable[Checkup]:
     """W&B and its login. Without a login a run logs offline, so none needs it."""
+    from framework.checkup import Checkup  # noqa: PLC0415 - only `doctor` needs it
+
     yield Checkup("wandb", "tracking", "framework_trackers.checkups:library", _logs_to_wandb)
     yield Checkup("wandb login", "tracking", "framework_trackers.checkups:login")
 

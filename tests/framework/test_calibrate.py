@@ -1,4 +1,4 @@
-"""framework/calibrate.py: a probe in a process of its own, and what it corrects."""
+"""framework/calibrate.py and framework/probe.py: what a training was seen to take beyond the arithmetic."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -6,14 +6,14 @@ from pathlib import Path
 import pytest
 
 from framework import FrameworkError
-from framework.calibrate import calibrate, offset
+from framework.calibrate import keep, offset
 from framework.compose import compose
 from framework.memory import Settings, Weights
 from framework.plan import Plan, make_plan
+from framework.probe import measure
 from tests.support.tiny import tiny_llama
 
 GIB = 2**30
-SETTINGS = Settings(rows=2, length=512, rank=16, kept=1000.0)
 
 pytestmark = pytest.mark.usefixtures("own_cache")
 
@@ -28,7 +28,8 @@ def test_a_probe_trains_and_what_it_took_is_kept_for_such_trainings_alone(tmp_pa
     words = plan(f"model.path={model}", "trainer.device=cpu", "name=mine", "evaluator=[prompts]")
     settings = Settings(rows=1, length=96, rank=16)
     assert offset("CPU", settings) == 0
-    found = calibrate(words, "CPU", settings, 96, capped=8 * GIB)
+    found = measure(words, 96, capped=8 * GIB)
+    keep("CPU", settings, found)
     assert offset("CPU", settings) == found
     assert found
     assert abs(found) < GIB
@@ -41,11 +42,11 @@ def test_a_probe_trains_and_what_it_took_is_kept_for_such_trainings_alone(tmp_pa
 def test_a_probe_that_fails_says_why_and_leaves_nothing(tmp_path: Path) -> None:
     words = plan("model.path=/no/such/folder", "plan.calibrate=true")
     with pytest.raises(FrameworkError, match=r"plan.calibrate=true: the probe failed: .*there is no such folder"):
-        calibrate(words, "CPU", SETTINGS, 96, capped=None)
+        measure(words, 96, capped=None)
     assert not list(tmp_path.rglob("calibration-*"))
 
 
 def test_a_probe_may_take_no_more_than_it_is_given(tmp_path: Path) -> None:
     words = plan(f"model.path={tiny_llama(tmp_path / 'model')}", "trainer.device=cpu")
     with pytest.raises(FrameworkError, match=r"plan.calibrate=true: the probe failed"):
-        calibrate(words, "CPU", SETTINGS, 96, capped=60 * 2**20)
+        measure(words, 96, capped=60 * 2**20)

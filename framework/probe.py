@@ -1,0 +1,115 @@
+"""The probe of `plan.calibrate=true`: two steps of a plan in a process of its own, and what they took."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from framework.errors import FrameworkError
+from framework.plan import Plan
+
+STEPS = 2
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+PATIENCE = 900
+"""Seconds for a probe, the time to fetch a model included."""
+LEFT_OUT = frozenset(
+    ("data", "format", "audit", "evaluator", "exporter", "logger", "launch", "stages", "run_dir", "plan", "objective")
+)
+"""What a probe does not take from the plan: it trains, on rows of its own."""
+OWN = frozenset(("trainer.max_steps", "trainer.warmup_steps", "trainer.num_train_epochs", "trainer.max_seq_length"))
+"""What it sets itself."""
+AROUND_ROWS = 48
+"""Tokens of a row that the chat template adds, about."""
+SHORTEST = 64
+ROOM = 1024
+"""Tokens that a row of a probe may have above that: templates differ."""
+
+
+def measure(plan: Plan, longest: int, *, capped: int | None) -> float:
+    """Run the probe, and return how many bytes it took beyond the arithmetic.
+
+    Args:
+        plan: whose model and trainer are tried.
+        longest: tokens of its longest row.
+        capped: bytes of memory of its own that the probe may take; None for no limit.
+
+    Raises:
+        FrameworkError: the probe failed; the message holds the end of what it said.
+    """
+    training = plan.training
+    step = training.per_device_train_batch_size * training.gradient_accumulation_steps
+    with tempfile.TemporaryDirectory() as folder:
+        file, run = Path(folder, "rows.jsonl"), Path(folder, "run")
+        file.write_text("".join(_rows(STEPS * step, max(SHORTEST, longest) - AROUND_ROWS)), encoding="utf-8")
+        words = [
+            *(word for word in plan.overrides if not _left_out(_key(word))),
+            "data=local_file", f"data.path={file}", "data.validation_split=0", "format=alpaca", "audit=[]",
+            "evaluator=[]", "exporter=[]", "logger=[]", "launch=local", "stages=[data,train]", "objective=train_loss",
+            "plan.calibrate=false", "plan.apply=false", "plan.gpu=null", f"trainer.max_steps={STEPS}",
+            "trainer.warmup_steps=0", f"trainer.max_seq_length={longest + ROOM}", f"run_dir={run}",
+        ]  # fmt: skip
+        _run([sys.executable, "-P", "-m", "framework", *words], capped)
+        predicted = json.loads((run / "estimate.json").read_text(encoding="utf-8"))["memory"]["allocated"]
+        measured = json.loads((run / "train.json").read_text(encoding="utf-8"))["peak_memory_bytes"]
+    return float(measured - predicted)
+
+
+def _run(command: Sequence[str], capped: int | None) -> None:
+    """Run a probe; Linux lets it have so much memory of its own and no more."""
+    # In a session of its own, so that what it starts can be ended with it.
+    with subprocess.Popen(  # noqa: S603 - our own words
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        _cap(process.pid, capped)
+        try:
+            _, said = process.communicate(timeout=PATIENCE)
+        except BaseException as error:
+            _end(process)
+            if not isinstance(error, subprocess.TimeoutExpired):
+                raise
+            said = f"it took longer than {PATIENCE} s"
+    if process.returncode:
+        lines = [line for line in said.strip().splitlines() if line.strip()]
+        message = f"plan.calibrate=true: the probe failed: {lines[-1] if lines else f'exit code {process.returncode}'}"
+        raise FrameworkError(message)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    if hasattr(os, "killpg"):
+        os.killpg(process.pid, signal.SIGKILL)
+    else:
+        process.kill()
+
+
+def _cap(process: int, capped: int | None) -> None:
+    if capped is None or sys.platform != "linux":
+        return
+    import resource  # noqa: PLC0415 - not on Windows
+
+    try:
+        resource.prlimit(process, resource.RLIMIT_DATA, (capped, capped))
+    except (OSError, ValueError):  # it has ended already, or a lower limit holds
+        return
+
+
+def _rows(count: int, length: int) -> Iterator[str]:
+    """Give rows of about so many tokens: a letter behind a space is a token of most tokenizers."""
+    draw = random.Random(length)  # noqa: S311 - which letters, not a secret
+    for _ in range(count):
+        asked, answer = (" ".join(draw.choice(LETTERS) for _ in range(max(4, length // 2))) for _ in range(2))
+        yield json.dumps({"instruction": asked, "output": answer}) + "\n"
+
+
+def _left_out(key: str) -> bool:
+    return key.partition(".")[0] in LEFT_OUT or key in OWN
+
+
+def _key(word: str) -> str:
+    return word.partition("=")[0].lstrip("+~")
