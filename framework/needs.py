@@ -71,7 +71,7 @@ def _work(work: Work) -> Fact:
         seconds = f"; {roughly(work.seconds_low)} to {roughly(work.seconds_high)} by earlier runs on this machine"
     return Fact(
         "work",
-        f"{work.steps:,} steps, {work.epochs:g} epochs of {work.rows:,} rows and {work.tokens:,} tokens{seconds}",
+        f"{work.steps:,} steps, {work.epochs:g} epoch{'' if work.epochs == 1 else 's'} of {work.rows:,} rows and {work.tokens:,} tokens{seconds}",
     )
 
 
