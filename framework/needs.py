@@ -69,9 +69,10 @@ def _work(work: Work) -> Fact:
     seconds = ""
     if work.seconds_low is not None and work.seconds_high is not None:
         seconds = f"; {roughly(work.seconds_low)} to {roughly(work.seconds_high)} by earlier runs on this machine"
+    epochs = "1 epoch" if work.epochs == 1 else f"{work.epochs:g} epochs"
     return Fact(
         "work",
-        f"{work.steps:,} steps, {work.epochs:g} epoch{'' if work.epochs == 1 else 's'} of {work.rows:,} rows and {work.tokens:,} tokens{seconds}",
+        f"{work.steps:,} steps, {epochs} of {work.rows:,} rows and {work.tokens:,} tokens{seconds}",
     )
 
 
