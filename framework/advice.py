@@ -11,6 +11,8 @@ from framework.schema import Stage
 
 MANY_ROWS, FEW_ROWS = 10_000, 200
 """Rows of which one pass teaches enough, and rows that have to be seen a few times."""
+TWICE = 2
+"""Epochs of which more are many for many rows, and fewer few for few."""
 WARM_UP = 0.2
 """Share of the steps above which a warm-up takes the place of training."""
 
@@ -33,12 +35,12 @@ def _own(plan: Plan, work: Work | None) -> Iterator[str]:
     if work is None:
         return
     training = plan.training
-    if work.rows >= MANY_ROWS and work.epochs > 2:  # noqa: PLR2004 - two passes are common
+    if work.rows >= MANY_ROWS and work.epochs > TWICE:
         yield (
             f"{work.epochs:g} epochs over {work.rows:,} rows: with so many rows one or two are enough, and more of "
             "them are learned by heart. Set trainer.num_train_epochs=1"
         )
-    if work.rows < FEW_ROWS and work.epochs < 2 and training.max_steps is None:  # noqa: PLR2004
+    if work.rows < FEW_ROWS and work.epochs < TWICE and training.max_steps is None:
         yield (
             f"{work.epochs:g} epochs over {work.rows:,} rows are {work.steps} steps: so few rows have to be seen more "
             "than once. Set trainer.num_train_epochs=3"

@@ -103,8 +103,9 @@ def check_fits(plan: Plan, told: Forecast) -> None:
     if memory is None or plan.plan.gpu or Stage.train not in plan.stages or memory.least <= memory.available:
         return
     least = f"at least {memory.least / GIB:.1f} GiB"
-    message = f"does not fit: {least} are needed, and {memory.device} has {memory.available / GIB:.1f}"
-    raise DoesNotFitError(f"{message}\n{remedy(told)}")  # noqa: TRY003, EM102 - two lines, the second is a function's
+    needed = f"does not fit: {least} are needed, and {memory.device} has {memory.available / GIB:.1f}"
+    message = f"{needed}\n{remedy(told)}"
+    raise DoesNotFitError(message)
 
 
 def remedy(told: Forecast) -> str:

@@ -14,7 +14,6 @@ from pathlib import Path
 from framework import calibrate, fitting, gpus, remembered
 from framework.advice import advice
 from framework.errors import FrameworkError
-from framework.gpus import Gpu
 from framework.memory import Settings, Shape
 from framework.memory.terms import trained_bytes, trained_parameters
 from framework.outlook import Outlook
@@ -59,30 +58,28 @@ class Planner:
         Raises:
             FrameworkError: `plan.gpu` is no GPU, or a probe of `plan.calibrate` failed.
         """
-        gpu = gpus.named(plan.plan.gpu) if plan.plan.gpu else None
-        outlook = self._outlook(plan, remembered.known_rows(plan), gpu)
+        outlook = self._outlook(plan, remembered.known_rows(plan))
         settings = outlook if isinstance(outlook, str) else outlook.settings
         trains = Stage.train in plan.stages or plan.stages == (Stage.plan,)
         if isinstance(outlook, str) or not isinstance(settings, Settings) or not trains:
-            return plan, self._told(outlook)
+            return plan, self._told(plan, outlook)
         if outlook.known or plan.stages == (Stage.plan,):  # else it is measured with the rows, when they are known
             outlook = self._calibrated(outlook)
         if plan.plan.apply:
             outlook, self.applied = fitting.apply(outlook)
-        return outlook.plan, self._told(outlook)
+        return outlook.plan, self._told(outlook.plan, outlook)
 
     def again(self, plan: Plan, known: KnownRows) -> Forecast:
         """Return what it takes with the rows that the data stage found; the plan stays as it is."""
-        gpu = gpus.named(plan.plan.gpu) if plan.plan.gpu else None
-        outlook = self._outlook(plan, known, gpu)
+        outlook = self._outlook(plan, known)
         if not isinstance(outlook, str) and Stage.train in plan.stages:
             outlook = self._calibrated(outlook)
-        return self._told(outlook)
+        return self._told(plan, outlook)
 
     def learn(self, plan: Plan, rows: KnownRows, trained: TrainResult) -> None:
         """Remember how fast this training was, and which share of the tokens went through the model."""
-        outlook = self._outlook(plan, rows, None)
-        settings = None if isinstance(outlook, str) else outlook.settings
+        outlook = self._outlook(plan, rows)
+        settings = None if isinstance(outlook, str) or plan.plan.gpu else outlook.settings
         enough = trained.steps >= ENOUGH_STEPS and trained.seconds > 0 and trained.tokens > 0
         if isinstance(outlook, str) or settings is None or not enough:
             return
@@ -92,10 +89,11 @@ class Planner:
             remembered.remember_speed(speed_key(outlook.device, settings), done / trained.seconds)
         remembered.remember_rows(plan, dataclasses.replace(rows, computed=computed / trained.tokens))
 
-    def _outlook(self, plan: Plan, known: KnownRows | None, gpu: Gpu | None) -> Outlook | str:
+    def _outlook(self, plan: Plan, known: KnownRows | None) -> Outlook | str:
         """Return the plan with what is known of it, or why there is too little."""
+        named = gpus.named(plan.plan.gpu) if plan.plan.gpu else None  # a mistake in it is the user's to mend
         try:
-            outlook = Outlook(plan, self.shape, gpu or gpus.here(), known)
+            outlook = Outlook(plan, self.shape, named or gpus.here(), known)
             settings = outlook.settings
         except FrameworkError as error:
             return str(error)
@@ -118,10 +116,10 @@ class Planner:
         calibrate.keep(outlook.device, settings, found)
         return dataclasses.replace(outlook, offset=found)
 
-    def _told(self, outlook: Outlook | str) -> Forecast:
+    def _told(self, plan: Plan, outlook: Outlook | str) -> Forecast:
         if isinstance(outlook, str):
-            return Forecast(None, outlook, [], self.applied, None, None, [])
-        plan, known, settings = outlook.plan, outlook.known, outlook.settings
+            return Forecast(None, outlook, [], self.applied, None, None, list(advice(plan, None)))
+        known, settings = outlook.known, outlook.settings
         assert settings is not None  # noqa: S101 - as `_outlook` made sure
         made = outlook.estimate(settings)
         memory = Memory(

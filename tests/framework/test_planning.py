@@ -15,6 +15,20 @@ from tests.support.shelf import ROWS, Shelf, plan
 GIB = 2**30
 
 pytestmark = pytest.mark.usefixtures("own_cache")
+TRAINED = TrainResult(
+    steps=375,
+    epochs=3.0,
+    train_loss=1.0,
+    last_loss=1.0,
+    seconds=100.0,
+    tokens=1_200_000,
+    supervised_tokens=300_000,
+    trainable_parameters=1,
+    total_parameters=2,
+    peak_memory_bytes=1,
+    checkpoint="checkpoint",
+    computed_tokens=600_000,
+)
 
 
 def test_an_8b_model_in_four_bits_fits_a_gaming_gpu(tmp_path: Path, llama: Shelf) -> None:
@@ -47,6 +61,18 @@ def test_a_model_that_the_arithmetic_does_not_know_has_no_memory(tmp_path: Path)
     assert "has experts" in told.why
 
 
+def test_advice_does_not_depend_on_the_memory(tmp_path: Path) -> None:
+    words = plan(tmp_path, "data.validation_split=0")
+    _, told = Planner(Shelf(LLAMA | {"num_experts": 8})).first(words)
+    assert any(sentence.startswith("data.validation_split=0") for sentence in told.advice)
+
+
+def test_a_run_planned_for_another_gpu_teaches_nothing_of_this_machine(tmp_path: Path) -> None:
+    words = plan(tmp_path, "plan.gpu=rtx4090")
+    Planner(Shelf(SMOLLM)).learn(words, ROWS, TRAINED)
+    assert not list((tmp_path / "cache").rglob("speeds.json"))
+
+
 def test_a_trainer_that_does_not_tell_has_none_either(tmp_path: Path, llama: Shelf) -> None:
     _, told = Planner(llama).first(testing.plan([], run_dir=tmp_path / "run"))
     assert told.memory is None
@@ -61,21 +87,7 @@ def test_a_gpu_that_nobody_knows_is_refused(tmp_path: Path, llama: Shelf) -> Non
 def test_a_training_tells_the_next_plan_how_fast_this_machine_is(tmp_path: Path) -> None:
     shelf = Shelf(SMOLLM)
     words = plan(tmp_path, "quantization=none", "trainer.device=cpu")
-    result = TrainResult(
-        steps=375,
-        epochs=3.0,
-        train_loss=1.0,
-        last_loss=1.0,
-        seconds=100.0,
-        tokens=1_200_000,
-        supervised_tokens=300_000,
-        trainable_parameters=1,
-        total_parameters=2,
-        peak_memory_bytes=1,
-        checkpoint="checkpoint",
-        computed_tokens=600_000,
-    )
-    Planner(shelf).learn(words, ROWS, result)
+    Planner(shelf).learn(words, ROWS, TRAINED)
     (speed,) = speeds("CPU, half, adapter")
     assert speed > 0
     remembered = known_rows(words)
