@@ -117,7 +117,7 @@ def _run_stages(plan: Plan, planner: Planner, model: Model, loggers: Broadcast, 
     exported = folder.earlier(Stage.export, ExportResult)
     if Stage.export in plan.stages:
         with clock.stage(Stage.export):
-            exported = folder.save(Stage.export, export(plan, model, exporters))
+            exported = export(plan, model, exporters, folder)
         clock.finished(Stage.export, exported)
 
     if Stage.report not in plan.stages:
@@ -188,13 +188,16 @@ def _noise(
     return Nulls(results)
 
 
-def export(plan: Plan, model: Model, exporters: Mapping[str, Exporter]) -> ExportResult:
-    """Run the exporters, each after those whose artifacts it uses."""
+def export(plan: Plan, model: Model, exporters: Mapping[str, Exporter], folder: RunFolder) -> ExportResult:
+    """Run the exporters, each after those whose artifacts it uses; what was made is saved where one fails, too."""
     made: list[Artifact] = []
-    for name in in_order(exporters):
-        context = ExportContext(plan.run_dir, plan.checkpoint, plan.config, plan, tuple(made))
-        made += exporters[name].export(model, context)
-    return ExportResult(made)
+    try:
+        for name in in_order(exporters):
+            context = ExportContext(plan.run_dir, plan.checkpoint, plan.config, plan, tuple(made))
+            made += exporters[name].export(model, context)
+    finally:
+        result = folder.save(Stage.export, ExportResult(made))
+    return result
 
 
 def in_order(exporters: Mapping[str, Exporter]) -> list[str]:

@@ -35,7 +35,9 @@ def write(
         limit: bytes of tensors in a file.
     """
     shards = list(_shards(tensors, limit))
-    names = [SINGLE] if len(shards) == 1 else [f"model-{n:05}-of-{len(shards):05}.safetensors" for n in _from_one(shards)]
+    names = (
+        [SINGLE] if len(shards) == 1 else [f"model-{n:05}-of-{len(shards):05}.safetensors" for n in _from_one(shards)]
+    )
     for name, shard in zip(names, shards, strict=True):
         with (folder / name).open("wb") as file:
             _write_file(file, shard, pieces)

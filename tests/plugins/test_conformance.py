@@ -210,6 +210,16 @@ class TestAdapter(ExporterSuite):
     option = "adapter"
 
 
+class TestModelCard(ExporterSuite):
+    option = "model_card"
+
+
+class TestPush(ExporterSuite):
+    option = "push"
+    beside = ("adapter",)
+    overrides = ("exporter.push.repo_id=me/tuned", "exporter.push.dry_run=true")
+
+
 class TestConsole(LoggerSuite):
     option = "console"
 
@@ -284,3 +294,25 @@ class TestHFWithAllWeights(OnTheTinyModel):
 
     adapter = "full"
     keeps_base = False
+
+
+class OnTheTinyModelMerged(ExporterSuite):
+    """The merged model, of an adapter on the tiny model."""
+
+    option: ClassVar[str] = "merged"
+    adapter: ClassVar[str] = "lora"
+
+    @pytest.fixture(autouse=True)
+    def words(self, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        words = [*TINY, "trainer=hf", "model=local", f"model.path={json.dumps(str(tiny))}", f"adapter={self.adapter}"]
+        monkeypatch.setattr(type(self), "overrides", words)
+
+
+class TestMerged(OnTheTinyModelMerged):
+    """Of an adapter."""
+
+
+class TestMergedWithAllWeights(OnTheTinyModelMerged):
+    """Of all weights."""
+
+    adapter = "full"
