@@ -30,6 +30,7 @@ from framework.records import (
     ExportResult,
     Measure,
     Nulls,
+    Prompt,
     Report,
     TokenRow,
     TrainResult,
