@@ -30,6 +30,7 @@ from framework.records import (
     ExportResult,
     Measure,
     Nulls,
+    Prompt,
     Report,
     TokenRow,
     TrainResult,
@@ -117,7 +118,7 @@ def _run_stages(plan: Plan, planner: Planner, model: Model, loggers: Broadcast, 
     exported = folder.earlier(Stage.export, ExportResult)
     if Stage.export in plan.stages:
         with clock.stage(Stage.export):
-            exported = export(plan, model, exporters, folder)
+            exported = export(plan, model, exporters, data.prompts, folder)
         clock.finished(Stage.export, exported)
 
     if Stage.report not in plan.stages:
@@ -188,12 +189,15 @@ def _noise(
     return Nulls(results)
 
 
-def export(plan: Plan, model: Model, exporters: Mapping[str, Exporter], folder: RunFolder) -> ExportResult:
+def export(
+    plan: Plan, model: Model, exporters: Mapping[str, Exporter], prompts: Sequence[Prompt], folder: RunFolder
+) -> ExportResult:
     """Run the exporters, each after those whose artifacts it uses; what was made is saved where one fails, too."""
     made: list[Artifact] = []
+    kept: dict[str, Any] = {}
     try:
         for name in in_order(exporters):
-            context = ExportContext(plan.run_dir, plan.checkpoint, plan.config, plan, tuple(made))
+            context = ExportContext(plan.run_dir, plan.checkpoint, plan.config, plan, tuple(made), prompts, kept)
             made += exporters[name].export(model, context)
     finally:
         result = folder.save(Stage.export, ExportResult(made))
