@@ -20,7 +20,7 @@ from framework.requirements import missing, pip_command
 
 PACKAGE, EXTRA = "auto-round", "framework[gguf]"
 NEEDED = (f"{PACKAGE}>=0.13.1,<0.15", "gguf>=0.19,<0.20", "llama-cpp-py-sync", "protobuf", "sentencepiece")
-"""Distributions that write GGUF files. The converter of the first has to be of the time of the second, which it uses."""
+"""Distributions that write GGUF files. The first's converter has to be of the second's time."""
 SCRIPT = "convert_hf_to_gguf.py"
 INSIDE = ("export", "export_to_gguf")
 """Folders of `auto_round` above `conversion`."""
@@ -65,7 +65,9 @@ def architectures(checkout: Path | None) -> frozenset[str]:
     if not script.is_file():
         message = f"{root} is no checkout of llama.cpp: it has no {SCRIPT}"
         raise FrameworkError(message)
-    registered = re.findall(r"^@ModelBase\.register\((.*?)\)$", script.read_text(encoding="utf-8"), re.S | re.M)
+    registered = re.findall(
+        r"^@ModelBase\.register\((.*?)\)$", script.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+    )
     return frozenset(name for words in registered for name in re.findall(r'"(\w+)"', words))
 
 
