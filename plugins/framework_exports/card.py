@@ -118,7 +118,11 @@ def plain(value: Any) -> str:
 def _template() -> Template:
     loader = PackageLoader("framework_exports", ".")
     return Environment(
-        loader=loader, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False  # noqa: S701 - Markdown
+        loader=loader,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=False,  # noqa: S701 - Markdown
     ).get_template("card.md.jinja")
 
 
