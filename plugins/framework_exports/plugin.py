@@ -15,17 +15,22 @@ if TYPE_CHECKING:
 
 @hookimpl
 def framework_exporters() -> Iterable[Component]:
-    """The adapter as it was trained."""
+    """The adapter as it was trained, and what other programs run."""
     yield Component("adapter", config.AdapterExporterConfig, "framework_exports.adapter:AdapterExporter")
+    yield Component("ollama", config.OllamaExporterConfig, "framework_exports.ollama.exporter:OllamaExporter")
 
 
 @hookimpl
 def framework_check_plan(plan: Plan) -> Iterable[str]:
-    """Refuse folders that are not the exporter's own."""
+    """Refuse folders that are not the exporter's own, and a Modelfile for a GGUF file that nothing makes."""
     for name, choice in plan.exporter.items():
         folder = getattr(choice.config, "folder", "adapter")
         if not folder.strip(".") or "/" in folder or "\\" in folder or folder == "checkpoint":
             yield f"exporter.{name}.folder={folder} must be one plain name inside the run folder, such as adapter"
+    if any(isinstance(choice.config, config.OllamaExporterConfig) for choice in plan.exporter.values()):
+        from framework_exports.ollama.checks import problems  # noqa: PLC0415 - for those who chose it
+
+        yield from problems(plan)
 
 
 @hookimpl
