@@ -69,8 +69,8 @@ def without_begin(render: Render, tokens: Tokens, *, added: bool) -> Render:
         return render
     if not render(conversation("u", mark)).startswith(tokens.begin):
         message = (
-            f"the GGUF file puts {tokens.begin} before each text (tokenizer.ggml.add_bos_token), the chat template does "
-            "not: Ollama would ask the model what it was never asked in training. Make the file again with exporter=gguf"
+            f"the GGUF file puts {tokens.begin} before each text (tokenizer.ggml.add_bos_token), the chat template "
+            "does not,\nso the model would get what it was not trained on: make the file again, exporter=[gguf,ollama]"
         )
         raise FrameworkError(message)
 

@@ -68,8 +68,8 @@ class OllamaExporter:
             if self.config.on_no_template is OnNoTemplate.leave_out:
                 return None, str(error)
             message = (
-                f"exporter=ollama cannot put this chat template into a TEMPLATE: {error}.\nA new Ollama renders the chat "
-                "template in the GGUF file itself: exporter.ollama.on_no_template=leave_out"
+                f"exporter=ollama cannot put this chat template into a TEMPLATE: {error}.\nA new Ollama renders the "
+                "chat template in the GGUF file itself: exporter.ollama.on_no_template=leave_out"
             )
             raise FrameworkError(message) from error
 
@@ -79,11 +79,11 @@ class OllamaExporter:
         if derived:
             yield from derived.notes
         else:
-            yield f"No TEMPLATE, since of the chat template there is to say: {reason}."
-            yield "Ollama renders the chat template in the GGUF file; set OLLAMA_GO_TEMPLATE=0 for `ollama serve`, or it"
-            yield "may find that one of its own templates looks like it."
+            yield f"The chat template cannot be put into a TEMPLATE: {reason}."
+            yield "Ollama renders the one in the GGUF file. Set OLLAMA_GO_TEMPLATE=0 for `ollama serve`, so that it"
+            yield "does not take a template of its own that looks like it."
         if derived and switches:
-            yield "Set OLLAMA_GO_TEMPLATE=1 for `ollama serve`: from 0.30 on it may otherwise prefer the chat template in"
+            yield "Set OLLAMA_GO_TEMPLATE=1 for `ollama serve`: from 0.30 on it may otherwise take the chat template in"
             yield f"the GGUF file, without the switches of the training: {switches}."
         if self.config.base is not None:
             yield "Ollama takes adapters up to 0.33: from 0.34.1 on, serve a merged GGUF file or use llama.cpp."

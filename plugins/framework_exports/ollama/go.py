@@ -42,8 +42,11 @@ def execute(template: str, values: Mapping[str, Any]) -> str:
     Raises:
         ValueError: the template uses something else.
     """
-    root = _parsed(_pieces(template))
-    return "".join(_run(root, values, {"$": values}))
+    try:
+        return "".join(_run(_parsed(_pieces(template)), values, {"$": values}))
+    except (IndexError, KeyError, TypeError, SyntaxError) as error:
+        message = f"what is known of Go's templates does not reach for this one ({error!r})"
+        raise ValueError(message) from error
 
 
 def _pieces(template: str) -> Iterator[tuple[str, str]]:
@@ -109,7 +112,7 @@ def _if(block: _Block, dot: Any, variables: dict[str, Any]) -> Iterator[str]:
 
 def _range(block: _Block, dot: Any, variables: dict[str, Any]) -> Iterator[str]:
     ((head, body),) = block.branches
-    names, _, values = head.partition(" := ")
+    names, values = head.split(" := ")
     for number, item in enumerate(_value(values, dot, variables)):
         variables[names.partition(",")[0]] = number
         yield from _run(body, item, variables)

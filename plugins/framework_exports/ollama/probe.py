@@ -90,9 +90,9 @@ def tried(render: Render, roles: str) -> Probed | None:
 
 def common_start(*texts: str) -> str:
     """Return the longest text with which all begin."""
-    return os.path.commonprefix(texts)
+    return os.path.commonprefix(texts)  # noqa: RUF071 - texts, not paths
 
 
 def common_end(*texts: str) -> str:
     """Return the longest text with which all end."""
-    return os.path.commonprefix([text[::-1] for text in texts])[::-1]
+    return os.path.commonprefix([text[::-1] for text in texts])[::-1]  # noqa: RUF071 - as above

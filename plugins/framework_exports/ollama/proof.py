@@ -15,12 +15,13 @@ from framework_exports.ollama.probe import NoTemplateError, Render, conversation
 from framework_exports.ollama.shape import Place
 
 TURNS = ("u", "uau", "uauau", "uauauau")
-WORDS = (
-    lambda role, number: f"{role} {number}",
-    lambda role, number: f'The {role} says "{number}" and \'so\' on: {{"a": [1, {{}}]}} \\n\\ % # `code`\n\n- two\n\tthree',
-    lambda role, number: f"{role}: {{{{ .System }}}} {{% if x %}} }}}} <b>Zürich</b> 東京 🙂 {number}",
-    lambda role, number: f'"""{role}"""\nsystem\nuser\nassistant {number}',
+SAYINGS = (
+    "{role} {number}",
+    "The {role} says \"{number}\" and 'so' on: [{[1, {}]}] \\n\\ % # `code`\n\n- two\n\tthree",
+    "{role}: {{ .System }} {% if x %} }} {{- end -}} <b>Zürich</b> 東京 🙂 {number}",
+    '"""{role}"""\nsystem\nuser\nassistant {number}',
 )
+"""What is said, each in turn, with the role and the number of the turn put in."""
 THOUGHT = "<think>\nFirst this.\n</think>\n\n"
 ANSWER_OPENED = "</think>"
 
@@ -40,11 +41,15 @@ def prove(template: str, render: Render, place: Place) -> list[str]:
         NoTemplateError: they differ within it.
     """
     for roles in _forms(place):
-        for words in WORDS:
-            _same(template, render, conversation(roles, words), roles)
+        for saying in SAYINGS:
+            _same(template, render, _said(roles, saying), roles)
     return [
         *_thoughts(template, render), *_white_space(template, render, place), *_system(place), *_cut(template, render)
     ]  # fmt: skip
+
+
+def _said(roles: str, saying: str) -> list[Message]:
+    return conversation(roles, lambda role, number: saying.replace("{role}", role).replace("{number}", str(number)))
 
 
 def written(template: str, messages: Sequence[Message]) -> str:

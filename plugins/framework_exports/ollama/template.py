@@ -136,4 +136,4 @@ def _escaped(letter: str) -> str:
         return f"\\{letter}"
     if letter.isprintable() and letter != "{":
         return letter
-    return f"\\u{ord(letter):04x}" if ord(letter) < 0x10000 else f"\\U{ord(letter):08x}"
+    return f"\\U{ord(letter):08x}"

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from framework.errors import FrameworkError, unknown
 from framework.protocols import ExportContext
-from framework.records import Artifact
 from framework.schema import Stage
 from framework_exports.config import OllamaExporterConfig
 from framework_exports.ollama import metadata
@@ -39,9 +38,7 @@ def earlier(run_dir: Path, checkpoint: Path, kind: str) -> list[Path]:
     """Return the GGUF files in a run folder that were made of the weights that lie there, the smallest first."""
     trained = max((file.stat().st_mtime for file in checkpoint.glob("*")), default=0.0)
     found = [
-        file
-        for file in run_dir.glob("*/*.gguf")
-        if file.parent.name != REJECTED and file.stat().st_mtime >= trained
+        file for file in run_dir.glob("*/*.gguf") if file.parent.name != REJECTED and file.stat().st_mtime >= trained
     ]
     adapters = {file for file in found if metadata.read(file).get(KIND) == "adapter"}
     fitting = adapters if kind == ADAPTER else set(found) - adapters

