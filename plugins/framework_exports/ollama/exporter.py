@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from framework.errors import FrameworkError
+from framework.plan import Plan
 from framework.protocols import ExportContext, Model, ModelSource
 from framework.records import Artifact, Message, Prompt
 from framework_exports.config import OllamaExporterConfig, OnNoTemplate
@@ -30,6 +31,16 @@ class OllamaExporter:
     def __init__(self, config: OllamaExporterConfig) -> None:
         self.config = config
 
+    def check(self, model: Model, plan: Plan) -> None:
+        """Try whether the chat template can be put into a TEMPLATE, before anything is trained.
+
+        Raises:
+            FrameworkError: it cannot.
+        """
+        known = _tokens(model, _base(plan))
+        # Whether the GGUF file will add a BOS token is not known yet: the text is tried with all that is written.
+        self._derived(_renderer(model), known)
+
     def export(self, model: Model, context: ExportContext) -> list[Artifact]:
         """Derive and prove the TEMPLATE, and write the Modelfile.
 
@@ -38,9 +49,8 @@ class OllamaExporter:
                 stand in a Modelfile.
         """
         file = weights.chosen(self.config, context)
-        source: ModelSource = context.plan.model.create()
-        base = source.fetch(weights=False).folder
-        known = _tokens(model, base, context.run_dir)
+        base = _base(context.plan)
+        known = _tokens(model, base)
         render = without_begin(_renderer(model), known, added=self._added(known, file))
         derived, reason = self._derived(render, known)
         comments = [f"ollama create NAME -f {FILE}, in this folder", *self._notes(derived, reason, context)]
@@ -120,9 +130,15 @@ def _renderer(model: Model) -> Render:
     return render
 
 
-def _tokens(model: Model, base: Path, run_dir: Path) -> tokens.Tokens:
+def _base(plan: Plan) -> Path:
+    """Return the folder of the base model; its weights are not needed."""
+    source: ModelSource = plan.model.create()
+    return source.fetch(weights=False).folder
+
+
+def _tokens(model: Model, base: Path) -> tokens.Tokens:
     """Read the tokens from the tokenizer as it would be saved."""
-    with tempfile.TemporaryDirectory(dir=run_dir, prefix=".tokenizer-") as folder:
+    with tempfile.TemporaryDirectory() as folder:
         model.save_tokenizer(Path(folder))
         return tokens.read(Path(folder), base)
 

@@ -20,6 +20,7 @@ from framework_hf.chat import Chat
 from tests.support.families import make_tokenizer
 from tests.support.ollama import Asked, gguf_file, parsed, rendered
 
+ROOT = Path(__file__).parents[4]
 ADDS = "tokenizer.ggml.add_bos_token"
 TALK = [Message("user", "What is it?"), Message("assistant", "It is {}."), Message("user", "Why?")]
 
@@ -72,27 +73,36 @@ def comments(run_dir: Path) -> str:
     return "\n".join(line for line in lines if line.startswith("#"))
 
 
-def test_smollm2s_own_chat_template_with_its_default_system_prompt(run_dir: Path) -> None:
+@pytest.fixture(scope="module")
+def smollm2() -> Speaks:
     from transformers import AutoTokenizer
 
     from framework_quickstart.config import SmolLM2Config
     from framework_quickstart.smollm2 import SmolLM2
 
-    folder = SmolLM2(SmolLM2Config()).fetch(weights=False).folder
-    model = Speaks(AutoTokenizer.from_pretrained(folder))
-    instructions = export(run_dir, model, words=["trainer.max_seq_length=512"])
-    names = [name for name, _ in instructions]
-    values = dict(instructions)
-    assert names == ["FROM", "TEMPLATE", "SYSTEM", "PARAMETER stop", "PARAMETER num_ctx"]
+    return Speaks(AutoTokenizer.from_pretrained(SmolLM2(SmolLM2Config()).fetch(weights=False).folder))
+
+
+def test_smollm2s_own_chat_template_with_its_default_system_prompt(run_dir: Path, smollm2: Speaks) -> None:
+    values = dict(export(run_dir, smollm2, words=["trainer.max_seq_length=512"]))
+    assert list(values) == ["FROM", "TEMPLATE", "SYSTEM", "PARAMETER stop", "PARAMETER num_ctx"]
     assert values["FROM"] == "../gguf/orders-Q4_K_M.gguf"
     assert (run_dir / "ollama" / values["FROM"]).is_file()
     assert values["SYSTEM"] == "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
     assert values["PARAMETER stop"] == "<|im_end|>"
     assert values["PARAMETER num_ctx"] == "512"
     talks = [TALK, TALK[:1], [Message("system", "Be brief."), *TALK]]
-    expected = [model.render(Prompt(tuple(talk))) for talk in talks]
+    expected = [smollm2.render(Prompt(tuple(talk))) for talk in talks]
     assert rendered([Asked(values["TEMPLATE"], talk, values["SYSTEM"]) for talk in talks]) == expected
     assert rendered([Asked(values["TEMPLATE"], talk) for talk in talks]) == expected
+
+
+def test_the_modelfile_in_the_documentation_is_that_of_the_quickstart(run_dir: Path, smollm2: Speaks) -> None:
+    gguf_file(run_dir / "gguf" / "quickstart-Q4_K_M.gguf", **{ADDS: False})
+    export(run_dir, smollm2, artifacts=["gguf/quickstart-Q4_K_M.gguf"], words=["+experiment=quickstart", "model=echo"])
+    page = (ROOT / "docs" / "how-to" / "llama-cpp-and-ollama.md").read_text(encoding="utf-8")
+    shown = page.partition("```dockerfile\n")[2].partition("```")[0]
+    assert (run_dir / "ollama" / "Modelfile").read_text(encoding="utf-8") == shown
 
 
 def test_a_token_that_the_file_adds_is_left_out_of_the_template(run_dir: Path) -> None:
@@ -185,6 +195,16 @@ def test_what_cannot_be_derived_fails_with_the_reason_and_what_to_do(run_dir: Pa
     assert not (run_dir / "ollama").exists()
 
 
+def test_what_cannot_be_derived_is_told_before_anything_is_trained(run_dir: Path) -> None:
+    plan = testing.plan(["stages=[export]"], run_dir=run_dir)
+    thinks, quiet = Speaks(make_tokenizer("qwen3")), Speaks(make_tokenizer("qwen3"), {"enable_thinking": False})
+    exporter, lenient = (OllamaExporter(OllamaExporterConfig(on_no_template=what)) for what in OnNoTemplate)
+    with pytest.raises(FrameworkError, match="cannot put this chat template into a TEMPLATE"):
+        exporter.check(cast("Model", thinks), plan)
+    exporter.check(cast("Model", quiet), plan)
+    lenient.check(cast("Model", thinks), plan)
+
+
 def test_what_cannot_be_derived_is_left_out_where_the_config_says_so(run_dir: Path) -> None:
     config = OllamaExporterConfig(on_no_template=OnNoTemplate.leave_out)
     instructions = export(run_dir, Speaks(make_tokenizer("qwen3")), config)
@@ -195,7 +215,7 @@ def test_what_cannot_be_derived_is_left_out_where_the_config_says_so(run_dir: Pa
 
 def test_switches_of_the_chat_template_are_in_the_template_and_in_a_comment(run_dir: Path) -> None:
     switches = {"enable_thinking": False}
-    words = ["+model.chat_template_kwargs={enable_thinking: false}"]
+    words = ["model.chat_template_kwargs={enable_thinking: false}"]
     values = dict(export(run_dir, Speaks(make_tokenizer("qwen3"), switches), words=words))
     assert rendered([Asked(values["TEMPLATE"], TALK[:1])])[0].endswith("<think>\n\n</think>\n\n")
     assert "OLLAMA_GO_TEMPLATE=1" in comments(run_dir)
@@ -231,4 +251,3 @@ def test_a_folder_that_holds_something_else_is_left_alone(run_dir: Path) -> None
     export(run_dir, Speaks(make_tokenizer("chatml")))
     export(run_dir, Speaks(make_tokenizer("chatml")))
     assert [file.name for file in (run_dir / "ollama").iterdir()] == ["Modelfile"]
-    assert not list(run_dir.glob(".tokenizer*"))
