@@ -263,8 +263,8 @@ class ExportContext:
 class Exporter(Protocol):
     """An option of `exporter=`. One that has `after`, names of options, comes after those of them that are chosen.
 
-    One that has `check(model, plan)` is asked before anything is trained; it raises a FrameworkError where the export of
-    this model will fail.
+    One that has `check(model, plan)` is asked before anything is trained; it raises a FrameworkError where the export
+    of this model will fail.
     """
 
     def export(self, model: Model, context: ExportContext) -> list[Artifact]:
