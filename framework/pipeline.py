@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from graphlib import TopologicalSorter
 from typing import Any
@@ -79,6 +79,7 @@ def _run_stages(plan: Plan, planner: Planner, model: Model, loggers: Broadcast, 
     evaluators: dict[str, Evaluator] = {name: choice.create() for name, choice in plan.evaluator.items()}
     exporters: dict[str, Exporter] = {name: choice.create() for name, choice in plan.exporter.items()}
     with clock.stage(Stage.data):
+        check_exports(plan, model, exporters)
         data = load_data(plan, model)
         _check_objective(plan, data)
         rows = rows_found(plan, data.result, data.train)
@@ -202,6 +203,18 @@ def export(
     finally:
         result = folder.save(Stage.export, ExportResult(made))
     return result
+
+
+def check_exports(plan: Plan, model: Model, exporters: Mapping[str, Exporter]) -> None:
+    """Ask the exporters that can tell whether they will be able to export this model, before hours of training.
+
+    Raises:
+        FrameworkError: one will not.
+    """
+    for exporter in exporters.values():
+        check: Callable[[Model, Plan], None] | None = getattr(exporter, "check", None)
+        if check is not None and Stage.export in plan.stages:
+            check(model, plan)
 
 
 def in_order(exporters: Mapping[str, Exporter]) -> list[str]:

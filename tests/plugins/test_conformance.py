@@ -21,6 +21,7 @@ from framework.testing.suites import (
     MetricSuite,
     Suite,
 )
+from tests.support.ollama import gguf_file
 from tests.support.tiny import tiny_chatml
 
 PLUGINS = sorted(entry.value for entry in entry_points(group="framework") if entry.value.startswith("framework_"))
@@ -218,6 +219,17 @@ class TestPush(ExporterSuite):
     option = "push"
     beside = ("adapter",)
     overrides = ("exporter.push.repo_id=me/tuned", "exporter.push.dry_run=true")
+
+
+class TestOllama(ExporterSuite):
+    """With a GGUF file that an earlier export left."""
+
+    option = "ollama"
+
+    def run_dir(self, folder: Path, factory: pytest.TempPathFactory) -> Path:
+        run_dir = super().run_dir(folder, factory)
+        gguf_file(run_dir / "gguf" / "echo-Q4_K_M.gguf")
+        return run_dir
 
 
 class TestConsole(LoggerSuite):
