@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 @hookimpl
 def framework_exporters() -> Iterable[Component]:
-    """The adapter as it was trained."""
+    """The adapter as it was trained, and the model that it makes of its base."""
     yield Component("adapter", config.AdapterExporterConfig, "framework_exports.adapter:AdapterExporter")
+    yield Component("merged", config.MergedExporterConfig, "framework_exports.merged:MergedExporter")
 
 
 @hookimpl
