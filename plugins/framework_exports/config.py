@@ -77,6 +77,13 @@ class MergedExporterConfig(ExporterConfig):
     """The number format of the weights; auto: as they lie on disk, the base's for an adapter."""
     max_shard_size: Annotated[str, Predicate(a_size)] = "5GB"
     """The largest file of weights; a model that is larger is spread over several."""
+    parity: ParityConfig = field(default_factory=ParityConfig)
+    """The comparison with the trained model."""
+
+
+
+
+@dataclass
 class GgufExporterConfig(ExporterConfig):
     """The merged model as GGUF files, quantized, for llama.cpp, Ollama, LM Studio and others."""
 
@@ -88,6 +95,8 @@ class GgufExporterConfig(ExporterConfig):
     """The files are called by it and the quantization, `NAME-Q4_K_M.gguf`. Default: the name of the run."""
     llama_cpp_dir: Annotated[str | None, Len(1)] = None
     """A checkout of llama.cpp, whose convert_hf_to_gguf.py is used. Default: the converter that auto-round carries."""
+    parity: ParityConfig = field(default_factory=ParityConfig)
+    """The comparison with the trained model."""
 
 
 class AdapterType(Enum):

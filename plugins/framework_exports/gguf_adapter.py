@@ -31,7 +31,9 @@ class GgufAdapterExporter:
             raise FrameworkError(problem)
         weights = context.checkpoint / "adapter_model.safetensors"
         if not weights.is_file():
-            message = f"{context.checkpoint} holds no adapter_model.safetensors: only a LoRA training makes a GGUF adapter"
+            message = (
+                f"{context.checkpoint} holds no adapter_model.safetensors: only a LoRA training makes a GGUF adapter"
+            )
             raise FrameworkError(message)
         header(weights)  # raises where it is cut off
         base = context.plan.model.create().fetch(weights=False).folder

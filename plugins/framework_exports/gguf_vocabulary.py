@@ -51,7 +51,9 @@ class Vocabulary:
         """
         file = folder / "tokenizer.json"
         if not file.is_file():
-            message = f"{folder} has no tokenizer.json, which llama.cpp's converter reads: the tokenizer has to be a fast one"
+            message = (
+                f"{folder} has no tokenizer.json, which llama.cpp's converter reads: the tokenizer has to be a fast one"
+            )
             raise FrameworkError(message)
         said = _read(folder / "tokenizer_config.json")
         tokenizer, eos = Tokenizer.from_file(str(file)), said.get("eos_token")
@@ -73,7 +75,9 @@ class Vocabulary:
         eos = {} if self.eos is None else {EOS: self.eos}
         missing = sorted(self.stops - known - {self.eos})
         if len(missing) > len(free):
-            message = f"the run stops at the tokens {sorted(self.stops)}, and GGUF has no room for {missing[len(free) :]}"
+            message = (
+                f"the run stops at the tokens {sorted(self.stops)}, and GGUF has no room for {missing[len(free) :]}"
+            )
             raise FrameworkError(message)
         return {**self.settings, **eos, **dict(zip(free, missing, strict=False))}
 

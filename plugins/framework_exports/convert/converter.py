@@ -66,7 +66,9 @@ def architectures(checkout: Path | None) -> frozenset[str]:
     if not script.is_file():
         message = f"{root} is no checkout of llama.cpp: it has no {SCRIPT}"
         raise FrameworkError(message)
-    registered = re.findall(r"^@ModelBase\.register\((.*?)\)$", script.read_text(encoding="utf-8"), re.S | re.M)
+    registered = re.findall(
+        r"^@ModelBase\.register\((.*?)\)$", script.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+    )
     return frozenset(name for words in registered for name in re.findall(r'"(\w+)"', words))
 
 

@@ -1,8 +1,8 @@
 """A GGUF file, open in llama.cpp on the CPU.
 
-    with Llama(Path("run-Q4_K_M.gguf")) as llama:
-        ids = llama.tokenize(prompt)
-        print(llama.text(llama.complete(ids, max_new_tokens=64).ids))
+with Llama(Path("run-Q4_K_M.gguf")) as llama:
+ids = llama.tokenize(prompt)
+print(llama.text(llama.complete(ids, max_new_tokens=64).ids))
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ class Agreement:
         same: of them, those with the same likeliest token.
         ties: of the others, those where the trained model has both tokens within `tie` of each other.
         divergence: the sum of KL(trained || export) in nats.
-        trained_loss: the sum of the trained model's losses at the tokens that come next, in nats.
+        trained_loss: the sum of the trained model's losses at its own answers, in nats.
         export_loss: that of the export.
         predicted: how many tokens these are sums over.
         stops: rows that the trained model ended, and of them those that the export would end there too.
@@ -55,7 +55,7 @@ class Agreement:
 
     @property
     def perplexity_ratio(self) -> float:
-        """Perplexity of the export by that of the trained model, over the same tokens."""
+        """Perplexity of the export by that of the trained model, over the trained model's answers."""
         return math.exp((self.export_loss - self.trained_loss) / max(1, self.predicted))
 
     @property
@@ -90,9 +90,7 @@ def agree(
     return found
 
 
-def _add(
-    found: Agreement, row: CheckRow, log_p: Logits, log_q: Logits, stop_ids: frozenset[int], tie: float
-) -> None:
+def _add(found: Agreement, row: CheckRow, log_p: Logits, log_q: Logits, stop_ids: frozenset[int], tie: float) -> None:
     top, other = log_p.argmax(-1), log_q.argmax(-1)
     places = np.arange(len(top))
     gap = log_p[places, top] - log_p[places, other]
@@ -101,10 +99,11 @@ def _add(
     found.same += int((top == other).sum())
     found.ties += int(((top != other) & ~apart).sum())
     found.divergence += float((np.exp(log_p) * (log_p - log_q)).sum())
-    following = np.array(row.ids[1:], dtype=np.int64)
-    found.trained_loss -= float(log_p[places[:-1], following].sum())
-    found.export_loss -= float(log_q[places[:-1], following].sum())
-    found.predicted += len(following)
+    before = places[len(row.prompt) - 1 : -1]
+    answer = np.array(row.answer, dtype=np.int64)
+    found.trained_loss -= float(log_p[before, answer].sum())
+    found.export_loss -= float(log_q[before, answer].sum())
+    found.predicted += len(answer)
     if row.stopped and int(top[-1]) in stop_ids:
         found.stops.append(int(other[-1]) in stop_ids or not apart[-1])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -24,8 +25,6 @@ TIE = {torch.float32: 0.02, torch.bfloat16: 0.25}
 ten bits, and where weights or computing have the seven bits of bf16."""
 REJECTED = "rejected"
 HELD = "parity"
-TEN = 10
-"""Bits behind the point that an fp16 has; a bf16 has seven."""
 NOT_CHECKED = "not checked: the trained model does not fit into memory a second time"
 
 
@@ -76,8 +75,8 @@ class Gate:
         logits = trained_logits(context.plan, context.checkpoint, rows, dtype)
         return Reference(rows, dtype, self.model.stop_ids, logits)
 
-    def folder(self, folder: Path, bits: int) -> str:
-        """Check a model folder for transformers, whose weights have so many bits behind the point.
+    def folder(self, folder: Path) -> str:
+        """Check a model folder for transformers.
 
         Returns:
             What came out, in words.
@@ -90,8 +89,8 @@ class Gate:
             return NOT_CHECKED
         trust = self.context.plan.model.config.trust_remote_code
         made = folder_logits(folder, reference.rows, reference.dtype, trust=trust)
-        tie = TIE[torch.bfloat16] if bits < TEN else TIE[reference.dtype]
-        return self._exact(folder.name, self._agree(reference, made, tie))
+        tie = TIE[torch.bfloat16] if _rounded(folder) else TIE[reference.dtype]
+        return self._exact(folder.name.removesuffix(".unchecked"), self._agree(reference, made, tie))
 
     def gguf(self, file: Path, *, exact: bool) -> str:
         """Check a GGUF file in llama.cpp; one that is not exact by the bounds in the config.
@@ -151,7 +150,9 @@ class Gate:
             raise _failed(name, "an answer that the trained model ends goes on", told)
         if made.top1_beyond_ties < self.config.exact_top1:
             limit = f"exporter.*.parity.exact_top1={self.config.exact_top1}"
-            raise _failed(name, f"the likeliest tokens agree at {made.top1_beyond_ties:.2%} of positions, {limit}", told)
+            raise _failed(
+                name, f"the likeliest tokens agree at {made.top1_beyond_ties:.2%} of positions, {limit}", told
+            )
         if made.kl > self.config.exact_kl:
             raise _failed(name, f"the divergence is {made.kl:.2g}, parity.exact_kl={self.config.exact_kl}", told)
         return told
@@ -170,12 +171,13 @@ class Gate:
 
 
 @contextmanager
-def put_aside(made: Path, run_dir: Path) -> Iterator[None]:
+def put_aside(made: Path, run_dir: Path, name: str) -> Iterator[None]:
     """Move what failed the gate to `rejected/` in the run folder, where it can be looked at.
 
     Args:
         made: the file or folder that is checked inside.
         run_dir: the run folder.
+        name: what it would have been called.
 
     Raises:
         ParityError: the gate's, with where the files lie now.
@@ -183,13 +185,23 @@ def put_aside(made: Path, run_dir: Path) -> Iterator[None]:
     try:
         yield
     except ParityError as error:
-        place = run_dir / REJECTED / made.name.removesuffix(".part")
+        place = run_dir / REJECTED / name
         if place.is_dir():
             shutil.rmtree(place)
         place.parent.mkdir(exist_ok=True)
         made.replace(place)
         message = f"{error}\nIt lies in {place} now"
         raise ParityError(message) from error
+
+
+def _rounded(folder: Path) -> bool:
+    """Whether the weights of a folder have the seven bits of bf16."""
+    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return "bfloat16" in (
+        config.get("dtype"),
+        config.get("torch_dtype"),
+        (config.get("text_config") or {}).get("dtype"),
+    )
 
 
 def _alike(logits: Any, one: int, two: int) -> bool:
