@@ -22,7 +22,7 @@ FEW = 10
 def framework_evaluators() -> Iterable[Component]:
     """Before and after."""
     yield Component("prompts", config.PromptsConfig, "framework_evals.prompts:Prompts")
-    yield Component("memorization", config.MemorizationConfig, "framework_evals.memorization:Memorization")
+    yield Component("memorization", config.MemorizationConfig, "framework_evals.memorization.evaluator:Memorization")
 
 
 @hookimpl

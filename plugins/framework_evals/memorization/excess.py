@@ -29,8 +29,11 @@ def excess(train: Sequence[float], held_out: Sequence[float], confidence: float)
     if not held_out:
         return Excess(one, low, high)
     two, lower, higher = wilson(held_out, confidence)
-    return Excess(one - two, one - two - sqrt((one - low) ** 2 + (higher - two) ** 2),
-                  one - two + sqrt((high - one) ** 2 + (two - lower) ** 2))
+    return Excess(
+        one - two,
+        one - two - sqrt((one - low) ** 2 + (higher - two) ** 2),
+        one - two + sqrt((high - one) ** 2 + (two - lower) ** 2),
+    )
 
 
 def wilson(values: Sequence[float], confidence: float) -> tuple[float, float, float]:

@@ -12,7 +12,7 @@ from random import Random
 from framework.protocols import Model
 from framework.records import IGNORE, TokenRow
 from framework_evals.config import MemorizationConfig
-from framework_evals.recital import asked
+from framework_evals.memorization.recital import asked
 
 LOOKED_AT = 4
 """Rows that are looked at for each that is asked: some answers are too short, or hold nothing of their own."""
@@ -22,8 +22,9 @@ WORD = re.compile(r"\w{4,}")
 
 @dataclass(frozen=True)
 class Drawn:
-    """Rows cut to what is asked of them. Of those looked at, `short` had an answer that is too short, and `common` one
-    without a word of its own.
+    """Rows cut to what is asked of them, of so many `looked_at`.
+
+    `short` had an answer that is too short, and `common` one without a word of its own.
     """
 
     rows: list[TokenRow]
@@ -43,7 +44,8 @@ def spread(total: int, config: MemorizationConfig) -> list[int]:
     """Return numbers below `total`, one by chance from each of as many equal stretches, shuffled."""
     random = Random(config.seed)  # noqa: S311 - a sample, not a secret
     count = min(LOOKED_AT * config.rows, total)
-    numbers = [random.randrange(start, end) for start, end in pairwise(total * n // count for n in range(count + 1))]
+    bounds = [total * number // count for number in range(count + 1)] if count else []
+    numbers = [random.randrange(start, end) for start, end in pairwise(bounds)]
     random.shuffle(numbers)
     return numbers
 
@@ -65,7 +67,5 @@ def with_own_words(drawn: Drawn, model: Model) -> Drawn:
 
 
 def _words(model: Model, row: TokenRow, *, learned: bool) -> set[str]:
-    ids = [
-        token for token, label in zip(row.input_ids, row.labels, strict=True) if (label != IGNORE) is learned
-    ]
+    ids = [token for token, label in zip(row.input_ids, row.labels, strict=True) if (label != IGNORE) is learned]
     return set(WORD.findall(model.decode(ids).casefold()))

@@ -1,4 +1,4 @@
-"""What the memorization evaluator found, in words: whether training rows are recited beyond what is learned of the task.
+"""What memorization comes to, in words: whether training rows are recited beyond what was learned of the task.
 
 A row counts where the tuned model recites it and the base did not. What held-out rows of the same task show is taken
 off: a task that is well learned is answered word for word on both.
@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from framework.records import Aspect, Concern, EvalResult, Measure
 from framework.verdict.results import Results
 from framework_evals.config import MemorizationConfig
-from framework_evals.excess import Excess, excess
+from framework_evals.memorization.excess import Excess, excess
 
 NAME = "memorization"
 LOOKS = ("verbatim", "prefix", "common_run")
@@ -97,7 +97,8 @@ def _more(after: Measures) -> Iterator[str]:
 
 
 def _sure(most: Excess, confidence: float) -> str:
-    return f"that is {most.value:.0%} beyond what was learned of the task, at least {most.low:.0%} ({confidence:.0%} sure)"
+    beyond = f"that is {most.value:.0%} beyond what was learned of the task"
+    return f"{beyond}, at least {most.low:.0%} ({confidence:.0%} sure)"
 
 
 def _most(before: Measures, after: Measures) -> list[str]:
