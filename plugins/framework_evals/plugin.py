@@ -12,7 +12,8 @@ from framework_evals import config
 if TYPE_CHECKING:
     from framework.fitting import Saving
     from framework.plan import Plan
-    from framework.records import Work
+    from framework.records import Concern, Work
+    from framework.verdict import Results
 
 FEW = 10
 """Prompts that tell the least."""
@@ -36,6 +37,17 @@ def framework_metrics() -> Iterable[Component]:
 def framework_config_paths() -> Iterable[str]:
     """The presets below conf/."""
     yield "pkg://framework_evals.conf"
+
+
+@hookimpl
+def framework_concerns(plan: Plan, results: Results) -> Iterable[Concern]:
+    """Rows that are recited."""
+    from framework_evals.memorization.concern import memorization_concern  # noqa: PLC0415 - --help need not pay for it
+
+    for choice in plan.evaluator.values():
+        if isinstance(choice.config, config.MemorizationConfig):
+            found = memorization_concern(choice.config, results, plan.verdict.confidence)
+            yield from [found] if found else []
 
 
 @hookimpl

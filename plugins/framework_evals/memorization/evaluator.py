@@ -26,7 +26,7 @@ class Memorization:
     def __init__(self, config: MemorizationConfig) -> None:
         self.config = config
 
-    def evaluate(self, model: Model, data: Data, metrics: Mapping[str, Metric]) -> EvalResult:  # noqa: ARG002 - as the protocol
+    def evaluate(self, model: Model, data: Data, metrics: Mapping[str, Metric]) -> EvalResult:  # noqa: ARG002
         """Read the rows once; `recital.py` says why nothing has to be generated."""
         train, held_out = draw(data.train, self.config), draw(data.validation, self.config)
         few = len(held_out.rows) < FEWEST

@@ -41,9 +41,8 @@ def test_what_is_recited_is_told_in_words_with_the_rows_and_the_cure() -> None:
         "held-out one 12%; that is 92% beyond what was learned of the task, at least 40% (95% sure)"
     )
     assert re.fullmatch(r"train:\d+, train:\d+, train:\d+", named)
-    assert (found.name, found.aspect, found.flagged, found.harm) == (
-        "memorization", Aspect.copying, True, pytest.approx(22 / 24),
-    )  # fmt: skip
+    assert (found.name, found.aspect, found.flagged) == ("memorization", Aspect.copying, True)
+    assert found.harm == pytest.approx(22 / 24)
     assert found.cure.startswith("Train fewer epochs, at a lower rate or rank, on more rows")
     assert not found.text.endswith(".")
 
