@@ -40,6 +40,18 @@ def framework_config_paths() -> Iterable[str]:
 
 
 @hookimpl
+def framework_check_plan(plan: Plan) -> Iterable[str]:
+    """Settings that leave nothing to ask."""
+    for name, choice in plan.evaluator.items():
+        settings = choice.config
+        if isinstance(settings, config.MemorizationConfig) and settings.min_tokens > settings.max_new_tokens:
+            yield (
+                f"evaluator.{name}.min_tokens={settings.min_tokens} is more than max_new_tokens="
+                f"{settings.max_new_tokens}: no answer would be left to ask. Set {settings.max_new_tokens} or less"
+            )
+
+
+@hookimpl
 def framework_concerns(plan: Plan, results: Results) -> Iterable[Concern]:
     """Rows that are recited."""
     from framework_evals.memorization.concern import memorization_concern  # noqa: PLC0415 - --help need not pay for it
