@@ -12,7 +12,8 @@ from framework_evals import config
 if TYPE_CHECKING:
     from framework.fitting import Saving
     from framework.plan import Plan
-    from framework.records import Work
+    from framework.records import Concern, Work
+    from framework.verdict import Results
 
 FEW = 10
 """Prompts that tell the least."""
@@ -22,6 +23,7 @@ FEW = 10
 def framework_evaluators() -> Iterable[Component]:
     """Before and after."""
     yield Component("prompts", config.PromptsConfig, "framework_evals.prompts:Prompts")
+    yield Component("memorization", config.MemorizationConfig, "framework_evals.memorization.evaluator:Memorization")
 
 
 @hookimpl
@@ -35,6 +37,29 @@ def framework_metrics() -> Iterable[Component]:
 def framework_config_paths() -> Iterable[str]:
     """The presets below conf/."""
     yield "pkg://framework_evals.conf"
+
+
+@hookimpl
+def framework_check_plan(plan: Plan) -> Iterable[str]:
+    """Settings that leave nothing to ask."""
+    for name, choice in plan.evaluator.items():
+        settings = choice.config
+        if isinstance(settings, config.MemorizationConfig) and settings.min_tokens > settings.max_new_tokens:
+            yield (
+                f"evaluator.{name}.min_tokens={settings.min_tokens} is more than max_new_tokens="
+                f"{settings.max_new_tokens}: no answer would be left to ask. Set {settings.max_new_tokens} or less"
+            )
+
+
+@hookimpl
+def framework_concerns(plan: Plan, results: Results) -> Iterable[Concern]:
+    """Rows that are recited."""
+    from framework_evals.memorization.concern import memorization_concern  # noqa: PLC0415 - --help need not pay for it
+
+    for choice in plan.evaluator.values():
+        if isinstance(choice.config, config.MemorizationConfig):
+            found = memorization_concern(choice.config, results, plan.verdict.confidence)
+            yield from [found] if found else []
 
 
 @hookimpl
