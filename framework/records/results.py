@@ -43,7 +43,8 @@ class Measure:
 
     `items` are the values of the things asked, in an order that is the same in every evaluation, None where one could
     not be had; `weights` belong to them, all 1 where there are none. `value` is their mean, or where `exponential` is
-    set e to the mean, as of a perplexity. Without items the value cannot be told from chance.
+    set e to the mean, as of a perplexity. Without items the value cannot be told from chance. `stderr` is its standard
+    error where whoever measured it says so.
     """
 
     value: float
@@ -52,6 +53,7 @@ class Measure:
     higher_is_better: bool = False
     aspect: Aspect = Aspect.task
     exponential: bool = False
+    stderr: float | None = None
 
 
 @dataclass(frozen=True)

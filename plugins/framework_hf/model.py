@@ -22,7 +22,7 @@ from transformers import AutoModelForCausalLM
 from framework.errors import FrameworkError, one_line
 from framework.plan import Plan
 from framework.protocols import ModelPlace, ModelSource, Quantization, TrainRun
-from framework.records import Answer, Example, Prompt, Scored, TokenRow, TrainResult
+from framework.records import Answer, Example, Prompt, Scored, TextForm, TokenRow, TrainResult
 from framework_hf import chat, hardware, scoring
 from framework_hf.adapters import trained_config, weights, with_adapter
 from framework_hf.config import Attention, HFTrainerConfig
@@ -35,7 +35,7 @@ from framework_hf.memory.passes import Passes
 from framework_hf.nulls import as_null
 from framework_hf.packing.admits import Way
 from framework_hf.packing.parts import Packer
-from framework_hf.tokenizer import load_tokenizer
+from framework_hf.tokenizer import load_tokenizer, text_form
 from framework_hf.training import Training
 
 
@@ -174,6 +174,11 @@ class HFModel:
         """Return token ids; the template's own BOS stands in the text, so none is added."""
         ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
+
+    @functools.cached_property
+    def text_form(self) -> TextForm:
+        """How it reads plain text; see `tokenizer.text_form`."""
+        return text_form(self.tokenizer, self.model.config)
 
     @property
     def evaluation(self) -> Evaluation:
