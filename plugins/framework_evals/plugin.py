@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from framework.plan import Plan
     from framework.records import Work
 
+LM_EVAL = "lm-eval>=0.4.13"
 FEW = 10
 """Prompts that tell the least."""
 
@@ -22,6 +23,8 @@ FEW = 10
 def framework_evaluators() -> Iterable[Component]:
     """Before and after."""
     yield Component("prompts", config.PromptsConfig, "framework_evals.prompts:Prompts")
+    yield Component("lm_eval", config.LmEvalConfig, "framework_evals.harness.evaluator:LmEval", LM_EVAL)
+    yield Component("forgetting", config.ForgettingConfig, "framework_evals.forgetting:Forgetting", LM_EVAL)
 
 
 @hookimpl
@@ -38,12 +41,22 @@ def framework_config_paths() -> Iterable[str]:
 
 
 @hookimpl
+def framework_check_plan(plan: Plan) -> Iterable[str]:
+    """Tasks that nobody knows, or whose data are not there."""
+    for name, choice in plan.evaluator.items():
+        if isinstance(choice.config, config.LmEvalConfig):
+            from framework_evals.harness.names import problems  # noqa: PLC0415 - for those who have tasks
+
+            yield from problems(name, choice.config)
+
+
+@hookimpl
 def framework_savings(plan: Plan) -> Iterable[Saving]:
     """Fewer prompts at a time."""
     from framework.fitting import Saving  # noqa: PLC0415 - --help need not pay for it
 
     for name, choice in plan.evaluator.items():
-        if isinstance(choice.config, config.PromptsConfig):
+        if isinstance(choice.config, config.PromptsConfig | config.LmEvalConfig):
             size = choice.config.batch_size
             while size > 1:
                 size //= 2

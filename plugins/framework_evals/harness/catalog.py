@@ -1,4 +1,4 @@
-"""Which tasks there are, told without importing lm-eval: in folders of the user, in the general suite, in lm-eval itself.
+"""Which tasks there are, told without importing lm-eval: the user's own, those of the general suite, and lm-eval's.
 
 lm-eval reads 14,000 YAML files to know its own tasks, which takes it eight seconds. Names stand at the beginning of
 lines, so here they are looked for as text, and only the files of the tasks that were asked for are read as YAML.
@@ -19,7 +19,9 @@ import yaml
 
 SUITE = Path(__file__).parents[1] / "general"
 """The general suite, which is always there."""
-KEY = re.compile(r"^\"?(task|group|tag|include|class)\"?:[ \t]*([^\n]*)((?:\n[ \t]*-[^\n]*|\n[ \t]*#[^\n]*)*)", re.MULTILINE)
+KEY = re.compile(
+    r"^\"?(task|group|tag|include|class)\"?:[ \t]*([^\n]*)((?:\n[ \t]*-[^\n]*|\n[ \t]*#[^\n]*)*)", re.MULTILINE
+)
 ITEM = re.compile(r"^[ \t]*-[ \t]*([\w.:/+-]+|\"[^\"]*\"|'[^']*')[ \t]*(?:#.*)?$", re.MULTILINE)
 Index = Mapping[str, tuple[Path, ...]]
 """For each name the files of its task or group, of a tag all that have it."""
