@@ -170,10 +170,10 @@ def visible(text: str, newline: str = "⏎\n") -> str:
 
 
 def number(value: float | None, name: str) -> str:
-    """Write a loss with digits and a rate as a percentage; `-` where there is none."""
+    """Write a loss or a divergence with digits and a rate as a percentage; `-` where there is none."""
     if value is None:
         return "-"
-    return f"{value:.4f}" if name.endswith("loss") or not 0 <= value <= 1 else f"{value:.0%}"
+    return f"{value:.4f}" if name.endswith(("loss", "divergence")) or not 0 <= value <= 1 else f"{value:.0%}"
 
 
 def shared_start(prompts: Sequence[str]) -> int:

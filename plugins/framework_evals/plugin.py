@@ -12,7 +12,8 @@ from framework_evals import config
 if TYPE_CHECKING:
     from framework.fitting import Saving
     from framework.plan import Plan
-    from framework.records import Work
+    from framework.records import Concern, Work
+    from framework.verdict import Results
 
 LM_EVAL = "lm-eval>=0.4.13"
 FEW = 10
@@ -48,6 +49,14 @@ def framework_check_plan(plan: Plan) -> Iterable[str]:
             from framework_evals.harness.names import problems  # noqa: PLC0415 - for those who have tasks
 
             yield from problems(name, choice.config)
+
+
+@hookimpl
+def framework_concerns(plan: Plan, results: Results) -> Iterable[Concern]:
+    """What a model knew before and does not know any more."""
+    from framework_evals.forgetting_concern import concerns  # noqa: PLC0415 - --help need not pay for it
+
+    yield from concerns(plan, results)
 
 
 @hookimpl

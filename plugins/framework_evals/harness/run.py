@@ -11,6 +11,7 @@ import functools
 import io
 import logging
 import os
+import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -63,7 +64,7 @@ class Tasks:
         whole: dict[str, Any] = {"tasks": {}, "groups": {}, "group_map": {}}
         for name in self.names:
             try:
-                with quiet(), contextlib.chdir(home(self.catalog.tasks(name))):
+                with apart(), contextlib.chdir(home(self.catalog.tasks(name))):
                     found = self._manager.load([name])
             except Exception as error:
                 message = f"lm_eval task '{name}' cannot be loaded: {one_line(error)}{place(error)}"
@@ -85,7 +86,7 @@ class Tasks:
             files = self.catalog.local.get(name) or self.catalog.installed.get(name, ())
             folders |= {str(file.parent): None for file in files}
             folders |= {str(task.file.resolve().parent): None for task in self.catalog.tasks(name)}
-        with quiet():
+        with apart():
             return TaskManager(include_path=list(folders), include_defaults=False)
 
     def run(self, model: HarnessModel, way: Way) -> Mapping[str, Any]:
@@ -101,7 +102,7 @@ class Tasks:
         for task in loaded["tasks"].values():
             task.set_fewshot_seed(seed=DEFAULT_OTHER_SEED)  # anew, so that each evaluation draws the same examples
         try:
-            with quiet():
+            with apart():
                 results: Mapping[str, Any] = evaluate(
                     lm=model,
                     task_dict=loaded,
@@ -120,8 +121,12 @@ class Tasks:
 
 
 @contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Keep lm-eval from telling each step; its bars know no switch."""
+def apart() -> Iterator[None]:
+    """Let lm-eval do its work without telling each step, without other processes, and without drawn numbers.
+
+    Its bars know no switch, and the name of a task takes a number from Python's generator each time it is asked.
+    """
+    drawn = random.getstate()
     logger = logging.getLogger("lm_eval")
     level, processes = logger.level, os.environ.get(ONE_PROCESS)
     logger.setLevel(logging.ERROR)
@@ -131,6 +136,7 @@ def quiet() -> Iterator[None]:
         with contextlib.redirect_stderr(nowhere), contextlib.redirect_stdout(nowhere):
             yield
     finally:
+        random.setstate(drawn)
         logger.setLevel(level)
         if processes is None:
             del os.environ[ONE_PROCESS]
