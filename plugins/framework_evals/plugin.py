@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from framework.records import Concern, Work
     from framework.verdict import Results
 
-LM_EVAL = "lm-eval>=0.4.13"
 FEW = 10
 """Prompts that tell the least."""
 
@@ -24,8 +23,8 @@ FEW = 10
 def framework_evaluators() -> Iterable[Component]:
     """Before and after."""
     yield Component("prompts", config.PromptsConfig, "framework_evals.prompts:Prompts")
-    yield Component("lm_eval", config.LmEvalConfig, "framework_evals.harness.evaluator:LmEval", LM_EVAL)
-    yield Component("forgetting", config.ForgettingConfig, "framework_evals.forgetting:Forgetting", LM_EVAL)
+    yield Component("lm_eval", config.LmEvalConfig, "framework_evals.harness.evaluator:LmEval")
+    yield Component("forgetting", config.ForgettingConfig, "framework_evals.forgetting:Forgetting")
 
 
 @hookimpl

@@ -31,7 +31,7 @@ class _Loader(yaml.SafeLoader):
     """Reads a task's file without importing the Python that it names."""
 
 
-_Loader.add_constructor("!function", lambda loader, node: f"!function {loader.construct_scalar(node)}")
+_Loader.add_constructor("!function", lambda _, node: f"!function {node.value}")
 
 
 @dataclass(frozen=True)

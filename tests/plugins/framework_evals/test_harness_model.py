@@ -54,7 +54,7 @@ PAIRS = [
 def requests(kind: str, arguments: list[tuple[Any, ...]]) -> list[Any]:
     from lm_eval.api.instance import Instance
 
-    return [Instance(kind, {}, given, number) for number, given in enumerate(arguments)]  # type: ignore[arg-type]
+    return [Instance(kind, {}, given, number) for number, given in enumerate(arguments)]
 
 
 def close(one: list[float], two: list[float]) -> bool:
