@@ -73,4 +73,4 @@ class Forgetting:
         except FrameworkError as error:
             notes.append(f"{DIVERGENCE}: {error}")
             return
-        yield DIVERGENCE, Measure(fmean(items), list(items), aspect=Aspect.general)
+        yield DIVERGENCE, Measure(fmean(items), list(items), aspect=Aspect.general, unit="nats")

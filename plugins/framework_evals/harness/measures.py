@@ -68,6 +68,7 @@ def _measures(results: Results, aspect: Aspect, notes: list[str]) -> Iterator[tu
                     higher_is_better=up,
                     aspect=aspect,
                     exponential=items.exponential,
+                    unit="bits" if metric == "bits_per_byte" else "",
                     stderr=float(stderr) if _is_number(stderr) else None,
                 ),
             )
