@@ -211,6 +211,8 @@ class HFModel:
             FrameworkError: all weights are trained, and these rows were not asked about before.
         """
         if isinstance(self.model, PeftModel):
+            if self.model.get_model_status().enabled is False:  # it is the base now
+                return [0.0] * len(rows)
             return scoring.divergence(self.evaluation, rows, self.as_base)
         if not self.trained:
             self._remembered.keep(self.evaluation, rows)
