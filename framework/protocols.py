@@ -29,6 +29,7 @@ if TYPE_CHECKING:
         Sample,
         Scored,
         Step,
+        TextForm,
         TokenRow,
         TrainResult,
     )
@@ -158,6 +159,10 @@ class Model(Protocol):
 
     def tokenize(self, text: str) -> list[int]:
         """Return the token ids of a text; special tokens written in it are one token each, none is added."""
+
+    @property
+    def text_form(self) -> TextForm:
+        """How it reads plain text."""
 
     def loss(self, rows: Sequence[TokenRow]) -> float:
         """Mean loss over all supervised tokens of `rows`, in nats."""

@@ -39,6 +39,7 @@ from framework.records.rows import (
     RawData,
     Row,
     Scored,
+    TextForm,
     TokenRow,
     ToolCall,
 )
@@ -84,6 +85,7 @@ __all__ = [
     "Scored",
     "Severity",
     "Step",
+    "TextForm",
     "TokenRow",
     "ToolCall",
     "TrainResult",

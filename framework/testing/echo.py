@@ -18,7 +18,7 @@ from framework.hookspecs import hookimpl
 from framework.plan import Plan, make_plan
 from framework.plugins import add
 from framework.protocols import ModelPlace, TrainRun
-from framework.records import IGNORE, Answer, Example, Message, Prompt, Scored, Step, TokenRow, TrainResult
+from framework.records import IGNORE, Answer, Example, Message, Prompt, Scored, Step, TextForm, TokenRow, TrainResult
 from framework.schema import ModelConfig, TrainerConfig
 
 STOP = 0
@@ -176,6 +176,11 @@ class EchoModel:
     def tokenize(self, text: str) -> list[int]:
         """Number the words."""
         return [STOP if word == "<stop>" else self._ids(word)[0] for word in text.split()]
+
+    @property
+    def text_form(self) -> TextForm:
+        """Nothing stands before a text but a stop."""
+        return TextForm((), STOP, 1000)
 
     def loss(self, rows: Sequence[TokenRow]) -> float:
         """Return 0 for what is known by heart and log(words) per token for the rest."""

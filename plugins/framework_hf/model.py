@@ -22,7 +22,7 @@ from transformers import AutoModelForCausalLM
 from framework.errors import FrameworkError, one_line
 from framework.plan import Plan
 from framework.protocols import ModelPlace, ModelSource, Quantization, TrainRun
-from framework.records import Answer, Example, Prompt, Scored, TokenRow, TrainResult
+from framework.records import Answer, Example, Prompt, Scored, TextForm, TokenRow, TrainResult
 from framework_hf import chat, hardware, scoring
 from framework_hf.adapters import trained_config, weights, with_adapter
 from framework_hf.config import Attention, HFTrainerConfig
@@ -35,7 +35,7 @@ from framework_hf.memory.passes import Passes
 from framework_hf.nulls import as_null
 from framework_hf.packing.admits import Way
 from framework_hf.packing.parts import Packer
-from framework_hf.tokenizer import load_tokenizer
+from framework_hf.tokenizer import load_tokenizer, text_form
 from framework_hf.training import Training
 
 
@@ -175,6 +175,11 @@ class HFModel:
         ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
 
+    @functools.cached_property
+    def text_form(self) -> TextForm:
+        """How it reads plain text; see `tokenizer.text_form`."""
+        return text_form(self.tokenizer, self.model.config)
+
     @property
     def evaluation(self) -> Evaluation:
         """How losses of this model are computed, found out when first asked for; the model is in evaluation mode."""
@@ -206,6 +211,8 @@ class HFModel:
             FrameworkError: all weights are trained, and these rows were not asked about before.
         """
         if isinstance(self.model, PeftModel):
+            if self.model.get_model_status().enabled is False:  # it is the base now
+                return [0.0] * len(rows)
             return scoring.divergence(self.evaluation, rows, self.as_base)
         if not self.trained:
             self._remembered.keep(self.evaluation, rows)
