@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -142,6 +143,13 @@ class EchoModel:
             said = words[:max_new_tokens]
             answers.append(Answer(" ".join(said), len(said), stopped=len(words) < max_new_tokens))
         return answers
+
+    def stream(
+        self, prompt: Prompt, *, max_new_tokens: int, temperature: float = 0.0, top_p: float = 1.0, seed: int | None  # noqa: ARG002 - it draws nothing
+    ) -> Iterator[str]:
+        """Give the answer word by word."""
+        (answer,) = self.generate([prompt], max_new_tokens=max_new_tokens, batch_size=1)
+        yield from re.findall(r"^\S+|\s\S+", answer.text)
 
     def loss(self, rows: Sequence[TokenRow]) -> float:
         """Return 0 for what is known by heart and log(words) per token for the rest."""
