@@ -18,8 +18,10 @@ from framework.errors import FrameworkError, one_line, place, unknown
 from framework.plugin_file import is_loaded
 from framework.plugins import ask, components, leave_out
 from framework.redact import redact
-from framework.schema import PlanConfig, Stage, TrainerConfig
+from framework.schema import EvaluatorConfig, PlanConfig, Stage, TrainerConfig, VerdictConfig
 
+CHECKPOINT = "checkpoint"
+SCORE = "verdict.score"
 LOSSES = ("eval_loss", "train_loss")
 
 
@@ -56,6 +58,7 @@ class Plan:
     run_dir: Path
     objective: str
     plan: PlanConfig
+    verdict: VerdictConfig
     model: Choice
     quantization: Choice
     adapter: Choice
@@ -71,6 +74,13 @@ class Plan:
     config: Mapping[str, Any]
     overrides: tuple[str, ...] = ()
     model_line: str = ""
+    given: Path | None = None
+    """Trained weights that lie elsewhere, `checkpoint` of the config."""
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where the trained weights lie."""
+        return self.given or self.run_dir / CHECKPOINT
 
     @property
     def training(self) -> TrainerConfig:
@@ -141,6 +151,8 @@ def _freeze(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...]
         run_dir=_run_dir(config, run_dir),
         objective=config.objective,
         plan=OmegaConf.to_object(config.plan),
+        verdict=OmegaConf.to_object(config.verdict),
+        given=Path(config.checkpoint).expanduser().absolute() if config.checkpoint else None,
         config=_plain(config),
         overrides=overrides,
         **chosen,
@@ -196,6 +208,10 @@ def _problems(plan: Plan) -> list[Problem]:
     return found
 
 
+def _measures(config: EvaluatorConfig) -> tuple[str, ...]:
+    return config.measures()
+
+
 def _own(plan: Plan) -> Iterator[str]:
     unread = [path for path in plan.config["plugins"] if not is_loaded(path)]
     if unread:
@@ -204,7 +220,13 @@ def _own(plan: Plan) -> Iterator[str]:
         from framework.data.mix import problems as mix_problems  # noqa: PLC0415 - for those who mix
 
         yield from mix_problems(plan.data.config.mix, plan.format)
-    names = {*plan.metric, *LOSSES}
+    if plan.given and Stage.train in plan.stages:
+        yield (
+            f"checkpoint={plan.config['checkpoint']} is evaluated and exported as it is, not trained: "
+            "set stages=[evaluate,export,report]"
+        )
+    measured = [name for choice in plan.evaluator.values() for name in _measures(choice.config)]
+    names = {*plan.metric, *LOSSES, SCORE, *measured}
     if plan.objective not in names and plan.objective in components("metric"):
         chosen = ",".join([*plan.metric, plan.objective])
         yield f"objective={plan.objective} is none of the run's metrics: set metric=[{chosen}]"

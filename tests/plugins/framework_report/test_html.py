@@ -174,7 +174,7 @@ def test_what_was_made_smaller_for_want_of_memory_is_told(tmp_path: Path) -> Non
     logger = Html(HtmlConfig())
     logger.planned(plan)
     logger.started(tmp_path, EVEN, {"device": "CPU"})
-    logger.finished(make_report(plan, {}, {}, {}, EVEN, None, CLIMBED, None, None), [])
+    logger.finished(make_report(plan, {}, {}, EVEN, None, CLIMBED, None, None, None), [])
     page = Page(tmp_path / "report.html")
     assert "ran out of memory" in page.within("#training", "dt")
     assert "; ".join(CLIMBED.rungs) in page.within("#training", "dd")
