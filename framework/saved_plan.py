@@ -25,6 +25,7 @@ from framework.plugin_file import load_file
 from framework.provenance import Environment
 from framework.redact import HIDDEN
 from framework.saved import SavedRun
+from framework.schema import Stage
 from framework.words import key
 
 ONE_OPTION = [name for name, group in GROUPS.items() if not group.several]
@@ -68,9 +69,9 @@ def _restore(config: DictConfig, run: SavedRun, given: set[str]) -> None:
     for name, group in GROUPS.items():
         if group.several:
             config[name] = {}
-    config.objective = "eval_loss"
-    if "seed" not in given:
-        config.seed = run.config["seed"]
+    config.objective, config.stages = "eval_loss", [Stage.evaluate]
+    for name in {"seed", "checkpoint"} - given:
+        config[name] = run.config.get(name, config[name])
     for name in ONE_OPTION:
         saved = dict(_kept(name, run.config[name], config[name], given))
         config[name] = OmegaConf.merge(config[name], saved)

@@ -8,7 +8,6 @@ from typing import Any
 
 from framework.chat.session import BASE, TUNED, Cast
 from framework.errors import FrameworkError
-from framework.pipeline import CHECKPOINT
 from framework.protocols import Backend, Model, ModelSource
 from framework.records import Prompt
 from framework.saved import SavedRun
@@ -24,17 +23,16 @@ def trained(run: SavedRun, overrides: Sequence[str]) -> Iterator[Cast]:
     Raises:
         FrameworkError: the run has no trained weights, or its model cannot be had.
     """
-    checkpoint = run.folder / CHECKPOINT
-    if not checkpoint.is_dir():
-        message = f"{run.folder} holds no trained weights: run its train stage, or give another run"
-        raise FrameworkError(message)
     plan = saved_plan(run, overrides)
+    if not plan.checkpoint.is_dir():
+        message = f"{plan.checkpoint} is not there, so there are no trained weights to talk to: run the train stage first"
+        raise FrameworkError(message)
     source: ModelSource = plan.model.create()
     source.check()
     context = _context(source.config_json())
     backend: Backend = plan.trainer.create()
     with backend.open(plan) as model, ExitStack() as stack:
-        model.restore(checkpoint)
+        model.restore(plan.checkpoint)
         floor = Floor(model, stack)
         reason = _no_base(model)
         names = [TUNED] if reason else [BASE, TUNED]
