@@ -78,7 +78,8 @@ def _restore(config: DictConfig, run: SavedRun, given: set[str]) -> None:
 
 
 def _kept(group: str, saved: Mapping[str, Any], now: DictConfig, given: set[str]) -> Iterator[tuple[str, Any]]:
+    known = list(now)  # `in` of a config passes over what has no value yet
     for name, value in saved.items():
         anew = {group, f"{group}.{name}"} & given
-        if name in now and not anew and HIDDEN not in str(value):
+        if name in known and not anew and HIDDEN not in str(value):
             yield name, value

@@ -104,9 +104,11 @@ def _write(out: IO[str], pieces: Iterator[str], interrupt: Interrupt) -> None:
     """Write the pieces of one answer, and that the model thinks where nothing comes of it for long."""
     silent, said = 0, False
     for piece in pieces:
-        if not said:
-            silent += not piece
-            out.write({PATIENCE: f"\r{THINKING}"}.get(silent, "") if not piece else f"\r{' ' * len(THINKING)}\r")
+        silent += not piece
+        if not said and not piece and silent == PATIENCE:
+            out.write(THINKING)
+        elif not said and piece and silent >= PATIENCE:
+            out.write(f"\r{' ' * len(THINKING)}\r")
         said = said or bool(piece)
         out.write(piece)
         out.flush()
