@@ -18,7 +18,6 @@ from omegaconf.errors import OmegaConfBaseException
 from framework.component import GROUPS
 from framework.compose import compose
 from framework.diagnose import diagnose
-from framework.errors import FrameworkError
 from framework.journal import ENVIRONMENT
 from framework.plan import Plan, make_plan
 from framework.plugin_file import load_file

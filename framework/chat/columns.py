@@ -37,9 +37,9 @@ class Column:
         self.silent += not piece
         self.last += piece
         while "\n" in self.last or cell_len(self.last) > self.width:
-            head, newline, rest = self.last.partition("\n")
+            head, _, rest = self.last.partition("\n")
             if cell_len(head) > self.width:
-                head, newline = self._fitting(head), ""
+                head = self._fitting(head)
                 rest = self.last[len(head) :].removeprefix(" ")
             self.lines.append(head)
             self.last = rest
@@ -47,8 +47,8 @@ class Column:
     def _fitting(self, text: str) -> str:
         """Return as much of a text as fits, up to a space where there is one."""
         fits = chop_cells(text, self.width)[0]
-        space = text.rfind(" ", 0, len(fits) + 1)
-        return text[:space] if space > 0 else fits
+        words = text[: max(text.rfind(" ", 0, len(fits) + 1), 0)]
+        return words if words.strip() else fits  # an indent alone is no line
 
     def end(self) -> None:
         """Let it be whole."""

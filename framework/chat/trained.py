@@ -25,7 +25,8 @@ def trained(run: SavedRun, overrides: Sequence[str]) -> Iterator[Cast]:
     """
     plan = saved_plan(run, overrides)
     if not plan.checkpoint.is_dir():
-        message = f"{plan.checkpoint} is not there, so there are no trained weights to talk to: run the train stage first"
+        folder, name = plan.checkpoint.parent, plan.checkpoint.name
+        message = f"{folder} holds no folder '{name}' with trained weights: run the train stage first"
         raise FrameworkError(message)
     source: ModelSource = plan.model.create()
     source.check()

@@ -147,7 +147,13 @@ class EchoModel:
         return answers
 
     def stream(
-        self, prompt: Prompt, *, max_new_tokens: int, temperature: float = 0.0, top_p: float = 1.0, seed: int | None  # noqa: ARG002 - it draws nothing
+        self,
+        prompt: Prompt,
+        *,
+        max_new_tokens: int,
+        temperature: float = 0.0,  # noqa: ARG002 - it draws nothing
+        top_p: float = 1.0,  # noqa: ARG002 - as above
+        seed: int | None,  # noqa: ARG002 - as above
     ) -> Iterator[str]:
         """Give the answer word by word."""
         (answer,) = self.generate([prompt], max_new_tokens=max_new_tokens, batch_size=1)

@@ -1,7 +1,7 @@
 """One answer, token by token, as text that can be shown at once.
 
-Each token is a `generate` of one token more, with the keys and values of those before it: what a model's own settings do
-to the probabilities, a penalty for repetition for example, is done here as in an answer made in one go. Nothing runs
+Each token is a `generate` of one token more, with the keys and values of those before it: what a model's own settings
+do to the probabilities, a penalty for repetition for example, is done here as in an answer made in one go. Nothing runs
 beside the caller and nothing is held between two tokens, so an answer can be left at any of them.
 """
 
@@ -112,8 +112,6 @@ def _step(
 ) -> tuple[torch.Tensor, dict[str, Any]]:
     """Return the scores of the next token, of shape (vocabulary,), and the keys and values of all tokens so far."""
     given = torch.tensor([ids], device=model.device)
-    out = model.generate(
-        input_ids=given, attention_mask=torch.ones_like(given), generation_config=settings, **known
-    )
+    out = model.generate(input_ids=given, attention_mask=torch.ones_like(given), generation_config=settings, **known)
     name = "cache" if "cache" in out else "past_key_values"
     return out.scores[0][0], {name: out[name]} if out.get(name) is not None else {}

@@ -22,8 +22,20 @@ from tests.support.families import FAMILIES, family_tokenizer
 from tests.support.tiny import tiny_llama
 
 NEW = 24
-PROMPTS = ["Add the two numbers.", "Say whether the number is even or odd.", "1", "Which number follows the other? " * 4]
-WRITINGS = ["naïve café", "日本語のテキスト", "a 🙂 and a 👩‍👩‍👧 family", "tabs\tand\nlines\n\n", "  two  spaces ", "é" * 9]
+PROMPTS = [
+    "Add the two numbers.",
+    "Say whether the number is even or odd.",
+    "1",
+    "Which number follows the other? " * 4,
+]
+WRITINGS = [
+    "naïve café",
+    "日本語のテキスト",
+    "a 🙂 and a 👩‍👩‍👧 family",
+    "tabs\tand\nlines\n\n",
+    "  two  spaces ",
+    "é" * 9,
+]
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +150,9 @@ def test_bytes_that_are_no_letters_come_as_they_would_in_one_go(codes: list[int]
     assert "".join(texts(decode, codes)) == decode(codes)
 
 
-@given(st.lists(st.sampled_from(["<think>", "</think>", "<thi", "nk>", " ", "\n", "a", "</", "think>", "<"]), max_size=9))
+@given(
+    st.lists(st.sampled_from(["<think>", "</think>", "<thi", "nk>", " ", "\n", "a", "</", "think>", "<"]), max_size=9)
+)
 def test_a_thought_is_left_out_as_it_is_of_an_answer_in_one_go(pieces: list[str]) -> None:
     assert "".join(without_thought(pieces)) == THOUGHT.sub("", "".join(pieces))
 
