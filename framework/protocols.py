@@ -5,7 +5,7 @@ The protocols say what is called, in which order, and what it may raise. `Framew
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         TokenRow,
         TrainResult,
     )
+    from framework.saved import SavedRun
 
 
 @dataclass(frozen=True)
@@ -146,6 +147,23 @@ class Model(Protocol):
 
     def generate(self, prompts: Sequence[Prompt], *, max_new_tokens: int, batch_size: int) -> list[Answer]:
         """Answer each prompt greedily; answers come in the order of the prompts."""
+
+    def stream(
+        self, prompt: Prompt, *, max_new_tokens: int, temperature: float = 0.0, top_p: float = 1.0, seed: int | None
+    ) -> Iterator[str]:
+        """Answer one prompt and give the text as it comes; greedily, the same text as `generate`.
+
+        A piece never ends within a letter and holds no stop token. One that is empty says that it goes on: while the
+        model thinks, nothing of which is given, and while a letter is not whole. Other answers may be made between two
+        pieces, and `as_base` may change; the caller puts that back before it asks for the next piece.
+
+        Args:
+            prompt: the conversation so far.
+            max_new_tokens: tokens of the answer, thoughts among them, at most.
+            temperature: 0 takes the likeliest token each time; 1 draws as the model has it.
+            top_p: draw among the likeliest tokens that have this much of the probability together.
+            seed: of the draws: the same one draws the same answer. None: another one each time.
+        """
 
     def complete(self, starts: Sequence[Sequence[int]], *, max_new_tokens: int, batch_size: int) -> list[Answer]:
         """Continue rows of token ids greedily, as `generate` continues a prompt."""
@@ -336,3 +354,32 @@ class Command(Protocol):
 
     def main(self, arguments: Sequence[str]) -> int:
         """Run with the words after the name; return the exit code."""
+
+
+@runtime_checkable
+class Speaker(Protocol):
+    """Who answers in a chat."""
+
+    name: str
+    context: int | None
+    """Tokens that it reads, conversation and answer together; None where nobody knows of a limit."""
+
+    def count(self, prompt: Prompt) -> int:
+        """Return how many tokens a conversation has for this speaker."""
+
+    def stream(
+        self, prompt: Prompt, *, max_new_tokens: int, temperature: float = 0.0, top_p: float = 1.0, seed: int | None
+    ) -> Iterator[str]:
+        """Answer, as `Model.stream` does."""
+
+
+@runtime_checkable
+class SpeakerSource(Protocol):
+    """A speaker that `framework_speakers` registers: `python -m framework chat RUN_DIR --NAME [WORD]`."""
+
+    def open(self, run: SavedRun, word: str) -> AbstractContextManager[Speaker]:
+        """Open what answers, and free it at the end. `word` is what was given behind the name; it may be empty.
+
+        Raises:
+            FrameworkError: what it needs of the run, or of this machine, is not there.
+        """

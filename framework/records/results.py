@@ -44,8 +44,8 @@ class Measure:
     `items` are the values of the things asked, in an order that is the same in every evaluation, None where one could
     not be had; `weights` belong to them, all 1 where there are none. `value` is their mean, or where `exponential` is
     set e to the mean, as of a perplexity. Without items the value cannot be told from chance. A value between 0 and 1
-    without a `unit`, such as nats or tokens, is a share and is shown in percent. `where` says where the row of each item
-    stands, in measures of rows; `stderr` is the standard error of the value where whoever measured it says so.
+    without a `unit`, such as nats or tokens, is a share and is shown in percent. `where` says where the row of each
+    item stands, in measures of rows; `stderr` is the standard error of the value where whoever measured it says so.
     """
 
     value: float

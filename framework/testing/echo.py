@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -149,6 +150,19 @@ class EchoModel:
             ids = tuple(self._ids(" ".join(said)))
             answers.append(Answer(" ".join(said), len(said), stopped=len(words) < max_new_tokens, ids=ids))
         return answers
+
+    def stream(
+        self,
+        prompt: Prompt,
+        *,
+        max_new_tokens: int,
+        temperature: float = 0.0,  # noqa: ARG002 - it draws nothing
+        top_p: float = 1.0,  # noqa: ARG002 - as above
+        seed: int | None,  # noqa: ARG002 - as above
+    ) -> Iterator[str]:
+        """Give the answer word by word."""
+        (answer,) = self.generate([prompt], max_new_tokens=max_new_tokens, batch_size=1)
+        yield from re.findall(r"^\S+|\s\S+", answer.text)
 
     def complete(self, starts: Sequence[Sequence[int]], *, max_new_tokens: int, batch_size: int) -> list[Answer]:
         """Say what comes next in the first row learned that begins so; nothing where none does."""

@@ -370,6 +370,21 @@ class OtherWay(EchoModel):
     def loss(self, data):
         return super().loss(data)
 
+@backend("cuts")
+class Cuts(EchoModel):
+    def stream(self, *args, **more):
+        yield from list(super().stream(*args, **more))[:-1]
+
+@backend("dices")
+class Dices(EchoModel):
+    def stream(self, prompt, *, max_new_tokens, temperature=0.0, top_p=1.0, seed):
+        import random
+
+        if temperature:
+            yield str(random.random())
+        else:
+            yield from super().stream(prompt, max_new_tokens=max_new_tokens, seed=seed)
+
 @backend("unscaled")
 class Unscaled(EchoModel):
     def loss(self, rows):

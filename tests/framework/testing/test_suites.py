@@ -56,6 +56,7 @@ LEARNS = "training_is_told_step_by_step_and_lowers_the_loss"
 ENCODING = "the_encoding_is_named_alike_by_two_models_and_changes_with_what_is_learned"
 LABELS = "the_rows_are_labelled_where_the_assistant_speaks"
 ANSWERS = "the_answers_keep_the_order_and_the_limit"
+STREAMS = "an_answer_streams_as_it_is_generated"
 NAMED = "what_it_names_is_there"
 WHOLE = "a_whole_run_is_told_without_an_error"
 CONVERSATION = "every_row_becomes_a_conversation"
@@ -147,6 +148,8 @@ CASES = [
     (BACKEND, "mixed", ANSWERS, "the answers do not follow the prompts"),
     (BACKEND, "chatty", ANSWERS, "max_new_tokens=1 gives"),
     (BACKEND, "fewer", ANSWERS, "5 prompts have 4 answers"),
+    (BACKEND, "cuts", STREAMS, r"generate says \[.*\], and what is streamed is"),
+    (BACKEND, "dices", STREAMS, "one seed draws two answers"),
     (BACKEND, "no_number", LEARNS, "the loss is nan before and nan after"),
     (BACKEND, "lazy", LEARNS, "training did not lower the loss: 1.0 before"),
     (BACKEND, "backwards", LEARNS, r"on_step counts \[12, 11"),
