@@ -19,10 +19,13 @@ from framework.data import Data, load_data
 from framework.errors import FrameworkError
 from framework.fitting import check_fits
 from framework.folder import RunFolder, check_writable, makes_anew
+from framework.health.answers import unended
+from framework.health.course import Course
+from framework.health.problems import check_data
 from framework.plan import Plan
 from framework.planning import Planner
 from framework.plugins import notify
-from framework.protocols import Backend, Evaluator, ExportContext, Exporter, Metric, Model, ModelSource, TrainRun
+from framework.protocols import Backend, Evaluator, ExportContext, Exporter, Metric, Model, ModelSource
 from framework.records import DataResult, EvalResult, ExportResult, Report, TrainResult
 from framework.remembered import rows_found
 from framework.report import comparable, make_report, pair
@@ -71,7 +74,7 @@ def _run_stages(plan: Plan, planner: Planner, model: Model, loggers: Broadcast, 
     exporters: dict[str, Exporter] = {name: choice.create() for name, choice in plan.exporter.items()}
     with clock.stage(Stage.data):
         data = load_data(plan, model)
-        _check_objective(plan, data)
+        _check_goals(plan, data)
         rows = rows_found(plan, data.result, data.train)
         expected = planner.again(plan, rows)
         loggers.forecast(expected)
@@ -91,8 +94,8 @@ def _run_stages(plan: Plan, planner: Planner, model: Model, loggers: Broadcast, 
     trained = folder.earlier(Stage.train, TrainResult)
     if Stage.train in plan.stages:
         with clock.stage(Stage.train):
-            target = TrainRun(checkpoint, plan.run_dir / ".trainer.part", loggers.step)
-            trained = folder.save(Stage.train, model.train(data.train, data.validation, target))
+            course = Course(plan, loggers, model, data, evaluators, metrics, before)
+            trained = folder.save(Stage.train, course.train(checkpoint, plan.run_dir / ".trainer.part"))
         planner.learn(plan, rows, trained)
         clock.finished(Stage.train, trained)
     elif {Stage.evaluate, Stage.export} & set(plan.stages):
@@ -104,6 +107,8 @@ def _run_stages(plan: Plan, planner: Planner, model: Model, loggers: Broadcast, 
             after = folder.save(Stage.evaluate, evaluate(model, data, evaluators, metrics))
         clock.finished(Stage.evaluate, after)
         loggers.evaluated(after, before=False)
+        for trouble in unended(plan, after, comparable(before, after), trained.steps if trained else 0):
+            loggers.trouble(trouble)
 
     exported = folder.earlier(Stage.export, ExportResult)
     if Stage.export in plan.stages:
@@ -150,7 +155,9 @@ def evaluate(
     return EvalResult(means, samples)
 
 
-def _check_objective(plan: Plan, data: Data) -> None:
+def _check_goals(plan: Plan, data: Data) -> None:
+    """Look whether the data have what the early stopping and the objective go by."""
+    check_data(plan, data)
     if plan.objective == "eval_loss" and not data.validation and Stage.evaluate in plan.stages:
         share, rows = plan.data.config.validation_split, data.result.train_rows
         more = "set data.validation_split=0.1"

@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from framework.check import Problem, loose_words, problems, refusal
 from framework.component import GROUPS, Component
 from framework.errors import FrameworkError, one_line, place, unknown
+from framework.health.config import HealthConfig
 from framework.plugin_file import is_loaded
 from framework.plugins import ask, components, leave_out
 from framework.redact import redact
@@ -56,6 +57,7 @@ class Plan:
     run_dir: Path
     objective: str
     plan: PlanConfig
+    health: HealthConfig
     model: Choice
     quantization: Choice
     adapter: Choice
@@ -141,6 +143,7 @@ def _freeze(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...]
         run_dir=_run_dir(config, run_dir),
         objective=config.objective,
         plan=OmegaConf.to_object(config.plan),
+        health=OmegaConf.to_object(config.health),
         config=_plain(config),
         overrides=overrides,
         **chosen,
@@ -204,6 +207,9 @@ def _own(plan: Plan) -> Iterator[str]:
         from framework.data.mix import problems as mix_problems  # noqa: PLC0415 - for those who mix
 
         yield from mix_problems(plan.data.config.mix, plan.format)
+    from framework.health.problems import plan_problems as health_problems  # noqa: PLC0415 - it imports this module
+
+    yield from health_problems(plan)
     names = {*plan.metric, *LOSSES}
     if plan.objective not in names and plan.objective in components("metric"):
         chosen = ",".join([*plan.metric, plan.objective])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
+from framework.health.answers import unended
 from framework.plan import Plan
 from framework.protocols import Metric
 from framework.provenance import versions
@@ -32,7 +34,7 @@ def make_report(
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
         objective=_objective(plan.objective, changes, trained),
         metrics=changes,
-        train=trained,
+        train=_with_answers(plan, before, trained, after),
         tokens_per_second=trained.tokens * rate if trained and rate else None,
         supervised_tokens_per_second=trained.supervised_tokens * rate if trained and rate else None,
         seconds=dict(seconds),
@@ -42,6 +44,15 @@ def make_report(
         artifacts=exported.artifacts if exported else [],
         data=data,
     )
+
+
+def _with_answers(
+    plan: Plan, before: EvalResult | None, trained: TrainResult | None, after: EvalResult | None
+) -> TrainResult | None:
+    """Add what is wrong with the answers to the troubles of the training that they come from."""
+    if trained is None or after is None:
+        return trained
+    return dataclasses.replace(trained, troubles=[*trained.troubles, *unended(plan, after, before, trained.steps)])
 
 
 def _changes(before: EvalResult | None, after: EvalResult | None, metrics: Mapping[str, Metric]) -> dict[str, Change]:

@@ -12,6 +12,7 @@ from framework.records.data import (
     Severity,
     ViewedRow,
 )
+from framework.records.health import Order, Trouble
 from framework.records.planned import Disk, FitChange, Forecast, Memory, Verdict, Work
 from framework.records.results import (
     Artifact,
@@ -60,6 +61,7 @@ __all__ = [
     "Message",
     "MixedIn",
     "Objective",
+    "Order",
     "Piece",
     "Prompt",
     "Proof",
@@ -73,6 +75,7 @@ __all__ = [
     "TokenRow",
     "ToolCall",
     "TrainResult",
+    "Trouble",
     "Verdict",
     "ViewedRow",
     "Work",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from framework.records.data import DataResult
+from framework.records.health import Trouble
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,10 @@ class EvalResult:
 
 @dataclass(frozen=True)
 class Step:
-    """Progress of training after an optimizer step. `tokens` counts since the start, padding left out."""
+    """Progress of training after an optimizer step. `tokens` counts since the start, padding left out.
+
+    `eval_loss` is the validation loss where there was a validation after this step, `metrics` what prompts gave then.
+    """
 
     step: int
     total_steps: int
@@ -39,6 +43,7 @@ class Step:
     tokens: int
     seconds: float
     eval_loss: float | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,9 @@ class TrainResult:
 
     `computed_tokens` went through the model: padding counts, and what rows share counts once. 0: not counted.
     `rungs` says what was made smaller where memory ran out, in order; empty where it was enough.
+    `troubles` is what went wrong, `stopped` why the training ended before its last step, empty where it did not.
+    `best_step` is the step of the best validation and `best_value` what it gave, by `trainer.early_stopping_metric`;
+    with `trainer.keep_best` its weights were kept.
     """
 
     steps: int
@@ -62,6 +70,10 @@ class TrainResult:
     checkpoint: str
     computed_tokens: int = 0
     rungs: list[str] = field(default_factory=list)
+    troubles: list[Trouble] = field(default_factory=list)
+    stopped: str = ""
+    best_step: int | None = None
+    best_value: float | None = None
 
 
 @dataclass(frozen=True)

@@ -15,10 +15,11 @@ from rich.text import Text
 
 from framework.errors import short
 from framework.fields import fields
+from framework.health.facts import health_facts
 from framework.needs import needs
 from framework.plan import Choice, Plan
 from framework.protocols import Logger
-from framework.records import Change, DataResult, EvalResult, Forecast, Report, Sample, Step
+from framework.records import Change, DataResult, EvalResult, Forecast, Report, Sample, Step, Trouble
 from framework.schema import Stage
 from framework.summary import number, shared_start
 from framework_trackers.config import ConsoleConfig
@@ -118,7 +119,8 @@ class Console(Logger):
         """Move the bar, or print a line."""
         if not self.out.is_terminal:
             every = max(1, step.total_steps // LINES)
-            if step.step == 1 or step.step % every == 0 or step.step == step.total_steps:
+            checked = step.eval_loss is not None or step.metrics
+            if step.step == 1 or step.step % every == 0 or step.step == step.total_steps or checked:
                 self.out.print(f"  step {step.step}/{step.total_steps}  {_numbers(step)}  {_left(step)} left")
             return
         if self.bar is None:
@@ -126,6 +128,10 @@ class Console(Logger):
 
             self.bar = Bar(self.out, step.total_steps)
         self.bar.move(step.step, _numbers(step))
+
+    def trouble(self, trouble: Trouble) -> None:
+        """Show it at once, above the bar where there is one."""
+        self.out.print(Text(f"  {trouble.line}", style="yellow"))
 
     def _stop_bar(self) -> None:
         if self.bar is not None:
@@ -168,6 +174,9 @@ class Console(Logger):
             rows["peak memory"] = f"{train.peak_memory_bytes / 2**30:.2f} GiB{told}"
             if train.rungs:
                 rows["ran out of memory"] = "; ".join(train.rungs)
+            if self.plan:
+                facts = health_facts(train, self.plan.training)
+                rows |= {fact.name: "\n".join([fact.text, *fact.more]) for fact in facts}
         for artifact in report.artifacts:
             where = Path(report.run_dir, artifact.path)
             rows[artifact.kind] = f"{short(where)} ({artifact.bytes / 2**20:.1f} MiB)"
@@ -254,6 +263,7 @@ def _python() -> str:
 
 def _numbers(step: Step) -> str:
     validation = f"  eval_loss {step.eval_loss:.3f}" if step.eval_loss is not None else ""
+    validation += "".join(f"  {name} {number(value, name)}" for name, value in step.metrics.items())
     return f"loss {step.loss:.3f}{validation}  {step.tokens / max(step.seconds, 1e-9):.0f} tokens/s"
 
 

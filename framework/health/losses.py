@@ -1,0 +1,235 @@
+"""What the training loss shows: a spike, a rise, an oscillation, a plateau.
+
+Each rule is a class that is given one log entry after the other and says what it sees. The losses of steps differ
+because their rows differ, so every rule measures that noise and asks for several times as much.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Sequence
+from itertools import pairwise
+from statistics import fmean, median
+
+from framework.records import Step
+
+DEVIATION = 1.4826
+"""The standard deviation of a normal distribution by its median absolute deviation, which outliers do not move."""
+FLOOR = 1e-3
+"""Losses below are taken for this where logarithms are compared: 0 has none."""
+LEARNED = 0.1
+"""Nats a token below which a loss is low enough that its level says nothing."""
+
+
+class Spike:
+    """One loss far above all of the last ones.
+
+    Losses are compared as logarithms, since their noise grows with them. A loss is a spike where it is so many
+    deviations above the median of the last ones, half as high again as the highest of them, and higher by something.
+    """
+
+    WINDOW, LEAST = 30, 20
+    """Entries that it is compared with, and those without which it is not known how far apart they lie."""
+    DEVIATIONS = 6.0
+    """Deviations above the median: of noise that is normal, one step in a billion is."""
+    TIMES, NATS = 1.5, 0.5
+    """How far above the highest loss of the window: a batch that is hard in every epoch is no spike."""
+    SMALLEST = 0.05
+    """The least deviation taken for noise, of the logarithm: 5%."""
+
+    def __init__(self) -> None:
+        self.losses: deque[float] = deque(maxlen=self.WINDOW)
+
+    def look(self, step: Step) -> str:
+        """Say whether the loss is a spike."""
+        loss, before = max(step.loss, FLOOR), self.losses
+        seen = ""
+        if len(before) >= self.LEAST and loss > max(self.TIMES * max(before), max(before) + self.NATS):
+            logs = [math.log(each) for each in before]
+            level = median(logs)
+            noise = max(spread(logs), deviation(logs), self.SMALLEST)
+            if math.log(loss) - level > self.DEVIATIONS * noise:
+                seen = f"the loss jumped to {step.loss:.3g} from about {math.exp(level):.3g}"
+        before.append(loss)
+        return seen
+
+    def forget(self) -> None:
+        """Start over."""
+        self.losses.clear()
+
+
+class RisingLoss:
+    """A loss that has risen and stays high: the mean of the last entries far above the lowest that there was.
+
+    Means of logarithms are compared, which one spike hardly moves. The first few entries count as a low too, so that a
+    training that goes wrong at once is seen.
+    """
+
+    WINDOW, FIRST = 20, 3
+    """Entries of a mean: fewer would take a few hard batches for a rise. Those of the first one."""
+    TIMES, DEVIATIONS = 1.25, 4.0
+    """The mean is a quarter above the lowest, and so many standard errors of the difference besides."""
+
+    def __init__(self) -> None:
+        self.losses: deque[float] = deque(maxlen=self.WINDOW)
+        self.forget()
+
+    def look(self, step: Step) -> str:
+        """Say whether the loss has risen."""
+        self.losses.append(math.log(max(step.loss, FLOOR)))
+        if len(self.losses) == self.FIRST:
+            self.lowest = fmean(self.losses)
+        if len(self.losses) < self.WINDOW:
+            return ""
+        now, noise = fmean(self.losses), deviation(self.losses)
+        if now < self.lowest:
+            self.lowest, self.noise, self.count = now, noise, self.WINDOW
+        error = max(noise, self.noise) * math.sqrt(1 / self.WINDOW + 1 / self.count)
+        level, before = math.exp(now), math.exp(self.lowest)
+        if now > self.lowest + math.log(self.TIMES) + self.DEVIATIONS * error and level > before + LEARNED:
+            return f"the loss rose to {level:.3g} over {self.WINDOW} log entries, and was {before:.3g} before"
+        return ""
+
+    def forget(self) -> None:
+        """Start over."""
+        self.losses.clear()
+        self.lowest, self.noise, self.count = math.inf, 0.0, self.FIRST
+
+
+class Oscillation:
+    """A loss that goes up and down in waves and does not fall.
+
+    Noise of the rows swings too, but each step by itself, or to and fro where an epoch has few steps. A rate that is
+    too high throws the weights off, and it takes them several steps to come back: neighbouring losses are alike. The
+    mean square of the differences of their ranks by the variance of these tells (Bartels 1982): it is 2 where they are
+    independent, more where they alternate, less in waves.
+    """
+
+    WINDOWS, STRIDE = (40, 80), 5
+    """Entries that are looked at, whenever so many are new; of more of them, flatter waves can be told from noise."""
+    SWING = 0.15
+    """Deviation from the trend, as a share of the level, from which it is a swing."""
+    FALL = 0.05
+    """A loss that falls by this share from one half of the window to the other is learning all the same."""
+    DEVIATIONS = 4.0
+    """How far below 2 that ratio has to be, in its standard deviations: 3 in 100,000 windows of noise are."""
+    TURNS = 4
+    """How often the loss goes from above its trend to below it and back: a single wave comes from a spike."""
+
+    def __init__(self, warmup_steps: int) -> None:
+        self.warmup_steps = warmup_steps
+        self.losses: deque[float] = deque(maxlen=max(self.WINDOWS))
+        self.count = 0
+
+    def look(self, step: Step) -> str:
+        """Say whether the loss oscillates; the warm-up is left out."""
+        if step.step <= self.warmup_steps:
+            return ""
+        self.losses.append(step.loss)
+        self.count += 1
+        if self.count % self.STRIDE:
+            return ""
+        for count in self.WINDOWS:
+            if len(self.losses) >= count and self._waves(last := list(self.losses)[-count:]):
+                low, high = min(last), max(last)
+                return f"the loss swung between {low:.3g} and {high:.3g} in {count} log entries and did not fall"
+        return ""
+
+    def _waves(self, losses: Sequence[float]) -> bool:
+        count, level = len(losses), median(losses)
+        half = count // 2
+        if level < LEARNED or fmean(losses[half:]) < (1 - self.FALL) * fmean(losses[:half]):
+            return False
+        off = without_trend(losses)
+        if spread(off) < self.SWING * level:
+            return False
+        places = ranks(off)
+        ratio = sum((one - other) ** 2 for one, other in pairwise(places)) / (count * (count**2 - 1) / 12)
+        if ratio > 2 - self.DEVIATIONS * 2 / math.sqrt(count):
+            return False
+        sides = [place > half for place in places if abs(place - half) > count / 4]
+        return sum(one != other for one, other in pairwise(sides)) >= self.TURNS
+
+    def forget(self) -> None:
+        """Start over."""
+        self.losses.clear()
+
+
+class Plateau:
+    """A loss that stands where it began.
+
+    Looked at after 40 entries, 80, 160 and so on. The last half of them is hardly below the first ones and the first
+    quarter, and at the pace of its own two quarters it would hardly fall until the end of the training. The quarters
+    are asked with three standard errors in favour of the training, so that a noisy one is given more time.
+    """
+
+    FIRST, BEGINNING = 40, 20
+    """Entries at which it is looked at first, then at twice as many; and those that are its beginning."""
+    FALL = 0.05
+    """The share of the loss by which it has to fall."""
+    ERRORS = 3.0
+
+    def __init__(self, warmup_steps: int) -> None:
+        self.warmup_steps = warmup_steps
+        self.steps: list[int] = []
+        self.losses: list[float] = []
+        self.at = self.FIRST
+
+    def look(self, step: Step) -> str:
+        """Say whether the loss stands."""
+        self.steps.append(step.step)
+        self.losses.append(step.loss)
+        count = len(self.losses)
+        if count < self.at:
+            return ""
+        half, quarter = count // 2, count // 4
+        if self.steps[half] <= self.warmup_steps:
+            self.at += self.FIRST
+            return ""
+        self.at = 2 * count
+        first, third, fourth = self.losses[:quarter], self.losses[half : half + quarter], self.losses[half + quarter :]
+        begun, level = fmean(self.losses[: self.BEGINNING]), fmean(self.losses[half:])
+        fell = max(begun - level, fmean(first) + self.ERRORS * error(first) - level)
+        pace = fmean(third) - fmean(fourth) + self.ERRORS * math.hypot(error(third), error(fourth))
+        left = (step.total_steps - step.step) / max(1, self.steps[-1] - self.steps[-1 - quarter])
+        if level < LEARNED or fell > self.FALL * begun or pace * left > self.FALL * level:
+            return ""
+        return f"the loss stands at {level:.3g} after {count} log entries, and was {begun:.3g} in the first of them"
+
+    def forget(self) -> None:
+        """Go on: a loss that stood is not to be told again at once."""
+
+
+def spread(values: Sequence[float] | deque[float]) -> float:
+    """Return the standard deviation of values, by the median of their distances from the median."""
+    middle = median(values)
+    return DEVIATION * median(abs(value - middle) for value in values)
+
+
+def ranks(values: Sequence[float]) -> list[int]:
+    """Return for each value how many are smaller."""
+    places = [0] * len(values)
+    for rank, place in enumerate(sorted(range(len(values)), key=values.__getitem__)):
+        places[place] = rank
+    return places
+
+
+def deviation(values: Sequence[float] | deque[float]) -> float:
+    """Return the standard deviation of values."""
+    level = fmean(values)
+    return math.sqrt(fmean((value - level) ** 2 for value in values))
+
+
+def error(values: Sequence[float]) -> float:
+    """Return the standard error of a mean."""
+    return deviation(values) / math.sqrt(len(values))
+
+
+def without_trend(values: Sequence[float]) -> list[float]:
+    """Return the distances of values from the straight line through them."""
+    count = len(values)
+    middle, level = (count - 1) / 2, fmean(values)
+    square = count * (count**2 - 1) / 12
+    slope = sum((place - middle) * (value - level) for place, value in enumerate(values)) / square
+    return [value - level - slope * (place - middle) for place, value in enumerate(values)]
