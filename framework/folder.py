@@ -11,10 +11,11 @@ from typing import TypeVar
 from framework import records
 from framework.errors import FrameworkError
 from framework.plan import Plan
-from framework.records import Forecast
+from framework.records import Forecast, Nulls
 from framework.schema import Stage
 
 OVERRIDES = "overrides.json"
+NULL = "null"
 STALE = frozenset({Stage.baseline, Stage.train, Stage.evaluate, Stage.export, Stage.report})
 """Stages whose saved results are dropped when they, or what they stand on, run again."""
 T = TypeVar("T")
@@ -33,6 +34,8 @@ class RunFolder:
         folder = cls(plan.run_dir)
         for stage in STALE & {made for ran in plan.stages for made in _after(ran)}:
             folder.file(stage.value).unlink(missing_ok=True)
+            if stage is Stage.evaluate:
+                folder.file(NULL).unlink(missing_ok=True)
         if makes_anew(plan) or not folder.file("plan").exists():
             folder.file("plan").write_text(json.dumps(plan.config, indent=1) + "\n", encoding="utf-8")
             save_overrides(plan.run_dir, plan.overrides)
@@ -53,6 +56,15 @@ class RunFolder:
         plain = dataclasses.asdict(forecast)
         text = json.dumps(plain, indent=1, ensure_ascii=False, default=lambda verdict: verdict.value)
         self.file("estimate").write_text(text + "\n", encoding="utf-8")
+
+    def save_nulls(self, nulls: Nulls) -> Nulls:
+        """Write `null.json`, what random adapters come to."""
+        records.save(nulls, self.file(NULL))
+        return nulls
+
+    def nulls(self) -> Nulls | None:
+        """Return what an earlier evaluation found of random adapters."""
+        return records.load(Nulls, self.file(NULL)) if self.file(NULL).exists() else None
 
     def earlier(self, stage: Stage, kind: type[T]) -> T | None:
         """Return the result that an earlier run left, if there is one.

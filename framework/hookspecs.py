@@ -25,8 +25,9 @@ if TYPE_CHECKING:
     from framework.gpus import Gpu
     from framework.memory import Settings, Shape
     from framework.plan import Plan
-    from framework.records import Report, Work
+    from framework.records import Concern, Report, Work
     from framework.schema import Stage
+    from framework.verdict import Results
 
 hookspec = pluggy.HookspecMarker("framework")
 hookimpl = pluggy.HookimplMarker("framework")
@@ -126,6 +127,14 @@ def framework_savings(plan: Plan) -> Iterable[Saving]:  # type: ignore[empty-bod
 @hookspec
 def framework_advice(plan: Plan, work: Work | None) -> Iterable[str]:  # type: ignore[empty-body]
     """Advice on this plan, one sentence each, with the reason. `work` is None until the data are known."""
+
+
+@hookspec
+def framework_concerns(plan: Plan, results: Results) -> Iterable[Concern]:  # type: ignore[empty-body]
+    """What is wrong with what a run came to, or was looked for and is not: forgetting, copying and the like.
+
+    Each stands in the verdict; its harm is taken off the score.
+    """
 
 
 @hookspec

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from pathlib import Path
+from graphlib import TopologicalSorter
 from typing import Any
 
 from framework.broadcast import Broadcast
@@ -26,12 +26,20 @@ from framework.plan import Plan
 from framework.planning import Planner
 from framework.plugins import notify
 from framework.protocols import Backend, Evaluator, ExportContext, Exporter, Metric, Model, ModelSource
-from framework.records import DataResult, EvalResult, ExportResult, Report, TrainResult
+from framework.records import (
+    Artifact,
+    DataResult,
+    EvalResult,
+    ExportResult,
+    Measure,
+    Nulls,
+    Report,
+    TokenRow,
+    TrainResult,
+)
 from framework.remembered import rows_found
 from framework.report import comparable, make_report, pair
 from framework.schema import Stage
-
-CHECKPOINT = "checkpoint"
 
 
 def run(plan: Plan) -> Report | None:
@@ -90,21 +98,22 @@ def _run_stages(plan: Plan, planner: Planner, model: Model, loggers: Broadcast, 
         clock.finished(Stage.baseline, before)
         loggers.evaluated(before, before=True)
 
-    checkpoint = plan.run_dir / CHECKPOINT
     trained = folder.earlier(Stage.train, TrainResult)
     if Stage.train in plan.stages:
         with clock.stage(Stage.train):
             course = Course(plan, loggers, model, data, evaluators, metrics, before)
-            trained = folder.save(Stage.train, course.train(checkpoint, plan.run_dir / ".trainer.part"))
+            trained = folder.save(Stage.train, course.train(plan.checkpoint, plan.run_dir / ".trainer.part"))
         planner.learn(plan, rows, trained)
         clock.finished(Stage.train, trained)
     elif {Stage.evaluate, Stage.export} & set(plan.stages):
-        model.restore(checkpoint)
+        model.restore(plan.checkpoint)
 
     after = folder.earlier(Stage.evaluate, EvalResult)
+    nulls = folder.nulls()
     if Stage.evaluate in plan.stages:
         with clock.stage(Stage.evaluate):
             after = folder.save(Stage.evaluate, evaluate(model, data, evaluators, metrics))
+            nulls = folder.save_nulls(_noise(plan, model, data, evaluators, metrics, compared=before is not None))
         clock.finished(Stage.evaluate, after)
         loggers.evaluated(after, before=False)
         for trouble in unended(plan, after, comparable(before, after), trained.steps if trained else 0):
@@ -113,16 +122,14 @@ def _run_stages(plan: Plan, planner: Planner, model: Model, loggers: Broadcast, 
     exported = folder.earlier(Stage.export, ExportResult)
     if Stage.export in plan.stages:
         with clock.stage(Stage.export):
-            context = ExportContext(plan.run_dir, checkpoint, plan.config)
-            artifacts = [made for exporter in exporters.values() for made in exporter.export(model, context)]
-            exported = folder.save(Stage.export, ExportResult(artifacts))
+            exported = folder.save(Stage.export, export(plan, model, exporters))
         clock.finished(Stage.export, exported)
 
     if Stage.report not in plan.stages:
         return None
     before = comparable(before, after)
     with clock.measure(Stage.report):  # a moment; the loggers get the report itself
-        report = make_report(plan, metrics, model.facts, clock.seconds, data.result, before, trained, after, exported)
+        report = make_report(plan, model.facts, clock.seconds, data.result, before, trained, after, nulls, exported)
         folder.save(Stage.report, report)
     clock.finished(Stage.report, report)
     loggers.finished(report, pair(before, after))
@@ -132,7 +139,7 @@ def _run_stages(plan: Plan, planner: Planner, model: Model, loggers: Broadcast, 
 def _start(plan: Plan, data: Data, facts: Mapping[str, str], loggers: Broadcast) -> tuple[RunFolder, EvalResult | None]:
     """Make the run folder, now that the data are checked; return it and what an earlier baseline measured on them."""
     if Stage.train not in plan.stages and {Stage.evaluate, Stage.export} & set(plan.stages):
-        _check_exists(plan.run_dir / CHECKPOINT)
+        _check_exists(plan)
     known = RunFolder(plan.run_dir).earlier(Stage.data, DataResult)
     folder = RunFolder.create(plan)
     folder.save(Stage.data, data.result)
@@ -146,13 +153,67 @@ def evaluate(
     model: Model, data: Data, evaluators: Mapping[str, Evaluator], metrics: Mapping[str, Metric]
 ) -> EvalResult:
     """Measure the model as it stands: the validation loss, then every evaluator."""
-    means = {"eval_loss": model.loss(data.validation)} if data.validation else {}
-    samples = []
+    measures = {"eval_loss": _validation_loss(model, data.validation)} if data.validation else {}
+    samples, notes = [], []
     for evaluator in evaluators.values():
         result = evaluator.evaluate(model, data, metrics)
-        means |= result.metrics
+        measures |= result.measures
         samples += result.samples
-    return EvalResult(means, samples)
+        notes += result.notes
+    return EvalResult(measures, samples, notes)
+
+
+def _validation_loss(model: Model, rows: Sequence[TokenRow]) -> Measure:
+    """Return the mean loss over the supervised tokens, row by row, in nats."""
+    scored = [row.log_probs for row in model.score(rows)]
+    weights = [float(len(row)) for row in scored]
+    items = [-sum(row) / len(row) if row else None for row in scored]
+    return Measure(sum(-sum(row) for row in scored) / sum(weights), items, weights)
+
+
+def _noise(
+    plan: Plan,
+    model: Model,
+    data: Data,
+    evaluators: Mapping[str, Evaluator],
+    metrics: Mapping[str, Metric],
+    *,
+    compared: bool,
+) -> Nulls:
+    """Measure random adapters as the trained one was measured, where there is a base to compare with."""
+    results: list[EvalResult] = []
+    if not compared:
+        return Nulls(results, "there is no baseline")
+    try:
+        for number in range(plan.verdict.null_adapters):
+            with model.as_null(plan.seed + number):
+                results.append(evaluate(model, data, evaluators, metrics))
+    except FrameworkError as error:
+        return Nulls(results, str(error))
+    return Nulls(results)
+
+
+def export(plan: Plan, model: Model, exporters: Mapping[str, Exporter]) -> ExportResult:
+    """Run the exporters, each after those whose artifacts it uses."""
+    made: list[Artifact] = []
+    for name in in_order(exporters):
+        context = ExportContext(plan.run_dir, plan.checkpoint, plan.config, plan, tuple(made))
+        made += exporters[name].export(model, context)
+    return ExportResult(made)
+
+
+def in_order(exporters: Mapping[str, Exporter]) -> list[str]:
+    """Return the names of exporters, those that others come after first; else the order they were chosen in."""
+    sorter = TopologicalSorter(
+        {name: [other for other in exporters if other in after(exporter)] for name, exporter in exporters.items()}
+    )
+    return list(sorter.static_order())
+
+
+def after(exporter: Exporter) -> tuple[str, ...]:
+    """Return the options that an exporter comes after, where they are chosen too."""
+    names: tuple[str, ...] = getattr(exporter, "after", ())
+    return names
 
 
 def _check_goals(plan: Plan, data: Data) -> None:
@@ -170,10 +231,14 @@ def _check_goals(plan: Plan, data: Data) -> None:
         raise FrameworkError(message)
 
 
-def _check_exists(checkpoint: Path) -> None:
-    if not checkpoint.is_dir():
-        message = f"{checkpoint.parent} holds no trained weights: run the train stage first, or give another run_dir"
-        raise FrameworkError(message)
+def _check_exists(plan: Plan) -> None:
+    if plan.checkpoint.is_dir():
+        return
+    if plan.given:
+        message = f"checkpoint={plan.config['checkpoint']}: there is no such folder"
+    else:
+        message = f"{plan.run_dir} holds no trained weights: run the train stage first, or give another run_dir"
+    raise FrameworkError(message)
 
 
 class Clock:

@@ -19,8 +19,10 @@ from framework.health.config import HealthConfig
 from framework.plugin_file import is_loaded
 from framework.plugins import ask, components, leave_out
 from framework.redact import redact
-from framework.schema import PlanConfig, Stage, TrainerConfig
+from framework.schema import EvaluatorConfig, PlanConfig, Stage, TrainerConfig, VerdictConfig
 
+CHECKPOINT = "checkpoint"
+SCORE = "verdict.score"
 LOSSES = ("eval_loss", "train_loss")
 
 
@@ -58,6 +60,7 @@ class Plan:
     objective: str
     plan: PlanConfig
     health: HealthConfig
+    verdict: VerdictConfig
     model: Choice
     quantization: Choice
     adapter: Choice
@@ -73,6 +76,13 @@ class Plan:
     config: Mapping[str, Any]
     overrides: tuple[str, ...] = ()
     model_line: str = ""
+    given: Path | None = None
+    """Trained weights that lie elsewhere, `checkpoint` of the config."""
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where the trained weights lie."""
+        return self.given or self.run_dir / CHECKPOINT
 
     @property
     def training(self) -> TrainerConfig:
@@ -144,6 +154,8 @@ def _freeze(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...]
         objective=config.objective,
         plan=OmegaConf.to_object(config.plan),
         health=OmegaConf.to_object(config.health),
+        verdict=OmegaConf.to_object(config.verdict),
+        given=Path(config.checkpoint).expanduser().absolute() if config.checkpoint else None,
         config=_plain(config),
         overrides=overrides,
         **chosen,
@@ -199,6 +211,10 @@ def _problems(plan: Plan) -> list[Problem]:
     return found
 
 
+def _measures(config: EvaluatorConfig) -> tuple[str, ...]:
+    return config.measures()
+
+
 def _own(plan: Plan) -> Iterator[str]:
     unread = [path for path in plan.config["plugins"] if not is_loaded(path)]
     if unread:
@@ -207,10 +223,16 @@ def _own(plan: Plan) -> Iterator[str]:
         from framework.data.mix import problems as mix_problems  # noqa: PLC0415 - for those who mix
 
         yield from mix_problems(plan.data.config.mix, plan.format)
+    if plan.given and Stage.train in plan.stages:
+        yield (
+            f"checkpoint={plan.config['checkpoint']} is evaluated and exported as it is, not trained: "
+            "set stages=[evaluate,export,report]"
+        )
     from framework.health.problems import plan_problems as health_problems  # noqa: PLC0415 - it imports this module
 
-    yield from health_problems(plan)
-    names = {*plan.metric, *LOSSES}
+    measured = [name for choice in plan.evaluator.values() for name in _measures(choice.config)]
+    yield from health_problems(plan, measured)
+    names = {*plan.metric, *LOSSES, SCORE, *measured}
     if plan.objective not in names and plan.objective in components("metric"):
         chosen = ",".join([*plan.metric, plan.objective])
         yield f"objective={plan.objective} is none of the run's metrics: set metric=[{chosen}]"

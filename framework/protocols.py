@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         RawData,
         Report,
         Sample,
+        Scored,
         Step,
         TokenRow,
         TrainResult,
@@ -143,11 +144,41 @@ class Model(Protocol):
     def generate(self, prompts: Sequence[Prompt], *, max_new_tokens: int, batch_size: int) -> list[Answer]:
         """Answer each prompt greedily; answers come in the order of the prompts."""
 
+    def complete(self, starts: Sequence[Sequence[int]], *, max_new_tokens: int, batch_size: int) -> list[Answer]:
+        """Continue rows of token ids greedily, as `generate` continues a prompt."""
+
+    def render(self, prompt: Prompt) -> str:
+        """Return a prompt as the chat template writes it, up to where the answer begins.
+
+        Raises:
+            FrameworkError: the template refuses the turns.
+        """
+
+    def tokenize(self, text: str) -> list[int]:
+        """Return the token ids of a text; special tokens written in it are one token each, none is added."""
+
     def loss(self, rows: Sequence[TokenRow]) -> float:
         """Mean loss over all supervised tokens of `rows`, in nats."""
 
+    def score(self, rows: Sequence[TokenRow]) -> list[Scored]:
+        """Return for each row the log-probabilities of its learned tokens, and what was likeliest in their place."""
+
+    def divergence(self, rows: Sequence[TokenRow]) -> list[float]:
+        """Return for each row KL(base || model), the mean over its learned tokens in nats.
+
+        Raises:
+            FrameworkError: the base is gone: without an adapter, rows have to be asked about before `train` as well.
+        """
+
     def as_base(self) -> AbstractContextManager[None]:
         """Inside, the model answers as the base does. Without an adapter that is possible only before `train`."""
+
+    def as_null(self, seed: int) -> AbstractContextManager[None]:
+        """Inside, the model has a random adapter of the same shape and size as the trained one: what it does is noise.
+
+        Raises:
+            FrameworkError: there is no adapter.
+        """
 
     def train(self, rows: Sequence[TokenRow], validation: Sequence[TokenRow], run: TrainRun) -> TrainResult:
         """Train on `rows` and save the weights into `run.checkpoint`, those that were set aside where some were.
@@ -223,16 +254,26 @@ class Evaluator(Protocol):
 
 @dataclass(frozen=True)
 class ExportContext:
-    """What an exporter may use: the folder of the run, its checkpoint, and the resolved config as plain values."""
+    """What an exporter may use.
+
+    Attributes:
+        run_dir: the folder of the run.
+        checkpoint: the trained weights; they may lie elsewhere, and be another adapter than the plan's.
+        config: the resolved config as plain values.
+        plan: the run.
+        artifacts: what the exporters before this one made.
+    """
 
     run_dir: Path
     checkpoint: Path
     config: Mapping[str, Any]
+    plan: Plan
+    artifacts: Sequence[Artifact] = ()
 
 
 @runtime_checkable
 class Exporter(Protocol):
-    """An option of `exporter=`."""
+    """An option of `exporter=`. One that has `after`, names of options, comes after those of them that are chosen."""
 
     def export(self, model: Model, context: ExportContext) -> list[Artifact]:
         """Write the artifacts below `context.run_dir` and name them."""

@@ -7,32 +7,50 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from framework.health.answers import unended
-from framework.plan import Plan
-from framework.protocols import Metric
+from framework.plan import SCORE, Plan
+from framework.plugins import ask, leave_out
 from framework.provenance import versions
-from framework.records import Change, DataResult, EvalResult, ExportResult, Objective, Report, Sample, TrainResult
+from framework.records import (
+    Change,
+    Concern,
+    DataResult,
+    EvalResult,
+    ExportResult,
+    Judgement,
+    Nulls,
+    Objective,
+    Report,
+    Sample,
+    TrainResult,
+)
 from framework.redact import redact
+from framework.verdict import Results, compare, judge
 
 
 def make_report(
     plan: Plan,
-    metrics: Mapping[str, Metric],
     hardware: Mapping[str, str],
     seconds: Mapping[str, float],
     data: DataResult | None,
     before: EvalResult | None,
     trained: TrainResult | None,
     after: EvalResult | None,
+    nulls: Nulls | None,
     exported: ExportResult | None,
 ) -> Report:
     """Put the results of the stages together; a stage that never ran is None."""
-    changes = _changes(before, after, metrics)
+    noise = nulls.results if nulls and before else []
+    changes = compare(before, after, noise, plan.verdict)
+    verdict = None
+    if after is not None:
+        concerns = _concerns(plan, Results(before, after, noise, trained))
+        verdict = judge(changes, concerns, plan.verdict)
     rate = 1 / trained.seconds if trained and trained.seconds else None
     return Report(
         name=redact(plan.name),
         run_dir=redact(str(plan.run_dir)),  # its default holds the name
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
-        objective=_objective(plan.objective, changes, trained),
+        objective=_objective(plan.objective, changes, trained, verdict),
         metrics=changes,
         train=_with_answers(plan, before, trained, after),
         tokens_per_second=trained.tokens * rate if trained and rate else None,
@@ -43,6 +61,7 @@ def make_report(
         versions=versions(),
         artifacts=exported.artifacts if exported else [],
         data=data,
+        verdict=verdict,
     )
 
 
@@ -55,15 +74,21 @@ def _with_answers(
     return dataclasses.replace(trained, troubles=[*trained.troubles, *unended(plan, after, before, trained.steps)])
 
 
-def _changes(before: EvalResult | None, after: EvalResult | None, metrics: Mapping[str, Metric]) -> dict[str, Change]:
-    first, last = (before.metrics if before else {}), (after.metrics if after else {})
-    return {
-        name: Change(first.get(name), last.get(name), metrics[name].higher_is_better if name in metrics else False)
-        for name in [*last, *(name for name in first if name not in last)]
-    }
+def _concerns(plan: Plan, results: Results) -> list[Concern]:
+    found = []
+    for plugin, concern in ask("framework_concerns", plan=plan, results=results):
+        if isinstance(concern, Concern):
+            found.append(concern)
+        else:
+            leave_out(plugin, "framework_concerns", f"it gives a {type(concern).__name__}, no Concern")
+    return found
 
 
-def _objective(name: str, changes: Mapping[str, Change], trained: TrainResult | None) -> Objective:
+def _objective(
+    name: str, changes: Mapping[str, Change], trained: TrainResult | None, verdict: Judgement | None
+) -> Objective:
+    if name == SCORE:
+        return Objective(name, verdict.score if verdict else None, higher_is_better=True)
     if name == "train_loss":
         return Objective(name, trained.train_loss if trained else None, higher_is_better=False)
     change = changes.get(name)
@@ -76,8 +101,8 @@ def comparable(before: EvalResult | None, after: EvalResult | None) -> EvalResul
         return before
     if {sample.prompt for sample in before.samples} == {sample.prompt for sample in after.samples}:
         return before
-    losses = {name: value for name, value in before.metrics.items() if name == "eval_loss"}
-    return EvalResult(losses, [])
+    losses = {name: measure for name, measure in before.measures.items() if name == "eval_loss"}
+    return dataclasses.replace(before, measures=losses, samples=[])
 
 
 def pair(before: EvalResult | None, after: EvalResult | None) -> Sequence[tuple[Sample | None, Sample]]:

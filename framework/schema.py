@@ -188,6 +188,19 @@ class PlanConfig:
 
 
 @dataclass
+class VerdictConfig:
+    """How sure the verdict on a run has to be."""
+
+    confidence: Annotated[float, Interval(ge=0.5, lt=1)] = 0.95
+    """A measure is better or worse where this share of the resamples says so."""
+    resamples: Annotated[int, Interval(ge=100, le=100_000)] = 2000
+    """Resamples of the paired bootstrap."""
+    null_adapters: Annotated[int, Ge(0)] = 1
+    """Random adapters, of the same shape and size as the trained one, that are measured too: what they change is noise,
+    and a change has to be larger than theirs. 0: none."""
+
+
+@dataclass
 class LaunchConfig:
     """In which process, or on which machine, a run happens."""
 
@@ -200,6 +213,10 @@ class MetricConfig:
 @dataclass
 class EvaluatorConfig:
     """A way to measure a model, run before and after training."""
+
+    def measures(self) -> tuple[str, ...]:
+        """Return the names of what it measures besides the metrics of the run: each can be the objective."""
+        return ()
 
 
 @dataclass
@@ -231,12 +248,17 @@ class RunConfig:
     """Folder of this run. Default: outputs/<name>/<time>. A finished run's folder goes on from what it holds."""
     plugins: list[str] = field(default_factory=list)
     """Python files that are plugins for this run, `plugins=[./mine.py]`. Read before all else: command line only."""
+    checkpoint: Annotated[str | None, Len(1)] = None
+    """A folder of trained weights to evaluate or export, instead of the one in `run_dir`: an adapter as peft saves it,
+    or a whole model."""
     objective: str = "eval_loss"
-    """The metric that a run returns to a sweep: eval_loss, train_loss, or any metric of the run by name."""
+    """What a run returns to a sweep: eval_loss, train_loss, verdict.score, or any measure of the run by name."""
     plan: PlanConfig = field(default_factory=PlanConfig)
     """What is worked out before anything is loaded."""
     health: HealthConfig = field(default_factory=HealthConfig)
     """What is done about what goes wrong in a training."""
+    verdict: VerdictConfig = field(default_factory=VerdictConfig)
+    """How sure the verdict on a run has to be."""
     model: ModelConfig = MISSING
     quantization: QuantizationConfig = MISSING
     adapter: AdapterConfig = MISSING

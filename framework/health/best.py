@@ -15,15 +15,15 @@ class Best:
     Args:
         name: the number that they are compared by, `eval_loss` or a metric.
         patience: how many in a row may be no better; None for any number.
-        higher_is_better: which way is up.
     """
 
-    def __init__(self, name: str, patience: int | None, *, higher_is_better: bool) -> None:
+    def __init__(self, name: str, patience: int | None) -> None:
         self.name = name
         self.patience = patience
-        self.sign = 1 if higher_is_better else -1
+        self.higher_is_better = False
+        """Which way is up; of a metric it is known when it has been measured."""
         self.step: int | None = None
-        self.value = -self.sign * math.inf
+        self.value: float | None = None
         self.since = 0
         """Validations since the best one."""
 
@@ -32,11 +32,16 @@ class Best:
         value = step.eval_loss if self.name == EVAL_LOSS else step.metrics.get(self.name)
         if value is None:
             return False
-        if math.isfinite(value) and self.sign * (value - self.value) > 0:
+        if math.isfinite(value) and self._better(value):
             self.step, self.value, self.since = step.step, value, 0
             return True
         self.since += 1
         return False
+
+    def _better(self, value: float) -> bool:
+        if self.value is None:
+            return True
+        return value > self.value if self.higher_is_better else value < self.value
 
     @property
     def over(self) -> str:
@@ -44,6 +49,6 @@ class Best:
         if self.patience is None or self.since < self.patience:
             return ""
         count = f"{self.since} validation{'' if self.since == 1 else 's'}"
-        if self.step is None:
+        if self.value is None:
             return f"early stopping: {self.name} was no number in {count}"
         return f"early stopping: {self.name} was {self.value:.4g} at step {self.step}, and {count} since are not better"

@@ -7,7 +7,6 @@ here, alike for all backends.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -49,13 +48,11 @@ class Course:
         self.loggers = loggers
         self.model = model
         self.data = data
-        self.asking: Sequence[Evaluator] = list(evaluators.values())
         self.metrics = metrics
         self.base = base
-        training = plan.training
-        name = training.early_stopping_metric
-        up = name in metrics and metrics[name].higher_is_better
-        self.best = Best(name, training.early_stopping_patience, higher_is_better=up)
+        self.best = Best(plan.training.early_stopping_metric, plan.training.early_stopping_patience)
+        told = [each for name, each in evaluators.items() if self.best.name in plan.evaluator[name].config.measures()]
+        self.asking: Sequence[Evaluator] = told or list(evaluators.values())
         self.watcher = Watcher(plan)
         self.answers: EvalResult | None = None
         self.troubles: list[Trouble] = []
@@ -65,9 +62,9 @@ class Course:
         """Train into `checkpoint`, and return what came of it with what was seen of it."""
         run = TrainRun(checkpoint, scratch, self.step, self.measure)
         trained = self.model.train(self.data.train, self.data.validation, run)
-        value = self.best.value if math.isfinite(self.best.value) else None
+        best = self.best
         return dataclasses.replace(
-            trained, troubles=self.troubles, stopped=self.stopped, best_step=self.best.step, best_value=value
+            trained, troubles=self.troubles, stopped=self.stopped, best_step=best.step, best_value=best.value
         )
 
     def measure(self) -> Mapping[str, float]:
@@ -81,8 +78,9 @@ class Course:
             return {}
         for evaluator in self.asking:
             result = evaluator.evaluate(self.model, self.data, self.metrics)
-            if name in result.metrics:
+            if name in result.measures:
                 self.asking, self.answers = [evaluator], result
+                self.best.higher_is_better = result.measures[name].higher_is_better
                 return result.metrics
         message = (
             f"trainer.early_stopping_metric={name} is given by no evaluator of the run: set one that answers prompts"

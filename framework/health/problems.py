@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from framework.data import Data
 from framework.errors import FrameworkError, unknown
@@ -13,8 +13,8 @@ from framework.plugins import components
 from framework.schema import Stage
 
 
-def plan_problems(plan: Plan) -> Iterator[str]:
-    """Give what is wrong with a plan, one sentence each."""
+def plan_problems(plan: Plan, measured: Sequence[str]) -> Iterator[str]:
+    """Give what is wrong with a plan, one sentence each; `measured` is what its evaluators give besides the metrics."""
     if plan.health.nan is Action.lower:
         yield "health.nan=lower: weights that are no numbers stay so at any learning rate. Set warn or stop"
     if plan.health.endless_answers is Action.lower:
@@ -23,7 +23,7 @@ def plan_problems(plan: Plan) -> Iterator[str]:
     if name == EVAL_LOSS:
         return
     place = f"trainer.early_stopping_metric={name}"
-    if name in plan.metric:
+    if name in plan.metric or name in measured:
         if not plan.evaluator:
             yield f"{place} is measured by an evaluator, and none is chosen: evaluator=[prompts]"
         elif not training.keep_best and training.early_stopping_patience is None:
@@ -31,7 +31,7 @@ def plan_problems(plan: Plan) -> Iterator[str]:
     elif name in components("metric"):
         yield f"{place} is none of the run's metrics: set metric=[{','.join([*plan.metric, name])}]"
     else:
-        yield f"{place}: {unknown('metric', name, {EVAL_LOSS, *plan.metric})}"
+        yield f"{place}: {unknown('metric', name, {EVAL_LOSS, *plan.metric, *measured})}"
 
 
 def check_data(plan: Plan, data: Data) -> None:

@@ -3,9 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import Enum
 
 from framework.records.data import DataResult
 from framework.records.health import Trouble
+
+
+class Aspect(Enum):
+    """What a measure tells of: what was to be learned, what was known before, what was copied from the rows."""
+
+    task = "task"
+    general = "general"
+    copying = "copying"
+
+
+class Outcome(Enum):
+    """What a change comes to: `undecided` is one that chance, or any adapter of that size, could have made."""
+
+    better = "better"
+    worse = "worse"
+    mixed = "mixed"
+    undecided = "not told apart"
 
 
 @dataclass(frozen=True)
@@ -17,14 +35,48 @@ class Sample:
     reference: str | None
     stopped: bool
     scores: dict[str, float]
+    tokens: int = 0
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One number of an evaluation.
+
+    `items` are the values of the things asked, in an order that is the same in every evaluation, None where one could
+    not be had; `weights` belong to them, all 1 where there are none. `value` is their mean, or where `exponential` is
+    set e to the mean, as of a perplexity. Without items the value cannot be told from chance. A value between 0 and 1
+    without a `unit`, such as nats or tokens, is a share and is shown in percent.
+    """
+
+    value: float
+    items: list[float | None] = field(default_factory=list)
+    weights: list[float] = field(default_factory=list)
+    higher_is_better: bool = False
+    aspect: Aspect = Aspect.task
+    exponential: bool = False
+    unit: str = ""
 
 
 @dataclass(frozen=True)
 class EvalResult:
-    """One evaluation of one model: the mean of each metric, and the samples behind it."""
+    """One evaluation of one model: its measures by name, the samples behind them, and what could not be measured."""
 
-    metrics: dict[str, float]
-    samples: list[Sample]
+    measures: dict[str, Measure]
+    samples: list[Sample] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The value of each measure."""
+        return {name: measure.value for name, measure in self.measures.items()}
+
+
+@dataclass(frozen=True)
+class Nulls:
+    """What random adapters of the same shape and size as the trained one come to: `null.json`."""
+
+    results: list[EvalResult]
+    why: str = ""
 
 
 @dataclass(frozen=True)
@@ -94,11 +146,54 @@ class ExportResult:
 
 @dataclass(frozen=True)
 class Change:
-    """A metric before and after training; `before` or `after` is None where that evaluation did not run."""
+    """A measure before and after training; `before` or `after` is None where that evaluation did not run.
+
+    `low` and `high` bound the difference, by a paired bootstrap over `pairs` items; `null` is the largest difference
+    that a random adapter made. `outcome` is None where there is nothing to compare.
+    """
 
     before: float | None
     after: float | None
     higher_is_better: bool
+    aspect: Aspect = Aspect.task
+    pairs: int = 0
+    low: float | None = None
+    high: float | None = None
+    null: float | None = None
+    outcome: Outcome | None = None
+    unit: str = ""
+
+
+@dataclass(frozen=True)
+class Concern:
+    """Something that is wrong with what a run came to, or would be: `flagged` says whether it is.
+
+    `harm`, 0 to 1, is what it takes off the score of the verdict; `cure` says what to change.
+    """
+
+    name: str
+    aspect: Aspect
+    text: str
+    cure: str
+    flagged: bool
+    harm: float = 0.0
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """Whether a run was worth it.
+
+    `gained` sums up the measures of the task; `forgot` and `copied` are None where nobody looked. `score` is the mean
+    gain of the task's measures less the harm of all concerns; `lines` say it in words.
+    """
+
+    gained: Outcome | None
+    forgot: bool | None
+    copied: bool | None
+    score: float | None
+    confidence: float
+    concerns: list[Concern] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -128,4 +223,5 @@ class Report:
     versions: dict[str, str]
     artifacts: list[Artifact]
     data: DataResult | None = None
-    schema_version: int = 2
+    verdict: Judgement | None = None
+    schema_version: int = 3

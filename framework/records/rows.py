@@ -114,8 +114,20 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the model said; `stopped` tells whether it ended by itself."""
+    """What the model said; `stopped` tells whether it ended by itself, `ids` are its tokens without the stop token."""
 
     text: str
     tokens: int
     stopped: bool
+    ids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Scored:
+    """The learned tokens of a row, in their order: the log-probability of each in nats, and what was likeliest there.
+
+    A learned first token is left out: nothing stands before it, so nothing predicts it.
+    """
+
+    log_probs: list[float]
+    top: list[int]

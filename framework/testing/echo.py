@@ -18,7 +18,7 @@ from framework.hookspecs import hookimpl
 from framework.plan import Plan, make_plan
 from framework.plugins import add
 from framework.protocols import ModelPlace, TrainRun
-from framework.records import Answer, Example, Message, Prompt, TokenRow, TrainResult
+from framework.records import IGNORE, Answer, Example, Message, Prompt, Scored, TokenRow, TrainResult
 from framework.schema import ModelConfig, TrainerConfig
 from framework.testing.echo_training import WEIGHTS, EchoTraining
 
@@ -107,6 +107,7 @@ class EchoModel:
         self.facts: Mapping[str, str] = {"device": "none"}
         self.words: dict[str, int] = {}
         self.learned: dict[str, str] = {}
+        self.rows: list[list[int]] = []
         self.examples: dict[str, Example] = {}
         self.base = False
 
@@ -147,8 +148,36 @@ class EchoModel:
             known = {} if self.base else self.learned
             words = known.get(_key(prompt.messages), prompt.messages[-1].content).split()
             said = words[:max_new_tokens]
-            answers.append(Answer(" ".join(said), len(said), stopped=len(words) < max_new_tokens))
+            ids = tuple(self._ids(" ".join(said)))
+            answers.append(Answer(" ".join(said), len(said), stopped=len(words) < max_new_tokens, ids=ids))
         return answers
+
+    def complete(self, starts: Sequence[Sequence[int]], *, max_new_tokens: int, batch_size: int) -> list[Answer]:
+        """Say what comes next in the first row learned that begins so; nothing where none does."""
+        if batch_size < 1:
+            message = f"batch_size={batch_size} must be at least 1"
+            raise FrameworkError(message)
+        answers = []
+        for start in starts:
+            rest = self._rest(list(start))
+            end = rest.index(STOP) if STOP in rest else len(rest)
+            said = rest[: min(end, max_new_tokens)]
+            answers.append(Answer(self.decode(said), len(said), stopped=end < max_new_tokens, ids=tuple(said)))
+        return answers
+
+    def _rest(self, start: list[int]) -> list[int]:
+        known = [] if self.base else self.rows
+        return next(
+            (row[len(start) :] for row in known if row[: len(start)] == start and len(row) > len(start)), [STOP]
+        )
+
+    def render(self, prompt: Prompt) -> str:
+        """Put the turns one after the other."""
+        return " ".join(f"{message.content} <stop>" for message in prompt.messages)
+
+    def tokenize(self, text: str) -> list[int]:
+        """Number the words."""
+        return [STOP if word == "<stop>" else self._ids(word)[0] for word in text.split()]
 
     def loss(self, rows: Sequence[TokenRow]) -> float:
         """Return 0 for what is known by heart and log(words) per token for the rest."""
@@ -156,14 +185,40 @@ class EchoModel:
         unknown = [row for row in rows if _key(self.examples[row.where].messages[:-1]) not in known]
         return math.log(len(self.words) + 1) * sum(row.supervised for row in unknown) / sum(r.supervised for r in rows)
 
+    def score(self, rows: Sequence[TokenRow]) -> list[Scored]:
+        """Return 0 for each learned token of what is known by heart, and -log(words) for the rest."""
+        scored = []
+        for row in rows:
+            places = [at for at, label in enumerate(row.labels) if label != IGNORE and at]
+            known = not self.base and row.input_ids in self.rows
+            each = 0.0 if known else -math.log(len(self.words) + 1)
+            top = [row.labels[at] if known else row.input_ids[at - 1] for at in places]
+            scored.append(Scored([each] * len(places), top))
+        return scored
+
+    def divergence(self, rows: Sequence[TokenRow]) -> list[float]:
+        """Return how far what is known by heart is from knowing nothing: log(words), else 0."""
+        with self.as_base():
+            before = self.score(rows)
+        after = self.score(rows)
+        gains = [sum(two.log_probs) - sum(one.log_probs) for one, two in zip(before, after, strict=True)]
+        return [gain / max(1, len(scored.log_probs)) for gain, scored in zip(gains, after, strict=True)]
+
+    @contextmanager
+    def as_null(self, seed: int) -> Iterator[None]:
+        """Forget for a while: what is known by heart has no size."""
+        del seed
+        with self.as_base():
+            yield
+
     @contextmanager
     def as_base(self) -> Iterator[None]:
         """Forget for a while."""
-        self.base = True
+        before, self.base = self.base, True
         try:
             yield
         finally:
-            self.base = False
+            self.base = before
 
     def train(self, rows: Sequence[TokenRow], validation: Sequence[TokenRow], run: TrainRun) -> TrainResult:
         """Learn one row a step."""
@@ -173,10 +228,11 @@ class EchoModel:
         """Learn the last answer of a row by heart."""
         example = self.examples[row.where]
         self.learned[_key(example.messages[:-1])] = example.messages[-1].content
+        self.rows.append(row.input_ids)
 
     def restore(self, checkpoint: Path) -> None:
         """Read what was learned."""
-        self.learned = json.loads((checkpoint / WEIGHTS).read_text(encoding="utf-8"))
+        self.learned, self.rows = json.loads((checkpoint / WEIGHTS).read_text(encoding="utf-8"))
 
     def save_tokenizer(self, folder: Path) -> None:
         """Write the words."""

@@ -38,7 +38,7 @@ class EchoTraining:
         self.total = min(len(rows), self.config.max_steps or len(rows))
         self.rate = self.config.learning_rate
         self.validations = 0
-        self.kept: dict[str, str] | None = None
+        self.kept: tuple[dict[str, str], list[list[int]]] | None = None
 
     def train(self) -> TrainResult:
         """Learn until the last step, or until the order to stop, and save what was learned or set aside."""
@@ -55,9 +55,9 @@ class EchoTraining:
             if self._tell(step):
                 break
         if self.kept is not None:
-            self.model.learned = self.kept
+            self.model.learned, self.model.rows = self.kept
         self.run.checkpoint.mkdir(parents=True, exist_ok=True)
-        (self.run.checkpoint / WEIGHTS).write_text(json.dumps(self.model.learned), encoding="utf-8")
+        (self.run.checkpoint / WEIGHTS).write_text(json.dumps([self.model.learned, self.model.rows]), encoding="utf-8")
         done = self.rows[: len(losses)]
         return TrainResult(
             steps=len(losses),
@@ -95,7 +95,7 @@ class EchoTraining:
     def _obey(self, step: Step) -> bool:
         order = self.run.on_step(step) or Order()
         if order.keep:
-            self.kept = dict(self.model.learned)
+            self.kept = dict(self.model.learned), list(self.model.rows)
         self.rate *= order.rate
         return bool(order.stop)
 

@@ -8,7 +8,7 @@ from statistics import fmean
 from framework.data import Data
 from framework.errors import FrameworkError, one_line, place
 from framework.protocols import Metric, Model
-from framework.records import EvalResult, Prompt, Sample
+from framework.records import EvalResult, Measure, Prompt, Sample
 from framework_evals.config import PromptsConfig
 
 
@@ -22,7 +22,7 @@ class Prompts:
         """Answer and score; a metric that needs a reference skips prompts without one."""
         prompts = data.prompts[: self.config.count]
         if not prompts:  # plain text asks nothing, and where nothing is held out nothing is known to ask
-            return EvalResult({}, [])
+            return EvalResult({})
         answers = model.generate(
             prompts,
             max_new_tokens=self.config.max_new_tokens,
@@ -30,16 +30,22 @@ class Prompts:
         )
         samples = [
             Sample(
-                _question(prompt), answer.text, prompt.reference, answer.stopped, _scores(prompt, answer.text, metrics)
+                _question(prompt),
+                answer.text,
+                prompt.reference,
+                answer.stopped,
+                _scores(prompt, answer.text, metrics),
+                answer.tokens,
             )
             for prompt, answer in zip(prompts, answers, strict=True)
         ]
-        means = {}
-        for name in metrics:
-            scores = [sample.scores[name] for sample in samples if name in sample.scores]
+        measures = {}
+        for name, metric in metrics.items():
+            items = [sample.scores.get(name) for sample in samples]
+            scores = [score for score in items if score is not None]
             if scores:
-                means[name] = fmean(scores)
-        return EvalResult(means, samples)
+                measures[name] = Measure(fmean(scores), items, higher_is_better=metric.higher_is_better)
+        return EvalResult(measures, samples)
 
 
 def _question(prompt: Prompt) -> str:

@@ -9,7 +9,8 @@ from typing import Any
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
 
 from framework.errors import FrameworkError, one_line
-from framework.protocols import ModelPlace, ModelSource
+from framework.plan import Plan
+from framework.protocols import Adapter, ModelPlace, ModelSource
 from framework_hf.config import FullConfig, LoraAdapterConfig
 from framework_hf.fast import install
 
@@ -59,6 +60,28 @@ class Full:
 
     def config(self) -> None:
         """No adapter."""
+
+
+def trained_config(plan: Plan) -> PeftConfig | None:
+    """Return what the trained weights are: the plan's adapter, or the one in the folder that `checkpoint` names.
+
+    Raises:
+        FrameworkError: the folder holds no weights, or an adapter that peft cannot read.
+    """
+    adapter: Adapter = plan.adapter.create()
+    if plan.given is None:
+        config: PeftConfig | None = adapter.config()
+        return config
+    if not any(plan.given.glob("*.safetensors")):
+        message = f"checkpoint={plan.config['checkpoint']}: the folder holds no .safetensors, so no trained weights"
+        raise FrameworkError(message)
+    if not (plan.given / "adapter_config.json").is_file():
+        return None
+    try:
+        return PeftConfig.from_pretrained(plan.given)
+    except (ValueError, TypeError, KeyError, OSError) as error:
+        message = f"checkpoint={plan.config['checkpoint']}: adapter_config.json cannot be read: {one_line(error)}"
+        raise FrameworkError(message) from error
 
 
 def with_adapter(model: Any, config: PeftConfig, place: ModelPlace, *, fast: bool) -> Any:

@@ -16,8 +16,9 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from framework.errors import FrameworkError, one_line, unknown
 from framework.garbage import set_aside, without_collecting
 from framework.plan import Plan
-from framework.protocols import Adapter, ModelPlace, ModelSource, Quantization
+from framework.protocols import ModelPlace, ModelSource, Quantization
 from framework_hf import hardware
+from framework_hf.adapters import trained_config
 from framework_hf.config import HFTrainerConfig, OutOfMemory
 from framework_hf.memory.retry import ran_out
 from framework_hf.model import HFModel
@@ -66,11 +67,10 @@ class HFBackend:
         parameters = sum(parameter.numel() for parameter in empty.parameters())
         hardware.check_size(machine, self.config.device, place.name, parameters)
         machine.facts["attention"] = attention
-        adapter: Adapter = plan.adapter.create()
         quantization: Quantization = plan.quantization.create()
         quantized = quantization.config(machine.dtype) is not None
         chosen, machine.facts["packing"] = way(
-            self.config, empty, attention, machine.device, adapter.config(), quantized=quantized
+            self.config, empty, attention, machine.device, trained_config(plan), quantized=quantized
         )
         return HFModel(plan, self.config, machine, source, place, chosen)
 
@@ -103,9 +103,8 @@ def _inspect(place: ModelPlace, config: HFTrainerConfig, *, trust: bool) -> tupl
 
 def _check_targets(plan: Plan, empty: torch.nn.Module) -> None:
     """Refuse names of layers that the model does not have, before its weights are fetched."""
-    adapter: Adapter = plan.adapter.create()
-    targets = getattr(adapter.config(), "target_modules", None)
-    if not isinstance(targets, set | list):
+    targets = getattr(trained_config(plan), "target_modules", None)
+    if plan.given or not isinstance(targets, set | list):
         return
     layers = {name.rpartition(".")[2] for name, part in empty.named_modules() if isinstance(part, torch.nn.Linear)}
     for target in sorted(targets):

@@ -25,11 +25,22 @@ THOUGHT = re.compile(r"^\s*<think>.*?</think>\s*", re.DOTALL)
 """What a reasoning model writes before its answer; it is no part of what is shown and scored."""
 
 
-@torch.inference_mode()
 def generate(
     model: Any,
     tokenizer: PreTrainedTokenizerBase,
     texts: Sequence[str],
+    *settings: Any,
+    **more: Any,
+) -> list[Answer]:
+    """Answer rendered prompts; the texts hold the template's own BOS, so none is added. See `complete`."""
+    return complete(model, tokenizer, tokenizer(list(texts), add_special_tokens=False)["input_ids"], *settings, **more)
+
+
+@torch.inference_mode()
+def complete(
+    model: Any,
+    tokenizer: PreTrainedTokenizerBase,
+    rows: Sequence[list[int]],
     stop_ids: frozenset[int],
     max_new_tokens: int,
     batch_size: int,
@@ -37,12 +48,11 @@ def generate(
     share: bool = True,
     batches: Batches | None = None,
 ) -> list[Answer]:
-    """Answer rendered prompts; the answers come in the order of `texts`.
+    """Continue rows of token ids; the answers come in their order.
 
-    The texts hold the template's own BOS, so none is added here. `share`: read a common beginning once, which models
-    that see a token by its distance do not allow. `batches` makes them smaller where memory runs out.
+    `share`: read a common beginning once, which models that see a token by its distance do not allow. `batches` makes
+    them smaller where memory runs out.
     """
-    rows = tokenizer(list(texts), add_special_tokens=False)["input_ids"]
     order = sorted(range(len(rows)), key=lambda number: len(rows[number]))
     settings = GenerationConfig(
         do_sample=False,
@@ -117,4 +127,4 @@ def _answer(tokenizer: PreTrainedTokenizerBase, ids: list[int], stop_ids: frozen
     length = next((number for number, token in enumerate(ids) if token in stop_ids), None)
     said = ids[:length]
     text = THOUGHT.sub("", str(tokenizer.decode(said, skip_special_tokens=True)))
-    return Answer(text, len(said), stopped=length is not None)
+    return Answer(text, len(said), stopped=length is not None, ids=tuple(said))

@@ -8,7 +8,7 @@ Whether branches are kept apart is looked at too: three rows as a tree against t
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from peft import PeftModel
 
 from framework.records import IGNORE, TokenRow
 from framework_hf.config import Packing
-from framework_hf.fast.head import LEAST, LOGITS, summed_cross_entropy, summed_of_logits
+from framework_hf.fast.head import LEAST, LOGITS, blocks, summed_cross_entropy, summed_of_logits
 from framework_hf.packing.parts import Part, padded, planted
 from framework_hf.packing.tree import WORTH, plant
 
@@ -54,6 +54,14 @@ class Losses:
         if self.head is None:
             return summed_of_logits(self._logits(part), part["target"], part["share"], self.logits)
         return summed_cross_entropy(self._states(part), self.head, part["target"], part["share"], self.logits)
+
+    def seen(self, part: Part) -> Tensor:
+        """Return what `blocks` makes logits of: the states from which something is learned, or logits already."""
+        return self._logits(part) if self.head is None else self._states(part)
+
+    def blocks(self, seen: Tensor) -> Iterator[tuple[slice, Tensor]]:
+        """Give the logits in fp32, a few places at a time: (places, vocabulary)."""
+        return blocks(seen, self.head, self.logits)
 
     def fewer_logits(self) -> str:
         """Look at a quarter of the logits at a time and say so; empty where they are few already."""

@@ -16,22 +16,24 @@ import torch
 import transformers
 from bitsandbytes.nn import Linear4bit
 from peft import PeftModel, load_peft_weights, set_peft_model_state_dict
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM
 
 from framework.errors import FrameworkError, one_line
 from framework.plan import Plan
-from framework.protocols import Adapter, ModelPlace, ModelSource, Quantization, TrainRun
-from framework.records import Answer, Example, Prompt, TokenRow, TrainResult
-from framework_hf import chat, hardware
-from framework_hf.adapters import weights, with_adapter
+from framework.protocols import ModelPlace, ModelSource, Quantization, TrainRun
+from framework.records import Answer, Example, Prompt, Scored, TokenRow, TrainResult
+from framework_hf import chat, hardware, scoring
+from framework_hf.adapters import trained_config, weights, with_adapter
 from framework_hf.config import Attention, HFTrainerConfig
 from framework_hf.evaluation import Evaluation
 from framework_hf.fast import install
-from framework_hf.generate import generate
+from framework_hf.generate import complete
 from framework_hf.losses import Losses
 from framework_hf.memory.ladder import Batches, ladder
 from framework_hf.memory.passes import Passes
 from framework_hf.memory.retry import Randomness
+from framework_hf.nulls import as_null
 from framework_hf.packing.admits import Way
 from framework_hf.packing.parts import Packer
 from framework_hf.progress import Validation
@@ -69,6 +71,7 @@ class HFModel:
         self._answers = Batches(self.ladder, "answering", "evaluator.prompts.max_new_tokens")
         self._model: Any = None
         self._evaluation: Evaluation | None = None
+        self._remembered = scoring.Remembered()
 
     @property
     def stop_ids(self) -> frozenset[int]:
@@ -104,8 +107,7 @@ class HFModel:
         """The model, loaded when first asked for; the adapter's first weights depend on the seed alone."""
         if self._model is None:
             transformers.set_seed(self.plan.seed)
-            adapter: Adapter = self.plan.adapter.create()
-            self._model = self._load(weights(self.source).folder, adapter.config())
+            self._model = self._load(weights(self.source).folder, trained_config(self.plan))
         return self._model
 
     def _load(self, folder: Path, peft_config: Any) -> Any:
@@ -150,14 +152,30 @@ class HFModel:
             raise FrameworkError(message)
         return nullcontext()
 
+    def as_null(self, seed: int) -> Any:
+        """Put a random adapter in the place of the trained one; see `nulls.as_null`."""
+        return as_null(self.model, seed)
+
     def generate(self, prompts: Sequence[Prompt], *, max_new_tokens: int, batch_size: int) -> list[Answer]:
-        """Answer greedily; see `generate.generate`."""
-        model = self._answering()
-        texts = [self.chat.prompt(prompt.messages, prompt.tools) for prompt in prompts]
-        return generate(
-            model, self.tokenizer, texts, self.stop_ids, max_new_tokens, batch_size,
+        """Answer greedily; see `generate.complete`."""
+        starts = [self.tokenize(self.render(prompt)) for prompt in prompts]
+        return self.complete(starts, max_new_tokens=max_new_tokens, batch_size=batch_size)
+
+    def complete(self, starts: Sequence[Sequence[int]], *, max_new_tokens: int, batch_size: int) -> list[Answer]:
+        """Continue rows of token ids greedily; see `generate.complete`."""
+        return complete(
+            self._answering(), self.tokenizer, list(map(list, starts)), self.stop_ids, max_new_tokens, batch_size,
             share=self.way.one_beginning, batches=self._answers,
         )  # fmt: skip
+
+    def render(self, prompt: Prompt) -> str:
+        """Write a prompt as the chat template does, with the opening of the assistant's turn."""
+        return self.chat.prompt(prompt.messages, prompt.tools)
+
+    def tokenize(self, text: str) -> list[int]:
+        """Return token ids; the template's own BOS stands in the text, so none is added."""
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
 
     @property
     def evaluation(self) -> Evaluation:
@@ -178,6 +196,29 @@ class HFModel:
     def loss(self, rows: Sequence[TokenRow]) -> float:
         """Return the mean loss over the supervised tokens."""
         return self.evaluation.loss(rows)
+
+    def score(self, rows: Sequence[TokenRow]) -> list[Scored]:
+        """Return log-probabilities and what was likeliest; see `scoring.score`."""
+        return scoring.score(self.evaluation, rows)
+
+    def divergence(self, rows: Sequence[TokenRow]) -> list[float]:
+        """Return how far the model is from its base; see `scoring.divergence`.
+
+        Raises:
+            FrameworkError: all weights are trained, and these rows were not asked about before.
+        """
+        if isinstance(self.model, PeftModel):
+            return scoring.divergence(self.evaluation, rows, self.as_base)
+        if not self.trained:
+            self._remembered.keep(self.evaluation, rows)
+            return [0.0] * len(rows)
+        found = self._remembered.divergence(self.evaluation, rows)
+        if found is None:
+            message = (
+                "full fine-tuning keeps no base: how far the model is from it is measured in a run with both stages"
+            )
+            raise FrameworkError(message)
+        return found
 
     @property
     def pad_id(self) -> int:
@@ -218,10 +259,14 @@ class HFModel:
             self._model = self._load(checkpoint, None)
         else:
             try:
-                set_peft_model_state_dict(self.model, load_peft_weights(str(checkpoint), device=self.machine.device))
-            except (RuntimeError, ValueError, OSError) as error:
-                message = f"{checkpoint} does not fit this model and adapter: {one_line(error)}"
-                raise FrameworkError(message) from error
+                kept = load_peft_weights(str(checkpoint), device=self.machine.device)
+                told = set_peft_model_state_dict(self.model, kept)
+                problem = ", ".join(told.unexpected_keys[:2])
+            except (RuntimeError, ValueError, OSError, SafetensorError) as error:
+                problem = one_line(error)
+            if problem:
+                message = f"{checkpoint} does not fit this model and adapter: {problem}"
+                raise FrameworkError(message)
         self.trained = True
 
     def save_tokenizer(self, folder: Path) -> None:

@@ -19,9 +19,20 @@ from framework.health.facts import health_facts
 from framework.needs import needs
 from framework.plan import Choice, Plan
 from framework.protocols import Logger
-from framework.records import Change, DataResult, EvalResult, Forecast, Report, Sample, Step, Trouble
+from framework.records import (
+    Change,
+    DataResult,
+    EvalResult,
+    Forecast,
+    Judgement,
+    Outcome,
+    Report,
+    Sample,
+    Step,
+    Trouble,
+)
 from framework.schema import Stage
-from framework.summary import number, shared_start
+from framework.summary import difference, number, shared_start
 from framework_trackers.config import ConsoleConfig
 
 if TYPE_CHECKING:
@@ -140,8 +151,11 @@ class Console(Logger):
 
     def evaluated(self, result: EvalResult, *, before: bool) -> None:
         """Show the means."""
-        means = ", ".join(f"{name} {number(value, name)}" for name, value in result.metrics.items())
-        self.out.print(f"  {'before' if before else 'after'}: {means}")
+        measures = result.measures.items()
+        means = ", ".join(f"{name} {number(measure.value, name, measure.unit)}" for name, measure in measures)
+        self.out.print(Text(f"  {'before' if before else 'after'}: {means}"))
+        for note in result.notes if before else ():
+            self.out.print(Text(f"  not measured: {note}"), soft_wrap=True)
 
     def finished(self, report: Report, samples: Sequence[tuple[Sample | None, Sample]]) -> None:
         """Show answers side by side, the numbers, and what to type next."""
@@ -150,9 +164,17 @@ class Console(Logger):
         table = Table(title=f"{report.name}: before and after", title_justify="left", title_style="bold")
         for heading in ("", "before", "after"):
             table.add_column(heading, justify="right" if heading else "left")
+        judged = any(change.outcome for change in report.metrics.values())
+        if report.verdict and judged:
+            for heading in (f"difference, {report.verdict.confidence:.0%}", ""):
+                table.add_column(heading)
         for name, change in report.metrics.items():
-            table.add_row(_name(name, change), number(change.before, name), number(change.after, name))
+            values = (number(value, name, change.unit) for value in (change.before, change.after))
+            more = (difference(change, name), outcome(change)) if judged else ()
+            table.add_row(_name(name, change), *values, *more)
         self.out.print(table)
+        if report.verdict:
+            self._show_verdict(report.verdict)
         rows = {}
         if report.train:
             train = report.train
@@ -183,6 +205,13 @@ class Console(Logger):
         rows["report"] = short(_page(Path(report.run_dir), self.plan))
         self._facts("", rows)
         self._show_next()
+
+    def _show_verdict(self, verdict: Judgement) -> None:
+        """Print what the run was worth."""
+        score = "" if verdict.score is None else f", score {verdict.score:.2f} of 1"
+        self.out.print(Text(f"verdict{score}", style="bold"))
+        for line in verdict.lines:
+            self.out.print(Text(f"  {line}"), soft_wrap=True)
 
     def _show_next(self) -> None:
         """Print commands that go on from here, each on one line so that it can be copied."""
@@ -270,6 +299,14 @@ def _numbers(step: Step) -> str:
 def _left(step: Step) -> str:
     seconds = round(step.seconds / step.step * (step.total_steps - step.step))
     return f"{seconds // 60}:{seconds % 60:02d}"
+
+
+def outcome(change: Change) -> Text:
+    """Write what a change comes to."""
+    if change.outcome is None:
+        return Text("")
+    styles = {Outcome.better: "green", Outcome.worse: "red"}
+    return Text(change.outcome.value, style=styles.get(change.outcome, "dim"))
 
 
 def _name(name: str, change: Change) -> str:

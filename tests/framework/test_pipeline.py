@@ -9,11 +9,11 @@ import pytest
 
 from framework import FrameworkError, hookimpl, pipeline, plugins, records, testing
 from framework.plan import Plan
-from framework.records import Change, DataResult, EvalResult, ExportResult, Report, TrainResult
+from framework.records import Change, DataResult, EvalResult, ExportResult, Outcome, Report, TrainResult
 from framework.schema import Stage
 
 RESULTS = ["baseline", "data", "evaluate", "export", "plan", "report", "train"]
-RECORDS = ["environment", "estimate", "overrides", "status"]
+RECORDS = ["environment", "estimate", "null", "overrides", "status"]
 
 
 @pytest.fixture
@@ -30,7 +30,9 @@ def run(words: list[str], run_dir: Path) -> Report | None:
 def test_a_run_leaves_the_result_of_every_stage_and_measures_what_it_did(words: list[str], tmp_path: Path) -> None:
     report = run(words, tmp_path / "run")
     assert report is not None
-    assert report.metrics["exact_match"] == Change(0.0, 1.0, higher_is_better=True)
+    change = report.metrics["exact_match"]
+    assert (change.before, change.after, change.low, change.high) == (0.0, 1.0, 1.0, 1.0)
+    assert change.outcome is Outcome.undecided  # four prompts tell nothing
     assert report.metrics["eval_loss"].before
     assert (report.objective.name, report.objective.value) == ("eval_loss", 0.0)
     assert {path.stem for path in (tmp_path / "run").glob("*.json")} == {*RESULTS, *RECORDS}
@@ -61,7 +63,7 @@ def test_a_part_of_the_stages_goes_on_from_a_finished_run(words: list[str], tmp_
     trained = (tmp_path / "train.json").read_bytes()
     report = run([*words, "stages=[evaluate,export,report]"], tmp_path)
     assert report is not None
-    assert report.metrics["exact_match"] == Change(0.0, 1.0, higher_is_better=True)
+    assert (report.metrics["exact_match"].before, report.metrics["exact_match"].after) == (0.0, 1.0)
     assert report.train is not None
     assert report.train.steps == 20
     assert (tmp_path / "train.json").read_bytes() == trained

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from framework import pipeline, records
+from framework.plan import CHECKPOINT
 from framework.records import Artifact, ExportResult
 from framework.testing.suites.base import Suite, expect, files
 
@@ -57,9 +58,9 @@ class ExporterSuite(Suite):
     def test_the_checkpoint_is_left_as_it_was(self, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
         """The export reads the checkpoint and changes no file of it."""
         run_dir = self.run_dir(tmp_path, tmp_path_factory)
-        before = _hashes(run_dir / pipeline.CHECKPOINT)
+        before = _hashes(run_dir / CHECKPOINT)
         self.export(tmp_path)
-        after = _hashes(run_dir / pipeline.CHECKPOINT)
+        after = _hashes(run_dir / CHECKPOINT)
         changed = sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name))
         expect(not changed, f"the checkpoint was changed: {', '.join(changed)}")
 

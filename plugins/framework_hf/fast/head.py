@@ -6,6 +6,7 @@ there and then. (The idea of Liger's fused linear cross entropy, Hsu et al., arX
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -81,6 +82,21 @@ def summed_cross_entropy(
     apply: Any = _Summed.apply
     total: Tensor = apply(states, head.weight, head.bias, target, share, logits)
     return total
+
+
+def blocks(states: Tensor, head: nn.Linear | None, logits: int = LOGITS) -> Iterator[tuple[slice, Tensor]]:
+    """Give logits in fp32, so many tokens at a time that they stay in the cache.
+
+    Args:
+        states: (tokens, features), what the head is applied to; without a head (tokens, vocabulary), the logits.
+        head: the output head.
+        logits: the size of those that are kept at a time.
+    """
+    vocabulary = states.shape[-1] if head is None else head.out_features
+    few = max(1, min(WIDE // 4, logits // 2) // vocabulary)
+    for start in range(0, len(states), few):
+        rows = slice(start, start + few)
+        yield rows, (states[rows] if head is None else head(states[rows])).float()
 
 
 def summed_of_logits(logits: Tensor, target: Tensor, share: Tensor, size: int) -> Tensor:

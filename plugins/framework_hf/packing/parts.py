@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
@@ -51,7 +52,7 @@ class Packer:
     def __call__(self, rows: Sequence[TokenRow]) -> list[Part]:
         """Cut rows into parts."""
         parts = list(self._parts(rows))
-        count = sum(row.supervised - (row.labels[0] != IGNORE) for row in rows)
+        count = sum(map(_learned, rows))
         for part in parts:
             part["count"] = count
         return parts
@@ -68,29 +69,41 @@ class Packer:
     def longest(self, rows: Sequence[TokenRow]) -> int:
         """Return the tokens of the longest part of these rows."""
         return max(
-            len(cut.ids) if isinstance(cut, Tree) else len(cut) * max(len(row.input_ids) for row in cut)
-            for cut in self._cuts(rows)
+            len(tree.ids) if tree else len(some) * max(len(row.input_ids) for row in some)
+            for some, tree in self._cuts(rows)
         )
 
-    def _parts(self, rows: Sequence[TokenRow]) -> Iterator[Part]:
-        for cut in self._cuts(rows):
-            if isinstance(cut, Tree):
-                yield planted(cut, self.pad_id, masked=self.masked)
+    def located(self, rows: Sequence[TokenRow]) -> Iterator[tuple[Part, list[tuple[TokenRow, list[int]]]]]:
+        """Give each part with its rows, and where in its `target` the learned tokens of each row stand, in order."""
+        for some, tree in self._cuts(rows):
+            if tree is None:
+                ends = list(accumulate((_learned(row) for row in some), initial=0))
+                yield (
+                    self._part(some, None),
+                    [(row, list(range(start, end))) for row, (start, end) in zip(some, pairwise(ends), strict=True)],
+                )
             else:
-                yield padded(cut, self.pad_id)
+                yield self._part(some, tree), list(zip(some, tree.learned(some), strict=True))
 
-    def _cuts(self, rows: Sequence[TokenRow]) -> Iterator[Tree | list[TokenRow]]:
-        """Cut rows into what makes a part: a tree, or rows to pad."""
+    def _parts(self, rows: Sequence[TokenRow]) -> Iterator[Part]:
+        for some, tree in self._cuts(rows):
+            yield self._part(some, tree)
+
+    def _part(self, rows: list[TokenRow], tree: Tree | None) -> Part:
+        return planted(tree, self.pad_id, masked=self.masked) if tree else padded(rows, self.pad_id)
+
+    def _cuts(self, rows: Sequence[TokenRow]) -> Iterator[tuple[list[TokenRow], Tree | None]]:
+        """Cut rows into what makes a part, with their tree; without one they are padded."""
         if self.packing is Packing.none:
-            yield from ([row] for row in rows)
+            yield from (([row], None) for row in rows)
         elif self.packing is Packing.pad:
-            yield from self._batches(rows)
+            yield from ((batch, None) for batch in self._batches(rows))
         else:
             for some, tree in self._planted(rows):
                 if self.cost(tree) <= self.cost_padded(some):
-                    yield tree
+                    yield some, tree
                 else:
-                    yield from self._batches(some)
+                    yield from ((batch, None) for batch in self._batches(some))
 
     def _planted(self, rows: Sequence[TokenRow]) -> list[tuple[list[TokenRow], Tree]]:
         """Cut rows into groups, each with its tree."""
@@ -118,6 +131,11 @@ class Packer:
         return sum(count * longest * (1 + self.pair * longest) for count, longest in shapes)
 
 
+def _learned(row: TokenRow) -> int:
+    """Return how many tokens of a row are learned; nothing stands before the first, so nothing predicts it."""
+    return row.supervised - (row.labels[0] != IGNORE)
+
+
 def _within(rows: Sequence[TokenRow], budget: int) -> Iterator[list[TokenRow]]:
     """Cut rows, sorted so that those which begin alike are neighbours, into groups whose trees fit into `budget`."""
     group: list[TokenRow] = []
@@ -141,8 +159,8 @@ def planted(tree: Tree, pad_id: int, *, masked: bool) -> Part:
     part = {
         "input_ids": torch.tensor([tree.ids + [pad_id] * len(fill)]),
         "position_ids": torch.tensor([tree.positions + fill]),
-        "source": torch.tensor(tree.source + blank),
-        "target": torch.tensor(tree.target + blank),
+        "source": torch.tensor(tree.source + blank, dtype=torch.long),
+        "target": torch.tensor(tree.target + blank, dtype=torch.long),
         "share": torch.tensor([float(weight) for weight in tree.weight + blank]),
         "tokens": tree.tokens,
         "supervised": tree.supervised,

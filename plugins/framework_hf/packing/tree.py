@@ -39,6 +39,7 @@ class Tree:
         weight: how many rows learn that token at that place.
         tokens: tokens of the rows one by one.
         supervised: learned tokens of the rows one by one, the sum of `weight`.
+        ends: for each row the number of its last node.
     """
 
     ids: list[int] = field(default_factory=list)
@@ -48,6 +49,7 @@ class Tree:
     weight: list[int] = field(default_factory=list)
     tokens: int = 0
     supervised: int = 0
+    ends: list[int] = field(default_factory=list)
 
     @property
     def positions(self) -> list[int]:
@@ -63,6 +65,16 @@ class Tree:
             stretches.append((node.start, node.length))
             parent = node.parent
         return stretches[::-1]
+
+    def learned(self, rows: Sequence[TokenRow]) -> list[list[int]]:
+        """Return for each row, of those that were planted, where in `target` its learned tokens stand."""
+        index = {pair: number for number, pair in enumerate(zip(self.source, self.target, strict=True))}
+        found = []
+        for row, end in zip(rows, self.ends, strict=True):
+            where = _places(self, end)
+            places = enumerate(row.labels)
+            found.append([index[where[at - 1], label] for at, label in places if label != IGNORE and at])
+        return found
 
     @property
     def pairs(self) -> int:
@@ -90,10 +102,11 @@ def plant(rows: Sequence[TokenRow]) -> Tree:
     order = sorted(range(len(rows)), key=lambda number: rows[number].input_ids)
     ids = [rows[number].input_ids for number in order]
     shared = [0, *(common(one, two) for one, two in pairwise(ids))]
-    tree = Tree(tokens=sum(map(len, ids)))
+    tree = Tree(tokens=sum(map(len, ids)), ends=[-1] * len(rows))
     ends = _grow(tree, ids, shared)
     learned: dict[tuple[int, int], int] = {}
     for place, number in enumerate(order):
+        tree.ends[number] = ends[place]
         where = _places(tree, ends[place])
         for at, label in enumerate(rows[number].labels):
             if label != IGNORE and at:  # nothing stands before the first token, so nothing predicts it

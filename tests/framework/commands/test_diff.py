@@ -82,7 +82,7 @@ def test_the_better_result_is_marked_the_way_the_metric_wants(make: Any, capsys:
     for name, key, value in (("evaluate", "eval_loss", 9.0), ("evaluate", "exact_match", 0.5)):
         file = run / f"{name}.json"
         saved = json.loads(file.read_text(encoding="utf-8"))
-        saved["metrics"][key] = value
+        saved["measures"][key]["value"] = value
         file.write_text(json.dumps(saved), encoding="utf-8")
     found = as_json(capsys)["results"]
     assert (found["eval_loss after"]["better"], found["exact_match after"]["better"]) == ("A", "B")

@@ -23,7 +23,7 @@ def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ExportContext:
     checkpoint.mkdir()
     (checkpoint / "adapter_model.safetensors").write_bytes(b"weights")
     (checkpoint / "adapter_config.json").write_text("{}", encoding="utf-8")
-    return ExportContext(tmp_path, checkpoint, plan.config)
+    return ExportContext(tmp_path, checkpoint, plan.config, plan)
 
 
 def export(context: ExportContext, folder: str = "adapter") -> list[Artifact]:
@@ -62,7 +62,7 @@ def test_an_earlier_export_is_replaced_as_a_whole(context: ExportContext) -> Non
 
 def test_an_export_that_fails_leaves_the_earlier_one(context: ExportContext) -> None:
     export(context)
-    broken = ExportContext(context.run_dir, context.run_dir / "missing", context.config)
+    broken = ExportContext(context.run_dir, context.run_dir / "missing", context.config, context.plan)
     with pytest.raises(FileNotFoundError):
         export(broken)
     assert (context.run_dir / "adapter" / "adapter_model.safetensors").read_bytes() == b"weights"

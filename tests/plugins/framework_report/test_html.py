@@ -77,9 +77,15 @@ def sections(page: Page) -> list[str | None]:
 def test_a_whole_run_is_on_the_page(made: Callable[..., Page], tmp_path: Path) -> None:
     page = made("name=mine")
     report = records.load(Report, tmp_path / "run" / "report.json")
-    assert sections(page) == ["results", "training", "answers", "data", "needs", "run"]
+    assert sections(page) == ["verdict", "results", "training", "answers", "data", "needs", "run"]
     assert page.within("h1") == ["mine"]
-    assert page.within("#results", "td")[-3:] == ["0%", "100%", "better"]
+    assert page.within("#results", "td")[-5:] == [
+        "0%",
+        "100%",
+        "+100 to +100 points",
+        "random adapters: 0 points",
+        "better",
+    ]
     assert "lower is better, the objective" in page.within("#results", ".label")
     assert page.within("#answers", ".before")[0] == "say 0"
     assert page.within("#answers", ".after")[0] == "it is 0"
@@ -119,7 +125,7 @@ def test_a_part_of_the_stages_is_named(made: Callable[..., Page]) -> None:
 def test_a_report_that_is_made_later_has_no_curve(made: Callable[..., Page]) -> None:
     assert any(tag == "polyline" for tag, _ in made().tags)
     page = made("stages=[evaluate,report]")
-    assert sections(page) == ["results", "training", "answers", "data", "needs", "run"]
+    assert sections(page) == ["verdict", "results", "training", "answers", "data", "needs", "run"]
     assert not any(tag == "polyline" for tag, _ in page.tags)
 
 
@@ -174,7 +180,7 @@ def test_what_was_made_smaller_for_want_of_memory_is_told(tmp_path: Path) -> Non
     logger = Html(HtmlConfig())
     logger.planned(plan)
     logger.started(tmp_path, EVEN, {"device": "CPU"})
-    logger.finished(make_report(plan, {}, {}, {}, EVEN, None, CLIMBED, None, None), [])
+    logger.finished(make_report(plan, {}, {}, EVEN, None, CLIMBED, None, None, None), [])
     page = Page(tmp_path / "report.html")
     assert "ran out of memory" in page.within("#training", "dt")
     assert "; ".join(CLIMBED.rungs) in page.within("#training", "dd")

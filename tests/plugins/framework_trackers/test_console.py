@@ -14,7 +14,7 @@ from rich.console import Console as Terminal
 from framework import pipeline, testing
 from framework.check import check
 from framework.compose import compose
-from framework.records import EvalResult, Sample, Step
+from framework.records import EvalResult, Measure, Sample, Step
 from framework.report import make_report
 from framework_trackers.config import ConsoleConfig
 from framework_trackers.console import Console
@@ -129,7 +129,8 @@ def test_answers_and_numbers_stand_side_by_side_before_and_after(see: See) -> No
     assert table[:5] == [[f"say {number}", f"say {number}", f"it is {number}"] for number in range(5)]
     assert [row[0] for row in table[5:]] == ["eval_loss ↓", "exact_match ↑"]
     assert table[5][2] == "0.0000"
-    assert table[6] == ["exact_match ↑", "0%", "100%"]
+    assert table[6] == ["exact_match ↑", "0%", "100%", "+100 to +100 points", "better"]
+    assert "gained: better in eval_loss, exact_match (95% sure and more than a random adapter does)" in text
 
 
 def test_as_many_answers_are_shown_as_asked_for(see: See) -> None:
@@ -141,7 +142,7 @@ def test_lines_that_all_prompts_share_are_left_out(capsys: pytest.CaptureFixture
         (None, Sample(f"Turn it into JSON.\n\n{word}", word, None, stopped=True, scores={})) for word in ("ab", "ac")
     ]
     plan = testing.plan([], run_dir=Path("run"))
-    report = make_report(plan, {}, {}, {}, EVEN, None, None, EvalResult({"score": 12.5}, []), None)
+    report = make_report(plan, {}, {}, EVEN, None, None, EvalResult({"score": Measure(12.5)}), None, None)
     Console(ConsoleConfig()).finished(report, samples)
     table = cells(capsys.readouterr().out)
     assert table == [["ab", "-", "ab"], ["ac", "-", "ac"], ["score ↓", "-", "12.5000"]]
@@ -149,7 +150,7 @@ def test_lines_that_all_prompts_share_are_left_out(capsys: pytest.CaptureFixture
 
 def test_what_was_made_smaller_for_want_of_memory_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     plan = testing.plan([], run_dir=Path("run"))
-    report = make_report(plan, {}, {}, {}, EVEN, None, CLIMBED, None, None)
+    report = make_report(plan, {}, {}, EVEN, None, CLIMBED, None, None, None)
     Console(ConsoleConfig()).finished(report, [])
     words = " ".join(capsys.readouterr().out.split())
     assert "ran out of memory training step 2: 1 row in a pass instead of 2; training step 3: gradient" in words
