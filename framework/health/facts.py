@@ -18,5 +18,5 @@ def health_facts(train: TrainResult, training: TrainerConfig) -> Iterator[Fact]:
         kept = "its weights are kept" if training.keep_best else "the weights are those of the last step"
         yield Fact("best", f"step {train.best_step}: {name} {number(train.best_value, name)}; {kept}")
     if train.troubles:
-        first, *more = [trouble.line for trouble in train.troubles]
-        yield Fact("troubles", first, tuple(more), amiss=True)
+        kinds = ", ".join(f"{trouble.kind} at step {trouble.step}" for trouble in train.troubles)
+        yield Fact("troubles", kinds, tuple(trouble.line for trouble in train.troubles), amiss=True)

@@ -31,8 +31,8 @@ class Spike:
 
     WINDOW, LEAST = 30, 20
     """Entries that it is compared with, and those without which it is not known how far apart they lie."""
-    DEVIATIONS = 6.0
-    """Deviations above the median: of noise that is normal, one step in a billion is."""
+    DEVIATIONS = 5.0
+    """Deviations above the median: of noise that is normal, one step in three million is."""
     TIMES, NATS = 1.5, 0.5
     """How far above the highest loss of the window: a batch that is hard in every epoch is no spike."""
     SMALLEST = 0.05

@@ -15,7 +15,6 @@ from rich.text import Text
 
 from framework.errors import short
 from framework.fields import fields
-from framework.health.facts import health_facts
 from framework.needs import needs
 from framework.plan import Choice, Plan
 from framework.protocols import Logger
@@ -34,6 +33,7 @@ from framework.records import (
 from framework.schema import Stage
 from framework.summary import difference, number, shared_start
 from framework_trackers.config import ConsoleConfig
+from framework_trackers.console_training import training_rows
 
 if TYPE_CHECKING:
     from framework_trackers.console_bar import Bar
@@ -142,7 +142,7 @@ class Console(Logger):
 
     def trouble(self, trouble: Trouble) -> None:
         """Show it at once, above the bar where there is one."""
-        self.out.print(Text(f"  {trouble.line}", style="yellow"))
+        self.out.print(Text(f"  {trouble.line}", style="yellow"), soft_wrap=True)
 
     def _stop_bar(self) -> None:
         if self.bar is not None:
@@ -175,30 +175,7 @@ class Console(Logger):
         self.out.print(table)
         if report.verdict:
             self._show_verdict(report.verdict)
-        rows = {}
-        if report.train:
-            train = report.train
-            rows["training"] = (
-                f"{train.steps} steps in {train.seconds:.0f} s, loss {train.train_loss:.3f} on average, "
-                f"{train.last_loss:.3f} at the end"
-            )
-            rows["speed"] = (
-                f"{report.tokens_per_second or 0:.0f} tokens/s, {report.supervised_tokens_per_second or 0:.0f} of them "
-                "learned"
-            )
-            if train.computed_tokens:
-                rows["computed"] = f"{train.computed_tokens:,} tokens for {train.tokens:,} in the rows"
-            rows["trained"] = (
-                f"{train.trainable_parameters / 1e6:.2f} of {train.total_parameters / 1e6:.1f} million parameters"
-            )
-            expected = self.expected.memory if self.expected else None
-            told = f" ({expected.allocated / 2**30:.2f} expected)" if expected else ""
-            rows["peak memory"] = f"{train.peak_memory_bytes / 2**30:.2f} GiB{told}"
-            if train.rungs:
-                rows["ran out of memory"] = "; ".join(train.rungs)
-            if self.plan:
-                facts = health_facts(train, self.plan.training)
-                rows |= {fact.name: "\n".join([fact.text, *fact.more]) for fact in facts}
+        rows = training_rows(report, self.expected, self.plan)
         for artifact in report.artifacts:
             where = Path(report.run_dir, artifact.path)
             rows[artifact.kind] = f"{short(where)} ({artifact.bytes / 2**20:.1f} MiB)"
