@@ -159,16 +159,19 @@ class Oscillation:
 class Plateau:
     """A loss that stands where it began.
 
-    Looked at after 40 entries, 80, 160 and so on. The last half of them is hardly below the first ones and the first
-    quarter, and at the pace of its own two quarters it would hardly fall until the end of the training. The quarters
-    are asked with three standard errors in favour of the training, so that a noisy one is given more time.
+    Looked at after 40 entries, then after half as many again and so on, and at the end. The last half of them is hardly
+    below the first ones, and by the slope of all of them it would hardly fall until the end of the training. Both are
+    asked with some standard errors in favour of the training, so that a noisy one is given more time.
     """
 
     FIRST, BEGINNING = 40, 20
-    """Entries at which it is looked at first, then at twice as many; and those that are its beginning."""
-    FALL = 0.05
+    """Entries at which it is looked at first, and those that are its beginning."""
+    MORE = 1.5
+    """How many times as many entries there are when it is looked at again."""
+    FALL = 0.08
     """The share of the loss by which it has to fall."""
-    ERRORS = 3.0
+    ERRORS, PACE_ERRORS = 2.0, 3.0
+    """Standard errors in favour of the training, of what it fell and of what it will: a slope is far less sure."""
 
     def __init__(self, warmup_steps: int) -> None:
         self.warmup_steps = warmup_steps
@@ -181,24 +184,29 @@ class Plateau:
         self.steps.append(step.step)
         self.losses.append(step.loss)
         count = len(self.losses)
-        if count < self.at:
+        if count < self.at and not (step.step == step.total_steps and count >= self.FIRST):
             return ""
-        half, quarter = count // 2, count // 4
-        if self.steps[half] <= self.warmup_steps:
-            self.at += self.FIRST
+        self.at = math.ceil(self.MORE * count)
+        half = count // 2
+        first, last = self.losses[: self.BEGINNING], self.losses[half:]
+        begun, level = fmean(first), fmean(last)
+        if level < LEARNED or self.steps[half] <= self.warmup_steps:
             return ""
-        self.at = 2 * count
-        first, third, fourth = self.losses[:quarter], self.losses[half : half + quarter], self.losses[half + quarter :]
-        begun, level = fmean(self.losses[: self.BEGINNING]), fmean(self.losses[half:])
-        fell = max(begun - level, fmean(first) + self.ERRORS * error(first) - level)
-        pace = fmean(third) - fmean(fourth) + self.ERRORS * math.hypot(error(third), error(fourth))
-        left = (step.total_steps - step.step) / max(1, self.steps[-1] - self.steps[-1 - quarter])
-        if level < LEARNED or fell > self.FALL * begun or pace * left > self.FALL * level:
+        fell = begun - level + self.ERRORS * math.hypot(error(first), error(last))
+        if max(fell, self._to_come(step.total_steps)) > self.FALL * begun:
             return ""
         return f"the loss stands at {level:.3g} after {count} log entries, and was {begun:.3g} in the first of them"
 
+    def _to_come(self, total_steps: int) -> float:
+        """Return by how much the loss would fall until the end at the pace so far."""
+        count, trend = len(self.losses), slope(self.losses)
+        noise = deviation(without_trend(self.losses)) * math.sqrt(12 / count**3)
+        left = (total_steps - self.steps[-1]) * count / (self.steps[-1] - self.steps[0])
+        return (self.PACE_ERRORS * noise - trend) * left
+
     def forget(self) -> None:
-        """Go on: a loss that stood is not to be told again at once."""
+        """Look at what comes now by itself."""
+        self.steps, self.losses, self.at = [], [], self.FIRST
 
 
 def spread(values: Sequence[float] | deque[float]) -> float:
@@ -226,10 +234,14 @@ def error(values: Sequence[float]) -> float:
     return deviation(values) / math.sqrt(len(values))
 
 
-def without_trend(values: Sequence[float]) -> list[float]:
-    """Return the distances of values from the straight line through them."""
+def slope(values: Sequence[float]) -> float:
+    """Return by how much the straight line through values rises from one to the next."""
     count = len(values)
     middle, level = (count - 1) / 2, fmean(values)
-    square = count * (count**2 - 1) / 12
-    slope = sum((place - middle) * (value - level) for place, value in enumerate(values)) / square
-    return [value - level - slope * (place - middle) for place, value in enumerate(values)]
+    return sum((place - middle) * (value - level) for place, value in enumerate(values)) / (count * (count**2 - 1) / 12)
+
+
+def without_trend(values: Sequence[float]) -> list[float]:
+    """Return the distances of values from the straight line through them."""
+    middle, level, rise = (len(values) - 1) / 2, fmean(values), slope(values)
+    return [value - level - rise * (place - middle) for place, value in enumerate(values)]

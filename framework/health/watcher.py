@@ -17,6 +17,8 @@ from framework.records import Step, Trouble
 NAN = "nan"
 MOST = 3
 """How often a run tells one kind: after that it is known."""
+ONCE = frozenset({NAN, "plateau"})
+"""Kinds that are told once: they are of all that was before, or of all that follows."""
 
 
 class Sign(Protocol):
@@ -65,7 +67,7 @@ class Watcher:
                 continue
             if kind != NAN and not math.isfinite(step.loss):
                 continue
-            if self.told[kind] < (1 if kind == NAN else MOST) and (text := sign.look(step)):
+            if self.told[kind] < (1 if kind in ONCE else MOST) and (text := sign.look(step)):
                 self.told[kind] += 1
                 found.append(Trouble(kind, step.step, text + self._done(action), cure(kind, self.plan), action))
         for trouble in found:
