@@ -205,8 +205,7 @@ class Plateau:
         return (self.PACE_ERRORS * noise - trend) * left
 
     def forget(self) -> None:
-        """Look at what comes now by itself."""
-        self.steps, self.losses, self.at = [], [], self.FIRST
+        """Forget nothing: it is about the training as a whole, and told once."""
 
 
 def spread(values: Sequence[float] | deque[float]) -> float:

@@ -47,9 +47,9 @@ class EchoTraining:
         for number in range(1, self.total + 1):
             row = self.rows[number - 1]
             self.model.learn(row)
-            losses.append(_at(self.config.losses, number, 1 / number))
+            losses.append(self._at("losses", number, 1 / number))
             tokens += len(row.input_ids)
-            norm, seconds = _at(self.config.grad_norms, number, 1.0), 0.001 * number
+            norm, seconds = self._at("grad_norms", number, 1.0), 0.001 * number
             epoch = number / len(self.rows)
             step = Step(number, self.total, epoch, losses[-1], self.rate, norm, tokens, seconds)
             if self._tell(step):
@@ -89,7 +89,7 @@ class EchoTraining:
         self.validations += 1
         loss = self.model.loss(self.validation) if self.validation else None
         if loss is not None:
-            loss = _at(self.config.eval_losses, self.validations, loss)
+            loss = self._at("eval_losses", self.validations, loss)
         return dataclasses.replace(step, eval_loss=loss, metrics=metrics)
 
     def _obey(self, step: Step) -> bool:
@@ -99,7 +99,8 @@ class EchoTraining:
         self.rate *= order.rate
         return bool(order.stop)
 
-
-def _at(values: Sequence[float], number: int, own: float) -> float:
-    """Return the value with a number, from 1; the last one for later ones, and `own` where there are none."""
-    return values[min(number, len(values)) - 1] if values else own
+    def _at(self, setting: str, number: int, own: float) -> float:
+        """Return the value of a setting with a number, from 1; the last one for later ones, `own` where none is set."""
+        # A backend that is built on this one may have no such setting.
+        values: Sequence[float] = getattr(self.config, setting, ())
+        return values[min(number, len(values)) - 1] if values else own
