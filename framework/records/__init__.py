@@ -12,6 +12,7 @@ from framework.records.data import (
     Severity,
     ViewedRow,
 )
+from framework.records.health import Order, Trouble
 from framework.records.planned import Disk, FitChange, Forecast, Memory, Verdict, Work
 from framework.records.results import (
     Artifact,
@@ -73,6 +74,7 @@ __all__ = [
     "MixedIn",
     "Nulls",
     "Objective",
+    "Order",
     "Outcome",
     "Piece",
     "Prompt",
@@ -89,6 +91,7 @@ __all__ = [
     "TokenRow",
     "ToolCall",
     "TrainResult",
+    "Trouble",
     "Verdict",
     "ViewedRow",
     "Work",

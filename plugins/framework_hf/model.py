@@ -32,9 +32,11 @@ from framework_hf.generate import complete
 from framework_hf.losses import Losses
 from framework_hf.memory.ladder import Batches, ladder
 from framework_hf.memory.passes import Passes
+from framework_hf.memory.retry import Randomness
 from framework_hf.nulls import as_null
 from framework_hf.packing.admits import Way
 from framework_hf.packing.parts import Packer
+from framework_hf.progress import Validation
 from framework_hf.stream import sampler, stream
 from framework_hf.tokenizer import load_tokenizer, text_form
 from framework_hf.training import Training
@@ -250,16 +252,17 @@ class HFModel:
         training = Training(
             self.model, passes, self.ladder, self.machine, config, self.plan.seed, self.tokenizer, self.way.fast
         )
-        result = training.run(rows, run, lambda: self._validate(validation))
+        result = training.run(rows, run, lambda: self._validate(validation, run))
         self.trained = True
         return result
 
-    def _validate(self, validation: Sequence[TokenRow]) -> float | None:
-        if not validation:
-            return None
-        loss = self.loss(validation)
+    def _validate(self, validation: Sequence[TokenRow], run: TrainRun) -> Validation:
+        """Measure, and leave the training as it was: its mode, and the random numbers that dropout draws."""
+        before = Randomness.now()
+        found = self.loss(validation) if validation else None, run.measure()
+        before.restore()
         self.model.train()
-        return loss
+        return found
 
     def restore(self, checkpoint: Path) -> None:
         """Load the trained weights of an earlier run.
