@@ -33,12 +33,14 @@ from framework.records.results import (
 from framework.records.rows import (
     IGNORE,
     Answer,
+    Answered,
     Example,
     Message,
     Prompt,
     RawData,
     Row,
     Scored,
+    Scores,
     TokenRow,
     ToolCall,
 )
@@ -51,6 +53,7 @@ from framework.records.saving import (
 __all__ = [
     "IGNORE",
     "Answer",
+    "Answered",
     "Artifact",
     "Aspect",
     "Change",
@@ -82,6 +85,7 @@ __all__ = [
     "Row",
     "Sample",
     "Scored",
+    "Scores",
     "Severity",
     "Step",
     "TokenRow",
