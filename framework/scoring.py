@@ -11,11 +11,13 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 from framework.errors import FrameworkError, one_line, place
 from framework.protocols import AnswerMetric, AnyMetric, Metric, Model
 from framework.records import Answer, Answered, Example, Measure, Message, Prompt, Sample, Scores
 
+T = TypeVar("T")
 SHOWN = 40
 """Characters of an answer that a metric failed on."""
 LARGEST_LOG = 700.0
@@ -98,24 +100,25 @@ def _measure(metric: AnyMetric, found: Scores, given: Sequence[int], total: int)
     scored = [item is not None for item in found.items]
     if not any(scored) or (found.weights and not any(itertools.compress(found.weights, scored))):
         return None
-    items: list[float | None] = [None] * total
-    weights = [0.0] * total
-    for place_in_all, item, weight in zip(given, found.items, found.weights or [1.0] * len(given), strict=True):
-        items[place_in_all], weights[place_in_all] = item, weight
+    items = _placed(found.items, given, total, None)
+    weights = _placed(found.weights, given, total, 0.0) if found.weights else []
     exponential = isinstance(metric, AnswerMetric) and metric.exponential
-    mean = _mean(items, weights)
-    return Measure(
-        math.exp(min(mean, LARGEST_LOG)) if exponential else mean,
-        items,
-        weights if found.weights else [],
-        metric.higher_is_better,
-        exponential=exponential,
-    )
+    value = mean(items, weights, exponential=exponential)
+    return Measure(value, items, weights, metric.higher_is_better, exponential=exponential)
 
 
-def _mean(items: Sequence[float | None], weights: Sequence[float]) -> float:
-    known = [(item, weight) for item, weight in zip(items, weights, strict=True) if item is not None]
-    return math.fsum(item * weight for item, weight in known) / math.fsum(weight for _, weight in known)
+def _placed(values: Sequence[T], given: Sequence[int], total: int, rest: T) -> list[T]:
+    """Put values in the places of those answers that were given to the metric."""
+    known = dict(zip(given, values, strict=True))
+    return [known.get(number, rest) for number in range(total)]
+
+
+def mean(items: Sequence[float | None], weights: Sequence[float], *, exponential: bool) -> float:
+    """Return what items come to: the weighted mean of those that there are, or e to that mean. At least one counts."""
+    pairs = zip(items, weights or [1.0] * len(items), strict=True)
+    known = [(item, weight) for item, weight in pairs if item is not None]
+    found = math.fsum(item * weight for item, weight in known) / math.fsum(weight for _, weight in known)
+    return math.exp(min(found, LARGEST_LOG)) if exponential else found
 
 
 def score(name: str, metric: AnyMetric, answers: Sequence[Answered]) -> Scores:
@@ -155,7 +158,7 @@ def _all_at_once(name: str, metric: AnswerMetric, answers: Sequence[Answered]) -
 
 def _check_length(given: Sequence[object], answers: Sequence[Answered]) -> None:
     if len(given) != len(answers):
-        message = f"it gives {len(given)} scores for {len(answers)} answers"
+        message = f"it scores {len(given)} of {len(answers)} answers; one without a score has None"
         raise FrameworkError(message)
 
 

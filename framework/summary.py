@@ -12,6 +12,8 @@ SHOWN = 3
 """Examples of a fact."""
 SHOWN_RUNS = 6
 """Stretches of one format."""
+NO_RATES = ("loss", "perplexity", "length", "tokens", "divergence")
+"""How the names of numbers end that are no share of anything, even where they lie between 0 and 1."""
 LINE = 120
 """Characters of what is wrong with a bad row; `data.json` has all of it."""
 FIELDS = 80
@@ -173,7 +175,7 @@ def number(value: float | None, name: str) -> str:
     """Write a loss with digits and a rate as a percentage; `-` where there is none."""
     if value is None:
         return "-"
-    return f"{value:.4f}" if name.endswith("loss") or not 0 <= value <= 1 else f"{value:.0%}"
+    return f"{value:.4f}" if name.endswith(NO_RATES) or not 0 <= value <= 1 else f"{value:.0%}"
 
 
 def shared_start(prompts: Sequence[str]) -> int:

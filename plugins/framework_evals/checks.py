@@ -42,7 +42,7 @@ def metric_problems(settings: object) -> Iterator[tuple[str, str]]:
         yield "pattern", f"={settings.pattern}: {problem}"
     elif isinstance(settings, config.JsonValidConfig) and settings.schema is not None:
         if problem := _refused(lambda: validator(read_schema(settings.schema))):
-            yield "schema", f"=…: {problem}"
+            yield "schema", f"={settings.schema if isinstance(settings.schema, str) else '…'}: {problem}"
     elif isinstance(settings, config.JudgeConfig):
         yield from _judge_problems(settings)
 
@@ -57,9 +57,10 @@ def _refused(make: Callable[[], object]) -> str:
 
 
 def _judge_problems(settings: config.JudgeConfig) -> Iterator[tuple[str, str]]:
+    """Look at the judge. Where a value may be secret, neither it nor the word that set it (`key=`) is repeated."""
     parts = urlsplit(settings.base_url)
     if parts.username or parts.password:
-        yield "base_url", "=…: a name or password in an address ends up in logs; give a key by key_env"
+        yield "base_url", ": a name or password in an address ends up in logs; give a key by key_env"
     elif parts.scheme not in {"http", "https"} or not parts.hostname:
         yield "base_url", f"={settings.base_url}: this is no address like http://localhost:11434/v1"
     if settings.lowest >= settings.highest:
@@ -71,9 +72,9 @@ def _judge_problems(settings: config.JudgeConfig) -> Iterator[tuple[str, str]]:
 
 
 def _key_problems(name: str) -> Iterator[str]:
-    """Look at the name of the variable; what does not look like one may be the key itself, and is not repeated."""
+    """Look at the name of the variable; what does not look like one may be the key itself."""
     if not NAME.fullmatch(name):
-        yield "=… must be the name of an environment variable, such as OPENAI_API_KEY, and not the key itself"
+        yield " must be the name of an environment variable, such as OPENAI_API_KEY, and not the key itself"
     elif not (key := os.environ.get(name, "").strip()):
         yield f"={name}: there is no such environment variable, or it is empty"
     elif not (key.isascii() and key.isprintable()):

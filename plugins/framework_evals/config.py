@@ -107,7 +107,7 @@ class BleuWords(Enum):
 
 @dataclass
 class BleuConfig(MetricConfig):
-    """Sentence BLEU with effective order by sacrebleu, from 0 to 100."""
+    """Sentence BLEU with effective order by sacrebleu, as a share of its 100 points: 0.27 is BLEU 27."""
 
     tokenize: BleuWords = BleuWords.mteval
     """sacrebleu's tokenizer: mteval (its 13a, the usual one), intl, zh for Chinese, char, or none (spaces)."""
@@ -117,7 +117,7 @@ class BleuConfig(MetricConfig):
 
 @dataclass
 class ChrfConfig(MetricConfig):
-    """chrF of each answer by sacrebleu, from 0 to 100; needs no words, so it suits every language."""
+    """chrF of each answer by sacrebleu, as a share of its 100 points; needs no words, so it suits every language."""
 
     word_order: Annotated[int, Interval(ge=0, le=4)] = 0
     """n-grams of words beside those of characters: 0 is chrF, 2 is chrF++."""
@@ -152,7 +152,7 @@ class StoppedConfig(MetricConfig):
 
 @dataclass
 class JudgeConfig(MetricConfig):
-    """A grade by another model, through any OpenAI-compatible chat endpoint."""
+    """A grade by another model through any OpenAI-compatible chat endpoint, as a share of the scale: 0 is the worst."""
 
     base_url: str = MISSING
     """Where the endpoint is, `http://localhost:11434/v1`; `/chat/completions` is added."""

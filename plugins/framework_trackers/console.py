@@ -20,7 +20,7 @@ from framework.plan import Choice, Plan
 from framework.protocols import Logger
 from framework.records import Change, DataResult, EvalResult, Forecast, Report, Sample, Step
 from framework.schema import Stage
-from framework.summary import number, shared_start
+from framework.summary import number, visible
 from framework_trackers.config import ConsoleConfig
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ class Console(Logger):
         self.bar: Bar | None = None
         self.told = False
         self.expected: Forecast | None = None
+        self.noted: set[str] = set()
 
     def planned(self, plan: Plan) -> None:
         """Show what will run."""
@@ -133,14 +134,21 @@ class Console(Logger):
             self.bar = None
 
     def evaluated(self, result: EvalResult, *, before: bool) -> None:
-        """Show the means."""
+        """Show the means, and warn of what could not be measured."""
         means = ", ".join(f"{name} {number(value, name)}" for name, value in result.metrics.items())
         self.out.print(f"  {'before' if before else 'after'}: {means}")
+        for note in result.notes:
+            if note not in self.noted:
+                self.out.print(Text(f"  warning: {visible(note, '⏎')}", style="yellow"))
+        self.noted.update(result.notes)
 
     def finished(self, report: Report, samples: Sequence[tuple[Sample | None, Sample]]) -> None:
         """Show answers side by side, the numbers, and what to type next."""
+        from framework_trackers import console_samples  # noqa: PLC0415 - shown at the end alone
+
         self._stop_bar()
-        self._show_samples(samples[: self.config.samples])
+        if shown := samples[: self.config.samples]:
+            self.out.print(console_samples.side_by_side(shown))
         table = Table(title=f"{report.name}: before and after", title_justify="left", title_style="bold")
         for heading in ("", "before", "after"):
             table.add_column(heading, justify="right" if heading else "left")
@@ -192,22 +200,6 @@ class Console(Logger):
             ),
         ):
             self.out.print(Text(f"  {aim}: {command}"), soft_wrap=True)
-
-    def _show_samples(self, samples: Sequence[tuple[Sample | None, Sample]]) -> None:
-        if not samples:
-            return
-        shared = shared_start([after.prompt for _, after in samples])
-        table = Table(title="answers", title_justify="left", title_style="bold", show_lines=True, expand=True)
-        for heading in ("prompt", "before", "after"):
-            table.add_column(heading, overflow="fold", ratio=1)
-        for before, after in samples:
-            right = after.reference is not None and after.answer.strip() == after.reference.strip()
-            table.add_row(
-                Text(after.prompt[shared:].strip()),
-                Text(before.answer.strip() if before else "-"),
-                Text(after.answer.strip(), style="green" if right else ""),
-            )
-        self.out.print(table)
 
     def close(self) -> None:
         """Give the terminal back."""

@@ -1,4 +1,4 @@
-"""`metric=bleu`: BLEU of each answer by sacrebleu, from 0 to 100.
+"""`metric=bleu`: BLEU of each answer by sacrebleu, as a share of its 100 points.
 
 Sentence BLEU with exponential smoothing and effective order: an answer shorter than four words is judged by the n-grams
 that it has. The mean over the answers is not the BLEU of a corpus, which papers report.
@@ -22,4 +22,4 @@ class Bleu:
 
     def score(self, answer: str, reference: str | None) -> float:
         """Compare the n-grams."""
-        return float(self._bleu.sentence_score(answer, [reference or ""]).score)
+        return min(1.0, float(self._bleu.sentence_score(answer, [reference or ""]).score) / 100)

@@ -1,4 +1,4 @@
-"""`metric=chrf`: chrF of each answer by sacrebleu, from 0 to 100: n-grams of characters, for languages of any kind."""
+"""`metric=chrf`: chrF of each answer by sacrebleu, as a share of its 100 points: n-grams of characters, no words."""
 
 from __future__ import annotations
 
@@ -18,4 +18,4 @@ class Chrf:
 
     def score(self, answer: str, reference: str | None) -> float:
         """Compare the n-grams."""
-        return float(self._chrf.sentence_score(answer, [reference or ""]).score)
+        return min(1.0, float(self._chrf.sentence_score(answer, [reference or ""]).score) / 100)

@@ -1,6 +1,7 @@
 """`metric=judge`: a grade by another model, asked through an OpenAI-compatible chat endpoint at temperature 0.
 
-A judge that is down, refuses, or replies with something else than a grade leaves answers without a score, and says so.
+The score is the grade as a share of the scale. A judge that is down, refuses, or replies with something else than a
+grade leaves answers without a score, and says so.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ SHOWN = 60
 
 
 class Judge(AnswerMetric):
-    """The mean grade."""
+    """The mean grade, 0 for the worst and 1 for the best."""
 
     def __init__(self, config: JudgeConfig) -> None:
         self.config = config
@@ -29,6 +30,7 @@ class Judge(AnswerMetric):
 
     def score_all(self, answers: Sequence[Answered]) -> Scores:
         """Ask about each answer once: what was graded before keeps its grade."""
+        low, high = self.config.lowest, self.config.highest
         texts = [grading.written(self.config, answer) for answer in answers]
         new = [text for text in dict.fromkeys(texts) if text not in self._known]
         reasons: dict[str, str] = {}
@@ -38,10 +40,10 @@ class Judge(AnswerMetric):
         for text, reply in replies.items():
             if isinstance(reply, NoReplyError):
                 reasons[text] = str(reply)
-            elif (found := grading.grade(reply, self.config.lowest, self.config.highest)) is None:
+            elif (found := grading.grade(reply, low, high)) is None:
                 strange[text] = reply
             else:
-                self._known[text] = found
+                self._known[text] = (found - low) / (high - low)
         notes = [*self._silent(endpoint.name, texts, reasons), *self._strange(endpoint.name, texts, strange, answers)]
         return Scores([self._known.get(text) for text in texts], notes=notes)
 

@@ -127,13 +127,13 @@ def test_answers_and_numbers_stand_side_by_side_before_and_after(see: See) -> No
     assert f"  before: eval_loss {math.log(23 + 1):.4f}, exact_match 0%" in text
     table = cells(text)
     assert table[:5] == [[f"say {number}", f"say {number}", f"it is {number}"] for number in range(5)]
-    assert [row[0] for row in table[5:]] == ["eval_loss ↓", "exact_match ↑"]
+    assert [row[0] for row in table[5:]] == ["eval_loss ↓", "exact_match ↑", "stopped ↑"]
     assert table[5][2] == "0.0000"
     assert table[6] == ["exact_match ↑", "0%", "100%"]
 
 
 def test_as_many_answers_are_shown_as_asked_for(see: See) -> None:
-    assert len(cells(see("logger.console.samples=2"))) == 2 + 2
+    assert len(cells(see("logger.console.samples=2"))) == 2 + 3
 
 
 def test_lines_that_all_prompts_share_are_left_out(capsys: pytest.CaptureFixture[str]) -> None:
