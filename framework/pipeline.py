@@ -163,7 +163,7 @@ def _validation_loss(model: Model, rows: Sequence[TokenRow]) -> Measure:
     scored = [row.log_probs for row in model.score(rows)]
     weights = [float(len(row)) for row in scored]
     items = [-sum(row) / len(row) if row else None for row in scored]
-    return Measure(-sum(map(sum, scored)) / sum(weights), items, weights)
+    return Measure(sum(-sum(row) for row in scored) / sum(weights), items, weights)
 
 
 def _noise(

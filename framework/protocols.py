@@ -226,7 +226,7 @@ class Audit(Protocol):
 
 @runtime_checkable
 class Metric(Protocol):
-    """An option of `metric=`."""
+    """An option of `metric=` that looks at the text of one answer. It may have a `unit`, as `AnswerMetric` has."""
 
     higher_is_better: bool
     needs_reference: bool
@@ -243,12 +243,14 @@ class AnswerMetric(ABC):
         needs_reference: it is given only answers to prompts with a reference.
         needs_log_probs: `Answered.reference_log_probs` is filled. The model reads every reference for that.
         exponential: the scores are logarithms; the number that is reported is e to the power of their mean.
+        unit: of the number; one between 0 and 1 without a unit is a share, and is shown in percent.
     """
 
     higher_is_better: bool = True
     needs_reference: bool = False
     needs_log_probs: bool = False
     exponential: bool = False
+    unit: str = ""
 
     @abstractmethod
     def score_all(self, answers: Sequence[Answered]) -> Scores:

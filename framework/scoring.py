@@ -104,7 +104,8 @@ def _measure(metric: AnyMetric, found: Scores, given: Sequence[int], total: int)
     weights = _placed(found.weights, given, total, 0.0) if found.weights else []
     exponential = isinstance(metric, AnswerMetric) and metric.exponential
     value = mean(items, weights, exponential=exponential)
-    return Measure(value, items, weights, metric.higher_is_better, exponential=exponential)
+    unit = str(getattr(metric, "unit", ""))
+    return Measure(value, items, weights, metric.higher_is_better, exponential=exponential, unit=unit)
 
 
 def _placed(values: Sequence[T], given: Sequence[int], total: int, rest: T) -> list[T]:

@@ -6,14 +6,14 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from framework.records import DataResult, FormatRun, MixedIn, Proof
+from framework.records import Change, DataResult, FormatRun, MixedIn, Proof
 
+LARGE = 100
+"""From here on one digit behind the point is enough."""
 SHOWN = 3
 """Examples of a fact."""
 SHOWN_RUNS = 6
 """Stretches of one format."""
-NO_RATES = ("loss", "perplexity", "length", "tokens", "divergence")
-"""How the names of numbers end that are no share of anything, even where they lie between 0 and 1."""
 LINE = 120
 """Characters of what is wrong with a bad row; `data.json` has all of it."""
 FIELDS = 80
@@ -171,11 +171,28 @@ def visible(text: str, newline: str = "⏎\n") -> str:
     return text.replace("\t", "⇥").replace("\n", newline)
 
 
-def number(value: float | None, name: str) -> str:
-    """Write a loss with digits and a rate as a percentage; `-` where there is none."""
+def number(value: float | None, name: str, unit: str = "") -> str:
+    """Write a share as a percentage and anything else with digits; `-` where there is none."""
     if value is None:
         return "-"
-    return f"{value:.4f}" if name.endswith(NO_RATES) or not 0 <= value <= 1 else f"{value:.0%}"
+    if is_share(value, name, unit):
+        return f"{value:.0%}"
+    return f"{value + 0.0:.4f}" if abs(value) < LARGE else f"{value:.1f}"  # + 0.0: never -0.0000
+
+
+def is_share(value: float, name: str, unit: str) -> bool:
+    """Whether a number is shown in percent: one between 0 and 1 that is no loss and has no unit."""
+    return not unit and not name.endswith("loss") and 0 <= value <= 1
+
+
+def difference(change: Change, name: str) -> str:
+    """Write between which bounds the difference of a change lies, `+93 to +100 points`; empty where nobody knows."""
+    low, high = change.low, change.high
+    if low is None or high is None or change.after is None:
+        return ""
+    if is_share(change.after, name, change.unit):
+        return f"{100 * low:+.0f} to {100 * high:+.0f} points"
+    return f"{low:+.3g} to {high:+.3g}"
 
 
 def shared_start(prompts: Sequence[str]) -> int:

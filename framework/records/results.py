@@ -43,7 +43,8 @@ class Measure:
 
     `items` are the values of the things asked, in an order that is the same in every evaluation, None where one could
     not be had; `weights` belong to them, all 1 where there are none. `value` is their mean, or where `exponential` is
-    set e to the mean, as of a perplexity. Without items the value cannot be told from chance.
+    set e to the mean, as of a perplexity. Without items the value cannot be told from chance. A value between 0 and 1
+    without a `unit`, such as nats or tokens, is a share and is shown in percent.
     """
 
     value: float
@@ -52,6 +53,7 @@ class Measure:
     higher_is_better: bool = False
     aspect: Aspect = Aspect.task
     exponential: bool = False
+    unit: str = ""
 
 
 @dataclass(frozen=True)
@@ -147,6 +149,7 @@ class Change:
     high: float | None = None
     null: float | None = None
     outcome: Outcome | None = None
+    unit: str = ""
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ def _attributes(product: Any, protocol: type) -> Iterator[str]:
     for name in inspect.get_annotations(protocol):
         if not hasattr(product, name) and not (isinstance(product, type) and _sets(product, name)):
             yield f"has no attribute '{name}'"
-        elif protocol in METRICS and not isinstance(getattr(product, name, True), bool | property):
+        elif protocol in METRICS and name != "unit" and not isinstance(getattr(product, name, True), bool | property):
             yield f"has {name}={getattr(product, name)!r}, which has to be True or False"
 
 

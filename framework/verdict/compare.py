@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from framework.records import Aspect, Change, EvalResult, Measure, Outcome
+from framework.records import Change, EvalResult, Measure, Outcome
 from framework.schema import VerdictConfig
 
 if TYPE_CHECKING:
@@ -26,19 +27,21 @@ def compare(
 def _change(
     name: str, before: Measure | None, after: Measure | None, nulls: Sequence[EvalResult], config: VerdictConfig
 ) -> Change:
-    known = after or before
-    up, aspect = (known.higher_is_better, known.aspect) if known else (False, Aspect.task)
-    if before is None or after is None:
-        return Change(before.value if before else None, after.value if after else None, up, aspect)
     from framework.verdict.bootstrap import interval  # noqa: PLC0415 - numpy, which --help need not load
 
+    known = after or before
+    assert known is not None  # noqa: S101 - the name comes from one of them
+    values = before.value if before else None, after.value if after else None
+    plain = Change(*values, known.higher_is_better, known.aspect, unit=known.unit)
+    if before is None or after is None:
+        return plain
     noise = [abs(null.measures[name].value - before.value) for null in nulls if name in null.measures]
     null = max(noise, default=None)
     found = interval(before, after, confidence=config.confidence, resamples=config.resamples)
     if found is None:
-        return Change(before.value, after.value, up, aspect, null=null)
-    outcome = _outcome(found, null or 0.0, config.confidence, up=up)
-    return Change(before.value, after.value, up, aspect, found.pairs, found.low, found.high, null, outcome)
+        return replace(plain, null=null)
+    outcome = _outcome(found, null or 0.0, config.confidence, up=known.higher_is_better)
+    return replace(plain, pairs=found.pairs, low=found.low, high=found.high, null=null, outcome=outcome)
 
 
 def _outcome(found: Interval, noise: float, confidence: float, *, up: bool) -> Outcome:

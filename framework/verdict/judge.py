@@ -7,7 +7,6 @@ from statistics import fmean
 
 from framework.records import Aspect, Change, Concern, Judgement, Outcome
 from framework.schema import VerdictConfig
-from framework.summary import number
 
 
 def judge(changes: Mapping[str, Change], concerns: Sequence[Concern], config: VerdictConfig) -> Judgement:
@@ -81,24 +80,16 @@ def _gained_line(task: Mapping[str, Change], gained: Outcome | None, confidence:
     if gained is None:
         return "gained: not known, there is nothing to compare with"
     words = []
-    for outcome in (Outcome.better, Outcome.worse, Outcome.undecided):
-        named = [change_text(name, change) for name, change in task.items() if change.outcome is outcome]
-        if named:
-            words.append(f"{outcome.value}: {', '.join(named)}")
-    return f"gained: {gained.value} at {confidence:.0%} ({'; '.join(words)})"
-
-
-def change_text(name: str, change: Change) -> str:
-    """Return a change with its bounds, `exact_match 0% to 100% (+93 to +100 points)`."""
-    text = f"{name} {number(change.before, name)} to {number(change.after, name)}"
-    return f"{text} ({bounds(change, name)})" if change.low is not None else text
-
-
-def bounds(change: Change, name: str) -> str:
-    """Return the interval of a difference; empty where there is none."""
-    low, high = change.low, change.high
-    if low is None or high is None:
-        return ""
-    if number(change.after, name).endswith("%"):
-        return f"{100 * low:+.0f} to {100 * high:+.0f} points"
-    return f"{low:+.3g} to {high:+.3g}"
+    for outcome, text in (
+        (Outcome.better, "better"),
+        (Outcome.worse, "worse"),
+        (Outcome.undecided, "not told apart"),
+    ):
+        names = [name for name, change in task.items() if change.outcome is outcome]
+        if names:
+            words.append(f"{text} in {', '.join(names)}")
+    if gained is Outcome.undecided:
+        return f"gained: nothing that shows ({words[0]}, at {confidence:.0%})"
+    noise = any(change.null is not None for change in task.values())
+    beyond = " and more than a random adapter does" if noise else ""
+    return f"gained: {'; '.join(words)} ({confidence:.0%} sure{beyond})"

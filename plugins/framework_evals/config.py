@@ -152,7 +152,7 @@ class StoppedConfig(MetricConfig):
 
 @dataclass
 class JudgeConfig(MetricConfig):
-    """A grade by another model through any OpenAI-compatible chat endpoint, as a share of the scale: 0 is the worst."""
+    """A grade by another model, through any OpenAI-compatible chat endpoint."""
 
     base_url: str = MISSING
     """Where the endpoint is, `http://localhost:11434/v1`; `/chat/completions` is added."""

@@ -18,7 +18,7 @@ from framework.provenance import hide
 from framework.records import Change, DataResult, Forecast, Piece, Report, Sample, Step
 from framework.redact import redact
 from framework.schema import Stage
-from framework.summary import data_facts, number, shared_start, visible
+from framework.summary import data_facts, difference, is_share, number, shared_start, visible
 from framework_report import charts
 
 LONGEST = 4000
@@ -98,21 +98,22 @@ def _results(report: Report) -> Iterator[dict[str, Any]]:
     for name, change in sorted(report.metrics.items(), key=lambda item: item[0] != report.objective.name):
         yield {
             "name": name,
-            "before": number(change.before, name),
-            "after": number(change.after, name),
+            "before": number(change.before, name, change.unit),
+            "after": number(change.after, name, change.unit),
             "aim": "higher is better" if change.higher_is_better else "lower is better",
-            "verdict": verdict(change),
+            "difference": difference(change, name),
+            "noise": "" if change.null is None else f"random adapters: {_noise(change, name)}",
+            "verdict": change.outcome.name if change.outcome else "",
+            "words": change.outcome.value if change.outcome else "",
             "objective": name == report.objective.name,
         }
 
 
-def verdict(change: Change) -> str:
-    """Return `better`, `worse` or `same`; empty where one side is missing."""
-    if change.before is None or change.after is None:
-        return ""
-    if change.before == change.after:
-        return "same"
-    return "better" if (change.after > change.before) == change.higher_is_better else "worse"
+def _noise(change: Change, name: str) -> str:
+    """Write by how much random adapters change a number."""
+    null = change.null or 0.0
+    share = change.after is not None and is_share(change.after, name, change.unit)
+    return f"{100 * null:.0f} points" if share else f"{null:.3g}"
 
 
 def _numbers(report: Report) -> Iterator[tuple[str, str]]:

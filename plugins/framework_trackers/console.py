@@ -18,9 +18,9 @@ from framework.fields import fields
 from framework.needs import needs
 from framework.plan import Choice, Plan
 from framework.protocols import Logger
-from framework.records import Change, DataResult, EvalResult, Forecast, Report, Sample, Step
+from framework.records import Change, DataResult, EvalResult, Forecast, Judgement, Outcome, Report, Sample, Step
 from framework.schema import Stage
-from framework.summary import number, visible
+from framework.summary import difference, number, visible
 from framework_trackers.config import ConsoleConfig
 
 if TYPE_CHECKING:
@@ -134,12 +134,13 @@ class Console(Logger):
             self.bar = None
 
     def evaluated(self, result: EvalResult, *, before: bool) -> None:
-        """Show the means, and warn of what could not be measured."""
-        means = ", ".join(f"{name} {number(value, name)}" for name, value in result.metrics.items())
-        self.out.print(f"  {'before' if before else 'after'}: {means}")
+        """Show the means, and warn of what could not be measured, once."""
+        measures = result.measures.items()
+        means = ", ".join(f"{name} {number(measure.value, name, measure.unit)}" for name, measure in measures)
+        self.out.print(Text(f"  {'before' if before else 'after'}: {means}"))
         for note in result.notes:
             if note not in self.noted:
-                self.out.print(Text(f"  warning: {visible(note, '⏎')}", style="yellow"))
+                self.out.print(Text(f"  warning: {visible(note, '⏎')}", style="yellow"), soft_wrap=True)
         self.noted.update(result.notes)
 
     def finished(self, report: Report, samples: Sequence[tuple[Sample | None, Sample]]) -> None:
@@ -152,9 +153,17 @@ class Console(Logger):
         table = Table(title=f"{report.name}: before and after", title_justify="left", title_style="bold")
         for heading in ("", "before", "after"):
             table.add_column(heading, justify="right" if heading else "left")
+        judged = any(change.outcome for change in report.metrics.values())
+        if report.verdict and judged:
+            for heading in (f"difference, {report.verdict.confidence:.0%}", ""):
+                table.add_column(heading)
         for name, change in report.metrics.items():
-            table.add_row(_name(name, change), number(change.before, name), number(change.after, name))
+            values = (number(value, name, change.unit) for value in (change.before, change.after))
+            more = (difference(change, name), outcome(change)) if judged else ()
+            table.add_row(_name(name, change), *values, *more)
         self.out.print(table)
+        if report.verdict:
+            self._show_verdict(report.verdict)
         rows = {}
         if report.train:
             train = report.train
@@ -182,6 +191,13 @@ class Console(Logger):
         rows["report"] = short(_page(Path(report.run_dir), self.plan))
         self._facts("", rows)
         self._show_next()
+
+    def _show_verdict(self, verdict: Judgement) -> None:
+        """Print what the run was worth."""
+        score = "" if verdict.score is None else f", score {verdict.score:.2f} of 1"
+        self.out.print(Text(f"verdict{score}", style="bold"))
+        for line in verdict.lines:
+            self.out.print(Text(f"  {line}"), soft_wrap=True)
 
     def _show_next(self) -> None:
         """Print commands that go on from here, each on one line so that it can be copied."""
@@ -252,6 +268,14 @@ def _numbers(step: Step) -> str:
 def _left(step: Step) -> str:
     seconds = round(step.seconds / step.step * (step.total_steps - step.step))
     return f"{seconds // 60}:{seconds % 60:02d}"
+
+
+def outcome(change: Change) -> Text:
+    """Write what a change comes to."""
+    if change.outcome is None:
+        return Text("")
+    styles = {Outcome.better: "green", Outcome.worse: "red"}
+    return Text(change.outcome.value, style=styles.get(change.outcome, "dim"))
 
 
 def _name(name: str, change: Change) -> str:

@@ -40,7 +40,8 @@ PRINTED = ("--help", "--cfg", "--info", "--version")
 RECORDS = [
     records.Report, records.Objective, records.Change, records.TrainResult, records.Artifact, records.DataResult,
     records.FormatRun, records.MixedIn, records.Proof, records.ProofProblem, records.Lengths, records.Finding,
-    records.ViewedRow, records.Piece, records.EvalResult, records.Sample, records.ExportResult,
+    records.ViewedRow, records.Piece, records.EvalResult, records.Measure, records.Nulls, records.Sample,
+    records.ExportResult, records.Judgement, records.Concern,
     records.Forecast, records.Memory, records.FitChange, records.Work, records.Disk,
     provenance.Environment, provenance.Commit, journal.Status,
 ]  # fmt: skip

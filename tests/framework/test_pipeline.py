@@ -13,7 +13,7 @@ from framework.records import Change, DataResult, EvalResult, ExportResult, Outc
 from framework.schema import Stage
 
 RESULTS = ["baseline", "data", "evaluate", "export", "plan", "report", "train"]
-RECORDS = ["environment", "estimate", "overrides", "status"]
+RECORDS = ["environment", "estimate", "null", "overrides", "status"]
 
 
 @pytest.fixture

@@ -183,7 +183,7 @@ class TestJudge(MetricSuite):
     """Graded by the length of the answer."""
 
     option = "judge"
-    answers = (("a", None, 0.0), ("abc", None, 2 / 9), ("abc", "reference", 2 / 9), ("a" * 10, None, 1.0))
+    answers = (("a", None, 1.0), ("abc", None, 3.0), ("abc", "reference", 3.0), ("a" * 20, None, 10.0))
 
     @pytest.fixture(autouse=True)
     def server(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:

@@ -1,7 +1,6 @@
 """`metric=judge`: a grade by another model, asked through an OpenAI-compatible chat endpoint at temperature 0.
 
-The score is the grade as a share of the scale. A judge that is down, refuses, or replies with something else than a
-grade leaves answers without a score, and says so.
+A judge that is down, refuses, or replies with something else than a grade leaves answers without a score, and says so.
 """
 
 from __future__ import annotations
@@ -21,7 +20,9 @@ SHOWN = 60
 
 
 class Judge(AnswerMetric):
-    """The mean grade, 0 for the worst and 1 for the best."""
+    """The mean grade."""
+
+    unit = "points"
 
     def __init__(self, config: JudgeConfig) -> None:
         self.config = config
@@ -30,7 +31,6 @@ class Judge(AnswerMetric):
 
     def score_all(self, answers: Sequence[Answered]) -> Scores:
         """Ask about each answer once: what was graded before keeps its grade."""
-        low, high = self.config.lowest, self.config.highest
         texts = [grading.written(self.config, answer) for answer in answers]
         new = [text for text in dict.fromkeys(texts) if text not in self._known]
         reasons: dict[str, str] = {}
@@ -40,10 +40,10 @@ class Judge(AnswerMetric):
         for text, reply in replies.items():
             if isinstance(reply, NoReplyError):
                 reasons[text] = str(reply)
-            elif (found := grading.grade(reply, low, high)) is None:
+            elif (found := grading.grade(reply, self.config.lowest, self.config.highest)) is None:
                 strange[text] = reply
             else:
-                self._known[text] = (found - low) / (high - low)
+                self._known[text] = found
         notes = [*self._silent(endpoint.name, texts, reasons), *self._strange(endpoint.name, texts, strange, answers)]
         return Scores([self._known.get(text) for text in texts], notes=notes)
 

@@ -12,6 +12,8 @@ from framework_evals.config import Aim, LengthConfig
 class Length(AnswerMetric):
     """The mean length of an answer in tokens, the stop token left out."""
 
+    unit = "tokens"
+
     def __init__(self, config: LengthConfig) -> None:
         self.higher_is_better = config.aim is Aim.longer
 

@@ -21,6 +21,7 @@ class Perplexity(AnswerMetric):
     needs_reference = True
     needs_log_probs = True
     exponential = True
+    unit = "choices"
 
     def __init__(self, config: PerplexityConfig) -> None:
         self.config = config

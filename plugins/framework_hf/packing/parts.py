@@ -159,8 +159,8 @@ def planted(tree: Tree, pad_id: int, *, masked: bool) -> Part:
     part = {
         "input_ids": torch.tensor([tree.ids + [pad_id] * len(fill)]),
         "position_ids": torch.tensor([tree.positions + fill]),
-        "source": torch.tensor(tree.source + blank),
-        "target": torch.tensor(tree.target + blank),
+        "source": torch.tensor(tree.source + blank, dtype=torch.long),
+        "target": torch.tensor(tree.target + blank, dtype=torch.long),
         "share": torch.tensor([float(weight) for weight in tree.weight + blank]),
         "tokens": tree.tokens,
         "supervised": tree.supervised,

@@ -77,7 +77,7 @@ def sections(page: Page) -> list[str | None]:
 def test_a_whole_run_is_on_the_page(made: Callable[..., Page], tmp_path: Path) -> None:
     page = made("name=mine")
     report = records.load(Report, tmp_path / "run" / "report.json")
-    assert sections(page) == ["results", "training", "answers", "data", "needs", "run"]
+    assert sections(page) == ["verdict", "results", "training", "answers", "data", "needs", "run"]
     assert page.within("h1") == ["mine"]
     assert page.within("#results", "td")[-3:] == ["0%", "100%", "better"]
     assert "lower is better, the objective" in page.within("#results", ".label")
@@ -119,7 +119,7 @@ def test_a_part_of_the_stages_is_named(made: Callable[..., Page]) -> None:
 def test_a_report_that_is_made_later_has_no_curve(made: Callable[..., Page]) -> None:
     assert any(tag == "polyline" for tag, _ in made().tags)
     page = made("stages=[evaluate,report]")
-    assert sections(page) == ["results", "training", "answers", "data", "needs", "run"]
+    assert sections(page) == ["verdict", "results", "training", "answers", "data", "needs", "run"]
     assert not any(tag == "polyline" for tag, _ in page.tags)
 
 

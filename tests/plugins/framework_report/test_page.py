@@ -2,26 +2,8 @@
 
 import pytest
 
-from framework.records import Change, Sample
+from framework.records import Sample
 from framework_report import page
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "higher", "verdict"),
-    [
-        (1.0, 0.5, False, "better"),
-        (0.5, 1.0, False, "worse"),
-        (0.5, 1.0, True, "better"),
-        (1.0, 0.5, True, "worse"),
-        (0.5, 0.5, True, "same"),
-        (None, 0.5, True, ""),
-        (0.5, None, False, ""),
-    ],
-)
-def test_a_change_is_judged_by_the_direction_of_its_metric(
-    before: float | None, after: float | None, *, higher: bool, verdict: str
-) -> None:
-    assert page.verdict(Change(before, after, higher_is_better=higher)) == verdict
 
 
 @pytest.mark.parametrize(

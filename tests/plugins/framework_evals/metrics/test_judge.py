@@ -38,9 +38,9 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(chat_endpoint, "BACKOFF", 0.01)
 
 
-def test_grades_are_a_share_of_the_scale_in_the_order_of_the_answers() -> None:
+def test_grades_come_in_the_order_of_the_answers() -> None:
     scores, server = judged(lambda text: {"Lima": "10", "Quito": "1", "Lima?": "7"}[asked_about(text)], "Lima", "Quito", "Lima?")
-    assert scores == Scores([1.0, 0.0, pytest.approx(6 / 9)])
+    assert scores == Scores([10.0, 1.0, 7.0])
     assert server.paths == ["/v1/chat/completions"] * 3
     request = next(one for one in server.requests if asked_about(one["messages"][0]["content"]) == "Lima")
     assert (request["model"], request["temperature"]) == ("tiny", 0)
@@ -66,7 +66,7 @@ def test_an_answer_is_graded_once_however_often_it_comes() -> None:
 
 def test_nonsense_has_no_score_and_is_shown() -> None:
     scores, _ = judged(lambda text: "9" if asked_about(text) == "Lima" else "I like it", "Lima", "Quito", "No")
-    assert scores.items == [pytest.approx(8 / 9), None, None]
+    assert scores.items == [9.0, None, None]
     (note,) = scores.notes
     assert note.startswith("tiny at http://127.0.0.1:")
     assert note.endswith(
@@ -115,7 +115,7 @@ def failing(times: int, status: int, **more: Any) -> Grade:
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
 def test_what_may_pass_is_tried_again(status: int) -> None:
     scores, server = judged(failing(2, status), "Lima", retries=2)
-    assert scores == Scores([1.0])
+    assert scores == Scores([10.0])
     assert len(server.requests) == 3
 
 
@@ -130,7 +130,7 @@ def test_a_server_may_say_how_long_to_wait(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(chat_endpoint, "LONGEST_WAIT", 0.3)
     start = time.monotonic()
     scores, _ = judged(failing(1, 429, headers={"Retry-After": "3600"}), "Lima", retries=1)
-    assert scores == Scores([1.0])
+    assert scores == Scores([10.0])
     assert 0.3 <= time.monotonic() - start < 10
 
 
@@ -161,7 +161,7 @@ def test_failures_between_grades_do_not_end_it() -> None:
     scores, server = judged(
         lambda text: Reply(500) if int(asked_about(text)) % 3 else "10", *map(str, range(9)), concurrency=1
     )
-    assert scores.items == [1.0, None, None] * 3
+    assert scores.items == [10.0, None, None] * 3
     assert len(server.requests) == 9
 
 
@@ -204,7 +204,7 @@ def test_a_host_that_nobody_knows_is_down(monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_proxy_is_not_asked_for_a_judge_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
         monkeypatch.setenv(name, f"http://127.0.0.1:{closed_port()}")
-    assert judged(lambda _: "10", "Lima")[0] == Scores([1.0])
+    assert judged(lambda _: "10", "Lima")[0] == Scores([10.0])
 
 
 @pytest.mark.parametrize("concurrency", [1, 4])
@@ -214,7 +214,7 @@ def test_so_many_are_asked_at_a_time(concurrency: int) -> None:
         return "10"
 
     scores, server = judged(grade, *map(str, range(8)), concurrency=concurrency)
-    assert scores.items == [1.0] * 8
+    assert scores.items == [10.0] * 8
     assert server.busiest == concurrency
 
 
