@@ -93,7 +93,7 @@ def _unscored(metrics: Mapping[str, AnyMetric], answers: Sequence[Answered]) -> 
     names = [name for name, metric in metrics.items() if metric.needs_reference]
     if not names or without in {0, len(answers)}:
         return []
-    return [f"{without} of {len(answers)} prompts have no reference: {', '.join(names)} leave them out"]
+    return [f"{without} of {len(answers)} prompts without a reference: left out by {', '.join(names)}"]
 
 
 def _measure(metric: AnyMetric, found: Scores, given: Sequence[int], total: int) -> Measure | None:

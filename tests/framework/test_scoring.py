@@ -52,7 +52,7 @@ def test_either_kind_of_metric_is_scored_in_the_order_of_the_answers() -> None:
     assert (measures["same"].items, measures["same"].value) == ([1.0, None, 1.0], 1.0)
     assert (measures["gives"].items, measures["gives"].value) == ([1.0, 2.0, None], 1.5)
     assert gives.seen == asked
-    assert notes == ["1 of 3 prompts have no reference: same leave them out"]
+    assert notes == ["1 of 3 prompts without a reference: left out by same"]
 
 
 def test_a_decorated_function_is_a_metric_as_before() -> None:
