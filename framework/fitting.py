@@ -60,6 +60,21 @@ def changes(outlook: Outlook, made: Estimate) -> Iterator[tuple[FitChange, Savin
         outlook, made = other, needs
 
 
+def remedies(outlook: Outlook, made: Estimate) -> tuple[list[FitChange], FitChange | None]:
+    """Return the changes that make a run fit, and where all of them do not, a smaller model that would."""
+    if outlook.verdict(made) is Verdict.fits:
+        return [], None
+    found, plan, verdict = [], outlook.plan, outlook.verdict(made)
+    for change, saving in changes(outlook, made):
+        found.append(change)
+        plan, verdict = changed(plan, saving.settings), change.verdict
+    if verdict is not Verdict.too_large:
+        return found, None
+    from framework.smaller import smaller_model  # noqa: PLC0415 - composes every preset, and few runs need it
+
+    return found, smaller_model(dataclasses.replace(outlook, plan=plan))
+
+
 def _savings(outlook: Outlook) -> Iterator[Saving]:
     """Give what every plugin knows, and shorter rows: first without the longest in a hundred."""
     known, length = outlook.known, outlook.longest
@@ -110,10 +125,11 @@ def check_fits(plan: Plan, told: Forecast) -> None:
 
 def remedy(told: Forecast) -> str:
     """Say what would make a run fit, in one line."""
+    smaller = f"a smaller model, such as {told.smaller.words[0]}" if told.smaller else "a smaller model"
     if not told.changes:
-        return "Take a smaller model, shorter rows or quantization=nf4"
+        return f"Take {smaller}, shorter rows or quantization=nf4"
     last = {word.partition("=")[0]: word for change in told.changes for word in change.words}
     taken = " ".join(last.values())
     if told.changes[-1].verdict is Verdict.too_large:
-        return f"Not even all of these make it fit: {taken}. Take a smaller model"
+        return f"Not even all of these make it fit: {taken}. Take {smaller}"
     return f"These make it fit, the cheapest first: {taken}. plan.apply=true takes them"

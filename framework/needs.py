@@ -35,6 +35,10 @@ def needs(forecast: Forecast) -> Iterator[Fact]:
             lines,
             amiss=True,
         )
+    if forecast.smaller:
+        change = forecast.smaller
+        text = f"{change.words[0]}, with all of these: saves {_gib(change.saves)} more, costs {change.costs}"
+        yield Fact("a smaller model", text, amiss=True)
     if forecast.work:
         yield _work(forecast.work)
     if forecast.disk:

@@ -136,10 +136,10 @@ class Planner:
             high=made.high,
             least=outlook.least(settings) if known else sum(made.parts.values()),
         )
-        changes = [] if memory.verdict is Verdict.fits else [change for change, _ in fitting.changes(outlook, made)]
+        changes, smaller = fitting.remedies(outlook, made)
         doing = work(plan, outlook.shape, settings, known, outlook.device) if known else None
         disk = _disk(plan, trained_parameters(outlook.shape, settings) * trained_bytes(settings))
-        return Forecast(memory, "", changes, self.applied, doing, disk, list(advice(plan, doing)))
+        return Forecast(memory, "", changes, self.applied, doing, disk, list(advice(plan, doing)), smaller)
 
 
 def _disk(plan: Plan, trained: int) -> Disk | None:

@@ -36,6 +36,7 @@ class Shape:
         gated: whether the MLP has a gate.
         parameters: of the whole model, where known; 0: counted from the rest.
         other: parameters beside the decoder, of the part for images.
+        family: `model_type` of config.json.
         windows: whether some layers see a window of the tokens only.
         scaled: whether logits are scaled or capped behind the head.
     """
@@ -50,6 +51,7 @@ class Shape:
     tied: bool
     gated: bool = True
     parameters: int = 0
+    family: str = ""
     other: int = 0
     windows: bool = False
     scaled: bool = False
@@ -68,6 +70,7 @@ class Shape:
             raise FrameworkError(message)
         hidden, heads = text["hidden_size"], text["num_attention_heads"]
         return cls(
+            family=kind,
             hidden=hidden,
             layers=text["num_hidden_layers"],
             heads=heads,

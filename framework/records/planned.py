@@ -71,7 +71,11 @@ class Disk:
 
 @dataclass(frozen=True)
 class Forecast:
-    """All of it. `why` says why there is no memory where there is none; `advice` are sentences with their reasons."""
+    """All of it.
+
+    `why` says why there is no memory where there is none; `advice` are sentences with their reasons; `smaller` is
+    another model that fits where no change of the run does.
+    """
 
     memory: Memory | None
     why: str
@@ -80,3 +84,4 @@ class Forecast:
     work: Work | None
     disk: Disk | None
     advice: list[str] = field(default_factory=list)
+    smaller: FitChange | None = None

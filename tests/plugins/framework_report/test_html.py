@@ -80,7 +80,13 @@ def test_a_whole_run_is_on_the_page(made: Callable[..., Page], tmp_path: Path) -
     assert sections(page) == ["verdict", "results", "training", "answers", "data", "needs", "run"]
     assert page.within("h1") == ["mine"]
     shown = page.within("#results", "td")
-    assert shown[shown.index("0%") :][:2] == ["0%", "100%"]
+    assert shown[shown.index("0%") :][:5] == [
+        "0%",
+        "100%",
+        "+100 to +100 points",
+        "random adapters: 0 points",
+        "better",
+    ]
     assert "lower is better, the objective" in page.within("#results", ".label")
     assert page.within("#answers", ".before")[0] == "say 0"
     assert page.within("#answers", ".after")[0] == "it is 0"

@@ -1,0 +1,65 @@
+"""A smaller model, where nothing else makes a run fit: of the presets, the largest that does."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+from hydra.types import RunMode
+from omegaconf import OmegaConf
+
+from framework.catalog import presets
+from framework.component import GROUPS
+from framework.compose import CONFIG_NAME, config_loader
+from framework.errors import FrameworkError
+from framework.memory import Shape
+from framework.outlook import Outlook
+from framework.plan import Choice
+from framework.plugins import components
+from framework.protocols import ModelSource
+from framework.records import FitChange, Verdict
+
+BILLION = 1e9
+
+
+def smaller_model(outlook: Outlook) -> FitChange | None:
+    """Return the largest preset that fits; None where none does, or none of them tells its size from here.
+
+    A preset of the same family, `model_type` of config.json, goes before one of another. It is named and never taken:
+    which model is tuned is not for a program to decide.
+
+    Args:
+        outlook: a run that does not fit, with every change that helps.
+    """
+    settings = outlook.settings
+    if settings is None:
+        return None
+    found = []
+    for name, shape in _presets():
+        other = dataclasses.replace(outlook, shape=shape)
+        if shape.total >= outlook.shape.total or other.settings is None:
+            continue
+        made = other.estimate(other.settings)
+        if other.verdict(made) is Verdict.fits:
+            found.append((shape.family == outlook.shape.family, shape.total, name, made.reserved))
+    if not found:
+        return None
+    _, parameters, name, reserved = max(found)
+    sizes = f"{parameters / BILLION:.1f} instead of {outlook.shape.total / BILLION:.1f} billion parameters"
+    saved = outlook.estimate(settings).reserved - reserved
+    return FitChange([f"model={name}"], saved, f"another model, of {sizes}", Verdict.fits)
+
+
+def _presets() -> Iterator[tuple[str, Shape]]:
+    """Give the model presets whose config.json can be had, with its shape."""
+    by_schema = {component.schema: component for component in components("model").values()}
+    with config_loader() as loader:
+        names = presets(GROUPS["model"], loader)
+        nodes = [(name, loader.load_configuration(CONFIG_NAME, [f"model={name}"], RunMode.RUN).model) for name in names]
+    for name, node in nodes:
+        source: ModelSource = Choice(by_schema[OmegaConf.get_type(node)], OmegaConf.to_object(node)).create()
+        try:
+            shape = Shape.from_config(source.config_json())
+        except FrameworkError:  # gated, not on this machine and no network, or of another kind
+            continue
+        yield name, shape
