@@ -3,6 +3,8 @@
     answered = scoring.answered(model, prompts, model.generate(prompts, …), metrics)
     measures, notes = scoring.measure(metrics, answered)
     result = EvalResult(measures, scoring.samples(answered, measures), notes)
+
+The first asks the model for the log-probabilities of the references, where a metric wants them.
 """
 
 from __future__ import annotations
@@ -14,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from framework.errors import FrameworkError, one_line, place
-from framework.protocols import AnswerMetric, AnyMetric, Metric, Model
+from framework.protocols import AnswerMetric, AnyMetric, Model
 from framework.records import Answer, Answered, Example, Measure, Message, Prompt, Sample, Scores
 
 T = TypeVar("T")
@@ -54,16 +56,12 @@ def _log_probs(model: Model, prompts: Sequence[Prompt]) -> dict[int, tuple[float
 
 def _read(prompt: Prompt, number: int) -> Example:
     """Return the conversation in which the reference is the answer, and the one turn that is learned."""
-    turns = [
-        dataclasses.replace(turn, learned=False) if turn.role == "assistant" else turn for turn in prompt.messages
-    ]
+    turns = [dataclasses.replace(turn, learned=False) if turn.role == "assistant" else turn for turn in prompt.messages]
     reference = Message("assistant", prompt.reference or "")
     return Example((*turns, reference), "reference", f"reference {number + 1}", prompt.tools)
 
 
-def measure(
-    metrics: Mapping[str, AnyMetric], answers: Sequence[Answered]
-) -> tuple[dict[str, Measure], list[str]]:
+def measure(metrics: Mapping[str, AnyMetric], answers: Sequence[Answered]) -> tuple[dict[str, Measure], list[str]]:
     """Score answers by each metric.
 
     Returns:
@@ -75,7 +73,9 @@ def measure(
     if not answers:
         return measures, notes
     for name, metric in metrics.items():
-        given = [number for number, one in enumerate(answers) if one.reference is not None or not metric.needs_reference]
+        given = [
+            number for number, one in enumerate(answers) if one.reference is not None or not metric.needs_reference
+        ]
         if not given:
             notes.append(f"metric '{name}' needs references, and none of the prompts has one")
             continue

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 class Data:
     """What training and evaluation work on. The rows are read from disk as they are asked for.
 
-    `result` is the part that is saved. `prompts` are the source's own in their order, or else the validation rows in one
-    of which every beginning is spread over all of them. `format` is the run's, for rows that an evaluator reads.
+    `result` is the part that is saved. `prompts` are the source's own in their order, or else the validation rows in an
+    order of which every beginning is spread over all of them. `format` is the run's, for rows that an evaluator reads.
     """
 
     train: Sequence[TokenRow]

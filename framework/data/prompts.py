@@ -1,9 +1,9 @@
 """Prompts of the user's own: rows in any format, with or without an answer, from a file or inline; text is a prompt.
 
-    prompts.from_file("my.jsonl", prompts.chosen("evaluator.prompts", None, plan.format))
+    prompts.from_file("my.jsonl", prompts.chosen(None, plan.format))
 
-An answer is the reference. A row may also name one in `reference`, beside `prompt`, `instruction` or a dialogue that ends
-with the user.
+An answer is the reference. A row may also name one in `reference`, beside `prompt`, `instruction` or a dialogue that
+ends with the user.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ class PromptReader:
         return Prompt(turns, reference or None, example.tools)
 
     def _example(self, fields: Mapping[str, Any]) -> Example:
-        """Read a row by the first format that it fits, as it is or with an answer put in; the last says what is wrong."""
+        """Read a row by the first format that it fits, as it is or with an answer; the last says what is wrong."""
         for form in self.formats:
             for given in _with_answer(fields):
                 if form.matches(given):

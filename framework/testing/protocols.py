@@ -35,8 +35,8 @@ METRICS = (protocols.Metric, protocols.AnswerMetric)
 def lacks(product: Any, protocol: type) -> list[str]:
     """Return what an object, or a class that cannot be instantiated here, lacks of a protocol.
 
-    Each is the end of a sentence that begins with the product's name: `has no method score(answer, reference)`. A metric
-    may be of either kind.
+    Each is the end of a sentence that begins with the product's name: `has no method score(answer, reference)`. A
+    metric may be of either kind.
     """
     kind = product if isinstance(product, type) else type(product)
     if protocol is protocols.Metric and issubclass(kind, protocols.AnswerMetric):

@@ -20,11 +20,11 @@ class PromptsConfig(EvaluatorConfig):
     """Prompts of your own, all of which are asked: a file of rows in any format that `format=` reads, with or without
     answers, or a .txt file with one prompt a line. An answer is the reference."""
     prompts: list[Any] = field(default_factory=list)
-    """The same inline: texts, `["Name a river", "Add 1 and 1"]`, or rows, `[{prompt: Name a river, reference: Nile}]`."""
+    """The same inline: texts, `["Name a river", "Add 1 and 1"]`, or rows, `[{prompt: Add 1 and 1, reference: two}]`."""
     format: Annotated[str | None, Len(1)] = None
-    """An option of `format=` for the rows of your own; by default that of the run, or `auto` for rows it does not fit."""
+    """An option of `format=` for rows of your own; by default that of the run, or `auto` for rows it does not fit."""
     count: Annotated[int, Gt(0)] = 30
-    """How many of the data's own prompts, from the first, or of the validation rows, spread over all of them by `seed`."""
+    """How many of the data's own prompts, from the first, or of the validation rows, taken from all over by `seed`."""
     max_new_tokens: Annotated[int, Gt(0)] = 128
     """Longest answer in tokens."""
     batch_size: Annotated[int, Gt(0)] = 16
@@ -45,7 +45,7 @@ class ExactMatchConfig(MetricConfig):
 
 @dataclass
 class JsonValidConfig(MetricConfig):
-    """1 where the whole answer is JSON, without a fence or a word around it, and satisfies the schema if there is one."""
+    """1 where the whole answer is JSON, without a fence or a word around it, and satisfies the schema, if any."""
 
     schema: Any = None
     """A JSON Schema: a file, or the schema itself, `{type: object, required: [name]}`."""

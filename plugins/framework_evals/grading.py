@@ -56,7 +56,7 @@ def written(config: JudgeConfig, answer: Answered) -> str:
 
 
 def grade(reply: str, lowest: float, highest: float) -> float | None:
-    """Return the one number of a reply, or of its last line; None where there is none, several, or one off the scale."""
+    """Return the one number of a reply or of its last line; None where there is none, several, or one off the scale."""
     text = THOUGHT.sub("", reply).strip()
     best = re.escape(f"{highest:g}")
     text = re.sub(rf"(?<=\d)\s*(?:/|out of)\s*{best}(?![\d.]*\d)", "", text)

@@ -71,9 +71,9 @@ def _dangling(schema: Any) -> Iterator[str]:
     while open_parts:
         part, resolver = open_parts.pop()
         named = part.contents.get("$ref") if isinstance(part.contents, Mapping) else None
-        try:
-            if isinstance(named, str):
+        if isinstance(named, str):
+            try:
                 resolver.lookup(named)
-        except Unresolvable:
-            yield named
+            except Unresolvable:
+                yield named
         open_parts += [(inner, resolver.in_subresource(inner)) for inner in part.subresources()]

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from framework.plan import Plan
     from framework.records import Work
 
+
 @hookimpl
 def framework_evaluators() -> Iterable[Component]:
     """Before and after."""

@@ -37,7 +37,7 @@ class Prompts:
         return EvalResult(measures, scoring.samples(answered, measures), notes)
 
     def _asked(self, data: Data) -> Sequence[Prompt]:
-        """Return the user's own prompts, which are read once, so that both evaluations ask the same; else the data's."""
+        """Return the user's own prompts, read once, so that both evaluations ask the same; else the data's."""
         if self._own is None:
             self._own = own_prompts(self.config, data.format)
         return self._own or data.prompts[: self.config.count]

@@ -145,11 +145,8 @@ class Console(Logger):
 
     def finished(self, report: Report, samples: Sequence[tuple[Sample | None, Sample]]) -> None:
         """Show answers side by side, the numbers, and what to type next."""
-        from framework_trackers import console_samples  # noqa: PLC0415 - shown at the end alone
-
         self._stop_bar()
-        if shown := samples[: self.config.samples]:
-            self.out.print(console_samples.side_by_side(shown))
+        self._show_samples(samples[: self.config.samples])
         table = Table(title=f"{report.name}: before and after", title_justify="left", title_style="bold")
         for heading in ("", "before", "after"):
             table.add_column(heading, justify="right" if heading else "left")
@@ -191,6 +188,12 @@ class Console(Logger):
         rows["report"] = short(_page(Path(report.run_dir), self.plan))
         self._facts("", rows)
         self._show_next()
+
+    def _show_samples(self, samples: Sequence[tuple[Sample | None, Sample]]) -> None:
+        from framework_trackers import console_samples  # noqa: PLC0415 - shown at the end alone
+
+        if samples:
+            self.out.print(console_samples.side_by_side(samples))
 
     def _show_verdict(self, verdict: Judgement) -> None:
         """Print what the run was worth."""

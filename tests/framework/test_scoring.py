@@ -170,7 +170,9 @@ def test_what_a_metric_of_all_answers_gives_is_checked(scores: Scores, problem: 
     assert note.startswith(f"metric 'odd' cannot score the 2 answers, the first 'Lima': {problem}")
 
 
-@pytest.mark.parametrize("scores", [Scores([None, None]), Scores([1.0, None], [0.0, 1.0]), Scores([1.0, 1.0], [0.0] * 2)])
+@pytest.mark.parametrize(
+    "scores", [Scores([None, None]), Scores([1.0, None], [0.0, 1.0]), Scores([1.0, 1.0], [0.0] * 2)]
+)
 def test_a_metric_without_a_score_is_left_out(scores: Scores) -> None:
     measures, _ = scoring.measure({"empty": Gives(scores)}, [KNOWN, OPEN])
     assert measures == {}
@@ -235,5 +237,7 @@ def test_the_log_probabilities_are_those_of_the_model(model: Watched) -> None:
 
 
 def test_no_reference_at_all_asks_the_model_nothing(model: Watched) -> None:
-    assert [one.reference_log_probs for one in scoring.answered(model, PROMPTS[1:2], ANSWERS[:1], {"r": Reads()})] == [None]
+    assert [one.reference_log_probs for one in scoring.answered(model, PROMPTS[1:2], ANSWERS[:1], {"r": Reads()})] == [
+        None
+    ]
     assert model.asked == []

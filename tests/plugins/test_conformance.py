@@ -90,7 +90,13 @@ class TestJsonValid(MetricSuite):
 class TestJsonOfASchema(MetricSuite):
     option = "json_valid"
     overrides = ("metric.json_valid.schema={type: object, required: [a], properties: {a: {type: integer}}}",)
-    answers = (('{"a": 1}', None, 1.0), ('{"a": 1.5}', None, 0.0), ("{}", None, 0.0), ("[1]", None, 0.0), ("{", None, 0))
+    answers = (
+        ('{"a": 1}', None, 1.0),
+        ('{"a": 1.5}', None, 0.0),
+        ("{}", None, 0.0),
+        ("[1]", None, 0.0),
+        ("{", None, 0),
+    )
 
 
 class TestRegex(MetricSuite):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -29,6 +30,16 @@ def said(text: object) -> Reply:
     return Reply(body=json.dumps(body).encode())
 
 
+Grade = Callable[[str], str | Reply]
+
+
+def closed_port() -> int:
+    """Return a port of this machine that nobody listens on."""
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
 def asked_about(question: str) -> str:
     """Return the answer that a request in our own words asks about."""
     return question.partition("### Answer\n")[2].rpartition("\n\nHow correct")[0]
@@ -40,7 +51,7 @@ class JudgeStandIn:
     `requests` holds the bodies, `headers` the headers, `busiest` how many requests were under way at once.
     """
 
-    def __init__(self, grade: Callable[[str], str | Reply]) -> None:
+    def __init__(self, grade: Grade) -> None:
         self.grade = grade
         self.url = ""
         self.requests: list[dict[str, Any]] = []

@@ -57,16 +57,14 @@ class MetricSuite(Suite):
         """
         metric: AnyMetric = self.create(tmp_path)
         references = ["", *ANSWERS, *reversed(ANSWERS)] if metric.needs_reference else [None]
-        asked = [
-            _answered(answer, reference) for reference in references[: len(ANSWERS) + 1] for answer in ANSWERS[:8]
-        ]
+        asked = [_answered(answer, reference) for reference in references[: len(ANSWERS) + 1] for answer in ANSWERS[:8]]
         asked += [_answered(answer, "Lima" if metric.needs_reference else None) for answer in ANSWERS]
         for one, score in zip(asked, self.scores(metric, asked), strict=True):
             if score is not None or not isinstance(metric, AnswerMetric):
                 _check(score, one)
 
     def test_a_reference_it_does_not_need_changes_nothing(self, tmp_path: Path) -> None:
-        """Where `needs_reference` is False, a metric of texts gives an answer one score with and without a reference."""
+        """Where `needs_reference` is False, a metric of texts gives one score with and without a reference."""
         metric: AnyMetric = self.create(tmp_path)
         if not metric.needs_reference and not isinstance(metric, AnswerMetric):
             for answer in (*ANSWERS[:8], *(given for given, _, _ in self.answers)):

@@ -97,11 +97,16 @@ def test_the_system_prompt_and_the_columns_of_the_run_count(read: Read) -> None:
     own = form("alpaca", columns={"instruction": "question"}, system_prompt="Be brief", strip=True)
     assert read({"question": " Capital of Peru? "}, form=own) == [Prompt((SYSTEM, ASKED))]
     assert read({"text": "Capital of Peru?"}, form=own) == [Prompt((SYSTEM, ASKED))]
-    assert read({"messages": [{"role": "system", "content": "Be kind"}, TURN]}, form=own)[0].messages[0].content == "Be kind"
+    assert (
+        read({"messages": [{"role": "system", "content": "Be kind"}, TURN]}, form=own)[0].messages[0].content
+        == "Be kind"
+    )
 
 
 def test_rows_that_do_not_fit_the_format_of_the_run_are_recognised(read: Read) -> None:
-    assert read({"messages": [TURN]}, {"instruction": "Capital of Peru?"}, form=form("alpaca")) == [Prompt((ASKED,))] * 2
+    assert (
+        read({"messages": [TURN]}, {"instruction": "Capital of Peru?"}, form=form("alpaca")) == [Prompt((ASKED,))] * 2
+    )
 
 
 def test_a_format_of_their_own_takes_over_the_system_prompt() -> None:
@@ -109,7 +114,7 @@ def test_a_format_of_their_own_takes_over_the_system_prompt() -> None:
     assert (chosen.component.name, chosen.config.system_prompt, chosen.config.columns) == ("chatml", "Be brief", {})
     own = form("alpaca")
     assert prompts.chosen(None, own) is own
-    with pytest.raises(FrameworkError, match="unknown format option 'chatlm'. Did you mean 'chatml'?"):
+    with pytest.raises(FrameworkError, match=r"unknown format option 'chatlm'\. Did you mean 'chatml'\?"):
         prompts.chosen("chatlm", own)
 
 

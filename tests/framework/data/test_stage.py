@@ -73,7 +73,9 @@ def test_files_of_their_own_hold_out_rows_and_give_prompts(write_rows: Write, ro
     assert [prompt.reference for prompt in data.prompts] == [row["output"] for row in rows[:5]]
 
 
-def test_without_prompts_of_their_own_validation_rows_are_asked_from_all_over(write_rows: Write, tmp_path: Path) -> None:
+def test_without_prompts_of_their_own_validation_rows_are_asked_from_all_over(
+    write_rows: Write, tmp_path: Path
+) -> None:
     rows = [{"instruction": f"say {number}", "output": f"it is {number}"} for number in range(100)]
     file = write_rows(rows)
     words = ["data.max_rows=4", f"data.validation_path={file}"]

@@ -615,7 +615,7 @@ class AllAtOnce(protocols.AnswerMetric):
 class Misnamed(AllAtOnce):
     """Takes its answers under another name."""
 
-    def score_all(self, given: Sequence[Answered]) -> Scores:  # type: ignore[override]
+    def score_all(self, given: Sequence[Answered]) -> Scores:
         return Scores([1.0 for _ in given])
 
 

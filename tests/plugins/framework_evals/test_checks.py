@@ -106,8 +106,12 @@ def test_a_key_in_place_of_its_name_is_refused_and_not_repeated(words: list[str]
     assert not any("abcdefghijklmnopqrstuvwxyz" in line for line in lines)
 
 
-@pytest.mark.parametrize(("key", "fine"), [("secret", True), ("", False), (" \n", False), ("se\ncret", False), ("ß", False)])
-def test_a_key_has_to_fit_into_a_request(key: str, *, fine: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("key", "fine"), [("secret", True), ("", False), (" \n", False), ("se\ncret", False), ("ß", False)]
+)
+def test_a_key_has_to_fit_into_a_request(
+    key: str, *, fine: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("JUDGE_KEY", key)
     words = [*JUDGE, "metric.judge.key_env=JUDGE_KEY"]
     if fine:
@@ -151,12 +155,14 @@ def test_metrics_with_nothing_to_compare_with_are_told_as_advice(tmp_path: Path)
         (["evaluator.prompts.prompts=[{prompt: a, reference: b}]"], ""),
         (
             [f"evaluator.prompts.prompts=[{', '.join(f'{{prompt: a{n}, reference: b}}' for n in range(20))}]"],
-            "evaluator.prompts asks 20 prompts: up to 5,120 tokens are answered, and 3,000 are trained on. Give 10 of them",
+            "evaluator.prompts asks 20 prompts: up to 5,120 tokens are answered, and 3,000 are trained on. Give 10 of",
         ),
         (["evaluator.prompts.count=200", "stages=[evaluate]"], ""),
     ],
 )
 def test_answers_that_are_more_tokens_than_the_training_are_told(words: list[str], advice: str, tmp_path: Path) -> None:
-    work = Work(rows=10, tokens=1000, supervised_tokens=500, steps=1, epochs=3.0, flops=1.0, seconds_low=None, seconds_high=None)
+    work = Work(
+        rows=10, tokens=1000, supervised_tokens=500, steps=1, epochs=3.0, flops=1.0, seconds_low=None, seconds_high=None
+    )
     told = list(checks.advice(plan(tmp_path, *words), work))
     assert [line[: len(advice)] for line in told] == ([advice] if advice else [])

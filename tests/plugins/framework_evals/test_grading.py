@@ -45,7 +45,23 @@ def test_one_number_on_the_scale_is_a_grade(reply: str, number: float) -> None:
 
 @pytest.mark.parametrize(
     "reply",
-    ["", "good", "8 or 9", "11", "0", "-3", "1e1", "v2", "7,5", "1,000", "3.2.1", "80/100", "6\n7 or 8", "<think>8</think>", "NaN"],
+    [
+        "",
+        "good",
+        "8 or 9",
+        "11",
+        "0",
+        "-3",
+        "1e1",
+        "v2",
+        "7,5",
+        "1,000",
+        "3.2.1",
+        "80/100",
+        "6\n7 or 8",
+        "<think>8</think>",
+        "NaN",
+    ],
 )
 def test_everything_else_is_none(reply: str) -> None:
     assert grade(reply, 1, 10) is None

@@ -15,7 +15,10 @@ from framework_evals.json_schema import read_schema, validator
     ("schema", "problem"),
     [
         ({"type": "objekt"}, "no valid JSON Schema: at $.type: 'objekt' is not valid under any of the given schemas"),
-        ({"properties": {"a": {"minimum": "1"}}}, "no valid JSON Schema: at $.properties.a.minimum: '1' is not of type"),
+        (
+            {"properties": {"a": {"minimum": "1"}}},
+            "no valid JSON Schema: at $.properties.a.minimum: '1' is not of type",
+        ),
         ([1], "no valid JSON Schema: at $: [1] is not of type 'object', 'boolean'"),
         ({"$ref": "#/$defs/lost"}, "the schema refers to '#/$defs/lost', which is not in it"),
         ({"items": {"$ref": "https://example.com/order.json"}}, "refers to 'https://example.com/order.json', which is"),
@@ -48,7 +51,9 @@ def test_a_schema_is_a_file_or_a_mapping(tmp_path: Path) -> None:
     assert read_schema({"type": "object"}) == {"type": "object"}
     (tmp_path / "order.json").write_text('{"type": "object"}', encoding="utf-8")
     assert read_schema(str(tmp_path / "order.json")) == {"type": "object"}
-    with pytest.raises(FrameworkError, match=r"orders\.json cannot be read \(No such file.*\)\. Beside it: order\.json"):
+    with pytest.raises(
+        FrameworkError, match=r"orders\.json cannot be read \(No such file.*\)\. Beside it: order\.json"
+    ):
         read_schema(str(tmp_path / "orders.json"))
     with pytest.raises(FrameworkError, match="a schema is a file or named values, this is a int"):
         read_schema(3)

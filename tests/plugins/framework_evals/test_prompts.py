@@ -1,4 +1,4 @@
-"""The prompts evaluator asks the same prompts each time, the user's own or the data's, and scores what can be scored."""
+"""The prompts evaluator asks the same prompts each time, the user's own or the data's, and scores the answers."""
 
 from __future__ import annotations
 
@@ -145,7 +145,13 @@ def test_a_whole_run_on_prompts_of_ones_own(
     tmp_path: Path, rows: list[dict[str, str]], write_rows: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     own = "evaluator.prompts.prompts=[{prompt: say 3, reference: it is 3}, say 4]"
-    words = ["data=local_file", f"data.path={write_rows(rows)}", "data.validation_split=0", "objective=exact_match", own]
+    words = [
+        "data=local_file",
+        f"data.path={write_rows(rows)}",
+        "data.validation_split=0",
+        "objective=exact_match",
+        own,
+    ]
     plan = testing.plan([*words, "metric=[exact_match,json_valid]", "logger=[console,html]"], run_dir=tmp_path / "run")
     report = pipeline.run(plan)
     assert report is not None

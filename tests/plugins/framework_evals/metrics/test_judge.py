@@ -1,45 +1,27 @@
-"""The judge against a server on loopback: good replies, nonsense, errors, silence; and where its key goes."""
+"""The judge against a server on loopback: grades, nonsense, a judge that is down; and where its key goes."""
 
 from __future__ import annotations
 
-import socket
-import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from framework import pipeline, records, testing
-from framework.records import Answered, EvalResult, Report, Scores
+from framework.records import EvalResult, Report, Scores
 from framework.schema import Stage
-from framework_evals import chat_endpoint
 from framework_evals.config import JudgeConfig
 from framework_evals.metrics.judge import Judge
-from tests.support.judge import JudgeStandIn, Reply, asked_about, said
+from tests.support.judge import JudgeStandIn, Reply, asked_about, closed_port, said
+from tests.support.judged import answers, judged
 
 KEY = "correct-horse-battery-staple-31415"
-Grade = Callable[[str], str | Reply]
-
-
-def answers(*texts: str, reference: str | None = None) -> list[Answered]:
-    return [Answered("Capital of Peru?", text, reference, 1, stopped=True) for text in texts]
-
-
-def judged(grade: Grade, *texts: str, **settings: Any) -> tuple[Scores, JudgeStandIn]:
-    with JudgeStandIn(grade) as server:
-        metric = Judge(JudgeConfig(server.url, "tiny", **{"retries": 0, **settings}))
-        return metric.score_all(answers(*texts)), server
-
-
-@pytest.fixture(autouse=True)
-def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chat_endpoint, "BACKOFF", 0.01)
 
 
 def test_grades_come_in_the_order_of_the_answers() -> None:
-    scores, server = judged(lambda text: {"Lima": "10", "Quito": "1", "Lima?": "7"}[asked_about(text)], "Lima", "Quito", "Lima?")
+    scores, server = judged(
+        lambda text: {"Lima": "10", "Quito": "1", "Lima?": "7"}[asked_about(text)], "Lima", "Quito", "Lima?"
+    )
     assert scores == Scores([10.0, 1.0, 7.0])
     assert server.paths == ["/v1/chat/completions"] * 3
     request = next(one for one in server.requests if asked_about(one["messages"][0]["content"]) == "Lima")
@@ -52,7 +34,12 @@ def test_more_fields_of_the_request_and_a_whole_address_are_taken() -> None:
     with JudgeStandIn(lambda _: "0.5") as server:
         settings = JudgeConfig(f"{server.url}/chat/completions", "tiny", "{answer}", 0, 1, request={"max_tokens": 4})
         assert Judge(settings).score_all(answers("Lima")) == Scores([0.5])
-    assert server.requests[0] == {"model": "tiny", "temperature": 0, "max_tokens": 4, "messages": [{"role": "user", "content": "Lima"}]}
+    assert server.requests[0] == {
+        "model": "tiny",
+        "temperature": 0,
+        "max_tokens": 4,
+        "messages": [{"role": "user", "content": "Lima"}],
+    }
     assert server.paths == ["/v1/chat/completions"]
 
 
@@ -69,9 +56,8 @@ def test_nonsense_has_no_score_and_is_shown() -> None:
     assert scores.items == [9.0, None, None]
     (note,) = scores.notes
     assert note.startswith("tiny at http://127.0.0.1:")
-    assert note.endswith(
-        "did not reply with one number from 1 to 10, but 'I like it' to the answer 'Quito': 2 of 3 answers have no score"
-    )
+    told = "did not reply with one number from 1 to 10, but 'I like it' to the answer 'Quito'"
+    assert note.endswith(f"{told}: 2 of 3 answers have no score")
 
 
 @pytest.mark.parametrize(
@@ -97,155 +83,6 @@ def test_a_completion_without_text_is_no_grade(content: object) -> None:
     scores, _ = judged(lambda _: said(content), "Lima")
     assert scores.items == [None]
     assert "but '' to the answer 'Lima'" in scores.notes[0]
-
-
-def failing(times: int, status: int, **more: Any) -> Grade:
-    """Fail so many times, then grade."""
-    left = [times]
-    lock = threading.Lock()
-
-    def grade(_: str) -> str | Reply:
-        with lock:
-            left[0] -= 1
-            return Reply(status, b'{"error": "busy"}', **more) if left[0] >= 0 else "10"
-
-    return grade
-
-
-@pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504])
-def test_what_may_pass_is_tried_again(status: int) -> None:
-    scores, server = judged(failing(2, status), "Lima", retries=2)
-    assert scores == Scores([10.0])
-    assert len(server.requests) == 3
-
-
-def test_after_the_last_try_the_answer_has_no_score() -> None:
-    scores, server = judged(failing(2, 500), "Lima", retries=1)
-    assert (scores.items, len(server.requests)) == ([None], 2)
-    assert "did not reply (HTTP 500 Internal Server Error: {\"error\": \"busy\"}): 1 of 1" in scores.notes[0]
-
-
-def test_a_server_may_say_how_long_to_wait(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chat_endpoint, "BACKOFF", 60)
-    monkeypatch.setattr(chat_endpoint, "LONGEST_WAIT", 0.3)
-    start = time.monotonic()
-    scores, _ = judged(failing(1, 429, headers={"Retry-After": "3600"}), "Lima", retries=1)
-    assert scores == Scores([10.0])
-    assert 0.3 <= time.monotonic() - start < 10
-
-
-@pytest.mark.parametrize(("status", "reason"), [(401, "Unauthorized"), (403, "Forbidden"), (404, "Not Found")])
-def test_what_all_would_be_told_is_asked_once(status: int, reason: str) -> None:
-    scores, server = judged(
-        lambda _: Reply(status, b"no such model"), *map(str, range(9)), retries=3, concurrency=1
-    )
-    assert (scores.items, len(server.requests)) == ([None] * 9, 1)
-    assert f"(HTTP {status} {reason}: no such model): 9 of 9 answers have no score" in scores.notes[0]
-
-
-def test_a_redirect_is_not_followed() -> None:
-    with JudgeStandIn(lambda _: "10") as other:
-        to_other = Reply(307, headers={"Location": f"{other.url}/chat/completions"})
-        scores, server = judged(lambda _: to_other, *map(str, range(9)), concurrency=1)
-    assert (scores.items, len(server.requests), other.requests) == ([None] * 9, 1, [])
-    assert "(HTTP 307: it redirects, which is not followed; give the address where it is): 9 of 9" in scores.notes[0]
-
-
-def test_after_three_failures_in_a_row_nobody_is_asked_any_more() -> None:
-    scores, server = judged(lambda _: Reply(500), *map(str, range(20)), concurrency=1)
-    assert (scores.items, len(server.requests)) == ([None] * 20, 3)
-    assert "20 of 20 answers have no score" in scores.notes[0]
-
-
-def test_failures_between_grades_do_not_end_it() -> None:
-    scores, server = judged(
-        lambda text: Reply(500) if int(asked_about(text)) % 3 else "10", *map(str, range(9)), concurrency=1
-    )
-    assert scores.items == [10.0, None, None] * 3
-    assert len(server.requests) == 9
-
-
-@pytest.mark.parametrize("slow", [Reply(wait=5), Reply(body=b"x" * 1000, drip=0.05)], ids=["silent", "dripping"])
-def test_a_reply_that_takes_too_long_is_given_up(slow: Reply) -> None:
-    start = time.monotonic()
-    scores, _ = judged(lambda _: slow, "Lima", timeout=0.3)
-    assert time.monotonic() - start < 3
-    assert scores.items == [None]
-    assert "did not reply (no reply within 0.3 s): 1 of 1 answers have no score" in scores.notes[0]
-
-
-def test_a_reply_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(chat_endpoint, "LARGEST", 1 << 20)
-    scores, _ = judged(lambda _: Reply(body=b"x" * (3 << 20)), "Lima")
-    assert "did not reply (the reply is longer than 1 MiB)" in scores.notes[0]
-
-
-def closed_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        return int(found.getsockname()[1])
-
-
-def test_a_judge_that_is_down_is_named_and_asked_no_more() -> None:
-    metric = Judge(JudgeConfig(f"http://127.0.0.1:{closed_port()}/v1", "tiny", retries=1))
-    start = time.monotonic()
-    scores = metric.score_all(answers(*map(str, range(100))))
-    assert time.monotonic() - start < 5
-    assert scores.items == [None] * 100
-    assert "did not reply (ConnectError: [Errno 111] Connection refused): 100 of 100 answers" in scores.notes[0]
-
-
-def test_a_host_that_nobody_knows_is_down(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("NO_PROXY", "*")
-    scores = Judge(JudgeConfig("http://judge.invalid/v1", "tiny", retries=0)).score_all(answers("Lima"))
-    assert scores.notes[0].startswith("tiny at http://judge.invalid did not reply (ConnectError: ")
-
-
-def test_a_proxy_is_not_asked_for_a_judge_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
-        monkeypatch.setenv(name, f"http://127.0.0.1:{closed_port()}")
-    assert judged(lambda _: "10", "Lima")[0] == Scores([10.0])
-
-
-@pytest.mark.parametrize("concurrency", [1, 4])
-def test_so_many_are_asked_at_a_time(concurrency: int) -> None:
-    def grade(_: str) -> str | Reply:
-        time.sleep(0.1)
-        return "10"
-
-    scores, server = judged(grade, *map(str, range(8)), concurrency=concurrency)
-    assert scores.items == [10.0] * 8
-    assert server.busiest == concurrency
-
-
-def test_ctrl_c_ends_it_soon() -> None:
-    def grade(_: str) -> str | Reply:
-        raise_in_main.set()
-        return Reply(wait=0.3)
-
-    raise_in_main = threading.Event()
-    with JudgeStandIn(grade) as server:
-        endpoint = chat_endpoint.ChatEndpoint(server.url, "tiny", key="", timeout=30, retries=5, more={})
-        with pytest.raises(KeyboardInterrupt), endpoint:
-            endpoint.ask_all(_interrupted(raise_in_main), 2)
-    assert len(server.requests) <= 2
-
-
-class _Interrupted(list[str]):
-    """Texts of which the third is never reached: the user presses Ctrl-C while two are under way."""
-
-    def __init__(self, started: threading.Event) -> None:
-        super().__init__(["1", "2"])
-        self.started = started
-
-    def __iter__(self):  # type: ignore[no-untyped-def]  # noqa: ANN204 - as the base
-        yield from super().__iter__()
-        self.started.wait(5)
-        raise KeyboardInterrupt
-
-
-def _interrupted(started: threading.Event) -> list[str]:
-    return _Interrupted(started)
 
 
 @pytest.mark.parametrize("variable", ["JUDGE_API_KEY", "JUDGE"])

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rouge_score.rouge_scorer import RougeScorer
 
+from framework.protocols import Metric
 from framework_evals.config import (
     BleuConfig,
     BleuWords,
@@ -22,9 +23,9 @@ from framework_evals.metrics.bleu import Bleu
 from framework_evals.metrics.chrf import Chrf
 from framework_evals.metrics.rouge import AnyScript, Rouge
 
-TEXTS = st.text(max_size=40) | st.lists(st.sampled_from(["the", "cat", "sat", "on", "a", "mat", "日本"]), max_size=9).map(
-    " ".join
-)
+TEXTS = st.text(max_size=40) | st.lists(
+    st.sampled_from(["the", "cat", "sat", "on", "a", "mat", "日本"]), max_size=9
+).map(" ".join)
 BLEU = [Bleu(BleuConfig(tokenize=words)) for words in BleuWords]
 
 
@@ -43,7 +44,8 @@ def test_they_are_the_numbers_of_the_libraries(one: str, two: str) -> None:
 @given(one=TEXTS, two=TEXTS)
 def test_they_lie_between_0_and_1(one: str, two: str) -> None:
     unicode = Rouge(RougeConfig(words=RougeWords.unicode))
-    for metric in (*BLEU, Chrf(ChrfConfig()), Rouge(RougeConfig()), unicode):
+    metrics: list[Metric] = [*BLEU, Chrf(ChrfConfig()), Rouge(RougeConfig()), unicode]
+    for metric in metrics:
         assert 0 <= metric.score(one, two) <= 1
         assert 0 <= metric.score(one, one) <= 1
 

@@ -13,7 +13,9 @@ from framework_evals.config import TokenF1Config
 from framework_evals.metrics.token_f1 import TokenF1, words
 
 METRIC = TokenF1(TokenF1Config())
-TEXTS = st.text() | st.lists(st.sampled_from(["a", "the", "Lima", "Peru", "of", ",", "LIMA!"]), max_size=8).map(" ".join)
+TEXTS = st.text() | st.lists(st.sampled_from(["a", "the", "Lima", "Peru", "of", ",", "LIMA!"]), max_size=8).map(
+    " ".join
+)
 
 
 def squad(prediction: str, truth: str) -> float:
