@@ -30,6 +30,7 @@ from framework.records import (
     ExportResult,
     Measure,
     Nulls,
+    Prompt,
     Report,
     TokenRow,
     TrainResult,
@@ -117,7 +118,7 @@ def _run_stages(plan: Plan, planner: Planner, model: Model, loggers: Broadcast, 
     exported = folder.earlier(Stage.export, ExportResult)
     if Stage.export in plan.stages:
         with clock.stage(Stage.export):
-            exported = folder.save(Stage.export, export(plan, model, exporters))
+            exported = folder.save(Stage.export, export(plan, model, exporters, data.prompts))
         clock.finished(Stage.export, exported)
 
     if Stage.report not in plan.stages:
@@ -188,11 +189,12 @@ def _noise(
     return Nulls(results)
 
 
-def export(plan: Plan, model: Model, exporters: Mapping[str, Exporter]) -> ExportResult:
+def export(plan: Plan, model: Model, exporters: Mapping[str, Exporter], prompts: Sequence[Prompt]) -> ExportResult:
     """Run the exporters, each after those whose artifacts it uses."""
     made: list[Artifact] = []
+    kept: dict[str, Any] = {}
     for name in in_order(exporters):
-        context = ExportContext(plan.run_dir, plan.checkpoint, plan.config, plan, tuple(made))
+        context = ExportContext(plan.run_dir, plan.checkpoint, plan.config, plan, tuple(made), prompts, kept)
         made += exporters[name].export(model, context)
     return ExportResult(made)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -131,6 +131,10 @@ class Model(Protocol):
 
         Tokenizer, chat template and its switches, stop tokens, and which turns are learned.
         """
+
+    @property
+    def stop_ids(self) -> frozenset[int]:
+        """The token ids that end an answer."""
 
     def encode(self, examples: Sequence[Example]) -> list[TokenRow]:
         """Render by the chat template, tokenize, and label the assistants' turns with their stop tokens.
@@ -282,6 +286,8 @@ class ExportContext:
         config: the resolved config as plain values.
         plan: the run.
         artifacts: what the exporters before this one made.
+        prompts: what the run asks before and after.
+        kept: what an exporter worked out that a later one can use, by a name of its own.
     """
 
     run_dir: Path
@@ -289,6 +295,8 @@ class ExportContext:
     config: Mapping[str, Any]
     plan: Plan
     artifacts: Sequence[Artifact] = ()
+    prompts: Sequence[Prompt] = ()
+    kept: dict[str, Any] = field(default_factory=dict)
 
 
 @runtime_checkable

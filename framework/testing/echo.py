@@ -107,6 +107,11 @@ class EchoModel:
     def _ids(self, text: str) -> list[int]:
         return [self.words.setdefault(word, len(self.words) + 1) for word in text.split()]
 
+    @property
+    def stop_ids(self) -> frozenset[int]:
+        """The stop after each turn."""
+        return frozenset((STOP,))
+
     def encode(self, examples: Sequence[Example]) -> list[TokenRow]:
         """Label the assistants' words and a stop after each turn."""
         rows = []
