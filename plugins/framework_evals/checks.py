@@ -85,6 +85,9 @@ def _prompt_problems(plan: Plan, key: str, settings: config.PromptsConfig) -> It
     if settings.file is not None and settings.prompts:
         yield f"{key}.file={settings.file}: prompts are given in {key}.prompts too; give one of the two"
         return
+    if settings.format is not None and settings.file is None and not settings.prompts:
+        yield f"{key}.format={settings.format} is that of prompts of your own, and none are given: set {key}.file"
+        return
     given = f"{key}.prompts=[…]" if settings.file is None else f"{key}.file={settings.file}"
     try:
         own = own_prompts(settings, plan.format)

@@ -31,7 +31,7 @@ FIRST = 5
 
 @dataclass
 class Run:
-    """What the page is made of. `report` and `samples` come at the end."""
+    """What the page is made of. `report` and `samples` come at the end, `notes` say what could not be measured."""
 
     plan: Plan
     data: DataResult
@@ -39,6 +39,7 @@ class Run:
     steps: list[Step] = field(default_factory=list)
     report: Report | None = None
     samples: list[tuple[Sample | None, Sample]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     error: str = ""
     expected: Forecast | None = None
 
@@ -53,6 +54,7 @@ def render(run: Run, samples: int) -> str:
         error=run.error,
         report=report,
         results=list(_results(report)) if report else [],
+        notes=[redact(note) for note in run.notes],
         numbers=dict(_numbers(report)) if report else {},
         curve=charts.curve(run.steps),
         samples=_samples(run.samples[:samples]),

@@ -67,6 +67,10 @@ def refused(words: Sequence[str], folder: Path) -> list[str]:
             "evaluator.prompts.file=no.jsonl: prompts are given in evaluator.prompts.prompts too; give one of the two",
         ),
         (
+            ["evaluator.prompts.format=chatml"],
+            "evaluator.prompts.format=chatml is that of prompts of your own, and none are given: set",
+        ),
+        (
             ["evaluator.prompts.prompts=[Hello]", "objective=exact_match"],
             "objective=exact_match needs references, and none of the prompts in evaluator.prompts.prompts=[…] has one",
         ),
