@@ -75,7 +75,7 @@ def sections(page: Page) -> list[str | None]:
 
 
 def test_what_could_not_be_measured_is_on_the_page_once(made: Callable[..., Page]) -> None:
-    page = made("evaluator.prompts.prompts=[<b>Hello</b>]")
+    page = made("evaluator.prompts.prompts=['<b>Hello</b>']")
     needs = "needs references, and none of the prompts has one"
     assert page.within("#results", ".amiss") == [f"metric '{name}' {needs}" for name in ("exact_match", "token_f1")]
     assert page.within("#answers", ".after") == ["<b>Hello</b>"]
