@@ -25,7 +25,7 @@ from framework.health.problems import check_data
 from framework.plan import Plan
 from framework.planning import Planner
 from framework.plugins import notify
-from framework.protocols import Backend, Evaluator, ExportContext, Exporter, Metric, Model, ModelSource
+from framework.protocols import AnyMetric, Backend, Evaluator, ExportContext, Exporter, Model, ModelSource
 from framework.records import (
     Artifact,
     DataResult,
@@ -78,7 +78,7 @@ def run(plan: Plan) -> Report | None:
 
 
 def _run_stages(plan: Plan, planner: Planner, model: Model, loggers: Broadcast, clock: Clock) -> Report | None:
-    metrics: dict[str, Metric] = {name: choice.create() for name, choice in plan.metric.items()}
+    metrics: dict[str, AnyMetric] = {name: choice.create() for name, choice in plan.metric.items()}
     evaluators: dict[str, Evaluator] = {name: choice.create() for name, choice in plan.evaluator.items()}
     exporters: dict[str, Exporter] = {name: choice.create() for name, choice in plan.exporter.items()}
     with clock.stage(Stage.data):
@@ -152,7 +152,7 @@ def _start(plan: Plan, data: Data, facts: Mapping[str, str], loggers: Broadcast)
 
 
 def evaluate(
-    model: Model, data: Data, evaluators: Mapping[str, Evaluator], metrics: Mapping[str, Metric]
+    model: Model, data: Data, evaluators: Mapping[str, Evaluator], metrics: Mapping[str, AnyMetric]
 ) -> EvalResult:
     """Measure the model as it stands: the validation loss, then every evaluator."""
     measures = {"eval_loss": _validation_loss(model, data.validation)} if data.validation else {}
@@ -178,7 +178,7 @@ def _noise(
     model: Model,
     data: Data,
     evaluators: Mapping[str, Evaluator],
-    metrics: Mapping[str, Metric],
+    metrics: Mapping[str, AnyMetric],
     *,
     compared: bool,
 ) -> Nulls:

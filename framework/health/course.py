@@ -41,7 +41,7 @@ class Course:
         model: Model,
         data: Data,
         evaluators: Mapping[str, Evaluator],
-        metrics: Mapping[str, Metric],
+        metrics: Mapping[str, AnyMetric],
         base: EvalResult | None,
     ) -> None:
         self.plan = plan

@@ -130,7 +130,7 @@ class EchoModel:
             for message in example.messages or (Message("assistant", example.text or ""),):
                 turn = [*self._ids(message.content), STOP]
                 ids += turn
-                labels += turn if message.role == "assistant" else [-100] * len(turn)
+                labels += turn if message.role == "assistant" and message.learned else [-100] * len(turn)
             rows.append(TokenRow(ids, labels, example.where))
         return rows
 
