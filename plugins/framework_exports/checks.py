@@ -26,6 +26,6 @@ def push_problems(plan: Plan) -> Iterator[str]:
                 yield f"exporter.{key}.what: {unknown('exporter of this run', kind, exported)}"
         if not choice.config.dry_run and Stage.export in plan.stages and get_token() is None:
             yield (
-                f"exporter.{key} needs a token of the Hub: log in with `hf auth login`, set HF_TOKEN, or look first with "
-                f"exporter.{key}.dry_run=true"
+                f"exporter.{key} needs a token of the Hub: log in with `hf auth login`, set HF_TOKEN, or look first "
+                f"with exporter.{key}.dry_run=true"
             )

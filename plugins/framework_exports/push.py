@@ -75,7 +75,9 @@ class PushExporter:
         try:
             self._prepare(api)
             operations = [CommitOperationAdd(path, content) for path, content in files.items()]
-            done = api.create_commit(self.config.repo_id, operations, commit_message=f"Add {', '.join(self.config.what)}")
+            done = api.create_commit(
+                self.config.repo_id, operations, commit_message=f"Add {', '.join(self.config.what)}"
+            )
         except HfHubHTTPError as error:
             message = f"{asked}: {_refusal(error)}. {again}"
             raise FrameworkError(message) from error

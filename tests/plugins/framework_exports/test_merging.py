@@ -131,7 +131,7 @@ EMBEDDINGS: dict[str, dict[str, Any]] = {
 @pytest.mark.filterwarnings("ignore")  # peft warns of tied weights, which is what this is about
 @pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("case", EMBEDDINGS)
-def test_embedding_and_head_are_what_training_left_tied_or_not(case: str, tied: bool, tmp_path: Path) -> None:
+def test_embedding_and_head_are_what_training_left_tied_or_not(case: str, tmp_path: Path, *, tied: bool) -> None:
     base = tiny_base(tmp_path / "base", "qwen3", tie_word_embeddings=tied)
     trained = adapted(base, tmp_path / "adapter", **EMBEDDINGS[case])
     merge(plan_for(base), tmp_path / "adapter", tmp_path / "merged")
@@ -143,7 +143,7 @@ def test_embedding_and_head_are_what_training_left_tied_or_not(case: str, tied: 
 
 @pytest.mark.filterwarnings("ignore")  # as above
 @pytest.mark.parametrize("tied", [False, True])
-def test_added_tokens_come_with_their_rows_and_their_tokenizer(tied: bool, tmp_path: Path) -> None:
+def test_added_tokens_come_with_their_rows_and_their_tokenizer(tmp_path: Path, *, tied: bool) -> None:
     base = tiny_base(tmp_path / "base", "qwen3", tie_word_embeddings=tied)
     tokenizer = AutoTokenizer.from_pretrained(base)
     tokenizer.add_special_tokens({"additional_special_tokens": ["<|call|>", "<|done|>"]})
@@ -158,7 +158,9 @@ def test_added_tokens_come_with_their_rows_and_their_tokenizer(tied: bool, tmp_p
 
 
 @pytest.mark.parametrize("older", [True, False])
-def test_files_are_matched_by_older_names_and_by_those_of_the_model_and_keep_them(older: bool, tmp_path: Path) -> None:
+def test_files_are_matched_by_older_names_and_by_those_of_the_model_and_keep_them(
+    tmp_path: Path, *, older: bool
+) -> None:
     """Gemma 3's files say `language_model.model.layers…`; transformers 5 calls it `model.language_model.layers…`."""
     base = tiny_base(tmp_path / "base", "gemma3")
     trained = adapted(base, tmp_path / "adapter", exclude_modules=".*vision_tower.*")

@@ -25,7 +25,13 @@ SECRET = "open-sesame-of-the-card"  # noqa: S105 - planted
 def plan(tmp_path: Path, data_file: Path, monkeypatch: pytest.MonkeyPatch) -> Plan:
     """Run all stages but the export, and return the plan of it."""
     monkeypatch.setenv("ACME_TOKEN", SECRET)
-    words = ["data=local_file", f"data.path={data_file}", f"data.prompts_path={data_file}", "exporter=[]", "name=orders"]
+    words = [
+        "data=local_file",
+        f"data.path={data_file}",
+        f"data.prompts_path={data_file}",
+        "exporter=[]",
+        "name=orders",
+    ]
     stages = "stages=[plan,data,baseline,train,evaluate]"
     pipeline.run(testing.plan([*words, stages, f"data.validation_path={data_file}"], run_dir=tmp_path))
     return testing.plan(words, run_dir=tmp_path)
@@ -67,7 +73,7 @@ def test_each_folder_has_a_card_that_says_what_lies_there_and_how_to_use_it(plan
         for heading in ("Results", "Use", "Training", "Licence", "Versions"):
             assert f"\n## {heading}\n" in text
         assert "\n\n\n" not in text
-    assert 'PeftModel.from_pretrained(base, folder)' in cards["adapter/README.md"]
+    assert "PeftModel.from_pretrained(base, folder)" in cards["adapter/README.md"]
     assert 'from_pretrained("owner/base"' in cards["adapter/README.md"]
     assert "AutoModelForCausalLM.from_pretrained(folder" in cards["merged/README.md"]
     assert "llama-cli -m orders-Q8_0.gguf -cnv" in cards["gguf/README.md"]
@@ -125,7 +131,6 @@ def test_no_path_of_this_machine_and_no_secret_is_told(plan: Plan) -> None:
         assert SECRET not in text
         assert str(plan.run_dir) not in text
         assert "/home/" not in text
-        assert "/tmp/" not in text
 
 
 def test_without_other_exports_the_card_is_of_the_run(plan: Plan) -> None:

@@ -50,7 +50,9 @@ def test_a_finished_run_and_an_adapter_that_lies_elsewhere_are_exported_alike(
     assert all(torch.equal(weight, second[name]) for name, weight in first.items())
     changed = [name for name, weight in weights(base).items() if not torch.equal(weight, first[name])]
     assert len(changed) == 14  # seven linear layers in each of two layers
-    assert {path.name for path in (other / "adapter").iterdir()} == {path.name for path in (trained / "adapter").iterdir()}
+    assert {path.name for path in (other / "adapter").iterdir()} == {
+        path.name for path in (trained / "adapter").iterdir()
+    }
 
 
 def test_a_model_trained_whole_is_exported_with_what_it_needs(

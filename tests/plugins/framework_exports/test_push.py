@@ -30,7 +30,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[UploadStandIn]:
 
     with UploadStandIn({ME: "me", OTHER: "other"}) as stand_in:
         monkeypatch.setattr(constants, "ENDPOINT", stand_in.url)
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)  # noqa: FBT003 - a setting of the library
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
         monkeypatch.setenv("HF_TOKEN", ME)
         yield stand_in
 
@@ -127,7 +127,7 @@ def test_a_public_repository_is_pushed_into_only_when_that_was_said(hub: UploadS
 
 
 @pytest.mark.parametrize("private", [True, False])
-def test_somebody_elses_repository_is_refused(private: bool, hub: UploadStandIn, tmp_path: Path) -> None:  # noqa: FBT001
+def test_somebody_elses_repository_is_refused(hub: UploadStandIn, tmp_path: Path, *, private: bool) -> None:
     hub.repositories["other/tuned"] = Repository("other", private=private)
     said = refusal(context(tmp_path), repo_id="other/tuned", private=False)
     assert "exporter.push.repo_id=other/tuned: the repository or its owner's name belongs to someone else" in said
@@ -143,9 +143,7 @@ def test_a_token_that_the_hub_does_not_know_is_named(
     assert not hub.repositories
 
 
-def test_without_a_token_nothing_is_asked(
-    hub: UploadStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_token_nothing_is_asked(hub: UploadStandIn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from huggingface_hub import constants
 
     monkeypatch.delenv("HF_TOKEN")
@@ -163,7 +161,13 @@ def test_without_a_network_it_is_said_at_once(tmp_path: Path, monkeypatch: pytes
     assert "http://127.0.0.1:9 cannot be reached" in refusal(context(tmp_path))
 
 
-@pytest.mark.parametrize(("path", "said"), [("/api/models/me/tuned/commit", "the Hub refuses (400: broken)"), ("/lfs", "the upload broke off (BadRequestError")])
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/api/models/me/tuned/commit", "the Hub refuses (400: broken)"),
+        ("/lfs", "the upload broke off (BadRequestError"),
+    ],
+)
 def test_an_upload_that_breaks_off_leaves_the_repository_as_it_was(
     path: str, said: str, hub: UploadStandIn, tmp_path: Path
 ) -> None:
