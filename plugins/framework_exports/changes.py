@@ -123,7 +123,8 @@ class Merging:
         if self.magnitude is None or self.by_column:
             return None
         lengths = torch.linalg.norm(added, dim=1)
-        return (self.magnitude[start : start + len(added)] / lengths).unsqueeze(1)
+        factors: torch.Tensor = self.magnitude[start : start + len(added)] / lengths
+        return factors.unsqueeze(1)
 
 
 def pieces(
