@@ -244,12 +244,12 @@ def test_a_merge_takes_the_memory_of_a_shard_and_not_of_the_model(tmp_path: Path
         "large": {"hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": 16},
     }.items():
         (tmp_path / name).mkdir()
-        base = tiny_base(tmp_path / name / "base", "llama", dtype="bfloat16", shards="10MB", **changes)
+        base = tiny_base(tmp_path / name / "base", "llama", dtype="bfloat16", shards="25MB", **changes)
         adapted(base, tmp_path / name / "adapter", target_modules=["q_proj", "down_proj"])
     command = [sys.executable, "-c", MEASURE, str(tmp_path / "small"), str(tmp_path / "large")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     peak, shard = int(done.stdout), max(file.stat().st_size for file in (tmp_path / "large/base").glob("*.safetensors"))
     whole = size_of(tmp_path / "large" / "merged")
-    assert whole > 10 * shard
-    assert peak < 2.5 * shard
+    assert whole > 3.5 * shard
+    assert peak < 1.7 * shard, peak
