@@ -202,6 +202,14 @@ def test_the_chat_template_of_the_run_is_the_only_one(tmp_path: Path) -> None:
     assert "old" not in (tmp_path / "merged" / "tokenizer_config.json").read_text(encoding="utf-8")
 
 
+def test_an_adapter_with_a_config_of_its_own_takes_that_of_the_base(tmp_path: Path) -> None:
+    base = tiny_base(tmp_path / "base", "llama")
+    adapted(base, tmp_path / "adapter")
+    (tmp_path / "adapter" / "config.json").write_text('{"model_type": "gpt2"}', encoding="utf-8")
+    merge(plan_for(base), tmp_path / "adapter", tmp_path / "merged")
+    assert (tmp_path / "merged" / "config.json").read_bytes() == (base / "config.json").read_bytes()
+
+
 def test_a_merged_model_stops_at_the_tokens_at_which_the_run_did(tmp_path: Path) -> None:
     base = tiny_base(tmp_path / "base", "llama")
     adapted(base, tmp_path / "adapter")

@@ -123,6 +123,13 @@ BROKEN: dict[str, tuple[Callable[[Path], Any], str]] = {
         lambda place: change(place / "base" / "config.json", quantization_config={"quant_method": "gptq"}),
         "quantized (gptq): choose the model in 16 bits",
     ),
+    "eight bits": (
+        lambda place: save_file(
+            {name: weight.to(torch.float8_e4m3fn) for name, weight in load_file(first_shard(place)).items()},
+            first_shard(place),
+        ),
+        "is stored as F8_E4M3: choose the model in 16 bits",
+    ),
     "another kind": (
         lambda place: change(place / "adapter" / "adapter_config.json", peft_type="LOHA"),
         "peft_type=LOHA cannot be merged. Valid: LORA",
