@@ -12,38 +12,32 @@ if TYPE_CHECKING:
     from framework.checkup import Checkup
     from framework.plan import Plan
 
-OURS = (config.AdapterExporterConfig, config.MergedExporterConfig)
-"""Exporters that leave the mark of an export in their folder."""
+GGUF = "framework[gguf]"
 
 
 @hookimpl
 def framework_exporters() -> Iterable[Component]:
-    """The adapter as it was trained, and the model that it makes of its base."""
+    """The adapter as it was trained, the model that it makes of its base, GGUF files, and what goes with them."""
     yield Component("adapter", config.AdapterExporterConfig, "framework_exports.adapter:AdapterExporter")
     yield Component("merged", config.MergedExporterConfig, "framework_exports.merged:MergedExporter")
+    yield Component("gguf", config.GgufExporterConfig, "framework_exports.gguf_exporter:GgufExporter", extra=GGUF)
+    yield Component(
+        "gguf_adapter",
+        config.GgufAdapterExporterConfig,
+        "framework_exports.gguf_adapter:GgufAdapterExporter",
+        extra=GGUF,
+    )
+    yield Component("ollama", config.OllamaExporterConfig, "framework_exports.ollama.exporter:OllamaExporter")
     yield Component("model_card", config.ModelCardExporterConfig, "framework_exports.model_card:ModelCardExporter")
     yield Component("push", config.PushExporterConfig, "framework_exports.push:PushExporter")
 
 
 @hookimpl
 def framework_check_plan(plan: Plan) -> Iterable[str]:
-    """Refuse folders that are not the exporter's own, and a push that cannot succeed."""
-    from framework_exports.folders import foreign  # noqa: PLC0415 - only a plan needs it
+    """Refuse folders that are not the exporter's own, and exports that cannot be made."""
+    from framework_exports import checks  # noqa: PLC0415 - --help need not pay for it
 
-    folders: dict[str, str] = {}
-    for name, choice in plan.exporter.items():
-        folder = getattr(choice.config, "folder", name)
-        if not folder.strip(".") or "/" in folder or "\\" in folder or folder == "checkpoint":
-            yield f"exporter.{name}.folder={folder} must be one plain name inside the run folder, such as {name}"
-        elif folder in folders:
-            yield f"exporter.{name}.folder={folder} is that of exporter.{folders[folder]} too: choose another name"
-        elif isinstance(choice.config, OURS) and (problem := foreign(plan.run_dir / folder)):
-            yield f"exporter.{name}.folder={folder}: {problem}"
-        folders[folder] = name
-    if any(isinstance(choice.config, config.PushExporterConfig) for choice in plan.exporter.values()):
-        from framework_exports.checks import push_problems  # noqa: PLC0415 - asks a library of the Hub for a token
-
-        yield from push_problems(plan)
+    yield from checks.problems(plan)
 
 
 @hookimpl
