@@ -25,12 +25,12 @@ def bytes_of(size: str) -> int:
 
 
 def a_size(value: str) -> bool:
-    """a size such as 5GB or 512MiB."""  # noqa: D403 - part of the sentence that an error tells
+    """that is a size such as 5GB or 512MiB."""  # noqa: D403 - part of the sentence that an error tells
     return bytes_of(value) > 0
 
 
 def is_repo_id(value: str) -> bool:
-    """an id of the Hub, owner/name."""  # noqa: D403 - as above
+    """that is an id of the Hub, owner/name."""  # noqa: D403 - as above
     return re.fullmatch(r"[\w.-]{1,96}/[\w.-]{1,96}", value) is not None and not _NO_ID.search(value)
 
 
