@@ -80,7 +80,9 @@ def test_a_base_in_16_bits_is_computed_in_fp32_and_rounded_once(tmp_path: Path) 
     reference = trained.merge_and_unload().state_dict()
     differ = [name for name, weight in merged.items() if not torch.equal(weight, reference[name].bfloat16())]
     assert differ == []
-    assert not torch.equal(merged["model.layers.0.mlp.up_proj.weight"], weights(base)["model.layers.0.mlp.up_proj.weight"])
+    assert not torch.equal(
+        merged["model.layers.0.mlp.up_proj.weight"], weights(base)["model.layers.0.mlp.up_proj.weight"]
+    )
 
 
 @pytest.mark.parametrize("dtype", [Dtype.fp16, Dtype.bf16, Dtype.fp32])
@@ -234,7 +236,10 @@ print(1024 * (peak() - before))
 def test_a_merge_takes_the_memory_of_a_shard_and_not_of_the_model(tmp_path: Path) -> None:
     from framework_exports.folders import size_of
 
-    for name, changes in {"small": {}, "large": {"hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": 16}}.items():
+    for name, changes in {
+        "small": {},
+        "large": {"hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": 16},
+    }.items():
         (tmp_path / name).mkdir()
         base = tiny_base(tmp_path / name / "base", "llama", dtype="bfloat16", shards="10MB", **changes)
         adapted(base, tmp_path / name / "adapter", target_modules=["q_proj", "down_proj"])
