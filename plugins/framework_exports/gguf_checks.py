@@ -10,7 +10,7 @@ from framework.errors import FrameworkError, nearest, short
 from framework.plan import Choice, Plan
 from framework_exports.config import GgufAdapterExporterConfig, GgufExporterConfig
 from framework_exports.convert import converter
-from framework_exports.quantizations import QUANTIZATIONS, unknown_ones
+from framework_exports.quantizations import QUANTIZATIONS, known_names, unknown_ones
 
 LORA = "LoRA"
 """Stands in the name of an adapter's file where others have their quantization."""
@@ -61,7 +61,7 @@ def foreign(folder: Path, name: str) -> str:
 
 
 def _quantizations(key: str, config: GgufExporterConfig) -> Iterator[str]:
-    names = config.quantizations
+    names = known_names(config.quantizations)
     for problem in unknown_ones(names):
         yield f"{key}.quantizations: {problem}"
     for name in sorted({name for name in names if names.count(name) > 1}):

@@ -25,6 +25,7 @@ def refusal(tmp_path: Path, *words: str) -> str:
 def base(tmp_path: Path, architectures: Sequence[str]) -> list[str]:
     config = {"model_type": "llama", "architectures": list(architectures)}
     (tmp_path / "config.json").write_text(json.dumps(config), encoding="utf-8")
+    (tmp_path / "model.safetensors").touch()
     return ["model=local", f"model.path={json.dumps(str(tmp_path))}"]
 
 
@@ -41,14 +42,13 @@ def test_a_plan_that_is_right_passes(tmp_path: Path) -> None:
     [
         (["exporter=[gguf]", "exporter.gguf.quantizations=[q4km]"],
          "exporter.gguf.quantizations: unknown quantization 'q4km'. Did you mean 'q4_k_m'?"),
-        (["exporter=[gguf]", "exporter.gguf.quantizations=[q8_0,f16,q8_0]"], "names q8_0 twice"),
+        (["exporter=[gguf]", "exporter.gguf.quantizations=[q8_0,f16,Q8_0]"], "names q8_0 twice"),
         (["exporter=[gguf]", "exporter.gguf.quantizations=[]"], "quantizations"),
         (["exporter=[gguf]", "exporter.gguf.file_name=a/b"], "without slashes"),
         (["exporter=[gguf]", "exporter.gguf.llama_cpp_dir=/no/such"], "has no convert_hf_to_gguf.py"),
         (["exporter=[gguf_adapter]", "adapter=full"],
          "adapter=full trains all weights, so there is no adapter to write: set exporter=[gguf]"),
         (["exporter=[gguf_adapter]", "adapter=dora"], "adapter=dora has magnitudes besides its two matrices"),
-        (["exporter=[gguf_adapter]", "exporter.gguf_adapter.dtype=q8"], "f32"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_told_with_what_to_do(tmp_path: Path, words: list[str], said: str) -> None:
@@ -77,8 +77,7 @@ def test_missing_libraries_name_the_extra(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(converter, "missing", lambda names: [name for name in names if name.startswith("gguf")])
     said = refusal(tmp_path, "exporter=[gguf]")
     assert "exporter.gguf needs gguf>=0.19,<0.20: pip install" in said
-    assert "framework" in said
-    assert "[gguf]" in said
+    assert "[gguf]'" in said
 
 
 def test_a_folder_with_files_of_somebody_else_is_refused(tmp_path: Path) -> None:

@@ -118,7 +118,7 @@ def test_files_that_are_there_are_replaced_and_those_of_others_refused(run: Run)
     assert (folder / "orders-Q8_0.gguf").stat().st_size > 1000
     context = SimpleNamespace(run_dir=run.folder, config={"name": "orders"})
     (folder / "mine.txt").touch()
-    exporter = GgufExporter(SimpleNamespace(folder="gguf", file_name=None))  # type: ignore[arg-type]
+    exporter = GgufExporter(SimpleNamespace(folder="gguf", file_name=None, quantizations=["q8_0"]))  # type: ignore[arg-type]
     with pytest.raises(FrameworkError, match=r"is not empty, it holds mine\.txt"):
         exporter.export(None, context)  # type: ignore[arg-type]
 

@@ -39,6 +39,7 @@ def test_before_merging_the_config_of_the_model_tells(tmp_path: Path) -> None:
     base = tmp_path / "base"
     base.mkdir()
     (base / "config.json").write_text(json.dumps(CONFIG), encoding="utf-8")
+    (base / "model.safetensors").touch()
     words = ["model=local", f"model.path={json.dumps(str(base))}", "exporter=[]"]
     plan = testing.plan(words, run_dir=tmp_path / "run")
     context = ExportContext(plan.run_dir, plan.run_dir / "checkpoint", plan.config, plan)
