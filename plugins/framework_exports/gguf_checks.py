@@ -19,10 +19,8 @@ PLAIN = ("lora", "rslora")
 
 
 def problems(plan: Plan, name: str, choice: Choice) -> Iterator[str]:
-    """Say what is wrong with the exporter `name` of a plan, where it writes GGUF files."""
-    config = choice.config
-    if not isinstance(config, GgufExporterConfig | GgufAdapterExporterConfig):
-        return
+    """Say what is wrong with the exporter `name` of a plan, one of the two that write GGUF files."""
+    config: GgufExporterConfig | GgufAdapterExporterConfig = choice.config
     key = f"exporter.{name}"
     checkout = None
     if isinstance(config, GgufExporterConfig):
@@ -38,7 +36,7 @@ def problems(plan: Plan, name: str, choice: Choice) -> Iterator[str]:
     try:
         known = converter.architectures(checkout)
     except FrameworkError as error:
-        yield f"{key}.llama_cpp_dir={config.llama_cpp_dir}: {error}" if checkout else f"{key}: {error}"
+        yield f"{key}.llama_cpp_dir={checkout}: {error}" if checkout else f"{key}: {error}"
     else:
         yield from _architecture(key, plan, known)
 

@@ -32,10 +32,11 @@ def framework_exporters() -> Iterable[Component]:
 @hookimpl
 def framework_check_plan(plan: Plan) -> Iterable[str]:
     """Refuse folders that are not the exporter's own, and GGUF files that cannot be made."""
-    from framework_exports import gguf_checks  # noqa: PLC0415 - --help need not pay for it
-
     for name, choice in plan.exporter.items():
-        yield from gguf_checks.problems(plan, name, choice)
+        if isinstance(choice.config, config.GgufExporterConfig | config.GgufAdapterExporterConfig):
+            from framework_exports import gguf_checks  # noqa: PLC0415 - other runs need not pay for it
+
+            yield from gguf_checks.problems(plan, name, choice)
         folder = getattr(choice.config, "folder", "adapter")
         if not folder.strip(".") or "/" in folder or "\\" in folder or folder == "checkpoint":
             yield f"exporter.{name}.folder={folder} must be one plain name inside the run folder, such as adapter"
@@ -43,8 +44,12 @@ def framework_check_plan(plan: Plan) -> Iterable[str]:
 
 @hookimpl
 def framework_checkups() -> Iterable[Checkup]:
-    """What quantizes GGUF files and what serves them. No exporter asks for either, so no run needs them."""
+    """What quantizes GGUF files, which `exporter=gguf` needs, and what serves them."""
     from framework.checkup import Checkup  # noqa: PLC0415 - only `doctor` needs it
 
-    yield Checkup("llama.cpp", "export", "framework_exports.checkups:quantizer")
+    yield Checkup("llama.cpp", "export", "framework_exports.checkups:quantizer", needed=_writes_gguf)
     yield Checkup("Ollama", "export", "framework_exports.checkups:ollama")
+
+
+def _writes_gguf(plan: Plan) -> bool:
+    return any(choice.component.name == "gguf" for choice in plan.exporter.values())

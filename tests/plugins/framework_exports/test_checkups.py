@@ -78,6 +78,9 @@ def test_ollama_that_fails_is_broken(site: Path) -> None:
     assert checkups.ollama(None) == Found(State.broken, str(site / "ollama"))
 
 
-def test_hook_checkups_of_exports_are_needed_by_no_plan(tmp_path: Path) -> None:
-    plan = testing.plan([], run_dir=tmp_path)
-    assert [each.needed(plan) for each in framework_checkups()] == [False, False]
+@pytest.mark.parametrize(("exporters", "needed"), [("[]", [False, False]), ("[adapter,gguf]", [True, False])])
+def test_hook_checkups_of_exports_are_needed_by_who_writes_gguf(
+    tmp_path: Path, exporters: str, needed: list[bool]
+) -> None:
+    plan = testing.plan([f"exporter={exporters}"], run_dir=tmp_path)
+    assert [each.needed(plan) for each in framework_checkups()] == needed

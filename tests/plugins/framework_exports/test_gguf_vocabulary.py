@@ -23,7 +23,7 @@ def vocabulary(tiny: Any) -> Vocabulary:
 def test_it_reads_the_template_and_every_stop_token(tiny: Any, vocabulary: Vocabulary) -> None:
     names = {str(vocabulary.tokenizer.id_to_token(number)) for number in vocabulary.stops}
     assert names == {"<|eot_id|>", "<|end_of_text|>"}
-    assert vocabulary.tokenizer.id_to_token(vocabulary.eos) == "<|eot_id|>"
+    assert vocabulary.eos == vocabulary.tokenizer.token_to_id("<|eot_id|>")
     assert vocabulary.template == (tiny.folder / "chat_template.jinja").read_text(encoding="utf-8")
 
 
@@ -44,7 +44,7 @@ def test_stop_tokens_that_llama_cpp_does_not_know_are_written(
     assert vocabulary.eos is not None
     mine = dataclasses.replace(vocabulary, eos=7, stops=frozenset({7, 11, 12, vocabulary.eos}))
     with pytest.raises(FrameworkError, match=r"whole.gguf does not stop at the tokens \[7, 11, 12\], and the run does"):
-        mine.check(shutil.copy(tiny.file, tmp_path / "whole.gguf"))
+        mine.check(Path(shutil.copy(tiny.file, tmp_path / "whole.gguf")))
     settings = mine.amendments(tiny.file)
     quantize(tiny.file, tmp_path / "new.gguf", "q8_0", threads=1, settings=settings)
     mine.check(tmp_path / "new.gguf")

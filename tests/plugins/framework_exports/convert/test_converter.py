@@ -46,7 +46,7 @@ def test_missing_libraries_name_the_extra(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_converter_that_is_elsewhere_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(converter.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(FrameworkError, match=r"not in the installed auto-round: pip install .*gguf"):
         converter.package_root()
 

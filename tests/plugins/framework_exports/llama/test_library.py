@@ -33,7 +33,7 @@ def test_a_library_that_does_not_load_says_why(monkeypatch: pytest.MonkeyPatch) 
         raise RuntimeError(message)
 
     monkeypatch.setattr(module, "missing", lambda _: [])
-    monkeypatch.setattr(module.importlib, "import_module", lambda _: SimpleNamespace(get_lib=get_lib))
+    monkeypatch.setattr("importlib.import_module", lambda _: SimpleNamespace(get_lib=get_lib))
     with pytest.raises(FrameworkError, match="does not load: RuntimeError: libgomp"):
         module.library()
 
