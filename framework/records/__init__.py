@@ -12,6 +12,7 @@ from framework.records.data import (
     Severity,
     ViewedRow,
 )
+from framework.records.health import Order, Trouble
 from framework.records.planned import Disk, FitChange, Forecast, Memory, Verdict, Work
 from framework.records.results import (
     Artifact,
@@ -33,12 +34,15 @@ from framework.records.results import (
 from framework.records.rows import (
     IGNORE,
     Answer,
+    Answered,
     Example,
     Message,
     Prompt,
     RawData,
     Row,
     Scored,
+    Scores,
+    TextForm,
     TokenRow,
     ToolCall,
 )
@@ -51,6 +55,7 @@ from framework.records.saving import (
 __all__ = [
     "IGNORE",
     "Answer",
+    "Answered",
     "Artifact",
     "Aspect",
     "Change",
@@ -72,6 +77,7 @@ __all__ = [
     "MixedIn",
     "Nulls",
     "Objective",
+    "Order",
     "Outcome",
     "Piece",
     "Prompt",
@@ -82,11 +88,14 @@ __all__ = [
     "Row",
     "Sample",
     "Scored",
+    "Scores",
     "Severity",
     "Step",
+    "TextForm",
     "TokenRow",
     "ToolCall",
     "TrainResult",
+    "Trouble",
     "Verdict",
     "ViewedRow",
     "Work",

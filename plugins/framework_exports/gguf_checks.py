@@ -9,7 +9,6 @@ from pathlib import Path
 from framework.errors import FrameworkError, nearest, short
 from framework.plan import Choice, Plan
 from framework_exports.config import GgufAdapterExporterConfig, GgufExporterConfig
-from framework_exports.convert import converter
 from framework_exports.quantizations import QUANTIZATIONS, known_names, unknown_ones
 
 LORA = "LoRA"
@@ -19,10 +18,13 @@ PLAIN = ("lora", "rslora")
 
 
 def problems(plan: Plan, name: str, choice: Choice) -> Iterator[str]:
-    """Say what is wrong with the exporter `name` of a plan, one of the two that write GGUF files."""
-    config: GgufExporterConfig | GgufAdapterExporterConfig = choice.config
-    key = f"exporter.{name}"
-    checkout = None
+    """Say what is wrong with the exporter `name` of a plan, where it writes GGUF files."""
+    config = choice.config
+    if not isinstance(config, GgufExporterConfig | GgufAdapterExporterConfig):
+        return
+    from framework_exports.convert import converter  # noqa: PLC0415 - other runs need not pay for it
+
+    key, checkout = f"exporter.{name}", None
     if isinstance(config, GgufExporterConfig):
         yield from _quantizations(key, config)
         checkout = Path(config.llama_cpp_dir).expanduser() if config.llama_cpp_dir else None
