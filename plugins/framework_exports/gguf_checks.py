@@ -9,8 +9,7 @@ from pathlib import Path
 from framework.errors import FrameworkError, nearest, short
 from framework.plan import Choice, Plan
 from framework_exports.config import GgufAdapterExporterConfig, GgufExporterConfig
-from framework_exports.convert import converter
-from framework_exports.quantizations import QUANTIZATIONS, unknown_ones
+from framework_exports.quantizations import QUANTIZATIONS, known_names, unknown_ones
 
 LORA = "LoRA"
 """Stands in the name of an adapter's file where others have their quantization."""
@@ -23,8 +22,9 @@ def problems(plan: Plan, name: str, choice: Choice) -> Iterator[str]:
     config = choice.config
     if not isinstance(config, GgufExporterConfig | GgufAdapterExporterConfig):
         return
-    key = f"exporter.{name}"
-    checkout = None
+    from framework_exports.convert import converter  # noqa: PLC0415 - other runs need not pay for it
+
+    key, checkout = f"exporter.{name}", None
     if isinstance(config, GgufExporterConfig):
         yield from _quantizations(key, config)
         checkout = Path(config.llama_cpp_dir).expanduser() if config.llama_cpp_dir else None
@@ -38,7 +38,7 @@ def problems(plan: Plan, name: str, choice: Choice) -> Iterator[str]:
     try:
         known = converter.architectures(checkout)
     except FrameworkError as error:
-        yield f"{key}.llama_cpp_dir={config.llama_cpp_dir}: {error}" if checkout else f"{key}: {error}"
+        yield f"{key}.llama_cpp_dir={checkout}: {error}" if checkout else f"{key}: {error}"
     else:
         yield from _architecture(key, plan, known)
 
@@ -61,7 +61,7 @@ def foreign(folder: Path, name: str) -> str:
 
 
 def _quantizations(key: str, config: GgufExporterConfig) -> Iterator[str]:
-    names = config.quantizations
+    names = known_names(config.quantizations)
     for problem in unknown_ones(names):
         yield f"{key}.quantizations: {problem}"
     for name in sorted({name for name in names if names.count(name) > 1}):

@@ -25,6 +25,7 @@ from framework_exports.gguf_vocabulary import Vocabulary
 from framework_exports.llama.library import cores
 from framework_exports.merging import merge
 from framework_exports.parity.gate import Gate, put_aside
+from framework_exports.quantizations import known_names
 from framework_exports.room import Room
 
 SCRATCH = ".gguf.part"
@@ -49,6 +50,7 @@ class GgufExporter:
 
     def __init__(self, config: GgufExporterConfig) -> None:
         self.config = config
+        self.quantizations = known_names(config.quantizations)
 
     def export(self, model: Model, context: ExportContext) -> list[Artifact]:
         """Write the files; they appear under their names when all of them are made and checked.
@@ -79,20 +81,20 @@ class GgufExporter:
         Raises:
             FrameworkError: the disk has too little room for what is to come, or the weights cannot be merged.
         """
-        Room.before_merging(context, self.config.quantizations).check(context.run_dir)
-        dtype = Dtype.fp32 if "f32" in self.config.quantizations else Dtype.fp16
+        Room.before_merging(context, self.quantizations).check(context.run_dir)
+        dtype = Dtype.fp32 if "f32" in self.quantizations else Dtype.fp16
         merge(context.plan, context.checkpoint, scratch / "merged", dtype=dtype)
         return scratch / "merged"
 
     def _made(self, merged: Path, scratch: Path, run_dir: Path, name: str) -> Iterator[Made]:
         """Convert once, then write and check one quantization after the other."""
         weights = Weights.read(merged)
-        Room.after_merging(merged, weights, self.config.quantizations).check(run_dir)
+        Room.after_merging(merged, weights, self.quantizations).check(run_dir)
         vocabulary = Vocabulary.read(merged)
         whole = scratch / "whole.gguf"
         self._convert(merged, scratch, whole, TYPES[weights.dtype], name, run_dir / LOG)
         settings = vocabulary.amendments(whole)
-        for quantization in self.config.quantizations:
+        for quantization in self.quantizations:
             file = scratch / f"{quantization}.gguf"
             apart.run(
                 f"the quantization to {quantization}", "framework_exports.convert.quantized:write", run_dir / LOG,

@@ -42,8 +42,12 @@ def framework_check_plan(plan: Plan) -> Iterable[str]:
 
 @hookimpl
 def framework_checkups() -> Iterable[Checkup]:
-    """What quantizes GGUF files and what serves them. No exporter asks for either, so no run needs them."""
+    """What quantizes GGUF files, which `exporter=gguf` needs, and what serves them."""
     from framework.checkup import Checkup  # noqa: PLC0415 - only `doctor` needs it
 
-    yield Checkup("llama.cpp", "export", "framework_exports.checkups:quantizer")
+    yield Checkup("llama.cpp", "export", "framework_exports.checkups:quantizer", needed=_writes_gguf)
     yield Checkup("Ollama", "export", "framework_exports.checkups:ollama")
+
+
+def _writes_gguf(plan: Plan) -> bool:
+    return any(choice.component.name == "gguf" for choice in plan.exporter.values())

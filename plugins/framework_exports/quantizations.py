@@ -57,6 +57,11 @@ def gguf_bytes(parameters: int, quantization: str, *, in_blocks: bool = True) ->
     return int(parameters * bits / 8)
 
 
+def known_names(names: Iterable[str]) -> list[str]:
+    """Return names as they stand here: people also write Q4_K_M."""
+    return [name.lower() for name in names]
+
+
 def unknown_ones(names: Iterable[str]) -> list[str]:
     """Say of each name that is no quantization what it could have meant."""
-    return [unknown("quantization", name, QUANTIZATIONS) for name in names if name not in QUANTIZATIONS]
+    return [unknown("quantization", name, QUANTIZATIONS) for name in known_names(names) if name not in QUANTIZATIONS]

@@ -34,7 +34,7 @@ class Room:
             shape = Shape.from_config(context.plan.model.create().config_json())
         except FrameworkError:
             return cls({})
-        merged = shape.total * HALF
+        merged = shape.total * (2 * HALF if "f32" in quantizations else HALF)
         in_blocks = shape.hidden % BLOCK == 0
         return cls({"merged": merged, **_files(shape.total, merged, quantizations, in_blocks=in_blocks)})
 

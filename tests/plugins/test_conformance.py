@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import ClassVar
@@ -324,6 +324,29 @@ class TestStandard(AuditSuite):
 
 class TestAdapter(ExporterSuite):
     option = "adapter"
+
+
+class OfTheTinyModel(ExporterSuite):
+    """Exporters of real weights; the model is made once. A model that learned nothing has no parity to check."""
+
+    option: ClassVar[str]
+    more: ClassVar[Sequence[str]] = ()
+
+    @pytest.fixture(autouse=True)
+    def words(self, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        words = [*TINY, "trainer=hf", "model=local", f"model.path={json.dumps(str(tiny))}", "adapter=lora"]
+        monkeypatch.setattr(type(self), "overrides", [*words, *self.more])
+
+
+@pytest.mark.slow
+class TestGguf(OfTheTinyModel):
+    option = "gguf"
+    more = ("exporter.gguf.quantizations=[q8_0,f16]", "exporter.gguf.parity.check=false")
+
+
+@pytest.mark.slow
+class TestGgufAdapter(OfTheTinyModel):
+    option = "gguf_adapter"
 
 
 class TestModelCard(ExporterSuite):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,8 @@ import gguf
 import torch
 
 from framework.errors import FrameworkError
-from framework_exports.convert import converter, words
+from framework_exports.companions import TOKENIZER, read
+from framework_exports.convert import converter, pieces, words
 
 FILE_TYPES = {
     "f32": gguf.LlamaFileType.ALL_F32,
@@ -31,7 +32,7 @@ def convert(folder: str, target: str, dtype: str, name: str) -> None:
     Raises:
         FrameworkError: the architecture or the tokenizer is unknown to llama.cpp.
     """
-    conversion = converter.load()
+    conversion, tokenizer = converter.load(), read(Path(folder, TOKENIZER))
     kind = model_class(conversion, conversion.ModelBase.load_hparams(Path(folder), False))  # noqa: FBT003 - theirs
 
     class Converted(kind):  # type: ignore[misc, valid-type]
@@ -39,11 +40,19 @@ def convert(folder: str, target: str, dtype: str, name: str) -> None:
 
         model_arch = kind.model_arch
 
-        def get_vocab_base_pre(self, tokenizer: Any) -> str:
+        def set_vocab(self) -> None:
             try:
-                return str(super().get_vocab_base_pre(tokenizer))
+                super().set_vocab()
+            except (FileNotFoundError, ValueError):  # Phi-4 is told by a name of its class that transformers 5 changed
+                if pieces.is_sentencepiece(tokenizer):
+                    raise
+                self._set_vocab_gpt2()
+
+        def get_vocab_base_pre(self, loaded: Any) -> str:
+            try:
+                return str(super().get_vocab_base_pre(loaded))
             except NotImplementedError:
-                return _known_words(self.dir_model / "tokenizer.json")
+                return _known_words(tokenizer)
 
     with torch.inference_mode():
         Converted(Path(folder), FILE_TYPES[dtype], Path(target), model_name=name).write()
@@ -63,8 +72,8 @@ def model_class(conversion: Any, config: dict[str, Any]) -> Any:
         raise FrameworkError(message) from error
 
 
-def _known_words(file: Path) -> str:
-    found = words.name(json.loads(file.read_text(encoding="utf-8")))
+def _known_words(tokenizer: Mapping[str, Any]) -> str:
+    found = words.name(tokenizer)
     if found is None:
         message = "llama.cpp has no tokenizer that cuts words like this one: its pre_tokenizer is unknown there"
         raise FrameworkError(message)

@@ -7,6 +7,7 @@ Both are made again here, so that Llama 2, Mistral, Gemma and Phi-3 convert from
 
 from __future__ import annotations
 
+import importlib
 import json
 import re
 from collections.abc import Mapping
@@ -55,8 +56,8 @@ def model(tokenizer: Mapping[str, Any]) -> bytes:
     SentencePiece joins the neighbours that make the piece with the highest score, `tokenizers` those whose merge
     stands first. So a piece's score is the place of its first merge, counted downwards.
     """
-    from sentencepiece import sentencepiece_model_pb2 as proto  # noqa: PLC0415 - only these vocabularies need it
-
+    # Its classes are made when it is imported, so they have no types.
+    proto: Any = importlib.import_module("sentencepiece.sentencepiece_model_pb2")
     vocabulary: dict[str, int] = tokenizer["model"]["vocab"]
     added = {token["id"]: token for token in tokenizer["added_tokens"]}
     text = {number: piece for piece, number in vocabulary.items()}

@@ -13,25 +13,25 @@ from framework.requirements import missing, pip_command
 
 PACKAGE = "llama-cpp-py-sync"
 EXTRA = "framework[gguf]"
-_TOLD = (3, 4)
-"""GGML_LOG_LEVEL_WARN and GGML_LOG_LEVEL_ERROR."""
+_ERROR = 4
+"""GGML_LOG_LEVEL_ERROR."""
 _KEPT = 20
-"""Warnings that are remembered, for the message of an error."""
+"""Errors that are remembered, for a message."""
 
 
 class Library(NamedTuple):
-    """The functions of llama.h, CFFI's types, and the warnings that llama.cpp gave last."""
+    """The functions of llama.h, CFFI's types, and the errors that llama.cpp told of."""
 
     functions: Any
     types: Any
-    warnings: deque[str]
+    errors: deque[str]
     log: Any
     """The function that llama.cpp calls; it has to live as long as the library."""
 
 
 @functools.cache
 def library() -> Library:
-    """Load llama.cpp. It prints nothing: what it has to say goes into `warnings`, or nowhere.
+    """Load llama.cpp. It prints nothing: its errors are kept, the rest is dropped.
 
     Raises:
         FrameworkError: it is not installed, or does not load on this machine.
@@ -45,21 +45,21 @@ def library() -> Library:
     except (RuntimeError, OSError) as error:
         message = f"llama.cpp of {PACKAGE} does not load: {one_line(error)}"
         raise FrameworkError(message) from error
-    types, warnings = bindings.get_ffi(), deque[str](maxlen=_KEPT)
+    types, errors = bindings.get_ffi(), deque[str](maxlen=_KEPT)
 
     def keep(level: int, text: Any, _: Any) -> None:
-        if level in _TOLD:
-            warnings.append(types.string(text).decode("utf-8", errors="replace").strip())
+        if level == _ERROR:
+            errors.append(types.string(text).decode("utf-8", errors="replace").strip())
 
     log = types.callback("ggml_log_callback", keep)
     functions.llama_log_set(log, types.NULL)
     functions.llama_backend_init()
-    return Library(functions, types, warnings, log)
+    return Library(functions, types, errors, log)
 
 
-def last_warning() -> str:
-    """Return what llama.cpp complained of last, as the end of a sentence; empty where it did not."""
-    said = next((line for line in reversed(library().warnings) if line), "")
+def why() -> str:
+    """Return the first error that llama.cpp told of, which says most, as the end of a sentence."""
+    said = next((line for line in library().errors if line), "")
     return f": {said}" if said else ""
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from framework.errors import FrameworkError
-from framework_exports.llama.library import cores, last_warning, library
+from framework_exports.llama.library import cores, library, why
 
 MEMORY = 2**26
 """Bytes of logits that llama.cpp holds at a time: so many tokens are computed in one pass."""
@@ -52,13 +52,13 @@ class Llama:
         self.file = file
         self._model = self._context = self._adapter = self._types.NULL
         self._held: list[int] = []
-        loaded.warnings.clear()
+        loaded.errors.clear()
         given = self._api.llama_model_default_params()
         given.n_gpu_layers = 0
         given.vocab_only = vocabulary_only
         self._model = self._api.llama_model_load_from_file(bytes(file), given)
         if not self._model:
-            message = f"llama.cpp cannot open {file}{last_warning()}"
+            message = f"llama.cpp cannot open {file}{why()}"
             raise FrameworkError(message)
         self._vocab = self._api.llama_model_get_vocab(self._model)
         self.n_vocab: int = self._api.llama_vocab_n_tokens(self._vocab)
@@ -75,7 +75,7 @@ class Llama:
         context = self._api.llama_init_from_model(self._model, given)
         if not context:
             self.close()
-            message = f"llama.cpp cannot hold {n_ctx} tokens of {self.file}{last_warning()}"
+            message = f"llama.cpp cannot hold {n_ctx} tokens of {self.file}{why()}"
             raise FrameworkError(message)
         return context
 
@@ -104,9 +104,10 @@ class Llama:
         Raises:
             FrameworkError: it does not belong to this model.
         """
+        library().errors.clear()
         adapter = self._api.llama_adapter_lora_init(self._model, bytes(file))
         if not adapter:
-            message = f"llama.cpp cannot put the adapter {file} on {self.file}{last_warning()}"
+            message = f"llama.cpp cannot put the adapter {file} on {self.file}{why()}"
             raise FrameworkError(message)
         self._api.llama_set_adapters_lora(
             self._context, self._types.new("struct llama_adapter_lora *[]", [adapter]), 1, [scale]
@@ -258,7 +259,7 @@ class Llama:
         owners = self._types.new("llama_seq_id *[]", [sequence] * len(ids))
         batch = self._types.new("struct llama_batch *", {"n_tokens": len(ids), "seq_id": owners, **keep})[0]
         if self._api.llama_decode(self._context, batch):
-            message = f"llama.cpp cannot compute {len(ids)} tokens of {self.file}{last_warning()}"
+            message = f"llama.cpp cannot compute {len(ids)} tokens of {self.file}{why()}"
             raise FrameworkError(message)
         self._held += ids
 

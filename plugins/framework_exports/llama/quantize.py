@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from framework.errors import FrameworkError
-from framework_exports.llama.library import Library, last_warning, library
+from framework_exports.llama.library import Library, library, why
 from framework_exports.quantizations import QUANTIZATIONS
 
 
@@ -27,7 +27,7 @@ def quantize(
         FrameworkError: llama.cpp cannot do it.
     """
     llama = library()
-    llama.warnings.clear()
+    llama.errors.clear()
     parameters = llama.functions.llama_model_quantize_default_params()
     parameters.nthread = threads
     parameters.ftype = QUANTIZATIONS[quantization].number
@@ -35,7 +35,7 @@ def quantize(
     parameters.kv_overrides = overrides
     given = llama.types.new("llama_model_quantize_params *", parameters)
     if llama.functions.llama_model_quantize(bytes(source), bytes(target), given):
-        message = f"llama.cpp cannot quantize {source.name} to {quantization}{last_warning()}"
+        message = f"llama.cpp cannot quantize {source.name} to {quantization}{why()}"
         raise FrameworkError(message)
 
 
