@@ -105,7 +105,7 @@ class Wandb(Logger):
     def evaluated(self, result: EvalResult, *, before: bool) -> None:
         """Log the means."""
         prefix = "before" if before else "after"
-        self._log({f"{prefix}/{name}": value for name, value in result.metrics.items()})
+        self._log({f"{prefix}/{name}": value for name, value in result.figures.items()})
 
     def finished(self, report: Report, samples: Sequence[tuple[Sample | None, Sample]]) -> None:
         """Log the answers as a table and the report as the summary."""
