@@ -12,17 +12,29 @@ if TYPE_CHECKING:
     from framework.checkup import Checkup
     from framework.plan import Plan
 
+GGUF = "framework[gguf]"
+
 
 @hookimpl
 def framework_exporters() -> Iterable[Component]:
-    """The adapter as it was trained."""
+    """The adapter as it was trained, and GGUF files."""
     yield Component("adapter", config.AdapterExporterConfig, "framework_exports.adapter:AdapterExporter")
+    yield Component("gguf", config.GgufExporterConfig, "framework_exports.gguf_exporter:GgufExporter", extra=GGUF)
+    yield Component(
+        "gguf_adapter",
+        config.GgufAdapterExporterConfig,
+        "framework_exports.gguf_adapter:GgufAdapterExporter",
+        extra=GGUF,
+    )
 
 
 @hookimpl
 def framework_check_plan(plan: Plan) -> Iterable[str]:
-    """Refuse folders that are not the exporter's own."""
+    """Refuse folders that are not the exporter's own, and GGUF files that cannot be made."""
+    from framework_exports import gguf_checks  # noqa: PLC0415 - --help need not pay for it
+
     for name, choice in plan.exporter.items():
+        yield from gguf_checks.problems(plan, name, choice)
         folder = getattr(choice.config, "folder", "adapter")
         if not folder.strip(".") or "/" in folder or "\\" in folder or folder == "checkpoint":
             yield f"exporter.{name}.folder={folder} must be one plain name inside the run folder, such as adapter"
