@@ -8,7 +8,7 @@ from typing import Annotated
 
 from annotated_types import Len, Predicate
 
-from framework.schema import ExporterConfig, plain_name
+from framework.schema import ExporterConfig, SpeakerConfig, plain_name
 
 
 @dataclass
@@ -50,3 +50,8 @@ class GgufAdapterExporterConfig(ExporterConfig):
     """Name of the folder inside the run folder."""
     file_name: Annotated[str | None, Predicate(plain_name)] = None
     """The file is called `NAME-LoRA.gguf`. Default: the name of the run."""
+
+
+@dataclass
+class GgufSpeakerConfig(SpeakerConfig):
+    """A GGUF file in llama.cpp: `--gguf FILE`, or `--gguf` for the first one that the run exported."""
