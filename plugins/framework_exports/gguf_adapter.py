@@ -8,8 +8,8 @@ from framework.records import Artifact
 from framework_exports import gguf_checks
 from framework_exports.config import GgufAdapterExporterConfig
 from framework_exports.convert import apart
-from framework_exports.convert.weights import header
 from framework_exports.gguf_exporter import LOG, scratch_folder
+from framework_exports.headers import stored
 
 
 class GgufAdapterExporter:
@@ -31,9 +31,11 @@ class GgufAdapterExporter:
             raise FrameworkError(problem)
         weights = context.checkpoint / "adapter_model.safetensors"
         if not weights.is_file():
-            message = f"{context.checkpoint} holds no adapter_model.safetensors: only a LoRA training makes a GGUF adapter"
+            message = (
+                f"{context.checkpoint} holds no adapter_model.safetensors: only a LoRA training makes a GGUF adapter"
+            )
             raise FrameworkError(message)
-        header(weights)  # raises where it is cut off
+        stored([weights])  # raises where the file is damaged
         base = context.plan.model.create().fetch(weights=False).folder
         with scratch_folder(context.run_dir) as scratch:
             made = scratch / "adapter.gguf"

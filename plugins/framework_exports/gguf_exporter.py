@@ -1,6 +1,6 @@
 """`exporter=gguf`: the merged model in one file or several, for llama.cpp and what is built on it.
 
-The trained weights are merged, converted once without loss, and quantized from there; docs/explanation/gguf.md says why.
+The trained weights are merged, converted once without loss, and quantized from there; see docs/explanation/gguf.md.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from framework_exports.convert.weights import Weights
 from framework_exports.gguf_file import Tensors
 from framework_exports.gguf_vocabulary import Vocabulary
 from framework_exports.llama.library import cores
+from framework_exports.merging import merge
 from framework_exports.room import Room
 
 SCRATCH = ".gguf.part"
@@ -42,6 +43,8 @@ class Made:
 
 class GgufExporter:
     """Merges, converts, quantizes, and reads back what was written."""
+
+    after = ("merged",)
 
     def __init__(self, config: GgufExporterConfig) -> None:
         self.config = config
@@ -65,22 +68,17 @@ class GgufExporter:
             return [_publish(each, folder / gguf_checks.file_name(name, each.quantization)) for each in made]
 
     def _merged(self, context: ExportContext, scratch: Path) -> Path:
-        """Return a transformers folder with all weights: the one of `exporter=merged` where it ran before, or a new one.
+        """Return the folder of `exporter=merged`, where the run has it, or merge into a folder of the scratch.
 
         Raises:
-            FrameworkError: the disk has too little room for what is to come.
+            FrameworkError: the disk has too little room for what is to come, or the weights cannot be merged.
         """
-        for choice in context.plan.exporter.values():
-            if choice.config is self.config:
-                break
-            if choice.component.name == "merged":
-                return context.run_dir / str(choice.config.folder)
+        for artifact in context.artifacts:
+            if artifact.kind == "merged":
+                return context.run_dir / artifact.path
         Room.before_merging(context, self.config.quantizations).check(context.run_dir)
-        from framework_exports.merging import merge  # noqa: PLC0415 - loads torch
-
-        target = scratch / "merged"
-        merge(context.plan, context.checkpoint, target)
-        return target
+        merge(context.plan, context.checkpoint, scratch / "merged")
+        return scratch / "merged"
 
     def _made(self, merged: Path, scratch: Path, run_dir: Path, name: str) -> Iterator[Made]:
         """Convert once, then write and check one quantization after the other."""

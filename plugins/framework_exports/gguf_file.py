@@ -11,7 +11,6 @@ import gguf
 from framework_exports.quantizations import BLOCK, QUANTIZATIONS
 
 
-
 @dataclass(frozen=True)
 class Tensors:
     """How many tensors of a file have which type. Vectors and the like, which no quantization touches, are left out.

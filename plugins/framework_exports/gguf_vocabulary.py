@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from framework.errors import FrameworkError
+from framework_exports.companions import GENERATION, TEMPLATE, TOKENIZER, TOKENIZER_CONFIG, read
 from framework_exports.convert import pieces
 from framework_exports.llama.model import Llama
 
@@ -49,17 +49,19 @@ class Vocabulary:
         Raises:
             FrameworkError: the folder has no tokenizer.json.
         """
-        file = folder / "tokenizer.json"
+        file = folder / TOKENIZER
         if not file.is_file():
-            message = f"{folder} has no tokenizer.json, which llama.cpp's converter reads: the tokenizer has to be a fast one"
+            message = (
+                f"{folder} has no tokenizer.json, which llama.cpp's converter reads: the tokenizer has to be a fast one"
+            )
             raise FrameworkError(message)
-        said = _read(folder / "tokenizer_config.json")
+        said = _read(folder / TOKENIZER_CONFIG)
         tokenizer, eos = Tokenizer.from_file(str(file)), said.get("eos_token")
         content = eos["content"] if isinstance(eos, dict) else eos
         number = tokenizer.token_to_id(content) if content else None
-        listed = _read(folder / "generation_config.json").get("eos_token_id")
+        listed = _read(folder / GENERATION).get("eos_token_id")
         stops = {*(listed if isinstance(listed, list) else [listed]), number} - {None}
-        settings = pieces.settings(json.loads(file.read_text(encoding="utf-8")))
+        settings = pieces.settings(read(file))
         return cls(tokenizer, _template(folder, said), number, frozenset(stops), settings)
 
     def amendments(self, file: Path) -> dict[str, int | bool]:
@@ -73,7 +75,9 @@ class Vocabulary:
         eos = {} if self.eos is None else {EOS: self.eos}
         missing = sorted(self.stops - known - {self.eos})
         if len(missing) > len(free):
-            message = f"the run stops at the tokens {sorted(self.stops)}, and GGUF has no room for {missing[len(free) :]}"
+            message = (
+                f"the run stops at the tokens {sorted(self.stops)}, and GGUF has no room for {missing[len(free) :]}"
+            )
             raise FrameworkError(message)
         return {**self.settings, **eos, **dict(zip(free, missing, strict=False))}
 
@@ -94,7 +98,7 @@ class Vocabulary:
                 ids = self.tokenizer.encode(self._first + text, add_special_tokens=False).ids
                 found = llama.tokenize(self._first + text)
                 if found != ids:
-                    message = f"llama.cpp cuts text otherwise than the tokenizer: {text[:30]!r} is {found[:12]}, not {ids[:12]}"
+                    message = f"llama.cpp cuts {text[:30]!r} into {found[:9]}, and the tokenizer into {ids[:9]}"
                     raise FrameworkError(message)
 
     @property
@@ -103,12 +107,12 @@ class Vocabulary:
         return str(self.tokenizer.id_to_token(self.eos)) if self.eos is not None else ""
 
 
-def _read(file: Path) -> dict[str, Any]:
-    said: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    return said
+def _read(file: Path) -> Mapping[str, Any]:
+    """Read a file that may be missing."""
+    return read(file) if file.is_file() else {}
 
 
 def _template(folder: Path, said: Mapping[str, Any]) -> str:
     """Return the chat template, which stands in a file of its own or in the tokenizer's config."""
-    file = folder / "chat_template.jinja"
+    file = folder / TEMPLATE
     return file.read_text(encoding="utf-8") if file.is_file() else str(said.get("chat_template") or "")

@@ -17,8 +17,9 @@ GGUF = "framework[gguf]"
 
 @hookimpl
 def framework_exporters() -> Iterable[Component]:
-    """The adapter as it was trained, and GGUF files."""
+    """The adapter as it was trained, the model that it makes of its base, and GGUF files."""
     yield Component("adapter", config.AdapterExporterConfig, "framework_exports.adapter:AdapterExporter")
+    yield Component("merged", config.MergedExporterConfig, "framework_exports.merged:MergedExporter")
     yield Component("gguf", config.GgufExporterConfig, "framework_exports.gguf_exporter:GgufExporter", extra=GGUF)
     yield Component(
         "gguf_adapter",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,8 @@ from pathlib import Path
 from framework.errors import FrameworkError, short
 from framework.memory import Shape
 from framework.protocols import ExportContext
-from framework_exports.convert.weights import SIZES, Weights
+from framework_exports.companions import MODEL, read
+from framework_exports.convert.weights import Weights
 from framework_exports.quantizations import BLOCK, gguf_bytes
 
 GIB = 2**30
@@ -34,15 +34,16 @@ class Room:
             shape = Shape.from_config(context.plan.model.create().config_json())
         except FrameworkError:
             return cls({})
-        merged = {"the merged weights": shape.total * HALF}
-        return cls(merged | _files(shape.total, HALF, quantizations, in_blocks=shape.hidden % BLOCK == 0))
+        merged = shape.total * HALF
+        in_blocks = shape.hidden % BLOCK == 0
+        return cls({"merged": merged, **_files(shape.total, merged, quantizations, in_blocks=in_blocks)})
 
     @classmethod
     def after_merging(cls, merged: Path, weights: Weights, quantizations: Sequence[str]) -> Room:
         """Work it out from the merged weights."""
-        config = json.loads((merged / "config.json").read_text(encoding="utf-8"))
+        config = read(merged / MODEL)
         hidden = (config.get("text_config") or config).get("hidden_size", BLOCK)
-        return cls(_files(weights.parameters, SIZES[weights.dtype], quantizations, in_blocks=hidden % BLOCK == 0))
+        return cls(_files(weights.parameters, weights.bytes, quantizations, in_blocks=hidden % BLOCK == 0))
 
     def check(self, folder: Path) -> None:
         """Compare with what is free.
@@ -54,13 +55,13 @@ class Room:
         if needed > free:
             parts = ", ".join(f"{name} {size / GIB:.2f}" for name, size in self.parts.items())
             message = (
-                f"the export needs {needed / GIB:.2f} GiB in {short(folder)} and {free / GIB:.2f} GiB are free ({parts}): "
+                f"the export needs {needed / GIB:.2f} GiB in {short(folder)}, {free / GIB:.2f} GiB are free ({parts}): "
                 "free some, or ask for fewer or smaller quantizations"
             )
             raise FrameworkError(message)
 
 
 def _files(parameters: int, size: int, quantizations: Sequence[str], *, in_blocks: bool) -> dict[str, int]:
-    """Return the sizes of the converted file and of those made of it."""
+    """Return the sizes of the file without loss, which has as many bytes as the weights, and of those made of it."""
     files = {name: gguf_bytes(parameters, name, in_blocks=in_blocks) + SPARE for name in quantizations}
-    return {"the conversion": parameters * size + SPARE, **files}
+    return {"converted": size + SPARE, **files}

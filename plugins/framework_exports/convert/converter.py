@@ -1,7 +1,7 @@
 """Where llama.cpp's converter is: in the distribution `auto-round`, or in a checkout of llama.cpp.
 
-Intel's AutoRound carries llama.cpp's Python package `conversion` as it is. Its own package is large and changes
-`datasets` when it is imported, so `conversion` is read from its folder and nothing else of it is run.
+Intel's AutoRound carries llama.cpp's Python package `conversion` as it is. It is imported from its folder: nothing else
+of AutoRound is run, which would change `datasets` when it is imported.
 """
 
 from __future__ import annotations
@@ -13,15 +13,14 @@ import importlib.util
 import re
 import sys
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from framework.errors import FrameworkError
 from framework.requirements import missing, pip_command
 
 PACKAGE, EXTRA = "auto-round", "framework[gguf]"
-NEEDED = (PACKAGE, "gguf", "llama-cpp-py-sync", "sentencepiece")
-"""Distributions that write GGUF files."""
+NEEDED = (f"{PACKAGE}>=0.13.1,<0.15", "gguf>=0.19,<0.20", "llama-cpp-py-sync", "protobuf", "sentencepiece")
+"""Distributions that write GGUF files. The first's converter has to be of the second's time."""
 SCRIPT = "convert_hf_to_gguf.py"
 INSIDE = ("export", "export_to_gguf")
 """Folders of `auto_round` above `conversion`."""
@@ -33,7 +32,7 @@ def missing_libraries(*, checkout: bool) -> str:
     Args:
         checkout: whether a checkout of llama.cpp converts, so that AutoRound is not needed.
     """
-    lacking = missing(name for name in NEEDED if not (checkout and name == PACKAGE))
+    lacking = missing(name for name in NEEDED if not (checkout and name.startswith(PACKAGE)))
     return f"needs {' and '.join(lacking)}: {pip_command([EXTRA])}" if lacking else ""
 
 
@@ -66,7 +65,9 @@ def architectures(checkout: Path | None) -> frozenset[str]:
     if not script.is_file():
         message = f"{root} is no checkout of llama.cpp: it has no {SCRIPT}"
         raise FrameworkError(message)
-    registered = re.findall(r"^@ModelBase\.register\((.*?)\)$", script.read_text(encoding="utf-8"), re.S | re.M)
+    registered = re.findall(
+        r"^@ModelBase\.register\((.*?)\)$", script.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
+    )
     return frozenset(name for words in registered for name in re.findall(r'"(\w+)"', words))
 
 
@@ -81,14 +82,6 @@ def _table(file: Path) -> frozenset[str]:
 
 
 def load() -> Any:
-    """Import `conversion`; for a process that does nothing else, as its name is a common word.
-
-    Its one import from AutoRound is a module of a few checks; the packages above it are stood in for by empty ones.
-    """
-    root = package_root()
-    above = root.parents[len(INSIDE) - 1]
-    for name, place in (("auto_round", above), ("auto_round.utils", above / "utils")):
-        sys.modules[name] = package = ModuleType(name)
-        package.__path__ = [str(place)]
-    sys.path.insert(0, str(root))
+    """Import `conversion`; for a process that does nothing else, as its name is a common word."""
+    sys.path.insert(0, str(package_root()))
     return importlib.import_module("conversion")

@@ -112,7 +112,11 @@ def _stored(layer: str, a: Tensor, b: Tensor, model: Any) -> Iterator[Pair]:
     wholes = list(model.modify_tensors(b @ a, name, block))
     parts = list(model.modify_tensors(b, name, block))
     same = [stored for stored, _ in wholes] == [stored for stored, _ in parts]
-    if not wholes or not same or not all(_close(whole, part, a) for (_, whole), (_, part) in zip(wholes, parts, strict=True)):
+    if (
+        not wholes
+        or not same
+        or not all(_close(whole, part, a) for (_, whole), (_, part) in zip(wholes, parts, strict=True))
+    ):
         message = f"llama.cpp stores {layer} in a way that a LoRA cannot follow: leave it out of adapter.target_modules"
         raise FrameworkError(message)
     for stored, part in parts:

@@ -66,7 +66,7 @@ def model(tokenizer: Mapping[str, Any]) -> bytes:
     for merge in tokenizer["model"]["merges"]:
         rank.setdefault("".join(merge.split(" ") if isinstance(merge, str) else merge), len(rank))
     made = proto.ModelProto()
-    made.trainer_spec.model_type = proto.TrainerSpec.BPE
+    made.trainer_spec.model_type, made.trainer_spec.byte_fallback = proto.TrainerSpec.BPE, True
     made.normalizer_spec.add_dummy_prefix = False
     kinds = proto.ModelProto.SentencePiece
     for number in range(max(text) + 1):

@@ -89,9 +89,11 @@ class Llama:
         return context
 
     def __enter__(self) -> Self:
+        """All is loaded already."""
         return self
 
     def __exit__(self, *_: object) -> None:
+        """Free the memory."""
         self.close()
 
     def close(self) -> None:
