@@ -23,14 +23,17 @@ if TYPE_CHECKING:
         Example,
         Finding,
         Forecast,
+        Order,
         Prompt,
         RawData,
         Report,
         Sample,
         Scored,
         Step,
+        TextForm,
         TokenRow,
         TrainResult,
+        Trouble,
     )
     from framework.saved import SavedRun
 
@@ -177,6 +180,10 @@ class Model(Protocol):
     def tokenize(self, text: str) -> list[int]:
         """Return the token ids of a text; special tokens written in it are one token each, none is added."""
 
+    @property
+    def text_form(self) -> TextForm:
+        """How it reads plain text."""
+
     def loss(self, rows: Sequence[TokenRow]) -> float:
         """Mean loss over all supervised tokens of `rows`, in nats."""
 
@@ -201,7 +208,13 @@ class Model(Protocol):
         """
 
     def train(self, rows: Sequence[TokenRow], validation: Sequence[TokenRow], run: TrainRun) -> TrainResult:
-        """Train on `rows` and save the weights into `run.checkpoint`."""
+        """Train on `rows` and save the weights into `run.checkpoint`, those that were set aside where some were.
+
+        After each log entry `run.on_step` is called, and obeyed before the next step is made. A validation, the loss of
+        `validation` and what `run.measure` gives, comes after the steps of which `health.schedule.is_due` says so, and
+        is told with the entry of its step. Where there was one before, the end of the training is one too; a training
+        that is stopped between two tells its last entry again with it.
+        """
 
     def restore(self, checkpoint: Path) -> None:
         """Put the trained weights of an earlier run into place."""
@@ -212,11 +225,15 @@ class Model(Protocol):
 
 @dataclass(frozen=True)
 class TrainRun:
-    """Where a training writes, and whom it tells about each step."""
+    """Where a training writes, whom it tells about each step, and what is measured at a validation besides the loss.
+
+    What `on_step` gives is to be obeyed; None means to go on. What it raises ends the training, and nothing is saved.
+    """
 
     checkpoint: Path
     scratch: Path
-    on_step: Callable[[Step], None]
+    on_step: Callable[[Step], Order | None]
+    measure: Callable[[], Mapping[str, float]] = dict
 
 
 @runtime_checkable
@@ -287,7 +304,11 @@ class ExportContext:
 
 @runtime_checkable
 class Exporter(Protocol):
-    """An option of `exporter=`. One that has `after`, names of options, comes after those of them that are chosen."""
+    """An option of `exporter=`. One that has `after`, names of options, comes after those of them that are chosen.
+
+    One that has `check(model, plan)` is asked before anything is trained; it raises a FrameworkError where the export
+    of this model will fail.
+    """
 
     def export(self, model: Model, context: ExportContext) -> list[Artifact]:
         """Write the artifacts below `context.run_dir` and name them."""
@@ -312,7 +333,10 @@ class Logger:
         """Take note that a stage begins."""
 
     def step(self, step: Step) -> None:
-        """Take one entry of the training."""
+        """Take one entry of the training; one that is told again has a validation now."""
+
+    def trouble(self, trouble: Trouble) -> None:
+        """Take what goes wrong in the training, after the step at which it was seen, or after the evaluation."""
 
     def evaluated(self, result: EvalResult, *, before: bool) -> None:
         """Take the result of the baseline (`before`) or of the evaluation after training."""

@@ -12,6 +12,7 @@ from framework.records.data import (
     Severity,
     ViewedRow,
 )
+from framework.records.health import Order, Trouble
 from framework.records.planned import Disk, FitChange, Forecast, Memory, Verdict, Work
 from framework.records.results import (
     Artifact,
@@ -39,6 +40,7 @@ from framework.records.rows import (
     RawData,
     Row,
     Scored,
+    TextForm,
     TokenRow,
     ToolCall,
 )
@@ -72,6 +74,7 @@ __all__ = [
     "MixedIn",
     "Nulls",
     "Objective",
+    "Order",
     "Outcome",
     "Piece",
     "Prompt",
@@ -84,9 +87,11 @@ __all__ = [
     "Scored",
     "Severity",
     "Step",
+    "TextForm",
     "TokenRow",
     "ToolCall",
     "TrainResult",
+    "Trouble",
     "Verdict",
     "ViewedRow",
     "Work",

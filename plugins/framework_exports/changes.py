@@ -15,8 +15,8 @@ from framework.errors import FrameworkError
 from framework_exports.headers import FLOATS, Stored, damaged
 from framework_exports.shards import TORCH
 
-PIECE = 2**24
-"""Elements of a piece: 64 MiB in fp32."""
+PIECE = 2**22
+"""Elements of a piece: 16 MiB in fp32."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,8 @@ class Merging:
 
     def added(self, piece: torch.Tensor, start: int) -> torch.Tensor:
         """Return rows of the weight from `start` on with the product added, before DoRA's lengths."""
-        return piece.float() + (self.left[start : start + len(piece)] @ self.right) * self.scaling
+        product = self.left[start : start + len(piece)] @ self.right
+        return product.mul_(self.scaling).add_(piece)  # in place: a piece is large
 
     def by_columns(self, weight: torch.Tensor) -> torch.Tensor | None:
         """Return what DoRA multiplies each column with, where its outputs are columns: their lengths need all rows."""
@@ -153,7 +154,7 @@ def pieces(
         if low_rank:
             made = low_rank.added(piece, start)
             factors = low_rank.factors(made, start) if columns is None else columns
-            made = made if factors is None else made * factors
+            made = made if factors is None else made.mul_(factors)
         for index in rows.keys() & range(start, start + len(piece)):
             made = made.clone() if made is piece else made
             made[index - start] = rows[index].to(made.dtype)

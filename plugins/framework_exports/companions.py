@@ -45,7 +45,9 @@ def copy(plan: Plan, folders: Sequence[Path], target: Path, settings: Mapping[st
     """
     own = [folder for folder in folders if (folder / TOKENIZER).is_file() or (folder / TOKENIZER_CONFIG).is_file()]
     if not own:
-        message = f"there is no {TOKENIZER} in {' or in '.join(str(folder) for folder in folders)}: fetch the model again"
+        message = (
+            f"there is no {TOKENIZER} in {' or in '.join(str(folder) for folder in folders)}: fetch the model again"
+        )
         raise FrameworkError(message)
     models = [folder for folder in folders if (folder / MODEL).is_file()]
     for folder in reversed(models):

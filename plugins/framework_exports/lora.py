@@ -100,7 +100,9 @@ class AdapterFolder:
         """Return the name of a weight in the model, and what was found of its change so far."""
         renamed, converted = (name, False) if name in names.empty else names.in_model(name)
         if renamed not in names.empty or converted:
-            message = f"{self.folder} does not belong to {names.folder}: it changes {name}, and there is none in the base"
+            message = (
+                f"{self.folder} does not belong to {names.folder}: it changes {name}, and there is none in the base"
+            )
             raise FrameworkError(message)
         return renamed, found.get(renamed, Change())
 

@@ -125,7 +125,9 @@ def _model(folder: Path, *, trust: bool) -> tuple[dict[str, Stored], Names, Plac
         raise FrameworkError(message)
     for name, on_disk in places.single.items():
         if tensors[on_disk].shape != names.shape(name):
-            message = f"{folder}: {on_disk} is {tensors[on_disk].shape}, and {companions.MODEL} says {names.shape(name)}"
+            message = (
+                f"{folder}: {on_disk} is {tensors[on_disk].shape}, and {companions.MODEL} says {names.shape(name)}"
+            )
             raise FrameworkError(message)
     return tensors, names, places
 
@@ -157,7 +159,9 @@ def _settle_ties(
     for pair in names.tied.items():
         changed = [changes.get(name, Change()) for name in pair]
         both = [tensors[places.single[name]] for name in pair if name in places.single]
-        if changed == [Change(), Change()] or (len(both) > 1 and not _equal(*both)):  # transformers ties equal ones only
+        if changed == [Change(), Change()] or (
+            len(both) > 1 and not _equal(*both)
+        ):  # transformers ties equal ones only
             continue
         if (together := _together(*changed, keep=keep)) is not None:
             changes |= dict.fromkeys(pair, together)

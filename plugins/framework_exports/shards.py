@@ -35,7 +35,9 @@ def write(
         limit: bytes of tensors in a file.
     """
     shards = list(_shards(tensors, limit))
-    names = [SINGLE] if len(shards) == 1 else [f"model-{n:05}-of-{len(shards):05}.safetensors" for n in _from_one(shards)]
+    names = (
+        [SINGLE] if len(shards) == 1 else [f"model-{n:05}-of-{len(shards):05}.safetensors" for n in _from_one(shards)]
+    )
     for name, shard in zip(names, shards, strict=True):
         with (folder / name).open("wb") as file:
             _write_file(file, shard, pieces)
@@ -67,8 +69,9 @@ def _write_file(file: BinaryIO, shard: Sequence[Stored], pieces: Callable[[Store
     file.write(len(header).to_bytes(8, "little") + header)
     for tensor in ordered:
         start = file.tell()
-        for piece in pieces(tensor):
-            file.write(memoryview(piece.contiguous().reshape(-1).view(torch.uint8).numpy()))
+        file.writelines(
+            memoryview(piece.contiguous().reshape(-1).view(torch.uint8).numpy()) for piece in pieces(tensor)
+        )
         if file.tell() - start != tensor.bytes:
             message = f"{tensor.name} has {file.tell() - start} bytes, not {tensor.bytes}"
             raise AssertionError(message)

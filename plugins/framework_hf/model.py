@@ -22,7 +22,7 @@ from transformers import AutoModelForCausalLM
 from framework.errors import FrameworkError, one_line
 from framework.plan import Plan
 from framework.protocols import ModelPlace, ModelSource, Quantization, TrainRun
-from framework.records import Answer, Example, Prompt, Scored, TokenRow, TrainResult
+from framework.records import Answer, Example, Prompt, Scored, TextForm, TokenRow, TrainResult
 from framework_hf import chat, hardware, scoring
 from framework_hf.adapters import trained_config, weights, with_adapter
 from framework_hf.config import Attention, HFTrainerConfig
@@ -32,11 +32,13 @@ from framework_hf.generate import complete
 from framework_hf.losses import Losses
 from framework_hf.memory.ladder import Batches, ladder
 from framework_hf.memory.passes import Passes
+from framework_hf.memory.retry import Randomness
 from framework_hf.nulls import as_null
 from framework_hf.packing.admits import Way
 from framework_hf.packing.parts import Packer
+from framework_hf.progress import Validation
 from framework_hf.stream import sampler, stream
-from framework_hf.tokenizer import load_tokenizer
+from framework_hf.tokenizer import load_tokenizer, text_form
 from framework_hf.training import Training
 
 
@@ -183,6 +185,11 @@ class HFModel:
         ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
 
+    @functools.cached_property
+    def text_form(self) -> TextForm:
+        """How it reads plain text; see `tokenizer.text_form`."""
+        return text_form(self.tokenizer, self.model.config)
+
     @property
     def evaluation(self) -> Evaluation:
         """How losses of this model are computed, found out when first asked for; the model is in evaluation mode."""
@@ -214,6 +221,8 @@ class HFModel:
             FrameworkError: all weights are trained, and these rows were not asked about before.
         """
         if isinstance(self.model, PeftModel):
+            if self.model.get_model_status().enabled is False:  # it is the base now
+                return [0.0] * len(rows)
             return scoring.divergence(self.evaluation, rows, self.as_base)
         if not self.trained:
             self._remembered.keep(self.evaluation, rows)
@@ -243,16 +252,17 @@ class HFModel:
         training = Training(
             self.model, passes, self.ladder, self.machine, config, self.plan.seed, self.tokenizer, self.way.fast
         )
-        result = training.run(rows, run, lambda: self._validate(validation))
+        result = training.run(rows, run, lambda: self._validate(validation, run))
         self.trained = True
         return result
 
-    def _validate(self, validation: Sequence[TokenRow]) -> float | None:
-        if not validation:
-            return None
-        loss = self.loss(validation)
+    def _validate(self, validation: Sequence[TokenRow], run: TrainRun) -> Validation:
+        """Measure, and leave the training as it was: its mode, and the random numbers that dropout draws."""
+        before = Randomness.now()
+        found = self.loss(validation) if validation else None, run.measure()
+        before.restore()
         self.model.train()
-        return loss
+        return found
 
     def restore(self, checkpoint: Path) -> None:
         """Load the trained weights of an earlier run.

@@ -30,7 +30,7 @@ def tiny_base(folder: Path, family: str, *, dtype: str = "float32", shards: str 
     words = tiny_chatml(folder.parent / f"{folder.name}-tokenizer")
     tokens = {name: number for name, number in _read(words / "config.json").items() if name.endswith("token_id")}
     vocab = _read(words / "config.json")["vocab_size"]
-    config = AutoConfig.for_model(**FAMILIES[family](vocab), **tokens, **changes)
+    config = AutoConfig.for_model(**(FAMILIES[family](vocab) | tokens | changes))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         model = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, dtype))
@@ -67,7 +67,7 @@ FAMILIES: Mapping[str, Callable[[int], dict[str, Any]]] = {
     "llama": _like("llama", tie_word_embeddings=False),
     "qwen3": _like("qwen3", tie_word_embeddings=True),
     "gemma3_text": _like("gemma3_text", tie_word_embeddings=True),
-    "phi3": _like("phi3", tie_word_embeddings=False, pad_token_id=0),
+    "phi3": _like("phi3", tie_word_embeddings=False),
     "mixtral": _like("mixtral", tie_word_embeddings=False, num_local_experts=2),
     "gpt2": _gpt2,
     "gemma3": _gemma3,
@@ -83,7 +83,9 @@ def adapted(base: Path, folder: Path, **settings: Any) -> Any:
     model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
     if grown := settings.pop("tokens", None):
         model.resize_token_embeddings(grown, mean_resizing=False)
-    config = LoraConfig(**{"task_type": "CAUSAL_LM", "r": 4, "lora_alpha": 8, "target_modules": "all-linear"} | settings)
+    config = LoraConfig(
+        **{"task_type": "CAUSAL_LM", "r": 4, "lora_alpha": 8, "target_modules": "all-linear"} | settings
+    )
     saved = {"save_embedding_layers": bool(grown)}
     peft_model = get_peft_model(model, config)
     with torch.random.fork_rng(devices=[]):

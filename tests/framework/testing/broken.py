@@ -10,7 +10,7 @@ from pathlib import Path
 
 from framework import Component, FrameworkError, hookimpl, metric
 from framework.protocols import Logger
-from framework.records import Answer, Artifact, Example, Finding, Message, Severity
+from framework.records import Answer, Artifact, Example, Finding, Message, Order, Severity
 from framework.schema import *
 from framework.testing import EchoBackend, EchoModel
 
@@ -270,6 +270,11 @@ class Log(Logger):
 class StepError(Log):
     def step(self, step):
         raise ValueError("no step")
+
+@option("logger", LoggerConfig)
+class Carefree(Log):
+    def trouble(self, trouble):
+        self.file.write(trouble.name)
 
 @option("logger", LoggerConfig)
 class Unready(Log):
@@ -580,6 +585,41 @@ class Endlessly(EchoModel):
         self.plan = dataclasses.replace(self.plan, trainer=dataclasses.replace(
             self.plan.trainer, config=dataclasses.replace(self.plan.trainer.config, max_steps=5)))
         return super().train(rows, validation, run)
+
+@backend("deaf")
+class Deaf(EchoModel):
+    def train(self, rows, validation, run):
+        def told(step):
+            order = run.on_step(step)
+            return order and dataclasses.replace(order, stop="")
+        return super().train(rows, validation, dataclasses.replace(run, on_step=told))
+
+@backend("late")
+class Late(EchoModel):
+    def train(self, rows, validation, run):
+        last = [Order()]
+        def told(step):
+            last.append(run.on_step(step) or Order())
+            return last[-2]
+        return super().train(rows, validation, dataclasses.replace(run, on_step=told))
+
+@backend("keepsnone")
+class KeepsNone(EchoModel):
+    def train(self, rows, validation, run):
+        def told(step):
+            order = run.on_step(step)
+            return order and dataclasses.replace(order, keep=False)
+        return super().train(rows, validation, dataclasses.replace(run, on_step=told))
+
+@backend("swallows")
+class Swallows(EchoModel):
+    def train(self, rows, validation, run):
+        def told(step):
+            try:
+                return run.on_step(step)
+            except Exception:
+                return None
+        return super().train(rows, validation, dataclasses.replace(run, on_step=told))
 
 @backend("held")
 class Held(EchoModel):

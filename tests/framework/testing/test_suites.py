@@ -109,6 +109,12 @@ CASES = [
     ("LoggerSuite", "early", "a_run_whose_data_are_refused_leaves_nothing", r"the refused run left \['early.txt'\]"),
     ("LoggerSuite", "unready", "a_run_whose_data_are_refused_leaves_nothing", "the logger raises in failed"),
     ("LoggerSuite", "open", "a_run_that_fails_halfway_is_told_without_an_error", "open after close"),
+    (
+        "LoggerSuite",
+        "carefree",
+        "a_trouble_of_the_training_is_told_without_an_error",
+        "the logger raises in trouble: AttributeError",
+    ),
     ("LoggerSuite", "around", "a_plan_alone_writes_nothing", "written: .*around.txt"),
     ("LoggerSuite", "leaks", "no_secret_is_written", "run/log.txt holds a secret"),
     ("LoggerSuite", "tells", "no_secret_is_written", "run/log.txt holds a secret"),
@@ -172,6 +178,20 @@ CASES = [
         "unscaled",
         "accumulation_is_the_same_training_as_one_large_batch",
         "accumulation changes the training: 4 x 1, 2 x 2 and 1 x 4",
+    ),
+    (BACKEND, "deaf", "an_order_to_stop_is_obeyed_before_the_next_step", "told to stop at step 2, it made 12 steps"),
+    (
+        BACKEND,
+        "late",
+        "an_order_to_change_the_rate_holds_for_all_steps_that_follow",
+        "lowered to a quarter after step 2, the learning rates are",
+    ),
+    (BACKEND, "keepsnone", "weights_that_are_set_aside_are_those_that_are_trained", "kept at step 2: loss"),
+    (
+        BACKEND,
+        "swallows",
+        "what_a_step_raises_ends_the_training_and_nothing_is_saved",
+        "on_step raised an error, and train goes on",
     ),
     (BACKEND, "held", "the_memory_is_free_after_open", "the model is still held"),
 ]

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from framework import testing
@@ -19,6 +19,7 @@ from framework_exports.config import Dtype
 from framework_exports.merging import merge
 from tests.support.bases import adapted, tiny_base
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
 IDS = torch.arange(40).reshape(2, 20) * 7 % 380
 
 
@@ -48,6 +49,10 @@ KINDS: dict[str, dict[str, Any]] = {
     "patterns": {"rank_pattern": {"q_proj": 2}, "alpha_pattern": {"layers.1.self_attn.v_proj": 32}},
     "biases": {"bias": "lora_only"},
 }
+PECULIAR: dict[str, dict[str, Any]] = {
+    "gpt2": {"fan_in_fan_out": True},  # its weights are stored inputs first
+    "mixtral": {"target_modules": ["q_proj", "o_proj"]},  # its experts lie one by one in files and as one in the model
+}
 CASES = [
     *(("llama", kind) for kind in ("lora", "rslora", "dora", "patterns")),
     *((family, kind) for family in ("qwen3", "gemma3_text", "phi3", "gpt2") for kind in ("lora", "dora")),
@@ -60,7 +65,7 @@ CASES = [
 @pytest.mark.parametrize(("family", "kind"), CASES)
 def test_a_merged_model_is_what_peft_makes_of_base_and_adapter(family: str, kind: str, tmp_path: Path) -> None:
     base = tiny_base(tmp_path / "base", family)
-    trained = adapted(base, tmp_path / "adapter", **KINDS[kind])
+    trained = adapted(base, tmp_path / "adapter", **KINDS[kind], **PECULIAR.get(family, {}))
     expected = logits(trained)
     merge(plan_for(base), tmp_path / "adapter", tmp_path / "merged")
     assert weights(tmp_path / "merged").keys() == weights(base).keys()
@@ -80,7 +85,9 @@ def test_a_base_in_16_bits_is_computed_in_fp32_and_rounded_once(tmp_path: Path) 
     reference = trained.merge_and_unload().state_dict()
     differ = [name for name, weight in merged.items() if not torch.equal(weight, reference[name].bfloat16())]
     assert differ == []
-    assert not torch.equal(merged["model.layers.0.mlp.up_proj.weight"], weights(base)["model.layers.0.mlp.up_proj.weight"])
+    assert not torch.equal(
+        merged["model.layers.0.mlp.up_proj.weight"], weights(base)["model.layers.0.mlp.up_proj.weight"]
+    )
 
 
 @pytest.mark.parametrize("dtype", [Dtype.fp16, Dtype.bf16, Dtype.fp32])
@@ -125,7 +132,7 @@ EMBEDDINGS: dict[str, dict[str, Any]] = {
 @pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("case", EMBEDDINGS)
 def test_embedding_and_head_are_what_training_left_tied_or_not(case: str, tied: bool, tmp_path: Path) -> None:
-    base = tiny_base(tmp_path / "base", "qwen3", **{"tie_word_embeddings": tied})
+    base = tiny_base(tmp_path / "base", "qwen3", tie_word_embeddings=tied)
     trained = adapted(base, tmp_path / "adapter", **EMBEDDINGS[case])
     merge(plan_for(base), tmp_path / "adapter", tmp_path / "merged")
     torch.testing.assert_close(logits(load(tmp_path / "merged")), logits(trained), rtol=1e-4, atol=1e-5)
@@ -137,7 +144,7 @@ def test_embedding_and_head_are_what_training_left_tied_or_not(case: str, tied: 
 @pytest.mark.filterwarnings("ignore")  # as above
 @pytest.mark.parametrize("tied", [False, True])
 def test_added_tokens_come_with_their_rows_and_their_tokenizer(tied: bool, tmp_path: Path) -> None:
-    base = tiny_base(tmp_path / "base", "qwen3", **{"tie_word_embeddings": tied})
+    base = tiny_base(tmp_path / "base", "qwen3", tie_word_embeddings=tied)
     tokenizer = AutoTokenizer.from_pretrained(base)
     tokenizer.add_special_tokens({"additional_special_tokens": ["<|call|>", "<|done|>"]})
     trained = adapted(base, tmp_path / "adapter", tokens=len(tokenizer))
@@ -150,21 +157,17 @@ def test_added_tokens_come_with_their_rows_and_their_tokenizer(tied: bool, tmp_p
     torch.testing.assert_close(logits(merged), logits(trained), rtol=1e-4, atol=1e-5)
 
 
-def test_files_with_the_names_of_older_versions_are_matched_and_keep_them(tmp_path: Path) -> None:
-    """Gemma 3's own files say `language_model.model.layers…`; transformers 5 calls it `model.language_model.layers…`."""
-    from safetensors.torch import save_file
-
+@pytest.mark.parametrize("older", [True, False])
+def test_files_are_matched_by_older_names_and_by_those_of_the_model_and_keep_them(older: bool, tmp_path: Path) -> None:
+    """Gemma 3's files say `language_model.model.layers…`; transformers 5 calls it `model.language_model.layers…`."""
     base = tiny_base(tmp_path / "base", "gemma3")
     trained = adapted(base, tmp_path / "adapter", exclude_modules=".*vision_tower.*")
-    names = {"model.language_model.": "language_model.model.", "model.vision": "vision", "model.multi": "multi"}
-    renamed = {}
-    for name, weight in weights(base).items():
-        start = next((start for start in names if name.startswith(start)), "")
-        renamed[names.get(start, "") + name.removeprefix(start)] = weight
-    assert renamed.keys() != weights(base).keys()
-    save_file(renamed, base / "model.safetensors", {"format": "pt"})
+    assert "language_model.model.norm.weight" in weights(base)
+    if not older:
+        state = {name: weight for name, weight in load(base).state_dict().items() if name != "lm_head.weight"}
+        save_file(state, base / "model.safetensors", {"format": "pt"})
     merge(plan_for(base), tmp_path / "adapter", tmp_path / "merged")
-    assert weights(tmp_path / "merged").keys() == renamed.keys()
+    assert weights(tmp_path / "merged").keys() == weights(base).keys()
     torch.testing.assert_close(logits(load(tmp_path / "merged")), logits(trained), rtol=1e-4, atol=1e-5)
 
 
@@ -234,7 +237,10 @@ print(1024 * (peak() - before))
 def test_a_merge_takes_the_memory_of_a_shard_and_not_of_the_model(tmp_path: Path) -> None:
     from framework_exports.folders import size_of
 
-    for name, changes in {"small": {}, "large": {"hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": 16}}.items():
+    for name, changes in {
+        "small": {},
+        "large": {"hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": 16},
+    }.items():
         (tmp_path / name).mkdir()
         base = tiny_base(tmp_path / name / "base", "llama", dtype="bfloat16", shards="10MB", **changes)
         adapted(base, tmp_path / name / "adapter", target_modules=["q_proj", "down_proj"])
@@ -244,4 +250,4 @@ def test_a_merge_takes_the_memory_of_a_shard_and_not_of_the_model(tmp_path: Path
     peak, shard = int(done.stdout), max(file.stat().st_size for file in (tmp_path / "large/base").glob("*.safetensors"))
     whole = size_of(tmp_path / "large" / "merged")
     assert whole > 10 * shard
-    assert peak < 3 * shard
+    assert peak < 2.5 * shard
