@@ -172,7 +172,7 @@ class Llama:
             room = -found
 
     def piece(self, token: int, *, special: bool = True) -> bytes:
-        """Return the bytes of a token, which may be a part of a letter only; `special`: a special token has its name."""
+        """Return the bytes of a token, which may be a part of a letter only; `special`: special tokens by name."""
         room = 64
         while True:
             buffer = self._types.new("char[]", room)
