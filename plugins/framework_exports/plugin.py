@@ -33,6 +33,12 @@ def framework_exporters() -> Iterable[Component]:
 
 
 @hookimpl
+def framework_speakers() -> Iterable[Component]:
+    """A GGUF file, to talk to."""
+    yield Component("gguf", config.GgufSpeakerConfig, "framework_exports.llama.speaker:GgufSpeakers", extra=GGUF)
+
+
+@hookimpl
 def framework_check_plan(plan: Plan) -> Iterable[str]:
     """Refuse folders that are not the exporter's own, and exports that cannot be made."""
     from framework_exports import checks  # noqa: PLC0415 - --help need not pay for it
