@@ -138,15 +138,21 @@ class Planner:
         )
         changes, smaller = fitting.remedies(outlook, made)
         doing = work(plan, outlook.shape, settings, known, outlook.device) if known else None
-        disk = _disk(plan, trained_parameters(outlook.shape, settings) * trained_bytes(settings))
+        trained = trained_parameters(outlook.shape, settings) * trained_bytes(settings)
+        disk = _disk(plan, trained, whole=settings.full)
         return Forecast(memory, "", changes, self.applied, doing, disk, list(advice(plan, doing)), smaller)
 
 
-def _disk(plan: Plan, trained: int) -> Disk | None:
-    """Return what the run writes: the trained weights, and for each exporter as much again."""
+def _disk(plan: Plan, trained: int, *, whole: bool) -> Disk | None:
+    """Return what the run writes: the trained weights, and for each exporter as much again.
+
+    Of a `whole` model the weights of the best validation lie there meanwhile.
+    """
     if Stage.train not in plan.stages:
         return None
-    parts = {"checkpoint": trained}
+    parts, training = {"checkpoint": trained}, plan.training
+    if whole and training.keep_best and (training.eval_steps or training.num_train_epochs > 1):
+        parts["best weights"] = trained
     if Stage.export in plan.stages:
         parts |= dict.fromkeys(plan.exporter, trained)
     folder = next(path for path in (plan.run_dir, *plan.run_dir.parents) if path.exists())
