@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from graphlib import TopologicalSorter
 from typing import Any
@@ -79,6 +79,7 @@ def _run_stages(plan: Plan, planner: Planner, model: Model, loggers: Broadcast, 
     evaluators: dict[str, Evaluator] = {name: choice.create() for name, choice in plan.evaluator.items()}
     exporters: dict[str, Exporter] = {name: choice.create() for name, choice in plan.exporter.items()}
     with clock.stage(Stage.data):
+        check_exports(plan, model, exporters)
         data = load_data(plan, model)
         _check_objective(plan, data)
         rows = rows_found(plan, data.result, data.train)
@@ -118,7 +119,7 @@ def _run_stages(plan: Plan, planner: Planner, model: Model, loggers: Broadcast, 
     exported = folder.earlier(Stage.export, ExportResult)
     if Stage.export in plan.stages:
         with clock.stage(Stage.export):
-            exported = folder.save(Stage.export, export(plan, model, exporters, data.prompts))
+            exported = export(plan, model, exporters, data.prompts, folder)
         clock.finished(Stage.export, exported)
 
     if Stage.report not in plan.stages:
@@ -189,14 +190,31 @@ def _noise(
     return Nulls(results)
 
 
-def export(plan: Plan, model: Model, exporters: Mapping[str, Exporter], prompts: Sequence[Prompt]) -> ExportResult:
-    """Run the exporters, each after those whose artifacts it uses."""
+def export(
+    plan: Plan, model: Model, exporters: Mapping[str, Exporter], prompts: Sequence[Prompt], folder: RunFolder
+) -> ExportResult:
+    """Run the exporters, each after those whose artifacts it uses; what was made is saved where one fails, too."""
     made: list[Artifact] = []
     kept: dict[str, Any] = {}
-    for name in in_order(exporters):
-        context = ExportContext(plan.run_dir, plan.checkpoint, plan.config, plan, tuple(made), prompts, kept)
-        made += exporters[name].export(model, context)
-    return ExportResult(made)
+    try:
+        for name in in_order(exporters):
+            context = ExportContext(plan.run_dir, plan.checkpoint, plan.config, plan, tuple(made), prompts, kept)
+            made += exporters[name].export(model, context)
+    finally:
+        result = folder.save(Stage.export, ExportResult(made))
+    return result
+
+
+def check_exports(plan: Plan, model: Model, exporters: Mapping[str, Exporter]) -> None:
+    """Ask the exporters that can tell whether they will be able to export this model, before hours of training.
+
+    Raises:
+        FrameworkError: one will not.
+    """
+    for exporter in exporters.values():
+        check: Callable[[Model, Plan], None] | None = getattr(exporter, "check", None)
+        if check is not None and Stage.export in plan.stages:
+            check(model, plan)
 
 
 def in_order(exporters: Mapping[str, Exporter]) -> list[str]:

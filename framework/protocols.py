@@ -301,7 +301,11 @@ class ExportContext:
 
 @runtime_checkable
 class Exporter(Protocol):
-    """An option of `exporter=`. One that has `after`, names of options, comes after those of them that are chosen."""
+    """An option of `exporter=`. One that has `after`, names of options, comes after those of them that are chosen.
+
+    One that has `check(model, plan)` is asked before anything is trained; it raises a FrameworkError where the export
+    of this model will fail.
+    """
 
     def export(self, model: Model, context: ExportContext) -> list[Artifact]:
         """Write the artifacts below `context.run_dir` and name them."""

@@ -118,11 +118,12 @@ class TrainResult:
 
 @dataclass(frozen=True)
 class Artifact:
-    """Something an exporter wrote."""
+    """Something an exporter wrote; `notes` are sentences on what one might not expect of it."""
 
     kind: str
     path: str
     bytes: int
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

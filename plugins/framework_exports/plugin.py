@@ -12,20 +12,32 @@ if TYPE_CHECKING:
     from framework.checkup import Checkup
     from framework.plan import Plan
 
+GGUF = "framework[gguf]"
+
 
 @hookimpl
 def framework_exporters() -> Iterable[Component]:
-    """The adapter as it was trained."""
+    """The adapter as it was trained, the model that it makes of its base, GGUF files, and what goes with them."""
     yield Component("adapter", config.AdapterExporterConfig, "framework_exports.adapter:AdapterExporter")
+    yield Component("merged", config.MergedExporterConfig, "framework_exports.merged:MergedExporter")
+    yield Component("gguf", config.GgufExporterConfig, "framework_exports.gguf_exporter:GgufExporter", extra=GGUF)
+    yield Component(
+        "gguf_adapter",
+        config.GgufAdapterExporterConfig,
+        "framework_exports.gguf_adapter:GgufAdapterExporter",
+        extra=GGUF,
+    )
+    yield Component("ollama", config.OllamaExporterConfig, "framework_exports.ollama.exporter:OllamaExporter")
+    yield Component("model_card", config.ModelCardExporterConfig, "framework_exports.model_card:ModelCardExporter")
+    yield Component("push", config.PushExporterConfig, "framework_exports.push:PushExporter")
 
 
 @hookimpl
 def framework_check_plan(plan: Plan) -> Iterable[str]:
-    """Refuse folders that are not the exporter's own."""
-    for name, choice in plan.exporter.items():
-        folder = getattr(choice.config, "folder", "adapter")
-        if not folder.strip(".") or "/" in folder or "\\" in folder or folder == "checkpoint":
-            yield f"exporter.{name}.folder={folder} must be one plain name inside the run folder, such as adapter"
+    """Refuse folders that are not the exporter's own, and exports that cannot be made."""
+    from framework_exports import checks  # noqa: PLC0415 - --help need not pay for it
+
+    yield from checks.problems(plan)
 
 
 @hookimpl

@@ -23,6 +23,7 @@ from framework.testing.suites import (
     Suite,
 )
 from tests.support.judge import JudgeStandIn, asked_about
+from tests.support.ollama import gguf_file
 from tests.support.tiny import tiny_chatml
 
 PLUGINS = sorted(entry.value for entry in entry_points(group="framework") if entry.value.startswith("framework_"))
@@ -325,6 +326,27 @@ class TestAdapter(ExporterSuite):
     option = "adapter"
 
 
+class TestModelCard(ExporterSuite):
+    option = "model_card"
+
+
+class TestPush(ExporterSuite):
+    option = "push"
+    beside = ("adapter",)
+    overrides = ("exporter.push.repo_id=me/tuned", "exporter.push.dry_run=true")
+
+
+class TestOllama(ExporterSuite):
+    """With a GGUF file that an earlier export left."""
+
+    option = "ollama"
+
+    def run_dir(self, folder: Path, factory: pytest.TempPathFactory) -> Path:
+        run_dir = super().run_dir(folder, factory)
+        gguf_file(run_dir / "gguf" / "echo-Q4_K_M.gguf")
+        return run_dir
+
+
 class TestConsole(LoggerSuite):
     option = "console"
 
@@ -399,3 +421,25 @@ class TestHFWithAllWeights(OnTheTinyModel):
 
     adapter = "full"
     keeps_base = False
+
+
+class OnTheTinyModelMerged(ExporterSuite):
+    """The merged model, of an adapter on the tiny model."""
+
+    option: ClassVar[str] = "merged"
+    adapter: ClassVar[str] = "lora"
+
+    @pytest.fixture(autouse=True)
+    def words(self, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        words = [*TINY, "trainer=hf", "model=local", f"model.path={json.dumps(str(tiny))}", f"adapter={self.adapter}"]
+        monkeypatch.setattr(type(self), "overrides", words)
+
+
+class TestMerged(OnTheTinyModelMerged):
+    """Of an adapter."""
+
+
+class TestMergedWithAllWeights(OnTheTinyModelMerged):
+    """Of all weights."""
+
+    adapter = "full"
