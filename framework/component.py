@@ -49,6 +49,9 @@ GROUPS = {
     )
 }
 COMMANDS = Group("command", schema.CommandConfig, "framework_commands")
+SPEAKERS = Group("speaker", schema.SpeakerConfig, "framework_speakers")
+UNCONFIGURED = {group.name: group for group in (COMMANDS, SPEAKERS)}
+"""Groups whose options are words of a command line; no config chooses among them."""
 
 
 @dataclass(frozen=True)

@@ -99,6 +99,11 @@ def framework_commands() -> Iterable[Component]:  # type: ignore[empty-body]
 
 
 @hookspec
+def framework_speakers() -> Iterable[Component]:  # type: ignore[empty-body]
+    """Who answers in `python -m framework chat RUN_DIR --NAME [WORD]`. Factories satisfy `protocols.SpeakerSource`."""
+
+
+@hookspec
 def framework_config_paths() -> Iterable[str]:  # type: ignore[empty-body]
     """Config folders to search besides `conf/`, as Hydra writes them: `"pkg://acme.conf"`."""
 

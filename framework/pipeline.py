@@ -19,10 +19,13 @@ from framework.data import Data, load_data
 from framework.errors import FrameworkError
 from framework.fitting import check_fits
 from framework.folder import RunFolder, check_writable, makes_anew
+from framework.health.answers import unended
+from framework.health.course import Course
+from framework.health.problems import check_data
 from framework.plan import Plan
 from framework.planning import Planner
 from framework.plugins import notify
-from framework.protocols import AnyMetric, Backend, Evaluator, ExportContext, Exporter, Model, ModelSource, TrainRun
+from framework.protocols import AnyMetric, Backend, Evaluator, ExportContext, Exporter, Model, ModelSource
 from framework.records import (
     Artifact,
     DataResult,
@@ -81,7 +84,7 @@ def _run_stages(plan: Plan, planner: Planner, model: Model, loggers: Broadcast, 
     with clock.stage(Stage.data):
         check_exports(plan, model, exporters)
         data = load_data(plan, model)
-        _check_objective(plan, data)
+        _check_goals(plan, data)
         rows = rows_found(plan, data.result, data.train)
         expected = planner.again(plan, rows)
         loggers.forecast(expected)
@@ -100,8 +103,8 @@ def _run_stages(plan: Plan, planner: Planner, model: Model, loggers: Broadcast, 
     trained = folder.earlier(Stage.train, TrainResult)
     if Stage.train in plan.stages:
         with clock.stage(Stage.train):
-            target = TrainRun(plan.checkpoint, plan.run_dir / ".trainer.part", loggers.step)
-            trained = folder.save(Stage.train, model.train(data.train, data.validation, target))
+            course = Course(plan, loggers, model, data, evaluators, metrics, before)
+            trained = folder.save(Stage.train, course.train(plan.checkpoint, plan.run_dir / ".trainer.part"))
         planner.learn(plan, rows, trained)
         clock.finished(Stage.train, trained)
     elif {Stage.evaluate, Stage.export} & set(plan.stages):
@@ -115,6 +118,8 @@ def _run_stages(plan: Plan, planner: Planner, model: Model, loggers: Broadcast, 
             nulls = folder.save_nulls(_noise(plan, model, data, evaluators, metrics, compared=before is not None))
         clock.finished(Stage.evaluate, after)
         loggers.evaluated(after, before=False)
+        for trouble in unended(plan, after, comparable(before, after), trained.steps if trained else 0):
+            loggers.trouble(trouble)
 
     exported = folder.earlier(Stage.export, ExportResult)
     if Stage.export in plan.stages:
@@ -231,7 +236,9 @@ def after(exporter: Exporter) -> tuple[str, ...]:
     return names
 
 
-def _check_objective(plan: Plan, data: Data) -> None:
+def _check_goals(plan: Plan, data: Data) -> None:
+    """Look whether the data have what the early stopping and the objective go by."""
+    check_data(plan, data)
     if plan.objective == "eval_loss" and not data.validation and Stage.evaluate in plan.stages:
         share, rows = plan.data.config.validation_split, data.result.train_rows
         more = "set data.validation_split=0.1"

@@ -6,7 +6,7 @@ The protocols say what is called, in which order, and what it may raise. `Framew
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         Example,
         Finding,
         Forecast,
+        Order,
         Prompt,
         RawData,
         Report,
@@ -32,9 +33,12 @@ if TYPE_CHECKING:
         Scored,
         Scores,
         Step,
+        TextForm,
         TokenRow,
         TrainResult,
+        Trouble,
     )
+    from framework.saved import SavedRun
 
 
 @dataclass(frozen=True)
@@ -149,6 +153,23 @@ class Model(Protocol):
     def generate(self, prompts: Sequence[Prompt], *, max_new_tokens: int, batch_size: int) -> list[Answer]:
         """Answer each prompt greedily; answers come in the order of the prompts."""
 
+    def stream(
+        self, prompt: Prompt, *, max_new_tokens: int, temperature: float = 0.0, top_p: float = 1.0, seed: int | None
+    ) -> Iterator[str]:
+        """Answer one prompt and give the text as it comes; greedily, the same text as `generate`.
+
+        A piece never ends within a letter and holds no stop token. One that is empty says that it goes on: while the
+        model thinks, nothing of which is given, and while a letter is not whole. Other answers may be made between two
+        pieces, and `as_base` may change; the caller puts that back before it asks for the next piece.
+
+        Args:
+            prompt: the conversation so far.
+            max_new_tokens: tokens of the answer, thoughts among them, at most.
+            temperature: 0 takes the likeliest token each time; 1 draws as the model has it.
+            top_p: draw among the likeliest tokens that have this much of the probability together.
+            seed: of the draws: the same one draws the same answer. None: another one each time.
+        """
+
     def complete(self, starts: Sequence[Sequence[int]], *, max_new_tokens: int, batch_size: int) -> list[Answer]:
         """Continue rows of token ids greedily, as `generate` continues a prompt."""
 
@@ -161,6 +182,10 @@ class Model(Protocol):
 
     def tokenize(self, text: str) -> list[int]:
         """Return the token ids of a text; special tokens written in it are one token each, none is added."""
+
+    @property
+    def text_form(self) -> TextForm:
+        """How it reads plain text."""
 
     def loss(self, rows: Sequence[TokenRow]) -> float:
         """Mean loss over all supervised tokens of `rows`, in nats."""
@@ -186,7 +211,13 @@ class Model(Protocol):
         """
 
     def train(self, rows: Sequence[TokenRow], validation: Sequence[TokenRow], run: TrainRun) -> TrainResult:
-        """Train on `rows` and save the weights into `run.checkpoint`."""
+        """Train on `rows` and save the weights into `run.checkpoint`, those that were set aside where some were.
+
+        After each log entry `run.on_step` is called, and obeyed before the next step is made. A validation, the loss of
+        `validation` and what `run.measure` gives, comes after the steps of which `health.schedule.is_due` says so, and
+        is told with the entry of its step. Where there was one before, the end of the training is one too; a training
+        that is stopped between two tells its last entry again with it.
+        """
 
     def restore(self, checkpoint: Path) -> None:
         """Put the trained weights of an earlier run into place."""
@@ -197,11 +228,15 @@ class Model(Protocol):
 
 @dataclass(frozen=True)
 class TrainRun:
-    """Where a training writes, and whom it tells about each step."""
+    """Where a training writes, whom it tells about each step, and what is measured at a validation besides the loss.
+
+    What `on_step` gives is to be obeyed; None means to go on. What it raises ends the training, and nothing is saved.
+    """
 
     checkpoint: Path
     scratch: Path
-    on_step: Callable[[Step], None]
+    on_step: Callable[[Step], Order | None]
+    measure: Callable[[], Mapping[str, float]] = dict
 
 
 @runtime_checkable
@@ -330,7 +365,10 @@ class Logger:
         """Take note that a stage begins."""
 
     def step(self, step: Step) -> None:
-        """Take one entry of the training."""
+        """Take one entry of the training; one that is told again has a validation now."""
+
+    def trouble(self, trouble: Trouble) -> None:
+        """Take what goes wrong in the training, after the step at which it was seen, or after the evaluation."""
 
     def evaluated(self, result: EvalResult, *, before: bool) -> None:
         """Take the result of the baseline (`before`) or of the evaluation after training."""
@@ -363,3 +401,32 @@ class Command(Protocol):
 
     def main(self, arguments: Sequence[str]) -> int:
         """Run with the words after the name; return the exit code."""
+
+
+@runtime_checkable
+class Speaker(Protocol):
+    """Who answers in a chat."""
+
+    name: str
+    context: int | None
+    """Tokens that it reads, conversation and answer together; None where nobody knows of a limit."""
+
+    def count(self, prompt: Prompt) -> int:
+        """Return how many tokens a conversation has for this speaker."""
+
+    def stream(
+        self, prompt: Prompt, *, max_new_tokens: int, temperature: float = 0.0, top_p: float = 1.0, seed: int | None
+    ) -> Iterator[str]:
+        """Answer, as `Model.stream` does."""
+
+
+@runtime_checkable
+class SpeakerSource(Protocol):
+    """A speaker that `framework_speakers` registers: `python -m framework chat RUN_DIR --NAME [WORD]`."""
+
+    def open(self, run: SavedRun, word: str) -> AbstractContextManager[Speaker]:
+        """Open what answers, and free it at the end. `word` is what was given behind the name; it may be empty.
+
+        Raises:
+            FrameworkError: what it needs of the run, or of this machine, is not there.
+        """

@@ -12,6 +12,7 @@ from framework.records.data import (
     Severity,
     ViewedRow,
 )
+from framework.records.health import Order, Trouble
 from framework.records.planned import Disk, FitChange, Forecast, Memory, Verdict, Work
 from framework.records.results import (
     Artifact,
@@ -41,6 +42,7 @@ from framework.records.rows import (
     Row,
     Scored,
     Scores,
+    TextForm,
     TokenRow,
     ToolCall,
 )
@@ -75,6 +77,7 @@ __all__ = [
     "MixedIn",
     "Nulls",
     "Objective",
+    "Order",
     "Outcome",
     "Piece",
     "Prompt",
@@ -88,9 +91,11 @@ __all__ = [
     "Scores",
     "Severity",
     "Step",
+    "TextForm",
     "TokenRow",
     "ToolCall",
     "TrainResult",
+    "Trouble",
     "Verdict",
     "ViewedRow",
     "Work",

@@ -123,6 +123,19 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class TextForm:
+    """How a model reads plain text, without a chat template.
+
+    `begin` are the token ids that its tokenizer puts before each text, `prefix` is what stands before the first token
+    where nothing else does, and `longest` the most tokens that it can read.
+    """
+
+    begin: tuple[int, ...]
+    prefix: int
+    longest: int
+
+
+@dataclass(frozen=True)
 class Scored:
     """The learned tokens of a row, in their order: the log-probability of each in nats, and what was likeliest there.
 

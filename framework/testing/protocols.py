@@ -27,6 +27,7 @@ PROTOCOLS: dict[str, type] = {
     "exporter": protocols.Exporter,
     "logger": protocols.Logger,
     "command": protocols.Command,
+    "speaker": protocols.SpeakerSource,
 }
 """The protocol of each group."""
 METRICS = (protocols.Metric, protocols.AnswerMetric)

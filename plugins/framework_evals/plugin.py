@@ -11,13 +11,17 @@ from framework_evals import config
 if TYPE_CHECKING:
     from framework.fitting import Saving
     from framework.plan import Plan
-    from framework.records import Work
+    from framework.records import Concern, Work
+    from framework.verdict import Results
 
 
 @hookimpl
 def framework_evaluators() -> Iterable[Component]:
     """Before and after."""
     yield Component("prompts", config.PromptsConfig, "framework_evals.prompts:Prompts")
+    yield Component("memorization", config.MemorizationConfig, "framework_evals.memorization.evaluator:Memorization")
+    yield Component("lm_eval", config.LmEvalConfig, "framework_evals.harness.evaluator:LmEval")
+    yield Component("forgetting", config.ForgettingConfig, "framework_evals.forgetting:Forgetting")
 
 
 @hookimpl
@@ -39,11 +43,22 @@ def framework_metrics() -> Iterable[Component]:
 
 @hookimpl
 def framework_check_plan(plan: Plan) -> Iterable[str]:
-    """Patterns, schemas, the judge, and prompts of the user's own."""
+    """Patterns, schemas, the judge, prompts of the user's own, tasks that nobody knows, settings that ask nothing."""
     if plan.metric or plan.evaluator:
         from framework_evals import checks  # noqa: PLC0415 - --help need not pay for it
 
         yield from checks.problems(plan)
+    for name, choice in plan.evaluator.items():
+        settings = choice.config
+        if isinstance(settings, config.MemorizationConfig) and settings.min_tokens > settings.max_new_tokens:
+            yield (
+                f"evaluator.{name}.min_tokens={settings.min_tokens} is more than max_new_tokens="
+                f"{settings.max_new_tokens}: no answer would be left to ask. Set {settings.max_new_tokens} or less"
+            )
+        if isinstance(settings, config.LmEvalConfig):
+            from framework_evals.harness.names import problems  # noqa: PLC0415 - for those who have tasks
+
+            yield from problems(name, settings)
 
 
 @hookimpl
@@ -53,12 +68,25 @@ def framework_config_paths() -> Iterable[str]:
 
 
 @hookimpl
+def framework_concerns(plan: Plan, results: Results) -> Iterable[Concern]:
+    """What a model knew before and does not know any more, and rows that are recited."""
+    from framework_evals.forgetting_concern import concerns  # noqa: PLC0415 - --help need not pay for it
+    from framework_evals.memorization.concern import memorization_concern  # noqa: PLC0415 - as above
+
+    yield from concerns(plan, results)
+    for choice in plan.evaluator.values():
+        if isinstance(choice.config, config.MemorizationConfig):
+            found = memorization_concern(choice.config, results, plan.verdict.confidence)
+            yield from [found] if found else []
+
+
+@hookimpl
 def framework_savings(plan: Plan) -> Iterable[Saving]:
     """Fewer prompts at a time."""
     from framework.fitting import Saving  # noqa: PLC0415 - --help need not pay for it
 
     for name, choice in plan.evaluator.items():
-        if isinstance(choice.config, config.PromptsConfig):
+        if isinstance(choice.config, config.PromptsConfig | config.LmEvalConfig):
             size = choice.config.batch_size
             while size > 1:
                 size //= 2

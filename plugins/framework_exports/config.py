@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Annotated
 
-from annotated_types import Gt, Len, Predicate
+from annotated_types import Ge, Gt, Interval, Len, Predicate
 from omegaconf import MISSING
 
 from framework.schema import ExporterConfig, plain_name
@@ -59,6 +59,31 @@ class AdapterExporterConfig(ExporterConfig):
 
 
 @dataclass
+class ParityConfig:
+    """The parity gate: what is exported has to say what the trained model says, or the export fails.
+
+    Bounds of exact exports hold for model folders and for f32, f16 and bf16; the others for quantized files.
+    """
+
+    check: bool = True
+    """Compare the export with the trained model, position by position, before it is handed out."""
+    prompts: Annotated[int, Ge(0)] = 8
+    """Prompts of the run that are asked; four general ones are asked besides."""
+    max_new_tokens: Annotated[int, Gt(0)] = 48
+    """Longest answer in tokens."""
+    exact_top1: Annotated[float, Interval(ge=0, le=1)] = 0.999
+    """The likeliest token has to be the same at this share of positions; near ties, which a rounding swaps, count."""
+    exact_kl: Annotated[float, Gt(0)] = 0.01
+    """Largest mean divergence from the trained model, in nats."""
+    quantized_top1: Annotated[float, Interval(ge=0, le=1)] = 0.75
+    """The same share for quantized files, near ties not counted."""
+    quantized_kl: Annotated[float, Gt(0)] = 0.25
+    """Largest mean divergence of a quantized file."""
+    quantized_perplexity: Annotated[float, Gt(0)] = 1.25
+    """Largest perplexity of a quantized file, as a multiple of the trained model's."""
+
+
+@dataclass
 class MergedExporterConfig(ExporterConfig):
     """The whole model in one folder, ready for transformers: the adapter merged into the base as it lies on disk."""
 
@@ -68,6 +93,8 @@ class MergedExporterConfig(ExporterConfig):
     """The number format of the weights; auto: as they lie on disk, the base's for an adapter."""
     max_shard_size: Annotated[str, Predicate(a_size)] = "5GB"
     """The largest file of weights; a model that is larger is spread over several."""
+    parity: ParityConfig = field(default_factory=ParityConfig)
+    """The comparison with the trained model."""
 
 
 @dataclass
@@ -108,6 +135,8 @@ class GgufExporterConfig(ExporterConfig):
     """The files are called by it and the quantization, `NAME-Q4_K_M.gguf`. Default: the name of the run."""
     llama_cpp_dir: Annotated[str | None, Len(1)] = None
     """A checkout of llama.cpp, whose convert_hf_to_gguf.py is used. Default: the converter that auto-round carries."""
+    parity: ParityConfig = field(default_factory=ParityConfig)
+    """The comparison with the trained model."""
 
 
 class AdapterType(Enum):

@@ -9,14 +9,14 @@ import shutil
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from framework.errors import FrameworkError
 from framework.protocols import ExportContext, Model
 from framework.records import Artifact
 from framework_exports import gguf_checks
-from framework_exports.config import GgufExporterConfig
+from framework_exports.config import Dtype, GgufExporterConfig
 from framework_exports.convert import apart, pieces
 from framework_exports.convert.converter import SCRIPT
 from framework_exports.convert.weights import Weights
@@ -24,10 +24,13 @@ from framework_exports.gguf_file import Tensors
 from framework_exports.gguf_vocabulary import Vocabulary
 from framework_exports.llama.library import cores
 from framework_exports.merging import merge
+from framework_exports.parity.gate import Gate, put_aside
 from framework_exports.room import Room
 
 SCRATCH = ".gguf.part"
 LOG = "gguf.log"
+EXACT = ("f32", "f16", "bf16")
+"""Number formats that hold the weights as they are, or round them once."""
 TYPES = {"F64": "f32", "F32": "f32", "F16": "f16", "BF16": "bf16"}
 """The number format of GGUF that holds weights of safetensors without loss."""
 
@@ -44,8 +47,6 @@ class Made:
 class GgufExporter:
     """Merges, converts, quantizes, and reads back what was written."""
 
-    after = ("merged",)
-
     def __init__(self, config: GgufExporterConfig) -> None:
         self.config = config
 
@@ -56,7 +57,6 @@ class GgufExporter:
             FrameworkError: the disk has too little room, the folder holds files of somebody else, weights are
                 corrupted, or llama.cpp cannot have this model.
         """
-        del model
         folder = context.run_dir / self.config.folder
         name = self.config.file_name or str(context.config["name"])
         if problem := gguf_checks.foreign(folder, name):
@@ -64,20 +64,24 @@ class GgufExporter:
         with scratch_folder(context.run_dir) as scratch:
             merged = self._merged(context, scratch)
             made = list(self._made(merged, scratch, context.run_dir, name))
+            if self.config.parity.check:
+                gate = Gate(self.config.parity, model, context)
+                made = [_checked(each, gate, context.run_dir, name) for each in made]
             folder.mkdir(exist_ok=True)
             return [_publish(each, folder / gguf_checks.file_name(name, each.quantization)) for each in made]
 
     def _merged(self, context: ExportContext, scratch: Path) -> Path:
-        """Return the folder of `exporter=merged`, where the run has it, or merge into a folder of the scratch.
+        """Merge into a folder of the scratch and return it.
+
+        That of `exporter=merged` will not do: most bases have bf16, which keeps seven bits behind the point of the sum
+        of base and adapter. An fp16 keeps ten.
 
         Raises:
             FrameworkError: the disk has too little room for what is to come, or the weights cannot be merged.
         """
-        for artifact in context.artifacts:
-            if artifact.kind == "merged":
-                return context.run_dir / artifact.path
         Room.before_merging(context, self.config.quantizations).check(context.run_dir)
-        merge(context.plan, context.checkpoint, scratch / "merged")
+        dtype = Dtype.fp32 if "f32" in self.config.quantizations else Dtype.fp16
+        merge(context.plan, context.checkpoint, scratch / "merged", dtype=dtype)
         return scratch / "merged"
 
     def _made(self, merged: Path, scratch: Path, run_dir: Path, name: str) -> Iterator[Made]:
@@ -125,6 +129,17 @@ def scratch_folder(run_dir: Path) -> Iterator[Path]:
         yield scratch
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _checked(made: Made, gate: Gate, run_dir: Path, name: str) -> Made:
+    """Compare a file with the trained model.
+
+    Raises:
+        ParityError: it is not what was trained.
+    """
+    with put_aside(made.file, run_dir, gguf_checks.file_name(name, made.quantization)):
+        told = gate.gguf(made.file, exact=made.quantization in EXACT)
+    return replace(made, notes=(*made.notes, f"parity: {told}"))
 
 
 def _publish(made: Made, final: Path) -> Artifact:

@@ -18,10 +18,22 @@ from framework.fields import fields
 from framework.needs import needs
 from framework.plan import Choice, Plan
 from framework.protocols import Logger
-from framework.records import Change, DataResult, EvalResult, Forecast, Judgement, Outcome, Report, Sample, Step
+from framework.records import (
+    Change,
+    DataResult,
+    EvalResult,
+    Forecast,
+    Judgement,
+    Outcome,
+    Report,
+    Sample,
+    Step,
+    Trouble,
+)
 from framework.schema import Stage
 from framework.summary import difference, number, visible
 from framework_trackers.config import ConsoleConfig
+from framework_trackers.console_training import training_rows
 
 if TYPE_CHECKING:
     from framework_trackers.console_bar import Bar
@@ -119,7 +131,8 @@ class Console(Logger):
         """Move the bar, or print a line."""
         if not self.out.is_terminal:
             every = max(1, step.total_steps // LINES)
-            if step.step == 1 or step.step % every == 0 or step.step == step.total_steps:
+            checked = step.eval_loss is not None or step.metrics
+            if step.step == 1 or step.step % every == 0 or step.step == step.total_steps or checked:
                 self.out.print(f"  step {step.step}/{step.total_steps}  {_numbers(step)}  {_left(step)} left")
             return
         if self.bar is None:
@@ -127,6 +140,10 @@ class Console(Logger):
 
             self.bar = Bar(self.out, step.total_steps)
         self.bar.move(step.step, _numbers(step))
+
+    def trouble(self, trouble: Trouble) -> None:
+        """Show it at once, above the bar where there is one."""
+        self.out.print(Text(f"  {trouble.line}", style="yellow"), soft_wrap=True)
 
     def _stop_bar(self) -> None:
         if self.bar is not None:
@@ -161,27 +178,7 @@ class Console(Logger):
         self.out.print(table)
         if report.verdict:
             self._show_verdict(report.verdict)
-        rows = {}
-        if report.train:
-            train = report.train
-            rows["training"] = (
-                f"{train.steps} steps in {train.seconds:.0f} s, loss {train.train_loss:.3f} on average, "
-                f"{train.last_loss:.3f} at the end"
-            )
-            rows["speed"] = (
-                f"{report.tokens_per_second or 0:.0f} tokens/s, {report.supervised_tokens_per_second or 0:.0f} of them "
-                "learned"
-            )
-            if train.computed_tokens:
-                rows["computed"] = f"{train.computed_tokens:,} tokens for {train.tokens:,} in the rows"
-            rows["trained"] = (
-                f"{train.trainable_parameters / 1e6:.2f} of {train.total_parameters / 1e6:.1f} million parameters"
-            )
-            expected = self.expected.memory if self.expected else None
-            told = f" ({expected.allocated / 2**30:.2f} expected)" if expected else ""
-            rows["peak memory"] = f"{train.peak_memory_bytes / 2**30:.2f} GiB{told}"
-            if train.rungs:
-                rows["ran out of memory"] = "; ".join(train.rungs)
+        rows = training_rows(report, self.expected, self.plan)
         for artifact in report.artifacts:
             where = Path(report.run_dir, artifact.path)
             rows[artifact.kind] = f"{short(where)} ({artifact.bytes / 2**20:.1f} MiB)"
@@ -265,6 +262,7 @@ def _python() -> str:
 
 def _numbers(step: Step) -> str:
     validation = f"  eval_loss {step.eval_loss:.3f}" if step.eval_loss is not None else ""
+    validation += "".join(f"  {name} {number(value, name)}" for name, value in step.metrics.items())
     return f"loss {step.loss:.3f}{validation}  {step.tokens / max(step.seconds, 1e-9):.0f} tokens/s"
 
 

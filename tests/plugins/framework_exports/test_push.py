@@ -30,7 +30,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[UploadStandIn]:
 
     with UploadStandIn({ME: "me", OTHER: "other"}) as stand_in:
         monkeypatch.setattr(constants, "ENDPOINT", stand_in.url)
-        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)  # noqa: FBT003 - a setting of the library
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
         monkeypatch.setenv("HF_TOKEN", ME)
         yield stand_in
 
