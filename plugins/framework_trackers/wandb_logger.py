@@ -95,7 +95,7 @@ class Wandb(Logger):
     def trouble(self, trouble: Trouble) -> None:
         """Send an alert: W&B shows it beside the run, and writes to those who asked for that."""
         if self.run is not None:
-            level = wandb.AlertLevel.ERROR if trouble.action is Action.stop else wandb.AlertLevel.WARN
+            level = "ERROR" if trouble.action is Action.stop else "WARN"
             self.run.alert(trouble.kind, redact(trouble.line), level=level)
 
     def _log(self, values: Mapping[str, Any]) -> None:

@@ -44,6 +44,7 @@ RECORDS = [
     records.ViewedRow, records.Piece, records.EvalResult, records.Measure, records.Nulls, records.Sample,
     records.ExportResult, records.Judgement, records.Concern,
     records.Forecast, records.Memory, records.FitChange, records.Work, records.Disk,
+    records.ExportNeed,
     provenance.Environment, provenance.Commit, journal.Status,
 ]  # fmt: skip
 
