@@ -10,7 +10,7 @@ from typing import Any
 from framework.errors import one_line
 from framework.plan import Choice, Plan
 from framework.protocols import Logger
-from framework.records import DataResult, EvalResult, Forecast, Report, Sample, Step
+from framework.records import DataResult, EvalResult, Forecast, Report, Sample, Step, Trouble
 
 
 class Broadcast(Logger):
@@ -47,6 +47,10 @@ class Broadcast(Logger):
     def step(self, step: Step) -> None:
         """Pass on."""
         self._tell(lambda logger: logger.step(step))
+
+    def trouble(self, trouble: Trouble) -> None:
+        """Pass on."""
+        self._tell(lambda logger: logger.trouble(trouble))
 
     def evaluated(self, result: EvalResult, *, before: bool) -> None:
         """Pass on."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from graphlib import TopologicalSorter
 from typing import Any
@@ -19,10 +19,13 @@ from framework.data import Data, load_data
 from framework.errors import FrameworkError
 from framework.fitting import check_fits
 from framework.folder import RunFolder, check_writable, makes_anew
+from framework.health.answers import unended
+from framework.health.course import Course
+from framework.health.problems import check_data
 from framework.plan import Plan
 from framework.planning import Planner
 from framework.plugins import notify
-from framework.protocols import Backend, Evaluator, ExportContext, Exporter, Metric, Model, ModelSource, TrainRun
+from framework.protocols import AnyMetric, Backend, Evaluator, ExportContext, Exporter, Model, ModelSource
 from framework.records import (
     Artifact,
     DataResult,
@@ -75,12 +78,13 @@ def run(plan: Plan) -> Report | None:
 
 
 def _run_stages(plan: Plan, planner: Planner, model: Model, loggers: Broadcast, clock: Clock) -> Report | None:
-    metrics: dict[str, Metric] = {name: choice.create() for name, choice in plan.metric.items()}
+    metrics: dict[str, AnyMetric] = {name: choice.create() for name, choice in plan.metric.items()}
     evaluators: dict[str, Evaluator] = {name: choice.create() for name, choice in plan.evaluator.items()}
     exporters: dict[str, Exporter] = {name: choice.create() for name, choice in plan.exporter.items()}
     with clock.stage(Stage.data):
+        check_exports(plan, model, exporters)
         data = load_data(plan, model)
-        _check_objective(plan, data)
+        _check_goals(plan, data)
         rows = rows_found(plan, data.result, data.train)
         expected = planner.again(plan, rows)
         loggers.forecast(expected)
@@ -99,8 +103,8 @@ def _run_stages(plan: Plan, planner: Planner, model: Model, loggers: Broadcast, 
     trained = folder.earlier(Stage.train, TrainResult)
     if Stage.train in plan.stages:
         with clock.stage(Stage.train):
-            target = TrainRun(plan.checkpoint, plan.run_dir / ".trainer.part", loggers.step)
-            trained = folder.save(Stage.train, model.train(data.train, data.validation, target))
+            course = Course(plan, loggers, model, data, evaluators, metrics, before)
+            trained = folder.save(Stage.train, course.train(plan.checkpoint, plan.run_dir / ".trainer.part"))
         planner.learn(plan, rows, trained)
         clock.finished(Stage.train, trained)
     elif {Stage.evaluate, Stage.export} & set(plan.stages):
@@ -114,11 +118,13 @@ def _run_stages(plan: Plan, planner: Planner, model: Model, loggers: Broadcast, 
             nulls = folder.save_nulls(_noise(plan, model, data, evaluators, metrics, compared=before is not None))
         clock.finished(Stage.evaluate, after)
         loggers.evaluated(after, before=False)
+        for trouble in unended(plan, after, comparable(before, after), trained.steps if trained else 0):
+            loggers.trouble(trouble)
 
     exported = folder.earlier(Stage.export, ExportResult)
     if Stage.export in plan.stages:
         with clock.stage(Stage.export):
-            exported = folder.save(Stage.export, export(plan, model, exporters, data.prompts))
+            exported = export(plan, model, exporters, data.prompts, folder)
         clock.finished(Stage.export, exported)
 
     if Stage.report not in plan.stages:
@@ -146,7 +152,7 @@ def _start(plan: Plan, data: Data, facts: Mapping[str, str], loggers: Broadcast)
 
 
 def evaluate(
-    model: Model, data: Data, evaluators: Mapping[str, Evaluator], metrics: Mapping[str, Metric]
+    model: Model, data: Data, evaluators: Mapping[str, Evaluator], metrics: Mapping[str, AnyMetric]
 ) -> EvalResult:
     """Measure the model as it stands: the validation loss, then every evaluator."""
     measures = {"eval_loss": _validation_loss(model, data.validation)} if data.validation else {}
@@ -172,7 +178,7 @@ def _noise(
     model: Model,
     data: Data,
     evaluators: Mapping[str, Evaluator],
-    metrics: Mapping[str, Metric],
+    metrics: Mapping[str, AnyMetric],
     *,
     compared: bool,
 ) -> Nulls:
@@ -189,14 +195,31 @@ def _noise(
     return Nulls(results)
 
 
-def export(plan: Plan, model: Model, exporters: Mapping[str, Exporter], prompts: Sequence[Prompt]) -> ExportResult:
-    """Run the exporters, each after those whose artifacts it uses."""
+def export(
+    plan: Plan, model: Model, exporters: Mapping[str, Exporter], prompts: Sequence[Prompt], folder: RunFolder
+) -> ExportResult:
+    """Run the exporters, each after those whose artifacts it uses; what was made is saved where one fails, too."""
     made: list[Artifact] = []
     kept: dict[str, Any] = {}
-    for name in in_order(exporters):
-        context = ExportContext(plan.run_dir, plan.checkpoint, plan.config, plan, tuple(made), prompts, kept)
-        made += exporters[name].export(model, context)
-    return ExportResult(made)
+    try:
+        for name in in_order(exporters):
+            context = ExportContext(plan.run_dir, plan.checkpoint, plan.config, plan, tuple(made), prompts, kept)
+            made += exporters[name].export(model, context)
+    finally:
+        result = folder.save(Stage.export, ExportResult(made))
+    return result
+
+
+def check_exports(plan: Plan, model: Model, exporters: Mapping[str, Exporter]) -> None:
+    """Ask the exporters that can tell whether they will be able to export this model, before hours of training.
+
+    Raises:
+        FrameworkError: one will not.
+    """
+    for exporter in exporters.values():
+        check: Callable[[Model, Plan], None] | None = getattr(exporter, "check", None)
+        if check is not None and Stage.export in plan.stages:
+            check(model, plan)
 
 
 def in_order(exporters: Mapping[str, Exporter]) -> list[str]:
@@ -213,7 +236,9 @@ def after(exporter: Exporter) -> tuple[str, ...]:
     return names
 
 
-def _check_objective(plan: Plan, data: Data) -> None:
+def _check_goals(plan: Plan, data: Data) -> None:
+    """Look whether the data have what the early stopping and the objective go by."""
+    check_data(plan, data)
     if plan.objective == "eval_loss" and not data.validation and Stage.evaluate in plan.stages:
         share, rows = plan.data.config.validation_split, data.result.train_rows
         more = "set data.validation_split=0.1"

@@ -15,6 +15,7 @@ from omegaconf.errors import OmegaConfBaseException
 from framework.check import Problem, loose_words, problems, refusal
 from framework.component import GROUPS, Component
 from framework.errors import FrameworkError, one_line, place, unknown
+from framework.health.config import HealthConfig
 from framework.plugin_file import is_loaded
 from framework.plugins import ask, components, leave_out
 from framework.redact import redact
@@ -58,6 +59,7 @@ class Plan:
     run_dir: Path
     objective: str
     plan: PlanConfig
+    health: HealthConfig
     verdict: VerdictConfig
     model: Choice
     quantization: Choice
@@ -151,6 +153,7 @@ def _freeze(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...]
         run_dir=_run_dir(config, run_dir),
         objective=config.objective,
         plan=OmegaConf.to_object(config.plan),
+        health=OmegaConf.to_object(config.health),
         verdict=OmegaConf.to_object(config.verdict),
         given=Path(config.checkpoint).expanduser().absolute() if config.checkpoint else None,
         config=_plain(config),
@@ -225,7 +228,10 @@ def _own(plan: Plan) -> Iterator[str]:
             f"checkpoint={plan.config['checkpoint']} is evaluated and exported as it is, not trained: "
             "set stages=[evaluate,export,report]"
         )
+    from framework.health.problems import plan_problems as health_problems  # noqa: PLC0415 - it imports this module
+
     measured = [name for choice in plan.evaluator.values() for name in _measures(choice.config)]
+    yield from health_problems(plan, measured)
     names = {*plan.metric, *LOSSES, SCORE, *measured}
     if plan.objective not in names and plan.objective in components("metric"):
         chosen = ",".join([*plan.metric, plan.objective])

@@ -23,7 +23,12 @@ LEFT_OUT = frozenset(
     ("data", "format", "audit", "evaluator", "exporter", "logger", "launch", "stages", "run_dir", "plan", "objective")
 )
 """What a probe does not take from the plan: it trains, on rows of its own."""
-OWN = frozenset(("trainer.max_steps", "trainer.warmup_steps", "trainer.num_train_epochs", "trainer.max_seq_length"))
+OWN = frozenset(
+    (
+        "trainer.max_steps", "trainer.warmup_steps", "trainer.num_train_epochs", "trainer.max_seq_length",
+        "trainer.eval_steps", "trainer.early_stopping_patience", "trainer.early_stopping_metric",
+    )
+)  # fmt: skip
 """What it sets itself."""
 AROUND_ROWS = 48
 """Tokens of a row that the chat template adds, about."""
@@ -53,7 +58,9 @@ def measure(plan: Plan, longest: int, *, capped: int | None) -> float:
             "data=local_file", f"data.path={file}", "data.validation_split=0", "format=alpaca", "audit=[]",
             "evaluator=[]", "exporter=[]", "logger=[]", "launch=local", "stages=[data,train]", "objective=train_loss",
             "plan.calibrate=false", "plan.apply=false", "plan.gpu=null", f"trainer.max_steps={STEPS}",
-            "trainer.warmup_steps=0", f"trainer.max_seq_length={longest + ROOM}", f"run_dir={run}",
+            "trainer.eval_steps=null", "trainer.early_stopping_patience=null",
+            "trainer.early_stopping_metric=eval_loss", "trainer.warmup_steps=0",
+            f"trainer.max_seq_length={longest + ROOM}", f"run_dir={run}",
         ]  # fmt: skip
         _run([sys.executable, "-P", "-m", "framework", *words], capped)
         predicted = json.loads((run / "estimate.json").read_text(encoding="utf-8"))["memory"]["allocated"]

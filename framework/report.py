@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
+from framework.health.answers import unended
 from framework.plan import SCORE, Plan
 from framework.plugins import ask, leave_out
 from framework.provenance import versions
@@ -51,7 +52,7 @@ def make_report(
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
         objective=_objective(plan.objective, changes, trained, verdict),
         metrics=changes,
-        train=trained,
+        train=_with_answers(plan, before, trained, after),
         tokens_per_second=trained.tokens * rate if trained and rate else None,
         supervised_tokens_per_second=trained.supervised_tokens * rate if trained and rate else None,
         seconds=dict(seconds),
@@ -62,6 +63,15 @@ def make_report(
         data=data,
         verdict=verdict,
     )
+
+
+def _with_answers(
+    plan: Plan, before: EvalResult | None, trained: TrainResult | None, after: EvalResult | None
+) -> TrainResult | None:
+    """Add what is wrong with the answers to the troubles of the training that they come from."""
+    if trained is None or after is None:
+        return trained
+    return dataclasses.replace(trained, troubles=[*trained.troubles, *unended(plan, after, before, trained.steps)])
 
 
 def _concerns(plan: Plan, results: Results) -> list[Concern]:

@@ -14,6 +14,8 @@ from typing import Annotated, Any
 from annotated_types import Ge, Gt, Interval, Len, Predicate
 from omegaconf import MISSING
 
+from framework.health.config import HealthConfig
+
 
 def plain_name(value: str) -> bool:
     """without slashes."""  # noqa: D403 - part of the sentence that an error tells
@@ -159,6 +161,17 @@ class TrainerConfig:
     """Gradients are scaled down to this norm."""
     logging_steps: Annotated[int, Gt(0)] = 1
     """Optimizer steps between two log entries."""
+    eval_steps: Annotated[int | None, Gt(0)] = None
+    """Optimizer steps between two validations. null: one at the end of each epoch. Where there was one, the end of the
+    training is one too."""
+    early_stopping_patience: Annotated[int | None, Gt(0)] = None
+    """End the training after so many validations in a row that are not better than the best one. null: never."""
+    early_stopping_metric: str = "eval_loss"
+    """What says which validation is the best: eval_loss, or a metric of the run, for which prompts are answered at each
+    validation."""
+    keep_best: bool = True
+    """Keep the weights of the best validation, not those of the last step. Without a validation before the end of the
+    training there is nothing to choose from."""
 
 
 @dataclass
@@ -222,6 +235,11 @@ class CommandConfig:
 
 
 @dataclass
+class SpeakerConfig:
+    """Who answers in `python -m framework chat` instead of the model itself. It is told all it needs, so: no fields."""
+
+
+@dataclass
 class RunConfig:
     """One run, whole."""
 
@@ -242,6 +260,8 @@ class RunConfig:
     """What a run returns to a sweep: eval_loss, train_loss, verdict.score, or any measure of the run by name."""
     plan: PlanConfig = field(default_factory=PlanConfig)
     """What is worked out before anything is loaded."""
+    health: HealthConfig = field(default_factory=HealthConfig)
+    """What is done about what goes wrong in a training."""
     verdict: VerdictConfig = field(default_factory=VerdictConfig)
     """How sure the verdict on a run has to be."""
     model: ModelConfig = MISSING

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from framework.records.data import DataResult
+from framework.records.health import Trouble
 
 
 class Aspect(Enum):
@@ -44,8 +45,8 @@ class Measure:
     `items` are the values of the things asked, in an order that is the same in every evaluation, None where one could
     not be had; `weights` belong to them, all 1 where there are none. `value` is their mean, or where `exponential` is
     set e to the mean, as of a perplexity. Without items the value cannot be told from chance. A value between 0 and 1
-    without a `unit`, such as nats or tokens, is a share and is shown in percent. `stderr` is its standard error where
-    whoever measured it says so.
+    without a `unit`, such as nats or tokens, is a share and is shown in percent. `where` says where the row of each
+    item stands, in measures of rows; `stderr` is the standard error of the value where whoever measured it says so.
     """
 
     value: float
@@ -55,6 +56,7 @@ class Measure:
     aspect: Aspect = Aspect.task
     exponential: bool = False
     unit: str = ""
+    where: list[str] = field(default_factory=list)
     stderr: float | None = None
 
 
@@ -88,7 +90,10 @@ class Nulls:
 
 @dataclass(frozen=True)
 class Step:
-    """Progress of training after an optimizer step. `tokens` counts since the start, padding left out."""
+    """Progress of training after an optimizer step. `tokens` counts since the start, padding left out.
+
+    `eval_loss` is the validation loss where there was a validation after this step, `metrics` what prompts gave then.
+    """
 
     step: int
     total_steps: int
@@ -99,6 +104,7 @@ class Step:
     tokens: int
     seconds: float
     eval_loss: float | None = None
+    metrics: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -107,6 +113,9 @@ class TrainResult:
 
     `computed_tokens` went through the model: padding counts, and what rows share counts once. 0: not counted.
     `rungs` says what was made smaller where memory ran out, in order; empty where it was enough.
+    `troubles` is what went wrong, `stopped` why the training ended before its last step, empty where it did not.
+    `best_step` is the step of the best validation and `best_value` what it gave, by `trainer.early_stopping_metric`;
+    with `trainer.keep_best` its weights were kept.
     """
 
     steps: int
@@ -122,15 +131,20 @@ class TrainResult:
     checkpoint: str
     computed_tokens: int = 0
     rungs: list[str] = field(default_factory=list)
+    troubles: list[Trouble] = field(default_factory=list)
+    stopped: str = ""
+    best_step: int | None = None
+    best_value: float | None = None
 
 
 @dataclass(frozen=True)
 class Artifact:
-    """Something an exporter wrote."""
+    """Something an exporter wrote; `notes` are sentences on what one might not expect of it."""
 
     kind: str
     path: str
     bytes: int
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

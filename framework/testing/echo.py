@@ -5,9 +5,10 @@ from __future__ import annotations
 import functools
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,11 @@ from framework.hookspecs import hookimpl
 from framework.plan import Plan, make_plan
 from framework.plugins import add
 from framework.protocols import ModelPlace, TrainRun
-from framework.records import IGNORE, Answer, Example, Message, Prompt, Scored, Step, TextForm, TokenRow, TrainResult
+from framework.records import IGNORE, Answer, Example, Message, Prompt, Scored, TextForm, TokenRow, TrainResult
 from framework.schema import ModelConfig, TrainerConfig
+from framework.testing.echo_training import WEIGHTS, EchoTraining
 
 STOP = 0
-WEIGHTS = "echo.json"
 
 
 @dataclass
@@ -32,7 +33,14 @@ class EchoModelConfig(ModelConfig):
 
 @dataclass
 class EchoTrainerConfig(TrainerConfig):
-    """Learns answers by heart, without torch. For tests."""
+    """Learns answers by heart, a row a step, without torch. For tests."""
+
+    losses: list[float] = field(default_factory=list)
+    """Training losses to tell in place of its own, one a step; the last one stays."""
+    grad_norms: list[float] = field(default_factory=list)
+    """Gradient norms to tell in place of 1, one a step; the last one stays."""
+    eval_losses: list[float] = field(default_factory=list)
+    """Validation losses to tell in place of its own, one a validation; the last one stays."""
 
 
 class _EchoPlugin:
@@ -122,7 +130,7 @@ class EchoModel:
             for message in example.messages or (Message("assistant", example.text or ""),):
                 turn = [*self._ids(message.content), STOP]
                 ids += turn
-                labels += turn if message.role == "assistant" else [-100] * len(turn)
+                labels += turn if message.role == "assistant" and message.learned else [-100] * len(turn)
             rows.append(TokenRow(ids, labels, example.where))
         return rows
 
@@ -149,6 +157,19 @@ class EchoModel:
             ids = tuple(self._ids(" ".join(said)))
             answers.append(Answer(" ".join(said), len(said), stopped=len(words) < max_new_tokens, ids=ids))
         return answers
+
+    def stream(
+        self,
+        prompt: Prompt,
+        *,
+        max_new_tokens: int,
+        temperature: float = 0.0,  # noqa: ARG002 - it draws nothing
+        top_p: float = 1.0,  # noqa: ARG002 - as above
+        seed: int | None,  # noqa: ARG002 - as above
+    ) -> Iterator[str]:
+        """Give the answer word by word."""
+        (answer,) = self.generate([prompt], max_new_tokens=max_new_tokens, batch_size=1)
+        yield from re.findall(r"^\S+|\s\S+", answer.text)
 
     def complete(self, starts: Sequence[Sequence[int]], *, max_new_tokens: int, batch_size: int) -> list[Answer]:
         """Say what comes next in the first row learned that begins so; nothing where none does."""
@@ -223,32 +244,15 @@ class EchoModel:
         finally:
             self.base = before
 
-    def train(self, rows: Sequence[TokenRow], validation: Sequence[TokenRow], run: TrainRun) -> TrainResult:  # noqa: ARG002
+    def train(self, rows: Sequence[TokenRow], validation: Sequence[TokenRow], run: TrainRun) -> TrainResult:
         """Learn one row a step."""
-        steps = min(len(rows), self.plan.training.max_steps or len(rows))
-        tokens = 0
-        for number, row in enumerate(rows[:steps], start=1):
-            example = self.examples[row.where]
-            self.learned[_key(example.messages[:-1])] = example.messages[-1].content
-            self.rows.append(row.input_ids)
-            tokens += len(row.input_ids)
-            rate = self.plan.training.learning_rate
-            run.on_step(Step(number, steps, number / len(rows), 1 / number, rate, 1.0, tokens, 0.001 * number))
-        run.checkpoint.mkdir(parents=True, exist_ok=True)
-        (run.checkpoint / WEIGHTS).write_text(json.dumps([self.learned, self.rows]), encoding="utf-8")
-        return TrainResult(
-            steps=steps,
-            epochs=steps / len(rows),
-            train_loss=sum(1 / number for number in range(1, steps + 1)) / steps,
-            last_loss=1 / steps,
-            seconds=0.001 * steps,
-            tokens=tokens,
-            supervised_tokens=sum(row.supervised for row in rows[:steps]),
-            trainable_parameters=len(self.learned),
-            total_parameters=len(self.learned),
-            peak_memory_bytes=1,
-            checkpoint=run.checkpoint.name,
-        )
+        return EchoTraining(self, rows, validation, run).train()
+
+    def learn(self, row: TokenRow) -> None:
+        """Learn the last answer of a row by heart."""
+        example = self.examples[row.where]
+        self.learned[_key(example.messages[:-1])] = example.messages[-1].content
+        self.rows.append(row.input_ids)
 
     def restore(self, checkpoint: Path) -> None:
         """Read what was learned."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import gc
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -32,9 +32,12 @@ from framework_hf.generate import complete
 from framework_hf.losses import Losses
 from framework_hf.memory.ladder import Batches, ladder
 from framework_hf.memory.passes import Passes
+from framework_hf.memory.retry import Randomness
 from framework_hf.nulls import as_null
 from framework_hf.packing.admits import Way
 from framework_hf.packing.parts import Packer
+from framework_hf.progress import Validation
+from framework_hf.stream import sampler, stream
 from framework_hf.tokenizer import load_tokenizer, text_form
 from framework_hf.training import Training
 
@@ -146,7 +149,7 @@ class HFModel:
         if isinstance(self.model, PeftModel):
             return self.model.disable_adapter()
         if self.trained:
-            message = "full fine-tuning keeps no base: run the baseline before training"
+            message = "full fine-tuning keeps no base: what it was can be asked before the training only"
             raise FrameworkError(message)
         return nullcontext()
 
@@ -165,6 +168,13 @@ class HFModel:
             self._answering(), self.tokenizer, list(map(list, starts)), self.stop_ids, max_new_tokens, batch_size,
             share=self.way.one_beginning, batches=self._answers,
         )  # fmt: skip
+
+    def stream(
+        self, prompt: Prompt, *, max_new_tokens: int, temperature: float = 0.0, top_p: float = 1.0, seed: int | None
+    ) -> Iterator[str]:
+        """Answer one prompt, and give the text as it comes; see `stream.stream`."""
+        ids, choose = self.tokenize(self.render(prompt)), sampler(temperature, top_p, seed)
+        return stream(self._answering(), self.tokenizer, ids, self.stop_ids, max_new_tokens, choose)
 
     def render(self, prompt: Prompt) -> str:
         """Write a prompt as the chat template does, with the opening of the assistant's turn."""
@@ -242,16 +252,17 @@ class HFModel:
         training = Training(
             self.model, passes, self.ladder, self.machine, config, self.plan.seed, self.tokenizer, self.way.fast
         )
-        result = training.run(rows, run, lambda: self._validate(validation))
+        result = training.run(rows, run, lambda: self._validate(validation, run))
         self.trained = True
         return result
 
-    def _validate(self, validation: Sequence[TokenRow]) -> float | None:
-        if not validation:
-            return None
-        loss = self.loss(validation)
+    def _validate(self, validation: Sequence[TokenRow], run: TrainRun) -> Validation:
+        """Measure, and leave the training as it was: its mode, and the random numbers that dropout draws."""
+        before = Randomness.now()
+        found = self.loss(validation) if validation else None, run.measure()
+        before.restore()
         self.model.train()
-        return loss
+        return found
 
     def restore(self, checkpoint: Path) -> None:
         """Load the trained weights of an earlier run.

@@ -1,50 +1,66 @@
-"""What is told and done between the steps of the trainer: log entries, the validation loss, a rehearsal."""
+"""What is told and done between the steps of the trainer: log entries, validations, a rehearsal, and the orders."""
 
 from __future__ import annotations
 
+import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from framework.records import Step
+from framework.health.schedule import is_due
+from framework.protocols import TrainRun
+from framework.records import Order, Step
+from framework_hf.best import BestWeights
 
 if TYPE_CHECKING:
     from framework_hf.trainer import SupervisedTrainer
 
+Validation = tuple[float | None, Mapping[str, float]]
+"""The validation loss, and what prompts give."""
+
 
 class Progress(TrainerCallback):
-    """Turns the trainer's log entries into steps, with the validation loss at the end of each epoch but the last.
+    """Turns the trainer's log entries into steps, with the validations, and does what the run says to each.
 
     Args:
         trainer: the trainer.
-        on_step: is told each step.
-        evaluate: takes the validation loss.
+        run: is told each step, and gives the orders.
+        validate: takes the validation loss and what else is measured.
         rehearse: makes the hardest pass of a run with so many steps, if the run is long enough for that.
+        best: sets weights aside.
+        eval_steps: steps between two validations; None for an epoch.
     """
 
     def __init__(
         self,
         trainer: SupervisedTrainer,
-        on_step: Callable[[Step], None],
-        evaluate: Callable[[], float | None],
+        run: TrainRun,
+        validate: Callable[[], Validation],
         rehearse: Callable[[int], None],
+        best: BestWeights,
+        eval_steps: int | None,
     ) -> None:
         self.trainer = trainer
-        self.on_step = on_step
-        self.evaluate = evaluate
+        self.run = run
+        self.validate = validate
         self.rehearse = rehearse
+        self.best = best
+        self.eval_steps = eval_steps
         self.updating = False
         """Whether the optimizer is at work: some of the weights may be those of the next step."""
         self.start = time.perf_counter()
         self.paused = 0.0
         self.last_loss = float("nan")
-        self.eval_loss: float | None = None
+        self.validated = False
+        """Whether there was a validation."""
+        self.found: Validation = (None, {})
+        """That of this step."""
 
     @property
     def seconds(self) -> float:
-        """Seconds of training, evaluations left out."""
+        """Seconds of training, validations left out."""
         return time.perf_counter() - self.start - self.paused
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
@@ -59,22 +75,27 @@ class Progress(TrainerCallback):
         """Note that all of them are."""
         self.updating = False
 
-    def on_step_end(self, _: TrainingArguments, state: TrainerState, __: TrainerControl, **___: Any) -> None:
-        """Rehearse after the first step: from now on the optimizer's states take their memory too."""
-        if state.global_step == 1:
-            self.rehearse(state.max_steps)
+    def on_step_end(
+        self, _: TrainingArguments, state: TrainerState, control: TrainerControl, train_dataloader: Any, **__: Any
+    ) -> None:
+        """Rehearse after the first step: from now on the optimizer's states take their memory too. Validate."""
+        step, last = state.global_step, state.max_steps
+        if step == 1:
+            self.rehearse(last)
+        if is_due(self.eval_steps, step, len(train_dataloader), last, validated=self.validated):
+            self._validate()
+            control.should_log = True
 
-    def on_epoch_end(self, _: TrainingArguments, state: TrainerState, __: TrainerControl, **___: Any) -> None:
-        """Take the validation loss."""
-        if state.global_step < state.max_steps:
-            before = time.perf_counter()
-            self.eval_loss = self.evaluate()
-            self.paused += time.perf_counter() - before
+    def _validate(self) -> None:
+        before = time.perf_counter()
+        self.found = self.validate()
+        self.validated = self.validated or self.found[0] is not None or bool(self.found[1])
+        self.paused += time.perf_counter() - before
 
     def on_log(
-        self, _: TrainingArguments, state: TrainerState, __: TrainerControl, logs: dict[str, Any], **___: Any
+        self, _: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, Any], **__: Any
     ) -> None:
-        """Pass a log entry on."""
+        """Pass a log entry on, and obey."""
         if "loss" not in logs:
             return
         self.last_loss = float(logs["loss"])
@@ -87,7 +108,22 @@ class Progress(TrainerCallback):
             grad_norm=float(logs["grad_norm"]),
             tokens=self.trainer.tokens,
             seconds=self.seconds,
-            eval_loss=self.eval_loss,
         )
-        self.eval_loss = None
-        self.on_step(step)
+        checked = self.found != (None, {})
+        order = self._told(step)
+        if not order.stop:
+            return
+        control.should_training_stop = True
+        if self.validated and not checked and step.step < step.total_steps:
+            self._validate()
+            self._told(step)
+
+    def _told(self, step: Step) -> Order:
+        """Tell a step with the validation after it, and do what is to be done before the next one."""
+        (loss, metrics), self.found = self.found, (None, {})
+        order = self.run.on_step(dataclasses.replace(step, eval_loss=loss, metrics=dict(metrics))) or Order()
+        if order.keep:
+            self.best.keep(step.step)
+        if order.rate != 1:
+            self.trainer.scale_rates(order.rate)
+        return order

@@ -88,6 +88,15 @@ class SupervisedTrainer(SFTTrainer):
             self.computed_tokens += part["input_ids"].numel()
         return loss
 
+    def scale_rates(self, factor: float) -> None:
+        """Multiply the learning rates of all steps to come."""
+        state = self.lr_scheduler.state_dict()
+        for name in ("base_lrs", "_last_lr"):  # the rates at the peak, and those of the next step
+            state[name] = [rate * factor for rate in state[name]]
+        self.lr_scheduler.load_state_dict(state)
+        for group in self.optimizer.param_groups:
+            group["lr"] *= factor
+
     def rehearse(self, row: TokenRow) -> None:
         """Take one row through the model and back, and leave everything as it was."""
         before = Randomness.now()

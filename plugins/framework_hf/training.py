@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,13 +18,14 @@ from framework.protocols import TrainRun
 from framework.records import TokenRow, TrainResult
 from framework_hf import hardware
 from framework_hf.adapters import save_weights
+from framework_hf.best import BestWeights
 from framework_hf.config import HFTrainerConfig, Packing
 from framework_hf.evaluation import longest
 from framework_hf.memory.ladder import Ladder
 from framework_hf.memory.passes import Passes, checkpoints
 from framework_hf.memory.retry import forget, ran_out
 from framework_hf.order import Order
-from framework_hf.progress import Progress
+from framework_hf.progress import Progress, Validation
 from framework_hf.trainer import NUMBER, Collator, SupervisedTrainer, sft_config
 
 CHECKPOINTING = "gradient checkpointing"
@@ -55,8 +57,8 @@ class Training:
     tokenizer: Any
     fast: bool
 
-    def run(self, rows: Sequence[TokenRow], run: TrainRun, validate: Callable[[], float | None]) -> TrainResult:
-        """Train, and save the weights into `run.checkpoint`.
+    def run(self, rows: Sequence[TokenRow], run: TrainRun, validate: Callable[[], Validation]) -> TrainResult:
+        """Train, and save the weights into `run.checkpoint`, those of the best validation where they were set aside.
 
         Raises:
             FrameworkError: memory runs out and nothing can be made smaller.
@@ -66,14 +68,17 @@ class Training:
         told = len(self.ladder.told)
         trainer = self._trainer(rows, run)
         trainable = count_trainable(self.model, self.machine.dtype)
-        progress = Progress(trainer, run.on_step, validate, lambda steps: self._rehearse(trainer, rows, steps))
+        best = BestWeights(self.model, run.scratch)
+        rehearse = partial(self._rehearse, trainer, rows)
+        progress = Progress(trainer, run, validate, rehearse, best, self.config.eval_steps)
         trainer.remove_callback(PrinterCallback)  # the loggers of the run print
         trainer.add_callback(progress)
         try:
             outcome = self._train(trainer, progress)
+            seconds = progress.seconds
+            best.restore(outcome.global_step)
         finally:
             shutil.rmtree(run.scratch, ignore_errors=True)
-        seconds = progress.seconds
         if checkpoints(self.model) and not self.machine.checkpointing:
             self.machine.facts[CHECKPOINTING] = "on (memory ran out)"
         # Out of the trainer's autocast again: answers before and after are computed alike.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from framework.records import Lengths, Step
+from framework.records import Lengths, Step, Trouble
 
 WIDTH, HEIGHT = 600, 150
 POINTS = 300
@@ -39,8 +39,12 @@ def histogram(lengths: Lengths) -> dict[str, Any]:
     return {"bars": bars, "most": most, "first": 1, "last": lengths.edges[-1]}
 
 
-def curve(steps: Sequence[Step]) -> dict[str, Any] | None:
-    """Return the training loss as a line and the validation losses as dots; None for fewer than two steps."""
+def curve(steps: Sequence[Step], troubles: Sequence[Trouble] = ()) -> dict[str, Any] | None:
+    """Return the training loss as a line and the validation losses as dots on another; None for fewer than two steps.
+
+    Troubles are marked where they were seen.
+    """
+    steps = list({step.step: step for step in steps}.values())  # the last may be told again with its validation
     losses = [(step.step, step.loss) for step in steps if math.isfinite(step.loss)]
     checks = [(step.step, step.eval_loss) for step in steps if step.eval_loss is not None]
     dots = [(number, loss) for number, loss in checks if math.isfinite(loss)]
@@ -59,6 +63,8 @@ def curve(steps: Sequence[Step]) -> dict[str, Any] | None:
     return {
         "line": " ".join(f"{x},{y}" for x, y in map(place, losses)),
         "dots": [(*place(dot), f"step {dot[0]}: eval_loss {dot[1]:.4f}") for dot in dots],
+        "checks": " ".join(f"{x},{y}" for x, y in map(place, dots)),
+        "marks": [(place((max(trouble.step, first), 0.0))[0], trouble.line) for trouble in troubles],
         "highest": f"{highest:.3g}",
         "first": first,
         "last": last,

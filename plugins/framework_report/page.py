@@ -12,10 +12,11 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
+from framework.health.facts import health_facts
 from framework.needs import needs
 from framework.plan import Plan
 from framework.provenance import hide
-from framework.records import Change, DataResult, Forecast, Piece, Report, Sample, Step
+from framework.records import Change, DataResult, Forecast, Piece, Report, Sample, Step, Trouble
 from framework.redact import redact
 from framework.schema import Stage
 from framework.summary import data_facts, difference, is_share, number, shared_start, visible
@@ -31,14 +32,16 @@ FIRST = 5
 
 @dataclass
 class Run:
-    """What the page is made of. `report` and `samples` come at the end."""
+    """What the page is made of. `report` and `samples` come at the end, `notes` say what could not be measured."""
 
     plan: Plan
     data: DataResult
     facts: dict[str, str]
     steps: list[Step] = field(default_factory=list)
+    troubles: list[Trouble] = field(default_factory=list)
     report: Report | None = None
     samples: list[tuple[Sample | None, Sample]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     error: str = ""
     expected: Forecast | None = None
 
@@ -53,8 +56,10 @@ def render(run: Run, samples: int) -> str:
         error=run.error,
         report=report,
         results=list(_results(report)) if report else [],
+        notes=[redact(note) for note in run.notes],
         numbers=dict(_numbers(report)) if report else {},
-        curve=charts.curve(run.steps),
+        health=list(health_facts(report.train, plan.training)) if report and report.train else [],
+        curve=charts.curve(run.steps, run.troubles),
         samples=_samples(run.samples[:samples]),
         first=FIRST,
         more_samples=max(0, len(run.samples) - samples),

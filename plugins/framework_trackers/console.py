@@ -18,10 +18,22 @@ from framework.fields import fields
 from framework.needs import needs
 from framework.plan import Choice, Plan
 from framework.protocols import Logger
-from framework.records import Change, DataResult, EvalResult, Forecast, Judgement, Outcome, Report, Sample, Step
+from framework.records import (
+    Change,
+    DataResult,
+    EvalResult,
+    Forecast,
+    Judgement,
+    Outcome,
+    Report,
+    Sample,
+    Step,
+    Trouble,
+)
 from framework.schema import Stage
-from framework.summary import difference, number, shared_start
+from framework.summary import difference, number, visible
 from framework_trackers.config import ConsoleConfig
+from framework_trackers.console_training import training_rows
 
 if TYPE_CHECKING:
     from framework_trackers.console_bar import Bar
@@ -49,6 +61,7 @@ class Console(Logger):
         self.bar: Bar | None = None
         self.told = False
         self.expected: Forecast | None = None
+        self.noted: set[str] = set()
 
     def planned(self, plan: Plan) -> None:
         """Show what will run."""
@@ -118,7 +131,8 @@ class Console(Logger):
         """Move the bar, or print a line."""
         if not self.out.is_terminal:
             every = max(1, step.total_steps // LINES)
-            if step.step == 1 or step.step % every == 0 or step.step == step.total_steps:
+            checked = step.eval_loss is not None or step.metrics
+            if step.step == 1 or step.step % every == 0 or step.step == step.total_steps or checked:
                 self.out.print(f"  step {step.step}/{step.total_steps}  {_numbers(step)}  {_left(step)} left")
             return
         if self.bar is None:
@@ -127,18 +141,24 @@ class Console(Logger):
             self.bar = Bar(self.out, step.total_steps)
         self.bar.move(step.step, _numbers(step))
 
+    def trouble(self, trouble: Trouble) -> None:
+        """Show it at once, above the bar where there is one."""
+        self.out.print(Text(f"  {trouble.line}", style="yellow"), soft_wrap=True)
+
     def _stop_bar(self) -> None:
         if self.bar is not None:
             self.bar.stop()
             self.bar = None
 
     def evaluated(self, result: EvalResult, *, before: bool) -> None:
-        """Show the means."""
+        """Show the means, and warn of what could not be measured, once."""
         measures = result.measures.items()
         means = ", ".join(f"{name} {number(measure.value, name, measure.unit)}" for name, measure in measures)
         self.out.print(Text(f"  {'before' if before else 'after'}: {means}"))
-        for note in result.notes if before else ():
-            self.out.print(Text(f"  not measured: {note}"), soft_wrap=True)
+        for note in result.notes:
+            if note not in self.noted:
+                self.out.print(Text(f"  warning: {visible(note, '⏎')}", style="yellow"), soft_wrap=True)
+        self.noted.update(result.notes)
 
     def finished(self, report: Report, samples: Sequence[tuple[Sample | None, Sample]]) -> None:
         """Show answers side by side, the numbers, and what to type next."""
@@ -158,33 +178,19 @@ class Console(Logger):
         self.out.print(table)
         if report.verdict:
             self._show_verdict(report.verdict)
-        rows = {}
-        if report.train:
-            train = report.train
-            rows["training"] = (
-                f"{train.steps} steps in {train.seconds:.0f} s, loss {train.train_loss:.3f} on average, "
-                f"{train.last_loss:.3f} at the end"
-            )
-            rows["speed"] = (
-                f"{report.tokens_per_second or 0:.0f} tokens/s, {report.supervised_tokens_per_second or 0:.0f} of them "
-                "learned"
-            )
-            if train.computed_tokens:
-                rows["computed"] = f"{train.computed_tokens:,} tokens for {train.tokens:,} in the rows"
-            rows["trained"] = (
-                f"{train.trainable_parameters / 1e6:.2f} of {train.total_parameters / 1e6:.1f} million parameters"
-            )
-            expected = self.expected.memory if self.expected else None
-            told = f" ({expected.allocated / 2**30:.2f} expected)" if expected else ""
-            rows["peak memory"] = f"{train.peak_memory_bytes / 2**30:.2f} GiB{told}"
-            if train.rungs:
-                rows["ran out of memory"] = "; ".join(train.rungs)
+        rows = training_rows(report, self.expected, self.plan)
         for artifact in report.artifacts:
             where = Path(report.run_dir, artifact.path)
             rows[artifact.kind] = f"{short(where)} ({artifact.bytes / 2**20:.1f} MiB)"
         rows["report"] = short(_page(Path(report.run_dir), self.plan))
         self._facts("", rows)
         self._show_next()
+
+    def _show_samples(self, samples: Sequence[tuple[Sample | None, Sample]]) -> None:
+        from framework_trackers import console_samples  # noqa: PLC0415 - shown at the end alone
+
+        if samples:
+            self.out.print(console_samples.side_by_side(samples))
 
     def _show_verdict(self, verdict: Judgement) -> None:
         """Print what the run was worth."""
@@ -210,22 +216,6 @@ class Console(Logger):
             ),
         ):
             self.out.print(Text(f"  {aim}: {command}"), soft_wrap=True)
-
-    def _show_samples(self, samples: Sequence[tuple[Sample | None, Sample]]) -> None:
-        if not samples:
-            return
-        shared = shared_start([after.prompt for _, after in samples])
-        table = Table(title="answers", title_justify="left", title_style="bold", show_lines=True, expand=True)
-        for heading in ("prompt", "before", "after"):
-            table.add_column(heading, overflow="fold", ratio=1)
-        for before, after in samples:
-            right = after.reference is not None and after.answer.strip() == after.reference.strip()
-            table.add_row(
-                Text(after.prompt[shared:].strip()),
-                Text(before.answer.strip() if before else "-"),
-                Text(after.answer.strip(), style="green" if right else ""),
-            )
-        self.out.print(table)
 
     def close(self) -> None:
         """Give the terminal back."""
@@ -272,6 +262,7 @@ def _python() -> str:
 
 def _numbers(step: Step) -> str:
     validation = f"  eval_loss {step.eval_loss:.3f}" if step.eval_loss is not None else ""
+    validation += "".join(f"  {name} {number(value, name)}" for name, value in step.metrics.items())
     return f"loss {step.loss:.3f}{validation}  {step.tokens / max(step.seconds, 1e-9):.0f} tokens/s"
 
 

@@ -10,7 +10,7 @@ from typing import IO, Any
 
 from framework.errors import one_line
 from framework.protocols import Logger
-from framework.records import DataResult, EvalResult, Report, Sample, Step, to_json
+from framework.records import DataResult, EvalResult, Report, Sample, Step, Trouble, to_json
 from framework_trackers.config import JsonlConfig
 
 
@@ -38,6 +38,10 @@ class Jsonl(Logger):
     def step(self, step: Step) -> None:
         """Write the step."""
         self._write("step", **asdict(step))
+
+    def trouble(self, trouble: Trouble) -> None:
+        """Write the trouble."""
+        self._write("trouble", **to_json(trouble))
 
     def evaluated(self, result: EvalResult, *, before: bool) -> None:
         """Write the means."""

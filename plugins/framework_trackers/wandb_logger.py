@@ -15,9 +15,10 @@ from typing import Any
 import wandb
 
 from framework.errors import one_line
+from framework.health.config import Action
 from framework.plan import Plan
 from framework.protocols import Logger
-from framework.records import DataResult, EvalResult, Report, Sample, Step, to_json
+from framework.records import DataResult, EvalResult, Report, Sample, Step, Trouble, to_json
 from framework.redact import redact
 from framework_trackers.config import WandbConfig, WandbMode
 from framework_trackers.wandb_key import has_key
@@ -86,8 +87,16 @@ class Wandb(Logger):
         values = {f"train/{name}": value for name, value in to_json(step).items() if name != "step"}
         if step.eval_loss is None:
             del values["train/eval_loss"]
+        del values["train/metrics"]
+        values |= {f"train/{name}": value for name, value in step.metrics.items()}
         self.last_step = step.step
         self._log(values)
+
+    def trouble(self, trouble: Trouble) -> None:
+        """Send an alert: W&B shows it beside the run, and writes to those who asked for that."""
+        if self.run is not None:
+            level = "ERROR" if trouble.action is Action.stop else "WARN"
+            self.run.alert(trouble.kind, redact(trouble.line), level=level)
 
     def _log(self, values: Mapping[str, Any]) -> None:
         if self.run is not None:

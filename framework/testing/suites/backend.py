@@ -6,24 +6,29 @@ import gc
 import itertools
 import math
 import weakref
-from collections.abc import Iterator
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-from framework.data import Data, load_data
-from framework.protocols import Backend, Model, TrainRun
-from framework.records import IGNORE, Answer, Example, Message, Prompt, Step, TrainResult
+from framework.data import Data
+from framework.errors import FrameworkError
+from framework.protocols import Model
+from framework.records import IGNORE, Answer, Example, Message, Order, Prompt, Step
 from framework.testing.protocols import lacks
-from framework.testing.suites.base import ROWS, Rows, Suite, expect, files
+from framework.testing.suites.base import expect, files
+from framework.testing.suites.trained import Trained
 
 EXAMPLES = [
     Example((Message("user", f"What is {n} and 1?"), Message("assistant", f"It is {n + 1}.")), "chatml", f"row {n}")
     for n in range(5)
 ]
 
+STOP = 2
+"""The step after which orders are given."""
+REFUSED = "the suite ends this training"
 
-class BackendSuite(Suite):
+
+class BackendSuite(Trained):
     """What every training backend has to do.
 
     Attributes:
@@ -34,35 +39,7 @@ class BackendSuite(Suite):
         tolerance: how far two losses that should be the same may lie apart, as a share.
     """
 
-    group = "trainer"
-    rows: ClassVar[Rows] = ROWS
     keeps_base: ClassVar[bool] = True
-    tolerance: ClassVar[float] = 1e-4
-
-    @contextmanager
-    def opened(self, folder: Path, *more: str) -> Iterator[tuple[Model, Data]]:
-        """Open a model for a run in `folder/run`, with the data encoded."""
-        with self.only_opened(folder, *more) as model:
-            yield model, load_data(self.plan(folder, *more, rows=self.rows), model)
-
-    @contextmanager
-    def only_opened(self, folder: Path, *more: str) -> Iterator[Model]:
-        """Open a model for a run in `folder/run`."""
-        plan = self.plan(folder, *more, rows=self.rows)
-        plan.run_dir.mkdir(parents=True, exist_ok=True)
-        backend: Backend = plan.trainer.create()
-        with backend.open(plan) as model:
-            yield model
-
-    def train(self, model: Model, data: Data, folder: Path) -> tuple[TrainResult, list[Step]]:
-        """Train into `folder/run/checkpoint` and return the result and what was told of each step."""
-        steps: list[Step] = []
-        run = TrainRun(folder / "run" / "checkpoint", folder / "run" / ".trainer.part", steps.append)
-        return model.train(data.train, data.validation, run), steps
-
-    def same(self, one: float, two: float) -> bool:
-        """Whether two losses are the same within the tolerance."""
-        return math.isclose(one, two, rel_tol=self.tolerance, abs_tol=self.tolerance)
 
     def test_the_model_offers_what_the_protocol_asks_for_and_says_what_was_picked(self, tmp_path: Path) -> None:
         """All methods are there with their parameters; `facts` is not empty and is text."""
@@ -121,6 +98,24 @@ class BackendSuite(Suite):
         for whole, cut in zip(long, short, strict=True):
             right = whole.tokens <= 1 or (not cut.stopped and len(cut.text) < len(whole.text))
             expect(right, f"max_new_tokens=1 gives {cut}, max_new_tokens=12 gives {whole}")
+
+    def test_an_answer_streams_as_it_is_generated(self, tmp_path: Path) -> None:
+        """Pieces make up what `generate` says, before and after training, and answers may be made in turns, or left."""
+        with self.opened(tmp_path) as (model, data):
+            for trained in (False, True):
+                if trained:
+                    self.train(model, data, tmp_path)
+                prompts = list(data.prompts[:2])
+                whole = _texts(model.generate(prompts, max_new_tokens=8, batch_size=1))
+                left = model.stream(prompts[0], max_new_tokens=8, seed=None)
+                next(left, None)
+                del left
+                streams = [model.stream(prompt, max_new_tokens=8, seed=None) for prompt in prompts]
+                turns = list(itertools.zip_longest(*streams, fillvalue=""))
+                joined = ["".join(pieces) for pieces in zip(*turns, strict=True)]
+                expect(joined == whole, f"generate says {whole}, and what is streamed is {joined}")
+            drawn = ["".join(model.stream(prompts[0], max_new_tokens=8, temperature=1.0, seed=7)) for _ in range(2)]
+        expect(drawn[0] == drawn[1], f"one seed draws two answers: {drawn}")
 
     def test_training_is_told_step_by_step_and_lowers_the_loss(self, tmp_path: Path) -> None:
         """The loss is finite and falls, the steps count up to their total, and checkpoint and tokenizer are written."""
@@ -199,6 +194,51 @@ class BackendSuite(Suite):
             right = len(other) == len(losses[0]) and all(map(self.same, other, losses[0]))
             expect(right, f"accumulation changes the training: 4 x 1, 2 x 2 and 1 x 4 have the losses {losses}")
 
+    def test_an_order_to_stop_is_obeyed_before_the_next_step(self, tmp_path: Path) -> None:
+        """The training ends with the step of which `on_step` says so, and its weights are saved."""
+        with self.opened(tmp_path) as (model, data):
+            result, steps = self.train(model, data, tmp_path, lambda step: Order(stop="x" if step.step == STOP else ""))
+        expect(result.steps == steps[-1].step == STOP, f"told to stop at step {STOP}, it made {result.steps} steps")
+        expect(list(files(tmp_path / "run" / "checkpoint")), "train wrote no checkpoint")
+
+    def test_an_order_to_change_the_rate_holds_for_all_steps_that_follow(self, tmp_path: Path) -> None:
+        """From the next step on every learning rate is the one that it would have been times the factor."""
+        rates = []
+        for name, factor in (("plain", 1.0), ("lowered", 0.25)):
+            with self.opened(tmp_path / name) as (model, data):
+                change = partial(_change, factor)
+                rates.append([step.learning_rate for step in self.train(model, data, tmp_path / name, change)[1]])
+        wanted = [rate * (0.25 if step > STOP else 1) for step, rate in enumerate(rates[0], start=1)]
+        right = len(rates[1]) == len(wanted) and all(map(math.isclose, rates[1], wanted))
+        expect(right, f"lowered to a quarter after step {STOP}, the learning rates are {rates[1]}, without {rates[0]}")
+
+    def test_weights_that_are_set_aside_are_those_that_are_trained(self, tmp_path: Path) -> None:
+        """After an order to keep, the model at the end and its checkpoint are those of that step."""
+        losses = []
+        for name, order in (("stopped", Order(stop="x")), ("kept", Order(keep=True))):
+            folder, ordered = tmp_path / name, partial(_at_stop, order)
+            with self.opened(folder) as (model, data):
+                self.train(model, data, folder, ordered)
+                losses.append(model.loss(data.train))
+            with self.opened(folder) as (model, data):
+                model.restore(folder / "run" / "checkpoint")
+                losses.append(model.loss(data.train))
+        expect(self.same(losses[0], losses[2]), f"kept at step {STOP}: loss {losses[2]}, stopped there: {losses[0]}")
+        expect(self.same(losses[2], losses[3]), f"kept: loss {losses[2]}, read from the checkpoint: {losses[3]}")
+
+    def test_what_a_step_raises_ends_the_training_and_nothing_is_saved(self, tmp_path: Path) -> None:
+        """A `FrameworkError` of `on_step` comes through, and neither checkpoint nor scratch is left."""
+        with self.opened(tmp_path) as (model, data):
+            try:
+                self.train(model, data, tmp_path, _refuse)
+            except FrameworkError as error:
+                expect(str(error) == REFUSED, f"on_step raised {REFUSED!r}, and train raises {error}")
+            else:
+                message = "on_step raised an error, and train goes on"
+                raise AssertionError(message)
+        left = [str(file.relative_to(tmp_path)) for file in files(tmp_path / "run")]
+        expect(not left, f"left behind: {left}")
+
     def test_the_memory_is_free_after_open(self, tmp_path: Path) -> None:
         """Nothing holds the model once the context has ended, after a training."""
         with self.opened(tmp_path, "trainer.max_steps=1") as (model, data):
@@ -215,6 +255,20 @@ class BackendSuite(Suite):
 
     def _alike(self, one: tuple[float, list[str]], two: tuple[float, list[str]]) -> bool:
         return self.same(one[0], two[0]) and one[1] == two[1]
+
+
+def _at_stop(order: Order, step: Step) -> Order | None:
+    return order if step.step == STOP else None
+
+
+def _change(factor: float, step: Step) -> Order | None:
+    return _at_stop(Order(rate=factor), step)
+
+
+def _refuse(step: Step) -> Order | None:
+    if step.step == STOP:
+        raise FrameworkError(REFUSED)
+    return None
 
 
 def _texts(answers: list[Answer]) -> list[str]:

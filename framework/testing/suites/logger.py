@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
@@ -10,7 +11,9 @@ from typing import TYPE_CHECKING, Any
 from framework import pipeline
 from framework.errors import FrameworkError, one_line, place
 from framework.fields import fields
+from framework.health.config import Action
 from framework.plan import Choice, Plan
+from framework.records import Artifact, Trouble
 from framework.redact import SECRET_NAME
 from framework.testing.suites.base import Rows, Suite, expect, files
 
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
     import pytest
 
 SECRET = "open-sesame-of-the-suite"  # noqa: S105 - planted
+TROUBLE = Trouble("spike", 2, "the loss jumped to 6.3 from about 0.4", "Look at the rows of this step", Action.warn)
 BROKEN_ROWS: Rows = [{"instruction": "say 1"}]
 
 
@@ -26,15 +30,22 @@ class LoggerSuite(Suite):
 
     group = "logger"
 
-    def told(self, folder: Path, *more: str, rows: Rows | None = None, breaks: bool = False) -> tuple[Plan, list[str]]:
-        """Run and return which methods of the logger were called; with `breaks` the export stage fails.
+    def told(
+        self, folder: Path, *more: str, rows: Rows | None = None, breaks: bool = False, ails: bool = False
+    ) -> tuple[Plan, list[str]]:
+        """Run and return which methods of the logger were called.
+
+        With `breaks` the export stage fails, with `ails` it tells the logger of a trouble.
 
         Raises:
             AssertionError: the logger raised.
         """
         plan = self.plan(folder, *more) if rows is None else self.plan(folder, *more, rows=rows)
         spied = Spied(**_parts(plan.logger[self.option]))
-        exporters = {"breaks": Breaks(**_parts(plan.trainer))} if breaks else plan.exporter
+        exporters: dict[str, Choice] = {**plan.exporter}
+        if breaks or ails:
+            planted = Breaks(**_parts(plan.trainer)) if breaks else Ails(**_parts(plan.trainer), spied=spied)
+            exporters = {"planted": planted}
         try:
             pipeline.run(dataclasses.replace(plan, logger={self.option: spied}, exporter=exporters))
         except (FrameworkError, Planted):
@@ -67,6 +78,11 @@ class LoggerSuite(Suite):
         """`failed` and `close` come after the training."""
         _, calls = self.told(tmp_path, breaks=True)
         expect({"started", "step", "failed"} <= set(calls), f"the calls were {calls}")
+
+    def test_a_trouble_of_the_training_is_told_without_an_error(self, tmp_path: Path) -> None:
+        """`trouble` comes after the steps, before the run ends."""
+        _, calls = self.told(tmp_path, ails=True)
+        expect(calls.count("trouble") == 1, f"the calls were {calls}")
 
     def test_a_plan_alone_writes_nothing(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """With `stages=[plan]` the run folder holds the plan alone, and the working folder nothing."""
@@ -146,6 +162,24 @@ class Breaks(Choice):
     def export(self, *_: Any) -> None:
         """Fail."""
         raise Planted
+
+
+@dataclasses.dataclass(frozen=True)
+class Ails(Choice):
+    """An exporter that tells of a trouble: how a training would come by one, each backend knows for itself."""
+
+    spied: Spied | None = None
+
+    def create(self) -> Ails:
+        """Nothing has to be made."""
+        return self
+
+    def export(self, *_: Any) -> list[Artifact]:
+        """Tell the logger."""
+        if self.spied is not None:
+            with contextlib.suppress(Exception):  # the spy keeps it
+                self.spied.spies[0].trouble(TROUBLE)
+        return []
 
 
 def _parts(choice: Choice) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from framework import Component, FrameworkError, hookimpl, metric
-from framework.protocols import Logger
-from framework.records import Answer, Artifact, Example, Finding, Message, Severity
+from framework.protocols import AnswerMetric, Logger
+from framework.records import Answer, Artifact, Example, Finding, Message, Order, Scores, Severity
 from framework.schema import *
 from framework.testing import EchoBackend, EchoModel
 
@@ -68,6 +68,37 @@ class Counts(Metric):
     def score(self, answer, reference):
         self.calls += 1
         return float(self.calls)
+
+class AllAtOnce(AnswerMetric):
+    def __init__(self, config):
+        pass
+
+    def score_all(self, answers):
+        return Scores([float(one.answer == "yes") for one in answers])
+
+@option("metric", MetricConfig)
+class Ranks(AllAtOnce):
+    def score_all(self, answers):
+        return Scores([float(number) for number, one in enumerate(answers)])
+
+@option("metric", MetricConfig)
+class Torn(AllAtOnce):
+    exponential = None
+
+@option("metric", MetricConfig)
+class Curt(AllAtOnce):
+    def score_all(self, answers):
+        return Scores([1.0])
+
+@option("metric", MetricConfig)
+class Lopsided(AllAtOnce):
+    def score_all(self, answers):
+        return Scores([1.0 for one in answers], [1.0])
+
+@option("metric", MetricConfig)
+class Speechless(AllAtOnce):
+    def score_all(self, answers):
+        return Scores([None for one in answers])
 
 @option("metric", MetricConfig)
 class Fickle(Metric):
@@ -272,6 +303,11 @@ class StepError(Log):
         raise ValueError("no step")
 
 @option("logger", LoggerConfig)
+class Carefree(Log):
+    def trouble(self, trouble):
+        self.file.write(trouble.name)
+
+@option("logger", LoggerConfig)
 class Unready(Log):
     def failed(self, error):
         self.file.write(str(error))
@@ -369,6 +405,21 @@ class Factless(EchoModel):
 class OtherWay(EchoModel):
     def loss(self, data):
         return super().loss(data)
+
+@backend("cuts")
+class Cuts(EchoModel):
+    def stream(self, *args, **more):
+        yield from list(super().stream(*args, **more))[:-1]
+
+@backend("dices")
+class Dices(EchoModel):
+    def stream(self, prompt, *, max_new_tokens, temperature=0.0, top_p=1.0, seed):
+        import random
+
+        if temperature:
+            yield str(random.random())
+        else:
+            yield from super().stream(prompt, max_new_tokens=max_new_tokens, seed=seed)
 
 @backend("unscaled")
 class Unscaled(EchoModel):
@@ -565,6 +616,41 @@ class Endlessly(EchoModel):
         self.plan = dataclasses.replace(self.plan, trainer=dataclasses.replace(
             self.plan.trainer, config=dataclasses.replace(self.plan.trainer.config, max_steps=5)))
         return super().train(rows, validation, run)
+
+@backend("deaf")
+class Deaf(EchoModel):
+    def train(self, rows, validation, run):
+        def told(step):
+            order = run.on_step(step)
+            return order and dataclasses.replace(order, stop="")
+        return super().train(rows, validation, dataclasses.replace(run, on_step=told))
+
+@backend("late")
+class Late(EchoModel):
+    def train(self, rows, validation, run):
+        last = [Order()]
+        def told(step):
+            last.append(run.on_step(step) or Order())
+            return last[-2]
+        return super().train(rows, validation, dataclasses.replace(run, on_step=told))
+
+@backend("keepsnone")
+class KeepsNone(EchoModel):
+    def train(self, rows, validation, run):
+        def told(step):
+            order = run.on_step(step)
+            return order and dataclasses.replace(order, keep=False)
+        return super().train(rows, validation, dataclasses.replace(run, on_step=told))
+
+@backend("swallows")
+class Swallows(EchoModel):
+    def train(self, rows, validation, run):
+        def told(step):
+            try:
+                return run.on_step(step)
+            except Exception:
+                return None
+        return super().train(rows, validation, dataclasses.replace(run, on_step=told))
 
 @backend("held")
 class Held(EchoModel):

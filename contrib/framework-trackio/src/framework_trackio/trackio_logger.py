@@ -18,9 +18,10 @@ import trackio
 from trackio.utils import TRACKIO_DIR
 
 from framework.errors import one_line
+from framework.health.config import Action
 from framework.plan import Plan
 from framework.protocols import Logger
-from framework.records import DataResult, EvalResult, Report, Sample, Step, to_json
+from framework.records import DataResult, EvalResult, Report, Sample, Step, Trouble, to_json
 from framework.redact import redact
 from framework_trackio.config import TrackioConfig
 
@@ -70,6 +71,13 @@ class Trackio(Logger):
         """Log a step."""
         self.last_step = step.step
         self._log({f"train/{name}": value for name, value in _numbers(step).items() if name != "step"})
+
+    def trouble(self, trouble: Trouble) -> None:
+        """Show an alert."""
+        if self.run is not None:
+            level = trackio.AlertLevel.ERROR if trouble.action is Action.stop else trackio.AlertLevel.WARN
+            with _quiet():
+                self.run.alert(trouble.kind, redact(trouble.line), level=level, step=trouble.step)
 
     def evaluated(self, result: EvalResult, *, before: bool) -> None:
         """Log the means."""

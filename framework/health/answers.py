@@ -1,0 +1,44 @@
+"""Answers that never stop: the share that the limit of tokens had to cut off, beside that of the base model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from framework.health.config import Action
+from framework.health.cures import cure
+from framework.plan import Plan
+from framework.records import EvalResult, Sample, Trouble
+
+KIND = "endless_answers"
+LEAST, SHARE = 2, 0.2
+"""Answers that do not stop, and their share, from which it is a trouble: one prompt may ask for more than the limit."""
+
+
+def endless(samples: Sequence[Sample]) -> int:
+    """Count the answers that did not end by themselves and are longer than what they should be.
+
+    One that was cut off before it was as long as its reference tells nothing: the limit is too low for it.
+    """
+    return sum(
+        not sample.stopped and (sample.reference is None or len(sample.answer) > len(sample.reference))
+        for sample in samples
+    )
+
+
+def unended(plan: Plan, after: EvalResult, before: EvalResult | None, step: int) -> list[Trouble]:
+    """Return the trouble with answers of the trained model, if there is one.
+
+    Args:
+        plan: the run; what `health.endless_answers` says of stopping is done by who follows the training.
+        after: an evaluation of the trained model.
+        before: one of the base on the same prompts, where there was one.
+        step: how long the model has been trained.
+    """
+    action, asked = plan.health.endless_answers, len(after.samples)
+    count = endless(after.samples)
+    if action is Action.ignore or count < LEAST or count < SHARE * asked:
+        return []
+    text = f"{count} of {asked} answers did not end by themselves"
+    if before is not None and before.samples:
+        text += f", and {endless(before.samples)} of {len(before.samples)} of the base model"
+    return [Trouble(KIND, step, text, cure(KIND, plan), action)]

@@ -1,0 +1,54 @@
+"""The best validation so far, and how long ago that was."""
+
+from __future__ import annotations
+
+import math
+
+from framework.records import Step
+
+EVAL_LOSS = "eval_loss"
+
+
+class Best:
+    """Compares validations.
+
+    Args:
+        name: the number that they are compared by, `eval_loss` or a metric.
+        patience: how many in a row may be no better; None for any number.
+    """
+
+    def __init__(self, name: str, patience: int | None) -> None:
+        self.name = name
+        self.patience = patience
+        self.higher_is_better = False
+        """Which way is up; of a metric it is known when it has been measured."""
+        self.step: int | None = None
+        self.value: float | None = None
+        self.since = 0
+        """Validations since the best one."""
+
+    def look(self, step: Step) -> bool:
+        """Whether there was a validation after this step that is the best so far; one that is no number never is."""
+        value = step.eval_loss if self.name == EVAL_LOSS else step.metrics.get(self.name)
+        if value is None:
+            return False
+        if math.isfinite(value) and self._better(value):
+            self.step, self.value, self.since = step.step, value, 0
+            return True
+        self.since += 1
+        return False
+
+    def _better(self, value: float) -> bool:
+        if self.value is None:
+            return True
+        return value > self.value if self.higher_is_better else value < self.value
+
+    @property
+    def over(self) -> str:
+        """Say that patience is at its end; empty where it is not."""
+        if self.patience is None or self.since < self.patience:
+            return ""
+        count = f"{self.since} validation{'' if self.since == 1 else 's'}"
+        if self.value is None:
+            return f"early stopping: {self.name} was no number in {count}"
+        return f"early stopping: {self.name} was {self.value:.4g} at step {self.step}, and {count} since are not better"

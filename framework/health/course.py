@@ -1,0 +1,120 @@
+"""The course of one training: who is told of each step, and what the backend has to do after it.
+
+The backend trains, takes the validation loss and obeys; when a training is stopped, slowed or at its best is decided
+here, alike for all backends.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from framework.data import Data
+from framework.errors import FrameworkError
+from framework.health.answers import unended
+from framework.health.best import EVAL_LOSS, Best
+from framework.health.config import Action
+from framework.health.watcher import NAN, Watcher
+from framework.plan import Plan
+from framework.protocols import AnyMetric, Evaluator, Logger, Model, TrainRun
+from framework.records import EvalResult, Order, Step, TrainResult, Trouble
+
+
+class Course:
+    """Follows one training.
+
+    Args:
+        plan: the run.
+        loggers: are told of each step and trouble.
+        model: is trained.
+        data: what it is validated on.
+        evaluators: those of the run.
+        metrics: those of the run.
+        base: what the base model answered, where it was asked.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        loggers: Logger,
+        model: Model,
+        data: Data,
+        evaluators: Mapping[str, Evaluator],
+        metrics: Mapping[str, AnyMetric],
+        base: EvalResult | None,
+    ) -> None:
+        self.plan = plan
+        self.loggers = loggers
+        self.model = model
+        self.data = data
+        self.metrics = metrics
+        self.base = base
+        self.best = Best(plan.training.early_stopping_metric, plan.training.early_stopping_patience)
+        told = [each for name, each in evaluators.items() if self.best.name in plan.evaluator[name].config.measures()]
+        self.asking: Sequence[Evaluator] = told or list(evaluators.values())
+        self.watcher = Watcher(plan)
+        self.answers: EvalResult | None = None
+        self.troubles: list[Trouble] = []
+        self.stopped = ""
+
+    def train(self, checkpoint: Path, scratch: Path) -> TrainResult:
+        """Train into `checkpoint`, and return what came of it with what was seen of it."""
+        run = TrainRun(checkpoint, scratch, self.step, self.measure)
+        trained = self.model.train(self.data.train, self.data.validation, run)
+        best = self.best
+        return dataclasses.replace(
+            trained, troubles=self.troubles, stopped=self.stopped, best_step=best.step, best_value=best.value
+        )
+
+    def measure(self) -> Mapping[str, float]:
+        """Return what the prompts of the run give now; nothing where the validation loss is all that is asked for.
+
+        Raises:
+            FrameworkError: no evaluator gives the metric.
+        """
+        name, training = self.best.name, self.plan.training
+        if name == EVAL_LOSS or not (training.keep_best or training.early_stopping_patience):
+            return {}
+        for evaluator in self.asking:
+            result = evaluator.evaluate(self.model, self.data, self.metrics)
+            if name in result.measures:
+                self.asking, self.answers = [evaluator], result
+                self.best.higher_is_better = result.measures[name].higher_is_better
+                return result.metrics
+        message = (
+            f"trainer.early_stopping_metric={name} is given by no evaluator of the run: set one that answers prompts"
+        )
+        raise FrameworkError(message)
+
+    def step(self, step: Step) -> Order:
+        """Tell of a step, and return what is to be done.
+
+        Raises:
+            FrameworkError: the weights are no numbers any more, and none from before were set aside.
+        """
+        self.loggers.step(step)
+        found = self.watcher.look(step)
+        if self.answers is not None:
+            found += unended(self.plan, self.answers, self.base, step.step)
+            self.answers = None
+        for trouble in found:
+            self.troubles.append(trouble)
+            self.loggers.trouble(trouble)
+        keep = self.best.look(step) and self.plan.training.keep_best
+        self._stop(found)
+        lowers = any(trouble.action is Action.lower for trouble in found)
+        return Order(self.plan.health.lower_to if lowers else 1.0, keep, self.stopped)
+
+    def _stop(self, found: Sequence[Trouble]) -> None:
+        """Note why the training ends here, if it does."""
+        ending = [trouble for trouble in found if trouble.action is Action.stop]
+        if ending and not self.stopped:
+            first = ending[0]
+            self.stopped = f"step {first.step}, {first.kind}: {first.text}"
+            if first.kind == NAN and not (self.plan.training.keep_best and self.best.step is not None):
+                message = (
+                    f"{self.stopped}, and no weights from before were set aside, so nothing is saved.\n{first.cure}"
+                )
+                raise FrameworkError(message)
+        self.stopped = self.stopped or self.best.over

@@ -1,0 +1,22 @@
+"""How a training went, in sentences for people: loggers say the same of it, each in its own dress."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from framework.records import TrainResult
+from framework.schema import TrainerConfig
+from framework.summary import Fact, number
+
+
+def health_facts(train: TrainResult, training: TrainerConfig) -> Iterator[Fact]:
+    """Say why it ended early, which weights are kept, and what was wrong; what did not occur is left out."""
+    if train.stopped:
+        yield Fact("ended early", train.stopped, amiss=True)
+    if train.best_step is not None:
+        name = training.early_stopping_metric
+        kept = "its weights are kept" if training.keep_best else "the weights are those of the last step"
+        yield Fact("best", f"step {train.best_step}: {name} {number(train.best_value, name)}; {kept}")
+    if train.troubles:
+        kinds = ", ".join(f"{trouble.kind} at step {trouble.step}" for trouble in train.troubles)
+        yield Fact("troubles", kinds, tuple(trouble.line for trouble in train.troubles), amiss=True)

@@ -1,0 +1,246 @@
+"""What the training loss shows: a spike, a rise, an oscillation, a plateau.
+
+Each rule is a class that is given one log entry after the other and says what it sees. The losses of steps differ
+because their rows differ, so every rule measures that noise and asks for several times as much.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Sequence
+from itertools import pairwise
+from statistics import fmean, median
+
+from framework.records import Step
+
+DEVIATION = 1.4826
+"""The standard deviation of a normal distribution by its median absolute deviation, which outliers do not move."""
+FLOOR = 1e-3
+"""Losses below are taken for this where logarithms are compared: 0 has none."""
+LEARNED = 0.1
+"""Nats a token below which a loss is low enough that its level says nothing."""
+
+
+class Spike:
+    """One loss far above all of the last ones.
+
+    Losses are compared as logarithms, since their noise grows with them. A loss is a spike where it is so many
+    deviations above the median of the last ones, half as high again as the highest of them, and higher by something.
+    """
+
+    WINDOW, LEAST = 30, 20
+    """Entries that it is compared with, and those without which it is not known how far apart they lie."""
+    DEVIATIONS = 5.0
+    """Deviations above the median: of noise that is normal, one step in three million is."""
+    TIMES, NATS = 1.5, 0.5
+    """How far above the highest loss of the window: a batch that is hard in every epoch is no spike."""
+    SMALLEST = 0.05
+    """The least deviation taken for noise, of the logarithm: 5%."""
+
+    def __init__(self) -> None:
+        self.losses: deque[float] = deque(maxlen=self.WINDOW)
+
+    def look(self, step: Step) -> str:
+        """Say whether the loss is a spike."""
+        loss, before = max(step.loss, FLOOR), self.losses
+        seen = ""
+        if len(before) >= self.LEAST and loss > max(self.TIMES * max(before), max(before) + self.NATS):
+            logs = [math.log(each) for each in before]
+            level = median(logs)
+            noise = max(spread(logs), deviation(logs), self.SMALLEST)
+            if math.log(loss) - level > self.DEVIATIONS * noise:
+                seen = f"the loss jumped to {step.loss:.3g} from about {math.exp(level):.3g}"
+        before.append(loss)
+        return seen
+
+    def forget(self) -> None:
+        """Start over."""
+        self.losses.clear()
+
+
+class RisingLoss:
+    """A loss that has risen and stays high: the mean of the last entries far above the lowest that there was.
+
+    Means of logarithms are compared, which one spike hardly moves. The first few entries count as a low too, so that a
+    training that goes wrong at once is seen.
+    """
+
+    WINDOW, FIRST = 20, 3
+    """Entries of a mean: fewer would take a few hard batches for a rise. Those of the first one."""
+    TIMES, DEVIATIONS = 1.25, 4.0
+    """The mean is a quarter above the lowest, and so many standard errors of the difference besides."""
+
+    def __init__(self) -> None:
+        self.losses: deque[float] = deque(maxlen=self.WINDOW)
+        self.forget()
+
+    def look(self, step: Step) -> str:
+        """Say whether the loss has risen."""
+        self.losses.append(math.log(max(step.loss, FLOOR)))
+        if len(self.losses) == self.FIRST:
+            self.lowest = fmean(self.losses)
+        if len(self.losses) < self.WINDOW:
+            return ""
+        now, noise = fmean(self.losses), deviation(self.losses)
+        if now < self.lowest:
+            self.lowest, self.noise, self.count = now, noise, self.WINDOW
+        error = max(noise, self.noise) * math.sqrt(1 / self.WINDOW + 1 / self.count)
+        level, before = math.exp(now), math.exp(self.lowest)
+        if now > self.lowest + math.log(self.TIMES) + self.DEVIATIONS * error and level > before + LEARNED:
+            return f"the loss rose to {level:.3g} over {self.WINDOW} log entries, and was {before:.3g} before"
+        return ""
+
+    def forget(self) -> None:
+        """Start over."""
+        self.losses.clear()
+        self.lowest, self.noise, self.count = math.inf, 0.0, self.FIRST
+
+
+class Oscillation:
+    """A loss that goes up and down in waves and does not fall.
+
+    Noise of the rows swings too, but each step by itself, or to and fro where an epoch has few steps. A rate that is
+    too high throws the weights off, and it takes them several steps to come back: neighbouring losses are alike. The
+    mean square of the differences of their ranks by the variance of these tells (Bartels 1982): it is 2 where they are
+    independent, more where they alternate, less in waves.
+    """
+
+    WINDOWS, STRIDE = (40, 80), 5
+    """Entries that are looked at, whenever so many are new; of more of them, flatter waves can be told from noise."""
+    SWING = 0.15
+    """Deviation from the trend, as a share of the level, from which it is a swing."""
+    FALL = 0.05
+    """A loss that falls by this share from one half of the window to the other is learning all the same."""
+    DEVIATIONS = 4.0
+    """How far below 2 that ratio has to be, in its standard deviations: 3 in 100,000 windows of noise are."""
+    TURNS = 4
+    """How often the loss goes from above its trend to below it and back: a single wave comes from a spike."""
+
+    def __init__(self, warmup_steps: int) -> None:
+        self.warmup_steps = warmup_steps
+        self.losses: deque[float] = deque(maxlen=max(self.WINDOWS))
+        self.count = 0
+
+    def look(self, step: Step) -> str:
+        """Say whether the loss oscillates; the warm-up is left out."""
+        if step.step <= self.warmup_steps:
+            return ""
+        self.losses.append(step.loss)
+        self.count += 1
+        if self.count % self.STRIDE:
+            return ""
+        for count in self.WINDOWS:
+            if len(self.losses) >= count and self._waves(last := list(self.losses)[-count:]):
+                low, high = min(last), max(last)
+                return f"the loss swung between {low:.3g} and {high:.3g} in {count} log entries and did not fall"
+        return ""
+
+    def _waves(self, losses: Sequence[float]) -> bool:
+        count, level = len(losses), median(losses)
+        half = count // 2
+        if level < LEARNED or fmean(losses[half:]) < (1 - self.FALL) * fmean(losses[:half]):
+            return False
+        off = without_trend(losses)
+        if spread(off) < self.SWING * level:
+            return False
+        places = ranks(off)
+        ratio = sum((one - other) ** 2 for one, other in pairwise(places)) / (count * (count**2 - 1) / 12)
+        if ratio > 2 - self.DEVIATIONS * 2 / math.sqrt(count):
+            return False
+        sides = [place > half for place in places if abs(place - half) > count / 4]
+        return sum(one != other for one, other in pairwise(sides)) >= self.TURNS
+
+    def forget(self) -> None:
+        """Start over."""
+        self.losses.clear()
+
+
+class Plateau:
+    """A loss that stands where it began.
+
+    Looked at after 40 entries, then after half as many again and so on, and at the end. The last half of them is hardly
+    below the first ones, and by the slope of all of them it would hardly fall until the end of the training. Both are
+    asked with some standard errors in favour of the training, so that a noisy one is given more time.
+    """
+
+    FIRST, BEGINNING = 40, 20
+    """Entries at which it is looked at first, and those that are its beginning."""
+    MORE = 1.5
+    """How many times as many entries there are when it is looked at again."""
+    FALL = 0.08
+    """The share of the loss by which it has to fall."""
+    ERRORS, PACE_ERRORS = 2.0, 3.0
+    """Standard errors in favour of the training, of what it fell and of what it will: a slope is far less sure."""
+
+    def __init__(self, warmup_steps: int) -> None:
+        self.warmup_steps = warmup_steps
+        self.steps: list[int] = []
+        self.losses: list[float] = []
+        self.at = self.FIRST
+
+    def look(self, step: Step) -> str:
+        """Say whether the loss stands."""
+        self.steps.append(step.step)
+        self.losses.append(step.loss)
+        count = len(self.losses)
+        if count < self.at and not (step.step == step.total_steps and count >= self.FIRST):
+            return ""
+        self.at = math.ceil(self.MORE * count)
+        half = count // 2
+        first, last = self.losses[: self.BEGINNING], self.losses[half:]
+        begun, level = fmean(first), fmean(last)
+        if level < LEARNED or self.steps[half] <= self.warmup_steps:
+            return ""
+        fell = begun - level + self.ERRORS * math.hypot(error(first), error(last))
+        if max(fell, self._to_come(step.total_steps)) > self.FALL * begun:
+            return ""
+        return f"the loss stands at {level:.3g} after {count} log entries, and was {begun:.3g} in the first of them"
+
+    def _to_come(self, total_steps: int) -> float:
+        """Return by how much the loss would fall until the end at the pace so far."""
+        count, trend = len(self.losses), slope(self.losses)
+        noise = deviation(without_trend(self.losses)) * math.sqrt(12 / count**3)
+        left = (total_steps - self.steps[-1]) * count / (self.steps[-1] - self.steps[0])
+        return (self.PACE_ERRORS * noise - trend) * left
+
+    def forget(self) -> None:
+        """Forget nothing: it is about the training as a whole, and told once."""
+
+
+def spread(values: Sequence[float] | deque[float]) -> float:
+    """Return the standard deviation of values, by the median of their distances from the median."""
+    middle = median(values)
+    return DEVIATION * median(abs(value - middle) for value in values)
+
+
+def ranks(values: Sequence[float]) -> list[int]:
+    """Return for each value how many are smaller."""
+    places = [0] * len(values)
+    for rank, place in enumerate(sorted(range(len(values)), key=values.__getitem__)):
+        places[place] = rank
+    return places
+
+
+def deviation(values: Sequence[float] | deque[float]) -> float:
+    """Return the standard deviation of values."""
+    level = fmean(values)
+    return math.sqrt(fmean((value - level) ** 2 for value in values))
+
+
+def error(values: Sequence[float]) -> float:
+    """Return the standard error of a mean."""
+    return deviation(values) / math.sqrt(len(values))
+
+
+def slope(values: Sequence[float]) -> float:
+    """Return by how much the straight line through values rises from one to the next."""
+    count = len(values)
+    middle, level = (count - 1) / 2, fmean(values)
+    return sum((place - middle) * (value - level) for place, value in enumerate(values)) / (count * (count**2 - 1) / 12)
+
+
+def without_trend(values: Sequence[float]) -> list[float]:
+    """Return the distances of values from the straight line through them."""
+    middle, level, rise = (len(values) - 1) / 2, fmean(values), slope(values)
+    return [value - level - rise * (place - middle) for place, value in enumerate(values)]

@@ -1,0 +1,56 @@
+"""What cannot be meant among the settings of `health` and of the early stopping."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from framework.data import Data
+from framework.errors import FrameworkError, unknown
+from framework.health.best import EVAL_LOSS
+from framework.health.config import Action
+from framework.plan import Plan
+from framework.plugins import components
+from framework.schema import Stage
+
+
+def plan_problems(plan: Plan, measured: Sequence[str]) -> Iterator[str]:
+    """Give what is wrong with a plan, one sentence each; `measured` is what its evaluators give besides the metrics."""
+    if plan.health.nan is Action.lower:
+        yield "health.nan=lower: weights that are no numbers stay so at any learning rate. Set warn or stop"
+    if plan.health.endless_answers is Action.lower:
+        yield "health.endless_answers=lower: a lower learning rate teaches no stop token. Set warn or stop"
+    name, training = plan.training.early_stopping_metric, plan.training
+    if name == EVAL_LOSS:
+        return
+    place = f"trainer.early_stopping_metric={name}"
+    if name in plan.metric or name in measured:
+        if not plan.evaluator:
+            yield f"{place} is measured by an evaluator, and none is chosen: evaluator=[prompts]"
+        elif not training.keep_best and training.early_stopping_patience is None:
+            yield f"{place} is read by nothing: set trainer.keep_best=true or trainer.early_stopping_patience=2"
+    elif name in components("metric"):
+        yield f"{place} is none of the run's metrics: set metric=[{','.join([*plan.metric, name])}]"
+    else:
+        yield f"{place}: {unknown('metric', name, {EVAL_LOSS, *plan.metric, *measured})}"
+
+
+def check_data(plan: Plan, data: Data) -> None:
+    """Look whether the data have what the early stopping goes by.
+
+    Raises:
+        FrameworkError: they have not.
+    """
+    if Stage.train not in plan.stages:
+        return
+    name, patience = plan.training.early_stopping_metric, plan.training.early_stopping_patience
+    if name != EVAL_LOSS and not data.prompts:
+        message = (
+            f"trainer.early_stopping_metric={name} needs prompts, and there are none: set data.validation_split=0.1"
+        )
+        raise FrameworkError(message)
+    if name == EVAL_LOSS and patience is not None and not data.validation:
+        message = (
+            f"trainer.early_stopping_patience={patience} needs validation rows, and there are none: set "
+            "data.validation_split=0.1, or trainer.early_stopping_metric to a metric of the run"
+        )
+        raise FrameworkError(message)

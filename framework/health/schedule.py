@@ -1,0 +1,19 @@
+"""When a training is validated; backends ask here, so that all of them do it at the same steps."""
+
+from __future__ import annotations
+
+
+def is_due(eval_steps: int | None, step: int, epoch_steps: int, total_steps: int, *, validated: bool) -> bool:
+    """Whether a validation comes after a step.
+
+    Args:
+        eval_steps: `trainer.eval_steps`.
+        step: the step, from 1.
+        epoch_steps: the steps of an epoch.
+        total_steps: the steps of the training.
+        validated: whether there was a validation before. The end of a training is one only then: the evaluation that
+            follows is enough where there is nothing to choose from.
+    """
+    if step >= total_steps:
+        return validated
+    return step % (eval_steps or epoch_steps) == 0

@@ -1,0 +1,47 @@
+"""What is seen of a training while it runs, and what its backend is told to do about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from framework.health.config import Action
+
+
+@dataclass(frozen=True)
+class Trouble:
+    """Something that goes wrong in a training.
+
+    Attributes:
+        kind: what it is, the name of its setting below `health`.
+        step: the optimizer step at which it was seen.
+        text: what was seen, with the numbers, in one sentence.
+        cure: what to change.
+        action: what the run did about it.
+    """
+
+    kind: str
+    step: int
+    text: str
+    cure: str
+    action: Action
+
+    @property
+    def line(self) -> str:
+        """All of it in one line: `step 12, spike: the loss jumped to 6.3 from about 0.4. Look at the rows …`."""
+        return f"step {self.step}, {self.kind}: {self.text}. {self.cure}"
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a backend has to do after a step and before the next.
+
+    Attributes:
+        rate: the factor on all learning rates that are still to come.
+        keep: set the weights aside as they stand, in place of those that were set aside before. Those that were set
+            aside last are the trained weights when the training ends.
+        stop: why the training ends here; empty where it goes on.
+    """
+
+    rate: float = 1.0
+    keep: bool = False
+    stop: str = ""

@@ -1,0 +1,54 @@
+"""What tests of a training backend share: a model that is opened for a run, and trained in it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import ClassVar
+
+from framework.data import Data, load_data
+from framework.protocols import Backend, Model, TrainRun
+from framework.records import Order, Step, TrainResult
+from framework.testing.suites.base import ROWS, Rows, Suite
+
+
+class Trained(Suite):
+    """A suite that opens models and trains them."""
+
+    group = "trainer"
+    rows: ClassVar[Rows] = ROWS
+    tolerance: ClassVar[float] = 1e-4
+
+    @contextmanager
+    def opened(self, folder: Path, *more: str) -> Iterator[tuple[Model, Data]]:
+        """Open a model for a run in `folder/run`, with the data encoded."""
+        with self.only_opened(folder, *more) as model:
+            yield model, load_data(self.plan(folder, *more, rows=self.rows), model)
+
+    @contextmanager
+    def only_opened(self, folder: Path, *more: str) -> Iterator[Model]:
+        """Open a model for a run in `folder/run`."""
+        plan = self.plan(folder, *more, rows=self.rows)
+        plan.run_dir.mkdir(parents=True, exist_ok=True)
+        backend: Backend = plan.trainer.create()
+        with backend.open(plan) as model:
+            yield model
+
+    def train(
+        self, model: Model, data: Data, folder: Path, order: Callable[[Step], Order | None] | None = None
+    ) -> tuple[TrainResult, list[Step]]:
+        """Train into `folder/run/checkpoint`, as `order` says, and return the result and what was told of each step."""
+        steps: list[Step] = []
+
+        def told(step: Step) -> Order | None:
+            steps.append(step)
+            return order(step) if order else None
+
+        run = TrainRun(folder / "run" / "checkpoint", folder / "run" / ".trainer.part", told)
+        return model.train(data.train, data.validation, run), steps
+
+    def same(self, one: float, two: float) -> bool:
+        """Whether two losses are the same within the tolerance."""
+        return math.isclose(one, two, rel_tol=self.tolerance, abs_tol=self.tolerance)

@@ -1,0 +1,31 @@
+"""What the console says of a training when the run is through."""
+
+from __future__ import annotations
+
+from framework.health.facts import health_facts
+from framework.plan import Plan
+from framework.records import Forecast, Report
+
+
+def training_rows(report: Report, expected: Forecast | None, plan: Plan | None) -> dict[str, str]:
+    """Return the facts by their names; none where the run folder holds no training."""
+    train = report.train
+    if train is None:
+        return {}
+    memory = expected.memory if expected else None
+    told = f" ({memory.allocated / 2**30:.2f} expected)" if memory else ""
+    rows = {
+        "training": f"{train.steps} steps in {train.seconds:.0f} s, loss {train.train_loss:.3f} on average, "
+        f"{train.last_loss:.3f} at the end",
+        "speed": f"{report.tokens_per_second or 0:.0f} tokens/s, {report.supervised_tokens_per_second or 0:.0f} of "
+        "them learned",
+        "computed": f"{train.computed_tokens:,} tokens for {train.tokens:,} in the rows"
+        if train.computed_tokens
+        else "",
+        "trained": f"{train.trainable_parameters / 1e6:.2f} of {train.total_parameters / 1e6:.1f} million parameters",
+        "peak memory": f"{train.peak_memory_bytes / 2**30:.2f} GiB{told}",
+        "ran out of memory": "; ".join(train.rungs),
+    }
+    if plan:
+        rows |= {fact.name: fact.text for fact in health_facts(train, plan.training)}
+    return {name: text for name, text in rows.items() if text}

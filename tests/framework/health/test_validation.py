@@ -1,0 +1,45 @@
+"""A validation loss that rises while the training loss falls."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.support.curves import entries, falling, kinds, seen
+
+LOSSES = falling(60, noise=0.0)
+
+
+def every(count: int, *losses: float) -> dict[int, float]:
+    return {count * number: loss for number, loss in enumerate(losses, start=1)}
+
+
+def test_one_large_rise_is_enough() -> None:
+    (trouble,) = seen(entries(LOSSES, checks=every(20, 1.0, 0.8, 0.95)))
+    assert (trouble.step, trouble.kind) == (60, "rising_eval_loss")
+    assert trouble.text.startswith("the validation loss rose from 0.8 at step 40 to 0.95, while the training loss went")
+    assert trouble.cure.startswith(
+        "The rows are learned by heart: fewer than 3 epochs, trainer.early_stopping_patience=2"
+    )
+
+
+def test_of_small_rises_it_takes_two_in_a_row() -> None:
+    assert kinds(entries(LOSSES, checks=every(10, 1.0, 0.8, 0.83, 0.79, 0.83, 0.79))) == []
+    assert kinds(entries(LOSSES, checks=every(10, 1.0, 0.8, 0.82, 0.84, 0.79, 0.8))) == [(40, "rising_eval_loss")]
+
+
+@pytest.mark.parametrize(
+    "checks",
+    [
+        every(10, 1.0, 0.8, 0.81, 0.805, 0.81, 0.808),  # within 2%
+        every(10, 0.01, 0.002, 0.004, 0.006, 0.009, 0.011),  # all is known
+        every(10, 1.0, 0.9, 0.8, 0.7, 0.6, 0.5),
+        every(60, 1.0),
+    ],
+)
+def test_what_is_no_rise(checks: dict[int, float]) -> None:
+    assert kinds(entries(LOSSES, checks=checks)) == []
+
+
+def test_where_the_training_loss_rises_too_the_rows_are_not_learned_by_heart() -> None:
+    losses = [*falling(40, noise=0.0), *[1.0] * 20]
+    assert kinds(entries(losses, checks=every(20, 1.0, 0.8, 1.5)), "health.rising_loss=ignore") == []
