@@ -16,8 +16,9 @@ from framework.errors import FrameworkError
 from framework.protocols import ExportContext, Model
 from framework.records import Artifact
 from framework_exports import gguf_checks
+from framework_exports.companions import TOKENIZER, read
 from framework_exports.config import Dtype, GgufExporterConfig
-from framework_exports.convert import apart, pieces
+from framework_exports.convert import apart, names, pieces
 from framework_exports.convert.converter import SCRIPT
 from framework_exports.convert.weights import Weights
 from framework_exports.gguf_file import Tensors
@@ -110,6 +111,7 @@ class GgufExporter:
         for file in merged.iterdir():
             (source / file.name).symlink_to(file.absolute())
         pieces.complete(source)
+        name = names.inside(name, read(source / TOKENIZER))
         if self.config.llama_cpp_dir is None:
             apart.run(
                 "the conversion to GGUF", "framework_exports.convert.model:convert", log,

@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from framework_exports.convert import pieces
+from framework_exports.companions import read
+from framework_exports.convert import names, pieces
 from tests.support.families import FAMILIES, make_tokenizer
 
 SIZES = {
@@ -77,8 +78,8 @@ def converted(folders: Sequence[Path], target: Path, *, dtype: str = "f32") -> d
     jobs = []
     for folder in folders:
         pieces.complete(folder)
-        name = folder.name
-        jobs.append({"folder": str(folder), "target": f"{target}/{name}.gguf", "dtype": dtype, "name": name})
+        name = names.inside(folder.name, read(folder / "tokenizer.json"))
+        jobs.append({"folder": str(folder), "target": f"{target}/{folder.name}.gguf", "dtype": dtype, "name": name})
     run("framework_exports.convert.model", jobs)
     return {folder.name: target / f"{folder.name}.gguf" for folder in folders}
 
