@@ -23,7 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from framework import __version__
-from framework.component import COMMANDS, GROUPS, Component, Group
+from framework.component import GROUPS, UNCONFIGURED, Component, Group
 from framework.compose import compose, register
 from framework.errors import one_line, short
 from framework.fields import Field, fields
@@ -31,7 +31,7 @@ from framework.origin import source_lines
 from framework.plugins import Registration, registrations
 from framework.requirements import missing, pip_command
 
-ALL_GROUPS = {**GROUPS, COMMANDS.name: COMMANDS}
+ALL_GROUPS = {**GROUPS, **UNCONFIGURED}
 NO_SUMMARY = ("@package", "python -m framework", "yaml-language-server:")
 
 
@@ -136,7 +136,7 @@ def origin(registration: Registration) -> str:
 
 def presets(group: Group, loader: ConfigLoader) -> dict[str, Preset]:
     """Return the presets of a group by name."""
-    if group is COMMANDS:
+    if group.name in UNCONFIGURED:
         return {}
     names = set(loader.get_group_options(group.name)) - registrations(group).keys()
     return {name: _preset(loader, group, name) for name in sorted(names)}

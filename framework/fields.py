@@ -68,7 +68,7 @@ class Type:
     def holds(self, value: Any) -> bool:
         """Whether a value that has the type lies within the bounds, its items included."""
         if value is None:
-            return self.optional
+            return self.optional or self.base is Any
         if self.items and isinstance(value, dict | list):
             items = value.values() if isinstance(value, dict) else value
             if not all(self.items.holds(item) for item in items):

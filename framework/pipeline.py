@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from graphlib import TopologicalSorter
 from typing import Any
@@ -25,7 +25,7 @@ from framework.health.problems import check_data
 from framework.plan import Plan
 from framework.planning import Planner
 from framework.plugins import notify
-from framework.protocols import Backend, Evaluator, ExportContext, Exporter, Metric, Model, ModelSource
+from framework.protocols import AnyMetric, Backend, Evaluator, ExportContext, Exporter, Model, ModelSource
 from framework.records import (
     Artifact,
     DataResult,
@@ -33,6 +33,7 @@ from framework.records import (
     ExportResult,
     Measure,
     Nulls,
+    Prompt,
     Report,
     TokenRow,
     TrainResult,
@@ -77,10 +78,11 @@ def run(plan: Plan) -> Report | None:
 
 
 def _run_stages(plan: Plan, planner: Planner, model: Model, loggers: Broadcast, clock: Clock) -> Report | None:
-    metrics: dict[str, Metric] = {name: choice.create() for name, choice in plan.metric.items()}
+    metrics: dict[str, AnyMetric] = {name: choice.create() for name, choice in plan.metric.items()}
     evaluators: dict[str, Evaluator] = {name: choice.create() for name, choice in plan.evaluator.items()}
     exporters: dict[str, Exporter] = {name: choice.create() for name, choice in plan.exporter.items()}
     with clock.stage(Stage.data):
+        check_exports(plan, model, exporters)
         data = load_data(plan, model)
         _check_goals(plan, data)
         rows = rows_found(plan, data.result, data.train)
@@ -122,7 +124,7 @@ def _run_stages(plan: Plan, planner: Planner, model: Model, loggers: Broadcast, 
     exported = folder.earlier(Stage.export, ExportResult)
     if Stage.export in plan.stages:
         with clock.stage(Stage.export):
-            exported = folder.save(Stage.export, export(plan, model, exporters))
+            exported = export(plan, model, exporters, data.prompts, folder)
         clock.finished(Stage.export, exported)
 
     if Stage.report not in plan.stages:
@@ -150,7 +152,7 @@ def _start(plan: Plan, data: Data, facts: Mapping[str, str], loggers: Broadcast)
 
 
 def evaluate(
-    model: Model, data: Data, evaluators: Mapping[str, Evaluator], metrics: Mapping[str, Metric]
+    model: Model, data: Data, evaluators: Mapping[str, Evaluator], metrics: Mapping[str, AnyMetric]
 ) -> EvalResult:
     """Measure the model as it stands: the validation loss, then every evaluator."""
     measures = {"eval_loss": _validation_loss(model, data.validation)} if data.validation else {}
@@ -176,7 +178,7 @@ def _noise(
     model: Model,
     data: Data,
     evaluators: Mapping[str, Evaluator],
-    metrics: Mapping[str, Metric],
+    metrics: Mapping[str, AnyMetric],
     *,
     compared: bool,
 ) -> Nulls:
@@ -193,13 +195,31 @@ def _noise(
     return Nulls(results)
 
 
-def export(plan: Plan, model: Model, exporters: Mapping[str, Exporter]) -> ExportResult:
-    """Run the exporters, each after those whose artifacts it uses."""
+def export(
+    plan: Plan, model: Model, exporters: Mapping[str, Exporter], prompts: Sequence[Prompt], folder: RunFolder
+) -> ExportResult:
+    """Run the exporters, each after those whose artifacts it uses; what was made is saved where one fails, too."""
     made: list[Artifact] = []
-    for name in in_order(exporters):
-        context = ExportContext(plan.run_dir, plan.checkpoint, plan.config, plan, tuple(made))
-        made += exporters[name].export(model, context)
-    return ExportResult(made)
+    kept: dict[str, Any] = {}
+    try:
+        for name in in_order(exporters):
+            context = ExportContext(plan.run_dir, plan.checkpoint, plan.config, plan, tuple(made), prompts, kept)
+            made += exporters[name].export(model, context)
+    finally:
+        result = folder.save(Stage.export, ExportResult(made))
+    return result
+
+
+def check_exports(plan: Plan, model: Model, exporters: Mapping[str, Exporter]) -> None:
+    """Ask the exporters that can tell whether they will be able to export this model, before hours of training.
+
+    Raises:
+        FrameworkError: one will not.
+    """
+    for exporter in exporters.values():
+        check: Callable[[Model, Plan], None] | None = getattr(exporter, "check", None)
+        if check is not None and Stage.export in plan.stages:
+            check(model, plan)
 
 
 def in_order(exporters: Mapping[str, Exporter]) -> list[str]:

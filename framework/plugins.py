@@ -18,7 +18,7 @@ from typing import Any
 import pluggy
 
 from framework import hookspecs
-from framework.component import COMMANDS, GROUPS, Component, Group, wrong
+from framework.component import COMMANDS, GROUPS, UNCONFIGURED, Component, Group, wrong
 from framework.decorators import clashes, collect
 from framework.errors import FrameworkError, one_line, place
 from framework.hook_check import wrong_hooks
@@ -143,7 +143,7 @@ def registrations(group: Group | str) -> dict[str, Registration]:
     Raises:
         FrameworkError: one name is registered twice.
     """
-    group = {**GROUPS, COMMANDS.name: COMMANDS}[group] if isinstance(group, str) else group
+    group = {**GROUPS, **UNCONFIGURED}[group] if isinstance(group, str) else group
     found: dict[str, Registration] = {}
     schemas: dict[type, str] = {}
     for plugin, component in sorted(ask(group.hook), key=lambda given: _is_strange(given[0])):

@@ -5,9 +5,10 @@ The protocols say what is called, in which order, and what it may raise. `Framew
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from framework.plan import Plan
     from framework.records import (
         Answer,
+        Answered,
         Artifact,
         DataResult,
         EvalResult,
@@ -29,11 +31,14 @@ if TYPE_CHECKING:
         Report,
         Sample,
         Scored,
+        Scores,
         Step,
+        TextForm,
         TokenRow,
         TrainResult,
         Trouble,
     )
+    from framework.saved import SavedRun
 
 
 @dataclass(frozen=True)
@@ -131,6 +136,10 @@ class Model(Protocol):
         Tokenizer, chat template and its switches, stop tokens, and which turns are learned.
         """
 
+    @property
+    def stop_ids(self) -> frozenset[int]:
+        """The token ids that end an answer."""
+
     def encode(self, examples: Sequence[Example]) -> list[TokenRow]:
         """Render by the chat template, tokenize, and label the assistants' turns with their stop tokens.
 
@@ -144,6 +153,23 @@ class Model(Protocol):
     def generate(self, prompts: Sequence[Prompt], *, max_new_tokens: int, batch_size: int) -> list[Answer]:
         """Answer each prompt greedily; answers come in the order of the prompts."""
 
+    def stream(
+        self, prompt: Prompt, *, max_new_tokens: int, temperature: float = 0.0, top_p: float = 1.0, seed: int | None
+    ) -> Iterator[str]:
+        """Answer one prompt and give the text as it comes; greedily, the same text as `generate`.
+
+        A piece never ends within a letter and holds no stop token. One that is empty says that it goes on: while the
+        model thinks, nothing of which is given, and while a letter is not whole. Other answers may be made between two
+        pieces, and `as_base` may change; the caller puts that back before it asks for the next piece.
+
+        Args:
+            prompt: the conversation so far.
+            max_new_tokens: tokens of the answer, thoughts among them, at most.
+            temperature: 0 takes the likeliest token each time; 1 draws as the model has it.
+            top_p: draw among the likeliest tokens that have this much of the probability together.
+            seed: of the draws: the same one draws the same answer. None: another one each time.
+        """
+
     def complete(self, starts: Sequence[Sequence[int]], *, max_new_tokens: int, batch_size: int) -> list[Answer]:
         """Continue rows of token ids greedily, as `generate` continues a prompt."""
 
@@ -156,6 +182,10 @@ class Model(Protocol):
 
     def tokenize(self, text: str) -> list[int]:
         """Return the token ids of a text; special tokens written in it are one token each, none is added."""
+
+    @property
+    def text_form(self) -> TextForm:
+        """How it reads plain text."""
 
     def loss(self, rows: Sequence[TokenRow]) -> float:
         """Mean loss over all supervised tokens of `rows`, in nats."""
@@ -235,7 +265,7 @@ class Audit(Protocol):
 
 @runtime_checkable
 class Metric(Protocol):
-    """An option of `metric=`."""
+    """An option of `metric=` that looks at the text of one answer. It may have a `unit`, as `AnswerMetric` has."""
 
     higher_is_better: bool
     needs_reference: bool
@@ -244,11 +274,40 @@ class Metric(Protocol):
         """Score one answer; the mean over all answers is reported."""
 
 
+class AnswerMetric(ABC):
+    """An option of `metric=` that looks at more than the text of an answer, or at all answers at once. Subclass it.
+
+    Attributes:
+        higher_is_better: which way is up.
+        needs_reference: it is given only answers to prompts with a reference.
+        needs_log_probs: `Answered.reference_log_probs` is filled. The model reads every reference for that.
+        exponential: the scores are logarithms; the number that is reported is e to the power of their mean.
+        unit: of the number; one between 0 and 1 without a unit is a share, and is shown in percent.
+    """
+
+    higher_is_better: bool = True
+    needs_reference: bool = False
+    needs_log_probs: bool = False
+    exponential: bool = False
+    unit: str = ""
+
+    @abstractmethod
+    def score_all(self, answers: Sequence[Answered]) -> Scores:
+        """Score the answers of one evaluation, at least one; one that cannot be scored has None.
+
+        It is called for the base model and again for the trained one.
+        """
+
+
+AnyMetric = Metric | AnswerMetric
+"""What an evaluator is given; `framework.scoring` calls either kind."""
+
+
 @runtime_checkable
 class Evaluator(Protocol):
     """An option of `evaluator=`."""
 
-    def evaluate(self, model: Model, data: Data, metrics: Mapping[str, Metric]) -> EvalResult:
+    def evaluate(self, model: Model, data: Data, metrics: Mapping[str, AnyMetric]) -> EvalResult:
         """Measure the model as it stands."""
 
 
@@ -262,6 +321,8 @@ class ExportContext:
         config: the resolved config as plain values.
         plan: the run.
         artifacts: what the exporters before this one made.
+        prompts: what the run asks before and after.
+        kept: what an exporter worked out that a later one can use, by a name of its own.
     """
 
     run_dir: Path
@@ -269,11 +330,17 @@ class ExportContext:
     config: Mapping[str, Any]
     plan: Plan
     artifacts: Sequence[Artifact] = ()
+    prompts: Sequence[Prompt] = ()
+    kept: dict[str, Any] = field(default_factory=dict)
 
 
 @runtime_checkable
 class Exporter(Protocol):
-    """An option of `exporter=`. One that has `after`, names of options, comes after those of them that are chosen."""
+    """An option of `exporter=`. One that has `after`, names of options, comes after those of them that are chosen.
+
+    One that has `check(model, plan)` is asked before anything is trained; it raises a FrameworkError where the export
+    of this model will fail.
+    """
 
     def export(self, model: Model, context: ExportContext) -> list[Artifact]:
         """Write the artifacts below `context.run_dir` and name them."""
@@ -334,3 +401,32 @@ class Command(Protocol):
 
     def main(self, arguments: Sequence[str]) -> int:
         """Run with the words after the name; return the exit code."""
+
+
+@runtime_checkable
+class Speaker(Protocol):
+    """Who answers in a chat."""
+
+    name: str
+    context: int | None
+    """Tokens that it reads, conversation and answer together; None where nobody knows of a limit."""
+
+    def count(self, prompt: Prompt) -> int:
+        """Return how many tokens a conversation has for this speaker."""
+
+    def stream(
+        self, prompt: Prompt, *, max_new_tokens: int, temperature: float = 0.0, top_p: float = 1.0, seed: int | None
+    ) -> Iterator[str]:
+        """Answer, as `Model.stream` does."""
+
+
+@runtime_checkable
+class SpeakerSource(Protocol):
+    """A speaker that `framework_speakers` registers: `python -m framework chat RUN_DIR --NAME [WORD]`."""
+
+    def open(self, run: SavedRun, word: str) -> AbstractContextManager[Speaker]:
+        """Open what answers, and free it at the end. `word` is what was given behind the name; it may be empty.
+
+        Raises:
+            FrameworkError: what it needs of the run, or of this machine, is not there.
+        """

@@ -235,6 +235,11 @@ class CommandConfig:
 
 
 @dataclass
+class SpeakerConfig:
+    """Who answers in `python -m framework chat` instead of the model itself. It is told all it needs, so: no fields."""
+
+
+@dataclass
 class RunConfig:
     """One run, whole."""
 

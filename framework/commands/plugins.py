@@ -14,7 +14,7 @@ from rich.text import Text
 
 from framework.catalog import ALL_GROUPS, Option, Preset, Setting, options, preset_settings, presets, settings, written
 from framework.commands import PluginsCommandConfig
-from framework.component import COMMANDS, Group
+from framework.component import COMMANDS, SPEAKERS, Group
 from framework.compose import config_loader
 from framework.errors import FrameworkError, unknown
 from framework.plugins import DISABLE, disabled, left_out, package
@@ -144,6 +144,8 @@ def _chosen(group: Group, option: str) -> str:
     """Write how an option is chosen."""
     if group is COMMANDS:
         return f"python -m framework {option}"
+    if group is SPEAKERS:
+        return f"python -m framework chat RUN_DIR --{option}"
     return f"{group.name}=[{option}]" if group.several else f"{group.name}={option}"
 
 

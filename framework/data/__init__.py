@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from framework.plan import Plan
+    from framework.plan import Choice, Plan
     from framework.protocols import Model
     from framework.records import DataResult, Prompt, TokenRow
 
@@ -20,13 +20,15 @@ if TYPE_CHECKING:
 class Data:
     """What training and evaluation work on. The rows are read from disk as they are asked for.
 
-    `result` is the part that is saved.
+    `result` is the part that is saved. `prompts` are the source's own in their order, or else the validation rows in an
+    order of which every beginning is spread over all of them. `format` is the run's, for rows that an evaluator reads.
     """
 
     train: Sequence[TokenRow]
     validation: Sequence[TokenRow]
     prompts: Sequence[Prompt]
     result: DataResult
+    format: Choice | None = None
 
 
 def load_data(plan: Plan, model: Model) -> Data:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import random
 
 import numpy as np
 from numpy.typing import NDArray
+
+GOLDEN = (math.sqrt(5) - 1) / 2
+"""The part of a circle by which points that are added one by one lie apart as evenly as can be."""
 
 
 def held_out(groups: NDArray[np.int64], own: NDArray[np.bool_], share: float, seed: int) -> NDArray[np.bool_]:
@@ -40,3 +44,13 @@ def held_out(groups: NDArray[np.int64], own: NDArray[np.bool_], share: float, se
     if not count and order and sizes[smallest] < total:  # something has to be left to train on
         taken[smallest] = True
     return taken[inverse]
+
+
+def spread(count: int, seed: int) -> NDArray[np.int64]:
+    """Return the numbers from 0 to `count` in an order of which every beginning lies evenly over all of them.
+
+    Steps of the golden ratio around a circle, from a place that `seed` chooses.
+    """
+    start = random.Random(seed).random()  # noqa: S311 - a choice, not a secret
+    places = (start + GOLDEN * np.arange(count)) % 1
+    return np.argsort(np.argsort(places))

@@ -35,7 +35,7 @@ def prepare_data(plan: Plan, model: Model) -> Data:
     sizes = plan.training.per_device_train_batch_size, plan.seed
     measured = lengths.measure(rows, train, fitted.numbers, limit, *sizes)
     found = [*_held_out_nothing(plan, rows, held_out), *audit.findings(plan, rows, part)]
-    prompts = _prompts(rows, validation)
+    prompts = _prompts(rows, validation, plan.seed)
     train_rows = lengths.token_rows(rows, fitted.numbers, limit)
     tokens = np.minimum(rows.columns.tokens[fitted.numbers], limit)
     result = DataResult(
@@ -61,7 +61,7 @@ def prepare_data(plan: Plan, model: Model) -> Data:
         view=view(train_rows, rows.columns.source[fitted.numbers], model),
         cached=cached,
     )
-    return Data(train_rows, lengths.token_rows(rows, held_out.numbers, limit), prompts, result)
+    return Data(train_rows, lengths.token_rows(rows, held_out.numbers, limit), prompts, result, plan.format)
 
 
 def _prove(plan: Plan, rows: Store) -> Proof:
@@ -110,10 +110,13 @@ def split_parts(plan: Plan, rows: Store) -> NDArray[np.int8]:
     return part
 
 
-def _prompts(rows: Store, validation: NDArray[np.int64]) -> Rows[Prompt]:
-    """Return what is asked before and after: the source's own prompts, else the validation rows."""
+def _prompts(rows: Store, validation: NDArray[np.int64], seed: int) -> Rows[Prompt]:
+    """Return what is asked before and after: the source's own prompts, else the validation rows.
+
+    Files are often sorted by what they are about, so the first of the validation rows come from all over them.
+    """
     given = np.flatnonzero(rows.columns.part == PROMPTS)
-    numbers = given if len(given) else validation
+    numbers = given if len(given) else validation[split.spread(len(validation), seed)]
     asking = numbers[~rows.columns.plain[numbers]]  # plain text asks nothing
     return Rows(asking, lambda number: to_prompt(rows.example(number)))
 

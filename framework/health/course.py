@@ -17,7 +17,7 @@ from framework.health.best import EVAL_LOSS, Best
 from framework.health.config import Action
 from framework.health.watcher import NAN, Watcher
 from framework.plan import Plan
-from framework.protocols import Evaluator, Logger, Metric, Model, TrainRun
+from framework.protocols import AnyMetric, Evaluator, Logger, Model, TrainRun
 from framework.records import EvalResult, Order, Step, TrainResult, Trouble
 
 
@@ -41,7 +41,7 @@ class Course:
         model: Model,
         data: Data,
         evaluators: Mapping[str, Evaluator],
-        metrics: Mapping[str, Metric],
+        metrics: Mapping[str, AnyMetric],
         base: EvalResult | None,
     ) -> None:
         self.plan = plan

@@ -13,7 +13,7 @@ from framework.records.data import (
     ViewedRow,
 )
 from framework.records.health import Order, Trouble
-from framework.records.planned import Disk, FitChange, Forecast, Memory, Verdict, Work
+from framework.records.planned import Disk, ExportNeed, FitChange, Forecast, Memory, Verdict, Work
 from framework.records.results import (
     Artifact,
     Aspect,
@@ -34,12 +34,15 @@ from framework.records.results import (
 from framework.records.rows import (
     IGNORE,
     Answer,
+    Answered,
     Example,
     Message,
     Prompt,
     RawData,
     Row,
     Scored,
+    Scores,
+    TextForm,
     TokenRow,
     ToolCall,
 )
@@ -52,6 +55,7 @@ from framework.records.saving import (
 __all__ = [
     "IGNORE",
     "Answer",
+    "Answered",
     "Artifact",
     "Aspect",
     "Change",
@@ -60,6 +64,7 @@ __all__ = [
     "Disk",
     "EvalResult",
     "Example",
+    "ExportNeed",
     "ExportResult",
     "Finding",
     "FitChange",
@@ -84,8 +89,10 @@ __all__ = [
     "Row",
     "Sample",
     "Scored",
+    "Scores",
     "Severity",
     "Step",
+    "TextForm",
     "TokenRow",
     "ToolCall",
     "TrainResult",

@@ -45,7 +45,8 @@ class Measure:
     `items` are the values of the things asked, in an order that is the same in every evaluation, None where one could
     not be had; `weights` belong to them, all 1 where there are none. `value` is their mean, or where `exponential` is
     set e to the mean, as of a perplexity. Without items the value cannot be told from chance. A value between 0 and 1
-    without a `unit`, such as nats or tokens, is a share and is shown in percent.
+    without a `unit`, such as nats or tokens, is a share and is shown in percent. `where` says where the row of each
+    item stands, in measures of rows; `stderr` is the standard error of the value where whoever measured it says so.
     """
 
     value: float
@@ -55,6 +56,8 @@ class Measure:
     aspect: Aspect = Aspect.task
     exponential: bool = False
     unit: str = ""
+    where: list[str] = field(default_factory=list)
+    stderr: float | None = None
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,12 @@ class EvalResult:
     def metrics(self) -> dict[str, float]:
         """The value of each measure."""
         return {name: measure.value for name, measure in self.measures.items()}
+
+    @property
+    def figures(self) -> dict[str, float]:
+        """The value of each measure and, as `NAME_stderr`, its standard error where one is known."""
+        errors = {f"{name}_stderr": measure.stderr for name, measure in self.measures.items()}
+        return self.metrics | {name: error for name, error in errors.items() if error is not None}
 
 
 @dataclass(frozen=True)
@@ -130,11 +139,12 @@ class TrainResult:
 
 @dataclass(frozen=True)
 class Artifact:
-    """Something an exporter wrote."""
+    """Something an exporter wrote; `notes` are sentences on what one might not expect of it."""
 
     kind: str
     path: str
     bytes: int
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)

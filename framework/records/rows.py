@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -123,6 +123,19 @@ class Answer:
 
 
 @dataclass(frozen=True)
+class TextForm:
+    """How a model reads plain text, without a chat template.
+
+    `begin` are the token ids that its tokenizer puts before each text, `prefix` is what stands before the first token
+    where nothing else does, and `longest` the most tokens that it can read.
+    """
+
+    begin: tuple[int, ...]
+    prefix: int
+    longest: int
+
+
+@dataclass(frozen=True)
 class Scored:
     """The learned tokens of a row, in their order: the log-probability of each in nats, and what was likeliest there.
 
@@ -131,3 +144,37 @@ class Scored:
 
     log_probs: list[float]
     top: list[int]
+
+
+@dataclass(frozen=True)
+class Answered:
+    """An answer as a metric sees it.
+
+    Attributes:
+        question: the prompt as one text, turns with their roles where there are several.
+        answer: what the model said.
+        reference: what it should have said, where that is known.
+        tokens: length of the answer, the stop token left out.
+        stopped: whether it ended by itself.
+        reference_log_probs: natural logarithm of the probability that the model gives each token of the reference,
+            stop token included; None where no metric asks for it, there is no reference, or it cannot be masked.
+    """
+
+    question: str
+    answer: str
+    reference: str | None
+    tokens: int
+    stopped: bool
+    reference_log_probs: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What a metric makes of answers: a score for each, None where it has none.
+
+    `weights`, where given, says how much each score counts in the mean. `notes` are sentences for the user.
+    """
+
+    items: list[float | None]
+    weights: list[float] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -18,7 +19,7 @@ from framework.hookspecs import hookimpl
 from framework.plan import Plan, make_plan
 from framework.plugins import add
 from framework.protocols import ModelPlace, TrainRun
-from framework.records import IGNORE, Answer, Example, Message, Prompt, Scored, TokenRow, TrainResult
+from framework.records import IGNORE, Answer, Example, Message, Prompt, Scored, TextForm, TokenRow, TrainResult
 from framework.schema import ModelConfig, TrainerConfig
 from framework.testing.echo_training import WEIGHTS, EchoTraining
 
@@ -114,6 +115,11 @@ class EchoModel:
     def _ids(self, text: str) -> list[int]:
         return [self.words.setdefault(word, len(self.words) + 1) for word in text.split()]
 
+    @property
+    def stop_ids(self) -> frozenset[int]:
+        """The stop after each turn."""
+        return frozenset((STOP,))
+
     def encode(self, examples: Sequence[Example]) -> list[TokenRow]:
         """Label the assistants' words and a stop after each turn."""
         rows = []
@@ -124,7 +130,7 @@ class EchoModel:
             for message in example.messages or (Message("assistant", example.text or ""),):
                 turn = [*self._ids(message.content), STOP]
                 ids += turn
-                labels += turn if message.role == "assistant" else [-100] * len(turn)
+                labels += turn if message.role == "assistant" and message.learned else [-100] * len(turn)
             rows.append(TokenRow(ids, labels, example.where))
         return rows
 
@@ -152,6 +158,19 @@ class EchoModel:
             answers.append(Answer(" ".join(said), len(said), stopped=len(words) < max_new_tokens, ids=ids))
         return answers
 
+    def stream(
+        self,
+        prompt: Prompt,
+        *,
+        max_new_tokens: int,
+        temperature: float = 0.0,  # noqa: ARG002 - it draws nothing
+        top_p: float = 1.0,  # noqa: ARG002 - as above
+        seed: int | None,  # noqa: ARG002 - as above
+    ) -> Iterator[str]:
+        """Give the answer word by word."""
+        (answer,) = self.generate([prompt], max_new_tokens=max_new_tokens, batch_size=1)
+        yield from re.findall(r"^\S+|\s\S+", answer.text)
+
     def complete(self, starts: Sequence[Sequence[int]], *, max_new_tokens: int, batch_size: int) -> list[Answer]:
         """Say what comes next in the first row learned that begins so; nothing where none does."""
         if batch_size < 1:
@@ -178,6 +197,11 @@ class EchoModel:
     def tokenize(self, text: str) -> list[int]:
         """Number the words."""
         return [STOP if word == "<stop>" else self._ids(word)[0] for word in text.split()]
+
+    @property
+    def text_form(self) -> TextForm:
+        """Nothing stands before a text but a stop."""
+        return TextForm((), STOP, 1000)
 
     def loss(self, rows: Sequence[TokenRow]) -> float:
         """Return 0 for what is known by heart and log(words) per token for the rest."""

@@ -27,15 +27,21 @@ PROTOCOLS: dict[str, type] = {
     "exporter": protocols.Exporter,
     "logger": protocols.Logger,
     "command": protocols.Command,
+    "speaker": protocols.SpeakerSource,
 }
 """The protocol of each group."""
+METRICS = (protocols.Metric, protocols.AnswerMetric)
 
 
 def lacks(product: Any, protocol: type) -> list[str]:
     """Return what an object, or a class that cannot be instantiated here, lacks of a protocol.
 
-    Each is the end of a sentence that begins with the product's name: `has no method score(answer, reference)`.
+    Each is the end of a sentence that begins with the product's name: `has no method score(answer, reference)`. A
+    metric may be of either kind.
     """
+    kind = product if isinstance(product, type) else type(product)
+    if protocol is protocols.Metric and issubclass(kind, protocols.AnswerMetric):
+        protocol = protocols.AnswerMetric
     return [*_attributes(product, protocol), *_methods(product, protocol)]
 
 
@@ -43,7 +49,7 @@ def _attributes(product: Any, protocol: type) -> Iterator[str]:
     for name in inspect.get_annotations(protocol):
         if not hasattr(product, name) and not (isinstance(product, type) and _sets(product, name)):
             yield f"has no attribute '{name}'"
-        elif protocol is protocols.Metric and not isinstance(getattr(product, name, True), bool | property):
+        elif protocol in METRICS and name != "unit" and not isinstance(getattr(product, name, True), bool | property):
             yield f"has {name}={getattr(product, name)!r}, which has to be True or False"
 
 
@@ -64,12 +70,20 @@ def _methods(product: Any, protocol: type) -> Iterator[str]:
         signature = f"{name}({', '.join(_written(parameters))})"
         method = getattr(product, name, None)
         if method is None:
-            base = ": subclass framework.protocols.Logger" if protocol is protocols.Logger else ""
-            yield f"has no method {signature}{base}"
+            yield f"has no method {signature}{_advice(product, protocol)}"
         elif not callable(method):
             yield f"has {name}={method!r}, no method {signature}"
         elif (given := _given(product, name, method)) is not None and not _takes(given, parameters):
             yield f"has {name}({', '.join(_written(list(given.parameters.values())))}), which has to be {signature}"
+
+
+def _advice(product: Any, protocol: type) -> str:
+    """Say which class would have the method, or would do without it."""
+    if protocol is protocols.Logger:
+        return ": subclass framework.protocols.Logger"
+    if protocol is protocols.Metric and hasattr(product, "score_all"):
+        return ": subclass framework.protocols.AnswerMetric for score_all(answers)"
+    return ""
 
 
 def _given(product: Any, name: str, method: Callable[..., Any]) -> inspect.Signature | None:

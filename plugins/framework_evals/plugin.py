@@ -6,29 +6,59 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from framework import Component, hookimpl
-from framework.schema import Stage
 from framework_evals import config
 
 if TYPE_CHECKING:
     from framework.fitting import Saving
     from framework.plan import Plan
-    from framework.records import Work
-
-FEW = 10
-"""Prompts that tell the least."""
+    from framework.records import Concern, Work
+    from framework.verdict import Results
 
 
 @hookimpl
 def framework_evaluators() -> Iterable[Component]:
     """Before and after."""
     yield Component("prompts", config.PromptsConfig, "framework_evals.prompts:Prompts")
+    yield Component("memorization", config.MemorizationConfig, "framework_evals.memorization.evaluator:Memorization")
+    yield Component("lm_eval", config.LmEvalConfig, "framework_evals.harness.evaluator:LmEval")
+    yield Component("forgetting", config.ForgettingConfig, "framework_evals.forgetting:Forgetting")
 
 
 @hookimpl
 def framework_metrics() -> Iterable[Component]:
-    """Scores of an answer."""
-    yield Component("exact_match", config.ExactMatchConfig, "framework_evals.metrics:ExactMatch")
-    yield Component("json_valid", config.JsonValidConfig, "framework_evals.metrics:JsonValid")
+    """Scores of answers."""
+    metrics = "framework_evals.metrics"
+    yield Component("exact_match", config.ExactMatchConfig, f"{metrics}.exact_match:ExactMatch")
+    yield Component("json_valid", config.JsonValidConfig, f"{metrics}.json_valid:JsonValid")
+    yield Component("regex", config.RegexConfig, f"{metrics}.regex:Regex")
+    yield Component("token_f1", config.TokenF1Config, f"{metrics}.token_f1:TokenF1")
+    yield Component("rouge", config.RougeConfig, f"{metrics}.rouge:Rouge")
+    yield Component("bleu", config.BleuConfig, f"{metrics}.bleu:Bleu")
+    yield Component("chrf", config.ChrfConfig, f"{metrics}.chrf:Chrf")
+    yield Component("perplexity", config.PerplexityConfig, f"{metrics}.perplexity:Perplexity")
+    yield Component("length", config.LengthConfig, f"{metrics}.length:Length")
+    yield Component("stopped", config.StoppedConfig, f"{metrics}.stopped:Stopped")
+    yield Component("judge", config.JudgeConfig, f"{metrics}.judge:Judge")
+
+
+@hookimpl
+def framework_check_plan(plan: Plan) -> Iterable[str]:
+    """Patterns, schemas, the judge, prompts of the user's own, tasks that nobody knows, settings that ask nothing."""
+    if plan.metric or plan.evaluator:
+        from framework_evals import checks  # noqa: PLC0415 - --help need not pay for it
+
+        yield from checks.problems(plan)
+    for name, choice in plan.evaluator.items():
+        settings = choice.config
+        if isinstance(settings, config.MemorizationConfig) and settings.min_tokens > settings.max_new_tokens:
+            yield (
+                f"evaluator.{name}.min_tokens={settings.min_tokens} is more than max_new_tokens="
+                f"{settings.max_new_tokens}: no answer would be left to ask. Set {settings.max_new_tokens} or less"
+            )
+        if isinstance(settings, config.LmEvalConfig):
+            from framework_evals.harness.names import problems  # noqa: PLC0415 - for those who have tasks
+
+            yield from problems(name, settings)
 
 
 @hookimpl
@@ -38,12 +68,25 @@ def framework_config_paths() -> Iterable[str]:
 
 
 @hookimpl
+def framework_concerns(plan: Plan, results: Results) -> Iterable[Concern]:
+    """What a model knew before and does not know any more, and rows that are recited."""
+    from framework_evals.forgetting_concern import concerns  # noqa: PLC0415 - --help need not pay for it
+    from framework_evals.memorization.concern import memorization_concern  # noqa: PLC0415 - as above
+
+    yield from concerns(plan, results)
+    for choice in plan.evaluator.values():
+        if isinstance(choice.config, config.MemorizationConfig):
+            found = memorization_concern(choice.config, results, plan.verdict.confidence)
+            yield from [found] if found else []
+
+
+@hookimpl
 def framework_savings(plan: Plan) -> Iterable[Saving]:
     """Fewer prompts at a time."""
     from framework.fitting import Saving  # noqa: PLC0415 - --help need not pay for it
 
     for name, choice in plan.evaluator.items():
-        if isinstance(choice.config, config.PromptsConfig):
+        if isinstance(choice.config, config.PromptsConfig | config.LmEvalConfig):
             size = choice.config.batch_size
             while size > 1:
                 size //= 2
@@ -52,14 +95,7 @@ def framework_savings(plan: Plan) -> Iterable[Saving]:
 
 @hookimpl
 def framework_advice(plan: Plan, work: Work | None) -> Iterable[str]:
-    """Answers that are more tokens than the training."""
-    for name, choice in plan.evaluator.items():
-        settings = choice.config
-        if isinstance(settings, config.PromptsConfig) and work is not None and Stage.train in plan.stages:
-            times = len({Stage.baseline, Stage.evaluate} & set(plan.stages))
-            answered = times * settings.count * settings.max_new_tokens
-            if answered > work.tokens * work.epochs and settings.count > FEW:
-                yield (
-                    f"evaluator.{name}.count={settings.count}: up to {answered:,} tokens are answered, "
-                    f"and {work.tokens * work.epochs:,.0f} are trained on. Set evaluator.{name}.count={FEW}"
-                )
+    """Metrics with nothing to compare with, and answers that are more tokens than the training."""
+    from framework_evals import checks  # noqa: PLC0415 - as above
+
+    yield from checks.advice(plan, work)

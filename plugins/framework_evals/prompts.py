@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from statistics import fmean
+from collections.abc import Mapping, Sequence
 
+from framework import scoring
 from framework.data import Data
-from framework.errors import FrameworkError, one_line, place
-from framework.protocols import Metric, Model
-from framework.records import EvalResult, Measure, Prompt, Sample
-from framework_evals.config import PromptsConfig
+from framework.protocols import AnyMetric, Model
+from framework.records import EvalResult, Prompt
+from framework_evals.config import PromptsConfig, StoppedConfig
+from framework_evals.metrics.stopped import Stopped
+from framework_evals.own_prompts import own_prompts
+
+NOTHING = "nothing was asked: the data have no prompts, and no row that asks something is held out"
 
 
 class Prompts:
@@ -17,57 +20,31 @@ class Prompts:
 
     def __init__(self, config: PromptsConfig) -> None:
         self.config = config
+        self._own: Sequence[Prompt] | None = None
 
-    def evaluate(self, model: Model, data: Data, metrics: Mapping[str, Metric]) -> EvalResult:
-        """Answer and score; a metric that needs a reference skips prompts without one."""
-        prompts = data.prompts[: self.config.count]
-        if not prompts:  # plain text asks nothing, and where nothing is held out nothing is known to ask
-            return EvalResult({})
+    def evaluate(self, model: Model, data: Data, metrics: Mapping[str, AnyMetric]) -> EvalResult:
+        """Answer and score; a metric that needs a reference leaves out prompts without one."""
+        prompts = self._asked(data)
+        if not prompts:
+            return EvalResult({}, [], [NOTHING])
         answers = model.generate(
             prompts,
             max_new_tokens=self.config.max_new_tokens,
             batch_size=self.config.batch_size,
         )
-        samples = [
-            Sample(
-                _question(prompt),
-                answer.text,
-                prompt.reference,
-                answer.stopped,
-                _scores(prompt, answer.text, metrics),
-                answer.tokens,
-            )
-            for prompt, answer in zip(prompts, answers, strict=True)
-        ]
-        measures = {}
-        for name, metric in metrics.items():
-            items = [sample.scores.get(name) for sample in samples]
-            scores = [score for score in items if score is not None]
-            if scores:
-                measures[name] = Measure(fmean(scores), items, higher_is_better=metric.higher_is_better)
-        return EvalResult(measures, samples)
+        answered = scoring.answered(model, prompts, answers, metrics)
+        measures, notes = scoring.measure(_with_stopped(metrics), answered)
+        return EvalResult(measures, scoring.samples(answered, measures), notes)
+
+    def _asked(self, data: Data) -> Sequence[Prompt]:
+        """Return the user's own prompts, read once, so that both evaluations ask the same; else the data's."""
+        if self._own is None:
+            self._own = own_prompts(self.config, data.format)
+        return self._own or data.prompts[: self.config.count]
 
 
-def _question(prompt: Prompt) -> str:
-    """Return the turns as one text; a single user's turn stands for itself."""
-    if len(prompt.messages) == 1:
-        return prompt.messages[0].content
-    return "\n".join(f"{message.role}: {message.content}" for message in prompt.messages)
-
-
-def _scores(prompt: Prompt, answer: str, metrics: Mapping[str, Metric]) -> dict[str, float]:
-    return {
-        name: _score(name, metric, answer, prompt.reference)
-        for name, metric in metrics.items()
-        if prompt.reference is not None or not metric.needs_reference
-    }
-
-
-def _score(name: str, metric: Metric, answer: str, reference: str | None) -> float:
-    try:
-        return metric.score(answer, reference)
-    except FrameworkError:
-        raise
-    except Exception as error:
-        message = f"metric '{name}' cannot score the answer {answer[:40]!r}: {one_line(error)}{place(error)}"
-        raise FrameworkError(message) from error
+def _with_stopped(metrics: Mapping[str, AnyMetric]) -> dict[str, AnyMetric]:
+    """Add whether answers end by themselves: it costs nothing, and a model that never stops is of no use."""
+    all_metrics = dict(metrics)
+    all_metrics.setdefault("stopped", Stopped(StoppedConfig()))
+    return all_metrics

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 from pathlib import Path
 
+from framework.errors import FrameworkError
 from framework.protocols import ExportContext, Model
 from framework.records import Artifact
 from framework_exports.config import AdapterExporterConfig
+from framework_exports.folders import size_of, whole
 
-CONFIG = "run_config.json"
+LEFT_OUT = shutil.ignore_patterns("README.md", "trainer_state.json", "checkpoint-*", "*.pt", "*.pth", "*.bin", "*.pkl")
+"""What a training of transformers leaves beside the weights: its state, pickled, and peft's empty model card."""
+TOKENIZER = "tokenizer_config.json"
 
 
 class AdapterExporter:
@@ -21,17 +24,22 @@ class AdapterExporter:
         self.config = config
 
     def export(self, model: Model, context: ExportContext) -> list[Artifact]:
-        """Write the folder; the weights share the checkpoint's disk space where the file system allows."""
+        """Write the folder; the weights share the checkpoint's disk space where the file system allows.
+
+        Weights that bring a tokenizer of their own keep it: it may have tokens that the base lacks.
+
+        Raises:
+            FrameworkError: there are no weights, the folder holds something else, or the disk is full.
+        """
         folder = context.run_dir / self.config.folder
-        half = folder.with_name(folder.name + ".part")
-        shutil.rmtree(half, ignore_errors=True)
-        shutil.copytree(context.checkpoint, half, copy_function=_link)
-        model.save_tokenizer(half)
-        (half / CONFIG).write_text(json.dumps(context.config, indent=1) + "\n", encoding="utf-8")
-        shutil.rmtree(folder, ignore_errors=True)
-        half.replace(folder)
-        size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-        return [Artifact("adapter", self.config.folder, size)]
+        if not context.checkpoint.is_dir():
+            message = f"{context.checkpoint} is no folder with trained weights: train first, or give another one"
+            raise FrameworkError(message)
+        with whole(folder, context.config) as half:
+            shutil.copytree(context.checkpoint, half, copy_function=_link, ignore=LEFT_OUT, dirs_exist_ok=True)
+            if not (half / TOKENIZER).is_file():
+                model.save_tokenizer(half)
+        return [Artifact("adapter", self.config.folder, size_of(folder))]
 
 
 def _link(source: str, target: str) -> None:

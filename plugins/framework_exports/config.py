@@ -2,9 +2,52 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Annotated
 
-from framework.schema import ExporterConfig
+from annotated_types import Ge, Gt, Interval, Len, Predicate
+from omegaconf import MISSING
+
+from framework.schema import ExporterConfig, SpeakerConfig, plain_name
+
+_UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
+
+_NO_ID = re.compile(r"--|\.\.|(?:^|/)[-.]|[-.](?:$|/)|\.git$")
+"""What the Hub does not take in the name of an owner or a repository."""
+
+
+def bytes_of(size: str) -> int:
+    """Return the bytes of a size as people write it, `5GB` or `512 MiB`; 0 where it is none."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?(\w+)", size.strip())
+    return int(float(found[1]) * _UNITS.get(found[2].upper(), 0)) if found else 0
+
+
+def a_size(value: str) -> bool:
+    """that is a size such as 5GB or 512MiB."""  # noqa: D403 - part of the sentence that an error tells
+    return bytes_of(value) > 0
+
+
+def is_repo_id(value: str) -> bool:
+    """that is an id of the Hub, owner/name."""  # noqa: D403 - as above
+    return re.fullmatch(r"[\w.-]{1,96}/[\w.-]{1,96}", value) is not None and not _NO_ID.search(value)
+
+
+class Dtype(Enum):
+    """The number format of weights."""
+
+    auto = "auto"
+    bf16 = "bf16"
+    fp16 = "fp16"
+    fp32 = "fp32"
+
+
+class OnNoTemplate(Enum):
+    """What happens where a chat template cannot be put into a TEMPLATE of Ollama's."""
+
+    fail = "fail"
+    leave_out = "leave_out"
 
 
 @dataclass
@@ -13,3 +56,128 @@ class AdapterExporterConfig(ExporterConfig):
 
     folder: str = "adapter"
     """Name of the folder inside the run folder."""
+
+
+@dataclass
+class ParityConfig:
+    """The parity gate: what is exported has to say what the trained model says, or the export fails.
+
+    Bounds of exact exports hold for model folders and for f32, f16 and bf16; the others for quantized files.
+    """
+
+    check: bool = True
+    """Compare the export with the trained model, position by position, before it is handed out."""
+    prompts: Annotated[int, Ge(0)] = 8
+    """Prompts of the run that are asked; four general ones are asked besides."""
+    max_new_tokens: Annotated[int, Gt(0)] = 48
+    """Longest answer in tokens."""
+    exact_top1: Annotated[float, Interval(ge=0, le=1)] = 0.999
+    """The likeliest token has to be the same at this share of positions; near ties, which a rounding swaps, count."""
+    exact_kl: Annotated[float, Gt(0)] = 0.01
+    """Largest mean divergence from the trained model, in nats."""
+    quantized_top1: Annotated[float, Interval(ge=0, le=1)] = 0.75
+    """The same share for quantized files, near ties not counted."""
+    quantized_kl: Annotated[float, Gt(0)] = 0.25
+    """Largest mean divergence of a quantized file."""
+    quantized_perplexity: Annotated[float, Gt(0)] = 1.25
+    """Largest perplexity of a quantized file, as a multiple of the trained model's."""
+
+
+@dataclass
+class MergedExporterConfig(ExporterConfig):
+    """The whole model in one folder, ready for transformers: the adapter merged into the base as it lies on disk."""
+
+    folder: str = "merged"
+    """Name of the folder inside the run folder."""
+    dtype: Dtype = Dtype.auto
+    """The number format of the weights; auto: as they lie on disk, the base's for an adapter."""
+    max_shard_size: Annotated[str, Predicate(a_size)] = "5GB"
+    """The largest file of weights; a model that is larger is spread over several."""
+    parity: ParityConfig = field(default_factory=ParityConfig)
+    """The comparison with the trained model."""
+
+
+@dataclass
+class ModelCardExporterConfig(ExporterConfig):
+    """README.md beside what the other exporters made: data, settings, results, use, licence, as the Hub reads it."""
+
+    license: Annotated[str | None, Len(1)] = None
+    """Identifier of the licence, such as apache-2.0. Default: that of the base, by its own card."""
+    base_model: Annotated[str | None, Predicate(is_repo_id)] = None
+    """Hub id of the base, where the run takes it from a folder."""
+    datasets: list[Annotated[str, Predicate(is_repo_id)]] = field(default_factory=list)
+    """Hub ids of the data, where the run takes them from files."""
+
+
+@dataclass
+class PushExporterConfig(ExporterConfig):
+    """A repository on the Hugging Face Hub; the token comes from `hf auth login` or HF_TOKEN."""
+
+    repo_id: Annotated[str, Predicate(is_repo_id)] = MISSING
+    """The repository, owner/name. It is made where there is none."""
+    what: Annotated[list[str], Len(1)] = field(default_factory=lambda: ["adapter"])
+    """Exporters whose artifacts are pushed: adapter, merged, gguf… One lies at the top, several in their folders."""
+    private: bool = True
+    """Make a private repository, and push into none that is public."""
+    dry_run: bool = False
+    """Show the files and their sizes instead of pushing them."""
+
+
+@dataclass
+class GgufExporterConfig(ExporterConfig):
+    """The merged model as GGUF files, quantized, for llama.cpp, Ollama, LM Studio and others."""
+
+    quantizations: Annotated[list[str], Len(1)] = field(default_factory=lambda: ["q4_k_m"])
+    """One file for each: q4_k_m, q5_k_m, q6_k, q8_0, bf16, f16, f32 and others; all are made of one conversion."""
+    folder: str = "gguf"
+    """Name of the folder inside the run folder."""
+    file_name: Annotated[str | None, Predicate(plain_name)] = None
+    """The files are called by it and the quantization, `NAME-Q4_K_M.gguf`. Default: the name of the run."""
+    llama_cpp_dir: Annotated[str | None, Len(1)] = None
+    """A checkout of llama.cpp, whose convert_hf_to_gguf.py is used. Default: the converter that auto-round carries."""
+    parity: ParityConfig = field(default_factory=ParityConfig)
+    """The comparison with the trained model."""
+
+
+class AdapterType(Enum):
+    """The number format of an adapter's matrices."""
+
+    f32 = "f32"
+    f16 = "f16"
+
+
+@dataclass
+class GgufAdapterExporterConfig(ExporterConfig):
+    """The LoRA adapter as a GGUF file, to be put on a GGUF file of the base by llama.cpp or Ollama."""
+
+    dtype: AdapterType = AdapterType.f16
+    """Format of the matrices: f32, or f16 at half the size."""
+    folder: str = "gguf_adapter"
+    """Name of the folder inside the run folder."""
+    file_name: Annotated[str | None, Predicate(plain_name)] = None
+    """The file is called `NAME-LoRA.gguf`. Default: the name of the run."""
+
+
+@dataclass
+class GgufSpeakerConfig(SpeakerConfig):
+    """A GGUF file in llama.cpp: `--gguf FILE`, or `--gguf` for the first one that the run exported."""
+
+
+@dataclass
+class OllamaExporterConfig(ExporterConfig):
+    """A Modelfile for Ollama, with a TEMPLATE that is proven to give the same text as the chat template."""
+
+    folder: str = "ollama"
+    """Name of the folder inside the run folder."""
+    quantization: Annotated[str | None, Len(1)] = None
+    """The GGUF file that the Modelfile names, by its quantization. Default: the first that exporter=gguf made."""
+    base: Annotated[str | None, Len(1)] = None
+    """Serve the adapter on this base instead of a merged model: a GGUF file of the base, or a model of Ollama's library
+    such as llama3.2:1b. Takes the file of exporter=gguf_adapter. Ollama has no adapters from 0.34.1 on."""
+    on_no_template: OnNoTemplate = OnNoTemplate.fail
+    """A chat template that cannot be put into a TEMPLATE: fail, or leave the TEMPLATE out, so that Ollama renders the
+    chat template in the GGUF file, as it does from 0.30.11 on."""
+    num_ctx: Annotated[int | None, Gt(0)] = None
+    """Tokens of a conversation that the model sees. Default: `trainer.max_seq_length`."""
+    license: Annotated[str | None, Len(1)] = None
+    """Text or name of the license. Default: the LICENSE file of the base model, where there is one."""

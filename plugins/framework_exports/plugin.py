@@ -10,28 +10,60 @@ from framework_exports import config
 
 if TYPE_CHECKING:
     from framework.checkup import Checkup
+    from framework.memory import Shape
     from framework.plan import Plan
+    from framework.records import ExportNeed
+
+GGUF = "framework[gguf]"
 
 
 @hookimpl
 def framework_exporters() -> Iterable[Component]:
-    """The adapter as it was trained."""
+    """The adapter as it was trained, the model that it makes of its base, GGUF files, and what goes with them."""
     yield Component("adapter", config.AdapterExporterConfig, "framework_exports.adapter:AdapterExporter")
+    yield Component("merged", config.MergedExporterConfig, "framework_exports.merged:MergedExporter")
+    yield Component("gguf", config.GgufExporterConfig, "framework_exports.gguf_exporter:GgufExporter", extra=GGUF)
+    yield Component(
+        "gguf_adapter",
+        config.GgufAdapterExporterConfig,
+        "framework_exports.gguf_adapter:GgufAdapterExporter",
+        extra=GGUF,
+    )
+    yield Component("ollama", config.OllamaExporterConfig, "framework_exports.ollama.exporter:OllamaExporter")
+    yield Component("model_card", config.ModelCardExporterConfig, "framework_exports.model_card:ModelCardExporter")
+    yield Component("push", config.PushExporterConfig, "framework_exports.push:PushExporter")
+
+
+@hookimpl
+def framework_speakers() -> Iterable[Component]:
+    """A GGUF file, to talk to."""
+    yield Component("gguf", config.GgufSpeakerConfig, "framework_exports.llama.speaker:GgufSpeakers", extra=GGUF)
 
 
 @hookimpl
 def framework_check_plan(plan: Plan) -> Iterable[str]:
-    """Refuse folders that are not the exporter's own."""
-    for name, choice in plan.exporter.items():
-        folder = getattr(choice.config, "folder", "adapter")
-        if not folder.strip(".") or "/" in folder or "\\" in folder or folder == "checkpoint":
-            yield f"exporter.{name}.folder={folder} must be one plain name inside the run folder, such as adapter"
+    """Refuse folders that are not the exporter's own, and exports that cannot be made."""
+    from framework_exports import checks  # noqa: PLC0415 - --help need not pay for it
+
+    yield from checks.problems(plan)
+
+
+@hookimpl
+def framework_export_needs(plan: Plan, shape: Shape) -> Iterable[ExportNeed]:
+    """Disk and memory, by the size of the model."""
+    from framework_exports.needs import needs  # noqa: PLC0415 - --help need not pay for it
+
+    yield from needs(plan, shape)
 
 
 @hookimpl
 def framework_checkups() -> Iterable[Checkup]:
-    """What quantizes GGUF files and what serves them. No exporter asks for either, so no run needs them."""
+    """What quantizes GGUF files, which `exporter=gguf` needs, and what serves them."""
     from framework.checkup import Checkup  # noqa: PLC0415 - only `doctor` needs it
 
-    yield Checkup("llama.cpp", "export", "framework_exports.checkups:quantizer")
+    yield Checkup("llama.cpp", "export", "framework_exports.checkups:quantizer", needed=_writes_gguf)
     yield Checkup("Ollama", "export", "framework_exports.checkups:ollama")
+
+
+def _writes_gguf(plan: Plan) -> bool:
+    return any(choice.component.name == "gguf" for choice in plan.exporter.values())

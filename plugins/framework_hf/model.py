@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import gc
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from transformers import AutoModelForCausalLM
 from framework.errors import FrameworkError, one_line
 from framework.plan import Plan
 from framework.protocols import ModelPlace, ModelSource, Quantization, TrainRun
-from framework.records import Answer, Example, Prompt, Scored, TokenRow, TrainResult
+from framework.records import Answer, Example, Prompt, Scored, TextForm, TokenRow, TrainResult
 from framework_hf import chat, hardware, scoring
 from framework_hf.adapters import trained_config, weights, with_adapter
 from framework_hf.config import Attention, HFTrainerConfig
@@ -37,7 +37,8 @@ from framework_hf.nulls import as_null
 from framework_hf.packing.admits import Way
 from framework_hf.packing.parts import Packer
 from framework_hf.progress import Validation
-from framework_hf.tokenizer import load_tokenizer
+from framework_hf.stream import sampler, stream
+from framework_hf.tokenizer import load_tokenizer, text_form
 from framework_hf.training import Training
 
 
@@ -148,7 +149,7 @@ class HFModel:
         if isinstance(self.model, PeftModel):
             return self.model.disable_adapter()
         if self.trained:
-            message = "full fine-tuning keeps no base: run the baseline before training"
+            message = "full fine-tuning keeps no base: what it was can be asked before the training only"
             raise FrameworkError(message)
         return nullcontext()
 
@@ -168,6 +169,13 @@ class HFModel:
             share=self.way.one_beginning, batches=self._answers,
         )  # fmt: skip
 
+    def stream(
+        self, prompt: Prompt, *, max_new_tokens: int, temperature: float = 0.0, top_p: float = 1.0, seed: int | None
+    ) -> Iterator[str]:
+        """Answer one prompt, and give the text as it comes; see `stream.stream`."""
+        ids, choose = self.tokenize(self.render(prompt)), sampler(temperature, top_p, seed)
+        return stream(self._answering(), self.tokenizer, ids, self.stop_ids, max_new_tokens, choose)
+
     def render(self, prompt: Prompt) -> str:
         """Write a prompt as the chat template does, with the opening of the assistant's turn."""
         return self.chat.prompt(prompt.messages, prompt.tools)
@@ -176,6 +184,11 @@ class HFModel:
         """Return token ids; the template's own BOS stands in the text, so none is added."""
         ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return ids
+
+    @functools.cached_property
+    def text_form(self) -> TextForm:
+        """How it reads plain text; see `tokenizer.text_form`."""
+        return text_form(self.tokenizer, self.model.config)
 
     @property
     def evaluation(self) -> Evaluation:
@@ -208,6 +221,8 @@ class HFModel:
             FrameworkError: all weights are trained, and these rows were not asked about before.
         """
         if isinstance(self.model, PeftModel):
+            if self.model.get_model_status().enabled is False:  # it is the base now
+                return [0.0] * len(rows)
             return scoring.divergence(self.evaluation, rows, self.as_base)
         if not self.trained:
             self._remembered.keep(self.evaluation, rows)

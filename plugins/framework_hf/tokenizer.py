@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 
 from framework.errors import FrameworkError, one_line
 from framework.protocols import ModelPlace
+from framework.records import TextForm
 from framework.schema import ModelConfig
 
 
@@ -50,3 +51,13 @@ def set_template(tokenizer: PreTrainedTokenizerBase, file: str | None) -> None:
             "one it was trained with, model.chat_template=FILE.jinja, or take an instruct model"
         )
         raise FrameworkError(message)
+
+
+def text_form(tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig) -> TextForm:
+    """Return how a model reads plain text, by its tokenizer and its config.json."""
+    ids, alone = (tokenizer("a", add_special_tokens=special)["input_ids"] for special in (True, False))
+    begin = ids[: ids.index(alone[0])]
+    prefix = tokenizer.eos_token_id if tokenizer.bos_token_id is None else tokenizer.bos_token_id
+    named = (getattr(config.get_text_config(), name, None) for name in ("max_position_embeddings", "n_positions"))
+    longest = next((number for number in named if number), tokenizer.model_max_length)
+    return TextForm(tuple(begin), prefix, longest)

@@ -34,9 +34,10 @@ SIZES = {
     "num_key_value_heads": 3,
     "head_dim": 64,
     "vocab_size": 49152,
+    "max_position_embeddings": 8192,
     "tie_word_embeddings": True,
 }
-"""What the converted config.json says of the layers."""
+"""What the converted config.json says of the layers, and how many tokens they were made for."""
 
 
 class SmolLM2:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from framework.errors import one_line
 from framework.plan import Plan
 from framework.protocols import Logger
-from framework.records import DataResult, Forecast, Report, Sample, Step, Trouble
+from framework.records import DataResult, EvalResult, Forecast, Report, Sample, Step, Trouble
 from framework.redact import redact
 from framework_report.config import HtmlConfig
 
@@ -61,6 +61,11 @@ class Html(Logger):
         """Keep it for the page."""
         if self.run:
             self.run.troubles.append(trouble)
+
+    def evaluated(self, result: EvalResult, *, before: bool) -> None:  # noqa: ARG002 - the protocol's signature
+        """Keep what could not be measured."""
+        if self.run:
+            self.run.notes += [note for note in result.notes if note not in self.run.notes]
 
     def finished(self, report: Report, samples: Sequence[tuple[Sample | None, Sample]]) -> None:
         """Write the whole page."""

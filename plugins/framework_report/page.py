@@ -32,7 +32,7 @@ FIRST = 5
 
 @dataclass
 class Run:
-    """What the page is made of. `report` and `samples` come at the end."""
+    """What the page is made of. `report` and `samples` come at the end, `notes` say what could not be measured."""
 
     plan: Plan
     data: DataResult
@@ -41,6 +41,7 @@ class Run:
     troubles: list[Trouble] = field(default_factory=list)
     report: Report | None = None
     samples: list[tuple[Sample | None, Sample]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     error: str = ""
     expected: Forecast | None = None
 
@@ -55,6 +56,7 @@ def render(run: Run, samples: int) -> str:
         error=run.error,
         report=report,
         results=list(_results(report)) if report else [],
+        notes=[redact(note) for note in run.notes],
         numbers=dict(_numbers(report)) if report else {},
         health=list(health_facts(report.train, plan.training)) if report and report.train else [],
         curve=charts.curve(run.steps, run.troubles),

@@ -31,7 +31,7 @@ from framework.records import (
     Trouble,
 )
 from framework.schema import Stage
-from framework.summary import difference, number, shared_start
+from framework.summary import difference, number, visible
 from framework_trackers.config import ConsoleConfig
 from framework_trackers.console_training import training_rows
 
@@ -61,6 +61,7 @@ class Console(Logger):
         self.bar: Bar | None = None
         self.told = False
         self.expected: Forecast | None = None
+        self.noted: set[str] = set()
 
     def planned(self, plan: Plan) -> None:
         """Show what will run."""
@@ -150,12 +151,14 @@ class Console(Logger):
             self.bar = None
 
     def evaluated(self, result: EvalResult, *, before: bool) -> None:
-        """Show the means."""
+        """Show the means, and warn of what could not be measured, once."""
         measures = result.measures.items()
         means = ", ".join(f"{name} {number(measure.value, name, measure.unit)}" for name, measure in measures)
         self.out.print(Text(f"  {'before' if before else 'after'}: {means}"))
-        for note in result.notes if before else ():
-            self.out.print(Text(f"  not measured: {note}"), soft_wrap=True)
+        for note in result.notes:
+            if note not in self.noted:
+                self.out.print(Text(f"  warning: {visible(note, '⏎')}", style="yellow"), soft_wrap=True)
+        self.noted.update(result.notes)
 
     def finished(self, report: Report, samples: Sequence[tuple[Sample | None, Sample]]) -> None:
         """Show answers side by side, the numbers, and what to type next."""
@@ -183,6 +186,12 @@ class Console(Logger):
         self._facts("", rows)
         self._show_next()
 
+    def _show_samples(self, samples: Sequence[tuple[Sample | None, Sample]]) -> None:
+        from framework_trackers import console_samples  # noqa: PLC0415 - shown at the end alone
+
+        if samples:
+            self.out.print(console_samples.side_by_side(samples))
+
     def _show_verdict(self, verdict: Judgement) -> None:
         """Print what the run was worth."""
         score = "" if verdict.score is None else f", score {verdict.score:.2f} of 1"
@@ -207,22 +216,6 @@ class Console(Logger):
             ),
         ):
             self.out.print(Text(f"  {aim}: {command}"), soft_wrap=True)
-
-    def _show_samples(self, samples: Sequence[tuple[Sample | None, Sample]]) -> None:
-        if not samples:
-            return
-        shared = shared_start([after.prompt for _, after in samples])
-        table = Table(title="answers", title_justify="left", title_style="bold", show_lines=True, expand=True)
-        for heading in ("prompt", "before", "after"):
-            table.add_column(heading, overflow="fold", ratio=1)
-        for before, after in samples:
-            right = after.reference is not None and after.answer.strip() == after.reference.strip()
-            table.add_row(
-                Text(after.prompt[shared:].strip()),
-                Text(before.answer.strip() if before else "-"),
-                Text(after.answer.strip(), style="green" if right else ""),
-            )
-        self.out.print(table)
 
     def close(self) -> None:
         """Give the terminal back."""

@@ -9,7 +9,18 @@ import pytest
 
 from framework import FrameworkError, hookimpl, pipeline, plugins, records, testing
 from framework.plan import Plan
-from framework.records import Change, DataResult, EvalResult, ExportResult, Outcome, Report, TrainResult
+from framework.protocols import Model
+from framework.records import (
+    Change,
+    DataResult,
+    EvalResult,
+    ExportResult,
+    Message,
+    Outcome,
+    Prompt,
+    Report,
+    TrainResult,
+)
 from framework.schema import Stage
 
 RESULTS = ["baseline", "data", "evaluate", "export", "plan", "report", "train"]
@@ -46,6 +57,23 @@ def test_the_objective_is_what_was_asked_for(words: list[str], tmp_path: Path, o
     report = run([*words, f"objective={objective}"], tmp_path)
     assert report is not None
     assert report.objective.value == pytest.approx(value)
+
+
+def test_an_exporter_that_will_not_be_able_to_ends_the_run_before_anything_is_written(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from framework_exports.adapter import AdapterExporter
+
+    def check(exporter: AdapterExporter, model: Model, plan: Plan) -> None:
+        assert model.render(Prompt((Message("user", "hi"),)))
+        message = f"{exporter.config.folder} cannot hold {plan.name}"
+        raise FrameworkError(message)
+
+    monkeypatch.setattr(AdapterExporter, "check", check, raising=False)
+    with pytest.raises(FrameworkError, match="adapter cannot hold run"):
+        run(words, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    run([*words, "stages=[data,train]"], tmp_path / "run")
 
 
 def test_the_plan_stage_alone_reads_no_data_and_writes_the_plan(tmp_path: Path) -> None:
@@ -99,7 +127,9 @@ def test_a_mistake_in_the_data_stage_leaves_nothing_on_disk(
 
 def test_the_validation_loss_is_no_objective_without_validation_rows(data_file: Path, tmp_path: Path) -> None:
     words = ["data=local_file", f"data.path={data_file}", "data.validation_split=0"]
-    with pytest.raises(FrameworkError, match=r"set data\.validation_split=0\.1, or objective=exact_match\|train_loss$"):
+    with pytest.raises(
+        FrameworkError, match=r"set data\.validation_split=0\.1, or objective=exact_match\|token_f1\|train_loss$"
+    ):
         run(words, tmp_path / "run")
     assert not list(tmp_path.iterdir())
     report = run([*words, "objective=train_loss"], tmp_path / "run")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import ClassVar
@@ -11,6 +11,7 @@ from typing import ClassVar
 import pytest
 
 from framework.plugins import registrations
+from framework.records import Answered
 from framework.testing.plugin import check_plugin
 from framework.testing.suites import (
     AuditSuite,
@@ -21,6 +22,8 @@ from framework.testing.suites import (
     MetricSuite,
     Suite,
 )
+from tests.support.judge import JudgeStandIn, asked_about
+from tests.support.ollama import gguf_file
 from tests.support.tiny import tiny_chatml
 
 PLUGINS = sorted(entry.value for entry in entry_points(group="framework") if entry.value.startswith("framework_"))
@@ -83,6 +86,119 @@ class TestExactMatchOfAnyCase(MetricSuite):
 class TestJsonValid(MetricSuite):
     option = "json_valid"
     answers = (('{"a": [1]}', None, 1.0), (" 3 ", None, 1.0), ("```json\n{}\n```", None, 0.0), ("", None, 0.0))
+
+
+class TestJsonOfASchema(MetricSuite):
+    option = "json_valid"
+    overrides = ("metric.json_valid.schema={type: object, required: [a], properties: {a: {type: integer}}}",)
+    answers = (
+        ('{"a": 1}', None, 1.0),
+        ('{"a": 1.5}', None, 0.0),
+        ("{}", None, 0.0),
+        ("[1]", None, 0.0),
+        ("{", None, 0),
+    )
+
+
+class TestRegex(MetricSuite):
+    option = "regex"
+    overrides = ("metric.regex.pattern='[A-Z][a-z]+'",)
+    answers = (("in Lima.", None, 1.0), ("Lima", None, 1.0), ("lima", None, 0.0), ("", None, 0.0))
+
+
+class TestRegexOfTheWhole(MetricSuite):
+    option = "regex"
+    overrides = ("metric.regex.pattern='[A-Z][a-z]+'", "metric.regex.full=true", "metric.regex.ignore_case=true")
+    answers = ((" lima\n", None, 1.0), ("Lima", None, 1.0), ("in Lima.", None, 0.0), ("", None, 0.0))
+
+
+class TestTokenF1(MetricSuite):
+    option = "token_f1"
+    answers = (
+        ("Lima", "Lima", 1.0),
+        ("The Lima!", "a lima", 1.0),
+        ("Lima is in Peru", "It is Lima", 4 / 7),
+        ("to be or not to be", "to be", 2 * 2 / 8),
+        ("Quito", "Lima", 0.0),
+        ("", "Lima", 0.0),
+        ("...", "", 1.0),
+    )
+
+
+class TestRouge(MetricSuite):
+    option = "rouge"
+    answers = (
+        ("the cat sat on the mat", "the cat is on the mat", 5 / 6),
+        ("mat the on", "the cat is on the mat", 4 / 9),
+        ("Lima!", "lima", 1.0),
+        ("", "Lima", 0.0),
+    )
+
+
+class TestRouge2(MetricSuite):
+    option = "rouge"
+    overrides = ("metric.rouge.kind=rouge2",)
+    answers = (("the cat sat on the mat", "the cat is on the mat", 3 / 5), ("Lima", "Lima", 0.0))
+
+
+class TestRougeOfAnyScript(MetricSuite):
+    option = "rouge"
+    overrides = ("metric.rouge.kind=rouge1", "metric.rouge.words=unicode")
+    answers = (("Größe", "größe", 1.0), ("首都", "首尔", 0.5), ("Λίμα", "Λίμα", 1.0), ("snake_case", "snake case", 1.0))
+
+
+class TestBleu(MetricSuite):
+    option = "bleu"
+    answers = (
+        ("the cat sat on the mat", "the cat is on the mat", 0.37991784),
+        ("the cat is on the mat", "the cat is on the mat", 1.0),
+        ("Lima", "Lima", 1.0),
+        ("", "Lima", 0.0),
+    )
+
+
+class TestChrf(MetricSuite):
+    option = "chrf"
+    answers = (
+        ("the cat sat on the mat", "the cat is on the mat", 0.64577942),
+        ("日本", "日本", 1.0),
+        ("Lima", "lima", 0.47916667),
+        ("", "Lima", 0.0),
+    )
+
+
+class TestPerplexity(MetricSuite):
+    option = "perplexity"
+    answered = (
+        (Answered("Say it", "no", "yes", 1, stopped=True, reference_log_probs=(-1.0, -2.0)), 1.5),
+        (Answered("Say it", "no", "yes", 1, stopped=True, reference_log_probs=()), None),
+        (Answered("Say it", "no", "yes", 1, stopped=True), None),
+    )
+
+
+class TestLength(MetricSuite):
+    option = "length"
+    answered = ((Answered("Say it", "a b", None, 7, stopped=False), 7.0), (Answered("", "", "", 0, stopped=True), 0.0))
+
+
+class TestStopped(MetricSuite):
+    option = "stopped"
+    answered = ((Answered("Say it", "a", None, 7, stopped=False), 0.0), (Answered("", "", "", 0, stopped=True), 1.0))
+
+
+class TestJudge(MetricSuite):
+    """Graded by the length of the answer."""
+
+    option = "judge"
+    answers = (("a", None, 1.0), ("abc", None, 3.0), ("abc", "reference", 3.0), ("a" * 20, None, 10.0))
+
+    @pytest.fixture(autouse=True)
+    def server(self, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+        """Serve a judge on loopback."""
+        with JudgeStandIn(lambda question: str(min(10, max(1, len(asked_about(question)))))) as judge:
+            words = ["metric.judge.model=tiny", f"metric.judge.base_url={judge.url}"]
+            monkeypatch.setattr(type(self), "overrides", words)
+            yield
 
 
 class TestAlpaca(FormatterSuite):
@@ -210,6 +326,50 @@ class TestAdapter(ExporterSuite):
     option = "adapter"
 
 
+class OfTheTinyModel(ExporterSuite):
+    """Exporters of real weights; the model is made once. A model that learned nothing has no parity to check."""
+
+    option: ClassVar[str]
+    more: ClassVar[Sequence[str]] = ()
+
+    @pytest.fixture(autouse=True)
+    def words(self, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        words = [*TINY, "trainer=hf", "model=local", f"model.path={json.dumps(str(tiny))}", "adapter=lora"]
+        monkeypatch.setattr(type(self), "overrides", [*words, *self.more])
+
+
+@pytest.mark.slow
+class TestGguf(OfTheTinyModel):
+    option = "gguf"
+    more = ("exporter.gguf.quantizations=[q8_0,f16]", "exporter.gguf.parity.check=false")
+
+
+@pytest.mark.slow
+class TestGgufAdapter(OfTheTinyModel):
+    option = "gguf_adapter"
+
+
+class TestModelCard(ExporterSuite):
+    option = "model_card"
+
+
+class TestPush(ExporterSuite):
+    option = "push"
+    beside = ("adapter",)
+    overrides = ("exporter.push.repo_id=me/tuned", "exporter.push.dry_run=true")
+
+
+class TestOllama(ExporterSuite):
+    """With a GGUF file that an earlier export left."""
+
+    option = "ollama"
+
+    def run_dir(self, folder: Path, factory: pytest.TempPathFactory) -> Path:
+        run_dir = super().run_dir(folder, factory)
+        gguf_file(run_dir / "gguf" / "echo-Q4_K_M.gguf")
+        return run_dir
+
+
 class TestConsole(LoggerSuite):
     option = "console"
 
@@ -284,3 +444,25 @@ class TestHFWithAllWeights(OnTheTinyModel):
 
     adapter = "full"
     keeps_base = False
+
+
+class OnTheTinyModelMerged(ExporterSuite):
+    """The merged model, of an adapter on the tiny model."""
+
+    option: ClassVar[str] = "merged"
+    adapter: ClassVar[str] = "lora"
+
+    @pytest.fixture(autouse=True)
+    def words(self, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        words = [*TINY, "trainer=hf", "model=local", f"model.path={json.dumps(str(tiny))}", f"adapter={self.adapter}"]
+        monkeypatch.setattr(type(self), "overrides", words)
+
+
+class TestMerged(OnTheTinyModelMerged):
+    """Of an adapter."""
+
+
+class TestMergedWithAllWeights(OnTheTinyModelMerged):
+    """Of all weights."""
+
+    adapter = "full"

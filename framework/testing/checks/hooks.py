@@ -10,7 +10,7 @@ from typing import Any
 
 from framework import hookspecs
 from framework.checkup import Checkup, wrong
-from framework.component import COMMANDS, GROUPS, Component, Group
+from framework.component import GROUPS, UNCONFIGURED, Component, Group
 from framework.decorators import collect
 from framework.errors import nearest, one_line, place, unknown
 
@@ -18,7 +18,7 @@ HOOKS: dict[str, Callable[..., Any]] = {
     name: spec for name, spec in vars(hookspecs).items() if name.startswith("framework_")
 }
 CHECKUPS = "framework_checkups"
-REGISTRATION: dict[str, Group] = {group.hook: group for group in (*GROUPS.values(), COMMANDS)}
+REGISTRATION: dict[str, Group] = {group.hook: group for group in (*GROUPS.values(), *UNCONFIGURED.values())}
 PATHS = "framework_config_paths"
 MARK = "framework_impl"
 """The attribute by which pluggy knows a function that `hookimpl` has marked."""

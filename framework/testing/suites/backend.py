@@ -99,6 +99,24 @@ class BackendSuite(Trained):
             right = whole.tokens <= 1 or (not cut.stopped and len(cut.text) < len(whole.text))
             expect(right, f"max_new_tokens=1 gives {cut}, max_new_tokens=12 gives {whole}")
 
+    def test_an_answer_streams_as_it_is_generated(self, tmp_path: Path) -> None:
+        """Pieces make up what `generate` says, before and after training, and answers may be made in turns, or left."""
+        with self.opened(tmp_path) as (model, data):
+            for trained in (False, True):
+                if trained:
+                    self.train(model, data, tmp_path)
+                prompts = list(data.prompts[:2])
+                whole = _texts(model.generate(prompts, max_new_tokens=8, batch_size=1))
+                left = model.stream(prompts[0], max_new_tokens=8, seed=None)
+                next(left, None)
+                del left
+                streams = [model.stream(prompt, max_new_tokens=8, seed=None) for prompt in prompts]
+                turns = list(itertools.zip_longest(*streams, fillvalue=""))
+                joined = ["".join(pieces) for pieces in zip(*turns, strict=True)]
+                expect(joined == whole, f"generate says {whole}, and what is streamed is {joined}")
+            drawn = ["".join(model.stream(prompts[0], max_new_tokens=8, temperature=1.0, seed=7)) for _ in range(2)]
+        expect(drawn[0] == drawn[1], f"one seed draws two answers: {drawn}")
+
     def test_training_is_told_step_by_step_and_lowers_the_loss(self, tmp_path: Path) -> None:
         """The loss is finite and falls, the steps count up to their total, and checkpoint and tokenizer are written."""
         with self.opened(tmp_path) as (model, data):

@@ -42,15 +42,17 @@ class Suite:
         option: the name that a user writes, `metric=[NAME]`.
         overrides: words of the command line that every plan of the suite gets: settings of the option, or the model and
             the trainer of its runs.
+        beside: other options of its group that it needs in the same run.
     """
 
     group: ClassVar[str]
     option: ClassVar[str]
     overrides: ClassVar[Sequence[str]] = ()
+    beside: ClassVar[Sequence[str]] = ()
 
     def plan(self, folder: Path, *more: str, rows: Rows = ROWS) -> Plan:
         """Plan a run of the option in `folder/run`, trained on `rows` and asked the same rows."""
-        chosen = f"[{self.option}]" if GROUPS[self.group].several else self.option
+        chosen = f"[{','.join([*self.beside, self.option])}]" if GROUPS[self.group].several else self.option
         words = [*data_words(folder / "data", rows), "exporter=[]", f"{self.group}={chosen}", *self.overrides, *more]
         return plan(words, run_dir=folder / "run")
 

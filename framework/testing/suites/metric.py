@@ -1,4 +1,4 @@
-"""The suite of `metric=`."""
+"""The suite of `metric=`, for metrics that score one answer and for those that see all answers."""
 
 from __future__ import annotations
 
@@ -7,68 +7,96 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from framework import pipeline, records
-from framework.protocols import Metric
-from framework.records import EvalResult, Report
+from framework import pipeline, records, scoring
+from framework.protocols import AnswerMetric, AnyMetric
+from framework.records import Answered, EvalResult, Report
 from framework.testing.suites.base import Suite, expect
 
 ANSWERS = ("", " ", "\n\n", "Lima", "日本語 🎉 ñ", "{}", "[1, 2", "\x00\ufeff", "word " * 20_000, "x" * 100_000)
 """What models say: nothing, other scripts, half a JSON, far too much."""
+SURE = (-0.1, -0.5)
+"""Log-probabilities of the tokens of a reference."""
 
 
 class MetricSuite(Suite):
     """What every metric has to do.
 
     Attributes:
-        answers: (answer, reference, expected score); at least one. The reference may be None where the metric needs
-            none.
+        answers: (answer, reference, expected score). The reference may be None where the metric needs none.
+        answered: (answer with all that is known of it, expected score), for a metric that looks at more than the text;
+            the score may be None. Together with `answers` at least one.
         tolerance: how far a score may lie from the expected one.
     """
 
     group = "metric"
     answers: ClassVar[Sequence[tuple[str, str | None, float]]] = ()
+    answered: ClassVar[Sequence[tuple[Answered, float | None]]] = ()
     tolerance: ClassVar[float] = 1e-6
 
+    def scores(self, metric: AnyMetric, answers: Sequence[Answered]) -> list[float | None]:
+        """Score answers by a metric of either kind; what it raises ends the test."""
+        if not isinstance(metric, AnswerMetric):
+            return [metric.score(one.answer, one.reference) for one in answers]
+        found = metric.score_all(answers)
+        for name, given in (("scores", found.items), ("weights", found.weights or found.items)):
+            expect(len(given) == len(answers), f"{len(answers)} answers have {len(given)} {name}")
+        return list(found.items)
+
     def test_it_says_which_way_is_up_and_whether_it_needs_a_reference(self, tmp_path: Path) -> None:
-        """Both attributes are there and bools: the report and the choice of prompts depend on them."""
+        """The attributes are there and bools: the report and the choice of prompts depend on them."""
         metric = self.create(tmp_path)
-        for name in ("higher_is_better", "needs_reference"):
+        more = ("needs_log_probs", "exponential") if isinstance(metric, AnswerMetric) else ()
+        for name in ("higher_is_better", "needs_reference", *more):
             value = getattr(metric, name, None)
             expect(isinstance(value, bool), f"{name} has to be True or False, it is {value!r}")
 
     def test_every_answer_has_a_finite_score(self, tmp_path: Path) -> None:
-        """Empty, long and foreign answers and references are scored by a finite number."""
-        metric: Metric = self.create(tmp_path)
+        """Empty, long and foreign answers and references are scored by a finite number.
+
+        A metric that sees all answers may leave one without a score.
+        """
+        metric: AnyMetric = self.create(tmp_path)
         references = ["", *ANSWERS, *reversed(ANSWERS)] if metric.needs_reference else [None]
-        for reference in references[: len(ANSWERS) + 1]:
-            for answer in ANSWERS[:8]:
-                _check(metric.score(answer, reference), answer, reference)
-        for answer in ANSWERS:
-            _check(metric.score(answer, "Lima" if metric.needs_reference else None), answer, "Lima")
+        asked = [_answered(answer, reference) for reference in references[: len(ANSWERS) + 1] for answer in ANSWERS[:8]]
+        asked += [_answered(answer, "Lima" if metric.needs_reference else None) for answer in ANSWERS]
+        for one, score in zip(asked, self.scores(metric, asked), strict=True):
+            if score is not None or not isinstance(metric, AnswerMetric):
+                _check(score, one)
 
     def test_a_reference_it_does_not_need_changes_nothing(self, tmp_path: Path) -> None:
-        """Where `needs_reference` is False, an answer has one score with and without a reference."""
-        metric: Metric = self.create(tmp_path)
-        if not metric.needs_reference:
+        """Where `needs_reference` is False, a metric of texts gives one score with and without a reference."""
+        metric: AnyMetric = self.create(tmp_path)
+        if not metric.needs_reference and not isinstance(metric, AnswerMetric):
             for answer in (*ANSWERS[:8], *(given for given, _, _ in self.answers)):
                 scores = [metric.score(answer, reference) for reference in (None, "", "Lima")]
                 expect(len(set(scores)) == 1, f"needs_reference is False, yet {answer!r} scores {scores}")
 
     def test_the_same_answer_has_the_same_score(self, tmp_path: Path) -> None:
-        """Twice, and again by a second instance."""
+        """Twice, in another order, and again by a second instance."""
         one, two = (self.create(tmp_path) for _ in range(2))
-        for answer, reference in [*((answer, reference) for answer, reference, _ in self.answers), ("Lima", "lima")]:
-            scores = [metric.score(answer, reference) for metric in (one, one, two)]
-            expect(len(set(scores)) == 1, f"{answer!r} against {reference!r} scores {scores}")
+        asked = [*(given for given, _ in self._expected()), _answered("Lima", "lima")]
+        first = self.scores(one, asked)
+        for metric in (one, two):
+            again = self.scores(metric, asked[::-1])[::-1]
+            for answer, score, other in zip(asked, first, again, strict=True):
+                alike = score == other
+                expect(alike, f"{answer.answer!r} against {answer.reference!r} scores {score} and {other}")
 
     def test_the_scores_are_those_that_are_expected(self, tmp_path: Path) -> None:
-        """Each of `answers` has its score."""
-        expect(self.answers, f"{type(self).__name__}.answers is empty: give (answer, reference, expected score)")
-        metric: Metric = self.create(tmp_path)
-        for answer, reference, expected in self.answers:
-            score = metric.score(answer, reference)
-            right = math.isclose(score, expected, abs_tol=self.tolerance)
-            expect(right, f"{answer!r} against {reference!r} scores {score}, expected {expected}")
+        """Each of `answers` and `answered` has its score."""
+        expected = self._expected()
+        expect(expected, f"{type(self).__name__}.answers is empty: give (answer, reference, expected score)")
+        scores = self.scores(self.create(tmp_path), [given for given, _ in expected])
+        for (given, wanted), score in zip(expected, scores, strict=True):
+            near = score is not None and wanted is not None and math.isclose(score, wanted, abs_tol=self.tolerance)
+            right = near or (score is None and wanted is None)
+            expect(right, f"{given.answer!r} against {given.reference!r} scores {score}, expected {wanted}")
+
+    def _expected(self) -> list[tuple[Answered, float | None]]:
+        plain: list[tuple[Answered, float | None]] = [
+            (_answered(answer, reference), expected) for answer, reference, expected in self.answers
+        ]
+        return [*plain, *self.answered]
 
     def test_it_arrives_in_the_report_before_and_after(self, tmp_path: Path) -> None:
         """A whole run reports it, in the right direction, as the mean of what `evaluate.json` holds for each prompt."""
@@ -78,16 +106,26 @@ class MetricSuite(Suite):
         if change is None or change.before is None or change.after is None:
             message = f"report.json has no '{self.option}' before and after: {change}"
             raise AssertionError(message)
-        up = self.create(tmp_path).higher_is_better
+        metric: AnyMetric = self.create(tmp_path)
+        up = metric.higher_is_better
         expect(change.higher_is_better is up, f"higher_is_better is {up}, the report says {change.higher_is_better}")
         for stage, mean in (("baseline", change.before), ("evaluate", change.after)):
-            samples = records.load(EvalResult, plan.run_dir / f"{stage}.json").samples
-            scores = [sample.scores[self.option] for sample in samples if self.option in sample.scores]
-            right = bool(scores) and math.isclose(sum(scores) / len(scores), mean, abs_tol=1e-9)
-            expect(right, f"{stage}: the mean is {mean}, the samples have {scores}")
+            result = records.load(EvalResult, plan.run_dir / f"{stage}.json")
+            measured = result.measures[self.option]
+            scores = [sample.scores.get(self.option) for sample in result.samples]
+            expect(any(score is not None for score in scores), f"{stage}: no sample has a score")
+            same = scoring.mean(measured.items, measured.weights, exponential=measured.exponential)
+            expect(math.isclose(same, mean, abs_tol=1e-9), f"{stage}: the mean is {mean}, the items give {same}")
 
 
-def _check(score: object, answer: str, reference: str | None) -> None:
+def _answered(answer: str, reference: str | None) -> Answered:
+    """Return an answer with what would be known of it after a run."""
+    known = SURE if reference is not None else None
+    return Answered("Say it", answer, reference, len(answer.split()), stopped=True, reference_log_probs=known)
+
+
+def _check(score: object, answered: Answered) -> None:
     """Refuse what is no finite number; True would be written as a word."""
     right = isinstance(score, int | float) and not isinstance(score, bool) and math.isfinite(score)
-    expect(right, f"{answer[:40]!r} against {reference!r} scores {score!r}, no finite number")
+    told = f"{answered.answer[:40]!r} against {answered.reference!r}"
+    expect(right, f"{told} scores {score!r}, no finite number")

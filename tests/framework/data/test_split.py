@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from framework.data.split import held_out
+from framework.data.split import held_out, spread
 
 GROUPS = st.lists(st.integers(0, 30), max_size=80).map(np.array)
 
@@ -56,3 +56,18 @@ def test_every_row_is_held_out_as_often_as_the_others() -> None:
     drawn = [held_out(np.arange(20), np.ones(20, bool), 0.25, seed) for seed in range(400)]
     times = np.sum(drawn, axis=0)
     assert 60 < times.min() <= times.max() < 145  # 100 expected, five standard deviations of 8.7
+
+
+@given(count=st.integers(0, 400), seed=st.integers(0, 2**32 - 1))
+def test_every_beginning_of_a_spread_order_lies_all_over(count: int, seed: int) -> None:
+    order = spread(count, seed)
+    assert sorted(order.tolist()) == list(range(count))
+    assert (order == spread(count, seed)).all()
+    for length in range(1, count + 1):
+        chosen = np.sort(order[:length])
+        gaps = np.diff(chosen, prepend=-1, append=count)
+        assert gaps.max() <= 3 * count / length + 2
+
+
+def test_the_seed_decides_where_a_spread_order_begins() -> None:
+    assert len({int(spread(1000, seed)[0]) for seed in range(20)}) > 10

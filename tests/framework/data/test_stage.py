@@ -73,6 +73,26 @@ def test_files_of_their_own_hold_out_rows_and_give_prompts(write_rows: Write, ro
     assert [prompt.reference for prompt in data.prompts] == [row["output"] for row in rows[:5]]
 
 
+def test_without_prompts_of_their_own_validation_rows_are_asked_from_all_over(
+    write_rows: Write, tmp_path: Path
+) -> None:
+    rows = [{"instruction": f"say {number}", "output": f"it is {number}"} for number in range(100)]
+    file = write_rows(rows)
+    words = ["data.max_rows=4", f"data.validation_path={file}"]
+    asked = [int(prompt.messages[0].content.split()[1]) for prompt in load(file, tmp_path, *words).prompts]
+    assert sorted(asked) == list(range(100))
+    assert all(any(start <= number < start + 25 for number in asked[:6]) for start in range(0, 100, 25))
+    again, other = (load(file, tmp_path, *words, f"seed={seed}").prompts for seed in (42, 43))
+    assert [int(prompt.messages[0].content.split()[1]) for prompt in again] == asked
+    assert again[0] != other[0]
+
+
+def test_the_format_of_the_run_goes_with_the_data(data_file: Path, tmp_path: Path) -> None:
+    form = load(data_file, tmp_path, "format=alpaca", "format.system_prompt=Hello").format
+    assert form is not None
+    assert (form.component.name, form.config.system_prompt) == ("alpaca", "Hello")
+
+
 def test_data_without_rows_is_refused(write_rows: Write, tmp_path: Path) -> None:
     with pytest.raises(FrameworkError, match=r"^data 'local_file' has no rows$"):
         load(write_rows([]), tmp_path)

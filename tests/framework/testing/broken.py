@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from framework import Component, FrameworkError, hookimpl, metric
-from framework.protocols import Logger
-from framework.records import Answer, Artifact, Example, Finding, Message, Order, Severity
+from framework.protocols import AnswerMetric, Logger
+from framework.records import Answer, Artifact, Example, Finding, Message, Order, Scores, Severity
 from framework.schema import *
 from framework.testing import EchoBackend, EchoModel
 
@@ -68,6 +68,37 @@ class Counts(Metric):
     def score(self, answer, reference):
         self.calls += 1
         return float(self.calls)
+
+class AllAtOnce(AnswerMetric):
+    def __init__(self, config):
+        pass
+
+    def score_all(self, answers):
+        return Scores([float(one.answer == "yes") for one in answers])
+
+@option("metric", MetricConfig)
+class Ranks(AllAtOnce):
+    def score_all(self, answers):
+        return Scores([float(number) for number, one in enumerate(answers)])
+
+@option("metric", MetricConfig)
+class Torn(AllAtOnce):
+    exponential = None
+
+@option("metric", MetricConfig)
+class Curt(AllAtOnce):
+    def score_all(self, answers):
+        return Scores([1.0])
+
+@option("metric", MetricConfig)
+class Lopsided(AllAtOnce):
+    def score_all(self, answers):
+        return Scores([1.0 for one in answers], [1.0])
+
+@option("metric", MetricConfig)
+class Speechless(AllAtOnce):
+    def score_all(self, answers):
+        return Scores([None for one in answers])
 
 @option("metric", MetricConfig)
 class Fickle(Metric):
@@ -374,6 +405,21 @@ class Factless(EchoModel):
 class OtherWay(EchoModel):
     def loss(self, data):
         return super().loss(data)
+
+@backend("cuts")
+class Cuts(EchoModel):
+    def stream(self, *args, **more):
+        yield from list(super().stream(*args, **more))[:-1]
+
+@backend("dices")
+class Dices(EchoModel):
+    def stream(self, prompt, *, max_new_tokens, temperature=0.0, top_p=1.0, seed):
+        import random
+
+        if temperature:
+            yield str(random.random())
+        else:
+            yield from super().stream(prompt, max_new_tokens=max_new_tokens, seed=seed)
 
 @backend("unscaled")
 class Unscaled(EchoModel):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import dedent
@@ -14,6 +14,7 @@ import pytest
 
 from framework import Component, hookimpl, protocols
 from framework.plugins import manager
+from framework.records import Answered, Scores
 from framework.schema import MetricConfig
 from framework.testing import check_plugin
 from framework.testing.protocols import PROTOCOLS, lacks
@@ -602,3 +603,50 @@ class Static(Loose):
 def test_a_method_takes_the_parameters_by_name_and_in_their_order(kind: type, *, wrong: bool) -> None:
     for product in (kind, kind()):
         assert bool(lacks(product, protocols.Metric)) is wrong
+
+
+class AllAtOnce(protocols.AnswerMetric):
+    """The other kind of metric."""
+
+    def score_all(self, answers: Sequence[Answered]) -> Scores:
+        return Scores([1.0 for _ in answers])
+
+
+class Misnamed(AllAtOnce):
+    """Takes its answers under another name."""
+
+    def score_all(self, given: Sequence[Answered]) -> Scores:
+        return Scores([1.0 for _ in given])
+
+
+class Torn(AllAtOnce):
+    """Does not know."""
+
+    needs_log_probs = None  # type: ignore[assignment]
+
+
+class Unrelated:
+    """Has the method of the other kind, and not its base."""
+
+    higher_is_better = needs_reference = True
+    score_all = AllAtOnce.score_all
+
+
+@pytest.mark.parametrize(
+    ("kind", "problems"),
+    [
+        (AllAtOnce, []),
+        (Misnamed, ["has score_all(given), which has to be score_all(answers)"]),
+        (Torn, ["has needs_log_probs=None, which has to be True or False"]),
+        (
+            Unrelated,
+            [
+                "has no method score(answer, reference): "
+                "subclass framework.protocols.AnswerMetric for score_all(answers)"
+            ],
+        ),
+    ],
+)
+def test_a_metric_may_see_all_answers_at_once(kind: type, problems: list[str]) -> None:
+    for product in (kind, kind()):
+        assert lacks(product, protocols.Metric) == problems

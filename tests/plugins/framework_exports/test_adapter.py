@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from framework import testing
+from framework import FrameworkError, testing
 from framework.protocols import ExportContext
 from framework.records import Artifact
 from framework_exports.adapter import AdapterExporter
@@ -63,6 +63,27 @@ def test_an_earlier_export_is_replaced_as_a_whole(context: ExportContext) -> Non
 def test_an_export_that_fails_leaves_the_earlier_one(context: ExportContext) -> None:
     export(context)
     broken = ExportContext(context.run_dir, context.run_dir / "missing", context.config, context.plan)
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FrameworkError, match="is no folder with trained weights"):
         export(broken)
     assert (context.run_dir / "adapter" / "adapter_model.safetensors").read_bytes() == b"weights"
+
+
+def test_weights_that_bring_a_tokenizer_keep_it_and_what_a_training_left_beside_them_stays_there(
+    context: ExportContext,
+) -> None:
+    (context.checkpoint / "checkpoint-500").mkdir()
+    for name in ("tokenizer_config.json", "optimizer.pt", "README.md", "training_args.bin", "checkpoint-500/rng.pth"):
+        (context.checkpoint / name).write_text("theirs", encoding="utf-8")
+    export(context)
+    files = {path.name: path.read_bytes() for path in (context.run_dir / "adapter").iterdir()}
+    weights = {"adapter_model.safetensors", "adapter_config.json"}
+    assert files.keys() == weights | {"tokenizer_config.json", "run_config.json"}
+    assert files["tokenizer_config.json"] == b"theirs"
+
+
+def test_a_folder_that_no_exporter_made_is_left_alone(context: ExportContext) -> None:
+    (context.run_dir / "adapter").mkdir()
+    (context.run_dir / "adapter" / "thesis.tex").touch()
+    with pytest.raises(FrameworkError, match="no exporter made it"):
+        export(context)
+    assert (context.run_dir / "adapter" / "thesis.tex").exists()

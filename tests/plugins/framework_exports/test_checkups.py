@@ -1,5 +1,7 @@
 """What the doctor says of llama.cpp and Ollama; both are stand-ins."""
 
+import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -35,32 +37,46 @@ def program(site: Path, name: str, *lines: str) -> None:
     (site / name).chmod(0o755)
 
 
-def ask() -> Found | None:
-    with Worker() as worker:
-        return worker.ask("framework_exports.checkups:quantizer", None, seconds=60)
+@pytest.fixture
+def installed(site: Path, monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Return the packages that are there; the real ones of this environment do not count."""
+    names: set[str] = set()
+    monkeypatch.setattr(checkups, "missing", lambda wanted: [name for name in wanted if name not in names])
+    for name in [name for name in sys.modules if name.partition(".")[0] in {"llama_cpp", "llama_cpp_py_sync"}]:
+        monkeypatch.delitem(sys.modules, name)
+    assert site
+    return names
 
 
-@pytest.mark.usefixtures("site")
+@pytest.mark.usefixtures("installed")
 def test_no_quantizer_is_missing_and_tells_the_wheel_that_needs_no_compiler() -> None:
-    found = ask()
-    assert found is not None
+    found = checkups.quantizer(None)
     assert (found.state, found.fix) == (State.missing, "pip install llama-cpp-py-sync")
 
 
-def test_a_package_that_loads_is_found(site: Path) -> None:
+def test_a_package_that_loads_is_found(site: Path, installed: set[str]) -> None:
     install(site, "llama-cpp-python", "llama_cpp.py", WORKS)
-    assert ask() == Found(State.ok, "llama_model_quantize of llama-cpp-python", "1.2")
+    installed.add("llama-cpp-python")
+    assert checkups.quantizer(None) == Found(State.ok, "llama_model_quantize of llama-cpp-python", "1.2")
     source = f"class Lib:\n    {WORKS.replace(chr(10), chr(10) + '    ')}\ndef get_lib(): return Lib\n"
     install(site, "llama-cpp-py-sync", "llama_cpp_py_sync/_cffi_bindings.py", source)
-    assert ask() == Found(State.ok, "llama_model_quantize of llama-cpp-py-sync", "1.2")
+    installed.add("llama-cpp-py-sync")
+    assert checkups.quantizer(None) == Found(State.ok, "llama_model_quantize of llama-cpp-py-sync", "1.2")
 
 
-def test_a_package_that_does_not_load_is_broken_unless_the_program_is_there(site: Path) -> None:
+def test_the_real_package_is_found_in_a_process_of_its_own() -> None:
+    with Worker() as worker:
+        found = worker.ask("framework_exports.checkups:quantizer", None, seconds=60)
+    assert found == Found(State.ok, "llama_model_quantize of llama-cpp-py-sync", version("llama-cpp-py-sync"))
+
+
+def test_a_package_that_does_not_load_is_broken_unless_the_program_is_there(site: Path, installed: set[str]) -> None:
     install(site, "llama-cpp-python", "llama_cpp.py", "raise OSError('libllama.so: cannot open')")
+    installed.add("llama-cpp-python")
     detail = "llama-cpp-python 1.2: OSError: libllama.so: cannot open"
-    assert ask() == Found(State.broken, detail, fix="pip install llama-cpp-py-sync")
+    assert checkups.quantizer(None) == Found(State.broken, detail, fix="pip install llama-cpp-py-sync")
     program(site, "llama-quantize")
-    assert ask() == Found(State.ok, str(site / "llama-quantize"))
+    assert checkups.quantizer(None) == Found(State.ok, str(site / "llama-quantize"))
 
 
 @pytest.mark.usefixtures("site")
@@ -78,6 +94,9 @@ def test_ollama_that_fails_is_broken(site: Path) -> None:
     assert checkups.ollama(None) == Found(State.broken, str(site / "ollama"))
 
 
-def test_hook_checkups_of_exports_are_needed_by_no_plan(tmp_path: Path) -> None:
-    plan = testing.plan([], run_dir=tmp_path)
-    assert [each.needed(plan) for each in framework_checkups()] == [False, False]
+@pytest.mark.parametrize(("exporters", "needed"), [("[]", [False, False]), ("[adapter,gguf]", [True, False])])
+def test_hook_checkups_of_exports_are_needed_by_who_writes_gguf(
+    tmp_path: Path, exporters: str, needed: list[bool]
+) -> None:
+    plan = testing.plan([f"exporter={exporters}"], run_dir=tmp_path)
+    assert [each.needed(plan) for each in framework_checkups()] == needed

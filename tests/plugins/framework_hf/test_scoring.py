@@ -22,6 +22,7 @@ from framework_hf.memory.passes import Passes
 from framework_hf.nulls import as_null
 from framework_hf.packing.parts import Packer
 from tests.support.tiny import tiny_llama
+from tests.support.training import make, opened
 
 # peft reads a name that transformers 5.24 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
@@ -93,6 +94,16 @@ def test_the_divergence_is_that_of_whole_distributions(folder: Path, packing: Pa
     with model.disable_adapter():
         same = scoring.divergence(evaluation(model), rows(), model.disable_adapter)
     assert same == pytest.approx([0] * len(same), abs=1e-6)
+
+
+def test_the_base_is_known_to_be_itself_without_a_pass(folder: Path, tmp_path: Path, data_file: Path) -> None:
+    with opened(make(folder, data_file, tmp_path / "run")) as (model, data):
+        asked = data.train[:3]
+        with model.as_base():
+            model.model.base_model.forward = None  # whoever called it would fail
+            assert model.divergence(asked) == [0.0, 0.0, 0.0]
+            del model.model.base_model.forward
+        assert model.divergence(asked) == pytest.approx([0.0, 0.0, 0.0], abs=1e-6)
 
 
 def test_a_base_that_is_gone_is_remembered_by_its_likeliest_tokens(folder: Path) -> None:

@@ -226,7 +226,7 @@ class HereConfig(MetricConfig):
 class Here:
     @hookimpl
     def framework_metrics(self):
-        yield Component("here", HereConfig, "framework_evals.metrics:ExactMatch")
+        yield Component("here", HereConfig, "framework_evals.metrics.exact_match:ExactMatch")
 
 
 plugins.add(Here(), name="here")

@@ -75,12 +75,20 @@ def sections(page: Page) -> list[str | None]:
     return [attrs["id"] for tag, attrs in page.tags if tag == "section"]
 
 
+def test_what_could_not_be_measured_is_on_the_page_once(made: Callable[..., Page]) -> None:
+    page = made("evaluator.prompts.prompts=['<b>Hello</b>']")
+    needs = "needs references, and none of the prompts has one"
+    assert page.within("#results", ".amiss") == [f"metric '{name}' {needs}" for name in ("exact_match", "token_f1")]
+    assert page.within("#answers", ".after") == ["<b>Hello</b>"]
+
+
 def test_a_whole_run_is_on_the_page(made: Callable[..., Page], tmp_path: Path) -> None:
     page = made("name=mine")
     report = records.load(Report, tmp_path / "run" / "report.json")
     assert sections(page) == ["verdict", "results", "training", "answers", "data", "needs", "run"]
     assert page.within("h1") == ["mine"]
-    assert page.within("#results", "td")[-5:] == [
+    shown = page.within("#results", "td")
+    assert shown[shown.index("0%") :][:5] == [
         "0%",
         "100%",
         "+100 to +100 points",

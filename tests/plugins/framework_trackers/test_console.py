@@ -1,5 +1,6 @@
 """What a person sees: the plan, the data, progress, answers side by side, the numbers, and what to type next."""
 
+import dataclasses
 import io
 import math
 import shlex
@@ -127,14 +128,43 @@ def test_answers_and_numbers_stand_side_by_side_before_and_after(see: See) -> No
     assert f"  before: eval_loss {math.log(23 + 1):.4f}, exact_match 0%" in text
     table = cells(text)
     assert table[:5] == [[f"say {number}", f"say {number}", f"it is {number}"] for number in range(5)]
-    assert [row[0] for row in table[5:]] == ["eval_loss ↓", "exact_match ↑"]
+    assert [row[0] for row in table[5:]] == ["eval_loss ↓", "exact_match ↑", "token_f1 ↑", "stopped ↑"]
     assert table[5][2] == "0.0000"
     assert table[6] == ["exact_match ↑", "0%", "100%", "+100 to +100 points", "better"]
-    assert "gained: better in eval_loss, exact_match (95% sure and more than a random adapter does)" in text
+    gained = "gained: better in eval_loss, exact_match, token_f1; not told apart in stopped (95% sure and more than"
+    assert f"{gained} a random adapter does)" in text
 
 
 def test_as_many_answers_are_shown_as_asked_for(see: See) -> None:
-    assert len(cells(see("logger.console.samples=2"))) == 2 + 2
+    assert len(cells(see("logger.console.samples=2"))) == 2 + 4
+
+
+def test_what_could_not_be_measured_is_warned_of_once(capsys: pytest.CaptureFixture[str]) -> None:
+    console = Console(ConsoleConfig())
+    result = EvalResult({"score": Measure(0.5)}, [], ["metric 'x' failed\n\x1b[31m", "another"])
+    console.evaluated(result, before=True)
+    console.evaluated(EvalResult({"score": Measure(0.5)}, [], ["another", "a third"]), before=False)
+    assert [line for line in capsys.readouterr().out.splitlines() if "warning" in line] == [
+        "  warning: metric 'x' failed⏎\\x1b[31m",
+        "  warning: another",
+        "  warning: a third",
+    ]
+
+
+def test_long_answers_are_cut_in_the_middle_and_those_without_an_end_say_so(capsys: pytest.CaptureFixture[str]) -> None:
+    asked = "system: be brief\nuser: " + "why? " * 400 + "now?"
+    long = Sample(asked, "start " + "and on " * 300 + "end", None, stopped=False, scores={})
+    plan = testing.plan([], run_dir=Path("run"))
+    report = make_report(plan, {}, {}, EVEN, None, None, None, None, None)
+    Console(ConsoleConfig()).finished(report, [(long, dataclasses.replace(long, answer="short", stopped=True))])
+    table = cells(capsys.readouterr().out)
+    text = ["".join(f"{cell} " for cell in column) for column in zip(*table, strict=True)]
+    assert text[0].startswith("system: be brief user: why? why?")
+    assert text[0].rstrip().endswith("why? now?")
+    assert " … " in " ".join(text[0].split())
+    assert len(text[1]) < 900
+    assert "end (did not stop)" in " ".join(text[1].split())
+    assert text[2].strip() == "short"
 
 
 def test_lines_that_all_prompts_share_are_left_out(capsys: pytest.CaptureFixture[str]) -> None:

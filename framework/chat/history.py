@@ -1,0 +1,54 @@
+"""What one speaker was asked and has answered, as much of it as it can read."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from framework.errors import FrameworkError
+from framework.protocols import Speaker
+from framework.records import Message, Prompt
+
+
+class Asked(NamedTuple):
+    """A prompt with the conversation before it, the tokens that its answer may have, and what was forgotten for it."""
+
+    prompt: Prompt
+    max_new_tokens: int
+    dropped: int
+
+
+class History:
+    """Questions with their answers, in their order."""
+
+    def __init__(self) -> None:
+        self.turns: list[tuple[Message, Message]] = []
+
+    def keep(self, question: str, answer: str) -> None:
+        """Remember a question and what was answered."""
+        self.turns.append((Message("user", question), Message("assistant", answer)))
+
+    def ask(self, speaker: Speaker, system: str | None, question: str, max_new_tokens: int) -> Asked:
+        """Return a question with all that came before it; the oldest turns are forgotten where that is too long.
+
+        Half of the speaker's context, or `max_new_tokens` where that is less, stays free for the answer.
+
+        Raises:
+            FrameworkError: the question alone is longer than the context; nothing is forgotten then.
+        """
+        turns, prompt = self.turns, self._prompt(self.turns, system, question)
+        if speaker.context is None:
+            return Asked(prompt, max_new_tokens, 0)
+        most = speaker.context - min(max_new_tokens, speaker.context // 2)
+        while (length := speaker.count(prompt)) > most and turns:
+            turns = turns[1:]
+            prompt = self._prompt(turns, system, question)
+        if length >= speaker.context:
+            message = f"this prompt has {length} tokens, and {speaker.name} reads {speaker.context}: give a shorter one"
+            raise FrameworkError(message)
+        dropped, self.turns = len(self.turns) - len(turns), turns
+        return Asked(prompt, min(max_new_tokens, speaker.context - length), dropped)
+
+    @staticmethod
+    def _prompt(turns: list[tuple[Message, Message]], system: str | None, question: str) -> Prompt:
+        first = (Message("system", system),) if system else ()
+        return Prompt((*first, *(turn for pair in turns for turn in pair), Message("user", question)))

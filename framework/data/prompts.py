@@ -1,0 +1,176 @@
+"""Prompts of the user's own: rows in any format, with or without an answer, from a file or inline; text is a prompt.
+
+    prompts.from_file("my.jsonl", prompts.chosen(None, plan.format))
+
+An answer is the reference. A row may also name one in `reference`, beside `prompt`, `instruction` or a dialogue that
+ends with the user.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from framework.data.rows import Columns, stripped, with_system_prompt
+from framework.data.turns import check_turns
+from framework.errors import FrameworkError, one_line, place, unknown
+from framework.plan import Choice
+from framework.plugins import components
+from framework.protocols import Formatter
+from framework.records import Example, Message, Prompt, RawData, Row
+
+FILES = "local_file"
+"""The option of `data=` that reads files."""
+AUTO = "auto"
+"""The option of `format=` that reads what the run's own format does not."""
+ANSWERS = {"prompt": "completion", "instruction": "output"}
+"""The field that asks, and the one in which formats look for the answer: a prompt may do without."""
+SHOWN = 5
+"""Rows that cannot be read and are named."""
+
+
+def from_file(path: str, form: Choice) -> list[Prompt]:
+    """Read the prompts of a file.
+
+    Args:
+        path: a file of any kind that `data=local_file` reads.
+        form: the format of its rows, see `chosen`.
+
+    Raises:
+        FrameworkError: there is no such file, it has no prompt, or a row is none; names the rows.
+    """
+    if Path(path).expanduser().is_dir():
+        message = "this is a folder; give one of the files in it"
+        raise FrameworkError(message)
+    options = components("data")
+    if FILES not in options:
+        raise FrameworkError(unknown("data option", FILES, options))
+    raw: RawData = Choice(options[FILES], options[FILES].schema(path=path)).create().load()
+    found = _prompts(raw.train, form)
+    if not found:
+        message = "there is no prompt in the file: it is empty"
+        raise FrameworkError(message)
+    return found
+
+
+def inline(given: Sequence[Any], form: Choice, setting: str) -> list[Prompt]:
+    """Read prompts that are given as texts or as rows; `setting` is where.
+
+    Raises:
+        FrameworkError: one is neither, or cannot be read.
+    """
+    return _prompts([_row(one, f"{setting}[{number}]") for number, one in enumerate(given)], form)
+
+
+def _row(given: Any, where: str) -> Row:
+    if isinstance(given, str):
+        return Row({"text": given}, where)
+    if isinstance(given, Mapping):
+        return Row({str(name): value for name, value in given.items()}, where)
+    return Row({}, where, f"{given!r} is neither text nor a row: put text into quotation marks")
+
+
+def chosen(name: str | None, form: Choice) -> Choice:
+    """Return the format that `name` stands for, with the run's system prompt; the run's own `form` without a name.
+
+    Raises:
+        FrameworkError: there is no such format.
+    """
+    if name is None:
+        return form
+    options = components("format")
+    if name not in options:
+        raise FrameworkError(unknown("format option", name, options))
+    settings = {"system_prompt": form.config.system_prompt, "strip": form.config.strip}
+    return Choice(options[name], options[name].schema(**settings))
+
+
+def _prompts(rows: Iterable[Row], form: Choice) -> list[Prompt]:
+    reader, found, problems = PromptReader(form), list[Prompt](), list[str]()
+    for row in rows:
+        try:
+            found.append(reader.prompt(row))
+        except FrameworkError as error:
+            problems.append(f"{row.where}: {error}")
+    if problems:
+        more = [f"and {len(problems) - SHOWN} more rows"] if len(problems) > SHOWN else []
+        raise FrameworkError("\n".join([*problems[:SHOWN], *more]))
+    return found
+
+
+class PromptReader:
+    """Turns rows into prompts."""
+
+    def __init__(self, form: Choice) -> None:
+        self.settings = form.config
+        self.columns = Columns(form.config.columns)
+        auto = components("format").get(AUTO)
+        own: Formatter = form.create()
+        self.formats = [own] if auto is None or form.component == auto else [own, auto.load()(auto.schema())]
+
+    def prompt(self, row: Row) -> Prompt:
+        """Return what a row asks.
+
+        Raises:
+            FrameworkError: it cannot be read, or asks nothing.
+        """
+        if row.problem:
+            raise FrameworkError(row.problem)
+        fields = self.columns.renamed(row.fields)
+        example = with_system_prompt(self._example(fields), self.settings.system_prompt)
+        example = stripped(example) if self.settings.strip else example
+        answered = bool(example.messages) and example.messages[-1].role == "assistant"
+        turns = example.messages[:-1] if answered else example.messages
+        reference = (example.messages[-1].content if answered else "") or _named(fields)
+        if not turns or turns[-1].role not in {"user", "tool"} or not turns[-1].content.strip():
+            message = "it asks nothing: the last turn before the answer has to be the user's, with some text"
+            raise FrameworkError(message)
+        check_turns(dataclasses.replace(example, messages=(*turns, Message("assistant", reference))))
+        return Prompt(turns, reference or None, example.tools)
+
+    def _example(self, fields: Mapping[str, Any]) -> Example:
+        """Read a row by the first format that it fits, as it is or with an answer; the last says what is wrong."""
+        for form in self.formats:
+            for given in _with_answer(fields):
+                if form.matches(given):
+                    return _as_turns(self._read(form, given))
+        return _as_turns(self._read(self.formats[-1], fields))
+
+    def _read(self, form: Formatter, fields: Mapping[str, Any]) -> Example:
+        try:
+            return form.example(fields)
+        except FrameworkError:
+            raise
+        except Exception as error:
+            message = f"the format cannot read the row: {one_line(error)}{place(error)}"
+            raise FrameworkError(message) from error
+
+
+def _with_answer(fields: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Give a row, and the row with the answer that its format asks for and a prompt need not have."""
+    yield fields
+    for asks, answers in ANSWERS.items():
+        if fields.get(asks) is not None and fields.get(answers) is None:
+            yield {**fields, answers: ""}
+
+
+def _named(fields: Mapping[str, Any]) -> str:
+    """Return the reference that a row names as such.
+
+    Raises:
+        FrameworkError: it is no text.
+    """
+    named = fields.get("reference")
+    if named is not None and not isinstance(named, str):
+        message = f"needs text in 'reference', found {named!r}"
+        raise FrameworkError(message)
+    return named or ""
+
+
+def _as_turns(example: Example) -> Example:
+    """Let plain text be the user's turn."""
+    if example.text is None:
+        return example
+    return Example((Message("user", example.text),), example.format)

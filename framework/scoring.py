@@ -1,0 +1,198 @@
+"""Scores answers by the metrics of a run. A metric that raises is named with the answer, and the others still count.
+
+    answered = scoring.answered(model, prompts, model.generate(prompts, …), metrics)
+    measures, notes = scoring.measure(metrics, answered)
+    result = EvalResult(measures, scoring.samples(answered, measures), notes)
+
+The first asks the model for the log-probabilities of the references, where a metric wants them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
+
+from framework.errors import FrameworkError, one_line, place
+from framework.protocols import AnswerMetric, AnyMetric, Model
+from framework.records import Answer, Answered, Example, Measure, Message, Prompt, Sample, Scores
+
+T = TypeVar("T")
+SHOWN = 40
+"""Characters of an answer that a metric failed on."""
+LARGEST_LOG = 700.0
+"""Beyond it the exponential of a score is no number that JSON could hold."""
+
+
+def question(prompt: Prompt) -> str:
+    """Return the turns as one text; a single user's turn stands for itself."""
+    if len(prompt.messages) == 1:
+        return prompt.messages[0].content
+    return "\n".join(f"{message.role}: {message.content}" for message in prompt.messages)
+
+
+def answered(
+    model: Model, prompts: Sequence[Prompt], answers: Sequence[Answer], metrics: Mapping[str, AnyMetric]
+) -> list[Answered]:
+    """Put prompts and answers together; the model reads the references where a metric wants their log-probabilities."""
+    wanted = any(isinstance(metric, AnswerMetric) and metric.needs_log_probs for metric in metrics.values())
+    known = _log_probs(model, prompts) if wanted else {}
+    return [
+        Answered(question(prompt), answer.text, prompt.reference, answer.tokens, answer.stopped, known.get(number))
+        for number, (prompt, answer) in enumerate(zip(prompts, answers, strict=True))
+    ]
+
+
+def _log_probs(model: Model, prompts: Sequence[Prompt]) -> dict[int, tuple[float, ...]]:
+    """Let the model read each reference after its prompt; one of which no token can be told apart is left out."""
+    asked = [number for number, prompt in enumerate(prompts) if prompt.reference is not None]
+    rows = model.encode([_read(prompts[number], number) for number in asked])
+    pairs = [(number, row) for number, row in zip(asked, rows, strict=True) if row.supervised]
+    scored = model.score([row for _, row in pairs]) if pairs else []
+    return {number: tuple(found.log_probs) for (number, _), found in zip(pairs, scored, strict=True)}
+
+
+def _read(prompt: Prompt, number: int) -> Example:
+    """Return the conversation in which the reference is the answer, and the one turn that is learned."""
+    turns = [dataclasses.replace(turn, learned=False) if turn.role == "assistant" else turn for turn in prompt.messages]
+    reference = Message("assistant", prompt.reference or "")
+    return Example((*turns, reference), "reference", f"reference {number + 1}", prompt.tools)
+
+
+def measure(metrics: Mapping[str, AnyMetric], answers: Sequence[Answered]) -> tuple[dict[str, Measure], list[str]]:
+    """Score answers by each metric.
+
+    Returns:
+        The measures by name, their items in the order of the answers, None where there is no score; a metric without
+        any score is left out. And notes: what could not be scored, and why.
+    """
+    measures: dict[str, Measure] = {}
+    notes: list[str] = []
+    if not answers:
+        return measures, notes
+    for name, metric in metrics.items():
+        given = [
+            number for number, one in enumerate(answers) if one.reference is not None or not metric.needs_reference
+        ]
+        if not given:
+            notes.append(f"metric '{name}' needs references, and none of the prompts has one")
+            continue
+        found = score(name, metric, [answers[number] for number in given])
+        notes += found.notes
+        made = _measure(metric, found, given, len(answers))
+        if made is not None:
+            measures[name] = made
+    return measures, [*notes, *_unscored(metrics, answers)]
+
+
+def _unscored(metrics: Mapping[str, AnyMetric], answers: Sequence[Answered]) -> list[str]:
+    """Say that some answers have no reference, where others have one and a metric asks for it."""
+    without = sum(one.reference is None for one in answers)
+    names = [name for name, metric in metrics.items() if metric.needs_reference]
+    if not names or without in {0, len(answers)}:
+        return []
+    return [f"{without} of {len(answers)} prompts without a reference: left out by {', '.join(names)}"]
+
+
+def _measure(metric: AnyMetric, found: Scores, given: Sequence[int], total: int) -> Measure | None:
+    scored = [item is not None for item in found.items]
+    if not any(scored) or (found.weights and not any(itertools.compress(found.weights, scored))):
+        return None
+    items = _placed(found.items, given, total, None)
+    weights = _placed(found.weights, given, total, 0.0) if found.weights else []
+    exponential = isinstance(metric, AnswerMetric) and metric.exponential
+    value = mean(items, weights, exponential=exponential)
+    unit = str(getattr(metric, "unit", ""))
+    return Measure(value, items, weights, metric.higher_is_better, exponential=exponential, unit=unit)
+
+
+def _placed(values: Sequence[T], given: Sequence[int], total: int, rest: T) -> list[T]:
+    """Put values in the places of those answers that were given to the metric."""
+    known = dict(zip(given, values, strict=True))
+    return [known.get(number, rest) for number in range(total)]
+
+
+def mean(items: Sequence[float | None], weights: Sequence[float], *, exponential: bool) -> float:
+    """Return what items come to: the weighted mean of those that there are, or e to that mean. At least one counts."""
+    pairs = zip(items, weights or [1.0] * len(items), strict=True)
+    known = [(item, weight) for item, weight in pairs if item is not None]
+    found = math.fsum(item * weight for item, weight in known) / math.fsum(weight for _, weight in known)
+    return math.exp(min(found, LARGEST_LOG)) if exponential else found
+
+
+def score(name: str, metric: AnyMetric, answers: Sequence[Answered]) -> Scores:
+    """Score answers by one metric, whichever of the two kinds it is.
+
+    Returns:
+        A score for each answer, None where there is none, and notes that name the metric and the answer it failed on.
+    """
+    if isinstance(metric, AnswerMetric):
+        return _all_at_once(name, metric, answers)
+    items: list[float | None] = []
+    failures: list[str] = []
+    for answer in answers:
+        try:
+            items.append(_number(metric.score(answer.answer, answer.reference)))
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a stranger's code; it is named and the run goes on
+            items.append(None)
+            failures.append(f"metric '{name}' cannot score the answer {answer.answer[:SHOWN]!r}: {_told(error)}")
+    if not failures:
+        return Scores(items)
+    more = f" ({len(failures)} of {len(answers)} answers have no score)" if len(answers) > 1 else ""
+    return Scores(items, notes=[f"{failures[0]}{more}"])
+
+
+def _all_at_once(name: str, metric: AnswerMetric, answers: Sequence[Answered]) -> Scores:
+    try:
+        found = metric.score_all(answers)
+        for given in (found.items, found.weights or found.items):
+            _check_length(given, answers)
+        items = [None if item is None else _number(item) for item in found.items]
+        weights = [_weight(weight) for weight in found.weights]
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - as above
+        some = f"the {len(answers)} answers, the first {answers[0].answer[:SHOWN]!r}"
+        return Scores([None] * len(answers), notes=[f"metric '{name}' cannot score {some}: {_told(error)}"])
+    return Scores(items, weights, [f"metric '{name}': {note}" for note in found.notes])
+
+
+def _check_length(given: Sequence[object], answers: Sequence[Answered]) -> None:
+    if len(given) != len(answers):
+        message = f"it scores {len(given)} of {len(answers)} answers; one without a score has None"
+        raise FrameworkError(message)
+
+
+def _number(score: object) -> float:
+    if not isinstance(score, int | float) or not math.isfinite(score):
+        message = f"it gives {score!r}, no finite number"
+        raise FrameworkError(message)
+    return float(score)
+
+
+def _weight(weight: object) -> float:
+    if _number(weight) < 0:
+        message = f"it gives the weight {weight!r}, below 0"
+        raise FrameworkError(message)
+    return _number(weight)
+
+
+def _told(error: BaseException) -> str:
+    """Say what was raised, and where; an error of ours says it all itself."""
+    return str(error) if isinstance(error, FrameworkError) else f"{one_line(error)}{place(error)}"
+
+
+def samples(answers: Sequence[Answered], measures: Mapping[str, Measure]) -> list[Sample]:
+    """Return each answer with its scores, in the unit of the number that is reported."""
+    return [
+        Sample(one.question, one.answer, one.reference, one.stopped, _scores(measures, number), one.tokens)
+        for number, one in enumerate(answers)
+    ]
+
+
+def _scores(measures: Mapping[str, Measure], number: int) -> dict[str, float]:
+    return {
+        name: math.exp(min(item, LARGEST_LOG)) if part.exponential else item
+        for name, part in measures.items()
+        if (item := part.items[number]) is not None
+    }

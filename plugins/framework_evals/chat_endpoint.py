@@ -1,0 +1,179 @@
+"""An OpenAI-compatible chat endpoint: texts in, replies out, several at a time. What fails says why, without the key.
+
+Nothing is sent but to `base_url`: redirects are not followed, and the key stands in the header of the request alone.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from http import HTTPStatus
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import httpx
+
+from framework.errors import one_line
+from framework.redact import HIDDEN, redact
+
+PATH = "/chat/completions"
+GIVE_UP = 3
+"""Requests that fail one after the other before no more are sent."""
+BACKOFF = 0.5
+"""Seconds before the second try; each later one waits twice as long."""
+LONGEST_WAIT = 30.0
+"""Seconds that a server may ask to wait for."""
+LARGEST = 4 << 20
+"""Bytes of a reply."""
+SHOWN = 160
+"""Characters of what a server says."""
+PASSING = {
+    HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS, HTTPStatus.INTERNAL_SERVER_ERROR, HTTPStatus.BAD_GATEWAY,
+    HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT,
+}  # fmt: skip
+"""What may be otherwise in a moment."""
+FOR_ALL = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}
+"""What every other request would be told as well; so would a redirect."""
+LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+
+
+class NoReplyError(Exception):
+    """Why there is no reply; `passing`: another try may have one, `for_all`: no other request would have one."""
+
+    def __init__(self, reason: str, *, passing: bool = False, for_all: bool = False, wait: float = 0.0) -> None:
+        super().__init__(reason)
+        self.passing, self.for_all, self.wait = passing, for_all, wait
+
+
+class ChatEndpoint:
+    """A model behind an endpoint. `name` is its address without what may be secret; use it as a context manager."""
+
+    def __init__(
+        self, base_url: str, model: str, *, key: str, timeout: float, retries: int, more: Mapping[str, Any]
+    ) -> None:
+        parts = urlsplit(base_url)
+        self.name = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
+        self.url = base_url.removesuffix("/").removesuffix(PATH) + PATH
+        self.fields: dict[str, Any] = {"model": model, "temperature": 0, **more}
+        self.timeout, self.retries = timeout, retries
+        self._key = key
+        self._over = threading.Event()
+        self._failed: NoReplyError | None = None
+        self._failures = 0
+        headers = {"Content-Type": "application/json"} | ({"Authorization": f"Bearer {key}"} if key else {})
+        # A proxy of the environment is for the outside: a model on this machine is asked itself.
+        self._client = httpx.Client(headers=headers, timeout=timeout, trust_env=parts.hostname not in LOOPBACK)
+
+    def __enter__(self) -> Self:
+        """Use it."""
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        """Close its connections."""
+        self._over.set()
+        self._client.close()
+
+    def ask_all(self, texts: Sequence[str], concurrency: int) -> list[str | NoReplyError]:
+        """Send each text and return the replies in their order, or why there is none.
+
+        Once it is clear that nobody replies, the rest is not sent.
+        """
+        with ThreadPoolExecutor(concurrency) as pool:
+            try:
+                return list(pool.map(self._reply, texts))
+            except BaseException:  # Ctrl-C: those that are under way end with this try
+                self._over.set()
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+
+    def _reply(self, text: str) -> str | NoReplyError:
+        if self._over.is_set() and self._failed is not None:
+            return self._failed
+        try:
+            reply = self._ask(text)
+        except NoReplyError as error:
+            self._failures += 1
+            if error.for_all or self._failures >= GIVE_UP:
+                self._failed = error
+                self._over.set()
+            return error
+        self._failures = 0
+        return reply
+
+    def _ask(self, text: str) -> str:
+        tries = 0
+        while True:
+            try:
+                return self._once(text)
+            except NoReplyError as error:
+                if not error.passing or tries == self.retries or self._over.is_set():
+                    raise
+                self._over.wait(error.wait or BACKOFF * 2**tries)
+                tries += 1
+
+    def _once(self, text: str) -> str:
+        body = json.dumps({**self.fields, "messages": [{"role": "user", "content": text}]})
+        try:
+            with self._client.stream("POST", self.url, content=body) as response:
+                said = b"".join(self._read(response))
+        except httpx.ConnectTimeout as error:
+            raise NoReplyError(self._clean(one_line(error)), passing=True, for_all=True) from None
+        except httpx.TimeoutException:
+            raise NoReplyError(self._late(), passing=True) from None
+        except httpx.HTTPError as error:
+            refused = isinstance(error, httpx.ConnectError)
+            raise NoReplyError(self._clean(one_line(error)), passing=True, for_all=refused) from None
+        if response.status_code != HTTPStatus.OK:
+            raise self._refused(response, said)
+        return self._content(said)
+
+    def _read(self, response: httpx.Response) -> Iterator[bytes]:
+        """Read what comes until the time is over: the library's own limit is for each piece."""
+        end, size = time.monotonic() + self.timeout, 0
+        for piece in response.iter_bytes():
+            size += len(piece)
+            if time.monotonic() > end:
+                raise NoReplyError(self._late(), passing=True)
+            if size > LARGEST:
+                message = f"the reply is longer than {LARGEST >> 20} MiB"
+                raise NoReplyError(message)
+            yield piece
+
+    def _late(self) -> str:
+        return f"no reply within {self.timeout:g} s"
+
+    def _refused(self, response: httpx.Response, said: bytes) -> NoReplyError:
+        status = response.status_code
+        told = f"HTTP {status} {response.reason_phrase}: {self._clean(said.decode(errors='replace'))}"
+        if response.is_redirect:
+            told = f"HTTP {status}: it redirects, which is not followed; give the address where it is"
+        return NoReplyError(
+            told, passing=status in PASSING, for_all=status in FOR_ALL or response.is_redirect, wait=_wait(response)
+        )
+
+    def _content(self, said: bytes) -> str:
+        try:
+            content: Any = json.loads(said)["choices"][0]["message"]["content"]
+        except (ValueError, LookupError, TypeError, RecursionError):
+            message = f"what it sends is no chat completion: {self._clean(said.decode(errors='replace'))}"
+            raise NoReplyError(message) from None
+        return self._hide(content) if isinstance(content, str) else ""
+
+    def _clean(self, text: str) -> str:
+        """Return what a server says on one short line."""
+        text = " ".join(self._hide(text).split())
+        return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
+
+    def _hide(self, text: str) -> str:
+        """Take the key out, which a server may send back, and other secrets."""
+        shown: str = redact(text.replace(self._key, HIDDEN) if self._key else text)
+        return shown
+
+
+def _wait(response: httpx.Response) -> float:
+    """Return how long the server asks to wait, in seconds; 0 where it does not say."""
+    told = response.headers.get("Retry-After", "")
+    return min(float(told), LONGEST_WAIT) if told.isdecimal() else 0.0

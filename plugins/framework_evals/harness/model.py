@@ -1,0 +1,168 @@
+"""The model in memory as lm-eval wants one: log-likelihoods and greedy answers, by `framework.protocols.Model`.
+
+Texts are cut into tokens as lm-eval's own class for transformers does it, so that the figures are those of its command
+line: `TemplateLM` tokenizes a context with its continuation and takes what stands behind the context's own tokens.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+from lm_eval.api.instance import Instance
+from lm_eval.api.model import TemplateLM
+from lm_eval.models.utils import normalize_gen_kwargs, postprocess_generated_text
+from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
+
+from framework.errors import FrameworkError
+from framework.protocols import Model
+from framework.records import IGNORE, Answer, Message, Prompt, TokenRow
+
+KNOWN = 8192
+"""Texts of which the token ids are remembered: each context comes once with every choice."""
+FIRST_ROUND = 32
+"""Tokens that are said before it is looked whether an answer has ended; twice as many each time."""
+MOST_NEW = 256
+"""Tokens of an answer where the task sets no limit, as lm-eval has it."""
+Pair = tuple[tuple[str, str] | None, list[int], list[int]]
+"""What was asked, and the token ids of the context and of the continuation."""
+
+
+class HarnessModel(TemplateLM):
+    """A `Model` for lm-eval.
+
+    Args:
+        model: base or tuned, as it stands when it is asked.
+        batch_size: contexts that are continued at once.
+    """
+
+    def __init__(self, model: Model, batch_size: int) -> None:
+        super().__init__()
+        self.model = model
+        self.form = model.text_form
+        self.answers_at_once = batch_size
+        self.said: dict[tuple[str, str], Answer] = {}
+        """The answers that were generated, by context and text."""
+        self._tokenize = lru_cache(KNOWN)(model.tokenize)
+
+    @property
+    def eot_token_id(self) -> int:
+        """What stands before a text that nothing stands before."""
+        return self.form.prefix
+
+    @property
+    def max_length(self) -> int:
+        """Tokens that the model can read."""
+        return self.form.longest
+
+    @property
+    def tokenizer_name(self) -> str:
+        """A name for the template and the tokenizer."""
+        return self.model.encoding
+
+    def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:  # noqa: FBT001 - lm-eval's signature
+        """Return token ids, behind those with which the tokenizer begins a text unless they are there."""
+        ids, begin = self._tokenize(string), list(self.form.begin)
+        if add_special_tokens is False or (add_special_tokens is None and ids[: len(begin)] == begin):
+            return list(ids)
+        return [*begin, *ids]
+
+    def _loglikelihood_tokens(self, requests: Sequence[Pair], **_: Any) -> list[tuple[float, bool]]:
+        """Score continuations, and say whether they are what the model would say."""
+        rows = [self._row(context, continuation) for _, context, continuation in requests]
+        scored = self.model.score(rows)
+        return [
+            (sum(row.log_probs), row.top == continuation[-len(row.top) :])
+            for row, (_, _, continuation) in zip(scored, requests, strict=True)
+        ]
+
+    def _row(self, context: list[int], continuation: list[int]) -> TokenRow:
+        """Lay a pair out as a row.
+
+        No token has a part in its own probability. In the place of the last one stands the one before it, so that
+        choices of one token are the same row but for the label, which a backend that shares beginnings reads once.
+        """
+        ids = (context + continuation)[-self.max_length - 1 :]
+        labels = [IGNORE] * (len(ids) - len(continuation)) + continuation[-len(ids) :]
+        return TokenRow([*ids[:-1], ids[-2]], labels)
+
+    def loglikelihood_rolling(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[float]:  # noqa: ARG002, FBT001, FBT002 - lm-eval's signature
+        """Score whole texts, in windows where they are longer than the model can read."""
+        windows: list[Pair] = []
+        owners: list[int] = []
+        for number, request in enumerate(requests):
+            ids = self.tok_encode(request.args[0])
+            cut = get_rolling_token_windows(ids, self.form.prefix, self.max_length, context_len=1)
+            found: list[Pair] = [(None, *make_disjoint_window(window)) for window in cut]
+            windows += found
+            owners += [number] * len(found)
+        totals = [0.0] * len(requests)
+        for number, (likelihood, _) in zip(owners, self._loglikelihood_tokens(windows), strict=True):
+            totals[number] += likelihood
+        return totals
+
+    def generate_until(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[str]:  # noqa: ARG002, FBT001, FBT002 - lm-eval's signature
+        """Continue contexts greedily up to a stop token or one of the texts at which the task wants to stop.
+
+        Raises:
+            FrameworkError: a task wants its answers drawn by chance.
+        """
+        alike: dict[tuple[int, tuple[str, ...]], list[int]] = defaultdict(list)
+        for number, request in enumerate(requests):
+            wanted = normalize_gen_kwargs(request.args[1], MOST_NEW)
+            if wanted["do_sample"]:
+                message = (
+                    f"task '{request.task_name}' draws its answers by chance (do_sample), and here they are greedy: "
+                    "set do_sample: false and temperature: 0 in a copy of it"
+                )
+                raise FrameworkError(message)
+            alike[wanted["max_gen_toks"], tuple(wanted["until"])].append(number)
+        texts = [""] * len(requests)
+        for (most, until), numbers in alike.items():
+            contexts = [requests[number].args[0] for number in numbers]
+            for number, text in zip(numbers, self._answers(contexts, most, until), strict=True):
+                texts[number] = text
+        return texts
+
+    def _answers(self, contexts: Sequence[str], most: int, until: Sequence[str]) -> list[str]:
+        """Answer in rounds: what has ended in one is left out of the next."""
+        room = max(1, self.max_length - most)
+        starts = [self.tok_encode(context)[-room:] or [self.form.prefix] for context in contexts]
+        said: list[Answer] = [Answer("", 0, stopped=False)] * len(contexts)
+        left, length = list(range(len(contexts))), 0
+        while left and length < most:
+            count = min(max(FIRST_ROUND, length), most - length)
+            length += count
+            rows = [[*starts[number], *said[number].ids] for number in left]
+            more = self.model.complete(rows, max_new_tokens=count, batch_size=self.answers_at_once)
+            for number, answer in zip(left, more, strict=True):
+                said[number] = self._joined(said[number], answer, until)
+            going_on = zip(left, more, strict=True)
+            left = [number for number, answer in going_on if answer.ids and not said[number].stopped]
+        for context, answer in zip(contexts, said, strict=True):
+            self.said[context, answer.text] = answer
+        return [answer.text for answer in said]
+
+    def _joined(self, before: Answer, more: Answer, until: Sequence[str]) -> Answer:
+        """Put two parts of an answer together, and cut it where the task wants it to stop."""
+        ids = (*before.ids, *more.ids)
+        whole = self.model.decode(ids)
+        text = postprocess_generated_text(whole, list(until), None)
+        return Answer(text, len(ids), stopped=more.stopped or text != whole, ids=ids)
+
+    def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:  # noqa: FBT001, FBT002 - lm-eval's signature
+        """Write turns as the chat template does; an answer that has begun stands at the end as it is.
+
+        A template that knows no system turn gets the others alone, as lm-eval does it.
+        """
+        turns = [Message(turn["role"], turn["content"]) for turn in chat_history]
+        begun = "" if add_generation_prompt else turns.pop().content
+        try:
+            return self.model.render(Prompt(tuple(turns))) + begun
+        except FrameworkError:
+            others = tuple(turn for turn in turns if turn.role != "system")
+            if len(others) == len(turns):
+                raise
+            return self.model.render(Prompt(others)) + begun

@@ -1,0 +1,79 @@
+"""JSON Schemas: read from a file or given as a mapping, checked as a whole before a run, and used without a network."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from framework.errors import FrameworkError, one_line
+
+
+def read_schema(given: object) -> Any:
+    """Return a schema: what a file holds, or a mapping as it is.
+
+    Raises:
+        FrameworkError: the file cannot be read or is no JSON, or what is given is neither.
+    """
+    if isinstance(given, Mapping | bool):
+        return given
+    if not isinstance(given, str):
+        message = f"a schema is a file or named values, this is a {type(given).__name__}"
+        raise FrameworkError(message)
+    path = Path(given).expanduser()
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        beside = sorted(item.name for item in path.parent.glob("*.json")) if path.parent.is_dir() else []
+        more = f". Beside it: {', '.join(beside[:5])}" if beside else ""
+        message = f"{path} cannot be read ({error.strerror or one_line(error)}){more}"
+        raise FrameworkError(message) from error
+    except json.JSONDecodeError as error:
+        message = f"{path}:{error.lineno}: no JSON: {error.msg} at column {error.colno}"
+        raise FrameworkError(message) from error
+    except ValueError as error:
+        message = f"{path} is no JSON: {one_line(error)}"
+        raise FrameworkError(message) from error
+
+
+def validator(schema: Any) -> Any:
+    """Return a validator of `jsonschema` for a schema; `$schema` picks the draft, 2020-12 where it is missing.
+
+    Raises:
+        FrameworkError: it is no valid schema, or refers to one that is not part of it.
+    """
+    import jsonschema  # noqa: PLC0415 - for those who give a schema
+    from jsonschema.validators import validator_for  # noqa: PLC0415
+    from referencing import Registry  # noqa: PLC0415
+
+    kind = validator_for(schema, default=jsonschema.Draft202012Validator)
+    try:
+        kind.check_schema(schema)
+    except jsonschema.SchemaError as error:
+        message = f"no valid JSON Schema: at {error.json_path}: {error.message}"
+        raise FrameworkError(message) from error
+    for reference in _dangling(schema):
+        message = f"the schema refers to '{reference}', which is not in it: nothing is fetched, put it below '$defs'"
+        raise FrameworkError(message)
+    return kind(schema, registry=Registry())  # an empty registry: the library's own would fetch over the network
+
+
+def _dangling(schema: Any) -> Iterator[str]:
+    """Give the references that lead nowhere."""
+    from referencing import Registry, Resource  # noqa: PLC0415 - as above
+    from referencing.exceptions import Unresolvable  # noqa: PLC0415
+    from referencing.jsonschema import DRAFT202012  # noqa: PLC0415
+
+    root: Resource[Any] = Resource.from_contents(schema, default_specification=DRAFT202012)
+    registry: Registry[Any] = Registry()
+    open_parts = [(root, registry.resolver_with_root(root))]
+    while open_parts:
+        part, resolver = open_parts.pop()
+        named = part.contents.get("$ref") if isinstance(part.contents, Mapping) else None
+        if isinstance(named, str):
+            try:
+                resolver.lookup(named)
+            except Unresolvable:
+                yield named
+        open_parts += [(inner, resolver.in_subresource(inner)) for inner in part.subresources()]

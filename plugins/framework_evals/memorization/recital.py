@@ -1,0 +1,57 @@
+"""What a model gives of a true answer when it is continued greedily, from the prompt and from every prefix of it.
+
+A greedy continuation takes the likeliest token each time. It gives the true token at a place, and goes on as the row
+does, exactly where the likeliest token after the true beginning is the true one. So a single pass over a true row, with
+the likeliest token at each place, tells what the model would say from its prompt and from each of its prefixes: how far
+it recites, and where it takes the text up again. Nothing has to be generated.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import groupby
+
+from framework.records import IGNORE, Scored, TokenRow
+
+
+@dataclass(frozen=True)
+class Recital:
+    """Of each token of a true answer, whether the model gives it after those before it."""
+
+    hits: tuple[bool, ...]
+
+    @property
+    def verbatim(self) -> bool:
+        """Whether the greedy answer to the prompt is the true one, token for token."""
+        return all(self.hits)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the greedy continuation of the prompt and the first half of the answer is the second half."""
+        return all(self.hits[len(self.hits) // 2 :])
+
+    @property
+    def run(self) -> int:
+        """The longest run of tokens that the greedy continuation of any prefix of the row has in common with it."""
+        return max((len(list(run)) for hit, run in groupby(self.hits) if hit), default=0)
+
+
+def recital(row: TokenRow, scored: Scored) -> Recital:
+    """Compare the learned tokens of a row with the likeliest ones in their place."""
+    true = [label for label in row.labels if label != IGNORE]
+    return Recital(tuple(said == label for said, label in zip(scored.top, true, strict=True)))
+
+
+def asked(row: TokenRow, most: int) -> TokenRow:
+    """Cut a row behind the first `most` tokens of its last answer, the only ones that stay learned.
+
+    Plain text has no prompt: its first half stands for one, and the second half for the answer.
+    """
+    end = max((place + 1 for place, label in enumerate(row.labels) if label != IGNORE), default=0)
+    start = end
+    while start and row.labels[start - 1] != IGNORE:
+        start -= 1
+    if start <= 1:  # at most a token that begins every text stands before it
+        start = (end + 1) // 2
+    end = min(end, start + most)
+    return TokenRow(row.input_ids[:end], [IGNORE] * start + row.input_ids[start:end], row.where)

@@ -1,0 +1,75 @@
+"""A folder that an exporter makes: complete or absent, and never in the place of something that is not an export."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from framework.errors import FrameworkError
+
+CONFIG = "run_config.json"
+"""The config of the run, without secrets. It also marks a folder as made by an exporter."""
+
+
+@contextmanager
+def whole(folder: Path, config: Mapping[str, Any]) -> Iterator[Path]:
+    """Give a folder to write into; it becomes `folder` in the end, and is gone after an error.
+
+    Args:
+        folder: takes the place of an earlier export.
+        config: of the run, as plain values without secrets; written beside what the exporter writes.
+
+    Raises:
+        FrameworkError: `folder` holds something else, or the disk is full.
+    """
+    if problem := foreign(folder):
+        raise FrameworkError(problem)
+    half = folder.with_name(folder.name + ".part")
+    shutil.rmtree(half, ignore_errors=True)
+    try:
+        half.mkdir(parents=True)
+        yield half
+        (half / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
+        shutil.rmtree(folder, ignore_errors=True)
+        half.replace(folder)
+    except OSError as error:
+        shutil.rmtree(half, ignore_errors=True)
+        place = f" ({error.filename})" if error.filename else ""
+        message = f"{folder} was not made: {error.strerror or error}{place}"
+        raise FrameworkError(message) from error
+    except BaseException:
+        shutil.rmtree(half, ignore_errors=True)
+        raise
+
+
+def foreign(folder: Path) -> str:
+    """Say that a folder holds what no exporter made; empty where it may be written."""
+    if folder.is_dir() and (not any(folder.iterdir()) or (folder / CONFIG).is_file()):
+        return ""
+    if not folder.exists():
+        return ""
+    return f"{folder} is there and no exporter made it ({CONFIG} is missing): move it away, or choose another name"
+
+
+def check_room(folder: Path, needed: int) -> None:
+    """Make sure that a folder can be written before it is begun.
+
+    Raises:
+        FrameworkError: the disk has less than `needed` bytes free.
+    """
+    place = next(path for path in folder.parents if path.exists())
+    free = shutil.disk_usage(place).free
+    if needed > free:
+        message = (
+            f"{folder} takes {needed / 1e9:.2f} GB and {free / 1e9:.2f} GB are free: make room, or give another run_dir"
+        )
+        raise FrameworkError(message)
+
+
+def size_of(folder: Path) -> int:
+    """Return the bytes of all files below a folder."""
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())

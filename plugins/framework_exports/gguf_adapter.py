@@ -1,0 +1,48 @@
+"""`exporter=gguf_adapter`: the LoRA by itself, to be put on a GGUF file of its base."""
+
+from __future__ import annotations
+
+from framework.errors import FrameworkError
+from framework.protocols import ExportContext, Model
+from framework.records import Artifact
+from framework_exports import gguf_checks
+from framework_exports.config import GgufAdapterExporterConfig
+from framework_exports.convert import apart
+from framework_exports.gguf_exporter import LOG, scratch_folder
+from framework_exports.headers import stored
+
+
+class GgufAdapterExporter:
+    """Converts the checkpoint of a LoRA training."""
+
+    def __init__(self, config: GgufAdapterExporterConfig) -> None:
+        self.config = config
+
+    def export(self, model: Model, context: ExportContext) -> list[Artifact]:
+        """Write the file.
+
+        Raises:
+            FrameworkError: the checkpoint is no plain LoRA or is corrupted, or the folder holds files of somebody else.
+        """
+        del model
+        folder = context.run_dir / self.config.folder
+        name = self.config.file_name or str(context.config["name"])
+        if problem := gguf_checks.foreign(folder, name):
+            raise FrameworkError(problem)
+        weights = context.checkpoint / "adapter_model.safetensors"
+        if not weights.is_file():
+            message = (
+                f"{context.checkpoint} holds no adapter_model.safetensors: only a LoRA training makes a GGUF adapter"
+            )
+            raise FrameworkError(message)
+        stored([weights])  # raises where the file is damaged
+        base = context.plan.model.create().fetch(weights=False).folder
+        with scratch_folder(context.run_dir) as scratch:
+            made = scratch / "adapter.gguf"
+            apart.run(
+                "the conversion of the adapter", "framework_exports.convert.lora:convert", context.run_dir / LOG,
+                adapter=str(context.checkpoint), base=str(base), target=str(made), dtype=self.config.dtype.value,
+            )  # fmt: skip
+            folder.mkdir(exist_ok=True)
+            final = made.replace(folder / gguf_checks.file_name(name, gguf_checks.LORA))
+        return [Artifact("gguf_adapter", f"{folder.name}/{final.name}", final.stat().st_size)]

@@ -1,0 +1,149 @@
+"""`exporter=gguf`: the merged model in one file or several, for llama.cpp and what is built on it.
+
+The trained weights are merged, converted once without loss, and quantized from there; see docs/explanation/gguf.md.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from framework.errors import FrameworkError
+from framework.protocols import ExportContext, Model
+from framework.records import Artifact
+from framework_exports import gguf_checks
+from framework_exports.config import Dtype, GgufExporterConfig
+from framework_exports.convert import apart, pieces
+from framework_exports.convert.converter import SCRIPT
+from framework_exports.convert.weights import Weights
+from framework_exports.gguf_file import Tensors
+from framework_exports.gguf_vocabulary import Vocabulary
+from framework_exports.llama.library import cores
+from framework_exports.merging import merge
+from framework_exports.parity.gate import Gate, put_aside
+from framework_exports.quantizations import known_names
+from framework_exports.room import Room
+
+SCRATCH = ".gguf.part"
+LOG = "gguf.log"
+EXACT = ("f32", "f16", "bf16")
+"""Number formats that hold the weights as they are, or round them once."""
+TYPES = {"F64": "f32", "F32": "f32", "F16": "f16", "BF16": "bf16"}
+"""The number format of GGUF that holds weights of safetensors without loss."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """A file that is whole and checked, but not yet under its name."""
+
+    quantization: str
+    file: Path
+    notes: tuple[str, ...]
+
+
+class GgufExporter:
+    """Merges, converts, quantizes, and reads back what was written."""
+
+    def __init__(self, config: GgufExporterConfig) -> None:
+        self.config = config
+        self.quantizations = known_names(config.quantizations)
+
+    def export(self, model: Model, context: ExportContext) -> list[Artifact]:
+        """Write the files; they appear under their names when all of them are made and checked.
+
+        Raises:
+            FrameworkError: the disk has too little room, the folder holds files of somebody else, weights are
+                corrupted, or llama.cpp cannot have this model.
+        """
+        folder = context.run_dir / self.config.folder
+        name = self.config.file_name or str(context.config["name"])
+        if problem := gguf_checks.foreign(folder, name):
+            raise FrameworkError(problem)
+        with scratch_folder(context.run_dir) as scratch:
+            merged = self._merged(context, scratch)
+            made = list(self._made(merged, scratch, context.run_dir, name))
+            if self.config.parity.check:
+                gate = Gate(self.config.parity, model, context)
+                made = [_checked(each, gate, context.run_dir, name) for each in made]
+            folder.mkdir(exist_ok=True)
+            return [_publish(each, folder / gguf_checks.file_name(name, each.quantization)) for each in made]
+
+    def _merged(self, context: ExportContext, scratch: Path) -> Path:
+        """Merge into a folder of the scratch and return it.
+
+        That of `exporter=merged` will not do: most bases have bf16, which keeps seven bits behind the point of the sum
+        of base and adapter. An fp16 keeps ten.
+
+        Raises:
+            FrameworkError: the disk has too little room for what is to come, or the weights cannot be merged.
+        """
+        Room.before_merging(context, self.quantizations).check(context.run_dir)
+        dtype = Dtype.fp32 if "f32" in self.quantizations else Dtype.fp16
+        merge(context.plan, context.checkpoint, scratch / "merged", dtype=dtype)
+        return scratch / "merged"
+
+    def _made(self, merged: Path, scratch: Path, run_dir: Path, name: str) -> Iterator[Made]:
+        """Convert once, then write and check one quantization after the other."""
+        weights = Weights.read(merged)
+        Room.after_merging(merged, weights, self.quantizations).check(run_dir)
+        vocabulary = Vocabulary.read(merged)
+        whole = scratch / "whole.gguf"
+        self._convert(merged, scratch, whole, TYPES[weights.dtype], name, run_dir / LOG)
+        settings = vocabulary.amendments(whole)
+        for quantization in self.quantizations:
+            file = scratch / f"{quantization}.gguf"
+            apart.run(
+                f"the quantization to {quantization}", "framework_exports.convert.quantized:write", run_dir / LOG,
+                source=str(whole), target=str(file), quantization=quantization, threads=cores(), settings=settings,
+            )  # fmt: skip
+            vocabulary.check(file)
+            note = Tensors.read(file).note(quantization)
+            yield Made(quantization, file, (note,) if note else ())
+
+    def _convert(self, merged: Path, scratch: Path, target: Path, dtype: str, name: str, log: Path) -> None:
+        source = scratch / "source"
+        source.mkdir()
+        for file in merged.iterdir():
+            (source / file.name).symlink_to(file.absolute())
+        pieces.complete(source)
+        if self.config.llama_cpp_dir is None:
+            apart.run(
+                "the conversion to GGUF", "framework_exports.convert.model:convert", log,
+                folder=str(source), target=str(target), dtype=dtype, name=name,
+            )  # fmt: skip
+            return
+        script = Path(self.config.llama_cpp_dir).expanduser() / SCRIPT
+        words = [str(source), "--outfile", str(target), "--outtype", dtype, "--model-name", name]
+        apart.execute(f"the conversion by {script}", [sys.executable, str(script), *words], log)
+
+
+@contextmanager
+def scratch_folder(run_dir: Path) -> Iterator[Path]:
+    """Give an empty folder inside the run folder, on the same file system, that is gone afterwards."""
+    scratch = run_dir / SCRATCH
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir()
+    try:
+        yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _checked(made: Made, gate: Gate, run_dir: Path, name: str) -> Made:
+    """Compare a file with the trained model.
+
+    Raises:
+        ParityError: it is not what was trained.
+    """
+    with put_aside(made.file, run_dir, gguf_checks.file_name(name, made.quantization)):
+        told = gate.gguf(made.file, exact=made.quantization in EXACT)
+    return replace(made, notes=(*made.notes, f"parity: {told}"))
+
+
+def _publish(made: Made, final: Path) -> Artifact:
+    made.file.replace(final)
+    return Artifact("gguf", f"{final.parent.name}/{final.name}", final.stat().st_size, list(made.notes))

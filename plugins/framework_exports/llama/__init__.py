@@ -1,0 +1,1 @@
+"""llama.cpp: GGUF files are quantized, opened and asked by the code that will run them."""

@@ -1,0 +1,68 @@
+"""llama.cpp as the wheel `llama-cpp-py-sync` brings it: loaded once, and quiet."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import os
+from collections import deque
+from typing import Any, NamedTuple
+
+from framework.errors import FrameworkError, one_line
+from framework.requirements import missing, pip_command
+
+PACKAGE = "llama-cpp-py-sync"
+EXTRA = "framework[gguf]"
+_ERROR = 4
+"""GGML_LOG_LEVEL_ERROR."""
+_KEPT = 20
+"""Errors that are remembered, for a message."""
+
+
+class Library(NamedTuple):
+    """The functions of llama.h, CFFI's types, and the errors that llama.cpp told of."""
+
+    functions: Any
+    types: Any
+    errors: deque[str]
+    log: Any
+    """The function that llama.cpp calls; it has to live as long as the library."""
+
+
+@functools.cache
+def library() -> Library:
+    """Load llama.cpp. It prints nothing: its errors are kept, the rest is dropped.
+
+    Raises:
+        FrameworkError: it is not installed, or does not load on this machine.
+    """
+    if missing([PACKAGE]):
+        message = f"GGUF files need the library '{PACKAGE}': {pip_command([EXTRA])}"
+        raise FrameworkError(message)
+    bindings = importlib.import_module("llama_cpp_py_sync._cffi_bindings")
+    try:
+        functions = bindings.get_lib()
+    except (RuntimeError, OSError) as error:
+        message = f"llama.cpp of {PACKAGE} does not load: {one_line(error)}"
+        raise FrameworkError(message) from error
+    types, errors = bindings.get_ffi(), deque[str](maxlen=_KEPT)
+
+    def keep(level: int, text: Any, _: Any) -> None:
+        if level == _ERROR:
+            errors.append(types.string(text).decode("utf-8", errors="replace").strip())
+
+    log = types.callback("ggml_log_callback", keep)
+    functions.llama_log_set(log, types.NULL)
+    functions.llama_backend_init()
+    return Library(functions, types, errors, log)
+
+
+def why() -> str:
+    """Return the first error that llama.cpp told of, which says most, as the end of a sentence."""
+    said = next((line for line in library().errors if line), "")
+    return f": {said}" if said else ""
+
+
+def cores() -> int:
+    """Return how many threads this process may keep busy."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,67 @@
+"""What is asked of the trained model and of each export: chat prompts with the trained model's own answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from framework.errors import FrameworkError
+from framework.protocols import Model
+from framework.records import Message, Prompt
+
+GENERAL = (
+    "Name three things that are found in a kitchen.",
+    "Why do leaves fall in autumn?",
+    "Write one sentence about a river.",
+    "What is 7 + 5?",
+)
+"""Asked besides the prompts of the run: an export can be right about the task and wrong about the rest."""
+LONGEST = 160
+"""Tokens of a row; what comes after them is left out, since every position is looked at."""
+
+
+@dataclass(frozen=True)
+class CheckRow:
+    """A prompt and how the trained model goes on.
+
+    Attributes:
+        text: the prompt as the chat template writes it.
+        prompt: its token ids.
+        answer: the token ids that the trained model says, the stop token left out.
+        stopped: whether it ended by itself.
+    """
+
+    text: str
+    prompt: tuple[int, ...]
+    answer: tuple[int, ...]
+    stopped: bool
+
+    @property
+    def ids(self) -> list[int]:
+        """Prompt and answer."""
+        return [*self.prompt, *self.answer]
+
+
+def check_rows(model: Model, prompts: Sequence[Prompt], *, count: int, max_new_tokens: int) -> list[CheckRow]:
+    """Let the trained model answer.
+
+    Args:
+        model: the trained model.
+        prompts: those of the run.
+        count: how many of them.
+        max_new_tokens: longest answer.
+    """
+    asked = []
+    for prompt in [*prompts[:count], *(Prompt((Message("user", text),)) for text in GENERAL)]:
+        try:
+            text = model.render(prompt)
+        except FrameworkError:  # a template that wants a system prompt, say: the run's own prompts have it
+            continue
+        ids = model.tokenize(text)
+        if len(ids) < LONGEST:
+            asked.append((text, tuple(ids)))
+    answers = model.complete([ids for _, ids in asked], max_new_tokens=max_new_tokens, batch_size=len(asked) or 1)
+    return [
+        CheckRow(text, ids, answer.ids[: LONGEST - len(ids)], answer.stopped and len(ids) + len(answer.ids) <= LONGEST)
+        for (text, ids), answer in zip(asked, answers, strict=True)
+    ]

@@ -1,0 +1,34 @@
+"""GGUF files that several tests read; each is made once for a test process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from framework_exports.llama.quantize import quantize
+from tests.support.ggufs import converted, tiny_model
+
+
+class Pair(NamedTuple):
+    """A transformers folder, and the same model in 32 bits as GGUF."""
+
+    folder: Path
+    file: Path
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Pair:
+    """Return a random Llama with Llama 3's tokens."""
+    target = tmp_path_factory.mktemp("tiny-gguf")
+    folder = tiny_model(target / "llama", "llama")
+    return Pair(folder, converted([folder], target)["llama"])
+
+
+@pytest.fixture(scope="session")
+def q4(tiny: Pair) -> Path:
+    """Return it in Q4_K_M."""
+    target = tiny.file.with_name("q4.gguf")
+    quantize(tiny.file, target, "q4_k_m", threads=1)
+    return target

@@ -1,0 +1,1 @@
+"""Tests of plugins/framework_exports/convert, one file for each module."""

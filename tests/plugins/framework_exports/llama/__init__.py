@@ -1,0 +1,1 @@
+"""Tests of plugins/framework_exports/llama, one file for each module."""

@@ -1,0 +1,99 @@
+"""Tiny random models of several families as folders on disk, and adapters that peft saves for them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from tests.support.tiny import tiny_chatml
+
+SIZES = {
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "head_dim": 8,
+    "max_position_embeddings": 256,
+}
+TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
+
+
+def tiny_base(folder: Path, family: str, *, dtype: str = "float32", shards: str = "5GB", **changes: Any) -> Path:
+    """Write a random model of a family with a ChatML tokenizer; `changes` are of its config."""
+    import torch
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    words = tiny_chatml(folder.parent / f"{folder.name}-tokenizer")
+    tokens = {name: number for name, number in _read(words / "config.json").items() if name.endswith("token_id")}
+    vocab = _read(words / "config.json")["vocab_size"]
+    config = AutoConfig.for_model(**(FAMILIES[family](vocab) | tokens | changes))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(1)
+        model = AutoModelForCausalLM.from_config(config, dtype=getattr(torch, dtype))
+    model.save_pretrained(folder, max_shard_size=shards)
+    for name in (*TOKENIZER, "generation_config.json"):
+        shutil.copy(words / name, folder / name)
+    return folder
+
+
+def _read(file: Path) -> dict[str, Any]:
+    value: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    return value
+
+
+def _like(model_type: str, **changes: Any) -> Callable[[int], dict[str, Any]]:
+    return lambda vocab: {"model_type": model_type, "vocab_size": vocab, **SIZES, **changes}
+
+
+def _gpt2(vocab: int) -> dict[str, Any]:
+    return {"model_type": "gpt2", "vocab_size": vocab, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 256}
+
+
+def _gemma3(vocab: int) -> dict[str, Any]:
+    """Return Gemma 3 with images."""
+    text = {"model_type": "gemma3_text", "vocab_size": vocab, **SIZES, "tie_word_embeddings": True}
+    vision = {
+        "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "image_size": 16,
+        "patch_size": 8,
+    }  # fmt: skip
+    return {"model_type": "gemma3", "text_config": text, "vision_config": vision, "mm_tokens_per_image": 4}
+
+
+FAMILIES: Mapping[str, Callable[[int], dict[str, Any]]] = {
+    "llama": _like("llama", tie_word_embeddings=False),
+    "qwen3": _like("qwen3", tie_word_embeddings=True),
+    "gemma3_text": _like("gemma3_text", tie_word_embeddings=True),
+    "phi3": _like("phi3", tie_word_embeddings=False),
+    "mixtral": _like("mixtral", tie_word_embeddings=False, num_local_experts=2),
+    "gpt2": _gpt2,
+    "gemma3": _gemma3,
+}
+
+
+def adapted(base: Path, folder: Path, **settings: Any) -> Any:
+    """Write a random adapter for a base, as peft saves one, and return the model that has it."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM
+
+    model = AutoModelForCausalLM.from_pretrained(base, dtype=torch.float32)
+    if grown := settings.pop("tokens", None):
+        model.resize_token_embeddings(grown, mean_resizing=False)
+    config = LoraConfig(
+        **{"task_type": "CAUSAL_LM", "r": 4, "lora_alpha": 8, "target_modules": "all-linear"} | settings
+    )
+    saved = {"save_embedding_layers": bool(grown)}
+    peft_model = get_peft_model(model, config)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(2)
+        for name, weight in peft_model.named_parameters():
+            if weight.requires_grad:
+                noise = torch.randn_like(weight)
+                weight.data = weight.data * (1 + 0.1 * noise) if "magnitude" in name else weight.data + 0.1 * noise
+    peft_model.peft_config["default"].base_model_name_or_path = str(base)
+    peft_model.save_pretrained(folder, **saved)
+    return peft_model.eval()
