@@ -115,7 +115,8 @@ class Needs:
         return 1.0
 
 class Log:
-    planned = forecast = started = stage_started = trouble = evaluated = finished = failed = close = lambda self, *a, **k: None
+    planned = forecast = started = stage_started = evaluated = finished = failed = close = lambda self, *a, **k: None
+    trouble = planned
     def __init__(self, config):
         pass
     def step(self, number):

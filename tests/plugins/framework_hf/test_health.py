@@ -6,6 +6,7 @@ import json
 import random
 import re
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from framework import FrameworkError, pipeline, records
 from framework.health.config import Action
 from framework.health.cures import CURES
 from framework.protocols import TrainRun
-from framework.records import Order, Report, TrainResult
+from framework.records import Order, Report, Step, TrainResult
 from tests.support.tiny import chat_rows, tiny_llama
 from tests.support.training import make, opened
 
@@ -166,6 +167,10 @@ def test_a_stop_is_obeyed_within_the_step(run: Run, tmp_path: Path) -> None:
     assert trained.stopped == f"step 40, plateau: {trained.troubles[0].text}"
 
 
+def at_three(order: Order, step: Step) -> Order | None:
+    return order if step.step == 3 else None
+
+
 @pytest.mark.parametrize("kind", ["adapter=lora", "adapter=full"])
 def test_weights_that_were_set_aside_are_put_back_bit_for_bit(base: Path, tmp_path: Path, kind: str) -> None:
     rows = tmp_path / "rows.jsonl"
@@ -174,9 +179,7 @@ def test_weights_that_were_set_aside_are_put_back_bit_for_bit(base: Path, tmp_pa
     for name, order in (("kept", Order(keep=True)), ("stopped", Order(stop="enough"))):
         plan = make(base, rows, tmp_path / name, kind, "trainer.max_steps=6")
         with opened(plan) as (model, data):
-            run = TrainRun(
-                tmp_path / name / "c", tmp_path / name / "s", lambda step, o=order: o if step.step == 3 else None
-            )
+            run = TrainRun(tmp_path / name / "c", tmp_path / name / "s", partial(at_three, order))
             model.train(data.train, data.validation, run)
             made.append({key: weight.detach().clone() for key, weight in model.model.named_parameters()})
     assert all(torch.equal(weight, made[1][key]) for key, weight in made[0].items())
@@ -185,7 +188,7 @@ def test_weights_that_were_set_aside_are_put_back_bit_for_bit(base: Path, tmp_pa
 
 def test_validations_and_questions_change_nothing_in_the_training(run: Run, tmp_path: Path) -> None:
     """With dropout: a random number drawn in between would change every loss that follows."""
-    found = []
+    found: list[list[float]] = []
     asking = ("trainer.early_stopping_metric=exact_match", "metric=[exact_match]", "evaluator=[prompts]")
     for words in (("trainer.eval_steps=null",), ("trainer.eval_steps=1", *asking)):
         silent = [f"health.{kind}=ignore" for kind in CURES] if not found else []
