@@ -38,7 +38,8 @@ def see(
 
     def run(*words: str) -> str:
         files = [f"data.path={train}", f"data.validation_path={prompts}", f"data.prompts_path={prompts}"]
-        plan = testing.plan(["data=local_file", *files, "logger=[console]", *words], run_dir=tmp_path / "run")
+        asked = ["evaluator=[prompts]", "logger=[console]", *words]
+        plan = testing.plan(["data=local_file", *files, *asked], run_dir=tmp_path / "run")
         pipeline.run(plan)
         return capsys.readouterr().out
 
