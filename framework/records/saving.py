@@ -38,6 +38,6 @@ def load(kind: type[Record], file: Path) -> Record:
 
     try:
         return make_converter().structure(json.loads(file.read_text(encoding="utf-8")), kind)
-    except (BaseValidationError, ValueError) as error:
+    except (BaseValidationError, ValueError, TypeError) as error:
         message = f"{file} is no {kind.__name__} of this version"
         raise ValueError(message) from error

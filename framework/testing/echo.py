@@ -64,7 +64,8 @@ def install() -> None:
 def plan(overrides: Sequence[str], *, run_dir: Path) -> Plan:
     """Compose, check and plan a run of the echo backend in `run_dir`, or in the one that the overrides name."""
     install()
-    words = ["model=echo", "trainer=echo", "logger=[]", *overrides]
+    own = [] if any(word.startswith(("evaluator=", "+experiment=")) for word in overrides) else ["evaluator=[prompts]"]
+    words = ["model=echo", "trainer=echo", "logger=[]", *own, *overrides]
     config = compose(words)
     return make_plan(config, run_dir=None if config.run_dir else run_dir, overrides=tuple(words))
 

@@ -8,7 +8,13 @@ from framework.errors import unknown
 from framework.plan import CHECKPOINT, Plan
 from framework.schema import Stage
 from framework_exports import gguf_checks
-from framework_exports.config import AdapterExporterConfig, MergedExporterConfig, PushExporterConfig
+from framework_exports.config import (
+    AdapterExporterConfig,
+    MergedExporterConfig,
+    ModelCardExporterConfig,
+    PushExporterConfig,
+    is_repo_id,
+)
 from framework_exports.folders import foreign
 from framework_exports.ollama import checks as ollama_checks
 
@@ -25,6 +31,9 @@ def problems(plan: Plan) -> Iterator[str]:
     yield from _folders(plan)
     for name, choice in plan.exporter.items():
         yield from gguf_checks.problems(plan, name, choice)
+        if isinstance(choice.config, ModelCardExporterConfig):
+            for wrong in (one for one in choice.config.datasets if not is_repo_id(one)):
+                yield f"exporter.{name}.datasets: {wrong} is no id of the Hub: write it owner/name"
     yield from ollama_checks.problems(plan)
     yield from _push(plan)
 

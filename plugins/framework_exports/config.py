@@ -105,7 +105,7 @@ class ModelCardExporterConfig(ExporterConfig):
     """Identifier of the licence, such as apache-2.0. Default: that of the base, by its own card."""
     base_model: Annotated[str | None, Predicate(is_repo_id)] = None
     """Hub id of the base, where the run takes it from a folder."""
-    datasets: list[Annotated[str, Predicate(is_repo_id)]] = field(default_factory=list)
+    datasets: list[str] = field(default_factory=list)
     """Hub ids of the data, where the run takes them from files."""
 
 

@@ -19,6 +19,7 @@ from framework.needs import needs
 from framework.plan import Choice, Plan
 from framework.protocols import Logger
 from framework.records import (
+    Aspect,
     Change,
     DataResult,
     EvalResult,
@@ -152,7 +153,7 @@ class Console(Logger):
 
     def evaluated(self, result: EvalResult, *, before: bool) -> None:
         """Show the means, and warn of what could not be measured, once."""
-        measures = result.measures.items()
+        measures = [(name, one) for name, one in result.measures.items() if one.aspect is Aspect.task]
         means = ", ".join(f"{name} {number(measure.value, name, measure.unit)}" for name, measure in measures)
         self.out.print(Text(f"  {'before' if before else 'after'}: {means}"))
         for note in result.notes:
@@ -172,6 +173,8 @@ class Console(Logger):
             for heading in (f"difference, {report.verdict.confidence:.0%}", ""):
                 table.add_column(heading)
         for name, change in report.metrics.items():
+            if change.aspect is not Aspect.task:  # the verdict says it, the report has the numbers
+                continue
             values = (number(value, name, change.unit) for value in (change.before, change.after))
             more = (difference(change, name), outcome(change)) if judged else ()
             table.add_row(_name(name, change), *values, *more)

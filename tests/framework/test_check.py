@@ -126,7 +126,7 @@ def places() -> Iterator[tuple[DictConfig, str, list[str]]]:
         for option, component in components(group).items():
             config = compose([f"{group.name}=[{option}]" if group.several else f"{group.name}={option}"])
             for missing in OmegaConf.missing_keys(config):
-                OmegaConf.update(config, missing, "x")
+                OmegaConf.update(config, missing, "x/x")
             path = f"{group.name}.{option}" if group.several else group.name
             yield config, path, [field.name for field in dataclasses.fields(component.schema)]
 

@@ -239,8 +239,8 @@ def test_two_metrics_with_one_class_for_their_options_run_their_own_code(tmp_pat
     words = ["plugins=[mine.py]", "metric=[one,two]", "metric.two.by=10", "objective=one", "run_dir=run"]
     result = echo(*words, cwd=tmp_path)
     assert (result.code, result.err) == (0, "")
-    metrics = json.loads((tmp_path / "run" / "evaluate.json").read_text(encoding="utf-8"))["metrics"]
-    assert (metrics["one"], metrics["two"]) == (1.0, 20.0)
+    metrics = json.loads((tmp_path / "run" / "evaluate.json").read_text(encoding="utf-8"))["measures"]
+    assert (metrics["one"]["value"], metrics["two"]["value"]) == (1.0, 20.0)
 
 
 def test_a_file_of_ten_lines_is_a_metric_and_a_format(tmp_path: Path) -> None:

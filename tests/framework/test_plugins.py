@@ -341,7 +341,7 @@ class PackerConfig(TrainerConfig):
 
 @hookimpl
 def framework_exporters():
-    yield Component("merged", MergedConfig, "acme:Missing")
+    yield Component("fused", MergedConfig, "acme:Missing")
 
 @hookimpl
 def framework_trainers():
@@ -349,20 +349,20 @@ def framework_trainers():
 
 @hookimpl
 def framework_check_plan(plan):
-    if "merged" in plan.exporter and plan.adapter.component.name == "full":
-        yield "exporter=[merged] merges an adapter and adapter=full trains none: set adapter=lora"
+    if "fused" in plan.exporter and plan.adapter.component.name == "full":
+        yield "exporter=[fused] merges an adapter and adapter=full trains none: set adapter=lora"
 """
 
 
 def test_an_exporter_refuses_a_plan_that_gives_it_nothing_to_merge(tmp_path: Path) -> None:
     install(tmp_path, "acme", MERGED)
-    result = run(tmp_path, "exporter=[merged]", "adapter=full", "stages=[plan]", "run_dir=run")
+    result = run(tmp_path, "exporter=[fused]", "adapter=full", "stages=[plan]", "run_dir=run")
     assert result.err.splitlines() == [
-        "exporter=[merged] merges an adapter and adapter=full trains none: set adapter=lora "
-        "(exporter: exporter=[merged]; adapter: adapter=full)"
+        "exporter=[fused] merges an adapter and adapter=full trains none: set adapter=lora "
+        "(exporter: exporter=[fused]; adapter: adapter=full)"
     ]
     assert result.code == 2
-    assert run(tmp_path, "exporter=[merged]", "stages=[plan]", "run_dir=run").code == 0
+    assert run(tmp_path, "exporter=[fused]", "stages=[plan]", "run_dir=run").code == 0
 
 
 def test_a_setting_of_one_backend_is_none_of_another(tmp_path: Path) -> None:
