@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from framework.gpus import Gpu
     from framework.memory import Settings, Shape
     from framework.plan import Plan
-    from framework.records import Concern, Report, Work
+    from framework.records import Concern, ExportNeed, Report, Work
     from framework.schema import Stage
     from framework.verdict import Results
 
@@ -132,6 +132,11 @@ def framework_savings(plan: Plan) -> Iterable[Saving]:  # type: ignore[empty-bod
 @hookspec
 def framework_advice(plan: Plan, work: Work | None) -> Iterable[str]:  # type: ignore[empty-body]
     """Advice on this plan, one sentence each, with the reason. `work` is None until the data are known."""
+
+
+@hookspec
+def framework_export_needs(plan: Plan, shape: Shape) -> Iterable[ExportNeed]:  # type: ignore[empty-body]
+    """What exporters of this plan write and hold in memory; one that nobody tells of counts as the trained weights."""
 
 
 @hookspec

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from framework import host
 from framework.records import Disk, Forecast, Memory, Verdict, Work
 from framework.summary import Fact
 
@@ -43,6 +44,8 @@ def needs(forecast: Forecast) -> Iterator[Fact]:
         yield _work(forecast.work)
     if forecast.disk:
         yield _disk(forecast.disk)
+    if forecast.export_memory:
+        yield _exports(forecast.export_memory)
     if forecast.advice:
         yield Fact("advice", forecast.advice[0], tuple(forecast.advice[1:]), amiss=True)
 
@@ -84,6 +87,13 @@ def _disk(disk: Disk) -> Fact:
     short = disk.needed > disk.free
     text = f"{_gib(disk.needed)} to write, {_gib(disk.free)} free"
     return Fact("disk", f"{text}: that is not enough" if short else text, amiss=short)
+
+
+def _exports(needed: int) -> Fact:
+    """Say what merging and comparing take; the model is in memory then too, but not the states of the training."""
+    free = host.memory().available
+    text = f"{_gib(needed)} of this machine's memory to merge and compare, {_gib(free)} free"
+    return Fact("exports", f"{text}: that is not enough" if needed > free else text, amiss=needed > free)
 
 
 def roughly(seconds: float) -> str:

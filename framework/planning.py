@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from framework import calibrate, fitting, gpus, remembered
@@ -18,8 +19,9 @@ from framework.memory import Settings, Shape
 from framework.memory.terms import trained_bytes, trained_parameters
 from framework.outlook import Outlook
 from framework.plan import Plan
+from framework.plugins import ask, leave_out
 from framework.protocols import ModelSource
-from framework.records import Disk, Forecast, Memory, TrainResult, Verdict
+from framework.records import Disk, ExportNeed, Forecast, Memory, TrainResult, Verdict
 from framework.remembered import KnownRows
 from framework.schema import Stage
 from framework.work import flops, speed_key, work
@@ -138,16 +140,39 @@ class Planner:
         )
         changes, smaller = fitting.remedies(outlook, made)
         doing = work(plan, outlook.shape, settings, known, outlook.device) if known else None
-        disk = _disk(plan, trained_parameters(outlook.shape, settings) * trained_bytes(settings))
-        return Forecast(memory, "", changes, self.applied, doing, disk, list(advice(plan, doing)), smaller)
+        trained = trained_parameters(outlook.shape, settings) * trained_bytes(settings)
+        exports = _exports(plan, outlook.shape)
+        held = max((need.memory for need in exports.values()), default=0)
+        disk = _disk(plan, trained, exports, whole=settings.full)
+        return Forecast(memory, "", changes, self.applied, doing, disk, list(advice(plan, doing)), smaller, held)
 
 
-def _disk(plan: Plan, trained: int) -> Disk | None:
-    """Return what the run writes: the trained weights, and for each exporter as much again."""
-    if Stage.train not in plan.stages:
+def _exports(plan: Plan, shape: Shape) -> dict[str, ExportNeed]:
+    """Return what plugins tell of the exporters, by their names in the plan."""
+    found = {}
+    for plugin, need in ask("framework_export_needs", plan=plan, shape=shape) if Stage.export in plan.stages else ():
+        if isinstance(need, ExportNeed):
+            found[need.name] = need
+        else:
+            leave_out(plugin, "framework_export_needs", f"it gives a {type(need).__name__}, no ExportNeed")
+    return found
+
+
+def _disk(plan: Plan, trained: int, exports: Mapping[str, ExportNeed], *, whole: bool) -> Disk | None:
+    """Return what the run writes: the trained weights, what exporters tell, and for each other one as much again.
+
+    Of a `whole` model the weights of the best validation lie there meanwhile.
+    """
+    if not {Stage.train, Stage.export} & set(plan.stages):
         return None
-    parts = {"checkpoint": trained}
+    parts, training = {}, plan.training
+    if Stage.train in plan.stages:
+        parts["checkpoint"] = trained
+        if whole and training.keep_best and (training.eval_steps or training.num_train_epochs > 1):
+            parts["best weights"] = trained
     if Stage.export in plan.stages:
-        parts |= dict.fromkeys(plan.exporter, trained)
+        parts |= {name: exports[name].disk if name in exports else trained for name in plan.exporter}
+        if scratch := max((need.scratch for need in exports.values()), default=0):
+            parts["while exporting"] = scratch
     folder = next(path for path in (plan.run_dir, *plan.run_dir.parents) if path.exists())
     return Disk(sum(parts.values()), shutil.disk_usage(Path(folder)).free, parts)

@@ -17,8 +17,10 @@ from framework.health.best import EVAL_LOSS, Best
 from framework.health.config import Action
 from framework.health.watcher import NAN, Watcher
 from framework.plan import Plan
-from framework.protocols import Evaluator, Logger, Metric, Model, TrainRun
+from framework.protocols import AnyMetric, Evaluator, Logger, Model, TrainRun
 from framework.records import EvalResult, Order, Step, TrainResult, Trouble
+
+HOW = "set one that answers prompts"
 
 
 class Course:
@@ -55,6 +57,8 @@ class Course:
         self.asking: Sequence[Evaluator] = told or list(evaluators.values())
         self.watcher = Watcher(plan)
         self.answers: EvalResult | None = None
+        self.had = base is not None and self.best.name in base.measures
+        """Whether the metric could be measured before."""
         self.troubles: list[Trouble] = []
         self.stopped = ""
 
@@ -70,21 +74,25 @@ class Course:
     def measure(self) -> Mapping[str, float]:
         """Return what the prompts of the run give now; nothing where the validation loss is all that is asked for.
 
+        A metric that was had before may be missing once, where a judge is down: that validation counts for nothing.
+
         Raises:
             FrameworkError: no evaluator gives the metric.
         """
         name, training = self.best.name, self.plan.training
         if name == EVAL_LOSS or not (training.keep_best or training.early_stopping_patience):
             return {}
+        notes = []
         for evaluator in self.asking:
             result = evaluator.evaluate(self.model, self.data, self.metrics)
             if name in result.measures:
-                self.asking, self.answers = [evaluator], result
+                self.asking, self.answers, self.had = [evaluator], result, True
                 self.best.higher_is_better = result.measures[name].higher_is_better
                 return result.metrics
-        message = (
-            f"trainer.early_stopping_metric={name} is given by no evaluator of the run: set one that answers prompts"
-        )
+            notes += result.notes
+        if self.had:
+            return {}
+        message = f"trainer.early_stopping_metric={name} is given by no evaluator of the run: {'; '.join(notes) or HOW}"
         raise FrameworkError(message)
 
     def step(self, step: Step) -> Order:

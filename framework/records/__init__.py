@@ -13,7 +13,7 @@ from framework.records.data import (
     ViewedRow,
 )
 from framework.records.health import Order, Trouble
-from framework.records.planned import Disk, FitChange, Forecast, Memory, Verdict, Work
+from framework.records.planned import Disk, ExportNeed, FitChange, Forecast, Memory, Verdict, Work
 from framework.records.results import (
     Artifact,
     Aspect,
@@ -64,6 +64,7 @@ __all__ = [
     "Disk",
     "EvalResult",
     "Example",
+    "ExportNeed",
     "ExportResult",
     "Finding",
     "FitChange",

@@ -70,11 +70,29 @@ class Disk:
 
 
 @dataclass(frozen=True)
+class ExportNeed:
+    """What an exporter needs, in bytes.
+
+    Attributes:
+        name: of the exporter in the plan.
+        disk: what it leaves.
+        scratch: what it writes besides, and removes again.
+        memory: of this machine, not of a GPU, while it is at work; the trained model is still there.
+    """
+
+    name: str
+    disk: int
+    scratch: int = 0
+    memory: int = 0
+
+
+@dataclass(frozen=True)
 class Forecast:
     """All of it.
 
     `why` says why there is no memory where there is none; `advice` are sentences with their reasons; `smaller` is
-    another model that fits where no change of the run does.
+    another model that fits where no change of the run does; `export_memory` is what merging and comparing take of this
+    machine's memory, in bytes.
     """
 
     memory: Memory | None
@@ -85,3 +103,4 @@ class Forecast:
     disk: Disk | None
     advice: list[str] = field(default_factory=list)
     smaller: FitChange | None = None
+    export_memory: int = 0

@@ -73,6 +73,12 @@ class EvalResult:
         """The value of each measure."""
         return {name: measure.value for name, measure in self.measures.items()}
 
+    @property
+    def figures(self) -> dict[str, float]:
+        """The value of each measure and, as `NAME_stderr`, its standard error where one is known."""
+        errors = {f"{name}_stderr": measure.stderr for name, measure in self.measures.items()}
+        return self.metrics | {name: error for name, error in errors.items() if error is not None}
+
 
 @dataclass(frozen=True)
 class Nulls:

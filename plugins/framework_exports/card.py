@@ -108,7 +108,7 @@ def card(folder: Folder, known: Known) -> str:
 
 
 def plain(value: Any) -> str:
-    """Return a value without the folders of a path in it, and without what a table of Markdown would take for its own."""
+    """Return a value without the folders of a path in it, ready for a table of Markdown."""
     text = ", ".join(map(plain, value)) if isinstance(value, list | tuple) else str(value)
     text = _PATH.sub("", text) if _PATH.match(text) else text
     return text.replace("|", "\\|").replace("\n", " ")
@@ -156,9 +156,8 @@ def _rows(report: Report) -> Iterator[Mapping[str, str]]:
             "-" if value is None else number(value, name, change.unit) for value in (change.before, change.after)
         )
         words = change.outcome.value if change.outcome else ""
-        yield {
-            "name": plain(name), "before": before, "after": after, "difference": difference(change, name), "words": words
-        }  # fmt: skip
+        shown = {"name": plain(name), "before": before, "after": after, "words": words}
+        yield shown | {"difference": difference(change, name)}
 
 
 def _asked(report: Report) -> str:
@@ -209,8 +208,8 @@ def _cost(trained: TrainResult, hardware: Mapping[str, str]) -> str:
     on = f" on {plain(redact(device))}" if device else ""
     of = share(trained.trainable_parameters, trained.total_parameters)
     return (
-        f"{count(trained.steps, 'step')} and {trained.tokens:,} tokens, {trained.epochs:.3g} times through the data, in "
-        f"{trained.seconds:,.0f} s{on}; {trained.trainable_parameters:,} trained parameters ({of} of all). "
+        f"{count(trained.steps, 'step')} and {trained.tokens:,} tokens, {trained.epochs:.3g} times through the data, "
+        f"in {trained.seconds:,.0f} s{on}; {trained.trainable_parameters:,} trained parameters ({of} of all). "
         f"The mean loss was {trained.train_loss:.4f}, the last one {trained.last_loss:.4f}."
     )
 

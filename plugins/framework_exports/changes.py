@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,7 +61,7 @@ class Reader:
     def __init__(self) -> None:
         self._file: Path | None = None
         self._opened: Any = None
-        self._context: AbstractContextManager[Any] | None = None
+        self._context = ExitStack()
 
     def __call__(self, tensor: Stored) -> torch.Tensor:
         """Return a tensor.
@@ -72,8 +72,8 @@ class Reader:
         try:
             if tensor.file != self._file:
                 self.close()
-                self._context = safe_open(tensor.file, framework="pt")
-                self._opened, self._file = self._context.__enter__(), tensor.file
+                self._opened = self._context.enter_context(safe_open(tensor.file, framework="pt"))
+                self._file = tensor.file
             read: torch.Tensor = self._opened.get_tensor(tensor.name)
         except (SafetensorError, OSError) as error:
             raise damaged(tensor.file, error) from error
@@ -81,9 +81,8 @@ class Reader:
 
     def close(self) -> None:
         """Let go of the open file."""
-        if self._context is not None:
-            self._context.__exit__(None, None, None)
-        self._file = self._opened = self._context = None
+        self._context.close()
+        self._file = self._opened = None
 
 
 @dataclass(frozen=True)
@@ -116,14 +115,16 @@ class Merging:
         squares = torch.zeros(weight.shape[1], dtype=torch.float64)
         for start, piece in _pieces(weight):
             squares += self.added(piece, start).double().square().sum(dim=0)
-        return self.magnitude / squares.sqrt().float()
+        factors: torch.Tensor = self.magnitude / squares.sqrt().float()
+        return factors
 
     def factors(self, added: torch.Tensor, start: int) -> torch.Tensor | None:
         """Return what DoRA multiplies each row with, where its outputs are rows."""
         if self.magnitude is None or self.by_column:
             return None
         lengths = torch.linalg.norm(added, dim=1)
-        return (self.magnitude[start : start + len(added)] / lengths).unsqueeze(1)
+        factors: torch.Tensor = self.magnitude[start : start + len(added)] / lengths
+        return factors.unsqueeze(1)
 
 
 def pieces(

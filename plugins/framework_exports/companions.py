@@ -31,12 +31,15 @@ PLAIN = frozenset({".json", ".jinja", ".model", ".txt"})
 LEFT_OUT = frozenset({RUN_CONFIG, "adapter_config.json", "trainer_state.json"})
 
 
-def copy(plan: Plan, folders: Sequence[Path], target: Path, settings: Mapping[str, Any]) -> None:
+def copy(
+    plan: Plan, folders: Sequence[Path], models: Sequence[Path], target: Path, settings: Mapping[str, Any]
+) -> None:
     """Write all that a model needs besides its weights.
 
     Args:
         plan: may name another chat template.
-        folders: of the trained weights and of the base; the first that has a file counts.
+        folders: of the trained weights and of the base; the tokenizer is that of the first which has one.
+        models: those of them that are of the model as it is written; of each other file the first counts.
         target: takes the files.
         settings: what is different in config.json.
 
@@ -49,7 +52,6 @@ def copy(plan: Plan, folders: Sequence[Path], target: Path, settings: Mapping[st
             f"there is no {TOKENIZER} in {' or in '.join(str(folder) for folder in folders)}: fetch the model again"
         )
         raise FrameworkError(message)
-    models = [folder for folder in folders if (folder / MODEL).is_file()]
     for folder in reversed(models):
         for file in _others(folder, code=plan.model.config.trust_remote_code):
             shutil.copyfile(file, target / file.name)
@@ -137,7 +139,7 @@ def _tokens(folder: Path) -> int:
 
 def _stop_as_the_run_did(target: Path) -> None:
     """Add the tokenizer's eos token to those that end an answer: a run stops at both, transformers at the latter."""
-    if not (target / GENERATION).is_file() or not (target / TOKENIZER).is_file():
+    if not all((target / name).is_file() for name in (GENERATION, TOKENIZER, TOKENIZER_CONFIG)):
         return
     settings, eos = read(target / GENERATION), read(target / TOKENIZER_CONFIG).get("eos_token")
     eos = eos.get("content") if isinstance(eos, dict) else eos

@@ -10,7 +10,7 @@ from typing import Annotated
 from annotated_types import Ge, Gt, Interval, Len, Predicate
 from omegaconf import MISSING
 
-from framework.schema import ExporterConfig, plain_name
+from framework.schema import ExporterConfig, SpeakerConfig, plain_name
 
 _UNITS = {"KB": 10**3, "MB": 10**6, "GB": 10**9, "KIB": 2**10, "MIB": 2**20, "GIB": 2**30}
 
@@ -25,12 +25,12 @@ def bytes_of(size: str) -> int:
 
 
 def a_size(value: str) -> bool:
-    """a size such as 5GB or 512MiB."""  # noqa: D403 - part of the sentence that an error tells
+    """that is a size such as 5GB or 512MiB."""  # noqa: D403 - part of the sentence that an error tells
     return bytes_of(value) > 0
 
 
 def is_repo_id(value: str) -> bool:
-    """an id of the Hub, owner/name."""  # noqa: D403 - as above
+    """that is an id of the Hub, owner/name."""  # noqa: D403 - as above
     return re.fullmatch(r"[\w.-]{1,96}/[\w.-]{1,96}", value) is not None and not _NO_ID.search(value)
 
 
@@ -156,6 +156,11 @@ class GgufAdapterExporterConfig(ExporterConfig):
     """Name of the folder inside the run folder."""
     file_name: Annotated[str | None, Predicate(plain_name)] = None
     """The file is called `NAME-LoRA.gguf`. Default: the name of the run."""
+
+
+@dataclass
+class GgufSpeakerConfig(SpeakerConfig):
+    """A GGUF file in llama.cpp: `--gguf FILE`, or `--gguf` for the first one that the run exported."""
 
 
 @dataclass

@@ -72,7 +72,8 @@ def merge(
     with whole(target, plan.config) as folder:
         check_room(folder, sum(output.made.bytes for output in made.outputs))
         _write(made, folder, bytes_of(max_shard_size))
-        companions.copy(plan, [checkpoint, place.folder], folder, made.settings)
+        folders = [checkpoint, place.folder]
+        companions.copy(plan, folders, folders[1:] if adapted else folders, folder, made.settings)
         _check(made, folder, trust=trust)
 
 
@@ -117,6 +118,12 @@ def _model(folder: Path, *, trust: bool) -> tuple[dict[str, Stored], Names, Plac
         message = f"{folder} holds weights that are quantized ({kind}): choose the model in 16 bits as the base"
         raise FrameworkError(message)
     tensors = stored(model_files(folder))
+    for tensor in tensors.values():
+        if tensor.dtype not in shards.TORCH:
+            message = (
+                f"{tensor.file}: {tensor.name} is stored as {tensor.dtype}: choose the model in 16 bits as the base"
+            )
+            raise FrameworkError(message)
     names = Names(folder, trust_remote_code=trust)
     places = names.places(tensors)
     if places.missing:

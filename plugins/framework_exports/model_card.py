@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from huggingface_hub import ModelCard, hf_hub_download
+import httpx
+from huggingface_hub import hf_hub_download
 from huggingface_hub.constants import ENDPOINT
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.repocard import metadata_load
 from yaml import YAMLError
 
 from framework.folder import RunFolder
@@ -111,10 +113,10 @@ def base_license(place: ModelPlace, base: str) -> str:
             offline = not reachable(ENDPOINT)
             revision = place.revision or None
             file = Path(hf_hub_download(base, FILE, revision=revision, local_files_only=offline))
-        data = ModelCard.load(file).data if file.is_file() else None
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError, ValueError, YAMLError):  # on a card nothing depends
+        data = metadata_load(file) if file.is_file() else None
+    except (HfHubHTTPError, httpx.HTTPError, OSError, ValueError, YAMLError):  # on a card nothing depends
         return ""
-    name = getattr(data, "license_name", None) or getattr(data, "license", None)
+    name = (data or {}).get("license_name") or (data or {}).get("license")
     return name if isinstance(name, str) else ""
 
 

@@ -10,7 +10,9 @@ from framework_exports import config
 
 if TYPE_CHECKING:
     from framework.checkup import Checkup
+    from framework.memory import Shape
     from framework.plan import Plan
+    from framework.records import ExportNeed
 
 GGUF = "framework[gguf]"
 
@@ -33,11 +35,25 @@ def framework_exporters() -> Iterable[Component]:
 
 
 @hookimpl
+def framework_speakers() -> Iterable[Component]:
+    """A GGUF file, to talk to."""
+    yield Component("gguf", config.GgufSpeakerConfig, "framework_exports.llama.speaker:GgufSpeakers", extra=GGUF)
+
+
+@hookimpl
 def framework_check_plan(plan: Plan) -> Iterable[str]:
     """Refuse folders that are not the exporter's own, and exports that cannot be made."""
     from framework_exports import checks  # noqa: PLC0415 - --help need not pay for it
 
     yield from checks.problems(plan)
+
+
+@hookimpl
+def framework_export_needs(plan: Plan, shape: Shape) -> Iterable[ExportNeed]:
+    """Disk and memory, by the size of the model."""
+    from framework_exports.needs import needs  # noqa: PLC0415 - --help need not pay for it
+
+    yield from needs(plan, shape)
 
 
 @hookimpl

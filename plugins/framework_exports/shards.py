@@ -69,12 +69,16 @@ def _write_file(file: BinaryIO, shard: Sequence[Stored], pieces: Callable[[Store
     file.write(len(header).to_bytes(8, "little") + header)
     for tensor in ordered:
         start = file.tell()
-        file.writelines(
-            memoryview(piece.contiguous().reshape(-1).view(torch.uint8).numpy()) for piece in pieces(tensor)
-        )
+        for piece in pieces(tensor):
+            _write_bytes(file, piece)
         if file.tell() - start != tensor.bytes:
             message = f"{tensor.name} has {file.tell() - start} bytes, not {tensor.bytes}"
             raise AssertionError(message)
+
+
+def _write_bytes(file: BinaryIO, piece: torch.Tensor) -> None:
+    raw: Any = piece.contiguous().reshape(-1).view(torch.uint8).numpy()
+    file.write(raw.data)
 
 
 def _header(ordered: Sequence[Stored]) -> Mapping[str, Any]:

@@ -45,7 +45,7 @@ class Jsonl(Logger):
 
     def evaluated(self, result: EvalResult, *, before: bool) -> None:
         """Write the means."""
-        self._write("evaluated", before=before, metrics=result.metrics)
+        self._write("evaluated", before=before, metrics=result.figures)
 
     def finished(self, report: Report, samples: Sequence[tuple[Sample | None, Sample]]) -> None:  # noqa: ARG002
         """Write the objective."""

@@ -95,7 +95,7 @@ class Wandb(Logger):
     def trouble(self, trouble: Trouble) -> None:
         """Send an alert: W&B shows it beside the run, and writes to those who asked for that."""
         if self.run is not None:
-            level = wandb.AlertLevel.ERROR if trouble.action is Action.stop else wandb.AlertLevel.WARN
+            level = "ERROR" if trouble.action is Action.stop else "WARN"
             self.run.alert(trouble.kind, redact(trouble.line), level=level)
 
     def _log(self, values: Mapping[str, Any]) -> None:
@@ -105,7 +105,7 @@ class Wandb(Logger):
     def evaluated(self, result: EvalResult, *, before: bool) -> None:
         """Log the means."""
         prefix = "before" if before else "after"
-        self._log({f"{prefix}/{name}": value for name, value in result.metrics.items()})
+        self._log({f"{prefix}/{name}": value for name, value in result.figures.items()})
 
     def finished(self, report: Report, samples: Sequence[tuple[Sample | None, Sample]]) -> None:
         """Log the answers as a table and the report as the summary."""

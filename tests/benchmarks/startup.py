@@ -75,6 +75,8 @@ def cases(folder: Path, llamafactory: str) -> tuple[list[Case], list[str]]:
         Case("framework trainer.lerning_rate=1", (*ours, "trainer.lerning_rate=1"), 2, "bare Hydra app, a typo"),
         Case("framework adapter=loro", (*ours, "adapter=loro"), 2, "bare Hydra app, a typo"),
         Case("framework plugins", (*ours, "plugins"), beside="bare Hydra app --help"),
+        Case("framework chat --help", (*ours, "chat", "--help"), beside="bare Hydra app --help"),
+        Case("framework chat nowhere", (*ours, "chat", "nowhere"), 2, "bare Hydra app, a typo"),
     ]
     absent = []
     beside_python = Path(sys.executable).with_name("trl")

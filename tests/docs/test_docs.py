@@ -38,11 +38,13 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *s
 COMMAND = "python -m framework"
 PRINTED = ("--help", "--cfg", "--info", "--version")
 RECORDS = [
-    records.Report, records.Objective, records.Change, records.TrainResult, records.Artifact, records.DataResult,
-    records.FormatRun, records.MixedIn, records.Proof, records.ProofProblem, records.Lengths, records.Finding,
+    records.Report, records.Objective, records.Change, records.TrainResult, records.Trouble, records.Artifact,
+    records.DataResult, records.FormatRun, records.MixedIn, records.Proof, records.ProofProblem, records.Lengths,
+    records.Finding,
     records.ViewedRow, records.Piece, records.EvalResult, records.Measure, records.Nulls, records.Sample,
     records.ExportResult, records.Judgement, records.Concern,
     records.Forecast, records.Memory, records.FitChange, records.Work, records.Disk,
+    records.ExportNeed,
     provenance.Environment, provenance.Commit, journal.Status,
 ]  # fmt: skip
 

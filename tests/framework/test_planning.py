@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from framework import FrameworkError, testing
+from framework.compose import compose
+from framework.plan import make_plan
 from framework.planning import Planner
 from framework.records import TrainResult, Verdict
 from framework.remembered import known_rows, remember_rows, speeds
@@ -97,6 +99,24 @@ def test_a_training_tells_the_next_plan_how_fast_this_machine_is(tmp_path: Path)
     assert told.work.seconds_low is not None
     assert told.work.seconds_high is not None
     assert told.work.seconds_low < 100 < told.work.seconds_high
+
+
+@pytest.mark.parametrize(
+    ("words", "kept"),
+    [
+        (["trainer.num_train_epochs=2"], True),
+        (["trainer.keep_best=false"], False),
+        (["trainer.num_train_epochs=1"], False),
+        (["trainer.num_train_epochs=1", "trainer.eval_steps=9"], True),
+    ],
+)
+def test_disk_counts_the_best_weights_of_a_whole_model(
+    tmp_path: Path, llama: Shelf, words: list[str], *, kept: bool
+) -> None:
+    every = ["+experiment=llama8b_full", "data=local_file", "data.path=rows.jsonl", *words]
+    _, told = Planner(llama).first(make_plan(compose(every), run_dir=tmp_path / "run"))
+    assert told.disk is not None
+    assert ("best weights" in told.disk.parts) == kept
 
 
 def test_disk_counts_the_checkpoint_and_what_is_exported(tmp_path: Path, llama: Shelf) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
+
+from framework.health.config import Action
 from framework.records import (
     DataResult,
     Finding,
@@ -13,6 +16,7 @@ from framework.records import (
     ProofProblem,
     Severity,
     TrainResult,
+    Trouble,
     ViewedRow,
 )
 
@@ -89,3 +93,11 @@ CLIMBED = TrainResult(
     rungs=["training step 2: 1 row in a pass instead of 2", "training step 3: gradient checkpointing"],
 )  # fmt: skip
 """A training that ran out of memory twice and went on."""
+SPIKE = Trouble(
+    "spike", 2, "the loss jumped to 6.3 from about 0.4", f"Look at the rows of this step {SCRIPT}", Action.warn
+)
+RISE = Trouble("rising_eval_loss", 3, "the validation loss rose", "Fewer epochs", Action.stop)
+AILING = dataclasses.replace(
+    CLIMBED, rungs=[], troubles=[SPIKE, RISE], stopped="step 3, rising_eval_loss: it rose", best_step=2, best_value=0.5
+)
+"""A training in which two things went wrong."""

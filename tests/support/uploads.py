@@ -33,7 +33,7 @@ class UploadStandIn:
     Attributes:
         users: names by their tokens.
         repositories: what there is, by id.
-        broken: the beginning of a path; requests for it fail, with 400: after a 500 the library tries again for a minute.
+        broken: the beginning of a path; requests for it fail with 400, since the library tries again after a 500.
     """
 
     def __init__(self, users: Mapping[str, str], repositories: dict[str, Repository] | None = None) -> None:
@@ -137,6 +137,10 @@ class _Handler(BaseHTTPRequestHandler):
                 for each in json.loads(body)["objects"]
             ]
             return HTTPStatus.OK, {"objects": objects, "transfer": "basic"}
+        return self._of_repository(path, body, user)
+
+    def _of_repository(self, path: str, body: bytes, user: str) -> tuple[HTTPStatus, dict[str, Any]]:
+        hub = self.server.hub
         route = _REPOSITORY.fullmatch(path)
         repository = hub.repositories.get(route["name"]) if route else None
         if route is None or repository is None or (repository.private and repository.owner != user):

@@ -28,13 +28,14 @@ class OfflineRun:
     history: list[dict[str, Any]]
     summary: dict[str, Any]
     tables: dict[str, dict[str, Any]]
+    alerts: list[tuple[str, str, str]]
 
 
 def read_offline_run(path: Path) -> OfflineRun:
     """Read a run-*.wandb file and its tables; of a killed run it is what reached the disk, without an exit code."""
     from wandb.proto.wandb_internal_pb2 import Record, RunRecord
 
-    run, exit_code, history = RunRecord(), None, []
+    run, exit_code, history, alerts = RunRecord(), None, [], []
     merged: dict[str, dict[str, Any]] = {"config": {}, "summary": {}}
     for data in _records(path.read_bytes()):
         record = Record.FromString(data)
@@ -46,6 +47,8 @@ def read_offline_run(path: Path) -> OfflineRun:
             _apply(merged[kind], getattr(record, kind).update, getattr(record, kind).remove)
         elif kind == "history":
             history.append(_apply({}, record.history.item))
+        elif kind == "alert":
+            alerts.append((record.alert.title, record.alert.text, record.alert.level))
         elif kind == "exit":
             exit_code = record.exit.exit_code
     config, summary = merged["config"], merged["summary"]
@@ -53,7 +56,7 @@ def read_offline_run(path: Path) -> OfflineRun:
     files = dict(item for row in (*history, summary) for item in _table_files(row))
     tables = {name: json.loads((path.parent / "files" / file).read_bytes()) for name, file in files.items()}
     about = run.display_name, run.project, run.run_group, run.notes, tuple(run.tags)
-    return OfflineRun(*about, exit_code, config, history, summary, tables)
+    return OfflineRun(*about, exit_code, config, history, summary, tables, alerts)
 
 
 def _records(data: bytes) -> Iterator[bytes]:

@@ -135,6 +135,18 @@ def test_the_table_holds_as_many_answers_as_were_asked_for(
     assert (len(tables[0][1]["_value"]) if tables else None) == expected
 
 
+def test_troubles_are_alerts_and_validations_stand_with_their_steps(
+    words: list[str], project: str, tmp_path: Path
+) -> None:
+    more = ["trainer.eval_steps=1", "trainer.early_stopping_metric=exact_match", "trainer.losses=[1,1,nan]"]
+    pipeline.run(testing.plan([*words, *more], run_dir=tmp_path / "run"))
+    (run,) = stored(project)
+    ((title, text, level),) = run.alerts
+    assert (title, level) == ("nan", "error")
+    assert text.startswith("step 3, nan: the loss is nan; the training stops. Lower trainer.learning_rate")
+    assert run.find("train/metrics/exact_match") == [(1, 0.2), (2, 0.4), (3, 0.6)]
+
+
 def test_a_run_that_fails_is_marked_and_says_why(
     words: list[str], project: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -8,7 +8,7 @@ with Llama(Path("run-Q4_K_M.gguf")) as llama:
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -22,6 +22,15 @@ MEMORY = 2**26
 """Bytes of logits that llama.cpp holds at a time: so many tokens are computed in one pass."""
 LEAST_PASS, MOST_PASS = 16, 512
 """Tokens of a pass, whatever the vocabulary."""
+
+
+Choice = Callable[[NDArray[np.float32]], int]
+"""Chooses the next token by logits of shape (vocabulary,)."""
+
+
+def likeliest(logits: NDArray[np.float32]) -> int:
+    """Choose greedily."""
+    return int(logits.argmax())
 
 
 class Said(NamedTuple):
@@ -163,12 +172,12 @@ class Llama:
                 return list(ids[0:found])
             room = -found
 
-    def piece(self, token: int) -> bytes:
-        """Return the bytes of a token, which may be a part of a letter only; a special token has its name."""
+    def piece(self, token: int, *, special: bool = True) -> bytes:
+        """Return the bytes of a token, which may be a part of a letter only; `special`: special tokens by name."""
         room = 64
         while True:
             buffer = self._types.new("char[]", room)
-            found = self._api.llama_token_to_piece(self._vocab, token, buffer, room, 0, True)  # noqa: FBT003 - C
+            found = self._api.llama_token_to_piece(self._vocab, token, buffer, room, 0, special)
             if found >= 0:
                 return bytes(self._types.buffer(buffer, found))
             room = -found
@@ -194,8 +203,8 @@ class Llama:
         """Return the logits behind each token of a sequence: shape (tokens, vocabulary). Long ones need memory."""
         return np.concatenate([logits.copy() for _, logits in self.passes(ids)])
 
-    def follow(self, ids: Sequence[int]) -> Iterator[int]:
-        """Go on greedily from a sequence: give the likeliest next token, over and over, stop tokens too.
+    def follow(self, ids: Sequence[int], choose: Choice = likeliest) -> Iterator[int]:
+        """Go on from a sequence: give the next token, over and over, stop tokens too.
 
         It ends where `n_ctx` does. What the sequence has in common with the one before is not computed again.
         """
@@ -204,7 +213,7 @@ class Llama:
         while len(self._held) + len(rest) <= self._api.llama_n_ctx(self._context):
             for first in range(0, len(rest), self.pass_size):
                 self._decode(rest[first : first + self.pass_size], every=False)
-            token = int(self._logits(1)[0].argmax())
+            token = choose(self._logits(1)[0])
             yield token
             rest = [token]
 

@@ -129,32 +129,29 @@ class Gate:
                 raise _failed(file.name, problem, f"{len(read)} tokens instead of {len(row.prompt)}")
 
     def _follows(self, llama: Llama, row: CheckRow, logits: Any) -> bool:
-        """Whether a file goes on from a prompt as the trained model does, and ends where it does.
+        """Whether a file goes on from a prompt as the trained model does.
 
-        The trained model computed in its own number format: where it has two tokens nearly alike, either will do, and
-        what follows cannot be compared.
+        The answers of the row come from the model in memory, which may compute in four bits. So where the file leaves
+        them, what it says there has to be the likeliest token of the trained weights, or so near to it that computing
+        in bf16 may swap them; what follows cannot be compared.
         """
-        said = llama.complete(row.prompt, max_new_tokens=max(1, len(row.answer) + row.stopped))
-        for at, (one, two) in enumerate(zip(row.answer, said.ids, strict=False)):
-            if one != two:
-                return _alike(logits[len(row.prompt) + at - 1], one, two)
-        if len(said.ids) < len(row.answer):  # it ends before the trained model does
-            place = logits[len(row.prompt) + len(said.ids) - 1]
-            ends = max(llama.stop_ids, key=lambda token: float(place[token]))
-            return _alike(place, row.answer[len(said.ids)], ends)
-        return said.stopped or not row.stopped
+        said = llama.complete(row.prompt, max_new_tokens=len(row.answer) + 1)
+        shared = next((n for n, pair in enumerate(zip(said.ids, row.answer, strict=False)) if pair[0] != pair[1]), None)
+        place = min(len(said.ids), len(row.answer)) if shared is None else shared
+        there = logits[len(row.prompt) + place - 1]
+        if place < len(said.ids):
+            return _likely(there, said.ids[place])
+        return any(_likely(there, token) for token in llama.stop_ids if token < len(there)) if said.stopped else True
 
     def _exact(self, name: str, made: Agreement) -> str:
         told = made.text()
         if not made.stops_kept:
             raise _failed(name, "an answer that the trained model ends goes on", told)
         if made.top1_beyond_ties < self.config.exact_top1:
-            limit = f"exporter.*.parity.exact_top1={self.config.exact_top1}"
-            raise _failed(
-                name, f"the likeliest tokens agree at {made.top1_beyond_ties:.2%} of positions, {limit}", told
-            )
+            share = f"{made.top1_beyond_ties:.2%} of positions, and parity.exact_top1={self.config.exact_top1:g}"
+            raise _failed(name, f"the likeliest tokens agree at {share}", told)
         if made.kl > self.config.exact_kl:
-            raise _failed(name, f"the divergence is {made.kl:.2g}, parity.exact_kl={self.config.exact_kl}", told)
+            raise _failed(name, f"the divergence is {made.kl:.2g}, and parity.exact_kl={self.config.exact_kl:g}", told)
         return told
 
     def _within(self, name: str, made: Agreement, told: str) -> str:
@@ -204,9 +201,9 @@ def _rounded(folder: Path) -> bool:
     )
 
 
-def _alike(logits: Any, one: int, two: int) -> bool:
-    """Whether two tokens are so near each other, and to the likeliest, that computing in bf16 may swap them."""
-    return bool(logits.max() - min(logits[one], logits[two]) <= TIE[torch.bfloat16])
+def _likely(logits: Any, token: int) -> bool:
+    """Whether a token is the likeliest, or as near to it as computing in bf16 is exact."""
+    return bool(logits.max() - logits[token] <= TIE[torch.bfloat16])
 
 
 def _failed(name: str, problem: str, told: str) -> ParityError:

@@ -13,7 +13,7 @@ from framework import FrameworkError, pipeline, records, testing
 from framework.health.config import Action
 from framework.health.course import Course
 from framework.protocols import Logger
-from framework.records import EvalResult, Report, TrainResult
+from framework.records import EvalResult, Measure, Report, TrainResult
 
 Run = Callable[..., TrainResult]
 
@@ -166,16 +166,35 @@ def test_answers_that_do_not_end_are_seen_in_validations_that_ask(run: Run, aske
     assert events(tmp_path, "trouble")[-1]["kind"] == "endless_answers"
 
 
-class Silent:
-    """An evaluator that measures nothing."""
+class Says:
+    """An evaluator that gives one result after the other."""
+
+    def __init__(self, *results: EvalResult) -> None:
+        self.results = list(results)
 
     def evaluate(self, *_: object) -> EvalResult:
-        return EvalResult({})
+        return self.results.pop(0)
 
 
-def test_a_metric_that_no_evaluator_gives_ends_the_training(tmp_path: Path) -> None:
-    plan = testing.plan(["trainer.early_stopping_metric=exact_match"], run_dir=tmp_path)
+GIVEN = EvalResult({"exact_match": Measure(0.5, higher_is_better=True)})
+
+
+def course(tmp_path: Path, *results: EvalResult, base: EvalResult | None = None) -> Course:
+    plan = testing.plan(["trainer.early_stopping_metric=exact_match", "evaluator=[prompts]"], run_dir=tmp_path)
     data: Any = None
-    course = Course(plan, Logger(), testing.EchoModel(plan), data, {"prompts": Silent()}, {}, None)
-    with pytest.raises(FrameworkError, match="exact_match is given by no evaluator of the run: set one that answers"):
-        course.measure()
+    return Course(plan, Logger(), testing.EchoModel(plan), data, {"prompts": Says(*results)}, {}, base)
+
+
+@pytest.mark.parametrize(
+    ("notes", "told"), [([], "set one that answers prompts"), (["the judge is down"], "the judge is down")]
+)
+def test_a_metric_that_no_evaluator_gives_ends_the_training(tmp_path: Path, notes: list[str], told: str) -> None:
+    with pytest.raises(FrameworkError, match=f"exact_match is given by no evaluator of the run: {told}"):
+        course(tmp_path, EvalResult({}, notes=notes)).measure()
+
+
+def test_a_metric_that_is_missing_once_counts_for_nothing(tmp_path: Path) -> None:
+    asked = course(tmp_path, GIVEN, EvalResult({}), GIVEN)
+    assert [asked.measure() for _ in range(3)] == [{"exact_match": 0.5}, {}, {"exact_match": 0.5}]
+    assert asked.best.higher_is_better
+    assert course(tmp_path, EvalResult({}), base=GIVEN).measure() == {}

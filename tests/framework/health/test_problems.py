@@ -21,7 +21,7 @@ from framework import FrameworkError, pipeline, testing
         (["trainer.early_stopping_metric=exact_mach"], "unknown metric 'exact_mach'. Did you mean 'exact_match'"),
         (
             ["trainer.early_stopping_metric=json_valid"],
-            "none of the run's metrics: set metric=[exact_match,json_valid]",
+            "none of the run's metrics: set metric=[exact_match,token_f1,json_valid]",
         ),
         (
             ["trainer.early_stopping_metric=exact_match", "evaluator=[]"],

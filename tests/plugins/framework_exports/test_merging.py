@@ -131,7 +131,7 @@ EMBEDDINGS: dict[str, dict[str, Any]] = {
 @pytest.mark.filterwarnings("ignore")  # peft warns of tied weights, which is what this is about
 @pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize("case", EMBEDDINGS)
-def test_embedding_and_head_are_what_training_left_tied_or_not(case: str, tied: bool, tmp_path: Path) -> None:
+def test_embedding_and_head_are_what_training_left_tied_or_not(case: str, tmp_path: Path, *, tied: bool) -> None:
     base = tiny_base(tmp_path / "base", "qwen3", tie_word_embeddings=tied)
     trained = adapted(base, tmp_path / "adapter", **EMBEDDINGS[case])
     merge(plan_for(base), tmp_path / "adapter", tmp_path / "merged")
@@ -143,7 +143,7 @@ def test_embedding_and_head_are_what_training_left_tied_or_not(case: str, tied: 
 
 @pytest.mark.filterwarnings("ignore")  # as above
 @pytest.mark.parametrize("tied", [False, True])
-def test_added_tokens_come_with_their_rows_and_their_tokenizer(tied: bool, tmp_path: Path) -> None:
+def test_added_tokens_come_with_their_rows_and_their_tokenizer(tmp_path: Path, *, tied: bool) -> None:
     base = tiny_base(tmp_path / "base", "qwen3", tie_word_embeddings=tied)
     tokenizer = AutoTokenizer.from_pretrained(base)
     tokenizer.add_special_tokens({"additional_special_tokens": ["<|call|>", "<|done|>"]})
@@ -158,7 +158,9 @@ def test_added_tokens_come_with_their_rows_and_their_tokenizer(tied: bool, tmp_p
 
 
 @pytest.mark.parametrize("older", [True, False])
-def test_files_are_matched_by_older_names_and_by_those_of_the_model_and_keep_them(older: bool, tmp_path: Path) -> None:
+def test_files_are_matched_by_older_names_and_by_those_of_the_model_and_keep_them(
+    tmp_path: Path, *, older: bool
+) -> None:
     """Gemma 3's files say `language_model.model.layers…`; transformers 5 calls it `model.language_model.layers…`."""
     base = tiny_base(tmp_path / "base", "gemma3")
     trained = adapted(base, tmp_path / "adapter", exclude_modules=".*vision_tower.*")
@@ -198,6 +200,14 @@ def test_the_chat_template_of_the_run_is_the_only_one(tmp_path: Path) -> None:
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "merged")
     assert tokenizer.apply_chat_template([{"role": "user", "content": "Hi"}], tokenize=False) == "Hi!"
     assert "old" not in (tmp_path / "merged" / "tokenizer_config.json").read_text(encoding="utf-8")
+
+
+def test_an_adapter_with_a_config_of_its_own_takes_that_of_the_base(tmp_path: Path) -> None:
+    base = tiny_base(tmp_path / "base", "llama")
+    adapted(base, tmp_path / "adapter")
+    (tmp_path / "adapter" / "config.json").write_text('{"model_type": "gpt2"}', encoding="utf-8")
+    merge(plan_for(base), tmp_path / "adapter", tmp_path / "merged")
+    assert (tmp_path / "merged" / "config.json").read_bytes() == (base / "config.json").read_bytes()
 
 
 def test_a_merged_model_stops_at_the_tokens_at_which_the_run_did(tmp_path: Path) -> None:
@@ -242,12 +252,12 @@ def test_a_merge_takes_the_memory_of_a_shard_and_not_of_the_model(tmp_path: Path
         "large": {"hidden_size": 512, "intermediate_size": 2048, "num_hidden_layers": 16},
     }.items():
         (tmp_path / name).mkdir()
-        base = tiny_base(tmp_path / name / "base", "llama", dtype="bfloat16", shards="10MB", **changes)
+        base = tiny_base(tmp_path / name / "base", "llama", dtype="bfloat16", shards="25MB", **changes)
         adapted(base, tmp_path / name / "adapter", target_modules=["q_proj", "down_proj"])
     command = [sys.executable, "-c", MEASURE, str(tmp_path / "small"), str(tmp_path / "large")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     peak, shard = int(done.stdout), max(file.stat().st_size for file in (tmp_path / "large/base").glob("*.safetensors"))
     whole = size_of(tmp_path / "large" / "merged")
-    assert whole > 10 * shard
-    assert peak < 2.5 * shard
+    assert whole > 3.5 * shard
+    assert peak < 1.7 * shard, peak

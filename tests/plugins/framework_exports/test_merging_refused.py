@@ -85,6 +85,11 @@ def lose_tensors(place: Path) -> None:
     save_file(dict(list(load_file(shard).items())[1:]), shard, {"format": "pt"})
 
 
+def lose_tokenizer(place: Path) -> None:
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (place / "base" / name).unlink()
+
+
 BROKEN: dict[str, tuple[Callable[[Path], Any], str]] = {
     "a truncated base": (lambda place: cut(first_shard(place), 1000), "model-00001-of"),
     "a truncated adapter": (lambda place: cut(place / "adapter" / "adapter_model.safetensors", 900), "adapter_model"),
@@ -111,12 +116,19 @@ BROKEN: dict[str, tuple[Callable[[Path], Any], str]] = {
     "layers that the base lacks": (rename_target, "w_proj.weight, and there is none in the base"),
     "another rank": (lambda place: change(place / "adapter" / "adapter_config.json", r=8), "has rank 4 and"),
     "no tokenizer": (
-        lambda place: [(place / "base" / name).unlink() for name in ("tokenizer.json", "tokenizer_config.json")],
+        lose_tokenizer,
         "there is no tokenizer.json",
     ),
     "a quantized base": (
         lambda place: change(place / "base" / "config.json", quantization_config={"quant_method": "gptq"}),
         "quantized (gptq): choose the model in 16 bits",
+    ),
+    "eight bits": (
+        lambda place: save_file(
+            {name: weight.to(torch.float8_e4m3fn) for name, weight in load_file(first_shard(place)).items()},
+            first_shard(place),
+        ),
+        "is stored as F8_E4M3: choose the model in 16 bits",
     ),
     "another kind": (
         lambda place: change(place / "adapter" / "adapter_config.json", peft_type="LOHA"),
@@ -159,7 +171,7 @@ def test_what_cannot_be_merged_is_refused(case: str, place: Path) -> None:
         ("", True),
     ],
 )
-def test_a_base_is_the_same_wherever_it_lies(name: str, same: bool, place: Path) -> None:  # noqa: FBT001 - a case
+def test_a_base_is_the_same_wherever_it_lies(name: str, place: Path, *, same: bool) -> None:
     change(place / "adapter" / "adapter_config.json", base_model_name_or_path=name)
     if same:
         merge(plan_for(place / "base"), place / "adapter", place / "merged")

@@ -127,7 +127,7 @@ def test_a_public_repository_is_pushed_into_only_when_that_was_said(hub: UploadS
 
 
 @pytest.mark.parametrize("private", [True, False])
-def test_somebody_elses_repository_is_refused(private: bool, hub: UploadStandIn, tmp_path: Path) -> None:  # noqa: FBT001
+def test_somebody_elses_repository_is_refused(hub: UploadStandIn, tmp_path: Path, *, private: bool) -> None:
     hub.repositories["other/tuned"] = Repository("other", private=private)
     said = refusal(context(tmp_path), repo_id="other/tuned", private=False)
     assert "exporter.push.repo_id=other/tuned: the repository or its owner's name belongs to someone else" in said

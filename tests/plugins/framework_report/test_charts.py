@@ -7,7 +7,7 @@ import pytest
 
 from framework.records import Step
 from framework_report import charts
-from tests.support.results import FITTING
+from tests.support.results import FITTING, SPIKE
 
 
 def steps(*losses: float, checks: dict[int, float] | None = None) -> list[Step]:
@@ -59,6 +59,21 @@ def test_losses_of_zero_are_a_line_on_the_axis() -> None:
     curve = charts.curve(steps(0.0, 0.0))
     assert curve is not None
     assert curve["line"] == "0.0,150.0 600.0,150.0"
+
+
+def test_troubles_stand_where_they_were_seen_and_validations_are_joined() -> None:
+    curve = charts.curve(steps(2.0, 1.0, 1.0, checks={2: 0.5, 3: 1.0}), [SPIKE, dataclasses.replace(SPIKE, step=0)])
+    assert curve is not None
+    assert curve["marks"] == [(300.0, SPIKE.line), (0.0, dataclasses.replace(SPIKE, step=0).line)]
+    assert curve["checks"] == "300.0,112.5 600.0,75.0"
+
+
+def test_a_step_that_is_told_again_is_drawn_once() -> None:
+    told = steps(2.0, 1.0, 0.5)
+    curve = charts.curve([*told, dataclasses.replace(told[-1], eval_loss=1.5)])
+    assert curve is not None
+    assert curve["line"] == "0.0,0.0 300.0,75.0 600.0,112.5"
+    assert curve["dots"] == [(600.0, 37.5, "step 3: eval_loss 1.5000")]
 
 
 def test_many_steps_are_averaged() -> None:

@@ -16,7 +16,8 @@ from framework.report import make_report
 from framework.summary import visible
 from framework_report.config import HtmlConfig
 from framework_report.html import Html
-from tests.support.results import AMISS, CLIMBED, EVEN, SCRIPT
+from tests.plugins.framework_report.test_charts import steps
+from tests.support.results import AILING, AMISS, CLIMBED, EVEN, SCRIPT, SPIKE
 
 VOID = {"meta", "br", "line", "polyline", "rect", "circle"}
 Rows = list[dict[str, str]]
@@ -192,6 +193,25 @@ def test_what_was_made_smaller_for_want_of_memory_is_told(tmp_path: Path) -> Non
     page = Page(tmp_path / "report.html")
     assert "ran out of memory" in page.within("#training", "dt")
     assert "; ".join(CLIMBED.rungs) in page.within("#training", "dd")
+
+
+def test_troubles_are_listed_and_marked_in_the_curve(tmp_path: Path) -> None:
+    plan = testing.plan([], run_dir=tmp_path)
+    logger = Html(HtmlConfig())
+    logger.planned(plan)
+    logger.started(tmp_path, EVEN, {"device": "CPU"})
+    for step in steps(2.0, 6.3, 1.0, 1.0, checks={2: 0.5, 4: 0.9}):
+        logger.step(step)
+    for trouble in AILING.troubles:
+        logger.trouble(trouble)
+    logger.finished(make_report(plan, {}, {}, EVEN, None, AILING, None, None, None), [])
+    page = Page(tmp_path / "report.html")
+    assert page.within("#health", "dt") == ["ended early", "best", "troubles"]
+    assert SPIKE.line in page.within("#health", "dd", ".small")
+    assert [attrs["x1"] for tag, attrs in page.tags if tag == "line" and attrs["class"] == "mark"] == ["200.0", "400.0"]
+    assert SPIKE.line in page.within("svg", "title")
+    assert [attrs["class"] for tag, attrs in page.tags if tag == "polyline"] == ["line", "checks"]
+    assert SCRIPT not in page.source
 
 
 def test_a_run_that_fails_halfway_says_why(

@@ -19,7 +19,7 @@ from framework.records import EvalResult, Measure, Sample, Step
 from framework.report import make_report
 from framework_trackers.config import ConsoleConfig
 from framework_trackers.console import Console
-from tests.support.results import CLIMBED, EVEN
+from tests.support.results import AILING, CLIMBED, EVEN, SPIKE
 
 See = Callable[..., str]
 
@@ -38,7 +38,8 @@ def see(
 
     def run(*words: str) -> str:
         files = [f"data.path={train}", f"data.validation_path={prompts}", f"data.prompts_path={prompts}"]
-        plan = testing.plan(["data=local_file", *files, "logger=[console]", *words], run_dir=tmp_path / "run")
+        asked = ["evaluator=[prompts]", "logger=[console]", *words]
+        plan = testing.plan(["data=local_file", *files, *asked], run_dir=tmp_path / "run")
         pipeline.run(plan)
         return capsys.readouterr().out
 
@@ -184,6 +185,32 @@ def test_what_was_made_smaller_for_want_of_memory_is_told(capsys: pytest.Capture
     Console(ConsoleConfig()).finished(report, [])
     words = " ".join(capsys.readouterr().out.split())
     assert "ran out of memory training step 2: 1 row in a pass instead of 2; training step 3: gradient" in words
+
+
+def test_a_trouble_is_one_line_when_it_happens(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    Console(ConsoleConfig()).trouble(SPIKE)
+    assert capsys.readouterr().out == f"  {SPIKE.line}\n"
+    assert SPIKE.line.startswith("step 2, spike: the loss jumped to 6.3 from about 0.4. Look at the rows")
+
+
+def test_a_validation_between_the_lines_is_a_line_too(see: See) -> None:
+    words = ["trainer.eval_steps=7", "trainer.eval_losses=[3,1,2]", "trainer.early_stopping_metric=exact_match"]
+    lines = [line.split()[1:7] for line in see(*words).splitlines() if line.startswith("  step ")]
+    assert ["7/20", "loss", "0.143", "eval_loss", "3.000", "exact_match"] in lines
+    assert ["14/20", "loss", "0.071", "eval_loss", "1.000", "exact_match"] in lines
+
+
+def test_what_went_wrong_and_which_weights_are_kept_is_told_at_the_end(capsys: pytest.CaptureFixture[str]) -> None:
+    plan = testing.plan([], run_dir=Path("run"))
+    console = Console(ConsoleConfig())
+    console.planned(plan)
+    console.finished(make_report(plan, {}, {}, EVEN, None, AILING, None, None, None), [])
+    words = " ".join(capsys.readouterr().out.split())
+    assert "ended early step 3, rising_eval_loss: it rose best step 2: eval_loss 0.5000; its weights are kept" in words
+    assert "troubles spike at step 2, rising_eval_loss at step 3" in words
 
 
 def test_the_next_commands_stand_on_one_line_each_and_compose(see: See) -> None:

@@ -8,9 +8,10 @@ import pytest
 
 from framework import pipeline, testing
 from framework.folder import save_overrides
+from framework.records import Step
 from framework_trackers.config import JsonlConfig
 from framework_trackers.jsonl import Jsonl
-from tests.support.results import AMISS
+from tests.support.results import AMISS, EVEN, SPIKE
 
 
 def events(run_dir: Path, name: str = "log.jsonl") -> list[dict[str, Any]]:
@@ -52,6 +53,19 @@ def test_a_failure_after_the_start_is_the_last_line(data_file: Path, tmp_path: P
     with pytest.raises(FileNotFoundError):
         run(data_file, tmp_path, "stages=[evaluate]")
     assert events(tmp_path)[-1]["error"].startswith("FileNotFoundError: ")
+
+
+def test_troubles_and_the_metrics_of_a_validation_are_written(tmp_path: Path) -> None:
+    log = Jsonl(JsonlConfig())
+    log.started(tmp_path, EVEN, {})
+    log.step(Step(1, 2, 0.5, 1.0, 2e-4, 1.0, 10, 0.1, 0.5, {"exact_match": 0.25}))
+    log.trouble(SPIKE)
+    log.close()
+    _, step, trouble = events(tmp_path)
+    assert (step["eval_loss"], step["metrics"]) == (0.5, {"exact_match": 0.25})
+    assert trouble == {
+        "event": "trouble", "kind": "spike", "step": 2, "text": SPIKE.text, "cure": SPIKE.cure, "action": "warn"
+    }  # fmt: skip
 
 
 def test_findings_are_written_too(tmp_path: Path) -> None:

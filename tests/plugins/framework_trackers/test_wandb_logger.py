@@ -89,6 +89,19 @@ def test_names_come_from_the_run_where_none_are_given(words: list[str], tmp_path
     assert run.exit_code == 0
 
 
+def test_troubles_are_alerts_and_validations_stand_with_their_steps(words: list[str], tmp_path: Path) -> None:
+    more = ["trainer.eval_steps=1", "trainer.early_stopping_metric=exact_match", "trainer.losses=[1,1,nan]"]
+    pipeline.run(testing.plan([*words, *more], run_dir=tmp_path))
+    run = logged(tmp_path)
+    ((title, text, level),) = run.alerts
+    assert (title, level) == ("nan", "ERROR")
+    assert text.startswith("step 3, nan: the loss is nan; the training stops. Lower trainer.learning_rate")
+    checked = [(row["_step"], row["train/exact_match"]) for row in run.history if "train/exact_match" in row]
+    assert checked == [(1, 0.25), (2, 0.5), (3, 0.75)]
+    assert [row["train/eval_loss"] > 0 for row in run.history if "train/eval_loss" in row] == [True] * 3
+    assert run.summary["train"]["troubles"][0]["kind"] == "nan"
+
+
 def test_a_run_that_fails_has_exit_code_1(words: list[str], tmp_path: Path) -> None:
     (tmp_path / "checkpoint").mkdir()
     save_overrides(tmp_path, [])

@@ -82,7 +82,7 @@ class Trackio(Logger):
     def evaluated(self, result: EvalResult, *, before: bool) -> None:
         """Log the means."""
         prefix = "before" if before else "after"
-        self._log({f"{prefix}/{name}": value for name, value in result.metrics.items()})
+        self._log({f"{prefix}/{name}": value for name, value in result.figures.items()})
 
     def finished(self, report: Report, samples: Sequence[tuple[Sample | None, Sample]]) -> None:
         """Log the answers as a table, the report as text, and its numbers beside those of other runs."""

@@ -132,6 +132,7 @@ def test_a_judge_that_is_down_does_not_end_the_run(
     tmp_path: Path, rows: list[dict[str, str]], write_rows: Callable[..., Path], capsys: pytest.CaptureFixture[str]
 ) -> None:
     judge = [f"metric.judge.base_url=http://127.0.0.1:{closed_port()}/v1", "metric.judge.model=tiny"]
+    judge.append("metric.judge.retries=0")
     words = ["data=local_file", f"data.path={write_rows(rows)}", "metric=[judge,exact_match]", "logger=[console]"]
     plan = testing.plan([*words, *judge], run_dir=tmp_path / "run")
     report = pipeline.run(plan)

@@ -10,7 +10,7 @@ from framework_exports.convert import names
 
 
 def tokenizer(*, swallows: bool, tokens: tuple[str, ...] = ("<|end|>", "<|endoftext|>")) -> dict[str, Any]:
-    added = [{"content": text, "special": True, "rstrip": swallows and text == tokens[0]} for text in tokens]
+    added = [{"content": text, "special": True, "rstrip": swallows and text == "<|end|>"} for text in tokens]
     return {"added_tokens": added}
 
 

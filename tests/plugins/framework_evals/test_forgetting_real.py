@@ -1,0 +1,35 @@
+"""SmolLM2 on the quickstart: with its own learning rate nothing is forgotten, with ten times that it is, and told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from framework import records
+from framework.records import Concern, Report
+from tests.support.program import framework
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("option", ["forgetting", "short_forgetting"])
+@pytest.mark.parametrize(("rate", "flagged"), [("5e-4", False), ("5e-3", True)])
+def test_a_learning_rate_of_ten_times_the_quickstarts_is_flagged(
+    tmp_path: Path, option: str, rate: str, *, flagged: bool
+) -> None:
+    concern = forgetting(tmp_path, "+experiment=quickstart", f"evaluator=[{option}]", f"trainer.learning_rate={rate}")
+    print(f"{rate} {option}: {concern}")  # noqa: T201 - the figures are what this test is to show
+    assert concern.flagged is flagged
+    assert ("data.mix" in concern.cure) is flagged
+    assert (concern.harm > 0.5) is flagged
+
+
+def forgetting(folder: Path, *words: str) -> Concern:
+    """Run the program and return what its report says of forgetting."""
+    done = framework(*words, "exporter=[]", f"run_dir={folder / 'run'}", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    verdict = records.load(Report, folder / "run" / "report.json").verdict
+    assert verdict is not None
+    (concern,) = (concern for concern in verdict.concerns if concern.name == "forgetting")
+    assert verdict.forgot is concern.flagged
+    return concern

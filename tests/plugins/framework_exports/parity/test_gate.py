@@ -1,0 +1,127 @@
+"""plugins/framework_exports/parity/gate.py: what is not what was trained is put aside and told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from framework import pipeline, records, testing
+from framework.compose import compose
+from framework.plan import Plan, make_plan
+from framework.records import Artifact, ExportResult
+from framework_exports.merging import merge
+from framework_exports.parity import gate
+from framework_exports.parity.gate import ParityError
+from tests.support.ggufs import tiny_model
+
+# peft reads a name that transformers 5.24 deprecates.
+pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
+STEPS = ("trainer.max_steps=4", "trainer.learning_rate=1e-2", "trainer.device=cpu", "adapter.r=4")
+"""Few, with a high rate: the adapter is to change what the model says."""
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Plan]:
+    """Return what makes a plan that exports one training of a tiny model; the training runs once."""
+    folder = tmp_path_factory.mktemp("parity")
+    base, rows = tiny_model(folder / "base", "llama", dtype="bfloat16"), folder / "rows.jsonl"
+    rows.write_text("".join(json.dumps({"instruction": f"say {n}", "output": f"it is {n}"}) + "\n" for n in range(40)))
+
+    def plan(*words: str) -> Plan:
+        model = ["model=local", f"model.path='{base}'", "data=local_file", f"data.path='{rows}'", "logger=[]"]
+        every = [*model, *STEPS, "evaluator=[]", "metric=[]", "objective=train_loss", *words]
+        return make_plan(compose(every), run_dir=folder / "run", overrides=tuple(every))
+
+    pipeline.run(plan("stages=[data,train]"))
+    return plan
+
+
+def export(plan: Plan) -> list[Artifact]:
+    pipeline.run(plan)
+    return records.load(ExportResult, plan.run_dir / "export.json").artifacts
+
+
+def change(folder: Path, **factors: float) -> None:
+    """Multiply weights of a model folder."""
+    file = folder / "model.safetensors"
+    weights = load_file(file)
+    for part, factor in factors.items():
+        for name in weights:
+            if part in name:
+                weights[name] = (weights[name].float() * factor).to(weights[name].dtype)
+    save_file(weights, file, metadata={"format": "pt"})
+
+
+def test_what_is_exported_is_what_was_trained(trained: Callable[..., Plan]) -> None:
+    words = ("stages=[export]", "exporter=[merged,gguf]", "exporter.gguf.quantizations=[f16,q8_0]")
+    made = {artifact.path: artifact.notes[-1] for artifact in export(trained(*words, "exporter.merged.dtype=fp32"))}
+    assert made["merged"].startswith("parity: top-1 100.00% of ")
+    (f16,) = [note for path, note in made.items() if path.endswith("F16.gguf")]
+    assert "top-1 100.00%" in f16
+    assert "greedy answers as trained" in f16
+
+
+def test_a_merge_that_is_wrong_is_put_aside(trained: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(plan: Plan, checkpoint: Path, target: Path, **more: Any) -> None:
+        merge(plan, checkpoint, target, **more)
+        change(target, q_proj=-3.0)
+
+    monkeypatch.setattr("framework_exports.merged.merge", wrong)
+    plan = trained("stages=[export]", "exporter=[merged]", "exporter.merged.folder=elsewhere")
+    with pytest.raises(
+        ParityError, match=r"(?s)elsewhere is not what was trained: the .*It lies in .*rejected/elsewhere"
+    ):
+        export(plan)
+    assert not (plan.run_dir / "elsewhere").exists()
+    assert (plan.run_dir / "rejected" / "elsewhere" / "model.safetensors").is_file()
+    assert not list(plan.run_dir.glob("*.unchecked"))
+
+
+def test_an_adapter_that_was_forgotten_is_seen_in_a_gguf_file(
+    trained: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrong(plan: Plan, checkpoint: Path, target: Path, **more: Any) -> None:
+        merge(plan, checkpoint, target, **more)
+        change(target, down_proj=0.0)
+
+    monkeypatch.setattr("framework_exports.gguf_exporter.merge", wrong)
+    folder = "exporter.gguf.folder=other"
+    plan = trained("stages=[export]", "exporter=[gguf]", folder, "exporter.gguf.quantizations=[f16]")
+    with pytest.raises(ParityError, match=r"f16\.gguf is not what was trained"):
+        export(plan)
+    assert (plan.run_dir / "rejected").is_dir()
+    assert not list((plan.run_dir / "other").glob("*.gguf"))
+
+
+def test_a_quantized_file_has_bounds_of_its_own(trained: Callable[..., Plan]) -> None:
+    words = ("stages=[export]", "exporter=[gguf]", "exporter.gguf.folder=bounds", "exporter.gguf.quantizations=[q4_0]")
+    with pytest.raises(ParityError, match=r"q4_0\.gguf is not .*: kl is .*, and parity\.quantized_kl=1e-09"):
+        export(trained(*words, "exporter.gguf.parity.quantized_kl=1e-9", "exporter.gguf.parity.quantized_top1=0"))
+
+
+def test_a_model_that_does_not_fit_again_is_not_compared_and_that_is_said(
+    trained: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate, "affordable", lambda _: None)
+    (made,) = export(trained("stages=[export]", "exporter=[merged]", "exporter.merged.folder=large"))
+    assert made.notes == ["parity: not checked: the trained model does not fit into memory a second time"]
+
+
+def test_fp32_goes_before_bf16_where_it_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from framework import host
+    from framework_exports.parity.folders import affordable
+
+    (tmp_path / "model.safetensors").write_bytes(bytes(2000))  # a thousand weights
+    for free, dtype in ((5000, torch.float32), (4000, torch.bfloat16), (2000, None)):
+        monkeypatch.setattr(host, "memory", lambda free=free: host.HostMemory(9000, free, limited=False))
+        assert affordable(tmp_path) is dtype
+
+
+def test_the_echo_model_tells_its_stop_tokens() -> None:
+    assert testing.EchoModel(testing.plan([], run_dir=Path("run"))).stop_ids == frozenset({0})
