@@ -39,7 +39,11 @@ MODELS: Mapping[str, tuple[str, Config]] = {
     "mistral": ("mistral_v3", _config("mistral", head_dim=64, sliding_window=None)),
     "qwen2": ("chatml", _config("qwen2", tie_word_embeddings=True)),
     "qwen3": ("qwen3", _config("qwen3", head_dim=64)),
-    "gemma3": ("gemma", _config("gemma3_text", head_dim=64, sliding_window=64, num_hidden_layers=7)),
+    # llama.cpp scales queries by the size of a head, which is what Gemma's own sizes come to.
+    "gemma3": (
+        "gemma",
+        _config("gemma3_text", head_dim=64, query_pre_attn_scalar=64, sliding_window=64, num_hidden_layers=7),
+    ),
     "phi3": ("phi3", _config("phi3", pad_token_id=0, original_max_position_embeddings=512, sliding_window=128)),
     "phi4": ("phi4", _config("phi3", pad_token_id=0, original_max_position_embeddings=512, sliding_window=None)),
 }

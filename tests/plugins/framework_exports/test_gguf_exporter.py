@@ -26,6 +26,9 @@ from framework_exports.llama.model import Llama
 from tests.support.bases import adapted
 from tests.support.ggufs import tiny_model
 
+# peft reads a name that transformers 5.24 deprecates.
+pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
+
 ALL = "[f16,q8_0,q4_k_m]"
 
 

@@ -19,6 +19,9 @@ from framework_exports.llama.model import Llama
 from tests.support.bases import adapted
 from tests.support.ggufs import converted, run, tiny_model
 
+# peft reads a name that transformers 5.24 deprecates.
+pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
+
 IDS = [int(number) for number in np.random.default_rng(1).integers(3, 300, 40)]
 KINDS: dict[str, dict[str, Any]] = {
     "lora": {"r": 4, "lora_alpha": 16},

@@ -36,7 +36,7 @@ def test_every_quantization_can_be_made_and_opened_and_the_larger_the_closer(tin
     assert away["f32"] < 1e-3
     order = ["f32", "f16", "q8_0", "q6_k", "q5_k_m", "q4_k_m", "q3_k_m", "q2_k"]
     assert sorted(order, key=away.__getitem__) == order
-    assert away["q4_k_m"] < 0.2
+    assert away["q4_k_m"] < 0.25
 
 
 def test_metadata_can_be_set_on_the_way(tiny: Any, tmp_path: Path) -> None:

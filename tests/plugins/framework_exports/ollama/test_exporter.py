@@ -98,6 +98,7 @@ def test_smollm2s_own_chat_template_with_its_default_system_prompt(run_dir: Path
 
 
 def test_the_modelfile_in_the_documentation_is_that_of_the_quickstart(run_dir: Path, smollm2: Speaks) -> None:
+    (run_dir / "gguf" / "orders-Q4_K_M.gguf").unlink()  # of a run by another name
     gguf_file(run_dir / "gguf" / "quickstart-Q4_K_M.gguf", **{ADDS: False})
     export(run_dir, smollm2, artifacts=["gguf/quickstart-Q4_K_M.gguf"], words=["+experiment=quickstart", "model=echo"])
     page = (ROOT / "docs" / "how-to" / "llama-cpp-and-ollama.md").read_text(encoding="utf-8")
