@@ -70,7 +70,11 @@ def test_the_run_folder_holds_a_result_for_each_stage(quickstart: Run) -> None:
     assert report["peak_memory_bytes"] > 300 * 2**20
     assert report["train"]["trainable_parameters"] < report["train"]["total_parameters"] / 20
     assert {"torch", "transformers", "trl", "peft", "framework"} <= report["versions"].keys()
-    assert [artifact["path"] for artifact in report["artifacts"]] == ["adapter", "gguf/quickstart-Q4_K_M.gguf", "ollama/Modelfile"]
+    assert [artifact["path"] for artifact in report["artifacts"]] == [
+        "adapter",
+        "gguf/quickstart-Q4_K_M.gguf",
+        "ollama/Modelfile",
+    ]
 
 
 def test_plain_peft_in_a_new_process_gives_the_same_greedy_text(quickstart: Run) -> None:

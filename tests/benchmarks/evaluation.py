@@ -1,0 +1,67 @@
+"""What the evaluations of the quickstart cost beside its training: seconds of each, and their share.
+
+    python tests/benchmarks/evaluation.py
+
+The training runs, and each evaluator is timed on the base, the trained model and a random adapter, as in a run. Nothing
+else should run meanwhile.
+"""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+from framework.compose import compose
+from framework.data import load_data
+from framework.plan import make_plan
+from framework.protocols import TrainRun
+
+
+@contextmanager
+def timed(name: str, seconds: dict[str, float]) -> Iterator[None]:
+    """Add the time that passes inside to `seconds`."""
+    start = time.perf_counter()
+    yield
+    seconds[name] = seconds.get(name, 0.0) + time.perf_counter() - start
+
+
+def main() -> None:
+    """Print the table."""
+    with tempfile.TemporaryDirectory() as folder:
+        plan = make_plan(compose(["+experiment=quickstart"]), run_dir=Path(folder))
+        metrics = {name: choice.create() for name, choice in plan.metric.items()}
+        evaluators = {name: choice.create() for name, choice in plan.evaluator.items()}
+        cost: dict[str, float] = {}
+        with plan.trainer.create().open(plan) as model:
+            data = load_data(plan, model)
+            model.score(data.validation[:1])  # the weights are loaded when first asked for
+
+            def measure() -> None:
+                with timed("validation loss", cost):
+                    model.score(data.validation)
+                for name, evaluator in evaluators.items():
+                    with timed(name, cost):
+                        evaluator.evaluate(model, data, metrics)
+
+            with model.as_base():
+                measure()
+            run = TrainRun(plan.checkpoint, Path(folder, "scratch"), _quiet)
+            trained = model.train(data.train, data.validation, run)
+            for state in (nullcontext(), model.as_null(plan.seed)):
+                with state:
+                    measure()
+    for name, spent in cost.items():
+        print(f"{name:20} {spent:6.1f} s  {spent / trained.seconds:5.0%} of the training")  # noqa: T201
+    whole = sum(cost.values())
+    print(f"{'all':20} {whole:6.1f} s  {whole / trained.seconds:5.0%} of {trained.seconds:.1f} s")  # noqa: T201
+
+
+def _quiet(_: object) -> None:
+    """Tell nobody."""
+
+
+if __name__ == "__main__":
+    main()
