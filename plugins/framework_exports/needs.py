@@ -18,8 +18,9 @@ from framework_exports.config import (
     PushExporterConfig,
 )
 from framework_exports.quantizations import BLOCK, gguf_bytes
-from framework_exports.sizes import WIDTHS
 
+WIDTHS = {Dtype.bf16: 2, Dtype.fp16: 2, Dtype.fp32: 4}
+"""Bytes of a weight."""
 TEXT = 2**20
 """A file of text, generously."""
 COPIES = 3
