@@ -73,15 +73,18 @@ def trained_config(plan: Plan) -> PeftConfig | None:
         config: PeftConfig | None = adapter.config()
         return config
     if not any(plan.given.glob("*.safetensors")):
-        message = f"checkpoint={plan.config['checkpoint']}: the folder holds no .safetensors, so no trained weights"
+        lacks = "the folder holds no .safetensors, so no trained weights" if plan.given.is_dir() else "no such folder"
+        message = f"checkpoint={plan.config['checkpoint']}: {lacks}"
         raise FrameworkError(message)
     if not (plan.given / "adapter_config.json").is_file():
         return None
     try:
-        return PeftConfig.from_pretrained(plan.given)
+        found = PeftConfig.from_pretrained(plan.given)
     except (ValueError, TypeError, KeyError, OSError) as error:
         message = f"checkpoint={plan.config['checkpoint']}: adapter_config.json cannot be read: {one_line(error)}"
         raise FrameworkError(message) from error
+    found.base_model_name_or_path = None  # peft warns where it is called otherwise here
+    return found
 
 
 def with_adapter(model: Any, config: PeftConfig, place: ModelPlace, *, fast: bool) -> Any:

@@ -66,7 +66,9 @@ class HFModel:
         self.place = place
         self.way = way
         self.facts: Mapping[str, str] = machine.facts
-        self.tokenizer = load_tokenizer(place, plan.model.config)
+        own = plan.given is not None and (plan.given / "tokenizer.json").is_file()
+        spoken = ModelPlace(plan.given, str(plan.given)) if plan.given and own else place
+        self.tokenizer = load_tokenizer(spoken, plan.model.config)
         self.trained = False
         self.ladder = ladder(plan, config, machine.facts)
         self._answers = Batches(self.ladder, "answering", "evaluator.prompts.max_new_tokens")

@@ -1,0 +1,56 @@
+"""`checkpoint=FOLDER`: trained weights that lie elsewhere, evaluated under a plan that does not describe them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from framework import FrameworkError, pipeline, records
+from framework.compose import compose
+from framework.plan import Plan, make_plan
+from framework.records import EvalResult
+from tests.support.tiny import tiny_chatml
+
+# peft reads a name that transformers 5.24 deprecates.
+pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("given")
+    tiny_chatml(folder / "base")
+    rows = "".join(json.dumps({"instruction": f"say {n}", "output": f"it is {n}"}) + "\n" for n in range(30))
+    (folder / "rows.jsonl").write_text(rows, encoding="utf-8")
+    return folder
+
+
+def plan(place: Path, run: str, *words: str) -> Plan:
+    model = ["model=local", f"model.path='{place}/base'", "data=local_file", f"data.path='{place}/rows.jsonl'"]
+    short = ["evaluator=[prompts]", "evaluator.prompts.max_new_tokens=4", "logger=[]", "trainer.dtype=fp32"]
+    every = [*model, *short, "trainer.max_steps=3", "trainer.learning_rate=1e-2", *words]
+    return make_plan(compose(every), run_dir=place / run, overrides=tuple(every))
+
+
+@pytest.mark.parametrize("kind", ["adapter=lora adapter.r=4", "adapter=dora adapter.r=2", "adapter=full"])
+def test_a_checkpoint_is_measured_as_the_run_that_made_it(place: Path, kind: str) -> None:
+    name = kind.partition(" ")[0].partition("=")[2]
+    pipeline.run(plan(place, name, *kind.split()))
+    given = f"checkpoint='{place / name}/{'adapter' if name != 'full' else 'checkpoint'}'"
+    pipeline.run(plan(place, f"{name}-again", "stages=[evaluate,report]", given))
+    first, again = (
+        records.load(EvalResult, place / run / "evaluate.json").measures["eval_loss"] for run in (name, f"{name}-again")
+    )
+    assert again.value == pytest.approx(first.value, rel=1e-6)
+    assert again.items == pytest.approx(first.items, rel=1e-5)
+
+
+def test_what_is_no_checkpoint_is_refused(place: Path, tmp_path: Path) -> None:
+    with pytest.raises(FrameworkError, match=r"checkpoint=nowhere: no such folder"):
+        pipeline.run(plan(place, "none", "stages=[evaluate]", "checkpoint=nowhere"))
+    with pytest.raises(FrameworkError, match=r"the folder holds no \.safetensors, so no trained weights"):
+        pipeline.run(plan(place, "none", "stages=[evaluate]", f"checkpoint='{tmp_path}'"))
+    with pytest.raises(FrameworkError, match=r"is evaluated and exported as it is, not trained"):
+        plan(place, "none", f"checkpoint='{tmp_path}'")
+    assert not (place / "none").exists()
