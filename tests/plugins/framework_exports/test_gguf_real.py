@@ -19,7 +19,8 @@ from framework_exports.llama.model import Llama
 from tests.support.bases import adapted
 from tests.support.ggufs import converted
 
-pytestmark = pytest.mark.slow
+# peft reads a name that transformers 5.24 deprecates.
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")]
 QUESTIONS = ("What is the capital of France?", "Add 17 and 25.", "Write a line about the sea.")
 
 
