@@ -67,7 +67,12 @@ class Terminal:
     def end(self) -> tuple[int, str]:
         """Read to the end, and return the exit code and the rest of what was shown."""
         rest = self.shown
-        while piece := self._read():
+        while True:
+            ready, _, _ = select.select([self._here], [], [], SECONDS)
+            assert ready, f"it does not end after {rest!r}"
+            piece = self._read()
+            if not piece:
+                break
             rest += piece
         return self._process.wait(SECONDS), rest
 
