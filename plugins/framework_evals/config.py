@@ -30,7 +30,7 @@ class PromptsConfig(EvaluatorConfig):
     """How many of the data's own prompts, from the first, or of the validation rows, taken from all over by `seed`."""
     max_new_tokens: Annotated[int, Gt(0)] = 128
     """Longest answer in tokens."""
-    batch_size: Annotated[int, Gt(0)] = 32
+    batch_size: Annotated[int, Gt(0)] = 16
     """Prompts answered at once."""
 
     def measures(self) -> tuple[str, ...]:
