@@ -147,10 +147,15 @@ class Planner:
         return Forecast(memory, "", changes, self.applied, doing, disk, list(advice(plan, doing)), smaller, held)
 
 
+def _meant(plan: Plan) -> tuple[Stage, ...]:
+    """Return the stages that are planned for: all of them, where only the plan is asked for."""
+    return tuple(Stage) if plan.stages == (Stage.plan,) else plan.stages
+
+
 def _exports(plan: Plan, shape: Shape) -> dict[str, ExportNeed]:
     """Return what plugins tell of the exporters, by their names in the plan."""
     found = {}
-    for plugin, need in ask("framework_export_needs", plan=plan, shape=shape) if Stage.export in plan.stages else ():
+    for plugin, need in ask("framework_export_needs", plan=plan, shape=shape) if Stage.export in _meant(plan) else ():
         if isinstance(need, ExportNeed):
             found[need.name] = need
         else:
@@ -163,14 +168,15 @@ def _disk(plan: Plan, trained: int, exports: Mapping[str, ExportNeed], *, whole:
 
     Of a `whole` model the weights of the best validation lie there meanwhile.
     """
-    if not {Stage.train, Stage.export} & set(plan.stages):
+    stages = _meant(plan)
+    if not {Stage.train, Stage.export} & set(stages):
         return None
     parts, training = {}, plan.training
-    if Stage.train in plan.stages:
+    if Stage.train in stages:
         parts["checkpoint"] = trained
         if whole and training.keep_best and (training.eval_steps or training.num_train_epochs > 1):
             parts["best weights"] = trained
-    if Stage.export in plan.stages:
+    if Stage.export in stages:
         parts |= {name: exports[name].disk if name in exports else trained for name in plan.exporter}
         if scratch := max((need.scratch for need in exports.values()), default=0):
             parts["while exporting"] = scratch

@@ -125,3 +125,12 @@ def test_disk_counts_the_checkpoint_and_what_is_exported(tmp_path: Path, llama: 
     assert set(told.disk.parts) == {"checkpoint", "adapter"}
     assert told.disk.needed == sum(told.disk.parts.values())
     assert told.disk.free > 0
+
+
+def test_a_plan_alone_tells_what_the_whole_run_would_write(tmp_path: Path, llama: Shelf) -> None:
+    _, whole = Planner(llama).first(plan(tmp_path))
+    _, alone = Planner(llama).first(plan(tmp_path, "stages=[plan]"))
+    _, looking = Planner(llama).first(plan(tmp_path, "stages=[data]"))
+    assert whole.disk is not None
+    assert alone.disk is not None
+    assert (alone.disk.parts, looking.disk) == (whole.disk.parts, None)
