@@ -91,7 +91,7 @@ def _architecture(key: str, plan: Plan, known: frozenset[str]) -> Iterator[str]:
     named = [*(text.get("architectures") or []), *(config.get("architectures") or [])]
     if named and not known & set(named):
         plain = sorted(name.removesuffix("ForCausalLM") for name in known if name.endswith("ForCausalLM"))
-        close = nearest(named[0], known)
+        close = nearest(named[0], sorted(known))
         hint = f" Did you mean {close[0]}?" if close else ""
         yield (
             f"{key}: llama.cpp's converter does not know the architecture {named[0]}.{hint} "
