@@ -64,12 +64,16 @@ class Component:
         factory: `"package.module:attribute"`; called as `factory(config)`, gives what the group's protocol asks for.
         extra: what has to be installed besides the plugin, as words for pip: `"acme[audio]"`, `"jiwer>=3"`. Several
             are given as a tuple, each the words of one `pip install`.
+        import_order: libraries of which the first changes the others, so that it has to be imported before them:
+            `("unsloth", "transformers")`. A run with this option gets a process in which that holds, one without it a
+            process in which the first was not imported; see `fresh.py`.
     """
 
     name: str
     schema: type
     factory: str
     extra: str | tuple[str, ...] = ()
+    import_order: tuple[str, ...] = ()
 
     @property
     def summary(self) -> str:
@@ -123,8 +127,16 @@ def wrong(component: object, group: Group) -> str:
         f"its schema is {base.__name__} itself: subclass it, the class tells options apart": schema is not base,
         f"factory={factory!r} has to be 'package.module:attribute'": _matches(r"[^:\s]+:[^:\s]+", factory),
         f"extra={extra!r} has to be words for pip": all(isinstance(word, str) for word in words),
+        f"import_order={component.import_order!r} has to be two names of modules or more": _is_order(
+            component.import_order
+        ),
     }
     return next((reason for reason, good in holds.items() if not good), "")
+
+
+def _is_order(given: object) -> bool:
+    whole = isinstance(given, tuple) and all(_matches(r"[A-Za-z_]\w*", name) for name in given)
+    return whole and len(given) != 1  # type: ignore[arg-type]
 
 
 def _matches(pattern: str, text: object) -> bool:

@@ -13,7 +13,7 @@ Registration hooks return components, one option of a config group each:
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import pluggy
@@ -111,6 +111,14 @@ def framework_config_paths() -> Iterable[str]:  # type: ignore[empty-body]
 @hookspec
 def framework_check_plan(plan: Plan) -> Iterable[str]:  # type: ignore[empty-body]
     """Problems of this plan, one sentence each. They are reported together, before anything is loaded."""
+
+
+@hookspec
+def framework_check_model(plan: Plan, config: Mapping[str, Any]) -> Iterable[str]:  # type: ignore[empty-body]
+    """Problems of this plan with its model, one sentence each. `config` is the model's config.json, all that is known.
+
+    They are reported together, in the plan stage: before data are read and weights fetched.
+    """
 
 
 @hookspec

@@ -22,7 +22,7 @@ from framework.folder import RunFolder, check_writable, makes_anew
 from framework.health.answers import unended
 from framework.health.course import Course
 from framework.health.problems import check_data
-from framework.plan import Plan
+from framework.plan import Plan, check_model
 from framework.planning import Planner
 from framework.plugins import notify
 from framework.protocols import AnyMetric, Backend, Evaluator, ExportContext, Exporter, Model, ModelSource
@@ -56,7 +56,9 @@ def run(plan: Plan) -> Report | None:
             check_writable(plan.run_dir)
             source: ModelSource = plan.model.create()
             planner = Planner(source)
-            plan, expected = planner.first(dataclasses.replace(plan, model_line=source.check()))
+            plan = dataclasses.replace(plan, model_line=source.check())
+            check_model(plan, source.config_json())
+            plan, expected = planner.first(plan)
             loggers.planned(plan)
             loggers.forecast(expected)
             check_fits(plan, expected)

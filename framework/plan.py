@@ -110,6 +110,17 @@ def make_plan(config: DictConfig, *, run_dir: Path | None = None, overrides: tup
     return plan
 
 
+def check_model(plan: Plan, config: Mapping[str, Any]) -> None:
+    """Ask every plugin whether a plan can work with its model, of which config.json is known.
+
+    Raises:
+        FrameworkError: lists every problem.
+    """
+    found = _told("framework_check_model", plan=plan, config=config)
+    if found:
+        raise refusal(found, plan.overrides)
+
+
 def plan_problems(config: DictConfig, told: Sequence[str]) -> list[Problem]:
     """Return what is wrong with the plan of a config that is wrong already, as far as that can be told.
 
@@ -202,12 +213,17 @@ def _run_dir(config: DictConfig, given: Path | None) -> Path:
 
 def _problems(plan: Plan) -> list[Problem]:
     """Ask the core and every plugin."""
-    found = [Problem.told(text) for text in _own(plan)]
-    for plugin, text in ask("framework_check_plan", plan=plan):
+    return [*(Problem.told(text) for text in _own(plan)), *_told("framework_check_plan", plan=plan)]
+
+
+def _told(hook: str, **arguments: Any) -> list[Problem]:
+    """Ask a hook of every plugin for problems."""
+    found = []
+    for plugin, text in ask(hook, **arguments):
         if isinstance(text, str):
             found.append(Problem.told(text))
         else:
-            leave_out(plugin, "framework_check_plan", f"it gives a {type(text).__name__}, no sentence")
+            leave_out(plugin, hook, f"it gives a {type(text).__name__}, no sentence")
     return found
 
 

@@ -14,7 +14,7 @@ from framework.doctor import Checked, checked
 from framework.doctor.worker import Worker
 from framework.errors import FrameworkError, short
 from framework.folder import check_writable
-from framework.plan import Choice, Plan
+from framework.plan import Choice, Plan, check_model
 from framework.protocols import Backend, ModelSource
 from framework.provenance import choices
 from framework.requirements import missing, pip_command
@@ -33,7 +33,8 @@ def run(plan: Plan, worker: Worker) -> Iterator[Checked]:
         if found.blocks:
             return
     start = time.perf_counter()
-    for name, choice in choices(plan).items():
+    # What has to be imported before others is loaded first: all share one process, as in the run.
+    for name, choice in sorted(choices(plan).items(), key=lambda item: not item[1].component.import_order):
         found = _asked(worker, f"{name}={choice.component.name}", "load", choice, seconds=LOAD_SECONDS)
         if found.blocks:
             yield found
@@ -85,7 +86,9 @@ def load(choice: Choice) -> Found:
 def model(plan: Plan) -> Found:
     """Look the model up, without its weights."""
     source: ModelSource = plan.model.create()
-    return Found(State.ok, source.check())
+    line = source.check()
+    check_model(plan, source.config_json())
+    return Found(State.ok, line)
 
 
 def opened(plan: Plan) -> Found:

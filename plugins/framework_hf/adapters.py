@@ -104,11 +104,16 @@ def with_adapter(model: Any, config: PeftConfig, place: ModelPlace, *, fast: boo
     except ValueError as error:
         message = f"adapter.target_modules: {one_line(error)}"
         raise FrameworkError(message) from error
-    adapted.peft_config["default"].base_model_name_or_path = place.name
+    belongs_to(adapted, place)
     if fast:
         install.install(adapted)
-    adapted.peft_config["default"].revision = place.revision or None
     return adapted
+
+
+def belongs_to(adapted: Any, place: ModelPlace) -> None:
+    """Let an adapter name its base."""
+    config = adapted.peft_config["default"]
+    config.base_model_name_or_path, config.revision = place.name, place.revision or None
 
 
 def weights(source: ModelSource) -> ModelPlace:

@@ -23,11 +23,17 @@ from framework_hf.config import HFTrainerConfig, OutOfMemory
 from framework_hf.memory.retry import ran_out
 from framework_hf.model import HFModel
 from framework_hf.model import attention as requested
-from framework_hf.packing.admits import way
+from framework_hf.packing.admits import Way, way
 
 
 class HFBackend:
-    """Opens models with transformers."""
+    """Opens models with transformers. A backend that loads them otherwise subclasses it.
+
+    Attributes:
+        opens: what is made of an opened model.
+    """
+
+    opens: type[HFModel] = HFModel
 
     def __init__(self, config: HFTrainerConfig) -> None:
         self.config = config
@@ -67,12 +73,14 @@ class HFBackend:
         parameters = sum(parameter.numel() for parameter in empty.parameters())
         hardware.check_size(machine, self.config.device, place.name, parameters)
         machine.facts["attention"] = attention
+        chosen, machine.facts["packing"] = self.way(plan, machine, empty, attention)
+        return self.opens(plan, self.config, machine, source, place, chosen)
+
+    def way(self, plan: Plan, machine: hardware.Hardware, empty: torch.nn.Module, attention: str) -> tuple[Way, str]:
+        """Choose how rows go through the model, and say in words how they are packed; see `packing.admits.way`."""
         quantization: Quantization = plan.quantization.create()
         quantized = quantization.config(machine.dtype) is not None
-        chosen, machine.facts["packing"] = way(
-            self.config, empty, attention, machine.device, trained_config(plan), quantized=quantized
-        )
-        return HFModel(plan, self.config, machine, source, place, chosen)
+        return way(self.config, empty, attention, machine.device, trained_config(plan), quantized=quantized)
 
 
 def _quiet() -> None:

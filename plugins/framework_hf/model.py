@@ -110,10 +110,15 @@ class HFModel:
         """The model, loaded when first asked for; the adapter's first weights depend on the seed alone."""
         if self._model is None:
             transformers.set_seed(self.plan.seed)
-            self._model = self._load(weights(self.source).folder, trained_config(self.plan))
+            self._model = self.load(self.weights(), trained_config(self.plan))
         return self._model
 
-    def _load(self, folder: Path, peft_config: Any) -> Any:
+    def weights(self) -> Path:
+        """Bring the weights of the base to this machine and return their folder."""
+        return weights(self.source).folder
+
+    def load(self, folder: Path, peft_config: Any) -> Any:
+        """Load weights, put what is trained on them, and return the model."""
         # Full fine-tuning updates the weights themselves: in 16 bits small updates would round to nothing.
         dtype = torch.float32 if peft_config is None else self.machine.dtype
         quantization: Quantization = self.plan.quantization.create()
@@ -273,7 +278,7 @@ class HFModel:
             FrameworkError: they do not fit this base and adapter.
         """
         if not isinstance(self.model, PeftModel):
-            self._model = self._load(checkpoint, None)
+            self._model = self.load(checkpoint, None)
         else:
             try:
                 kept = load_peft_weights(str(checkpoint), device=self.machine.device)

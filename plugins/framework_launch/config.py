@@ -9,7 +9,7 @@ from framework.schema import LaunchConfig
 
 @dataclass
 class LocalConfig(LaunchConfig):
-    """In the process that was started."""
+    """In the process that was started; a run that cannot share it goes on in one of its own."""
 
 
 @dataclass

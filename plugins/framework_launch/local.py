@@ -1,11 +1,20 @@
-"""`launch=local`: the run happens in the process that was started."""
+"""`launch=local`: the run happens in the process that was started.
+
+Where that has imported what the run cannot have, it goes on as with `launch=subprocess`, and says so.
+"""
 
 from __future__ import annotations
 
+import logging
+
 from framework import pipeline
+from framework.fresh import stale
 from framework.plan import Plan
 from framework.records import Report
-from framework_launch.config import LocalConfig
+from framework_launch.child_process import ChildProcess
+from framework_launch.config import LocalConfig, SubprocessConfig
+
+log = logging.getLogger(__name__)
 
 
 class Local:
@@ -15,5 +24,8 @@ class Local:
         self.config = config
 
     def launch(self, plan: Plan) -> Report | None:
-        """Run the plan."""
+        """Run the plan, in a process of its own where this one will not do."""
+        if reason := stale(plan):
+            log.warning("%s: the run goes on in a process of its own", reason)
+            return ChildProcess(SubprocessConfig()).launch(plan)
         return pipeline.run(plan)

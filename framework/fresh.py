@@ -1,0 +1,48 @@
+"""Whether a run may happen in this process: some libraries change others, and have to be imported before them.
+
+An option says so in `Component.import_order`. A process in which such a library was imported is for runs with that
+option alone: what it changed stays changed.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+
+from framework.component import GROUPS, Component
+from framework.plan import Plan
+from framework.plugins import components
+
+
+def stale(plan: Plan) -> str:
+    """Return why a plan wants a process of its own, not this one; empty where this one will do."""
+    chosen = dict(_chosen(plan))
+    for key, component in chosen.items():
+        if too_late := late(component.import_order):
+            first = component.import_order[0]
+            return f"{key} needs {first} imported before {_and(too_late)}, which this process has imported already"
+    for name in GROUPS:
+        for component in components(name).values():
+            first, *others = component.import_order or ("",)
+            if first in sys.modules and component not in chosen.values():
+                return f"this process has imported {first}, which changes {_and(others)} for {name}={component.name}"
+    return ""
+
+
+def late(order: tuple[str, ...]) -> list[str]:
+    """Return which libraries have been imported before the first of the order, in this process."""
+    if not order or order[0] in sys.modules:
+        return []
+    return [name for name in order[1:] if name in sys.modules]
+
+
+def _chosen(plan: Plan) -> Iterator[tuple[str, Component]]:
+    for group in GROUPS.values():
+        found = getattr(plan, group.name)
+        for choice in found.values() if group.several else [found]:
+            yield f"{group.name}={choice.component.name}", choice.component
+
+
+def _and(names: list[str]) -> str:
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else last

@@ -1,0 +1,1 @@
+"""Unsloth as a switch: `trainer=unsloth` is `trainer=hf` on a model that Unsloth loads and changes."""

@@ -1,0 +1,33 @@
+"""`trainer=unsloth`: `trainer=hf` with a model that Unsloth loads. Import nothing of transformers before this module."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import framework_unsloth.first  # isort: split - before all that it changes  # noqa: F401
+
+import torch
+
+from framework.plan import Plan
+from framework_hf.backend import HFBackend
+from framework_hf.config import Packing
+from framework_hf.hardware import Hardware
+from framework_hf.packing.admits import Way
+from framework_unsloth.model import UnslothModel
+
+NOT_ON_A_GPU = "Unsloth's attention ignores masks in training"
+
+
+class UnslothBackend(HFBackend):
+    """Opens models with Unsloth."""
+
+    opens = UnslothModel
+
+    def way(self, plan: Plan, machine: Hardware, empty: torch.nn.Module, attention: str) -> tuple[Way, str]:
+        """Leave the layers to Unsloth. On a GPU its attention takes neither trees nor gaps, so rows are padded behind."""
+        way, fact = super().way(plan, machine, empty, attention)
+        way = dataclasses.replace(way, fast=False)
+        if machine.device != "cuda" or way.packing is not Packing.tree:
+            return way, fact
+        padded = dataclasses.replace(way, packing=Packing.pad, one_beginning=False, branches=False)
+        return padded, f"{Packing.pad.value}, not tree: {NOT_ON_A_GPU}"
