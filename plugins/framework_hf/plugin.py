@@ -100,7 +100,8 @@ def framework_check_plan(plan: Plan) -> Iterable[str]:
 def framework_memory(plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, shared: int) -> Iterable[Settings]:
     """How `trainer=hf` uses memory."""
     known = isinstance(plan.adapter.config, config.LoraAdapterConfig | config.FullConfig)
-    if known and isinstance(plan.trainer.config, config.HFTrainerConfig):
+    # A backend that builds on this one trains in another way, and tells it itself.
+    if known and type(plan.trainer.config) is config.HFTrainerConfig:
         from framework_hf.footprint import footprint  # noqa: PLC0415 - --help need not pay for it
 
         yield footprint(plan, shape, gpu, longest, shared)

@@ -24,9 +24,8 @@ class UnslothBackend(HFBackend):
     opens = UnslothModel
 
     def way(self, plan: Plan, machine: Hardware, empty: torch.nn.Module, attention: str) -> tuple[Way, str]:
-        """Leave the layers to Unsloth. On a GPU its attention takes neither trees nor gaps, so rows are padded behind."""
+        """Pad rows behind on a GPU: Unsloth's attention takes neither trees nor gaps there. On a CPU it is the model's."""
         way, fact = super().way(plan, machine, empty, attention)
-        way = dataclasses.replace(way, fast=False)
         if machine.device != "cuda" or way.packing is not Packing.tree:
             return way, fact
         padded = dataclasses.replace(way, packing=Packing.pad, one_beginning=False, branches=False)

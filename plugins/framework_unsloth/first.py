@@ -18,6 +18,7 @@ from framework.errors import FrameworkError
 from framework.fresh import late
 from framework_unsloth.versions import ORDER
 
+TRANSFER = "HF_HUB_ENABLE_HF_TRANSFER"
 log = logging.getLogger(__name__)
 
 
@@ -43,6 +44,20 @@ def settle() -> None:
     os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", str(generated))
 
 
+@contextlib.contextmanager
+def unchanged() -> Iterator[None]:
+    """Keep what it changes for others while it is imported: where logs go, and a variable that the Hub warns of."""
+    root = logging.getLogger()
+    handlers, transfer = list(root.handlers), os.environ.get(TRANSFER)
+    logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)  # torchao calls what torch has outlived
+    try:
+        yield
+    finally:
+        root.handlers[:] = handlers
+        if transfer is None:
+            os.environ.pop(TRANSFER, None)
+
+
 if too_late := late(ORDER):
     message = (
         f"{', '.join(too_late)} has been imported in this process before unsloth, which has to be the first: take a "
@@ -50,7 +65,7 @@ if too_late := late(ORDER):
     )
     raise FrameworkError(message)
 settle()
-with unprinted():
+with unprinted(), unchanged():
     from unsloth import DEVICE_TYPE, FastLanguageModel
 
 __all__ = ["DEVICE_TYPE", "FastLanguageModel", "unprinted"]

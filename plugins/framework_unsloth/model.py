@@ -104,6 +104,9 @@ class UnslothModel(HFModel):
             raise FrameworkError(message) from error
         belongs_to(adapted, self.place)
         adapted.get_base_model().config.use_cache = True
+        if self.way.fast:  # on a CPU Unsloth leaves the layers as transformers and peft have them
+            install.adopt(adapted)
+            install.install(adapted)
         return adapted
 
 

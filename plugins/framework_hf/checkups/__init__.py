@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 BILLIONS = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)[bB](?![a-zA-Z0-9])")
 TORCH = "torch"
 """The process of the checks that import torch for a second anyway."""
-UNSLOTH_SECONDS = 120.0
-"""It compiles while it is imported."""
 
 
 def checkups() -> Iterator[Checkup]:
@@ -31,7 +29,6 @@ def checkups() -> Iterator[Checkup]:
         yield Checkup(name, "training", f"{training}:{name}", needs_backend, TORCH)
     yield Checkup("bitsandbytes", "training", "framework_hf.checkups.nf4:imported", needs_bitsandbytes, "bitsandbytes")
     yield Checkup("NF4", "training", "framework_hf.checkups.nf4:product", needs_nf4, "bitsandbytes")
-    yield Checkup("unsloth", "training", f"{training}:unsloth", seconds=UNSLOTH_SECONDS)
 
 
 def needs_backend(plan: Plan) -> bool:

@@ -7,9 +7,6 @@ from importlib.metadata import version
 
 from framework.checkup import Found, State
 from framework.plan import Plan
-from framework.requirements import missing
-
-UNSLOTH = "pip install unsloth, in an environment of its own: it asks for versions of its own"
 
 
 def transformers(_: Plan | None) -> Found:
@@ -25,13 +22,6 @@ def peft(_: Plan | None) -> Found:
 def trl(_: Plan | None) -> Found:
     """Import the trainer."""
     return _imported("trl", "SFTTrainer")
-
-
-def unsloth(_: Plan | None) -> Found:
-    """Import it where it is installed; it changes other libraries while it is imported, and often cannot be."""
-    if missing(["unsloth"]):
-        return Found(State.missing, "not installed", fix=UNSLOTH)
-    return _imported("unsloth", "FastLanguageModel")
 
 
 def _imported(name: str, *parts: str) -> Found:

@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 from peft import LoraConfig
+from peft.tuners.lora.layer import Linear as LoraLinear
 from torch import nn
 
 from framework.records import IGNORE, TokenRow
@@ -29,6 +30,13 @@ TOKENS = 8
 def prepare(config: LoraConfig) -> None:
     """Let peft make its layers of the kind that `low_rank.py` defines."""
     config._register_custom_module({nn.Linear: FastLoraLinear})  # noqa: SLF001 - documented in peft's developer guides
+
+
+def adopt(model: nn.Module) -> None:
+    """Turn the LoRA layers that another library has made into those of `low_rank.py`: the forward pass alone differs."""
+    for layer in model.modules():
+        if type(layer) is LoraLinear:
+            layer.__class__ = FastLoraLinear
 
 
 def install(model: nn.Module) -> None:

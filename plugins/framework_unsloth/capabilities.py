@@ -1,0 +1,102 @@
+"""What the installed Unsloth can do here, for one run: asked once, in a process of its own, and kept in the cache.
+
+It is not looked up in a list. `ask.py` trains a tiny model of the run's architecture with the run's adapter,
+quantization and packing on this machine, and says what did not work.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import pickle
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from framework.cache import cache_dir
+from framework.errors import FrameworkError
+from framework.plan import Plan
+from framework.remembered import digest, read_json, write_json
+
+LIBRARIES = ("framework", "unsloth", "unsloth_zoo", "torch", "transformers", "trl", "peft", "bitsandbytes", "triton")
+SETTINGS = ("device", "dtype", "attention", "gradient_checkpointing", "packing", "optim", "lr_scheduler_type")
+"""Settings of the trainer on which the answer may depend."""
+SECONDS = 600
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """The answer.
+
+    Attributes:
+        device: what Unsloth trains on here, `cpu` or `cuda`.
+        gpus: how many GPUs are visible.
+        problem: why this run does not work with it; empty where it does.
+    """
+
+    device: str
+    gpus: int
+    problem: str
+
+
+def capabilities(plan: Plan, config: Mapping[str, Any]) -> Capabilities:
+    """Return what Unsloth can do for a plan with a model of which config.json is known.
+
+    Raises:
+        FrameworkError: it cannot be asked: it does not start here.
+    """
+    file = _file(plan, config)
+    kept = read_json(file)
+    if kept.keys() != {"device", "gpus", "problem"}:
+        log.info("asking unsloth %s what it can do here, once", version("unsloth"))
+        kept = _ask(plan, config)
+        write_json(file, kept)
+    return Capabilities(**kept)
+
+
+def _file(plan: Plan, config: Mapping[str, Any]) -> Path:
+    """Return where the answer lies: by machine, versions, architecture, and the settings that it depends on."""
+    training = plan.config["trainer"]
+    key = {
+        "machine": [platform.node(), platform.python_version(), os.environ.get("CUDA_VISIBLE_DEVICES")],
+        "versions": {name: _version(name) for name in LIBRARIES},
+        "model": {name: value for name, value in config.items() if name != "transformers_version"},
+        "trainer": {name: training.get(name) for name in SETTINGS},
+        "adapter": [plan.adapter.component.name, plan.config["adapter"]],
+        "quantization": [plan.quantization.component.name, plan.config["quantization"]],
+    }
+    return cache_dir() / "unsloth" / f"asked-{digest(json.dumps(key, sort_keys=True, default=str))}.json"
+
+
+def _ask(plan: Plan, config: Mapping[str, Any]) -> dict[str, Any]:
+    choices = {name: getattr(plan, name) for name in ("trainer", "adapter", "quantization")}
+    job = pickle.dumps({"config": dict(config), **choices})
+    paths = "import sys; sys.path[:] = {!r}; from framework_unsloth.ask import main; sys.exit(main())".format(sys.path)
+    try:
+        done = subprocess.run(  # noqa: S603 - our own words
+            [sys.executable, "-P", "-c", paths], input=job, capture_output=True, timeout=SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        message = f"trainer=unsloth: unsloth did not answer within {SECONDS} s: set trainer=hf"
+        raise FrameworkError(message) from error
+    said = [line for line in done.stderr.decode(errors="replace").splitlines() if line.strip()]
+    if done.returncode:
+        last = said[-1] if said else f"exit code {done.returncode}"
+        message = f"trainer=unsloth: unsloth {version('unsloth')} cannot be imported here: {last}. Set trainer=hf"
+        raise FrameworkError(message)
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""
