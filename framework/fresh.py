@@ -29,6 +29,11 @@ def stale(plan: Plan) -> str:
     return ""
 
 
+def first_modules(plan: Plan) -> list[str]:
+    """Return the modules of the plan's options that a fresh process has to import before anything else."""
+    return [component.factory.partition(":")[0] for _, component in _chosen(plan) if component.import_order]
+
+
 def late(order: tuple[str, ...]) -> list[str]:
     """Return which libraries have been imported before the first of the order, in this process."""
     if not order or order[0] in sys.modules:

@@ -6,6 +6,7 @@ means that the parent is gone, and then the run ends too.
 
 from __future__ import annotations
 
+import importlib
 import os
 import pickle
 import signal
@@ -30,9 +31,11 @@ def main() -> int:
     told = Path(sys.argv[1])
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it
     try:
-        paths, files, plan = pickle.load(sys.stdin.buffer)  # noqa: S301 - our own parent wrote it
+        paths, first, files, plan = pickle.load(sys.stdin.buffer)  # noqa: S301 - our own parent wrote it
         threading.Thread(target=_end_with_parent, daemon=True).start()
         sys.path[:] = paths
+        for module in first:  # before a plugin's file imports what has to come later
+            importlib.import_module(module)
         for file in files:
             load_file(file)
         pipeline.run(_unpack(plan))

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from framework import records
 from framework.errors import DoesNotFitError, FrameworkError, one_line
+from framework.fresh import first_modules
 from framework.journal import note_failure
 from framework.plan import Plan
 from framework.records import Report
@@ -59,7 +60,7 @@ class ChildProcess:
 
 def _pack(plan: Plan) -> bytes:
     try:
-        return pickle.dumps((sys.path, list(plan.config["plugins"]), pickle.dumps(plan)))
+        return pickle.dumps((sys.path, first_modules(plan), list(plan.config["plugins"]), pickle.dumps(plan)))
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise FrameworkError(NOT_CARRIED.format(one_line(error))) from error
 

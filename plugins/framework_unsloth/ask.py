@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import logging
 import os
 import pickle
 import sys
@@ -18,7 +19,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import framework_unsloth.first as unsloth  # isort: split - before all that it changes
+import framework_unsloth.first as unsloth  # before all that it changes
 
 import torch
 from torch.nn import functional
@@ -30,6 +31,7 @@ from framework.protocols import TrainRun
 from framework.records import IGNORE, Step, TokenRow
 from framework_unsloth import twin
 from framework_unsloth.backend import UnslothBackend
+from framework_unsloth.config import UnslothTrainerConfig
 
 LAYOUTS = ((8, 1), (4, 2), (2, 4))
 """Rows in a pass, and passes in a step."""
@@ -37,6 +39,7 @@ EXACT, ROUNDED = 1e-3, 5e-2
 """How far losses and gradients may lie apart, in fp32 and in 16 or fewer bits."""
 ROWS, LENGTH, BEGIN = 8, 24, 6
 ANSWER = 4
+log = logging.getLogger(__name__)
 
 
 def main() -> int:
@@ -49,7 +52,7 @@ def main() -> int:
     return 0
 
 
-def problem(config: Mapping[str, Any], **choices: Any) -> str:
+def problem(config: Mapping[str, Any], **choices: Choice) -> str:
     """Return what does not work, empty where all does, or where a twin cannot be made to see it.
 
     Args:
@@ -60,7 +63,7 @@ def problem(config: Mapping[str, Any], **choices: Any) -> str:
         try:
             base = twin.make(config, Path(place, "model"))
         except Exception as error:  # noqa: BLE001 - of transformers, about an architecture that it cannot make small
-            print(f"no twin: {one_line(error)}", file=sys.stderr)
+            log.warning("no twin: %s", one_line(error))
             return ""
         try:
             return next(_problems(_plan(base, **choices), Path(place)), "")
@@ -70,20 +73,21 @@ def problem(config: Mapping[str, Any], **choices: Any) -> str:
             return one_line(error)
 
 
-def _plan(base: Path, trainer: Choice, **choices: Choice) -> Plan:
+def _plan(base: Path, trainer: Choice, adapter: Choice, quantization: Choice) -> Plan:
     """Return a plan for the twin that trains as the run does."""
     words = ["model=local", f"model.path={base}", "data=local_file", "data.path=rows", "logger=[]", "evaluator=[]"]
     plan = make_plan(compose([*words, "exporter=[]", "objective=train_loss"]), run_dir=base.with_name("run"))
     settings = {"max_steps": 1, "warmup_steps": 0, "eval_steps": None, "keep_best": False, "max_seq_length": LENGTH}
     tried = dataclasses.replace(trainer.config, **settings, optimised_checkpoints=False)
-    return dataclasses.replace(plan, trainer=dataclasses.replace(trainer, config=tried), **choices)
+    trainer = dataclasses.replace(trainer, config=tried)
+    return dataclasses.replace(plan, trainer=trainer, adapter=adapter, quantization=quantization)
 
 
 def _problems(plan: Plan, place: Path) -> Iterator[str]:
     rows, made = _rows(), []
     for layout in LAYOUTS:
-        training = dataclasses.replace(
-            plan.training, per_device_train_batch_size=layout[0], gradient_accumulation_steps=layout[1]
+        training: UnslothTrainerConfig = dataclasses.replace(
+            plan.trainer.config, per_device_train_batch_size=layout[0], gradient_accumulation_steps=layout[1]
         )
         each = dataclasses.replace(plan, trainer=dataclasses.replace(plan.trainer, config=training))
         steps: list[Step] = []

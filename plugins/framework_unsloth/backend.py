@@ -1,10 +1,10 @@
-"""`trainer=unsloth`: `trainer=hf` with a model that Unsloth loads. Import nothing of transformers before this module."""
+"""`trainer=unsloth`: `trainer=hf` with a model that Unsloth loads. Nothing of transformers is imported before it."""
 
 from __future__ import annotations
 
 import dataclasses
 
-import framework_unsloth.first  # isort: split - before all that it changes  # noqa: F401
+import framework_unsloth.first  # noqa: F401 - before all that it changes
 
 import torch
 
@@ -24,7 +24,7 @@ class UnslothBackend(HFBackend):
     opens = UnslothModel
 
     def way(self, plan: Plan, machine: Hardware, empty: torch.nn.Module, attention: str) -> tuple[Way, str]:
-        """Pad rows behind on a GPU: Unsloth's attention takes neither trees nor gaps there. On a CPU it is the model's."""
+        """Pad rows behind on a GPU, where Unsloth's attention takes neither trees nor gaps; on a CPU nothing differs."""
         way, fact = super().way(plan, machine, empty, attention)
         if machine.device != "cuda" or way.packing is not Packing.tree:
             return way, fact

@@ -78,10 +78,10 @@ def _file(plan: Plan, config: Mapping[str, Any]) -> Path:
 def _ask(plan: Plan, config: Mapping[str, Any]) -> dict[str, Any]:
     choices = {name: getattr(plan, name) for name in ("trainer", "adapter", "quantization")}
     job = pickle.dumps({"config": dict(config), **choices})
-    paths = "import sys; sys.path[:] = {!r}; from framework_unsloth.ask import main; sys.exit(main())".format(sys.path)
+    code = f"import sys; sys.path[:] = {sys.path!r}; from framework_unsloth.ask import main; sys.exit(main())"
     try:
         done = subprocess.run(  # noqa: S603 - our own words
-            [sys.executable, "-P", "-c", paths], input=job, capture_output=True, timeout=SECONDS, check=False
+            [sys.executable, "-P", "-c", code], input=job, capture_output=True, timeout=SECONDS, check=False
         )
     except subprocess.TimeoutExpired as error:
         message = f"trainer=unsloth: unsloth did not answer within {SECONDS} s: set trainer=hf"

@@ -1,4 +1,4 @@
-"""What speaks against `trainer=unsloth` in a plan: versions, settings, and what Unsloth itself says that it cannot do."""
+"""What speaks against `trainer=unsloth` in a plan: versions, settings, and what Unsloth itself turns out not to do."""
 
 from __future__ import annotations
 
@@ -45,8 +45,9 @@ def model(plan: Plan, config: Mapping[str, Any]) -> Iterator[str]:
     asked = capabilities(plan, config)
     if asked.problem:
         kind = config.get("model_type", "this kind")
-        with_ = f"adapter={plan.adapter.component.name} quantization={plan.quantization.component.name}"
-        yield f"trainer=unsloth does not work for {kind} with {with_} on this {asked.device.upper()}: {_end(asked.problem)}"
+        chosen_with = f"adapter={plan.adapter.component.name} quantization={plan.quantization.component.name}"
+        where = f"on this {asked.device.upper()}"
+        yield f"trainer=unsloth does not work for {kind} with {chosen_with} {where}: {_end(asked.problem)}"
 
 
 def _end(problem: str) -> str:

@@ -1,4 +1,4 @@
-"""What `trainer=unsloth` tells the plan of its memory: as `trainer=hf`, but for a GPU and for its own weight. No torch."""
+"""What `trainer=unsloth` tells the plan of its memory: as `trainer=hf`, with what differs. Without torch."""
 
 from __future__ import annotations
 

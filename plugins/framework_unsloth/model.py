@@ -2,36 +2,35 @@
 
 from __future__ import annotations
 
+import dataclasses
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import framework_unsloth.first as unsloth  # isort: split - before all that it changes
+import framework_unsloth.first as unsloth  # before all that it changes
 
 import torch
 from bitsandbytes.nn import Linear4bit, Linear8bitLt
-from peft import LoraConfig
 from transformers import AutoConfig
 
 from framework.errors import FrameworkError
+from framework.plan import Plan
+from framework.schema import Optimizer
 from framework_hf.adapters import VISION, belongs_to
 from framework_hf.adapters import weights as fetch_weights
-from framework_hf.config import Int8Config, NF4Config
+from framework_hf.config import HFTrainerConfig, Int8Config, NF4Config
 from framework_hf.fast import install
+from framework_hf.hardware import Hardware
 from framework_hf.model import HFModel, attention
 from framework_unsloth import checkpoints
-
-ASKED_FOR = ("r", "lora_alpha", "lora_dropout", "target_modules", "bias", "use_rslora", "use_dora", "modules_to_save")
-"""What of peft's settings is handed on to Unsloth."""
-ABOUT = ("base_model_name_or_path", "revision", "inference_mode", "peft_type", "task_type", "peft_version")
-"""What says where an adapter comes from, not what it is."""
+from framework_unsloth.lora import lora_settings
 
 
 class UnslothModel(HFModel):
     """A base model that Unsloth loads, with the adapter of the run, or a base model whose weights are all trained."""
 
-    def __init__(self, *arguments: Any) -> None:
-        super().__init__(*arguments)
+    def __init__(self, plan: Plan, config: HFTrainerConfig, machine: Hardware, *rest: Any) -> None:
+        super().__init__(plan, config, _with_its_optimizer(machine), *rest)
         self.ready, told = checkpoints.fetched(self.plan, self.place)
         self.machine.facts["unsloth"] = f"{version('unsloth')} on a {unsloth.DEVICE_TYPE.upper()}"
         if told:
@@ -110,24 +109,12 @@ class UnslothModel(HFModel):
         return adapted
 
 
-def lora_settings(config: Any) -> dict[str, Any]:
-    """Return peft's settings of an adapter as Unsloth takes them.
-
-    Raises:
-        FrameworkError: it is an adapter of another kind.
-    """
-    settings = {name: getattr(config, name) for name in ASKED_FOR} if isinstance(config, LoraConfig) else {}
-    plain, given = LoraConfig(**settings).to_dict(), config.to_dict()
-    other = sorted(name for name, value in given.items() if name not in ABOUT and plain.get(name) != value)
-    if not settings or other:
-        what = f"sets {', '.join(other)}" if settings else f"is of the kind {config.peft_type}"
-        message = f"the adapter {what}, which Unsloth does not make: set trainer=hf"
-        raise FrameworkError(message)
-    if not settings["use_dora"]:
-        del settings["use_dora"]
-    if isinstance(settings["target_modules"], set):
-        settings["target_modules"] = sorted(settings["target_modules"])
-    return settings
+def _with_its_optimizer(machine: Hardware) -> Hardware:
+    """Say what Unsloth does on a CPU: whatever is asked for, it takes AdamW without 8-bit states there."""
+    if machine.device != "cpu" or machine.optimizer is Optimizer.adamw_torch:
+        return machine
+    machine.facts["optimizer"] = f"adamw_torch (Unsloth takes no {machine.optimizer.value} on a CPU)"
+    return dataclasses.replace(machine, optimizer=Optimizer.adamw_torch)
 
 
 def _check_quantized(model: Any, quantization: Any) -> None:

@@ -28,6 +28,7 @@ VOCABULARY, LAYERS = 512, 2
 DROPPED = ("architectures", "auto_map", "quantization_config", "transformers_version", "dtype", "torch_dtype")
 ROPE = ("rope_scaling", "rope_parameters")
 """Where these hold lists, the lists are as long as a head is wide."""
+ROLES = {"pad_token": "t0", "bos_token": "t1", "eos_token": "t2", "unk_token": "t3"}
 TEMPLATE = "{% for message in messages %}{{ message['content'] }} {% endfor %}"
 
 
@@ -47,10 +48,8 @@ def make(config: Mapping[str, Any], folder: Path) -> Path:
     torch.manual_seed(0)
     AutoModelForCausalLM.from_config(made).save_pretrained(folder)
     words = {f"t{number}": number for number in range(VOCABULARY)}
-    tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer(models.WordLevel(words, unk_token="t3")),  # noqa: S106 - no password
-        pad_token="t0", bos_token="t1", eos_token="t2", unk_token="t3", chat_template=TEMPLATE,
-    )  # fmt: skip
+    cut = Tokenizer(models.WordLevel(words, unk_token=ROLES["unk_token"]))
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=cut, chat_template=TEMPLATE, **ROLES)
     tokenizer.save_pretrained(folder)
     return folder
 
@@ -61,7 +60,7 @@ def _small(config: Mapping[str, Any]) -> dict[str, Any]:
     for name in ROPE:
         if any(isinstance(part, list) for part in (kept.get(name) or {}).values()):
             del kept[name]
-    small = {name: size for name, size in SMALL.items() if kept.get(name) is not None}
+    small: dict[str, Any] = {name: size for name, size in SMALL.items() if kept.get(name) is not None}
     if kept.get("num_key_value_heads") == kept.get("num_attention_heads"):
         small.pop("num_key_value_heads", None)
         small |= {"num_key_value_heads": SMALL["num_attention_heads"]} if "num_key_value_heads" in kept else {}

@@ -33,7 +33,7 @@ def prepare(config: LoraConfig) -> None:
 
 
 def adopt(model: nn.Module) -> None:
-    """Turn the LoRA layers that another library has made into those of `low_rank.py`: the forward pass alone differs."""
+    """Turn LoRA layers that another library has made into those of `low_rank.py`: the forward pass alone differs."""
     for layer in model.modules():
         if type(layer) is LoraLinear:
             layer.__class__ = FastLoraLinear

@@ -1,0 +1,34 @@
+"""peft's settings of an adapter, as Unsloth takes them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from peft import LoraConfig
+
+from framework.errors import FrameworkError
+
+ASKED_FOR = ("r", "lora_alpha", "lora_dropout", "target_modules", "bias", "use_rslora", "use_dora", "modules_to_save")
+"""What of peft's settings is handed on to Unsloth."""
+ABOUT = ("base_model_name_or_path", "revision", "inference_mode", "peft_type", "task_type", "peft_version")
+"""What says where an adapter comes from, not what it is."""
+
+
+def lora_settings(config: Any) -> dict[str, Any]:
+    """Return peft's settings of an adapter as Unsloth takes them.
+
+    Raises:
+        FrameworkError: it is an adapter of another kind.
+    """
+    settings = {name: getattr(config, name) for name in ASKED_FOR} if isinstance(config, LoraConfig) else {}
+    plain, given = LoraConfig(**settings).to_dict(), config.to_dict()
+    other = sorted(name for name, value in given.items() if name not in ABOUT and plain.get(name) != value)
+    if not settings or other:
+        what = f"sets {', '.join(other)}" if settings else f"is of the kind {config.peft_type}"
+        message = f"the adapter {what}, which Unsloth does not make: set trainer=hf"
+        raise FrameworkError(message)
+    if not settings["use_dora"]:
+        del settings["use_dora"]
+    if isinstance(settings["target_modules"], set):
+        settings["target_modules"] = sorted(settings["target_modules"])
+    return settings
