@@ -24,7 +24,7 @@ class UnslothBackend(HFBackend):
     opens = UnslothModel
 
     def way(self, plan: Plan, machine: Hardware, empty: torch.nn.Module, attention: str) -> tuple[Way, str]:
-        """Pad rows behind on a GPU, where Unsloth's attention takes neither trees nor gaps; on a CPU nothing differs."""
+        """Pad rows behind on a GPU, where Unsloth's attention takes neither trees nor gaps; not on a CPU."""
         way, fact = super().way(plan, machine, empty, attention)
         if machine.device != "cuda" or way.packing is not Packing.tree:
             return way, fact

@@ -33,7 +33,8 @@ def settings(plan: Plan) -> Iterator[str]:
     launch = plan.launch.config
     processes = int(getattr(launch, "processes", 1) or 1) * int(getattr(launch, "machines", 1) or 1)
     if processes > 1:
-        yield f"launch={plan.launch.component.name} has {processes} processes, and trainer=unsloth trains in one: {HF}"
+        launched = f"launch={plan.launch.component.name} has {processes} processes"
+        yield f"{launched}, and trainer=unsloth trains in one: set trainer=hf"
     if not elsewhere(plan):
         yield from versions.problems()
 

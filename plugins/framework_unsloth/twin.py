@@ -55,7 +55,7 @@ def make(config: Mapping[str, Any], folder: Path) -> Path:
 
 
 def _small(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings with small sizes; the first and the last kind of layer stay."""
+    """Return the settings with small sizes, and two kinds of layers where there are several."""
     kept = {name: value for name, value in config.items() if name not in DROPPED and not name.endswith("_config")}
     for name in ROPE:
         if any(isinstance(part, list) for part in (kept.get(name) or {}).values()):
@@ -65,6 +65,7 @@ def _small(config: Mapping[str, Any]) -> dict[str, Any]:
         small.pop("num_key_value_heads", None)
         small |= {"num_key_value_heads": SMALL["num_attention_heads"]} if "num_key_value_heads" in kept else {}
     if layers := kept.get("layer_types"):
-        small["layer_types"] = [layers[0], layers[-1]]
+        kinds = [*dict.fromkeys(layers)]
+        small["layer_types"] = [kinds[0], kinds[-1]]
     tokens = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
     return {**kept, **small, **tokens, "vocab_size": VOCABULARY, "num_hidden_layers": LAYERS}

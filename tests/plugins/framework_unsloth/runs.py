@@ -1,0 +1,65 @@
+"""Runs of the program for the tests marked `unsloth`: on a tiny model or SmolLM2, and what they leave."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from tests.support.program import environment, framework
+
+BARE = ("evaluator=[]", "exporter=[]", "logger=[jsonl]")
+"""A training and its validation loss, nothing else."""
+SPY = """
+import json, os, sys
+from pathlib import Path
+from framework import hookimpl
+
+@hookimpl
+def framework_run_finished(plan, report):
+    order = [name for name in sys.modules if name in ("unsloth", "transformers", "trl", "peft")]
+    told = {"trainer": plan.trainer.component.name, "pid": os.getpid(), "order": order}
+    with Path(plan.run_dir, "spy.json").open("w") as stream:
+        json.dump(told, stream)
+"""
+"""A plugin that notes the process of each run, and what was imported there in which order."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a run left: its folder, what it printed, and its exit code."""
+
+    folder: Path
+    code: int
+    out: str
+    err: str
+
+    @cached_property
+    def report(self) -> dict[str, Any]:
+        """The report."""
+        found: dict[str, Any] = json.loads((self.folder / "report.json").read_text(encoding="utf-8"))
+        return found
+
+    @property
+    def steps(self) -> list[dict[str, Any]]:
+        """The log entries of the training."""
+        lines = (self.folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
+        return [entry for entry in map(json.loads, lines) if entry["event"] == "step"]
+
+
+def run(place: Path, *words: str, name: str = "run", **more: str) -> Done:
+    """Run the program in a folder of its own below `place`, which stays empty but for the run's folder."""
+    cwd = place / "work"
+    cwd.mkdir(exist_ok=True, parents=True)
+    done = framework(*words, f"run_dir={name}", cwd=cwd, env=environment(place, **more), timeout=540)
+    return Done(cwd / name, done.returncode, done.stdout, done.stderr)
+
+
+def tiny(base: Path, rows: Path) -> tuple[str, ...]:
+    """Return the words for a few steps with a tiny model."""
+    return (
+        "model=local", f"model.path={json.dumps(str(base))}", "data=local_file", f"data.path={json.dumps(str(rows))}",
+        "trainer.max_steps=3", "trainer.warmup_steps=1", "trainer.learning_rate=0.01", *BARE,
+    )  # fmt: skip
