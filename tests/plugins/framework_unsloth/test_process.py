@@ -1,0 +1,212 @@
+"""In which process Unsloth runs, what it leaves there, and what is refused, with Unsloth itself and a tiny model."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from importlib.metadata import distribution, version
+from pathlib import Path
+
+import pytest
+
+from tests.plugins.framework_unsloth.runs import SPY, run, tiny
+from tests.support.hub import HubStandIn
+from tests.support.program import environment, framework
+from tests.support.tiny import chat_rows, tiny_chatml, tiny_llama
+
+pytestmark = pytest.mark.unsloth
+MODEL = "unsloth/Meta-Llama-3.1-8B-Instruct"
+NOTED = "the run goes on in a process of its own"
+FIRST = ("unsloth", "transformers", "trl", "peft")
+QUANTIZE = """
+import sys, torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
+                            bnb_4bit_compute_dtype=torch.float32)
+model = AutoModelForCausalLM.from_pretrained(sys.argv[1], quantization_config=config, device_map={"": "cpu"})
+model.save_pretrained(sys.argv[2])
+AutoTokenizer.from_pretrained(sys.argv[1]).save_pretrained(sys.argv[2])
+"""
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_chatml(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture
+def words(base: Path, data_file: Path) -> tuple[str, ...]:
+    return tiny(base, data_file)
+
+
+@pytest.mark.parametrize("order", ["hf,unsloth", "unsloth,hf"])
+def test_a_sweep_over_both_gives_each_a_process_of_its_own(order: str, words: tuple[str, ...], tmp_path: Path) -> None:
+    cwd = tmp_path / "work"
+    cwd.mkdir()
+    (cwd / "spy.py").write_text(SPY, encoding="utf-8")
+    asked = ("-m", "plugins=[./spy.py]", *words, f"trainer={order}", "hydra.sweep.dir=sweep")
+    done = framework(*asked, cwd=cwd, env=environment(tmp_path), timeout=540)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count(NOTED) == 1
+    seen = [json.loads((cwd / "sweep" / point / "spy.json").read_text(encoding="utf-8")) for point in ("0", "1")]
+    assert [each["trainer"] for each in seen] == order.split(",")
+    assert seen[0]["pid"] != seen[1]["pid"]
+    for each in seen:
+        assert each["order"][0] == ("unsloth" if each["trainer"] == "unsloth" else "transformers")
+        assert ("unsloth" in each["order"]) is (each["trainer"] == "unsloth")
+
+
+def test_what_was_imported_too_early_is_said_and_the_run_goes_on(words: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "spy.py").write_text(f"import transformers\n{SPY}", encoding="utf-8")
+    done = run(tmp_path, "plugins=[./spy.py]", *words, "trainer=unsloth")
+    assert done.code == 0, done.err
+    assert "trainer=unsloth needs unsloth imported before transformers, which this process has imported" in done.err
+    seen = json.loads((done.folder / "spy.json").read_text(encoding="utf-8"))
+    assert seen["order"][0] == "unsloth"
+
+
+def test_nothing_is_written_to_the_working_folder(words: tuple[str, ...], tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    done = run(tmp_path, *words, "trainer=unsloth", FRAMEWORK_CACHE=str(cache))
+    assert done.code == 0, done.err
+    assert [path.name for path in (tmp_path / "work").iterdir()] == ["run"]
+    assert list((cache / "unsloth").glob("asked-*.json"))
+
+
+def test_it_is_imported_silently_with_its_statistics_off_and_its_code_in_our_cache(tmp_path: Path) -> None:
+    code = (
+        "import os, framework_unsloth.first as first\n"
+        "print(os.environ['UNSLOTH_DISABLE_STATISTICS'], os.environ['UNSLOTH_COMPILE_LOCATION'], first.DEVICE_TYPE)"
+    )
+    env = environment(tmp_path, FRAMEWORK_CACHE=str(tmp_path / "cache"))
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True, check=True
+    )
+    off, folder, device = done.stdout.split()
+    assert (off, device) == ("1", "cpu")
+    assert Path(folder).is_relative_to(tmp_path / "cache" / "unsloth" / version("unsloth"))
+    assert not (tmp_path / "unsloth_compiled_cache").exists()
+
+
+def test_the_installed_version_sends_nothing_where_that_is_set() -> None:
+    """Everything in it that sends statistics asks for the variable first."""
+    sent = {
+        file: text
+        for file in (distribution("unsloth").files or ())
+        if file.suffix == ".py" and "_download_statistics(" in (text := file.read_text(encoding="utf-8"))
+    }
+    assert [file.as_posix() for file in sent] == ["unsloth/models/_utils.py"]
+    (text,) = sent.values()
+    gate = text.index('"UNSLOTH_DISABLE_STATISTICS" in os.environ')
+    assert text.index("def get_statistics(") < gate < text.index("    _download_statistics(\n")
+    callers = [line for line in text.splitlines() if "_get_statistics(" in line.replace("def _get_statistics(", "")]
+    assert callers == []
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (("quantization=int8",), "adapter=lora quantization=int8 on this CPU: Unsloth did not quantize the weights"),
+        (("quantization=nf4", "quantization.double_quant=false"), "quantization.double_quant=false: trainer=unsloth"),
+    ],
+)
+def test_what_it_cannot_do_here_ends_the_plan(
+    more: tuple[str, ...], told: str, words: tuple[str, ...], tmp_path: Path
+) -> None:
+    done = run(tmp_path, *words, "trainer=unsloth", *more)
+    assert done.code == 2
+    assert told in done.err
+    assert "set trainer=hf" in done.err
+    assert not list((tmp_path / "work").iterdir())
+
+
+def test_newer_libraries_than_it_admits_are_named(words: tuple[str, ...], tmp_path: Path) -> None:
+    about = tmp_path / "site" / "transformers-5.24.0.dist-info"
+    about.mkdir(parents=True)
+    text = "Metadata-Version: 2.1\nName: transformers\nVersion: 5.24.0\n"
+    (about / "METADATA").write_text(text, encoding="utf-8")
+    path = f"{tmp_path / 'site'}:{environment(tmp_path).get('PYTHONPATH', '')}".rstrip(":")
+    done = run(tmp_path, *words, "trainer=unsloth", PYTHONPATH=path)
+    assert done.code == 2
+    assert f"unsloth {version('unsloth')} admits transformers <=5.17.0,>=4.52.4, and 5.24.0 is installed" in done.err
+    assert "pip install 'transformers<=5.17.0,>=4.52.4'" in done.err
+
+
+def asked(code: str, tmp_path: Path) -> str:
+    """Ask Unsloth about a tiny Llama in a process of its own, after some code; return what it answers."""
+    script = f"""
+import framework_unsloth.first
+from framework.compose import compose
+from framework.plan import make_plan
+from framework_unsloth import ask
+from transformers import LlamaConfig
+{code}
+plan = make_plan(compose(["trainer=unsloth", "trainer.dtype=fp32", "logger=[]"]))
+print("answer:", ask.problem(LlamaConfig().to_dict(), trainer=plan.trainer, adapter=plan.adapter,
+                             quantization=plan.quantization))
+"""
+    env = environment(tmp_path, FRAMEWORK_CACHE=str(tmp_path / "cache"))
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()[-1].removeprefix("answer:").strip()
+
+
+def test_a_step_is_the_same_however_it_is_cut(tmp_path: Path) -> None:
+    """8x1, 4x2 and 2x4: equal losses and gradients with the installed version."""
+    assert asked("", tmp_path) == ""
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        (
+            "import transformers\n"
+            "step = transformers.Trainer.training_step\n"
+            "def training_step(self, model, part, *more):\n"
+            "    part = {**part, 'count': part['count'] / 2 if part['input_ids'].numel() < 60 else part['count']}\n"
+            "    return step(self, model, part, *more)\n"
+            "transformers.Trainer.training_step = training_step",
+            "accumulation is wrong: 8x1 has the loss ",
+        ),
+        (
+            "from framework_hf.evaluation import Evaluation\n"
+            "loss = Evaluation.loss\n"
+            "Evaluation.loss = lambda self, rows: loss(self, rows) * 1.1",
+            "its loss in evaluation is ",
+        ),
+    ],
+)
+def test_a_version_that_is_wrong_is_found_out(code: str, told: str, tmp_path: Path) -> None:
+    assert asked(code, tmp_path).startswith(told)
+
+
+@pytest.fixture
+def small_llama(tmp_path: Path) -> Path:
+    return tiny_llama(tmp_path / "model", hidden_size=128)
+
+
+def test_weights_that_unsloth_quantized_are_taken_from_the_hub_and_said(
+    small_llama: Path, write_rows: Callable[[list[dict[str, str]]], Path], tmp_path: Path
+) -> None:
+    ready = tmp_path / "ready"
+    command = [sys.executable, "-c", QUANTIZE, str(small_llama), str(ready)]
+    subprocess.run(command, env=environment(tmp_path), check=True, capture_output=True)
+    name = f"{MODEL}-bnb-4bit"
+    with HubStandIn({MODEL: small_llama, name: ready}, {}) as hub:
+        done = run(
+            tmp_path, *tiny(small_llama, write_rows(chat_rows(20))), "model=llama8b", f"model.path={MODEL}",
+            "trainer=unsloth", "quantization=nf4", "exporter=[adapter]", "logger=[console,jsonl]", HF_ENDPOINT=hub.url,
+        )  # fmt: skip
+        assert done.code == 0, done.err
+        weights = [path for path in hub.requests if path.endswith(".safetensors")]
+    assert weights
+    assert {path for path in weights if name not in path} == set()
+    assert done.report["hardware"]["4-bit weights"] == f"{name}, quantized by Unsloth"
+    assert f"the weights of {name} are taken" in " ".join(done.out.split())
+    adapter = json.loads((done.folder / "adapter" / "adapter_config.json").read_text(encoding="utf-8"))
+    assert adapter["base_model_name_or_path"] == MODEL
+    assert done.report["metrics"]["eval_loss"]["after"] < done.report["metrics"]["eval_loss"]["before"]
