@@ -19,7 +19,6 @@ from tests.support.tiny import chat_rows, tiny_chatml, tiny_llama
 pytestmark = pytest.mark.unsloth
 MODEL = "unsloth/Meta-Llama-3.1-8B-Instruct"
 NOTED = "the run goes on in a process of its own"
-FIRST = ("unsloth", "transformers", "trl", "peft")
 QUANTIZE = """
 import sys, torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
@@ -54,8 +53,7 @@ def test_a_sweep_over_both_gives_each_a_process_of_its_own(order: str, words: tu
     assert [each["trainer"] for each in seen] == order.split(",")
     assert seen[0]["pid"] != seen[1]["pid"]
     for each in seen:
-        assert each["order"][0] == ("unsloth" if each["trainer"] == "unsloth" else "transformers")
-        assert ("unsloth" in each["order"]) is (each["trainer"] == "unsloth")
+        assert each["unsloth"] is (each["trainer"] == "unsloth")
 
 
 def test_what_was_imported_too_early_is_said_and_the_run_goes_on(words: tuple[str, ...], tmp_path: Path) -> None:
@@ -65,7 +63,13 @@ def test_what_was_imported_too_early_is_said_and_the_run_goes_on(words: tuple[st
     assert done.code == 0, done.err
     assert "trainer=unsloth needs unsloth imported before transformers, which this process has imported" in done.err
     seen = json.loads((done.folder / "spy.json").read_text(encoding="utf-8"))
-    assert seen["order"][0] == "unsloth"
+    assert seen["unsloth"] is True
+
+
+def test_it_is_never_imported_after_what_it_changes(tmp_path: Path) -> None:
+    command, env = [sys.executable, "-c", "import trl, framework_unsloth.first"], environment(tmp_path)
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert "FrameworkError: transformers, trl, peft has been imported in this process before unsloth" in done.stderr
 
 
 def test_nothing_is_written_to_the_working_folder(words: tuple[str, ...], tmp_path: Path) -> None:
