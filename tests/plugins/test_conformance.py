@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Iterator, Sequence
 from importlib.metadata import entry_points
@@ -415,9 +416,14 @@ class OnTheTinyModel(BackendSuite):
     option: ClassVar[str] = "hf"
     adapter: ClassVar[str] = "lora"
     packing: ClassVar[str] = "tree"
+    first: ClassVar[str] = ""
+    """A module that is imported before the model is made."""
 
     @pytest.fixture(autouse=True)
-    def words(self, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def words(self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+        if self.first:
+            importlib.import_module(self.first)
+        tiny: Path = request.getfixturevalue("tiny")
         words = [*TINY, "model=local", f"model.path={json.dumps(str(tiny))}", f"adapter={self.adapter}"]
         words.append(f"trainer.packing={self.packing}")
         monkeypatch.setattr(type(self), "overrides", words)
@@ -425,6 +431,15 @@ class OnTheTinyModel(BackendSuite):
 
 class TestHF(OnTheTinyModel):
     """With LoRA."""
+
+
+@pytest.mark.unsloth
+@pytest.mark.filterwarnings("ignore")  # of what Unsloth does to other libraries
+class TestUnsloth(OnTheTinyModel):
+    """With LoRA, and Unsloth: in a pytest of its own, where it is imported before transformers."""
+
+    option = "unsloth"
+    first = "framework_unsloth.first"
 
 
 class TestHFSideBySide(OnTheTinyModel):

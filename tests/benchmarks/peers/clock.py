@@ -25,6 +25,7 @@ class Task:
         learning_rate: its peak.
         warmup_steps: steps until there.
         seed: of the run.
+        four_bits: whether the base is loaded in NF4, and activations are checkpointed.
     """
 
     model: str
@@ -36,6 +37,7 @@ class Task:
     learning_rate: float
     warmup_steps: int
     seed: int
+    four_bits: bool = False
 
     def read(self) -> list[dict[str, list[int]]]:
         """Return the rows."""
@@ -66,8 +68,11 @@ def clock() -> Any:
 
 
 def write(made: Any, job: Task, tokens: int) -> None:
-    """Write what was measured."""
+    """Write what was measured; the peak on the GPU in bytes, 0 where there is none."""
+    import torch
+
     times = [*made.begins, made.end]
     seconds = [after - before for before, after in pairwise(times)]
-    result = {"first_step": made.begins[0], "seconds": seconds, "tokens": tokens}
+    peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
+    result = {"first_step": made.begins[0], "seconds": seconds, "tokens": tokens, "gpu_bytes": peak}
     Path(job.folder, "result.json").write_text(json.dumps(result), encoding="utf-8")

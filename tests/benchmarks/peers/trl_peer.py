@@ -6,7 +6,7 @@ import torch
 from clock import clock, task, write
 from datasets import Dataset
 from peft import LoraConfig
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
 from trl import SFTConfig, SFTTrainer
 
 job = task()
@@ -15,8 +15,16 @@ rows = [
     for row in job.read()
 ]
 made = clock()
+quantized = None
+if job.four_bits:
+    quantized = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
 trainer = SFTTrainer(
-    model=AutoModelForCausalLM.from_pretrained(job.model, dtype=torch.bfloat16),
+    model=AutoModelForCausalLM.from_pretrained(job.model, dtype=torch.bfloat16, quantization_config=quantized),
     args=SFTConfig(
         output_dir=job.folder,
         per_device_train_batch_size=job.batch,
@@ -29,7 +37,7 @@ trainer = SFTTrainer(
         optim="adamw_torch",
         bf16=True,
         use_cpu=not torch.cuda.is_available(),
-        gradient_checkpointing=False,
+        gradient_checkpointing=job.four_bits,
         max_length=None,
         completion_only_loss=True,
         dataloader_pin_memory=False,

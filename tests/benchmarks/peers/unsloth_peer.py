@@ -12,7 +12,7 @@ from unsloth import FastLanguageModel
 job = task()
 rows = job.read()
 model, tokenizer = FastLanguageModel.from_pretrained(
-    job.model, max_seq_length=2048, dtype=torch.bfloat16, load_in_4bit=False
+    job.model, max_seq_length=2048, dtype=torch.bfloat16, load_in_4bit=job.four_bits
 )
 model = FastLanguageModel.get_peft_model(
     model,
@@ -20,7 +20,7 @@ model = FastLanguageModel.get_peft_model(
     lora_alpha=32,
     lora_dropout=0,
     target_modules=["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
-    use_gradient_checkpointing=False,
+    use_gradient_checkpointing="unsloth" if job.four_bits else False,
     random_state=job.seed,
 )
 made = clock()

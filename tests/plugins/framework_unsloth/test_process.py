@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Callable
 from importlib.metadata import distribution, version
 from pathlib import Path
 
@@ -18,6 +17,8 @@ from tests.support.tiny import chat_rows, tiny_chatml, tiny_llama
 
 pytestmark = pytest.mark.unsloth
 MODEL = "unsloth/Meta-Llama-3.1-8B-Instruct"
+DATA = "yahma/alpaca-cleaned"
+WALKTHROUGH = "+experiment=llama8b_qlora_unsloth"
 NOTED = "the run goes on in a process of its own"
 QUANTIZE = """
 import sys, torch
@@ -67,9 +68,9 @@ def test_what_was_imported_too_early_is_said_and_the_run_goes_on(words: tuple[st
 
 
 def test_it_is_never_imported_after_what_it_changes(tmp_path: Path) -> None:
-    command, env = [sys.executable, "-c", "import trl, framework_unsloth.first"], environment(tmp_path)
+    command, env = [sys.executable, "-c", "import transformers, framework_unsloth.first"], environment(tmp_path)
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
-    assert "FrameworkError: transformers, trl, peft has been imported in this process before unsloth" in done.stderr
+    assert "FrameworkError: transformers has been imported in this process before unsloth" in done.stderr
 
 
 def test_nothing_is_written_to_the_working_folder(words: tuple[str, ...], tmp_path: Path) -> None:
@@ -193,24 +194,25 @@ def small_llama(tmp_path: Path) -> Path:
     return tiny_llama(tmp_path / "model", hidden_size=128)
 
 
-def test_weights_that_unsloth_quantized_are_taken_from_the_hub_and_said(
-    small_llama: Path, write_rows: Callable[[list[dict[str, str]]], Path], tmp_path: Path
+def test_the_walkthrough_takes_the_weights_that_unsloth_quantized_from_the_hub_and_says_so(
+    small_llama: Path, tmp_path: Path
 ) -> None:
-    ready = tmp_path / "ready"
+    ready, data, name = tmp_path / "ready", tmp_path / "data", f"{MODEL}-bnb-4bit"
     command = [sys.executable, "-c", QUANTIZE, str(small_llama), str(ready)]
     subprocess.run(command, env=environment(tmp_path), check=True, capture_output=True)
-    name = f"{MODEL}-bnb-4bit"
-    with HubStandIn({MODEL: small_llama, name: ready}, {}) as hub:
-        done = run(
-            tmp_path, *tiny(small_llama, write_rows(chat_rows(20))), "model=llama8b", f"model.path={MODEL}",
-            "trainer=unsloth", "quantization=nf4", "exporter=[adapter]", "logger=[console,jsonl]", HF_ENDPOINT=hub.url,
-        )  # fmt: skip
-        assert done.code == 0, done.err
-        weights = [path for path in hub.requests if path.endswith(".safetensors")]
+    data.mkdir()
+    rows = "".join(json.dumps(row) + "\n" for row in chat_rows(40))
+    (data / "train.jsonl").write_text(rows, encoding="utf-8")
+    with HubStandIn({MODEL: small_llama, name: ready}, {DATA: data}) as hub:
+        done = run(tmp_path, WALKTHROUGH, "trainer.max_steps=3", "evaluator=[]", HF_ENDPOINT=hub.url)
+        weights = {path for path in hub.requests if path.endswith(".safetensors")}
+    assert done.code == 0, done.err
     assert weights
     assert {path for path in weights if name not in path} == set()
     assert done.report["hardware"]["4-bit weights"] == f"{name}, quantized by Unsloth"
     assert f"the weights of {name} are taken" in " ".join(done.out.split())
+    assert done.report["hardware"]["optimizer"] == "adamw_torch (Unsloth takes no adamw_8bit on a CPU)"
     adapter = json.loads((done.folder / "adapter" / "adapter_config.json").read_text(encoding="utf-8"))
     assert adapter["base_model_name_or_path"] == MODEL
+    assert (adapter["r"], adapter["lora_alpha"], adapter["lora_dropout"]) == (32, 32, 0.05)
     assert done.report["metrics"]["eval_loss"]["after"] < done.report["metrics"]["eval_loss"]["before"]
