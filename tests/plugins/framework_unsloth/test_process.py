@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.plugins.framework_unsloth.runs import SPY, run, tiny
+from tests.plugins.framework_unsloth.runs import BARE, SPY, run, tiny
 from tests.support.hub import HubStandIn
 from tests.support.program import environment, framework
 from tests.support.tiny import chat_rows, tiny_chatml, tiny_llama
@@ -197,14 +197,14 @@ def small_llama(tmp_path: Path) -> Path:
 def test_the_walkthrough_takes_the_weights_that_unsloth_quantized_from_the_hub_and_says_so(
     small_llama: Path, tmp_path: Path
 ) -> None:
-    ready, data, name = tmp_path / "ready", tmp_path / "data", f"{MODEL}-bnb-4bit"
+    ready, data, name = tmp_path / "ready", tmp_path / "data", f"{MODEL}-unsloth-bnb-4bit"
     command = [sys.executable, "-c", QUANTIZE, str(small_llama), str(ready)]
     subprocess.run(command, env=environment(tmp_path), check=True, capture_output=True)
     data.mkdir()
     rows = "".join(json.dumps(row) + "\n" for row in chat_rows(40))
     (data / "train.jsonl").write_text(rows, encoding="utf-8")
     with HubStandIn({MODEL: small_llama, name: ready}, {DATA: data}) as hub:
-        done = run(tmp_path, WALKTHROUGH, "trainer.max_steps=3", "evaluator=[]", HF_ENDPOINT=hub.url)
+        done = run(tmp_path, WALKTHROUGH, "trainer.max_steps=3", *BARE[:2], HF_ENDPOINT=hub.url)
         weights = {path for path in hub.requests if path.endswith(".safetensors")}
     assert done.code == 0, done.err
     assert weights
@@ -212,7 +212,7 @@ def test_the_walkthrough_takes_the_weights_that_unsloth_quantized_from_the_hub_a
     assert done.report["hardware"]["4-bit weights"] == f"{name}, quantized by Unsloth"
     assert f"the weights of {name} are taken" in " ".join(done.out.split())
     assert done.report["hardware"]["optimizer"] == "adamw_torch (Unsloth takes no adamw_8bit on a CPU)"
-    adapter = json.loads((done.folder / "adapter" / "adapter_config.json").read_text(encoding="utf-8"))
+    adapter = json.loads((done.folder / "checkpoint" / "adapter_config.json").read_text(encoding="utf-8"))
     assert adapter["base_model_name_or_path"] == MODEL
     assert (adapter["r"], adapter["lora_alpha"], adapter["lora_dropout"]) == (32, 32, 0.05)
     assert done.report["metrics"]["eval_loss"]["after"] < done.report["metrics"]["eval_loss"]["before"]
