@@ -6,6 +6,7 @@ import importlib
 import json
 from collections.abc import Iterator, Sequence
 from importlib.metadata import entry_points
+from importlib.util import find_spec
 from pathlib import Path
 from typing import ClassVar
 
@@ -48,12 +49,16 @@ OBSERVED = [
     {"from": "gpt", "value": "20 degrees."},
 ]
 PREFERRED = {"prompt": "Capital of Peru?", "chosen": "Lima", "rejected": "Quito"}
+LACKS_UNSLOTH = "trainer 'unsloth' needs the library 'unsloth'"
 WRONG = [TURNS[0], {"role": "assistant", "content": "Quito"}]
 
 
 @pytest.mark.parametrize("name", PLUGINS)
 def test_the_plugin_is_in_order(name: str) -> None:
-    assert check_plugin(name) == []
+    found = check_plugin(name)
+    if find_spec("unsloth") is None:  # it asks for an environment of its own; all else of its plugin is looked at
+        found = [problem for problem in found if not problem.startswith(f"{LACKS_UNSLOTH}: pip install ")]
+    assert found == []
 
 
 def test_every_option_that_has_a_suite_for_its_kind_runs_through_it() -> None:
