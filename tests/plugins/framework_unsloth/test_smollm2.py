@@ -20,7 +20,7 @@ JOB = (
     "+experiment=quickstart", "trainer.max_steps=8", "trainer.warmup_steps=2", "evaluator=[prompts]",
     "evaluator.prompts.count=4", "logger=[console,jsonl]",
 )  # fmt: skip
-EXPORTS = ("exporter=[adapter,merged,gguf]", "exporter.gguf.quantizations=[q8_0]")
+EXPORTS = ("exporter=[adapter,merged,gguf]", "exporter.gguf.quantizations=[q8_0]", "exporter.merged.dtype=fp32")
 SAME = 0.01
 """How far the losses of the two may lie apart, as a share."""
 LATER = ("stages=[evaluate,export,report]", "exporter=[adapter,merged]", "evaluator=[prompts]")
