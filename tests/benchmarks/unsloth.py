@@ -20,7 +20,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import training
+import training  # type: ignore[import-not-found]
 from rich.console import Console
 from training import BATCH, LEARNING_RATE, PEERS, SEED, WARMUP, Work, orders, prepare
 
