@@ -60,7 +60,10 @@ class ChildProcess:
 
 def _pack(plan: Plan) -> bytes:
     try:
-        return pickle.dumps((sys.path, first_modules(plan), list(plan.config["plugins"]), pickle.dumps(plan)))
+        files = list(plan.config["plugins"])
+        own = {Path(file).stem for file in files}  # what a file of a plugin registers comes with the file
+        first = [module for module in first_modules(plan) if module.partition(".")[0] not in own]
+        return pickle.dumps((sys.path, first, files, pickle.dumps(plan)))
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise FrameworkError(NOT_CARRIED.format(one_line(error))) from error
 
