@@ -9,6 +9,7 @@ from framework.checkup import Checkup, Found, State
 from framework.requirements import pip_command
 from framework_unsloth import versions
 from framework_unsloth.checks import chosen
+from framework_unsloth.config import EXTRA
 
 if TYPE_CHECKING:
     from framework.plan import Plan
@@ -27,10 +28,10 @@ def unsloth(_: Plan | None) -> Found:
     """Say whether its versions go together with the others, and import it; that changes other libraries."""
     has = versions.installed()
     if not has:
-        return Found(State.missing, "not installed", fix=f"{pip_command([versions.EXTRA])}, {ENVIRONMENT}")
+        return Found(State.missing, "not installed", fix=f"{pip_command([EXTRA])}, {ENVIRONMENT}")
     found = next(versions.problems(), "")
     if found:
-        return Found(State.broken, found.removeprefix("trainer=unsloth: "), has, fix=pip_command([versions.EXTRA]))
+        return Found(State.broken, found.removeprefix("trainer=unsloth: "), has, fix=pip_command([EXTRA]))
     from framework_unsloth.first import DEVICE_TYPE  # noqa: PLC0415 - what is looked at
 
     note = "" if has in versions.TESTED else f"; tested is {', '.join(versions.TESTED)}"

@@ -6,6 +6,10 @@ from dataclasses import dataclass
 
 from framework_hf.config import HFTrainerConfig
 
+ORDER = ("unsloth", "transformers", "trl", "peft")
+"""The first changes the others while it is imported."""
+EXTRA = "framework[unsloth]"
+
 
 @dataclass
 class UnslothTrainerConfig(HFTrainerConfig):

@@ -16,7 +16,7 @@ from importlib.metadata import version
 from framework.cache import cache_dir
 from framework.errors import FrameworkError
 from framework.fresh import late
-from framework_unsloth.versions import ORDER
+from framework_unsloth.config import ORDER
 
 TRANSFER = "HF_HUB_ENABLE_HF_TRANSFER"
 log = logging.getLogger(__name__)

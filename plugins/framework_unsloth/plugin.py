@@ -6,8 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from framework import Component, hookimpl
-from framework_unsloth.config import UnslothTrainerConfig
-from framework_unsloth.versions import EXTRA, ORDER
+from framework_unsloth.config import EXTRA, ORDER, UnslothTrainerConfig
 
 if TYPE_CHECKING:
     from framework.checkup import Checkup

@@ -10,10 +10,8 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
 from framework.requirements import pip_command
+from framework_unsloth.config import EXTRA
 
-ORDER = ("unsloth", "transformers", "trl", "peft")
-"""The first changes the others while it is imported."""
-EXTRA = "framework[unsloth]"
 TESTED = ("2026.10.9",)
 """Versions with which losses, gradients and accumulation were seen to be right."""
 

@@ -42,7 +42,7 @@ def unsloth(tmp_path_factory: pytest.TempPathFactory) -> Done:
 
 @pytest.fixture(scope="module")
 def hf(tmp_path_factory: pytest.TempPathFactory) -> Done:
-    done = run(tmp_path_factory.mktemp("hf"), *JOB, "trainer=hf")
+    done = run(tmp_path_factory.mktemp("hf"), *JOB, "exporter=[adapter]", "trainer=hf")
     assert done.code == 0, done.err
     return done
 
