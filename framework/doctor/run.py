@@ -22,8 +22,9 @@ from framework.schema import Stage
 
 TOPIC = "this run"
 HERE = "framework.doctor.run"
-LOAD_SECONDS, MODEL_SECONDS, OPEN_SECONDS = 60.0, 60.0, 180.0
-"""The last is for a model that has to be converted first."""
+LOAD_SECONDS, FIRST_SECONDS, MODEL_SECONDS, OPEN_SECONDS = 60.0, 180.0, 180.0, 180.0
+"""What changes other libraries while it is imported takes long. A plugin may try the model's kind out on a small one;
+the last is for a model that has to be converted first."""
 
 
 def run(plan: Plan, worker: Worker) -> Iterator[Checked]:
@@ -35,7 +36,8 @@ def run(plan: Plan, worker: Worker) -> Iterator[Checked]:
     start = time.perf_counter()
     # What has to be imported before others is loaded first: all share one process, as in the run.
     for name, choice in sorted(choices(plan).items(), key=lambda item: not item[1].component.import_order):
-        found = _asked(worker, f"{name}={choice.component.name}", "load", choice, seconds=LOAD_SECONDS)
+        seconds = FIRST_SECONDS if choice.component.import_order else LOAD_SECONDS
+        found = _asked(worker, f"{name}={choice.component.name}", "load", choice, seconds=seconds)
         if found.blocks:
             yield found
             return
