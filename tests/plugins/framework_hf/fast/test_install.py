@@ -115,3 +115,15 @@ def test_a_norm_with_a_weight_of_zero_stays() -> None:
     parent = nn.ModuleDict({"norm": norm})
     install.install(parent)
     assert isinstance(parent["norm"], nn.RMSNorm)
+
+
+def test_layers_that_another_library_has_made_become_ours(llama: Path) -> None:
+    """As after `prepare`: the same kinds of layers, with the same outputs."""
+    made = [with_lora(AutoModelForCausalLM.from_pretrained(llama), fast=fast) for fast in (True, False)]
+    install.use_branches(made[1].get_base_model())
+    install.adopt(made[1])
+    install.install(made[1])
+    assert kinds(made[0]) == kinds(made[1])
+    ids = torch.arange(5, 25).reshape(2, 10)
+    ours, theirs = (model(input_ids=ids, use_cache=False).logits for model in made)
+    torch.testing.assert_close(theirs, ours, rtol=0, atol=0)
