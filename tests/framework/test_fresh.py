@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import pytest
 from framework import Component, hookimpl, testing
 from framework.component import GROUPS, wrong
 from framework.fresh import first_modules, late, stale
+from framework.plan import Choice, Plan
 from framework.plugins import manager
 from framework.testing import EchoTrainerConfig
 
@@ -24,10 +26,13 @@ class FirstConfig(EchoTrainerConfig):
     """A trainer whose library wants to be imported first."""
 
 
+FIRST = Component("first", FirstConfig, "framework.testing.echo:EchoBackend", import_order=ORDER)
+
+
 class Acme:
     @hookimpl
     def framework_trainers(self) -> Iterable[Component]:
-        yield Component("first", FirstConfig, "framework.testing.echo:EchoBackend", import_order=ORDER)
+        yield FIRST
 
 
 @pytest.fixture(autouse=True)
@@ -38,6 +43,12 @@ def acme() -> Iterator[None]:
     manager().unregister(plugin)
 
 
+def plan(trainer: str, folder: Path) -> Plan:
+    """Return a plan; the option of this test comes too late for Hydra, which has its list already."""
+    made = testing.plan([], run_dir=folder)
+    return dataclasses.replace(made, trainer=Choice(FIRST, FirstConfig())) if trainer == "first" else made
+
+
 def imported(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
     for name in names:
         monkeypatch.setitem(sys.modules, name, ModuleType(name))
@@ -45,21 +56,21 @@ def imported(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
 
 def test_a_clean_process_will_do_for_every_run(tmp_path: Path) -> None:
     for trainer in ("first", "echo"):
-        assert stale(testing.plan([f"trainer={trainer}"], run_dir=tmp_path)) == ""
+        assert stale(plan(trainer, tmp_path)) == ""
 
 
 def test_what_was_imported_too_early_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     imported(monkeypatch, "acme_later", "acme_last")
     reason = "trainer=first needs acme_first imported before acme_later and acme_last, which this process has imported"
-    assert stale(testing.plan(["trainer=first"], run_dir=tmp_path)) == f"{reason} already"
-    assert stale(testing.plan(["trainer=echo"], run_dir=tmp_path)) == ""
+    assert stale(plan("first", tmp_path)) == f"{reason} already"
+    assert stale(plan("echo", tmp_path)) == ""
 
 
 def test_a_process_with_the_first_is_for_its_own_runs_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     imported(monkeypatch, *ORDER)
-    assert stale(testing.plan(["trainer=first"], run_dir=tmp_path)) == ""
+    assert stale(plan("first", tmp_path)) == ""
     reason = "this process has imported acme_first, which changes acme_later and acme_last for trainer=first"
-    assert stale(testing.plan(["trainer=echo"], run_dir=tmp_path)) == reason
+    assert stale(plan("echo", tmp_path)) == reason
 
 
 def test_without_an_order_nothing_is_late(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,8 +80,8 @@ def test_without_an_order_nothing_is_late(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_a_fresh_process_is_told_what_to_import_first(tmp_path: Path) -> None:
-    assert first_modules(testing.plan(["trainer=first"], run_dir=tmp_path)) == ["framework.testing.echo"]
-    assert first_modules(testing.plan(["trainer=echo"], run_dir=tmp_path)) == []
+    assert first_modules(plan("first", tmp_path)) == ["framework.testing.echo"]
+    assert first_modules(plan("echo", tmp_path)) == []
 
 
 @pytest.mark.parametrize("order", [("alone",), ("two words", "other"), "text", (1, 2)])
