@@ -25,7 +25,17 @@ from framework.health.problems import check_data
 from framework.plan import Plan
 from framework.planning import Planner
 from framework.plugins import notify
-from framework.protocols import AnyMetric, Backend, Evaluator, ExportContext, Exporter, Model, ModelSource
+from framework.protocols import (
+    AnyMetric,
+    Backend,
+    Divisible,
+    Elsewhere,
+    Evaluator,
+    ExportContext,
+    Exporter,
+    Model,
+    ModelSource,
+)
 from framework.records import (
     Artifact,
     DataResult,
@@ -42,9 +52,15 @@ from framework.remembered import rows_found
 from framework.report import comparable, make_report, pair
 from framework.schema import Stage
 
+SCRATCH = ".trainer.part"
 
-def run(plan: Plan) -> Report | None:
+
+def run(plan: Plan, elsewhere: Elsewhere | None = None) -> Report | None:
     """Run the stages of a plan; None where the report stage is not among them.
+
+    Args:
+        plan: the run.
+        elsewhere: trains in the place of this process.
 
     Raises:
         FrameworkError: something the user can mend. Until the data stage is through, nothing is left on disk.
@@ -65,7 +81,8 @@ def run(plan: Plan) -> Report | None:
             return None
         backend: Backend = plan.trainer.create()
         with backend.open(plan) as model:
-            report = _run_stages(plan, planner, model, loggers, clock)
+            check_divisible(plan, model)
+            report = _run_stages(plan, planner, model, loggers, clock, elsewhere)
         notify("framework_run_finished", plan=plan, report=report)
     except BaseException as error:
         loggers.failed(error)
@@ -77,7 +94,23 @@ def run(plan: Plan) -> Report | None:
         loggers.close()
 
 
-def _run_stages(plan: Plan, planner: Planner, model: Model, loggers: Broadcast, clock: Clock) -> Report | None:
+def check_divisible(plan: Plan, model: Model) -> None:
+    """Look whether a model can be trained by a group of processes, where it is to be.
+
+    Raises:
+        FrameworkError: it cannot.
+    """
+    if plan.launch.config.group() and Stage.train in plan.stages and not isinstance(model, Divisible):
+        message = (
+            f"launch={plan.launch.component.name}: trainer={plan.trainer.component.name} trains in one process only: "
+            "set launch=single, or trainer=hf"
+        )
+        raise FrameworkError(message)
+
+
+def _run_stages(
+    plan: Plan, planner: Planner, model: Model, loggers: Broadcast, clock: Clock, elsewhere: Elsewhere | None
+) -> Report | None:
     metrics: dict[str, AnyMetric] = {name: choice.create() for name, choice in plan.metric.items()}
     evaluators: dict[str, Evaluator] = {name: choice.create() for name, choice in plan.evaluator.items()}
     exporters: dict[str, Exporter] = {name: choice.create() for name, choice in plan.exporter.items()}
@@ -104,7 +137,7 @@ def _run_stages(plan: Plan, planner: Planner, model: Model, loggers: Broadcast, 
     if Stage.train in plan.stages:
         with clock.stage(Stage.train):
             course = Course(plan, loggers, model, data, evaluators, metrics, before)
-            trained = folder.save(Stage.train, course.train(plan.checkpoint, plan.run_dir / ".trainer.part"))
+            trained = folder.save(Stage.train, course.train(plan.checkpoint, plan.run_dir / SCRATCH, elsewhere))
         planner.learn(plan, rows, trained)
         clock.finished(Stage.train, trained)
     elif {Stage.evaluate, Stage.export} & set(plan.stages):
