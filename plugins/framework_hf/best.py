@@ -11,26 +11,30 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from framework.errors import FrameworkError
+from framework_hf.group.weights import local
 
-FILE = "best.safetensors"
+FILE = "best-{}.safetensors"
 
 
 class BestWeights:
     """An adapter's weights are copied into the memory of the CPU, all weights of a model into a file.
 
+    Of weights that lie in pieces each process keeps its own.
+
     Args:
         model: is trained.
         folder: for the file.
+        rank: of the process in its group.
     """
 
-    def __init__(self, model: Any, folder: Path) -> None:
+    def __init__(self, model: Any, folder: Path, rank: int = 0) -> None:
         self.model = model
-        self.file = folder / FILE
+        self.file = folder / FILE.format(rank)
         self.step: int | None = None
         self.kept: dict[str, torch.Tensor] = {}
 
     def _trained(self) -> dict[str, torch.Tensor]:
-        return {name: weight.data for name, weight in self.model.named_parameters() if weight.requires_grad}
+        return {name: local(weight.data) for name, weight in self.model.named_parameters() if weight.requires_grad}
 
     def keep(self, step: int) -> None:
         """Set the weights aside as they stand after a step.

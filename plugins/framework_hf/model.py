@@ -20,6 +20,7 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM
 
 from framework.errors import FrameworkError, one_line
+from framework.group import Member, member
 from framework.plan import Plan
 from framework.protocols import ModelPlace, ModelSource, Quantization, TrainRun
 from framework.records import Answer, Example, Prompt, Scored, TextForm, TokenRow, TrainResult
@@ -116,13 +117,12 @@ class HFModel:
     def _load(self, folder: Path, peft_config: Any) -> Any:
         # Full fine-tuning updates the weights themselves: in 16 bits small updates would round to nothing.
         dtype = torch.float32 if peft_config is None else self.machine.dtype
-        quantization: Quantization = self.plan.quantization.create()
         model = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=dtype,
-            quantization_config=quantization.config(self.machine.dtype),
+            quantization_config=self._quantization(),
             attn_implementation=attention(self.config),
-            device_map={"": self.machine.device},
+            device_map={"": "cpu" if self._in_pieces else self.machine.device},
             trust_remote_code=self.plan.model.config.trust_remote_code,
             use_safetensors=True,
         )
@@ -131,6 +131,24 @@ class HFModel:
         if peft_config is None:
             return model
         return with_adapter(model, peft_config, self.place, fast=self.way.fast)
+
+    @property
+    def _in_pieces(self) -> bool:
+        """Whether the model is cut into pieces after it is loaded, here in a group: whole, it need not fit on a GPU."""
+        group = self.plan.launch.config.group()
+        return member() is not None and group is not None and group.sharded
+
+    def _quantization(self) -> Any:
+        """Return the quantization of the base.
+
+        FSDP cuts tensors of floats only, so there four bits are stored in numbers of the dtype that is computed in:
+        another one would be cast to it, and the bits would be lost.
+        """
+        quantization: Quantization = self.plan.quantization.create()
+        config = quantization.config(self.machine.dtype)
+        if self._in_pieces and getattr(config, "load_in_4bit", False):
+            config.bnb_4bit_quant_storage = self.machine.dtype
+        return config
 
     def _answering(self) -> Any:
         """Return the model in evaluation mode.
@@ -247,6 +265,8 @@ class HFModel:
 
         The longest pass of the validation loss is tried first, so that it cannot be what fails after an hour.
         """
+        if me := member():
+            return self._train_together(rows, validation, run, me)
         config, evaluation = self.config, self.evaluation
         evaluation.rehearse(validation)
         losses = evaluation.passes.losses
@@ -257,6 +277,21 @@ class HFModel:
         result = training.run(rows, run, lambda: self._validate(validation, run))
         self.trained = True
         return result
+
+    def _train_together(
+        self, rows: Sequence[TokenRow], validation: Sequence[TokenRow], run: TrainRun, me: Member
+    ) -> TrainResult:
+        """Train as one process of a group."""
+        from framework_hf.group.training import GroupTraining  # noqa: PLC0415 - for those who are in one
+
+        config, group = self.config, self.plan.launch.config.group()
+        losses = Losses(self.model, self.way.packing, masked=not self.way.branches, looks=False)
+        passes = Passes(self._packer(losses, config.per_device_train_batch_size), losses, self.model)
+        training = GroupTraining(
+            self.model, passes, self.ladder, self.machine, config, self.plan.seed, self.tokenizer, self.way.fast,
+            group, me, config.per_device_eval_batch_size,
+        )  # fmt: skip
+        return training.together(rows, validation, run)
 
     def _validate(self, validation: Sequence[TokenRow], run: TrainRun) -> Validation:
         """Measure, and leave the training as it was: its mode, and the random numbers that dropout draws."""
@@ -289,6 +324,10 @@ class HFModel:
     def save_tokenizer(self, folder: Path) -> None:
         """Write tokenizer and chat template."""
         self.tokenizer.save_pretrained(folder)
+
+    def unload(self) -> None:
+        """Free the memory of the weights; what asks for the model loads it again."""
+        self.close()
 
     def close(self) -> None:
         """Free the memory, so that the next run of a sweep has it."""

@@ -67,6 +67,10 @@ class Progress(TrainerCallback):
         """Start the clock."""
         self.start = time.perf_counter()
 
+    def on_epoch_begin(self, _: TrainingArguments, state: TrainerState, *__: Any, **___: Any) -> None:
+        """Choose the order of the epoch: not every data loader passes it on."""
+        self.trainer.order.set_epoch(int(state.epoch or 0))
+
     def on_pre_optimizer_step(self, *_: Any, **__: Any) -> None:
         """Note that weights are being changed."""
         self.updating = True

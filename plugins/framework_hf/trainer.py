@@ -8,9 +8,10 @@ smaller parts. The loss does not go through TRL's fused head, which in TRL 1.15 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -144,10 +145,22 @@ class SupervisedTrainer(SFTTrainer):
         return torch.div(loss, inputs["count"])
 
 
-def sft_config(training: HFTrainerConfig, hardware: Hardware, seed: int, scratch: str, *, autocast: bool) -> SFTConfig:
-    """Put a trainer's settings into TRL's words. Names that changed between versions are looked up, not guessed."""
+def checkpointing_name() -> str:
+    """Return what TRL's settings call gradient checkpointing; the name changed between versions."""
     known = inspect.signature(SFTConfig).parameters
-    checkpointing = "activation_checkpointing" if "activation_checkpointing" in known else "gradient_checkpointing"
+    return "activation_checkpointing" if "activation_checkpointing" in known else "gradient_checkpointing"
+
+
+def sft_config(
+    training: HFTrainerConfig,
+    hardware: Hardware,
+    seed: int,
+    scratch: str,
+    *,
+    autocast: bool,
+    more: Mapping[str, Any] = MappingProxyType({}),
+) -> SFTConfig:
+    """Put a trainer's settings into TRL's words; `more` are words already, and win."""
     return SFTConfig(
         output_dir=scratch,
         learning_rate=training.learning_rate,
@@ -179,5 +192,5 @@ def sft_config(training: HFTrainerConfig, hardware: Hardware, seed: int, scratch
         save_strategy="no",
         report_to=[],
         disable_tqdm=True,
-        **{checkpointing: hardware.checkpointing},
+        **{checkpointing_name(): hardware.checkpointing, **more},
     )

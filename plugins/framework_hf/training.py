@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -68,7 +69,7 @@ class Training:
         told = len(self.ladder.told)
         trainer = self._trainer(rows, run)
         trainable = count_trainable(self.model, self.machine.dtype)
-        best = BestWeights(self.model, run.scratch)
+        best = BestWeights(self.model, run.scratch, self._rank)
         rehearse = partial(self._rehearse, trainer, rows)
         progress = Progress(trainer, run, validate, rehearse, best, self.config.eval_steps)
         trainer.remove_callback(PrinterCallback)  # the loggers of the run print
@@ -78,13 +79,11 @@ class Training:
             seconds = progress.seconds
             best.restore(outcome.global_step)
         finally:
-            shutil.rmtree(run.scratch, ignore_errors=True)
+            if self._rank == 0:
+                shutil.rmtree(run.scratch, ignore_errors=True)
         if checkpoints(self.model) and not self.machine.checkpointing:
             self.machine.facts[CHECKPOINTING] = "on (memory ran out)"
-        # Out of the trainer's autocast again: answers before and after are computed alike.
-        trainer.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
-        self.model.eval()
-        save_weights(self.model, run.checkpoint)
+        self._save(trainer, run.checkpoint)
         return TrainResult(
             steps=outcome.global_step,
             epochs=float(trainer.state.epoch),
@@ -106,19 +105,39 @@ class Training:
         """Rows of an optimizer step."""
         return self.config.per_device_train_batch_size * self.config.gradient_accumulation_steps
 
+    @property
+    def _rank(self) -> int:
+        """The number of this process in its group."""
+        return 0
+
     def _trainer(self, rows: Sequence[TokenRow], run: TrainRun) -> SupervisedTrainer:
-        config, by_length = self.config, self.passes.losses.packing is Packing.pad
-        return SupervisedTrainer(
-            self.passes,
-            Order(rows, self._batch, self.seed, group=config.group_by_prefix, by_length=by_length),
-            self.ladder,
-            model=self.model,
-            args=sft_config(config, self.machine, self.seed, str(run.scratch), autocast=not self.fast),
+        config, by_length, autocast = self.config, self.passes.losses.packing is Packing.pad, not self.fast
+        arguments = {
+            "model": self.model,
+            "args": sft_config(
+                config, self.machine, self.seed, str(run.scratch), autocast=autocast, more=self._arguments()
+            ),
             # Rows stay on disk: the trainer is given their numbers, the collator reads them.
-            train_dataset=Dataset.from_dict({NUMBER: range(len(rows))}),
-            data_collator=Collator(rows, self.passes.packer),
-            processing_class=self.tokenizer,
-        )
+            "train_dataset": Dataset.from_dict({NUMBER: range(len(rows))}),
+            "processing_class": self.tokenizer,
+        }
+        order = Order(rows, self._batch, self.seed, group=config.group_by_prefix, by_length=by_length)
+        return self._made(order, arguments)
+
+    def _made(self, order: Order, arguments: dict[str, Any]) -> SupervisedTrainer:
+        """Make the trainer."""
+        collator = Collator(order.rows, self.passes.packer)
+        return SupervisedTrainer(self.passes, order, self.ladder, data_collator=collator, **arguments)
+
+    def _arguments(self) -> dict[str, Any]:
+        """Return what the trainer's arguments say besides."""
+        return {}
+
+    def _save(self, trainer: SupervisedTrainer, folder: Path) -> None:
+        # Out of the trainer's autocast again: answers before and after are computed alike.
+        trainer.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
+        self.model.eval()
+        save_weights(self.model, folder)
 
     def _train(self, trainer: SupervisedTrainer, progress: Progress) -> Any:
         """Train; an update that ran out of memory is never made again: some weights may have taken it already.

@@ -7,6 +7,7 @@ the agent ends the others at once.
 from __future__ import annotations
 
 import json
+import logging
 import sys
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ GRACE = 5
 
 def main() -> int:
     """Start the processes and wait for them."""
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the launcher says what happened
     asked: dict[str, Any] = json.loads(sys.argv[1])
     several = asked["machines"] > 1
     config = LaunchConfig(

@@ -36,7 +36,7 @@ def cause(plan: Plan, folder: Path, code: int) -> Exception:
         return RuntimeError(f"{launch}: the group ended with exit code {code}; what it said stands above")
     first = told[0]
     if first.mistake:
-        return FrameworkError(f"{launch}, process {first.rank}: {first.text}")
+        return FrameworkError(f"process {first.rank}: {first.text}")
     return RuntimeError(f"{launch}: process {first.rank} failed\n{first.text}")
 
 

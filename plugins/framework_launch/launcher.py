@@ -26,7 +26,6 @@ from typing import Any
 
 from framework import pipeline
 from framework.data import Data, load_data
-from framework.errors import FrameworkError
 from framework.group import WORKER, Group
 from framework.handover import pack
 from framework.plan import Plan
@@ -83,8 +82,14 @@ class GroupLauncher:
         model.unload()
         with _folder() as folder, _Ear(here=self.rank == 0) as ear:
             job = Job(
-                pack(plan), data.store, data.train.numbers, data.validation.numbers if data.validation else [],
-                run.checkpoint, run.scratch, ear.address, ear.secret,
+                pack(plan),
+                data.store,
+                data.train.numbers,
+                data.validation.numbers if data.validation else [],
+                run.checkpoint,
+                run.scratch,
+                ear.address,
+                ear.secret,
             )  # type: ignore[attr-defined] # rows of a store have numbers
             (folder / JOB).write_bytes(pickle.dumps(job))
             with self._started(plan, folder) as process:

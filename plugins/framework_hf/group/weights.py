@@ -1,0 +1,51 @@
+"""Weights that lie in pieces: each process has one, and none of them the whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor
+
+WRAPPER = "_checkpoint_wrapped_module."
+"""What FSDP's activation checkpointing puts into names."""
+
+
+def trained(model: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Parameter]]:
+    """Give what is trained, by the names that it has in one process."""
+    for name, weight in model.named_parameters():
+        if weight.requires_grad:
+            yield name.replace(WRAPPER, ""), weight
+
+
+def whole(weight: torch.Tensor) -> torch.Tensor:
+    """Return a weight in one piece on the CPU; all processes have to ask together."""
+    found = weight.detach()
+    return (found.full_tensor() if isinstance(found, DTensor) else found).cpu()
+
+
+def like(value: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Return a whole value in the pieces in which a weight lies, where it has the weight's shape."""
+    if not isinstance(weight, DTensor):
+        return value.to(weight.device)
+    if value.shape != weight.shape:
+        return value
+    from torch.distributed.tensor import distribute_tensor  # noqa: PLC0415 - for those who go on
+
+    moved = value.to(weight.to_local().device)
+    return distribute_tensor(moved, weight.device_mesh, weight.placements)
+
+
+def reshard(model: torch.nn.Module) -> None:
+    """Cut again what a forward pass without a backward pass has left whole."""
+    for module in model.modules():
+        if isinstance(module, FSDPModule):
+            module.reshard()
+
+
+def local(weight: Any) -> torch.Tensor:
+    """Return the piece of a weight that is here."""
+    found: torch.Tensor = weight.to_local() if isinstance(weight, DTensor) else weight
+    return found
