@@ -19,6 +19,7 @@ from framework.garbage import set_aside, without_collecting
 from framework.group import member
 from framework.plan import Plan
 from framework.protocols import ModelPlace, ModelSource, Quantization
+from framework.schema import Stage
 from framework_hf import hardware
 from framework_hf.adapters import trained_config
 from framework_hf.config import HFTrainerConfig, OutOfMemory
@@ -26,6 +27,7 @@ from framework_hf.memory.retry import ran_out
 from framework_hf.model import HFModel
 from framework_hf.model import attention as requested
 from framework_hf.packing.admits import way
+from framework_hf.resume import Checkpoints
 
 
 class HFBackend:
@@ -63,6 +65,8 @@ class HFBackend:
         _quiet()
         group, me = plan.launch.config.group(), member()
         machine = hardware.pick(self.config, gpu=me.local_rank if me else 0 if group else None)
+        if Stage.train in plan.stages:
+            Checkpoints(plan).newest()  # of another training: told before anything is measured
         source: ModelSource = plan.model.create()
         place = source.fetch(weights=False)
         empty, attention = _inspect(place, self.config, trust=plan.model.config.trust_remote_code)

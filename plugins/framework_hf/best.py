@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from peft import PeftModel
 from safetensors import safe_open
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from framework.errors import FrameworkError
-from framework_hf.group.weights import local
+from framework_hf.group.weights import local, trained
 
 FILE = "best-{}.safetensors"
 
@@ -34,7 +34,7 @@ class BestWeights:
         self.kept: dict[str, torch.Tensor] = {}
 
     def _trained(self) -> dict[str, torch.Tensor]:
-        return {name: local(weight.data) for name, weight in self.model.named_parameters() if weight.requires_grad}
+        return {name: local(weight.data) for name, weight in trained(self.model)}
 
     def keep(self, step: int) -> None:
         """Set the weights aside as they stand after a step.
@@ -55,6 +55,21 @@ class BestWeights:
                 "run_dir=FOLDER on a larger disk, or trainer.keep_best=false"
             )
             raise FrameworkError(message) from error
+
+    def pieces(self) -> dict[str, torch.Tensor]:
+        """Return what was set aside here."""
+        if self.kept or self.step is None:
+            return self.kept
+        return load_file(self.file)
+
+    def put(self, step: int, pieces: dict[str, torch.Tensor]) -> None:
+        """Set aside what another process did after a step."""
+        self.step = step
+        if isinstance(self.model, PeftModel):
+            self.kept = {name: weight.to("cpu", copy=True) for name, weight in pieces.items()}
+            return
+        self.file.parent.mkdir(parents=True, exist_ok=True)
+        save_file(pieces, self.file)
 
     def restore(self, step: int) -> None:
         """Put the weights back that were set aside last; nothing where they are those of the last step, `step`."""

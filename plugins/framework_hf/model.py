@@ -38,6 +38,7 @@ from framework_hf.nulls import as_null
 from framework_hf.packing.admits import Way
 from framework_hf.packing.parts import Packer
 from framework_hf.progress import Validation
+from framework_hf.resume import Checkpoints
 from framework_hf.stream import sampler, stream
 from framework_hf.tokenizer import load_tokenizer, text_form
 from framework_hf.training import Training
@@ -272,8 +273,9 @@ class HFModel:
         losses = evaluation.passes.losses
         passes = Passes(self._packer(losses, config.per_device_train_batch_size), losses, self.model)
         training = Training(
-            self.model, passes, self.ladder, self.machine, config, self.plan.seed, self.tokenizer, self.way.fast
-        )
+            self.model, passes, self.ladder, self.machine, config, self.plan.seed, self.tokenizer, self.way.fast,
+            Checkpoints(self.plan),
+        )  # fmt: skip
         result = training.run(rows, run, lambda: self._validate(validation, run))
         self.trained = True
         return result
@@ -289,7 +291,7 @@ class HFModel:
         passes = Passes(self._packer(losses, config.per_device_train_batch_size), losses, self.model)
         training = GroupTraining(
             self.model, passes, self.ladder, self.machine, config, self.plan.seed, self.tokenizer, self.way.fast,
-            group, me, config.per_device_eval_batch_size,
+            Checkpoints(self.plan, writes=me.rank == 0), group, me, config.per_device_eval_batch_size,
         )  # fmt: skip
         return training.together(rows, validation, run)
 

@@ -27,6 +27,8 @@ from framework_hf.memory.passes import Passes, checkpoints
 from framework_hf.memory.retry import forget, ran_out
 from framework_hf.order import Order
 from framework_hf.progress import Progress, Validation
+from framework_hf.resume import Checkpoints
+from framework_hf.state import State
 from framework_hf.trainer import NUMBER, Collator, SupervisedTrainer, sft_config
 
 CHECKPOINTING = "gradient checkpointing"
@@ -47,6 +49,7 @@ class Training:
         seed: of the run.
         tokenizer: of the model.
         fast: whether layers are replaced by those of the folder `fast`.
+        checkpoints: of the run, from which it may go on.
     """
 
     model: Any
@@ -57,6 +60,7 @@ class Training:
     seed: int
     tokenizer: Any
     fast: bool
+    checkpoints: Checkpoints
 
     def run(self, rows: Sequence[TokenRow], run: TrainRun, validate: Callable[[], Validation]) -> TrainResult:
         """Train, and save the weights into `run.checkpoint`, those of the best validation where they were set aside.
@@ -74,8 +78,10 @@ class Training:
         progress = Progress(trainer, run, validate, rehearse, best, self.config.eval_steps)
         trainer.remove_callback(PrinterCallback)  # the loggers of the run print
         trainer.add_callback(progress)
+        trainer.between = self._state(trainer, progress)
+        trainer.keep = partial(self._keep, trainer, rows)
         try:
-            outcome = self._train(trainer, progress)
+            outcome = self._train(trainer, progress, self._begun(trainer, rows, run.scratch))
             seconds = progress.seconds
             best.restore(outcome.global_step)
         finally:
@@ -84,10 +90,12 @@ class Training:
         if checkpoints(self.model) and not self.machine.checkpointing:
             self.machine.facts[CHECKPOINTING] = "on (memory ran out)"
         self._save(trainer, run.checkpoint)
+        self.checkpoints.clear()
+        lost = trainer.lost_before + outcome.training_loss * (outcome.global_step - progress.began)
         return TrainResult(
             steps=outcome.global_step,
             epochs=float(trainer.state.epoch),
-            train_loss=float(outcome.training_loss),
+            train_loss=float(lost / outcome.global_step if progress.began else outcome.training_loss),
             last_loss=progress.last_loss,
             seconds=seconds,
             tokens=trainer.tokens,
@@ -98,7 +106,22 @@ class Training:
             checkpoint=run.checkpoint.name,
             computed_tokens=trainer.computed_tokens,
             rungs=self.ladder.told[told:],
+            resumed=progress.began,
         )
+
+    def _state(self, trainer: SupervisedTrainer, progress: Progress) -> State:
+        return State(trainer, progress)
+
+    def _newest(self, rows: Sequence[TokenRow]) -> Path | None:
+        """Return the checkpoint to go on from."""
+        return self.checkpoints.newest(rows)
+
+    def _begun(self, trainer: SupervisedTrainer, rows: Sequence[TokenRow], scratch: Path) -> str | None:
+        newest = self._newest(rows)
+        return trainer.between.begin(newest, scratch / f"begun-{self._rank}") if newest else None
+
+    def _keep(self, trainer: SupervisedTrainer, rows: Sequence[TokenRow]) -> None:
+        self.checkpoints.save(trainer.state.global_step, rows, trainer.between.read())
 
     @property
     def _batch(self) -> int:
@@ -139,13 +162,13 @@ class Training:
         self.model.eval()
         save_weights(self.model, folder)
 
-    def _train(self, trainer: SupervisedTrainer, progress: Progress) -> Any:
-        """Train; an update that ran out of memory is never made again: some weights may have taken it already.
+    def _train(self, trainer: SupervisedTrainer, progress: Progress, begun: str | None) -> Any:
+        """Train, from where a checkpoint was `begun`; an update that ran out of memory is never made again: some weights may have taken it already.
 
         Nor would a rung help there. The activations are gone by then, what lacks room are the optimizer's states.
         """
         try:
-            return trainer.train()
+            return trainer.train(resume_from_checkpoint=begun)
         except (RuntimeError, MemoryError) as error:
             if not progress.updating or not ran_out(error):
                 raise

@@ -17,7 +17,7 @@ from transformers import TrainerCallback
 
 from framework.group import Engine, Group, Member
 from framework_hf.config import Packing
-from framework_hf.group.engine import agreed, check, most
+from framework_hf.group.engine import added, agreed, check, most
 from framework_hf.group.steps import ShareCollator
 from framework_hf.group.weights import reshard
 from framework_hf.trainer import SupervisedTrainer
@@ -79,7 +79,13 @@ class GroupTrainer(SupervisedTrainer):
             self.computed_tokens += part["input_ids"].numel()
         self.tokens += inputs["tokens"]
         self.supervised_tokens += inputs["supervised"]
-        return torch.stack(losses).sum()
+        loss = torch.stack(losses).sum()
+        self.lost = self.lost + loss.detach()
+        return loss
+
+    def counters(self) -> dict[str, int]:
+        """Return what was counted so far; of what went through the model, each process knows its own."""
+        return {**super().counters(), "computed_tokens": int(added(self.computed_tokens, self.args.device))}
 
 
 class _Begin(TrainerCallback):

@@ -11,6 +11,7 @@ from typing import Any
 
 from torch import distributed
 
+from framework.errors import FrameworkError
 from framework.group import Engine, Group, Member
 from framework.protocols import TrainRun
 from framework.records import Order, Step, TokenRow, TrainResult
@@ -23,6 +24,8 @@ from framework_hf.group.weights import trained, whole
 from framework_hf.memory.passes import Passes
 from framework_hf.memory.retry import Randomness
 from framework_hf.order import Order as RowOrder
+from framework_hf.progress import Progress
+from framework_hf.state import State
 from framework_hf.trainer import SupervisedTrainer
 from framework_hf.training import Training
 
@@ -79,6 +82,29 @@ class GroupTraining(Training):
     def _made(self, order: RowOrder, arguments: dict[str, Any]) -> SupervisedTrainer:
         arguments["data_collator"] = ShareCollator(order.rows, self.passes.packer, self.me)
         return GroupTrainer(self.group, self.me, passes=self.passes, order=order, ladder=self.ladder, **arguments)
+
+    def _state(self, trainer: SupervisedTrainer, progress: Progress) -> State:
+        return State(trainer, progress, keeps=self.me.rank == 0, gathered=self._gathered)
+
+    def _gathered(self, mine: Any) -> list[Any]:
+        found: list[Any] = [None] * self.me.world
+        distributed.all_gather_object(found, mine)
+        return found
+
+    def _newest(self, rows: Sequence[TokenRow]) -> Path | None:
+        """Return the checkpoint that the first process goes on from.
+
+        Raises:
+            FrameworkError: it is not to be seen here.
+        """
+        found = engine.agreed(self.me, lambda: self.checkpoints.newest(rows))
+        if found and not found.is_dir():
+            message = (
+                f"{found}: the first machine goes on from this checkpoint, and it is not to be seen here. Set run_dir "
+                "to a folder that all machines share"
+            )
+            raise FrameworkError(message)
+        return found
 
     def _arguments(self) -> dict[str, Any]:
         return engine.arguments(self.group, self.machine)
