@@ -79,7 +79,7 @@ def main() -> int:
     except FrameworkError as error:
         _note(folder, Ended(me.rank, time.time(), mistake=True, text=str(error)))
         return USER_MISTAKE
-    except BaseException:
+    except BaseException:  # noqa: BLE001 - whatever it is, the launcher tells it
         _note(folder, Ended(me.rank, time.time(), mistake=False, text=traceback.format_exc()))
         return 1
     return 0

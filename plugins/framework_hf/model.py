@@ -14,7 +14,6 @@ from typing import Any
 
 import torch
 import transformers
-from bitsandbytes.nn import Linear4bit
 from peft import PeftModel, load_peft_weights, set_peft_model_state_dict
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM
@@ -34,6 +33,7 @@ from framework_hf.losses import Losses
 from framework_hf.memory.ladder import Batches, ladder
 from framework_hf.memory.passes import Passes
 from framework_hf.memory.retry import Randomness
+from framework_hf.modes import answering
 from framework_hf.nulls import as_null
 from framework_hf.packing.admits import Way
 from framework_hf.packing.parts import Packer
@@ -152,18 +152,8 @@ class HFModel:
         return config
 
     def _answering(self) -> Any:
-        """Return the model in evaluation mode.
-
-        On a CPU, bitsandbytes (seen in 0.50) repacks 4-bit weights for inference in their first call in evaluation
-        mode, for good, and the product of repacked weights has no gradient: a training after a baseline would be
-        silently wrong. 4-bit layers have no dropout, so that they stay in training mode changes nothing else.
-        """
-        model = self.model.eval()
-        if self.machine.device == "cpu":
-            for module in model.modules():
-                if isinstance(module, Linear4bit):
-                    module.training = True
-        return model
+        """Return the model in evaluation mode."""
+        return answering(self.model, self.machine.device)
 
     def as_base(self) -> Any:
         """Switch the adapter off for a while."""

@@ -163,8 +163,9 @@ class Training:
         save_weights(self.model, folder)
 
     def _train(self, trainer: SupervisedTrainer, progress: Progress, begun: str | None) -> Any:
-        """Train, from where a checkpoint was `begun`; an update that ran out of memory is never made again: some weights may have taken it already.
+        """Train, from where a checkpoint was `begun`.
 
+        An update that ran out of memory is never made again: some weights may have taken it already.
         Nor would a rung help there. The activations are gone by then, what lacks room are the optimizer's states.
         """
         try:

@@ -61,7 +61,7 @@ def _machines(config: GroupConfig) -> Iterator[str]:
     if config.machines == 1:
         return
     if config.main_address is None and slurm.first_host() is None:
-        yield f"launch.machines={config.machines} need launch.main_address=HOST, the first machine as the others reach it"
+        yield f"launch.machines={config.machines} need launch.main_address=HOST, under which the others reach the first"
     if config.rank is None and slurm.node() is None:
         yield f"launch.machines={config.machines} need launch.rank on each machine, 0 on the first"
 
@@ -73,6 +73,8 @@ def _training(plan: Plan, config: GroupConfig) -> Iterator[str]:
             f"trainer.early_stopping_metric={training.early_stopping_metric} has prompts answered in the middle of the "
             f"training, which {launch} cannot: set trainer.early_stopping_metric={EVAL_LOSS}"
         )
+    if config.offloads and _device(plan) == "cpu":
+        yield "launch.cpu_offload=true has nothing to offload with trainer.device=cpu: set launch.cpu_offload=false"
     if config.engine is not Engine.ddp and training.optim is not Optimizer.adamw_torch:
         yield (
             f"trainer.optim={training.optim.value} cannot be cut into pieces by {launch}: set trainer.optim=adamw_torch"

@@ -36,7 +36,7 @@ class GroupConfig(LaunchConfig):
     machines: Annotated[int, Gt(0)] = 1
     """Machines that take part; the same command is started on each of them."""
     rank: Annotated[int | None, Ge(0)] = None
-    """The number of this machine, from 0; the first one evaluates, exports and writes. null: what Slurm says, else 0."""
+    """The number of this machine, from 0; the first one evaluates, exports and writes. null: what Slurm says, or 0."""
     main_address: Annotated[str | None, Len(1)] = None
     """Name or address under which the others reach the first machine. null: what Slurm says."""
     main_port: Annotated[int, Interval(ge=1024, le=65535)] = 29400
@@ -64,7 +64,7 @@ class ShardedConfig(GroupConfig):
     """A group in which each process has a piece of the model."""
 
     cpu_offload: bool = False
-    """Keep weights and the optimizer's states in the CPU's memory between their uses: slow, and room for larger ones."""
+    """Keep weights and the optimizer's states in the CPU's memory between their uses: slow, but there is more of it."""
 
     @property
     def offloads(self) -> bool:

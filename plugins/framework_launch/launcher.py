@@ -1,8 +1,8 @@
 """`launch=ddp|fsdp2|deepspeed_zero3`: everything but the training happens here, the training in a group of processes.
 
-The model is unloaded while the group is at work. The group's first process tells each step over a socket of this machine
-and hears what to do, so loggers, health and early stopping stay where they are. On the other machines of a group the
-data are read from the cache or tokenized, and all that follows is their part of the training.
+The model is unloaded while the group is at work. The group's first process tells each step over a socket of this
+machine and hears what to do, so loggers, health and early stopping stay where they are. On the other machines of a group
+the data are read from the cache or tokenized, and all that follows is their part of the training.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from multiprocessing.connection import Connection, Listener
 from pathlib import Path
 from queue import Empty, Queue
-from typing import Any
+from typing import Any, Self
 
 from framework import pipeline
 from framework.data import Data, load_data
@@ -161,7 +161,7 @@ class _Ear:
         """Where it listens."""
         return self.listener.address if self.listener else None  # type: ignore[return-value] # of a socket
 
-    def __enter__(self) -> _Ear:
+    def __enter__(self) -> Self:
         """Start to listen."""
         if self.listener:
             threading.Thread(target=self._listen, args=(self.listener,), daemon=True).start()

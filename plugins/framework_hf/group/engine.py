@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -23,6 +24,8 @@ def arguments(group: Group, machine: Hardware) -> dict[str, Any]:
     if group.engine is Engine.ddp:
         return {"ddp_find_unused_parameters": False}
     if group.engine is Engine.fsdp2:
+        if group.cpu_offload:  # accelerate asks here whether the processes have to reach each other from the CPU too
+            os.environ |= {"ACCELERATE_USE_FSDP": "true", "FSDP_OFFLOAD_PARAMS": "true"}
         settings = {
             "version": 2,
             "reshard_after_forward": True,

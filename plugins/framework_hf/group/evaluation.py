@@ -14,6 +14,7 @@ from framework_hf.group.steps import blank, own
 from framework_hf.group.weights import reshard
 from framework_hf.losses import moved
 from framework_hf.memory.passes import Passes
+from framework_hf.modes import answering
 from framework_hf.packing.parts import learned
 
 
@@ -28,7 +29,7 @@ def loss(passes: Passes, rows: Sequence[TokenRow], me: Member, device: str) -> f
         device: where it computes.
     """
     total, count, size = 0.0, 0, CHUNK * me.world
-    passes.losses.model.eval()
+    answering(passes.losses.model, device)
     for start in range(0, len(rows), size):
         some = [rows[number] for number in range(start, min(start + size, len(rows)))]
         mine = own(some, me)

@@ -20,6 +20,7 @@ from framework_hf.config import Packing
 from framework_hf.group.engine import added, agreed, check, most
 from framework_hf.group.steps import ShareCollator
 from framework_hf.group.weights import reshard
+from framework_hf.modes import answering
 from framework_hf.trainer import SupervisedTrainer
 
 
@@ -55,7 +56,7 @@ class GroupTrainer(SupervisedTrainer):
         check(self, self.group, self.me)
         torch.manual_seed(self.args.seed + self.me.rank)  # dropout falls on other tokens in each
         losses = self.passes.losses
-        self.model.eval()
+        answering(self.model, self.args.device.type)
         losses.through(self.model_wrapped)
         self.model.train()
         reshard(self.model)

@@ -20,7 +20,7 @@ from framework_hf.group import engine
 from framework_hf.group.evaluation import loss
 from framework_hf.group.steps import ShareCollator
 from framework_hf.group.trainer import GroupTrainer
-from framework_hf.group.weights import trained, whole
+from framework_hf.group.weights import trained, unwrap, whole
 from framework_hf.memory.passes import Passes
 from framework_hf.memory.retry import Randomness
 from framework_hf.order import Order as RowOrder
@@ -119,4 +119,5 @@ class GroupTraining(Training):
         else:
             state = {name: whole(weight) for name, weight in trained(self.model)}
         if self.me.rank == 0:
+            unwrap(self.model)
             save_weights(self.model, folder, state)

@@ -9,21 +9,24 @@ import torch
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 
-WRAPPER = "_checkpoint_wrapped_module."
-"""What FSDP's activation checkpointing puts into names."""
+WRAPPER = "_checkpoint_wrapped_module"
+"""Where FSDP's activation checkpointing keeps a layer, and what it puts into names."""
 
 
 def trained(model: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Parameter]]:
     """Give what is trained, by the names that it has in one process."""
     for name, weight in model.named_parameters():
         if weight.requires_grad:
-            yield name.replace(WRAPPER, ""), weight
+            yield name.replace(f"{WRAPPER}.", ""), weight
 
 
 def whole(weight: torch.Tensor) -> torch.Tensor:
     """Return a weight in one piece on the CPU; all processes have to ask together."""
     found = weight.detach()
-    return (found.full_tensor() if isinstance(found, DTensor) else found).cpu()
+    if isinstance(found, DTensor):
+        # Pieces that lie in the CPU's memory are put together where the processes reach each other.
+        found = found.to(found.device_mesh.device_type).full_tensor()
+    return found.cpu()
 
 
 def like(value: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
@@ -36,6 +39,15 @@ def like(value: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
 
     moved = value.to(weight.to_local().device)
     return distribute_tensor(moved, weight.device_mesh, weight.placements)
+
+
+def unwrap(model: torch.nn.Module) -> None:
+    """Take off what computes activations again: peft finds an adapter's weights by the names of the layers."""
+    for parent in list(model.modules()):
+        for name, child in list(parent.named_children()):
+            inner = getattr(child, WRAPPER, None)
+            if inner is not None:
+                setattr(parent, name, inner)
 
 
 def reshard(model: torch.nn.Module) -> None:

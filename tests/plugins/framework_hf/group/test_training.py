@@ -173,7 +173,6 @@ def test_the_error_of_one_process_ends_all_within_seconds_and_is_what_is_told(
         pytest.param(("launch=ddp", "launch.processes=3"), id="three processes, of which one may have no row"),
         pytest.param(("launch=fsdp2", "trainer.gradient_checkpointing=enabled"), id="activations computed again"),
         pytest.param(("launch=fsdp2", "trainer.packing=pad"), id="padded"),
-        pytest.param(("launch=fsdp2", "launch.cpu_offload=true"), id="offloaded"),
     ],
 )
 def test_other_ways_are_the_same_training(run: Run, words: tuple[str, ...]) -> None:
