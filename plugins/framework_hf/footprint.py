@@ -55,8 +55,8 @@ def footprint(plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, shared: i
     tree = config.packing is Packing.tree and not getattr(adapter, "lora_dropout", 0) and not shape.windows
     stored, double_quant = _stored(plan, full=full, on_gpu=on_gpu)
     rows, length = _pass(config, longest, shared, on_gpu=on_gpu, tree=tree)
-    answers = _answers(plan, longest)
-    fast = not on_gpu and not full and stored is Weights.half
+    answers, group = _answers(plan, longest), plan.launch.config.group()
+    fast = not on_gpu and not full and stored is Weights.half and group is None
     return Settings(
         rows=rows,
         length=length,
@@ -70,7 +70,8 @@ def footprint(plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, shared: i
         copies=False,  # torch's fused implementation changes the weights in place
         attention=KERNELS.get(config.attention, Attention.sdpa if on_gpu else Attention.flash),
         checkpointing=_checkpointing(config, on_gpu=on_gpu),
-        loss=Loss.plain if shape.scaled else Loss.learned,
+        # Engines of a group want the model to be called as a whole, so it makes the logits itself.
+        loss=Loss.plain if shape.scaled or group else Loss.learned,
         varied=on_gpu and not tree,
         masked=on_gpu and tree,
         kept=_kept(shape, adapter.r) if fast else 0.0,
@@ -80,6 +81,9 @@ def footprint(plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, shared: i
         evaluated_length=longest,
         answer_rows=answers[0],
         answer_tokens=answers[1],
+        processes=group.world if group else 1,
+        sharded=group is not None and group.sharded,
+        offloaded_weights=group is not None and group.cpu_offload,
     )
 
 

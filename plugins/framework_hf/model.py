@@ -118,12 +118,17 @@ class HFModel:
     def _load(self, folder: Path, peft_config: Any) -> Any:
         # Full fine-tuning updates the weights themselves: in 16 bits small updates would round to nothing.
         dtype = torch.float32 if peft_config is None else self.machine.dtype
+        quantization, device = self._quantization(), self.machine.device
+        if self._in_pieces:
+            from framework_hf.group.engine import load_once  # noqa: PLC0415 - for those who are in a group
+
+            device = load_once(self.plan.launch.config.group(), device, quantized=quantization is not None)
         model = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=dtype,
-            quantization_config=self._quantization(),
+            quantization_config=quantization,
             attn_implementation=attention(self.config),
-            device_map={"": "cpu" if self._in_pieces else self.machine.device},
+            device_map={"": device},
             trust_remote_code=self.plan.model.config.trust_remote_code,
             use_safetensors=True,
         )
@@ -275,8 +280,10 @@ class HFModel:
     ) -> TrainResult:
         """Train as one process of a group."""
         from framework_hf.group.training import GroupTraining  # noqa: PLC0415 - for those who are in one
+        from framework_hf.group.weights import allocate  # noqa: PLC0415 - as above
 
         config, group = self.config, self.plan.launch.config.group()
+        allocate(self.model)
         losses = Losses(self.model, self.way.packing, masked=not self.way.branches, looks=False)
         passes = Passes(self._packer(losses, config.per_device_train_batch_size), losses, self.model)
         training = GroupTraining(

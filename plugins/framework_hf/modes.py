@@ -10,8 +10,8 @@ from bitsandbytes.nn import Linear4bit
 def answering(model: Any, device: str) -> Any:
     """Put a model into evaluation mode and return it.
 
-    On a CPU, bitsandbytes (seen in 0.50) repacks 4-bit weights for inference in their first call in evaluation mode, for
-    good, and the product of repacked weights has no gradient: a training afterwards would be silently wrong. 4-bit
+    On a CPU, bitsandbytes (seen in 0.50) repacks 4-bit weights for inference in their first call in evaluation mode,
+    for good, and the product of repacked weights has no gradient: a training afterwards would be silently wrong. 4-bit
     layers have no dropout, so that they stay in training mode changes nothing else.
     """
     model.eval()

@@ -18,7 +18,6 @@ from typing import Any
 from framework.errors import FrameworkError
 from framework.plan import Plan
 from framework.records import TokenRow
-from framework_hf.config import HFTrainerConfig
 
 FOLDER = ".resume"
 MANIFEST = "manifest.json"
@@ -38,10 +37,7 @@ BLOCK = 1 << 20
 
 def settings(plan: Plan) -> dict[str, Any]:
     """Return what makes a training the one that it is, by the keys of the config."""
-    config: HFTrainerConfig = plan.training  # type: ignore[assignment] # of this backend
-    group = plan.launch.config.group()
-    batch = config.per_device_train_batch_size * config.gradient_accumulation_steps * (group.world if group else 1)
-    found: dict[str, Any] = {"seed": plan.seed, "rows of a step": batch}
+    found: dict[str, Any] = {"seed": plan.seed, "rows of a step": plan.batch}
     for name in ("model", "quantization", "adapter"):
         found |= {f"{name}.{key}": value for key, value in plan.config[name].items()}
     trainer = plan.config["trainer"]

@@ -1,8 +1,8 @@
 """`launch=ddp|fsdp2|deepspeed_zero3`: everything but the training happens here, the training in a group of processes.
 
 The model is unloaded while the group is at work. The group's first process tells each step over a socket of this
-machine and hears what to do, so loggers, health and early stopping stay where they are. On the other machines of a group
-the data are read from the cache or tokenized, and all that follows is their part of the training.
+machine and hears what to do, so loggers, health and early stopping stay where they are. On the other machines of a
+group the data are read from the cache or tokenized, and all that follows is their part of the training.
 """
 
 from __future__ import annotations

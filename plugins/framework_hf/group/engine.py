@@ -7,12 +7,13 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import torch
+from accelerate import PartialState
 from torch import distributed
 from torch.distributed.fsdp import FSDPModule
 from torch.nn.parallel import DistributedDataParallel
 
 from framework.errors import FrameworkError
-from framework.group import Engine, Group, Member
+from framework.group import Engine, Group, Member, member
 from framework_hf.hardware import Hardware
 from framework_hf.trainer import checkpointing_name
 
@@ -30,11 +31,28 @@ def arguments(group: Group, machine: Hardware) -> dict[str, Any]:
             "version": 2,
             "reshard_after_forward": True,
             "cpu_offload": group.cpu_offload,
+            "cpu_ram_efficient_loading": os.environ.get("FSDP_CPU_RAM_EFFICIENT_LOADING") == "true",
             # The trainer's own checkpointing would gather each layer's weights once more in the backward pass.
             "activation_checkpointing": machine.checkpointing,
         }
         return {"fsdp": True, "fsdp_config": settings, checkpointing_name(): False}
     return {"deepspeed": zero3(group)}
+
+
+def load_once(group: Group, device: str, *, quantized: bool) -> str:
+    """Return where a process loads weights that are cut into pieces afterwards: whole, they need not fit on a GPU.
+
+    The first process of a machine reads them into the CPU's memory and the others get their pieces from the first of
+    all. It is transformers and accelerate that do it, told by the environment, once the processes reach each other.
+    What is quantized each reads for itself: its weights are more than their numbers.
+    """
+    me = member()
+    if quantized or group.engine is not Engine.fsdp2 or me is None:
+        return "cpu"
+    os.environ |= {"ACCELERATE_USE_FSDP": "true", "FSDP_CPU_RAM_EFFICIENT_LOADING": "true"}
+    os.environ["FSDP_OFFLOAD_PARAMS"] = str(group.cpu_offload).lower()
+    PartialState(cpu=device == "cpu")
+    return "cpu" if me.local_rank == 0 else "meta"
 
 
 def zero3(group: Group) -> dict[str, Any]:

@@ -20,6 +20,20 @@ def trained(model: torch.nn.Module) -> Iterator[tuple[str, torch.nn.Parameter]]:
             yield name.replace(f"{WRAPPER}.", ""), weight
 
 
+def allocate(model: torch.nn.Module) -> None:
+    """Give memory to what is trained and has none yet: accelerate tells an optimizer's weights apart by their places.
+
+    Nothing is written there; the first process's weights take their place.
+    """
+    made: dict[torch.nn.Parameter, torch.nn.Parameter] = {}
+    for module in model.modules():
+        for name, weight in list(module.named_parameters(recurse=False)):
+            if weight.requires_grad and weight.is_meta:
+                if weight not in made:
+                    made[weight] = torch.nn.Parameter(torch.empty_like(weight, device="cpu"))
+                module.register_parameter(name, made[weight])
+
+
 def whole(weight: torch.Tensor) -> torch.Tensor:
     """Return a weight in one piece on the CPU; all processes have to ask together."""
     found = weight.detach()
