@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import shutil
@@ -115,7 +116,13 @@ def count() -> int:
     if chosen is not None:
         numbers = [number.strip() for number in chosen.split(",")]
         return next((at for at, number in enumerate(numbers) if number in {"", "-1"}), len(numbers))
-    command = shutil.which("nvidia-smi", path=os.pathsep.join([os.environ.get("PATH", ""), WSL]))
+    return _counted(os.environ.get("PATH", ""))
+
+
+@functools.cache
+def _counted(path: str) -> int:
+    """Return how many GPUs the driver tells of."""
+    command = shutil.which("nvidia-smi", path=os.pathsep.join([path, WSL]))
     if command is None:
         return 0
     try:

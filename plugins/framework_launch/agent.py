@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,9 @@ def main() -> int:
     """Start the processes and wait for them."""
     logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the launcher says what happened
     asked: dict[str, Any] = json.loads(sys.argv[1])
+    for name in ("SIGUSR1", "SIGUSR2"):  # Slurm's warnings are for the run; whoever starts a process passes this on
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     several = asked["machines"] > 1
     config = LaunchConfig(
         min_nodes=asked["machines"],

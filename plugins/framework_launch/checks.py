@@ -12,7 +12,7 @@ from framework.health.best import EVAL_LOSS
 from framework.plan import Plan
 from framework.schema import Optimizer, Stage
 from framework_launch import slurm
-from framework_launch.config import GroupConfig
+from framework_launch.config import SLURM, GroupConfig
 
 
 def problems(plan: Plan, config: GroupConfig) -> Iterator[str]:
@@ -36,6 +36,8 @@ def _members(plan: Plan, config: GroupConfig) -> Iterator[str]:
         if config.processes is None:
             yield f"launch.processes has to be given with plan.gpu={plan.plan.gpu}: launch.processes=8"
         return
+    if config.main_address == SLURM and slurm.node() is None:
+        return  # it is not here that it will run
     here = gpus.count()
     if not here and config.processes is None:
         yield (
@@ -58,11 +60,14 @@ def _device(plan: Plan) -> str:
 def _machines(config: GroupConfig) -> Iterator[str]:
     if config.rank is not None and config.rank >= config.machines:
         yield f"launch.rank={config.rank} is none of launch.machines={config.machines}: they count from 0"
-    if config.machines == 1:
+    if config.machines == 1 or config.main_address == SLURM:
         return
-    if config.main_address is None and slurm.first_host() is None:
-        yield f"launch.machines={config.machines} need launch.main_address=HOST, under which the others reach the first"
-    if config.rank is None and slurm.node() is None:
+    if config.main_address is None:
+        yield (
+            f"launch.machines={config.machines} need launch.main_address=HOST, under which the others reach the first, "
+            f"or launch.main_address={SLURM}"
+        )
+    if config.rank is None:
         yield f"launch.machines={config.machines} need launch.rank on each machine, 0 on the first"
 
 

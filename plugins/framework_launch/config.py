@@ -11,6 +11,7 @@ from framework import gpus
 from framework.group import Engine, Group
 from framework.schema import LaunchConfig
 
+SLURM = "slurm"
 FAILED = "failed.json"
 """Where the agent of a group notes the exit codes of processes that died."""
 
@@ -36,9 +37,10 @@ class GroupConfig(LaunchConfig):
     machines: Annotated[int, Gt(0)] = 1
     """Machines that take part; the same command is started on each of them."""
     rank: Annotated[int | None, Ge(0)] = None
-    """The number of this machine, from 0; the first one evaluates, exports and writes. null: what Slurm says, or 0."""
+    """The number of this machine, from 0; the first one evaluates, exports and writes."""
     main_address: Annotated[str | None, Len(1)] = None
-    """Name or address under which the others reach the first machine. null: what Slurm says."""
+    """Name or address under which the others reach the first machine. slurm: rank and address are what Slurm says on
+    each machine, once the run is there."""
     main_port: Annotated[int, Interval(ge=1024, le=65535)] = 29400
     """Port of the first machine on which the machines find each other."""
 

@@ -33,7 +33,7 @@ from framework.protocols import Backend, Divisible, Model, TrainRun
 from framework.records import Report, Step, TrainResult
 from framework.worker import JOB, Job
 from framework_launch import slurm
-from framework_launch.config import GroupConfig
+from framework_launch.config import SLURM, GroupConfig
 from framework_launch.ended import cause
 
 POLL = 0.1
@@ -48,7 +48,7 @@ class GroupLauncher:
     def __init__(self, config: GroupConfig) -> None:
         self.config = config
         self.group: Group = config.group()
-        self.rank = config.rank if config.rank is not None else slurm.node() or 0
+        self.rank, self.address = _place(config)
 
     def launch(self, plan: Plan) -> Report | None:
         """Run the plan; on other machines than the first only the training.
@@ -102,10 +102,9 @@ class GroupLauncher:
     @contextmanager
     def _started(self, plan: Plan, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
         """Start the agent; whatever happens, no process of the group is left."""
-        address = self.config.main_address or slurm.first_host()
         asked = {
             "machines": self.group.machines, "processes": self.group.processes, "rank": self.rank,
-            "endpoint": f"{address}:{self.config.main_port}", "run_id": plan.name, "folder": str(folder),
+            "endpoint": f"{self.address}:{self.config.main_port}", "run_id": plan.name, "folder": str(folder),
         }  # fmt: skip
         command = [sys.executable, "-P", "-m", "framework_launch.agent", json.dumps(asked)]
         surroundings = {**os.environ, WORKER: "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
@@ -117,6 +116,24 @@ class GroupLauncher:
                 if process.poll() is None:
                     process.send_signal(signal.SIGTERM)
                     _wait(process)
+
+
+def _place(config: GroupConfig) -> tuple[int, str]:
+    """Return the number of this machine, and the address of the first.
+
+    Raises:
+        FrameworkError: Slurm is to say so, and this is none of its jobs.
+    """
+    if config.main_address != SLURM:
+        return config.rank or 0, config.main_address or "localhost"
+    node, host = slurm.node(), slurm.first_host()
+    if node is None or host is None:
+        message = (
+            f"launch.main_address={SLURM}: Slurm did not start this. Start it by srun, or by "
+            "-m hydra/launcher=submitit_slurm"
+        )
+        raise FrameworkError(message)
+    return node, host
 
 
 def _wait(process: subprocess.Popen[bytes]) -> None:
