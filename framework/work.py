@@ -46,7 +46,11 @@ def work(plan: Plan, shape: Shape, settings: Settings, known: KnownRows, device:
 
 def speed_key(device: str, settings: Settings) -> str:
     """Return what a speed is kept under: trainings of one kind reach about the same on a device."""
-    many = f", {settings.processes} processes{' with pieces' if settings.sharded else ''}" if settings.processes > 1 else ""
+    many = (
+        f", {settings.processes} processes{' with pieces' if settings.sharded else ''}"
+        if settings.processes > 1
+        else ""
+    )
     return f"{device}, {settings.weights.value}, {'all weights' if settings.full else 'adapter'}{many}"
 
 

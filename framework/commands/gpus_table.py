@@ -11,17 +11,18 @@ from framework.gpus import GIB, KNOWN, named
 from framework.memory import Estimate, Loss, Settings, Shape, Weights, estimate
 from framework.work import flops
 
-LENGTH, RANK, ROWS = 2048, 16, 4
+LENGTH, RANK, ROWS = 2048, 16, 1
 TOKENS = 1e8
 FLOPS, EFFICIENCY = 989e12, 0.4
-"""An H100's operations a second in bf16 without sparsity (its data sheet), and the share that trainings reach, assumed."""
+"""An H100's operations a second in bf16 without sparsity (its data sheet), and the share that a training reaches: an
+assumption."""
 TOGETHER = 8
 NEAR, FAR = 450e9, 50e9
 """Bytes a second that a GPU receives: by NVLink 4 from the others of its machine, and by a network of 400 Gbit/s for
 each GPU (data sheets of H100 and ConnectX-7)."""
 TITLE = (
-    f"{ROWS} rows of {LENGTH:,} tokens in a pass, checkpointing, r={RANK} on all linear layers; GiB of each GPU, hours "
-    f"for {TOKENS / 1e6:.0f} million tokens on H100s"
+    f"GiB of each GPU, one row of {LENGTH:,} tokens in a pass, checkpointing, r={RANK} on all linear layers;\n"
+    f"hours for {TOKENS / 1e6:.0f} million tokens on H100s"
 )
 SHAPES = {
     "8B": Shape(4096, 32, 32, 8, 128, 14336, 128256, tied=False),
@@ -32,7 +33,7 @@ SHAPES = {
 LORA = Settings(ROWS, LENGTH, rank=RANK, autocast=True, copies=False)
 METHODS = {
     "LoRA": LORA,
-    "QLoRA": replace(LORA, weights=Weights.nf4, double_quant=True, trained_width=4),
+    "QLoRA": replace(LORA, weights=Weights.nf4, double_quant=True, trained_width=2),
 }
 COUNTS = (1, 8, 64)
 
@@ -88,9 +89,9 @@ class GpuLine:
     def limit(self) -> str:
         """What keeps it from being faster, or from being at all."""
         if self.gpu == "-":
-            return "memory: no GPU holds it"
+            return "memory"
         if self.sending > self.computing:
-            return "the network: pieces arrive more slowly than they are used"
+            return "the network"
         return "computing"
 
 
@@ -99,7 +100,8 @@ def lines() -> Iterator[GpuLine]:
     for model, shape in SHAPES.items():
         for method, settings in METHODS.items():
             for count in COUNTS:
-                many = replace(settings, processes=count, sharded=count > 1, loss=Loss.plain if count > 1 else Loss.learned)
+                loss = Loss.plain if count > 1 else Loss.learned  # as `trainer=hf` does it
+                many = replace(settings, processes=count, sharded=count > 1, loss=loss)
                 yield GpuLine(model, method, count, shape, many)
 
 

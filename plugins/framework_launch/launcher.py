@@ -26,6 +26,7 @@ from typing import Any, Self
 
 from framework import pipeline
 from framework.data import Data, load_data
+from framework.errors import FrameworkError
 from framework.group import WORKER, Group
 from framework.handover import pack
 from framework.plan import Plan

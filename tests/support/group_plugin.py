@@ -3,7 +3,8 @@
 accelerate (1.15) leaves FSDP out on a CPU without a word, and starts DDP; here it does what it does on a GPU. What is
 tested besides is all of it real: torch's `fully_shard`, gloo, the trainer.
 
-`GROUP_TEST_END=RANK:STEP:HOW` lets a process end before a step, by a signal's number or by `raise`.
+`GROUP_TEST_END=RANK:STEP:HOW` lets a process end before a step, by a signal's number or by `raise`;
+`GROUP_TEST_PLAIN` leaves accelerate as it is.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 from framework import hookimpl
 from framework.group import member
 
-END = "GROUP_TEST_END"
+END, PLAIN = "GROUP_TEST_END", "GROUP_TEST_PLAIN"
 
 
 @hookimpl
@@ -59,6 +60,7 @@ def _end(rank: int, wanted: str) -> None:
 
 
 if me := member():
-    _shard_on_a_cpu()
+    if PLAIN not in os.environ:
+        _shard_on_a_cpu()
     if END in os.environ:
         _end(me.rank, os.environ[END])

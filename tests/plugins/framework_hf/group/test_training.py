@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
+import socket
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -196,3 +200,63 @@ def test_all_weights_trained_in_pieces_are_saved_whole(run: Run) -> None:
 @pytest.mark.slow
 def test_qlora_in_pieces_is_qlora(run: Run) -> None:
     close(run("nf4-alone", "quantization=nf4", *ALONE), run("nf4", "quantization=nf4", "launch=fsdp2", *TWO))
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+
+from framework.compose import compose
+from framework.plan import make_plan
+
+words = sys.argv[2:]
+plan = make_plan(compose(words), run_dir=Path(sys.argv[1]), overrides=tuple(words))
+plan.launch.create().launch(plan)
+"""
+
+
+@pytest.mark.slow
+def test_two_machines_are_one_training_and_the_first_writes_it(
+    run: Run, alone: Done, base: Path, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    words = [
+        *WORDS, "model=local", f"model.path={base}", "data=local_file", f"data.path={alone.folder.parent / 'rows.jsonl'}",
+        "trainer.dtype=fp32", "trainer.warmup_steps=1", "trainer.learning_rate=0.01", "adapter.r=4", "launch=ddp",
+        "launch.machines=2", "launch.processes=1", "launch.main_address=127.0.0.1", f"launch.main_port={port}",
+        "trainer.gradient_accumulation_steps=2",
+    ]  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    machines = [
+        subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, str(tmp_path / f"machine-{rank}"), *words, f"launch.rank={rank}"],
+            env=environment,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in (0, 1)
+    ]
+    for machine in machines:
+        _, said = machine.communicate(timeout=300)
+        assert machine.returncode == 0, said
+    first = tmp_path / "machine-0"
+    assert not (tmp_path / "machine-1").exists()
+    lines = [json.loads(line) for line in (first / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    done = Done(
+        records.load(TrainResult, first / "train.json"),
+        [line for line in lines if line["event"] == "step"],
+        load_file(first / "checkpoint" / "adapter_model.safetensors"),
+        first,
+    )
+    close(alone, done)
+
+
+@pytest.mark.slow
+def test_fsdp_that_does_not_come_up_is_refused(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(group_plugin.PLAIN, "1")
+    told = (
+        r"process \d: launch=fsdp2: accelerate brought up MULTI_CPU \(DistributedDataParallel\) instead: on a CPU it "
+    )
+    with pytest.raises(FrameworkError, match=told):
+        run("plain", "launch=fsdp2", *TWO)
