@@ -46,12 +46,10 @@ def work(plan: Plan, shape: Shape, settings: Settings, known: KnownRows, device:
 
 def speed_key(device: str, settings: Settings) -> str:
     """Return what a speed is kept under: trainings of one kind reach about the same on a device."""
-    many = (
-        f", {settings.processes} processes{' with pieces' if settings.sharded else ''}"
-        if settings.processes > 1
-        else ""
-    )
-    return f"{device}, {settings.weights.value}, {'all weights' if settings.full else 'adapter'}{many}"
+    kind = f"{device}, {settings.weights.value}, {'all weights' if settings.full else 'adapter'}"
+    if settings.processes > 1:
+        kind += f", {settings.processes} {'pieces' if settings.sharded else 'copies'}"
+    return kind
 
 
 def flops(shape: Shape, settings: Settings, tokens: float, learned: float, length: float) -> float:

@@ -74,28 +74,47 @@ def zero3(group: Group) -> dict[str, Any]:
     }
 
 
-def check(trainer: Any, group: Group, me: Member) -> None:
+KINDS = {
+    Engine.ddp: ("MULTI_GPU", "MULTI_CPU"),
+    Engine.fsdp2: ("FSDP",),
+    Engine.deepspeed_zero3: ("DEEPSPEED",),
+}
+"""What accelerate calls an engine."""
+
+
+def check_started(accelerator: Any, group: Group, me: Member) -> None:
     """Look whether what came up is what was asked for: accelerate starts less without a word.
 
     Raises:
         FrameworkError: it is not.
     """
-    worlds = {me.world, trainer.accelerator.num_processes, distributed.get_world_size()}
+    worlds = {me.world, accelerator.num_processes, distributed.get_world_size()}
     if worlds != {group.world}:
         message = (
             f"launch={group.engine.value}: {group.world} processes were asked for, and {min(worlds)} came together"
         )
         raise FrameworkError(message)
-    wrapped, kind = trainer.model_wrapped, trainer.accelerator.distributed_type.value
+    kind = accelerator.distributed_type.value
+    if kind not in KINDS[group.engine]:
+        on_cpu = accelerator.device.type == "cpu" and group.engine is not Engine.ddp
+        why = ": on a CPU it has no other. Set launch=ddp" if on_cpu else ""
+        message = f"launch={group.engine.value}: accelerate brought up {kind} instead{why}"
+        raise FrameworkError(message)
+
+
+def check_wrapped(wrapped: Any, group: Group) -> None:
+    """Look whether the model is what the engine makes of one.
+
+    Raises:
+        FrameworkError: it is not.
+    """
     right = {
         Engine.ddp: isinstance(wrapped, DistributedDataParallel),
         Engine.fsdp2: isinstance(wrapped, FSDPModule) and _pieces(wrapped, group.world),
         Engine.deepspeed_zero3: _stage(wrapped) == 3,  # noqa: PLR2004 - ZeRO-3
     }
     if not right[group.engine]:
-        on_cpu = trainer.accelerator.device.type == "cpu" and group.engine is not Engine.ddp
-        why = ": on a CPU it has no other. Set launch=ddp" if on_cpu else ""
-        message = f"launch={group.engine.value}: accelerate brought up {kind} ({type(wrapped).__name__}) instead{why}"
+        message = f"launch={group.engine.value}: accelerate made a {type(wrapped).__name__} of the model instead"
         raise FrameworkError(message)
 
 

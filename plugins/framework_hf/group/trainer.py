@@ -17,7 +17,7 @@ from transformers import TrainerCallback
 
 from framework.group import Engine, Group, Member
 from framework_hf.config import Packing
-from framework_hf.group.engine import added, agreed, check, most
+from framework_hf.group.engine import added, agreed, check_started, check_wrapped, most
 from framework_hf.group.steps import ShareCollator
 from framework_hf.group.weights import reshard
 from framework_hf.modes import answering
@@ -41,6 +41,11 @@ class GroupTrainer(SupervisedTrainer):
         super().__init__(**arguments)
         self.add_callback(_Begin(self))
 
+    def create_accelerator_and_postprocess(self) -> None:
+        """Look at what came up before the model goes there."""
+        super().create_accelerator_and_postprocess()
+        check_started(self.accelerator, self.group, self.me)
+
     def get_train_dataloader(self) -> DataLoader[Any]:
         """Give whole steps to every process; accelerate would give each steps of its own."""
         batches = BatchSampler(self.order, self.order.batch, drop_last=False)
@@ -53,7 +58,7 @@ class GroupTrainer(SupervisedTrainer):
         Raises:
             FrameworkError: it is not what was asked for.
         """
-        check(self, self.group, self.me)
+        check_wrapped(self.model_wrapped, self.group)
         torch.manual_seed(self.args.seed + self.me.rank)  # dropout falls on other tokens in each
         losses = self.passes.losses
         answering(self.model, self.args.device.type)
