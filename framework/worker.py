@@ -117,6 +117,7 @@ class Driver:
     """The launcher, as the first process of a group sees it."""
 
     def __init__(self, job: Job) -> None:
+        assert job.address is not None  # noqa: S101 - of the first machine
         self.connection = Client(job.address, authkey=job.secret)
 
     def step(self, step: Step) -> Order | None:

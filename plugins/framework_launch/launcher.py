@@ -13,25 +13,31 @@ import pickle
 import secrets
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from multiprocessing import AuthenticationError
 from multiprocessing.connection import Connection, Listener
 from pathlib import Path
 from queue import Empty, Queue
 from typing import Any, Self
 
+import numpy as np
+from numpy.typing import NDArray
+
 from framework import pipeline
 from framework.data import Data, load_data
+from framework.data.store import Rows
 from framework.errors import FrameworkError
 from framework.group import WORKER, Group
 from framework.handover import pack
 from framework.plan import Plan
 from framework.protocols import Backend, Divisible, Model, TrainRun
-from framework.records import Report, Step, TrainResult
+from framework.records import Report, Step, TokenRow, TrainResult
 from framework.worker import JOB, Job
 from framework_launch import slurm
 from framework_launch.config import SLURM, GroupConfig
@@ -82,16 +88,8 @@ class GroupLauncher:
         assert data.store is not None  # noqa: S101 - every data stage writes one
         model.unload()
         with _folder() as folder, _Ear(here=self.rank == 0) as ear:
-            job = Job(
-                pack(plan),
-                data.store,
-                data.train.numbers,
-                data.validation.numbers if data.validation else [],
-                run.checkpoint,
-                run.scratch,
-                ear.address,
-                ear.secret,
-            )  # type: ignore[attr-defined] # rows of a store have numbers
+            numbers = _numbers(data.train), _numbers(data.validation)
+            job = Job(pack(plan), data.store, *numbers, run.checkpoint, run.scratch, ear.address, ear.secret)
             (folder / JOB).write_bytes(pickle.dumps(job))
             with self._started(plan, folder) as process:
                 result = ear.serve(process, run)
@@ -117,6 +115,12 @@ class GroupLauncher:
                 if process.poll() is None:
                     process.send_signal(signal.SIGTERM)
                     _wait(process)
+
+
+def _numbers(rows: Sequence[TokenRow]) -> NDArray[np.int64]:
+    """Return which rows of the store these are."""
+    assert isinstance(rows, Rows)  # noqa: S101 - a data stage gives no others
+    return rows.numbers
 
 
 def _place(config: GroupConfig) -> tuple[int, str]:
@@ -172,12 +176,14 @@ class _Ear:
     def __init__(self, *, here: bool) -> None:
         self.secret = secrets.token_bytes(32)
         self.listener = Listener(("127.0.0.1", 0), authkey=self.secret) if here else None
+        self.over = False
         self.heard: Queue[tuple[Connection[Any, Any], Any]] = Queue()
 
     @property
     def address(self) -> tuple[str, int] | None:
         """Where it listens."""
-        return self.listener.address if self.listener else None  # type: ignore[return-value] # of a socket
+        found: Any = self.listener.address if self.listener else None
+        return found  # type: ignore[no-any-return] # that of a socket
 
     def __enter__(self) -> Self:
         """Start to listen."""
@@ -186,17 +192,21 @@ class _Ear:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop."""
+        """Stop; one who still waits for a caller is called, since he would not notice."""
+        self.over = True
         if self.listener:
+            with suppress(OSError), socket.create_connection(self.listener.address):
+                pass
             self.listener.close()
 
     def _listen(self, listener: Listener) -> None:
-        try:
-            with listener.accept() as connection:
-                while True:
-                    self.heard.put((connection, connection.recv()))
-        except (OSError, EOFError):  # the group is gone, or nobody came
-            return
+        while not self.over:
+            try:
+                with listener.accept() as connection:
+                    while True:
+                        self.heard.put((connection, connection.recv()))
+            except (OSError, EOFError, AuthenticationError):  # the group is gone, or it was somebody else
+                continue
 
     def serve(self, process: subprocess.Popen[bytes], run: TrainRun) -> TrainResult | None:
         """Answer until the group is gone; return the result that it told."""

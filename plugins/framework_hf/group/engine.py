@@ -118,7 +118,7 @@ def check_wrapped(wrapped: Any, group: Group) -> None:
         raise FrameworkError(message)
 
 
-def _pieces(model: torch.nn.Module, world: int) -> bool:
+def _pieces(model: Any, world: int) -> bool:
     """Whether all that is trained lies in as many pieces as there are processes."""
     trained = [weight for weight in model.parameters() if weight.requires_grad]
     return all(getattr(getattr(weight, "device_mesh", None), "size", int)() == world for weight in trained)

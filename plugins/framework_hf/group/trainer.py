@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch.utils.data import BatchSampler, DataLoader
@@ -75,12 +75,12 @@ class GroupTrainer(SupervisedTrainer):
         """Make the passes of this process, and as many blank ones as another has more; return its share of the loss."""
         parts = inputs["parts"]
         parts += [inputs["blank"]] * (most(len(parts), self.args.device) - len(parts))
-        losses = []
+        losses, whole = [], cast("Any", model)
         for number, part in enumerate(parts, start=1):
             last = number == len(parts)
             self.accelerator.gradient_state._set_sync_gradients(last)  # noqa: SLF001 - as the parent's loop does
             apart = self.group.engine is Engine.ddp and not last
-            with model.no_sync() if apart else nullcontext():
+            with whole.no_sync() if apart else nullcontext():
                 losses.append(super(SupervisedTrainer, self).training_step(model, part))
             self.computed_tokens += part["input_ids"].numel()
         self.tokens += inputs["tokens"]

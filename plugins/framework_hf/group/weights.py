@@ -39,7 +39,8 @@ def whole(weight: torch.Tensor) -> torch.Tensor:
     found = weight.detach()
     if isinstance(found, DTensor):
         # Pieces that lie in the CPU's memory are put together where the processes reach each other.
-        found = found.to(found.device_mesh.device_type).full_tensor()
+        pieces: DTensor = found.to(found.device_mesh.device_type)  # type: ignore[assignment] # the kind stays
+        found = pieces.full_tensor()
     return found.cpu()
 
 

@@ -20,6 +20,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from framework import FrameworkError, pipeline, records
+from framework.health.course import Course
 from framework.plugin_file import load_file as load_plugin
 from framework.protocols import Launcher
 from framework.records import TrainResult
@@ -156,13 +157,13 @@ def test_the_error_of_one_process_ends_all_within_seconds_and_is_what_is_told(
 ) -> None:
     monkeypatch.setenv(group_plugin.END, "1:3:raise")
     last: list[float] = []
-    plain = pipeline.Course.step
+    plain = Course.step
 
     def step(self: Any, told: Any) -> Any:
         last.append(time.monotonic())
         return plain(self, told)
 
-    monkeypatch.setattr(pipeline.Course, "step", step)
+    monkeypatch.setattr(Course, "step", step)
     with pytest.raises(
         RuntimeError, match=r"(?s)^launch=ddp: process 1 failed\nTraceback .*LookupError: lost on purpose"
     ):
