@@ -8,6 +8,7 @@ from typing import Any
 
 from framework.fitting import Saving
 from framework.gpus import Gpu
+from framework.group import Engine
 from framework.memory import Attention, Loss, Settings, Shape, Weights
 from framework.memory.shape import LINEARS
 from framework.plan import Plan
@@ -169,6 +170,10 @@ def savings(plan: Plan) -> Iterator[Saving]:
     """Give what makes a plan smaller, the cheapest first."""
     config: HFTrainerConfig = plan.trainer.config
     yield from _smaller_passes(config)
+    group = plan.launch.config.group()
+    if group and group.sharded:  # the optimizers of 8 bits cannot be cut into pieces
+        yield from _smaller_weights(plan)
+        return
     if config.optim is Optimizer.adamw_torch:
         yield Saving({"trainer.optim": Optimizer.adamw_8bit}, "little: optimizer states of 8 bits", price=1)
     if config.optim is not Optimizer.paged_adamw_8bit:
@@ -194,7 +199,8 @@ def _smaller_weights(plan: Plan) -> Iterator[Saving]:
     quantization = plan.quantization.config
     if isinstance(adapter, FullConfig):
         yield Saving({"adapter": "lora"}, "an adapter is trained alone: a tenfold learning rate suits it", price=2)
-    if isinstance(quantization, NoQuantizationConfig):
+    group = plan.launch.config.group()
+    if isinstance(quantization, NoQuantizationConfig) and not (group and group.engine is Engine.deepspeed_zero3):
         yield Saving({"quantization": "nf4"}, "a little quality, and time: the base in four bits", price=2)
     elif isinstance(quantization, NF4Config) and not quantization.double_quant:
         yield Saving({"quantization.double_quant": True}, "nothing that one would notice", price=0)

@@ -114,3 +114,15 @@ def test_every_saving_saves_or_costs_nothing_and_can_be_taken() -> None:
     for saving in found:
         after = estimate(SHAPE, footprint(changed(some, saving.settings), SHAPE, GPU, 1024, 0)).reserved
         assert after <= before, saving
+
+
+def test_pieces_are_not_made_smaller_by_what_cannot_be_cut() -> None:
+    words = [*EIGHT, "trainer.optim=adamw_torch"]
+    one, cut, zero = (
+        {key for saving in savings(plan(*more)) for key in saving.settings}
+        for more in (words[3:], [*words, "launch=fsdp2"], [*words, "launch=deepspeed_zero3"])
+    )
+    assert {"trainer.optim", "quantization"} <= one
+    assert "quantization" in cut
+    assert "trainer.optim" not in cut
+    assert not {"trainer.optim", "quantization"} & zero
