@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,8 @@ class SweepFolder(Callback):
 
     def on_job_start(self, config: DictConfig, **_: Any) -> None:
         """Drop what an earlier multirun into this folder tells of the point: refused now, it has no result."""
-        if config.hydra.mode is RunMode.MULTIRUN:
+        first = os.environ.get("SLURM_NODEID", "0") == "0"  # of a point on several machines, the others write nothing
+        if config.hydra.mode is RunMode.MULTIRUN and first:
             for name in (STATUS, REPORT):
                 Path(config.hydra.runtime.output_dir, name).unlink(missing_ok=True)
 

@@ -13,7 +13,10 @@ from pathlib import Path
 
 import psutil
 import pytest
+from hydra.types import RunMode
+from omegaconf import OmegaConf
 
+from framework.sweep import SweepFolder
 from framework_launch import slurm
 from tests.support.tiny import chat_rows, tiny_llama
 
@@ -134,3 +137,17 @@ def test_a_job_that_is_preempted_is_put_back_and_goes_on_where_it_was(tmp_path: 
     steps = [line["step"] for line in lines if line["event"] == "step"]
     assert steps[-600:] == list(range(1, 601))
     assert not (run / ".resume").exists()
+
+
+@pytest.mark.parametrize(("node", "left"), [(None, []), ("0", []), ("1", ["report.json", "status.json"])])
+def test_of_a_point_on_several_machines_only_the_first_drops_what_was_before(
+    node: str | None, left: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SLURM_NODEID", raising=False)
+    if node is not None:
+        monkeypatch.setenv("SLURM_NODEID", node)
+    for name in ("status.json", "report.json"):
+        (tmp_path / name).write_text("{}", encoding="utf-8")
+    config = OmegaConf.create({"hydra": {"mode": RunMode.MULTIRUN, "runtime": {"output_dir": str(tmp_path)}}})
+    SweepFolder().on_job_start(config)
+    assert sorted(path.name for path in tmp_path.iterdir()) == left

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 from safetensors.numpy import load_file
 
@@ -250,6 +251,25 @@ def test_two_machines_are_one_training_and_the_first_writes_it(alone: Done, base
         first,
     )
     close(alone, done)
+
+
+@pytest.mark.slow
+def test_where_the_run_itself_is_killed_no_process_is_left(alone: Done, base: Path, tmp_path: Path) -> None:
+    words = [
+        *(word for word in WORDS if "steps" not in word), "model=local", f"model.path={base}", "data=local_file",
+        f"data.path={alone.folder.parent / 'rows.jsonl'}", "adapter.r=4", "launch=ddp", "launch.processes=2",
+        "trainer.max_steps=100000",
+    ]  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    with subprocess.Popen([sys.executable, "-c", PROGRAM, str(tmp_path / "run"), *words], env=environment) as process:
+        log, end = tmp_path / "run" / "log.jsonl", time.monotonic() + 120
+        while '"step"' not in (log.read_text(encoding="utf-8") if log.exists() else ""):
+            assert time.monotonic() < end
+            time.sleep(0.2)
+        left = psutil.Process(process.pid).children(recursive=True)
+        process.kill()
+    assert len(left) >= 3
+    assert psutil.wait_procs(left, timeout=15)[1] == []
 
 
 @pytest.mark.slow
