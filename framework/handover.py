@@ -1,4 +1,4 @@
-"""A plan on its way into another process: pickled with what has to be imported before it can be read."""
+"""A plan on its way into other processes: pickled with what has to be imported before it can be read."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from framework.errors import FrameworkError, one_line
 from framework.plan import Plan
 from framework.plugin_file import load_file
+from framework.protocols import Divisible, Model
+from framework.schema import Stage
 
 NOT_CARRIED = (
     "launch={} cannot hand over this plan ({}): the settings of a plugin have to stand at the top of a module "
@@ -69,3 +71,17 @@ def end_with(parent: int, number: int = signal.SIGINT) -> None:
     while os.read(parent, 1):
         pass
     os.kill(os.getpid(), number)
+
+
+def check_divisible(plan: Plan, model: Model) -> None:
+    """Look whether a model can be trained by a group of processes, where it is to be.
+
+    Raises:
+        FrameworkError: it cannot.
+    """
+    if plan.launch.config.group() and Stage.train in plan.stages and not isinstance(model, Divisible):
+        message = (
+            f"launch={plan.launch.component.name}: trainer={plan.trainer.component.name} trains in one process only: "
+            "set launch=single, or trainer=hf"
+        )
+        raise FrameworkError(message)

@@ -19,6 +19,7 @@ from framework.data import Data, load_data
 from framework.errors import FrameworkError
 from framework.fitting import check_fits
 from framework.folder import RunFolder, check_writable, makes_anew
+from framework.handover import check_divisible
 from framework.health.answers import unended
 from framework.health.course import Course
 from framework.health.problems import check_data
@@ -28,7 +29,6 @@ from framework.plugins import notify
 from framework.protocols import (
     AnyMetric,
     Backend,
-    Divisible,
     Elsewhere,
     Evaluator,
     ExportContext,
@@ -92,20 +92,6 @@ def run(plan: Plan, elsewhere: Elsewhere | None = None) -> Report | None:
         return report
     finally:
         loggers.close()
-
-
-def check_divisible(plan: Plan, model: Model) -> None:
-    """Look whether a model can be trained by a group of processes, where it is to be.
-
-    Raises:
-        FrameworkError: it cannot.
-    """
-    if plan.launch.config.group() and Stage.train in plan.stages and not isinstance(model, Divisible):
-        message = (
-            f"launch={plan.launch.component.name}: trainer={plan.trainer.component.name} trains in one process only: "
-            "set launch=single, or trainer=hf"
-        )
-        raise FrameworkError(message)
 
 
 def _run_stages(

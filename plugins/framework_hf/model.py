@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM
 
 from framework.errors import FrameworkError, one_line
-from framework.group import Member, member
+from framework.group import member
 from framework.plan import Plan
 from framework.protocols import ModelPlace, ModelSource, Quantization, TrainRun
 from framework.records import Answer, Example, Prompt, Scored, TextForm, TokenRow, TrainResult
@@ -118,15 +118,17 @@ class HFModel:
     def _load(self, folder: Path, peft_config: Any) -> Any:
         # Full fine-tuning updates the weights themselves: in 16 bits small updates would round to nothing.
         dtype = torch.float32 if peft_config is None else self.machine.dtype
-        quantization, device = self._quantization(), self.machine.device
-        if self._in_pieces:
-            from framework_hf.group.engine import load_once  # noqa: PLC0415 - for those who are in a group
+        quantization: Quantization = self.plan.quantization.create()
+        settings, device = quantization.config(self.machine.dtype), self.machine.device
+        group = self.plan.launch.config.group()
+        if group and group.sharded and member():
+            from framework_hf.group.engine import load_in_pieces  # noqa: PLC0415 - for those who are in a group
 
-            device = load_once(self.plan.launch.config.group(), device, quantized=quantization is not None)
+            device = load_in_pieces(group, self.machine, settings)
         model = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=dtype,
-            quantization_config=quantization,
+            quantization_config=settings,
             attn_implementation=attention(self.config),
             device_map={"": device},
             trust_remote_code=self.plan.model.config.trust_remote_code,
@@ -137,24 +139,6 @@ class HFModel:
         if peft_config is None:
             return model
         return with_adapter(model, peft_config, self.place, fast=self.way.fast)
-
-    @property
-    def _in_pieces(self) -> bool:
-        """Whether the model is cut into pieces after it is loaded, here in a group: whole, it need not fit on a GPU."""
-        group = self.plan.launch.config.group()
-        return member() is not None and group is not None and group.sharded
-
-    def _quantization(self) -> Any:
-        """Return the quantization of the base.
-
-        FSDP cuts tensors of floats only, so there four bits are stored in numbers of the dtype that is computed in:
-        another one would be cast to it, and the bits would be lost.
-        """
-        quantization: Quantization = self.plan.quantization.create()
-        config = quantization.config(self.machine.dtype)
-        if self._in_pieces and getattr(config, "load_in_4bit", False):
-            config.bnb_4bit_quant_storage = self.machine.dtype
-        return config
 
     def _answering(self) -> Any:
         """Return the model in evaluation mode."""
@@ -214,11 +198,12 @@ class HFModel:
             losses = Losses(model, self.way.packing, masked=not self.way.branches)
             if losses.problem:
                 self.machine.facts["packing"] = f"{losses.packing.value} ({losses.problem})"
-            passes = Passes(self._packer(losses, self.config.per_device_eval_batch_size), losses)
+            passes = Passes(self.packer(losses, self.config.per_device_eval_batch_size), losses)
             self._evaluation = Evaluation(passes, self.ladder, self.machine.device)
         return self._evaluation
 
-    def _packer(self, losses: Losses, rows: int) -> Packer:
+    def packer(self, losses: Losses, rows: int) -> Packer:
+        """Return what cuts rows into passes of so many."""
         on_cpu = self.machine.device == "cpu"
         return Packer(losses.packing, rows, self.pad_id, self.way.pair, masked=losses.masked, small=on_cpu)
 
@@ -262,11 +247,13 @@ class HFModel:
         The longest pass of the validation loss is tried first, so that it cannot be what fails after an hour.
         """
         if me := member():
-            return self._train_together(rows, validation, run, me)
+            from framework_hf.group.training import train_together  # noqa: PLC0415 - for those who are in a group
+
+            return train_together(self, rows, validation, run, me)
         config, evaluation = self.config, self.evaluation
         evaluation.rehearse(validation)
         losses = evaluation.passes.losses
-        passes = Passes(self._packer(losses, config.per_device_train_batch_size), losses, self.model)
+        passes = Passes(self.packer(losses, config.per_device_train_batch_size), losses, self.model)
         training = Training(
             self.model, passes, self.ladder, self.machine, config, self.plan.seed, self.tokenizer, self.way.fast,
             Checkpoints(self.plan),
@@ -274,23 +261,6 @@ class HFModel:
         result = training.run(rows, run, lambda: self._validate(validation, run))
         self.trained = True
         return result
-
-    def _train_together(
-        self, rows: Sequence[TokenRow], validation: Sequence[TokenRow], run: TrainRun, me: Member
-    ) -> TrainResult:
-        """Train as one process of a group."""
-        from framework_hf.group.training import GroupTraining  # noqa: PLC0415 - for those who are in one
-        from framework_hf.group.weights import allocate  # noqa: PLC0415 - as above
-
-        config, group = self.config, self.plan.launch.config.group()
-        allocate(self.model)
-        losses = Losses(self.model, self.way.packing, masked=not self.way.branches, looks=False)
-        passes = Passes(self._packer(losses, config.per_device_train_batch_size), losses, self.model)
-        training = GroupTraining(
-            self.model, passes, self.ladder, self.machine, config, self.plan.seed, self.tokenizer, self.way.fast,
-            Checkpoints(self.plan, writes=me.rank == 0), group, me, config.per_device_eval_batch_size,
-        )  # fmt: skip
-        return training.together(rows, validation, run)
 
     def _validate(self, validation: Sequence[TokenRow], run: TrainRun) -> Validation:
         """Measure, and leave the training as it was: its mode, and the random numbers that dropout draws."""

@@ -34,7 +34,7 @@ from framework.data import Data, load_data
 from framework.data.store import Rows
 from framework.errors import FrameworkError
 from framework.group import WORKER, Group
-from framework.handover import pack
+from framework.handover import check_divisible, pack
 from framework.plan import Plan
 from framework.protocols import Backend, Divisible, Model, TrainRun
 from framework.records import Report, Step, TokenRow, TrainResult
@@ -68,7 +68,7 @@ class GroupLauncher:
             return pipeline.run(plan, self.train)
         backend: Backend = plan.trainer.create()
         with backend.open(plan) as model:
-            pipeline.check_divisible(plan, model)
+            check_divisible(plan, model)
             data = load_data(plan, model)
             self._take_part(plan, model, data, TrainRun(plan.checkpoint, _scratch(plan), _nothing))
         return None

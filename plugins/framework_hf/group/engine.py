@@ -39,19 +39,22 @@ def arguments(group: Group, machine: Hardware) -> dict[str, Any]:
     return {"deepspeed": zero3(group)}
 
 
-def load_once(group: Group, device: str, *, quantized: bool) -> str:
+def load_in_pieces(group: Group, machine: Hardware, quantization: Any) -> str:
     """Return where a process loads weights that are cut into pieces afterwards: whole, they need not fit on a GPU.
 
     The first process of a machine reads them into the CPU's memory and the others get their pieces from the first of
     all. It is transformers and accelerate that do it, told by the environment, once the processes reach each other.
-    What is quantized each reads for itself: its weights are more than their numbers.
+    What is quantized each reads for itself: its weights are more than their numbers. FSDP cuts tensors of floats only,
+    so four bits are stored in numbers of the dtype that is computed in: another would be cast to it, and the bits lost.
     """
     me = member()
-    if quantized or group.engine is not Engine.fsdp2 or me is None:
+    if getattr(quantization, "load_in_4bit", False):
+        quantization.bnb_4bit_quant_storage = machine.dtype
+    if quantization is not None or group.engine is not Engine.fsdp2 or me is None:
         return "cpu"
     os.environ |= {"ACCELERATE_USE_FSDP": "true", "FSDP_CPU_RAM_EFFICIENT_LOADING": "true"}
     os.environ["FSDP_OFFLOAD_PARAMS"] = str(group.cpu_offload).lower()
-    PartialState(cpu=device == "cpu")
+    PartialState(cpu=machine.device == "cpu")
     return "cpu" if me.local_rank == 0 else "meta"
 
 

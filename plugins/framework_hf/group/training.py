@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import distributed
 
@@ -20,14 +20,19 @@ from framework_hf.group import engine
 from framework_hf.group.evaluation import loss
 from framework_hf.group.steps import ShareCollator
 from framework_hf.group.trainer import GroupTrainer
-from framework_hf.group.weights import trained, unwrap, whole
+from framework_hf.group.weights import allocate, trained, unwrap, whole
+from framework_hf.losses import Losses
 from framework_hf.memory.passes import Passes
 from framework_hf.memory.retry import Randomness
 from framework_hf.order import Order as RowOrder
 from framework_hf.progress import Progress
+from framework_hf.resume import Checkpoints
 from framework_hf.state import State
 from framework_hf.trainer import SupervisedTrainer
 from framework_hf.training import Training
+
+if TYPE_CHECKING:
+    from framework_hf.model import HFModel
 
 
 @dataclass(frozen=True)
@@ -121,3 +126,18 @@ class GroupTraining(Training):
         if self.me.rank == 0:
             unwrap(self.model)
             save_weights(self.model, folder, state)
+
+
+def train_together(
+    model: HFModel, rows: Sequence[TokenRow], validation: Sequence[TokenRow], run: TrainRun, me: Member
+) -> TrainResult:
+    """Train a model as one process of a group."""
+    plan, config = model.plan, model.config
+    allocate(model.model)
+    losses = Losses(model.model, model.way.packing, masked=not model.way.branches, looks=False)
+    passes = Passes(model.packer(losses, config.per_device_train_batch_size), losses, model.model)
+    training = GroupTraining(
+        model.model, passes, model.ladder, model.machine, config, plan.seed, model.tokenizer, model.way.fast,
+        Checkpoints(plan, writes=me.rank == 0), plan.launch.config.group(), me, config.per_device_eval_batch_size,
+    )  # fmt: skip
+    return training.together(rows, validation, run)
