@@ -1,30 +1,45 @@
 """`logger=wandb`: Weights & Biases, offline by itself where there is no key or no network.
 
-The config is redacted before W&B sees it; the command line, the terminal and the machine's environment are not recorded
-at all, because they go out in clear.
+All that W&B sees is redacted before; the command line, the terminal and the machine's environment are not recorded at
+all, because they go out in clear. A run folder that goes on goes on in the same run of W&B.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import sys
+import re
+import shlex
+import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import wandb
 
-from framework.errors import one_line
 from framework.health.config import Action
 from framework.plan import Plan
 from framework.protocols import Logger
-from framework.records import DataResult, EvalResult, Report, Sample, Step, Trouble, to_json
+from framework.records import DataResult, EvalResult, Report, Sample, Step, Trouble
 from framework.redact import redact
-from framework_trackers.config import WandbConfig, WandbMode
-from framework_trackers.wandb_key import has_key
+from framework.schema import Stage
+from framework_trackers.config import WandbConfig
+from framework_trackers.kept import keep_run, known_run
+from framework_trackers.tables import (
+    Table,
+    answers,
+    asked,
+    measures,
+    page,
+    results,
+    run_name,
+    settings,
+    step_values,
+    weights,
+)
+from framework_trackers.wandb_run import open_run, say
 
-FINISH_TIMEOUT = 60.0
-"""Seconds to wait at the end for a server that has gone away."""
+NAME = "wandb"
+LONGEST_GROUP = 128
+"""Characters that W&B takes as the name of a group."""
 
 
 class Wandb(Logger):
@@ -34,6 +49,7 @@ class Wandb(Logger):
         self.config = config
         self.plan: Plan | None = None
         self.run: Any = None
+        self.why_offline = ""
         self.last_step = 0
         self.exit_code = 0
 
@@ -43,54 +59,47 @@ class Wandb(Logger):
 
     def started(self, run_dir: Path, data: DataResult, facts: Mapping[str, str]) -> None:
         """Open the run: online where asked for or possible, else offline."""
-        settings = {"run_dir": run_dir, "data": redact(to_json(_counts(data))), "hardware": dict(facts)}
-        mode = self.config.mode
-        if mode is WandbMode.auto:
-            mode = WandbMode.online if has_key() else WandbMode.offline
-        if mode is WandbMode.online:
-            try:
-                self.run = self._init("online", **settings)
-            except (wandb.errors.CommError, wandb.errors.UsageError, wandb.errors.AuthenticationError) as error:
-                wandb.teardown()
-                _say(f"wandb cannot be reached ({one_line(error)}); this run is logged offline")
+        if self.plan is None:
+            message = "planned comes before started"
+            raise RuntimeError(message)
+        known = known_run(self.plan, NAME)
+        same = known.get("project") == self.config.project and known.get("entity") == self.config.entity
+        about = self._about(self.plan) | {"id": uuid.uuid4().hex[:8], "resume": None}
+        if same:
+            about |= {"id": known["id"], "resume": "allow"}
+        values = settings(self.plan, data, facts)
+        self.run, self.why_offline = open_run(self.config, about, run_dir, values)
         if self.run is None:
-            self.run = self._init("offline", **settings)
+            return
+        # Of a run that goes on W&B takes no entry for a step that it has already.
+        self.last_step = max(known["step"] + 1, self.run.step) if same else 0
+        self._keep()
 
-    def _init(self, mode: str, *, run_dir: Path, data: Any, hardware: Mapping[str, str]) -> Any:
-        plan = self.plan
-        config = {**(plan.config if plan else {}), "data_result": data, "hardware": hardware}
-        about = {
-            "project": self.config.project,
-            "entity": self.config.entity,
-            "group": self.config.group,
-            "name": self.config.run_name or f"{plan.name if plan else 'run'}-{run_dir.name}",
-            "tags": self.config.tags,
-            "notes": self.config.notes,
-        }
-        return wandb.init(
-            **redact(about),
-            dir=run_dir,
-            config=config,
-            mode=mode,  # type: ignore[arg-type] # a literal of wandb's
-            reinit="create_new",
-            settings=wandb.Settings(
-                init_timeout=self.config.init_timeout,
-                finish_timeout=FINISH_TIMEOUT,
-                console="off",
-                silent=True,
-                x_disable_meta=True,
-            ),
+    def _about(self, plan: Plan) -> dict[str, Any]:
+        """Return what W&B is told of the run besides its config; what is None it looks up in its own variables."""
+        config = self.config
+        about: dict[str, Any] = redact(
+            {
+                "project": config.project,
+                "entity": config.entity,
+                "group": config.group or (plan.sweep[-LONGEST_GROUP:] or None),
+                "name": run_name(config.run_name, plan),
+                "tags": config.tags or None,
+                "notes": config.notes,
+            }
         )
+        return about
+
+    def _keep(self) -> None:
+        """Note which run this is, and how far it is."""
+        if self.plan is not None and self.run is not None:
+            about = {"project": self.config.project, "entity": self.config.entity}
+            keep_run(self.plan, NAME, id=self.run.id, **about, step=self.last_step)
 
     def step(self, step: Step) -> None:
         """Log a step."""
-        values = {f"train/{name}": value for name, value in to_json(step).items() if name != "step"}
-        if step.eval_loss is None:
-            del values["train/eval_loss"]
-        del values["train/metrics"]
-        values |= {f"train/{name}": value for name, value in step.metrics.items()}
         self.last_step = step.step
-        self._log(values)
+        self._log(step_values(step))
 
     def trouble(self, trouble: Trouble) -> None:
         """Send an alert: W&B shows it beside the run, and writes to those who asked for that."""
@@ -103,42 +112,66 @@ class Wandb(Logger):
             self.run.log(dict(values), step=self.last_step)
 
     def evaluated(self, result: EvalResult, *, before: bool) -> None:
-        """Log the means."""
+        """Log the means, those of lm-eval with their standard errors, and where no report is to come the answers."""
         prefix = "before" if before else "after"
         self._log({f"{prefix}/{name}": value for name, value in result.figures.items()})
+        if self.plan is not None and Stage.report not in self.plan.stages:
+            self._log_table(f"{prefix}/answers", asked(result.samples, self.config.answers))
 
     def finished(self, report: Report, samples: Sequence[tuple[Sample | None, Sample]]) -> None:
-        """Log the answers as a table and the report as the summary."""
-        if self.run is None:
-            return
-        table = wandb.Table(columns=["prompt", "reference", "before", "after"])
-        for before, after in samples:
-            table.add_data(after.prompt, after.reference, before.answer if before else None, after.answer)
-        self._log({"answers": table})
-        self.run.summary.update(redact(to_json(dataclasses.replace(report, data=None))))  # the config has the data
+        """Log the answers side by side, the measures with their verdict, and the report as the summary."""
+        self._log_table("answers", answers(samples, self.config.answers))
+        self._log_table("measures", measures(report))
+        if self.run is not None:
+            self.run.summary.update(results(report))
+
+    def _log_table(self, name: str, table: Table) -> None:
+        if table.rows:
+            self._log({name: wandb.Table(columns=table.columns, data=table.rows, allow_mixed_types=True)})
 
     def failed(self, error: BaseException) -> None:  # noqa: ARG002 - the exit code tells
         """Mark the run as failed."""
         self.exit_code = 1
 
     def close(self) -> None:
-        """Finish the run."""
-        if self.run is None:
+        """Log what other loggers and the exporters made, finish the run, and say how to upload what is here only."""
+        if self.run is None or self.plan is None:
             return
+        if text := page(self.plan):
+            self._log({"report": wandb.Html(text, inject=False)})
+        if self.config.log_adapter and not self.exit_code:
+            self._log_adapter(self.plan)
+        self._keep()
         run, self.run = self.run, None
-        offline = run.settings.mode == "offline"
-        run.finish(exit_code=self.exit_code)
-        if offline:
-            _say(f"wandb: logged offline; upload it with: wandb sync {Path(run.settings.sync_dir)}")
+        try:
+            run.finish(exit_code=self.exit_code)
+        except TimeoutError:
+            after = f"{self.config.finish_timeout:g} s"
+            say(f"wandb did not take everything within {after}; upload the rest with: {_sync([Path(run.settings.sync_dir)])}")
+        if run.settings.mode == "offline":
+            parts = sorted(self.plan.run_dir.glob(f"wandb/offline-run-*-{run.id}*"))
+            say(f"wandb: logged offline ({self.why_offline}); upload it with: {_sync(parts)}")
+        _redact_logs(Path(run.settings.sync_dir))
+
+    def _log_adapter(self, plan: Plan) -> None:
+        """Upload the trained weights from where they lie."""
+        folder = weights(plan)
+        if folder is None:
+            return
+        name = re.sub(r"[^\w.-]", "_", str(redact(plan.name)))
+        artifact = wandb.Artifact(f"{name}-{folder.name}", type="model", metadata={"run_dir": redact(str(plan.run_dir))})
+        artifact.add_dir(str(folder), skip_cache=True, policy="immutable")
+        self.run.log_artifact(artifact)
 
 
-def _counts(data: DataResult) -> DataResult:
-    """Leave out what quotes the rows: a server needs no examples of what is wrong with them, secrets among it."""
-    findings = [dataclasses.replace(finding, examples=[]) for finding in data.findings]
-    problems = [dataclasses.replace(problem, problem="") for problem in data.proof.problems]
-    proof = dataclasses.replace(data.proof, problems=problems)
-    return dataclasses.replace(data, view=[], findings=findings, bad_examples=[], proof=proof)
+def _sync(folders: Sequence[Path]) -> str:
+    """Return the command that uploads runs which are on this machine only; parts of one run go up together."""
+    left = [folder for folder in folders if not any(folder.glob("*.synced"))]
+    return shlex.join(["wandb", "sync", *map(str, left)])
 
 
-def _say(text: str) -> None:
-    print(text, file=sys.stderr)  # noqa: T201 - once a run, and not part of the console's picture
+def _redact_logs(folder: Path) -> None:
+    """Take secrets out of W&B's own log files: they name the run folder, which a user may name after one."""
+    for file in folder.glob("logs/*.log"):
+        text = file.read_text(encoding="utf-8", errors="replace")
+        file.write_text("\n".join(redact(text.split("\n"))), encoding="utf-8")
