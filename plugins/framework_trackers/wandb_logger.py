@@ -15,6 +15,7 @@ from typing import Any
 
 import wandb
 
+from framework.errors import one_line
 from framework.health.config import Action
 from framework.plan import Plan
 from framework.protocols import Logger
@@ -35,7 +36,7 @@ from framework_trackers.tables import (
     step_values,
     weights,
 )
-from framework_trackers.wandb_run import open_run, say
+from framework_trackers.wandb_run import finish_run, open_run, say
 
 NAME = "wandb"
 LONGEST_GROUP = 128
@@ -52,6 +53,7 @@ class Wandb(Logger):
         self.why_offline = ""
         self.last_step = 0
         self.exit_code = 0
+        self.server_lost = False
 
     def planned(self, plan: Plan) -> None:
         """Keep the plan."""
@@ -126,8 +128,14 @@ class Wandb(Logger):
             self.run.summary.update(results(report))
 
     def _log_table(self, name: str, table: Table) -> None:
-        if table.rows:
+        """Log a table: the one thing for which W&B waits for its server, some 20 s where that is gone, and raises."""
+        if self.server_lost or not table.rows:
+            return
+        try:
             self._log({name: wandb.Table(columns=table.columns, data=table.rows, allow_mixed_types=True)})
+        except Exception as error:  # noqa: BLE001 - curves and summary are still written, for `wandb sync`
+            self.server_lost = True
+            say(f"wandb: the server is gone, so tables and artifacts are left out ({redact(one_line(error))})")
 
     def failed(self, error: BaseException) -> None:  # noqa: ARG002 - the exit code tells
         """Mark the run as failed."""
@@ -139,19 +147,17 @@ class Wandb(Logger):
             return
         if text := page(self.plan):
             self._log({"report": wandb.Html(text, inject=False)})
-        if self.config.log_adapter and not self.exit_code:
+        if self.config.log_adapter and not self.exit_code and not self.server_lost:
             self._log_adapter(self.plan)
         self._keep()
         run, self.run = self.run, None
-        try:
-            run.finish(exit_code=self.exit_code)
-        except TimeoutError:
-            after = f"{self.config.finish_timeout:g} s"
-            say(f"wandb did not take everything within {after}; upload the rest with: {_sync([Path(run.settings.sync_dir)])}")
-        if run.settings.mode == "offline":
+        folder = Path(run.settings.sync_dir)
+        if why := finish_run(run, self.exit_code):
+            say(f"wandb did not take everything ({why}); upload what is missing with: {_sync([folder])}")
+        elif run.settings.mode == "offline":
             parts = sorted(self.plan.run_dir.glob(f"wandb/offline-run-*-{run.id}*"))
             say(f"wandb: logged offline ({self.why_offline}); upload it with: {_sync(parts)}")
-        _redact_logs(Path(run.settings.sync_dir))
+        _redact_logs(folder)
 
     def _log_adapter(self, plan: Plan) -> None:
         """Upload the trained weights from where they lie."""

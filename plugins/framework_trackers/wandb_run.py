@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from collections.abc import Mapping
@@ -54,13 +55,14 @@ def open_run(config: WandbConfig, about: Mapping[str, Any], folder: Path, values
     chosen, why = mode(config)
     if chosen == "disabled":
         return None, why
+    _switch_telemetry_off()
     if chosen == "online":
         try:
             return _init(config, about, folder, values, "online"), ""
         except Exception as error:  # noqa: BLE001 - whatever the server makes of it, the run is logged offline
             wandb.teardown()
-            why = str(redact(one_line(error)))
-            say(f"wandb cannot be reached ({why}); this run is logged offline")
+            why = f"{redact(address())} did not take the run"
+            say(f"wandb cannot be reached ({redact(one_line(error))}); this run is logged offline")
     return _init(config, about, folder, values, "offline"), why
 
 
@@ -80,6 +82,26 @@ def _init(config: WandbConfig, about: Mapping[str, Any], folder: Path, values: M
             x_disable_meta=True,
         ),
     )
+
+
+def _switch_telemetry_off() -> None:
+    """Stop W&B from reporting on itself: at the end of the program that waits 12 s for a server that is gone."""
+    try:
+        from wandb.analytics.opentelemetry.opentelemetry_proxy import disable  # noqa: PLC0415 - not in every version
+    except ImportError:
+        return
+    disable()
+
+
+def finish_run(run: Any, exit_code: int) -> str:
+    """Finish a run, and say why that did not work; empty where it did."""
+    try:
+        run.finish(exit_code=exit_code)
+    except Exception as error:  # noqa: BLE001 - the server is gone, or W&B's own process is
+        with contextlib.suppress(Exception):  # else it would be tried once more, and told, when the program ends
+            wandb.teardown()
+        return str(redact(one_line(error)))
+    return ""
 
 
 def say(text: str) -> None:
