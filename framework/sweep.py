@@ -38,7 +38,7 @@ class SweepFolder(Callback):
 
 
 def name_of(folder: Path) -> str:
-    """Return the name of the multirun into a folder, `quickstart-sweep_2026-11-25_20-30-00`: all its points share it."""
+    """Return the name of the multirun into a folder, `quickstart-sweep_2026-11-25_20-30-00`; its points share it."""
     return "-".join(part for part in folder.parts[-2:] if part != folder.anchor)
 
 

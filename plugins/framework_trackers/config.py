@@ -60,7 +60,7 @@ class WandbConfig(LoggerConfig):
     init_timeout: Annotated[float, Gt(0)] = 8.0
     """Seconds to wait for the server before going on offline."""
     finish_timeout: Annotated[float, Gt(0)] = 60.0
-    """Seconds to wait at the end for what is not uploaded yet; it stays on disk, and the command to upload it is told."""
+    """Seconds to wait at the end for what is not uploaded yet; it stays on disk, and how to upload it is told."""
 
 
 @dataclass
@@ -78,7 +78,7 @@ class MlflowConfig(LoggerConfig):
     """MLflow: a folder on this machine, a database or a tracking server. Its failure never ends a run."""
 
     tracking_uri: str | None = None
-    """A folder, `sqlite:///FILE`, or the address of a server. Default: MLFLOW_TRACKING_URI, else the folder `mlruns`."""
+    """A folder, `sqlite:///FILE`, or the address of a server. Default: MLFLOW_TRACKING_URI, else the folder mlruns."""
     experiment: Annotated[str, Len(1)] = "framework"
     """The experiment."""
     run_name: str | None = None

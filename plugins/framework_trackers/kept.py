@@ -1,4 +1,4 @@
-"""Which run of a tracker a run folder belongs to, as `TRACKER.json` in it: what goes on there goes on in the same one."""
+"""Which run of a tracker belongs to a run folder, as `TRACKER.json` in it: what goes on there goes on in the same."""
 
 from __future__ import annotations
 

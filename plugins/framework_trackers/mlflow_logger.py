@@ -28,7 +28,18 @@ from framework.records import DataResult, EvalResult, Report, Sample, Step, Trou
 from framework.redact import redact
 from framework_trackers.config import MlflowConfig
 from framework_trackers.kept import keep_run, known_run
-from framework_trackers.tables import Table, answers, flat, measures, page, results, run_name, settings, step_values, weights
+from framework_trackers.tables import (
+    Table,
+    answers,
+    flat,
+    measures,
+    page,
+    results,
+    run_name,
+    settings,
+    step_values,
+    weights,
+)
 
 NAME = "mlflow"
 ADDRESS = "MLFLOW_TRACKING_URI"
@@ -86,13 +97,15 @@ class Mlflow(Logger):
         name = str(redact(self.config.experiment))
         experiment = client.get_experiment_by_name(name)
         number = experiment.experiment_id if experiment else client.create_experiment(name)
-        tags = redact({**self.config.tags, **({"sweep": plan.sweep} if plan.sweep else {}), "run_dir": str(plan.run_dir)})
+        sweep = {"sweep": plan.sweep} if plan.sweep else {}
+        tags = redact({**self.config.tags, **sweep, "run_dir": str(plan.run_dir)})
         created: str = client.create_run(number, run_name=run_name(self.config.run_name, plan), tags=tags).info.run_id
         return created
 
     def _params(self, values: Mapping[str, Any]) -> None:
         """Write the config, as single settings to compare runs by and as a whole."""
-        params = [Param(_key(name), _param(value)) for name, value in flat(values) if not name.startswith("data_result.")]
+        chosen = [(name, value) for name, value in flat(values) if not name.startswith("data_result.")]
+        params = [Param(_key(name), _param(value)) for name, value in chosen]
         for start in range(0, len(params), MOST_PARAMS):
             self._batch(params=params[start : start + MOST_PARAMS])
         self._file(json.dumps(values, indent=1, ensure_ascii=False), "config.json")

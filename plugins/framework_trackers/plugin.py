@@ -28,9 +28,7 @@ def framework_loggers() -> Iterable[Component]:
         "framework_trackers.tensorboard_logger:TensorBoard",
         extra="framework[tensorboard]",
     )
-    yield Component(
-        "mlflow", config.MlflowConfig, "framework_trackers.mlflow_logger:Mlflow", extra="framework[mlflow]"
-    )
+    yield Component("mlflow", config.MlflowConfig, "framework_trackers.mlflow_logger:Mlflow", extra="framework[mlflow]")
 
 
 @hookimpl
@@ -44,7 +42,8 @@ def framework_check_plan(plan: Plan) -> Iterator[str]:
         from framework.requirements import missing, pip_command  # noqa: PLC0415 - few runs need it
 
         if lacking := missing(DATABASE):
-            yield f"logger.mlflow.tracking_uri is a database, for which MLflow needs {', '.join(lacking)}: {pip_command(lacking)}"
+            names = ", ".join(lacking)
+            yield f"logger.mlflow.tracking_uri is a database: MLflow needs {names} for it: {pip_command(DATABASE)}"
 
 
 @hookimpl

@@ -165,7 +165,9 @@ class Wandb(Logger):
         if folder is None:
             return
         name = re.sub(r"[^\w.-]", "_", str(redact(plan.name)))
-        artifact = wandb.Artifact(f"{name}-{folder.name}", type="model", metadata={"run_dir": redact(str(plan.run_dir))})
+        artifact = wandb.Artifact(
+            f"{name}-{folder.name}", type="model", metadata={"run_dir": redact(str(plan.run_dir))}
+        )
         artifact.add_dir(str(folder), skip_cache=True, policy="immutable")
         self.run.log_artifact(artifact)
 
