@@ -145,10 +145,10 @@ class Wandb(Logger):
         """Log what other loggers and the exporters made, finish the run, and say how to upload what is here only."""
         if self.run is None or self.plan is None:
             return
-        if text := page(self.plan):
-            self._log({"report": wandb.Html(text, inject=False)})
-        if self.config.log_adapter and not self.exit_code and not self.server_lost:
-            self._log_adapter(self.plan)
+        try:
+            self._log_made(self.plan)
+        except Exception as error:  # noqa: BLE001 - the run is to be finished in any case
+            say(f"wandb: what was made at the end could not be logged ({redact(one_line(error))})")
         self._keep()
         run, self.run = self.run, None
         folder = Path(run.settings.sync_dir)
@@ -159,10 +159,20 @@ class Wandb(Logger):
             say(f"wandb: logged offline ({self.why_offline}); upload it with: {_sync(parts)}")
         _redact_logs(folder)
 
+    def _log_made(self, plan: Plan) -> None:
+        """Log the report page and, where that is asked for, the weights."""
+        if text := page(plan):
+            self._log({"report": wandb.Html(text, inject=False)})
+        if self.config.log_adapter and not self.exit_code and not self.server_lost:
+            self._log_adapter(plan)
+
     def _log_adapter(self, plan: Plan) -> None:
-        """Upload the trained weights from where they lie."""
+        """Upload the trained weights from where they lie; W&B notes the path, which must not name a secret."""
         folder = weights(plan)
         if folder is None:
+            return
+        if redact(str(folder)) != str(folder):
+            say("wandb: the weights are not uploaded: the name of their folder holds a secret")
             return
         name = re.sub(r"[^\w.-]", "_", str(redact(plan.name)))
         artifact = wandb.Artifact(

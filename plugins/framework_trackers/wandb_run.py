@@ -60,7 +60,7 @@ def open_run(config: WandbConfig, about: Mapping[str, Any], folder: Path, values
         try:
             return _init(config, about, folder, values, "online"), ""
         except Exception as error:  # noqa: BLE001 - whatever the server makes of it, the run is logged offline
-            wandb.teardown()
+            _end_service()
             why = f"{redact(address())} did not take the run"
             say(f"wandb cannot be reached ({redact(one_line(error))}); this run is logged offline")
     return _init(config, about, folder, values, "offline"), why
@@ -84,6 +84,12 @@ def _init(config: WandbConfig, about: Mapping[str, Any], folder: Path, values: M
     )
 
 
+def _end_service() -> None:
+    """End W&B's own process now: else that is tried, and its failure printed, when the program ends."""
+    with contextlib.suppress(Exception, SystemExit):  # it hands on the exit code of a process that was killed
+        wandb.teardown()
+
+
 def _switch_telemetry_off() -> None:
     """Stop W&B from reporting on itself: at the end of the program that waits 12 s for a server that is gone."""
     try:
@@ -98,8 +104,7 @@ def finish_run(run: Any, exit_code: int) -> str:
     try:
         run.finish(exit_code=exit_code)
     except Exception as error:  # noqa: BLE001 - the server is gone, or W&B's own process is
-        with contextlib.suppress(Exception):  # else it would be tried once more, and told, when the program ends
-            wandb.teardown()
+        _end_service()
         return str(redact(one_line(error)))
     return ""
 
