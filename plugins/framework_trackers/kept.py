@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from framework.folder import makes_anew
+from framework.folder import RunFolder, makes_anew
 from framework.plan import Plan
+from framework.records import TrainResult
+from framework.schema import Stage
 
 
 def known_run(plan: Plan, tracker: str) -> dict[str, Any]:
@@ -19,6 +21,12 @@ def known_run(plan: Plan, tracker: str) -> dict[str, Any]:
     except ValueError:  # it was edited; a new run is begun
         return {}
     return found if isinstance(found, dict) else {}
+
+
+def trained_steps(plan: Plan) -> int:
+    """Return how many steps the training had that a run goes on from; 0 where it makes its results anew."""
+    trained = None if makes_anew(plan) else RunFolder(plan.run_dir).earlier(Stage.train, TrainResult)
+    return trained.steps if trained else 0
 
 
 def keep_run(plan: Plan, tracker: str, **values: Any) -> None:

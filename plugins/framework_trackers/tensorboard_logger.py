@@ -19,6 +19,7 @@ from framework.protocols import Logger
 from framework.records import DataResult, EvalResult, Report, Sample, Step, Trouble
 from framework.redact import redact
 from framework_trackers.config import TensorBoardConfig
+from framework_trackers.kept import trained_steps
 from framework_trackers.tables import Table, answers, flat, measures, results, settings, step_values
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class TensorBoard(Logger):
             raise RuntimeError(message)
         self.writer = SummaryWriter(str(run_dir / self.config.folder), flush_secs=FLUSH_SECONDS)
         self.values = settings(self.plan, data, facts)
+        self.last_step = trained_steps(self.plan)
         self._text("config", f"```json\n{json.dumps(self.values, indent=1, ensure_ascii=False)}\n```")
 
     def _text(self, name: str, text: str) -> None:

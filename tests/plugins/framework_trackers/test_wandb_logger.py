@@ -220,9 +220,6 @@ def test_all_points_of_a_sweep_are_in_one_group(words: list[str], tmp_path: Path
     runs = [logged(tmp_path / "sweeps" / "rates" / number) for number in "01"]
     assert [run.group for run in runs] == ["sweeps-rates"] * 2
     assert len({run.id for run in runs}) == 2
-    done = echo("-m", *words, "stages=[data]", "seed=1,2", "hydra.sweep.dir=s", "logger.wandb.group=mine", cwd=tmp_path)
-    assert done.code == 0, done.err
-    assert [logged(tmp_path / "s" / number).group for number in "01"] == ["mine"] * 2
 
 
 def test_no_secret_is_in_any_byte_of_its_files(

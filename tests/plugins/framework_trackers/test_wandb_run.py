@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from framework import pipeline, testing
 from tests.framework.program import Result, echo, execute
 from tests.support.program import environment
 from tests.support.wandb_file import read_offline_run
@@ -66,22 +67,28 @@ def test_a_run_that_fails_is_failed_on_its_server(words: list[str], tmp_path: Pa
     assert len(run.history) == 4
 
 
-def test_the_command_that_is_told_uploads_all_parts_as_one_run(words: list[str], tmp_path: Path) -> None:
-    for stages in ("stages=[data,train]", "stages=[evaluate]"):
-        done = echo(*words, stages, "run_dir=run", cwd=tmp_path)
-        assert done.code == 0, done.err
-    _, *command = shlex.split(done.err.strip().splitlines()[-1].split("upload it with: ")[1])
+def test_the_command_that_is_told_uploads_all_parts_as_one_run(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "offline")
+
+    def command(stages: str) -> list[str]:
+        """Run a part and return what is told to upload it."""
+        pipeline.run(testing.plan([*words, stages], run_dir=tmp_path / "run"))
+        return shlex.split(capfd.readouterr().err.strip().splitlines()[-1].split("upload it with: wandb ")[1])
+
+    command("stages=[data,train]")
+    uploads = command("stages=[evaluate]")
+    assert len(uploads) == 3
     with WandbStandIn() as server:
         variables = environment(tmp_path, WANDB_BASE_URL=server.url, WANDB_API_KEY=KEY)
         subprocess.run(
-            [sys.executable, "-m", "wandb", *command], cwd=tmp_path, env=variables, check=True, capture_output=True
+            [sys.executable, "-m", "wandb", *uploads], cwd=tmp_path, env=variables, check=True, capture_output=True
         )
     (run,) = server.runs.values()
     assert [line["_step"] for _, line in sorted(run.history.items())] == [1, 2, 3, 4]
     assert run.exit_code == 0
-    done = echo(*words, "stages=[evaluate]", "run_dir=run", cwd=tmp_path)
-    _, *again = shlex.split(done.err.strip().splitlines()[-1].split("upload it with: ")[1])
-    assert len(again) == 2  # what is uploaded already is not told again
+    assert len(command("stages=[evaluate]")) == 2  # what is uploaded already is not told again
 
 
 def test_a_server_that_takes_connections_and_never_answers_means_offline(words: list[str], tmp_path: Path) -> None:
