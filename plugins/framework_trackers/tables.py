@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from framework.plan import Plan
+from framework.provenance import options
 from framework.records import DataResult, Report, Sample, Step, to_json
 from framework.redact import redact
 
@@ -72,8 +73,9 @@ def step_values(step: Step) -> dict[str, float]:
 
 
 def settings(plan: Plan, data: DataResult, facts: Mapping[str, str]) -> dict[str, Any]:
-    """Return the resolved config with what the data stage counted and what was picked for this machine."""
-    config: dict[str, Any] = redact({**plan.config, "data_result": to_json(_counts(data)), "hardware": dict(facts)})
+    """Return the resolved config, the options chosen, what the data stage counted, what was picked for this machine."""
+    more = {"options": options(plan), "data_result": to_json(_counts(data)), "hardware": dict(facts)}
+    config: dict[str, Any] = redact({**plan.config, **more})
     return config
 
 

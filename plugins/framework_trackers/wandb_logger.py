@@ -178,7 +178,8 @@ class Wandb(Logger):
         artifact = wandb.Artifact(
             f"{name}-{folder.name}", type="model", metadata={"run_dir": redact(str(plan.run_dir))}
         )
-        artifact.add_dir(str(folder), skip_cache=True, policy="immutable")
+        for file in sorted(path for path in folder.rglob("*") if path.is_file()):  # add_dir prints what it does
+            artifact.add_file(str(file), name=str(file.relative_to(folder)), skip_cache=True, policy="immutable")
         self.run.log_artifact(artifact)
 
 

@@ -52,7 +52,10 @@ def stored(folder: Path, experiment: str = "framework") -> list[Any]:
 def history(folder: Path, run: Any, name: str) -> list[tuple[int, float]]:
     from mlflow.tracking import MlflowClient
 
-    return [(one.step, one.value) for one in MlflowClient(folder.absolute().as_uri()).get_metric_history(run.info.run_id, name)]
+    return [
+        (one.step, one.value)
+        for one in MlflowClient(folder.absolute().as_uri()).get_metric_history(run.info.run_id, name)
+    ]
 
 
 def artifact(run: Any, name: str) -> str:
@@ -98,7 +101,9 @@ def test_the_page_and_the_weights_are_stored_where_they_are_asked_for(
     pipeline.run(testing.plan([*words, *more], run_dir=tmp_path / "run"))
     (run,) = stored(tmp_path / "mlruns")
     assert artifact(run, "report.html") == (tmp_path / "run" / "report.html").read_text(encoding="utf-8")
-    assert artifact(run, "adapter/echo.json") == (tmp_path / "run" / "adapter" / "echo.json").read_text(encoding="utf-8")
+    assert artifact(run, "adapter/echo.json") == (tmp_path / "run" / "adapter" / "echo.json").read_text(
+        encoding="utf-8"
+    )
 
 
 def test_a_run_that_goes_on_goes_on_in_the_same_run(words: list[str], tmp_path: Path) -> None:

@@ -80,7 +80,9 @@ def test_a_run_has_curves_answers_and_a_verdict(words: list[str], tmp_path: Path
     assert events.scalars["objective/eval_loss"][0][1] == pytest.approx(report.objective.value)
 
 
-def test_a_cell_cannot_break_the_table(words: list[str], rows: list[dict[str, str]], write_rows: Any, tmp_path: Path) -> None:
+def test_a_cell_cannot_break_the_table(
+    words: list[str], rows: list[dict[str, str]], write_rows: Any, tmp_path: Path
+) -> None:
     odd = write_rows([{**rows[0], "instruction": "a | b\nc", "output": "long " * 300}])
     pipeline.run(testing.plan([*words, f"data.prompts_path={odd}"], run_dir=tmp_path))
     ((_, answers),) = read(tmp_path / "tensorboard").texts["answers"]

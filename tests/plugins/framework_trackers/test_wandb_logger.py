@@ -248,7 +248,9 @@ def test_a_server_that_does_not_answer_means_offline_and_the_run_goes_on(words: 
     env = {"WANDB_BASE_URL": f"http://127.0.0.1:{port}", "WANDB_API_KEY": KEY}
     result = echo(*words, "run_dir=run", cwd=tmp_path, env=env)
     assert result.code == 0, result.err
-    told = f"wandb: logged offline (http://127.0.0.1:{port} cannot be reached); upload it with: wandb sync {tmp_path}/run"
+    told = (
+        f"wandb: logged offline (http://127.0.0.1:{port} cannot be reached); upload it with: wandb sync {tmp_path}/run"
+    )
     assert told in result.err
     run = logged(tmp_path / "run")
     assert run.exit_code == 0
