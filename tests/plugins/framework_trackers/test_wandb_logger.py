@@ -214,14 +214,6 @@ def test_a_kept_id_that_cannot_be_read_means_a_new_run(words: list[str], tmp_pat
     assert [run.resumed for run in parts(tmp_path)] == [False, False]
 
 
-def test_all_points_of_a_sweep_are_in_one_group(words: list[str], tmp_path: Path) -> None:
-    done = echo("-m", *words, "stages=[data,train]", "seed=1,2", "hydra.sweep.dir=sweeps/rates", cwd=tmp_path)
-    assert done.code == 0, done.err
-    runs = [logged(tmp_path / "sweeps" / "rates" / number) for number in "01"]
-    assert [run.group for run in runs] == ["sweeps-rates"] * 2
-    assert len({run.id for run in runs}) == 2
-
-
 def test_no_secret_is_in_any_byte_of_its_files(
     tmp_path: Path, rows: list[dict[str, str]], write_rows: Callable[..., Path]
 ) -> None:
