@@ -27,7 +27,7 @@ from framework.protocols import Logger
 from framework.records import DataResult, EvalResult, Report, Sample, Step, Trouble
 from framework.redact import redact
 from framework_trackers.config import MlflowConfig
-from framework_trackers.kept import keep_run, known_run
+from framework_trackers.kept import KeptRun, keep_run, known_run, settings_of, trained_steps
 from framework_trackers.tables import (
     Table,
     answers,
@@ -58,6 +58,8 @@ class Mlflow(Logger):
         self.plan: Plan | None = None
         self.client: MlflowClient | None = None
         self.run_id = ""
+        self.has = -1
+        self.trained = -1
         self.last_step = 0
         self.tables: list[dict[str, str]] = []
         self.status = "FINISHED"
@@ -74,15 +76,15 @@ class Mlflow(Logger):
         address = tracking_address(self.config)
         self._limit(address)
         client = MlflowClient(address)
-        known = known_run(self.plan, NAME)
-        self.last_step = known.get("step", 0)
-        if known.get("address") == address and _goes_on(client, str(known["id"])):
-            self.client, self.run_id = client, str(known["id"])
+        known = known_run(self.plan, NAME, address)
+        if known and _goes_on(client, known.id):
+            self.client, self.run_id, self.has = client, known.id, known.step
+            self.last_step = trained_steps(self.plan)
         else:
             self.run_id = self._create(client, self.plan)
             self.client = client
             self._params(settings(self.plan, data, facts))
-        self._keep(address)
+        self._keep(over=False)
 
     def _limit(self, address: str) -> None:
         """See that a server cannot hold the run up, and that a folder is taken: MLflow wants to be told that it may."""
@@ -118,18 +120,24 @@ class Mlflow(Logger):
         if self.client is not None:
             self.client.log_text(self.run_id, text, name)
 
-    def _keep(self, address: str) -> None:
+    def _keep(self, *, over: bool) -> None:
+        """Note which run this is, and how far it is."""
         if self.plan is not None:
-            keep_run(self.plan, NAME, id=self.run_id, address=address, step=self.last_step)
+            place = tracking_address(self.config)
+            step = max(self.has, self.trained)
+            keep_run(self.plan, NAME, KeptRun(self.run_id, place, settings_of(self.plan), step, over))
 
     def _metrics(self, values: Mapping[str, float]) -> None:
         now = int(time.time() * 1000)
         self._batch(metrics=[Metric(_key(name), value, now, self.last_step) for name, value in values.items()])
 
     def step(self, step: Step) -> None:
-        """Log a step."""
+        """Log a step, unless it is told again by a training that goes on: MLflow would have it twice."""
         self.last_step = step.step
-        self._metrics(step_values(step))
+        if step.step > self.has:
+            self._metrics(step_values(step))
+            self.trained = step.step
+            self._keep(over=False)
 
     def trouble(self, trouble: Trouble) -> None:
         """Keep it as a tag."""
@@ -167,16 +175,16 @@ class Mlflow(Logger):
         """Log what other loggers and the exporters made, and end the run."""
         if self.client is None or self.plan is None:
             return
-        client, address = self.client, tracking_address(self.config)
+        client = self.client
         if text := page(self.plan):
             self._file(text, "report.html")
         folder = weights(self.plan)
         if self.config.log_adapter and folder is not None and self.status == "FINISHED":
             client.log_artifacts(self.run_id, str(folder), folder.name)
-        self._keep(address)
+        self._keep(over=self.status == "FINISHED")
         self.client = None
         client.set_terminated(self.run_id, self.status)
-        print(f"mlflow: logged to {redact(address)}, run {self.run_id}", file=sys.stderr)  # noqa: T201 - once a run
+        print(f"mlflow: logged to {redact(tracking_address(self.config))}, run {self.run_id}", file=sys.stderr)  # noqa: T201 - once a run
 
 
 def tracking_address(config: MlflowConfig) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import tensorboard  # noqa: F401 - torch would say too late, and less clearly, that it is not installed
 
 from framework.errors import one_line
+from framework.folder import makes_anew
 from framework.plan import Plan
 from framework.protocols import Logger
 from framework.records import DataResult, EvalResult, Report, Sample, Step, Trouble
@@ -52,7 +53,9 @@ class TensorBoard(Logger):
         if self.plan is None:
             message = "planned comes before started"
             raise RuntimeError(message)
-        self.writer = SummaryWriter(str(run_dir / self.config.folder), flush_secs=FLUSH_SECONDS)
+        anew = 0 if makes_anew(self.plan) else None  # of a run before into this folder nothing is to be shown
+        folder = str(run_dir / self.config.folder)
+        self.writer = SummaryWriter(folder, flush_secs=FLUSH_SECONDS, purge_step=anew)
         self.values = settings(self.plan, data, facts)
         self.last_step = trained_steps(self.plan)
         self._text("config", f"```json\n{json.dumps(self.values, indent=1, ensure_ascii=False)}\n```")

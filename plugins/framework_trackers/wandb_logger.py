@@ -16,6 +16,7 @@ from typing import Any
 import wandb
 
 from framework.errors import one_line
+from framework.folder import makes_anew
 from framework.health.config import Action
 from framework.plan import Plan
 from framework.protocols import Logger
@@ -23,7 +24,7 @@ from framework.records import DataResult, EvalResult, Report, Sample, Step, Trou
 from framework.redact import redact
 from framework.schema import Stage
 from framework_trackers.config import WandbConfig
-from framework_trackers.kept import keep_run, known_run
+from framework_trackers.kept import KeptRun, keep_run, known_run, settings_of
 from framework_trackers.tables import (
     Table,
     answers,
@@ -51,6 +52,9 @@ class Wandb(Logger):
         self.plan: Plan | None = None
         self.run: Any = None
         self.why_offline = ""
+        self.kept: KeptRun | None = None
+        self.has = -1
+        self.logged = -1
         self.last_step = 0
         self.exit_code = 0
         self.server_lost = False
@@ -64,18 +68,18 @@ class Wandb(Logger):
         if self.plan is None:
             message = "planned comes before started"
             raise RuntimeError(message)
-        known = known_run(self.plan, NAME)
-        same = known.get("project") == self.config.project and known.get("entity") == self.config.entity
-        about = self._about(self.plan) | {"id": uuid.uuid4().hex[:8], "resume": None}
-        if same:
-            about |= {"id": known["id"], "resume": "allow"}
+        place = f"{self.config.entity or ''}/{self.config.project}"
+        known = known_run(self.plan, NAME, place)
+        self.kept = known or KeptRun(uuid.uuid4().hex[:8], place, settings_of(self.plan))
+        about = self._about(self.plan) | {"id": self.kept.id, "resume": "allow" if known else None}
         values = settings(self.plan, data, facts)
         self.run, self.why_offline = open_run(self.config, about, run_dir, values)
         if self.run is None:
             return
-        # Of a run that goes on W&B takes no entry for a step that it has already.
-        self.last_step = max(known["step"] + 1, self.run.step) if same else 0
-        self._keep()
+        self.has = max(self.kept.step, self.run.step - 1)
+        if known and not makes_anew(self.plan):
+            self.last_step = self.has + 1
+        self._keep(over=False)
 
     def _about(self, plan: Plan) -> dict[str, Any]:
         """Return what W&B is told of the run besides its config; what is None it looks up in its own variables."""
@@ -92,11 +96,11 @@ class Wandb(Logger):
         )
         return about
 
-    def _keep(self) -> None:
+    def _keep(self, *, over: bool) -> None:
         """Note which run this is, and how far it is."""
-        if self.plan is not None and self.run is not None:
-            about = {"project": self.config.project, "entity": self.config.entity}
-            keep_run(self.plan, NAME, id=self.run.id, **about, step=self.last_step)
+        if self.plan is not None and self.kept is not None:
+            self.kept.step, self.kept.over = max(self.kept.step, self.logged), over
+            keep_run(self.plan, NAME, self.kept)
 
     def step(self, step: Step) -> None:
         """Log a step."""
@@ -110,18 +114,29 @@ class Wandb(Logger):
             self.run.alert(trouble.kind, redact(trouble.line), level=level)
 
     def _log(self, values: Mapping[str, Any]) -> None:
-        if self.run is not None:
+        """Log values at this step, unless W&B has it from before: it takes no second entry of a step that is past."""
+        if self.run is not None and self.last_step > self.has:
             self.run.log(dict(values), step=self.last_step)
+            if self.last_step > self.logged:
+                self.logged = self.last_step
+                self._keep(over=False)
+
+    def _go_past(self) -> None:
+        """Go past all steps that W&B has from before."""
+        self.last_step = max(self.last_step, self.has + 1)
 
     def evaluated(self, result: EvalResult, *, before: bool) -> None:
         """Log the means, those of lm-eval with their standard errors, and where no report is to come the answers."""
         prefix = "before" if before else "after"
+        if not before:
+            self._go_past()
         self._log({f"{prefix}/{name}": value for name, value in result.figures.items()})
         if self.plan is not None and Stage.report not in self.plan.stages:
             self._log_table(f"{prefix}/answers", asked(result.samples, self.config.answers))
 
     def finished(self, report: Report, samples: Sequence[tuple[Sample | None, Sample]]) -> None:
         """Log the answers side by side, the measures with their verdict, and the report as the summary."""
+        self._go_past()
         self._log_table("answers", answers(samples, self.config.answers))
         self._log_table("measures", measures(report))
         if self.run is not None:
@@ -149,7 +164,7 @@ class Wandb(Logger):
             self._log_made(self.plan)
         except Exception as error:  # noqa: BLE001 - the run is to be finished in any case
             say(f"wandb: what was made at the end could not be logged ({redact(one_line(error))})")
-        self._keep()
+        self._keep(over=not self.exit_code)
         run, self.run = self.run, None
         folder = Path(run.settings.sync_dir)
         if why := finish_run(run, self.exit_code):
@@ -161,6 +176,7 @@ class Wandb(Logger):
 
     def _log_made(self, plan: Plan) -> None:
         """Log the report page and, where that is asked for, the weights."""
+        self._go_past()
         if text := page(plan):
             self._log({"report": wandb.Html(text, inject=False)})
         if self.config.log_adapter and not self.exit_code and not self.server_lost:

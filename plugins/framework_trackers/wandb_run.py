@@ -18,6 +18,8 @@ from framework_trackers.config import WandbConfig, WandbMode
 from framework_trackers.wandb_key import address, has_key
 
 MODE = "WANDB_MODE"
+FLUSH_SECONDS = 1.0
+"""How much of a run is lost at most where its process is killed; by itself W&B writes every 15 s."""
 OFFLINE = {"offline", "dryrun"}
 
 
@@ -80,6 +82,7 @@ def _init(config: WandbConfig, about: Mapping[str, Any], folder: Path, values: M
             console="off",
             silent=True,
             x_disable_meta=True,
+            x_transaction_log_flush_interval=FLUSH_SECONDS,
         ),
     )
 

@@ -116,6 +116,20 @@ def test_a_run_that_goes_on_goes_on_in_the_same_run(words: list[str], tmp_path: 
     assert len(stored(tmp_path / "mlruns")) == 2
 
 
+def test_a_run_that_failed_and_is_started_again_goes_on_in_the_same_run(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.delattr(EchoModel, "save_tokenizer")
+        with pytest.raises(AttributeError):
+            pipeline.run(testing.plan(words, run_dir=tmp_path / "run"))
+    pipeline.run(testing.plan(words, run_dir=tmp_path / "run"))
+    (run,) = stored(tmp_path / "mlruns")
+    assert run.info.status == "FINISHED"
+    assert history(tmp_path / "mlruns", run, "train/loss") == [(1, 1), (2, 1 / 2), (3, 1 / 3)]
+    assert json.loads(artifact(run, "report.json"))["objective"]["name"] == "eval_loss"
+
+
 def test_a_run_that_was_deleted_is_begun_anew(words: list[str], tmp_path: Path) -> None:
     from mlflow.tracking import MlflowClient
 

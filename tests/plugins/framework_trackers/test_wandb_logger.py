@@ -10,7 +10,9 @@ import wandb
 
 from framework import pipeline, testing
 from framework.folder import save_overrides
-from framework.records import Aspect, EvalResult, Measure
+from framework.records import Aspect, EvalResult, Measure, Step
+from framework.testing.echo import EchoModel
+from framework.testing.echo_training import EchoTraining
 from framework_trackers.config import WandbConfig
 from framework_trackers.wandb_logger import Wandb
 from framework_trackers.wandb_run import mode
@@ -205,6 +207,56 @@ def test_a_training_that_begins_anew_or_another_project_is_another_run(words: li
     runs = parts(tmp_path)
     assert len({run.id for run in runs}) == 3
     assert not any(run.resumed for run in runs)
+
+
+def test_a_run_that_was_ended_and_is_started_again_goes_on_in_the_same_run(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = EchoTraining._tell  # noqa: SLF001 - ends a training after its second step
+
+    def ends(self: EchoTraining, told: Step) -> bool:
+        if told.step == 3:
+            raise KeyboardInterrupt
+        return step(self, told)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(EchoTraining, "_tell", ends)
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.run(testing.plan(words, run_dir=tmp_path))
+    pipeline.run(testing.plan([*words, "trainer.per_device_train_batch_size=1"], run_dir=tmp_path))
+    first, second = parts(tmp_path)
+    assert (first.id, first.resumed, second.resumed) == (second.id, False, True)
+    assert (first.exit_code, second.exit_code) == (1, 0)
+    assert [row["_step"] for row in first.history] == [0, 1, 2]
+    assert [row["_step"] for row in second.history] == [3]
+    assert second.history[0].keys() >= {"train/loss", "after/exact_match", "answers"}
+
+
+def test_a_run_that_fails_after_its_training_has_its_end_in_the_same_run(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.delattr(EchoModel, "save_tokenizer")
+        with pytest.raises(AttributeError):
+            pipeline.run(testing.plan(words, run_dir=tmp_path))
+    pipeline.run(testing.plan(words, run_dir=tmp_path))
+    first, second = parts(tmp_path)
+    assert first.id == second.id
+    assert [row["_step"] for row in second.history] == [4]
+    assert second.summary["objective"]["name"] == "eval_loss"
+
+
+def test_other_settings_are_another_training_and_another_run(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.delattr(EchoModel, "save_tokenizer")
+        with pytest.raises(AttributeError):
+            pipeline.run(testing.plan(words, run_dir=tmp_path))
+    pipeline.run(testing.plan([*words, "trainer.learning_rate=1e-3"], run_dir=tmp_path))
+    first, second = parts(tmp_path)
+    assert first.id != second.id
+    assert [row["_step"] for row in second.history] == [0, 1, 2, 3]
 
 
 def test_a_kept_id_that_cannot_be_read_means_a_new_run(words: list[str], tmp_path: Path) -> None:
