@@ -20,8 +20,8 @@ def wandb(_: Plan | None) -> Found:
 
 
 def tensorboard(_: Plan | None) -> Found:
-    """Import what writes event files."""
-    return _library("tensorboard", "torch.utils.tensorboard", "tensorboard")
+    """Import what writes event files; torch, which calls it, is looked at elsewhere."""
+    return _library("tensorboard", "tensorboard.summary.writer.event_file_writer", "tensorboard")
 
 
 def mlflow(_: Plan | None) -> Found:

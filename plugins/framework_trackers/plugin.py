@@ -52,7 +52,8 @@ def framework_checkups() -> Iterable[Checkup]:
     from framework.checkup import Checkup  # noqa: PLC0415 - only `doctor` needs it
 
     for name in ("wandb", "tensorboard", "mlflow"):
-        yield Checkup(name, "tracking", f"framework_trackers.checkups:{name}", functools.partial(_logs_to, name))
+        needed = functools.partial(_logs_to, name)
+        yield Checkup(name, "tracking", f"framework_trackers.checkups:{name}", needed, process="trackers")
     yield Checkup("wandb login", "tracking", "framework_trackers.checkups:login")
 
 
