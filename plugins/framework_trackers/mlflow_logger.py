@@ -51,7 +51,12 @@ TABLES = "mlflow.loggedArtifacts"
 
 
 class Mlflow(Logger):
-    """One run of MLflow."""
+    """One run of MLflow.
+
+    Attributes:
+        has: the last step of the training that MLflow has from before; -1 where there is none.
+        trained: the last one that was logged since.
+    """
 
     def __init__(self, config: MlflowConfig) -> None:
         self.config = config
@@ -76,7 +81,7 @@ class Mlflow(Logger):
         address = tracking_address(self.config)
         self._limit(address)
         client = MlflowClient(address)
-        known = known_run(self.plan, NAME, address)
+        known = known_run(self.plan, NAME, str(redact(address)))
         if known and _goes_on(client, known.id):
             self.client, self.run_id, self.has = client, known.id, known.step
             self.last_step = trained_steps(self.plan)
@@ -123,7 +128,7 @@ class Mlflow(Logger):
     def _keep(self, *, over: bool) -> None:
         """Note which run this is, and how far it is."""
         if self.plan is not None:
-            place = tracking_address(self.config)
+            place = str(redact(tracking_address(self.config)))
             step = max(self.has, self.trained)
             keep_run(self.plan, NAME, KeptRun(self.run_id, place, settings_of(self.plan), step, over))
 

@@ -45,7 +45,14 @@ LONGEST_GROUP = 128
 
 
 class Wandb(Logger):
-    """One run of W&B."""
+    """One run of W&B.
+
+    Attributes:
+        kept: the run of W&B that the run folder belongs to.
+        has: the last step that W&B has from before; -1 where there is none.
+        logged: the last step that was logged since.
+        server_lost: whether W&B's server is gone, so that nothing is to be asked of it.
+    """
 
     def __init__(self, config: WandbConfig) -> None:
         self.config = config
@@ -68,7 +75,7 @@ class Wandb(Logger):
         if self.plan is None:
             message = "planned comes before started"
             raise RuntimeError(message)
-        place = f"{self.config.entity or ''}/{self.config.project}"
+        place = str(redact(f"{self.config.entity or ''}/{self.config.project}"))
         known = known_run(self.plan, NAME, place)
         self.kept = known or KeptRun(uuid.uuid4().hex[:8], place, settings_of(self.plan))
         about = self._about(self.plan) | {"id": self.kept.id, "resume": "allow" if known else None}

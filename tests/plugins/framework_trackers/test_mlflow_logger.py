@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 
@@ -219,6 +220,19 @@ def test_hook_check_plan_tells_of_a_database_that_cannot_be_opened(
     with pytest.raises(FrameworkError, match="tracking_uri is a database: MLflow needs sqlalchemy for it: pip install"):
         testing.plan([*words, "logger.mlflow.tracking_uri=sqlite:///x.db"], run_dir=tmp_path / "run")
     testing.plan([*words, "logger.mlflow.tracking_uri=http://server"], run_dir=tmp_path / "run")
+
+
+def test_a_password_in_the_address_is_kept_nowhere(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    client = MagicMock()
+    client.return_value.create_run.return_value.info.run_id = "abc"
+    monkeypatch.setattr("framework_trackers.mlflow_logger.MlflowClient", client)
+    address = f"http://me:{SECRET}@tracking.example"
+    pipeline.run(testing.plan([*words, f"logger.mlflow.tracking_uri='{address}'"], run_dir=tmp_path / "run"))
+    assert "tracking.example" in json.loads((tmp_path / "run" / "mlflow.json").read_text(encoding="utf-8"))["place"]
+    told = capfd.readouterr().err + (tmp_path / "run" / "mlflow.json").read_text(encoding="utf-8")
+    assert SECRET not in told
 
 
 def test_its_telemetry_is_off() -> None:
