@@ -15,12 +15,12 @@ from pathlib import Path
 from framework.errors import FrameworkError
 from framework.protocols import ExportContext, Model
 from framework.records import Artifact
-from framework_exports import gguf_checks
-from framework_exports.companions import TOKENIZER, read
+from framework_exports import chat_template, gguf_checks
 from framework_exports.config import Dtype, GgufExporterConfig
 from framework_exports.convert import apart, names, pieces
 from framework_exports.convert.converter import SCRIPT
 from framework_exports.convert.weights import Weights
+from framework_exports.documents import TOKENIZER, read
 from framework_exports.gguf_file import Tensors
 from framework_exports.gguf_vocabulary import Vocabulary
 from framework_exports.llama.library import cores
@@ -31,8 +31,6 @@ from framework_exports.room import Room
 
 SCRATCH = ".gguf.part"
 LOG = "gguf.log"
-EXACT = ("f32", "f16", "bf16")
-"""Number formats that hold the weights as they are, or round them once."""
 TYPES = {"F64": "f32", "F32": "f32", "F16": "f16", "BF16": "bf16"}
 """The number format of GGUF that holds weights of safetensors without loss."""
 
@@ -66,7 +64,7 @@ class GgufExporter:
             raise FrameworkError(problem)
         with scratch_folder(context.run_dir) as scratch:
             merged = self._merged(context, scratch)
-            made = list(self._made(merged, scratch, context.run_dir, name))
+            made = list(self._made(merged, scratch, context, name))
             if self.config.parity.check:
                 gate = Gate(self.config.parity, model, context)
                 made = [_checked(each, gate, context.run_dir, name) for each in made]
@@ -87,11 +85,14 @@ class GgufExporter:
         merge(context.plan, context.checkpoint, scratch / "merged", dtype=dtype)
         return scratch / "merged"
 
-    def _made(self, merged: Path, scratch: Path, run_dir: Path, name: str) -> Iterator[Made]:
+    def _made(self, merged: Path, scratch: Path, context: ExportContext, name: str) -> Iterator[Made]:
         """Convert once, then write and check one quantization after the other."""
         weights = Weights.read(merged)
+        run_dir = context.run_dir
         Room.after_merging(merged, weights, self.quantizations).check(run_dir)
-        vocabulary = Vocabulary.read(merged)
+        vocabulary = Vocabulary.read(merged, context.plan.model.config.chat_template_kwargs)
+        if vocabulary.template:
+            chat_template.put(merged, vocabulary.template)
         whole = scratch / "whole.gguf"
         self._convert(merged, scratch, whole, TYPES[weights.dtype], name, run_dir / LOG)
         settings = vocabulary.amendments(whole)
@@ -141,8 +142,9 @@ def _checked(made: Made, gate: Gate, run_dir: Path, name: str) -> Made:
     Raises:
         ParityError: it is not what was trained.
     """
-    with put_aside(made.file, run_dir, gguf_checks.file_name(name, made.quantization)):
-        told = gate.gguf(made.file, exact=made.quantization in EXACT)
+    final = gguf_checks.file_name(name, made.quantization)
+    with put_aside(made.file, run_dir, final):
+        told = gate.gguf(made.file, final, made.quantization)
     return replace(made, notes=(*made.notes, f"parity: {told}"))
 
 

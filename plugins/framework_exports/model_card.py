@@ -21,7 +21,7 @@ from framework.records import Artifact, DataResult, EvalResult, Report, TrainRes
 from framework.redact import redact
 from framework.report import comparable, make_report
 from framework.schema import Stage
-from framework_exports import companions, lora
+from framework_exports import documents, lora
 from framework_exports.card import Folder, Known, card, plain
 from framework_exports.config import ModelCardExporterConfig, is_repo_id
 from framework_exports.uses import Asking, uses
@@ -128,5 +128,5 @@ def _hub_data(plan: Plan) -> list[str]:
 def _adapter(checkpoint: Path) -> Mapping[str, Any]:
     """Return how the adapter was trained, as it says itself; nothing where all weights were."""
     file = checkpoint / lora.CONFIG
-    config = companions.read(file) if file.is_file() else {}
+    config = documents.read(file) if file.is_file() else {}
     return {name: config[name] for name in TOLD if config.get(name) not in (None, False, {}, [])}

@@ -21,7 +21,7 @@ from framework.network import reachable
 from framework.plan import Plan
 from framework.protocols import ExportContext, Model
 from framework.records import Artifact
-from framework_exports import companions, lora
+from framework_exports import documents, lora
 from framework_exports.config import ModelCardExporterConfig, PushExporterConfig, is_repo_id
 from framework_exports.folders import CONFIG
 from framework_exports.model_card import FILE as CARD
@@ -144,7 +144,7 @@ def _with_base(file: Path, plan: Plan) -> Path | bytes:
     Raises:
         FrameworkError: the id is not known.
     """
-    settings = companions.read(file)
+    settings = documents.read(file)
     if is_repo_id(str(settings.get(BASE, ""))):
         return file
     card = plan.exporter.get("model_card")
