@@ -82,8 +82,11 @@ def test_without_a_template_or_without_switches_nothing_changes() -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [{"chat_template": "{{ x }}"}, {"chat_template": [{"name": "rag", "template": "no"}, {"name": "default", "template": "{{ x }}"}]}],
-)  # fmt: skip
+    [
+        {"chat_template": "{{ x }}"},
+        {"chat_template": [{"name": "rag", "template": "no"}, {"name": "default", "template": "{{ x }}"}]},
+    ],
+)
 def test_a_template_inside_the_tokenizers_config_moves_into_its_own_file(
     settings: Mapping[str, Any], tmp_path: Path
 ) -> None:
