@@ -15,6 +15,8 @@ from framework_exports.headers import stored
 class GgufAdapterExporter:
     """Converts the checkpoint of a LoRA training."""
 
+    reusable = True
+
     def __init__(self, config: GgufAdapterExporterConfig) -> None:
         self.config = config
 

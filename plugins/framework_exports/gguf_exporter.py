@@ -47,6 +47,8 @@ class Made:
 class GgufExporter:
     """Merges, converts, quantizes, and reads back what was written."""
 
+    reusable = True
+
     def __init__(self, config: GgufExporterConfig) -> None:
         self.config = config
         self.quantizations = known_names(config.quantizations)

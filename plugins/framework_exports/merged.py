@@ -16,6 +16,8 @@ from framework_exports.parity.gate import Gate, put_aside
 class MergedExporter:
     """Weights, config, tokenizer, chat template."""
 
+    reusable = True
+
     def __init__(self, config: MergedExporterConfig) -> None:
         self.config = config
 

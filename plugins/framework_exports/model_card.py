@@ -46,7 +46,9 @@ class ModelCardExporter:
         """Write the cards."""
         known = self._known(model, context)
         made = []
-        for folder, artifacts in _folders(context).items():
+        for folder, artifacts in _folders(
+            [each for each in context.artifacts if each.kind in self.after], context
+        ).items():
             asking = Asking(context.plan.format.config.system_prompt, context.plan.model.config.chat_template_kwargs)
             name = plain(redact(context.plan.name)).lower()
             ways = list(uses(artifacts, known.base or known.base_name, name, asking))
@@ -78,10 +80,10 @@ class ModelCardExporter:
         )
 
 
-def _folders(context: ExportContext) -> Mapping[PurePosixPath, Sequence[Artifact]]:
+def _folders(artifacts: Sequence[Artifact], context: ExportContext) -> Mapping[PurePosixPath, Sequence[Artifact]]:
     """Return the folders that hold artifacts, and the run folder where there is none."""
     found: dict[PurePosixPath, list[Artifact]] = {}
-    for artifact in context.artifacts:
+    for artifact in artifacts:
         path = PurePosixPath(artifact.path)
         folder = path if (context.run_dir / path).is_dir() else path.parent
         found.setdefault(folder, []).append(artifact)
