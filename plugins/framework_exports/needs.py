@@ -57,10 +57,24 @@ def _need(name: str, choice: Choice, shape: Shape, *, full: bool) -> ExportNeed 
 
 def _memory(shape: Shape, parity: ParityConfig) -> int:
     """Return what merging takes, or comparing where that is more."""
-    merging = COPIES * FP32 * max(shape.vocab * shape.hidden, *(one * two for one, two in shape.linears.values()))
     if not parity.check:
-        return merging
-    logits = 2 * ROWS * TOKENS * shape.vocab * FP32
-    sizes = [int(SPARE * shape.total * width) + logits for width in (FP32, BF16)]
+        return merging(shape)
     free = host.memory().available
-    return max(merging, next((size for size in sizes if size < free), 0))  # where none fits, nothing is compared
+    sizes = (comparing(shape, width) for width in (FP32, BF16))
+    return max(merging(shape), next((size for size in sizes if size < free), 0))  # none fits: nothing is compared
+
+
+def largest(shape: Shape) -> int:
+    """Return the weights of the largest matrix."""
+    return max(shape.vocab * shape.hidden, *(one * two for one, two in shape.linears.values()))
+
+
+def merging(shape: Shape) -> int:
+    """Return the bytes that merging takes."""
+    return COPIES * FP32 * largest(shape)
+
+
+def comparing(shape: Shape, width: int) -> int:
+    """Return the bytes that comparing takes, with so many bytes of a weight in memory."""
+    logits = 2 * ROWS * TOKENS * shape.vocab * FP32
+    return int(SPARE * shape.total * width) + logits
