@@ -25,12 +25,12 @@ from framework_exports.gguf_file import Tensors
 from framework_exports.gguf_vocabulary import Vocabulary
 from framework_exports.llama.library import cores
 from framework_exports.merging import merge
-from framework_exports.parity.gate import Gate, put_aside
+from framework_exports.parity.gate import EXACT, Gate, put_aside
 from framework_exports.quantizations import known_names
 from framework_exports.room import Room
 
 SCRATCH = ".gguf.part"
-LOG = "gguf.log"
+LOG, WHOLE = "gguf.log", "whole.gguf"
 TYPES = {"F64": "f32", "F32": "f32", "F16": "f16", "BF16": "bf16"}
 """The number format of GGUF that holds weights of safetensors without loss."""
 
@@ -69,6 +69,8 @@ class GgufExporter:
             made = list(self._made(merged, scratch, context, name))
             if self.config.parity.check:
                 gate = Gate(self.config.parity, model, context)
+                if not set(self.quantizations) & set(EXACT):
+                    _check_conversion(scratch / WHOLE, TYPES[Weights.read(merged).dtype], gate, context.run_dir, name)
                 made = [_checked(each, gate, context.run_dir, name) for each in made]
             folder.mkdir(exist_ok=True)
             return [_publish(each, folder / gguf_checks.file_name(name, each.quantization)) for each in made]
@@ -95,7 +97,7 @@ class GgufExporter:
         vocabulary = Vocabulary.read(merged, context.plan.model.config.chat_template_kwargs)
         if vocabulary.template:
             chat_template.put(merged, vocabulary.template)
-        whole = scratch / "whole.gguf"
+        whole = scratch / WHOLE
         self._convert(merged, scratch, whole, TYPES[weights.dtype], name, run_dir / LOG)
         settings = vocabulary.amendments(whole)
         for quantization in self.quantizations:
@@ -136,6 +138,17 @@ def scratch_folder(run_dir: Path) -> Iterator[Path]:
         yield scratch
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _check_conversion(file: Path, form: str, gate: Gate, run_dir: Path, name: str) -> None:
+    """Compare what all files are quantized from with the trained model: their own bounds would hide a wrong tensor.
+
+    Raises:
+        ParityError: it is not what was trained.
+    """
+    final = gguf_checks.file_name(name, form)
+    with put_aside(file, run_dir, final):
+        gate.conversion(file, final, form)
 
 
 def _checked(made: Made, gate: Gate, run_dir: Path, name: str) -> Made:

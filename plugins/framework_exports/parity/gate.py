@@ -133,6 +133,25 @@ class Gate:
             raise _failed(name, problem, made.text())
         return made.text()
 
+    def conversion(self, file: Path, name: str, form: str) -> str:
+        """Check a GGUF file that others are quantized from, by the bounds of exact exports.
+
+        It is given token ids only: how llama.cpp cuts text and where it stops is said in the files made of it.
+
+        Raises:
+            ParityError: it is not what was trained.
+        """
+        reference = self.reference
+        if reference is None:
+            return NOT_CHECKED
+        with Llama(file, n_ctx=max(len(row.ids) for row in reference.rows)) as llama:
+            made = self._agree(reference, (llama.logits(row.ids) for row in reference.rows), form)
+        problem = self._exact(made)
+        self._record(name, form, made, problem)
+        if problem:
+            raise _failed(name, problem, made.text())
+        return made.text()
+
     def _agree(self, reference: Reference, made: Iterable[Any], form: str) -> Agreement:
         """Compare; ties are as wide as the coarsest rounding of either side, that of 32 bits in memory too."""
         cut = reference.held is not torch.float32 and "float32" in (form, on_disk(self._trained_folder()))

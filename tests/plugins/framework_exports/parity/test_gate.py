@@ -43,8 +43,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Plan]:
 
 
 def export(plan: Plan) -> list[Artifact]:
+    """Return what the exporters of the plan made; what others left before stands behind it."""
     pipeline.run(plan)
-    return records.load(ExportResult, plan.run_dir / "export.json").artifacts
+    made = records.load(ExportResult, plan.run_dir / "export.json").artifacts
+    return [artifact for artifact in made if artifact.kind in plan.exporter]
 
 
 def change(folder: Path, **factors: float) -> None:
@@ -106,6 +108,38 @@ def test_an_adapter_that_was_forgotten_is_seen_in_a_gguf_file(
         export(plan)
     assert (plan.run_dir / "rejected").is_dir()
     assert not list((plan.run_dir / "other").glob("*.gguf"))
+
+
+def test_what_quantized_files_are_made_of_is_held_to_the_bounds_of_exact_ones(
+    trained: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrong(plan: Plan, checkpoint: Path, target: Path, **more: Any) -> None:
+        merge(plan, checkpoint, target, **more)
+        change(target, down_proj=0.97)
+
+    words = ("stages=[export]", "exporter=[gguf]", "exporter.gguf.folder=coarse", "exporter.gguf.quantizations=[q8_0]")
+    plan = trained(*words)
+    (made,) = export(plan)
+    monkeypatch.setattr("framework_exports.gguf_exporter.merge", wrong)
+    (run_dir := plan.run_dir).joinpath(made.path).unlink()  # it would be kept
+    with pytest.raises(ParityError, match=r"F16\.gguf is not what was trained"):
+        export(plan)
+    records = {each["name"]: each["problem"] for each in json.loads((run_dir / "parity.json").read_text("utf-8"))}
+    assert records[Path(made.path).name] == ""  # by its own bounds the earlier one passed
+    assert [bool(problem) for name, problem in records.items() if name.endswith("F16.gguf")] == [True]
+
+
+def test_an_interrupt_of_the_comparison_leaves_nothing(
+    trained: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(gate.Gate, "folder", interrupted)
+    plan = trained("stages=[export]", "exporter=[merged]", "exporter.merged.folder=halfway")
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.run(plan)
+    assert not list(plan.run_dir.glob("halfway*"))
 
 
 def test_a_quantized_file_has_bounds_of_its_own(trained: Callable[..., Plan]) -> None:
