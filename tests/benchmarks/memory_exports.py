@@ -34,7 +34,7 @@ SHAPES: Mapping[str, Mapping[str, int]] = {
     "qwen": {"hidden_size": 896, "intermediate_size": 4864, "num_hidden_layers": 24, "vocab_size": 151936},
 }
 SAID: Mapping[str, Callable[[Shape], int]] = {
-    "merge": merging,
+    "merge": lambda shape: merging(shape, 2),
     "compare in fp32": lambda shape: comparing(shape, 4),
     "compare in bf16": lambda shape: comparing(shape, 2),
 }

@@ -81,6 +81,16 @@ def test_weights_that_bring_a_tokenizer_keep_it_and_what_a_training_left_beside_
     assert files["tokenizer_config.json"] == b"theirs"
 
 
+def test_the_chat_template_holds_the_switches_of_the_run(context: ExportContext) -> None:
+    for name, text in {"tokenizer_config.json": "{}", "chat_template.jinja": "{{ thinking }}"}.items():
+        (context.checkpoint / name).write_text(text, encoding="utf-8")
+    plan = testing.plan(["model.chat_template_kwargs={thinking: false}"], run_dir=context.run_dir)
+    export(ExportContext(context.run_dir, context.checkpoint, plan.config, plan))
+    made = (context.run_dir / "adapter" / "chat_template.jinja").read_text(encoding="utf-8")
+    assert made == "{%- set thinking = thinking if thinking is defined else false -%}{{ thinking }}"
+    assert (context.checkpoint / "chat_template.jinja").read_text(encoding="utf-8") == "{{ thinking }}"
+
+
 def test_a_folder_that_no_exporter_made_is_left_alone(context: ExportContext) -> None:
     (context.run_dir / "adapter").mkdir()
     (context.run_dir / "adapter" / "thesis.tex").touch()

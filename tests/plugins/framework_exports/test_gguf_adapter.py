@@ -87,7 +87,10 @@ def test_a_checkpoint_that_is_no_adapter_or_is_cut_off_is_refused(base: Path, tm
     ("other", "said"),
     [
         ({}, r"was trained on .*another, and the base here is .*base"),
-        ({"hidden_size": 128, "head_dim": 32}, r"does not belong to .*: .* is 128 x 4, and .* of the base is .*, which needs 256 x 4"),
+        (
+            {"hidden_size": 128, "head_dim": 32},
+            r"does not belong to .*: .* is 128 x 4, and .* of the base is .*, which needs 256 x 4",
+        ),
     ],
 )
 def test_an_adapter_of_another_base_is_refused(base: Path, tmp_path: Path, other: dict[str, int], said: str) -> None:
