@@ -11,7 +11,7 @@ from framework.protocols import ExportContext, Model
 from framework.records import Artifact
 from framework_exports import chat_template
 from framework_exports.config import AdapterExporterConfig
-from framework_exports.folders import size_of, whole
+from framework_exports.folders import check_room, size_of, whole
 
 LEFT_OUT = shutil.ignore_patterns("README.md", "trainer_state.json", "checkpoint-*", "*.pt", "*.pth", "*.bin", "*.pkl")
 """What a training of transformers leaves beside the weights: its state, pickled, and peft's empty model card."""
@@ -37,6 +37,8 @@ class AdapterExporter:
         if not context.checkpoint.is_dir():
             message = f"{context.checkpoint} is no folder with trained weights: train first, or give another one"
             raise FrameworkError(message)
+        if context.checkpoint.stat().st_dev != context.run_dir.stat().st_dev:  # else it is linked
+            check_room(folder, size_of(context.checkpoint))
         with whole(folder, context.config) as half:
             shutil.copytree(context.checkpoint, half, copy_function=_link, ignore=LEFT_OUT, dirs_exist_ok=True)
             if not (half / TOKENIZER).is_file():

@@ -108,7 +108,7 @@ class GgufExporter:
             )  # fmt: skip
             vocabulary.check(file)
             note = Tensors.read(file).note(quantization)
-            yield Made(quantization, file, (note,) if note else ())
+            yield Made(quantization, file, (*vocabulary.notes, *([note] if note else [])))
 
     def _convert(self, merged: Path, scratch: Path, target: Path, dtype: str, name: str, log: Path) -> None:
         source = scratch / "source"

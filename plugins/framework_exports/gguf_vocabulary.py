@@ -25,6 +25,8 @@ ADD_BOS, ADD_EOS = "tokenizer.ggml.add_bos_token", "tokenizer.ggml.add_eos_token
 """Metadata that say whether programs put a token before each text, and behind it."""
 TOKENS = ("bos_token", "eos_token", "unk_token", "pad_token")
 """Special tokens that templates write by these names."""
+GIVEN = {"enable_thinking": True, "date_string": "01 Jan 2030", "datetime": "Jan 01 2030"}
+"""What llama.cpp's programs give to each template, asked or not."""
 TALKS = (
     [Message("user", "What is it?")],
     [Message("system", "Be brief."), Message("user", "What is it?")],
@@ -89,11 +91,23 @@ class Vocabulary:
     @functools.cached_property
     def rendered(self) -> list[str]:
         """Conversations as the template writes them, those left out that it refuses."""
-        template, found = Template(self.template, self.words), []
+        return self._rendered({})
+
+    def _rendered(self, given: Mapping[str, Any]) -> list[str]:
+        template, found = Template(self.template, {**self.words, **given}), []
         for talk in TALKS if self.template else ():
             with suppress(FrameworkError):
                 found.append(template.render(talk))
         return found
+
+    @property
+    def notes(self) -> list[str]:
+        """What llama.cpp's programs give to the template that changes what it writes, a sentence each."""
+        swayed = [name for name, value in GIVEN.items() if self._rendered({name: value}) != self.rendered]
+        return [
+            f"llama.cpp gives the chat template {name}, the training did not: set it there, model.chat_template_kwargs"
+            for name in swayed
+        ]
 
     @property
     def begins(self) -> bool:
