@@ -6,6 +6,7 @@ import json
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import gguf
 import pytest
@@ -93,7 +94,7 @@ def test_a_checkpoint_that_is_no_adapter_or_is_cut_off_is_refused(base: Path, tm
         ),
     ],
 )
-def test_an_adapter_of_another_base_is_refused(base: Path, tmp_path: Path, other: dict[str, int], said: str) -> None:
+def test_an_adapter_of_another_base_is_refused(base: Path, tmp_path: Path, other: dict[str, Any], said: str) -> None:
     adapted(tiny_model(tmp_path / "another", "qwen3", **other), tmp_path / "run" / "checkpoint")
     if other:
         file = tmp_path / "run" / "checkpoint" / "adapter_config.json"

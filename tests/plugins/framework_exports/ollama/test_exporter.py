@@ -219,7 +219,7 @@ def test_switches_of_the_chat_template_are_in_the_template(run_dir: Path) -> Non
     switches, tokenizer = {"enable_thinking": False}, make_tokenizer("qwen3")
     words = ["model.chat_template_kwargs={enable_thinking: false}"]
     inside = switched(tokenizer.chat_template, switches, always=True)
-    gguf_file(run_dir / "gguf" / "orders-Q4_K_M.gguf", **{ADDS: False, "tokenizer.chat_template": inside})
+    gguf_file(run_dir / "gguf" / "orders-Q4_K_M.gguf", tokenizer__chat_template=inside, **{ADDS: False})
     values = dict(export(run_dir, Speaks(tokenizer, switches), words=words))
     assert rendered([Asked(values["TEMPLATE"], TALK[:1])])[0].endswith("<think>\n\n</think>\n\n")
     assert "OLLAMA_GO_TEMPLATE" not in comments(run_dir)
