@@ -78,13 +78,13 @@ class Exports:
         self._origins[name] = Origin(self._weights, settings(self._plan, name), paths)
 
     def result(self) -> ExportResult:
-        """Return all of it, with sizes as they are now: a card comes into a folder after it was made."""
+        """Return all of it, with the sizes that folders have now, into which others wrote: a card, for example."""
         origins = {**{name: self._known[name] for name in self._left()}, **self._origins}
         return ExportResult([self._measured(artifact) for artifact in self.artifacts], origins)
 
     def _measured(self, artifact: Artifact) -> Artifact:
-        place = self._plan.run_dir / artifact.path
-        return replace(artifact, bytes=size(place)) if place.exists() else artifact
+        written_into = any(other.path.startswith(f"{artifact.path}/") for other in self.artifacts)
+        return replace(artifact, bytes=size(self._plan.run_dir / artifact.path)) if written_into else artifact
 
 
 def _by_exporter(before: ExportResult | None) -> Iterator[tuple[str, list[Artifact]]]:

@@ -26,8 +26,8 @@ def run(tmp_path: Path) -> Path:
 def earlier(run: Path, *words: str) -> tuple[Exports, ExportResult]:
     """Return the exports of a plan that made both."""
     made = Exports(testing.plan([*words, "exporter=[adapter,merged]"], run_dir=run), None)
-    made.add("merged", [Artifact("merged", "merged", 0)])
-    made.add("adapter", [Artifact("adapter", "adapter", 0, ["a note"])])
+    made.add("merged", [Artifact("merged", "merged", 22)])
+    made.add("adapter", [Artifact("adapter", "adapter", 23, ["a note"])])
     return made, made.result()
 
 
@@ -35,11 +35,12 @@ def now(run: Path, before: ExportResult | None, *words: str) -> Exports:
     return Exports(testing.plan([*words, "exporter=[adapter,merged]"], run_dir=run), before)
 
 
-def test_sizes_are_those_at_the_end(run: Path) -> None:
+def test_a_folder_has_the_size_that_it_has_at_the_end(run: Path) -> None:
     made, first = earlier(run)
     (run / "merged" / "README.md").write_text("a card", encoding="utf-8")
+    made.add("model_card", [Artifact("model_card", "merged/README.md", 6)])
     assert [artifact.bytes for artifact in first.artifacts] == [22, 23]
-    assert [artifact.bytes for artifact in made.result().artifacts] == [28, 23]
+    assert [artifact.bytes for artifact in made.result().artifacts] == [28, 23, 6]
 
 
 def test_what_is_whole_and_of_the_same_is_taken_again_and_the_rest_is_there_to_be_used(run: Path) -> None:
