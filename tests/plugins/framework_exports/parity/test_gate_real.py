@@ -18,8 +18,9 @@ pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.*is_gradient
 def test_in_ten_bits_nearly_every_token_and_every_greedy_text_is_that_of_the_training(tmp_path: Path) -> None:
     words = (
         "+experiment=quickstart", "stages=[data,train,export]", "trainer.max_steps=8", "trainer.device=cpu",
-        "logger=[]", "exporter=[merged,gguf]", "exporter.merged.dtype=fp16", "exporter.merged.parity.exact_raw_top1=0.999",
-        "exporter.gguf.quantizations=[f16]", "exporter.gguf.parity.exact_raw_top1=0.999",
+        "logger=[]", "exporter=[merged,gguf]", "exporter.merged.dtype=fp16",
+        "exporter.merged.parity.exact_raw_top1=0.999", "exporter.gguf.quantizations=[f16]",
+        "exporter.gguf.parity.exact_raw_top1=0.999",
     )  # fmt: skip
     pipeline.run(make_plan(compose(list(words)), run_dir=tmp_path / "run", overrides=words))
     found = json.loads((tmp_path / "run" / "parity.json").read_text(encoding="utf-8"))
