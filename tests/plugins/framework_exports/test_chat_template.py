@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
@@ -60,6 +60,7 @@ def test_in_a_folder_who_asks_may_switch_and_in_llama_cpp_the_program_may_not() 
     "plain", ["{{ x }}|{{ y }}", "\n  {% if true %}\n  {{ x }}{{ y }}{% endif %}", "  {{- x }} {{ y }}"]
 )
 @pytest.mark.parametrize("always", [True, False])
+@settings(deadline=None)
 @given(x=VALUES, y=VALUES)
 def test_any_value_comes_out_as_it_went_in(plain: str, x: Any, y: Any, *, always: bool) -> None:
     environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
@@ -81,16 +82,16 @@ def test_without_a_template_or_without_switches_nothing_changes() -> None:
 
 
 @pytest.mark.parametrize(
-    "settings",
+    "said",
     [
         {"chat_template": "{{ x }}"},
         {"chat_template": [{"name": "rag", "template": "no"}, {"name": "default", "template": "{{ x }}"}]},
     ],
 )
 def test_a_template_inside_the_tokenizers_config_moves_into_its_own_file(
-    settings: Mapping[str, Any], tmp_path: Path
+    said: Mapping[str, Any], tmp_path: Path
 ) -> None:
-    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"eos_token": "e", **settings}), encoding="utf-8")
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"eos_token": "e", **said}), encoding="utf-8")
     assert chat_template.of_folder(tmp_path) == "{{ x }}"
     chat_template.switch_on(tmp_path, {"x": 1})
     assert chat_template.of_folder(tmp_path) == "{%- set x = x if x is defined else 1 -%}{{ x }}"
