@@ -120,7 +120,8 @@ def run(config: DictConfig) -> float | None:
     if run_dir:  # Hydra has made the folder; the table of the sweep shows the settings of a point that fails too
         save_overrides(run_dir, overrides)
     try:
-        plan = make_plan(config, run_dir=run_dir, overrides=overrides)
+        name = sweep.name_of(Path(job.sweep.dir)) if run_dir else ""
+        plan = make_plan(config, run_dir=run_dir, overrides=overrides, sweep=name)
         if chooses_preset(overrides):
             from framework.overruled import overruled  # noqa: PLC0415 - few runs need it
 

@@ -17,17 +17,27 @@ from typing import Any
 from framework.broadcast import Broadcast
 from framework.data import Data, load_data
 from framework.errors import FrameworkError
+from framework.exports import Exports
 from framework.fitting import check_fits
 from framework.folder import RunFolder, check_writable, makes_anew
+from framework.handover import check_divisible
 from framework.health.answers import unended
 from framework.health.course import Course
 from framework.health.problems import check_data
 from framework.plan import Plan, check_model
 from framework.planning import Planner
 from framework.plugins import notify
-from framework.protocols import AnyMetric, Backend, Evaluator, ExportContext, Exporter, Model, ModelSource
+from framework.protocols import (
+    AnyMetric,
+    Backend,
+    Elsewhere,
+    Evaluator,
+    ExportContext,
+    Exporter,
+    Model,
+    ModelSource,
+)
 from framework.records import (
-    Artifact,
     DataResult,
     EvalResult,
     ExportResult,
@@ -42,9 +52,15 @@ from framework.remembered import rows_found
 from framework.report import comparable, make_report, pair
 from framework.schema import Stage
 
+SCRATCH = ".trainer.part"
 
-def run(plan: Plan) -> Report | None:
+
+def run(plan: Plan, elsewhere: Elsewhere | None = None) -> Report | None:
     """Run the stages of a plan; None where the report stage is not among them.
+
+    Args:
+        plan: the run.
+        elsewhere: trains in the place of this process.
 
     Raises:
         FrameworkError: something the user can mend. Until the data stage is through, nothing is left on disk.
@@ -67,7 +83,8 @@ def run(plan: Plan) -> Report | None:
             return None
         backend: Backend = plan.trainer.create()
         with backend.open(plan) as model:
-            report = _run_stages(plan, planner, model, loggers, clock)
+            check_divisible(plan, model)
+            report = _run_stages(plan, planner, model, loggers, clock, elsewhere)
         notify("framework_run_finished", plan=plan, report=report)
     except BaseException as error:
         loggers.failed(error)
@@ -79,7 +96,9 @@ def run(plan: Plan) -> Report | None:
         loggers.close()
 
 
-def _run_stages(plan: Plan, planner: Planner, model: Model, loggers: Broadcast, clock: Clock) -> Report | None:
+def _run_stages(
+    plan: Plan, planner: Planner, model: Model, loggers: Broadcast, clock: Clock, elsewhere: Elsewhere | None
+) -> Report | None:
     metrics: dict[str, AnyMetric] = {name: choice.create() for name, choice in plan.metric.items()}
     evaluators: dict[str, Evaluator] = {name: choice.create() for name, choice in plan.evaluator.items()}
     exporters: dict[str, Exporter] = {name: choice.create() for name, choice in plan.exporter.items()}
@@ -106,7 +125,7 @@ def _run_stages(plan: Plan, planner: Planner, model: Model, loggers: Broadcast, 
     if Stage.train in plan.stages:
         with clock.stage(Stage.train):
             course = Course(plan, loggers, model, data, evaluators, metrics, before)
-            trained = folder.save(Stage.train, course.train(plan.checkpoint, plan.run_dir / ".trainer.part"))
+            trained = folder.save(Stage.train, course.train(plan.checkpoint, plan.run_dir / SCRATCH, elsewhere))
         planner.learn(plan, rows, trained)
         clock.finished(Stage.train, trained)
     elif {Stage.evaluate, Stage.export} & set(plan.stages):
@@ -126,7 +145,7 @@ def _run_stages(plan: Plan, planner: Planner, model: Model, loggers: Broadcast, 
     exported = folder.earlier(Stage.export, ExportResult)
     if Stage.export in plan.stages:
         with clock.stage(Stage.export):
-            exported = export(plan, model, exporters, data.prompts, folder)
+            exported = export(plan, model, exporters, data.prompts, folder, exported)
         clock.finished(Stage.export, exported)
 
     if Stage.report not in plan.stages:
@@ -198,18 +217,28 @@ def _noise(
 
 
 def export(
-    plan: Plan, model: Model, exporters: Mapping[str, Exporter], prompts: Sequence[Prompt], folder: RunFolder
+    plan: Plan,
+    model: Model,
+    exporters: Mapping[str, Exporter],
+    prompts: Sequence[Prompt],
+    folder: RunFolder,
+    earlier: ExportResult | None = None,
 ) -> ExportResult:
-    """Run the exporters, each after those whose artifacts it uses; what was made is saved where one fails, too."""
-    made: list[Artifact] = []
+    """Run the exporters, each after those whose artifacts it uses; what was made is saved where one fails, too.
+
+    What an earlier export left of the same weights is there to be used, and one that is costly is not made again.
+    """
+    exports = Exports(plan, earlier)
     kept: dict[str, Any] = {}
-    try:
-        for name in in_order(exporters):
-            context = ExportContext(plan.run_dir, plan.checkpoint, plan.config, plan, tuple(made), prompts, kept)
-            made += exporters[name].export(model, context)
-    finally:
-        result = folder.save(Stage.export, ExportResult(made))
-    return result
+    for name in in_order(exporters):
+        exporter = exporters[name]
+        if getattr(exporter, "reusable", False) and exports.again(name):
+            continue
+        folder.save(Stage.export, exports.result())
+        artifacts = exports.artifacts
+        context = ExportContext(plan.run_dir, plan.checkpoint, plan.config, plan, artifacts, prompts, kept)
+        exports.add(name, exporter.export(model, context))
+    return folder.save(Stage.export, exports.result())
 
 
 def check_exports(plan: Plan, model: Model, exporters: Mapping[str, Exporter]) -> None:

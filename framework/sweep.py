@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -32,9 +33,15 @@ class SweepFolder(Callback):
 
     def on_job_start(self, config: DictConfig, **_: Any) -> None:
         """Drop what an earlier multirun into this folder tells of the point: refused now, it has no result."""
-        if config.hydra.mode is RunMode.MULTIRUN:
+        first = os.environ.get("SLURM_NODEID", "0") == "0"  # of a point on several machines, the others write nothing
+        if config.hydra.mode is RunMode.MULTIRUN and first:
             for name in (STATUS, REPORT):
                 Path(config.hydra.runtime.output_dir, name).unlink(missing_ok=True)
+
+
+def name_of(folder: Path) -> str:
+    """Return the name of the multirun into a folder, `quickstart-sweep_2026-11-25_20-30-00`; its points share it."""
+    return "-".join(part for part in folder.parts[-2:] if part != folder.anchor)
 
 
 def summarize() -> None:

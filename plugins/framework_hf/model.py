@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import functools
 import gc
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from bitsandbytes.nn import Linear4bit
 from peft import PeftModel, load_peft_weights, set_peft_model_state_dict
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM
 
 from framework.errors import FrameworkError, one_line
+from framework.group import member
 from framework.plan import Plan
 from framework.protocols import ModelPlace, ModelSource, Quantization, TrainRun
 from framework.records import Answer, Example, Prompt, Scored, TextForm, TokenRow, TrainResult
@@ -29,14 +30,17 @@ from framework_hf.config import Attention, HFTrainerConfig
 from framework_hf.evaluation import Evaluation
 from framework_hf.fast import install
 from framework_hf.generate import complete
+from framework_hf.known import Known, fingerprint, key, plain
 from framework_hf.losses import Losses
 from framework_hf.memory.ladder import Batches, ladder
 from framework_hf.memory.passes import Passes
 from framework_hf.memory.retry import Randomness
+from framework_hf.modes import answering
 from framework_hf.nulls import as_null
 from framework_hf.packing.admits import Way
 from framework_hf.packing.parts import Packer
 from framework_hf.progress import Validation
+from framework_hf.resume import Checkpoints
 from framework_hf.stream import sampler, stream
 from framework_hf.tokenizer import load_tokenizer, text_form
 from framework_hf.training import Training
@@ -75,6 +79,10 @@ class HFModel:
         self._model: Any = None
         self._evaluation: Evaluation | None = None
         self._remembered = scoring.Remembered()
+        self.known = Known()
+        self.known_of_base = Known()
+        self._validated = b""
+        """The weights at which the last validation was taken."""
 
     @property
     def stop_ids(self) -> frozenset[int]:
@@ -85,6 +93,10 @@ class HFModel:
             listed = None
         ids = [*(listed if isinstance(listed, list) else [listed]), self.tokenizer.eos_token_id]
         return frozenset(number for number in ids if number is not None)
+
+    @property
+    def _stop_id(self) -> int:
+        return int(self.tokenizer.eos_token_id)
 
     @functools.cached_property
     def chat(self) -> chat.Chat:
@@ -122,12 +134,18 @@ class HFModel:
         # Full fine-tuning updates the weights themselves: in 16 bits small updates would round to nothing.
         dtype = torch.float32 if peft_config is None else self.machine.dtype
         quantization: Quantization = self.plan.quantization.create()
+        settings, device = quantization.config(self.machine.dtype), self.machine.device
+        group = self.plan.launch.config.group()
+        if group and group.sharded and member():
+            from framework_hf.group.engine import load_in_pieces  # noqa: PLC0415 - for those who are in a group
+
+            device = load_in_pieces(group, self.machine, settings)
         model = AutoModelForCausalLM.from_pretrained(
             folder,
             dtype=dtype,
-            quantization_config=quantization.config(self.machine.dtype),
+            quantization_config=settings,
             attn_implementation=attention(self.config),
-            device_map={"": self.machine.device},
+            device_map={"": device},
             trust_remote_code=self.plan.model.config.trust_remote_code,
             use_safetensors=True,
         )
@@ -138,43 +156,64 @@ class HFModel:
         return with_adapter(model, peft_config, self.place, fast=self.way.fast)
 
     def _answering(self) -> Any:
-        """Return the model in evaluation mode.
+        """Return the model in evaluation mode."""
+        return answering(self.model, self.machine.device)
 
-        On a CPU, bitsandbytes (seen in 0.50) repacks 4-bit weights for inference in their first call in evaluation
-        mode, for good, and the product of repacked weights has no gradient: a training after a baseline would be
-        silently wrong. 4-bit layers have no dropout, so that they stay in training mode changes nothing else.
-        """
-        model = self.model.eval()
-        if self.machine.device == "cpu":
-            for module in model.modules():
-                if isinstance(module, Linear4bit):
-                    module.training = True
-        return model
-
-    def as_base(self) -> Any:
+    def as_base(self) -> AbstractContextManager[None]:
         """Switch the adapter off for a while."""
         if isinstance(self.model, PeftModel):
-            return self.model.disable_adapter()
+            return self._without_adapter()
         if self.trained:
             message = "full fine-tuning keeps no base: what it was can be asked before the training only"
             raise FrameworkError(message)
         return nullcontext()
 
-    def as_null(self, seed: int) -> Any:
-        """Put a random adapter in the place of the trained one; see `nulls.as_null`."""
-        return as_null(self.model, seed)
+    @contextmanager
+    def _without_adapter(self) -> Iterator[None]:
+        with self.model.disable_adapter(), self.saying(self.known_of_base):
+            yield
+
+    @contextmanager
+    def as_null(self, seed: int) -> Iterator[None]:
+        """Put a random adapter in the place of the trained one; see `nulls.as_null`.
+
+        It changes little, so what the base answers is what it may answer too.
+        """
+        with as_null(self.model, seed), self.saying(Known(self.known_of_base.said(self._stop_id))):
+            yield
+
+    @contextmanager
+    def saying(self, known: Known) -> Iterator[None]:
+        """Remember what the model says in another state of its weights."""
+        before, self.known = self.known, known
+        try:
+            yield
+        finally:
+            self.known = before
 
     def generate(self, prompts: Sequence[Prompt], *, max_new_tokens: int, batch_size: int) -> list[Answer]:
         """Answer greedily; see `generate.complete`."""
         starts = [self.tokenize(self.render(prompt)) for prompt in prompts]
+        if self.known.taught:
+            for start, prompt in zip(starts, prompts, strict=True):
+                if prompt.reference:
+                    true = [*self.tokenize(prompt.reference), self._stop_id]
+                    self.known.guesses.setdefault(key(start), true)
         return self.complete(starts, max_new_tokens=max_new_tokens, batch_size=batch_size)
 
     def complete(self, starts: Sequence[Sequence[int]], *, max_new_tokens: int, batch_size: int) -> list[Answer]:
-        """Continue rows of token ids greedily; see `generate.complete`."""
-        return complete(
+        """Continue rows of token ids greedily; see `generate.complete`, and `known.py` for what is not generated."""
+        known, begun = self.known, None
+        if plain(getattr(self.model, "generation_config", None)):
+            self.score(known.unsure(starts))
+            begun = [known.beginning(start)[:max_new_tokens] for start in starts]
+        answers = complete(
             self._answering(), self.tokenizer, list(map(list, starts)), self.stop_ids, max_new_tokens, batch_size,
-            share=self.way.one_beginning, batches=self._answers,
+            begun=begun, share=self.way.one_beginning, batches=self._answers,
         )  # fmt: skip
+        for start, answer in zip(starts, answers, strict=True):
+            known.answered(start, answer)
+        return answers
 
     def stream(
         self, prompt: Prompt, *, max_new_tokens: int, temperature: float = 0.0, top_p: float = 1.0, seed: int | None
@@ -205,11 +244,12 @@ class HFModel:
             losses = Losses(model, self.way.packing, masked=not self.way.branches)
             if losses.problem:
                 self.machine.facts["packing"] = f"{losses.packing.value} ({losses.problem})"
-            passes = Passes(self._packer(losses, self.config.per_device_eval_batch_size), losses)
+            passes = Passes(self.packer(losses, self.config.per_device_eval_batch_size), losses)
             self._evaluation = Evaluation(passes, self.ladder, self.machine.device)
         return self._evaluation
 
-    def _packer(self, losses: Losses, rows: int) -> Packer:
+    def packer(self, losses: Losses, rows: int) -> Packer:
+        """Return what cuts rows into passes of so many."""
         on_cpu = self.machine.device == "cpu"
         return Packer(losses.packing, rows, self.pad_id, self.way.pair, masked=losses.masked, small=on_cpu)
 
@@ -219,7 +259,7 @@ class HFModel:
 
     def score(self, rows: Sequence[TokenRow]) -> list[Scored]:
         """Return log-probabilities and what was likeliest; see `scoring.score`."""
-        return scoring.score(self.evaluation, rows)
+        return self.known.score(rows, functools.partial(scoring.score, self.evaluation))
 
     def divergence(self, rows: Sequence[TokenRow]) -> list[float]:
         """Return how far the model is from its base; see `scoring.divergence`.
@@ -230,7 +270,7 @@ class HFModel:
         if isinstance(self.model, PeftModel):
             if self.model.get_model_status().enabled is False:  # it is the base now
                 return [0.0] * len(rows)
-            return scoring.divergence(self.evaluation, rows, self.as_base)
+            return scoring.divergence(self.evaluation, rows, self.model.disable_adapter)
         if not self.trained:
             self._remembered.keep(self.evaluation, rows)
             return [0.0] * len(rows)
@@ -252,24 +292,44 @@ class HFModel:
 
         The longest pass of the validation loss is tried first, so that it cannot be what fails after an hour.
         """
+        if me := member():
+            from framework_hf.group.training import train_together  # noqa: PLC0415 - for those who are in a group
+
+            return train_together(self, rows, validation, run, me)
         config, evaluation = self.config, self.evaluation
         evaluation.rehearse(validation)
         losses = evaluation.passes.losses
-        passes = Passes(self._packer(losses, config.per_device_train_batch_size), losses, self.model)
+        passes = Passes(self.packer(losses, config.per_device_train_batch_size), losses, self.model)
         training = Training(
-            self.model, passes, self.ladder, self.machine, config, self.plan.seed, self.tokenizer, self.way.fast
-        )
+            self.model, passes, self.ladder, self.machine, config, self.plan.seed, self.tokenizer, self.way.fast,
+            Checkpoints(self.plan),
+        )  # fmt: skip
         result = training.run(rows, run, lambda: self._validate(validation, run))
         self.trained = True
+        if not self.way.fast or self._weights != self._validated:  # else what the last validation found is true still
+            self.known = Known(taught=True)
         return result
 
     def _validate(self, validation: Sequence[TokenRow], run: TrainRun) -> Validation:
         """Measure, and leave the training as it was: its mode, and the random numbers that dropout draws."""
         before = Randomness.now()
-        found = self.loss(validation) if validation else None, run.measure()
+        self.known, self._validated = Known(taught=True), self._weights
+        found = self._loss(validation) if validation else None, run.measure()
         before.restore()
         self.model.train()
         return found
+
+    def _loss(self, rows: Sequence[TokenRow]) -> float:
+        """Return the mean loss over the supervised tokens, of scores that are remembered."""
+        scored = [log_prob for row in self.score(rows) for log_prob in row.log_probs]
+        return -sum(scored) / len(scored)
+
+    @property
+    def _weights(self) -> bytes:
+        """A hash of the weights of the adapter; without an adapter never the same."""
+        if not isinstance(self.model, PeftModel):
+            return secrets.token_bytes()
+        return fingerprint({name: weight for name, weight in self.model.named_parameters() if weight.requires_grad})
 
     def restore(self, checkpoint: Path) -> None:
         """Load the trained weights of an earlier run.
@@ -289,11 +349,15 @@ class HFModel:
             if problem:
                 message = f"{checkpoint} does not fit this model and adapter: {problem}"
                 raise FrameworkError(message)
-        self.trained = True
+        self.trained, self.known = True, Known(taught=True)
 
     def save_tokenizer(self, folder: Path) -> None:
         """Write tokenizer and chat template."""
         self.tokenizer.save_pretrained(folder)
+
+    def unload(self) -> None:
+        """Free the memory of the weights; what asks for the model loads it again."""
+        self.close()
 
     def close(self) -> None:
         """Free the memory, so that the next run of a sweep has it."""

@@ -14,13 +14,13 @@ import tempfile
 from pathlib import Path
 
 from framework import records
-from framework.errors import DoesNotFitError, FrameworkError, one_line
-from framework.fresh import first_modules
+from framework.errors import DoesNotFitError, FrameworkError
+from framework.handover import pack
 from framework.journal import note_failure
 from framework.plan import Plan
 from framework.records import Report
 from framework.schema import Stage
-from framework_launch.child import DOES_NOT_FIT, INTERRUPTED, NOT_CARRIED, USER_MISTAKE
+from framework_launch.child import DOES_NOT_FIT, INTERRUPTED, USER_MISTAKE
 from framework_launch.config import SubprocessConfig
 
 
@@ -37,7 +37,7 @@ class ChildProcess:
             FrameworkError: the run ended with a user's mistake, or was killed.
             RuntimeError: the run failed; its traceback has been printed.
         """
-        job = _pack(plan)
+        job = pickle.dumps(pack(plan))
         with tempfile.TemporaryDirectory() as folder:
             told = Path(folder, "error.txt")
             code, interrupted = _run(job, told)
@@ -56,16 +56,6 @@ class ChildProcess:
             message = f"the run in a process of its own ended with exit code {code}: {error or 'see above'}"
             raise RuntimeError(message)
         return records.load(Report, plan.run_dir / "report.json") if Stage.report in plan.stages else None
-
-
-def _pack(plan: Plan) -> bytes:
-    try:
-        files = list(plan.config["plugins"])
-        own = {Path(file).stem for file in files}  # what a file of a plugin registers comes with the file
-        first = [module for module in first_modules(plan) if module.partition(".")[0] not in own]
-        return pickle.dumps((sys.path, first, files, pickle.dumps(plan)))
-    except (pickle.PicklingError, AttributeError, TypeError) as error:
-        raise FrameworkError(NOT_CARRIED.format(one_line(error))) from error
 
 
 def _run(job: bytes, told: Path) -> tuple[int, bool]:

@@ -30,11 +30,11 @@ def settings(plan: Plan) -> Iterator[str]:
     quantization = plan.quantization.config
     if isinstance(quantization, NF4Config) and not quantization.double_quant:
         yield f"quantization.double_quant=false: trainer=unsloth always quantizes the constants too: set it true, {HF}"
-    launch = plan.launch.config
-    processes = int(getattr(launch, "processes", 1) or 1) * int(getattr(launch, "machines", 1) or 1)
-    if processes > 1:
-        launched = f"launch={plan.launch.component.name} has {processes} processes"
-        yield f"{launched}, and trainer=unsloth trains in one: set trainer=hf"
+    if plan.launch.config.group():
+        yield (
+            f"launch={plan.launch.component.name} trains with several processes, and trainer=unsloth in one: set "
+            "trainer=hf"
+        )
     if not elsewhere(plan):
         yield from versions.problems()
 

@@ -61,7 +61,7 @@ def unchanged() -> Iterator[None]:
 if too_late := late(ORDER):
     message = (
         f"{', '.join(too_late)} has been imported in this process before unsloth, which has to be the first: take a "
-        "fresh process, as launch=local and launch=subprocess do by themselves"
+        "fresh process, as launch=single and launch=subprocess do by themselves"
     )
     raise FrameworkError(message)
 settle()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from framework.sweep import best_point, read_points, show, summarize, times
+from framework.sweep import best_point, name_of, read_points, show, summarize, times
 from tests.framework.memory.test_shape import SMOLLM
 from tests.framework.program import ECHO, Result, echo, execute
 
@@ -200,3 +200,16 @@ def test_in_a_folder_that_is_used_again_a_point_shows_no_earlier_result(place: P
     assert "best:" not in done.out
     assert "point 0 failed: " in done.out
     assert (place / "x" / "2" / "report.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [
+        ("outputs/quickstart/sweep_2026-11-25_20-30-00", "quickstart-sweep_2026-11-25_20-30-00"),
+        ("mine", "mine"),
+        ("/mine", "mine"),
+        ("/data/runs/mine", "runs-mine"),
+    ],
+)
+def test_a_sweep_is_named_after_its_folder(folder: str, name: str) -> None:
+    assert name_of(Path(folder)) == name

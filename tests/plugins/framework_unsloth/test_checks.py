@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from framework import FrameworkError, testing
-from framework.plan import Choice, Plan
-from framework.schema import LaunchConfig
+from framework.plan import Plan
 from framework_unsloth import capabilities as asked
 from framework_unsloth import checks, versions
 from framework_unsloth.capabilities import Capabilities
@@ -38,19 +36,10 @@ def test_constants_that_are_not_quantized_are_refused(tmp_path: Path) -> None:
         plan(tmp_path, "quantization=nf4", "quantization.double_quant=false")
 
 
-@dataclass
-class ManyConfig(LaunchConfig):
-    """Two processes."""
-
-    processes: int = 2
-
-
 @pytest.mark.usefixtures("installed")
-def test_several_processes_are_refused(tmp_path: Path) -> None:
-    one = plan(tmp_path)
-    object.__setattr__(one, "launch", Choice(one.launch.component, ManyConfig()))
-    (problem,) = framework_check_plan(one)
-    assert problem == "launch=local has 2 processes, and trainer=unsloth trains in one: set trainer=hf"
+def test_a_group_of_processes_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FrameworkError, match=r"launch=ddp trains with several processes, .* set trainer=hf"):
+        plan(tmp_path, "launch=ddp", "launch.processes=2")
 
 
 def test_without_unsloth_a_run_is_refused_and_a_plan_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

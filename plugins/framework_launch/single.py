@@ -1,4 +1,4 @@
-"""`launch=local`: the run happens in the process that was started.
+"""`launch=single`: the run happens in the process that was started.
 
 Where that has imported what the run cannot have, it goes on as with `launch=subprocess`, and says so.
 """
@@ -12,15 +12,15 @@ from framework.fresh import stale
 from framework.plan import Plan
 from framework.records import Report
 from framework_launch.child_process import ChildProcess
-from framework_launch.config import LocalConfig, SubprocessConfig
+from framework_launch.config import SingleConfig, SubprocessConfig
 
 log = logging.getLogger(__name__)
 
 
-class Local:
+class Single:
     """Runs here."""
 
-    def __init__(self, config: LocalConfig) -> None:
+    def __init__(self, config: SingleConfig) -> None:
         self.config = config
 
     def launch(self, plan: Plan) -> Report | None:

@@ -1,4 +1,4 @@
-"""`launch=local`: here, and in a process of its own where this one has imported what the run cannot have."""
+"""`launch=single`: here, and in a process of its own where this one has imported what the run cannot have."""
 
 from __future__ import annotations
 
