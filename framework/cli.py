@@ -24,8 +24,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from framework import __version__, sweep
 from framework.compose import CONFIG_NAME, announce_folders, conf_dir, register
-from framework.errors import DoesNotFitError, FrameworkError, unknown
-from framework.folder import save_overrides
+from framework.errors import DoesNotFitError, FrameworkError, PrunedError, unknown
+from framework.folder import save_overrides, saved_overrides
 from framework.journal import note_failure
 from framework.plan import make_plan
 from framework.plugins import commands
@@ -62,14 +62,8 @@ def main() -> None:
             sys.stdout.flush()  # what a closed pipe does not take is to be known here, not at exit
             sys.exit(code)
         check_twice(words)
-        sys.argv[1:] = words = complete(words)
-        check_options(words)
-        restore_folders(words)
-        load_plugins(words)
-        register()
-        announce_folders()
-        look_first(words)
-        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=CONFIG_NAME)(run)()
+        words = complete(words)
+        start(words)
     except BrokenPipeError:  # `| head` has seen enough; nothing more can be written, at exit neither
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(BROKEN_PIPE)
@@ -85,6 +79,22 @@ def main() -> None:
     finally:
         gc.enable()
         sweep.summarize()
+
+
+def start(words: Sequence[str]) -> None:
+    """Run what the words of a command line say: a run, or the points of a sweep.
+
+    Raises:
+        FrameworkError: the words are wrong, or a point of a sweep failed.
+    """
+    sys.argv[1:] = words
+    check_options(words)
+    restore_folders(words)
+    load_plugins(words)
+    register()
+    announce_folders()
+    look_first(words)
+    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=CONFIG_NAME)(run)()
 
 
 def look_first(words: Sequence[str]) -> None:
@@ -117,6 +127,8 @@ def run(config: DictConfig) -> float | None:
     run_dir = Path(job.runtime.output_dir) if job.mode is RunMode.MULTIRUN else None
     # Unresolved: an interpolation in a word is to be saved as it was typed.
     overrides = tuple(OmegaConf.to_container(job.overrides.task, resolve=False))
+    if run_dir and sweep.resumes(job) and sweep.is_through(run_dir) and saved_overrides(str(run_dir)) == [*overrides]:
+        return sweep.value_of(run_dir)
     if run_dir:  # Hydra has made the folder; the table of the sweep shows the settings of a point that fails too
         save_overrides(run_dir, overrides)
     try:
@@ -133,6 +145,8 @@ def run(config: DictConfig) -> float | None:
             print(error, file=sys.stderr)  # noqa: T201
             sys.exit(USER_MISTAKE)
         note_failure(run_dir, error)  # the table of the sweep lists it as passed over
+        return None
+    except PrunedError:  # only a sweep gives a run up, and its table lists the point
         return None
     except FrameworkError as error:
         if run_dir:  # Hydra notes the failure of this point and goes on with the others

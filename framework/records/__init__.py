@@ -51,6 +51,7 @@ from framework.records.saving import (
     save,
     to_json,
 )
+from framework.records.sweep import Point, Sweep
 
 __all__ = [
     "IGNORE",
@@ -81,6 +82,7 @@ __all__ = [
     "Order",
     "Outcome",
     "Piece",
+    "Point",
     "Prompt",
     "Proof",
     "ProofProblem",
@@ -92,6 +94,7 @@ __all__ = [
     "Scores",
     "Severity",
     "Step",
+    "Sweep",
     "TextForm",
     "TokenRow",
     "ToolCall",
