@@ -28,8 +28,8 @@ RUNNING, FINISHED, FAILED, PASSED_OVER, PRUNED = "running", "finished", "failed"
 class Status:
     """How far a run got, as `status.json`. It stays `running` where the process was killed.
 
-    `state` is running, finished, failed, passed over because the run does not fit, or pruned because a sweep gave it up;
-    `stage` the last one that is through, `seconds` those of each of this call.
+    `state` is running, finished, failed, passed over because the run does not fit, or pruned because a sweep gave it
+    up; `stage` the last one that is through, `seconds` those of each of this call.
     """
 
     state: str

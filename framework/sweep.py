@@ -127,9 +127,7 @@ def read_sweep(folder: Path, before: Mapping[str, int] | None = None) -> Sweep:
     runs = [folder / name for name in sorted(names, key=int)]
     words = [_read(run / OVERRIDES) or [] for run in runs]
     shared = set.intersection(*map(set, words)) if len(words) > 1 else set()
-    points = [
-        _point(run, [word for word in own if word not in shared]) for run, own in zip(runs, words, strict=True)
-    ]
+    points = [_point(run, [word for word in own if word not in shared]) for run, own in zip(runs, words, strict=True)]
     told = [report["objective"] for run in runs if (report := _read(run / REPORT)) and report.get("objective")]
     higher = bool(told and told[0]["higher_is_better"])
     best = best_point(points, higher_is_better=higher)

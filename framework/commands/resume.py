@@ -66,7 +66,9 @@ def _read(folder: Path) -> DictConfig:
     """
     file = folder / MULTIRUN
     if not file.is_file():
-        reason = "it is a run, and a run is done again with rerun" if (folder / OVERRIDES).exists() else "no sweep began"
+        reason = (
+            "it is a run, and a run is done again with rerun" if (folder / OVERRIDES).exists() else "no sweep began"
+        )
         missing = "there is no such folder" if not folder.is_dir() else f"it holds no {MULTIRUN}: {reason}"
         message = f"{folder}: {missing}. Usage: {USAGE}"
         raise FrameworkError(message)

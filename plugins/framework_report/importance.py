@@ -32,9 +32,7 @@ def importances(names: Sequence[str], settings: Sequence[Sequence[str]], values:
         settings: for each point the value of each setting, as text.
         values: for each point the objective.
     """
-    found = [
-        Importance(name, share([row[column] for row in settings], values)) for column, name in enumerate(names)
-    ]
+    found = [Importance(name, share([row[column] for row in settings], values)) for column, name in enumerate(names)]
     return sorted(found, key=lambda each: -1.0 if each.share is None else each.share, reverse=True)
 
 

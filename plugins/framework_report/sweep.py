@@ -89,7 +89,7 @@ def _plot(names: Sequence[str], points: Sequence[Point], sweep: Sweep) -> dict[s
 
 
 def _table(points: Sequence[Point], names: Sequence[str]) -> list[list[str]]:
-    """Return for each point the value of each setting, `–` where it has none of its own."""
+    """Return for each point the value of each setting, a dash where it has none of its own."""
     found = []
     for point in points:
         own = {_key(word): word.partition("=")[2] for word in point.overrides}
