@@ -22,7 +22,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from framework import __version__, sweep
+from framework import __version__, shelf, sweep
 from framework.compose import CONFIG_NAME, announce_folders, conf_dir, register
 from framework.errors import DoesNotFitError, FrameworkError, PrunedError, unknown
 from framework.folder import save_overrides, saved_overrides
@@ -78,6 +78,7 @@ def main() -> None:
         sys.exit(INTERRUPTED)
     finally:
         gc.enable()
+        shelf.open_for(sweep=False)
         sweep.summarize()
 
 
@@ -138,6 +139,7 @@ def run(config: DictConfig) -> float | None:
 
             for notice in overruled(overrides):
                 print(notice, file=sys.stderr)  # noqa: T201
+        shelf.open_for(sweep=run_dir is not None and plan.share)
         launcher: Launcher = plan.launch.create()
         report = launcher.launch(plan)
     except DoesNotFitError as error:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from graphlib import TopologicalSorter
 from typing import Any
 
+from framework import shelf
 from framework.broadcast import Broadcast
 from framework.data import Data, load_data
 from framework.errors import FrameworkError
@@ -96,7 +97,7 @@ def _run_stages(plan: Plan, planner: Planner, model: Model, loggers: Broadcast, 
 
     if Stage.baseline in plan.stages:
         with clock.stage(Stage.baseline), model.as_base():
-            before = folder.save(Stage.baseline, evaluate(model, data, evaluators, metrics))
+            before = folder.save(Stage.baseline, baseline(plan, model, data, evaluators, metrics))
         clock.finished(Stage.baseline, before)
         loggers.evaluated(before, before=True)
 
@@ -149,6 +150,16 @@ def _start(plan: Plan, data: Data, facts: Mapping[str, str], loggers: Broadcast)
     notify("framework_run_started", plan=plan)
     same_data = known is not None and known.fingerprint == data.result.fingerprint
     return folder, folder.earlier(Stage.baseline, EvalResult) if same_data else None
+
+
+def baseline(
+    plan: Plan, model: Model, data: Data, evaluators: Mapping[str, Evaluator], metrics: Mapping[str, AnyMetric]
+) -> EvalResult:
+    """Measure the base, or take what another point of the sweep measured of the same one, on the same data."""
+    base = getattr(model, "base_key", "")
+    chosen = [plan.config[name] for name in ("data", "format", "metric", "evaluator", "seed")]
+    key = shelf.key_of(base, data.result.fingerprint, chosen) if base else ""
+    return shelf.shared("baseline", key, lambda: evaluate(model, data, evaluators, metrics))
 
 
 def evaluate(

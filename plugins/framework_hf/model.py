@@ -23,7 +23,7 @@ from framework.errors import FrameworkError, one_line
 from framework.plan import Plan
 from framework.protocols import ModelPlace, ModelSource, Quantization, TrainRun
 from framework.records import Answer, Example, Prompt, Scored, TextForm, TokenRow, TrainResult
-from framework_hf import chat, hardware, scoring
+from framework_hf import chat, hardware, scoring, shared
 from framework_hf.adapters import trained_config, weights, with_adapter
 from framework_hf.config import Attention, HFTrainerConfig
 from framework_hf.evaluation import Evaluation
@@ -40,6 +40,14 @@ from framework_hf.progress import Validation
 from framework_hf.stream import sampler, stream
 from framework_hf.tokenizer import load_tokenizer, text_form
 from framework_hf.training import Training
+
+
+LEARNING = {
+    "learning_rate", "num_train_epochs", "max_steps", "gradient_accumulation_steps", "warmup_steps",
+    "lr_scheduler_type", "optim", "weight_decay", "max_grad_norm", "logging_steps", "eval_steps",
+    "early_stopping_patience", "early_stopping_metric", "keep_best",
+}  # fmt: skip
+"""Settings of the trainer that are about learning, so nothing to the base."""
 
 
 def attention(config: HFTrainerConfig) -> str | None:
@@ -97,6 +105,21 @@ class HFModel:
         """A hash over tokenizer, template and the code that masks."""
         return self.chat.key
 
+    @property
+    def base_key(self) -> str:
+        """A hash over all that the base's answers depend on; empty where the weights themselves are trained.
+
+        Of the adapter its kind counts, which tells how layers are replaced; with the adapter off its weights do not.
+        """
+        if trained_config(self.plan) is None:
+            return ""
+        config = self.plan.config
+        trainer = {name: value for name, value in config["trainer"].items() if name not in LEARNING}
+        chosen = [config[name] for name in ("model", "quantization", "checkpoint")]
+        adapter = self.plan.adapter.component.name, getattr(self.plan.adapter.config, "target_modules", None)
+        facts = dict(self.machine.facts)
+        return shared.key_of(self.place.folder, self.encoding, chosen, trainer, adapter, facts, str(self.way))
+
     def encode(self, examples: Sequence[Example]) -> list[TokenRow]:
         """Tokenize, label and prove; see `chat.Chat.encode`."""
         return self.chat.encode(examples)
@@ -117,19 +140,24 @@ class HFModel:
         # Full fine-tuning updates the weights themselves: in 16 bits small updates would round to nothing.
         dtype = torch.float32 if peft_config is None else self.machine.dtype
         quantization: Quantization = self.plan.quantization.create()
-        model = AutoModelForCausalLM.from_pretrained(
-            folder,
-            dtype=dtype,
-            quantization_config=quantization.config(self.machine.dtype),
-            attn_implementation=attention(self.config),
-            device_map={"": self.machine.device},
-            trust_remote_code=self.plan.model.config.trust_remote_code,
-            use_safetensors=True,
+        settings = {
+            "dtype": dtype,
+            "quantization_config": quantization.config(self.machine.dtype),
+            "attn_implementation": attention(self.config),
+            "device_map": {"": self.machine.device},
+            "trust_remote_code": self.plan.model.config.trust_remote_code,
+            "use_safetensors": True,
+        }
+        frozen = peft_config is not None and self.plan.share
+        model = shared.shared_base(
+            shared.key_of(folder, settings) if frozen else "",
+            lambda: AutoModelForCausalLM.from_pretrained(folder, **settings),
         )
         if self.way.branches:
             install.use_branches(model)
         if peft_config is None:
             return model
+        transformers.set_seed(self.plan.seed)  # whether the base was read or shared, the adapter begins alike
         return with_adapter(model, peft_config, self.place, fast=self.way.fast)
 
     def _answering(self) -> Any:
