@@ -22,12 +22,13 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from framework import __version__, shelf, sweep
+from framework import __version__, devices, shelf, sweep
 from framework.compose import CONFIG_NAME, announce_folders, conf_dir, register
 from framework.errors import DoesNotFitError, FrameworkError, PrunedError, unknown
 from framework.folder import save_overrides, saved_overrides
 from framework.journal import note_failure
 from framework.plan import make_plan
+from framework.plugin_file import lend_files, load_file
 from framework.plugins import commands
 from framework.protocols import Launcher
 from framework.words import (
@@ -42,6 +43,8 @@ from framework.words import (
     take_config_dir,
 )
 
+SWEEP = {"-m", "--multirun", "hydra.mode=MULTIRUN"}
+"""Words that make a sweep."""
 USER_MISTAKE, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
 
 
@@ -92,6 +95,8 @@ def start(words: Sequence[str]) -> None:
     check_options(words)
     restore_folders(words)
     load_plugins(words)
+    if SWEEP & set(words):
+        lend_files()
     register()
     announce_folders()
     look_first(words)
@@ -104,7 +109,7 @@ def look_first(words: Sequence[str]) -> None:
     Raises:
         FrameworkError: the words are wrong.
     """
-    if {"-m", "--multirun", "hydra.mode=MULTIRUN"} & set(words):
+    if SWEEP & set(words):
         from framework.diagnose import check_sweep  # noqa: PLC0415 - a run need not pay for it
 
         check_sweep(words)
@@ -133,6 +138,8 @@ def run(config: DictConfig) -> float | None:
     if run_dir:  # Hydra has made the folder; the table of the sweep shows the settings of a point that fails too
         save_overrides(run_dir, overrides)
     try:
+        for path in config.plugins if run_dir and sweep.is_worker() else ():  # a launcher's worker has not read them
+            load_file(path)
         plan = make_plan(config, run_dir=run_dir, overrides=overrides)
         if chooses_preset(overrides):
             from framework.overruled import overruled  # noqa: PLC0415 - few runs need it
@@ -140,6 +147,8 @@ def run(config: DictConfig) -> float | None:
             for notice in overruled(overrides):
                 print(notice, file=sys.stderr)  # noqa: T201
         shelf.open_for(sweep=run_dir is not None and plan.share)
+        if run_dir and sweep.is_worker() and sweep.on_gpu(plan.training) and getattr(plan.launch.config, "processes", 1) == 1:
+            devices.take_one()
         launcher: Launcher = plan.launch.create()
         report = launcher.launch(plan)
     except DoesNotFitError as error:

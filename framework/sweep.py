@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from framework import records
+from framework import devices, records
 from framework.folder import OVERRIDES
 from framework.journal import FAILED, FINISHED, PRUNED, RUNNING, STATUS
 from framework.plugins import notify
@@ -41,6 +42,7 @@ class SweepFolder(Callback):
         with read_write(config), open_dict(config):
             config.hydra.overrides.hydra.append(f"hydra.sweep.dir={QuotedString(folder, Quote.single).with_quotes()}")
         _started.append((Path(folder), {} if self.resume else times(Path(folder))))
+        _one_for_each_gpu(config)
 
     def on_job_start(self, config: DictConfig, **_: Any) -> None:
         """Drop what an earlier multirun into this folder tells of the point: refused now, it has no result."""
@@ -48,6 +50,26 @@ class SweepFolder(Callback):
             run = Path(config.hydra.runtime.output_dir)
             for name in () if self.resume and is_through(run) else (STATUS, REPORT):
                 (run / name).unlink(missing_ok=True)
+
+
+def _one_for_each_gpu(config: DictConfig) -> None:
+    """Let a launcher that runs several points at once run no more of them than there are GPUs."""
+    at_once = OmegaConf.select(config, "hydra.launcher.n_jobs")
+    gpus = len(devices.visible()) if isinstance(at_once, int) and on_gpu(OmegaConf.select(config, "trainer")) else 0
+    if gpus and not 0 < at_once <= gpus:
+        config.hydra.launcher.n_jobs = gpus
+        print(f"hydra.launcher.n_jobs={gpus}: one point for each GPU", file=sys.stderr)  # noqa: T201
+
+
+def on_gpu(trainer: Any) -> bool:
+    """Whether a trainer may take a GPU, as far as its settings tell."""
+    device = getattr(trainer, "device", None)
+    return getattr(device, "value", device) != "cpu"
+
+
+def is_worker() -> bool:
+    """Whether this process works for a sweep that another one started."""
+    return not _started
 
 
 def resumes(job: DictConfig) -> bool:
