@@ -31,6 +31,7 @@ from framework.plan import make_plan
 from framework.plugin_file import lend_files, load_file
 from framework.plugins import commands
 from framework.protocols import Launcher
+from framework.records import Report
 from framework.words import (
     check_options,
     check_twice,
@@ -138,19 +139,7 @@ def run(config: DictConfig) -> float | None:
     if run_dir:  # Hydra has made the folder; the table of the sweep shows the settings of a point that fails too
         save_overrides(run_dir, overrides)
     try:
-        for path in config.plugins if run_dir and sweep.is_worker() else ():  # a launcher's worker has not read them
-            load_file(path)
-        plan = make_plan(config, run_dir=run_dir, overrides=overrides)
-        if chooses_preset(overrides):
-            from framework.overruled import overruled  # noqa: PLC0415 - few runs need it
-
-            for notice in overruled(overrides):
-                print(notice, file=sys.stderr)  # noqa: T201
-        shelf.open_for(sweep=run_dir is not None and plan.share)
-        if run_dir and sweep.is_worker() and sweep.on_gpu(plan.training) and getattr(plan.launch.config, "processes", 1) == 1:
-            devices.take_one()
-        launcher: Launcher = plan.launch.create()
-        report = launcher.launch(plan)
+        report = _launch(config, run_dir, overrides)
     except DoesNotFitError as error:
         if run_dir is None:
             print(error, file=sys.stderr)  # noqa: T201
@@ -171,6 +160,24 @@ def run(config: DictConfig) -> float | None:
         traceback.clear_frames(error.__traceback__)
         raise
     return report.objective.value if report else None
+
+
+def _launch(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...]) -> Report | None:
+    """Plan a run, and have its launcher run it. `run_dir` is the folder of a point of a sweep."""
+    works = run_dir is not None and sweep.is_worker()
+    for path in config.plugins if works else ():  # the worker of a launcher has not read them
+        load_file(path)
+    plan = make_plan(config, run_dir=run_dir, overrides=overrides)
+    if chooses_preset(overrides):
+        from framework.overruled import overruled  # noqa: PLC0415 - few runs need it
+
+        for notice in overruled(overrides):
+            print(notice, file=sys.stderr)  # noqa: T201
+    shelf.open_for(sweep=run_dir is not None and plan.share)
+    if works and sweep.takes_one_gpu(plan):
+        devices.take_one()
+    launcher: Launcher = plan.launch.create()
+    return launcher.launch(plan)
 
 
 def is_mistake(error: Exception) -> bool:

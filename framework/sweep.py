@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from framework import devices, records
 from framework.folder import OVERRIDES
 from framework.journal import FAILED, FINISHED, PRUNED, RUNNING, STATUS
+from framework.plan import Plan
 from framework.plugins import notify
 from framework.records import Point, Sweep
 
@@ -65,6 +66,11 @@ def on_gpu(trainer: Any) -> bool:
     """Whether a trainer may take a GPU, as far as its settings tell."""
     device = getattr(trainer, "device", None)
     return getattr(device, "value", device) != "cpu"
+
+
+def takes_one_gpu(plan: Plan) -> bool:
+    """Whether a run may take a GPU, and no more than one."""
+    return on_gpu(plan.training) and getattr(plan.launch.config, "processes", 1) == 1
 
 
 def is_worker() -> bool:

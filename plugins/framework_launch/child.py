@@ -14,11 +14,11 @@ import threading
 from pathlib import Path
 
 from framework import pipeline
-from framework.errors import DoesNotFitError, FrameworkError, one_line
+from framework.errors import DoesNotFitError, FrameworkError, PrunedError, one_line
 from framework.plan import Plan
 from framework.plugin_file import load_file
 
-USER_MISTAKE, DOES_NOT_FIT, INTERRUPTED = 2, 75, 130
+USER_MISTAKE, DOES_NOT_FIT, PRUNED, INTERRUPTED = 2, 75, 76, 130
 NOT_CARRIED = (
     "launch=subprocess cannot hand over this plan ({}): the settings of a plugin have to stand at the top of a module "
     "that can be imported. Put the plugin into a file and name that, plugins=[./mine.py], or set launch=local"
@@ -38,7 +38,8 @@ def main() -> int:
         pipeline.run(_unpack(plan))
     except FrameworkError as error:
         told.write_text(str(error), encoding="utf-8")
-        return DOES_NOT_FIT if isinstance(error, DoesNotFitError) else USER_MISTAKE
+        codes = {DoesNotFitError: DOES_NOT_FIT, PrunedError: PRUNED}
+        return next((code for kind, code in codes.items() if isinstance(error, kind)), USER_MISTAKE)
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception as error:
