@@ -41,7 +41,6 @@ from framework_hf.stream import sampler, stream
 from framework_hf.tokenizer import load_tokenizer, text_form
 from framework_hf.training import Training
 
-
 LEARNING = {
     "learning_rate", "num_train_epochs", "max_steps", "gradient_accumulation_steps", "warmup_steps",
     "lr_scheduler_type", "optim", "weight_decay", "max_grad_norm", "logging_steps", "eval_steps",

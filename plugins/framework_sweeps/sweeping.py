@@ -90,13 +90,12 @@ class Sweeping:
             [*space.fixed, *as_words(trial.params), *self._of_hydra(trial.number, point)]
             for trial, point in zip(trials, points, strict=True)
         ]
-        results: Sequence[JobReturn | None]
+        results: Sequence[JobReturn | None] = [None] * count
+        lost: Exception | None = None
         try:
             results = self.launcher.launch(words, initial_job_idx=points[0])
         except Exception as error:  # noqa: BLE001 - a launcher whose worker was killed; what the folders tell counts
-            results, lost = [None] * count, error
-        else:
-            lost = None
+            lost = error
         failed: list[Exception] = []
         for trial, point, result in zip(trials, points, results, strict=True):
             came = outcome(self.folder / str(point), result, lost)

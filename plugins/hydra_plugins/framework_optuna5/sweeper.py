@@ -1,4 +1,4 @@
-"""`hydra/sweeper=optuna5`, as Hydra calls it. Every program with Hydra imports this: optuna waits until a sweep runs."""
+"""`hydra/sweeper=optuna5`, as Hydra calls it. Every program with Hydra imports this, so optuna waits for a sweep."""
 
 from __future__ import annotations
 

@@ -44,7 +44,12 @@ def sweep() -> Iterator[None]:
 
 
 def run(base: Path, rows: Path, folder: Path, *words: str) -> Path:
-    more = ("evaluator=[prompts]", "evaluator.prompts.max_new_tokens=8", "exporter=[]", "metric=[exact_match,perplexity]")
+    more = (
+        "evaluator=[prompts]",
+        "evaluator.prompts.max_new_tokens=8",
+        "exporter=[]",
+        "metric=[exact_match,perplexity]",
+    )
     pipeline.run(make(base, rows, folder, *more, *words))
     return folder
 
@@ -95,7 +100,7 @@ def test_the_weights_are_read_once_and_nothing_of_a_point_is_left_in_them(
     kept = shelf.find_kind(shared.KIND)
     names = [name for name, _ in kept.model.named_modules()]
     assert not [name for name in names if "lora" in name]
-    assert all(not part._forward_hooks and not part._forward_pre_hooks for part in kept.model.modules())
+    assert not [part for part in kept.model.modules() if part._forward_hooks or part._forward_pre_hooks]  # noqa: SLF001 - no public names
     with opened(make(base, rows, tmp_path, "adapter.r=8", "seed=7")) as (model, data):
         again = {name: part.data_ptr() for name, part in model.model.get_base_model().named_parameters()}
         assert {name: again[name] for name in used if "lora_" not in name} == {

@@ -75,7 +75,11 @@ def test_a_launcher_that_is_not_installed_is_told_with_the_way_to_get_it(place: 
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not here")
 def test_a_local_ray_runs_points(place: Path) -> None:
-    words = ["hydra/launcher=ray", "+hydra.launcher.ray.init.include_dashboard=false", "hydra.launcher.ray.init.num_cpus=2"]
+    words = [
+        "hydra/launcher=ray",
+        "+hydra.launcher.ray.init.include_dashboard=false",
+        "hydra.launcher.ray.init.num_cpus=2",
+    ]
     done = sweep(place, *words, *GRID[:2], CUDA_VISIBLE_DEVICES="", RAY_AUTH_MODE="disabled")
     assert done.code == 0, done.err
     assert [point["state"] for point in points(place)] == ["finished"] * 4

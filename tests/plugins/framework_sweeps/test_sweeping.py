@@ -147,6 +147,29 @@ def test_two_folders_share_a_study_by_a_journal_file(place: Path) -> None:
     assert states(optuna.load_study(study_name="run", storage=storage)) == ["COMPLETE"] * 3
 
 
+EXPERIMENT = """
+# @package _global_
+defaults:
+  - override /hydra/sweeper: optuna5
+hydra:
+  sweeper:
+    sampler: grid
+    params:
+      trainer.max_steps: range(1,3)
+      seed: 1,2,3
+objective: train_loss
+"""
+
+
+def test_an_experiment_can_hold_the_search_and_the_command_line_wins_over_it(place: Path) -> None:
+    file = place / "conf" / "experiment" / "search.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text(EXPERIMENT.lstrip(), encoding="utf-8")
+    done = sweep(place, "+experiment=search", "seed=7")
+    assert done.code == 0, done.err
+    assert [point["overrides"] for point in points(place)] == [["trainer.max_steps=1"], ["trainer.max_steps=2"]]
+
+
 @pytest.mark.parametrize(
     ("words", "text"),
     [
