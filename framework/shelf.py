@@ -43,7 +43,7 @@ def find(kind: str, key: str) -> Any:
     """Return what is kept of a kind under this key, None where that is nothing; of another key it is let go of."""
     kept = _kept.get(kind)
     if kept is None or not key or kept.key != key:
-        _kept.pop(kind, None)
+        drop(kind)
         return None
     return kept.thing
 
@@ -52,6 +52,11 @@ def find_kind(kind: str) -> Any:
     """Return what is kept of a kind, whatever its key; None where that is nothing."""
     kept = _kept.get(kind)
     return kept.thing if kept else None
+
+
+def drop(kind: str) -> None:
+    """Let go of what is kept of a kind."""
+    _kept.pop(kind, None)
 
 
 def keep(kind: str, key: str, thing: Any, *, gpu_bytes: int = 0) -> None:

@@ -66,6 +66,7 @@ def shared_base(key: str, load: Callable[[], Any]) -> Any:
     if kept is not None and all(mark.is_as_it_was for mark in kept.marks):
         return kept.copy()
     kept = None
+    shelf.drop(KIND)  # before another one takes memory
     model = load()
     if not key or not _stays_as_it_is(model):
         return model

@@ -44,6 +44,7 @@ class Run:
     samples: list[tuple[Sample | None, Sample]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     error: str = ""
+    ended: str = "failed"
     expected: Forecast | None = None
 
 
@@ -91,7 +92,7 @@ def template(name: str) -> Any:
 def _status(run: Run) -> str:
     """Say in a few words how far the run is."""
     if run.error:
-        return "failed"
+        return run.ended
     if run.report:
         return f"finished {run.report.finished.replace('T', ' ').replace('+00:00', ' UTC')}"
     if set(run.plan.stages) <= LOOKING:

@@ -41,7 +41,7 @@ class Optuna5Config:
     n_trials: int = 20
     """Points of the study, those of earlier calls and of other machines among them. A grid has as many as it has."""
     n_jobs: int | None = None
-    """Points at once, where the launcher can run several. null: as many as the launcher runs, of our own one."""
+    """Points at once, where the launcher can run several. null: as many as joblib runs, with other launchers one."""
     n_startup_trials: int = 5
     """Points that have to be through before the sampler and the pruner go by them."""
     pruner: Pruner = Pruner.none

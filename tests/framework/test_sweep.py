@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
 
 from framework import hookimpl, records
 from framework.journal import FINISHED
 from framework.plugins import manager
 from framework.records import Point, Sweep
-from framework.sweep import best_point, finish, is_through, read_sweep, summarize, times, value_of
+from framework.sweep import SweepFolder, best_point, finish, is_through, read_sweep, summarize, times, value_of
 from tests.framework.memory.test_shape import SMOLLM
 from tests.framework.program import ECHO, Result, echo, execute
 
@@ -241,3 +242,19 @@ def test_in_a_folder_that_is_used_again_a_point_shows_no_earlier_result(place: P
     assert "best:" not in done.out
     assert "point 0 failed: " in done.out
     assert (place / "x" / "2" / "report.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("at_once", "device", "gpus", "left"),
+    [(-1, "auto", "0,1", 2), (8, "auto", "0,1", 2), (1, "auto", "0,1", 1), (8, "cpu", "0,1", 8), (8, "auto", "", 8)],
+    ids=["all cores", "more than GPUs", "fewer than GPUs", "on the CPU", "no GPU"],
+)
+def test_no_more_points_run_at_once_than_there_are_gpus(  # noqa: PLR0917 - a table of cases
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, at_once: int, device: str, gpus: str, left: int
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
+    hydra = {"sweep": {"dir": str(tmp_path)}, "launcher": {"n_jobs": at_once}, "overrides": {"hydra": []}}
+    config = OmegaConf.create({"hydra": hydra, "trainer": {"device": device}})
+    SweepFolder().on_multirun_start(config)
+    summarize()
+    assert config.hydra.launcher.n_jobs == left

@@ -78,7 +78,7 @@ def test_a_local_ray_runs_points(place: Path) -> None:
     words = [
         "hydra/launcher=ray",
         "+hydra.launcher.ray.init.include_dashboard=false",
-        "hydra.launcher.ray.init.num_cpus=2",
+        "+hydra.launcher.ray.init.num_cpus=2",
     ]
     done = sweep(place, *words, *GRID[:2], CUDA_VISIBLE_DEVICES="", RAY_AUTH_MODE="disabled")
     assert done.code == 0, done.err

@@ -32,7 +32,9 @@ def test_a_measure_of_an_evaluator_wants_it_set() -> None:
     assert direction(Optuna5Config(direction=Direction.maximize), config) is Direction.maximize
 
 
-def test_the_study_lies_in_the_folder_in_a_file_or_behind_a_url(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_study_lies_in_the_folder_in_a_file_or_behind_a_url(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     assert storage_of(Optuna5Config(), tmp_path) == str(tmp_path / "study.journal")
     assert storage_of(Optuna5Config(storage="all.journal"), tmp_path / "x") == str(tmp_path / "all.journal")
