@@ -157,8 +157,10 @@ def baseline(
 ) -> EvalResult:
     """Measure the base, or take what another point of the sweep measured of the same one, on the same data."""
     base = getattr(model, "base_key", "")
-    chosen = [plan.config[name] for name in ("data", "format", "metric", "evaluator", "seed")]
-    key = shelf.key_of(base, data.result.fingerprint, chosen) if base else ""
+    settings = [plan.config[name] for name in ("data", "format", "metric", "evaluator", "seed")]
+    several = [choice.component.name for choice in (*plan.metric.values(), *plan.evaluator.values())]
+    options = [plan.data.component.name, plan.format.component.name, *several]
+    key = shelf.key_of(base, data.result.fingerprint, options, settings) if base else ""
     return shelf.shared("baseline", key, lambda: evaluate(model, data, evaluators, metrics))
 
 

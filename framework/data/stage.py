@@ -27,8 +27,9 @@ def prepare_data(plan: Plan, model: Model) -> Data:
     plan.data.check_rows(reader.fingerprint)
     rows, cached = reader.store()
     settings = [plan.config[name] for name in ("data", "format", "audit", "seed")]
+    audits = [choice.component.name for choice in plan.audit.values()]
     sizes = limit, overflow, plan.training.per_device_train_batch_size
-    key = shelf.key_of(str(rows.folder), settings, sizes) if model.encoding else ""
+    key = shelf.key_of(str(rows.folder), settings, audits, sizes) if model.encoding else ""
     data = shelf.shared("data", key, lambda: _from_store(plan, model, reader.fingerprint, rows, cached=cached))
     return dataclasses.replace(data, result=dataclasses.replace(data.result, cached=cached), format=plan.format)
 

@@ -115,9 +115,11 @@ class HFModel:
         config = self.plan.config
         trainer = {name: value for name, value in config["trainer"].items() if name not in LEARNING}
         chosen = [config[name] for name in ("model", "quantization", "checkpoint")]
-        adapter = self.plan.adapter.component.name, getattr(self.plan.adapter.config, "target_modules", None)
-        facts = dict(self.machine.facts)
-        return shared.key_of(self.place.folder, self.encoding, chosen, trainer, adapter, facts, str(self.way))
+        plan = self.plan
+        options = [choice.component.name for choice in (plan.model, plan.quantization, plan.adapter, plan.trainer)]
+        layers = getattr(plan.adapter.config, "target_modules", None)
+        computed = dict(self.machine.facts), str(self.way)
+        return shared.key_of(self.place.folder, self.encoding, options, chosen, trainer, layers, *computed)
 
     def encode(self, examples: Sequence[Example]) -> list[TokenRow]:
         """Tokenize, label and prove; see `chat.Chat.encode`."""

@@ -249,7 +249,7 @@ def test_in_a_folder_that_is_used_again_a_point_shows_no_earlier_result(place: P
     [(-1, "auto", "0,1", 2), (8, "auto", "0,1", 2), (1, "auto", "0,1", 1), (8, "cpu", "0,1", 8), (8, "auto", "", 8)],
     ids=["all cores", "more than GPUs", "fewer than GPUs", "on the CPU", "no GPU"],
 )
-def test_no_more_points_run_at_once_than_there_are_gpus(  # noqa: PLR0917 - a table of cases
+def test_no_more_points_run_at_once_than_there_are_gpus(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, at_once: int, device: str, gpus: str, left: int
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
