@@ -75,7 +75,7 @@ def _row(point: Point, names: Sequence[str], sweep: Sweep) -> dict[str, Any]:
 def _plot(names: Sequence[str], points: Sequence[Point], sweep: Sweep) -> dict[str, Any]:
     """Return the axes and lines of the points that have an objective."""
     columns = [*zip(*_table(points, names), strict=True), [str(point.value) for point in points]]
-    placed = parallel.axes([*names, sweep.objective or "objective"], columns)
+    placed = parallel.axes([*_short(names), sweep.objective or "objective"], columns)
     sign = -1 if sweep.higher_is_better else 1
     order = sorted(points, key=lambda point: (sign * (point.value or 0.0), point.number))  # the best one first
     ranks = [1 - order.index(point) / (len(points) - 1) for point in points]
@@ -86,6 +86,12 @@ def _plot(names: Sequence[str], points: Sequence[Point], sweep: Sweep) -> dict[s
         "width": parallel.WIDTH,
         "height": parallel.HEIGHT,
     }
+
+
+def _short(names: Sequence[str]) -> list[str]:
+    """Return keys by their last part, where that tells them apart: there is little room above an axis."""
+    last = [name.rpartition(".")[2] for name in names]
+    return [short if last.count(short) == 1 else name for short, name in zip(last, names, strict=True)]
 
 
 def _table(points: Sequence[Point], names: Sequence[str]) -> list[list[str]]:

@@ -47,6 +47,7 @@ def test_the_plots_have_a_line_for_each_point_with_a_value_and_a_bar_for_each_se
     assert len(lines) == 4
     assert [line.get("class") for line in lines] == ["point", "point", "point", "point best"]
     assert (lines[-1].findtext("title") or "").startswith("point 1: ")
+    assert [each.text for each in plot if each.get("text-anchor")] == ["r", "learning_rate", "eval_loss"]
     assert [each.text for each in bars if each.tag == "text"] == ["trainer.learning_rate: 100%", "adapter.r: 0%"]
     assert [each.get("width") for each in bars if each.get("class") == "bar"] == ["600.0", "0.0"]
 
