@@ -139,7 +139,8 @@ def run(config: DictConfig) -> float | None:
     if run_dir:  # Hydra has made the folder; the table of the sweep shows the settings of a point that fails too
         save_overrides(run_dir, overrides)
     try:
-        report = _launch(config, run_dir, overrides)
+        name = sweep.name_of(Path(job.sweep.dir)) if run_dir else ""
+        report = _launch(config, run_dir, overrides, name)
     except DoesNotFitError as error:
         if run_dir is None:
             print(error, file=sys.stderr)  # noqa: T201
@@ -162,12 +163,12 @@ def run(config: DictConfig) -> float | None:
     return report.objective.value if report else None
 
 
-def _launch(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...]) -> Report | None:
-    """Plan a run, and have its launcher run it. `run_dir` is the folder of a point of a sweep."""
+def _launch(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...], name: str) -> Report | None:
+    """Plan a run, and have its launcher run it. `run_dir` is the folder of a point of the sweep `name`."""
     works = run_dir is not None and sweep.is_worker()
     for path in config.plugins if works else ():  # the worker of a launcher has not read them
         load_file(path)
-    plan = make_plan(config, run_dir=run_dir, overrides=overrides)
+    plan = make_plan(config, run_dir=run_dir, overrides=overrides, sweep=name)
     if chooses_preset(overrides):
         from framework.overruled import overruled  # noqa: PLC0415 - few runs need it
 

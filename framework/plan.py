@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -80,6 +81,8 @@ class Plan:
     """Trained weights that lie elsewhere, `checkpoint` of the config."""
     share: bool = True
     """Whether points of a sweep share what is the same for them."""
+    sweep: str = ""
+    """The sweep that this run is a point of, by the name of its folder; empty where it is none."""
 
     @property
     def checkpoint(self) -> Path:
@@ -93,20 +96,23 @@ class Plan:
         return config
 
 
-def make_plan(config: DictConfig, *, run_dir: Path | None = None, overrides: tuple[str, ...] = ()) -> Plan:
+def make_plan(
+    config: DictConfig, *, run_dir: Path | None = None, overrides: tuple[str, ...] = (), sweep: str = ""
+) -> Plan:
     """Check a config and freeze it.
 
     Args:
         config: a composed config.
         run_dir: the folder of a point of a sweep, which the config may not name; default `outputs/<name>/<time>`.
         overrides: the command-line words that made the config; saved with the run.
+        sweep: the name of the sweep that the run is a point of.
 
     Raises:
         FrameworkError: lists every problem that can be told without loading anything, each with the place that set it.
     """
     if found := [*problems(config), *loose_words(config, overrides)]:
         raise refusal([*found, *plan_problems(config, [key for problem in found for key in problem.keys])], overrides)
-    plan = _freeze(config, run_dir, overrides)
+    plan = dataclasses.replace(_freeze(config, run_dir, overrides), sweep=sweep)
     if found := _problems(plan):
         raise refusal(found, overrides)
     return plan

@@ -95,6 +95,11 @@ def value_of(run: Path) -> float | None:
     return value
 
 
+def name_of(folder: Path) -> str:
+    """Return the name of the multirun into a folder, `quickstart-sweep_2026-11-25_20-30-00`; its points share it."""
+    return "-".join(part for part in folder.parts[-2:] if part != folder.anchor)
+
+
 def summarize() -> None:
     """Print the table of the multirun that this process started, if it did, and write it down."""
     while _started:

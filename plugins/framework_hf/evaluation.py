@@ -32,8 +32,8 @@ class Evaluation:
         self.passes = passes
         self.ladder = ladder
         self.device = device
-        self.seen: Sequence[TokenRow] | None = None
-        """The rows of which the loss was taken last."""
+        self.largest = 0
+        """Tokens of the largest part that went through."""
 
     def loss(self, rows: Sequence[TokenRow]) -> float:
         """Return the mean loss over the supervised tokens; rows of similar length or beginning share a pass."""
@@ -42,7 +42,6 @@ class Evaluation:
             some = [rows[number] for number in range(start, min(start + CHUNK, len(rows)))]
             lost, learned = self._attempt(some, rehearsal=False)
             total, count = total + lost, count + learned
-        self.seen = rows
         return total / count
 
     def rehearse(self, rows: Sequence[TokenRow]) -> None:
@@ -50,7 +49,7 @@ class Evaluation:
 
         A baseline that went through all of these rows has shown it already.
         """
-        if rows and rows is not self.seen:
+        if rows:
             self._attempt(longest(rows, CHUNK), rehearsal=True)
 
     def _attempt(self, rows: Sequence[TokenRow], *, rehearsal: bool) -> tuple[float, int]:
@@ -61,10 +60,14 @@ class Evaluation:
         """Return the summed loss of rows and their learned tokens, in a rehearsal of the longest pass alone."""
         parts = self.passes.packer(rows)
         if rehearsal:
-            parts = [max(parts, key=tokens)]
+            parts = [part for part in [max(parts, key=tokens)] if tokens(part) > self.largest]
+        total, learned = 0.0, 0
         with torch.inference_mode():
-            total = sum(self.passes.losses.sum(moved(part, self.device)).item() for part in parts)
-        return total, parts[0]["count"]
+            for part in parts:
+                total += self.passes.losses.sum(moved(part, self.device)).item()
+                learned = part["count"]
+                self.largest = max(self.largest, tokens(part))
+        return total, learned
 
 
 def tokens(part: Part) -> int:

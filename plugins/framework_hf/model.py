@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import functools
 import gc
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from framework_hf.config import Attention, HFTrainerConfig
 from framework_hf.evaluation import Evaluation
 from framework_hf.fast import install
 from framework_hf.generate import complete
+from framework_hf.known import Known, fingerprint, key, plain
 from framework_hf.losses import Losses
 from framework_hf.memory.ladder import Batches, ladder
 from framework_hf.memory.passes import Passes
@@ -82,6 +84,10 @@ class HFModel:
         self._model: Any = None
         self._evaluation: Evaluation | None = None
         self._remembered = scoring.Remembered()
+        self.known = Known()
+        self.known_of_base = Known()
+        self._validated = b""
+        """The weights at which the last validation was taken."""
 
     @property
     def stop_ids(self) -> frozenset[int]:
@@ -92,6 +98,10 @@ class HFModel:
             listed = None
         ids = [*(listed if isinstance(listed, list) else [listed]), self.tokenizer.eos_token_id]
         return frozenset(number for number in ids if number is not None)
+
+    @property
+    def _stop_id(self) -> int:
+        return int(self.tokenizer.eos_token_id)
 
     @functools.cached_property
     def chat(self) -> chat.Chat:
@@ -120,6 +130,15 @@ class HFModel:
         layers = getattr(plan.adapter.config, "target_modules", None)
         computed = dict(self.machine.facts), str(self.way)
         return shared.key_of(self.place.folder, self.encoding, options, chosen, trainer, layers, *computed)
+
+    @property
+    def base_memory(self) -> Known:
+        """What is known of the base's answers, as it is now."""
+        return self.known_of_base.copy()
+
+    @base_memory.setter
+    def base_memory(self, memory: Known) -> None:
+        self.known_of_base = memory.copy()
 
     def encode(self, examples: Sequence[Example]) -> list[TokenRow]:
         """Tokenize, label and prove; see `chat.Chat.encode`."""
@@ -175,30 +194,61 @@ class HFModel:
                     module.training = True
         return model
 
-    def as_base(self) -> Any:
+    def as_base(self) -> AbstractContextManager[None]:
         """Switch the adapter off for a while."""
         if isinstance(self.model, PeftModel):
-            return self.model.disable_adapter()
+            return self._without_adapter()
         if self.trained:
             message = "full fine-tuning keeps no base: what it was can be asked before the training only"
             raise FrameworkError(message)
         return nullcontext()
 
-    def as_null(self, seed: int) -> Any:
-        """Put a random adapter in the place of the trained one; see `nulls.as_null`."""
-        return as_null(self.model, seed)
+    @contextmanager
+    def _without_adapter(self) -> Iterator[None]:
+        with self.model.disable_adapter(), self.saying(self.known_of_base):
+            yield
+
+    @contextmanager
+    def as_null(self, seed: int) -> Iterator[None]:
+        """Put a random adapter in the place of the trained one; see `nulls.as_null`.
+
+        It changes little, so what the base answers is what it may answer too.
+        """
+        with as_null(self.model, seed), self.saying(Known(self.known_of_base.said(self._stop_id))):
+            yield
+
+    @contextmanager
+    def saying(self, known: Known) -> Iterator[None]:
+        """Remember what the model says in another state of its weights."""
+        before, self.known = self.known, known
+        try:
+            yield
+        finally:
+            self.known = before
 
     def generate(self, prompts: Sequence[Prompt], *, max_new_tokens: int, batch_size: int) -> list[Answer]:
         """Answer greedily; see `generate.complete`."""
         starts = [self.tokenize(self.render(prompt)) for prompt in prompts]
+        if self.known.taught:
+            for start, prompt in zip(starts, prompts, strict=True):
+                if prompt.reference:
+                    true = [*self.tokenize(prompt.reference), self._stop_id]
+                    self.known.guesses.setdefault(key(start), true)
         return self.complete(starts, max_new_tokens=max_new_tokens, batch_size=batch_size)
 
     def complete(self, starts: Sequence[Sequence[int]], *, max_new_tokens: int, batch_size: int) -> list[Answer]:
-        """Continue rows of token ids greedily; see `generate.complete`."""
-        return complete(
+        """Continue rows of token ids greedily; see `generate.complete`, and `known.py` for what is not generated."""
+        known, begun = self.known, None
+        if plain(getattr(self.model, "generation_config", None)):
+            self.score(known.unsure(starts))
+            begun = [known.beginning(start)[:max_new_tokens] for start in starts]
+        answers = complete(
             self._answering(), self.tokenizer, list(map(list, starts)), self.stop_ids, max_new_tokens, batch_size,
-            share=self.way.one_beginning, batches=self._answers,
+            begun=begun, share=self.way.one_beginning, batches=self._answers,
         )  # fmt: skip
+        for start, answer in zip(starts, answers, strict=True):
+            known.answered(start, answer)
+        return answers
 
     def stream(
         self, prompt: Prompt, *, max_new_tokens: int, temperature: float = 0.0, top_p: float = 1.0, seed: int | None
@@ -243,7 +293,7 @@ class HFModel:
 
     def score(self, rows: Sequence[TokenRow]) -> list[Scored]:
         """Return log-probabilities and what was likeliest; see `scoring.score`."""
-        return scoring.score(self.evaluation, rows)
+        return self.known.score(rows, functools.partial(scoring.score, self.evaluation))
 
     def divergence(self, rows: Sequence[TokenRow]) -> list[float]:
         """Return how far the model is from its base; see `scoring.divergence`.
@@ -254,7 +304,7 @@ class HFModel:
         if isinstance(self.model, PeftModel):
             if self.model.get_model_status().enabled is False:  # it is the base now
                 return [0.0] * len(rows)
-            return scoring.divergence(self.evaluation, rows, self.as_base)
+            return scoring.divergence(self.evaluation, rows, self.model.disable_adapter)
         if not self.trained:
             self._remembered.keep(self.evaluation, rows)
             return [0.0] * len(rows)
@@ -285,15 +335,30 @@ class HFModel:
         )
         result = training.run(rows, run, lambda: self._validate(validation, run))
         self.trained = True
+        if not self.way.fast or self._weights != self._validated:  # else what the last validation found is true still
+            self.known = Known(taught=True)
         return result
 
     def _validate(self, validation: Sequence[TokenRow], run: TrainRun) -> Validation:
         """Measure, and leave the training as it was: its mode, and the random numbers that dropout draws."""
         before = Randomness.now()
-        found = self.loss(validation) if validation else None, run.measure()
+        self.known, self._validated = Known(taught=True), self._weights
+        found = self._loss(validation) if validation else None, run.measure()
         before.restore()
         self.model.train()
         return found
+
+    def _loss(self, rows: Sequence[TokenRow]) -> float:
+        """Return the mean loss over the supervised tokens, of scores that are remembered."""
+        scored = [log_prob for row in self.score(rows) for log_prob in row.log_probs]
+        return -sum(scored) / len(scored)
+
+    @property
+    def _weights(self) -> bytes:
+        """A hash of the weights of the adapter; without an adapter never the same."""
+        if not isinstance(self.model, PeftModel):
+            return secrets.token_bytes()
+        return fingerprint({name: weight for name, weight in self.model.named_parameters() if weight.requires_grad})
 
     def restore(self, checkpoint: Path) -> None:
         """Load the trained weights of an earlier run.
@@ -313,7 +378,7 @@ class HFModel:
             if problem:
                 message = f"{checkpoint} does not fit this model and adapter: {problem}"
                 raise FrameworkError(message)
-        self.trained = True
+        self.trained, self.known = True, Known(taught=True)
 
     def save_tokenizer(self, folder: Path) -> None:
         """Write tokenizer and chat template."""

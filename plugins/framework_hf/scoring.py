@@ -10,7 +10,7 @@ from typing import TypeVar
 import torch
 
 from framework.records import Scored, TokenRow
-from framework_hf.evaluation import CHUNK, LOWER, Evaluation
+from framework_hf.evaluation import CHUNK, LOWER, Evaluation, tokens
 from framework_hf.losses import moved
 from framework_hf.packing.parts import Part
 
@@ -32,7 +32,6 @@ def score(evaluation: Evaluation, rows: Sequence[TokenRow]) -> list[Scored]:
             top.append(logits.argmax(-1))
         return _joined(found), _joined(top)
 
-    evaluation.seen = rows
     return _each(evaluation, rows, tell, lambda told, at: Scored(told[0][at].tolist(), told[1][at].tolist()))
 
 
@@ -112,6 +111,7 @@ def _each(
         with torch.inference_mode():
             for part, located in passes.packer.located(some):
                 told = tell(moved(part, evaluation.device))
+                evaluation.largest = max(evaluation.largest, tokens(part))
                 made.update({id(row): of_row(told, places) for row, places in located})
         return made
 

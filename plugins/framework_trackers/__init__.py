@@ -1,1 +1,1 @@
-"""Loggers: the terminal, a file, Weights & Biases."""
+"""Loggers: the terminal, a file, Weights & Biases, TensorBoard, MLflow."""

@@ -1,4 +1,4 @@
-"""What `python -m framework doctor` looks at for `logger=wandb`."""
+"""What `python -m framework doctor` looks at for the trackers."""
 
 from __future__ import annotations
 
@@ -11,16 +11,29 @@ from framework.plan import Plan
 from framework.requirements import missing, pip_command
 from framework_trackers.wandb_key import address, key_place
 
-EXTRA = "framework[wandb]"
 LOGIN = "wandb login, or set WANDB_API_KEY"
 
 
-def library(_: Plan | None) -> Found:
+def wandb(_: Plan | None) -> Found:
     """Import wandb where it is installed."""
-    if missing(["wandb"]):
-        return Found(State.missing, "not installed", fix=pip_command([EXTRA]))
-    importlib.import_module("wandb")
-    return Found(State.ok, "can be imported", version("wandb"))
+    return _library("wandb", "wandb", "wandb")
+
+
+def tensorboard(_: Plan | None) -> Found:
+    """Import what writes event files; torch, which calls it, is looked at elsewhere."""
+    return _library("tensorboard", "tensorboard.summary.writer.event_file_writer", "tensorboard")
+
+
+def mlflow(_: Plan | None) -> Found:
+    """Import MLflow; the small distribution is a part of the whole one."""
+    return _library("mlflow-skinny", "mlflow.tracking", "mlflow")
+
+
+def _library(distribution: str, module: str, extra: str) -> Found:
+    if missing([distribution]):
+        return Found(State.missing, "not installed", fix=pip_command([f"framework[{extra}]"]))
+    importlib.import_module(module)
+    return Found(State.ok, "can be imported", version(distribution))
 
 
 def login(_: Plan | None) -> Found:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Annotated
 
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Len
 
 from framework.schema import LoggerConfig
 
@@ -39,19 +39,55 @@ class JsonlConfig(LoggerConfig):
 class WandbConfig(LoggerConfig):
     """Weights & Biases. Its failure never ends a run."""
 
-    project: str = "framework"
+    project: Annotated[str, Len(1)] = "framework"
     """The project."""
     entity: str | None = None
     """The team or user; default: the key's own."""
     group: str | None = None
-    """Puts runs together, those of a sweep for example."""
+    """Puts runs together. Default: the points of a sweep are in one group, named after its folder."""
     run_name: str | None = None
     """Default: the name and time of the run folder."""
     tags: list[str] = field(default_factory=list)
     """Words to filter by."""
     notes: str | None = None
     """A sentence on what this run is for."""
+    answers: Annotated[int, Ge(0)] = 100
+    """How many prompts go into the table of answers, from the first. 0 leaves the table out."""
+    log_adapter: bool = False
+    """Upload the trained weights as an artifact: the exported adapter where there is one, else the checkpoint."""
     mode: WandbMode = WandbMode.auto
-    """auto, online or offline."""
+    """auto, online or offline. auto also heeds WANDB_MODE."""
     init_timeout: Annotated[float, Gt(0)] = 8.0
     """Seconds to wait for the server before going on offline."""
+    finish_timeout: Annotated[float, Gt(0)] = 60.0
+    """Seconds to wait at the end for what is not uploaded yet; it stays on disk, and how to upload it is told."""
+
+
+@dataclass
+class TensorBoardConfig(LoggerConfig):
+    """TensorBoard event files: curves, config, answers, verdict."""
+
+    folder: Annotated[str, Len(1)] = "tensorboard"
+    """Folder of the event files inside the run folder, or an absolute one."""
+    answers: Annotated[int, Ge(0)] = 100
+    """How many prompts go into the table of answers, from the first. 0 leaves the table out."""
+
+
+@dataclass
+class MlflowConfig(LoggerConfig):
+    """MLflow: a folder on this machine, a database or a tracking server. Its failure never ends a run."""
+
+    tracking_uri: str | None = None
+    """A folder, `sqlite:///FILE`, or the address of a server. Default: MLFLOW_TRACKING_URI, else the folder mlruns."""
+    experiment: Annotated[str, Len(1)] = "framework"
+    """The experiment."""
+    run_name: str | None = None
+    """Default: the name and time of the run folder."""
+    tags: dict[str, str] = field(default_factory=dict)
+    """Tags by their names. The points of a sweep have the tag `sweep` besides."""
+    answers: Annotated[int, Ge(0)] = 100
+    """How many prompts go into the table of answers, from the first. 0 leaves the table out."""
+    log_adapter: bool = False
+    """Store the trained weights as an artifact: the exported adapter where there is one, else the checkpoint."""
+    timeout: Annotated[int, Gt(0)] = 8
+    """Seconds to wait for an answer of a server, twice at most; after that the logger is switched off."""

@@ -1,4 +1,4 @@
-"""`logger=jsonl`: every event of a run as one line of JSON, flushed at once."""
+"""`logger=jsonl`: every event of a run as one line of JSON, secrets taken out, flushed at once."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import IO, Any
 from framework.errors import one_line
 from framework.protocols import Logger
 from framework.records import DataResult, EvalResult, Report, Sample, Step, Trouble, to_json
+from framework.redact import redact
 from framework_trackers.config import JsonlConfig
 
 
@@ -23,7 +24,7 @@ class Jsonl(Logger):
 
     def _write(self, event: str, **values: Any) -> None:
         if self.file is not None:
-            self.file.write(json.dumps({"event": event, **values}) + "\n")
+            self.file.write(json.dumps(redact({"event": event, **values})) + "\n")
             self.file.flush()
 
     def started(self, run_dir: Path, data: DataResult, facts: Mapping[str, str]) -> None:
@@ -48,8 +49,9 @@ class Jsonl(Logger):
         self._write("evaluated", before=before, metrics=result.figures)
 
     def finished(self, report: Report, samples: Sequence[tuple[Sample | None, Sample]]) -> None:  # noqa: ARG002
-        """Write the objective."""
-        self._write("finished", objective=asdict(report.objective))
+        """Write the objective, the measures and the verdict."""
+        found = to_json(report)
+        self._write("finished", **{name: found[name] for name in ("objective", "metrics", "verdict")})
 
     def failed(self, error: BaseException) -> None:
         """Write the error."""

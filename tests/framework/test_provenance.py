@@ -151,7 +151,7 @@ def test_the_options_of_every_group_are_told(tmp_path: Path) -> None:
 def test_plugins_that_take_part_are_told_with_their_package(tmp_path: Path) -> None:
     found = origins(testing.plan(["logger=[]"], run_dir=tmp_path))
     assert found["evals"] == f"framework {__version__}"
-    assert "trackers" not in found
+    assert "report" not in found
     assert "journal" not in found
 
 

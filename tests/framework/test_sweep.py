@@ -14,7 +14,7 @@ from framework import hookimpl, records
 from framework.journal import FINISHED
 from framework.plugins import manager
 from framework.records import Point, Sweep
-from framework.sweep import SweepFolder, best_point, finish, is_through, read_sweep, summarize, times, value_of
+from framework.sweep import SweepFolder, best_point, finish, is_through, name_of, read_sweep, summarize, times, value_of
 from tests.framework.memory.test_shape import SMOLLM
 from tests.framework.program import ECHO, Result, echo, execute
 
@@ -258,3 +258,16 @@ def test_no_more_points_run_at_once_than_there_are_gpus(
     SweepFolder().on_multirun_start(config)
     summarize()
     assert config.hydra.launcher.n_jobs == left
+
+
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [
+        ("outputs/quickstart/sweep_2026-11-25_20-30-00", "quickstart-sweep_2026-11-25_20-30-00"),
+        ("mine", "mine"),
+        ("/mine", "mine"),
+        ("/data/runs/mine", "runs-mine"),
+    ],
+)
+def test_a_sweep_is_named_after_its_folder(folder: str, name: str) -> None:
+    assert name_of(Path(folder)) == name

@@ -397,6 +397,22 @@ class TestWandb(LoggerSuite):
         wandb.teardown()
 
 
+class TestTensorBoard(LoggerSuite):
+    option = "tensorboard"
+
+
+class TestMlflow(LoggerSuite):
+    """With its folder in the working folder, as it is by default."""
+
+    option = "mlflow"
+
+    @pytest.fixture(autouse=True)
+    def folder(self, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+        """Let no server of this machine take part."""
+        monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        monkeypatch.chdir(tmp_path_factory.mktemp("here"))
+
+
 class TestEcho(BackendSuite):
     option = "echo"
 

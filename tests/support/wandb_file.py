@@ -16,8 +16,13 @@ _FULL, _LAST = 1, 4  # a record is one full piece, or a first one, middle ones a
 
 @dataclass(frozen=True)
 class OfflineRun:
-    """What one run logged; `tables` holds the last plain table of each name, with its columns and data."""
+    """What one run logged; `tables` holds the last plain table of each name, with its columns and data.
 
+    `resumed` says whether it is to go on in the run of its id; `artifacts` has the files of each by its name.
+    """
+
+    id: str
+    resumed: bool
     name: str
     project: str
     group: str
@@ -29,13 +34,14 @@ class OfflineRun:
     summary: dict[str, Any]
     tables: dict[str, dict[str, Any]]
     alerts: list[tuple[str, str, str]]
+    artifacts: dict[str, list[str]]
 
 
 def read_offline_run(path: Path) -> OfflineRun:
     """Read a run-*.wandb file and its tables; of a killed run it is what reached the disk, without an exit code."""
     from wandb.proto.wandb_internal_pb2 import Record, RunRecord
 
-    run, exit_code, history, alerts = RunRecord(), None, [], []
+    run, exit_code, history, alerts, artifacts = RunRecord(), None, [], [], {}
     merged: dict[str, dict[str, Any]] = {"config": {}, "summary": {}}
     for data in _records(path.read_bytes()):
         record = Record.FromString(data)
@@ -49,14 +55,16 @@ def read_offline_run(path: Path) -> OfflineRun:
             history.append(_apply({}, record.history.item))
         elif kind == "alert":
             alerts.append((record.alert.title, record.alert.text, record.alert.level))
+        elif kind == "artifact":
+            artifacts[record.artifact.name] = [entry.local_path for entry in record.artifact.manifest.contents]
         elif kind == "exit":
             exit_code = record.exit.exit_code
     config, summary = merged["config"], merged["summary"]
     config.pop("_wandb", None)  # W&B's own entry
     files = dict(item for row in (*history, summary) for item in _table_files(row))
     tables = {name: json.loads((path.parent / "files" / file).read_bytes()) for name, file in files.items()}
-    about = run.display_name, run.project, run.run_group, run.notes, tuple(run.tags)
-    return OfflineRun(*about, exit_code, config, history, summary, tables, alerts)
+    about = run.run_id, run.resume, run.display_name, run.project, run.run_group, run.notes, tuple(run.tags)
+    return OfflineRun(*about, exit_code, config, history, summary, tables, alerts, artifacts)
 
 
 def _records(data: bytes) -> Iterator[bytes]:

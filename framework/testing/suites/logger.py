@@ -15,7 +15,7 @@ from framework.health.config import Action
 from framework.plan import Choice, Plan
 from framework.records import Artifact, Trouble
 from framework.redact import SECRET_NAME
-from framework.testing.suites.base import Rows, Suite, expect, files
+from framework.testing.suites.base import ROWS, Rows, Suite, data_words, expect, files
 
 if TYPE_CHECKING:
     import pytest
@@ -79,6 +79,33 @@ class LoggerSuite(Suite):
         _, calls = self.told(tmp_path, breaks=True)
         expect({"started", "step", "failed"} <= set(calls), f"the calls were {calls}")
 
+    def test_a_run_folder_that_goes_on_is_told_without_an_error(self, tmp_path: Path) -> None:
+        """What is left of the stages is told by another logger of the same folder, and then all of it anew."""
+        self.told(tmp_path, "stages=[data,baseline,train]")
+        _, calls = self.told(tmp_path, "stages=[evaluate,report]")
+        expect("finished" in calls and "step" not in calls, f"the calls were {calls}")
+        _, calls = self.told(tmp_path)
+        expect({"step", "finished"} <= set(calls), f"the calls were {calls}")
+
+    def test_validations_are_told_with_their_steps(self, tmp_path: Path) -> None:
+        """The last entry of a training that stops between two validations is told again with one."""
+        words = ["trainer.max_steps=6", "trainer.eval_steps=2", "trainer.early_stopping_metric=exact_match"]
+        _, calls = self.told(tmp_path, *words, "trainer.losses=[1,1,nan]")
+        again = 4  # it ends at step 3
+        expect(calls.count("step") == again, f"the calls were {calls}")
+
+    def test_numbers_that_are_none_are_told_without_an_error(self, tmp_path: Path) -> None:
+        """A loss and a gradient may be nan or infinite."""
+        words = ["trainer.losses=[1,nan,inf]", "trainer.grad_norms=[inf,nan]", "health.nan=warn"]
+        _, calls = self.told(tmp_path, "trainer.max_steps=3", *words)
+        expect({"trouble", "finished"} <= set(calls), f"the calls were {calls}")
+
+    def test_a_plan_that_is_refused_is_told_without_an_error(self, tmp_path: Path) -> None:
+        """`failed` and `close` come without `planned`, where the run cannot write to its folder."""
+        logger = self.create(tmp_path)
+        logger.failed(Planted("refused"))
+        logger.close()
+
     def test_a_trouble_of_the_training_is_told_without_an_error(self, tmp_path: Path) -> None:
         """`trouble` comes after the steps, before the run ends."""
         _, calls = self.told(tmp_path, ails=True)
@@ -94,14 +121,21 @@ class LoggerSuite(Suite):
         expect(not more, f"written: {', '.join(more)}")
 
     def test_no_secret_is_written(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        """A secret of the environment, and one in a field of the logger with a telling name, are in no file of its."""
+        """A secret is in no file of the logger: one of the environment, wherever it turns up.
+
+        It turns up in the config, in the path of the data, in a field of the logger with a telling name, in the error
+        of a run that fails.
+        """
         here = tmp_path / "here"
         here.mkdir()
         monkeypatch.chdir(here)
         monkeypatch.setenv("FRAMEWORK_SUITE_TOKEN", SECRET)
         schema = self.choice(tmp_path).component.schema
         telling = [field.name for field in fields(schema) if SECRET_NAME.search(field.name) and field.type.base is str]
-        plan, _ = self.told(tmp_path, f"name={SECRET}", *(f"logger.{self.option}.{name}={SECRET}" for name in telling))
+        words = [f"logger.{self.option}.{name}={SECRET}" for name in telling]
+        words += data_words(tmp_path / SECRET, ROWS)
+        self.told(tmp_path, f"name={SECRET}", *words)
+        plan, _ = self.told(tmp_path, f"name={SECRET}", *words, breaks=True)
         own = _names(plan.run_dir) - _names(_without(plan, tmp_path))
         for file in [*(plan.run_dir / name for name in sorted(own)), *files(here)]:
             expect(SECRET.encode() not in file.read_bytes(), f"{file.relative_to(tmp_path)} holds a secret")
@@ -161,7 +195,8 @@ class Breaks(Choice):
 
     def export(self, *_: Any) -> None:
         """Fail."""
-        raise Planted
+        message = f"failed with {SECRET}"
+        raise Planted(message)
 
 
 @dataclasses.dataclass(frozen=True)

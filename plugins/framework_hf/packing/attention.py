@@ -263,11 +263,40 @@ def attend_heads(query: Tensor, key: Tensor, value: Tensor, along: Branches) -> 
     return out
 
 
+def attend_last(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scaling: float | None = None) -> Tensor:
+    """Attend from one new token of each row, as in generating.
+
+    On a CPU torch's own (seen in 2.13) takes 15 times as long.
+
+    Args:
+        query: (rows, heads, 1, size).
+        key: (rows, key heads, tokens, size); a query head uses the key head of its group.
+        value: like `key`.
+        mask: (rows or 1, 1, 1, tokens), True or 0 where a token is seen, else False or minus infinity; None: all are.
+        scaling: what scores are multiplied by; by default one over the root of the size.
+
+    Returns:
+        (rows, 1, heads, size).
+    """
+    rows, heads, _, size = query.shape
+    together, tokens = rows * key.shape[1], key.shape[2]
+    scaled = query * (size**-0.5 if scaling is None else scaling)
+    scores = torch.bmm(scaled.reshape(together, -1, size), key.reshape(together, tokens, size).transpose(1, 2))
+    if mask is not None:
+        hidden = mask.logical_not() if mask.dtype is torch.bool else None
+        by_row = scores.view(rows, heads, 1, tokens)
+        scores = by_row + mask if hidden is None else by_row.masked_fill(hidden, float("-inf"))
+    chances = torch.softmax(scores, -1).view(together, -1, tokens)
+    return torch.bmm(chances, value.reshape(together, tokens, size)).view(rows, 1, heads, size)
+
+
 def _forward(
     module: torch.nn.Module, query: Tensor, key: Tensor, value: Tensor, attention_mask: Tensor | None, **more: Any
 ) -> tuple[Tensor, None]:
     """Attend as transformers asks for it: along the branches of the batch, or else as sdpa does."""
     along: Branches | None = more.pop("branches", None)
+    if along is None and query.device.type == "cpu" and query.shape[2] == 1 and not torch.is_grad_enabled():
+        return attend_last(query, key, value, attention_mask, more.get("scaling")), None
     if along is None:
         made: tuple[Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, **more)
         return made

@@ -303,6 +303,36 @@ class StepError(Log):
         raise ValueError("no step")
 
 @option("logger", LoggerConfig)
+class Finite(Log):
+    def step(self, step):
+        if step.loss != step.loss:
+            raise ValueError("not finite")
+
+@option("logger", LoggerConfig)
+class Unplanned(Log):
+    plan = None
+
+    def planned(self, plan):
+        self.plan = plan
+
+    def failed(self, error):
+        self.plan.name
+
+@option("logger", LoggerConfig)
+class Opens(Log):
+    def started(self, run_dir, data, facts):
+        self.file = (run_dir / "log.txt").open("x")
+
+@option("logger", LoggerConfig)
+class Retold(Log):
+    last = 0
+
+    def step(self, step):
+        if step.step <= self.last:
+            raise ValueError("again")
+        self.last = step.step
+
+@option("logger", LoggerConfig)
 class Carefree(Log):
     def trouble(self, trouble):
         self.file.write(trouble.name)

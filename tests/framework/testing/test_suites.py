@@ -137,6 +137,15 @@ CASES = [
         "the logger raises in trouble: AttributeError",
     ),
     ("LoggerSuite", "around", "a_plan_alone_writes_nothing", "written: .*around.txt"),
+    ("LoggerSuite", "finite", "numbers_that_are_none_are_told_without_an_error", "in step: ValueError: not finite"),
+    (
+        "LoggerSuite",
+        "unplanned",
+        "a_plan_that_is_refused_is_told_without_an_error",
+        "'NoneType' object has no attribute",
+    ),
+    ("LoggerSuite", "opens", "a_run_folder_that_goes_on_is_told_without_an_error", "in started: FileExistsError"),
+    ("LoggerSuite", "retold", "validations_are_told_with_their_steps", "in step: ValueError: again"),
     ("LoggerSuite", "leaks", "no_secret_is_written", "run/log.txt holds a secret"),
     ("LoggerSuite", "tells", "no_secret_is_written", "run/log.txt holds a secret"),
     (

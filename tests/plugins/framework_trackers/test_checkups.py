@@ -1,12 +1,15 @@
-"""What the doctor says of W&B: the library, and where a key is."""
+"""What the doctor says of the trackers: the libraries, and where a key of W&B is."""
 
 import socket
+from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
 
 from framework import testing
 from framework.checkup import Found, State
+from framework.plan import Plan
 from framework_trackers import checkups
 from framework_trackers.plugin import framework_checkups
 
@@ -22,18 +25,29 @@ def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path / "netrc"
 
 
-def test_the_library_is_imported_and_told_with_its_version() -> None:
-    import wandb
+LIBRARIES = [
+    (checkups.wandb, "wandb", "wandb"),
+    (checkups.tensorboard, "tensorboard", "tensorboard"),
+    (checkups.mlflow, "mlflow-skinny", "mlflow"),
+]
 
-    assert checkups.library(None) == Found(State.ok, "can be imported", wandb.__version__)
+
+@pytest.mark.parametrize(("look", "distribution", "extra"), LIBRARIES)
+def test_a_library_is_imported_and_told_with_its_version(
+    look: Callable[[Plan | None], Found], distribution: str, extra: str
+) -> None:
+    assert look(None) == Found(State.ok, "can be imported", version(distribution)), extra
 
 
-def test_a_library_that_is_not_installed_is_told_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkups, "missing", lambda _: ["wandb"])
-    found = checkups.library(None)
+@pytest.mark.parametrize(("look", "distribution", "extra"), LIBRARIES)
+def test_a_library_that_is_not_installed_is_told_with_the_command(
+    monkeypatch: pytest.MonkeyPatch, look: Callable[[Plan | None], Found], distribution: str, extra: str
+) -> None:
+    monkeypatch.setattr(checkups, "missing", lambda names: names if names == [distribution] else [])
+    found = look(None)
     assert (found.state, found.detail) == (State.missing, "not installed")
     assert found.fix.startswith("pip install ")
-    assert "[wandb]" in found.fix
+    assert f"[{extra}]" in found.fix
 
 
 def test_without_a_key_it_logs_offline() -> None:
@@ -60,8 +74,9 @@ def test_a_saved_login_is_told_by_its_file_and_a_dead_server_means_offline(
     assert found.detail == (f"a key in {nobody}, but http://127.0.0.1:9 cannot be reached: logger=[wandb] logs offline")
 
 
-def test_hook_checkups_of_wandb_are_needed_by_its_logger_alone(tmp_path: Path) -> None:
-    library, login = framework_checkups()
-    with_it, without = (testing.plan([f"logger={words}"], run_dir=tmp_path) for words in ("[wandb]", "[]"))
-    assert [each.needed(with_it) for each in (library, login)] == [True, False]
-    assert [each.needed(without) for each in (library, login)] == [False, False]
+@pytest.mark.parametrize("name", ["wandb", "tensorboard", "mlflow"])
+def test_hook_checkups_of_a_tracker_are_needed_by_its_logger_alone(tmp_path: Path, name: str) -> None:
+    plan = testing.plan([f"logger=[{name}]"], run_dir=tmp_path)
+    assert [each.name for each in framework_checkups() if each.needed(plan)] == [name]
+    without = testing.plan(["logger=[]"], run_dir=tmp_path)
+    assert not any(each.needed(without) for each in framework_checkups())

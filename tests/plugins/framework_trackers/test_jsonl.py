@@ -1,6 +1,7 @@
 """The event log: one line of JSON for each thing that happened."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,27 @@ def test_every_event_of_a_run_is_a_line(data_file: Path, tmp_path: Path) -> None
     assert [event["before"] for event in found if event["event"] == "evaluated"] == [True, False]
     assert found[4] | {"loss": 1.0, "step": 1, "total_steps": 2, "learning_rate": 2e-4} == found[4]
     assert found[-1]["objective"]["name"] == "eval_loss"
+    assert found[-1]["metrics"]["exact_match"].keys() >= {"before", "after", "outcome"}
+    assert found[-1]["verdict"]["lines"][0].startswith("gained: ")
+
+
+def test_secrets_are_taken_out_of_rows_and_errors(
+    rows: list[dict[str, str]],
+    write_rows: Callable[[list[dict[str, str]]], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ACME_TOKEN", "open-sesame-42")
+    told = write_rows([{**rows[0], "output": "say open-sesame-42"}, *rows])
+    run(told, tmp_path, "stages=[data]")
+    log = Jsonl(JsonlConfig())
+    log.started(tmp_path, EVEN, {})
+    log.failed(RuntimeError("no room for open-sesame-42"))
+    log.close()
+    text = (tmp_path / "log.jsonl").read_text(encoding="utf-8")
+    assert events(tmp_path)[-1]["error"] == "RuntimeError: no room for (hidden)"
+    assert "say (hidden)" in text
+    assert "open-sesame-42" not in text
 
 
 def test_a_run_that_goes_on_appends(data_file: Path, tmp_path: Path) -> None:

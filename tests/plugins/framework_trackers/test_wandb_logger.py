@@ -1,5 +1,6 @@
 """Weights & Biases, read back from what an offline run wrote."""
 
+import shlex
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -9,11 +10,21 @@ import wandb
 
 from framework import pipeline, testing
 from framework.folder import save_overrides
-from tests.framework.program import echo
+from framework.records import Aspect, EvalResult, Measure, Step
+from framework.testing.echo import EchoModel
+from framework.testing.echo_training import EchoTraining
+from framework_trackers.config import WandbConfig
+from framework_trackers.wandb_logger import Wandb
+from framework_trackers.wandb_run import mode
+from tests.framework.program import ECHO, echo
+from tests.support.program import environment
+from tests.support.results import EVEN
+from tests.support.terminal import Terminal
 from tests.support.wandb_file import OfflineRun, read_offline_run
 
 SECRET = "open-sesame-42"  # noqa: S105 - planted
 TOKEN = "hf_" + "aB3" * 10
+KEY = "0123456789" * 4
 WORDS = ["logger=[wandb]", "logger.wandb.project=orders"]
 
 
@@ -50,6 +61,7 @@ def test_a_run_is_logged_with_all_that_was_asked_for(
     ]
     report = pipeline.run(testing.plan([*words, *about], run_dir=tmp_path))
     assert report is not None
+    assert report.verdict is not None
     run = logged(tmp_path)
     assert (run.project, run.group, run.name, run.tags) == ("orders", "rates", "first", ("a", "b"))
     assert run.exit_code == 0
@@ -68,18 +80,28 @@ def test_a_run_is_logged_with_all_that_was_asked_for(
     assert means["before/exact_match"] == 0
     assert means["after/exact_match"] == 0.75
     assert means["after/eval_loss"] < means["before/eval_loss"]
-    assert run.tables["answers"]["columns"] == ["prompt", "reference", "before", "after"]
-    assert run.tables["answers"]["data"][0] == ["say 0", "it is 0", "say 0", "it is 0"]
-    assert len(run.tables["answers"]["data"]) == 4
+    answers, measures = run.tables["answers"], run.tables["measures"]
+    scores = [f"{name} {when}" for name in ("exact_match", "token_f1", "stopped") for when in ("before", "after")]
+    assert answers["columns"] == ["prompt", "reference", "before", "after", *scores]
+    assert answers["data"][0] == ["say 0", "it is 0", "say 0", "it is 0", 0, 1, 0.4, 1, 1, 1]
+    assert len(answers["data"]) == 4
+    rows = {row[0]: dict(zip(measures["columns"], row, strict=True)) for row in measures["data"]}
+    assert (rows["exact_match"]["before"], rows["exact_match"]["after"]) == (0, 0.75)
+    outcomes = {name: change.outcome.value for name, change in report.metrics.items() if change.outcome}
+    assert {name: row["outcome"] for name, row in rows.items()} == outcomes
+    assert run.summary["verdict"]["score"] == report.verdict.score
+    assert run.summary["verdict"]["lines"] == report.verdict.lines
     assert run.summary["objective"]["name"] == "eval_loss"
     leaks = [path for path in (tmp_path / "wandb").rglob("*") if path.is_file() and holds_a_secret(path)]
     assert leaks == []
-    assert f"wandb: logged offline; upload it with: wandb sync {tmp_path}/wandb/offline-run-" in capfd.readouterr().err
+    no_key = "no key: wandb login, or set WANDB_API_KEY"
+    told = f"wandb: logged offline ({no_key}); upload it with: wandb sync {tmp_path}/wandb/offline-run-"
+    assert told in capfd.readouterr().err
 
 
 def holds_a_secret(path: Path) -> bool:
     content = path.read_bytes()
-    return SECRET.encode() in content or TOKEN.encode() in content
+    return any(secret.encode() in content for secret in (SECRET, TOKEN, KEY))
 
 
 def test_names_come_from_the_run_where_none_are_given(words: list[str], tmp_path: Path) -> None:
@@ -110,14 +132,210 @@ def test_a_run_that_fails_has_exit_code_1(words: list[str], tmp_path: Path) -> N
     assert logged(tmp_path).exit_code == 1
 
 
+def test_answers_of_a_run_without_a_report_are_a_table_of_their_own(words: list[str], tmp_path: Path) -> None:
+    pipeline.run(testing.plan([*words, "logger.wandb.answers=2", "stages=[data,baseline]"], run_dir=tmp_path))
+    table = logged(tmp_path).tables["before/answers"]
+    assert table["columns"][:3] == ["prompt", "reference", "answer"]
+    assert [row[:3] for row in table["data"]] == [["say 0", "it is 0", "say 0"], ["say 1", "it is 1", "say 1"]]
+
+
+def test_benchmarks_are_logged_with_their_standard_errors(words: list[str], tmp_path: Path) -> None:
+    plan = testing.plan([*words, "stages=[data,baseline]"], run_dir=tmp_path)
+    logger = Wandb(WandbConfig(project="orders"))
+    logger.planned(plan)
+    tmp_path.mkdir(exist_ok=True)
+    logger.started(tmp_path, EVEN, {})
+    result = EvalResult({"arc_easy/acc": Measure(0.5, higher_is_better=True, aspect=Aspect.general, stderr=0.02)})
+    logger.evaluated(result, before=True)
+    logger.close()
+    (row,) = logged(tmp_path).history
+    assert (row["before/arc_easy/acc"], row["before/arc_easy/acc_stderr"]) == (0.5, 0.02)
+
+
+@pytest.mark.parametrize("loggers", ["[wandb,html]", "[html,wandb]"])
+def test_the_page_is_logged_whole_whichever_logger_comes_first(words: list[str], tmp_path: Path, loggers: str) -> None:
+    pipeline.run(testing.plan([*words, f"logger={loggers}"], run_dir=tmp_path))
+    (row,) = [row for row in logged(tmp_path).history if "report" in row]
+    (file,) = tmp_path.glob("wandb/offline-run-*/files/media/html/*.html")
+    assert row["report"]["path"] == f"media/html/{file.name}"
+    assert file.read_text(encoding="utf-8") == (tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "exact_match" in file.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("exporter", "folder"), [("[adapter]", "adapter"), ("[]", "checkpoint")])
+def test_the_weights_are_an_artifact_where_that_is_asked_for(
+    words: list[str], tmp_path: Path, exporter: str, folder: str
+) -> None:
+    more = [f"exporter={exporter}", "logger.wandb.log_adapter=true", "name='my run'"]
+    pipeline.run(testing.plan([*words, *more], run_dir=tmp_path))
+    files = logged(tmp_path).artifacts[f"my_run-{folder}"]
+    assert sorted(files) == sorted(str(path) for path in (tmp_path / folder).iterdir())
+    assert str(tmp_path / folder / "echo.json") in files
+
+
+def test_weights_are_not_uploaded_unless_that_is_asked_for(words: list[str], tmp_path: Path) -> None:
+    pipeline.run(testing.plan(words, run_dir=tmp_path))
+    assert not any("adapter" in name or "checkpoint" in name for name in logged(tmp_path).artifacts)
+
+
+def parts(run_dir: Path) -> list[OfflineRun]:
+    """Read all parts of the runs of a folder in the order in which they began."""
+    wandb.teardown()
+    files = sorted(run_dir.glob("wandb/offline-run-*/run-*.wandb"), key=lambda file: file.stat().st_mtime_ns)
+    return [read_offline_run(file) for file in files]
+
+
+def test_a_run_that_goes_on_goes_on_in_the_same_run(
+    words: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    pipeline.run(testing.plan([*words, "stages=[data,baseline,train]"], run_dir=tmp_path))
+    pipeline.run(testing.plan([*words, "stages=[evaluate,report]"], run_dir=tmp_path))
+    first, second = parts(tmp_path)
+    assert (first.id, first.resumed, second.resumed) == (second.id, False, True)
+    steps = [[row["_step"] for row in run.history] for run in (first, second)]
+    assert steps == [[0, 1, 2, 3], [4]]
+    assert "after/exact_match" in second.history[0]
+    last = capfd.readouterr().err.splitlines()[-1]
+    command, *uploaded = shlex.split(last.split("upload it with: ")[1])
+    assert command == "wandb"
+    assert uploaded == ["sync", *sorted(map(str, tmp_path.glob("wandb/offline-run-*")))]
+
+
+def test_a_training_that_begins_anew_or_another_project_is_another_run(words: list[str], tmp_path: Path) -> None:
+    for more in (["stages=[data,train]"], ["stages=[data,train]"], ["stages=[evaluate]", "logger.wandb.project=other"]):
+        pipeline.run(testing.plan([*words, *more], run_dir=tmp_path))
+    runs = parts(tmp_path)
+    assert len({run.id for run in runs}) == 3
+    assert not any(run.resumed for run in runs)
+
+
+def test_a_run_that_was_ended_and_is_started_again_goes_on_in_the_same_run(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = EchoTraining._tell  # noqa: SLF001 - ends a training after its second step
+
+    def ends(self: EchoTraining, told: Step) -> bool:
+        if told.step == 3:
+            raise KeyboardInterrupt
+        return step(self, told)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(EchoTraining, "_tell", ends)
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.run(testing.plan(words, run_dir=tmp_path))
+    pipeline.run(testing.plan([*words, "trainer.per_device_train_batch_size=1"], run_dir=tmp_path))
+    first, second = parts(tmp_path)
+    assert (first.id, first.resumed, second.resumed) == (second.id, False, True)
+    assert (first.exit_code, second.exit_code) == (1, 0)
+    assert [row["_step"] for row in first.history] == [0, 1, 2]
+    assert [row["_step"] for row in second.history] == [3]
+    assert second.history[0].keys() >= {"train/loss", "after/exact_match", "answers"}
+
+
+def test_a_run_that_fails_after_its_training_has_its_end_in_the_same_run(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.delattr(EchoModel, "save_tokenizer")
+        with pytest.raises(AttributeError):
+            pipeline.run(testing.plan(words, run_dir=tmp_path))
+    pipeline.run(testing.plan(words, run_dir=tmp_path))
+    first, second = parts(tmp_path)
+    assert first.id == second.id
+    assert [row["_step"] for row in second.history] == [4]
+    assert second.summary["objective"]["name"] == "eval_loss"
+
+
+def test_other_settings_are_another_training_and_another_run(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.delattr(EchoModel, "save_tokenizer")
+        with pytest.raises(AttributeError):
+            pipeline.run(testing.plan(words, run_dir=tmp_path))
+    pipeline.run(testing.plan([*words, "trainer.learning_rate=1e-3"], run_dir=tmp_path))
+    first, second = parts(tmp_path)
+    assert first.id != second.id
+    assert [row["_step"] for row in second.history] == [0, 1, 2, 3]
+
+
+def test_a_kept_id_that_cannot_be_read_means_a_new_run(words: list[str], tmp_path: Path) -> None:
+    pipeline.run(testing.plan([*words, "stages=[data,train]"], run_dir=tmp_path))
+    (tmp_path / "wandb.json").write_text("{", encoding="utf-8")
+    pipeline.run(testing.plan([*words, "stages=[evaluate]"], run_dir=tmp_path))
+    assert [run.resumed for run in parts(tmp_path)] == [False, False]
+
+
+def test_no_secret_is_in_any_byte_of_its_files(
+    tmp_path: Path, rows: list[dict[str, str]], write_rows: Callable[..., Path]
+) -> None:
+    told = [{**rows[0], "instruction": f"say {SECRET}", "output": f"the key {TOKEN}"}, *rows]
+    data = tmp_path / SECRET / "rows.jsonl"
+    data.parent.mkdir()
+    data.write_text(write_rows(told).read_text(encoding="utf-8"), encoding="utf-8")
+    paths = [f"data.path={data}", f"data.validation_path={data}", f"data.prompts_path={data}"]
+    about = [f"logger.wandb.notes=by {SECRET}", f"logger.wandb.tags=[{SECRET}]", f"logger.wandb.group={TOKEN}"]
+    words = ["logger=[wandb,html]", "data=local_file", *paths, *about, f"name={SECRET}", "trainer.max_steps=3"]
+    env = {"ACME_TOKEN": SECRET, "HF_TOKEN": TOKEN, "WANDB_API_KEY": KEY, "WANDB_MODE": "offline"}
+    done = echo(*words, f"run_dir=runs/{SECRET}", "logger.wandb.log_adapter=true", cwd=tmp_path, env=env)
+    assert done.code == 0, done.err
+    assert "wandb: the weights are not uploaded: the name of their folder holds a secret" in done.err
+    files = [path for path in (tmp_path / "runs" / SECRET / "wandb").rglob("*") if path.is_file()]
+    assert any(path.name.startswith("debug") for path in files)
+    assert {path.suffix for path in files} >= {".wandb", ".log", ".json", ".html", ".txt"}
+    assert [path for path in files if holds_a_secret(path)] == []
+
+
 def test_a_server_that_does_not_answer_means_offline_and_the_run_goes_on(words: list[str], tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-    env = {"WANDB_BASE_URL": f"http://127.0.0.1:{port}", "WANDB_API_KEY": "0123456789" * 4}
-    result = echo(*words, "logger.wandb.init_timeout=2", "run_dir=run", cwd=tmp_path, env=env)
+    env = {"WANDB_BASE_URL": f"http://127.0.0.1:{port}", "WANDB_API_KEY": KEY}
+    result = echo(*words, "run_dir=run", cwd=tmp_path, env=env)
     assert result.code == 0, result.err
-    assert "wandb cannot be reached (" in result.err
-    assert "this run is logged offline" in result.err
+    told = (
+        f"wandb: logged offline (http://127.0.0.1:{port} cannot be reached); upload it with: wandb sync {tmp_path}/run"
+    )
+    assert told in result.err
     run = logged(tmp_path / "run")
     assert run.exit_code == 0
     assert run.summary["metrics"]["exact_match"]["after"] == 0.75
+
+
+def test_nothing_is_asked_at_a_terminal(words: list[str], tmp_path: Path) -> None:
+    variables = environment(tmp_path, NETRC=str(tmp_path / "netrc"))
+    command = [*ECHO, "model=echo", "trainer=echo", *words, "logger.wandb.mode=online", "run_dir=run"]
+    with Terminal(command, cwd=tmp_path, env=variables, columns=200) as terminal:
+        code, shown = terminal.end()
+    assert code == 0, shown
+    assert "wandb: logged offline (no key: wandb login, or set WANDB_API_KEY)" in shown
+    assert "Enter your choice" not in shown
+    assert logged(tmp_path / "run").exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("env", "words", "expected"),
+    [
+        ({}, [], ("offline", "no key: wandb login, or set WANDB_API_KEY")),
+        ({}, ["logger.wandb.mode=online"], ("offline", "no key: wandb login, or set WANDB_API_KEY")),
+        ({"WANDB_API_KEY": "x"}, ["logger.wandb.mode=offline"], ("offline", "logger.wandb.mode=offline")),
+        ({"WANDB_API_KEY": "x", "WANDB_MODE": "dryrun"}, [], ("offline", "WANDB_MODE=dryrun")),
+        ({"WANDB_API_KEY": "x", "WANDB_MODE": "disabled"}, [], ("disabled", "WANDB_MODE=disabled")),
+        ({"WANDB_API_KEY": "x"}, [], ("offline", "http://127.0.0.1:9 cannot be reached")),
+    ],
+)
+def test_where_it_writes_is_known_before_the_library_is_asked(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, env: dict[str, str], words: list[str], expected: tuple[str, str]
+) -> None:
+    for name, value in {"WANDB_BASE_URL": "http://127.0.0.1:9", **env}.items():
+        monkeypatch.setenv(name, value)
+    assert mode(testing.plan([*WORDS, *words], run_dir=tmp_path).logger["wandb"].config) == expected
+
+
+def test_a_run_with_wandb_disabled_writes_nothing_for_it(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    pipeline.run(testing.plan(words, run_dir=tmp_path))
+    assert not (tmp_path / "wandb").exists()
+    assert not (tmp_path / "wandb.json").exists()
+    assert "wandb" not in capfd.readouterr().err

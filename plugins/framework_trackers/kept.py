@@ -1,0 +1,74 @@
+"""Which run of a tracker a run folder belongs to, as `TRACKER.json` in it: what goes on there goes on in the same run.
+
+Stages that come later go on, and so does a run that was ended by a kill or an error and is started again in its folder
+with the same settings. It may tell its steps from the first again: those that the tracker has are not logged twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from framework.fields import fields
+from framework.folder import RunFolder, makes_anew
+from framework.plan import Plan
+from framework.records import TrainResult
+from framework.schema import Stage, TrainerConfig
+
+FREE = ("per_device_", "gradient_accumulation_", "logging_")
+"""How the names of settings of the trainer begin that may change when a training goes on."""
+
+
+@dataclass
+class KeptRun:
+    """A run of a tracker.
+
+    Attributes:
+        id: by which the tracker knows it.
+        place: the project or the server that it is in.
+        settings: a hash over what makes a training the one that it is.
+        step: the last one of which something was logged; -1 where there is none.
+        over: whether it has come to its end without an error.
+    """
+
+    id: str
+    place: str
+    settings: str
+    step: int = -1
+    over: bool = False
+
+
+def known_run(plan: Plan, tracker: str, place: str) -> KeptRun | None:
+    """Return the run that goes on; None where a new one begins."""
+    file = plan.run_dir / f"{tracker}.json"
+    try:
+        kept = KeptRun(**json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):  # there is none, or somebody has edited it
+        return None
+    same = kept.place == place and not (makes_anew(plan) and (kept.over or kept.settings != settings_of(plan)))
+    return kept if same else None
+
+
+def keep_run(plan: Plan, tracker: str, kept: KeptRun) -> None:
+    """Note it, whole or not at all."""
+    file = plan.run_dir / f"{tracker}.json"
+    half = file.with_name(f"{file.name}.part")
+    half.write_text(json.dumps(asdict(kept)) + "\n", encoding="utf-8")
+    half.replace(file)
+
+
+def settings_of(plan: Plan) -> str:
+    """Return a hash over model, adapter, data, and what the trainer is told of the training itself."""
+    names = [field.name for field in fields(TrainerConfig) if not field.name.startswith(FREE)]
+    training = {name: plan.config["trainer"].get(name) for name in names}
+    parts = ("seed", "model", "quantization", "adapter", "data", "format")
+    told: dict[str, Any] = {**{name: plan.config[name] for name in parts}, "trainer": training}
+    return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def trained_steps(plan: Plan) -> int:
+    """Return how many steps the training had that a run goes on from; 0 where it makes its results anew."""
+    trained = None if makes_anew(plan) else RunFolder(plan.run_dir).earlier(Stage.train, TrainResult)
+    return trained.steps if trained else 0

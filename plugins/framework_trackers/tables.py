@@ -1,0 +1,123 @@
+"""What trackers show of a run besides its curves: tables of answers and of measures, and the config as single values.
+
+All of it has passed `redact`: it leaves the machine.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from framework.plan import Plan
+from framework.provenance import options
+from framework.records import DataResult, Report, Sample, Step, to_json
+from framework.redact import redact
+
+PAGE = "report.html"
+"""What `logger=html` writes into the run folder."""
+ADAPTER = "adapter"
+"""The exporter whose folder is the trained weights with all that is needed to use them."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Named columns and their rows."""
+
+    columns: list[str]
+    rows: list[list[Any]]
+
+
+def answers(samples: Sequence[tuple[Sample | None, Sample]], most: int) -> Table:
+    """Return the answers before and after side by side, with the scores of each; at most so many."""
+    shown = samples[:most]
+    names = list(dict.fromkeys(name for _, after in shown for name in after.scores))
+    scores = [f"{name} {when}" for name in names for when in ("before", "after")]
+    rows = []
+    for before, after in shown:
+        earlier = before.scores if before else {}
+        values = [value for name in names for value in (earlier.get(name), after.scores.get(name))]
+        rows.append([after.prompt, after.reference, before.answer if before else None, after.answer, *values])
+    return Table(["prompt", "reference", "before", "after", *scores], redact(rows))
+
+
+def asked(samples: Sequence[Sample], most: int) -> Table:
+    """Return the answers of one evaluation, with their scores; at most so many."""
+    shown = samples[:most]
+    names = list(dict.fromkeys(name for sample in shown for name in sample.scores))
+    rows = [[each.prompt, each.reference, each.answer, *map(each.scores.get, names)] for each in shown]
+    return Table(["prompt", "reference", "answer", *names], redact(rows))
+
+
+def measures(report: Report) -> Table:
+    """Return each measure before and after, the bounds of the difference, and what it comes to."""
+    columns = ["measure", "of", "before", "after", "low", "high", "random adapter", "outcome", "unit"]
+    rows = [
+        [
+            *(name, change.aspect.value, change.before, change.after, change.low, change.high, change.null),
+            *(change.outcome.value if change.outcome else None, change.unit),
+        ]
+        for name, change in report.metrics.items()
+    ]
+    return Table(columns, redact(rows))
+
+
+def step_values(step: Step) -> dict[str, float]:
+    """Return the numbers of a log entry by the names of their curves."""
+    values = {f"train/{name}": value for name, value in to_json(step).items() if name not in {"step", "metrics"}}
+    if step.eval_loss is None:
+        del values["train/eval_loss"]
+    return values | {f"train/{name}": value for name, value in step.metrics.items()}
+
+
+def settings(plan: Plan, data: DataResult, facts: Mapping[str, str]) -> dict[str, Any]:
+    """Return the resolved config, the options chosen, what the data stage counted, what was picked for this machine."""
+    more = {"options": options(plan), "data_result": to_json(_counts(data)), "hardware": dict(facts)}
+    config: dict[str, Any] = redact({**plan.config, **more})
+    return config
+
+
+def _counts(data: DataResult) -> DataResult:
+    """Leave out what quotes the rows: a server needs no examples of what is wrong with them, secrets among it."""
+    findings = [dataclasses.replace(finding, examples=[]) for finding in data.findings]
+    problems = [dataclasses.replace(problem, problem="") for problem in data.proof.problems]
+    proof = dataclasses.replace(data.proof, problems=problems)
+    return dataclasses.replace(data, view=[], findings=findings, bad_examples=[], proof=proof)
+
+
+def results(report: Report) -> dict[str, Any]:
+    """Return the report as plain values; the data are part of the config."""
+    found: dict[str, Any] = redact(to_json(dataclasses.replace(report, data=None)))
+    return found
+
+
+def flat(value: Any, path: str = "", sign: str = ".") -> Iterator[tuple[str, Any]]:
+    """Give the single values below `value` with their paths, `trainer.learning_rate`; an empty list is one."""
+    if isinstance(value, dict) and value:
+        for name, part in value.items():
+            yield from flat(part, f"{path}{sign}{name}" if path else str(name), sign)
+    elif path:
+        yield path, value
+
+
+def page(plan: Plan) -> str:
+    """Return the report page that `logger=html` made of this run; empty where there is none."""
+    file = plan.run_dir / PAGE
+    if "html" not in plan.logger or not file.is_file():
+        return ""
+    return str(redact(file.read_text(encoding="utf-8")))
+
+
+def weights(plan: Plan) -> Path | None:
+    """Return the folder of the exported adapter, else of the trained weights; None where there is neither."""
+    exporter = plan.exporter.get(ADAPTER)
+    exported = [plan.run_dir / exporter.config.folder] if exporter else []
+    folders = (*exported, plan.checkpoint)
+    return next((folder for folder in folders if folder.is_dir() and any(folder.iterdir())), None)
+
+
+def run_name(given: str | None, plan: Plan) -> str:
+    """Return the name of a run among others."""
+    return str(redact(given or f"{plan.name}-{plan.run_dir.name}"))
