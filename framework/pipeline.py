@@ -161,12 +161,15 @@ def baseline(
     several = [choice.component.name for choice in (*plan.metric.values(), *plan.evaluator.values())]
     options = [plan.data.component.name, plan.format.component.name, *several]
     key = shelf.key_of(base, data.result.fingerprint, options, settings) if base else ""
-    kept = shelf.find("baseline", key)
+    kept: tuple[EvalResult, Any] | None = shelf.find("baseline", key)
     if kept is None:
         result = evaluate(model, data, evaluators, metrics)
         shelf.keep("baseline", key, (result, getattr(model, "base_memory", None)))
         return result
-    result, model.base_memory = kept  # type: ignore[attr-defined] - as that of the model which was measured
+    result, memory = kept
+    if memory is not None:
+        alike: Any = model  # like the one that was measured, it has such a memory
+        alike.base_memory = memory
     return result
 
 
