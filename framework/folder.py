@@ -32,7 +32,8 @@ class RunFolder:
         """Make the folder and write `plan.json` (the resolved config) and `overrides.json` (what made it)."""
         plan.run_dir.mkdir(parents=True, exist_ok=True)
         folder = cls(plan.run_dir)
-        for stage in STALE & {made for ran in plan.stages for made in _after(ran)}:
+        kept = set() if Stage.train in plan.stages else {Stage.export}  # the export looks at what is in it
+        for stage in STALE & {made for ran in plan.stages for made in _after(ran)} - kept:
             folder.file(stage.value).unlink(missing_ok=True)
             if stage is Stage.evaluate:
                 folder.file(NULL).unlink(missing_ok=True)

@@ -18,6 +18,7 @@ from framework import shelf
 from framework.broadcast import Broadcast
 from framework.data import Data, load_data
 from framework.errors import FrameworkError
+from framework.exports import Exports
 from framework.fitting import check_fits
 from framework.folder import RunFolder, check_writable, makes_anew
 from framework.health.answers import unended
@@ -28,7 +29,6 @@ from framework.planning import Planner
 from framework.plugins import notify
 from framework.protocols import AnyMetric, Backend, Evaluator, ExportContext, Exporter, Model, ModelSource
 from framework.records import (
-    Artifact,
     DataResult,
     EvalResult,
     ExportResult,
@@ -125,7 +125,7 @@ def _run_stages(plan: Plan, planner: Planner, model: Model, loggers: Broadcast, 
     exported = folder.earlier(Stage.export, ExportResult)
     if Stage.export in plan.stages:
         with clock.stage(Stage.export):
-            exported = export(plan, model, exporters, data.prompts, folder)
+            exported = export(plan, model, exporters, data.prompts, folder, exported)
         clock.finished(Stage.export, exported)
 
     if Stage.report not in plan.stages:
@@ -218,18 +218,28 @@ def _noise(
 
 
 def export(
-    plan: Plan, model: Model, exporters: Mapping[str, Exporter], prompts: Sequence[Prompt], folder: RunFolder
+    plan: Plan,
+    model: Model,
+    exporters: Mapping[str, Exporter],
+    prompts: Sequence[Prompt],
+    folder: RunFolder,
+    earlier: ExportResult | None = None,
 ) -> ExportResult:
-    """Run the exporters, each after those whose artifacts it uses; what was made is saved where one fails, too."""
-    made: list[Artifact] = []
+    """Run the exporters, each after those whose artifacts it uses; what was made is saved where one fails, too.
+
+    What an earlier export left of the same weights is there to be used, and one that is costly is not made again.
+    """
+    exports = Exports(plan, earlier)
     kept: dict[str, Any] = {}
-    try:
-        for name in in_order(exporters):
-            context = ExportContext(plan.run_dir, plan.checkpoint, plan.config, plan, tuple(made), prompts, kept)
-            made += exporters[name].export(model, context)
-    finally:
-        result = folder.save(Stage.export, ExportResult(made))
-    return result
+    for name in in_order(exporters):
+        exporter = exporters[name]
+        if getattr(exporter, "reusable", False) and exports.again(name):
+            continue
+        folder.save(Stage.export, exports.result())
+        artifacts = exports.artifacts
+        context = ExportContext(plan.run_dir, plan.checkpoint, plan.config, plan, artifacts, prompts, kept)
+        exports.add(name, exporter.export(model, context))
+    return folder.save(Stage.export, exports.result())
 
 
 def check_exports(plan: Plan, model: Model, exporters: Mapping[str, Exporter]) -> None:

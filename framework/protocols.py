@@ -325,7 +325,7 @@ class ExportContext:
         checkpoint: the trained weights; they may lie elsewhere, and be another adapter than the plan's.
         config: the resolved config as plain values.
         plan: the run.
-        artifacts: what the exporters before this one made.
+        artifacts: what the exporters before this one made, and earlier exports of the same weights.
         prompts: what the run asks before and after.
         kept: what an exporter worked out that a later one can use, by a name of its own.
     """
@@ -342,6 +342,9 @@ class ExportContext:
 @runtime_checkable
 class Exporter(Protocol):
     """An option of `exporter=`. One that has `after`, names of options, comes after those of them that are chosen.
+
+    One that has `reusable = True` is costly, and its artifacts depend on the weights and the config alone: where an
+    earlier export of the run made them of the same ones and they are still whole, it is not asked again.
 
     One that has `check(model, plan)` is asked before anything is trained; it raises a FrameworkError where the export
     of this model will fail.

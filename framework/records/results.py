@@ -148,10 +148,20 @@ class Artifact:
 
 
 @dataclass(frozen=True)
+class Origin:
+    """Of what an exporter made the artifacts at `paths`: hashes of the trained weights and of the settings."""
+
+    weights: str
+    settings: str
+    paths: list[str]
+
+
+@dataclass(frozen=True)
 class ExportResult:
-    """The export stage."""
+    """The export stage; `origins` by the names of the exporters. Earlier artifacts that are still right stay listed."""
 
     artifacts: list[Artifact]
+    origins: dict[str, Origin] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from framework import Component, hookimpl
 from framework_evals import config
 
 if TYPE_CHECKING:
+    from framework.checkup import Checkup
     from framework.fitting import Saving
     from framework.plan import Plan
     from framework.records import Concern, Work
@@ -78,6 +79,18 @@ def framework_concerns(plan: Plan, results: Results) -> Iterable[Concern]:
         if isinstance(choice.config, config.MemorizationConfig):
             found = memorization_concern(choice.config, results, plan.verdict.confidence)
             yield from [found] if found else []
+
+
+@hookimpl
+def framework_checkups() -> Iterable[Checkup]:
+    """The judge."""
+    from framework.checkup import Checkup  # noqa: PLC0415 - only `doctor` needs it
+
+    yield Checkup("judge", "evaluation", "framework_evals.checkups:judge", _has_a_judge, seconds=30)
+
+
+def _has_a_judge(plan: Plan) -> bool:
+    return any(isinstance(choice.config, config.JudgeConfig) for choice in plan.metric.values())
 
 
 @hookimpl

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from framework.errors import unknown
+from framework.errors import FrameworkError, unknown
+from framework.folder import RunFolder
 from framework.plan import CHECKPOINT, Plan
+from framework.records import ExportResult
 from framework.schema import Stage
 from framework_exports import gguf_checks
 from framework_exports.config import (
@@ -53,13 +55,24 @@ def _folders(plan: Plan) -> Iterator[str]:
         folders[folder] = name
 
 
+def _left(plan: Plan) -> Iterator[str]:
+    """Give the kinds of artifacts that earlier exports of the run left; training again makes them out of date."""
+    if Stage.train in plan.stages:
+        return
+    try:
+        earlier = RunFolder(plan.run_dir).earlier(Stage.export, ExportResult)
+    except FrameworkError:  # a damaged record: the run says so
+        return
+    yield from dict.fromkeys(artifact.kind for artifact in earlier.artifacts) if earlier else ()
+
+
 def _push(plan: Plan) -> Iterator[str]:
     for key, choice in plan.exporter.items():
         if not isinstance(choice.config, PushExporterConfig):
             continue
         from huggingface_hub import get_token  # noqa: PLC0415 - for those who push
 
-        exported = [name for name in plan.exporter if name not in NOT_PUSHED]
+        exported = [name for name in [*plan.exporter, *_left(plan)] if name not in NOT_PUSHED]
         for kind in choice.config.what:
             if kind not in exported:
                 yield f"exporter.{key}.what: {unknown('exporter of this run', kind, exported)}"

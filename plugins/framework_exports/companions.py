@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -10,15 +9,12 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from framework.errors import FrameworkError, one_line
+from framework.errors import FrameworkError
 from framework.plan import Plan
+from framework_exports import chat_template
+from framework_exports.documents import GENERATION, MODEL, TEMPLATE, TOKENIZER, TOKENIZER_CONFIG, read, write
 from framework_exports.folders import CONFIG as RUN_CONFIG
 
-MODEL = "config.json"
-GENERATION = "generation_config.json"
-TEMPLATE = "chat_template.jinja"
-TOKENIZER = "tokenizer.json"
-TOKENIZER_CONFIG = "tokenizer_config.json"
 TOKENIZERS = frozenset(
     (
         TOKENIZER, TOKENIZER_CONFIG, TEMPLATE, "chat_template.json", "special_tokens_map.json", "added_tokens.json",
@@ -37,7 +33,7 @@ def copy(
     """Write all that a model needs besides its weights.
 
     Args:
-        plan: may name another chat template.
+        plan: may name another chat template, and its switches.
         folders: of the trained weights and of the base; the tokenizer is that of the first which has one.
         models: those of them that are of the model as it is written; of each other file the first counts.
         target: takes the files.
@@ -59,7 +55,8 @@ def copy(
         if (own[0] / name).is_file():
             shutil.copyfile(own[0] / name, target / name)
     if plan.model.config.chat_template is not None:
-        _set_template(target, Path(plan.model.config.chat_template))
+        chat_template.put(target, Path(plan.model.config.chat_template).read_text(encoding="utf-8"))
+    chat_template.switch_on(target, plan.model.config.chat_template_kwargs)
     _change(target / MODEL, settings)
     _check_tokens(own[0], folders[-1], target, settings)
     _stop_as_the_run_did(target)
@@ -73,16 +70,6 @@ def _others(folder: Path, *, code: bool) -> Iterator[Path]:
             yield file
 
 
-def _set_template(target: Path, template: Path) -> None:
-    """Put the template into the file that all look at first, and take another one out of the others."""
-    shutil.copyfile(template, target / TEMPLATE)
-    (target / "chat_template.json").unlink(missing_ok=True)
-    if (target / TOKENIZER_CONFIG).is_file():
-        settings = dict(read(target / TOKENIZER_CONFIG))
-        settings.pop("chat_template", None)
-        _write(target / TOKENIZER_CONFIG, settings)
-
-
 def _change(file: Path, settings: Mapping[str, Any]) -> None:
     """Change settings where they stand: of a model that sees images too, those of the text are a part."""
     if not settings:
@@ -92,28 +79,7 @@ def _change(file: Path, settings: Mapping[str, Any]) -> None:
     for name, value in settings.items():
         for part in [part for part in parts if name in part] or parts[:1]:
             part[name] = value
-    _write(file, config)
-
-
-def read(file: Path) -> Mapping[str, Any]:
-    """Read a JSON object.
-
-    Raises:
-        FrameworkError: the file holds none.
-    """
-    try:
-        value = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        message = f"{file} cannot be read: {one_line(error)}"
-        raise FrameworkError(message) from error
-    if not isinstance(value, dict):
-        message = f"{file} holds no JSON object"
-        raise FrameworkError(message)
-    return value
-
-
-def _write(file: Path, value: Mapping[str, Any]) -> None:
-    file.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write(file, config)
 
 
 def _check_tokens(own: Path, base: Path, target: Path, settings: Mapping[str, Any]) -> None:
@@ -147,4 +113,4 @@ def _stop_as_the_run_did(target: Path) -> None:
     listed = settings.get("eos_token_id")
     known = listed if isinstance(listed, list) else [] if listed is None else [listed]
     if number is not None and number not in known:
-        _write(target / GENERATION, {**settings, "eos_token_id": [*known, number]})
+        write(target / GENERATION, {**settings, "eos_token_id": [*known, number]})

@@ -5,15 +5,22 @@ from __future__ import annotations
 from framework.errors import FrameworkError
 from framework.protocols import ExportContext, Model
 from framework.records import Artifact
-from framework_exports import gguf_checks
+from framework_exports import gguf_checks, lora
 from framework_exports.config import GgufAdapterExporterConfig
 from framework_exports.convert import apart
+from framework_exports.convert.lora import check_plain
+from framework_exports.documents import read
+from framework_exports.folders import check_room
 from framework_exports.gguf_exporter import LOG, scratch_folder
 from framework_exports.headers import stored
+from framework_exports.lora import AdapterFolder
+from framework_exports.naming import Names
 
 
 class GgufAdapterExporter:
     """Converts the checkpoint of a LoRA training."""
+
+    reusable = True
 
     def __init__(self, config: GgufAdapterExporterConfig) -> None:
         self.config = config
@@ -22,7 +29,8 @@ class GgufAdapterExporter:
         """Write the file.
 
         Raises:
-            FrameworkError: the checkpoint is no plain LoRA or is corrupted, or the folder holds files of somebody else.
+            FrameworkError: the checkpoint is no plain LoRA, is corrupted or of another base, the folder holds files of
+                somebody else, or the disk has no room.
         """
         del model
         folder = context.run_dir / self.config.folder
@@ -36,12 +44,18 @@ class GgufAdapterExporter:
             )
             raise FrameworkError(message)
         stored([weights])  # raises where the file is damaged
-        base = context.plan.model.create().fetch(weights=False).folder
+        place = context.plan.model.create().fetch(weights=False)
+        check_plain(read(context.checkpoint / lora.CONFIG))
+        adapter = AdapterFolder(context.checkpoint)
+        adapter.check_base(place.name)
+        adapter.changes(Names(place.folder, trust_remote_code=context.plan.model.config.trust_remote_code))
+        check_room(folder, weights.stat().st_size)
         with scratch_folder(context.run_dir) as scratch:
             made = scratch / "adapter.gguf"
             apart.run(
                 "the conversion of the adapter", "framework_exports.convert.lora:convert", context.run_dir / LOG,
-                adapter=str(context.checkpoint), base=str(base), target=str(made), dtype=self.config.dtype.value,
+                adapter=str(context.checkpoint), base=str(place.folder), target=str(made),
+                dtype=self.config.dtype.value,
             )  # fmt: skip
             folder.mkdir(exist_ok=True)
             final = made.replace(folder / gguf_checks.file_name(name, gguf_checks.LORA))

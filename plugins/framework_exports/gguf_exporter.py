@@ -15,24 +15,22 @@ from pathlib import Path
 from framework.errors import FrameworkError
 from framework.protocols import ExportContext, Model
 from framework.records import Artifact
-from framework_exports import gguf_checks
-from framework_exports.companions import TOKENIZER, read
+from framework_exports import chat_template, gguf_checks
 from framework_exports.config import Dtype, GgufExporterConfig
 from framework_exports.convert import apart, names, pieces
 from framework_exports.convert.converter import SCRIPT
 from framework_exports.convert.weights import Weights
+from framework_exports.documents import TOKENIZER, read
 from framework_exports.gguf_file import Tensors
 from framework_exports.gguf_vocabulary import Vocabulary
 from framework_exports.llama.library import cores
 from framework_exports.merging import merge
-from framework_exports.parity.gate import Gate, put_aside
+from framework_exports.parity.gate import EXACT, Gate, put_aside
 from framework_exports.quantizations import known_names
 from framework_exports.room import Room
 
 SCRATCH = ".gguf.part"
-LOG = "gguf.log"
-EXACT = ("f32", "f16", "bf16")
-"""Number formats that hold the weights as they are, or round them once."""
+LOG, WHOLE = "gguf.log", "whole.gguf"
 TYPES = {"F64": "f32", "F32": "f32", "F16": "f16", "BF16": "bf16"}
 """The number format of GGUF that holds weights of safetensors without loss."""
 
@@ -48,6 +46,8 @@ class Made:
 
 class GgufExporter:
     """Merges, converts, quantizes, and reads back what was written."""
+
+    reusable = True
 
     def __init__(self, config: GgufExporterConfig) -> None:
         self.config = config
@@ -66,9 +66,11 @@ class GgufExporter:
             raise FrameworkError(problem)
         with scratch_folder(context.run_dir) as scratch:
             merged = self._merged(context, scratch)
-            made = list(self._made(merged, scratch, context.run_dir, name))
+            made = list(self._made(merged, scratch, context, name))
             if self.config.parity.check:
                 gate = Gate(self.config.parity, model, context)
+                if not set(self.quantizations) & set(EXACT):
+                    _check_conversion(scratch / WHOLE, TYPES[Weights.read(merged).dtype], gate, context.run_dir, name)
                 made = [_checked(each, gate, context.run_dir, name) for each in made]
             folder.mkdir(exist_ok=True)
             return [_publish(each, folder / gguf_checks.file_name(name, each.quantization)) for each in made]
@@ -87,12 +89,15 @@ class GgufExporter:
         merge(context.plan, context.checkpoint, scratch / "merged", dtype=dtype)
         return scratch / "merged"
 
-    def _made(self, merged: Path, scratch: Path, run_dir: Path, name: str) -> Iterator[Made]:
+    def _made(self, merged: Path, scratch: Path, context: ExportContext, name: str) -> Iterator[Made]:
         """Convert once, then write and check one quantization after the other."""
         weights = Weights.read(merged)
+        run_dir = context.run_dir
         Room.after_merging(merged, weights, self.quantizations).check(run_dir)
-        vocabulary = Vocabulary.read(merged)
-        whole = scratch / "whole.gguf"
+        vocabulary = Vocabulary.read(merged, context.plan.model.config.chat_template_kwargs)
+        if vocabulary.template:
+            chat_template.put(merged, vocabulary.template)
+        whole = scratch / WHOLE
         self._convert(merged, scratch, whole, TYPES[weights.dtype], name, run_dir / LOG)
         settings = vocabulary.amendments(whole)
         for quantization in self.quantizations:
@@ -103,7 +108,7 @@ class GgufExporter:
             )  # fmt: skip
             vocabulary.check(file)
             note = Tensors.read(file).note(quantization)
-            yield Made(quantization, file, (note,) if note else ())
+            yield Made(quantization, file, (*vocabulary.notes, *([note] if note else [])))
 
     def _convert(self, merged: Path, scratch: Path, target: Path, dtype: str, name: str, log: Path) -> None:
         source = scratch / "source"
@@ -135,14 +140,26 @@ def scratch_folder(run_dir: Path) -> Iterator[Path]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
+def _check_conversion(file: Path, form: str, gate: Gate, run_dir: Path, name: str) -> None:
+    """Compare what all files are quantized from with the trained model: their own bounds would hide a wrong tensor.
+
+    Raises:
+        ParityError: it is not what was trained.
+    """
+    final = gguf_checks.file_name(name, form)
+    with put_aside(file, run_dir, final):
+        gate.conversion(file, final, form)
+
+
 def _checked(made: Made, gate: Gate, run_dir: Path, name: str) -> Made:
     """Compare a file with the trained model.
 
     Raises:
         ParityError: it is not what was trained.
     """
-    with put_aside(made.file, run_dir, gguf_checks.file_name(name, made.quantization)):
-        told = gate.gguf(made.file, exact=made.quantization in EXACT)
+    final = gguf_checks.file_name(name, made.quantization)
+    with put_aside(made.file, run_dir, final):
+        told = gate.gguf(made.file, final, made.quantization)
     return replace(made, notes=(*made.notes, f"parity: {told}"))
 
 

@@ -16,6 +16,8 @@ from framework_exports.parity.gate import Gate, put_aside
 class MergedExporter:
     """Weights, config, tokenizer, chat template."""
 
+    reusable = True
+
     def __init__(self, config: MergedExporterConfig) -> None:
         self.config = config
 
@@ -28,12 +30,15 @@ class MergedExporter:
         folder, settings = context.run_dir / self.config.folder, self.config
         if problem := foreign(folder):
             raise FrameworkError(problem)
-        unchecked = context.run_dir / f"{settings.folder}.unchecked"
-        merge(context.plan, context.checkpoint, unchecked, dtype=settings.dtype, max_shard_size=settings.max_shard_size)
+        unchecked, size = context.run_dir / f"{settings.folder}.unchecked", settings.max_shard_size
         notes = []
-        if settings.parity.check:
-            with put_aside(unchecked, context.run_dir, settings.folder):
-                notes = [f"parity: {Gate(settings.parity, model, context).folder(unchecked)}"]
-        shutil.rmtree(folder, ignore_errors=True)
-        unchecked.replace(folder)
+        try:
+            merge(context.plan, context.checkpoint, unchecked, dtype=settings.dtype, max_shard_size=size)
+            if settings.parity.check:
+                with put_aside(unchecked, context.run_dir, settings.folder):
+                    notes = [f"parity: {Gate(settings.parity, model, context).folder(unchecked)}"]
+            shutil.rmtree(folder, ignore_errors=True)
+            unchecked.replace(folder)
+        finally:
+            shutil.rmtree(unchecked, ignore_errors=True)  # of an export that was interrupted
         return [Artifact("merged", settings.folder, size_of(folder), notes)]

@@ -17,7 +17,7 @@ import torch
 from framework.errors import FrameworkError
 from framework.plan import Plan
 from framework.protocols import ModelPlace, ModelSource
-from framework_exports import companions, lora, shards
+from framework_exports import companions, documents, lora, shards
 from framework_exports.changes import Change, Reader, pieces
 from framework_exports.config import Dtype, bytes_of
 from framework_exports.folders import check_room, whole
@@ -101,18 +101,18 @@ def _adapted(checkpoint: Path, place: ModelPlace, *, trust: bool) -> Made:
 
 
 def _trained_whole(checkpoint: Path, place: ModelPlace, *, trust: bool) -> Made:
-    if not (checkpoint / companions.MODEL).is_file():
-        message = f"{checkpoint} holds no adapter ({lora.CONFIG}) and no model ({companions.MODEL})"
+    if not (checkpoint / documents.MODEL).is_file():
+        message = f"{checkpoint} holds no adapter ({lora.CONFIG}) and no model ({documents.MODEL})"
         raise FrameworkError(message)
     tensors, _, _ = _model(checkpoint, trust=trust)
-    if not (checkpoint / companions.TOKENIZER).is_file():
+    if not (checkpoint / documents.TOKENIZER).is_file():
         _check_like(checkpoint, place)
     return Made([_output(tensor, Change(), tensor.name) for tensor in tensors.values()])
 
 
 def _model(folder: Path, *, trust: bool) -> tuple[dict[str, Stored], Names, Places]:
     """Return the tensors of a model and what they are called in it, all of them there."""
-    quantized = companions.read(folder / companions.MODEL).get("quantization_config")
+    quantized = documents.read(folder / documents.MODEL).get("quantization_config")
     if quantized:
         kind = quantized.get("quant_method", "unknown")
         message = f"{folder} holds weights that are quantized ({kind}): choose the model in 16 bits as the base"
@@ -132,16 +132,14 @@ def _model(folder: Path, *, trust: bool) -> tuple[dict[str, Stored], Names, Plac
         raise FrameworkError(message)
     for name, on_disk in places.single.items():
         if tensors[on_disk].shape != names.shape(name):
-            message = (
-                f"{folder}: {on_disk} is {tensors[on_disk].shape}, and {companions.MODEL} says {names.shape(name)}"
-            )
+            message = f"{folder}: {on_disk} is {tensors[on_disk].shape}, and {documents.MODEL} says {names.shape(name)}"
             raise FrameworkError(message)
     return tensors, names, places
 
 
 def _check_like(checkpoint: Path, place: ModelPlace) -> None:
     """Make sure that the base's tokenizer is right for a whole model that has none of its own."""
-    ours, base = (companions.read(folder / companions.MODEL) for folder in (checkpoint, place.folder))
+    ours, base = (documents.read(folder / documents.MODEL) for folder in (checkpoint, place.folder))
     for name in ("model_type", "vocab_size"):
         if ours.get(name) != base.get(name):
             message = (

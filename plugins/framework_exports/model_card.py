@@ -21,7 +21,7 @@ from framework.records import Artifact, DataResult, EvalResult, Report, TrainRes
 from framework.redact import redact
 from framework.report import comparable, make_report
 from framework.schema import Stage
-from framework_exports import companions, lora
+from framework_exports import documents, lora
 from framework_exports.card import Folder, Known, card, plain
 from framework_exports.config import ModelCardExporterConfig, is_repo_id
 from framework_exports.uses import Asking, uses
@@ -46,7 +46,9 @@ class ModelCardExporter:
         """Write the cards."""
         known = self._known(model, context)
         made = []
-        for folder, artifacts in _folders(context).items():
+        for folder, artifacts in _folders(
+            [each for each in context.artifacts if each.kind in self.after], context
+        ).items():
             asking = Asking(context.plan.format.config.system_prompt, context.plan.model.config.chat_template_kwargs)
             name = plain(redact(context.plan.name)).lower()
             ways = list(uses(artifacts, known.base or known.base_name, name, asking))
@@ -78,10 +80,10 @@ class ModelCardExporter:
         )
 
 
-def _folders(context: ExportContext) -> Mapping[PurePosixPath, Sequence[Artifact]]:
+def _folders(artifacts: Sequence[Artifact], context: ExportContext) -> Mapping[PurePosixPath, Sequence[Artifact]]:
     """Return the folders that hold artifacts, and the run folder where there is none."""
     found: dict[PurePosixPath, list[Artifact]] = {}
-    for artifact in context.artifacts:
+    for artifact in artifacts:
         path = PurePosixPath(artifact.path)
         folder = path if (context.run_dir / path).is_dir() else path.parent
         found.setdefault(folder, []).append(artifact)
@@ -128,5 +130,5 @@ def _hub_data(plan: Plan) -> list[str]:
 def _adapter(checkpoint: Path) -> Mapping[str, Any]:
     """Return how the adapter was trained, as it says itself; nothing where all weights were."""
     file = checkpoint / lora.CONFIG
-    config = companions.read(file) if file.is_file() else {}
+    config = documents.read(file) if file.is_file() else {}
     return {name: config[name] for name in TOLD if config.get(name) not in (None, False, {}, [])}

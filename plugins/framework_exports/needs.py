@@ -23,8 +23,10 @@ WIDTHS = {Dtype.bf16: 2, Dtype.fp16: 2, Dtype.fp32: 4}
 """Bytes of a weight."""
 TEXT = 2**20
 """A file of text, generously."""
-COPIES = 3
-"""fp32 copies of the largest matrix while an adapter is merged into it: weight, update, sum."""
+SHARD = 5 * 10**9
+"""The largest file of weights that is usual. The one that is read is mapped into memory while it is merged."""
+PIECES = 48 * 2**20
+"""The piece of a weight that is being merged, its sum, and the adapter's matrices; measured."""
 ROWS, TOKENS = 12, 128
 """What the parity gate asks: rows, and tokens of each, about; logits of two models are held."""
 FP32, BF16 = 4, 2
@@ -44,23 +46,37 @@ def _need(name: str, choice: Choice, shape: Shape, *, full: bool) -> ExportNeed 
     settings = choice.config
     if isinstance(settings, MergedExporterConfig):
         width = WIDTHS.get(settings.dtype, FP32 if full else BF16)
-        return ExportNeed(name, shape.total * width, memory=_memory(shape, settings.parity))
+        return ExportNeed(name, shape.total * width, memory=_memory(shape, settings.parity, full=full))
     if isinstance(settings, GgufExporterConfig):
         whole = shape.total * WIDTHS[Dtype.fp32 if "f32" in settings.quantizations else Dtype.fp16]
         blocks = shape.hidden % BLOCK == 0
         files = sum(gguf_bytes(shape.total, one, in_blocks=blocks) for one in settings.quantizations)
-        return ExportNeed(name, files, scratch=2 * whole, memory=_memory(shape, settings.parity))
+        return ExportNeed(name, files, scratch=2 * whole, memory=_memory(shape, settings.parity, full=full))
     if isinstance(settings, OllamaExporterConfig | ModelCardExporterConfig | PushExporterConfig):
         return ExportNeed(name, TEXT)
     return None
 
 
-def _memory(shape: Shape, parity: ParityConfig) -> int:
+def _memory(shape: Shape, parity: ParityConfig, *, full: bool) -> int:
     """Return what merging takes, or comparing where that is more."""
-    merging = COPIES * FP32 * max(shape.vocab * shape.hidden, *(one * two for one, two in shape.linears.values()))
+    merged = merging(shape, FP32 if full else BF16)
     if not parity.check:
-        return merging
-    logits = 2 * ROWS * TOKENS * shape.vocab * FP32
-    sizes = [int(SPARE * shape.total * width) + logits for width in (FP32, BF16)]
+        return merged
     free = host.memory().available
-    return max(merging, next((size for size in sizes if size < free), 0))  # where none fits, nothing is compared
+    sizes = (comparing(shape, width) for width in (FP32, BF16))
+    return max(merged, next((size for size in sizes if size < free), 0))  # where none fits, nothing is compared
+
+
+def merging(shape: Shape, width: int) -> int:
+    """Return the bytes that merging takes, of weights with so many bytes on disk."""
+    return min(shape.total * width, SHARD) + PIECES
+
+
+def comparing(shape: Shape, width: int) -> int:
+    """Return the bytes that comparing takes, with so many bytes of a weight in memory.
+
+    Weights that are held in 16 bits have 32 while they compute, one matrix at a time.
+    """
+    logits = 2 * ROWS * TOKENS * shape.vocab * FP32
+    matrix = max(shape.vocab * shape.hidden, *(one * two for one, two in shape.linears.values()))
+    return int(SPARE * shape.total * width) + logits + (FP32 * matrix if width == BF16 else 0)

@@ -16,12 +16,12 @@ from huggingface_hub import CommitOperationAdd, HfApi, get_token
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 from huggingface_hub.utils import disable_progress_bars
 
-from framework.errors import FrameworkError, one_line
+from framework.errors import FrameworkError, one_line, short
 from framework.network import reachable
 from framework.plan import Plan
 from framework.protocols import ExportContext, Model
 from framework.records import Artifact
-from framework_exports import companions, lora
+from framework_exports import documents, lora
 from framework_exports.config import ModelCardExporterConfig, PushExporterConfig, is_repo_id
 from framework_exports.folders import CONFIG
 from framework_exports.model_card import FILE as CARD
@@ -61,7 +61,11 @@ class PushExporter:
     def _push(self, files: Mapping[str, Path | bytes], context: ExportContext) -> str:
         """Return the address of the commit."""
         asked = f"exporter.push.repo_id={self.config.repo_id}"
-        again = f"Nothing was lost: {context.run_dir} has all exports"
+        place = short(context.run_dir)
+        again = (
+            f"Nothing was lost: {place} has all exports, and `python -m framework stages=[export] run_dir={place}` "
+            "pushes them again without making them anew"
+        )
         token = get_token()
         if token is None:
             message = f"{asked}: there is no token: {LOGIN}. {again}"
@@ -144,7 +148,7 @@ def _with_base(file: Path, plan: Plan) -> Path | bytes:
     Raises:
         FrameworkError: the id is not known.
     """
-    settings = companions.read(file)
+    settings = documents.read(file)
     if is_repo_id(str(settings.get(BASE, ""))):
         return file
     card = plan.exporter.get("model_card")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from framework.errors import unknown
+from framework.errors import nearest
 
 BLOCK = 256
 """Weights of a row that a K-quant packs together: rows of another width get another type."""
@@ -64,4 +64,13 @@ def known_names(names: Iterable[str]) -> list[str]:
 
 def unknown_ones(names: Iterable[str]) -> list[str]:
     """Say of each name that is no quantization what it could have meant."""
-    return [unknown("quantization", name, QUANTIZATIONS) for name in known_names(names) if name not in QUANTIZATIONS]
+    return [_unknown(name) for name in known_names(names) if name not in QUANTIZATIONS]
+
+
+def _unknown(name: str) -> str:
+    """Name the quantizations that begin as it does, two at most: of `q4_k` there are several; else the nearest one."""
+    begun = [known for known in QUANTIZATIONS if known.startswith(name.replace("fp", "f"))]
+    close = begun[:2] or nearest(name, sorted(QUANTIZATIONS))
+    meant = " or ".join(f"'{each}'" for each in close)
+    hint = f" Did you mean {meant}?" if close else ""
+    return f"unknown quantization '{name}'.{hint} Valid: {', '.join(sorted(QUANTIZATIONS))}."

@@ -10,8 +10,8 @@ from pathlib import Path
 from framework.errors import FrameworkError, short
 from framework.memory import Shape
 from framework.protocols import ExportContext
-from framework_exports.companions import MODEL, read
 from framework_exports.convert.weights import Weights
+from framework_exports.documents import MODEL, read
 from framework_exports.quantizations import BLOCK, gguf_bytes
 
 GIB = 2**30

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from framework_exports.companions import read
 from framework_exports.convert import names, pieces
+from framework_exports.documents import read
 from tests.support.families import FAMILIES, make_tokenizer
 
 SIZES = {

@@ -3,15 +3,14 @@
 import hashlib
 import json
 import re
-import sys
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from tests.support.loopback import Handler, Loopback
 
 _ROUTE = re.compile(
     r"/(?:api/)?(?:(?P<kind>models|datasets)/)?(?P<name>[^/]+/[^/]+)"
@@ -21,7 +20,7 @@ _RANGE = re.compile(r"bytes=(\d*)-(\d*)")
 _CHUNK = 1 << 20
 
 
-class HubStandIn:
+class HubStandIn(Loopback):
     """Serve each folder as the repository of its id; the folders must not change while it runs.
 
     Every repository has one commit, a hash over its content, which is also `main`. A gated one shows its
@@ -29,27 +28,12 @@ class HubStandIn:
     """
 
     def __init__(self, models: dict[str, Path], datasets: dict[str, Path], gated: frozenset[str] = frozenset()) -> None:
-        self.url = ""
         self.requests: list[str] = []
         self.repositories = {
             (kind, name): _Repository(name, folder, gated=name in gated)
             for kind, folders in (("models", models), ("datasets", datasets))
             for name, folder in folders.items()
         }
-
-    def __enter__(self) -> Self:
-        """Start to serve on a free port."""
-        self._server = _Server(self)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        """Stop to serve and free the port."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
 
 
 @dataclass(frozen=True)
@@ -88,30 +72,13 @@ class _Repository:
         return [entry for entry in below if recursive or "/" not in entry["path"][len(prefix) :]]
 
 
-class _Server(ThreadingHTTPServer):
-    def __init__(self, hub: HubStandIn) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.hub = hub
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        if not isinstance(sys.exception(), ConnectionError):  # a client that went away is no fault
-            super().handle_error(request, client_address)
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: _Server
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-
-    def log_message(self, *_args: object) -> None:
-        """Say nothing."""
-
-    def do_GET(self) -> None:
+class _Handler(Handler):
+    def do_GET(self) -> None:  # noqa: N802 - the name that http.server calls
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         url = urlsplit(self.path)
-        self.server.hub.requests.append(url.path)  # list.append is atomic
+        self.server.owner.requests.append(url.path)  # list.append is atomic
         route = _ROUTE.fullmatch(url.path)
-        repository = route and self.server.hub.repositories.get((route["kind"] or "models", unquote(route["name"])))
+        repository = route and self.server.owner.repositories.get((route["kind"] or "models", unquote(route["name"])))
         if route is None or repository is None:
             return self._refuse("RepoNotFound")
         path, action = unquote(route["path"] or ""), route["action"]
@@ -144,10 +111,10 @@ class _Handler(BaseHTTPRequestHandler):
             start = int(first) if first else max(0, file.size - int(last))
             stop = min(file.size, int(last) + 1) if first and last else file.size
             if start >= stop:
-                return self._start(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, headers, 0)
+                return self.start(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE, headers, 0)
             status = HTTPStatus.PARTIAL_CONTENT
             headers["Content-Range"] = f"bytes {start}-{stop - 1}/{file.size}"
-        self._start(status, headers, stop - start)
+        self.start(status, headers, stop - start)
         if self.command != "HEAD":
             with file.path.open("rb") as stream:
                 stream.seek(start)
@@ -161,12 +128,9 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, status: HTTPStatus, headers: dict[str, str], answer: object) -> None:
         data = json.dumps(answer).encode()
-        self._start(status, {"Content-Type": "application/json", **headers}, len(data))
+        self.start(status, {"Content-Type": "application/json", **headers}, len(data))
         if self.command != "HEAD":
             self.wfile.write(data)
 
-    def _start(self, status: HTTPStatus, headers: dict[str, str], length: int) -> None:
-        self.send_response(status)
-        for name, value in {**headers, "Content-Length": str(length)}.items():
-            self.send_header(name, value)
-        self.end_headers()
+
+HubStandIn.handler = _Handler

@@ -9,8 +9,9 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, Self
+
+from tests.support.loopback import Handler, Loopback
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def asked_about(question: str) -> str:
     return question.partition("### Answer\n")[2].rpartition("\n\nHow correct")[0]
 
 
-class JudgeStandIn:
+class JudgeStandIn(Loopback):
     """Replies to each request with what `grade` makes of its text: text, or a whole `Reply`.
 
     `requests` holds the bodies, `headers` the headers, `busiest` how many requests were under way at once.
@@ -53,7 +54,6 @@ class JudgeStandIn:
 
     def __init__(self, grade: Grade) -> None:
         self.grade = grade
-        self.url = ""
         self.requests: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
         self.paths: list[str] = []
@@ -61,18 +61,10 @@ class JudgeStandIn:
         self.lock = threading.Lock()
 
     def __enter__(self) -> Self:
-        """Start to serve on a free port."""
-        self._server = _Server(self)
-        self.url = f"http://127.0.0.1:{self._server.server_port}/v1"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True)
-        self._thread.start()
+        """Start to serve; the address is that of version 1."""
+        super().__enter__()
+        self.url += "/v1"
         return self
-
-    def __exit__(self, *_error: object) -> None:
-        """Stop to serve and free the port."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
 
     def answer(self, path: str, headers: Mapping[str, str], body: bytes) -> Reply:
         """Take note of a request and grade it."""
@@ -93,35 +85,16 @@ class JudgeStandIn:
                 self.busy -= 1
 
 
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    block_on_close = False
-
-    def __init__(self, judge: JudgeStandIn) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.judge = judge
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Say nothing of a client that has gone."""
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: _Server
-    protocol_version = "HTTP/1.1"
-
-    def do_POST(self) -> None:
+class _Handler(Handler):
+    def do_POST(self) -> None:  # noqa: N802 - the name that http.server calls
         """Reply."""
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        reply = self.server.judge.answer(self.path, dict(self.headers), body)
-        self.send_response(reply.status)
-        for name, value in reply.headers.items():
-            self.send_header(name, value)
-        self.send_header("Content-Length", str(len(reply.body)))
-        self.end_headers()
+        reply = self.server.owner.answer(self.path, dict(self.headers), body)
+        self.start(reply.status, reply.headers, len(reply.body))
         for start in range(0, len(reply.body), 1 if reply.drip else max(1, len(reply.body))):
             self.wfile.write(reply.body[start : start + (1 if reply.drip else len(reply.body))])
             self.wfile.flush()
             time.sleep(reply.drip)
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the name in the base class
-        """Say nothing."""
+
+JudgeStandIn.handler = _Handler

@@ -5,12 +5,12 @@ from __future__ import annotations
 import base64
 import json
 import re
-import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, Self
+from typing import Any
+
+from tests.support.loopback import Handler, Loopback
 
 _REPOSITORY = re.compile(r"/api/models/(?P<name>[^/]+/[^/]+)(?:/(?P<action>preupload|commit)/main)?")
 _LFS = re.compile(r"/(?P<name>[^/]+/[^/]+)\.git/info/lfs/objects/batch")
@@ -27,7 +27,7 @@ class Repository:
     commits: list[str] = field(default_factory=list)
 
 
-class UploadStandIn:
+class UploadStandIn(Loopback):
     """Take uploads.
 
     Attributes:
@@ -41,21 +41,6 @@ class UploadStandIn:
         self.repositories = repositories or {}
         self.broken = ""
         self.stored: dict[str, bytes] = {}
-        self.url = ""
-
-    def __enter__(self) -> Self:
-        """Start to serve on a free port."""
-        self._server = _Server(self)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_error: object) -> None:
-        """Stop to serve and free the port."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join()
 
     def create(self, user: str, asked: Mapping[str, Any]) -> tuple[HTTPStatus, dict[str, Any]]:
         """Make a repository, in one's own name only."""
@@ -84,28 +69,15 @@ class UploadStandIn:
         return HTTPStatus.OK, {"commitUrl": f"{self.url}/{name}/commit/{number}", "commitOid": number}
 
 
-class _Server(ThreadingHTTPServer):
-    def __init__(self, hub: UploadStandIn) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
-        self.hub = hub
-
-
-class _Handler(BaseHTTPRequestHandler):
-    server: _Server
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-
-    def log_message(self, *_args: object) -> None:
-        """Say nothing."""
-
-    def do_POST(self) -> None:
+class _Handler(Handler):
+    def do_POST(self) -> None:  # noqa: N802 - the name that http.server calls
         body = b"".join(self._body())
         path = self.path.partition("?")[0]
-        user = self.server.hub.users.get(self.headers.get("Authorization", "").removeprefix("Bearer "))
-        if self.server.hub.broken and path.startswith(self.server.hub.broken):
+        user = self.server.owner.users.get(self.headers.get("Authorization", "").removeprefix("Bearer "))
+        if self.server.owner.broken and path.startswith(self.server.owner.broken):
             self._send(HTTPStatus.BAD_REQUEST, {"error": "broken"})
         elif path.startswith("/lfs/"):
-            self.server.hub.stored[path.removeprefix("/lfs/")] = body
+            self.server.owner.stored[path.removeprefix("/lfs/")] = body
             self._send(HTTPStatus.OK, {})
         elif user is None:
             invalid = {"X-Error-Message": "Invalid credentials in Authorization header"}
@@ -126,7 +98,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.rfile.readline()
 
     def _answer(self, path: str, body: bytes, user: str) -> tuple[HTTPStatus, dict[str, Any]]:
-        hub = self.server.hub
+        hub: UploadStandIn = self.server.owner
         if path == "/api/repos/create":
             return hub.create(user, json.loads(body))
         if path == "/api/validate-yaml":
@@ -140,7 +112,7 @@ class _Handler(BaseHTTPRequestHandler):
         return self._of_repository(path, body, user)
 
     def _of_repository(self, path: str, body: bytes, user: str) -> tuple[HTTPStatus, dict[str, Any]]:
-        hub = self.server.hub
+        hub: UploadStandIn = self.server.owner
         route = _REPOSITORY.fullmatch(path)
         repository = hub.repositories.get(route["name"]) if route else None
         if route is None or repository is None or (repository.private and repository.owner != user):
@@ -155,12 +127,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(self, status: HTTPStatus, answer: object, headers: Mapping[str, str] | None = None) -> None:
         data = json.dumps(answer).encode()
-        self.send_response(status)
         code = {"X-Error-Code": "RepoNotFound"} if status is HTTPStatus.NOT_FOUND else {}
-        for name, value in {**code, **(headers or {}), "Content-Length": str(len(data))}.items():
-            self.send_header(name, value)
-        self.end_headers()
+        self.start(status, {**code, **(headers or {})}, len(data))
         self.wfile.write(data)
+
+
+UploadStandIn.handler = _Handler
 
 
 def _mode(path: str) -> dict[str, Any]:

@@ -34,7 +34,7 @@ class Judge(AnswerMetric):
         texts = [grading.written(self.config, answer) for answer in answers]
         new = [text for text in dict.fromkeys(texts) if text not in self._known]
         reasons: dict[str, str] = {}
-        with self._endpoint() as endpoint:
+        with asked_through(self.config) as endpoint:
             replies = dict(zip(new, endpoint.ask_all(new, self.config.concurrency), strict=True))
         strange = {}
         for text, reply in replies.items():
@@ -46,13 +46,6 @@ class Judge(AnswerMetric):
                 self._known[text] = found
         notes = [*self._silent(endpoint.name, texts, reasons), *self._strange(endpoint.name, texts, strange, answers)]
         return Scores([self._known.get(text) for text in texts], notes=notes)
-
-    def _endpoint(self) -> ChatEndpoint:
-        asked = self.config
-        key = os.environ.get(asked.key_env, "").strip() if asked.key_env else ""
-        return ChatEndpoint(
-            asked.base_url, asked.model, key=key, timeout=asked.timeout, retries=asked.retries, more=asked.request
-        )
 
     def _silent(self, name: str, texts: Sequence[str], reasons: dict[str, str]) -> Iterator[str]:
         """Say for which reasons how many answers have no reply."""
@@ -72,6 +65,14 @@ class Judge(AnswerMetric):
                 f"{self.config.model} at {name} did not reply with one number {scale}, but {reply!r} to the answer "
                 f"{answer!r}: {_missing(len(without), len(texts))}"
             )
+
+
+def asked_through(config: JudgeConfig) -> ChatEndpoint:
+    """Return the endpoint of a judge, with the key that the environment holds."""
+    key = os.environ.get(config.key_env, "").strip() if config.key_env else ""
+    return ChatEndpoint(
+        config.base_url, config.model, key=key, timeout=config.timeout, retries=config.retries, more=config.request
+    )
 
 
 def _missing(count: int, total: int) -> str:

@@ -10,8 +10,8 @@ import gguf
 import torch
 
 from framework.errors import FrameworkError
-from framework_exports.companions import TOKENIZER, read
 from framework_exports.convert import converter, pieces, words
+from framework_exports.documents import TOKENIZER, read
 
 FILE_TYPES = {
     "f32": gguf.LlamaFileType.ALL_F32,

@@ -64,5 +64,8 @@ def why() -> str:
 
 
 def cores() -> int:
-    """Return how many threads this process may keep busy."""
+    """Return how many threads this process may keep busy; `OMP_NUM_THREADS` says fewer, as for torch."""
+    told = os.environ.get("OMP_NUM_THREADS", "")
+    if told.isdecimal() and int(told):
+        return int(told)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -172,6 +172,16 @@ class Llama:
                 return list(ids[0:found])
             room = -found
 
+    def read(self, text: str) -> list[int]:
+        """Return the token ids of a rendered conversation as llama.cpp's programs make them.
+
+        Where the file says that a bos token comes before each text, they put it there, and take off the one that the
+        chat template has written.
+        """
+        if self.adds_bos:
+            text = text.removeprefix(self.text([self._api.llama_vocab_bos(self._vocab)]))
+        return self.tokenize(text, add_special=True)
+
     def piece(self, token: int, *, special: bool = True) -> bytes:
         """Return the bytes of a token, which may be a part of a letter only; `special`: special tokens by name."""
         room = 64

@@ -92,7 +92,7 @@ class GgufSpeaker:
         return len(self._ids(prompt))
 
     def _ids(self, prompt: Prompt) -> list[int]:
-        return self._llama.tokenize(self._template.render(prompt.messages))
+        return self._llama.read(self._template.render(prompt.messages))
 
     def stream(
         self, prompt: Prompt, *, max_new_tokens: int, temperature: float = 0.0, top_p: float = 1.0, seed: int | None

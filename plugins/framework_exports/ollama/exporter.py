@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from framework.errors import FrameworkError
 from framework.plan import Plan
 from framework.protocols import ExportContext, Model, ModelSource
 from framework.records import Artifact, Message, Prompt
+from framework_exports.chat_template import switched
 from framework_exports.config import OllamaExporterConfig, OnNoTemplate
 from framework_exports.ollama import metadata, tokens, weights
 from framework_exports.ollama.derive import Derived, derive, without_begin
@@ -17,7 +19,7 @@ from framework_exports.ollama.modelfile import QuotingError, modelfile, quote
 from framework_exports.ollama.probe import NoTemplateError, Render
 
 FILE = "Modelfile"
-ADDS_BEGIN = "tokenizer.ggml.add_bos_token"
+ADDS_BEGIN, TEMPLATE = "tokenizer.ggml.add_bos_token", "tokenizer.chat_template"
 LICENSES = ("LICENSE", "LICENSE.txt", "LICENSE.md")
 JINJA_SINCE = "0.30.11"
 """The first version of Ollama that is known to render the chat template in a GGUF file."""
@@ -53,7 +55,7 @@ class OllamaExporter:
         known = _tokens(model, base)
         render = without_begin(_renderer(model), known, added=self._added(known, file))
         derived, reason = self._derived(render, known)
-        comments = [f"ollama create NAME -f {FILE}, in this folder", *self._notes(derived, reason, context)]
+        comments = [f"ollama create NAME -f {FILE}, in this folder", *self._notes(derived, reason, context, file)]
         instructions = [
             *weights.instructions(self.config, file, context.run_dir),
             ("TEMPLATE", derived.template) if derived else ("REQUIRES", JINJA_SINCE),
@@ -83,7 +85,7 @@ class OllamaExporter:
             )
             raise FrameworkError(message) from error
 
-    def _notes(self, derived: Derived | None, reason: str, context: ExportContext) -> Iterator[str]:
+    def _notes(self, derived: Derived | None, reason: str, context: ExportContext, file: Path) -> Iterator[str]:
         """Give what who runs this Modelfile has to know, a sentence each."""
         switches = context.config["model"]["chat_template_kwargs"]
         if derived:
@@ -92,7 +94,8 @@ class OllamaExporter:
             yield f"The chat template cannot be put into a TEMPLATE: {reason}."
             yield "Ollama renders the one in the GGUF file. Set OLLAMA_GO_TEMPLATE=0 for `ollama serve`, so that it"
             yield "does not take a template of its own that looks like it."
-        if derived and switches:
+        served = file if self.config.base is None else weights.base_file(self.config)
+        if derived and switches and not _switched(served, switches):
             yield "Set OLLAMA_GO_TEMPLATE=1 for `ollama serve`: from 0.30 on it may otherwise take the chat template in"
             yield f"the GGUF file, without the switches of the training: {switches}."
         if self.config.base is not None:
@@ -121,6 +124,12 @@ class OllamaExporter:
         half.write_text(text, encoding="utf-8", newline="")
         half.replace(folder / FILE)
         return Artifact("ollama", f"{self.config.folder}/{FILE}", (folder / FILE).stat().st_size)
+
+
+def _switched(file: Path | None, switches: Mapping[str, Any]) -> bool:
+    """Whether the chat template in a GGUF file has the switches of the run in it; not so that of a base elsewhere."""
+    template = str(metadata.read(file).get(TEMPLATE, "")) if file else ""
+    return bool(template) and template == switched(template, switches, always=True)
 
 
 def _renderer(model: Model) -> Render:

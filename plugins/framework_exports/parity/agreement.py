@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from enum import Enum
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +15,21 @@ from framework_exports.parity.rows import CheckRow
 Logits = NDArray[np.float32]
 
 
+class Answer(Enum):
+    """What becomes of a greedy answer: the same text, another one from a near tie on, or another one."""
+
+    same = "same"
+    near = "near"
+    differs = "differs"
+
+
 @dataclass
 class Agreement:
     """What came out.
 
     Attributes:
-        positions: how many were looked at.
+        tie: how near two tokens have to be for the trained model, in nats, so that a rounding may swap them.
+        positions: how many were looked at; what several rows begin with alike counts once.
         same: of them, those with the same likeliest token.
         ties: of the others, those where the trained model has both tokens within `tie` of each other.
         divergence: the sum of KL(trained || export) in nats.
@@ -27,8 +37,10 @@ class Agreement:
         export_loss: that of the export.
         predicted: how many tokens these are sums over.
         stops: rows that the trained model ended, and of them those that the export would end there too.
+        answers: what became of each greedy answer of the trained model.
     """
 
+    tie: float
     positions: int = 0
     same: int = 0
     ties: int = 0
@@ -37,10 +49,11 @@ class Agreement:
     export_loss: float = 0.0
     predicted: int = 0
     stops: list[bool] = field(default_factory=list)
+    answers: list[Answer] = field(default_factory=list)
 
     @property
     def top1(self) -> float:
-        """Share of positions with the same likeliest token."""
+        """Share of positions with the same likeliest token, near ties not excused."""
         return self.same / max(1, self.positions)
 
     @property
@@ -65,10 +78,11 @@ class Agreement:
 
     def text(self) -> str:
         """Say it in a few words."""
-        near = f", {self.ties} near ties" if self.ties else ""
+        near = f" ({self.top1_beyond_ties:.2%} with ties below {self.tie:g} nats)" if self.ties else ""
+        same = sum(answer is Answer.same for answer in self.answers)
         return (
-            f"top-1 {self.top1:.2%} of {self.positions:,} positions{near}, KL {self.kl:.2g}, perplexity "
-            f"x{self.perplexity_ratio:.3f}"
+            f"top-1 {self.top1:.2%}{near} of {self.positions:,} positions, KL {self.kl:.2g}, perplexity "
+            f"x{self.perplexity_ratio:.3f}, greedy answers equal {same} of {len(self.answers)}"
         )
 
 
@@ -84,21 +98,27 @@ def agree(
         stop_ids: the tokens that end an answer.
         tie: how near two tokens have to be for the trained model, in nats, so that a rounding may swap them.
     """
-    found = Agreement()
+    found = Agreement(tie)
+    seen: set[tuple[int, ...]] = set()
     for row, one, two in zip(rows, trained, export, strict=True):
-        _add(found, row, _log_softmax(one), _log_softmax(two[:, : one.shape[1]]), stop_ids, tie)
+        starts = [tuple(row.ids[: end + 1]) for end in range(len(row.ids))]
+        fresh = np.array([start not in seen for start in starts])
+        seen.update(starts)
+        _add(found, row, _log_softmax(one), _log_softmax(two[:, : one.shape[1]]), fresh, stop_ids)
     return found
 
 
-def _add(found: Agreement, row: CheckRow, log_p: Logits, log_q: Logits, stop_ids: frozenset[int], tie: float) -> None:
+def _add(
+    found: Agreement, row: CheckRow, log_p: Logits, log_q: Logits, fresh: NDArray[np.bool_], stop_ids: frozenset[int]
+) -> None:
     top, other = log_p.argmax(-1), log_q.argmax(-1)
     places = np.arange(len(top))
     gap = log_p[places, top] - log_p[places, other]
-    apart = gap > tie
-    found.positions += len(top)
-    found.same += int((top == other).sum())
-    found.ties += int(((top != other) & ~apart).sum())
-    found.divergence += float((np.exp(log_p) * (log_p - log_q)).sum())
+    apart = gap > found.tie
+    found.positions += int(fresh.sum())
+    found.same += int(((top == other) & fresh).sum())
+    found.ties += int(((top != other) & ~apart & fresh).sum())
+    found.divergence += float((np.exp(log_p) * (log_p - log_q)).sum(-1)[fresh].sum())
     before = places[len(row.prompt) - 1 : -1]
     answer = np.array(row.answer, dtype=np.int64)
     found.trained_loss -= float(log_p[before, answer].sum())
@@ -106,6 +126,22 @@ def _add(found: Agreement, row: CheckRow, log_p: Logits, log_q: Logits, stop_ids
     found.predicted += len(answer)
     if row.stopped and int(top[-1]) in stop_ids:
         found.stops.append(int(other[-1]) in stop_ids or not apart[-1])
+    found.answers.append(_answer(row, top, other, apart))
+
+
+def _answer(row: CheckRow, top: NDArray[np.intp], other: NDArray[np.intp], apart: NDArray[np.bool_]) -> Answer:
+    """Follow both models through the answer, as far as both say it.
+
+    The answer comes from the model in memory, which may compute in four bits: where the trained weights themselves
+    leave it, nothing further can be told.
+    """
+    first = len(row.prompt) - 1
+    for place, said in enumerate([*row.answer, None], start=first):
+        if top[place] != other[place]:
+            return Answer.differs if apart[place] else Answer.near
+        if top[place] != said:
+            break
+    return Answer.same
 
 
 def _log_softmax(logits: Logits) -> Logits:

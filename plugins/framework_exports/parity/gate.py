@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -16,13 +15,17 @@ from framework.errors import FrameworkError
 from framework.protocols import ExportContext, Model, ModelSource
 from framework_exports.config import ParityConfig
 from framework_exports.llama.model import Llama
-from framework_exports.parity.agreement import Agreement, agree
-from framework_exports.parity.folders import affordable, folder_logits, trained_logits
+from framework_exports.parity.agreement import Agreement, Answer, agree
+from framework_exports.parity.folders import affordable, folder_logits, on_disk, trained_logits
+from framework_exports.parity.record import Record
 from framework_exports.parity.rows import CheckRow, check_rows
 
-TIE = {torch.float32: 0.02, torch.bfloat16: 0.25}
-"""How near the likeliest tokens may be, in nats, for a rounding to swap them: of fp32 computing with 16-bit floats of
-ten bits, and where weights or computing have the seven bits of bf16."""
+TIE, BF16_TIE = 0.02, 0.25
+"""How near the likeliest tokens may be, in nats, for a rounding to swap them: of weights with ten bits or more behind
+the point, and of weights with the seven of bf16."""
+BF16 = ("bfloat16", "bf16")
+EXACT = ("f32", "f16", "bf16")
+"""Quantizations that hold the weights as they are, or round them once."""
 REJECTED = "rejected"
 HELD = "parity"
 NOT_CHECKED = "not checked: the trained model does not fit into memory a second time"
@@ -34,10 +37,10 @@ class ParityError(FrameworkError):
 
 @dataclass
 class Reference:
-    """The trained model's rows, and its logits in the number format that memory allows."""
+    """The trained model's rows, and its logits, computed in fp32; `held` is how memory holds the weights."""
 
     rows: list[CheckRow]
-    dtype: torch.dtype
+    held: torch.dtype
     stop_ids: frozenset[int]
     logits: list[Any] = field(default_factory=list)
 
@@ -66,14 +69,19 @@ class Gate:
 
     def _reference(self) -> Reference | None:
         context, settings = self.context, self.config
-        adapted = (context.checkpoint / "adapter_config.json").is_file()
-        source: ModelSource = context.plan.model.create()
-        dtype = affordable(source.fetch(weights=True).folder if adapted else context.checkpoint)
-        if dtype is None:
+        held = affordable(self._trained_folder())
+        if held is None:
             return None
         rows = check_rows(self.model, context.prompts, count=settings.prompts, max_new_tokens=settings.max_new_tokens)
-        logits = trained_logits(context.plan, context.checkpoint, rows, dtype)
-        return Reference(rows, dtype, self.model.stop_ids, logits)
+        logits = trained_logits(context.plan, context.checkpoint, rows, held)
+        return Reference(rows, held, self.model.stop_ids, logits)
+
+    def _trained_folder(self) -> Path:
+        """Return the folder with most of the trained weights: that of the base, or of a model trained whole."""
+        if not (self.context.checkpoint / "adapter_config.json").is_file():
+            return self.context.checkpoint
+        source: ModelSource = self.context.plan.model.create()
+        return source.fetch(weights=True).folder
 
     def folder(self, folder: Path) -> str:
         """Check a model folder for transformers.
@@ -88,12 +96,22 @@ class Gate:
         if reference is None:
             return NOT_CHECKED
         trust = self.context.plan.model.config.trust_remote_code
-        made = folder_logits(folder, reference.rows, reference.dtype, trust=trust)
-        tie = TIE[torch.bfloat16] if _rounded(folder) else TIE[reference.dtype]
-        return self._exact(folder.name.removesuffix(".unchecked"), self._agree(reference, made, tie))
+        name, form = folder.name.removesuffix(".unchecked"), on_disk(folder)
+        logits = folder_logits(folder, reference.rows, reference.held, trust=trust)
+        made = self._agree(reference, logits, form)
+        problem = self._exact(made)
+        self._record(name, form, made, problem)
+        if problem:
+            raise _failed(name, problem, made.text())
+        return made.text() + self._finer(form, made)
 
-    def gguf(self, file: Path, *, exact: bool) -> str:
-        """Check a GGUF file in llama.cpp; one that is not exact by the bounds in the config.
+    def gguf(self, file: Path, name: str, quantization: str) -> str:
+        """Check a GGUF file in llama.cpp; quantized ones by bounds of their own.
+
+        Args:
+            file: as it lies until it has passed.
+            name: what it will be called.
+            quantization: f16, q4_k_m…
 
         Raises:
             ParityError: it is not what was trained.
@@ -103,59 +121,92 @@ class Gate:
             return NOT_CHECKED
         longest = max(len(row.ids) for row in reference.rows) + self.config.max_new_tokens + 1
         with Llama(file, n_ctx=longest) as llama:
-            self._check_prompts(file, llama, reference)
-            tie = TIE[reference.dtype]
-            made = self._agree(reference, (llama.logits(row.ids) for row in reference.rows), tie)
-            texts = [self._follows(llama, row, reference.logits[n]) for n, row in enumerate(reference.rows)]
-        told = f"{made.text()}, greedy answers as trained {sum(texts)} of {len(texts)}"
-        if not exact:
-            return self._within(file.name, made, told)
-        if not all(texts):
-            differ = len(texts) - sum(texts)
-            raise _failed(file.name, f"greedy answers differ for {differ} of {len(texts)} prompts", told)
-        self._exact(file.name, made)
-        return told
+            self._check_prompts(name, llama, reference)
+            made = self._agree(reference, (llama.logits(row.ids) for row in reference.rows), quantization)
+            made.answers = [
+                self._answer(llama, row, logits, made.tie)
+                for row, logits in zip(reference.rows, reference.logits, strict=True)
+            ]
+        problem = self._exact(made) if quantization in EXACT else self._within(made)
+        self._record(name, quantization, made, problem)
+        if problem:
+            raise _failed(name, problem, made.text())
+        return made.text()
 
-    def _agree(self, reference: Reference, made: Iterable[Any], tie: float) -> Agreement:
+    def conversion(self, file: Path, name: str, form: str) -> str:
+        """Check a GGUF file that others are quantized from, by the bounds of exact exports.
+
+        It is given token ids only: how llama.cpp cuts text and where it stops is said in the files made of it.
+
+        Raises:
+            ParityError: it is not what was trained.
+        """
+        reference = self.reference
+        if reference is None:
+            return NOT_CHECKED
+        with Llama(file, n_ctx=max(len(row.ids) for row in reference.rows)) as llama:
+            made = self._agree(reference, (llama.logits(row.ids) for row in reference.rows), form)
+        problem = self._exact(made)
+        self._record(name, form, made, problem)
+        if problem:
+            raise _failed(name, problem, made.text())
+        return made.text()
+
+    def _agree(self, reference: Reference, made: Iterable[Any], form: str) -> Agreement:
+        """Compare; ties are as wide as the coarsest rounding of either side, that of 32 bits in memory too."""
+        cut = reference.held is not torch.float32 and "float32" in (form, on_disk(self._trained_folder()))
+        tie = BF16_TIE if form in BF16 or cut else TIE
         return agree(reference.rows, reference.logits, made, reference.stop_ids, tie)
 
-    def _check_prompts(self, file: Path, llama: Llama, reference: Reference) -> None:
+    def _record(self, name: str, form: str, made: Agreement, problem: str) -> None:
+        """Write into `parity.json` what was found, whether it will do or not."""
+        Record.of(name, form, made, problem, self.config).add(self.context.run_dir)
+
+    def _check_prompts(self, name: str, llama: Llama, reference: Reference) -> None:
         """Make sure that llama.cpp reads the prompts as the tokenizer does."""
         for row in reference.rows:
-            read = tuple(llama.tokenize(row.text))
+            read = tuple(llama.read(row.text))
             if read != row.prompt:
                 at = next((n for n, pair in enumerate(zip(read, row.prompt, strict=False)) if pair[0] != pair[1]), 0)
                 problem = f"llama.cpp tokenizes a prompt otherwise, from token {at} on: {row.text[:40]!r}"
-                raise _failed(file.name, problem, f"{len(read)} tokens instead of {len(row.prompt)}")
+                raise _failed(name, problem, f"{len(read)} tokens instead of {len(row.prompt)}")
 
-    def _follows(self, llama: Llama, row: CheckRow, logits: Any) -> bool:
-        """Whether a file goes on from a prompt as the trained model does.
+    def _answer(self, llama: Llama, row: CheckRow, logits: Any, tie: float) -> Answer:
+        """Say what becomes of an answer in llama.cpp, by what the trained weights say where the file leaves it.
 
-        The answers of the row come from the model in memory, which may compute in four bits. So where the file leaves
-        them, what it says there has to be the likeliest token of the trained weights, or so near to it that computing
-        in bf16 may swap them; what follows cannot be compared.
+        The answers of the row come from the model in memory, which may compute in four bits: leaving them is right
+        where the trained weights do so. What follows such a place cannot be compared.
         """
         said = llama.complete(row.prompt, max_new_tokens=len(row.answer) + 1)
         shared = next((n for n, pair in enumerate(zip(said.ids, row.answer, strict=False)) if pair[0] != pair[1]), None)
         place = min(len(said.ids), len(row.answer)) if shared is None else shared
         there = logits[len(row.prompt) + place - 1]
         if place < len(said.ids):
-            return _likely(there, said.ids[place])
-        return any(_likely(there, token) for token in llama.stop_ids if token < len(there)) if said.stopped else True
+            next_ones = [said.ids[place]]
+        else:
+            next_ones = [token for token in llama.stop_ids if token < len(there)] if said.stopped else []
+        if not next_ones:
+            return Answer.same
+        gap = float(there.max() - max(there[token] for token in next_ones))
+        return Answer.same if gap == 0 else Answer.near if gap <= tie else Answer.differs
 
-    def _exact(self, name: str, made: Agreement) -> str:
-        told = made.text()
+    def _exact(self, made: Agreement) -> str:
+        """Say why an export that holds the weights as they are, or rounded once, is not what was trained."""
+        bounds, differ = self.config, made.answers.count(Answer.differs)
         if not made.stops_kept:
-            raise _failed(name, "an answer that the trained model ends goes on", told)
-        if made.top1_beyond_ties < self.config.exact_top1:
-            share = f"{made.top1_beyond_ties:.2%} of positions, and parity.exact_top1={self.config.exact_top1:g}"
-            raise _failed(name, f"the likeliest tokens agree at {share}", told)
-        if made.kl > self.config.exact_kl:
-            raise _failed(name, f"the divergence is {made.kl:.2g}, and parity.exact_kl={self.config.exact_kl:g}", told)
-        return told
+            return "an answer that the trained model ends goes on"
+        if differ:
+            return f"greedy answers differ for {differ} of {len(made.answers)} prompts"
+        if made.top1 < bounds.exact_raw_top1:
+            return f"top-1 is {made.top1:.2%}, and parity.exact_raw_top1={bounds.exact_raw_top1:g}"
+        if made.top1_beyond_ties < bounds.exact_top1:
+            return f"top-1 with ties is {made.top1_beyond_ties:.2%}, and parity.exact_top1={bounds.exact_top1:g}"
+        if made.kl > bounds.exact_kl:
+            return f"KL is {made.kl:.2g}, and parity.exact_kl={bounds.exact_kl:g}"
+        return ""
 
-    def _within(self, name: str, made: Agreement, told: str) -> str:
-        """Check a quantized file by its bounds."""
+    def _within(self, made: Agreement) -> str:
+        """Say which bound a quantized file does not keep."""
         bounds = self.config
         for found, limit, setting, low in (
             (made.top1, bounds.quantized_top1, "quantized_top1", True),
@@ -163,8 +214,14 @@ class Gate:
             (made.perplexity_ratio, bounds.quantized_perplexity, "quantized_perplexity", False),
         ):
             if (found < limit) if low else (found > limit):
-                raise _failed(name, f"{setting[10:]} is {found:.3g}, and parity.{setting}={limit:g}", told)
-        return told
+                return f"{setting[10:]} is {found:.3g}, and parity.{setting}={limit:g}"
+        return ""
+
+    def _finer(self, form: str, made: Agreement) -> str:
+        """Say what would keep more of the training, where a folder in bf16 stays below the bound for all others."""
+        if form in BF16 and made.top1 < self.config.exact_top1:
+            return ". bf16 keeps seven bits of base and adapter, exporter.merged.dtype=fp16 would keep ten"
+        return ""
 
 
 @contextmanager
@@ -189,21 +246,6 @@ def put_aside(made: Path, run_dir: Path, name: str) -> Iterator[None]:
         made.replace(place)
         message = f"{error}\nIt lies in {place} now"
         raise ParityError(message) from error
-
-
-def _rounded(folder: Path) -> bool:
-    """Whether the weights of a folder have the seven bits of bf16."""
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    return "bfloat16" in (
-        config.get("dtype"),
-        config.get("torch_dtype"),
-        (config.get("text_config") or {}).get("dtype"),
-    )
-
-
-def _likely(logits: Any, token: int) -> bool:
-    """Whether a token is the likeliest, or as near to it as computing in bf16 is exact."""
-    return bool(logits.max() - logits[token] <= TIE[torch.bfloat16])
 
 
 def _failed(name: str, problem: str, told: str) -> ParityError:

@@ -1,7 +1,10 @@
 """The adapter exporter writes one complete folder, replaced as a whole."""
 
 import json
+import shutil
+import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -79,6 +82,29 @@ def test_weights_that_bring_a_tokenizer_keep_it_and_what_a_training_left_beside_
     weights = {"adapter_model.safetensors", "adapter_config.json"}
     assert files.keys() == weights | {"tokenizer_config.json", "run_config.json"}
     assert files["tokenizer_config.json"] == b"theirs"
+
+
+@pytest.mark.skipif(not Path("/dev/shm").is_dir(), reason="needs a second file system")  # noqa: S108 - no secret
+def test_a_full_disk_is_seen_before_weights_are_copied_to_it(
+    context: ExportContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=3))
+    export(context)  # on its own disk it is linked
+    with tempfile.TemporaryDirectory(dir="/dev/shm") as folder:
+        elsewhere = ExportContext(Path(folder), context.checkpoint, context.config, context.plan)
+        with pytest.raises(FrameworkError, match=r"adapter takes 0\.00 GB and 0\.00 GB are free: make room"):
+            export(elsewhere)
+        assert not list(Path(folder).iterdir())
+
+
+def test_the_chat_template_holds_the_switches_of_the_run(context: ExportContext) -> None:
+    for name, text in {"tokenizer_config.json": "{}", "chat_template.jinja": "{{ thinking }}"}.items():
+        (context.checkpoint / name).write_text(text, encoding="utf-8")
+    plan = testing.plan(["model.chat_template_kwargs={thinking: false}"], run_dir=context.run_dir)
+    export(ExportContext(context.run_dir, context.checkpoint, plan.config, plan))
+    made = (context.run_dir / "adapter" / "chat_template.jinja").read_text(encoding="utf-8")
+    assert made == "{%- set thinking = thinking if thinking is defined else false -%}{{ thinking }}"
+    assert (context.checkpoint / "chat_template.jinja").read_text(encoding="utf-8") == "{{ thinking }}"
 
 
 def test_a_folder_that_no_exporter_made_is_left_alone(context: ExportContext) -> None:

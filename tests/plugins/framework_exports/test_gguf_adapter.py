@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import gguf
 import pytest
@@ -77,6 +80,35 @@ def test_a_checkpoint_that_is_no_adapter_or_is_cut_off_is_refused(base: Path, tm
     file = tmp_path / "checkpoint" / "adapter_model.safetensors"
     file.write_bytes(file.read_bytes()[:5000])
     with pytest.raises(FrameworkError, match=r"adapter_model\.safetensors is no whole safetensors file"):
+        export(context(base, tmp_path))
+    assert {path.name for path in tmp_path.iterdir()} == {"checkpoint"}
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ({}, r"was trained on .*another, and the base here is .*base"),
+        (
+            {"hidden_size": 128, "head_dim": 32},
+            r"does not belong to .*: .* is 128 x 4, and .* of the base is .*, which needs 256 x 4",
+        ),
+    ],
+)
+def test_an_adapter_of_another_base_is_refused(base: Path, tmp_path: Path, other: dict[str, Any], said: str) -> None:
+    adapted(tiny_model(tmp_path / "another", "qwen3", **other), tmp_path / "run" / "checkpoint")
+    if other:
+        file = tmp_path / "run" / "checkpoint" / "adapter_config.json"
+        settings = json.loads(file.read_text(encoding="utf-8"))
+        file.write_text(json.dumps(settings | {"base_model_name_or_path": "base"}), encoding="utf-8")
+    with pytest.raises(FrameworkError, match=said):
+        export(context(base, tmp_path / "run"))
+    assert {path.name for path in (tmp_path / "run").iterdir()} == {"checkpoint"}
+
+
+def test_a_full_disk_is_seen_before_it_starts(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    adapted(base, tmp_path / "checkpoint")
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=100))
+    with pytest.raises(FrameworkError, match=r"GB and 0\.00 GB are free"):
         export(context(base, tmp_path))
     assert {path.name for path in tmp_path.iterdir()} == {"checkpoint"}
 

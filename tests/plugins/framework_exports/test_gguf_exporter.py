@@ -19,10 +19,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from framework import testing
 from framework.errors import FrameworkError
 from framework.protocols import ExportContext
-from framework.records import Artifact
+from framework.records import Artifact, Message
 from framework_exports.convert import converter
 from framework_exports.gguf_exporter import LOG, GgufExporter
 from framework_exports.llama.model import Llama
+from framework_exports.llama.template import Template
 from tests.support.bases import adapted
 from tests.support.ggufs import tiny_model
 
@@ -110,6 +111,18 @@ def test_template_and_stop_tokens_are_those_of_the_run(exported: Any) -> None:
             assert llama.metadata("tokenizer.ggml.eos_token_id") == str(tokenizer.eos_token_id)
             assert llama.metadata("general.name") == "orders"
             assert llama.tokenize(prompt) == tokenizer.encode(prompt, add_special_tokens=False)
+
+
+def test_a_file_renders_with_the_switches_of_the_training(run: Run) -> None:
+    plain = "{% for m in messages %}{{ m.content }}{% endfor %}{{ '!' if enable_thinking is false else '?' }}"
+    (run.base / "chat_template.jinja").write_text(plain, encoding="utf-8")
+    run.export("exporter.gguf.quantizations=[q8_0]", "model.chat_template_kwargs={enable_thinking: false}")
+    with Llama(run.folder / "gguf" / "orders-Q8_0.gguf", vocabulary_only=True) as llama:
+        given = Template(llama.chat_template, {"enable_thinking": True})  # as llama.cpp's programs give it
+    assert given.render([Message("user", "Well")]) == "Well!"
+    run.export("exporter.gguf.quantizations=[q8_0]")
+    with Llama(run.folder / "gguf" / "orders-Q8_0.gguf", vocabulary_only=True) as llama:
+        assert llama.chat_template == plain
 
 
 def test_files_that_are_there_are_replaced_and_those_of_others_refused(run: Run) -> None:

@@ -73,8 +73,13 @@ def test_prompts_tokens_and_greedy_answers_of_f16_are_those_of_transformers(made
                 expected = theirs(torch.tensor([out])).logits[0].numpy()
             agreed += list(llama.logits(out).argmax(1) == expected.argmax(1))
             said = llama.complete(ids, max_new_tokens=40)
-            assert list(said.ids) == out[len(ids) : len(ids) + len(said.ids)]
-            assert said.stopped == (out[-1] == tokenizer.eos_token_id)
+            pairs = zip(said.ids, out[len(ids) :], strict=False)
+            parted = next((place for place, (one, two) in enumerate(pairs) if one != two), None)
+            if parted is None:
+                assert said.stopped == (out[-1] == tokenizer.eos_token_id)
+            else:  # the adapter is a random one, so it may come to a near tie
+                there = expected[len(ids) + parted - 1]
+                assert there.max() - there[said.ids[parted]] < 0.02
     assert np.mean(agreed) > 0.99
 
 

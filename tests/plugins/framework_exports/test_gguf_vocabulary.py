@@ -59,6 +59,16 @@ def test_more_stop_tokens_than_gguf_can_name_are_refused(tiny: Any, vocabulary: 
         mine.amendments(tiny.file)
 
 
+def test_what_llama_cpp_gives_to_a_template_that_the_training_did_not_is_told(vocabulary: Vocabulary) -> None:
+    assert vocabulary.notes == []
+    dated = dataclasses.replace(vocabulary, template="{{ date_string if date_string is defined else '26 Jul 2024' }}")
+    assert dated.notes == [
+        "llama.cpp gives the chat template date_string, the training did not: set it there, model.chat_template_kwargs"
+    ]
+    quiet = dataclasses.replace(vocabulary, template="{{ enable_thinking is defined and not enable_thinking }}")
+    assert quiet.notes == []  # true is as good as nothing here
+
+
 def test_another_template_is_refused(tiny: Any, vocabulary: Vocabulary) -> None:
     vocabulary.check(tiny.file)
     with pytest.raises(FrameworkError, match="holds another chat template than the run's"):

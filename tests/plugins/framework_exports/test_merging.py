@@ -202,6 +202,18 @@ def test_the_chat_template_of_the_run_is_the_only_one(tmp_path: Path) -> None:
     assert "old" not in (tmp_path / "merged" / "tokenizer_config.json").read_text(encoding="utf-8")
 
 
+def test_the_switches_of_the_run_are_in_the_chat_template(tmp_path: Path) -> None:
+    base = tiny_base(tmp_path / "base", "llama")
+    adapted(base, tmp_path / "adapter")
+    (base / "chat_template.jinja").write_text("{{ 'thinks' if thinking is not defined or thinking else 'speaks' }}")
+    merge(plan_for(base, "model.chat_template_kwargs={thinking: false}"), tmp_path / "adapter", tmp_path / "merged")
+    turns = [{"role": "user", "content": "Hi"}]
+    for folder, said in ((base, "thinks"), (tmp_path / "merged", "speaks")):
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        assert tokenizer.apply_chat_template(turns, tokenize=False) == said
+        assert tokenizer.apply_chat_template(turns, tokenize=False, thinking=True) == "thinks"
+
+
 def test_an_adapter_with_a_config_of_its_own_takes_that_of_the_base(tmp_path: Path) -> None:
     base = tiny_base(tmp_path / "base", "llama")
     adapted(base, tmp_path / "adapter")

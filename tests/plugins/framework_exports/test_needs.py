@@ -43,9 +43,9 @@ def test_comparing_takes_the_model_once_more_in_what_fits(tmp_path: Path, monkey
     monkeypatch.setattr(host, "memory", lambda: host.HostMemory(64 * GIB, 30 * GIB, limited=False))
     assert 2.4 * SHAPE.total < told(tmp_path, *words)["merged"].memory < 3 * SHAPE.total
     monkeypatch.setattr(host, "memory", lambda: host.HostMemory(64 * GIB, 8 * GIB, limited=False))
-    assert told(tmp_path, *words)["merged"].memory == 12 * SHAPE.vocab * SHAPE.hidden
+    assert 5 * 10**9 < told(tmp_path, *words)["merged"].memory < 5.1 * 10**9  # a file of the base, mapped
     more = ("exporter.merged.parity.check=false",)
-    assert told(tmp_path, *words, *more)["merged"].memory == 12 * SHAPE.vocab * SHAPE.hidden
+    assert 5 * 10**9 < told(tmp_path, *words, *more)["merged"].memory < 5.1 * 10**9
 
 
 def test_they_stand_in_the_plan(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +11,13 @@ import pytest
 
 from framework import pipeline, records, testing
 from framework.errors import FrameworkError
+from framework.plan import Plan
 from framework.records import ExportResult
+from framework_exports import merging
 from tests.support.bases import adapted, tiny_base
 from tests.support.tiny import chat_rows, tiny_chatml
 from tests.support.training import make
+from tests.support.uploads import UploadStandIn
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
 
@@ -99,6 +102,106 @@ def test_an_exporter_that_fails_leaves_what_the_others_made(
     assert artifacts(tmp_path) == [("adapter", "adapter"), ("model_card", "adapter/README.md")]
     assert (tmp_path / "adapter" / "echo.json").is_file()
     assert json.loads((tmp_path / "status.json").read_text(encoding="utf-8"))["state"] == "failed"
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[UploadStandIn]:
+    """Serve a Hub on which `me` is logged in."""
+    from huggingface_hub import constants
+
+    from framework.network import reachable
+
+    token = "hf_" + "mine" * 8
+    with UploadStandIn({token: "me"}) as stand_in:
+        monkeypatch.setattr(constants, "ENDPOINT", stand_in.url)
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        monkeypatch.setenv("HF_TOKEN", token)
+        reachable.cache_clear()
+        yield stand_in
+    reachable.cache_clear()
+
+
+@pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # of httpx, about huggingface_hub
+def test_after_a_push_that_failed_nothing_is_merged_again(
+    tmp_path: Path,
+    write_rows: Callable[[list[dict[str, str]]], Path],
+    hub: UploadStandIn,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    from framework_exports import merged
+
+    merges: list[Path] = []
+
+    def counted(plan: Plan, checkpoint: Path, target: Path, **more: Any) -> None:
+        merges.append(target)
+        merging.merge(plan, checkpoint, target, **more)
+
+    monkeypatch.setattr(merged, "merge", counted)
+    base, rows, run = tiny_chatml(tmp_path / "base"), write_rows(chat_rows(12)), tmp_path / "run"
+    push = ["exporter.push.repo_id=me/tuned", "exporter.push.what=[merged]"]
+    words = ["exporter=[push,model_card,merged,adapter]", "exporter.model_card.base_model=me/base", *push]
+    hub.broken = "/api/models/me/tuned/commit"
+    with pytest.raises(
+        FrameworkError, match=r"the Hub refuses \(400: broken\)\. Nothing was lost: .*stages=\[export\]"
+    ):
+        pipeline.run(make(base, rows, run, "stages=[data,train,export]", *words))
+    assert not (run / "push.json").exists()
+    kept = [
+        ("merged", "merged"),
+        ("adapter", "adapter"),
+        *(("model_card", f"{name}/README.md") for name in ("merged", "adapter")),
+    ]
+    assert artifacts(run) == kept
+
+    hub.broken = ""
+    before = (run / "merged" / "model.safetensors").stat().st_mtime_ns
+    pipeline.run(make(base, rows, run, "stages=[export]", *words))  # the same again
+    assert set(hub.repositories["me/tuned"].files) >= {"model.safetensors", "README.md", "config.json"}
+    assert artifacts(run) == [*kept, ("push", "push.json")]
+    pipeline.run(make(base, rows, run, "stages=[export]", "exporter=[push]", *push))  # the push alone
+    assert hub.repositories["me/tuned"].commits == ["Add merged", "Add merged"]
+    assert set(artifacts(run)) == {*kept, ("push", "push.json")}
+    assert len(merges) == 1
+    assert (run / "merged" / "model.safetensors").stat().st_mtime_ns == before
+    made = {each.path: each for each in records.load(ExportResult, run / "export.json").artifacts}
+    for name in ("merged", "adapter"):
+        assert made[name].bytes == sum(file.stat().st_size for file in (run / name).iterdir())  # the card too
+    assert made["merged"].notes[-1] == "kept from an earlier export of the same weights with the same settings"
+
+
+def test_what_is_damaged_or_would_come_out_otherwise_is_made_again(
+    tmp_path: Path, write_rows: Callable[[list[dict[str, str]]], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from framework_exports import merged
+
+    merges: list[Path] = []
+
+    def counted(plan: Plan, checkpoint: Path, target: Path, **more: Any) -> None:
+        merges.append(target)
+        merging.merge(plan, checkpoint, target, **more)
+
+    monkeypatch.setattr(merged, "merge", counted)
+    base, rows, run = tiny_chatml(tmp_path / "base"), write_rows(chat_rows(12)), tmp_path / "run"
+
+    def export(*more: str) -> int:
+        unchecked = ["exporter=[merged]", "exporter.merged.parity.check=false"]
+        pipeline.run(make(base, rows, run, "stages=[export]", *unchecked, *more))
+        return len(merges)
+
+    pipeline.run(make(base, rows, run, "stages=[data,train]"))
+    assert (export(), export()) == (1, 1)
+    (run / "merged" / "model.safetensors").write_bytes(b"cut off")
+    assert export() == 2
+    assert export("exporter.merged.dtype=fp16") == 3
+    assert export("exporter.merged.dtype=fp16") == 3
+    pipeline.run(make(base, rows, run, "stages=[data,train]", "seed=7"))
+    assert export("exporter.merged.dtype=fp16", "seed=7") == 4
+
+
+def test_a_push_alone_of_what_was_never_exported_is_refused(tmp_path: Path, hub: UploadStandIn) -> None:
+    with pytest.raises(FrameworkError, match="unknown exporter of this run 'adapter'"):
+        testing.plan(["stages=[export]", "exporter=[push]", "exporter.push.repo_id=me/tuned"], run_dir=tmp_path)
+    assert not hub.repositories
 
 
 @pytest.mark.parametrize(

@@ -131,7 +131,7 @@ def test_somebody_elses_repository_is_refused(hub: UploadStandIn, tmp_path: Path
     hub.repositories["other/tuned"] = Repository("other", private=private)
     said = refusal(context(tmp_path), repo_id="other/tuned", private=False)
     assert "exporter.push.repo_id=other/tuned: the repository or its owner's name belongs to someone else" in said
-    assert f"Nothing was lost: {tmp_path} has all exports" in said
+    assert f"Nothing was lost: {tmp_path} has all exports, and `python -m framework stages=[export]" in said
     assert not hub.repositories["other/tuned"].files
 
 

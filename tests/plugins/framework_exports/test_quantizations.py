@@ -39,6 +39,13 @@ def test_an_unknown_one_names_the_nearest(name: str, meant: str) -> None:
     assert problem.startswith(f"unknown quantization '{name}'. Did you mean '{meant}'? Valid: bf16, f16, f32")
 
 
+@pytest.mark.parametrize(
+    ("name", "meant"), [("q4_k", "'q4_k_m' or 'q4_k_s'"), ("q4", "'q4_k_m' or 'q4_k_s'"), ("q8", "'q8_0'")]
+)
+def test_a_name_that_is_cut_off_names_what_begins_with_it(name: str, meant: str) -> None:
+    assert f"unknown quantization '{name}'. Did you mean {meant}? Valid: " in unknown_ones([name])[0]
+
+
 def test_names_may_be_written_large() -> None:
     assert unknown_ones(["Q4_K_M", "F16"]) == []
     assert known_names(["Q4_K_M", "f16"]) == ["q4_k_m", "f16"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from types import SimpleNamespace
 
@@ -42,5 +43,10 @@ def test_it_is_loaded_once() -> None:
     assert module.library() is module.library()
 
 
-def test_it_computes_with_the_cores_that_it_may_use() -> None:
-    assert module.cores() >= 1
+@pytest.mark.parametrize(("told", "threads"), [("3", 3), ("0", None), ("two", None), ("", None)])
+def test_it_computes_with_the_cores_that_it_may_use(
+    told: str, threads: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", told)
+    mine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    assert module.cores() == (threads or mine)

@@ -14,6 +14,7 @@ from framework import testing
 from framework.errors import FrameworkError
 from framework.protocols import ExportContext, Model
 from framework.records import Artifact, Message, Prompt
+from framework_exports.chat_template import switched
 from framework_exports.config import OllamaExporterConfig, OnNoTemplate
 from framework_exports.ollama.exporter import OllamaExporter
 from framework_hf.chat import Chat
@@ -214,7 +215,17 @@ def test_what_cannot_be_derived_is_left_out_where_the_config_says_so(run_dir: Pa
     assert "OLLAMA_GO_TEMPLATE=0" in comments(run_dir)
 
 
-def test_switches_of_the_chat_template_are_in_the_template_and_in_a_comment(run_dir: Path) -> None:
+def test_switches_of_the_chat_template_are_in_the_template(run_dir: Path) -> None:
+    switches, tokenizer = {"enable_thinking": False}, make_tokenizer("qwen3")
+    words = ["model.chat_template_kwargs={enable_thinking: false}"]
+    inside = switched(tokenizer.chat_template, switches, always=True)
+    gguf_file(run_dir / "gguf" / "orders-Q4_K_M.gguf", tokenizer__chat_template=inside, **{ADDS: False})
+    values = dict(export(run_dir, Speaks(tokenizer, switches), words=words))
+    assert rendered([Asked(values["TEMPLATE"], TALK[:1])])[0].endswith("<think>\n\n</think>\n\n")
+    assert "OLLAMA_GO_TEMPLATE" not in comments(run_dir)
+
+
+def test_a_file_without_the_switches_of_the_run_is_told_of_in_a_comment(run_dir: Path) -> None:
     switches = {"enable_thinking": False}
     words = ["model.chat_template_kwargs={enable_thinking: false}"]
     values = dict(export(run_dir, Speaks(make_tokenizer("qwen3"), switches), words=words))

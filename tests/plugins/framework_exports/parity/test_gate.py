@@ -43,8 +43,10 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Plan]:
 
 
 def export(plan: Plan) -> list[Artifact]:
+    """Return what the exporters of the plan made; what others left before stands behind it."""
     pipeline.run(plan)
-    return records.load(ExportResult, plan.run_dir / "export.json").artifacts
+    made = records.load(ExportResult, plan.run_dir / "export.json").artifacts
+    return [artifact for artifact in made if artifact.kind in plan.exporter]
 
 
 def change(folder: Path, **factors: float) -> None:
@@ -60,11 +62,22 @@ def change(folder: Path, **factors: float) -> None:
 
 def test_what_is_exported_is_what_was_trained(trained: Callable[..., Plan]) -> None:
     words = ("stages=[export]", "exporter=[merged,gguf]", "exporter.gguf.quantizations=[f16,q8_0]")
-    made = {artifact.path: artifact.notes[-1] for artifact in export(trained(*words, "exporter.merged.dtype=fp32"))}
+    plan = trained(*words, "exporter.merged.dtype=fp32")
+    folder, made = plan.run_dir, {artifact.path: artifact.notes[-1] for artifact in export(plan)}
     assert made["merged"].startswith("parity: top-1 100.00% of ")
     (f16,) = [note for path, note in made.items() if path.endswith("F16.gguf")]
     assert "top-1 100.00%" in f16
-    assert "greedy answers as trained" in f16
+    assert f16.endswith("greedy answers equal 8 of 8")
+    records = {each["name"]: each for each in json.loads((folder / "parity.json").read_text(encoding="utf-8"))}
+    assert records.keys() == {Path(path).name for path in made}
+    (f16_name,) = [name for name in records if name.endswith("F16.gguf")]
+    for record in records.values():
+        assert record["problem"] == ""
+        assert record["top1"] <= record["top1_with_ties"] <= 1
+        assert sum(record["answers"].values()) == 8
+    assert records["merged"]["format"] == "float32"
+    assert records["merged"]["top1"] == records[f16_name]["top1"] == 1
+    assert records[f16_name]["tie_nats"] == 0.02
 
 
 def test_a_merge_that_is_wrong_is_put_aside(trained: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,9 +87,7 @@ def test_a_merge_that_is_wrong_is_put_aside(trained: Callable[..., Plan], monkey
 
     monkeypatch.setattr("framework_exports.merged.merge", wrong)
     plan = trained("stages=[export]", "exporter=[merged]", "exporter.merged.folder=elsewhere")
-    with pytest.raises(
-        ParityError, match=r"(?s)elsewhere is not what was trained: the .*It lies in .*rejected/elsewhere"
-    ):
+    with pytest.raises(ParityError, match=r"(?s)elsewhere is not what was trained: .*It lies in .*rejected/elsewhere"):
         export(plan)
     assert not (plan.run_dir / "elsewhere").exists()
     assert (plan.run_dir / "rejected" / "elsewhere" / "model.safetensors").is_file()
@@ -93,16 +104,81 @@ def test_an_adapter_that_was_forgotten_is_seen_in_a_gguf_file(
     monkeypatch.setattr("framework_exports.gguf_exporter.merge", wrong)
     folder = "exporter.gguf.folder=other"
     plan = trained("stages=[export]", "exporter=[gguf]", folder, "exporter.gguf.quantizations=[f16]")
-    with pytest.raises(ParityError, match=r"f16\.gguf is not what was trained"):
+    with pytest.raises(ParityError, match=r"F16\.gguf is not what was trained"):
         export(plan)
     assert (plan.run_dir / "rejected").is_dir()
     assert not list((plan.run_dir / "other").glob("*.gguf"))
 
 
+def test_what_quantized_files_are_made_of_is_held_to_the_bounds_of_exact_ones(
+    trained: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrong(plan: Plan, checkpoint: Path, target: Path, **more: Any) -> None:
+        merge(plan, checkpoint, target, **more)
+        change(target, down_proj=0.97)
+
+    words = ("stages=[export]", "exporter=[gguf]", "exporter.gguf.folder=coarse", "exporter.gguf.quantizations=[q8_0]")
+    plan = trained(*words)
+    (made,) = export(plan)
+    monkeypatch.setattr("framework_exports.gguf_exporter.merge", wrong)
+    (run_dir := plan.run_dir).joinpath(made.path).unlink()  # it would be kept
+    with pytest.raises(ParityError, match=r"F16\.gguf is not what was trained"):
+        export(plan)
+    records = {each["name"]: each["problem"] for each in json.loads((run_dir / "parity.json").read_text("utf-8"))}
+    assert records[Path(made.path).name] == ""  # by its own bounds the earlier one passed
+    assert [bool(problem) for name, problem in records.items() if name.endswith("F16.gguf")] == [True]
+
+
+def test_an_interrupt_of_the_comparison_leaves_nothing(
+    trained: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(gate.Gate, "folder", interrupted)
+    plan = trained("stages=[export]", "exporter=[merged]", "exporter.merged.folder=halfway")
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.run(plan)
+    assert not list(plan.run_dir.glob("halfway*"))
+
+
 def test_a_quantized_file_has_bounds_of_its_own(trained: Callable[..., Plan]) -> None:
     words = ("stages=[export]", "exporter=[gguf]", "exporter.gguf.folder=bounds", "exporter.gguf.quantizations=[q4_0]")
-    with pytest.raises(ParityError, match=r"q4_0\.gguf is not .*: kl is .*, and parity\.quantized_kl=1e-09"):
+    with pytest.raises(ParityError, match=r"Q4_0\.gguf is not .*: kl is .*, and parity\.quantized_kl=1e-09"):
         export(trained(*words, "exporter.gguf.parity.quantized_kl=1e-9", "exporter.gguf.parity.quantized_top1=0"))
+
+
+def test_a_merge_in_bf16_shows_its_raw_agreement_and_may_be_held_to_it(trained: Callable[..., Plan]) -> None:
+    words = (
+        "stages=[export]",
+        "exporter=[merged]",
+        "exporter.merged.folder=short",
+        "exporter.merged.parity.exact_kl=1",
+    )
+    (made,) = export(trained(*words, "exporter.merged.parity.exact_top1=0", "exporter.merged.parity.exact_raw_top1=0"))
+    records = json.loads((trained().run_dir / "parity.json").read_text(encoding="utf-8"))
+    (record,) = [each for each in records if each["name"] == "short"]
+    assert (record["format"], record["tie_nats"]) == ("bfloat16", 0.25)
+    assert f"top-1 {record['top1']:.2%}" in made.notes[0]
+    assert record["top1"] < 1
+    with pytest.raises(ParityError, match=r"top-1 is 9\d\.\d\d%, and parity\.exact_raw_top1=1"):
+        export(trained(*words, "exporter.merged.parity.exact_raw_top1=1"))
+    records = json.loads((trained().run_dir / "parity.json").read_text(encoding="utf-8"))
+    assert [each["problem"].startswith("top-1 is") for each in records if each["name"] == "short"] == [True]
+
+
+def test_weights_that_memory_holds_in_16_bits_are_computed_in_fp32(trained: Callable[..., Plan]) -> None:
+    from framework_exports.parity.folders import folder_logits, trained_logits
+    from framework_exports.parity.rows import CheckRow
+
+    plan, rows = trained("stages=[export]"), [CheckRow("", (5, 6, 7, 8), (9,), stopped=False)]
+    base = plan.model.create().fetch(weights=True).folder
+    for one, two in (
+        [trained_logits(plan, plan.checkpoint, rows, held) for held in (torch.float32, torch.bfloat16)],
+        [list(folder_logits(base, rows, held, trust=False)) for held in (torch.float32, torch.bfloat16)],
+    ):
+        assert abs(one[0] - two[0]).max() < 1e-4
+        assert abs(one[0]).max() > 0.1
 
 
 def test_a_model_that_does_not_fit_again_is_not_compared_and_that_is_said(

@@ -1,0 +1,129 @@
+"""What earlier exports of a run left that is whole and made of the same weights, so that it need not be made again.
+
+A push that failed for want of a network must not cost an hour of merging and quantizing. So `export.json` says of each
+exporter what it made, of which weights, and with which settings; sizes on the disk say whether it is still there.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import BinaryIO
+
+from framework.plan import Plan
+from framework.records import Artifact, ExportResult, Origin
+
+IRRELEVANT = frozenset(
+    (
+        "audit", "checkpoint", "evaluator", "exporter", "health", "launch", "logger", "metric", "objective", "plan",
+        "plugins", "run_dir", "stages", "verdict",
+    )
+)  # fmt: skip
+"""Parts of the config that no export depends on; of `exporter` its own part counts, and weights count by content."""
+WHOLE = 2**26
+"""Bytes of a file that is hashed from end to end; of a larger one, so many are taken from all over it."""
+BLOCK = 2**20
+KEPT = "kept from an earlier export of the same weights with the same settings"
+
+
+class Exports:
+    """The exports of a run: those of now, and those of before that can be used.
+
+    Args:
+        plan: the run.
+        before: what an earlier export left; None where there was none, or the weights are trained anew.
+    """
+
+    def __init__(self, plan: Plan, before: ExportResult | None) -> None:
+        self._plan = plan
+        self._weights = fingerprint(plan.checkpoint)
+        self._origins: dict[str, Origin] = {}
+        self._made: list[Artifact] = []
+        self._before = {name: found for name, found in _by_exporter(before) if self._usable(before, name, found)}
+        self._known = dict(before.origins) if before else {}
+
+    def _usable(self, before: ExportResult | None, name: str, found: Sequence[Artifact]) -> bool:
+        assert before is not None  # noqa: S101 - it has exporters
+        whole = all(size(self._plan.run_dir / artifact.path) == artifact.bytes for artifact in found)
+        return whole and before.origins[name].weights == self._weights
+
+    @property
+    def artifacts(self) -> tuple[Artifact, ...]:
+        """What is there to be used, what was made now first."""
+        return (*self._made, *(artifact for found in self._left().values() for artifact in found))
+
+    def _left(self) -> dict[str, list[Artifact]]:
+        """Return what earlier exports made that is there still, by exporter."""
+        there = self._plan.run_dir
+        return {
+            name: found for name, found in self._before.items() if all((there / each.path).exists() for each in found)
+        }
+
+    def again(self, name: str) -> bool:
+        """Take what an exporter made before, where it would make the same now; False where it has to."""
+        found = self._before.get(name)
+        if found is None or self._known[name].settings != settings(self._plan, name):
+            return False
+        self.add(name, [replace(each, notes=list(dict.fromkeys([*each.notes, KEPT]))) for each in found])
+        return True
+
+    def add(self, name: str, made: Sequence[Artifact]) -> None:
+        """Take what an exporter made."""
+        self._before.pop(name, None)
+        self._made += made
+        paths = [artifact.path for artifact in made]
+        self._origins[name] = Origin(self._weights, settings(self._plan, name), paths)
+
+    def result(self) -> ExportResult:
+        """Return all of it, with the sizes that folders have now, into which others wrote: a card, for example."""
+        origins = {**{name: self._known[name] for name in self._left()}, **self._origins}
+        return ExportResult([self._measured(artifact) for artifact in self.artifacts], origins)
+
+    def _measured(self, artifact: Artifact) -> Artifact:
+        written_into = any(other.path.startswith(f"{artifact.path}/") for other in self.artifacts)
+        return replace(artifact, bytes=size(self._plan.run_dir / artifact.path)) if written_into else artifact
+
+
+def _by_exporter(before: ExportResult | None) -> Iterator[tuple[str, list[Artifact]]]:
+    if before is None:
+        return
+    for name, origin in before.origins.items():
+        found = [artifact for artifact in before.artifacts if artifact.path in origin.paths]
+        if len(found) == len(origin.paths):
+            yield name, found
+
+
+def size(place: Path) -> int:
+    """Return the bytes of a file, or of all files below a folder; -1 where there is neither."""
+    if not place.exists():
+        return -1
+    files = place.rglob("*") if place.is_dir() else [place]
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def settings(plan: Plan, name: str) -> str:
+    """Return a hash over the settings that count for what an exporter makes."""
+    chosen = {key: value for key, value in plan.config.items() if key not in IRRELEVANT}
+    own = plan.config["exporter"].get(name)
+    return hashlib.sha256(json.dumps([chosen, own], sort_keys=True, default=str).encode()).hexdigest()
+
+
+def fingerprint(folder: Path) -> str:
+    """Return a hash over the files of a folder, names and contents, whenever they were written."""
+    digest = hashlib.sha256()
+    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+        digest.update(f"{file.relative_to(folder).as_posix()}\n{file.stat().st_size}\n".encode())
+        with file.open("rb") as opened:
+            for block in _blocks(opened, file.stat().st_size):
+                digest.update(block)
+    return digest.hexdigest()
+
+
+def _blocks(file: BinaryIO, length: int) -> Iterator[bytes]:
+    step = BLOCK if length <= WHOLE else length // (WHOLE // BLOCK)
+    for start in range(0, length, step):
+        file.seek(start)
+        yield file.read(BLOCK)

@@ -1,0 +1,38 @@
+"""The files of a model that are text: what they are called, and the JSON objects in them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from framework.errors import FrameworkError, one_line
+
+MODEL = "config.json"
+GENERATION = "generation_config.json"
+TEMPLATE = "chat_template.jinja"
+TOKENIZER = "tokenizer.json"
+TOKENIZER_CONFIG = "tokenizer_config.json"
+
+
+def read(file: Path) -> Mapping[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        FrameworkError: the file holds none.
+    """
+    try:
+        value = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        message = f"{file} cannot be read: {one_line(error)}"
+        raise FrameworkError(message) from error
+    if not isinstance(value, dict):
+        message = f"{file} holds no JSON object"
+        raise FrameworkError(message)
+    return value
+
+
+def write(file: Path, value: Mapping[str, Any]) -> None:
+    """Write a JSON object."""
+    file.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

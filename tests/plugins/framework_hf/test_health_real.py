@@ -1,0 +1,36 @@
+"""The watcher on a real model: the quickstart, which is healthy, and the same with a rate that is not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from framework import pipeline, records
+from framework.check import check
+from framework.compose import compose
+from framework.plan import make_plan
+from framework.records import TrainResult
+
+LOUD = {"exploding_gradient", "oscillation", "rising_loss", "spike", "nan", "plateau"}
+"""What a rate that is a hundred times too high may look like; which of them shows is chance."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("rate", "allowed"),
+    [("5e-4", set()), ("0.2", LOUD)],
+    ids=["the quickstart", "far too high"],
+)
+def test_a_rate_that_teaches_nothing_is_named_and_one_that_does_is_not(
+    tmp_path: Path, rate: str, allowed: set[str]
+) -> None:
+    words = ["evaluator=[]", "metric=[]", "exporter=[]", "logger=[]", "stages=[data,train]"]
+    config = compose(["+experiment=quickstart", *words, f"trainer.learning_rate={rate}"])
+    check(config)
+    pipeline.run(make_plan(config, run_dir=tmp_path / "run"))
+    trained = records.load(TrainResult, tmp_path / "run" / "train.json")
+    print(rate, [f"{trouble.step}: {trouble.text}" for trouble in trained.troubles], trained.last_loss)  # noqa: T201
+    found = {trouble.kind for trouble in trained.troubles}
+    assert found <= allowed
+    assert bool(found) is bool(allowed)
