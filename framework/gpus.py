@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import shutil
@@ -107,6 +108,28 @@ def here() -> Gpu | None:
     except ValueError as error:  # "[N/A]", where GPU and CPU share their memory
         raise FrameworkError(UNTOLD) from error
     return Gpu(name, *sizes)
+
+
+def count() -> int:
+    """Return how many GPUs a run may use, as the driver and CUDA_VISIBLE_DEVICES tell; 0 where none is to be seen."""
+    chosen = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if chosen is not None:
+        numbers = [number.strip() for number in chosen.split(",")]
+        return next((at for at, number in enumerate(numbers) if number in {"", "-1"}), len(numbers))
+    return _counted(os.environ.get("PATH", ""))
+
+
+@functools.cache
+def _counted(path: str) -> int:
+    """Return how many GPUs the driver tells of."""
+    command = shutil.which("nvidia-smi", path=os.pathsep.join([path, WSL]))
+    if command is None:
+        return 0
+    try:
+        done = subprocess.run([command, "-L"], capture_output=True, text=True, timeout=PATIENCE, check=True)  # noqa: S603 - our own words
+    except (OSError, subprocess.SubprocessError):  # a driver without a GPU, or a broken one
+        return 0
+    return sum(line.startswith("GPU ") for line in done.stdout.splitlines())
 
 
 def _word(name: str) -> str:

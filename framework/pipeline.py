@@ -21,13 +21,23 @@ from framework.errors import FrameworkError
 from framework.exports import Exports
 from framework.fitting import check_fits
 from framework.folder import RunFolder, check_writable, makes_anew
+from framework.handover import check_divisible
 from framework.health.answers import unended
 from framework.health.course import Course
 from framework.health.problems import check_data
 from framework.plan import Plan
 from framework.planning import Planner
 from framework.plugins import notify
-from framework.protocols import AnyMetric, Backend, Evaluator, ExportContext, Exporter, Model, ModelSource
+from framework.protocols import (
+    AnyMetric,
+    Backend,
+    Elsewhere,
+    Evaluator,
+    ExportContext,
+    Exporter,
+    Model,
+    ModelSource,
+)
 from framework.records import (
     DataResult,
     EvalResult,
@@ -43,9 +53,15 @@ from framework.remembered import rows_found
 from framework.report import comparable, make_report, pair
 from framework.schema import Stage
 
+SCRATCH = ".trainer.part"
 
-def run(plan: Plan) -> Report | None:
+
+def run(plan: Plan, elsewhere: Elsewhere | None = None) -> Report | None:
     """Run the stages of a plan; None where the report stage is not among them.
+
+    Args:
+        plan: the run.
+        elsewhere: trains in the place of this process.
 
     Raises:
         FrameworkError: something the user can mend. Until the data stage is through, nothing is left on disk.
@@ -66,7 +82,8 @@ def run(plan: Plan) -> Report | None:
             return None
         backend: Backend = plan.trainer.create()
         with backend.open(plan) as model:
-            report = _run_stages(plan, planner, model, loggers, clock)
+            check_divisible(plan, model)
+            report = _run_stages(plan, planner, model, loggers, clock, elsewhere)
         notify("framework_run_finished", plan=plan, report=report)
     except BaseException as error:
         loggers.failed(error)
@@ -78,7 +95,9 @@ def run(plan: Plan) -> Report | None:
         loggers.close()
 
 
-def _run_stages(plan: Plan, planner: Planner, model: Model, loggers: Broadcast, clock: Clock) -> Report | None:
+def _run_stages(
+    plan: Plan, planner: Planner, model: Model, loggers: Broadcast, clock: Clock, elsewhere: Elsewhere | None
+) -> Report | None:
     metrics: dict[str, AnyMetric] = {name: choice.create() for name, choice in plan.metric.items()}
     evaluators: dict[str, Evaluator] = {name: choice.create() for name, choice in plan.evaluator.items()}
     exporters: dict[str, Exporter] = {name: choice.create() for name, choice in plan.exporter.items()}
@@ -105,7 +124,7 @@ def _run_stages(plan: Plan, planner: Planner, model: Model, loggers: Broadcast, 
     if Stage.train in plan.stages:
         with clock.stage(Stage.train):
             course = Course(plan, loggers, model, data, evaluators, metrics, before)
-            trained = folder.save(Stage.train, course.train(plan.checkpoint, plan.run_dir / ".trainer.part"))
+            trained = folder.save(Stage.train, course.train(plan.checkpoint, plan.run_dir / SCRATCH, elsewhere))
         planner.learn(plan, rows, trained)
         clock.finished(Stage.train, trained)
     elif {Stage.evaluate, Stage.export} & set(plan.stages):

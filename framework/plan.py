@@ -95,6 +95,13 @@ class Plan:
         config: TrainerConfig = self.trainer.config
         return config
 
+    @property
+    def batch(self) -> int:
+        """Rows of an optimizer step: those of a pass, times the passes, times the processes that train together."""
+        group = self.launch.config.group()
+        own = self.training.per_device_train_batch_size * self.training.gradient_accumulation_steps
+        return own * (group.world if group else 1)
+
 
 def make_plan(
     config: DictConfig, *, run_dir: Path | None = None, overrides: tuple[str, ...] = (), sweep: str = ""

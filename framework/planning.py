@@ -109,8 +109,8 @@ class Planner:
         settings, asked = outlook.settings, outlook.plan.plan
         if settings is None or not asked.calibrate or asked.gpu or outlook.offset:
             return outlook
-        if outlook.verdict(outlook.estimate(settings)) is Verdict.too_large:
-            return outlook
+        if outlook.verdict(outlook.estimate(settings)) is Verdict.too_large or settings.processes > 1:
+            return outlook  # a probe is one process
         capped = None if outlook.used else outlook.available
         from framework.probe import measure  # noqa: PLC0415 - few runs need it
 

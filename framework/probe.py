@@ -56,7 +56,7 @@ def measure(plan: Plan, longest: int, *, capped: int | None) -> float:
         words = [
             *(word for word in plan.overrides if not _left_out(_key(word))),
             "data=local_file", f"data.path={file}", "data.validation_split=0", "format=alpaca", "audit=[]",
-            "evaluator=[]", "exporter=[]", "logger=[]", "launch=local", "stages=[data,train]", "objective=train_loss",
+            "evaluator=[]", "exporter=[]", "logger=[]", "launch=single", "stages=[data,train]", "objective=train_loss",
             "plan.calibrate=false", "plan.apply=false", "plan.gpu=null", f"trainer.max_steps={STEPS}",
             "trainer.eval_steps=null", "trainer.early_stopping_patience=null",
             "trainer.early_stopping_metric=eval_loss", "trainer.warmup_steps=0",

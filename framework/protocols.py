@@ -245,6 +245,21 @@ class TrainRun:
 
 
 @runtime_checkable
+class Divisible(Protocol):
+    """A model that a group of processes can train. In each of them `framework.group.member()` says which one it is.
+
+    There `train` works with the other processes; `run.on_step` is called in the first alone, which alone writes.
+    """
+
+    def unload(self) -> None:
+        """Give back the memory of the weights; they are loaded again when they are next needed."""
+
+
+Elsewhere = Callable[["Plan", "Model", "Data", TrainRun], "TrainResult"]
+"""What trains in the place of `Model.train`; the model has the trained weights afterwards."""
+
+
+@runtime_checkable
 class Backend(Protocol):
     """An option of `trainer=`."""
 

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 from annotated_types import Ge, Gt, Interval, Len, Predicate
 from omegaconf import MISSING
 
+from framework.group import Group
 from framework.health.config import HealthConfig
 
 
@@ -203,6 +204,10 @@ class VerdictConfig:
 @dataclass
 class LaunchConfig:
     """In which process, or on which machine, a run happens."""
+
+    def group(self) -> Group | None:
+        """Return the group of processes that trains; None where one process does."""
+        return None
 
 
 @dataclass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -47,7 +48,8 @@ class SweepFolder(Callback):
 
     def on_job_start(self, config: DictConfig, **_: Any) -> None:
         """Drop what an earlier multirun into this folder tells of the point: refused now, it has no result."""
-        if config.hydra.mode is RunMode.MULTIRUN:
+        first = os.environ.get("SLURM_NODEID", "0") == "0"  # of a point on several machines, the others write nothing
+        if config.hydra.mode is RunMode.MULTIRUN and first:
             run = Path(config.hydra.runtime.output_dir)
             for name in () if self.resume and is_through(run) else (STATUS, REPORT):
                 (run / name).unlink(missing_ok=True)
@@ -70,7 +72,7 @@ def on_gpu(trainer: Any) -> bool:
 
 def takes_one_gpu(plan: Plan) -> bool:
     """Whether a run may take a GPU, and no more than one."""
-    return on_gpu(plan.training) and getattr(plan.launch.config, "processes", 1) == 1
+    return on_gpu(plan.training) and plan.launch.config.group() is None
 
 
 def is_worker() -> bool:

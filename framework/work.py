@@ -24,8 +24,7 @@ def work(plan: Plan, shape: Shape, settings: Settings, known: KnownRows, device:
         known: the rows.
         device: whose earlier runs tell the speed.
     """
-    training = plan.training
-    batch = training.per_device_train_batch_size * training.gradient_accumulation_steps
+    training, batch = plan.training, plan.batch
     an_epoch = math.ceil(known.rows / batch)
     steps = training.max_steps or math.ceil(training.num_train_epochs * an_epoch)
     epochs = steps / an_epoch
@@ -47,7 +46,10 @@ def work(plan: Plan, shape: Shape, settings: Settings, known: KnownRows, device:
 
 def speed_key(device: str, settings: Settings) -> str:
     """Return what a speed is kept under: trainings of one kind reach about the same on a device."""
-    return f"{device}, {settings.weights.value}, {'all weights' if settings.full else 'adapter'}"
+    kind = f"{device}, {settings.weights.value}, {'all weights' if settings.full else 'adapter'}"
+    if settings.processes > 1:
+        kind += f", {settings.processes} {'pieces' if settings.sharded else 'copies'}"
+    return kind
 
 
 def flops(shape: Shape, settings: Settings, tokens: float, learned: float, length: float) -> float:

@@ -1,6 +1,7 @@
-"""`python -m framework plan-table [--rows FILE.csv [OUT.csv]] [--json]`: what models of common sizes take.
+"""`python -m framework plan-table [--rows FILE.csv [OUT.csv] | --gpus] [--json]`: what models of common sizes take.
 
-With `--rows` it predicts every row of a table of measured runs, and writes it with four more columns.
+With `--rows` it predicts every row of a table of measured runs, and writes it with four more columns; `--gpus` tells of
+large models on many GPUs.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from framework.errors import FrameworkError
 from framework.gpus import GIB, KNOWN, named
 from framework.memory import Estimate, Loss, Settings, Shape, Weights, estimate
 
-USAGE = "python -m framework plan-table [--rows FILE.csv [OUT.csv]] [--json]"
+USAGE = "python -m framework plan-table [--rows FILE.csv [OUT.csv] | --gpus] [--json]"
 LENGTH, RANK = 2048, 16
 TITLE = f"GiB; one row of {LENGTH:,} tokens, checkpointing, LoRA r={RANK} on all linear layers"
 SHAPES = {
@@ -84,6 +85,11 @@ class PlanTableCommand:
         words = [word for word in arguments if word != "--json"]
         if words[:1] == ["--rows"] and len(words) in {2, 3}:
             return self._rows([Path(word) for word in words[1:]])
+        if words == ["--gpus"] and "--json" not in arguments:
+            from framework.commands.gpus_table import table  # noqa: PLC0415 - the other table needs nothing of it
+
+            Console(highlight=False).print(table())
+            return 0
         if words:
             message = f"plan-table takes no '{' '.join(words)}': {USAGE}"
             raise FrameworkError(message)

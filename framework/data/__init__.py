@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ class Data:
 
     `result` is the part that is saved. `prompts` are the source's own in their order, or else the validation rows in an
     order of which every beginning is spread over all of them. `format` is the run's, for rows that an evaluator reads.
+    `store` is where the tokenized rows lie, for other processes that train on them.
     """
 
     train: Sequence[TokenRow]
@@ -29,6 +31,7 @@ class Data:
     prompts: Sequence[Prompt]
     result: DataResult
     format: Choice | None = None
+    store: Path | None = None
 
 
 def load_data(plan: Plan, model: Model) -> Data:

@@ -75,7 +75,9 @@ def _from_store(plan: Plan, model: Model, fingerprint: str, rows: Store, *, cach
         view=view(train_rows, rows.columns.source[fitted.numbers], model),
         cached=cached,
     )
-    return Data(train_rows, lengths.token_rows(rows, held_out.numbers, limit), prompts, result, plan.format)
+    return Data(
+        train_rows, lengths.token_rows(rows, held_out.numbers, limit), prompts, result, plan.format, rows.folder
+    )
 
 
 def _prove(plan: Plan, rows: Store) -> Proof:

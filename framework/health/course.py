@@ -18,7 +18,7 @@ from framework.health.config import Action
 from framework.health.watcher import NAN, Watcher
 from framework.plan import Plan
 from framework.plugins import ask, leave_out
-from framework.protocols import AnyMetric, Evaluator, Logger, Model, TrainRun
+from framework.protocols import AnyMetric, Elsewhere, Evaluator, Logger, Model, TrainRun
 from framework.records import EvalResult, Order, Step, TrainResult, Trouble
 
 HOW = "set one that answers prompts"
@@ -63,10 +63,13 @@ class Course:
         self.troubles: list[Trouble] = []
         self.stopped = ""
 
-    def train(self, checkpoint: Path, scratch: Path) -> TrainResult:
-        """Train into `checkpoint`, and return what came of it with what was seen of it."""
+    def train(self, checkpoint: Path, scratch: Path, elsewhere: Elsewhere | None = None) -> TrainResult:
+        """Train into `checkpoint`, here or `elsewhere`, and return what came of it with what was seen of it."""
         run = TrainRun(checkpoint, scratch, self.step, self.measure)
-        trained = self.model.train(self.data.train, self.data.validation, run)
+        if elsewhere:
+            trained = elsewhere(self.plan, self.model, self.data, run)
+        else:
+            trained = self.model.train(self.data.train, self.data.validation, run)
         best = self.best
         return dataclasses.replace(
             trained, troubles=self.troubles, stopped=self.stopped, best_step=best.step, best_value=best.value

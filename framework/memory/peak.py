@@ -60,7 +60,7 @@ def estimate(shape: Shape, settings: Settings) -> Estimate:
     phases = _phases(shape, settings)
     resident = sum(parts.values())
     allocated = resident + max(phases.values())
-    reserved = max(allocated, resident + _held(shape, settings))
+    reserved = max(allocated, resident + _held(shape, settings) + terms.gathered(shape, settings))
     return Estimate(
         parts={name: round(size) for name, size in parts.items()},
         phases={name: round(size) for name, size in phases.items()},
@@ -86,41 +86,45 @@ def least(shape: Shape, settings: Settings) -> Estimate:
 
 
 def _parts(shape: Shape, settings: Settings) -> dict[str, float]:
-    trained = terms.trained_parameters(shape, settings)
+    trained = terms.trained_parameters(shape, settings) / settings.pieces
     width = terms.trained_bytes(settings)
     process = {"libraries": settings.process} if settings.process else {}
     adapter = {} if settings.full else {"adapter": trained * width}
-    return {
-        **process,
-        **terms.base_weights(shape, settings),
-        **adapter,
-        "gradients": trained * width,
-        "optimizer": terms.optimizer_states(shape, settings),
-    }
+    base = {name: size / settings.pieces for name, size in terms.base_weights(shape, settings).items()}
+    states = {"gradients": trained * width, "optimizer": terms.optimizer_states(shape, settings) / settings.pieces}
+    buckets = terms.buckets(shape, settings)
+    if settings.sharded and settings.offloaded_weights:
+        return process  # they come one layer at a time
+    return {**process, **base, **adapter, **states, **({"buckets": buckets} if buckets else {})}
 
 
 def _phases(shape: Shape, settings: Settings) -> dict[str, float]:
     kept = _kept(shape, settings)
     attention, mlp = terms.layer(shape, settings)
     scored = terms.KEPT_SCORES * terms.scores(shape, settings)
-    cast = terms.cast_weights(shape, settings)
+    cast = 0.0 if settings.sharded else terms.cast_weights(shape, settings)  # pieces come in the dtype of products
+    whole = terms.gathered(shape, settings)
+    copied = terms.trained_parameters(shape, settings) * terms.trained_bytes(settings) / settings.pieces
     phases = {
-        "forward": kept + terms.loss_forward(shape, settings) + cast,
-        "loss": kept + terms.loss_backward(shape, settings) + (0 if settings.checkpointing else cast),
-        "optimizer step": terms.trained_parameters(shape, settings) * terms.trained_bytes(settings) * settings.copies,
+        "forward": kept + terms.loss_forward(shape, settings) + cast + whole,
+        "loss": kept + terms.loss_backward(shape, settings) + (0 if settings.checkpointing else cast) + whole,
+        "optimizer step": copied * settings.copies,
     }
     if settings.checkpointing:
         # The MLP is through before attention's backward pass begins.
         again = max(attention + mlp + scored, attention + terms.scores_backward(shape, settings))
         held = terms.held_logits(shape, settings) + terms.dequantized(shape, settings)
-        phases["backward"] = kept + held + again
+        phases["backward"] = kept + held + again + whole
     if settings.evaluated_rows:
-        phases["evaluation"] = _evaluation(shape, settings)
+        phases["evaluation"] = _evaluation(shape, settings) + whole
     if settings.file:
-        later = sum(_parts(shape, settings)[name] for name in ("gradients", "optimizer"))
+        later = sum(_parts(shape, settings).get(name, 0) for name in ("gradients", "optimizer"))
         phases["loading"] = max(0.0, settings.file - later)
     if settings.answer_rows:
         phases["answers"] = terms.answers(shape, settings) + terms.dequantized(shape, settings)
+        if settings.sharded:  # they are made by one process, which then has the whole model
+            base = sum(terms.base_weights(shape, settings).values())
+            phases["answers"] += base - sum(_parts(shape, settings).values())
     return phases
 
 

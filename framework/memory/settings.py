@@ -64,6 +64,9 @@ class Settings:
         evaluated_length: tokens of the longest of them; 0: as in training.
         answer_rows: prompts that are answered at a time; 0: none.
         answer_tokens: tokens of a prompt with its answer.
+        processes: of the group that trains; 1: one.
+        sharded: whether each of them holds a piece of weights, gradients and optimizer only.
+        offloaded_weights: whether those pieces lie in the CPU's memory.
     """
 
     rows: int
@@ -91,6 +94,14 @@ class Settings:
     evaluated_length: int = 0
     answer_rows: int = 0
     answer_tokens: int = 0
+    processes: int = 1
+    sharded: bool = False
+    offloaded_weights: bool = False
+
+    @property
+    def pieces(self) -> int:
+        """Into how many pieces weights, gradients and optimizer are cut."""
+        return self.processes if self.sharded else 1
 
     @property
     def tokens(self) -> int:

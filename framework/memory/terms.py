@@ -160,6 +160,29 @@ def held_logits(shape: Shape, settings: Settings) -> float:
     return float(logits_bytes(settings) * settings.tokens * shape.vocab) if settings.loss is Loss.plain else 0.0
 
 
+def gathered(shape: Shape, settings: Settings) -> float:
+    """Return what a process holds whole for a while, of weights that are cut into pieces.
+
+    Two layers, one at work and the next one on its way, and the output head, which stays from the end of the forward
+    pass to the start of the backward pass: e (2 P_layer + V h), a layer in the bytes that it is stored in where it is
+    quantized. Where all weights are trained, the gradients of one layer and of the head, and what is sent of them:
+    2 e (P_layer + V h). (torch FSDP2, accelerate's `fsdp2_prepare_model`.)
+    """
+    if settings.pieces == 1:
+        return 0.0
+    layer, head = shape.linear_parameters / shape.layers, shape.vocab * shape.hidden
+    wide = settings.compute_bytes
+    stored = {Weights.nf4: 0.5, Weights.int8: 1.0}.get(settings.weights, float(wide))
+    gradients = 2 * wide * (layer + head) if settings.full else 0
+    return 2 * stored * layer + wide * head + gradients
+
+
+def buckets(shape: Shape, settings: Settings) -> float:
+    """Return the buckets in which DDP sends gradients: as large as the gradients."""
+    alone = settings.processes == 1 or settings.sharded
+    return 0.0 if alone else float(trained_parameters(shape, settings) * trained_bytes(settings))
+
+
 def dequantized(shape: Shape, settings: Settings) -> float:
     """Return the largest linear layer in 16 bits: bitsandbytes expands one at a time, 2 h i."""
     packed = settings.weights in {Weights.nf4, Weights.int8}

@@ -115,7 +115,8 @@ class TrainResult:
     `rungs` says what was made smaller where memory ran out, in order; empty where it was enough.
     `troubles` is what went wrong, `stopped` why the training ended before its last step, empty where it did not.
     `best_step` is the step of the best validation and `best_value` what it gave, by `trainer.early_stopping_metric`;
-    with `trainer.keep_best` its weights were kept.
+    with `trainer.keep_best` its weights were kept. `resumed` is the step after which the process went on with what
+    another had begun; the other numbers are those of the whole training, but for `rungs` and the peak of the memory.
     """
 
     steps: int
@@ -135,6 +136,7 @@ class TrainResult:
     stopped: str = ""
     best_step: int | None = None
     best_value: float | None = None
+    resumed: int = 0
 
 
 @dataclass(frozen=True)

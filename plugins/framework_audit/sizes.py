@@ -86,8 +86,7 @@ def _too_few(survey: Survey) -> Iterator[Found]:
     config = survey.config
     passes = training.num_train_epochs
     if training.max_steps is not None:
-        step = training.per_device_train_batch_size * training.gradient_accumulation_steps
-        passes = training.max_steps * step / rows
+        passes = training.max_steps * survey.data.plan.batch / rows
     few = rows < config.few_rows and passes >= config.few_rows_epochs
     times, twice = MORE
     some = rows < times * config.few_rows and passes > twice * config.few_rows_epochs

@@ -124,12 +124,18 @@ def weights(source: ModelSource) -> ModelPlace:
     return place
 
 
-def save_weights(model: Any, folder: Path) -> None:
-    """Write the trained weights, the adapter's alone where there is one; `folder` is complete or absent."""
+def save_weights(model: Any, folder: Path, state: dict[str, Any] | None = None) -> None:
+    """Write the trained weights, the adapter's alone where there is one; `folder` is complete or absent.
+
+    Args:
+        model: whose weights they are.
+        folder: where to.
+        state: the weights themselves, where the model does not hold them whole.
+    """
     half = folder.with_name(folder.name + ".part")
     shutil.rmtree(half, ignore_errors=True)
     # "auto" would ask the Hub whether the vocabulary grew; it did not.
     extra = {"save_embedding_layers": False} if isinstance(model, PeftModel) else {}
-    model.save_pretrained(half, **extra)
+    model.save_pretrained(half, **extra, **({} if state is None else {"state_dict": state}))
     shutil.rmtree(folder, ignore_errors=True)
     half.replace(folder)

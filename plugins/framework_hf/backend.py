@@ -8,6 +8,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 
 import torch
 import transformers
@@ -15,8 +16,10 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from framework.errors import FrameworkError, one_line, unknown
 from framework.garbage import set_aside, without_collecting
+from framework.group import member
 from framework.plan import Plan
 from framework.protocols import ModelPlace, ModelSource, Quantization
+from framework.schema import Stage
 from framework_hf import hardware
 from framework_hf.adapters import trained_config
 from framework_hf.config import HFTrainerConfig, OutOfMemory
@@ -24,6 +27,7 @@ from framework_hf.memory.retry import ran_out
 from framework_hf.model import HFModel
 from framework_hf.model import attention as requested
 from framework_hf.packing.admits import way
+from framework_hf.resume import Checkpoints
 
 
 class HFBackend:
@@ -59,7 +63,10 @@ class HFBackend:
 
     def _opened(self, plan: Plan) -> HFModel:
         _quiet()
-        machine = hardware.pick(self.config)
+        group, me = plan.launch.config.group(), member()
+        machine = hardware.pick(self.config, gpu=me.local_rank if me else 0 if group else None)
+        if Stage.train in plan.stages:
+            Checkpoints(plan).newest()  # of another training: told before anything is measured
         source: ModelSource = plan.model.create()
         place = source.fetch(weights=False)
         empty, attention = _inspect(place, self.config, trust=plan.model.config.trust_remote_code)
@@ -72,6 +79,8 @@ class HFBackend:
         chosen, machine.facts["packing"] = way(
             self.config, empty, attention, machine.device, trained_config(plan), quantized=quantized
         )
+        if me:  # the layers of `fast/` keep weights between passes, which a group may have cut apart by then
+            chosen = replace(chosen, fast=False)
         return HFModel(plan, self.config, machine, source, place, chosen)
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from framework.fitting import Saving
 from framework.gpus import Gpu
+from framework.group import Engine
 from framework.memory import Attention, Loss, Settings, Shape, Weights
 from framework.memory.shape import LINEARS
 from framework.plan import Plan
@@ -55,8 +56,8 @@ def footprint(plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, shared: i
     tree = config.packing is Packing.tree and not getattr(adapter, "lora_dropout", 0) and not shape.windows
     stored, double_quant = _stored(plan, full=full, on_gpu=on_gpu)
     rows, length = _pass(config, longest, shared, on_gpu=on_gpu, tree=tree)
-    answers = _answers(plan, longest)
-    fast = not on_gpu and not full and stored is Weights.half
+    answers, group = _answers(plan, longest), plan.launch.config.group()
+    fast = not on_gpu and not full and stored is Weights.half and group is None
     return Settings(
         rows=rows,
         length=length,
@@ -70,7 +71,8 @@ def footprint(plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, shared: i
         copies=False,  # torch's fused implementation changes the weights in place
         attention=KERNELS.get(config.attention, Attention.sdpa if on_gpu else Attention.flash),
         checkpointing=_checkpointing(config, on_gpu=on_gpu),
-        loss=Loss.plain if shape.scaled else Loss.learned,
+        # Engines of a group want the model to be called as a whole, so it makes the logits itself.
+        loss=Loss.plain if shape.scaled or group else Loss.learned,
         varied=on_gpu and not tree,
         masked=on_gpu and tree,
         kept=_kept(shape, adapter.r) if fast else 0.0,
@@ -80,6 +82,9 @@ def footprint(plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, shared: i
         evaluated_length=longest,
         answer_rows=answers[0],
         answer_tokens=answers[1],
+        processes=group.world if group else 1,
+        sharded=group is not None and group.sharded,
+        offloaded_weights=group is not None and group.cpu_offload,
     )
 
 
@@ -165,6 +170,10 @@ def savings(plan: Plan) -> Iterator[Saving]:
     """Give what makes a plan smaller, the cheapest first."""
     config: HFTrainerConfig = plan.trainer.config
     yield from _smaller_passes(config)
+    group = plan.launch.config.group()
+    if group and group.sharded:  # the optimizers of 8 bits cannot be cut into pieces
+        yield from _smaller_weights(plan)
+        return
     if config.optim is Optimizer.adamw_torch:
         yield Saving({"trainer.optim": Optimizer.adamw_8bit}, "little: optimizer states of 8 bits", price=1)
     if config.optim is not Optimizer.paged_adamw_8bit:
@@ -190,7 +199,8 @@ def _smaller_weights(plan: Plan) -> Iterator[Saving]:
     quantization = plan.quantization.config
     if isinstance(adapter, FullConfig):
         yield Saving({"adapter": "lora"}, "an adapter is trained alone: a tenfold learning rate suits it", price=2)
-    if isinstance(quantization, NoQuantizationConfig):
+    group = plan.launch.config.group()
+    if isinstance(quantization, NoQuantizationConfig) and not (group and group.engine is Engine.deepspeed_zero3):
         yield Saving({"quantization": "nf4"}, "a little quality, and time: the base in four bits", price=2)
     elif isinstance(quantization, NF4Config) and not quantization.double_quant:
         yield Saving({"quantization.double_quant": True}, "nothing that one would notice", price=0)

@@ -36,13 +36,19 @@ class Hardware:
     facts: dict[str, str] = field(default_factory=dict)
 
 
-def pick(config: HFTrainerConfig) -> Hardware:
+def pick(config: HFTrainerConfig, gpu: int | None = None) -> Hardware:
     """Probe the machine, and on a CPU choose the number of threads.
+
+    Args:
+        config: the settings.
+        gpu: the number of the GPU to take, where a group of processes shares them; None where a run has one.
 
     Raises:
         FrameworkError: the config asks for what is not there.
     """
-    device = _device(config.device)
+    device = _device(config.device, gpu)
+    if device == "cuda" and gpu is not None:
+        torch.cuda.set_device(gpu)
     name = torch.cuda.get_device_name() if device == "cuda" else use_cores()
     dtype, why = _dtype(config.dtype, device)
     if config.gradient_checkpointing is Switch.auto:
@@ -74,11 +80,11 @@ def check_size(hardware: Hardware, asked: Device, name: str, parameters: int) ->
         raise FrameworkError(message)
 
 
-def _device(asked: Device) -> str:
-    if asked is not Device.cpu and torch.cuda.device_count() > 1:
+def _device(asked: Device, gpu: int | None) -> str:
+    if asked is not Device.cpu and gpu is None and torch.cuda.device_count() > 1:
         message = (
-            f"{torch.cuda.device_count()} GPUs are visible and a run trains on one: choose it with "
-            "CUDA_VISIBLE_DEVICES=0 before the command"
+            f"{torch.cuda.device_count()} GPUs are visible and this run trains on one: take all of them with "
+            "launch=ddp, or choose one with CUDA_VISIBLE_DEVICES=0 before the command"
         )
         raise FrameworkError(message)
     if asked is Device.auto:

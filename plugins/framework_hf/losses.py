@@ -35,10 +35,12 @@ class Losses:
         model: the loaded model, in evaluation mode as it can be trained afterwards.
         packing: what is asked for.
         masked: whether a tree comes with a dense mask.
+        looks: whether that is found out now; else `through` does it.
     """
 
-    def __init__(self, model: Any, packing: Packing, *, masked: bool) -> None:
+    def __init__(self, model: Any, packing: Packing, *, masked: bool, looks: bool = True) -> None:
         self.model = model
+        self.caller = model
         plain = model.get_base_model() if isinstance(model, PeftModel) else model
         self.body = plain.base_model
         head = plain.get_output_embeddings()
@@ -47,6 +49,15 @@ class Losses:
         self.masked = masked
         self.logits = LOGITS
         self.problem = ""
+        if looks:
+            self._look()
+
+    def through(self, caller: Any) -> None:
+        """Call this in the place of the model, which a group of processes trains.
+
+        What keeps them together happens around its forward pass, so nothing within the model is called by itself.
+        """
+        self.caller, self.head = caller, None
         self._look()
 
     def sum(self, part: Part) -> Tensor:
@@ -79,7 +90,7 @@ class Losses:
         """Return the logits of the same places, made by the model itself: (learned, vocabulary)."""
         longest = part["input_ids"].shape[1]
         columns, which = torch.unique(part["source"] % longest, return_inverse=True)
-        logits = self.model(**_inputs(part), logits_to_keep=columns, use_cache=False).logits
+        logits = self.caller(**_inputs(part), logits_to_keep=columns, use_cache=False).logits
         return logits[part["source"] // longest, which]  # type: ignore[no-any-return]
 
     @torch.no_grad()
@@ -88,12 +99,15 @@ class Losses:
         table = self.body.get_input_embeddings()
         rows = _rows(table.num_embeddings)
         beside = moved(padded(rows, 0), table.weight.device)
-        states, logits = self._states(beside), self._logits(beside)
-        if self.head is not None and not _same(self.head(states), logits):
-            self.head = None  # the logits are scaled, capped or made in another way
+        tell, expected = self._logits, self._logits(beside)
+        if self.head is not None:
+            states = self._states(beside)
+            if _same(self.head(states), expected):
+                tell, expected = self._states, states
+            else:
+                self.head = None  # the logits are scaled, capped or made in another way
         if self.packing is not Packing.tree:
             return
-        tell, expected = (self._logits, logits) if self.head is None else (self._states, states)
         for masked in sorted({self.masked, True}):
             self.masked = masked
             # The tree has the rows in the order of their tokens, which is theirs.

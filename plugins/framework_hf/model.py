@@ -15,12 +15,12 @@ from typing import Any
 
 import torch
 import transformers
-from bitsandbytes.nn import Linear4bit
 from peft import PeftModel, load_peft_weights, set_peft_model_state_dict
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM
 
 from framework.errors import FrameworkError, one_line
+from framework.group import member
 from framework.plan import Plan
 from framework.protocols import ModelPlace, ModelSource, Quantization, TrainRun
 from framework.records import Answer, Example, Prompt, Scored, TextForm, TokenRow, TrainResult
@@ -35,10 +35,12 @@ from framework_hf.losses import Losses
 from framework_hf.memory.ladder import Batches, ladder
 from framework_hf.memory.passes import Passes
 from framework_hf.memory.retry import Randomness
+from framework_hf.modes import answering
 from framework_hf.nulls import as_null
 from framework_hf.packing.admits import Way
 from framework_hf.packing.parts import Packer
 from framework_hf.progress import Validation
+from framework_hf.resume import Checkpoints
 from framework_hf.stream import sampler, stream
 from framework_hf.tokenizer import load_tokenizer, text_form
 from framework_hf.training import Training
@@ -120,7 +122,7 @@ class HFModel:
 
         Of the adapter its kind counts, which tells how layers are replaced; with the adapter off its weights do not.
         """
-        if trained_config(self.plan) is None:
+        if trained_config(self.plan) is None or self.plan.launch.config.group():
             return ""
         config = self.plan.config
         trainer = {name: value for name, value in config["trainer"].items() if name not in LEARNING}
@@ -160,15 +162,21 @@ class HFModel:
         # Full fine-tuning updates the weights themselves: in 16 bits small updates would round to nothing.
         dtype = torch.float32 if peft_config is None else self.machine.dtype
         quantization: Quantization = self.plan.quantization.create()
-        settings = {
+        device = self.machine.device
+        settings: dict[str, Any] = {
             "dtype": dtype,
             "quantization_config": quantization.config(self.machine.dtype),
             "attn_implementation": attention(self.config),
-            "device_map": {"": self.machine.device},
             "trust_remote_code": self.plan.model.config.trust_remote_code,
             "use_safetensors": True,
         }
-        frozen = peft_config is not None and self.plan.share
+        group = self.plan.launch.config.group()
+        if group and group.sharded and member():
+            from framework_hf.group.engine import load_in_pieces  # noqa: PLC0415 - for those who are in a group
+
+            device = load_in_pieces(group, self.machine, settings["quantization_config"])
+        settings["device_map"] = {"": device}
+        frozen = peft_config is not None and self.plan.share and not group
         model = shared.shared_base(
             shared.key_of(folder, settings) if frozen else "",
             lambda: AutoModelForCausalLM.from_pretrained(folder, **settings),
@@ -181,18 +189,8 @@ class HFModel:
         return with_adapter(model, peft_config, self.place, fast=self.way.fast)
 
     def _answering(self) -> Any:
-        """Return the model in evaluation mode.
-
-        On a CPU, bitsandbytes (seen in 0.50) repacks 4-bit weights for inference in their first call in evaluation
-        mode, for good, and the product of repacked weights has no gradient: a training after a baseline would be
-        silently wrong. 4-bit layers have no dropout, so that they stay in training mode changes nothing else.
-        """
-        model = self.model.eval()
-        if self.machine.device == "cpu":
-            for module in model.modules():
-                if isinstance(module, Linear4bit):
-                    module.training = True
-        return model
+        """Return the model in evaluation mode."""
+        return answering(self.model, self.machine.device)
 
     def as_base(self) -> AbstractContextManager[None]:
         """Switch the adapter off for a while."""
@@ -279,11 +277,12 @@ class HFModel:
             losses = Losses(model, self.way.packing, masked=not self.way.branches)
             if losses.problem:
                 self.machine.facts["packing"] = f"{losses.packing.value} ({losses.problem})"
-            passes = Passes(self._packer(losses, self.config.per_device_eval_batch_size), losses)
+            passes = Passes(self.packer(losses, self.config.per_device_eval_batch_size), losses)
             self._evaluation = Evaluation(passes, self.ladder, self.machine.device)
         return self._evaluation
 
-    def _packer(self, losses: Losses, rows: int) -> Packer:
+    def packer(self, losses: Losses, rows: int) -> Packer:
+        """Return what cuts rows into passes of so many."""
         on_cpu = self.machine.device == "cpu"
         return Packer(losses.packing, rows, self.pad_id, self.way.pair, masked=losses.masked, small=on_cpu)
 
@@ -326,13 +325,18 @@ class HFModel:
 
         The longest pass of the validation loss is tried first, so that it cannot be what fails after an hour.
         """
+        if me := member():
+            from framework_hf.group.training import train_together  # noqa: PLC0415 - for those who are in a group
+
+            return train_together(self, rows, validation, run, me)
         config, evaluation = self.config, self.evaluation
         evaluation.rehearse(validation)
         losses = evaluation.passes.losses
-        passes = Passes(self._packer(losses, config.per_device_train_batch_size), losses, self.model)
+        passes = Passes(self.packer(losses, config.per_device_train_batch_size), losses, self.model)
         training = Training(
-            self.model, passes, self.ladder, self.machine, config, self.plan.seed, self.tokenizer, self.way.fast
-        )
+            self.model, passes, self.ladder, self.machine, config, self.plan.seed, self.tokenizer, self.way.fast,
+            Checkpoints(self.plan),
+        )  # fmt: skip
         result = training.run(rows, run, lambda: self._validate(validation, run))
         self.trained = True
         if not self.way.fast or self._weights != self._validated:  # else what the last validation found is true still
@@ -383,6 +387,10 @@ class HFModel:
     def save_tokenizer(self, folder: Path) -> None:
         """Write tokenizer and chat template."""
         self.tokenizer.save_pretrained(folder)
+
+    def unload(self) -> None:
+        """Free the memory of the weights; what asks for the model loads it again."""
+        self.close()
 
     def close(self) -> None:
         """Free the memory, so that the next run of a sweep has it."""

@@ -57,15 +57,36 @@ class Progress(TrainerCallback):
         """Whether there was a validation."""
         self.found: Validation = (None, {})
         """That of this step."""
+        self.told: list[Step] = []
+        """All steps so far, with those of an earlier process."""
+        self.before = 0.0
+        """Seconds that an earlier process took."""
+        self.began = 0
+        """The step after which this process went on."""
 
     @property
     def seconds(self) -> float:
         """Seconds of training, validations left out."""
         return time.perf_counter() - self.start - self.paused
 
-    def on_train_begin(self, *_: Any, **__: Any) -> None:
-        """Start the clock."""
-        self.start = time.perf_counter()
+    def went_on(self, seconds: float, told: list[Step]) -> None:
+        """Take what an earlier process told."""
+        self.before, self.told = seconds, told
+
+    def on_train_begin(self, _: TrainingArguments, state: TrainerState, *__: Any, **___: Any) -> None:
+        """Tell again what an earlier process told, so that all who listen know it, and start the clock."""
+        if any(step.metrics for step in self.told):
+            self.run.measure()  # whoever compares metrics learns by that which way is up
+        for step in self.told:
+            self.run.on_step(step)  # what was to be done then is done
+            self.last_loss = step.loss
+            self.validated = self.validated or step.eval_loss is not None or bool(step.metrics)
+        self.began = state.global_step
+        self.start = time.perf_counter() - self.before
+
+    def on_epoch_begin(self, _: TrainingArguments, state: TrainerState, *__: Any, **___: Any) -> None:
+        """Choose the order of the epoch: not every data loader passes it on."""
+        self.trainer.order.set_epoch(int(state.epoch or 0))
 
     def on_pre_optimizer_step(self, *_: Any, **__: Any) -> None:
         """Note that weights are being changed."""
@@ -121,7 +142,9 @@ class Progress(TrainerCallback):
     def _told(self, step: Step) -> Order:
         """Tell a step with the validation after it, and do what is to be done before the next one."""
         (loss, metrics), self.found = self.found, (None, {})
-        order = self.run.on_step(dataclasses.replace(step, eval_loss=loss, metrics=dict(metrics))) or Order()
+        step = dataclasses.replace(step, eval_loss=loss, metrics=dict(metrics))
+        self.told.append(step)
+        order = self.run.on_step(step) or Order()
         if order.keep:
             self.best.keep(step.step)
         if order.rate != 1:

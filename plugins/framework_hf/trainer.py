@@ -8,10 +8,11 @@ smaller parts. The loss does not go through TRL's fused head, which in TRL 1.15 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 import torch
 from trl import SFTConfig, SFTTrainer
@@ -25,6 +26,9 @@ from framework_hf.memory.passes import Passes
 from framework_hf.memory.retry import Randomness
 from framework_hf.order import Order
 from framework_hf.packing.parts import Packer, Part
+
+if TYPE_CHECKING:
+    from framework_hf.state import State
 
 NUMBER = "number"
 """The one column of the trainer's data set: which row."""
@@ -64,6 +68,14 @@ class SupervisedTrainer(SFTTrainer):
     supervised_tokens = 0
     computed_tokens = 0
     """Tokens that went through the model so far: shared ones once, padding included."""
+    lost: torch.Tensor | float = 0.0
+    """Sum of the losses of this process's steps."""
+    lost_before = 0.0
+    """That of the steps of an earlier process."""
+    between: State
+    """The state of the training, for checkpoints."""
+    keep: Callable[[], None]
+    """Makes a checkpoint."""
 
     def __init__(self, passes: Passes, order: Order, ladder: Ladder, **arguments: Any) -> None:
         self.passes = passes
@@ -82,11 +94,34 @@ class SupervisedTrainer(SFTTrainer):
         if inputs["packer"] != self.passes.packer:  # packed before memory ran out
             parts = self.passes.packer(read())
         loss = self._attempt(model, read, parts, f"training step {self.state.global_step + 1}")
+        self.lost = self.lost + loss.detach()
         for part in parts:
             self.tokens += part["tokens"]
             self.supervised_tokens += part["supervised"]
             self.computed_tokens += part["input_ids"].numel()
         return loss
+
+    def counters(self) -> dict[str, int]:
+        """Return what was counted so far, in all processes."""
+        return {name: getattr(self, name) for name in ("tokens", "supervised_tokens", "computed_tokens")}
+
+    def _save_checkpoint(self, *_: Any, **__: Any) -> None:
+        """Make a checkpoint in our own form; after the last step there is nothing to go on with."""
+        if self.state.global_step < self.state.max_steps and not self.control.should_training_stop:
+            self.keep()
+
+    def _load_from_checkpoint(self, *_: Any, **__: Any) -> None:
+        """Wait: the parent calls this before all is in place."""
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        """Put back the whole state: model, optimizer and schedule are in place now."""
+        if checkpoint is not None:
+            self.between.restore()
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        """Go on with the random numbers; the parent calls this before the first step."""
+        if checkpoint is not None:
+            self.between.restore_random(self.args.process_index, self.args.world_size, self.args.seed)
 
     def scale_rates(self, factor: float) -> None:
         """Multiply the learning rates of all steps to come."""
@@ -144,10 +179,22 @@ class SupervisedTrainer(SFTTrainer):
         return torch.div(loss, inputs["count"])
 
 
-def sft_config(training: HFTrainerConfig, hardware: Hardware, seed: int, scratch: str, *, autocast: bool) -> SFTConfig:
-    """Put a trainer's settings into TRL's words. Names that changed between versions are looked up, not guessed."""
+def checkpointing_name() -> str:
+    """Return what TRL's settings call gradient checkpointing; the name changed between versions."""
     known = inspect.signature(SFTConfig).parameters
-    checkpointing = "activation_checkpointing" if "activation_checkpointing" in known else "gradient_checkpointing"
+    return "activation_checkpointing" if "activation_checkpointing" in known else "gradient_checkpointing"
+
+
+def sft_config(
+    training: HFTrainerConfig,
+    hardware: Hardware,
+    seed: int,
+    scratch: str,
+    *,
+    autocast: bool,
+    more: Mapping[str, Any] = MappingProxyType({}),
+) -> SFTConfig:
+    """Put a trainer's settings into TRL's words; `more` are words already, and win."""
     return SFTConfig(
         output_dir=scratch,
         learning_rate=training.learning_rate,
@@ -176,8 +223,9 @@ def sft_config(training: HFTrainerConfig, hardware: Hardware, seed: int, scratch
         remove_unused_columns=False,
         dataloader_pin_memory=hardware.device == "cuda",
         eval_strategy="no",
-        save_strategy="no",
+        save_strategy="steps" if training.save_steps else "no",
+        save_steps=training.save_steps or 1,
         report_to=[],
         disable_tqdm=True,
-        **{checkpointing: hardware.checkpointing},
+        **{checkpointing_name(): hardware.checkpointing, **more},
     )

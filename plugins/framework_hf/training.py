@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -26,6 +27,8 @@ from framework_hf.memory.passes import Passes, checkpoints
 from framework_hf.memory.retry import forget, ran_out
 from framework_hf.order import Order
 from framework_hf.progress import Progress, Validation
+from framework_hf.resume import Checkpoints
+from framework_hf.state import State
 from framework_hf.trainer import NUMBER, Collator, SupervisedTrainer, sft_config
 
 CHECKPOINTING = "gradient checkpointing"
@@ -46,6 +49,7 @@ class Training:
         seed: of the run.
         tokenizer: of the model.
         fast: whether layers are replaced by those of the folder `fast`.
+        checkpoints: of the run, from which it may go on.
     """
 
     model: Any
@@ -56,6 +60,7 @@ class Training:
     seed: int
     tokenizer: Any
     fast: bool
+    checkpoints: Checkpoints
 
     def run(self, rows: Sequence[TokenRow], run: TrainRun, validate: Callable[[], Validation]) -> TrainResult:
         """Train, and save the weights into `run.checkpoint`, those of the best validation where they were set aside.
@@ -68,27 +73,29 @@ class Training:
         told = len(self.ladder.told)
         trainer = self._trainer(rows, run)
         trainable = count_trainable(self.model, self.machine.dtype)
-        best = BestWeights(self.model, run.scratch)
+        best = BestWeights(self.model, run.scratch, self._rank)
         rehearse = partial(self._rehearse, trainer, rows)
         progress = Progress(trainer, run, validate, rehearse, best, self.config.eval_steps)
         trainer.remove_callback(PrinterCallback)  # the loggers of the run print
         trainer.add_callback(progress)
+        trainer.between = self._state(trainer, progress)
+        trainer.keep = partial(self._keep, trainer, rows)
         try:
-            outcome = self._train(trainer, progress)
+            outcome = self._train(trainer, progress, self._begun(trainer, rows, run.scratch))
             seconds = progress.seconds
             best.restore(outcome.global_step)
         finally:
-            shutil.rmtree(run.scratch, ignore_errors=True)
+            if self._rank == 0:
+                shutil.rmtree(run.scratch, ignore_errors=True)
         if checkpoints(self.model) and not self.machine.checkpointing:
             self.machine.facts[CHECKPOINTING] = "on (memory ran out)"
-        # Out of the trainer's autocast again: answers before and after are computed alike.
-        trainer.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
-        self.model.eval()
-        save_weights(self.model, run.checkpoint)
+        self._save(trainer, run.checkpoint)
+        self.checkpoints.clear()
+        lost = trainer.lost_before + outcome.training_loss * (outcome.global_step - progress.began)
         return TrainResult(
             steps=outcome.global_step,
             epochs=float(trainer.state.epoch),
-            train_loss=float(outcome.training_loss),
+            train_loss=float(lost / outcome.global_step if progress.began else outcome.training_loss),
             last_loss=progress.last_loss,
             seconds=seconds,
             tokens=trainer.tokens,
@@ -99,34 +106,70 @@ class Training:
             checkpoint=run.checkpoint.name,
             computed_tokens=trainer.computed_tokens,
             rungs=self.ladder.told[told:],
+            resumed=progress.began,
         )
+
+    def _state(self, trainer: SupervisedTrainer, progress: Progress) -> State:
+        return State(trainer, progress)
+
+    def _newest(self, rows: Sequence[TokenRow]) -> Path | None:
+        """Return the checkpoint to go on from."""
+        return self.checkpoints.newest(rows)
+
+    def _begun(self, trainer: SupervisedTrainer, rows: Sequence[TokenRow], scratch: Path) -> str | None:
+        newest = self._newest(rows)
+        return trainer.between.begin(newest, scratch / f"begun-{self._rank}") if newest else None
+
+    def _keep(self, trainer: SupervisedTrainer, rows: Sequence[TokenRow]) -> None:
+        self.checkpoints.save(trainer.state.global_step, rows, trainer.between.read())
 
     @property
     def _batch(self) -> int:
         """Rows of an optimizer step."""
         return self.config.per_device_train_batch_size * self.config.gradient_accumulation_steps
 
+    @property
+    def _rank(self) -> int:
+        """The number of this process in its group."""
+        return 0
+
     def _trainer(self, rows: Sequence[TokenRow], run: TrainRun) -> SupervisedTrainer:
-        config, by_length = self.config, self.passes.losses.packing is Packing.pad
-        return SupervisedTrainer(
-            self.passes,
-            Order(rows, self._batch, self.seed, group=config.group_by_prefix, by_length=by_length),
-            self.ladder,
-            model=self.model,
-            args=sft_config(config, self.machine, self.seed, str(run.scratch), autocast=not self.fast),
+        config, by_length, autocast = self.config, self.passes.losses.packing is Packing.pad, not self.fast
+        arguments = {
+            "model": self.model,
+            "args": sft_config(
+                config, self.machine, self.seed, str(run.scratch), autocast=autocast, more=self._arguments()
+            ),
             # Rows stay on disk: the trainer is given their numbers, the collator reads them.
-            train_dataset=Dataset.from_dict({NUMBER: range(len(rows))}),
-            data_collator=Collator(rows, self.passes.packer),
-            processing_class=self.tokenizer,
-        )
+            "train_dataset": Dataset.from_dict({NUMBER: range(len(rows))}),
+            "processing_class": self.tokenizer,
+        }
+        order = Order(rows, self._batch, self.seed, group=config.group_by_prefix, by_length=by_length)
+        return self._made(order, arguments)
 
-    def _train(self, trainer: SupervisedTrainer, progress: Progress) -> Any:
-        """Train; an update that ran out of memory is never made again: some weights may have taken it already.
+    def _made(self, order: Order, arguments: dict[str, Any]) -> SupervisedTrainer:
+        """Make the trainer."""
+        collator = Collator(order.rows, self.passes.packer)
+        return SupervisedTrainer(self.passes, order, self.ladder, data_collator=collator, **arguments)
 
+    def _arguments(self) -> dict[str, Any]:
+        """Return what the trainer's arguments say besides."""
+        return {}
+
+    def _save(self, trainer: SupervisedTrainer, folder: Path) -> None:
+        # Out of the trainer's autocast again: answers before and after are computed alike.
+        trainer.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
+        self.model.eval()
+        save_weights(self.model, folder)
+
+    def _train(self, trainer: SupervisedTrainer, progress: Progress, begun: str | None) -> Any:
+        """Train, from where a checkpoint was `begun`.
+
+        An update that ran out of memory is never made again: some weights may have taken it already.
         Nor would a rung help there. The activations are gone by then, what lacks room are the optimizer's states.
         """
         try:
-            return trainer.train()
+            return trainer.train(resume_from_checkpoint=begun)
         except (RuntimeError, MemoryError) as error:
             if not progress.updating or not ran_out(error):
                 raise

@@ -14,12 +14,13 @@ import tempfile
 from pathlib import Path
 
 from framework import records
-from framework.errors import DoesNotFitError, FrameworkError, PrunedError, one_line
+from framework.errors import DoesNotFitError, FrameworkError, PrunedError
+from framework.handover import pack
 from framework.journal import note_failure
 from framework.plan import Plan
 from framework.records import Report
 from framework.schema import Stage
-from framework_launch.child import DOES_NOT_FIT, INTERRUPTED, NOT_CARRIED, PRUNED, USER_MISTAKE
+from framework_launch.child import DOES_NOT_FIT, INTERRUPTED, PRUNED, USER_MISTAKE
 from framework_launch.config import SubprocessConfig
 
 KINDS = {DOES_NOT_FIT: DoesNotFitError, PRUNED: PrunedError}
@@ -39,7 +40,7 @@ class ChildProcess:
             FrameworkError: the run ended with a user's mistake, or was killed.
             RuntimeError: the run failed; its traceback has been printed.
         """
-        job = _pack(plan)
+        job = pickle.dumps(pack(plan))
         with tempfile.TemporaryDirectory() as folder:
             told = Path(folder, "error.txt")
             code, interrupted = _run(job, told)
@@ -58,13 +59,6 @@ class ChildProcess:
             message = f"the run in a process of its own ended with exit code {code}: {error or 'see above'}"
             raise RuntimeError(message)
         return records.load(Report, plan.run_dir / "report.json") if Stage.report in plan.stages else None
-
-
-def _pack(plan: Plan) -> bytes:
-    try:
-        return pickle.dumps((sys.path, list(plan.config["plugins"]), pickle.dumps(plan)))
-    except (pickle.PicklingError, AttributeError, TypeError) as error:
-        raise FrameworkError(NOT_CARRIED.format(one_line(error))) from error
 
 
 def _run(job: bytes, told: Path) -> tuple[int, bool]:

@@ -52,7 +52,7 @@ class Packer:
     def __call__(self, rows: Sequence[TokenRow]) -> list[Part]:
         """Cut rows into parts."""
         parts = list(self._parts(rows))
-        count = sum(map(_learned, rows))
+        count = sum(map(learned, rows))
         for part in parts:
             part["count"] = count
         return parts
@@ -77,7 +77,7 @@ class Packer:
         """Give each part with its rows, and where in its `target` the learned tokens of each row stand, in order."""
         for some, tree in self._cuts(rows):
             if tree is None:
-                ends = list(accumulate((_learned(row) for row in some), initial=0))
+                ends = list(accumulate((learned(row) for row in some), initial=0))
                 yield (
                     self._part(some, None),
                     [(row, list(range(start, end))) for row, (start, end) in zip(some, pairwise(ends), strict=True)],
@@ -131,7 +131,7 @@ class Packer:
         return sum(count * longest * (1 + self.pair * longest) for count, longest in shapes)
 
 
-def _learned(row: TokenRow) -> int:
+def learned(row: TokenRow) -> int:
     """Return how many tokens of a row are learned; nothing stands before the first, so nothing predicts it."""
     return row.supervised - (row.labels[0] != IGNORE)
 

@@ -16,6 +16,8 @@ from tests.framework.memory.test_shape import SMOLLM
 
 SHAPE = Shape.from_config(SMOLLM)
 GPU = named("rtx4090")
+EIGHT = ("launch.processes=8", "plan.gpu=24GiB", "stages=[plan]")
+"""Words that plan for eight processes."""
 
 
 def plan(*words: str) -> Plan:
@@ -53,6 +55,12 @@ def test_lora_on_a_gpu_keeps_the_base_in_16_bits_and_the_adapter_in_32() -> None
         (["trainer.packing=pad"], "varied", True),
         (["adapter.lora_dropout=0.1"], "masked", False),
         (["evaluator=[prompts]", "evaluator.prompts.batch_size=7"], "answer_rows", 7),
+        ([*EIGHT, "launch=fsdp2"], "pieces", 8),
+        ([*EIGHT, "launch=fsdp2", "launch.cpu_offload=true"], "offloaded_weights", True),
+        ([*EIGHT, "launch=deepspeed_zero3"], "pieces", 8),
+        ([*EIGHT, "launch=ddp"], "pieces", 1),
+        ([*EIGHT, "launch=ddp"], "processes", 8),
+        ([*EIGHT, "launch=ddp"], "loss", Loss.plain),
     ],
 )
 def test_each_setting_is_read(words: list[str], name: str, value: object) -> None:
@@ -106,3 +114,15 @@ def test_every_saving_saves_or_costs_nothing_and_can_be_taken() -> None:
     for saving in found:
         after = estimate(SHAPE, footprint(changed(some, saving.settings), SHAPE, GPU, 1024, 0)).reserved
         assert after <= before, saving
+
+
+def test_pieces_are_not_made_smaller_by_what_cannot_be_cut() -> None:
+    words = [*EIGHT, "trainer.optim=adamw_torch"]
+    one, cut, zero = (
+        {key for saving in savings(plan(*more)) for key in saving.settings}
+        for more in (words[3:], [*words, "launch=fsdp2"], [*words, "launch=deepspeed_zero3"])
+    )
+    assert {"trainer.optim", "quantization"} <= one
+    assert "quantization" in cut
+    assert "trainer.optim" not in cut
+    assert not {"trainer.optim", "quantization"} & zero

@@ -44,7 +44,7 @@ def test_a_tree_on_the_real_model_is_the_same_training(tmp_path: Path) -> None:
         def made(packing: Packing, *, masked: bool = False) -> Made:
             model.zero_grad()
             total = 0.0
-            packer = replace(opened._packer(losses, ROWS), packing=packing, masked=masked)  # noqa: SLF001
+            packer = replace(opened.packer(losses, ROWS), packing=packing, masked=masked)
             for part in packer(rows):
                 loss = losses.sum(part)
                 torch.autograd.backward(loss)

@@ -244,7 +244,7 @@ def test_settings_that_the_child_cannot_import_are_refused_with_the_way_out(plac
     text = "framework.errors.FrameworkError: launch=subprocess cannot hand over this plan (AttributeError: "
     last = done.err.splitlines()[-1]
     assert last.startswith(text)
-    assert last.endswith("Put the plugin into a file and name that, plugins=[./mine.py], or set launch=local")
+    assert last.endswith("Put the plugin into a file and name that, plugins=[./mine.py], or set launch=single")
     assert not (place / "run").exists()
 
 
@@ -258,7 +258,7 @@ class Unpicklable:
 def test_settings_that_cannot_be_written_down_are_refused_too(data_file: Path, tmp_path: Path) -> None:
     plan = testing.plan(["data=local_file", f"data.path={data_file}", "launch=subprocess"], run_dir=tmp_path / "run")
     config = {**plan.config, "extra": Unpicklable(lambda: None)}
-    with pytest.raises(FrameworkError, match=r"^launch=subprocess cannot hand over this plan .* or set launch=local$"):
+    with pytest.raises(FrameworkError, match=r"^launch=subprocess cannot hand over this plan .* or set launch=single$"):
         plan.launch.create().launch(dataclasses.replace(plan, config=config))
     assert not (tmp_path / "run").exists()
 

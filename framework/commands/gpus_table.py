@@ -1,0 +1,120 @@
+"""`python -m framework plan-table --gpus`: what large models take on one GPU and on many, and what limits each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from rich.table import Table
+
+from framework.gpus import GIB, KNOWN, named
+from framework.memory import Estimate, Loss, Settings, Shape, Weights, estimate
+from framework.work import flops
+
+LENGTH, RANK, ROWS = 2048, 16, 1
+TOKENS = 1e8
+FLOPS, EFFICIENCY = 989e12, 0.4
+"""An H100's operations a second in bf16 without sparsity (its data sheet), and the share that a training reaches: an
+assumption."""
+TOGETHER = 8
+NEAR, FAR = 450e9, 50e9
+"""Bytes a second that a GPU receives: by NVLink 4 from the others of its machine, and by a network of 400 Gbit/s for
+each GPU (data sheets of H100 and ConnectX-7)."""
+TITLE = (
+    f"GiB of each GPU, one row of {LENGTH:,} tokens in a pass, checkpointing, r={RANK} on all linear layers;\n"
+    f"hours for {TOKENS / 1e6:.0f} million tokens on H100s"
+)
+SHAPES = {
+    "8B": Shape(4096, 32, 32, 8, 128, 14336, 128256, tied=False),
+    "70B": Shape(8192, 80, 64, 8, 128, 28672, 128256, tied=False),
+    "405B": Shape(16384, 126, 128, 8, 128, 53248, 128256, tied=False),
+}
+"""Llama 3.1 (arXiv 2407.21783)."""
+LORA = Settings(ROWS, LENGTH, rank=RANK, autocast=True, copies=False)
+METHODS = {
+    "LoRA": LORA,
+    "QLoRA": replace(LORA, weights=Weights.nf4, double_quant=True, trained_width=2),
+}
+COUNTS = (1, 8, 64)
+
+
+@dataclass(frozen=True)
+class GpuLine:
+    """A model with a method on a number of GPUs: one by itself, several with FSDP2."""
+
+    model: str
+    method: str
+    count: int
+    shape: Shape
+    settings: Settings
+
+    @property
+    def made(self) -> Estimate:
+        """What each GPU needs."""
+        return estimate(self.shape, self.settings)
+
+    @property
+    def gpu(self) -> str:
+        """The smallest GPU that is known and holds it."""
+        fitting = (name for name in sorted(KNOWN, key=KNOWN.__getitem__) if named(name).usable >= self.made.high)
+        return next(fitting, "-")
+
+    @property
+    def computing(self) -> float:
+        """Seconds in which a GPU computes one pass."""
+        tokens = self.settings.tokens
+        return flops(self.shape, self.settings, tokens, tokens, LENGTH) / (FLOPS * EFFICIENCY)
+
+    @property
+    def sending(self) -> float:
+        """Seconds in which a GPU receives the pieces of all others, once forward and once backward."""
+        if self.count == 1:
+            return 0.0
+        base = sum(self.made.parts.values()) * self.count - self.trained * self.count
+        speed = NEAR if self.count <= TOGETHER else FAR
+        return 2 * base * (1 - 1 / self.count) / speed
+
+    @property
+    def trained(self) -> float:
+        """Bytes of a piece of what is trained, with gradients and optimizer."""
+        return sum(self.made.parts.get(name, 0) for name in ("adapter", "gradients", "optimizer"))
+
+    @property
+    def hours(self) -> float:
+        """Hours for the tokens; computing and receiving go on at the same time."""
+        passes = TOKENS / self.settings.tokens / self.count
+        return passes * max(self.computing, self.sending) / 3600
+
+    @property
+    def limit(self) -> str:
+        """What keeps it from being faster, or from being at all."""
+        if self.gpu == "-":
+            return "memory"
+        if self.sending > self.computing:
+            return "the network"
+        return "computing"
+
+
+def lines() -> Iterator[GpuLine]:
+    """Give the lines of the table."""
+    for model, shape in SHAPES.items():
+        for method, settings in METHODS.items():
+            for count in COUNTS:
+                loss = Loss.plain if count > 1 else Loss.learned  # as `trainer=hf` does it
+                many = replace(settings, processes=count, sharded=count > 1, loss=loss)
+                yield GpuLine(model, method, count, shape, many)
+
+
+def table() -> Table:
+    """Return the table."""
+    made = Table(title=TITLE, title_justify="left", box=None, pad_edge=False)
+    for heading in ("model", "method", "GPUs", "weights", "step", "reserved", "high", "fits", "hours", "limited by"):
+        left = heading in {"model", "method", "fits", "limited by"}
+        made.add_column(heading, justify="left" if left else "right", no_wrap=True)
+    for line in lines():
+        found = line.made
+        sizes = (sum(found.parts.values()) - line.trained, max(found.phases.values()), found.reserved, found.high)
+        hours = "-" if line.gpu == "-" else f"{line.hours:.1f}"
+        written = (f"{size / GIB:.1f}" for size in sizes)
+        made.add_row(line.model, line.method, str(line.count), *written, line.gpu, hours, line.limit)
+    return made

@@ -1,0 +1,67 @@
+"""A group of processes that train one model together: what it is asked to be, and what each process knows of itself."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from enum import Enum
+
+WORKER = "FRAMEWORK_WORKER"
+"""Set in the processes of a group, so that a backend knows that it is in one."""
+
+
+class Engine(Enum):
+    """How the work is divided: `ddp` copies the model into each process, the others cut it into pieces."""
+
+    ddp = "ddp"
+    fsdp2 = "fsdp2"
+    deepspeed_zero3 = "deepspeed_zero3"
+
+
+@dataclass(frozen=True)
+class Group:
+    """What a launcher asks for.
+
+    Attributes:
+        engine: how the work is divided.
+        processes: on each machine, one for each GPU.
+        machines: how many take part.
+        cpu_offload: whether weights and the optimizer's states lie in the CPU's memory between their uses.
+    """
+
+    engine: Engine
+    processes: int
+    machines: int = 1
+    cpu_offload: bool = False
+
+    @property
+    def world(self) -> int:
+        """Processes on all machines together."""
+        return self.processes * self.machines
+
+    @property
+    def sharded(self) -> bool:
+        """Whether each process holds a piece of the weights only."""
+        return self.engine is not Engine.ddp
+
+
+@dataclass(frozen=True)
+class Member:
+    """One process of a group.
+
+    Attributes:
+        rank: its number among all, from 0.
+        world: how many there are.
+        local_rank: its number on its machine, which is that of its GPU.
+    """
+
+    rank: int
+    world: int
+    local_rank: int
+
+
+def member() -> Member | None:
+    """Return what this process is in its group; None where it is in none."""
+    if WORKER not in os.environ:
+        return None
+    return Member(*(int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")))

@@ -1,0 +1,158 @@
+"""Checkpoints of a training, from which it goes on where its process was ended.
+
+A checkpoint is a folder below `.resume` in the run folder. It holds whole tensors by the names of the weights, so any
+number of processes can go on with what any other number has left; and the hash of each of its files, since libraries
+load damaged ones without a word. The newest that is whole is taken. One training has one set of settings: with others
+a run is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from framework.errors import FrameworkError
+from framework.plan import Plan
+from framework.records import TokenRow
+
+FOLDER = ".resume"
+MANIFEST = "manifest.json"
+KEPT = 2
+"""Checkpoints that are kept: the newest, and one more in case that one is damaged."""
+FREE = frozenset(
+    (
+        "device", "dataloader_num_workers", "on_out_of_memory", "gradient_checkpointing", "attention", "packing",
+        "per_device_train_batch_size", "gradient_accumulation_steps", "per_device_eval_batch_size", "logging_steps",
+        "save_steps",
+    )
+)  # fmt: skip
+"""Settings that may be others when a training goes on: it is the same training all the same."""
+SAMPLE = 64
+BLOCK = 1 << 20
+
+
+def settings(plan: Plan) -> dict[str, Any]:
+    """Return what makes a training the one that it is, by the keys of the config."""
+    found: dict[str, Any] = {"seed": plan.seed, "rows of a step": plan.batch}
+    for name in ("model", "quantization", "adapter"):
+        found |= {f"{name}.{key}": value for key, value in plan.config[name].items()}
+    trainer = plan.config["trainer"]
+    return found | {f"trainer.{key}": value for key, value in trainer.items() if key not in FREE}
+
+
+def digest(rows: Sequence[TokenRow]) -> str:
+    """Return a hash over the number of rows and the tokens of some of them."""
+    found = hashlib.sha256(str(len(rows)).encode())
+    for number in range(0, len(rows), max(1, len(rows) // SAMPLE)):
+        row = rows[number]
+        found.update(json.dumps([row.input_ids, row.labels]).encode())
+    return found.hexdigest()
+
+
+class Checkpoints:
+    """The checkpoints of one run.
+
+    Args:
+        plan: the run.
+        writes: whether this process is the one that writes.
+    """
+
+    def __init__(self, plan: Plan, *, writes: bool = True) -> None:
+        self.folder = plan.run_dir / FOLDER
+        self.settings: Mapping[str, Any] = json.loads(json.dumps(settings(plan), default=str))
+        self.writes = writes
+
+    def newest(self, rows: Sequence[TokenRow] | None = None) -> Path | None:
+        """Return the newest checkpoint that is whole; None where there is none.
+
+        Args:
+            rows: those of the training, where they are known.
+
+        Raises:
+            FrameworkError: it is one of another training.
+        """
+        for folder in sorted(self._all(), key=_step, reverse=True):
+            manifest = _manifest(folder)
+            if manifest is None:
+                continue
+            told = {**manifest["settings"], "rows": manifest["rows"]}
+            wanted = {**self.settings, "rows": digest(rows) if rows is not None else manifest["rows"]}
+            if other := [key for key in dict.fromkeys([*told, *wanted]) if told.get(key) != wanted.get(key)]:
+                raise self._refusal(folder, other[0], told.get(other[0]))
+            if rows is None or all(_hash(folder / name) == known for name, known in manifest["files"].items()):
+                return folder
+        return None
+
+    def _refusal(self, folder: Path, key: str, before: Any) -> FrameworkError:
+        what = "other rows" if key == "rows" else f"{key}={before}"
+        message = (
+            f"{folder} goes on with a training that was begun with {what}: put that back, remove {self.folder} to "
+            "begin anew, or give another run_dir"
+        )
+        return FrameworkError(message)
+
+    def save(self, step: int, rows: Sequence[TokenRow], write: Callable[[Path], None]) -> None:
+        """Let `write` fill a folder for a step; it is complete or absent.
+
+        Raises:
+            FrameworkError: there is no room for it.
+        """
+        if not self.writes:
+            return
+        final = self.folder / f"step-{step:08d}"
+        half = final.with_suffix(".part")
+        try:
+            shutil.rmtree(half, ignore_errors=True)
+            half.mkdir(parents=True)
+            write(half)
+            files = {file.name: _hash(file) for file in sorted(half.iterdir())}
+            told = {"settings": self.settings, "rows": digest(rows), "files": files}
+            (half / MANIFEST).write_text(json.dumps(told, indent=1), encoding="utf-8")
+            shutil.rmtree(final, ignore_errors=True)
+            half.replace(final)
+        except OSError as error:
+            shutil.rmtree(half, ignore_errors=True)
+            message = (
+                f"step {step}: the checkpoint finds no room in {self.folder}: {error.strerror}. Set run_dir=FOLDER on "
+                "a larger disk, or trainer.save_steps=null"
+            )
+            raise FrameworkError(message) from error
+        for old in sorted(self._all(), key=_step)[:-KEPT]:
+            shutil.rmtree(old, ignore_errors=True)
+
+    def clear(self) -> None:
+        """Remove all of them: the training is over."""
+        if self.writes:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _all(self) -> Iterator[Path]:
+        yield from (path for path in self.folder.glob("step-*") if path.suffix != ".part")
+
+
+def _step(folder: Path) -> int:
+    return int(folder.name.partition("-")[2])
+
+
+def _manifest(folder: Path) -> dict[str, Any] | None:
+    try:
+        found = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # damaged
+        return None
+    whole = isinstance(found, dict) and {"settings", "rows", "files"} <= set(found)
+    return found if whole else None
+
+
+def _hash(file: Path) -> str:
+    """Return the hash of a file; empty where it is gone."""
+    found = hashlib.sha256()
+    try:
+        with file.open("rb") as opened:
+            while block := opened.read(BLOCK):
+                found.update(block)
+    except OSError:
+        return ""
+    return found.hexdigest()

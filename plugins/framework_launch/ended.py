@@ -1,0 +1,64 @@
+"""Why a group ended: which of its processes was the first to die, and of what."""
+
+from __future__ import annotations
+
+import json
+import signal
+from pathlib import Path
+
+from framework.errors import FrameworkError
+from framework.plan import Plan
+from framework.worker import ENDED, Ended
+from framework_launch.config import FAILED
+
+
+def cause(plan: Plan, folder: Path, code: int) -> Exception:
+    """Return the error that ended a group.
+
+    A process that was killed says nothing itself: those that it left alone do, and are not the cause. Of several that
+    say something the first is: the others miss it a moment later.
+
+    Args:
+        plan: the run.
+        folder: of the group.
+        code: of the agent.
+    """
+    launch = f"launch={plan.launch.component.name}"
+    killed = _killed(folder / FAILED)
+    if killed:
+        rank, number = killed
+        return FrameworkError(f"{launch}: process {rank} was killed by {_name(number)}{_hint(number, plan)}")
+    told = sorted(
+        (Ended(**json.loads(file.read_text(encoding="utf-8"))) for file in folder.glob(ENDED.format("*"))),
+        key=lambda ended: ended.time,
+    )
+    if not told:
+        return RuntimeError(f"{launch}: the group ended with exit code {code}; what it said stands above")
+    first = told[0]
+    if first.mistake:
+        return FrameworkError(f"process {first.rank}: {first.text}")
+    return RuntimeError(f"{launch}: process {first.rank} failed\n{first.text}")
+
+
+def _killed(file: Path) -> tuple[int, int] | None:
+    """Return rank and signal of a process that was killed from outside; the agent itself ends others by SIGTERM."""
+    if not file.exists():
+        return None
+    codes: dict[str, int] = json.loads(file.read_text(encoding="utf-8"))
+    found = [(int(rank), -code) for rank, code in codes.items() if code < 0 and -code != signal.SIGTERM]
+    return found[0] if found else None
+
+
+def _name(number: int) -> str:
+    names = {each.value: f" ({each.name})" for each in signal.Signals}
+    return f"signal {number}{names.get(number, '')}"
+
+
+def _hint(number: int, plan: Plan) -> str:
+    if number != signal.SIGKILL:
+        return ""
+    training = plan.training
+    return (
+        ", most likely for lack of memory. Less is needed with a smaller trainer.per_device_train_batch_size (now "
+        f"{training.per_device_train_batch_size}) or trainer.max_seq_length (now {training.max_seq_length})"
+    )

@@ -1,0 +1,232 @@
+"""`launch=ddp|fsdp2|deepspeed_zero3`: everything but the training happens here, the training in a group of processes.
+
+The model is unloaded while the group is at work. The group's first process tells each step over a socket of this
+machine and hears what to do, so loggers, health and early stopping stay where they are. On the other machines of a
+group the data are read from the cache or tokenized, and all that follows is their part of the training.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import secrets
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from multiprocessing import AuthenticationError
+from multiprocessing.connection import Connection, Listener
+from pathlib import Path
+from queue import Empty, Queue
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from framework import pipeline
+from framework.data import Data, load_data
+from framework.data.store import Rows
+from framework.errors import FrameworkError
+from framework.group import WORKER, Group
+from framework.handover import check_divisible, pack
+from framework.plan import Plan
+from framework.protocols import Backend, Divisible, Model, TrainRun
+from framework.records import Report, Step, TokenRow, TrainResult
+from framework.worker import JOB, Job
+from framework_launch import slurm
+from framework_launch.config import SLURM, GroupConfig
+from framework_launch.ended import cause
+
+POLL = 0.1
+"""Seconds between two looks at whether the group is still there."""
+GRACE = 10
+"""Seconds that the group has to end before it is killed."""
+
+
+class GroupLauncher:
+    """Runs here, and trains in a group of processes."""
+
+    def __init__(self, config: GroupConfig) -> None:
+        self.config = config
+        self.group: Group = config.group()
+        self.rank, self.address = _place(config)
+
+    def launch(self, plan: Plan) -> Report | None:
+        """Run the plan; on other machines than the first only the training.
+
+        Raises:
+            FrameworkError: the run ended with a user's mistake, or a process was killed.
+            RuntimeError: a process failed; the message is its traceback.
+        """
+        if self.rank == 0:
+            return pipeline.run(plan, self.train)
+        backend: Backend = plan.trainer.create()
+        with backend.open(plan) as model:
+            check_divisible(plan, model)
+            data = load_data(plan, model)
+            self._take_part(plan, model, data, TrainRun(plan.checkpoint, _scratch(plan), _nothing))
+        return None
+
+    def train(self, plan: Plan, model: Model, data: Data, run: TrainRun) -> TrainResult:
+        """Train in the group, and put the trained weights into the model here."""
+        result = self._take_part(plan, model, data, run)
+        if result is None:
+            message = f"launch={plan.launch.component.name}: the group ended without a result"
+            raise RuntimeError(message)
+        model.restore(run.checkpoint)
+        return result
+
+    def _take_part(self, plan: Plan, model: Model, data: Data, run: TrainRun) -> TrainResult | None:
+        """Start this machine's processes and serve the first of them until all are gone."""
+        assert isinstance(model, Divisible)  # noqa: S101 - as the pipeline made sure
+        assert data.store is not None  # noqa: S101 - every data stage writes one
+        model.unload()
+        with _folder() as folder, _Ear(here=self.rank == 0) as ear:
+            numbers = _numbers(data.train), _numbers(data.validation)
+            job = Job(pack(plan), data.store, *numbers, run.checkpoint, run.scratch, ear.address, ear.secret)
+            (folder / JOB).write_bytes(pickle.dumps(job))
+            with self._started(plan, folder) as process:
+                result = ear.serve(process, run)
+                code = process.wait()
+            if code:
+                raise cause(plan, folder, code)
+        return result
+
+    @contextmanager
+    def _started(self, plan: Plan, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+        """Start the agent; whatever happens, no process of the group is left."""
+        asked = {
+            "machines": self.group.machines, "processes": self.group.processes, "rank": self.rank,
+            "endpoint": f"{self.address}:{self.config.main_port}", "run_id": plan.name, "folder": str(folder),
+        }  # fmt: skip
+        command = [sys.executable, "-P", "-m", "framework_launch.agent", json.dumps(asked)]
+        surroundings = {**os.environ, WORKER: "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        # In a group of its own it gets no Ctrl-C from the terminal; the workers end when this pipe does.
+        with subprocess.Popen(command, stdin=subprocess.PIPE, env=surroundings, process_group=0) as process:  # noqa: S603 - our own words
+            try:
+                yield process
+            finally:
+                if process.poll() is None:
+                    process.send_signal(signal.SIGTERM)
+                    _wait(process)
+
+
+def _numbers(rows: Sequence[TokenRow]) -> NDArray[np.int64]:
+    """Return which rows of the store these are."""
+    assert isinstance(rows, Rows)  # noqa: S101 - a data stage gives no others
+    return rows.numbers
+
+
+def _place(config: GroupConfig) -> tuple[int, str]:
+    """Return the number of this machine, and the address of the first.
+
+    Raises:
+        FrameworkError: Slurm is to say so, and this is none of its jobs.
+    """
+    if config.main_address != SLURM:
+        return config.rank or 0, config.main_address or "localhost"
+    node, host = slurm.node(), slurm.first_host()
+    if node is None or host is None:
+        message = (
+            f"launch.main_address={SLURM}: Slurm did not start this. Start it by srun, or by "
+            "-m hydra/launcher=submitit_slurm"
+        )
+        raise FrameworkError(message)
+    return node, host
+
+
+def _wait(process: subprocess.Popen[bytes]) -> None:
+    try:
+        process.wait(GRACE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    """Give a folder that nobody else may read: settings may hold secrets."""
+    folder = Path(tempfile.mkdtemp(prefix="framework-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _scratch(plan: Plan) -> Path:
+    return plan.run_dir / pipeline.SCRATCH
+
+
+def _nothing(step: Step) -> None:
+    """Stand where the first machine is told of steps."""
+
+
+class _Ear:
+    """Listens to the first process of the group.
+
+    Args:
+        here: whether it is on this machine.
+    """
+
+    def __init__(self, *, here: bool) -> None:
+        self.secret = secrets.token_bytes(32)
+        self.listener = Listener(("127.0.0.1", 0), authkey=self.secret) if here else None
+        self.over = False
+        self.heard: Queue[tuple[Connection[Any, Any], Any]] = Queue()
+
+    @property
+    def address(self) -> tuple[str, int] | None:
+        """Where it listens."""
+        found: Any = self.listener.address if self.listener else None
+        return found  # type: ignore[no-any-return] # that of a socket
+
+    def __enter__(self) -> Self:
+        """Start to listen."""
+        if self.listener:
+            threading.Thread(target=self._listen, args=(self.listener,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Stop; one who still waits for a caller is called, since he would not notice."""
+        self.over = True
+        if self.listener:
+            with suppress(OSError), socket.create_connection(self.listener.address):
+                pass
+            self.listener.close()
+
+    def _listen(self, listener: Listener) -> None:
+        while not self.over:
+            try:
+                with listener.accept() as connection:
+                    while True:
+                        self.heard.put((connection, connection.recv()))
+            except (OSError, EOFError, AuthenticationError):  # the group is gone, or it was somebody else
+                continue
+
+    def serve(self, process: subprocess.Popen[bytes], run: TrainRun) -> TrainResult | None:
+        """Answer until the group is gone; return the result that it told."""
+        result = None
+        while True:
+            try:
+                connection, told = self.heard.get(timeout=POLL)
+            except Empty:
+                if process.poll() is not None and self.heard.empty():
+                    return result
+                continue
+            if isinstance(told, TrainResult):
+                result = told
+                _answer(connection, None)
+            else:
+                _answer(connection, run.on_step(told))
+
+
+def _answer(connection: Connection[Any, Any], order: Any) -> None:
+    try:
+        connection.send(order)
+    except OSError:  # it died since; the agent says of what
+        return

@@ -1,0 +1,49 @@
+"""Of several processes that died, the one that was first is told."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from framework import FrameworkError, testing
+from framework.plan import Plan
+from framework.worker import ENDED, Ended
+from framework_launch.config import FAILED
+from framework_launch.ended import cause
+
+
+@pytest.fixture
+def plan(data_file: Path, tmp_path: Path) -> Plan:
+    return testing.plan(["data=local_file", f"data.path={data_file}"], run_dir=tmp_path / "run")
+
+
+def note(folder: Path, *ended: Ended) -> None:
+    for each in ended:
+        (folder / ENDED.format(each.rank)).write_text(json.dumps(vars(each)), encoding="utf-8")
+
+
+def test_a_users_mistake_is_told_with_its_process(plan: Plan, tmp_path: Path) -> None:
+    late = Ended(0, 2.0, mistake=False, text="Traceback …\nRuntimeError: Connection closed by peer")
+    note(tmp_path, late, Ended(1, 1.0, mistake=True, text="no room\nset it"))
+    error = cause(plan, tmp_path, 1)
+    assert isinstance(error, FrameworkError)
+    assert str(error) == "process 1: no room\nset it"
+
+
+def test_a_failure_is_told_with_its_traceback(plan: Plan, tmp_path: Path) -> None:
+    note(tmp_path, Ended(1, 5.0, mistake=False, text="gloo"), Ended(0, 4.0, mistake=False, text="Traceback\nlost"))
+    error = cause(plan, tmp_path, 1)
+    assert (type(error), str(error)) == (RuntimeError, "launch=single: process 0 failed\nTraceback\nlost")
+
+
+def test_one_that_was_killed_comes_before_those_that_miss_it(plan: Plan, tmp_path: Path) -> None:
+    note(tmp_path, Ended(0, 1.0, mistake=False, text="gloo"))
+    (tmp_path / FAILED).write_text('{"0": 1, "1": -15, "2": -9}', encoding="utf-8")
+    told = str(cause(plan, tmp_path, 1))
+    assert told.startswith("launch=single: process 2 was killed by signal 9 (SIGKILL), most likely for lack of memory")
+
+
+def test_where_nothing_is_known_that_is_said(plan: Plan, tmp_path: Path) -> None:
+    assert str(cause(plan, tmp_path, 7)) == "launch=single: the group ended with exit code 7; what it said stands above"

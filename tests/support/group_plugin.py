@@ -1,0 +1,66 @@
+"""A plugin for tests of groups of processes: FSDP on a CPU, and a process that dies on purpose.
+
+accelerate (1.15) leaves FSDP out on a CPU without a word, and starts DDP; here it does what it does on a GPU. What is
+tested besides is all of it real: torch's `fully_shard`, gloo, the trainer.
+
+`GROUP_TEST_END=RANK:STEP:HOW` lets a process end before a step, by a signal's number or by `raise`;
+`GROUP_TEST_PLAIN` leaves accelerate as it is.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from typing import Any
+
+from framework import hookimpl
+from framework.group import member
+
+END, PLAIN = "GROUP_TEST_END", "GROUP_TEST_PLAIN"
+
+
+@hookimpl
+def framework_advice(plan: Any, work: Any) -> Iterable[str]:
+    """Advise nothing: a plugin has to have a hook."""
+    del plan, work
+    return ()
+
+
+def _shard_on_a_cpu() -> None:
+    from accelerate.state import AcceleratorState
+    from accelerate.utils import DistributedType
+
+    plain = AcceleratorState.__init__
+
+    def init(self: Any, *words: Any, **named: Any) -> None:
+        plain(self, *words, **named)
+        plugin = named.get("fsdp_plugin")
+        if plugin is not None and self.distributed_type is DistributedType.MULTI_CPU:
+            self.distributed_type = DistributedType.FSDP
+            self.fsdp_plugin = plugin
+
+    AcceleratorState.__init__ = init
+
+
+def _end(rank: int, wanted: str) -> None:
+    from framework_hf.group.trainer import GroupTrainer
+
+    of, at, how = wanted.split(":")
+    plain = GroupTrainer.training_step
+
+    def step(self: GroupTrainer, *words: Any, **named: Any) -> Any:
+        if rank == int(of) and self.state.global_step + 1 == int(at):
+            if how == "raise":
+                message = "lost on purpose"
+                raise LookupError(message)
+            os.kill(os.getpid(), int(how))
+        return plain(self, *words, **named)
+
+    GroupTrainer.training_step = step  # type: ignore[method-assign] # in a test's own process
+
+
+if me := member():
+    if PLAIN not in os.environ:
+        _shard_on_a_cpu()
+    if END in os.environ:
+        _end(me.rank, os.environ[END])
