@@ -22,14 +22,16 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from framework import __version__, sweep
+from framework import __version__, devices, shelf, sweep
 from framework.compose import CONFIG_NAME, announce_folders, conf_dir, register
-from framework.errors import DoesNotFitError, FrameworkError, unknown
-from framework.folder import save_overrides
+from framework.errors import DoesNotFitError, FrameworkError, PrunedError, unknown
+from framework.folder import save_overrides, saved_overrides
 from framework.journal import note_failure
 from framework.plan import make_plan
+from framework.plugin_file import lend_files, load_file
 from framework.plugins import commands
 from framework.protocols import Launcher
+from framework.records import Report
 from framework.words import (
     check_options,
     check_twice,
@@ -42,6 +44,8 @@ from framework.words import (
     take_config_dir,
 )
 
+SWEEP = {"-m", "--multirun", "hydra.mode=MULTIRUN"}
+"""Words that make a sweep."""
 USER_MISTAKE, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
 
 
@@ -62,14 +66,8 @@ def main() -> None:
             sys.stdout.flush()  # what a closed pipe does not take is to be known here, not at exit
             sys.exit(code)
         check_twice(words)
-        sys.argv[1:] = words = complete(words)
-        check_options(words)
-        restore_folders(words)
-        load_plugins(words)
-        register()
-        announce_folders()
-        look_first(words)
-        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=CONFIG_NAME)(run)()
+        words = complete(words)
+        start(words)
     except BrokenPipeError:  # `| head` has seen enough; nothing more can be written, at exit neither
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(BROKEN_PIPE)
@@ -84,7 +82,26 @@ def main() -> None:
         sys.exit(INTERRUPTED)
     finally:
         gc.enable()
+        shelf.open_for(sweep=False)
         sweep.summarize()
+
+
+def start(words: Sequence[str]) -> None:
+    """Run what the words of a command line say: a run, or the points of a sweep.
+
+    Raises:
+        FrameworkError: the words are wrong, or a point of a sweep failed.
+    """
+    sys.argv[1:] = words
+    check_options(words)
+    restore_folders(words)
+    load_plugins(words)
+    if SWEEP & set(words):
+        lend_files()
+    register()
+    announce_folders()
+    look_first(words)
+    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=CONFIG_NAME)(run)()
 
 
 def look_first(words: Sequence[str]) -> None:
@@ -93,7 +110,7 @@ def look_first(words: Sequence[str]) -> None:
     Raises:
         FrameworkError: the words are wrong.
     """
-    if {"-m", "--multirun", "hydra.mode=MULTIRUN"} & set(words):
+    if SWEEP & set(words):
         from framework.diagnose import check_sweep  # noqa: PLC0415 - a run need not pay for it
 
         check_sweep(words)
@@ -117,23 +134,20 @@ def run(config: DictConfig) -> float | None:
     run_dir = Path(job.runtime.output_dir) if job.mode is RunMode.MULTIRUN else None
     # Unresolved: an interpolation in a word is to be saved as it was typed.
     overrides = tuple(OmegaConf.to_container(job.overrides.task, resolve=False))
+    if run_dir and sweep.resumes(job) and sweep.is_through(run_dir) and saved_overrides(str(run_dir)) == [*overrides]:
+        return sweep.value_of(run_dir)
     if run_dir:  # Hydra has made the folder; the table of the sweep shows the settings of a point that fails too
         save_overrides(run_dir, overrides)
     try:
         name = sweep.name_of(Path(job.sweep.dir)) if run_dir else ""
-        plan = make_plan(config, run_dir=run_dir, overrides=overrides, sweep=name)
-        if chooses_preset(overrides):
-            from framework.overruled import overruled  # noqa: PLC0415 - few runs need it
-
-            for notice in overruled(overrides):
-                print(notice, file=sys.stderr)  # noqa: T201
-        launcher: Launcher = plan.launch.create()
-        report = launcher.launch(plan)
+        report = _launch(config, run_dir, overrides, name)
     except DoesNotFitError as error:
         if run_dir is None:
             print(error, file=sys.stderr)  # noqa: T201
             sys.exit(USER_MISTAKE)
         note_failure(run_dir, error)  # the table of the sweep lists it as passed over
+        return None
+    except PrunedError:  # only a sweep gives a run up, and its table lists the point
         return None
     except FrameworkError as error:
         if run_dir:  # Hydra notes the failure of this point and goes on with the others
@@ -147,6 +161,24 @@ def run(config: DictConfig) -> float | None:
         traceback.clear_frames(error.__traceback__)
         raise
     return report.objective.value if report else None
+
+
+def _launch(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...], name: str) -> Report | None:
+    """Plan a run, and have its launcher run it. `run_dir` is the folder of a point of the sweep `name`."""
+    works = run_dir is not None and sweep.is_worker()
+    for path in config.plugins if works else ():  # the worker of a launcher has not read them
+        load_file(path)
+    plan = make_plan(config, run_dir=run_dir, overrides=overrides, sweep=name)
+    if chooses_preset(overrides):
+        from framework.overruled import overruled  # noqa: PLC0415 - few runs need it
+
+        for notice in overruled(overrides):
+            print(notice, file=sys.stderr)  # noqa: T201
+    shelf.open_for(sweep=run_dir is not None and plan.share)
+    if works and sweep.takes_one_gpu(plan):
+        devices.take_one()
+    launcher: Launcher = plan.launch.create()
+    return launcher.launch(plan)
 
 
 def is_mistake(error: Exception) -> bool:

@@ -21,6 +21,10 @@ class DoesNotFitError(FrameworkError):
     """A run needs more memory than there is. A sweep passes over such a point."""
 
 
+class PrunedError(FrameworkError):
+    """A sweep gives a point up in the middle of its training: others are far better. The point has not failed."""
+
+
 def nearest(word: str, choices: Iterable[str], *, count: int = 1) -> list[str]:
     """Return the `count` choices that `word` most likely stands for, best first; none where nothing comes close.
 

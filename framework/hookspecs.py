@@ -14,6 +14,7 @@ Registration hooks return components, one option of a config group each:
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pluggy
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from framework.gpus import Gpu
     from framework.memory import Settings, Shape
     from framework.plan import Plan
-    from framework.records import Concern, ExportNeed, Report, Work
+    from framework.records import Concern, ExportNeed, Report, Step, Sweep, Work
     from framework.schema import Stage
     from framework.verdict import Results
 
@@ -178,3 +179,16 @@ def framework_run_finished(plan: Plan, report: Report | None) -> None:
 @hookspec
 def framework_run_failed(plan: Plan, error: BaseException) -> None:
     """A run ended with `error`. Where that is before `framework_run_started`, the run folder does not exist."""
+
+
+@hookspec
+def framework_validated(plan: Plan, step: Step) -> Iterable[str]:  # type: ignore[empty-body]
+    """A validation of the training is through, `step.eval_loss` is its loss: reasons to give this run up, or nothing.
+
+    A run that is given up saves no weights and ends as `pruned`, which is no failure.
+    """
+
+
+@hookspec
+def framework_sweep_finished(folder: Path, sweep: Sweep) -> None:
+    """A multirun is over, whatever became of its points; `sweep.json` lies in `folder`."""

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from framework import records
-from framework.errors import DoesNotFitError, FrameworkError, one_line
+from framework.errors import DoesNotFitError, FrameworkError, PrunedError, one_line
 from framework.folder import OVERRIDES, RunFolder, makes_anew
 from framework.hookspecs import hookimpl
 from framework.plan import Plan
@@ -21,15 +21,15 @@ from framework.schema import Stage
 
 STATUS = "status.json"
 ENVIRONMENT = "environment.json"
-RUNNING, FINISHED, FAILED, PASSED_OVER = "running", "finished", "failed", "passed over"
+RUNNING, FINISHED, FAILED, PASSED_OVER, PRUNED = "running", "finished", "failed", "passed over", "pruned"
 
 
 @dataclass(frozen=True)
 class Status:
     """How far a run got, as `status.json`. It stays `running` where the process was killed.
 
-    `state` is running, finished, failed, or passed over because the run does not fit; `stage` the last one that is
-    through, `seconds` those of each of this call.
+    `state` is running, finished, failed, passed over because the run does not fit, or pruned because a sweep gave it
+    up; `stage` the last one that is through, `seconds` those of each of this call.
     """
 
     state: str
@@ -85,7 +85,8 @@ def note_failure(run_dir: Path, error: BaseException) -> None:
     file = run_dir / STATUS
     status = records.load(Status, file) if file.exists() else Status(RUNNING, None, _now(), None, {}, None)
     if status.state == RUNNING and (run_dir / OVERRIDES).exists():
-        state = PASSED_OVER if isinstance(error, DoesNotFitError) else FAILED
+        states = {DoesNotFitError: PASSED_OVER, PrunedError: PRUNED}
+        state = next((state for kind, state in states.items() if isinstance(error, kind)), FAILED)
         records.save(dataclasses.replace(status, state=state, finished=_now(), error=reason(error)), file)
 
 

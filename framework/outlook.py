@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 
+from framework import shelf
 from framework.gpus import Gpu
 from framework.memory import Estimate, Settings, Shape, estimate, least
 from framework.plan import Plan
@@ -64,7 +65,8 @@ class Outlook:
     def available(self) -> int:
         """Bytes that the device has for a run: on a CPU with those that this process has already."""
         if self.used:
-            return self.used.usable
+            # What is kept for the next point of a sweep is used by it, or freed.
+            return self.used.usable + (0 if self.plan.plan.gpu else shelf.gpu_bytes())
         from framework import host  # noqa: PLC0415 - psutil takes 10 ms, for those without a GPU
 
         return host.memory().available + host.own()

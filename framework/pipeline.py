@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from graphlib import TopologicalSorter
 from typing import Any
 
+from framework import shelf
 from framework.broadcast import Broadcast
 from framework.data import Data, load_data
 from framework.errors import FrameworkError
@@ -117,7 +118,7 @@ def _run_stages(
 
     if Stage.baseline in plan.stages:
         with clock.stage(Stage.baseline), model.as_base():
-            before = folder.save(Stage.baseline, evaluate(model, data, evaluators, metrics))
+            before = folder.save(Stage.baseline, baseline(plan, model, data, evaluators, metrics))
         clock.finished(Stage.baseline, before)
         loggers.evaluated(before, before=True)
 
@@ -170,6 +171,27 @@ def _start(plan: Plan, data: Data, facts: Mapping[str, str], loggers: Broadcast)
     notify("framework_run_started", plan=plan)
     same_data = known is not None and known.fingerprint == data.result.fingerprint
     return folder, folder.earlier(Stage.baseline, EvalResult) if same_data else None
+
+
+def baseline(
+    plan: Plan, model: Model, data: Data, evaluators: Mapping[str, Evaluator], metrics: Mapping[str, AnyMetric]
+) -> EvalResult:
+    """Measure the base, or take what another point of the sweep measured of the same one, on the same data."""
+    base = getattr(model, "base_key", "")
+    settings = [plan.config[name] for name in ("data", "format", "metric", "evaluator", "seed")]
+    several = [choice.component.name for choice in (*plan.metric.values(), *plan.evaluator.values())]
+    options = [plan.data.component.name, plan.format.component.name, *several]
+    key = shelf.key_of(base, data.result.fingerprint, options, settings) if base else ""
+    kept: tuple[EvalResult, Any] | None = shelf.find("baseline", key)
+    if kept is None:
+        result = evaluate(model, data, evaluators, metrics)
+        shelf.keep("baseline", key, (result, getattr(model, "base_memory", None)))
+        return result
+    result, memory = kept
+    if memory is not None:
+        alike: Any = model  # like the one that was measured, it has such a memory
+        alike.base_memory = memory
+    return result
 
 
 def evaluate(

@@ -79,6 +79,8 @@ class Plan:
     model_line: str = ""
     given: Path | None = None
     """Trained weights that lie elsewhere, `checkpoint` of the config."""
+    share: bool = True
+    """Whether points of a sweep share what is the same for them."""
     sweep: str = ""
     """The sweep that this run is a point of, by the name of its folder; empty where it is none."""
 
@@ -182,6 +184,7 @@ def _freeze(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...]
         given=Path(config.checkpoint).expanduser().absolute() if config.checkpoint else None,
         config=_plain(config),
         overrides=overrides,
+        share=config.share,
         **chosen,
     )
 

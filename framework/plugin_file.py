@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import keyword
+import os
 import re
 import sys
 from importlib.machinery import ModuleSpec, PathFinder
@@ -35,7 +36,20 @@ def load_file(path: str) -> None:
     _read.add(path)
 
 
+def lend_files() -> None:
+    """Let workers of launchers import the files that were read: they have to know the classes of a config by name."""
+    folders = [str(Path(path).expanduser().resolve().parent) for path in sorted(_read)]
+    more = [folder for folder in dict.fromkeys(folders) if folder not in sys.path]
+    sys.path += more
+    given = os.environ.get("PYTHONPATH")
+    if folders:
+        os.environ["PYTHONPATH"] = os.pathsep.join([*([given] if given else []), *dict.fromkeys(folders)])
+
+
 def _load(file: Path, path: str) -> None:
+    if (module := sys.modules.get(file.stem)) is not None:  # a worker has met it while it read the config
+        _register(module, file, path)
+        return
     spec = importlib.util.spec_from_file_location(file.stem, file)
     if spec is None or spec.loader is None:  # cannot be for a .py file
         raise FrameworkError(f"plugins={path}: cannot be imported")  # noqa: EM102, TRY003
@@ -43,6 +57,15 @@ def _load(file: Path, path: str) -> None:
     sys.modules[file.stem] = module
     try:
         spec.loader.exec_module(module)
+    except (Exception, SystemExit) as error:
+        sys.modules.pop(file.stem, None)
+        message = f"plugins={path}: {told(error)}"
+        raise FrameworkError(message) from error
+    _register(module, file, path)
+
+
+def _register(module: ModuleType, file: Path, path: str) -> None:
+    try:
         add(module, name=file.stem, package=str(file))
     except (Exception, SystemExit) as error:
         sys.modules.pop(file.stem, None)

@@ -124,7 +124,12 @@ class Formatter(Protocol):
 
 @runtime_checkable
 class Model(Protocol):
-    """A model that a backend opened. Its weights are loaded when first needed."""
+    """A model that a backend opened. Its weights are loaded when first needed.
+
+    It may have `base_key`, a hash over all that its answers as the base depend on besides the data: points of a sweep
+    with the same one share what was measured of the base. Where it is empty, or there is none, each measures it. What
+    such a model remembers of the base besides is its `base_memory`, which another one is given along with that.
+    """
 
     facts: Mapping[str, str]
     """What was picked for this hardware, with the reason: device, dtype, attention…"""

@@ -17,6 +17,8 @@ from framework.plugins import components
 
 ENTRY = re.compile(r"\s*-\s+(?:(?:(?:override|optional)\s+)*/?(?P<group>[\w/@.]+)\s*:\s*)?(?P<options>.+?)\s*(?:#.*)?")
 """An entry of a defaults list."""
+LAUNCHERS = {"joblib": "joblib", "submitit_local": "submitit", "submitit_slurm": "submitit", "ray": "ray"}
+"""Launchers that are distributions of their own, and the extra that brings each."""
 GLOBAL = "its keys belong to no group: the first line of an experiment is '# @package _global_'"
 
 
@@ -44,6 +46,8 @@ def _no_such_option(
         return Problem(told, where=_line_of(loader, error, absolute, option, words)), None
     valid = components(group) if group in GROUPS else loader.get_group_options(group)
     told = unknown(group or "config", option, {*valid, *(error.options or ())})
+    if group == "hydra/launcher" and (extra := LAUNCHERS.get(option)):
+        told = f"hydra/launcher={option} needs hydra-{extra}-launcher: pip install 'framework[{extra}]'"
     if culprit := _word(words, group, option):
         return Problem(told, where=culprit), [word for word in words if word != culprit]
     problem = Problem(told, where=_line_of(loader, error, group, option, words))

@@ -1,10 +1,11 @@
-"""After a multirun: one table of its points, and which was best."""
+"""A multirun: its folder, which of its points are through, and at the end one table of them and `sweep.json`."""
 
 from __future__ import annotations
 
 import json
 import math
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,31 +13,88 @@ from typing import Any
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig, open_dict, read_write
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
+from framework import devices, records
 from framework.folder import OVERRIDES
-from framework.journal import FAILED, FINISHED, RUNNING, STATUS
+from framework.journal import FAILED, FINISHED, PRUNED, RUNNING, STATUS
+from framework.plan import Plan
+from framework.plugins import notify
+from framework.records import Point, Sweep
 
 REPORT = "report.json"
+SWEEP = "sweep.json"
+GIB = 2**30
 _started: list[tuple[Path, dict[str, int]]] = []
 
 
 class SweepFolder(Callback):
-    """Fixes the folder of a multirun, and notes it: Hydra calls nothing at the end where a point failed."""
+    """Fixes the folder of a multirun, and notes it: Hydra calls nothing at the end where a point failed.
+
+    Args:
+        resume: points that are through stay as they are.
+    """
+
+    def __init__(self, *, resume: bool = False) -> None:
+        self.resume = resume
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Note the folder; without the word that is added, each value of a `name` that is swept would give its own."""
         folder = str(config.hydra.sweep.dir)
         with read_write(config), open_dict(config):
             config.hydra.overrides.hydra.append(f"hydra.sweep.dir={QuotedString(folder, Quote.single).with_quotes()}")
-        _started.append((Path(folder), times(Path(folder))))
+        _started.append((Path(folder), {} if self.resume else times(Path(folder))))
+        _one_for_each_gpu(config)
 
     def on_job_start(self, config: DictConfig, **_: Any) -> None:
         """Drop what an earlier multirun into this folder tells of the point: refused now, it has no result."""
         first = os.environ.get("SLURM_NODEID", "0") == "0"  # of a point on several machines, the others write nothing
         if config.hydra.mode is RunMode.MULTIRUN and first:
-            for name in (STATUS, REPORT):
-                Path(config.hydra.runtime.output_dir, name).unlink(missing_ok=True)
+            run = Path(config.hydra.runtime.output_dir)
+            for name in () if self.resume and is_through(run) else (STATUS, REPORT):
+                (run / name).unlink(missing_ok=True)
+
+
+def _one_for_each_gpu(config: DictConfig) -> None:
+    """Let a launcher that runs several points at once run no more of them than there are GPUs."""
+    at_once = OmegaConf.select(config, "hydra.launcher.n_jobs")
+    gpus = len(devices.visible()) if isinstance(at_once, int) and on_gpu(OmegaConf.select(config, "trainer")) else 0
+    if gpus and not 0 < at_once <= gpus:
+        config.hydra.launcher.n_jobs = gpus
+        print(f"hydra.launcher.n_jobs={gpus}: one point for each GPU", file=sys.stderr)  # noqa: T201
+
+
+def on_gpu(trainer: Any) -> bool:
+    """Whether a trainer may take a GPU, as far as its settings tell."""
+    device = getattr(trainer, "device", None)
+    return getattr(device, "value", device) != "cpu"
+
+
+def takes_one_gpu(plan: Plan) -> bool:
+    """Whether a run may take a GPU, and no more than one."""
+    return on_gpu(plan.training) and plan.launch.config.group() is None
+
+
+def is_worker() -> bool:
+    """Whether this process works for a sweep that another one started."""
+    return not _started
+
+
+def resumes(job: DictConfig) -> bool:
+    """Whether a job, as Hydra's config tells of it, belongs to a sweep that goes on."""
+    return bool(OmegaConf.select(job, "callbacks.sweep_folder.resume"))
+
+
+def is_through(run: Path) -> bool:
+    """Whether a point needs no more work: it finished, or was given up as hopeless."""
+    return (_read(run / STATUS) or {}).get("state") in {FINISHED, PRUNED}
+
+
+def value_of(run: Path) -> float | None:
+    """Return the objective that a point came to; None where it has no report, or its report no value."""
+    objective = (_read(run / REPORT) or {}).get("objective") or {}
+    value: float | None = objective.get("value")
+    return value
 
 
 def name_of(folder: Path) -> str:
@@ -45,36 +103,50 @@ def name_of(folder: Path) -> str:
 
 
 def summarize() -> None:
-    """Print the table of the multirun that this process started, if it did."""
+    """Print the table of the multirun that this process started, if it did, and write it down."""
     while _started:
         folder, before = _started.pop()
         if folder.is_dir():  # Hydra makes it after the sweeper has looked at the words
-            show(folder, before)
+            finish(folder, before)
 
 
-def show(folder: Path, before: Mapping[str, int] | None = None) -> None:
-    """Print the points below `folder` and the best of them; those that `times` told `before` are not of this sweep."""
+def finish(folder: Path, before: Mapping[str, int] | None = None) -> None:
+    """Print the points below `folder`, write `sweep.json`, and tell the plugins."""
+    sweep = read_sweep(folder, before)
+    if not sweep.points:
+        return
+    show(sweep)
+    records.save(sweep, folder / SWEEP)
+    notify("framework_sweep_finished", folder=folder, sweep=sweep)
+
+
+def show(sweep: Sweep) -> None:
+    """Print the points of a sweep and the best of them."""
     from rich.console import Console  # noqa: PLC0415 - only a multirun needs it
     from rich.table import Table  # noqa: PLC0415
 
-    points = read_points(folder, before)
-    if not points:
-        return
-    objective = next((point["objective"] for point in points if point["objective"]), None)
-    table = Table(title=f"sweep in {folder}", title_justify="left")
-    for heading in ("point", "settings", objective["name"] if objective else "objective", "train s"):
+    table = Table(title=f"sweep in {sweep.folder}", title_justify="left")
+    for heading in ("point", "settings", sweep.objective or "objective", "time", "memory", "verdict"):
         table.add_column(heading, overflow="fold")
-    for point in points:
-        value = point["objective"]["value"] if point["objective"] else None
-        score = f"{value:.4g}" if value is not None else point["ended"] or "–"
-        table.add_row(point["name"], "\n".join(point["overrides"]), score, point["seconds"])
+    for point in sweep.points:
+        table.add_row(str(point.number), "\n".join(point.overrides), *figures(point))
     console = Console(markup=False, emoji=False, highlight=False)  # a setting may be [exact_match]
     console.print(table)
-    for point in points:
-        if point["reason"]:
-            console.print(f"point {point['name']} {point['ended']}: {point['reason']}", soft_wrap=True)
-    if best := best_point(points):
-        console.print(f"best: point {best['name']} ({', '.join(best['overrides'])})", soft_wrap=True)
+    for point in sweep.points:
+        if point.reason:
+            console.print(f"point {point.number} {point.state}: {point.reason}", soft_wrap=True)
+    for point in sweep.points:
+        if point.number == sweep.best:
+            console.print(f"best: point {point.number} ({', '.join(point.overrides)})", soft_wrap=True)
+
+
+def figures(point: Point) -> tuple[str, str, str, str]:
+    """Write what a point came to: the objective or how it ended, its time, its memory and its verdict."""
+    ended = "–" if point.state == FINISHED else point.state
+    value = ended if point.value is None else f"{point.value:.4g}"
+    seconds = "" if point.seconds is None else f"{point.seconds:.1f} s"
+    memory = "" if point.peak_memory_bytes is None else f"{point.peak_memory_bytes / GIB:.2f} GiB"
+    return value, seconds, memory, "" if point.score is None else f"{point.score:.2f} of 1"
 
 
 def times(folder: Path) -> dict[str, int]:
@@ -83,55 +155,58 @@ def times(folder: Path) -> dict[str, int]:
     return {file.parent.name: file.stat().st_mtime_ns for file in files if file.parent.name.isdigit()}
 
 
-def read_points(folder: Path, before: Mapping[str, int] | None = None) -> list[dict[str, Any]]:
-    """Return the points of a multirun in their order, without those that stand in `before` with the same time.
-
-    `objective` is None where a point has no report: it failed, or its stages make none.
-    """
-    points: list[dict[str, Any]] = []
+def read_sweep(folder: Path, before: Mapping[str, int] | None = None) -> Sweep:
+    """Return the points of a multirun in their order, without those that stand in `before` with the same time."""
     old = (before or {}).items() & times(folder).items()
     names = {path.name for path in folder.iterdir() if path.name.isdigit()} - {name for name, _ in old}
-    for run in (folder / name for name in sorted(names, key=int)):
-        report = _read(run / REPORT) or {}
-        seconds = report.get("seconds", {}).get("train")
-        points.append(
-            {
-                "name": run.name,
-                "overrides": _read(run / OVERRIDES) or [],
-                "objective": report.get("objective"),
-                "seconds": "" if seconds is None else f"{seconds:.1f}",
-                **_outcome(run),
-            }
-        )
-    shared = set.intersection(*(set(point["overrides"]) for point in points)) if len(points) > 1 else set()
-    for point in points:
-        point["overrides"] = [word for word in point["overrides"] if word not in shared]
-    return points
+    runs = [folder / name for name in sorted(names, key=int)]
+    words = [_read(run / OVERRIDES) or [] for run in runs]
+    shared = set.intersection(*map(set, words)) if len(words) > 1 else set()
+    points = [_point(run, [word for word in own if word not in shared]) for run, own in zip(runs, words, strict=True)]
+    told = [report["objective"] for run in runs if (report := _read(run / REPORT)) and report.get("objective")]
+    higher = bool(told and told[0]["higher_is_better"])
+    best = best_point(points, higher_is_better=higher)
+    name = told[0]["name"] if told else None
+    return Sweep(str(folder), name, higher, None if best is None else best.number, points)
 
 
-def _outcome(run: Path) -> dict[str, Any]:
-    """Tell how a point ended, unless it is through, and why where that is known.
+def _point(run: Path, overrides: list[str]) -> Point:
+    report, status = _read(run / REPORT) or {}, _read(run / STATUS) or {}
+    state, reason = _outcome(run, status)
+    seconds = report.get("seconds") or status.get("seconds") or {}
+    verdict = report.get("verdict") or {}
+    return Point(
+        number=int(run.name),
+        overrides=overrides,
+        state=state,
+        reason=reason,
+        value=value_of(run),
+        seconds=round(sum(seconds.values()), 3) if seconds else None,
+        training_seconds=seconds.get("train"),
+        peak_memory_bytes=report.get("peak_memory_bytes"),
+        score=verdict.get("score"),
+        verdict=next(iter(verdict.get("lines") or []), ""),
+    )
+
+
+def _outcome(run: Path, status: Mapping[str, Any]) -> tuple[str, str]:
+    """Tell how a point ended, and why where it did not finish and that is known.
 
     A point whose config was refused has neither a status nor a plan. One that still is `running` when the sweep is over
     has been killed.
     """
-    status = _read(run / STATUS)
-    if status is None:
-        return {"ended": "" if (run / "plan.json").exists() else FAILED, "reason": ""}
+    if not status:
+        return FINISHED if any((run / name).exists() for name in ("plan.json", REPORT)) else FAILED, ""
     if status["state"] != RUNNING:
-        return {"ended": "" if status["state"] == FINISHED else status["state"], "reason": status["error"] or ""}
-    return {"ended": FAILED, "reason": f"it was killed after the stage {status['stage'] or 'plan'}"}
+        return status["state"], status["error"] or ""
+    return FAILED, f"it was killed after the stage {status['stage'] or 'plan'}"
 
 
-def best_point(points: list[dict[str, Any]]) -> dict[str, Any] | None:
+def best_point(points: list[Point], *, higher_is_better: bool) -> Point | None:
     """Return the point with the best objective, None where none has one; a point that diverged is none."""
-    scored = [point for point in points if point["objective"] and _finite(point["objective"]["value"])]
-    sign = -1 if scored and scored[0]["objective"]["higher_is_better"] else 1
-    return min(scored, key=lambda point: sign * point["objective"]["value"], default=None)
-
-
-def _finite(value: float | None) -> bool:
-    return value is not None and math.isfinite(value)
+    scored = [point for point in points if point.value is not None and math.isfinite(point.value)]
+    sign = -1 if higher_is_better else 1
+    return min(scored, key=lambda point: sign * (point.value or 0.0), default=None)
 
 
 def _read(file: Path) -> Any:

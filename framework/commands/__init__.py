@@ -21,6 +21,11 @@ class RerunCommandConfig(CommandConfig):
 
 
 @dataclass
+class ResumeCommandConfig(CommandConfig):
+    """Run what is missing of a sweep: points that failed, were killed or never began: `resume SWEEP_FOLDER`."""
+
+
+@dataclass
 class DiffCommandConfig(CommandConfig):
     """Compare what two runs were made of and what came of them: `diff RUN_A RUN_B [--json]`."""
 
@@ -65,6 +70,7 @@ def framework_commands() -> Iterable[Component]:
     """Register the core's commands."""
     yield Component("plugins", PluginsCommandConfig, "framework.commands.plugins:PluginsCommand")
     yield Component("rerun", RerunCommandConfig, "framework.commands.rerun:RerunCommand")
+    yield Component("resume", ResumeCommandConfig, "framework.commands.resume:ResumeCommand")
     yield Component("diff", DiffCommandConfig, "framework.commands.diff:DiffCommand")
     yield Component("chat", ChatCommandConfig, "framework.commands.chat:ChatCommand")
     yield Component("doctor", DoctorCommandConfig, "framework.commands.doctor:DoctorCommand")

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 from numpy.typing import NDArray
 
+from framework import shelf
 from framework.data import Data, audit, lengths, proof, split
 from framework.data.lengths import Fitted
 from framework.data.reader import Reader
@@ -23,6 +26,17 @@ def prepare_data(plan: Plan, model: Model) -> Data:
     reader = Reader(plan, model)
     plan.data.check_rows(reader.fingerprint)
     rows, cached = reader.store()
+    settings = [plan.config[name] for name in ("data", "format", "audit", "seed")]
+    audits = [choice.component.name for choice in plan.audit.values()]
+    sizes = limit, overflow, plan.training.per_device_train_batch_size
+    key = shelf.key_of(str(rows.folder), settings, audits, sizes) if model.encoding else ""
+    data = shelf.shared("data", key, lambda: _from_store(plan, model, reader.fingerprint, rows, cached=cached))
+    return dataclasses.replace(data, result=dataclasses.replace(data.result, cached=cached), format=plan.format)
+
+
+def _from_store(plan: Plan, model: Model, fingerprint: str, rows: Store, *, cached: bool) -> Data:
+    """Prove, split, fit and audit rows that lie in a store."""
+    limit, overflow = plan.training.max_seq_length, plan.data.config.overflow
     proven = _prove(plan, rows)
     part = split_parts(plan, rows)
     train, validation = (np.flatnonzero(part == which) for which in (TRAIN, VALIDATION))
@@ -50,7 +64,7 @@ def prepare_data(plan: Plan, model: Model) -> Data:
         overflow_rows_left_out=fitted.left_out,
         overflow_supervised_tokens=fitted.lost,
         overflow_validation_rows=held_out.long,
-        fingerprint=reader.fingerprint,
+        fingerprint=fingerprint,
         format_runs=rows.told.runs,
         mixed=_mixed(rows, fitted.numbers),
         bad_rows=rows.told.bad_rows,

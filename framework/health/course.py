@@ -11,12 +11,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from framework.data import Data
-from framework.errors import FrameworkError
+from framework.errors import FrameworkError, PrunedError
 from framework.health.answers import unended
 from framework.health.best import EVAL_LOSS, Best
 from framework.health.config import Action
 from framework.health.watcher import NAN, Watcher
 from framework.plan import Plan
+from framework.plugins import ask, leave_out
 from framework.protocols import AnyMetric, Elsewhere, Evaluator, Logger, Model, TrainRun
 from framework.records import EvalResult, Order, Step, TrainResult, Trouble
 
@@ -103,6 +104,7 @@ class Course:
 
         Raises:
             FrameworkError: the weights are no numbers any more, and none from before were set aside.
+            PrunedError: a sweep gives the run up.
         """
         self.loggers.step(step)
         found = self.watcher.look(step)
@@ -112,10 +114,20 @@ class Course:
         for trouble in found:
             self.troubles.append(trouble)
             self.loggers.trouble(trouble)
+        if step.eval_loss is not None:
+            self._prune(step)
         keep = self.best.look(step) and self.plan.training.keep_best
         self._stop(found)
         lowers = any(trouble.action is Action.lower for trouble in found)
         return Order(self.plan.health.lower_to if lowers else 1.0, keep, self.stopped)
+
+    def _prune(self, step: Step) -> None:
+        """Ask whether a training with this validation loss is worth going on with."""
+        for plugin, reason in ask("framework_validated", plan=self.plan, step=step):
+            if isinstance(reason, str):
+                message = f"step {step.step} of {step.total_steps}: {reason}"
+                raise PrunedError(message)
+            leave_out(plugin, "framework_validated", f"it gives a {type(reason).__name__}, no sentence")
 
     def _stop(self, found: Sequence[Trouble]) -> None:
         """Note why the training ends here, if it does."""

@@ -52,6 +52,7 @@ from framework.records.saving import (
     save,
     to_json,
 )
+from framework.records.sweep import Point, Sweep
 
 __all__ = [
     "IGNORE",
@@ -83,6 +84,7 @@ __all__ = [
     "Origin",
     "Outcome",
     "Piece",
+    "Point",
     "Prompt",
     "Proof",
     "ProofProblem",
@@ -94,6 +96,7 @@ __all__ = [
     "Scores",
     "Severity",
     "Step",
+    "Sweep",
     "TextForm",
     "TokenRow",
     "ToolCall",

@@ -12,7 +12,7 @@ import hashlib
 from array import array
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
@@ -73,6 +73,11 @@ class Known:
     _heard: dict[bytes, list[Heard]] = field(default_factory=lambda: defaultdict(list))
     _scored_tokens: int = 0
     _said_tokens: int = 0
+
+    def copy(self) -> Known:
+        """Return one that knows the same, and learns by itself."""
+        heard = defaultdict(list, {start: list(all_of_it) for start, all_of_it in self._heard.items()})
+        return replace(self, guesses=dict(self.guesses), answers=dict(self.answers), _heard=heard)
 
     def score(self, rows: Sequence[TokenRow], tell: Callable[[Sequence[TokenRow]], Sequence[Scored]]) -> list[Scored]:
         """Return the scores of rows; `tell` is asked for those that are not known."""

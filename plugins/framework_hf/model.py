@@ -24,7 +24,7 @@ from framework.group import member
 from framework.plan import Plan
 from framework.protocols import ModelPlace, ModelSource, Quantization, TrainRun
 from framework.records import Answer, Example, Prompt, Scored, TextForm, TokenRow, TrainResult
-from framework_hf import chat, hardware, scoring
+from framework_hf import chat, hardware, scoring, shared
 from framework_hf.adapters import trained_config, weights, with_adapter
 from framework_hf.config import Attention, HFTrainerConfig
 from framework_hf.evaluation import Evaluation
@@ -44,6 +44,13 @@ from framework_hf.resume import Checkpoints
 from framework_hf.stream import sampler, stream
 from framework_hf.tokenizer import load_tokenizer, text_form
 from framework_hf.training import Training
+
+LEARNING = {
+    "learning_rate", "num_train_epochs", "max_steps", "gradient_accumulation_steps", "warmup_steps",
+    "lr_scheduler_type", "optim", "weight_decay", "max_grad_norm", "logging_steps", "eval_steps",
+    "early_stopping_patience", "early_stopping_metric", "keep_best",
+}  # fmt: skip
+"""Settings of the trainer that are about learning, so nothing to the base."""
 
 
 def attention(config: HFTrainerConfig) -> str | None:
@@ -109,6 +116,32 @@ class HFModel:
         """A hash over tokenizer, template and the code that masks."""
         return self.chat.key
 
+    @property
+    def base_key(self) -> str:
+        """A hash over all that the base's answers depend on; empty where the weights themselves are trained.
+
+        Of the adapter its kind counts, which tells how layers are replaced; with the adapter off its weights do not.
+        """
+        if trained_config(self.plan) is None or self.plan.launch.config.group():
+            return ""
+        config = self.plan.config
+        trainer = {name: value for name, value in config["trainer"].items() if name not in LEARNING}
+        chosen = [config[name] for name in ("model", "quantization", "checkpoint")]
+        plan = self.plan
+        options = [choice.component.name for choice in (plan.model, plan.quantization, plan.adapter, plan.trainer)]
+        layers = getattr(plan.adapter.config, "target_modules", None)
+        computed = dict(self.machine.facts), str(self.way)
+        return shared.key_of(self.place.folder, self.encoding, options, chosen, trainer, layers, *computed)
+
+    @property
+    def base_memory(self) -> Known:
+        """What is known of the base's answers, as it is now."""
+        return self.known_of_base.copy()
+
+    @base_memory.setter
+    def base_memory(self, memory: Known) -> None:
+        self.known_of_base = memory.copy()
+
     def encode(self, examples: Sequence[Example]) -> list[TokenRow]:
         """Tokenize, label and prove; see `chat.Chat.encode`."""
         return self.chat.encode(examples)
@@ -134,25 +167,30 @@ class HFModel:
         # Full fine-tuning updates the weights themselves: in 16 bits small updates would round to nothing.
         dtype = torch.float32 if peft_config is None else self.machine.dtype
         quantization: Quantization = self.plan.quantization.create()
-        settings, device = quantization.config(self.machine.dtype), self.machine.device
+        device = self.machine.device
+        settings: dict[str, Any] = {
+            "dtype": dtype,
+            "quantization_config": quantization.config(self.machine.dtype),
+            "attn_implementation": attention(self.config),
+            "trust_remote_code": self.plan.model.config.trust_remote_code,
+            "use_safetensors": True,
+        }
         group = self.plan.launch.config.group()
         if group and group.sharded and member():
             from framework_hf.group.engine import load_in_pieces  # noqa: PLC0415 - for those who are in a group
 
-            device = load_in_pieces(group, self.machine, settings)
-        model = AutoModelForCausalLM.from_pretrained(
-            folder,
-            dtype=dtype,
-            quantization_config=settings,
-            attn_implementation=attention(self.config),
-            device_map={"": device},
-            trust_remote_code=self.plan.model.config.trust_remote_code,
-            use_safetensors=True,
+            device = load_in_pieces(group, self.machine, settings["quantization_config"])
+        settings["device_map"] = {"": device}
+        frozen = peft_config is not None and self.plan.share and not group
+        model = shared.shared_base(
+            shared.key_of(folder, settings) if frozen else "",
+            lambda: AutoModelForCausalLM.from_pretrained(folder, **settings),
         )
         if self.way.branches:
             install.use_branches(model)
         if peft_config is None:
             return model
+        transformers.set_seed(self.plan.seed)  # whether the base was read or shared, the adapter begins alike
         return with_adapter(model, peft_config, self.place, fast=self.way.fast)
 
     def _answering(self) -> Any:

@@ -13,10 +13,10 @@ import threading
 from pathlib import Path
 
 from framework import pipeline
-from framework.errors import DoesNotFitError, FrameworkError, one_line
+from framework.errors import DoesNotFitError, FrameworkError, PrunedError, one_line
 from framework.handover import Packed, end_with
 
-USER_MISTAKE, DOES_NOT_FIT, INTERRUPTED = 2, 75, 130
+USER_MISTAKE, DOES_NOT_FIT, PRUNED, INTERRUPTED = 2, 75, 76, 130
 
 
 def main() -> int:
@@ -29,7 +29,8 @@ def main() -> int:
         pipeline.run(packed.unpack())
     except FrameworkError as error:
         told.write_text(str(error), encoding="utf-8")
-        return DOES_NOT_FIT if isinstance(error, DoesNotFitError) else USER_MISTAKE
+        codes = {DoesNotFitError: DOES_NOT_FIT, PrunedError: PRUNED}
+        return next((code for kind, code in codes.items() if isinstance(error, kind)), USER_MISTAKE)
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception as error:

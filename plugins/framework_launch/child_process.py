@@ -14,14 +14,17 @@ import tempfile
 from pathlib import Path
 
 from framework import records
-from framework.errors import DoesNotFitError, FrameworkError
+from framework.errors import DoesNotFitError, FrameworkError, PrunedError
 from framework.handover import pack
 from framework.journal import note_failure
 from framework.plan import Plan
 from framework.records import Report
 from framework.schema import Stage
-from framework_launch.child import DOES_NOT_FIT, INTERRUPTED, USER_MISTAKE
+from framework_launch.child import DOES_NOT_FIT, INTERRUPTED, PRUNED, USER_MISTAKE
 from framework_launch.config import SubprocessConfig
+
+KINDS = {DOES_NOT_FIT: DoesNotFitError, PRUNED: PrunedError}
+"""Errors that are more than a user's mistake, by the exit code of the child."""
 
 
 class ChildProcess:
@@ -46,8 +49,8 @@ class ChildProcess:
             raise KeyboardInterrupt
         if code == USER_MISTAKE:
             raise FrameworkError(error or f"the run in a process of its own ended with exit code {code}")
-        if code == DOES_NOT_FIT and error:
-            raise DoesNotFitError(error)
+        if code in KINDS and error:
+            raise KINDS[code](error)
         if code < 0:
             killed = FrameworkError(_killed(-code, plan))
             note_failure(plan.run_dir, killed)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from framework.errors import one_line
+from framework.errors import PrunedError, one_line
 from framework.plan import Plan
 from framework.protocols import Logger
 from framework.records import DataResult, EvalResult, Forecast, Report, Sample, Step, Trouble
@@ -77,7 +77,9 @@ class Html(Logger):
     def failed(self, error: BaseException) -> None:
         """Say on the page what ended the run."""
         if self.run:
-            self.run.error = str(redact(one_line(error)))
+            pruned = isinstance(error, PrunedError)
+            self.run.error = str(redact(str(error) if pruned else one_line(error)))
+            self.run.ended = "pruned by its sweep" if pruned else "failed"
             self._write()
 
     def _write(self) -> None:

@@ -11,6 +11,7 @@ from importlib.resources import files
 from typing import Any
 
 from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
 
 from framework.health.facts import health_facts
 from framework.needs import needs
@@ -43,13 +44,14 @@ class Run:
     samples: list[tuple[Sample | None, Sample]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     error: str = ""
+    ended: str = "failed"
     expected: Forecast | None = None
 
 
 def render(run: Run, samples: int) -> str:
     """Return the page, with at most so many samples."""
     plan, report, sizes = run.plan, run.report, run.data.lengths
-    page: str = _template().render(
+    page: str = template("report.html.jinja").render(
         name=redact(plan.name),
         run_dir=redact(str(plan.run_dir)),
         status=_status(run),
@@ -78,17 +80,19 @@ def render(run: Run, samples: int) -> str:
 
 
 @functools.cache
-def _template() -> Any:
+def template(name: str) -> Any:
+    """Return a template of this package, with its style."""
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"visible": visible, "number": number, "cut": cut}
-    text = files("framework_report").joinpath("report.html.jinja").read_text(encoding="utf-8")
-    return environment.from_string(text)
+    folder = files("framework_report")
+    environment.globals["style"] = Markup(folder.joinpath("style.css").read_text(encoding="utf-8").strip())  # noqa: S704 - our own file
+    return environment.from_string(folder.joinpath(name).read_text(encoding="utf-8"))
 
 
 def _status(run: Run) -> str:
     """Say in a few words how far the run is."""
     if run.error:
-        return "failed"
+        return run.ended
     if run.report:
         return f"finished {run.report.finished.replace('T', ' ').replace('+00:00', ' UTC')}"
     if set(run.plan.stages) <= LOOKING:

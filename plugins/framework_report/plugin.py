@@ -1,10 +1,12 @@
-"""Registers the page."""
+"""Registers the page of a run, and writes that of a sweep."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from framework import Component, hookimpl
+from framework.records import Sweep
 from framework_report import config
 
 
@@ -12,3 +14,11 @@ from framework_report import config
 def framework_loggers() -> Iterable[Component]:
     """The page."""
     yield Component("html", config.HtmlConfig, "framework_report.html:Html")
+
+
+@hookimpl
+def framework_sweep_finished(folder: Path, sweep: Sweep) -> None:
+    """Write the page of a sweep."""
+    from framework_report.sweep import write  # noqa: PLC0415 - Jinja, which a run alone need not load here
+
+    write(folder, sweep)

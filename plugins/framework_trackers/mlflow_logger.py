@@ -21,7 +21,7 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from framework.errors import one_line
+from framework.errors import PrunedError, one_line
 from framework.plan import Plan
 from framework.protocols import Logger
 from framework.records import DataResult, EvalResult, Report, Sample, Step, Trouble
@@ -172,8 +172,8 @@ class Mlflow(Logger):
             self._batch(tags=[RunTag(TABLES, json.dumps(self.tables))])
 
     def failed(self, error: BaseException) -> None:
-        """Mark the run as failed, or as killed by its user, and say why."""
-        self.status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
+        """Mark the run as failed, or as killed by its user or its sweep, and say why."""
+        self.status = "KILLED" if isinstance(error, KeyboardInterrupt | PrunedError) else "FAILED"
         self._batch(tags=[RunTag("error", redact(one_line(error)))])
 
     def close(self) -> None:

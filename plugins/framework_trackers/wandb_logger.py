@@ -15,7 +15,7 @@ from typing import Any
 
 import wandb
 
-from framework.errors import one_line
+from framework.errors import PrunedError, one_line
 from framework.folder import makes_anew
 from framework.health.config import Action
 from framework.plan import Plan
@@ -159,9 +159,9 @@ class Wandb(Logger):
             self.server_lost = True
             say(f"wandb: the server is gone, so tables and artifacts are left out ({redact(one_line(error))})")
 
-    def failed(self, error: BaseException) -> None:  # noqa: ARG002 - the exit code tells
-        """Mark the run as failed."""
-        self.exit_code = 1
+    def failed(self, error: BaseException) -> None:
+        """Mark the run as failed, unless its sweep gave it up."""
+        self.exit_code = 0 if isinstance(error, PrunedError) else 1
 
     def close(self) -> None:
         """Log what other loggers and the exporters made, finish the run, and say how to upload what is here only."""

@@ -27,6 +27,7 @@ from pathlib import Path
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override
 
 from framework import cli, hookspecs, journal, plugins, provenance, records
 from framework.compose import compose
@@ -46,6 +47,7 @@ RECORDS = [
     records.Forecast, records.Memory, records.FitChange, records.Work, records.Disk,
     records.ExportNeed,
     provenance.Environment, provenance.Commit, journal.Status,
+    records.Sweep, records.Point,
 ]  # fmt: skip
 
 
@@ -139,13 +141,19 @@ def points(words: list[str]) -> Iterator[list[str]]:
         list(point)
         for point in itertools.product(
             *(
-                [f"{part.get_key_element()}={value}" for value in part.sweep_string_iterator()]
+                [f"{part.get_key_element()}={value}" for value in _values(part)]
                 if part.is_sweep_override()
                 else [str(part.input_line)]
                 for part in parsed
             )
         )
     )
+
+
+def _values(part: Override) -> Iterator[str]:
+    """Return what a word sweeps over; of an interval, which has no end of values, its start."""
+    value = part.value()
+    yield from [str(value.start)] if isinstance(value, IntervalSweep) else part.sweep_string_iterator()
 
 
 def write_files(page: Path, heading: str | None, folder: Path) -> None:

@@ -8,8 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from omegaconf import OmegaConf
 
-from framework.sweep import best_point, name_of, read_points, show, summarize, times
+from framework import hookimpl, records
+from framework.journal import FINISHED
+from framework.plugins import manager
+from framework.records import Point, Sweep
+from framework.sweep import SweepFolder, best_point, finish, is_through, name_of, read_sweep, summarize, times, value_of
 from tests.framework.memory.test_shape import SMOLLM
 from tests.framework.program import ECHO, Result, echo, execute
 
@@ -24,7 +29,9 @@ def point(folder: Path, number: int, value: float | None, *, higher: bool = Fals
     (run / "overrides.json").write_text(json.dumps(words), encoding="utf-8")
     if value is not None:
         objective = {"name": "score", "value": value, "higher_is_better": higher}
-        report = {"objective": objective, "seconds": {"train": 1.25}}
+        verdict = {"score": 0.25, "lines": ["gained: something", "more"]}
+        seconds = {"baseline": 1.0, "train": 1.25}
+        report = {"objective": objective, "seconds": seconds, "peak_memory_bytes": 2**30, "verdict": verdict}
         (run / "report.json").write_text(json.dumps(report), encoding="utf-8")
 
 
@@ -32,42 +39,76 @@ def test_points_come_in_the_order_of_their_numbers_with_what_differs_between_the
     for number in (10, 9, 1):
         point(tmp_path, number, number / 10)
     (tmp_path / "multirun.yaml").touch()
-    points = read_points(tmp_path)
-    assert [found["name"] for found in points] == ["1", "9", "10"]
-    assert [found["overrides"] for found in points] == [[f"trainer.learning_rate={number}"] for number in (1, 9, 10)]
-    assert [found["seconds"] for found in points] == ["1.2"] * 3
+    sweep = read_sweep(tmp_path)
+    assert [found.number for found in sweep.points] == [1, 9, 10]
+    assert [found.overrides for found in sweep.points] == [[f"trainer.learning_rate={number}"] for number in (1, 9, 10)]
+    assert (sweep.objective, sweep.higher_is_better, sweep.best) == ("score", False, 1)
+    assert sweep.points[0] == Point(
+        1, ["trainer.learning_rate=1"], FINISHED, "", 0.1, 2.25, 1.25, 2**30, 0.25, "gained: something"
+    )
 
 
 def test_a_single_point_shows_all_its_settings(tmp_path: Path) -> None:
     point(tmp_path, 0, 1.0)
-    assert read_points(tmp_path)[0]["overrides"] == ["data=local_file", "trainer.learning_rate=0"]
+    assert read_sweep(tmp_path).points[0].overrides == ["data=local_file", "trainer.learning_rate=0"]
 
 
-@pytest.mark.parametrize(("higher", "best"), [(False, "1"), (True, "2")])
+@pytest.mark.parametrize(("higher", "best"), [(False, 1), (True, 2)])
 def test_the_best_point_is_the_lowest_or_the_highest_as_the_objective_wants(
-    tmp_path: Path, best: str, *, higher: bool
+    tmp_path: Path, best: int, *, higher: bool
 ) -> None:
     for number, value in enumerate((None, 0.0, 2.0, 1.0, math.nan)):
         point(tmp_path, number, value, higher=higher)
-    found = best_point(read_points(tmp_path))
-    assert found is not None
-    assert found["name"] == best
+    assert read_sweep(tmp_path).best == best
 
 
-@pytest.mark.parametrize("points", [[], [{"objective": None}], [{"objective": {"value": None}}]])
-def test_where_no_point_has_a_value_none_is_best(points: list[dict[str, Any]]) -> None:
-    if points and points[0]["objective"]:
-        points[0]["objective"]["higher_is_better"] = True
-    assert best_point(points) is None
+def test_where_no_point_has_a_value_none_is_best(tmp_path: Path) -> None:
+    assert best_point([], higher_is_better=True) is None
+    point(tmp_path, 0, None)
+    sweep = read_sweep(tmp_path)
+    assert best_point(sweep.points, higher_is_better=True) is None
+    assert (sweep.objective, sweep.best) == (None, None)
+
+
+def test_the_end_of_a_sweep_is_written_down_and_told_to_the_plugins(tmp_path: Path) -> None:
+    point(tmp_path, 0, 0.5)
+    told: list[tuple[Path, Sweep]] = []
+
+    class Listener:
+        @hookimpl
+        def framework_sweep_finished(self, folder: Path, sweep: Sweep) -> None:
+            told.append((folder, sweep))
+
+    plugin = Listener()
+    manager().register(plugin)
+    try:
+        finish(tmp_path)
+    finally:
+        manager().unregister(plugin)
+    assert told == [(tmp_path, read_sweep(tmp_path))]
+    assert records.load(Sweep, tmp_path / "sweep.json") == told[0][1]
+
+
+@pytest.mark.parametrize(
+    ("state", "through"), [("finished", True), ("pruned", True), ("failed", False), ("running", False), (None, False)]
+)
+def test_a_point_is_through_that_finished_or_was_pruned(tmp_path: Path, state: str | None, *, through: bool) -> None:
+    if state:
+        (tmp_path / "status.json").write_text(json.dumps({"state": state}), encoding="utf-8")
+    assert is_through(tmp_path) is through
+    assert value_of(tmp_path) is None
 
 
 def test_the_table_names_failed_points_and_the_best(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     point(tmp_path, 0, None)
     point(tmp_path, 1, 0.5)
-    show(tmp_path)
+    finish(tmp_path)
     lines = capsys.readouterr().out.splitlines()
     cells = [[cell.strip() for cell in line.strip("│").split("│")] for line in lines if line.startswith("│")]
-    assert cells == [["0", "trainer.learning_rate=0", "failed", ""], ["1", "trainer.learning_rate=1", "0.5", "1.2"]]
+    assert cells == [
+        ["0", "trainer.learning_rate=0", "failed", "", "", ""],
+        ["1", "trainer.learning_rate=1", "0.5", "2.2 s", "1.00 GiB", "0.25 of 1"],
+    ]
     assert lines[-1] == "best: point 1 (trainer.learning_rate=1)"
 
 
@@ -78,6 +119,7 @@ def test_the_table_names_failed_points_and_the_best(tmp_path: Path, capsys: pyte
         ({"state": "running", "stage": "data", "error": None}, "failed", "it was killed after the stage data"),
         ({"state": "running", "stage": None, "error": None}, "failed", "it was killed after the stage plan"),
         ({"state": "passed over", "stage": None, "error": "does not fit: 9 GiB"}, "passed over", "does not fit: 9 GiB"),
+        ({"state": "pruned", "stage": "data", "error": "step 2 of 9: hopeless"}, "pruned", "step 2 of 9: hopeless"),
         ({"state": "finished", "stage": "train", "error": None}, "–", ""),
     ],
 )
@@ -86,7 +128,7 @@ def test_a_point_without_a_report_says_why_or_has_not_failed(
 ) -> None:
     point(tmp_path, 0, None)
     (tmp_path / "0" / "status.json").write_text(json.dumps(status), encoding="utf-8")
-    show(tmp_path)
+    finish(tmp_path)
     text = capsys.readouterr().out
     row = next(line for line in text.splitlines() if line.startswith("│"))
     assert row.split("│")[3].strip() == score
@@ -96,13 +138,13 @@ def test_a_point_without_a_report_says_why_or_has_not_failed(
 def test_a_point_whose_stages_end_with_the_plan_has_not_failed(tmp_path: Path) -> None:
     point(tmp_path, 0, None)
     (tmp_path / "0" / "plan.json").touch()
-    assert not read_points(tmp_path)[0]["ended"]
+    assert read_sweep(tmp_path).points[0].state == FINISHED
 
 
 def test_without_points_or_without_a_multirun_nothing_is_printed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    show(tmp_path)
+    finish(tmp_path)
     summarize()
     assert capsys.readouterr().out == ""
 
@@ -116,7 +158,7 @@ def test_settings_that_look_like_markup_are_shown_as_they_are(
     for number, word in enumerate(words):
         point(folder, number, number / 10)
         (folder / str(number) / "overrides.json").write_text(json.dumps([word]), encoding="utf-8")
-    show(folder)
+    finish(folder)
     text = capsys.readouterr().out
     assert [line.split("│")[2].strip() for line in text.splitlines() if line.startswith("│")] == words
     assert "".join(text.split("┏")[0].split()) == f"sweepin{folder}"
@@ -130,8 +172,8 @@ def test_points_of_an_earlier_sweep_into_the_folder_are_left_out(tmp_path: Path)
     again = tmp_path / "1" / "overrides.json"
     again.write_text('["seed=2"]', encoding="utf-8")
     os.utime(again, ns=(before["1"] + 1, before["1"] + 1))
-    assert [(found["name"], found["overrides"]) for found in read_points(tmp_path, before)] == [("1", ["seed=2"])]
-    assert read_points(tmp_path, times(tmp_path)) == []
+    assert [(found.number, found.overrides) for found in read_sweep(tmp_path, before).points] == [(1, ["seed=2"])]
+    assert read_sweep(tmp_path, times(tmp_path)).points == []
 
 
 @pytest.fixture
@@ -200,6 +242,22 @@ def test_in_a_folder_that_is_used_again_a_point_shows_no_earlier_result(place: P
     assert "best:" not in done.out
     assert "point 0 failed: " in done.out
     assert (place / "x" / "2" / "report.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("at_once", "device", "gpus", "left"),
+    [(-1, "auto", "0,1", 2), (8, "auto", "0,1", 2), (1, "auto", "0,1", 1), (8, "cpu", "0,1", 8), (8, "auto", "", 8)],
+    ids=["all cores", "more than GPUs", "fewer than GPUs", "on the CPU", "no GPU"],
+)
+def test_no_more_points_run_at_once_than_there_are_gpus(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, at_once: int, device: str, gpus: str, left: int
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
+    hydra = {"sweep": {"dir": str(tmp_path)}, "launcher": {"n_jobs": at_once}, "overrides": {"hydra": []}}
+    config = OmegaConf.create({"hydra": hydra, "trainer": {"device": device}})
+    SweepFolder().on_multirun_start(config)
+    summarize()
+    assert config.hydra.launcher.n_jobs == left
 
 
 @pytest.mark.parametrize(

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from framework import FrameworkError, pipeline, records, testing
+from framework import FrameworkError, hookimpl, pipeline, plugins, records, testing
+from framework.errors import PrunedError
 from framework.health.config import Action
 from framework.health.course import Course
 from framework.protocols import Logger
-from framework.records import EvalResult, Measure, Report, TrainResult
+from framework.records import EvalResult, Measure, Report, Step, TrainResult
 
 Run = Callable[..., TrainResult]
 
@@ -198,3 +199,45 @@ def test_a_metric_that_is_missing_once_counts_for_nothing(tmp_path: Path) -> Non
     assert [asked.measure() for _ in range(3)] == [{"exact_match": 0.5}, {}, {"exact_match": 0.5}]
     assert asked.best.higher_is_better
     assert course(tmp_path, EvalResult({}), base=GIVEN).measure() == {}
+
+
+class Impatient:
+    """Gives a run up once its validation loss is above two."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[int, float | None]] = []
+
+    @hookimpl
+    def framework_validated(self, step: Step) -> list[Any]:
+        """Note the validation, and say what is wrong with it."""
+        self.seen.append((step.step, step.eval_loss))
+        return ["it is hopeless", "and more"] if (step.eval_loss or 0) > 2 else []
+
+
+def test_hook_validated_is_told_each_validation_loss_and_gives_a_run_up(run: Run, tmp_path: Path) -> None:
+    listener = Impatient()
+    plugins.add(listener, name="impatient")
+    try:
+        with pytest.raises(PrunedError, match=r"^step 8 of 20: it is hopeless$"):
+            run("trainer.eval_steps=4", "trainer.eval_losses=[1,3]")
+    finally:
+        plugins.manager().unregister(listener)
+    assert listener.seen == [(4, 1), (8, 3)]
+    assert not (tmp_path / "run" / "checkpoint").exists()
+    status = json.loads((tmp_path / "run" / "status.json").read_text(encoding="utf-8"))
+    assert (status["state"], status["error"]) == ("pruned", "step 8 of 20: it is hopeless")
+
+
+def test_a_plugin_that_gives_no_sentence_is_left_out_and_the_run_goes_on(run: Run) -> None:
+    class Wrong:
+        @hookimpl
+        def framework_validated(self) -> list[Any]:
+            return [7]
+
+    plugin = Wrong()
+    plugins.add(plugin, name="wrong")
+    try:
+        assert run("trainer.eval_steps=4").steps == 20
+    finally:
+        plugins.manager().unregister(plugin)
+    assert any(left.plugin == "wrong" and "it gives a int" in left.reason for left in plugins.left_out())

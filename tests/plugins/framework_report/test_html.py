@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from framework import FrameworkError, pipeline, records, testing
+from framework.errors import PrunedError
 from framework.records import DataResult, Report
 from framework.report import make_report
 from framework.summary import visible
@@ -230,6 +231,16 @@ def test_a_run_that_fails_halfway_says_why(
     assert page.within("header", "p", ".failed")[-1] == "FrameworkError: no <room> for (hidden)"
     assert sections(page) == ["data", "needs", "run"]
     assert "open-sesame" not in page.source
+
+
+def test_a_point_that_its_sweep_gave_up_has_not_failed(tmp_path: Path) -> None:
+    logger = Html(HtmlConfig())
+    logger.planned(testing.plan([], run_dir=tmp_path))
+    logger.started(tmp_path, EVEN, {})
+    logger.failed(PrunedError("step 3 of 9: too far behind"))
+    page = Page(tmp_path / "report.html")
+    assert page.within("header", "p", ".failed")[-1] == "step 3 of 9: too far behind"
+    assert page.within("title")[0].endswith(": pruned by its sweep")
 
 
 def test_settings_and_words_are_shown_without_secrets(

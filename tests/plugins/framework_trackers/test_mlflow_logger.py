@@ -15,7 +15,7 @@ from unittest.mock import MagicMock
 import pytest
 
 from framework import pipeline, testing
-from framework.errors import FrameworkError
+from framework.errors import FrameworkError, PrunedError
 from framework.testing.echo import EchoModel
 from framework_trackers.config import MlflowConfig
 from framework_trackers.mlflow_logger import tracking_address
@@ -143,7 +143,9 @@ def test_a_run_that_was_deleted_is_begun_anew(words: list[str], tmp_path: Path) 
     assert other.info.status == "FINISHED"
 
 
-@pytest.mark.parametrize(("error", "status"), [(RuntimeError, "FAILED"), (KeyboardInterrupt, "KILLED")])
+@pytest.mark.parametrize(
+    ("error", "status"), [(RuntimeError, "FAILED"), (KeyboardInterrupt, "KILLED"), (PrunedError, "KILLED")]
+)
 def test_a_run_that_ends_early_is_marked_and_says_why_without_its_secrets(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: type[BaseException], status: str
 ) -> None:

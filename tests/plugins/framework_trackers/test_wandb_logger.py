@@ -9,6 +9,7 @@ import pytest
 import wandb
 
 from framework import pipeline, testing
+from framework.errors import PrunedError
 from framework.folder import save_overrides
 from framework.records import Aspect, EvalResult, Measure, Step
 from framework.testing.echo import EchoModel
@@ -130,6 +131,19 @@ def test_a_run_that_fails_has_exit_code_1(words: list[str], tmp_path: Path) -> N
     with pytest.raises(FileNotFoundError):
         pipeline.run(testing.plan([*words, "stages=[evaluate]"], run_dir=tmp_path))
     assert logged(tmp_path).exit_code == 1
+
+
+def test_a_point_that_its_sweep_gave_up_has_not_failed(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def give_up(*_: object) -> None:
+        message = "too far behind"
+        raise PrunedError(message)
+
+    monkeypatch.setattr(EchoTraining, "train", give_up)
+    with pytest.raises(PrunedError):
+        pipeline.run(testing.plan(words, run_dir=tmp_path))
+    assert logged(tmp_path).exit_code == 0
 
 
 def test_answers_of_a_run_without_a_report_are_a_table_of_their_own(words: list[str], tmp_path: Path) -> None:

@@ -1,0 +1,100 @@
+"""`python -m framework resume SWEEP_FOLDER`: what is missing of a sweep, by the words that started it.
+
+Points that finished or were pruned stay as they are. The words are those of `multirun.yaml`, which Hydra writes before
+the first point.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from hydra.core.override_parser.types import Quote, QuotedString
+from hydra.errors import CompactHydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from framework import records
+from framework.cli import start
+from framework.commands import ResumeCommandConfig
+from framework.compose import add_folder
+from framework.diagnose import diagnose
+from framework.errors import FrameworkError
+from framework.folder import OVERRIDES
+from framework.journal import ENVIRONMENT
+from framework.provenance import Environment
+from framework.words import key
+
+MULTIRUN = "multirun.yaml"
+USAGE = "python -m framework resume SWEEP_FOLDER"
+RESUME = "hydra.callbacks.sweep_folder.resume"
+OURS = {RESUME, "hydra.sweep.dir"}
+
+
+class ResumeCommand:
+    """Goes on with a sweep."""
+
+    def __init__(self, config: ResumeCommandConfig) -> None:
+        self.config = config
+
+    def main(self, arguments: Sequence[str]) -> int:
+        """Run the sweep again into its folder, without the points that are through."""
+        if len(arguments) != 1 or arguments[0].startswith("-") or "=" in arguments[0]:
+            message = f"which sweep? Usage: {USAGE}"
+            raise FrameworkError(message)
+        folder = Path(arguments[0]).expanduser().absolute()
+        told = _read(folder)
+        _enter(folder)
+        place = QuotedString(str(folder), Quote.single).with_quotes()
+        given = [word for word in (*told.hydra, *told.task) if key(word) not in OURS]
+        words = ["-m", *given, f"hydra.sweep.dir={place}", f"{RESUME}=true"]
+        try:
+            start(words)
+        except (CompactHydraException, OmegaConfBaseException) as error:
+            raise diagnose(error, words) from error
+        return 0
+
+
+def _read(folder: Path) -> DictConfig:
+    """Return the words of Hydra and of the run that started the sweep.
+
+    Raises:
+        FrameworkError: no sweep was started there, or its file cannot be read.
+    """
+    file = folder / MULTIRUN
+    if not file.is_file():
+        reason = (
+            "it is a run, and a run is done again with rerun" if (folder / OVERRIDES).exists() else "no sweep began"
+        )
+        missing = "there is no such folder" if not folder.is_dir() else f"it holds no {MULTIRUN}: {reason}"
+        message = f"{folder}: {missing}. Usage: {USAGE}"
+        raise FrameworkError(message)
+    try:
+        words: DictConfig = OmegaConf.load(file).hydra.overrides
+    except (OSError, YAMLError, OmegaConfBaseException, AttributeError) as error:
+        message = f"{file} is not what a sweep writes: it names no words. Start the sweep anew, with -m"
+        raise FrameworkError(message) from error
+    return words
+
+
+def _enter(folder: Path) -> None:
+    """Go where the sweep was started, and search the folders that `--config-dir` named, as its points tell.
+
+    Raises:
+        FrameworkError: one of them is not here.
+    """
+    file = next(iter(sorted(folder.glob(f"*/{ENVIRONMENT}"))), None)
+    if file is None:  # no point began
+        return
+    made = records.load(Environment, file)
+    if not Path(made.folder).is_dir():
+        message = f"the sweep was started in {made.folder}, which is not here"
+        raise FrameworkError(message)
+    if Path(made.folder).resolve() != Path.cwd().resolve():
+        print(f"runs in {made.folder}, where it was started", file=sys.stderr)  # noqa: T201
+        os.chdir(made.folder)
+    for place in made.config_dirs:
+        add_folder(place)

@@ -1,0 +1,77 @@
+"""GPUs for points of a sweep that run side by side: each process takes one and sees no other.
+
+A process holds a lock on a file for its GPU as long as it lives; the system lets go of it whatever ends the process. So
+sweeps side by side do not meet on one GPU either.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import IO
+
+from framework.gpus import PATIENCE, WSL
+
+VARIABLE = "CUDA_VISIBLE_DEVICES"
+PAUSE = 0.5
+"""Seconds between two looks for a GPU that is free."""
+_held: list[IO[bytes]] = []
+
+
+def visible() -> list[str]:
+    """Return the GPUs that this process may use, as `CUDA_VISIBLE_DEVICES` names them."""
+    chosen = os.environ.get(VARIABLE)
+    if chosen is not None:
+        names = [name.strip() for name in chosen.split(",")]
+        return names[: names.index("-1")] if "-1" in names else [name for name in names if name]
+    command = shutil.which("nvidia-smi", path=os.pathsep.join([os.environ.get("PATH", ""), WSL]))
+    if command is None:
+        return []
+    words = [command, "--query-gpu=uuid", "--format=csv,noheader"]
+    try:
+        done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE, check=True)  # noqa: S603 - our own words
+    except (OSError, subprocess.SubprocessError):  # a driver without a GPU, or a broken one
+        return []
+    return [line.strip() for line in done.stdout.splitlines() if line.startswith("GPU-")]
+
+
+def take_one() -> str | None:
+    """Leave this process one of several GPUs, the first that is free, and wait for one where all are taken.
+
+    Returns its name; None where there is nothing to choose.
+    """
+    names = visible()
+    if len(names) < 2 or sys.platform == "win32":  # noqa: PLR2004 - one is no choice
+        return None
+    waited = False
+    while True:
+        for name in names:
+            if _lock(name):
+                os.environ[VARIABLE] = name
+                return name
+        if not waited:
+            print(f"all {len(names)} GPUs are taken by other points: this one waits", file=sys.stderr)  # noqa: T201
+            waited = True
+        time.sleep(PAUSE)
+
+
+def _lock(name: str) -> bool:
+    """Take the lock of a GPU if nobody has it."""
+    import fcntl  # noqa: PLC0415 - not on Windows
+
+    folder = Path(tempfile.gettempdir(), f"framework-gpus-{os.getuid()}")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    file = (folder / re.sub(r"\W", "_", name)).open("wb")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        file.close()
+        return False
+    _held.append(file)
+    return True

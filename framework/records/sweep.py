@@ -1,0 +1,42 @@
+"""A sweep, as `sweep.json` in its folder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Point:
+    """One point of a sweep: a run with settings of its own.
+
+    `overrides` are the words in which it differs from the other points. `state` is that of its `status.json`, `failed`
+    where it was killed, and `reason` says why it did not finish. `value` is that of the objective, None where there is
+    none; `score` that of the verdict, `verdict` its first line. `seconds` are those of all stages, `training_seconds`
+    those of the training.
+    """
+
+    number: int
+    overrides: list[str]
+    state: str
+    reason: str
+    value: float | None
+    seconds: float | None
+    training_seconds: float | None
+    peak_memory_bytes: int | None
+    score: float | None
+    verdict: str
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """All points of a sweep, in the order of their numbers.
+
+    `objective` is the name of what they are compared by, None where no point has a report; `best` the number of the
+    best point.
+    """
+
+    folder: str
+    objective: str | None
+    higher_is_better: bool
+    best: int | None
+    points: list[Point]

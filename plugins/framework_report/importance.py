@@ -1,0 +1,68 @@
+"""How much each setting of a sweep matters: its share of the variance of the objective.
+
+It is the one-way analysis of variance (Fisher 1925) that functional ANOVA (Hutter, Hoos, Leyton-Brown 2014) takes for
+its main effects, on the points themselves and without a model between them: points are grouped by the value of a
+setting, and what lies between the groups is set beside the whole, corrected for the differences that groups have by
+chance (epsilon squared, Kelley 1935). Numbers with more than `GROUPS` values are cut into that many groups of one size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import fmean
+
+GROUPS = 4
+"""Groups of a number that takes many values."""
+
+
+@dataclass(frozen=True)
+class Importance:
+    """A setting and its share of the variance, 0 to 1; None where the points do not tell."""
+
+    name: str
+    share: float | None
+
+
+def importances(names: Sequence[str], settings: Sequence[Sequence[str]], values: Sequence[float]) -> list[Importance]:
+    """Return the importance of each setting, the largest first.
+
+    Args:
+        names: of the settings.
+        settings: for each point the value of each setting, as text.
+        values: for each point the objective.
+    """
+    found = [Importance(name, share([row[column] for row in settings], values)) for column, name in enumerate(names)]
+    return sorted(found, key=lambda each: -1.0 if each.share is None else each.share, reverse=True)
+
+
+def share(setting: Sequence[str], values: Sequence[float]) -> float | None:
+    """Return the share of one setting; None where all points are alike, or each stands alone in its group."""
+    groups: dict[str, list[float]] = {}
+    for group, value in zip(grouped(setting), values, strict=True):
+        groups.setdefault(group, []).append(value)
+    free = len(values) - len(groups)
+    mean = fmean(values) if values else 0.0
+    whole = sum((value - mean) ** 2 for value in values)
+    if free < 1 or len(groups) == 1 or whole == 0:
+        return None
+    within = sum((value - fmean(group)) ** 2 for group in groups.values() for value in group)
+    between = whole - within - (len(groups) - 1) * within / free
+    return min(1.0, max(0.0, between / whole))
+
+
+def grouped(setting: Sequence[str]) -> list[str]:
+    """Return the group of each point: its value, or of numbers that take many values, where among them it lies."""
+    numbers = as_numbers(setting)
+    if numbers is None or len(set(numbers)) <= GROUPS:
+        return list(setting)
+    order = sorted(set(numbers))
+    return [str(order.index(number) * GROUPS // len(order)) for number in numbers]
+
+
+def as_numbers(setting: Sequence[str]) -> list[float] | None:
+    """Return values as numbers, None where one is none."""
+    try:
+        return [float(value) for value in setting]
+    except ValueError:
+        return None

@@ -1,0 +1,1 @@
+"""Sweeps that look for the best point: `hydra/sweeper=optuna5`."""

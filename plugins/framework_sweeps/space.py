@@ -1,0 +1,86 @@
+"""The search space, as Hydra's words write it: lists, `choice`, `glob`, `range`, `interval`, and `tag(log, …)`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override, RangeSweep
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+
+from framework.errors import FrameworkError
+
+
+@dataclass(frozen=True)
+class Space:
+    """What is looked through.
+
+    Attributes:
+        fixed: the words that all points have.
+        distributions: of the others, by key as it is written, a plus before it included.
+        values: for each key its values as words, where it has a finite number of them.
+    """
+
+    fixed: list[str]
+    distributions: Mapping[str, BaseDistribution]
+    values: Mapping[str, list[str]]
+
+
+def read_space(loader: ConfigLoader, words: Sequence[str]) -> Space:
+    """Read the words of a sweep; of a key that is given twice the last one holds.
+
+    Raises:
+        FrameworkError: nothing is swept over, or a range is empty.
+    """
+    parser = OverridesParser.create(config_loader=loader)
+    given = {override.get_key_element(): override for override in parser.parse_overrides(list(words))}
+    swept = {key: override for key, override in given.items() if override.is_sweep_override()}
+    if not swept:
+        message = "hydra/sweeper=optuna5 has nothing to look for: give trainer.learning_rate=interval(1e-5,1e-3), say"
+        raise FrameworkError(message)
+    if "objective" in swept:
+        message = f"{swept['objective'].input_line}: points are compared by one objective, so it cannot be swept over"
+        raise FrameworkError(message)
+    fixed = [str(override.input_line) for key, override in given.items() if key not in swept]
+    values = {
+        key: [str(value) for value in override.sweep_string_iterator()]
+        for key, override in swept.items()
+        if override.is_discrete_sweep()
+    }
+    distributions = {key: _distribution(override, values.get(key, [])) for key, override in swept.items()}
+    return Space(fixed, distributions, values)
+
+
+def _distribution(override: Override, values: Sequence[str]) -> BaseDistribution:
+    sweep = override.value()
+    if isinstance(sweep, IntervalSweep):
+        low, high, log = sweep.start, sweep.end, "log" in sweep.tags
+        whole = isinstance(low, int) and isinstance(high, int)
+        try:
+            return IntDistribution(low, high, log=log) if whole else FloatDistribution(low, high, log=log)
+        except ValueError as error:  # the ends are the wrong way round, or the logarithm of 0 is asked for
+            message = f"{override.input_line}: {error}"
+            raise FrameworkError(message) from error
+    if not values:
+        message = f"{override.input_line} holds no value"
+        raise FrameworkError(message)
+    if isinstance(sweep, RangeSweep) and not sweep.shuffle and sweep.step > 0:
+        return _range(sweep, values)
+    return CategoricalDistribution(list(values))
+
+
+def _range(sweep: RangeSweep, values: Sequence[str]) -> BaseDistribution:
+    """Return numbers that have an order. As everywhere in Hydra, a range ends before its stop."""
+    low, high = float(values[0]), float(values[-1])
+    log = "log" in sweep.tags
+    if all(isinstance(part, int) for part in (sweep.start, sweep.stop, sweep.step)):
+        # Optuna knows no steps on a logarithmic scale.
+        return IntDistribution(int(low), int(high), log=log, step=1 if log else int(sweep.step))
+    return FloatDistribution(low, high, step=float(sweep.step))
+
+
+def as_words(params: Mapping[str, object]) -> list[str]:
+    """Write what was chosen as words of a point: `trainer.learning_rate=0.0002`."""
+    return [f"{key}={value!r}" if isinstance(value, float) else f"{key}={value}" for key, value in params.items()]

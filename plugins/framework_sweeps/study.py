@@ -1,0 +1,106 @@
+"""The study of a sweep: where it is kept, which way is better, how points are chosen and given up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import optuna
+from omegaconf import DictConfig, OmegaConf
+from optuna.pruners import BasePruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
+from optuna.samplers import BaseSampler, CmaEsSampler, RandomSampler, TPESampler
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+
+from framework.errors import FrameworkError, one_line
+from framework.plan import LOSSES, SCORE
+from framework.plugins import components
+from framework_sweeps.config import Direction, Optuna5Config, Pruner, Sampler
+from framework_sweeps.missing import needs_cmaes
+
+JOURNAL = "study.journal"
+
+
+def direction(settings: Optuna5Config, config: DictConfig) -> Direction:
+    """Return which way the objective of a run is better.
+
+    Raises:
+        FrameworkError: it is a measure of an evaluator, which tells that only when it has measured.
+    """
+    if settings.direction is not None:
+        return settings.direction
+    name = config.objective
+    if name == SCORE or name in LOSSES:
+        return Direction.maximize if name == SCORE else Direction.minimize
+    if name not in config.metric:
+        message = (
+            f"objective={name}: which way it is better is known only when it has been measured: set "
+            "hydra.sweeper.direction=maximize|minimize"
+        )
+        raise FrameworkError(message)
+    node = config.metric[name]
+    by_schema = {component.schema: component for component in components("metric").values()}
+    metric = by_schema[OmegaConf.get_type(node)].load()(OmegaConf.to_object(node))
+    return Direction.maximize if metric.higher_is_better else Direction.minimize
+
+
+def storage_of(settings: Optuna5Config, folder: Path) -> str:
+    """Return where the study is kept, so that every process finds it: a URL, or the path of a journal file."""
+    if settings.storage is None:
+        return str(folder / JOURNAL)
+    return settings.storage if "://" in settings.storage else str(Path(settings.storage).expanduser().absolute())
+
+
+def open_storage(place: str) -> BaseStorage:
+    """Open what `storage_of` names.
+
+    Raises:
+        FrameworkError: it cannot be opened.
+    """
+    try:
+        if "://" in place:
+            return RDBStorage(place)
+        Path(place).parent.mkdir(parents=True, exist_ok=True)
+        return JournalStorage(JournalFileBackend(place))
+    except Exception as error:  # of a database's own library
+        shown = place if "@" not in place else f"{place.partition('://')[0]}://…"  # what stands there is a password
+        message = f"hydra.sweeper.storage={shown} cannot be opened: {one_line(error)}"
+        raise FrameworkError(message) from error
+
+
+def open_study(settings: Optuna5Config, name: str, place: str, better: Direction) -> optuna.Study:
+    """Open the study, or begin it.
+
+    Raises:
+        FrameworkError: a study of this name looks the other way.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(
+        storage=open_storage(place), study_name=name, direction=better.value, load_if_exists=True
+    )
+    if study.direction.name.lower() != better.value:
+        message = f"the study '{name}' does not {better.value}: give this one a name, hydra.sweeper.study_name=NAME"
+        raise FrameworkError(message)
+    study.sampler = _sampler(settings, len(study.get_trials(deepcopy=False)))
+    study.pruner = make_pruner(settings.pruner, settings.n_startup_trials, settings.reduction_factor)
+    return study
+
+
+def _sampler(settings: Optuna5Config, points: int) -> BaseSampler:
+    """Return the sampler; a study that goes on does not draw its first points again."""
+    seed = None if settings.seed is None else settings.seed + points
+    startup = settings.n_startup_trials
+    if settings.sampler is Sampler.tpe:
+        return TPESampler(n_startup_trials=startup, seed=seed)
+    if settings.sampler is Sampler.cmaes:
+        needs_cmaes()
+        return CmaEsSampler(n_startup_trials=startup, seed=seed, warn_independent_sampling=False)
+    return RandomSampler(seed=seed)  # a grid's points are put into the queue
+
+
+def make_pruner(kind: Pruner, startup: int, factor: int) -> BasePruner:
+    """Return the pruner; its steps are validations."""
+    if kind is Pruner.median:
+        return MedianPruner(n_startup_trials=startup)
+    if kind is Pruner.asha:
+        return SuccessiveHalvingPruner(min_resource=1, reduction_factor=factor)
+    return NopPruner()

@@ -1,0 +1,80 @@
+"""`python -m framework resume`: only what is missing of a sweep runs again."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.framework.program import ECHO, Result, echo, execute
+
+ROWS = "".join(f'{{"instruction": "{number}?", "output": "{number}"}}\n' for number in range(12))
+WORDS = ("-m", "data=local_file", "data.path=rows.jsonl", "logger=[]")
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """Return a working folder with data."""
+    folder = tmp_path / "place"
+    folder.mkdir()
+    (folder / "rows.jsonl").write_text(ROWS, encoding="utf-8")
+    return folder
+
+
+def resume(*words: str, cwd: Path) -> Result:
+    return execute(ECHO, "resume", *words, cwd=cwd)
+
+
+def started(folder: Path) -> dict[str, int]:
+    """Return when the words of each point were written: a point that is left alone keeps its time."""
+    return {file.parent.name: file.stat().st_mtime_ns for file in folder.glob("*/overrides.json")}
+
+
+def test_points_that_failed_or_were_killed_or_never_began_run_and_the_others_stay(place: Path) -> None:
+    assert echo(*WORDS, "seed=1,2,3,4", "hydra.sweep.dir=x", cwd=place).code == 0
+    folder = place / "x"
+    before = started(folder)
+    for number, state in (("1", "failed"), ("2", "running")):
+        file = folder / number / "status.json"
+        file.write_text(json.dumps({**json.loads(file.read_text("utf-8")), "state": state}), encoding="utf-8")
+    for file in (folder / "3").iterdir():
+        if file.is_file():
+            file.unlink()
+    done = resume("x", cwd=place)
+    assert done.code == 0, done.err
+    after = started(folder)
+    assert [number for number in "0123" if after[number] == before.get(number)] == ["0"]
+    rows = [[cell.strip() for cell in line.split("│")[1:3]] for line in done.out.splitlines() if line[:1] == "│"]
+    assert rows == [[str(number), f"seed={number + 1}"] for number in range(4)]
+    saved = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
+    assert [point["state"] for point in saved["points"]] == ["finished"] * 4
+
+
+def test_it_runs_where_the_sweep_was_started(place: Path) -> None:
+    assert echo(*WORDS, "seed=1,2", "hydra.sweep.dir=x", cwd=place).code == 0
+    (place / "x" / "1" / "status.json").unlink()
+    done = resume(str(place / "x"), cwd=place.parent)
+    assert done.code == 0, done.err
+    assert f"runs in {place}, where it was started" in done.err
+    assert json.loads((place / "x" / "1" / "status.json").read_text("utf-8"))["state"] == "finished"
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        ((), "which sweep? Usage: python -m framework resume SWEEP_FOLDER"),
+        (("x", "seed=2"), "which sweep?"),
+        (("nowhere",), "nowhere: there is no such folder"),
+        (("run",), "run: it holds no multirun.yaml: it is a run, and a run is done again with rerun"),
+        ((".",), "it holds no multirun.yaml: no sweep began"),
+        (("broken",), "multirun.yaml is not what a sweep writes: it names no words"),
+    ],
+)
+def test_what_is_no_sweep_is_said_in_a_line(place: Path, words: tuple[str, ...], text: str) -> None:
+    for name in ("run", "broken"):
+        (place / name).mkdir()
+    (place / "run" / "overrides.json").write_text("[]", encoding="utf-8")
+    (place / "broken" / "multirun.yaml").write_text("x: 1\n", encoding="utf-8")
+    done = resume(*words, cwd=place)
+    assert done.code == 2
+    assert text in done.err
+    assert len(done.err.splitlines()) == 1

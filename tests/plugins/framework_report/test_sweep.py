@@ -1,0 +1,71 @@
+"""The page of a sweep."""
+
+import re
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from framework.records import Point, Sweep
+from framework_report.plugin import framework_sweep_finished
+from framework_report.sweep import render
+
+
+def point(number: int, value: float | None, *words: str, state: str = "finished", reason: str = "") -> Point:
+    return Point(number, list(words), state, reason, value, 12.5, 10.0, 2**31, 0.5, "gained: <b>much</b>")
+
+
+POINTS = [
+    point(0, 0.75, "adapter.r=8", "trainer.learning_rate=1e-05"),
+    point(1, 0.5, "adapter.r=8", "trainer.learning_rate=0.001"),
+    point(2, 0.75, "adapter.r=16", "trainer.learning_rate=1e-05"),
+    point(3, 0.5, "adapter.r=16", "trainer.learning_rate=0.001"),
+    point(4, None, "adapter.r=32", state="failed", reason="ValueError: <script>boom</script>"),
+]
+SWEEP = Sweep("out/sweep", "eval_loss", higher_is_better=False, best=1, points=POINTS)
+
+
+def drawings(page: str) -> list[ET.Element]:
+    return [ET.fromstring(text) for text in re.findall(r"<svg.*?</svg>", page, re.DOTALL)]  # noqa: S314 - our own page
+
+
+def test_the_page_shows_each_point_and_how_it_ended() -> None:
+    page = render(SWEEP)
+    assert "4 finished, 1 failed" in page
+    assert "point 1: eval_loss 0.5" in page
+    assert "ValueError: &lt;script&gt;boom&lt;/script&gt;" in page
+    rows = re.findall(r"<tr><th scope=\"row\".*?</tr>", page, re.DOTALL)
+    assert len(rows) == len(POINTS)
+    assert "12.5 s" in rows[0]
+    assert "2.00 GiB" in rows[0]
+    assert "0.50 of 1" in rows[0]
+
+
+def test_the_plots_have_a_line_for_each_point_with_a_value_and_a_bar_for_each_setting() -> None:
+    plot, bars = drawings(render(SWEEP))
+    lines = [each for each in plot if each.tag == "polyline"]
+    assert len(lines) == 4
+    assert [line.get("class") for line in lines] == ["point", "point", "point", "point best"]
+    assert (lines[-1].findtext("title") or "").startswith("point 1: ")
+    assert [each.text for each in plot if each.get("text-anchor")] == ["r", "learning_rate", "eval_loss"]
+    assert [each.text for each in bars if each.tag == "text"] == ["trainer.learning_rate: 100%", "adapter.r: 0%"]
+    assert [each.get("width") for each in bars if each.get("class") == "bar"] == ["600.0", "0.0"]
+
+
+def test_nothing_is_loaded_and_no_script_runs() -> None:
+    page = render(SWEEP)
+    assert not re.search(r"<script|<link|@import|url\(|\bsrc=|https?://", page)
+
+
+@pytest.mark.parametrize("points", [POINTS[4:], POINTS[:1]], ids=["none has a value", "one has"])
+def test_without_two_values_there_is_no_plot(points: list[Point]) -> None:
+    assert "<svg" not in render(Sweep("x", None, higher_is_better=False, best=None, points=points))
+
+
+def test_the_page_of_a_point_is_linked_where_there_is_one(tmp_path: Path) -> None:
+    (tmp_path / "0").mkdir()
+    (tmp_path / "0" / "report.html").touch()
+    framework_sweep_finished(tmp_path, Sweep(str(tmp_path), "eval_loss", higher_is_better=False, best=1, points=POINTS))
+    page = (tmp_path / "sweep.html").read_text(encoding="utf-8")
+    assert re.findall(r'href="(.*?)"', page) == ["0/report.html"]
+    assert [file.name for file in tmp_path.iterdir() if file.is_file()] == ["sweep.html"]

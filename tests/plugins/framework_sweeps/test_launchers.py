@@ -1,0 +1,85 @@
+"""Sweeps by launchers that run points in processes of their own: joblib, submitit, Ray."""
+
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+
+from tests.framework.program import program
+from tests.support.sweeps import hardware, points, prepare, sweep
+
+GRID = ["seed=1,2,3,4", "objective=train_loss", "trainer.naps=0.5"]
+TWO = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """Return a working folder with data and the backend."""
+    return prepare(tmp_path / "place")
+
+
+def test_each_worker_of_joblib_sees_a_gpu_of_its_own_and_a_failed_point_ends_nothing(place: Path) -> None:
+    fails = "trainer.fails=false,false,true,false"
+    done = sweep(place, "hydra/launcher=joblib", fails, *GRID[1:], CUDA_VISIBLE_DEVICES="4,5")
+    assert done.code == 2
+    assert "hydra.launcher.n_jobs=2: one point for each GPU" in done.err
+    assert "it was to fail" in done.err
+    assert [point["state"] for point in points(place)] == ["finished", "finished", "failed", "finished"]
+    found = hardware(place)
+    assert {each["sees"] for each in found} == {"4", "5"}
+    assert len({(each["process"], each["sees"]) for each in found}) == 2
+
+
+def test_points_beyond_the_gpus_wait_for_one(place: Path) -> None:
+    words = ["hydra/launcher=submitit_local", "hydra.launcher.timeout_min=5", "hydra.launcher.gpus_per_node=2"]
+    done = sweep(place, *words, "seed=1,2,3", "objective=train_loss", "trainer.naps=1")
+    assert done.code == 0, done.err
+    assert [point["state"] for point in points(place)] == ["finished"] * 3
+    assert {each["sees"] for each in hardware(place)} == {"0", "1"}
+
+
+def test_on_the_cpu_no_gpu_is_handed_out_and_one_process_takes_none(place: Path) -> None:
+    done = sweep(place, "seed=1,2", CUDA_VISIBLE_DEVICES="4,5")
+    assert done.code == 0, done.err
+    assert {each["sees"] for each in hardware(place)} == {"4,5"}
+
+
+def test_optuna_asks_for_as_many_points_as_joblib_runs_and_prunes_in_its_workers(place: Path) -> None:
+    optuna = ["hydra/sweeper=optuna5", "hydra.sweeper.sampler=grid", "hydra.sweeper.pruner=median"]
+    words = ["hydra.sweeper.n_startup_trials=1", "objective=train_loss", "trainer.eval_steps=3"]
+    losses = "trainer.eval_losses=[1.0],[1.1],[9.0],[9.1]"
+    done = sweep(place, *TWO, *optuna, *words, losses, CUDA_VISIBLE_DEVICES="")
+    assert done.code == 0, done.err
+    assert [point["state"] for point in points(place)] == ["finished", "finished", "pruned", "pruned"]
+
+
+@pytest.mark.slow
+def test_resume_by_joblib_runs_only_what_is_missing(place: Path) -> None:
+    assert sweep(place, *TWO, *GRID[:2], CUDA_VISIBLE_DEVICES="").code == 0
+    before = {file: file.stat().st_mtime_ns for file in (place / "x").glob("*/overrides.json")}
+    (place / "x" / "2" / "status.json").unlink()
+    done = program("resume", "x", cwd=place, env={"CUDA_VISIBLE_DEVICES": ""})
+    assert done.code == 0, done.err
+    changed = [file.parent.name for file, time in before.items() if file.stat().st_mtime_ns != time]
+    assert changed == ["2"]
+    assert [point["state"] for point in points(place)] == ["finished"] * 4
+
+
+@pytest.mark.skipif(find_spec("hydra_plugins.hydra_ray_launcher") is not None, reason="the launcher of Ray is here")
+def test_a_launcher_that_is_not_installed_is_told_with_the_way_to_get_it(place: Path) -> None:
+    done = sweep(place, "hydra/launcher=ray", "seed=1,2")
+    assert done.code == 2
+    assert done.err == "hydra/launcher=ray needs hydra-ray-launcher: pip install 'framework[ray]'\n"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not here")
+def test_a_local_ray_runs_points(place: Path) -> None:
+    words = [
+        "hydra/launcher=ray",
+        "+hydra.launcher.ray.init.include_dashboard=false",
+        "+hydra.launcher.ray.init.num_cpus=2",
+    ]
+    done = sweep(place, *words, *GRID[:2], CUDA_VISIBLE_DEVICES="", RAY_AUTH_MODE="disabled")
+    assert done.code == 0, done.err
+    assert [point["state"] for point in points(place)] == ["finished"] * 4

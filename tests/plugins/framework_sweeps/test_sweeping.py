@@ -1,0 +1,190 @@
+"""`hydra/sweeper=optuna5`, with real processes and the echo backend."""
+
+import json
+from pathlib import Path
+
+import optuna
+import pytest
+from omegaconf import OmegaConf
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+
+from tests.framework.program import program
+from tests.support.sweeps import points, prepare, sweep
+
+OPTUNA = ["hydra/sweeper=optuna5", "objective=train_loss"]
+RATES = "trainer.learning_rate=tag(log,interval(1e-5,1e-3))"
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """Return a working folder with data and the backend."""
+    return prepare(tmp_path / "place")
+
+
+def study(place: Path, name: str = "run") -> optuna.Study:
+    """Open the study of the folder `x`."""
+    storage = JournalStorage(JournalFileBackend(str(place / "x" / "study.journal")))
+    return optuna.load_study(study_name=name, storage=storage)
+
+
+def states(found: optuna.Study) -> list[str]:
+    return [trial.state.name for trial in found.get_trials(deepcopy=False)]
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "cmaes"])
+def test_a_sampler_chooses_points_of_the_space_and_the_best_is_written_down(place: Path, sampler: str) -> None:
+    words = [f"hydra.sweeper.sampler={sampler}", "hydra.sweeper.n_trials=4", "hydra.sweeper.n_startup_trials=2"]
+    done = sweep(place, *OPTUNA, *words, "hydra.sweeper.seed=1", RATES, "trainer.max_steps=range(1,5)")
+    assert done.code == 0, done.err
+    found = points(place)
+    assert [point["number"] for point in found] == [0, 1, 2, 3]
+    chosen = [dict(word.split("=") for word in point["overrides"]) for point in found]
+    assert all(1e-5 <= float(each["trainer.learning_rate"]) <= 1e-3 for each in chosen)
+    assert all(each["trainer.max_steps"] in {"1", "2", "3", "4"} for each in chosen)
+    best = OmegaConf.load(place / "x" / "optimization_results.yaml")
+    assert (best.name, best.best_value) == ("optuna5", min(point["value"] for point in found))
+    assert best.best_params["trainer.max_steps"] == max(int(each["trainer.max_steps"]) for each in chosen)
+    assert OmegaConf.load(place / "x" / "multirun.yaml").hydra.sweeper.sampler == sampler
+
+
+def test_a_grid_has_every_combination_once_and_a_failed_point_ends_nothing(place: Path) -> None:
+    done = sweep(place, *OPTUNA, "hydra.sweeper.sampler=grid", "trainer.fails=false,true", "seed=1,2")
+    assert done.code == 2
+    assert done.err == "it was to fail\n"
+    found = points(place)
+    assert [(point["overrides"], point["state"]) for point in found] == [
+        (["trainer.fails=False", "seed=1"], "finished"),
+        (["trainer.fails=False", "seed=2"], "finished"),
+        (["trainer.fails=True", "seed=1"], "failed"),
+        (["trainer.fails=True", "seed=2"], "failed"),
+    ]
+    assert found[2]["reason"] == "it was to fail"
+    assert states(study(place)) == ["COMPLETE", "COMPLETE", "FAIL", "FAIL"]
+    assert study(place).trials[2].user_attrs["reason"] == "FrameworkError: it was to fail"
+
+
+@pytest.mark.parametrize(("pruner", "objective"), [("median", "train_loss"), ("asha", "verdict.score")])
+def test_a_hopeless_point_is_pruned_which_is_no_failure(place: Path, pruner: str, objective: str) -> None:
+    words = ["hydra.sweeper.sampler=grid", f"hydra.sweeper.pruner={pruner}", "hydra.sweeper.n_startup_trials=2"]
+    losses = "trainer.eval_losses=[1.0,0.9,0.8],[1.1,1.0,0.9],[1.2,1.1,1.0],[9.0,9.0,9.0]"
+    done = sweep(
+        place, *OPTUNA[:1], f"objective={objective}", *words, losses, "trainer.eval_steps=3", "trainer.keep_best=false"
+    )
+    assert done.code == 0, done.err
+    found = points(place)
+    assert (found[0]["state"], found[3]["state"]) == ("finished", "pruned")
+    assert found[3]["reason"].startswith(f"step 3 of 11: {pruner} gives it up: a validation loss of 9 at validation 1")
+    assert found[3]["value"] is None
+    assert not (place / "x" / "3" / "checkpoint").exists()
+    status = json.loads((place / "x" / "3" / "status.json").read_text(encoding="utf-8"))
+    assert (status["state"], status["stage"]) == ("pruned", "baseline")
+    trial = study(place).trials[3]
+    assert trial.state.name == "PRUNED"
+    assert list(trial.intermediate_values.values()) == [9.0 if objective == "train_loss" else -9.0]
+
+
+def test_without_a_pruner_no_point_is_given_up(place: Path) -> None:
+    words = ["hydra.sweeper.sampler=grid", "hydra.sweeper.n_startup_trials=1", "trainer.eval_steps=3"]
+    done = sweep(place, *OPTUNA, *words, "trainer.eval_losses=[1.0],[1.1],[9.0]")
+    assert done.code == 0, done.err
+    assert [point["state"] for point in points(place)] == ["finished"] * 3
+
+
+def test_pruning_reaches_a_run_in_a_process_of_its_own(place: Path) -> None:
+    words = ["hydra.sweeper.sampler=grid", "hydra.sweeper.pruner=median", "hydra.sweeper.n_startup_trials=1"]
+    done = sweep(place, *OPTUNA, *words, "trainer.eval_steps=3", "trainer.eval_losses=[1.0],[9.0]", "launch=subprocess")
+    assert done.code == 0, done.err
+    assert [point["state"] for point in points(place)] == ["finished", "pruned"]
+
+
+def test_a_sweep_that_was_killed_goes_on_with_the_point_that_was_at_work(place: Path) -> None:
+    words = [*OPTUNA, "hydra.sweeper.n_trials=3", "hydra.sweeper.seed=1", RATES, "trainer.kills_once=true"]
+    first = sweep(place, *words, "trainer.max_steps=2")
+    assert first.code == -9
+    assert states(study(place)) == ["RUNNING"]
+    tried = study(place).trials[0].params
+    done = program("resume", "x", cwd=place)
+    assert done.code == 0, done.err
+    assert states(study(place)) == ["FAIL", "COMPLETE", "COMPLETE", "COMPLETE"]
+    assert study(place).trials[1].params == tried
+    assert [(point["number"], point["state"]) for point in points(place)] == [(n, "finished") for n in range(3)]
+
+
+def test_resume_runs_failed_points_again_and_a_sweep_that_is_through_runs_none(place: Path) -> None:
+    rows = (place / "rows.jsonl").rename(place / "kept.jsonl")
+    done = sweep(place, *OPTUNA, "hydra.sweeper.sampler=grid", "seed=1,2")
+    assert done.code == 2
+    rows.rename(place / "rows.jsonl")
+    assert states(study(place)) == ["FAIL", "FAIL"]
+    done = program("resume", "x", cwd=place)
+    assert done.code == 0, done.err
+    assert states(study(place)) == ["FAIL", "FAIL", "COMPLETE", "COMPLETE"]
+    assert [(point["number"], point["state"]) for point in points(place)] == [(0, "finished"), (1, "finished")]
+    done = program("resume", "x", cwd=place)
+    assert done.code == 0, done.err
+    assert len(states(study(place))) == 4
+
+
+def test_two_sweeps_share_a_study_by_a_database(place: Path) -> None:
+    shared = [*OPTUNA, "hydra.sweeper.storage=sqlite:///study.db", "hydra.sweeper.study_name=mine", RATES]
+    done = sweep(place, *shared, "hydra.sweeper.n_trials=2")
+    assert done.code == 0, done.err
+    words = [word for word in shared if not word.startswith("hydra.sweep.dir")]
+    done = sweep(place, *words, "hydra.sweeper.n_trials=3", "name=other")
+    assert done.code == 0, done.err
+    found = optuna.load_study(study_name="mine", storage=f"sqlite:///{place}/study.db")
+    assert states(found) == ["COMPLETE"] * 3
+    assert not (place / "x" / "study.journal").exists()
+
+
+def test_two_folders_share_a_study_by_a_journal_file(place: Path) -> None:
+    shared = [*OPTUNA, "hydra.sweeper.storage=all.journal", RATES]
+    assert sweep(place, *shared, "hydra.sweeper.n_trials=1").code == 0
+    done = sweep(place, *shared, "hydra.sweeper.n_trials=3", "hydra.sweep.subdir=y")
+    assert done.code == 0, done.err
+    storage = JournalStorage(JournalFileBackend(str(place / "all.journal")))
+    assert states(optuna.load_study(study_name="run", storage=storage)) == ["COMPLETE"] * 3
+
+
+EXPERIMENT = """
+# @package _global_
+defaults:
+  - override /hydra/sweeper: optuna5
+hydra:
+  sweeper:
+    sampler: grid
+    params:
+      trainer.max_steps: range(1,3)
+      seed: 1,2,3
+objective: train_loss
+"""
+
+
+def test_an_experiment_can_hold_the_search_and_the_command_line_wins_over_it(place: Path) -> None:
+    file = place / "conf" / "experiment" / "search.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text(EXPERIMENT.lstrip(), encoding="utf-8")
+    done = sweep(place, "+experiment=search", "seed=7")
+    assert done.code == 0, done.err
+    assert [point["overrides"] for point in points(place)] == [["trainer.max_steps=1"], ["trainer.max_steps=2"]]
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        ([], "hydra/sweeper=optuna5 has nothing to look for"),
+        (["objective=train_loss,eval_loss"], "objective=train_loss,eval_loss: points are compared by one objective"),
+        (["hydra.sweeper.sampler=grid", RATES], "trainer.learning_rate is an interval, which has no end of values"),
+        (["trainer.learning_rate=interval(1,0.5)"], "trainer.learning_rate=interval(1,0.5): "),
+        (["objective=stopped", RATES], "set hydra.sweeper.direction=maximize|minimize"),
+        (["hydra.sweeper.storage=nosuch://x", RATES], "hydra.sweeper.storage=nosuch://x cannot be opened: "),
+        (["hydra.sweeper.sampler=tpee", RATES], "tpee"),
+    ],
+)
+def test_a_mistake_is_told_before_a_point_runs(place: Path, words: list[str], text: str) -> None:
+    done = sweep(place, "hydra/sweeper=optuna5", *words)
+    assert done.code == 2
+    assert text in done.err
+    assert "Traceback" not in done.err
+    assert not (place / "x" / "0").exists()
