@@ -6,9 +6,10 @@ from collections.abc import Callable
 from itertools import takewhile
 from pathlib import Path
 
-from framework.protocols import Model
 from framework.records import TokenRow
 from framework_evals.memorization.recital import asked, recital
+from framework_hf.known import Known
+from framework_hf.model import HFModel
 from tests.support.tiny import tiny_chatml
 from tests.support.training import make, opened, train
 
@@ -16,11 +17,12 @@ MOST = 12
 Rows = list[dict[str, str]]
 
 
-def true_tokens_from(model: Model, row: TokenRow, stops: frozenset[int]) -> list[int]:
+def true_tokens_from(model: HFModel, row: TokenRow, stops: frozenset[int]) -> list[int]:
     """Return how many true tokens the model says when it is continued from each place of the answer on."""
     begins = len(row.input_ids) - row.supervised
     places = range(begins, len(row.input_ids))
-    answers = model.complete([row.input_ids[:place] for place in places], max_new_tokens=row.supervised, batch_size=8)
+    with model.saying(Known()):  # else what was scored would not be generated
+        answers = model.complete([row.input_ids[:at] for at in places], max_new_tokens=row.supervised, batch_size=8)
     found = []
     for place, answer in zip(places, answers, strict=True):
         true = row.input_ids[place:]

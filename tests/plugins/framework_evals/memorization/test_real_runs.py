@@ -16,13 +16,15 @@ from framework.records import Concern, EvalResult, TokenRow, load
 from framework_evals.config import MemorizationConfig
 from framework_evals.memorization.drawn import LOOKED_AT, draw, with_own_words
 from framework_evals.memorization.recital import recital
+from framework_hf.known import Known
 from framework_hf.model import HFModel
 from tests.support.training import opened
 
 ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 ROOMS = ("harbour", "cellar", "attic", "library", "chapel", "orchard", "stable", "bakery", "mill", "kitchen")
 CONFIG = MemorizationConfig()
-THIRTY = ("trainer.num_train_epochs=30",)
+THIRTY = ("trainer.num_train_epochs=30", "trainer.keep_best=false")
+"""The weights of the best validation, kept by default, are those from before a row was learned by heart."""
 Rows = list[dict[str, str]]
 
 
@@ -82,7 +84,8 @@ def generated(model: HFModel, rows: list[TokenRow], share: float) -> list[bool]:
     """Say of each row whether its answer is generated token for token after this share of it."""
     places = [len(row.input_ids) - row.supervised + int(share * row.supervised) for row in rows]
     starts = [row.input_ids[:place] for row, place in zip(rows, places, strict=True)]
-    answers = model.complete(starts, max_new_tokens=CONFIG.max_new_tokens, batch_size=16)
+    with model.saying(Known()):  # else what was scored would not be generated
+        answers = model.complete(starts, max_new_tokens=CONFIG.max_new_tokens, batch_size=16)
     stop = [model.tokenizer.eos_token_id]
     said = [[*answer.ids, *(stop if answer.stopped else [])] for answer in answers]
     true = [row.input_ids[place:] for row, place in zip(rows, places, strict=True)]
