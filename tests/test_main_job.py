@@ -42,9 +42,9 @@ def test_the_held_out_orders_are_right_after_and_wrong_before(quickstart: Run) -
     assert metrics["json_valid"]["after"] >= 0.95 > metrics["json_valid"]["before"]
     assert metrics["eval_loss"]["after"] < metrics["eval_loss"]["before"] / 5
     samples = json.loads((quickstart.folder / "evaluate.json").read_text(encoding="utf-8"))["samples"]
-    assert len(samples) == 30
+    assert len(samples) == 20
     right = [set(json.loads(sample["answer"])) == {"customer", "item", "quantity", "city"} for sample in samples]
-    assert sum(right) >= 28
+    assert sum(right) >= 19
 
 
 def test_a_person_sees_the_plan_the_progress_five_pairs_and_the_numbers(quickstart: Run) -> None:
@@ -101,8 +101,9 @@ def test_a_sweep_over_the_learning_rate_says_which_was_better(tmp_path: Path) ->
     cwd = tmp_path / "work"
     cwd.mkdir()
     rates = "trainer.learning_rate=1e-4,5e-4"
+    few = ("evaluator=[]", "exporter=[adapter]", "logger=[jsonl]")
     done = framework(
-        "-m", "+experiment=quickstart", rates, "trainer.max_steps=5", "logger=[jsonl]", "evaluator=[]",
+        "-m", "+experiment=quickstart", rates, "trainer.max_steps=5", *few,
         cwd=cwd, env=environment(tmp_path), timeout=900,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr

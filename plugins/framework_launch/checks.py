@@ -12,7 +12,7 @@ from framework.health.best import EVAL_LOSS
 from framework.plan import Plan
 from framework.schema import Optimizer, Stage
 from framework_launch import slurm
-from framework_launch.config import SLURM, GroupConfig
+from framework_launch.config import SLURM, GroupConfig, ShardedConfig
 
 
 def problems(plan: Plan, config: GroupConfig) -> Iterator[str]:
@@ -78,7 +78,7 @@ def _training(plan: Plan, config: GroupConfig) -> Iterator[str]:
             f"trainer.early_stopping_metric={training.early_stopping_metric} has prompts answered in the middle of the "
             f"training, which {launch} cannot: set trainer.early_stopping_metric={EVAL_LOSS}"
         )
-    if config.offloads and _device(plan) == "cpu":
+    if isinstance(config, ShardedConfig) and config.cpu_offload and _device(plan) == "cpu":
         yield "launch.cpu_offload=true has nothing to offload with trainer.device=cpu: set launch.cpu_offload=false"
     if config.engine is not Engine.ddp and training.optim is not Optimizer.adamw_torch:
         yield (

@@ -23,7 +23,6 @@ HOLDERS = {"asked", "config", "settings", "training", "plan"}
 """What the code calls the settings of an option: `self.config.count`, `plan.training.max_steps`, `plan.plan.gpu`."""
 RUN_HOLDERS = {"config", "plan"}
 """What it calls those of the run; the fields of a `Plan` have the same names."""
-READ_AS_A_WORD = {"RunConfig.plugins": "the files are loaded before there is a config, by `words.load_plugins`"}
 GETTERS = {"getattr", "attrgetter"}
 
 
@@ -70,7 +69,7 @@ def unread(config: Any, everywhere: Sequence[Path] = EVERYWHERE) -> list[str]:
 
 @pytest.mark.parametrize("config", first_party(), ids=lambda config: config.__name__)
 def test_every_setting_is_read(config: Any) -> None:
-    found = [name for name in unread(config) if name not in READ_AS_A_WORD]
+    found = unread(config)
     assert not found, f"nothing reads {', '.join(found)}: remove the setting, or read it of one of {sorted(HOLDERS)}"
 
 
@@ -110,10 +109,6 @@ def test_a_setting_that_nothing_reads_is_found(tmp_path: Path, monkeypatch: pyte
     names = ["forgotten", "only_passed", "only_set", "only_of_others"]
     assert unread(config) == [f"AnvilConfig.{name}" for name in names]
     assert "TrainerConfig.learning_rate" in unread(config, everywhere=[package])
-
-
-def test_only_what_is_read_as_a_word_is_left_out() -> None:
-    assert {name for config in first_party() for name in unread(config)} == set(READ_AS_A_WORD)
 
 
 def settings() -> list[Field]:
