@@ -56,6 +56,11 @@ class State:
         """What scales gradients in fp16; None where nothing does."""
         return self.trainer.accelerator.scaler
 
+    def lost(self) -> float:
+        """Return the sum of the losses of all steps so far, those before a checkpoint too."""
+        losses = self.gathered(float(self.trainer.lost))
+        return float(self.trainer.lost_before + sum(losses) / len(losses))
+
     def read(self) -> Callable[[Path], None]:
         """Read it, and return what writes it into a folder."""
         best = self.progress.best
@@ -65,12 +70,11 @@ class State:
         optimizer = self._optimizer()
         now = Randomness.now()
         random = self.gathered((now.cpu, now.cuda))
-        losses = self.gathered(float(self.trainer.lost))
         rest = {
             "scheduler": self.trainer.lr_scheduler.state_dict(),
             "random": random,
             "counters": self.trainer.counters(),
-            "lost": self.trainer.lost_before + sum(losses) / len(losses),
+            "lost": self.lost(),
             "seconds": self.progress.seconds,
             "steps": [dataclasses.asdict(step) for step in self.progress.told],
             "best": best.step,

@@ -91,11 +91,11 @@ class Training:
             self.machine.facts[CHECKPOINTING] = "on (memory ran out)"
         self._save(trainer, run.checkpoint)
         self.checkpoints.clear()
-        lost = trainer.lost_before + outcome.training_loss * (outcome.global_step - progress.began)
+        lost = trainer.between.lost()  # transformers divides by the steps of all processes, or of this one: by version
         return TrainResult(
             steps=outcome.global_step,
             epochs=float(trainer.state.epoch),
-            train_loss=float(lost / outcome.global_step if progress.began else outcome.training_loss),
+            train_loss=lost / outcome.global_step,
             last_loss=progress.last_loss,
             seconds=seconds,
             tokens=trainer.tokens,

@@ -122,7 +122,7 @@ def test_a_format_of_their_own_takes_over_the_system_prompt() -> None:
     ("name", "content"),
     [
         ("my.txt", b"Capital of Peru?\n\n  \nCapital of Peru?\r\n"),
-        ("my.txt.gz", gzip.compress(b"Capital of Peru?\nCapital of Peru?")),
+        ("my.txt.gz", gzip.compress(b"Capital of Peru?\nCapital of Peru?", mtime=0)),
         ("my.csv", b"prompt,reference\nCapital of Peru?,\nCapital of Peru?,\n"),
         ("my.json", b'[{"prompt": "Capital of Peru?"}, {"text": "Capital of Peru?"}]'),
     ],
