@@ -95,7 +95,7 @@ def zipped() -> bytes:
         (BODY.decode().encode("utf-16"), "the text is UTF-16; convert it: iconv -f UTF-16 -t UTF-8"),
         (b"\xfe\xff" + BODY.decode().encode("utf-16-be"), "the text is UTF-16; convert it"),
         (BODY.decode().encode("utf-32"), "the text is UTF-32; convert it: iconv -f UTF-32 -t UTF-8"),
-        (gzip.compress(BODY), "the file is packed with gzip; give it a name that ends with .gz"),
+        (gzip.compress(BODY, mtime=0), "the file is packed with gzip; give it a name that ends with .gz"),
         (zstandard.compress(BODY), "the file is packed with zstd; give it a name that ends with .zst"),
         (b"PAR1" + BODY, "the file is Parquet; give it a name that ends with .parquet"),
         (zipped(), "the file is a zip archive, or a spreadsheet"),
