@@ -97,6 +97,7 @@ def test_a_finished_run_can_be_measured_again(quickstart: Run) -> None:
     assert len(json.loads((quickstart.folder / "evaluate.json").read_text(encoding="utf-8"))["samples"]) == 4
 
 
+@pytest.mark.slow
 def test_a_sweep_over_the_learning_rate_says_which_was_better(tmp_path: Path) -> None:
     cwd = tmp_path / "work"
     cwd.mkdir()
