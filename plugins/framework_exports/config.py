@@ -73,7 +73,7 @@ class ParityConfig:
     """Longest answer in tokens."""
     exact_top1: Annotated[float, Interval(ge=0, le=1)] = 0.999
     """The likeliest token has to be the same at this share of positions, near ties counted as the same: places where
-    the trained model holds both tokens within 0.02 nats, or within 0.25 where the export is in 16 bits."""
+    the trained model holds both tokens within 0.02 nats, or within 0.25 where the export is in bf16."""
     exact_raw_top1: Annotated[float, Interval(ge=0, le=1)] = 0.99
     """The same share with no near tie counted. Set it to 0.999 to excuse none; a merge in bf16 may not reach that."""
     exact_kl: Annotated[float, Gt(0)] = 0.01

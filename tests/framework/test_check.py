@@ -163,7 +163,7 @@ def typos(draw: st.DrawFn) -> tuple[DictConfig, str, str]:
     return config, f"{path}." if path else "", wrong
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=300, deadline=None)
 @given(typos())
 def test_a_mistyped_key_is_refused_whatever_the_field_and_the_error(drawn: tuple[DictConfig, str, str]) -> None:
     config, place, wrong = drawn

@@ -20,11 +20,10 @@ from framework_exports.parity.folders import affordable, folder_logits, on_disk,
 from framework_exports.parity.record import Record
 from framework_exports.parity.rows import CheckRow, check_rows
 
-TIE, HALF_TIE = 0.02, 0.25
-"""How near the likeliest tokens may be, in nats, for a rounding to swap them: of weights in 32 bits, and in 16. A base
-in bf16 lies on the grid of 16 bits, so what a short training adds to a weight may be rounded away whole."""
+TIE, BF16_TIE = 0.02, 0.25
+"""How near the likeliest tokens may be, in nats, for a rounding to swap them: of weights with ten bits or more behind
+the point, and of weights with the seven of bf16."""
 BF16 = ("bfloat16", "bf16")
-HALF = (*BF16, "float16", "f16")
 EXACT = ("f32", "f16", "bf16")
 """Quantizations that hold the weights as they are, or round them once."""
 REJECTED = "rejected"
@@ -156,7 +155,7 @@ class Gate:
     def _agree(self, reference: Reference, made: Iterable[Any], form: str) -> Agreement:
         """Compare; ties are as wide as the coarsest rounding of either side, that of 32 bits in memory too."""
         cut = reference.held is not torch.float32 and "float32" in (form, on_disk(self._trained_folder()))
-        tie = HALF_TIE if form in HALF or cut else TIE
+        tie = BF16_TIE if form in BF16 or cut else TIE
         return agree(reference.rows, reference.logits, made, reference.stop_ids, tie)
 
     def _record(self, name: str, form: str, made: Agreement, problem: str) -> None:

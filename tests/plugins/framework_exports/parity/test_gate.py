@@ -77,7 +77,7 @@ def test_what_is_exported_is_what_was_trained(trained: Callable[..., Plan]) -> N
         assert sum(record["answers"].values()) == 8
     assert records["merged"]["format"] == "float32"
     assert records["merged"]["top1"] == records[f16_name]["top1"] == 1
-    assert records[f16_name]["tie_nats"] == 0.25
+    assert records[f16_name]["tie_nats"] == 0.02
 
 
 def test_a_merge_that_is_wrong_is_put_aside(trained: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch) -> None:
