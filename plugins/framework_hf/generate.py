@@ -18,6 +18,7 @@ from transformers import GenerationConfig, PreTrainedTokenizerBase
 from framework.records import Answer
 from framework_hf.memory.ladder import Batches, Ladder
 from framework_hf.packing.tree import common
+from framework_hf.room import with_room
 
 WORTH = 16
 """Tokens that prompts have to have in common for it to be worth a pass of its own."""
@@ -73,7 +74,7 @@ def complete(
         inputs = {name: part.to(model.device) for name, part in padded.items()}
         known = {name: copy.deepcopy(part) for name, part in cache.items()}
         for part in known.values():
-            part.batch_repeat_interleave(len(numbers))
+            with_room(part, len(numbers), inputs["input_ids"].shape[1] - len(start) + settings.max_new_tokens)
         with _head_reads_a_block(model):
             out = model.generate(**inputs, **known, generation_config=settings)
         new: list[list[int]] = out[:, inputs["input_ids"].shape[1] :].tolist()

@@ -86,6 +86,7 @@ class HFModel:
         self._model: Any = None
         self._evaluation: Evaluation | None = None
         self._remembered = scoring.Remembered()
+        self._apart = scoring.Apart()
         self.known = Known()
         self.known_of_base = Known()
         self._validated = b""
@@ -300,7 +301,7 @@ class HFModel:
         return self.known.score(rows, functools.partial(scoring.score, self.evaluation))
 
     def divergence(self, rows: Sequence[TokenRow]) -> list[float]:
-        """Return how far the model is from its base; see `scoring.divergence`.
+        """Return how far the model is from its base; see `scoring.Apart`.
 
         Raises:
             FrameworkError: all weights are trained, and these rows were not asked about before.
@@ -308,7 +309,7 @@ class HFModel:
         if isinstance(self.model, PeftModel):
             if self.model.get_model_status().enabled is False:  # it is the base now
                 return [0.0] * len(rows)
-            return scoring.divergence(self.evaluation, rows, self.model.disable_adapter)
+            return self._apart(self.evaluation, rows, self.model.disable_adapter)
         if not self.trained:
             self._remembered.keep(self.evaluation, rows)
             return [0.0] * len(rows)
@@ -400,6 +401,7 @@ class HFModel:
     def close(self) -> None:
         """Free the memory, so that the next run of a sweep has it."""
         self._model = self._evaluation = None
+        self._apart = scoring.Apart()
         gc.collect()
         if self.machine.device == "cuda":
             torch.cuda.empty_cache()

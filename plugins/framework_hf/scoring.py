@@ -11,12 +11,17 @@ import torch
 
 from framework.records import Scored, TokenRow
 from framework_hf.evaluation import CHUNK, LOWER, Evaluation, tokens
-from framework_hf.losses import moved
+from framework_hf.known import key
+from framework_hf.losses import Losses, moved
 from framework_hf.packing.parts import Part
 
 Tensor = torch.Tensor
 T = TypeVar("T")
 R = TypeVar("R")
+NAMED = ("input_ids", "position_ids", "source")
+"""What tells one part of a pass from another."""
+STATES = 1 << 24
+"""Numbers that are kept of what a base read, of two or four bytes: some 4,000 tokens of a model with 8B parameters."""
 KEPT = 256
 """Tokens of the vocabulary by which a base is remembered that training will change for good, at each place."""
 
@@ -35,25 +40,46 @@ def score(evaluation: Evaluation, rows: Sequence[TokenRow]) -> list[Scored]:
     return _each(evaluation, rows, tell, lambda told, at: Scored(told[0][at].tolist(), told[1][at].tolist()))
 
 
-def divergence(
-    evaluation: Evaluation, rows: Sequence[TokenRow], base: Callable[[], AbstractContextManager[None]]
-) -> list[float]:
-    """Return for each row the mean over its learned tokens of KL(base || model) in nats.
+class Apart:
+    """How far a model with an adapter is from its base.
 
-    Args:
-        evaluation: of the model.
-        rows: their labels say where to look.
-        base: inside it the model is its base.
+    The states in which the base read something are kept, up to `STATES` numbers, so that it reads the same rows once.
     """
-    losses = evaluation.passes.losses
 
-    def tell(part: Part) -> Tensor:
+    def __init__(self) -> None:
+        self._states: dict[bytes, Tensor] = {}
+        self._kept = 0
+
+    def __call__(
+        self, evaluation: Evaluation, rows: Sequence[TokenRow], base: Callable[[], AbstractContextManager[None]]
+    ) -> list[float]:
+        """Return for each row the mean over its learned tokens of KL(base || model) in nats.
+
+        Args:
+            evaluation: of the model.
+            rows: their labels say where to look.
+            base: inside it the model is its base.
+        """
+        losses = evaluation.passes.losses
+
+        def tell(part: Part) -> Tensor:
+            before = self._before(losses, part, base)
+            pairs = zip(losses.blocks(before), losses.blocks(losses.seen(part)), strict=True)
+            return _joined([_kl(one.log_softmax(-1), two.log_softmax(-1)) for (_, one), (_, two) in pairs])
+
+        return _each(evaluation, rows, tell, _mean)
+
+    def _before(self, losses: Losses, part: Part, base: Callable[[], AbstractContextManager[None]]) -> Tensor:
+        """Return what the base's logits are made of."""
+        name = key(*(part[name].flatten().tolist() for name in NAMED if name in part))
+        if name in self._states:
+            return self._states[name]
         with base():
-            before = losses.seen(part)
-        pairs = zip(losses.blocks(before), losses.blocks(losses.seen(part)), strict=True)
-        return _joined([_kl(one.log_softmax(-1), two.log_softmax(-1)) for (_, one), (_, two) in pairs])
-
-    return _each(evaluation, rows, tell, _mean)
+            seen = losses.seen(part)
+        if losses.head is not None and self._kept + seen.numel() <= STATES:
+            self._states[name] = seen
+            self._kept += seen.numel()
+        return seen
 
 
 class Remembered:

@@ -14,4 +14,4 @@ class SmolLM2Config(ModelConfig):
 
 @dataclass
 class OrdersConfig(DataConfig):
-    """300 order messages to be turned into JSON with four keys, and 30 held-out prompts."""
+    """800 order messages to be turned into JSON with four keys, and 30 held-out prompts."""

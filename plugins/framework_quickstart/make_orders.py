@@ -16,7 +16,7 @@ from pathlib import Path
 
 INSTRUCTION = "Turn the order into JSON with exactly these keys: customer, item, quantity, city."
 SEED = 20
-TRAIN_ROWS = 300
+TRAIN_ROWS = 800
 HELD_OUT_ROWS = 30
 
 NUMBERS = {

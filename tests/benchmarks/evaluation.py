@@ -11,7 +11,7 @@ from __future__ import annotations
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 
 from framework.compose import compose
@@ -39,24 +39,24 @@ def main() -> None:
             data = load_data(plan, model)
             model.score(data.validation[:1])  # the weights are loaded when first asked for
 
-            def measure() -> None:
-                with timed("validation loss", cost):
+            def measure(state: str) -> None:
+                with timed(f"{state}, validation loss", cost):
                     model.score(data.validation)
                 for name, evaluator in evaluators.items():
-                    with timed(name, cost):
+                    with timed(f"{state}, {name}", cost):
                         evaluator.evaluate(model, data, metrics)
 
             with model.as_base():
-                measure()
+                measure("base")
             run = TrainRun(plan.checkpoint, Path(folder, "scratch"), _quiet)
             trained = model.train(data.train, data.validation, run)
-            for state in (nullcontext(), model.as_null(plan.seed)):
-                with state:
-                    measure()
+            measure("trained")
+            with model.as_null(plan.seed):
+                measure("random adapter")
     for name, spent in cost.items():
-        print(f"{name:20} {spent:6.1f} s  {spent / trained.seconds:5.0%} of the training")  # noqa: T201
+        print(f"{name:32} {spent:6.1f} s  {spent / trained.seconds:5.1%} of the training")  # noqa: T201
     whole = sum(cost.values())
-    print(f"{'all':20} {whole:6.1f} s  {whole / trained.seconds:5.0%} of {trained.seconds:.1f} s")  # noqa: T201
+    print(f"{'all':32} {whole:6.1f} s  {whole / trained.seconds:5.1%} of {trained.seconds:.1f} s")  # noqa: T201
 
 
 def _quiet(_: object) -> None:

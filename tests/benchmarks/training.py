@@ -38,6 +38,8 @@ sys.path.insert(0, str(PEERS))
 OUT = Console(soft_wrap=True, highlight=False)
 OFFLINE = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "UNSLOTH_DISABLE_STATISTICS": "1"}
 BATCH = 8
+ORDERS = 300
+"""Rows of the quickstart's data, as many as the tables were made with."""
 HELD_OUT = 40
 LEARNING_RATE, WARMUP, SEED = 5e-4, 3, 1
 BARE = """{% for message in messages %}<|im_start|>{{ message['role'] }}
@@ -75,11 +77,11 @@ class Measured:
 
 
 def orders() -> list[Row]:
-    """Return the quickstart's training rows as conversations."""
+    """Return training rows of the quickstart as conversations."""
     import framework_quickstart
 
     file = Path(framework_quickstart.__path__[0], "data", "orders_train.jsonl")
-    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()]
+    rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()[:ORDERS]]
     asked = [(f"{row['instruction']}\n\n{row['input']}", row["output"]) for row in rows]
     return [_talk(ask, answer) for ask, answer in asked]
 
