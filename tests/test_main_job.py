@@ -119,7 +119,7 @@ def test_a_sweep_over_the_learning_rate_says_which_was_better(tmp_path: Path) ->
     cwd = tmp_path / "work"
     cwd.mkdir()
     rates = "trainer.learning_rate=1e-4,5e-4"
-    few = ("evaluator=[]", "exporter=[adapter]", "logger=[jsonl]")
+    few = ("evaluator=[]", "logger=[jsonl]")
     done = framework(
         "-m", "+experiment=quickstart", rates, "trainer.max_steps=5", *few,
         cwd=cwd, env=environment(tmp_path), timeout=900,

@@ -88,12 +88,13 @@ class ParityConfig:
 
 @dataclass
 class MergedExporterConfig(ExporterConfig):
-    """The whole model in one folder, ready for transformers: the adapter merged into the base as it lies on disk."""
+    """The whole model in one folder, ready for transformers: the adapter merged into the base."""
 
     folder: str = "merged"
     """Name of the folder inside the run folder."""
     dtype: Dtype = Dtype.auto
-    """The number format of the weights; auto: as they lie on disk, the base's for an adapter."""
+    """The number format of the weights. auto, of an adapter on a base in bf16: fp16 where the model computes nothing
+    near its end, and fp32 where fp16 would round away a tenth of what was trained; else as they lie on disk."""
     max_shard_size: Annotated[str, Predicate(a_size)] = "5GB"
     """The largest file of weights; a model that is larger is spread over several."""
     parity: ParityConfig = field(default_factory=ParityConfig)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +15,7 @@ from pathlib import Path
 from framework.errors import FrameworkError
 from framework.protocols import ExportContext, Model
 from framework.records import Artifact
-from framework_exports import chat_template, gguf_checks
+from framework_exports import chat_template, gguf_checks, number_format
 from framework_exports.config import Dtype, GgufExporterConfig
 from framework_exports.convert import apart, names, pieces
 from framework_exports.convert.converter import SCRIPT
@@ -65,32 +65,32 @@ class GgufExporter:
         if problem := gguf_checks.foreign(folder, name):
             raise FrameworkError(problem)
         with scratch_folder(context.run_dir) as scratch:
-            merged = self._merged(context, scratch)
-            made = list(self._made(merged, scratch, context, name))
+            chosen = number_format.for_files(context, exact="f32" in self.quantizations)
+            merged = self._merged(context, scratch, chosen.dtype)
+            made = list(self._made(merged, scratch, context, name, [chosen.note] if chosen.note else []))
             if self.config.parity.check:
-                gate = Gate(self.config.parity, model, context)
+                gate = Gate(self.config.parity, model, context, chosen.remedy)
+                _check_merged(merged, gate, context.run_dir, name)
                 if not set(self.quantizations) & set(EXACT):
                     _check_conversion(scratch / WHOLE, TYPES[Weights.read(merged).dtype], gate, context.run_dir, name)
                 made = [_checked(each, gate, context.run_dir, name) for each in made]
             folder.mkdir(exist_ok=True)
             return [_publish(each, folder / gguf_checks.file_name(name, each.quantization)) for each in made]
 
-    def _merged(self, context: ExportContext, scratch: Path) -> Path:
-        """Merge into a folder of the scratch and return it.
-
-        That of `exporter=merged` will not do: most bases have bf16, which keeps seven bits behind the point of the sum
-        of base and adapter. An fp16 keeps ten.
+    def _merged(self, context: ExportContext, scratch: Path, dtype: Dtype) -> Path:
+        """Merge into a folder of the scratch and return it; that of `exporter=merged` may be in another format.
 
         Raises:
             FrameworkError: the disk has too little room for what is to come, or the weights cannot be merged.
         """
-        Room.before_merging(context, self.quantizations).check(context.run_dir)
-        dtype = Dtype.fp32 if "f32" in self.quantizations else Dtype.fp16
+        Room.before_merging(context, self.quantizations, dtype).check(context.run_dir)
         merge(context.plan, context.checkpoint, scratch / "merged", dtype=dtype)
         return scratch / "merged"
 
-    def _made(self, merged: Path, scratch: Path, context: ExportContext, name: str) -> Iterator[Made]:
-        """Convert once, then write and check one quantization after the other."""
+    def _made(
+        self, merged: Path, scratch: Path, context: ExportContext, name: str, notes: Sequence[str]
+    ) -> Iterator[Made]:
+        """Convert once, then write and check one quantization after the other; `notes` hold for all of them."""
         weights = Weights.read(merged)
         run_dir = context.run_dir
         Room.after_merging(merged, weights, self.quantizations).check(run_dir)
@@ -108,7 +108,7 @@ class GgufExporter:
             )  # fmt: skip
             vocabulary.check(file)
             note = Tensors.read(file).note(quantization)
-            yield Made(quantization, file, (*vocabulary.notes, *([note] if note else [])))
+            yield Made(quantization, file, (*notes, *vocabulary.notes, *([note] if note else [])))
 
     def _convert(self, merged: Path, scratch: Path, target: Path, dtype: str, name: str, log: Path) -> None:
         source = scratch / "source"
@@ -138,6 +138,17 @@ def scratch_folder(run_dir: Path) -> Iterator[Path]:
         yield scratch
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _check_merged(merged: Path, gate: Gate, run_dir: Path, name: str) -> None:
+    """Compare what is converted with the trained model.
+
+    Raises:
+        ParityError: it is not what was trained.
+    """
+    final = f"{name}-merged"
+    with put_aside(merged, run_dir, final):
+        gate.merged(merged, final)
 
 
 def _check_conversion(file: Path, form: str, gate: Gate, run_dir: Path, name: str) -> None:

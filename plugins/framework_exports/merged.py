@@ -7,10 +7,12 @@ import shutil
 from framework.errors import FrameworkError
 from framework.protocols import ExportContext, Model
 from framework.records import Artifact
-from framework_exports.config import MergedExporterConfig
+from framework_exports import number_format
+from framework_exports.config import Dtype, MergedExporterConfig
 from framework_exports.folders import foreign, size_of
 from framework_exports.merging import merge
 from framework_exports.parity.gate import Gate, put_aside
+from framework_exports.rounding import lost
 
 
 class MergedExporter:
@@ -31,14 +33,25 @@ class MergedExporter:
         if problem := foreign(folder):
             raise FrameworkError(problem)
         unchecked, size = context.run_dir / f"{settings.folder}.unchecked", settings.max_shard_size
-        notes = []
+        gate = Gate(settings.parity, model, context) if settings.parity.check else None
+        chosen = self._format(context, gate)
+        notes = [chosen.note] if chosen.note else []
         try:
-            merge(context.plan, context.checkpoint, unchecked, dtype=settings.dtype, max_shard_size=size)
-            if settings.parity.check:
+            merge(context.plan, context.checkpoint, unchecked, dtype=chosen.dtype, max_shard_size=size)
+            if gate:
+                gate.remedy = chosen.remedy
                 with put_aside(unchecked, context.run_dir, settings.folder):
-                    notes = [f"parity: {Gate(settings.parity, model, context).folder(unchecked)}"]
+                    notes.append(f"parity: {gate.folder(unchecked)}")
             shutil.rmtree(folder, ignore_errors=True)
             unchecked.replace(folder)
         finally:
             shutil.rmtree(unchecked, ignore_errors=True)  # of an export that was interrupted
         return [Artifact("merged", settings.folder, size_of(folder), notes)]
+
+    def _format(self, context: ExportContext, gate: Gate | None) -> number_format.Chosen:
+        """Choose the number format, or take the one that was."""
+        if self.config.dtype is Dtype.auto:
+            return number_format.for_folder(context, gate)
+        short = self.config.dtype is not Dtype.fp32
+        share = lost(context.plan, context.checkpoint, Dtype.fp16) if short and gate else 0.0
+        return number_format.Chosen(self.config.dtype, lost=share)

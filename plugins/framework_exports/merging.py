@@ -63,18 +63,28 @@ def merge(
         FrameworkError: the adapter is not of this base or cannot be merged, a file is damaged or missing, the folder
             holds something else, or there is no room on the disk.
     """
-    source: ModelSource = plan.model.create()
-    adapted = (checkpoint / lora.CONFIG).is_file()
-    place = source.fetch(weights=adapted)
-    trust = plan.model.config.trust_remote_code
-    made = _adapted(checkpoint, place, trust=trust) if adapted else _trained_whole(checkpoint, place, trust=trust)
-    made = _in_type(made, dtype)
+    made, place, adapted = outline(plan, checkpoint)
+    made, trust = _in_type(made, dtype), plan.model.config.trust_remote_code
     with whole(target, plan.config) as folder:
         check_room(folder, sum(output.made.bytes for output in made.outputs))
         _write(made, folder, bytes_of(max_shard_size))
         folders = [checkpoint, place.folder]
         companions.copy(plan, folders, folders[1:] if adapted else folders, folder, made.settings)
         _check(made, folder, trust=trust)
+
+
+def outline(plan: Plan, checkpoint: Path) -> tuple[Made, ModelPlace, bool]:
+    """Return what will be written, where the base lies, and whether the trained weights are an adapter on it.
+
+    Raises:
+        FrameworkError: as `merge` does, of the adapter and the files.
+    """
+    source: ModelSource = plan.model.create()
+    adapted = (checkpoint / lora.CONFIG).is_file()
+    place = source.fetch(weights=adapted)
+    trust = plan.model.config.trust_remote_code
+    made = _adapted(checkpoint, place, trust=trust) if adapted else _trained_whole(checkpoint, place, trust=trust)
+    return made, place, adapted
 
 
 def _adapted(checkpoint: Path, place: ModelPlace, *, trust: bool) -> Made:

@@ -28,7 +28,8 @@ SHARD = 5 * 10**9
 PIECES = 48 * 2**20
 """The piece of a weight that is being merged, its sum, and the adapter's matrices; measured."""
 ROWS, TOKENS = 12, 128
-"""What the parity gate asks: rows, and tokens of each, about; logits of two models are held."""
+"""What the parity gate asks: rows, and tokens of each, about. It holds the logits of the trained model, of the export,
+and of the merged weights that files are made of."""
 FP32, BF16 = 4, 2
 SPARE = 1.2
 """How many times its weights a model takes while it is loaded."""
@@ -51,19 +52,20 @@ def _need(name: str, choice: Choice, shape: Shape, *, full: bool) -> ExportNeed 
         whole = shape.total * WIDTHS[Dtype.fp32 if "f32" in settings.quantizations else Dtype.fp16]
         blocks = shape.hidden % BLOCK == 0
         files = sum(gguf_bytes(shape.total, one, in_blocks=blocks) for one in settings.quantizations)
-        return ExportNeed(name, files, scratch=2 * whole, memory=_memory(shape, settings.parity, full=full))
+        memory = _memory(shape, settings.parity, full=full, models=3)
+        return ExportNeed(name, files, scratch=2 * whole, memory=memory)
     if isinstance(settings, OllamaExporterConfig | ModelCardExporterConfig | PushExporterConfig):
         return ExportNeed(name, TEXT)
     return None
 
 
-def _memory(shape: Shape, parity: ParityConfig, *, full: bool) -> int:
+def _memory(shape: Shape, parity: ParityConfig, *, full: bool, models: int = 2) -> int:
     """Return what merging takes, or comparing where that is more."""
     merged = merging(shape, FP32 if full else BF16)
     if not parity.check:
         return merged
     free = host.memory().available
-    sizes = (comparing(shape, width) for width in (FP32, BF16))
+    sizes = (comparing(shape, width, models) for width in (FP32, BF16))
     return max(merged, next((size for size in sizes if size < free), 0))  # where none fits, nothing is compared
 
 
@@ -72,11 +74,11 @@ def merging(shape: Shape, width: int) -> int:
     return min(shape.total * width, SHARD) + PIECES
 
 
-def comparing(shape: Shape, width: int) -> int:
-    """Return the bytes that comparing takes, with so many bytes of a weight in memory.
+def comparing(shape: Shape, width: int, models: int = 2) -> int:
+    """Return the bytes that comparing takes, with so many bytes of a weight in memory and the logits of some models.
 
     Weights that are held in 16 bits have 32 while they compute, one matrix at a time.
     """
-    logits = 2 * ROWS * TOKENS * shape.vocab * FP32
+    logits = models * ROWS * TOKENS * shape.vocab * FP32
     matrix = max(shape.vocab * shape.hidden, *(one * two for one, two in shape.linears.values()))
     return int(SPARE * shape.total * width) + logits + (FP32 * matrix if width == BF16 else 0)

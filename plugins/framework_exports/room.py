@@ -10,6 +10,7 @@ from pathlib import Path
 from framework.errors import FrameworkError, short
 from framework.memory import Shape
 from framework.protocols import ExportContext
+from framework_exports.config import Dtype
 from framework_exports.convert.weights import Weights
 from framework_exports.documents import MODEL, read
 from framework_exports.quantizations import BLOCK, gguf_bytes
@@ -28,13 +29,19 @@ class Room:
     parts: Mapping[str, int]
 
     @classmethod
-    def before_merging(cls, context: ExportContext, quantizations: Sequence[str]) -> Room:
-        """Work it out from the model's config; nothing, where that does not tell how large the model is."""
+    def before_merging(cls, context: ExportContext, quantizations: Sequence[str], dtype: Dtype) -> Room:
+        """Work it out from the model's config; nothing, where that does not tell how large the model is.
+
+        Args:
+            context: of the exporter.
+            quantizations: of the files.
+            dtype: that weights are merged in.
+        """
         try:
             shape = Shape.from_config(context.plan.model.create().config_json())
         except FrameworkError:
             return cls({})
-        merged = shape.total * (2 * HALF if "f32" in quantizations else HALF)
+        merged = shape.total * (2 * HALF if dtype is Dtype.fp32 else HALF)
         in_blocks = shape.hidden % BLOCK == 0
         return cls({"merged": merged, **_files(shape.total, merged, quantizations, in_blocks=in_blocks)})
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Annotated
+
+from annotated_types import Interval
 
 from framework.schema import DataConfig, ModelConfig
 
@@ -15,3 +18,6 @@ class SmolLM2Config(ModelConfig):
 @dataclass
 class OrdersConfig(DataConfig):
     """800 order messages to be turned into JSON with four keys, and 30 held-out prompts."""
+
+    validation_split: Annotated[float, Interval(ge=0, lt=1)] = 0.04
+    """Share of the rows held out for the validation loss, drawn by `seed`. 0 holds out none."""

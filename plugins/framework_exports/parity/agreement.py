@@ -98,13 +98,26 @@ def agree(
         stop_ids: the tokens that end an answer.
         tie: how near two tokens have to be for the trained model, in nats, so that a rounding may swap them.
     """
-    found = Agreement(tie)
+    (found,) = agree_each(rows, [trained], export, stop_ids, tie)
+    return found
+
+
+def agree_each(
+    rows: Sequence[CheckRow],
+    models: Sequence[Iterable[Logits]],
+    export: Iterable[Logits],
+    stop_ids: frozenset[int],
+    tie: float,
+) -> list[Agreement]:
+    """Compare an export with several models, each in the place of the trained one, while it is asked once."""
+    found = [Agreement(tie) for _ in models]
     seen: set[tuple[int, ...]] = set()
-    for row, one, two in zip(rows, trained, export, strict=True):
+    for row, two, *ones in zip(rows, export, *models, strict=True):
         starts = [tuple(row.ids[: end + 1]) for end in range(len(row.ids))]
         fresh = np.array([start not in seen for start in starts])
         seen.update(starts)
-        _add(found, row, _log_softmax(one), _log_softmax(two[:, : one.shape[1]]), fresh, stop_ids)
+        for made, one in zip(found, ones, strict=True):
+            _add(made, row, _log_softmax(one), _log_softmax(two[:, : one.shape[1]]), fresh, stop_ids)
     return found
 
 

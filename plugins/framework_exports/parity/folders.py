@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +32,14 @@ SPARE = 1.2
 """How many times its weights a model needs while it is loaded and asked."""
 
 
-def trained_logits(plan: Plan, checkpoint: Path, rows: Sequence[CheckRow], held: torch.dtype) -> list[Logits]:
-    """Return the logits of the trained weights on their base in 16 bits, as peft puts them together."""
+def trained_logits(
+    plan: Plan, checkpoint: Path, rows: Sequence[CheckRow], held: torch.dtype
+) -> tuple[list[Logits], float]:
+    """Return the logits of the trained weights on their base in 16 bits, as peft puts them together.
+
+    And the size of the largest number that any layer gives on the way.
+    """
+    largest = [0.0]
     trust = plan.model.config.trust_remote_code
 
     def load() -> Any:
@@ -42,7 +49,8 @@ def trained_logits(plan: Plan, checkpoint: Path, rows: Sequence[CheckRow], held:
         base = _load(source.fetch(weights=True).folder, held, trust=trust)
         return PeftModel.from_pretrained(base, checkpoint)
 
-    return list(_logits(load, rows))
+    logits = list(_logits(load, rows, partial(_watch, largest)))
+    return logits, largest[0]
 
 
 def folder_logits(folder: Path, rows: Sequence[CheckRow], held: torch.dtype, *, trust: bool) -> Iterator[Logits]:
@@ -73,9 +81,13 @@ def _load(folder: Path, held: torch.dtype, *, trust: bool) -> Any:
     return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, trust_remote_code=trust, use_safetensors=True)
 
 
-def _logits(load: Callable[[], Any], rows: Sequence[CheckRow]) -> Iterator[Logits]:
+def _logits(
+    load: Callable[[], Any], rows: Sequence[CheckRow], watch: Callable[[nn.Module], None] | None = None
+) -> Iterator[Logits]:
     model = load().eval()
     for module in model.modules():
+        if watch:
+            watch(module)
         if any(_is_short(weight) for weight in module.parameters(recurse=False)):
             _compute_in_fp32(module)
     with torch.no_grad():
@@ -83,6 +95,17 @@ def _logits(load: Callable[[], Any], rows: Sequence[CheckRow]) -> Iterator[Logit
             yield model(input_ids=torch.tensor([row.ids]), use_cache=False).logits[0].float().numpy()
     del model
     gc.collect()
+
+
+def _watch(largest: list[float], module: nn.Module) -> None:
+    """Keep the size of the largest number that a module gives; a whole layer gives the sum of its parts."""
+
+    def look(_: nn.Module, __: Any, given: Any) -> None:
+        first = given[0] if isinstance(given, tuple) else given
+        if isinstance(first, torch.Tensor) and first.is_floating_point():
+            largest[0] = max(largest[0], first.abs().max().item())
+
+    module.register_forward_hook(look)
 
 
 def _is_short(weight: torch.Tensor) -> bool:

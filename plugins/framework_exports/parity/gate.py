@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,8 @@ from framework.errors import FrameworkError
 from framework.protocols import ExportContext, Model, ModelSource
 from framework_exports.config import ParityConfig
 from framework_exports.llama.model import Llama
-from framework_exports.parity.agreement import Agreement, Answer, agree
+from framework_exports.parity.agreement import Agreement, Answer, agree_each
+from framework_exports.parity.bounds import exact, within
 from framework_exports.parity.folders import affordable, folder_logits, on_disk, trained_logits
 from framework_exports.parity.record import Record
 from framework_exports.parity.rows import CheckRow, check_rows
@@ -26,6 +27,8 @@ the point, and of weights with the seven of bf16."""
 BF16 = ("bfloat16", "bf16")
 EXACT = ("f32", "f16", "bf16")
 """Quantizations that hold the weights as they are, or round them once."""
+TRAINED, MERGED = "trained", "merged"
+"""What an export is compared with."""
 REJECTED = "rejected"
 HELD = "parity"
 NOT_CHECKED = "not checked: the trained model does not fit into memory a second time"
@@ -37,12 +40,21 @@ class ParityError(FrameworkError):
 
 @dataclass
 class Reference:
-    """The trained model's rows, and its logits, computed in fp32; `held` is how memory holds the weights."""
+    """The trained model's rows, and its logits, computed in fp32.
+
+    Attributes:
+        rows: what all are given.
+        held: how memory holds the weights.
+        stop_ids: the tokens that end an answer.
+        logits: of each row, (tokens, vocabulary).
+        largest: the size of the largest number that a layer gives.
+    """
 
     rows: list[CheckRow]
     held: torch.dtype
     stop_ids: frozenset[int]
-    logits: list[Any] = field(default_factory=list)
+    logits: list[Any]
+    largest: float
 
 
 class Gate:
@@ -52,12 +64,15 @@ class Gate:
         config: the bounds.
         model: the trained model.
         context: of the exporter; what the gate works out is kept in it for the next exporter.
+        remedy: what would help where an export fails, in words that are put behind what was found.
     """
 
-    def __init__(self, config: ParityConfig, model: Model, context: ExportContext) -> None:
+    def __init__(self, config: ParityConfig, model: Model, context: ExportContext, remedy: str = "") -> None:
         self.config = config
         self.model = model
         self.context = context
+        self.remedy = remedy
+        self._merged: list[Any] = []
 
     @property
     def reference(self) -> Reference | None:
@@ -73,8 +88,8 @@ class Gate:
         if held is None:
             return None
         rows = check_rows(self.model, context.prompts, count=settings.prompts, max_new_tokens=settings.max_new_tokens)
-        logits = trained_logits(context.plan, context.checkpoint, rows, held)
-        return Reference(rows, held, self.model.stop_ids, logits)
+        logits, largest = trained_logits(context.plan, context.checkpoint, rows, held)
+        return Reference(rows, held, self.model.stop_ids, logits, largest)
 
     def _trained_folder(self) -> Path:
         """Return the folder with most of the trained weights: that of the base, or of a model trained whole."""
@@ -95,18 +110,39 @@ class Gate:
         reference = self.reference
         if reference is None:
             return NOT_CHECKED
-        trust = self.context.plan.model.config.trust_remote_code
-        name, form = folder.name.removesuffix(".unchecked"), on_disk(folder)
-        logits = folder_logits(folder, reference.rows, reference.held, trust=trust)
-        made = self._agree(reference, logits, form)
-        problem = self._exact(made)
-        self._record(name, form, made, problem)
-        if problem:
-            raise _failed(name, problem, made.text())
-        return made.text() + self._finer(form, made)
+        made = self._folder(reference, folder.name.removesuffix(".unchecked"), on_disk(folder), self._logits(folder))
+        return made.text() + self._finer(on_disk(folder), made)
+
+    def merged(self, folder: Path, name: str) -> None:
+        """Check the merged weights that files are made of, and keep what they say to compare the files with it.
+
+        Args:
+            folder: the weights.
+            name: what they are called where they are put aside.
+
+        Raises:
+            ParityError: they are not what was trained.
+        """
+        reference = self.reference
+        if reference is not None:
+            logits = list(self._logits(folder))
+            self._folder(reference, name, on_disk(folder), logits)
+            self._merged = logits
+
+    def _logits(self, folder: Path) -> Iterator[Any]:
+        reference, trust = self.reference, self.context.plan.model.config.trust_remote_code
+        assert reference is not None  # noqa: S101 - whoever asks has seen it
+        return folder_logits(folder, reference.rows, reference.held, trust=trust)
+
+    def _folder(self, reference: Reference, name: str, form: str, logits: Iterable[Any]) -> Agreement:
+        (made,) = agree_each(reference.rows, [reference.logits], logits, reference.stop_ids, self._tie(form))
+        self._judge(name, TRAINED, form, made, exact(made, self.config))
+        return made
 
     def gguf(self, file: Path, name: str, quantization: str) -> str:
         """Check a GGUF file in llama.cpp; quantized ones by bounds of their own.
+
+        One that holds the weights as they were merged, or rounds them once, is compared with those too.
 
         Args:
             file: as it lies until it has passed.
@@ -122,18 +158,17 @@ class Gate:
         longest = max(len(row.ids) for row in reference.rows) + self.config.max_new_tokens + 1
         with Llama(file, n_ctx=longest) as llama:
             self._check_prompts(name, llama, reference)
-            made = self._agree(reference, (llama.logits(row.ids) for row in reference.rows), quantization)
+            made, *beside = self._asked(llama, reference, quantization)
             made.answers = [
                 self._answer(llama, row, logits, made.tie)
                 for row, logits in zip(reference.rows, reference.logits, strict=True)
             ]
-        problem = self._exact(made) if quantization in EXACT else self._within(made)
-        self._record(name, quantization, made, problem)
-        if problem:
-            raise _failed(name, problem, made.text())
+        bound = exact if quantization in EXACT else within
+        self._judge(name, TRAINED, quantization, made, bound(made, self.config))
+        self._judge_merged(name, quantization, beside)
         return made.text()
 
-    def conversion(self, file: Path, name: str, form: str) -> str:
+    def conversion(self, file: Path, name: str, form: str) -> None:
         """Check a GGUF file that others are quantized from, by the bounds of exact exports.
 
         It is given token ids only: how llama.cpp cuts text and where it stops is said in the files made of it.
@@ -143,24 +178,34 @@ class Gate:
         """
         reference = self.reference
         if reference is None:
-            return NOT_CHECKED
+            return
         with Llama(file, n_ctx=max(len(row.ids) for row in reference.rows)) as llama:
-            made = self._agree(reference, (llama.logits(row.ids) for row in reference.rows), form)
-        problem = self._exact(made)
-        self._record(name, form, made, problem)
+            made, *beside = self._asked(llama, reference, form)
+        self._judge(name, TRAINED, form, made, exact(made, self.config))
+        self._judge_merged(name, form, beside)
+
+    def _asked(self, llama: Llama, reference: Reference, form: str) -> list[Agreement]:
+        """Compare with the trained weights, and an exact file with those that it was made of."""
+        models = [reference.logits, *([self._merged] if self._merged and form in EXACT else [])]
+        said = (llama.logits(row.ids) for row in reference.rows)
+        return agree_each(reference.rows, models, said, reference.stop_ids, self._tie(form))
+
+    def _tie(self, form: str) -> float:
+        """Return how wide ties are: as the coarsest rounding of either side, that of 32 bits in memory too."""
+        reference = self.reference
+        held = torch.float32 if reference is None else reference.held
+        cut = held is not torch.float32 and "float32" in (form, on_disk(self._trained_folder()))
+        return BF16_TIE if form in BF16 or cut else TIE
+
+    def _judge_merged(self, name: str, form: str, made: list[Agreement]) -> None:
+        for one in made:
+            self._judge(name, MERGED, form, one, exact(one, self.config))
+
+    def _judge(self, name: str, against: str, form: str, made: Agreement, problem: str) -> None:
+        """Write into `parity.json` what was found, and raise what it fails."""
+        Record.of(name, against, form, made, problem, self.config).add(self.context.run_dir)
         if problem:
-            raise _failed(name, problem, made.text())
-        return made.text()
-
-    def _agree(self, reference: Reference, made: Iterable[Any], form: str) -> Agreement:
-        """Compare; ties are as wide as the coarsest rounding of either side, that of 32 bits in memory too."""
-        cut = reference.held is not torch.float32 and "float32" in (form, on_disk(self._trained_folder()))
-        tie = BF16_TIE if form in BF16 or cut else TIE
-        return agree(reference.rows, reference.logits, made, reference.stop_ids, tie)
-
-    def _record(self, name: str, form: str, made: Agreement, problem: str) -> None:
-        """Write into `parity.json` what was found, whether it will do or not."""
-        Record.of(name, form, made, problem, self.config).add(self.context.run_dir)
+            raise _failed(name, against, problem, made.text() + self.remedy)
 
     def _check_prompts(self, name: str, llama: Llama, reference: Reference) -> None:
         """Make sure that llama.cpp reads the prompts as the tokenizer does."""
@@ -169,7 +214,7 @@ class Gate:
             if read != row.prompt:
                 at = next((n for n, pair in enumerate(zip(read, row.prompt, strict=False)) if pair[0] != pair[1]), 0)
                 problem = f"llama.cpp tokenizes a prompt otherwise, from token {at} on: {row.text[:40]!r}"
-                raise _failed(name, problem, f"{len(read)} tokens instead of {len(row.prompt)}")
+                raise _failed(name, TRAINED, problem, f"{len(read)} tokens instead of {len(row.prompt)}")
 
     def _answer(self, llama: Llama, row: CheckRow, logits: Any, tie: float) -> Answer:
         """Say what becomes of an answer in llama.cpp, by what the trained weights say where the file leaves it.
@@ -189,33 +234,6 @@ class Gate:
             return Answer.same
         gap = float(there.max() - max(there[token] for token in next_ones))
         return Answer.same if gap == 0 else Answer.near if gap <= tie else Answer.differs
-
-    def _exact(self, made: Agreement) -> str:
-        """Say why an export that holds the weights as they are, or rounded once, is not what was trained."""
-        bounds, differ = self.config, made.answers.count(Answer.differs)
-        if not made.stops_kept:
-            return "an answer that the trained model ends goes on"
-        if differ:
-            return f"greedy answers differ for {differ} of {len(made.answers)} prompts"
-        if made.top1 < bounds.exact_raw_top1:
-            return f"top-1 is {made.top1:.2%}, and parity.exact_raw_top1={bounds.exact_raw_top1:g}"
-        if made.top1_beyond_ties < bounds.exact_top1:
-            return f"top-1 with ties is {made.top1_beyond_ties:.2%}, and parity.exact_top1={bounds.exact_top1:g}"
-        if made.kl > bounds.exact_kl:
-            return f"KL is {made.kl:.2g}, and parity.exact_kl={bounds.exact_kl:g}"
-        return ""
-
-    def _within(self, made: Agreement) -> str:
-        """Say which bound a quantized file does not keep."""
-        bounds = self.config
-        for found, limit, setting, low in (
-            (made.top1, bounds.quantized_top1, "quantized_top1", True),
-            (made.kl, bounds.quantized_kl, "quantized_kl", False),
-            (made.perplexity_ratio, bounds.quantized_perplexity, "quantized_perplexity", False),
-        ):
-            if (found < limit) if low else (found > limit):
-                return f"{setting[10:]} is {found:.3g}, and parity.{setting}={limit:g}"
-        return ""
 
     def _finer(self, form: str, made: Agreement) -> str:
         """Say what would keep more of the training, where a folder in bf16 stays below the bound for all others."""
@@ -248,5 +266,5 @@ def put_aside(made: Path, run_dir: Path, name: str) -> Iterator[None]:
         raise ParityError(message) from error
 
 
-def _failed(name: str, problem: str, told: str) -> ParityError:
-    return ParityError(f"{name} is not what was trained: {problem} ({told})")
+def _failed(name: str, against: str, problem: str, told: str) -> ParityError:
+    return ParityError(f"{name} is not what was {against}: {problem} ({told})")

@@ -20,6 +20,7 @@ class Record:
 
     Attributes:
         name: of the folder or the file.
+        against: what it was compared with: the trained weights, or those that they were merged into.
         format: the number format of its weights, or its quantization.
         problem: why it did not pass; empty where it did.
         positions: how many were compared.
@@ -34,6 +35,7 @@ class Record:
     """
 
     name: str
+    against: str
     format: str
     problem: str
     positions: int
@@ -47,11 +49,12 @@ class Record:
     bounds: dict[str, Any]
 
     @classmethod
-    def of(cls, name: str, form: str, made: Agreement, problem: str, bounds: ParityConfig) -> Record:
+    def of(cls, name: str, against: str, form: str, made: Agreement, problem: str, bounds: ParityConfig) -> Record:
         """Make one of what was found."""
         counts = Counter(answer.value for answer in made.answers)
         return cls(
             name=name,
+            against=against,
             format=form,
             problem=problem,
             positions=made.positions,
@@ -66,10 +69,12 @@ class Record:
         )
 
     def add(self, run_dir: Path) -> None:
-        """Put it into the file, in the place of an earlier one of the same name."""
+        """Put it into the file, in the place of an earlier one of the same comparison."""
         file = run_dir / FILE
         known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
         half = file.with_name(f"{FILE}.part")
-        records = [*(each for each in known if each["name"] != self.name), asdict(self)]
+        ours = {"name": self.name, "against": self.against}
+        others = (each for each in known if not ours.items() <= each.items())
+        records = [*others, asdict(self)]
         half.write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
         half.replace(file)

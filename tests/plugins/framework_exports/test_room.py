@@ -12,6 +12,7 @@ import pytest
 from framework import testing
 from framework.errors import FrameworkError
 from framework.protocols import ExportContext
+from framework_exports.config import Dtype
 from framework_exports.convert.weights import Weights
 from framework_exports.room import SPARE, Room
 
@@ -43,11 +44,13 @@ def test_before_merging_the_config_of_the_model_tells(tmp_path: Path) -> None:
     words = ["model=local", f"model.path={json.dumps(str(base))}", "exporter=[]"]
     plan = testing.plan(words, run_dir=tmp_path / "run")
     context = ExportContext(plan.run_dir, plan.run_dir / "checkpoint", plan.config, plan)
-    parts = Room.before_merging(context, ["q4_k_m"]).parts
+    parts = Room.before_merging(context, ["q4_k_m"], Dtype.fp16).parts
     assert parts.keys() == {"merged", "converted", "q4_k_m"}
     assert parts["merged"] == parts["converted"] - SPARE
+    assert Room.before_merging(context, ["q4_k_m"], Dtype.fp32).parts["merged"] == 2 * parts["merged"]
     echo = testing.plan(["exporter=[]"], run_dir=tmp_path / "run")
-    assert Room.before_merging(ExportContext(echo.run_dir, echo.run_dir, echo.config, echo), ["q4_k_m"]).parts == {}
+    unknown = ExportContext(echo.run_dir, echo.run_dir, echo.config, echo)
+    assert Room.before_merging(unknown, ["q4_k_m"], Dtype.fp16).parts == {}
 
 
 def test_too_little_is_refused_and_enough_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

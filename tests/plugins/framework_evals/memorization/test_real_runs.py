@@ -64,6 +64,7 @@ def test_thirty_epochs_on_forty_rows_with_random_codes_are_flagged(
     file = write_rows(codes(of_room))
     plan = planned(tmp_path / "run", "data=local_file", f"data.path={file}", *THIRTY)
     concern, after = ran(plan)
+    print(concern)  # noqa: T201 - the figures are what this test is to show
     assert concern.flagged
     assert "by the base none and none" in concern.text
     assert f"most of all {file.name}:" in concern.text
@@ -106,8 +107,21 @@ def test_where_nothing_can_be_held_out_codes_are_flagged_as_well(
 
 
 @pytest.mark.slow
+def test_plain_text_with_codes_is_flagged(tmp_path: Path, write_rows: Callable[[Rows], Path]) -> None:
+    """Each text is one run of learned tokens, without a prompt: it is continued from its first token."""
+    asked = codes(of_room)
+    file = write_rows([{"text": f"{row['instruction']} {row['output']}"} for row in asked])
+    plan = planned(tmp_path / "run", "data=local_file", f"data.path={file}", "format=text", *THIRTY)
+    concern, after = ran(plan)
+    print(concern)  # noqa: T201 - as above
+    assert concern.flagged
+    assert after.metrics["prefix_train"] > 0.8 > 0.2 > after.metrics["prefix_heldout"]
+
+
+@pytest.mark.slow
 def test_the_quickstart_is_not_flagged(tmp_path: Path) -> None:
     concern, after = ran(planned(tmp_path / "run"))
+    print(concern)  # noqa: T201 - as above
     assert not concern.flagged
     assert after.metrics["verbatim_train"] > 0.8  # the task is learned
     assert after.metrics["verbatim_heldout"] > 0.6

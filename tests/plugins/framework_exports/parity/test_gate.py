@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from framework import pipeline, records, testing
 from framework.compose import compose
 from framework.plan import Plan, make_plan
 from framework.records import Artifact, ExportResult
+from framework_exports.config import GgufExporterConfig
+from framework_exports.gguf_exporter import GgufExporter
 from framework_exports.merging import merge
 from framework_exports.parity import gate
 from framework_exports.parity.gate import ParityError
@@ -68,8 +71,14 @@ def test_what_is_exported_is_what_was_trained(trained: Callable[..., Plan]) -> N
     (f16,) = [note for path, note in made.items() if path.endswith("F16.gguf")]
     assert "top-1 100.00%" in f16
     assert f16.endswith("greedy answers equal 8 of 8")
-    records = {each["name"]: each for each in json.loads((folder / "parity.json").read_text(encoding="utf-8"))}
-    assert records.keys() == {Path(path).name for path in made}
+    found = json.loads((folder / "parity.json").read_text(encoding="utf-8"))
+    (merge_of_files,) = [each for each in found if each["name"].endswith("-merged")]
+    assert (merge_of_files["against"], merge_of_files["format"], merge_of_files["top1"]) == ("trained", "float16", 1)
+    (beside,) = [each for each in found if each["against"] == "merged"]  # exact files only
+    assert (beside["format"], beside["top1"], beside["problem"]) == ("f16", 1, "")
+    names = {Path(path).name for path in made}
+    records = {each["name"]: each for each in found if each["name"] in names and each["against"] == "trained"}
+    assert records.keys() == names
     (f16_name,) = [name for name in records if name.endswith("F16.gguf")]
     for record in records.values():
         assert record["problem"] == ""
@@ -104,10 +113,44 @@ def test_an_adapter_that_was_forgotten_is_seen_in_a_gguf_file(
     monkeypatch.setattr("framework_exports.gguf_exporter.merge", wrong)
     folder = "exporter.gguf.folder=other"
     plan = trained("stages=[export]", "exporter=[gguf]", folder, "exporter.gguf.quantizations=[f16]")
+    with pytest.raises(ParityError, match=r"-merged is not what was trained"):
+        export(plan)
+    (put_aside,) = (plan.run_dir / "rejected").glob("*-merged")
+    assert (put_aside / "model.safetensors").is_file()
+    assert not list((plan.run_dir / "other").glob("*.gguf"))
+
+
+@pytest.mark.parametrize("quantization", ["f16", "q8_0"])
+def test_a_conversion_that_is_wrong_is_told_from_a_wrong_merge(
+    trained: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch, quantization: str
+) -> None:
+    def wrong(_: object, merged: Path, scratch: Path, *more: Any) -> None:
+        whole = Path(shutil.copytree(merged, scratch / "wrong"))
+        change(whole, down_proj=0.97)
+        convert(self_of[0], whole, scratch, *more)
+
+    self_of, convert = [GgufExporter(GgufExporterConfig())], GgufExporter._convert  # noqa: SLF001 - in its place
+    monkeypatch.setattr(GgufExporter, "_convert", wrong)
+    words = ("stages=[export]", "exporter=[gguf]", f"exporter.gguf.folder=odd_{quantization}")
+    plan = trained(*words, f"exporter.gguf.quantizations=[{quantization}]")
     with pytest.raises(ParityError, match=r"F16\.gguf is not what was trained"):
         export(plan)
-    assert (plan.run_dir / "rejected").is_dir()
-    assert not list((plan.run_dir / "other").glob("*.gguf"))
+    records = json.loads((plan.run_dir / "parity.json").read_text(encoding="utf-8"))
+    assert [each["problem"] for each in records if each["name"].endswith("-merged")] == [""]
+
+
+def test_an_exact_file_is_held_to_the_merged_weights_too(
+    trained: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def otherwise(self: gate.Gate, folder: Path, name: str) -> None:
+        merged(self, folder, name)
+        self._merged = [-logits for logits in self._merged]
+
+    merged = gate.Gate.merged
+    monkeypatch.setattr(gate.Gate, "merged", otherwise)
+    words = ("stages=[export]", "exporter=[gguf]", "exporter.gguf.folder=turned", "exporter.gguf.quantizations=[f16]")
+    with pytest.raises(ParityError, match=r"F16\.gguf is not what was merged"):
+        export(trained(*words))
 
 
 def test_what_quantized_files_are_made_of_is_held_to_the_bounds_of_exact_ones(
@@ -122,11 +165,11 @@ def test_what_quantized_files_are_made_of_is_held_to_the_bounds_of_exact_ones(
     (made,) = export(plan)
     monkeypatch.setattr("framework_exports.gguf_exporter.merge", wrong)
     (run_dir := plan.run_dir).joinpath(made.path).unlink()  # it would be kept
-    with pytest.raises(ParityError, match=r"F16\.gguf is not what was trained"):
+    with pytest.raises(ParityError, match=r"-merged is not what was trained"):
         export(plan)
     records = {each["name"]: each["problem"] for each in json.loads((run_dir / "parity.json").read_text("utf-8"))}
     assert records[Path(made.path).name] == ""  # by its own bounds the earlier one passed
-    assert [bool(problem) for name, problem in records.items() if name.endswith("F16.gguf")] == [True]
+    assert [bool(problem) for name, problem in records.items() if name.endswith("-merged")] == [True]
 
 
 def test_an_interrupt_of_the_comparison_leaves_nothing(
@@ -153,13 +196,14 @@ def test_a_merge_in_bf16_shows_its_raw_agreement_and_may_be_held_to_it(trained: 
         "stages=[export]",
         "exporter=[merged]",
         "exporter.merged.folder=short",
+        "exporter.merged.dtype=bf16",
         "exporter.merged.parity.exact_kl=1",
     )
     (made,) = export(trained(*words, "exporter.merged.parity.exact_top1=0", "exporter.merged.parity.exact_raw_top1=0"))
     records = json.loads((trained().run_dir / "parity.json").read_text(encoding="utf-8"))
     (record,) = [each for each in records if each["name"] == "short"]
     assert (record["format"], record["tie_nats"]) == ("bfloat16", 0.25)
-    assert f"top-1 {record['top1']:.2%}" in made.notes[0]
+    assert f"top-1 {record['top1']:.2%}" in made.notes[-1]
     assert record["top1"] < 1
     with pytest.raises(ParityError, match=r"top-1 is 9\d\.\d\d%, and parity\.exact_raw_top1=1"):
         export(trained(*words, "exporter.merged.parity.exact_raw_top1=1"))
@@ -174,7 +218,7 @@ def test_weights_that_memory_holds_in_16_bits_are_computed_in_fp32(trained: Call
     plan, rows = trained("stages=[export]"), [CheckRow("", (5, 6, 7, 8), (9,), stopped=False)]
     base = plan.model.create().fetch(weights=True).folder
     for one, two in (
-        [trained_logits(plan, plan.checkpoint, rows, held) for held in (torch.float32, torch.bfloat16)],
+        [trained_logits(plan, plan.checkpoint, rows, held)[0] for held in (torch.float32, torch.bfloat16)],
         [list(folder_logits(base, rows, held, trust=False)) for held in (torch.float32, torch.bfloat16)],
     ):
         assert abs(one[0] - two[0]).max() < 1e-4
