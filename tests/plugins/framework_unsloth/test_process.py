@@ -164,7 +164,7 @@ import framework_unsloth.first
 from framework.compose import compose
 from framework.plan import make_plan
 from framework_unsloth import questions
-from tests.plugins.framework_unsloth import wrong
+import wrong
 from transformers import LlamaConfig
 
 plan = make_plan(compose(["trainer=unsloth", "trainer.dtype=fp32", "logger=[]"]))
@@ -183,7 +183,8 @@ def test_a_step_is_the_same_however_it_is_cut_and_a_version_in_which_it_is_not_i
     One that scales the gradients of several passes wrongly is refused, and one that turns them around and keeps their
     norm.
     """
-    env = environment(tmp_path, FRAMEWORK_CACHE=str(tmp_path / "cache"), PYTHONPATH=os.pathsep.join(sys.path))
+    path = os.pathsep.join([str(Path(wrong.__file__).parent), *sys.path])
+    env = environment(tmp_path, FRAMEWORK_CACHE=str(tmp_path / "cache"), PYTHONPATH=path)
     done = subprocess.run(
         [sys.executable, "-c", ASK], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
     )
