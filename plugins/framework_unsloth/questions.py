@@ -60,7 +60,7 @@ def problem(config: Mapping[str, Any], **choices: Choice) -> str:
             log.warning("no twin: %s", one_line(error))
             return ""
         try:
-            return next(_problems(_plan(base, **choices), Path(place), choices["launch"]), "")
+            return next(_problems(_plan(base, **choices), Path(place)), "")
         except FrameworkError as error:
             return ADVICE.sub("", str(error).splitlines()[0])
         except Exception as error:  # noqa: BLE001 - whatever it is, it would end the run
@@ -68,18 +68,20 @@ def problem(config: Mapping[str, Any], **choices: Choice) -> str:
 
 
 def _plan(base: Path, trainer: Choice, adapter: Choice, quantization: Choice, launch: Choice) -> Plan:
-    """Return a plan for the twin that trains as the run does, in one process."""
-    del launch
+    """Return a plan for the twin that trains as the run does; of a group with several processes here, with two."""
     words = ["model=local", f"model.path={base}", "data=local_file", "data.path=rows", "logger=[]", "evaluator=[]"]
     plan = make_plan(compose([*words, "exporter=[]", "objective=train_loss"]), run_dir=base.with_name("run"))
     if hasattr(trainer.config, "optimised_checkpoints"):
         trainer = dataclasses.replace(trainer, config=dataclasses.replace(trainer.config, optimised_checkpoints=False))
     if getattr(adapter.config, "lora_dropout", 0):  # another way through the layers, and no chance in it
         adapter = dataclasses.replace(adapter, config=dataclasses.replace(adapter.config, lora_dropout=twin.NO_DROPOUT))
-    return dataclasses.replace(plan, trainer=trainer, adapter=adapter, quantization=quantization)
+    if group := launch.config.group():
+        here = {"processes": min(TWO, group.processes), "machines": 1, "rank": None, "main_address": None}
+        launch = dataclasses.replace(launch, config=dataclasses.replace(launch.config, **here))
+    return dataclasses.replace(plan, trainer=trainer, adapter=adapter, quantization=quantization, launch=launch)
 
 
-def _problems(plan: Plan, place: Path, launch: Choice) -> Iterator[str]:
+def _problems(plan: Plan, place: Path) -> Iterator[str]:
     rows, made = _rows(), []
     for batch in LAYOUTS:
         each = settled(plan, batch, LENGTH)
@@ -93,17 +95,11 @@ def _problems(plan: Plan, place: Path, launch: Choice) -> Iterator[str]:
             made.append(step(model, rows, place, f"{batch[0]}x{batch[1]}"))
     first, *others = made
     yield from (f"accumulation is wrong: {told}" for told in _unequal(first, others, allowed))
-    group = launch.config.group()
-    if group and group.processes > 1:
-        two = _in_two(settled(plan, (ROWS // TWO, 1), LENGTH), launch)
-        together = step_together(two, rows, place, f"{ROWS // TWO}x1 in two processes")
-        yield from (f"launch={launch.component.name} is wrong: {told}" for told in _unequal(first, [together], allowed))
-
-
-def _in_two(plan: Plan, launch: Choice) -> Plan:
-    """Return a plan for two processes on this machine."""
-    config = dataclasses.replace(launch.config, processes=TWO, machines=1, rank=None, main_address=None)
-    return dataclasses.replace(plan, launch=dataclasses.replace(launch, config=config))
+    if (group := plan.launch.config.group()) and group.world == TWO:
+        half = settled(plan, (ROWS // TWO, 1), LENGTH)
+        together = step_together(half, rows, place, f"{ROWS // TWO}x1 in two processes")
+        launch = f"launch={plan.launch.component.name} is wrong"
+        yield from (f"{launch}: {told}" for told in _unequal(first, [together], allowed))
 
 
 def _unequal(first: Tried, others: list[Tried], allowed: float) -> Iterator[str]:

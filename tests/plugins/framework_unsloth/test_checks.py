@@ -124,8 +124,8 @@ class TestAsked:
             ("adapter=dora",), ("quantization=nf4",), ("trainer.packing=pad",), ("trainer=hf",), TWO[2:], TWO,
             ("launch=fsdp2", *TWO[1:]),
         )  # fmt: skip
-        for words in others:
-            asked.capabilities(plan(tmp_path, *words), LLAMA)
+        for other in others:
+            asked.capabilities(plan(tmp_path, *other), LLAMA)
         asked.capabilities(plan(tmp_path, *TWO, "launch.processes=3"), LLAMA)  # two are asked
         assert asked.capabilities(plan(tmp_path), {**LLAMA, "model_type": "phi3"}).problem == "phi3"
         assert len(calls) == 2 + len(others)

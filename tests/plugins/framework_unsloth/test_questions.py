@@ -6,16 +6,21 @@
 from __future__ import annotations
 
 import logging
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import transformers
 from transformers import LlamaConfig
 
 from framework.compose import compose
-from framework.plan import make_plan
+from framework.plan import Plan, make_plan
+from framework.records import TokenRow
 from framework_hf.evaluation import Evaluation
 from framework_unsloth import questions
+from framework_unsloth.tried import Tried
 from tests.plugins.framework_unsloth import wrong
 
 LLAMA: dict[str, Any] = LlamaConfig(attention_dropout=0.1).to_dict()
@@ -71,6 +76,26 @@ def test_an_architecture_of_which_no_twin_can_be_made_is_not_refused(caplog: pyt
     with caplog.at_level(logging.WARNING):
         assert told(config={"model_type": "nothing-known"}) == ""
     assert "no twin: " in caplog.text
+
+
+def test_another_step_of_two_processes_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where several GPUs are visible, the step of one process is made on the first, as that of a group's driver is."""
+    asked: list[Plan] = []
+
+    def step_together(plan: Plan, rows: list[TokenRow], place: Path, name: str) -> Tried:
+        asked.append(plan)
+        assert place.is_dir()
+        return Tried(name, float(len(rows)), 1.0, {})
+
+    monkeypatch.setattr(questions, "step_together", step_together)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    found = told("launch=ddp", "launch.processes=4", "launch.machines=2", "launch.main_address=first", "launch.rank=1")
+    assert re.match(
+        r"launch=ddp is wrong: 8x1 has the loss \d\.\d+, 4x1 in two processes of the same rows 8.0000$", found
+    )
+    (plan,) = asked
+    group = plan.launch.config.group()
+    assert (group.processes, group.machines, plan.launch.config.rank, plan.batch) == (2, 1, None, 8)
 
 
 @pytest.mark.slow

@@ -49,7 +49,7 @@ def test_another_is_told_by_what_differs(other: Tried, told: str) -> None:
 
 def test_the_gradients_of_the_first_step_that_has_numbers_are_kept() -> None:
     model = torch.nn.Linear(2, 1)
-    model.bias.requires_grad_(requires_grad=False)
+    model.bias.requires_grad = False
     optimizer = torch.optim.SGD(model.parameters(), lr=1.0)
     with gradients(model) as kept:
         for value in (math.inf, 1.0, 5.0):
