@@ -56,8 +56,8 @@ test-unsloth: $(UNSLOTH_VENV)/dev
 	$(UNSLOTH_VENV)/bin/python $(PIP) --no-deps --force-reinstall build/wheel/*.whl
 	mkdir -p build/tests
 	cp -r pyproject.toml tests build/tests
-	cd build/tests && $(TEST_ENV) $(CURDIR)/$(UNSLOTH_VENV)/bin/python -m pytest -m unsloth tests/plugins/test_conformance.py
-	cd build/tests && $(TEST_ENV) $(CURDIR)/$(UNSLOTH_VENV)/bin/python -m pytest -m "unsloth or ($(DEFAULT))" tests/test_second_version_set.py tests/plugins/framework_unsloth tests/plugins/framework_hf
+	cd build/tests && $(TEST_ENV) $(CURDIR)/$(UNSLOTH_VENV)/bin/python -m pytest -n 2 -m unsloth tests/plugins/test_conformance.py
+	cd build/tests && $(TEST_ENV) $(CURDIR)/$(UNSLOTH_VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "unsloth or ($(DEFAULT))" tests/test_second_version_set.py tests/plugins/framework_unsloth tests/plugins/framework_hf tests/plugins/framework_quickstart
 
 docs: $(VENV)/dev
 	$(TEST_ENV) $(VENV)/bin/python -m pytest tests/docs

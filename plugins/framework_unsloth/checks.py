@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from framework.errors import FrameworkError
 from framework.plan import Plan
 from framework.schema import Stage
 from framework_hf.config import NF4Config
 from framework_unsloth import versions
 from framework_unsloth.capabilities import capabilities
 from framework_unsloth.config import UnslothTrainerConfig
+from framework_unsloth.instead import instead
 
 HF = "or set trainer=hf"
 
@@ -30,11 +32,6 @@ def settings(plan: Plan) -> Iterator[str]:
     quantization = plan.quantization.config
     if isinstance(quantization, NF4Config) and not quantization.double_quant:
         yield f"quantization.double_quant=false: trainer=unsloth always quantizes the constants too: set it true, {HF}"
-    if plan.launch.config.group():
-        yield (
-            f"launch={plan.launch.component.name} trains with several processes, and trainer=unsloth in one: set "
-            "trainer=hf"
-        )
     if not elsewhere(plan):
         yield from versions.problems()
 
@@ -43,16 +40,23 @@ def model(plan: Plan, config: Mapping[str, Any]) -> Iterator[str]:
     """Ask Unsloth about this plan with its model."""
     if elsewhere(plan) or not config or "auto_map" in config:
         return
-    asked = capabilities(plan, config)
+    try:
+        asked = capabilities(plan, config)
+    except FrameworkError as error:
+        yield f"{error}. {instead(plan, config)}"
+        return
     if asked.problem:
-        kind = config.get("model_type", "this kind")
-        chosen_with = f"adapter={plan.adapter.component.name} quantization={plan.quantization.component.name}"
+        kind, told = config.get("model_type", "this kind"), f"{asked.problem}. {_versions(asked.problem)}"
         where = f"on this {asked.device.upper()}"
-        yield f"trainer=unsloth does not work for {kind} with {chosen_with} {where}: {_end(asked.problem)}"
+        yield f"trainer=unsloth does not work for {kind} with {_chosen(plan)} {where}: {told}{instead(plan, config)}"
 
 
-def _end(problem: str) -> str:
-    if "accumulation" in problem:
-        right = " or ".join(f"unsloth=={each}" for each in versions.TESTED)
-        return f"{problem}. pip install {right}, {HF}"
-    return f"{problem}: {HF.removeprefix('or ')}"
+def _chosen(plan: Plan) -> str:
+    groups = ("adapter", "quantization", *(["launch"] if plan.launch.config.group() else []))
+    return " ".join(f"{group}={getattr(plan, group).component.name}" for group in groups)
+
+
+def _versions(problem: str) -> str:
+    """Name versions that are right, where this one is wrong about accumulation."""
+    right = [f"unsloth=={each}" for each in versions.TESTED if each != versions.installed()]
+    return f"pip install {' or '.join(right)}. " if "accumulation" in problem and right else ""

@@ -26,6 +26,8 @@ SMALL = {
 """Sizes, where the config has them. 4-bit layers want 64 features and more."""
 VOCABULARY, LAYERS = 512, 2
 DROPPED = ("architectures", "auto_map", "quantization_config", "transformers_version", "dtype", "torch_dtype")
+NO_DROPOUT = 1e-12
+"""A share that drops nothing, and goes the way of one that does: what is compared may not hang on chance."""
 ROPE = ("rope_scaling", "rope_parameters")
 """Where these hold lists, the lists are as long as a head is wide."""
 ROLES = {"pad_token": "t0", "bos_token": "t1", "eos_token": "t2", "unk_token": "t3"}
@@ -57,6 +59,7 @@ def make(config: Mapping[str, Any], folder: Path) -> Path:
 def _small(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings with small sizes, and two kinds of layers where there are several."""
     kept = {name: value for name, value in config.items() if name not in DROPPED and not name.endswith("_config")}
+    kept |= {name: NO_DROPOUT for name, value in kept.items() if _drops(name) and isinstance(value, float) and value}
     for name in ROPE:
         if any(isinstance(part, list) for part in (kept.get(name) or {}).values()):
             del kept[name]
@@ -69,3 +72,7 @@ def _small(config: Mapping[str, Any]) -> dict[str, Any]:
         small["layer_types"] = [kinds[0], kinds[-1]]
     tokens = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
     return {**kept, **small, **tokens, "vocab_size": VOCABULARY, "num_hidden_layers": LAYERS}
+
+
+def _drops(name: str) -> bool:
+    return "dropout" in name or name.endswith("pdrop")

@@ -181,18 +181,23 @@ class BackendSuite(Trained):
         expect(right, f"one seed gave the losses {losses[0]} and {losses[1]}")
 
     def test_accumulation_is_the_same_training_as_one_large_batch(self, tmp_path: Path) -> None:
-        """Two steps of four rows have the same losses as 4 x 1, 2 x 2 and 1 x 4."""
-        losses = []
+        """Two steps of four rows have the same losses and gradients as 4 x 1, 2 x 2 and 1 x 4, and teach the same.
+
+        A gradient is as long as its norm says, and points where the scores of all learned tokens go.
+        """
+        made = []
         for micro, accumulation in ((4, 1), (2, 2), (1, 4)):
             folder = tmp_path / str(micro)
             batch = f"trainer.per_device_train_batch_size={micro}"
             more = (batch, f"trainer.gradient_accumulation_steps={accumulation}", "trainer.max_steps=2")
             with self.opened(folder, *more) as (model, data):
                 _, steps = self.train(model, data, folder)
-                losses.append([*(step.loss for step in steps), model.loss(data.train)])
-        for other in losses[1:]:
-            right = len(other) == len(losses[0]) and all(map(self.same, other, losses[0]))
-            expect(right, f"accumulation changes the training: 4 x 1, 2 x 2 and 1 x 4 have the losses {losses}")
+                made.append(_course(model, data, steps))
+        for what in made[0]:
+            expect(len({len(each[what]) for each in made}) == 1, f"accumulation changes how many {what} there are")
+            for values in zip(*(each[what] for each in made), strict=True):
+                right = all(self.same(value, values[0]) for value in values[1:])
+                expect(right, f"accumulation changes the training: 4 x 1, 2 x 2 and 1 x 4 have the {what} {values}")
 
     def test_an_order_to_stop_is_obeyed_before_the_next_step(self, tmp_path: Path) -> None:
         """The training ends with the step of which `on_step` says so, and its weights are saved."""
@@ -255,6 +260,15 @@ class BackendSuite(Trained):
 
     def _alike(self, one: tuple[float, list[str]], two: tuple[float, list[str]]) -> bool:
         return self.same(one[0], two[0]) and one[1] == two[1]
+
+
+def _course(model: Model, data: Data, steps: list[Step]) -> dict[str, list[float]]:
+    """Return what a training was and what came of it, in numbers."""
+    return {
+        "losses": [*(step.loss for step in steps), model.loss(data.train)],
+        "gradient norms": [step.grad_norm for step in steps],
+        "scores": [score for row in model.score(data.train) for score in row.log_probs],
+    }
 
 
 def _at_stop(order: Order, step: Step) -> Order | None:

@@ -456,6 +456,20 @@ class Unscaled(EchoModel):
     def loss(self, rows):
         return super().loss(rows) + 0.1 * self.plan.training.gradient_accumulation_steps
 
+@backend("overlong")
+class Overlong(EchoModel):
+    def train(self, rows, validation, run):
+        passes = self.plan.training.gradient_accumulation_steps
+        told = lambda step: run.on_step(dataclasses.replace(step, grad_norm=step.grad_norm * passes))
+        return super().train(rows, validation, dataclasses.replace(run, on_step=told))
+
+@backend("astray")
+class Astray(EchoModel):
+    def score(self, rows):
+        other = 0.1 * (self.plan.training.gradient_accumulation_steps - 1)
+        move = lambda scores: [score + (other if at else -other) for at, score in enumerate(scores)]
+        return [dataclasses.replace(each, log_probs=move(each.log_probs)) for each in super().score(rows)]
+
 @backend("shifted")
 class Shifted(EchoModel):
     def encode(self, examples):

@@ -55,6 +55,7 @@ BACKEND = "BackendSuite"
 LEARNS = "training_is_told_step_by_step_and_lowers_the_loss"
 ENCODING = "the_encoding_is_named_alike_by_two_models_and_changes_with_what_is_learned"
 LABELS = "the_rows_are_labelled_where_the_assistant_speaks"
+ACCUMULATION = "accumulation_is_the_same_training_as_one_large_batch"
 ANSWERS = "the_answers_keep_the_order_and_the_limit"
 STREAMS = "an_answer_streams_as_it_is_generated"
 NAMED = "what_it_names_is_there"
@@ -206,9 +207,11 @@ CASES = [
     (
         BACKEND,
         "unscaled",
-        "accumulation_is_the_same_training_as_one_large_batch",
-        "accumulation changes the training: 4 x 1, 2 x 2 and 1 x 4",
+        ACCUMULATION,
+        r"accumulation changes the training: 4 x 1, 2 x 2 and 1 x 4 have the losses \(",
     ),
+    (BACKEND, "overlong", ACCUMULATION, r"have the gradient norms \(1.0, 2.0, 4.0\)"),
+    (BACKEND, "astray", ACCUMULATION, r"have the scores \("),
     (BACKEND, "deaf", "an_order_to_stop_is_obeyed_before_the_next_step", "told to stop at step 2, it made 12 steps"),
     (
         BACKEND,

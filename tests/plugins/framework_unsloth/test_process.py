@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from importlib.metadata import distribution, version
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.plugins.framework_unsloth import wrong
 from tests.plugins.framework_unsloth.runs import BARE, SPY, run, tiny
 from tests.support.hub import HubStandIn
 from tests.support.program import environment, framework
@@ -112,19 +114,33 @@ def test_the_installed_version_sends_nothing_where_that_is_set() -> None:
 
 
 @pytest.mark.parametrize(
-    ("more", "told"),
+    ("more", "told", "works"),
     [
-        (("quantization=int8",), "adapter=lora quantization=int8 on this CPU: Unsloth did not quantize the weights"),
-        (("quantization=nf4", "quantization.double_quant=false"), "quantization.double_quant=false: trainer=unsloth"),
+        (
+            ("quantization=int8",),
+            "adapter=lora quantization=int8 on this CPU: Unsloth did not quantize the weights as it was asked to",
+            "Set trainer=hf",
+        ),
+        (
+            ("launch=fsdp2", "launch.processes=2", "trainer.device=cpu"),
+            "quantization=none launch=fsdp2 on this CPU: launch=fsdp2: accelerate brought up MULTI_CPU instead: on a "
+            "CPU it has no other. trainer=hf does not work either: launch=fsdp2: accelerate brought up MULTI_CPU",
+            "Set launch=ddp",
+        ),
+        (
+            ("quantization=nf4", "quantization.double_quant=false"),
+            "quantization.double_quant=false: trainer=unsloth",
+            "set it true, or set trainer=hf",
+        ),
     ],
 )
-def test_what_it_cannot_do_here_ends_the_plan(
-    more: tuple[str, ...], told: str, words: tuple[str, ...], tmp_path: Path
+def test_what_it_cannot_do_here_ends_the_plan_with_what_can_be_done(
+    more: tuple[str, ...], told: str, works: str, words: tuple[str, ...], tmp_path: Path
 ) -> None:
     done = run(tmp_path, *words, "trainer=unsloth", *more)
     assert done.code == 2
     assert told in done.err
-    assert "set trainer=hf" in done.err
+    assert works in done.err
     assert not list((tmp_path / "work").iterdir())
 
 
@@ -140,53 +156,43 @@ def test_newer_libraries_than_it_admits_are_named(words: tuple[str, ...], tmp_pa
     assert "pip install 'transformers<=5.17.0,>=4.52.4'" in done.err
 
 
-def asked(code: str, tmp_path: Path) -> str:
-    """Ask Unsloth about a tiny Llama in a process of its own, after some code; return what it answers."""
-    script = f"""
+FAULTS = {"": "", "SCALING": wrong.SCALING.told, "DIRECTION": wrong.DIRECTION.told}
+"""What is wrong with the trainer, and what the probe says of it."""
+ASK = f"""
+import contextlib, json
 import framework_unsloth.first
 from framework.compose import compose
 from framework.plan import make_plan
-from framework_unsloth import ask
+from framework_unsloth import questions
+import wrong
 from transformers import LlamaConfig
-{code}
+
 plan = make_plan(compose(["trainer=unsloth", "trainer.dtype=fp32", "logger=[]"]))
-print("answer:", ask.problem(LlamaConfig().to_dict(), trainer=plan.trainer, adapter=plan.adapter,
-                             quantization=plan.quantization))
+choices = {{name: getattr(plan, name) for name in ("trainer", "adapter", "quantization", "launch")}}
+told = {{}}
+for name in {list(FAULTS)}:
+    with getattr(wrong, name).made() if name else contextlib.nullcontext():
+        told[name] = questions.problem(LlamaConfig().to_dict(), **choices)
+print(json.dumps(told))
 """
-    env = environment(tmp_path, FRAMEWORK_CACHE=str(tmp_path / "cache"))
-    command = [sys.executable, "-c", script]
-    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+
+
+def test_a_step_is_the_same_however_it_is_cut_and_a_version_in_which_it_is_not_is_found_out(tmp_path: Path) -> None:
+    """8x1, 4x2 and 2x4: equal losses and gradients with the installed version.
+
+    One that scales the gradients of several passes wrongly is refused, and one that turns them around and keeps their
+    norm.
+    """
+    path = os.pathsep.join([str(Path(wrong.__file__).parent), *sys.path])
+    env = environment(tmp_path, FRAMEWORK_CACHE=str(tmp_path / "cache"), PYTHONPATH=path)
+    done = subprocess.run(
+        [sys.executable, "-c", ASK], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
-    return done.stdout.splitlines()[-1].removeprefix("answer:").strip()
-
-
-def test_a_step_is_the_same_however_it_is_cut(tmp_path: Path) -> None:
-    """8x1, 4x2 and 2x4: equal losses and gradients with the installed version."""
-    assert asked("", tmp_path) == ""
-
-
-@pytest.mark.parametrize(
-    ("code", "told"),
-    [
-        (
-            "import transformers\n"
-            "step = transformers.Trainer.training_step\n"
-            "def training_step(self, model, part, *more):\n"
-            "    part = {**part, 'count': part['count'] / 2 if part['input_ids'].numel() < 60 else part['count']}\n"
-            "    return step(self, model, part, *more)\n"
-            "transformers.Trainer.training_step = training_step",
-            "accumulation is wrong: 8x1 has the loss ",
-        ),
-        (
-            "from framework_hf.evaluation import Evaluation\n"
-            "loss = Evaluation.loss\n"
-            "Evaluation.loss = lambda self, rows: loss(self, rows) * 1.1",
-            "its loss in evaluation is ",
-        ),
-    ],
-)
-def test_a_version_that_is_wrong_is_found_out(code: str, told: str, tmp_path: Path) -> None:
-    assert asked(code, tmp_path).startswith(told)
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found.pop("") == ""
+    for name, told in found.items():
+        assert told.startswith(FAULTS[name])
 
 
 @pytest.fixture

@@ -57,6 +57,14 @@ def test_it_learns_and_is_measured_before_and_after(unsloth: Done) -> None:
     assert len(samples) == 2
 
 
+def test_trainer_hf_learns_with_the_same_versions(hf: Done) -> None:
+    loss = hf.report["metrics"]["eval_loss"]
+    assert loss["after"] < loss["before"] / 2
+    assert hf.report["versions"]["trl"].startswith("1.15.")
+    assert "unsloth" not in hf.report["hardware"]
+    assert (hf.folder / "adapter" / "adapter_model.safetensors").is_file()
+
+
 def test_plain_peft_in_another_process_gives_the_same_text(unsloth: Done) -> None:
     samples = json.loads((unsloth.folder / "evaluate.json").read_text(encoding="utf-8"))["samples"]
     dtype = unsloth.report["hardware"]["dtype"].split()[0]
