@@ -34,7 +34,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Any:
     theirs = adapted(base, run_dir / "checkpoint", r=8, lora_alpha=16)
     for name, weight in theirs.named_parameters():
         if "lora_" in name:
-            weight.data.mul_(0.05)  # as small as a training makes them
+            weight.data.mul_(0.1)  # as small as a training makes them
     theirs.save_pretrained(run_dir / "checkpoint", save_embedding_layers=False)
     context = ExportContext(run_dir, run_dir / "checkpoint", plan.config, plan)
     artifacts = GgufExporter(plan.exporter["gguf"].config).export(testing.EchoModel(plan), context)
@@ -73,13 +73,7 @@ def test_prompts_tokens_and_greedy_answers_of_f16_are_those_of_transformers(made
                 expected = theirs(torch.tensor([out])).logits[0].numpy()
             agreed += list(llama.logits(out).argmax(1) == expected.argmax(1))
             said = llama.complete(ids, max_new_tokens=40)
-            pairs = zip(said.ids, out[len(ids) :], strict=False)
-            parted = next((place for place, (one, two) in enumerate(pairs) if one != two), None)
-            if parted is None:
-                assert said.stopped == (out[-1] == tokenizer.eos_token_id)
-            else:  # the adapter is a random one, so it may come to a near tie
-                there = expected[len(ids) + parted - 1]
-                assert there.max() - there[said.ids[parted]] < 0.02
+            assert [*said.ids, *([tokenizer.eos_token_id] if said.stopped else [])] == out[len(ids) :]
     assert np.mean(agreed) > 0.99
 
 

@@ -35,7 +35,6 @@ def test_in_ten_bits_nearly_every_token_and_every_greedy_text_is_that_of_the_tra
         assert each["top1"] >= 0.998
         assert each["top1_with_ties"] >= 0.999
         assert each["answers"] == {"same": 12, "near": 0, "differs": 0}
-    assert records[-1]["top1"] >= 0.999  # what the conversion does
 
 
 def test_a_training_that_16_bits_cannot_hold_is_exported_in_32(tmp_path: Path) -> None:
