@@ -1,0 +1,73 @@
+"""What looks through data, scores answers and measures a model."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from framework.data import Data
+    from framework.data.audit import AuditData
+    from framework.protocols.model import Model
+    from framework.records import Answered, EvalResult, Finding, Scores
+
+
+@runtime_checkable
+class Audit(Protocol):
+    """An option of `audit=`."""
+
+    def audit(self, data: AuditData) -> Iterable[Finding]:
+        """Look through the data and give what was found; nothing where all is well.
+
+        The rows come in batches and may be gone through more than once. Keep no more than a few numbers of each:
+        there may be millions.
+        """
+
+
+@runtime_checkable
+class Metric(Protocol):
+    """An option of `metric=` that looks at the text of one answer. It may have a `unit`, as `AnswerMetric` has."""
+
+    higher_is_better: bool
+    needs_reference: bool
+
+    def score(self, answer: str, reference: str | None) -> float:
+        """Score one answer; the mean over all answers is reported."""
+
+
+class AnswerMetric(ABC):
+    """An option of `metric=` that looks at more than the text of an answer, or at all answers at once. Subclass it.
+
+    Attributes:
+        higher_is_better: which way is up.
+        needs_reference: it is given only answers to prompts with a reference.
+        needs_log_probs: `Answered.reference_log_probs` is filled. The model reads every reference for that.
+        exponential: the scores are logarithms; the number that is reported is e to the power of their mean.
+        unit: of the number; one between 0 and 1 without a unit is a share, and is shown in percent.
+    """
+
+    higher_is_better: bool = True
+    needs_reference: bool = False
+    needs_log_probs: bool = False
+    exponential: bool = False
+    unit: str = ""
+
+    @abstractmethod
+    def score_all(self, answers: Sequence[Answered]) -> Scores:
+        """Score the answers of one evaluation, at least one; one that cannot be scored has None.
+
+        It is called for the base model and again for the trained one.
+        """
+
+
+AnyMetric = Metric | AnswerMetric
+"""What an evaluator is given; `framework.scoring` calls either kind."""
+
+
+@runtime_checkable
+class Evaluator(Protocol):
+    """An option of `evaluator=`."""
+
+    def evaluate(self, model: Model, data: Data, metrics: Mapping[str, AnyMetric]) -> EvalResult:
+        """Measure the model as it stands."""

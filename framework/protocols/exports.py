@@ -1,0 +1,51 @@
+"""What makes files of a trained model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from framework.plan import Plan
+    from framework.protocols.model import Model
+    from framework.records import Artifact, Prompt
+
+
+@dataclass(frozen=True)
+class ExportContext:
+    """What an exporter may use.
+
+    Attributes:
+        run_dir: the folder of the run.
+        checkpoint: the trained weights; they may lie elsewhere, and be another adapter than the plan's.
+        config: the resolved config as plain values.
+        plan: the run.
+        artifacts: what the exporters before this one made, and earlier exports of the same weights.
+        prompts: what the run asks before and after.
+        kept: what an exporter worked out that a later one can use, by a name of its own.
+    """
+
+    run_dir: Path
+    checkpoint: Path
+    config: Mapping[str, Any]
+    plan: Plan
+    artifacts: Sequence[Artifact] = ()
+    prompts: Sequence[Prompt] = ()
+    kept: dict[str, Any] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Exporter(Protocol):
+    """An option of `exporter=`. One that has `after`, names of options, comes after those of them that are chosen.
+
+    One that has `reusable = True` is costly, and its artifacts depend on the weights and the config alone: where an
+    earlier export of the run made them of the same ones and they are still whole, it is not asked again.
+
+    One that has `check(model, plan)` is asked before anything is trained; it raises a FrameworkError where the export
+    of this model will fail.
+    """
+
+    def export(self, model: Model, context: ExportContext) -> list[Artifact]:
+        """Write the artifacts below `context.run_dir` and name them."""

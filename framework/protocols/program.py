@@ -1,0 +1,61 @@
+"""What runs a plan, a command or a chat."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from framework.plan import Plan
+    from framework.records import Prompt, Report
+    from framework.saved import SavedRun
+
+
+@runtime_checkable
+class Launcher(Protocol):
+    """An option of `launch=`: in which process, or on which machine, the run happens."""
+
+    def launch(self, plan: Plan) -> Report | None:
+        """Run the plan to its end and return its report; None where the report stage is not among its stages.
+
+        Raises:
+            FrameworkError: it cannot be started there, or the run ended with a user's mistake.
+        """
+
+
+@runtime_checkable
+class Command(Protocol):
+    """A command, `python -m framework NAME …`."""
+
+    def main(self, arguments: Sequence[str]) -> int:
+        """Run with the words after the name; return the exit code."""
+
+
+@runtime_checkable
+class Speaker(Protocol):
+    """Who answers in a chat."""
+
+    name: str
+    context: int | None
+    """Tokens that it reads, conversation and answer together; None where nobody knows of a limit."""
+
+    def count(self, prompt: Prompt) -> int:
+        """Return how many tokens a conversation has for this speaker."""
+
+    def stream(
+        self, prompt: Prompt, *, max_new_tokens: int, temperature: float = 0.0, top_p: float = 1.0, seed: int | None
+    ) -> Iterator[str]:
+        """Answer, as `Model.stream` does."""
+
+
+@runtime_checkable
+class SpeakerSource(Protocol):
+    """A speaker that `framework_speakers` registers: `python -m framework chat RUN_DIR --NAME [WORD]`."""
+
+    def open(self, run: SavedRun, word: str) -> AbstractContextManager[Speaker]:
+        """Open what answers, and free it at the end. `word` is what was given behind the name; it may be empty.
+
+        Raises:
+            FrameworkError: what it needs of the run, or of this machine, is not there.
+        """

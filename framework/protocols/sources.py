@@ -1,0 +1,92 @@
+"""Where a model, its settings, rows and their formats come from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from framework.records import Example, RawData
+
+
+@dataclass(frozen=True)
+class ModelPlace:
+    """Where a base model lies: a local `folder`, and the `name` by which others load it, a Hub id or a folder."""
+
+    folder: Path
+    name: str
+    revision: str = ""
+
+
+@runtime_checkable
+class ModelSource(Protocol):
+    """An option of `model=`."""
+
+    def check(self) -> str:
+        """Say what the model is, in one line, without loading or downloading its weights and without torch.
+
+        Raises:
+            FrameworkError: it cannot be had.
+        """
+
+    def config_json(self) -> Mapping[str, Any]:
+        """Return what its config.json says, without its weights and without torch; empty where it has none.
+
+        Raises:
+            FrameworkError: it cannot be had.
+        """
+
+    def fetch(self, *, weights: bool) -> ModelPlace:
+        """Bring the model to this machine, once; without `weights` config and tokenizer are enough."""
+
+
+@runtime_checkable
+class Quantization(Protocol):
+    """An option of `quantization=`."""
+
+    def config(self, compute_dtype: Any) -> Any:
+        """Return a `transformers` quantization config for a `torch.dtype` to compute in, or None."""
+
+
+@runtime_checkable
+class Adapter(Protocol):
+    """An option of `adapter=`."""
+
+    def config(self) -> Any:
+        """Return a `peft.PeftConfig`, or None to train all weights."""
+
+
+@runtime_checkable
+class Source(Protocol):
+    """An option of `data=`."""
+
+    def load(self) -> RawData:
+        """Find the rows. They are read when they are iterated over, which happens more than once.
+
+        A row that cannot be read is given as a `Row` with a `problem`, so that all of them are told together, or
+        skipped with `data.on_bad_row=skip`.
+
+        Raises:
+            FrameworkError: a file is missing or is of an unknown kind; also while iterating, where reading cannot go
+                on. The message names the file, and the line where there is one.
+        """
+
+
+@runtime_checkable
+class Formatter(Protocol):
+    """An option of `format=`. Both methods are pure functions of a row.
+
+    `format.columns` and `format.system_prompt` are applied by the core, before and after `example`.
+    """
+
+    def matches(self, fields: Mapping[str, Any]) -> bool:
+        """Whether the row looks like this format; `format=auto` asks every formatter."""
+
+    def example(self, fields: Mapping[str, Any]) -> Example:
+        """Turn a row into a conversation; `Example.format` names the format that was found.
+
+        Raises:
+            FrameworkError: a field is missing or of the wrong type; the caller adds where the row stands.
+        """
