@@ -1,15 +1,20 @@
 """Sweeps by launchers that run points in processes of their own: joblib, submitit, Ray."""
 
+import re
+import subprocess
+import time
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from tests.framework.program import program
-from tests.support.sweeps import hardware, points, prepare, sweep
+from tests.framework.program import MODULE, program
+from tests.support.program import environment
+from tests.support.sweeps import WORDS, hardware, points, prepare, sweep
 
 GRID = ["seed=1,2,3,4", "objective=train_loss", "trainer.naps=0.5"]
 TWO = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"]
+LOCAL = ["hydra/launcher=submitit_local", "hydra.launcher.timeout_min=5"]
 
 
 @pytest.fixture
@@ -31,8 +36,9 @@ def test_each_worker_of_joblib_sees_a_gpu_of_its_own_and_a_failed_point_ends_not
 
 
 def test_points_beyond_the_gpus_wait_for_one(place: Path) -> None:
-    words = ["hydra/launcher=submitit_local", "hydra.launcher.timeout_min=5", "hydra.launcher.gpus_per_node=2"]
-    done = sweep(place, *words, "seed=1,2,3", "objective=train_loss", "trainer.naps=1")
+    done = sweep(
+        place, *LOCAL, "hydra.launcher.gpus_per_node=2", "seed=1,2,3", "objective=train_loss", "trainer.naps=1"
+    )
     assert done.code == 0, done.err
     assert [point["state"] for point in points(place)] == ["finished"] * 3
     assert {each["sees"] for each in hardware(place)} == {"0", "1"}
@@ -63,6 +69,27 @@ def test_resume_by_joblib_runs_only_what_is_missing(place: Path) -> None:
     changed = [file.parent.name for file, time in before.items() if file.stat().st_mtime_ns != time]
     assert changed == ["2"]
     assert [point["state"] for point in points(place)] == ["finished"] * 4
+
+
+@pytest.mark.parametrize("launcher", [TWO, LOCAL], ids=["joblib", "submitit"])
+def test_points_that_outlive_the_process_that_asked_for_them_are_not_run_twice(
+    place: Path, launcher: list[str]
+) -> None:
+    words = [*WORDS, *launcher, "seed=1,2", "objective=train_loss", "trainer.naps=8"]
+    variables = environment(place.parent, CUDA_VISIBLE_DEVICES="")
+    driver = subprocess.Popen(
+        [*MODULE, "-m", *words], cwd=place, env=variables, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        while not all((place / "x" / number / "status.json").exists() for number in "01"):
+            assert driver.poll() is None
+            time.sleep(0.1)
+    finally:
+        driver.kill()
+        driver.wait()
+    done = program("resume", "x", cwd=place, env={"CUDA_VISIBLE_DEVICES": ""})
+    assert done.code == 2
+    assert re.fullmatch(rf"{place}/x/0: process \d+ on .+ is at work on this point\. Wait .+\n", done.err)
 
 
 @pytest.mark.skipif(find_spec("hydra_plugins.hydra_ray_launcher") is not None, reason="the launcher of Ray is here")
