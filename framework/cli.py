@@ -22,9 +22,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from framework import __version__, devices, shelf, sweep
+from framework import __version__, at_work, devices, shelf, sweep
 from framework.compose import CONFIG_NAME, announce_folders, conf_dir, register
-from framework.errors import DoesNotFitError, FrameworkError, PrunedError, unknown
+from framework.errors import USER_MISTAKE, DoesNotFitError, FrameworkError, PrunedError, unknown
 from framework.folder import save_overrides, saved_overrides
 from framework.journal import note_failure
 from framework.plan import make_plan
@@ -46,7 +46,7 @@ from framework.words import (
 
 SWEEP = {"-m", "--multirun", "hydra.mode=MULTIRUN"}
 """Words that make a sweep."""
-USER_MISTAKE, INTERRUPTED, BROKEN_PIPE = 2, 130, 141
+INTERRUPTED, BROKEN_PIPE = 130, 141
 
 
 def main() -> None:
@@ -131,15 +131,23 @@ def run(config: DictConfig) -> float | None:
     """Run one composed config; the task function of Hydra. Returns the objective."""
     gc.enable()
     job = HydraConfig.get()
-    run_dir = Path(job.runtime.output_dir) if job.mode is RunMode.MULTIRUN else None
     # Unresolved: an interpolation in a word is to be saved as it was typed.
     overrides = tuple(OmegaConf.to_container(job.overrides.task, resolve=False))
-    if run_dir and sweep.resumes(job) and sweep.is_through(run_dir) and saved_overrides(str(run_dir)) == [*overrides]:
-        return sweep.value_of(run_dir)
-    if run_dir:  # Hydra has made the folder; the table of the sweep shows the settings of a point that fails too
+    if job.mode is not RunMode.MULTIRUN:
+        return _run(config, None, overrides, "")
+    run_dir = Path(job.runtime.output_dir)
+    with at_work.point(run_dir):
+        if sweep.resumes(job) and sweep.is_through(run_dir) and saved_overrides(str(run_dir)) == [*overrides]:
+            return sweep.value_of(run_dir)
+        sweep.start_anew(run_dir)
+        # Hydra has made the folder; the table of the sweep shows the settings of a point that fails too.
         save_overrides(run_dir, overrides)
+        return _run(config, run_dir, overrides, sweep.name_of(Path(job.sweep.dir)))
+
+
+def _run(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...], name: str) -> float | None:
+    """Run a config, and see to it that its errors are told. `run_dir` is the folder of a point of the sweep `name`."""
     try:
-        name = sweep.name_of(Path(job.sweep.dir)) if run_dir else ""
         report = _launch(config, run_dir, overrides, name)
     except DoesNotFitError as error:
         if run_dir is None:
@@ -164,7 +172,7 @@ def run(config: DictConfig) -> float | None:
 
 
 def _launch(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...], name: str) -> Report | None:
-    """Plan a run, and have its launcher run it. `run_dir` is the folder of a point of the sweep `name`."""
+    """Plan a run, and have its launcher run it."""
     works = run_dir is not None and sweep.is_worker()
     for path in config.plugins if works else ():  # the worker of a launcher has not read them
         load_file(path)

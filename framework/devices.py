@@ -14,14 +14,14 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import IO
 
 from framework.gpus import PATIENCE, WSL
+from framework.lock import Lock, take
 
 VARIABLE = "CUDA_VISIBLE_DEVICES"
 PAUSE = 0.5
 """Seconds between two looks for a GPU that is free."""
-_held: list[IO[bytes]] = []
+_held: list[Lock] = []
 
 
 def visible() -> list[str]:
@@ -63,15 +63,9 @@ def take_one() -> str | None:
 
 def _lock(name: str) -> bool:
     """Take the lock of a GPU if nobody has it."""
-    import fcntl  # noqa: PLC0415 - not on Windows
-
     folder = Path(tempfile.gettempdir(), f"framework-gpus-{os.getuid()}")
     folder.mkdir(mode=0o700, exist_ok=True)
-    file = (folder / re.sub(r"\W", "_", name)).open("wb")
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        file.close()
-        return False
-    _held.append(file)
-    return True
+    held = take(folder / re.sub(r"\W", "_", name))
+    if held is not None:
+        _held.append(held)
+    return held is not None

@@ -9,6 +9,9 @@ from pathlib import Path
 
 from hydra.errors import CompactHydraException
 
+USER_MISTAKE = 2
+"""The exit code of a program that ends by one."""
+
 
 class FrameworkError(CompactHydraException):
     """Something the user can mend. The message names the place, the value, the valid choices and the fix.

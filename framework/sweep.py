@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,10 +11,10 @@ from typing import Any
 
 from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.experimental.callback import Callback
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from framework import devices, records
+from framework import at_work, devices, records
+from framework.errors import USER_MISTAKE, FrameworkError
 from framework.folder import OVERRIDES
 from framework.journal import FAILED, FINISHED, PRUNED, RUNNING, STATUS
 from framework.plan import Plan
@@ -41,18 +40,15 @@ class SweepFolder(Callback):
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Note the folder; without the word that is added, each value of a `name` that is swept would give its own."""
         folder = str(config.hydra.sweep.dir)
+        try:
+            at_work.begin(Path(folder).absolute())
+        except FrameworkError as error:  # as one, Hydra would warn of it and go on
+            print(error, file=sys.stderr)  # noqa: T201
+            sys.exit(USER_MISTAKE)
         with read_write(config), open_dict(config):
             config.hydra.overrides.hydra.append(f"hydra.sweep.dir={QuotedString(folder, Quote.single).with_quotes()}")
         _started.append((Path(folder), {} if self.resume else times(Path(folder))))
         _one_for_each_gpu(config)
-
-    def on_job_start(self, config: DictConfig, **_: Any) -> None:
-        """Drop what an earlier multirun into this folder tells of the point: refused now, it has no result."""
-        first = os.environ.get("SLURM_NODEID", "0") == "0"  # of a point on several machines, the others write nothing
-        if config.hydra.mode is RunMode.MULTIRUN and first:
-            run = Path(config.hydra.runtime.output_dir)
-            for name in () if self.resume and is_through(run) else (STATUS, REPORT):
-                (run / name).unlink(missing_ok=True)
 
 
 def _one_for_each_gpu(config: DictConfig) -> None:
@@ -85,6 +81,13 @@ def resumes(job: DictConfig) -> bool:
     return bool(OmegaConf.select(job, "callbacks.sweep_folder.resume"))
 
 
+def start_anew(run: Path) -> None:
+    """Drop what an earlier multirun into this folder tells of a point: refused now, it has no result."""
+    if at_work.writes():
+        for name in (STATUS, REPORT):
+            (run / name).unlink(missing_ok=True)
+
+
 def is_through(run: Path) -> bool:
     """Whether a point needs no more work: it finished, or was given up as hopeless."""
     return (_read(run / STATUS) or {}).get("state") in {FINISHED, PRUNED}
@@ -106,8 +109,9 @@ def summarize() -> None:
     """Print the table of the multirun that this process started, if it did, and write it down."""
     while _started:
         folder, before = _started.pop()
-        if folder.is_dir():  # Hydra makes it after the sweeper has looked at the words
+        if folder.is_dir():
             finish(folder, before)
+    at_work.end()
 
 
 def finish(folder: Path, before: Mapping[str, int] | None = None) -> None:

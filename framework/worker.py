@@ -21,7 +21,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from framework.errors import FrameworkError
+from framework.errors import USER_MISTAKE, FrameworkError
 from framework.group import Member, member
 from framework.handover import Packed, end_with
 from framework.protocols import Backend, TrainRun
@@ -29,7 +29,6 @@ from framework.records import Order, Step, TrainResult
 
 JOB = "job.pickle"
 ENDED = "ended-{}.json"
-USER_MISTAKE = 2
 
 
 @dataclass(frozen=True)

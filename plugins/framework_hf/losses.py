@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,16 @@ EXACT, ROUNDED = 1e-3, 0.1
 log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Found:
+    """What was found out: whether the head stands by itself, how rows are packed, and why not as a tree."""
+
+    headed: bool
+    packing: Packing
+    masked: bool
+    problem: str
+
+
 class Losses:
     """Losses of parts.
 
@@ -36,9 +47,12 @@ class Losses:
         packing: what is asked for.
         masked: whether a tree comes with a dense mask.
         looks: whether that is found out now; else `through` does it.
+        found: of a model like this one, so that nothing has to be found out.
     """
 
-    def __init__(self, model: Any, packing: Packing, *, masked: bool, looks: bool = True) -> None:
+    def __init__(
+        self, model: Any, packing: Packing, *, masked: bool, looks: bool = True, found: Found | None = None
+    ) -> None:
         self.model = model
         self.caller = model
         plain = model.get_base_model() if isinstance(model, PeftModel) else model
@@ -49,8 +63,16 @@ class Losses:
         self.masked = masked
         self.logits = LOGITS
         self.problem = ""
-        if looks:
+        if found:
+            self.head = self.head if found.headed else None
+            self.packing, self.masked, self.problem = found.packing, found.masked, found.problem
+        elif looks:
             self._look()
+
+    @property
+    def found(self) -> Found:
+        """What was found out, for a model like this one."""
+        return Found(self.head is not None, self.packing, self.masked, self.problem)
 
     def through(self, caller: Any) -> None:
         """Call this in the place of the model, which a group of processes trains.

@@ -19,6 +19,7 @@ from peft import PeftModel, load_peft_weights, set_peft_model_state_dict
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM
 
+from framework import shelf
 from framework.errors import FrameworkError, one_line
 from framework.group import member
 from framework.plan import Plan
@@ -51,6 +52,8 @@ LEARNING = {
     "early_stopping_patience", "early_stopping_metric", "keep_best",
 }  # fmt: skip
 """Settings of the trainer that are about learning, so nothing to the base."""
+SHOWN = "shown"
+"""On the shelf: what a model showed of how rows go through it, with such an adapter, and how large a pass fits."""
 
 
 def attention(config: HFTrainerConfig) -> str | None:
@@ -89,6 +92,7 @@ class HFModel:
         self._apart = scoring.Apart()
         self.known = Known()
         self.known_of_base = Known()
+        self._shown = ""
         self._validated = b""
         """The weights at which the last validation was taken."""
 
@@ -280,11 +284,15 @@ class HFModel:
         """How losses of this model are computed, found out when first asked for; the model is in evaluation mode."""
         model = self._answering()
         if self._evaluation is None or self._evaluation.passes.losses.model is not model:
-            losses = Losses(model, self.way.packing, masked=not self.way.branches)
+            adapter = self.plan.config["adapter"]
+            self._shown = shelf.key_of(self.base_key, adapter) if self.base_key else ""
+            found, largest = shelf.find(SHOWN, self._shown) or (None, 0)
+            losses = Losses(model, self.way.packing, masked=not self.way.branches, found=found)
             if losses.problem:
                 self.machine.facts["packing"] = f"{losses.packing.value} ({losses.problem})"
             passes = Passes(self.packer(losses, self.config.per_device_eval_batch_size), losses)
             self._evaluation = Evaluation(passes, self.ladder, self.machine.device)
+            self._evaluation.largest = largest
         return self._evaluation
 
     def packer(self, losses: Losses, rows: int) -> Packer:
@@ -399,7 +407,9 @@ class HFModel:
         self.close()
 
     def close(self) -> None:
-        """Free the memory, so that the next run of a sweep has it."""
+        """Free the memory, so that the next run of a sweep has it; it need not find out again what it takes."""
+        if self._evaluation:
+            shelf.keep(SHOWN, self._shown, (self._evaluation.passes.losses.found, self._evaluation.largest))
         self._model = self._evaluation = None
         self._apart = scoring.Apart()
         gc.collect()

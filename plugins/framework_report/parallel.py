@@ -14,15 +14,26 @@ from framework_report.importance import as_numbers
 WIDTH, HEIGHT = 900, 260
 DECADES = 50
 """From this ratio of the largest to the smallest number on, an axis is logarithmic."""
+APART = 14.0
+"""How far labels of an axis stand apart at least: of more words some have none."""
+LETTER = 7.0
+"""The width of a letter, at the most."""
 
 
 @dataclass(frozen=True)
 class Axis:
-    """An axis: where it stands, its name, and its labels, each with its height."""
+    """An axis: where it stands, its name, its labels, each with its height, and which end of a text stands at it.
+
+    `anchor` is of the name, `side` of the labels: at the right end of the drawing they stand before the axis.
+    """
 
     x: float
     name: str
     labels: list[tuple[float, str]]
+    anchor: str = "start"
+    side: str = "start"
+    letters: int = 40
+    """How many letters of a text have room up to the next axis."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +56,11 @@ def axes(names: Sequence[str], columns: Sequence[Sequence[str]]) -> list[tuple[A
     made = []
     for number, (name, column) in enumerate(zip(names, columns, strict=True)):
         heights, labels = _numeric(column) or _named(column)
-        made.append((Axis(round(number * gap, 1), name, labels), heights))
+        last = number == len(names) - 1 > 0
+        # Between two axes stand labels of the first, and before the last axis its own too.
+        sides = "end" if last else "middle" if number else "start", "end" if last else "start"
+        room = int(gap / (2 if last or number == len(names) - 2 else 1) / LETTER) - 1
+        made.append((Axis(round(number * gap, 1), name, _apart(labels), *sides, max(3, room)), heights))
     return made
 
 
@@ -77,6 +92,14 @@ def _named(column: Sequence[str]) -> tuple[list[float], list[tuple[float, str]]]
     order = list(dict.fromkeys(column))
     at = {word: _height(number / (len(order) - 1) if len(order) > 1 else 0.5) for number, word in enumerate(order)}
     return [at[word] for word in column], [(height, word) for word, height in at.items()]
+
+
+def _apart(labels: Sequence[tuple[float, str]]) -> list[tuple[float, str]]:
+    """Leave out labels that would stand upon others; the first and the last of an axis are kept."""
+    every = max(1, math.ceil(APART * max(1, len(labels) - 1) / HEIGHT))
+    if every == 1:
+        return list(labels)
+    return [*labels[: len(labels) - every : every], labels[-1]]
 
 
 def _height(share: float) -> float:

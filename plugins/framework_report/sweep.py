@@ -20,6 +20,8 @@ from framework_report.page import template
 FILE = "sweep.html"
 ENOUGH = 2
 """Points that a drawing needs."""
+LONG = 9
+"""Characters of a number from which on it is shortened in the table."""
 
 
 def write(folder: Path, sweep: Sweep) -> None:
@@ -59,7 +61,7 @@ def _row(point: Point, names: Sequence[str], sweep: Sweep) -> dict[str, Any]:
     page = Path(sweep.folder, str(point.number), "report.html")
     return {
         "number": point.number,
-        "settings": _table([point], names)[0],
+        "settings": [_brief(value) for value in _table([point], names)[0]],
         "value": value,
         "seconds": seconds,
         "memory": memory,
@@ -70,6 +72,16 @@ def _row(point: Point, names: Sequence[str], sweep: Sweep) -> dict[str, Any]:
         "best": point.number == sweep.best,
         "link": f"{point.number}/report.html" if page.exists() else "",
     }
+
+
+def _brief(value: str) -> str:
+    """Write a number with many places as a short one; the best point is shown with all of them."""
+    if len(value) <= LONG:
+        return value
+    try:
+        return f"{float(value):.4g}"
+    except ValueError:
+        return value
 
 
 def _plot(names: Sequence[str], points: Sequence[Point], sweep: Sweep) -> dict[str, Any]:

@@ -29,7 +29,7 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
 
-from framework import cli, hookspecs, journal, plugins, provenance, records
+from framework import errors, hookspecs, journal, plugins, provenance, records
 from framework.compose import compose
 from framework.plan import make_plan
 from framework.words import complete, is_command, key
@@ -206,7 +206,7 @@ def test_an_executed_command_prints_what_the_docs_show(block: Block, tmp_path: P
     assert code == block.exit_code, printed
     assert block.printed is not None, "no text block follows"
     assert agrees(block.printed, printed), printed
-    if code == cli.USER_MISTAKE:
+    if code == errors.USER_MISTAKE:
         assert sorted(tmp_path.iterdir()) == before, "a refused run left something behind"
 
 

@@ -3,6 +3,8 @@
 accelerate (1.15) leaves FSDP out on a CPU without a word, and starts DDP; here it does what it does on a GPU. What is
 tested besides is all of it real: torch's `fully_shard`, gloo, the trainer.
 
+Nor does torch pin memory there, which weights that are offloaded lie in on a GPU's machine.
+
 `GROUP_TEST_END=RANK:STEP:HOW` lets a process end before a step, by a signal's number or by `raise`;
 `GROUP_TEST_PLAIN` leaves accelerate as it is.
 """
@@ -42,6 +44,12 @@ def _shard_on_a_cpu() -> None:
     AcceleratorState.__init__ = init
 
 
+def _pin_nothing() -> None:
+    from torch.distributed.fsdp import CPUOffloadPolicy
+
+    CPUOffloadPolicy.__init__.__defaults__ = (False,)
+
+
 def _end(rank: int, wanted: str) -> None:
     from framework_hf.group.trainer import GroupTrainer
 
@@ -62,5 +70,6 @@ def _end(rank: int, wanted: str) -> None:
 if me := member():
     if PLAIN not in os.environ:
         _shard_on_a_cpu()
+        _pin_nothing()
     if END in os.environ:
         _end(me.rank, os.environ[END])

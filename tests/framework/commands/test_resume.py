@@ -1,11 +1,17 @@
 """`python -m framework resume`: only what is missing of a sweep runs again."""
 
 import json
+import socket
+import subprocess
+import time
 from pathlib import Path
 
 import pytest
 
-from tests.framework.program import ECHO, Result, echo, execute
+from tests.framework.program import ECHO, MODULE, Result, echo, execute, program
+from tests.support.program import environment
+from tests.support.sweeps import WORDS as WORDS_OF_SWEPT
+from tests.support.sweeps import points, prepare
 
 ROWS = "".join(f'{{"instruction": "{number}?", "output": "{number}"}}\n' for number in range(12))
 WORDS = ("-m", "data=local_file", "data.path=rows.jsonl", "logger=[]")
@@ -56,6 +62,27 @@ def test_it_runs_where_the_sweep_was_started(place: Path) -> None:
     assert done.code == 0, done.err
     assert f"runs in {place}, where it was started" in done.err
     assert json.loads((place / "x" / "1" / "status.json").read_text("utf-8"))["state"] == "finished"
+
+
+def test_a_sweep_that_is_at_work_is_refused_and_goes_on(tmp_path: Path) -> None:
+    place = prepare(tmp_path / "place")
+    words = ["-m", *WORDS_OF_SWEPT, "seed=1,2", "trainer.naps=4", "objective=train_loss"]
+    quiet = subprocess.DEVNULL
+    working = subprocess.Popen([*MODULE, *words], cwd=place, env=environment(tmp_path), stdout=quiet, stderr=quiet)
+    while not (place / "x" / "0" / "status.json").exists():
+        assert working.poll() is None
+        time.sleep(0.1)
+    before = started(place / "x")
+    for again in (("resume", "x"), words):
+        done = program(*again, cwd=place)
+        assert done.code == 2
+        at_work = f"{place / 'x'}: process {working.pid} on {socket.gethostname()} is at work on this sweep. "
+        assert done.err == f"{at_work}Wait until it is over, or give another hydra.sweep.dir\n"
+        assert done.out == ""
+    assert started(place / "x").items() >= before.items()
+    assert working.wait(60) == 0
+    assert [point["state"] for point in points(place)] == ["finished"] * 2
+    assert program("resume", "x", cwd=place).code == 0
 
 
 @pytest.mark.parametrize(

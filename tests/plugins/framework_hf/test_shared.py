@@ -14,6 +14,7 @@ import torch
 
 from framework import pipeline, shelf
 from framework_hf import shared
+from framework_hf.config import Packing
 from tests.support.tiny import chat_rows, tiny_llama
 from tests.support.training import make, opened, train
 
@@ -157,3 +158,21 @@ def test_the_base_is_asked_once_where_it_would_answer_alike(base: Path, rows: Pa
     assert len(set(keys)) == 3
     with opened(make(base, rows, tmp_path, "adapter=full")) as (model, _):
         assert model.base_key == ""
+
+
+@pytest.mark.usefixtures("sweep")
+def test_how_rows_go_through_a_model_is_looked_at_once_for_one_kind_of_adapter(
+    base: Path, rows: Path, tmp_path: Path
+) -> None:
+    passes: dict[str, list[int]] = {}
+    for name, word in (("first", "seed=1"), ("alike", "trainer.learning_rate=0.1"), ("larger", "adapter.r=8")):
+        told = passes.setdefault(name, [])
+        with opened(make(base, rows, tmp_path, word)) as (model, data):
+            body = model.model.get_base_model().base_model
+            body.register_forward_pre_hook(lambda *_, told=told: told.append(1))
+            evaluation = model.evaluation
+            evaluation.rehearse(data.validation)
+            assert evaluation.passes.losses.packing is Packing.tree
+            assert evaluation.largest > 0
+    assert passes["alike"] == []
+    assert len(passes["first"]) == len(passes["larger"]) > 1

@@ -18,60 +18,10 @@ from framework import FrameworkError, records, testing
 from framework.protocols import Launcher
 from framework.records import Report
 from tests.framework.program import execute, program
+from tests.support import ending
 from tests.support.program import environment
 
-PLUGIN = """
-import os, signal, time
-from contextlib import contextmanager
-from dataclasses import dataclass
-
-from framework import Component, FrameworkError, hookimpl
-from framework.testing import EchoBackend, EchoModelConfig, EchoTrainerConfig
-
-
-@dataclass
-class FragileConfig(EchoTrainerConfig):
-    '''The echo backend, with an end of one's choice.'''
-
-    end: str = "none"
-    '''How the training ends.'''
-
-
-class Fragile(EchoBackend):
-    @contextmanager
-    def open(self, plan):
-        with super().open(plan) as model:
-            model.facts = {"device": "none", "process": str(os.getpid())}
-            train = model.train
-
-            def ending(*arguments):
-                if self.config.end.isdigit():
-                    os.kill(os.getpid(), int(self.config.end))
-                if self.config.end == "mistake":
-                    raise FrameworkError("first line\\nsecond line")
-                if self.config.end == "failure":
-                    raise LookupError("lost")
-                if self.config.end == "never":
-                    time.sleep(100)
-                return train(*arguments)
-
-            model.train = ending
-            yield model
-
-
-@hookimpl
-def framework_models():
-    yield Component("echo", EchoModelConfig, "framework.testing.echo:EchoSource")
-
-
-@hookimpl
-def framework_trainers():
-    yield Component("fragile", FragileConfig, "echo_plugin:Fragile")
-"""
-WORDS = [
-    "plugins=[./echo_plugin.py]", "model=echo", "trainer=fragile", "data=local_file", "data.path=rows.jsonl",
-    "logger=[]", "launch=subprocess",
-]  # fmt: skip
+WORDS = [*ending.WORDS, "launch=subprocess"]
 
 
 @pytest.fixture
@@ -80,7 +30,7 @@ def place(tmp_path: Path, data_file: Path) -> Path:
     folder = tmp_path / "place"
     folder.mkdir()
     shutil.copy(data_file, folder / "rows.jsonl")
-    (folder / "echo_plugin.py").write_text(PLUGIN, encoding="utf-8")
+    (folder / ending.FILE).write_text(ending.PLUGIN, encoding="utf-8")
     return folder
 
 
@@ -124,7 +74,7 @@ def test_a_mistake_is_told_once_with_exit_code_2(place: Path) -> None:
 def test_a_failure_is_a_traceback_of_the_child_and_exit_code_1(place: Path) -> None:
     done = program(*WORDS, "run_dir=run", "trainer.end=failure", cwd=place)
     assert done.code == 1
-    assert "echo_plugin.py" in done.err
+    assert ending.FILE in done.err
     last = done.err.splitlines()[-1]
     assert last == "RuntimeError: the run in a process of its own ended with exit code 1: LookupError: lost"
 

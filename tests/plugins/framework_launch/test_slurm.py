@@ -13,10 +13,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-from hydra.types import RunMode
-from omegaconf import OmegaConf
 
-from framework.sweep import SweepFolder
+from framework.sweep import start_anew
 from framework_launch import slurm
 from tests.support.tiny import chat_rows, tiny_llama
 
@@ -148,6 +146,6 @@ def test_of_a_point_on_several_machines_only_the_first_drops_what_was_before(
         monkeypatch.setenv("SLURM_NODEID", node)
     for name in ("status.json", "report.json"):
         (tmp_path / name).write_text("{}", encoding="utf-8")
-    config = OmegaConf.create({"hydra": {"mode": RunMode.MULTIRUN, "runtime": {"output_dir": str(tmp_path)}}})
-    SweepFolder().on_job_start(config)
+
+    start_anew(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == left

@@ -1,5 +1,7 @@
 """The coordinates of the parallel-coordinates plot."""
 
+from itertools import pairwise
+
 import pytest
 
 from framework_report import parallel
@@ -33,6 +35,13 @@ def test_a_single_value_stands_in_the_middle() -> None:
 
 def test_what_is_no_finite_number_is_a_word() -> None:
     assert heights("nan", "1") == [260.0, 0.0]
+
+
+def test_of_many_words_so_many_are_written_as_have_room_the_first_and_the_last_among_them() -> None:
+    found = labels(*(f"w{number}" for number in range(50)))
+    heights = [height for height, _ in found]
+    assert (found[0], found[-1]) == ((260.0, "w0"), (0.0, "w49"))
+    assert min(one - two for one, two in pairwise(heights)) >= parallel.APART
 
 
 def test_axes_are_spread_over_the_width_and_the_best_line_lies_on_top() -> None:

@@ -42,14 +42,34 @@ def test_the_page_shows_each_point_and_how_it_ended() -> None:
 
 
 def test_the_plots_have_a_line_for_each_point_with_a_value_and_a_bar_for_each_setting() -> None:
-    plot, bars = drawings(render(SWEEP))
+    page = render(SWEEP)
+    (plot,) = drawings(page)
     lines = [each for each in plot if each.tag == "polyline"]
     assert len(lines) == 4
     assert [line.get("class") for line in lines] == ["point", "point", "point", "point best"]
     assert (lines[-1].findtext("title") or "").startswith("point 1: ")
-    assert [each.text for each in plot if each.get("text-anchor")] == ["r", "learning_rate", "eval_loss"]
-    assert [each.text for each in bars if each.tag == "text"] == ["trainer.learning_rate: 100%", "adapter.r: 0%"]
-    assert [each.get("width") for each in bars if each.get("class") == "bar"] == ["600.0", "0.0"]
+    assert [each.text for each in plot if each.get("class") == "name"] == ["r", "learning_rate", "eval_loss"]
+    assert re.findall(r'<p class="small">(.*)</p>', page) == ["trainer.learning_rate: 100%", "adapter.r: 0%"]
+    assert re.findall(r'<div style="width: (.*)%">', page) == ["100.0", "0.0"]
+
+
+def test_long_numbers_are_short_in_the_table_and_long_words_in_the_plot_end_as_they_do() -> None:
+    words = [
+        (f"trainer.learning_rate={rate}", f"data.path=/home/{'x' * 60}/{rate}.jsonl") for rate in (0.00012345678, 2e-5)
+    ]
+    page = render(
+        Sweep(
+            "x",
+            "eval_loss",
+            higher_is_better=False,
+            best=0,
+            points=[point(0, 1.0, *words[0]), point(1, 2.0, *words[1])],
+        )
+    )
+    assert "<td>0.0001235</td>" in page
+    assert "<td>2e-05</td>" in page
+    (plot,) = drawings(page)
+    assert any((each.text or "").startswith("…") and (each.text or "").endswith("2e-05.jsonl") for each in plot)
 
 
 def test_nothing_is_loaded_and_no_script_runs() -> None:

@@ -49,19 +49,19 @@ def test_a_sampler_chooses_points_of_the_space_and_the_best_is_written_down(plac
 
 
 def test_a_grid_has_every_combination_once_and_a_failed_point_ends_nothing(place: Path) -> None:
-    done = sweep(place, *OPTUNA, "hydra.sweeper.sampler=grid", "trainer.fails=false,true", "seed=1,2")
+    done = sweep(place, *OPTUNA, "hydra.sweeper.sampler=grid", "trainer.end=none,mistake", "seed=1,2")
     assert done.code == 2
-    assert done.err == "it was to fail\n"
+    assert done.err == "first line\nsecond line\n"
     found = points(place)
     assert [(point["overrides"], point["state"]) for point in found] == [
-        (["trainer.fails=False", "seed=1"], "finished"),
-        (["trainer.fails=False", "seed=2"], "finished"),
-        (["trainer.fails=True", "seed=1"], "failed"),
-        (["trainer.fails=True", "seed=2"], "failed"),
+        (["trainer.end=none", "seed=1"], "finished"),
+        (["trainer.end=none", "seed=2"], "finished"),
+        (["trainer.end=mistake", "seed=1"], "failed"),
+        (["trainer.end=mistake", "seed=2"], "failed"),
     ]
-    assert found[2]["reason"] == "it was to fail"
+    assert found[2]["reason"] == "first line; second line"
     assert states(study(place)) == ["COMPLETE", "COMPLETE", "FAIL", "FAIL"]
-    assert study(place).trials[2].user_attrs["reason"] == "FrameworkError: it was to fail"
+    assert study(place).trials[2].user_attrs["reason"] == "FrameworkError: first line"
 
 
 @pytest.mark.parametrize(("pruner", "objective"), [("median", "train_loss"), ("asha", "verdict.score")])

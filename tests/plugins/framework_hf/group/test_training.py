@@ -70,9 +70,12 @@ def run(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
     shutil.copy(PLUGIN, plugin)
     load_plugin(str(plugin))
 
-    def made(name: str, *words: str) -> Done:
+    def made(name: str, *words: str, offload: bool = False) -> Done:
         folder = place / name
         plan = make(base, rows, folder, f"plugins=[{plugin}]", *WORDS, *words)
+        if offload:  # the plan refuses it on a CPU, where there is nothing to offload from
+            launch: Any = plan.launch.config
+            launch.cpu_offload = True
         launcher: Launcher = plan.launch.create()
         launcher.launch(plan)
         result = records.load(TrainResult, folder / "train.json")
@@ -200,6 +203,11 @@ def test_all_weights_trained_in_pieces_are_saved_whole(run: Run) -> None:
 
 
 @pytest.mark.slow
+def test_weights_that_lie_elsewhere_between_their_uses_are_the_same_training(run: Run, alone: Done) -> None:
+    close(alone, run("offload", "launch=fsdp2", *TWO, offload=True))
+
+
+@pytest.mark.slow
 def test_qlora_in_pieces_is_qlora(run: Run) -> None:
     close(run("nf4-alone", "quantization=nf4", *ALONE), run("nf4", "quantization=nf4", "launch=fsdp2", *TWO))
 
@@ -218,20 +226,25 @@ plan.launch.create().launch(plan)
 
 
 @pytest.mark.slow
-def test_two_machines_are_one_training_and_the_first_writes_it(alone: Done, base: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", ["ddp", "fsdp2"])
+def test_two_machines_are_one_training_and_the_first_writes_it(
+    alone: Done, base: Path, tmp_path: Path, engine: str
+) -> None:
     rows = alone.folder.parent / "rows.jsonl"
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     words = [
         *WORDS, "model=local", f"model.path={base}", "data=local_file", f"data.path={rows}",
-        "trainer.dtype=fp32", "trainer.warmup_steps=1", "trainer.learning_rate=0.01", "adapter.r=4", "launch=ddp",
+        "trainer.dtype=fp32", "trainer.warmup_steps=1", "trainer.learning_rate=0.01", "adapter.r=4", f"launch={engine}",
         "launch.machines=2", "launch.processes=1", "launch.main_address=127.0.0.1", f"launch.main_port={port}",
         "trainer.gradient_accumulation_steps=2",
     ]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    plugin = alone.folder.parent / "group_test_plugin.py"  # FSDP on a CPU
+    program = [sys.executable, "-m", "framework", f"plugins=[{plugin}]", *words]
     machines = [
         subprocess.Popen(
-            [sys.executable, "-c", PROGRAM, str(tmp_path / f"machine-{rank}"), *words, f"launch.rank={rank}"],
+            [*program, f"launch.rank={rank}", f"run_dir={tmp_path}/machine-{rank}"],
             env=environment,
             stderr=subprocess.PIPE,
             text=True,

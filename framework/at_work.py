@@ -1,0 +1,74 @@
+"""Who is at work on a sweep and on its points: two processes never are on the same.
+
+The process that was started holds a lock in the folder of the sweep, and whichever process runs a point one in the
+folder of that: workers of a launcher may outlive the process that asked for their points.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from framework import lock
+from framework.errors import FrameworkError
+
+_held: list[tuple[lock.Lock, list[Path]]] = []
+
+
+def begin(folder: Path) -> None:
+    """Take the folder of a sweep for this process; it is made where there is none.
+
+    Raises:
+        FrameworkError: another process is at work on the sweep, or on a point of it.
+    """
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    mine = lock.take(folder / lock.NAME)
+    if mine is None:
+        raise _busy(folder, "this sweep")
+    busy = [file.parent for file in sorted(folder.glob(f"*/{lock.NAME}")) if lock.holder(file)]
+    if busy:
+        mine.release()
+        raise _busy(busy[0], "this point")
+    _held.append((mine, made))
+
+
+def end() -> None:
+    """Let go of the sweep that this process began; folders that it made and left empty go too."""
+    while _held:
+        mine, made = _held.pop()
+        mine.release()
+        for path in made:
+            if path.is_dir() and not any(path.iterdir()):
+                path.rmdir()
+
+
+@contextmanager
+def point(run: Path) -> Iterator[None]:
+    """Be the one that is at work on a point.
+
+    Raises:
+        FrameworkError: another process is.
+    """
+    mine = lock.take(run / lock.NAME) if writes() else None
+    if mine is None and writes():
+        raise _busy(run, "this point")
+    try:
+        yield
+    finally:
+        if mine:
+            mine.release()
+
+
+def writes() -> bool:
+    """Whether this process writes into the folder of its point: where that runs on several machines, the first does."""
+    return os.environ.get("SLURM_NODEID", "0") == "0"
+
+
+def _busy(folder: Path, what: str) -> FrameworkError:
+    by = lock.holder(folder / lock.NAME) or "another process"
+    return FrameworkError(
+        f"{folder}: {by} is at work on {what}. Wait until it is over, or give another hydra.sweep.dir"
+    )

@@ -1,0 +1,68 @@
+"""One process is at work on a sweep, and one on each of its points."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from framework import at_work, lock
+from framework.errors import FrameworkError
+from tests.support.program import environment
+
+WORKS = (
+    "import sys; from pathlib import Path; from framework import at_work\n"
+    "with at_work.point(Path(sys.argv[1])):\n    print('at work', flush=True); sys.stdin.read()"
+)
+
+
+def test_a_sweep_that_another_process_is_at_work_on_is_refused(tmp_path: Path) -> None:
+    held = lock.take(tmp_path / lock.NAME)
+    assert held is not None
+    with pytest.raises(FrameworkError, match=r"process \d+ on .+ is at work on this sweep\. Wait until it is over"):
+        at_work.begin(tmp_path)
+    held.release()
+    at_work.begin(tmp_path)
+    at_work.end()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_point_that_a_worker_goes_on_with_keeps_the_sweep_from_beginning_again(tmp_path: Path) -> None:
+    run = tmp_path / "sweep" / "3"
+    run.mkdir(parents=True)
+    pipe = subprocess.PIPE
+    worker = subprocess.Popen(
+        [sys.executable, "-c", WORKS, str(run)], env=environment(tmp_path), stdin=pipe, stdout=pipe, text=True
+    )
+    assert worker.stdout is not None
+    assert worker.stdout.readline() == "at work\n"
+    told = f"^{run}: process {worker.pid} on .+ is at work on this point"
+    with pytest.raises(FrameworkError, match=told):
+        at_work.begin(run.parent)
+    with pytest.raises(FrameworkError, match=told), at_work.point(run):
+        pytest.fail("two are at work")
+    worker.kill()
+    worker.communicate()
+    at_work.begin(run.parent)
+    with at_work.point(run):
+        pass
+    at_work.end()
+    assert list(run.iterdir()) == []
+
+
+def test_of_several_machines_with_one_point_the_first_holds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with at_work.point(tmp_path):
+        monkeypatch.setenv("SLURM_NODEID", "1")
+        with at_work.point(tmp_path):
+            assert lock.holder(tmp_path / lock.NAME) != ""
+        assert lock.holder(tmp_path / lock.NAME) != ""
+
+
+def test_folders_of_which_nothing_came_are_gone_at_the_end(tmp_path: Path) -> None:
+    at_work.begin(tmp_path / "a" / "b")
+    at_work.end()
+    assert list(tmp_path.iterdir()) == []
+    at_work.begin(tmp_path / "a" / "b")
+    (tmp_path / "a" / "b" / "0").mkdir()
+    at_work.end()
+    assert [path.name for path in tmp_path.glob("*/*/*")] == ["0"]
