@@ -8,16 +8,15 @@ plugin are told of each step; neither ends a run by failing.
 from __future__ import annotations
 
 import dataclasses
-import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from graphlib import TopologicalSorter
 from typing import Any
 
-from framework import shelf
 from framework.broadcast import Broadcast
+from framework.clock import Clock
 from framework.data import Data, load_data
 from framework.errors import FrameworkError
+from framework.evaluation import baseline, evaluate, noise
 from framework.exports import Exports
 from framework.fitting import check_fits
 from framework.folder import RunFolder, check_writable, makes_anew
@@ -42,11 +41,8 @@ from framework.records import (
     DataResult,
     EvalResult,
     ExportResult,
-    Measure,
-    Nulls,
     Prompt,
     Report,
-    TokenRow,
     TrainResult,
 )
 from framework.remembered import rows_found
@@ -137,7 +133,7 @@ def _run_stages(
     if Stage.evaluate in plan.stages:
         with clock.stage(Stage.evaluate):
             after = folder.save(Stage.evaluate, evaluate(model, data, evaluators, metrics))
-            nulls = folder.save_nulls(_noise(plan, model, data, evaluators, metrics, compared=before is not None))
+            nulls = folder.save_nulls(noise(plan, model, data, evaluators, metrics, compared=before is not None))
         clock.finished(Stage.evaluate, after)
         loggers.evaluated(after, before=False)
         for trouble in unended(plan, after, comparable(before, after), trained.steps if trained else 0):
@@ -171,71 +167,6 @@ def _start(plan: Plan, data: Data, facts: Mapping[str, str], loggers: Broadcast)
     notify("framework_run_started", plan=plan)
     same_data = known is not None and known.fingerprint == data.result.fingerprint
     return folder, folder.earlier(Stage.baseline, EvalResult) if same_data else None
-
-
-def baseline(
-    plan: Plan, model: Model, data: Data, evaluators: Mapping[str, Evaluator], metrics: Mapping[str, AnyMetric]
-) -> EvalResult:
-    """Measure the base, or take what another point of the sweep measured of the same one, on the same data."""
-    base = getattr(model, "base_key", "")
-    settings = [plan.config[name] for name in ("data", "format", "metric", "evaluator", "seed")]
-    several = [choice.component.name for choice in (*plan.metric.values(), *plan.evaluator.values())]
-    options = [plan.data.component.name, plan.format.component.name, *several]
-    key = shelf.key_of(base, data.result.fingerprint, options, settings) if base else ""
-    kept: tuple[EvalResult, Any] | None = shelf.find("baseline", key)
-    if kept is None:
-        result = evaluate(model, data, evaluators, metrics)
-        shelf.keep("baseline", key, (result, getattr(model, "base_memory", None)))
-        return result
-    result, memory = kept
-    if memory is not None:
-        alike: Any = model  # like the one that was measured, it has such a memory
-        alike.base_memory = memory
-    return result
-
-
-def evaluate(
-    model: Model, data: Data, evaluators: Mapping[str, Evaluator], metrics: Mapping[str, AnyMetric]
-) -> EvalResult:
-    """Measure the model as it stands: the validation loss, then every evaluator."""
-    measures = {"eval_loss": _validation_loss(model, data.validation)} if data.validation else {}
-    samples, notes = [], []
-    for evaluator in evaluators.values():
-        result = evaluator.evaluate(model, data, metrics)
-        measures |= result.measures
-        samples += result.samples
-        notes += result.notes
-    return EvalResult(measures, samples, notes)
-
-
-def _validation_loss(model: Model, rows: Sequence[TokenRow]) -> Measure:
-    """Return the mean loss over the supervised tokens, row by row, in nats."""
-    scored = [row.log_probs for row in model.score(rows)]
-    weights = [float(len(row)) for row in scored]
-    items = [-sum(row) / len(row) if row else None for row in scored]
-    return Measure(sum(-sum(row) for row in scored) / sum(weights), items, weights)
-
-
-def _noise(
-    plan: Plan,
-    model: Model,
-    data: Data,
-    evaluators: Mapping[str, Evaluator],
-    metrics: Mapping[str, AnyMetric],
-    *,
-    compared: bool,
-) -> Nulls:
-    """Measure random adapters as the trained one was measured, where there is a base to compare with."""
-    results: list[EvalResult] = []
-    if not compared:
-        return Nulls(results, "there is no baseline")
-    try:
-        for number in range(plan.verdict.null_adapters):
-            with model.as_null(plan.seed + number):
-                results.append(evaluate(model, data, evaluators, metrics))
-    except FrameworkError as error:
-        return Nulls(results, str(error))
-    return Nulls(results)
 
 
 def export(
@@ -312,31 +243,3 @@ def _check_exists(plan: Plan) -> None:
     else:
         message = f"{plan.run_dir} holds no trained weights: run the train stage first, or give another run_dir"
     raise FrameworkError(message)
-
-
-class Clock:
-    """Seconds of each stage, and who is told that one starts or is through."""
-
-    def __init__(self, plan: Plan, loggers: Broadcast) -> None:
-        self.plan = plan
-        self.loggers = loggers
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def stage(self, stage: Stage) -> Iterator[None]:
-        """Tell the loggers that a stage starts, and time it."""
-        self.loggers.stage_started(stage.value)
-        with self.measure(stage):
-            yield
-
-    @contextmanager
-    def measure(self, stage: Stage) -> Iterator[None]:
-        """Time a stage."""
-        start = time.perf_counter()
-        yield
-        self.seconds[stage.value] = round(time.perf_counter() - start, 3)
-
-    def finished(self, stage: Stage, result: Any) -> None:
-        """Tell the plugins that the result of a stage is saved."""
-        seconds = self.seconds[stage.value]
-        notify("framework_stage_finished", plan=self.plan, stage=stage, result=result, seconds=seconds)

@@ -6,7 +6,8 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model
+from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model, load_peft_weights, set_peft_model_state_dict
+from safetensors import SafetensorError
 
 from framework.errors import FrameworkError, one_line
 from framework.plan import Plan
@@ -144,3 +145,20 @@ def save_weights(model: Any, folder: Path, state: dict[str, Any] | None = None) 
     model.save_pretrained(half, **extra, **({} if state is None else {"state_dict": state}))
     shutil.rmtree(folder, ignore_errors=True)
     half.replace(folder)
+
+
+def restore_adapter(model: PeftModel, checkpoint: Path, device: str) -> None:
+    """Put saved weights into an adapter.
+
+    Raises:
+        FrameworkError: they do not fit this base and adapter.
+    """
+    try:
+        kept = load_peft_weights(str(checkpoint), device=device)
+        told = set_peft_model_state_dict(model, kept)
+        problem = ", ".join(told.unexpected_keys[:2])
+    except (RuntimeError, ValueError, OSError, SafetensorError) as error:
+        problem = one_line(error)
+    if problem:
+        message = f"{checkpoint} does not fit this model and adapter: {problem}"
+        raise FrameworkError(message)

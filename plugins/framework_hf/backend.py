@@ -23,9 +23,9 @@ from framework.schema import Stage
 from framework_hf import hardware
 from framework_hf.adapters import trained_config
 from framework_hf.config import HFTrainerConfig, OutOfMemory
+from framework_hf.loading import attention as requested
 from framework_hf.memory.retry import ran_out
 from framework_hf.model import HFModel
-from framework_hf.model import attention as requested
 from framework_hf.packing.admits import Way, way
 from framework_hf.resume import Checkpoints
 

@@ -15,23 +15,23 @@ from typing import Any
 
 import torch
 import transformers
-from peft import PeftModel, load_peft_weights, set_peft_model_state_dict
-from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM
+from peft import PeftModel
 
 from framework import shelf
-from framework.errors import FrameworkError, one_line
+from framework.errors import FrameworkError
 from framework.group import member
 from framework.plan import Plan
-from framework.protocols import ModelPlace, ModelSource, Quantization, TrainRun
+from framework.protocols import ModelPlace, ModelSource, TrainRun
 from framework.records import Answer, Example, Prompt, Scored, TextForm, TokenRow, TrainResult
-from framework_hf import chat, hardware, scoring, shared
-from framework_hf.adapters import trained_config, weights, with_adapter
-from framework_hf.config import Attention, HFTrainerConfig
+from framework_hf import chat, hardware, scoring
+from framework_hf.adapters import restore_adapter, trained_config, weights
+from framework_hf.base_key import base_key
+from framework_hf.config import HFTrainerConfig
+from framework_hf.divergence import FromBase
 from framework_hf.evaluation import Evaluation
-from framework_hf.fast import install
 from framework_hf.generate import complete
 from framework_hf.known import Known, fingerprint, key, plain
+from framework_hf.loading import load
 from framework_hf.losses import Losses
 from framework_hf.memory.ladder import Batches, ladder
 from framework_hf.memory.passes import Passes
@@ -46,19 +46,8 @@ from framework_hf.stream import sampler, stream
 from framework_hf.tokenizer import load_tokenizer, text_form
 from framework_hf.training import Training
 
-LEARNING = {
-    "learning_rate", "num_train_epochs", "max_steps", "gradient_accumulation_steps", "warmup_steps",
-    "lr_scheduler_type", "optim", "weight_decay", "max_grad_norm", "logging_steps", "eval_steps",
-    "early_stopping_patience", "early_stopping_metric", "keep_best",
-}  # fmt: skip
-"""Settings of the trainer that are about learning, so nothing to the base."""
 SHOWN = "shown"
 """On the shelf: what a model showed of how rows go through it, with such an adapter, and how large a pass fits."""
-
-
-def attention(config: HFTrainerConfig) -> str | None:
-    """Return the attention implementation to ask transformers for; None leaves the choice to it."""
-    return None if config.attention is Attention.auto else config.attention.value
 
 
 class HFModel:
@@ -88,8 +77,7 @@ class HFModel:
         self._answers = Batches(self.ladder, "answering", "evaluator.prompts.max_new_tokens")
         self._model: Any = None
         self._evaluation: Evaluation | None = None
-        self._remembered = scoring.Remembered()
-        self._apart = scoring.Apart()
+        self._from_base = FromBase()
         self.known = Known()
         self.known_of_base = Known()
         self._shown = ""
@@ -123,20 +111,8 @@ class HFModel:
 
     @property
     def base_key(self) -> str:
-        """A hash over all that the base's answers depend on; empty where the weights themselves are trained.
-
-        Of the adapter its kind counts, which tells how layers are replaced; with the adapter off its weights do not.
-        """
-        if trained_config(self.plan) is None or self.plan.launch.config.group():
-            return ""
-        config = self.plan.config
-        trainer = {name: value for name, value in config["trainer"].items() if name not in LEARNING}
-        chosen = [config[name] for name in ("model", "quantization", "checkpoint")]
-        plan = self.plan
-        options = [choice.component.name for choice in (plan.model, plan.quantization, plan.adapter, plan.trainer)]
-        layers = getattr(plan.adapter.config, "target_modules", None)
-        computed = dict(self.machine.facts), str(self.way)
-        return shared.key_of(self.place.folder, self.encoding, options, chosen, trainer, layers, *computed)
+        """A hash over all that the base's answers depend on; see `base_key.base_key`."""
+        return base_key(self.plan, self.machine.facts, self.way, self.place.folder, self.encoding)
 
     @property
     def base_memory(self) -> Known:
@@ -168,35 +144,8 @@ class HFModel:
         return weights(self.source).folder
 
     def load(self, folder: Path, peft_config: Any) -> Any:
-        """Load weights, put what is trained on them, and return the model."""
-        # Full fine-tuning updates the weights themselves: in 16 bits small updates would round to nothing.
-        dtype = torch.float32 if peft_config is None else self.machine.dtype
-        quantization: Quantization = self.plan.quantization.create()
-        device = self.machine.device
-        settings: dict[str, Any] = {
-            "dtype": dtype,
-            "quantization_config": quantization.config(self.machine.dtype),
-            "attn_implementation": attention(self.config),
-            "trust_remote_code": self.plan.model.config.trust_remote_code,
-            "use_safetensors": True,
-        }
-        group = self.plan.launch.config.group()
-        if group and group.sharded and member():
-            from framework_hf.group.engine import load_in_pieces  # noqa: PLC0415 - for those who are in a group
-
-            device = load_in_pieces(group, self.machine, settings["quantization_config"])
-        settings["device_map"] = {"": device}
-        frozen = peft_config is not None and self.plan.share and not group
-        model = shared.shared_base(
-            shared.key_of(folder, settings) if frozen else "",
-            lambda: AutoModelForCausalLM.from_pretrained(folder, **settings),
-        )
-        if self.way.branches:
-            install.use_branches(model)
-        if peft_config is None:
-            return model
-        transformers.set_seed(self.plan.seed)  # whether the base was read or shared, the adapter begins alike
-        return with_adapter(model, peft_config, self.place, fast=self.way.fast)
+        """Load weights, put what is trained on them, and return the model; see `loading.load`."""
+        return load(self.plan, self.config, self.machine, self.place, self.way, folder, peft_config)
 
     def _answering(self) -> Any:
         """Return the model in evaluation mode."""
@@ -309,25 +258,8 @@ class HFModel:
         return self.known.score(rows, functools.partial(scoring.score, self.evaluation))
 
     def divergence(self, rows: Sequence[TokenRow]) -> list[float]:
-        """Return how far the model is from its base; see `scoring.Apart`.
-
-        Raises:
-            FrameworkError: all weights are trained, and these rows were not asked about before.
-        """
-        if isinstance(self.model, PeftModel):
-            if self.model.get_model_status().enabled is False:  # it is the base now
-                return [0.0] * len(rows)
-            return self._apart(self.evaluation, rows, self.model.disable_adapter)
-        if not self.trained:
-            self._remembered.keep(self.evaluation, rows)
-            return [0.0] * len(rows)
-        found = self._remembered.divergence(self.evaluation, rows)
-        if found is None:
-            message = (
-                "full fine-tuning keeps no base: how far the model is from it is measured in a run with both stages"
-            )
-            raise FrameworkError(message)
-        return found
+        """Return how far the model is from its base; see `divergence.FromBase`."""
+        return self._from_base(self.evaluation, rows, trained=self.trained)
 
     @property
     def pad_id(self) -> int:
@@ -387,15 +319,7 @@ class HFModel:
         if not isinstance(self.model, PeftModel):
             self._model = self.load(checkpoint, None)
         else:
-            try:
-                kept = load_peft_weights(str(checkpoint), device=self.machine.device)
-                told = set_peft_model_state_dict(self.model, kept)
-                problem = ", ".join(told.unexpected_keys[:2])
-            except (RuntimeError, ValueError, OSError, SafetensorError) as error:
-                problem = one_line(error)
-            if problem:
-                message = f"{checkpoint} does not fit this model and adapter: {problem}"
-                raise FrameworkError(message)
+            restore_adapter(self.model, checkpoint, self.machine.device)
         self.trained, self.known = True, Known(taught=True)
 
     def save_tokenizer(self, folder: Path) -> None:
@@ -411,7 +335,7 @@ class HFModel:
         if self._evaluation:
             shelf.keep(SHOWN, self._shown, (self._evaluation.passes.losses.found, self._evaluation.largest))
         self._model = self._evaluation = None
-        self._apart = scoring.Apart()
+        self._from_base.forget()
         gc.collect()
         if self.machine.device == "cuda":
             torch.cuda.empty_cache()

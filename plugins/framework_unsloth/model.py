@@ -21,7 +21,8 @@ from framework_hf.adapters import weights as fetch_weights
 from framework_hf.config import HFTrainerConfig, Int8Config, NF4Config
 from framework_hf.fast import install
 from framework_hf.hardware import Hardware
-from framework_hf.model import HFModel, attention
+from framework_hf.loading import attention
+from framework_hf.model import HFModel
 from framework_unsloth import checkpoints
 from framework_unsloth.lora import lora_settings
 

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM
 
 from framework.errors import FrameworkError
 from framework.records import IGNORE, TokenRow
-from framework_hf import scoring
+from framework_hf import divergence, scoring
 from framework_hf.config import Packing
 from framework_hf.evaluation import Evaluation
 from framework_hf.fast import install
@@ -84,7 +84,7 @@ def test_scores_are_those_of_each_row_by_itself(folder: Path, packing: Packing) 
 @pytest.mark.parametrize("packing", list(Packing), ids=str)
 def test_the_divergence_is_that_of_whole_distributions(folder: Path, packing: Packing) -> None:
     model = adapted(folder)
-    made = scoring.Apart()(evaluation(model, packing), rows(), model.disable_adapter)
+    made = divergence.Apart()(evaluation(model, packing), rows(), model.disable_adapter)
     for row, found in zip(rows(), made, strict=True):
         with model.disable_adapter():
             base = alone(model, row)
@@ -94,13 +94,13 @@ def test_the_divergence_is_that_of_whole_distributions(folder: Path, packing: Pa
         else:
             assert found == 0
     with model.disable_adapter():
-        same = scoring.Apart()(evaluation(model), rows(), model.disable_adapter)
+        same = divergence.Apart()(evaluation(model), rows(), model.disable_adapter)
     assert same == pytest.approx([0] * len(same), abs=1e-6)
 
 
-@pytest.mark.parametrize("room", [scoring.STATES, 0], ids=["kept", "no room"])
+@pytest.mark.parametrize("room", [divergence.STATES, 0], ids=["kept", "no room"])
 def test_the_base_reads_the_same_rows_once(folder: Path, monkeypatch: pytest.MonkeyPatch, room: int) -> None:
-    monkeypatch.setattr(scoring, "STATES", room)
+    monkeypatch.setattr(divergence, "STATES", room)
     model, read = adapted(folder), 0
 
     @contextmanager
@@ -110,13 +110,13 @@ def test_the_base_reads_the_same_rows_once(folder: Path, monkeypatch: pytest.Mon
         with model.disable_adapter():
             yield
 
-    apart, measured = scoring.Apart(), evaluation(model)
+    apart, measured = divergence.Apart(), evaluation(model)
     first = apart(measured, rows(), base)
     passes = read
     for name, weight in model.named_parameters():
         if "lora_B" in name:
             weight.data *= 2
-    assert apart(measured, rows(), base) == pytest.approx(scoring.Apart()(measured, rows(), model.disable_adapter))
+    assert apart(measured, rows(), base) == pytest.approx(divergence.Apart()(measured, rows(), model.disable_adapter))
     assert read == (passes if room else 2 * passes)
     assert apart(measured, rows(), base) != pytest.approx(first)
     apart(measured, rows()[:1], base)
@@ -136,12 +136,12 @@ def test_the_base_is_known_to_be_itself_without_a_pass(folder: Path, tmp_path: P
 def test_a_base_that_is_gone_is_remembered_by_its_likeliest_tokens(folder: Path) -> None:
     """The divergence is at most the true one, and near it."""
     model = adapted(folder)
-    kept, measured = scoring.Remembered(), evaluation(model)
+    kept, measured = divergence.Remembered(), evaluation(model)
     assert kept.divergence(measured, rows()) is None
     with model.disable_adapter():
         kept.keep(measured, rows())
         assert kept.divergence(measured, rows()) == pytest.approx([0] * len(rows()), abs=1e-5)
-    true = scoring.Apart()(measured, rows(), model.disable_adapter)
+    true = divergence.Apart()(measured, rows(), model.disable_adapter)
     made = kept.divergence(measured, rows())
     assert made is not None
     for found, expected in zip(made, true, strict=True):

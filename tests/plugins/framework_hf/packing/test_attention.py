@@ -9,7 +9,8 @@ from torch.nn import functional
 
 from framework.records import TokenRow
 from framework_hf.packing import attention
-from framework_hf.packing.attention import attend, attend_last, branches, dense
+from framework_hf.packing.attention import attend, branches, dense
+from framework_hf.packing.last import attend_last
 from framework_hf.packing.tree import plant
 from tests.plugins.framework_hf.packing import drawn
 
