@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
 
 from framework import FrameworkError
-from framework.check import Problem, as_text, check, line, unknown_key
+from framework.check import Problem, as_text, check, line, problems, unknown_key
 from framework.component import GROUPS
 from framework.compose import compose
 from framework.plugins import components
@@ -169,17 +169,16 @@ def test_a_mistyped_key_is_refused_whatever_the_field_and_the_error(drawn: tuple
     config, place, wrong = drawn
     mistaken = config.copy()
     OmegaConf.update(mistaken, f"{place}{wrong}", 1, force_add=True)  # as `+key=1` does
-    with pytest.raises(FrameworkError, match=r"^unknown key") as caught:
-        check(mistaken)
-    assert f"unknown key '{place}{wrong}'" in str(caught.value)
+    (told,) = [problem.text for problem in problems(mistaken) if problem.text.startswith("unknown key")]
+    assert told.startswith(f"unknown key '{place}{wrong}'")
 
 
 def test_the_true_key_is_the_first_suggestion_for_nearly_every_typing_error() -> None:
     """Not a sample: every single error in every field of every schema."""
     missed: dict[str, int] = {}
     tried = 0
-    for _, path, names in all_places():
-        place = f"{path}." if path else ""
+    schemas = {tuple(names): f"{path}." if path else "" for _, path, names in all_places()}  # some have the same fields
+    for names, place in schemas.items():
         for field in names:
             wrong = edits(field) - set(names)
             tried += len(wrong)
