@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from typing import Any
 
 import torch
 from peft import PeftModel
@@ -36,21 +37,28 @@ class FromBase:
         """Give back what the base's states take."""
         self._apart = Apart()
 
-    def __call__(self, evaluation: Evaluation, rows: Sequence[TokenRow], *, trained: bool) -> list[float]:
+    def __call__(
+        self, model: Any, evaluation: Callable[[], Evaluation], rows: Sequence[TokenRow], *, trained: bool
+    ) -> list[float]:
         """Return for each row the mean over its learned tokens of KL(base || model) in nats.
+
+        Args:
+            model: as it stands.
+            evaluation: gives that of the model, which is found out when first asked for.
+            rows: their labels say where to look.
+            trained: whether it is its base no more, where all weights are trained.
 
         Raises:
             FrameworkError: all weights are trained, and these rows were not asked about before.
         """
-        model = evaluation.passes.losses.model
         if isinstance(model, PeftModel):
             if model.get_model_status().enabled is False:  # it is the base now
                 return [0.0] * len(rows)
-            return self._apart(evaluation, rows, model.disable_adapter)
+            return self._apart(evaluation(), rows, model.disable_adapter)
         if not trained:
-            self._remembered.keep(evaluation, rows)
+            self._remembered.keep(evaluation(), rows)
             return [0.0] * len(rows)
-        found = self._remembered.divergence(evaluation, rows)
+        found = self._remembered.divergence(evaluation(), rows)
         if found is None:
             message = (
                 "full fine-tuning keeps no base: how far the model is from it is measured in a run with both stages"

@@ -259,7 +259,7 @@ class HFModel:
 
     def divergence(self, rows: Sequence[TokenRow]) -> list[float]:
         """Return how far the model is from its base; see `divergence.FromBase`."""
-        return self._from_base(self.evaluation, rows, trained=self.trained)
+        return self._from_base(self.model, lambda: self.evaluation, rows, trained=self.trained)
 
     @property
     def pad_id(self) -> int:

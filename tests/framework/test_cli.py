@@ -71,7 +71,7 @@ def test_the_users_conf_folder_adds_options_and_that_is_said(tmp_path: Path) -> 
         "options of ./more: +experiment=other",
     ]
     plan = json.loads((tmp_path / "run" / "plan.json").read_text(encoding="utf-8"))
-    assert (plan["name"], plan["seed"], plan["data"]["validation_split"]) == ("mine", 7, 0.1)
+    assert (plan["name"], plan["seed"], plan["data"]["validation_split"]) == ("mine", 7, 0.04)
 
 
 @pytest.mark.parametrize(

@@ -72,9 +72,10 @@ def _has_file(owner: type) -> bool:
 
 
 def _own_fields(schema: type, files: set[Path]) -> Iterator[tuple[type, str]]:
-    """Give the fields that the plugin's own classes declare."""
+    """Give the fields that the plugin's own classes declare; one that only has another default is read as before."""
     for field in dataclasses.fields(schema):
-        owner = next((base for base in schema.__mro__ if field.name in vars(base).get("__annotations__", {})), schema)
+        declare = (base for base in reversed(schema.__mro__) if field.name in vars(base).get("__annotations__", {}))
+        owner = next(declare, schema)
         if _file(owner.__module__) in files:
             yield owner, field.name
 

@@ -213,7 +213,7 @@ def test_a_preset_is_shown_with_the_values_that_it_sets(capsys: pytest.CaptureFi
     assert lines[:2] == ["model=llama8b", "  Llama 3.1 8B Instruct, the copy that is not gated."]
     assert any(line.endswith("text; default unsloth/Meta-Llama-3.1-8B-Instruct") for line in lines)
     lines = shown(capsys, "evaluator", "short_prompts")
-    assert any(line.startswith("  prompts.max_new_tokens ") and line.endswith("default 48") for line in lines)
+    assert any(line.startswith("  prompts.max_new_tokens ") and line.endswith("default 40") for line in lines)
 
 
 def test_an_option_without_settings_says_what_it_is(capsys: pytest.CaptureFixture[str]) -> None:

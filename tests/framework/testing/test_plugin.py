@@ -511,6 +511,41 @@ def test_a_setting_of_a_decorated_function_that_it_does_not_read_is_told(tmp_pat
     assert check_plugin(str(file)) == ["metric 'polite': nothing in acme reads PoliteConfig.word"]
 
 
+def test_another_default_of_a_setting_is_read_by_who_reads_the_setting(tmp_path: Path) -> None:
+    file = tmp_path / "acme.py"
+    text = """
+        from dataclasses import dataclass
+
+        from framework import Component, hookimpl
+        from framework.schema import DataConfig
+
+
+        @dataclass
+        class AcmeConfig(DataConfig):
+            \"\"\"Rows of Acme's.\"\"\"
+
+            validation_split: float = 0.3
+            \"\"\"Share that is held out.\"\"\"
+            unread: int = 3
+            \"\"\"Nothing.\"\"\"
+
+
+        class Acme:
+            def __init__(self, config: AcmeConfig) -> None: ...
+            def load(self): ...
+
+
+        @hookimpl
+        def framework_sources():
+            \"\"\"Rows.\"\"\"
+            yield Component("acme", AcmeConfig, "acme:Acme")
+    """
+    file.write_text(dedent(text), encoding="utf-8")
+    assert [line for line in check_plugin(str(file)) if "nothing in" in line] == [
+        "data 'acme': nothing in acme reads AcmeConfig.unread"
+    ]
+
+
 CHECKUPS = """
     from framework import hookimpl
     from framework.checkup import Checkup, Found, State
