@@ -16,7 +16,6 @@ from framework import pipeline, records, testing
 from framework.compose import compose
 from framework.plan import Plan, make_plan
 from framework.records import Artifact, ExportResult
-from framework_exports.config import GgufExporterConfig
 from framework_exports.gguf_exporter import GgufExporter
 from framework_exports.merging import merge
 from framework_exports.parity import gate
@@ -123,12 +122,12 @@ def test_an_adapter_that_was_forgotten_is_seen_in_a_gguf_file(
 def test_a_conversion_that_is_wrong_is_told_from_a_wrong_merge(
     trained: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def wrong(_: object, merged: Path, scratch: Path, *more: Any) -> None:
+    def wrong(self: GgufExporter, merged: Path, scratch: Path, *more: Any) -> None:
         whole = Path(shutil.copytree(merged, scratch / "wrong"))
         change(whole, down_proj=0.97)
-        convert(self_of[0], whole, scratch, *more)
+        convert(self, whole, scratch, *more)
 
-    self_of, convert = [GgufExporter(GgufExporterConfig())], GgufExporter._convert  # noqa: SLF001 - in its place
+    convert = GgufExporter._convert  # noqa: SLF001 - in its place
     monkeypatch.setattr(GgufExporter, "_convert", wrong)
     words = ("stages=[export]", "exporter=[gguf]", "exporter.gguf.folder=odd", "exporter.gguf.quantizations=[q8_0]")
     plan = trained(*words)
