@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from framework import shelf
@@ -13,39 +14,62 @@ from framework.protocols import AnyMetric, Evaluator, Model
 from framework.records import EvalResult, Measure, Nulls, TokenRow
 
 
-def baseline(
-    plan: Plan, model: Model, data: Data, evaluators: Mapping[str, Evaluator], metrics: Mapping[str, AnyMetric]
-) -> EvalResult:
-    """Measure the base, or take what another point of the sweep measured of the same one, on the same data."""
-    base = getattr(model, "base_key", "")
-    settings = [plan.config[name] for name in ("data", "format", "metric", "evaluator", "seed")]
-    several = [choice.component.name for choice in (*plan.metric.values(), *plan.evaluator.values())]
-    options = [plan.data.component.name, plan.format.component.name, *several]
-    key = shelf.key_of(base, data.result.fingerprint, options, settings) if base else ""
-    kept: tuple[EvalResult, Any] | None = shelf.find("baseline", key)
-    if kept is None:
-        result = evaluate(model, data, evaluators, metrics)
-        shelf.keep("baseline", key, (result, getattr(model, "base_memory", None)))
+@dataclass(frozen=True)
+class Measuring:
+    """Measures the model of a run as it stands, each time in the same way."""
+
+    plan: Plan
+    model: Model
+    data: Data
+    evaluators: Mapping[str, Evaluator]
+    metrics: Mapping[str, AnyMetric]
+
+    def base(self) -> EvalResult:
+        """Measure the base, or take what another point of the sweep measured of the same one, on the same data."""
+        plan, model = self.plan, self.model
+        base = getattr(model, "base_key", "")
+        settings = [plan.config[name] for name in ("data", "format", "metric", "evaluator", "seed")]
+        several = [choice.component.name for choice in (*plan.metric.values(), *plan.evaluator.values())]
+        options = [plan.data.component.name, plan.format.component.name, *several]
+        key = shelf.key_of(base, self.data.result.fingerprint, options, settings) if base else ""
+        kept: tuple[EvalResult, Any] | None = shelf.find("baseline", key)
+        if kept is None:
+            result = self.now()
+            shelf.keep("baseline", key, (result, getattr(model, "base_memory", None)))
+            return result
+        result, memory = kept
+        if memory is not None:
+            alike: Any = model  # like the one that was measured, it has such a memory
+            alike.base_memory = memory
         return result
-    result, memory = kept
-    if memory is not None:
-        alike: Any = model  # like the one that was measured, it has such a memory
-        alike.base_memory = memory
-    return result
 
+    def now(self) -> EvalResult:
+        """Measure the model as it stands: the validation loss, then every evaluator."""
+        validation = self.data.validation
+        measures = {"eval_loss": _validation_loss(self.model, validation)} if validation else {}
+        samples, notes = [], []
+        for evaluator in self.evaluators.values():
+            result = evaluator.evaluate(self.model, self.data, self.metrics)
+            measures |= result.measures
+            samples += result.samples
+            notes += result.notes
+        return EvalResult(measures, samples, notes)
 
-def evaluate(
-    model: Model, data: Data, evaluators: Mapping[str, Evaluator], metrics: Mapping[str, AnyMetric]
-) -> EvalResult:
-    """Measure the model as it stands: the validation loss, then every evaluator."""
-    measures = {"eval_loss": _validation_loss(model, data.validation)} if data.validation else {}
-    samples, notes = [], []
-    for evaluator in evaluators.values():
-        result = evaluator.evaluate(model, data, metrics)
-        measures |= result.measures
-        samples += result.samples
-        notes += result.notes
-    return EvalResult(measures, samples, notes)
+    def trained(self, *, compared: bool) -> tuple[EvalResult, Nulls]:
+        """Measure the trained model, and random adapters in its place where it is to be `compared` with the base."""
+        after = self.now()
+        return after, self._noise() if compared else Nulls([], "there is no baseline")
+
+    def _noise(self) -> Nulls:
+        """Measure random adapters as the trained one was measured."""
+        results: list[EvalResult] = []
+        try:
+            for number in range(self.plan.verdict.null_adapters):
+                with self.model.as_null(self.plan.seed + number):
+                    results.append(self.now())
+        except FrameworkError as error:
+            return Nulls(results, str(error))
+        return Nulls(results)
 
 
 def _validation_loss(model: Model, rows: Sequence[TokenRow]) -> Measure:
@@ -54,25 +78,3 @@ def _validation_loss(model: Model, rows: Sequence[TokenRow]) -> Measure:
     weights = [float(len(row)) for row in scored]
     items = [-sum(row) / len(row) if row else None for row in scored]
     return Measure(sum(-sum(row) for row in scored) / sum(weights), items, weights)
-
-
-def noise(
-    plan: Plan,
-    model: Model,
-    data: Data,
-    evaluators: Mapping[str, Evaluator],
-    metrics: Mapping[str, AnyMetric],
-    *,
-    compared: bool,
-) -> Nulls:
-    """Measure random adapters as the trained one was measured, where there is a base to compare with."""
-    results: list[EvalResult] = []
-    if not compared:
-        return Nulls(results, "there is no baseline")
-    try:
-        for number in range(plan.verdict.null_adapters):
-            with model.as_null(plan.seed + number):
-                results.append(evaluate(model, data, evaluators, metrics))
-    except FrameworkError as error:
-        return Nulls(results, str(error))
-    return Nulls(results)

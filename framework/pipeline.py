@@ -12,11 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 from graphlib import TopologicalSorter
 from typing import Any
 
+from framework.alike import Alike
 from framework.broadcast import Broadcast
 from framework.clock import Clock
 from framework.data import Data, load_data
 from framework.errors import FrameworkError
-from framework.evaluation import baseline, evaluate, noise
+from framework.evaluation import Measuring
 from framework.exports import Exports
 from framework.fitting import check_fits
 from framework.folder import RunFolder, check_writable, makes_anew
@@ -41,6 +42,7 @@ from framework.records import (
     DataResult,
     EvalResult,
     ExportResult,
+    Forecast,
     Prompt,
     Report,
     TrainResult,
@@ -73,8 +75,7 @@ def run(plan: Plan, elsewhere: Elsewhere | None = None) -> Report | None:
             check_model(plan, source.config_json())
             plan, expected = planner.first(plan)
             loggers.planned(plan)
-            loggers.forecast(expected)
-            check_fits(plan, expected)
+            _check_fits(plan, expected, loggers)
         if plan.stages == (Stage.plan,):
             RunFolder.create(plan).save_forecast(expected)
             return None
@@ -105,24 +106,23 @@ def _run_stages(
         _check_goals(plan, data)
         rows = rows_found(plan, data.result, data.train)
         expected = planner.again(plan, rows)
-        loggers.forecast(expected)
-        check_fits(plan, expected)
-    folder, before = _start(plan, data, model.facts, loggers)
-    if makes_anew(plan):
-        folder.save_forecast(expected)
+        _check_fits(plan, expected, loggers)
+    folder, before = _start(plan, expected, data, model.facts, loggers)
     clock.finished(Stage.data, data.result)
 
+    measuring = Measuring(plan, model, data, evaluators, metrics)
+    alike = Alike(measuring)
     if Stage.baseline in plan.stages:
         with clock.stage(Stage.baseline), model.as_base():
-            before = folder.save(Stage.baseline, baseline(plan, model, data, evaluators, metrics))
+            before = folder.save(Stage.baseline, measuring.base())
         clock.finished(Stage.baseline, before)
         loggers.evaluated(before, before=True)
 
     trained = folder.earlier(Stage.train, TrainResult)
     if Stage.train in plan.stages:
         with clock.stage(Stage.train):
-            course = Course(plan, loggers, model, data, evaluators, metrics, before)
-            trained = folder.save(Stage.train, course.train(plan.checkpoint, plan.run_dir / SCRATCH, elsewhere))
+            course = Course(plan, loggers, measuring, before)
+            trained = folder.save(Stage.train, alike.train(course, plan.run_dir / SCRATCH, elsewhere))
         planner.learn(plan, rows, trained)
         clock.finished(Stage.train, trained)
     elif {Stage.evaluate, Stage.export} & set(plan.stages):
@@ -132,8 +132,9 @@ def _run_stages(
     nulls = folder.nulls()
     if Stage.evaluate in plan.stages:
         with clock.stage(Stage.evaluate):
-            after = folder.save(Stage.evaluate, evaluate(model, data, evaluators, metrics))
-            nulls = folder.save_nulls(noise(plan, model, data, evaluators, metrics, compared=before is not None))
+            after, nulls = alike.measure(compared=before is not None)
+            folder.save(Stage.evaluate, after)
+            folder.save_nulls(nulls)
         clock.finished(Stage.evaluate, after)
         loggers.evaluated(after, before=False)
         for trouble in unended(plan, after, comparable(before, after), trained.steps if trained else 0):
@@ -156,7 +157,14 @@ def _run_stages(
     return report
 
 
-def _start(plan: Plan, data: Data, facts: Mapping[str, str], loggers: Broadcast) -> tuple[RunFolder, EvalResult | None]:
+def _check_fits(plan: Plan, expected: Forecast, loggers: Broadcast) -> None:
+    loggers.forecast(expected)
+    check_fits(plan, expected)
+
+
+def _start(
+    plan: Plan, expected: Forecast, data: Data, facts: Mapping[str, str], loggers: Broadcast
+) -> tuple[RunFolder, EvalResult | None]:
     """Make the run folder, now that the data are checked; return it and what an earlier baseline measured on them."""
     if Stage.train not in plan.stages and {Stage.evaluate, Stage.export} & set(plan.stages):
         _check_exists(plan)
@@ -165,6 +173,8 @@ def _start(plan: Plan, data: Data, facts: Mapping[str, str], loggers: Broadcast)
     folder.save(Stage.data, data.result)
     loggers.started(plan.run_dir, data.result, facts)
     notify("framework_run_started", plan=plan)
+    if makes_anew(plan):
+        folder.save_forecast(expected)
     same_data = known is not None and known.fingerprint == data.result.fingerprint
     return folder, folder.earlier(Stage.baseline, EvalResult) if same_data else None
 

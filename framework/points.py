@@ -63,9 +63,7 @@ def _unfit(override: Override) -> str:
         return ""
     value, several = override.value(), GROUPS[group].several
     if override.is_delete() or value is None or value == "":
-        return (
-            f"{word}: {f'none is chosen with {group}=[]' if several else f'{group} needs one of {option_names(group)}'}"
-        )
+        return f"{word}: {_none(group)}"
     if isinstance(value, list) and not several:
         return f"{word}: {group} takes one option, of {option_names(group)}"
     return ""

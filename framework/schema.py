@@ -265,7 +265,7 @@ class RunConfig:
     """What a run returns to a sweep: eval_loss, train_loss, verdict.score, or any measure of the run by name."""
     share: bool = True
     """Points of a sweep that run in one process share what is the same for them: the frozen base, the tokenized rows,
-    what the base answers. Off: each point loads and measures all of it anew."""
+    what the base answers, and a training of which only the exports differ. Off: each point does all of it anew."""
     plan: PlanConfig = field(default_factory=PlanConfig)
     """What is worked out before anything is loaded."""
     health: HealthConfig = field(default_factory=HealthConfig)

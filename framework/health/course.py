@@ -10,15 +10,15 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from framework.data import Data
 from framework.errors import FrameworkError, PrunedError
+from framework.evaluation import Measuring
 from framework.health.answers import unended
 from framework.health.best import EVAL_LOSS, Best
 from framework.health.config import Action
 from framework.health.watcher import NAN, Watcher
 from framework.plan import Plan
 from framework.plugins import ask, leave_out
-from framework.protocols import AnyMetric, Elsewhere, Evaluator, Logger, Model, TrainRun
+from framework.protocols import Elsewhere, Evaluator, Logger, TrainRun
 from framework.records import EvalResult, Order, Step, TrainResult, Trouble
 
 HOW = "set one that answers prompts"
@@ -30,10 +30,7 @@ class Course:
     Args:
         plan: the run.
         loggers: are told of each step and trouble.
-        model: is trained.
-        data: what it is validated on.
-        evaluators: those of the run.
-        metrics: those of the run.
+        measuring: the model that is trained, the data, and what it is measured by.
         base: what the base model answered, where it was asked.
     """
 
@@ -41,19 +38,17 @@ class Course:
         self,
         plan: Plan,
         loggers: Logger,
-        model: Model,
-        data: Data,
-        evaluators: Mapping[str, Evaluator],
-        metrics: Mapping[str, AnyMetric],
+        measuring: Measuring,
         base: EvalResult | None,
     ) -> None:
         self.plan = plan
         self.loggers = loggers
-        self.model = model
-        self.data = data
-        self.metrics = metrics
+        self.model = measuring.model
+        self.data = measuring.data
+        self.metrics = measuring.metrics
         self.base = base
         self.best = Best(plan.training.early_stopping_metric, plan.training.early_stopping_patience)
+        evaluators = measuring.evaluators
         told = [each for name, each in evaluators.items() if self.best.name in plan.evaluator[name].config.measures()]
         self.asking: Sequence[Evaluator] = told or list(evaluators.values())
         self.watcher = Watcher(plan)
@@ -61,6 +56,7 @@ class Course:
         self.had = base is not None and self.best.name in base.measures
         """Whether the metric could be measured before."""
         self.troubles: list[Trouble] = []
+        self.told: list[Step] = []
         self.stopped = ""
 
     def train(self, checkpoint: Path, scratch: Path, elsewhere: Elsewhere | None = None) -> TrainResult:
@@ -106,6 +102,7 @@ class Course:
             FrameworkError: the weights are no numbers any more, and none from before were set aside.
             PrunedError: a sweep gives the run up.
         """
+        self.told.append(step)
         self.loggers.step(step)
         found = self.watcher.look(step)
         if self.answers is not None:
@@ -120,6 +117,20 @@ class Course:
         self._stop(found)
         lowers = any(trouble.action is Action.lower for trouble in found)
         return Order(self.plan.health.lower_to if lowers else 1.0, keep, self.stopped)
+
+    def retell(self, trained: TrainResult, steps: Sequence[Step]) -> None:
+        """Tell of a training that was made before as it was told of then.
+
+        Raises:
+            PrunedError: the sweep would have given it up.
+        """
+        troubles = [*trained.troubles]
+        for step in steps:
+            self.loggers.step(step)
+            while troubles and troubles[0].step <= step.step:
+                self.loggers.trouble(troubles.pop(0))
+            if step.eval_loss is not None:
+                self._prune(step)
 
     def _prune(self, step: Step) -> None:
         """Ask whether a training with this validation loss is worth going on with."""

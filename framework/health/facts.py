@@ -10,7 +10,12 @@ from framework.summary import Fact, number
 
 
 def health_facts(train: TrainResult, training: TrainerConfig) -> Iterator[Fact]:
-    """Say why it ended early, which weights are kept, and what was wrong; what did not occur is left out."""
+    """Say which run trained, why it ended early, which weights are kept, and what was wrong.
+
+    What did not occur is left out.
+    """
+    if train.taken_from:
+        yield Fact("trained in", f"{train.taken_from}, whose training has the same settings")
     if train.stopped:
         yield Fact("ended early", train.stopped, amiss=True)
     if train.best_step is not None:

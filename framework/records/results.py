@@ -117,6 +117,8 @@ class TrainResult:
     `best_step` is the step of the best validation and `best_value` what it gave, by `trainer.early_stopping_metric`;
     with `trainer.keep_best` its weights were kept. `resumed` is the step after which the process went on with what
     another had begun; the other numbers are those of the whole training, but for `rungs` and the peak of the memory.
+    `taken_from` is the folder, seen from the run's own, of the point of a sweep that trained alike and whose weights
+    and numbers these are; empty where the run trained itself.
     """
 
     steps: int
@@ -137,6 +139,7 @@ class TrainResult:
     best_step: int | None = None
     best_value: float | None = None
     resumed: int = 0
+    taken_from: str = ""
 
 
 @dataclass(frozen=True)

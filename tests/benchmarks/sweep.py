@@ -1,7 +1,8 @@
 """Eight points of the quickstart: in one process, where they share what is the same for them, and in one process each.
 
-    OMP_NUM_THREADS=1 python tests/benchmarks/sweep.py [--points N] [WORDS…]
+    OMP_NUM_THREADS=1 python tests/benchmarks/sweep.py [--grid rates|exports] [--points N] [WORDS…]
 
+`rates` are eight learning rates, each a training of its own; `exports` two learning rates, each exported in four ways.
 WORDS change what runs, `trainer.max_steps=10` for example. The results of both ways are compared byte by byte. Times
 are printed and not asserted; those of the processor hold on a machine that does other things too.
 """
@@ -9,6 +10,8 @@ are printed and not asserted; those of the processor hold on a machine that does
 from __future__ import annotations
 
 import argparse
+import hashlib
+import itertools
 import json
 import os
 import resource
@@ -22,9 +25,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-RATES = [f"{rate:g}e-4" for rate in (1, 2, 3, 4, 5, 6, 7, 8)]
+RATE, QUANTIZATION = "trainer.learning_rate", "exporter.gguf.quantizations"
+GRIDS = {
+    "rates": {RATE: [f"{rate}e-4" for rate in range(1, 9)]},
+    "exports": {RATE: ["3e-4", "5e-4"], QUANTIZATION: ["[q4_k_m]", "[q5_k_m]", "[q6_k]", "[q8_0]"]},
+}
 WORDS = ["+experiment=quickstart", "logger=[]", "trainer.device=cpu"]
-COMPARED = ("checkpoint/adapter_model.safetensors", "baseline.json", "evaluate.json", "null.json")
+COMPARED = ("checkpoint/adapter_model.safetensors", "baseline.json", "evaluate.json", "null.json", "gguf/*.gguf")
 
 
 def run(words: Sequence[str], folder: Path) -> tuple[float, float]:
@@ -43,36 +50,50 @@ def _processor() -> float:
     return used.ru_utime + used.ru_stime
 
 
+def differing(shared: Path, alone: Path) -> list[str]:
+    """Return the files that one folder has and the other has not, or not with the same bytes."""
+    both = {file.relative_to(place) for place in (shared, alone) for kind in COMPARED for file in place.glob(kind)}
+    return [str(name) for name in sorted(both) if _digest(shared / name) != _digest(alone / name)]
+
+
+def _digest(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest() if file.exists() else ""
+
+
 def main() -> None:
     """Measure both ways and print a table."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--points", type=int, default=len(RATES))
+    parser.add_argument("--grid", choices=GRIDS, default="rates")
+    parser.add_argument("--points", type=int, default=8, help="the first ones of the grid, if it has one axis")
     asked, more = parser.parse_known_args()
-    rates = RATES[: asked.points]
     words = [*WORDS, *more]
+    grid = GRIDS[asked.grid]
+    if len(grid) == 1:
+        grid = {name: values[: asked.points] for name, values in grid.items()}
+    points = [
+        [f"{name}={value}" for name, value in zip(grid, point, strict=True)]
+        for point in itertools.product(*grid.values())
+    ]
+    axes = [f"{name}={','.join(values)}" for name, values in grid.items()]
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         run(["stages=[data]", *words, "run_dir=warm"], folder)  # the cache of rows is there for both
-        shared = run(["-m", *words, f"trainer.learning_rate={','.join(rates)}", "hydra.sweep.dir=shared"], folder)
-        single = [
-            run([*words, f"trainer.learning_rate={rate}", f"run_dir=alone{number}"], folder)
-            for number, rate in enumerate(rates)
-        ]
+        shared = run(["-m", *words, *axes, "hydra.sweep.dir=shared"], folder)
+        single = [run([*words, *point, f"run_dir=alone/{number}"], folder) for number, point in enumerate(points)]
         alone = sum(seconds for seconds, _ in single), sum(seconds for _, seconds in single)
         differ = [
             f"{number}: {name}"
-            for number in range(len(rates))
-            for name in COMPARED
-            if (folder / "shared" / str(number) / name).read_bytes() != (folder / f"alone{number}" / name).read_bytes()
+            for number in range(len(points))
+            for name in differing(folder / "shared" / str(number), folder / "alone" / str(number))
         ]
-        stages = json.loads((folder / "alone0" / "report.json").read_text(encoding="utf-8"))["seconds"]
-    table = Table(title=f"{len(rates)} points of the quickstart")
+        stages = json.loads((folder / "alone" / "0" / "report.json").read_text(encoding="utf-8"))["seconds"]
+    table = Table(title=f"{len(points)} points of the quickstart, {' '.join(axes)}")
     for heading in ("", "seconds", "of the processor"):
         table.add_column(heading)
     for name, seconds in (("one process, shared", shared), ("a process each", alone)):
         table.add_row(name, *(f"{each:.1f}" for each in seconds))
     table.add_row("times as fast", *(f"{each / other:.2f}" for each, other in zip(alone, shared, strict=True)))
-    console = Console()
+    console = Console(markup=False)
     console.print(table)
     console.print(f"stages of a point alone: {stages}")
     console.print(f"results that differ: {', '.join(differ) or 'none'}")

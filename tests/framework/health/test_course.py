@@ -11,6 +11,7 @@ import pytest
 
 from framework import FrameworkError, hookimpl, pipeline, plugins, records, testing
 from framework.errors import PrunedError
+from framework.evaluation import Measuring
 from framework.health.config import Action
 from framework.health.course import Course
 from framework.protocols import Logger
@@ -183,7 +184,8 @@ GIVEN = EvalResult({"exact_match": Measure(0.5, higher_is_better=True)})
 def course(tmp_path: Path, *results: EvalResult, base: EvalResult | None = None) -> Course:
     plan = testing.plan(["trainer.early_stopping_metric=exact_match", "evaluator=[prompts]"], run_dir=tmp_path)
     data: Any = None
-    return Course(plan, Logger(), testing.EchoModel(plan), data, {"prompts": Says(*results)}, {}, base)
+    says: Any = Says(*results)
+    return Course(plan, Logger(), Measuring(plan, testing.EchoModel(plan), data, {"prompts": says}, {}), base)
 
 
 @pytest.mark.parametrize(

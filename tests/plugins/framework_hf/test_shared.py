@@ -61,6 +61,10 @@ def results(folder: Path) -> dict[str, Any]:
     return {name: {key: part for key, part in whole.items() if key not in TIMES} for name, whole in found.items()}
 
 
+def merged(folder: Path) -> bytes:
+    return (folder / "merged" / "model.safetensors").read_bytes()
+
+
 def adapter(folder: Path) -> bytes:
     return (folder / "checkpoint" / "adapter_model.safetensors").read_bytes()
 
@@ -176,3 +180,26 @@ def test_how_rows_go_through_a_model_is_looked_at_once_for_one_kind_of_adapter(
             assert evaluation.largest > 0
     assert passes["alike"] == []
     assert len(passes["first"]) == len(passes["larger"]) > 1
+
+
+@pytest.mark.parametrize("quantization", ["none", "nf4"])
+def test_points_that_differ_in_their_exports_train_once_and_give_what_they_give_alone(
+    base: Path, rows: Path, tmp_path: Path, quantization: str
+) -> None:
+    words = f"quantization={quantization}", "trainer.eval_steps=2", "exporter=[merged]"
+    points = [("exporter.merged.dtype=fp32",), ("exporter.merged.max_shard_size=1GB",)]
+    for number, point in enumerate(points):
+        run(base, rows, tmp_path / f"alone{number}", *words, *point)
+    shelf.open_for(sweep=True)
+    try:
+        for number, point in enumerate(points):
+            run(base, rows, tmp_path / f"shared{number}", *words, *point)
+    finally:
+        shelf.open_for(sweep=False)
+    taken = [results(tmp_path / f"shared{number}")["train.json"].pop("taken_from") for number in range(2)]
+    assert taken == ["", "../shared0"]
+    for number in range(2):
+        alone, together = tmp_path / f"alone{number}", tmp_path / f"shared{number}"
+        assert adapter(together) == adapter(alone)
+        assert results(together) | {"train.json": None} == results(alone) | {"train.json": None}
+        assert merged(together) == merged(alone)
