@@ -28,10 +28,8 @@ class Measuring:
         """Measure the base, or take what another point of the sweep measured of the same one, on the same data."""
         plan, model = self.plan, self.model
         base = getattr(model, "base_key", "")
-        settings = [plan.config[name] for name in ("data", "format", "metric", "evaluator", "seed")]
-        several = [choice.component.name for choice in (*plan.metric.values(), *plan.evaluator.values())]
-        options = [plan.data.component.name, plan.format.component.name, *several]
-        key = shelf.key_of(base, self.data.result.fingerprint, options, settings) if base else ""
+        settings = plan.exact("data", "format", "metric", "evaluator", "seed")
+        key = shelf.key_of(base, self.data.result.fingerprint, settings) if base else ""
         kept: tuple[EvalResult, Any] | None = shelf.find("baseline", key)
         if kept is None:
             result = self.now()

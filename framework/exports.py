@@ -9,20 +9,20 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import BinaryIO
 
-from framework.plan import Plan
+from framework.plan import Plan, as_plain
 from framework.records import Artifact, ExportResult, Origin
 
 IRRELEVANT = frozenset(
     (
-        "audit", "checkpoint", "evaluator", "exporter", "health", "launch", "logger", "metric", "objective", "plan",
-        "plugins", "run_dir", "stages", "verdict",
+        "audit", "config", "evaluator", "exporter", "given", "health", "launch", "logger", "metric", "model_line",
+        "objective", "overrides", "plan", "run_dir", "share", "stages", "sweep", "verdict",
     )
 )  # fmt: skip
-"""Parts of the config that no export depends on; of `exporter` its own part counts, and weights count by content."""
+"""Parts of the plan that no export depends on; of `exporter` its own part counts, and weights count by content."""
 WHOLE = 2**26
 """Bytes of a file that is hashed from end to end; of a larger one, so many are taken from all over it."""
 BLOCK = 2**20
@@ -106,8 +106,8 @@ def size(place: Path) -> int:
 
 def settings(plan: Plan, name: str) -> str:
     """Return a hash over the settings that count for what an exporter makes."""
-    chosen = {key: value for key, value in plan.config.items() if key not in IRRELEVANT}
-    own = plan.config["exporter"].get(name)
+    chosen = plan.exact(*(field.name for field in fields(plan) if field.name not in IRRELEVANT))
+    own = as_plain(plan.exporter.get(name))
     return hashlib.sha256(json.dumps([chosen, own], sort_keys=True, default=str).encode()).hexdigest()
 
 

@@ -64,8 +64,12 @@ class RunFolder:
         return nulls
 
     def nulls(self) -> Nulls | None:
-        """Return what an earlier evaluation found of random adapters."""
-        return records.load(Nulls, self.file(NULL)) if self.file(NULL).exists() else None
+        """Return what an earlier evaluation found of random adapters.
+
+        Raises:
+            FrameworkError: the file cannot be read.
+        """
+        return self._load(NULL, Nulls)
 
     def earlier(self, stage: Stage, kind: type[T]) -> T | None:
         """Return the result that an earlier run left, if there is one.
@@ -73,12 +77,16 @@ class RunFolder:
         Raises:
             FrameworkError: the file cannot be read.
         """
-        if not self.file(stage.value).exists():
+        return self._load(stage.value, kind)
+
+    def _load(self, name: str, kind: type[T]) -> T | None:
+        if not self.file(name).exists():
             return None
         try:
-            return records.load(kind, self.file(stage.value))
+            return records.load(kind, self.file(name))
         except ValueError as error:
-            message = f"{error}: delete it, or run the stage '{stage.value}' again into another run_dir"
+            stage = Stage.evaluate.value if name == NULL else name
+            message = f"{error}: delete it, or run the stage '{stage}' again into another run_dir"
             raise FrameworkError(message) from error
 
 

@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping, Sequence
 from graphlib import TopologicalSorter
 from typing import Any
 
-from framework.alike import Alike
 from framework.broadcast import Broadcast
 from framework.clock import Clock
 from framework.data import Data, load_data
@@ -49,6 +48,7 @@ from framework.records import (
 )
 from framework.remembered import rows_found
 from framework.report import comparable, make_report, pair
+from framework.same_training import SameTraining
 from framework.schema import Stage
 
 SCRATCH = ".trainer.part"
@@ -109,9 +109,8 @@ def _run_stages(
         _check_fits(plan, expected, loggers)
     folder, before = _start(plan, expected, data, model.facts, loggers)
     clock.finished(Stage.data, data.result)
-
     measuring = Measuring(plan, model, data, evaluators, metrics)
-    alike = Alike(measuring)
+    same = SameTraining(measuring)
     if Stage.baseline in plan.stages:
         with clock.stage(Stage.baseline), model.as_base():
             before = folder.save(Stage.baseline, measuring.base())
@@ -122,7 +121,7 @@ def _run_stages(
     if Stage.train in plan.stages:
         with clock.stage(Stage.train):
             course = Course(plan, loggers, measuring, before)
-            trained = folder.save(Stage.train, alike.train(course, plan.run_dir / SCRATCH, elsewhere))
+            trained = folder.save(Stage.train, same.train(course, plan.run_dir / SCRATCH, elsewhere))
         planner.learn(plan, rows, trained)
         clock.finished(Stage.train, trained)
     elif {Stage.evaluate, Stage.export} & set(plan.stages):
@@ -132,7 +131,7 @@ def _run_stages(
     nulls = folder.nulls()
     if Stage.evaluate in plan.stages:
         with clock.stage(Stage.evaluate):
-            after, nulls = alike.measure(compared=before is not None)
+            after, nulls = same.measure(compared=before is not None)
             folder.save(Stage.evaluate, after)
             folder.save_nulls(nulls)
         clock.finished(Stage.evaluate, after)
@@ -150,7 +149,7 @@ def _run_stages(
         return None
     before = comparable(before, after)
     with clock.measure(Stage.report):  # a moment; the loggers get the report itself
-        report = make_report(plan, model.facts, clock.seconds, data.result, before, trained, after, nulls, exported)
+        report = make_report(plan, same.facts, clock.seconds, data.result, before, trained, after, nulls, exported)
         folder.save(Stage.report, report)
     clock.finished(Stage.report, report)
     loggers.finished(report, pair(before, after))

@@ -7,6 +7,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,11 @@ class Choice:
 
     component: Component
     config: Any
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings as plain values, secrets among them: for keys, never to be written."""
+        return {field.name: as_plain(getattr(self.config, field.name)) for field in dataclasses.fields(self.config)}
 
     def create(self) -> Any:
         """Call the factory, importing its module. What it raises says which option it was."""
@@ -88,6 +94,14 @@ class Plan:
     def checkpoint(self) -> Path:
         """Where the trained weights lie."""
         return self.given or self.run_dir / CHECKPOINT
+
+    def exact(self, *names: str) -> dict[str, Any]:
+        """Return some of the fields as plain values, options with their names, for a hash.
+
+        `config` will not do for that: values that look like secrets are all the same in it. For the same reason none of
+        this may be written.
+        """
+        return {name: as_plain(getattr(self, name)) for name in names}
 
     @property
     def training(self) -> TrainerConfig:
@@ -203,6 +217,21 @@ def _plain(config: DictConfig) -> Mapping[str, Any]:
         config, resolve=True, enum_to_str=True, structured_config_mode=SCMode.DICT
     )
     return redact(_paths_as_text(plain))  # type: ignore[no-any-return]
+
+
+def as_plain(value: Any) -> Any:
+    """Return a setting, or options with their settings, as JSON can have it."""
+    if isinstance(value, Choice):
+        return [value.component.name, value.settings]
+    if dataclasses.is_dataclass(value):
+        return {field.name: as_plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Enum):
+        return value.name
+    if isinstance(value, Mapping):
+        return {str(key): as_plain(part) for key, part in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return [as_plain(part) for part in value]
+    return value if isinstance(value, str | int | float | None) else str(value)
 
 
 def _paths_as_text(value: Any) -> Any:

@@ -82,7 +82,8 @@ class Planner:
         """Remember how fast this training was, and which share of the tokens went through the model."""
         outlook = self._outlook(plan, rows)
         settings = None if isinstance(outlook, str) or plan.plan.gpu else outlook.settings
-        enough = trained.steps >= ENOUGH_STEPS and trained.seconds > 0 and trained.tokens > 0
+        own = not trained.taken_from  # else it was learned when it was made
+        enough = own and trained.steps >= ENOUGH_STEPS and trained.seconds > 0 and trained.tokens > 0
         if isinstance(outlook, str) or settings is None or not enough:
             return
         computed = trained.computed_tokens or trained.tokens

@@ -94,9 +94,10 @@ def speeds(device: str) -> list[float]:
 
 def _rows_file(plan: Plan) -> Path | None:
     """Return where the rows of a plan are kept: by its settings and the files that they name; None for too many."""
-    sections = {name: plan.config[name] for name in ("model", "data", "format", "seed")}
-    named = [str(part.get("path", "")) for part in plan.config["data"]["mix"]]
-    named += [value for value in plan.config["data"].values() if isinstance(value, str)]
+    sections = plan.exact("model", "data", "format", "seed")
+    data = plan.data.settings
+    named = [str(part.get("path", "")) for part in data["mix"]]
+    named += [value for value in data.values() if isinstance(value, str)]
     files = list(itertools.islice((file for name in named if name for file in _files(name)), FILES + 1))
     if len(files) > FILES:
         return None

@@ -34,6 +34,11 @@ def open_for(*, sweep: bool) -> None:
         _kept.clear()
 
 
+def is_open() -> bool:
+    """Whether things are kept."""
+    return _is_open
+
+
 def key_of(*parts: Any) -> str:
     """Return a key over plain values."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()

@@ -168,9 +168,10 @@ def read_sweep(folder: Path, before: Mapping[str, int] | None = None) -> Sweep:
     shared = set.intersection(*map(set, words)) if len(words) > 1 else set()
     points = [_point(run, [word for word in own if word not in shared]) for run, own in zip(runs, words, strict=True)]
     told = [report["objective"] for run in runs if (report := _read(run / REPORT)) and report.get("objective")]
-    higher = bool(told and told[0]["higher_is_better"])
-    best = best_point(points, higher_is_better=higher)
-    name = told[0]["name"] if told else None
+    names_told = {each["name"] for each in told}
+    name = names_told.pop() if len(names_told) == 1 else None  # values of several objectives do not compare
+    higher = bool(name and told[0]["higher_is_better"])
+    best = best_point(points, higher_is_better=higher) if name else None
     return Sweep(str(folder), name, higher, None if best is None else best.number, points)
 
 

@@ -180,7 +180,7 @@ def findings(plan: Plan, store: Store, part: NDArray[np.int8]) -> list[Finding]:
 
 def _key(plan: Plan, part: NDArray[np.int8], audits: dict[str, Audit]) -> str:
     code = {name: key.code(audit) for name, audit in audits.items()}
-    settings = {name: plan.config.get(name) for name in ("audit", "trainer", "data")}
+    settings = plan.exact("audit", "trainer", "data", "format", "seed"), plan.batch
     digest = hashlib.sha256(json.dumps([settings, code, key.code(findings)], default=str).encode())
     digest.update(part.tobytes())
     return digest.hexdigest()

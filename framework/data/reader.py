@@ -74,10 +74,10 @@ class Reader:
         return made
 
     def _key(self, encoding: str) -> str:
-        config, plan = self.plan.config, self.plan
+        plan, data = self.plan, self.plan.data.settings
         # How many rows are mixed in depends on how many are left for training.
         names = ("max_rows", "on_bad_row", "mix", *(("validation_split",) if self.mixed else ()))
-        settings = {name: config["data"][name] for name in names}
+        settings = {name: data[name] for name in names}
         formats = [plan.format, *(part.format for part in self.mixed)]
         makers: list[Formatter] = [choice.create() for choice in formats]
         asked = [part for maker in makers for part in getattr(maker, "formats", {}).values()]  # of format=auto
@@ -86,7 +86,7 @@ class Reader:
         chosen = [choice.component.name for choice in formats]
         places = [_places(raw) for raw in (self.raw, *self.others)]
         seed = plan.seed if self.mixed else 0
-        return key.of(self.fingerprint, settings, config["format"], chosen, code, places, encoding, seed)
+        return key.of(self.fingerprint, settings, plan.format.settings, chosen, code, places, encoding, seed)
 
     def _write(self, folder: Path) -> Store:
         with set_aside():  # else a seventh of the time goes into looking through the libraries' objects

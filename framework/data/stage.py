@@ -26,16 +26,20 @@ def prepare_data(plan: Plan, model: Model) -> Data:
     reader = Reader(plan, model)
     plan.data.check_rows(reader.fingerprint)
     rows, cached = reader.store()
-    settings = [plan.config[name] for name in ("data", "format", "audit", "seed")]
-    audits = [choice.component.name for choice in plan.audit.values()]
     sizes = limit, overflow, plan.training.per_device_train_batch_size
-    key = shelf.key_of(str(rows.folder), settings, audits, sizes) if model.encoding else ""
-    data = shelf.shared("data", key, lambda: _from_store(plan, model, reader.fingerprint, rows, cached=cached))
-    return dataclasses.replace(data, result=dataclasses.replace(data.result, cached=cached), format=plan.format)
+    key = shelf.key_of(str(rows.folder), plan.exact("data", "format", "seed"), sizes) if model.encoding else ""
+    data, part = shelf.shared("data", key, lambda: _from_store(plan, model, reader.fingerprint, rows, cached=cached))
+    # An audit may look at any setting of the training, so each run is audited by its own.
+    found = [*data.result.findings, *audit.findings(plan, rows, part)]
+    return dataclasses.replace(
+        data, result=dataclasses.replace(data.result, cached=cached, findings=found), format=plan.format
+    )
 
 
-def _from_store(plan: Plan, model: Model, fingerprint: str, rows: Store, *, cached: bool) -> Data:
-    """Prove, split, fit and audit rows that lie in a store."""
+def _from_store(
+    plan: Plan, model: Model, fingerprint: str, rows: Store, *, cached: bool
+) -> tuple[Data, NDArray[np.int8]]:
+    """Prove, split and fit rows that lie in a store; return them with the part of each row."""
     limit, overflow = plan.training.max_seq_length, plan.data.config.overflow
     proven = _prove(plan, rows)
     part = split_parts(plan, rows)
@@ -48,7 +52,6 @@ def _from_store(plan: Plan, model: Model, fingerprint: str, rows: Store, *, cach
     held_out = lengths.fit(rows, validation, limit, overflow, "validation") if len(validation) else nothing
     sizes = plan.training.per_device_train_batch_size, plan.seed
     measured = lengths.measure(rows, train, fitted.numbers, limit, *sizes)
-    found = [*_held_out_nothing(plan, rows, held_out), *audit.findings(plan, rows, part)]
     prompts = _prompts(rows, validation, plan.seed)
     train_rows = lengths.token_rows(rows, fitted.numbers, limit)
     tokens = np.minimum(rows.columns.tokens[fitted.numbers], limit)
@@ -71,13 +74,12 @@ def _from_store(plan: Plan, model: Model, fingerprint: str, rows: Store, *, cach
         bad_examples=rows.told.bad_examples,
         proof=proven,
         lengths=measured,
-        findings=found,
+        findings=_held_out_nothing(plan, rows, held_out),
         view=view(train_rows, rows.columns.source[fitted.numbers], model),
         cached=cached,
     )
-    return Data(
-        train_rows, lengths.token_rows(rows, held_out.numbers, limit), prompts, result, plan.format, rows.folder
-    )
+    validation_rows = lengths.token_rows(rows, held_out.numbers, limit)
+    return Data(train_rows, validation_rows, prompts, result, plan.format, rows.folder), part
 
 
 def _prove(plan: Plan, rows: Store) -> Proof:

@@ -20,7 +20,9 @@ class Model(Protocol):
 
     It may have `base_key`, a hash over all that its answers as the base depend on besides the data: points of a sweep
     with the same one share what was measured of the base. Where it is empty, or there is none, each measures it. What
-    such a model remembers of the base besides is its `base_memory`, which another one is given along with that.
+    such a model remembers of the base besides is its `base_memory`, which another one is given along with that. Points
+    that would train alike, too, train once, and `forget_checkpoints`, where there is one, is called on a model that
+    takes the weights of another point: it removes what an ended training of its own run left to go on from.
     """
 
     facts: Mapping[str, str]

@@ -31,8 +31,8 @@ class Point:
 class Sweep:
     """All points of a sweep, in the order of their numbers.
 
-    `objective` is the name of what they are compared by, None where no point has a report; `best` the number of the
-    best point.
+    `objective` is the name of what they are compared by, None where no point has a report or they have several; `best`
+    the number of the best point.
     """
 
     folder: str

@@ -32,10 +32,9 @@ def base_key(plan: Plan, facts: Mapping[str, str], way: Way, folder: Path, encod
     """
     if trained_config(plan) is None or plan.launch.config.group():
         return ""
-    config = plan.config
-    trainer = {name: value for name, value in config["trainer"].items() if name not in LEARNING}
-    chosen = [config[name] for name in ("model", "quantization", "checkpoint")]
-    options = [choice.component.name for choice in (plan.model, plan.quantization, plan.adapter, plan.trainer)]
+    trainer = {name: value for name, value in plan.trainer.settings.items() if name not in LEARNING}
+    chosen = plan.exact("model", "quantization", "given")
+    options = [choice.component.name for choice in (plan.adapter, plan.trainer)]
     layers = getattr(plan.adapter.config, "target_modules", None)
     computed = dict(facts), str(way)
     return shared.key_of(folder, encoding, options, chosen, trainer, layers, *computed)

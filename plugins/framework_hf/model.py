@@ -233,8 +233,7 @@ class HFModel:
         """How losses of this model are computed, found out when first asked for; the model is in evaluation mode."""
         model = self._answering()
         if self._evaluation is None or self._evaluation.passes.losses.model is not model:
-            adapter = self.plan.config["adapter"]
-            self._shown = shelf.key_of(self.base_key, adapter) if self.base_key else ""
+            self._shown = shelf.key_of(self.base_key, self.plan.exact("adapter")) if self.base_key else ""
             found, largest = shelf.find(SHOWN, self._shown) or (None, 0)
             losses = Losses(model, self.way.packing, masked=not self.way.branches, found=found)
             if losses.problem:
@@ -321,6 +320,10 @@ class HFModel:
         else:
             restore_adapter(self.model, checkpoint, self.machine.device)
         self.trained, self.known = True, Known(taught=True)
+
+    def forget_checkpoints(self) -> None:
+        """Remove what an ended training of this run would go on from."""
+        Checkpoints(self.plan).clear()
 
     def save_tokenizer(self, folder: Path) -> None:
         """Write tokenizer and chat template."""

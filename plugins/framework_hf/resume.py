@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,13 +32,14 @@ FREE = frozenset(
     )
 )  # fmt: skip
 """Settings that may be others when a training goes on: it is the same training all the same."""
-SAMPLE = 64
 BLOCK = 1 << 20
 
 
 def settings(plan: Plan) -> dict[str, Any]:
     """Return what makes a training the one that it is, by the keys of the config."""
     found: dict[str, Any] = {"seed": plan.seed, "rows of a step": plan.batch}
+    for name in ("model", "quantization", "adapter", "trainer"):
+        found[name] = getattr(plan, name).component.name
     for name in ("model", "quantization", "adapter"):
         found |= {f"{name}.{key}": value for key, value in plan.config[name].items()}
     trainer = plan.config["trainer"]
@@ -45,11 +47,10 @@ def settings(plan: Plan) -> dict[str, Any]:
 
 
 def digest(rows: Sequence[TokenRow]) -> str:
-    """Return a hash over the number of rows and the tokens of some of them."""
-    found = hashlib.sha256(str(len(rows)).encode())
-    for number in range(0, len(rows), max(1, len(rows) // SAMPLE)):
-        row = rows[number]
-        found.update(json.dumps([row.input_ids, row.labels]).encode())
+    """Return a hash over the tokens and labels of all rows, in their order."""
+    found = hashlib.sha256()
+    for row in rows:
+        found.update(array("q", [len(row.input_ids), *row.input_ids, *row.labels]).tobytes())
     return found.hexdigest()
 
 
@@ -65,6 +66,13 @@ class Checkpoints:
         self.folder = plan.run_dir / FOLDER
         self.settings: Mapping[str, Any] = json.loads(json.dumps(settings(plan), default=str))
         self.writes = writes
+        self._rows: tuple[Sequence[TokenRow], str] | None = None
+
+    def _digest(self, rows: Sequence[TokenRow]) -> str:
+        """Return the hash over the rows of a training, which are read once."""
+        if self._rows is None or self._rows[0] is not rows:
+            self._rows = rows, digest(rows)
+        return self._rows[1]
 
     def newest(self, rows: Sequence[TokenRow] | None = None) -> Path | None:
         """Return the newest checkpoint that is whole; None where there is none.
@@ -80,7 +88,7 @@ class Checkpoints:
             if manifest is None:
                 continue
             told = {**manifest["settings"], "rows": manifest["rows"]}
-            wanted = {**self.settings, "rows": digest(rows) if rows is not None else manifest["rows"]}
+            wanted = {**self.settings, "rows": self._digest(rows) if rows is not None else manifest["rows"]}
             if other := [key for key in dict.fromkeys([*told, *wanted]) if told.get(key) != wanted.get(key)]:
                 raise self._refusal(folder, other[0], told.get(other[0]))
             if rows is None or all(_hash(folder / name) == known for name, known in manifest["files"].items()):
@@ -110,7 +118,7 @@ class Checkpoints:
             half.mkdir(parents=True)
             write(half)
             files = {file.name: _hash(file) for file in sorted(half.iterdir())}
-            told = {"settings": self.settings, "rows": digest(rows), "files": files}
+            told = {"settings": self.settings, "rows": self._digest(rows), "files": files}
             (half / MANIFEST).write_text(json.dumps(told, indent=1), encoding="utf-8")
             shutil.rmtree(final, ignore_errors=True)
             half.replace(final)

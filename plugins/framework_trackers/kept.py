@@ -62,9 +62,11 @@ def keep_run(plan: Plan, tracker: str, kept: KeptRun) -> None:
 def settings_of(plan: Plan) -> str:
     """Return a hash over model, adapter, data, and what the trainer is told of the training itself."""
     names = [field.name for field in fields(TrainerConfig) if not field.name.startswith(FREE)]
-    training = {name: plan.config["trainer"].get(name) for name in names}
-    parts = ("seed", "model", "quantization", "adapter", "data", "format")
-    told: dict[str, Any] = {**{name: plan.config[name] for name in parts}, "trainer": training}
+    training = plan.trainer.component.name, {name: plan.trainer.settings[name] for name in names}
+    told: dict[str, Any] = {
+        **plan.exact("seed", "model", "quantization", "adapter", "data", "format"),
+        "trainer": training,
+    }
     return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 

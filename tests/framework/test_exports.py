@@ -104,3 +104,9 @@ def test_weights_count_by_name_and_content(tmp_path: Path) -> None:
     file.rename(file.with_name("others"))
     assert fingerprint(tmp_path / "one") != first
     assert fingerprint(tmp_path / "nothing") == fingerprint(tmp_path / "nowhere")
+
+
+def test_settings_that_look_like_secrets_tell_exports_apart(run: Path) -> None:
+    _, before = earlier(run, "format.system_prompt='Say token=alpha'")
+    assert now(run, before, "format.system_prompt='Say token=alpha'").again("merged")
+    assert not now(run, before, "format.system_prompt='Say token=beta'").again("merged")

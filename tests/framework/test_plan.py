@@ -1,6 +1,7 @@
 """A plan is frozen, knows its components, holds no secret, and is refused with all its problems at once."""
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
@@ -97,3 +98,17 @@ def test_the_points_of_a_sweep_may_not_share_a_folder(tmp_path: Path) -> None:
     config = compose(["model=echo", "trainer=echo", f"run_dir={tmp_path}"])
     with pytest.raises(FrameworkError, match=r"set hydra\.sweep\.dir=FOLDER instead"):
         make_plan(config, run_dir=tmp_path / "0")
+
+
+def test_what_keys_are_made_of_tells_apart_what_is_hidden_in_the_config(tmp_path: Path) -> None:
+    switches = "model.chat_template_kwargs={a: [1]}"
+    one, other = (
+        testing.plan([f"format.system_prompt='Say token={word}'", switches], run_dir=tmp_path)
+        for word in ("alpha", "beta")
+    )
+    assert one.config == other.config
+    assert one.exact("model", "seed") == other.exact("model", "seed")
+    assert one.exact("format") != other.exact("format")
+    made = one.exact("model", "metric", "stages", "given", "verdict")
+    assert made["model"] == ["echo", {**one.model.settings, "chat_template_kwargs": {"a": [1]}}]
+    assert json.loads(json.dumps(made)) == made

@@ -99,6 +99,8 @@ def test_a_training_tells_the_next_plan_how_fast_this_machine_is(tmp_path: Path)
     assert told.work.seconds_low is not None
     assert told.work.seconds_high is not None
     assert told.work.seconds_low < 100 < told.work.seconds_high
+    Planner(shelf).learn(words, ROWS, dataclasses.replace(TRAINED, taken_from="../0"))
+    assert speeds("CPU, half, adapter") == [speed]  # of a point that took a training nothing is learned
 
 
 @pytest.mark.parametrize(

@@ -271,3 +271,13 @@ def test_no_more_points_run_at_once_than_there_are_gpus(
 )
 def test_a_sweep_is_named_after_its_folder(folder: str, name: str) -> None:
     assert name_of(Path(folder)) == name
+
+
+def test_points_with_several_objectives_have_no_best(tmp_path: Path) -> None:
+    for number in range(2):
+        point(tmp_path, number, 1.0)
+    file = tmp_path / "1" / "report.json"
+    file.write_text(file.read_text(encoding="utf-8").replace('"score", "value": 1.0', '"loss", "value": 0.5'), "utf-8")
+    sweep = read_sweep(tmp_path)
+    assert [found.value for found in sweep.points] == [1.0, 0.5]
+    assert (sweep.objective, sweep.best) == (None, None)

@@ -115,3 +115,12 @@ def test_a_renamed_file_is_told_by_its_new_name(data_file: Path, tmp_path: Path)
         plan = testing.plan(["data=local_file", f"data.path={file}"], run_dir=tmp_path / "run")
         assert load_data(plan, Cached(plan)).train[0].where.startswith(f"{name}:")
         data_file = file
+
+
+def test_rows_are_made_anew_for_settings_that_look_like_secrets(data_file: Path, tmp_path: Path) -> None:
+    cached = []
+    for word in ("alpha", "alpha", "beta"):
+        words = ["data=local_file", f"data.path={data_file}", f"format.system_prompt='Say token={word}'"]
+        plan = testing.plan(words, run_dir=tmp_path / "run")
+        cached.append(load_data(plan, Cached(plan)).result.cached)
+    assert cached == [False, True, False]

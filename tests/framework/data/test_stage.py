@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from framework import Component, FrameworkError, testing
+from framework import Component, FrameworkError, shelf, testing
 from framework.data import Data, load_data
 from framework.data.audit import AuditData
 from framework.data.stage import to_prompt
@@ -339,3 +339,40 @@ def test_uncached_rows_are_gone_with_the_data(data_file: Path, tmp_path: Path, m
     del data
     gc.collect()
     assert not list((tmp_path / "tmp").iterdir())
+
+
+class CountsEpochs(Finds):
+    """Tells of a setting of the training."""
+
+    def audit(self, data: AuditData) -> Iterable[Finding]:
+        text = f"{data.plan.training.num_train_epochs:g} epochs of {data.plan.batch} rows a step"
+        yield Finding("epochs", Severity.note, 1, text, "", [])
+
+
+class Shared(testing.EchoModel):
+    """An echo model whose rows are kept; it does not know their words the next time."""
+
+    encoding = "echo"
+
+    def decode(self, ids: Sequence[int]) -> str:
+        return f"{len(ids)} words"
+
+
+def test_points_of_a_sweep_share_rows_and_are_audited_each_by_its_own_settings(
+    data_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FRAMEWORK_CACHE", str(tmp_path / "cache"))
+    found: list[Data] = []
+    shelf.open_for(sweep=True)
+    try:
+        for words in (["num_train_epochs=1"], ["num_train_epochs=30"], ["gradient_accumulation_steps=8"]):
+            given = [f"trainer.{word}" for word in words]
+            plan = testing.plan(["data=local_file", f"data.path={data_file}", *given], run_dir=tmp_path)
+            choice = Choice(Component("counts", FindsConfig, f"{__name__}:CountsEpochs"), FindsConfig())
+            plan = dataclasses.replace(plan, audit={"counts": choice})
+            found.append(load_data(plan, Shared(plan)))
+    finally:
+        shelf.open_for(sweep=False)
+    assert found[0].train is found[1].train is found[2].train
+    told = [finding.text for data in found for finding in data.result.findings]
+    assert told == ["1 epochs of 8 rows a step", "30 epochs of 8 rows a step", "3 epochs of 16 rows a step"]

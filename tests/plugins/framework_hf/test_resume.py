@@ -13,9 +13,9 @@ from safetensors.numpy import load_file
 from framework import FrameworkError
 from framework.data import Data
 from framework.protocols import TrainRun
-from framework.records import Order, Step, TrainResult
+from framework.records import Order, Step, TokenRow, TrainResult
 from framework_hf.model import HFModel
-from framework_hf.resume import FOLDER, MANIFEST
+from framework_hf.resume import FOLDER, MANIFEST, digest
 from tests.support.tiny import chat_rows, tiny_llama
 from tests.support.training import make, opened
 
@@ -134,6 +134,8 @@ def test_another_training_is_refused_before_anything_is_measured(base: Path, tra
     told = r"step-00000004 goes on with a training that was begun with trainer\.learning_rate=0\.01: put that back, "
     with pytest.raises(FrameworkError, match=told):
         train("ended", "trainer.learning_rate=0.02")
+    with pytest.raises(FrameworkError, match=r"was begun with adapter=lora: put that back"):
+        train("ended", "adapter=rslora")
     other = tmp_path / "other.jsonl"
     other.write_text("".join(json.dumps(row) + "\n" for row in chat_rows(13)), encoding="utf-8")
     with (
@@ -148,3 +150,10 @@ def test_the_rows_of_a_step_may_be_divided_otherwise(train: Train) -> None:
         train("ended", end=5)
     words = ("trainer.per_device_train_batch_size=1", "trainer.gradient_accumulation_steps=2")
     assert train("ended", *words)[0].resumed == 4
+
+
+def test_every_row_counts_for_whether_they_are_the_same() -> None:
+    rows = [TokenRow([number, 2], [-100, 2]) for number in range(1000)]
+    changed = [*rows[:501], TokenRow([501, 2], [501, 2]), *rows[502:]]
+    assert len({digest(rows), digest(changed), digest(rows[:-1]), digest([*rows[1:], rows[0]])}) == 4
+    assert digest(rows) == digest([*rows])

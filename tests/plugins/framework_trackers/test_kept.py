@@ -10,7 +10,7 @@ import pytest
 from framework import testing
 from framework_trackers.kept import KeptRun, keep_run, known_run, settings_of
 
-WORDS = ["trainer.max_steps=3"]
+WORDS = ["trainer.max_steps=3", "format.system_prompt='Say token=alpha'"]
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,8 @@ WORDS = ["trainer.max_steps=3"]
         (["trainer.max_steps=4"], False, "here", False),
         (["seed=1"], False, "here", False),
         (["adapter.r=4"], False, "here", False),
+        (["adapter=rslora"], False, "here", False),
+        (["format.system_prompt='Say token=beta'"], False, "here", False),
         (["trainer.per_device_train_batch_size=1", "trainer.gradient_accumulation_steps=8"], False, "here", True),
         (["name=other", "logger=[jsonl]", "metric=[]"], False, "here", True),
         (["stages=[evaluate]"], True, "here", True),
@@ -35,10 +37,14 @@ def test_a_run_goes_on_where_it_is_the_same_training(
     plan = testing.plan(WORDS, run_dir=tmp_path)
     kept = KeptRun("abc", "here", settings_of(plan), 2, over)
     keep_run(plan, "tracker", kept)
-    later = testing.plan([*WORDS, *more], run_dir=tmp_path)
+    later = testing.plan([*(word for word in WORDS if not _is_set(word, more)), *more], run_dir=tmp_path)
     assert known_run(later, "tracker", place) == (kept if goes_on else None)
     assert known_run(later, "other", place) is None
     assert [path.name for path in tmp_path.iterdir()] == ["tracker.json"]
+
+
+def _is_set(word: str, more: list[str]) -> bool:
+    return any(other.partition("=")[0] == word.partition("=")[0] for other in more)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"id": 1}', json.dumps({"id": "x", "project": "y"}), "\x00"])

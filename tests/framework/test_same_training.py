@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from framework import alike, hookimpl, pipeline, plugins, shelf, testing
+from framework import hookimpl, pipeline, plugins, same_training, shelf, testing
 from framework.errors import PrunedError
 from framework.health.facts import health_facts
 from framework.records import Step, TrainResult, load
@@ -158,7 +158,7 @@ def test_what_was_not_measured_is_measured(run: Run) -> None:
 
 
 def test_the_oldest_training_makes_room(run: Run, trainings: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(alike, "LIMIT", 2)
+    monkeypatch.setattr(same_training, "LIMIT", 2)
     for number, rate in enumerate(("1e-3", "2e-3", "3e-3", "2e-3", "1e-3")):
         run(f"{number}", f"trainer.learning_rate={rate}")
     assert [checkpoint.parent.name for checkpoint in trainings] == ["0", "1", "2", "4"]
@@ -182,3 +182,55 @@ def test_a_training_that_a_sweep_gives_up_now_is_not_taken(run: Run, tmp_path: P
     finally:
         plugins.manager().unregister(plugin)
     assert not (tmp_path / "1" / "checkpoint").exists()
+
+
+def test_settings_that_look_like_secrets_tell_trainings_apart(run: Run, trainings: list[Path]) -> None:
+    for number, word in enumerate(("alpha", "beta", "alpha")):
+        run(f"{number}", f"format.system_prompt='Say token={word}'", "exporter=[]")
+    assert [checkpoint.parent.name for checkpoint in trainings] == ["0", "1"]
+
+
+def test_a_point_tells_what_only_the_training_has_shown(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    train = EchoTraining.train
+
+    def shown(training: EchoTraining) -> TrainResult:
+        facts: Any = training.model.facts
+        facts["packing"] = "padding (memory ran out)"
+        return train(training)
+
+    monkeypatch.setattr(EchoTraining, "train", shown)
+    for folder in (run("0"), run("1", "exporter=[]")):
+        report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+        assert report["hardware"]["packing"] == "padding (memory ran out)"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("null.json", "{"),
+        ("evaluate.json", "{"),
+        ("evaluate.json", '{"measures": {}, "notes": ["the judge is down"]}'),
+        ("null.json", '{"results": [], "why": "the judge is down"}'),
+    ],
+)
+def test_what_is_damaged_or_could_not_be_measured_is_measured_again(run: Run, name: str, text: str) -> None:
+    first = run("0")
+    (first / name).write_text(text, encoding="utf-8")
+    second = run("1", "exporter=[]")
+    shelf.open_for(sweep=False)
+    assert results(second) == results(run("alone", "exporter=[]"))
+
+
+def test_what_an_ended_training_left_is_gone(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    forgotten: list[Path] = []
+
+    def forget(model: testing.EchoModel) -> None:
+        forgotten.append(model.plan.run_dir)
+
+    monkeypatch.setattr(testing.EchoModel, "forget_checkpoints", forget, raising=False)
+    run("0")
+    (tmp_path / "1" / pipeline.SCRATCH).mkdir(parents=True)
+    (tmp_path / "1" / "overrides.json").write_text("[]", encoding="utf-8")
+    run("1", "exporter=[]")
+    assert forgotten == [tmp_path / "1"]
+    assert not (tmp_path / "1" / pipeline.SCRATCH).exists()

@@ -1,17 +1,19 @@
 """Points of a sweep that train alike: the first of them does, the others take its weights and what it measured.
 
 Exporters and loggers see what was learned and change nothing in it, so points that differ in nothing else are one
-training. Points in other processes are not known here, and a model whose base is its own each time is never alike.
+training. Points in other processes are not known here, and a model without a `base_key` always trains.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from framework import shelf
+from framework.errors import FrameworkError
 from framework.evaluation import Measuring
 from framework.exports import fingerprint
 from framework.folder import RunFolder
@@ -21,23 +23,24 @@ from framework.protocols import Elsewhere
 from framework.records import EvalResult, Nulls, Step, TrainResult
 from framework.schema import Stage
 
-APART = frozenset(("exporter", "logger", "name", "objective", "run_dir"))
-"""Parts of the config on which neither training nor evaluation depends."""
+APART = frozenset(("config", "exporter", "logger", "name", "objective", "overrides", "run_dir", "sweep"))
+"""Parts of the plan on which neither training nor evaluation depends."""
 LIMIT = 64
-"""Trainings that are remembered; of each its steps are, for the loggers of those that follow."""
+"""Trainings that are remembered at most, each with its steps, which later points tell their loggers."""
 
 
 @dataclass(frozen=True)
 class Done:
-    """A training that is through: the folder of its point, a hash of its weights, its result, and its steps."""
+    """A training that is through: the folder of its point, a hash of its weights, and what is to be told of it."""
 
     folder: Path
     weights: str
     trained: TrainResult
     steps: tuple[Step, ...]
+    facts: Mapping[str, str]
 
 
-class Alike:
+class SameTraining:
     """Looks whether an earlier point of the sweep has trained and measured what this one would.
 
     Args:
@@ -49,11 +52,8 @@ class Alike:
         self._plan = plan = measuring.plan
         model, found = measuring.model, measuring.data.result
         base = getattr(model, "base_key", "")
-        settings = {name: value for name, value in plan.config.items() if name not in APART}
-        single = (plan.model, plan.quantization, plan.adapter, plan.data, plan.format, plan.trainer, plan.launch)
-        several = (*plan.audit.values(), *plan.metric.values(), *plan.evaluator.values())
-        options = [choice.component.name for choice in (*single, *several)]
-        self._key = shelf.key_of(base, found.fingerprint, options, settings) if base else ""
+        settings = plan.exact(*(field.name for field in fields(plan) if field.name not in APART))
+        self._key = shelf.key_of(base, found.fingerprint, settings) if base and shelf.is_open() else ""
         self._known: dict[str, Done] = shelf.shared("trained", "by settings", dict)
         self._done = self._find()
 
@@ -73,9 +73,12 @@ class Alike:
         """
         if self._done is None:
             trained = course.train(self._plan.checkpoint, scratch, elsewhere)
-            self._keep(Done(self._plan.run_dir, fingerprint(self._plan.checkpoint), trained, tuple(course.told)))
+            self._keep(trained, course.told)
             return trained
         course.retell(self._done.trained, self._done.steps)
+        shutil.rmtree(scratch, ignore_errors=True)
+        if forget := getattr(self._measuring.model, "forget_checkpoints", None):  # a training of its own was ended here
+            forget()
         half = self._plan.checkpoint.with_name(f"{CHECKPOINT}.part")
         shutil.rmtree(half, ignore_errors=True)
         shutil.copytree(self._done.folder / CHECKPOINT, half)
@@ -84,16 +87,29 @@ class Alike:
         self._measuring.model.restore(self._plan.checkpoint)
         return replace(self._done.trained, taken_from=os.path.relpath(self._done.folder, self._plan.run_dir))
 
-    def _keep(self, done: Done) -> None:
+    def _keep(self, trained: TrainResult, steps: Sequence[Step]) -> None:
         if not self._key:
             return
         while len(self._known) >= LIMIT:
             del self._known[next(iter(self._known))]
-        self._known[self._key] = done
+        plan, facts = self._plan, dict(self._measuring.model.facts)
+        self._known[self._key] = Done(plan.run_dir, fingerprint(plan.checkpoint), trained, tuple(steps), facts)
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        """What is known of the machine and of the way to train, with what only the training has shown."""
+        return {**self._measuring.model.facts, **(self._done.facts if self._done else {})}
 
     def measure(self, *, compared: bool) -> tuple[EvalResult, Nulls]:
-        """Measure what was trained, or return what the point came to whose weights it has."""
+        """Measure what was trained, or return what the point came to whose weights it has.
+
+        What could not be measured there, for want of a server for example, may be measured here.
+        """
         theirs = RunFolder(self._done.folder) if self._done else None
-        after = theirs.earlier(Stage.evaluate, EvalResult) if theirs else None
-        nulls = theirs.nulls() if theirs else None
-        return (after, nulls) if after and nulls else self._measuring.trained(compared=compared)
+        try:
+            after = theirs.earlier(Stage.evaluate, EvalResult) if theirs else None
+            nulls = theirs.nulls() if theirs else None
+        except FrameworkError:  # somebody has damaged them
+            after = nulls = None
+        whole = after and nulls and not after.notes and not (compared and nulls.why)
+        return (after, nulls) if after and nulls and whole else self._measuring.trained(compared=compared)
