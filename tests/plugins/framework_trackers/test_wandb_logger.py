@@ -16,25 +16,19 @@ from framework.testing.echo import EchoModel
 from framework.testing.echo_training import EchoTraining
 from framework_trackers.config import WandbConfig
 from framework_trackers.wandb_logger import Wandb
-from framework_trackers.wandb_run import mode
+from framework_trackers.wandb_run import way
 from tests.framework.program import ECHO, echo
 from tests.support.program import environment
 from tests.support.results import EVEN
 from tests.support.terminal import Terminal
+from tests.support.wandb_alone import save_settings
 from tests.support.wandb_file import OfflineRun, read_offline_run
 
 SECRET = "open-sesame-42"  # noqa: S105 - planted
 TOKEN = "hf_" + "aB3" * 10
 KEY = "0123456789" * 4
 WORDS = ["logger=[wandb]", "logger.wandb.project=orders"]
-
-
-@pytest.fixture(autouse=True)
-def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Let no key of this machine take part."""
-    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_BASE_URL"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("NETRC", str(tmp_path_factory.mktemp("home") / "netrc"))
+pytestmark = pytest.mark.usefixtures("home")
 
 
 def logged(run_dir: Path) -> OfflineRun:
@@ -326,23 +320,35 @@ def test_nothing_is_asked_at_a_terminal(words: list[str], tmp_path: Path) -> Non
     assert logged(tmp_path / "run").exit_code == 0
 
 
+CLOSED = "http://127.0.0.1:9"
+GONE = f"{CLOSED} cannot be reached"
+NO_KEY = f"no key: wandb login --host={CLOSED}, or set WANDB_API_KEY"
+
+
 @pytest.mark.parametrize(
-    ("env", "words", "expected"),
+    ("env", "saved", "words", "expected"),
     [
-        ({}, [], ("offline", "no key: wandb login, or set WANDB_API_KEY")),
-        ({}, ["logger.wandb.mode=online"], ("offline", "no key: wandb login, or set WANDB_API_KEY")),
-        ({"WANDB_API_KEY": "x"}, ["logger.wandb.mode=offline"], ("offline", "logger.wandb.mode=offline")),
-        ({"WANDB_API_KEY": "x", "WANDB_MODE": "dryrun"}, [], ("offline", "WANDB_MODE=dryrun")),
-        ({"WANDB_API_KEY": "x", "WANDB_MODE": "disabled"}, [], ("disabled", "WANDB_MODE=disabled")),
-        ({"WANDB_API_KEY": "x"}, [], ("offline", "http://127.0.0.1:9 cannot be reached")),
+        ({}, {}, [], ("offline", NO_KEY)),
+        ({}, {}, ["online"], ("offline", NO_KEY)),
+        ({"WANDB_API_KEY": KEY}, {}, ["offline"], ("offline", "logger.wandb.mode=offline")),
+        ({"WANDB_API_KEY": KEY, "WANDB_MODE": "dryrun"}, {}, [], ("offline", "WANDB_MODE=dryrun")),
+        ({"WANDB_API_KEY": KEY, "WANDB_MODE": "disabled"}, {}, [], ("disabled", "WANDB_MODE=disabled")),
+        ({"WANDB_API_KEY": KEY}, {"mode": "offline"}, [], ("offline", "mode=offline in W&B's settings")),
+        ({"WANDB_API_KEY": KEY}, {"mode": "offline"}, ["online"], ("offline", GONE)),
+        ({"WANDB_API_KEY": KEY, "WANDB_MODE": "online"}, {"mode": "offline"}, [], ("offline", GONE)),
+        ({"WANDB_API_KEY": KEY}, {}, [], ("offline", GONE)),
     ],
-)
-def test_where_it_writes_is_known_before_the_library_is_asked(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, env: dict[str, str], words: list[str], expected: tuple[str, str]
-) -> None:
-    for name, value in {"WANDB_BASE_URL": "http://127.0.0.1:9", **env}.items():
+)  # fmt: skip
+def test_where_it_writes_is_known_before_a_run_is_opened(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, home: Path,
+    env: dict[str, str], saved: dict[str, str], words: list[str], expected: tuple[str, str],
+) -> None:  # fmt: skip
+    for name, value in {"WANDB_BASE_URL": CLOSED, **env}.items():
         monkeypatch.setenv(name, value)
-    assert mode(testing.plan([*WORDS, *words], run_dir=tmp_path).logger["wandb"].config) == expected
+    save_settings(home, **saved)
+    plan = testing.plan([*WORDS, *(f"logger.wandb.mode={word}" for word in words)], run_dir=tmp_path)
+    found = way(plan.logger["wandb"].config)
+    assert (found.mode, found.told) == expected
 
 
 def test_a_run_with_wandb_disabled_writes_nothing_for_it(
