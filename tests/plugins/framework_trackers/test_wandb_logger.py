@@ -18,6 +18,7 @@ from framework_trackers.config import WandbConfig
 from framework_trackers.wandb_logger import Wandb
 from framework_trackers.wandb_run import way
 from tests.framework.program import ECHO, echo
+from tests.support.judge import JudgeStandIn
 from tests.support.program import environment
 from tests.support.results import EVEN
 from tests.support.terminal import Terminal
@@ -27,6 +28,8 @@ from tests.support.wandb_file import OfflineRun, read_offline_run
 SECRET = "open-sesame-42"  # noqa: S105 - planted
 TOKEN = "hf_" + "aB3" * 10
 KEY = "0123456789" * 4
+IN_CONFIG, IN_ADDRESS = "only-the-judge-knows", "only-the-address-knows"
+"""Secrets that no variable holds: they stand in the config alone."""
 WORDS = ["logger=[wandb]", "logger.wandb.project=orders"]
 pytestmark = pytest.mark.usefixtures("home")
 
@@ -96,7 +99,7 @@ def test_a_run_is_logged_with_all_that_was_asked_for(
 
 def holds_a_secret(path: Path) -> bool:
     content = path.read_bytes()
-    return any(secret.encode() in content for secret in (SECRET, TOKEN, KEY))
+    return any(secret.encode() in content for secret in (SECRET, TOKEN, KEY, IN_CONFIG, IN_ADDRESS))
 
 
 def test_names_come_from_the_run_where_none_are_given(words: list[str], tmp_path: Path) -> None:
@@ -282,11 +285,16 @@ def test_no_secret_is_in_any_byte_of_its_files(
     data.parent.mkdir()
     data.write_text(write_rows(told).read_text(encoding="utf-8"), encoding="utf-8")
     paths = [f"data.path={data}", f"data.validation_path={data}", f"data.prompts_path={data}"]
-    about = [f"logger.wandb.notes=by {SECRET}", f"logger.wandb.tags=[{SECRET}]", f"logger.wandb.group={TOKEN}"]
+    notes = f"'by {SECRET}, see https://me:{IN_ADDRESS}@acme.example'"
+    about = [f"logger.wandb.notes={notes}", f"logger.wandb.tags=[{SECRET}]", f"logger.wandb.group={TOKEN}"]
     words = ["logger=[wandb,html]", "data=local_file", *paths, *about, f"name={SECRET}", "trainer.max_steps=3"]
+    more = ["metric=[exact_match,judge]", "metric.judge.model=tiny", f"metric.judge.request={{api_key: {IN_CONFIG}}}"]
     env = {"ACME_TOKEN": SECRET, "HF_TOKEN": TOKEN, "WANDB_API_KEY": KEY, "WANDB_MODE": "offline"}
-    done = echo(*words, f"run_dir=runs/{SECRET}", "logger.wandb.log_adapter=true", cwd=tmp_path, env=env)
+    with JudgeStandIn(lambda _: "7") as judge:
+        more += [f"metric.judge.base_url={judge.url}", f"run_dir=runs/{SECRET}", "logger.wandb.log_adapter=true"]
+        done = echo(*words, *more, cwd=tmp_path, env=env)
     assert done.code == 0, done.err
+    assert {request["api_key"] for request in judge.requests} == {IN_CONFIG}
     assert "wandb: the weights are not uploaded: the name of their folder holds a secret" in done.err
     files = [path for path in (tmp_path / "runs" / SECRET / "wandb").rglob("*") if path.is_file()]
     assert any(path.name.startswith("debug") for path in files)
