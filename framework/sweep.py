@@ -19,7 +19,9 @@ from framework.folder import OVERRIDES
 from framework.journal import FAILED, FINISHED, PRUNED, RUNNING, STATUS
 from framework.plan import Plan
 from framework.plugins import notify
+from framework.provenance import hide
 from framework.records import Point, Sweep
+from framework.redact import redact
 
 REPORT = "report.json"
 SWEEP = "sweep.json"
@@ -160,19 +162,23 @@ def times(folder: Path) -> dict[str, int]:
 
 
 def read_sweep(folder: Path, before: Mapping[str, int] | None = None) -> Sweep:
-    """Return the points of a multirun in their order, without those that stand in `before` with the same time."""
+    """Return the points of a multirun in their order, without those that stand in `before` with the same time.
+
+    Secrets are taken out of all texts: they are printed, saved and handed to plugins.
+    """
     old = (before or {}).items() & times(folder).items()
     names = {path.name for path in folder.iterdir() if path.name.isdigit()} - {name for name, _ in old}
     runs = [folder / name for name in sorted(names, key=int)]
     words = [_read(run / OVERRIDES) or [] for run in runs]
     shared = set.intersection(*map(set, words)) if len(words) > 1 else set()
-    points = [_point(run, [word for word in own if word not in shared]) for run, own in zip(runs, words, strict=True)]
+    differing = [[hide(word) for word in own if word not in shared] for own in words]
+    points = [_point(run, own) for run, own in zip(runs, differing, strict=True)]
     told = [report["objective"] for run in runs if (report := _read(run / REPORT)) and report.get("objective")]
     names_told = {each["name"] for each in told}
     name = names_told.pop() if len(names_told) == 1 else None  # values of several objectives do not compare
     higher = bool(name and told[0]["higher_is_better"])
     best = best_point(points, higher_is_better=higher) if name else None
-    return Sweep(str(folder), name, higher, None if best is None else best.number, points)
+    return Sweep(redact(str(folder)), redact(name), higher, None if best is None else best.number, points)
 
 
 def _point(run: Path, overrides: list[str]) -> Point:
@@ -184,13 +190,13 @@ def _point(run: Path, overrides: list[str]) -> Point:
         number=int(run.name),
         overrides=overrides,
         state=state,
-        reason=reason,
+        reason=redact(reason),
         value=value_of(run),
         seconds=round(sum(seconds.values()), 3) if seconds else None,
         training_seconds=seconds.get("train"),
         peak_memory_bytes=report.get("peak_memory_bytes"),
         score=verdict.get("score"),
-        verdict=next(iter(verdict.get("lines") or []), ""),
+        verdict=redact(next(iter(verdict.get("lines") or []), "")),
     )
 
 

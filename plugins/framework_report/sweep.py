@@ -1,6 +1,7 @@
 """The page of a sweep, `sweep.html` in its folder: the points, what matters, and how the points lie.
 
-It loads nothing from elsewhere and runs no script; every text in it is escaped.
+It loads nothing from elsewhere and runs no script; every text in it is escaped. Secrets were taken out of the points
+before they come here.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from framework.records import Point, Sweep
-from framework.redact import redact
 from framework.sweep import figures
 from framework_report import parallel
 from framework_report.importance import importances
@@ -27,21 +27,21 @@ LONG = 9
 def write(folder: Path, sweep: Sweep) -> None:
     """Put the page in place, whole or not at all."""
     half = folder / f"{FILE}.part"
-    half.write_text(render(sweep), encoding="utf-8", errors="replace")
+    half.write_text(render(sweep, folder), encoding="utf-8", errors="replace")
     half.replace(folder / FILE)
 
 
-def render(sweep: Sweep) -> str:
-    """Return the page."""
+def render(sweep: Sweep, folder: Path) -> str:
+    """Return the page that is to lie in `folder`."""
     names = list(dict.fromkeys(_key(word) for point in sweep.points for word in point.overrides))
     scored = [point for point in sweep.points if point.value is not None and math.isfinite(point.value)]
     page: str = template("sweep.html.jinja").render(
-        folder=redact(sweep.folder),
+        folder=sweep.folder,
         objective=sweep.objective or "objective",
         aim="higher is better" if sweep.higher_is_better else "lower is better",
         counts=_counts(sweep.points),
         names=names,
-        rows=[_row(point, names, sweep) for point in sweep.points],
+        rows=[_row(point, names, sweep, folder) for point in sweep.points],
         best=next((point for point in sweep.points if point.number == sweep.best), None),
         plot=_plot(names, scored, sweep) if len(scored) >= ENOUGH else None,
         importances=importances(names, _table(scored, names), [point.value or 0.0 for point in scored]),
@@ -56,9 +56,9 @@ def _counts(points: Sequence[Point]) -> str:
     return ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
 
 
-def _row(point: Point, names: Sequence[str], sweep: Sweep) -> dict[str, Any]:
+def _row(point: Point, names: Sequence[str], sweep: Sweep, folder: Path) -> dict[str, Any]:
     value, seconds, memory, score = figures(point)
-    page = Path(sweep.folder, str(point.number), "report.html")
+    page = folder / str(point.number) / "report.html"
     return {
         "number": point.number,
         "settings": [_brief(value) for value in _table([point], names)[0]],
@@ -66,8 +66,8 @@ def _row(point: Point, names: Sequence[str], sweep: Sweep) -> dict[str, Any]:
         "seconds": seconds,
         "memory": memory,
         "score": score,
-        "verdict": redact(point.verdict),
-        "reason": redact(point.reason),
+        "verdict": point.verdict,
+        "reason": point.reason,
         "state": point.state,
         "best": point.number == sweep.best,
         "link": f"{point.number}/report.html" if page.exists() else "",
@@ -111,7 +111,7 @@ def _table(points: Sequence[Point], names: Sequence[str]) -> list[list[str]]:
     found = []
     for point in points:
         own = {_key(word): word.partition("=")[2] for word in point.overrides}
-        found.append([str(redact(own.get(name, "–"))) for name in names])
+        found.append([own.get(name, "–") for name in names])
     return found
 
 

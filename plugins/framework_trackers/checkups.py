@@ -6,12 +6,11 @@ import importlib
 from importlib.metadata import version
 
 from framework.checkup import Found, State
-from framework.network import reachable
 from framework.plan import Plan
 from framework.requirements import missing, pip_command
-from framework_trackers.wandb_key import address, key_place
+from framework_trackers.config import WandbConfig
 
-LOGIN = "wandb login, or set WANDB_API_KEY"
+LATER = "`wandb sync` uploads such runs later"
 
 
 def wandb(_: Plan | None) -> Found:
@@ -36,14 +35,18 @@ def _library(distribution: str, module: str, extra: str) -> Found:
     return Found(State.ok, "can be imported", version(distribution))
 
 
-def login(_: Plan | None) -> Found:
-    """Say where a key is, never what it is, and where `logger.wandb.mode=auto` logs for it."""
-    place = key_place()
-    if not place:
-        return Found(State.off, "no key: logger=[wandb] logs offline", fix=LOGIN)
-    if not reachable(address()):
-        detail = f"a key in {place}, but {address()} cannot be reached: logger=[wandb] logs offline"
-        return Found(
-            State.off, detail, fix="check the network and WANDB_BASE_URL; `wandb sync` uploads such runs later"
-        )
-    return Found(State.ok, f"a key in {place}; logger=[wandb] logs online to {address()}")
+def login(_: Plan | None) -> Found | None:
+    """Say where `logger.wandb.mode=auto` logs to and with what, never what that is; nothing where wandb is missing."""
+    if missing(["wandb"]):
+        return None
+    from framework_trackers import wandb_key  # noqa: PLC0415 - only this check needs wandb
+    from framework_trackers.wandb_run import way  # noqa: PLC0415 - as above
+
+    found = way(WandbConfig())
+    has = "" if wandb_key.why_no_login(wandb_key.quiet_settings()) else wandb_key.found_in()
+    if found.mode == "online":
+        return Found(State.ok, f"{has}; logger=[wandb] logs online to {found.address}")
+    why = f"{has}, but {found.why}" if has else found.why
+    if found.mode == "disabled":
+        return Found(State.off, f"{why}: logger=[wandb] logs nothing")
+    return Found(State.off, f"{why}: logger=[wandb] logs offline", fix=found.fix or LATER)

@@ -56,7 +56,7 @@ class WandbConfig(LoggerConfig):
     log_adapter: bool = False
     """Upload the trained weights as an artifact: the exported adapter where there is one, else the checkpoint."""
     mode: WandbMode = WandbMode.auto
-    """auto, online or offline. auto also heeds WANDB_MODE."""
+    """auto, online or offline. auto also heeds WANDB_MODE and W&B's own settings."""
     init_timeout: Annotated[float, Gt(0)] = 8.0
     """Seconds to wait for the server before going on offline."""
     finish_timeout: Annotated[float, Gt(0)] = 60.0

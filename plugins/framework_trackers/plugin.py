@@ -54,7 +54,7 @@ def framework_checkups() -> Iterable[Checkup]:
     for name in ("wandb", "tensorboard", "mlflow"):
         needed = functools.partial(_logs_to, name)
         yield Checkup(name, "tracking", f"framework_trackers.checkups:{name}", needed, process="trackers")
-    yield Checkup("wandb login", "tracking", "framework_trackers.checkups:login")
+    yield Checkup("wandb login", "tracking", "framework_trackers.checkups:login", process="trackers")
 
 
 def _logs_to(name: str, plan: Plan) -> bool:

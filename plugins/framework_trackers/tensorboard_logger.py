@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import tensorboard  # noqa: F401 - torch would say too late, and less clearly, that it is not installed
 
-from framework.errors import one_line
+from framework.errors import PrunedError, one_line
 from framework.folder import makes_anew
 from framework.plan import Plan
 from framework.protocols import Logger
@@ -101,9 +101,10 @@ class TensorBoard(Logger):
         self.writer.add_hparams(chosen, scores, run_name=".", global_step=self.last_step)
 
     def failed(self, error: BaseException) -> None:
-        """Write why."""
-        self.exit_code = 1
-        self._text("failed", redact(one_line(error)))
+        """Write why; a point that its sweep gave up has not failed."""
+        pruned = isinstance(error, PrunedError)
+        self.exit_code = 0 if pruned else 1
+        self._text("pruned" if pruned else "failed", redact(one_line(error)))
 
     def close(self) -> None:
         """Write how it ended, and close the file."""

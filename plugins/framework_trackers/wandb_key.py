@@ -1,32 +1,63 @@
-"""Where the key of Weights & Biases is, without importing the library, and without ever giving the key itself."""
+"""Asks Weights & Biases itself which server it logs to and whether it can log in there, and never lets it ask back.
+
+Where its settings and its keys lie is its own affair: variables, two files of settings, a netrc entry with the port, a
+token of an identity provider. The key itself is never given. It imports the library, so only what logs to it is to.
+"""
 
 from __future__ import annotations
 
-import netrc
 import os
 from pathlib import Path
-from urllib.parse import urlparse
 
-KEY, ADDRESS = "WANDB_API_KEY", "WANDB_BASE_URL"
+import wandb
 
+from framework.redact import redact
 
-def address() -> str:
-    """Return the address of the server."""
-    return os.environ.get(ADDRESS) or "https://api.wandb.ai"
+KEY, TOKEN_FILE = "WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE"
 
 
-def key_place() -> str:
-    """Return where a key is set, in the environment or by `wandb login`; empty where none is."""
-    if os.environ.get(KEY):
-        return KEY
-    file = os.environ.get("NETRC")
+def quiet_settings() -> wandb.Settings:
+    """Return W&B's settings for this process, from its files and variables; from here on it asks nothing at a terminal.
+
+    It would ask where it finds no key, or is told to log in anew. Silent it takes no terminal for one, and raises.
+    """
+    settings: wandb.Settings = wandb.setup(wandb.Settings(silent=True, relogin=False)).settings
+    wandb.termsetup(settings, None)  # where somebody has set it up before, the line above leaves the terminal as it was
+    if _lost_token():
+        settings.identity_token_file = None  # W&B's own process reads it offline too, and dies where it cannot
+    return settings
+
+
+def _lost_token() -> bool:
+    """Whether the file of a token is named that cannot be read."""
+    file = os.environ.get(TOKEN_FILE, "")
+    return bool(file) and not (Path(file).is_file() and os.access(file, os.R_OK))
+
+
+def why_no_login(settings: wandb.Settings) -> str:
+    """Say why W&B has nothing to log in with; empty where it has. The server, which has the last word, is not asked."""
+    if _lost_token():
+        return f"the file of {TOKEN_FILE} cannot be read"
+    before = settings.mode
+    settings.mode = "online"  # offline it would not look
     try:
-        found = netrc.netrc(file).authenticators(urlparse(address()).hostname or "")
-    except (OSError, netrc.NetrcParseError):
-        return ""
-    return "" if found is None else str(file or Path("~/.netrc"))
+        found = wandb.login(prompt=False, verify=False)
+    except wandb.Error as error:
+        return str(redact(str(error))).rstrip(".")
+    finally:
+        settings.mode = before
+    return "" if found else "no key"
 
 
-def has_key() -> bool:
-    """Whether a key is set; nothing is asked at a prompt."""
-    return bool(key_place())
+def how_to_log_in(settings: wandb.Settings) -> str:
+    """Return the command that saves a key for this server, and the variable that holds one."""
+    of_its_own = settings.base_url != wandb.Settings().base_url
+    host = f" --host={redact(settings.base_url)}" if of_its_own else ""
+    return f"wandb login{host}, or set {KEY}"
+
+
+def found_in() -> str:
+    """Say what W&B logs in with, where it can."""
+    if os.environ.get(KEY):
+        return f"a key in {KEY}"
+    return f"a token in {TOKEN_FILE}" if os.environ.get(TOKEN_FILE) else "a saved key"

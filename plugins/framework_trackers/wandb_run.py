@@ -7,7 +7,7 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import wandb
 
@@ -15,7 +15,7 @@ from framework.errors import one_line
 from framework.network import reachable
 from framework.redact import redact
 from framework_trackers.config import WandbConfig, WandbMode
-from framework_trackers.wandb_key import address, has_key
+from framework_trackers.wandb_key import how_to_log_in, quiet_settings, why_no_login
 
 MODE = "WANDB_MODE"
 FLUSH_SECONDS = 1.0
@@ -23,26 +23,38 @@ FLUSH_SECONDS = 1.0
 OFFLINE = {"offline", "dryrun"}
 
 
-def mode(config: WandbConfig) -> tuple[str, str]:
-    """Return `online`, `offline` or `disabled`, and why it is not online.
+class Way(NamedTuple):
+    """How a run is logged: `online`, `offline` or `disabled`; to which server; why not online, and what mends that."""
 
-    W&B would ask for a key where there is none and somebody sits at the terminal, and would try for long where the
-    server cannot be reached, so both are known before it is asked.
+    mode: str
+    address: str
+    why: str = ""
+    fix: str = ""
+
+    @property
+    def told(self) -> str:
+        """Why, and what mends it."""
+        return f"{self.why}: {self.fix}" if self.fix else self.why
+
+
+def way(config: WandbConfig) -> Way:
+    """Say how a run is logged.
+
+    W&B raises where it has no key, and tries for long where the server cannot be reached, so both are known before.
     """
-    wanted = config.mode.value
-    if config.mode is WandbMode.auto and os.environ.get(MODE) in OFFLINE | {"disabled", "online"}:
-        wanted = os.environ[MODE]
-        if wanted == "disabled":
-            return "disabled", f"{MODE}=disabled"
-        if wanted in OFFLINE:
-            return "offline", f"{MODE}={wanted}"
-    if wanted == WandbMode.offline.value:
-        return "offline", "logger.wandb.mode=offline"
-    if not has_key():
-        return "offline", "no key: wandb login, or set WANDB_API_KEY"
-    if not reachable(address()):
-        return "offline", f"{redact(address())} cannot be reached"
-    return "online", ""
+    settings = quiet_settings()
+    address = str(redact(settings.base_url))
+    wanted, why = config.mode.value, "logger.wandb.mode=offline"
+    if config.mode is WandbMode.auto:
+        wanted = settings.mode
+        why = f"{MODE}={wanted}" if os.environ.get(MODE) else f"mode={wanted} in W&B's settings"
+    if wanted in {*OFFLINE, "disabled"}:
+        return Way("disabled" if wanted == "disabled" else "offline", address, why)
+    if lacks := why_no_login(settings):
+        return Way("offline", address, lacks, how_to_log_in(settings))
+    if not reachable(settings.base_url):
+        return Way("offline", address, f"{address} cannot be reached")
+    return Way("online", address)
 
 
 def open_run(config: WandbConfig, about: Mapping[str, Any], folder: Path, values: Mapping[str, Any]) -> tuple[Any, str]:
@@ -54,17 +66,18 @@ def open_run(config: WandbConfig, about: Mapping[str, Any], folder: Path, values
         folder: where W&B puts its files.
         values: the config of the run.
     """
-    chosen, why = mode(config)
-    if chosen == "disabled":
-        return None, why
     _switch_telemetry_off()
-    if chosen == "online":
+    chosen = way(config)
+    why = chosen.told
+    if chosen.mode == "disabled":
+        return None, why
+    if chosen.mode == "online":
         try:
             return _init(config, about, folder, values, "online"), ""
         except Exception as error:  # noqa: BLE001 - whatever the server makes of it, the run is logged offline
             _end_service()
-            why = f"{redact(address())} did not take the run"
-            say(f"wandb cannot be reached ({redact(one_line(error))}); this run is logged offline")
+            why = f"{chosen.address} did not take the run"
+            say(f"wandb cannot log online ({redact(one_line(error))}); this run is logged offline")
     return _init(config, about, folder, values, "offline"), why
 
 

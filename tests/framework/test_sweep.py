@@ -18,17 +18,18 @@ from framework.sweep import SweepFolder, best_point, finish, is_through, name_of
 from tests.framework.memory.test_shape import SMOLLM
 from tests.framework.program import ECHO, Result, echo, execute
 
+SECRET = "open-sesame-42"  # noqa: S105 - planted
 ROWS = "".join(f'{{"instruction": "{number}?", "output": "{number}"}}\n' for number in range(12))
 
 
-def point(folder: Path, number: int, value: float | None, *, higher: bool = False) -> None:
+def point(folder: Path, number: int, value: float | None, *, higher: bool = False, name: str = "score") -> None:
     """Write what a point leaves; without a value, what a failed one leaves."""
     run = folder / str(number)
     run.mkdir()
     words = ["data=local_file", f"trainer.learning_rate={number}"]
     (run / "overrides.json").write_text(json.dumps(words), encoding="utf-8")
     if value is not None:
-        objective = {"name": "score", "value": value, "higher_is_better": higher}
+        objective = {"name": name, "value": value, "higher_is_better": higher}
         verdict = {"score": 0.25, "lines": ["gained: something", "more"]}
         seconds = {"baseline": 1.0, "train": 1.25}
         report = {"objective": objective, "seconds": seconds, "peak_memory_bytes": 2**30, "verdict": verdict}
@@ -87,6 +88,29 @@ def test_the_end_of_a_sweep_is_written_down_and_told_to_the_plugins(tmp_path: Pa
         manager().unregister(plugin)
     assert told == [(tmp_path, read_sweep(tmp_path))]
     assert records.load(Sweep, tmp_path / "sweep.json") == told[0][1]
+
+
+def test_no_secret_is_in_the_table_or_in_sweep_json(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACME_TOKEN", SECRET)
+    monkeypatch.setenv("COLUMNS", "300")  # no line of the table is broken
+    folder = tmp_path / SECRET
+    folder.mkdir()
+    for number, request in enumerate(("{api_key: only-here}", "{max_tokens: 16}")):
+        point(folder, number, 0.5, name=f"the score of {SECRET}")
+        words = [f"name=by {SECRET} {number}", f"metric.judge.request={request}"]
+        (folder / str(number) / "overrides.json").write_text(json.dumps(words), encoding="utf-8")
+        told = {"state": "failed", "stage": "data", "error": f"ValueError: no {SECRET}"}
+        (folder / str(number) / "status.json").write_text(json.dumps(told), encoding="utf-8")
+    finish(folder)
+    printed, saved = capsys.readouterr().out, (folder / "sweep.json").read_text(encoding="utf-8")
+    for text in (printed, saved):
+        assert "name=by (hidden) 0" in text
+        assert "metric.judge.request=(hidden)" in text
+        assert "metric.judge.request={max_tokens: 16}" in text
+        assert SECRET not in text
+        assert "only-here" not in text
 
 
 @pytest.mark.parametrize(

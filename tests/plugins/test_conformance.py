@@ -27,6 +27,7 @@ from framework.testing.suites import (
 from tests.support.judge import JudgeStandIn, asked_about
 from tests.support.ollama import gguf_file
 from tests.support.tiny import tiny_chatml
+from tests.support.wandb_alone import nobodys
 
 PLUGINS = sorted(entry.value for entry in entry_points(group="framework") if entry.value.startswith("framework_"))
 GROUPS = ("audit", "format", "metric", "exporter", "logger", "trainer")
@@ -393,14 +394,9 @@ class TestWandb(LoggerSuite):
 
     @pytest.fixture(autouse=True)
     def nobody(self, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-        """Let no key of this machine take part; W&B's service ends with each test."""
-        for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_BASE_URL"):
-            monkeypatch.delenv(name, raising=False)
-        monkeypatch.setenv("NETRC", str(tmp_path_factory.mktemp("home") / "netrc"))
-        yield
-        import wandb
-
-        wandb.teardown()
+        """Let no key of this machine take part."""
+        with nobodys(monkeypatch, tmp_path_factory.mktemp("home")):
+            yield
 
 
 class TestTensorBoard(LoggerSuite):

@@ -19,7 +19,8 @@ def environment(home: Path, **more: str) -> dict[str, str]:
     kept = {name: value for name, value in kept.items() if not name.lower().endswith("_proxy")}
     hub = {"HF_ENDPOINT": CLOSED, "HF_HOME": str(home / "hf"), "HF_UPDATE_DOWNLOAD_COUNTS": "0"}
     cache = {"FRAMEWORK_CACHE": os.environ.get("FRAMEWORK_CACHE", "")}
-    return {**kept, **hub, **{name: value for name, value in cache.items() if value}, "COLUMNS": "120", **more}
+    wandb = {"WANDB_CONFIG_DIR": str(home / "wandb-settings")}
+    return {**kept, **hub, **wandb, **{name: value for name, value in cache.items() if value}, "COLUMNS": "120", **more}
 
 
 def framework(

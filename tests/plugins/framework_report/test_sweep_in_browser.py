@@ -6,7 +6,7 @@ import pytest
 
 from framework.records import Point, Sweep
 from framework_report.sweep import render
-from tests.plugins.framework_report.test_sweep import SWEEP, point
+from tests.plugins.framework_report.test_sweep import HERE, SWEEP, point
 from tests.support.browser import layout, needs_browser
 
 RATES = [f"trainer.learning_rate={10 ** (-5 + number / 20)!r}" for number in range(48)]
@@ -33,7 +33,8 @@ def test_texts_lie_beside_each_other_and_the_page_fits_the_window(
     points: list[Point], width: int, tmp_path: Path
 ) -> None:
     page = render(
-        Sweep("out/" + "sweep_" * 20, "general_texts.word_perplexity", higher_is_better=False, best=1, points=points)
+        Sweep("out/" + "sweep_" * 20, "general_texts.word_perplexity", higher_is_better=False, best=1, points=points),
+        HERE,
     )
     found = layout(page, tmp_path, width)
     assert found.wider == 0
@@ -43,6 +44,6 @@ def test_texts_lie_beside_each_other_and_the_page_fits_the_window(
 
 @needs_browser
 def test_in_the_dark_the_text_is_bright(tmp_path: Path) -> None:
-    page = render(SWEEP)
+    page = render(SWEEP, HERE)
     assert layout(page, tmp_path, 800).ink == "rgb(29, 33, 37)"
     assert layout(page, tmp_path, 800, dark=True).ink == "rgb(228, 231, 234)"

@@ -12,17 +12,9 @@ from framework.checkup import Found, State
 from framework.plan import Plan
 from framework_trackers import checkups
 from framework_trackers.plugin import framework_checkups
+from tests.support.wandb_alone import save_key, save_settings
 
 KEY = "0123456789" * 4
-
-
-@pytest.fixture(autouse=True)
-def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
-    """Let no key of this machine take part; return where one would be saved."""
-    for name in ("WANDB_API_KEY", "WANDB_BASE_URL"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    return tmp_path / "netrc"
 
 
 LIBRARIES = [
@@ -50,10 +42,13 @@ def test_a_library_that_is_not_installed_is_told_with_the_command(
     assert f"[{extra}]" in found.fix
 
 
+@pytest.mark.usefixtures("home")
 def test_without_a_key_it_logs_offline() -> None:
-    assert checkups.login(None) == Found(State.off, "no key: logger=[wandb] logs offline", fix=checkups.LOGIN)
+    fix = "wandb login, or set WANDB_API_KEY"
+    assert checkups.login(None) == Found(State.off, "no key: logger=[wandb] logs offline", fix=fix)
 
 
+@pytest.mark.usefixtures("home")
 def test_a_key_in_the_environment_is_told_by_the_name_of_the_variable(monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"http://127.0.0.1:{server.getsockname()[1]}"
@@ -63,15 +58,31 @@ def test_a_key_in_the_environment_is_told_by_the_name_of_the_variable(monkeypatc
     assert found == Found(State.ok, f"a key in WANDB_API_KEY; logger=[wandb] logs online to {address}")
 
 
-def test_a_saved_login_is_told_by_its_file_and_a_dead_server_means_offline(
-    monkeypatch: pytest.MonkeyPatch, nobody: Path
-) -> None:
-    monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
-    nobody.write_text(f"machine 127.0.0.1 login user password {KEY}", encoding="utf-8")
-    nobody.chmod(0o600)
-    found = checkups.login(None)
-    assert (found.state, KEY in str(found)) == (State.off, False)
-    assert found.detail == (f"a key in {nobody}, but http://127.0.0.1:9 cannot be reached: logger=[wandb] logs offline")
+def test_a_login_to_a_server_of_ones_own_is_found_where_wandb_saves_it(home: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        save_settings(home, base_url=f"http://127.0.0.1:{port}")
+        save_key(home, f"127.0.0.1:{port}", KEY)
+        found = checkups.login(None)
+    assert found == Found(State.ok, f"a saved key; logger=[wandb] logs online to http://127.0.0.1:{port}")
+
+
+def test_a_server_that_is_gone_means_offline(home: Path) -> None:
+    save_settings(home, base_url="http://127.0.0.1:9")
+    save_key(home, "127.0.0.1:9", KEY)
+    detail = "a saved key, but http://127.0.0.1:9 cannot be reached: logger=[wandb] logs offline"
+    assert checkups.login(None) == Found(State.off, detail, fix=checkups.LATER)
+
+
+@pytest.mark.usefixtures("home")
+def test_wandb_that_is_disabled_logs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WANDB_MODE", "disabled")
+    assert checkups.login(None) == Found(State.off, "WANDB_MODE=disabled: logger=[wandb] logs nothing")
+
+
+def test_of_a_login_nothing_is_said_where_wandb_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkups, "missing", lambda names: names)
+    assert checkups.login(None) is None
 
 
 @pytest.mark.parametrize("name", ["wandb", "tensorboard", "mlflow"])

@@ -13,8 +13,10 @@ import pytest
 from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 
 from framework import pipeline, testing
+from framework.errors import PrunedError
 from framework.folder import save_overrides
 from framework.testing.echo import EchoModel
+from framework.testing.echo_training import EchoTraining
 
 SECRET = "open-sesame-42"  # noqa: S105 - planted
 
@@ -126,6 +128,22 @@ def test_a_failed_run_says_why_without_its_secrets(
     assert events.scalars["exit_code"] == [(3, 1)]
     files = list((tmp_path / "tensorboard").iterdir())
     assert [file for file in files if SECRET.encode() in file.read_bytes()] == []
+
+
+def test_a_point_that_its_sweep_gave_up_has_not_failed(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def give_up(*_: object) -> None:
+        message = "too far behind"
+        raise PrunedError(message)
+
+    monkeypatch.setattr(EchoTraining, "train", give_up)
+    with pytest.raises(PrunedError):
+        pipeline.run(testing.plan(words, run_dir=tmp_path))
+    events = read(tmp_path / "tensorboard")
+    assert events.scalars["exit_code"] == [(0, 0)]
+    assert events.texts["pruned"] == [(0, "PrunedError: too far behind")]
+    assert "failed" not in events.texts
 
 
 def test_a_run_that_cannot_be_evaluated_anew_is_marked_too(words: list[str], tmp_path: Path) -> None:

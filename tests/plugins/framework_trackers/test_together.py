@@ -18,10 +18,9 @@ ALL = "logger=[console,wandb,tensorboard,mlflow,jsonl,html]"
 
 
 @pytest.fixture(autouse=True)
-def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Let nothing of this machine take part."""
-    for name in ("MLFLOW_TRACKING_URI", "WANDB_API_KEY", "WANDB_BASE_URL"):
-        monkeypatch.delenv(name, raising=False)
+def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, home: Path) -> None:  # noqa: ARG001 - sets variables too
+    """Let no server of this machine take part."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.chdir(tmp_path)
 

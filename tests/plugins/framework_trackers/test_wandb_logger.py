@@ -16,25 +16,22 @@ from framework.testing.echo import EchoModel
 from framework.testing.echo_training import EchoTraining
 from framework_trackers.config import WandbConfig
 from framework_trackers.wandb_logger import Wandb
-from framework_trackers.wandb_run import mode
+from framework_trackers.wandb_run import way
 from tests.framework.program import ECHO, echo
+from tests.support.judge import JudgeStandIn
 from tests.support.program import environment
 from tests.support.results import EVEN
 from tests.support.terminal import Terminal
+from tests.support.wandb_alone import save_settings
 from tests.support.wandb_file import OfflineRun, read_offline_run
 
 SECRET = "open-sesame-42"  # noqa: S105 - planted
 TOKEN = "hf_" + "aB3" * 10
 KEY = "0123456789" * 4
+IN_CONFIG, IN_ADDRESS = "only-the-judge-knows", "only-the-address-knows"
+"""Secrets that no variable holds: they stand in the config alone."""
 WORDS = ["logger=[wandb]", "logger.wandb.project=orders"]
-
-
-@pytest.fixture(autouse=True)
-def nobody(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """Let no key of this machine take part."""
-    for name in ("WANDB_API_KEY", "WANDB_MODE", "WANDB_BASE_URL"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("NETRC", str(tmp_path_factory.mktemp("home") / "netrc"))
+pytestmark = pytest.mark.usefixtures("home")
 
 
 def logged(run_dir: Path) -> OfflineRun:
@@ -102,7 +99,7 @@ def test_a_run_is_logged_with_all_that_was_asked_for(
 
 def holds_a_secret(path: Path) -> bool:
     content = path.read_bytes()
-    return any(secret.encode() in content for secret in (SECRET, TOKEN, KEY))
+    return any(secret.encode() in content for secret in (SECRET, TOKEN, KEY, IN_CONFIG, IN_ADDRESS))
 
 
 def test_names_come_from_the_run_where_none_are_given(words: list[str], tmp_path: Path) -> None:
@@ -288,11 +285,16 @@ def test_no_secret_is_in_any_byte_of_its_files(
     data.parent.mkdir()
     data.write_text(write_rows(told).read_text(encoding="utf-8"), encoding="utf-8")
     paths = [f"data.path={data}", f"data.validation_path={data}", f"data.prompts_path={data}"]
-    about = [f"logger.wandb.notes=by {SECRET}", f"logger.wandb.tags=[{SECRET}]", f"logger.wandb.group={TOKEN}"]
+    notes = f"'by {SECRET}, see https://me:{IN_ADDRESS}@acme.example'"
+    about = [f"logger.wandb.notes={notes}", f"logger.wandb.tags=[{SECRET}]", f"logger.wandb.group={TOKEN}"]
     words = ["logger=[wandb,html]", "data=local_file", *paths, *about, f"name={SECRET}", "trainer.max_steps=3"]
+    more = ["metric=[exact_match,judge]", "metric.judge.model=tiny", f"metric.judge.request={{api_key: {IN_CONFIG}}}"]
     env = {"ACME_TOKEN": SECRET, "HF_TOKEN": TOKEN, "WANDB_API_KEY": KEY, "WANDB_MODE": "offline"}
-    done = echo(*words, f"run_dir=runs/{SECRET}", "logger.wandb.log_adapter=true", cwd=tmp_path, env=env)
+    with JudgeStandIn(lambda _: "7") as judge:
+        more += [f"metric.judge.base_url={judge.url}", f"run_dir=runs/{SECRET}", "logger.wandb.log_adapter=true"]
+        done = echo(*words, *more, cwd=tmp_path, env=env)
     assert done.code == 0, done.err
+    assert {request["api_key"] for request in judge.requests} == {IN_CONFIG}
     assert "wandb: the weights are not uploaded: the name of their folder holds a secret" in done.err
     files = [path for path in (tmp_path / "runs" / SECRET / "wandb").rglob("*") if path.is_file()]
     assert any(path.name.startswith("debug") for path in files)
@@ -326,23 +328,35 @@ def test_nothing_is_asked_at_a_terminal(words: list[str], tmp_path: Path) -> Non
     assert logged(tmp_path / "run").exit_code == 0
 
 
+CLOSED = "http://127.0.0.1:9"
+GONE = f"{CLOSED} cannot be reached"
+NO_KEY = f"no key: wandb login --host={CLOSED}, or set WANDB_API_KEY"
+
+
 @pytest.mark.parametrize(
-    ("env", "words", "expected"),
+    ("env", "saved", "words", "expected"),
     [
-        ({}, [], ("offline", "no key: wandb login, or set WANDB_API_KEY")),
-        ({}, ["logger.wandb.mode=online"], ("offline", "no key: wandb login, or set WANDB_API_KEY")),
-        ({"WANDB_API_KEY": "x"}, ["logger.wandb.mode=offline"], ("offline", "logger.wandb.mode=offline")),
-        ({"WANDB_API_KEY": "x", "WANDB_MODE": "dryrun"}, [], ("offline", "WANDB_MODE=dryrun")),
-        ({"WANDB_API_KEY": "x", "WANDB_MODE": "disabled"}, [], ("disabled", "WANDB_MODE=disabled")),
-        ({"WANDB_API_KEY": "x"}, [], ("offline", "http://127.0.0.1:9 cannot be reached")),
+        ({}, {}, [], ("offline", NO_KEY)),
+        ({}, {}, ["online"], ("offline", NO_KEY)),
+        ({"WANDB_API_KEY": KEY}, {}, ["offline"], ("offline", "logger.wandb.mode=offline")),
+        ({"WANDB_API_KEY": KEY, "WANDB_MODE": "dryrun"}, {}, [], ("offline", "WANDB_MODE=dryrun")),
+        ({"WANDB_API_KEY": KEY, "WANDB_MODE": "disabled"}, {}, [], ("disabled", "WANDB_MODE=disabled")),
+        ({"WANDB_API_KEY": KEY}, {"mode": "offline"}, [], ("offline", "mode=offline in W&B's settings")),
+        ({"WANDB_API_KEY": KEY}, {"mode": "offline"}, ["online"], ("offline", GONE)),
+        ({"WANDB_API_KEY": KEY, "WANDB_MODE": "online"}, {"mode": "offline"}, [], ("offline", GONE)),
+        ({"WANDB_API_KEY": KEY}, {}, [], ("offline", GONE)),
     ],
-)
-def test_where_it_writes_is_known_before_the_library_is_asked(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, env: dict[str, str], words: list[str], expected: tuple[str, str]
-) -> None:
-    for name, value in {"WANDB_BASE_URL": "http://127.0.0.1:9", **env}.items():
+)  # fmt: skip
+def test_where_it_writes_is_known_before_a_run_is_opened(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, home: Path,
+    env: dict[str, str], saved: dict[str, str], words: list[str], expected: tuple[str, str],
+) -> None:  # fmt: skip
+    for name, value in {"WANDB_BASE_URL": CLOSED, **env}.items():
         monkeypatch.setenv(name, value)
-    assert mode(testing.plan([*WORDS, *words], run_dir=tmp_path).logger["wandb"].config) == expected
+    save_settings(home, **saved)
+    plan = testing.plan([*WORDS, *(f"logger.wandb.mode={word}" for word in words)], run_dir=tmp_path)
+    found = way(plan.logger["wandb"].config)
+    assert (found.mode, found.told) == expected
 
 
 def test_a_run_with_wandb_disabled_writes_nothing_for_it(
