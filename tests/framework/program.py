@@ -5,7 +5,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,10 +45,14 @@ def launch(command: tuple[str, ...], *words: str, cwd: Path, env: Mapping[str, s
     if any(name.startswith("PYTHON") for name in env or {}):
         return execute(command, *words, cwd=cwd, env=env)
     variables = environment(cwd.parent, COLUMNS="200", **(env or {}))
+    return forked(forks(), [*command[1:], *words], cwd, variables)
+
+
+def forked(forks: Forks, command: Sequence[str], cwd: Path, env: Mapping[str, str]) -> Result:
+    """Run `-m MODULE WORDS…` or `-c CODE WORDS…` by a fork of that Python."""
     with tempfile.TemporaryDirectory() as folder:
         out, err = Path(folder, "out"), Path(folder, "err")
-        call = Call([*command[1:], *words], str(cwd), variables, os.devnull, str(out), str(err))
-        code = forks().run(call, timeout=120)
+        code = forks.run(Call([*command], str(cwd), env, os.devnull, str(out), str(err)), timeout=120)
         return Result(code, out.read_text(encoding="utf-8"), err.read_text(encoding="utf-8"))
 
 
