@@ -111,6 +111,14 @@ def _short(path: Path) -> str:
     return f"./{path.relative_to(Path.cwd())}" if path.is_relative_to(Path.cwd()) else str(path)
 
 
+class _Shared(dict[str, Any]):
+    """What Hydra's ConfigStore holds. Hydra copies it whole each time it composes, and reads copies of single nodes."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Shared:
+        """Return this: nothing writes into it while a config is composed."""
+        return self
+
+
 class PluginConfigPaths(SearchPathPlugin):
     """Adds the config folders of plugins and of the user to Hydra's search path."""
 
@@ -137,6 +145,7 @@ def register() -> None:
             except (Exception, SystemExit) as error:  # noqa: BLE001 - a type that no config can have, a default that raises
                 reason = f"its schema {node.__name__} is no config: {one_line(error)}"
                 leave_out(registration.plugin, f"{group.name} '{name}'", reason)
+    store.repo = _Shared(store.repo)
     Plugins.instance().register(PluginConfigPaths)
 
 

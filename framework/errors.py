@@ -43,8 +43,10 @@ def nearest(word: str, choices: Iterable[str], *, count: int = 1) -> list[str]:
     parts = {name: name.split("_") for name in names}
     meant = [name for name in names if word in parts[name] or word == "".join(part[:1] for part in parts[name])]
     longer = [name for name in names if len(word) > 3 and word in name]  # noqa: PLR2004 - shorter ones are in too many
-    alike = difflib.get_close_matches(word, names, n=count, cutoff=0.5)
-    return list(dict.fromkeys([*typos, *meant, *longer, *alike]))[:count]
+    found = dict.fromkeys([*typos, *meant, *longer])
+    if len(found) < count:  # the slow look is for those that nothing else finds
+        found |= dict.fromkeys(difflib.get_close_matches(word, names, n=count, cutoff=0.5))
+    return list(found)[:count]
 
 
 def unknown(what: str, word: str, choices: Iterable[str]) -> str:

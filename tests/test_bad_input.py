@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.program import environment, framework
+from tests.framework.program import forked
+from tests.support.forks import STARTS, Forks
+from tests.support.program import environment
 from tests.support.tiny import chat_rows, tiny_llama
 
 
@@ -27,6 +29,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = "".join(json.dumps(row) + "\n" for row in chat_rows(12))
     (place / "rows.jsonl").write_text(rows, encoding="utf-8")
     return place
+
+
+@pytest.fixture(scope="module")
+def forks(place: Path) -> Forks:
+    """Return a Python that has imported what opens a model, which takes six seconds."""
+    return Forks(environment(place), *STARTS, "framework_hf.backend")
 
 
 @pytest.mark.parametrize(
@@ -49,15 +57,15 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ],
 )
 def test_a_mistake_is_told_in_words_and_leaves_nothing(
-    place: Path, tmp_path: Path, model: str, words: list[str], told: str
+    forks: Forks, place: Path, tmp_path: Path, model: str, words: list[str], told: str
 ) -> None:
     cwd = tmp_path / "work"
     cwd.mkdir()
     given = ["model=local", f"model.path={place / model}", "data=local_file", f"data.path={place / 'rows.jsonl'}"]
     words = [word.format(place=place) for word in words]
-    done = framework(*given, *words, cwd=cwd, env=environment(tmp_path))
-    assert done.returncode == 2, done.stderr
-    assert told in done.stderr
-    assert len(done.stderr.strip().splitlines()) <= 2, done.stderr
-    assert "Traceback" not in done.stderr
+    done = forked(forks, ["-m", "framework", *given, *words], cwd, environment(place))
+    assert done.code == 2, done.err
+    assert told in done.err
+    assert len(done.err.strip().splitlines()) <= 2, done.err
+    assert "Traceback" not in done.err
     assert list(cwd.iterdir()) == []

@@ -1,11 +1,15 @@
 """Runs the program as a user does: in a process of its own, in a folder of the test."""
 
+import functools
+import os
 import subprocess
 import sys
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.support.forks import STARTS, Call, Forks
 from tests.support.program import environment
 
 ECHO = (sys.executable, "-c", "from framework import cli, testing; testing.install(); cli.main()")
@@ -21,6 +25,12 @@ class Result:
     err: str
 
 
+@functools.cache
+def forks() -> Forks:
+    """Return what `launch` forks from: one for a test process, started when it is first needed."""
+    return Forks(environment(Path("/nowhere")), *STARTS)
+
+
 def execute(command: tuple[str, ...], *words: str, cwd: Path, env: Mapping[str, str] | None = None) -> Result:
     """Run a command with these words more, in an environment without keys and proxies."""
     variables = environment(cwd.parent, COLUMNS="200", **(env or {}))
@@ -30,13 +40,29 @@ def execute(command: tuple[str, ...], *words: str, cwd: Path, env: Mapping[str, 
     return Result(done.returncode, done.stdout, done.stderr)
 
 
+def launch(command: tuple[str, ...], *words: str, cwd: Path, env: Mapping[str, str] | None = None) -> Result:
+    """Do the same with `MODULE` or `ECHO` by a fork, or in earnest where `env` holds what Python reads at its start."""
+    if any(name.startswith("PYTHON") for name in env or {}):
+        return execute(command, *words, cwd=cwd, env=env)
+    variables = environment(cwd.parent, COLUMNS="200", **(env or {}))
+    return forked(forks(), [*command[1:], *words], cwd, variables)
+
+
+def forked(forks: Forks, command: Sequence[str], cwd: Path, env: Mapping[str, str]) -> Result:
+    """Run `-m MODULE WORDS…` or `-c CODE WORDS…` by a fork of that Python."""
+    with tempfile.TemporaryDirectory() as folder:
+        out, err = Path(folder, "out"), Path(folder, "err")
+        code = forks.run(Call([*command], str(cwd), env, os.devnull, str(out), str(err)), timeout=120)
+        return Result(code, out.read_text(encoding="utf-8"), err.read_text(encoding="utf-8"))
+
+
 def program(*words: str, cwd: Path, env: Mapping[str, str] | None = None) -> Result:
     """Run `python -m framework`."""
-    return execute(MODULE, *words, cwd=cwd, env=env)
+    return launch(MODULE, *words, cwd=cwd, env=env)
 
 
 def echo(*words: str, cwd: Path, env: Mapping[str, str] | None = None) -> Result:
     """Run it with the echo backend."""
     place = [number for number, word in enumerate(words) if not word.startswith("-")][:1] or [len(words)]
     options, overrides = words[: place[0]], words[place[0] :]
-    return execute(ECHO, *options, "model=echo", "trainer=echo", *overrides, cwd=cwd, env=env)
+    return launch(ECHO, *options, "model=echo", "trainer=echo", *overrides, cwd=cwd, env=env)

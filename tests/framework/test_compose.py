@@ -1,9 +1,11 @@
 """Every YAML below conf/ composes, and the values of the walkthrough are the ones promised."""
 
+import copy
 import shlex
 from pathlib import Path
 
 import pytest
+from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
 from framework.check import check
@@ -44,6 +46,18 @@ def test_every_yaml_composes(file: Path) -> None:
     else:
         config = composed(f"{group}=[{option}]" if GROUPS[group].several else f"{group}={option}")
         assert isinstance(OmegaConf.to_object(config[group]), GROUPS[group].base | dict)
+
+
+def test_what_is_changed_in_a_config_is_in_no_other_though_the_options_are_never_copied_whole() -> None:
+    first = compose(["metric=[exact_match]", "adapter.r=4"])
+    first.trainer.max_steps, first.metric.exact_match.ignore_case = 3, True
+    OmegaConf.update(first, "format.columns.output", "answer", force_add=True)
+    second = compose(["metric=[exact_match]"])
+    assert (second.trainer.max_steps, second.metric.exact_match.ignore_case) == (None, False)
+    assert (second.adapter.r, second.format.columns) == (16, {})
+    options = ConfigStore.instance().repo
+    assert copy.deepcopy(options) is options
+    assert copy.deepcopy(options["adapter"]) is not options["adapter"]
 
 
 def test_a_file_at_the_top_of_a_config_folder_is_no_option_and_is_not_announced(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from framework.plugins import manager
 from framework.records import Point, Sweep
 from framework.sweep import SweepFolder, best_point, finish, is_through, name_of, read_sweep, summarize, times, value_of
 from tests.framework.memory.test_shape import SMOLLM
-from tests.framework.program import ECHO, Result, echo, execute
+from tests.framework.program import ECHO, Result, echo, launch
 
 SECRET = "open-sesame-42"  # noqa: S105 - planted
 ROWS = "".join(f'{{"instruction": "{number}?", "output": "{number}"}}\n' for number in range(12))
@@ -246,7 +246,7 @@ def test_points_that_cannot_fit_are_passed_over_before_they_start_and_listed(pla
     (shelf / "model.safetensors").touch()
     data = ["data=local_file", "data.path=rows.jsonl", "logger=[]"]
     words = ["plugins=[./big.py]", "model=local", "model.path=shelf", "trainer=echo", "seed=1,2", "stages=[data,train]"]
-    done = execute(ECHO, "-m", *data, *words, cwd=place)
+    done = launch(ECHO, "-m", *data, *words, cwd=place)
     assert done.code == 0, done.err
     (cells, other) = ([cell.strip() for cell in line.split("│")] for line in done.out.splitlines() if line[:1] == "│")
     assert (cells[1:4], other[1:3]) == (["0", "seed=1", "passed over"], ["1", "seed=2"])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.framework.program import ECHO, MODULE, Result, echo, execute, program
+from tests.framework.program import ECHO, MODULE, Result, echo, launch, program
 from tests.support.program import environment
 from tests.support.sweeps import WORDS as WORDS_OF_SWEPT
 from tests.support.sweeps import points, prepare
@@ -27,7 +27,7 @@ def place(tmp_path: Path) -> Path:
 
 
 def resume(*words: str, cwd: Path) -> Result:
-    return execute(ECHO, "resume", *words, cwd=cwd)
+    return launch(ECHO, "resume", *words, cwd=cwd)
 
 
 def started(folder: Path) -> dict[str, int]:

@@ -28,7 +28,10 @@ from tests.support.bases import adapted
 from tests.support.ggufs import tiny_model
 
 # peft reads a name that transformers 5.24 deprecates.
-pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning"),
+    pytest.mark.usefixtures("forked"),
+]
 
 ALL = "[f16,q8_0,q4_k_m]"
 

@@ -15,8 +15,10 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset, Features, Image, Value
 
-from tests.framework.program import Result, execute
+from tests.framework.program import Result, execute, forked
+from tests.support.forks import Forks
 from tests.support.hub import HubStandIn
+from tests.support.program import environment
 
 LOAD = """
 import json, sys
@@ -75,18 +77,32 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("home")
 
 
+def of_stand_in(hub: HubStandIn, home: Path, **variables: str) -> dict[str, str]:
+    """Return the variables of a process that knows only the stand-in."""
+    where = {"HF_ENDPOINT": hub.url, "HF_HOME": str(home / "hf"), "HF_UPDATE_DOWNLOAD_COUNTS": "0", "HOME": str(home)}
+    quiet = {"HF_HUB_DISABLE_XET": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}
+    return {**where, **quiet, **variables}
+
+
+@pytest.fixture(scope="module")
+def forks(hub: HubStandIn, home: Path) -> Forks:
+    """Return a Python that has imported `datasets` with the variables of the stand-in."""
+    return Forks(environment(home, **of_stand_in(hub, home)), "framework_formats.hub")
+
+
 def load(hub: HubStandIn, home: Path, *configs: dict[str, Any], **variables: str) -> tuple[list[Any], Result]:
     """Load data sets, one after the other, in a process that knows only the stand-in; return what came of each."""
-    env = {
-        "HF_ENDPOINT": hub.url,
-        "HF_HOME": str(home / "hf"),
-        "HOME": str(home),
-        "HF_UPDATE_DOWNLOAD_COUNTS": "0",
-        "HF_HUB_DISABLE_XET": "1",
-        "HF_DATASETS_DISABLE_PROGRESS_BARS": "1",
-        **variables,
-    }
-    result = execute((sys.executable, "-c", LOAD), json.dumps(configs), cwd=home, env=env)
+    command, env = (sys.executable, "-c", LOAD, json.dumps(configs)), of_stand_in(hub, home, **variables)
+    return told(execute(command, cwd=home, env=env))
+
+
+def load_by(forks: Forks, hub: HubStandIn, home: Path, *configs: dict[str, Any]) -> tuple[list[Any], Result]:
+    """Do the same by a fork, where no variable differs."""
+    return told(forked(forks, ["-c", LOAD, json.dumps(configs)], home, environment(home, **of_stand_in(hub, home))))
+
+
+def told(result: Result) -> tuple[list[Any], Result]:
+    """Return what a process printed of each data set."""
     assert result.code == 0, result.err
     assert "Traceback" not in result.err
     return [json.loads(line) for line in result.out.splitlines() if line[:1] in {"[", '"'}], result
@@ -96,10 +112,12 @@ def rows(which: slice, place: str = "acme/orders") -> list[Any]:
     return [[row, f"{place}[{number}]", ""] for number, row in enumerate(ROWS[which])]
 
 
-def test_the_rows_of_a_split_arrive_with_their_places_downloaded_or_streamed(hub: HubStandIn, home: Path) -> None:
+def test_the_rows_of_a_split_arrive_with_their_places_downloaded_or_streamed(
+    forks: Forks, hub: HubStandIn, home: Path
+) -> None:
     slices = {"path": "acme/orders", "split": "train[1:3]", "validation_split_name": "train[-1:]"}
     streamed = {"path": "acme/orders", "streaming": True, "validation_split_name": "test"}
-    outcomes, _ = load(hub, home, slices, {"path": "acme/orders"}, streamed)
+    outcomes, _ = load_by(forks, hub, home, slices, {"path": "acme/orders"}, streamed)
     assert outcomes[0][:2] == [rows(slice(1, 3)), rows(slice(-1, None), "acme/orders:train[-1:]")]
     assert outcomes[1][:2] == [rows(slice(None)), []]
     assert outcomes[2][:2] == [rows(slice(None)), rows(slice(1), "acme/orders:test")]
@@ -107,12 +125,12 @@ def test_the_rows_of_a_split_arrive_with_their_places_downloaded_or_streamed(hub
     assert all(again == [first[0]] for first, *_, again in outcomes)
 
 
-def test_the_key_names_the_commit_and_what_is_taken_of_it(hub: HubStandIn, home: Path) -> None:
+def test_the_key_names_the_commit_and_what_is_taken_of_it(forks: Forks, hub: HubStandIn, home: Path) -> None:
     commit = hub.repositories["datasets", "acme/orders"].commit
     base: dict[str, Any] = {"path": "acme/orders"}
     taken: list[dict[str, Any]] = [{}, {"split": "train[:9]"}, {"validation_split_name": "test"}]
     same: list[dict[str, Any]] = [{"streaming": True}, {"revision": commit}]
-    outcomes, _ = load(hub, home, *(base | more for more in [*taken, {"path": "acme/dates"}, *same]))
+    outcomes, _ = load_by(forks, hub, home, *(base | more for more in [*taken, {"path": "acme/dates"}, *same]))
     keys = [outcome[2] for outcome in outcomes]
     assert all(commit in key for number, key in enumerate(keys) if number != 3)
     assert keys[3]
@@ -135,8 +153,8 @@ def test_a_hub_that_does_not_answer_is_announced_and_the_cache_is_used(hub: HubS
     assert "the Hub cannot be reached; looking for the data set in the cache" in result.err
 
 
-def test_values_that_are_no_text_are_told_or_written(hub: HubStandIn, home: Path) -> None:
-    outcomes, _ = load(hub, home, {"path": "acme/dates"}, {"path": "acme/dates", "streaming": True})
+def test_values_that_are_no_text_are_told_or_written(forks: Forks, hub: HubStandIn, home: Path) -> None:
+    outcomes, _ = load_by(forks, hub, home, {"path": "acme/dates"}, {"path": "acme/dates", "streaming": True})
     for outcome in outcomes:
         assert outcome[0] == [
             [{"day": "2024-01-02", "raw": None, "text": "a"}, "acme/dates[0]", ""],
@@ -182,19 +200,19 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-def test_what_the_hub_does_not_have_is_told_in_one_line(hub: HubStandIn, home: Path) -> None:
+def test_what_the_hub_does_not_have_is_told_in_one_line(forks: Forks, hub: HubStandIn, home: Path) -> None:
     shutil.rmtree(home / "here", ignore_errors=True)
     (home / "here").mkdir()
     write_orders(home / "here" / "orders")
-    outcomes, result = load(hub, home, *({"path": "acme/orders"} | config for config, _ in REFUSED))
+    outcomes, result = load_by(forks, hub, home, *({"path": "acme/orders"} | config for config, _ in REFUSED))
     for outcome, (config, text) in itertools.zip_longest(outcomes, REFUSED):
         assert str(outcome).startswith(f"refused: {text}"), config
         assert "\n" not in outcome
     assert "ran" not in result.out.split()
 
 
-def test_a_column_of_numbers_and_objects_is_read_as_it_is(hub: HubStandIn, home: Path) -> None:
-    outcomes, _ = load(hub, home, {"path": "acme/mixed"}, {"path": "acme/mixed", "streaming": True})
+def test_a_column_of_numbers_and_objects_is_read_as_it_is(forks: Forks, hub: HubStandIn, home: Path) -> None:
+    outcomes, _ = load_by(forks, hub, home, {"path": "acme/mixed"}, {"path": "acme/mixed", "streaming": True})
     for outcome in outcomes:
         assert [row[0]["a"] for row in outcome[0]] == [1, 1, 1, 1, 1, {"b": 2}]
 

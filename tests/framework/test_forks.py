@@ -1,0 +1,57 @@
+"""tests/support/forks.py: a fork prints and ends as a process of its own does."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from tests.framework.program import ECHO, MODULE, execute, forks, launch
+from tests.support.forks import Call
+
+RAISES = "import atexit; atexit.register(print, 'the end'); raise LookupError('lost')"
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (MODULE, ["--help"]),
+        (MODULE, ["trainer.lerning_rate=1"]),
+        (MODULE, ["plugins", "metric"]),
+        (MODULE, ["--cfg", "job"]),
+        (MODULE, ["stages=[plan]", "run_dir=run", "plugins=[./mine.py]"]),
+        (ECHO, ["model=echo", "trainer=echo", "--info", "defaults"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_fork_gives_what_a_start_gives(tmp_path: Path, command: tuple[str, ...], words: list[str]) -> None:
+    results = []
+    for run in (execute, launch):
+        folder = tmp_path / run.__name__ / "here"
+        folder.mkdir(parents=True)
+        (folder / "mine.py").write_text("import sys; print(sys.argv[1:], sys.path[0])\n", encoding="utf-8")
+        done = run(command, *words, cwd=folder, env={"MINE": "1"})
+        told = [text.replace(str(folder), "HERE") for text in (done.out, done.err)]
+        results.append((done.code, told, sorted(path.relative_to(folder) for path in folder.rglob("*.json"))))
+    assert results[0] == results[1]
+
+
+def test_what_ends_a_fork_is_told_as_python_tells_it_and_the_next_one_knows_nothing_of_it(tmp_path: Path) -> None:
+    python = MODULE[0]
+    done = launch((python, "-c", RAISES), cwd=tmp_path)
+    assert (done.code, done.out) == (1, "the end\n")
+    assert done.err.splitlines()[0] == "Traceback (most recent call last):"
+    assert done.err.splitlines()[-1] == "LookupError: lost"
+    kill = "import os, sys; os.environ['LEFT'] = sys.left = '1'; os.kill(os.getpid(), 9)"
+    assert launch((python, "-c", kill), cwd=tmp_path).code == -signal.SIGKILL
+    look = "import os, sys; print(os.environ.get('LEFT'), hasattr(sys, 'left'), os.getcwd(), sys.stdin.read())"
+    assert launch((python, "-c", look), cwd=tmp_path).out == f"None False {tmp_path} \n"
+
+
+def test_a_fork_that_takes_too_long_is_killed(tmp_path: Path) -> None:
+    wait, out = ["-c", "import time; time.sleep(60)"], str(tmp_path / "out")
+    with pytest.raises(TimeoutError, match=r"took longer than 0\.2 s"):
+        forks().run(Call(wait, str(tmp_path), {}, os.devnull, out, out), timeout=0.2)
+    assert launch((MODULE[0], "-c", "print(1)"), cwd=tmp_path).out == "1\n"

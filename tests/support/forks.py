@@ -1,0 +1,129 @@
+"""A Python that has imported what many processes of the tests import, and forks for each of them.
+
+To start the program takes longer than most of what tests look at. A copy has its own folder, variables, files for what
+it reads and prints, and exit code, and ends as any Python does. What only a true start shows (which modules it imports,
+what `PYTHONPATH` does) needs a process of its own.
+
+    python forks.py MODULES…    answers a line of JSON (see `Call`) with two: the process, its exit code
+"""
+
+from __future__ import annotations
+
+import atexit
+import gc
+import importlib
+import json
+import os
+import runpy
+import select
+import signal
+import subprocess
+import sys
+import types
+from collections.abc import Mapping
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import IO, NamedTuple
+
+STARTS = (
+    "framework.cli", "framework.pipeline", "framework.summary", "framework.testing", "hydra.core.plugins",
+    "multiprocess", "numpy", "pandas", "pyarrow.compute", "requests",
+)  # fmt: skip
+"""What a run of the echo backend imports, but for what reads variables while it is imported."""
+
+
+class Call(NamedTuple):
+    """What a copy does: `python COMMAND…` in a folder, with these variables and files for what it reads and prints."""
+
+    command: list[str]
+    cwd: str
+    env: Mapping[str, str]
+    stdin: str
+    out: str
+    err: str
+
+
+class Forks:
+    """The Python that forks.
+
+    Args:
+        environment: its variables while it imports.
+        modules: what it imports.
+    """
+
+    def __init__(self, environment: Mapping[str, str], *modules: str) -> None:
+        pipe, command = subprocess.PIPE, [sys.executable, __file__, *modules]
+        self.process = subprocess.Popen(command, env=dict(environment), stdin=pipe, stdout=pipe)
+        atexit.register(self.close)
+
+    def run(self, call: Call, timeout: float) -> int:
+        """Run `python -m MODULE WORDS…` or `python -c CODE WORDS…`, given without `python`; return its exit code.
+
+        Raises:
+            TimeoutError: it took longer than `timeout` seconds, and was killed.
+        """
+        asked, told = self.process.stdin, self.process.stdout
+        assert asked is not None
+        assert told is not None
+        asked.write(json.dumps(call).encode() + b"\n")
+        asked.flush()
+        copy = int(told.readline())
+        in_time, _, _ = select.select([told], [], [], timeout)
+        if not in_time:
+            os.kill(copy, signal.SIGKILL)
+        code = int(told.readline())
+        if not in_time:
+            message = f"{call.command} took longer than {timeout} s"
+            raise TimeoutError(message)
+        return code
+
+    def close(self) -> None:
+        """End it."""
+        self.process.communicate()
+
+
+def serve(asked: IO[str]) -> list[str]:
+    """Fork for each call; return what to run, in the copy."""
+    for line in asked:
+        call = Call(*json.loads(line))
+        if copy := os.fork():
+            os.write(1, b"%d\n" % copy)
+            os.write(1, b"%d\n" % os.waitstatus_to_exitcode(os.waitpid(copy, 0)[1]))
+            continue
+        writes = os.O_WRONLY | os.O_CREAT | os.O_APPEND  # both may be one file
+        for number, path, mode in ((0, call.stdin, os.O_RDONLY), (1, call.out, writes), (2, call.err, writes)):
+            os.dup2(os.open(path, mode), number)
+        os.chdir(call.cwd)
+        os.environ.clear()
+        os.environ.update(call.env)
+        return call.command
+    sys.exit()
+
+
+def prepare(*modules: str) -> None:
+    """Import what the copies would; a start of the program has looked for its plugins and for those of Hydra."""
+    for name in modules:
+        importlib.import_module(name)
+    if "framework.cli" in modules:
+        from hydra.core.plugins import Plugins
+
+        Plugins.instance()
+        for entry in entry_points(group="framework"):
+            entry.load()
+    gc.freeze()
+
+
+def start(option: str, what: str, *words: str) -> None:
+    """Do what Python does with these words."""
+    sys.argv = [option, *words]
+    sys.path[0] = str(Path.cwd()) if option == "-m" else ""
+    if option == "-m":
+        runpy.run_module(what, run_name="__main__", alter_sys=True)
+    else:
+        main = sys.modules["__main__"] = types.ModuleType("__main__")
+        exec(what, main.__dict__)  # noqa: S102 - as -c does
+
+
+if __name__ == "__main__":
+    prepare(*sys.argv[1:])
+    start(*serve(sys.stdin))
