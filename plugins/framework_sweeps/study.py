@@ -1,23 +1,18 @@
-"""The study of a sweep: where it is kept, which way is better, how points are chosen and given up."""
+"""The study of a sweep: which way is better, how points are chosen and given up."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import optuna
 from omegaconf import DictConfig, OmegaConf
 from optuna.pruners import BasePruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler, CmaEsSampler, RandomSampler, TPESampler
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
 
-from framework.errors import FrameworkError, one_line
+from framework.errors import FrameworkError
 from framework.plan import LOSSES, SCORE
 from framework.plugins import components
 from framework_sweeps.config import Direction, Optuna5Config, Pruner, Sampler
 from framework_sweeps.missing import needs_cmaes
-
-JOURNAL = "study.journal"
+from framework_sweeps.storage import open_storage
 
 
 def direction(settings: Optuna5Config, config: DictConfig) -> Direction:
@@ -41,30 +36,6 @@ def direction(settings: Optuna5Config, config: DictConfig) -> Direction:
     by_schema = {component.schema: component for component in components("metric").values()}
     metric = by_schema[OmegaConf.get_type(node)].load()(OmegaConf.to_object(node))
     return Direction.maximize if metric.higher_is_better else Direction.minimize
-
-
-def storage_of(settings: Optuna5Config, folder: Path) -> str:
-    """Return where the study is kept, so that every process finds it: a URL, or the path of a journal file."""
-    if settings.storage is None:
-        return str(folder / JOURNAL)
-    return settings.storage if "://" in settings.storage else str(Path(settings.storage).expanduser().absolute())
-
-
-def open_storage(place: str) -> BaseStorage:
-    """Open what `storage_of` names.
-
-    Raises:
-        FrameworkError: it cannot be opened.
-    """
-    try:
-        if "://" in place:
-            return RDBStorage(place)
-        Path(place).parent.mkdir(parents=True, exist_ok=True)
-        return JournalStorage(JournalFileBackend(place))
-    except Exception as error:  # of a database's own library
-        shown = place if "@" not in place else f"{place.partition('://')[0]}://…"  # what stands there is a password
-        message = f"hydra.sweeper.storage={shown} cannot be opened: {one_line(error)}"
-        raise FrameworkError(message) from error
 
 
 def open_study(settings: Optuna5Config, name: str, place: str, better: Direction) -> optuna.Study:

@@ -27,7 +27,8 @@ from framework.sweep import resumes
 from framework_sweeps.config import Optuna5Config, Pruner, Sampler
 from framework_sweeps.outcome import Outcome, outcome
 from framework_sweeps.space import Space, as_words, read_space
-from framework_sweeps.study import direction, open_study, storage_of
+from framework_sweeps.storage import storage_of
+from framework_sweeps.study import direction, open_study
 from framework_sweeps.trial import VARIABLE, Place
 
 RESULTS = "optimization_results.yaml"

@@ -64,7 +64,8 @@ def _study(storage: str, study: str, pruner: str, startup: int, factor: int) -> 
     import optuna  # noqa: PLC0415 - as above
 
     from framework_sweeps.config import Pruner  # noqa: PLC0415 - as above
-    from framework_sweeps.study import make_pruner, open_storage  # noqa: PLC0415 - as above
+    from framework_sweeps.storage import open_storage  # noqa: PLC0415 - as above
+    from framework_sweeps.study import make_pruner  # noqa: PLC0415 - as above
 
     return optuna.load_study(
         study_name=study,

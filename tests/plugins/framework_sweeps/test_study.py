@@ -1,4 +1,4 @@
-"""The study of a sweep: which way is better, and where it is kept."""
+"""The study of a sweep: which way is better, how points are chosen and given up."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ import pytest
 from framework import FrameworkError
 from framework.compose import compose
 from framework_sweeps.config import Direction, Optuna5Config, Pruner, Sampler
-from framework_sweeps.study import direction, make_pruner, open_storage, open_study, storage_of
+from framework_sweeps.study import direction, make_pruner, open_study
 
 
 @pytest.mark.parametrize(
@@ -30,21 +30,6 @@ def test_a_measure_of_an_evaluator_wants_it_set() -> None:
     with pytest.raises(FrameworkError, match=r"objective=general_accuracy: .* hydra\.sweeper\.direction="):
         direction(Optuna5Config(), config)
     assert direction(Optuna5Config(direction=Direction.maximize), config) is Direction.maximize
-
-
-def test_the_study_lies_in_the_folder_in_a_file_or_behind_a_url(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert storage_of(Optuna5Config(), tmp_path) == str(tmp_path / "study.journal")
-    assert storage_of(Optuna5Config(storage="all.journal"), tmp_path / "x") == str(tmp_path / "all.journal")
-    assert storage_of(Optuna5Config(storage="sqlite:///a.db"), tmp_path) == "sqlite:///a.db"
-
-
-def test_a_password_in_a_url_is_not_told() -> None:
-    with pytest.raises(FrameworkError, match=r"storage=nosuch://… cannot be opened") as caught:
-        open_storage("nosuch://me:secret@host/db")
-    assert "secret" not in str(caught.value)
 
 
 def test_a_study_that_looks_the_other_way_is_refused(tmp_path: Path) -> None:
