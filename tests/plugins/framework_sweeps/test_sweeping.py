@@ -170,6 +170,16 @@ def test_an_experiment_can_hold_the_search_and_the_command_line_wins_over_it(pla
     assert [point["overrides"] for point in points(place)] == [["trainer.max_steps=1"], ["trainer.max_steps=2"]]
 
 
+def test_a_mistyped_key_of_an_interval_uses_up_no_study(place: Path) -> None:
+    before = set(place.rglob("*"))
+    shared = [*OPTUNA, "hydra.sweeper.storage=sqlite:///study.db"]
+    done = sweep(place, *shared, "trainer.lerning_rate=interval(1e-5,1e-3)")
+    assert done.code == 2
+    assert "Did you mean 'trainer.learning_rate'?" in done.err
+    assert len(done.err.splitlines()) == 1
+    assert {path for path in place.rglob("*") if "__pycache__" not in path.parts} == before
+
+
 @pytest.mark.parametrize(
     ("words", "text"),
     [
@@ -180,6 +190,7 @@ def test_an_experiment_can_hold_the_search_and_the_command_line_wins_over_it(pla
         (["objective=stopped", RATES], "set hydra.sweeper.direction=maximize|minimize"),
         (["hydra.sweeper.storage=nosuch://x", RATES], "hydra.sweeper.storage=nosuch://x cannot be opened: "),
         (["hydra.sweeper.sampler=tpee", RATES], "tpee"),
+        (["hydra.sweeper.n_trials=0", RATES], "hydra.sweeper.n_trials=0 must be a whole number above 0"),
     ],
 )
 def test_a_mistake_is_told_before_a_point_runs(place: Path, words: list[str], text: str) -> None:
