@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
@@ -9,7 +10,7 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from framework.errors import FrameworkError, one_line
+from framework.errors import FrameworkError, one_line, short
 from framework_sweeps.config import Optuna5Config
 
 JOURNAL = "study.journal"
@@ -33,12 +34,40 @@ def open_storage(place: str) -> BaseStorage:
     try:
         if "://" in place:
             return _open_database(place)
-        Path(place).parent.mkdir(parents=True, exist_ok=True)
-        return JournalStorage(JournalFileBackend(place))
+        return _open_journal(Path(place))
+    except FrameworkError:
+        raise
     except Exception as error:  # of a database's own library
         shown = place if "@" not in place else f"{place.partition('://')[0]}://…"  # what stands there is a password
         message = f"hydra.sweeper.storage={shown} cannot be opened: {one_line(error)}"
         raise FrameworkError(message) from error
+
+
+def _open_journal(file: Path) -> BaseStorage:
+    """Open a journal; optuna would write behind the first line of any file.
+
+    Raises:
+        FrameworkError: the file is none.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if file.exists():
+        with file.open("rb") as lines:
+            first = lines.readline()
+        if first and not _is_entry(first):
+            message = (
+                f"hydra.sweeper.storage={short(file)} is no journal of a study: name another file, or a database by "
+                f"its URL, sqlite:///{file.name}"
+            )
+            raise FrameworkError(message)
+    return JournalStorage(JournalFileBackend(str(file)))
+
+
+def _is_entry(line: bytes) -> bool:
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return False
+    return isinstance(entry, dict) and "op_code" in entry
 
 
 def _open_database(url: str) -> BaseStorage:

@@ -27,6 +27,30 @@ def test_a_password_in_a_url_is_not_told() -> None:
     assert "secret" not in str(caught.value)
 
 
+@pytest.mark.parametrize("text", ["hello", "hello\n", '{"instruction": "1?"}\n', "3\n", "SQLite format 3\0\x10\n"])
+def test_a_file_that_is_no_journal_is_told_and_stays_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file = tmp_path / "rows.jsonl"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(FrameworkError) as caught:
+        open_study(Optuna5Config(), "mine", str(file), Direction.minimize)
+    assert str(caught.value) == (
+        "hydra.sweeper.storage=rows.jsonl is no journal of a study: name another file, or a database by its URL, "
+        "sqlite:///rows.jsonl"
+    )
+    assert file.read_text(encoding="utf-8") == text
+
+
+def test_an_empty_file_becomes_a_journal_and_opens_again(tmp_path: Path) -> None:
+    file = tmp_path / "study.journal"
+    file.touch()
+    for _ in range(2):
+        open_study(Optuna5Config(), "mine", str(file), Direction.minimize).ask()
+    assert len(open_study(Optuna5Config(), "mine", str(file), Direction.minimize).trials) == 2
+
+
 OPENS = """
 import sys
 from framework_sweeps.config import Direction, Optuna5Config
