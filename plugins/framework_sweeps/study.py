@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import optuna
 from omegaconf import DictConfig, OmegaConf
+from optuna.distributions import check_distribution_compatibility
 from optuna.pruners import BasePruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler, CmaEsSampler, RandomSampler, TPESampler
 
@@ -12,7 +13,10 @@ from framework.plan import LOSSES, SCORE
 from framework.plugins import components
 from framework_sweeps.config import Direction, Optuna5Config, Pruner, Sampler
 from framework_sweeps.missing import needs_cmaes
+from framework_sweeps.space import Space, as_sweep
 from framework_sweeps.storage import open_storage
+
+NAME = "hydra.sweeper.study_name=NAME"
 
 
 def direction(settings: Optuna5Config, config: DictConfig) -> Direction:
@@ -49,11 +53,30 @@ def open_study(settings: Optuna5Config, name: str, place: str, better: Direction
         storage=open_storage(place), study_name=name, direction=better.value, load_if_exists=True
     )
     if study.direction.name.lower() != better.value:
-        message = f"the study '{name}' does not {better.value}: give this one a name, hydra.sweeper.study_name=NAME"
+        message = f"the study '{name}' does not {better.value}: give this one a name, {NAME}"
         raise FrameworkError(message)
     study.sampler = _sampler(settings, len(study.get_trials(deepcopy=False)))
     study.pruner = make_pruner(settings.pruner, settings.n_startup_trials, settings.reduction_factor)
     return study
+
+
+def check_space(study: optuna.Study, space: Space) -> None:
+    """Look whether the points that a study has are points of this space.
+
+    Raises:
+        FrameworkError: it has points with other choices of a list, or numbers of another kind.
+    """
+    found: dict[str, str] = {}
+    for trial in study.get_trials(deepcopy=False):
+        for key, had in trial.distributions.items():
+            wanted = space.distributions.get(key, had)
+            try:
+                check_distribution_compatibility(had, wanted)
+            except ValueError:
+                name = f"the study '{study.study_name}' has points of {key}={as_sweep(had)}, which stays so"
+                found[key] = f"{key}={as_sweep(wanted)}: {name}: sweep over that, or give this one a name, {NAME}"
+    if found:
+        raise FrameworkError("\n".join(found.values()))
 
 
 def _sampler(settings: Optuna5Config, points: int) -> BaseSampler:
