@@ -184,8 +184,9 @@ def unknown_key(key: str, names: Iterable[str], option: str = "") -> str:
     parent, _, name = key.rpartition(".")
     close = nearest(name, names)
     hint = f" Did you mean '{parent}.{close[0]}'?".replace("'.", "'") if close else ""
+    valid = sorted(each for each in names if not each.startswith("_"))  # `_target_` is Hydra's
     place = f" in {parent}={option}" if parent in GROUPS and option else f" in {parent}" if parent else ""
-    return f"unknown key '{key}'.{hint} Valid{place}: {', '.join(sorted(names)) or 'nothing to set'}."
+    return f"unknown key '{key}'.{hint} Valid{place}: {', '.join(valid) or 'nothing to set'}."
 
 
 def option_name(schema: type | None) -> str:

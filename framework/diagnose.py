@@ -125,10 +125,23 @@ def _problems(loader: ConfigLoader, words: list[str]) -> Iterator[str]:
         if wrong := _wrong(setting, known) or _merge(config, setting):
             yield line(wrong, known.where)
             bare |= {setting.preset} if setting.preset not in known.schemas else set()
+    yield from (line(wrong, known.where) for wrong in _of_hydra(known))
     rest = [problem for problem in problems(config) if problem.text.partition(" has no value")[0] not in bare]
     keys = [key for problem in rest for key in problem.keys]
     for problem in (*rest, *plan_problems(config, keys)):
         yield line(problem, known.where)
+
+
+def _of_hydra(known: Origins) -> Iterator[Problem]:
+    """Give what is wrong with settings of the sweeper and of the launcher."""
+    for setting in known.hydra:
+        parts = setting.key.split(".")
+        above, below = parts[:2], parts[2:]
+        schema = known.hydra_schemas.get(".".join(above))
+        if schema and below:
+            names = {field.name: field for field in fields(schema)}
+            if wrong := _field(setting, schema, names, below, above):
+                yield wrong
 
 
 def _merge(config: DictConfig, setting: Setting) -> Problem | None:

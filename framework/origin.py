@@ -51,6 +51,7 @@ class Origins:
     Attributes:
         settings: every value, those of files before those of the command line.
         hydra: those below `hydra`, which are none of a run.
+        hydra_schemas: the dataclasses below `hydra`, of the sweeper and of the launcher.
         choices: for a group the place that chose its option last.
         schemas: the dataclass that was loaded last below a package: `adapter`, `metric.exact_match`.
         options: the option that is behind each of them: `metric/exact_match`.
@@ -58,6 +59,7 @@ class Origins:
 
     settings: list[Setting] = field(default_factory=list)
     hydra: list[Setting] = field(default_factory=list)
+    hydra_schemas: dict[str, type] = field(default_factory=dict)
     choices: dict[str, str] = field(default_factory=dict)
     schemas: dict[str, type] = field(default_factory=dict)
     options: dict[str, str] = field(default_factory=dict)
@@ -76,13 +78,14 @@ def origins(loader: ConfigLoader, defaults: Sequence[ResultDefault], words: Sequ
     """Read what a defaults list and the words of a command line set."""
     found = Origins()
     for default in defaults:
-        if default.config_path is None or (default.package or "").partition(".")[0] == HYDRA:
-            continue
-        loaded = loader.repository.load_config(default.config_path)
+        package = default.package or ""
+        loaded = loader.repository.load_config(default.config_path) if default.config_path else None
         if loaded is None:
             continue
-        package = default.package or ""
-        if loaded.path.startswith("structured:"):
+        if package.partition(".")[0] == HYDRA:
+            if loaded.path.startswith("structured:"):
+                found.hydra_schemas[package] = OmegaConf.get_type(loaded.config)
+        elif loaded.path.startswith("structured:"):
             found.schemas[package] = OmegaConf.get_type(loaded.config)
             found.options[package] = default.config_path
         else:

@@ -27,9 +27,38 @@ def test_a_setting_out_of_its_range_is_told_with_what_is_valid(word: str, valid:
     assert str(caught.value) == f"{word} must be {valid}"
 
 
-def test_a_setting_that_is_none_is_told() -> None:
-    with pytest.raises(FrameworkError, match=r"^\+hydra\.sweeper\.n_trails=4: unknown key 'hydra\.sweeper\.n_trails'"):
-        check_sweep([*OPTUNA, "+hydra.sweeper.n_trails=4"])
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        (
+            "hydra.sweeper.n_trails=4",
+            "unknown key 'hydra.sweeper.n_trails'. Did you mean 'hydra.sweeper.n_trials'? Valid ",
+        ),
+        (
+            "+hydra.sweeper.n_trails=4",
+            "unknown key 'hydra.sweeper.n_trails'. Did you mean 'hydra.sweeper.n_trials'? Valid ",
+        ),
+        ("hydra.sweeper.n_trials=few", "must be a whole number above 0"),
+        ("hydra.sweeper.sampler=tpee", "must be one of tpe, random, grid, cmaes. Did you mean 'tpe'?"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_told_with_the_nearest_beside_the_other_mistakes(word: str, told: str) -> None:
+    with pytest.raises(FrameworkError) as caught:
+        check_sweep([*OPTUNA, word, "trainer.warmup_steps=-1,-2"])
+    assert any(line.startswith((f"{word}: {told}", f"{word} {told}")) for line in str(caught.value).splitlines())
+    assert "trainer.warmup_steps=-2 must be a whole number of at least 0" in str(caught.value)
+    assert "_target_" not in str(caught.value)
+
+
+def test_a_setting_of_another_sweeper_or_launcher_is_told_with_those_of_the_chosen_one() -> None:
+    with pytest.raises(FrameworkError) as caught:
+        check_sweep(["-m", "seed=1,2", "hydra.sweeper.n_trials=4", "hydra/launcher=joblib", "hydra.launcher.n_job=2"])
+    first, second = str(caught.value).splitlines()
+    told = "unknown key 'hydra.sweeper.n_trials'. Valid in hydra.sweeper: max_batch_size, params."
+    assert first == f"hydra.sweeper.n_trials=4: {told}"
+    assert second.startswith(
+        "hydra.launcher.n_job=2: unknown key 'hydra.launcher.n_job'. Did you mean 'hydra.launcher.n_jobs'? Valid "
+    )
 
 
 def test_a_variable_that_is_not_set_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
