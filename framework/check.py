@@ -75,7 +75,8 @@ def line(problem: Problem, where: Callable[[str], str]) -> str:
 
 def problems(config: DictConfig) -> Iterator[Problem]:
     """Give everything that is wrong with a composed config, without the places."""
-    yield from sorted(_below(config, ""), key=lambda problem: not problem.keys)  # what is missing stands at the end
+    found = problems_below(config, "")
+    yield from sorted(found, key=lambda problem: not problem.keys)  # what is missing stands at the end
     for group in GROUPS.values():
         if group.name not in config or OmegaConf.is_missing(config, group.name):
             continue  # told as a missing value
@@ -89,7 +90,8 @@ def problems(config: DictConfig) -> Iterator[Problem]:
                 yield Problem(text, (group.name,))
 
 
-def _below(node: DictConfig, path: str) -> Iterator[Problem]:
+def problems_below(node: DictConfig, path: str) -> Iterator[Problem]:
+    """Give what is wrong with the keys and values of a node; `path` is its place, with a dot at the end."""
     schema = OmegaConf.get_type(node)
     known = {field.name: field for field in fields(schema)} if _is_schema(schema) else None
     for key in node:
@@ -107,12 +109,12 @@ def _below(node: DictConfig, path: str) -> Iterator[Problem]:
             yield Problem(f"{place}: {str(error).splitlines()[0]}", (place,))
             continue
         if isinstance(value, DictConfig):
-            yield from _below(value, f"{place}.")
+            yield from problems_below(value, f"{place}.")
             if known is not None and (items := known[key].type.items) and items.base in {str, int, float, bool}:
                 yield from _items(place, value, known[key])
         elif isinstance(value, ListConfig) and any(isinstance(item, DictConfig) for item in value):
             for number, item in enumerate(value):
-                yield from _below(item, f"{place}[{number}].") if isinstance(item, DictConfig) else ()
+                yield from problems_below(item, f"{place}[{number}].") if isinstance(item, DictConfig) else ()
         elif known is not None:
             yield from _range(place, plain, known[key].type)
 
@@ -182,8 +184,9 @@ def unknown_key(key: str, names: Iterable[str], option: str = "") -> str:
     parent, _, name = key.rpartition(".")
     close = nearest(name, names)
     hint = f" Did you mean '{parent}.{close[0]}'?".replace("'.", "'") if close else ""
+    valid = sorted(each for each in names if not each.startswith("_"))  # `_target_` is Hydra's
     place = f" in {parent}={option}" if parent in GROUPS and option else f" in {parent}" if parent else ""
-    return f"unknown key '{key}'.{hint} Valid{place}: {', '.join(sorted(names)) or 'nothing to set'}."
+    return f"unknown key '{key}'.{hint} Valid{place}: {', '.join(valid) or 'nothing to set'}."
 
 
 def option_name(schema: type | None) -> str:

@@ -24,9 +24,10 @@ from framework.errors import FrameworkError
 from framework.fields import Field, fields
 from framework.origin import Origins, Setting, origins
 from framework.plan import make_plan, plan_problems
-from framework.points import REFUSALS, option_names, points, sweeper_params
+from framework.points import REFUSALS, option_names, points
 from framework.refused import GLOBAL, explain, refused
 from framework.schema import RunConfig
+from framework.sweeper import params, read_sweeper, sweeper_problems
 
 ROUNDS = 16
 """How often the defaults list is tried again without a word that it refused."""
@@ -60,7 +61,12 @@ def check_sweep(words: Sequence[str]) -> None:
     """
     found: list[str] = []
     with config_loader() as loader:
-        chosen = list(points(loader, [*words, *sweeper_params(loader, words)], found))
+        sweeper = read_sweeper(loader, words)
+        words = [*words, *(params(sweeper) if sweeper else ())]
+        chosen = list(points(loader, words, found))
+        if sweeper:
+            where = read_origins(loader, chosen[0]).where
+            found += [line(problem, where) for problem in sweeper_problems(loader, sweeper, words)]
     for point in chosen:
         try:
             make_plan(compose(point), run_dir=Path.cwd(), overrides=tuple(point))
@@ -69,7 +75,16 @@ def check_sweep(words: Sequence[str]) -> None:
                 raise
             found += str(diagnose(error, point)).splitlines()
     if found:
-        raise FrameworkError("\n".join(dict.fromkeys(found)))
+        raise FrameworkError("\n".join(_once(found)))
+
+
+def _once(lines: Sequence[str]) -> list[str]:
+    """Leave out what is told already: of a key that is unknown it does not matter which value it was given."""
+    told: dict[str, str] = {}
+    for each in lines:
+        what = each.partition(": ")[2]
+        told.setdefault(what if what.startswith("unknown key") else each, each)
+    return list(told.values())
 
 
 def read_origins(loader: ConfigLoader, words: Sequence[str]) -> Origins:
@@ -110,10 +125,23 @@ def _problems(loader: ConfigLoader, words: list[str]) -> Iterator[str]:
         if wrong := _wrong(setting, known) or _merge(config, setting):
             yield line(wrong, known.where)
             bare |= {setting.preset} if setting.preset not in known.schemas else set()
+    yield from (line(wrong, known.where) for wrong in _of_hydra(known))
     rest = [problem for problem in problems(config) if problem.text.partition(" has no value")[0] not in bare]
     keys = [key for problem in rest for key in problem.keys]
     for problem in (*rest, *plan_problems(config, keys)):
         yield line(problem, known.where)
+
+
+def _of_hydra(known: Origins) -> Iterator[Problem]:
+    """Give what is wrong with settings of the sweeper and of the launcher."""
+    for setting in known.hydra:
+        parts = setting.key.split(".")
+        above, below = parts[:2], parts[2:]
+        schema = known.hydra_schemas.get(".".join(above))
+        if schema and below:
+            names = {field.name: field for field in fields(schema)}
+            if wrong := _field(setting, schema, names, below, above):
+                yield wrong
 
 
 def _merge(config: DictConfig, setting: Setting) -> Problem | None:

@@ -24,6 +24,9 @@ from omegaconf import DictConfig, OmegaConf
 from framework.component import GROUPS
 from framework.errors import short
 
+HYDRA = "hydra"
+"""The key below which Hydra's own settings stand."""
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -47,12 +50,16 @@ class Origins:
 
     Attributes:
         settings: every value, those of files before those of the command line.
+        hydra: those below `hydra`, which are none of a run.
+        hydra_schemas: the dataclasses below `hydra`, of the sweeper and of the launcher.
         choices: for a group the place that chose its option last.
         schemas: the dataclass that was loaded last below a package: `adapter`, `metric.exact_match`.
         options: the option that is behind each of them: `metric/exact_match`.
     """
 
     settings: list[Setting] = field(default_factory=list)
+    hydra: list[Setting] = field(default_factory=list)
+    hydra_schemas: dict[str, type] = field(default_factory=dict)
     choices: dict[str, str] = field(default_factory=dict)
     schemas: dict[str, type] = field(default_factory=dict)
     options: dict[str, str] = field(default_factory=dict)
@@ -61,8 +68,9 @@ class Origins:
         """Return the place that set `key` last, or chose the option that it names; empty for a default."""
         if key in self.choices:
             return self.choices[key]
-        same = (setting.where for setting in reversed(self.settings) if setting.key == key)
-        below = (setting.where for setting in reversed(self.settings) if setting.key.startswith(f"{key}."))
+        last = [*reversed(self.hydra), *reversed(self.settings)]
+        same = (setting.where for setting in last if setting.key == key)
+        below = (setting.where for setting in last if setting.key.startswith(f"{key}."))
         return next(same, next(below, ""))
 
 
@@ -70,13 +78,14 @@ def origins(loader: ConfigLoader, defaults: Sequence[ResultDefault], words: Sequ
     """Read what a defaults list and the words of a command line set."""
     found = Origins()
     for default in defaults:
-        if default.config_path is None or (default.package or "").partition(".")[0] == "hydra":
-            continue
-        loaded = loader.repository.load_config(default.config_path)
+        package = default.package or ""
+        loaded = loader.repository.load_config(default.config_path) if default.config_path else None
         if loaded is None:
             continue
-        package = default.package or ""
-        if loaded.path.startswith("structured:"):
+        if package.partition(".")[0] == HYDRA:
+            if loaded.path.startswith("structured:"):
+                found.hydra_schemas[package] = OmegaConf.get_type(loaded.config)
+        elif loaded.path.startswith("structured:"):
             found.schemas[package] = OmegaConf.get_type(loaded.config)
             found.options[package] = default.config_path
         else:
@@ -103,9 +112,10 @@ def _read_file(found: Origins, folder: str, config_path: str, package: str, conf
         if key.value == "defaults":
             for group, line in _choices(value):
                 found.choices[group] = f"{name}:{line}"
-        elif key.value != "hydra" and isinstance(plain, dict):
+        elif isinstance(plain, dict):
+            kept = found.hydra if key.value == HYDRA else found.settings
             for each in _leaves(package, key, value, plain, name):
-                found.settings.append(dataclasses.replace(each, preset=preset if preset in GROUPS else ""))
+                kept.append(dataclasses.replace(each, preset=preset if preset in GROUPS else ""))
 
 
 def _entries(node: yaml.MappingNode) -> list[tuple[yaml.ScalarNode, yaml.Node]]:
@@ -164,8 +174,9 @@ def _read_word(found: Origins, loader: ConfigLoader, override: Override) -> None
         found.choices[key] = word
     elif override.is_delete():
         return
-    elif key.partition(".")[0] != "hydra":
-        found.settings += _below(key, override.value(), word, adds=override.is_add())
+    else:
+        kept = found.hydra if key.partition(".")[0] == HYDRA else found.settings
+        kept += _below(key, override.value(), word, adds=override.is_add())
 
 
 def _below(key: str, value: Any, word: str, *, adds: bool) -> Iterator[Setting]:

@@ -7,14 +7,12 @@ from collections.abc import Iterator, Sequence
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import IntervalSweep, Override
 from hydra.errors import CompactHydraException, HydraException, OverrideParseException
-from hydra.types import RunMode
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from framework.component import GROUPS
-from framework.compose import CONFIG_NAME
 from framework.plugins import components
 from framework.refused import explain
 
@@ -30,6 +28,7 @@ def points(loader: ConfigLoader, words: Sequence[str], found: list[str]) -> Iter
     """Give the words of points of a sweep, of a plain run its one; words that cannot be read are noted."""
     parser = OverridesParser.create(loader)
     choices: list[list[str]] = []
+    combined: list[list[str]] = []  # all ends of intervals at once are a corner that hardly any point comes near
     for word in words:
         if word.startswith("-"):
             continue
@@ -40,16 +39,22 @@ def points(loader: ConfigLoader, words: Sequence[str], found: list[str]) -> Iter
             continue
         if told := _unfit(override):
             found.append(told)
-        elif not override.is_sweep_override():
-            choices.append([word])
-        elif override.is_discrete_sweep():  # of an interval the sweeper alone knows what it will try
-            start = word.partition("=")[0]
-            values = list(itertools.islice(override.sweep_string_iterator(), VALUES))
-            choices.append([f"{start}={value}" for value in values])
+            continue
+        swept = override.is_sweep_override()
+        choices.append([f"{word.partition('=')[0]}={value}" for value in _values(override)] if swept else [word])
+        combined.append(choices[-1] if override.is_discrete_sweep() else choices[-1][:1])
     longest = max(map(len, choices), default=1)
     each_value = (tuple(choice[at % len(choice)] for choice in choices) for at in range(longest))
-    some = itertools.islice(itertools.product(*choices), POINTS)
+    some = itertools.islice(itertools.product(*combined), POINTS)
     yield from (list(point) for point in dict.fromkeys(itertools.chain(each_value, some)))
+
+
+def _values(override: Override) -> list[str]:
+    """Return the values of a key that is swept over; of an interval its two ends."""
+    sweep = override.value()
+    if isinstance(sweep, IntervalSweep):
+        return [repr(sweep.start), repr(sweep.end)]
+    return list(itertools.islice(override.sweep_string_iterator(), VALUES))
 
 
 def _unfit(override: Override) -> str:
@@ -77,13 +82,3 @@ def _none(group: str) -> str:
 def option_names(group: str) -> str:
     """Return the options of a group in one text."""
     return ", ".join(components(group))
-
-
-def sweeper_params(loader: ConfigLoader, words: Sequence[str]) -> list[str]:
-    """Return what `hydra.sweeper.params` of a file sweeps over, as words; none where the words cannot be composed."""
-    plain = [word for word in words if not word.startswith("-")]
-    try:
-        config = loader.load_configuration(CONFIG_NAME, plain, RunMode.MULTIRUN)
-    except REFUSALS:  # the points tell why
-        return []
-    return [f"{key}={value}" for key, value in (config.hydra.sweeper.get("params") or {}).items()]

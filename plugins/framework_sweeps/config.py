@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Annotated, Any
+
+from annotated_types import Ge, Gt, Interval, Len
 
 
 class Sampler(Enum):
@@ -38,24 +40,24 @@ class Optuna5Config:
     _target_: str = "hydra_plugins.framework_optuna5.sweeper.Optuna5Sweeper"
     sampler: Sampler = Sampler.tpe
     """tpe, random, grid (every combination, so no intervals), or cmaes (numbers; the rest is drawn at random)."""
-    n_trials: int = 20
+    n_trials: Annotated[int, Gt(0)] = 20
     """Points of the study, those of earlier calls and of other machines among them. A grid has as many as it has."""
-    n_jobs: int | None = None
+    n_jobs: Annotated[int | None, Gt(0)] = None
     """Points at once, where the launcher can run several. null: as many as joblib runs, with other launchers one."""
-    n_startup_trials: int = 5
+    n_startup_trials: Annotated[int, Ge(0)] = 5
     """Points that have to be through before the sampler and the pruner go by them."""
     pruner: Pruner = Pruner.none
     """none, median (worse than half of the others at the same validation), or asha (successive halving)."""
-    reduction_factor: int = 3
+    reduction_factor: Annotated[int, Ge(2)] = 3
     """Of the points that reach a rung, `asha` lets one in so many go on; rungs are this power of validations apart."""
     direction: Direction | None = None
     """minimize or maximize. null: as the objective is better, where that is known before it is measured."""
-    storage: str | None = None
+    storage: Annotated[str | None, Len(1)] = None
     """Where the study is kept, for several machines to share: a URL such as sqlite:///study.db, or a journal file on a
     disk that all of them have. null: `study.journal` in the folder of the sweep."""
-    study_name: str | None = None
+    study_name: Annotated[str | None, Len(1)] = None
     """The name of the study in its storage. null: the `name` of the run."""
-    seed: int | None = None
+    seed: Annotated[int | None, Interval(ge=0, lt=2**31)] = None
     """Of the sampler. null: other points each time."""
     params: dict[str, Any] = field(default_factory=dict)
     """The search space, as an experiment can hold it: trainer.learning_rate: tag(log,interval(1e-5,1e-3))."""

@@ -81,6 +81,15 @@ def _range(sweep: RangeSweep, values: Sequence[str]) -> BaseDistribution:
     return FloatDistribution(low, high, step=float(sweep.step))
 
 
+def as_sweep(distribution: BaseDistribution) -> str:
+    """Write what is swept over as the value of a word: `8,16`, `tag(log,interval(1e-05,0.001))`."""
+    if isinstance(distribution, CategoricalDistribution):
+        return ",".join(map(str, distribution.choices))
+    ends = f"interval({distribution.low},{distribution.high})"
+    numbers = f"int({ends})" if isinstance(distribution, IntDistribution) else ends
+    return f"tag(log,{numbers})" if distribution.log else numbers
+
+
 def as_words(params: Mapping[str, object]) -> list[str]:
     """Write what was chosen as words of a point: `trainer.learning_rate=0.0002`."""
     return [f"{key}={value!r}" if isinstance(value, float) else f"{key}={value}" for key, value in params.items()]

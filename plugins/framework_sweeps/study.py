@@ -1,23 +1,22 @@
-"""The study of a sweep: where it is kept, which way is better, how points are chosen and given up."""
+"""The study of a sweep: which way is better, how points are chosen and given up."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import optuna
 from omegaconf import DictConfig, OmegaConf
+from optuna.distributions import check_distribution_compatibility
 from optuna.pruners import BasePruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler, CmaEsSampler, RandomSampler, TPESampler
-from optuna.storages import BaseStorage, JournalStorage, RDBStorage
-from optuna.storages.journal import JournalFileBackend
 
-from framework.errors import FrameworkError, one_line
+from framework.errors import FrameworkError
 from framework.plan import LOSSES, SCORE
 from framework.plugins import components
 from framework_sweeps.config import Direction, Optuna5Config, Pruner, Sampler
 from framework_sweeps.missing import needs_cmaes
+from framework_sweeps.space import Space, as_sweep
+from framework_sweeps.storage import open_storage
 
-JOURNAL = "study.journal"
+NAME = "hydra.sweeper.study_name=NAME"
 
 
 def direction(settings: Optuna5Config, config: DictConfig) -> Direction:
@@ -43,30 +42,6 @@ def direction(settings: Optuna5Config, config: DictConfig) -> Direction:
     return Direction.maximize if metric.higher_is_better else Direction.minimize
 
 
-def storage_of(settings: Optuna5Config, folder: Path) -> str:
-    """Return where the study is kept, so that every process finds it: a URL, or the path of a journal file."""
-    if settings.storage is None:
-        return str(folder / JOURNAL)
-    return settings.storage if "://" in settings.storage else str(Path(settings.storage).expanduser().absolute())
-
-
-def open_storage(place: str) -> BaseStorage:
-    """Open what `storage_of` names.
-
-    Raises:
-        FrameworkError: it cannot be opened.
-    """
-    try:
-        if "://" in place:
-            return RDBStorage(place)
-        Path(place).parent.mkdir(parents=True, exist_ok=True)
-        return JournalStorage(JournalFileBackend(place))
-    except Exception as error:  # of a database's own library
-        shown = place if "@" not in place else f"{place.partition('://')[0]}://…"  # what stands there is a password
-        message = f"hydra.sweeper.storage={shown} cannot be opened: {one_line(error)}"
-        raise FrameworkError(message) from error
-
-
 def open_study(settings: Optuna5Config, name: str, place: str, better: Direction) -> optuna.Study:
     """Open the study, or begin it.
 
@@ -78,11 +53,30 @@ def open_study(settings: Optuna5Config, name: str, place: str, better: Direction
         storage=open_storage(place), study_name=name, direction=better.value, load_if_exists=True
     )
     if study.direction.name.lower() != better.value:
-        message = f"the study '{name}' does not {better.value}: give this one a name, hydra.sweeper.study_name=NAME"
+        message = f"the study '{name}' does not {better.value}: give this one a name, {NAME}"
         raise FrameworkError(message)
     study.sampler = _sampler(settings, len(study.get_trials(deepcopy=False)))
     study.pruner = make_pruner(settings.pruner, settings.n_startup_trials, settings.reduction_factor)
     return study
+
+
+def check_space(study: optuna.Study, space: Space) -> None:
+    """Look whether the points that a study has are points of this space.
+
+    Raises:
+        FrameworkError: it has points with other choices of a list, or numbers of another kind.
+    """
+    found: dict[str, str] = {}
+    for trial in study.get_trials(deepcopy=False):
+        for key, had in trial.distributions.items():
+            wanted = space.distributions.get(key, had)
+            try:
+                check_distribution_compatibility(had, wanted)
+            except ValueError:
+                name = f"the study '{study.study_name}' has points of {key}={as_sweep(had)}, which stays so"
+                found[key] = f"{key}={as_sweep(wanted)}: {name}: sweep over that, or give this one a name, {NAME}"
+    if found:
+        raise FrameworkError("\n".join(found.values()))
 
 
 def _sampler(settings: Optuna5Config, points: int) -> BaseSampler:

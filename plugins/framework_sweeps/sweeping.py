@@ -1,25 +1,24 @@
 """The sweep: ask the study for points, have the launcher run them, tell the study what came of them.
 
-All that has to outlive a kill lies in the study. A trial notes the folder of its sweep, the number of its point there,
-and the process that asked for it; one whose process is gone is put into the queue again, for the same folder.
+All that has to outlive a kill lies in the study. A trial notes whose it is (`whose.py`); one whose process is gone is
+put into the queue again, for the same folder.
 """
 
 from __future__ import annotations
 
 import itertools
 import os
-import socket
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import optuna
-import psutil
 from hydra.core.config_loader import ConfigLoader
-from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.core.utils import JobReturn
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
 from framework.errors import FrameworkError
@@ -27,11 +26,14 @@ from framework.sweep import resumes
 from framework_sweeps.config import Optuna5Config, Pruner, Sampler
 from framework_sweeps.outcome import Outcome, outcome
 from framework_sweeps.space import Space, as_words, read_space
-from framework_sweeps.study import direction, open_study, storage_of
-from framework_sweeps.trial import VARIABLE, Place
+from framework_sweeps.storage import storage_of
+from framework_sweeps.study import check_space, direction, open_study
+from framework_sweeps.through import begun, show_study, through
+from framework_sweeps.trial import Place
+from framework_sweeps.whose import AGAIN, FOLDER, POINT, PROCESS, is_alive, is_elsewhere, note
 
 RESULTS = "optimization_results.yaml"
-FOLDER, POINT, AGAIN, HOST, PROCESS, BEGAN = "folder", "point", "again", "host", "process", "process began"
+TAKEN = "what came of it here lies in its folder, the study takes what comes of it there"
 
 
 class Sweeping:
@@ -66,9 +68,10 @@ class Sweeping:
             message = f"hydra.sweeper.sampler=grid: {endless} is an interval, which has no end of values: give a list"
             raise FrameworkError(message)
         better = direction(self.settings, self.config)
+        study = open_study(self.settings, self.name, self.storage, better)
+        check_space(study, space)
         self.folder.mkdir(parents=True, exist_ok=True)
         OmegaConf.save(self.config, self.folder / "multirun.yaml")
-        study = open_study(self.settings, self.name, self.storage, better)
         self._queue_again(study)
         if self.settings.sampler is Sampler.grid:
             for values in itertools.product(*space.values.values()):
@@ -76,6 +79,10 @@ class Sweeping:
                 params_of = {key: _typed(space, key, value) for key, value in chosen.items()}
                 study.enqueue_trial(params_of, skip_if_exists=True)
         failed: list[Exception] = []
+        if not self._next(study):
+            print(through(study, self.settings))  # noqa: T201
+            if not resumes(self.config.hydra):  # the table of the folder would tell the same
+                show_study(study)
         while count := self._next(study):
             failed += self._batch(study, space, count)
             self._save(study)
@@ -99,7 +106,8 @@ class Sweeping:
         failed: list[Exception] = []
         for trial, point, result in zip(trials, points, results, strict=True):
             came = outcome(self.folder / str(point), result, lost)
-            _tell(study, trial, came)
+            if not _tell(study, trial, came):
+                print(f"point {point}: another process took it over and runs it again; {TAKEN}", file=sys.stderr)  # noqa: T201
             failed += [came.error] if came.error else []
         return failed
 
@@ -112,7 +120,7 @@ class Sweeping:
                 self.storage, self.name, number, settings.pruner.value, settings.n_startup_trials,
                 settings.reduction_factor,
             )  # fmt: skip
-            words.append(f"++hydra.job.env_set.{VARIABLE}={QuotedString(place.text(), Quote.single).with_quotes()}")
+            words += place.words()
         return words
 
     def _own(self, study: optuna.Study, trial: optuna.Trial) -> int:
@@ -120,15 +128,7 @@ class Sweeping:
         if POINT not in trial.user_attrs:
             taken = [own.user_attrs[POINT] for own in self._ours(study) if POINT in own.user_attrs]
             trial.set_user_attr(POINT, max(taken, default=-1) + 1)
-        process = psutil.Process()
-        told = {
-            FOLDER: str(self.folder),
-            HOST: socket.gethostname(),
-            PROCESS: process.pid,
-            BEGAN: process.create_time(),
-        }
-        for name, value in told.items():
-            trial.set_user_attr(name, value)
+        note(trial, self.folder)
         return int(trial.user_attrs[POINT])
 
     def _ours(self, study: optuna.Study) -> list[FrozenTrial]:
@@ -143,21 +143,27 @@ class Sweeping:
     def _queue_again(self, study: optuna.Study) -> None:
         """Put points into the queue again whose process was killed, and where a sweep is resumed, those that failed.
 
+        Only then are points of another machine taken to have been killed, which cannot be seen from here.
+
         Raises:
             FrameworkError: a sweep is at work in this folder.
         """
         trials = self._ours(study)
         again = {trial.user_attrs.get(AGAIN) for trial in trials}
+        resumed = resumes(self.config.hydra)
         for trial in trials:
             if trial.state is TrialState.RUNNING:
-                if _is_alive(trial):
+                if is_elsewhere(trial) and not resumed:
+                    continue
+                if is_alive(trial):
                     process = f"process {trial.user_attrs[PROCESS]}"
                     message = (
                         f"{self.folder}: {process} is at work on this sweep. Wait, or give another hydra.sweep.dir"
                     )
                     raise FrameworkError(message)
-                study.tell(trial.number, state=TrialState.FAIL)
-            elif trial.state is not TrialState.FAIL or trial.number in again or not resumes(self.config.hydra):
+                if study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True).state is not TrialState.FAIL:
+                    continue  # its machine was still there, and has just told what came of it
+            elif trial.state is not TrialState.FAIL or trial.number in again or not resumed:
                 continue
             point = trial.user_attrs.get(POINT)
             attributes = {AGAIN: trial.number} if point is None else {AGAIN: trial.number, POINT: point}
@@ -165,16 +171,13 @@ class Sweeping:
 
     def _next(self, study: optuna.Study) -> int:
         """Return how many points to run now; 0 where the study has enough."""
-        trials = study.get_trials(deepcopy=False)
-        waiting = sum(trial.state is TrialState.WAITING for trial in trials)
-        again = {trial.user_attrs.get(AGAIN) for trial in trials}
-        begun = sum(trial.state is not TrialState.WAITING and trial.number not in again for trial in trials)
-        left = waiting if self.settings.sampler is Sampler.grid else self.settings.n_trials - begun
+        waiting = sum(trial.state is TrialState.WAITING for trial in study.get_trials(deepcopy=False))
+        left = waiting if self.settings.sampler is Sampler.grid else self.settings.n_trials - len(begun(study))
         return max(0, min(self._at_once(), left))
 
     def _at_once(self) -> int:
         if self.settings.n_jobs is not None:
-            return max(1, self.settings.n_jobs)
+            return self.settings.n_jobs
         given = OmegaConf.select(self.config.hydra, "launcher.n_jobs")
         return given if isinstance(given, int) and given > 0 else os.cpu_count() or 1 if given == -1 else 1
 
@@ -186,23 +189,15 @@ class Sweeping:
             OmegaConf.save(OmegaConf.create(best), self.folder / RESULTS)
 
 
-def _tell(study: optuna.Study, trial: optuna.Trial, came: Outcome) -> None:
-    if came.reason:
-        trial.set_user_attr("reason", came.reason)
-    if came.value is not None:
-        study.tell(trial, came.value)
-    else:
-        study.tell(trial, state=TrialState.PRUNED if came.given_up else TrialState.FAIL)
-
-
-def _is_alive(trial: FrozenTrial) -> bool:
-    """Whether the process that asked for a trial is still there: on another machine it is taken to be gone."""
-    told = trial.user_attrs
-    if told.get(HOST) != socket.gethostname() or told.get(PROCESS) == os.getpid():
-        return False
+def _tell(study: optuna.Study, trial: optuna.Trial, came: Outcome) -> bool:
+    """Tell the study what came of a trial; False where that is no matter any more, since it was taken over."""
+    ended = TrialState.PRUNED if came.given_up else TrialState.FAIL
+    state = ended if came.value is None else TrialState.COMPLETE
     try:
-        return bool(abs(psutil.Process(told[PROCESS]).create_time() - told[BEGAN]) < 1)
-    except (psutil.Error, KeyError):
+        if came.reason:
+            trial.set_user_attr("reason", came.reason)
+        return study.tell(trial, came.value, state, skip_if_finished=True).state is state
+    except UpdateFinishedTrialError:
         return False
 
 

@@ -10,10 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from hydra.core.override_parser.types import Quote, QuotedString
+
 from framework.records import Step
 
-VARIABLE = "FRAMEWORK_SWEEP_TRIAL"
-"""The environment variable of a point that says where its trial is kept; it reaches processes of its own too."""
+TRIAL, STORAGE = "FRAMEWORK_SWEEP_TRIAL", "FRAMEWORK_SWEEP_STORAGE"
+"""The environment variables of a point that say which its trial is, and where that is kept; they reach processes of its
+own too. The storage stands apart: Hydra resolves it in the process of the point, so that a password is in no file."""
 
 
 @dataclass(frozen=True)
@@ -27,15 +30,23 @@ class Place:
     startup: int
     factor: int
 
-    def text(self) -> str:
-        """Write it for `VARIABLE`."""
-        return json.dumps(dataclasses.asdict(self))
+    def words(self) -> list[str]:
+        """Write it as words of a point; a URL as the one of the config, unresolved."""
+        told = dataclasses.asdict(self)
+        storage = told.pop("storage")
+        place = "${hydra.sweeper.storage}" if "://" in storage else _quoted(storage)
+        values = {TRIAL: _quoted(json.dumps(told)), STORAGE: place}
+        return [f"++hydra.job.env_set.{name}={value}" for name, value in values.items()]
+
+
+def _quoted(text: str) -> str:
+    return str(QuotedString(text, Quote.single).with_quotes())
 
 
 def place() -> Place | None:
     """Return the trial of this process; None where it is no point of such a sweep."""
-    text = os.environ.get(VARIABLE)
-    return Place(**json.loads(text)) if text else None
+    text = os.environ.get(TRIAL)
+    return Place(storage=os.environ[STORAGE], **json.loads(text)) if text else None
 
 
 def hopeless(trial: Place, step: Step) -> Iterator[str]:
@@ -54,7 +65,10 @@ def hopeless(trial: Place, step: Step) -> Iterator[str]:
     loss = step.eval_loss
     assert loss is not None  # noqa: S101 - the caller looked
     # A pruner compares as the study does: where more is better, it has to be shown what is more.
-    handle.report(-loss if study.direction is optuna.study.StudyDirection.MAXIMIZE else loss, number)
+    try:
+        handle.report(-loss if study.direction is optuna.study.StudyDirection.MAXIMIZE else loss, number)
+    except optuna.exceptions.UpdateFinishedTrialError:  # it was taken over, and is no trial of this point any more
+        return
     if handle.should_prune() and step.step < step.total_steps:
         yield f"{trial.pruner} gives it up: a validation loss of {loss:.4g} at validation {number} is far from the best"
 
@@ -64,7 +78,8 @@ def _study(storage: str, study: str, pruner: str, startup: int, factor: int) -> 
     import optuna  # noqa: PLC0415 - as above
 
     from framework_sweeps.config import Pruner  # noqa: PLC0415 - as above
-    from framework_sweeps.study import make_pruner, open_storage  # noqa: PLC0415 - as above
+    from framework_sweeps.storage import open_storage  # noqa: PLC0415 - as above
+    from framework_sweeps.study import make_pruner  # noqa: PLC0415 - as above
 
     return optuna.load_study(
         study_name=study,

@@ -29,8 +29,50 @@ def test_every_value_is_looked_at_however_many_points_there_are() -> None:
     assert len(chosen) <= 33 + POINTS
 
 
-def test_a_plain_run_is_one_point_and_an_interval_is_left_to_its_sweeper() -> None:
-    assert looked_at("seed=1", "trainer.learning_rate=interval(0,1)") == [["seed=1"]]
+def test_a_plain_run_is_one_point() -> None:
+    assert looked_at("seed=1") == [["seed=1"]]
+
+
+def test_of_an_interval_both_ends_are_looked_at() -> None:
+    assert looked_at("seed=1", "trainer.learning_rate=tag(log,interval(1e-5,1))", "adapter.r=int(interval(4,64))") == [
+        ["seed=1", "trainer.learning_rate=1e-05", "adapter.r=4"],
+        ["seed=1", "trainer.learning_rate=1.0", "adapter.r=64"],
+    ]
+
+
+def test_values_of_lists_are_not_combined_with_the_far_end_of_an_interval() -> None:
+    chosen = looked_at("adapter.r=4,8,16", "seed=1,2", "trainer.learning_rate=interval(0.1,0.2)")
+    assert len(chosen) == 3 + 4
+    assert sum("trainer.learning_rate=0.2" in point for point in chosen) == 1
+
+
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        (
+            "trainer.learning_rate=interval(0,0.1)",
+            "trainer.learning_rate=0.0: trainer.learning_rate=0 must be a number above 0, up to 1",
+        ),
+        (
+            "trainer.learning_rate=interval(0.1,7)",
+            "trainer.learning_rate=7.0: trainer.learning_rate=7 must be a number above 0, up to 1",
+        ),
+        ("trainer.warmup_steps=int(interval(-1,7))", "trainer.warmup_steps=-1 must be a whole number of at least 0"),
+    ],
+)
+def test_an_end_out_of_its_range_is_told(word: str, told: str) -> None:
+    with pytest.raises(FrameworkError) as caught:
+        check_sweep(["-m", "hydra/sweeper=optuna5", word])
+    assert str(caught.value) == told
+
+
+@pytest.mark.parametrize("values", ["interval(1e-5,1e-3)", "tag(log,interval(1e-5,1e-3))", "1e-5,1e-4,1e-3"])
+def test_a_key_that_is_none_is_told_once_with_the_nearest(values: str) -> None:
+    with pytest.raises(FrameworkError) as caught:
+        check_sweep(["-m", "hydra/sweeper=optuna5", f"trainer.lerning_rate={values}"])
+    start = "trainer.lerning_rate=1e-05: unknown key 'trainer.lerning_rate'. Did you mean 'trainer.learning_rate'? "
+    assert str(caught.value).startswith(start)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_choice_by_pattern_is_looked_at_too() -> None:

@@ -62,6 +62,28 @@ def test_optuna_asks_for_as_many_points_as_joblib_runs_and_prunes_in_its_workers
     assert [point["state"] for point in points(place)] == ["finished", "finished", "pruned", "pruned"]
 
 
+@pytest.mark.parametrize("launcher", [TWO, LOCAL], ids=["joblib", "submitit"])
+def test_a_password_of_the_storage_is_in_no_file_and_points_are_pruned_all_the_same(
+    place: Path, launcher: list[str]
+) -> None:
+    optuna = ["hydra/sweeper=optuna5", "hydra.sweeper.sampler=grid", "hydra.sweeper.pruner=median"]
+    words = [
+        "hydra.sweeper.n_startup_trials=1",
+        "hydra.sweeper.n_jobs=1",
+        "objective=train_loss",
+        "trainer.eval_steps=3",
+    ]
+    url = f"sqlite:///{place.parent}/hunter2.db"
+    storage = "hydra.sweeper.storage=${oc.env:STUDY}"
+    done = sweep(place, *launcher, *optuna, *words, storage, "trainer.eval_losses=[1.0],[9.0]", STUDY=url)
+    assert done.code == 0, done.err
+    assert [point["state"] for point in points(place)] == ["finished", "pruned"]
+    files = [file for file in place.rglob("*") if file.is_file()]
+    assert any(file.name.endswith("_result.pkl") for file in files) is (launcher is LOCAL)
+    assert [file for file in files if b"hunter2" in file.read_bytes()] == []
+    assert "hunter2" not in done.out + done.err
+
+
 @pytest.mark.slow
 def test_resume_by_joblib_runs_only_what_is_missing(place: Path) -> None:
     assert sweep(place, *TWO, *GRID[:2], CUDA_VISIBLE_DEVICES="").code == 0

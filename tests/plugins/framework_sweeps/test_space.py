@@ -6,7 +6,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution, Int
 
 from framework import FrameworkError
 from framework.compose import config_loader
-from framework_sweeps.space import Space, as_words, read_space
+from framework_sweeps.space import Space, as_sweep, as_words, read_space
 
 
 def space(*words: str) -> Space:
@@ -61,6 +61,11 @@ def test_of_a_key_that_stands_in_a_file_and_on_the_command_line_the_last_holds()
 def test_what_cannot_be_looked_through_is_refused(words: tuple[str, ...]) -> None:
     with pytest.raises(FrameworkError):
         space(*words)
+
+
+@pytest.mark.parametrize("value", ["8,16", "interval(0.1,0.5)", "int(interval(1,5))", "tag(log,interval(1e-05,0.001))"])
+def test_what_is_swept_over_is_written_as_a_word(value: str) -> None:
+    assert as_sweep(space(f"trainer.x={value}").distributions["trainer.x"]) == value
 
 
 def test_values_are_written_so_that_nothing_is_lost() -> None:

@@ -1,4 +1,4 @@
-"""The study of a sweep: which way is better, and where it is kept."""
+"""The study of a sweep: which way is better, how points are chosen and given up."""
 
 from pathlib import Path
 
@@ -6,9 +6,10 @@ import optuna
 import pytest
 
 from framework import FrameworkError
-from framework.compose import compose
+from framework.compose import compose, config_loader
 from framework_sweeps.config import Direction, Optuna5Config, Pruner, Sampler
-from framework_sweeps.study import direction, make_pruner, open_storage, open_study, storage_of
+from framework_sweeps.space import Space, read_space
+from framework_sweeps.study import check_space, direction, make_pruner, open_study
 
 
 @pytest.mark.parametrize(
@@ -32,26 +33,80 @@ def test_a_measure_of_an_evaluator_wants_it_set() -> None:
     assert direction(Optuna5Config(direction=Direction.maximize), config) is Direction.maximize
 
 
-def test_the_study_lies_in_the_folder_in_a_file_or_behind_a_url(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert storage_of(Optuna5Config(), tmp_path) == str(tmp_path / "study.journal")
-    assert storage_of(Optuna5Config(storage="all.journal"), tmp_path / "x") == str(tmp_path / "all.journal")
-    assert storage_of(Optuna5Config(storage="sqlite:///a.db"), tmp_path) == "sqlite:///a.db"
-
-
-def test_a_password_in_a_url_is_not_told() -> None:
-    with pytest.raises(FrameworkError, match=r"storage=nosuch://… cannot be opened") as caught:
-        open_storage("nosuch://me:secret@host/db")
-    assert "secret" not in str(caught.value)
-
-
 def test_a_study_that_looks_the_other_way_is_refused(tmp_path: Path) -> None:
     place = str(tmp_path / "study.journal")
     open_study(Optuna5Config(), "mine", place, Direction.minimize)
     with pytest.raises(FrameworkError, match=r"the study 'mine' does not maximize: give this one a name"):
         open_study(Optuna5Config(), "mine", place, Direction.maximize)
+
+
+def test_points_of_another_space_are_refused_by_their_key(tmp_path: Path) -> None:
+    def swept(*words: str) -> Space:
+        with config_loader() as loader:
+            return read_space(loader, words)
+
+    study = open_study(Optuna5Config(), "mine", str(tmp_path / "study.journal"), Direction.minimize)
+    study.ask(dict(swept("adapter.r=8,16", "trainer.learning_rate=interval(0.1,0.2)", "seed=1,2").distributions))
+    check_space(study, swept("adapter.r=8,16", "trainer.learning_rate=interval(0.1,0.5)", "trainer.max_steps=1,2"))
+    with pytest.raises(FrameworkError) as caught:
+        check_space(study, swept("adapter.r=8,32", "trainer.learning_rate=0.1,0.2", "seed=1,2"))
+    told = "the study 'mine' has points of"
+    ends = "which stays so: sweep over that, or give this one a name, hydra.sweeper.study_name=NAME"
+    assert str(caught.value).splitlines() == [
+        f"adapter.r=8,32: {told} adapter.r=8,16, {ends}",
+        f"trainer.learning_rate=0.1,0.2: {told} trainer.learning_rate=interval(0.1,0.2), {ends}",
+    ]
+
+
+def drawn(tmp_path: Path, settings: Optuna5Config, points: int) -> list[optuna.trial.FrozenTrial]:
+    """Ask for so many points of a bowl with its lowest place at 0.7, 0.2."""
+    study = open_study(settings, "bowl", str(tmp_path / "study.journal"), Direction.minimize)
+    space: dict[str, optuna.distributions.BaseDistribution] = {
+        "x": optuna.distributions.FloatDistribution(0, 1), "y": optuna.distributions.FloatDistribution(0, 1),
+    }  # fmt: skip
+    for _ in range(points):
+        trial = study.ask(space)
+        study.tell(trial, (trial.params["x"] - 0.7) ** 2 + (trial.params["y"] - 0.2) ** 2)
+    return list(study.trials)
+
+
+@pytest.mark.parametrize("sampler", [Sampler.tpe, Sampler.cmaes])
+def test_a_sampler_that_learns_looks_where_it_is_better_once_it_has_begun(tmp_path: Path, sampler: Sampler) -> None:
+    values = {}
+    for kind in (Sampler.random, sampler):
+        settings = Optuna5Config(sampler=kind, n_startup_trials=10, seed=3)
+        values[kind] = [trial.value or 0.0 for trial in drawn(tmp_path / kind.name, settings, 60)]
+    late = {kind: sorted(found[-20:])[10] for kind, found in values.items()}
+    assert late[sampler] < late[Sampler.random] / 3
+
+
+def test_cma_es_and_no_other_keeps_generations_and_only_after_the_first_points(tmp_path: Path) -> None:
+    for kind in Sampler:
+        trials = drawn(tmp_path / kind.name, Optuna5Config(sampler=kind, n_startup_trials=4, seed=3), 8)
+        learned = [any(key.startswith("cma:") for key in trial.system_attrs) for trial in trials]
+        assert learned == [kind is Sampler.cmaes and number >= 4 for number in range(8)]
+
+
+@pytest.mark.parametrize("sampler", [Sampler.tpe, Sampler.cmaes, Sampler.random])
+def test_a_seed_draws_the_same_points_again_and_another_seed_others(tmp_path: Path, sampler: Sampler) -> None:
+    found = [
+        [trial.params for trial in drawn(tmp_path / str(number), Optuna5Config(sampler=sampler, seed=seed), 12)]
+        for number, seed in enumerate((1, 1, 2))
+    ]
+    assert found[0] == found[1] != found[2]
+
+
+@pytest.mark.parametrize(
+    ("kind", "made"),
+    [
+        (Sampler.tpe, optuna.samplers.TPESampler),
+        (Sampler.cmaes, optuna.samplers.CmaEsSampler),
+        (Sampler.random, optuna.samplers.RandomSampler),
+    ],
+)
+def test_the_sampler_is_the_one_that_was_chosen(tmp_path: Path, kind: Sampler, made: type) -> None:
+    study = open_study(Optuna5Config(sampler=kind), "mine", str(tmp_path / "study.journal"), Direction.minimize)
+    assert type(study.sampler) is made
 
 
 @pytest.mark.parametrize("sampler", list(Sampler))

@@ -1,6 +1,8 @@
 """`hydra/sweeper=optuna5`, with real processes and the echo backend."""
 
 import json
+import subprocess
+import time
 from pathlib import Path
 
 import optuna
@@ -9,8 +11,9 @@ from omegaconf import OmegaConf
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from tests.framework.program import program
-from tests.support.sweeps import points, prepare, sweep
+from tests.framework.program import MODULE, program
+from tests.support.program import environment
+from tests.support.sweeps import WORDS, points, prepare, sweep
 
 OPTUNA = ["hydra/sweeper=optuna5", "objective=train_loss"]
 RATES = "trainer.learning_rate=tag(log,interval(1e-5,1e-3))"
@@ -138,6 +141,75 @@ def test_two_sweeps_share_a_study_by_a_database(place: Path) -> None:
     assert not (place / "x" / "study.journal").exists()
 
 
+def test_a_study_that_has_its_points_says_so_and_shows_them(place: Path) -> None:
+    words = [*OPTUNA, RATES, "adapter.r=8,16", "hydra.sweeper.seed=1"]
+    assert sweep(place, *words, "hydra.sweeper.n_trials=2").code == 0
+    before = {file: file.stat().st_mtime_ns for file in place.glob("x/[01]/*")}
+    done = sweep(place, *words, "hydra.sweeper.n_trials=2")
+    assert done.code == 0, done.err
+    first, *table = done.out.splitlines()
+    assert first == "the study 'run' has its 2 points: hydra.sweeper.n_trials=4 would add 2"
+    values = [f"{trial.value:.4g}" for trial in study(place).trials]
+    assert [any(value in line and f"x/{n}" in line for line in table) for n, value in enumerate(values)] == [True, True]
+    assert table[-1].startswith(f"best: trial {study(place).best_trial.number} (trainer.learning_rate=")
+    assert {file: file.stat().st_mtime_ns for file in before} == before
+    done = program("resume", "x", cwd=place)
+    assert (done.code, done.out.splitlines()[0]) == (0, first)
+    assert "sweep in " in done.out
+    assert "study 'run'\n" not in done.out
+
+
+def test_a_grid_that_is_through_says_so(place: Path) -> None:
+    words = [*OPTUNA, "hydra.sweeper.sampler=grid", "trainer.end=none,mistake"]
+    assert sweep(place, *words).code == 2
+    done = sweep(place, *words)
+    assert done.code == 0, done.err
+    assert done.out.startswith("the study 'run' has all 2 points of its grid\n")
+    assert "failed" in done.out
+
+
+def test_what_another_machine_is_at_work_on_is_left_to_it_until_the_sweep_is_resumed(place: Path) -> None:
+    words = [*OPTUNA, "hydra.sweeper.storage=sqlite:///study.db", RATES, "hydra.sweeper.n_trials=2"]
+    found = optuna.create_study(storage=f"sqlite:///{place}/study.db", study_name="run")
+    trial = found.ask({"trainer.learning_rate": optuna.distributions.FloatDistribution(1e-5, 1e-3, log=True)})
+    for name, value in {"folder": str(place / "x"), "point": 0, "host": "elsewhere", "process": 1}.items():
+        trial.set_user_attr(name, value)
+    done = sweep(place, *words)
+    assert done.code == 0, done.err
+    assert states(found) == ["RUNNING", "COMPLETE"]
+    assert found.trials[1].user_attrs["point"] == 1
+    done = program("resume", "x", cwd=place)
+    assert done.code == 0, done.err
+    assert states(found) == ["FAIL", "COMPLETE", "COMPLETE"]
+    assert found.trials[2].params == trial.params
+    assert found.trials[2].user_attrs["point"] == 0
+
+
+def test_a_point_that_was_taken_over_ends_without_a_word_to_the_study(place: Path) -> None:
+    words = [*WORDS, *OPTUNA, "hydra.sweeper.n_trials=1", "hydra.sweeper.pruner=median", RATES, "trainer.naps=6"]
+    command = [*MODULE, "-m", *words]
+    with subprocess.Popen(command, cwd=place, env=environment(place.parent), stderr=subprocess.PIPE, text=True) as one:
+        while not (place / "x" / "0" / "status.json").exists():
+            assert one.poll() is None
+            time.sleep(0.1)
+        study(place).tell(0, state=optuna.trial.TrialState.FAIL)
+        _, told = one.communicate(timeout=60)
+    assert one.returncode == 0, told
+    assert told.startswith("point 0: another process took it over and runs it again; ")
+    assert len(told.splitlines()) == 1
+    assert (states(study(place)), points(place)[0]["state"]) == (["FAIL"], "finished")
+
+
+def test_other_choices_than_those_of_the_study_are_told_before_a_point_runs(place: Path) -> None:
+    words = [*OPTUNA, "hydra.sweeper.n_trials=1"]
+    assert sweep(place, *words, "adapter.r=8,16").code == 0
+    before = (place / "x" / "multirun.yaml").read_bytes()
+    done = sweep(place, *words, "adapter.r=8,32")
+    assert done.code == 2
+    assert done.err.startswith("adapter.r=8,32: the study 'run' has points of adapter.r=8,16, which stays so: ")
+    assert (place / "x" / "multirun.yaml").read_bytes() == before
+
+
 def test_two_folders_share_a_study_by_a_journal_file(place: Path) -> None:
     shared = [*OPTUNA, "hydra.sweeper.storage=all.journal", RATES]
     assert sweep(place, *shared, "hydra.sweeper.n_trials=1").code == 0
@@ -170,6 +242,16 @@ def test_an_experiment_can_hold_the_search_and_the_command_line_wins_over_it(pla
     assert [point["overrides"] for point in points(place)] == [["trainer.max_steps=1"], ["trainer.max_steps=2"]]
 
 
+def test_a_mistyped_key_of_an_interval_uses_up_no_study(place: Path) -> None:
+    before = set(place.rglob("*"))
+    shared = [*OPTUNA, "hydra.sweeper.storage=sqlite:///study.db"]
+    done = sweep(place, *shared, "trainer.lerning_rate=interval(1e-5,1e-3)")
+    assert done.code == 2
+    assert "Did you mean 'trainer.learning_rate'?" in done.err
+    assert len(done.err.splitlines()) == 1
+    assert {path for path in place.rglob("*") if "__pycache__" not in path.parts} == before
+
+
 @pytest.mark.parametrize(
     ("words", "text"),
     [
@@ -180,6 +262,7 @@ def test_an_experiment_can_hold_the_search_and_the_command_line_wins_over_it(pla
         (["objective=stopped", RATES], "set hydra.sweeper.direction=maximize|minimize"),
         (["hydra.sweeper.storage=nosuch://x", RATES], "hydra.sweeper.storage=nosuch://x cannot be opened: "),
         (["hydra.sweeper.sampler=tpee", RATES], "tpee"),
+        (["hydra.sweeper.n_trials=0", RATES], "hydra.sweeper.n_trials=0 must be a whole number above 0"),
     ],
 )
 def test_a_mistake_is_told_before_a_point_runs(place: Path, words: list[str], text: str) -> None:

@@ -1,0 +1,38 @@
+"""Whose a trial of a study is: the folder of its sweep, the number of its point there, the process that wanted it."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import optuna
+import psutil
+from optuna.trial import FrozenTrial
+
+FOLDER, POINT, AGAIN, HOST, PROCESS, BEGAN = "folder", "point", "again", "host", "process", "process began"
+"""What a trial notes. `AGAIN` is the number of the trial whose point it runs again."""
+
+
+def note(trial: optuna.Trial, folder: Path) -> None:
+    """Note that a trial is of this process, for a sweep into `folder`."""
+    process = psutil.Process()
+    told = {FOLDER: str(folder), HOST: socket.gethostname(), PROCESS: process.pid, BEGAN: process.create_time()}
+    for name, value in told.items():
+        trial.set_user_attr(name, value)
+
+
+def is_elsewhere(trial: FrozenTrial) -> bool:
+    """Whether another machine asked for a trial; from here nobody can tell whether it still is at work on it."""
+    return HOST in trial.user_attrs and trial.user_attrs[HOST] != socket.gethostname()
+
+
+def is_alive(trial: FrozenTrial) -> bool:
+    """Whether another process of this machine asked for a trial, and is still there."""
+    told = trial.user_attrs
+    if told.get(HOST) != socket.gethostname() or told.get(PROCESS) == os.getpid():
+        return False
+    try:
+        return bool(abs(psutil.Process(told[PROCESS]).create_time() - told[BEGAN]) < 1)
+    except (psutil.Error, KeyError):
+        return False
