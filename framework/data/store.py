@@ -159,10 +159,6 @@ class Store:
         """Read the conversation of a row."""
         return from_json(self._text("example", number), self.where(number))
 
-    def problem(self, number: int) -> str:
-        """Read why a row is not proven."""
-        return self._text("problem", number)
-
     def where(self, number: int) -> str:
         """Read where a row stands."""
         batch, index = self._tokens_of(number)
