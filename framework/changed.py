@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Mapping, Sequence
 from enum import Enum
+from pathlib import Path
 from typing import Any
 
+from hydra.core.override_parser.types import Quote, QuotedString
+
+from framework.check import as_text, option_name, out_of_range, unknown_key
 from framework.component import GROUPS
+from framework.errors import FrameworkError, unknown
+from framework.fields import Type, fields
 from framework.plan import Choice, Plan
 from framework.plugins import components
 from framework.redact import redact
+
+KINDS: dict[Any, Any] = {float: int | float, list: list | tuple, dict: Mapping}
+"""What a field takes besides values of its own type."""
+PLAIN = re.compile(r"(?!(null|true|false|nan|inf)$)[a-z_/~.][\w/~.:+-]*", re.IGNORECASE)
+"""A text that Hydra takes for one without quotes."""
 
 
 def changed(plan: Plan, settings: Mapping[str, Any]) -> Plan:
@@ -18,10 +30,13 @@ def changed(plan: Plan, settings: Mapping[str, Any]) -> Plan:
 
     A group without a field chooses an option with its defaults. The plan's config and words change with it, so that a
     rerun is the same run.
+
+    Raises:
+        FrameworkError: the plan has no such setting, or it cannot have that value.
     """
     for key, value in settings.items():
         group, *names = key.split(".")
-        one = _one(plan, group, names, value)
+        one = _one(plan, key, value)
         whole: dict[str, Any] = {group: one}
         section: Any = _section(one)
         if GROUPS[group].several:
@@ -33,20 +48,56 @@ def changed(plan: Plan, settings: Mapping[str, Any]) -> Plan:
     return plan
 
 
-def _one(plan: Plan, group: str, names: Sequence[str], value: Any) -> Choice:
+def _one(plan: Plan, key: str, value: Any) -> Choice:
     """Return the option that a key is about, changed."""
-    several = GROUPS[group].several
-    choice: Choice = getattr(plan, group)[names[0]] if several else getattr(plan, group)
-    if field := ".".join(names[1:] if several else names):
-        return dataclasses.replace(choice, config=dataclasses.replace(choice.config, **{field: value}))
-    component = components(group)[value]
-    return dataclasses.replace(choice, component=component, config=component.schema())
+    group, *names = key.split(".")
+    if group not in GROUPS:
+        raise FrameworkError(unknown("config group", group, GROUPS))
+    choice: Choice = getattr(plan, group)
+    if GROUPS[group].several:
+        chosen, (name, *names) = getattr(plan, group), names or [""]
+        if name not in chosen or not names:
+            message = (
+                f"'{key}' is no setting of an option that is chosen. Valid in {group}: {', '.join(chosen) or 'none'}."
+            )
+            raise FrameworkError(message)
+        choice = chosen[name]
+    if names:
+        return dataclasses.replace(choice, config=_replaced(choice.config, names, value, key))
+    options = components(group)
+    if str(value) not in options:
+        raise FrameworkError(unknown(group, str(value), options))
+    return dataclasses.replace(choice, component=options[str(value)], config=options[str(value)].schema())
+
+
+def _replaced(config: Any, names: Sequence[str], value: Any, key: str) -> Any:
+    """Return the settings of an option with the field changed to which the names lead."""
+    name, *below = names
+    schema: Any = type(config)
+    known = {field.name: field for field in fields(schema)} if dataclasses.is_dataclass(config) else {}
+    if name not in known:
+        raise FrameworkError(unknown_key(key, known, option_name(schema)))
+    if below:
+        value = _replaced(getattr(config, name), below, value, key)
+    elif not _holds(known[name].type, value):
+        raise FrameworkError(out_of_range(key, value, known[name].type))
+    elif known[name].type.choices and isinstance(value, str):
+        value = known[name].type.base[value]
+    return dataclasses.replace(config, **{name: value})
+
+
+def _holds(wanted: Type, value: Any) -> bool:
+    """Whether a field may have a value; one of several by its name too."""
+    if value in wanted.choices:
+        return True
+    kind = KINDS.get(wanted.base, wanted.base)
+    right = value is None or kind is Any or isinstance(value, kind)
+    return right and (not isinstance(value, bool) or wanted.base in {bool, Any}) and wanted.holds(value)
 
 
 def _section(choice: Choice) -> dict[str, Any]:
     """Return the settings of an option as they stand in `plan.json`."""
-    settings = {field.name: _plain(getattr(choice.config, field.name)) for field in dataclasses.fields(choice.config)}
-    return dict(redact(settings))
+    return dict(redact(_plain(choice.config)))
 
 
 def words(settings: Mapping[str, Any]) -> list[str]:
@@ -55,8 +106,14 @@ def words(settings: Mapping[str, Any]) -> list[str]:
 
 
 def written(value: object) -> str:
-    """Return a value as it is typed."""
-    return str(value.name if isinstance(value, Enum) else value)
+    """Return a value as it is typed, in quotes where Hydra would read another without them."""
+    if isinstance(value, Mapping):
+        return f"{{{','.join(f'{key}:{written(part)}' for key, part in value.items())}}}"
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(written, value))}]"
+    if isinstance(value, str | Path) and value and not PLAIN.fullmatch(str(value)):
+        return str(QuotedString(str(value), Quote.single).with_quotes())
+    return as_text(value)
 
 
 def _sets(word: str, key: str) -> bool:
@@ -69,6 +126,8 @@ def _plain(value: Any) -> Any:
     """Return a setting as it stands in `plan.json`."""
     if isinstance(value, Enum):
         return value.name
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
     if isinstance(value, Mapping):
         return {str(key): _plain(part) for key, part in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import signal
 import traceback
 from collections.abc import Iterable
 from pathlib import Path
@@ -69,6 +70,17 @@ def place(error: BaseException) -> str:
         return f" ({error.filename}:{error.lineno})"
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<")]
     return f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
+
+
+def told(error: BaseException) -> str:
+    """Say what was raised, and where; an error of ours says it all itself."""
+    return str(error) if isinstance(error, FrameworkError) else f"{one_line(error)}{place(error)}"
+
+
+def signal_name(number: int) -> str:
+    """Return what a signal is called, `signal 9 (SIGKILL)`; its number alone where this system has no name for it."""
+    names = {each.value: f" ({each.name})" for each in signal.Signals}
+    return f"signal {number}{names.get(number, '')}"
 
 
 def short(path: Path, folder: Path | None = None) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from framework.changed import changed, words
-from framework.errors import DoesNotFitError
+from framework.errors import DoesNotFitError, FrameworkError
 from framework.memory import Estimate
 from framework.outlook import Outlook
 from framework.plan import Plan
@@ -46,10 +46,10 @@ def changes(outlook: Outlook, made: Estimate) -> Iterator[tuple[FitChange, Savin
     verdict = Verdict.tight
     while verdict is not Verdict.fits:
         for saving in left:
-            other = dataclasses.replace(outlook, plan=changed(outlook.plan, saving.settings))
-            settings = other.settings
-            needs = other.estimate(settings) if settings else made
-            if needs.high < made.high:
+            other = _with(outlook, saving)
+            settings = other.settings if other else None
+            needs = other.estimate(settings) if other and settings else made
+            if other and needs.high < made.high:
                 break
         else:
             return
@@ -82,13 +82,26 @@ def _savings(outlook: Outlook) -> Iterator[Saving]:
         yield Saving({"trainer.max_seq_length": common}, "the longest of a hundred rows", price=2)
         length = common
     for plugin, saving in ask("framework_savings", plan=outlook.plan):
-        if isinstance(saving, Saving):
-            yield saving
-        else:
+        if not isinstance(saving, Saving):
             leave_out(plugin, "framework_savings", f"it gives a {type(saving).__name__}, no Saving")
+            continue
+        try:
+            changed(outlook.plan, saving.settings)
+        except Exception as error:  # noqa: BLE001 - a stranger's, whatever is in it; it is named and left out
+            leave_out(plugin, "framework_savings", error)
+            continue
+        yield saving
     while length > SHORTEST:
         length //= 2
         yield Saving({"trainer.max_seq_length": length}, "the rows that are longer", price=2)
+
+
+def _with(outlook: Outlook, saving: Saving) -> Outlook | None:
+    """Return the outlook on a plan that saves; None where what was taken before left nothing to change."""
+    try:
+        return dataclasses.replace(outlook, plan=changed(outlook.plan, saving.settings))
+    except FrameworkError:
+        return None
 
 
 def apply(outlook: Outlook) -> tuple[Outlook, list[str]]:

@@ -8,10 +8,13 @@ from __future__ import annotations
 import os
 import socket
 import sys
+import time
 from pathlib import Path
 from typing import IO
 
 NAME = ".lock"
+PAUSE = 0.01
+"""Seconds after which a lock is asked for again."""
 
 
 class Lock:
@@ -46,6 +49,14 @@ def take(path: Path) -> Lock | None:
             file.flush()
             return Lock(path, file)
         file.close()  # whoever had it took the file away meanwhile
+
+
+def wait(path: Path, seconds: float) -> Lock | None:
+    """Lock a file when another process lets go of it; None where that takes longer."""
+    end = time.monotonic() + seconds
+    while (mine := take(path)) is None and time.monotonic() < end:
+        time.sleep(PAUSE)
+    return mine
 
 
 def holder(path: Path) -> str:

@@ -12,8 +12,8 @@ from pathlib import Path
 from types import ModuleType
 
 from framework.decorators import collect
-from framework.errors import FrameworkError
-from framework.plugins import add, disabled, manager, package, told
+from framework.errors import FrameworkError, told
+from framework.plugins import add, disabled, manager, package
 
 _read: set[str] = set()
 """The files of `plugins=[…]`, as they were typed: the working folder may change after that."""

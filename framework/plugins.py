@@ -20,7 +20,7 @@ import pluggy
 from framework import hookspecs
 from framework.component import COMMANDS, GROUPS, UNCONFIGURED, Component, Group, wrong
 from framework.decorators import clashes, collect
-from framework.errors import FrameworkError, one_line, place
+from framework.errors import FrameworkError, told
 from framework.hook_check import wrong_hooks
 
 DISABLE = "FRAMEWORK_DISABLE_PLUGINS"
@@ -123,11 +123,6 @@ def leave_out(plugin: str, what: str, error: BaseException | str) -> None:
     part = "" if what == "the plugin" else f": {what}"
     text = f"plugin '{name}'{origin}{part} is left out: {reason.removesuffix('.')}. {_way_out(name)}"
     print(text, file=sys.stderr)  # noqa: T201 - no logger exists yet
-
-
-def told(error: BaseException) -> str:
-    """Say what was raised, and where; an error of ours says it all itself."""
-    return str(error) if isinstance(error, FrameworkError) else f"{one_line(error)}{place(error)}"
 
 
 def _way_out(plugin: str, it: str = "it") -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from framework.errors import FrameworkError
 from framework.plan import Plan
+from framework.words import key
 
 STEPS = 2
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
@@ -54,7 +55,7 @@ def measure(plan: Plan, longest: int, *, capped: int | None) -> float:
         file, run = Path(folder, "rows.jsonl"), Path(folder, "run")
         file.write_text("".join(_rows(STEPS * step, max(SHORTEST, longest) - AROUND_ROWS)), encoding="utf-8")
         words = [
-            *(word for word in plan.overrides if not _left_out(_key(word))),
+            *(word for word in plan.overrides if not _left_out(key(word))),
             "data=local_file", f"data.path={file}", "data.validation_split=0", "format=alpaca", "audit=[]",
             "evaluator=[]", "exporter=[]", "logger=[]", "launch=single", "stages=[data,train]", "objective=train_loss",
             "plan.calibrate=false", "plan.apply=false", "plan.gpu=null", f"trainer.max_steps={STEPS}",
@@ -116,7 +117,3 @@ def _rows(count: int, length: int) -> Iterator[str]:
 
 def _left_out(key: str) -> bool:
     return key.partition(".")[0] in LEFT_OUT or key in OWN
-
-
-def _key(word: str) -> str:
-    return word.partition("=")[0].lstrip("+~")

@@ -17,16 +17,14 @@ from importlib.metadata import PackageNotFoundError, distributions, packages_dis
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from framework import plugins
-from framework.component import GROUPS
+from framework import hookspecs, plugins
+from framework.component import GROUPS, UNCONFIGURED
 from framework.compose import user_folders
 from framework.plan import Choice, Plan
 from framework.redact import HIDDEN, has_secrets, is_secret, redact
 
-RUN_HOOKS = (
-    "framework_config_paths", "framework_check_plan", "framework_run_started", "framework_stage_finished",
-    "framework_run_finished", "framework_run_failed",
-)  # fmt: skip
+OUTSIDE = {"framework_checkups", "framework_sweep_finished"}
+"""Hooks that are called where no run is."""
 GIT_SECONDS = 10
 IN_DICT = re.compile(r"(?<![\w-])([\w-]+)['\"]?\s*:\s*(\[[^\]{}]*\]|[^,{}]*)")
 """Names and values in a dict on the command line."""
@@ -156,8 +154,16 @@ def origins(plan: Plan) -> dict[str, str]:
     schemas = {choice.component.schema for choice in choices(plan).values()}
     names = {owner for schema, owner in owners.items() if schema in schemas}
     hooks = plugins.manager().hook
-    names |= {each.plugin_name.partition(":")[0] for name in RUN_HOOKS for each in getattr(hooks, name).get_hookimpls()}
+    names |= {
+        each.plugin_name.partition(":")[0] for name in run_hooks() for each in getattr(hooks, name).get_hookimpls()
+    }
     return {name: origin(plugins.package(name)) for name in sorted(names) if plugins.package(name)}
+
+
+def run_hooks() -> set[str]:
+    """Return the hooks by which a plugin has a say in a run that chooses none of its options."""
+    given = {group.hook for group in (*GROUPS.values(), *UNCONFIGURED.values())}
+    return {name for name in vars(hookspecs) if name.startswith("framework_")} - given - OUTSIDE
 
 
 def origin(package: str) -> str:

@@ -9,11 +9,13 @@ import glob
 import itertools
 import json
 import logging
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from framework import lock
 from framework.cache import cache_dir
 from framework.plan import Plan
 from framework.records import DataResult, TokenRow
@@ -24,6 +26,8 @@ KEPT = 8
 """Speeds that are kept of each device, the latest."""
 FILES = 10_000
 """Files of a data set above which it is not looked at whether they are the same."""
+LOCK_SECONDS = 10
+"""How long it is waited for another process that writes."""
 log = logging.getLogger(__name__)
 
 
@@ -80,11 +84,23 @@ def known_rows(plan: Plan) -> KnownRows | None:
 
 
 def remember_speed(device: str, flops_per_second: float) -> None:
-    """Keep how fast a training was."""
+    """Keep how fast a training was. Points of a sweep side by side keep theirs in one file, one after the other."""
     file = cache_dir() / "plans" / "speeds.json"
-    known = read_json(file)
-    known[device] = [*known.get(device, []), flops_per_second][-KEPT:]
-    write_json(file, known)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        mine = lock.wait(file.with_suffix(lock.NAME), LOCK_SECONDS)
+    except OSError as error:
+        log.info("%s is not kept: %s", file, error)
+        return
+    if mine is None:
+        log.info("%s is not kept: another process has it", file)
+        return
+    try:
+        known = read_json(file)
+        known[device] = [*known.get(device, []), flops_per_second][-KEPT:]
+        write_json(file, known)
+    finally:
+        mine.release()
 
 
 def speeds(device: str) -> list[float]:
@@ -142,12 +158,16 @@ def read_json(file: Path) -> dict[str, Any]:
 
 def write_json(file: Path, kept: Mapping[str, Any]) -> None:
     """Write a file of the cache, whole or not at all; a cache that cannot be written is done without."""
+    import tempfile  # noqa: PLC0415 - as above
+
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        import tempfile  # noqa: PLC0415 - as above
-
-        with tempfile.NamedTemporaryFile("w", dir=file.parent, suffix=".part", encoding="utf-8", delete=False) as half:
-            json.dump(kept, half)
-        Path(half.name).replace(file)
+        handle, name = tempfile.mkstemp(dir=file.parent, suffix=".part")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as half:
+                json.dump(kept, half)
+            Path(name).replace(file)
+        finally:
+            Path(name).unlink(missing_ok=True)
     except OSError as error:
         log.info("%s is not kept: %s", file, error)

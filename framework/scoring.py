@@ -15,7 +15,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
-from framework.errors import FrameworkError, one_line, place
+from framework.errors import FrameworkError, told
 from framework.protocols import AnswerMetric, AnyMetric, Model
 from framework.records import Answer, Answered, Example, Measure, Message, Prompt, Sample, Scores
 
@@ -137,7 +137,7 @@ def score(name: str, metric: AnyMetric, answers: Sequence[Answered]) -> Scores:
             items.append(_number(metric.score(answer.answer, answer.reference)))
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a stranger's code; it is named and the run goes on
             items.append(None)
-            failures.append(f"metric '{name}' cannot score the answer {answer.answer[:SHOWN]!r}: {_told(error)}")
+            failures.append(f"metric '{name}' cannot score the answer {answer.answer[:SHOWN]!r}: {told(error)}")
     if not failures:
         return Scores(items)
     more = f" ({len(failures)} of {len(answers)} answers have no score)" if len(answers) > 1 else ""
@@ -153,7 +153,7 @@ def _all_at_once(name: str, metric: AnswerMetric, answers: Sequence[Answered]) -
         weights = [_weight(weight) for weight in found.weights]
     except (Exception, SystemExit) as error:  # noqa: BLE001 - as above
         some = f"the {len(answers)} answers, the first {answers[0].answer[:SHOWN]!r}"
-        return Scores([None] * len(answers), notes=[f"metric '{name}' cannot score {some}: {_told(error)}"])
+        return Scores([None] * len(answers), notes=[f"metric '{name}' cannot score {some}: {told(error)}"])
     return Scores(items, weights, [f"metric '{name}': {note}" for note in found.notes])
 
 
@@ -175,11 +175,6 @@ def _weight(weight: object) -> float:
         message = f"it gives the weight {weight!r}, below 0"
         raise FrameworkError(message)
     return _number(weight)
-
-
-def _told(error: BaseException) -> str:
-    """Say what was raised, and where; an error of ours says it all itself."""
-    return str(error) if isinstance(error, FrameworkError) else f"{one_line(error)}{place(error)}"
 
 
 def samples(answers: Sequence[Answered], measures: Mapping[str, Measure]) -> list[Sample]:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Iterator
 
+from hydra.core.config_loader import ConfigLoader
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
 from framework.catalog import presets
 from framework.component import GROUPS
 from framework.compose import CONFIG_NAME, config_loader
-from framework.errors import FrameworkError
+from framework.errors import one_line
 from framework.memory import Shape
 from framework.outlook import Outlook
 from framework.plan import Choice
@@ -20,6 +22,7 @@ from framework.protocols import ModelSource
 from framework.records import FitChange, Verdict
 
 BILLION = 1e9
+log = logging.getLogger(__name__)
 
 
 def smaller_model(outlook: Outlook) -> FitChange | None:
@@ -52,14 +55,18 @@ def smaller_model(outlook: Outlook) -> FitChange | None:
 
 def _presets() -> Iterator[tuple[str, Shape]]:
     """Give the model presets whose config.json can be had, with its shape."""
-    by_schema = {component.schema: component for component in components("model").values()}
     with config_loader() as loader:
-        names = presets(GROUPS["model"], loader)
-        nodes = [(name, loader.load_configuration(CONFIG_NAME, [f"model={name}"], RunMode.RUN).model) for name in names]
-    for name, node in nodes:
+        shapes = [(name, _shape(loader, name)) for name in presets(GROUPS["model"], loader)]
+    yield from ((name, shape) for name, shape in shapes if shape)
+
+
+def _shape(loader: ConfigLoader, name: str) -> Shape | None:
+    """Return what the model of a preset is made of; None where that cannot be had from here."""
+    by_schema = {component.schema: component for component in components("model").values()}
+    try:
+        node = loader.load_configuration(CONFIG_NAME, [f"model={name}"], RunMode.RUN).model
         source: ModelSource = Choice(by_schema[OmegaConf.get_type(node)], OmegaConf.to_object(node)).create()
-        try:
-            shape = Shape.from_config(source.config_json())
-        except FrameworkError:  # gated, not on this machine and no network, or of another kind
-            continue
-        yield name, shape
+        return Shape.from_config(source.config_json())
+    except Exception as error:  # noqa: BLE001 - gated, not on this machine, unfinished: of no use to this run, nor a harm
+        log.info("model=%s is passed over: %s", name, one_line(error))
+        return None

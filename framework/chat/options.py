@@ -8,12 +8,13 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from framework.commands import ChatCommandConfig, usage
 from framework.component import SPEAKERS, Component
 from framework.errors import FrameworkError, unknown
 from framework.plugins import leave_out, registrations
 from framework.words import check_twice
 
-USAGE = "python -m framework chat RUN_DIR [OVERRIDES…] [OPTIONS]; chat --help lists the options"
+USAGE = f"{usage(ChatCommandConfig)}; chat --help lists the options"
 LARGEST_SEED = 2**32 - 1
 
 

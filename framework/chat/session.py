@@ -164,8 +164,7 @@ def is_order(line: str) -> bool:
 def prompt_of(line: str, more: Callable[[], str]) -> str:
     """Return the prompt that a line begins; `more` gives further lines of one between quotes.
 
-    Raises:
-        EOFError: whatever `more` raises at the end of the lines is taken for the closing quotes.
+    Where there are no more, by EOFError or StopIteration, that is taken for the closing quotes.
     """
     if line.startswith("//"):
         return line[1:]

@@ -12,7 +12,7 @@ from framework.schema import CommandConfig
 
 @dataclass
 class PluginsCommandConfig(CommandConfig):
-    """List what can be chosen, from which package, and whether its libraries are here: `plugins [GROUP [OPTION]]`."""
+    """List what can be chosen, from which package, and what it lacks here: `plugins [GROUP [OPTION]] [--json]`."""
 
 
 @dataclass
@@ -62,7 +62,17 @@ class ReferenceCommandConfig(CommandConfig):
 
 @dataclass
 class PlanTableCommandConfig(CommandConfig):
-    """Print what models of common sizes take, or predict measured runs: `plan-table [--rows FILE.csv [OUT.csv]]`."""
+    """Print what models of common sizes take: `plan-table [--rows FILE.csv [OUT.csv] | --gpus] [--json]`.
+
+    --rows FILE.csv [OUT.csv]   predict the memory of measured runs, a row each; to standard output without OUT.csv
+    --gpus                      large models on many GPUs
+    --json                      the table as JSON
+    """
+
+
+def usage(config: type[CommandConfig]) -> str:
+    """Return how a command is typed, as the first line of its documentation says it."""
+    return f"python -m framework {(config.__doc__ or '').partition('`')[2].partition('`')[0]}"
 
 
 @hookimpl

@@ -12,14 +12,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from framework.commands import DiffCommandConfig
+from framework.commands import DiffCommandConfig, usage
 from framework.errors import FrameworkError
 from framework.journal import ENVIRONMENT, STATUS, Status
 from framework.provenance import Commit, Environment, hide
 from framework.records import DataResult, EvalResult, Report, TrainResult
 from framework.saved import ABSENT, SavedRun, differences, flat, read_run
 
-USAGE = "python -m framework diff RUN_A RUN_B [--json]"
+USAGE = usage(DiffCommandConfig)
 SIDES = ("A", "B")
 SHA_256 = re.compile(r"[0-9a-f]{64}")
 Pair = tuple[Any, Any]

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from framework.check import loose_words, problems, refusal
 from framework.checkup import Found, State
-from framework.commands import DoctorCommandConfig
+from framework.commands import DoctorCommandConfig, usage
 from framework.compose import announce_folders, compose
 from framework.diagnose import diagnose, mistakes
 from framework.doctor import Checked, checked
@@ -26,7 +26,7 @@ from framework.provenance import hide
 from framework.words import check_options, check_twice, complete, load_plugins, restore_folders, sets_unknown_key
 
 JSON = "--json"
-USAGE = f"python -m framework doctor [OVERRIDES…] [{JSON}]"
+USAGE = usage(DoctorCommandConfig)
 CANNOT_RUN = 1
 WIDEST = 120
 """Columns: longer lines are hard to read."""

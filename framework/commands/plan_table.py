@@ -14,12 +14,12 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from framework.commands import PlanTableCommandConfig
+from framework.commands import PlanTableCommandConfig, usage
 from framework.errors import FrameworkError
 from framework.gpus import GIB, KNOWN, named
 from framework.memory import Estimate, Loss, Settings, Shape, Weights, estimate
 
-USAGE = "python -m framework plan-table [--rows FILE.csv [OUT.csv] | --gpus] [--json]"
+USAGE = usage(PlanTableCommandConfig)
 LENGTH, RANK = 2048, 16
 TITLE = f"GiB; one row of {LENGTH:,} tokens, checkpointing, LoRA r={RANK} on all linear layers"
 SHAPES = {

@@ -13,13 +13,13 @@ from rich.table import Table
 from rich.text import Text
 
 from framework.catalog import ALL_GROUPS, Option, Preset, Setting, options, preset_settings, presets, settings, written
-from framework.commands import PluginsCommandConfig
+from framework.commands import PluginsCommandConfig, usage
 from framework.component import COMMANDS, SPEAKERS, Group
 from framework.compose import config_loader
 from framework.errors import FrameworkError, unknown
 from framework.plugins import DISABLE, disabled, left_out, package
 
-USAGE = "python -m framework plugins [GROUP [OPTION]] [--json]"
+USAGE = usage(PluginsCommandConfig)
 WIDEST = 120  # columns: longer lines are hard to read
 MARGIN = 2
 NAMES = 2  # a group and an option of it

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from framework.commands import ReferenceCommandConfig
+from framework.commands import ReferenceCommandConfig, usage
 from framework.errors import FrameworkError, unknown
 from framework.reference import PAGE, write
 
-USAGE = "python -m framework reference FOLDER [--package NAME]"
+USAGE = usage(ReferenceCommandConfig)
 PACKAGE = "--package"
 
 

@@ -19,7 +19,7 @@ from typing import Any
 from hydra.errors import CompactHydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from framework.commands import RerunCommandConfig
+from framework.commands import RerunCommandConfig, usage
 from framework.compose import add_folder, compose
 from framework.diagnose import diagnose
 from framework.errors import FrameworkError, short
@@ -33,7 +33,7 @@ from framework.saved import SavedRun, differences, flat, read_run
 from framework.words import check_twice, key, load_plugins
 
 ANYWAY = "--anyway"
-USAGE = f"python -m framework rerun RUN_DIR [OVERRIDES…] [{ANYWAY}]"
+USAGE = usage(RerunCommandConfig)
 
 
 class RerunCommand:

@@ -19,7 +19,7 @@ from yaml import YAMLError
 
 from framework import records
 from framework.cli import start
-from framework.commands import ResumeCommandConfig
+from framework.commands import ResumeCommandConfig, usage
 from framework.compose import add_folder
 from framework.diagnose import diagnose
 from framework.errors import FrameworkError
@@ -29,7 +29,7 @@ from framework.provenance import Environment
 from framework.words import key
 
 MULTIRUN = "multirun.yaml"
-USAGE = "python -m framework resume SWEEP_FOLDER"
+USAGE = usage(ResumeCommandConfig)
 RESUME = "hydra.callbacks.sweep_folder.resume"
 OURS = {RESUME, "hydra.sweep.dir"}
 

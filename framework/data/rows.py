@@ -28,14 +28,13 @@ KEPT_RUNS = 20
 class Told:
     """What reading the rows showed besides the conversations.
 
-    `formats` counts the good rows of each format; `runs` has the first stretches of one format, of `all_runs`.
+    `formats` counts the good rows of each format; `runs` has the first stretches of one format.
     """
 
     bad_rows: int = 0
     bad_examples: list[str] = field(default_factory=list)
     formats: dict[str, int] = field(default_factory=dict)
     runs: list[FormatRun] = field(default_factory=list)
-    all_runs: int = 0
     mixed: list[MixedIn] = field(default_factory=list)
 
     def bad(self, row: Row, problem: str) -> None:
@@ -47,7 +46,6 @@ class Told:
     def ran(self, run: FormatRun) -> None:
         """Take note of a stretch of one format that is over."""
         self.formats[run.format] = self.formats.get(run.format, 0) + run.rows
-        self.all_runs += 1
         if len(self.runs) < KEPT_RUNS:
             self.runs.append(run)
 

@@ -22,14 +22,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from framework import records
+from framework.cache import HALF
 from framework.data.conversations import from_json
 from framework.data.rows import Told
 from framework.records import IGNORE, Example, TokenRow
 
 DAYS = 30
 """A store that no run has used for so long is removed when another one is written."""
-HALF = ".part-"
-"""How the name of a store begins that is not complete."""
 TRAIN, VALIDATION, PROMPTS = range(3)
 TOKENS, TEXTS, COLUMNS, TOLD = "tokens.arrow", "texts.arrow", "columns.arrow", "told.json"
 TOKENS_SCHEMA = pa.schema(
@@ -159,10 +158,6 @@ class Store:
     def example(self, number: int) -> Example:
         """Read the conversation of a row."""
         return from_json(self._text("example", number), self.where(number))
-
-    def problem(self, number: int) -> str:
-        """Read why a row is not proven."""
-        return self._text("problem", number)
 
     def where(self, number: int) -> str:
         """Read where a row stands."""

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -16,12 +14,12 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from framework import records
+from framework.cache import whole
 from framework.data.conversations import answered, around, asked, earlier, has_system, to_json
 from framework.data.rows import Told
 from framework.data.store import (
     COLUMNS,
     COLUMNS_SCHEMA,
-    HALF,
     TEXTS,
     TEXTS_SCHEMA,
     TOKENS,
@@ -99,20 +97,11 @@ def _counts(
 
 def write(folder: Path, fill: Callable[[Writer], None]) -> Store:
     """Write a store and put it at `folder`, whole or not at all; another run may be faster, then its store is taken."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    half = Path(tempfile.mkdtemp(prefix=HALF, dir=folder.parent))
-    try:
+    with whole(folder) as half:
         writer = Writer(half)
         try:
             fill(writer)
             writer.finish()
         finally:
             writer.close()
-        try:
-            half.rename(folder)
-        except OSError:
-            if not folder.is_dir():
-                raise
-    finally:
-        shutil.rmtree(half, ignore_errors=True)
     return Store(folder)

@@ -10,7 +10,6 @@ import json
 import os
 import pickle
 import queue
-import signal
 import subprocess
 import sys
 import tempfile
@@ -23,7 +22,7 @@ from typing import IO, Any, Self
 import psutil
 
 from framework.checkup import Found, State
-from framework.errors import one_line
+from framework.errors import one_line, signal_name
 
 COMMAND = [sys.executable, "-P", "-m", "framework.doctor.child"]
 AT_EASE = {"GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
@@ -125,8 +124,7 @@ class Worker:
 def _how(code: int | None) -> str:
     if code is None or code >= 0:
         return f"with exit code {code}"
-    names = {each.value: f" ({each.name})" for each in signal.Signals}
-    return f"by signal {-code}{names.get(-code, '')}"
+    return f"by {signal_name(-code)}"
 
 
 def _read(process: subprocess.Popen[bytes], answers: queue.Queue[bytes]) -> None:

@@ -9,14 +9,12 @@ import contextlib
 import importlib.util
 import io
 import json
-import shutil
 import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from framework.cache import cache_dir
+from framework.cache import cache_dir, whole
 from framework.errors import FrameworkError
 from framework.protocols import ModelPlace
 from framework_quickstart.config import SmolLM2Config
@@ -101,14 +99,9 @@ def convert(source: Path, target: Path) -> None:
             source.parent, gguf_file=source.name, dtype=torch.bfloat16, quantization_config=GgufConfig(dequantize=True)
         )
         tokenizer = of_bytes(AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name))
-    target.parent.mkdir(parents=True, exist_ok=True)
-    half = Path(tempfile.mkdtemp(dir=target.parent))
-    model.save_pretrained(half)
-    tokenizer.save_pretrained(half)
-    try:
-        half.rename(target)
-    except OSError:  # another process was faster; its copy is the same
-        shutil.rmtree(half)
+    with whole(target) as half:
+        model.save_pretrained(half)
+        tokenizer.save_pretrained(half)
 
 
 def of_bytes(read: Any) -> Any:

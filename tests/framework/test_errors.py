@@ -1,10 +1,11 @@
 """Error texts name what is nearest, what is valid, and one line of what a library said."""
 
+import signal
 from pathlib import Path
 
 import pytest
 
-from framework.errors import nearest, one_line, short, unknown
+from framework.errors import FrameworkError, nearest, one_line, short, signal_name, told, unknown
 
 NAMES = ["learning_rate", "max_steps", "optim"]
 
@@ -53,6 +54,18 @@ def test_an_unknown_name_without_a_neighbour_gets_no_suggestion() -> None:
 )
 def test_one_line_keeps_the_type_and_the_first_line(error: Exception, text: str) -> None:
     assert one_line(error) == text
+
+
+def test_what_was_raised_is_told_with_its_place_and_a_mistake_of_the_user_as_it_is() -> None:
+    with pytest.raises(ZeroDivisionError) as caught:
+        _ = 1 // 0
+    assert told(caught.value).startswith(f"ZeroDivisionError: {caught.value} ({__file__}:")
+    assert told(FrameworkError("take another")) == "take another"
+
+
+def test_a_signal_has_its_number_and_its_name() -> None:
+    assert signal_name(signal.SIGSEGV) == "signal 11 (SIGSEGV)"
+    assert signal_name(200) == "signal 200"
 
 
 def test_a_path_below_the_folder_is_written_without_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,13 +1,16 @@
 """framework/fitting.py: whether a run fits, and what would make it fit."""
 
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from framework import host
+from framework import hookimpl, host, plugins
 from framework.errors import DoesNotFitError
-from framework.fitting import check_fits
+from framework.fitting import Saving, check_fits
 from framework.host import HostMemory
+from framework.plan import Plan
 from framework.planning import Planner
 from framework.records import Verdict
 from framework.remembered import remember_rows
@@ -77,3 +80,62 @@ def test_a_run_that_goes_on_from_a_trained_one_is_not_changed(tmp_path: Path, ll
 
 def test_a_plan_for_another_gpu_is_not_refused(tmp_path: Path, llama: Shelf) -> None:
     check_fits(*Planner(llama).first(plan(tmp_path, "quantization=none", "plan.gpu=4GiB")))
+
+
+class Hasty:
+    """A plugin of a stranger."""
+
+    def __init__(self, saving: Any) -> None:
+        self.saving = saving
+
+    @hookimpl
+    def framework_savings(self, plan: Plan) -> Iterable[Saving]:
+        """Give what it was made with."""
+        del plan
+        yield self.saving
+
+
+@pytest.mark.parametrize(
+    ("saving", "told"),
+    [
+        (Saving({"seed": 1}, "nothing", 0), "unknown config group 'seed'"),
+        (Saving({"evaluator.lm_eval.batch_size": 1}, "nothing", 0), "'evaluator.lm_eval.batch_size' is no setting"),
+        (Saving({"trainer.max_length": 64}, "nothing", 0), "unknown key 'trainer.max_length'"),
+        (Saving({"trainer.max_seq_length": "64"}, "nothing", 0), "trainer.max_seq_length=64 must be a whole number"),
+        (Saving(["adapter.r=1"], "nothing", 0), "AttributeError: "),  # type: ignore[arg-type]
+        ({"adapter.r": 1}, "it gives a dict, no Saving"),
+    ],
+)
+def test_a_saving_that_cannot_be_set_is_named_and_left_out(
+    tmp_path: Path, llama: Shelf, monkeypatch: pytest.MonkeyPatch, saving: Any, told: str
+) -> None:
+    monkeypatch.setattr(plugins, "_left_out", {})
+    planned = plan(tmp_path, "quantization=none", "plan.gpu=12GiB")
+    without = Planner(llama).first(planned)[1].changes
+    hasty = Hasty(saving)
+    plugins.manager().register(hasty, name="hasty")
+    try:
+        assert Planner(llama).first(planned)[1].changes == without
+    finally:
+        plugins.manager().unregister(hasty)
+    (left,) = plugins.left_out()
+    assert (left.plugin, left.what) == ("hasty", "framework_savings")
+    assert left.reason.startswith(told)
+
+
+def test_a_saving_for_which_nothing_is_left_is_passed_over(tmp_path: Path, llama: Shelf) -> None:
+    """Of a stranger whose quantization is replaced before its own setting has its turn."""
+    planned = plan(tmp_path, "quantization=int8", "plan.gpu=6GiB")
+    hasty, other = (
+        Hasty(Saving({"quantization": "nf4"}, "little", 0)),
+        Hasty(Saving({"quantization.llm_int8_threshold": 3.0}, "little", 2)),
+    )
+    plugins.manager().register(hasty, name="hasty")
+    plugins.manager().register(other, name="other")
+    try:
+        taken = [word for change in Planner(llama).first(planned)[1].changes for word in change.words]
+    finally:
+        plugins.manager().unregister(hasty)
+        plugins.manager().unregister(other)
+    assert "quantization=nf4" in taken
+    assert "quantization.llm_int8_threshold=3" not in taken

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from framework import lock
@@ -59,4 +60,16 @@ def test_a_file_that_was_taken_away_meanwhile_is_not_held(tmp_path: Path) -> Non
     assert again is not None
     assert lock.holder(file) != ""
     again.release()
+    held.release()
+
+
+def test_a_lock_is_waited_for_but_not_for_ever(tmp_path: Path) -> None:
+    file = tmp_path / "lock"
+    process = started(file)
+    assert lock.wait(file, 0.05) is None
+    with ThreadPoolExecutor() as threads:
+        waiting = threads.submit(lock.wait, file, 60)
+        process.communicate()
+        held = waiting.result()
+    assert held is not None
     held.release()

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from framework import __version__, provenance, testing
+from framework import __version__, hookimpl, plugins, provenance, testing
 from framework.provenance import (
     Commit,
     checkouts,
@@ -153,6 +153,37 @@ def test_plugins_that_take_part_are_told_with_their_package(tmp_path: Path) -> N
     assert found["evals"] == f"framework {__version__}"
     assert "report" not in found
     assert "journal" not in found
+
+
+@pytest.mark.parametrize(
+    ("hook", "package"),
+    [
+        ("framework_check_plan", "acme 1.2"),
+        ("framework_check_model", "acme 1.2"),
+        ("framework_memory", "acme 1.2"),
+        ("framework_savings", "acme 1.2"),
+        ("framework_advice", "acme 1.2"),
+        ("framework_export_needs", "acme 1.2"),
+        ("framework_concerns", "acme 1.2"),
+        ("framework_validated", "acme 1.2"),
+        ("framework_run_finished", "acme 1.2"),
+        ("framework_metrics", None),
+        ("framework_speakers", None),
+        ("framework_checkups", None),
+        ("framework_sweep_finished", None),
+    ],
+)
+def test_a_plugin_takes_part_by_hooks_that_a_run_calls(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hook: str, package: str | None
+) -> None:
+    monkeypatch.setattr("framework.plugins._packages", {"acme": "acme 1.2"})
+    plan = testing.plan([], run_dir=tmp_path)
+    acme = types.SimpleNamespace(**{hook: hookimpl(lambda: None)})
+    plugins.manager().register(acme, name="acme")
+    try:
+        assert origins(plan).get("acme") == package
+    finally:
+        plugins.manager().unregister(acme)
 
 
 def test_a_plugin_of_one_file_is_told_with_what_is_in_it(tmp_path: Path) -> None:

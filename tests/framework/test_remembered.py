@@ -1,11 +1,15 @@
 """framework/remembered.py: what runs on this machine have shown."""
 
+import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from framework import lock, remembered
 from framework.records import IGNORE, TokenRow
-from framework.remembered import known_rows, of_data, remember_rows, remember_speed, speeds
+from framework.remembered import known_rows, of_data, remember_rows, remember_speed, speeds, write_json
 from tests.support.results import EVEN
 from tests.support.shelf import ROWS, plan
 
@@ -46,3 +50,47 @@ def test_the_latest_speeds_are_kept() -> None:
         remember_speed("CPU", speed)
     assert speeds("CPU") == [float(speed) for speed in range(12, 20)]
     assert speeds("rtx4090") == []
+
+
+def test_speeds_that_are_kept_side_by_side_are_all_there(own_cache: Path) -> None:
+    """Another process has read the file and is about to write it, when this one keeps a speed."""
+    file = own_cache / "plans" / "speeds.json"
+    remember_speed("CPU", 1.0)
+    other = lock.take(file.with_suffix(".lock"))
+    assert other is not None
+    with ThreadPoolExecutor() as threads:
+        done = threads.submit(remember_speed, "CPU", 2.0)
+        time.sleep(0.3)
+        write_json(file, {"CPU": [1.0], "rtx4090": [3.0]})
+        other.release()
+        done.result()
+    assert (speeds("CPU"), speeds("rtx4090")) == ([1.0, 2.0], [3.0])
+    assert list(file.parent.iterdir()) == [file]
+
+
+def test_a_speed_is_not_kept_while_another_process_never_lets_go(
+    own_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remembered, "LOCK_SECONDS", 0.05)
+    remember_speed("CPU", 1.0)
+    other = lock.take(own_cache / "plans" / "speeds.lock")
+    assert other is not None
+    remember_speed("CPU", 2.0)
+    other.release()
+    assert speeds("CPU") == [1.0]
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(own_cache: Path) -> None:
+    own_cache.write_text("a file", encoding="utf-8")
+    remember_speed("CPU", 1.0)
+    assert speeds("CPU") == []
+
+
+def test_what_cannot_be_put_into_its_place_leaves_nothing(own_cache: Path) -> None:
+    write_json(own_cache / "kept.json", {"a": 1})
+    (own_cache / "folder.json").mkdir()
+    write_json(own_cache / "folder.json", {"a": 1})
+    with pytest.raises(TypeError):
+        write_json(own_cache / "other.json", {"a": object()})
+    assert {path.name for path in own_cache.iterdir()} == {"kept.json", "folder.json"}
+    assert json.loads((own_cache / "kept.json").read_text(encoding="utf-8")) == {"a": 1}

@@ -58,7 +58,17 @@ def test_a_model_of_the_family_goes_before_a_larger_one_of_another(
 
 
 def test_presets_whose_config_can_be_had_are_read(tmp_path: Path) -> None:
-    """Of all presets in conf/model, the Hub of this test has two."""
+    """Of all presets in conf/model, the Hub of this test has two. Those of the user are unfinished or wrong."""
+    own = {
+        "unfinished": "defaults: [local]\n",
+        "wrong": "defaults: [local]\npath: {a: 1}\n",
+        "unknown": "defaults: [local]\npaht: a\n",
+        "bare": "path: a\n",
+        "broken": "path: [\n",
+    }
+    (tmp_path / "conf" / "model").mkdir(parents=True)
+    for name, text in own.items():
+        (tmp_path / "conf" / "model" / f"{name}.yaml").write_text(text, encoding="utf-8")
     folders = {}
     for name, config in (("unsloth/Meta-Llama-3.1-8B-Instruct", LLAMA), ("unsloth/Llama-3.2-1B-Instruct", MIDDLE)):
         folders[name] = tmp_path / name.rpartition("/")[2]

@@ -78,10 +78,6 @@ class Catalog:
                 expanded.append(name)
         return list(dict.fromkeys(expanded))
 
-    def is_local(self, name: str) -> bool:
-        """Whether a name needs nothing of what lm-eval brings."""
-        return name in self.local or Path(name).suffix == ".yaml"
-
     def tasks(self, name: str) -> list[Task]:
         """Return the tasks that a name stands for: one, or all of a group or a tag.
 

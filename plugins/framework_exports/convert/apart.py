@@ -9,7 +9,6 @@ import importlib
 import json
 import operator
 import os
-import signal
 import subprocess
 import sys
 import traceback
@@ -17,10 +16,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from framework.errors import FrameworkError, one_line
+from framework.errors import USER_MISTAKE, FrameworkError, one_line, signal_name
 
 QUIET = {"TQDM_DISABLE": "1", "NO_LOCAL_GGUF": "1", "TOKENIZERS_PARALLELISM": "false"}
-USER_MISTAKE = 2
 
 
 def run(doing: str, function: str, log: Path, **arguments: Any) -> None:
@@ -58,8 +56,7 @@ def execute(doing: str, command: Sequence[str], log: Path, *, job: str = "") -> 
 
 
 def _how(code: int) -> str:
-    names = {each.value: each.name for each in signal.Signals}
-    return f", killed by {names.get(-code, -code)}" if code < 0 else ""
+    return f", killed by {signal_name(-code)}" if code < 0 else ""
 
 
 def main() -> int:

@@ -59,7 +59,7 @@ class Llama:
         loaded = library()
         self._api, self._types = loaded.functions, loaded.types
         self.file = file
-        self._model = self._context = self._adapter = self._types.NULL
+        self._model = self._context = self._types.NULL
         self._held: list[int] = []
         loaded.errors.clear()
         given = self._api.llama_model_default_params()
@@ -98,33 +98,10 @@ class Llama:
 
     def close(self) -> None:
         """Free the memory; twice is once."""
-        for free, held in (
-            (self._api.llama_free, "_context"),
-            (self._api.llama_adapter_lora_free, "_adapter"),
-            (self._api.llama_model_free, "_model"),
-        ):
+        for free, held in ((self._api.llama_free, "_context"), (self._api.llama_model_free, "_model")):
             if getattr(self, held):
                 free(getattr(self, held))
                 setattr(self, held, self._types.NULL)
-
-    def use_adapter(self, file: Path, *, scale: float = 1.0) -> None:
-        """Add a LoRA adapter, in GGUF, to the model; it takes the place of an earlier one.
-
-        Raises:
-            FrameworkError: it does not belong to this model.
-        """
-        library().errors.clear()
-        adapter = self._api.llama_adapter_lora_init(self._model, bytes(file))
-        if not adapter:
-            message = f"llama.cpp cannot put the adapter {file} on {self.file}{why()}"
-            raise FrameworkError(message)
-        self._api.llama_set_adapters_lora(
-            self._context, self._types.new("struct llama_adapter_lora *[]", [adapter]), 1, [scale]
-        )
-        if self._adapter:
-            self._api.llama_adapter_lora_free(self._adapter)
-        self._adapter = adapter
-        self._forget(0)
 
     @functools.cached_property
     def stop_ids(self) -> frozenset[int]:

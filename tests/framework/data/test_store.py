@@ -179,7 +179,7 @@ def test_the_parts_of_a_row_are_noted(tmp_path: Path) -> None:
     assert columns.proven.tolist() == [False, True]
     assert columns.system.tolist() == [True, False]
     assert columns.plain.tolist() == [False, True]
-    assert kept.problem(0) == "not proven"
+    assert [problem for batch in kept.texts() for problem in batch.problem] == ["not proven", ""]
     assert kept.told.bad_rows == 3
     assert kept.example(0) == Example(turns, "chatml", "a:1")
 

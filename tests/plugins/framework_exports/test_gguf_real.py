@@ -16,6 +16,7 @@ from framework_exports.gguf_adapter import GgufAdapterExporter
 from framework_exports.gguf_exporter import GgufExporter
 from framework_exports.gguf_file import Tensors
 from framework_exports.llama.model import Llama
+from tests.support.adapted_llama import AdaptedLlama
 from tests.support.bases import adapted
 from tests.support.ggufs import converted
 
@@ -81,12 +82,12 @@ def test_the_adapter_on_the_bases_file_is_the_adapted_model_too(made: Any) -> No
     run_dir, _, theirs, _, prompts = made
     base = Path(theirs.peft_config["default"].base_model_name_or_path)
     agreed = []
-    with Llama(converted([base], run_dir, dtype="f16")[base.name]) as llama:
+    with AdaptedLlama(converted([base], run_dir, dtype="f16")[base.name]) as llama:
+        llama.use_adapter(run_dir / "gguf_adapter" / "orders-LoRA.gguf")
         for prompt in prompts:
             ids = llama.tokenize(prompt)
             with torch.no_grad():
                 expected = theirs(torch.tensor([ids])).logits[0].numpy()
-            llama.use_adapter(run_dir / "gguf_adapter" / "orders-LoRA.gguf")
             agreed += list(llama.logits(ids).argmax(1) == expected.argmax(1))
     assert np.mean(agreed) > 0.98
     size = (run_dir / "gguf_adapter" / "orders-LoRA.gguf").stat().st_size

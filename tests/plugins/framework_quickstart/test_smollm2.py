@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from transformers import AutoTokenizer
+import pytest
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from framework_quickstart import smollm2
 
@@ -28,3 +29,26 @@ def test_the_tokenizer_is_one_of_bytes_and_single_digits_that_ends_turns(tmp_pat
     assert tokenizer.decode(ids) == text
     assert {"1", "2", "3", "4"} <= set(tokenizer.convert_ids_to_tokens(ids))
     assert "<|im_end|>" in tokenizer.chat_template
+
+
+class Full:
+    """A model for which there is no room."""
+
+    @classmethod
+    def from_pretrained(cls, *_: object, **__: object) -> Full:
+        """Read nothing."""
+        return cls()
+
+    def save_pretrained(self, folder: Path) -> None:
+        """Write the first file and fail."""
+        (folder / "config.json").write_text("{}", encoding="utf-8")
+        raise OSError(28, "No space left on device")
+
+
+def test_a_conversion_for_which_there_is_no_room_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", Full.from_pretrained)
+    with pytest.raises(OSError, match="No space left on device"):
+        smollm2.convert(smollm2.gguf_file(), tmp_path / "models" / "one")
+    assert not list((tmp_path / "models").iterdir())

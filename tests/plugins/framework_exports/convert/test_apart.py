@@ -50,7 +50,7 @@ def test_another_error_is_told_with_the_place_of_the_log(log: Path) -> None:
 
 
 def test_a_process_that_is_killed_costs_an_error_and_no_more(log: Path) -> None:
-    with pytest.raises(FrameworkError, match="writing failed, killed by SIGABRT: it said nothing"):
+    with pytest.raises(FrameworkError, match=r"writing failed, killed by signal 6 \(SIGABRT\): it said nothing"):
         apart.run("writing", "acme_jobs:die", log)
 
 

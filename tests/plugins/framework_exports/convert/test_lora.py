@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM
 
 from framework.errors import FrameworkError
 from framework_exports.convert.lora import check_plain
-from framework_exports.llama.model import Llama
+from tests.support.adapted_llama import AdaptedLlama
 from tests.support.bases import adapted
 from tests.support.ggufs import converted, run, tiny_model
 
@@ -56,7 +56,7 @@ def test_base_and_adapter_are_the_adapted_model(made: Path, family: str, kind: s
         expected = theirs(torch.tensor([IDS])).logits[0].numpy()
         with theirs.disable_adapter():
             plain = theirs(torch.tensor([IDS])).logits[0].numpy()
-    with Llama(made / f"{family}.gguf", threads=1) as llama:
+    with AdaptedLlama(made / f"{family}.gguf", threads=1) as llama:
         before = llama.logits(IDS)
         llama.use_adapter(made / f"{family}-{kind}.gguf")
         after = llama.logits(IDS)
@@ -66,9 +66,9 @@ def test_base_and_adapter_are_the_adapted_model(made: Path, family: str, kind: s
 
 
 def test_an_adapter_of_another_base_is_refused(made: Path) -> None:
-    with Llama(made / "qwen3.gguf", threads=1) as llama:
+    with AdaptedLlama(made / "qwen3.gguf", threads=1) as llama:
         before = llama.logits(IDS)
-        with pytest.raises(FrameworkError, match=r"cannot put the adapter .*gemma3-lora\.gguf on .*qwen3\.gguf: \w+"):
+        with pytest.raises(ValueError, match=r"cannot put the adapter .*gemma3-lora\.gguf on .*qwen3\.gguf: \w+"):
             llama.use_adapter(made / "gemma3-lora.gguf")
         assert np.array_equal(llama.logits(IDS), before)
 

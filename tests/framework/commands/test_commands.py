@@ -1,0 +1,26 @@
+"""framework/commands/__init__.py: how each command is typed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from framework.commands import framework_commands, usage
+from framework.component import Component
+from framework.help import help_text
+
+REFERENCE = Path(__file__).parents[3] / "docs" / "reference" / "commands.md"
+
+
+@pytest.mark.parametrize("command", list(framework_commands()), ids=lambda command: command.name)
+def test_a_command_is_typed_as_its_help_and_the_reference_say(command: Component) -> None:
+    start, _, words = usage(command.schema).partition(f" {command.name} ")
+    assert start == "python -m framework"
+    assert f"## `{command.name} {words}`\n" in REFERENCE.read_text(encoding="utf-8")
+
+
+def test_the_help_of_the_program_names_all_commands() -> None:
+    listed = help_text([]).partition("Commands:")[2]
+    for command in framework_commands():
+        assert f"\n  {command.name} " in listed
