@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections.abc import Mapping, Sequence
-from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +96,7 @@ def _holds(wanted: Type, value: Any) -> bool:
 
 def _section(choice: Choice) -> dict[str, Any]:
     """Return the settings of an option as they stand in `plan.json`."""
-    return dict(redact(_plain(choice.config)))
+    return dict(redact(choice.settings))
 
 
 def words(settings: Mapping[str, Any]) -> list[str]:
@@ -120,16 +119,3 @@ def _sets(word: str, key: str) -> bool:
     """Whether a word sets a key, or a field of an option that is replaced."""
     name = word.partition("=")[0].lstrip("+")
     return name == key or ("." not in key and name.startswith(f"{key}."))
-
-
-def _plain(value: Any) -> Any:
-    """Return a setting as it stands in `plan.json`."""
-    if isinstance(value, Enum):
-        return value.name
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): _plain(part) for key, part in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_plain(part) for part in value]
-    return value if isinstance(value, str | int | float | None) else str(value)

@@ -13,6 +13,7 @@ from typing import Any
 
 from framework.records import Point, Sweep
 from framework.sweep import figures
+from framework.words import key
 from framework_report import parallel
 from framework_report.importance import importances
 from framework_report.page import template
@@ -33,7 +34,7 @@ def write(folder: Path, sweep: Sweep) -> None:
 
 def render(sweep: Sweep, folder: Path) -> str:
     """Return the page that is to lie in `folder`."""
-    names = list(dict.fromkeys(_key(word) for point in sweep.points for word in point.overrides))
+    names = list(dict.fromkeys(key(word) for point in sweep.points for word in point.overrides))
     scored = [point for point in sweep.points if point.value is not None and math.isfinite(point.value)]
     page: str = template("sweep.html.jinja").render(
         folder=sweep.folder,
@@ -110,10 +111,6 @@ def _table(points: Sequence[Point], names: Sequence[str]) -> list[list[str]]:
     """Return for each point the value of each setting, a dash where it has none of its own."""
     found = []
     for point in points:
-        own = {_key(word): word.partition("=")[2] for word in point.overrides}
+        own = {key(word): word.partition("=")[2] for word in point.overrides}
         found.append([own.get(name, "–") for name in names])
     return found
-
-
-def _key(word: str) -> str:
-    return word.partition("=")[0].lstrip("+~")
