@@ -43,6 +43,8 @@ def _shard_on_a_cpu() -> None:
         if plugin is not None and self.distributed_type is DistributedType.MULTI_CPU:
             self.distributed_type = DistributedType.FSDP
             self.fsdp_plugin = plugin
+            if self._mixed_precision != "no":
+                plugin.set_mixed_precision(self._mixed_precision)
 
     AcceleratorState.__init__ = init
 

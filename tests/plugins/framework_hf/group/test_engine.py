@@ -12,6 +12,7 @@ import torch
 from torch import distributed
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
+from torch.distributed.tensor import Replicate, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from framework import FrameworkError
@@ -131,6 +132,16 @@ def test_a_frozen_weight_that_is_whole_in_each_process_is_refused() -> None:
     told = r"^launch=fsdp2: 1 of 2 weights are not cut into 1 pieces, the first is 0\.weight \(float32\)$"
     with pytest.raises(FrameworkError, match=told):
         check_wrapped(cut(first_left=True), Group(Engine.fsdp2, 1))
+
+
+@pytest.mark.usefixtures("world")
+def test_a_weight_of_which_each_process_has_a_copy_is_refused() -> None:
+    made, mesh = model(), init_device_mesh("cpu", (1,))
+    copied = torch.nn.Parameter(distribute_tensor(torch.ones(4, 4), mesh, [Replicate()]), requires_grad=False)
+    made[0].weight = copied
+    fully_shard(made, mesh=mesh, ignored_params={copied})
+    with pytest.raises(FrameworkError, match=r"^launch=fsdp2: 1 of 2 weights are not cut into 1 pieces"):
+        check_wrapped(made, Group(Engine.fsdp2, 1))
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-from safetensors.numpy import load_file
+from safetensors.torch import load_file
 
 from framework import FrameworkError, pipeline, records
 from framework.health.course import Course
@@ -88,7 +88,7 @@ def run(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
         ]  # those before are another process's
         checkpoint = folder / "checkpoint"
         file = next(checkpoint.glob("*model.safetensors"))
-        return Done(result, steps, load_file(file), folder)
+        return Done(result, steps, {name: weight.float().numpy() for name, weight in load_file(file).items()}, folder)
 
     return made
 
@@ -162,7 +162,7 @@ def test_what_two_processes_trained_is_measured_and_exported_by_the_run(alone: D
         records.load(EvalResult, done.folder / "evaluate.json").metrics["eval_loss"] for done in (alone, ddp)
     )
     assert loss == pytest.approx(again, rel=CLOSE)
-    exported = load_file(ddp.folder / "adapter" / "adapter_model.safetensors")
+    exported = load_file(ddp.folder / "adapter" / "adapter_model.safetensors")  # in fp32, as it was trained
     assert exported.keys() == ddp.adapter.keys()
     for name, weight in exported.items():
         np.testing.assert_array_equal(weight, ddp.adapter[name], err_msg=name)
@@ -254,10 +254,24 @@ def test_activations_that_are_computed_again_are_so_by_fsdp(run: Run, alone: Don
 @pytest.mark.slow
 def test_qlora_in_pieces_is_qlora(run: Run, seen: Seen) -> None:
     close(run("nf4-alone", "quantization=nf4", *ALONE), run("nf4", "quantization=nf4", "launch=fsdp2", *TWO))
-    for each in seen():
+    look_at_four_bits(seen(), "torch.float32")
+
+
+def look_at_four_bits(seen: list[dict[str, Any]], dtype: str) -> None:
+    """Look whether half of each weight of 4 bits is here, in numbers of a dtype."""
+    for each in seen:
         assert len(each["4 bits"]) == 14
-        for dtype, here, whole in each["4 bits"]:
-            assert (dtype, 2 * here) == ("torch.float32", whole)
+        for stored, here, whole in each["4 bits"]:
+            assert (stored, 2 * here) == (dtype, whole)
+
+
+@pytest.mark.slow
+def test_qlora_in_pieces_keeps_its_bits_where_fsdp_casts_to_what_is_computed_in(run: Run, seen: Seen) -> None:
+    words = ("quantization=nf4", "trainer.dtype=bf16")
+    one, two = run("bf16-alone", *ALONE, *words), run("bf16", "launch=fsdp2", *TWO, *words)
+    losses = [[step["loss"] for step in done.steps] for done in (one, two)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)  # bf16 has three digits
+    look_at_four_bits(seen(), "torch.bfloat16")
 
 
 PROGRAM = """
@@ -313,7 +327,10 @@ def test_two_machines_are_one_training_and_the_first_writes_it(
     done = Done(
         records.load(TrainResult, first / "train.json"),
         [line for line in lines if line["event"] == "step"],
-        load_file(first / "checkpoint" / "adapter_model.safetensors"),
+        {
+            name: weight.numpy()
+            for name, weight in load_file(first / "checkpoint" / "adapter_model.safetensors").items()
+        },
         first,
     )
     close(alone, done)
