@@ -1,7 +1,8 @@
 """Points of a sweep that train alike: the first of them does, the others take its weights and what it measured.
 
 Exporters and loggers see what was learned and change nothing in it, so points that differ in nothing else are one
-training. Points in other processes are not known here, and a model whose base is its own each time is never alike.
+training. Points in other processes are not known here, and a model whose base is its own each time is never alike. Nor
+is one that several machines train: the others do not know what the first has trained before, and would wait for it.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ class Alike:
         self._measuring = measuring
         self._plan = plan = measuring.plan
         model, found = measuring.model, measuring.data.result
-        base = getattr(model, "base_key", "")
+        group = plan.launch.config.group()
+        base = "" if group and group.machines > 1 else getattr(model, "base_key", "")
         settings = {name: value for name, value in plan.config.items() if name not in APART}
         single = (plan.model, plan.quantization, plan.adapter, plan.data, plan.format, plan.trainer, plan.launch)
         several = (*plan.audit.values(), *plan.metric.values(), *plan.evaluator.values())

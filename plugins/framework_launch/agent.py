@@ -16,7 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from torch.distributed.elastic.multiprocessing.api import SignalException
+from torch.distributed.elastic.multiprocessing.api import DefaultLogsSpecs, SignalException
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
@@ -45,6 +45,7 @@ def main() -> int:
         min_nodes=asked["machines"],
         max_nodes=asked["machines"],
         nproc_per_node=asked["processes"],
+        logs_specs=DefaultLogsSpecs(log_dir=asked["folder"]),  # by itself torch makes a folder that it leaves
         run_id=asked["run_id"],
         rdzv_backend="static" if several else "c10d",
         rdzv_endpoint=asked["endpoint"] if several else "localhost:0",

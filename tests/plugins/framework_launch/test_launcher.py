@@ -108,4 +108,4 @@ def test_a_run_that_is_killed_while_it_waits_for_a_machine_leaves_nothing(rank: 
         for each in alive:
             each.kill()
     assert alive == []
-    assert list(temporary.glob("framework-*")) == []
+    assert [file for name in ("framework-*", "torchelastic*") for file in temporary.glob(name)] == []
