@@ -15,9 +15,11 @@ import psutil
 import pytest
 
 from framework import FrameworkError, testing
+from framework.errors import DoesNotFitError
 from framework.plan import Plan
 from framework.protocols import Launcher
 from framework.testing import EchoBackend
+from framework_launch import launcher
 from tests.support.program import environment
 from tests.support.tiny import chat_rows, tiny_llama
 
@@ -32,8 +34,8 @@ def no_slurm(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def launched(plan: Plan) -> object:
-    launcher: Launcher = plan.launch.create()
-    return launcher.launch(plan)
+    made: Launcher = plan.launch.create()
+    return made.launch(plan)
 
 
 @pytest.mark.parametrize("stages", ["plan", "evaluate", "data,evaluate,export"])
@@ -55,6 +57,18 @@ def test_another_machine_looks_at_the_model_too(data_file: Path, tmp_path: Path)
     plan = testing.plan([*words, "model=local", f"model.path={tmp_path / 'nowhere'}"], run_dir=tmp_path / "run")
     with pytest.raises(FrameworkError, match="nowhere"):
         launched(plan)
+
+
+def test_another_machine_on_which_the_run_does_not_fit_says_so_before_it_opens_the_model(
+    data_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        message = "too large for this one"
+        raise DoesNotFitError(message)
+
+    monkeypatch.setattr(launcher, "check_fits", refuse)
+    with pytest.raises(DoesNotFitError, match="too large for this one"):
+        launched(testing.plan(["data=local_file", f"data.path={data_file}", *SECOND], run_dir=tmp_path / "run"))
 
 
 def test_a_job_of_slurm_is_planned_before_slurm_starts_it(data_file: Path, tmp_path: Path) -> None:
