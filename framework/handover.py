@@ -7,7 +7,7 @@ import os
 import pickle
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -75,10 +75,17 @@ def pack(plan: Plan) -> Packed:
         raise FrameworkError(NOT_CARRIED.format(launch, one_line(error))) from error
 
 
-def end_with(parent: int, number: int = signal.SIGINT) -> None:
-    """Wait until the file descriptor of a pipe tells that the parent is gone, then end this process with a signal."""
+def end_with(parent: int, number: int = signal.SIGINT, last: Callable[[], None] = lambda: None) -> None:
+    """Wait until the file descriptor of a pipe tells that the parent is gone, then end this process with a signal.
+
+    Args:
+        parent: the file descriptor.
+        number: of the signal.
+        last: what is done before.
+    """
     while os.read(parent, 1):
         pass
+    last()
     os.kill(os.getpid(), number)
 
 

@@ -69,11 +69,7 @@ def run(plan: Plan, elsewhere: Elsewhere | None = None) -> Report | None:
     try:
         with clock.stage(Stage.plan):
             check_writable(plan.run_dir)
-            source: ModelSource = plan.model.create()
-            planner = Planner(source)
-            plan = dataclasses.replace(plan, model_line=source.check())
-            check_model(plan, source.config_json())
-            plan, expected = planner.first(plan)
+            plan, planner, expected = planned(plan)
             loggers.planned(plan)
             _check_fits(plan, expected, loggers)
         if plan.stages == (Stage.plan,):
@@ -92,6 +88,20 @@ def run(plan: Plan, elsewhere: Elsewhere | None = None) -> Report | None:
         return report
     finally:
         loggers.close()
+
+
+def planned(plan: Plan) -> tuple[Plan, Planner, Forecast]:
+    """Look at the model and return the plan, changed where `plan.apply` has it changed, and what the run takes.
+
+    Raises:
+        FrameworkError: the model is not there, or cannot be planned for.
+    """
+    source: ModelSource = plan.model.create()
+    planner = Planner(source)
+    plan = dataclasses.replace(plan, model_line=source.check())
+    check_model(plan, source.config_json())
+    plan, expected = planner.first(plan)
+    return plan, planner, expected
 
 
 def _run_stages(

@@ -1,7 +1,8 @@
 """Points of a sweep that train alike: the first of them does, the others take its weights and what it measured.
 
 Exporters and loggers see what was learned and change nothing in it, so points that differ in nothing else are one
-training. Points in other processes are not known here, and a model without a `base_key` always trains.
+training. Points in other processes are not known here, and a model without a `base_key` always trains. So does one that
+several machines train: the others do not know what the first has trained before, and would wait for it.
 """
 
 from __future__ import annotations
@@ -51,7 +52,8 @@ class SameTraining:
         self._measuring = measuring
         self._plan = plan = measuring.plan
         model, found = measuring.model, measuring.data.result
-        base = getattr(model, "base_key", "")
+        group = plan.launch.config.group()
+        base = "" if group and group.machines > 1 else getattr(model, "base_key", "")
         settings = plan.exact(*(field.name for field in fields(plan) if field.name not in APART))
         self._key = shelf.key_of(base, found.fingerprint, settings) if base and shelf.is_open() else ""
         self._known: dict[str, Done] = shelf.shared("trained", "by settings", dict)

@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 from pathlib import Path
 
 from framework.errors import FrameworkError
 from framework.plan import Plan
 from framework.worker import ENDED, Ended
-from framework_launch.config import FAILED
+from framework_launch import place
+from framework_launch.config import FAILED, GroupConfig
+
+LOST = re.compile(
+    r"(?:gloo/transport\S+ (?=Connection|Read error|Write error)|ncclRemoteError: |DistNetworkError: (?=Failed to ))"
+    r"(.+?)(?:\. |\.?$)",
+    re.MULTILINE,
+)
+"""How gloo, NCCL and torch's store say that the process at the other end is gone."""
 
 
 def cause(plan: Plan, folder: Path, code: int) -> Exception:
@@ -17,6 +26,8 @@ def cause(plan: Plan, folder: Path, code: int) -> Exception:
 
     A process that was killed says nothing itself: those that it left alone do, and are not the cause. Of several that
     say something the first is: the others miss it a moment later.
+
+    Where all that is said here is that a connection was lost, the cause is on another machine, which alone knows it.
 
     Args:
         plan: the run.
@@ -37,6 +48,13 @@ def cause(plan: Plan, folder: Path, code: int) -> Exception:
     first = told[0]
     if first.mistake:
         return FrameworkError(f"process {first.rank}: {first.text}")
+    config: GroupConfig = plan.launch.config
+    if config.machines > 1 and (lost := LOST.search(first.text)):
+        others = [str(number) for number in range(config.machines) if number != place.rank(config)]
+        gone = f"machine {others[0]} is" if len(others) == 1 else f"one of the machines {', '.join(others)} is"
+        return FrameworkError(
+            f"{launch}: {gone} gone, process {first.rank} here lost it ({lost[1]}). What it ended of is said there"
+        )
     return RuntimeError(f"{launch}: process {first.rank} failed\n{first.text}")
 
 

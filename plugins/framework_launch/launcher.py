@@ -1,13 +1,14 @@
 """`launch=ddp|fsdp2|deepspeed_zero3`: everything but the training happens here, the training in a group of processes.
 
 The model is unloaded while the group is at work. The group's first process tells each step over a socket of this
-machine and hears what to do, so loggers, health and early stopping stay where they are. On the other machines of a
-group the data are read from the cache or tokenized, and all that follows is their part of the training.
+machine and hears what to do, so loggers, health and early stopping stay where they are. The other machines of a group
+look whether the run fits there, read the data from the cache or tokenize them, and take their part in the training.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import pickle
 import secrets
@@ -32,16 +33,19 @@ from numpy.typing import NDArray
 from framework import pipeline
 from framework.data import Data, load_data
 from framework.data.store import Rows
-from framework.errors import FrameworkError
+from framework.fitting import check_fits
 from framework.group import WORKER, Group
 from framework.handover import check_divisible, pack
 from framework.plan import Plan
 from framework.protocols import Backend, Divisible, Model, TrainRun
 from framework.records import Report, Step, TokenRow, TrainResult
+from framework.schema import Stage
 from framework.worker import JOB, Job
-from framework_launch import slurm
-from framework_launch.config import SLURM, GroupConfig
+from framework_launch import place
+from framework_launch.config import GroupConfig
 from framework_launch.ended import cause
+
+log = logging.getLogger(__name__)
 
 POLL = 0.1
 """Seconds between two looks at whether the group is still there."""
@@ -55,17 +59,25 @@ class GroupLauncher:
     def __init__(self, config: GroupConfig) -> None:
         self.config = config
         self.group: Group = config.group()
-        self.rank, self.address = _place(config)
+        self.rank = place.rank(config)
 
     def launch(self, plan: Plan) -> Report | None:
-        """Run the plan; on other machines than the first only the training.
+        """Run the plan; on other machines than the first only look at it and train.
 
         Raises:
             FrameworkError: the run ended with a user's mistake, or a process was killed.
             RuntimeError: a process failed; the message is its traceback.
         """
+        if plan.stages != (Stage.plan,):  # a job may be planned before Slurm starts it
+            place.check(self.config)
         if self.rank == 0:
             return pipeline.run(plan, self.train)
+        plan, _, expected = pipeline.planned(plan)
+        check_fits(plan, expected)
+        if Stage.train not in plan.stages:
+            stages = ",".join(stage.value for stage in plan.stages)
+            log.warning("launch.rank=%d: stages=[%s] is what the first machine does", self.rank, stages)
+            return None
         backend: Backend = plan.trainer.create()
         with backend.open(plan) as model:
             check_divisible(plan, model)
@@ -101,9 +113,13 @@ class GroupLauncher:
     @contextmanager
     def _started(self, plan: Plan, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
         """Start the agent; whatever happens, no process of the group is left."""
+        endpoint = place.endpoint(self.config)
+        if self.group.machines > 1:
+            told = plan.launch.component.name, self.group.machines, endpoint, self.rank
+            log.warning("launch=%s: waiting for %d machines at %s; this is machine %d", *told)
         asked = {
             "machines": self.group.machines, "processes": self.group.processes, "rank": self.rank,
-            "endpoint": f"{self.address}:{self.config.main_port}", "run_id": plan.name, "folder": str(folder),
+            "endpoint": endpoint, "run_id": plan.name, "folder": str(folder),
         }  # fmt: skip
         command = [sys.executable, "-P", "-m", "framework_launch.agent", json.dumps(asked)]
         surroundings = {**os.environ, WORKER: "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
@@ -121,24 +137,6 @@ def _numbers(rows: Sequence[TokenRow]) -> NDArray[np.int64]:
     """Return which rows of the store these are."""
     assert isinstance(rows, Rows)  # noqa: S101 - a data stage gives no others
     return rows.numbers
-
-
-def _place(config: GroupConfig) -> tuple[int, str]:
-    """Return the number of this machine, and the address of the first.
-
-    Raises:
-        FrameworkError: Slurm is to say so, and this is none of its jobs.
-    """
-    if config.main_address != SLURM:
-        return config.rank or 0, config.main_address or "localhost"
-    node, host = slurm.node(), slurm.first_host()
-    if node is None or host is None:
-        message = (
-            f"launch.main_address={SLURM}: Slurm did not start this. Start it by srun, or by "
-            "-m hydra/launcher=submitit_slurm"
-        )
-        raise FrameworkError(message)
-    return node, host
 
 
 def _wait(process: subprocess.Popen[bytes]) -> None:

@@ -94,6 +94,17 @@ def test_points_with_other_exporters_train_once_and_come_to_the_same(run: Run, t
     assert not list(second.glob("*.part"))
 
 
+@pytest.mark.parametrize(("machines", "times"), [(1, 1), (2, 2)])
+def test_points_that_several_machines_train_all_train_since_the_others_would_wait(
+    machines: int, times: int, run: Run, trainings: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(testing.EchoModel, "unload", lambda _: None, raising=False)  # so that a group can train it
+    words = ("launch=ddp", "launch.processes=1", f"launch.machines={machines}", "launch.rank=0")
+    for number, exporter in enumerate(("adapter", "model_card")):
+        run(str(number), *words, "launch.main_address=first", f"exporter=[{exporter}]")
+    assert len(trainings) == times
+
+
 def test_a_point_says_whose_training_it_has(run: Run) -> None:
     first, second = run("0"), run("1", "exporter=[]")
     trained = [load(TrainResult, folder / "train.json") for folder in (first, second)]

@@ -6,19 +6,22 @@ tested besides is all of it real: torch's `fully_shard`, gloo, the trainer.
 Nor does torch pin memory there, which weights that are offloaded lie in on a GPU's machine.
 
 `GROUP_TEST_END=RANK:STEP:HOW` lets a process end before a step, by a signal's number or by `raise`;
-`GROUP_TEST_PLAIN` leaves accelerate as it is.
+`GROUP_TEST_PLAIN` leaves accelerate as it is. With `GROUP_TEST_SEEN=FOLDER` each process writes down there, as
+`RANK.json`, what the engine made of its model.
 """
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from framework import hookimpl
 from framework.group import member
 
-END, PLAIN = "GROUP_TEST_END", "GROUP_TEST_PLAIN"
+END, PLAIN, SEEN = "GROUP_TEST_END", "GROUP_TEST_PLAIN", "GROUP_TEST_SEEN"
 
 
 @hookimpl
@@ -40,6 +43,8 @@ def _shard_on_a_cpu() -> None:
         if plugin is not None and self.distributed_type is DistributedType.MULTI_CPU:
             self.distributed_type = DistributedType.FSDP
             self.fsdp_plugin = plugin
+            if self._mixed_precision != "no":
+                plugin.set_mixed_precision(self._mixed_precision)
 
     AcceleratorState.__init__ = init
 
@@ -67,9 +72,43 @@ def _end(rank: int, wanted: str) -> None:
     GroupTrainer.training_step = step  # type: ignore[method-assign] # in a test's own process
 
 
+def _tell(rank: int, folder: str) -> None:
+    from framework_hf.group.trainer import GroupTrainer
+
+    plain = GroupTrainer.begin
+
+    def begin(self: GroupTrainer) -> None:
+        plain(self)
+        Path(folder, f"{rank}.json").write_text(json.dumps(_seen(self.model)), encoding="utf-8")
+
+    GroupTrainer.begin = begin  # type: ignore[method-assign] # in a test's own process
+
+
+def _seen(model: Any) -> dict[str, Any]:
+    """Return how the frozen weights lie here, of which some may be of 4 bits, and what was put around layers."""
+    from bitsandbytes.nn import Linear4bit
+    from torch.distributed.fsdp import FSDPModule
+
+    from framework_hf.group.weights import WRAPPER, local
+
+    frozen = [weight for weight in model.parameters() if not weight.requires_grad]
+    few = [module.weight for module in model.modules() if isinstance(module, Linear4bit)]
+    cut = [module._get_fsdp_state() for module in model.modules() if isinstance(module, FSDPModule)]  # noqa: SLF001 - torch tells nowhere else
+    groups: list[Any] = [group for state in cut for group in state._fsdp_param_groups]  # noqa: SLF001 - as above
+    return {
+        "here": sum(local(weight).numel() for weight in frozen),
+        "whole": sum(weight.numel() for weight in frozen),
+        "4 bits": [[str(weight.dtype), local(weight).numel(), weight.numel()] for weight in few],
+        "checkpointed": sum(hasattr(module, WRAPPER) for module in model.modules()),
+        "offload": sorted({type(group.offload_policy).__name__ for group in groups}),
+    }
+
+
 if me := member():
     if PLAIN not in os.environ:
         _shard_on_a_cpu()
         _pin_nothing()
     if END in os.environ:
         _end(me.rank, os.environ[END])
+    if SEEN in os.environ:
+        _tell(me.rank, os.environ[SEEN])

@@ -10,6 +10,7 @@ import torch
 from accelerate import PartialState
 from torch import distributed
 from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
 from framework.errors import FrameworkError
@@ -44,8 +45,10 @@ def load_in_pieces(group: Group, machine: Hardware, quantization: Any) -> str:
 
     The first process of a machine reads them into the CPU's memory and the others get their pieces from the first of
     all. It is transformers and accelerate that do it, told by the environment, once the processes reach each other.
-    What is quantized each reads for itself: its weights are more than their numbers. FSDP cuts tensors of floats only,
-    so four bits are stored in numbers of the dtype that is computed in: another would be cast to it, and the bits lost.
+    What is quantized each reads for itself: its weights are more than their numbers. Four bits are stored in bytes by
+    themselves, and accelerate leaves bytes whole in each process, since FSDP cuts tensors of floats. So they are stored
+    in numbers of the dtype that is computed in: FSDP would cast another to it when it puts a layer together, and the
+    bits would be lost.
     """
     me = member()
     if getattr(quantization, "load_in_4bit", False):
@@ -92,9 +95,9 @@ def check_started(accelerator: Any, group: Group, me: Member) -> None:
         FrameworkError: it is not.
     """
     worlds = {me.world, accelerator.num_processes, distributed.get_world_size()}
-    if worlds != {group.world}:
+    if others := worlds - {group.world}:
         message = (
-            f"launch={group.engine.value}: {group.world} processes were asked for, and {min(worlds)} came together"
+            f"launch={group.engine.value}: {group.world} processes were asked for, and {min(others)} came together"
         )
         raise FrameworkError(message)
     kind = accelerator.distributed_type.value
@@ -113,18 +116,35 @@ def check_wrapped(wrapped: Any, group: Group) -> None:
     """
     right = {
         Engine.ddp: isinstance(wrapped, DistributedDataParallel),
-        Engine.fsdp2: isinstance(wrapped, FSDPModule) and _pieces(wrapped, group.world),
+        Engine.fsdp2: isinstance(wrapped, FSDPModule),
         Engine.deepspeed_zero3: _stage(wrapped) == 3,  # noqa: PLR2004 - ZeRO-3
     }
     if not right[group.engine]:
         message = f"launch={group.engine.value}: accelerate made a {type(wrapped).__name__} of the model instead"
         raise FrameworkError(message)
+    if group.engine is Engine.fsdp2:
+        _check_pieces(wrapped, group)
 
 
-def _pieces(model: Any, world: int) -> bool:
-    """Whether all that is trained lies in as many pieces as there are processes."""
-    trained = [weight for weight in model.parameters() if weight.requires_grad]
-    return all(getattr(getattr(weight, "device_mesh", None), "size", int)() == world for weight in trained)
+def _check_pieces(model: torch.nn.Module, group: Group) -> None:
+    """Look whether all weights, also those that are frozen, lie in as many pieces as there are processes."""
+    weights = list(model.named_parameters())
+    uncut = [(name, weight) for name, weight in weights if not _is_cut(weight, group.world)]
+    if uncut:
+        name, weight = uncut[0]
+        message = (
+            f"launch={group.engine.value}: {len(uncut)} of {len(weights)} weights are not cut into {group.world} "
+            f"pieces, the first is {name} ({str(weight.dtype).removeprefix('torch.')})"
+        )
+        raise FrameworkError(message)
+
+
+def _is_cut(weight: Any, world: int) -> bool:
+    return (
+        isinstance(weight, DTensor)
+        and weight.device_mesh.size() == world
+        and any(placement.is_shard() for placement in weight.placements)
+    )
 
 
 def _stage(wrapped: Any) -> int:

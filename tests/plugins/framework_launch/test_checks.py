@@ -97,13 +97,8 @@ def test_more_processes_than_gpus_are_told(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_nothing_is_asked_of_this_machine_where_slurm_chooses_another(monkeypatch: pytest.MonkeyPatch) -> None:
     words = ("launch=fsdp2", "launch.machines=4", "launch.processes=8", "launch.main_address=slurm")
-    plan = planned(*words)
-    with pytest.raises(FrameworkError, match=r"launch\.main_address=slurm: Slurm did not start this"):
-        plan.launch.create()
+    assert planned(*words).launch.config.group().world == 32
     monkeypatch.setenv("SLURM_NODEID", "3")
-    monkeypatch.setenv("SLURM_JOB_NODELIST", "gpu[1-4]")
-    launcher = plan.launch.create()
-    assert (launcher.rank, launcher.address) == (3, "gpu1")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2,3")
     with pytest.raises(FrameworkError, match="4 GPUs are visible on this machine"):
         planned(*words)

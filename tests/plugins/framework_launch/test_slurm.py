@@ -13,9 +13,14 @@ from pathlib import Path
 
 import psutil
 import pytest
+from submitit.core.utils import DelayedSubmission
 
+from framework.compose import compose
+from framework.group import Engine, Group
+from framework.plan import make_plan
 from framework.sweep import start_anew
 from framework_launch import slurm
+from framework_launch.config import Fsdp2Config
 from tests.support.tiny import chat_rows, tiny_llama
 
 SBATCH = """#!{python}
@@ -82,8 +87,9 @@ def test_a_run_on_several_machines_is_submitted_as_one_task_on_each(tmp_path: Pa
         "hydra.launcher.signal_delay_s=300", "hydra.sweep.dir=out", "seed=1",
     ]  # fmt: skip
     process = started(words, tmp_path, PATH=f"{tools}{os.pathsep}{os.environ['PATH']}")
+    jobs = tmp_path / "out" / ".submitit"
     try:
-        until((tools / "submitted.sh").exists, process)
+        until(lambda: any(jobs.rglob("*_submitted.pkl")), process)
     finally:
         process.kill()
         process.communicate()
@@ -96,6 +102,11 @@ def test_a_run_on_several_machines_is_submitted_as_one_task_on_each(tmp_path: Pa
     assert wanted <= asked
     command = next(line for line in text.splitlines() if line.startswith("srun "))
     assert "-m submitit.core._submit" in command
+    (job,) = (DelayedSubmission.load(file) for file in jobs.rglob("*_submitted.pkl"))
+    submitted = make_plan(compose(job.args[0]), run_dir=tmp_path / "run").launch.config
+    assert isinstance(submitted, Fsdp2Config)
+    assert submitted.group() == Group(Engine.fsdp2, processes=8, machines=2)
+    assert submitted.main_address == "slurm"
 
 
 def tasks(process: subprocess.Popen[str]) -> list[psutil.Process]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -18,13 +19,13 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-from safetensors.numpy import load_file
+from safetensors.torch import load_file
 
 from framework import FrameworkError, pipeline, records
 from framework.health.course import Course
 from framework.plugin_file import load_file as load_plugin
 from framework.protocols import Launcher
-from framework.records import TrainResult
+from framework.records import EvalResult, TrainResult
 from framework_hf.resume import FOLDER
 from tests.support import group_plugin
 from tests.support.tiny import chat_rows, tiny_llama
@@ -32,12 +33,14 @@ from tests.support.training import make
 
 PLUGIN = Path(group_plugin.__file__)
 WORDS = (
-    "stages=[data,train]", "logger=[jsonl]", "audit=[]", "trainer.device=cpu", "trainer.max_steps=6",
-    "trainer.save_steps=2", "trainer.eval_steps=3", "data.validation_split=0.2",
+    "stages=[data,train]", "logger=[jsonl]", "audit=[]", "evaluator=[]", "exporter=[adapter]", "objective=eval_loss",
+    "trainer.device=cpu", "trainer.max_steps=6", "trainer.save_steps=2", "trainer.eval_steps=3",
+    "data.validation_split=0.2",
 )  # fmt: skip
 ALONE = ("trainer.gradient_accumulation_steps=4",)
 TWO = ("launch.processes=2", "trainer.gradient_accumulation_steps=2")
 """A step has the same eight rows; 19 rows make the last step of an epoch a smaller one."""
+AFTER = "stages=[data,train,evaluate,export]"
 CLOSE = 1e-4
 """How far losses may lie apart, as a share of them."""
 
@@ -85,14 +88,30 @@ def run(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
         ]  # those before are another process's
         checkpoint = folder / "checkpoint"
         file = next(checkpoint.glob("*model.safetensors"))
-        return Done(result, steps, load_file(file), folder)
+        return Done(result, steps, {name: weight.float().numpy() for name, weight in load_file(file).items()}, folder)
 
     return made
 
 
 @pytest.fixture(scope="module")
 def alone(run: Run) -> Done:
-    return run("alone", *ALONE)
+    return run("alone", *ALONE, AFTER)
+
+
+Seen = Callable[[], list[dict[str, Any]]]
+
+
+@pytest.fixture
+def seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Seen:
+    """Return a function that reads what each process saw of its model; it wants two that saw the same."""
+    monkeypatch.setenv(group_plugin.SEEN, str(tmp_path))
+
+    def read() -> list[dict[str, Any]]:
+        told = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(tmp_path.glob("*.json"))]
+        assert len(told) == 2
+        return told
+
+    return read
 
 
 def close(one: Done, two: Done) -> None:
@@ -129,17 +148,36 @@ def interrupted(monkeypatch: pytest.MonkeyPatch, run: Run, name: str, *words: st
             run(name, *words)
 
 
-def test_two_processes_with_ddp_are_one_training(run: Run, alone: Done) -> None:
-    close(alone, run("ddp", "launch=ddp", *TWO))
+@pytest.fixture(scope="module")
+def ddp(run: Run) -> Done:
+    return run("ddp", "launch=ddp", *TWO, AFTER)
+
+
+def test_two_processes_with_ddp_are_one_training(alone: Done, ddp: Done) -> None:
+    close(alone, ddp)
+
+
+def test_what_two_processes_trained_is_measured_and_exported_by_the_run(alone: Done, ddp: Done) -> None:
+    loss, again = (
+        records.load(EvalResult, done.folder / "evaluate.json").metrics["eval_loss"] for done in (alone, ddp)
+    )
+    assert loss == pytest.approx(again, rel=CLOSE)
+    exported = load_file(ddp.folder / "adapter" / "adapter_model.safetensors")  # in fp32, as it was trained
+    assert exported.keys() == ddp.adapter.keys()
+    for name, weight in exported.items():
+        np.testing.assert_array_equal(weight, ddp.adapter[name], err_msg=name)
 
 
 def test_two_processes_with_fsdp2_go_on_with_what_one_began(
-    run: Run, alone: Done, monkeypatch: pytest.MonkeyPatch
+    run: Run, alone: Done, monkeypatch: pytest.MonkeyPatch, seen: Seen
 ) -> None:
     interrupted(monkeypatch, run, "fsdp2", *ALONE)
     done = run("fsdp2", "launch=fsdp2", *TWO)
     assert done.result.resumed == 4
     close(alone, done)
+    for each in seen():
+        assert each["whole"] == 2 * each["here"] > 0
+        assert (each["checkpointed"], each["offload"]) == (0, ["OffloadPolicy"])
 
 
 @pytest.mark.slow
@@ -180,7 +218,6 @@ def test_the_error_of_one_process_ends_all_within_seconds_and_is_what_is_told(
     "words",
     [
         pytest.param(("launch=ddp", "launch.processes=3"), id="three processes, of which one may have no row"),
-        pytest.param(("launch=fsdp2", "trainer.gradient_checkpointing=enabled"), id="activations computed again"),
         pytest.param(("launch=fsdp2", "trainer.packing=pad"), id="padded"),
     ],
 )
@@ -203,13 +240,38 @@ def test_all_weights_trained_in_pieces_are_saved_whole(run: Run) -> None:
 
 
 @pytest.mark.slow
-def test_weights_that_lie_elsewhere_between_their_uses_are_the_same_training(run: Run, alone: Done) -> None:
+def test_weights_that_lie_elsewhere_between_their_uses_are_the_same_training(run: Run, alone: Done, seen: Seen) -> None:
     close(alone, run("offload", "launch=fsdp2", *TWO, offload=True))
+    assert [each["offload"] for each in seen()] == [["CPUOffloadPolicy"]] * 2
 
 
 @pytest.mark.slow
-def test_qlora_in_pieces_is_qlora(run: Run) -> None:
+def test_activations_that_are_computed_again_are_so_by_fsdp(run: Run, alone: Done, seen: Seen) -> None:
+    close(alone, run("again", "launch=fsdp2", "trainer.gradient_checkpointing=enabled", *TWO))
+    assert [each["checkpointed"] for each in seen()] == [2, 2]  # each layer
+
+
+@pytest.mark.slow
+def test_qlora_in_pieces_is_qlora(run: Run, seen: Seen) -> None:
     close(run("nf4-alone", "quantization=nf4", *ALONE), run("nf4", "quantization=nf4", "launch=fsdp2", *TWO))
+    look_at_four_bits(seen(), "torch.float32")
+
+
+def look_at_four_bits(seen: list[dict[str, Any]], dtype: str) -> None:
+    """Look whether half of each weight of 4 bits is here, in numbers of a dtype."""
+    for each in seen:
+        assert len(each["4 bits"]) == 14
+        for stored, here, whole in each["4 bits"]:
+            assert (stored, 2 * here) == (dtype, whole)
+
+
+@pytest.mark.slow
+def test_qlora_in_pieces_keeps_its_bits_where_fsdp_casts_to_what_is_computed_in(run: Run, seen: Seen) -> None:
+    words = ("quantization=nf4", "trainer.dtype=bf16")
+    one, two = run("bf16-alone", *ALONE, *words), run("bf16", "launch=fsdp2", *TWO, *words)
+    losses = [[step["loss"] for step in done.steps] for done in (one, two)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)  # bf16 has three digits
+    look_at_four_bits(seen(), "torch.bfloat16")
 
 
 PROGRAM = """
@@ -225,12 +287,9 @@ plan.launch.create().launch(plan)
 """
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("engine", ["ddp", "fsdp2"])
-def test_two_machines_are_one_training_and_the_first_writes_it(
-    alone: Done, base: Path, tmp_path: Path, engine: str
-) -> None:
-    rows = alone.folder.parent / "rows.jsonl"
+def two_machines(base: Path, place: Path, to: Path, engine: str) -> list[tuple[int, str]]:
+    """Run the command of each of two machines; return their exit codes and what they said."""
+    rows = place / "rows.jsonl"
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     words = [
@@ -240,30 +299,54 @@ def test_two_machines_are_one_training_and_the_first_writes_it(
         "trainer.gradient_accumulation_steps=2",
     ]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    plugin = alone.folder.parent / "group_test_plugin.py"  # FSDP on a CPU
+    plugin = place / "group_test_plugin.py"  # FSDP on a CPU
     program = [sys.executable, "-m", "framework", f"plugins=[{plugin}]", *words]
     machines = [
         subprocess.Popen(
-            [*program, f"launch.rank={rank}", f"run_dir={tmp_path}/machine-{rank}"],
+            [*program, f"launch.rank={rank}", f"run_dir={to}/machine-{rank}"],
             env=environment,
             stderr=subprocess.PIPE,
             text=True,
         )
         for rank in (0, 1)
     ]
-    for machine in machines:
-        _, said = machine.communicate(timeout=300)
-        assert machine.returncode == 0, said
+    said = [machine.communicate(timeout=300)[1] for machine in machines]
+    return [(machine.returncode, text) for machine, text in zip(machines, said, strict=True)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["ddp", "fsdp2"])
+def test_two_machines_are_one_training_and_the_first_writes_it(
+    alone: Done, base: Path, tmp_path: Path, engine: str
+) -> None:
+    for code, said in two_machines(base, alone.folder.parent, tmp_path, engine):
+        assert code == 0, said
     first = tmp_path / "machine-0"
     assert not (tmp_path / "machine-1").exists()
     lines = [json.loads(line) for line in (first / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     done = Done(
         records.load(TrainResult, first / "train.json"),
         [line for line in lines if line["event"] == "step"],
-        load_file(first / "checkpoint" / "adapter_model.safetensors"),
+        {
+            name: weight.numpy()
+            for name, weight in load_file(first / "checkpoint" / "adapter_model.safetensors").items()
+        },
         first,
     )
     close(alone, done)
+
+
+@pytest.mark.slow
+def test_where_a_process_of_another_machine_dies_the_first_sends_there(
+    alone: Done, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(group_plugin.END, f"1:3:{int(signal.SIGKILL)}")
+    (code, said), (other_code, other_said) = two_machines(base, alone.folder.parent, tmp_path, "ddp")
+    assert (code, other_code) == (2, 2)
+    assert "launch=ddp: process 1 was killed by signal 9 (SIGKILL)" in other_said
+    told = r"launch=ddp: machine 1 is gone, process 0 here lost it \(.+\)\. What it ended of is said there\n$"
+    assert re.search(told, said), said
+    assert "Traceback" not in said
 
 
 @pytest.mark.slow
