@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 
 from framework import records
-from framework.errors import DoesNotFitError, FrameworkError, PrunedError
+from framework.errors import DoesNotFitError, FrameworkError, PrunedError, signal_name
 from framework.handover import pack
 from framework.journal import note_failure
 from framework.plan import Plan
@@ -84,8 +84,7 @@ def _run(job: bytes, told: Path) -> tuple[int, bool]:
 
 
 def _killed(number: int, plan: Plan) -> str:
-    names = {each.value: f" ({each.name})" for each in signal.Signals}
-    name = f"signal {number}{names.get(number, '')}"
+    name = signal_name(number)
     if number != signal.SIGKILL:
         return f"the run was killed by {name}"
     training = plan.training

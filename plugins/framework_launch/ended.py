@@ -7,7 +7,7 @@ import re
 import signal
 from pathlib import Path
 
-from framework.errors import FrameworkError
+from framework.errors import FrameworkError, signal_name
 from framework.plan import Plan
 from framework.worker import ENDED, Ended
 from framework_launch import place
@@ -38,7 +38,7 @@ def cause(plan: Plan, folder: Path, code: int) -> Exception:
     killed = _killed(folder / FAILED)
     if killed:
         rank, number = killed
-        return FrameworkError(f"{launch}: process {rank} was killed by {_name(number)}{_hint(number, plan)}")
+        return FrameworkError(f"{launch}: process {rank} was killed by {signal_name(number)}{_hint(number, plan)}")
     told = sorted(
         (Ended(**json.loads(file.read_text(encoding="utf-8"))) for file in folder.glob(ENDED.format("*"))),
         key=lambda ended: ended.time,
@@ -65,11 +65,6 @@ def _killed(file: Path) -> tuple[int, int] | None:
     codes: dict[str, int] = json.loads(file.read_text(encoding="utf-8"))
     found = [(int(rank), -code) for rank, code in codes.items() if code < 0 and -code != signal.SIGTERM]
     return found[0] if found else None
-
-
-def _name(number: int) -> str:
-    names = {each.value: f" ({each.name})" for each in signal.Signals}
-    return f"signal {number}{names.get(number, '')}"
 
 
 def _hint(number: int, plan: Plan) -> str:
