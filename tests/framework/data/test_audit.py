@@ -65,14 +65,23 @@ class Fixed:
 class Made(Choice):
     """The choice of an audit that is there already."""
 
+    fixed: Fixed = field(default_factory=lambda: Fixed([]))
+
     def create(self) -> Fixed:
-        fixed: Fixed = self.config
-        return fixed
+        return self.fixed
 
 
-def with_audit(made: Plan, *says: Finding) -> tuple[Plan, Fixed]:
-    fixed = Fixed(list(says))
-    return dataclasses.replace(made, audit={"fixed": Made(Component("fixed", AuditConfig, "none:None"), fixed)}), fixed
+@dataclass
+class Strict(AuditConfig):
+    """Something to set. For tests."""
+
+    strict: bool = False
+
+
+def with_audit(made: Plan, *says: Finding, fixed: Fixed | None = None, strict: bool = False) -> tuple[Plan, Fixed]:
+    fixed = fixed or Fixed(list(says))
+    choice = Made(Component("fixed", Strict, "none:None"), Strict(strict), fixed)
+    return dataclasses.replace(made, audit={"fixed": choice}), fixed
 
 
 def finding(name: str, severity: Severity, *, fatal: bool = False) -> Finding:
@@ -167,9 +176,11 @@ def test_findings_are_kept_for_the_same_rows_and_settings_only(tmp_path: Path) -
     part[0] = store.VALIDATION
     audit.findings(made, rows, part)
     assert fixed.asked == [2, 2]
-    other = dataclasses.replace(made, config={**made.config, "audit": {"fixed": {"strict": True}}})
+    other, _ = with_audit(made, fixed=fixed, strict=True)
     audit.findings(other, rows, part)
     assert fixed.asked == [2, 2, 2]
+    audit.findings(dataclasses.replace(other, seed=7), rows, part)
+    assert fixed.asked == [2, 2, 2, 2]
 
 
 def test_damaged_findings_are_made_anew(tmp_path: Path) -> None:

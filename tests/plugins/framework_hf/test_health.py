@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import random
 import re
@@ -17,7 +18,7 @@ from framework import FrameworkError, pipeline, records
 from framework.health.config import Action
 from framework.health.cures import CURES
 from framework.protocols import TrainRun
-from framework.records import Order, Report, Step, TrainResult
+from framework.records import Order, Report, Step, TrainResult, Trouble
 from tests.support.tiny import chat_rows, tiny_llama
 from tests.support.training import make, opened
 
@@ -98,14 +99,35 @@ def test_one_corrupted_row_is_a_spike(run: Run, tmp_path: Path) -> None:
     assert "Look at the rows of this step" in trouble.cure
 
 
+WILD = (*((rate, 10, 80) for rate in (0.1, 0.2, 0.15)), (0.1, 400, 200))
+"""Learning rates that are far too high, steps of warm-up, and steps."""
+
+
+def provoked(run: Run, kind: str) -> tuple[float, Trouble]:
+    """Return the first trouble of a kind in trainings that go wild, with its learning rate.
+
+    What such a training does hangs on the last bit of every sum, so one that has it on one processor has it not on
+    another; of all of them some have.
+    """
+    for seed, (rate, warmup, count) in itertools.product((42, 1, 2, 3, 4, 5), WILD):
+        words = [f"trainer.learning_rate={rate}", f"trainer.max_steps={count}", f"seed={seed}"]
+        always = [word for word in TEN if not word.startswith("trainer.warmup_steps")]
+        trained = run(chat_rows(10), *always, *words, f"trainer.warmup_steps={warmup}")
+        if found := [trouble for trouble in trained.troubles if trouble.kind == kind]:
+            return rate, found[0]
+    pytest.fail(f"no training had {kind}")
+
+
 def test_a_high_rate_makes_the_loss_oscillate(run: Run) -> None:
-    trained = run(chat_rows(10), *TEN, "trainer.learning_rate=0.1", "trainer.max_steps=80")
-    (first, *_) = [trouble for trouble in trained.troubles if trouble.kind == "oscillation"]
-    assert "lower trainer.learning_rate from 0.1 to between 0.01 and 0.05" in first.cure
+    rate, first = provoked(run, "oscillation")
+    low, high = f"{rate / 10:g}", f"{rate / 2:g}"
+    assert f"lower trainer.learning_rate from {rate:g} to between {low} and {high}" in first.cure
 
 
-def test_a_higher_rate_makes_the_gradients_explode(run: Run) -> None:
-    assert "exploding_gradient" in told(run(chat_rows(10), *TEN, "trainer.learning_rate=0.2", "trainer.max_steps=60"))
+def test_a_high_rate_makes_the_gradients_explode(run: Run) -> None:
+    rate, first = provoked(run, "exploding_gradient")
+    assert "the gradient norm is about" in first.text
+    assert f"from {rate:g}" in first.cure
 
 
 def test_without_clipping_the_highest_rate_makes_the_loss_rise(run: Run) -> None:
