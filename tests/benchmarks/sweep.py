@@ -1,8 +1,9 @@
 """Eight points of the quickstart: in one process, where they share what is the same for them, and in one process each.
 
-    OMP_NUM_THREADS=1 python tests/benchmarks/sweep.py [--grid rates|exports] [--points N] [WORDS…]
+    OMP_NUM_THREADS=1 python tests/benchmarks/sweep.py [--grid rates|exports] [--points N] [--alone N] [WORDS…]
 
 `rates` are eight learning rates, each a training of its own; `exports` two learning rates, each exported in four ways.
+With `--alone` so many of the points, from all over the grid, run alone, and the others are taken to last as long.
 WORDS change what runs, `trainer.max_steps=10` for example. The results of both ways are compared byte by byte. Times
 are printed and not asserted; those of the processor hold on a machine that does other things too.
 """
@@ -65,6 +66,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--grid", choices=GRIDS, default="rates")
     parser.add_argument("--points", type=int, default=8, help="the first ones of the grid, if it has one axis")
+    parser.add_argument("--alone", type=int, default=8, help="points that are run alone; the others count like these")
     asked, more = parser.parse_known_args()
     words = [*WORDS, *more]
     grid = GRIDS[asked.grid]
@@ -79,11 +81,13 @@ def main() -> None:
         folder = Path(place)
         run(["stages=[data]", *words, "run_dir=warm"], folder)  # the cache of rows is there for both
         shared = run(["-m", *words, *axes, "hydra.sweep.dir=shared"], folder)
-        single = [run([*words, *point, f"run_dir=alone/{number}"], folder) for number, point in enumerate(points)]
-        alone = sum(seconds for seconds, _ in single), sum(seconds for _, seconds in single)
+        count = min(asked.alone, len(points))
+        chosen = [len(points) * number // count for number in range(count)]
+        single = [run([*words, *points[number], f"run_dir=alone/{number}"], folder) for number in chosen]
+        alone = tuple(sum(column) * len(points) / count for column in zip(*single, strict=True))
         differ = [
             f"{number}: {name}"
-            for number in range(len(points))
+            for number in chosen
             for name in differing(folder / "shared" / str(number), folder / "alone" / str(number))
         ]
         stages = json.loads((folder / "alone" / "0" / "report.json").read_text(encoding="utf-8"))["seconds"]
@@ -95,6 +99,9 @@ def main() -> None:
     table.add_row("times as fast", *(f"{each / other:.2f}" for each, other in zip(alone, shared, strict=True)))
     console = Console(markup=False)
     console.print(table)
+    console.print(
+        f"run alone: {count} of {len(points)} points, {', '.join(f'{seconds:.1f}' for seconds, _ in single)} s"
+    )
     console.print(f"stages of a point alone: {stages}")
     console.print(f"results that differ: {', '.join(differ) or 'none'}")
 
