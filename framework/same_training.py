@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from framework import shelf
-from framework.errors import FrameworkError
+from framework.errors import FrameworkError, one_line
 from framework.evaluation import Measuring
 from framework.exports import fingerprint
 from framework.folder import RunFolder
@@ -72,6 +72,9 @@ class SameTraining:
             course: of the training.
             scratch: for what the training writes meanwhile.
             elsewhere: trains in the place of this process.
+
+        Raises:
+            FrameworkError: the weights of the other point find no room here.
         """
         if self._done is None:
             trained = course.train(self._plan.checkpoint, scratch, elsewhere)
@@ -81,11 +84,7 @@ class SameTraining:
         shutil.rmtree(scratch, ignore_errors=True)
         if forget := getattr(self._measuring.model, "forget_checkpoints", None):  # a training of its own was ended here
             forget()
-        half = self._plan.checkpoint.with_name(f"{CHECKPOINT}.part")
-        shutil.rmtree(half, ignore_errors=True)
-        shutil.copytree(self._done.folder / CHECKPOINT, half)
-        shutil.rmtree(self._plan.checkpoint, ignore_errors=True)
-        half.rename(self._plan.checkpoint)
+        _copy(self._done.folder / CHECKPOINT, self._plan.checkpoint)
         self._measuring.model.restore(self._plan.checkpoint)
         return replace(self._done.trained, taken_from=os.path.relpath(self._done.folder, self._plan.run_dir))
 
@@ -115,3 +114,18 @@ class SameTraining:
             after = nulls = None
         whole = after and nulls and not after.notes and not (compared and nulls.why)
         return (after, nulls) if after and nulls and whole else self._measuring.trained(compared=compared)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a folder, whole or not at all, in the place of one that is there."""
+    half = target.with_name(f"{target.name}.part")
+    try:
+        shutil.rmtree(half, ignore_errors=True)
+        shutil.copytree(source, half)
+        shutil.rmtree(target, ignore_errors=True)
+        half.rename(target)
+    except OSError as error:
+        shutil.rmtree(half, ignore_errors=True)
+        reason = error.strerror or one_line(error)
+        message = f"the weights of {source} were not copied to {target}: {reason}. Set hydra.sweep.dir=FOLDER"
+        raise FrameworkError(message) from error

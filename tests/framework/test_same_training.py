@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
 from collections.abc import Callable, Iterator
@@ -11,7 +12,7 @@ from typing import Any
 import pytest
 
 from framework import hookimpl, pipeline, plugins, same_training, shelf, testing
-from framework.errors import PrunedError
+from framework.errors import FrameworkError, PrunedError
 from framework.health.facts import health_facts
 from framework.records import Step, TrainResult, load
 from framework.schema import TrainerConfig
@@ -245,3 +246,17 @@ def test_what_an_ended_training_left_is_gone(run: Run, tmp_path: Path, monkeypat
     run("1", "exporter=[]")
     assert forgotten == [tmp_path / "1"]
     assert not (tmp_path / "1" / pipeline.SCRATCH).exists()
+
+
+def test_weights_that_find_no_room_are_told_and_leave_nothing(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: Path, target: Path) -> None:
+        target.mkdir()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    run("0")
+    monkeypatch.setattr(shutil, "copytree", full)
+    with pytest.raises(FrameworkError, match=r"were not copied to .*1/checkpoint: No space left on device\. Set hydra"):
+        run("1", "exporter=[]")
+    assert not list((tmp_path / "1").glob("checkpoint*"))

@@ -48,6 +48,13 @@ def test_outside_of_a_job_it_is_refused_when_it_is_to_run_and_not_before() -> No
         place.check(SLURM)
 
 
+def refusal() -> str:
+    """Return what is told of a job that is refused."""
+    with pytest.raises(FrameworkError) as refused:
+        place.check(SLURM)
+    return str(refused.value)
+
+
 @pytest.mark.parametrize("name", ["NNODES", "STEP_NUM_NODES"])
 def test_a_job_of_more_machines_than_meet_is_refused(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     started(monkeypatch, **{name: "8"})
@@ -55,9 +62,7 @@ def test_a_job_of_more_machines_than_meet_is_refused(monkeypatch: pytest.MonkeyP
         "launch.machines=4, and Slurm gives this job 8: set launch.machines=8, or ask Slurm for --nodes=4 "
         "(hydra.launcher.nodes=4)"
     )
-    with pytest.raises(FrameworkError) as refused:
-        place.check(SLURM)
-    assert str(refused.value) == told
+    assert refusal() == told
 
 
 @pytest.mark.parametrize(
@@ -69,16 +74,12 @@ def test_several_tasks_on_a_machine_are_refused(monkeypatch: pytest.MonkeyPatch,
         "Slurm starts this 8 times on a machine, and each would start launch.processes of its own: ask for "
         "--ntasks-per-node=1 (hydra.launcher.tasks_per_node=1)"
     )
-    with pytest.raises(FrameworkError) as refused:
-        place.check(SLURM)
-    assert str(refused.value) == told
+    assert refusal() == told
 
 
 def test_what_is_wrong_with_a_job_is_told_together(monkeypatch: pytest.MonkeyPatch) -> None:
     started(monkeypatch, NNODES="2", NTASKS_PER_NODE="3")
-    with pytest.raises(FrameworkError) as refused:
-        place.check(SLURM)
-    assert [line.partition(" ")[0] for line in str(refused.value).splitlines()] == ["launch.machines=4,", "Slurm"]
+    assert [line.partition(" ")[0] for line in refusal().splitlines()] == ["launch.machines=4,", "Slurm"]
 
 
 def test_a_step_that_srun_starts_counts_and_not_the_whole_job(monkeypatch: pytest.MonkeyPatch) -> None:
