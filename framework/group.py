@@ -10,6 +10,10 @@ WORKER = "FRAMEWORK_WORKER"
 """Set in the processes of a group, so that a backend knows that it is in one."""
 
 
+PLACE = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
+"""What torchrun tells each process of its place in the group."""
+
+
 class Engine(Enum):
     """How the work is divided: `ddp` copies the model into each process, the others cut it into pieces."""
 
@@ -64,4 +68,4 @@ def member() -> Member | None:
     """Return what this process is in its group; None where it is in none."""
     if WORKER not in os.environ:
         return None
-    return Member(*(int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_RANK")))
+    return Member(*(int(os.environ[name]) for name in PLACE))

@@ -1,7 +1,8 @@
-"""The memory of this machine, within what its container is given."""
+"""The memory and the cores of this machine, within what its container is given."""
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,3 +49,16 @@ def _number(file: Path) -> int | None:
         return int(file.read_text(encoding="ascii"))
     except (OSError, ValueError):  # no Linux, or no limit: "max"
         return None
+
+
+def cores() -> int:
+    """Count the cores that this process may use, hyperthreads once, within what its container is given."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    counts = [allowed, psutil.cpu_count(logical=False) or allowed]
+    try:
+        quota, period = (CGROUP / "cpu.max").read_text(encoding="ascii").split()
+    except (OSError, ValueError):  # no Linux, or no limits of this kind
+        quota, period = "max", "1"
+    if quota != "max":
+        counts.append(max(1, int(quota) // int(period)))
+    return min(counts)

@@ -1,13 +1,15 @@
-"""One process of a group that trains: `python -m framework.worker FOLDER`, started by torchrun.
+"""One process of a group that trains: `accelerate launch -m framework.worker RUN_DIR`.
 
-Not for users. A launcher writes the job into the folder and starts as many of these as it was asked for; each opens the
-model with the run's own backend and trains it together with the others. The first of them tells the launcher each step
-and hears from it what to do; it alone writes. What a process dies of it leaves in the folder.
+Not for users. A launcher saves the plan in the run's folder, and what else the job takes, and has accelerate start as
+many of these as it was asked for; each opens the model with the run's own backend and trains it together with the
+others. The first of them tells the launcher each step and hears from it what to do; it alone writes. What a process
+dies of it leaves beside the job.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import pickle
 import signal
 import sys
@@ -22,13 +24,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from framework.errors import USER_MISTAKE, FrameworkError
-from framework.group import Member, member
+from framework.group import PLACE, WORKER, Member, member
 from framework.handover import Packed, end_with
 from framework.protocols import Backend, TrainRun
 from framework.records import Order, Step, TrainResult
 
+GROUP = ".group.part"
+"""The folder of a group's job in that of the run; it is removed with the group."""
 JOB = "job.pickle"
 ENDED = "ended-{}.json"
+ALONE = (
+    "framework.worker takes part in the training of a run: python -m framework … launch=ddp launch.processes=N starts "
+    "N of them by accelerate launch"
+)
 
 
 @dataclass(frozen=True)
@@ -68,8 +76,12 @@ class Ended:
 
 def main() -> int:
     """Do the job."""
-    folder, me = Path(sys.argv[1]), member()
-    assert me is not None  # noqa: S101 - the launcher sets what says so
+    folder = Path(*sys.argv[1:]) / GROUP
+    os.environ[WORKER] = "1"
+    me = member() if set(PLACE) <= set(os.environ) else None
+    if me is None or not (folder / JOB).exists():
+        print(ALONE, file=sys.stderr)  # noqa: T201 - there is no run that would say it
+        return USER_MISTAKE
     # The pipe that ends with the launcher is everybody's standard input.
     threading.Thread(target=end_with, args=(sys.stdin.fileno(), signal.SIGKILL), daemon=True).start()
     try:

@@ -8,11 +8,11 @@ import sys
 import time
 import warnings
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import psutil
 import torch
 
+from framework import host
 from framework.errors import FrameworkError, one_line
 from framework.schema import Optimizer
 from framework_hf.config import CPU_LIMIT, Device, Dtype, HFTrainerConfig, Switch
@@ -131,26 +131,13 @@ def use_cores() -> str:
     gets time for. How threads wait is left to OpenMP: spinning was seen to be a third faster than sleeping.
     """
     asked = os.environ.get("OMP_NUM_THREADS")
-    cores = _cores()
+    cores = host.cores()
     if asked is None:
         torch.set_num_threads(cores)
     threads = torch.get_num_threads()
     more = [f"{name}={os.environ[name]}" for name in OPENMP if name in os.environ]
     said = f"CPU, {threads} threads" if threads > 1 else "CPU, 1 thread"
     return f"{said} ({', '.join([f'{cores} cores', *more])})"
-
-
-def _cores() -> int:
-    """Count the cores that this process may use, hyperthreads once, within what its container is given."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    counts = [allowed, psutil.cpu_count(logical=False) or allowed]
-    try:
-        quota, period = Path("/sys/fs/cgroup/cpu.max").read_text(encoding="ascii").split()
-    except (OSError, ValueError):  # no Linux, or no limits of this kind
-        quota, period = "max", "1"
-    if quota != "max":
-        counts.append(max(1, int(quota) // int(period)))
-    return min(counts)
 
 
 @functools.cache

@@ -28,7 +28,7 @@ class SubprocessConfig(LaunchConfig):
 
 @dataclass
 class GroupConfig(LaunchConfig):
-    """In a group of processes, started by torchrun, one for each GPU."""
+    """In a group of processes, started by accelerate launch, one for each GPU."""
 
     engine: ClassVar[Engine]
 

@@ -7,7 +7,6 @@ look whether the run fits there, read the data from the cache or tokenize them, 
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import pickle
@@ -34,14 +33,15 @@ from framework import pipeline
 from framework.data import Data, load_data
 from framework.data.store import Rows
 from framework.fitting import check_fits
-from framework.group import WORKER, Group
+from framework.group import Group
 from framework.handover import check_divisible, pack
 from framework.plan import Plan
 from framework.protocols import Backend, Divisible, Model, TrainRun
 from framework.records import Report, Step, TokenRow, TrainResult
 from framework.schema import Stage
-from framework.worker import JOB, Job
+from framework.worker import GROUP, JOB, Job
 from framework_launch import place
+from framework_launch.agent import Asked
 from framework_launch.config import GroupConfig
 from framework_launch.ended import cause
 
@@ -71,6 +71,8 @@ class GroupLauncher:
         if plan.stages != (Stage.plan,):  # a job may be planned before Slurm starts it
             place.check(self.config)
         if self.rank == 0:
+            if Stage.train in plan.stages:
+                place.check_port(self.config)
             return pipeline.run(plan, self.train)
         plan, _, expected = pipeline.planned(plan)
         check_fits(plan, expected)
@@ -99,30 +101,45 @@ class GroupLauncher:
         assert isinstance(model, Divisible)  # noqa: S101 - as the pipeline made sure
         assert data.store is not None  # noqa: S101 - every data stage writes one
         model.unload()
-        with _folder() as folder, _Ear(here=self.rank == 0) as ear:
+        with self._folder(plan) as (folder, leave), _Ear(here=self.rank == 0) as ear:
             numbers = _numbers(data.train), _numbers(data.validation)
             job = Job(pack(plan), data.store, *numbers, run.checkpoint, run.scratch, ear.address, ear.secret)
-            (folder / JOB).write_bytes(pickle.dumps(job))
-            with self._started(plan, folder) as process:
+            (folder / GROUP / JOB).write_bytes(pickle.dumps(job))
+            with self._started(plan, folder, leave) as process:
                 result = ear.serve(process, run)
                 code = process.wait()
             if code:
-                raise cause(plan, folder, code)
+                raise cause(plan, folder / GROUP, code)
         return result
 
     @contextmanager
-    def _started(self, plan: Plan, folder: Path) -> Iterator[subprocess.Popen[bytes]]:
+    def _folder(self, plan: Plan) -> Iterator[tuple[Path, Path]]:
+        """Give the folder of the run, with one in it for the job, and what is removed of them at the end.
+
+        Machines other than the first write nothing into a run's folder; an empty one stands for it there. Nobody else
+        may read the job: settings may hold secrets.
+        """
+        folder = plan.run_dir.absolute() if self.rank == 0 else Path(tempfile.mkdtemp(prefix="framework-"))
+        leave = folder / GROUP if self.rank == 0 else folder
+        try:
+            shutil.rmtree(folder / GROUP, ignore_errors=True)  # of a run that was killed with its agent
+            (folder / GROUP).mkdir(mode=0o700)
+            yield folder, leave
+        finally:
+            shutil.rmtree(leave, ignore_errors=True)
+
+    @contextmanager
+    def _started(self, plan: Plan, folder: Path, leave: Path) -> Iterator[subprocess.Popen[bytes]]:
         """Start the agent; whatever happens, no process of the group is left."""
-        endpoint = place.endpoint(self.config)
+        host, port = place.host(self.config), self.config.main_port
         if self.group.machines > 1:
-            told = plan.launch.component.name, self.group.machines, endpoint, self.rank
-            log.warning("launch=%s: waiting for %d machines at %s; this is machine %d", *told)
-        asked = {
-            "machines": self.group.machines, "processes": self.group.processes, "rank": self.rank,
-            "endpoint": endpoint, "run_id": plan.name, "folder": str(folder),
-        }  # fmt: skip
-        command = [sys.executable, "-P", "-m", "framework_launch.agent", json.dumps(asked)]
-        surroundings = {**os.environ, WORKER: "1", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+            told = plan.launch.component.name, self.group.machines, host, port, self.rank
+            log.warning("launch=%s: waiting for %d machines at %s:%d; this is machine %d", *told)
+        asked = Asked(str(folder), str(leave), self.group.machines, self.group.processes, self.rank, host, port)
+        command = [sys.executable, "-P", "-m", "framework_launch.agent", asked.text]
+        paths = os.pathsep.join(filter(None, sys.path))
+        # What lies in the folder where the run was started is not imported by a worker, which accelerate starts by -m.
+        surroundings = {**os.environ, "PYTHONPATH": paths, "PYTHONSAFEPATH": "1"}
         # In a group of its own it gets no Ctrl-C from the terminal; the workers end when this pipe does.
         with subprocess.Popen(command, stdin=subprocess.PIPE, env=surroundings, process_group=0) as process:  # noqa: S603 - our own words
             try:
@@ -144,16 +161,6 @@ def _wait(process: subprocess.Popen[bytes]) -> None:
         process.wait(GRACE)
     except subprocess.TimeoutExpired:
         process.kill()
-
-
-@contextmanager
-def _folder() -> Iterator[Path]:
-    """Give a folder that nobody else may read: settings may hold secrets."""
-    folder = Path(tempfile.mkdtemp(prefix="framework-"))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _scratch(plan: Plan) -> Path:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 from collections.abc import Iterator
 
 from framework.errors import FrameworkError
@@ -14,10 +16,10 @@ def rank(config: GroupConfig) -> int:
     return (slurm.node() if config.main_address == SLURM else config.rank) or 0
 
 
-def endpoint(config: GroupConfig) -> str:
-    """Return where the machines find each other."""
-    host = slurm.first_host() if config.main_address == SLURM else config.main_address
-    return f"{host or 'localhost'}:{config.main_port}"
+def host(config: GroupConfig) -> str:
+    """Return the name or address of the first machine, where the others find it."""
+    found = slurm.first_host() if config.main_address == SLURM else config.main_address
+    return found or "localhost"
 
 
 def check(config: GroupConfig) -> None:
@@ -30,6 +32,26 @@ def check(config: GroupConfig) -> None:
     """
     if found := list(_problems(config)) if config.main_address == SLURM else []:
         raise FrameworkError("\n".join(found))
+
+
+def check_port(config: GroupConfig) -> None:
+    """Look on the first of several machines whether the others can find it, before the base is evaluated.
+
+    Raises:
+        FrameworkError: the port is taken.
+    """
+    if config.machines == 1:
+        return
+    try:
+        with socket.create_server(("", config.main_port)):
+            return
+    except OSError as error:
+        reason = os.strerror(error.errno or 0)
+        message = (
+            f"launch.main_port={config.main_port}: {reason} on this machine. Set one that is free here, the same on "
+            "all machines"
+        )
+        raise FrameworkError(message) from error
 
 
 def _problems(config: GroupConfig) -> Iterator[str]:

@@ -18,6 +18,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from framework import hookimpl
 from framework.group import member
 
@@ -85,7 +87,7 @@ def _tell(rank: int, folder: str) -> None:
 
 
 def _seen(model: Any) -> dict[str, Any]:
-    """Return how the frozen weights lie here, of which some may be of 4 bits, and what was put around layers."""
+    """Return how this was started, how the frozen weights lie here, some of 4 bits, and what was put around layers."""
     from bitsandbytes.nn import Linear4bit
     from torch.distributed.fsdp import FSDPModule
 
@@ -96,6 +98,7 @@ def _seen(model: Any) -> dict[str, Any]:
     cut = [module._get_fsdp_state() for module in model.modules() if isinstance(module, FSDPModule)]  # noqa: SLF001 - torch tells nowhere else
     groups: list[Any] = [group for state in cut for group in state._fsdp_param_groups]  # noqa: SLF001 - as above
     return {
+        "started": psutil.Process().cmdline()[-3:],
         "here": sum(local(weight).numel() for weight in frozen),
         "whole": sum(weight.numel() for weight in frozen),
         "4 bits": [[str(weight.dtype), local(weight).numel(), weight.numel()] for weight in few],

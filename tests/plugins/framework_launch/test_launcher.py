@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import stat
 import subprocess
 import sys
 import time
@@ -19,6 +20,7 @@ from framework.errors import DoesNotFitError
 from framework.plan import Plan
 from framework.protocols import Launcher
 from framework.testing import EchoBackend
+from framework.worker import GROUP, JOB
 from framework_launch import launcher
 from tests.support.program import environment
 from tests.support.tiny import chat_rows, tiny_llama
@@ -109,7 +111,9 @@ def test_a_run_that_is_killed_while_it_waits_for_a_machine_leaves_nothing(rank: 
     try:
         until(lambda: told in said.read_text(encoding="utf-8") and len(psutil.Process(process.pid).children()) == 1)
         (agent,) = psutil.Process(process.pid).children()
-        assert len(list(temporary.glob("framework-*/job.pickle"))) == 1
+        folder = tmp_path / "run" if rank == 0 else next(temporary.glob("framework-*"))
+        assert (folder / GROUP / JOB).exists()
+        assert stat.S_IMODE((folder / GROUP).stat().st_mode) == 0o700
         if rank == 0:  # as long as it starts it waits for nothing
             until(lambda: any(each.status == psutil.CONN_LISTEN for each in agent.net_connections()))
         else:
@@ -123,3 +127,15 @@ def test_a_run_that_is_killed_while_it_waits_for_a_machine_leaves_nothing(rank: 
             each.kill()
     assert alive == []
     assert [file for name in ("framework-*", "torchelastic*") for file in temporary.glob(name)] == []
+    assert not (tmp_path / "run" / GROUP).exists()
+
+
+def test_a_port_that_is_taken_is_told_before_the_run_begins(data_file: Path, tmp_path: Path) -> None:
+    with socket.create_server(("", 0)) as taken:
+        port = taken.getsockname()[1]
+        first = [*SECOND[:-1], "launch.rank=0", f"launch.main_port={port}"]
+        plan = testing.plan(["data=local_file", f"data.path={data_file}", *first], run_dir=tmp_path / "run")
+        told = f"^launch.main_port={port}: Address already in use on this machine. Set one that is free here"
+        with pytest.raises(FrameworkError, match=told):
+            launched(plan)
+    assert not (tmp_path / "run").exists()

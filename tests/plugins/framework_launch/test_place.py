@@ -30,14 +30,14 @@ def started(monkeypatch: pytest.MonkeyPatch, **more: str) -> None:
 def test_without_slurm_it_is_as_the_config_says() -> None:
     there = DdpConfig(machines=2, rank=1, main_address="first", main_port=1234)
     place.check(there)
-    assert (place.rank(there), place.endpoint(there)) == (1, "first:1234")
-    assert (place.rank(DdpConfig()), place.endpoint(DdpConfig())) == (0, "localhost:29400")
+    assert (place.rank(there), place.host(there)) == (1, "first")
+    assert (place.rank(DdpConfig()), place.host(DdpConfig())) == (0, "localhost")
 
 
 def test_in_a_job_it_is_as_slurm_says(monkeypatch: pytest.MonkeyPatch) -> None:
     started(monkeypatch)
     place.check(SLURM)
-    assert (place.rank(SLURM), place.endpoint(SLURM)) == (3, "gpu1:29400")
+    assert (place.rank(SLURM), place.host(SLURM)) == (3, "gpu1")
 
 
 def test_outside_of_a_job_it_is_refused_when_it_is_to_run_and_not_before() -> None:
@@ -88,7 +88,7 @@ def test_a_step_that_srun_starts_counts_and_not_the_whole_job(monkeypatch: pytes
         STEP_NODELIST="gpu[2,4-6]",
     )  # fmt: skip
     place.check(SLURM)
-    assert place.endpoint(SLURM) == "gpu2:29400"
+    assert place.host(SLURM) == "gpu2"
 
 
 def test_another_job_that_this_is_in_is_nobodys_business(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,6 +26,7 @@ from framework.health.course import Course
 from framework.plugin_file import load_file as load_plugin
 from framework.protocols import Launcher
 from framework.records import EvalResult, TrainResult
+from framework.worker import GROUP
 from framework_hf.resume import FOLDER
 from tests.support import group_plugin
 from tests.support.tiny import chat_rows, tiny_llama
@@ -128,7 +129,7 @@ def close(one: Done, two: Done) -> None:
         assert weight.shape == two.adapter[name].shape
         np.testing.assert_allclose(weight, two.adapter[name], atol=1e-4, err_msg=name)
     left = {path.name for path in two.folder.iterdir()}
-    assert not left & {FOLDER, pipeline.SCRATCH, "checkpoint.part"}
+    assert not left & {FOLDER, GROUP, pipeline.SCRATCH, "checkpoint.part"}
 
 
 def interrupted(monkeypatch: pytest.MonkeyPatch, run: Run, name: str, *words: str) -> None:
@@ -176,6 +177,7 @@ def test_two_processes_with_fsdp2_go_on_with_what_one_began(
     assert done.result.resumed == 4
     close(alone, done)
     for each in seen():
+        assert each["started"] == ["-m", "framework.worker", str(done.folder)]
         assert each["whole"] == 2 * each["here"] > 0
         assert (each["checkpointed"], each["offload"]) == (0, ["OffloadPolicy"])
 
