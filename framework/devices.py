@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
 
-from framework.gpus import PATIENCE, WSL
+from framework import gpus
 from framework.lock import Lock, take
 
 VARIABLE = "CUDA_VISIBLE_DEVICES"
@@ -30,15 +28,7 @@ def visible() -> list[str]:
     if chosen is not None:
         names = [name.strip() for name in chosen.split(",")]
         return names[: names.index("-1")] if "-1" in names else [name for name in names if name]
-    command = shutil.which("nvidia-smi", path=os.pathsep.join([os.environ.get("PATH", ""), WSL]))
-    if command is None:
-        return []
-    words = [command, "--query-gpu=uuid", "--format=csv,noheader"]
-    try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE, check=True)  # noqa: S603 - our own words
-    except (OSError, subprocess.SubprocessError):  # a driver without a GPU, or a broken one
-        return []
-    return [line.strip() for line in done.stdout.splitlines() if line.startswith("GPU-")]
+    return gpus.identities()
 
 
 def take_one() -> str | None:

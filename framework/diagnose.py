@@ -24,7 +24,7 @@ from framework.errors import FrameworkError
 from framework.fields import Field, fields
 from framework.origin import Origins, Setting, origins
 from framework.plan import make_plan, plan_problems
-from framework.points import REFUSALS, option_names, points
+from framework.points import REFUSALS, intervals, option_names, points
 from framework.refused import GLOBAL, explain, refused
 from framework.schema import RunConfig
 from framework.sweeper import params, read_sweeper, sweeper_problems
@@ -63,7 +63,7 @@ def check_sweep(words: Sequence[str]) -> None:
     with config_loader() as loader:
         sweeper = read_sweeper(loader, words)
         words = [*words, *(params(sweeper) if sweeper else ())]
-        chosen = list(points(loader, words, found))
+        chosen, typed = list(points(loader, words, found)), intervals(loader, words)
         if sweeper:
             where = read_origins(loader, chosen[0]).where
             found += [line(problem, where) for problem in sweeper_problems(loader, sweeper, words)]
@@ -75,7 +75,13 @@ def check_sweep(words: Sequence[str]) -> None:
                 raise
             found += str(diagnose(error, point)).splitlines()
     if found:
-        raise FrameworkError("\n".join(_once(found)))
+        raise FrameworkError("\n".join(_once([_as_typed(each, typed) for each in found])))
+
+
+def _as_typed(line: str, typed: Mapping[str, str]) -> str:
+    """Put the interval that was typed in the place of an end of it."""
+    where, colon, what = line.partition(": ")
+    return f"{typed[where]}{colon}{what}" if where in typed and colon else line
 
 
 def _once(lines: Sequence[str]) -> list[str]:

@@ -92,16 +92,15 @@ def here() -> Gpu | None:
     first = None if chosen is None else chosen.partition(",")[0].strip()
     if first is not None and first in {"", "-1"}:
         return None
-    command = shutil.which("nvidia-smi", path=os.pathsep.join([os.environ.get("PATH", ""), WSL]))
-    if command is None or (first or "").startswith("MIG"):
-        if command or any(Path(device).exists() for device in OTHERS):
+    tool = _tool()
+    if tool is None or (first or "").startswith("MIG"):
+        if tool or any(Path(device).exists() for device in OTHERS):
             raise FrameworkError(UNTOLD)
         return None
-    words = [command, f"--query-gpu={QUERY}", "--format=csv,noheader,nounits", *(["-i", first] if first else [])]
+    lines = _asked(f"--query-gpu={QUERY}", "--format=csv,noheader,nounits", *(["-i", first] if first else []))
     try:
-        done = subprocess.run(words, capture_output=True, text=True, timeout=PATIENCE, check=True)  # noqa: S603 - our own words
-        name, total, free = (part.strip() for part in done.stdout.splitlines()[0].rsplit(",", 2))
-    except (OSError, subprocess.SubprocessError, ValueError, IndexError):  # a driver without a GPU, or a broken one
+        name, total, free = (part.strip() for part in lines[0].rsplit(",", 2))
+    except (ValueError, IndexError):
         return None
     try:
         sizes = [round(float(size) * 2**20) for size in (total, free)]
@@ -119,17 +118,32 @@ def count() -> int:
     return _counted(os.environ.get("PATH", ""))
 
 
+def identities() -> list[str]:
+    """Return the UUIDs of all GPUs that the driver tells of."""
+    return [line for line in _asked("--query-gpu=uuid", "--format=csv,noheader") if line.startswith("GPU-")]
+
+
 @functools.cache
-def _counted(path: str) -> int:
-    """Return how many GPUs the driver tells of."""
-    command = shutil.which("nvidia-smi", path=os.pathsep.join([path, WSL]))
-    if command is None:
-        return 0
+def _counted(_path: str) -> int:
+    """Return how many GPUs the driver tells of, asked once for each `PATH` by which its tool is found."""
+    return sum(line.startswith("GPU ") for line in _asked("-L"))
+
+
+def _tool() -> str | None:
+    """Return where `nvidia-smi` is."""
+    return shutil.which("nvidia-smi", path=os.pathsep.join([os.environ.get("PATH", ""), WSL]))
+
+
+def _asked(*words: str) -> list[str]:
+    """Return the lines that `nvidia-smi` prints; none from a driver without a GPU, or a broken one."""
+    tool = _tool()
+    if tool is None:
+        return []
     try:
-        done = subprocess.run([command, "-L"], capture_output=True, text=True, timeout=PATIENCE, check=True)  # noqa: S603 - our own words
-    except (OSError, subprocess.SubprocessError):  # a driver without a GPU, or a broken one
-        return 0
-    return sum(line.startswith("GPU ") for line in done.stdout.splitlines())
+        done = subprocess.run([tool, *words], capture_output=True, text=True, timeout=PATIENCE, check=True)  # noqa: S603 - our own words
+    except (OSError, subprocess.SubprocessError):
+        return []
+    return [line.strip() for line in done.stdout.splitlines()]
 
 
 def _word(name: str) -> str:

@@ -49,6 +49,20 @@ def points(loader: ConfigLoader, words: Sequence[str], found: list[str]) -> Iter
     yield from (list(point) for point in dict.fromkeys(itertools.chain(each_value, some)))
 
 
+def intervals(loader: ConfigLoader, words: Sequence[str]) -> dict[str, str]:
+    """Return each interval, as it was typed, by the words of its ends, which stand for it among the points."""
+    parser = OverridesParser.create(loader)
+    found: dict[str, str] = {}
+    for word in words:
+        try:
+            (override,) = parser.parse_overrides([word])
+        except OverrideParseException:  # told with the points
+            continue
+        if override.is_sweep_override() and isinstance(override.value(), IntervalSweep):
+            found |= {f"{word.partition('=')[0]}={end}": word for end in _values(override)}
+    return found
+
+
 def _values(override: Override) -> list[str]:
     """Return the values of a key that is swept over; of an interval its two ends."""
     sweep = override.value()

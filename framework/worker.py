@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from framework.errors import USER_MISTAKE, FrameworkError
+from framework.files import write_whole
 from framework.group import PLACE, WORKER, Member, member
 from framework.handover import Packed, end_with
 from framework.protocols import Backend, TrainRun
@@ -97,10 +98,7 @@ def main() -> int:
 
 
 def _note(folder: Path, ended: Ended) -> None:
-    file = folder / ENDED.format(ended.rank)
-    half = file.with_suffix(".part")
-    half.write_text(json.dumps(vars(ended)), encoding="utf-8")
-    half.replace(file)
+    write_whole(folder / ENDED.format(ended.rank), json.dumps(vars(ended)))
 
 
 def _train(job: Job, me: Member) -> None:

@@ -9,6 +9,8 @@ import json
 from pathlib import Path
 from typing import Any, TypeVar
 
+from framework.files import write_whole
+
 Record = TypeVar("Record")
 
 
@@ -21,9 +23,7 @@ def to_json(record: Any) -> Any:
 
 def save(record: Any, file: Path) -> None:
     """Write a record as JSON; the file is complete or absent, never half written."""
-    half = file.with_name(file.name + ".part")
-    half.write_text(json.dumps(to_json(record), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    half.replace(file)
+    write_whole(file, json.dumps(to_json(record), indent=1, ensure_ascii=False) + "\n")
 
 
 def load(kind: type[Record], file: Path) -> Record:

@@ -13,6 +13,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.repocard import metadata_load
 from yaml import YAMLError
 
+from framework.files import write_whole
 from framework.folder import RunFolder
 from framework.network import reachable
 from framework.plan import Plan
@@ -54,9 +55,7 @@ class ModelCardExporter:
             ways = list(uses(artifacts, known.base or known.base_name, name, asking))
             text = card(Folder([artifact.kind for artifact in artifacts], ways), known)
             file = context.run_dir / folder / FILE
-            half = file.with_name(FILE + ".part")
-            half.write_text(text, encoding="utf-8")
-            half.replace(file)
+            write_whole(file, text)
             made.append(Artifact("model_card", (folder / FILE).as_posix(), file.stat().st_size))
         return made
 

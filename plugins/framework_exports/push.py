@@ -17,6 +17,7 @@ from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 from huggingface_hub.utils import disable_progress_bars
 
 from framework.errors import FrameworkError, one_line, short
+from framework.files import write_whole
 from framework.network import reachable
 from framework.plan import Plan
 from framework.protocols import ExportContext, Model
@@ -53,9 +54,7 @@ class PushExporter:
         commit = "" if self.config.dry_run else self._push(files, context)
         record = {"repo_id": self.config.repo_id, "dry_run": self.config.dry_run, "commit": commit, "files": sizes}
         file = context.run_dir / RECORD
-        half = file.with_name(RECORD + ".part")
-        half.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-        half.replace(file)
+        write_whole(file, json.dumps(record, indent=1) + "\n")
         return [Artifact("push", RECORD, file.stat().st_size)]
 
     def _push(self, files: Mapping[str, Path | bytes], context: ExportContext) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from framework.errors import PrunedError, one_line
+from framework.files import write_whole
 from framework.plan import Plan
 from framework.protocols import Logger
 from framework.records import DataResult, EvalResult, Forecast, Report, Sample, Step, Trouble
@@ -87,9 +88,7 @@ class Html(Logger):
         from framework_report.page import render  # noqa: PLC0415 - as above
 
         if self.run:
-            half = self.file.with_name(f"{self.file.name}.part")
-            half.write_text(render(self.run, self.config.samples), encoding="utf-8", errors="replace")
-            half.replace(self.file)
+            write_whole(self.file, render(self.run, self.config.samples), errors="replace")
 
     def close(self) -> None:
         """Forget the run."""

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from framework.files import write_whole
 from framework.records import Point, Sweep
 from framework.sweep import figures
 from framework.words import key
@@ -27,9 +28,7 @@ LONG = 9
 
 def write(folder: Path, sweep: Sweep) -> None:
     """Put the page in place, whole or not at all."""
-    half = folder / f"{FILE}.part"
-    half.write_text(render(sweep, folder), encoding="utf-8", errors="replace")
-    half.replace(folder / FILE)
+    write_whole(folder / FILE, render(sweep, folder), errors="replace")
 
 
 def render(sweep: Sweep, folder: Path) -> str:

@@ -12,6 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from framework.fields import fields
+from framework.files import write_whole
 from framework.folder import RunFolder, makes_anew
 from framework.plan import Plan
 from framework.records import TrainResult
@@ -53,10 +54,7 @@ def known_run(plan: Plan, tracker: str, place: str) -> KeptRun | None:
 
 def keep_run(plan: Plan, tracker: str, kept: KeptRun) -> None:
     """Note it, whole or not at all."""
-    file = plan.run_dir / f"{tracker}.json"
-    half = file.with_name(f"{file.name}.part")
-    half.write_text(json.dumps(asdict(kept)) + "\n", encoding="utf-8")
-    half.replace(file)
+    write_whole(plan.run_dir / f"{tracker}.json", json.dumps(asdict(kept)) + "\n")
 
 
 def settings_of(plan: Plan) -> str:

@@ -51,11 +51,11 @@ def test_values_of_lists_are_not_combined_with_the_far_end_of_an_interval() -> N
     [
         (
             "trainer.learning_rate=interval(0,0.1)",
-            "trainer.learning_rate=0.0: trainer.learning_rate=0 must be a number above 0, up to 1",
+            "trainer.learning_rate=interval(0,0.1): trainer.learning_rate=0 must be a number above 0, up to 1",
         ),
         (
             "trainer.learning_rate=interval(0.1,7)",
-            "trainer.learning_rate=7.0: trainer.learning_rate=7 must be a number above 0, up to 1",
+            "trainer.learning_rate=interval(0.1,7): trainer.learning_rate=7 must be a number above 0, up to 1",
         ),
         ("trainer.warmup_steps=int(interval(-1,7))", "trainer.warmup_steps=-1 must be a whole number of at least 0"),
     ],
@@ -66,11 +66,19 @@ def test_an_end_out_of_its_range_is_told(word: str, told: str) -> None:
     assert str(caught.value) == told
 
 
-@pytest.mark.parametrize("values", ["interval(1e-5,1e-3)", "tag(log,interval(1e-5,1e-3))", "1e-5,1e-4,1e-3"])
-def test_a_key_that_is_none_is_told_once_with_the_nearest(values: str) -> None:
+@pytest.mark.parametrize(
+    ("values", "shown"),
+    [
+        ("interval(1e-5,1e-3)", "interval(1e-5,1e-3)"),
+        ("tag(log,interval(1e-5,1e-3))", "tag(log,interval(1e-5,1e-3))"),
+        ("1e-5,1e-4,1e-3", "1e-05"),
+    ],
+)
+def test_a_key_that_is_none_is_told_once_with_the_nearest(values: str, shown: str) -> None:
     with pytest.raises(FrameworkError) as caught:
         check_sweep(["-m", "hydra/sweeper=optuna5", f"trainer.lerning_rate={values}"])
-    start = "trainer.lerning_rate=1e-05: unknown key 'trainer.lerning_rate'. Did you mean 'trainer.learning_rate'? "
+    where = f"trainer.lerning_rate={shown}"
+    start = f"{where}: unknown key 'trainer.lerning_rate'. Did you mean 'trainer.learning_rate'? "
     assert str(caught.value).startswith(start)
     assert "\n" not in str(caught.value)
 

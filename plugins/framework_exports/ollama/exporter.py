@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from framework.errors import FrameworkError
+from framework.files import write_whole
 from framework.plan import Plan
 from framework.protocols import ExportContext, Model, ModelSource
 from framework.records import Artifact, Message, Prompt
@@ -120,9 +121,7 @@ class OllamaExporter:
             message = f"{folder} holds {others[0]}, which is no Modelfile: move it, or set exporter.ollama.folder"
             raise FrameworkError(message)
         folder.mkdir(exist_ok=True)
-        half = folder / f"{FILE}.part"
-        half.write_text(text, encoding="utf-8", newline="")
-        half.replace(folder / FILE)
+        write_whole(folder / FILE, text, newline="")
         return Artifact("ollama", f"{self.config.folder}/{FILE}", (folder / FILE).stat().st_size)
 
 

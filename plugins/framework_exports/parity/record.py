@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from framework.files import write_whole
 from framework_exports.config import ParityConfig
 from framework_exports.parity.agreement import Agreement, Answer
 
@@ -72,9 +73,7 @@ class Record:
         """Put it into the file, in the place of an earlier one of the same comparison."""
         file = run_dir / FILE
         known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
-        half = file.with_name(f"{FILE}.part")
         ours = {"name": self.name, "against": self.against}
         others = (each for each in known if not ours.items() <= each.items())
         records = [*others, asdict(self)]
-        half.write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
-        half.replace(file)
+        write_whole(file, json.dumps(records, indent=1) + "\n")
