@@ -14,7 +14,7 @@ from typing import Any
 
 from framework.broadcast import Broadcast
 from framework.clock import Clock
-from framework.data import Data, load_data
+from framework.data import Data, check_sources, load_data
 from framework.errors import FrameworkError
 from framework.evaluation import Measuring
 from framework.exports import Exports
@@ -69,6 +69,8 @@ def run(plan: Plan, elsewhere: Elsewhere | None = None) -> Report | None:
     try:
         with clock.stage(Stage.plan):
             check_writable(plan.run_dir)
+            if plan.stages != (Stage.plan,):
+                check_sources(plan)
             plan, planner, expected = planned(plan)
             loggers.planned(plan)
             _check_fits(plan, expected, loggers)

@@ -6,7 +6,7 @@ the lengths and the audit are worked out from there.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -44,3 +44,17 @@ def load_data(plan: Plan, model: Model) -> Data:
     from framework.data.stage import prepare_data  # noqa: PLC0415 - numpy and Arrow, which --help need not load
 
     return prepare_data(plan, model)
+
+
+def check_sources(plan: Plan) -> None:
+    """Ask the sources that can tell whether their rows are there, before a library for models is imported.
+
+    Raises:
+        FrameworkError: those of one are not.
+    """
+    from framework.data import mix  # noqa: PLC0415 - as above
+
+    for choice in (plan.data, *(part.source for part in mix.parts(plan.data.config.mix, plan.format))):
+        check: Callable[[], None] | None = getattr(choice.create(), "check", None)
+        if check is not None:
+            check()

@@ -60,7 +60,11 @@ class Adapter(Protocol):
 
 @runtime_checkable
 class Source(Protocol):
-    """An option of `data=`."""
+    """An option of `data=`.
+
+    It may have `check()`, which is called before anything is loaded and raises a `FrameworkError` where a quick look
+    shows that `load` will: a file is missing.
+    """
 
     def load(self) -> RawData:
         """Find the rows. They are read when they are iterated over, which happens more than once.

@@ -24,6 +24,14 @@ class LocalFile:
     def __init__(self, config: LocalFileConfig) -> None:
         self.config = config
 
+    def check(self) -> None:
+        """Find the files of the config, without a look into them.
+
+        Raises:
+            FrameworkError: there are none, or of an unknown kind.
+        """
+        self._find()
+
     def load(self) -> RawData:
         """Find the files of the config and hash them; the rows are read when they are iterated over.
 
@@ -31,20 +39,24 @@ class LocalFile:
         folder or a glob.
         """
         asked = self.config
+        train, validation, prompts = (Noted.all(part) for part in told_apart(self._find()))
+        key = _key([train, validation, prompts], asked.sample_by)
+        return RawData(
+            FileRows(train, asked.sample_by),
+            FileRows(validation, asked.sample_by, "data.validation_path") if validation else (),
+            FileRows(prompts, asked.sample_by, "data.prompts_path") if prompts else (),
+            key,
+            places=tuple(noted.file.name for noted in (*train, *validation, *prompts)),
+        )
+
+    def _find(self) -> list[list[DataFile]]:
+        """Return the files to train on, to validate on, and with prompts."""
+        asked = self.config
         validation, prompts = (
             find(path, f"data.{setting}") if path is not None else []
             for path, setting in ((asked.validation_path, "validation_path"), (asked.prompts_path, "prompts_path"))
         )
-        train = self._training({file.path.resolve() for file in (*validation, *prompts)})
-        parts = [Noted.all(part) for part in told_apart([train, validation, prompts])]
-        key = _key(parts, asked.sample_by)
-        return RawData(
-            FileRows(parts[0], asked.sample_by),
-            FileRows(parts[1], asked.sample_by, "data.validation_path") if validation else (),
-            FileRows(parts[2], asked.sample_by, "data.prompts_path") if prompts else (),
-            key,
-            places=tuple(noted.file.name for part in parts for noted in part),
-        )
+        return [self._training({file.path.resolve() for file in (*validation, *prompts)}), validation, prompts]
 
     def _training(self, others: set[Path]) -> list[DataFile]:
         found = find(self.config.path, "data.path")

@@ -85,6 +85,30 @@ def test_the_plan_stage_alone_reads_no_data_and_writes_the_plan(tmp_path: Path) 
     ]
 
 
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["data=local_file", "data.path=nowhere.jsonl"], "there is no data file nowhere.jsonl"),
+        (["data=local_file", "data.path={file}", "data.validation_path=none.csv"], "there is no data file none.csv"),
+        (
+            ["data=local_file", "data.path={file}", "data.mix=[{{path: more.jsonl, weight: 0.1}}]"],
+            "there is no data file more.jsonl",
+        ),
+    ],
+)
+def test_a_file_that_is_missing_is_told_before_the_model_is_opened(
+    words: list[str], told: str, data_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def opened(*_: object) -> None:
+        pytest.fail("that takes seconds, or hours of a queue")
+
+    monkeypatch.setattr(testing.EchoBackend, "open", opened)
+    plan = testing.plan([word.format(file=data_file) for word in words], run_dir=tmp_path / "run")
+    with pytest.raises(FrameworkError, match=told):
+        pipeline.run(plan)
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_part_of_the_stages_goes_on_from_a_finished_run(words: list[str], tmp_path: Path) -> None:
     first = run([*words, "stages=[plan,data,baseline,train]"], tmp_path)
     assert first is None

@@ -35,6 +35,19 @@ def test_files_for_validation_and_prompts_are_read_where_given(tmp_path: Path) -
     assert [values(rows) for rows in (raw.train, raw.validation, raw.prompts)] == [[0], [1], [2]]
 
 
+def test_the_check_finds_what_is_missing_and_opens_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here, missing = written(tmp_path, "a.jsonl", line(1)), tmp_path / "b.jsonl"
+
+    def opened(*_: object, **__: object) -> None:
+        pytest.fail("a file may be large")
+
+    monkeypatch.setattr(Path, "open", opened)
+    LocalFile(LocalFileConfig(path=str(here))).check()
+    for setting in ("path", "validation_path", "prompts_path"):
+        with pytest.raises(FrameworkError, match=r"^there is no data file .*b\.jsonl"):
+            LocalFile(LocalFileConfig(**{"path": str(here), setting: str(missing)})).check()
+
+
 def test_rows_may_be_read_again_and_side_by_side(tmp_path: Path) -> None:
     raw = load(written(tmp_path, "a.jsonl", line(1) + line(2)))
     assert [(one.fields["a"], other.fields["a"]) for one, other in zip(raw.train, raw.train, strict=True)] == [
