@@ -16,7 +16,6 @@ import pytest
 from tests.support import plain_peft
 from tests.support.program import environment, framework
 
-
 GATE = "exporter.gguf.parity.prompts=2"
 
 

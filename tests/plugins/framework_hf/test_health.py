@@ -101,6 +101,8 @@ def test_one_corrupted_row_is_a_spike(run: Run, tmp_path: Path) -> None:
 
 WILD = ((0.1, 0, 80), (0.2, 0, 60), (0.15, 0, 80), (0.2, 10, 80), (0.1, 400, 200))
 """Learning rates that are far too high, steps of warm-up, and steps."""
+KNOWN = ((42, WILD[2]), (2, WILD[4]))
+"""With which seed one of them was seen to oscillate, and one to explode: these come first."""
 
 
 def provoked(run: Run, kind: str) -> tuple[float, Trouble]:
@@ -109,7 +111,8 @@ def provoked(run: Run, kind: str) -> tuple[float, Trouble]:
     What such a training does hangs on the last bit of every sum, so one that has it on one processor has it not on
     another; of all of them some have.
     """
-    for seed, (rate, warmup, count) in itertools.product((42, 1, 2, 3, 4, 5), WILD):
+    tried = dict.fromkeys([*KNOWN, *itertools.product((42, 1, 2, 3, 4, 5), WILD)])
+    for seed, (rate, warmup, count) in tried:
         words = [f"trainer.learning_rate={rate}", f"trainer.max_steps={count}", f"seed={seed}"]
         always = [word for word in TEN if not word.startswith("trainer.warmup_steps")]
         trained = run(chat_rows(10), *always, *words, f"trainer.warmup_steps={warmup}")
