@@ -44,8 +44,9 @@ def test_the_check_finds_what_is_missing_and_opens_nothing(tmp_path: Path, monke
     monkeypatch.setattr(Path, "open", opened)
     LocalFile(LocalFileConfig(path=str(here))).check()
     for setting in ("path", "validation_path", "prompts_path"):
+        asked: dict[str, Any] = {"path": str(here), setting: str(missing)}
         with pytest.raises(FrameworkError, match=r"^there is no data file .*b\.jsonl"):
-            LocalFile(LocalFileConfig(**{"path": str(here), setting: str(missing)})).check()
+            LocalFile(LocalFileConfig(**asked)).check()
 
 
 def test_rows_may_be_read_again_and_side_by_side(tmp_path: Path) -> None:
