@@ -121,7 +121,10 @@ def test_a_mistake_in_the_data_is_told_with_its_place_and_leaves_nothing(
         file.write_text(content, encoding="utf-8")
     result = echo("data=local_file", f"data.path={file}", cwd=tmp_path)
     assert_mistake(result, tmp_path, text)
-    assert result.out.rstrip().endswith(PLAN_ENDS_WITH)
+    if content is None:
+        assert result.out == ""  # where no file is, nothing is planned
+    else:
+        assert result.out.rstrip().endswith(PLAN_ENDS_WITH)
     if content and "answer" in content:
         assert "set format=alpaca|chatml|preference|prompt_completion|sharegpt|text, or say which" in result.err
 

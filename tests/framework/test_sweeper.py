@@ -78,7 +78,7 @@ def test_a_setting_of_a_file_is_told_with_its_line_beside_the_other_mistakes(
         check_sweep(["-m", "+experiment=few", "trainer.learning_rate=interval(0.1,2)"])
     assert str(caught.value).splitlines() == [
         "conf/experiment/few.yaml:5: hydra.sweeper.n_trials=0 must be a whole number above 0",
-        "trainer.learning_rate=2.0: trainer.learning_rate=2 must be a number above 0, up to 1",
+        "trainer.learning_rate=interval(0.1,2): trainer.learning_rate=2 must be a number above 0, up to 1",
     ]
 
 

@@ -21,6 +21,7 @@ import subprocess
 import sys
 import types
 from collections.abc import Mapping
+from contextlib import suppress
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -53,7 +54,8 @@ class Forks:
 
     def __init__(self, environment: Mapping[str, str], *modules: str) -> None:
         pipe, command = subprocess.PIPE, [sys.executable, __file__, *modules]
-        self.process = subprocess.Popen(command, env=dict(environment), stdin=pipe, stdout=pipe)
+        # Without a buffer: it would read ahead, and select sees nothing of an end that is in it already.
+        self.process = subprocess.Popen(command, env=dict(environment), stdin=pipe, stdout=pipe, bufsize=0)
         atexit.register(self.close)
 
     def run(self, call: Call, timeout: float) -> int:
@@ -70,7 +72,8 @@ class Forks:
         copy = int(told.readline())
         in_time, _, _ = select.select([told], [], [], timeout)
         if not in_time:
-            os.kill(copy, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it has just ended
+                os.kill(copy, signal.SIGKILL)
         code = int(told.readline())
         if not in_time:
             message = f"{call.command} took longer than {timeout} s"
