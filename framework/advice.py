@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from framework.plan import Plan
+from framework.api.plan import Plan
 from framework.plugins import ask, leave_out
 from framework.records import Work
 from framework.schema import Stage

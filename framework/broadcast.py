@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from framework.api.plan import Plan, Selection
 from framework.errors import one_line
-from framework.plan import Choice, Plan
 from framework.protocols import Logger
 from framework.records import DataResult, EvalResult, Forecast, Report, Sample, Step, Trouble
 
@@ -16,7 +16,7 @@ from framework.records import DataResult, EvalResult, Forecast, Report, Sample, 
 class Broadcast(Logger):
     """Passes every call on to the loggers of a run."""
 
-    def __init__(self, choices: Mapping[str, Choice]) -> None:
+    def __init__(self, choices: Mapping[str, Selection]) -> None:
         self.loggers: dict[str, Logger] = {name: choice.create() for name, choice in choices.items()}
 
     def _tell(self, call: Callable[[Logger], Any]) -> None:

@@ -10,11 +10,11 @@ from typing import Any
 
 from hydra.core.override_parser.types import Quote, QuotedString
 
+from framework.api.plan import Plan, Selection
 from framework.check import as_text, option_name, out_of_range, unknown_key
 from framework.component import GROUPS
 from framework.errors import FrameworkError, unknown
 from framework.fields import Type, fields
-from framework.plan import Choice, Plan
 from framework.plugins import components
 from framework.redact import redact
 
@@ -47,12 +47,12 @@ def changed(plan: Plan, settings: Mapping[str, Any]) -> Plan:
     return plan
 
 
-def _one(plan: Plan, key: str, value: Any) -> Choice:
+def _one(plan: Plan, key: str, value: Any) -> Selection:
     """Return the option that a key is about, changed."""
     group, *names = key.split(".")
     if group not in GROUPS:
         raise FrameworkError(unknown("config group", group, GROUPS))
-    choice: Choice = getattr(plan, group)
+    choice: Selection = getattr(plan, group)
     if GROUPS[group].several:
         chosen, (name, *names) = getattr(plan, group), names or [""]
         if name not in chosen or not names:
@@ -94,7 +94,7 @@ def _holds(wanted: Type, value: Any) -> bool:
     return right and (not isinstance(value, bool) or wanted.base in {bool, Any}) and wanted.holds(value)
 
 
-def _section(choice: Choice) -> dict[str, Any]:
+def _section(choice: Selection) -> dict[str, Any]:
     """Return the settings of an option as they stand in `plan.json`."""
     return dict(redact(choice.settings))
 

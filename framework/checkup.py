@@ -15,7 +15,7 @@ from enum import Enum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from framework.plan import Plan
+    from framework.api.plan import Plan
 
 SECONDS = 60.0
 """The usual limit: on a slow disk a library for training takes ten seconds to import, and others import beside it."""

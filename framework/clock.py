@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from framework.api.plan import Plan
 from framework.broadcast import Broadcast
-from framework.plan import Plan
 from framework.plugins import notify
 from framework.schema import Stage
 

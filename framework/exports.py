@@ -13,7 +13,7 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import BinaryIO
 
-from framework.plan import Plan, as_plain
+from framework.api.plan import Plan, as_plain
 from framework.records import Artifact, ExportResult, Origin
 
 IRRELEVANT = frozenset(

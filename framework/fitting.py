@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from framework.api.plan import Plan
 from framework.changed import changed, words
 from framework.errors import DoesNotFitError, FrameworkError
 from framework.memory import Estimate
 from framework.outlook import Outlook
-from framework.plan import Plan
 from framework.plugins import ask, leave_out
 from framework.records import FitChange, Forecast, Verdict
 from framework.schema import Stage

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from framework import records
+from framework.api.plan import Plan
 from framework.errors import FrameworkError
-from framework.plan import Plan
 from framework.records import Forecast, Nulls
 from framework.schema import Stage
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 
+from framework.api.plan import Plan
 from framework.component import GROUPS, Component
-from framework.plan import Plan
 from framework.plugins import components
 
 

@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from framework.api.plan import Plan
 from framework.errors import FrameworkError, one_line
 from framework.fresh import first_modules
-from framework.plan import Plan
 from framework.plugin_file import load_file
 from framework.protocols import Divisible, Model
 from framework.schema import Stage

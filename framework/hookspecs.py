@@ -20,12 +20,12 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 if TYPE_CHECKING:
+    from framework.api.plan import Plan
     from framework.checkup import Checkup
     from framework.component import Component
     from framework.fitting import Saving
     from framework.gpus import Gpu
     from framework.memory import Settings, Shape
-    from framework.plan import Plan
     from framework.records import Concern, ExportNeed, Report, Step, Sweep, Work
     from framework.schema import Stage
     from framework.verdict import Results

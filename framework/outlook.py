@@ -6,9 +6,9 @@ import functools
 from dataclasses import dataclass
 
 from framework import shelf
+from framework.api.plan import Plan
 from framework.gpus import Gpu
 from framework.memory import Estimate, Settings, Shape, estimate, least
-from framework.plan import Plan
 from framework.plugins import ask, leave_out
 from framework.records import Verdict
 from framework.remembered import KnownRows

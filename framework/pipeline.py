@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from graphlib import TopologicalSorter
 from typing import Any
 
+from framework.api.plan import Plan
 from framework.broadcast import Broadcast
 from framework.clock import Clock
 from framework.data import Data, check_sources, load_data
@@ -24,7 +25,7 @@ from framework.handover import check_divisible
 from framework.health.answers import unended
 from framework.health.course import Course
 from framework.health.problems import check_data
-from framework.plan import Plan, check_model
+from framework.plan import check_model
 from framework.planning import Planner
 from framework.plugins import notify
 from framework.protocols import (

@@ -5,116 +5,21 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
-from enum import Enum
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, SCMode
 from omegaconf.errors import OmegaConfBaseException
 
+from framework.api.plan import LOSSES, SCORE, Plan, Selection
 from framework.check import Problem, loose_words, problems, refusal
 from framework.component import GROUPS, Component
 from framework.errors import FrameworkError, one_line, place, unknown
-from framework.health.config import HealthConfig
 from framework.plugin_file import is_loaded
 from framework.plugins import ask, components, leave_out
 from framework.redact import redact
-from framework.schema import EvaluatorConfig, PlanConfig, Stage, TrainerConfig, VerdictConfig
-
-CHECKPOINT = "checkpoint"
-SCORE = "verdict.score"
-LOSSES = ("eval_loss", "train_loss")
-
-
-@dataclass(frozen=True)
-class Choice:
-    """One chosen option: its component and its settings, an instance of the component's schema."""
-
-    component: Component
-    config: Any
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The settings as plain values, secrets among them: for keys, never to be written."""
-        return {field.name: as_plain(getattr(self.config, field.name)) for field in dataclasses.fields(self.config)}
-
-    def create(self) -> Any:
-        """Call the factory, importing its module. What it raises says which option it was."""
-        try:
-            return self.component.load()(self.config)
-        except Exception as error:
-            error.add_note(f"while making '{self.component.name}' by {self.component.factory}")
-            raise
-
-    def check_rows(self, fingerprint: str) -> None:
-        """Say whether data with this fingerprint will do; any will, where no earlier run is to be repeated.
-
-        Raises:
-            FrameworkError: they will not.
-        """
-
-
-@dataclass(frozen=True)
-class Plan:
-    """A run that has been checked. `config` is the resolved config as plain values, `overrides` what made it."""
-
-    name: str
-    seed: int
-    stages: tuple[Stage, ...]
-    run_dir: Path
-    objective: str
-    plan: PlanConfig
-    health: HealthConfig
-    verdict: VerdictConfig
-    model: Choice
-    quantization: Choice
-    adapter: Choice
-    data: Choice
-    format: Choice
-    audit: Mapping[str, Choice]
-    trainer: Choice
-    launch: Choice
-    metric: Mapping[str, Choice]
-    evaluator: Mapping[str, Choice]
-    exporter: Mapping[str, Choice]
-    logger: Mapping[str, Choice]
-    config: Mapping[str, Any]
-    overrides: tuple[str, ...] = ()
-    model_line: str = ""
-    given: Path | None = None
-    """Trained weights that lie elsewhere, `checkpoint` of the config."""
-    share: bool = True
-    """Whether points of a sweep share what is the same for them."""
-    sweep: str = ""
-    """The sweep that this run is a point of, by the name of its folder; empty where it is none."""
-
-    @property
-    def checkpoint(self) -> Path:
-        """Where the trained weights lie."""
-        return self.given or self.run_dir / CHECKPOINT
-
-    def exact(self, *names: str) -> dict[str, Any]:
-        """Return some of the fields as plain values, options with their names, for a hash.
-
-        `config` will not do for that: values that look like secrets are all the same in it. For the same reason none of
-        this may be written.
-        """
-        return {name: as_plain(getattr(self, name)) for name in names}
-
-    @property
-    def training(self) -> TrainerConfig:
-        """The trainer's settings."""
-        config: TrainerConfig = self.trainer.config
-        return config
-
-    @property
-    def batch(self) -> int:
-        """Rows of an optimizer step: those of a pass, times the passes, times the processes that train together."""
-        group = self.launch.config.group()
-        own = self.training.per_device_train_batch_size * self.training.gradient_accumulation_steps
-        return own * (group.world if group else 1)
+from framework.schema import EvaluatorConfig, Stage
 
 
 def make_plan(
@@ -203,10 +108,10 @@ def _freeze(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...]
     )
 
 
-def _choice(by_schema: Mapping[type, Component], node: DictConfig) -> Choice:
+def _choice(by_schema: Mapping[type, Component], node: DictConfig) -> Selection:
     component = by_schema[OmegaConf.get_type(node)]
     try:
-        return Choice(component, OmegaConf.to_object(node))
+        return Selection(component, OmegaConf.to_object(node))
     except Exception as error:  # of the dataclass itself: a __post_init__ that refuses
         message = f"the settings of '{component.name}' are refused: {one_line(error)}{place(error)}"
         raise FrameworkError(message) from error
@@ -217,21 +122,6 @@ def _plain(config: DictConfig) -> Mapping[str, Any]:
         config, resolve=True, enum_to_str=True, structured_config_mode=SCMode.DICT
     )
     return redact(_paths_as_text(plain))  # type: ignore[no-any-return]
-
-
-def as_plain(value: Any) -> Any:
-    """Return a setting, or options with their settings, as JSON can have it."""
-    if isinstance(value, Choice):
-        return [value.component.name, value.settings]
-    if dataclasses.is_dataclass(value):
-        return {field.name: as_plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, Enum):
-        return value.name
-    if isinstance(value, Mapping):
-        return {str(key): as_plain(part) for key, part in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
-        return [as_plain(part) for part in value]
-    return value if isinstance(value, str | int | float | None) else str(value)
 
 
 def _paths_as_text(value: Any) -> Any:

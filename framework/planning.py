@@ -14,11 +14,11 @@ from pathlib import Path
 
 from framework import calibrate, fitting, gpus, remembered
 from framework.advice import advice
+from framework.api.plan import Plan
 from framework.errors import FrameworkError
 from framework.memory import Settings, Shape
 from framework.memory.terms import trained_bytes, trained_parameters
 from framework.outlook import Outlook
-from framework.plan import Plan
 from framework.plugins import ask, leave_out
 from framework.protocols import ModelSource
 from framework.records import Disk, ExportNeed, Forecast, Memory, TrainResult, Verdict

@@ -18,9 +18,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from framework import hookspecs, plugins
+from framework.api.plan import Plan, Selection
 from framework.component import GROUPS, UNCONFIGURED
 from framework.compose import user_folders
-from framework.plan import Choice, Plan
 from framework.redact import HIDDEN, has_secrets, is_secret, redact
 
 OUTSIDE = {"framework_checkups", "framework_sweep_finished"}
@@ -127,12 +127,14 @@ def checkouts() -> dict[str, Path]:
     return found
 
 
-def choices(plan: Plan) -> dict[str, Choice]:
+def choices(plan: Plan) -> dict[str, Selection]:
     """Return every choice of a plan by its place in the config: `adapter`, `metric.exact_match`."""
-    found: dict[str, Choice] = {}
+    found: dict[str, Selection] = {}
     for group in GROUPS:
         part = getattr(plan, group)
-        found |= {group: part} if isinstance(part, Choice) else {f"{group}.{key}": each for key, each in part.items()}
+        found |= (
+            {group: part} if isinstance(part, Selection) else {f"{group}.{key}": each for key, each in part.items()}
+        )
     return found
 
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from framework import lock
+from framework.api.plan import Plan
 from framework.cache import cache_dir
-from framework.plan import Plan
 from framework.records import DataResult, TokenRow
 
 SAMPLE = 200

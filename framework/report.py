@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
+from framework.api.plan import SCORE, Plan
 from framework.health.answers import unended
-from framework.plan import SCORE, Plan
 from framework.plugins import ask, leave_out
 from framework.provenance import versions
 from framework.records import (

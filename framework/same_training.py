@@ -14,12 +14,12 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from framework import shelf
+from framework.api.plan import CHECKPOINT
 from framework.errors import FrameworkError, one_line
 from framework.evaluation import Measuring
 from framework.exports import fingerprint
 from framework.folder import RunFolder
 from framework.health.course import Course
-from framework.plan import CHECKPOINT
 from framework.protocols import Elsewhere
 from framework.records import EvalResult, Nulls, Step, TrainResult
 from framework.schema import Stage

@@ -15,11 +15,12 @@ from hydra.errors import CompactHydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from framework.api.plan import Plan
 from framework.component import GROUPS
 from framework.compose import compose
 from framework.diagnose import diagnose
 from framework.journal import ENVIRONMENT
-from framework.plan import Plan, make_plan
+from framework.plan import make_plan
 from framework.plugin_file import load_file
 from framework.provenance import Environment
 from framework.redact import HIDDEN

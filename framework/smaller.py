@@ -10,13 +10,13 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
+from framework.api.plan import Selection
 from framework.catalog import presets
 from framework.component import GROUPS
 from framework.compose import CONFIG_NAME, config_loader
 from framework.errors import one_line
 from framework.memory import Shape
 from framework.outlook import Outlook
-from framework.plan import Choice
 from framework.plugins import components
 from framework.protocols import ModelSource
 from framework.records import FitChange, Verdict
@@ -65,7 +65,7 @@ def _shape(loader: ConfigLoader, name: str) -> Shape | None:
     by_schema = {component.schema: component for component in components("model").values()}
     try:
         node = loader.load_configuration(CONFIG_NAME, [f"model={name}"], RunMode.RUN).model
-        source: ModelSource = Choice(by_schema[OmegaConf.get_type(node)], OmegaConf.to_object(node)).create()
+        source: ModelSource = Selection(by_schema[OmegaConf.get_type(node)], OmegaConf.to_object(node)).create()
         return Shape.from_config(source.config_json())
     except Exception as error:  # noqa: BLE001 - gated, not on this machine, unfinished: of no use to this run, nor a harm
         log.info("model=%s is passed over: %s", name, one_line(error))

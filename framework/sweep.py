@@ -14,10 +14,10 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from framework import at_work, devices, records
+from framework.api.plan import Plan
 from framework.errors import USER_MISTAKE, FrameworkError
 from framework.folder import OVERRIDES
 from framework.journal import FAILED, FINISHED, PRUNED, RUNNING, STATUS
-from framework.plan import Plan
 from framework.plugins import notify
 from framework.provenance import hide
 from framework.records import Point, Sweep

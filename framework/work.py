@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
+from framework.api.plan import Plan
 from framework.memory import Settings, Shape
 from framework.memory.terms import trained_parameters
-from framework.plan import Plan
 from framework.records import Work
 from framework.remembered import KnownRows, speeds
 

@@ -11,6 +11,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
+from framework.api.plan import Plan
 from framework.check import loose_words, problems, refusal
 from framework.checkup import Found, State
 from framework.commands import DoctorCommandConfig, usage
@@ -21,7 +22,7 @@ from framework.doctor.gather import Examination, registered, without_secrets
 from framework.doctor.run import TOPIC
 from framework.doctor.show import as_json, show
 from framework.errors import FrameworkError, unknown
-from framework.plan import Plan, make_plan
+from framework.plan import make_plan
 from framework.provenance import hide
 from framework.words import check_options, check_twice, complete, load_plugins, restore_folders, sets_unknown_key
 

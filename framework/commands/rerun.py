@@ -19,12 +19,13 @@ from typing import Any
 from hydra.errors import CompactHydraException
 from omegaconf.errors import OmegaConfBaseException
 
+from framework.api.plan import Plan, Selection
 from framework.commands import RerunCommandConfig, usage
 from framework.compose import add_folder, compose
 from framework.diagnose import diagnose
 from framework.errors import FrameworkError, short
 from framework.journal import ENVIRONMENT
-from framework.plan import Choice, Plan, make_plan
+from framework.plan import make_plan
 from framework.protocols import Launcher
 from framework.provenance import Commit, Environment, commit, installed, options, origins
 from framework.records import DataResult
@@ -193,7 +194,7 @@ def _watch_data(run: SavedRun, made: Environment | None, plan: Plan, given: set[
 
 
 @dataclass(frozen=True)
-class SameRows(Choice):
+class SameRows(Selection):
     """A choice of data whose rows have to be those of an earlier run. It goes with the plan into other processes."""
 
     fingerprint: str

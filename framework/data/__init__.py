@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from framework.plan import Choice, Plan
+    from framework.api.plan import Plan, Selection
     from framework.protocols import Model
     from framework.records import DataResult, Prompt, TokenRow
 
@@ -30,7 +30,7 @@ class Data:
     validation: Sequence[TokenRow]
     prompts: Sequence[Prompt]
     result: DataResult
-    format: Choice | None = None
+    format: Selection | None = None
     store: Path | None = None
 
 

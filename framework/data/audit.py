@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from framework import records
+from framework.api.plan import Plan
 from framework.data import beginnings, features, key, near
 from framework.data.conversations import answered
 from framework.data.store import Store, Texts
 from framework.errors import FrameworkError
-from framework.plan import Plan
 from framework.protocols import Audit
 from framework.records import Example, Finding
 from framework.redact import redact

@@ -18,10 +18,10 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from framework.api.plan import Selection
 from framework.component import Component
 from framework.errors import FrameworkError, one_line, unknown
 from framework.fields import fields
-from framework.plan import Choice
 from framework.plugins import components
 from framework.records import RawData, Row
 
@@ -40,8 +40,8 @@ class Part:
     """
 
     name: str
-    source: Choice
-    format: Choice
+    source: Selection
+    format: Selection
     weight: float | None
     count: int | None
     max_rows: int | None
@@ -56,7 +56,7 @@ class Part:
         return round((self.weight or 0) / (1 - weights) * (own + counts))
 
 
-def problems(entries: Iterable[Mapping[str, Any]], form: Choice) -> Iterator[str]:
+def problems(entries: Iterable[Mapping[str, Any]], form: Selection) -> Iterator[str]:
     """Say what is wrong with `data.mix`, a sentence for each entry."""
     total = 0.0
     for number, entry in enumerate(entries):
@@ -68,7 +68,7 @@ def problems(entries: Iterable[Mapping[str, Any]], form: Choice) -> Iterator[str
         yield f"data.mix: the weights add up to {total:g}, and leave nothing for the run's own data: below 1 is valid"
 
 
-def parts(entries: Iterable[Mapping[str, Any]], form: Choice) -> list[Part]:
+def parts(entries: Iterable[Mapping[str, Any]], form: Selection) -> list[Part]:
     """Return what `data.mix` asks for, `form` being the format of the run.
 
     Raises:
@@ -77,7 +77,7 @@ def parts(entries: Iterable[Mapping[str, Any]], form: Choice) -> list[Part]:
     return [_part(number, entry, form) for number, entry in enumerate(entries)]
 
 
-def _part(number: int, entry: Mapping[str, Any], form: Choice) -> Part:
+def _part(number: int, entry: Mapping[str, Any], form: Selection) -> Part:
     place = f"data.mix[{number}]"
     source = _option("data", str(entry.get("data", "local_file")), place)
     settings = {str(name): value for name, value in entry.items() if name not in OWN}
@@ -85,7 +85,7 @@ def _part(number: int, entry: Mapping[str, Any], form: Choice) -> Part:
     _check_amount(place, entry.get("weight"), entry.get("count"))
     return Part(
         name=str(settings.get("path", source.name)),
-        source=Choice(source, _settings(place, source, settings)),
+        source=Selection(source, _settings(place, source, settings)),
         format=_format(place, entry, form),
         weight=entry.get("weight"),
         count=entry.get("count"),
@@ -93,11 +93,11 @@ def _part(number: int, entry: Mapping[str, Any], form: Choice) -> Part:
     )
 
 
-def _format(place: str, entry: Mapping[str, Any], form: Choice) -> Choice:
+def _format(place: str, entry: Mapping[str, Any], form: Selection) -> Selection:
     """Return the format of an entry: one of its own, or the run's, with columns of its own where it names some."""
     if entry.get("format") is not None:
         own = _option("format", str(entry["format"]), place)
-        form = Choice(own, own.schema(system_prompt=form.config.system_prompt, strip=form.config.strip))
+        form = Selection(own, own.schema(system_prompt=form.config.system_prompt, strip=form.config.strip))
     columns = entry.get("columns")
     if columns is None:
         return form
@@ -106,7 +106,7 @@ def _format(place: str, entry: Mapping[str, Any], form: Choice) -> Choice:
             f"{place}.columns={columns} must be named values, each text: {{instruction: question, output: answer}}"
         )
         raise FrameworkError(message)
-    return Choice(form.component, dataclasses.replace(form.config, columns=dict(columns)))
+    return Selection(form.component, dataclasses.replace(form.config, columns=dict(columns)))
 
 
 def _check_amount(place: str, weight: object, count: object) -> None:

@@ -13,10 +13,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from framework.api.plan import Selection
 from framework.data.rows import Columns, stripped, with_system_prompt
 from framework.data.turns import check_turns
 from framework.errors import FrameworkError, one_line, place, unknown
-from framework.plan import Choice
 from framework.plugins import components
 from framework.protocols import Formatter
 from framework.records import Example, Message, Prompt, RawData, Row
@@ -31,7 +31,7 @@ SHOWN = 5
 """Rows that cannot be read and are named."""
 
 
-def from_file(path: str, form: Choice) -> list[Prompt]:
+def from_file(path: str, form: Selection) -> list[Prompt]:
     """Read the prompts of a file.
 
     Args:
@@ -47,7 +47,7 @@ def from_file(path: str, form: Choice) -> list[Prompt]:
     options = components("data")
     if FILES not in options:
         raise FrameworkError(unknown("data option", FILES, options))
-    raw: RawData = Choice(options[FILES], options[FILES].schema(path=path)).create().load()
+    raw: RawData = Selection(options[FILES], options[FILES].schema(path=path)).create().load()
     found = _prompts(raw.train, form)
     if not found:
         message = "there is no prompt in the file: it is empty"
@@ -55,7 +55,7 @@ def from_file(path: str, form: Choice) -> list[Prompt]:
     return found
 
 
-def inline(given: Sequence[Any], form: Choice, setting: str) -> list[Prompt]:
+def inline(given: Sequence[Any], form: Selection, setting: str) -> list[Prompt]:
     """Read prompts that are given as texts or as rows; `setting` is where.
 
     Raises:
@@ -72,7 +72,7 @@ def _row(given: Any, where: str) -> Row:
     return Row({}, where, f"{given!r} is neither text nor a row: put text into quotation marks")
 
 
-def chosen(name: str | None, form: Choice) -> Choice:
+def chosen(name: str | None, form: Selection) -> Selection:
     """Return the format that `name` stands for, with the run's system prompt; the run's own `form` without a name.
 
     Raises:
@@ -84,10 +84,10 @@ def chosen(name: str | None, form: Choice) -> Choice:
     if name not in options:
         raise FrameworkError(unknown("format option", name, options))
     settings = {"system_prompt": form.config.system_prompt, "strip": form.config.strip}
-    return Choice(options[name], options[name].schema(**settings))
+    return Selection(options[name], options[name].schema(**settings))
 
 
-def _prompts(rows: Iterable[Row], form: Choice) -> list[Prompt]:
+def _prompts(rows: Iterable[Row], form: Selection) -> list[Prompt]:
     reader, found, problems = PromptReader(form), list[Prompt](), list[str]()
     for row in rows:
         try:
@@ -103,7 +103,7 @@ def _prompts(rows: Iterable[Row], form: Choice) -> list[Prompt]:
 class PromptReader:
     """Turns rows into prompts."""
 
-    def __init__(self, form: Choice) -> None:
+    def __init__(self, form: Selection) -> None:
         self.settings = form.config
         self.columns = Columns(form.config.columns)
         auto = components("format").get(AUTO)

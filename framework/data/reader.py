@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from shutil import rmtree
 
+from framework.api.plan import Plan, Selection
 from framework.cache import cache_dir
 from framework.data import key, mix, store, writer
 from framework.data.rows import read
@@ -17,7 +18,6 @@ from framework.data.store import PROMPTS, TRAIN, VALIDATION, Store
 from framework.data.writer import Writer
 from framework.errors import FrameworkError, one_line
 from framework.garbage import set_aside
-from framework.plan import Choice, Plan
 from framework.protocols import Formatter, Model
 from framework.records import Example, MixedIn, RawData, Row
 from framework.schema import OnBadRow
@@ -110,7 +110,7 @@ class Reader:
         if told.bad_rows and data.on_bad_row is OnBadRow.fail:
             raise told.refusal()
 
-    def _add(self, into: Writer, rows: Iterable[Row], choice: Choice, part: int, source: int) -> int:
+    def _add(self, into: Writer, rows: Iterable[Row], choice: Selection, part: int, source: int) -> int:
         """Read, format and encode rows; once one is bad and that is fatal, the rest is only looked at."""
         formatter: Formatter = choice.create()
         strict = part == TRAIN and source == 0  # other rows may have other columns

@@ -8,13 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from framework import shelf
+from framework.api.plan import Plan
 from framework.data import Data, audit, lengths, proof, split
 from framework.data.lengths import Fitted
 from framework.data.reader import Reader
 from framework.data.store import PROMPTS, TRAIN, VALIDATION, Rows, Store
 from framework.data.view import view
 from framework.errors import FrameworkError
-from framework.plan import Plan
 from framework.protocols import Model
 from framework.records import DataResult, Example, Finding, MixedIn, Prompt, Proof, Severity
 from framework.schema import ProofMode

@@ -9,12 +9,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from framework.api.plan import Plan
 from framework.checkup import Checkup, Found, wrong
 from framework.doctor import Checked, checked
 from framework.doctor.machine import libraries, machine, plugins
 from framework.doctor.run import run
 from framework.doctor.worker import Worker
-from framework.plan import Plan
 from framework.plugins import ask, leave_out
 from framework.redact import redact
 

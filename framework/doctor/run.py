@@ -9,12 +9,13 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
+from framework.api.plan import Plan, Selection
 from framework.checkup import Found, State
 from framework.doctor import Checked, checked
 from framework.doctor.worker import Worker
 from framework.errors import FrameworkError, short
 from framework.folder import check_writable
-from framework.plan import Choice, Plan, check_model
+from framework.plan import check_model
 from framework.protocols import Backend, ModelSource
 from framework.provenance import choices
 from framework.requirements import missing, pip_command
@@ -51,7 +52,7 @@ def run(plan: Plan, worker: Worker) -> Iterator[Checked]:
             return
 
 
-def _asked(worker: Worker, name: str, function: str, part: Plan | Choice, *, seconds: float) -> Checked:
+def _asked(worker: Worker, name: str, function: str, part: Plan | Selection, *, seconds: float) -> Checked:
     start = time.perf_counter()
     found = worker.ask(f"{HERE}:{function}", part, seconds=seconds)
     return checked(name, TOPIC, found or Found(State.ok), needed=True, seconds=time.perf_counter() - start)
@@ -79,7 +80,7 @@ def requirements(plan: Plan) -> Iterator[Checked]:
             yield checked(f"{name}={choice.component.name}", TOPIC, found, needed=name != "model")
 
 
-def load(choice: Choice) -> Found:
+def load(choice: Selection) -> Found:
     """Import the code of an option."""
     choice.component.load()
     return Found(State.ok)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from framework.api.plan import Plan
 from framework.health.config import Action
 from framework.health.cures import cure
-from framework.plan import Plan
 from framework.records import EvalResult, Sample, Trouble
 
 KIND = "endless_answers"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 
+from framework.api.plan import EVAL_LOSS
 from framework.records import Step
 
-EVAL_LOSS = "eval_loss"
 
 
 class Best:

@@ -10,13 +10,13 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from framework.api.plan import EVAL_LOSS, Plan
 from framework.errors import FrameworkError, PrunedError
 from framework.evaluation import Measuring
 from framework.health.answers import unended
-from framework.health.best import EVAL_LOSS, Best
+from framework.health.best import Best
 from framework.health.config import Action
 from framework.health.watcher import NAN, Watcher
-from framework.plan import Plan
 from framework.plugins import ask, leave_out
 from framework.protocols import Elsewhere, Evaluator, Logger, TrainRun
 from framework.records import EvalResult, Order, Step, TrainResult, Trouble

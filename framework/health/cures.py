@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from framework.plan import Plan
+from framework.api.plan import Plan
 
 TOO_LOW, TOO_HIGH = 2.0, 10.0
 """A rate that is wrong is changed by a factor between these."""

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from framework.api.plan import EVAL_LOSS, Plan
 from framework.data import Data
 from framework.errors import FrameworkError, unknown
-from framework.health.best import EVAL_LOSS
 from framework.health.config import Action
-from framework.plan import Plan
 from framework.plugins import components
 from framework.schema import Stage
 

@@ -6,12 +6,12 @@ import math
 from collections.abc import Mapping
 from typing import Protocol
 
+from framework.api.plan import Plan
 from framework.health.config import Action
 from framework.health.cures import cure
 from framework.health.gradients import ExplodingGradient, NotANumber
 from framework.health.losses import Oscillation, Plateau, RisingLoss, Spike
 from framework.health.validation import RisingEvalLoss
-from framework.plan import Plan
 from framework.records import Step, Trouble
 
 NAN = "nan"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from framework.plan import Plan
+    from framework.api.plan import Plan
     from framework.protocols.model import Model
     from framework.records import Artifact, Prompt
 

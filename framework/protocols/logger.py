@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from framework.plan import Plan
+    from framework.api.plan import Plan
     from framework.records import DataResult, EvalResult, Forecast, Report, Sample, Step, Trouble
 
 

@@ -7,8 +7,8 @@ import re
 from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
+from framework.api.plan import Plan
 from framework.errors import FrameworkError
-from framework.plan import Plan
 from framework.records import Prompt, Work
 from framework.schema import Stage
 from framework_evals import config, grading

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
-from framework.plan import Plan
+from framework.api.plan import Plan
 from framework.records import Aspect, Change, Concern, EvalResult, Outcome
 from framework.verdict import Results, compare
 from framework_evals.config import DIVERGENCE, ForgettingConfig, LmEvalConfig

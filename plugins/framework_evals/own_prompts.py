@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from framework.api.plan import Selection
 from framework.data import prompts
-from framework.plan import Choice
 from framework.plugins import components
 from framework.records import Prompt
 from framework_evals.config import PromptsConfig
 
 
-def own_prompts(config: PromptsConfig, form: Choice | None) -> list[Prompt]:
+def own_prompts(config: PromptsConfig, form: Selection | None) -> list[Prompt]:
     """Return the user's prompts; none where neither a file nor texts are given. `form` is the format of the run.
 
     Raises:
@@ -19,7 +19,7 @@ def own_prompts(config: PromptsConfig, form: Choice | None) -> list[Prompt]:
         return []
     if form is None:
         auto = components("format")[prompts.AUTO]
-        form = Choice(auto, auto.schema())
+        form = Selection(auto, auto.schema())
     form = prompts.chosen(config.format, form)
     if config.file is not None:
         return prompts.from_file(config.file, form)

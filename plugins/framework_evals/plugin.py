@@ -9,9 +9,9 @@ from framework import Component, hookimpl
 from framework_evals import config
 
 if TYPE_CHECKING:
+    from framework.api.plan import Plan
     from framework.checkup import Checkup
     from framework.fitting import Saving
-    from framework.plan import Plan
     from framework.records import Concern, Work
     from framework.verdict import Results
 

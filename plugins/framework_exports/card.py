@@ -14,7 +14,7 @@ from typing import Any
 from huggingface_hub import ModelCardData
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
-from framework.plan import Plan
+from framework.api.plan import Plan
 from framework.records import DataResult, Report, TrainResult
 from framework.redact import redact
 from framework.summary import count, difference, number, share

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from framework.api.plan import CHECKPOINT, Plan
 from framework.errors import FrameworkError, unknown
 from framework.folder import RunFolder
-from framework.plan import CHECKPOINT, Plan
 from framework.records import ExportResult
 from framework.schema import Stage
 from framework_exports import gguf_checks

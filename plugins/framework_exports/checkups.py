@@ -9,9 +9,9 @@ from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
 
+from framework.api.plan import Plan
 from framework.checkup import Found, State
 from framework.errors import one_line
-from framework.plan import Plan
 from framework.requirements import missing
 
 BINARY = "llama-quantize"

@@ -9,8 +9,8 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
+from framework.api.plan import Plan
 from framework.errors import FrameworkError
-from framework.plan import Plan
 from framework_exports import chat_template
 from framework_exports.documents import GENERATION, MODEL, TEMPLATE, TOKENIZER, TOKENIZER_CONFIG, read, write
 from framework_exports.folders import CONFIG as RUN_CONFIG

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from framework.api.plan import Plan, Selection
 from framework.errors import FrameworkError, nearest, short
-from framework.plan import Choice, Plan
 from framework_exports.config import GgufAdapterExporterConfig, GgufExporterConfig
 from framework_exports.quantizations import QUANTIZATIONS, known_names, unknown_ones
 
@@ -17,7 +17,7 @@ PLAIN = ("lora", "rslora")
 """Adapters that are a pair of matrices beside a layer and nothing else."""
 
 
-def problems(plan: Plan, name: str, choice: Choice) -> Iterator[str]:
+def problems(plan: Plan, name: str, choice: Selection) -> Iterator[str]:
     """Say what is wrong with the exporter `name` of a plan, where it writes GGUF files."""
     config = choice.config
     if not isinstance(config, GgufExporterConfig | GgufAdapterExporterConfig):

@@ -14,8 +14,8 @@ from typing import Any
 
 import torch
 
+from framework.api.plan import Plan
 from framework.errors import FrameworkError
-from framework.plan import Plan
 from framework.protocols import ModelPlace, ModelSource
 from framework_exports import companions, documents, lora, shards
 from framework_exports.changes import Change, Reader, pieces

@@ -13,10 +13,10 @@ from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.repocard import metadata_load
 from yaml import YAMLError
 
+from framework.api.plan import Plan
 from framework.files import write_whole
 from framework.folder import RunFolder
 from framework.network import reachable
-from framework.plan import Plan
 from framework.protocols import ExportContext, Model, ModelPlace, ModelSource
 from framework.records import Artifact, DataResult, EvalResult, Report, TrainResult
 from framework.redact import redact

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from framework import host
+from framework.api.plan import Plan, Selection
 from framework.memory import Shape
-from framework.plan import Choice, Plan
 from framework.records import ExportNeed
 from framework_exports.config import (
     Dtype,
@@ -43,7 +43,7 @@ def needs(plan: Plan, shape: Shape) -> Iterator[ExportNeed]:
             yield found
 
 
-def _need(name: str, choice: Choice, shape: Shape, *, full: bool) -> ExportNeed | None:
+def _need(name: str, choice: Selection, shape: Shape, *, full: bool) -> ExportNeed | None:
     settings = choice.config
     if isinstance(settings, MergedExporterConfig):
         width = WIDTHS.get(settings.dtype, FP32 if full else BF16)

@@ -9,9 +9,9 @@ from framework import Component, hookimpl
 from framework_exports import config
 
 if TYPE_CHECKING:
+    from framework.api.plan import Plan
     from framework.checkup import Checkup
     from framework.memory import Shape
-    from framework.plan import Plan
     from framework.records import ExportNeed
 
 GGUF = "framework[gguf]"

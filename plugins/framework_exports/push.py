@@ -16,10 +16,10 @@ from huggingface_hub import CommitOperationAdd, HfApi, get_token
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 from huggingface_hub.utils import disable_progress_bars
 
+from framework.api.plan import Plan
 from framework.errors import FrameworkError, one_line, short
 from framework.files import write_whole
 from framework.network import reachable
-from framework.plan import Plan
 from framework.protocols import ExportContext, Model
 from framework.records import Artifact
 from framework_exports import documents, lora

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from framework.plan import Plan
+from framework.api.plan import Plan
 from framework_exports.changes import Change, Reader, pieces
 from framework_exports.config import Dtype
 from framework_exports.merging import TYPES, Output, outline

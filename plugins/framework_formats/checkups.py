@@ -9,10 +9,10 @@ from urllib.request import Request, urlopen
 
 from huggingface_hub import constants, get_token
 
+from framework.api.plan import Plan
 from framework.checkup import Found, State
 from framework.errors import FrameworkError, one_line, short
 from framework.network import reachable
-from framework.plan import Plan
 from framework_formats.config import HubConfig, LocalFileConfig
 from framework_formats.readers.find import find
 

@@ -11,8 +11,8 @@ from framework.plugins import components
 from framework_formats import config
 
 if TYPE_CHECKING:
+    from framework.api.plan import Plan
     from framework.checkup import Checkup
-    from framework.plan import Plan
 
 
 @hookimpl

@@ -9,8 +9,8 @@ from typing import Any
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model, load_peft_weights, set_peft_model_state_dict
 from safetensors import SafetensorError
 
+from framework.api.plan import Plan
 from framework.errors import FrameworkError, one_line
-from framework.plan import Plan
 from framework.protocols import Adapter, ModelPlace, ModelSource
 from framework_hf.config import FullConfig, LoraAdapterConfig
 from framework_hf.fast import install

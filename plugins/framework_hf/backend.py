@@ -14,10 +14,10 @@ import torch
 import transformers
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from framework.api.plan import Plan
 from framework.errors import FrameworkError, one_line, unknown
 from framework.garbage import set_aside, without_collecting
 from framework.group import member
-from framework.plan import Plan
 from framework.protocols import ModelPlace, ModelSource, Quantization
 from framework.schema import Stage
 from framework_hf import hardware

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
-from framework.plan import Plan
+from framework.api.plan import Plan
 from framework_hf import shared
 from framework_hf.adapters import trained_config
 from framework_hf.packing.admits import Way

@@ -9,8 +9,8 @@ import torch
 import transformers
 from transformers import AutoModelForCausalLM
 
+from framework.api.plan import Plan
 from framework.group import member
-from framework.plan import Plan
 from framework.protocols import ModelPlace, Quantization
 from framework_hf import shared
 from framework_hf.adapters import with_adapter

@@ -18,9 +18,9 @@ import transformers
 from peft import PeftModel
 
 from framework import shelf
+from framework.api.plan import Plan
 from framework.errors import FrameworkError
 from framework.group import member
-from framework.plan import Plan
 from framework.protocols import ModelPlace, ModelSource, TrainRun
 from framework.records import Answer, Example, Prompt, Scored, TextForm, TokenRow, TrainResult
 from framework_hf import chat, hardware, scoring

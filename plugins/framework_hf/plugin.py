@@ -9,11 +9,11 @@ from framework import Component, hookimpl
 from framework_hf import config
 
 if TYPE_CHECKING:
+    from framework.api.plan import Plan
     from framework.checkup import Checkup
     from framework.fitting import Saving
     from framework.gpus import Gpu
     from framework.memory import Settings, Shape
-    from framework.plan import Plan
     from framework.records import Work
 
 NOT_SWITCHES = frozenset(

@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from framework import gpus
+from framework.api.plan import EVAL_LOSS, Plan
 from framework.group import Engine
-from framework.health.best import EVAL_LOSS
-from framework.plan import Plan
 from framework.schema import Optimizer, Stage
 from framework_launch import slurm
 from framework_launch.config import SLURM, GroupConfig, ShardedConfig

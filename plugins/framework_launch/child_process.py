@@ -14,10 +14,10 @@ import tempfile
 from pathlib import Path
 
 from framework import records
+from framework.api.plan import Plan
 from framework.errors import DoesNotFitError, FrameworkError, PrunedError, signal_name
 from framework.handover import pack
 from framework.journal import note_failure
-from framework.plan import Plan
 from framework.records import Report
 from framework.schema import Stage
 from framework_launch.child import DOES_NOT_FIT, INTERRUPTED, PRUNED, USER_MISTAKE

@@ -30,12 +30,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from framework import pipeline
+from framework.api.plan import Plan
 from framework.data import Data, load_data
 from framework.data.store import Rows
 from framework.fitting import check_fits
 from framework.group import Group
 from framework.handover import check_divisible, pack
-from framework.plan import Plan
 from framework.protocols import Backend, Divisible, Model, TrainRun
 from framework.records import Report, Step, TokenRow, TrainResult
 from framework.schema import Stage

@@ -9,7 +9,7 @@ from framework import Component, hookimpl
 from framework_launch import config
 
 if TYPE_CHECKING:
-    from framework.plan import Plan
+    from framework.api.plan import Plan
 
 GROUP = "framework_launch.launcher:GroupLauncher"
 

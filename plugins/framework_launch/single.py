@@ -8,8 +8,8 @@ from __future__ import annotations
 import logging
 
 from framework import pipeline
+from framework.api.plan import Plan
 from framework.fresh import stale
-from framework.plan import Plan
 from framework.records import Report
 from framework_launch.child_process import ChildProcess
 from framework_launch.config import SingleConfig, SubprocessConfig

@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from framework.api.plan import Plan
 from framework.errors import PrunedError, one_line
 from framework.files import write_whole
-from framework.plan import Plan
 from framework.protocols import Logger
 from framework.records import DataResult, EvalResult, Forecast, Report, Sample, Step, Trouble
 from framework.redact import redact

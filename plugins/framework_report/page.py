@@ -13,9 +13,9 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from framework.api.plan import Plan
 from framework.health.facts import health_facts
 from framework.needs import needs
-from framework.plan import Plan
 from framework.provenance import hide
 from framework.records import Change, DataResult, Forecast, Piece, Report, Sample, Step, Trouble
 from framework.redact import redact

@@ -8,8 +8,8 @@ from optuna.distributions import check_distribution_compatibility
 from optuna.pruners import BasePruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler, CmaEsSampler, RandomSampler, TPESampler
 
+from framework.api.plan import LOSSES, SCORE
 from framework.errors import FrameworkError
-from framework.plan import LOSSES, SCORE
 from framework.plugins import components
 from framework_sweeps.config import Direction, Optuna5Config, Pruner, Sampler
 from framework_sweeps.missing import needs_cmaes

@@ -13,10 +13,10 @@ from rich.console import Console as Terminal
 from rich.table import Table
 from rich.text import Text
 
+from framework.api.plan import Plan, Selection
 from framework.errors import short
 from framework.fields import fields
 from framework.needs import needs
-from framework.plan import Choice, Plan
 from framework.protocols import Logger
 from framework.records import (
     Aspect,
@@ -234,20 +234,20 @@ def _page(run_dir: Path, plan: Plan | None) -> Path:
     return run_dir / ("report.html" if plan and "html" in plan.logger else data)
 
 
-def _choice(choice: Choice) -> str:
+def _choice(choice: Selection) -> str:
     """Return an option with its own settings, those that are set."""
     settings = {name: value for name, value in vars(choice.config).items() if value not in (None, False, [], {})}
     return _words(choice, settings)
 
 
-def _changed(choice: Choice) -> str:
+def _changed(choice: Selection) -> str:
     """Return an option with those of its settings that are not the default."""
     settings = vars(choice.config)
     changed = [field.name for field in fields(choice.component.schema) if settings[field.name] != field.default]
     return _words(choice, {name: settings[name] for name in changed})
 
 
-def _words(choice: Choice, settings: Mapping[str, object]) -> str:
+def _words(choice: Selection, settings: Mapping[str, object]) -> str:
     return " ".join([choice.component.name, *(f"{name}={_value(value)}" for name, value in settings.items())])
 
 

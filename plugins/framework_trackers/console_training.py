@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from framework.api.plan import Plan
 from framework.health.facts import health_facts
-from framework.plan import Plan
 from framework.records import Forecast, Report
 
 

@@ -11,10 +11,10 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from framework.api.plan import Plan
 from framework.fields import fields
 from framework.files import write_whole
 from framework.folder import RunFolder, makes_anew
-from framework.plan import Plan
 from framework.records import TrainResult
 from framework.schema import Stage, TrainerConfig
 

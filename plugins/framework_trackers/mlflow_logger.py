@@ -21,8 +21,8 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from framework.api.plan import Plan
 from framework.errors import PrunedError, one_line
-from framework.plan import Plan
 from framework.protocols import Logger
 from framework.records import DataResult, EvalResult, Report, Sample, Step, Trouble
 from framework.redact import redact

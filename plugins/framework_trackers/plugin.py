@@ -12,8 +12,8 @@ from framework_trackers import config
 DATABASE = ("sqlalchemy>=2", "alembic>=1.10")
 
 if TYPE_CHECKING:
+    from framework.api.plan import Plan
     from framework.checkup import Checkup
-    from framework.plan import Plan
 
 
 @hookimpl

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from framework.plan import Plan
+from framework.api.plan import Plan
 from framework.provenance import options
 from framework.records import DataResult, Report, Sample, Step, to_json
 from framework.redact import redact

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import tensorboard  # noqa: F401 - torch would say too late, and less clearly, that it is not installed
 
+from framework.api.plan import Plan
 from framework.errors import PrunedError, one_line
 from framework.folder import makes_anew
-from framework.plan import Plan
 from framework.protocols import Logger
 from framework.records import DataResult, EvalResult, Report, Sample, Step, Trouble
 from framework.redact import redact

@@ -15,10 +15,10 @@ from typing import Any
 
 import wandb
 
+from framework.api.plan import Plan
 from framework.errors import PrunedError, one_line
 from framework.folder import makes_anew
 from framework.health.config import Action
-from framework.plan import Plan
 from framework.protocols import Logger
 from framework.records import DataResult, EvalResult, Report, Sample, Step, Trouble
 from framework.redact import redact

@@ -8,7 +8,7 @@ import framework_unsloth.first  # noqa: F401 - before all that it changes
 
 import torch
 
-from framework.plan import Plan
+from framework.api.plan import Plan
 from framework_hf.backend import HFBackend
 from framework_hf.config import Packing
 from framework_hf.hardware import Hardware

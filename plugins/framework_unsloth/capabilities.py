@@ -20,10 +20,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from framework.api.plan import Plan
 from framework.cache import cache_dir
 from framework.data.key import code_of
 from framework.errors import FrameworkError
-from framework.plan import Plan
 from framework.remembered import digest, read_json, write_json
 
 LIBRARIES = ("framework", "unsloth", "unsloth_zoo", "torch", "transformers", "trl", "peft", "bitsandbytes", "triton")

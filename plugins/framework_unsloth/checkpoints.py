@@ -12,8 +12,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from framework.api.plan import Plan
 from framework.errors import FrameworkError
-from framework.plan import Plan
 from framework.protocols import ModelPlace
 from framework_hf.config import LocalModelConfig, NF4Config
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from framework.api.plan import Plan
 from framework.errors import FrameworkError
-from framework.plan import Plan
 from framework.schema import Stage
 from framework_hf.config import NF4Config
 from framework_unsloth import versions

@@ -12,7 +12,7 @@ from framework_unsloth.checks import chosen
 from framework_unsloth.config import EXTRA
 
 if TYPE_CHECKING:
-    from framework.plan import Plan
+    from framework.api.plan import Plan
 
 SECONDS = 180.0
 """It compiles while it is imported."""

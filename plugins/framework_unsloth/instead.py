@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from framework.api.plan import Plan
 from framework.errors import FrameworkError
-from framework.plan import Plan
 from framework.plugins import ask, components
 from framework_unsloth.capabilities import capabilities
 

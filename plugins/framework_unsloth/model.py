@@ -14,7 +14,7 @@ from bitsandbytes.nn import Linear4bit, Linear8bitLt
 from transformers import AutoConfig
 
 from framework.errors import FrameworkError
-from framework.plan import Plan
+from framework.api.plan import Plan
 from framework.schema import Optimizer
 from framework_hf.adapters import VISION, belongs_to
 from framework_hf.adapters import weights as fetch_weights

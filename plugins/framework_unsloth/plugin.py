@@ -9,10 +9,10 @@ from framework import Component, hookimpl
 from framework_unsloth.config import EXTRA, ORDER, UnslothTrainerConfig
 
 if TYPE_CHECKING:
+    from framework.api.plan import Plan
     from framework.checkup import Checkup
     from framework.gpus import Gpu
     from framework.memory import Settings, Shape
-    from framework.plan import Plan
     from framework.records import Work
 
 

@@ -19,9 +19,10 @@ from typing import Any
 import torch
 from torch.nn import functional
 
+from framework.api.plan import Plan, Selection
 from framework.compose import compose
 from framework.errors import FrameworkError, one_line
-from framework.plan import Choice, Plan, make_plan
+from framework.plan import make_plan
 from framework.protocols import Backend
 from framework.records import IGNORE, TokenRow
 from framework_hf.config import Device, HFTrainerConfig
@@ -46,7 +47,7 @@ def device(config: HFTrainerConfig) -> str:
     return "cuda" if config.device is not Device.cpu and torch.cuda.is_available() else "cpu"
 
 
-def problem(config: Mapping[str, Any], **choices: Choice) -> str:
+def problem(config: Mapping[str, Any], **choices: Selection) -> str:
     """Return what does not work, empty where all does, or where a twin cannot be made to see it.
 
     Args:
@@ -67,7 +68,7 @@ def problem(config: Mapping[str, Any], **choices: Choice) -> str:
             return one_line(error)
 
 
-def _plan(base: Path, trainer: Choice, adapter: Choice, quantization: Choice, launch: Choice) -> Plan:
+def _plan(base: Path, trainer: Selection, adapter: Selection, quantization: Selection, launch: Selection) -> Plan:
     """Return a plan for the twin that trains as the run does; of a group with several processes here, with two."""
     words = ["model=local", f"model.path={base}", "data=local_file", "data.path=rows", "logger=[]", "evaluator=[]"]
     plan = make_plan(compose([*words, "exporter=[]", "objective=train_loss"]), run_dir=base.with_name("run"))

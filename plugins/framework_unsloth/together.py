@@ -13,9 +13,9 @@ from pathlib import Path
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+from framework.api.plan import Plan
 from framework.errors import FrameworkError
 from framework.group import WORKER
-from framework.plan import Plan
 from framework.records import TokenRow
 from framework_unsloth.member import DONE, ENDED, JOB
 from framework_unsloth.tried import Tried

@@ -13,8 +13,8 @@ from typing import Any
 import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
+from framework.api.plan import Plan
 from framework.errors import FrameworkError
-from framework.plan import Plan
 from framework.protocols import TrainRun
 from framework.records import Order, Step, TokenRow
 from framework_hf.group.weights import trained, whole

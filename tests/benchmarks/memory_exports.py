@@ -22,8 +22,8 @@ from typing import Any
 from rich.console import Console
 
 from framework import testing
+from framework.api.plan import Plan
 from framework.memory import Shape
-from framework.plan import Plan
 from framework_exports.needs import comparing, merging
 
 OUT = Console(soft_wrap=True, highlight=False)

@@ -6,10 +6,11 @@ from pathlib import Path
 import pytest
 
 from framework import FrameworkError
+from framework.api.plan import Plan
 from framework.calibrate import keep, offset
 from framework.compose import compose
 from framework.memory import Settings, Weights
-from framework.plan import Plan, make_plan
+from framework.plan import make_plan
 from framework.probe import measure
 from tests.support.tiny import tiny_llama
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from framework import FrameworkError, hookimpl, pipeline, testing
-from framework.plan import Plan, check_model
+from framework.api.plan import Plan
+from framework.plan import check_model
 from framework.plugins import manager
 from tests.framework.program import program
 

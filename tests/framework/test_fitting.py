@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from framework import hookimpl, host, plugins
+from framework.api.plan import Plan
 from framework.errors import DoesNotFitError
 from framework.fitting import Saving, check_fits
 from framework.host import HostMemory
-from framework.plan import Plan
 from framework.planning import Planner
 from framework.records import Verdict
 from framework.remembered import remember_rows

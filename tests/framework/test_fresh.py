@@ -12,9 +12,9 @@ from types import ModuleType
 import pytest
 
 from framework import Component, hookimpl, testing
+from framework.api.plan import Plan, Selection
 from framework.component import GROUPS, wrong
 from framework.fresh import first_modules, late, stale
-from framework.plan import Choice, Plan
 from framework.plugins import manager
 from framework.testing import EchoTrainerConfig
 
@@ -46,7 +46,7 @@ def acme() -> Iterator[None]:
 def plan(trainer: str, folder: Path) -> Plan:
     """Return a plan; the option of this test comes too late for Hydra, which has its list already."""
     made = testing.plan([], run_dir=folder)
-    return dataclasses.replace(made, trainer=Choice(FIRST, FirstConfig())) if trainer == "first" else made
+    return dataclasses.replace(made, trainer=Selection(FIRST, FirstConfig())) if trainer == "first" else made
 
 
 def imported(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from framework import FrameworkError, hookimpl, pipeline, plugins, records, testing
-from framework.plan import Plan
+from framework.api.plan import Plan
 from framework.protocols import Model
 from framework.records import (
     Change,

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from framework import FrameworkError, pipeline, testing
+from framework.api.plan import Plan
 from framework.journal import ENVIRONMENT
-from framework.plan import Plan
 from framework.redact import HIDDEN
 from framework.saved import read_run
 from framework.saved_plan import saved_plan

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from framework import testing
+from framework.api.plan import Plan
 from framework.health.watcher import Watcher
-from framework.plan import Plan
 from framework.records import Step, Trouble
 
 RATE = 2e-4

@@ -4,8 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from framework.api.plan import Plan
 from framework.compose import compose
-from framework.plan import Plan, make_plan
+from framework.plan import make_plan
 from framework.protocols import ModelPlace
 from framework.remembered import KnownRows
 

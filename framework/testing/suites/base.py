@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+from framework.api.plan import Plan, Selection
 from framework.component import GROUPS
-from framework.plan import Choice, Plan
 from framework.testing.echo import plan
 
 Rows = Sequence[Mapping[str, Any]]
@@ -56,10 +56,10 @@ class Suite:
         words = [*data_words(folder / "data", rows), "exporter=[]", f"{self.group}={chosen}", *self.overrides, *more]
         return plan(words, run_dir=folder / "run")
 
-    def choice(self, folder: Path) -> Choice:
+    def choice(self, folder: Path) -> Selection:
         """Return the option as the plan holds it: its component and its settings."""
         held = getattr(self.plan(folder), self.group)
-        chosen: Choice = held[self.option] if GROUPS[self.group].several else held
+        chosen: Selection = held[self.option] if GROUPS[self.group].several else held
         return chosen
 
     def create(self, folder: Path) -> Any:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 from framework import pipeline, records
-from framework.plan import CHECKPOINT
+from framework.api.plan import CHECKPOINT
 from framework.records import Artifact, ExportResult
 from framework.testing.suites.base import Suite, expect, files
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from framework import pipeline
+from framework.api.plan import Plan, Selection
 from framework.errors import FrameworkError, one_line, place
 from framework.fields import fields
 from framework.health.config import Action
-from framework.plan import Choice, Plan
 from framework.records import Artifact, Trouble
 from framework.redact import SECRET_NAME
 from framework.testing.suites.base import ROWS, Rows, Suite, data_words, expect, files
@@ -42,7 +42,7 @@ class LoggerSuite(Suite):
         """
         plan = self.plan(folder, *more) if rows is None else self.plan(folder, *more, rows=rows)
         spied = Spied(**_parts(plan.logger[self.option]))
-        exporters: dict[str, Choice] = {**plan.exporter}
+        exporters: dict[str, Selection] = {**plan.exporter}
         if breaks or ails:
             planted = Breaks(**_parts(plan.trainer)) if breaks else Ails(**_parts(plan.trainer), spied=spied)
             exporters = {"planted": planted}
@@ -171,7 +171,7 @@ class Spy:
 
 
 @dataclasses.dataclass(frozen=True)
-class Spied(Choice):
+class Spied(Selection):
     """The option under test, behind a `Spy`."""
 
     spies: list[Spy] = dataclasses.field(default_factory=list)
@@ -186,7 +186,7 @@ class Planted(Exception):  # noqa: N818 - no error of anyone's
     """The failure of a run that is meant to fail."""
 
 
-class Breaks(Choice):
+class Breaks(Selection):
     """An exporter that fails."""
 
     def create(self) -> Breaks:
@@ -200,7 +200,7 @@ class Breaks(Choice):
 
 
 @dataclasses.dataclass(frozen=True)
-class Ails(Choice):
+class Ails(Selection):
     """An exporter that tells of a trouble: how a training would come by one, each backend knows for itself."""
 
     spied: Spied | None = None
@@ -217,7 +217,7 @@ class Ails(Choice):
         return []
 
 
-def _parts(choice: Choice) -> dict[str, Any]:
+def _parts(choice: Selection) -> dict[str, Any]:
     return {"component": choice.component, "config": choice.config}
 
 

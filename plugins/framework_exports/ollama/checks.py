@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from framework.api.plan import Plan
 from framework.errors import FrameworkError, unknown
-from framework.plan import Plan
 from framework.schema import Stage
 from framework_exports.config import OllamaExporterConfig
 from framework_exports.ollama import weights

@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from framework.api.plan import Plan
 from framework.errors import FrameworkError
 from framework.files import write_whole
-from framework.plan import Plan
 from framework.protocols import ExportContext, Model, ModelSource
 from framework.records import Artifact, Message, Prompt
 from framework_exports.chat_template import switched

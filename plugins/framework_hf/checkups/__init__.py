@@ -11,7 +11,7 @@ from framework.checkup import Checkup
 from framework_hf.config import CPU_LIMIT, Device, HFTrainerConfig, Int8Config, NF4Config
 
 if TYPE_CHECKING:
-    from framework.plan import Plan
+    from framework.api.plan import Plan
 
 BILLIONS = re.compile(r"(?<![\w.])(\d+(?:\.\d+)?)[bB](?![a-zA-Z0-9])")
 TORCH = "torch"

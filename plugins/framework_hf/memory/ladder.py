@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TypeVar
 
+from framework.api.plan import Plan
 from framework.errors import FrameworkError, one_line
-from framework.plan import Plan
 from framework_hf.config import FullConfig, HFTrainerConfig, NF4Config, OutOfMemory
 from framework_hf.memory.retry import forget, ran_out, release
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from framework.api.plan import Plan, Selection
 from framework.component import Component
 from framework.data import audit, near, store, writer
 from framework.data.audit import AuditData
 from framework.data.store import Store
 from framework.errors import FrameworkError
-from framework.plan import Choice, Plan
 from framework.records import Example, Finding, Message, Severity, TokenRow
 from framework.schema import AuditConfig
 from framework.testing.echo import plan
@@ -62,7 +62,7 @@ class Fixed:
 
 
 @dataclass(frozen=True)
-class Made(Choice):
+class Made(Selection):
     """The choice of an audit that is there already."""
 
     fixed: Fixed = field(default_factory=lambda: Fixed([]))

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from framework import Component, FrameworkError
+from framework.api.plan import Selection
 from framework.data import prompts
-from framework.plan import Choice
 from framework.plugins import components
 from framework.records import Example, Message, Prompt
 from framework.schema import FormatConfig
@@ -23,16 +23,16 @@ ASKED = Message("user", "Capital of Peru?")
 LIMA = Message("assistant", "Lima")
 
 
-def form(name: str = "auto", **settings: Any) -> Choice:
+def form(name: str = "auto", **settings: Any) -> Selection:
     component = components("format")[name]
-    return Choice(component, component.schema(**settings))
+    return Selection(component, component.schema(**settings))
 
 
 @pytest.fixture
 def read(tmp_path: Path) -> Callable[..., list[Prompt]]:
     """Return a function that writes rows as JSON lines and reads them as prompts."""
 
-    def run(*rows: Row, form: Choice = form()) -> list[Prompt]:  # noqa: B008 - one for all
+    def run(*rows: Row, form: Selection = form()) -> list[Prompt]:  # noqa: B008 - one for all
         file = tmp_path / "my.jsonl"
         file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
         return prompts.from_file(str(file), form)
@@ -209,6 +209,6 @@ class Breaking:
 
 
 def test_a_format_that_breaks_is_named_with_the_line_of_its_code(read: Read) -> None:
-    made = Choice(Component("breaking", FormatConfig, f"{__name__}:Breaking"), FormatConfig())
+    made = Selection(Component("breaking", FormatConfig, f"{__name__}:Breaking"), FormatConfig())
     with pytest.raises(FrameworkError, match=r"my\.jsonl:1: the format cannot read the row: IndexError.*prompts\.py:"):
         read({"patient": "My knee hurts", "doctor": "Since when?"}, form=made)

@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from framework import FrameworkError, testing
+from framework.api.plan import Selection
 from framework.data import load_data, reader, writer
-from framework.plan import Choice
 from framework.records import Example, Message, RawData, Row
 
 
@@ -69,7 +69,7 @@ def test_an_error_of_a_source_is_not_put_down_to_the_cache(data_file: Path, tmp_
         load_data(broken, Cached(broken))
 
 
-class _Made(Choice):
+class _Made(Selection):
     def create(self) -> Any:
         return Breaking(self.config)
 

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from framework import Component, FrameworkError, shelf, testing
+from framework.api.plan import Selection
 from framework.data import Data, load_data
 from framework.data.audit import AuditData
 from framework.data.stage import to_prompt
-from framework.plan import Choice
 from framework.records import Example, Finding, Message, Severity, TokenRow
 from framework.schema import AuditConfig
 
@@ -281,7 +281,7 @@ class Finds:
 
 def audited(file: Path, run_dir: Path, *, fatal: bool = False) -> Data:
     plan = testing.plan(["data=local_file", f"data.path={file}"], run_dir=run_dir)
-    choice = Choice(Component("finds", FindsConfig, f"{__name__}:Finds"), FindsConfig(fatal))
+    choice = Selection(Component("finds", FindsConfig, f"{__name__}:Finds"), FindsConfig(fatal))
     plan = dataclasses.replace(plan, audit={"finds": choice})
     return load_data(plan, testing.EchoModel(plan))
 
@@ -368,7 +368,7 @@ def test_points_of_a_sweep_share_rows_and_are_audited_each_by_its_own_settings(
         for words in (["num_train_epochs=1"], ["num_train_epochs=30"], ["gradient_accumulation_steps=8"]):
             given = [f"trainer.{word}" for word in words]
             plan = testing.plan(["data=local_file", f"data.path={data_file}", *given], run_dir=tmp_path)
-            choice = Choice(Component("counts", FindsConfig, f"{__name__}:CountsEpochs"), FindsConfig())
+            choice = Selection(Component("counts", FindsConfig, f"{__name__}:CountsEpochs"), FindsConfig())
             plan = dataclasses.replace(plan, audit={"counts": choice})
             found.append(load_data(plan, Shared(plan)))
     finally:

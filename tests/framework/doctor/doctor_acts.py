@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from framework import Component
+from framework.api.plan import Plan
 from framework.checkup import Found, State
 from framework.errors import FrameworkError
-from framework.plan import Plan
 from framework.schema import LoggerConfig, TrainerConfig
 
 TOKEN = "hf_" + "aB3" * 10

@@ -8,11 +8,11 @@ from types import ModuleType
 import pytest
 
 from framework import testing
+from framework.api.plan import Plan, Selection
 from framework.checkup import State
 from framework.doctor import Checked
 from framework.doctor.run import run
 from framework.doctor.worker import Worker
-from framework.plan import Choice, Plan
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +51,7 @@ def test_an_option_that_lacks_a_library_is_told_with_the_command(
     worker: Worker, acts: ModuleType, tmp_path: Path
 ) -> None:
     plan = testing.plan([], run_dir=tmp_path / "run")
-    found = last(worker, dataclasses.replace(plan, logger={"tall": Choice(acts.TALL, acts.TallConfig())}))
+    found = last(worker, dataclasses.replace(plan, logger={"tall": Selection(acts.TALL, acts.TallConfig())}))
     assert (found.name, found.state, found.blocks) == ("logger.tall=tall", State.missing, True)
     assert (found.detail, found.fix) == ("not installed: acme-absent", "pip install 'acme-absent>=2'")
 
@@ -59,21 +59,21 @@ def test_an_option_that_lacks_a_library_is_told_with_the_command(
 def test_a_model_whose_check_passes_needs_no_library_that_it_asks_for(worker: Worker, tmp_path: Path) -> None:
     plan = testing.plan([], run_dir=tmp_path / "run")
     wanting = dataclasses.replace(plan.model.component, extra="acme-absent>=2")
-    found = list(run(dataclasses.replace(plan, model=Choice(wanting, plan.model.config)), worker))
+    found = list(run(dataclasses.replace(plan, model=Selection(wanting, plan.model.config)), worker))
     assert [one.state for one in found] == [State.ok, State.missing, State.ok, State.ok, State.ok]
     assert not any(one.blocks for one in found)
 
 
 def test_an_option_whose_code_is_broken_is_told(worker: Worker, acts: ModuleType, tmp_path: Path) -> None:
     plan = testing.plan([], run_dir=tmp_path / "run")
-    found = last(worker, dataclasses.replace(plan, logger={"bad": Choice(acts.BAD, acts.BadConfig())}))
+    found = last(worker, dataclasses.replace(plan, logger={"bad": Selection(acts.BAD, acts.BadConfig())}))
     assert (found.name, found.state, found.blocks) == ("logger.bad=bad", State.broken, True)
     assert f"'bad' cannot be loaded from {acts.__name__}:NotThere" in found.detail
 
 
 def test_what_the_trainer_refuses_is_told(worker: Worker, acts: ModuleType, tmp_path: Path) -> None:
     plan = testing.plan(["name=big"], run_dir=tmp_path / "run")
-    found = last(worker, dataclasses.replace(plan, trainer=Choice(acts.PICKY, acts.PickyConfig())))
+    found = last(worker, dataclasses.replace(plan, trainer=Selection(acts.PICKY, acts.PickyConfig())))
     assert (found.name, found.state, found.blocks) == ("trainer", State.broken, True)
     assert found.detail == "the machine is too small for big: take a larger one"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from framework import testing
-from framework.plan import Plan
+from framework.api.plan import Plan
 from framework.records import Aspect, Concern, EvalResult, Measure
 from framework.verdict import Results
 from framework_evals.forgetting_concern import concerns

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from framework import pipeline, records, testing
+from framework.api.plan import Selection
 from framework.data import Data
-from framework.plan import Choice
 from framework.plugins import components
 from framework.protocols import AnyMetric
 from framework.records import EvalResult, Message, Prompt
@@ -29,9 +29,9 @@ def ask(text: str, reference: str | None = None) -> Prompt:
     return Prompt((Message("user", text),), reference)
 
 
-def alpaca(**settings: str) -> Choice:
+def alpaca(**settings: str) -> Selection:
     component = components("format")["alpaca"]
-    return Choice(component, component.schema(**settings))
+    return Selection(component, component.schema(**settings))
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def evaluate(model: testing.EchoModel) -> Evaluate:
         prompts: list[Prompt],
         config: PromptsConfig,
         metrics: dict[str, AnyMetric] = METRICS,
-        form: Choice | None = None,
+        form: Selection | None = None,
     ) -> EvalResult:
         data = Data([], [], prompts, EVEN, form)
         return Prompts(config).evaluate(model, data, metrics)

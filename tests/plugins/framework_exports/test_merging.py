@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from framework import testing
-from framework.plan import Plan
+from framework.api.plan import Plan
 from framework_exports.config import Dtype
 from framework_exports.merging import merge
 from tests.support.bases import adapted, tiny_base

@@ -12,7 +12,7 @@ from huggingface_hub import ModelCard
 from huggingface_hub.repocard import metadata_load
 
 from framework import pipeline, records, testing
-from framework.plan import Plan
+from framework.api.plan import Plan
 from framework.protocols import ExportContext, ModelPlace
 from framework.records import Artifact, ExportResult
 from framework_exports.config import ModelCardExporterConfig

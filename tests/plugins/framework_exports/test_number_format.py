@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from framework import testing
-from framework.plan import Plan
+from framework.api.plan import Plan
 from framework.protocols import ExportContext
 from framework_exports import number_format
 from framework_exports.config import Dtype, ParityConfig

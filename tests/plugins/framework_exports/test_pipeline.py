@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from framework import pipeline, records, testing
+from framework.api.plan import Plan
 from framework.errors import FrameworkError
-from framework.plan import Plan
 from framework.records import ExportResult
 from framework_exports import merging
 from tests.support.bases import adapted, tiny_base

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from framework import testing
+from framework.api.plan import Plan
 from framework.checkup import Found, State
 from framework.doctor.worker import Worker
-from framework.plan import Plan
 from framework_formats.plugin import framework_checkups
 from tests.support.hub import HubStandIn
 from tests.support.program import CLOSED

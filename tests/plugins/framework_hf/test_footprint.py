@@ -4,10 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from framework.api.plan import Plan
 from framework.compose import compose
 from framework.gpus import Gpu, named
 from framework.memory import Attention, Loss, Settings, Shape, Weights, estimate
-from framework.plan import Plan, make_plan
+from framework.plan import make_plan
 from framework.records import TokenRow
 from framework_hf.config import Packing
 from framework_hf.footprint import footprint, savings, targets

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from framework import FrameworkError, pipeline, records
+from framework.api.plan import Plan
 from framework.compose import compose
-from framework.plan import Plan, make_plan
+from framework.plan import make_plan
 from framework.records import EvalResult
 from tests.support.tiny import tiny_chatml
 

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from framework import FrameworkError, gpus, testing
+from framework.api.plan import Plan
 from framework.compose import compose
 from framework.group import Engine, Group, Member, member
-from framework.plan import Plan, make_plan
+from framework.plan import make_plan
 from framework.protocols import Launcher
 from framework_launch.config import GroupConfig
 

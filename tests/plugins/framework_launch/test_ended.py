@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from framework import FrameworkError, testing
-from framework.plan import Plan
+from framework.api.plan import Plan
 from framework.worker import ENDED, Ended
 from framework_launch.config import FAILED
 from framework_launch.ended import cause

@@ -16,8 +16,8 @@ import psutil
 import pytest
 
 from framework import FrameworkError, testing
+from framework.api.plan import Plan
 from framework.errors import DoesNotFitError
-from framework.plan import Plan
 from framework.protocols import Launcher
 from framework.testing import EchoBackend
 from framework.worker import GROUP, JOB

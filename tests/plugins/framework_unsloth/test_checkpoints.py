@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from framework import FrameworkError, testing
-from framework.plan import Plan
+from framework.api.plan import Plan
 from framework.protocols import ModelPlace
 from framework_unsloth import checkpoints
 

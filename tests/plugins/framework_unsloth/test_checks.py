@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from framework import FrameworkError, testing
-from framework.plan import Plan
+from framework.api.plan import Plan
 from framework_unsloth import capabilities as asked
 from framework_unsloth import checks, versions
 from framework_unsloth.capabilities import Capabilities

@@ -15,8 +15,9 @@ import torch
 import transformers
 from transformers import LlamaConfig
 
+from framework.api.plan import Plan
 from framework.compose import compose
-from framework.plan import Plan, make_plan
+from framework.plan import make_plan
 from framework.records import TokenRow
 from framework_hf.evaluation import Evaluation
 from framework_unsloth import questions

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from framework import Component, hookimpl
-from framework.plan import Plan
+from framework.api.plan import Plan
 from framework_plugin_template.config import WordLimitConfig
 
 

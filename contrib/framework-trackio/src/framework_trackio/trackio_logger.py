@@ -17,9 +17,9 @@ from typing import Any
 import trackio
 from trackio.utils import TRACKIO_DIR
 
+from framework.api.plan import Plan
 from framework.errors import one_line
 from framework.health.config import Action
-from framework.plan import Plan
 from framework.protocols import Logger
 from framework.records import DataResult, EvalResult, Report, Sample, Step, Trouble, to_json
 from framework.redact import redact

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from framework import Component, pipeline, testing
+from framework.api.plan import Selection
 from framework.errors import FrameworkError
-from framework.plan import Choice
 from framework.schema import ExporterConfig
 from framework_exports.adapter import AdapterExporter
 from framework_exports.config import AdapterExporterConfig, OllamaExporterConfig
@@ -100,9 +100,9 @@ class MakerConfig(ExporterConfig):
 def test_a_quantization_that_will_not_be_made_is_refused(
     tmp_path: Path, quantization: str | None, told: list[str]
 ) -> None:
-    maker = Choice(Component("gguf", MakerConfig, "acme:Maker"), MakerConfig())
+    maker = Selection(Component("gguf", MakerConfig, "acme:Maker"), MakerConfig())
     settings = OllamaExporterConfig(quantization=quantization)
-    writer = Choice(Component("ollama", OllamaExporterConfig, "acme:Writer"), settings)
+    writer = Selection(Component("ollama", OllamaExporterConfig, "acme:Writer"), settings)
     chosen = dataclasses.replace(testing.plan([], run_dir=tmp_path), exporter={"gguf": maker, "ollama": writer})
     assert list(problems(chosen)) == told
 

@@ -13,8 +13,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from framework import pipeline, records, testing
+from framework.api.plan import Plan
 from framework.compose import compose
-from framework.plan import Plan, make_plan
+from framework.plan import make_plan
 from framework.records import Artifact, ExportResult
 from framework_exports.gguf_exporter import GgufExporter
 from framework_exports.merging import merge

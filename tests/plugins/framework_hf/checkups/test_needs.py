@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from framework import testing
+from framework.api.plan import Plan
 from framework.checkup import Checkup, wrong
-from framework.plan import Plan
 from framework_hf.checkups import billions, checkups
 
 CHECKUPS: dict[str, Checkup] = {each.name: each for each in checkups()}

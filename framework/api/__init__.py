@@ -1,0 +1,4 @@
+"""What a plugin may import.
+
+Nothing in it imports a room above it.
+"""
