@@ -37,7 +37,7 @@ class RunFolder:
             folder.file(stage.value).unlink(missing_ok=True)
             if stage is Stage.evaluate:
                 folder.file(NULL).unlink(missing_ok=True)
-        if makes_anew(plan) or not folder.file("plan").exists():
+        if plan.is_new_run or not folder.file("plan").exists():
             folder.file("plan").write_text(json.dumps(plan.config, indent=1) + "\n", encoding="utf-8")
             save_overrides(plan.run_dir, plan.overrides)
         return folder
@@ -88,11 +88,6 @@ class RunFolder:
             stage = Stage.evaluate.value if name == NULL else name
             message = f"{error}: delete it, or run the stage '{stage}' again into another run_dir"
             raise FrameworkError(message) from error
-
-
-def makes_anew(plan: Plan) -> bool:
-    """Whether the run makes what its folder holds, or goes on from what another one left there."""
-    return bool({Stage.plan, Stage.train} & set(plan.stages))
 
 
 def _after(stage: Stage) -> set[Stage]:

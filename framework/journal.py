@@ -13,7 +13,7 @@ from pathlib import Path
 from framework import records
 from framework.api.plan import Plan
 from framework.errors import DoesNotFitError, FrameworkError, PrunedError, one_line
-from framework.folder import OVERRIDES, RunFolder, makes_anew
+from framework.folder import OVERRIDES, RunFolder
 from framework.hookspecs import hookimpl
 from framework.records import DataResult
 from framework.redact import redact
@@ -44,7 +44,7 @@ class Status:
 def framework_run_started(plan: Plan) -> None:
     """Begin both files."""
     records.save(Status(RUNNING, None, _now(), None, {}, None), plan.run_dir / STATUS)
-    if makes_anew(plan) or not (plan.run_dir / ENVIRONMENT).exists():
+    if plan.is_new_run or not (plan.run_dir / ENVIRONMENT).exists():
         from framework.provenance import environment  # noqa: PLC0415 - --help need not pay for it
 
         data = RunFolder(plan.run_dir).earlier(Stage.data, DataResult)
@@ -64,7 +64,7 @@ def framework_run_finished(plan: Plan) -> None:
     """Note the end, and the packages that were loaded since the start."""
     status = records.load(Status, plan.run_dir / STATUS)
     records.save(dataclasses.replace(status, state=FINISHED, finished=_now()), plan.run_dir / STATUS)
-    if makes_anew(plan):
+    if plan.is_new_run:
         from framework.provenance import Environment, packages  # noqa: PLC0415 - as above
 
         known = records.load(Environment, plan.run_dir / ENVIRONMENT)

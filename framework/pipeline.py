@@ -20,7 +20,7 @@ from framework.errors import FrameworkError
 from framework.evaluation import Measuring
 from framework.exports import Exports
 from framework.fitting import check_fits
-from framework.folder import RunFolder, check_writable, makes_anew
+from framework.folder import RunFolder, check_writable
 from framework.handover import check_divisible
 from framework.health.answers import unended
 from framework.health.course import Course
@@ -185,7 +185,7 @@ def _start(
     folder.save(Stage.data, data.result)
     loggers.started(plan.run_dir, data.result, facts)
     notify("framework_run_started", plan=plan)
-    if makes_anew(plan):
+    if plan.is_new_run:
         folder.save_forecast(expected)
     same_data = known is not None and known.fingerprint == data.result.fingerprint
     return folder, folder.earlier(Stage.baseline, EvalResult) if same_data else None

@@ -19,7 +19,7 @@ from framework.errors import FrameworkError, one_line, place, unknown
 from framework.plugin_file import is_loaded
 from framework.plugins import ask, components, leave_out
 from framework.redact import redact
-from framework.schema import EvaluatorConfig, Stage
+from framework.schema import Stage
 
 
 def make_plan(
@@ -162,28 +162,16 @@ def _told(hook: str, **arguments: Any) -> list[Problem]:
     return found
 
 
-def _measures(config: EvaluatorConfig) -> tuple[str, ...]:
-    return config.measures()
-
-
 def _own(plan: Plan) -> Iterator[str]:
     unread = [path for path in plan.config["plugins"] if not is_loaded(path)]
     if unread:
         yield f"plugins=[{','.join(unread)}] is read before any file: give it on the command line"
-    if plan.data.config.mix:
-        from framework.data.mix import problems as mix_problems  # noqa: PLC0415 - for those who mix
-
-        yield from mix_problems(plan.data.config.mix, plan.format)
     if plan.given and Stage.train in plan.stages:
         yield (
             f"checkpoint={plan.config['checkpoint']} is evaluated and exported as it is, not trained: "
             "set stages=[evaluate,export,report]"
         )
-    from framework.health.problems import plan_problems as health_problems  # noqa: PLC0415 - it imports this module
-
-    measured = [name for choice in plan.evaluator.values() for name in _measures(choice.config)]
-    yield from health_problems(plan, measured)
-    names = {*plan.metric, *LOSSES, SCORE, *measured}
+    names = {*plan.metric, *LOSSES, SCORE, *plan.measured}
     if plan.objective not in names and plan.objective in components("metric"):
         chosen = ",".join([*plan.metric, plan.objective])
         yield f"objective={plan.objective} is none of the run's metrics: set metric=[{chosen}]"

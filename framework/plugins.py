@@ -7,6 +7,7 @@ else. What a plugin gets wrong is told with its name and the way to switch it of
 from __future__ import annotations
 
 import functools
+import importlib
 import os
 import sys
 from collections.abc import Iterable, Iterator, Mapping
@@ -24,6 +25,14 @@ from framework.errors import FrameworkError, told
 from framework.hook_check import wrong_hooks
 
 DISABLE = "FRAMEWORK_DISABLE_PLUGINS"
+DEFAULT_PLUGINS = {
+    "core": "framework.commands",
+    "core.data": "framework.data.checks",
+    "core.monitor": "framework.health.problems",
+    "journal": "framework.journal",
+}
+"""The core's own plugins by name: modules, as text, because they stand in rooms above this one. `journal` alone can be
+switched off."""
 
 
 @dataclass(frozen=True)
@@ -51,13 +60,11 @@ _left_out: dict[tuple[str, str], LeftOut] = {}
 @functools.cache
 def manager() -> pluggy.PluginManager:
     """Return the manager with every installed plugin, the core's own hooks included."""
-    from framework import commands, journal  # noqa: PLC0415 - both need this module
-
     plugins = pluggy.PluginManager("framework")
     plugins.add_hookspecs(hookspecs)
-    plugins.register(commands, name="core")
-    if "journal" not in disabled():
-        plugins.register(journal, name="journal")
+    for name, module in DEFAULT_PLUGINS.items():
+        if name.startswith("core") or name not in disabled():
+            plugins.register(importlib.import_module(module), name=name)
     for entry in sorted(entry_points(group="framework"), key=lambda entry: entry.name):
         if entry.name not in disabled() and not plugins.has_plugin(entry.name):
             _load(plugins, entry)

@@ -104,6 +104,16 @@ class Plan:
         return config
 
     @property
+    def measured(self) -> tuple[str, ...]:
+        """What the evaluators measure besides the metrics, by name."""
+        return tuple(name for evaluator in self.evaluator.values() for name in evaluator.config.measures())
+
+    @property
+    def is_new_run(self) -> bool:
+        """Whether the run makes what its folder holds, or goes on from what another one left there."""
+        return bool({Stage.plan, Stage.train} & set(self.stages))
+
+    @property
     def batch(self) -> int:
         """Rows of an optimizer step: those of a pass, times the passes, times the processes that train together."""
         group = self.launch.config.group()

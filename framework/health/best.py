@@ -8,7 +8,6 @@ from framework.api.plan import EVAL_LOSS
 from framework.records import Step
 
 
-
 class Best:
     """Compares validations.
 

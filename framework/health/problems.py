@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from framework.api.plan import EVAL_LOSS, Plan
 from framework.data import Data
 from framework.errors import FrameworkError, unknown
 from framework.health.config import Action
+from framework.hookspecs import hookimpl
 from framework.plugins import components
 from framework.schema import Stage
 
 
-def plan_problems(plan: Plan, measured: Sequence[str]) -> Iterator[str]:
-    """Give what is wrong with a plan, one sentence each; `measured` is what its evaluators give besides the metrics."""
+@hookimpl
+def framework_check_plan(plan: Plan) -> Iterator[str]:
+    """Check the actions and what the early stopping goes by."""
     if plan.health.nan is Action.lower:
         yield "health.nan=lower: weights that are no numbers stay so at any learning rate. Set warn or stop"
     if plan.health.endless_answers is Action.lower:
@@ -22,7 +24,7 @@ def plan_problems(plan: Plan, measured: Sequence[str]) -> Iterator[str]:
     if name == EVAL_LOSS:
         return
     place = f"trainer.early_stopping_metric={name}"
-    if name in plan.metric or name in measured:
+    if name in plan.metric or name in plan.measured:
         if not plan.evaluator:
             yield f"{place} is measured by an evaluator, and none is chosen: evaluator=[prompts]"
         elif not training.keep_best and training.early_stopping_patience is None:
@@ -30,7 +32,7 @@ def plan_problems(plan: Plan, measured: Sequence[str]) -> Iterator[str]:
     elif name in components("metric"):
         yield f"{place} is none of the run's metrics: set metric=[{','.join([*plan.metric, name])}]"
     else:
-        yield f"{place}: {unknown('metric', name, {EVAL_LOSS, *plan.metric, *measured})}"
+        yield f"{place}: {unknown('metric', name, {EVAL_LOSS, *plan.metric, *plan.measured})}"
 
 
 def check_data(plan: Plan, data: Data) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from framework.api.plan import Plan
 from framework.fields import fields
 from framework.files import write_whole
-from framework.folder import RunFolder, makes_anew
+from framework.folder import RunFolder
 from framework.records import TrainResult
 from framework.schema import Stage, TrainerConfig
 
@@ -48,7 +48,7 @@ def known_run(plan: Plan, tracker: str, place: str) -> KeptRun | None:
         kept = KeptRun(**json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):  # there is none, or somebody has edited it
         return None
-    same = kept.place == place and not (makes_anew(plan) and (kept.over or kept.settings != settings_of(plan)))
+    same = kept.place == place and not (plan.is_new_run and (kept.over or kept.settings != settings_of(plan)))
     return kept if same else None
 
 
@@ -70,5 +70,5 @@ def settings_of(plan: Plan) -> str:
 
 def trained_steps(plan: Plan) -> int:
     """Return how many steps the training had that a run goes on from; 0 where it makes its results anew."""
-    trained = None if makes_anew(plan) else RunFolder(plan.run_dir).earlier(Stage.train, TrainResult)
+    trained = None if plan.is_new_run else RunFolder(plan.run_dir).earlier(Stage.train, TrainResult)
     return trained.steps if trained else 0

@@ -15,7 +15,6 @@ import tensorboard  # noqa: F401 - torch would say too late, and less clearly, t
 
 from framework.api.plan import Plan
 from framework.errors import PrunedError, one_line
-from framework.folder import makes_anew
 from framework.protocols import Logger
 from framework.records import DataResult, EvalResult, Report, Sample, Step, Trouble
 from framework.redact import redact
@@ -53,7 +52,7 @@ class TensorBoard(Logger):
         if self.plan is None:
             message = "planned comes before started"
             raise RuntimeError(message)
-        anew = 0 if makes_anew(self.plan) else None  # of a run before into this folder nothing is to be shown
+        anew = 0 if self.plan.is_new_run else None  # of a run before into this folder nothing is to be shown
         folder = str(run_dir / self.config.folder)
         self.writer = SummaryWriter(folder, flush_secs=FLUSH_SECONDS, purge_step=anew)
         self.values = settings(self.plan, data, facts)

@@ -17,7 +17,6 @@ import wandb
 
 from framework.api.plan import Plan
 from framework.errors import PrunedError, one_line
-from framework.folder import makes_anew
 from framework.health.config import Action
 from framework.protocols import Logger
 from framework.records import DataResult, EvalResult, Report, Sample, Step, Trouble
@@ -84,7 +83,7 @@ class Wandb(Logger):
         if self.run is None:
             return
         self.has = max(self.kept.step, self.run.step - 1)
-        if known and not makes_anew(self.plan):
+        if known and not self.plan.is_new_run:
             self.last_step = self.has + 1
         self._keep(over=False)
 
