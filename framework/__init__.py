@@ -5,10 +5,10 @@
 
 from importlib.metadata import PackageNotFoundError, version
 
+from framework.api.markers import hookimpl
 from framework.component import Component
 from framework.decorators import formatter, metric
 from framework.errors import FrameworkError
-from framework.hookspecs import hookimpl
 
 try:
     __version__ = version("framework")

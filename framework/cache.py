@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
+log = logging.getLogger(__name__)
 HALF = ".part-"
 """How the name of a folder begins that is not complete."""
 
@@ -39,3 +43,36 @@ def whole(folder: Path) -> Iterator[Path]:
                 raise
     finally:
         shutil.rmtree(half, ignore_errors=True)
+
+
+def digest(key: str) -> str:
+    """Return a name for what a key says."""
+    import hashlib  # noqa: PLC0415 - 3 ms that --help need not pay
+
+    return hashlib.sha256(key.encode()).hexdigest()[:32]
+
+
+def read_json(file: Path) -> dict[str, Any]:
+    """Return what a file of the cache holds; nothing where it is not there."""
+    try:
+        kept = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # none yet, or half of one from a machine that lost power
+        return {}
+    return dict(kept) if isinstance(kept, Mapping) else {}
+
+
+def write_json(file: Path, kept: Mapping[str, Any]) -> None:
+    """Write a file of the cache, whole or not at all; a cache that cannot be written is done without."""
+    import tempfile  # noqa: PLC0415
+
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=file.parent, suffix=".part")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as half:
+                json.dump(kept, half)
+            Path(name).replace(file)
+        finally:
+            Path(name).unlink(missing_ok=True)
+    except OSError as error:
+        log.info("%s is not kept: %s", file, error)

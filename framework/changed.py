@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from hydra.core.override_parser.types import Quote, QuotedString
-
 from framework.api.plan import Plan, Selection
-from framework.check import as_text, option_name, out_of_range, unknown_key
+from framework.check import option_name, out_of_range, unknown_key
 from framework.component import GROUPS
+from framework.config.overrides import written
 from framework.errors import FrameworkError, unknown
 from framework.fields import Type, fields
 from framework.plugins import components
@@ -20,8 +17,6 @@ from framework.redact import redact
 
 KINDS: dict[Any, Any] = {float: int | float, list: list | tuple, dict: Mapping}
 """What a field takes besides values of its own type."""
-PLAIN = re.compile(r"(?!(null|true|false|nan|inf)$)[a-z_/~.][\w/~.:+-]*", re.IGNORECASE)
-"""A text that Hydra takes for one without quotes."""
 
 
 def changed(plan: Plan, settings: Mapping[str, Any]) -> Plan:
@@ -97,22 +92,6 @@ def _holds(wanted: Type, value: Any) -> bool:
 def _section(choice: Selection) -> dict[str, Any]:
     """Return the settings of an option as they stand in `plan.json`."""
     return dict(redact(choice.settings))
-
-
-def words(settings: Mapping[str, Any]) -> list[str]:
-    """Return settings as they are typed on the command line."""
-    return [f"{key}={written(value)}" for key, value in settings.items()]
-
-
-def written(value: object) -> str:
-    """Return a value as it is typed, in quotes where Hydra would read another without them."""
-    if isinstance(value, Mapping):
-        return f"{{{','.join(f'{key}:{written(part)}' for key, part in value.items())}}}"
-    if isinstance(value, list | tuple):
-        return f"[{','.join(map(written, value))}]"
-    if isinstance(value, str | Path) and value and not PLAIN.fullmatch(str(value)):
-        return str(QuotedString(str(value), Quote.single).with_quotes())
-    return as_text(value)
 
 
 def _sets(word: str, key: str) -> bool:

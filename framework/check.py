@@ -8,34 +8,18 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from enum import Enum
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeGuard
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
 from framework.component import GROUPS
-from framework.errors import FrameworkError, nearest, one_line
-from framework.fields import Field, Type, fields
+from framework.config.problem import Problem
+from framework.errors import nearest, one_line
+from framework.fields import Field, Type, as_text, fields
+from framework.origin import refusal
 from framework.plugins import components
-
-LOCATED = re.compile(r"(?<![\w.])([a-z_]\w*(?:\.\w+)*)=")
-
-
-@dataclass(frozen=True)
-class Problem:
-    """One thing that is wrong: what, the keys that it is about, and the place where that is known already."""
-
-    text: str
-    keys: tuple[str, ...] = ()
-    where: str = ""
-
-    @classmethod
-    def told(cls, text: str) -> Problem:
-        """Take a sentence of a plugin: the keys are those that stand before its first colon as `key=value`."""
-        return cls(text, tuple(dict.fromkeys(LOCATED.findall(text.partition(": ")[0]))))
 
 
 def check(config: DictConfig, overrides: Sequence[str] = ()) -> None:
@@ -50,27 +34,6 @@ def check(config: DictConfig, overrides: Sequence[str] = ()) -> None:
     """
     if found := list(problems(config)):
         raise refusal(found, overrides)
-
-
-def refusal(found: Sequence[Problem], overrides: Sequence[str]) -> FrameworkError:
-    """Return the one error that tells all problems of a config that Hydra composed, each with its place."""
-    from framework.compose import config_loader  # noqa: PLC0415 - needed for a mistake only
-    from framework.diagnose import read_origins  # noqa: PLC0415
-
-    with config_loader() as loader:
-        where = read_origins(loader, overrides).where
-    return FrameworkError("\n".join(dict.fromkeys(line(problem, where) for problem in found)))
-
-
-def line(problem: Problem, where: Callable[[str], str]) -> str:
-    """Write a problem with the place that set each of its keys, as `where` gives it."""
-    places = {key: place for key in problem.keys if (place := where(key))}
-    distinct = [problem.where] if problem.where else list(dict.fromkeys(places.values()))
-    if not distinct or (len(distinct) == 1 and problem.text.startswith((distinct[0], f"cannot read '{distinct[0]}"))):
-        return problem.text  # which shows the word itself
-    if len(distinct) == 1:
-        return f"{distinct[0]}: {problem.text}"
-    return f"{problem.text} ({'; '.join(f'{key}: {place}' for key, place in places.items())})"
 
 
 def problems(config: DictConfig) -> Iterator[Problem]:
@@ -164,19 +127,6 @@ def out_of_range(place: str, value: Any, wanted: Type) -> str:
         repr(value) if wanted.base is int and isinstance(value, float) else as_text(value)
     )  # 1e3 is no whole number, though it looks like 1000
     return f"{place}={shown} must be {wanted.valid}"
-
-
-def as_text(value: Any) -> str:
-    """Write a value as it is written on the command line."""
-    if isinstance(value, Enum):
-        return value.name
-    if isinstance(value, list):
-        return f"[{','.join(map(as_text, value))}]"
-    if isinstance(value, bool) or value is None:
-        return {True: "true", False: "false", None: "null"}[value]
-    if isinstance(value, float):
-        return f"{value:g}" if float(f"{value:g}") == value else repr(value)
-    return str(value)
 
 
 def unknown_key(key: str, names: Iterable[str], option: str = "") -> str:

@@ -8,10 +8,8 @@ The core stores `schema` in Hydra's ConfigStore as `group/name` and imports `fac
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 import operator
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -112,32 +110,3 @@ class Component:
 
         install = f": {pip_command(self.extras)}" if self.extras else ""
         return f"'{self.name}' needs the library '{library}'{install} ({one_line(error)})"
-
-
-def wrong(component: object, group: Group) -> str:
-    """Say why what a plugin gives cannot be an option of a group; empty where it can."""
-    if not isinstance(component, Component):
-        return f"{group.hook} gives a {type(component).__name__}, no Component"
-    name, schema, factory, extra = component.name, component.schema, component.factory, component.extra
-    base, words = group.base, extra if isinstance(extra, tuple) else (extra,)
-    is_schema = isinstance(schema, type) and dataclasses.is_dataclass(schema) and issubclass(schema, base)
-    holds = {
-        f"its name {name!r} has to be a word of letters, digits and underscores": _matches(r"[A-Za-z_][\w-]*", name),
-        f"its schema {schema!r} is no dataclass that subclasses {base.__name__}": is_schema,
-        f"its schema is {base.__name__} itself: subclass it, the class tells options apart": schema is not base,
-        f"factory={factory!r} has to be 'package.module:attribute'": _matches(r"[^:\s]+:[^:\s]+", factory),
-        f"extra={extra!r} has to be words for pip": all(isinstance(word, str) for word in words),
-        f"import_order={component.import_order!r} has to be two names of modules or more": _is_order(
-            component.import_order
-        ),
-    }
-    return next((reason for reason, good in holds.items() if not good), "")
-
-
-def _is_order(given: object) -> bool:
-    whole = isinstance(given, tuple) and all(_matches(r"[A-Za-z_]\w*", name) for name in given)
-    return whole and len(given) != 1  # type: ignore[arg-type]
-
-
-def _matches(pattern: str, text: object) -> bool:
-    return isinstance(text, str) and re.fullmatch(pattern, text) is not None

@@ -16,10 +16,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import is_dataclass, make_dataclass
 from typing import Any, TypeVar, get_type_hints, overload
 
+from framework.api.markers import hookimpl
 from framework.component import Component
 from framework.errors import FrameworkError
 from framework.hook_check import is_async, line_of
-from framework.hookspecs import hookimpl
 from framework.records import Example, Message
 from framework.schema import FormatConfig, MetricConfig
 

@@ -11,21 +11,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra._internal.defaults_list import DefaultsList
 from hydra.core.config_loader import ConfigLoader
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from framework.check import Problem, as_text, line, option_name, out_of_range, problems, unknown_key
+from framework.check import option_name, out_of_range, problems, unknown_key
 from framework.component import GROUPS
-from framework.compose import CONFIG_NAME, compose, config_loader
+from framework.compose import compose, config_loader
+from framework.config.problem import Problem
 from framework.errors import FrameworkError
-from framework.fields import Field, fields
-from framework.origin import Origins, Setting, origins
+from framework.fields import Field, as_text, fields
+from framework.origin import REFUSALS, Origins, Setting, _defaults, explain, line, origins, read_origins
 from framework.plan import make_plan, plan_problems
-from framework.points import REFUSALS, intervals, option_names, points
-from framework.refused import GLOBAL, explain, refused
+from framework.points import intervals, option_names, points
+from framework.refused import GLOBAL, refused
 from framework.schema import RunConfig
 from framework.sweeper import params, read_sweeper, sweeper_problems
 
@@ -91,18 +90,6 @@ def _once(lines: Sequence[str]) -> list[str]:
         what = each.partition(": ")[2]
         told.setdefault(what if what.startswith("unknown key") else each, each)
     return list(told.values())
-
-
-def read_origins(loader: ConfigLoader, words: Sequence[str]) -> Origins:
-    """Read where the values of a config come from; empty where the words do not give a defaults list."""
-    try:
-        return origins(loader, _defaults(loader, words).defaults, words)
-    except REFUSALS:  # those are told by `diagnose`
-        return Origins()
-
-
-def _defaults(loader: ConfigLoader, words: Sequence[str]) -> DefaultsList:
-    return loader.compute_defaults_list(CONFIG_NAME, list(words), RunMode.RUN)
 
 
 def _problems(loader: ConfigLoader, words: list[str]) -> Iterator[str]:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from framework import shelf
+from framework.api.data import Data
 from framework.api.plan import Plan
-from framework.data import Data
 from framework.errors import FrameworkError
 from framework.protocols import AnyMetric, Evaluator, Model
 from framework.records import EvalResult, Measure, Nulls, TokenRow

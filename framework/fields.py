@@ -237,3 +237,16 @@ def _range(bounds: Iterable[annotated_types.BaseMetadata]) -> str:
     }
     key = tuple(name for name in ("gt", "ge", "lt", "le") if name in low)
     return ", ".join([*([words[key].format(**low)] if key else []), *more])
+
+
+def as_text(value: Any) -> str:
+    """Write a value as it is written on the command line."""
+    if isinstance(value, Enum):
+        return value.name
+    if isinstance(value, list):
+        return f"[{','.join(map(as_text, value))}]"
+    if isinstance(value, bool) or value is None:
+        return {True: "true", False: "false", None: "null"}[value]
+    if isinstance(value, float):
+        return f"{value:g}" if float(f"{value:g}") == value else repr(value)
+    return str(value)

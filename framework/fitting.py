@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 
 from framework.api.plan import Plan
-from framework.changed import changed, words
+from framework.api.saving import Saving
+from framework.changed import changed
+from framework.config.overrides import words
 from framework.errors import DoesNotFitError, FrameworkError
 from framework.memory import Estimate
 from framework.outlook import Outlook
@@ -20,21 +21,6 @@ from framework.schema import Stage
 STEP, SHORTEST = 64, 512
 """The length that 99% of the rows have is rounded up to a multiple of the first; rows above the second are halved."""
 GIB = 2**30
-
-
-@dataclass(frozen=True)
-class Saving:
-    """What makes a run need less memory.
-
-    Attributes:
-        settings: what to change, `{"trainer.max_seq_length": 1024}`.
-        costs: what is paid for that, in a few words.
-        price: in what: 0 nothing, 1 time, 2 what is learned. The cheap ones are tried first.
-    """
-
-    settings: Mapping[str, Any]
-    costs: str
-    price: int = 1
 
 
 def changes(outlook: Outlook, made: Estimate) -> Iterator[tuple[FitChange, Saving]]:

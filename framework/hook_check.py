@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pluggy
 
 from framework import hookspecs
+from framework.component import Component, Group
 from framework.errors import nearest
 
 HOOKS = {name: hook for name, hook in vars(hookspecs).items() if name.startswith("framework_")}
@@ -58,3 +61,32 @@ def line_of(function: Callable[..., Any]) -> str:
     """Return where a function is written, `acme.py:12`."""
     code = getattr(inspect.unwrap(function), "__code__", None)
     return f"{code.co_filename}:{code.co_firstlineno}" if code else repr(function)
+
+
+def wrong_component(component: object, group: Group) -> str:
+    """Say why what a plugin gives cannot be an option of a group; empty where it can."""
+    if not isinstance(component, Component):
+        return f"{group.hook} gives a {type(component).__name__}, no Component"
+    name, schema, factory, extra = component.name, component.schema, component.factory, component.extra
+    base, words = group.base, extra if isinstance(extra, tuple) else (extra,)
+    is_schema = isinstance(schema, type) and dataclasses.is_dataclass(schema) and issubclass(schema, base)
+    holds = {
+        f"its name {name!r} has to be a word of letters, digits and underscores": _matches(r"[A-Za-z_][\w-]*", name),
+        f"its schema {schema!r} is no dataclass that subclasses {base.__name__}": is_schema,
+        f"its schema is {base.__name__} itself: subclass it, the class tells options apart": schema is not base,
+        f"factory={factory!r} has to be 'package.module:attribute'": _matches(r"[^:\s]+:[^:\s]+", factory),
+        f"extra={extra!r} has to be words for pip": all(isinstance(word, str) for word in words),
+        f"import_order={component.import_order!r} has to be two names of modules or more": _is_order(
+            component.import_order
+        ),
+    }
+    return next((reason for reason, good in holds.items() if not good), "")
+
+
+def _is_order(given: object) -> bool:
+    whole = isinstance(given, tuple) and all(_matches(r"[A-Za-z_]\w*", name) for name in given)
+    return whole and len(given) != 1  # type: ignore[arg-type]
+
+
+def _matches(pattern: str, text: object) -> bool:
+    return isinstance(text, str) and re.fullmatch(pattern, text) is not None

@@ -17,21 +17,18 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import pluggy
+from framework.api.markers import hookspec
 
 if TYPE_CHECKING:
     from framework.api.plan import Plan
+    from framework.api.results import Results
+    from framework.api.saving import Saving
     from framework.checkup import Checkup
     from framework.component import Component
-    from framework.fitting import Saving
     from framework.gpus import Gpu
     from framework.memory import Settings, Shape
     from framework.records import Concern, ExportNeed, Report, Step, Sweep, Work
     from framework.schema import Stage
-    from framework.verdict import Results
-
-hookspec = pluggy.HookspecMarker("framework")
-hookimpl = pluggy.HookimplMarker("framework")
 
 
 @hookspec

@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from framework import records
+from framework.api.markers import hookimpl
 from framework.api.plan import Plan
 from framework.errors import DoesNotFitError, FrameworkError, PrunedError, one_line
 from framework.folder import OVERRIDES, RunFolder
-from framework.hookspecs import hookimpl
 from framework.records import DataResult
 from framework.redact import redact
 from framework.schema import Stage

@@ -8,21 +8,33 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import yaml
+from hydra._internal.defaults_list import DefaultsList
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.default_element import ResultDefault
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
+from hydra.errors import (
+    CompactHydraException,
+    ConfigCompositionException,
+    HydraException,
+    OverrideParseException,
+)
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from framework.component import GROUPS
-from framework.errors import short
+from framework.compose import CONFIG_NAME, config_loader
+from framework.config.problem import Problem
+from framework.errors import FrameworkError, short
 
 HYDRA = "hydra"
 """The key below which Hydra's own settings stand."""
@@ -185,3 +197,52 @@ def _below(key: str, value: Any, word: str, *, adds: bool) -> Iterator[Setting]:
             yield from _below(f"{key}.{name}", part, word, adds=adds)
     else:
         yield Setting(key, value, word, adds=adds)
+
+
+def refusal(found: Sequence[Problem], overrides: Sequence[str]) -> FrameworkError:
+    """Return the one error that tells all problems of a config that Hydra composed, each with its place."""
+    with config_loader() as loader:
+        where = read_origins(loader, overrides).where
+    return FrameworkError("\n".join(dict.fromkeys(line(problem, where) for problem in found)))
+
+
+def line(problem: Problem, where: Callable[[str], str]) -> str:
+    """Write a problem with the place that set each of its keys, as `where` gives it."""
+    places = {key: place for key in problem.keys if (place := where(key))}
+    distinct = [problem.where] if problem.where else list(dict.fromkeys(places.values()))
+    if not distinct or (len(distinct) == 1 and problem.text.startswith((distinct[0], f"cannot read '{distinct[0]}"))):
+        return problem.text  # which shows the word itself
+    if len(distinct) == 1:
+        return f"{distinct[0]}: {problem.text}"
+    return f"{problem.text} ({'; '.join(f'{key}: {place}' for key, place in places.items())})"
+
+
+REFUSALS = (HydraException, CompactHydraException, OmegaConfBaseException, YAMLError, ValueError, AssertionError)
+"""What Hydra raises where it cannot compose."""
+
+
+def explain(error: Exception) -> str:
+    """Say in one or two lines what Hydra, OmegaConf or PyYAML refused."""
+    if isinstance(error, OverrideParseException):
+        word, why = error.override, error.message.splitlines()[0]
+        name, _, value = word.partition("=")
+        return f"cannot read '{word}': {why}. A text with such characters wants quotes of its own: \"{name}='{value}'\""
+    if mark := getattr(error, "problem_mark", None):  # PyYAML's
+        return f"{mark.name}:{mark.line + 1}: no YAML: {getattr(error, 'problem', '')}"
+    cause = error.__cause__ or error.__context__
+    if isinstance(error, ConfigCompositionException) and isinstance(cause, OmegaConfBaseException):
+        key = f"{cause.full_key}: " if cause.full_key else ""
+        return f"{key}{str(cause).strip().splitlines()[0]}"
+    return " ".join(str(error).split()) if isinstance(error, ConfigCompositionException) else str(error).splitlines()[0]
+
+
+def read_origins(loader: ConfigLoader, words: Sequence[str]) -> Origins:
+    """Read where the values of a config come from; empty where the words do not give a defaults list."""
+    try:
+        return origins(loader, _defaults(loader, words).defaults, words)
+    except REFUSALS:  # those are told by `diagnose`
+        return Origins()
+
+
+def _defaults(loader: ConfigLoader, words: Sequence[str]) -> DefaultsList:
+    return loader.compute_defaults_list(CONFIG_NAME, list(words), RunMode.RUN)

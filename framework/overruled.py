@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from framework.check import as_text
 from framework.component import GROUPS
 from framework.compose import config_loader
-from framework.diagnose import read_origins
+from framework.fields import as_text
+from framework.origin import read_origins
 
 
 def overruled(words: Sequence[str]) -> Iterator[str]:

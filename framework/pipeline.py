@@ -12,10 +12,11 @@ from collections.abc import Callable, Mapping, Sequence
 from graphlib import TopologicalSorter
 from typing import Any
 
+from framework.api.data import Data
 from framework.api.plan import Plan
 from framework.broadcast import Broadcast
 from framework.clock import Clock
-from framework.data import Data, check_sources, load_data
+from framework.data.checks import check_sources
 from framework.errors import FrameworkError
 from framework.evaluation import Measuring
 from framework.exports import Exports
@@ -113,6 +114,8 @@ def _run_stages(
     metrics: dict[str, AnyMetric] = {name: choice.create() for name, choice in plan.metric.items()}
     evaluators: dict[str, Evaluator] = {name: choice.create() for name, choice in plan.evaluator.items()}
     exporters: dict[str, Exporter] = {name: choice.create() for name, choice in plan.exporter.items()}
+    from framework.data.stage import load_data  # noqa: PLC0415 - numpy and Arrow, which a plan does without
+
     with clock.stage(Stage.data):
         check_exports(plan, model, exporters)
         data = load_data(plan, model)

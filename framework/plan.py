@@ -13,9 +13,11 @@ from omegaconf import DictConfig, OmegaConf, SCMode
 from omegaconf.errors import OmegaConfBaseException
 
 from framework.api.plan import LOSSES, SCORE, Plan, Selection
-from framework.check import Problem, loose_words, problems, refusal
+from framework.check import loose_words, problems
 from framework.component import GROUPS, Component
+from framework.config.problem import Problem
 from framework.errors import FrameworkError, one_line, place, unknown
+from framework.origin import refusal
 from framework.plugin_file import is_loaded
 from framework.plugins import ask, components, leave_out
 from framework.redact import redact

@@ -52,7 +52,7 @@ def _load(file: Path, path: str) -> None:
         return
     spec = importlib.util.spec_from_file_location(file.stem, file)
     if spec is None or spec.loader is None:  # cannot be for a .py file
-        raise FrameworkError(f"plugins={path}: cannot be imported")  # noqa: EM102, TRY003
+        raise FrameworkError(f"plugins={path}: cannot be imported")
     module = importlib.util.module_from_spec(spec)
     sys.modules[file.stem] = module
     try:

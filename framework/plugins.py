@@ -19,10 +19,10 @@ from typing import Any
 import pluggy
 
 from framework import hookspecs
-from framework.component import COMMANDS, GROUPS, UNCONFIGURED, Component, Group, wrong
+from framework.component import COMMANDS, GROUPS, UNCONFIGURED, Component, Group
 from framework.decorators import clashes, collect
 from framework.errors import FrameworkError, told
-from framework.hook_check import wrong_hooks
+from framework.hook_check import wrong_component, wrong_hooks
 
 DISABLE = "FRAMEWORK_DISABLE_PLUGINS"
 DEFAULT_PLUGINS = {
@@ -150,7 +150,7 @@ def registrations(group: Group | str) -> dict[str, Registration]:
     schemas: dict[type, str] = {}
     for plugin, component in sorted(ask(group.hook), key=lambda given: _is_strange(given[0])):
         option, owner = f"{group.name} '{getattr(component, 'name', component)}'", plugin.partition(":")[0]
-        if reason := wrong(component, group):
+        if reason := wrong_component(component, group):
             leave_out(plugin, option, reason)
             continue
         if component.name in found:

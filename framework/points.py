@@ -8,16 +8,12 @@ from collections.abc import Iterator, Sequence
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
-from hydra.errors import CompactHydraException, HydraException, OverrideParseException
-from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
+from hydra.errors import OverrideParseException
 
 from framework.component import GROUPS
+from framework.origin import explain
 from framework.plugins import components
-from framework.refused import explain
 
-REFUSALS = (HydraException, CompactHydraException, OmegaConfBaseException, YAMLError, ValueError, AssertionError)
-"""What Hydra raises where it cannot compose."""
 POINTS = 32
 """How many combinations of a sweep's values are looked at, besides the points that hold each value once."""
 VALUES = 256

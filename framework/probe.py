@@ -13,8 +13,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from framework.api.plan import Plan
+from framework.config.overrides import key
 from framework.errors import FrameworkError
-from framework.words import key
 
 STEPS = 2
 LETTERS = "abcdefghijklmnopqrstuvwxyz"

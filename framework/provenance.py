@@ -10,7 +10,6 @@ import hashlib
 import json
 import os
 import platform
-import re
 import sys
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, distributions, packages_distributions, version
@@ -21,13 +20,11 @@ from framework import hookspecs, plugins
 from framework.api.plan import Plan, Selection
 from framework.component import GROUPS, UNCONFIGURED
 from framework.compose import user_folders
-from framework.redact import HIDDEN, has_secrets, is_secret, redact
+from framework.redact import hide
 
 OUTSIDE = {"framework_checkups", "framework_sweep_finished"}
 """Hooks that are called where no run is."""
 GIT_SECONDS = 10
-IN_DICT = re.compile(r"(?<![\w-])([\w-]+)['\"]?\s*:\s*(\[[^\]{}]*\]|[^,{}]*)")
-"""Names and values in a dict on the command line."""
 
 
 @dataclass(frozen=True)
@@ -206,12 +203,3 @@ def _git(folder: Path, *words: str) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     return done.stdout.strip() if done.returncode == 0 else None
-
-
-def hide(word: str) -> str:
-    """Return a word of the command line without secrets: `logger.wandb.api_key=…` too, and a dict with such a key."""
-    key, equals, value = word.partition("=")
-    *above, last = key.split(".")
-    named = [*((name, value) for name in above if has_secrets(name)), (last, value), *IN_DICT.findall(value)]
-    secret = equals and any(is_secret(name, text) for name, text in named)
-    return f"{key}={HIDDEN}" if secret else str(redact(word))

@@ -98,3 +98,16 @@ def _hide_value(found: re.Match[str]) -> str:
     name, sign, value = found["name"], found["sign"], found["value"]
     plain = SECRET_NAME.search(name) and not is_secret(name, value)
     return found[0] if plain else f"{name}{sign}{HIDDEN}"
+
+
+IN_DICT = re.compile(r"(?<![\w-])([\w-]+)['\"]?\s*:\s*(\[[^\]{}]*\]|[^,{}]*)")
+"""Names and values in a dict on the command line."""
+
+
+def hide(word: str) -> str:
+    """Return a word of the command line without secrets: `logger.wandb.api_key=…` too, and a dict with such a key."""
+    key, equals, value = word.partition("=")
+    *above, last = key.split(".")
+    named = [*((name, value) for name in above if has_secrets(name)), (last, value), *IN_DICT.findall(value)]
+    secret = equals and any(is_secret(name, text) for name, text in named)
+    return f"{key}={HIDDEN}" if secret else str(redact(word))

@@ -6,13 +6,12 @@ import re
 from collections.abc import Sequence
 
 from hydra.core.config_loader import ConfigLoader
-from hydra.errors import ConfigCompositionException, MissingConfigException, OverrideParseException
-from omegaconf.errors import OmegaConfBaseException
+from hydra.errors import MissingConfigException
 
-from framework.check import Problem
 from framework.component import GROUPS
+from framework.config.problem import Problem
 from framework.errors import unknown
-from framework.origin import source_lines
+from framework.origin import explain, source_lines
 from framework.plugins import components
 
 ENTRY = re.compile(r"\s*-\s+(?:(?:(?:override|optional)\s+)*/?(?P<group>[\w/@.]+)\s*:\s*)?(?P<options>.+?)\s*(?:#.*)?")
@@ -117,18 +116,3 @@ def _line_of(loader: ConfigLoader, error: Exception, group: str, option: str, wo
 def _group(entry: re.Match[str], config_path: str) -> str:
     """Return the group that an entry of a defaults list chooses from: its own, or that of the file."""
     return (entry["group"] or config_path.rpartition("/")[0]).partition("@")[0]
-
-
-def explain(error: Exception) -> str:
-    """Say in one or two lines what Hydra, OmegaConf or PyYAML refused."""
-    if isinstance(error, OverrideParseException):
-        word, why = error.override, error.message.splitlines()[0]
-        name, _, value = word.partition("=")
-        return f"cannot read '{word}': {why}. A text with such characters wants quotes of its own: \"{name}='{value}'\""
-    if mark := getattr(error, "problem_mark", None):  # PyYAML's
-        return f"{mark.name}:{mark.line + 1}: no YAML: {getattr(error, 'problem', '')}"
-    cause = error.__cause__ or error.__context__
-    if isinstance(error, ConfigCompositionException) and isinstance(cause, OmegaConfBaseException):
-        key = f"{cause.full_key}: " if cause.full_key else ""
-        return f"{key}{str(cause).strip().splitlines()[0]}"
-    return " ".join(str(error).split()) if isinstance(error, ConfigCompositionException) else str(error).splitlines()[0]

@@ -9,15 +9,14 @@ import glob
 import itertools
 import json
 import logging
-import os
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 from framework import lock
+from framework.api.known_rows import KnownRows
 from framework.api.plan import Plan
-from framework.cache import cache_dir
+from framework.cache import cache_dir, digest, read_json, write_json
 from framework.records import DataResult, TokenRow
 
 SAMPLE = 200
@@ -29,23 +28,6 @@ FILES = 10_000
 LOCK_SECONDS = 10
 """How long it is waited for another process that writes."""
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class KnownRows:
-    """Of the training rows as they are trained on: their number, tokens, learned tokens, 99th percentile and longest.
-
-    `shared` are the tokens with which all of them begin, as far as a sample tells. `computed` is the share of the
-    tokens that went through the model, where a training has told: rows that share their beginnings are computed once.
-    """
-
-    rows: int
-    tokens: int
-    supervised_tokens: int
-    p99: int
-    longest: int
-    shared: int = 0
-    computed: float = 1.0
 
 
 def of_data(data: DataResult, rows: Sequence[TokenRow]) -> KnownRows:
@@ -138,36 +120,3 @@ def _files(name: str) -> Iterator[tuple[str, int, int]]:
                 yield str(file), seen.st_size, seen.st_mtime_ns
     except (OSError, ValueError):  # no name of a file, or one that is just being removed
         return
-
-
-def digest(key: str) -> str:
-    """Return a name for what a key says."""
-    import hashlib  # noqa: PLC0415 - 3 ms that --help need not pay
-
-    return hashlib.sha256(key.encode()).hexdigest()[:32]
-
-
-def read_json(file: Path) -> dict[str, Any]:
-    """Return what a file of the cache holds; nothing where it is not there."""
-    try:
-        kept = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # none yet, or half of one from a machine that lost power
-        return {}
-    return dict(kept) if isinstance(kept, Mapping) else {}
-
-
-def write_json(file: Path, kept: Mapping[str, Any]) -> None:
-    """Write a file of the cache, whole or not at all; a cache that cannot be written is done without."""
-    import tempfile  # noqa: PLC0415 - as above
-
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=file.parent, suffix=".part")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as half:
-                json.dump(kept, half)
-            Path(name).replace(file)
-        finally:
-            Path(name).unlink(missing_ok=True)
-    except OSError as error:
-        log.info("%s is not kept: %s", file, error)

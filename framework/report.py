@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from framework.api.plan import SCORE, Plan
+from framework.api.results import Results
 from framework.health.answers import unended
 from framework.plugins import ask, leave_out
 from framework.provenance import versions
@@ -24,7 +25,7 @@ from framework.records import (
     TrainResult,
 )
 from framework.redact import redact
-from framework.verdict import Results, compare, judge
+from framework.verdict import compare, judge
 
 
 def make_report(

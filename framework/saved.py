@@ -60,14 +60,14 @@ def read_run(folder: str | Path) -> SavedRun:
     """
     folder = Path(folder).expanduser().absolute()
     if not folder.is_dir():
-        raise FrameworkError(f"{folder}: there is no such folder")  # noqa: EM102, TRY003
+        raise FrameworkError(f"{folder}: there is no such folder")
     missing = [name for name in (OVERRIDES, PLAN) if not (folder / name).exists()]
     if missing:
         points = sorted(int(file.parent.name) for file in folder.glob(f"*/{OVERRIDES}") if file.parent.name.isdigit())
         reason = f"it is a sweep, give one of its points: {folder / str(points[0])}" if points else "no run made it"
         if missing == [PLAN]:
             reason = "the run was refused before it began"
-        raise FrameworkError(f"{folder} holds no {missing[-1]}: {reason}")  # noqa: EM102, TRY003
+        raise FrameworkError(f"{folder} holds no {missing[-1]}: {reason}")
     config, words = _json(folder / PLAN, dict), _json(folder / OVERRIDES, object)
     return SavedRun(folder, config, check_overrides(words, folder / OVERRIDES))
 

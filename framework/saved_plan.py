@@ -18,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from framework.api.plan import Plan
 from framework.component import GROUPS
 from framework.compose import compose
+from framework.config.overrides import key
 from framework.diagnose import diagnose
 from framework.journal import ENVIRONMENT
 from framework.plan import make_plan
@@ -26,7 +27,6 @@ from framework.provenance import Environment
 from framework.redact import HIDDEN
 from framework.saved import SavedRun
 from framework.schema import Stage
-from framework.words import key
 
 ONE_OPTION = [name for name, group in GROUPS.items() if not group.several]
 """The groups that say what a model is and how it is asked."""

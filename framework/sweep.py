@@ -19,9 +19,8 @@ from framework.errors import USER_MISTAKE, FrameworkError
 from framework.folder import OVERRIDES
 from framework.journal import FAILED, FINISHED, PRUNED, RUNNING, STATUS
 from framework.plugins import notify
-from framework.provenance import hide
 from framework.records import Point, Sweep
-from framework.redact import redact
+from framework.redact import hide, redact
 
 REPORT = "report.json"
 SWEEP = "sweep.json"

@@ -15,6 +15,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from framework import records
 from framework.component import GROUPS
 from framework.compose import add_folder
+from framework.config.overrides import key
 from framework.errors import FrameworkError, unknown
 from framework.fields import fields
 from framework.folder import saved_overrides
@@ -29,11 +30,6 @@ INSTEAD = {
     "hydra.job.chdir": "a run stays in the folder where it was started",
 }
 """Settings of Hydra that would do nothing here, or harm, and what does."""
-
-
-def key(word: str) -> str:
-    """Return the key of an override: `experiment` of `+experiment=quickstart`."""
-    return word.partition("=")[0].lstrip("+~")
 
 
 def is_command(word: str) -> bool:

@@ -63,7 +63,7 @@ class Options:
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Refuse as everything else does: in a line, without half a page of usage."""
-        raise FrameworkError(f"{message.removeprefix('argument ')}. Usage: {USAGE}")  # noqa: EM102, TRY003
+        raise FrameworkError(f"{message.removeprefix('argument ')}. Usage: {USAGE}")
 
 
 def read_options(arguments: Sequence[str]) -> Options:
@@ -73,7 +73,7 @@ def read_options(arguments: Sequence[str]) -> Options:
         FrameworkError: one of them is wrong.
     """
     if not arguments or arguments[0].startswith("-") or "=" in arguments[0]:
-        raise FrameworkError(f"which run? Usage: {USAGE}")  # noqa: EM102, TRY003
+        raise FrameworkError(f"which run? Usage: {USAGE}")
     parser = _parser()
     speakers = _add_speakers(parser)
     given, rest = parser.parse_known_args(list(arguments[1:]))
@@ -156,5 +156,5 @@ def _check_overrides(parser: _Parser, words: Sequence[str]) -> None:
         if word.startswith("-"):
             raise FrameworkError(unknown("option", word.partition("=")[0], valid))
         if "=" not in word:
-            raise FrameworkError(f"'{word}' is no override like key=value. Usage: {USAGE}")  # noqa: EM102, TRY003
+            raise FrameworkError(f"'{word}' is no override like key=value. Usage: {USAGE}")
     check_twice(words)

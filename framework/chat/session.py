@@ -121,7 +121,7 @@ class Session:
             "/quit": self._quit,
         }
         if word not in orders:
-            raise FrameworkError(f"{unknown('command', word, orders)} {MORE}")  # noqa: EM102, TRY003
+            raise FrameworkError(f"{unknown('command', word, orders)} {MORE}")
         return orders[word](text.strip())
 
     def _hand_over(self, *names: str) -> str:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from framework.api.markers import hookimpl
 from framework.component import Component
-from framework.hookspecs import hookimpl
 from framework.schema import CommandConfig
 
 

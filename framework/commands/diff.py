@@ -15,8 +15,9 @@ from rich.table import Table
 from framework.commands import DiffCommandConfig, usage
 from framework.errors import FrameworkError
 from framework.journal import ENVIRONMENT, STATUS, Status
-from framework.provenance import Commit, Environment, hide
+from framework.provenance import Commit, Environment
 from framework.records import DataResult, EvalResult, Report, TrainResult
+from framework.redact import hide
 from framework.saved import ABSENT, SavedRun, differences, flat, read_run
 
 USAGE = usage(DiffCommandConfig)
@@ -57,7 +58,7 @@ class DiffCommand:
         """Print what differs."""
         words = [word for word in arguments if word != "--json"]
         if len(words) != len(SIDES) or any(word.startswith("-") for word in words):
-            raise FrameworkError(f"two run folders are compared. Usage: {USAGE}")  # noqa: EM102, TRY003
+            raise FrameworkError(f"two run folders are compared. Usage: {USAGE}")
         runs = (read_run(words[0]), read_run(words[1]))
         parts = {
             "config": _config(runs),

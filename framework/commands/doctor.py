@@ -12,7 +12,7 @@ from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
 from framework.api.plan import Plan
-from framework.check import loose_words, problems, refusal
+from framework.check import loose_words, problems
 from framework.checkup import Found, State
 from framework.commands import DoctorCommandConfig, usage
 from framework.compose import announce_folders, compose
@@ -22,8 +22,9 @@ from framework.doctor.gather import Examination, registered, without_secrets
 from framework.doctor.run import TOPIC
 from framework.doctor.show import as_json, show
 from framework.errors import FrameworkError, unknown
+from framework.origin import refusal
 from framework.plan import make_plan
-from framework.provenance import hide
+from framework.redact import hide
 from framework.words import check_options, check_twice, complete, load_plugins, restore_folders, sets_unknown_key
 
 JSON = "--json"
@@ -67,9 +68,9 @@ def _words(arguments: Sequence[str]) -> list[str]:
     words = [word for word in arguments if word != JSON]
     for word in words:
         if word.startswith("-"):
-            raise FrameworkError(f"{unknown('option', word, [JSON])} Usage: {USAGE}")  # noqa: EM102, TRY003
+            raise FrameworkError(f"{unknown('option', word, [JSON])} Usage: {USAGE}")
         if "=" not in word and not word.startswith("~"):
-            raise FrameworkError(f"'{word}' is no override like key=value. Usage: {USAGE}")  # noqa: EM102, TRY003
+            raise FrameworkError(f"'{word}' is no override like key=value. Usage: {USAGE}")
     check_twice(words)
     words = complete(words)
     check_options(words)

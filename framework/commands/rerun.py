@@ -22,6 +22,7 @@ from omegaconf.errors import OmegaConfBaseException
 from framework.api.plan import Plan, Selection
 from framework.commands import RerunCommandConfig, usage
 from framework.compose import add_folder, compose
+from framework.config.overrides import key
 from framework.diagnose import diagnose
 from framework.errors import FrameworkError, short
 from framework.journal import ENVIRONMENT
@@ -31,7 +32,7 @@ from framework.provenance import Commit, Environment, commit, installed, options
 from framework.records import DataResult
 from framework.redact import HIDDEN
 from framework.saved import SavedRun, differences, flat, read_run
-from framework.words import check_twice, key, load_plugins
+from framework.words import check_twice, load_plugins
 
 ANYWAY = "--anyway"
 USAGE = usage(RerunCommandConfig)
@@ -72,11 +73,11 @@ class RerunCommand:
 def _read(arguments: Sequence[str]) -> tuple[SavedRun, list[str], bool]:
     words = [word for word in arguments if word != ANYWAY]
     if options_ := [word for word in words if word.startswith("-")]:
-        raise FrameworkError(f"unknown option '{options_[0]}'. Usage: {USAGE}")  # noqa: EM102, TRY003
+        raise FrameworkError(f"unknown option '{options_[0]}'. Usage: {USAGE}")
     if not words or "=" in words[0]:
-        raise FrameworkError(f"which run? Usage: {USAGE}")  # noqa: EM102, TRY003
+        raise FrameworkError(f"which run? Usage: {USAGE}")
     if wrong := [word for word in words[1:] if "=" not in word and not word.startswith("~")]:
-        raise FrameworkError(f"'{wrong[0]}' is no override like key=value. Usage: {USAGE}")  # noqa: EM102, TRY003
+        raise FrameworkError(f"'{wrong[0]}' is no override like key=value. Usage: {USAGE}")
     check_twice(words[1:])
     return read_run(words[0]), words[1:], ANYWAY in arguments
 

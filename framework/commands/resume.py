@@ -21,12 +21,12 @@ from framework import records
 from framework.cli import start
 from framework.commands import ResumeCommandConfig, usage
 from framework.compose import add_folder
+from framework.config.overrides import key
 from framework.diagnose import diagnose
 from framework.errors import FrameworkError
 from framework.folder import OVERRIDES
 from framework.journal import ENVIRONMENT
 from framework.provenance import Environment
-from framework.words import key
 
 MULTIRUN = "multirun.yaml"
 USAGE = usage(ResumeCommandConfig)

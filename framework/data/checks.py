@@ -1,11 +1,11 @@
-"""What the data room checks of a plan, before anything is read."""
+"""What is checked of the data of a plan before a row is read."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
+from framework.api.markers import hookimpl
 from framework.api.plan import Plan
-from framework.hookspecs import hookimpl
 
 
 @hookimpl
@@ -15,3 +15,17 @@ def framework_check_plan(plan: Plan) -> Iterable[str]:
         from framework.data.mix import problems  # noqa: PLC0415 - a run without a mix need not import it
 
         yield from problems(plan.data.config.mix, plan.format)
+
+
+def check_sources(plan: Plan) -> None:
+    """Ask the sources that can tell whether their rows are there, before a library for models is imported.
+
+    Raises:
+        FrameworkError: those of one are not.
+    """
+    from framework.data import mix  # noqa: PLC0415 - `--help` imports this module
+
+    for choice in (plan.data, *(part.source for part in mix.parts(plan.data.config.mix, plan.format))):
+        check: Callable[[], None] | None = getattr(choice.create(), "check", None)
+        if check is not None:
+            check()

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from framework import shelf
+from framework.api.data import Data
 from framework.api.plan import Plan
-from framework.data import Data, audit, lengths, proof, split
+from framework.data import audit, lengths, proof, split
 from framework.data.lengths import Fitted
 from framework.data.reader import Reader
 from framework.data.store import PROMPTS, TRAIN, VALIDATION, Rows, Store
@@ -20,8 +21,13 @@ from framework.records import DataResult, Example, Finding, MixedIn, Prompt, Pro
 from framework.schema import ProofMode
 
 
-def prepare_data(plan: Plan, model: Model) -> Data:
-    """Make the data of a run; see `framework.data.load_data`."""
+def load_data(plan: Plan, model: Model) -> Data:
+    """Read, format, tokenize, prove, split and audit.
+
+    Raises:
+        FrameworkError: no rows, rows that cannot be read or do not fit the format, a proof that fails, a finding that
+            is fatal, or nothing left to learn; names the rows.
+    """
     limit, overflow = plan.training.max_seq_length, plan.data.config.overflow
     reader = Reader(plan, model)
     plan.data.check_rows(reader.fingerprint)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -10,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from framework.api.plan import Plan
-from framework.checkup import Checkup, Found, wrong
+from framework.checkup import Checkup, Found
 from framework.doctor import Checked, checked
 from framework.doctor.machine import libraries, machine, plugins
 from framework.doctor.run import run
@@ -109,3 +110,19 @@ def without_secrets(found: Checked) -> Checked:
     """Return a record with what looks like a secret hidden: a library may print one in an error."""
     version, detail, fix = (str(redact(text)) for text in (found.version, found.detail, found.fix))
     return dataclasses.replace(found, version=version, detail=detail, fix=fix)
+
+
+def wrong(checkup: object) -> str:
+    """Say why what a plugin gives is no checkup; empty where it is one."""
+    if not isinstance(checkup, Checkup):
+        return f"framework_checkups gives a {type(checkup).__name__}, no Checkup"
+    texts = (checkup.name, checkup.topic, checkup.check, checkup.process)
+    if not all(isinstance(text, str) for text in texts) or not (checkup.name and checkup.topic):
+        return f"checkup {checkup.name!r}: name, topic, check and process have to be text"
+    if not re.fullmatch(r"[^:\s]+:[^:\s]+", checkup.check):
+        return f"checkup '{checkup.name}': check={checkup.check!r} has to be 'package.module:function'"
+    if not callable(checkup.needed):
+        return f"checkup '{checkup.name}': needed={checkup.needed!r} has to be a function of a plan"
+    if not isinstance(checkup.seconds, int | float) or checkup.seconds <= 0:
+        return f"checkup '{checkup.name}': seconds={checkup.seconds!r} has to be a number above 0"
+    return ""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from framework.api.data import Data
+from framework.api.markers import hookimpl
 from framework.api.plan import EVAL_LOSS, Plan
-from framework.data import Data
 from framework.errors import FrameworkError, unknown
 from framework.health.config import Action
-from framework.hookspecs import hookimpl
 from framework.plugins import components
 from framework.schema import Stage
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
+    from framework.api.data import Data
     from framework.api.plan import Plan
-    from framework.data import Data
     from framework.records import Answer, Example, Order, Prompt, Scored, Step, TextForm, TokenRow, TrainResult
 
 

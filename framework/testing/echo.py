@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from framework.api.markers import hookimpl
 from framework.api.plan import Plan
 from framework.component import Component
 from framework.compose import compose
 from framework.errors import FrameworkError
-from framework.hookspecs import hookimpl
 from framework.plan import make_plan
 from framework.plugins import add
 from framework.protocols import ModelPlace, TrainRun

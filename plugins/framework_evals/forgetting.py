@@ -10,7 +10,7 @@ import functools
 from collections.abc import Iterator, Mapping
 from statistics import fmean
 
-from framework.data import Data
+from framework.api.data import Data
 from framework.errors import FrameworkError
 from framework.protocols import Metric, Model
 from framework.records import Aspect, EvalResult, Example, Measure, Message

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from framework.api.plan import Plan
+from framework.api.results import Results
 from framework.records import Aspect, Change, Concern, EvalResult, Outcome
-from framework.verdict import Results, compare
+from framework.verdict import compare
 from framework_evals.config import DIVERGENCE, ForgettingConfig, LmEvalConfig
 
 PERPLEXITIES = {"general_perplexity": "perplexity of general texts", "general_answers": "perplexity of general answers"}

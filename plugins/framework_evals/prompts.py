@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from framework import scoring
-from framework.data import Data
+from framework.api.data import Data
 from framework.protocols import AnyMetric, Model
 from framework.records import EvalResult, Prompt
 from framework_evals.config import PromptsConfig, StoppedConfig

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from framework.api.plan import Plan
-from framework.fitting import Saving
+from framework.api.saving import Saving
 from framework.gpus import Gpu
 from framework.group import Engine
 from framework.memory import Attention, Loss, Settings, Shape, Weights

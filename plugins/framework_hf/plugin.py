@@ -10,8 +10,8 @@ from framework_hf import config
 
 if TYPE_CHECKING:
     from framework.api.plan import Plan
+    from framework.api.saving import Saving
     from framework.checkup import Checkup
-    from framework.fitting import Saving
     from framework.gpus import Gpu
     from framework.memory import Settings, Shape
     from framework.records import Work

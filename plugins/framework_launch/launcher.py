@@ -30,8 +30,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from framework import pipeline
+from framework.api.data import Data
 from framework.api.plan import Plan
-from framework.data import Data, load_data
+from framework.data.stage import load_data
 from framework.data.store import Rows
 from framework.fitting import check_fits
 from framework.group import Group

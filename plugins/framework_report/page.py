@@ -16,9 +16,8 @@ from markupsafe import Markup
 from framework.api.plan import Plan
 from framework.health.facts import health_facts
 from framework.needs import needs
-from framework.provenance import hide
 from framework.records import Change, DataResult, Forecast, Piece, Report, Sample, Step, Trouble
-from framework.redact import redact
+from framework.redact import hide, redact
 from framework.schema import Stage
 from framework.summary import data_facts, difference, is_share, number, shared_start, visible
 from framework_report import charts

@@ -11,8 +11,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import tensorboard  # noqa: F401 - torch would say too late, and less clearly, that it is not installed
-
 from framework.api.plan import Plan
 from framework.errors import PrunedError, one_line
 from framework.protocols import Logger

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 
-import framework_unsloth.first  # noqa: F401 - before all that it changes
 
 import torch
 

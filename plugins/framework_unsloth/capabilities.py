@@ -21,10 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from framework.api.plan import Plan
-from framework.cache import cache_dir
+from framework.cache import cache_dir, digest, read_json, write_json
 from framework.data.key import code_of
 from framework.errors import FrameworkError
-from framework.remembered import digest, read_json, write_json
 
 LIBRARIES = ("framework", "unsloth", "unsloth_zoo", "torch", "transformers", "trl", "peft", "bitsandbytes", "triton")
 PACKAGES = ("framework_unsloth", "framework_hf")

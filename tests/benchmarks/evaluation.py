@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from framework.compose import compose
-from framework.data import load_data
+from framework.data.stage import load_data
 from framework.plan import make_plan
 from framework.protocols import TrainRun
 

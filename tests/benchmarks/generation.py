@@ -20,7 +20,7 @@ from rich.console import Console
 
 from framework.check import check
 from framework.compose import compose
-from framework.data import load_data
+from framework.data.stage import load_data
 from framework.plan import make_plan
 
 OUT = Console(soft_wrap=True, highlight=False)

@@ -133,7 +133,7 @@ def prepare(work: Work, folder: Path) -> tuple[list[str], str]:
     """Write the files of a work; return the overrides for `framework`, and the folder of the model."""
     from framework.check import check
     from framework.compose import compose
-    from framework.data import load_data
+    from framework.data.stage import load_data
     from framework.plan import make_plan
 
     train = work.rows[: work.steps * BATCH]

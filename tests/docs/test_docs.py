@@ -31,8 +31,9 @@ from hydra.core.override_parser.types import IntervalSweep, Override
 
 from framework import errors, hookspecs, journal, plugins, provenance, records
 from framework.compose import compose
+from framework.config.overrides import key
 from framework.plan import make_plan
-from framework.words import complete, is_command, key
+from framework.words import complete, is_command
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]

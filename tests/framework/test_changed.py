@@ -8,7 +8,8 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from framework import testing
-from framework.changed import changed, words
+from framework.changed import changed
+from framework.config.overrides import words
 from framework.errors import FrameworkError
 from framework.schema import Optimizer
 

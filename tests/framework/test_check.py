@@ -12,9 +12,12 @@ from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
 
 from framework import FrameworkError
-from framework.check import Problem, as_text, check, line, problems, unknown_key
+from framework.check import check, problems, unknown_key
 from framework.component import GROUPS
 from framework.compose import compose
+from framework.config.problem import Problem
+from framework.fields import as_text
+from framework.origin import line
 from framework.plugins import components
 from framework.schema import RunConfig, Stage
 from tests.framework.program import program

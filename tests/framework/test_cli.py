@@ -10,8 +10,9 @@ import pytest
 
 from framework import __version__
 from framework.cli import main
+from framework.config.overrides import key
 from framework.folder import save_overrides
-from framework.words import complete, is_command, key
+from framework.words import complete, is_command
 from tests.framework.program import MODULE, Result, echo, execute, program
 
 PLAN_ENDS_WITH = "reading and tokenizing the data …"

@@ -13,8 +13,9 @@ import pytest
 
 from framework import Component, hookimpl, testing
 from framework.api.plan import Plan, Selection
-from framework.component import GROUPS, wrong
+from framework.component import GROUPS
 from framework.fresh import first_modules, late, stale
+from framework.hook_check import wrong_component
 from framework.plugins import manager
 from framework.testing import EchoTrainerConfig
 
@@ -88,4 +89,4 @@ def test_a_fresh_process_is_told_what_to_import_first(tmp_path: Path) -> None:
 def test_an_order_of_something_else_is_refused(order: object) -> None:
     component = Component("first", FirstConfig, "acme:First", import_order=order)  # type: ignore[arg-type]
     told = f"import_order={order!r} has to be two names of modules or more"
-    assert wrong(component, GROUPS["trainer"]) == told
+    assert wrong_component(component, GROUPS["trainer"]) == told

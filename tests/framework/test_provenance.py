@@ -17,7 +17,6 @@ from framework.provenance import (
     checkouts,
     commit,
     environment,
-    hide,
     installed,
     options,
     origin,
@@ -25,6 +24,7 @@ from framework.provenance import (
     packages,
     versions,
 )
+from framework.redact import hide
 
 
 def git(folder: Path, *words: str) -> str:

@@ -15,7 +15,7 @@ import psutil
 
 from framework import compose
 from framework.check import check
-from framework.data import load_data
+from framework.data.stage import load_data
 from framework.plan import make_plan
 from framework.protocols import TrainRun
 from framework.records import Step

@@ -153,7 +153,7 @@ def test_a_run_that_fails_is_marked_and_says_why(
     monkeypatch.setenv("ACME_TOKEN", SECRET)
 
     def breaks(*_: object, **__: object) -> None:
-        raise RuntimeError(f"out of memory at {SECRET}")  # noqa: EM102, TRY003 - a stranger's error
+        raise RuntimeError(f"out of memory at {SECRET}")
 
     monkeypatch.setattr(testing.EchoModel, "save_tokenizer", breaks)
     with pytest.raises(RuntimeError, match="out of memory"):

@@ -9,9 +9,10 @@ from types import ModuleType
 from typing import Any
 
 from framework import hookspecs
-from framework.checkup import Checkup, wrong
+from framework.checkup import Checkup
 from framework.component import GROUPS, UNCONFIGURED, Component, Group
 from framework.decorators import collect
+from framework.doctor.gather import wrong
 from framework.errors import nearest, one_line, place, unknown
 
 HOOKS: dict[str, Callable[..., Any]] = {

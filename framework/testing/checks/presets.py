@@ -12,11 +12,11 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from framework.api.markers import hookimpl
 from framework.check import check
 from framework.component import GROUPS
 from framework.compose import compose, conf_dir
 from framework.errors import FrameworkError, one_line, unknown
-from framework.hookspecs import hookimpl
 from framework.plugins import manager
 from framework.testing.checks.hooks import PATHS, Offer, PluginParts
 from framework.testing.checks.names import Others

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
-from framework.data import Data
+from framework.api.data import Data
 from framework.errors import FrameworkError
 from framework.protocols import Model
 from framework.records import IGNORE, Answer, Example, Message, Order, Prompt, Step

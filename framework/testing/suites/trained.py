@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
-from framework.data import Data, load_data
+from framework.api.data import Data
+from framework.data.stage import load_data
 from framework.protocols import Backend, Model, TrainRun
 from framework.records import Order, Step, TrainResult
 from framework.testing.suites.base import ROWS, Rows, Suite

@@ -9,7 +9,7 @@ from pathlib import Path
 from huggingface_hub.constants import ENDPOINT, HF_HUB_OFFLINE
 from huggingface_hub.constants import HF_HUB_CACHE as CACHE
 
-from framework.data import Data
+from framework.api.data import Data
 from framework.errors import FrameworkError
 from framework.network import reachable
 from framework.protocols import Metric, Model

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 
-from framework.data import Data
+from framework.api.data import Data
 from framework.protocols import Metric, Model
 from framework.records import Aspect, EvalResult, Measure, TokenRow
 from framework_evals.config import MemorizationConfig

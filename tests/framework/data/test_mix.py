@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from framework import FrameworkError, testing
-from framework.data import Data, load_data, mix
+from framework.api.data import Data
+from framework.data import mix
+from framework.data.stage import load_data
 from framework.records import RawData, Row
 
 Write = Callable[[list[dict[str, str]]], Path]

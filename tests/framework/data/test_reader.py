@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from framework import FrameworkError, testing
 from framework.api.plan import Selection
-from framework.data import load_data, reader, writer
+from framework.data import reader, writer
+from framework.data.stage import load_data
 from framework.records import Example, Message, RawData, Row
 
 

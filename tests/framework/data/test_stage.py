@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from framework import Component, FrameworkError, shelf, testing
+from framework.api.data import Data
 from framework.api.plan import Selection
-from framework.data import Data, load_data
 from framework.data.audit import AuditData
-from framework.data.stage import to_prompt
+from framework.data.stage import load_data, to_prompt
 from framework.records import Example, Finding, Message, Severity, TokenRow
 from framework.schema import AuditConfig
 

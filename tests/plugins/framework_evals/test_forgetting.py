@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from framework import FrameworkError, testing
-from framework.data import Data
+from framework.api.data import Data
 from framework.records import Aspect, EvalResult, Example, Message, TokenRow
 from framework.testing import EchoModel
 from framework_evals.config import ForgettingConfig

@@ -9,8 +9,8 @@ import pytest
 
 from framework import testing
 from framework.api.plan import Plan
+from framework.api.results import Results
 from framework.records import Aspect, Concern, EvalResult, Measure
-from framework.verdict import Results
 from framework_evals.forgetting_concern import concerns
 
 FINE = [1.0, 1.0, 1.0, 0.0] * 16

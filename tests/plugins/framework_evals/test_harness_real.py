@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from framework import compose
+from framework.api.data import Data
 from framework.api.plan import Plan
 from framework.check import check
-from framework.data import Data, load_data
+from framework.data.stage import load_data
 from framework.plan import make_plan
 from framework.protocols import ModelPlace, TrainRun
 from framework.records import EvalResult

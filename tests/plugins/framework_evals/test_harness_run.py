@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from framework import FrameworkError
-from framework.data import Data
+from framework.api.data import Data
 from framework.records import Aspect, EvalResult
 from framework_evals.config import LmEvalConfig
 from framework_evals.harness.catalog import Catalog

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from framework import pipeline, records, testing
+from framework.api.data import Data
 from framework.api.plan import Selection
-from framework.data import Data
 from framework.plugins import components
 from framework.protocols import AnyMetric
 from framework.records import EvalResult, Message, Prompt

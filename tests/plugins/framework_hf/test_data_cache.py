@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from framework import FrameworkError, compose
-from framework.data import Data, load_data
+from framework.api.data import Data
+from framework.data.stage import load_data
 from framework.plan import make_plan
 from framework_hf.backend import HFBackend
 from tests.support.tiny import chat_rows, tiny_chatml

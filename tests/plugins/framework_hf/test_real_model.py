@@ -12,7 +12,7 @@ from torch.nn import functional
 
 from framework import compose
 from framework.check import check
-from framework.data import load_data
+from framework.data.stage import load_data
 from framework.plan import make_plan
 from framework_hf.backend import HFBackend
 from framework_hf.config import Packing

@@ -11,7 +11,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from framework import FrameworkError
-from framework.data import Data
+from framework.api.data import Data
 from framework.protocols import TrainRun
 from framework.records import Order, Step, TokenRow, TrainResult
 from framework_hf.model import HFModel

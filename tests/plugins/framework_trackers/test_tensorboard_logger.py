@@ -118,7 +118,7 @@ def test_a_failed_run_says_why_without_its_secrets(
     monkeypatch.setenv("ACME_TOKEN", SECRET)
 
     def breaks(*_: object) -> None:
-        raise RuntimeError(f"out of memory at {SECRET}")  # noqa: EM102, TRY003 - a stranger's error
+        raise RuntimeError(f"out of memory at {SECRET}")
 
     monkeypatch.setattr(EchoModel, "save_tokenizer", breaks)
     with pytest.raises(RuntimeError, match="out of memory"):

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from framework import testing
+from framework.api.data import Data
 from framework.api.plan import Plan
-from framework.data import Data
 from framework.records import IGNORE, EvalResult, Scored, TokenRow
 from framework.testing import EchoModel
 from framework_evals.config import MemorizationConfig

@@ -6,7 +6,8 @@ import pytest
 
 from framework import testing
 from framework.api.plan import Plan
-from framework.checkup import Checkup, wrong
+from framework.checkup import Checkup
+from framework.doctor.gather import wrong
 from framework_hf.checkups import billions, checkups
 
 CHECKUPS: dict[str, Checkup] = {each.name: each for each in checkups()}

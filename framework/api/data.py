@@ -1,0 +1,27 @@
+"""What training and evaluation work on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from framework.api.plan import Selection
+from framework.records import DataResult, Prompt, TokenRow
+
+
+@dataclass(frozen=True)
+class Data:
+    """What training and evaluation work on. The rows are read from disk as they are asked for.
+
+    `result` is the part that is saved. `prompts` are the source's own in their order, or else the validation rows in an
+    order of which every beginning is spread over all of them. `format` is the run's, for rows that an evaluator reads.
+    `store` is where the tokenized rows lie, for other processes that train on them.
+    """
+
+    train: Sequence[TokenRow]
+    validation: Sequence[TokenRow]
+    prompts: Sequence[Prompt]
+    result: DataResult
+    format: Selection | None = None
+    store: Path | None = None

@@ -1,0 +1,10 @@
+"""The marks of hooks: `hookspec` for their definitions, `hookimpl` for what a plugin implements."""
+
+from __future__ import annotations
+
+import pluggy
+
+hookspec = pluggy.HookspecMarker("framework")
+
+
+hookimpl = pluggy.HookimplMarker("framework")

@@ -1,0 +1,1 @@
+"""The config: composed, checked, described."""

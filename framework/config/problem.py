@@ -1,0 +1,22 @@
+"""One thing that is wrong with a config."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+LOCATED = re.compile(r"(?<![\w.])([a-z_]\w*(?:\.\w+)*)=")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong: what, the keys that it is about, and the place where that is known already."""
+
+    text: str
+    keys: tuple[str, ...] = ()
+    where: str = ""
+
+    @classmethod
+    def told(cls, text: str) -> Problem:
+        """Take a sentence of a plugin: the keys are those that stand before its first colon as `key=value`."""
+        return cls(text, tuple(dict.fromkeys(LOCATED.findall(text.partition(": ")[0]))))
