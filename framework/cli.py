@@ -23,6 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from framework import __version__, at_work, devices, shelf, sweep
+from framework.api.run_folder import RunFolder
 from framework.compose import CONFIG_NAME, announce_folders, conf_dir, register
 from framework.errors import USER_MISTAKE, DoesNotFitError, FrameworkError, PrunedError, unknown
 from framework.folder import save_overrides, saved_overrides
@@ -137,8 +138,8 @@ def run(config: DictConfig) -> float | None:
         return _run(config, None, overrides, "")
     run_dir = Path(job.runtime.output_dir)
     with at_work.point(run_dir):
-        if sweep.resumes(job) and sweep.is_through(run_dir) and saved_overrides(str(run_dir)) == [*overrides]:
-            return sweep.value_of(run_dir)
+        if sweep.resumes(job) and RunFolder(run_dir).is_complete and saved_overrides(str(run_dir)) == [*overrides]:
+            return RunFolder(run_dir).objective
         sweep.start_anew(run_dir)
         # Hydra has made the folder; the table of the sweep shows the settings of a point that fails too.
         save_overrides(run_dir, overrides)

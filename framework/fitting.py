@@ -8,14 +8,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from framework.api.plan import Plan
-from framework.api.saving import Saving
 from framework.changed import changed
 from framework.config.overrides import words
 from framework.errors import DoesNotFitError, FrameworkError
 from framework.memory import Estimate
 from framework.outlook import Outlook
 from framework.plugins import ask, leave_out
-from framework.records import FitChange, Forecast, Verdict
+from framework.records import FitChange, Forecast, Saving, Verdict
 from framework.schema import Stage
 
 STEP, SHORTEST = 64, 512

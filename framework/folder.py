@@ -10,25 +10,21 @@ from typing import TypeVar
 
 from framework import records
 from framework.api.plan import Plan
+from framework.api.run_folder import NULL, OVERRIDES, RunFolder
 from framework.errors import FrameworkError
 from framework.records import Forecast, Nulls
 from framework.schema import Stage
 
-OVERRIDES = "overrides.json"
-NULL = "null"
 STALE = frozenset({Stage.baseline, Stage.train, Stage.evaluate, Stage.export, Stage.report})
 """Stages whose saved results are dropped when they, or what they stand on, run again."""
 T = TypeVar("T")
 
 
-class RunFolder:
-    """Reads and writes `<stage>.json`."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
+class WritableRunFolder(RunFolder):
+    """Writes `<stage>.json` too."""
 
     @classmethod
-    def create(cls, plan: Plan) -> RunFolder:
+    def create(cls, plan: Plan) -> WritableRunFolder:
         """Make the folder and write `plan.json` (the resolved config) and `overrides.json` (what made it)."""
         plan.run_dir.mkdir(parents=True, exist_ok=True)
         folder = cls(plan.run_dir)
@@ -41,10 +37,6 @@ class RunFolder:
             folder.file("plan").write_text(json.dumps(plan.config, indent=1) + "\n", encoding="utf-8")
             save_overrides(plan.run_dir, plan.overrides)
         return folder
-
-    def file(self, stage: str) -> Path:
-        """Return where the result of a stage lies."""
-        return self.path / f"{stage}.json"
 
     def save(self, stage: Stage, result: T) -> T:
         """Write the result of a stage and return it."""
@@ -62,32 +54,6 @@ class RunFolder:
         """Write `null.json`, what random adapters come to."""
         records.save(nulls, self.file(NULL))
         return nulls
-
-    def nulls(self) -> Nulls | None:
-        """Return what an earlier evaluation found of random adapters.
-
-        Raises:
-            FrameworkError: the file cannot be read.
-        """
-        return self._load(NULL, Nulls)
-
-    def earlier(self, stage: Stage, kind: type[T]) -> T | None:
-        """Return the result that an earlier run left, if there is one.
-
-        Raises:
-            FrameworkError: the file cannot be read.
-        """
-        return self._load(stage.value, kind)
-
-    def _load(self, name: str, kind: type[T]) -> T | None:
-        if not self.file(name).exists():
-            return None
-        try:
-            return records.load(kind, self.file(name))
-        except ValueError as error:
-            stage = Stage.evaluate.value if name == NULL else name
-            message = f"{error}: delete it, or run the stage '{stage}' again into another run_dir"
-            raise FrameworkError(message) from error
 
 
 def _after(stage: Stage) -> set[Stage]:

@@ -7,31 +7,32 @@ option alone: what it changed stays changed.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 
 from framework.api.plan import Plan
-from framework.component import GROUPS, Component
+from framework.component import GROUPS
 from framework.plugins import components
 
 
 def stale(plan: Plan) -> str:
     """Return why a plan wants a process of its own, not this one; empty where this one will do."""
-    chosen = dict(_chosen(plan))
-    for key, component in chosen.items():
+    chosen = [selection.component for selection in plan.selections.values()]
+    for place, component in zip(plan.selections, chosen, strict=True):
         if too_late := late(component.import_order):
-            first = component.import_order[0]
-            return f"{key} needs {first} imported before {_and(too_late)}, which this process has imported already"
+            first, group = component.import_order[0], place.partition(".")[0]
+            when = f"before {_and(too_late)}, which this process has imported already"
+            return f"{group}={component.name} needs {first} imported {when}"
     for name in GROUPS:
         for component in components(name).values():
             first, *others = component.import_order or ("",)
-            if first in sys.modules and component not in chosen.values():
+            if first in sys.modules and component not in chosen:
                 return f"this process has imported {first}, which changes {_and(others)} for {name}={component.name}"
     return ""
 
 
 def first_modules(plan: Plan) -> list[str]:
     """Return the modules of the plan's options that a fresh process has to import before anything else."""
-    return [component.factory.partition(":")[0] for _, component in _chosen(plan) if component.import_order]
+    chosen = [selection.component for selection in plan.selections.values()]
+    return [component.factory.partition(":")[0] for component in chosen if component.import_order]
 
 
 def late(order: tuple[str, ...]) -> list[str]:
@@ -39,13 +40,6 @@ def late(order: tuple[str, ...]) -> list[str]:
     if not order or order[0] in sys.modules:
         return []
     return [name for name in order[1:] if name in sys.modules]
-
-
-def _chosen(plan: Plan) -> Iterator[tuple[str, Component]]:
-    for group in GROUPS.values():
-        found = getattr(plan, group.name)
-        for choice in found.values() if group.several else [found]:
-            yield f"{group.name}={choice.component.name}", choice.component
 
 
 def _and(names: list[str]) -> str:

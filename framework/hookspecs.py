@@ -21,13 +21,12 @@ from framework.api.markers import hookspec
 
 if TYPE_CHECKING:
     from framework.api.plan import Plan
-    from framework.api.results import Results
-    from framework.api.saving import Saving
     from framework.checkup import Checkup
     from framework.component import Component
     from framework.gpus import Gpu
     from framework.memory import Settings, Shape
-    from framework.records import Concern, ExportNeed, Report, Step, Sweep, Work
+    from framework.protocols import TrainingMonitor
+    from framework.records import Concern, ExportNeed, Report, Results, Saving, Step, Sweep, Work
     from framework.schema import Stage
 
 
@@ -176,6 +175,11 @@ def framework_run_finished(plan: Plan, report: Report | None) -> None:
 @hookspec
 def framework_run_failed(plan: Plan, error: BaseException) -> None:
     """A run ended with `error`. Where that is before `framework_run_started`, the run folder does not exist."""
+
+
+@hookspec
+def framework_training_monitors(plan: Plan) -> Iterable[TrainingMonitor]:  # type: ignore[empty-body]
+    """What follows the training of this plan: it is given each log entry and says what is wrong."""
 
 
 @hookspec

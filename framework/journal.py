@@ -13,15 +13,21 @@ from pathlib import Path
 from framework import records
 from framework.api.markers import hookimpl
 from framework.api.plan import Plan
+from framework.api.run_folder import (
+    ENVIRONMENT,
+    FAILED,
+    FINISHED,
+    OVERRIDES,
+    PASSED_OVER,
+    PRUNED,
+    RUNNING,
+    STATUS,
+    RunFolder,
+)
 from framework.errors import DoesNotFitError, FrameworkError, PrunedError, one_line
-from framework.folder import OVERRIDES, RunFolder
 from framework.records import DataResult
 from framework.redact import redact
 from framework.schema import Stage
-
-STATUS = "status.json"
-ENVIRONMENT = "environment.json"
-RUNNING, FINISHED, FAILED, PASSED_OVER, PRUNED = "running", "finished", "failed", "passed over", "pruned"
 
 
 @dataclass(frozen=True)

@@ -6,12 +6,12 @@ import functools
 from dataclasses import dataclass
 
 from framework import shelf
-from framework.api.known_rows import KnownRows
 from framework.api.plan import Plan
 from framework.gpus import Gpu
 from framework.memory import Estimate, Settings, Shape, estimate, least
 from framework.plugins import ask, leave_out
 from framework.records import Verdict
+from framework.remembered import KnownRows
 
 CPU = "CPU"
 

@@ -8,12 +8,14 @@ plugin are told of each step; neither ends a run by failing.
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from graphlib import TopologicalSorter
 from typing import Any
 
 from framework.api.data import Data
 from framework.api.plan import Plan
+from framework.api.run_folder import RunFolder
 from framework.broadcast import Broadcast
 from framework.clock import Clock
 from framework.data.checks import check_sources
@@ -21,7 +23,7 @@ from framework.errors import FrameworkError
 from framework.evaluation import Measuring
 from framework.exports import Exports
 from framework.fitting import check_fits
-from framework.folder import RunFolder, check_writable
+from framework.folder import WritableRunFolder, check_writable
 from framework.handover import check_divisible
 from framework.health.answers import unended
 from framework.health.course import Course
@@ -49,7 +51,7 @@ from framework.records import (
     TrainResult,
 )
 from framework.remembered import rows_found
-from framework.report import comparable, make_report, pair
+from framework.report import comparable, draft_report, make_report, pair
 from framework.same_training import SameTraining
 from framework.schema import Stage
 
@@ -77,7 +79,7 @@ def run(plan: Plan, elsewhere: Elsewhere | None = None) -> Report | None:
             loggers.planned(plan)
             _check_fits(plan, expected, loggers)
         if plan.stages == (Stage.plan,):
-            RunFolder.create(plan).save_forecast(expected)
+            WritableRunFolder.create(plan).save_forecast(expected)
             return None
         backend: Backend = plan.trainer.create()
         with backend.open(plan) as model:
@@ -179,12 +181,12 @@ def _check_fits(plan: Plan, expected: Forecast, loggers: Broadcast) -> None:
 
 def _start(
     plan: Plan, expected: Forecast, data: Data, facts: Mapping[str, str], loggers: Broadcast
-) -> tuple[RunFolder, EvalResult | None]:
+) -> tuple[WritableRunFolder, EvalResult | None]:
     """Make the run folder, now that the data are checked; return it and what an earlier baseline measured on them."""
     if Stage.train not in plan.stages and {Stage.evaluate, Stage.export} & set(plan.stages):
         _check_exists(plan)
     known = RunFolder(plan.run_dir).earlier(Stage.data, DataResult)
-    folder = RunFolder.create(plan)
+    folder = WritableRunFolder.create(plan)
     folder.save(Stage.data, data.result)
     loggers.started(plan.run_dir, data.result, facts)
     notify("framework_run_started", plan=plan)
@@ -199,7 +201,7 @@ def export(
     model: Model,
     exporters: Mapping[str, Exporter],
     prompts: Sequence[Prompt],
-    folder: RunFolder,
+    folder: WritableRunFolder,
     earlier: ExportResult | None = None,
 ) -> ExportResult:
     """Run the exporters, each after those whose artifacts it uses; what was made is saved where one fails, too.
@@ -214,7 +216,8 @@ def export(
             continue
         folder.save(Stage.export, exports.result())
         artifacts = exports.artifacts
-        context = ExportContext(plan.run_dir, plan.checkpoint, plan.config, plan, artifacts, prompts, kept)
+        draft = functools.partial(draft_report, plan, model.facts)
+        context = ExportContext(plan.run_dir, plan.checkpoint, plan.config, plan, artifacts, prompts, draft, kept)
         exports.add(name, exporter.export(model, context))
     return folder.save(Stage.export, exports.result())
 

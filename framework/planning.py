@@ -14,7 +14,6 @@ from pathlib import Path
 
 from framework import calibrate, fitting, gpus, remembered
 from framework.advice import advice
-from framework.api.known_rows import KnownRows
 from framework.api.plan import Plan
 from framework.errors import FrameworkError
 from framework.memory import Settings, Shape
@@ -23,6 +22,7 @@ from framework.outlook import Outlook
 from framework.plugins import ask, leave_out
 from framework.protocols import ModelSource
 from framework.records import Disk, ExportNeed, Forecast, Memory, TrainResult, Verdict
+from framework.remembered import KnownRows
 from framework.schema import Stage
 from framework.work import flops, speed_key, work
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from framework import hookspecs, plugins
-from framework.api.plan import Plan, Selection
+from framework.api.plan import Plan
 from framework.component import GROUPS, UNCONFIGURED
 from framework.compose import user_folders
 from framework.redact import hide
@@ -65,7 +65,7 @@ def environment(plan: Plan, fingerprint: str) -> Environment:
         platform=platform.platform(),
         packages=packages(),
         plugins=origins(plan),
-        options=options(plan),
+        options=plan.options,
         commit=commit(folder),
         # A package in site-packages may lie in somebody else's repository; only a checkout has .git beside it.
         framework_commit=commit(root) if (root / ".git").exists() else None,
@@ -124,22 +124,6 @@ def checkouts() -> dict[str, Path]:
     return found
 
 
-def choices(plan: Plan) -> dict[str, Selection]:
-    """Return every choice of a plan by its place in the config: `adapter`, `metric.exact_match`."""
-    found: dict[str, Selection] = {}
-    for group in GROUPS:
-        part = getattr(plan, group)
-        found |= (
-            {group: part} if isinstance(part, Selection) else {f"{group}.{key}": each for key, each in part.items()}
-        )
-    return found
-
-
-def options(plan: Plan) -> dict[str, str]:
-    """Return the option chosen at each place; the config alone does not tell `lora` from `dora`."""
-    return {place: choice.component.name for place, choice in choices(plan).items()}
-
-
 def origins(plan: Plan) -> dict[str, str]:
     """Return where the plugins come from that the plan uses, or that have a say in every run.
 
@@ -150,7 +134,7 @@ def origins(plan: Plan) -> dict[str, str]:
         for group in GROUPS
         for registration in plugins.registrations(group).values()
     }
-    schemas = {choice.component.schema for choice in choices(plan).values()}
+    schemas = {choice.component.schema for choice in plan.selections.values()}
     names = {owner for schema, owner in owners.items() if schema in schemas}
     hooks = plugins.manager().hook
     names |= {

@@ -10,11 +10,10 @@ import itertools
 import json
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from framework import lock
-from framework.api.known_rows import KnownRows
 from framework.api.plan import Plan
 from framework.cache import cache_dir, digest, read_json, write_json
 from framework.records import DataResult, TokenRow
@@ -28,6 +27,23 @@ FILES = 10_000
 LOCK_SECONDS = 10
 """How long it is waited for another process that writes."""
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class KnownRows:
+    """Of the training rows as they are trained on: their number, tokens, learned tokens, 99th percentile and longest.
+
+    `shared` are the tokens with which all of them begin, as far as a sample tells. `computed` is the share of the
+    tokens that went through the model, where a training has told: rows that share their beginnings are computed once.
+    """
+
+    rows: int
+    tokens: int
+    supervised_tokens: int
+    p99: int
+    longest: int
+    shared: int = 0
+    computed: float = 1.0
 
 
 def of_data(data: DataResult, rows: Sequence[TokenRow]) -> KnownRows:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from framework.api.plan import SCORE, Plan
-from framework.api.results import Results
+from framework.api.run_folder import RunFolder
 from framework.health.answers import unended
 from framework.plugins import ask, leave_out
 from framework.provenance import versions
@@ -21,10 +21,12 @@ from framework.records import (
     Nulls,
     Objective,
     Report,
+    Results,
     Sample,
     TrainResult,
 )
 from framework.redact import redact
+from framework.schema import Stage
 from framework.verdict import compare, judge
 
 
@@ -44,7 +46,7 @@ def make_report(
     changes = compare(before, after, noise, plan.verdict)
     verdict = None
     if after is not None:
-        concerns = _concerns(plan, Results(before, after, noise, trained))
+        concerns = _concerns(plan, Results(before, after, noise, trained, changes))
         verdict = judge(changes, concerns, plan.verdict)
     rate = 1 / trained.seconds if trained and trained.seconds else None
     return Report(
@@ -63,6 +65,23 @@ def make_report(
         artifacts=exported.artifacts if exported else [],
         data=data,
         verdict=verdict,
+    )
+
+
+def draft_report(plan: Plan, facts: Mapping[str, str]) -> Report:
+    """Return the report as far as the results in the run's folder go: that of the run is made after the exports."""
+    folder = RunFolder(plan.run_dir)
+    after = folder.earlier(Stage.evaluate, EvalResult)
+    return make_report(
+        plan,
+        facts,
+        {},
+        folder.earlier(Stage.data, DataResult),
+        comparable(folder.earlier(Stage.baseline, EvalResult), after),
+        None if plan.given else folder.earlier(Stage.train, TrainResult),
+        after,
+        folder.nulls(),
+        None,
     )
 
 

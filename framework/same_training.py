@@ -15,10 +15,10 @@ from pathlib import Path
 
 from framework import shelf
 from framework.api.plan import CHECKPOINT
+from framework.api.run_folder import RunFolder
 from framework.errors import FrameworkError, one_line
 from framework.evaluation import Measuring
 from framework.exports import fingerprint
-from framework.folder import RunFolder
 from framework.health.course import Course
 from framework.protocols import Elsewhere
 from framework.records import EvalResult, Nulls, Step, TrainResult

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from framework import records
+from framework.api.run_folder import OVERRIDES, PLAN, SavedRun
 from framework.errors import FrameworkError
-from framework.folder import OVERRIDES, check_overrides
+from framework.folder import check_overrides
 
-PLAN = "plan.json"
 T = TypeVar("T")
 
 
@@ -25,31 +23,6 @@ class _Absent:
 
 
 ABSENT = _Absent()
-
-
-@dataclass(frozen=True)
-class SavedRun:
-    """A run folder with its resolved config and the command-line words that made it."""
-
-    folder: Path
-    config: Mapping[str, Any]
-    overrides: tuple[str, ...]
-
-    def record(self, kind: type[T], name: str) -> T | None:
-        """Return a record of the folder, None where the run did not get that far.
-
-        Raises:
-            FrameworkError: the file cannot be read.
-        """
-        file = self.folder / name
-        try:
-            return records.load(kind, file)
-        except FileNotFoundError:
-            return None
-        except OSError as error:
-            raise _unreadable(file, error) from error
-        except ValueError as error:
-            raise FrameworkError(str(error)) from error
 
 
 def read_run(folder: str | Path) -> SavedRun:

@@ -16,16 +16,15 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from framework.api.plan import Plan
+from framework.api.run_folder import ENVIRONMENT, SavedRun
 from framework.component import GROUPS
 from framework.compose import compose
 from framework.config.overrides import key
 from framework.diagnose import diagnose
-from framework.journal import ENVIRONMENT
 from framework.plan import make_plan
 from framework.plugin_file import load_file
 from framework.provenance import Environment
 from framework.redact import HIDDEN
-from framework.saved import SavedRun
 from framework.schema import Stage
 
 ONE_OPTION = [name for name, group in GROUPS.items() if not group.several]

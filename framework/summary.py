@@ -6,8 +6,10 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from framework.records import Change, DataResult, FormatRun, MixedIn, Proof
+from framework.api.run_folder import FINISHED
+from framework.records import Change, DataResult, FormatRun, MixedIn, Point, Proof
 
+GIB = 2**30
 LARGE = 100
 """From here on one digit behind the point is enough."""
 SHOWN = 3
@@ -202,3 +204,12 @@ def shared_start(prompts: Sequence[str]) -> int:
     first, last = min(prompts), max(prompts)
     length = next((n for n, pair in enumerate(zip(first, last, strict=False)) if pair[0] != pair[1]), len(first))
     return first.rfind("\n", 0, length) + 1
+
+
+def figures(point: Point) -> tuple[str, str, str, str]:
+    """Write what a point came to: the objective or how it ended, its time, its memory and its verdict."""
+    ended = "–" if point.state == FINISHED else point.state
+    value = ended if point.value is None else f"{point.value:.4g}"
+    seconds = "" if point.seconds is None else f"{point.seconds:.1f} s"
+    memory = "" if point.peak_memory_bytes is None else f"{point.peak_memory_bytes / GIB:.2f} GiB"
+    return value, seconds, memory, "" if point.score is None else f"{point.score:.2f} of 1"

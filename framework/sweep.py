@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 from collections.abc import Mapping
@@ -15,16 +14,14 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from framework import at_work, devices, records
 from framework.api.plan import Plan
+from framework.api.run_folder import FAILED, FINISHED, OVERRIDES, REPORT, RUNNING, STATUS, RunFolder, read_plain
 from framework.errors import USER_MISTAKE, FrameworkError
-from framework.folder import OVERRIDES
-from framework.journal import FAILED, FINISHED, PRUNED, RUNNING, STATUS
 from framework.plugins import notify
 from framework.records import Point, Sweep
 from framework.redact import hide, redact
+from framework.summary import figures
 
-REPORT = "report.json"
 SWEEP = "sweep.json"
-GIB = 2**30
 _started: list[tuple[Path, dict[str, int]]] = []
 
 
@@ -89,18 +86,6 @@ def start_anew(run: Path) -> None:
             (run / name).unlink(missing_ok=True)
 
 
-def is_through(run: Path) -> bool:
-    """Whether a point needs no more work: it finished, or was given up as hopeless."""
-    return (_read(run / STATUS) or {}).get("state") in {FINISHED, PRUNED}
-
-
-def value_of(run: Path) -> float | None:
-    """Return the objective that a point came to; None where it has no report, or its report no value."""
-    objective = (_read(run / REPORT) or {}).get("objective") or {}
-    value: float | None = objective.get("value")
-    return value
-
-
 def name_of(folder: Path) -> str:
     """Return the name of the multirun into a folder, `quickstart-sweep_2026-11-25_20-30-00`; its points share it."""
     return "-".join(part for part in folder.parts[-2:] if part != folder.anchor)
@@ -145,15 +130,6 @@ def show(sweep: Sweep) -> None:
             console.print(f"best: point {point.number} ({', '.join(point.overrides)})", soft_wrap=True)
 
 
-def figures(point: Point) -> tuple[str, str, str, str]:
-    """Write what a point came to: the objective or how it ended, its time, its memory and its verdict."""
-    ended = "–" if point.state == FINISHED else point.state
-    value = ended if point.value is None else f"{point.value:.4g}"
-    seconds = "" if point.seconds is None else f"{point.seconds:.1f} s"
-    memory = "" if point.peak_memory_bytes is None else f"{point.peak_memory_bytes / GIB:.2f} GiB"
-    return value, seconds, memory, "" if point.score is None else f"{point.score:.2f} of 1"
-
-
 def times(folder: Path) -> dict[str, int]:
     """Return for each point below a folder when its words were written: that is done first when a point starts."""
     files = folder.glob(f"*/{OVERRIDES}")
@@ -168,11 +144,11 @@ def read_sweep(folder: Path, before: Mapping[str, int] | None = None) -> Sweep:
     old = (before or {}).items() & times(folder).items()
     names = {path.name for path in folder.iterdir() if path.name.isdigit()} - {name for name, _ in old}
     runs = [folder / name for name in sorted(names, key=int)]
-    words = [_read(run / OVERRIDES) or [] for run in runs]
+    words = [read_plain(run / OVERRIDES) or [] for run in runs]
     shared = set.intersection(*map(set, words)) if len(words) > 1 else set()
     differing = [[hide(word) for word in own if word not in shared] for own in words]
     points = [_point(run, own) for run, own in zip(runs, differing, strict=True)]
-    told = [report["objective"] for run in runs if (report := _read(run / REPORT)) and report.get("objective")]
+    told = [report["objective"] for run in runs if (report := read_plain(run / REPORT)) and report.get("objective")]
     names_told = {each["name"] for each in told}
     name = names_told.pop() if len(names_told) == 1 else None  # values of several objectives do not compare
     higher = bool(name and told[0]["higher_is_better"])
@@ -181,7 +157,7 @@ def read_sweep(folder: Path, before: Mapping[str, int] | None = None) -> Sweep:
 
 
 def _point(run: Path, overrides: list[str]) -> Point:
-    report, status = _read(run / REPORT) or {}, _read(run / STATUS) or {}
+    report, status = read_plain(run / REPORT) or {}, read_plain(run / STATUS) or {}
     state, reason = _outcome(run, status)
     seconds = report.get("seconds") or status.get("seconds") or {}
     verdict = report.get("verdict") or {}
@@ -190,7 +166,7 @@ def _point(run: Path, overrides: list[str]) -> Point:
         overrides=overrides,
         state=state,
         reason=redact(reason),
-        value=value_of(run),
+        value=RunFolder(run).objective,
         seconds=round(sum(seconds.values()), 3) if seconds else None,
         training_seconds=seconds.get("train"),
         peak_memory_bytes=report.get("peak_memory_bytes"),
@@ -217,7 +193,3 @@ def best_point(points: list[Point], *, higher_is_better: bool) -> Point | None:
     scored = [point for point in points if point.value is not None and math.isfinite(point.value)]
     sign = -1 if higher_is_better else 1
     return min(scored, key=lambda point: sign * (point.value or 0.0), default=None)
-
-
-def _read(file: Path) -> Any:
-    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None

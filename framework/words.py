@@ -13,13 +13,13 @@ from hydra.conf import HydraConf
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from framework import records
+from framework.api.run_folder import ENVIRONMENT
 from framework.component import GROUPS
 from framework.compose import add_folder
 from framework.config.overrides import key
 from framework.errors import FrameworkError, unknown
 from framework.fields import fields
 from framework.folder import saved_overrides
-from framework.journal import ENVIRONMENT
 from framework.plugin_file import load_file
 from framework.plugins import components
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import math
 
-from framework.api.known_rows import KnownRows
 from framework.api.plan import Plan
 from framework.memory import Settings, Shape
 from framework.memory.terms import trained_parameters
 from framework.records import Work
-from framework.remembered import speeds
+from framework.remembered import KnownRows, speeds
 
 MARGIN = 1.25
 """How far a run may be from the slowest and the fastest that are known: other lengths and packings differ so much."""

@@ -12,9 +12,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from framework.component import Component
-from framework.health.config import HealthConfig
-from framework.schema import PlanConfig, Stage, TrainerConfig, VerdictConfig
+from framework.component import GROUPS, Component
+from framework.schema import HealthConfig, PlanConfig, Stage, TrainerConfig, VerdictConfig
 
 CHECKPOINT = "checkpoint"
 SCORE = "verdict.score"
@@ -102,6 +101,22 @@ class Plan:
         """The trainer's settings."""
         config: TrainerConfig = self.trainer.config
         return config
+
+    @property
+    def selections(self) -> dict[str, Selection]:
+        """Every selection by its place in the config: `adapter`, `metric.exact_match`."""
+        found: dict[str, Selection] = {}
+        for group in GROUPS:
+            part = getattr(self, group)
+            found |= (
+                {group: part} if isinstance(part, Selection) else {f"{group}.{key}": one for key, one in part.items()}
+            )
+        return found
+
+    @property
+    def options(self) -> dict[str, str]:
+        """The option selected at each place; the config alone does not say `lora` or `dora`."""
+        return {place: selection.component.name for place, selection in self.selections.items()}
 
     @property
     def measured(self) -> tuple[str, ...]:

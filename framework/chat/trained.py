@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+from framework.api.run_folder import SavedRun
 from framework.chat.session import BASE, TUNED, Cast
 from framework.errors import FrameworkError
 from framework.protocols import Backend, Model, ModelSource
 from framework.records import Prompt
-from framework.saved import SavedRun
 from framework.saved_plan import saved_plan
 
 

@@ -8,6 +8,7 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 
 from rich.console import Console
 
+from framework.api.run_folder import SavedRun
 from framework.chat import piped, terminal
 from framework.chat.offered import offered
 from framework.chat.options import Options, read_options
@@ -15,7 +16,7 @@ from framework.chat.session import TUNED, Cast, Session
 from framework.chat.trained import trained
 from framework.commands import ChatCommandConfig
 from framework.errors import short
-from framework.saved import SavedRun, read_run
+from framework.saved import read_run
 
 
 class ChatCommand:

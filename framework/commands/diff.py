@@ -12,13 +12,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from framework.api.run_folder import ENVIRONMENT, STATUS, SavedRun
 from framework.commands import DiffCommandConfig, usage
 from framework.errors import FrameworkError
-from framework.journal import ENVIRONMENT, STATUS, Status
+from framework.journal import Status
 from framework.provenance import Commit, Environment
 from framework.records import DataResult, EvalResult, Report, TrainResult
 from framework.redact import hide
-from framework.saved import ABSENT, SavedRun, differences, flat, read_run
+from framework.saved import ABSENT, differences, flat, read_run
 
 USAGE = usage(DiffCommandConfig)
 SIDES = ("A", "B")

@@ -20,18 +20,18 @@ from hydra.errors import CompactHydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from framework.api.plan import Plan, Selection
+from framework.api.run_folder import ENVIRONMENT, SavedRun
 from framework.commands import RerunCommandConfig, usage
 from framework.compose import add_folder, compose
 from framework.config.overrides import key
 from framework.diagnose import diagnose
 from framework.errors import FrameworkError, short
-from framework.journal import ENVIRONMENT
 from framework.plan import make_plan
 from framework.protocols import Launcher
-from framework.provenance import Commit, Environment, commit, installed, options, origins
+from framework.provenance import Commit, Environment, commit, installed, origins
 from framework.records import DataResult
 from framework.redact import HIDDEN
-from framework.saved import SavedRun, differences, flat, read_run
+from framework.saved import differences, flat, read_run
 from framework.words import check_twice, load_plugins
 
 ANYWAY = "--anyway"
@@ -129,7 +129,7 @@ def _check_config(run: SavedRun, made: Environment | None, now: Plan, given: set
     """
     before, after = flat(run.config), flat(json.loads(json.dumps(now.config)))
     if made is not None:
-        before, after = before | made.options, after | options(now)
+        before, after = before | made.options, after | now.options
     lines = [
         f"  {name}: {_text(old)} then, {_text(new)} now"
         for name, (old, new) in differences(before, after).items()

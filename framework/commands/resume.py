@@ -18,14 +18,13 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from framework import records
+from framework.api.run_folder import ENVIRONMENT, OVERRIDES
 from framework.cli import start
 from framework.commands import ResumeCommandConfig, usage
 from framework.compose import add_folder
 from framework.config.overrides import key
 from framework.diagnose import diagnose
 from framework.errors import FrameworkError
-from framework.folder import OVERRIDES
-from framework.journal import ENVIRONMENT
 from framework.provenance import Environment
 
 MULTIRUN = "multirun.yaml"

@@ -16,11 +16,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from framework import records
+from framework import hashing, records
+from framework.api.audit import AuditData, Texts
 from framework.api.plan import Plan
-from framework.data import beginnings, features, key, near
+from framework.data import beginnings, features, lengths, near
 from framework.data.conversations import answered
-from framework.data.store import Store, Texts
+from framework.data.store import Store
 from framework.errors import FrameworkError
 from framework.protocols import Audit
 from framework.records import Example, Finding
@@ -30,21 +31,11 @@ EXCERPT = 40
 """Characters of a question or an answer that an example shows."""
 LOOKED_AT = 1000
 """Characters of a text that an excerpt is taken from."""
-LEFT_OUT = -1
 DAY = 24 * 3600
 
 
-class AuditData:
-    """The rows of a run as an audit sees them. All arrays have an entry for each row.
-
-    Attributes:
-        plan: the run; `plan.training` has the length of training.
-        part: `store.TRAIN`, `VALIDATION` or `PROMPTS`, after the split; -1 for rows that are not used.
-        tokens: length of each row in tokens.
-        supervised: learned tokens of each row.
-        system: whether the conversation has a system prompt.
-        plain: whether the row is plain text, which asks nothing.
-    """
+class StoredRows(AuditData):
+    """The rows of a store, as `AuditData` describes them."""
 
     def __init__(self, plan: Plan, store: Store, part: NDArray[np.int8]) -> None:
         self.plan = plan
@@ -72,6 +63,14 @@ class AuditData:
     def supervised_beyond(self, number: int, limit: int) -> int:
         """Count the learned tokens of a row that stand beyond its first `limit` tokens."""
         return self._store.supervised_beyond(number, limit)
+
+    def suggested_length(self, tokens: NDArray[np.integer]) -> int:
+        """As `DataResult.lengths` does."""
+        return lengths.suggest(int(np.percentile(tokens, 99, method="higher")), int(tokens.max()))
+
+    def padding(self, tokens: NDArray[np.integer], batch_size: int) -> float:
+        """In the order of the run's seed."""
+        return lengths.padding(tokens.astype(np.int64), batch_size, self.plan.seed)
 
     @functools.cached_property
     def alike(self) -> NDArray[np.int64]:
@@ -167,7 +166,7 @@ def findings(plan: Plan, store: Store, part: NDArray[np.int8]) -> list[Finding]:
     try:
         found = records.load(list[Finding], file)
     except (OSError, ValueError):
-        data = AuditData(plan, store, part)
+        data = StoredRows(plan, store, part)
         found = [finding for audit in audits.values() for finding in audit.audit(data)]
         order = {severity: number for number, severity in enumerate(reversed(records.Severity))}
         found.sort(key=lambda finding: order[finding.severity])
@@ -179,9 +178,9 @@ def findings(plan: Plan, store: Store, part: NDArray[np.int8]) -> list[Finding]:
 
 
 def _key(plan: Plan, part: NDArray[np.int8], audits: dict[str, Audit]) -> str:
-    code = {name: key.code(audit) for name, audit in audits.items()}
+    code = {name: hashing.code_hash(audit) for name, audit in audits.items()}
     settings = plan.exact("audit", "trainer", "data", "format", "seed"), plan.batch
-    digest = hashlib.sha256(json.dumps([settings, code, key.code(findings)], default=str).encode())
+    digest = hashlib.sha256(json.dumps([settings, code, hashing.code_hash(findings)], default=str).encode())
     digest.update(part.tobytes())
     return digest.hexdigest()
 

@@ -7,9 +7,8 @@ from typing import Any
 
 from framework.data.rows import question
 from framework.records import Example, Message, ToolCall
+from framework.records.rows import SEPARATOR
 
-SEPARATOR = "\x1e"
-"""Stands between answers: the record separator of ASCII, which no text holds for itself."""
 ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 

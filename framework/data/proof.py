@@ -11,7 +11,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from framework.data.store import PROMPTS, Store
+from framework.api.audit import PROMPTS
+from framework.data.store import Store
 from framework.errors import FrameworkError
 from framework.records import Proof, ProofProblem
 

@@ -10,11 +10,13 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from shutil import rmtree
 
+from framework import hashing
+from framework.api.audit import PROMPTS, TRAIN, VALIDATION
 from framework.api.plan import Plan, Selection
 from framework.cache import cache_dir
 from framework.data import key, mix, store, writer
 from framework.data.rows import read
-from framework.data.store import PROMPTS, TRAIN, VALIDATION, Store
+from framework.data.store import Store
 from framework.data.writer import Writer
 from framework.errors import FrameworkError, one_line
 from framework.garbage import set_aside
@@ -38,7 +40,7 @@ class Reader:
         self.raw: RawData = self.source.load()
         self.others: list[RawData] = [part.source.create().load() for part in self.mixed]
         marks = [key.fingerprint(raw) for raw in (self.raw, *self.others)]
-        self.fingerprint = marks[0] if not self.others else key.of(*marks)
+        self.fingerprint = marks[0] if not self.others else hashing.hash_of(*marks)
 
     def store(self) -> tuple[Store, bool]:
         """Return the store, and whether an earlier run had made it.
@@ -82,11 +84,11 @@ class Reader:
         makers: list[Formatter] = [choice.create() for choice in formats]
         asked = [part for maker in makers for part in getattr(maker, "formats", {}).values()]  # of format=auto
         sources = [self.source, *(part.source.create() for part in self.mixed)]
-        code = [key.code(maker) for maker in (*sources, *makers, *asked)]
+        code = [hashing.code_hash(maker) for maker in (*sources, *makers, *asked)]
         chosen = [choice.component.name for choice in formats]
         places = [_places(raw) for raw in (self.raw, *self.others)]
         seed = plan.seed if self.mixed else 0
-        return key.of(self.fingerprint, settings, plan.format.settings, chosen, code, places, encoding, seed)
+        return hashing.hash_of(self.fingerprint, settings, plan.format.settings, chosen, code, places, encoding, seed)
 
     def _write(self, folder: Path) -> Store:
         with set_aside():  # else a seventh of the time goes into looking through the libraries' objects

@@ -8,12 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from framework import shelf
+from framework.api.audit import LEFT_OUT, PROMPTS, TRAIN, VALIDATION
 from framework.api.data import Data
 from framework.api.plan import Plan
 from framework.data import audit, lengths, proof, split
 from framework.data.lengths import Fitted
 from framework.data.reader import Reader
-from framework.data.store import PROMPTS, TRAIN, VALIDATION, Rows, Store
+from framework.data.store import Rows, Store
 from framework.data.view import view
 from framework.errors import FrameworkError
 from framework.protocols import Model
@@ -123,7 +124,7 @@ def _mixed(rows: Store, kept: NDArray[np.int64]) -> list[MixedIn]:
 def split_parts(plan: Plan, rows: Store) -> NDArray[np.int8]:
     """Return the part of each row: those of the source, with the validation split off where there is none."""
     part = rows.columns.part.copy()
-    part[~proof.usable(rows) & (part != PROMPTS)] = audit.LEFT_OUT
+    part[~proof.usable(rows) & (part != PROMPTS)] = LEFT_OUT
     share = plan.data.config.validation_split
     if share > 0 and not (rows.columns.part == VALIDATION).any():
         trained = np.flatnonzero(part == TRAIN)

@@ -22,6 +22,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from framework import records
+from framework.api.audit import Texts
 from framework.cache import HALF
 from framework.data.conversations import from_json
 from framework.data.rows import Told
@@ -29,7 +30,6 @@ from framework.records import IGNORE, Example, TokenRow
 
 DAYS = 30
 """A store that no run has used for so long is removed when another one is written."""
-TRAIN, VALIDATION, PROMPTS = range(3)
 TOKENS, TEXTS, COLUMNS, TOLD = "tokens.arrow", "texts.arrow", "columns.arrow", "told.json"
 TOKENS_SCHEMA = pa.schema(
     [("input_ids", pa.list_(pa.int32())), ("learned", pa.list_(pa.bool_())), ("where", pa.string())]
@@ -71,29 +71,6 @@ class Columns:
     proven: NDArray[np.bool_]
     system: NDArray[np.bool_]
     plain: NDArray[np.bool_]
-
-
-@dataclass(frozen=True)
-class Texts:
-    """A batch of rows as text, in lists of one length.
-
-    Attributes:
-        start: the number of the first row.
-        where: where each row stands.
-        problem: why it is not proven; empty where it is.
-        question: the turns before the last, without the system prompt.
-        answer: the last turn, or the plain text.
-        earlier: the other answers that are learned, `SEPARATOR` between them.
-        around: what else the model reads: system prompt, thoughts, calls, schemas of tools.
-    """
-
-    start: int
-    where: list[str]
-    problem: list[str]
-    question: list[str]
-    answer: list[str]
-    earlier: list[str]
-    around: list[str]
 
 
 class Rows(Sequence[T], Generic[T]):

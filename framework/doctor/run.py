@@ -17,7 +17,6 @@ from framework.errors import FrameworkError, short
 from framework.folder import check_writable
 from framework.plan import check_model
 from framework.protocols import Backend, ModelSource
-from framework.provenance import choices
 from framework.requirements import missing, pip_command
 from framework.schema import Stage
 
@@ -36,7 +35,7 @@ def run(plan: Plan, worker: Worker) -> Iterator[Checked]:
             return
     start = time.perf_counter()
     # What has to be imported before others is loaded first: all share one process, as in the run.
-    for name, choice in sorted(choices(plan).items(), key=lambda item: not item[1].component.import_order):
+    for name, choice in sorted(plan.selections.items(), key=lambda item: not item[1].component.import_order):
         seconds = FIRST_SECONDS if choice.component.import_order else LOAD_SECONDS
         found = _asked(worker, f"{name}={choice.component.name}", "load", choice, seconds=seconds)
         if found.blocks:
@@ -72,7 +71,7 @@ def requirements(plan: Plan) -> Iterator[Checked]:
 
     The check of a model source knows better than a list whether the model can be had: it may be there already.
     """
-    for name, choice in choices(plan).items():
+    for name, choice in plan.selections.items():
         extras = [extra for extra in choice.component.extras if missing([extra])]
         if extras:
             detail = f"not installed: {', '.join(missing(extras))}"

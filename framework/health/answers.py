@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from framework.api.plan import Plan
-from framework.health.config import Action
-from framework.health.cures import cure
 from framework.records import EvalResult, Sample, Trouble
+from framework.schema import Action
 
 KIND = "endless_answers"
+CURE = (
+    "The stop token is not learned: look at the proof and at the learned end of the rows with stages=[data], and "
+    "whether model.chat_template is that of the model; or train for more steps"
+)
 LEAST, SHARE = 2, 0.2
 """Answers that do not stop, and their share, from which it is a trouble: one prompt may ask for more than the limit."""
 
@@ -41,4 +44,4 @@ def unended(plan: Plan, after: EvalResult, before: EvalResult | None, step: int)
     text = f"{count} of {asked} answers did not end by themselves"
     if before is not None and before.samples:
         text += f", and {endless(before.samples)} of {len(before.samples)} of the base model"
-    return [Trouble(KIND, step, text, cure(KIND, plan), action)]
+    return [Trouble(KIND, step, text, CURE, action)]

@@ -7,7 +7,7 @@ here, alike for all backends.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from framework.api.plan import EVAL_LOSS, Plan
@@ -15,12 +15,12 @@ from framework.errors import FrameworkError, PrunedError
 from framework.evaluation import Measuring
 from framework.health.answers import unended
 from framework.health.best import Best
-from framework.health.config import Action
-from framework.health.watcher import NAN, Watcher
 from framework.plugins import ask, leave_out
-from framework.protocols import Elsewhere, Evaluator, Logger, TrainRun
-from framework.records import EvalResult, Order, Step, TrainResult, Trouble
+from framework.protocols import Elsewhere, Evaluator, Logger, TrainingMonitor, TrainRun
+from framework.records import NAN, EvalResult, Order, Step, TrainResult, Trouble
+from framework.schema import Action
 
+HOOK = "framework_training_monitors"
 HOW = "set one that answers prompts"
 
 
@@ -51,7 +51,7 @@ class Course:
         evaluators = measuring.evaluators
         told = [each for name, each in evaluators.items() if self.best.name in plan.evaluator[name].config.measures()]
         self.asking: Sequence[Evaluator] = told or list(evaluators.values())
-        self.watcher = Watcher(plan)
+        self.monitors = dict(_monitors(plan))
         self.answers: EvalResult | None = None
         self.had = base is not None and self.best.name in base.measures
         """Whether the metric could be measured before."""
@@ -104,7 +104,7 @@ class Course:
         """
         self.told.append(step)
         self.loggers.step(step)
-        found = self.watcher.look(step)
+        found = self._check(step)
         if self.answers is not None:
             found += unended(self.plan, self.answers, self.base, step.step)
             self.answers = None
@@ -117,6 +117,17 @@ class Course:
         self._stop(found)
         lowers = any(trouble.action is Action.lower for trouble in found)
         return Order(self.plan.health.lower_to if lowers else 1.0, keep, self.stopped)
+
+    def _check(self, step: Step) -> list[Trouble]:
+        """Return what the monitors find; one that raises is named and left out."""
+        found: list[Trouble] = []
+        for plugin, monitor in list(self.monitors.items()):
+            try:
+                found += monitor.check(step)
+            except Exception as error:  # noqa: BLE001 - a stranger's code; the training goes on
+                leave_out(plugin, HOOK, error)
+                del self.monitors[plugin]
+        return found
 
     def retell(self, trained: TrainResult, steps: Sequence[Step]) -> None:
         """Tell of a training that was made before as it was told of then.
@@ -152,3 +163,12 @@ class Course:
                 )
                 raise FrameworkError(message)
         self.stopped = self.stopped or self.best.over
+
+
+def _monitors(plan: Plan) -> Iterator[tuple[str, TrainingMonitor]]:
+    """Give what every plugin follows a training with."""
+    for number, (plugin, monitor) in enumerate(ask(HOOK, plan=plan)):
+        if isinstance(monitor, TrainingMonitor):
+            yield f"{plugin}:{number}", monitor
+        else:
+            leave_out(plugin, HOOK, f"it gives a {type(monitor).__name__}, no TrainingMonitor")

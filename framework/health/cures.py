@@ -69,13 +69,6 @@ def _by_heart(plan: Plan) -> str:
     return f"The rows are learned by heart: {fewer}{stop}, or more rows"
 
 
-def _endless(_: Plan) -> str:
-    return (
-        "The stop token is not learned: look at the proof and at the learned end of the rows with stages=[data], and "
-        "whether model.chat_template is that of the model; or train for more steps"
-    )
-
-
 def _first(text: str) -> str:
     return text[0].upper() + text[1:]
 
@@ -88,6 +81,5 @@ CURES: Mapping[str, Callable[[Plan], str]] = {
     "plateau": _plateau,
     "exploding_gradient": _exploding,
     "rising_eval_loss": _by_heart,
-    "endless_answers": _endless,
 }
 """By the kind of the trouble."""

@@ -8,9 +8,8 @@ from framework.api.data import Data
 from framework.api.markers import hookimpl
 from framework.api.plan import EVAL_LOSS, Plan
 from framework.errors import FrameworkError, unknown
-from framework.health.config import Action
 from framework.plugins import components
-from framework.schema import Stage
+from framework.schema import Action, Stage
 
 
 @hookimpl

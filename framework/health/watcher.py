@@ -7,14 +7,13 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from framework.api.plan import Plan
-from framework.health.config import Action
 from framework.health.cures import cure
 from framework.health.gradients import ExplodingGradient, NotANumber
 from framework.health.losses import Oscillation, Plateau, RisingLoss, Spike
 from framework.health.validation import RisingEvalLoss
-from framework.records import Step, Trouble
+from framework.records import NAN, Step, Trouble
+from framework.schema import Action
 
-NAN = "nan"
 MOST = 3
 """How often a run tells one kind: after that it is known."""
 ONCE = frozenset({NAN, "plateau"})
@@ -54,7 +53,7 @@ class Watcher:
         self.told = dict.fromkeys(self.signs, 0)
         self.at = 0
 
-    def look(self, step: Step) -> list[Trouble]:
+    def check(self, step: Step) -> list[Trouble]:
         """Return what is wrong after this log entry, in the order of the settings.
 
         An entry that is told again, with the validation at the end of a training that was stopped, is looked at for

@@ -7,6 +7,7 @@ from framework.protocols.evaluation import AnswerMetric, AnyMetric, Audit, Evalu
 from framework.protocols.exports import ExportContext, Exporter
 from framework.protocols.logger import Logger
 from framework.protocols.model import Backend, Divisible, Elsewhere, Model, TrainRun
+from framework.protocols.monitor import TrainingMonitor
 from framework.protocols.program import Command, Launcher, Speaker, SpeakerSource
 from framework.protocols.sources import Adapter, Formatter, ModelPlace, ModelSource, Quantization, Source
 
@@ -34,4 +35,5 @@ __all__ = [
     "Speaker",
     "SpeakerSource",
     "TrainRun",
+    "TrainingMonitor",
 ]

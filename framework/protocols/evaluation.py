@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
+    from framework.api.audit import AuditData
     from framework.api.data import Data
-    from framework.data.audit import AuditData
     from framework.protocols.model import Model
     from framework.records import Answered, EvalResult, Finding, Scores
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -10,7 +10,12 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from framework.api.plan import Plan
     from framework.protocols.model import Model
-    from framework.records import Artifact, Prompt
+    from framework.records import Artifact, Prompt, Report
+
+
+def _no_report() -> Report:
+    message = "this context was made without a run: give report=…"
+    raise LookupError(message)
 
 
 @dataclass(frozen=True)
@@ -24,6 +29,7 @@ class ExportContext:
         plan: the run.
         artifacts: what the exporters before this one made, and earlier exports of the same weights.
         prompts: what the run asks before and after.
+        report: makes the report as far as it goes: that of the run is made after the exports.
         kept: what an exporter worked out that a later one can use, by a name of its own.
     """
 
@@ -33,6 +39,7 @@ class ExportContext:
     plan: Plan
     artifacts: Sequence[Artifact] = ()
     prompts: Sequence[Prompt] = ()
+    report: Callable[[], Report] = _no_report
     kept: dict[str, Any] = field(default_factory=dict)
 
 

@@ -12,8 +12,8 @@ from framework.records.data import (
     Severity,
     ViewedRow,
 )
-from framework.records.health import Order, Trouble
-from framework.records.planned import Disk, ExportNeed, FitChange, Forecast, Memory, Verdict, Work
+from framework.records.health import NAN, Order, Trouble
+from framework.records.planned import Disk, ExportNeed, FitChange, Forecast, Memory, Saving, Verdict, Work
 from framework.records.results import (
     Artifact,
     Aspect,
@@ -28,12 +28,14 @@ from framework.records.results import (
     Origin,
     Outcome,
     Report,
+    Results,
     Sample,
     Step,
     TrainResult,
 )
 from framework.records.rows import (
     IGNORE,
+    SEPARATOR,
     Answer,
     Answered,
     Example,
@@ -56,6 +58,8 @@ from framework.records.sweep import Point, Sweep
 
 __all__ = [
     "IGNORE",
+    "NAN",
+    "SEPARATOR",
     "Answer",
     "Answered",
     "Artifact",
@@ -90,8 +94,10 @@ __all__ = [
     "ProofProblem",
     "RawData",
     "Report",
+    "Results",
     "Row",
     "Sample",
+    "Saving",
     "Scored",
     "Scores",
     "Severity",

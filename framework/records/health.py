@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from framework.health.config import Action
+from framework.schema import Action
+
+NAN = "nan"
+"""The kind of trouble after which the weights are worth nothing."""
 
 
 @dataclass(frozen=True)

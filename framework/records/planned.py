@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Any
 
 
 class Verdict(Enum):
@@ -104,3 +106,18 @@ class Forecast:
     advice: list[str] = field(default_factory=list)
     smaller: FitChange | None = None
     export_memory: int = 0
+
+
+@dataclass(frozen=True)
+class Saving:
+    """What makes a run need less memory.
+
+    Attributes:
+        settings: what to change, `{"trainer.max_seq_length": 1024}`.
+        costs: what is paid for that, in a few words.
+        price: in what: 0 nothing, 1 time, 2 what is learned. The cheap ones are tried first.
+    """
+
+    settings: Mapping[str, Any]
+    costs: str
+    price: int = 1

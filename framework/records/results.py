@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -250,3 +251,22 @@ class Report:
     data: DataResult | None = None
     verdict: Judgement | None = None
     schema_version: int = 3
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a run has measured.
+
+    Attributes:
+        before: the base; None where it was not asked, or other things than afterwards.
+        after: the tuned model.
+        nulls: random adapters of the same shape and size; empty where none was asked.
+        trained: the training; None where this folder holds none.
+        changes: each measure before and after, as the verdict compares them.
+    """
+
+    before: EvalResult | None
+    after: EvalResult
+    nulls: Sequence[EvalResult] = ()
+    trained: TrainResult | None = None
+    changes: Mapping[str, Change] = field(default_factory=dict)

@@ -178,3 +178,7 @@ class Scores:
     items: list[float | None]
     weights: list[float] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+
+
+SEPARATOR = "\x1e"
+"""Stands between answers: the record separator of ASCII, which no text holds for itself."""

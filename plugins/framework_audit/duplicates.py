@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
+from framework.api.audit import PROMPTS, TRAIN, VALIDATION
 from framework.data import features, near
-from framework.data.store import PROMPTS, TRAIN, VALIDATION
 from framework.records import Severity
 from framework_audit.config import Check
 from framework_audit.found import SHOWN, Found, Numbers, are, of

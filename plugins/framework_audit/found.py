@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from framework.data.audit import AuditData
+from framework.api.audit import AuditData
 from framework.records import Finding, Severity
 from framework_audit.config import Check
 

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from framework.data.conversations import SEPARATOR
-from framework.records import Example
+from framework.records import SEPARATOR, Example
 from framework_audit.found import Numbers
 from framework_audit.patterns import Joined, Pattern
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from framework.data import lengths
 from framework.records import Severity
 from framework.schema import Overflow
 from framework_audit.config import Check
@@ -42,7 +41,7 @@ def _too_long(survey: Survey) -> Iterator[Found]:
     cut = data.plan.data.config.overflow is Overflow.truncate
     lost = np.array([data.supervised_beyond(int(row), limit) for row in rows]) if cut else data.supervised[rows]
     losing = int((lost > 0).sum()) if cut else len(rows)
-    wanted = lengths.suggest(int(np.percentile(tokens, 99, method="higher")), int(tokens.max()))
+    wanted = data.suggested_length(tokens)
     wider = wanted if wanted > limit else int(tokens.max())
     yield Found(
         Check.too_long,
@@ -123,7 +122,7 @@ def _padding(survey: Survey) -> Iterator[Found]:
     if len(survey.train) < FEW or size == 1:
         return
     tokens = np.minimum(survey.data.tokens[survey.train].astype(np.int64), plan.training.max_seq_length)
-    share = lengths.padding(tokens, size, plan.seed)
+    share = survey.data.padding(tokens, size)
     if share > survey.config.padding:
         yield Found(
             Check.padding,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from framework.data.audit import AuditData
+from framework.api.audit import AuditData
 from framework.records import Finding
 from framework_audit import content, duplicates, sizes, whole
 from framework_audit.config import StandardConfig

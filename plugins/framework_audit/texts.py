@@ -8,8 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from framework.data.audit import LEFT_OUT, AuditData
-from framework.data.store import TRAIN, Texts
+from framework.api.audit import LEFT_OUT, TRAIN, AuditData, Texts
 from framework_audit import patterns, secrets
 from framework_audit.config import Check, StandardConfig
 from framework_audit.found import SHOWN, Numbers

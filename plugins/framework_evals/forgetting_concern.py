@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from framework.api.plan import Plan
-from framework.api.results import Results
-from framework.records import Aspect, Change, Concern, EvalResult, Outcome
-from framework.verdict import compare
+from framework.records import Aspect, Change, Concern, Outcome, Results
 from framework_evals.config import DIVERGENCE, ForgettingConfig, LmEvalConfig
 
 PERPLEXITIES = {"general_perplexity": "perplexity of general texts", "general_answers": "perplexity of general answers"}
@@ -29,25 +27,19 @@ def concerns(plan: Plan, results: Results) -> Iterator[Concern]:
     for name, choice in plan.evaluator.items():
         settings = choice.config
         if isinstance(settings, ForgettingConfig):
-            changes = _changes(plan, results, settings.measures())
+            changes = _changes(results, settings.measures())
             found = [*_accuracy(changes, settings), *_perplexity(changes, settings), *_divergence(results, settings)]
         elif isinstance(settings, LmEvalConfig) and settings.aspect is Aspect.general:
-            found = list(_tasks(_changes(plan, results, settings.measures()), settings))
+            found = list(_tasks(_changes(results, settings.measures()), settings))
         else:
             continue
         if found:
             yield _concern(name, plan, found)
 
 
-def _changes(plan: Plan, results: Results, names: Iterable[str]) -> dict[str, Change]:
-    """Compare the measures of one evaluator, as the verdict does."""
-    wanted = set(names)
-
-    def only(result: EvalResult) -> EvalResult:
-        return replace(result, measures={name: part for name, part in result.measures.items() if name in wanted})
-
-    before = only(results.before) if results.before else None
-    return compare(before, only(results.after), [only(null) for null in results.nulls], plan.verdict)
+def _changes(results: Results, names: Iterable[str]) -> dict[str, Change]:
+    """Return the changes of the measures of one evaluator."""
+    return {name: results.changes[name] for name in names if name in results.changes}
 
 
 def _concern(name: str, plan: Plan, found: list[Finding]) -> Concern:

@@ -10,10 +10,8 @@ from framework_evals import config
 
 if TYPE_CHECKING:
     from framework.api.plan import Plan
-    from framework.api.results import Results
-    from framework.api.saving import Saving
     from framework.checkup import Checkup
-    from framework.records import Concern, Work
+    from framework.records import Concern, Results, Saving, Work
 
 
 @hookimpl
@@ -96,7 +94,7 @@ def _has_a_judge(plan: Plan) -> bool:
 @hookimpl
 def framework_savings(plan: Plan) -> Iterable[Saving]:
     """Fewer prompts at a time."""
-    from framework.api.saving import Saving  # noqa: PLC0415 - --help need not pay for it
+    from framework.records import Saving  # noqa: PLC0415 - --help need not pay for it
 
     for name, choice in plan.evaluator.items():
         if isinstance(choice.config, config.PromptsConfig | config.LmEvalConfig):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from framework.api.plan import CHECKPOINT, Plan
+from framework.api.run_folder import RunFolder
 from framework.errors import FrameworkError, unknown
-from framework.folder import RunFolder
 from framework.records import ExportResult
 from framework.schema import Stage
 from framework_exports import gguf_checks

@@ -15,13 +15,10 @@ from yaml import YAMLError
 
 from framework.api.plan import Plan
 from framework.files import write_whole
-from framework.folder import RunFolder
 from framework.network import reachable
 from framework.protocols import ExportContext, Model, ModelPlace, ModelSource
-from framework.records import Artifact, DataResult, EvalResult, Report, TrainResult
+from framework.records import Artifact
 from framework.redact import redact
-from framework.report import comparable, make_report
-from framework.schema import Stage
 from framework_exports import documents, lora
 from framework_exports.card import Folder, Known, card, plain
 from framework_exports.config import ModelCardExporterConfig, is_repo_id
@@ -43,9 +40,9 @@ class ModelCardExporter:
     def __init__(self, config: ModelCardExporterConfig) -> None:
         self.config = config
 
-    def export(self, model: Model, context: ExportContext) -> list[Artifact]:
+    def export(self, model: Model, context: ExportContext) -> list[Artifact]:  # noqa: ARG002 - as the protocol has it
         """Write the cards."""
-        known = self._known(model, context)
+        known = self._known(context)
         made = []
         for folder, artifacts in _folders(
             [each for each in context.artifacts if each.kind in self.after], context
@@ -59,7 +56,7 @@ class ModelCardExporter:
             made.append(Artifact("model_card", (folder / FILE).as_posix(), file.stat().st_size))
         return made
 
-    def _known(self, model: Model, context: ExportContext) -> Known:
+    def _known(self, context: ExportContext) -> Known:
         plan, config = context.plan, self.config
         source: ModelSource = plan.model.create()
         place = source.fetch(weights=False)
@@ -68,7 +65,7 @@ class ModelCardExporter:
         elsewhere = plan.given is not None
         return Known(
             plan=plan,
-            report=_report(plan, model, elsewhere=elsewhere),
+            report=context.report(),
             base=base,
             base_name=plain(redact(base or place.name)),
             license=config.license or license_of_base,
@@ -87,23 +84,6 @@ def _folders(artifacts: Sequence[Artifact], context: ExportContext) -> Mapping[P
         folder = path if (context.run_dir / path).is_dir() else path.parent
         found.setdefault(folder, []).append(artifact)
     return found or {PurePosixPath(): []}
-
-
-def _report(plan: Plan, model: Model, *, elsewhere: bool) -> Report:
-    """Return the report as far as it goes: that of the run is made after the exports."""
-    folder = RunFolder(plan.run_dir)
-    after = folder.earlier(Stage.evaluate, EvalResult)
-    return make_report(
-        plan,
-        model.facts,
-        {},
-        folder.earlier(Stage.data, DataResult),
-        comparable(folder.earlier(Stage.baseline, EvalResult), after),
-        None if elsewhere else folder.earlier(Stage.train, TrainResult),
-        after,
-        folder.nulls(),
-        None,
-    )
 
 
 def base_license(place: ModelPlace, base: str) -> str:

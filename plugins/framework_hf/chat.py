@@ -15,7 +15,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from framework.data import key
+from framework import hashing
 from framework.errors import FrameworkError, one_line
 from framework.records import IGNORE, Example, Message, TokenRow
 from framework_hf.drafts import Draft
@@ -62,7 +62,7 @@ class Chat:
         named = {name: str(token) for name, token in tokenizer.special_tokens_map.items()}
         core = (tokenizer.backend_tokenizer.to_str(), named, tokenizer.split_special_tokens)
         parts = (tokenizer.chat_template, self.settings, sorted(self.stop_ids), self.last_turn_only)
-        return key.of(*core, *parts, self._probe, key.code(Chat))
+        return hashing.hash_of(*core, *parts, self._probe, hashing.code_hash(Chat))
 
     @property
     def _probe(self) -> str:

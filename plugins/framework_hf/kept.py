@@ -6,8 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from framework.data.conversations import SEPARATOR
-from framework.records import Example, Message
+from framework.records import SEPARATOR, Example, Message
 
 THOUGHT_END = "</think>"
 OTHER = "take another chat template, model.chat_template=FILE.jinja"

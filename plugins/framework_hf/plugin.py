@@ -10,11 +10,10 @@ from framework_hf import config
 
 if TYPE_CHECKING:
     from framework.api.plan import Plan
-    from framework.api.saving import Saving
     from framework.checkup import Checkup
     from framework.gpus import Gpu
     from framework.memory import Settings, Shape
-    from framework.records import Work
+    from framework.records import Saving, Work
 
 NOT_SWITCHES = frozenset(
     (

@@ -14,7 +14,7 @@ from typing import Any
 from framework.config.overrides import key
 from framework.files import write_whole
 from framework.records import Point, Sweep
-from framework.sweep import figures
+from framework.summary import figures
 from framework_report import parallel
 from framework_report.importance import importances
 from framework_report.page import template

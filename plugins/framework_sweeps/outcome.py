@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass
 from pathlib import Path
 
 from hydra.core.utils import JobReturn, JobStatus
 
+from framework.api.run_folder import PASSED_OVER, PRUNED, RunFolder
 from framework.errors import FrameworkError, one_line
-from framework.journal import PASSED_OVER, PRUNED, STATUS
-from framework.sweep import is_through, value_of
 
 
 @dataclass(frozen=True)
@@ -32,15 +30,15 @@ def outcome(run: Path, result: JobReturn | None, lost: Exception | None) -> Outc
         result: what the launcher gave; None where it lost the process.
         lost: what the launcher raised then.
     """
-    file = run / STATUS
-    status = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {}
+    folder = RunFolder(run)
+    status = folder.status()
     if status.get("state") in {PRUNED, PASSED_OVER}:
         return Outcome(given_up=True, reason=status["error"] or "")
     if result is not None and result.status is JobStatus.FAILED:
         error = result._return_value  # noqa: SLF001 - the property prints, and raises
         return Outcome(reason=one_line(error), error=error)
-    value = value_of(run) if result is None or result.return_value is None else result.return_value
-    if result is None and not is_through(run):
+    value = folder.objective if result is None or result.return_value is None else result.return_value
+    if result is None and not folder.is_complete:
         error = lost or FrameworkError("the launcher gave no result")
         return Outcome(reason=one_line(error), error=error)
     if value is None or not math.isfinite(value):

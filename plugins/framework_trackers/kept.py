@@ -12,9 +12,9 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from framework.api.plan import Plan
+from framework.api.run_folder import RunFolder
 from framework.fields import fields
 from framework.files import write_whole
-from framework.folder import RunFolder
 from framework.records import TrainResult
 from framework.schema import Stage, TrainerConfig
 

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from framework.api.plan import Plan
-from framework.provenance import options
 from framework.records import DataResult, Report, Sample, Step, to_json
 from framework.redact import redact
 
@@ -74,7 +73,7 @@ def step_values(step: Step) -> dict[str, float]:
 
 def settings(plan: Plan, data: DataResult, facts: Mapping[str, str]) -> dict[str, Any]:
     """Return the resolved config, the options chosen, what the data stage counted, what was picked for this machine."""
-    more = {"options": options(plan), "data_result": to_json(_counts(data)), "hardware": dict(facts)}
+    more = {"options": plan.options, "data_result": to_json(_counts(data)), "hardware": dict(facts)}
     config: dict[str, Any] = redact({**plan.config, **more})
     return config
 

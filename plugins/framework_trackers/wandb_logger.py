@@ -17,11 +17,10 @@ import wandb
 
 from framework.api.plan import Plan
 from framework.errors import PrunedError, one_line
-from framework.health.config import Action
 from framework.protocols import Logger
 from framework.records import DataResult, EvalResult, Report, Sample, Step, Trouble
 from framework.redact import redact
-from framework.schema import Stage
+from framework.schema import Action, Stage
 from framework_trackers.config import WandbConfig
 from framework_trackers.kept import KeptRun, keep_run, known_run, settings_of
 from framework_trackers.tables import (

@@ -22,8 +22,8 @@ from typing import Any
 
 from framework.api.plan import Plan
 from framework.cache import cache_dir, digest, read_json, write_json
-from framework.data.key import code_of
 from framework.errors import FrameworkError
+from framework.hashing import module_hash
 
 LIBRARIES = ("framework", "unsloth", "unsloth_zoo", "torch", "transformers", "trl", "peft", "bitsandbytes", "triton")
 PACKAGES = ("framework_unsloth", "framework_hf")
@@ -69,7 +69,7 @@ def _file(plan: Plan, config: Mapping[str, Any]) -> Path:
     key = {
         "machine": [platform.node(), platform.python_version(), os.environ.get("CUDA_VISIBLE_DEVICES")],
         "versions": {name: _version(name) for name in LIBRARIES},
-        "code": [code_of(name) for name in PACKAGES],
+        "code": [module_hash(name) for name in PACKAGES],
         "model": {name: value for name, value in config.items() if name != "transformers_version"},
         "trainer": [plan.trainer.component.name, {name: getattr(plan.trainer.config, name) for name in SETTINGS}],
         "adapter": [plan.adapter.component.name, vars(plan.adapter.config)],

@@ -8,12 +8,11 @@ import pytest
 
 from framework import hookimpl, host, plugins
 from framework.api.plan import Plan
-from framework.api.saving import Saving
 from framework.errors import DoesNotFitError
 from framework.fitting import check_fits
 from framework.host import HostMemory
 from framework.planning import Planner
-from framework.records import Verdict
+from framework.records import Saving, Verdict
 from framework.remembered import remember_rows
 from tests.support.shelf import ROWS, Shelf, plan
 

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from framework import FrameworkError, testing
-from framework.folder import RunFolder, check_writable, save_overrides, saved_overrides
+from framework.api.run_folder import RunFolder
+from framework.folder import WritableRunFolder, check_writable, save_overrides, saved_overrides
 from framework.records import Artifact, ExportResult
 from framework.schema import Stage
 
@@ -29,22 +30,22 @@ def test_a_path_at_or_below_a_file_is_refused(tmp_path: Path, place: str) -> Non
 
 def test_a_new_folder_keeps_the_config_and_what_made_it(tmp_path: Path) -> None:
     plan = testing.plan(["seed=7"], run_dir=tmp_path / "run")
-    RunFolder.create(plan)
+    WritableRunFolder.create(plan)
     assert saved_overrides(str(tmp_path / "run")) == list(plan.overrides)
     assert '"seed": 7' in (tmp_path / "run" / "plan.json").read_text(encoding="utf-8")
 
 
 def test_a_run_without_the_plan_stage_leaves_the_first_plan_in_place(tmp_path: Path) -> None:
-    RunFolder.create(testing.plan(["seed=7"], run_dir=tmp_path))
+    WritableRunFolder.create(testing.plan(["seed=7"], run_dir=tmp_path))
     before = (tmp_path / "plan.json").read_bytes()
-    RunFolder.create(testing.plan(["seed=8", "stages=[report]"], run_dir=tmp_path))
+    WritableRunFolder.create(testing.plan(["seed=8", "stages=[report]"], run_dir=tmp_path))
     assert (tmp_path / "plan.json").read_bytes() == before
-    RunFolder.create(testing.plan(["seed=8"], run_dir=tmp_path))
+    WritableRunFolder.create(testing.plan(["seed=8"], run_dir=tmp_path))
     assert (tmp_path / "plan.json").read_bytes() != before
 
 
 def test_results_of_an_earlier_run_are_found(tmp_path: Path) -> None:
-    folder = RunFolder(tmp_path)
+    folder = WritableRunFolder(tmp_path)
     assert folder.earlier(Stage.export, ExportResult) is None
     saved = folder.save(Stage.export, ExportResult([Artifact("adapter", "adapter", 1)]))
     assert folder.earlier(Stage.export, ExportResult) == saved

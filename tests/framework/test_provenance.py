@@ -18,7 +18,6 @@ from framework.provenance import (
     commit,
     environment,
     installed,
-    options,
     origin,
     origins,
     packages,
@@ -142,7 +141,7 @@ def test_a_word_is_shown_without_secrets(word: str, shown: str) -> None:
 
 
 def test_the_options_of_every_group_are_told(tmp_path: Path) -> None:
-    found = options(testing.plan(["adapter=dora", "exporter=[]"], run_dir=tmp_path))
+    found = testing.plan(["adapter=dora", "exporter=[]"], run_dir=tmp_path).options
     assert found["adapter"] == "dora"
     assert found["metric.exact_match"] == "exact_match"
     assert not any(place.startswith("exporter") for place in found)

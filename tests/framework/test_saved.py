@@ -6,21 +6,21 @@ from pathlib import Path
 import pytest
 
 from framework import FrameworkError, testing
-from framework.folder import RunFolder, save_overrides
+from framework.folder import WritableRunFolder, save_overrides
 from framework.records import DataResult
 from framework.saved import ABSENT, differences, flat, read_run
 
 
 def test_a_run_is_read_with_its_config_and_words(tmp_path: Path) -> None:
     plan = testing.plan(["seed=7"], run_dir=tmp_path)
-    RunFolder.create(plan)
+    WritableRunFolder.create(plan)
     run = read_run(str(tmp_path))
     assert (run.config["seed"], run.overrides) == (7, plan.overrides)
     assert run.record(DataResult, "data.json") is None
 
 
 def mangle(folder: Path, name: str, text: str) -> None:
-    RunFolder.create(testing.plan([], run_dir=folder))
+    WritableRunFolder.create(testing.plan([], run_dir=folder))
     (folder / name).write_text(text, encoding="utf-8")
 
 

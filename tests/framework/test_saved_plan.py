@@ -11,7 +11,7 @@ import pytest
 
 from framework import FrameworkError, pipeline, testing
 from framework.api.plan import Plan
-from framework.journal import ENVIRONMENT
+from framework.api.run_folder import ENVIRONMENT
 from framework.redact import HIDDEN
 from framework.saved import read_run
 from framework.saved_plan import saved_plan

@@ -11,10 +11,10 @@ import pytest
 from omegaconf import OmegaConf
 
 from framework import hookimpl, records
-from framework.journal import FINISHED
+from framework.api.run_folder import FINISHED, RunFolder
 from framework.plugins import manager
 from framework.records import Point, Sweep
-from framework.sweep import SweepFolder, best_point, finish, is_through, name_of, read_sweep, summarize, times, value_of
+from framework.sweep import SweepFolder, best_point, finish, name_of, read_sweep, summarize, times
 from tests.framework.memory.test_shape import SMOLLM
 from tests.framework.program import ECHO, Result, echo, launch
 
@@ -119,8 +119,8 @@ def test_no_secret_is_in_the_table_or_in_sweep_json(
 def test_a_point_is_through_that_finished_or_was_pruned(tmp_path: Path, state: str | None, *, through: bool) -> None:
     if state:
         (tmp_path / "status.json").write_text(json.dumps({"state": state}), encoding="utf-8")
-    assert is_through(tmp_path) is through
-    assert value_of(tmp_path) is None
+    assert RunFolder(tmp_path).is_complete is through
+    assert RunFolder(tmp_path).objective is None
 
 
 def test_the_table_names_failed_points_and_the_best(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

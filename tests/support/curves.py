@@ -41,7 +41,7 @@ def plan(*words: str) -> Plan:
 def seen(steps: Sequence[Step], *words: str) -> list[Trouble]:
     """Return what the watcher of a run with these settings says of steps."""
     watcher = Watcher(plan(*words))
-    return [trouble for step in steps for trouble in watcher.look(step)]
+    return [trouble for step in steps for trouble in watcher.check(step)]
 
 
 def kinds(steps: Sequence[Step], *words: str) -> list[tuple[int, str]]:

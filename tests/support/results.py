@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 
-from framework.health.config import Action
 from framework.records import (
     DataResult,
     Finding,
@@ -19,6 +18,7 @@ from framework.records import (
     Trouble,
     ViewedRow,
 )
+from framework.schema import Action
 
 ESCAPE = "\x1b[31mred"
 SCRIPT = "<script>alert(1)</script>"

@@ -12,9 +12,9 @@ from framework import pipeline
 from framework.api.plan import Plan, Selection
 from framework.errors import FrameworkError, one_line, place
 from framework.fields import fields
-from framework.health.config import Action
 from framework.records import Artifact, Trouble
 from framework.redact import SECRET_NAME
+from framework.schema import Action
 from framework.testing.suites.base import ROWS, Rows, Suite, data_words, expect, files
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from framework.api.run_folder import SavedRun
 from framework.chat.thought import without_thought
 from framework.errors import FrameworkError, short
 from framework.records import ExportResult, Prompt
-from framework.saved import SavedRun
 from framework_exports.config import GgufSpeakerConfig
 from framework_exports.llama.model import Choice, Llama, likeliest
 from framework_exports.llama.template import Template

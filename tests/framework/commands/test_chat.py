@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 
 from framework import Component, FrameworkError, hookimpl, pipeline, plugins, testing
+from framework.api.run_folder import ENVIRONMENT, SavedRun
 from framework.chat.session import BASE, TUNED
 from framework.chat.trained import trained
 from framework.cli import run_command
-from framework.journal import ENVIRONMENT
 from framework.protocols import Speaker
 from framework.records import Message, Prompt
-from framework.saved import SavedRun, read_run
+from framework.saved import read_run
 from framework.schema import SpeakerConfig
 from framework.testing import EchoModel
 from tests.framework.chat.parrot import Parrot

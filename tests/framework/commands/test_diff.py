@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from framework import FrameworkError, pipeline, records, testing
+from framework.api.run_folder import ENVIRONMENT, OVERRIDES
 from framework.cli import run_command
-from framework.folder import OVERRIDES, save_overrides
-from framework.journal import ENVIRONMENT
+from framework.folder import save_overrides
 from framework.provenance import Commit, Environment
 from framework.records import Report
 

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from framework import FrameworkError, pipeline, records, testing
+from framework.api.run_folder import ENVIRONMENT
 from framework.cli import run_command
-from framework.journal import ENVIRONMENT
 from framework.provenance import Commit, Environment
 from framework.records import Report, TrainResult
 from tests.framework.program import Result, echo, program

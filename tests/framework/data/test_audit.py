@@ -11,10 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from framework.api.audit import TRAIN, VALIDATION, AuditData
 from framework.api.plan import Plan, Selection
 from framework.component import Component
-from framework.data import audit, near, store, writer
-from framework.data.audit import AuditData
+from framework.data import audit, near, writer
+from framework.data.audit import StoredRows
 from framework.data.store import Store
 from framework.errors import FrameworkError
 from framework.records import Example, Finding, Message, Severity, TokenRow
@@ -32,7 +33,7 @@ def plain(text: str, number: int = 0) -> Example:
 
 def written(folder: Path, rows: Sequence[Example]) -> Store:
     def fill(into: writer.Writer) -> None:
-        into.add(rows, [TokenRow([1, 2, 3], [-100, 2, 3], row.where) for row in rows], store.TRAIN, 0)
+        into.add(rows, [TokenRow([1, 2, 3], [-100, 2, 3], row.where) for row in rows], TRAIN, 0)
 
     return writer.write(folder / "store", fill)
 
@@ -46,7 +47,7 @@ def planned(folder: Path) -> Plan:
 
 def data(folder: Path, rows: Sequence[Example]) -> AuditData:
     made = written(folder, rows)
-    return AuditData(planned(folder), made, made.columns.part)
+    return StoredRows(planned(folder), made, made.columns.part)
 
 
 @dataclass
@@ -173,7 +174,7 @@ def test_findings_are_kept_for_the_same_rows_and_settings_only(tmp_path: Path) -
     one, two = (audit.findings(made, rows, part) for _ in range(2))
     assert one == two
     assert fixed.asked == [2]
-    part[0] = store.VALIDATION
+    part[0] = VALIDATION
     audit.findings(made, rows, part)
     assert fixed.asked == [2, 2]
     other, _ = with_audit(made, fixed=fixed, strict=True)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from framework.api.audit import TRAIN
 from framework.data import audit, beginnings, writer
-from framework.data.store import TRAIN, Store
+from framework.data.store import Store
 from framework.data.writer import Writer
 from framework.records import Example, Message, TokenRow
 

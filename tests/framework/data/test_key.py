@@ -6,6 +6,7 @@ from types import ModuleType
 
 import pytest
 
+from framework import hashing
 from framework.data import key
 from framework.decorators import FunctionFormatter
 from framework.records import RawData, Row
@@ -36,14 +37,25 @@ def test_a_source_that_knows_its_content_is_not_read_for_its_fingerprint() -> No
 
 
 def test_the_key_depends_on_each_of_its_parts() -> None:
-    assert key.of("a", {"b": 1}) == key.of("a", {"b": 1})
-    assert len({key.of("a"), key.of("b"), key.of("a", "b"), key.of({"a": "b"}), key.of(["a"])}) == 5
+    assert hashing.hash_of("a", {"b": 1}) == hashing.hash_of("a", {"b": 1})
+    assert (
+        len(
+            {
+                hashing.hash_of("a"),
+                hashing.hash_of("b"),
+                hashing.hash_of("a", "b"),
+                hashing.hash_of({"a": "b"}),
+                hashing.hash_of(["a"]),
+            }
+        )
+        == 5
+    )
 
 
 def test_another_version_of_a_library_is_another_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = key.of("a")
-    monkeypatch.setattr(key, "version", lambda _: "0.0.1")
-    assert key.of("a") != before
+    before = hashing.hash_of("a")
+    monkeypatch.setattr(hashing, "version", lambda _: "0.0.1")
+    assert hashing.hash_of("a") != before
 
 
 def test_the_code_of_a_package_counts_whole_and_that_of_a_file_with_its_folder(
@@ -71,11 +83,11 @@ def test_the_code_of_a_package_counts_whole_and_that_of_a_file_with_its_folder(
     for turn, changed in enumerate((None, package / "util.py", single / "helper.py", tmp_path / "beside.py")):
         if changed:
             changed.write_text(f"VALUE = {turn}", encoding="utf-8")
-        key.code_of.cache_clear()
+        hashing.module_hash.cache_clear()
         for module, keys in seen.items():
             kind = type("Form", (), {"__module__": module})
-            keys.append(key.code(kind))
-            assert key.code(kind()) == keys[-1]
+            keys.append(hashing.code_hash(kind))
+            assert hashing.code_hash(kind()) == keys[-1]
     package_keys, file_keys = seen.values()
     assert package_keys[0] != package_keys[1] == package_keys[2] == package_keys[3]
     assert file_keys[0] == file_keys[1] != file_keys[2] == file_keys[3]
@@ -92,11 +104,11 @@ def test_a_decorated_function_counts_by_its_own_file(tmp_path: Path, monkeypatch
     keys = []
     for text in ("1", "2"):
         (tmp_path / "mine.py").write_text(text, encoding="utf-8")
-        key.code_of.cache_clear()
-        keys.append(key.code(FunctionFormatter(turns, FormatConfig(), fields=("a", "b"))))
+        hashing.module_hash.cache_clear()
+        keys.append(hashing.code_hash(FunctionFormatter(turns, FormatConfig(), fields=("a", "b"))))
     assert keys[0] != keys[1]
 
 
 def test_code_that_has_no_file_has_a_key_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "typed_in", ModuleType("typed_in"))
-    assert key.code(type("Form", (), {"__module__": "typed_in"})) != key.code(EchoModel)
+    assert hashing.code_hash(type("Form", (), {"__module__": "typed_in"})) != hashing.code_hash(EchoModel)

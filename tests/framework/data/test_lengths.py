@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from framework import FrameworkError
+from framework.api.audit import TRAIN
 from framework.data import lengths, writer
-from framework.data.store import TRAIN, Store
+from framework.data.store import Store
 from framework.data.writer import Writer
 from framework.records import Example, TokenRow
 from framework.schema import Overflow

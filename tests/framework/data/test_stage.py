@@ -12,9 +12,10 @@ from typing import Any
 import pytest
 
 from framework import Component, FrameworkError, shelf, testing
+from framework.api.audit import AuditData
 from framework.api.data import Data
 from framework.api.plan import Selection
-from framework.data.audit import AuditData
+from framework.data.audit import StoredRows
 from framework.data.stage import load_data, to_prompt
 from framework.records import Example, Finding, Message, Severity, TokenRow
 from framework.schema import AuditConfig
@@ -298,15 +299,15 @@ def test_a_fatal_finding_ends_the_run(data_file: Path, tmp_path: Path) -> None:
 
 
 def test_an_audit_is_given_the_parts_after_the_split(write_rows: Write, rows: Rows, tmp_path: Path) -> None:
+    from framework.api.audit import PROMPTS, TRAIN, VALIDATION
     from framework.data import audit, reader, stage
-    from framework.data.store import PROMPTS, TRAIN, VALIDATION
 
     plan = testing.plan(
         ["data=local_file", f"data.path={write_rows(rows)}", f"data.prompts_path={write_rows(rows[:2])}"],
         run_dir=tmp_path,
     )
     store, _ = reader.Reader(plan, testing.EchoModel(plan)).store()
-    seen = AuditData(plan, store, stage.split_parts(plan, store))
+    seen = StoredRows(plan, store, stage.split_parts(plan, store))
     assert len(seen) == 22
     assert [(seen.part == part).sum() for part in (TRAIN, VALIDATION, PROMPTS)] == [18, 2, 2]
     batches = list(seen.batches())

@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from framework.api.audit import PROMPTS, TRAIN
 from framework.data import conversations, store, writer
-from framework.data.store import PROMPTS, TRAIN, Store
+from framework.data.store import Store
 from framework.data.writer import Writer
-from framework.records import Example, Message, TokenRow, ToolCall
+from framework.records import SEPARATOR, Example, Message, TokenRow, ToolCall
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 ROWS = st.lists(st.lists(st.tuples(st.integers(0, 50_000), st.booleans()), max_size=12), min_size=1, max_size=30)
@@ -106,7 +107,7 @@ def test_earlier_answers_that_are_learned_stand_side_by_side_an_empty_one_too() 
         Message("assistant", "no", learned=False), Message("user", "three"), Message("assistant", "yes"),
         Message("user", "four"), Message("assistant", "last"),
     ]  # fmt: skip
-    assert conversations.earlier(Example(tuple(turns), "chatml")) == f" {conversations.SEPARATOR}yes"
+    assert conversations.earlier(Example(tuple(turns), "chatml")) == f" {SEPARATOR}yes"
     assert conversations.earlier(Example((), "text", text="all of it")) == ""
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from framework.health.answers import endless, unended
-from framework.health.config import Action
 from framework.records import EvalResult, Sample
+from framework.schema import Action
 from tests.support.curves import plan
 
 DONE = Sample("ask", "short", "short", stopped=True, scores={})

@@ -39,7 +39,6 @@ from tests.support.curves import plan
             ["trainer.max_steps=9", "trainer.early_stopping_patience=1"],
             "lower trainer.max_steps, or",
         ),
-        ("endless_answers", [], "look at the proof and at the learned end of the rows with stages=[data]"),
     ],
 )
 def test_a_cure_names_settings(kind: str, words: list[str], told: str) -> None:

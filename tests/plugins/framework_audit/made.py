@@ -12,8 +12,9 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from framework.api.audit import AuditData
 from framework.data import writer
-from framework.data.audit import AuditData
+from framework.data.audit import StoredRows
 from framework.records import Example, Message, TokenRow
 from framework.testing.echo import plan
 from framework_audit.config import Check, StandardConfig
@@ -65,7 +66,7 @@ def audit_data(
     file.write_text(json.dumps({"instruction": "a", "output": "b"}) + "\n", encoding="utf-8")
     planned = plan(["data=local_file", f"data.path='{file}'", *words], run_dir=folder / "run")
     made = writer.write(folder / "store", fill)
-    return AuditData(planned, made, made.columns.part.copy())
+    return StoredRows(planned, made, made.columns.part.copy())
 
 
 def _batches(rows: Iterator[Example]) -> Iterator[list[Example]]:

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import framework_audit
-from framework.data.audit import AuditData
+from framework.api.audit import AuditData
 from framework.records import Severity
 from framework_audit.config import Check, StandardConfig
 from framework_audit.standard import Standard

@@ -9,8 +9,8 @@ import pytest
 
 from framework import testing
 from framework.api.plan import Plan
-from framework.api.results import Results
-from framework.records import Aspect, Concern, EvalResult, Measure
+from framework.records import Aspect, Concern, EvalResult, Measure, Results
+from framework.verdict import compare
 from framework_evals.forgetting_concern import concerns
 
 FINE = [1.0, 1.0, 1.0, 0.0] * 16
@@ -40,7 +40,8 @@ def plan(tmp_path: Path) -> Plan:
 
 def found(plan: Plan, after: EvalResult, before: EvalResult | None = None, nulls: int = 0) -> list[Concern]:
     noise = [general(divergence=0.004)] * nulls
-    return list(concerns(plan, Results(before, after, noise)))
+    changes = compare(before, after, noise, plan.verdict)
+    return list(concerns(plan, Results(before, after, noise, changes=changes)))
 
 
 def test_what_stayed_is_not_flagged_and_told_with_its_figures(plan: Plan) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from framework import pipeline, records, testing
 from framework.api.plan import Plan
 from framework.protocols import ExportContext, ModelPlace
 from framework.records import Artifact, ExportResult
+from framework.report import draft_report
 from framework_exports.config import ModelCardExporterConfig
 from framework_exports.model_card import ModelCardExporter, base_license
 
@@ -49,8 +51,10 @@ def write(plan: Plan, artifacts: Mapping[str, str], **settings: Any) -> dict[str
     (plan.checkpoint / "adapter_config.json").write_text(
         json.dumps({"r": 16, "lora_alpha": 32, "use_dora": False, "base_model_name_or_path": "/home/me/base"}), "utf-8"
     )
-    context = ExportContext(plan.run_dir, plan.checkpoint, plan.config, plan, made)
-    cards = ModelCardExporter(ModelCardExporterConfig(**settings)).export(testing.EchoModel(plan), context)
+    model = testing.EchoModel(plan)
+    draft = functools.partial(draft_report, plan, model.facts)
+    context = ExportContext(plan.run_dir, plan.checkpoint, plan.config, plan, made, report=draft)
+    cards = ModelCardExporter(ModelCardExporterConfig(**settings)).export(model, context)
     assert all(card.bytes == (plan.run_dir / card.path).stat().st_size for card in cards)
     return {card.path: (plan.run_dir / card.path).read_text(encoding="utf-8") for card in cards}
 

@@ -15,10 +15,10 @@ import pytest
 import torch
 
 from framework import FrameworkError, pipeline, records
-from framework.health.config import Action
 from framework.health.cures import CURES
 from framework.protocols import TrainRun
 from framework.records import Order, Report, Step, TrainResult, Trouble
+from framework.schema import Action
 from tests.support.tiny import chat_rows, tiny_llama
 from tests.support.training import make, opened
 

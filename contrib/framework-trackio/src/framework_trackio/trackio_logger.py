@@ -19,10 +19,10 @@ from trackio.utils import TRACKIO_DIR
 
 from framework.api.plan import Plan
 from framework.errors import one_line
-from framework.health.config import Action
 from framework.protocols import Logger
 from framework.records import DataResult, EvalResult, Report, Sample, Step, Trouble, to_json
 from framework.redact import redact
+from framework.schema import Action
 from framework_trackio.config import TrackioConfig
 
 COLUMNS = ("prompt", "reference", "before", "after")

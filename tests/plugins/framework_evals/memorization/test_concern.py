@@ -6,8 +6,7 @@ import re
 
 import pytest
 
-from framework.api.results import Results
-from framework.records import Aspect, Concern, EvalResult
+from framework.records import Aspect, Concern, EvalResult, Results
 from framework_evals.config import MemorizationConfig
 from framework_evals.memorization.concern import memorization_concern
 from tests.plugins.framework_evals.memorization.made import ANSWER, Reciter, evaluated, told

@@ -14,10 +14,11 @@ import numpy as np
 import pytest
 
 from framework import FrameworkError, records, testing
+from framework.api.run_folder import SavedRun
 from framework.cli import run_command
-from framework.folder import RunFolder
+from framework.folder import WritableRunFolder
 from framework.records import Artifact, ExportResult, Message, Prompt
-from framework.saved import SavedRun, read_run
+from framework.saved import read_run
 from framework_exports.config import GgufSpeakerConfig
 from framework_exports.llama.speaker import GgufSpeaker, GgufSpeakers, chooser
 from framework_quickstart.smollm2 import gguf_file
@@ -31,7 +32,7 @@ PROMPT = Prompt((Message("user", "What is the capital of France?"),))
 def run(tmp_path_factory: pytest.TempPathFactory) -> SavedRun:
     """Return a run that has exported nothing yet."""
     folder = tmp_path_factory.mktemp("run")
-    RunFolder.create(testing.plan([], run_dir=folder))
+    WritableRunFolder.create(testing.plan([], run_dir=folder))
     return read_run(folder)
 
 

@@ -1,0 +1,106 @@
+"""What a run left in its folder, to be read by loggers that go on, by exporters, and by whoever sweeps over runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from framework import records
+from framework.errors import FrameworkError
+from framework.records import Nulls
+from framework.schema import Stage
+
+PLAN, OVERRIDES, STATUS, ENVIRONMENT = "plan.json", "overrides.json", "status.json", "environment.json"
+REPORT = "report.json"
+NULL = "null"
+RUNNING, FINISHED, FAILED, PASSED_OVER, PRUNED = "running", "finished", "failed", "passed over", "pruned"
+"""The states of a run in `status.json`; one whose process was killed stays `running`."""
+T = TypeVar("T")
+
+
+class RunFolder:
+    """Reads `<stage>.json` and `status.json`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def file(self, stage: str) -> Path:
+        """Return where the result of a stage lies."""
+        return self.path / f"{stage}.json"
+
+    def earlier(self, stage: Stage, kind: type[T]) -> T | None:
+        """Return the result that an earlier run left, if there is one.
+
+        Raises:
+            FrameworkError: the file cannot be read.
+        """
+        return self._load(stage.value, kind)
+
+    def nulls(self) -> Nulls | None:
+        """Return what an earlier evaluation found of random adapters.
+
+        Raises:
+            FrameworkError: the file cannot be read.
+        """
+        return self._load(NULL, Nulls)
+
+    def status(self) -> Mapping[str, Any]:
+        """Return `status.json` as plain values; empty where there is none."""
+        status: Mapping[str, Any] = read_plain(self.path / STATUS) or {}
+        return status
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the run needs no more work: it finished, or a sweep gave it up."""
+        return self.status().get("state") in {FINISHED, PRUNED}
+
+    @property
+    def objective(self) -> float | None:
+        """The objective that the run came to; None where it has no report, or its report no value."""
+        objective = (read_plain(self.path / REPORT) or {}).get("objective") or {}
+        value: float | None = objective.get("value")
+        return value
+
+    def _load(self, name: str, kind: type[T]) -> T | None:
+        if not self.file(name).exists():
+            return None
+        try:
+            return records.load(kind, self.file(name))
+        except ValueError as error:
+            stage = Stage.evaluate.value if name == NULL else name
+            message = f"{error}: delete it, or run the stage '{stage}' again into another run_dir"
+            raise FrameworkError(message) from error
+
+
+@dataclass(frozen=True)
+class SavedRun:
+    """A run folder with its resolved config and the command-line words that made it."""
+
+    folder: Path
+    config: Mapping[str, Any]
+    overrides: tuple[str, ...]
+
+    def record(self, kind: type[T], name: str) -> T | None:
+        """Return a record of the folder, None where the run did not get that far.
+
+        Raises:
+            FrameworkError: the file cannot be read.
+        """
+        file = self.folder / name
+        try:
+            return records.load(kind, file)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            message = f"{file} cannot be read: {error.strerror}"
+            raise FrameworkError(message) from error
+        except ValueError as error:
+            raise FrameworkError(str(error)) from error
+
+
+def read_plain(file: Path) -> Any:
+    """Return what a JSON file holds; None where there is no such file."""
+    return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None

@@ -1,0 +1,20 @@
+"""What follows a training and says what goes wrong in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from framework.records import Step, Trouble
+
+
+@runtime_checkable
+class TrainingMonitor(Protocol):
+    """Follows one training. `framework_training_monitors` gives one for each run."""
+
+    def check(self, step: Step) -> Iterable[Trouble]:
+        """Return what is wrong after this log entry; what is done about it is the action of each trouble.
+
+        An entry comes again where the training ends between two validations: then it has the last validation.
+        """
