@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError, version
 from framework.api.markers import hookimpl
 from framework.component import Component
 from framework.decorators import formatter, metric
-from framework.errors import FrameworkError
+from framework.util.errors import FrameworkError
 
 try:
     __version__ = version("framework")

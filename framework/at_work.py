@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from framework import lock
-from framework.errors import FrameworkError
+from framework.util import lock
+from framework.util.errors import FrameworkError
 
 _held: list[tuple[lock.Lock, list[Path]]] = []
 

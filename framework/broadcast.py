@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from framework.api.plan import Plan, Selection
-from framework.errors import one_line
 from framework.protocols import Logger
 from framework.records import DataResult, EvalResult, Forecast, Report, Sample, Step, Trouble
+from framework.util.errors import one_line
 
 
 class Broadcast(Logger):

@@ -11,8 +11,8 @@ import platform
 from dataclasses import asdict
 from pathlib import Path
 
-from framework.cache import cache_dir, digest, read_json, write_json
 from framework.memory import Settings
+from framework.util.cache import cache_dir, digest, read_json, write_json
 
 LIBRARIES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "unsloth")
 OF_ANSWERS = frozenset(("evaluated_rows", "evaluated_length", "answer_rows", "answer_tokens"))

@@ -25,11 +25,11 @@ from yaml import YAMLError
 from framework import __version__
 from framework.component import GROUPS, UNCONFIGURED, Component, Group
 from framework.compose import compose, register
-from framework.errors import one_line, short
 from framework.fields import Field, fields
 from framework.origin import source_lines
 from framework.plugins import Registration, registrations
-from framework.requirements import missing, pip_command
+from framework.util.errors import one_line, short
+from framework.util.requirements import missing, pip_command
 
 ALL_GROUPS = {**GROUPS, **UNCONFIGURED}
 NO_SUMMARY = ("@package", "python -m framework", "yaml-language-server:")

@@ -10,10 +10,10 @@ from framework.api.plan import Plan, Selection
 from framework.check import option_name, out_of_range, unknown_key
 from framework.component import GROUPS
 from framework.config.overrides import written
-from framework.errors import FrameworkError, unknown
 from framework.fields import Type, fields
 from framework.plugins import components
-from framework.redact import redact
+from framework.util.errors import FrameworkError, unknown
+from framework.util.redact import redact
 
 KINDS: dict[Any, Any] = {float: int | float, list: list | tuple, dict: Mapping}
 """What a field takes besides values of its own type."""

@@ -16,10 +16,10 @@ from omegaconf.errors import InterpolationResolutionError
 
 from framework.component import GROUPS
 from framework.config.problem import Problem
-from framework.errors import nearest, one_line
 from framework.fields import Field, Type, as_text, fields
 from framework.origin import refusal
 from framework.plugins import components
+from framework.util.errors import nearest, one_line
 
 
 def check(config: DictConfig, overrides: Sequence[str] = ()) -> None:

@@ -22,10 +22,9 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from framework import __version__, at_work, devices, shelf, sweep
+from framework import __version__, at_work, devices, sweep
 from framework.api.run_folder import RunFolder
 from framework.compose import CONFIG_NAME, announce_folders, conf_dir, register
-from framework.errors import USER_MISTAKE, DoesNotFitError, FrameworkError, PrunedError, unknown
 from framework.folder import save_overrides, saved_overrides
 from framework.journal import note_failure
 from framework.plan import make_plan
@@ -33,6 +32,8 @@ from framework.plugin_file import lend_files, load_file
 from framework.plugins import commands
 from framework.protocols import Launcher
 from framework.records import Report
+from framework.util import shared_cache
+from framework.util.errors import USER_MISTAKE, DoesNotFitError, FrameworkError, PrunedError, unknown
 from framework.words import (
     check_options,
     check_twice,
@@ -83,7 +84,7 @@ def main() -> None:
         sys.exit(INTERRUPTED)
     finally:
         gc.enable()
-        shelf.open_for(sweep=False)
+        shared_cache.open_for(sweep=False)
         sweep.summarize()
 
 
@@ -183,7 +184,7 @@ def _launch(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...]
 
         for notice in overruled(overrides):
             print(notice, file=sys.stderr)  # noqa: T201
-    shelf.open_for(sweep=run_dir is not None and plan.share)
+    shared_cache.open_for(sweep=run_dir is not None and plan.share)
     if works and sweep.takes_one_gpu(plan):
         devices.take_one()
     launcher: Launcher = plan.launch.create()

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from framework import schema
-from framework.errors import FrameworkError, one_line, place
-from framework.garbage import without_collecting
+from framework.util.errors import FrameworkError, one_line, place
+from framework.util.gc import without_collecting
 
 
 @dataclass(frozen=True)
@@ -106,7 +106,7 @@ class Component:
         absent = isinstance(error, ModuleNotFoundError) and name == library
         if not library or (library == self.factory.partition(":")[0].partition(".")[0] and not absent):
             return f"'{self.name}' cannot be loaded from {self.factory}: {one_line(error)}{place(error)}"
-        from framework.requirements import pip_command  # noqa: PLC0415 - needed for a mistake only
+        from framework.util.requirements import pip_command  # noqa: PLC0415 - needed for a mistake only
 
         install = f": {pip_command(self.extras)}" if self.extras else ""
         return f"'{self.name}' needs the library '{library}'{install} ({one_line(error)})"

@@ -22,9 +22,9 @@ from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 
 from framework.component import GROUPS
-from framework.errors import FrameworkError, one_line
 from framework.plugins import ask, leave_out, registrations
 from framework.schema import RunConfig
+from framework.util.errors import FrameworkError, one_line
 
 CONFIG_NAME = "config"
 _added: list[Path] = []

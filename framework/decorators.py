@@ -18,10 +18,10 @@ from typing import Any, TypeVar, get_type_hints, overload
 
 from framework.api.markers import hookimpl
 from framework.component import Component
-from framework.errors import FrameworkError
 from framework.hook_check import is_async, line_of
 from framework.records import Example, Message
 from framework.schema import FormatConfig, MetricConfig
+from framework.util.errors import FrameworkError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 MARK = "framework_option"

@@ -13,8 +13,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from framework import gpus
-from framework.lock import Lock, take
+from framework.util import gpus
+from framework.util.lock import Lock, take
 
 VARIABLE = "CUDA_VISIBLE_DEVICES"
 PAUSE = 0.5

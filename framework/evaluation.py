@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from framework import shelf
 from framework.api.data import Data
 from framework.api.plan import Plan
-from framework.errors import FrameworkError
 from framework.protocols import AnyMetric, Evaluator, Model
 from framework.records import EvalResult, Measure, Nulls, TokenRow
+from framework.util import shared_cache
+from framework.util.errors import FrameworkError
 
 
 @dataclass(frozen=True)
@@ -29,11 +29,11 @@ class Measuring:
         plan, model = self.plan, self.model
         base = getattr(model, "base_key", "")
         settings = plan.exact("data", "format", "metric", "evaluator", "seed")
-        key = shelf.key_of(base, self.data.result.fingerprint, settings) if base else ""
-        kept: tuple[EvalResult, Any] | None = shelf.find("baseline", key)
+        key = shared_cache.key_of(base, self.data.result.fingerprint, settings) if base else ""
+        kept: tuple[EvalResult, Any] | None = shared_cache.find("baseline", key)
         if kept is None:
             result = self.now()
-            shelf.keep("baseline", key, (result, getattr(model, "base_memory", None)))
+            shared_cache.keep("baseline", key, (result, getattr(model, "base_memory", None)))
             return result
         result, memory = kept
         if memory is not None:

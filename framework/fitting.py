@@ -10,12 +10,12 @@ from typing import Any
 from framework.api.plan import Plan
 from framework.changed import changed
 from framework.config.overrides import words
-from framework.errors import DoesNotFitError, FrameworkError
 from framework.memory import Estimate
 from framework.outlook import Outlook
 from framework.plugins import ask, leave_out
 from framework.records import FitChange, Forecast, Saving, Verdict
 from framework.schema import Stage
+from framework.util.errors import DoesNotFitError, FrameworkError
 
 STEP, SHORTEST = 64, 512
 """The length that 99% of the rows have is rounded up to a multiple of the first; rows above the second are halved."""

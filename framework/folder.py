@@ -11,9 +11,9 @@ from typing import TypeVar
 from framework import records
 from framework.api.plan import Plan
 from framework.api.run_folder import NULL, OVERRIDES, RunFolder
-from framework.errors import FrameworkError
 from framework.records import Forecast, Nulls
 from framework.schema import Stage
+from framework.util.errors import FrameworkError
 
 STALE = frozenset({Stage.baseline, Stage.train, Stage.evaluate, Stage.export, Stage.report})
 """Stages whose saved results are dropped when they, or what they stand on, run again."""

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from framework.api.plan import Plan
-from framework.errors import FrameworkError, one_line
 from framework.fresh import first_modules
 from framework.plugin_file import load_file
 from framework.protocols import Divisible, Model
 from framework.schema import Stage
+from framework.util.errors import FrameworkError, one_line
 
 NOT_CARRIED = (
     "launch={} cannot hand over this plan ({}): the settings of a plugin have to stand at the top of a module "

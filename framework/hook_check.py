@@ -12,7 +12,7 @@ import pluggy
 
 from framework import hookspecs
 from framework.component import Component, Group
-from framework.errors import nearest
+from framework.util.errors import nearest
 
 HOOKS = {name: hook for name, hook in vars(hookspecs).items() if name.startswith("framework_")}
 

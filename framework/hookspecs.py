@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from framework.api.plan import Plan
     from framework.checkup import Checkup
     from framework.component import Component
-    from framework.gpus import Gpu
     from framework.memory import Settings, Shape
     from framework.protocols import TrainingMonitor
     from framework.records import Concern, ExportNeed, Report, Results, Saving, Step, Sweep, Work
     from framework.schema import Stage
+    from framework.util.gpus import Gpu
 
 
 @hookspec

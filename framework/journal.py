@@ -24,10 +24,10 @@ from framework.api.run_folder import (
     STATUS,
     RunFolder,
 )
-from framework.errors import DoesNotFitError, FrameworkError, PrunedError, one_line
 from framework.records import DataResult
-from framework.redact import redact
 from framework.schema import Stage
+from framework.util.errors import DoesNotFitError, FrameworkError, PrunedError, one_line
+from framework.util.redact import redact
 
 
 @dataclass(frozen=True)

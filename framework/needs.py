@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from framework import host
 from framework.records import Disk, Forecast, Memory, Verdict, Work
 from framework.summary import Fact
+from framework.util import host
 
 GIB = 2**30
 SHOWN = 0.005

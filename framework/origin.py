@@ -34,7 +34,7 @@ from yaml import YAMLError
 from framework.component import GROUPS
 from framework.compose import CONFIG_NAME, config_loader
 from framework.config.problem import Problem
-from framework.errors import FrameworkError, short
+from framework.util.errors import FrameworkError, short
 
 HYDRA = "hydra"
 """The key below which Hydra's own settings stand."""

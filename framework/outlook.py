@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass
 
-from framework import shelf
 from framework.api.plan import Plan
-from framework.gpus import Gpu
 from framework.memory import Estimate, Settings, Shape, estimate, least
 from framework.plugins import ask, leave_out
 from framework.records import Verdict
 from framework.remembered import KnownRows
+from framework.util import shared_cache
+from framework.util.gpus import Gpu
 
 CPU = "CPU"
 
@@ -66,8 +66,8 @@ class Outlook:
         """Bytes that the device has for a run: on a CPU with those that this process has already."""
         if self.used:
             # What is kept for the next point of a sweep is used by it, or freed.
-            return self.used.usable + (0 if self.plan.plan.gpu else shelf.gpu_bytes())
-        from framework import host  # noqa: PLC0415 - psutil takes 10 ms, for those without a GPU
+            return self.used.usable + (0 if self.plan.plan.gpu else shared_cache.gpu_bytes())
+        from framework.util import host  # noqa: PLC0415 - psutil takes 10 ms, for those without a GPU
 
         return host.memory().available + host.own()
 

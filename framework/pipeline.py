@@ -19,7 +19,6 @@ from framework.api.run_folder import RunFolder
 from framework.broadcast import Broadcast
 from framework.clock import Clock
 from framework.data.checks import check_sources
-from framework.errors import FrameworkError
 from framework.evaluation import Measuring
 from framework.exports import Exports
 from framework.fitting import check_fits
@@ -54,6 +53,7 @@ from framework.remembered import rows_found
 from framework.report import comparable, draft_report, make_report, pair
 from framework.same_training import SameTraining
 from framework.schema import Stage
+from framework.util.errors import FrameworkError
 
 SCRATCH = ".trainer.part"
 

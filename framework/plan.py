@@ -16,12 +16,12 @@ from framework.api.plan import LOSSES, SCORE, Plan, Selection
 from framework.check import loose_words, problems
 from framework.component import GROUPS, Component
 from framework.config.problem import Problem
-from framework.errors import FrameworkError, one_line, place, unknown
 from framework.origin import refusal
 from framework.plugin_file import is_loaded
 from framework.plugins import ask, components, leave_out
-from framework.redact import redact
 from framework.schema import Stage
+from framework.util.errors import FrameworkError, one_line, place, unknown
+from framework.util.redact import redact
 
 
 def make_plan(

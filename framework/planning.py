@@ -12,10 +12,9 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from framework import calibrate, fitting, gpus, remembered
+from framework import calibrate, fitting, remembered
 from framework.advice import advice
 from framework.api.plan import Plan
-from framework.errors import FrameworkError
 from framework.memory import Settings, Shape
 from framework.memory.terms import trained_bytes, trained_parameters
 from framework.outlook import Outlook
@@ -24,6 +23,8 @@ from framework.protocols import ModelSource
 from framework.records import Disk, ExportNeed, Forecast, Memory, TrainResult, Verdict
 from framework.remembered import KnownRows
 from framework.schema import Stage
+from framework.util import gpus
+from framework.util.errors import FrameworkError
 from framework.work import flops, speed_key, work
 
 ENOUGH_STEPS, ENOUGH_WORK = 5, 1e12

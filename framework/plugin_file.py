@@ -12,8 +12,8 @@ from pathlib import Path
 from types import ModuleType
 
 from framework.decorators import collect
-from framework.errors import FrameworkError, told
 from framework.plugins import add, disabled, manager, package
+from framework.util.errors import FrameworkError, told
 
 _read: set[str] = set()
 """The files of `plugins=[…]`, as they were typed: the working folder may change after that."""

@@ -21,8 +21,8 @@ import pluggy
 from framework import hookspecs
 from framework.component import COMMANDS, GROUPS, UNCONFIGURED, Component, Group
 from framework.decorators import clashes, collect
-from framework.errors import FrameworkError, told
 from framework.hook_check import wrong_component, wrong_hooks
+from framework.util.errors import FrameworkError, told
 
 DISABLE = "FRAMEWORK_DISABLE_PLUGINS"
 DEFAULT_PLUGINS = {

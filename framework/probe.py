@@ -14,7 +14,7 @@ from pathlib import Path
 
 from framework.api.plan import Plan
 from framework.config.overrides import key
-from framework.errors import FrameworkError
+from framework.util.errors import FrameworkError
 
 STEPS = 2
 LETTERS = "abcdefghijklmnopqrstuvwxyz"

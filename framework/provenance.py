@@ -20,7 +20,7 @@ from framework import hookspecs, plugins
 from framework.api.plan import Plan
 from framework.component import GROUPS, UNCONFIGURED
 from framework.compose import user_folders
-from framework.redact import hide
+from framework.util.redact import hide
 
 OUTSIDE = {"framework_checkups", "framework_sweep_finished"}
 """Hooks that are called where no run is."""

@@ -13,8 +13,8 @@ from typing import Any
 from framework import json_schema
 from framework.catalog import Option, Setting, options, settings, written
 from framework.component import GROUPS, Group
-from framework.errors import FrameworkError, unknown
 from framework.schema import RunConfig
+from framework.util.errors import FrameworkError, unknown
 
 PAGE = "config.md"
 SCHEMAS = "schemas"

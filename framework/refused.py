@@ -10,9 +10,9 @@ from hydra.errors import MissingConfigException
 
 from framework.component import GROUPS
 from framework.config.problem import Problem
-from framework.errors import unknown
 from framework.origin import explain, source_lines
 from framework.plugins import components
+from framework.util.errors import unknown
 
 ENTRY = re.compile(r"\s*-\s+(?:(?:(?:override|optional)\s+)*/?(?P<group>[\w/@.]+)\s*:\s*)?(?P<options>.+?)\s*(?:#.*)?")
 """An entry of a defaults list."""

@@ -13,10 +13,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from framework import lock
 from framework.api.plan import Plan
-from framework.cache import cache_dir, digest, read_json, write_json
 from framework.records import DataResult, TokenRow
+from framework.util import lock
+from framework.util.cache import cache_dir, digest, read_json, write_json
 
 SAMPLE = 200
 """Rows of which the common beginning is taken."""

@@ -25,8 +25,8 @@ from framework.records import (
     Sample,
     TrainResult,
 )
-from framework.redact import redact
 from framework.schema import Stage
+from framework.util.redact import redact
 from framework.verdict import compare, judge
 
 

@@ -13,16 +13,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
-from framework import shelf
 from framework.api.plan import CHECKPOINT
 from framework.api.run_folder import RunFolder
-from framework.errors import FrameworkError, one_line
 from framework.evaluation import Measuring
 from framework.exports import fingerprint
 from framework.health.course import Course
 from framework.protocols import Elsewhere
 from framework.records import EvalResult, Nulls, Step, TrainResult
 from framework.schema import Stage
+from framework.util import shared_cache
+from framework.util.errors import FrameworkError, one_line
 
 APART = frozenset(("config", "exporter", "logger", "name", "objective", "overrides", "run_dir", "sweep"))
 """Parts of the plan on which neither training nor evaluation depends."""
@@ -55,8 +55,8 @@ class SameTraining:
         group = plan.launch.config.group()
         base = "" if group and group.machines > 1 else getattr(model, "base_key", "")
         settings = plan.exact(*(field.name for field in fields(plan) if field.name not in APART))
-        self._key = shelf.key_of(base, found.fingerprint, settings) if base and shelf.is_open() else ""
-        self._known: dict[str, Done] = shelf.shared("trained", "by settings", dict)
+        self._key = shared_cache.key_of(base, found.fingerprint, settings) if base and shared_cache.is_open() else ""
+        self._known: dict[str, Done] = shared_cache.shared("trained", "by settings", dict)
         self._done = self._find()
 
     def _find(self) -> Done | None:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from framework.api.run_folder import OVERRIDES, PLAN, SavedRun
-from framework.errors import FrameworkError
 from framework.folder import check_overrides
+from framework.util.errors import FrameworkError
 
 T = TypeVar("T")
 

@@ -24,8 +24,8 @@ from framework.diagnose import diagnose
 from framework.plan import make_plan
 from framework.plugin_file import load_file
 from framework.provenance import Environment
-from framework.redact import HIDDEN
 from framework.schema import Stage
+from framework.util.redact import HIDDEN
 
 ONE_OPTION = [name for name, group in GROUPS.items() if not group.several]
 """The groups that say what a model is and how it is asked."""

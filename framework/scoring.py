@@ -15,9 +15,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
-from framework.errors import FrameworkError, told
 from framework.protocols import AnswerMetric, AnyMetric, Model
 from framework.records import Answer, Answered, Example, Measure, Message, Prompt, Sample, Scores
+from framework.util.errors import FrameworkError, told
 
 T = TypeVar("T")
 SHOWN = 40

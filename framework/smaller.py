@@ -14,12 +14,12 @@ from framework.api.plan import Selection
 from framework.catalog import presets
 from framework.component import GROUPS
 from framework.compose import CONFIG_NAME, config_loader
-from framework.errors import one_line
 from framework.memory import Shape
 from framework.outlook import Outlook
 from framework.plugins import components
 from framework.protocols import ModelSource
 from framework.records import FitChange, Verdict
+from framework.util.errors import one_line
 
 BILLION = 1e9
 log = logging.getLogger(__name__)

@@ -15,11 +15,11 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from framework import at_work, devices, records
 from framework.api.plan import Plan
 from framework.api.run_folder import FAILED, FINISHED, OVERRIDES, REPORT, RUNNING, STATUS, RunFolder, read_plain
-from framework.errors import USER_MISTAKE, FrameworkError
 from framework.plugins import notify
 from framework.records import Point, Sweep
-from framework.redact import hide, redact
 from framework.summary import figures
+from framework.util.errors import USER_MISTAKE, FrameworkError
+from framework.util.redact import hide, redact
 
 SWEEP = "sweep.json"
 _started: list[tuple[Path, dict[str, int]]] = []

@@ -17,11 +17,11 @@ from framework.api.run_folder import ENVIRONMENT
 from framework.component import GROUPS
 from framework.compose import add_folder
 from framework.config.overrides import key
-from framework.errors import FrameworkError, unknown
 from framework.fields import fields
 from framework.folder import saved_overrides
 from framework.plugin_file import load_file
 from framework.plugins import components
+from framework.util.errors import FrameworkError, unknown
 
 QUICKSTART = "+experiment=quickstart"
 INSTEAD = {

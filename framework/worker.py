@@ -23,12 +23,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from framework.errors import USER_MISTAKE, FrameworkError
-from framework.files import write_whole
 from framework.group import PLACE, WORKER, Member, member
 from framework.handover import Packed, end_with
 from framework.protocols import Backend, TrainRun
 from framework.records import Order, Step, TrainResult
+from framework.util.errors import USER_MISTAKE, FrameworkError
+from framework.util.files import write_whole
 
 GROUP = ".group.part"
 """The folder of a group's job in that of the run; it is removed with the group."""

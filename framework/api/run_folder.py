@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from framework import records
-from framework.errors import FrameworkError
 from framework.records import Nulls
 from framework.schema import Stage
+from framework.util.errors import FrameworkError
 
 PLAN, OVERRIDES, STATUS, ENVIRONMENT = "plan.json", "overrides.json", "status.json", "environment.json"
 REPORT = "report.json"

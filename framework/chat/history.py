@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from framework.errors import FrameworkError
 from framework.protocols import Speaker
 from framework.records import Message, Prompt
+from framework.util.errors import FrameworkError
 
 
 class Asked(NamedTuple):

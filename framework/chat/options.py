@@ -10,8 +10,8 @@ from typing import Any, NoReturn
 
 from framework.commands import ChatCommandConfig, usage
 from framework.component import SPEAKERS, Component
-from framework.errors import FrameworkError, unknown
 from framework.plugins import leave_out, registrations
+from framework.util.errors import FrameworkError, unknown
 from framework.words import check_twice
 
 USAGE = f"{usage(ChatCommandConfig)}; chat --help lists the options"

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterable, Iterator
 
 from framework.chat.session import Reply, Session, is_order, prompt_of
-from framework.errors import FrameworkError
+from framework.util.errors import FrameworkError
 
 
 def converse(session: Session, lines: Iterable[str], *, as_json: bool) -> None:

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from framework.chat.history import Asked, History
 from framework.chat.options import Sampling
-from framework.errors import FrameworkError, unknown
 from framework.protocols import Speaker
+from framework.util.errors import FrameworkError, unknown
 
 BASE, TUNED = "base", "tuned"
 HELP = {

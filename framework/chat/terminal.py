@@ -15,7 +15,7 @@ from rich.text import Text
 
 from framework.chat.columns import PATIENCE, THINKING, Columns, column_width
 from framework.chat.session import Reply, Session, is_order, prompt_of
-from framework.errors import FrameworkError
+from framework.util.errors import FrameworkError
 
 UNPRINTED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 """Control characters but tab and newline: an answer is not to move the cursor or change colours."""

@@ -8,10 +8,10 @@ from typing import Any
 
 from framework.api.run_folder import SavedRun
 from framework.chat.session import BASE, TUNED, Cast
-from framework.errors import FrameworkError
 from framework.protocols import Backend, Model, ModelSource
 from framework.records import Prompt
 from framework.saved_plan import saved_plan
+from framework.util.errors import FrameworkError
 
 
 @contextmanager

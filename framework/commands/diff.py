@@ -14,12 +14,12 @@ from rich.table import Table
 
 from framework.api.run_folder import ENVIRONMENT, STATUS, SavedRun
 from framework.commands import DiffCommandConfig, usage
-from framework.errors import FrameworkError
 from framework.journal import Status
 from framework.provenance import Commit, Environment
 from framework.records import DataResult, EvalResult, Report, TrainResult
-from framework.redact import hide
 from framework.saved import ABSENT, differences, flat, read_run
+from framework.util.errors import FrameworkError
+from framework.util.redact import hide
 
 USAGE = usage(DiffCommandConfig)
 SIDES = ("A", "B")

@@ -21,10 +21,10 @@ from framework.doctor import Checked, checked
 from framework.doctor.gather import Examination, registered, without_secrets
 from framework.doctor.run import TOPIC
 from framework.doctor.show import as_json, show
-from framework.errors import FrameworkError, unknown
 from framework.origin import refusal
 from framework.plan import make_plan
-from framework.redact import hide
+from framework.util.errors import FrameworkError, unknown
+from framework.util.redact import hide
 from framework.words import check_options, check_twice, complete, load_plugins, restore_folders, sets_unknown_key
 
 JSON = "--json"

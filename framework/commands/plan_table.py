@@ -15,9 +15,9 @@ from rich.console import Console
 from rich.table import Table
 
 from framework.commands import PlanTableCommandConfig, usage
-from framework.errors import FrameworkError
-from framework.gpus import GIB, KNOWN, named
 from framework.memory import Estimate, Loss, Settings, Shape, Weights, estimate
+from framework.util.errors import FrameworkError
+from framework.util.gpus import GIB, KNOWN, named
 
 USAGE = usage(PlanTableCommandConfig)
 LENGTH, RANK = 2048, 16

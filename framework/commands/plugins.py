@@ -16,8 +16,8 @@ from framework.catalog import ALL_GROUPS, Option, Preset, Setting, options, pres
 from framework.commands import PluginsCommandConfig, usage
 from framework.component import COMMANDS, SPEAKERS, Group
 from framework.compose import config_loader
-from framework.errors import FrameworkError, unknown
 from framework.plugins import DISABLE, disabled, left_out, package
+from framework.util.errors import FrameworkError, unknown
 
 USAGE = usage(PluginsCommandConfig)
 WIDEST = 120  # columns: longer lines are hard to read

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from framework.commands import ReferenceCommandConfig, usage
-from framework.errors import FrameworkError, unknown
 from framework.reference import PAGE, write
+from framework.util.errors import FrameworkError, unknown
 
 USAGE = usage(ReferenceCommandConfig)
 PACKAGE = "--package"

@@ -25,13 +25,13 @@ from framework.commands import RerunCommandConfig, usage
 from framework.compose import add_folder, compose
 from framework.config.overrides import key
 from framework.diagnose import diagnose
-from framework.errors import FrameworkError, short
 from framework.plan import make_plan
 from framework.protocols import Launcher
 from framework.provenance import Commit, Environment, commit, installed, origins
 from framework.records import DataResult
-from framework.redact import HIDDEN
 from framework.saved import differences, flat, read_run
+from framework.util.errors import FrameworkError, short
+from framework.util.redact import HIDDEN
 from framework.words import check_twice, load_plugins
 
 ANYWAY = "--anyway"

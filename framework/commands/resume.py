@@ -24,8 +24,8 @@ from framework.commands import ResumeCommandConfig, usage
 from framework.compose import add_folder
 from framework.config.overrides import key
 from framework.diagnose import diagnose
-from framework.errors import FrameworkError
 from framework.provenance import Environment
+from framework.util.errors import FrameworkError
 
 MULTIRUN = "multirun.yaml"
 USAGE = usage(ResumeCommandConfig)

@@ -16,16 +16,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from framework import hashing, records
+from framework import records
 from framework.api.audit import AuditData, Texts
 from framework.api.plan import Plan
-from framework.data import beginnings, features, lengths, near
+from framework.data import beginnings, lengths
 from framework.data.conversations import answered
 from framework.data.store import Store
-from framework.errors import FrameworkError
 from framework.protocols import Audit
 from framework.records import Example, Finding
-from framework.redact import redact
+from framework.util import hashing, minhash, text_features
+from framework.util.errors import FrameworkError
+from framework.util.redact import redact
 
 EXCERPT = 40
 """Characters of a question or an answer that an example shows."""
@@ -121,7 +122,7 @@ def _alike(store: Store) -> NDArray[np.int64]:
         pairs = (zip(texts.question, texts.answer, strict=True) for texts in store.texts())
         return ([f"{question} {answer}" for question, answer in batch] for batch in pairs)
 
-    return near.group(whole, len(store), folder=_scratch(store))
+    return minhash.group(whole, len(store), folder=_scratch(store))
 
 
 def _asked_alike(store: Store) -> NDArray[np.int64]:
@@ -131,14 +132,14 @@ def _asked_alike(store: Store) -> NDArray[np.int64]:
         pairs = (zip(texts.question, texts.answer, strict=True) for texts in store.texts())
         return ([question or answer for question, answer in batch] for batch in pairs)
 
-    common = features.common_features(questions, len(store))
-    found = near.group(questions, len(store), common=common, folder=_scratch(store))
-    return near.join(found, *beginnings.pairs(store))
+    common = text_features.common_features(questions, len(store))
+    found = minhash.group(questions, len(store), common=common, folder=_scratch(store))
+    return minhash.join(found, *beginnings.pairs(store))
 
 
 def _scratch(store: Store) -> Path | None:
     """Return where files may lie meanwhile: the store, or the folder of temporary files where it may only be read."""
-    for left in store.folder.glob(f"{near.SCRATCH}*"):  # by a run that was killed
+    for left in store.folder.glob(f"{minhash.SCRATCH}*"):  # by a run that was killed
         if time.time() - left.stat().st_mtime > DAY:
             shutil.rmtree(left, ignore_errors=True)
     return store.folder if os.access(store.folder, os.W_OK) else None

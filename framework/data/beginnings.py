@@ -13,8 +13,8 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from framework.data.features import COMMON
 from framework.data.store import Store
+from framework.util.text_features import COMMON
 
 Numbers = NDArray[np.int64]
 

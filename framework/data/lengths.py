@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from framework.data.store import Rows, Store
-from framework.errors import FrameworkError
 from framework.records import Lengths, TokenRow
 from framework.schema import Overflow
+from framework.util.errors import FrameworkError
 
 BINS = 20
 STEP = 64

@@ -20,10 +20,10 @@ from omegaconf.errors import OmegaConfBaseException
 
 from framework.api.plan import Selection
 from framework.component import Component
-from framework.errors import FrameworkError, one_line, unknown
 from framework.fields import fields
 from framework.plugins import components
 from framework.records import RawData, Row
+from framework.util.errors import FrameworkError, one_line, unknown
 
 OWN = ("data", "format", "columns", "weight", "count")
 BASE = ("validation_split", "overflow", "proof", "on_bad_row", "mask_history", "mix")

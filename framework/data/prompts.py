@@ -16,10 +16,10 @@ from typing import Any
 from framework.api.plan import Selection
 from framework.data.rows import Columns, stripped, with_system_prompt
 from framework.data.turns import check_turns
-from framework.errors import FrameworkError, one_line, place, unknown
 from framework.plugins import components
 from framework.protocols import Formatter
 from framework.records import Example, Message, Prompt, RawData, Row
+from framework.util.errors import FrameworkError, one_line, place, unknown
 
 FILES = "local_file"
 """The option of `data=` that reads files."""

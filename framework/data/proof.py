@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from framework.api.audit import PROMPTS
 from framework.data.store import Store
-from framework.errors import FrameworkError
 from framework.records import Proof, ProofProblem
+from framework.util.errors import FrameworkError
 
 SHOWN = 10
 

@@ -10,19 +10,19 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from shutil import rmtree
 
-from framework import hashing
 from framework.api.audit import PROMPTS, TRAIN, VALIDATION
 from framework.api.plan import Plan, Selection
-from framework.cache import cache_dir
 from framework.data import key, mix, store, writer
 from framework.data.rows import read
 from framework.data.store import Store
 from framework.data.writer import Writer
-from framework.errors import FrameworkError, one_line
-from framework.garbage import set_aside
 from framework.protocols import Formatter, Model
 from framework.records import Example, MixedIn, RawData, Row
 from framework.schema import OnBadRow
+from framework.util import hashing
+from framework.util.cache import cache_dir
+from framework.util.errors import FrameworkError, one_line
+from framework.util.gc import set_aside
 
 ROWS, CHARACTERS = 1000, 4_000_000
 """A batch has so many rows at most, and ends with the row that reaches so many characters."""

@@ -12,10 +12,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from framework.data.turns import check_turns
-from framework.errors import FrameworkError, one_line, place, unknown
 from framework.protocols import Formatter
 from framework.records import Example, FormatRun, Message, MixedIn, Row
 from framework.schema import FormatConfig, OnBadRow
+from framework.util.errors import FrameworkError, one_line, place, unknown
 
 SHOWN_ERRORS = 10
 NAMED_PLACES = 3

@@ -7,7 +7,6 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
-from framework import shelf
 from framework.api.audit import LEFT_OUT, PROMPTS, TRAIN, VALIDATION
 from framework.api.data import Data
 from framework.api.plan import Plan
@@ -16,10 +15,11 @@ from framework.data.lengths import Fitted
 from framework.data.reader import Reader
 from framework.data.store import Rows, Store
 from framework.data.view import view
-from framework.errors import FrameworkError
 from framework.protocols import Model
 from framework.records import DataResult, Example, Finding, MixedIn, Prompt, Proof, Severity
 from framework.schema import ProofMode
+from framework.util import shared_cache
+from framework.util.errors import FrameworkError
 
 
 def load_data(plan: Plan, model: Model) -> Data:
@@ -34,8 +34,10 @@ def load_data(plan: Plan, model: Model) -> Data:
     plan.data.check_rows(reader.fingerprint)
     rows, cached = reader.store()
     sizes = limit, overflow, plan.training.per_device_train_batch_size
-    key = shelf.key_of(str(rows.folder), plan.exact("data", "format", "seed"), sizes) if model.encoding else ""
-    data, part = shelf.shared("data", key, lambda: _from_store(plan, model, reader.fingerprint, rows, cached=cached))
+    key = shared_cache.key_of(str(rows.folder), plan.exact("data", "format", "seed"), sizes) if model.encoding else ""
+    data, part = shared_cache.shared(
+        "data", key, lambda: _from_store(plan, model, reader.fingerprint, rows, cached=cached)
+    )
     # An audit may look at any setting of the training, so each run is audited by its own.
     found = [*data.result.findings, *audit.findings(plan, rows, part)]
     return dataclasses.replace(

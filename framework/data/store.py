@@ -23,10 +23,10 @@ from numpy.typing import NDArray
 
 from framework import records
 from framework.api.audit import Texts
-from framework.cache import HALF
 from framework.data.conversations import from_json
 from framework.data.rows import Told
 from framework.records import IGNORE, Example, TokenRow
+from framework.util.cache import HALF
 
 DAYS = 30
 """A store that no run has used for so long is removed when another one is written."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 
-from framework.errors import FrameworkError, one_line
 from framework.records import Example, Message
+from framework.util.errors import FrameworkError, one_line
 
 ROLES = ("system", "user", "assistant", "tool")
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from framework.protocols import Model
 from framework.records import IGNORE, Piece, TokenRow, ViewedRow
-from framework.redact import redact
+from framework.util.redact import redact
 
 ROWS = 3
 LONGEST = 1200

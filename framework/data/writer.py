@@ -14,7 +14,6 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from framework import records
-from framework.cache import whole
 from framework.data.conversations import answered, around, asked, earlier, has_system, to_json
 from framework.data.rows import Told
 from framework.data.store import (
@@ -28,6 +27,7 @@ from framework.data.store import (
     Store,
 )
 from framework.records import IGNORE, Example, TokenRow
+from framework.util.cache import whole
 
 
 @dataclass

@@ -18,8 +18,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from framework.checkup import Found, State
-from framework.errors import FrameworkError, one_line, place
 from framework.plugin_file import load_file
+from framework.util.errors import FrameworkError, one_line, place
 
 
 def main() -> None:

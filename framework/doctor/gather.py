@@ -17,7 +17,7 @@ from framework.doctor.machine import libraries, machine, plugins
 from framework.doctor.run import run
 from framework.doctor.worker import Worker
 from framework.plugins import ask, leave_out
-from framework.redact import redact
+from framework.util.redact import redact
 
 AT_ONCE = 4
 """Processes side by side: some wait for a network or a program, and a large library takes 300 MB."""

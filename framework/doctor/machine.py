@@ -12,13 +12,13 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from framework import host
-from framework.cache import cache_dir
 from framework.checkup import Found, State
 from framework.doctor import Checked, checked
-from framework.errors import short
 from framework.plugins import left_out, package
 from framework.provenance import installed
+from framework.util import host
+from framework.util.cache import cache_dir
+from framework.util.errors import short
 
 GIB = 2**30
 LEAST_GIB = 0.5

@@ -13,12 +13,12 @@ from framework.api.plan import Plan, Selection
 from framework.checkup import Found, State
 from framework.doctor import Checked, checked
 from framework.doctor.worker import Worker
-from framework.errors import FrameworkError, short
 from framework.folder import check_writable
 from framework.plan import check_model
 from framework.protocols import Backend, ModelSource
-from framework.requirements import missing, pip_command
 from framework.schema import Stage
+from framework.util.errors import FrameworkError, short
+from framework.util.requirements import missing, pip_command
 
 TOPIC = "this run"
 HERE = "framework.doctor.run"

@@ -22,7 +22,7 @@ from typing import IO, Any, Self
 import psutil
 
 from framework.checkup import Found, State
-from framework.errors import one_line, signal_name
+from framework.util.errors import one_line, signal_name
 
 COMMAND = [sys.executable, "-P", "-m", "framework.doctor.child"]
 AT_EASE = {"GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}

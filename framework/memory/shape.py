@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from framework.errors import FrameworkError
+from framework.util.errors import FrameworkError
 
 ATTENTION = ("q", "k", "v", "o")
 """The linear layers of attention: queries, keys, values, output."""

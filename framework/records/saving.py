@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any, TypeVar
 
-from framework.files import write_whole
+from framework.util.files import write_whole
 
 Record = TypeVar("Record")
 

@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from framework.api.audit import PROMPTS, TRAIN, VALIDATION
-from framework.data import features, near
 from framework.records import Severity
+from framework.util import minhash, text_features
 from framework_audit.config import Check
 from framework_audit.found import SHOWN, Found, Numbers, are, of
 from framework_audit.pieces import JSON
@@ -176,9 +176,9 @@ def _differ(answers: list[str]) -> bool:
         return False
     if all(len(answer.split()) <= SHORT for answer in answers):
         return True
-    made = features.features(answers)
+    made = text_features.features(answers)
     others = np.arange(1, len(answers))
-    return bool((features.similarities(made, np.zeros_like(others), others) < near.SIMILARITY).any())
+    return bool((text_features.similarities(made, np.zeros_like(others), others) < minhash.SIMILARITY).any())
 
 
 def _leaked(survey: Survey) -> Iterator[Found]:

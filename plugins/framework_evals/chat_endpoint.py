@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from framework.errors import one_line
-from framework.redact import HIDDEN, redact
+from framework.util.errors import one_line
+from framework.util.redact import HIDDEN, redact
 
 PATH = "/chat/completions"
 GIVE_UP = 3

@@ -8,9 +8,9 @@ from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
 from framework.api.plan import Plan
-from framework.errors import FrameworkError
 from framework.records import Prompt, Work
 from framework.schema import Stage
+from framework.util.errors import FrameworkError
 from framework_evals import config, grading
 from framework_evals.json_schema import read_schema, validator
 from framework_evals.metrics.regex import compiled

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from framework.errors import unknown
 from framework.records import Answered
+from framework.util.errors import unknown
 from framework_evals.config import JudgeConfig
 
 NAMES = ("question", "answer", "reference", "lowest", "highest")

@@ -6,9 +6,9 @@ import os
 import shutil
 from pathlib import Path
 
-from framework.errors import FrameworkError
 from framework.protocols import ExportContext, Model
 from framework.records import Artifact
+from framework.util.errors import FrameworkError
 from framework_exports import chat_template
 from framework_exports.config import AdapterExporterConfig
 from framework_exports.folders import check_room, size_of, whole

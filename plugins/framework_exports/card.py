@@ -16,8 +16,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from framework.api.plan import Plan
 from framework.records import DataResult, Report, TrainResult
-from framework.redact import redact
 from framework.summary import count, difference, number, share
+from framework.util.redact import redact
 from framework_exports.uses import Use
 
 LIBRARIES = {"adapter": "peft", "merged": "transformers"}

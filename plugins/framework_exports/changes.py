@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from framework.errors import FrameworkError
+from framework.util.errors import FrameworkError
 from framework_exports.headers import FLOATS, Stored, damaged
 from framework_exports.shards import TORCH
 

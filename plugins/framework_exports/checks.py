@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from framework.api.plan import CHECKPOINT, Plan
 from framework.api.run_folder import RunFolder
-from framework.errors import FrameworkError, unknown
 from framework.records import ExportResult
 from framework.schema import Stage
+from framework.util.errors import FrameworkError, unknown
 from framework_exports import gguf_checks
 from framework_exports.config import (
     AdapterExporterConfig,

@@ -11,8 +11,8 @@ from typing import Any
 
 from framework.api.plan import Plan
 from framework.checkup import Found, State
-from framework.errors import one_line
-from framework.requirements import missing
+from framework.util.errors import one_line
+from framework.util.requirements import missing
 
 BINARY = "llama-quantize"
 FIX = "pip install llama-cpp-py-sync"

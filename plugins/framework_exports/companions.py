@@ -10,7 +10,7 @@ from typing import Any
 from tokenizers import Tokenizer
 
 from framework.api.plan import Plan
-from framework.errors import FrameworkError
+from framework.util.errors import FrameworkError
 from framework_exports import chat_template
 from framework_exports.documents import GENERATION, MODEL, TEMPLATE, TOKENIZER, TOKENIZER_CONFIG, read, write
 from framework_exports.folders import CONFIG as RUN_CONFIG

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from framework.errors import FrameworkError, one_line
+from framework.util.errors import FrameworkError, one_line
 
 MODEL = "config.json"
 GENERATION = "generation_config.json"

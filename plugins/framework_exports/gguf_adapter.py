@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from framework.errors import FrameworkError
 from framework.protocols import ExportContext, Model
 from framework.records import Artifact
+from framework.util.errors import FrameworkError
 from framework_exports import gguf_checks, lora
 from framework_exports.config import GgufAdapterExporterConfig
 from framework_exports.convert import apart

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from framework.api.plan import Plan, Selection
-from framework.errors import FrameworkError, nearest, short
+from framework.util.errors import FrameworkError, nearest, short
 from framework_exports.config import GgufAdapterExporterConfig, GgufExporterConfig
 from framework_exports.quantizations import QUANTIZATIONS, known_names, unknown_ones
 

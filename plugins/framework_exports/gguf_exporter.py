@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from framework.errors import FrameworkError
 from framework.protocols import ExportContext, Model
 from framework.records import Artifact
+from framework.util.errors import FrameworkError
 from framework_exports import chat_template, gguf_checks, number_format
 from framework_exports.config import Dtype, GgufExporterConfig
 from framework_exports.convert import apart, names, pieces

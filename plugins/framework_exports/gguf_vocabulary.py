@@ -11,8 +11,8 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from framework.errors import FrameworkError
 from framework.records import Message
+from framework.util.errors import FrameworkError
 from framework_exports import chat_template
 from framework_exports.convert import pieces
 from framework_exports.documents import GENERATION, TOKENIZER, TOKENIZER_CONFIG, read

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from framework.errors import FrameworkError, one_line
+from framework.util.errors import FrameworkError, one_line
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"

@@ -12,7 +12,7 @@ from typing import Any
 
 from peft.utils.other import get_pattern_key
 
-from framework.errors import FrameworkError, one_line
+from framework.util.errors import FrameworkError, one_line
 from framework_exports.changes import Change, LowRank
 from framework_exports.headers import Stored, stored
 from framework_exports.naming import Names

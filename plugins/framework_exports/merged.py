@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shutil
 
-from framework.errors import FrameworkError
 from framework.protocols import ExportContext, Model
 from framework.records import Artifact
+from framework.util.errors import FrameworkError
 from framework_exports import number_format
 from framework_exports.config import Dtype, MergedExporterConfig
 from framework_exports.folders import foreign, size_of

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 
 from framework.api.plan import Plan
-from framework.errors import FrameworkError
 from framework.protocols import ModelPlace, ModelSource
+from framework.util.errors import FrameworkError
 from framework_exports import companions, documents, lora, shards
 from framework_exports.changes import Change, Reader, pieces
 from framework_exports.config import Dtype, bytes_of

@@ -14,11 +14,11 @@ from huggingface_hub.repocard import metadata_load
 from yaml import YAMLError
 
 from framework.api.plan import Plan
-from framework.files import write_whole
-from framework.network import reachable
 from framework.protocols import ExportContext, Model, ModelPlace, ModelSource
 from framework.records import Artifact
-from framework.redact import redact
+from framework.util.files import write_whole
+from framework.util.network import reachable
+from framework.util.redact import redact
 from framework_exports import documents, lora
 from framework_exports.card import Folder, Known, card, plain
 from framework_exports.config import ModelCardExporterConfig, is_repo_id

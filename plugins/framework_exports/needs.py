@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from framework import host
 from framework.api.plan import Plan, Selection
 from framework.memory import Shape
 from framework.records import ExportNeed
+from framework.util import host
 from framework_exports.config import (
     Dtype,
     GgufExporterConfig,

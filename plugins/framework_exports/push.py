@@ -17,11 +17,11 @@ from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 from huggingface_hub.utils import disable_progress_bars
 
 from framework.api.plan import Plan
-from framework.errors import FrameworkError, one_line, short
-from framework.files import write_whole
-from framework.network import reachable
 from framework.protocols import ExportContext, Model
 from framework.records import Artifact
+from framework.util.errors import FrameworkError, one_line, short
+from framework.util.files import write_whole
+from framework.util.network import reachable
 from framework_exports import documents, lora
 from framework_exports.config import ModelCardExporterConfig, PushExporterConfig, is_repo_id
 from framework_exports.folders import CONFIG

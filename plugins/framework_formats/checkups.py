@@ -11,8 +11,8 @@ from huggingface_hub import constants, get_token
 
 from framework.api.plan import Plan
 from framework.checkup import Found, State
-from framework.errors import FrameworkError, one_line, short
-from framework.network import reachable
+from framework.util.errors import FrameworkError, one_line, short
+from framework.util.network import reachable
 from framework_formats.config import HubConfig, LocalFileConfig
 from framework_formats.readers.find import find
 

@@ -17,9 +17,9 @@ from huggingface_hub import HfApi
 from huggingface_hub.constants import ENDPOINT
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
-from framework.errors import FrameworkError, one_line
-from framework.network import reachable
 from framework.records import RawData, Row
+from framework.util.errors import FrameworkError, one_line
+from framework.util.network import reachable
 from framework_formats.config import HubConfig
 from framework_formats.readers import values
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from framework import Component, hookimpl
-from framework.errors import unknown
 from framework.plugins import components
+from framework.util.errors import unknown
 from framework_formats import config
 
 if TYPE_CHECKING:

@@ -15,11 +15,11 @@ import transformers
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from framework.api.plan import Plan
-from framework.errors import FrameworkError, one_line, unknown
-from framework.garbage import set_aside, without_collecting
 from framework.group import member
 from framework.protocols import ModelPlace, ModelSource, Quantization
 from framework.schema import Stage
+from framework.util.errors import FrameworkError, one_line, unknown
+from framework.util.gc import set_aside, without_collecting
 from framework_hf import hardware
 from framework_hf.adapters import trained_config
 from framework_hf.config import HFTrainerConfig, OutOfMemory

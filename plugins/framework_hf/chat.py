@@ -15,9 +15,9 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from framework import hashing
-from framework.errors import FrameworkError, one_line
 from framework.records import IGNORE, Example, Message, TokenRow
+from framework.util import hashing
+from framework.util.errors import FrameworkError, one_line
 from framework_hf.drafts import Draft
 from framework_hf.learned import Labels
 from framework_hf.masks import Prompts

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from peft import PeftModel
 
-from framework.errors import FrameworkError
 from framework.records import TokenRow
+from framework.util.errors import FrameworkError
 from framework_hf.evaluation import Evaluation
 from framework_hf.known import key
 from framework_hf.losses import Losses

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 import psutil
 import torch
 
-from framework import host
-from framework.errors import FrameworkError, one_line
 from framework.schema import Optimizer
+from framework.util import host
+from framework.util.errors import FrameworkError, one_line
 from framework_hf.config import CPU_LIMIT, Device, Dtype, HFTrainerConfig, Switch
 
 DTYPES = {Dtype.fp32: torch.float32, Dtype.bf16: torch.bfloat16, Dtype.fp16: torch.float16}

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
-from framework.errors import FrameworkError
 from framework.records import IGNORE, TokenRow
+from framework.util.errors import FrameworkError
 from framework_hf import kept
 from framework_hf.drafts import Draft, Turn
 from framework_hf.masks import Prompts, common, token_from

@@ -17,12 +17,12 @@ import torch
 import transformers
 from peft import PeftModel
 
-from framework import shelf
 from framework.api.plan import Plan
-from framework.errors import FrameworkError
 from framework.group import member
 from framework.protocols import ModelPlace, ModelSource, TrainRun
 from framework.records import Answer, Example, Prompt, Scored, TextForm, TokenRow, TrainResult
+from framework.util import shared_cache
+from framework.util.errors import FrameworkError
 from framework_hf import chat, hardware, scoring
 from framework_hf.adapters import restore_adapter, trained_config, weights
 from framework_hf.base_key import base_key
@@ -233,8 +233,8 @@ class HFModel:
         """How losses of this model are computed, found out when first asked for; the model is in evaluation mode."""
         model = self._answering()
         if self._evaluation is None or self._evaluation.passes.losses.model is not model:
-            self._shown = shelf.key_of(self.base_key, self.plan.exact("adapter")) if self.base_key else ""
-            found, largest = shelf.find(SHOWN, self._shown) or (None, 0)
+            self._shown = shared_cache.key_of(self.base_key, self.plan.exact("adapter")) if self.base_key else ""
+            found, largest = shared_cache.find(SHOWN, self._shown) or (None, 0)
             losses = Losses(model, self.way.packing, masked=not self.way.branches, found=found)
             if losses.problem:
                 self.machine.facts["packing"] = f"{losses.packing.value} ({losses.problem})"
@@ -336,7 +336,7 @@ class HFModel:
     def close(self) -> None:
         """Free the memory, so that the next run of a sweep has it; it need not find out again what it takes."""
         if self._evaluation:
-            shelf.keep(SHOWN, self._shown, (self._evaluation.passes.losses.found, self._evaluation.largest))
+            shared_cache.keep(SHOWN, self._shown, (self._evaluation.passes.losses.found, self._evaluation.largest))
         self._model = self._evaluation = None
         self._from_base.forget()
         gc.collect()

@@ -25,9 +25,9 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import disable_progress_bars
 
-from framework.errors import FrameworkError, one_line
-from framework.network import reachable
 from framework.protocols import ModelPlace
+from framework.util.errors import FrameworkError, one_line
+from framework.util.network import reachable
 from framework_hf.config import LocalModelConfig
 
 # Weights come as safetensors only: a pickle runs code when it is loaded.

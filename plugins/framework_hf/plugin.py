@@ -11,9 +11,9 @@ from framework_hf import config
 if TYPE_CHECKING:
     from framework.api.plan import Plan
     from framework.checkup import Checkup
-    from framework.gpus import Gpu
     from framework.memory import Settings, Shape
     from framework.records import Saving, Work
+    from framework.util.gpus import Gpu
 
 NOT_SWITCHES = frozenset(
     (

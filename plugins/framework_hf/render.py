@@ -10,8 +10,8 @@ from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 from transformers.utils import chat_template_utils
 
-from framework.errors import FrameworkError, one_line
 from framework.records import Message, ToolCall
+from framework.util.errors import FrameworkError, one_line
 
 Turns = list[dict[str, Any]]
 SHOWN_ROLES = 6

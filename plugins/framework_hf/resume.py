@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from framework.api.plan import Plan
-from framework.errors import FrameworkError
 from framework.records import TokenRow
+from framework.util.errors import FrameworkError
 
 FOLDER = ".resume"
 MANIFEST = "manifest.json"

@@ -14,7 +14,7 @@ import torch
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from framework.chat.thought import without_thought
-from framework.errors import FrameworkError, one_line
+from framework.util.errors import FrameworkError, one_line
 from framework_hf.memory.retry import ran_out
 
 HALF = "\ufffd"

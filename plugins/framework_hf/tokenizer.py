@@ -6,10 +6,10 @@ from pathlib import Path
 
 from transformers import AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 
-from framework.errors import FrameworkError, one_line
 from framework.protocols import ModelPlace
 from framework.records import TextForm
 from framework.schema import ModelConfig
+from framework.util.errors import FrameworkError, one_line
 
 
 def load_tokenizer(place: ModelPlace, config: ModelConfig) -> PreTrainedTokenizerBase:

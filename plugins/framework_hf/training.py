@@ -14,9 +14,9 @@ from datasets import Dataset
 from peft import PeftModel
 from transformers import PrinterCallback
 
-from framework.errors import FrameworkError, one_line
 from framework.protocols import TrainRun
 from framework.records import TokenRow, TrainResult
+from framework.util.errors import FrameworkError, one_line
 from framework_hf import hardware
 from framework_hf.adapters import save_weights
 from framework_hf.best import BestWeights

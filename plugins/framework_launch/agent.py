@@ -20,8 +20,8 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-from framework import host
 from framework.handover import end_with
+from framework.util import host
 from framework.worker import GROUP
 from framework_launch.config import FAILED
 

@@ -6,10 +6,10 @@ import importlib.util
 from collections.abc import Iterator
 from typing import Any
 
-from framework import gpus
 from framework.api.plan import EVAL_LOSS, Plan
 from framework.group import Engine
 from framework.schema import Optimizer, Stage
+from framework.util import gpus
 from framework_launch import slurm
 from framework_launch.config import SLURM, GroupConfig, ShardedConfig
 

@@ -13,8 +13,8 @@ import threading
 from pathlib import Path
 
 from framework import pipeline
-from framework.errors import DoesNotFitError, FrameworkError, PrunedError, one_line
 from framework.handover import Packed, end_with
+from framework.util.errors import DoesNotFitError, FrameworkError, PrunedError, one_line
 
 USER_MISTAKE, DOES_NOT_FIT, PRUNED, INTERRUPTED = 2, 75, 76, 130
 

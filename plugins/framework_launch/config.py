@@ -7,9 +7,9 @@ from typing import Annotated, ClassVar
 
 from annotated_types import Ge, Gt, Interval, Len
 
-from framework import gpus
 from framework.group import Engine, Group
 from framework.schema import LaunchConfig
+from framework.util import gpus
 
 SLURM = "slurm"
 FAILED = "failed.json"

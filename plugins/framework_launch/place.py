@@ -6,7 +6,7 @@ import os
 import socket
 from collections.abc import Iterator
 
-from framework.errors import FrameworkError
+from framework.util.errors import FrameworkError
 from framework_launch import slurm
 from framework_launch.config import SLURM, GroupConfig
 

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from framework.api.plan import Plan
-from framework.errors import PrunedError, one_line
-from framework.files import write_whole
 from framework.protocols import Logger
 from framework.records import DataResult, EvalResult, Forecast, Report, Sample, Step, Trouble
-from framework.redact import redact
+from framework.util.errors import PrunedError, one_line
+from framework.util.files import write_whole
+from framework.util.redact import redact
 from framework_report.config import HtmlConfig
 
 if TYPE_CHECKING:

@@ -17,9 +17,9 @@ from framework.api.plan import Plan
 from framework.health.facts import health_facts
 from framework.needs import needs
 from framework.records import Change, DataResult, Forecast, Piece, Report, Sample, Step, Trouble
-from framework.redact import hide, redact
 from framework.schema import Stage
 from framework.summary import data_facts, difference, is_share, number, shared_start, visible
+from framework.util.redact import hide, redact
 from framework_report import charts
 
 LONGEST = 4000

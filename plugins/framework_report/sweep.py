@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from framework.config.overrides import key
-from framework.files import write_whole
 from framework.records import Point, Sweep
 from framework.summary import figures
+from framework.util.files import write_whole
 from framework_report import parallel
 from framework_report.importance import importances
 from framework_report.page import template

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-from framework.errors import FrameworkError
+from framework.util.errors import FrameworkError
 
 
 def needs_optuna() -> None:

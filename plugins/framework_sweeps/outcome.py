@@ -9,7 +9,7 @@ from pathlib import Path
 from hydra.core.utils import JobReturn, JobStatus
 
 from framework.api.run_folder import PASSED_OVER, PRUNED, RunFolder
-from framework.errors import FrameworkError, one_line
+from framework.util.errors import FrameworkError, one_line
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from framework.errors import FrameworkError, one_line, short
+from framework.util.errors import FrameworkError, one_line, short
 from framework_sweeps.config import Optuna5Config
 
 JOURNAL = "study.journal"

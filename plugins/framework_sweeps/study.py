@@ -9,8 +9,8 @@ from optuna.pruners import BasePruner, MedianPruner, NopPruner, SuccessiveHalvin
 from optuna.samplers import BaseSampler, CmaEsSampler, RandomSampler, TPESampler
 
 from framework.api.plan import LOSSES, SCORE
-from framework.errors import FrameworkError
 from framework.plugins import components
+from framework.util.errors import FrameworkError
 from framework_sweeps.config import Direction, Optuna5Config, Pruner, Sampler
 from framework_sweeps.missing import needs_cmaes
 from framework_sweeps.space import Space, as_sweep

@@ -21,8 +21,8 @@ from omegaconf import DictConfig, OmegaConf
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
-from framework.errors import FrameworkError
 from framework.sweep import resumes
+from framework.util.errors import FrameworkError
 from framework_sweeps.config import Optuna5Config, Pruner, Sampler
 from framework_sweeps.outcome import Outcome, outcome
 from framework_sweeps.space import Space, as_words, read_space

@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 from rich.table import Table
 
-from framework.errors import short
+from framework.util.errors import short
 from framework_sweeps.config import Optuna5Config, Sampler
 from framework_sweeps.space import as_words
 from framework_sweeps.whose import AGAIN, FOLDER, POINT

@@ -7,7 +7,7 @@ from importlib.metadata import version
 
 from framework.api.plan import Plan
 from framework.checkup import Found, State
-from framework.requirements import missing, pip_command
+from framework.util.requirements import missing, pip_command
 from framework_trackers.config import WandbConfig
 
 LATER = "`wandb sync` uploads such runs later"

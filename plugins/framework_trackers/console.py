@@ -14,7 +14,6 @@ from rich.table import Table
 from rich.text import Text
 
 from framework.api.plan import Plan, Selection
-from framework.errors import short
 from framework.fields import fields
 from framework.needs import needs
 from framework.protocols import Logger
@@ -33,6 +32,7 @@ from framework.records import (
 )
 from framework.schema import Stage
 from framework.summary import difference, number, visible
+from framework.util.errors import short
 from framework_trackers.config import ConsoleConfig
 from framework_trackers.console_training import training_rows
 

@@ -14,9 +14,9 @@ from typing import Any
 from framework.api.plan import Plan
 from framework.api.run_folder import RunFolder
 from framework.fields import fields
-from framework.files import write_whole
 from framework.records import TrainResult
 from framework.schema import Stage, TrainerConfig
+from framework.util.files import write_whole
 
 FREE = ("per_device_", "gradient_accumulation_", "logging_")
 """How the names of settings of the trainer begin that may change when a training goes on."""

@@ -22,10 +22,10 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from framework.api.plan import Plan
-from framework.errors import PrunedError, one_line
 from framework.protocols import Logger
 from framework.records import DataResult, EvalResult, Report, Sample, Step, Trouble
-from framework.redact import redact
+from framework.util.errors import PrunedError, one_line
+from framework.util.redact import redact
 from framework_trackers.config import MlflowConfig
 from framework_trackers.kept import KeptRun, keep_run, known_run, settings_of, trained_steps
 from framework_trackers.tables import (

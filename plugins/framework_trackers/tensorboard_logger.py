@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from framework.api.plan import Plan
-from framework.errors import PrunedError, one_line
 from framework.protocols import Logger
 from framework.records import DataResult, EvalResult, Report, Sample, Step, Trouble
-from framework.redact import redact
+from framework.util.errors import PrunedError, one_line
+from framework.util.redact import redact
 from framework_trackers.config import TensorBoardConfig
 from framework_trackers.kept import trained_steps
 from framework_trackers.tables import Table, answers, flat, measures, results, settings, step_values

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import wandb
 
-from framework.redact import redact
+from framework.util.redact import redact
 
 KEY, TOKEN_FILE = "WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE"
 

@@ -16,11 +16,11 @@ from typing import Any
 import wandb
 
 from framework.api.plan import Plan
-from framework.errors import PrunedError, one_line
 from framework.protocols import Logger
 from framework.records import DataResult, EvalResult, Report, Sample, Step, Trouble
-from framework.redact import redact
 from framework.schema import Action, Stage
+from framework.util.errors import PrunedError, one_line
+from framework.util.redact import redact
 from framework_trackers.config import WandbConfig
 from framework_trackers.kept import KeptRun, keep_run, known_run, settings_of
 from framework_trackers.tables import (

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 import wandb
 
-from framework.errors import one_line
-from framework.network import reachable
-from framework.redact import redact
+from framework.util.errors import one_line
+from framework.util.network import reachable
+from framework.util.redact import redact
 from framework_trackers.config import WandbConfig, WandbMode
 from framework_trackers.wandb_key import how_to_log_in, quiet_settings, why_no_login
 

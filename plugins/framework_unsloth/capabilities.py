@@ -21,9 +21,9 @@ from pathlib import Path
 from typing import Any
 
 from framework.api.plan import Plan
-from framework.cache import cache_dir, digest, read_json, write_json
-from framework.errors import FrameworkError
-from framework.hashing import module_hash
+from framework.util.cache import cache_dir, digest, read_json, write_json
+from framework.util.errors import FrameworkError
+from framework.util.hashing import module_hash
 
 LIBRARIES = ("framework", "unsloth", "unsloth_zoo", "torch", "transformers", "trl", "peft", "bitsandbytes", "triton")
 PACKAGES = ("framework_unsloth", "framework_hf")

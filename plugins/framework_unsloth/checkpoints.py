@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from framework.api.plan import Plan
-from framework.errors import FrameworkError
 from framework.protocols import ModelPlace
+from framework.util.errors import FrameworkError
 from framework_hf.config import LocalModelConfig, NF4Config
 
 TABLE = "models/mapper.py"

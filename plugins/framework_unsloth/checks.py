@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from framework.api.plan import Plan
-from framework.errors import FrameworkError
 from framework.schema import Stage
+from framework.util.errors import FrameworkError
 from framework_hf.config import NF4Config
 from framework_unsloth import versions
 from framework_unsloth.capabilities import capabilities

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from framework.checkup import Checkup, Found, State
-from framework.requirements import pip_command
+from framework.util.requirements import pip_command
 from framework_unsloth import versions
 from framework_unsloth.checks import chosen
 from framework_unsloth.config import EXTRA

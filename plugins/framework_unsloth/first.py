@@ -13,9 +13,9 @@ import os
 from collections.abc import Iterator
 from importlib.metadata import version
 
-from framework.cache import cache_dir
-from framework.errors import FrameworkError
 from framework.fresh import late
+from framework.util.cache import cache_dir
+from framework.util.errors import FrameworkError
 from framework_unsloth.config import ORDER
 
 TRANSFER = "HF_HUB_ENABLE_HF_TRANSFER"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 
 from framework.api.plan import Plan
-from framework.gpus import Gpu
 from framework.memory import Settings, Shape
+from framework.util.gpus import Gpu
 from framework_hf import footprint as hf
 from framework_hf.config import Device, HFTrainerConfig, Packing
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from framework.api.plan import Plan
-from framework.errors import FrameworkError
 from framework.plugins import ask, components
+from framework.util.errors import FrameworkError
 from framework_unsloth.capabilities import capabilities
 
 Settings = Mapping[str, str]

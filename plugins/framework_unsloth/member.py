@@ -11,10 +11,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from framework.errors import FrameworkError, one_line
 from framework.group import member
 from framework.handover import end_with
 from framework.protocols import Backend
+from framework.util.errors import FrameworkError, one_line
 
 JOB, DONE, ENDED = "together.pickle", "together-done.pickle", "together-{}.txt"
 """In the folder of the two: what to do, what came of it, and what a process died of."""

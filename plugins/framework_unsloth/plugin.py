@@ -11,9 +11,9 @@ from framework_unsloth.config import EXTRA, ORDER, UnslothTrainerConfig
 if TYPE_CHECKING:
     from framework.api.plan import Plan
     from framework.checkup import Checkup
-    from framework.gpus import Gpu
     from framework.memory import Settings, Shape
     from framework.records import Work
+    from framework.util.gpus import Gpu
 
 
 @hookimpl

@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from framework.requirements import pip_command
+from framework.util.requirements import pip_command
 from framework_unsloth.config import EXTRA
 
 TESTED = ("2026.10.9",)

@@ -29,10 +29,11 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
 
-from framework import errors, hookspecs, journal, plugins, provenance, records
+from framework import hookspecs, journal, plugins, provenance, records
 from framework.compose import compose
 from framework.config.overrides import key
 from framework.plan import make_plan
+from framework.util import errors
 from framework.words import complete, is_command
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from framework import at_work, lock
-from framework.errors import FrameworkError
+from framework import at_work
+from framework.util import lock
+from framework.util.errors import FrameworkError
 from tests.support.program import environment
 
 WORKS = (

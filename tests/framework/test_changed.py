@@ -10,8 +10,8 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from framework import testing
 from framework.changed import changed
 from framework.config.overrides import words
-from framework.errors import FrameworkError
 from framework.schema import Optimizer
+from framework.util.errors import FrameworkError
 
 
 def test_settings_change_in_the_plan_its_config_and_its_words(tmp_path: Path) -> None:

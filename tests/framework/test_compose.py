@@ -11,8 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 from framework.check import check
 from framework.component import GROUPS
 from framework.compose import compose, conf_dir
-from framework.errors import FrameworkError
 from framework.schema import Optimizer
+from framework.util.errors import FrameworkError
 from framework.words import complete
 from tests.framework.program import program
 

@@ -6,14 +6,15 @@ from typing import Any
 
 import pytest
 
-from framework import hookimpl, host, plugins
+from framework import hookimpl, plugins
 from framework.api.plan import Plan
-from framework.errors import DoesNotFitError
 from framework.fitting import check_fits
-from framework.host import HostMemory
 from framework.planning import Planner
 from framework.records import Saving, Verdict
 from framework.remembered import remember_rows
+from framework.util import host
+from framework.util.errors import DoesNotFitError
+from framework.util.host import HostMemory
 from tests.support.shelf import ROWS, Shelf, plan
 
 GIB = 2**30

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from framework import host
-from framework.gpus import named
-from framework.host import HostMemory
 from framework.memory import Shape
 from framework.outlook import CPU, Outlook
 from framework.records import Verdict
+from framework.util import host
+from framework.util.gpus import named
+from framework.util.host import HostMemory
 from tests.framework.memory.test_shape import LLAMA
 from tests.support.shelf import ROWS, plan
 

@@ -23,7 +23,7 @@ from framework.provenance import (
     packages,
     versions,
 )
-from framework.redact import hide
+from framework.util.redact import hide
 
 
 def git(folder: Path, *words: str) -> str:

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from framework import lock, remembered
-from framework.cache import write_json
+from framework import remembered
 from framework.records import IGNORE, TokenRow
 from framework.remembered import known_rows, of_data, remember_rows, remember_speed, speeds
+from framework.util import lock
+from framework.util.cache import write_json
 from tests.support.results import EVEN
 from tests.support.shelf import ROWS, plan
 

@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
-from framework import hookimpl, pipeline, plugins, same_training, shelf, testing
-from framework.errors import FrameworkError, PrunedError
+from framework import hookimpl, pipeline, plugins, same_training, testing
 from framework.health.facts import health_facts
 from framework.records import Step, TrainResult, load
 from framework.schema import TrainerConfig
 from framework.testing.echo_training import EchoTraining
+from framework.util import shared_cache
+from framework.util.errors import FrameworkError, PrunedError
 
 RESULTS = ("train.json", "evaluate.json", "null.json", "report.json")
 OWN = {"seconds", "run_dir", "finished", "artifacts", "taken_from", "tokens_per_second", "supervised_tokens_per_second"}
@@ -30,9 +31,9 @@ Run = Callable[..., Path]
 def sweep(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Keep things as in a sweep, of a model whose points can share."""
     monkeypatch.setattr(testing.EchoModel, "base_key", "one", raising=False)
-    shelf.open_for(sweep=True)
+    shared_cache.open_for(sweep=True)
     yield
-    shelf.open_for(sweep=False)
+    shared_cache.open_for(sweep=False)
 
 
 @pytest.fixture
@@ -84,7 +85,7 @@ def test_points_with_other_exporters_train_once_and_come_to_the_same(run: Run, t
     first = run("0", "exporter=[adapter]", *LOSSES)
     second = run("1", "exporter=[model_card]", "objective=train_loss", "name=other", *LOSSES)
     assert trainings == [first / "checkpoint"]
-    shelf.open_for(sweep=False)
+    shared_cache.open_for(sweep=False)
     alone = run("alone", "exporter=[model_card]", "objective=train_loss", "name=other", *LOSSES)
     assert len(trainings) == 2
     assert results(second) == results(alone)
@@ -137,7 +138,7 @@ def test_another_base_is_another_training(run: Run, trainings: list[Path], monke
 
 
 def test_points_that_do_not_share_train_each(run: Run, trainings: list[Path]) -> None:
-    shelf.open_for(sweep=False)
+    shared_cache.open_for(sweep=False)
     run("0")
     run("1")
     assert len(trainings) == 2
@@ -165,7 +166,7 @@ def test_what_was_not_measured_is_measured(run: Run) -> None:
     first = run("0")
     (first / "evaluate.json").unlink()
     second = run("1", "exporter=[]")
-    shelf.open_for(sweep=False)
+    shared_cache.open_for(sweep=False)
     assert results(second) == results(run("alone", "exporter=[]"))
 
 
@@ -229,7 +230,7 @@ def test_what_is_damaged_or_could_not_be_measured_is_measured_again(run: Run, na
     first = run("0")
     (first / name).write_text(text, encoding="utf-8")
     second = run("1", "exporter=[]")
-    shelf.open_for(sweep=False)
+    shared_cache.open_for(sweep=False)
     assert results(second) == results(run("alone", "exporter=[]"))
 
 

@@ -12,9 +12,9 @@ import pytest
 from framework import FrameworkError, pipeline, testing
 from framework.api.plan import Plan
 from framework.api.run_folder import ENVIRONMENT
-from framework.redact import HIDDEN
 from framework.saved import read_run
 from framework.saved_plan import saved_plan
+from framework.util.redact import HIDDEN
 
 MIX = "data.mix=[{path: rows.jsonl, weight: 0.5}]"
 

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
-from framework.errors import one_line, place
 from framework.testing import install
 from framework.testing.checks import factories, hooks, names, presets, reads, schemas
+from framework.util.errors import one_line, place
 
 HEAVY = (
     "torch", "transformers", "datasets", "numpy", "pandas", "trl", "peft", "bitsandbytes", "accelerate", "unsloth",

@@ -13,10 +13,10 @@ from typing import Any
 
 from framework.checkup import Checkup
 from framework.component import Component
-from framework.errors import FrameworkError, one_line, place
 from framework.fields import fields
 from framework.testing.checks.hooks import Offer
 from framework.testing.protocols import PROTOCOLS, lacks
+from framework.util.errors import FrameworkError, one_line, place
 
 
 def problems(offers: Sequence[Offer]) -> Iterator[str]:

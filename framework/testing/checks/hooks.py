@@ -13,7 +13,7 @@ from framework.checkup import Checkup
 from framework.component import GROUPS, UNCONFIGURED, Component, Group
 from framework.decorators import collect
 from framework.doctor.gather import wrong
-from framework.errors import nearest, one_line, place, unknown
+from framework.util.errors import nearest, one_line, place, unknown
 
 HOOKS: dict[str, Callable[..., Any]] = {
     name: spec for name, spec in vars(hookspecs).items() if name.startswith("framework_")

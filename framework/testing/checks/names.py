@@ -7,9 +7,9 @@ from collections.abc import Iterator, Sequence
 from types import ModuleType
 
 from framework.component import Group
-from framework.errors import FrameworkError
 from framework.plugins import DISABLE, Registration, manager, registrations
 from framework.testing.checks.hooks import PATHS, Offer
+from framework.util.errors import FrameworkError
 
 WORDS = {"null", "true", "false", "nan", "inf"}
 """What the command line reads as a value of another type than text."""

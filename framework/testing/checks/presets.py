@@ -16,10 +16,10 @@ from framework.api.markers import hookimpl
 from framework.check import check
 from framework.component import GROUPS
 from framework.compose import compose, conf_dir
-from framework.errors import FrameworkError, one_line, unknown
 from framework.plugins import manager
 from framework.testing.checks.hooks import PATHS, Offer, PluginParts
 from framework.testing.checks.names import Others
+from framework.util.errors import FrameworkError, one_line, unknown
 
 EXPERIMENT = "experiment"
 

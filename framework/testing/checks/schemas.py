@@ -9,10 +9,10 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from framework.errors import one_line
 from framework.fields import Field, fields
-from framework.requirements import missing
 from framework.testing.checks.hooks import Offer, PluginParts
+from framework.util.errors import one_line
+from framework.util.requirements import missing
 
 
 def problems(plugin: PluginParts) -> Iterator[str]:

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from framework import pipeline, records
-from framework.errors import FrameworkError, one_line
 from framework.records import DataResult, Finding, Severity
 from framework.testing.suites.base import Rows, Suite, expect
+from framework.util.errors import FrameworkError, one_line
 
 TEXTS = ("", " ", "\x00\ufeff", "日本語 🎉 ñ", "{", "[1, 2", "Ã©", "word " * 20_000, "x" * 100_000, "a@b://c:d@e")
 """What stands in rows: nothing, other scripts, half a JSON, far too much."""

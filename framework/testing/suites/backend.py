@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from framework.api.data import Data
-from framework.errors import FrameworkError
 from framework.protocols import Model
 from framework.records import IGNORE, Answer, Example, Message, Order, Prompt, Step
 from framework.testing.protocols import lacks
 from framework.testing.suites.base import expect, files
 from framework.testing.suites.trained import Trained
+from framework.util.errors import FrameworkError
 
 EXAMPLES = [
     Example((Message("user", f"What is {n} and 1?"), Message("assistant", f"It is {n + 1}.")), "chatml", f"row {n}")

@@ -9,11 +9,11 @@ from typing import Any, ClassVar
 
 from framework import pipeline, records
 from framework.data.rows import to_examples
-from framework.errors import FrameworkError, one_line
 from framework.plugins import components
 from framework.protocols import Formatter
 from framework.records import DataResult, Example, Row
 from framework.testing.suites.base import Rows, Suite, expect
+from framework.util.errors import FrameworkError, one_line
 
 ROLES = ("system", "user", "assistant", "tool")
 ODD: tuple[Any, ...] = (

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from framework import pipeline
 from framework.api.plan import Plan, Selection
-from framework.errors import FrameworkError, one_line, place
 from framework.fields import fields
 from framework.records import Artifact, Trouble
-from framework.redact import SECRET_NAME
 from framework.schema import Action
 from framework.testing.suites.base import ROWS, Rows, Suite, data_words, expect, files
+from framework.util.errors import FrameworkError, one_line, place
+from framework.util.redact import SECRET_NAME
 
 if TYPE_CHECKING:
     import pytest

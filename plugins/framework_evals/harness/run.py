@@ -20,7 +20,7 @@ from lm_eval.defaults import DEFAULT_OTHER_SEED
 from lm_eval.evaluator import evaluate
 from lm_eval.tasks import TaskManager
 
-from framework.errors import FrameworkError, one_line, place
+from framework.util.errors import FrameworkError, one_line, place
 from framework_evals.harness.catalog import Catalog
 from framework_evals.harness.data import home
 from framework_evals.harness.model import HarnessModel

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from framework.errors import FrameworkError
+from framework.util.errors import FrameworkError
 from framework_evals.config import RegexConfig
 
 

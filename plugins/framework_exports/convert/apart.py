@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from framework.errors import USER_MISTAKE, FrameworkError, one_line, signal_name
+from framework.util.errors import USER_MISTAKE, FrameworkError, one_line, signal_name
 
 QUIET = {"TQDM_DISABLE": "1", "NO_LOCAL_GGUF": "1", "TOKENIZERS_PARALLELISM": "false"}
 

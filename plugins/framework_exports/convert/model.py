@@ -9,7 +9,7 @@ from typing import Any
 import gguf
 import torch
 
-from framework.errors import FrameworkError
+from framework.util.errors import FrameworkError
 from framework_exports.convert import converter, pieces, words
 from framework_exports.documents import TOKENIZER, read
 

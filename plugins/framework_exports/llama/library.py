@@ -8,8 +8,8 @@ import os
 from collections import deque
 from typing import Any, NamedTuple
 
-from framework.errors import FrameworkError, one_line
-from framework.requirements import missing, pip_command
+from framework.util.errors import FrameworkError, one_line
+from framework.util.requirements import missing, pip_command
 
 PACKAGE = "llama-cpp-py-sync"
 EXTRA = "framework[gguf]"

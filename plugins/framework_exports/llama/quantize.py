@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from framework.errors import FrameworkError
+from framework.util.errors import FrameworkError
 from framework_exports.llama.library import Library, library, why
 from framework_exports.quantizations import QUANTIZATIONS
 

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from framework.api.run_folder import SavedRun
 from framework.chat.thought import without_thought
-from framework.errors import FrameworkError, short
 from framework.records import ExportResult, Prompt
+from framework.util.errors import FrameworkError, short
 from framework_exports.config import GgufSpeakerConfig
 from framework_exports.llama.model import Choice, Llama, likeliest
 from framework_exports.llama.template import Template

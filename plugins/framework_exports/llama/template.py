@@ -12,8 +12,8 @@ from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from framework.errors import FrameworkError, one_line
 from framework.records import Message
+from framework.util.errors import FrameworkError, one_line
 
 
 class Generation(Extension):

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from framework.api.plan import Plan
-from framework.errors import FrameworkError, unknown
 from framework.schema import Stage
+from framework.util.errors import FrameworkError, unknown
 from framework_exports.config import OllamaExporterConfig
 from framework_exports.ollama import weights
 

@@ -7,8 +7,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from framework.errors import FrameworkError
 from framework.records import Message
+from framework.util.errors import FrameworkError
 from framework_exports.ollama.probe import NoTemplateError, Render, conversation, mark
 from framework_exports.ollama.proof import prove
 from framework_exports.ollama.shape import Place, infer

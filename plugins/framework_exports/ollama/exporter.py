@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from framework.api.plan import Plan
-from framework.errors import FrameworkError
-from framework.files import write_whole
 from framework.protocols import ExportContext, Model, ModelSource
 from framework.records import Artifact, Message, Prompt
+from framework.util.errors import FrameworkError
+from framework.util.files import write_whole
 from framework_exports.chat_template import switched
 from framework_exports.config import OllamaExporterConfig, OnNoTemplate
 from framework_exports.ollama import metadata, tokens, weights

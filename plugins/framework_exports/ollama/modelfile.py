@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from framework.errors import FrameworkError
+from framework.util.errors import FrameworkError
 from framework_exports.ollama.template import printed
 
 TRIPLE = '"""'

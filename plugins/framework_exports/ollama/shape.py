@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 
-from framework.errors import FrameworkError
 from framework.records import Message
+from framework.util.errors import FrameworkError
 from framework_exports.ollama.probe import (
     NoTemplateError,
     Probed,

@@ -6,9 +6,9 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from framework.errors import FrameworkError, unknown
 from framework.protocols import ExportContext
 from framework.schema import Stage
+from framework.util.errors import FrameworkError, unknown
 from framework_exports.config import OllamaExporterConfig
 from framework_exports.ollama import metadata
 

@@ -19,9 +19,9 @@ from peft import PeftModel
 from torch import nn
 from transformers import AutoModelForCausalLM
 
-from framework import host
 from framework.api.plan import Plan
 from framework.protocols import ModelSource
+from framework.util import host
 from framework_exports.documents import MODEL, read
 from framework_exports.parity.rows import CheckRow
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from framework.errors import FrameworkError
 from framework.protocols import ExportContext, Model, ModelSource
+from framework.util.errors import FrameworkError
 from framework_exports.config import ParityConfig
 from framework_exports.llama.model import Llama
 from framework_exports.parity.agreement import Agreement, Answer, agree_each

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from framework.files import write_whole
+from framework.util.files import write_whole
 from framework_exports.config import ParityConfig
 from framework_exports.parity.agreement import Agreement, Answer
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from framework.errors import FrameworkError
 from framework.protocols import Model
 from framework.records import Message, Prompt
+from framework.util.errors import FrameworkError
 
 GENERAL = (
     "Name three things that are found in a kitchen.",

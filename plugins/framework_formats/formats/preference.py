@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from framework.errors import FrameworkError
 from framework.records import Example, Message
+from framework.util.errors import FrameworkError
 from framework_formats.formats import alpaca, tools, turns
 from framework_formats.formats.prompt_completion import said
 from framework_formats.formats.values import Fields, Format, is_object, is_pair, missing, system, text

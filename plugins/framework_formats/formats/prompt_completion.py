@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from framework.errors import FrameworkError
 from framework.records import Example, Message
+from framework.util.errors import FrameworkError
 from framework_formats.formats import tools, turns
 from framework_formats.formats.values import Fields, Format, system, text
 

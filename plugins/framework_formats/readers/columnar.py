@@ -8,8 +8,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from framework.errors import FrameworkError
 from framework.records import Row
+from framework.util.errors import FrameworkError
 from framework_formats.readers import values
 from framework_formats.readers.find import DataFile
 from framework_formats.readers.json_stream import first_duplicate

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from torch import distributed
 
-from framework.errors import FrameworkError
 from framework.group import Engine, Group, Member
 from framework.protocols import TrainRun
 from framework.records import Order, Step, TokenRow, TrainResult
+from framework.util.errors import FrameworkError
 from framework_hf.adapters import save_weights
 from framework_hf.group import engine
 from framework_hf.group.evaluation import loss

@@ -11,7 +11,7 @@ from functools import partial
 from typing import TypeVar
 
 from framework.api.plan import Plan
-from framework.errors import FrameworkError, one_line
+from framework.util.errors import FrameworkError, one_line
 from framework_hf.config import FullConfig, HFTrainerConfig, NF4Config, OutOfMemory
 from framework_hf.memory.retry import forget, ran_out, release
 

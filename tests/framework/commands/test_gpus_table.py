@@ -9,8 +9,8 @@ import pytest
 from framework.commands import PlanTableCommandConfig
 from framework.commands.gpus_table import COUNTS, EFFICIENCY, FAR, FLOPS, NEAR, SHAPES, GpuLine, lines
 from framework.commands.plan_table import PlanTableCommand
-from framework.errors import FrameworkError
-from framework.gpus import named
+from framework.util.errors import FrameworkError
+from framework.util.gpus import named
 
 
 def found(model: str, method: str, count: int) -> GpuLine:

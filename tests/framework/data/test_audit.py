@@ -14,13 +14,14 @@ import pytest
 from framework.api.audit import TRAIN, VALIDATION, AuditData
 from framework.api.plan import Plan, Selection
 from framework.component import Component
-from framework.data import audit, near, writer
+from framework.data import audit, writer
 from framework.data.audit import StoredRows
 from framework.data.store import Store
-from framework.errors import FrameworkError
 from framework.records import Example, Finding, Message, Severity, TokenRow
 from framework.schema import AuditConfig
 from framework.testing.echo import plan
+from framework.util import minhash
+from framework.util.errors import FrameworkError
 
 
 def conversation(asked: str, answered: str, number: int = 0) -> Example:
@@ -141,7 +142,7 @@ def test_plain_text_which_asks_nothing_is_compared_itself(tmp_path: Path) -> Non
 def test_groups_are_worked_out_once_for_a_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = written(tmp_path, [conversation("a?", "a"), conversation("a?", "a", 1)])
     before = audit.groups(made, "alike")
-    monkeypatch.setattr(near, "group", None)
+    monkeypatch.setattr(minhash, "group", None)
     assert np.array_equal(audit.groups(Store(made.folder), "alike"), before)
     assert not [path for path in made.folder.iterdir() if path.name.startswith(".")], "files are left behind"
 

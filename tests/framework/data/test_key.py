@@ -6,12 +6,12 @@ from types import ModuleType
 
 import pytest
 
-from framework import hashing
 from framework.data import key
 from framework.decorators import FunctionFormatter
 from framework.records import RawData, Row
 from framework.schema import FormatConfig
 from framework.testing import EchoModel
+from framework.util import hashing
 
 
 def raw(*texts: str, place: str = "a") -> RawData:

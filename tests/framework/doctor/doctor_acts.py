@@ -13,8 +13,8 @@ from pathlib import Path
 from framework import Component
 from framework.api.plan import Plan
 from framework.checkup import Found, State
-from framework.errors import FrameworkError
 from framework.schema import LoggerConfig, TrainerConfig
+from framework.util.errors import FrameworkError
 
 TOKEN = "hf_" + "aB3" * 10
 

@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import pytest
 from packaging.requirements import Requirement
 
-from framework import host
 from framework.checkup import State
 from framework.doctor import machine
+from framework.util import host
 
 METADATA = """Metadata-Version: 2.1
 Name: acme-dist

@@ -12,9 +12,9 @@ import gguf
 import pytest
 
 from framework import testing
-from framework.errors import FrameworkError
 from framework.protocols import ExportContext
 from framework.records import Artifact
+from framework.util.errors import FrameworkError
 from framework_exports.gguf_adapter import GgufAdapterExporter
 from tests.support.bases import adapted
 from tests.support.ggufs import tiny_model

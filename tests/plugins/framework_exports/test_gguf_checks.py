@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from framework import testing
-from framework.errors import FrameworkError
+from framework.util.errors import FrameworkError
 from framework_exports import gguf_checks
 from framework_exports.convert import converter
 

@@ -17,9 +17,9 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from framework import testing
-from framework.errors import FrameworkError
 from framework.protocols import ExportContext
 from framework.records import Artifact, Message
+from framework.util.errors import FrameworkError
 from framework_exports.convert import converter
 from framework_exports.gguf_exporter import LOG, GgufExporter
 from framework_exports.llama.model import Llama

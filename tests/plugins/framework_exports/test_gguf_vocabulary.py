@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from framework.errors import FrameworkError
+from framework.util.errors import FrameworkError
 from framework_exports.gguf_vocabulary import Vocabulary
 from framework_exports.llama.model import Llama
 from framework_exports.llama.quantize import quantize

@@ -12,7 +12,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from framework.errors import FrameworkError
+from framework.util.errors import FrameworkError
 from framework_exports.config import Dtype
 from framework_exports.merging import merge
 from tests.plugins.framework_exports.test_merging import plan_for

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from framework import host
 from framework.memory import Shape
 from framework.planning import Planner
 from framework.records import ExportNeed
+from framework.util import host
 from framework_exports.needs import needs
 from tests.framework.memory.test_shape import LLAMA
 from tests.support.shelf import Shelf, plan

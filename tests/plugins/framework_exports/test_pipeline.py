@@ -11,8 +11,8 @@ import pytest
 
 from framework import pipeline, records, testing
 from framework.api.plan import Plan
-from framework.errors import FrameworkError
 from framework.records import ExportResult
+from framework.util.errors import FrameworkError
 from framework_exports import merging
 from tests.support.bases import adapted, tiny_base
 from tests.support.tiny import chat_rows, tiny_chatml
@@ -90,7 +90,7 @@ def test_an_exporter_that_fails_leaves_what_the_others_made(
 ) -> None:
     from huggingface_hub import constants
 
-    from framework.network import reachable
+    from framework.util.network import reachable
 
     monkeypatch.setenv("HF_TOKEN", "hf_" + "mine" * 8)
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
@@ -109,7 +109,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[UploadStandIn]:
     """Serve a Hub on which `me` is logged in."""
     from huggingface_hub import constants
 
-    from framework.network import reachable
+    from framework.util.network import reachable
 
     token = "hf_" + "mine" * 8
     with UploadStandIn({token: "me"}) as stand_in:

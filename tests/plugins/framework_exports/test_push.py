@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from framework import testing
-from framework.errors import FrameworkError
-from framework.network import reachable
 from framework.protocols import ExportContext
 from framework.records import Artifact
+from framework.util.errors import FrameworkError
+from framework.util.network import reachable
 from framework_exports.config import PushExporterConfig
 from framework_exports.push import PushExporter
 from tests.support.uploads import Repository, UploadStandIn

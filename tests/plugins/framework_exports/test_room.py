@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import pytest
 
 from framework import testing
-from framework.errors import FrameworkError
 from framework.protocols import ExportContext
+from framework.util.errors import FrameworkError
 from framework_exports.config import Dtype
 from framework_exports.convert.weights import Weights
 from framework_exports.room import SPARE, Room

@@ -11,8 +11,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, Gemma3Config
 
-from framework.errors import FrameworkError
 from framework.records import Message, Prompt
+from framework.util.errors import FrameworkError
 from framework_hf.model import HFModel
 from tests.support import plain_peft
 from tests.support.tiny import chat_rows, tiny_llama

@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from framework.errors import FrameworkError
 from framework.records import Example, Message, TokenRow
+from framework.util.errors import FrameworkError
 from framework_hf import chat
 from framework_hf.chat import IGNORE, Chat
 from tests.support.families import FAMILIES, family_tokenizer, make_tokenizer, stop_ids

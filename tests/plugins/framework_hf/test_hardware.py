@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from framework.errors import FrameworkError
 from framework.schema import Optimizer
+from framework.util.errors import FrameworkError
 from framework_hf import hardware
 from framework_hf.config import Device, Dtype, HFTrainerConfig, Switch
 

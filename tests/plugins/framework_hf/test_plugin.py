@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerBase
 from transformers.utils.chat_template_utils import render_jinja_template
 
 from framework import testing
-from framework.errors import FrameworkError
+from framework.util.errors import FrameworkError
 from framework_hf.plugin import NOT_SWITCHES
 
 

@@ -8,8 +8,8 @@ import pytest
 from jinja2 import Environment
 from transformers import PreTrainedTokenizerFast
 
-from framework.errors import FrameworkError
 from framework.records import Message, ToolCall
+from framework.util.errors import FrameworkError
 from framework_hf import render
 from framework_hf.render import Job, Renderer, as_turns
 from tests.support.families import FAMILIES, family_tokenizer, make_tokenizer

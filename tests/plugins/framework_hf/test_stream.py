@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from framework.chat.thought import without_thought
-from framework.errors import FrameworkError
+from framework.util.errors import FrameworkError
 from framework_hf.generate import THOUGHT, generate
 from framework_hf.stream import sampler, stream, texts
 from tests.support.families import FAMILIES, family_tokenizer

@@ -11,7 +11,7 @@ import pytest
 
 from framework import pipeline
 from framework.cli import run_command
-from framework.errors import FrameworkError
+from framework.util.errors import FrameworkError
 from tests.support.tiny import chat_rows, tiny_llama
 from tests.support.training import make
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from framework.errors import FrameworkError
+from framework.util.errors import FrameworkError
 from framework_hf.tokenizer import set_template
 from tests.support.families import make_tokenizer
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from accelerate.commands import launch
 
-from framework import host
+from framework.util import host
 from framework.worker import GROUP
 from framework_launch.agent import GRACE, JOIN, Asked, command, threads
 

@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from framework import FrameworkError, gpus, testing
+from framework import FrameworkError, testing
 from framework.api.plan import Plan
 from framework.compose import compose
 from framework.group import Engine, Group, Member, member
 from framework.plan import make_plan
 from framework.protocols import Launcher
+from framework.util import gpus
 from framework_launch.config import GroupConfig
 
 CPU = ("trainer.device=cpu", "launch.processes=2")

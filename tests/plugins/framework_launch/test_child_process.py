@@ -191,7 +191,7 @@ def test_settings_that_the_child_cannot_import_are_refused_with_the_way_out(plac
     (place / "script.py").write_text(UNREACHABLE, encoding="utf-8")
     done = execute((sys.executable, "script.py"), cwd=place)
     assert done.code == 1
-    text = "framework.errors.FrameworkError: launch=subprocess cannot hand over this plan (AttributeError: "
+    text = "framework.util.errors.FrameworkError: launch=subprocess cannot hand over this plan (AttributeError: "
     last = done.err.splitlines()[-1]
     assert last.startswith(text)
     assert last.endswith("Put the plugin into a file and name that, plugins=[./mine.py], or set launch=single")

@@ -17,9 +17,9 @@ import pytest
 
 from framework import FrameworkError, testing
 from framework.api.plan import Plan
-from framework.errors import DoesNotFitError
 from framework.protocols import Launcher
 from framework.testing import EchoBackend
+from framework.util.errors import DoesNotFitError
 from framework.worker import GROUP, JOB
 from framework_launch import launcher
 from tests.support.program import environment

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from framework import FrameworkError, pipeline, records, testing
-from framework.errors import PrunedError
 from framework.records import DataResult, Report
 from framework.report import make_report
 from framework.summary import visible
+from framework.util.errors import PrunedError
 from framework_report.config import HtmlConfig
 from framework_report.html import Html
 from tests.plugins.framework_report.test_charts import steps

@@ -9,11 +9,11 @@ import pytest
 import wandb
 
 from framework import pipeline, testing
-from framework.errors import PrunedError
 from framework.folder import save_overrides
 from framework.records import Aspect, EvalResult, Measure, Step
 from framework.testing.echo import EchoModel
 from framework.testing.echo_training import EchoTraining
+from framework.util.errors import PrunedError
 from framework_trackers.config import WandbConfig
 from framework_trackers.wandb_logger import Wandb
 from framework_trackers.wandb_run import way

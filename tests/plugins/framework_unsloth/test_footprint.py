@@ -6,9 +6,9 @@ import dataclasses
 from pathlib import Path
 
 from framework import testing
-from framework.gpus import named
 from framework.memory import Settings, Shape
 from framework.plugins import ask
+from framework.util.gpus import named
 from framework_unsloth.footprint import IMPORTED
 
 SHAPE = Shape(hidden=4096, layers=32, heads=32, kv_heads=8, head_dim=128, intermediate=14336, vocab=128256, tied=False)

@@ -13,8 +13,8 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerFast
 
-from framework.errors import FrameworkError, one_line
 from framework.records import Message
+from framework.util.errors import FrameworkError, one_line
 from framework_exports.ollama.tokens import Tokens
 
 OWN, SHARED = Path(__file__).with_name("templates"), Path(__file__).parents[1] / "templates"

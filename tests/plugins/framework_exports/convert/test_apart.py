@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from framework.errors import FrameworkError
+from framework.util.errors import FrameworkError
 from framework_exports.convert import apart
 
 FUNCTIONS = """

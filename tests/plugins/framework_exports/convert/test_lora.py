@@ -13,7 +13,7 @@ import torch
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from framework.errors import FrameworkError
+from framework.util.errors import FrameworkError
 from framework_exports.convert.lora import check_plain
 from tests.support.adapted_llama import AdaptedLlama
 from tests.support.bases import adapted

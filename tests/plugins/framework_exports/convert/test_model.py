@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from framework.errors import FrameworkError
+from framework.util.errors import FrameworkError
 from framework_exports.convert import apart
 from framework_exports.gguf_vocabulary import TEXTS, Vocabulary
 from framework_exports.llama.model import Llama

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from framework.errors import FrameworkError
+from framework.util.errors import FrameworkError
 from framework_exports.convert.weights import Weights
 
 

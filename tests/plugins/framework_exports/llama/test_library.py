@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from framework.errors import FrameworkError
+from framework.util.errors import FrameworkError
 from framework_exports.llama import library as module
 
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from framework.errors import FrameworkError
+from framework.util.errors import FrameworkError
 from framework_exports.llama import model as module
 from framework_exports.llama.model import Llama
 

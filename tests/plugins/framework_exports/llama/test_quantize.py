@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from framework.errors import FrameworkError
+from framework.util.errors import FrameworkError
 from framework_exports.gguf_file import Tensors
 from framework_exports.llama.model import Llama
 from framework_exports.llama.quantize import quantize

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from framework.errors import FrameworkError
 from framework.records import Message
+from framework.util.errors import FrameworkError
 from framework_exports.llama.template import Template
 from tests.support.families import FAMILIES, TEMPLATES, family_tokenizer
 

@@ -10,8 +10,8 @@ import pytest
 
 from framework import Component, pipeline, testing
 from framework.api.plan import Selection
-from framework.errors import FrameworkError
 from framework.schema import ExporterConfig
+from framework.util.errors import FrameworkError
 from framework_exports.adapter import AdapterExporter
 from framework_exports.config import AdapterExporterConfig, OllamaExporterConfig
 from framework_exports.ollama.checks import problems

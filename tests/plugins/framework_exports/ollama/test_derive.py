@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from framework.errors import FrameworkError
 from framework.records import Message
+from framework.util.errors import FrameworkError
 from framework_exports.ollama.derive import Derived, derive, without_begin
 from framework_exports.ollama.probe import NoTemplateError, conversation
 from framework_exports.ollama.tokens import Tokens

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from framework.errors import FrameworkError
+from framework.util.errors import FrameworkError
 from framework_exports.ollama import metadata
 from tests.support.ollama import gguf_file
 

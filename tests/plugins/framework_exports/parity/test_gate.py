@@ -236,7 +236,7 @@ def test_a_model_that_does_not_fit_again_is_not_compared_and_that_is_said(
 
 
 def test_fp32_goes_before_bf16_where_it_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from framework import host
+    from framework.util import host
     from framework_exports.parity.folders import affordable
 
     (tmp_path / "model.safetensors").write_bytes(bytes(2000))  # a thousand weights

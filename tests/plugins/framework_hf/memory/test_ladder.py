@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
-from framework.errors import FrameworkError
+from framework.util.errors import FrameworkError
 from framework_hf.packing.parts import ROUND
 from tests.support.short_memory import DROPOUT, ONE_BY_EIGHT, PADDED, PLAIN, Pass, error, trained
 from tests.support.training import make, opened, train

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from framework.errors import FrameworkError
 from framework.records import Message, Prompt
+from framework.util.errors import FrameworkError
 from framework_hf.model import HFModel
 from tests.support.short_memory import DROPOUT, PADDED, Pass, short_memory, trained
 from tests.support.training import make, opened, train

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from framework.data import features, near
+from framework.util import minhash, text_features
 
 WORDS = [
     "amber",
@@ -40,7 +40,7 @@ def drawn(seed: int) -> random.Random:
 
 def labels(texts: Sequence[str], batch: int = 7, **settings: Any) -> list[int]:
     batches = [texts[start : start + batch] for start in range(0, len(texts), batch)]
-    return [int(label) for label in near.group(lambda: iter(batches), len(texts), **settings)]
+    return [int(label) for label in minhash.group(lambda: iter(batches), len(texts), **settings)]
 
 
 def groups(texts: Sequence[str], **settings: Any) -> list[list[str]]:
@@ -52,8 +52,8 @@ def groups(texts: Sequence[str], **settings: Any) -> list[list[str]]:
 
 
 def jaccard(one: str, two: str) -> float:
-    made = features.features([one, two])
-    return float(features.similarities(made, np.array([0]), np.array([1]))[0])
+    made = text_features.features([one, two])
+    return float(text_features.similarities(made, np.array([0]), np.array([1]))[0])
 
 
 @given(TEXTS | SIMILAR)
@@ -145,9 +145,9 @@ def test_chinese_and_japanese_letters_count_as_words() -> None:
 @given(st.text(alphabet=st.characters(codec="utf-8"), max_size=60))
 def test_ascii_and_other_texts_are_taken_apart_alike(text: str) -> None:
     plain = text.encode("ascii", "ignore").decode()
-    beside = features.features([plain, f"{plain} é"]).hashes  # the second goes the slow way
-    alone = features.features([plain])
-    if features.WORD.findall(plain.casefold()):
+    beside = text_features.features([plain, f"{plain} é"]).hashes  # the second goes the slow way
+    alone = text_features.features([plain])
+    if text_features.WORD.findall(plain.casefold()):
         assert set(alone.hashes.tolist()) <= set(beside.tolist())
         assert jaccard(plain, f"{plain} é") >= alone.sizes[0] / (alone.sizes[0] + 2)
 
@@ -158,7 +158,7 @@ def test_what_most_texts_share_does_not_count() -> None:
         "no code fence, no comment; give numbers as numbers and leave out whatever was not said by the customer."
     )
     asked = [f"{instruction} {name} wants {number} {thing}" for number, (name, thing) in enumerate(_orders())]
-    common = features.common_features(lambda: iter([asked]), len(asked))
+    common = text_features.common_features(lambda: iter([asked]), len(asked))
     assert groups(asked)  # without that, the instruction makes all of them alike
     assert not groups(asked, common=common)
     assert groups([*asked, asked[3].upper()], common=common) == [[asked[3], asked[3].upper()]]
@@ -169,12 +169,12 @@ def _orders() -> list[tuple[str, str]]:
 
 
 def test_a_text_of_common_words_only_keeps_them() -> None:
-    common = features.features(["say hello"]).hashes
-    assert features.features(["say hello", "say hello twice"], common).sizes.tolist() == [3, 2]
+    common = text_features.features(["say hello"]).hashes
+    assert text_features.features(["say hello", "say hello twice"], common).sizes.tolist() == [3, 2]
 
 
 def test_nothing_is_common_to_no_texts() -> None:
-    assert len(features.common_features(lambda: iter([]), 0)) == 0
+    assert len(text_features.common_features(lambda: iter([]), 0)) == 0
     assert labels([]) == []
 
 
@@ -219,6 +219,6 @@ def test_a_text_does_not_join_those_that_only_share_its_template() -> None:
 def test_what_any_text_has_is_not_what_all_of_them_share() -> None:
     chance = drawn(7)
     texts = [f"{' '.join(f'w{chance.randrange(9999)}' for _ in range(9))} is the one" for _ in range(200)]
-    assert len(features.common_features(lambda: iter([texts]), len(texts))) == 0
+    assert len(text_features.common_features(lambda: iter([texts]), len(texts))) == 0
     longer = [f"Say whether this is true, and nothing else: {text}" for text in texts]
-    assert len(features.common_features(lambda: iter([longer]), len(longer))) > 0
+    assert len(text_features.common_features(lambda: iter([longer]), len(longer))) > 0

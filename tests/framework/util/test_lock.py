@@ -5,7 +5,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from framework import lock
+from framework.util import lock
 from tests.support.program import environment
 
 HOLDS = (

@@ -10,7 +10,7 @@ import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
-from framework.errors import FrameworkError, nearest
+from framework.util.errors import FrameworkError, nearest
 
 GIB = 2**30
 CONTEXT = 0.5

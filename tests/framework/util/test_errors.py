@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from framework.errors import FrameworkError, nearest, one_line, short, signal_name, told, unknown
+from framework.util.errors import FrameworkError, nearest, one_line, short, signal_name, told, unknown
 
 NAMES = ["learning_rate", "max_steps", "optim"]
 

@@ -1,4 +1,4 @@
-"""framework/garbage.py: what is set aside comes back, and switches are left as they were found."""
+"""framework/util/gc.py: what is set aside comes back, and switches are left as they were found."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import gc
 
 import pytest
 
-from framework.garbage import set_aside, without_collecting
+from framework.util.gc import set_aside, without_collecting
 
 
 @pytest.mark.parametrize("enabled", [True, False])

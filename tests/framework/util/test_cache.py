@@ -1,4 +1,4 @@
-"""framework/cache.py: where it lies, and folders that are whole or not there."""
+"""framework/util/cache.py: where it lies, and folders that are whole or not there."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from framework.cache import cache_dir, whole
+from framework.util.cache import cache_dir, whole
 
 
 def test_it_lies_where_the_user_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

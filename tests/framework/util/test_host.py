@@ -1,4 +1,4 @@
-"""framework/host.py: the memory and the cores of this machine, within the limits of a container."""
+"""framework/util/host.py: the memory and the cores of this machine, within the limits of a container."""
 
 import os
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from framework import host
+from framework.util import host
 
 GIB = 2**30
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from framework.redact import HIDDEN, redact
+from framework.util.redact import HIDDEN, redact
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rensa import RMinHash
 
-from framework.data.features import MIX, Batches, Features, Groups, Hashes, features, similarities
+from framework.util.text_features import MIX, Batches, Features, Groups, Hashes, features, similarities
 
 MINIMA, BANDS = 64, 16
 SIMILARITY = 0.75

@@ -1,11 +1,12 @@
-"""framework/gpus.py: GPUs by name, and the one that the driver tells of."""
+"""framework/util/gpus.py: GPUs by name, and the one that the driver tells of."""
 
 import stat
 from pathlib import Path
 
 import pytest
 
-from framework import FrameworkError, gpus
+from framework import FrameworkError
+from framework.util import gpus
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""framework/files.py: a file is written whole, or stays as it was."""
+"""framework/util/files.py: a file is written whole, or stays as it was."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from framework.files import HALF, write_whole
+from framework.util.files import HALF, write_whole
 
 
 def test_it_takes_the_place_of_an_earlier_one(tmp_path: Path) -> None:
