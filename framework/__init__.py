@@ -5,8 +5,8 @@
 
 from importlib.metadata import PackageNotFoundError, version
 
+from framework.api.component import Component
 from framework.api.markers import hookimpl
-from framework.component import Component
 from framework.decorators import formatter, metric
 from framework.util.errors import FrameworkError
 

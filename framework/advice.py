@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from framework.api.plan import Plan
+from framework.api.records import Work
+from framework.api.schema import Stage
 from framework.plugins import ask, leave_out
-from framework.records import Work
-from framework.schema import Stage
 
 MANY_ROWS, FEW_ROWS = 10_000, 200
 """Rows of which one pass teaches enough, and rows that have to be seen a few times."""

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from framework.api.plan import Plan, Selection
-from framework.protocols import Logger
-from framework.records import DataResult, EvalResult, Forecast, Report, Sample, Step, Trouble
+from framework.api.protocols import Logger
+from framework.api.records import DataResult, EvalResult, Forecast, Report, Sample, Step, Trouble
 from framework.util.errors import one_line
 
 

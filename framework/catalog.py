@@ -23,9 +23,9 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from framework import __version__
-from framework.component import GROUPS, UNCONFIGURED, Component, Group
+from framework.api.component import GROUPS, UNCONFIGURED, Component, Group
+from framework.api.fields import Field, fields
 from framework.compose import compose, register
-from framework.fields import Field, fields
 from framework.origin import source_lines
 from framework.plugins import Registration, registrations
 from framework.util.errors import one_line, short

@@ -6,11 +6,11 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from framework.api.component import GROUPS
+from framework.api.fields import Type, fields
 from framework.api.plan import Plan, Selection
+from framework.api.text.overrides import quoted
 from framework.check import option_name, out_of_range, unknown_key
-from framework.component import GROUPS
-from framework.config.overrides import written
-from framework.fields import Type, fields
 from framework.plugins import components
 from framework.util.errors import FrameworkError, unknown
 from framework.util.redact import redact
@@ -37,7 +37,7 @@ def changed(plan: Plan, settings: Mapping[str, Any]) -> Plan:
             whole = {group: {**getattr(plan, group), names[0]: one}}
             section = {**plan.config[group], names[0]: section}
         others = (word for word in plan.overrides if not _sets(word, key))
-        whole |= {"config": {**plan.config, group: section}, "overrides": (*others, f"{key}={written(value)}")}
+        whole |= {"config": {**plan.config, group: section}, "overrides": (*others, f"{key}={quoted(value)}")}
         plan = dataclasses.replace(plan, **whole)
     return plan
 

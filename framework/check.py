@@ -14,9 +14,9 @@ from typing import Any, TypeGuard
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import InterpolationResolutionError
 
-from framework.component import GROUPS
+from framework.api.component import GROUPS
+from framework.api.fields import Field, Type, as_text, fields
 from framework.config.problem import Problem
-from framework.fields import Field, Type, as_text, fields
 from framework.origin import refusal
 from framework.plugins import components
 from framework.util.errors import nearest, one_line

@@ -23,6 +23,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from framework import __version__, at_work, devices, sweep
+from framework.api.protocols import Launcher
+from framework.api.records import Report
 from framework.api.run_folder import RunFolder
 from framework.compose import CONFIG_NAME, announce_folders, conf_dir, register
 from framework.folder import save_overrides, saved_overrides
@@ -30,8 +32,6 @@ from framework.journal import note_failure
 from framework.plan import make_plan
 from framework.plugin_file import lend_files, load_file
 from framework.plugins import commands
-from framework.protocols import Launcher
-from framework.records import Report
 from framework.util import shared_cache
 from framework.util.errors import USER_MISTAKE, DoesNotFitError, FrameworkError, PrunedError, unknown
 from framework.words import (

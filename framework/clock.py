@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from framework.api.plan import Plan
+from framework.api.schema import Stage
 from framework.broadcast import Broadcast
 from framework.plugins import notify
-from framework.schema import Stage
 
 
 class Clock:

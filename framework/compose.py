@@ -21,9 +21,9 @@ from hydra.core.plugins import Plugins
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 
-from framework.component import GROUPS
+from framework.api.component import GROUPS
+from framework.api.schema import RunConfig
 from framework.plugins import ask, leave_out, registrations
-from framework.schema import RunConfig
 from framework.util.errors import FrameworkError, one_line
 
 CONFIG_NAME = "config"

@@ -16,11 +16,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import is_dataclass, make_dataclass
 from typing import Any, TypeVar, get_type_hints, overload
 
+from framework.api.component import Component
 from framework.api.markers import hookimpl
-from framework.component import Component
+from framework.api.records import Example, Message
+from framework.api.schema import FormatConfig, MetricConfig
 from framework.hook_check import is_async, line_of
-from framework.records import Example, Message
-from framework.schema import FormatConfig, MetricConfig
 from framework.util.errors import FrameworkError
 
 Function = TypeVar("Function", bound=Callable[..., Any])

@@ -15,16 +15,16 @@ from hydra.core.config_loader import ConfigLoader
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from framework.api.component import GROUPS
+from framework.api.fields import Field, as_text, fields
+from framework.api.schema import RunConfig
 from framework.check import option_name, out_of_range, problems, unknown_key
-from framework.component import GROUPS
 from framework.compose import compose, config_loader
 from framework.config.problem import Problem
-from framework.fields import Field, as_text, fields
 from framework.origin import REFUSALS, Origins, Setting, _defaults, explain, line, origins, read_origins
 from framework.plan import make_plan, plan_problems
 from framework.points import intervals, option_names, points
 from framework.refused import GLOBAL, refused
-from framework.schema import RunConfig
 from framework.sweeper import params, read_sweeper, sweeper_problems
 from framework.util.errors import FrameworkError
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from framework.api.data import Data
 from framework.api.plan import Plan
-from framework.protocols import AnyMetric, Evaluator, Model
-from framework.records import EvalResult, Measure, Nulls, TokenRow
+from framework.api.protocols import AnyMetric, Evaluator, Model
+from framework.api.records import EvalResult, Measure, Nulls, TokenRow
 from framework.util import shared_cache
 from framework.util.errors import FrameworkError
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from framework.api.plan import Plan, as_plain
-from framework.records import Artifact, ExportResult, Origin
+from framework.api.records import Artifact, ExportResult, Origin
 
 IRRELEVANT = frozenset(
     (

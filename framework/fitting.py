@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from framework.api.plan import Plan
+from framework.api.records import FitChange, Forecast, Saving, Verdict
+from framework.api.schema import Stage
+from framework.api.text.overrides import as_overrides
 from framework.changed import changed
-from framework.config.overrides import words
 from framework.memory import Estimate
 from framework.outlook import Outlook
 from framework.plugins import ask, leave_out
-from framework.records import FitChange, Forecast, Saving, Verdict
-from framework.schema import Stage
 from framework.util.errors import DoesNotFitError, FrameworkError
 
 STEP, SHORTEST = 64, 512
@@ -39,7 +39,7 @@ def changes(outlook: Outlook, made: Estimate) -> Iterator[tuple[FitChange, Savin
         else:
             return
         verdict = other.verdict(needs)
-        change = FitChange(words(saving.settings), made.reserved - needs.reserved, saving.costs, verdict)
+        change = FitChange(as_overrides(saving.settings), made.reserved - needs.reserved, saving.costs, verdict)
         yield change, saving
         left.remove(saving)
         outlook, made = other, needs
@@ -101,7 +101,7 @@ def apply(outlook: Outlook) -> tuple[Outlook, list[str]]:
     for _, saving in changes(outlook, made):
         if outlook.known or saving.price == 0:
             taken |= saving.settings
-    return dataclasses.replace(outlook, plan=changed(outlook.plan, taken)), words(taken)
+    return dataclasses.replace(outlook, plan=changed(outlook.plan, taken)), as_overrides(taken)
 
 
 def check_fits(plan: Plan, told: Forecast) -> None:

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from framework import records
+from framework.api import records
 from framework.api.plan import Plan
+from framework.api.records import Forecast, Nulls
 from framework.api.run_folder import NULL, OVERRIDES, RunFolder
-from framework.records import Forecast, Nulls
-from framework.schema import Stage
+from framework.api.schema import Stage
 from framework.util.errors import FrameworkError
 
 STALE = frozenset({Stage.baseline, Stage.train, Stage.evaluate, Stage.export, Stage.report})

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import sys
 
+from framework.api.component import GROUPS
 from framework.api.plan import Plan
-from framework.component import GROUPS
 from framework.plugins import components
 
 

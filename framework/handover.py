@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from framework.api.plan import Plan
+from framework.api.protocols import Divisible, Model
+from framework.api.schema import Stage
 from framework.fresh import first_modules
 from framework.plugin_file import load_file
-from framework.protocols import Divisible, Model
-from framework.schema import Stage
 from framework.util.errors import FrameworkError, one_line
 
 NOT_CARRIED = (

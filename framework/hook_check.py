@@ -11,7 +11,7 @@ from typing import Any
 import pluggy
 
 from framework import hookspecs
-from framework.component import Component, Group
+from framework.api.component import Component, Group
 from framework.util.errors import nearest
 
 HOOKS = {name: hook for name, hook in vars(hookspecs).items() if name.startswith("framework_")}

@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, Any
 from framework.api.markers import hookspec
 
 if TYPE_CHECKING:
+    from framework.api.checkup import Checkup
+    from framework.api.component import Component
     from framework.api.plan import Plan
-    from framework.checkup import Checkup
-    from framework.component import Component
+    from framework.api.protocols import TrainingMonitor
+    from framework.api.records import Concern, ExportNeed, Report, Results, Saving, Step, Sweep, Work
+    from framework.api.schema import Stage
     from framework.memory import Settings, Shape
-    from framework.protocols import TrainingMonitor
-    from framework.records import Concern, ExportNeed, Report, Results, Saving, Step, Sweep, Work
-    from framework.schema import Stage
     from framework.util.gpus import Gpu
 
 

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from framework import records
+from framework.api import records
 from framework.api.markers import hookimpl
 from framework.api.plan import Plan
+from framework.api.records import DataResult
 from framework.api.run_folder import (
     ENVIRONMENT,
     FAILED,
@@ -24,8 +25,7 @@ from framework.api.run_folder import (
     STATUS,
     RunFolder,
 )
-from framework.records import DataResult
-from framework.schema import Stage
+from framework.api.schema import Stage
 from framework.util.errors import DoesNotFitError, FrameworkError, PrunedError, one_line
 from framework.util.redact import redact
 

@@ -12,10 +12,10 @@ from typing import Any
 
 import annotated_types
 
+from framework.api.component import GROUPS, Group
+from framework.api.fields import Field, Type, fields
+from framework.api.schema import RunConfig
 from framework.catalog import plain
-from framework.component import GROUPS, Group
-from framework.fields import Field, Type, fields
-from framework.schema import RunConfig
 
 Schema = dict[str, Any]
 DRAFT = "https://json-schema.org/draft/2020-12/schema"

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from framework.component import GROUPS
+from framework.api.component import GROUPS
+from framework.api.fields import as_text
 from framework.compose import config_loader
-from framework.fields import as_text
 from framework.origin import read_origins
 
 

@@ -15,7 +15,19 @@ from typing import Any
 
 from framework.api.data import Data
 from framework.api.plan import Plan
+from framework.api.protocols import (
+    AnyMetric,
+    Backend,
+    Elsewhere,
+    Evaluator,
+    ExportContext,
+    Exporter,
+    Model,
+    ModelSource,
+)
+from framework.api.records import DataResult, EvalResult, ExportResult, Forecast, Prompt, Report, TrainResult
 from framework.api.run_folder import RunFolder
+from framework.api.schema import Stage
 from framework.broadcast import Broadcast
 from framework.clock import Clock
 from framework.data.checks import check_sources
@@ -30,29 +42,9 @@ from framework.health.problems import check_data
 from framework.plan import check_model
 from framework.planning import Planner
 from framework.plugins import notify
-from framework.protocols import (
-    AnyMetric,
-    Backend,
-    Elsewhere,
-    Evaluator,
-    ExportContext,
-    Exporter,
-    Model,
-    ModelSource,
-)
-from framework.records import (
-    DataResult,
-    EvalResult,
-    ExportResult,
-    Forecast,
-    Prompt,
-    Report,
-    TrainResult,
-)
 from framework.remembered import rows_found
 from framework.report import comparable, draft_report, make_report, pair
 from framework.same_training import SameTraining
-from framework.schema import Stage
 from framework.util.errors import FrameworkError
 
 SCRATCH = ".trainer.part"

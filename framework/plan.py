@@ -12,14 +12,14 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf, SCMode
 from omegaconf.errors import OmegaConfBaseException
 
+from framework.api.component import GROUPS, Component
 from framework.api.plan import LOSSES, SCORE, Plan, Selection
+from framework.api.schema import Stage
 from framework.check import loose_words, problems
-from framework.component import GROUPS, Component
 from framework.config.problem import Problem
 from framework.origin import refusal
 from framework.plugin_file import is_loaded
 from framework.plugins import ask, components, leave_out
-from framework.schema import Stage
 from framework.util.errors import FrameworkError, one_line, place, unknown
 from framework.util.redact import redact
 

@@ -15,14 +15,14 @@ from pathlib import Path
 from framework import calibrate, fitting, remembered
 from framework.advice import advice
 from framework.api.plan import Plan
+from framework.api.protocols import ModelSource
+from framework.api.records import Disk, ExportNeed, Forecast, Memory, TrainResult, Verdict
+from framework.api.schema import Stage
 from framework.memory import Settings, Shape
 from framework.memory.terms import trained_bytes, trained_parameters
 from framework.outlook import Outlook
 from framework.plugins import ask, leave_out
-from framework.protocols import ModelSource
-from framework.records import Disk, ExportNeed, Forecast, Memory, TrainResult, Verdict
 from framework.remembered import KnownRows
-from framework.schema import Stage
 from framework.util import gpus
 from framework.util.errors import FrameworkError
 from framework.work import flops, speed_key, work

@@ -19,7 +19,7 @@ from typing import Any
 import pluggy
 
 from framework import hookspecs
-from framework.component import COMMANDS, GROUPS, UNCONFIGURED, Component, Group
+from framework.api.component import COMMANDS, GROUPS, UNCONFIGURED, Component, Group
 from framework.decorators import clashes, collect
 from framework.hook_check import wrong_component, wrong_hooks
 from framework.util.errors import FrameworkError, told

@@ -10,7 +10,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
 from hydra.errors import OverrideParseException
 
-from framework.component import GROUPS
+from framework.api.component import GROUPS
 from framework.origin import explain
 from framework.plugins import components
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from framework.api.plan import Plan
-from framework.config.overrides import key
+from framework.api.text.overrides import override_key
 from framework.util.errors import FrameworkError
 
 STEPS = 2
@@ -55,7 +55,7 @@ def measure(plan: Plan, longest: int, *, capped: int | None) -> float:
         file, run = Path(folder, "rows.jsonl"), Path(folder, "run")
         file.write_text("".join(_rows(STEPS * step, max(SHORTEST, longest) - AROUND_ROWS)), encoding="utf-8")
         words = [
-            *(word for word in plan.overrides if not _left_out(key(word))),
+            *(word for word in plan.overrides if not _left_out(override_key(word))),
             "data=local_file", f"data.path={file}", "data.validation_split=0", "format=alpaca", "audit=[]",
             "evaluator=[]", "exporter=[]", "logger=[]", "launch=single", "stages=[data,train]", "objective=train_loss",
             "plan.calibrate=false", "plan.apply=false", "plan.gpu=null", f"trainer.max_steps={STEPS}",

@@ -17,8 +17,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from framework import hookspecs, plugins
+from framework.api.component import GROUPS, UNCONFIGURED
 from framework.api.plan import Plan
-from framework.component import GROUPS, UNCONFIGURED
 from framework.compose import user_folders
 from framework.util.redact import hide
 

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from framework import json_schema
+from framework.api.component import GROUPS, Group
+from framework.api.schema import RunConfig
 from framework.catalog import Option, Setting, options, settings, written
-from framework.component import GROUPS, Group
-from framework.schema import RunConfig
 from framework.util.errors import FrameworkError, unknown
 
 PAGE = "config.md"

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from hydra.core.config_loader import ConfigLoader
 from hydra.errors import MissingConfigException
 
-from framework.component import GROUPS
+from framework.api.component import GROUPS
 from framework.config.problem import Problem
 from framework.origin import explain, source_lines
 from framework.plugins import components

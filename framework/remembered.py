@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from framework.api.plan import Plan
-from framework.records import DataResult, TokenRow
+from framework.api.records import DataResult, TokenRow
 from framework.util import lock
 from framework.util.cache import cache_dir, digest, read_json, write_json
 

@@ -7,11 +7,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 
 from framework.api.plan import SCORE, Plan
-from framework.api.run_folder import RunFolder
-from framework.health.answers import unended
-from framework.plugins import ask, leave_out
-from framework.provenance import versions
-from framework.records import (
+from framework.api.records import (
     Change,
     Concern,
     DataResult,
@@ -25,7 +21,11 @@ from framework.records import (
     Sample,
     TrainResult,
 )
-from framework.schema import Stage
+from framework.api.run_folder import RunFolder
+from framework.api.schema import Stage
+from framework.health.answers import unended
+from framework.plugins import ask, leave_out
+from framework.provenance import versions
 from framework.util.redact import redact
 from framework.verdict import compare, judge
 

@@ -14,13 +14,13 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from framework.api.plan import CHECKPOINT
+from framework.api.protocols import Elsewhere
+from framework.api.records import EvalResult, Nulls, Step, TrainResult
 from framework.api.run_folder import RunFolder
+from framework.api.schema import Stage
 from framework.evaluation import Measuring
 from framework.exports import fingerprint
 from framework.health.course import Course
-from framework.protocols import Elsewhere
-from framework.records import EvalResult, Nulls, Step, TrainResult
-from framework.schema import Stage
 from framework.util import shared_cache
 from framework.util.errors import FrameworkError, one_line
 

@@ -15,16 +15,16 @@ from hydra.errors import CompactHydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from framework.api.component import GROUPS
 from framework.api.plan import Plan
 from framework.api.run_folder import ENVIRONMENT, SavedRun
-from framework.component import GROUPS
+from framework.api.schema import Stage
+from framework.api.text.overrides import override_key
 from framework.compose import compose
-from framework.config.overrides import key
 from framework.diagnose import diagnose
 from framework.plan import make_plan
 from framework.plugin_file import load_file
 from framework.provenance import Environment
-from framework.schema import Stage
 from framework.util.redact import HIDDEN
 
 ONE_OPTION = [name for name, group in GROUPS.items() if not group.several]
@@ -46,8 +46,8 @@ def saved_plan(run: SavedRun, overrides: Sequence[str] = ()) -> Plan:
         os.chdir(made.folder)
     for path in run.config.get("plugins", ()):
         load_file(path)
-    given = {key(word) for word in overrides}
-    words = [word for word in _words(run, made) if key(word) not in given]
+    given = {override_key(word) for word in overrides}
+    words = [word for word in _words(run, made) if override_key(word) not in given]
     try:
         config = compose([*words, *overrides])
         _restore(config, run, given)
@@ -59,7 +59,7 @@ def saved_plan(run: SavedRun, overrides: Sequence[str] = ()) -> Plan:
 def _words(run: SavedRun, made: Environment | None) -> list[str]:
     """Return words that choose the run's options: a run tells them in its environment.json, else by its own words."""
     if made is None:
-        return [word for word in run.overrides if key(word) != "run_dir"]
+        return [word for word in run.overrides if override_key(word) != "run_dir"]
     return [f"{group}={option}" for group, option in made.options.items() if group in ONE_OPTION]
 
 

@@ -10,15 +10,15 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 
+from framework.api.component import GROUPS
 from framework.api.plan import Selection
+from framework.api.protocols import ModelSource
+from framework.api.records import FitChange, Verdict
 from framework.catalog import presets
-from framework.component import GROUPS
 from framework.compose import CONFIG_NAME, config_loader
 from framework.memory import Shape
 from framework.outlook import Outlook
 from framework.plugins import components
-from framework.protocols import ModelSource
-from framework.records import FitChange, Verdict
 from framework.util.errors import one_line
 
 BILLION = 1e9

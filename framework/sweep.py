@@ -12,12 +12,13 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from framework import at_work, devices, records
+from framework import at_work, devices
+from framework.api import records
 from framework.api.plan import Plan
+from framework.api.records import Point, Sweep
 from framework.api.run_folder import FAILED, FINISHED, OVERRIDES, REPORT, RUNNING, STATUS, RunFolder, read_plain
+from framework.api.text.results import figures
 from framework.plugins import notify
-from framework.records import Point, Sweep
-from framework.summary import figures
 from framework.util.errors import USER_MISTAKE, FrameworkError
 from framework.util.redact import hide, redact
 

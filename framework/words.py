@@ -12,12 +12,12 @@ from hydra._internal.utils import get_args_parser
 from hydra.conf import HydraConf
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from framework import records
+from framework.api import records
+from framework.api.component import GROUPS
+from framework.api.fields import fields
 from framework.api.run_folder import ENVIRONMENT
-from framework.component import GROUPS
+from framework.api.text.overrides import override_key
 from framework.compose import add_folder
-from framework.config.overrides import key
-from framework.fields import fields
 from framework.folder import saved_overrides
 from framework.plugin_file import load_file
 from framework.plugins import components
@@ -45,9 +45,9 @@ def complete(words: list[str]) -> list[str]:
     """
     if "--hydra-help" in words:
         return words
-    keys = {key(word) for word in words}
-    run_dir = next((word.partition("=")[2].strip("'\"") for word in words if key(word) == "run_dir"), None)
-    earlier = [word for word in saved_overrides(run_dir) if key(word) not in keys] if run_dir else []
+    keys = {override_key(word) for word in words}
+    run_dir = next((word.partition("=")[2].strip("'\"") for word in words if override_key(word) == "run_dir"), None)
+    earlier = [word for word in saved_overrides(run_dir) if override_key(word) not in keys] if run_dir else []
     if not earlier and not keys & {"experiment", "model", "data"}:
         earlier = [QUICKSTART]
     # Right before the first override: the command line's parser takes overrides only in one piece.
@@ -77,7 +77,7 @@ def restore_folders(words: Sequence[str]) -> None:
     """
     for word in words:
         file = Path(word.partition("=")[2].strip("'\""), ENVIRONMENT)
-        if key(word) == "run_dir" and file.is_file():
+        if override_key(word) == "run_dir" and file.is_file():
             from framework.provenance import Environment  # noqa: PLC0415 - only a run that goes on needs it
 
             try:
@@ -96,7 +96,7 @@ def load_plugins(words: Sequence[str]) -> None:
         FrameworkError: the list cannot be read, or a file cannot be loaded.
     """
     for word in words:
-        if "=" in word and key(word) == "plugins":
+        if "=" in word and override_key(word) == "plugins":
             value = word.partition("=")[2]
             if not re.fullmatch(r"\[.*\]", value, re.DOTALL):
                 message = f"{word}: plugins is a list of files: plugins=[{value or './mine.py'}]"
@@ -117,7 +117,7 @@ def check_twice(words: Sequence[str]) -> None:
     """
     seen: dict[str, str] = {}
     for word in words:
-        if re.match(r"[^-].*=", word, re.DOTALL) and (first := seen.setdefault(key(word), word)) is not word:
+        if re.match(r"[^-].*=", word, re.DOTALL) and (first := seen.setdefault(override_key(word), word)) is not word:
             message = f"{first} and {word} set the same key: give it once"
             raise FrameworkError(message)
 
@@ -149,7 +149,7 @@ def check_options(words: Sequence[str]) -> None:
 
 def _refusal(word: str) -> str:
     """Say why a setting of Hydra is refused; empty where it is not."""
-    name = key(word)
+    name = override_key(word)
     first = name.partition(".")[2].partition(".")[0]
     if word.startswith(("+hydra.", "++hydra.")) and first not in HydraConf.__dataclass_fields__:
         return unknown("setting of Hydra", first, HydraConf.__dataclass_fields__)
@@ -162,7 +162,7 @@ def sets_unknown_key(words: Sequence[str]) -> bool:
     Hydra would compose everything to find that out.
     """
     for word in words:
-        group, _, below = key(word).partition(".")
+        group, _, below = override_key(word).partition(".")
         if word.startswith("~") and not (below and group in GROUPS and GROUPS[group].several):
             return True
         if below and group in GROUPS and not GROUPS[group].several:
@@ -174,5 +174,9 @@ def sets_unknown_key(words: Sequence[str]) -> bool:
 
 def chooses_preset(words: Sequence[str]) -> bool:
     """Whether a word chooses what is no option of its group itself, so a preset."""
-    chosen = {key(word): word.partition("=")[2].strip("[]").split(",") for word in words if key(word) in GROUPS}
+    chosen = {
+        override_key(word): word.partition("=")[2].strip("[]").split(",")
+        for word in words
+        if override_key(word) in GROUPS
+    }
     return any(set(names) - components(group).keys() - {""} for group, names in chosen.items())

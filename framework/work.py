@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 
 from framework.api.plan import Plan
+from framework.api.records import Work
 from framework.memory import Settings, Shape
 from framework.memory.terms import trained_parameters
-from framework.records import Work
 from framework.remembered import KnownRows, speeds
 
 MARGIN = 1.25

@@ -23,10 +23,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from framework.group import PLACE, WORKER, Member, member
+from framework.api.process_group import PLACE, WORKER, Member, member
+from framework.api.protocols import Backend, TrainRun
+from framework.api.records import Order, Step, TrainResult
 from framework.handover import Packed, end_with
-from framework.protocols import Backend, TrainRun
-from framework.records import Order, Step, TrainResult
 from framework.util.errors import USER_MISTAKE, FrameworkError
 from framework.util.files import write_whole
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from framework.api.records import Message, Prompt
 from framework.chat.session import BASE, TUNED
 from framework.chat.trained import trained
-from framework.records import Message, Prompt
 from framework.saved import read_run
 from tests.support.program import environment, framework
 from tests.support.terminal import Terminal

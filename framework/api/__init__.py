@@ -1,4 +1,5 @@
-"""What a plugin may import.
+"""What a plugin may import: components and schemas, the plan, records, protocols, texts.
 
-Nothing in it imports a room above it.
+Imports: `memory` and `util`; `backend`, `commands` and `registry` alone look up, and nothing in the core imports them.
+Start with `component.py`, then `schema.py`, `plan.py` and `protocols/`.
 """

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from framework.api.plan import Plan
-from framework.records import Example
+from framework.api.records import Example
 
 TRAIN, VALIDATION, PROMPTS = range(3)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from framework.api.plan import Selection
-from framework.records import DataResult, Prompt, TokenRow
+from framework.api.records import DataResult, Prompt, TokenRow
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-from framework.component import GROUPS, Component
-from framework.schema import HealthConfig, PlanConfig, Stage, TrainerConfig, VerdictConfig
+from framework.api.component import GROUPS, Component
+from framework.api.schema import HealthConfig, PlanConfig, Stage, TrainerConfig, VerdictConfig
 
 CHECKPOINT = "checkpoint"
 SCORE = "verdict.score"

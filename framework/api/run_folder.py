@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from framework import records
-from framework.records import Nulls
-from framework.schema import Stage
+from framework.api import records
+from framework.api.records import Nulls
+from framework.api.schema import Stage
 from framework.util.errors import FrameworkError
 
 PLAN, OVERRIDES, STATUS, ENVIRONMENT = "plan.json", "overrides.json", "status.json", "environment.json"

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from framework.protocols import Speaker
-from framework.records import Message, Prompt
+from framework.api.protocols import Speaker
+from framework.api.records import Message, Prompt
 from framework.util.errors import FrameworkError
 
 

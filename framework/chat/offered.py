@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from framework.api.component import Component
+from framework.api.protocols import SpeakerSource
 from framework.api.run_folder import SavedRun
 from framework.chat.session import BASE, TUNED, Cast
-from framework.component import Component
-from framework.protocols import SpeakerSource
 
 
 @contextmanager

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from framework.api.component import SPEAKERS, Component
 from framework.commands import ChatCommandConfig, usage
-from framework.component import SPEAKERS, Component
 from framework.plugins import leave_out, registrations
 from framework.util.errors import FrameworkError, unknown
 from framework.words import check_twice

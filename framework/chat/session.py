@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 
+from framework.api.protocols import Speaker
 from framework.chat.history import Asked, History
 from framework.chat.options import Sampling
-from framework.protocols import Speaker
 from framework.util.errors import FrameworkError, unknown
 
 BASE, TUNED = "base", "tuned"

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+from framework.api.protocols import Backend, Model, ModelSource
+from framework.api.records import Prompt
 from framework.api.run_folder import SavedRun
 from framework.chat.session import BASE, TUNED, Cast
-from framework.protocols import Backend, Model, ModelSource
-from framework.records import Prompt
 from framework.saved_plan import saved_plan
 from framework.util.errors import FrameworkError
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from framework.api.component import Component
 from framework.api.markers import hookimpl
-from framework.component import Component
-from framework.schema import CommandConfig
+from framework.api.schema import CommandConfig
 
 
 @dataclass

@@ -12,11 +12,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from framework.api.records import DataResult, EvalResult, Report, TrainResult
 from framework.api.run_folder import ENVIRONMENT, STATUS, SavedRun
 from framework.commands import DiffCommandConfig, usage
 from framework.journal import Status
 from framework.provenance import Commit, Environment
-from framework.records import DataResult, EvalResult, Report, TrainResult
 from framework.saved import ABSENT, differences, flat, read_run
 from framework.util.errors import FrameworkError
 from framework.util.redact import hide

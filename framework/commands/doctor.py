@@ -11,9 +11,9 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
+from framework.api.checkup import Found, State
 from framework.api.plan import Plan
 from framework.check import loose_words, problems
-from framework.checkup import Found, State
 from framework.commands import DoctorCommandConfig, usage
 from framework.compose import announce_folders, compose
 from framework.diagnose import diagnose, mistakes

@@ -12,9 +12,9 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from framework.api.component import COMMANDS, SPEAKERS, Group
 from framework.catalog import ALL_GROUPS, Option, Preset, Setting, options, preset_settings, presets, settings, written
 from framework.commands import PluginsCommandConfig, usage
-from framework.component import COMMANDS, SPEAKERS, Group
 from framework.compose import config_loader
 from framework.plugins import DISABLE, disabled, left_out, package
 from framework.util.errors import FrameworkError, unknown

@@ -20,15 +20,15 @@ from hydra.errors import CompactHydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from framework.api.plan import Plan, Selection
+from framework.api.protocols import Launcher
+from framework.api.records import DataResult
 from framework.api.run_folder import ENVIRONMENT, SavedRun
+from framework.api.text.overrides import override_key
 from framework.commands import RerunCommandConfig, usage
 from framework.compose import add_folder, compose
-from framework.config.overrides import key
 from framework.diagnose import diagnose
 from framework.plan import make_plan
-from framework.protocols import Launcher
 from framework.provenance import Commit, Environment, commit, installed, origins
-from framework.records import DataResult
 from framework.saved import differences, flat, read_run
 from framework.util.errors import FrameworkError, short
 from framework.util.redact import HIDDEN
@@ -50,9 +50,9 @@ class RerunCommand:
         run, given, anyway = _read(arguments)
         made = run.record(Environment, ENVIRONMENT)
         _enter_folder(run, made, anyway=anyway)
-        keys = {key(word) for word in given}
-        kept = [word for word in run.overrides if key(word) != "run_dir"]
-        words = [*(word for word in kept if key(word) not in keys), *given]
+        keys = {override_key(word) for word in given}
+        kept = [word for word in run.overrides if override_key(word) != "run_dir"]
+        words = [*(word for word in kept if override_key(word) not in keys), *given]
         load_plugins(words)
         _add_folders(made, anyway=anyway)
         plan = _plan(words)

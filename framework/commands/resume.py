@@ -17,12 +17,12 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
-from framework import records
+from framework.api import records
 from framework.api.run_folder import ENVIRONMENT, OVERRIDES
+from framework.api.text.overrides import override_key
 from framework.cli import start
 from framework.commands import ResumeCommandConfig, usage
 from framework.compose import add_folder
-from framework.config.overrides import key
 from framework.diagnose import diagnose
 from framework.provenance import Environment
 from framework.util.errors import FrameworkError
@@ -48,7 +48,7 @@ class ResumeCommand:
         told = _read(folder)
         _enter(folder)
         place = QuotedString(str(folder), Quote.single).with_quotes()
-        given = [word for word in (*told.hydra, *told.task) if key(word) not in OURS]
+        given = [word for word in (*told.hydra, *told.task) if override_key(word) not in OURS]
         words = ["-m", *given, f"hydra.sweep.dir={place}", f"{RESUME}=true"]
         try:
             start(words)

@@ -16,14 +16,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from framework import records
+from framework.api import records
 from framework.api.audit import AuditData, Texts
 from framework.api.plan import Plan
+from framework.api.protocols import Audit
+from framework.api.records import Example, Finding
 from framework.data import beginnings, lengths
 from framework.data.conversations import answered
 from framework.data.store import Store
-from framework.protocols import Audit
-from framework.records import Example, Finding
 from framework.util import hashing, minhash, text_features
 from framework.util.errors import FrameworkError
 from framework.util.redact import redact

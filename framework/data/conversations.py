@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from framework.api.records import Example, Message, ToolCall
+from framework.api.records.rows import SEPARATOR
 from framework.data.rows import question
-from framework.records import Example, Message, ToolCall
-from framework.records.rows import SEPARATOR
 
 ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 

@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Iterable
 
-from framework.records import RawData, Row
+from framework.api.records import RawData, Row
 
 
 def fingerprint(raw: RawData) -> str:

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from framework.api.records import Lengths, TokenRow
+from framework.api.schema import Overflow
 from framework.data.store import Rows, Store
-from framework.records import Lengths, TokenRow
-from framework.schema import Overflow
 from framework.util.errors import FrameworkError
 
 BINS = 20

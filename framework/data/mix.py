@@ -18,11 +18,11 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from framework.api.component import Component
+from framework.api.fields import fields
 from framework.api.plan import Selection
-from framework.component import Component
-from framework.fields import fields
+from framework.api.records import RawData, Row
 from framework.plugins import components
-from framework.records import RawData, Row
 from framework.util.errors import FrameworkError, one_line, unknown
 
 OWN = ("data", "format", "columns", "weight", "count")

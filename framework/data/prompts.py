@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from framework.api.plan import Selection
+from framework.api.protocols import Formatter
+from framework.api.records import Example, Message, Prompt, RawData, Row
 from framework.data.rows import Columns, stripped, with_system_prompt
 from framework.data.turns import check_turns
 from framework.plugins import components
-from framework.protocols import Formatter
-from framework.records import Example, Message, Prompt, RawData, Row
 from framework.util.errors import FrameworkError, one_line, place, unknown
 
 FILES = "local_file"

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from framework.api.audit import PROMPTS
+from framework.api.records import Proof, ProofProblem
 from framework.data.store import Store
-from framework.records import Proof, ProofProblem
 from framework.util.errors import FrameworkError
 
 SHOWN = 10

@@ -12,13 +12,13 @@ from shutil import rmtree
 
 from framework.api.audit import PROMPTS, TRAIN, VALIDATION
 from framework.api.plan import Plan, Selection
+from framework.api.protocols import Formatter, Model
+from framework.api.records import Example, MixedIn, RawData, Row
+from framework.api.schema import OnBadRow
 from framework.data import key, mix, store, writer
 from framework.data.rows import read
 from framework.data.store import Store
 from framework.data.writer import Writer
-from framework.protocols import Formatter, Model
-from framework.records import Example, MixedIn, RawData, Row
-from framework.schema import OnBadRow
 from framework.util import hashing
 from framework.util.cache import cache_dir
 from framework.util.errors import FrameworkError, one_line

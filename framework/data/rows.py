@@ -11,10 +11,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from framework.api.protocols import Formatter
+from framework.api.records import Example, FormatRun, Message, MixedIn, Row
+from framework.api.schema import FormatConfig, OnBadRow
 from framework.data.turns import check_turns
-from framework.protocols import Formatter
-from framework.records import Example, FormatRun, Message, MixedIn, Row
-from framework.schema import FormatConfig, OnBadRow
 from framework.util.errors import FrameworkError, one_line, place, unknown
 
 SHOWN_ERRORS = 10

@@ -10,14 +10,14 @@ from numpy.typing import NDArray
 from framework.api.audit import LEFT_OUT, PROMPTS, TRAIN, VALIDATION
 from framework.api.data import Data
 from framework.api.plan import Plan
+from framework.api.protocols import Model
+from framework.api.records import DataResult, Example, Finding, MixedIn, Prompt, Proof, Severity
+from framework.api.schema import ProofMode
 from framework.data import audit, lengths, proof, split
 from framework.data.lengths import Fitted
 from framework.data.reader import Reader
 from framework.data.store import Rows, Store
 from framework.data.view import view
-from framework.protocols import Model
-from framework.records import DataResult, Example, Finding, MixedIn, Prompt, Proof, Severity
-from framework.schema import ProofMode
 from framework.util import shared_cache
 from framework.util.errors import FrameworkError
 

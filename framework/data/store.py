@@ -21,11 +21,11 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from framework import records
+from framework.api import records
 from framework.api.audit import Texts
+from framework.api.records import IGNORE, Example, TokenRow
 from framework.data.conversations import from_json
 from framework.data.rows import Told
-from framework.records import IGNORE, Example, TokenRow
 from framework.util.cache import HALF
 
 DAYS = 30

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from framework.records import Example, Message
+from framework.api.records import Example, Message
 from framework.util.errors import FrameworkError, one_line
 
 ROLES = ("system", "user", "assistant", "tool")

@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from framework.protocols import Model
-from framework.records import IGNORE, Piece, TokenRow, ViewedRow
+from framework.api.protocols import Model
+from framework.api.records import IGNORE, Piece, TokenRow, ViewedRow
 from framework.util.redact import redact
 
 ROWS = 3

@@ -13,7 +13,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from framework import records
+from framework.api import records
+from framework.api.records import IGNORE, Example, TokenRow
 from framework.data.conversations import answered, around, asked, earlier, has_system, to_json
 from framework.data.rows import Told
 from framework.data.store import (
@@ -26,7 +27,6 @@ from framework.data.store import (
     TOLD,
     Store,
 )
-from framework.records import IGNORE, Example, TokenRow
 from framework.util.cache import whole
 
 

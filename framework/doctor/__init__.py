@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from framework.checkup import Found, State
+from framework.api.checkup import Found, State
 
 
 @dataclass(frozen=True)

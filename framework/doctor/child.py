@@ -17,7 +17,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from framework.checkup import Found, State
+from framework.api.checkup import Found, State
 from framework.plugin_file import load_file
 from framework.util.errors import FrameworkError, one_line, place
 

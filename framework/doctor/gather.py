@@ -10,8 +10,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from framework.api.checkup import Checkup, Found
 from framework.api.plan import Plan
-from framework.checkup import Checkup, Found
 from framework.doctor import Checked, checked
 from framework.doctor.machine import libraries, machine, plugins
 from framework.doctor.run import run

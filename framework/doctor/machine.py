@@ -12,7 +12,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from framework.checkup import Found, State
+from framework.api.checkup import Found, State
 from framework.doctor import Checked, checked
 from framework.plugins import left_out, package
 from framework.provenance import installed

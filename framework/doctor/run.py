@@ -9,14 +9,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
+from framework.api.checkup import Found, State
 from framework.api.plan import Plan, Selection
-from framework.checkup import Found, State
+from framework.api.protocols import Backend, ModelSource
+from framework.api.schema import Stage
 from framework.doctor import Checked, checked
 from framework.doctor.worker import Worker
 from framework.folder import check_writable
 from framework.plan import check_model
-from framework.protocols import Backend, ModelSource
-from framework.schema import Stage
 from framework.util.errors import FrameworkError, short
 from framework.util.requirements import missing, pip_command
 

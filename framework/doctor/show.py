@@ -12,9 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from framework import __version__
-from framework.checkup import State
+from framework.api.checkup import State
+from framework.api.records import to_json
 from framework.doctor import Checked
-from framework.records import to_json
 
 MARGIN = 2
 COLOURS = {State.ok: "green", State.missing: "yellow", State.broken: "yellow", State.off: "dim", State.unknown: "dim"}

@@ -21,7 +21,7 @@ from typing import IO, Any, Self
 
 import psutil
 
-from framework.checkup import Found, State
+from framework.api.checkup import Found, State
 from framework.util.errors import one_line, signal_name
 
 COMMAND = [sys.executable, "-P", "-m", "framework.doctor.child"]

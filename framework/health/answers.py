@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from framework.api.plan import Plan
-from framework.records import EvalResult, Sample, Trouble
-from framework.schema import Action
+from framework.api.records import EvalResult, Sample, Trouble
+from framework.api.schema import Action
 
 KIND = "endless_answers"
 CURE = (

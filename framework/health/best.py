@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from framework.api.plan import EVAL_LOSS
-from framework.records import Step
+from framework.api.records import Step
 
 
 class Best:

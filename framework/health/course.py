@@ -11,13 +11,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from framework.api.plan import EVAL_LOSS, Plan
+from framework.api.protocols import Elsewhere, Evaluator, Logger, TrainingMonitor, TrainRun
+from framework.api.records import NAN, EvalResult, Order, Step, TrainResult, Trouble
+from framework.api.schema import Action
 from framework.evaluation import Measuring
 from framework.health.answers import unended
 from framework.health.best import Best
 from framework.plugins import ask, leave_out
-from framework.protocols import Elsewhere, Evaluator, Logger, TrainingMonitor, TrainRun
-from framework.records import NAN, EvalResult, Order, Step, TrainResult, Trouble
-from framework.schema import Action
 from framework.util.errors import FrameworkError, PrunedError
 
 HOOK = "framework_training_monitors"

@@ -7,8 +7,8 @@ from collections import deque
 from itertools import islice
 from statistics import median
 
+from framework.api.records import Step
 from framework.health.losses import spread
-from framework.records import Step
 
 TINY = 1e-9
 """A norm below is taken for this: 0 has no logarithm."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from framework.api.markers import hookimpl
 from framework.api.plan import Plan
-from framework.protocols import TrainingMonitor
+from framework.api.protocols import TrainingMonitor
 
 
 @hookimpl

@@ -6,7 +6,7 @@ import math
 from collections import deque
 from statistics import median
 
-from framework.records import Step
+from framework.api.records import Step
 
 
 class RisingEvalLoss:

@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from framework.api.plan import Plan
+from framework.api.records import NAN, Step, Trouble
+from framework.api.schema import Action
 from framework.health.cures import cure
 from framework.health.gradients import ExplodingGradient, NotANumber
 from framework.health.losses import Oscillation, Plateau, RisingLoss, Spike
 from framework.health.validation import RisingEvalLoss
-from framework.records import NAN, Step, Trouble
-from framework.schema import Action
 
 MOST = 3
 """How often a run tells one kind: after that it is known."""

@@ -12,15 +12,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from framework.api.component import Component
 from framework.api.markers import hookimpl
 from framework.api.plan import Plan
-from framework.component import Component
+from framework.api.protocols import ModelPlace, TrainRun
+from framework.api.records import IGNORE, Answer, Example, Message, Prompt, Scored, TextForm, TokenRow, TrainResult
+from framework.api.schema import ModelConfig, TrainerConfig
 from framework.compose import compose
 from framework.plan import make_plan
 from framework.plugins import add
-from framework.protocols import ModelPlace, TrainRun
-from framework.records import IGNORE, Answer, Example, Message, Prompt, Scored, TextForm, TokenRow, TrainResult
-from framework.schema import ModelConfig, TrainerConfig
 from framework.testing.echo_training import WEIGHTS, EchoTraining
 from framework.util.errors import FrameworkError
 

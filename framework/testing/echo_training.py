@@ -7,9 +7,9 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from framework.health.schedule import is_due
-from framework.protocols import TrainRun
-from framework.records import Order, Step, TokenRow, TrainResult
+from framework.api.protocols import TrainRun
+from framework.api.records import Order, Step, TokenRow, TrainResult
+from framework.api.schedule import is_due
 
 if TYPE_CHECKING:
     from framework.testing.echo import EchoModel

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from framework import protocols
+from framework.api import protocols
 
 PROTOCOLS: dict[str, type] = {
     "model": protocols.ModelSource,
@@ -80,9 +80,9 @@ def _methods(product: Any, protocol: type) -> Iterator[str]:
 def _advice(product: Any, protocol: type) -> str:
     """Say which class would have the method, or would do without it."""
     if protocol is protocols.Logger:
-        return ": subclass framework.protocols.Logger"
+        return ": subclass framework.api.protocols.Logger"
     if protocol is protocols.Metric and hasattr(product, "score_all"):
-        return ": subclass framework.protocols.AnswerMetric for score_all(answers)"
+        return ": subclass framework.api.protocols.AnswerMetric for score_all(answers)"
     return ""
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from framework.records import Measure
+from framework.api.records import Measure
 
 Floats = NDArray[np.float64]
 CELLS = 4000

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from framework.records import Change, EvalResult, Measure, Outcome
-from framework.schema import VerdictConfig
+from framework.api.records import Change, EvalResult, Measure, Outcome
+from framework.api.schema import VerdictConfig
 
 if TYPE_CHECKING:
     from framework.verdict.bootstrap import Interval

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 
-from framework.records import Aspect, Change, Concern, Judgement, Outcome
-from framework.schema import VerdictConfig
+from framework.api.records import Aspect, Change, Concern, Judgement, Outcome
+from framework.api.schema import VerdictConfig
 
 
 def judge(changes: Mapping[str, Change], concerns: Sequence[Concern], config: VerdictConfig) -> Judgement:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from annotated_types import Ge, Interval
 
-from framework.schema import AuditConfig
+from framework.api.schema import AuditConfig
 
 
 class Check(Enum):

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from framework.records import Severity
+from framework.api.records import Severity
 from framework_audit.config import Check
 from framework_audit.found import Found, Numbers, are, of
 from framework_audit.texts import Survey

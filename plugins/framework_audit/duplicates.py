@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from framework.api.audit import PROMPTS, TRAIN, VALIDATION
-from framework.records import Severity
+from framework.api.records import Severity
 from framework.util import minhash, text_features
 from framework_audit.config import Check
 from framework_audit.found import SHOWN, Found, Numbers, are, of

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from framework.api.audit import AuditData
-from framework.records import Finding, Severity
+from framework.api.records import Finding, Severity
 from framework_audit.config import Check
 
 Numbers = NDArray[np.int64]

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from framework.records import SEPARATOR, Example
+from framework.api.records import SEPARATOR, Example
 from framework_audit.found import Numbers
 from framework_audit.patterns import Joined, Pattern
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from framework.records import Severity
-from framework.schema import Overflow
+from framework.api.records import Severity
+from framework.api.schema import Overflow
 from framework_audit.config import Check
 from framework_audit.found import Found, are, of
 from framework_audit.texts import Survey

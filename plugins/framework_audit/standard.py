@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from framework.api.audit import AuditData
-from framework.records import Finding
+from framework.api.records import Finding
 from framework_audit import content, duplicates, sizes, whole
 from framework_audit.config import StandardConfig
 from framework_audit.found import Found

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from framework.records import Severity
+from framework.api.records import Severity
 from framework.util import minhash, text_features
 from framework_audit.config import Check
 from framework_audit.found import Found, Numbers, are, of

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 from urllib.parse import urlsplit
 
 from framework.api.plan import Plan
-from framework.records import Prompt, Work
-from framework.schema import Stage
+from framework.api.records import Prompt, Work
+from framework.api.schema import Stage
 from framework.util.errors import FrameworkError
 from framework_evals import config, grading
 from framework_evals.json_schema import read_schema, validator

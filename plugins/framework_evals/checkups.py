@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from framework.api.checkup import Found, State
 from framework.api.plan import Plan
-from framework.checkup import Found, State
 from framework_evals.chat_endpoint import NoReplyError
 from framework_evals.config import JudgeConfig
 from framework_evals.grading import grade

@@ -9,8 +9,8 @@ from typing import Annotated, Any
 from annotated_types import Ge, Gt, Interval, Len
 from omegaconf import MISSING
 
-from framework.records import Aspect
-from framework.schema import EvaluatorConfig, MetricConfig
+from framework.api.records import Aspect
+from framework.api.schema import EvaluatorConfig, MetricConfig
 
 DIVERGENCE = "general_divergence"
 

@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping
 from statistics import fmean
 
 from framework.api.data import Data
-from framework.protocols import Metric, Model
-from framework.records import Aspect, EvalResult, Example, Measure, Message
+from framework.api.protocols import Metric, Model
+from framework.api.records import Aspect, EvalResult, Example, Measure, Message
 from framework.util.errors import FrameworkError
 from framework_evals.config import DIVERGENCE, ForgettingConfig
 from framework_evals.general.suite import rows

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from framework.api.plan import Plan
-from framework.records import Aspect, Change, Concern, Outcome, Results
+from framework.api.records import Aspect, Change, Concern, Outcome, Results
 from framework_evals.config import DIVERGENCE, ForgettingConfig, LmEvalConfig
 
 PERPLEXITIES = {"general_perplexity": "perplexity of general texts", "general_answers": "perplexity of general answers"}

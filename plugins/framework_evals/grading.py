@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from framework.records import Answered
+from framework.api.records import Answered
 from framework.util.errors import unknown
 from framework_evals.config import JudgeConfig
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from framework.api.plan import Selection
+from framework.api.records import Prompt
 from framework.data import prompts
 from framework.plugins import components
-from framework.records import Prompt
 from framework_evals.config import PromptsConfig
 
 

@@ -9,9 +9,9 @@ from framework import Component, hookimpl
 from framework_evals import config
 
 if TYPE_CHECKING:
+    from framework.api.checkup import Checkup
     from framework.api.plan import Plan
-    from framework.checkup import Checkup
-    from framework.records import Concern, Results, Saving, Work
+    from framework.api.records import Concern, Results, Saving, Work
 
 
 @hookimpl
@@ -82,7 +82,7 @@ def framework_concerns(plan: Plan, results: Results) -> Iterable[Concern]:
 @hookimpl
 def framework_checkups() -> Iterable[Checkup]:
     """The judge."""
-    from framework.checkup import Checkup  # noqa: PLC0415 - only `doctor` needs it
+    from framework.api.checkup import Checkup  # noqa: PLC0415 - only `doctor` needs it
 
     yield Checkup("judge", "evaluation", "framework_evals.checkups:judge", _has_a_judge, seconds=30)
 
@@ -94,7 +94,7 @@ def _has_a_judge(plan: Plan) -> bool:
 @hookimpl
 def framework_savings(plan: Plan) -> Iterable[Saving]:
     """Fewer prompts at a time."""
-    from framework.records import Saving  # noqa: PLC0415 - --help need not pay for it
+    from framework.api.records import Saving  # noqa: PLC0415 - --help need not pay for it
 
     for name, choice in plan.evaluator.items():
         if isinstance(choice.config, config.PromptsConfig | config.LmEvalConfig):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from framework import scoring
+from framework.api import scoring
 from framework.api.data import Data
-from framework.protocols import AnyMetric, Model
-from framework.records import EvalResult, Prompt
+from framework.api.protocols import AnyMetric, Model
+from framework.api.records import EvalResult, Prompt
 from framework_evals.config import PromptsConfig, StoppedConfig
 from framework_evals.metrics.stopped import Stopped
 from framework_evals.own_prompts import own_prompts

@@ -6,8 +6,8 @@ import os
 import shutil
 from pathlib import Path
 
-from framework.protocols import ExportContext, Model
-from framework.records import Artifact
+from framework.api.protocols import ExportContext, Model
+from framework.api.records import Artifact
 from framework.util.errors import FrameworkError
 from framework_exports import chat_template
 from framework_exports.config import AdapterExporterConfig

@@ -15,8 +15,8 @@ from huggingface_hub import ModelCardData
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from framework.api.plan import Plan
-from framework.records import DataResult, Report, TrainResult
-from framework.summary import count, difference, number, share
+from framework.api.records import DataResult, Report, TrainResult
+from framework.api.text.results import count, difference, number, share
 from framework.util.redact import redact
 from framework_exports.uses import Use
 

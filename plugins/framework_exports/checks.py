@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from framework.api.plan import CHECKPOINT, Plan
+from framework.api.records import ExportResult
 from framework.api.run_folder import RunFolder
-from framework.records import ExportResult
-from framework.schema import Stage
+from framework.api.schema import Stage
 from framework.util.errors import FrameworkError, unknown
 from framework_exports import gguf_checks
 from framework_exports.config import (

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
 
+from framework.api.checkup import Found, State
 from framework.api.plan import Plan
-from framework.checkup import Found, State
 from framework.util.errors import one_line
 from framework.util.requirements import missing
 

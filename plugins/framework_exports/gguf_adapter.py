@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from framework.protocols import ExportContext, Model
-from framework.records import Artifact
+from framework.api.protocols import ExportContext, Model
+from framework.api.records import Artifact
 from framework.util.errors import FrameworkError
 from framework_exports import gguf_checks, lora
 from framework_exports.config import GgufAdapterExporterConfig

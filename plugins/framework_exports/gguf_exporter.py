@@ -12,8 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from framework.protocols import ExportContext, Model
-from framework.records import Artifact
+from framework.api.protocols import ExportContext, Model
+from framework.api.records import Artifact
 from framework.util.errors import FrameworkError
 from framework_exports import chat_template, gguf_checks, number_format
 from framework_exports.config import Dtype, GgufExporterConfig

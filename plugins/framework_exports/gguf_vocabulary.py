@@ -11,7 +11,7 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
-from framework.records import Message
+from framework.api.records import Message
 from framework.util.errors import FrameworkError
 from framework_exports import chat_template
 from framework_exports.convert import pieces

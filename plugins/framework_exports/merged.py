@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shutil
 
-from framework.protocols import ExportContext, Model
-from framework.records import Artifact
+from framework.api.protocols import ExportContext, Model
+from framework.api.records import Artifact
 from framework.util.errors import FrameworkError
 from framework_exports import number_format
 from framework_exports.config import Dtype, MergedExporterConfig

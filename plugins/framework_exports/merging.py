@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from framework.api.plan import Plan
-from framework.protocols import ModelPlace, ModelSource
+from framework.api.protocols import ModelPlace, ModelSource
 from framework.util.errors import FrameworkError
 from framework_exports import companions, documents, lora, shards
 from framework_exports.changes import Change, Reader, pieces

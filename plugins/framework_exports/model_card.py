@@ -14,8 +14,8 @@ from huggingface_hub.repocard import metadata_load
 from yaml import YAMLError
 
 from framework.api.plan import Plan
-from framework.protocols import ExportContext, Model, ModelPlace, ModelSource
-from framework.records import Artifact
+from framework.api.protocols import ExportContext, Model, ModelPlace, ModelSource
+from framework.api.records import Artifact
 from framework.util.files import write_whole
 from framework.util.network import reachable
 from framework.util.redact import redact

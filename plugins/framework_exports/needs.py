@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from framework.api.plan import Plan, Selection
+from framework.api.records import ExportNeed
 from framework.memory import Shape
-from framework.records import ExportNeed
 from framework.util import host
 from framework_exports.config import (
     Dtype,

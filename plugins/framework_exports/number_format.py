@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import torch
 
-from framework.protocols import ExportContext, ModelSource
+from framework.api.protocols import ExportContext, ModelSource
 from framework_exports import lora
 from framework_exports.config import Dtype
 from framework_exports.parity.folders import on_disk

@@ -9,10 +9,10 @@ from framework import Component, hookimpl
 from framework_exports import config
 
 if TYPE_CHECKING:
+    from framework.api.checkup import Checkup
     from framework.api.plan import Plan
-    from framework.checkup import Checkup
+    from framework.api.records import ExportNeed
     from framework.memory import Shape
-    from framework.records import ExportNeed
 
 GGUF = "framework[gguf]"
 
@@ -59,7 +59,7 @@ def framework_export_needs(plan: Plan, shape: Shape) -> Iterable[ExportNeed]:
 @hookimpl
 def framework_checkups() -> Iterable[Checkup]:
     """What quantizes GGUF files, which `exporter=gguf` needs, and what serves them."""
-    from framework.checkup import Checkup  # noqa: PLC0415 - only `doctor` needs it
+    from framework.api.checkup import Checkup  # noqa: PLC0415 - only `doctor` needs it
 
     yield Checkup("llama.cpp", "export", "framework_exports.checkups:quantizer", needed=_writes_gguf)
     yield Checkup("Ollama", "export", "framework_exports.checkups:ollama")

@@ -17,8 +17,8 @@ from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 from huggingface_hub.utils import disable_progress_bars
 
 from framework.api.plan import Plan
-from framework.protocols import ExportContext, Model
-from framework.records import Artifact
+from framework.api.protocols import ExportContext, Model
+from framework.api.records import Artifact
 from framework.util.errors import FrameworkError, one_line, short
 from framework.util.files import write_whole
 from framework.util.network import reachable

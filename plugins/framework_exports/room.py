@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from framework.api.protocols import ExportContext
 from framework.memory import Shape
-from framework.protocols import ExportContext
 from framework.util.errors import FrameworkError, short
 from framework_exports.config import Dtype
 from framework_exports.convert.weights import Weights

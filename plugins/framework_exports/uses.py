@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
-from framework.records import Artifact
+from framework.api.records import Artifact
 
 ASK = """\
 messages = {messages}

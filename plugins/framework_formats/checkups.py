@@ -9,8 +9,8 @@ from urllib.request import Request, urlopen
 
 from huggingface_hub import constants, get_token
 
+from framework.api.checkup import Found, State
 from framework.api.plan import Plan
-from framework.checkup import Found, State
 from framework.util.errors import FrameworkError, one_line, short
 from framework.util.network import reachable
 from framework_formats.config import HubConfig, LocalFileConfig

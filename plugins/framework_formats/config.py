@@ -7,7 +7,7 @@ from enum import Enum
 
 from omegaconf import MISSING
 
-from framework.schema import DataConfig, FormatConfig
+from framework.api.schema import DataConfig, FormatConfig
 
 
 class SampleBy(Enum):

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from framework.records import RawData, Row
+from framework.api.records import RawData, Row
 from framework.util.errors import FrameworkError
 from framework_formats.config import LocalFileConfig, SampleBy
 from framework_formats.readers import read

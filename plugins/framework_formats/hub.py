@@ -17,7 +17,7 @@ from huggingface_hub import HfApi
 from huggingface_hub.constants import ENDPOINT
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
-from framework.records import RawData, Row
+from framework.api.records import RawData, Row
 from framework.util.errors import FrameworkError, one_line
 from framework.util.network import reachable
 from framework_formats.config import HubConfig

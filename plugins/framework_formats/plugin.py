@@ -11,8 +11,8 @@ from framework.util.errors import unknown
 from framework_formats import config
 
 if TYPE_CHECKING:
+    from framework.api.checkup import Checkup
     from framework.api.plan import Plan
-    from framework.checkup import Checkup
 
 
 @hookimpl
@@ -63,7 +63,7 @@ def _unread(chosen: str, columns: Iterable[str]) -> Iterable[str]:
 @hookimpl
 def framework_checkups() -> Iterable[Checkup]:
     """The Hub and its token, and local files."""
-    from framework.checkup import Checkup  # noqa: PLC0415 - only `doctor` needs it
+    from framework.api.checkup import Checkup  # noqa: PLC0415 - only `doctor` needs it
 
     code = "framework_formats.checkups"
     yield Checkup("Hub", "data", f"{code}:hub", _needs_hub, "hub")

@@ -10,7 +10,7 @@ from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model, load_peft_we
 from safetensors import SafetensorError
 
 from framework.api.plan import Plan
-from framework.protocols import Adapter, ModelPlace, ModelSource
+from framework.api.protocols import Adapter, ModelPlace, ModelSource
 from framework.util.errors import FrameworkError, one_line
 from framework_hf.config import FullConfig, LoraAdapterConfig
 from framework_hf.fast import install

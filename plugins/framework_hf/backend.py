@@ -15,9 +15,9 @@ import transformers
 from transformers import AutoConfig, AutoModelForCausalLM
 
 from framework.api.plan import Plan
-from framework.group import member
-from framework.protocols import ModelPlace, ModelSource, Quantization
-from framework.schema import Stage
+from framework.api.process_group import member
+from framework.api.protocols import ModelPlace, ModelSource, Quantization
+from framework.api.schema import Stage
 from framework.util.errors import FrameworkError, one_line, unknown
 from framework.util.gc import set_aside, without_collecting
 from framework_hf import hardware

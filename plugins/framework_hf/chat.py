@@ -15,7 +15,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
-from framework.records import IGNORE, Example, Message, TokenRow
+from framework.api.records import IGNORE, Example, Message, TokenRow
 from framework.util import hashing
 from framework.util.errors import FrameworkError, one_line
 from framework_hf.drafts import Draft

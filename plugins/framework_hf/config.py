@@ -9,7 +9,7 @@ from typing import Annotated
 from annotated_types import Ge, Gt, Interval, Len
 from omegaconf import MISSING
 
-from framework.schema import AdapterConfig, ModelConfig, QuantizationConfig, TrainerConfig
+from framework.api.schema import AdapterConfig, ModelConfig, QuantizationConfig, TrainerConfig
 
 CPU_LIMIT = 2_000_000_000
 """Parameters above which `trainer.device=auto` does not train on a CPU: a step would take minutes."""

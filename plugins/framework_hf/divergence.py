@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from peft import PeftModel
 
-from framework.records import TokenRow
+from framework.api.records import TokenRow
 from framework.util.errors import FrameworkError
 from framework_hf.evaluation import Evaluation
 from framework_hf.known import key

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from framework.records import Example
+from framework.api.records import Example
 from framework_hf.masks import Cut
 
 

@@ -8,7 +8,7 @@ from functools import partial
 
 import torch
 
-from framework.records import TokenRow
+from framework.api.records import TokenRow
 from framework_hf.losses import moved
 from framework_hf.memory.ladder import Ladder
 from framework_hf.memory.passes import Passes

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from framework.api.plan import Plan
-from framework.group import Engine
+from framework.api.process_group import Engine
+from framework.api.records import Saving
+from framework.api.schema import Optimizer, Stage
 from framework.memory import Attention, Loss, Settings, Shape, Weights
 from framework.memory.shape import LINEARS
-from framework.records import Saving
-from framework.schema import Optimizer, Stage
 from framework.util.gpus import Gpu
 from framework_hf.config import Attention as Kernels
 from framework_hf.config import (

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
-from framework.records import Answer
+from framework.api.records import Answer
 from framework_hf.memory.ladder import Batches, Ladder
 from framework_hf.packing.tree import common
 from framework_hf.room import with_room

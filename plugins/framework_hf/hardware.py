@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import psutil
 import torch
 
-from framework.schema import Optimizer
+from framework.api.schema import Optimizer
 from framework.util import host
 from framework.util.errors import FrameworkError, one_line
 from framework_hf.config import CPU_LIMIT, Device, Dtype, HFTrainerConfig, Switch

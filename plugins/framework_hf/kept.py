@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from framework.records import SEPARATOR, Example, Message
+from framework.api.records import SEPARATOR, Example, Message
 
 THOUGHT_END = "</think>"
 OTHER = "take another chat template, model.chat_template=FILE.jinja"

@@ -19,7 +19,7 @@ from typing import Any
 
 import torch
 
-from framework.records import IGNORE, Answer, Scored, TokenRow
+from framework.api.records import IGNORE, Answer, Scored, TokenRow
 
 MOST = 500_000
 """Tokens that are remembered, of scores and of answers each: about 40 MB of scores."""

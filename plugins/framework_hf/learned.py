@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
-from framework.records import IGNORE, TokenRow
+from framework.api.records import IGNORE, TokenRow
 from framework.util.errors import FrameworkError
 from framework_hf import kept
 from framework_hf.drafts import Draft, Turn

@@ -10,8 +10,8 @@ import transformers
 from transformers import AutoModelForCausalLM
 
 from framework.api.plan import Plan
-from framework.group import member
-from framework.protocols import ModelPlace, Quantization
+from framework.api.process_group import member
+from framework.api.protocols import ModelPlace, Quantization
 from framework_hf import shared
 from framework_hf.adapters import with_adapter
 from framework_hf.config import Attention, HFTrainerConfig

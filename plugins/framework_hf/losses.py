@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from peft import PeftModel
 
-from framework.records import IGNORE, TokenRow
+from framework.api.records import IGNORE, TokenRow
 from framework_hf.config import Packing
 from framework_hf.fast.head import LEAST, LOGITS, blocks, summed_cross_entropy, summed_of_logits
 from framework_hf.packing.parts import Part, padded, planted

@@ -18,9 +18,9 @@ import transformers
 from peft import PeftModel
 
 from framework.api.plan import Plan
-from framework.group import member
-from framework.protocols import ModelPlace, ModelSource, TrainRun
-from framework.records import Answer, Example, Prompt, Scored, TextForm, TokenRow, TrainResult
+from framework.api.process_group import member
+from framework.api.protocols import ModelPlace, ModelSource, TrainRun
+from framework.api.records import Answer, Example, Prompt, Scored, TextForm, TokenRow, TrainResult
 from framework.util import shared_cache
 from framework.util.errors import FrameworkError
 from framework_hf import chat, hardware, scoring

@@ -25,7 +25,7 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import disable_progress_bars
 
-from framework.protocols import ModelPlace
+from framework.api.protocols import ModelPlace
 from framework.util.errors import FrameworkError, one_line
 from framework.util.network import reachable
 from framework_hf.config import LocalModelConfig

@@ -13,7 +13,7 @@ from itertools import pairwise
 import numpy as np
 from torch.utils.data import Sampler
 
-from framework.records import TokenRow
+from framework.api.records import TokenRow
 from framework_hf.packing.tree import common
 
 WINDOW = 1024

@@ -9,10 +9,10 @@ from framework import Component, hookimpl
 from framework_hf import config
 
 if TYPE_CHECKING:
+    from framework.api.checkup import Checkup
     from framework.api.plan import Plan
-    from framework.checkup import Checkup
+    from framework.api.records import Saving, Work
     from framework.memory import Settings, Shape
-    from framework.records import Saving, Work
     from framework.util.gpus import Gpu
 
 NOT_SWITCHES = frozenset(

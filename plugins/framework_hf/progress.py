@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from framework.health.schedule import is_due
-from framework.protocols import TrainRun
-from framework.records import Order, Step
+from framework.api.protocols import TrainRun
+from framework.api.records import Order, Step
+from framework.api.schedule import is_due
 from framework_hf.best import BestWeights
 
 if TYPE_CHECKING:

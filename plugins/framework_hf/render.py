@@ -10,7 +10,7 @@ from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 from transformers.utils import chat_template_utils
 
-from framework.records import Message, ToolCall
+from framework.api.records import Message, ToolCall
 from framework.util.errors import FrameworkError, one_line
 
 Turns = list[dict[str, Any]]

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from framework.api.plan import Plan
-from framework.records import TokenRow
+from framework.api.records import TokenRow
 from framework.util.errors import FrameworkError
 
 FOLDER = ".resume"

@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import torch
 
-from framework.records import Scored, TokenRow
+from framework.api.records import Scored, TokenRow
 from framework_hf.evaluation import CHUNK, LOWER, Evaluation, tokens
 from framework_hf.losses import moved
 from framework_hf.packing.parts import Part

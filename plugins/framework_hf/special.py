@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from transformers import PreTrainedTokenizerBase
 
-from framework.records import Example
+from framework.api.records import Example
 from framework_hf import kept
 from framework_hf.masks import Prompts
 

@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers.trainer import TRAINER_STATE_NAME
 
-from framework.records import Step
+from framework.api.records import Step
 from framework_hf.group.weights import like, local, trained, whole
 from framework_hf.memory.retry import Randomness
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
-from framework.chat.thought import without_thought
+from framework.api.text.thoughts import without_thought
 from framework.util.errors import FrameworkError, one_line
 from framework_hf.memory.retry import ran_out
 

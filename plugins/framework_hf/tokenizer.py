@@ -6,9 +6,9 @@ from pathlib import Path
 
 from transformers import AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 
-from framework.protocols import ModelPlace
-from framework.records import TextForm
-from framework.schema import ModelConfig
+from framework.api.protocols import ModelPlace
+from framework.api.records import TextForm
+from framework.api.schema import ModelConfig
 from framework.util.errors import FrameworkError, one_line
 
 

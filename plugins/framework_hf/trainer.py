@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from trl import SFTConfig, SFTTrainer
 
-from framework.records import TokenRow
-from framework.schema import Optimizer
+from framework.api.records import TokenRow
+from framework.api.schema import Optimizer
 from framework_hf.config import HFTrainerConfig
 from framework_hf.hardware import Hardware
 from framework_hf.memory.ladder import Ladder

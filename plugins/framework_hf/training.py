@@ -14,8 +14,8 @@ from datasets import Dataset
 from peft import PeftModel
 from transformers import PrinterCallback
 
-from framework.protocols import TrainRun
-from framework.records import TokenRow, TrainResult
+from framework.api.protocols import TrainRun
+from framework.api.records import TokenRow, TrainResult
 from framework.util.errors import FrameworkError, one_line
 from framework_hf import hardware
 from framework_hf.adapters import save_weights

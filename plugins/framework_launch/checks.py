@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from framework.api.plan import EVAL_LOSS, Plan
-from framework.group import Engine
-from framework.schema import Optimizer, Stage
+from framework.api.process_group import Engine
+from framework.api.schema import Optimizer, Stage
 from framework.util import gpus
 from framework_launch import slurm
 from framework_launch.config import SLURM, GroupConfig, ShardedConfig

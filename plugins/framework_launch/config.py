@@ -7,8 +7,8 @@ from typing import Annotated, ClassVar
 
 from annotated_types import Ge, Gt, Interval, Len
 
-from framework.group import Engine, Group
-from framework.schema import LaunchConfig
+from framework.api.process_group import Engine, Group
+from framework.api.schema import LaunchConfig
 from framework.util import gpus
 
 SLURM = "slurm"

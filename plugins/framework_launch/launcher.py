@@ -32,14 +32,14 @@ from numpy.typing import NDArray
 from framework import pipeline
 from framework.api.data import Data
 from framework.api.plan import Plan
+from framework.api.process_group import Group
+from framework.api.protocols import Backend, Divisible, Model, TrainRun
+from framework.api.records import Report, Step, TokenRow, TrainResult
+from framework.api.schema import Stage
 from framework.data.stage import load_data
 from framework.data.store import Rows
 from framework.fitting import check_fits
-from framework.group import Group
 from framework.handover import check_divisible, pack
-from framework.protocols import Backend, Divisible, Model, TrainRun
-from framework.records import Report, Step, TokenRow, TrainResult
-from framework.schema import Stage
 from framework.worker import GROUP, JOB, Job
 from framework_launch import place
 from framework_launch.agent import Asked

@@ -9,8 +9,8 @@ import logging
 
 from framework import pipeline
 from framework.api.plan import Plan
+from framework.api.records import Report
 from framework.fresh import stale
-from framework.records import Report
 from framework_launch.child_process import ChildProcess
 from framework_launch.config import SingleConfig, SubprocessConfig
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from annotated_types import Interval
 
-from framework.schema import DataConfig, ModelConfig
+from framework.api.schema import DataConfig, ModelConfig
 
 
 @dataclass

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from importlib.resources import files
 
-from framework.records import RawData, Row
+from framework.api.records import RawData, Row
 from framework_quickstart.config import OrdersConfig
 
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from framework.protocols import ModelPlace
+from framework.api.protocols import ModelPlace
 from framework.util.cache import cache_dir, whole
 from framework.util.errors import FrameworkError
 from framework_quickstart.config import SmolLM2Config

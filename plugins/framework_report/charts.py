@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from framework.records import Lengths, Step, Trouble
+from framework.api.records import Lengths, Step, Trouble
 
 WIDTH, HEIGHT = 600, 150
 POINTS = 300

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from framework.api.plan import Plan
-from framework.protocols import Logger
-from framework.records import DataResult, EvalResult, Forecast, Report, Sample, Step, Trouble
+from framework.api.protocols import Logger
+from framework.api.records import DataResult, EvalResult, Forecast, Report, Sample, Step, Trouble
 from framework.util.errors import PrunedError, one_line
 from framework.util.files import write_whole
 from framework.util.redact import redact

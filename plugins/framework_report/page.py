@@ -14,11 +14,11 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from framework.api.plan import Plan
-from framework.health.facts import health_facts
-from framework.needs import needs
-from framework.records import Change, DataResult, Forecast, Piece, Report, Sample, Step, Trouble
-from framework.schema import Stage
-from framework.summary import data_facts, difference, is_share, number, shared_start, visible
+from framework.api.records import Change, DataResult, Forecast, Piece, Report, Sample, Step, Trouble
+from framework.api.schema import Stage
+from framework.api.text.forecast import forecast_facts
+from framework.api.text.results import data_facts, difference, is_share, number, shared_start, visible
+from framework.api.text.training import health_facts
 from framework.util.redact import hide, redact
 from framework_report import charts
 
@@ -65,7 +65,7 @@ def render(run: Run, samples: int) -> str:
         first=FIRST,
         more_samples=max(0, len(run.samples) - samples),
         facts=list(data_facts(run.data)),
-        needs=list(needs(run.expected)) if run.expected else [],
+        needs=list(forecast_facts(run.expected)) if run.expected else [],
         histogram=charts.histogram(sizes),
         audits=list(plan.audit),
         findings=run.data.findings,

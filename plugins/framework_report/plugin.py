@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from framework import Component, hookimpl
-from framework.records import Sweep
+from framework.api.records import Sweep
 from framework_report import config
 
 

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from framework.config.overrides import key
-from framework.records import Point, Sweep
-from framework.summary import figures
+from framework.api.records import Point, Sweep
+from framework.api.text.overrides import override_key
+from framework.api.text.results import figures
 from framework.util.files import write_whole
 from framework_report import parallel
 from framework_report.importance import importances
@@ -33,7 +33,7 @@ def write(folder: Path, sweep: Sweep) -> None:
 
 def render(sweep: Sweep, folder: Path) -> str:
     """Return the page that is to lie in `folder`."""
-    names = list(dict.fromkeys(key(word) for point in sweep.points for word in point.overrides))
+    names = list(dict.fromkeys(override_key(word) for point in sweep.points for word in point.overrides))
     scored = [point for point in sweep.points if point.value is not None and math.isfinite(point.value)]
     page: str = template("sweep.html.jinja").render(
         folder=sweep.folder,
@@ -110,6 +110,6 @@ def _table(points: Sequence[Point], names: Sequence[str]) -> list[list[str]]:
     """Return for each point the value of each setting, a dash where it has none of its own."""
     found = []
     for point in points:
-        own = {key(word): word.partition("=")[2] for word in point.overrides}
+        own = {override_key(word): word.partition("=")[2] for word in point.overrides}
         found.append([own.get(name, "–") for name in names])
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from framework import hookimpl
-from framework.records import Step
+from framework.api.records import Step
 from framework_sweeps.trial import hopeless, place
 
 

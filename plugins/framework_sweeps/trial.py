@@ -12,7 +12,7 @@ from typing import Any
 
 from hydra.core.override_parser.types import Quote, QuotedString
 
-from framework.records import Step
+from framework.api.records import Step
 
 TRIAL, STORAGE = "FRAMEWORK_SWEEP_TRIAL", "FRAMEWORK_SWEEP_STORAGE"
 """The environment variables of a point that say which its trial is, and where that is kept; they reach processes of its

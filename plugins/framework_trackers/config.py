@@ -8,7 +8,7 @@ from typing import Annotated
 
 from annotated_types import Ge, Gt, Len
 
-from framework.schema import LoggerConfig
+from framework.api.schema import LoggerConfig
 
 
 class WandbMode(Enum):

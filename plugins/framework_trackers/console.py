@@ -13,11 +13,10 @@ from rich.console import Console as Terminal
 from rich.table import Table
 from rich.text import Text
 
+from framework.api.fields import fields
 from framework.api.plan import Plan, Selection
-from framework.fields import fields
-from framework.needs import needs
-from framework.protocols import Logger
-from framework.records import (
+from framework.api.protocols import Logger
+from framework.api.records import (
     Aspect,
     Change,
     DataResult,
@@ -30,8 +29,9 @@ from framework.records import (
     Step,
     Trouble,
 )
-from framework.schema import Stage
-from framework.summary import difference, number, visible
+from framework.api.schema import Stage
+from framework.api.text.forecast import forecast_facts
+from framework.api.text.results import difference, number, visible
 from framework.util.errors import short
 from framework_trackers.config import ConsoleConfig
 from framework_trackers.console_training import training_rows
@@ -94,7 +94,7 @@ class Console(Logger):
             return
         self.told = True
         rows: dict[str, str | Text] = {}
-        for fact in needs(forecast):
+        for fact in forecast_facts(forecast):
             text = Text("\n".join([fact.text, *(f"  {line}" for line in fact.more)]))
             text.stylize("yellow" if fact.amiss else "")
             rows[fact.name] = text

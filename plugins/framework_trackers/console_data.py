@@ -10,8 +10,8 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from framework.records import DataResult, Finding, Lengths, Piece, Severity, ViewedRow
-from framework.summary import data_facts, visible
+from framework.api.records import DataResult, Finding, Lengths, Piece, Severity, ViewedRow
+from framework.api.text.results import data_facts, visible
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 NONE = "·"

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
-from framework.records import Sample
-from framework.summary import shared_start, visible
+from framework.api.records import Sample
+from framework.api.text.results import shared_start, visible
 
 LONGEST = 600
 """Characters of a prompt or an answer; the middle of a longer one is left out."""

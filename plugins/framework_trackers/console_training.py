@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from framework.api.plan import Plan
-from framework.health.facts import health_facts
-from framework.records import Forecast, Report
+from framework.api.records import Forecast, Report
+from framework.api.text.training import health_facts
 
 
 def training_rows(report: Report, expected: Forecast | None, plan: Plan | None) -> dict[str, str]:

@@ -8,8 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
-from framework.protocols import Logger
-from framework.records import DataResult, EvalResult, Report, Sample, Step, Trouble, to_json
+from framework.api.protocols import Logger
+from framework.api.records import DataResult, EvalResult, Report, Sample, Step, Trouble, to_json
 from framework.util.errors import one_line
 from framework.util.redact import redact
 from framework_trackers.config import JsonlConfig

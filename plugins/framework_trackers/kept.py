@@ -11,11 +11,11 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from framework.api.fields import fields
 from framework.api.plan import Plan
+from framework.api.records import TrainResult
 from framework.api.run_folder import RunFolder
-from framework.fields import fields
-from framework.records import TrainResult
-from framework.schema import Stage, TrainerConfig
+from framework.api.schema import Stage, TrainerConfig
 from framework.util.files import write_whole
 
 FREE = ("per_device_", "gradient_accumulation_", "logging_")

@@ -22,8 +22,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from framework.api.plan import Plan
-from framework.protocols import Logger
-from framework.records import DataResult, EvalResult, Report, Sample, Step, Trouble
+from framework.api.protocols import Logger
+from framework.api.records import DataResult, EvalResult, Report, Sample, Step, Trouble
 from framework.util.errors import PrunedError, one_line
 from framework.util.redact import redact
 from framework_trackers.config import MlflowConfig

@@ -12,8 +12,8 @@ from framework_trackers import config
 DATABASE = ("sqlalchemy>=2", "alembic>=1.10")
 
 if TYPE_CHECKING:
+    from framework.api.checkup import Checkup
     from framework.api.plan import Plan
-    from framework.checkup import Checkup
 
 
 @hookimpl
@@ -49,7 +49,7 @@ def framework_check_plan(plan: Plan) -> Iterator[str]:
 @hookimpl
 def framework_checkups() -> Iterable[Checkup]:
     """W&B and its login, TensorBoard, MLflow. Without a login a run logs offline, so none needs it."""
-    from framework.checkup import Checkup  # noqa: PLC0415 - only `doctor` needs it
+    from framework.api.checkup import Checkup  # noqa: PLC0415 - only `doctor` needs it
 
     for name in ("wandb", "tensorboard", "mlflow"):
         needed = functools.partial(_logs_to, name)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from framework.api.plan import Plan
-from framework.records import DataResult, Report, Sample, Step, to_json
+from framework.api.records import DataResult, Report, Sample, Step, to_json
 from framework.util.redact import redact
 
 PAGE = "report.html"

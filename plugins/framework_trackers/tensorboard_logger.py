@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from framework.api.plan import Plan
-from framework.protocols import Logger
-from framework.records import DataResult, EvalResult, Report, Sample, Step, Trouble
+from framework.api.protocols import Logger
+from framework.api.records import DataResult, EvalResult, Report, Sample, Step, Trouble
 from framework.util.errors import PrunedError, one_line
 from framework.util.redact import redact
 from framework_trackers.config import TensorBoardConfig

@@ -16,9 +16,9 @@ from typing import Any
 import wandb
 
 from framework.api.plan import Plan
-from framework.protocols import Logger
-from framework.records import DataResult, EvalResult, Report, Sample, Step, Trouble
-from framework.schema import Action, Stage
+from framework.api.protocols import Logger
+from framework.api.records import DataResult, EvalResult, Report, Sample, Step, Trouble
+from framework.api.schema import Action, Stage
 from framework.util.errors import PrunedError, one_line
 from framework.util.redact import redact
 from framework_trackers.config import WandbConfig

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from framework.api.plan import Plan
-from framework.protocols import ModelPlace
+from framework.api.protocols import ModelPlace
 from framework.util.errors import FrameworkError
 from framework_hf.config import LocalModelConfig, NF4Config
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from framework.api.plan import Plan
-from framework.schema import Stage
+from framework.api.schema import Stage
 from framework.util.errors import FrameworkError
 from framework_hf.config import NF4Config
 from framework_unsloth import versions

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from framework.checkup import Checkup, Found, State
+from framework.api.checkup import Checkup, Found, State
 from framework.util.requirements import pip_command
 from framework_unsloth import versions
 from framework_unsloth.checks import chosen

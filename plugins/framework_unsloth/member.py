@@ -11,9 +11,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from framework.group import member
+from framework.api.process_group import member
+from framework.api.protocols import Backend
 from framework.handover import end_with
-from framework.protocols import Backend
 from framework.util.errors import FrameworkError, one_line
 
 JOB, DONE, ENDED = "together.pickle", "together-done.pickle", "together-{}.txt"

@@ -15,7 +15,7 @@ from transformers import AutoConfig
 
 from framework.util.errors import FrameworkError
 from framework.api.plan import Plan
-from framework.schema import Optimizer
+from framework.api.schema import Optimizer
 from framework_hf.adapters import VISION, belongs_to
 from framework_hf.adapters import weights as fetch_weights
 from framework_hf.config import HFTrainerConfig, Int8Config, NF4Config

@@ -9,10 +9,10 @@ from framework import Component, hookimpl
 from framework_unsloth.config import EXTRA, ORDER, UnslothTrainerConfig
 
 if TYPE_CHECKING:
+    from framework.api.checkup import Checkup
     from framework.api.plan import Plan
-    from framework.checkup import Checkup
+    from framework.api.records import Work
     from framework.memory import Settings, Shape
-    from framework.records import Work
     from framework.util.gpus import Gpu
 
 

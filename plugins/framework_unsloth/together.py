@@ -14,8 +14,8 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from framework.api.plan import Plan
-from framework.group import WORKER
-from framework.records import TokenRow
+from framework.api.process_group import WORKER
+from framework.api.records import TokenRow
 from framework.util.errors import FrameworkError
 from framework_unsloth.member import DONE, ENDED, JOB
 from framework_unsloth.tried import Tried

@@ -14,8 +14,8 @@ import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from framework.api.plan import Plan
-from framework.protocols import TrainRun
-from framework.records import Order, Step, TokenRow
+from framework.api.protocols import TrainRun
+from framework.api.records import Order, Step, TokenRow
 from framework.util.errors import FrameworkError
 from framework_hf.group.weights import trained, whole
 from framework_hf.model import HFModel

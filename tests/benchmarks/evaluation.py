@@ -14,10 +14,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from framework.api.protocols import TrainRun
 from framework.compose import compose
 from framework.data.stage import load_data
 from framework.plan import make_plan
-from framework.protocols import TrainRun
 
 
 @contextmanager

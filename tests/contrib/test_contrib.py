@@ -259,7 +259,7 @@ def test_the_readme_has_each_setting_with_its_default(
     installed: Installed, checkout: Path, empty: Path, name: str, schema: str
 ) -> None:
     code = (
-        f"from pkgutil import resolve_name; from framework.fields import fields\n"
+        f"from pkgutil import resolve_name; from framework.api.fields import fields\n"
         f"for f in fields(resolve_name({schema!r})): print(f.name, getattr(f.default, 'value', f.default), f.doc == '')"
     )
     told = [line.split() for line in installed.execute(installed.python, "-c", code, cwd=empty).out.splitlines()]

@@ -29,9 +29,10 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
 
-from framework import hookspecs, journal, plugins, provenance, records
+from framework import hookspecs, journal, plugins, provenance
+from framework.api import records
+from framework.api.text.overrides import override_key
 from framework.compose import compose
-from framework.config.overrides import key
 from framework.plan import make_plan
 from framework.util import errors
 from framework.words import complete, is_command
@@ -183,7 +184,9 @@ def test_a_command_in_the_docs_is_one_or_gives_a_plan(
         write_files(page, None, tmp_path)
         monkeypatch.chdir(tmp_path)
     words = shlex.split(line, comments=True)[3:]
-    if any(key(word) == "plugins" for word in words):  # in a process of its own, which knows no other plugin file
+    if any(
+        override_key(word) == "plugins" for word in words
+    ):  # in a process of its own, which knows no other plugin file
         write_files(page, None, tmp_path)
         code, printed = run(["-m", "framework", *words, "stages=[plan]", "run_dir=run"], tmp_path)
         assert code == 0, printed

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from framework.advice import advice
+from framework.api.records import Work
 from framework.compose import compose
 from framework.plan import make_plan
-from framework.records import Work
 
 
 def told(folder: Path, *words: str, work: Work | None = None) -> list[str]:

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from framework import pipeline, testing
+from framework.api.protocols import Logger
 from framework.broadcast import Broadcast
-from framework.protocols import Logger
 
 
 class Listener(Logger):

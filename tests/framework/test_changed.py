@@ -8,9 +8,9 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from framework import testing
+from framework.api.schema import Optimizer
+from framework.api.text.overrides import as_overrides
 from framework.changed import changed
-from framework.config.overrides import words
-from framework.schema import Optimizer
 from framework.util.errors import FrameworkError
 
 
@@ -78,8 +78,11 @@ def test_what_cannot_be_set_is_refused(tmp_path: Path, key: str, value: Any, tol
 
 
 def test_words_are_as_they_are_typed() -> None:
-    assert words({"trainer.optim": Optimizer.adamw_8bit, "adapter.r": 8}) == ["trainer.optim=adamw_8bit", "adapter.r=8"]
-    assert words({"a": None, "b": True, "c": [1, "a"], "d": 1e-5, "e": "org/a-b.c"}) == [
+    assert as_overrides({"trainer.optim": Optimizer.adamw_8bit, "adapter.r": 8}) == [
+        "trainer.optim=adamw_8bit",
+        "adapter.r=8",
+    ]
+    assert as_overrides({"a": None, "b": True, "c": [1, "a"], "d": 1e-5, "e": "org/a-b.c"}) == [
         "a=null", "b=true", "c=[1,a]", "d=1e-05", "e=org/a-b.c",
     ]  # fmt: skip
 
@@ -92,7 +95,7 @@ def test_words_are_as_they_are_typed() -> None:
     ],
 )  # fmt: skip
 def test_hydra_reads_a_word_as_the_value_that_was_set(value: Any) -> None:
-    (word,) = words({"key": value})
+    (word,) = as_overrides({"key": value})
     read = OverridesParser.create().parse_override(word)
     assert not read.is_sweep_override()
     assert read.value() == (value.name if isinstance(value, Enum) else value)

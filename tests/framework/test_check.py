@@ -12,14 +12,14 @@ from hypothesis import strategies as st
 from omegaconf import DictConfig, OmegaConf
 
 from framework import FrameworkError
+from framework.api.component import GROUPS
+from framework.api.fields import as_text
+from framework.api.schema import RunConfig, Stage
 from framework.check import check, problems, unknown_key
-from framework.component import GROUPS
 from framework.compose import compose
 from framework.config.problem import Problem
-from framework.fields import as_text
 from framework.origin import line
 from framework.plugins import components
-from framework.schema import RunConfig, Stage
 from tests.framework.program import program
 
 

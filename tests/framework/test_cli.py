@@ -9,8 +9,8 @@ from textwrap import dedent
 import pytest
 
 from framework import __version__
+from framework.api.text.overrides import override_key
 from framework.cli import main
-from framework.config.overrides import key
 from framework.folder import save_overrides
 from framework.words import complete, is_command
 from tests.framework.program import MODULE, Result, echo, execute, program
@@ -275,7 +275,7 @@ def test_what_looks_like_an_override_or_an_option_is_none(word: str) -> None:
     ("word", "name"), [("a=b", "a"), ("+a=b=c", "a"), ("++a.b=1", "a.b"), ("~a", "a"), ("a=", "a")]
 )
 def test_the_key_of_an_override_stands_before_the_first_equals_sign(word: str, name: str) -> None:
-    assert key(word) == name
+    assert override_key(word) == name
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,10 @@ import pytest
 from hydra.core.config_store import ConfigStore
 from omegaconf import DictConfig, OmegaConf
 
+from framework.api.component import GROUPS
+from framework.api.schema import Optimizer
 from framework.check import check
-from framework.component import GROUPS
 from framework.compose import compose, conf_dir
-from framework.schema import Optimizer
 from framework.util.errors import FrameworkError
 from framework.words import complete
 from tests.framework.program import program

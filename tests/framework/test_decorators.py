@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from framework import FrameworkError, formatter, metric
-from framework.component import Component
+from framework.api.component import Component
+from framework.api.fields import fields
+from framework.api.records import Message
+from framework.api.schema import FormatConfig, MetricConfig
 from framework.decorators import MARK
-from framework.fields import fields
-from framework.records import Message
-from framework.schema import FormatConfig, MetricConfig
 from tests.framework.program import echo
 
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from framework import exports, testing
+from framework.api.records import Artifact, ExportResult
 from framework.exports import KEPT, Exports, fingerprint
-from framework.records import Artifact, ExportResult
 
 LARGE = 2 * exports.WHOLE + 3
 

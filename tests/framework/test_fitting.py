@@ -8,9 +8,9 @@ import pytest
 
 from framework import hookimpl, plugins
 from framework.api.plan import Plan
+from framework.api.records import Saving, Verdict
 from framework.fitting import check_fits
 from framework.planning import Planner
-from framework.records import Saving, Verdict
 from framework.remembered import remember_rows
 from framework.util import host
 from framework.util.errors import DoesNotFitError

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from framework import FrameworkError, testing
+from framework.api.records import Artifact, ExportResult
 from framework.api.run_folder import RunFolder
+from framework.api.schema import Stage
 from framework.folder import WritableRunFolder, check_writable, save_overrides, saved_overrides
-from framework.records import Artifact, ExportResult
-from framework.schema import Stage
 
 
 @pytest.mark.parametrize("place", ["run", "a/b/c", ".", "a/../b", "a/../../x/b"])

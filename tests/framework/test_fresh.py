@@ -12,8 +12,8 @@ from types import ModuleType
 import pytest
 
 from framework import Component, hookimpl, testing
+from framework.api.component import GROUPS
 from framework.api.plan import Plan, Selection
-from framework.component import GROUPS
 from framework.fresh import first_modules, late, stale
 from framework.hook_check import wrong_component
 from framework.plugins import manager

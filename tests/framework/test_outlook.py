@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from framework.api.records import Verdict
 from framework.memory import Shape
 from framework.outlook import CPU, Outlook
-from framework.records import Verdict
 from framework.util import host
 from framework.util.gpus import named
 from framework.util.host import HostMemory

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from framework import FrameworkError, hookimpl, pipeline, plugins, records, testing
+from framework import FrameworkError, hookimpl, pipeline, plugins, testing
+from framework.api import records
 from framework.api.plan import Plan
-from framework.protocols import Model
-from framework.records import (
+from framework.api.protocols import Model
+from framework.api.records import (
     Change,
     DataResult,
     EvalResult,
@@ -21,7 +22,7 @@ from framework.records import (
     Report,
     TrainResult,
 )
-from framework.schema import Stage
+from framework.api.schema import Stage
 
 RESULTS = ["baseline", "data", "evaluate", "export", "plan", "report", "train"]
 RECORDS = ["environment", "estimate", "null", "overrides", "status"]

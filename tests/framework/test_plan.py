@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from framework import FrameworkError, testing
+from framework.api.schema import Stage
 from framework.compose import compose
 from framework.plan import make_plan
-from framework.schema import Stage
 
 
 def test_a_plan_is_frozen_and_its_settings_are_instances_of_the_schemas(tmp_path: Path) -> None:

@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from framework import FrameworkError, testing
+from framework.api.records import TrainResult, Verdict
 from framework.compose import compose
 from framework.plan import make_plan
 from framework.planning import Planner
-from framework.records import TrainResult, Verdict
 from framework.remembered import known_rows, remember_rows, speeds
 from tests.framework.memory.test_shape import LLAMA, SMOLLM
 from tests.support.shelf import ROWS, Shelf, plan

@@ -5,7 +5,7 @@ from textwrap import dedent
 
 import pytest
 
-from framework.component import GROUPS
+from framework.api.component import GROUPS
 from framework.plugins import components
 from tests.framework.program import Result, program
 
@@ -275,7 +275,7 @@ def framework_check_plan(plan):
 REASONS = [
     (
         "adapter 'bare'",
-        "its schema <class 'framework.schema.MetricConfig'> is no dataclass that subclasses AdapterConfig",
+        "its schema <class 'framework.api.schema.MetricConfig'> is no dataclass that subclasses AdapterConfig",
     ),
     ("framework_check_plan", "AttributeError: 'Plan' object has no attribute 'nothing'"),
     ("framework_exporters", "SystemExit: no exporters today"),

@@ -16,14 +16,14 @@ from jsonschema import Draft202012Validator
 from omegaconf import OmegaConf
 
 from framework import FrameworkError, json_schema
+from framework.api.component import GROUPS
+from framework.api.fields import Field, fields
+from framework.api.schema import RunConfig
 from framework.catalog import options, settings
 from framework.cli import run_command
-from framework.component import GROUPS
 from framework.compose import conf_dir
-from framework.fields import Field, fields
 from framework.plugins import components
 from framework.reference import EXPERIMENT, PAGE, SCHEMAS, distribution, escape, generate, write
-from framework.schema import RunConfig
 from tests.framework.program import MODULE, execute, program
 
 ROOT = Path(__file__).resolve().parents[2]

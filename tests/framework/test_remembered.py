@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from framework import remembered
-from framework.records import IGNORE, TokenRow
+from framework.api.records import IGNORE, TokenRow
 from framework.remembered import known_rows, of_data, remember_rows, remember_speed, speeds
 from framework.util import lock
 from framework.util.cache import write_json

@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from framework import testing
-from framework.provenance import versions
-from framework.records import (
+from framework.api.records import (
     Artifact,
     Change,
     EvalResult,
@@ -17,6 +16,7 @@ from framework.records import (
     Sample,
     TrainResult,
 )
+from framework.provenance import versions
 from framework.report import make_report, pair
 
 TRAINED = TrainResult(4, 1.0, 0.5, 0.25, 2.0, 100, 40, 3, 9, 1024, "checkpoint")

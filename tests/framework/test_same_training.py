@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from framework import hookimpl, pipeline, plugins, same_training, testing
-from framework.health.facts import health_facts
-from framework.records import Step, TrainResult, load
-from framework.schema import TrainerConfig
+from framework.api.records import Step, TrainResult, load
+from framework.api.schema import TrainerConfig
+from framework.api.text.training import health_facts
 from framework.testing.echo_training import EchoTraining
 from framework.util import shared_cache
 from framework.util.errors import FrameworkError, PrunedError

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from framework import FrameworkError, testing
+from framework.api.records import DataResult
 from framework.folder import WritableRunFolder, save_overrides
-from framework.records import DataResult
 from framework.saved import ABSENT, differences, flat, read_run
 
 

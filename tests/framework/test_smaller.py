@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from framework import smaller
+from framework.api.records import Forecast, Verdict
 from framework.fitting import remedy
 from framework.memory import Shape
 from framework.planning import Planner
-from framework.records import Forecast, Verdict
 from tests.framework.memory.test_shape import LLAMA, SMOLLM
 from tests.support.hub import HubStandIn
 from tests.support.program import environment, framework

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from framework import worker
-from framework.group import PLACE, WORKER
+from framework.api.process_group import PLACE, WORKER
 
 
 @pytest.mark.parametrize("known", [(), PLACE], ids=["by hand", "by torchrun"])

@@ -12,8 +12,8 @@ from typing import ClassVar
 
 import pytest
 
+from framework.api.records import Answered
 from framework.plugins import registrations
-from framework.records import Answered
 from framework.testing.plugin import check_plugin
 from framework.testing.suites import (
     AuditSuite,

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from framework import testing
 from framework.api.plan import Plan
+from framework.api.records import Step, Trouble
 from framework.health.watcher import Watcher
-from framework.records import Step, Trouble
 
 RATE = 2e-4
 

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import zstandard
 
-from framework.records import Row
+from framework.api.records import Row
 from framework_formats.config import SampleBy
 from framework_formats.readers import read
 from framework_formats.readers.find import DataFile, kind_of

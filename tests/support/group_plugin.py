@@ -21,7 +21,7 @@ from typing import Any
 import psutil
 
 from framework import hookimpl
-from framework.group import member
+from framework.api.process_group import member
 
 END, PLAIN, SEEN = "GROUP_TEST_END", "GROUP_TEST_PLAIN", "GROUP_TEST_SEEN"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from framework.records import Answered, Scores
+from framework.api.records import Answered, Scores
 from framework_evals.config import JudgeConfig
 from framework_evals.metrics.judge import Judge
 from tests.support.judge import Grade, JudgeStandIn

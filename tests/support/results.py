@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from framework.records import (
+from framework.api.records import (
     DataResult,
     Finding,
     FormatRun,
@@ -18,7 +18,7 @@ from framework.records import (
     Trouble,
     ViewedRow,
 )
-from framework.schema import Action
+from framework.api.schema import Action
 
 ESCAPE = "\x1b[31mred"
 SCRIPT = "<script>alert(1)</script>"

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import Any
 
 from framework.api.plan import Plan
+from framework.api.protocols import ModelPlace
 from framework.compose import compose
 from framework.plan import make_plan
-from framework.protocols import ModelPlace
 from framework.remembered import KnownRows
 
 ROWS = KnownRows(rows=1000, tokens=400_000, supervised_tokens=100_000, p99=700, longest=800)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from framework.records import Step, TrainResult
+from framework.api.records import Step, TrainResult
 from framework_hf.memory.passes import checkpoints
 from framework_hf.model import HFModel
 from tests.support.training import make, opened, train

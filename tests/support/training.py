@@ -9,11 +9,11 @@ from pathlib import Path
 from framework import compose
 from framework.api.data import Data
 from framework.api.plan import Plan
+from framework.api.protocols import TrainRun
+from framework.api.records import Step, TrainResult
 from framework.check import check
 from framework.data.stage import load_data
 from framework.plan import make_plan
-from framework.protocols import TrainRun
-from framework.records import Step, TrainResult
 from framework_hf.backend import HFBackend
 from framework_hf.model import HFModel
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from framework.records import Message
+from framework.api.records import Message
 
 TEXT = st.text(min_size=1)
 SHAREGPT = {"system": "system", "user": "human", "assistant": "gpt", "tool": "tool"}

@@ -11,9 +11,9 @@ import typing
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from framework.checkup import Checkup
-from framework.component import Component
-from framework.fields import fields
+from framework.api.checkup import Checkup
+from framework.api.component import Component
+from framework.api.fields import fields
 from framework.testing.checks.hooks import Offer
 from framework.testing.protocols import PROTOCOLS, lacks
 from framework.util.errors import FrameworkError, one_line, place

@@ -9,8 +9,8 @@ from types import ModuleType
 from typing import Any
 
 from framework import hookspecs
-from framework.checkup import Checkup
-from framework.component import GROUPS, UNCONFIGURED, Component, Group
+from framework.api.checkup import Checkup
+from framework.api.component import GROUPS, UNCONFIGURED, Component, Group
 from framework.decorators import collect
 from framework.doctor.gather import wrong
 from framework.util.errors import nearest, one_line, place, unknown

@@ -12,9 +12,9 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from framework.api.component import GROUPS
 from framework.api.markers import hookimpl
 from framework.check import check
-from framework.component import GROUPS
 from framework.compose import compose, conf_dir
 from framework.plugins import manager
 from framework.testing.checks.hooks import PATHS, Offer, PluginParts

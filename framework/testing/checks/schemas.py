@@ -9,7 +9,7 @@ from typing import Any
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from framework.fields import Field, fields
+from framework.api.fields import Field, fields
 from framework.testing.checks.hooks import Offer, PluginParts
 from framework.util.errors import one_line
 from framework.util.requirements import missing

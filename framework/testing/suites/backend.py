@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from framework.api.data import Data
-from framework.protocols import Model
-from framework.records import IGNORE, Answer, Example, Message, Order, Prompt, Step
+from framework.api.protocols import Model
+from framework.api.records import IGNORE, Answer, Example, Message, Order, Prompt, Step
 from framework.testing.protocols import lacks
 from framework.testing.suites.base import expect, files
 from framework.testing.suites.trained import Trained

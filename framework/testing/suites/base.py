@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
+from framework.api.component import GROUPS
 from framework.api.plan import Plan, Selection
-from framework.component import GROUPS
 from framework.testing.echo import plan
 
 Rows = Sequence[Mapping[str, Any]]

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from framework.api.data import Data
+from framework.api.protocols import Backend, Model, TrainRun
+from framework.api.records import Order, Step, TrainResult
 from framework.data.stage import load_data
-from framework.protocols import Backend, Model, TrainRun
-from framework.records import Order, Step, TrainResult
 from framework.testing.suites.base import ROWS, Rows, Suite
 
 

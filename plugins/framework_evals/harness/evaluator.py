@@ -10,8 +10,8 @@ from huggingface_hub.constants import ENDPOINT, HF_HUB_OFFLINE
 from huggingface_hub.constants import HF_HUB_CACHE as CACHE
 
 from framework.api.data import Data
-from framework.protocols import Metric, Model
-from framework.records import EvalResult
+from framework.api.protocols import Metric, Model
+from framework.api.records import EvalResult
 from framework.util.errors import FrameworkError
 from framework.util.network import reachable
 from framework_evals.config import LmEvalConfig

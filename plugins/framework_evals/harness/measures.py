@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
-from framework.records import Aspect, EvalResult, Measure, Sample
+from framework.api.records import Aspect, EvalResult, Measure, Sample
 from framework_evals.harness.model import HarnessModel
 from framework_evals.harness.names import measure_name
 

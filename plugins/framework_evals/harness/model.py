@@ -1,4 +1,4 @@
-"""The model in memory as lm-eval wants one: log-likelihoods and greedy answers, by `framework.protocols.Model`.
+"""The model in memory as lm-eval wants one: log-likelihoods and greedy answers, by `framework.api.protocols.Model`.
 
 Texts are cut into tokens as lm-eval's own class for transformers does it, so that the figures are those of its command
 line: `TemplateLM` tokenizes a context with its continuation and takes what stands behind the context's own tokens.
@@ -16,8 +16,8 @@ from lm_eval.api.model import TemplateLM
 from lm_eval.models.utils import normalize_gen_kwargs, postprocess_generated_text
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
-from framework.protocols import Model
-from framework.records import IGNORE, Answer, Message, Prompt, TokenRow
+from framework.api.protocols import Model
+from framework.api.records import IGNORE, Answer, Message, Prompt, TokenRow
 from framework.util.errors import FrameworkError
 
 KNOWN = 8192

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 from random import Random
 
-from framework.protocols import Model
-from framework.records import IGNORE, TokenRow
+from framework.api.protocols import Model
+from framework.api.records import IGNORE, TokenRow
 from framework_evals.config import MemorizationConfig
 from framework_evals.memorization.recital import asked
 

@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 
 from framework.api.data import Data
-from framework.protocols import Metric, Model
-from framework.records import Aspect, EvalResult, Measure, TokenRow
+from framework.api.protocols import Metric, Model
+from framework.api.records import Aspect, EvalResult, Measure, TokenRow
 from framework_evals.config import MemorizationConfig
 from framework_evals.memorization.drawn import Drawn, draw, with_own_words
 from framework_evals.memorization.recital import Recital, recital

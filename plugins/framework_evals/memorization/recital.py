@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from itertools import groupby
 
-from framework.records import IGNORE, Scored, TokenRow
+from framework.api.records import IGNORE, Scored, TokenRow
 
 
 @dataclass(frozen=True)

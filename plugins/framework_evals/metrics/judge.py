@@ -9,8 +9,8 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 
-from framework.protocols import AnswerMetric
-from framework.records import Answered, Scores
+from framework.api.protocols import AnswerMetric
+from framework.api.records import Answered, Scores
 from framework_evals import grading
 from framework_evals.chat_endpoint import ChatEndpoint, NoReplyError
 from framework_evals.config import JudgeConfig

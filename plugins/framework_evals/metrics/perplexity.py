@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from statistics import fmean
 
-from framework.protocols import AnswerMetric
-from framework.records import Answered, Scores
+from framework.api.protocols import AnswerMetric
+from framework.api.records import Answered, Scores
 from framework_evals.config import PerplexityConfig
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from framework.protocols import AnswerMetric
-from framework.records import Answered, Scores
+from framework.api.protocols import AnswerMetric
+from framework.api.records import Answered, Scores
 from framework_evals.config import StoppedConfig
 
 

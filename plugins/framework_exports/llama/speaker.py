@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from framework.api.records import ExportResult, Prompt
 from framework.api.run_folder import SavedRun
-from framework.chat.thought import without_thought
-from framework.records import ExportResult, Prompt
+from framework.api.text.thoughts import without_thought
 from framework.util.errors import FrameworkError, short
 from framework_exports.config import GgufSpeakerConfig
 from framework_exports.llama.model import Choice, Llama, likeliest

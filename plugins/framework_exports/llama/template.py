@@ -12,7 +12,7 @@ from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from framework.records import Message
+from framework.api.records import Message
 from framework.util.errors import FrameworkError, one_line
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from framework.api.plan import Plan
-from framework.schema import Stage
+from framework.api.schema import Stage
 from framework.util.errors import FrameworkError, unknown
 from framework_exports.config import OllamaExporterConfig
 from framework_exports.ollama import weights

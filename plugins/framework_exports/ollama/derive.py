@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from framework.records import Message
+from framework.api.records import Message
 from framework.util.errors import FrameworkError
 from framework_exports.ollama.probe import NoTemplateError, Render, conversation, mark
 from framework_exports.ollama.proof import prove

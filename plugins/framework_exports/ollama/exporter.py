@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from framework.api.plan import Plan
-from framework.protocols import ExportContext, Model, ModelSource
-from framework.records import Artifact, Message, Prompt
+from framework.api.protocols import ExportContext, Model, ModelSource
+from framework.api.records import Artifact, Message, Prompt
 from framework.util.errors import FrameworkError
 from framework.util.files import write_whole
 from framework_exports.chat_template import switched

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from framework.records import Message
+from framework.api.records import Message
 from framework.util.errors import FrameworkError
 
 Render = Callable[[Sequence[Message]], str]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from framework.records import Message
+from framework.api.records import Message
 from framework.util.errors import FrameworkError
 from framework_exports.ollama import go
 from framework_exports.ollama.probe import NoTemplateError, Render, conversation, mark, named

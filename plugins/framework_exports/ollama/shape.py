@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 
-from framework.records import Message
+from framework.api.records import Message
 from framework.util.errors import FrameworkError
 from framework_exports.ollama.probe import (
     NoTemplateError,

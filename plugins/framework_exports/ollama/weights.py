@@ -6,8 +6,8 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from framework.protocols import ExportContext
-from framework.schema import Stage
+from framework.api.protocols import ExportContext
+from framework.api.schema import Stage
 from framework.util.errors import FrameworkError, unknown
 from framework_exports.config import OllamaExporterConfig
 from framework_exports.ollama import metadata

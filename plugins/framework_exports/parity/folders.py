@@ -20,7 +20,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM
 
 from framework.api.plan import Plan
-from framework.protocols import ModelSource
+from framework.api.protocols import ModelSource
 from framework.util import host
 from framework_exports.documents import MODEL, read
 from framework_exports.parity.rows import CheckRow

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from framework.protocols import ExportContext, Model, ModelSource
+from framework.api.protocols import ExportContext, Model, ModelSource
 from framework.util.errors import FrameworkError
 from framework_exports.config import ParityConfig
 from framework_exports.llama.model import Llama

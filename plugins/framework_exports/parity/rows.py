@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from framework.protocols import Model
-from framework.records import Message, Prompt
+from framework.api.protocols import Model
+from framework.api.records import Message, Prompt
 from framework.util.errors import FrameworkError
 
 GENERAL = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from framework.records import Example, Message
+from framework.api.records import Example, Message
 from framework.util.errors import FrameworkError
 from framework_formats.formats import tools
 from framework_formats.formats.values import Fields, Format, kind_of, optional, parsed, system, text

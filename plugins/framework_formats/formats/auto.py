@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from framework.api.protocols import Formatter
+from framework.api.records import Example
+from framework.api.schema import FormatConfig
 from framework.plugins import components
-from framework.protocols import Formatter
-from framework.records import Example
-from framework.schema import FormatConfig
 from framework.util.errors import FrameworkError
 from framework_formats.formats.names import DIALOGUE, NEEDS
 from framework_formats.formats.turns import first_turn

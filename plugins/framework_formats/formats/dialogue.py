@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import ClassVar
 
-from framework.records import Example, Message
+from framework.api.records import Example, Message
 from framework_formats.formats import tools, turns
 from framework_formats.formats.names import DIALOGUE, SPOKEN
 from framework_formats.formats.values import Fields, Format, is_pair, system

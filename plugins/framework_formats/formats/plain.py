@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from framework.records import Example
+from framework.api.records import Example
 from framework_formats.formats.names import BESIDE_TEXT
 from framework_formats.formats.values import Fields, Format, text
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from framework.records import Example, Message
+from framework.api.records import Example, Message
 from framework.util.errors import FrameworkError
 from framework_formats.formats import tools, turns
 from framework_formats.formats.values import Fields, Format, system, text

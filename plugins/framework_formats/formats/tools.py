@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from framework.records import ToolCall
+from framework.api.records import ToolCall
 from framework.util.errors import FrameworkError
 from framework_formats.formats.values import Fields, is_object, kind_of, parsed, text
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
-from framework.records import Message
+from framework.api.records import Message
 from framework.util.errors import FrameworkError, unknown
 from framework_formats.formats import tools
 from framework_formats.formats.values import Fields, is_object, kind_of, missing, optional, text

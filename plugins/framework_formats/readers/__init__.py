@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from framework.records import Row
+from framework.api.records import Row
 from framework_formats.config import SampleBy
 from framework_formats.readers import columnar, delimited, json_rows, plain_text
 from framework_formats.readers.find import DataFile

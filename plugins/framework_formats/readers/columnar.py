@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from framework.records import Row
+from framework.api.records import Row
 from framework.util.errors import FrameworkError
 from framework_formats.readers import values
 from framework_formats.readers.find import DataFile

@@ -6,7 +6,7 @@ import csv
 import re
 from collections.abc import Iterator
 
-from framework.records import Row
+from framework.api.records import Row
 from framework_formats.readers.find import DataFile
 from framework_formats.readers.json_stream import first_duplicate
 from framework_formats.readers.opened import Opened, not_utf8

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from enum import Enum
 from typing import Any
 
-from framework.records import Row
+from framework.api.records import Row
 from framework_formats.readers.find import DataFile
 from framework_formats.readers.json_stream import Decoder, JsonStream, beyond
 from framework_formats.readers.opened import Opened, not_utf8

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from framework.records import Row
+from framework.api.records import Row
 from framework_formats.config import SampleBy
 from framework_formats.readers.find import DataFile
 from framework_formats.readers.opened import Opened, not_utf8

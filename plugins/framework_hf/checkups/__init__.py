@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from framework.checkup import Checkup
+from framework.api.checkup import Checkup
 from framework_hf.config import CPU_LIMIT, Device, HFTrainerConfig, Int8Config, NF4Config
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ import subprocess
 
 import torch
 
+from framework.api.checkup import Found, State
 from framework.api.plan import Plan
-from framework.checkup import Found, State
 from framework_hf.checkups import needs_gpu
 from framework_hf.hardware import bf16_instructions, use_cores
 

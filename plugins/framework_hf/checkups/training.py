@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib
 from importlib.metadata import version
 
+from framework.api.checkup import Found, State
 from framework.api.plan import Plan
-from framework.checkup import Found, State
 
 
 def transformers(_: Plan | None) -> Found:

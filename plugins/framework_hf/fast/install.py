@@ -14,7 +14,7 @@ from peft import LoraConfig
 from peft.tuners.lora.layer import Linear as LoraLinear
 from torch import nn
 
-from framework.records import IGNORE, TokenRow
+from framework.api.records import IGNORE, TokenRow
 from framework_hf.fast import attention
 from framework_hf.fast.low_rank import FastLoraLinear
 from framework_hf.fast.mlp import PARTS, GatedMLP

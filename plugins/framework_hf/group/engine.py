@@ -13,7 +13,7 @@ from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
-from framework.group import Engine, Group, Member, member
+from framework.api.process_group import Engine, Group, Member, member
 from framework.util.errors import FrameworkError
 from framework_hf.hardware import Hardware
 from framework_hf.trainer import checkpointing_name

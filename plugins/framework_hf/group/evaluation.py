@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import torch
 
-from framework.group import Member
-from framework.records import TokenRow
+from framework.api.process_group import Member
+from framework.api.records import TokenRow
 from framework_hf.evaluation import CHUNK
 from framework_hf.group.engine import added, most
 from framework_hf.group.steps import blank, own

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import torch
 
-from framework.group import Member
+from framework.api.process_group import Member
 from framework_hf.packing.parts import Packer, Part, learned
 from framework_hf.trainer import NUMBER, Collator
 

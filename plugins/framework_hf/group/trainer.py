@@ -15,7 +15,7 @@ import torch
 from torch.utils.data import BatchSampler, DataLoader
 from transformers import TrainerCallback
 
-from framework.group import Engine, Group, Member
+from framework.api.process_group import Engine, Group, Member
 from framework_hf.config import Packing
 from framework_hf.group.engine import added, agreed, check_started, check_wrapped, most
 from framework_hf.group.steps import ShareCollator

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from torch import distributed
 
-from framework.group import Engine, Group, Member
-from framework.protocols import TrainRun
-from framework.records import Order, Step, TokenRow, TrainResult
+from framework.api.process_group import Engine, Group, Member
+from framework.api.protocols import TrainRun
+from framework.api.records import Order, Step, TokenRow, TrainResult
 from framework.util.errors import FrameworkError
 from framework_hf.adapters import save_weights
 from framework_hf.group import engine

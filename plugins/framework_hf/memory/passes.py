@@ -10,7 +10,7 @@ from typing import Any
 
 from peft import PeftModel
 
-from framework.records import TokenRow
+from framework.api.records import TokenRow
 from framework_hf.losses import Losses
 from framework_hf.packing.parts import Packer
 

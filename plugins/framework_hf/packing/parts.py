@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from framework.records import IGNORE, TokenRow
+from framework.api.records import IGNORE, TokenRow
 from framework_hf.config import Packing
 from framework_hf.packing.attention import branches, dense
 from framework_hf.packing.tree import WORTH, Tree, common, plant

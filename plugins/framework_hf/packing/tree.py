@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from framework.records import IGNORE, TokenRow
+from framework.api.records import IGNORE, TokenRow
 
 WORTH = 32
 """A beginning becomes a node of its own if that saves so many tokens: a further node costs about as much time."""

@@ -10,9 +10,9 @@ from itertools import pairwise
 from pathlib import Path
 
 from framework import Component, hookimpl
-from framework.protocols import Logger
-from framework.records import DataResult, Step
-from framework.schema import LoggerConfig
+from framework.api.protocols import Logger
+from framework.api.records import DataResult, Step
+from framework.api.schema import LoggerConfig
 
 
 @dataclass

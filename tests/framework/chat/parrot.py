@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from framework.api.records import Prompt
 from framework.chat.options import Sampling
 from framework.chat.session import BASE, TUNED, Cast, Session
-from framework.records import Prompt
 
 
 class Parrot:

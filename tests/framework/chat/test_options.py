@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from framework import Component, FrameworkError, hookimpl, plugins
+from framework.api.schema import SpeakerConfig
 from framework.chat.options import Sampling, read_options
-from framework.schema import SpeakerConfig
 
 
 class SayConfig(SpeakerConfig):

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from framework import FrameworkError
+from framework.api.records import Prompt
 from framework.chat.options import Sampling
 from framework.chat.session import HELP, is_order, prompt_of
-from framework.records import Prompt
 from tests.framework.chat.parrot import Parrot, pair, said, session, turns
 
 

@@ -15,14 +15,14 @@ from typing import Any
 import pytest
 
 from framework import Component, FrameworkError, hookimpl, pipeline, plugins, testing
+from framework.api.protocols import Speaker
+from framework.api.records import Message, Prompt
 from framework.api.run_folder import ENVIRONMENT, SavedRun
+from framework.api.schema import SpeakerConfig
 from framework.chat.session import BASE, TUNED
 from framework.chat.trained import trained
 from framework.cli import run_command
-from framework.protocols import Speaker
-from framework.records import Message, Prompt
 from framework.saved import read_run
-from framework.schema import SpeakerConfig
 from framework.testing import EchoModel
 from tests.framework.chat.parrot import Parrot
 from tests.framework.program import ECHO, MODULE, execute

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from framework.api.component import Component
 from framework.commands import framework_commands, usage
-from framework.component import Component
 from framework.help import help_text
 
 REFERENCE = Path(__file__).parents[3] / "docs" / "reference" / "commands.md"

@@ -7,12 +7,13 @@ from typing import Any
 
 import pytest
 
-from framework import FrameworkError, pipeline, records, testing
+from framework import FrameworkError, pipeline, testing
+from framework.api import records
+from framework.api.records import Report
 from framework.api.run_folder import ENVIRONMENT, OVERRIDES
 from framework.cli import run_command
 from framework.folder import save_overrides
 from framework.provenance import Commit, Environment
-from framework.records import Report
 
 
 @pytest.fixture

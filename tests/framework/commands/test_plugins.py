@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 
 from framework import FrameworkError
+from framework.api.component import GROUPS
+from framework.api.fields import fields
+from framework.api.protocols import Command
 from framework.catalog import ALL_GROUPS
 from framework.cli import run_command
-from framework.component import GROUPS
-from framework.fields import fields
 from framework.plugins import commands, components
-from framework.protocols import Command
 from tests.framework.program import MODULE, execute, program
 
 LONG = "a-library-with-a-name-so-long-that-it-would-be-broken-into-two-lines"

@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from framework import FrameworkError, pipeline, records, testing
+from framework import FrameworkError, pipeline, testing
+from framework.api import records
+from framework.api.records import Report, TrainResult
 from framework.api.run_folder import ENVIRONMENT
 from framework.cli import run_command
 from framework.provenance import Commit, Environment
-from framework.records import Report, TrainResult
 from tests.framework.program import Result, echo, program
 
 PLUGIN = """

@@ -12,13 +12,13 @@ import numpy as np
 import pytest
 
 from framework.api.audit import TRAIN, VALIDATION, AuditData
+from framework.api.component import Component
 from framework.api.plan import Plan, Selection
-from framework.component import Component
+from framework.api.records import Example, Finding, Message, Severity, TokenRow
+from framework.api.schema import AuditConfig
 from framework.data import audit, writer
 from framework.data.audit import StoredRows
 from framework.data.store import Store
-from framework.records import Example, Finding, Message, Severity, TokenRow
-from framework.schema import AuditConfig
 from framework.testing.echo import plan
 from framework.util import minhash
 from framework.util.errors import FrameworkError

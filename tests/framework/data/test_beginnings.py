@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from framework.api.audit import TRAIN
+from framework.api.records import Example, Message, TokenRow
 from framework.data import audit, beginnings, writer
 from framework.data.store import Store
 from framework.data.writer import Writer
-from framework.records import Example, Message, TokenRow
 
 
 def talk(*said: str, learned: bool = True) -> Example:

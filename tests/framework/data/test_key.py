@@ -6,10 +6,10 @@ from types import ModuleType
 
 import pytest
 
+from framework.api.records import RawData, Row
+from framework.api.schema import FormatConfig
 from framework.data import key
 from framework.decorators import FunctionFormatter
-from framework.records import RawData, Row
-from framework.schema import FormatConfig
 from framework.testing import EchoModel
 from framework.util import hashing
 

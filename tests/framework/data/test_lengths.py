@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 
 from framework import FrameworkError
 from framework.api.audit import TRAIN
+from framework.api.records import Example, TokenRow
+from framework.api.schema import Overflow
 from framework.data import lengths, writer
 from framework.data.store import Store
 from framework.data.writer import Writer
-from framework.records import Example, TokenRow
-from framework.schema import Overflow
 
 
 def stored(folder: Path, *sizes: tuple[int, int]) -> Store:

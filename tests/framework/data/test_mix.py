@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from framework import FrameworkError, testing
 from framework.api.data import Data
+from framework.api.records import RawData, Row
 from framework.data import mix
 from framework.data.stage import load_data
-from framework.records import RawData, Row
 
 Write = Callable[[list[dict[str, str]]], Path]
 GENERAL = [{"prompt": f"general question {number}", "completion": f"answer {number}"} for number in range(200)]

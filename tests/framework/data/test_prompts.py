@@ -12,10 +12,10 @@ import pytest
 
 from framework import Component, FrameworkError
 from framework.api.plan import Selection
+from framework.api.records import Example, Message, Prompt
+from framework.api.schema import FormatConfig
 from framework.data import prompts
 from framework.plugins import components
-from framework.records import Example, Message, Prompt
-from framework.schema import FormatConfig
 
 Row = dict[str, Any]
 SYSTEM = Message("system", "Be brief")

@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 
 from framework import FrameworkError, testing
 from framework.api.plan import Selection
+from framework.api.records import Example, Message, RawData, Row
 from framework.data import reader, writer
 from framework.data.stage import load_data
-from framework.records import Example, Message, RawData, Row
 
 
 class Cached(testing.EchoModel):

@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from framework import FrameworkError
+from framework.api.protocols import Formatter
+from framework.api.records import Example, FormatRun, Message, Row
+from framework.api.schema import FormatConfig, OnBadRow
 from framework.data.rows import KEPT_RUNS, Told, read, to_examples, with_system_prompt
-from framework.protocols import Formatter
-from framework.records import Example, FormatRun, Message, Row
-from framework.schema import FormatConfig, OnBadRow
 from framework_formats.formats import Alpaca, Auto, ChatML
 
 CONFIG = FormatConfig()

@@ -15,10 +15,10 @@ from framework import Component, FrameworkError, testing
 from framework.api.audit import AuditData
 from framework.api.data import Data
 from framework.api.plan import Selection
+from framework.api.records import Example, Finding, Message, Severity, TokenRow
+from framework.api.schema import AuditConfig
 from framework.data.audit import StoredRows
 from framework.data.stage import load_data, to_prompt
-from framework.records import Example, Finding, Message, Severity, TokenRow
-from framework.schema import AuditConfig
 from framework.util import shared_cache
 
 Rows = list[dict[str, str]]
@@ -320,8 +320,9 @@ def test_an_audit_is_given_the_parts_after_the_split(write_rows: Write, rows: Ro
 
 
 def test_the_report_holds_what_the_data_stage_found(data_file: Path, tmp_path: Path) -> None:
-    from framework import pipeline, records
-    from framework.records import DataResult
+    from framework import pipeline
+    from framework.api import records
+    from framework.api.records import DataResult
 
     words = ["data=local_file", f"data.path={data_file}", "exporter=[]"]
     report = pipeline.run(testing.plan(words, run_dir=tmp_path / "run"))

@@ -14,10 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from framework.api.audit import PROMPTS, TRAIN
+from framework.api.records import SEPARATOR, Example, Message, TokenRow, ToolCall
 from framework.data import conversations, store, writer
 from framework.data.store import Store
 from framework.data.writer import Writer
-from framework.records import SEPARATOR, Example, Message, TokenRow, ToolCall
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 ROWS = st.lists(st.lists(st.tuples(st.integers(0, 50_000), st.booleans()), max_size=12), min_size=1, max_size=30)

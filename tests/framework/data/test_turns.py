@@ -7,8 +7,8 @@ import datetime as dt
 import pytest
 
 from framework import FrameworkError
+from framework.api.records import Example, Message, ToolCall
 from framework.data.turns import check_turns
-from framework.records import Example, Message, ToolCall
 
 ASKED, ANSWERED = Message("user", "say"), Message("assistant", "it")
 

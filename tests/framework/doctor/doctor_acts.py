@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from framework import Component
+from framework.api.checkup import Found, State
 from framework.api.plan import Plan
-from framework.checkup import Found, State
-from framework.schema import LoggerConfig, TrainerConfig
+from framework.api.schema import LoggerConfig, TrainerConfig
 from framework.util.errors import FrameworkError
 
 TOKEN = "hf_" + "aB3" * 10

@@ -7,8 +7,8 @@ from types import ModuleType
 import pytest
 
 from framework import testing
+from framework.api.checkup import Checkup, State
 from framework.api.plan import Plan
-from framework.checkup import Checkup, State
 from framework.doctor import Checked
 from framework.doctor.gather import AT_ONCE, Examination
 from framework.plugins import left_out

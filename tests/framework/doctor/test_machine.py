@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from packaging.requirements import Requirement
 
-from framework.checkup import State
+from framework.api.checkup import State
 from framework.doctor import machine
 from framework.util import host
 

@@ -8,8 +8,8 @@ from types import ModuleType
 import pytest
 
 from framework import testing
+from framework.api.checkup import State
 from framework.api.plan import Plan, Selection
-from framework.checkup import State
 from framework.doctor import Checked
 from framework.doctor.run import run
 from framework.doctor.worker import Worker

@@ -6,7 +6,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from framework.checkup import Found, State
+from framework.api.checkup import Found, State
 from framework.doctor import Checked, checked
 from framework.doctor.show import as_json, show
 

@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from framework import testing
-from framework.checkup import Found, State
+from framework.api.checkup import Found, State
 from framework.doctor.worker import Worker
 
 ACTS = "doctor_acts"
@@ -122,7 +122,7 @@ def test_what_cannot_be_handed_over_is_unknown(worker: Worker) -> None:
 
 def test_a_plugin_file_is_loaded_there(tmp_path: Path) -> None:
     file = tmp_path / "mine_of_doctor.py"
-    text = "from framework import hookimpl\nfrom framework.checkup import Found, State\n"
+    text = "from framework import hookimpl\nfrom framework.api.checkup import Found, State\n"
     text += "@hookimpl\ndef framework_checkups(): return []\n"
     file.write_text(text + "def check(plan): return Found(State.ok, __file__)\n", encoding="utf-8")
     with Worker([str(file)]) as worker:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from framework.api.records import EvalResult, Sample
+from framework.api.schema import Action
 from framework.health.answers import endless, unended
-from framework.records import EvalResult, Sample
-from framework.schema import Action
 from tests.support.curves import plan
 
 DONE = Sample("ask", "short", "short", stopped=True, scores={})

@@ -7,8 +7,8 @@ import math
 
 import pytest
 
+from framework.api.schedule import is_due
 from framework.health.best import Best
-from framework.health.schedule import is_due
 from tests.support.curves import entries
 
 BLANK = entries([1.0])[0]

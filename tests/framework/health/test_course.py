@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from framework import FrameworkError, hookimpl, pipeline, plugins, records, testing
+from framework import FrameworkError, hookimpl, pipeline, plugins, testing
+from framework.api import records
+from framework.api.protocols import Logger
+from framework.api.records import EvalResult, Measure, Report, Step, TrainResult
+from framework.api.schema import Action
 from framework.evaluation import Measuring
 from framework.health.course import Course
-from framework.protocols import Logger
-from framework.records import EvalResult, Measure, Report, Step, TrainResult
-from framework.schema import Action
 from framework.util.errors import PrunedError
 
 Run = Callable[..., TrainResult]

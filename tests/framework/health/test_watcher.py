@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from framework.api.schema import Action, HealthConfig
 from framework.health.cures import CURES
 from framework.health.watcher import MOST, Watcher
-from framework.schema import Action, HealthConfig
 from tests.support.curves import entries, falling, kinds, plan, seen
 
 FLAT = falling(400, start=2.0, end=2.0, noise=0.0)

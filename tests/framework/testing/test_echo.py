@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from framework import FrameworkError, testing
+from framework.api.protocols import Backend, Model, ModelSource, TrainRun
+from framework.api.records import Example, Message, Prompt, Step
 from framework.plugins import components
-from framework.protocols import Backend, Model, ModelSource, TrainRun
-from framework.records import Example, Message, Prompt, Step
 
 EXAMPLES = [
     Example((Message("user", f"say {number}"), Message("assistant", f"it is {number}")), "chatml", f"row {number}")

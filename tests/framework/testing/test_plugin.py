@@ -12,10 +12,11 @@ from textwrap import dedent
 
 import pytest
 
-from framework import Component, hookimpl, protocols
+from framework import Component, hookimpl
+from framework.api import protocols
+from framework.api.records import Answered, Scores
+from framework.api.schema import MetricConfig
 from framework.plugins import manager
-from framework.records import Answered, Scores
-from framework.schema import MetricConfig
 from framework.testing import check_plugin
 from framework.testing.protocols import PROTOCOLS, lacks
 
@@ -678,7 +679,7 @@ class Unrelated:
             Unrelated,
             [
                 "has no method score(answer, reference): "
-                "subclass framework.protocols.AnswerMetric for score_all(answers)"
+                "subclass framework.api.protocols.AnswerMetric for score_all(answers)"
             ],
         ),
     ],

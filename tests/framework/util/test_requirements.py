@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from packaging.requirements import Requirement
 
-from framework.component import GROUPS
+from framework.api.component import GROUPS
 from framework.plugins import components
 from framework.util.requirements import missing, pip_command
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from framework.records import Measure
+from framework.api.records import Measure
 from framework.verdict.bootstrap import CELLS, Interval, interval
 
 

@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from framework.records import Aspect, EvalResult, Measure, Outcome
-from framework.schema import VerdictConfig
+from framework.api.records import Aspect, EvalResult, Measure, Outcome
+from framework.api.schema import VerdictConfig
 from framework.verdict import compare
 
 CONFIG = VerdictConfig(resamples=500)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from framework.records import Aspect, Change, Concern, Judgement, Outcome
-from framework.schema import VerdictConfig
+from framework.api.records import Aspect, Change, Concern, Judgement, Outcome
+from framework.api.schema import VerdictConfig
 from framework.verdict import judge
 
 RATE = Change(0.0, 0.75, higher_is_better=True, outcome=Outcome.better)

@@ -13,9 +13,9 @@ import numpy as np
 import yaml
 
 from framework.api.audit import AuditData
+from framework.api.records import Example, Message, TokenRow
 from framework.data import writer
 from framework.data.audit import StoredRows
-from framework.records import Example, Message, TokenRow
 from framework.testing.echo import plan
 from framework_audit.config import Check, StandardConfig
 from framework_audit.found import Found

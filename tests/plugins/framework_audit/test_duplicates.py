@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from framework.records import Example, Message, Severity
+from framework.api.records import Example, Message, Severity
 from framework_audit import duplicates
 from framework_audit.config import Check
 from tests.plugins.framework_audit.made import (

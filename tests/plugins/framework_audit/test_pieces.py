@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from framework.records import Example, Message, ToolCall
+from framework.api.records import Example, Message, ToolCall
 from framework_audit.config import Check, StandardConfig
 from framework_audit.pieces import AROUND, EARLIER, Pieces, is_word, json_kind
 from framework_audit.standard import Standard

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import framework_audit
 from framework.api.audit import AuditData
-from framework.records import Severity
+from framework.api.records import Severity
 from framework_audit.config import Check, StandardConfig
 from framework_audit.standard import Standard
 from tests.plugins.framework_audit.made import (

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from framework.records import Severity
+from framework.api.records import Severity
 from framework_audit.config import Check
 from tests.plugins.framework_audit.made import (
     Pair,

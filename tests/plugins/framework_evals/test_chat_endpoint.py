@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from framework.records import Scores
+from framework.api.records import Scores
 from framework_evals import chat_endpoint
 from framework_evals.config import JudgeConfig
 from framework_evals.metrics.judge import Judge

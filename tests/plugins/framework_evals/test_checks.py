@@ -10,7 +10,7 @@ import pytest
 from framework import FrameworkError, testing
 from framework.advice import advice
 from framework.api.plan import Plan
-from framework.records import Work
+from framework.api.records import Work
 from framework_evals import checks
 from tests.support.program import framework
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from framework import testing
+from framework.api.checkup import Found, State
 from framework.api.plan import Plan
-from framework.checkup import Found, State
 from framework_evals.checkups import judge
 from framework_evals.plugin import framework_checkups
 from tests.support.judge import JudgeStandIn, Reply, closed_port

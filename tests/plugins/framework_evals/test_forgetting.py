@@ -10,7 +10,7 @@ import pytest
 
 from framework import FrameworkError, testing
 from framework.api.data import Data
-from framework.records import Aspect, EvalResult, Example, Message, TokenRow
+from framework.api.records import Aspect, EvalResult, Example, Message, TokenRow
 from framework.testing import EchoModel
 from framework_evals.config import ForgettingConfig
 from framework_evals.forgetting import Forgetting

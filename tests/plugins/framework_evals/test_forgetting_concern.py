@@ -9,7 +9,7 @@ import pytest
 
 from framework import testing
 from framework.api.plan import Plan
-from framework.records import Aspect, Concern, EvalResult, Measure, Results
+from framework.api.records import Aspect, Concern, EvalResult, Measure, Results
 from framework.verdict import compare
 from framework_evals.forgetting_concern import concerns
 

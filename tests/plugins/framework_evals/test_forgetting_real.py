@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from framework import records
-from framework.records import Concern, Report
+from framework.api import records
+from framework.api.records import Concern, Report
 from tests.support.program import framework
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from framework.records import Answered
+from framework.api.records import Answered
 from framework_evals.config import JudgeConfig
 from framework_evals.grading import grade, needs_reference, problems, written
 from tests.support.judge import asked_about

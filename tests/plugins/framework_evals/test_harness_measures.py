@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from framework.records import Answer, Aspect, EvalResult
+from framework.api.records import Answer, Aspect, EvalResult
 from framework_evals.harness.measures import result
 
 

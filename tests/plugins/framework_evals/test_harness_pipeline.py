@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from framework import pipeline, records, testing
-from framework.records import EvalResult, Report
+from framework import pipeline, testing
+from framework.api import records
+from framework.api.records import EvalResult, Report
 
 FEW = ["evaluator.forgetting.questions=1", "evaluator.forgetting.instructions=2", "evaluator.forgetting.texts=2"]
 WORDS = ["evaluator=[lm_eval,forgetting]", "evaluator.lm_eval.limit=2", *FEW, "exporter=[]", "logger=[jsonl]"]

@@ -15,11 +15,11 @@ import pytest
 from framework import compose
 from framework.api.data import Data
 from framework.api.plan import Plan
+from framework.api.protocols import ModelPlace, TrainRun
+from framework.api.records import EvalResult
 from framework.check import check
 from framework.data.stage import load_data
 from framework.plan import make_plan
-from framework.protocols import ModelPlace, TrainRun
-from framework.records import EvalResult
 from framework_evals.config import LmEvalConfig
 from framework_evals.harness.catalog import SUITE
 from framework_evals.harness.evaluator import LmEval

@@ -15,7 +15,7 @@ import torch
 
 from framework import FrameworkError
 from framework.api.data import Data
-from framework.records import Aspect, EvalResult
+from framework.api.records import Aspect, EvalResult
 from framework_evals.config import LmEvalConfig
 from framework_evals.harness.catalog import Catalog
 from framework_evals.harness.evaluator import LmEval

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 import pytest
 
 from framework import FrameworkError, testing
-from framework.protocols import ExportContext
-from framework.records import Artifact
+from framework.api.protocols import ExportContext
+from framework.api.records import Artifact
 from framework_exports.adapter import AdapterExporter
 from framework_exports.config import AdapterExporterConfig
 

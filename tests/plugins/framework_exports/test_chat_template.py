@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from framework.records import Message
+from framework.api.records import Message
 from framework_exports import chat_template
 from framework_exports.chat_template import switched
 from framework_exports.llama.template import Template

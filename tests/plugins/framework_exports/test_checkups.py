@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from framework import testing
-from framework.checkup import Found, State
+from framework.api.checkup import Found, State
 from framework.doctor.worker import Worker
 from framework_exports import checkups
 from framework_exports.plugin import framework_checkups

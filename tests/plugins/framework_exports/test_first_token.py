@@ -11,8 +11,8 @@ import pytest
 from transformers import AutoTokenizer
 
 from framework import testing
-from framework.protocols import ExportContext, Model
-from framework.records import Artifact, Message, Prompt
+from framework.api.protocols import ExportContext, Model
+from framework.api.records import Artifact, Message, Prompt
 from framework_exports import chat_template
 from framework_exports.config import OllamaExporterConfig
 from framework_exports.gguf_vocabulary import ADD_BOS, TALKS, Vocabulary

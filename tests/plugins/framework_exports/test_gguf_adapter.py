@@ -12,8 +12,8 @@ import gguf
 import pytest
 
 from framework import testing
-from framework.protocols import ExportContext
-from framework.records import Artifact
+from framework.api.protocols import ExportContext
+from framework.api.records import Artifact
 from framework.util.errors import FrameworkError
 from framework_exports.gguf_adapter import GgufAdapterExporter
 from tests.support.bases import adapted

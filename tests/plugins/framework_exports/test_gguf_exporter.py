@@ -17,8 +17,8 @@ from peft import PeftModel
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from framework import testing
-from framework.protocols import ExportContext
-from framework.records import Artifact, Message
+from framework.api.protocols import ExportContext
+from framework.api.records import Artifact, Message
 from framework.util.errors import FrameworkError
 from framework_exports.convert import converter
 from framework_exports.gguf_exporter import LOG, GgufExporter

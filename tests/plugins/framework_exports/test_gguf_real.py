@@ -11,7 +11,7 @@ import torch
 from transformers import AutoTokenizer
 
 from framework import testing
-from framework.protocols import ExportContext
+from framework.api.protocols import ExportContext
 from framework_exports.gguf_adapter import GgufAdapterExporter
 from framework_exports.gguf_exporter import GgufExporter
 from framework_exports.gguf_file import Tensors

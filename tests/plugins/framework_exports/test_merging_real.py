@@ -10,7 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from framework import testing
-from framework.protocols import ModelSource
+from framework.api.protocols import ModelSource
 from framework_exports.config import Dtype
 from framework_exports.merging import merge
 from tests.support.bases import adapted

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from framework.api.records import ExportNeed
 from framework.memory import Shape
 from framework.planning import Planner
-from framework.records import ExportNeed
 from framework.util import host
 from framework_exports.needs import needs
 from tests.framework.memory.test_shape import LLAMA

@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from framework import testing
 from framework.api.plan import Plan
-from framework.protocols import ExportContext
+from framework.api.protocols import ExportContext
 from framework_exports import number_format
 from framework_exports.config import Dtype, ParityConfig
 from framework_exports.parity.gate import Gate, Reference

@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from framework import pipeline, records, testing
+from framework import pipeline, testing
+from framework.api import records
 from framework.api.plan import Plan
-from framework.records import ExportResult
+from framework.api.records import ExportResult
 from framework.util.errors import FrameworkError
 from framework_exports import merging
 from tests.support.bases import adapted, tiny_base

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from framework import testing
-from framework.protocols import ExportContext
-from framework.records import Artifact
+from framework.api.protocols import ExportContext
+from framework.api.records import Artifact
 from framework.util.errors import FrameworkError
 from framework.util.network import reachable
 from framework_exports.config import PushExporterConfig

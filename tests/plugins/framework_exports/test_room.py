@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from framework import testing
-from framework.protocols import ExportContext
+from framework.api.protocols import ExportContext
 from framework.util.errors import FrameworkError
 from framework_exports.config import Dtype
 from framework_exports.convert.weights import Weights

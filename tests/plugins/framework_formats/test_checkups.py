@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from framework import testing
+from framework.api.checkup import Found, State
 from framework.api.plan import Plan
-from framework.checkup import Found, State
 from framework.doctor.worker import Worker
 from framework_formats.plugin import framework_checkups
 from tests.support.hub import HubStandIn

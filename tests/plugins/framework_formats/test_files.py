@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from framework import FrameworkError
-from framework.records import RawData, Row
+from framework.api.records import RawData, Row
 from framework_formats.config import LocalFileConfig, SampleBy
 from framework_formats.files import LocalFile
 from tests.support.data_files import written

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 
 from framework import FrameworkError
-from framework.records import Example, Message
-from framework.schema import FormatConfig
+from framework.api.records import Example, Message
+from framework.api.schema import FormatConfig
 from framework_formats.formats import Alpaca, Auto, ChatML, PromptCompletion, ShareGPT, Text
 from framework_formats.formats.names import NEEDS, READS
 from tests.support.writings import TEXT, Fields, conversations, learned_by, spoken, written

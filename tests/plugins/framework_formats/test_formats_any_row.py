@@ -7,8 +7,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from framework import FrameworkError
+from framework.api.schema import FormatConfig
 from framework.data.turns import check_turns
-from framework.schema import FormatConfig
 from framework_formats.formats import Auto
 from framework_formats.formats.names import READS
 from framework_formats.formats.turns import ROLES, SPEAKERS

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from framework import FrameworkError
-from framework.schema import FormatConfig
+from framework.api.schema import FormatConfig
 from framework_formats.formats import Auto
 
 CONFIG = FormatConfig()

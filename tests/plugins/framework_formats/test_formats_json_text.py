@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 
 from framework import FrameworkError
-from framework.records import Message
-from framework.schema import FormatConfig
+from framework.api.records import Message
+from framework.api.schema import FormatConfig
 from framework_formats.formats import Alpaca, Auto, ChatML, Preference, PromptCompletion
 from tests.support.data_files import rows_of, written
 from tests.support.writings import Fields, conversations

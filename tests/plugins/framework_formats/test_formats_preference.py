@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from framework import FrameworkError
-from framework.records import Message
-from framework.schema import FormatConfig
+from framework.api.records import Message
+from framework.api.schema import FormatConfig
 from framework_formats.formats import Preference
 
 CONFIG = FormatConfig()

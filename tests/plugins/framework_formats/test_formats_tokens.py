@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from framework.api.records import Message, Row, TokenRow
+from framework.api.schema import FormatConfig
 from framework.data.rows import to_examples
-from framework.records import Message, Row, TokenRow
-from framework.schema import FormatConfig
 from framework_formats.formats import Auto
 from tests.support.tiny import tiny_chatml, tiny_llama
 from tests.support.writings import Fields, conversations, written

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from framework import FrameworkError
-from framework.records import Message, ToolCall
-from framework.schema import FormatConfig
+from framework.api.records import Message, ToolCall
+from framework.api.schema import FormatConfig
 from framework_formats.formats import Alpaca, Auto, ChatML, PromptCompletion, ShareGPT
 from tests.support.writings import learned_by
 

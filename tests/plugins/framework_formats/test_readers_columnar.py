@@ -11,7 +11,7 @@ import pytest
 from datasets import Dataset
 
 from framework import FrameworkError
-from framework.records import Row
+from framework.api.records import Row
 from framework_formats.readers.columnar import BATCH
 from tests.support.data_files import content, rows_of, written
 

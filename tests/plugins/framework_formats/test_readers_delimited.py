@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from framework import FrameworkError
-from framework.records import Row
+from framework.api.records import Row
 from tests.support.data_files import rows_of, written
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\r"), max_size=20)

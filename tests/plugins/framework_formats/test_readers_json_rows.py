@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from framework import FrameworkError
-from framework.records import Row
+from framework.api.records import Row
 from tests.support.data_files import rows_of, written
 
 JSON = st.recursive(

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from framework.records import Row
+from framework.api.records import Row
 from framework_formats.config import SampleBy
 from tests.support.data_files import rows_of, written
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, Gemma3Config
 
-from framework.records import Message, Prompt
+from framework.api.records import Message, Prompt
 from framework.util.errors import FrameworkError
 from framework_hf.model import HFModel
 from tests.support import plain_peft

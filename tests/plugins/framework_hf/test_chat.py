@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from framework.records import Example, Message, TokenRow
+from framework.api.records import Example, Message, TokenRow
 from framework.util.errors import FrameworkError
 from framework_hf import chat
 from framework_hf.chat import IGNORE, Chat

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 
 from framework.api.plan import Plan
+from framework.api.records import TokenRow
 from framework.compose import compose
 from framework.memory import Attention, Loss, Settings, Shape, Weights, estimate
 from framework.plan import make_plan
-from framework.records import TokenRow
 from framework.util.gpus import Gpu, named
 from framework_hf.config import Packing
 from framework_hf.footprint import footprint, savings, targets

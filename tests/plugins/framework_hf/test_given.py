@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from framework import FrameworkError, pipeline, records
+from framework import FrameworkError, pipeline
+from framework.api import records
 from framework.api.plan import Plan
+from framework.api.records import EvalResult
 from framework.compose import compose
 from framework.plan import make_plan
-from framework.records import EvalResult
 from tests.support.tiny import tiny_chatml
 
 # peft reads a name that transformers 5.24 deprecates.

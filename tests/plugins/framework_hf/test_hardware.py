@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from framework.schema import Optimizer
+from framework.api.schema import Optimizer
 from framework.util.errors import FrameworkError
 from framework_hf import hardware
 from framework_hf.config import Device, Dtype, HFTrainerConfig, Switch

@@ -14,11 +14,12 @@ from typing import Any
 import pytest
 import torch
 
-from framework import FrameworkError, pipeline, records
+from framework import FrameworkError, pipeline
+from framework.api import records
+from framework.api.protocols import TrainRun
+from framework.api.records import Order, Report, Step, TrainResult, Trouble
+from framework.api.schema import Action
 from framework.health.cures import CURES
-from framework.protocols import TrainRun
-from framework.records import Order, Report, Step, TrainResult, Trouble
-from framework.schema import Action
 from tests.support.tiny import chat_rows, tiny_llama
 from tests.support.training import make, opened
 

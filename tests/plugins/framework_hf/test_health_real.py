@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from framework import pipeline, records
+from framework import pipeline
+from framework.api import records
+from framework.api.records import TrainResult
 from framework.check import check
 from framework.compose import compose
 from framework.plan import make_plan
-from framework.records import TrainResult
 
 LOUD = {"exploding_gradient", "oscillation", "rising_loss", "spike", "nan", "plateau"}
 """What a rate that is a hundred times too high may look like; which of them shows is chance."""

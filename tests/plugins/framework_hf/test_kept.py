@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from framework.records import Example, Message, ToolCall
+from framework.api.records import Example, Message, ToolCall
 from framework_hf.kept import all_texts, answer_end, lost
 
 SYSTEM, ASK, TELL = Message("system", "Be brief."), Message("user", "How many?"), Message("assistant", "Two.")

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import GenerationConfig
 
-from framework.records import IGNORE, Answer, Message, Prompt, Scored, TokenRow
+from framework.api.records import IGNORE, Answer, Message, Prompt, Scored, TokenRow
 from framework_hf import generate, model, scoring
 from framework_hf.evaluation import Evaluation
 from framework_hf.known import Known, fingerprint, key, plain, spans

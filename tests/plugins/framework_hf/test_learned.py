@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from framework.records import Example, Message
+from framework.api.records import Example, Message
 from framework_hf.chat import IGNORE, Chat
 from tests.support.conversations import (
     ASK,

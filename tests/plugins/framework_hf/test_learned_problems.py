@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from framework.records import Example, Message
+from framework.api.records import Example, Message
 from framework_hf.chat import Chat
 from tests.support.conversations import (
     ASK,

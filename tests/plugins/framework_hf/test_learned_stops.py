@@ -6,7 +6,7 @@ import dataclasses
 
 import pytest
 
-from framework.records import Message, ToolCall
+from framework.api.records import Message, ToolCall
 from tests.support.conversations import ASK, CALL, DOUBT, NO, RESULT, TELL, encode, encode_by, learned, with_tools
 from tests.support.families import FAMILIES, family_tokenizer, make_tokenizer, stop_ids
 

@@ -13,7 +13,7 @@ from peft import LoraConfig, get_peft_model
 from torch.nn import functional
 from transformers import AutoModelForCausalLM, GraniteConfig, GraniteForCausalLM
 
-from framework.records import TokenRow
+from framework.api.records import TokenRow
 from framework_hf.config import Packing
 from framework_hf.fast import install
 from framework_hf.fast.head import LEAST, LOGITS

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
-from framework.records import IGNORE, TokenRow
+from framework.api.records import IGNORE, TokenRow
 from framework_hf import order
 from framework_hf.config import Packing
 from framework_hf.order import Order, sort

@@ -8,7 +8,7 @@ import pytest
 from jinja2 import Environment
 from transformers import PreTrainedTokenizerFast
 
-from framework.records import Message, ToolCall
+from framework.api.records import Message, ToolCall
 from framework.util.errors import FrameworkError
 from framework_hf import render
 from framework_hf.render import Job, Renderer, as_turns

@@ -12,8 +12,8 @@ from safetensors.numpy import load_file
 
 from framework import FrameworkError
 from framework.api.data import Data
-from framework.protocols import TrainRun
-from framework.records import Order, Step, TokenRow, TrainResult
+from framework.api.protocols import TrainRun
+from framework.api.records import Order, Step, TokenRow, TrainResult
 from framework_hf.model import HFModel
 from framework_hf.resume import FOLDER, MANIFEST, digest
 from tests.support.tiny import chat_rows, tiny_llama

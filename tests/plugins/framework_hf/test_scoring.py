@@ -12,7 +12,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM
 
-from framework.records import IGNORE, TokenRow
+from framework.api.records import IGNORE, TokenRow
 from framework.util.errors import FrameworkError
 from framework_hf import divergence, scoring
 from framework_hf.config import Packing

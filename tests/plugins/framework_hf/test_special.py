@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tokenizers import AddedToken
 
-from framework.records import Example, Message, ToolCall
+from framework.api.records import Example, Message, ToolCall
 from framework_hf.masks import Prompts
 from framework_hf.special import Special
 from tests.support.families import make_tokenizer

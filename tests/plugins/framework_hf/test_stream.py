@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from framework.chat.thought import without_thought
+from framework.api.text.thoughts import without_thought
 from framework.util.errors import FrameworkError
 from framework_hf.generate import THOUGHT, generate
 from framework_hf.stream import sampler, stream, texts

@@ -9,10 +9,10 @@ import pytest
 
 from framework import FrameworkError, testing
 from framework.api.plan import Plan
+from framework.api.process_group import Engine, Group, Member, member
+from framework.api.protocols import Launcher
 from framework.compose import compose
-from framework.group import Engine, Group, Member, member
 from framework.plan import make_plan
-from framework.protocols import Launcher
 from framework.util import gpus
 from framework_launch.config import GroupConfig
 

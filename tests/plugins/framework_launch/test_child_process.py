@@ -14,9 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from framework import FrameworkError, records, testing
-from framework.protocols import Launcher
-from framework.records import Report
+from framework import FrameworkError, testing
+from framework.api import records
+from framework.api.protocols import Launcher
+from framework.api.records import Report
 from tests.framework.program import execute, program
 from tests.support import ending
 from tests.support.program import environment

@@ -17,7 +17,7 @@ import pytest
 
 from framework import FrameworkError, testing
 from framework.api.plan import Plan
-from framework.protocols import Launcher
+from framework.api.protocols import Launcher
 from framework.testing import EchoBackend
 from framework.util.errors import DoesNotFitError
 from framework.worker import GROUP, JOB

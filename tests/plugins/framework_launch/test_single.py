@@ -7,9 +7,10 @@ import os
 import shutil
 from pathlib import Path
 
-from framework import records, testing
-from framework.protocols import Launcher
-from framework.records import Report
+from framework import testing
+from framework.api import records
+from framework.api.protocols import Launcher
+from framework.api.records import Report
 from tests.framework.program import program
 
 PLUGIN = """

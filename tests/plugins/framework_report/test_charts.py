@@ -5,7 +5,7 @@ import math
 
 import pytest
 
-from framework.records import Step
+from framework.api.records import Step
 from framework_report import charts
 from tests.support.results import FITTING, SPIKE
 

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from framework import FrameworkError, pipeline, records, testing
-from framework.records import DataResult, Report
+from framework import FrameworkError, pipeline, testing
+from framework.api import records
+from framework.api.records import DataResult, Report
+from framework.api.text.results import visible
 from framework.report import make_report
-from framework.summary import visible
 from framework.util.errors import PrunedError
 from framework_report.config import HtmlConfig
 from framework_report.html import Html

@@ -2,7 +2,7 @@
 
 import pytest
 
-from framework.records import Sample
+from framework.api.records import Sample
 from framework_report import page
 
 

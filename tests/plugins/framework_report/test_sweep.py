@@ -6,7 +6,7 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from framework.records import Point, Sweep
+from framework.api.records import Point, Sweep
 from framework_report.plugin import framework_sweep_finished
 from framework_report.sweep import render
 from tests.framework.program import echo

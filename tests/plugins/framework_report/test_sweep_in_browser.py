@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from framework.records import Point, Sweep
+from framework.api.records import Point, Sweep
 from framework_report.sweep import render
 from tests.plugins.framework_report.test_sweep import HERE, SWEEP, point
 from tests.support.browser import layout, needs_browser

@@ -7,7 +7,7 @@ import optuna
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from framework.records import Step
+from framework.api.records import Step
 from framework_sweeps.config import Direction, Optuna5Config
 from framework_sweeps.study import open_study
 from framework_sweeps.trial import STORAGE, TRIAL, Place, hopeless, place

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from framework import testing
+from framework.api.checkup import Found, State
 from framework.api.plan import Plan
-from framework.checkup import Found, State
 from framework_trackers import checkups
 from framework_trackers.plugin import framework_checkups
 from tests.support.wandb_alone import save_key, save_settings

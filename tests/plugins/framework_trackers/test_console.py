@@ -13,9 +13,9 @@ import pytest
 from rich.console import Console as Terminal
 
 from framework import pipeline, testing
+from framework.api.records import EvalResult, Measure, Sample, Step
 from framework.check import check
 from framework.compose import compose
-from framework.records import EvalResult, Measure, Sample, Step
 from framework.report import make_report
 from framework_trackers.config import ConsoleConfig
 from framework_trackers.console import Console

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console as Terminal
 from rich.table import Table
 
-from framework.records import Piece, ViewedRow
+from framework.api.records import Piece, ViewedRow
 from framework_trackers import console_data
 from tests.support.results import AMISS, EVEN, FITTING, SCRIPT
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from framework import pipeline, testing
+from framework.api.records import Step
 from framework.folder import save_overrides
-from framework.records import Step
 from framework_trackers.config import JsonlConfig
 from framework_trackers.jsonl import Jsonl
 from tests.support.results import AMISS, EVEN, SPIKE

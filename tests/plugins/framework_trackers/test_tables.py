@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from framework import testing
-from framework.records import Sample, Step
+from framework.api.records import Sample, Step
 from framework_trackers.tables import answers, asked, flat, page, run_name, settings, step_values, weights
 from tests.support.results import AMISS
 

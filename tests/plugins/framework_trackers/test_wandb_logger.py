@@ -9,8 +9,8 @@ import pytest
 import wandb
 
 from framework import pipeline, testing
+from framework.api.records import Aspect, EvalResult, Measure, Step
 from framework.folder import save_overrides
-from framework.records import Aspect, EvalResult, Measure, Step
 from framework.testing.echo import EchoModel
 from framework.testing.echo_training import EchoTraining
 from framework.util.errors import PrunedError

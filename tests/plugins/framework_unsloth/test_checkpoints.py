@@ -11,7 +11,7 @@ import pytest
 
 from framework import FrameworkError, testing
 from framework.api.plan import Plan
-from framework.protocols import ModelPlace
+from framework.api.protocols import ModelPlace
 from framework_unsloth import checkpoints
 
 TABLE = 'FLOAT_TO_INT_MAPPER = {"Acme/Small-1B": "unsloth/small-1b-bnb-4bit", "acme/moe": "unsloth/moe-it"}\n'

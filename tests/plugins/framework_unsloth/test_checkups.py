@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from framework import testing
-from framework.checkup import Found, State
+from framework.api.checkup import Found, State
 from framework.doctor.gather import wrong
 from framework.doctor.worker import Worker
 from framework_unsloth import checkups, versions

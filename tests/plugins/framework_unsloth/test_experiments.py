@@ -9,9 +9,9 @@ import pytest
 from omegaconf import OmegaConf
 
 from framework import compose
+from framework.api.records import Verdict
 from framework.plan import make_plan
 from framework.planning import Planner
-from framework.records import Verdict
 from framework_unsloth import versions
 from framework_unsloth.config import UnslothTrainerConfig
 from tests.support.shelf import Shelf

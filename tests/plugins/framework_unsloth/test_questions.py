@@ -16,9 +16,9 @@ import transformers
 from transformers import LlamaConfig
 
 from framework.api.plan import Plan
+from framework.api.records import TokenRow
 from framework.compose import compose
 from framework.plan import make_plan
-from framework.records import TokenRow
 from framework_hf.evaluation import Evaluation
 from framework_unsloth import questions
 from framework_unsloth.tried import Tried

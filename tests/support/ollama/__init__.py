@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from framework.records import Message
+from framework.api.records import Message
 
 SOURCE = Path(__file__).parent
 CACHE = Path(tempfile.gettempdir()) / "framework-tests-go"

@@ -13,7 +13,7 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerFast
 
-from framework.records import Message
+from framework.api.records import Message
 from framework.util.errors import FrameworkError, one_line
 from framework_exports.ollama.tokens import Tokens
 

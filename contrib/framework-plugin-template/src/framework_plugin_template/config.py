@@ -7,7 +7,7 @@ from typing import Annotated
 
 from annotated_types import Ge, Gt
 
-from framework.schema import MetricConfig
+from framework.api.schema import MetricConfig
 
 
 @dataclass

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from framework.schema import MetricConfig
+from framework.api.schema import MetricConfig
 
 
 class Measure(Enum):

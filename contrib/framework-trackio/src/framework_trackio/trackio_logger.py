@@ -18,9 +18,9 @@ import trackio
 from trackio.utils import TRACKIO_DIR
 
 from framework.api.plan import Plan
-from framework.protocols import Logger
-from framework.records import DataResult, EvalResult, Report, Sample, Step, Trouble, to_json
-from framework.schema import Action
+from framework.api.protocols import Logger
+from framework.api.records import DataResult, EvalResult, Report, Sample, Step, Trouble, to_json
+from framework.api.schema import Action
 from framework.util.errors import one_line
 from framework.util.redact import redact
 from framework_trackio.config import TrackioConfig

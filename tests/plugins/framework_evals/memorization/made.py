@@ -9,7 +9,7 @@ from pathlib import Path
 from framework import testing
 from framework.api.data import Data
 from framework.api.plan import Plan
-from framework.records import IGNORE, EvalResult, Scored, TokenRow
+from framework.api.records import IGNORE, EvalResult, Scored, TokenRow
 from framework.testing import EchoModel
 from framework_evals.config import MemorizationConfig
 from framework_evals.memorization.evaluator import Memorization

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from framework.records import Aspect, Concern, EvalResult, Results
+from framework.api.records import Aspect, Concern, EvalResult, Results
 from framework_evals.config import MemorizationConfig
 from framework_evals.memorization.concern import memorization_concern
 from tests.plugins.framework_evals.memorization.made import ANSWER, Reciter, evaluated, told

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from itertools import takewhile
 from pathlib import Path
 
-from framework.records import TokenRow
+from framework.api.records import TokenRow
 from framework_evals.memorization.recital import asked, recital
 from framework_hf.known import Known
 from framework_hf.model import HFModel

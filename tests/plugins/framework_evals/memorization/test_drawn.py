@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from framework.records import IGNORE, TokenRow
+from framework.api.records import IGNORE, TokenRow
 from framework_evals.config import MemorizationConfig
 from framework_evals.memorization.drawn import LOOKED_AT, draw, spread, with_own_words
 from tests.plugins.framework_evals.memorization.made import Reciter, told

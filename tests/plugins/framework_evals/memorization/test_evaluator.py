@@ -6,7 +6,7 @@ from statistics import fmean
 
 import pytest
 
-from framework.records import Aspect, EvalResult, Measure
+from framework.api.records import Aspect, EvalResult, Measure
 from framework_evals.config import MemorizationConfig
 from framework_evals.memorization.evaluator import FEWEST
 from tests.plugins.framework_evals.memorization.made import ANSWER, Reciter, evaluated, told

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from framework.records import IGNORE, Scored, TokenRow
+from framework.api.records import IGNORE, Scored, TokenRow
 from framework_evals.memorization.recital import Recital, asked, recital
 
 STOP = 0

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from framework import pipeline, records, testing
-from framework.records import EvalResult, Report, Scores
-from framework.schema import Stage
+from framework import pipeline, testing
+from framework.api import records
+from framework.api.records import EvalResult, Report, Scores
+from framework.api.schema import Stage
 from framework_evals.config import JudgeConfig
 from framework_evals.metrics.judge import Judge
 from tests.support.judge import JudgeStandIn, Reply, asked_about, closed_port, said

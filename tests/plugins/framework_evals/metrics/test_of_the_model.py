@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from framework import pipeline, records, scoring, testing
-from framework.records import Answered, EvalResult, Scores
+from framework import pipeline, testing
+from framework.api import records, scoring
+from framework.api.records import Answered, EvalResult, Scores
 from framework_evals.config import Aim, LengthConfig, PerplexityConfig, StoppedConfig
 from framework_evals.metrics.length import Length
 from framework_evals.metrics.perplexity import Perplexity

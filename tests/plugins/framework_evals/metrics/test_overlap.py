@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rouge_score.rouge_scorer import RougeScorer
 
-from framework.protocols import Metric
+from framework.api.protocols import Metric
 from framework_evals.config import (
     BleuConfig,
     BleuWords,

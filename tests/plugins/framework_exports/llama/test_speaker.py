@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from framework import FrameworkError, records, testing
+from framework import FrameworkError, testing
+from framework.api import records
+from framework.api.records import Artifact, ExportResult, Message, Prompt
 from framework.api.run_folder import SavedRun
 from framework.cli import run_command
 from framework.folder import WritableRunFolder
-from framework.records import Artifact, ExportResult, Message, Prompt
 from framework.saved import read_run
 from framework_exports.config import GgufSpeakerConfig
 from framework_exports.llama.speaker import GgufSpeaker, GgufSpeakers, chooser

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from framework.records import Message
+from framework.api.records import Message
 from framework.util.errors import FrameworkError
 from framework_exports.llama.template import Template
 from tests.support.families import FAMILIES, TEMPLATES, family_tokenizer

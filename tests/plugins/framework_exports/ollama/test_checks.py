@@ -10,7 +10,7 @@ import pytest
 
 from framework import Component, pipeline, testing
 from framework.api.plan import Selection
-from framework.schema import ExporterConfig
+from framework.api.schema import ExporterConfig
 from framework.util.errors import FrameworkError
 from framework_exports.adapter import AdapterExporter
 from framework_exports.config import AdapterExporterConfig, OllamaExporterConfig

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from framework.records import Message
+from framework.api.records import Message
 from framework.util.errors import FrameworkError
 from framework_exports.ollama.derive import Derived, derive, without_begin
 from framework_exports.ollama.probe import NoTemplateError, conversation

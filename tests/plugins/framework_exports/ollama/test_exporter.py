@@ -11,8 +11,8 @@ from typing import Any, cast
 import pytest
 
 from framework import testing
-from framework.protocols import ExportContext, Model
-from framework.records import Artifact, Message, Prompt
+from framework.api.protocols import ExportContext, Model
+from framework.api.records import Artifact, Message, Prompt
 from framework.util.errors import FrameworkError
 from framework_exports.chat_template import switched
 from framework_exports.config import OllamaExporterConfig, OnNoTemplate

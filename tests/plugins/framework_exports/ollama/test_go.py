@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from framework.records import Message
+from framework.api.records import Message
 from framework_exports.ollama import go
 from framework_exports.ollama.proof import written
 from framework_exports.ollama.shape import Around, Place, Shape

@@ -12,11 +12,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from framework import pipeline, records, testing
+from framework import pipeline, testing
+from framework.api import records
 from framework.api.plan import Plan
+from framework.api.records import Artifact, ExportResult
 from framework.compose import compose
 from framework.plan import make_plan
-from framework.records import Artifact, ExportResult
 from framework_exports.gguf_exporter import GgufExporter
 from framework_exports.merging import merge
 from framework_exports.parity import gate

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from framework import testing
-from framework.checkup import Found, State
+from framework.api.checkup import Found, State
 from framework_hf.checkups import hardware
 
 NO_GPU = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from framework import testing
+from framework.api.checkup import Checkup
 from framework.api.plan import Plan
-from framework.checkup import Checkup
 from framework.doctor.gather import wrong
 from framework_hf.checkups import billions, checkups
 

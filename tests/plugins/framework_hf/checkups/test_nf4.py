@@ -5,7 +5,7 @@ import pytest
 import torch
 from bitsandbytes.functional import dequantize_4bit
 
-from framework.checkup import Found, State
+from framework.api.checkup import Found, State
 from framework_hf.checkups import nf4
 
 

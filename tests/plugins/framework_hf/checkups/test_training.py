@@ -4,7 +4,7 @@ from importlib.metadata import version
 
 import pytest
 
-from framework.checkup import State
+from framework.api.checkup import State
 from framework_hf.checkups import training
 
 

@@ -16,8 +16,8 @@ from torch.distributed.tensor import Replicate, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from framework import FrameworkError
-from framework.group import Engine, Group, Member
-from framework.schema import Optimizer
+from framework.api.process_group import Engine, Group, Member
+from framework.api.schema import Optimizer
 from framework_hf.group.engine import arguments, check_started, check_wrapped
 from framework_hf.hardware import Hardware
 

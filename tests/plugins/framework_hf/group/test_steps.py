@@ -7,8 +7,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from framework.group import Member
-from framework.records import IGNORE, TokenRow
+from framework.api.process_group import Member
+from framework.api.records import IGNORE, TokenRow
 from framework_hf.config import Packing
 from framework_hf.group.steps import ShareCollator, blank, own
 from framework_hf.packing.parts import Packer, learned

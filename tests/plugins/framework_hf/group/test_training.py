@@ -21,11 +21,12 @@ import psutil
 import pytest
 from safetensors.torch import load_file
 
-from framework import FrameworkError, pipeline, records
+from framework import FrameworkError, pipeline
+from framework.api import records
+from framework.api.protocols import Launcher
+from framework.api.records import EvalResult, TrainResult
 from framework.health.course import Course
 from framework.plugin_file import load_file as load_plugin
-from framework.protocols import Launcher
-from framework.records import EvalResult, TrainResult
 from framework.worker import GROUP
 from framework_hf.resume import FOLDER
 from tests.support import group_plugin

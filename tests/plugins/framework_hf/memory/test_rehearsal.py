@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from framework.records import Message, Prompt
+from framework.api.records import Message, Prompt
 from framework.util.errors import FrameworkError
 from framework_hf.model import HFModel
 from tests.support.short_memory import DROPOUT, PADDED, Pass, short_memory, trained

@@ -6,7 +6,7 @@ import random
 
 from hypothesis import strategies as st
 
-from framework.records import IGNORE, TokenRow
+from framework.api.records import IGNORE, TokenRow
 
 VOCABULARY = 300
 SHORT, LONG = 2, 600

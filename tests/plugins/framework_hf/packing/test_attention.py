@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from torch.nn import functional
 
-from framework.records import TokenRow
+from framework.api.records import TokenRow
 from framework_hf.packing import attention
 from framework_hf.packing.attention import attend, branches, dense
 from framework_hf.packing.last import attend_last

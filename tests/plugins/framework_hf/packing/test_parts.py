@@ -7,7 +7,7 @@ from dataclasses import replace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from framework.records import IGNORE, TokenRow
+from framework.api.records import IGNORE, TokenRow
 from framework_hf.config import Packing
 from framework_hf.packing.parts import ROUND, Packer, padded
 from framework_hf.packing.tree import WORTH, plant

@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from framework.records import IGNORE, TokenRow
+from framework.api.records import IGNORE, TokenRow
 from framework_hf.packing.tree import WORTH, Tree, common, plant
 from tests.plugins.framework_hf.packing import drawn
 

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from annotated_types import Ge, Gt, Interval, Len, Predicate
 from omegaconf import MISSING
 
-from framework.group import Group
+from framework.api.process_group import Group
 
 
 def plain_name(value: str) -> bool:

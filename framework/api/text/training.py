@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from framework.records import TrainResult
-from framework.schema import TrainerConfig
-from framework.summary import Fact, number
+from framework.api.records import TrainResult
+from framework.api.schema import TrainerConfig
+from framework.api.text.results import Fact, number
 
 
 def health_facts(train: TrainResult, training: TrainerConfig) -> Iterator[Fact]:

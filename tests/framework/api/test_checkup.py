@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from framework.checkup import Checkup
+from framework.api.checkup import Checkup
 from framework.doctor.gather import wrong
 
 GOOD = Checkup("sox", "sound", "acme.checkups:sox")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from framework.schema import Action
+from framework.api.schema import Action
 
 NAN = "nan"
 """The kind of trouble after which the weights are worth nothing."""

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from framework.api.audit import AuditData
     from framework.api.data import Data
-    from framework.protocols.model import Model
-    from framework.records import Answered, EvalResult, Finding, Scores
+    from framework.api.protocols.model import Model
+    from framework.api.records import Answered, EvalResult, Finding, Scores
 
 
 @runtime_checkable
@@ -62,7 +62,7 @@ class AnswerMetric(ABC):
 
 
 AnyMetric = Metric | AnswerMetric
-"""What an evaluator is given; `framework.scoring` calls either kind."""
+"""What an evaluator is given; `framework.api.scoring` calls either kind."""
 
 
 @runtime_checkable

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from framework.api.plan import Plan
+    from framework.api.records import Prompt, Report
     from framework.api.run_folder import SavedRun
-    from framework.records import Prompt, Report
 
 
 @runtime_checkable

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from framework.records import FormatRun
-from framework.summary import Fact, data_facts, number, shared_start, visible
+from framework.api.records import FormatRun
+from framework.api.text.results import Fact, data_facts, number, shared_start, visible
 from tests.support.results import AMISS, EVEN, FIELDS, FITTING, PLAIN
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from framework.records import Step, Trouble
+    from framework.api.records import Step, Trouble
 
 
 @runtime_checkable

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from framework import schema
-from framework.component import GROUPS
-from framework.fields import Field, fields
+from framework.api import schema
+from framework.api.component import GROUPS
+from framework.api.fields import Field, fields
+from framework.api.schema import RunConfig
 from framework.plugins import registrations
-from framework.schema import RunConfig
 
 ROOT = Path(__file__).resolve().parents[2]
 EVERYWHERE = (ROOT / "framework", ROOT / "plugins")

@@ -1,6 +1,6 @@
 """The frozen values that pass between the stages; the results of a stage are saved as `<stage>.json`."""
 
-from framework.records.data import (
+from framework.api.records.data import (
     DataResult,
     Finding,
     FormatRun,
@@ -12,9 +12,9 @@ from framework.records.data import (
     Severity,
     ViewedRow,
 )
-from framework.records.health import NAN, Order, Trouble
-from framework.records.planned import Disk, ExportNeed, FitChange, Forecast, Memory, Saving, Verdict, Work
-from framework.records.results import (
+from framework.api.records.health import NAN, Order, Trouble
+from framework.api.records.planned import Disk, ExportNeed, FitChange, Forecast, Memory, Saving, Verdict, Work
+from framework.api.records.results import (
     Artifact,
     Aspect,
     Change,
@@ -33,7 +33,7 @@ from framework.records.results import (
     Step,
     TrainResult,
 )
-from framework.records.rows import (
+from framework.api.records.rows import (
     IGNORE,
     SEPARATOR,
     Answer,
@@ -49,12 +49,8 @@ from framework.records.rows import (
     TokenRow,
     ToolCall,
 )
-from framework.records.saving import (
-    load,
-    save,
-    to_json,
-)
-from framework.records.sweep import Point, Sweep
+from framework.api.records.saving import load, save, to_json
+from framework.api.records.sweep import Point, Sweep
 
 __all__ = [
     "IGNORE",

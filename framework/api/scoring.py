@@ -15,8 +15,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
-from framework.protocols import AnswerMetric, AnyMetric, Model
-from framework.records import Answer, Answered, Example, Measure, Message, Prompt, Sample, Scores
+from framework.api.protocols import AnswerMetric, AnyMetric, Model
+from framework.api.records import Answer, Answered, Example, Measure, Message, Prompt, Sample, Scores
 from framework.util.errors import FrameworkError, told
 
 T = TypeVar("T")

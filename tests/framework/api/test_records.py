@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from framework import records
+from framework.api import records
 
 SAVED: list[type[Any]] = [
     records.DataResult,

@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from framework.api.records import Change, DataResult, FormatRun, MixedIn, Point, Proof
 from framework.api.run_folder import FINISHED
-from framework.records import Change, DataResult, FormatRun, MixedIn, Point, Proof
 
 GIB = 2**30
 LARGE = 100

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
-from framework.records.data import DataResult
-from framework.records.health import Trouble
+from framework.api.records.data import DataResult
+from framework.api.records.health import Trouble
 
 
 class Aspect(Enum):

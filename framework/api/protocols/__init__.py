@@ -3,13 +3,13 @@
 The protocols say what is called, in which order, and what it may raise. `FrameworkError` is for what a user can mend.
 """
 
-from framework.protocols.evaluation import AnswerMetric, AnyMetric, Audit, Evaluator, Metric
-from framework.protocols.exports import ExportContext, Exporter
-from framework.protocols.logger import Logger
-from framework.protocols.model import Backend, Divisible, Elsewhere, Model, TrainRun
-from framework.protocols.monitor import TrainingMonitor
-from framework.protocols.program import Command, Launcher, Speaker, SpeakerSource
-from framework.protocols.sources import Adapter, Formatter, ModelPlace, ModelSource, Quantization, Source
+from framework.api.protocols.evaluation import AnswerMetric, AnyMetric, Audit, Evaluator, Metric
+from framework.api.protocols.exports import ExportContext, Exporter
+from framework.api.protocols.logger import Logger
+from framework.api.protocols.model import Backend, Divisible, Elsewhere, Model, TrainRun
+from framework.api.protocols.monitor import TrainingMonitor
+from framework.api.protocols.program import Command, Launcher, Speaker, SpeakerSource
+from framework.api.protocols.sources import Adapter, Formatter, ModelPlace, ModelSource, Quantization, Source
 
 __all__ = [
     "Adapter",

@@ -1,4 +1,4 @@
-"""Settings as they are typed on a command line, and back."""
+"""Overrides as they are typed on the command line."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from typing import Any
 
 from hydra.core.override_parser.types import Quote, QuotedString
 
-from framework.fields import as_text
+from framework.api.fields import as_text
 
 PLAIN = re.compile(r"(?!(null|true|false|nan|inf)$)[a-z_/~.][\w/~.:+-]*", re.IGNORECASE)
 """A text that Hydra takes for one without quotes."""
 
 
-def words(settings: Mapping[str, Any]) -> list[str]:
+def as_overrides(settings: Mapping[str, Any]) -> list[str]:
     """Return settings as they are typed on the command line."""
-    return [f"{key}={written(value)}" for key, value in settings.items()]
+    return [f"{key}={quoted(value)}" for key, value in settings.items()]
 
 
-def written(value: object) -> str:
+def quoted(value: object) -> str:
     """Return a value as it is typed, in quotes where Hydra would read another without them."""
     if isinstance(value, Mapping):
-        return f"{{{','.join(f'{key}:{written(part)}' for key, part in value.items())}}}"
+        return f"{{{','.join(f'{key}:{quoted(part)}' for key, part in value.items())}}}"
     if isinstance(value, list | tuple):
-        return f"[{','.join(map(written, value))}]"
+        return f"[{','.join(map(quoted, value))}]"
     if isinstance(value, str | Path) and value and not PLAIN.fullmatch(str(value)):
         return str(QuotedString(str(value), Quote.single).with_quotes())
     return as_text(value)
 
 
-def key(word: str) -> str:
+def override_key(word: str) -> str:
     """Return the key of an override: `experiment` of `+experiment=quickstart`."""
     return word.partition("=")[0].lstrip("+~")

@@ -1,4 +1,4 @@
-"""framework/scoring.py: both kinds of metrics, references that are missing, and metrics that fail."""
+"""framework/api/scoring.py: both kinds of metrics, references that are missing, and metrics that fail."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from framework import FrameworkError, scoring, testing
+from framework import FrameworkError, testing
+from framework.api import scoring
+from framework.api.protocols import AnswerMetric, AnyMetric
+from framework.api.records import Answer, Answered, Message, Prompt, Scores
 from framework.decorators import FunctionMetric, metric
-from framework.protocols import AnswerMetric, AnyMetric
-from framework.records import Answer, Answered, Message, Prompt, Scores
 
 KNOWN = Answered("Capital of Peru?", "Lima", "Lima", 1, stopped=True)
 OPEN = Answered("Say something", "No", None, 1, stopped=False)

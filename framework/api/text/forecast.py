@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from framework.records import Disk, Forecast, Memory, Verdict, Work
-from framework.summary import Fact
+from framework.api.records import Disk, Forecast, Memory, Verdict, Work
+from framework.api.text.results import Fact
 from framework.util import host
 
 GIB = 2**30
@@ -14,7 +14,7 @@ SHOWN = 0.005
 MINUTE, HOUR = 60, 3600
 
 
-def needs(forecast: Forecast) -> Iterator[Fact]:
+def forecast_facts(forecast: Forecast) -> Iterator[Fact]:
     """Say what a run will need; what is not known is left out, the memory excepted."""
     if forecast.memory:
         yield from _memory(forecast.memory)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from framework.api.plan import Plan
-    from framework.protocols.model import Model
-    from framework.records import Artifact, Prompt, Report
+    from framework.api.protocols.model import Model
+    from framework.api.records import Artifact, Prompt, Report
 
 
 def _no_report() -> Report:

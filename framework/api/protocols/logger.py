@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from framework.api.plan import Plan
-    from framework.records import DataResult, EvalResult, Forecast, Report, Sample, Step, Trouble
+    from framework.api.records import DataResult, EvalResult, Forecast, Report, Sample, Step, Trouble
 
 
 class Logger:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from framework import schema
+from framework.api import schema
 from framework.util.errors import FrameworkError, one_line, place
 from framework.util.gc import without_collecting
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from framework.records import Example, RawData
+    from framework.api.records import Example, RawData
 
 
 @dataclass(frozen=True)

@@ -1,9 +1,9 @@
-"""framework/needs.py: what a run will need, in sentences."""
+"""framework/api/text/forecast.py: what a run will need, in sentences."""
 
 import pytest
 
-from framework.needs import needs, roughly
-from framework.records import Disk, FitChange, Forecast, Memory, Verdict, Work
+from framework.api.records import Disk, FitChange, Forecast, Memory, Verdict, Work
+from framework.api.text.forecast import forecast_facts, roughly
 
 GIB = 2**30
 MEMORY = Memory(
@@ -18,7 +18,7 @@ PLAIN = Forecast(MEMORY, "", [], [], WORK, Disk(GIB, 70 * GIB, {}))
 
 
 def test_what_fits_asks_for_no_attention() -> None:
-    found = [(fact.name, fact.text, fact.amiss) for fact in needs(PLAIN)]
+    found = [(fact.name, fact.text, fact.amiss) for fact in forecast_facts(PLAIN)]
     assert found == [
         ("memory", "5.0 GiB, between 4.0 GiB and 6.0 GiB; rtx4090 has 23.0 GiB free: it fits", False),
         ("of which", "linear layers 3.0 GiB; at most 1.0 GiB in a step (loss, 4,096 tokens)", False),
@@ -39,7 +39,10 @@ def test_what_does_not_fit_comes_with_its_changes() -> None:
         FitChange(["a=1", "b=2"], GIB, "nothing", Verdict.tight),
         FitChange(["c=3"], GIB // 2, "time", Verdict.fits),
     ]
-    facts = {fact.name: fact for fact in needs(replace(PLAIN, memory=memory, changes=changes, advice=["one", "two"]))}
+    facts = {
+        fact.name: fact
+        for fact in forecast_facts(replace(PLAIN, memory=memory, changes=changes, advice=["one", "two"]))
+    }
     assert facts["memory"].text.endswith(
         "if rows of trainer.max_seq_length come; rtx4090 has 23.0 GiB free: it does not fit"
     )
@@ -50,12 +53,14 @@ def test_what_does_not_fit_comes_with_its_changes() -> None:
 
 
 def test_what_is_not_known_is_said_or_left_out() -> None:
-    (fact,) = needs(Forecast(None, "nobody knows", [], [], None, None))
+    (fact,) = forecast_facts(Forecast(None, "nobody knows", [], [], None, None))
     assert fact.text == "not worked out: nobody knows"
 
 
 def test_too_little_disk_is_amiss() -> None:
-    (fact,) = [fact for fact in needs(Forecast(MEMORY, "", [], [], None, Disk(2, 1, {}))) if fact.name == "disk"]
+    (fact,) = [
+        fact for fact in forecast_facts(Forecast(MEMORY, "", [], [], None, Disk(2, 1, {}))) if fact.name == "disk"
+    ]
     assert fact.amiss
     assert fact.text.endswith("that is not enough")
 

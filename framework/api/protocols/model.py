@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from framework.api.data import Data
     from framework.api.plan import Plan
-    from framework.records import Answer, Example, Order, Prompt, Scored, Step, TextForm, TokenRow, TrainResult
+    from framework.api.records import Answer, Example, Order, Prompt, Scored, Step, TextForm, TokenRow, TrainResult
 
 
 @runtime_checkable
@@ -140,7 +140,7 @@ class TrainRun:
 
 @runtime_checkable
 class Divisible(Protocol):
-    """A model that a group of processes can train. In each of them `framework.group.member()` says which one it is.
+    """A model that a group of processes can train. `process_group.member()` says which of them a process is.
 
     There `train` works with the other processes; `run.on_step` is called in the first alone, which alone writes.
     """

@@ -9,10 +9,10 @@ import pytest
 from annotated_types import Ge, Gt, Interval, Le, Len, Lt, MaxLen, MultipleOf, Predicate
 from omegaconf import MISSING
 
-from framework.component import GROUPS
-from framework.fields import fields, parse
+from framework.api.component import GROUPS
+from framework.api.fields import fields, parse
+from framework.api.schema import RunConfig
 from framework.plugins import components
-from framework.schema import RunConfig
 
 
 class Colour(Enum):
