@@ -37,7 +37,7 @@ check: $(VENV)/dev
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
-	$(TEST_ENV) $(VENV)/bin/python -m pytest -q tests/framework/test_hookspecs.py tests/framework/test_reference.py::test_the_committed_reference_is_up_to_date tests/docs -k "not command and not example_runs"
+	$(TEST_ENV) $(VENV)/bin/python -m pytest -q tests/framework/hooks/test_hookspecs.py tests/framework/config/test_reference.py::test_the_committed_reference_is_up_to_date tests/docs -k "not command and not example_runs"
 
 # The second set of versions that the ranges in pyproject.toml admit: what Unsloth asks for. The environment is made of
 # the wheel and of nothing else, and the tests run from a copy, so that no file of the checkout is imported.

@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from framework.api.component import Component
 from framework.api.markers import hookimpl
-from framework.decorators import formatter, metric
+from framework.hooks.decorators import formatter, metric
 from framework.util.errors import FrameworkError
 
 try:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from framework.api.plan import Plan
 from framework.api.records import Work
 from framework.api.schema import Stage
-from framework.plugins import ask, leave_out
+from framework.hooks.manager import ask, leave_out
 
 MANY_ROWS, FEW_ROWS = 10_000, 200
 """Rows of which one pass teaches enough, and rows that have to be seen a few times."""

@@ -10,8 +10,8 @@ from framework.api.component import GROUPS
 from framework.api.fields import Type, fields
 from framework.api.plan import Plan, Selection
 from framework.api.text.overrides import quoted
-from framework.check import option_name, out_of_range, unknown_key
-from framework.plugins import components
+from framework.config.check import option_name, out_of_range, unknown_key
+from framework.hooks.manager import components
 from framework.util.errors import FrameworkError, unknown
 from framework.util.redact import redact
 

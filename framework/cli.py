@@ -26,12 +26,12 @@ from framework import __version__, at_work, devices, sweep
 from framework.api.protocols import Launcher
 from framework.api.records import Report
 from framework.api.run_folder import RunFolder
-from framework.compose import CONFIG_NAME, announce_folders, conf_dir, register
+from framework.config.compose import CONFIG_NAME, announce_folders, conf_dir, register
 from framework.folder import save_overrides, saved_overrides
+from framework.hooks.local_file import lend_files, load_file
+from framework.hooks.manager import commands
 from framework.journal import note_failure
 from framework.plan import make_plan
-from framework.plugin_file import lend_files, load_file
-from framework.plugins import commands
 from framework.util import shared_cache
 from framework.util.errors import USER_MISTAKE, DoesNotFitError, FrameworkError, PrunedError, unknown
 from framework.words import (
@@ -122,7 +122,7 @@ def look_first(words: Sequence[str]) -> None:
         if lines := mistakes(words):
             raise FrameworkError("\n".join(lines))
     if {"-h", "--help"} & set(words):
-        from framework.help import help_text  # noqa: PLC0415 - as above
+        from framework.config.help import help_text  # noqa: PLC0415 - as above
 
         arguments = get_args_parser().parse_args(list(words))
         print(help_text(arguments.overrides, resolve=arguments.resolve), flush=True)  # noqa: T201

@@ -10,7 +10,7 @@ from typing import Any
 from framework.api.plan import Plan
 from framework.api.schema import Stage
 from framework.broadcast import Broadcast
-from framework.plugins import notify
+from framework.hooks.manager import notify
 
 
 class Clock:

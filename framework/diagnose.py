@@ -18,10 +18,10 @@ from omegaconf.errors import OmegaConfBaseException
 from framework.api.component import GROUPS
 from framework.api.fields import Field, as_text, fields
 from framework.api.schema import RunConfig
-from framework.check import option_name, out_of_range, problems, unknown_key
-from framework.compose import compose, config_loader
+from framework.config.check import option_name, out_of_range, problems, unknown_key
+from framework.config.compose import compose, config_loader
 from framework.config.problem import Problem
-from framework.origin import REFUSALS, Origins, Setting, _defaults, explain, line, origins, read_origins
+from framework.config.sources import REFUSALS, Origins, Setting, _defaults, explain, line, origins, read_origins
 from framework.plan import make_plan, plan_problems
 from framework.points import intervals, option_names, points
 from framework.refused import GLOBAL, refused

@@ -12,9 +12,9 @@ from framework.api.records import FitChange, Forecast, Saving, Verdict
 from framework.api.schema import Stage
 from framework.api.text.overrides import as_overrides
 from framework.changed import changed
+from framework.hooks.manager import ask, leave_out
 from framework.memory import Estimate
 from framework.outlook import Outlook
-from framework.plugins import ask, leave_out
 from framework.util.errors import DoesNotFitError, FrameworkError
 
 STEP, SHORTEST = 64, 512

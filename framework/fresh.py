@@ -10,7 +10,7 @@ import sys
 
 from framework.api.component import GROUPS
 from framework.api.plan import Plan
-from framework.plugins import components
+from framework.hooks.manager import components
 
 
 def stale(plan: Plan) -> str:

@@ -15,7 +15,7 @@ from framework.api.plan import Plan
 from framework.api.protocols import Divisible, Model
 from framework.api.schema import Stage
 from framework.fresh import first_modules
-from framework.plugin_file import load_file
+from framework.hooks.local_file import load_file
 from framework.util.errors import FrameworkError, one_line
 
 NOT_CARRIED = (

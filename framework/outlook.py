@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from framework.api.plan import Plan
 from framework.api.records import Verdict
+from framework.hooks.manager import ask, leave_out
 from framework.memory import Estimate, Settings, Shape, estimate, least
-from framework.plugins import ask, leave_out
 from framework.remembered import KnownRows
 from framework.util import shared_cache
 from framework.util.gpus import Gpu

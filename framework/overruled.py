@@ -10,8 +10,8 @@ from collections.abc import Iterator, Sequence
 
 from framework.api.component import GROUPS
 from framework.api.fields import as_text
-from framework.compose import config_loader
-from framework.origin import read_origins
+from framework.config.compose import config_loader
+from framework.config.sources import read_origins
 
 
 def overruled(words: Sequence[str]) -> Iterator[str]:

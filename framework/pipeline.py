@@ -39,9 +39,9 @@ from framework.handover import check_divisible
 from framework.health.answers import unended
 from framework.health.course import Course
 from framework.health.problems import check_data
+from framework.hooks.manager import notify
 from framework.plan import check_model
 from framework.planning import Planner
-from framework.plugins import notify
 from framework.remembered import rows_found
 from framework.report import comparable, draft_report, make_report, pair
 from framework.same_training import SameTraining

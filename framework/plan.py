@@ -15,11 +15,11 @@ from omegaconf.errors import OmegaConfBaseException
 from framework.api.component import GROUPS, Component
 from framework.api.plan import LOSSES, SCORE, Plan, Selection
 from framework.api.schema import Stage
-from framework.check import loose_words, problems
+from framework.config.check import loose_words, problems
 from framework.config.problem import Problem
-from framework.origin import refusal
-from framework.plugin_file import is_loaded
-from framework.plugins import ask, components, leave_out
+from framework.config.sources import refusal
+from framework.hooks.local_file import is_loaded
+from framework.hooks.manager import ask, components, leave_out
 from framework.util.errors import FrameworkError, one_line, place, unknown
 from framework.util.redact import redact
 

@@ -18,10 +18,10 @@ from framework.api.plan import Plan
 from framework.api.protocols import ModelSource
 from framework.api.records import Disk, ExportNeed, Forecast, Memory, TrainResult, Verdict
 from framework.api.schema import Stage
+from framework.hooks.manager import ask, leave_out
 from framework.memory import Settings, Shape
 from framework.memory.terms import trained_bytes, trained_parameters
 from framework.outlook import Outlook
-from framework.plugins import ask, leave_out
 from framework.remembered import KnownRows
 from framework.util import gpus
 from framework.util.errors import FrameworkError

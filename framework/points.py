@@ -11,8 +11,8 @@ from hydra.core.override_parser.types import IntervalSweep, Override
 from hydra.errors import OverrideParseException
 
 from framework.api.component import GROUPS
-from framework.origin import explain
-from framework.plugins import components
+from framework.config.sources import explain
+from framework.hooks.manager import components
 
 POINTS = 32
 """How many combinations of a sweep's values are looked at, besides the points that hold each value once."""

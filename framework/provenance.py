@@ -16,10 +16,10 @@ from importlib.metadata import PackageNotFoundError, distributions, packages_dis
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from framework import hookspecs, plugins
 from framework.api.component import GROUPS, UNCONFIGURED
 from framework.api.plan import Plan
-from framework.compose import user_folders
+from framework.config.compose import user_folders
+from framework.hooks import hookspecs, manager
 from framework.util.redact import hide
 
 OUTSIDE = {"framework_checkups", "framework_sweep_finished"}
@@ -132,15 +132,15 @@ def origins(plan: Plan) -> dict[str, str]:
     owners = {
         registration.component.schema: registration.plugin
         for group in GROUPS
-        for registration in plugins.registrations(group).values()
+        for registration in manager.registrations(group).values()
     }
     schemas = {choice.component.schema for choice in plan.selections.values()}
     names = {owner for schema, owner in owners.items() if schema in schemas}
-    hooks = plugins.manager().hook
+    hooks = manager.manager().hook
     names |= {
         each.plugin_name.partition(":")[0] for name in run_hooks() for each in getattr(hooks, name).get_hookimpls()
     }
-    return {name: origin(plugins.package(name)) for name in sorted(names) if plugins.package(name)}
+    return {name: origin(manager.package(name)) for name in sorted(names) if manager.package(name)}
 
 
 def run_hooks() -> set[str]:

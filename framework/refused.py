@@ -10,8 +10,8 @@ from hydra.errors import MissingConfigException
 
 from framework.api.component import GROUPS
 from framework.config.problem import Problem
-from framework.origin import explain, source_lines
-from framework.plugins import components
+from framework.config.sources import explain, source_lines
+from framework.hooks.manager import components
 from framework.util.errors import unknown
 
 ENTRY = re.compile(r"\s*-\s+(?:(?:(?:override|optional)\s+)*/?(?P<group>[\w/@.]+)\s*:\s*)?(?P<options>.+?)\s*(?:#.*)?")

@@ -24,7 +24,7 @@ from framework.api.records import (
 from framework.api.run_folder import RunFolder
 from framework.api.schema import Stage
 from framework.health.answers import unended
-from framework.plugins import ask, leave_out
+from framework.hooks.manager import ask, leave_out
 from framework.provenance import versions
 from framework.util.redact import redact
 from framework.verdict import compare, judge

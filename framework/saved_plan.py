@@ -20,10 +20,10 @@ from framework.api.plan import Plan
 from framework.api.run_folder import ENVIRONMENT, SavedRun
 from framework.api.schema import Stage
 from framework.api.text.overrides import override_key
-from framework.compose import compose
+from framework.config.compose import compose
 from framework.diagnose import diagnose
+from framework.hooks.local_file import load_file
 from framework.plan import make_plan
-from framework.plugin_file import load_file
 from framework.provenance import Environment
 from framework.util.redact import HIDDEN
 

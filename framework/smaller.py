@@ -14,11 +14,11 @@ from framework.api.component import GROUPS
 from framework.api.plan import Selection
 from framework.api.protocols import ModelSource
 from framework.api.records import FitChange, Verdict
-from framework.catalog import presets
-from framework.compose import CONFIG_NAME, config_loader
+from framework.config.catalog import presets
+from framework.config.compose import CONFIG_NAME, config_loader
+from framework.hooks.manager import components
 from framework.memory import Shape
 from framework.outlook import Outlook
-from framework.plugins import components
 from framework.util.errors import one_line
 
 BILLION = 1e9

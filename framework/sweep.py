@@ -18,7 +18,7 @@ from framework.api.plan import Plan
 from framework.api.records import Point, Sweep
 from framework.api.run_folder import FAILED, FINISHED, OVERRIDES, REPORT, RUNNING, STATUS, RunFolder, read_plain
 from framework.api.text.results import figures
-from framework.plugins import notify
+from framework.hooks.manager import notify
 from framework.util.errors import USER_MISTAKE, FrameworkError
 from framework.util.redact import hide, redact
 

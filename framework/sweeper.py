@@ -12,10 +12,10 @@ from hydra.errors import OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from framework.check import problems_below
-from framework.compose import CONFIG_NAME
+from framework.config.check import problems_below
+from framework.config.compose import CONFIG_NAME
 from framework.config.problem import Problem
-from framework.origin import REFUSALS
+from framework.config.sources import REFUSALS
 
 GROUP = "hydra/sweeper"
 

@@ -17,10 +17,10 @@ from framework.api.component import GROUPS
 from framework.api.fields import fields
 from framework.api.run_folder import ENVIRONMENT
 from framework.api.text.overrides import override_key
-from framework.compose import add_folder
+from framework.config.compose import add_folder
 from framework.folder import saved_overrides
-from framework.plugin_file import load_file
-from framework.plugins import components
+from framework.hooks.local_file import load_file
+from framework.hooks.manager import components
 from framework.util.errors import FrameworkError, unknown
 
 QUICKSTART = "+experiment=quickstart"

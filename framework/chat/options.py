@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from framework.api.component import SPEAKERS, Component
 from framework.commands import ChatCommandConfig, usage
-from framework.plugins import leave_out, registrations
+from framework.hooks.manager import leave_out, registrations
 from framework.util.errors import FrameworkError, unknown
 from framework.words import check_twice
 

@@ -13,15 +13,15 @@ from rich.console import Console
 
 from framework.api.checkup import Found, State
 from framework.api.plan import Plan
-from framework.check import loose_words, problems
 from framework.commands import DoctorCommandConfig, usage
-from framework.compose import announce_folders, compose
+from framework.config.check import loose_words, problems
+from framework.config.compose import announce_folders, compose
+from framework.config.sources import refusal
 from framework.diagnose import diagnose, mistakes
 from framework.doctor import Checked, checked
 from framework.doctor.gather import Examination, registered, without_secrets
 from framework.doctor.run import TOPIC
 from framework.doctor.show import as_json, show
-from framework.origin import refusal
 from framework.plan import make_plan
 from framework.util.errors import FrameworkError, unknown
 from framework.util.redact import hide

@@ -13,10 +13,20 @@ from rich.table import Table
 from rich.text import Text
 
 from framework.api.component import COMMANDS, SPEAKERS, Group
-from framework.catalog import ALL_GROUPS, Option, Preset, Setting, options, preset_settings, presets, settings, written
 from framework.commands import PluginsCommandConfig, usage
-from framework.compose import config_loader
-from framework.plugins import DISABLE, disabled, left_out, package
+from framework.config.catalog import (
+    ALL_GROUPS,
+    Option,
+    Preset,
+    Setting,
+    options,
+    preset_settings,
+    presets,
+    settings,
+    written,
+)
+from framework.config.compose import config_loader
+from framework.hooks.manager import DISABLE, disabled, left_out, package
 from framework.util.errors import FrameworkError, unknown
 
 USAGE = usage(PluginsCommandConfig)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from framework.commands import ReferenceCommandConfig, usage
-from framework.reference import PAGE, write
+from framework.config.reference import PAGE, write
 from framework.util.errors import FrameworkError, unknown
 
 USAGE = usage(ReferenceCommandConfig)

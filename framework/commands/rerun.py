@@ -25,7 +25,7 @@ from framework.api.records import DataResult
 from framework.api.run_folder import ENVIRONMENT, SavedRun
 from framework.api.text.overrides import override_key
 from framework.commands import RerunCommandConfig, usage
-from framework.compose import add_folder, compose
+from framework.config.compose import add_folder, compose
 from framework.diagnose import diagnose
 from framework.plan import make_plan
 from framework.provenance import Commit, Environment, commit, installed, origins

@@ -22,7 +22,7 @@ from framework.api.run_folder import ENVIRONMENT, OVERRIDES
 from framework.api.text.overrides import override_key
 from framework.cli import start
 from framework.commands import ResumeCommandConfig, usage
-from framework.compose import add_folder
+from framework.config.compose import add_folder
 from framework.diagnose import diagnose
 from framework.provenance import Environment
 from framework.util.errors import FrameworkError

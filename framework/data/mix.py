@@ -22,7 +22,7 @@ from framework.api.component import Component
 from framework.api.fields import fields
 from framework.api.plan import Selection
 from framework.api.records import RawData, Row
-from framework.plugins import components
+from framework.hooks.manager import components
 from framework.util.errors import FrameworkError, one_line, unknown
 
 OWN = ("data", "format", "columns", "weight", "count")

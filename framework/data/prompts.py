@@ -18,7 +18,7 @@ from framework.api.protocols import Formatter
 from framework.api.records import Example, Message, Prompt, RawData, Row
 from framework.data.rows import Columns, stripped, with_system_prompt
 from framework.data.turns import check_turns
-from framework.plugins import components
+from framework.hooks.manager import components
 from framework.util.errors import FrameworkError, one_line, place, unknown
 
 FILES = "local_file"

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from framework.api.checkup import Found, State
-from framework.plugin_file import load_file
+from framework.hooks.local_file import load_file
 from framework.util.errors import FrameworkError, one_line, place
 
 

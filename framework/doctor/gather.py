@@ -16,7 +16,7 @@ from framework.doctor import Checked, checked
 from framework.doctor.machine import libraries, machine, plugins
 from framework.doctor.run import run
 from framework.doctor.worker import Worker
-from framework.plugins import ask, leave_out
+from framework.hooks.manager import ask, leave_out
 from framework.util.redact import redact
 
 AT_ONCE = 4

@@ -17,7 +17,7 @@ from framework.api.schema import Action
 from framework.evaluation import Measuring
 from framework.health.answers import unended
 from framework.health.best import Best
-from framework.plugins import ask, leave_out
+from framework.hooks.manager import ask, leave_out
 from framework.util.errors import FrameworkError, PrunedError
 
 HOOK = "framework_training_monitors"

@@ -8,7 +8,7 @@ from framework.api.data import Data
 from framework.api.markers import hookimpl
 from framework.api.plan import EVAL_LOSS, Plan
 from framework.api.schema import Action, Stage
-from framework.plugins import components
+from framework.hooks.manager import components
 from framework.util.errors import FrameworkError, unknown
 
 

@@ -11,8 +11,8 @@ The suites of `framework.testing.suites` are classes with tests: `class TestPoli
 Nothing here imports pytest.
 """
 
-from framework.compose import compose
-from framework.plugin_file import load_file
+from framework.config.compose import compose
+from framework.hooks.local_file import load_file
 from framework.testing.echo import EchoBackend, EchoModel, EchoModelConfig, EchoSource, EchoTrainerConfig, install, plan
 from framework.testing.plugin import check_plugin
 from framework.testing.suites import AuditSuite, BackendSuite, ExporterSuite, FormatterSuite, LoggerSuite, MetricSuite

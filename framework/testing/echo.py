@@ -18,9 +18,9 @@ from framework.api.plan import Plan
 from framework.api.protocols import ModelPlace, TrainRun
 from framework.api.records import IGNORE, Answer, Example, Message, Prompt, Scored, TextForm, TokenRow, TrainResult
 from framework.api.schema import ModelConfig, TrainerConfig
-from framework.compose import compose
+from framework.config.compose import compose
+from framework.hooks.manager import add
 from framework.plan import make_plan
-from framework.plugins import add
 from framework.testing.echo_training import WEIGHTS, EchoTraining
 from framework.util.errors import FrameworkError
 

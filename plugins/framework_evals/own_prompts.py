@@ -5,7 +5,7 @@ from __future__ import annotations
 from framework.api.plan import Selection
 from framework.api.records import Prompt
 from framework.data import prompts
-from framework.plugins import components
+from framework.hooks.manager import components
 from framework_evals.config import PromptsConfig
 
 

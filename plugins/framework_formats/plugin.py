@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from framework import Component, hookimpl
-from framework.plugins import components
+from framework.hooks.manager import components
 from framework.util.errors import unknown
 from framework_formats import config
 

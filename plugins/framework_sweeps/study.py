@@ -9,7 +9,7 @@ from optuna.pruners import BasePruner, MedianPruner, NopPruner, SuccessiveHalvin
 from optuna.samplers import BaseSampler, CmaEsSampler, RandomSampler, TPESampler
 
 from framework.api.plan import LOSSES, SCORE
-from framework.plugins import components
+from framework.hooks.manager import components
 from framework.util.errors import FrameworkError
 from framework_sweeps.config import Direction, Optuna5Config, Pruner, Sampler
 from framework_sweeps.missing import needs_cmaes

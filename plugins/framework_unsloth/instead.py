@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from framework.api.plan import Plan
-from framework.plugins import ask, components
+from framework.hooks.manager import ask, components
 from framework.util.errors import FrameworkError
 from framework_unsloth.capabilities import capabilities
 

@@ -22,7 +22,7 @@ from torch.nn import functional
 from framework.api.plan import Plan, Selection
 from framework.api.protocols import Backend
 from framework.api.records import IGNORE, TokenRow
-from framework.compose import compose
+from framework.config.compose import compose
 from framework.plan import make_plan
 from framework.util.errors import FrameworkError, one_line
 from framework_hf.config import Device, HFTrainerConfig

@@ -72,7 +72,7 @@ def peak() -> float:
 
 def ours(file: Path, folder: Path, model_path: str) -> dict[str, float]:
     """Run the data stage: without a split and an audit, with a split, with both, and once more out of the cache."""
-    from framework import compose
+    from framework.config import compose
     from framework.data.stage import load_data
     from framework.plan import make_plan
 

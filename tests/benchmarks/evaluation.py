@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from framework.api.protocols import TrainRun
-from framework.compose import compose
+from framework.config.compose import compose
 from framework.data.stage import load_data
 from framework.plan import make_plan
 

@@ -18,8 +18,8 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from framework.check import check
-from framework.compose import compose
+from framework.config.check import check
+from framework.config.compose import compose
 from framework.data.stage import load_data
 from framework.plan import make_plan
 

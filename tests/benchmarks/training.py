@@ -131,8 +131,8 @@ def works(steps: dict[str, int]) -> dict[str, Work]:
 
 def prepare(work: Work, folder: Path) -> tuple[list[str], str]:
     """Write the files of a work; return the overrides for `framework`, and the folder of the model."""
-    from framework.check import check
-    from framework.compose import compose
+    from framework.config.check import check
+    from framework.config.compose import compose
     from framework.data.stage import load_data
     from framework.plan import make_plan
 

@@ -234,7 +234,7 @@ def test_a_plugin_that_is_switched_off_is_gone(installed: Installed, empty: Path
 
 def test_commands_import_neither_library(installed: Installed, empty: Path) -> None:
     code = (
-        "import sys; from framework.compose import compose; compose(['metric=[readability,word_limit]']); "
+        "import sys; from framework.config.compose import compose; compose(['metric=[readability,word_limit]']); "
         "print({'nltk', 'textstat', 'torch', 'trackio'} & sys.modules.keys())"
     )
     assert installed.execute(installed.python, "-c", code, cwd=empty).out == "set()\n"

@@ -29,10 +29,11 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
 
-from framework import hookspecs, journal, plugins, provenance
+from framework import journal, provenance
 from framework.api import records
 from framework.api.text.overrides import override_key
-from framework.compose import compose
+from framework.config.compose import compose
+from framework.hooks import hookspecs, manager
 from framework.plan import make_plan
 from framework.util import errors
 from framework.words import complete, is_command
@@ -192,7 +193,7 @@ def test_a_command_in_the_docs_is_one_or_gives_a_plan(
         assert code == 0, printed
         return
     if words and is_command(words[0]):
-        assert words[0] in plugins.commands()
+        assert words[0] in manager.commands()
         return
     words = [word for word in complete(words) if word not in {"-m", "--multirun"}]
     if any(word in PRINTED for word in words):

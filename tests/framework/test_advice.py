@@ -6,7 +6,7 @@ import pytest
 
 from framework.advice import advice
 from framework.api.records import Work
-from framework.compose import compose
+from framework.config.compose import compose
 from framework.plan import make_plan
 
 

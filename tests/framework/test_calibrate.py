@@ -8,7 +8,7 @@ import pytest
 from framework import FrameworkError
 from framework.api.plan import Plan
 from framework.calibrate import keep, offset
-from framework.compose import compose
+from framework.config.compose import compose
 from framework.memory import Settings, Weights
 from framework.plan import make_plan
 from framework.probe import measure

@@ -10,8 +10,8 @@ import pytest
 
 from framework import FrameworkError, hookimpl, pipeline, testing
 from framework.api.plan import Plan
+from framework.hooks.manager import manager
 from framework.plan import check_model
-from framework.plugins import manager
 from tests.framework.program import program
 
 FILE = """

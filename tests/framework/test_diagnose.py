@@ -6,7 +6,7 @@ import pytest
 from hydra.errors import CompactHydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from framework.compose import compose
+from framework.config.compose import compose
 from framework.diagnose import diagnose
 from framework.plan import make_plan
 from tests.framework.program import program

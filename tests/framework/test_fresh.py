@@ -15,8 +15,8 @@ from framework import Component, hookimpl, testing
 from framework.api.component import GROUPS
 from framework.api.plan import Plan, Selection
 from framework.fresh import first_modules, late, stale
-from framework.hook_check import wrong_component
-from framework.plugins import manager
+from framework.hooks.manager import manager
+from framework.hooks.validation import wrong_component
 from framework.testing import EchoTrainerConfig
 
 ORDER = ("acme_first", "acme_later", "acme_last")

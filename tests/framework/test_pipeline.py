@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from framework import FrameworkError, hookimpl, pipeline, plugins, testing
+from framework import FrameworkError, hookimpl, pipeline, testing
 from framework.api import records
 from framework.api.plan import Plan
 from framework.api.protocols import Model
@@ -23,6 +23,7 @@ from framework.api.records import (
     TrainResult,
 )
 from framework.api.schema import Stage
+from framework.hooks import manager
 
 RESULTS = ["baseline", "data", "evaluate", "export", "plan", "report", "train"]
 RECORDS = ["environment", "estimate", "null", "overrides", "status"]
@@ -241,9 +242,9 @@ class Listener:
 def listener() -> Iterator[Listener]:
     """Give a plugin that is registered for the length of a test."""
     found = Listener()
-    plugins.add(found, name="listener")
+    manager.add(found, name="listener")
     yield found
-    plugins.manager().unregister(name="listener")
+    manager.manager().unregister(name="listener")
 
 
 def test_hook_run_started_comes_first_when_the_folder_exists(
@@ -316,11 +317,11 @@ class Broken:
 def test_a_hook_that_raises_is_named_and_the_run_goes_on(
     words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    plugins.add(Broken(), name="broken_hooks")
+    manager.add(Broken(), name="broken_hooks")
     try:
         assert run(words, tmp_path) is not None
     finally:
-        plugins.manager().unregister(name="broken_hooks")
+        manager.manager().unregister(name="broken_hooks")
     told = [line for line in capsys.readouterr().err.splitlines() if "broken_hooks" in line]
     assert len(told) == 3
     assert told[0].startswith("plugin 'broken_hooks': framework_run_started is left out: LookupError: no message (")

@@ -8,7 +8,7 @@ import pytest
 
 from framework import FrameworkError, testing
 from framework.api.schema import Stage
-from framework.compose import compose
+from framework.config.compose import compose
 from framework.plan import make_plan
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from framework import FrameworkError, testing
 from framework.api.records import TrainResult, Verdict
-from framework.compose import compose
+from framework.config.compose import compose
 from framework.plan import make_plan
 from framework.planning import Planner
 from framework.remembered import known_rows, remember_rows, speeds

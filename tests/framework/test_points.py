@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from framework import FrameworkError
-from framework.compose import config_loader
+from framework.config.compose import config_loader
 from framework.diagnose import check_sweep
 from framework.points import POINTS, points
 

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from framework import __version__, hookimpl, plugins, provenance, testing
+from framework import __version__, hookimpl, provenance, testing
+from framework.hooks import manager
 from framework.provenance import (
     Commit,
     checkouts,
@@ -175,14 +176,14 @@ def test_plugins_that_take_part_are_told_with_their_package(tmp_path: Path) -> N
 def test_a_plugin_takes_part_by_hooks_that_a_run_calls(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hook: str, package: str | None
 ) -> None:
-    monkeypatch.setattr("framework.plugins._packages", {"acme": "acme 1.2"})
+    monkeypatch.setattr("framework.hooks.manager._packages", {"acme": "acme 1.2"})
     plan = testing.plan([], run_dir=tmp_path)
     acme = types.SimpleNamespace(**{hook: hookimpl(lambda: None)})
-    plugins.manager().register(acme, name="acme")
+    manager.manager().register(acme, name="acme")
     try:
         assert origins(plan).get("acme") == package
     finally:
-        plugins.manager().unregister(acme)
+        manager.manager().unregister(acme)
 
 
 def test_a_plugin_of_one_file_is_told_with_what_is_in_it(tmp_path: Path) -> None:

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from framework import hookimpl, pipeline, plugins, same_training, testing
+from framework import hookimpl, pipeline, same_training, testing
 from framework.api.records import Step, TrainResult, load
 from framework.api.schema import TrainerConfig
 from framework.api.text.training import health_facts
+from framework.hooks import manager
 from framework.testing.echo_training import EchoTraining
 from framework.util import shared_cache
 from framework.util.errors import FrameworkError, PrunedError
@@ -188,12 +189,12 @@ class Impatient:
 def test_a_training_that_a_sweep_gives_up_now_is_not_taken(run: Run, tmp_path: Path) -> None:
     run("0", *LOSSES)
     plugin = Impatient()
-    plugins.add(plugin, name="impatient")
+    manager.add(plugin, name="impatient")
     try:
         with pytest.raises(PrunedError, match="hopeless"):
             run("1", "exporter=[]", *LOSSES)
     finally:
-        plugins.manager().unregister(plugin)
+        manager.manager().unregister(plugin)
     assert not (tmp_path / "1" / "checkpoint").exists()
 
 

@@ -13,7 +13,7 @@ from typing import ClassVar
 import pytest
 
 from framework.api.records import Answered
-from framework.plugins import registrations
+from framework.hooks.manager import registrations
 from framework.testing.plugin import check_plugin
 from framework.testing.suites import (
     AuditSuite,

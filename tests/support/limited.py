@@ -13,10 +13,10 @@ from pathlib import Path
 
 import psutil
 
-from framework import compose
 from framework.api.protocols import TrainRun
 from framework.api.records import Step
-from framework.check import check
+from framework.config import compose
+from framework.config.check import check
 from framework.data.stage import load_data
 from framework.plan import make_plan
 from framework_hf.backend import HFBackend

@@ -6,7 +6,7 @@ from typing import Any
 
 from framework.api.plan import Plan
 from framework.api.protocols import ModelPlace
-from framework.compose import compose
+from framework.config.compose import compose
 from framework.plan import make_plan
 from framework.remembered import KnownRows
 

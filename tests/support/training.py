@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from framework import compose
 from framework.api.data import Data
 from framework.api.plan import Plan
 from framework.api.protocols import TrainRun
 from framework.api.records import Step, TrainResult
-from framework.check import check
+from framework.config import compose
+from framework.config.check import check
 from framework.data.stage import load_data
 from framework.plan import make_plan
 from framework_hf.backend import HFBackend

@@ -8,7 +8,7 @@ import pytest
 
 import framework_textstats.plugin
 from framework import FrameworkError, testing
-from framework.check import check
+from framework.config.check import check
 from framework.testing.suites import MetricSuite
 from framework_textstats.config import Aim, Language, Measure, ReadabilityConfig
 from framework_textstats.readability import Readability

@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
-from framework import hookspecs
 from framework.api.checkup import Checkup
 from framework.api.component import GROUPS, UNCONFIGURED, Component, Group
-from framework.decorators import collect
 from framework.doctor.gather import wrong
+from framework.hooks import hookspecs
+from framework.hooks.decorators import collect
 from framework.util.errors import nearest, one_line, place, unknown
 
 HOOKS: dict[str, Callable[..., Any]] = {

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from types import ModuleType
 
 from framework.api.component import Group
-from framework.plugins import DISABLE, Registration, manager, registrations
+from framework.hooks.manager import DISABLE, Registration, manager, registrations
 from framework.testing.checks.hooks import PATHS, Offer
 from framework.util.errors import FrameworkError
 

@@ -14,9 +14,9 @@ from omegaconf import OmegaConf
 
 from framework.api.component import GROUPS
 from framework.api.markers import hookimpl
-from framework.check import check
-from framework.compose import compose, conf_dir
-from framework.plugins import manager
+from framework.config.check import check
+from framework.config.compose import compose, conf_dir
+from framework.hooks.manager import manager
 from framework.testing.checks.hooks import PATHS, Offer, PluginParts
 from framework.testing.checks.names import Others
 from framework.util.errors import FrameworkError, one_line, unknown

@@ -12,7 +12,7 @@ from framework.api import records
 from framework.api.protocols import Formatter
 from framework.api.records import DataResult, Example, Row
 from framework.data.rows import to_examples
-from framework.plugins import components
+from framework.hooks.manager import components
 from framework.testing.suites.base import Rows, Suite, expect
 from framework.util.errors import FrameworkError, one_line
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from framework.api.protocols import Formatter
 from framework.api.records import Example
 from framework.api.schema import FormatConfig
-from framework.plugins import components
+from framework.hooks.manager import components
 from framework.util.errors import FrameworkError
 from framework_formats.formats.names import DIALOGUE, NEEDS
 from framework_formats.formats.turns import first_turn

@@ -12,7 +12,7 @@ from omegaconf import MISSING
 from framework.api.component import GROUPS
 from framework.api.fields import fields, parse
 from framework.api.schema import RunConfig
-from framework.plugins import components
+from framework.hooks.manager import components
 
 
 class Colour(Enum):

@@ -15,7 +15,7 @@ from framework.api import schema
 from framework.api.component import GROUPS
 from framework.api.fields import Field, fields
 from framework.api.schema import RunConfig
-from framework.plugins import registrations
+from framework.hooks.manager import registrations
 
 ROOT = Path(__file__).resolve().parents[2]
 EVERYWHERE = (ROOT / "framework", ROOT / "plugins")

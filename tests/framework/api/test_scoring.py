@@ -12,7 +12,7 @@ from framework import FrameworkError, testing
 from framework.api import scoring
 from framework.api.protocols import AnswerMetric, AnyMetric
 from framework.api.records import Answer, Answered, Message, Prompt, Scores
-from framework.decorators import FunctionMetric, metric
+from framework.hooks.decorators import FunctionMetric, metric
 
 KNOWN = Answered("Capital of Peru?", "Lima", "Lima", 1, stopped=True)
 OPEN = Answered("Say something", "No", None, 1, stopped=False)

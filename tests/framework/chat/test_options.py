@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from framework import Component, FrameworkError, hookimpl, plugins
+from framework import Component, FrameworkError, hookimpl
 from framework.api.schema import SpeakerConfig
 from framework.chat.options import Sampling, read_options
+from framework.hooks import manager
 
 
 class SayConfig(SpeakerConfig):
@@ -28,10 +29,10 @@ class Offers:
 
 @pytest.fixture
 def offers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(plugins, "_left_out", {})
-    plugins.add(Offers(), name="offers")
+    monkeypatch.setattr(manager, "_left_out", {})
+    manager.add(Offers(), name="offers")
     yield
-    plugins.manager().unregister(name="offers")
+    manager.manager().unregister(name="offers")
 
 
 def test_what_is_not_said_has_its_default() -> None:

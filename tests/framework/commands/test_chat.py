@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from framework import Component, FrameworkError, hookimpl, pipeline, plugins, testing
+from framework import Component, FrameworkError, hookimpl, pipeline, testing
 from framework.api.protocols import Speaker
 from framework.api.records import Message, Prompt
 from framework.api.run_folder import ENVIRONMENT, SavedRun
@@ -22,6 +22,7 @@ from framework.api.schema import SpeakerConfig
 from framework.chat.session import BASE, TUNED
 from framework.chat.trained import trained
 from framework.cli import run_command
+from framework.hooks import manager
 from framework.saved import read_run
 from framework.testing import EchoModel
 from tests.framework.chat.parrot import Parrot
@@ -169,7 +170,7 @@ class Offers:
 
 def test_a_speaker_of_a_plugin_answers_instead(place: Path, ask: Callable[..., list[str]]) -> None:
     run = make(place)
-    plugins.add(Offers(), name="offers")
+    manager.add(Offers(), name="offers")
     try:
         assert ask(run, "--say", "hello", lines="one\n") == ["run hello"]
         with pytest.raises(
@@ -177,7 +178,7 @@ def test_a_speaker_of_a_plugin_answers_instead(place: Path, ask: Callable[..., l
         ):
             ask(run, "--say", "--both", lines="")
     finally:
-        plugins.manager().unregister(name="offers")
+        manager.manager().unregister(name="offers")
 
 
 def damaged(place: Path, name: str) -> Path:

@@ -8,7 +8,7 @@ import pytest
 
 from framework.api.component import Component
 from framework.commands import framework_commands, usage
-from framework.help import help_text
+from framework.config.help import help_text
 
 REFERENCE = Path(__file__).parents[3] / "docs" / "reference" / "commands.md"
 

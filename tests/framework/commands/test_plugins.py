@@ -10,9 +10,9 @@ from framework import FrameworkError
 from framework.api.component import GROUPS
 from framework.api.fields import fields
 from framework.api.protocols import Command
-from framework.catalog import ALL_GROUPS
 from framework.cli import run_command
-from framework.plugins import commands, components
+from framework.config.catalog import ALL_GROUPS
+from framework.hooks.manager import commands, components
 from tests.framework.program import MODULE, execute, program
 
 LONG = "a-library-with-a-name-so-long-that-it-would-be-broken-into-two-lines"

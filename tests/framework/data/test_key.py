@@ -9,7 +9,7 @@ import pytest
 from framework.api.records import RawData, Row
 from framework.api.schema import FormatConfig
 from framework.data import key
-from framework.decorators import FunctionFormatter
+from framework.hooks.decorators import FunctionFormatter
 from framework.testing import EchoModel
 from framework.util import hashing
 

@@ -15,7 +15,7 @@ from framework.api.plan import Selection
 from framework.api.records import Example, Message, Prompt
 from framework.api.schema import FormatConfig
 from framework.data import prompts
-from framework.plugins import components
+from framework.hooks.manager import components
 
 Row = dict[str, Any]
 SYSTEM = Message("system", "Be brief")

@@ -11,7 +11,7 @@ from framework.api.checkup import Checkup, State
 from framework.api.plan import Plan
 from framework.doctor import Checked
 from framework.doctor.gather import AT_ONCE, Examination
-from framework.plugins import left_out
+from framework.hooks.manager import left_out
 
 ACTS = "doctor_acts"
 
@@ -75,7 +75,7 @@ def test_a_crash_leaves_the_checks_that_share_its_process_alone() -> None:
 def test_a_need_that_cannot_be_told_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("framework.plugins._left_out", {})
+    monkeypatch.setattr("framework.hooks.manager._left_out", {})
     given = Checkup("vague", "acme", f"{ACTS}:well", fails)
     (found,) = examine(testing.plan([], run_dir=tmp_path / "run"), given)
     assert (found.state, found.needed) == (State.ok, False)

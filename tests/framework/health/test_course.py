@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from framework import FrameworkError, hookimpl, pipeline, plugins, testing
+from framework import FrameworkError, hookimpl, pipeline, testing
 from framework.api import records
 from framework.api.protocols import Logger
 from framework.api.records import EvalResult, Measure, Report, Step, TrainResult
 from framework.api.schema import Action
 from framework.evaluation import Measuring
 from framework.health.course import Course
+from framework.hooks import manager
 from framework.util.errors import PrunedError
 
 Run = Callable[..., TrainResult]
@@ -219,12 +220,12 @@ class Impatient:
 
 def test_hook_validated_is_told_each_validation_loss_and_gives_a_run_up(run: Run, tmp_path: Path) -> None:
     listener = Impatient()
-    plugins.add(listener, name="impatient")
+    manager.add(listener, name="impatient")
     try:
         with pytest.raises(PrunedError, match=r"^step 8 of 20: it is hopeless$"):
             run("trainer.eval_steps=4", "trainer.eval_losses=[1,3]")
     finally:
-        plugins.manager().unregister(listener)
+        manager.manager().unregister(listener)
     assert listener.seen == [(4, 1), (8, 3)]
     assert not (tmp_path / "run" / "checkpoint").exists()
     status = json.loads((tmp_path / "run" / "status.json").read_text(encoding="utf-8"))
@@ -238,9 +239,9 @@ def test_a_plugin_that_gives_no_sentence_is_left_out_and_the_run_goes_on(run: Ru
             return [7]
 
     plugin = Wrong()
-    plugins.add(plugin, name="wrong")
+    manager.add(plugin, name="wrong")
     try:
         assert run("trainer.eval_steps=4").steps == 20
     finally:
-        plugins.manager().unregister(plugin)
-    assert any(left.plugin == "wrong" and "it gives a int" in left.reason for left in plugins.left_out())
+        manager.manager().unregister(plugin)
+    assert any(left.plugin == "wrong" and "it gives a int" in left.reason for left in manager.left_out())

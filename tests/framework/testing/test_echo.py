@@ -9,7 +9,7 @@ import pytest
 from framework import FrameworkError, testing
 from framework.api.protocols import Backend, Model, ModelSource, TrainRun
 from framework.api.records import Example, Message, Prompt, Step
-from framework.plugins import components
+from framework.hooks.manager import components
 
 EXAMPLES = [
     Example((Message("user", f"say {number}"), Message("assistant", f"it is {number}")), "chatml", f"row {number}")

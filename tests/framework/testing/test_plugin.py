@@ -16,7 +16,7 @@ from framework import Component, hookimpl
 from framework.api import protocols
 from framework.api.records import Answered, Scores
 from framework.api.schema import MetricConfig
-from framework.plugins import manager
+from framework.hooks.manager import manager
 from framework.testing import check_plugin
 from framework.testing.protocols import PROTOCOLS, lacks
 

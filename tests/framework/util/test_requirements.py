@@ -12,7 +12,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from framework.api.component import GROUPS
-from framework.plugins import components
+from framework.hooks.manager import components
 from framework.util.requirements import missing, pip_command
 
 Install = Callable[..., None]

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from framework import compose
 from framework.api.data import Data
 from framework.api.plan import Plan
 from framework.api.protocols import ModelPlace, TrainRun
 from framework.api.records import EvalResult
-from framework.check import check
+from framework.config import compose
+from framework.config.check import check
 from framework.data.stage import load_data
 from framework.plan import make_plan
 from framework_evals.config import LmEvalConfig

@@ -14,7 +14,7 @@ from framework.api.data import Data
 from framework.api.plan import Selection
 from framework.api.protocols import AnyMetric
 from framework.api.records import EvalResult, Message, Prompt
-from framework.plugins import components
+from framework.hooks.manager import components
 from framework_evals.config import ExactMatchConfig, JsonValidConfig, PromptsConfig, StoppedConfig
 from framework_evals.metrics.exact_match import ExactMatch
 from framework_evals.metrics.json_valid import JsonValid

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from framework import FrameworkError, compose
+from framework import FrameworkError
 from framework.api.data import Data
+from framework.config import compose
 from framework.data.stage import load_data
 from framework.plan import make_plan
 from framework_hf.backend import HFBackend

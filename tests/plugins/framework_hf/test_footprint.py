@@ -6,7 +6,7 @@ import pytest
 
 from framework.api.plan import Plan
 from framework.api.records import TokenRow
-from framework.compose import compose
+from framework.config.compose import compose
 from framework.memory import Attention, Loss, Settings, Shape, Weights, estimate
 from framework.plan import make_plan
 from framework.util.gpus import Gpu, named

@@ -11,7 +11,7 @@ from framework import FrameworkError, pipeline
 from framework.api import records
 from framework.api.plan import Plan
 from framework.api.records import EvalResult
-from framework.compose import compose
+from framework.config.compose import compose
 from framework.plan import make_plan
 from tests.support.tiny import tiny_chatml
 

@@ -9,8 +9,8 @@ import pytest
 from framework import pipeline
 from framework.api import records
 from framework.api.records import TrainResult
-from framework.check import check
-from framework.compose import compose
+from framework.config.check import check
+from framework.config.compose import compose
 from framework.plan import make_plan
 
 LOUD = {"exploding_gradient", "oscillation", "rising_loss", "spike", "nan", "plateau"}

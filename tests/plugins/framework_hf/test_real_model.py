@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch.nn import functional
 
-from framework import compose
-from framework.check import check
+from framework.config import compose
+from framework.config.check import check
 from framework.data.stage import load_data
 from framework.plan import make_plan
 from framework_hf.backend import HFBackend

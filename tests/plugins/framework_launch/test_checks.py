@@ -11,7 +11,7 @@ from framework import FrameworkError, testing
 from framework.api.plan import Plan
 from framework.api.process_group import Engine, Group, Member, member
 from framework.api.protocols import Launcher
-from framework.compose import compose
+from framework.config.compose import compose
 from framework.plan import make_plan
 from framework.util import gpus
 from framework_launch.config import GroupConfig

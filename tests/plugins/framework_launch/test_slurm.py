@@ -16,7 +16,7 @@ import pytest
 from submitit.core.utils import DelayedSubmission
 
 from framework.api.process_group import Engine, Group
-from framework.compose import compose
+from framework.config.compose import compose
 from framework.plan import make_plan
 from framework.sweep import start_anew
 from framework_launch import slurm

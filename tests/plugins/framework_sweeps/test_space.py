@@ -5,7 +5,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
 from framework import FrameworkError
-from framework.compose import config_loader
+from framework.config.compose import config_loader
 from framework_sweeps.space import Space, as_sweep, as_words, read_space
 
 

@@ -6,7 +6,7 @@ import optuna
 import pytest
 
 from framework import FrameworkError
-from framework.compose import compose, config_loader
+from framework.config.compose import compose, config_loader
 from framework_sweeps.config import Direction, Optuna5Config, Pruner, Sampler
 from framework_sweeps.space import Space, read_space
 from framework_sweeps.study import check_space, direction, make_pruner, open_study

@@ -14,8 +14,8 @@ from rich.console import Console as Terminal
 
 from framework import pipeline, testing
 from framework.api.records import EvalResult, Measure, Sample, Step
-from framework.check import check
-from framework.compose import compose
+from framework.config.check import check
+from framework.config.compose import compose
 from framework.report import make_report
 from framework_trackers.config import ConsoleConfig
 from framework_trackers.console import Console

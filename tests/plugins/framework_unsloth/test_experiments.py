@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from framework import compose
 from framework.api.records import Verdict
+from framework.config import compose
 from framework.plan import make_plan
 from framework.planning import Planner
 from framework_unsloth import versions

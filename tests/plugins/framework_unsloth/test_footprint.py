@@ -6,8 +6,8 @@ import dataclasses
 from pathlib import Path
 
 from framework import testing
+from framework.hooks.manager import ask
 from framework.memory import Settings, Shape
-from framework.plugins import ask
 from framework.util.gpus import named
 from framework_unsloth.footprint import IMPORTED
 

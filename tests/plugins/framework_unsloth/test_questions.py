@@ -17,7 +17,7 @@ from transformers import LlamaConfig
 
 from framework.api.plan import Plan
 from framework.api.records import TokenRow
-from framework.compose import compose
+from framework.config.compose import compose
 from framework.plan import make_plan
 from framework_hf.evaluation import Evaluation
 from framework_unsloth import questions

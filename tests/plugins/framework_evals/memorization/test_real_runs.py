@@ -11,8 +11,8 @@ import pytest
 from framework import pipeline
 from framework.api.plan import Plan
 from framework.api.records import Concern, EvalResult, TokenRow, load
-from framework.check import check
-from framework.compose import compose
+from framework.config.check import check
+from framework.config.compose import compose
 from framework.plan import make_plan
 from framework_evals.config import MemorizationConfig
 from framework_evals.memorization.drawn import LOOKED_AT, draw, with_own_words

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from framework import pipeline
-from framework.compose import compose
+from framework.config.compose import compose
 from framework.plan import make_plan
 
 # peft reads a name that transformers 5.24 deprecates.

@@ -26,7 +26,7 @@ from framework.api import records
 from framework.api.protocols import Launcher
 from framework.api.records import EvalResult, TrainResult
 from framework.health.course import Course
-from framework.plugin_file import load_file as load_plugin
+from framework.hooks.local_file import load_file as load_plugin
 from framework.worker import GROUP
 from framework_hf.resume import FOLDER
 from tests.support import group_plugin

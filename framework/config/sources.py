@@ -32,7 +32,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from framework.api.component import GROUPS
-from framework.compose import CONFIG_NAME, config_loader
+from framework.config.compose import CONFIG_NAME, config_loader
 from framework.config.problem import Problem
 from framework.util.errors import FrameworkError, short
 

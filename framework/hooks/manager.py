@@ -18,10 +18,10 @@ from typing import Any
 
 import pluggy
 
-from framework import hookspecs
 from framework.api.component import COMMANDS, GROUPS, UNCONFIGURED, Component, Group
-from framework.decorators import clashes, collect
-from framework.hook_check import wrong_component, wrong_hooks
+from framework.hooks import hookspecs
+from framework.hooks.decorators import clashes, collect
+from framework.hooks.validation import wrong_component, wrong_hooks
 from framework.util.errors import FrameworkError, told
 
 DISABLE = "FRAMEWORK_DISABLE_PLUGINS"

@@ -23,7 +23,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from framework.api.component import GROUPS
 from framework.api.schema import RunConfig
-from framework.plugins import ask, leave_out, registrations
+from framework.hooks.manager import ask, leave_out, registrations
 from framework.util.errors import FrameworkError, one_line
 
 CONFIG_NAME = "config"

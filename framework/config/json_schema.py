@@ -15,7 +15,7 @@ import annotated_types
 from framework.api.component import GROUPS, Group
 from framework.api.fields import Field, Type, fields
 from framework.api.schema import RunConfig
-from framework.catalog import plain
+from framework.config.catalog import plain
 
 Schema = dict[str, Any]
 DRAFT = "https://json-schema.org/draft/2020-12/schema"

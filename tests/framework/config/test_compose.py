@@ -10,8 +10,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from framework.api.component import GROUPS
 from framework.api.schema import Optimizer
-from framework.check import check
-from framework.compose import compose, conf_dir
+from framework.config.check import check
+from framework.config.compose import compose, conf_dir
 from framework.util.errors import FrameworkError
 from framework.words import complete
 from tests.framework.program import program

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from framework import hookspecs
-from framework.plugins import manager
+from framework.hooks import hookspecs
+from framework.hooks.manager import manager
 
 HOOKS: dict[str, Callable[..., Any]] = {
     name: function for name, function in vars(hookspecs).items() if name.startswith("framework_")

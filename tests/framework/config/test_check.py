@@ -15,11 +15,11 @@ from framework import FrameworkError
 from framework.api.component import GROUPS
 from framework.api.fields import as_text
 from framework.api.schema import RunConfig, Stage
-from framework.check import check, problems, unknown_key
-from framework.compose import compose
+from framework.config.check import check, problems, unknown_key
+from framework.config.compose import compose
 from framework.config.problem import Problem
-from framework.origin import line
-from framework.plugins import components
+from framework.config.sources import line
+from framework.hooks.manager import components
 from tests.framework.program import program
 
 

@@ -10,10 +10,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from framework import json_schema
 from framework.api.component import GROUPS, Group
 from framework.api.schema import RunConfig
-from framework.catalog import Option, Setting, options, settings, written
+from framework.config import json_schema
+from framework.config.catalog import Option, Setting, options, settings, written
 from framework.util.errors import FrameworkError, unknown
 
 PAGE = "config.md"

@@ -10,8 +10,8 @@ from typing import Any
 
 import pluggy
 
-from framework import hookspecs
 from framework.api.component import Component, Group
+from framework.hooks import hookspecs
 from framework.util.errors import nearest
 
 HOOKS = {name: hook for name, hook in vars(hookspecs).items() if name.startswith("framework_")}

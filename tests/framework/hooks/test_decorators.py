@@ -16,7 +16,7 @@ from framework.api.component import Component
 from framework.api.fields import fields
 from framework.api.records import Message
 from framework.api.schema import FormatConfig, MetricConfig
-from framework.decorators import MARK
+from framework.hooks.decorators import MARK
 from tests.framework.program import echo
 
 

@@ -17,8 +17,8 @@ from omegaconf.errors import InterpolationResolutionError
 from framework.api.component import GROUPS
 from framework.api.fields import Field, Type, as_text, fields
 from framework.config.problem import Problem
-from framework.origin import refusal
-from framework.plugins import components
+from framework.config.sources import refusal
+from framework.hooks.manager import components
 from framework.util.errors import nearest, one_line
 
 

@@ -6,7 +6,7 @@ from textwrap import dedent
 import pytest
 
 from framework.api.component import GROUPS
-from framework.plugins import components
+from framework.hooks.manager import components
 from tests.framework.program import Result, program
 
 METRIC = """

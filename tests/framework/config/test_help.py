@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from framework.help import help_text
-from framework.plugins import commands
+from framework.config.help import help_text
+from framework.hooks.manager import commands
 from tests.framework.program import execute
 
 HYDRAS = """

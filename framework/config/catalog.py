@@ -25,9 +25,9 @@ from yaml import YAMLError
 from framework import __version__
 from framework.api.component import GROUPS, UNCONFIGURED, Component, Group
 from framework.api.fields import Field, fields
-from framework.compose import compose, register
-from framework.origin import source_lines
-from framework.plugins import Registration, registrations
+from framework.config.compose import compose, register
+from framework.config.sources import source_lines
+from framework.hooks.manager import Registration, registrations
 from framework.util.errors import one_line, short
 from framework.util.requirements import missing, pip_command
 

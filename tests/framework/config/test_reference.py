@@ -15,15 +15,16 @@ import pytest
 from jsonschema import Draft202012Validator
 from omegaconf import OmegaConf
 
-from framework import FrameworkError, json_schema
+from framework import FrameworkError
 from framework.api.component import GROUPS
 from framework.api.fields import Field, fields
 from framework.api.schema import RunConfig
-from framework.catalog import options, settings
 from framework.cli import run_command
-from framework.compose import conf_dir
-from framework.plugins import components
-from framework.reference import EXPERIMENT, PAGE, SCHEMAS, distribution, escape, generate, write
+from framework.config import json_schema
+from framework.config.catalog import options, settings
+from framework.config.compose import conf_dir
+from framework.config.reference import EXPERIMENT, PAGE, SCHEMAS, distribution, escape, generate, write
+from framework.hooks.manager import components
 from tests.framework.program import MODULE, execute, program
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -20,7 +20,7 @@ from framework.api.component import Component
 from framework.api.markers import hookimpl
 from framework.api.records import Example, Message
 from framework.api.schema import FormatConfig, MetricConfig
-from framework.hook_check import is_async, line_of
+from framework.hooks.validation import is_async, line_of
 from framework.util.errors import FrameworkError
 
 Function = TypeVar("Function", bound=Callable[..., Any])

@@ -11,8 +11,8 @@ from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from types import ModuleType
 
-from framework.decorators import collect
-from framework.plugins import add, disabled, manager, package
+from framework.hooks.decorators import collect
+from framework.hooks.manager import add, disabled, manager, package
 from framework.util.errors import FrameworkError, told
 
 _read: set[str] = set()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from framework import FrameworkError
-from framework.plugin_file import is_loaded, load_file
+from framework.hooks.local_file import is_loaded, load_file
 from tests.framework.program import program
 
 FILE = """

@@ -15,7 +15,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.object_type import ObjectType
 from omegaconf import OmegaConf, flag_override
 
-from framework.compose import CONFIG_NAME, config_loader
+from framework.config.compose import CONFIG_NAME, config_loader
 
 
 def help_text(overrides: Sequence[str], *, resolve: bool = False) -> str:
