@@ -27,11 +27,11 @@ from framework.api.protocols import Launcher
 from framework.api.records import Report
 from framework.api.run_folder import RunFolder
 from framework.config.compose import CONFIG_NAME, announce_folders, conf_dir, register
-from framework.folder import save_overrides, saved_overrides
 from framework.hooks.local_file import lend_files, load_file
 from framework.hooks.manager import commands
-from framework.journal import note_failure
-from framework.plan import make_plan
+from framework.plan.make import make_plan
+from framework.rundir.folder import save_overrides, saved_overrides
+from framework.rundir.status import note_failure
 from framework.util import shared_cache
 from framework.util.errors import USER_MISTAKE, DoesNotFitError, FrameworkError, PrunedError, unknown
 from framework.words import (
@@ -76,7 +76,7 @@ def main() -> None:
     except Exception as error:
         if not is_mistake(error):
             raise
-        from framework.diagnose import diagnose  # noqa: PLC0415 - needed for a mistake only
+        from framework.plan.diagnose import diagnose  # noqa: PLC0415 - needed for a mistake only
 
         print(diagnose(error, words), file=sys.stderr)  # noqa: T201
         sys.exit(USER_MISTAKE)
@@ -113,11 +113,11 @@ def look_first(words: Sequence[str]) -> None:
         FrameworkError: the words are wrong.
     """
     if SWEEP & set(words):
-        from framework.diagnose import check_sweep  # noqa: PLC0415 - a run need not pay for it
+        from framework.plan.diagnose import check_sweep  # noqa: PLC0415 - a run need not pay for it
 
         check_sweep(words)
     elif sets_unknown_key(words):
-        from framework.diagnose import mistakes  # noqa: PLC0415 - as above
+        from framework.plan.diagnose import mistakes  # noqa: PLC0415 - as above
 
         if lines := mistakes(words):
             raise FrameworkError("\n".join(lines))
@@ -180,7 +180,7 @@ def _launch(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...]
         load_file(path)
     plan = make_plan(config, run_dir=run_dir, overrides=overrides, sweep=name)
     if chooses_preset(overrides):
-        from framework.overruled import overruled  # noqa: PLC0415 - few runs need it
+        from framework.plan.preset_conflicts import overruled  # noqa: PLC0415 - few runs need it
 
         for notice in overruled(overrides):
             print(notice, file=sys.stderr)  # noqa: T201

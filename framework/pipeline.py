@@ -33,17 +33,17 @@ from framework.clock import Clock
 from framework.data.checks import check_sources
 from framework.evaluation import Measuring
 from framework.exports import Exports
-from framework.fitting import check_fits
-from framework.folder import WritableRunFolder, check_writable
 from framework.handover import check_divisible
 from framework.health.answers import unended
 from framework.health.course import Course
 from framework.health.problems import check_data
 from framework.hooks.manager import notify
-from framework.plan import check_model
-from framework.planning import Planner
-from framework.remembered import rows_found
+from framework.plan.fit import check_fits
+from framework.plan.forecast import Planner
+from framework.plan.history import rows_found
+from framework.plan.make import check_model
 from framework.report import comparable, draft_report, make_report, pair
+from framework.rundir.folder import WritableRunFolder, check_writable
 from framework.same_training import SameTraining
 from framework.util.errors import FrameworkError
 

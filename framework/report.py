@@ -25,7 +25,7 @@ from framework.api.run_folder import RunFolder
 from framework.api.schema import Stage
 from framework.health.answers import unended
 from framework.hooks.manager import ask, leave_out
-from framework.provenance import versions
+from framework.rundir.environment import versions
 from framework.util.redact import redact
 from framework.verdict import compare, judge
 

@@ -18,9 +18,9 @@ from framework.api.fields import fields
 from framework.api.run_folder import ENVIRONMENT
 from framework.api.text.overrides import override_key
 from framework.config.compose import add_folder
-from framework.folder import saved_overrides
 from framework.hooks.local_file import load_file
 from framework.hooks.manager import components
+from framework.rundir.folder import saved_overrides
 from framework.util.errors import FrameworkError, unknown
 
 QUICKSTART = "+experiment=quickstart"
@@ -78,7 +78,7 @@ def restore_folders(words: Sequence[str]) -> None:
     for word in words:
         file = Path(word.partition("=")[2].strip("'\""), ENVIRONMENT)
         if override_key(word) == "run_dir" and file.is_file():
-            from framework.provenance import Environment  # noqa: PLC0415 - only a run that goes on needs it
+            from framework.rundir.environment import Environment  # noqa: PLC0415 - only a run that goes on needs it
 
             try:
                 made = records.load(Environment, file)

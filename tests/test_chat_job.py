@@ -12,7 +12,7 @@ import pytest
 from framework.api.records import Message, Prompt
 from framework.chat.session import BASE, TUNED
 from framework.chat.trained import trained
-from framework.saved import read_run
+from framework.rundir.read import read_run
 from tests.support.program import environment, framework
 from tests.support.terminal import Terminal
 

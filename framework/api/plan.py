@@ -1,6 +1,7 @@
 """The plan: the one value that every stage of a run reads. Past it there is no DictConfig.
 
-`framework.plan.make` makes it of a config. Plugins read it: `plan.training.learning_rate`, `plan.model.component.name`.
+`framework.plan.make` makes it of a config. Plugins read it: `plan.training.learning_rate`,
+`plan.model.component.name`.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from framework.api.protocols import Backend, Model, ModelSource
 from framework.api.records import Prompt
 from framework.api.run_folder import SavedRun
 from framework.chat.session import BASE, TUNED, Cast
-from framework.saved_plan import saved_plan
+from framework.plan.from_folder import saved_plan
 from framework.util.errors import FrameworkError
 
 

@@ -15,9 +15,9 @@ from rich.table import Table
 from framework.api.records import DataResult, EvalResult, Report, TrainResult
 from framework.api.run_folder import ENVIRONMENT, STATUS, SavedRun
 from framework.commands import DiffCommandConfig, usage
-from framework.journal import Status
-from framework.provenance import Commit, Environment
-from framework.saved import ABSENT, differences, flat, read_run
+from framework.rundir.environment import Commit, Environment
+from framework.rundir.read import ABSENT, differences, flat, read_run
+from framework.rundir.status import Status
 from framework.util.errors import FrameworkError
 from framework.util.redact import hide
 

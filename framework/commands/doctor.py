@@ -17,12 +17,12 @@ from framework.commands import DoctorCommandConfig, usage
 from framework.config.check import loose_words, problems
 from framework.config.compose import announce_folders, compose
 from framework.config.sources import refusal
-from framework.diagnose import diagnose, mistakes
 from framework.doctor import Checked, checked
 from framework.doctor.gather import Examination, registered, without_secrets
 from framework.doctor.run import TOPIC
 from framework.doctor.show import as_json, show
-from framework.plan import make_plan
+from framework.plan.diagnose import diagnose, mistakes
+from framework.plan.make import make_plan
 from framework.util.errors import FrameworkError, unknown
 from framework.util.redact import hide
 from framework.words import check_options, check_twice, complete, load_plugins, restore_folders, sets_unknown_key

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from rich.table import Table
 
 from framework.memory import Estimate, Loss, Settings, Shape, Weights, estimate
+from framework.plan.compute import flops
 from framework.util.gpus import GIB, KNOWN, named
-from framework.work import flops
 
 LENGTH, RANK, ROWS = 2048, 16, 1
 TOKENS = 1e8

@@ -26,10 +26,10 @@ from framework.api.run_folder import ENVIRONMENT, SavedRun
 from framework.api.text.overrides import override_key
 from framework.commands import RerunCommandConfig, usage
 from framework.config.compose import add_folder, compose
-from framework.diagnose import diagnose
-from framework.plan import make_plan
-from framework.provenance import Commit, Environment, commit, installed, origins
-from framework.saved import differences, flat, read_run
+from framework.plan.diagnose import diagnose
+from framework.plan.make import make_plan
+from framework.rundir.environment import Commit, Environment, commit, installed, origins
+from framework.rundir.read import differences, flat, read_run
 from framework.util.errors import FrameworkError, short
 from framework.util.redact import HIDDEN
 from framework.words import check_twice, load_plugins

@@ -23,8 +23,8 @@ from framework.api.text.overrides import override_key
 from framework.cli import start
 from framework.commands import ResumeCommandConfig, usage
 from framework.config.compose import add_folder
-from framework.diagnose import diagnose
-from framework.provenance import Environment
+from framework.plan.diagnose import diagnose
+from framework.rundir.environment import Environment
 from framework.util.errors import FrameworkError
 
 MULTIRUN = "multirun.yaml"

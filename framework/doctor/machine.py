@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 from framework.api.checkup import Found, State
 from framework.doctor import Checked, checked
 from framework.hooks.manager import left_out, package
-from framework.provenance import installed
+from framework.rundir.environment import installed
 from framework.util import host
 from framework.util.cache import cache_dir
 from framework.util.errors import short

@@ -15,8 +15,8 @@ from framework.api.protocols import Backend, ModelSource
 from framework.api.schema import Stage
 from framework.doctor import Checked, checked
 from framework.doctor.worker import Worker
-from framework.folder import check_writable
-from framework.plan import check_model
+from framework.plan.make import check_model
+from framework.rundir.folder import check_writable
 from framework.util.errors import FrameworkError, short
 from framework.util.requirements import missing, pip_command
 

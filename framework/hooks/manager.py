@@ -30,7 +30,7 @@ DEFAULT_PLUGINS = {
     "core.data": "framework.data.checks",
     "core.monitor": "framework.health.problems",
     "monitor": "framework.health.plugin",
-    "journal": "framework.journal",
+    "journal": "framework.rundir.status",
 }
 """The core's own plugins by name: modules, as text, because they stand in rooms above this one. `journal` alone can be
 switched off."""

@@ -20,7 +20,7 @@ from framework.api.records import IGNORE, Answer, Example, Message, Prompt, Scor
 from framework.api.schema import ModelConfig, TrainerConfig
 from framework.config.compose import compose
 from framework.hooks.manager import add
-from framework.plan import make_plan
+from framework.plan.make import make_plan
 from framework.testing.echo_training import WEIGHTS, EchoTraining
 from framework.util.errors import FrameworkError
 

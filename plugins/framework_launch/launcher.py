@@ -38,8 +38,8 @@ from framework.api.records import Report, Step, TokenRow, TrainResult
 from framework.api.schema import Stage
 from framework.data.stage import load_data
 from framework.data.store import Rows
-from framework.fitting import check_fits
 from framework.handover import check_divisible, pack
+from framework.plan.fit import check_fits
 from framework.worker import GROUP, JOB, Job
 from framework_launch import place
 from framework_launch.agent import Asked

@@ -23,7 +23,7 @@ from framework.api.plan import Plan, Selection
 from framework.api.protocols import Backend
 from framework.api.records import IGNORE, TokenRow
 from framework.config.compose import compose
-from framework.plan import make_plan
+from framework.plan.make import make_plan
 from framework.util.errors import FrameworkError, one_line
 from framework_hf.config import Device, HFTrainerConfig
 from framework_hf.model import HFModel

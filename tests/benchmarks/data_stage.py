@@ -74,7 +74,7 @@ def ours(file: Path, folder: Path, model_path: str) -> dict[str, float]:
     """Run the data stage: without a split and an audit, with a split, with both, and once more out of the cache."""
     from framework.config import compose
     from framework.data.stage import load_data
-    from framework.plan import make_plan
+    from framework.plan.make import make_plan
 
     start = time.perf_counter()
     seconds: dict[str, float] = {"encode": 0.0}

@@ -17,7 +17,7 @@ from pathlib import Path
 from framework.api.protocols import TrainRun
 from framework.config.compose import compose
 from framework.data.stage import load_data
-from framework.plan import make_plan
+from framework.plan.make import make_plan
 
 
 @contextmanager

@@ -21,7 +21,7 @@ from rich.console import Console
 from framework.config.check import check
 from framework.config.compose import compose
 from framework.data.stage import load_data
-from framework.plan import make_plan
+from framework.plan.make import make_plan
 
 OUT = Console(soft_wrap=True, highlight=False)
 NEW_TOKENS = 64

@@ -134,7 +134,7 @@ def prepare(work: Work, folder: Path) -> tuple[list[str], str]:
     from framework.config.check import check
     from framework.config.compose import compose
     from framework.data.stage import load_data
-    from framework.plan import make_plan
+    from framework.plan.make import make_plan
 
     train = work.rows[: work.steps * BATCH]
     held = work.rows[-HELD_OUT:]

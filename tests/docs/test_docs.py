@@ -29,12 +29,12 @@ import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
 
-from framework import journal, provenance
 from framework.api import records
 from framework.api.text.overrides import override_key
 from framework.config.compose import compose
 from framework.hooks import hookspecs, manager
-from framework.plan import make_plan
+from framework.plan.make import make_plan
+from framework.rundir import environment, status
 from framework.util import errors
 from framework.words import complete, is_command
 
@@ -50,7 +50,7 @@ RECORDS = [
     records.ExportResult, records.Judgement, records.Concern,
     records.Forecast, records.Memory, records.FitChange, records.Work, records.Disk,
     records.ExportNeed,
-    provenance.Environment, provenance.Commit, journal.Status,
+    environment.Environment, environment.Commit, status.Status,
     records.Sweep, records.Point,
 ]  # fmt: skip
 

@@ -11,7 +11,7 @@ import pytest
 from framework import __version__
 from framework.api.text.overrides import override_key
 from framework.cli import main
-from framework.folder import save_overrides
+from framework.rundir.folder import save_overrides
 from framework.words import complete, is_command
 from tests.framework.program import MODULE, Result, echo, execute, program
 

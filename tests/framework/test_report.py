@@ -16,8 +16,8 @@ from framework.api.records import (
     Sample,
     TrainResult,
 )
-from framework.provenance import versions
 from framework.report import make_report, pair
+from framework.rundir.environment import versions
 
 TRAINED = TrainResult(4, 1.0, 0.5, 0.25, 2.0, 100, 40, 3, 9, 1024, "checkpoint")
 BEFORE = EvalResult(

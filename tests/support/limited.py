@@ -18,7 +18,7 @@ from framework.api.records import Step
 from framework.config import compose
 from framework.config.check import check
 from framework.data.stage import load_data
-from framework.plan import make_plan
+from framework.plan.make import make_plan
 from framework_hf.backend import HFBackend
 
 WORDS = (

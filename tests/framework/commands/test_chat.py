@@ -23,7 +23,7 @@ from framework.chat.session import BASE, TUNED
 from framework.chat.trained import trained
 from framework.cli import run_command
 from framework.hooks import manager
-from framework.saved import read_run
+from framework.rundir.read import read_run
 from framework.testing import EchoModel
 from tests.framework.chat.parrot import Parrot
 from tests.framework.program import ECHO, MODULE, execute

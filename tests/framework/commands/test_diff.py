@@ -12,8 +12,8 @@ from framework.api import records
 from framework.api.records import Report
 from framework.api.run_folder import ENVIRONMENT, OVERRIDES
 from framework.cli import run_command
-from framework.folder import save_overrides
-from framework.provenance import Commit, Environment
+from framework.rundir.environment import Commit, Environment
+from framework.rundir.folder import save_overrides
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from framework.api import records
 from framework.api.records import Report, TrainResult
 from framework.api.run_folder import ENVIRONMENT
 from framework.cli import run_command
-from framework.provenance import Commit, Environment
+from framework.rundir.environment import Commit, Environment
 from tests.framework.program import Result, echo, program
 
 PLUGIN = """

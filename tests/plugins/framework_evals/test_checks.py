@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from framework import FrameworkError, testing
-from framework.advice import advice
 from framework.api.plan import Plan
 from framework.api.records import Work
+from framework.plan.advice import advice
 from framework_evals import checks
 from tests.support.program import framework
 

@@ -19,7 +19,7 @@ from framework.api.records import EvalResult
 from framework.config import compose
 from framework.config.check import check
 from framework.data.stage import load_data
-from framework.plan import make_plan
+from framework.plan.make import make_plan
 from framework_evals.config import LmEvalConfig
 from framework_evals.harness.catalog import SUITE
 from framework_evals.harness.evaluator import LmEval

@@ -8,7 +8,7 @@ import pytest
 
 from framework.api.records import ExportNeed
 from framework.memory import Shape
-from framework.planning import Planner
+from framework.plan.forecast import Planner
 from framework.util import host
 from framework_exports.needs import needs
 from tests.framework.memory.test_shape import LLAMA

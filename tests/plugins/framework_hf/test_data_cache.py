@@ -14,7 +14,7 @@ from framework import FrameworkError
 from framework.api.data import Data
 from framework.config import compose
 from framework.data.stage import load_data
-from framework.plan import make_plan
+from framework.plan.make import make_plan
 from framework_hf.backend import HFBackend
 from tests.support.tiny import chat_rows, tiny_chatml
 

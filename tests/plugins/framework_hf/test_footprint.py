@@ -8,7 +8,7 @@ from framework.api.plan import Plan
 from framework.api.records import TokenRow
 from framework.config.compose import compose
 from framework.memory import Attention, Loss, Settings, Shape, Weights, estimate
-from framework.plan import make_plan
+from framework.plan.make import make_plan
 from framework.util.gpus import Gpu, named
 from framework_hf.config import Packing
 from framework_hf.footprint import footprint, savings, targets
@@ -108,7 +108,7 @@ def test_every_saving_saves_or_costs_nothing_and_can_be_taken() -> None:
     words = ["adapter.r=32", "trainer.per_device_train_batch_size=4", "trainer.gradient_checkpointing=disabled"]
     some = plan(*words)
     before = estimate(SHAPE, footprint(some, SHAPE, GPU, 1024, 0)).reserved
-    from framework.changed import changed
+    from framework.plan.overrides import changed
 
     found = list(savings(some))
     assert [next(iter(saving.settings)) for saving in found][1:3] == ["trainer.per_device_train_batch_size"] * 2

@@ -11,7 +11,7 @@ from framework.api import records
 from framework.api.records import TrainResult
 from framework.config.check import check
 from framework.config.compose import compose
-from framework.plan import make_plan
+from framework.plan.make import make_plan
 
 LOUD = {"exploding_gradient", "oscillation", "rising_loss", "spike", "nan", "plateau"}
 """What a rate that is a hundred times too high may look like; which of them shows is chance."""

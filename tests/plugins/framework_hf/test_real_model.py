@@ -13,7 +13,7 @@ from torch.nn import functional
 from framework.config import compose
 from framework.config.check import check
 from framework.data.stage import load_data
-from framework.plan import make_plan
+from framework.plan.make import make_plan
 from framework_hf.backend import HFBackend
 from framework_hf.config import Packing
 

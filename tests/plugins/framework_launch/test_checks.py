@@ -12,7 +12,7 @@ from framework.api.plan import Plan
 from framework.api.process_group import Engine, Group, Member, member
 from framework.api.protocols import Launcher
 from framework.config.compose import compose
-from framework.plan import make_plan
+from framework.plan.make import make_plan
 from framework.util import gpus
 from framework_launch.config import GroupConfig
 

@@ -9,7 +9,7 @@ import pytest
 
 from framework import pipeline, testing
 from framework.api.records import Step
-from framework.folder import save_overrides
+from framework.rundir.folder import save_overrides
 from framework_trackers.config import JsonlConfig
 from framework_trackers.jsonl import Jsonl
 from tests.support.results import AMISS, EVEN, SPIKE

@@ -13,7 +13,7 @@ import pytest
 from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 
 from framework import pipeline, testing
-from framework.folder import save_overrides
+from framework.rundir.folder import save_overrides
 from framework.testing.echo import EchoModel
 from framework.testing.echo_training import EchoTraining
 from framework.util.errors import PrunedError

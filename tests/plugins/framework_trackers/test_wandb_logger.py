@@ -10,7 +10,7 @@ import wandb
 
 from framework import pipeline, testing
 from framework.api.records import Aspect, EvalResult, Measure, Step
-from framework.folder import save_overrides
+from framework.rundir.folder import save_overrides
 from framework.testing.echo import EchoModel
 from framework.testing.echo_training import EchoTraining
 from framework.util.errors import PrunedError

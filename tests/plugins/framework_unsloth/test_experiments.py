@@ -10,8 +10,8 @@ from omegaconf import OmegaConf
 
 from framework.api.records import Verdict
 from framework.config import compose
-from framework.plan import make_plan
-from framework.planning import Planner
+from framework.plan.forecast import Planner
+from framework.plan.make import make_plan
 from framework_unsloth import versions
 from framework_unsloth.config import UnslothTrainerConfig
 from tests.support.shelf import Shelf

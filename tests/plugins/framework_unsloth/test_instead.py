@@ -10,7 +10,7 @@ import pytest
 
 from framework import FrameworkError, testing
 from framework.api.plan import Plan
-from framework.changed import changed
+from framework.plan.overrides import changed
 from framework_unsloth import instead
 from framework_unsloth.capabilities import Capabilities
 from framework_unsloth.config import UnslothTrainerConfig

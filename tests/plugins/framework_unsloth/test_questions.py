@@ -18,7 +18,7 @@ from transformers import LlamaConfig
 from framework.api.plan import Plan
 from framework.api.records import TokenRow
 from framework.config.compose import compose
-from framework.plan import make_plan
+from framework.plan.make import make_plan
 from framework_hf.evaluation import Evaluation
 from framework_unsloth import questions
 from framework_unsloth.tried import Tried

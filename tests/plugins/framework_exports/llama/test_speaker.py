@@ -18,8 +18,8 @@ from framework.api import records
 from framework.api.records import Artifact, ExportResult, Message, Prompt
 from framework.api.run_folder import SavedRun
 from framework.cli import run_command
-from framework.folder import WritableRunFolder
-from framework.saved import read_run
+from framework.rundir.folder import WritableRunFolder
+from framework.rundir.read import read_run
 from framework_exports.config import GgufSpeakerConfig
 from framework_exports.llama.speaker import GgufSpeaker, GgufSpeakers, chooser
 from framework_quickstart.smollm2 import gguf_file

@@ -17,7 +17,7 @@ from framework.api import records
 from framework.api.plan import Plan
 from framework.api.records import Artifact, ExportResult
 from framework.config.compose import compose
-from framework.plan import make_plan
+from framework.plan.make import make_plan
 from framework_exports.gguf_exporter import GgufExporter
 from framework_exports.merging import merge
 from framework_exports.parity import gate

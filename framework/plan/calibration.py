@@ -1,0 +1,179 @@
+"""How much more a way to train was seen to take on this device than the arithmetic says.
+
+`plan.calibrate=true` finds that out once, by a probe; it is kept in the cache for this machine and device, these
+versions of the libraries, and this way to train with rows of this length.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from framework.api.plan import Plan
+from framework.api.text.overrides import override_key
+from framework.memory import Settings
+from framework.util.cache import cache_dir, digest, read_json, write_json
+from framework.util.errors import FrameworkError
+
+LIBRARIES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "unsloth")
+OF_ANSWERS = frozenset(("evaluated_rows", "evaluated_length", "answer_rows", "answer_tokens"))
+"""Settings that a probe does not try."""
+NAME = "calibration-"
+
+
+def offset(device: str, settings: Settings) -> float:
+    """Return how many bytes such a training was seen to take beyond the arithmetic; 0 where none was seen."""
+    if not any(cache_dir().glob(f"plans/{NAME}*")):  # the versions of the libraries take 10 ms
+        return 0.0
+    found = read_json(_file(device, settings)).get("offset", 0.0)
+    return float(found) if isinstance(found, int | float) else 0.0
+
+
+def keep(device: str, settings: Settings, found: float) -> None:
+    """Keep what a probe found."""
+    write_json(_file(device, settings), {"offset": found})
+
+
+def _file(device: str, settings: Settings) -> Path:
+    """Return where the difference lies: by machine, device, versions and the way to train."""
+    way = {name: str(value) for name, value in asdict(settings).items() if name not in OF_ANSWERS}
+    key = json.dumps([platform.node(), device, _versions(), way], sort_keys=True)
+    return cache_dir() / "plans" / f"{NAME}{digest(key)}.json"
+
+
+def _versions() -> dict[str, str]:
+    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - for those who have calibrated
+
+    found = {}
+    for name in LIBRARIES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+STEPS = 2
+
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+
+
+PATIENCE = 900
+"""Seconds for a probe, the time to fetch a model included."""
+
+
+LEFT_OUT = frozenset(
+    ("data", "format", "audit", "evaluator", "exporter", "logger", "launch", "stages", "run_dir", "plan", "objective")
+)
+"""What a probe does not take from the plan: it trains, on rows of its own."""
+
+
+OWN = frozenset(
+    (
+        "trainer.max_steps", "trainer.warmup_steps", "trainer.num_train_epochs", "trainer.max_seq_length",
+        "trainer.eval_steps", "trainer.early_stopping_patience", "trainer.early_stopping_metric",
+    )
+)  # fmt: skip
+"""What it sets itself."""
+
+
+AROUND_ROWS = 48
+"""Tokens of a row that the chat template adds, about."""
+
+
+SHORTEST = 64
+
+
+ROOM = 1024
+"""Tokens that a row of a probe may have above that: templates differ."""
+
+
+def measure(plan: Plan, longest: int, *, capped: int | None) -> float:
+    """Run the probe, and return how many bytes it took beyond the arithmetic.
+
+    Args:
+        plan: whose model and trainer are tried.
+        longest: tokens of its longest row.
+        capped: bytes of memory of its own that the probe may take; None for no limit.
+
+    Raises:
+        FrameworkError: the probe failed; the message holds the end of what it said.
+    """
+    training = plan.training
+    step = training.per_device_train_batch_size * training.gradient_accumulation_steps
+    with tempfile.TemporaryDirectory() as folder:
+        file, run = Path(folder, "rows.jsonl"), Path(folder, "run")
+        file.write_text("".join(_rows(STEPS * step, max(SHORTEST, longest) - AROUND_ROWS)), encoding="utf-8")
+        words = [
+            *(word for word in plan.overrides if not _left_out(override_key(word))),
+            "data=local_file", f"data.path={file}", "data.validation_split=0", "format=alpaca", "audit=[]",
+            "evaluator=[]", "exporter=[]", "logger=[]", "launch=single", "stages=[data,train]", "objective=train_loss",
+            "plan.calibrate=false", "plan.apply=false", "plan.gpu=null", f"trainer.max_steps={STEPS}",
+            "trainer.eval_steps=null", "trainer.early_stopping_patience=null",
+            "trainer.early_stopping_metric=eval_loss", "trainer.warmup_steps=0",
+            f"trainer.max_seq_length={longest + ROOM}", f"run_dir={run}",
+        ]  # fmt: skip
+        _run([sys.executable, "-P", "-m", "framework", *words], capped)
+        predicted = json.loads((run / "estimate.json").read_text(encoding="utf-8"))["memory"]["allocated"]
+        measured = json.loads((run / "train.json").read_text(encoding="utf-8"))["peak_memory_bytes"]
+    return float(measured - predicted)
+
+
+def _run(command: Sequence[str], capped: int | None) -> None:
+    """Run a probe; Linux lets it have so much memory of its own and no more."""
+    # In a session of its own, so that what it starts can be ended with it.
+    with subprocess.Popen(  # noqa: S603 - our own words
+        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        _cap(process.pid, capped)
+        try:
+            _, said = process.communicate(timeout=PATIENCE)
+        except BaseException as error:
+            _end(process)
+            if not isinstance(error, subprocess.TimeoutExpired):
+                raise
+            said = f"it took longer than {PATIENCE} s"
+    if process.returncode:
+        lines = [line for line in said.strip().splitlines() if line.strip()]
+        message = f"plan.calibrate=true: the probe failed: {lines[-1] if lines else f'exit code {process.returncode}'}"
+        raise FrameworkError(message)
+
+
+def _end(process: subprocess.Popen[str]) -> None:
+    if hasattr(os, "killpg"):
+        os.killpg(process.pid, signal.SIGKILL)
+    else:
+        process.kill()
+
+
+def _cap(process: int, capped: int | None) -> None:
+    if capped is None or sys.platform != "linux":
+        return
+    import resource  # noqa: PLC0415 - not on Windows
+
+    try:
+        resource.prlimit(process, resource.RLIMIT_DATA, (capped, capped))
+    except (OSError, ValueError):  # it has ended already, or a lower limit holds
+        return
+
+
+def _rows(count: int, length: int) -> Iterator[str]:
+    """Give rows of about so many tokens: a letter behind a space is a token of most tokenizers."""
+    draw = random.Random(length)  # noqa: S311 - which letters, not a secret
+    for _ in range(count):
+        asked, answer = (" ".join(draw.choice(LETTERS) for _ in range(max(4, length // 2))) for _ in range(2))
+        yield json.dumps({"instruction": asked, "output": answer}) + "\n"
+
+
+def _left_out(key: str) -> bool:
+    return key.partition(".")[0] in LEFT_OUT or key in OWN

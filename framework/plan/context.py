@@ -1,0 +1,89 @@
+"""A plan with what is known of it: the model's shape, the device, the rows."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+from framework.api.plan import Plan
+from framework.api.records import Verdict
+from framework.hooks.manager import ask, leave_out
+from framework.memory import Estimate, Settings, Shape, estimate, least
+from framework.plan.history import KnownRows
+from framework.util import shared_cache
+from framework.util.gpus import Gpu
+
+CPU = "CPU"
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """A plan with what is known of it.
+
+    Attributes:
+        plan: the run.
+        shape: its model.
+        gpu: the GPU that is here or that is planned for; the trainer may take the CPU all the same.
+        known: the rows, where a data stage has found them.
+        offset: bytes that trainings of this kind were seen to take beyond the arithmetic.
+    """
+
+    plan: Plan
+    shape: Shape
+    gpu: Gpu | None
+    known: KnownRows | None
+    offset: float = 0.0
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest row that may come."""
+        limit = self.plan.training.max_seq_length
+        return min(limit, self.known.longest) if self.known else limit
+
+    @functools.cached_property
+    def settings(self) -> Settings | None:
+        """How the plan trains, as its trainer tells; None where it does not."""
+        sizes = {"longest": self.longest, "shared": self.known.shared if self.known else 0}
+        given = ask("framework_memory", plan=self.plan, shape=self.shape, gpu=self.gpu, **sizes)
+        for plugin, settings in given:
+            if isinstance(settings, Settings):
+                return settings
+            leave_out(plugin, "framework_memory", f"it gives a {type(settings).__name__}, no Settings")
+        return None
+
+    @property
+    def used(self) -> Gpu | None:
+        """The GPU that the training takes; None where it is a process on the CPU."""
+        return None if self.settings and self.settings.process else self.gpu
+
+    @property
+    def device(self) -> str:
+        """The device in words."""
+        return self.used.name if self.used else CPU
+
+    @functools.cached_property
+    def available(self) -> int:
+        """Bytes that the device has for a run: on a CPU with those that this process has already."""
+        if self.used:
+            # What is kept for the next point of a sweep is used by it, or freed.
+            return self.used.usable + (0 if self.plan.plan.gpu else shared_cache.gpu_bytes())
+        from framework.util import host  # noqa: PLC0415 - psutil takes 10 ms, for those without a GPU
+
+        return host.memory().available + host.own()
+
+    def estimate(self, settings: Settings) -> Estimate:
+        """Return what a training takes, corrected where this device has been calibrated."""
+        return estimate(self.shape, settings).corrected(self.offset)
+
+    def least(self, settings: Settings) -> int:
+        """Return what it takes at the least, in bytes.
+
+        On a GPU a run that runs out of memory makes its passes smaller; on a CPU Linux ends it.
+        """
+        return (least(self.shape, settings).corrected(self.offset) if self.used else self.estimate(settings)).low
+
+    def verdict(self, made: Estimate) -> Verdict:
+        """Say whether an estimate fits."""
+        if made.high <= self.available:
+            return Verdict.fits
+        return Verdict.tight if made.low <= self.available else Verdict.too_large

@@ -1,0 +1,84 @@
+"""The plan of a run folder: the config with which its weights were trained, frozen once more.
+
+It is made of what the run saved, not of the words that made it: presets and experiments may have changed since then.
+What was chosen to measure, export and log is left out, so none of it has to be here.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra.errors import CompactHydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from framework.api.component import GROUPS
+from framework.api.plan import Plan
+from framework.api.run_folder import ENVIRONMENT, SavedRun
+from framework.api.schema import Stage
+from framework.api.text.overrides import override_key
+from framework.config.compose import compose
+from framework.hooks.local_file import load_file
+from framework.plan.diagnose import diagnose
+from framework.plan.make import make_plan
+from framework.rundir.environment import Environment
+from framework.util.redact import HIDDEN
+
+ONE_OPTION = [name for name, group in GROUPS.items() if not group.several]
+"""The groups that say what a model is and how it is asked."""
+
+
+def saved_plan(run: SavedRun, overrides: Sequence[str] = ()) -> Plan:
+    """Make the plan of a run again. It goes into the folder where the run was started: paths are relative to that.
+
+    Args:
+        run: the folder of a run.
+        overrides: settings that are to be others than in the run.
+
+    Raises:
+        FrameworkError: a plugin is gone, an override is wrong, or the folder is not what a run writes.
+    """
+    made = run.record(Environment, ENVIRONMENT)
+    if made and Path(made.folder).is_dir():
+        os.chdir(made.folder)
+    for path in run.config.get("plugins", ()):
+        load_file(path)
+    given = {override_key(word) for word in overrides}
+    words = [word for word in _words(run, made) if override_key(word) not in given]
+    try:
+        config = compose([*words, *overrides])
+        _restore(config, run, given)
+    except (CompactHydraException, OmegaConfBaseException) as error:
+        raise diagnose(error, [*words, *overrides]) from error
+    return make_plan(config, run_dir=run.folder, overrides=tuple(overrides))
+
+
+def _words(run: SavedRun, made: Environment | None) -> list[str]:
+    """Return words that choose the run's options: a run tells them in its environment.json, else by its own words."""
+    if made is None:
+        return [word for word in run.overrides if override_key(word) != "run_dir"]
+    return [f"{group}={option}" for group, option in made.options.items() if group in ONE_OPTION]
+
+
+def _restore(config: DictConfig, run: SavedRun, given: set[str]) -> None:
+    """Put the run's settings into a config, but for those that are given anew and secrets, which were not saved."""
+    for name, group in GROUPS.items():
+        if group.several:
+            config[name] = {}
+    config.objective, config.stages = "eval_loss", [Stage.evaluate]
+    for name in {"seed", "checkpoint"} - given:
+        config[name] = run.config.get(name, config[name])
+    for name in ONE_OPTION:
+        saved = dict(_kept(name, run.config[name], config[name], given))
+        config[name] = OmegaConf.merge(config[name], saved)
+
+
+def _kept(group: str, saved: Mapping[str, Any], now: DictConfig, given: set[str]) -> Iterator[tuple[str, Any]]:
+    known = list(now)  # `in` of a config passes over what has no value yet
+    for name, value in saved.items():
+        anew = {group, f"{group}.{name}"} & given
+        if name in known and not anew and HIDDEN not in str(value):
+            yield name, value

@@ -1,0 +1,79 @@
+"""A run folder read back: what made the run and what came of it, for the commands that look at runs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from framework.api.run_folder import OVERRIDES, PLAN, SavedRun
+from framework.rundir.folder import check_overrides
+from framework.util.errors import FrameworkError
+
+T = TypeVar("T")
+
+
+class _Absent:
+    """What stands for a key that is not there: null is a value."""
+
+    def __repr__(self) -> str:
+        """Say so."""
+        return "(absent)"
+
+
+ABSENT = _Absent()
+
+
+def read_run(folder: str | Path) -> SavedRun:
+    """Read the config and the words of a run.
+
+    Raises:
+        FrameworkError: there is no such folder, no run made it, or a file of it cannot be read.
+    """
+    folder = Path(folder).expanduser().absolute()
+    if not folder.is_dir():
+        raise FrameworkError(f"{folder}: there is no such folder")
+    missing = [name for name in (OVERRIDES, PLAN) if not (folder / name).exists()]
+    if missing:
+        points = sorted(int(file.parent.name) for file in folder.glob(f"*/{OVERRIDES}") if file.parent.name.isdigit())
+        reason = f"it is a sweep, give one of its points: {folder / str(points[0])}" if points else "no run made it"
+        if missing == [PLAN]:
+            reason = "the run was refused before it began"
+        raise FrameworkError(f"{folder} holds no {missing[-1]}: {reason}")
+    config, words = _json(folder / PLAN, dict), _json(folder / OVERRIDES, object)
+    return SavedRun(folder, config, check_overrides(words, folder / OVERRIDES))
+
+
+def _json(file: Path, kind: type[T]) -> T:
+    try:
+        value = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise _unreadable(file, error) from error
+    except ValueError as error:
+        message = f"{file} is no JSON: {error}"
+        raise FrameworkError(message) from error
+    if not isinstance(value, kind):
+        message = f"{file} is not what a run writes: it holds a {type(value).__name__}, no {kind.__name__}"
+        raise FrameworkError(message)
+    return value
+
+
+def _unreadable(file: Path, error: OSError) -> FrameworkError:
+    return FrameworkError(f"{file} cannot be read: {error.strerror}")
+
+
+def flat(value: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    """Return nested mappings as one with dotted keys; lists and empty mappings are values."""
+    found: dict[str, Any] = {}
+    for key, part in value.items():
+        below = flat(part, f"{path}{key}.") if isinstance(part, Mapping) and part else {f"{path}{key}": part}
+        found |= below
+    return found
+
+
+def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return both values of each key in which two mappings differ, `ABSENT` where one has none."""
+    keys = dict.fromkeys([*one, *other])
+    pairs = {key: (one.get(key, ABSENT), other.get(key, ABSENT)) for key in keys}
+    return {key: pair for key, pair in pairs.items() if pair[0] != pair[1]}

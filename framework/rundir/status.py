@@ -1,0 +1,108 @@
+"""Writes down how far a run got (`status.json`) and what it was made with (`environment.json`), in its run folder.
+
+It is a plugin like a stranger's, on the hooks that every plugin may use; the core registers it as `journal`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from framework.api import records
+from framework.api.markers import hookimpl
+from framework.api.plan import Plan
+from framework.api.records import DataResult
+from framework.api.run_folder import (
+    ENVIRONMENT,
+    FAILED,
+    FINISHED,
+    OVERRIDES,
+    PASSED_OVER,
+    PRUNED,
+    RUNNING,
+    STATUS,
+    RunFolder,
+)
+from framework.api.schema import Stage
+from framework.util.errors import DoesNotFitError, FrameworkError, PrunedError, one_line
+from framework.util.redact import redact
+
+
+@dataclass(frozen=True)
+class Status:
+    """How far a run got, as `status.json`. It stays `running` where the process was killed.
+
+    `state` is running, finished, failed, passed over because the run does not fit, or pruned because a sweep gave it
+    up; `stage` the last one that is through, `seconds` those of each of this call.
+    """
+
+    state: str
+    stage: str | None
+    started: str
+    finished: str | None
+    seconds: dict[str, float]
+    error: str | None
+
+
+@hookimpl
+def framework_run_started(plan: Plan) -> None:
+    """Begin both files."""
+    records.save(Status(RUNNING, None, _now(), None, {}, None), plan.run_dir / STATUS)
+    if plan.is_new_run or not (plan.run_dir / ENVIRONMENT).exists():
+        from framework.rundir.environment import environment  # noqa: PLC0415 - --help need not pay for it
+
+        data = RunFolder(plan.run_dir).earlier(Stage.data, DataResult)
+        records.save(environment(plan, data.fingerprint if data else ""), plan.run_dir / ENVIRONMENT)
+
+
+@hookimpl
+def framework_stage_finished(plan: Plan, stage: Stage, seconds: float) -> None:
+    """Note the stage."""
+    status = records.load(Status, plan.run_dir / STATUS)
+    seconds_of_all = {**status.seconds, stage.value: seconds}
+    records.save(dataclasses.replace(status, stage=stage.value, seconds=seconds_of_all), plan.run_dir / STATUS)
+
+
+@hookimpl
+def framework_run_finished(plan: Plan) -> None:
+    """Note the end, and the packages that were loaded since the start."""
+    status = records.load(Status, plan.run_dir / STATUS)
+    records.save(dataclasses.replace(status, state=FINISHED, finished=_now()), plan.run_dir / STATUS)
+    if plan.is_new_run:
+        from framework.rundir.environment import Environment, packages  # noqa: PLC0415 - as above
+
+        known = records.load(Environment, plan.run_dir / ENVIRONMENT)
+        records.save(dataclasses.replace(known, packages=packages()), plan.run_dir / ENVIRONMENT)
+
+
+@hookimpl
+def framework_run_failed(plan: Plan, error: BaseException) -> None:
+    """Note the reason."""
+    note_failure(plan.run_dir, error)
+
+
+def note_failure(run_dir: Path, error: BaseException) -> None:
+    """Write why a run ended, where its folder holds one that is not over.
+
+    A mistake that is found before anything is written leaves the folder of an earlier, finished run as it was.
+    """
+    file = run_dir / STATUS
+    status = records.load(Status, file) if file.exists() else Status(RUNNING, None, _now(), None, {}, None)
+    if status.state == RUNNING and (run_dir / OVERRIDES).exists():
+        states = {DoesNotFitError: PASSED_OVER, PrunedError: PRUNED}
+        state = next((state for kind, state in states.items() if isinstance(error, kind)), FAILED)
+        records.save(dataclasses.replace(status, state=state, finished=_now(), error=reason(error)), file)
+
+
+def reason(error: BaseException) -> str:
+    """Say in one line why a run ended, secrets taken out."""
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted"
+    text = "; ".join(str(error).split("\n")) if isinstance(error, FrameworkError) else one_line(error)
+    return str(redact(text))
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,53 @@
+"""framework/plan/advice.py, and what `trainer=hf` adds: rules of thumb, each only where it applies."""
+
+from pathlib import Path
+
+import pytest
+
+from framework.api.records import Work
+from framework.config.compose import compose
+from framework.plan.advice import advice
+from framework.plan.make import make_plan
+
+
+def told(folder: Path, *words: str, work: Work | None = None) -> list[str]:
+    plan = make_plan(compose(["model=llama1b", "data=local_file", "data.path=x.jsonl", *words]), run_dir=folder)
+    return list(advice(plan, work))
+
+
+def work(*, rows: int = 1000, steps: int = 375, epochs: float = 2.0) -> Work:
+    return Work(rows, 100 * rows, 50 * rows, steps, epochs, 1e15, None, None)
+
+
+def test_a_sound_plan_gets_no_advice(tmp_path: Path) -> None:
+    assert told(tmp_path, work=work()) == []
+
+
+@pytest.mark.parametrize(
+    ("words", "some", "begins"),
+    [
+        (["data.validation_split=0"], None, "data.validation_split=0 holds no rows out"),
+        ([], work(rows=50_000, epochs=3.0), "3 epochs over 50,000 rows"),
+        (["trainer.warmup_steps=1"], work(rows=100, steps=13, epochs=1.0), "1 epochs over 100 rows are 13 steps"),
+        (
+            ["evaluator=[prompts]", "evaluator.prompts.count=500", "trainer.warmup_steps=1"],
+            work(rows=300, steps=75),
+            "evaluator.prompts.count=500: up to 128,000 tokens",
+        ),
+        (["trainer.warmup_steps=100"], work(), "trainer.warmup_steps=100 of 375 steps"),
+        (["adapter=full"], None, "trainer.learning_rate=0.0002 with adapter=full"),
+        (["trainer.learning_rate=0.01"], None, "trainer.learning_rate=0.01 with adapter=lora: above 0.001"),
+        (["trainer.learning_rate=1e-5"], None, "trainer.learning_rate=1e-05 with adapter=lora"),
+        (["adapter.r=64", "adapter.lora_alpha=16"], None, "adapter.lora_alpha=16 with adapter.r=64"),
+    ],
+)
+def test_each_rule_says_what_is_wrong_and_what_to_set(
+    tmp_path: Path, words: list[str], some: Work | None, begins: str
+) -> None:
+    (sentence,) = told(tmp_path, *words, work=some)
+    assert sentence.startswith(begins)
+    assert "Set " in sentence or "take " in sentence
+
+
+def test_a_run_that_does_not_train_gets_no_advice_on_training(tmp_path: Path) -> None:
+    assert told(tmp_path, "data.validation_split=0", "stages=[data]") == []

@@ -1,0 +1,65 @@
+"""The hook framework_check_model: what plugins say of a plan and its model ends the run before anything is loaded."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from framework import FrameworkError, hookimpl, pipeline, testing
+from framework.api.plan import Plan
+from framework.hooks.manager import manager
+from framework.plan.make import check_model
+from tests.framework.program import program
+
+FILE = """
+from framework import hookimpl
+
+@hookimpl
+def framework_check_model(plan, config):
+    yield f"trainer={plan.trainer.component.name} knows no {config.get('model_type', 'model without config.json')}"
+"""
+
+
+class Acme:
+    def __init__(self, *told: Any) -> None:
+        self.told = told
+        self.seen: Mapping[str, Any] = {}
+
+    @hookimpl
+    def framework_check_model(self, plan: Plan, config: Mapping[str, Any]) -> Iterable[str]:
+        self.seen = config
+        assert plan.run_dir
+        return self.told
+
+
+def test_hook_check_model_is_given_the_config_and_all_its_problems_are_told(tmp_path: Path) -> None:
+    acme = Acme("model.path=x is too old: take another", "trainer.packing=tree does not go with it")
+    manager().register(acme, name="acme")
+    try:
+        with pytest.raises(FrameworkError) as caught:
+            check_model(testing.plan([], run_dir=tmp_path), {"model_type": "llama"})
+    finally:
+        manager().unregister(acme)
+    assert acme.seen == {"model_type": "llama"}
+    assert all(text in str(caught.value) for text in acme.told)
+
+
+def test_nothing_said_is_nothing_wrong(tmp_path: Path) -> None:
+    acme = Acme()
+    manager().register(acme, name="acme")
+    try:
+        report = pipeline.run(testing.plan([], run_dir=tmp_path / "run"))
+    finally:
+        manager().unregister(acme)
+    assert report is not None
+
+
+def test_a_run_ends_with_it_in_words_and_leaves_nothing(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(FILE, encoding="utf-8")
+    result = program("plugins=[./mine.py]", "stages=[plan]", "run_dir=run", cwd=tmp_path)
+    assert result.code == 2
+    assert "trainer=hf knows no llama" in result.err
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,264 @@
+"""What Hydra refuses to compose is told whole: every mistake of the words and of the files, each with its place."""
+
+from pathlib import Path
+
+import pytest
+from hydra.errors import CompactHydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from framework.config.compose import compose
+from framework.plan.diagnose import diagnose
+from framework.plan.make import make_plan
+from tests.framework.program import program
+
+
+def told(*words: str) -> list[str]:
+    """Return what the command line says to words, which have to be refused."""
+    with pytest.raises((CompactHydraException, OmegaConfBaseException, ValueError)) as caught:
+        make_plan(compose(words), overrides=words)
+    return str(diagnose(caught.value, words)).splitlines()
+
+
+@pytest.mark.parametrize(
+    ("word", "text"),
+    [
+        (
+            "trainer.lerning_rate=1",
+            "trainer.lerning_rate=1: unknown key 'trainer.lerning_rate'. Did you mean 'trainer.l",
+        ),
+        ("trainer.lr=1", "trainer.lr=1: unknown key 'trainer.lr'. Did you mean 'trainer.learning_rate'?"),
+        ("sed=1", "sed=1: unknown key 'sed'. Did you mean 'seed'?"),
+        ("evaluator.promts.count=1", "unknown key 'evaluator.promts'. Did you mean 'evaluator.prompts'?"),
+        ("evaluator.prompts.cuont=1", "Did you mean 'evaluator.prompts.count'?"),
+        (
+            "format.zzz=1",
+            "format.zzz=1: unknown key 'format.zzz'. Valid in format=auto: columns, strip, system_prompt.",
+        ),
+        ("adapter=loro", "adapter=loro: unknown adapter 'loro'. Did you mean 'lora'? Valid: dora, full, lora, rslora."),
+        ("metric=[exact_mtch]", "metric=[exact_mtch]: unknown metric 'exact_mtch'. Did you mean 'exact_match'?"),
+        ("+experiment=quickstar", "unknown experiment 'quickstar'. Did you mean 'quickstart'? Valid: "),
+        ("experiment=quickstart", "unknown config group 'experiment'. Did you mean '+experiment'?"),
+        ("adaptor=lora", "adaptor=lora: unknown key 'adaptor'. Did you mean 'adapter'?"),
+        ("trainer.learning_rate=fast", "trainer.learning_rate=fast must be a number above 0, up to 1"),
+        ("trainer.max_seq_length=7.5", "trainer.max_seq_length=7.5 must be a whole number above 0"),
+        ("stages=[plon]", "stages=[plon] must be a list that is not empty, each one of plan, data,"),
+        ("adapter.r=null", "adapter.r=null must be a whole number above 0"),
+        ("data.overflow=trim", "data.overflow=trim must be one of drop, truncate, fail"),
+        ("data.overflow=truncat", "must be one of drop, truncate, fail. Did you mean 'truncate'?"),
+        ("seed=[1", "cannot read 'seed=[1': "),
+        ("logger=null", "logger=null: none is chosen with logger=[]"),
+        ("adapter=null", "adapter=null: adapter needs one of dora, full, lora, rslora"),
+        ("quantization=[nf4,int8]", "quantization takes one option, of int8, nf4, none"),
+        ("+adapter=lora", "+adapter=lora: adapter has an option already: change it with adapter=lora"),
+        ("+adapter.r=8", "+adapter.r=8: 'adapter.r' is there already: leave out the +, adapter.r=8"),
+        ("adapter.target_modules.x=1", "unknown key 'adapter.target_modules.x'"),
+        ("~seed", "~seed: 'seed' is always there; change it with seed=…"),
+        ("~metric", "~metric: none is chosen with metric=[]"),
+        ("+experiment=", "+experiment=: name one, or leave it out"),
+        (
+            "+metric@foo=exact_match",
+            "+metric@foo=exact_match: an option of metric cannot stand at 'foo': write ",
+        ),
+        ("+adapter@metric.x=lora", "an option of adapter cannot stand at 'metric.x': write adapter=…"),
+        ("name='${'", "name='${': name=${ cannot be read: no viable alternative"),
+        ("++trainer.foo.bar=1", "++trainer.foo.bar=1: unknown key 'trainer.foo'"),
+        ("seed=1e3", "seed=1e3: seed=1000.0 must be a whole number from 0 to"),
+        ("trainer={lr:1}", "trainer={lr:1}: unknown key 'trainer.lr'"),
+        ("trainer.attention=flash", "must be one of auto, sdpa, eager, flash_attention_2. Did you mean 'flash_"),
+    ],
+)
+def test_a_mistake_of_the_command_line_is_told_in_one_line(word: str, text: str) -> None:
+    (line,) = told(word)
+    assert text in line
+
+
+def test_all_mistakes_come_together_whoever_would_have_found_them() -> None:
+    words = ["seed=[1", "adapter=loro", "trainer.lerning_rate=1", "+adapter.rank=4", "trainer.max_seq_length=7.5"]
+    lines = told(*words, "trainer.logging_steps=0", "data=local_file", "objective=nothing", "quantization=nf4")
+    starts = [
+        "cannot read 'seed=[1'",
+        "adapter=loro: unknown adapter",
+        "trainer.lerning_rate=1: unknown key",
+        "+adapter.rank=4: unknown key",
+        "trainer.max_seq_length=7.5 must be",
+        "trainer.logging_steps=0 must be",
+        "data.path has no value",
+        "objective=nothing: unknown metric",
+    ]
+    assert [start for start in starts if not any(line.startswith(start) for line in lines)] == []
+    assert len(lines) == len(starts)
+
+
+def test_the_combination_that_cannot_work_is_told_beside_what_is_mistyped() -> None:
+    first, second = told("adapter=full", "quantization=nf4", "trainer.max_seq_lenght=8")
+    assert first.startswith(
+        "trainer.max_seq_lenght=8: unknown key 'trainer.max_seq_lenght'. Did you mean 'trainer.max_"
+    )
+    assert second.startswith("adapter=full trains all weights and quantization=nf4 freezes them: set ")
+    assert second.endswith("(adapter: adapter=full; quantization: quantization=nf4)")
+
+
+def test_every_value_of_a_sweep_is_looked_at_before_the_first_point_runs(tmp_path: Path) -> None:
+    result = program("-m", "trainer.learning_rate=1e-4,fast", "adapter=lora,loro", "stages=[plan]", cwd=tmp_path)
+    assert result.err.splitlines() == [
+        "adapter=loro: unknown adapter 'loro'. Did you mean 'lora'? Valid: dora, full, lora, rslora.",
+        "trainer.learning_rate=fast must be a number above 0, up to 1",
+    ]
+    assert (result.code, result.out) == (2, "")
+
+
+MINE = """# @package _global_
+defaults:
+  - base
+  - override /quantization: nf4
+
+nam: mine
+trainer:
+  lerning_rate: 1
+  max_steps: 0
+  learning_rate: fast
+model:
+  path: x
+data: hub
+"""
+
+
+def test_a_file_is_told_by_name_and_line(tmp_path: Path) -> None:
+    folder = tmp_path / "conf" / "experiment"
+    folder.mkdir(parents=True)
+    (folder / "mine.yaml").write_text(MINE, encoding="utf-8")
+    base = "# @package _global_\ndefaults:\n  # all weights\n  - override /adapter: fll  # a slip\n"
+    (folder / "base.yaml").write_text(base, encoding="utf-8")
+    result = program("+experiment=mine", "seed=x", cwd=tmp_path)
+    assert [line.partition(". ")[0].partition(" must")[0] for line in result.err.splitlines()] == [
+        "options of ./conf: +experiment=base, +experiment=mine",
+        "conf/experiment/base.yaml:4: unknown adapter 'fll'",
+        "conf/experiment/mine.yaml:6: unknown key 'nam'",
+        "conf/experiment/mine.yaml:8: unknown key 'trainer.lerning_rate'",
+        "conf/experiment/mine.yaml:10: trainer.learning_rate=fast",
+        "conf/experiment/mine.yaml:12: unknown key 'model.path'",
+        "conf/experiment/mine.yaml:13: data=hub chooses nothing here: in a file write '- override /data: hub' in its "
+        "defaults",
+        "seed=x",
+        "conf/experiment/mine.yaml:9: trainer.max_steps=0",
+    ]
+    assert (result.code, result.out) == (2, "")
+
+
+@pytest.mark.parametrize(
+    ("file", "yaml", "told"),
+    [
+        ("experiment/e.yaml", "defaults:\n  - override /metric: []\n  - /metric@metric.x: exact_match\n",
+         "+experiment=e: in a defaults list the entries with 'override' stand after all others"),
+        ("experiment/e.yaml", "defaults:\n  - /metric@metric.x: exact_mtch\n",
+         "conf/experiment/e.yaml:3: unknown metric 'exact_mtch'. Did you mean 'exact_match'? Valid: "),
+        ("experiment/e.yaml", "defaults:\n  - override adapter: full\n",
+         "conf/experiment/e.yaml:3: write it with a slash: '- override /adapter: …'"),
+        ("experiment/e.yaml", "defaults:\n  - /adapter: dora\n",
+         "conf/experiment/e.yaml:3: adapter has an option already: change it with '- override /adapter: …'"),
+        ("experiment/e.yaml", "defaults:\n  - optional override /adapter: foo\n",
+         "conf/experiment/e.yaml:3: unknown adapter 'foo'."),
+        ("experiment/e.yaml", "trainer.max_steps: 7x\n",
+         "conf/experiment/e.yaml:2: 'trainer.max_steps' is one key with a dot in it: write 'trainer:' and the rest"),
+        ("experiment/e.yaml", "- a\n- b\n", "conf/experiment/e.yaml:2: a config file holds keys and values"),
+        ("experiment/e.yaml", "trainer: &t {max_steps: 3}\nadapter: {<<: *t, r: 3}\n",
+         "conf/experiment/e.yaml:2: unknown key 'adapter.max_steps'. Valid in adapter=lora: lora_alpha"),
+        ("adapter/e.yaml", "r: 3\n",
+         "conf/adapter/e.yaml: adapter is built on no option: the file begins with a defaults list of one of dora"),
+        ("metric/e.yaml", "ignore_case: true\n",
+         "conf/metric/e.yaml: metric is built on no option: the file begins with a defaults list of one of"),
+    ],
+)  # fmt: skip
+def test_a_file_of_the_wrong_form_is_told_by_name_and_line(tmp_path: Path, file: str, yaml: str, told: str) -> None:
+    place = tmp_path / "conf" / file
+    place.parent.mkdir(parents=True)
+    group = place.parent.name
+    head = "# @package _global_\n" if group == "experiment" else ""
+    place.write_text(head + yaml, encoding="utf-8")
+    word = {"experiment": "+experiment=e", "adapter": "adapter=e", "metric": "metric=[e]"}[group]
+    result = program(word, "stages=[plan]", cwd=tmp_path)
+    _, line = result.err.splitlines()
+    assert line.startswith(told)
+    assert result.code == 2
+
+
+def test_an_experiment_without_its_first_line_is_told_so(tmp_path: Path) -> None:
+    (tmp_path / "conf" / "experiment").mkdir(parents=True)
+    (tmp_path / "conf" / "experiment" / "e.yaml").write_text("seed: 7\n", encoding="utf-8")
+    _, line = program("+experiment=e", "stages=[plan]", cwd=tmp_path).err.splitlines()
+    place, _, told = line.partition(": ")
+    assert place == "conf/experiment/e.yaml:1"
+    assert told == "its keys belong to no group: the first line of an experiment is '# @package _global_'"
+
+
+def test_a_file_that_is_no_yaml_is_told_by_name_and_line(tmp_path: Path) -> None:
+    folder = tmp_path / "elsewhere" / "trainer"
+    folder.mkdir(parents=True)
+    (folder / "mine.yaml").write_text("defaults: [hf]\nmax_steps: [\n", encoding="utf-8")
+    result = program("--config-dir", "elsewhere", "trainer=mine", cwd=tmp_path)
+    assert "mine.yaml:3: no YAML: expected the node content" in result.err.splitlines()[-1]
+    assert result.code == 2
+
+
+def test_a_preset_of_a_plugin_is_told_by_its_file(tmp_path: Path) -> None:
+    package = tmp_path / "acme_presets"
+    (package / "conf" / "trainer").mkdir(parents=True)
+    for folder in (package, package / "conf"):
+        (folder / "__init__.py").touch()
+    (package / "conf" / "trainer" / "slow.yaml").write_text("defaults: [hf]\nlerning_rate: 1\n", encoding="utf-8")
+    hook = "@hookimpl\ndef framework_config_paths():\n    yield 'pkg://acme_presets.conf'\n"
+    (tmp_path / "acme.py").write_text(f"from framework import hookimpl\n{hook}", encoding="utf-8")
+    result = program("plugins=[acme.py]", "trainer=slow", cwd=tmp_path)
+    (line,) = result.err.splitlines()
+    assert line.startswith("acme_presets/conf/trainer/slow.yaml:2: unknown key 'trainer.lerning_rate'. Did you mean")
+
+
+NESTED = """
+from dataclasses import dataclass, field
+from typing import Annotated
+from annotated_types import Gt
+from framework import metric
+from framework.schema import MetricConfig
+
+@dataclass
+class Inner:
+    "Inner."
+    limit: Annotated[int, Gt(0)] = 1
+
+@dataclass
+class NestedConfig(MetricConfig):
+    "Nested."
+    inner: Inner = field(default_factory=Inner)
+    steps: list[Inner] = field(default_factory=list)
+    named: dict[str, Inner] = field(default_factory=dict)
+    free: dict[str, int] = field(default_factory=dict)
+
+@metric
+def nest(answer, options: NestedConfig):
+    "Nested."
+    return float(options.inner.limit)
+"""
+
+
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        ("inner.lmit=3", "unknown key 'metric.nest.inner.lmit'. Did you mean 'metric.nest.inner.limit'?"),
+        ("inner.limit=0", "metric.nest.inner.limit=0 must be a whole number above 0"),
+        (
+            "steps=[{limit:1},{lmit:1}]",
+            "'metric.nest.steps[1].lmit'. Did you mean 'metric.nest.steps[1].limit'",
+        ),
+        ("steps=[{limit:0}]", "metric.nest.steps[0].limit=0 must be a whole number above 0"),
+        ("named={a:{lmit:1}}", "unknown key 'metric.nest.named.a.lmit'. Did you mean 'metric.nest.named.a.limit'?"),
+        ("named={a:{limit:0}}", "metric.nest.named.a.limit=0 must be a whole number above 0"),
+        ("free={a:x}", "Value 'x' of type 'str' could not be converted to Integer"),
+    ],
+)
+def test_what_stands_in_nested_groups_lists_and_dicts_is_looked_at(tmp_path: Path, word: str, told: str) -> None:
+    (tmp_path / "nested.py").write_text(NESTED, encoding="utf-8")
+    words = ["plugins=[./nested.py]", "metric=[nest]", f"metric.nest.{word}", "stages=[plan]"]
+    result = program(*words, cwd=tmp_path)
+    (line,) = result.err.splitlines()
+    assert told in line
+    assert result.code == 2

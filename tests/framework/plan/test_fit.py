@@ -1,0 +1,143 @@
+"""framework/plan/fit.py: whether a run fits, and what would make it fit."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from framework import hookimpl
+from framework.api.plan import Plan
+from framework.api.records import Saving, Verdict
+from framework.hooks import manager
+from framework.plan.fit import check_fits
+from framework.plan.forecast import Planner
+from framework.plan.history import remember_rows
+from framework.util import host
+from framework.util.errors import DoesNotFitError
+from framework.util.host import HostMemory
+from tests.support.shelf import ROWS, Shelf, plan
+
+GIB = 2**30
+
+pytestmark = pytest.mark.usefixtures("own_cache")
+
+
+def test_what_does_not_fit_comes_with_the_cheapest_changes_that_make_it_fit(tmp_path: Path, llama: Shelf) -> None:
+    _, told = Planner(llama).first(plan(tmp_path, "quantization=none", "plan.gpu=12GiB"))
+    assert told.memory is not None
+    assert told.memory.verdict is Verdict.too_large
+    taken = [word for change in told.changes for word in change.words]
+    assert taken[0] == "evaluator.prompts.batch_size=8"
+    assert {"trainer.per_device_train_batch_size=1", "trainer.gradient_accumulation_steps=8"} <= set(taken)
+    assert "quantization=nf4" in taken
+    assert all(change.saves > 0 for change in told.changes)
+    assert [change.verdict for change in told.changes][-1] is Verdict.fits
+    assert all(change.verdict is not Verdict.fits for change in told.changes[:-1])
+
+
+def test_apply_takes_them_and_the_effective_batch_stays(tmp_path: Path, llama: Shelf) -> None:
+    before = plan(tmp_path, "quantization=none", "plan.gpu=12GiB", "plan.apply=true")
+    remember_rows(before, ROWS)
+    after, told = Planner(llama).first(before)
+    assert told.memory is not None
+    assert told.memory.verdict is Verdict.fits
+    assert "quantization=nf4" in told.applied
+    assert set(told.applied) <= set(after.overrides)
+    assert after.quantization.component.name == "nf4"
+    batches = [
+        one.training.per_device_train_batch_size * one.training.gradient_accumulation_steps for one in (before, after)
+    ]
+    assert batches[0] == batches[1]
+
+
+def test_what_cannot_fit_is_refused_before_the_rows_are_known(
+    tmp_path: Path, llama: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host, "own", lambda: 0)
+    monkeypatch.setattr(host, "memory", lambda: HostMemory(8 * GIB, 4 * GIB, limited=False))
+    refused = plan(tmp_path, "quantization=none", "trainer.device=cpu")
+    with pytest.raises(DoesNotFitError, match=r"at least \d+\.\d GiB are needed, and CPU has 4\.0") as error:
+        check_fits(*Planner(llama).first(refused))
+    assert "quantization=nf4" in str(error.value)
+
+
+def test_until_the_rows_are_known_apply_takes_what_costs_nothing(tmp_path: Path, llama: Shelf) -> None:
+    after, told = Planner(llama).first(plan(tmp_path, "quantization=none", "plan.gpu=12GiB", "plan.apply=true"))
+    assert "trainer.per_device_train_batch_size=1" in told.applied
+    assert after.quantization.component.name == "none"
+    assert after.training.max_seq_length == 2048
+
+
+def test_what_was_applied_is_told_again_with_the_rows(tmp_path: Path, llama: Shelf) -> None:
+    planner = Planner(llama)
+    after, told = planner.first(plan(tmp_path, "quantization=none", "plan.gpu=12GiB", "plan.apply=true"))
+    assert planner.again(after, ROWS).applied == told.applied != []
+
+
+def test_a_run_that_goes_on_from_a_trained_one_is_not_changed(tmp_path: Path, llama: Shelf) -> None:
+    before = plan(tmp_path, "quantization=none", "plan.gpu=12GiB", "plan.apply=true", "stages=[evaluate]")
+    assert Planner(llama).first(before)[0] == before
+
+
+def test_a_plan_for_another_gpu_is_not_refused(tmp_path: Path, llama: Shelf) -> None:
+    check_fits(*Planner(llama).first(plan(tmp_path, "quantization=none", "plan.gpu=4GiB")))
+
+
+class Hasty:
+    """A plugin of a stranger."""
+
+    def __init__(self, saving: Any) -> None:
+        self.saving = saving
+
+    @hookimpl
+    def framework_savings(self, plan: Plan) -> Iterable[Saving]:
+        """Give what it was made with."""
+        del plan
+        yield self.saving
+
+
+@pytest.mark.parametrize(
+    ("saving", "told"),
+    [
+        (Saving({"seed": 1}, "nothing", 0), "unknown config group 'seed'"),
+        (Saving({"evaluator.lm_eval.batch_size": 1}, "nothing", 0), "'evaluator.lm_eval.batch_size' is no setting"),
+        (Saving({"trainer.max_length": 64}, "nothing", 0), "unknown key 'trainer.max_length'"),
+        (Saving({"trainer.max_seq_length": "64"}, "nothing", 0), "trainer.max_seq_length=64 must be a whole number"),
+        (Saving(["adapter.r=1"], "nothing", 0), "AttributeError: "),  # type: ignore[arg-type]
+        ({"adapter.r": 1}, "it gives a dict, no Saving"),
+    ],
+)
+def test_a_saving_that_cannot_be_set_is_named_and_left_out(
+    tmp_path: Path, llama: Shelf, monkeypatch: pytest.MonkeyPatch, saving: Any, told: str
+) -> None:
+    monkeypatch.setattr(manager, "_left_out", {})
+    planned = plan(tmp_path, "quantization=none", "plan.gpu=12GiB")
+    without = Planner(llama).first(planned)[1].changes
+    hasty = Hasty(saving)
+    manager.manager().register(hasty, name="hasty")
+    try:
+        assert Planner(llama).first(planned)[1].changes == without
+    finally:
+        manager.manager().unregister(hasty)
+    (left,) = manager.left_out()
+    assert (left.plugin, left.what) == ("hasty", "framework_savings")
+    assert left.reason.startswith(told)
+
+
+def test_a_saving_for_which_nothing_is_left_is_passed_over(tmp_path: Path, llama: Shelf) -> None:
+    """Of a stranger whose quantization is replaced before its own setting has its turn."""
+    planned = plan(tmp_path, "quantization=int8", "plan.gpu=6GiB")
+    hasty, other = (
+        Hasty(Saving({"quantization": "nf4"}, "little", 0)),
+        Hasty(Saving({"quantization.llm_int8_threshold": 3.0}, "little", 2)),
+    )
+    manager.manager().register(hasty, name="hasty")
+    manager.manager().register(other, name="other")
+    try:
+        taken = [word for change in Planner(llama).first(planned)[1].changes for word in change.words]
+    finally:
+        manager.manager().unregister(hasty)
+        manager.manager().unregister(other)
+    assert "quantization=nf4" in taken
+    assert "quantization.llm_int8_threshold=3" not in taken

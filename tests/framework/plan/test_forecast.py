@@ -1,0 +1,138 @@
+"""framework/plan/forecast.py: what a run needs, before anything is loaded."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from framework import FrameworkError, testing
+from framework.api.records import TrainResult, Verdict
+from framework.config.compose import compose
+from framework.plan.forecast import Planner
+from framework.plan.history import known_rows, remember_rows, speeds
+from framework.plan.make import make_plan
+from tests.framework.memory.test_shape import LLAMA, SMOLLM
+from tests.support.shelf import ROWS, Shelf, plan
+
+GIB = 2**30
+
+pytestmark = pytest.mark.usefixtures("own_cache")
+TRAINED = TrainResult(
+    steps=375,
+    epochs=3.0,
+    train_loss=1.0,
+    last_loss=1.0,
+    seconds=100.0,
+    tokens=1_200_000,
+    supervised_tokens=300_000,
+    trainable_parameters=1,
+    total_parameters=2,
+    peak_memory_bytes=1,
+    checkpoint="checkpoint",
+    computed_tokens=600_000,
+)
+
+
+def test_an_8b_model_in_four_bits_fits_a_gaming_gpu(tmp_path: Path, llama: Shelf) -> None:
+    _, told = Planner(llama).first(plan(tmp_path, "plan.gpu=rtx4090"))
+    assert told.memory is not None
+    assert (told.memory.verdict, told.memory.device) == (Verdict.fits, "rtx4090")
+    assert 6 * GIB < told.memory.allocated < 12 * GIB
+    assert not told.memory.rows_known
+    assert told.memory.tokens == 2 * 2048
+    assert (told.changes, told.work) == ([], None)
+
+
+def test_known_rows_make_it_smaller_and_give_the_work(tmp_path: Path, llama: Shelf) -> None:
+    words = plan(tmp_path, "plan.gpu=rtx4090")
+    _, before = Planner(llama).first(words)
+    remember_rows(words, ROWS)
+    _, told = Planner(llama).first(words)
+    assert told.memory is not None
+    assert before.memory is not None
+    assert told.memory.rows_known
+    assert told.memory.tokens == 2 * 800
+    assert told.memory.reserved < before.memory.reserved
+    assert told.work is not None
+    assert (told.work.steps, told.work.epochs, told.work.seconds_low) == (375, 3.0, None)
+
+
+def test_a_model_that_the_arithmetic_does_not_know_has_no_memory(tmp_path: Path) -> None:
+    _, told = Planner(Shelf(LLAMA | {"num_experts": 8})).first(plan(tmp_path))
+    assert told.memory is None
+    assert "has experts" in told.why
+
+
+def test_advice_does_not_depend_on_the_memory(tmp_path: Path) -> None:
+    words = plan(tmp_path, "data.validation_split=0")
+    _, told = Planner(Shelf(LLAMA | {"num_experts": 8})).first(words)
+    assert any(sentence.startswith("data.validation_split=0") for sentence in told.advice)
+
+
+def test_a_run_planned_for_another_gpu_teaches_nothing_of_this_machine(tmp_path: Path) -> None:
+    words = plan(tmp_path, "plan.gpu=rtx4090")
+    Planner(Shelf(SMOLLM)).learn(words, ROWS, TRAINED)
+    assert not list((tmp_path / "cache").rglob("speeds.json"))
+
+
+def test_a_trainer_that_does_not_tell_has_none_either(tmp_path: Path, llama: Shelf) -> None:
+    _, told = Planner(llama).first(testing.plan([], run_dir=tmp_path / "run"))
+    assert told.memory is None
+    assert told.why == "trainer=echo does not tell how it uses memory"
+
+
+def test_a_gpu_that_nobody_knows_is_refused(tmp_path: Path, llama: Shelf) -> None:
+    with pytest.raises(FrameworkError, match=r"plan\.gpu=rtx9999"):
+        Planner(llama).first(plan(tmp_path, "plan.gpu=rtx9999"))
+
+
+def test_a_training_tells_the_next_plan_how_fast_this_machine_is(tmp_path: Path) -> None:
+    shelf = Shelf(SMOLLM)
+    words = plan(tmp_path, "quantization=none", "trainer.device=cpu")
+    Planner(shelf).learn(words, ROWS, TRAINED)
+    (speed,) = speeds("CPU, half, adapter")
+    assert speed > 0
+    remembered = known_rows(words)
+    assert remembered == dataclasses.replace(ROWS, computed=0.5)
+    _, told = Planner(shelf).first(words)
+    assert told.work is not None
+    assert told.work.seconds_low is not None
+    assert told.work.seconds_high is not None
+    assert told.work.seconds_low < 100 < told.work.seconds_high
+    Planner(shelf).learn(words, ROWS, dataclasses.replace(TRAINED, taken_from="../0"))
+    assert speeds("CPU, half, adapter") == [speed]  # of a point that took a training nothing is learned
+
+
+@pytest.mark.parametrize(
+    ("words", "kept"),
+    [
+        (["trainer.num_train_epochs=2"], True),
+        (["trainer.keep_best=false"], False),
+        (["trainer.num_train_epochs=1"], False),
+        (["trainer.num_train_epochs=1", "trainer.eval_steps=9"], True),
+    ],
+)
+def test_disk_counts_the_best_weights_of_a_whole_model(
+    tmp_path: Path, llama: Shelf, words: list[str], *, kept: bool
+) -> None:
+    every = ["+experiment=llama8b_full", "data=local_file", "data.path=rows.jsonl", *words]
+    _, told = Planner(llama).first(make_plan(compose(every), run_dir=tmp_path / "run"))
+    assert told.disk is not None
+    assert ("best weights" in told.disk.parts) == kept
+
+
+def test_disk_counts_the_checkpoint_and_what_is_exported(tmp_path: Path, llama: Shelf) -> None:
+    _, told = Planner(llama).first(plan(tmp_path))
+    assert told.disk is not None
+    assert set(told.disk.parts) == {"checkpoint", "adapter"}
+    assert told.disk.needed == sum(told.disk.parts.values())
+    assert told.disk.free > 0
+
+
+def test_a_plan_alone_tells_what_the_whole_run_would_write(tmp_path: Path, llama: Shelf) -> None:
+    _, whole = Planner(llama).first(plan(tmp_path))
+    _, alone = Planner(llama).first(plan(tmp_path, "stages=[plan]"))
+    _, looking = Planner(llama).first(plan(tmp_path, "stages=[data]"))
+    assert whole.disk is not None
+    assert alone.disk is not None
+    assert (alone.disk.parts, looking.disk) == (whole.disk.parts, None)
