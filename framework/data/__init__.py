@@ -1,5 +1,5 @@
-"""The data stage: rows of the source -> conversations -> token rows, split and checked before any weight is loaded.
+"""The data stage: rows of the source, conversations, token rows; split and checked before any weight is loaded.
 
-`stage.load_data` reads, formats, tokenizes and proves every row once and keeps the result on disk (`store.py`); the
-split, the lengths and the audit are worked out from there.
+Imports: `plan` and below.
+Start with `stage.py`. Every row is read, tokenized and verified once and kept on disk (`store.py`).
 """

@@ -21,7 +21,7 @@ from framework.api.audit import AuditData, Texts
 from framework.api.plan import Plan
 from framework.api.protocols import Audit
 from framework.api.records import Example, Finding
-from framework.data import beginnings, lengths
+from framework.data import lengths, shared_prefix
 from framework.data.conversations import answered
 from framework.data.store import Store
 from framework.util import hashing, minhash, text_features
@@ -134,7 +134,7 @@ def _asked_alike(store: Store) -> NDArray[np.int64]:
 
     common = text_features.common_features(questions, len(store))
     found = minhash.group(questions, len(store), common=common, folder=_scratch(store))
-    return minhash.join(found, *beginnings.pairs(store))
+    return minhash.join(found, *shared_prefix.pairs(store))
 
 
 def _scratch(store: Store) -> Path | None:

@@ -12,7 +12,7 @@ from framework.api.plan import Plan
 def framework_check_plan(plan: Plan) -> Iterable[str]:
     """Check `data.mix`."""
     if plan.data.config.mix:
-        from framework.data.mix import problems  # noqa: PLC0415 - a run without a mix need not import it
+        from framework.data.mixture import problems  # noqa: PLC0415 - a run without a mix need not import it
 
         yield from problems(plan.data.config.mix, plan.format)
 
@@ -23,9 +23,9 @@ def check_sources(plan: Plan) -> None:
     Raises:
         FrameworkError: those of one are not.
     """
-    from framework.data import mix  # noqa: PLC0415 - `--help` imports this module
+    from framework.data import mixture  # noqa: PLC0415 - `--help` imports this module
 
-    for choice in (plan.data, *(part.source for part in mix.parts(plan.data.config.mix, plan.format))):
+    for choice in (plan.data, *(part.source for part in mixture.parts(plan.data.config.mix, plan.format))):
         check: Callable[[], None] | None = getattr(choice.create(), "check", None)
         if check is not None:
             check()

@@ -16,8 +16,8 @@ from typing import Any
 from framework.api.plan import Selection
 from framework.api.protocols import Formatter
 from framework.api.records import Example, Message, Prompt, RawData, Row
+from framework.data.conversation_checks import check_turns
 from framework.data.rows import Columns, stripped, with_system_prompt
-from framework.data.turns import check_turns
 from framework.hooks.manager import components
 from framework.util.errors import FrameworkError, one_line, place, unknown
 

@@ -15,7 +15,7 @@ from framework.api.plan import Plan, Selection
 from framework.api.protocols import Formatter, Model
 from framework.api.records import Example, MixedIn, RawData, Row
 from framework.api.schema import OnBadRow
-from framework.data import key, mix, store, writer
+from framework.data import fingerprint, mixture, store, writer
 from framework.data.rows import read
 from framework.data.store import Store
 from framework.data.writer import Writer
@@ -35,11 +35,11 @@ class Reader:
     def __init__(self, plan: Plan, model: Model) -> None:
         self.plan = plan
         self.model = model
-        self.mixed = mix.parts(plan.data.config.mix, plan.format)
+        self.mixed = mixture.parts(plan.data.config.mix, plan.format)
         self.source = plan.data.create()
         self.raw: RawData = self.source.load()
         self.others: list[RawData] = [part.source.create().load() for part in self.mixed]
-        marks = [key.fingerprint(raw) for raw in (self.raw, *self.others)]
+        marks = [fingerprint.fingerprint(raw) for raw in (self.raw, *self.others)]
         self.fingerprint = marks[0] if not self.others else hashing.hash_of(*marks)
 
     def store(self) -> tuple[Store, bool]:
@@ -102,7 +102,7 @@ class Reader:
         trained = own if validated else round(own * (1 - data.validation_split))
         for number, (part, raw) in enumerate(zip(self.mixed, self.others, strict=True), start=1):
             wanted = part.wanted(trained, self.mixed)
-            rows, count = mix.Drawn(raw, part.max_rows, self.plan.seed), 0
+            rows, count = mixture.Drawn(raw, part.max_rows, self.plan.seed), 0
             while count < wanted and (more := rows.draw(wanted - count)) is not None:  # again in place of bad rows
                 count += self._add(into, more, part.format, TRAIN, number)
             if not count and not told.bad_rows:

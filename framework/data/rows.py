@@ -14,7 +14,7 @@ from typing import Any
 from framework.api.protocols import Formatter
 from framework.api.records import Example, FormatRun, Message, MixedIn, Row
 from framework.api.schema import FormatConfig, OnBadRow
-from framework.data.turns import check_turns
+from framework.data.conversation_checks import check_turns
 from framework.util.errors import FrameworkError, one_line, place, unknown
 
 SHOWN_ERRORS = 10

@@ -13,11 +13,11 @@ from framework.api.plan import Plan
 from framework.api.protocols import Model
 from framework.api.records import DataResult, Example, Finding, MixedIn, Prompt, Proof, Severity
 from framework.api.schema import ProofMode
-from framework.data import audit, lengths, proof, split
+from framework.data import audit, lengths, mask_verification, split
 from framework.data.lengths import Fitted
+from framework.data.preview import view
 from framework.data.reader import Reader
 from framework.data.store import Rows, Store
-from framework.data.view import view
 from framework.util import shared_cache
 from framework.util.errors import FrameworkError
 
@@ -98,9 +98,9 @@ def _prove(plan: Plan, rows: Store) -> Proof:
         skipped = f": all {bad.bad_rows} are bad, the first {bad.bad_examples[0]}" if bad.bad_rows else ""
         message = f"data '{plan.data.component.name}' has no rows{skipped}"
         raise FrameworkError(message)
-    proven = proof.prove(rows)
+    proven = mask_verification.prove(rows)
     if proven.failed and plan.data.config.proof is ProofMode.fail:
-        raise proof.refusal(proven)
+        raise mask_verification.refusal(proven)
     return proven
 
 
@@ -126,7 +126,7 @@ def _mixed(rows: Store, kept: NDArray[np.int64]) -> list[MixedIn]:
 def split_parts(plan: Plan, rows: Store) -> NDArray[np.int8]:
     """Return the part of each row: those of the source, with the validation split off where there is none."""
     part = rows.columns.part.copy()
-    part[~proof.usable(rows) & (part != PROMPTS)] = LEFT_OUT
+    part[~mask_verification.usable(rows) & (part != PROMPTS)] = LEFT_OUT
     share = plan.data.config.validation_split
     if share > 0 and not (rows.columns.part == VALIDATION).any():
         trained = np.flatnonzero(part == TRAIN)

@@ -28,7 +28,7 @@ DISABLE = "FRAMEWORK_DISABLE_PLUGINS"
 DEFAULT_PLUGINS = {
     "core": "framework.commands",
     "core.data": "framework.data.checks",
-    "core.monitor": "framework.health.problems",
+    "core.monitor": "framework.monitor.checks",
     "monitor": "framework.health.plugin",
     "journal": "framework.rundir.status",
 }

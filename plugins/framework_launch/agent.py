@@ -1,4 +1,4 @@
-"""Starts the processes of a group: `accelerate launch -m framework.worker RUN_DIR`; notes which died and how.
+"""Starts the processes of a group: `accelerate launch -m framework.run.worker RUN_DIR`; notes which died and how.
 
 Not for users: `launcher.py` starts it as `python -m framework_launch.agent JSON`. What accelerate's own command would
 print, which process ended with which code, is written down for the launcher. Where one process ends with an error,
@@ -20,9 +20,9 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-from framework.handover import end_with
+from framework.run.plan_transfer import end_with
+from framework.run.worker import GROUP
 from framework.util import host
-from framework.worker import GROUP
 from framework_launch.config import FAILED
 
 JOIN = 24 * 3600
@@ -114,7 +114,7 @@ def command(asked: Asked) -> argparse.Namespace:
         words += ["--rdzv_conf", f"timeout={JOIN}"]
     words += ["--num_cpu_threads_per_process", str(threads(asked.processes))]
     made: argparse.Namespace = launch_command_parser().parse_args(
-        [*words, "--module", "framework.worker", asked.folder]
+        [*words, "--module", "framework.run.worker", asked.folder]
     )
     # Settings of torchrun for which accelerate has no word; it hands on what bears torchrun's names.
     made.shutdown_timeout = GRACE

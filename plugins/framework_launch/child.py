@@ -12,8 +12,8 @@ import sys
 import threading
 from pathlib import Path
 
-from framework import pipeline
-from framework.handover import Packed, end_with
+from framework.run import pipeline
+from framework.run.plan_transfer import Packed, end_with
 from framework.util.errors import DoesNotFitError, FrameworkError, PrunedError, one_line
 
 USER_MISTAKE, DOES_NOT_FIT, PRUNED, INTERRUPTED = 2, 75, 76, 130

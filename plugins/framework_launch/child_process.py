@@ -17,7 +17,7 @@ from framework.api import records
 from framework.api.plan import Plan
 from framework.api.records import Report
 from framework.api.schema import Stage
-from framework.handover import pack
+from framework.run.plan_transfer import pack
 from framework.rundir.status import note_failure
 from framework.util.errors import DoesNotFitError, FrameworkError, PrunedError, signal_name
 from framework_launch.child import DOES_NOT_FIT, INTERRUPTED, PRUNED, USER_MISTAKE

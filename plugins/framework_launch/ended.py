@@ -8,8 +8,8 @@ import signal
 from pathlib import Path
 
 from framework.api.plan import Plan
+from framework.run.worker import ENDED, Ended
 from framework.util.errors import FrameworkError, signal_name
-from framework.worker import ENDED, Ended
 from framework_launch import place
 from framework_launch.config import FAILED, GroupConfig
 

@@ -29,7 +29,6 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from framework import pipeline
 from framework.api.data import Data
 from framework.api.plan import Plan
 from framework.api.process_group import Group
@@ -38,9 +37,10 @@ from framework.api.records import Report, Step, TokenRow, TrainResult
 from framework.api.schema import Stage
 from framework.data.stage import load_data
 from framework.data.store import Rows
-from framework.handover import check_divisible, pack
 from framework.plan.fit import check_fits
-from framework.worker import GROUP, JOB, Job
+from framework.run import pipeline
+from framework.run.plan_transfer import check_divisible, pack
+from framework.run.worker import GROUP, JOB, Job
 from framework_launch import place
 from framework_launch.agent import Asked
 from framework_launch.config import GroupConfig

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import logging
 
-from framework import pipeline
 from framework.api.plan import Plan
 from framework.api.records import Report
-from framework.fresh import stale
+from framework.run import pipeline
+from framework.run.import_order import stale
 from framework_launch.child_process import ChildProcess
 from framework_launch.config import SingleConfig, SubprocessConfig
 

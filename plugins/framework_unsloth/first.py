@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterator
 from importlib.metadata import version
 
-from framework.fresh import late
+from framework.run.import_order import late
 from framework.util.cache import cache_dir
 from framework.util.errors import FrameworkError
 from framework_unsloth.config import ORDER

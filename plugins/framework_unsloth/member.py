@@ -13,7 +13,7 @@ from typing import Any
 
 from framework.api.process_group import member
 from framework.api.protocols import Backend
-from framework.handover import end_with
+from framework.run.plan_transfer import end_with
 from framework.util.errors import FrameworkError, one_line
 
 JOB, DONE, ENDED = "together.pickle", "together-done.pickle", "together-{}.txt"

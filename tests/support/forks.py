@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 STARTS = (
-    "framework.cli", "framework.pipeline", "framework.api.text.results", "framework.testing", "hydra.core.plugins",
+    "framework.cli", "framework.run.pipeline", "framework.api.text.results", "framework.testing", "hydra.core.plugins",
     "multiprocess", "numpy", "pandas", "pyarrow.compute", "requests",
 )  # fmt: skip
 """What a run of the echo backend imports, but for what reads variables while it is imported."""

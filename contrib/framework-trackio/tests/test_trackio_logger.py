@@ -16,7 +16,8 @@ import trackio
 from trackio.utils import TRACKIO_DIR
 
 import framework_trackio.plugin
-from framework import pipeline, testing
+from framework import testing
+from framework.run import pipeline
 from framework.testing.suites import LoggerSuite
 
 SECRET = "open-sesame-42"  # noqa: S105 - planted

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from framework import pipeline
 from framework.api import records
 from framework.api.records import DataResult, Finding, Severity
+from framework.run import pipeline
 from framework.testing.suites.base import Rows, Suite, expect
 from framework.util.errors import FrameworkError, one_line
 

@@ -7,10 +7,10 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from framework import pipeline
 from framework.api import records
 from framework.api.plan import CHECKPOINT
 from framework.api.records import Artifact, ExportResult
+from framework.run import pipeline
 from framework.testing.suites.base import Suite, expect, files
 
 if TYPE_CHECKING:

@@ -7,12 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
-from framework import pipeline
 from framework.api import records
 from framework.api.protocols import Formatter
 from framework.api.records import DataResult, Example, Row
 from framework.data.rows import to_examples
 from framework.hooks.manager import components
+from framework.run import pipeline
 from framework.testing.suites.base import Rows, Suite, expect
 from framework.util.errors import FrameworkError, one_line
 

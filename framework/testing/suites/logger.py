@@ -8,11 +8,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from framework import pipeline
 from framework.api.fields import fields
 from framework.api.plan import Plan, Selection
 from framework.api.records import Artifact, Trouble
 from framework.api.schema import Action
+from framework.run import pipeline
 from framework.testing.suites.base import ROWS, Rows, Suite, data_words, expect, files
 from framework.util.errors import FrameworkError, one_line, place
 from framework.util.redact import SECRET_NAME

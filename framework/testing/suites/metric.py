@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from framework import pipeline
 from framework.api import records, scoring
 from framework.api.protocols import AnswerMetric, AnyMetric
 from framework.api.records import Answered, EvalResult, Report
+from framework.run import pipeline
 from framework.testing.suites.base import Suite, expect
 
 ANSWERS = ("", " ", "\n\n", "Lima", "日本語 🎉 ñ", "{}", "[1, 2", "\x00\ufeff", "word " * 20_000, "x" * 100_000)

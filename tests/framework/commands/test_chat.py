@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from framework import Component, FrameworkError, hookimpl, pipeline, testing
+from framework import Component, FrameworkError, hookimpl, testing
 from framework.api.protocols import Speaker
 from framework.api.records import Message, Prompt
 from framework.api.run_folder import ENVIRONMENT, SavedRun
@@ -23,6 +23,7 @@ from framework.chat.session import BASE, TUNED
 from framework.chat.trained import trained
 from framework.cli import run_command
 from framework.hooks import manager
+from framework.run import pipeline
 from framework.rundir.read import read_run
 from framework.testing import EchoModel
 from tests.framework.chat.parrot import Parrot

@@ -320,9 +320,9 @@ def test_an_audit_is_given_the_parts_after_the_split(write_rows: Write, rows: Ro
 
 
 def test_the_report_holds_what_the_data_stage_found(data_file: Path, tmp_path: Path) -> None:
-    from framework import pipeline
     from framework.api import records
     from framework.api.records import DataResult
+    from framework.run import pipeline
 
     words = ["data=local_file", f"data.path={data_file}", "exporter=[]"]
     report = pipeline.run(testing.plan(words, run_dir=tmp_path / "run"))

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from framework import FrameworkError, hookimpl, pipeline, testing
+from framework import FrameworkError, hookimpl, testing
 from framework.api.plan import Plan
 from framework.hooks.manager import manager
 from framework.plan.make import check_model
+from framework.run import pipeline
 from tests.framework.program import program
 
 FILE = """

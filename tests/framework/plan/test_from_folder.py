@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from framework import FrameworkError, pipeline, testing
+from framework import FrameworkError, testing
 from framework.api.plan import Plan
 from framework.api.run_folder import ENVIRONMENT
 from framework.plan.from_folder import saved_plan
+from framework.run import pipeline
 from framework.rundir.read import read_run
 from framework.util.redact import HIDDEN
 

@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from framework import FrameworkError, pipeline, testing
+from framework import FrameworkError, testing
+from framework.run import pipeline
 from framework.rundir.folder import save_overrides
 from framework.rundir.status import note_failure, reason
 

@@ -10,7 +10,7 @@ import pytest
 from framework import testing
 from framework.api.plan import Plan
 from framework.api.records import Aspect, Concern, EvalResult, Measure, Results
-from framework.verdict import compare
+from framework.evaluate.verdict import compare
 from framework_evals.forgetting_concern import concerns
 
 FINE = [1.0, 1.0, 1.0, 0.0] * 16

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from framework import pipeline, testing
+from framework import testing
 from framework.api import records
 from framework.api.records import EvalResult, Report
+from framework.run import pipeline
 
 FEW = ["evaluator.forgetting.questions=1", "evaluator.forgetting.instructions=2", "evaluator.forgetting.texts=2"]
 WORDS = ["evaluator=[lm_eval,forgetting]", "evaluator.lm_eval.limit=2", *FEW, "exporter=[]", "logger=[jsonl]"]

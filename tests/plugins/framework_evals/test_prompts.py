@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from framework import pipeline, testing
+from framework import testing
 from framework.api import records
 from framework.api.data import Data
 from framework.api.plan import Selection
 from framework.api.protocols import AnyMetric
 from framework.api.records import EvalResult, Message, Prompt
 from framework.hooks.manager import components
+from framework.run import pipeline
 from framework_evals.config import ExactMatchConfig, JsonValidConfig, PromptsConfig, StoppedConfig
 from framework_evals.metrics.exact_match import ExactMatch
 from framework_evals.metrics.json_valid import JsonValid

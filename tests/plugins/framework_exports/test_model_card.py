@@ -12,12 +12,13 @@ import pytest
 from huggingface_hub import ModelCard
 from huggingface_hub.repocard import metadata_load
 
-from framework import pipeline, testing
+from framework import testing
 from framework.api import records
 from framework.api.plan import Plan
 from framework.api.protocols import ExportContext, ModelPlace
 from framework.api.records import Artifact, ExportResult
-from framework.report import draft_report
+from framework.run import pipeline
+from framework.run.report import draft_report
 from framework_exports.config import ModelCardExporterConfig
 from framework_exports.model_card import ModelCardExporter, base_license
 

@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from framework import pipeline, testing
+from framework import testing
 from framework.api import records
 from framework.api.plan import Plan
 from framework.api.records import ExportResult
+from framework.run import pipeline
 from framework.util.errors import FrameworkError
 from framework_exports import merging
 from tests.support.bases import adapted, tiny_base

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from framework import FrameworkError
 from framework.api.schema import FormatConfig
-from framework.data.turns import check_turns
+from framework.data.conversation_checks import check_turns
 from framework_formats.formats import Auto
 from framework_formats.formats.names import READS
 from framework_formats.formats.turns import ROLES, SPEAKERS

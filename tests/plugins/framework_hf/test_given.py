@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from framework import FrameworkError, pipeline
+from framework import FrameworkError
 from framework.api import records
 from framework.api.plan import Plan
 from framework.api.records import EvalResult
 from framework.config.compose import compose
 from framework.plan.make import make_plan
+from framework.run import pipeline
 from tests.support.tiny import tiny_chatml
 
 # peft reads a name that transformers 5.24 deprecates.

@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 import torch
 
-from framework import FrameworkError, pipeline
+from framework import FrameworkError
 from framework.api import records
 from framework.api.protocols import TrainRun
 from framework.api.records import Order, Report, Step, TrainResult, Trouble
 from framework.api.schema import Action
 from framework.health.cures import CURES
+from framework.run import pipeline
 from tests.support.tiny import chat_rows, tiny_llama
 from tests.support.training import make, opened
 

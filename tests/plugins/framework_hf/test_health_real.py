@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from framework import pipeline
 from framework.api import records
 from framework.api.records import TrainResult
 from framework.config.check import check
 from framework.config.compose import compose
 from framework.plan.make import make_plan
+from framework.run import pipeline
 
 LOUD = {"exploding_gradient", "oscillation", "rising_loss", "spike", "nan", "plateau"}
 """What a rate that is a hundred times too high may look like; which of them shows is chance."""

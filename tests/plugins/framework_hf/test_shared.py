@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import torch
 
-from framework import pipeline
+from framework.run import pipeline
 from framework.util import shared_cache
 from framework_hf import shared
 from framework_hf.config import Packing

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from framework import pipeline
 from framework.cli import run_command
+from framework.run import pipeline
 from framework.util.errors import FrameworkError
 from tests.support.tiny import chat_rows, tiny_llama
 from tests.support.training import make

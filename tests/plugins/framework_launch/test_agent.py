@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from accelerate.commands import launch
 
+from framework.run.worker import GROUP
 from framework.util import host
-from framework.worker import GROUP
 from framework_launch.agent import GRACE, JOIN, Asked, command, threads
 
 OWN = """
@@ -46,7 +46,7 @@ def test_one_machine(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found = started(asked, monkeypatch)
     assert (found.module, found.training_script, found.training_script_args) == (
         True,
-        "framework.worker",
+        "framework.run.worker",
         [str(folder)],
     )
     assert (found.num_processes, found.num_machines, found.machine_rank) == (2, 1, 0)

@@ -9,7 +9,7 @@ import pytest
 
 from framework import FrameworkError, testing
 from framework.api.plan import Plan
-from framework.worker import ENDED, Ended
+from framework.run.worker import ENDED, Ended
 from framework_launch.config import FAILED
 from framework_launch.ended import cause
 

@@ -18,9 +18,9 @@ import pytest
 from framework import FrameworkError, testing
 from framework.api.plan import Plan
 from framework.api.protocols import Launcher
+from framework.run.worker import GROUP, JOB
 from framework.testing import EchoBackend
 from framework.util.errors import DoesNotFitError
-from framework.worker import GROUP, JOB
 from framework_launch import launcher
 from tests.support.program import environment
 from tests.support.tiny import chat_rows, tiny_llama

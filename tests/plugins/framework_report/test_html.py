@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from framework import FrameworkError, pipeline, testing
+from framework import FrameworkError, testing
 from framework.api import records
 from framework.api.records import DataResult, Report
 from framework.api.text.results import visible
-from framework.report import make_report
+from framework.run import pipeline
+from framework.run.report import make_report
 from framework.util.errors import PrunedError
 from framework_report.config import HtmlConfig
 from framework_report.html import Html

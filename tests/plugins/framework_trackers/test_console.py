@@ -12,11 +12,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console as Terminal
 
-from framework import pipeline, testing
+from framework import testing
 from framework.api.records import EvalResult, Measure, Sample, Step
 from framework.config.check import check
 from framework.config.compose import compose
-from framework.report import make_report
+from framework.run import pipeline
+from framework.run.report import make_report
 from framework_trackers.config import ConsoleConfig
 from framework_trackers.console import Console
 from tests.support.results import AILING, CLIMBED, EVEN, SPIKE

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from framework import pipeline, testing
+from framework import testing
 from framework.api.records import Step
+from framework.run import pipeline
 from framework.rundir.folder import save_overrides
 from framework_trackers.config import JsonlConfig
 from framework_trackers.jsonl import Jsonl

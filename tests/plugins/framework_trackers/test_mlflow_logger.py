@@ -14,7 +14,8 @@ from unittest.mock import MagicMock
 
 import pytest
 
-from framework import pipeline, testing
+from framework import testing
+from framework.run import pipeline
 from framework.testing.echo import EchoModel
 from framework.util.errors import FrameworkError, PrunedError
 from framework_trackers.config import MlflowConfig

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 
-from framework import pipeline, testing
+from framework import testing
+from framework.run import pipeline
 from framework.rundir.folder import save_overrides
 from framework.testing.echo import EchoModel
 from framework.testing.echo_training import EchoTraining

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from framework import pipeline, testing
+from framework import testing
+from framework.run import pipeline
 from tests.framework.program import echo
 from tests.plugins.framework_trackers.test_mlflow_logger import stored
 from tests.plugins.framework_trackers.test_tensorboard_logger import read

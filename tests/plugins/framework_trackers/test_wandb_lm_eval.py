@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 import wandb
 
-from framework import pipeline
 from framework.api import records
 from framework.api.records import EvalResult
+from framework.run import pipeline
 from tests.support.harness_tasks import write_tasks
 from tests.support.tiny import tiny_chatml
 from tests.support.training import make

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import wandb
 
-from framework import pipeline, testing
+from framework import testing
 from framework.api.records import Aspect, EvalResult, Measure, Step
+from framework.run import pipeline
 from framework.rundir.folder import save_overrides
 from framework.testing.echo import EchoModel
 from framework.testing.echo_training import EchoTraining

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from framework import pipeline, testing
+from framework import testing
+from framework.run import pipeline
 from tests.framework.program import Result, echo, execute
 from tests.support.program import environment
 from tests.support.wandb_file import read_offline_run

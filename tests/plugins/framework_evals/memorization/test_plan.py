@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from framework import FrameworkError, pipeline, testing
+from framework import FrameworkError, testing
+from framework.run import pipeline
 
 Rows = list[dict[str, str]]
 ASKED = ("evaluator=[memorization]", "metric=[]", "exporter=[]", "verdict.null_adapters=0")

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from framework import pipeline
 from framework.api.plan import Plan
 from framework.api.records import Concern, EvalResult, TokenRow, load
 from framework.config.check import check
 from framework.config.compose import compose
 from framework.plan.make import make_plan
+from framework.run import pipeline
 from framework_evals.config import MemorizationConfig
 from framework_evals.memorization.drawn import LOOKED_AT, draw, with_own_words
 from framework_evals.memorization.recital import recital

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from framework import pipeline, testing
+from framework import testing
 from framework.api import records
 from framework.api.records import EvalResult, Report, Scores
 from framework.api.schema import Stage
+from framework.run import pipeline
 from framework_evals.config import JudgeConfig
 from framework_evals.metrics.judge import Judge
 from tests.support.judge import JudgeStandIn, Reply, asked_about, closed_port, said

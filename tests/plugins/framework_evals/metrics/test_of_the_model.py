@@ -10,9 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from framework import pipeline, testing
+from framework import testing
 from framework.api import records, scoring
 from framework.api.records import Answered, EvalResult, Scores
+from framework.run import pipeline
 from framework_evals.config import Aim, LengthConfig, PerplexityConfig, StoppedConfig
 from framework_evals.metrics.length import Length
 from framework_evals.metrics.perplexity import Perplexity

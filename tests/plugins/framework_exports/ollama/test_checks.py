@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from framework import Component, pipeline, testing
+from framework import Component, testing
 from framework.api.plan import Selection
 from framework.api.schema import ExporterConfig
+from framework.run import pipeline
 from framework.util.errors import FrameworkError
 from framework_exports.adapter import AdapterExporter
 from framework_exports.config import AdapterExporterConfig, OllamaExporterConfig

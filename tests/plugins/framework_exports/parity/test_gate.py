@@ -12,12 +12,13 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from framework import pipeline, testing
+from framework import testing
 from framework.api import records
 from framework.api.plan import Plan
 from framework.api.records import Artifact, ExportResult
 from framework.config.compose import compose
 from framework.plan.make import make_plan
+from framework.run import pipeline
 from framework_exports.gguf_exporter import GgufExporter
 from framework_exports.merging import merge
 from framework_exports.parity import gate

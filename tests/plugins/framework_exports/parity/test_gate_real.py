@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from framework import pipeline
 from framework.config.compose import compose
 from framework.plan.make import make_plan
+from framework.run import pipeline
 
 # peft reads a name that transformers 5.24 deprecates.
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")]

@@ -21,13 +21,14 @@ import psutil
 import pytest
 from safetensors.torch import load_file
 
-from framework import FrameworkError, pipeline
+from framework import FrameworkError
 from framework.api import records
 from framework.api.protocols import Launcher
 from framework.api.records import EvalResult, TrainResult
-from framework.health.course import Course
 from framework.hooks.local_file import load_file as load_plugin
-from framework.worker import GROUP
+from framework.run import pipeline
+from framework.run.training import Course
+from framework.run.worker import GROUP
 from framework_hf.resume import FOLDER
 from tests.support import group_plugin
 from tests.support.tiny import chat_rows, tiny_llama
@@ -178,7 +179,7 @@ def test_two_processes_with_fsdp2_go_on_with_what_one_began(
     assert done.result.resumed == 4
     close(alone, done)
     for each in seen():
-        assert each["started"] == ["-m", "framework.worker", str(done.folder)]
+        assert each["started"] == ["-m", "framework.run.worker", str(done.folder)]
         assert each["whole"] == 2 * each["here"] > 0
         assert (each["checkpointed"], each["offload"]) == (0, ["OffloadPolicy"])
 

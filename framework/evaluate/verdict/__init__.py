@@ -1,0 +1,6 @@
+"""Whether a run was worth it: the comparison of two evaluations, and the verdict on them."""
+
+from framework.evaluate.verdict.compare import compare
+from framework.evaluate.verdict.judge import judge
+
+__all__ = ["compare", "judge"]

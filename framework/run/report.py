@@ -1,0 +1,133 @@
+"""The report stage: one value that says what the run was and whether it was worth it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+from framework.api.plan import SCORE, Plan
+from framework.api.records import (
+    Change,
+    Concern,
+    DataResult,
+    EvalResult,
+    ExportResult,
+    Judgement,
+    Nulls,
+    Objective,
+    Report,
+    Results,
+    Sample,
+    TrainResult,
+)
+from framework.api.run_folder import RunFolder
+from framework.api.schema import Stage
+from framework.evaluate.verdict import compare, judge
+from framework.hooks.manager import ask, leave_out
+from framework.monitor.truncated_answers import unended
+from framework.rundir.environment import versions
+from framework.util.redact import redact
+
+
+def make_report(
+    plan: Plan,
+    hardware: Mapping[str, str],
+    seconds: Mapping[str, float],
+    data: DataResult | None,
+    before: EvalResult | None,
+    trained: TrainResult | None,
+    after: EvalResult | None,
+    nulls: Nulls | None,
+    exported: ExportResult | None,
+) -> Report:
+    """Put the results of the stages together; a stage that never ran is None."""
+    noise = nulls.results if nulls and before else []
+    changes = compare(before, after, noise, plan.verdict)
+    verdict = None
+    if after is not None:
+        concerns = _concerns(plan, Results(before, after, noise, trained, changes))
+        verdict = judge(changes, concerns, plan.verdict)
+    rate = 1 / trained.seconds if trained and trained.seconds else None
+    return Report(
+        name=redact(plan.name),
+        run_dir=redact(str(plan.run_dir)),  # its default holds the name
+        finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        objective=_objective(plan.objective, changes, trained, verdict),
+        metrics=changes,
+        train=_with_answers(plan, before, trained, after),
+        tokens_per_second=trained.tokens * rate if trained and rate else None,
+        supervised_tokens_per_second=trained.supervised_tokens * rate if trained and rate else None,
+        seconds=dict(seconds),
+        peak_memory_bytes=trained.peak_memory_bytes if trained else None,
+        hardware=dict(hardware),
+        versions=versions(),
+        artifacts=exported.artifacts if exported else [],
+        data=data,
+        verdict=verdict,
+    )
+
+
+def draft_report(plan: Plan, facts: Mapping[str, str]) -> Report:
+    """Return the report as far as the results in the run's folder go: that of the run is made after the exports."""
+    folder = RunFolder(plan.run_dir)
+    after = folder.earlier(Stage.evaluate, EvalResult)
+    return make_report(
+        plan,
+        facts,
+        {},
+        folder.earlier(Stage.data, DataResult),
+        comparable(folder.earlier(Stage.baseline, EvalResult), after),
+        None if plan.given else folder.earlier(Stage.train, TrainResult),
+        after,
+        folder.nulls(),
+        None,
+    )
+
+
+def _with_answers(
+    plan: Plan, before: EvalResult | None, trained: TrainResult | None, after: EvalResult | None
+) -> TrainResult | None:
+    """Add what is wrong with the answers to the troubles of the training that they come from."""
+    if trained is None or after is None:
+        return trained
+    return dataclasses.replace(trained, troubles=[*trained.troubles, *unended(plan, after, before, trained.steps)])
+
+
+def _concerns(plan: Plan, results: Results) -> list[Concern]:
+    found = []
+    for plugin, concern in ask("framework_concerns", plan=plan, results=results):
+        if isinstance(concern, Concern):
+            found.append(concern)
+        else:
+            leave_out(plugin, "framework_concerns", f"it gives a {type(concern).__name__}, no Concern")
+    return found
+
+
+def _objective(
+    name: str, changes: Mapping[str, Change], trained: TrainResult | None, verdict: Judgement | None
+) -> Objective:
+    if name == SCORE:
+        return Objective(name, verdict.score if verdict else None, higher_is_better=True)
+    if name == "train_loss":
+        return Objective(name, trained.train_loss if trained else None, higher_is_better=False)
+    change = changes.get(name)
+    return Objective(name, change.after if change else None, change.higher_is_better if change else False)
+
+
+def comparable(before: EvalResult | None, after: EvalResult | None) -> EvalResult | None:
+    """Return what of `before` may stand beside `after`: of other prompts only the validation loss."""
+    if before is None or after is None:
+        return before
+    if {sample.prompt for sample in before.samples} == {sample.prompt for sample in after.samples}:
+        return before
+    losses = {name: measure for name, measure in before.measures.items() if name == "eval_loss"}
+    return dataclasses.replace(before, measures=losses, samples=[])
+
+
+def pair(before: EvalResult | None, after: EvalResult | None) -> Sequence[tuple[Sample | None, Sample]]:
+    """Pair the samples of both evaluations by their prompts."""
+    if after is None:
+        return []
+    earlier = {sample.prompt: sample for sample in before.samples} if before else {}
+    return [(earlier.get(sample.prompt), sample) for sample in after.samples]

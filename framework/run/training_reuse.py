@@ -1,0 +1,131 @@
+"""Points of a sweep that train alike: the first of them does, the others take its weights and what it measured.
+
+Exporters and loggers see what was learned and change nothing in it, so points that differ in nothing else are one
+training. Points in other processes are not known here, and a model without a `base_key` always trains. So does one that
+several machines train: the others do not know what the first has trained before, and would wait for it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+
+from framework.api.plan import CHECKPOINT
+from framework.api.protocols import Elsewhere
+from framework.api.records import EvalResult, Nulls, Step, TrainResult
+from framework.api.run_folder import RunFolder
+from framework.api.schema import Stage
+from framework.evaluate.measure import Measuring
+from framework.run.export import fingerprint
+from framework.run.training import Course
+from framework.util import shared_cache
+from framework.util.errors import FrameworkError, one_line
+
+APART = frozenset(("config", "exporter", "logger", "name", "objective", "overrides", "run_dir", "sweep"))
+"""Parts of the plan on which neither training nor evaluation depends."""
+LIMIT = 64
+"""Trainings that are remembered at most, each with its steps, which later points tell their loggers."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """A training that is through: the folder of its point, a hash of its weights, and what is to be told of it."""
+
+    folder: Path
+    weights: str
+    trained: TrainResult
+    steps: tuple[Step, ...]
+    facts: Mapping[str, str]
+
+
+class SameTraining:
+    """Looks whether an earlier point of the sweep has trained and measured what this one would.
+
+    Args:
+        measuring: what this point measures its model by, which is not trained yet.
+    """
+
+    def __init__(self, measuring: Measuring) -> None:
+        self._measuring = measuring
+        self._plan = plan = measuring.plan
+        model, found = measuring.model, measuring.data.result
+        group = plan.launch.config.group()
+        base = "" if group and group.machines > 1 else getattr(model, "base_key", "")
+        settings = plan.exact(*(field.name for field in fields(plan) if field.name not in APART))
+        self._key = shared_cache.key_of(base, found.fingerprint, settings) if base and shared_cache.is_open() else ""
+        self._known: dict[str, Done] = shared_cache.shared("trained", "by settings", dict)
+        self._done = self._find()
+
+    def _find(self) -> Done | None:
+        done = self._known.get(self._key)
+        if done is None or done.folder == self._plan.run_dir:
+            return None
+        return done if fingerprint(done.folder / CHECKPOINT) == done.weights else None
+
+    def train(self, course: Course, scratch: Path, elsewhere: Elsewhere | None) -> TrainResult:
+        """Train, or put the weights of the point that did into place and tell of its steps.
+
+        Args:
+            course: of the training.
+            scratch: for what the training writes meanwhile.
+            elsewhere: trains in the place of this process.
+
+        Raises:
+            FrameworkError: the weights of the other point find no room here.
+        """
+        if self._done is None:
+            trained = course.train(self._plan.checkpoint, scratch, elsewhere)
+            self._keep(trained, course.told)
+            return trained
+        course.retell(self._done.trained, self._done.steps)
+        shutil.rmtree(scratch, ignore_errors=True)
+        if forget := getattr(self._measuring.model, "forget_checkpoints", None):  # a training of its own was ended here
+            forget()
+        _copy(self._done.folder / CHECKPOINT, self._plan.checkpoint)
+        self._measuring.model.restore(self._plan.checkpoint)
+        return replace(self._done.trained, taken_from=os.path.relpath(self._done.folder, self._plan.run_dir))
+
+    def _keep(self, trained: TrainResult, steps: Sequence[Step]) -> None:
+        if not self._key:
+            return
+        while len(self._known) >= LIMIT:
+            del self._known[next(iter(self._known))]
+        plan, facts = self._plan, dict(self._measuring.model.facts)
+        self._known[self._key] = Done(plan.run_dir, fingerprint(plan.checkpoint), trained, tuple(steps), facts)
+
+    @property
+    def facts(self) -> Mapping[str, str]:
+        """What is known of the machine and of the way to train, with what only the training has shown."""
+        return {**self._measuring.model.facts, **(self._done.facts if self._done else {})}
+
+    def measure(self, *, compared: bool) -> tuple[EvalResult, Nulls]:
+        """Measure what was trained, or return what the point came to whose weights it has.
+
+        What could not be measured there, for want of a server for example, may be measured here.
+        """
+        theirs = RunFolder(self._done.folder) if self._done else None
+        try:
+            after = theirs.earlier(Stage.evaluate, EvalResult) if theirs else None
+            nulls = theirs.nulls() if theirs else None
+        except FrameworkError:  # somebody has damaged them
+            after = nulls = None
+        whole = after and nulls and not after.notes and not (compared and nulls.why)
+        return (after, nulls) if after and nulls and whole else self._measuring.trained(compared=compared)
+
+
+def _copy(source: Path, target: Path) -> None:
+    """Copy a folder, whole or not at all, in the place of one that is there."""
+    half = target.with_name(f"{target.name}.part")
+    try:
+        shutil.rmtree(half, ignore_errors=True)
+        shutil.copytree(source, half)
+        shutil.rmtree(target, ignore_errors=True)
+        half.rename(target)
+    except OSError as error:
+        shutil.rmtree(half, ignore_errors=True)
+        reason = error.strerror or one_line(error)
+        message = f"the weights of {source} were not copied to {target}: {reason}. Set hydra.sweep.dir=FOLDER"
+        raise FrameworkError(message) from error

@@ -1,0 +1,113 @@
+"""framework/run/export.py: what of an earlier export can be used again, and what cannot."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from framework import testing
+from framework.api.records import Artifact, ExportResult
+from framework.run import export
+from framework.run.export import KEPT, Exports, fingerprint
+
+LARGE = 2 * export.WHOLE + 3
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    """Return a run folder with weights and two exports."""
+    for name in ("checkpoint/weights", "merged/run_config.json", "adapter/run_config.json"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_bytes(name.encode())
+    return tmp_path
+
+
+def earlier(run: Path, *words: str) -> tuple[Exports, ExportResult]:
+    """Return the exports of a plan that made both."""
+    made = Exports(testing.plan([*words, "exporter=[adapter,merged]"], run_dir=run), None)
+    made.add("merged", [Artifact("merged", "merged", 22)])
+    made.add("adapter", [Artifact("adapter", "adapter", 23, ["a note"])])
+    return made, made.result()
+
+
+def now(run: Path, before: ExportResult | None, *words: str) -> Exports:
+    return Exports(testing.plan([*words, "exporter=[adapter,merged]"], run_dir=run), before)
+
+
+def test_a_folder_has_the_size_that_it_has_at_the_end(run: Path) -> None:
+    made, first = earlier(run)
+    (run / "merged" / "README.md").write_text("a card", encoding="utf-8")
+    made.add("model_card", [Artifact("model_card", "merged/README.md", 6)])
+    assert [artifact.bytes for artifact in first.artifacts] == [22, 23]
+    assert [artifact.bytes for artifact in made.result().artifacts] == [28, 23, 6]
+
+
+def test_what_is_whole_and_of_the_same_is_taken_again_and_the_rest_is_there_to_be_used(run: Path) -> None:
+    _, before = earlier(run)
+    again = now(run, before)
+    assert again.artifacts == tuple(before.artifacts)
+    assert again.again("merged")
+    assert not again.again("gguf")
+    kept = dataclasses.replace(before.artifacts[0], notes=[KEPT])
+    assert again.artifacts == (kept, before.artifacts[1])
+    third = now(run, again.result())
+    assert third.again("merged")
+    assert third.artifacts[0].notes == [KEPT]
+    assert third.result() == again.result()
+
+
+def test_other_settings_leave_it_there_and_are_made_anew(run: Path) -> None:
+    _, before = earlier(run)
+    for words in (["exporter.merged.dtype=fp16"], ["model.chat_template_kwargs={a: 1}"]):
+        other = now(run, before, *words)
+        assert not other.again("merged")
+        assert other.artifacts == tuple(before.artifacts)
+    for words in (["logger=[jsonl]"], ["stages=[export]"], ["exporter.adapter.folder=adapter"]):
+        assert now(run, before, *words).again("merged")
+
+
+@pytest.mark.parametrize("name", ["checkpoint/weights", "checkpoint/more", "merged/run_config.json"])
+def test_other_weights_and_damaged_files_are_not_used(run: Path, name: str) -> None:
+    _, before = earlier(run)
+    (run / name).write_bytes(b"something else")
+    found = now(run, before)
+    assert not found.again("merged")
+    assert "merged" not in [artifact.path for artifact in found.artifacts]
+
+
+def test_what_is_gone_is_no_longer_listed(run: Path) -> None:
+    _, before = earlier(run)
+    found = now(run, before)
+    (run / "adapter" / "run_config.json").unlink()
+    (run / "adapter").rmdir()
+    assert [artifact.path for artifact in found.result().artifacts] == ["merged"]
+    assert found.result().origins.keys() == {"merged"}
+
+
+def test_a_record_of_an_older_version_is_passed_over(run: Path) -> None:
+    assert now(run, ExportResult([Artifact("merged", "merged", 12)])).artifacts == ()
+
+
+def test_weights_count_by_name_and_content(tmp_path: Path) -> None:
+    (tmp_path / "one").mkdir()
+    file = tmp_path / "one" / "weights"
+    file.write_bytes(bytes(LARGE))
+    first = fingerprint(tmp_path / "one")
+    file.touch()
+    assert fingerprint(tmp_path / "one") == first
+    content = bytearray(LARGE)
+    content[LARGE // 2 : LARGE // 2 + 2 * export.BLOCK] = b"1" * 2 * export.BLOCK
+    file.write_bytes(content)
+    assert fingerprint(tmp_path / "one") != first
+    file.write_bytes(bytes(LARGE))
+    file.rename(file.with_name("others"))
+    assert fingerprint(tmp_path / "one") != first
+    assert fingerprint(tmp_path / "nothing") == fingerprint(tmp_path / "nowhere")
+
+
+def test_settings_that_look_like_secrets_tell_exports_apart(run: Path) -> None:
+    _, before = earlier(run, "format.system_prompt='Say token=alpha'")
+    assert now(run, before, "format.system_prompt='Say token=alpha'").again("merged")
+    assert not now(run, before, "format.system_prompt='Say token=beta'").again("merged")

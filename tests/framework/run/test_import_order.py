@@ -1,0 +1,92 @@
+"""framework/run/import_order.py: which runs a process that has imported something will not do for."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from framework import Component, hookimpl, testing
+from framework.api.component import GROUPS
+from framework.api.plan import Plan, Selection
+from framework.hooks.manager import manager
+from framework.hooks.validation import wrong_component
+from framework.run.import_order import first_modules, late, stale
+from framework.testing import EchoTrainerConfig
+
+ORDER = ("acme_first", "acme_later", "acme_last")
+
+
+@dataclass
+class FirstConfig(EchoTrainerConfig):
+    """A trainer whose library wants to be imported first."""
+
+
+FIRST = Component("first", FirstConfig, "framework.testing.echo:EchoBackend", import_order=ORDER)
+
+
+class Acme:
+    @hookimpl
+    def framework_trainers(self) -> Iterable[Component]:
+        yield FIRST
+
+
+@pytest.fixture(autouse=True)
+def acme() -> Iterator[None]:
+    plugin = Acme()
+    manager().register(plugin, name="acme")
+    yield
+    manager().unregister(plugin)
+
+
+def plan(trainer: str, folder: Path) -> Plan:
+    """Return a plan; the option of this test comes too late for Hydra, which has its list already."""
+    made = testing.plan([], run_dir=folder)
+    return dataclasses.replace(made, trainer=Selection(FIRST, FirstConfig())) if trainer == "first" else made
+
+
+def imported(monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    for name in names:
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+
+
+def test_a_clean_process_will_do_for_every_run(tmp_path: Path) -> None:
+    for trainer in ("first", "echo"):
+        assert stale(plan(trainer, tmp_path)) == ""
+
+
+def test_what_was_imported_too_early_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    imported(monkeypatch, "acme_later", "acme_last")
+    reason = "trainer=first needs acme_first imported before acme_later and acme_last, which this process has imported"
+    assert stale(plan("first", tmp_path)) == f"{reason} already"
+    assert stale(plan("echo", tmp_path)) == ""
+
+
+def test_a_process_with_the_first_is_for_its_own_runs_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    imported(monkeypatch, *ORDER)
+    assert stale(plan("first", tmp_path)) == ""
+    reason = "this process has imported acme_first, which changes acme_later and acme_last for trainer=first"
+    assert stale(plan("echo", tmp_path)) == reason
+
+
+def test_without_an_order_nothing_is_late(monkeypatch: pytest.MonkeyPatch) -> None:
+    imported(monkeypatch, "acme_last")
+    assert late(()) == []
+    assert late(ORDER) == ["acme_last"]
+
+
+def test_a_fresh_process_is_told_what_to_import_first(tmp_path: Path) -> None:
+    assert first_modules(plan("first", tmp_path)) == ["framework.testing.echo"]
+    assert first_modules(plan("echo", tmp_path)) == []
+
+
+@pytest.mark.parametrize("order", [("alone",), ("two words", "other"), "text", (1, 2)])
+def test_an_order_of_something_else_is_refused(order: object) -> None:
+    component = Component("first", FirstConfig, "acme:First", import_order=order)  # type: ignore[arg-type]
+    told = f"import_order={order!r} has to be two names of modules or more"
+    assert wrong_component(component, GROUPS["trainer"]) == told

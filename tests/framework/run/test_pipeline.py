@@ -1,0 +1,328 @@
+"""The run from a plan to a report, with the echo backend."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from framework import FrameworkError, hookimpl, testing
+from framework.api import records
+from framework.api.plan import Plan
+from framework.api.protocols import Model
+from framework.api.records import (
+    Change,
+    DataResult,
+    EvalResult,
+    ExportResult,
+    Message,
+    Outcome,
+    Prompt,
+    Report,
+    TrainResult,
+)
+from framework.api.schema import Stage
+from framework.hooks import manager
+from framework.run import pipeline
+
+RESULTS = ["baseline", "data", "evaluate", "export", "plan", "report", "train"]
+RECORDS = ["environment", "estimate", "null", "overrides", "status"]
+
+
+@pytest.fixture
+def words(rows: list[dict[str, str]], write_rows: Callable[..., Path]) -> list[str]:
+    """Return overrides for a run that learns its own prompts by heart."""
+    train, prompts = write_rows(rows), write_rows(rows[:4])
+    return ["data=local_file", f"data.path={train}", f"data.validation_path={prompts}", f"data.prompts_path={prompts}"]
+
+
+def run(words: list[str], run_dir: Path) -> Report | None:
+    return pipeline.run(testing.plan(words, run_dir=run_dir))
+
+
+def test_a_run_leaves_the_result_of_every_stage_and_measures_what_it_did(words: list[str], tmp_path: Path) -> None:
+    report = run(words, tmp_path / "run")
+    assert report is not None
+    change = report.metrics["exact_match"]
+    assert (change.before, change.after, change.low, change.high) == (0.0, 1.0, 1.0, 1.0)
+    assert change.outcome is Outcome.undecided  # four prompts tell nothing
+    assert report.metrics["eval_loss"].before
+    assert (report.objective.name, report.objective.value) == ("eval_loss", 0.0)
+    assert {path.stem for path in (tmp_path / "run").glob("*.json")} == {*RESULTS, *RECORDS}
+    assert records.load(Report, tmp_path / "run" / "report.json") == report
+    assert list(report.seconds) == ["plan", "data", "baseline", "train", "evaluate", "export"]
+    assert [artifact.path for artifact in report.artifacts] == ["adapter"]
+
+
+@pytest.mark.parametrize(("objective", "value"), [("exact_match", 1.0), ("train_loss", 0.1798869828611182)])
+def test_the_objective_is_what_was_asked_for(words: list[str], tmp_path: Path, objective: str, value: float) -> None:
+    report = run([*words, f"objective={objective}"], tmp_path)
+    assert report is not None
+    assert report.objective.value == pytest.approx(value)
+
+
+def test_an_exporter_that_will_not_be_able_to_ends_the_run_before_anything_is_written(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from framework_exports.adapter import AdapterExporter
+
+    def check(exporter: AdapterExporter, model: Model, plan: Plan) -> None:
+        assert model.render(Prompt((Message("user", "hi"),)))
+        message = f"{exporter.config.folder} cannot hold {plan.name}"
+        raise FrameworkError(message)
+
+    monkeypatch.setattr(AdapterExporter, "check", check, raising=False)
+    with pytest.raises(FrameworkError, match="adapter cannot hold run"):
+        run(words, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    run([*words, "stages=[data,train]"], tmp_path / "run")
+
+
+def test_the_plan_stage_alone_reads_no_data_and_writes_the_plan(tmp_path: Path) -> None:
+    assert run(["data=local_file", "data.path=missing.jsonl", "stages=[plan]"], tmp_path / "run") is None
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
+        "estimate.json",
+        "overrides.json",
+        "plan.json",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["data=local_file", "data.path=nowhere.jsonl"], "there is no data file nowhere.jsonl"),
+        (["data=local_file", "data.path={file}", "data.validation_path=none.csv"], "there is no data file none.csv"),
+        (
+            ["data=local_file", "data.path={file}", "data.mix=[{{path: more.jsonl, weight: 0.1}}]"],
+            "there is no data file more.jsonl",
+        ),
+    ],
+)
+def test_a_file_that_is_missing_is_told_before_the_model_is_opened(
+    words: list[str], told: str, data_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def opened(*_: object) -> None:
+        pytest.fail("that takes seconds, or hours of a queue")
+
+    monkeypatch.setattr(testing.EchoBackend, "open", opened)
+    plan = testing.plan([word.format(file=data_file) for word in words], run_dir=tmp_path / "run")
+    with pytest.raises(FrameworkError, match=told):
+        pipeline.run(plan)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_part_of_the_stages_goes_on_from_a_finished_run(words: list[str], tmp_path: Path) -> None:
+    first = run([*words, "stages=[plan,data,baseline,train]"], tmp_path)
+    assert first is None
+    trained = (tmp_path / "train.json").read_bytes()
+    report = run([*words, "stages=[evaluate,export,report]"], tmp_path)
+    assert report is not None
+    assert (report.metrics["exact_match"].before, report.metrics["exact_match"].after) == (0.0, 1.0)
+    assert report.train is not None
+    assert report.train.steps == 20
+    assert (tmp_path / "train.json").read_bytes() == trained
+
+
+@pytest.mark.parametrize("stage", ["evaluate", "export"])
+def test_without_trained_weights_there_is_nothing_to_evaluate_or_export(
+    words: list[str], tmp_path: Path, stage: str
+) -> None:
+    run_dir = tmp_path / "new"
+    with pytest.raises(FrameworkError, match=f"^{run_dir} holds no trained weights: run the train stage first"):
+        run([*words, f"stages=[{stage}]"], run_dir)
+    assert not run_dir.exists()
+
+
+@pytest.mark.parametrize(
+    "mistake",
+    [
+        ["data.path=missing.jsonl"],
+        ["data.overflow=fail", "trainer.max_seq_length=5"],
+        ["trainer.max_seq_length=2"],
+        ["format=chatml"],
+    ],
+    ids=lambda words: words[-1],
+)
+def test_a_mistake_in_the_data_stage_leaves_nothing_on_disk(
+    words: list[str], tmp_path: Path, mistake: list[str]
+) -> None:
+    with pytest.raises(FrameworkError):
+        run([*words, "logger=[console,jsonl]", *mistake], tmp_path / "a" / "run")
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_validation_loss_is_no_objective_without_validation_rows(data_file: Path, tmp_path: Path) -> None:
+    words = ["data=local_file", f"data.path={data_file}", "data.validation_split=0"]
+    with pytest.raises(
+        FrameworkError, match=r"set data\.validation_split=0\.1, or objective=exact_match\|token_f1\|train_loss$"
+    ):
+        run(words, tmp_path / "run")
+    assert not list(tmp_path.iterdir())
+    report = run([*words, "objective=train_loss"], tmp_path / "run")
+    assert report is not None
+    assert "eval_loss" not in report.metrics
+
+
+def test_loggers_are_told_of_a_failure(words: list[str], tmp_path: Path) -> None:
+    run([*words, "stages=[plan,data,train]", "logger=[jsonl]"], tmp_path)
+    (tmp_path / "checkpoint" / "echo.json").unlink()
+    with pytest.raises(FileNotFoundError):
+        run([*words, "stages=[evaluate]", "logger=[jsonl]"], tmp_path)
+    events = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert events[-1]["event"] == "failed"
+    assert events[-1]["error"].startswith("FileNotFoundError")
+
+
+def test_training_again_drops_what_was_measured_on_the_weights_before(words: list[str], tmp_path: Path) -> None:
+    run(words, tmp_path)
+    report = run([*words, "stages=[train,report]", "trainer.max_steps=3"], tmp_path)
+    assert report is not None
+    assert report.train is not None
+    assert report.train.steps == 3
+    assert report.metrics["exact_match"] == Change(0.0, None, higher_is_better=True)
+    assert report.artifacts == []
+    assert not (tmp_path / "evaluate.json").exists()
+    assert json.loads((tmp_path / "plan.json").read_text(encoding="utf-8"))["trainer"]["max_steps"] == 3
+
+
+def test_answers_to_other_prompts_are_not_set_beside_the_baseline(words: list[str], tmp_path: Path) -> None:
+    run(words, tmp_path)
+    report = run([*words, "stages=[evaluate,report]", "evaluator.prompts.count=2"], tmp_path)
+    assert report is not None
+    assert report.metrics["exact_match"] == Change(None, 1.0, higher_is_better=True)
+    assert report.metrics["eval_loss"].before
+
+
+def test_an_objective_that_nothing_measures_is_refused(words: list[str], tmp_path: Path) -> None:
+    with pytest.raises(FrameworkError, match="objective=exact_match is measured by an evaluator, and none is chosen"):
+        run([*words, "objective=exact_match", "evaluator=[]"], tmp_path)
+
+
+@pytest.mark.parametrize("folder", [".", "..", "/x/y", "a/b", "checkpoint"])
+def test_an_exporter_keeps_to_a_folder_of_its_own(words: list[str], tmp_path: Path, folder: str) -> None:
+    with pytest.raises(FrameworkError, match="must be one plain name inside the run folder"):
+        run([*words, f"exporter.adapter.folder={folder}"], tmp_path)
+
+
+class Listener:
+    """A plugin that notes what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.results: dict[Stage, Any] = {}
+        self.seconds: dict[str, float] = {}
+        self.reports: list[Report | None] = []
+        self.errors: list[BaseException] = []
+        self.folders: list[bool] = []
+
+    @hookimpl
+    def framework_run_started(self, plan: Plan) -> None:
+        self.told.append("started")
+        self.folders.append((plan.run_dir / "data.json").exists())
+
+    @hookimpl
+    def framework_stage_finished(self, plan: Plan, stage: Stage, result: Any, seconds: float) -> None:
+        self.told.append(stage.value)
+        self.folders.append((plan.run_dir / f"{stage.value}.json").exists())
+        self.results[stage] = result
+        self.seconds[stage.value] = seconds
+
+    @hookimpl
+    def framework_run_finished(self, report: Report | None) -> None:
+        self.told.append("finished")
+        self.reports.append(report)
+
+    @hookimpl
+    def framework_run_failed(self, error: BaseException) -> None:
+        self.told.append("failed")
+        self.errors.append(error)
+
+
+@pytest.fixture
+def listener() -> Iterator[Listener]:
+    """Give a plugin that is registered for the length of a test."""
+    found = Listener()
+    manager.add(found, name="listener")
+    yield found
+    manager.manager().unregister(name="listener")
+
+
+def test_hook_run_started_comes_first_when_the_folder_exists(
+    words: list[str], tmp_path: Path, listener: Listener
+) -> None:
+    run(words, tmp_path / "run")
+    assert listener.told == ["started", "data", "baseline", "train", "evaluate", "export", "report", "finished"]
+    assert all(listener.folders)
+
+
+def test_hook_stage_finished_gets_the_record_that_was_saved(
+    words: list[str], tmp_path: Path, listener: Listener
+) -> None:
+    report = run(words, tmp_path)
+    kinds = {
+        Stage.data: DataResult,
+        Stage.baseline: EvalResult,
+        Stage.train: TrainResult,
+        Stage.evaluate: EvalResult,
+        Stage.export: ExportResult,
+        Stage.report: Report,
+    }
+    assert {stage: type(result) for stage, result in listener.results.items()} == kinds
+    assert listener.results[Stage.train] == records.load(TrainResult, tmp_path / "train.json")
+    assert report is not None
+    assert report.seconds.items() <= {**listener.seconds, "plan": report.seconds["plan"]}.items()
+
+
+def test_hook_run_finished_gets_the_report_or_none(words: list[str], tmp_path: Path, listener: Listener) -> None:
+    report = run(words, tmp_path / "whole")
+    run([*words, "stages=[plan,data]"], tmp_path / "part")
+    assert listener.reports == [report, None]
+
+
+def test_hook_run_failed_gets_the_error_before_and_after_the_start(
+    words: list[str], tmp_path: Path, listener: Listener
+) -> None:
+    with pytest.raises(FrameworkError) as refused:
+        run([*words, "data.path=missing.jsonl"], tmp_path / "new")
+    run([*words, "stages=[plan,data,train]"], tmp_path / "run")
+    (tmp_path / "run" / "checkpoint" / "echo.json").unlink()
+    with pytest.raises(FileNotFoundError) as failed:
+        run([*words, "stages=[evaluate]"], tmp_path / "run")
+    assert listener.told == ["failed", "started", "data", "train", "finished", "started", "data", "failed"]
+    assert listener.errors == [refused.value, failed.value]
+    assert not (tmp_path / "new").exists()
+
+
+def test_the_plan_stage_alone_starts_nothing_that_plugins_are_told_of(tmp_path: Path, listener: Listener) -> None:
+    run(["data=local_file", "data.path=missing.jsonl", "stages=[plan]"], tmp_path / "run")
+    assert listener.told == []
+
+
+class Broken:
+    """A plugin that raises in each of its hooks."""
+
+    @hookimpl
+    def framework_run_started(self) -> None:
+        raise LookupError
+
+    @hookimpl
+    def framework_stage_finished(self) -> None:
+        raise LookupError
+
+    @hookimpl
+    def framework_run_finished(self) -> None:
+        raise FrameworkError
+
+
+def test_a_hook_that_raises_is_named_and_the_run_goes_on(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    manager.add(Broken(), name="broken_hooks")
+    try:
+        assert run(words, tmp_path) is not None
+    finally:
+        manager.manager().unregister(name="broken_hooks")
+    told = [line for line in capsys.readouterr().err.splitlines() if "broken_hooks" in line]
+    assert len(told) == 3
+    assert told[0].startswith("plugin 'broken_hooks': framework_run_started is left out: LookupError: no message (")

@@ -1,0 +1,265 @@
+"""Points of a sweep that train alike train once, and come to what they come to alone."""
+
+from __future__ import annotations
+
+import errno
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from framework import hookimpl, testing
+from framework.api.records import Step, TrainResult, load
+from framework.api.schema import TrainerConfig
+from framework.api.text.training import health_facts
+from framework.hooks import manager
+from framework.run import pipeline, training_reuse
+from framework.testing.echo_training import EchoTraining
+from framework.util import shared_cache
+from framework.util.errors import FrameworkError, PrunedError
+
+RESULTS = ("train.json", "evaluate.json", "null.json", "report.json")
+OWN = {"seconds", "run_dir", "finished", "artifacts", "taken_from", "tokens_per_second", "supervised_tokens_per_second"}
+"""What differs from one run to the next in any case, or because points have other exporters."""
+LOSSES = ("trainer.eval_steps=4", "trainer.eval_losses=[3,1,2,2.5,3]")
+"""The validation loss rises, of which the run warns."""
+Run = Callable[..., Path]
+
+
+@pytest.fixture(autouse=True)
+def sweep(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Keep things as in a sweep, of a model whose points can share."""
+    monkeypatch.setattr(testing.EchoModel, "base_key", "one", raising=False)
+    shared_cache.open_for(sweep=True)
+    yield
+    shared_cache.open_for(sweep=False)
+
+
+@pytest.fixture
+def trainings(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Return the checkpoints of all trainings, as they are made."""
+    made: list[Path] = []
+    train = EchoTraining.train
+
+    def noted(training: EchoTraining) -> TrainResult:
+        made.append(training.run.checkpoint)
+        return train(training)
+
+    monkeypatch.setattr(EchoTraining, "train", noted)
+    return made
+
+
+@pytest.fixture
+def run(rows: list[dict[str, str]], write_rows: Callable[..., Path], tmp_path: Path) -> Run:
+    """Return what runs a point into a folder."""
+    train, prompts = write_rows(rows), write_rows(rows[:4])
+    words = ["data=local_file", f"data.path={train}", f"data.validation_path={prompts}", f"data.prompts_path={prompts}"]
+
+    def point(folder: str, *more: str) -> Path:
+        pipeline.run(testing.plan([*words, "logger=[jsonl]", *more], run_dir=tmp_path / folder))
+        return tmp_path / folder
+
+    return point
+
+
+def results(folder: Path) -> dict[str, Any]:
+    """Return what a run came to."""
+
+    def kept(found: Any) -> Any:
+        if isinstance(found, dict):
+            return {name: kept(part) for name, part in found.items() if name not in OWN}
+        return [kept(part) for part in found] if isinstance(found, list) else found
+
+    return {name: kept(json.loads((folder / name).read_text(encoding="utf-8"))) for name in RESULTS}
+
+
+def events(folder: Path) -> list[dict[str, Any]]:
+    """Return what loggers were told of the training and the evaluations."""
+    told = [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    chosen = [event for event in told if event["event"] in {"step", "trouble", "evaluated"}]
+    return [{name: value for name, value in event.items() if name != "seconds"} for event in chosen]
+
+
+def test_points_with_other_exporters_train_once_and_come_to_the_same(run: Run, trainings: list[Path]) -> None:
+    first = run("0", "exporter=[adapter]", *LOSSES)
+    second = run("1", "exporter=[model_card]", "objective=train_loss", "name=other", *LOSSES)
+    assert trainings == [first / "checkpoint"]
+    shared_cache.open_for(sweep=False)
+    alone = run("alone", "exporter=[model_card]", "objective=train_loss", "name=other", *LOSSES)
+    assert len(trainings) == 2
+    assert results(second) == results(alone)
+    assert events(second) == events(alone)
+    assert [event["kind"] for event in events(second) if event["event"] == "trouble"] == ["rising_eval_loss"] * 3
+    weights = [(folder / "checkpoint" / "echo.json").read_bytes() for folder in (first, second, alone)]
+    assert len(set(weights)) == 1
+    assert not list(second.glob("*.part"))
+
+
+@pytest.mark.parametrize(("machines", "times"), [(1, 1), (2, 2)])
+def test_points_that_several_machines_train_all_train_since_the_others_would_wait(
+    machines: int, times: int, run: Run, trainings: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "check_divisible", lambda *_: None)  # as of a model that a group can train
+    words = ("launch=ddp", "launch.processes=1", f"launch.machines={machines}", "launch.rank=0")
+    for number, exporter in enumerate(("adapter", "model_card")):
+        run(str(number), *words, "launch.main_address=first", f"exporter=[{exporter}]")
+    assert len(trainings) == times
+
+
+def test_a_point_says_whose_training_it_has(run: Run) -> None:
+    first, second = run("0"), run("1", "exporter=[]")
+    trained = [load(TrainResult, folder / "train.json") for folder in (first, second)]
+    assert [each.taken_from for each in trained] == ["", "../0"]
+    told = [fact.text for fact in health_facts(trained[1], TrainerConfig())]
+    assert "../0, whose training has the same settings" in told
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        "trainer.learning_rate=1e-3", "seed=7", "data.max_rows=3", "format.system_prompt=Hi", "evaluator=[]",
+        "evaluator.prompts.max_new_tokens=3", "metric=[token_f1]", "verdict.null_adapters=0", "health.spike=stop",
+        "stages=[plan,data,train,report]",
+    ],
+)  # fmt: skip
+def test_points_that_differ_otherwise_train_each(run: Run, trainings: list[Path], word: str) -> None:
+    run("0")
+    run("1", word)
+    assert len(trainings) == 2
+
+
+def test_another_base_is_another_training(run: Run, trainings: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    for number, key in enumerate(("one", "two", "")):
+        monkeypatch.setattr(testing.EchoModel, "base_key", key)
+        run(f"{number}")
+    run("3")
+    assert len(trainings) == 4
+
+
+def test_points_that_do_not_share_train_each(run: Run, trainings: list[Path]) -> None:
+    shared_cache.open_for(sweep=False)
+    run("0")
+    run("1")
+    assert len(trainings) == 2
+
+
+@pytest.mark.parametrize("spoil", ["change", "remove"])
+def test_weights_that_are_not_what_was_trained_are_not_taken(run: Run, trainings: list[Path], spoil: str) -> None:
+    first = run("0") / "checkpoint"
+    if spoil == "change":
+        (first / "echo.json").write_text("[{}, []]", encoding="utf-8")
+    else:
+        shutil.rmtree(first)
+    second = run("1")
+    assert len(trainings) == 2
+    assert json.loads((second / "train.json").read_text(encoding="utf-8"))["taken_from"] == ""
+
+
+def test_a_point_that_runs_again_trains_again(run: Run, trainings: list[Path]) -> None:
+    run("0")
+    run("0", "exporter=[]")
+    assert len(trainings) == 2
+
+
+def test_what_was_not_measured_is_measured(run: Run) -> None:
+    first = run("0")
+    (first / "evaluate.json").unlink()
+    second = run("1", "exporter=[]")
+    shared_cache.open_for(sweep=False)
+    assert results(second) == results(run("alone", "exporter=[]"))
+
+
+def test_the_oldest_training_makes_room(run: Run, trainings: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training_reuse, "LIMIT", 2)
+    for number, rate in enumerate(("1e-3", "2e-3", "3e-3", "2e-3", "1e-3")):
+        run(f"{number}", f"trainer.learning_rate={rate}")
+    assert [checkpoint.parent.name for checkpoint in trainings] == ["0", "1", "2", "4"]
+
+
+class Impatient:
+    """Gives up whatever is validated."""
+
+    @hookimpl
+    def framework_validated(self, step: Step) -> list[str]:
+        return [f"hopeless at {step.step}"]
+
+
+def test_a_training_that_a_sweep_gives_up_now_is_not_taken(run: Run, tmp_path: Path) -> None:
+    run("0", *LOSSES)
+    plugin = Impatient()
+    manager.add(plugin, name="impatient")
+    try:
+        with pytest.raises(PrunedError, match="hopeless"):
+            run("1", "exporter=[]", *LOSSES)
+    finally:
+        manager.manager().unregister(plugin)
+    assert not (tmp_path / "1" / "checkpoint").exists()
+
+
+def test_settings_that_look_like_secrets_tell_trainings_apart(run: Run, trainings: list[Path]) -> None:
+    for number, word in enumerate(("alpha", "beta", "alpha")):
+        run(f"{number}", f"format.system_prompt='Say token={word}'", "exporter=[]")
+    assert [checkpoint.parent.name for checkpoint in trainings] == ["0", "1"]
+
+
+def test_a_point_tells_what_only_the_training_has_shown(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    train = EchoTraining.train
+
+    def shown(training: EchoTraining) -> TrainResult:
+        facts: Any = training.model.facts
+        facts["packing"] = "padding (memory ran out)"
+        return train(training)
+
+    monkeypatch.setattr(EchoTraining, "train", shown)
+    for folder in (run("0"), run("1", "exporter=[]")):
+        report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
+        assert report["hardware"]["packing"] == "padding (memory ran out)"
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("null.json", "{"),
+        ("evaluate.json", "{"),
+        ("evaluate.json", '{"measures": {}, "notes": ["the judge is down"]}'),
+        ("null.json", '{"results": [], "why": "the judge is down"}'),
+    ],
+)
+def test_what_is_damaged_or_could_not_be_measured_is_measured_again(run: Run, name: str, text: str) -> None:
+    first = run("0")
+    (first / name).write_text(text, encoding="utf-8")
+    second = run("1", "exporter=[]")
+    shared_cache.open_for(sweep=False)
+    assert results(second) == results(run("alone", "exporter=[]"))
+
+
+def test_what_an_ended_training_left_is_gone(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    forgotten: list[Path] = []
+
+    def forget(model: testing.EchoModel) -> None:
+        forgotten.append(model.plan.run_dir)
+
+    monkeypatch.setattr(testing.EchoModel, "forget_checkpoints", forget, raising=False)
+    run("0")
+    (tmp_path / "1" / pipeline.SCRATCH).mkdir(parents=True)
+    (tmp_path / "1" / "overrides.json").write_text("[]", encoding="utf-8")
+    run("1", "exporter=[]")
+    assert forgotten == [tmp_path / "1"]
+    assert not (tmp_path / "1" / pipeline.SCRATCH).exists()
+
+
+def test_weights_that_find_no_room_are_told_and_leave_nothing(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_: Path, target: Path) -> None:
+        target.mkdir()
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    run("0")
+    monkeypatch.setattr(shutil, "copytree", full)
+    with pytest.raises(FrameworkError, match=r"were not copied to .*1/checkpoint: No space left on device\. Set hydra"):
+        run("1", "exporter=[]")
+    assert not list((tmp_path / "1").glob("checkpoint*"))

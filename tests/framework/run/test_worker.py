@@ -1,0 +1,36 @@
+"""A worker that no run started."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from framework.api.process_group import PLACE, WORKER
+from framework.run import worker
+
+
+@pytest.mark.parametrize("known", [(), PLACE], ids=["by hand", "by torchrun"])
+def test_without_a_job_it_says_what_starts_it(
+    known: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in (WORKER, *PLACE):
+        monkeypatch.delenv(name, raising=False)
+    for name in known:
+        monkeypatch.setenv(name, "0")
+    monkeypatch.setenv(WORKER, "1")  # main sets it, and the monkeypatch takes it away again
+    monkeypatch.setattr(sys, "argv", ["worker", str(tmp_path)])
+    assert worker.main() == 2
+    assert capsys.readouterr().err == f"{worker.ALONE}\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_started_by_accelerate_itself_it_says_the_same(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "-m", "framework.run.worker", str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode
+    assert worker.ALONE in done.stderr
