@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from framework.api.component import SPEAKERS, Component
-from framework.commands import ChatCommandConfig, usage
+from framework.cli.arguments import check_twice
+from framework.cli.commands import ChatCommandConfig, usage
 from framework.hooks.manager import leave_out, registrations
 from framework.util.errors import FrameworkError, unknown
-from framework.words import check_twice
 
 USAGE = f"{usage(ChatCommandConfig)}; chat --help lists the options"
 LARGEST_SEED = 2**32 - 1

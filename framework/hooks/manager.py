@@ -26,7 +26,7 @@ from framework.util.errors import FrameworkError, told
 
 DISABLE = "FRAMEWORK_DISABLE_PLUGINS"
 DEFAULT_PLUGINS = {
-    "core": "framework.commands",
+    "core": "framework.cli.commands",
     "core.data": "framework.data.checks",
     "core.monitor": "framework.monitor.checks",
     "monitor": "framework.health.plugin",

@@ -21,7 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
-from framework.sweep import resumes
+from framework.sweep.folder import resumes
 from framework.util.errors import FrameworkError
 from framework_sweeps.config import Optuna5Config, Pruner, Sampler
 from framework_sweeps.outcome import Outcome, outcome

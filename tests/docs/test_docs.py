@@ -31,12 +31,12 @@ from hydra.core.override_parser.types import IntervalSweep, Override
 
 from framework.api import records
 from framework.api.text.overrides import override_key
+from framework.cli.arguments import complete, is_command
 from framework.config.compose import compose
 from framework.hooks import hookspecs, manager
 from framework.plan.make import make_plan
 from framework.rundir import environment, status
 from framework.util import errors
-from framework.words import complete, is_command
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]

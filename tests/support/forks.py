@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import IO, NamedTuple
 
 STARTS = (
-    "framework.cli", "framework.run.pipeline", "framework.api.text.results", "framework.testing", "hydra.core.plugins",
+    "framework.cli.main", "framework.run.pipeline", "framework.api.text", "framework.testing", "hydra.core.plugins",
     "multiprocess", "numpy", "pandas", "pyarrow.compute", "requests",
 )  # fmt: skip
 """What a run of the echo backend imports, but for what reads variables while it is imported."""
@@ -107,7 +107,7 @@ def prepare(*modules: str) -> None:
     """Import what the copies would; a start of the program has looked for its plugins and for those of Hydra."""
     for name in modules:
         importlib.import_module(name)
-    if "framework.cli" in modules:
+    if "framework.cli.main" in modules:
         from hydra.core.plugins import Plugins
 
         Plugins.instance()

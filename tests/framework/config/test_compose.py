@@ -10,10 +10,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from framework.api.component import GROUPS
 from framework.api.schema import Optimizer
+from framework.cli.arguments import complete
 from framework.config.check import check
 from framework.config.compose import compose, conf_dir
 from framework.util.errors import FrameworkError
-from framework.words import complete
 from tests.framework.program import program
 
 FILES = sorted(path.relative_to(conf_dir()) for path in conf_dir().rglob("*.yaml"))

@@ -19,7 +19,7 @@ from framework import FrameworkError
 from framework.api.component import GROUPS
 from framework.api.fields import Field, fields
 from framework.api.schema import RunConfig
-from framework.cli import run_command
+from framework.cli.main import run_command
 from framework.config import json_schema
 from framework.config.catalog import options, settings
 from framework.config.compose import conf_dir

@@ -220,5 +220,5 @@ def test_what_the_first_party_options_need_can_be_asked_of_pip() -> None:
 
 
 def test_the_program_starts_without_reading_requirements() -> None:
-    code = "import sys, framework.cli; print('framework.util.requirements' in sys.modules)"
+    code = "import sys, framework.cli.main; print('framework.util.requirements' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"

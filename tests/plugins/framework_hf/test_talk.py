@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from framework.cli import run_command
+from framework.cli.main import run_command
 from framework.run import pipeline
 from framework.util.errors import FrameworkError
 from tests.support.tiny import chat_rows, tiny_llama

@@ -18,7 +18,7 @@ from submitit.core.utils import DelayedSubmission
 from framework.api.process_group import Engine, Group
 from framework.config.compose import compose
 from framework.plan.make import make_plan
-from framework.sweep import start_anew
+from framework.sweep.folder import start_anew
 from framework_launch import slurm
 from framework_launch.config import Fsdp2Config
 from tests.support.tiny import chat_rows, tiny_llama

@@ -17,7 +17,7 @@ from framework import FrameworkError, testing
 from framework.api import records
 from framework.api.records import Artifact, ExportResult, Message, Prompt
 from framework.api.run_folder import SavedRun
-from framework.cli import run_command
+from framework.cli.main import run_command
 from framework.rundir.folder import WritableRunFolder
 from framework.rundir.read import read_run
 from framework_exports.config import GgufSpeakerConfig
@@ -121,7 +121,7 @@ def test_the_command_talks_to_it_without_torch(run: SavedRun, tmp_path: Path) ->
     watch = (
         "import atexit, sys\n"
         "atexit.register(lambda: print('imported:', *sorted({'torch', 'transformers'} & sys.modules.keys())))\n"
-        "from framework.cli import main\nsys.stdin = open('prompts.txt')\nmain()"
+        "from framework.cli.main import main\nsys.stdin = open('prompts.txt')\nmain()"
     )
     (tmp_path / "prompts.txt").write_text("Say yes.\n", encoding="utf-8")
     words = ["chat", str(run.folder), "--gguf", str(gguf_file()), "--json", "--max-new-tokens", "4"]

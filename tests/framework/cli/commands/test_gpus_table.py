@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from framework.commands import PlanTableCommandConfig
-from framework.commands.gpus_table import COUNTS, EFFICIENCY, FAR, FLOPS, NEAR, SHAPES, GpuLine, lines
-from framework.commands.plan_table import PlanTableCommand
+from framework.cli.commands import PlanTableCommandConfig
+from framework.cli.commands.gpus_table import COUNTS, EFFICIENCY, FAR, FLOPS, NEAR, SHAPES, GpuLine, lines
+from framework.cli.commands.plan_table import PlanTableCommand
 from framework.util.errors import FrameworkError
 from framework.util.gpus import named
 

@@ -21,7 +21,7 @@ from framework.api.run_folder import ENVIRONMENT, SavedRun
 from framework.api.schema import SpeakerConfig
 from framework.chat.session import BASE, TUNED
 from framework.chat.trained import trained
-from framework.cli import run_command
+from framework.cli.main import run_command
 from framework.hooks import manager
 from framework.run import pipeline
 from framework.rundir.read import read_run

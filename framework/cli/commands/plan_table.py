@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from framework.commands import PlanTableCommandConfig, usage
+from framework.cli.commands import PlanTableCommandConfig, usage
 from framework.memory import Estimate, Loss, Settings, Shape, Weights, estimate
 from framework.util.errors import FrameworkError
 from framework.util.gpus import GIB, KNOWN, named
@@ -86,7 +86,7 @@ class PlanTableCommand:
         if words[:1] == ["--rows"] and len(words) in {2, 3}:
             return self._rows([Path(word) for word in words[1:]])
         if words == ["--gpus"] and "--json" not in arguments:
-            from framework.commands.gpus_table import table  # noqa: PLC0415 - the other table needs nothing of it
+            from framework.cli.commands.gpus_table import table  # noqa: PLC0415 - the other table needs nothing of it
 
             Console(highlight=False).print(table())
             return 0

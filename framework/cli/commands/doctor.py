@@ -13,7 +13,15 @@ from rich.console import Console
 
 from framework.api.checkup import Found, State
 from framework.api.plan import Plan
-from framework.commands import DoctorCommandConfig, usage
+from framework.cli.arguments import (
+    check_options,
+    check_twice,
+    complete,
+    load_plugins,
+    restore_folders,
+    sets_unknown_key,
+)
+from framework.cli.commands import DoctorCommandConfig, usage
 from framework.config.check import loose_words, problems
 from framework.config.compose import announce_folders, compose
 from framework.config.sources import refusal
@@ -25,7 +33,6 @@ from framework.plan.diagnose import diagnose, mistakes
 from framework.plan.make import make_plan
 from framework.util.errors import FrameworkError, unknown
 from framework.util.redact import hide
-from framework.words import check_options, check_twice, complete, load_plugins, restore_folders, sets_unknown_key
 
 JSON = "--json"
 USAGE = usage(DoctorCommandConfig)

@@ -10,7 +10,7 @@ from framework import FrameworkError
 from framework.api.component import GROUPS
 from framework.api.fields import fields
 from framework.api.protocols import Command
-from framework.cli import run_command
+from framework.cli.main import run_command
 from framework.config.catalog import ALL_GROUPS
 from framework.hooks.manager import commands, components
 from tests.framework.program import MODULE, execute, program

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from framework import FrameworkError
-from framework.commands import PlanTableCommandConfig
-from framework.commands.plan_table import PlanTableCommand, lines
+from framework.cli.commands import PlanTableCommandConfig
+from framework.cli.commands.plan_table import PlanTableCommand, lines
 
 TABLE = Path(__file__).parents[1] / "memory" / "peaks.csv"
 COMMAND = PlanTableCommand(PlanTableCommandConfig())

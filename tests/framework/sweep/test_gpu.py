@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from framework import devices
+from framework.sweep import gpu
 from tests.support.program import environment
 
 TAKES = "import sys; from framework import devices; print(devices.take_one(), flush=True); sys.stdin.read()"
@@ -20,7 +20,7 @@ def test_the_gpus_are_those_that_the_variable_names(
     monkeypatch: pytest.MonkeyPatch, given: str, names: list[str]
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
-    assert devices.visible() == names
+    assert gpu.visible() == names
 
 
 def test_without_the_variable_the_driver_tells(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -29,15 +29,15 @@ def test_without_the_variable_the_driver_tells(monkeypatch: pytest.MonkeyPatch, 
     program.chmod(0o755)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    assert devices.visible() == ["GPU-1", "GPU-2"]
+    assert gpu.visible() == ["GPU-1", "GPU-2"]
     program.write_text("#!/bin/sh\nexit 9\n", encoding="utf-8")
-    assert devices.visible() == []
+    assert gpu.visible() == []
 
 
 @pytest.mark.parametrize("given", ["", "3"])
 def test_where_there_is_nothing_to_choose_none_is_taken(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
-    assert devices.take_one() is None
+    assert gpu.take_one() is None
 
 
 def started(folder: Path) -> subprocess.Popen[str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from framework import at_work
+from framework.sweep import locks
 from framework.util import lock
 from framework.util.errors import FrameworkError
 from tests.support.program import environment
@@ -21,10 +21,10 @@ def test_a_sweep_that_another_process_is_at_work_on_is_refused(tmp_path: Path) -
     held = lock.take(tmp_path / lock.NAME)
     assert held is not None
     with pytest.raises(FrameworkError, match=r"process \d+ on .+ is at work on this sweep\. Wait until it is over"):
-        at_work.begin(tmp_path)
+        locks.begin(tmp_path)
     held.release()
-    at_work.begin(tmp_path)
-    at_work.end()
+    locks.begin(tmp_path)
+    locks.end()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -39,31 +39,31 @@ def test_a_point_that_a_worker_goes_on_with_keeps_the_sweep_from_beginning_again
     assert worker.stdout.readline() == "at work\n"
     told = f"^{run}: process {worker.pid} on .+ is at work on this point"
     with pytest.raises(FrameworkError, match=told):
-        at_work.begin(run.parent)
-    with pytest.raises(FrameworkError, match=told), at_work.point(run):
+        locks.begin(run.parent)
+    with pytest.raises(FrameworkError, match=told), locks.point(run):
         pytest.fail("two are at work")
     worker.kill()
     worker.communicate()
-    at_work.begin(run.parent)
-    with at_work.point(run):
+    locks.begin(run.parent)
+    with locks.point(run):
         pass
-    at_work.end()
+    locks.end()
     assert list(run.iterdir()) == []
 
 
 def test_of_several_machines_with_one_point_the_first_holds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with at_work.point(tmp_path):
+    with locks.point(tmp_path):
         monkeypatch.setenv("SLURM_NODEID", "1")
-        with at_work.point(tmp_path):
+        with locks.point(tmp_path):
             assert lock.holder(tmp_path / lock.NAME) != ""
         assert lock.holder(tmp_path / lock.NAME) != ""
 
 
 def test_folders_of_which_nothing_came_are_gone_at_the_end(tmp_path: Path) -> None:
-    at_work.begin(tmp_path / "a" / "b")
-    at_work.end()
+    locks.begin(tmp_path / "a" / "b")
+    locks.end()
     assert list(tmp_path.iterdir()) == []
-    at_work.begin(tmp_path / "a" / "b")
+    locks.begin(tmp_path / "a" / "b")
     (tmp_path / "a" / "b" / "0").mkdir()
-    at_work.end()
+    locks.end()
     assert [path.name for path in tmp_path.glob("*/*/*")] == ["0"]

@@ -1,4 +1,4 @@
-"""framework/commands/__init__.py: how each command is typed."""
+"""framework/cli/commands/__init__.py: how each command is typed."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from framework.api.component import Component
-from framework.commands import framework_commands, usage
+from framework.cli.commands import framework_commands, usage
 from framework.config.help import help_text
 
 REFERENCE = Path(__file__).parents[3] / "docs" / "reference" / "commands.md"

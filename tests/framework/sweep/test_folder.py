@@ -15,7 +15,7 @@ from framework.api import records
 from framework.api.records import Point, Sweep
 from framework.api.run_folder import FINISHED, RunFolder
 from framework.hooks.manager import manager
-from framework.sweep import SweepFolder, best_point, finish, name_of, read_sweep, summarize, times
+from framework.sweep.folder import SweepFolder, best_point, finish, name_of, read_sweep, summarize, times
 from tests.framework.memory.test_shape import SMOLLM
 from tests.framework.program import ECHO, Result, echo, launch
 

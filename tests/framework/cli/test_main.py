@@ -10,9 +10,9 @@ import pytest
 
 from framework import __version__
 from framework.api.text.overrides import override_key
-from framework.cli import main
+from framework.cli.arguments import complete, is_command
+from framework.cli.main import main
 from framework.rundir.folder import save_overrides
-from framework.words import complete, is_command
 from tests.framework.program import MODULE, Result, echo, execute, program
 
 PLAN_ENDS_WITH = "reading and tokenizing the data …"

@@ -11,7 +11,7 @@ from framework import FrameworkError, testing
 from framework.api import records
 from framework.api.records import Report
 from framework.api.run_folder import ENVIRONMENT, OVERRIDES
-from framework.cli import run_command
+from framework.cli.main import run_command
 from framework.run import pipeline
 from framework.rundir.environment import Commit, Environment
 from framework.rundir.folder import save_overrides

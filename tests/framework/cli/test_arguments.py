@@ -5,7 +5,14 @@ from pathlib import Path
 import pytest
 
 from framework import FrameworkError
-from framework.words import check_options, check_twice, complete, restore_folders, sets_unknown_key, take_config_dir
+from framework.cli.arguments import (
+    check_options,
+    check_twice,
+    complete,
+    restore_folders,
+    sets_unknown_key,
+    take_config_dir,
+)
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,8 @@ from framework.api.protocols import Launcher
 from framework.api.records import DataResult
 from framework.api.run_folder import ENVIRONMENT, SavedRun
 from framework.api.text.overrides import override_key
-from framework.commands import RerunCommandConfig, usage
+from framework.cli.arguments import check_twice, load_plugins
+from framework.cli.commands import RerunCommandConfig, usage
 from framework.config.compose import add_folder, compose
 from framework.plan.diagnose import diagnose
 from framework.plan.make import make_plan
@@ -32,7 +33,6 @@ from framework.rundir.environment import Commit, Environment, commit, installed,
 from framework.rundir.read import differences, flat, read_run
 from framework.util.errors import FrameworkError, short
 from framework.util.redact import HIDDEN
-from framework.words import check_twice, load_plugins
 
 ANYWAY = "--anyway"
 USAGE = usage(RerunCommandConfig)

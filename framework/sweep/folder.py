@@ -12,13 +12,13 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
-from framework import at_work, devices
 from framework.api import records
 from framework.api.plan import Plan
 from framework.api.records import Point, Sweep
 from framework.api.run_folder import FAILED, FINISHED, OVERRIDES, REPORT, RUNNING, STATUS, RunFolder, read_plain
 from framework.api.text.results import figures
 from framework.hooks.manager import notify
+from framework.sweep import gpu, locks
 from framework.util.errors import USER_MISTAKE, FrameworkError
 from framework.util.redact import hide, redact
 
@@ -40,7 +40,7 @@ class SweepFolder(Callback):
         """Note the folder; without the word that is added, each value of a `name` that is swept would give its own."""
         folder = str(config.hydra.sweep.dir)
         try:
-            at_work.begin(Path(folder).absolute())
+            locks.begin(Path(folder).absolute())
         except FrameworkError as error:  # as one, Hydra would warn of it and go on
             print(error, file=sys.stderr)  # noqa: T201
             sys.exit(USER_MISTAKE)
@@ -53,7 +53,7 @@ class SweepFolder(Callback):
 def _one_for_each_gpu(config: DictConfig) -> None:
     """Let a launcher that runs several points at once run no more of them than there are GPUs."""
     at_once = OmegaConf.select(config, "hydra.launcher.n_jobs")
-    gpus = len(devices.visible()) if isinstance(at_once, int) and on_gpu(OmegaConf.select(config, "trainer")) else 0
+    gpus = len(gpu.visible()) if isinstance(at_once, int) and on_gpu(OmegaConf.select(config, "trainer")) else 0
     if gpus and not 0 < at_once <= gpus:
         config.hydra.launcher.n_jobs = gpus
         print(f"hydra.launcher.n_jobs={gpus}: one point for each GPU", file=sys.stderr)  # noqa: T201
@@ -82,7 +82,7 @@ def resumes(job: DictConfig) -> bool:
 
 def start_anew(run: Path) -> None:
     """Drop what an earlier multirun into this folder tells of a point: refused now, it has no result."""
-    if at_work.writes():
+    if locks.writes():
         for name in (STATUS, REPORT):
             (run / name).unlink(missing_ok=True)
 
@@ -98,7 +98,7 @@ def summarize() -> None:
         folder, before = _started.pop()
         if folder.is_dir():
             finish(folder, before)
-    at_work.end()
+    locks.end()
 
 
 def finish(folder: Path, before: Mapping[str, int] | None = None) -> None:

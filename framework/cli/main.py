@@ -22,19 +22,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from framework import __version__, at_work, devices, sweep
+from framework import __version__
 from framework.api.protocols import Launcher
 from framework.api.records import Report
 from framework.api.run_folder import RunFolder
-from framework.config.compose import CONFIG_NAME, announce_folders, conf_dir, register
-from framework.hooks.local_file import lend_files, load_file
-from framework.hooks.manager import commands
-from framework.plan.make import make_plan
-from framework.rundir.folder import save_overrides, saved_overrides
-from framework.rundir.status import note_failure
-from framework.util import shared_cache
-from framework.util.errors import USER_MISTAKE, DoesNotFitError, FrameworkError, PrunedError, unknown
-from framework.words import (
+from framework.cli.arguments import (
     check_options,
     check_twice,
     chooses_preset,
@@ -45,6 +37,15 @@ from framework.words import (
     sets_unknown_key,
     take_config_dir,
 )
+from framework.config.compose import CONFIG_NAME, announce_folders, conf_dir, register
+from framework.hooks.local_file import lend_files, load_file
+from framework.hooks.manager import commands
+from framework.plan.make import make_plan
+from framework.rundir.folder import save_overrides, saved_overrides
+from framework.rundir.status import note_failure
+from framework.sweep import folder, gpu, locks
+from framework.util import shared_cache
+from framework.util.errors import USER_MISTAKE, DoesNotFitError, FrameworkError, PrunedError, unknown
 
 SWEEP = {"-m", "--multirun", "hydra.mode=MULTIRUN"}
 """Words that make a sweep."""
@@ -85,7 +86,7 @@ def main() -> None:
     finally:
         gc.enable()
         shared_cache.open_for(sweep=False)
-        sweep.summarize()
+        folder.summarize()
 
 
 def start(words: Sequence[str]) -> None:
@@ -138,13 +139,13 @@ def run(config: DictConfig) -> float | None:
     if job.mode is not RunMode.MULTIRUN:
         return _run(config, None, overrides, "")
     run_dir = Path(job.runtime.output_dir)
-    with at_work.point(run_dir):
-        if sweep.resumes(job) and RunFolder(run_dir).is_complete and saved_overrides(str(run_dir)) == [*overrides]:
+    with locks.point(run_dir):
+        if folder.resumes(job) and RunFolder(run_dir).is_complete and saved_overrides(str(run_dir)) == [*overrides]:
             return RunFolder(run_dir).objective
-        sweep.start_anew(run_dir)
+        folder.start_anew(run_dir)
         # Hydra has made the folder; the table of the sweep shows the settings of a point that fails too.
         save_overrides(run_dir, overrides)
-        return _run(config, run_dir, overrides, sweep.name_of(Path(job.sweep.dir)))
+        return _run(config, run_dir, overrides, folder.name_of(Path(job.sweep.dir)))
 
 
 def _run(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...], name: str) -> float | None:
@@ -175,7 +176,7 @@ def _run(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...], n
 
 def _launch(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...], name: str) -> Report | None:
     """Plan a run, and have its launcher run it."""
-    works = run_dir is not None and sweep.is_worker()
+    works = run_dir is not None and folder.is_worker()
     for path in config.plugins if works else ():  # the worker of a launcher has not read them
         load_file(path)
     plan = make_plan(config, run_dir=run_dir, overrides=overrides, sweep=name)
@@ -185,8 +186,8 @@ def _launch(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...]
         for notice in overruled(overrides):
             print(notice, file=sys.stderr)  # noqa: T201
     shared_cache.open_for(sweep=run_dir is not None and plan.share)
-    if works and sweep.takes_one_gpu(plan):
-        devices.take_one()
+    if works and folder.takes_one_gpu(plan):
+        gpu.take_one()
     launcher: Launcher = plan.launch.create()
     return launcher.launch(plan)
 

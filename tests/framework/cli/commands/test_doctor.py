@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from framework import FrameworkError
-from framework.cli import run_command
+from framework.cli.main import run_command
 from tests.framework.program import MODULE, Result, execute, program
 from tests.support.program import CLOSED
 

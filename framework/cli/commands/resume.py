@@ -20,8 +20,8 @@ from yaml import YAMLError
 from framework.api import records
 from framework.api.run_folder import ENVIRONMENT, OVERRIDES
 from framework.api.text.overrides import override_key
-from framework.cli import start
-from framework.commands import ResumeCommandConfig, usage
+from framework.cli.commands import ResumeCommandConfig, usage
+from framework.cli.main import start
 from framework.config.compose import add_folder
 from framework.plan.diagnose import diagnose
 from framework.rundir.environment import Environment

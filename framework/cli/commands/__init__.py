@@ -78,11 +78,11 @@ def usage(config: type[CommandConfig]) -> str:
 @hookimpl
 def framework_commands() -> Iterable[Component]:
     """Register the core's commands."""
-    yield Component("plugins", PluginsCommandConfig, "framework.commands.plugins:PluginsCommand")
-    yield Component("rerun", RerunCommandConfig, "framework.commands.rerun:RerunCommand")
-    yield Component("resume", ResumeCommandConfig, "framework.commands.resume:ResumeCommand")
-    yield Component("diff", DiffCommandConfig, "framework.commands.diff:DiffCommand")
-    yield Component("chat", ChatCommandConfig, "framework.commands.chat:ChatCommand")
-    yield Component("doctor", DoctorCommandConfig, "framework.commands.doctor:DoctorCommand")
-    yield Component("reference", ReferenceCommandConfig, "framework.commands.reference:ReferenceCommand")
-    yield Component("plan-table", PlanTableCommandConfig, "framework.commands.plan_table:PlanTableCommand")
+    yield Component("plugins", PluginsCommandConfig, "framework.cli.commands.plugins:PluginsCommand")
+    yield Component("rerun", RerunCommandConfig, "framework.cli.commands.rerun:RerunCommand")
+    yield Component("resume", ResumeCommandConfig, "framework.cli.commands.resume:ResumeCommand")
+    yield Component("diff", DiffCommandConfig, "framework.cli.commands.diff:DiffCommand")
+    yield Component("chat", ChatCommandConfig, "framework.cli.commands.chat:ChatCommand")
+    yield Component("doctor", DoctorCommandConfig, "framework.cli.commands.doctor:DoctorCommand")
+    yield Component("reference", ReferenceCommandConfig, "framework.cli.commands.reference:ReferenceCommand")
+    yield Component("plan-table", PlanTableCommandConfig, "framework.cli.commands.plan_table:PlanTableCommand")

@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from framework.api.component import COMMANDS, SPEAKERS, Group
-from framework.commands import PluginsCommandConfig, usage
+from framework.cli.commands import PluginsCommandConfig, usage
 from framework.config.catalog import (
     ALL_GROUPS,
     Option,

@@ -13,7 +13,7 @@ from framework import FrameworkError, testing
 from framework.api import records
 from framework.api.records import Report, TrainResult
 from framework.api.run_folder import ENVIRONMENT
-from framework.cli import run_command
+from framework.cli.main import run_command
 from framework.run import pipeline
 from framework.rundir.environment import Commit, Environment
 from tests.framework.program import Result, echo, program

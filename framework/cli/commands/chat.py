@@ -14,7 +14,7 @@ from framework.chat.offered import offered
 from framework.chat.options import Options, read_options
 from framework.chat.session import TUNED, Cast, Session
 from framework.chat.trained import trained
-from framework.commands import ChatCommandConfig
+from framework.cli.commands import ChatCommandConfig
 from framework.rundir.read import read_run
 from framework.util.errors import short
 

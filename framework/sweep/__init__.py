@@ -1,0 +1,9 @@
+"""A multirun: its folder, which process owns a trial, and which GPU a trial takes.
+
+Imports: `data`, `evaluate`, `monitor` and below.
+Start with `folder.py`.
+"""
+
+from framework.sweep.folder import SweepFolder
+
+__all__ = ["SweepFolder"]
