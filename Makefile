@@ -57,7 +57,7 @@ test-unsloth: $(UNSLOTH_VENV)/dev
 	mkdir -p build/tests
 	cp -r pyproject.toml tests build/tests
 	cd build/tests && $(TEST_ENV) $(CURDIR)/$(UNSLOTH_VENV)/bin/python -m pytest -n 2 -m unsloth tests/plugins/test_conformance.py
-	cd build/tests && $(TEST_ENV) $(CURDIR)/$(UNSLOTH_VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "unsloth or ($(DEFAULT))" tests/test_second_version_set.py tests/plugins/framework_unsloth tests/plugins/framework_hf tests/plugins/framework_quickstart
+	cd build/tests && $(TEST_ENV) $(CURDIR)/$(UNSLOTH_VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "unsloth or ($(DEFAULT))" tests/test_second_version_set.py tests/plugins/unsloth tests/plugins/hf tests/plugins/quickstart
 
 docs: $(VENV)/dev
 	$(TEST_ENV) $(VENV)/bin/python -m pytest tests/docs

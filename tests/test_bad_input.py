@@ -34,7 +34,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def forks(place: Path) -> Forks:
     """Return a Python that has imported what opens a model, which takes six seconds."""
-    return Forks(environment(place), *STARTS, "framework_hf.backend")
+    return Forks(environment(place), *STARTS, "framework_plugins.hf.backend")
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from framework.api.records import Message, Prompt
-from framework.chat.session import BASE, TUNED
-from framework.chat.trained import trained
 from framework.rundir.read import read_run
+from framework_plugins.chat.session import BASE, TUNED
+from framework_plugins.chat.trained import trained
 from tests.support.program import environment, framework
 from tests.support.terminal import Terminal
 

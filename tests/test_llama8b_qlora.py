@@ -44,7 +44,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def forks(hub: HubStandIn, place: Path) -> Forks:
     """Return a Python that has imported what opens a model, with the Hub on loopback."""
-    return Forks(environment(place, HF_ENDPOINT=hub.url), *STARTS, "framework_hf.backend")
+    return Forks(environment(place, HF_ENDPOINT=hub.url), *STARTS, "framework_plugins.hf.backend")
 
 
 def test_the_walkthrough_runs_from_the_hub_to_an_adapter(hub: HubStandIn, tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """The versions that Unsloth asks for: `make test-unsloth` runs what is marked `unsloth` in an environment of its own.
 
 Plain TRL 1.15 cannot train there on a CPU, because its fused head launches Triton; our loss does not go through it.
-That `trainer=hf` does the main job there is shown by tests/plugins/framework_unsloth/test_smollm2.py.
+That `trainer=hf` does the main job there is shown by tests/plugins/unsloth/test_smollm2.py.
 """
 
 from __future__ import annotations

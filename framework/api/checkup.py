@@ -8,10 +8,13 @@ import what is heavy, and do what may crash.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
+
+from framework.api.plan import Plan
 
 if TYPE_CHECKING:
     from framework.api.plan import Plan
@@ -69,3 +72,19 @@ class Checkup:
     needed: Callable[[Plan], bool] = never
     process: str = ""
     seconds: float = SECONDS
+
+
+def checkup_problem(checkup: object) -> str:
+    """Say why what a plugin gives is no checkup; empty where it is one."""
+    if not isinstance(checkup, Checkup):
+        return f"framework_checkups gives a {type(checkup).__name__}, no Checkup"
+    texts = (checkup.name, checkup.topic, checkup.check, checkup.process)
+    if not all(isinstance(text, str) for text in texts) or not (checkup.name and checkup.topic):
+        return f"checkup {checkup.name!r}: name, topic, check and process have to be text"
+    if not re.fullmatch(r"[^:\s]+:[^:\s]+", checkup.check):
+        return f"checkup '{checkup.name}': check={checkup.check!r} has to be 'package.module:function'"
+    if not callable(checkup.needed):
+        return f"checkup '{checkup.name}': needed={checkup.needed!r} has to be a function of a plan"
+    if not isinstance(checkup.seconds, int | float) or checkup.seconds <= 0:
+        return f"checkup '{checkup.name}': seconds={checkup.seconds!r} has to be a number above 0"
+    return ""

@@ -1,6 +1,6 @@
 """A `Component` is one option of one config group: what can be set, and where the code is that uses it.
 
-    Component("exact_match", ExactMatchConfig, "framework_evals.metrics.exact_match:ExactMatch")
+    Component("exact_match", ExactMatchConfig, "framework_plugins.evals.metrics.exact_match:ExactMatch")
 
 The core stores `schema` in Hydra's ConfigStore as `group/name` and imports `factory` only when a run needs it, so
 `--help` and a typo never load torch.

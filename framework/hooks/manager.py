@@ -29,7 +29,6 @@ DEFAULT_PLUGINS = {
     "core": "framework.cli.commands",
     "core.data": "framework.data.checks",
     "core.monitor": "framework.monitor.checks",
-    "monitor": "framework.health.plugin",
     "journal": "framework.rundir.status",
 }
 """The core's own plugins by name: modules, as text, because they stand in rooms above this one. `journal` alone can be

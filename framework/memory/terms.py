@@ -26,7 +26,7 @@ CHUNK = 256 * MIB
 """Workspace of a chunked or fused loss (Liger, Unsloth, TRL from 1.6): chunks are cut for about so much."""
 LEARNED = 96 * MIB
 """Of `trainer=hf`: 32 MiB of logits at a time, their pieces in fp32, and what the head makes of their gradient
-(plugins/framework_hf/fast/head.py)."""
+(plugins/framework_plugins/hf/fast/head.py)."""
 
 
 def base_weights(shape: Shape, settings: Settings) -> dict[str, float]:

@@ -153,8 +153,8 @@ def main() -> None:
     parser.add_argument("--rows", type=int, nargs="+", default=SIZES)
     parser.add_argument("--trl-rows", type=int, nargs="*", default=None, help="sizes for TRL; default: the same")
     asked = parser.parse_args()
-    from framework_quickstart.config import SmolLM2Config
-    from framework_quickstart.smollm2 import SmolLM2
+    from framework_plugins.quickstart.config import SmolLM2Config
+    from framework_plugins.quickstart.smollm2 import SmolLM2
 
     model_path = str(SmolLM2(SmolLM2Config()).fetch(weights=False).folder)
     OUT.print(f"{platform.processor() or platform.machine()}, Python {platform.python_version()}, one core;", end=" ")

@@ -24,7 +24,7 @@ from rich.console import Console
 from framework import testing
 from framework.api.plan import Plan
 from framework.memory import Shape
-from framework_exports.needs import comparing, merging
+from framework_plugins.exports.needs import comparing, merging
 
 OUT = Console(soft_wrap=True, highlight=False)
 MIB = 2**20
@@ -72,10 +72,10 @@ def do(step: str, folder: Path) -> None:
     """Merge, or compare what was merged with the trained weights."""
     import torch
 
-    from framework_exports.merging import merge
-    from framework_exports.parity.agreement import agree
-    from framework_exports.parity.folders import folder_logits, trained_logits
-    from framework_exports.parity.rows import CheckRow
+    from framework_plugins.exports.merging import merge
+    from framework_plugins.exports.parity.agreement import agree
+    from framework_plugins.exports.parity.folders import folder_logits, trained_logits
+    from framework_plugins.exports.parity.rows import CheckRow
 
     plan, merged = plan_of(folder / "base"), folder / "merged"
     if step == "merge":

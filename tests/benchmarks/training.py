@@ -78,9 +78,9 @@ class Measured:
 
 def orders() -> list[Row]:
     """Return training rows of the quickstart as conversations."""
-    import framework_quickstart
+    import framework_plugins.quickstart
 
-    file = Path(framework_quickstart.__path__[0], "data", "orders_train.jsonl")
+    file = Path(framework_plugins.quickstart.__path__[0], "data", "orders_train.jsonl")
     rows = [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()[:ORDERS]]
     asked = [(f"{row['instruction']}\n\n{row['input']}", row["output"]) for row in rows]
     return [_talk(ask, answer) for ask, answer in asked]

@@ -113,7 +113,13 @@ def mean(values: Iterator[float]) -> float:
 
 
 def test_framework_is_the_wheel_and_so_are_the_plugins(installed: Installed, empty: Path) -> None:
-    modules = ("framework", "framework_hf", "framework_plugin_template", "framework_textstats", "framework_trackio")
+    modules = (
+        "framework",
+        "framework_plugins.hf",
+        "framework_plugin_template",
+        "framework_textstats",
+        "framework_trackio",
+    )
     code = f"import {', '.join(modules)}; print(*(m.__file__ for m in ({', '.join(modules)})), sep='\\n')"
     result = installed.execute(installed.python, "-c", code, cwd=empty)
     assert result.code == 0, result.err

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from framework_exports.llama.library import library, why
-from framework_exports.llama.model import Llama
+from framework_plugins.exports.llama.library import library, why
+from framework_plugins.exports.llama.model import Llama
 
 
 class AdaptedLlama(Llama):

@@ -7,7 +7,7 @@ import itertools
 from transformers import PreTrainedTokenizerFast
 
 from framework.api.records import Example, Message, TokenRow, ToolCall
-from framework_hf.chat import IGNORE, Chat
+from framework_plugins.hf.chat import IGNORE, Chat
 from tests.support.families import family_tokenizer, stop_ids
 
 SYSTEM = Message("system", "Be brief.")

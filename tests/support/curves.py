@@ -12,7 +12,7 @@ from pathlib import Path
 from framework import testing
 from framework.api.plan import Plan
 from framework.api.records import Step, Trouble
-from framework.health.watcher import Watcher
+from framework_plugins.monitor.watcher import Watcher
 
 RATE = 2e-4
 

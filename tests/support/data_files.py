@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 import zstandard
 
 from framework.api.records import Row
-from framework_formats.config import SampleBy
-from framework_formats.readers import read
-from framework_formats.readers.find import DataFile, kind_of
+from framework_plugins.formats.config import SampleBy
+from framework_plugins.formats.readers import read
+from framework_plugins.formats.readers.find import DataFile, kind_of
 
 Rows = Sequence[dict[str, Any]]
 NAMES = (

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from framework_exports.convert import names, pieces
-from framework_exports.documents import read
+from framework_plugins.exports.convert import names, pieces
+from framework_plugins.exports.documents import read
 from tests.support.families import FAMILIES, make_tokenizer
 
 SIZES = {
@@ -84,7 +84,7 @@ def converted(folders: Sequence[Path], target: Path, *, dtype: str = "f32") -> d
         pieces.complete(folder)
         name = names.inside(folder.name, read(folder / "tokenizer.json"))
         jobs.append({"folder": str(folder), "target": f"{target}/{folder.name}.gguf", "dtype": dtype, "name": name})
-    run("framework_exports.convert.model", jobs)
+    run("framework_plugins.exports.convert.model", jobs)
     return {folder.name: target / f"{folder.name}.gguf" for folder in folders}
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from framework.api.records import Answered, Scores
-from framework_evals.config import JudgeConfig
-from framework_evals.metrics.judge import Judge
+from framework_plugins.evals.config import JudgeConfig
+from framework_plugins.evals.metrics.judge import Judge
 from tests.support.judge import Grade, JudgeStandIn
 
 

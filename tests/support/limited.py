@@ -19,7 +19,7 @@ from framework.config import compose
 from framework.config.check import check
 from framework.data.stage import load_data
 from framework.plan.make import make_plan
-from framework_hf.backend import HFBackend
+from framework_plugins.hf.backend import HFBackend
 
 WORDS = (
     "model=local", "data=local_file", "logger=[]", "data.validation_split=0", "objective=train_loss", "adapter.r=4",

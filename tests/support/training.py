@@ -14,8 +14,8 @@ from framework.config import compose
 from framework.config.check import check
 from framework.data.stage import load_data
 from framework.plan.make import make_plan
-from framework_hf.backend import HFBackend
-from framework_hf.model import HFModel
+from framework_plugins.hf.backend import HFBackend
+from framework_plugins.hf.model import HFModel
 
 
 def make(base: Path, rows: Path, run_dir: Path, *more: str) -> Plan:

@@ -31,31 +31,6 @@ class DiffCommandConfig(CommandConfig):
 
 
 @dataclass
-class ChatCommandConfig(CommandConfig):
-    """Talk to the model of a run, base and tuned side by side: `chat RUN_DIR [OVERRIDES…] [OPTIONS]`.
-
-    In a terminal prompts are typed and answers stream; /help lists the commands. Through pipes each line of standard
-    input is a prompt, and standard output has the answers and nothing else.
-
-      --base, --tuned, --both   who answers at first; default: both in a terminal, tuned through pipes
-      --NAME [WORD]             a speaker of a plugin answers instead, --gguf for example; `plugins speaker` lists them
-      --system TEXT             the system prompt; default: that of the training, format.system_prompt
-      --max-new-tokens N        tokens of an answer, at most; default: 512
-      --temperature X           0, the default, takes the likeliest token each time; 1 draws as the model has it
-      --top-p X                 draw among the likeliest tokens that have this much probability together; default: 1
-      --seed N                  of the draws; default: another one for each answer
-      --json                    for each answer an object in a line: speaker, prompt, answer, dropped
-
-    OVERRIDES change what the run was made of, trainer.device=cpu for example.
-    """
-
-
-@dataclass
-class DoctorCommandConfig(CommandConfig):
-    """Look at this machine, and say whether a run can start on it: `doctor [OVERRIDES…] [--json]`."""
-
-
-@dataclass
 class ReferenceCommandConfig(CommandConfig):
     """Write a page of all settings, and JSON Schemas for editors: `reference FOLDER [--package NAME]`."""
 
@@ -70,11 +45,6 @@ class PlanTableCommandConfig(CommandConfig):
     """
 
 
-def usage(config: type[CommandConfig]) -> str:
-    """Return how a command is typed, as the first line of its documentation says it."""
-    return f"python -m framework {(config.__doc__ or '').partition('`')[2].partition('`')[0]}"
-
-
 @hookimpl
 def framework_commands() -> Iterable[Component]:
     """Register the core's commands."""
@@ -82,7 +52,5 @@ def framework_commands() -> Iterable[Component]:
     yield Component("rerun", RerunCommandConfig, "framework.cli.commands.rerun:RerunCommand")
     yield Component("resume", ResumeCommandConfig, "framework.cli.commands.resume:ResumeCommand")
     yield Component("diff", DiffCommandConfig, "framework.cli.commands.diff:DiffCommand")
-    yield Component("chat", ChatCommandConfig, "framework.cli.commands.chat:ChatCommand")
-    yield Component("doctor", DoctorCommandConfig, "framework.cli.commands.doctor:DoctorCommand")
     yield Component("reference", ReferenceCommandConfig, "framework.cli.commands.reference:ReferenceCommand")
     yield Component("plan-table", PlanTableCommandConfig, "framework.cli.commands.plan_table:PlanTableCommand")

@@ -14,7 +14,8 @@ from rich.table import Table
 
 from framework.api.records import DataResult, EvalResult, Report, TrainResult
 from framework.api.run_folder import ENVIRONMENT, STATUS, SavedRun
-from framework.cli.commands import DiffCommandConfig, usage
+from framework.api.text import usage
+from framework.cli.commands import DiffCommandConfig
 from framework.rundir.environment import Commit, Environment
 from framework.rundir.read import ABSENT, differences, flat, read_run
 from framework.rundir.status import Status

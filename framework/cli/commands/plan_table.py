@@ -14,7 +14,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from framework.cli.commands import PlanTableCommandConfig, usage
+from framework.api.text import usage
+from framework.cli.commands import PlanTableCommandConfig
 from framework.memory import Estimate, Loss, Settings, Shape, Weights, estimate
 from framework.util.errors import FrameworkError
 from framework.util.gpus import GIB, KNOWN, named

@@ -13,7 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from framework.api.component import COMMANDS, SPEAKERS, Group
-from framework.cli.commands import PluginsCommandConfig, usage
+from framework.api.text import usage
+from framework.cli.commands import PluginsCommandConfig
 from framework.config.catalog import (
     ALL_GROUPS,
     Option,

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from framework.cli.commands import ReferenceCommandConfig, usage
+from framework.api.text import usage
+from framework.cli.commands import ReferenceCommandConfig
 from framework.config.reference import PAGE, write
 from framework.util.errors import FrameworkError, unknown
 

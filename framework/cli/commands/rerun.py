@@ -23,9 +23,10 @@ from framework.api.plan import Plan, Selection
 from framework.api.protocols import Launcher
 from framework.api.records import DataResult
 from framework.api.run_folder import ENVIRONMENT, SavedRun
+from framework.api.text import usage
 from framework.api.text.overrides import override_key
 from framework.cli.arguments import check_twice, load_plugins
-from framework.cli.commands import RerunCommandConfig, usage
+from framework.cli.commands import RerunCommandConfig
 from framework.config.compose import add_folder, compose
 from framework.plan.diagnose import diagnose
 from framework.plan.make import make_plan

@@ -19,8 +19,9 @@ from yaml import YAMLError
 
 from framework.api import records
 from framework.api.run_folder import ENVIRONMENT, OVERRIDES
+from framework.api.text import usage
 from framework.api.text.overrides import override_key
-from framework.cli.commands import ResumeCommandConfig, usage
+from framework.cli.commands import ResumeCommandConfig
 from framework.cli.main import start
 from framework.config.compose import add_folder
 from framework.plan.diagnose import diagnose

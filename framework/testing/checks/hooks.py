@@ -8,9 +8,8 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
-from framework.api.checkup import Checkup
+from framework.api.checkup import Checkup, checkup_problem
 from framework.api.component import GROUPS, UNCONFIGURED, Component, Group
-from framework.doctor.gather import wrong
 from framework.hooks import hookspecs
 from framework.hooks.decorators import collect
 from framework.util.errors import nearest, one_line, place, unknown
@@ -113,8 +112,8 @@ def _call(parts: PluginParts, hook: str, function: Callable[..., Any]) -> None:
         parts.problems.append(f"{hook} returns {given!r}, nothing to go through: yield what it registers")
         return
     if hook == CHECKUPS:
-        parts.problems += [reason for item in items if (reason := wrong(item))]
-        parts.checkups += [item for item in items if not wrong(item)]
+        parts.problems += [reason for item in items if (reason := checkup_problem(item))]
+        parts.checkups += [item for item in items if not checkup_problem(item)]
         return
     for item in items:
         if hook == PATHS and isinstance(item, str):

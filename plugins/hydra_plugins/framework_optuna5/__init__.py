@@ -1,1 +1,1 @@
-"""Where Hydra looks for sweepers; the work is done in `framework_sweeps`."""
+"""Where Hydra looks for sweepers; the work is done in `framework_plugins.sweeps`."""

@@ -12,7 +12,7 @@ from hydra.plugins.sweeper import Sweeper
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
-from framework_sweeps.config import Optuna5Config
+from framework_plugins.sweeps.config import Optuna5Config
 
 ConfigStore.instance().store(group="hydra/sweeper", name="optuna5", node=Optuna5Config, provider="framework")
 
@@ -35,11 +35,11 @@ class Optuna5Sweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> Sequence[Any]:
-        """Run points until there are enough; see `framework_sweeps.sweeping`."""
-        from framework_sweeps.missing import needs_optuna  # noqa: PLC0415 - needed when a sweep runs
+        """Run points until there are enough; see `framework_plugins.sweeps.sweeping`."""
+        from framework_plugins.sweeps.missing import needs_optuna  # noqa: PLC0415 - needed when a sweep runs
 
         needs_optuna()
-        from framework_sweeps.sweeping import Sweeping  # noqa: PLC0415 - it loads optuna
+        from framework_plugins.sweeps.sweeping import Sweeping  # noqa: PLC0415 - it loads optuna
 
         assert self.config is not None  # noqa: S101 - Hydra calls setup first
         assert self.hydra_context is not None  # noqa: S101 - as above

@@ -5,14 +5,13 @@ from typing import Any
 
 import pytest
 
-from framework.api.checkup import Checkup
-from framework.doctor.gather import wrong
+from framework.api.checkup import Checkup, checkup_problem
 
 GOOD = Checkup("sox", "sound", "acme.checkups:sox")
 
 
 def test_a_checkup_with_its_defaults_is_in_order() -> None:
-    assert wrong(GOOD) == ""
+    assert checkup_problem(GOOD) == ""
 
 
 @pytest.mark.parametrize(
@@ -26,8 +25,8 @@ def test_a_checkup_with_its_defaults_is_in_order() -> None:
     ],
 )
 def test_a_checkup_that_cannot_be_used_is_told(change: dict[str, Any], told: str) -> None:
-    assert wrong(dataclasses.replace(GOOD, **change)) == told
+    assert checkup_problem(dataclasses.replace(GOOD, **change)) == told
 
 
 def test_what_is_no_checkup_is_told() -> None:
-    assert wrong("sox") == "framework_checkups gives a str, no Checkup"
+    assert checkup_problem("sox") == "framework_checkups gives a str, no Checkup"

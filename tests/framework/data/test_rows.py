@@ -14,7 +14,7 @@ from framework.api.protocols import Formatter
 from framework.api.records import Example, FormatRun, Message, Row
 from framework.api.schema import FormatConfig, OnBadRow
 from framework.data.rows import KEPT_RUNS, Told, read, to_examples, with_system_prompt
-from framework_formats.formats import Alpaca, Auto, ChatML
+from framework_plugins.formats.formats import Alpaca, Auto, ChatML
 
 CONFIG = FormatConfig()
 

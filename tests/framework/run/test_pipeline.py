@@ -65,7 +65,7 @@ def test_the_objective_is_what_was_asked_for(words: list[str], tmp_path: Path, o
 def test_an_exporter_that_will_not_be_able_to_ends_the_run_before_anything_is_written(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from framework_exports.adapter import AdapterExporter
+    from framework_plugins.exports.adapter import AdapterExporter
 
     def check(exporter: AdapterExporter, model: Model, plan: Plan) -> None:
         assert model.render(Prompt((Message("user", "hi"),)))

@@ -476,7 +476,7 @@ def test_nor_by_the_file_of_a_module_in_a_package(good: Path) -> None:
 
 
 def test_an_installed_plugin_does_not_contradict_itself() -> None:
-    assert check_plugin(importlib.import_module("framework_evals.plugin")) == []
+    assert check_plugin(importlib.import_module("framework_plugins.evals.plugin")) == []
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from transformers import PreTrainedTokenizerFast
 
 from framework.api.records import Message
 from framework.util.errors import FrameworkError, one_line
-from framework_exports.ollama.tokens import Tokens
+from framework_plugins.exports.ollama.tokens import Tokens
 
 OWN, SHARED = Path(__file__).with_name("templates"), Path(__file__).parents[1] / "templates"
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from framework.api.component import Component
-from framework.cli.commands import framework_commands, usage
+from framework.api.text import usage
+from framework.cli.commands import framework_commands
 from framework.config.help import help_text
 
 REFERENCE = Path(__file__).parents[3] / "docs" / "reference" / "commands.md"

@@ -1,0 +1,123 @@
+"""Single rows that are odd: empty, broken, secret, refusing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from framework.api.records import Severity
+from framework_plugins.audit.config import Check
+from framework_plugins.audit.found import Found, Numbers, are, of
+from framework_plugins.audit.texts import Survey
+
+MOST = 0.5
+"""Share of the answers from which on something is the task rather than a fault."""
+LONG_FORM = 20
+"""Words of the median answer from which on one of a single word is odd."""
+FEW = 10
+"""Fewer rows than this are too few to say what most of them are like."""
+
+
+def look(survey: Survey) -> Iterator[Found]:
+    """Give what was found."""
+    yield from _empty(survey)
+    yield from _one_word(survey)
+    yield from _broken_json(survey)
+    yield from _hits(survey)
+
+
+def _empty(survey: Survey) -> Iterator[Found]:
+    rows = survey.found(Check.empty_answers)
+    if len(rows):
+        yield Found(
+            Check.empty_answers,
+            Severity.warning,
+            rows,
+            f"{of(len(rows), len(survey.train), 'training rows')} {are(len(rows), 'has', 'have')} an empty answer",
+            "fill or remove them: they teach to stop at once",
+            labels=_labels(survey, Check.empty_answers),
+        )
+
+
+def _one_word(survey: Survey) -> Iterator[Found]:
+    words = survey.words[survey.train]
+    rows = survey.found(Check.one_word_answers)
+    share = len(rows) / max(len(words), 1)
+    if not len(rows) or len(words) < FEW:
+        return
+    if share > MOST:
+        severity, advice = Severity.note, "nothing where labels are the task; metric=[exact_match] measures it"
+    else:
+        odd = float(np.median(words)) >= LONG_FORM
+        severity = Severity.warning if odd else Severity.note
+        advice = "complete them where the other answers set the tone: a model learns when to be terse"
+    told = f"{of(len(rows), len(words), 'training rows')} {are(len(rows), 'has', 'have')} an answer of one word"
+    labels = _labels(survey, Check.one_word_answers)
+    yield Found(Check.one_word_answers, severity, rows, told, advice, labels=labels)
+
+
+def _broken_json(survey: Survey) -> Iterator[Found]:
+    rows = survey.found(Check.broken_json)
+    whole, total = (int(counts[survey.train].sum()) for counts in (survey.json_answers, survey.answers))
+    if len(rows) and whole > MOST * total:
+        yield Found(
+            Check.broken_json,
+            Severity.warning,
+            rows,
+            f"{of(len(rows), len(survey.train), 'training rows')} {are(len(rows), 'has', 'have')} an answer that is no "
+            f"valid JSON, where {whole / total:.0%} of the answers are",
+            "repair or remove them: what does not parse is learned as well",
+            labels=_labels(survey, Check.broken_json),
+        )
+
+
+def _hits(survey: Survey) -> Iterator[Found]:
+    total = int(survey.used.sum())
+    for check, (severity, what, advice) in _TOLD.items():
+        rows = survey.found(check)
+        if len(rows):
+            text = f"{of(len(rows), total)} {are(len(rows), 'holds', 'hold')} {what}"
+            yield Found(check, _milder(check, rows, total, severity), rows, text, advice, labels=_labels(survey, check))
+
+
+def _labels(survey: Survey, check: Check) -> tuple[tuple[int, str], ...]:
+    """Say what was found in the first rows where their excerpts do not show it, or are not to be shown."""
+    kinds = survey.kinds.get(check, {}).items()
+    return tuple((row, f"{kind}{place}") for row, (kind, place) in kinds if place or check in _HIDDEN)
+
+
+def _milder(check: Check, rows: Numbers, total: int, severity: Severity) -> Severity:
+    """Take what most rows have for the task: refusals in data about refusing."""
+    return Severity.note if check is Check.refusals and len(rows) > MOST * total else severity
+
+
+_HIDDEN = (Check.secrets, Check.emails)
+"""Of these the examples say what was found, not the text."""
+_TOLD = {
+    Check.secrets: (
+        Severity.serious,
+        "what looks like a credential",
+        "remove them and revoke those that are real: a model gives back what it was trained on",
+    ),
+    Check.broken_encoding: (
+        Severity.warning,
+        "text that was decoded wrongly (such as Ã© for é)",
+        "read the source as UTF-8 once more, or repair the text (the library ftfy does)",
+    ),
+    Check.control_characters: (
+        Severity.warning,
+        "control characters",
+        "strip them: they cost tokens, and a model learns to write them",
+    ),
+    Check.refusals: (
+        Severity.warning,
+        "an answer that refuses in a language model's stock phrases",
+        "remove them unless refusing is the task: a model soon refuses more than it should",
+    ),
+    Check.emails: (
+        Severity.warning,
+        "an e-mail address",
+        "replace them by placeholders where they belong to people",
+    ),
+}

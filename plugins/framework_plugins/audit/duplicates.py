@@ -1,0 +1,216 @@
+"""Rows that say the same, rows that contradict each other, and validation that training has seen."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from framework.api.audit import PROMPTS, TRAIN, VALIDATION
+from framework.api.records import Severity
+from framework.util import minhash, text_features
+from framework_plugins.audit.config import Check
+from framework_plugins.audit.found import SHOWN, Found, Numbers, are, of
+from framework_plugins.audit.pieces import JSON
+from framework_plugins.audit.texts import KEPT, Survey
+
+MANY = 0.01
+"""Share of the rows from which on repetition is a warning."""
+SHORT = 3
+"""An answer of so many words is a label, a name or a number: of two different ones, one is wrong."""
+LEAKED = 0.05
+"""Share of the validation from which on its loss says nothing."""
+CLOSELY = 20_000
+"""Rows whose answers are compared word by word, about; where there are more, the rest is estimated by them."""
+COMPARED = 100
+"""Different answers to one prompt that are compared, at most."""
+_MIX = np.int64(-7046029254386353131)
+
+
+def look(survey: Survey) -> Iterator[Found]:
+    """Give what was found."""
+    prompts = survey.asked[survey.train] ^ _systems(survey)
+    exact, groups = _again(survey, prompts)
+    yield from _duplicates(survey, exact, groups)
+    yield from _near_duplicates(survey, exact)
+    yield from _contradictions(survey, prompts)
+    yield from _leaked(survey)
+
+
+def _again(survey: Survey, prompts: Numbers) -> tuple[Numbers, Numbers]:
+    """Return the training rows that equal an earlier one, and for each row a number that equal ones have in common."""
+    both = (prompts * _MIX) ^ survey.answered[survey.train]
+    groups = np.full(len(survey.data), -1, dtype=np.int64)
+    groups[survey.train] = both
+    return survey.train[_repeated(both)], groups
+
+
+def _systems(survey: Survey) -> NDArray[np.int64]:
+    """Return a hash of system prompt and tools, for training rows whose question occurs more than once."""
+    hashes = np.zeros(len(survey.train), dtype=np.int64)
+    asked = survey.asked[survey.train]
+    for place in np.flatnonzero(_shared(asked) & survey.framed[survey.train]):
+        example = survey.data.example(int(survey.train[place]))
+        system = [message.content for message in example.messages[:-1] if message.role == "system"]
+        text = json.dumps([system, list(example.tools)], sort_keys=True, default=str).encode()
+        hashes[place] = np.frombuffer(hashlib.blake2b(text, digest_size=8).digest(), np.int64)[0]
+    return hashes
+
+
+def _repeated(values: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Tell which values occurred before."""
+    order = np.argsort(values, kind="stable")
+    again = np.zeros(len(values), dtype=bool)
+    again[order[1:]] = values[order][1:] == values[order][:-1]
+    return again
+
+
+def _shared(values: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Tell which values occur more than once."""
+    return _repeated(values) | _repeated(values[::-1])[::-1]
+
+
+def _duplicates(survey: Survey, exact: Numbers, groups: Numbers) -> Iterator[Found]:
+    if len(exact):
+        count, total = len(exact), len(survey.train)
+        yield Found(
+            Check.duplicates,
+            Severity.warning if count > MANY * total else Severity.note,
+            exact,
+            f"{of(count, total, 'training rows')} {are(count, 'repeats', 'repeat')} an earlier one word for word",
+            "remove them: what stands twice is learned twice as hard and recited",
+            labels=_earlier(survey, exact, groups, "repeats"),
+        )
+
+
+def _near_duplicates(survey: Survey, exact: Numbers) -> Iterator[Found]:
+    alike = survey.data.alike[survey.train]
+    again = survey.train[_repeated(alike)]
+    close = np.setdiff1d(again, exact, assume_unique=True)
+    if len(close):
+        count, total = len(close), len(survey.train)
+        yield Found(
+            Check.near_duplicates,
+            Severity.warning if count > MANY * total else Severity.note,
+            close,
+            f"{of(count, total, 'training rows')} {are(count, 'differs', 'differ')} from another in a few words only",
+            "keep one of each kind, or make sure that the difference is what is to be learned",
+            labels=_earlier(survey, close, survey.data.alike, "is nearly"),
+        )
+
+
+def _contradictions(survey: Survey, prompts: NDArray[np.int64]) -> Iterator[Found]:
+    several = _several(survey, prompts)
+    looked_at = several[:: -(-sum(map(len, several)) // CLOSELY) or 1]  # evenly, where there are too many
+    against = _against(survey, looked_at)
+    if not against:
+        return
+    rows, closed = np.sort(np.concatenate(against)), sum(_is_closed(survey, group) for group in against)
+    more = sum(map(len, several)) / sum(map(len, looked_at))
+    counts = [
+        _rounded(count * more, exact=len(looked_at) == len(several)) for count in (len(rows), len(against), closed)
+    ]
+    about = "" if len(looked_at) == len(several) else "about "
+    yield Found(
+        Check.contradictions,
+        Severity.warning if closed else Severity.note,
+        rows,
+        f"{about}{of(counts[0], len(survey.train), 'training rows')} ask {about}{counts[1]} "
+        f"{are(counts[1], 'prompt that has', 'prompts that have')} different answers"
+        + (f", {about}{counts[2]} of them short ones of which only one can be right" if closed else ""),
+        "decide which answer is right where only one can be; several answers to an open question are fine",
+        rows=counts[0],
+    )
+
+
+def _rounded(count: float, *, exact: bool) -> int:
+    """Round an estimate to two digits."""
+    return round(count) if exact else int(float(f"{count:.1e}"))
+
+
+def _several(survey: Survey, prompts: NDArray[np.int64]) -> list[Numbers]:
+    """Gather the training rows of each prompt that has more than one answer; an empty answer is none."""
+    places = np.flatnonzero(~survey.data.plain[survey.train] & (survey.words[survey.train] > 0))
+    places = places[_shared(prompts[places])]
+    if not len(places):
+        return []
+    places = places[np.argsort(prompts[places], kind="stable")]
+    begins = np.concatenate([[True], prompts[places][1:] != prompts[places][:-1]])
+    answered, starts = survey.answered[survey.train[places]], np.flatnonzero(begins)
+    several = np.minimum.reduceat(answered, starts) != np.maximum.reduceat(answered, starts)
+    ends = np.append(starts[1:], len(places))
+    found = [survey.train[places[starts[group] : ends[group]]] for group in np.flatnonzero(several)]
+    return sorted(found, key=lambda rows: int(rows[0]))  # not by their hashes, which differ from run to run
+
+
+def _is_closed(survey: Survey, rows: Numbers) -> bool:
+    """Whether a prompt has one right answer: all of them are labels, or JSON."""
+    return bool((survey.words[rows] <= SHORT).all() or (survey.json[rows] == JSON).all())
+
+
+def _against(survey: Survey, several: list[Numbers]) -> list[Numbers]:
+    """Keep the prompts whose answers differ in more than a few words, short ones in anything but their full stop.
+
+    Of each the first rows with different answers are compared.
+    """
+    compared = [rows[np.unique(survey.answered[rows], return_index=True)[1]] for rows in several]
+    compared = [np.sort(rows)[:COMPARED] for rows in compared]
+    wanted = np.sort(np.concatenate(compared)) if compared else np.zeros(0, np.int64)
+    texts: dict[int, str] = {}
+    for batch in survey.data.batches() if compared else ():
+        low, high = np.searchsorted(wanted, [batch.start, batch.start + len(batch.answer)])
+        texts |= {int(number): batch.answer[int(number) - batch.start][:KEPT] for number in wanted[low:high]}
+    answers = [list(dict.fromkeys(_bare(texts[int(number)]) for number in rows)) for rows in compared]
+    return [rows for rows, different in zip(several, answers, strict=True) if _differ(different)]
+
+
+def _bare(answer: str) -> str:
+    return " ".join(answer.lower().split()).rstrip(".! ")
+
+
+def _differ(answers: list[str]) -> bool:
+    if len(answers) == 1:
+        return False
+    if all(len(answer.split()) <= SHORT for answer in answers):
+        return True
+    made = text_features.features(answers)
+    others = np.arange(1, len(answers))
+    return bool((text_features.similarities(made, np.zeros_like(others), others) < minhash.SIMILARITY).any())
+
+
+def _leaked(survey: Survey) -> Iterator[Found]:
+    part = survey.data.part
+    if not np.isin(part, (VALIDATION, PROMPTS)).any():
+        return
+    groups = survey.data.asked_alike
+    trained = np.zeros(len(groups), dtype=bool)
+    trained[groups[part == TRAIN]] = True
+    leaks, told, most = [], [], 0.0
+    for which, name in ((VALIDATION, "validation rows"), (PROMPTS, "prompts of the evaluation")):
+        rows = np.flatnonzero(part == which)
+        seen = rows[trained[groups[rows]]]
+        if len(seen):
+            leaks.append(seen)
+            told.append(of(len(seen), len(rows), name))
+            most = max(most, len(seen) / len(rows))
+    if leaks:
+        rows = np.sort(np.concatenate(leaks))
+        yield Found(
+            Check.leaked,
+            Severity.serious if most > LEAKED else Severity.warning,
+            rows,
+            f"{' and '.join(told)} {are(len(rows), 'asks', 'ask')} what a training row asks, or nearly that",
+            "remove them from one side, or leave the choice to data.validation_split, which keeps such rows together: "
+            "a score on them measures memory",
+            labels=_earlier(survey, rows, groups, "asks the question of"),
+        )
+
+
+def _earlier(survey: Survey, rows: Numbers, groups: Numbers, what: str) -> tuple[tuple[int, str], ...]:
+    """Say of the first rows which training row of their group they go back to."""
+    trained = groups[survey.train]
+    pairs = [(int(row), int(survey.train[np.argmax(trained == groups[row])])) for row in rows[:SHOWN]]
+    return tuple((row, f"{what} {survey.data.where(first)}") for row, first in pairs)

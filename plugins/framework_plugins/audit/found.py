@@ -1,0 +1,59 @@
+"""What a check found, by row numbers, and the finding that is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from framework.api.audit import AuditData
+from framework.api.records import Finding, Severity
+from framework_plugins.audit.config import Check
+
+Numbers = NDArray[np.int64]
+SHOWN = 5
+"""Rows that a finding names."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A finding before its examples are read.
+
+    Attributes:
+        check: what was looked for.
+        severity: how bad it is.
+        numbers: the rows, as far as they were looked at.
+        text: what was found, with the number, in one sentence.
+        advice: what to do.
+        rows: how many rows it is about, where that is not the number of `numbers`.
+        labels: what is told of a row in place of its text; (row, words), among the first rows.
+        whole: whether it is about the data as a whole, of which no row is an example.
+    """
+
+    check: Check
+    severity: Severity
+    numbers: Numbers
+    text: str
+    advice: str
+    rows: int | None = None
+    labels: tuple[tuple[int, str], ...] = ()
+    whole: bool = False
+
+    def finding(self, data: AuditData, *, fatal: bool) -> Finding:
+        """Name the first rows."""
+        labels, first = dict(self.labels), [] if self.whole else self.numbers[:SHOWN].tolist()
+        examples = [f"{data.where(row)}: {labels[row]}" if row in labels else data.examples([row])[0] for row in first]
+        rows = len(self.numbers) if self.rows is None else self.rows
+        return Finding(self.check.value, self.severity, rows, self.text, self.advice, examples, fatal)
+
+
+def of(count: int, total: int, what: str = "rows") -> str:
+    """Say how many of how many: `12 of 300 rows (4%)`, `1 of 300 rows`."""
+    share = f" ({count / total:.0%})" if total and count / total >= 0.01 and count > 1 else ""  # noqa: PLR2004 - a percent
+    return f"{count} of {total} {what}{share}"
+
+
+def are(count: int, one: str = "is", many: str = "are") -> str:
+    """Return the verb that fits a number."""
+    return one if count == 1 else many

@@ -1,0 +1,149 @@
+"""What is looked for in texts, as patterns that run over many texts at once.
+
+A pattern is tried only in lines that hold one of its marks, plain pieces of text: finding those takes a tenth of the
+time.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from framework_plugins.audit.config import Check
+
+BETWEEN = "\n"
+_HIGH = "\u0080-\u00bf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ"
+"""The bytes of UTF-8 after the first, read as Latin-1 or as Windows-1252."""
+_CYRILLIC = "\u00d0\u00d1"
+
+
+def always(found: re.Match[str]) -> bool:  # noqa: ARG001 - as other conditions
+    """Every match counts."""
+    return True
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """A pattern of a check.
+
+    Attributes:
+        check: whose it is.
+        kind: what a match is, for people.
+        marks: one of them stands in every match; of `small` patterns in small letters.
+        regex: the pattern; it never matches across the end of a line.
+        counts: a closer look at a match.
+        small: whether the texts are looked at in small letters.
+        answers: whether answers alone are looked at.
+        opening: whether it counts at the beginning of a text only.
+    """
+
+    check: Check
+    kind: str
+    marks: tuple[str, ...]
+    regex: re.Pattern[str]
+    counts: Callable[[re.Match[str]], bool] = field(default=always)
+    small: bool = False
+    answers: bool = False
+    opening: bool = False
+
+
+class Joined:
+    """Many texts as one, and which row a place belongs to."""
+
+    def __init__(self, texts: Sequence[str]) -> None:
+        self.text = BETWEEN.join(texts)
+        self.small = self.text.lower()
+        self._ends = np.cumsum([len(text) + 1 for text in texts])
+        self._small_ends = self._ends
+        if len(self.small) != len(self.text):  # a letter or two become two in small: İ
+            self._small_ends = np.cumsum([len(text.lower()) + 1 for text in texts])
+
+    def rows(self, pattern: Pattern) -> Iterator[int]:
+        """Give the rows that a pattern occurs in."""
+        text, ends = (self.small, self._small_ends) if pattern.small else (self.text, self._ends)
+        lines = _lines(text, pattern.marks) if pattern.marks else [(0, len(text))]
+        found = (match for start, end in lines for match in pattern.regex.finditer(text, start, end))
+        places = np.array([match.start() for match in found if pattern.counts(match)], np.int64)
+        rows = np.searchsorted(ends, places, side="right")
+        if pattern.opening:
+            rows = rows[places == np.concatenate([[0], ends])[rows]]
+        yield from map(int, np.unique(rows))
+
+
+def _lines(text: str, marks: Sequence[str]) -> set[tuple[int, int]]:
+    """Return where the lines with a mark begin and end."""
+    lines = set()
+    for mark in marks:
+        place = text.find(mark)
+        while place >= 0:
+            end = text.find("\n", place)
+            end = len(text) if end < 0 else end
+            lines.add((text.rfind("\n", 0, place) + 1, end))
+            place = text.find(mark, end)
+    return lines
+
+
+def _refusal(marks: tuple[str, ...], *ways: str, opening: bool = False) -> Pattern:
+    regex = re.compile("|".join(ways), re.MULTILINE)
+    return Pattern(Check.refusals, "a refusal", marks, regex, small=True, answers=True, opening=opening)
+
+
+_CANNOT = r"(?:can(?:no|['’])t|can not|am (?:unable|not able) to|won['’]t be able to|will not be able to|won['’]t)"
+_DOING = (
+    r"(?:assist|help|provide|fulfill?|comply|create|generate|answer|engage|support|discuss|do that|offer|give|write|"
+    r"process|access|browse|participate|share|respond|continue|complete|produce|recommend|encourage|advise)"
+)
+_SORRY = (
+    r"^[^\w\n]*(?:(?:i['’]?m|i am) (?:\w+ )?sorry|sorry|my apologies|i (?:do )?apologi[sz]e|unfortunately|i regret)\b"
+)
+_BAD = r"(?:request|that|this|with|content|information|illegal|harmful|unethical|inappropriate|advice)"
+PATTERNS = (
+    Pattern(
+        Check.broken_encoding,
+        "text that was decoded wrongly",
+        ("\ufffd", "Ã", "Â", "â€", "ï»¿", "ðŸ", "ð\x9f", "\u00d0", "\u00d1", "â\x80"),
+        re.compile(
+            f"\ufffd|[ÃÂ][{_HIGH}]|â(?:€|\x80)[{_HIGH}]?|ï»¿|ð(?:Ÿ|\x9f)|(?:[{_CYRILLIC}][{_HIGH}{_CYRILLIC}]){{2}}"
+        ),
+    ),
+    Pattern(
+        Check.control_characters,
+        "a control character",
+        (),
+        re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufeff\u202a-\u202e\u2066-\u2069]"),
+    ),
+    _refusal(
+        ("sorry", "apologi", "unfortunately", "regret"),
+        rf"{_SORRY}[^\n]{{0,60}}\bi (?:can only|{_CANNOT})\b",
+        opening=True,
+    ),
+    _refusal(
+        ("as an ai", "as a large language model", "as a language model", "ai language model", "as an artificial"),
+        r"\bas an? (?:ai|artificial intelligence|(?:large )?language model)(?:[ -](?:language )?(?:model|assistant|"
+        r"system|chatbot|program))?\b(?:,? (?:i|my|developed|trained|created|designed)\b|,)",
+        r"\bi(?:['’]?m| am) (?:just |only |merely )?an? (?:ai|large) language model\b",
+    ),
+    _refusal(
+        ("i can", "i am unable", "i am not able", "i won", "i'm unable", "i'm not able", "i’m unable", "i’m not able"),
+        rf"^[^\w\n]*i (?:{_CANNOT}|simply cannot) (?:\w+ )?{_DOING}\b[^\n]{{0,80}}\b{_BAD}\b",
+        rf"^[^\w\n]*i['’]m (?:unable|not able) to (?:\w+ )?{_DOING}\b",
+        opening=True,
+    ),
+    _refusal(
+        (
+            "ki-sprachmodell",
+            "modèle de langage",
+            "modelo de lenguaje",
+            "modelo de linguagem",
+            "作为一个人工智能",
+            "作为一个ai",
+        ),
+        r"\bals ki-sprachmodell\b",
+        r"\ben tant que modèle de langage\b",
+        r"\bcomo (?:un |um )?modelo de (?:lenguaje|linguagem)\b",
+        r"作为一个(?:人工智能|ai)",
+    ),
+)

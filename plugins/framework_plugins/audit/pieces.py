@@ -1,0 +1,121 @@
+"""The texts of a batch of rows, taken apart: single answers, and what stands around them, each with its rows."""
+
+from __future__ import annotations
+
+import functools
+import json
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from framework.api.records import SEPARATOR, Example
+from framework_plugins.audit.found import Numbers
+from framework_plugins.audit.patterns import Joined, Pattern
+
+EARLIER = " before the last answer"
+AROUND = " in the system prompt, a thought, a call or a tool"
+WORD_LENGTH = 24
+"""Characters of a word, at most: what is longer is an identifier, or a script without spaces."""
+ONE_WORD = re.compile(
+    r"[^\s{\[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff][^\s\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]*|\S{1,2}"
+)
+CALL = re.compile(r"[\w.:-]+\(\{")
+"""A call of a tool that stands for an answer: `weather({"city": …})`."""
+NO_JSON, JSON, BROKEN = range(3)
+_JSON_LINE = re.compile(r"^(?:\S+ )?\{.*\\.*$", re.MULTILINE)
+_ESCAPE = re.compile(r"\\(?:u(00[0-9a-f]{2})|(.))")
+_SPACES = {"n": " ", "t": " ", "r": " "}
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """Some texts of a batch. Text `which[i]` belongs to row `rows[i]` of the batch.
+
+    Attributes:
+        texts: the texts, equal ones once where many rows share them.
+        rows: whose they are.
+        which: numbers of the texts; as long as `rows`.
+        place: where they stand, for people; empty for the question and the last answer.
+    """
+
+    texts: Sequence[str]
+    rows: Numbers
+    which: Numbers
+    place: str = ""
+
+    @classmethod
+    def of(cls, texts: Sequence[str]) -> Pieces:
+        """Take one text of each row."""
+        numbers = np.arange(len(texts))
+        return cls(texts, numbers, numbers)
+
+    @classmethod
+    def earlier(cls, texts: Sequence[str]) -> Pieces:
+        """Take the answers before the last one by one."""
+        parts = [(row, part) for row, text in enumerate(texts) if text for part in text.split(SEPARATOR)]
+        rows = np.array([row for row, _ in parts], np.int64)
+        return cls([part for _, part in parts], rows, np.arange(len(parts)), EARLIER)
+
+    @classmethod
+    def around(cls, texts: Sequence[str]) -> Pieces:
+        """Take what stands around the answers; a system prompt that many rows share is searched once."""
+        numbers: dict[str, int] = {}
+        pairs = [(row, numbers.setdefault(text, len(numbers))) for row, text in enumerate(texts) if text]
+        rows, which = np.array(pairs, np.int64).reshape(-1, 2).T
+        return cls([_unescaped(text) for text in numbers], rows, which, AROUND)
+
+    @functools.cached_property
+    def joined(self) -> Joined:
+        """The texts as one."""
+        return Joined(self.texts)
+
+    def having(self, pattern: Pattern) -> Numbers:
+        """Return the rows that a pattern occurs in, in order."""
+        return self._rows(self.joined.rows(pattern)) if self.texts else self.rows
+
+    def that(self, holds: Callable[[str], bool]) -> Numbers:
+        """Return the rows with a text that a condition holds for, in order."""
+        return self._rows(number for number, text in enumerate(self.texts) if holds(text))
+
+    def _rows(self, texts: Iterable[int]) -> Numbers:
+        chosen = np.zeros(len(self.texts), dtype=bool)
+        chosen[list(texts)] = True
+        return np.unique(self.rows[chosen[self.which]])
+
+
+def _unescaped(text: str) -> str:
+    """Undo the escapes in lines of JSON, so that a word after one begins where it begins; the lines stay lines."""
+    if "\\" not in text:
+        return text
+    return _JSON_LINE.sub(lambda line: _ESCAPE.sub(_letter, line[0]), text)
+
+
+def _letter(escape: re.Match[str]) -> str:
+    if escape[1]:
+        return chr(int(escape[1], 16))
+    return _SPACES.get(escape[2], escape[2])
+
+
+def json_kind(answer: str) -> int:
+    """Tell what kind of JSON an answer is; numbers and words alone are not meant, nor are calls."""
+    text = answer.lstrip()
+    if not text.startswith(("{", "[")):
+        return BROKEN if '{"' in text and not CALL.match(text) else NO_JSON
+    try:
+        json.loads(text)
+    except (ValueError, RecursionError):
+        return BROKEN
+    return JSON
+
+
+def is_word(text: str) -> bool:
+    """Whether an answer, without white space around it, is a single word."""
+    return len(text) <= WORD_LENGTH and ONE_WORD.fullmatch(text) is not None and not CALL.match(text)
+
+
+def is_silent(example: Example) -> bool:
+    """Whether an answer before the last neither says nor calls anything."""
+    answers = [turn for turn in example.messages[:-1] if turn.role == "assistant" and turn.learned]
+    return any(not turn.content.strip() and not turn.tool_calls for turn in answers)

@@ -1,0 +1,14 @@
+"""Registers the audit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from framework import Component, hookimpl
+from framework_plugins.audit import config
+
+
+@hookimpl
+def framework_audits() -> Iterable[Component]:
+    """What is looked for in every run."""
+    yield Component("standard", config.StandardConfig, "framework_plugins.audit.standard:Standard")

@@ -1,0 +1,94 @@
+"""Credentials and addresses of people, by the shapes that their issuers document."""
+
+from __future__ import annotations
+
+import re
+
+from framework_plugins.audit.config import Check
+from framework_plugins.audit.patterns import Pattern
+
+_PLACEHOLDER = re.compile(r"(?i)example|your|xxx|\.\.\.|placeholder|changeme|dummy|<|\$\{|\*\*\*")
+_COUNTED = re.compile(r"0?123456789?0?")
+"""Digits in a row: the whole of a token in a manual, but a part of one that somebody made longer."""
+_FEWEST = 5
+"""Different characters that a real token has at least."""
+
+
+def _is_real(found: re.Match[str]) -> bool:
+    """Whether it is more than what stands for a token in a manual."""
+    rest = _COUNTED.sub("", found[0])
+    return not _PLACEHOLDER.search(found[0]) and len(set(rest)) > _FEWEST and 2 * len(rest) > len(found[0])
+
+
+def _is_password(found: re.Match[str]) -> bool:
+    """Whether a real password stands in an address."""
+    return found["password"].lower() not in {"password", "pass", "passwd", "pwd", "secret"} and not _PLACEHOLDER.search(
+        found[0]
+    )
+
+
+def _has_digits(found: re.Match[str]) -> bool:
+    """Whether a value is drawn at random: words are not, nor are names that end in a number."""
+    return _is_real(found) and any(_RANDOM.match(part) for part in re.split(r"[_/+-]", found["value"]))
+
+
+def _is_person(found: re.Match[str]) -> bool:
+    """Whether an address may be somebody's: those of manuals and of git are not."""
+    before = found.string[found.start() - 1 : found.start()]
+    return bool(before) and (before.isalnum() or before in "._%+-") and not _NOBODY.search(found[0])
+
+
+_RANDOM = re.compile(r"(?=(?:[a-z]*\d){2})(?=\d*[a-z])[a-z0-9]{8,}")
+_NOBODY = re.compile(r"(?i)@(?:[\w-]+\.)*(?:example\.\w+|\w+\.example|localhost|test\.com|domain\.com|email\.com)$")
+
+
+def _token(kind: str, marks: tuple[str, ...], regex: str) -> Pattern:
+    return Pattern(Check.secrets, kind, marks, re.compile(regex), _is_real)
+
+
+PATTERNS = (
+    _token("an AWS access key", ("AKIA", "ASIA"), r"\b(?:AKIA|ASIA)[0-9A-Z]{16}\b"),
+    _token("a GitHub token", ("ghp_", "gho_", "ghu_", "ghs_", "ghr_"), r"\bgh[pousr]_[A-Za-z0-9]{30,}"),
+    _token("a GitHub token", ("github_pat_",), r"\bgithub_pat_\w{22,}"),
+    _token("a GitLab token", ("glpat-",), r"\bglpat-[\w-]{20,}"),
+    _token("a Hugging Face token", ("hf_",), r"\bhf_[A-Za-z0-9]{30,}"),
+    _token("an API key of the form sk-…", ("sk-",), r"(?<![\w-])sk-(?=[\w-]*\d)(?=[\w-]*[A-Za-z])[\w-]{20,}"),
+    _token("a Slack token", ("xox",), r"\bxox[abeoprs]-[\w-]{10,}"),
+    _token("a Google API key", ("AIza",), r"\bAIza[\w-]{35}"),
+    _token("a Stripe key", ("_live_", "_test_"), r"\b[rs]k_(?:live|test)_\w{16,}"),
+    _token("an npm token", ("npm_",), r"\bnpm_[A-Za-z0-9]{36}\b"),
+    _token("a PyPI token", ("pypi-",), r"\bpypi-[\w-]{50,}"),
+    _token("a SendGrid key", ("SG.",), r"\bSG\.[\w-]{16,}\.[\w-]{16,}"),
+    _token("a JSON Web Token", ("eyJ",), r"\beyJ[\w-]{10,}\.eyJ[\w-]{10,}\.[\w-]{10,}"),
+    Pattern(
+        Check.secrets,
+        "a private key",
+        ("PRIVATE KEY",),
+        re.compile(r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY(?: BLOCK)?-----"),
+    ),
+    Pattern(
+        Check.secrets,
+        "a password in an address",
+        ("://",),
+        re.compile(r"(?<=://)[^/\s:@\"'<>{}]{1,80}:(?P<password>[^/\s@\"'<>{}]{3,80})@(?=[\w\[])"),
+        _is_password,
+    ),
+    Pattern(
+        Check.secrets,
+        "a key after its name",
+        ("key", "token", "secret", "passw"),
+        re.compile(
+            r"(?:(?:api|access|auth|secret|private|client)[_ -]?(?:access[_ -]?)?(?:key|token|secret)|passw(?:or)?d)"
+            r"\\?[\"']?[ \t]{0,8}(?:[:=]|is\b)[ \t]{0,8}\\?[\"']?(?P<value>[a-z0-9+/_-]{20,}={0,2})(?!\w|\(|\.\w)"
+        ),
+        _has_digits,
+        small=True,
+    ),
+    Pattern(
+        Check.emails,
+        "an e-mail address",
+        ("@",),
+        re.compile(r"@[A-Za-z0-9](?:[A-Za-z0-9-]{0,62}\.)+[A-Za-z]{2,24}\b"),
+        _is_person,
+    ),
+)

@@ -1,0 +1,135 @@
+"""Lengths: rows that are cut, answers far out, ballast, padding, and too few rows for the training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from framework.api.records import Severity
+from framework.api.schema import Overflow
+from framework_plugins.audit.config import Check
+from framework_plugins.audit.found import Found, are, of
+from framework_plugins.audit.texts import Survey
+
+FEW = 20
+"""Fewer rows than this have no percentile to speak of."""
+MANY = 0.05
+"""Share of the rows that are too long from which on it is serious."""
+SHORT = 50
+"""An answer of fewer tokens is never long."""
+MORE = 10, 2
+"""Ten times as many rows bear twice as many passes."""
+
+
+def look(survey: Survey) -> Iterator[Found]:
+    """Give what was found."""
+    if len(survey.train):
+        yield from _too_long(survey)
+        yield from _very_long(survey)
+        yield from _too_few(survey)
+        yield from _ballast(survey)
+        yield from _padding(survey)
+
+
+def _too_long(survey: Survey) -> Iterator[Found]:
+    data, limit = survey.data, survey.data.plan.training.max_seq_length
+    tokens = data.tokens[survey.train]
+    rows = survey.train[tokens > limit]
+    if not len(rows):
+        return
+    cut = data.plan.data.config.overflow is Overflow.truncate
+    lost = np.array([data.supervised_beyond(int(row), limit) for row in rows]) if cut else data.supervised[rows]
+    losing = int((lost > 0).sum()) if cut else len(rows)
+    wanted = data.suggested_length(tokens)
+    wider = wanted if wanted > limit else int(tokens.max())
+    yield Found(
+        Check.too_long,
+        (Severity.serious if losing > MANY * len(tokens) else Severity.warning) if losing else Severity.note,
+        rows,
+        f"{of(len(rows), len(tokens), 'training rows')} {are(len(rows))} longer than trainer.max_seq_length={limit} "
+        + _loss(len(rows), losing, int(lost.sum()), cut=cut),
+        f"set trainer.max_seq_length={wider}, or shorten them" if losing else "nothing has to be done",
+    )
+
+
+def _loss(rows: int, losing: int, lost: int, *, cut: bool) -> str:
+    """Say what becomes of rows that are too long: `losing` of them lose `lost` learned tokens."""
+    if not losing:
+        return f"and {are(rows)} cut, but nothing that is learned stands behind the cut"
+    who = "" if losing == rows else f"{losing} of them "
+    told = f"and {who}{are(losing, 'loses', 'lose')} {lost} learned {are(lost, 'token', 'tokens')}"
+    return told + (f", the stop {are(losing, 'token', 'tokens')} among them" if cut else ": they are left out")
+
+
+def _very_long(survey: Survey) -> Iterator[Found]:
+    learned = survey.data.supervised[survey.train]
+    if len(learned) < FEW:
+        return
+    p95 = int(np.percentile(learned, 95, method="higher"))
+    limit = max(survey.config.long_answer * p95, SHORT)
+    rows = survey.train[learned > limit]
+    if len(rows):
+        yield Found(
+            Check.very_long_answers,
+            Severity.warning,
+            rows,
+            f"{of(len(rows), len(learned), 'training rows')} {are(len(rows), 'has', 'have')} more than {limit:.0f} "
+            f"learned tokens, where 95% have at most {p95}",
+            "look at them: often texts that ran together, or a document in place of an answer",
+        )
+
+
+def _too_few(survey: Survey) -> Iterator[Found]:
+    training, rows = survey.data.plan.training, len(survey.train)
+    config = survey.config
+    passes = training.num_train_epochs
+    if training.max_steps is not None:
+        passes = training.max_steps * survey.data.plan.batch / rows
+    few = rows < config.few_rows and passes >= config.few_rows_epochs
+    times, twice = MORE
+    some = rows < times * config.few_rows and passes > twice * config.few_rows_epochs
+    if few or some:
+        setting = "num_train_epochs" if training.max_steps is None else "max_steps"
+        yield Found(
+            Check.too_few_rows,
+            Severity.warning,
+            survey.train,
+            f"{rows} training rows, {passes:.3g} times over, are learned by heart rather than understood",
+            f"collect more rows (some hundred good ones, better a thousand), or lower trainer.{setting}",
+            whole=True,
+        )
+
+
+def _ballast(survey: Survey) -> Iterator[Found]:
+    data = survey.data
+    tokens, learned = (int(column[survey.train].sum()) for column in (data.tokens, data.supervised))
+    share = learned / max(tokens, 1)
+    if share < survey.config.low_supervision:
+        yield Found(
+            Check.low_supervision,
+            Severity.note,
+            survey.train,
+            f"only {share:.1%} of {tokens} tokens are learned, the others are questions and templates",
+            "shorten what every prompt repeats, or expect slow progress for each second of training",
+            whole=True,
+        )
+
+
+def _padding(survey: Survey) -> Iterator[Found]:
+    plan = survey.data.plan
+    size = plan.training.per_device_train_batch_size
+    if len(survey.train) < FEW or size == 1:
+        return
+    tokens = np.minimum(survey.data.tokens[survey.train].astype(np.int64), plan.training.max_seq_length)
+    share = survey.data.padding(tokens, size)
+    if share > survey.config.padding:
+        yield Found(
+            Check.padding,
+            Severity.note,
+            survey.train,
+            f"padded, {share:.0%} of the tokens in batches of {size} are padding: the rows differ much in length",
+            "pack them where the trainer can (trainer.packing=tree), or use a smaller "
+            "trainer.per_device_train_batch_size with more trainer.gradient_accumulation_steps",
+            whole=True,
+        )

@@ -1,0 +1,33 @@
+"""`audit=standard`: goes through the rows and tells what is likely to spoil the training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from framework.api.audit import AuditData
+from framework.api.records import Finding
+from framework_plugins.audit import content, duplicates, sizes, whole
+from framework_plugins.audit.config import StandardConfig
+from framework_plugins.audit.found import Found
+from framework_plugins.audit.texts import survey
+
+
+class Standard:
+    """The audit of every run."""
+
+    def __init__(self, config: StandardConfig) -> None:
+        self.config = config
+
+    def audit(self, data: AuditData) -> Iterable[Finding]:
+        """Give what was found."""
+        return [found.finding(data, fatal=found.check in self.config.fatal) for found in self.look(data)]
+
+    def look(self, data: AuditData) -> Iterator[Found]:
+        """Give the same by row numbers."""
+        if not len(data):
+            return
+        surveyed = survey(data, self.config)
+        for part in (content, duplicates, sizes, whole):
+            for found in part.look(surveyed):
+                if found.check not in self.config.ignore:
+                    yield found

@@ -1,0 +1,178 @@
+"""One pass over the texts of all rows: what is odd in each, and the few numbers that later checks need."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from framework.api.audit import LEFT_OUT, TRAIN, AuditData, Texts
+from framework_plugins.audit import patterns, secrets
+from framework_plugins.audit.config import Check, StandardConfig
+from framework_plugins.audit.found import SHOWN, Numbers
+from framework_plugins.audit.patterns import Pattern
+from framework_plugins.audit.pieces import BROKEN, JSON, Pieces, is_silent, is_word, json_kind
+
+PATTERNS = (*patterns.PATTERNS, *secrets.PATTERNS)
+KEPT = 4000
+"""Characters of a text in the sample."""
+
+
+@dataclass
+class Sample:
+    """Pairs of neighbours in training, evenly drawn: the rows and their texts. `second[i]` follows on `first[i]`."""
+
+    numbers: Numbers
+    first: Numbers
+    second: Numbers
+    questions: list[str] = field(default_factory=list)
+    answers: list[str] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, train: Numbers, size: int) -> Sample:
+        """Choose at most `size` rows; all, where there are no more."""
+        if len(train) <= size:
+            places = np.arange(max(len(train) - 1, 0))
+        else:
+            places = np.unique(np.linspace(0, len(train) - 2, size // 2).astype(np.int64))
+        both = np.concatenate([places, places + 1]) if len(train) > 1 else np.arange(len(train))
+        chosen = np.sort(both)
+        chosen = chosen[np.concatenate([[True], chosen[1:] != chosen[:-1]])] if len(chosen) else chosen
+        return cls(train[chosen], np.searchsorted(chosen, places), np.searchsorted(chosen, places + 1))
+
+
+@dataclass
+class Survey:
+    """All rows, as far as the checks need to know them. Arrays have an entry for each row.
+
+    Attributes:
+        data: the rows.
+        config: the settings.
+        train: numbers of the rows in training.
+        used: whether a row is in any part.
+        trained: whether a row is in training.
+        asked: a hash of the question, in small letters and with single spaces.
+        answered: the same of the last answer.
+        words: words of the last answer.
+        json: NO_JSON, JSON, or BROKEN where the last answer begins as JSON and is none.
+        answers: how many answers are learned, the last and those before it.
+        json_answers: how many of them are JSON.
+        framed: whether the model reads more than questions and answers: a system prompt, tools, thoughts, calls.
+        sample: some rows with their texts.
+        hits: rows in which a check found something.
+        kinds: what it found in the first of them, and where, if not in the question or the last answer: (kind, place).
+    """
+
+    data: AuditData
+    config: StandardConfig
+    train: Numbers
+    used: NDArray[np.bool_]
+    trained: NDArray[np.bool_]
+    asked: NDArray[np.int64]
+    answered: NDArray[np.int64]
+    words: NDArray[np.int32]
+    json: NDArray[np.int8]
+    answers: NDArray[np.int32]
+    json_answers: NDArray[np.int32]
+    framed: NDArray[np.bool_]
+    sample: Sample
+    hits: dict[Check, list[Numbers]] = field(default_factory=dict)
+    kinds: dict[Check, dict[int, tuple[str, str]]] = field(default_factory=dict)
+
+    def note(self, check: Check, rows: Numbers, among: NDArray[np.bool_], kind: str, place: str = "") -> None:
+        """Keep the rows in which a check found something, those of `among`; the batches come in order."""
+        rows = rows[among[rows]]
+        if len(rows):
+            self.hits.setdefault(check, []).append(rows)
+            kept = self.kinds.get(check, {})
+            kept |= {int(row): (kind, place) for row in rows[:SHOWN] if int(row) not in kept}
+            self.kinds[check] = dict(sorted(kept.items())[:SHOWN])
+
+    def found(self, check: Check) -> Numbers:
+        """Return the rows in which a check found something."""
+        found = self.hits.get(check)
+        return np.unique(np.concatenate(found)) if found else np.zeros(0, np.int64)
+
+
+def survey(data: AuditData, config: StandardConfig) -> Survey:
+    """Go through all rows once."""
+    count, trained = len(data), data.part == TRAIN
+    made = Survey(
+        data=data,
+        config=config,
+        train=np.flatnonzero(trained),
+        used=data.part != LEFT_OUT,
+        trained=trained,
+        asked=np.zeros(count, np.int64),
+        answered=np.zeros(count, np.int64),
+        words=np.zeros(count, np.int32),
+        json=np.zeros(count, np.int8),
+        answers=np.ones(count, np.int32),
+        json_answers=np.zeros(count, np.int32),
+        framed=np.zeros(count, dtype=bool),
+        sample=Sample.of(np.flatnonzero(trained), config.sample),
+    )
+    looked_for = [pattern for pattern in PATTERNS if pattern.check not in config.ignore]
+    for texts in data.batches():
+        earlier = Pieces.earlier(texts.earlier)
+        _measure(made, texts)
+        _measure_earlier(made, earlier, texts.start)
+        _sample(made.sample, texts)
+        _search(made, texts, earlier, looked_for)
+    return made
+
+
+def _measure(made: Survey, texts: Texts) -> None:
+    rows = slice(texts.start, texts.start + len(texts.answer))
+    plain = [" ".join(text.lower().split()) for text in texts.answer]
+    made.asked[rows] = [hash(" ".join(text.lower().split())) for text in texts.question]
+    made.answered[rows] = [hash(text) for text in plain]
+    made.words[rows] = [text.count(" ") + 1 if text else 0 for text in plain]
+    made.json[rows] = [json_kind(text) for text in texts.answer]
+    made.json_answers[rows] = made.json[rows] == JSON
+    made.framed[rows] = [bool(text) for text in texts.around]
+    words, kinds = made.words[rows], made.json[rows]
+    short = np.array([is_word(text) for text in plain], dtype=bool)
+    for check, odd, kind in (
+        (Check.empty_answers, words == 0, "an empty answer"),
+        (Check.one_word_answers, short, "an answer of one word"),
+        (Check.broken_json, (kinds == BROKEN) & (words > 0), "broken JSON"),
+    ):
+        made.note(check, np.flatnonzero(odd) + texts.start, made.trained, kind)
+
+
+def _measure_earlier(made: Survey, earlier: Pieces, start: int) -> None:
+    """Look at the answers before the last as at the last."""
+    if not earlier.texts:
+        return
+    kinds = np.array([json_kind(text) for text in earlier.texts])
+    np.add.at(made.answers, earlier.rows + start, 1)
+    np.add.at(made.json_answers, earlier.rows[kinds == JSON] + start, 1)
+    blank = earlier.that(lambda text: not text.strip())
+    for check, rows, kind in (
+        (
+            Check.empty_answers,
+            [row for row in blank if is_silent(made.data.example(int(row) + start))],
+            "an empty answer",
+        ),
+        (Check.one_word_answers, earlier.that(lambda text: is_word(text.strip().lower())), "an answer of one word"),
+        (Check.broken_json, np.unique(earlier.rows[kinds == BROKEN]), "broken JSON"),
+    ):
+        made.note(check, np.array(rows, np.int64) + start, made.trained, kind, earlier.place)
+
+
+def _sample(sample: Sample, texts: Texts) -> None:
+    low, high = np.searchsorted(sample.numbers, [texts.start, texts.start + len(texts.answer)])
+    for number in sample.numbers[low:high] - texts.start:
+        sample.questions.append(texts.question[int(number)][:KEPT])
+        sample.answers.append(texts.answer[int(number)][:KEPT])
+
+
+def _search(made: Survey, texts: Texts, earlier: Pieces, looked_for: Sequence[Pattern]) -> None:
+    """Search everything that the model reads; the answers before the last stand in the question too."""
+    asked, answered, around = Pieces.of(texts.question), Pieces.of(texts.answer), Pieces.around(texts.around)
+    for pattern in looked_for:
+        for pieces in (answered, earlier) if pattern.answers else (asked, answered, around):
+            made.note(pattern.check, pieces.having(pattern) + texts.start, made.used, pattern.kind, pieces.place)

@@ -1,0 +1,138 @@
+"""The data as a whole: one template, an order by topic, system prompts here and there, more than one language."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from framework.api.records import Severity
+from framework.util import minhash, text_features
+from framework_plugins.audit.config import Check
+from framework_plugins.audit.found import Found, Numbers, are, of
+from framework_plugins.audit.language import languages
+from framework_plugins.audit.texts import Survey
+
+FEW = 50
+"""Fewer rows than this say nothing about the whole."""
+TEMPLATE = 0.5
+"""Share of their features that rows of one template have in common."""
+TWICE, CLEARLY = 2.0, 0.02
+"""Neighbours that are so many times as alike as rows far apart, and by so much, are sorted."""
+
+
+def look(survey: Survey) -> Iterator[Found]:
+    """Give what was found."""
+    if len(survey.train) >= FEW:
+        yield from _homogeneous(survey)
+        yield from _unshuffled(survey)
+        yield from _languages(survey)
+    yield from _missing_system(survey)
+
+
+def _homogeneous(survey: Survey) -> Iterator[Found]:
+    sample = survey.sample
+    whole = [f"{question} {answer}" for question, answer in zip(sample.questions, sample.answers, strict=True)]
+    template = _biggest(minhash.group(lambda: [whole], len(whole), similarity=TEMPLATE))
+    close = _biggest(survey.data.alike[survey.train])
+    one, two = (_distinct(sample.answers, length) for length in (1, 2))
+    limit = survey.config.homogeneous
+    spread = f"of the words in the answers {one:.0%} are different ones, of the pairs of words {two:.0%}"
+    if len(close) > limit * len(survey.train):
+        share, rows = len(close) / len(survey.train), survey.train[close]
+        text, severity = f"{share:.0%} of the rows differ from each other in a few words only", Severity.warning
+    elif len(template) > limit * len(whole):
+        share, rows = len(template) / len(whole), sample.numbers[template]
+        text, severity = f"{share:.0%} of the rows follow one template with other words in it", Severity.note
+    elif two < survey.config.distinct:
+        share, rows = 1.0, survey.train
+        text, severity = "the answers repeat the same phrases", Severity.note
+    else:
+        return
+    yield Found(
+        Check.homogeneous,
+        severity,
+        rows,
+        f"{text}; {spread}",
+        "fine where a single task with a fixed form is wanted; for anything wider, vary how it is asked and answered",
+        rows=round(share * len(survey.train)),
+    )
+
+
+def _biggest(groups: NDArray[np.int64]) -> Numbers:
+    """Return the places of the biggest group."""
+    return np.flatnonzero(groups == np.bincount(groups).argmax())
+
+
+def _distinct(texts: Sequence[str], length: int) -> float:
+    """Return distinct-n: the share of different ones among all runs of `length` words."""
+    words = [text_features.WORD.findall(text.lower()) for text in texts]
+    runs = [run for text in words for run in zip(*(text[start:] for start in range(length)), strict=False)]
+    return len(set(runs)) / len(runs) if runs else 1.0
+
+
+def _unshuffled(survey: Survey) -> Iterator[Found]:
+    sample = survey.sample
+    whole = [f"{question} {answer}" for question, answer in zip(sample.questions, sample.answers, strict=True)]
+    common = text_features.common_features(lambda: [whole], len(whole))
+    made = text_features.features(whole, common)
+    far = np.random.default_rng(0).permutation(sample.second)
+    beside = text_features.similarities(made, sample.first, sample.second)
+    apart = text_features.similarities(made, sample.first, far)
+    error = np.sqrt((beside.var() + apart.var()) / len(beside))
+    more = beside.mean() - apart.mean()
+    if beside.mean() < TWICE * apart.mean() or more < max(CLEARLY, 4 * error):
+        return
+    first_only = survey.data.plan.data.config.max_rows
+    yield Found(
+        Check.unshuffled,
+        Severity.note if first_only is None else Severity.warning,
+        survey.train,
+        f"the rows are sorted by topic: neighbours have {beside.mean():.0%} of their words in common, rows far apart "
+        f"{apart.mean():.0%}",
+        "training shuffles them, nothing has to be done"
+        if first_only is None
+        else f"shuffle the file: data.max_rows={first_only} takes the first rows, which are of a few topics only",
+        whole=True,
+    )
+
+
+def _missing_system(survey: Survey) -> Iterator[Found]:
+    asking = survey.train[~survey.data.plain[survey.train]]
+    without = asking[~survey.data.system[asking]]
+    if not len(without):
+        return
+    if len(without) == len(asking) < FEW:
+        return
+    if len(without) == len(asking):
+        text, severity = f"none of {len(asking)} training rows has a system prompt", Severity.note
+    else:
+        told = of(len(without), len(asking), "training rows")
+        text = f"{told} {are(len(without), 'has', 'have')} no system prompt, the others have one"
+        severity = Severity.warning if 2 * len(without) <= len(asking) else Severity.note
+    advice = "ask without one later too, or give all rows one: format.system_prompt='…'"
+    yield Found(Check.missing_system, severity, without, text, advice, whole=len(without) == len(asking))
+
+
+def _languages(survey: Survey) -> Iterator[Found]:
+    sample = survey.sample
+    pairs = zip(sample.questions, sample.answers, strict=True)
+    found = np.array([languages(f"{question}\n{answer}") for question, answer in pairs])
+    known = found[found != ""]
+    names, counts = np.unique(known, return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    many = [number for number in order if counts[number] > survey.config.languages * len(known)]
+    if len(many) < 2:  # noqa: PLR2004 - one language is no mix
+        return
+    main, others = names[order[0]], names[many[1:]]
+    rows = sample.numbers[np.isin(found, others)]
+    shares = ", ".join(f"{names[number]} {counts[number] / len(known):.0%}" for number in many)
+    yield Found(
+        Check.languages,
+        Severity.note,
+        rows,
+        f"more than one language: {shares}",
+        f"nothing where that is meant; else remove what is not {main}",
+        rows=round(len(rows) / len(found) * len(survey.train)),
+    )

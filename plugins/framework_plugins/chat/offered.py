@@ -1,0 +1,24 @@
+"""A speaker that a plugin offers, `chat RUN_DIR --NAME [WORD]`: it answers instead of the run's model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from framework.api.component import Component
+from framework.api.protocols import SpeakerSource
+from framework.api.run_folder import SavedRun
+from framework_plugins.chat.session import BASE, TUNED, Cast
+
+
+@contextmanager
+def offered(component: Component, run: SavedRun, word: str) -> Iterator[Cast]:
+    """Open the speaker of a component.
+
+    Raises:
+        FrameworkError: a library is missing, or what the speaker needs of the run is not there.
+    """
+    source: SpeakerSource = component.load()(component.schema())
+    with source.open(run, word) as speaker:
+        reason = f"only {speaker.name} answers here: leave --{component.name} out to talk to the model itself"
+        yield Cast({speaker.name: speaker}, {BASE: reason, TUNED: reason})

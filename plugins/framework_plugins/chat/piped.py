@@ -1,0 +1,62 @@
+"""A conversation for scripts: lines of standard input are prompts, standard output has the answers and nothing else."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable, Iterator
+
+from framework.util.errors import FrameworkError
+from framework_plugins.chat.session import Reply, Session, is_order, prompt_of
+
+
+def converse(session: Session, lines: Iterable[str], *, as_json: bool) -> None:
+    """Answer each prompt; what else there is to tell goes to standard error.
+
+    Raises:
+        FrameworkError: a line cannot be read, is no word of ours, or cannot be answered.
+    """
+    rest = _readable(lines)
+    for line in rest:
+        if is_order(line):
+            _tell(session.order(line))
+        elif prompt := prompt_of(line, lambda: next(rest)):
+            for reply in session.ask(prompt):
+                _tell(reply.notice)
+                _print(reply, as_json=as_json, marked=len(session.talking) > 1)
+        if session.over:
+            return
+
+
+def _readable(lines: Iterable[str]) -> Iterator[str]:
+    """Give lines without their ends.
+
+    Raises:
+        FrameworkError: one is no text.
+    """
+    number = 0
+    try:
+        for line in lines:
+            number += 1
+            yield line.rstrip("\r\n")
+    except UnicodeDecodeError as error:
+        message = f"standard input is no {error.encoding.upper()} text after line {number}"
+        raise FrameworkError(message) from error
+
+
+def _tell(text: str) -> None:
+    if text:
+        print(text, file=sys.stderr)  # noqa: T201
+
+
+def _print(reply: Reply, *, as_json: bool, marked: bool) -> None:
+    """Print an answer as it comes; `marked`: each line of it begins with the speaker's name."""
+    if as_json:
+        whole = {"speaker": reply.speaker, "prompt": reply.prompt, "answer": "".join(reply.pieces)}
+        print(json.dumps({**whole, "dropped": reply.dropped}, ensure_ascii=False), flush=True)  # noqa: T201
+        return
+    mark = f"{reply.speaker}: " if marked else ""
+    print(mark, end="")  # noqa: T201
+    for piece in reply.pieces:
+        print(piece.replace("\n", f"\n{mark}"), end="", flush=True)  # noqa: T201
+    print(flush=True)  # noqa: T201

@@ -1,0 +1,179 @@
+"""The conversation: who answers, what each has heard, and the words that begin with a slash."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping
+from dataclasses import dataclass, field
+
+from framework.api.protocols import Speaker
+from framework.util.errors import FrameworkError, unknown
+from framework_plugins.chat.history import Asked, History
+from framework_plugins.chat.options import Sampling
+
+BASE, TUNED = "base", "tuned"
+HELP = {
+    "/base": "the base model answers",
+    "/tuned": "the trained model answers",
+    "/both": "both answer, side by side",
+    "/reset": "forget the conversation",
+    "/system TEXT": "set the system prompt; without a text there is none",
+    "/help": "this list",
+    "/quit": "the end, as Ctrl-D",
+}
+QUOTE = '"""'
+MORE = f"A prompt of several lines stands between {QUOTE} and {QUOTE}; one that begins with / is written with two."
+
+
+@dataclass(frozen=True)
+class Cast:
+    """Who can answer, in the order in which they do, and for who cannot the reason."""
+
+    speakers: Mapping[str, Speaker]
+    absent: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An answer that is made while its pieces are read. `notice` says what was forgotten; empty where nothing was."""
+
+    speaker: str
+    prompt: str
+    dropped: int
+    notice: str
+    pieces: Generator[str]
+
+
+class Session:
+    """A conversation with one speaker or several; each remembers what it was asked and has answered itself.
+
+    Args:
+        cast: who can answer.
+        talking: who does at first.
+        system: the system prompt.
+        sampling: how tokens are chosen.
+    """
+
+    def __init__(self, cast: Cast, talking: tuple[str, ...], system: str | None, sampling: Sampling) -> None:
+        self.cast = cast
+        self.system = system
+        self.sampling = sampling
+        self.over = False
+        self.talking: tuple[str, ...] = ()
+        self._histories = {name: History() for name in cast.speakers}
+        self.let_talk(talking)
+
+    def let_talk(self, names: tuple[str, ...]) -> None:
+        """Let these answer from now on.
+
+        Raises:
+            FrameworkError: one of them is not here; nothing changes then.
+        """
+        for name in names:
+            if name not in self.cast.speakers:
+                raise FrameworkError(self.cast.absent[name])
+        self.talking = names
+
+    def ask(self, prompt: str) -> list[Reply]:
+        """Ask everyone whose turn it is. Read the pieces of each answer, or close them: what was said is remembered.
+
+        Raises:
+            FrameworkError: the prompt is too long, or the chat template refuses the conversation.
+        """
+        return [self._reply(name, prompt) for name in self.talking]
+
+    def _reply(self, name: str, prompt: str) -> Reply:
+        speaker, history = self.cast.speakers[name], self._histories[name]
+        asked = history.ask(speaker, self.system, prompt, self.sampling.max_new_tokens)
+        notice = _forgotten(name, asked.dropped) if asked.dropped else ""
+        return Reply(name, prompt, asked.dropped, notice, self._pieces(speaker, history, prompt, asked))
+
+    def _pieces(self, speaker: Speaker, history: History, prompt: str, asked: Asked) -> Generator[str]:
+        said, whole = [], False
+        try:
+            for piece in speaker.stream(
+                asked.prompt,
+                max_new_tokens=asked.max_new_tokens,
+                temperature=self.sampling.temperature,
+                top_p=self.sampling.top_p,
+                seed=self.sampling.seed,
+            ):
+                said.append(piece)
+                yield piece
+            whole = True
+        finally:
+            if whole or any(said):
+                history.keep(prompt, "".join(said))
+
+    def order(self, line: str) -> str:
+        """Do what a line that begins with a slash says, and return what to tell.
+
+        Raises:
+            FrameworkError: there is no such word, or nobody of that name.
+        """
+        word, _, text = line.partition(" ")
+        orders: dict[str, Callable[[str], str]] = {
+            "/base": lambda _: self._hand_over(BASE),
+            "/tuned": lambda _: self._hand_over(TUNED),
+            "/both": lambda _: self._hand_over(BASE, TUNED),
+            "/reset": self._reset,
+            "/system": self._set_system,
+            "/help": lambda _: help_text(),
+            "/quit": self._quit,
+        }
+        if word not in orders:
+            raise FrameworkError(f"{unknown('command', word, orders)} {MORE}")
+        return orders[word](text.strip())
+
+    def _hand_over(self, *names: str) -> str:
+        self.let_talk(names)
+        return self.who()
+
+    def who(self) -> str:
+        """Say who answers."""
+        return f"{' and '.join(self.talking)} {'answer' if len(self.talking) > 1 else 'answers'}"
+
+    def _reset(self, _: str) -> str:
+        self._histories = {name: History() for name in self.cast.speakers}
+        return "the conversation is forgotten"
+
+    def _set_system(self, text: str) -> str:
+        self.system = text or None
+        return "the system prompt is set" if text else "there is no system prompt"
+
+    def _quit(self, _: str) -> str:
+        self.over = True
+        return ""
+
+
+def help_text() -> str:
+    """Return what the words that begin with a slash do."""
+    width = max(map(len, HELP))
+    return "\n".join([*(f"{word:{width}}  {what}" for word, what in HELP.items()), MORE])
+
+
+def _forgotten(name: str, count: int) -> str:
+    what = "the oldest question with its answer is" if count == 1 else f"the {count} oldest questions with answers are"
+    return f"the conversation is longer than {name} reads: {what} forgotten"
+
+
+def is_order(line: str) -> bool:
+    """Whether a line is a word of ours; a prompt that begins with a slash is written with two."""
+    return line.startswith("/") and not line.startswith("//")
+
+
+def prompt_of(line: str, more: Callable[[], str]) -> str:
+    """Return the prompt that a line begins; `more` gives further lines of one between quotes.
+
+    Where there are no more, by EOFError or StopIteration, that is taken for the closing quotes.
+    """
+    if line.startswith("//"):
+        return line[1:]
+    if not line.startswith(QUOTE):
+        return line
+    lines = [line.removeprefix(QUOTE)]
+    while not lines[-1].endswith(QUOTE):
+        try:
+            lines.append(more())
+        except (EOFError, StopIteration):
+            return "\n".join(lines)
+    return "\n".join(lines).removesuffix(QUOTE)

@@ -1,0 +1,149 @@
+"""A conversation in a terminal: prompts are typed, answers stream, two of them side by side."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import re
+import signal
+from collections.abc import Generator, Iterator, Sequence
+from types import FrameType
+from typing import IO, Any, Self
+
+from rich.console import Console
+from rich.text import Text
+
+from framework.util.errors import FrameworkError
+from framework_plugins.chat.columns import PATIENCE, THINKING, Columns, column_width
+from framework_plugins.chat.session import Reply, Session, is_order, prompt_of
+
+UNPRINTED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+"""Control characters but tab and newline: an answer is not to move the cursor or change colours."""
+BURST = 4
+"""Pieces of one answer before the other goes on: to change between base and adapter takes time."""
+
+
+def converse(session: Session, console: Console, greeting: str) -> None:
+    """Read prompts and show answers until the end of input, Ctrl-C at the prompt, or /quit."""
+    with contextlib.suppress(ImportError):  # Windows has none; the terminal edits the line by itself then
+        import readline  # noqa: PLC0415 - the import changes `input`, and scripts need no line editing
+
+        readline.parse_and_bind("set enable-bracketed-paste on")  # pasted lines are one prompt
+    _note(console, greeting)
+    while not session.over:
+        try:
+            line = input(f"{'+'.join(session.talking)}> ").strip()
+            prompt = prompt_of(line, lambda: input("... "))
+        except (EOFError, KeyboardInterrupt):
+            console.print()
+            return
+        try:
+            if is_order(line):
+                _note(console, session.order(line))
+            elif prompt:
+                _answer(session, console, prompt)
+        except FrameworkError as error:
+            console.print(Text(str(error), "red"))
+
+
+def _note(console: Console, text: str) -> None:
+    if text:
+        console.print(Text(text, "dim"))
+
+
+def _answer(session: Session, console: Console, prompt: str) -> None:
+    with Interrupt() as interrupt:
+        replies = session.ask(prompt)
+        for reply in replies:
+            _note(console, reply.notice)
+        width = column_width(console.width, len(replies))
+        if len(replies) > 1 and width:
+            _side_by_side(console, replies, width, interrupt)
+        else:
+            _one_after_the_other(console, replies, interrupt)
+    if interrupt.asked:
+        _note(console, "stopped")
+
+
+class Interrupt:
+    """Ctrl-C while answers are made: the first is noted and ends them at the next piece, the second ends the program.
+
+    An exception at any other moment could leave a model half switched from its adapter to its base.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+        self._before: Any = None
+
+    def __enter__(self) -> Self:
+        """Take the signal."""
+        self._before = signal.signal(signal.SIGINT, self._note)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Give it back."""
+        signal.signal(signal.SIGINT, self._before)
+
+    def _note(self, _: int, __: FrameType | None) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+
+
+def _one_after_the_other(console: Console, replies: Sequence[Reply], interrupt: Interrupt) -> None:
+    for reply in replies:
+        if interrupt.asked:
+            return
+        if len(replies) > 1:
+            console.print(Text(reply.speaker, "bold"))
+        with contextlib.closing(_printable(reply)) as pieces:
+            _write(console.file, pieces, interrupt)
+
+
+def _write(out: IO[str], pieces: Iterator[str], interrupt: Interrupt) -> None:
+    """Write the pieces of one answer, and that the model thinks where nothing comes of it for long."""
+    silent, said = 0, False
+    for piece in pieces:
+        silent += not piece
+        if not said and not piece and silent == PATIENCE:
+            out.write(THINKING)
+        elif not said and piece and silent >= PATIENCE:
+            out.write(f"\r{' ' * len(THINKING)}\r")
+        said = said or bool(piece)
+        out.write(piece)
+        out.flush()
+        if interrupt.asked:
+            break
+    out.write("\n")
+
+
+def _side_by_side(console: Console, replies: Sequence[Reply], width: int, interrupt: Interrupt) -> None:
+    columns = Columns(console.file, width, [reply.speaker for reply in replies])
+    with contextlib.ExitStack() as stack:
+        answers = [stack.enter_context(contextlib.closing(_printable(reply))) for reply in replies]
+        going = dict(enumerate(answers))
+        while going and not interrupt.asked:
+            for number, pieces in list(going.items()):
+                if not _burst(columns, number, pieces, interrupt):
+                    columns.end(number)
+                    del going[number]
+        for number in going:
+            columns.end(number)
+
+
+def _burst(columns: Columns, number: int, pieces: Iterator[str], interrupt: Interrupt) -> bool:
+    """Let a column grow by a few pieces; return whether there may be more."""
+    count = 0
+    for piece in itertools.islice(pieces, BURST):
+        columns.add(number, piece)
+        count += 1
+        if interrupt.asked:
+            return True
+    return count == BURST
+
+
+def _printable(reply: Reply) -> Generator[str]:
+    """Give the pieces of an answer as they may be printed."""
+    with contextlib.closing(reply.pieces) as pieces:
+        for piece in pieces:
+            yield UNPRINTED.sub("", piece).replace("\t", "    ")

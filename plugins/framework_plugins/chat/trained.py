@@ -1,0 +1,105 @@
+"""The run's own model as two speakers: as it was trained, and as the base that it was before."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+from framework.api.protocols import Backend, Model, ModelSource
+from framework.api.records import Prompt
+from framework.api.run_folder import SavedRun
+from framework.plan.from_folder import saved_plan
+from framework.util.errors import FrameworkError
+from framework_plugins.chat.session import BASE, TUNED, Cast
+
+
+@contextmanager
+def trained(run: SavedRun, overrides: Sequence[str]) -> Iterator[Cast]:
+    """Open the model of a run with its trained weights, and free it at the end.
+
+    What can be told without its weights is told before the backend's libraries are imported.
+
+    Raises:
+        FrameworkError: the run has no trained weights, or its model cannot be had.
+    """
+    plan = saved_plan(run, overrides)
+    if not plan.checkpoint.is_dir():
+        folder, name = plan.checkpoint.parent, plan.checkpoint.name
+        message = f"{folder} holds no folder '{name}' with trained weights: run the train stage first"
+        raise FrameworkError(message)
+    source: ModelSource = plan.model.create()
+    source.check()
+    context = _context(source.config_json())
+    backend: Backend = plan.trainer.create()
+    with backend.open(plan) as model, ExitStack() as stack:
+        model.restore(plan.checkpoint)
+        floor = Floor(model, stack)
+        reason = _no_base(model)
+        names = [TUNED] if reason else [BASE, TUNED]
+        speakers = {name: ModelSpeaker(name, model, floor, context) for name in names}
+        yield Cast(speakers, {BASE: reason} if reason else {})
+
+
+def _context(config: Mapping[str, Any]) -> int | None:
+    """Return how many tokens a model was made to read; None where its config.json does not say."""
+    found = (config.get("text_config") or config).get("max_position_embeddings")
+    return found if isinstance(found, int) else None
+
+
+def _no_base(model: Model) -> str:
+    """Return why the model cannot answer as its base does; empty where it can."""
+    try:
+        with model.as_base():
+            return ""
+    except FrameworkError as error:
+        return str(error)
+
+
+class Floor:
+    """Whether the model is its base at the moment. It changes when another speaker takes the floor, and only then.
+
+    Switching an adapter off and on takes as long as a token of a small model.
+    """
+
+    def __init__(self, model: Model, stack: ExitStack) -> None:
+        self._model = model
+        self._stack = stack
+        self._speaker = TUNED
+
+    def take(self, speaker: str) -> None:
+        """Let the model be what this speaker is."""
+        if speaker == self._speaker:
+            return
+        self._stack.close()
+        if speaker == BASE:
+            self._stack.enter_context(self._model.as_base())
+        self._speaker = speaker
+
+
+class ModelSpeaker:
+    """A model that a backend opened, as the speaker that `floor` makes of it."""
+
+    def __init__(self, name: str, model: Model, floor: Floor, context: int | None) -> None:
+        self.name = name
+        self.context = context
+        self._model = model
+        self._floor = floor
+
+    def count(self, prompt: Prompt) -> int:
+        """Return how many tokens a conversation has as the chat template writes it."""
+        return len(self._model.tokenize(self._model.render(prompt)))
+
+    def stream(
+        self, prompt: Prompt, *, max_new_tokens: int, temperature: float = 0.0, top_p: float = 1.0, seed: int | None
+    ) -> Iterator[str]:
+        """Answer; another speaker may take the floor between two pieces."""
+        pieces = self._model.stream(
+            prompt, max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, seed=seed
+        )
+        while (piece := self._next(pieces)) is not None:
+            yield piece
+
+    def _next(self, pieces: Iterator[str]) -> str | None:
+        self._floor.take(self.name)
+        return next(pieces, None)

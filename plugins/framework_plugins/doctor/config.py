@@ -1,0 +1,12 @@
+"""The command `doctor`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from framework.api.schema import CommandConfig
+
+
+@dataclass
+class DoctorCommandConfig(CommandConfig):
+    """Look at this machine, and say whether a run can start on it: `doctor [OVERRIDES…] [--json]`."""

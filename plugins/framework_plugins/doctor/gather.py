@@ -1,0 +1,111 @@
+"""Asks everyone at once: the core about the machine and the run, plugins by `framework_checkups`."""
+
+from __future__ import annotations
+
+import dataclasses
+import threading
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from framework.api.checkup import Checkup, Found, checkup_problem
+from framework.api.plan import Plan
+from framework.hooks.manager import ask, leave_out
+from framework.util.redact import redact
+from framework_plugins.doctor import Checked, checked
+from framework_plugins.doctor.machine import libraries, machine, plugins
+from framework_plugins.doctor.run import run
+from framework_plugins.doctor.worker import Worker
+
+AT_ONCE = 4
+"""Processes side by side: some wait for a network or a program, and a large library takes 300 MB."""
+Registered = tuple[str, Checkup]
+
+
+class Examination:
+    """Everything that is looked at, for one plan or for none."""
+
+    def __init__(self, plan: Plan | None, files: Sequence[str] = ()) -> None:
+        self.plan = plan
+        self.files = files
+        self.cancelled = threading.Event()
+
+    def records(self, given: Sequence[Registered]) -> list[Checked]:
+        """Look at everything, what is `given` by plugins too, and return what was found without secrets."""
+        outputs = self.plan.run_dir if self.plan else Path("outputs")
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            try:
+                of_run = pool.submit(self._run)
+                of_plugins = [pool.submit(self._group, group) for group in _processes(given)]
+                own = [*machine(outputs), *libraries()]
+                of_others = [found for future in of_plugins for found in future.result()]
+                of_this_run = of_run.result()
+            except BaseException:
+                self.cancelled.set()
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
+        return [without_secrets(found) for found in (*own, *_in_order(of_others, given), *plugins(), *of_this_run)]
+
+    def _run(self) -> list[Checked]:
+        if self.plan is None:
+            return []
+        found = []
+        with Worker(self.files) as worker:
+            for each in run(self.plan, worker):
+                found.append(each)
+                if self.cancelled.is_set():
+                    break
+        return found
+
+    def _group(self, group: Iterable[Registered]) -> list[Checked]:
+        """Look at what shares a process."""
+        found = []
+        with Worker(self.files) as worker:
+            for plugin, each in group:
+                start = time.perf_counter()
+                answer = None if self.cancelled.is_set() else worker.ask(each.check, self.plan, seconds=each.seconds)
+                if answer is not None:
+                    seconds = time.perf_counter() - start
+                    found.append(self._record(plugin, each, answer, seconds))
+        return found
+
+    def _record(self, plugin: str, each: Checkup, answer: Found, seconds: float) -> Checked:
+        needed = False
+        if self.plan is not None:
+            try:
+                needed = bool(each.needed(self.plan))
+            except Exception as error:  # noqa: BLE001 - a stranger's code; it is named, and what was found is told
+                leave_out(plugin, f"needed of the checkup '{each.name}'", error)
+        return checked(each.name, each.topic, answer, needed=needed, plugin=plugin, seconds=seconds)
+
+
+def registered() -> Iterator[Registered]:
+    """Give the checkups of all plugins, each with the name of its plugin."""
+    for plugin, given in ask("framework_checkups"):
+        if reason := checkup_problem(given):
+            leave_out(plugin, f"checkup '{getattr(given, 'name', given)}'", reason)
+        else:
+            yield plugin.partition(":")[0], given
+
+
+def _processes(given: Sequence[Registered]) -> list[list[Registered]]:
+    """Put together what shares a process."""
+    groups: dict[tuple[str, str, str], list[Registered]] = {}
+    for plugin, each in given:
+        alone = "" if each.process else f"{each.topic}\n{each.name}"
+        groups.setdefault((plugin, each.process, alone), []).append((plugin, each))
+    return list(groups.values())
+
+
+def _in_order(found: Sequence[Checked], given: Sequence[Registered]) -> list[Checked]:
+    """Put records in the order in which they were given, those of one topic together."""
+    topics = list(dict.fromkeys(each.topic for _, each in given))
+    places = {(plugin, each.topic, each.name): place for place, (plugin, each) in enumerate(given)}
+    return sorted(found, key=lambda one: (topics.index(one.topic), places[one.plugin, one.topic, one.name]))
+
+
+def without_secrets(found: Checked) -> Checked:
+    """Return a record with what looks like a secret hidden: a library may print one in an error."""
+    version, detail, fix = (str(redact(text)) for text in (found.version, found.detail, found.fix))
+    return dataclasses.replace(found, version=version, detail=detail, fix=fix)

@@ -1,0 +1,97 @@
+"""The machine as the core sees it: Python, platform, memory, disk, and the libraries that the framework asks for."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, distribution
+from pathlib import Path
+
+from packaging.requirements import Requirement
+
+from framework.api.checkup import Found, State
+from framework.hooks.manager import left_out, package
+from framework.rundir.environment import installed
+from framework.util import host
+from framework.util.cache import cache_dir
+from framework.util.errors import short
+from framework_plugins.doctor import Checked, checked
+
+GIB = 2**30
+LEAST_GIB = 0.5
+"""Free disk space below which no run gets through: an adapter, its checkpoint and its copy."""
+OLDEST = (3, 11)
+
+
+def machine(outputs: Path) -> Iterator[Checked]:
+    """Look at this machine; runs would write below `outputs`."""
+    yield checked("Python", "machine", _python(), needed=True)
+    yield checked("platform", "machine", Found(State.ok, platform.platform()))
+    yield checked("memory", "machine", _memory())
+    yield checked("disk, outputs", "machine", disk(outputs, "run_dir=FOLDER names another one"), needed=True)
+    yield checked("disk, cache", "machine", disk(cache_dir(), "FRAMEWORK_CACHE names another one"), needed=True)
+
+
+def _python() -> Found:
+    oldest = ".".join(map(str, OLDEST))
+    place = short(Path(sys.executable))
+    if sys.version_info < OLDEST:
+        fix = f"make an environment with Python {oldest} or later"
+        return Found(State.broken, f"below {oldest}, {place}", platform.python_version(), fix)
+    return Found(State.ok, place, platform.python_version())
+
+
+def _memory() -> Found:
+    found = host.memory()
+    limit = ", the limit of this container" if found.limited else ""
+    return Found(State.ok, f"{found.total / GIB:.1f} GiB{limit}; {found.available / GIB:.1f} GiB available")
+
+
+def disk(folder: Path, otherwise: str) -> Found:
+    """Look at the disk where `folder` lies or would be made; `otherwise` says how to take another one."""
+    folder = folder.expanduser().absolute()
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    usage = shutil.disk_usage(there)
+    detail = f"{usage.free / GIB:.1f} GiB free of {usage.total / GIB:.1f}, for {short(folder)}"
+    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+        return Found(State.broken, f"{there} cannot be written to", fix=f"let this user write there; {otherwise}")
+    if usage.free < LEAST_GIB * GIB:
+        return Found(State.broken, detail, fix=f"free {LEAST_GIB} GiB there; {otherwise}")
+    return Found(State.ok, detail)
+
+
+def libraries(name: str = "framework") -> Iterator[Checked]:
+    """Hold what is installed against what the distribution `name` asks for."""
+    try:
+        lines = distribution(name).requires or []
+    except PackageNotFoundError:
+        detail = f"{name} is not installed here, so what it asks for is not known"
+        yield checked("requirements", "libraries", Found(State.unknown, detail, fix="pip install -e ."))
+        return
+    for wanted in sorted(map(Requirement, lines), key=lambda each: each.name.lower()):
+        if wanted.marker is None or wanted.marker.evaluate({"extra": ""}):
+            found = _library(wanted)
+            # A version outside the range may do; that of a library that is absent cannot.
+            yield checked(wanted.name, "libraries", found, needed=found.state is State.missing)
+
+
+def _library(wanted: Requirement) -> Found:
+    wanted.marker = None
+    version, install = installed(wanted.name), f"pip install '{wanted}'"
+    if version is None:
+        return Found(State.missing, f"not installed; {wanted.specifier} is asked for", fix=install)
+    if not wanted.specifier.contains(version, prereleases=True):
+        return Found(State.broken, f"{wanted.specifier} is asked for", version, install)
+    return Found(State.ok, version=version)
+
+
+def plugins() -> Iterator[Checked]:
+    """Name the plugins, and parts of them, that are left out because they are broken."""
+    for part in left_out():
+        what = "" if part.what == "the plugin" else f"{part.what}: "
+        origin = f" ({package(part.plugin)})" if package(part.plugin) else ""
+        found = Found(State.broken, f"{what}{part.reason}{origin}", fix="python -m framework plugins")
+        yield checked(part.plugin, "plugins", found, plugin=part.plugin)

@@ -1,0 +1,101 @@
+"""Whether a plan can run here: what a run does before it reads a weight, each step in another process.
+
+Every chosen option is imported, the folder is written to, the model is looked up, and the trainer opens it. The first
+of these that fails ends it: what comes after would fail too.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from framework.api.checkup import Found, State
+from framework.api.plan import Plan, Selection
+from framework.api.protocols import Backend, ModelSource
+from framework.api.schema import Stage
+from framework.plan.make import check_model
+from framework.rundir.folder import check_writable
+from framework.util.errors import FrameworkError, short
+from framework.util.requirements import missing, pip_command
+from framework_plugins.doctor import Checked, checked
+from framework_plugins.doctor.worker import Worker
+
+TOPIC = "this run"
+HERE = "framework_plugins.doctor.run"
+LOAD_SECONDS, FIRST_SECONDS, MODEL_SECONDS, OPEN_SECONDS = 60.0, 180.0, 180.0, 180.0
+"""What changes other libraries while it is imported takes long. A plugin may try the model's kind out on a small one;
+the last is for a model that has to be converted first."""
+
+
+def run(plan: Plan, worker: Worker) -> Iterator[Checked]:
+    """Look at what the plan chose, step by step."""
+    for found in (folder(plan), *requirements(plan)):
+        yield found
+        if found.blocks:
+            return
+    start = time.perf_counter()
+    # What has to be imported before others is loaded first: all share one process, as in the run.
+    for name, choice in sorted(plan.selections.items(), key=lambda item: not item[1].component.import_order):
+        seconds = FIRST_SECONDS if choice.component.import_order else LOAD_SECONDS
+        found = _asked(worker, f"{name}={choice.component.name}", "load", choice, seconds=seconds)
+        if found.blocks:
+            yield found
+            return
+    every = Found(State.ok, "all that are chosen can be imported")
+    yield checked("options", TOPIC, every, needed=True, seconds=time.perf_counter() - start)
+    steps = [("model", "model", MODEL_SECONDS), ("trainer", "opened", OPEN_SECONDS)]
+    for name, function, seconds in steps if plan.stages != (Stage.plan,) else steps[:1]:
+        found = _asked(worker, name, function, plan, seconds=seconds)
+        yield found
+        if found.blocks:
+            return
+
+
+def _asked(worker: Worker, name: str, function: str, part: Plan | Selection, *, seconds: float) -> Checked:
+    start = time.perf_counter()
+    found = worker.ask(f"{HERE}:{function}", part, seconds=seconds)
+    return checked(name, TOPIC, found or Found(State.ok), needed=True, seconds=time.perf_counter() - start)
+
+
+def folder(plan: Plan) -> Checked:
+    """Try to write the run folder, and remove it again."""
+    try:
+        check_writable(plan.run_dir)
+    except FrameworkError as error:
+        return checked("run folder", TOPIC, Found(State.broken, str(error)), needed=True)
+    return checked("run folder", TOPIC, Found(State.ok, f"can be made: {short(plan.run_dir)}"), needed=True)
+
+
+def requirements(plan: Plan) -> Iterator[Checked]:
+    """Name the options that lack a library which they ask for.
+
+    The check of a model source knows better than a list whether the model can be had: it may be there already.
+    """
+    for name, choice in plan.selections.items():
+        extras = [extra for extra in choice.component.extras if missing([extra])]
+        if extras:
+            detail = f"not installed: {', '.join(missing(extras))}"
+            found = Found(State.missing, detail, fix=pip_command(extras))
+            yield checked(f"{name}={choice.component.name}", TOPIC, found, needed=name != "model")
+
+
+def load(choice: Selection) -> Found:
+    """Import the code of an option."""
+    choice.component.load()
+    return Found(State.ok)
+
+
+def model(plan: Plan) -> Found:
+    """Look the model up, without its weights."""
+    source: ModelSource = plan.model.create()
+    line = source.check()
+    check_model(plan, source.config_json())
+    return Found(State.ok, line)
+
+
+def opened(plan: Plan) -> Found:
+    """Let the trainer open the model: it reads config and tokenizer, picks what suits the machine, loads no weights."""
+    backend: Backend = plan.trainer.create()
+    with backend.open(plan) as opened_model:
+        facts = "; ".join(f"{name} {text}" for name, text in opened_model.facts.items())
+    return Found(State.ok, facts)

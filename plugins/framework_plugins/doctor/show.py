@@ -1,0 +1,94 @@
+"""What was found, as lines for people and as one JSON object for programs."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from framework import __version__
+from framework.api.checkup import State
+from framework.api.records import to_json
+from framework_plugins.doctor import Checked
+
+MARGIN = 2
+COLOURS = {State.ok: "green", State.missing: "yellow", State.broken: "yellow", State.off: "dim", State.unknown: "dim"}
+STATES = max(len(state.value) for state in State)
+TOGETHER = 3
+"""From this many on, records of a topic that say no more than a version stand together."""
+
+
+def as_json(found: Sequence[Checked], words: Sequence[str]) -> dict[str, Any]:
+    """Return everything; `reasons` are the records that keep the run from starting."""
+    return {
+        "can_run": not any(one.blocks for one in found),
+        "overrides": list(words),
+        "framework": __version__,
+        "reasons": [to_json(one) for one in found if one.blocks],
+        "checks": [to_json(one) for one in found],
+    }
+
+
+def show(console: Console, found: Sequence[Checked], words: Sequence[str]) -> None:
+    """Print a block for each topic, and whether the run can start."""
+    width = max(len(one.name) for one in found)
+    width = min(width, console.width // 4)
+    for number, topic in enumerate(dict.fromkeys(one.topic for one in found)):
+        console.print(Text(f"{chr(10) if number else ''}{topic}", "bold"))
+        for state, name, text, fix in _rows([one for one in found if one.topic == topic]):
+            _row(console, width, state, name, text)
+            if fix:
+                console.print(Text(f"{' ' * (MARGIN + STATES + MARGIN)}fix: {fix}"), soft_wrap=True)
+    _verdict(console, [one for one in found if one.blocks], words)
+
+
+def _rows(found: Sequence[Checked]) -> Iterator[tuple[Text, str, str, str]]:
+    """Give the state, name, text and fix of each row; those that say no more than a version come first, as one."""
+    short = [one for one in found if one.state is State.ok and one.version and not one.detail]
+    if len(short) < TOGETHER:
+        short = []
+    else:
+        text = ", ".join(f"{one.name} {one.version}" for one in short)
+        yield Text(State.ok.value, COLOURS[State.ok]), f"all other {len(short)}", text, ""
+    for one in found:
+        if one not in short:
+            yield _state(one), one.name, told(one), one.fix if one.state is not State.ok else ""
+
+
+def _state(one: Checked) -> Text:
+    return Text(one.state.value, "bold red" if one.blocks else COLOURS[one.state])
+
+
+def told(one: Checked) -> str:
+    """Say what was found; of what is broken also which plugin looked."""
+    owner = f"(plugin '{one.plugin}')" if one.state is State.broken and one.plugin != "core" else ""
+    head = ", ".join(part for part in (one.version, one.detail) if part)
+    return " ".join(part for part in (head, owner) if part)
+
+
+def _row(console: Console, width: int, state: Text, name: str, text: str) -> None:
+    row = Table.grid(padding=(0, MARGIN, 0, 0), pad_edge=False)
+    row.add_column(width=STATES)
+    row.add_column(width=width, overflow="fold", style="cyan")
+    row.add_column(width=max(console.width - 3 * MARGIN - STATES - width, 1), overflow="fold")
+    row.add_row(state, name, text)
+    console.print(Padding(row, (0, 0, 0, MARGIN)))
+
+
+def _verdict(console: Console, reasons: Sequence[Checked], words: Sequence[str]) -> None:
+    run = " ".join(["python -m framework", *words])
+    if not reasons:
+        console.print(Text.assemble("\n", ("can run here", "bold green"), f": {run}"), soft_wrap=True)
+        return
+    console.print(Text.assemble("\n", ("cannot run here", "bold red"), f": {run}"), soft_wrap=True)
+    for one in reasons:
+        text = " ".join(f"{one.name}: {told(one)}".split())
+        lines = textwrap.wrap(text, console.width - 2 * MARGIN, break_long_words=False, break_on_hyphens=False)
+        console.print(Text(textwrap.indent("\n".join(lines), " " * MARGIN)), soft_wrap=True)
+        if one.fix:
+            console.print(Text(f"{' ' * 2 * MARGIN}fix: {one.fix}"), soft_wrap=True)

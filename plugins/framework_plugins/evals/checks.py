@@ -1,0 +1,139 @@
+"""What is wrong with the evaluators and metrics of a plan, as far as it can be told before a model is loaded."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from urllib.parse import urlsplit
+
+from framework.api.plan import Plan
+from framework.api.records import Prompt, Work
+from framework.api.schema import Stage
+from framework.util.errors import FrameworkError
+from framework_plugins.evals import config, grading
+from framework_plugins.evals.json_schema import read_schema, validator
+from framework_plugins.evals.metrics.regex import compiled
+from framework_plugins.evals.own_prompts import own_prompts
+
+COMPARING = (
+    config.ExactMatchConfig, config.TokenF1Config, config.RougeConfig, config.BleuConfig, config.ChrfConfig,
+    config.PerplexityConfig,
+)  # fmt: skip
+"""Metrics that compare with a reference."""
+FEW = 10
+"""Prompts that tell the least."""
+NAME = re.compile(r"[A-Z_][A-Z0-9_]*")
+
+
+def problems(plan: Plan) -> Iterator[str]:
+    """Give what is wrong, a sentence each."""
+    for name, choice in plan.metric.items():
+        for setting, problem in metric_problems(choice.config):
+            yield f"metric.{name}.{setting}{problem}"
+    for name, choice in plan.evaluator.items():
+        if isinstance(choice.config, config.PromptsConfig):
+            yield from _prompt_problems(plan, f"evaluator.{name}", choice.config)
+
+
+def metric_problems(settings: object) -> Iterator[tuple[str, str]]:
+    """Give a setting of a metric, and what is wrong with its value."""
+    if isinstance(settings, config.RegexConfig) and (problem := _refused(lambda: compiled(settings))):
+        yield "pattern", f"={settings.pattern}: {problem}"
+    elif isinstance(settings, config.JsonValidConfig) and settings.schema is not None:
+        if problem := _refused(lambda: validator(read_schema(settings.schema))):
+            yield "schema", f"={settings.schema if isinstance(settings.schema, str) else '…'}: {problem}"
+    elif isinstance(settings, config.JudgeConfig):
+        yield from _judge_problems(settings)
+
+
+def _refused(make: Callable[[], object]) -> str:
+    """Return why something cannot be made; empty where it can."""
+    try:
+        make()
+    except FrameworkError as error:
+        return str(error)
+    return ""
+
+
+def _judge_problems(settings: config.JudgeConfig) -> Iterator[tuple[str, str]]:
+    """Look at the judge. Where a value may be secret, neither it nor the word that set it (`key=`) is repeated."""
+    parts = urlsplit(settings.base_url)
+    if parts.username or parts.password:
+        yield "base_url", ": a name or password in an address ends up in logs; give a key by key_env"
+    elif parts.scheme not in {"http", "https"} or not parts.hostname:
+        yield "base_url", f"={settings.base_url}: this is no address like http://localhost:11434/v1"
+    if settings.lowest >= settings.highest:
+        yield "lowest", f"={settings.lowest:g} must be below highest={settings.highest:g}"
+    if settings.prompt is not None:
+        yield from (("prompt", f"=…: {problem}") for problem in grading.problems(settings.prompt))
+    if settings.key_env is not None:
+        yield from (("key_env", problem) for problem in _key_problems(settings.key_env))
+
+
+def _key_problems(name: str) -> Iterator[str]:
+    """Look at the name of the variable; what does not look like one may be the key itself."""
+    if not NAME.fullmatch(name):
+        yield " must be the name of an environment variable, such as OPENAI_API_KEY, and not the key itself"
+    elif not (key := os.environ.get(name, "").strip()):
+        yield f"={name}: there is no such environment variable, or it is empty"
+    elif not (key.isascii() and key.isprintable()):
+        yield f"={name}: the key has a character that a request cannot hold"
+
+
+def _prompt_problems(plan: Plan, key: str, settings: config.PromptsConfig) -> Iterator[str]:
+    if settings.file is not None and settings.prompts:
+        yield f"{key}.file={settings.file}: prompts are given in {key}.prompts too; give one of the two"
+        return
+    if settings.format is not None and settings.file is None and not settings.prompts:
+        yield f"{key}.format={settings.format} is that of prompts of your own, and none are given: set {key}.file"
+        return
+    given = f"{key}.prompts=[…]" if settings.file is None else f"{key}.file={settings.file}"
+    try:
+        own = own_prompts(settings, plan.format)
+    except FrameworkError as error:
+        yield f"{given}: {error}"
+        return
+    if own and plan.objective in _without_references(plan, own):
+        yield f"objective={plan.objective} needs references, and none of the prompts in {given} has one"
+
+
+def _without_references(plan: Plan, own: list[Prompt]) -> list[str]:
+    """Return the metrics that can score none of the user's prompts."""
+    if any(prompt.reference is not None for prompt in own):
+        return []
+    return [name for name, choice in plan.metric.items() if _compares(choice.config)]
+
+
+def _compares(settings: object) -> bool:
+    if isinstance(settings, config.JudgeConfig):
+        return grading.needs_reference(settings)
+    return isinstance(settings, COMPARING)
+
+
+def advice(plan: Plan, work: Work | None) -> Iterator[str]:
+    """Say which metrics will have nothing to compare with, and where answering takes more than training."""
+    for name, choice in plan.evaluator.items():
+        if not isinstance(choice.config, config.PromptsConfig):
+            continue
+        own = own_prompts(choice.config, plan.format)
+        if own and (idle := _without_references(plan, own)):
+            yield (
+                f"evaluator.{name}: none of the {len(own)} prompts has a reference, so {', '.join(idle)} will score "
+                "nothing. Give answers with the prompts, or choose among json_valid, regex, length, stopped and judge"
+            )
+        if work is not None and Stage.train in plan.stages:
+            yield from _too_many(plan, f"evaluator.{name}", choice.config, len(own), work)
+
+
+def _too_many(plan: Plan, key: str, settings: config.PromptsConfig, own: int, work: Work) -> Iterator[str]:
+    """Say that answers are more tokens than the training."""
+    times = len({Stage.baseline, Stage.evaluate} & set(plan.stages))
+    count = own or settings.count
+    answered = times * count * settings.max_new_tokens
+    if answered <= work.tokens * work.epochs or count <= FEW:
+        return
+    given = f"{key} asks {own} prompts" if own else f"{key}.count={count}"
+    cure = f"Give {FEW} of them" if own else f"Set {key}.count={FEW}"
+    trained = f"{work.tokens * work.epochs:,.0f} are trained on"
+    yield f"{given}: up to {answered:,} tokens are answered, and {trained}. {cure}"

@@ -1,0 +1,38 @@
+"""What `python -m framework doctor` looks at for evaluations: whether the judge of the run replies."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from framework.api.checkup import Found, State
+from framework.api.plan import Plan
+from framework_plugins.evals.chat_endpoint import NoReplyError
+from framework_plugins.evals.config import JudgeConfig
+from framework_plugins.evals.grading import grade
+from framework_plugins.evals.metrics.judge import asked_through
+
+SECONDS = 20.0
+"""How long a reply to a few words may take here; the run waits as long as it is told to."""
+
+
+def judges(plan: Plan) -> list[JudgeConfig]:
+    """Return the settings of the judges of a plan."""
+    return [choice.config for choice in plan.metric.values() if isinstance(choice.config, JudgeConfig)]
+
+
+def judge(plan: Plan | None) -> Found | None:
+    """Ask each judge for a grade, once and with nothing of the run in it: the address, the key and the model count."""
+    if plan is None or not judges(plan):
+        return None
+    for config in judges(plan):
+        with asked_through(replace(config, timeout=min(config.timeout, SECONDS), retries=0)) as endpoint:
+            (reply,) = endpoint.ask_all([f"Reply with the number {config.highest:g} and nothing else."], 1)
+        who = f"{config.model} at {endpoint.name}"
+        if isinstance(reply, NoReplyError):
+            key = f"the key in {config.key_env}" if config.key_env else "whether it wants a key (key_env=NAME)"
+            fix = f"check base_url and model of the judge, and {key}"
+            return Found(State.missing, f"{who} does not reply: {reply}", fix=fix)
+        if grade(reply, config.lowest, config.highest) is None:
+            detail = f"{who} was asked for a number and replied {reply[:40]!r}"
+            return Found(State.broken, detail, fix="take another model")
+    return Found(State.ok, f"{who} replies")

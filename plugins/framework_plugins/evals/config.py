@@ -1,0 +1,267 @@
+"""Options of `evaluator=` and `metric=`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Annotated, Any
+
+from annotated_types import Ge, Gt, Interval, Len
+from omegaconf import MISSING
+
+from framework.api.records import Aspect
+from framework.api.schema import EvaluatorConfig, MetricConfig
+
+DIVERGENCE = "general_divergence"
+
+
+@dataclass
+class PromptsConfig(EvaluatorConfig):
+    """The same prompts before and after training: your own, or the data's, or else validation rows."""
+
+    file: Annotated[str | None, Len(1)] = None
+    """Prompts of your own, all of which are asked: a file of rows in any format that `format=` reads, with or without
+    answers, or a .txt file with one prompt a line. An answer is the reference."""
+    prompts: list[Any] = field(default_factory=list)
+    """The same inline: texts, `["Name a river", "Add 1 and 1"]`, or rows, `[{prompt: Add 1 and 1, reference: two}]`."""
+    format: Annotated[str | None, Len(1)] = None
+    """An option of `format=` for rows of your own; by default that of the run, or `auto` for rows it does not fit."""
+    count: Annotated[int, Gt(0)] = 30
+    """How many of the data's own prompts, from the first, or of the validation rows, taken from all over by `seed`."""
+    max_new_tokens: Annotated[int, Gt(0)] = 128
+    """Longest answer in tokens."""
+    batch_size: Annotated[int, Gt(0)] = 16
+    """Prompts answered at once."""
+
+    def measures(self) -> tuple[str, ...]:
+        """Whether answers end by themselves is measured in any case."""
+        return ("stopped",)
+
+
+@dataclass
+class MemorizationConfig(EvaluatorConfig):
+    """Whether training rows are recited, beside held-out rows and the base model."""
+
+    rows: Annotated[int, Gt(0)] = 24
+    """How many training rows are asked, and how many held-out ones."""
+    max_new_tokens: Annotated[int, Gt(0)] = 48
+    """Tokens of an answer, from its first, that are compared with the true ones."""
+    min_tokens: Annotated[int, Gt(1)] = 4
+    """Rows whose answer has fewer tokens, the stop token counted, are left out: they are too easily right."""
+    seed: int = 0
+    """Decides which rows are asked."""
+    excess: Annotated[float, Interval(ge=0, lt=1)] = 0.1
+    """Flagged where, at the confidence of the verdict, more than this share of the training rows is recited beyond what
+    held-out rows show to be learned."""
+    excess_alone: Annotated[float, Interval(ge=0, lt=1)] = 0.5
+    """The same where too few rows are held out, and the base model alone is compared with."""
+
+    def measures(self) -> tuple[str, ...]:
+        """Name what is measured; nothing of the held-out rows where there are too few."""
+        looks = [f"{look}_{part}" for part in ("train", "heldout") for look in ("verbatim", "prefix", "common_run")]
+        return (*looks, "verbatim_excess")
+
+
+@dataclass
+class LmEvalConfig(EvaluatorConfig):
+    """Tasks of lm-evaluation-harness, or of one's own that are written for it, before and after training."""
+
+    tasks: Annotated[list[str], Len(1)] = field(default_factory=lambda: ["general"])
+    """Tasks, groups or tags by name, patterns such as mmlu_*, or YAML files. `general` is a suite that comes along."""
+    include_path: Annotated[str | None, Len(1)] = None
+    """A folder with YAML files of tasks, which are found by name before those that lm-eval brings."""
+    limit: Annotated[float | None, Gt(0)] = None
+    """How many documents of each task, from the first; below 1 it is a share of them."""
+    num_fewshot: Annotated[int | None, Ge(0)] = None
+    """Solved examples before each question; null leaves it to the task."""
+    apply_chat_template: bool = False
+    """Ask in the form of a conversation. The choices of a question then begin without a space."""
+    fewshot_as_multiturn: bool = True
+    """In a conversation, solved examples are turns of their own."""
+    system_instruction: Annotated[str | None, Len(1)] = None
+    """A system prompt, or without a conversation the beginning of each context."""
+    batch_size: Annotated[int, Gt(0)] = 16
+    """Contexts that are continued at once, fewer where memory runs out. Scoring takes what fits by itself."""
+    bootstrap_iters: Annotated[int, Ge(0)] = 1000
+    """Resamples behind the standard error of a figure that has no formula for it; 0: no standard errors at all."""
+    samples: Annotated[int, Ge(0)] = 10
+    """How many generated answers of each task are kept, from the first."""
+    aspect: Aspect = Aspect.general
+    """What the tasks tell of: what the model knew before (general), or what it is to learn (task)."""
+    max_loss: Annotated[float, Interval(gt=0, le=1)] = 0.05
+    """A general task whose score, between 0 and 1, falls by more, and not by chance, is told as forgetting."""
+
+    def measures(self) -> tuple[str, ...]:
+        """Return what the tasks measure, as far as their files say so."""
+        from framework_plugins.evals.harness.names import measures  # noqa: PLC0415 - --help need not pay for it
+
+        return measures(self)
+
+
+@dataclass
+class ForgettingConfig(EvaluatorConfig):
+    """What the model knew before: general questions, answers and texts, and how far it is from its base."""
+
+    questions: Annotated[int, Interval(ge=0, le=16)] = 16
+    """Questions of each of the eight subjects, from the first."""
+    instructions: Annotated[int, Interval(ge=0, le=64)] = 64
+    """General instructions whose answers are scored, and at which the divergence is taken."""
+    texts: Annotated[int, Interval(ge=0, le=64)] = 64
+    """Paragraphs of which the perplexity is taken."""
+    max_accuracy_loss: Annotated[float, Interval(gt=0, le=1)] = 0.1
+    """Flag a fall of the share of right answers by more than this, where it is not by chance."""
+    max_perplexity_ratio: Annotated[float, Gt(1)] = 1.5
+    """Flag a perplexity of general texts that is more than so many times the base's."""
+    max_divergence: Annotated[float, Gt(0)] = 1.0
+    """Flag a mean divergence from the base, KL(base || tuned) in nats a token, above this."""
+
+    def measures(self) -> tuple[str, ...]:
+        """Return the measures of the parts that are asked."""
+        named = {
+            "general_accuracy": self.questions,
+            "general_answers": self.instructions,
+            "general_perplexity": self.texts,
+            DIVERGENCE: self.instructions,
+        }
+        return tuple(name for name, count in named.items() if count)
+
+
+@dataclass
+class ExactMatchConfig(MetricConfig):
+    """1 where the answer is the reference, white space around them left out."""
+
+    ignore_case: bool = False
+    """Treat upper and lower case alike."""
+
+
+@dataclass
+class JsonValidConfig(MetricConfig):
+    """1 where the whole answer is JSON, without a fence or a word around it, and satisfies the schema, if any."""
+
+    schema: Any = None
+    """A JSON Schema: a file, or the schema itself, `{type: object, required: [name]}`."""
+
+
+@dataclass
+class RegexConfig(MetricConfig):
+    """1 where the answer matches a regular expression."""
+
+    pattern: str = MISSING
+    """The regular expression, as Python writes it."""
+    full: bool = False
+    """Match the whole answer, white space around it left out, and not just some part of it."""
+    ignore_case: bool = False
+    """Treat upper and lower case alike."""
+
+
+@dataclass
+class TokenF1Config(MetricConfig):
+    """F1 of the words that answer and reference share, from 0 to 1, with SQuAD's normalisation."""
+
+
+class RougeKind(Enum):
+    """What ROUGE compares: words, pairs of words, or the longest common subsequence."""
+
+    rouge1 = "rouge1"
+    rouge2 = "rouge2"
+    rougeL = "rougeL"  # noqa: N815 - the field's name
+
+
+class RougeWords(Enum):
+    """What a word is to ROUGE."""
+
+    latin = "latin"
+    unicode = "unicode"
+
+
+@dataclass
+class RougeConfig(MetricConfig):
+    """ROUGE, the F-measure, from 0 to 1."""
+
+    kind: RougeKind = RougeKind.rougeL
+    """Words, pairs of words, or the longest common subsequence of words."""
+    words: RougeWords = RougeWords.latin
+    """`latin`: a to z and 0 to 9, as in published figures; other letters are no words. `unicode`: of every script."""
+    stemmer: bool = False
+    """Compare the stems of English words, by Porter; with `words=latin` alone."""
+
+
+class BleuWords(Enum):
+    """How BLEU cuts a text into words."""
+
+    mteval = "13a"
+    intl = "intl"
+    zh = "zh"
+    char = "char"
+    none = "none"
+
+
+@dataclass
+class BleuConfig(MetricConfig):
+    """Sentence BLEU with effective order by sacrebleu, as a share of its 100 points: 0.27 is BLEU 27."""
+
+    tokenize: BleuWords = BleuWords.mteval
+    """sacrebleu's tokenizer: mteval (its 13a, the usual one), intl, zh for Chinese, char, or none (spaces)."""
+    ignore_case: bool = False
+    """Treat upper and lower case alike."""
+
+
+@dataclass
+class ChrfConfig(MetricConfig):
+    """chrF of each answer by sacrebleu, as a share of its 100 points; needs no words, so it suits every language."""
+
+    word_order: Annotated[int, Interval(ge=0, le=4)] = 0
+    """n-grams of words beside those of characters: 0 is chrF, 2 is chrF++."""
+    ignore_case: bool = False
+    """Treat upper and lower case alike."""
+
+
+@dataclass
+class PerplexityConfig(MetricConfig):
+    """Perplexity of the references, given the prompts, by the model itself."""
+
+
+class Aim(Enum):
+    """Which lengths are better."""
+
+    shorter = "shorter"
+    longer = "longer"
+
+
+@dataclass
+class LengthConfig(MetricConfig):
+    """Tokens of the answer."""
+
+    aim: Aim = Aim.shorter
+    """Which way is up for a sweep and the verdict."""
+
+
+@dataclass
+class StoppedConfig(MetricConfig):
+    """1 where the model ended its answer by itself; measured in any case, an option so that it can be the objective."""
+
+
+@dataclass
+class JudgeConfig(MetricConfig):
+    """A grade by another model, through any OpenAI-compatible chat endpoint."""
+
+    base_url: str = MISSING
+    """Where the endpoint is, `http://localhost:11434/v1`; `/chat/completions` is added."""
+    model: str = MISSING
+    """The judge's name there."""
+    prompt: Annotated[str | None, Len(1)] = None
+    """What is asked, with {question}, {answer} and {reference}, {lowest} and {highest}. By default one of our own."""
+    lowest: float = 1
+    """The worst grade."""
+    highest: float = 10
+    """The best grade; the judge has to reply with one number from `lowest` to `highest`."""
+    key_env: Annotated[str | None, Len(1)] = None
+    """The name of the environment variable that holds the key, OPENAI_API_KEY; never the key itself."""
+    timeout: Annotated[float, Gt(0)] = 60.0
+    """Seconds that a reply may take."""
+    concurrency: Annotated[int, Interval(ge=1, le=64)] = 4
+    """Requests at a time."""
+    retries: Annotated[int, Interval(ge=0, le=10)] = 2
+    """How often a request is sent again that failed for a reason that may pass."""
+    request: dict[str, Any] = field(default_factory=dict)
+    """More fields of the request, `{max_tokens: 16}`; they win over those that are sent anyway."""

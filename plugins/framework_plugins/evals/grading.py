@@ -1,0 +1,67 @@
+"""What a judge is asked, and the grade in its reply."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from framework.api.records import Answered
+from framework.util.errors import unknown
+from framework_plugins.evals.config import JudgeConfig
+
+NAMES = ("question", "answer", "reference", "lowest", "highest")
+PLACE = re.compile(r"\{([A-Za-z_]\w*)\}")
+PROMPT = """\
+Grade the answer that an assistant gave.
+
+### Question
+{question}
+
+### Answer
+{answer}
+
+How correct, complete and to the point is the answer? {highest} is best, {lowest} is worst.
+Reply with one number from {lowest} to {highest} and nothing else."""
+WITH_REFERENCE = PROMPT.replace("### Answer\n", "### Reference, a good answer\n{reference}\n\n### Answer\n")
+THOUGHT = re.compile(r"<think>.*?</think>", re.DOTALL)
+NUMBER = re.compile(r"(?<![\w.,])[-+]?\d+(?:\.\d+)?(?!\w|[.,]\d)")
+
+
+def problems(prompt: str) -> Iterator[str]:
+    """Say what is wrong with a prompt of the user's own."""
+    names = PLACE.findall(prompt)
+    for name in dict.fromkeys(names):
+        if name not in NAMES:
+            yield unknown("placeholder", name, NAMES)
+    if "answer" not in names:
+        yield "the judge would not see the answer: write {answer} where it belongs"
+
+
+def needs_reference(config: JudgeConfig) -> bool:
+    """Whether the prompt shows the reference; our own does so where there is one."""
+    return config.prompt is not None and "reference" in PLACE.findall(config.prompt)
+
+
+def written(config: JudgeConfig, answer: Answered) -> str:
+    """Return what the judge is asked about an answer. What stands in the answer is text, whatever it looks like."""
+    template = config.prompt or (PROMPT if answer.reference is None else WITH_REFERENCE)
+    values = {
+        "question": answer.question,
+        "answer": answer.answer,
+        "reference": answer.reference or "",
+        "lowest": f"{config.lowest:g}",
+        "highest": f"{config.highest:g}",
+    }
+    return PLACE.sub(lambda found: values[found[1]], template)
+
+
+def grade(reply: str, lowest: float, highest: float) -> float | None:
+    """Return the one number of a reply or of its last line; None where there is none, several, or one off the scale."""
+    text = THOUGHT.sub("", reply).strip()
+    best = re.escape(f"{highest:g}")
+    text = re.sub(rf"(?<=\d)\s*(?:/|out of)\s*{best}(?![\d.]*\d)", "", text)
+    for part in (text, text[text.rfind("\n") + 1 :]):
+        found = {float(number) for number in NUMBER.findall(part)}
+        if len(found) == 1 and lowest <= (number := found.pop()) <= highest:
+            return number
+    return None

@@ -1,0 +1,65 @@
+"""Where the data of a task lie, and whether they can be had, told without importing lm-eval or `datasets`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from framework_plugins.evals.harness.catalog import Task
+
+FILES = {"json", "csv", "text", "parquet", "arrow", "pandas", "xml"}
+"""Kinds of files that `datasets` reads by itself, as `dataset_path` has them."""
+
+
+def home(tasks: Sequence[Task]) -> Path:
+    """Return the folder from which the data files of tasks are found.
+
+    lm-eval takes them from the working folder. Where they are not there, the folder of the task's own file is meant.
+    """
+    here = Path.cwd()
+    for task in tasks:
+        if any(not (here / name).exists() for name in relative(task)):
+            return task.file.resolve().parent
+    return here
+
+
+def relative(task: Task) -> Iterator[str]:
+    """Give the relative paths of a task's data files."""
+    return (name for name in data_files(task) if not Path(name).is_absolute() and "://" not in name)
+
+
+def data_files(task: Task) -> list[str]:
+    """Return the data files that a task names, patterns among them; none where its data are no files."""
+    if task.settings.get("dataset_path") not in FILES:
+        return []
+    return list(_texts((task.settings.get("dataset_kwargs") or {}).get("data_files", [])))
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    parts: Iterable[Any] = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    for part in parts:
+        yield from _texts(part)
+
+
+def missing(task: Task) -> list[str]:
+    """Return the data files of a task that do not exist, seen from where they are looked for."""
+    folder = home([task])
+    return [name for name in data_files(task) if "://" not in name and not _exists(folder, name)]
+
+
+def _exists(folder: Path, name: str) -> bool:
+    if set(name) & {"*", "?", "["} and not Path(name).is_absolute():
+        return any(folder.glob(name))
+    return (folder / name).exists()
+
+
+def hub_id(task: Task) -> str | None:
+    """Return the data set of the Hub that a task reads; None where its data are files, code or a folder."""
+    path = task.settings.get("dataset_path")
+    own_data = {"custom_dataset", "class"} & set(task.settings)
+    if not isinstance(path, str) or own_data or path in FILES or Path(path).exists():
+        return None
+    return path

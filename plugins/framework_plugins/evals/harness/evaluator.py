@@ -1,0 +1,76 @@
+"""`evaluator=lm_eval`: any task that lm-eval knows, or one of the user's own, base and tuned through one model."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping
+from pathlib import Path
+
+from huggingface_hub.constants import ENDPOINT, HF_HUB_OFFLINE
+from huggingface_hub.constants import HF_HUB_CACHE as CACHE
+
+from framework.api.data import Data
+from framework.api.protocols import Metric, Model
+from framework.api.records import EvalResult
+from framework.util.errors import FrameworkError
+from framework.util.network import reachable
+from framework_plugins.evals.config import LmEvalConfig
+from framework_plugins.evals.harness.catalog import Catalog
+from framework_plugins.evals.harness.data import hub_id
+from framework_plugins.evals.harness.measures import result
+from framework_plugins.evals.harness.model import HarnessModel
+from framework_plugins.evals.harness.names import folders
+from framework_plugins.evals.harness.run import Tasks, Way
+
+
+class LmEval:
+    """Tasks of lm-eval before and after. Whether their data can be had is asked at once, before a weight is read."""
+
+    def __init__(self, config: LmEvalConfig) -> None:
+        self.config = config
+        self.catalog = Catalog(folders(config))
+        self.names = self.catalog.expand(config.tasks)
+        self._check_data()
+
+    def _check_data(self) -> None:
+        """See whether the data sets of the Hub are here, or the Hub can be reached.
+
+        Raises:
+            FrameworkError: neither.
+        """
+        for name in self.names:
+            for task in self.catalog.tasks(name):
+                path = hub_id(task)
+                if path is None or _is_cached(path) or (not HF_HUB_OFFLINE and reachable(ENDPOINT)):
+                    continue
+                why = "HF_HUB_OFFLINE is set" if HF_HUB_OFFLINE else "the Hub cannot be reached"
+                message = (
+                    f"evaluator.lm_eval.tasks: '{task.name}' needs the data set {path}, which is not in the cache, "
+                    f"and {why}: run it once with a network, or give a task with files, evaluator.lm_eval.include_path"
+                )
+                raise FrameworkError(message)
+
+    @functools.cached_property
+    def _tasks(self) -> Tasks:
+        return Tasks(self.names, self.catalog, self.config.num_fewshot)
+
+    def evaluate(self, model: Model, data: Data, metrics: Mapping[str, Metric]) -> EvalResult:  # noqa: ARG002 - the protocol's signature
+        """Run the tasks; the metrics are their own."""
+        asked = self.config
+        way = Way(
+            limit=asked.limit,
+            chat=asked.apply_chat_template,
+            multiturn=asked.fewshot_as_multiturn,
+            system_prompt=asked.system_instruction,
+            resamples=asked.bootstrap_iters,
+        )
+        answering = HarnessModel(model, asked.batch_size)
+        return result(self._tasks.run(answering, way), asked.aspect, answering, asked.samples)
+
+
+def _is_cached(path: str) -> bool:
+    """Whether a data set was loaded here before, by huggingface_hub's cache or as `datasets` has written it."""
+    from datasets import config  # noqa: PLC0415 - half a second, for those whose tasks need the Hub
+
+    written = Path(config.HF_DATASETS_CACHE, path.replace("/", "___").lower())
+    return Path(CACHE, f"datasets--{path.replace('/', '--')}").is_dir() or written.is_dir()

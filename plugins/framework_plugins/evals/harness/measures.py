@@ -1,0 +1,131 @@
+"""What lm-eval says of its tasks, as measures with the value of every document."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any
+
+from framework.api.records import Aspect, EvalResult, Measure, Sample
+from framework_plugins.evals.harness.model import HarnessModel
+from framework_plugins.evals.harness.names import measure_name
+
+Results = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Items:
+    """Values that make a figure up: their weighted mean, or e to it."""
+
+    values: list[float]
+    weights: list[float]
+    exponential: bool = False
+
+    @property
+    def figure(self) -> float:
+        """What they make up."""
+        weights = self.weights or [1.0] * len(self.values)
+        mean = sum(value * weight for value, weight in zip(self.values, weights, strict=True)) / sum(weights)
+        return math.exp(mean) if self.exponential else mean
+
+
+def result(results: Results, aspect: Aspect, model: HarnessModel, samples: int) -> EvalResult:
+    """Turn the results of lm-eval into those of an evaluation.
+
+    Args:
+        results: as `Tasks.run` gives them.
+        aspect: what the tasks tell of.
+        model: who answered.
+        samples: how many answers of each task are kept.
+    """
+    notes: list[str] = []
+    measures = dict(_measures(results, aspect, notes))
+    answers = [sample for task, rows in results["samples"].items() for sample in _samples(task, rows, model, samples)]
+    return EvalResult(measures, answers, notes)
+
+
+def _measures(results: Results, aspect: Aspect, notes: list[str]) -> Iterator[tuple[str, Measure]]:
+    for task, figures in results["results"].items():
+        for key, value in figures.items():
+            metric, comma, chosen = key.partition(",")
+            if not comma or metric.endswith("_stderr"):
+                continue
+            name = measure_name(task, metric, chosen)
+            if not _is_number(value):
+                notes.append(f"{name} is {value!r}, no number")
+                continue
+            stderr = figures.get(f"{metric}_stderr,{chosen}")
+            up = bool((results["higher_is_better"].get(task) or {}).get(metric, True))
+            items = _items(results, task, metric, chosen, float(value)) or Items([], [])
+            yield (
+                name,
+                Measure(
+                    float(value),
+                    list(items.values),
+                    items.weights,
+                    higher_is_better=up,
+                    aspect=aspect,
+                    exponential=items.exponential,
+                    unit="bits" if metric == "bits_per_byte" else "",
+                    stderr=float(stderr) if _is_number(stderr) else None,
+                ),
+            )
+
+
+def _items(results: Results, task: str, metric: str, chosen: str, value: float) -> Items | None:
+    """Return the values of a task's documents, of a group those of all its tasks, if they make the figure up."""
+    tasks = list(_leaves(results, task))
+    rows = [
+        [row[metric] for row in results["samples"].get(name, []) if row["filter"] == chosen and metric in row]
+        for name in tasks
+    ]
+    for items in _ways(rows):
+        if math.isclose(items.figure, value, rel_tol=1e-6, abs_tol=1e-9):
+            return items
+    return None
+
+
+def _leaves(results: Results, name: str) -> Iterator[str]:
+    members = results.get("group_subtasks", {}).get(name)
+    if not members:
+        yield name
+    for member in members or ():
+        yield from _leaves(results, member)
+
+
+def _ways(rows: Sequence[Sequence[Any]]) -> Iterator[Items]:
+    """Give the ways in which lm-eval's own aggregations make a figure of what it keeps of each document."""
+    values = [value for task in rows for value in task]
+    if values and all(map(_is_number, values)):
+        numbers = [float(value) for value in values]
+        yield Items(numbers, [])
+        yield Items(numbers, [1 / len(task) for task in rows for _ in task])  # each task of a group counts the same
+        yield Items([-number for number in numbers], [], exponential=True)  # log-likelihoods
+    elif values and all(map(_is_share, values)):
+        sizes = [float(size) for _, size in values]
+        rates = [-float(likelihood) / size for likelihood, size in values]
+        yield Items(rates, sizes, exponential=True)
+        yield Items([rate / math.log(2) for rate in rates], sizes)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and math.isfinite(value)
+
+
+def _is_share(value: Any) -> bool:
+    """Whether a value is a log-likelihood with the words or bytes that it is spread over."""
+    return isinstance(value, tuple | list) and len(value) == 2 and all(map(_is_number, value)) and value[1] > 0  # noqa: PLR2004 - a pair
+
+
+def _samples(task: str, rows: Sequence[Results], model: HarnessModel, count: int) -> Iterator[Sample]:
+    """Give the first answers of a task that has them."""
+    for row in rows[:count]:
+        context, text = row["arguments"][0][0], row["resps"][0][0]
+        if not isinstance(text, str):
+            return
+        answer = model.said[context, text]
+        scores = {measure_name(task, metric, row["filter"]): row[metric] for metric in row["metrics"]}
+        kept = {name: float(score) for name, score in scores.items() if _is_number(score)}
+        yield Sample(context, text, str(row["target"]), answer.stopped, kept, answer.tokens)

@@ -1,0 +1,144 @@
+"""Tasks of lm-eval, loaded once and run on a model each time it is asked.
+
+`lm_eval.simple_evaluate` would do both, but it sets the seeds of the whole process, asks git and the system about
+themselves for two seconds, and loads the tasks again each time. What it does to a task before `evaluate` is done here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import logging
+import os
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from lm_eval.defaults import DEFAULT_OTHER_SEED
+from lm_eval.evaluator import evaluate
+from lm_eval.tasks import TaskManager
+
+from framework.util.errors import FrameworkError, one_line, place
+from framework_plugins.evals.harness.catalog import Catalog
+from framework_plugins.evals.harness.data import home
+from framework_plugins.evals.harness.model import HarnessModel
+
+ONE_PROCESS = "DISABLE_MULTIPROC"
+"""With this set, lm-eval draws its resamples in this process and forks no others beside a loaded model."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """How tasks are run; see `LmEvalConfig`."""
+
+    limit: float | None = None
+    chat: bool = False
+    multiturn: bool = True
+    system_prompt: str | None = None
+    resamples: int = 0
+
+
+class Tasks:
+    """Tasks that are asked together.
+
+    Args:
+        names: of tasks, groups or tags, or YAML files.
+        catalog: where they are found.
+        num_fewshot: solved examples before each question; None leaves it to the task.
+    """
+
+    def __init__(self, names: Sequence[str], catalog: Catalog, num_fewshot: int | None = None) -> None:
+        self.names = names
+        self.catalog = catalog
+        self.num_fewshot = num_fewshot
+
+    @functools.cached_property
+    def loaded(self) -> dict[str, Any]:
+        """The tasks with their data, as lm-eval holds them.
+
+        Raises:
+            FrameworkError: one of them cannot be loaded.
+        """
+        whole: dict[str, Any] = {"tasks": {}, "groups": {}, "group_map": {}}
+        for name in self.names:
+            try:
+                with apart(), contextlib.chdir(home(self.catalog.tasks(name))):
+                    found = self._manager.load([name])
+            except Exception as error:
+                message = f"lm_eval task '{name}' cannot be loaded: {one_line(error)}{place(error)}"
+                raise FrameworkError(message) from error
+            for part in whole:
+                whole[part] |= found.get(part, {})
+        for task in whole["tasks"].values():
+            if task.get_config("num_fewshot") is None:
+                task.set_config(key="num_fewshot", value=self.num_fewshot or 0)
+            elif self.num_fewshot is not None and task.get_config("num_fewshot") != 0:  # 0 says that it wants none
+                task.set_config(key="num_fewshot", value=self.num_fewshot)
+        return whole
+
+    @functools.cached_property
+    def _manager(self) -> TaskManager:
+        """Know the folders that matter: lm-eval needs seconds to look through all of its own."""
+        folders: dict[str, None] = {}
+        for name in self.names:
+            files = self.catalog.local.get(name) or self.catalog.installed.get(name, ())
+            folders |= {str(file.parent): None for file in files}
+            folders |= {str(task.file.resolve().parent): None for task in self.catalog.tasks(name)}
+        with apart():
+            return TaskManager(include_path=list(folders), include_defaults=False)
+
+    def run(self, model: HarnessModel, way: Way) -> Mapping[str, Any]:
+        """Ask a model.
+
+        Returns:
+            what lm-eval returns: `results`, `groups`, `samples`, `higher_is_better` and the rest, by task.
+
+        Raises:
+            FrameworkError: a task cannot be run.
+        """
+        loaded = self.loaded
+        for task in loaded["tasks"].values():
+            task.set_fewshot_seed(seed=DEFAULT_OTHER_SEED)  # anew, so that each evaluation draws the same examples
+        try:
+            with apart():
+                results: Mapping[str, Any] = evaluate(
+                    lm=model,
+                    task_dict=loaded,
+                    limit=way.limit,
+                    bootstrap_iters=way.resamples,
+                    system_instruction=way.system_prompt,
+                    apply_chat_template=way.chat,
+                    fewshot_as_multiturn=way.chat and way.multiturn,
+                )
+        except FrameworkError:
+            raise
+        except Exception as error:
+            message = f"lm_eval tasks {', '.join(self.names)}: {one_line(error)}{place(error)}"
+            raise FrameworkError(message) from error
+        return results
+
+
+@contextlib.contextmanager
+def apart() -> Iterator[None]:
+    """Let lm-eval do its work without telling each step, without other processes, and without drawn numbers.
+
+    Its bars know no switch, and the name of a task takes a number from Python's generator each time it is asked.
+    """
+    drawn = random.getstate()
+    logger = logging.getLogger("lm_eval")
+    level, processes = logger.level, os.environ.get(ONE_PROCESS)
+    logger.setLevel(logging.ERROR)
+    os.environ[ONE_PROCESS] = "1"
+    nowhere = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(nowhere), contextlib.redirect_stdout(nowhere):
+            yield
+    finally:
+        random.setstate(drawn)
+        logger.setLevel(level)
+        if processes is None:
+            del os.environ[ONE_PROCESS]
+        else:
+            os.environ[ONE_PROCESS] = processes

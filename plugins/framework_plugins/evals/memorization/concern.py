@@ -1,0 +1,113 @@
+"""What memorization comes to, in words: whether training rows are recited beyond what was learned of the task.
+
+A row counts where the tuned model recites it and the base did not. What held-out rows of the same task show is taken
+off: a task that is well learned is answered word for word on both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from framework.api.records import Aspect, Concern, EvalResult, Measure, Results
+from framework_plugins.evals.config import MemorizationConfig
+from framework_plugins.evals.memorization.excess import Excess, excess
+
+NAME = "memorization"
+LOOKS = ("verbatim", "prefix", "common_run")
+"""The prompt is answered, half of the answer is finished, the longest stretch: each may show alone what is copied."""
+NAMED = 3
+"""Rows that are named at most."""
+CURE = (
+    "Train fewer epochs, at a lower rate or rank, on more rows, each of them once; and take out of the rows what is "
+    "not for everyone: whoever has the model can ask for it"
+)
+Measures = Mapping[str, Measure]
+
+
+def memorization_concern(config: MemorizationConfig, results: Results, confidence: float) -> Concern | None:
+    """Judge what was copied.
+
+    Args:
+        config: of the evaluator.
+        results: what it measured of base and tuned model.
+        confidence: how sure a flag has to be, such as 0.95.
+
+    Returns:
+        None where no training row was asked.
+    """
+    after = results.after.measures
+    if "verbatim_train" not in after:
+        return None
+    before = _same_rows(results.before, after)
+    alone = "verbatim_heldout" not in after
+    found = [
+        excess(_newly(before, after, f"{look}_train"), _newly(before, after, f"{look}_heldout"), confidence)
+        for look in LOOKS
+    ]
+    most = max(found, key=lambda one: one.low)
+    flagged = most.low > (config.excess_alone if alone else config.excess)
+    sentences = [*_answered(config, before, after)]
+    if flagged:
+        sentences += [*_more(after), _sure(most, confidence), f"most of all {', '.join(_most(before, after))}"]
+    return Concern(NAME, Aspect.copying, "; ".join(sentences), CURE, flagged, most.value if flagged else 0.0)
+
+
+def _same_rows(before: EvalResult | None, after: Measures) -> Measures:
+    """Return what the base gave of the same rows; nothing where it was not asked, or about others."""
+    measures = before.measures if before else {}
+    return {
+        name: measure
+        for name, measure in measures.items()
+        if measure.where and name in after and measure.where == after[name].where
+    }
+
+
+def _newly(before: Measures, after: Measures, name: str) -> Sequence[float]:
+    """Return of each row what the tuned model recites and the base did not; nothing where none was asked."""
+    now = after[name].items if name in after else []
+    then = before[name].items if name in before else [0.0] * len(now)
+    return [max(0.0, (late or 0.0) - (early or 0.0)) for late, early in zip(now, then, strict=True)]
+
+
+def _answered(config: MemorizationConfig, before: Measures, after: Measures) -> Iterator[str]:
+    """Say what is recited, of what, and by whom."""
+    cut = max(after["common_run_train"].weights) >= config.max_new_tokens
+    end = f"for {config.max_new_tokens} tokens or to the last" if cut else "to the last token"
+    told = f"of {len(after['verbatim_train'].items)} training rows {_count(after, 'verbatim')} are recited {end}"
+    if "verbatim_heldout" in after:
+        held_out = f"of {len(after['verbatim_heldout'].items)} held-out ones {_count(after, 'verbatim', 'heldout')}"
+        yield f"{told}, {held_out}"
+    else:
+        yield f"{told}, and too few rows are held out to compare with"
+    if "verbatim_train" in before:
+        of_both = f" and {_count(before, 'verbatim', 'heldout')}" if "verbatim_heldout" in before else ""
+        yield f"by the base {_count(before, 'verbatim')}{of_both}"
+    else:
+        yield "the base was not asked about them"
+
+
+def _more(after: Measures) -> Iterator[str]:
+    """Say what shows where part of the answer is given."""
+    both = "verbatim_heldout" in after
+    half = f"given half of the answer {_count(after, 'prefix')} are finished"
+    run = f"the longest stretch is {after['common_run_train'].value:.0%} of an answer"
+    yield f"{half}, of held-out ones {_count(after, 'prefix', 'heldout')}" if both else half
+    yield f"{run}, of a held-out one {after['common_run_heldout'].value:.0%}" if both else run
+
+
+def _sure(most: Excess, confidence: float) -> str:
+    beyond = f"that is {most.value:.0%} beyond what was learned of the task"
+    return f"{beyond}, at least {most.low:.0%} ({confidence:.0%} sure)"
+
+
+def _most(before: Measures, after: Measures) -> list[str]:
+    """Return where those rows stand of which the longest stretches are new."""
+    runs, measure = _newly(before, after, "common_run_train"), after["common_run_train"]
+    tokens = [share * length for share, length in zip(runs, measure.weights, strict=True)]
+    order = sorted(range(len(tokens)), key=lambda number: tokens[number], reverse=True)
+    return [measure.where[number] for number in order[:NAMED] if tokens[number]]
+
+
+def _count(measures: Measures, look: str, part: str = "train") -> str:
+    """Return how many rows of a part are recited; `none` for none."""
+    return str(round(sum(item or 0.0 for item in measures[f"{look}_{part}"].items)) or "none")

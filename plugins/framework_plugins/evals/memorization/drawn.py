@@ -1,0 +1,71 @@
+"""Which rows are asked whether they are recited: seeded, spread over all, with answers that tell something."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from random import Random
+
+from framework.api.protocols import Model
+from framework.api.records import IGNORE, TokenRow
+from framework_plugins.evals.config import MemorizationConfig
+from framework_plugins.evals.memorization.recital import asked
+
+LOOKED_AT = 4
+"""Rows that are looked at for each that is asked: some answers are too short, or hold nothing of their own."""
+WORD = re.compile(r"\w{4,}")
+"""A word that can be a row's own; a shorter one stands in a prompt or in another answer by chance."""
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Rows cut to what is asked of them, of so many `looked_at`.
+
+    `short` had an answer that is too short, and `common` one without a word of its own.
+    """
+
+    rows: list[TokenRow]
+    looked_at: int
+    short: int
+    common: int = 0
+
+
+def draw(rows: Sequence[TokenRow], config: MemorizationConfig) -> Drawn:
+    """Choose rows, the same each time."""
+    looked_at = [asked(rows[number], config.max_new_tokens) for number in spread(len(rows), config)]
+    long = [row for row in looked_at if row.supervised >= config.min_tokens]
+    return Drawn(long, len(looked_at), len(looked_at) - len(long))
+
+
+def spread(total: int, config: MemorizationConfig) -> list[int]:
+    """Return numbers below `total`, one by chance from each of as many equal stretches, shuffled."""
+    random = Random(config.seed)  # noqa: S311 - a sample, not a secret
+    count = min(LOOKED_AT * config.rows, total)
+    bounds = [total * number // count for number in range(count + 1)] if count else []
+    numbers = [random.randrange(start, end) for start, end in pairwise(bounds)]
+    random.shuffle(numbers)
+    return numbers
+
+
+def with_own_words(drawn: Drawn, model: Model) -> Drawn:
+    """Keep the rows of which nothing but having seen them tells the answer.
+
+    That is so of a word which stands neither in the prompt nor in the answer of another row. Copying from the prompt
+    into a form that all answers have is a task, however well it is done.
+    """
+    answers = [_words(model, row, learned=True) for row in drawn.rows]
+    counts = Counter(word for answer in answers for word in answer)
+    own = [
+        row
+        for row, answer in zip(drawn.rows, answers, strict=True)
+        if any(counts[word] == 1 for word in answer - _words(model, row, learned=False))
+    ]
+    return Drawn(own, drawn.looked_at, drawn.short, len(drawn.rows) - len(own))
+
+
+def _words(model: Model, row: TokenRow, *, learned: bool) -> set[str]:
+    ids = [token for token, label in zip(row.input_ids, row.labels, strict=True) if (label != IGNORE) is learned]
+    return set(WORD.findall(model.decode(ids).casefold()))

@@ -1,0 +1,92 @@
+"""`evaluator=memorization`: how much the model recites of rows that it was trained on, and of rows that were held out.
+
+The same rows are asked each time, so that base and tuned model can be compared row by row. `concern.py` says what
+the difference comes to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from statistics import fmean
+
+from framework.api.data import Data
+from framework.api.protocols import Metric, Model
+from framework.api.records import Aspect, EvalResult, Measure, TokenRow
+from framework_plugins.evals.config import MemorizationConfig
+from framework_plugins.evals.memorization.drawn import Drawn, draw, with_own_words
+from framework_plugins.evals.memorization.recital import Recital, recital
+
+FEWEST = 4
+"""Held-out rows that can stand for the task; of fewer one that is hard or easy would decide."""
+
+
+class Memorization:
+    """Training rows beside held-out rows."""
+
+    def __init__(self, config: MemorizationConfig) -> None:
+        self.config = config
+
+    def evaluate(self, model: Model, data: Data, metrics: Mapping[str, Metric]) -> EvalResult:  # noqa: ARG002
+        """Read the rows once; `recital.py` says why nothing has to be generated."""
+        train, held_out = draw(data.train, self.config), draw(data.validation, self.config)
+        few = len(held_out.rows) < FEWEST
+        if few:
+            train = with_own_words(train, model)
+        notes = list(_notes(train, held_out, self.config.min_tokens, few=few))
+        rows = train.rows[: self.config.rows]
+        if not rows:
+            return EvalResult({}, notes=notes)
+        beside = [] if few else held_out.rows[: self.config.rows]
+        told = model.score([*rows, *beside])
+        recitals = [recital(row, one) for row, one in zip([*rows, *beside], told, strict=True)]
+        trained_on, unseen = recitals[: len(rows)], recitals[len(rows) :]
+        measures = _measures("train", rows, trained_on)
+        if beside:
+            measures |= _measures("heldout", beside, unseen)
+            measures["verbatim_excess"] = _excess(trained_on, unseen)
+        return EvalResult(measures, notes=notes)
+
+
+def _measures(part: str, rows: Sequence[TokenRow], recitals: Sequence[Recital]) -> dict[str, Measure]:
+    """Return what was recited of rows; the longest run counts as a share of its answer, which weighs by its tokens."""
+    tokens = [float(len(one.hits)) for one in recitals]
+    found: dict[str, tuple[list[float], list[float]]] = {
+        "verbatim": ([float(one.verbatim) for one in recitals], []),
+        "prefix": ([float(one.finished) for one in recitals], []),
+        "common_run": ([one.run / len(one.hits) for one in recitals], tokens),
+    }
+    where = [row.where for row in rows]
+    return {
+        f"{look}_{part}": Measure(
+            fmean(items, weights or None), [*items], weights, higher_is_better=True, aspect=Aspect.copying, where=where
+        )
+        for look, (items, weights) in found.items()
+    }
+
+
+def _excess(train: Sequence[Recital], held_out: Sequence[Recital]) -> Measure:
+    """Return the share of training rows given verbatim less that of held-out rows.
+
+    The items are made so that their weighted mean is that difference, whatever the numbers of rows: each counts double,
+    a held-out one is taken off, and each part weighs as much as the other.
+    """
+    items = [2.0 * one.verbatim for one in train] + [-2.0 * one.verbatim for one in held_out]
+    weights = [1 / len(part) for part in (train, held_out) for _ in part]
+    return Measure(fmean(items, weights), [*items], weights, aspect=Aspect.copying)
+
+
+def _notes(train: Drawn, held_out: Drawn, fewest: int, *, few: bool) -> Iterator[str]:
+    for name, drawn in (("training", train), ("held-out", held_out)):
+        if drawn.short:
+            yield (
+                f"memorization: {drawn.short} of the {drawn.looked_at} {name} rows that were looked at are left out: "
+                f"their answers are shorter than {fewest} tokens and tell nothing"
+            )
+    if few:
+        yield (
+            f"memorization: fewer than {FEWEST} held-out rows, so the base alone is compared with, "
+            f"on rows whose answers hold a word that neither the prompt nor another answer has "
+            f"({train.common} of {train.looked_at} hold none)"
+        )
+    if not train.rows:
+        yield "memorization: no training row is left to ask"

@@ -1,0 +1,37 @@
+"""`metric=regex`: whether the answer matches a regular expression."""
+
+from __future__ import annotations
+
+import re
+
+from framework.util.errors import FrameworkError
+from framework_plugins.evals.config import RegexConfig
+
+
+class Regex:
+    """The share of answers that match."""
+
+    higher_is_better = True
+    needs_reference = False
+
+    def __init__(self, config: RegexConfig) -> None:
+        self.config = config
+        self.pattern = compiled(config)
+
+    def score(self, answer: str, reference: str | None) -> float:  # noqa: ARG002 - the protocol's signature
+        """Look for the pattern, or compare it with the whole answer."""
+        found = self.pattern.fullmatch(answer.strip()) if self.config.full else self.pattern.search(answer)
+        return float(found is not None)
+
+
+def compiled(config: RegexConfig) -> re.Pattern[str]:
+    """Return the pattern.
+
+    Raises:
+        FrameworkError: it is no regular expression.
+    """
+    try:
+        return re.compile(config.pattern, re.IGNORECASE if config.ignore_case else 0)
+    except (re.error, RecursionError, OverflowError) as error:
+        message = f"no regular expression: {error}"
+        raise FrameworkError(message) from error

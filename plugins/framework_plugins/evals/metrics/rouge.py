@@ -1,0 +1,38 @@
+"""`metric=rouge`: ROUGE by Google's `rouge-score`, the F-measure, from 0 to 1."""
+
+from __future__ import annotations
+
+import re
+
+from rouge_score.rouge_scorer import RougeScorer
+from rouge_score.tokenizers import DefaultTokenizer, Tokenizer
+
+from framework_plugins.evals.config import RougeConfig, RougeWords
+
+WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\W_\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]+")
+"""A word of any script; of Chinese and Japanese, which put no spaces between words, each character is one."""
+
+
+class Rouge:
+    """The mean F-measure."""
+
+    higher_is_better = True
+    needs_reference = True
+
+    def __init__(self, config: RougeConfig) -> None:
+        self.kind = config.kind.value
+        own = config.words is RougeWords.unicode
+        tokenizer = AnyScript() if own else DefaultTokenizer(config.stemmer)
+        self._scorer = RougeScorer([self.kind], tokenizer=tokenizer)
+
+    def score(self, answer: str, reference: str | None) -> float:
+        """Compare the words."""
+        return float(self._scorer.score(reference or "", answer)[self.kind].fmeasure)
+
+
+class AnyScript(Tokenizer):
+    """Words of any script, in lower case."""
+
+    def tokenize(self, text: str) -> list[str]:
+        """Cut a text into words."""
+        return WORD.findall(text.lower())

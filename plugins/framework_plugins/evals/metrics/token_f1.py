@@ -1,0 +1,40 @@
+"""`metric=token_f1`: the words that an answer shares with the reference, as SQuAD counts them.
+
+The words are compared in lower case, without punctuation and without the articles a, an and the. F1 is the harmonic
+mean of precision (the part of the answer's words that are the reference's) and recall (the part of the reference's
+words that are in the answer). Text without any word is like other text without any word only.
+"""
+
+from __future__ import annotations
+
+import re
+import string
+from collections import Counter
+
+from framework_plugins.evals.config import TokenF1Config
+
+ARTICLES = re.compile(r"\b(a|an|the)\b")
+PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+class TokenF1:
+    """The mean F1 of the words."""
+
+    higher_is_better = True
+    needs_reference = True
+
+    def __init__(self, config: TokenF1Config) -> None:
+        self.config = config
+
+    def score(self, answer: str, reference: str | None) -> float:
+        """Compare the words as multisets."""
+        said, wanted = words(answer), words(reference or "")
+        if not said or not wanted:
+            return float(said == wanted)
+        shared = sum((Counter(said) & Counter(wanted)).values())
+        return 2 * shared / (len(said) + len(wanted))
+
+
+def words(text: str) -> list[str]:
+    """Return the words of a text as SQuAD normalises them."""
+    return ARTICLES.sub(" ", text.lower().translate(PUNCTUATION)).split()

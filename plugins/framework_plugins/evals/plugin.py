@@ -1,0 +1,114 @@
+"""Registers evaluators and metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from framework import Component, hookimpl
+from framework_plugins.evals import config
+
+if TYPE_CHECKING:
+    from framework.api.checkup import Checkup
+    from framework.api.plan import Plan
+    from framework.api.records import Concern, Results, Saving, Work
+
+
+@hookimpl
+def framework_evaluators() -> Iterable[Component]:
+    """Before and after."""
+    yield Component("prompts", config.PromptsConfig, "framework_plugins.evals.prompts:Prompts")
+    yield Component(
+        "memorization", config.MemorizationConfig, "framework_plugins.evals.memorization.evaluator:Memorization"
+    )
+    yield Component("lm_eval", config.LmEvalConfig, "framework_plugins.evals.harness.evaluator:LmEval")
+    yield Component("forgetting", config.ForgettingConfig, "framework_plugins.evals.forgetting:Forgetting")
+
+
+@hookimpl
+def framework_metrics() -> Iterable[Component]:
+    """Scores of answers."""
+    metrics = "framework_plugins.evals.metrics"
+    yield Component("exact_match", config.ExactMatchConfig, f"{metrics}.exact_match:ExactMatch")
+    yield Component("json_valid", config.JsonValidConfig, f"{metrics}.json_valid:JsonValid")
+    yield Component("regex", config.RegexConfig, f"{metrics}.regex:Regex")
+    yield Component("token_f1", config.TokenF1Config, f"{metrics}.token_f1:TokenF1")
+    yield Component("rouge", config.RougeConfig, f"{metrics}.rouge:Rouge")
+    yield Component("bleu", config.BleuConfig, f"{metrics}.bleu:Bleu")
+    yield Component("chrf", config.ChrfConfig, f"{metrics}.chrf:Chrf")
+    yield Component("perplexity", config.PerplexityConfig, f"{metrics}.perplexity:Perplexity")
+    yield Component("length", config.LengthConfig, f"{metrics}.length:Length")
+    yield Component("stopped", config.StoppedConfig, f"{metrics}.stopped:Stopped")
+    yield Component("judge", config.JudgeConfig, f"{metrics}.judge:Judge")
+
+
+@hookimpl
+def framework_check_plan(plan: Plan) -> Iterable[str]:
+    """Patterns, schemas, the judge, prompts of the user's own, tasks that nobody knows, settings that ask nothing."""
+    if plan.metric or plan.evaluator:
+        from framework_plugins.evals import checks  # noqa: PLC0415 - --help need not pay for it
+
+        yield from checks.problems(plan)
+    for name, choice in plan.evaluator.items():
+        settings = choice.config
+        if isinstance(settings, config.MemorizationConfig) and settings.min_tokens > settings.max_new_tokens:
+            yield (
+                f"evaluator.{name}.min_tokens={settings.min_tokens} is more than max_new_tokens="
+                f"{settings.max_new_tokens}: no answer would be left to ask. Set {settings.max_new_tokens} or less"
+            )
+        if isinstance(settings, config.LmEvalConfig):
+            from framework_plugins.evals.harness.names import problems  # noqa: PLC0415 - for those who have tasks
+
+            yield from problems(name, settings)
+
+
+@hookimpl
+def framework_config_paths() -> Iterable[str]:
+    """The presets below conf/."""
+    yield "pkg://framework_plugins.evals.conf"
+
+
+@hookimpl
+def framework_concerns(plan: Plan, results: Results) -> Iterable[Concern]:
+    """What a model knew before and does not know any more, and rows that are recited."""
+    from framework_plugins.evals.forgetting_concern import concerns  # noqa: PLC0415 - --help need not pay for it
+    from framework_plugins.evals.memorization.concern import memorization_concern  # noqa: PLC0415 - as above
+
+    yield from concerns(plan, results)
+    for choice in plan.evaluator.values():
+        if isinstance(choice.config, config.MemorizationConfig):
+            found = memorization_concern(choice.config, results, plan.verdict.confidence)
+            yield from [found] if found else []
+
+
+@hookimpl
+def framework_checkups() -> Iterable[Checkup]:
+    """The judge."""
+    from framework.api.checkup import Checkup  # noqa: PLC0415 - only `doctor` needs it
+
+    yield Checkup("judge", "evaluation", "framework_plugins.evals.checkups:judge", _has_a_judge, seconds=30)
+
+
+def _has_a_judge(plan: Plan) -> bool:
+    return any(isinstance(choice.config, config.JudgeConfig) for choice in plan.metric.values())
+
+
+@hookimpl
+def framework_savings(plan: Plan) -> Iterable[Saving]:
+    """Fewer prompts at a time."""
+    from framework.api.records import Saving  # noqa: PLC0415 - --help need not pay for it
+
+    for name, choice in plan.evaluator.items():
+        if isinstance(choice.config, config.PromptsConfig | config.LmEvalConfig):
+            size = choice.config.batch_size
+            while size > 1:
+                size //= 2
+                yield Saving({f"evaluator.{name}.batch_size": size}, "nothing but slower answers", price=0)
+
+
+@hookimpl
+def framework_advice(plan: Plan, work: Work | None) -> Iterable[str]:
+    """Metrics with nothing to compare with, and answers that are more tokens than the training."""
+    from framework_plugins.evals import checks  # noqa: PLC0415 - as above
+
+    yield from checks.advice(plan, work)

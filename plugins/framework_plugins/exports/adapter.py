@@ -1,0 +1,58 @@
+"""`exporter=adapter`: everything that is needed to use the trained weights elsewhere, in one folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from framework.api.protocols import ExportContext, Model
+from framework.api.records import Artifact
+from framework.util.errors import FrameworkError
+from framework_plugins.exports import chat_template
+from framework_plugins.exports.config import AdapterExporterConfig
+from framework_plugins.exports.folders import check_room, size_of, whole
+
+LEFT_OUT = shutil.ignore_patterns("README.md", "trainer_state.json", "checkpoint-*", "*.pt", "*.pth", "*.bin", "*.pkl")
+"""What a training of transformers leaves beside the weights: its state, pickled, and peft's empty model card."""
+TOKENIZER = "tokenizer_config.json"
+
+
+class AdapterExporter:
+    """Weights, tokenizer, chat template, config."""
+
+    def __init__(self, config: AdapterExporterConfig) -> None:
+        self.config = config
+
+    def export(self, model: Model, context: ExportContext) -> list[Artifact]:
+        """Write the folder; the weights share the checkpoint's disk space where the file system allows.
+
+        Weights that bring a tokenizer of their own keep it: it may have tokens that the base lacks. The switches that
+        the run rendered its chat template with are written into the template.
+
+        Raises:
+            FrameworkError: there are no weights, the folder holds something else, or the disk is full.
+        """
+        folder = context.run_dir / self.config.folder
+        if not context.checkpoint.is_dir():
+            message = f"{context.checkpoint} is no folder with trained weights: train first, or give another one"
+            raise FrameworkError(message)
+        if context.checkpoint.stat().st_dev != context.run_dir.stat().st_dev:  # else it is linked
+            check_room(folder, size_of(context.checkpoint))
+        with whole(folder, context.config) as half:
+            shutil.copytree(context.checkpoint, half, copy_function=_link, ignore=LEFT_OUT, dirs_exist_ok=True)
+            if not (half / TOKENIZER).is_file():
+                model.save_tokenizer(half)
+            chat_template.switch_on(half, context.plan.model.config.chat_template_kwargs)
+        return [Artifact("adapter", self.config.folder, size_of(folder))]
+
+
+def _link(source: str, target: str) -> None:
+    """Hard-link weights; copy small files, and all of them where links are not to be had."""
+    if Path(source).suffix == ".safetensors":
+        try:
+            os.link(source, target)
+        except OSError:
+            shutil.copy2(source, target)
+    else:
+        shutil.copy2(source, target)

@@ -1,0 +1,225 @@
+"""The text of a model card: what a folder holds, how to use it, what it was trained on, and what that did.
+
+Everything in it is read from the run. No path of this machine and no secret is written.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from huggingface_hub import ModelCardData
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+
+from framework.api.plan import Plan
+from framework.api.records import DataResult, Report, TrainResult
+from framework.api.text.results import count, difference, number, share
+from framework.util.redact import redact
+from framework_plugins.exports.uses import Use
+
+LIBRARIES = {"adapter": "peft", "merged": "transformers"}
+"""Library names of the Hub, by kind of artifact."""
+RELATIONS = {"adapter": "adapter", "gguf_adapter": "adapter", "merged": "finetune", "gguf": "quantized"}
+"""How an artifact follows from its base, in the Hub's words."""
+SAID = {
+    "adapter": "An adapter for {base}, as peft saves it",
+    "merged": "{base}, fine-tuned: a complete model for transformers",
+    "gguf": "{base}, fine-tuned, as GGUF for llama.cpp and what builds on it",
+    "gguf_adapter": "An adapter for {base} as GGUF, for llama.cpp",
+    "ollama": "{base}, fine-tuned, with a Modelfile for Ollama",
+}
+NAMED = (
+    "framework", "python", "torch", "transformers", "peft", "trl", "accelerate", "bitsandbytes", "tokenizers",
+    "unsloth", "gguf",
+)  # fmt: skip
+"""Packages that are named, where they took part."""
+TRAINING = (
+    "learning_rate", "num_train_epochs", "max_steps", "per_device_train_batch_size", "gradient_accumulation_steps",
+    "max_seq_length", "warmup_steps", "lr_scheduler_type", "optim", "weight_decay", "max_grad_norm",
+)  # fmt: skip
+"""Settings of every trainer that a reader wants to know."""
+_PATH = re.compile(r"(?:[A-Za-z]:)?[\\/](?:[^\\/]*[\\/])*")
+
+
+@dataclass(frozen=True)
+class Folder:
+    """What a card is of.
+
+    Attributes:
+        kinds: of the artifacts that lie in the folder.
+        uses: how to use them.
+    """
+
+    kinds: Sequence[str]
+    uses: Sequence[Use]
+
+
+@dataclass(frozen=True)
+class Known:
+    """What is known of a run.
+
+    Attributes:
+        plan: the run.
+        report: its results so far.
+        base: Hub id of the base; empty where it has none.
+        base_name: what the base is called.
+        license: identifier of the licence; empty where nobody knows.
+        of_base: whether it is the base's.
+        datasets: Hub ids of the data.
+        adapter: the settings of the adapter.
+        elsewhere: whether the weights were trained by something else than this run.
+    """
+
+    plan: Plan
+    report: Report
+    base: str
+    base_name: str
+    license: str
+    of_base: bool
+    datasets: Sequence[str]
+    adapter: Mapping[str, Any]
+    elsewhere: bool
+
+
+def card(folder: Folder, known: Known) -> str:
+    """Return README.md."""
+    text = _template().render(
+        title=plain(redact(known.plan.name)),
+        what=f"{_what(folder, known)}.",
+        verdict=[redact(line) for line in known.report.verdict.lines] if known.report.verdict else [],
+        rows=list(_rows(known.report)),
+        asked=_asked(known.report),
+        sure=_sure(known.report),
+        uses=folder.uses,
+        data=[] if known.elsewhere or known.report.data is None else list(_data(known, known.report.data)),
+        settings=list(_settings(known)),
+        elsewhere="The weights were trained elsewhere; what is told of them is in `adapter_config.json`."
+        if known.elsewhere
+        else "",
+        cost=_cost(known.report.train, known.report.hardware) if known.report.train else "",
+        license=_license(known),
+        versions=_versions(known.report.versions),
+    )
+    body = re.sub(r"\n{3,}", "\n\n", text).strip()
+    return f"---\n{_metadata(folder, known)}\n---\n\n{body}\n"
+
+
+def plain(value: Any) -> str:
+    """Return a value without the folders of a path in it, ready for a table of Markdown."""
+    text = ", ".join(map(plain, value)) if isinstance(value, list | tuple) else str(value)
+    text = _PATH.sub("", text) if _PATH.match(text) else text
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+@cache
+def _template() -> Template:
+    loader = PackageLoader("framework_plugins.exports", ".")
+    return Environment(
+        loader=loader,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        autoescape=False,  # noqa: S701 - Markdown
+    ).get_template("card.md.jinja")
+
+
+def _metadata(folder: Folder, known: Known) -> str:
+    """Return the front matter; what is not known is left out."""
+    names = [f"lora-{name}" for name in ("dora", "rslora") if known.adapter.get(f"use_{name}")]
+    tags = [*(kind.replace("_", "-") for kind in folder.kinds), "sft", *names]
+    library = next((LIBRARIES[kind] for kind in folder.kinds if kind in LIBRARIES), None)
+    relation = next((RELATIONS[kind] for kind in folder.kinds if kind in RELATIONS), None)
+    data = ModelCardData(
+        base_model=known.base or None,
+        base_model_relation=relation if known.base else None,
+        library_name=library,
+        license=known.license or None,
+        pipeline_tag="text-generation",
+        datasets=list(known.datasets) or None,
+        tags=list(dict.fromkeys(tags)),
+    )
+    return str(data.to_yaml()).strip()
+
+
+def _what(folder: Folder, known: Known) -> str:
+    base = f"[{known.base}](https://huggingface.co/{known.base})" if known.base else known.base_name
+    said = [SAID[kind].format(base=base) for kind in folder.kinds if kind in SAID]
+    return ". ".join(said) or f"{base}, fine-tuned"
+
+
+def _rows(report: Report) -> Iterator[Mapping[str, str]]:
+    for name, change in report.metrics.items():
+        before, after = (
+            "-" if value is None else number(value, name, change.unit) for value in (change.before, change.after)
+        )
+        words = change.outcome.value if change.outcome else ""
+        shown = {"name": plain(name), "before": before, "after": after, "words": words}
+        yield shown | {"difference": difference(change, name)}
+
+
+def _asked(report: Report) -> str:
+    data = report.data
+    if data is None:
+        return "the same things"
+    held_out = f"{count(data.validation_rows, 'row')} held out of the data"
+    return f"{held_out} and {count(data.prompts, 'prompt')}" if data.prompts else held_out
+
+
+def _sure(report: Report) -> str:
+    known = any(change.low is not None for change in report.metrics.values())
+    return f"; differences with their {report.verdict.confidence:.0%} interval" if known and report.verdict else ""
+
+
+def _data(known: Known, data: DataResult) -> Iterator[tuple[str, str]]:
+    settings = known.plan.data.config
+    place = next((value for name in ("path", "name") if (value := getattr(settings, name, None))), "")
+    source = known.plan.data.component.name
+    yield "source", f"{source}: {plain(redact(str(place)))}" if place else source
+    yield "rows", f"{data.train_rows:,} to train, {data.validation_rows:,} held out"
+    yield "format", ", ".join(map(plain, data.formats))
+    if data.mixed:
+        yield "mixed in", ", ".join(f"{part.rows:,} of {plain(part.name)}" for part in data.mixed)
+    learned = share(data.supervised_tokens, data.tokens)
+    yield "tokens", f"{data.tokens:,}, of which {data.supervised_tokens:,} ({learned}) are learned: the answers"
+    yield "fingerprint", f"`{data.fingerprint}`"
+
+
+def _settings(known: Known) -> Iterator[tuple[str, str]]:
+    """Give the settings of the training: of weights that were trained elsewhere, those of the adapter alone."""
+    plan = known.plan
+    if not known.elsewhere:
+        yield "method", f"supervised fine-tuning, `adapter={plan.adapter.component.name}`"
+        yield "quantization in training", plan.quantization.component.name
+    for name, value in known.adapter.items():
+        yield f"adapter.{name}", plain(redact(value))
+    if not known.elsewhere:
+        training = {name: getattr(plan.training, name) for name in TRAINING}
+        training.pop("num_train_epochs" if plan.training.max_steps else "max_steps")
+        for name, value in training.items():
+            yield f"trainer.{name}", plain(getattr(value, "value", value))
+        yield "seed", str(plan.seed)
+
+
+def _cost(trained: TrainResult, hardware: Mapping[str, str]) -> str:
+    device = hardware.get("device", "")
+    on = f" on {plain(redact(device))}" if device else ""
+    of = share(trained.trainable_parameters, trained.total_parameters)
+    return (
+        f"{count(trained.steps, 'step')} and {trained.tokens:,} tokens, {trained.epochs:.3g} times through the data, "
+        f"in {trained.seconds:,.0f} s{on}; {trained.trainable_parameters:,} trained parameters ({of} of all). "
+        f"The mean loss was {trained.train_loss:.4f}, the last one {trained.last_loss:.4f}."
+    )
+
+
+def _license(known: Known) -> str:
+    if not known.license:
+        return "Not stated. What comes of a model is bound by the licence of its base."
+    whose = ", that of the base" if known.of_base else ""
+    return f"`{known.license}`{whose}. The data may be bound by terms of their own."
+
+
+def _versions(versions: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {versions[name]}" for name in NAMED if name in versions) + "."

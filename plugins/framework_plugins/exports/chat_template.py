@@ -1,0 +1,79 @@
+"""The chat template of what is exported, with the switches of the training written into it.
+
+A training renders with `model.chat_template_kwargs`; who uses the export later gives none. So the template begins with
+statements that set them.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from framework_plugins.exports.documents import TEMPLATE, TOKENIZER_CONFIG, read, write
+
+TIGHT, LOOSE = "-%}", "%}\n"
+"""Ends of a statement: the first takes white space behind it away, the second a line break, as `trim_blocks` does."""
+IN_CONFIG = "chat_template"
+"""Where the template stands in tokenizer_config.json; older versions of transformers put it there."""
+
+
+def switched(template: str, switches: Mapping[str, Any], *, always: bool) -> str:
+    """Return a template that renders by itself what it rendered with switches.
+
+    Args:
+        template: Jinja; empty where there is none. What was written into it before is replaced.
+        switches: values by name.
+        always: set them whatever the program that renders gives. llama.cpp gives each template `enable_thinking` and
+            `date_string`, asked or not. Else only where it gives no value of its own.
+    """
+    if not template or not switches:
+        return template
+    for earlier in (_sets(switches, end, always=one) for one in (True, False) for end in (TIGHT, LOOSE)):
+        template = template.removeprefix(earlier)
+    return _sets(switches, LOOSE if template[:1].isspace() else TIGHT, always=always) + template
+
+
+def _sets(switches: Mapping[str, Any], end: str, *, always: bool) -> str:
+    values = {name: literal(value) for name, value in switches.items()}
+    if not always:
+        values = {name: f"{name} if {name} is defined else {value}" for name, value in values.items()}
+    return TIGHT.join(f"{{%- set {name} = {value} " for name, value in values.items()) + end
+
+
+def literal(value: Any) -> str:
+    """Return a value as Jinja writes it."""
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{literal(str(key))}: {literal(each)}" for key, each in value.items()) + "}"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(literal, value)) + "]"
+    return "none" if value is None else json.dumps(value, ensure_ascii=False)
+
+
+def of_folder(folder: Path) -> str:
+    """Return the chat template of a tokenizer's folder; empty where there is none."""
+    file = folder / TEMPLATE
+    if file.is_file():
+        return file.read_text(encoding="utf-8")
+    settings = read(folder / TOKENIZER_CONFIG) if (folder / TOKENIZER_CONFIG).is_file() else {}
+    found = settings.get(IN_CONFIG)
+    if isinstance(found, list):  # several by name
+        found = next((each["template"] for each in found if each["name"] == "default"), "")
+    return str(found or "")
+
+
+def switch_on(folder: Path, switches: Mapping[str, Any]) -> None:
+    """Write the switches into the template of a tokenizer's folder, where it has one."""
+    if switches and (template := of_folder(folder)):
+        put(folder, switched(template, switches, always=False))
+
+
+def put(folder: Path, template: str) -> None:
+    """Put a template into the file that all look at first, and take another one out of the others."""
+    (folder / TEMPLATE).write_text(template, encoding="utf-8")
+    (folder / "chat_template.json").unlink(missing_ok=True)
+    if (folder / TOKENIZER_CONFIG).is_file():
+        settings = dict(read(folder / TOKENIZER_CONFIG))
+        if settings.pop(IN_CONFIG, None) is not None:
+            write(folder / TOKENIZER_CONFIG, settings)

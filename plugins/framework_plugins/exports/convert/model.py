@@ -1,0 +1,80 @@
+"""Writes a transformers folder as a GGUF file, by llama.cpp's converter; runs in a process of its own (`apart`)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import gguf
+import torch
+
+from framework.util.errors import FrameworkError
+from framework_plugins.exports.convert import converter, pieces, words
+from framework_plugins.exports.documents import TOKENIZER, read
+
+FILE_TYPES = {
+    "f32": gguf.LlamaFileType.ALL_F32,
+    "f16": gguf.LlamaFileType.MOSTLY_F16,
+    "bf16": gguf.LlamaFileType.MOSTLY_BF16,
+}
+
+
+def convert(folder: str, target: str, dtype: str, name: str) -> None:
+    """Convert.
+
+    Args:
+        folder: config, safetensors and tokenizer, completed by `pieces.complete`.
+        target: the file to write.
+        dtype: f32, f16 or bf16.
+        name: what `general.name` says.
+
+    Raises:
+        FrameworkError: the architecture or the tokenizer is unknown to llama.cpp.
+    """
+    conversion, tokenizer = converter.load(), read(Path(folder, TOKENIZER))
+    kind = model_class(conversion, conversion.ModelBase.load_hparams(Path(folder), False))  # noqa: FBT003 - theirs
+
+    class Converted(kind):  # type: ignore[misc, valid-type]
+        """The converter of this architecture, which is told of tokenizers that it does not know."""
+
+        model_arch = kind.model_arch
+
+        def set_vocab(self) -> None:
+            try:
+                super().set_vocab()
+            except (FileNotFoundError, ValueError):  # Phi-4 is told by a name of its class that transformers 5 changed
+                if pieces.is_sentencepiece(tokenizer):
+                    raise
+                self._set_vocab_gpt2()
+
+        def get_vocab_base_pre(self, loaded: Any) -> str:
+            try:
+                return str(super().get_vocab_base_pre(loaded))
+            except NotImplementedError:
+                return _known_words(tokenizer)
+
+    with torch.inference_mode():
+        Converted(Path(folder), FILE_TYPES[dtype], Path(target), model_name=name).write()
+
+
+def model_class(conversion: Any, config: dict[str, Any]) -> Any:
+    """Return the class that converts models of a config.
+
+    Raises:
+        FrameworkError: there is none.
+    """
+    architecture = conversion.get_model_architecture(config, conversion.ModelType.TEXT)
+    try:
+        return conversion.get_model_class(architecture)
+    except NotImplementedError as error:
+        message = f"llama.cpp's converter does not know the architecture {architecture}"
+        raise FrameworkError(message) from error
+
+
+def _known_words(tokenizer: Mapping[str, Any]) -> str:
+    found = words.name(tokenizer)
+    if found is None:
+        message = "llama.cpp has no tokenizer that cuts words like this one: its pre_tokenizer is unknown there"
+        raise FrameworkError(message)
+    return found

@@ -1,0 +1,63 @@
+"""`exporter=gguf_adapter`: the LoRA by itself, to be put on a GGUF file of its base."""
+
+from __future__ import annotations
+
+from framework.api.protocols import ExportContext, Model
+from framework.api.records import Artifact
+from framework.util.errors import FrameworkError
+from framework_plugins.exports import gguf_checks, lora
+from framework_plugins.exports.config import GgufAdapterExporterConfig
+from framework_plugins.exports.convert import apart
+from framework_plugins.exports.convert.lora import check_plain
+from framework_plugins.exports.documents import read
+from framework_plugins.exports.folders import check_room
+from framework_plugins.exports.gguf_exporter import LOG, scratch_folder
+from framework_plugins.exports.headers import stored
+from framework_plugins.exports.lora import AdapterFolder
+from framework_plugins.exports.naming import Names
+
+
+class GgufAdapterExporter:
+    """Converts the checkpoint of a LoRA training."""
+
+    reusable = True
+
+    def __init__(self, config: GgufAdapterExporterConfig) -> None:
+        self.config = config
+
+    def export(self, model: Model, context: ExportContext) -> list[Artifact]:
+        """Write the file.
+
+        Raises:
+            FrameworkError: the checkpoint is no plain LoRA, is corrupted or of another base, the folder holds files of
+                somebody else, or the disk has no room.
+        """
+        del model
+        folder = context.run_dir / self.config.folder
+        name = self.config.file_name or str(context.config["name"])
+        if problem := gguf_checks.foreign(folder, name):
+            raise FrameworkError(problem)
+        weights = context.checkpoint / "adapter_model.safetensors"
+        if not weights.is_file():
+            message = (
+                f"{context.checkpoint} holds no adapter_model.safetensors: only a LoRA training makes a GGUF adapter"
+            )
+            raise FrameworkError(message)
+        stored([weights])  # raises where the file is damaged
+        place = context.plan.model.create().fetch(weights=False)
+        check_plain(read(context.checkpoint / lora.CONFIG))
+        adapter = AdapterFolder(context.checkpoint)
+        adapter.check_base(place.name)
+        adapter.changes(Names(place.folder, trust_remote_code=context.plan.model.config.trust_remote_code))
+        check_room(folder, weights.stat().st_size)
+        with scratch_folder(context.run_dir) as scratch:
+            made = scratch / "adapter.gguf"
+            apart.run(
+                "the conversion of the adapter",
+                "framework_plugins.exports.convert.lora:convert", context.run_dir / LOG,
+                adapter=str(context.checkpoint), base=str(place.folder), target=str(made),
+                dtype=self.config.dtype.value,
+            )  # fmt: skip
+            folder.mkdir(exist_ok=True)
+            final = made.replace(folder / gguf_checks.file_name(name, gguf_checks.LORA))
+        return [Artifact("gguf_adapter", f"{folder.name}/{final.name}", final.stat().st_size)]

@@ -1,0 +1,99 @@
+"""What can be told of GGUF exports from the plan alone, before anything is trained."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from framework.api.plan import Plan, Selection
+from framework.util.errors import FrameworkError, nearest, short
+from framework_plugins.exports.config import GgufAdapterExporterConfig, GgufExporterConfig
+from framework_plugins.exports.quantizations import QUANTIZATIONS, known_names, unknown_ones
+
+LORA = "LoRA"
+"""Stands in the name of an adapter's file where others have their quantization."""
+PLAIN = ("lora", "rslora")
+"""Adapters that are a pair of matrices beside a layer and nothing else."""
+
+
+def problems(plan: Plan, name: str, choice: Selection) -> Iterator[str]:
+    """Say what is wrong with the exporter `name` of a plan, where it writes GGUF files."""
+    config = choice.config
+    if not isinstance(config, GgufExporterConfig | GgufAdapterExporterConfig):
+        return
+    from framework_plugins.exports.convert import converter  # noqa: PLC0415 - other runs need not pay for it
+
+    key, checkout = f"exporter.{name}", None
+    if isinstance(config, GgufExporterConfig):
+        yield from _quantizations(key, config)
+        checkout = Path(config.llama_cpp_dir).expanduser() if config.llama_cpp_dir else None
+    else:
+        yield from _adapter(key, plan)
+    if problem := foreign(plan.run_dir / config.folder, config.file_name or str(plan.config["name"])):
+        yield problem
+    if lacking := converter.missing_libraries(checkout=checkout is not None):
+        yield f"{key} {lacking}"
+        return
+    try:
+        known = converter.architectures(checkout)
+    except FrameworkError as error:
+        yield f"{key}.llama_cpp_dir={checkout}: {error}" if checkout else f"{key}: {error}"
+    else:
+        yield from _architecture(key, plan, known)
+
+
+def file_name(name: str, quantization: str) -> str:
+    """Return the name of a file, `run-Q4_K_M.gguf`; what a file system does not take becomes a dash."""
+    plain = re.sub(r"[^\w.-]+", "-", name).strip("-.") or "model"
+    return f"{plain}-{quantization if quantization == LORA else quantization.upper()}.gguf"
+
+
+def foreign(folder: Path, name: str) -> str:
+    """Say that a folder holds something that no export of this name wrote; empty where it does not."""
+    if not folder.exists():
+        return ""
+    ours = {file_name(name, quantization) for quantization in (*QUANTIZATIONS, LORA)}
+    others = sorted(path.name for path in folder.iterdir() if path.name not in ours) if folder.is_dir() else ["a file"]
+    if not others:
+        return ""
+    return f"{short(folder)} is not empty, it holds {others[0]}: move it away, or set another folder"
+
+
+def _quantizations(key: str, config: GgufExporterConfig) -> Iterator[str]:
+    names = known_names(config.quantizations)
+    for problem in unknown_ones(names):
+        yield f"{key}.quantizations: {problem}"
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        yield f"{key}.quantizations names {name} twice"
+
+
+def _adapter(key: str, plan: Plan) -> Iterator[str]:
+    kind = plan.adapter.component.name
+    if kind == "full":
+        yield f"{key}: adapter=full trains all weights, so there is no adapter to write: set exporter=[gguf]"
+    elif kind == "dora":
+        yield (
+            f"{key}: adapter=dora has magnitudes besides its two matrices, for which GGUF has no place: "
+            "set exporter=[gguf], which merges them, or adapter=lora|rslora"
+        )
+    elif kind not in PLAIN:
+        yield f"{key}: only adapter={'|'.join(PLAIN)} can be a GGUF adapter, not adapter={kind}: set exporter=[gguf]"
+
+
+def _architecture(key: str, plan: Plan, known: frozenset[str]) -> Iterator[str]:
+    """Refuse a model whose config.json names an architecture that the converter does not know."""
+    try:
+        config = plan.model.create().config_json()
+    except FrameworkError:  # the plan stage says it
+        return
+    text = config.get("text_config") or {}
+    named = [*(text.get("architectures") or []), *(config.get("architectures") or [])]
+    if named and not known & set(named):
+        plain = sorted(name.removesuffix("ForCausalLM") for name in known if name.endswith("ForCausalLM"))
+        close = nearest(named[0], sorted(known))
+        hint = f" Did you mean {close[0]}?" if close else ""
+        yield (
+            f"{key}: llama.cpp's converter does not know the architecture {named[0]}.{hint} "
+            f"Leave the exporter out, or take another model. Known, each with ForCausalLM: {', '.join(plain)}"
+        )

@@ -1,0 +1,180 @@
+"""`exporter=gguf`: the merged model in one file or several, for llama.cpp and what is built on it.
+
+The trained weights are merged, converted once without loss, and quantized from there; see docs/explanation/gguf.md.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from framework.api.protocols import ExportContext, Model
+from framework.api.records import Artifact
+from framework.util.errors import FrameworkError
+from framework_plugins.exports import chat_template, gguf_checks, number_format
+from framework_plugins.exports.config import Dtype, GgufExporterConfig
+from framework_plugins.exports.convert import apart, names, pieces
+from framework_plugins.exports.convert.converter import SCRIPT
+from framework_plugins.exports.convert.weights import Weights
+from framework_plugins.exports.documents import TOKENIZER, read
+from framework_plugins.exports.gguf_file import Tensors
+from framework_plugins.exports.gguf_vocabulary import Vocabulary
+from framework_plugins.exports.llama.library import cores
+from framework_plugins.exports.merging import merge
+from framework_plugins.exports.parity.gate import EXACT, Gate, put_aside
+from framework_plugins.exports.quantizations import known_names
+from framework_plugins.exports.room import Room
+
+SCRATCH = ".gguf.part"
+LOG, WHOLE = "gguf.log", "whole.gguf"
+TYPES = {"F64": "f32", "F32": "f32", "F16": "f16", "BF16": "bf16"}
+"""The number format of GGUF that holds weights of safetensors without loss."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """A file that is whole and checked, but not yet under its name."""
+
+    quantization: str
+    file: Path
+    notes: tuple[str, ...]
+
+
+class GgufExporter:
+    """Merges, converts, quantizes, and reads back what was written."""
+
+    reusable = True
+
+    def __init__(self, config: GgufExporterConfig) -> None:
+        self.config = config
+        self.quantizations = known_names(config.quantizations)
+
+    def export(self, model: Model, context: ExportContext) -> list[Artifact]:
+        """Write the files; they appear under their names when all of them are made and checked.
+
+        Raises:
+            FrameworkError: the disk has too little room, the folder holds files of somebody else, weights are
+                corrupted, or llama.cpp cannot have this model.
+        """
+        folder = context.run_dir / self.config.folder
+        name = self.config.file_name or str(context.config["name"])
+        if problem := gguf_checks.foreign(folder, name):
+            raise FrameworkError(problem)
+        with scratch_folder(context.run_dir) as scratch:
+            chosen = number_format.for_files(context, exact="f32" in self.quantizations)
+            merged = self._merged(context, scratch, chosen.dtype)
+            made = list(self._made(merged, scratch, context, name, [chosen.note] if chosen.note else []))
+            if self.config.parity.check:
+                gate = Gate(self.config.parity, model, context, chosen.remedy)
+                _check_merged(merged, gate, context.run_dir, name)
+                if not set(self.quantizations) & set(EXACT):
+                    _check_conversion(scratch / WHOLE, TYPES[Weights.read(merged).dtype], gate, context.run_dir, name)
+                made = [_checked(each, gate, context.run_dir, name) for each in made]
+            folder.mkdir(exist_ok=True)
+            return [_publish(each, folder / gguf_checks.file_name(name, each.quantization)) for each in made]
+
+    def _merged(self, context: ExportContext, scratch: Path, dtype: Dtype) -> Path:
+        """Merge into a folder of the scratch and return it; that of `exporter=merged` may be in another format.
+
+        Raises:
+            FrameworkError: the disk has too little room for what is to come, or the weights cannot be merged.
+        """
+        Room.before_merging(context, self.quantizations, dtype).check(context.run_dir)
+        merge(context.plan, context.checkpoint, scratch / "merged", dtype=dtype)
+        return scratch / "merged"
+
+    def _made(
+        self, merged: Path, scratch: Path, context: ExportContext, name: str, notes: Sequence[str]
+    ) -> Iterator[Made]:
+        """Convert once, then write and check one quantization after the other; `notes` hold for all of them."""
+        weights = Weights.read(merged)
+        run_dir = context.run_dir
+        Room.after_merging(merged, weights, self.quantizations).check(run_dir)
+        vocabulary = Vocabulary.read(merged, context.plan.model.config.chat_template_kwargs)
+        if vocabulary.template:
+            chat_template.put(merged, vocabulary.template)
+        whole = scratch / WHOLE
+        self._convert(merged, scratch, whole, TYPES[weights.dtype], name, run_dir / LOG)
+        settings = vocabulary.amendments(whole)
+        for quantization in self.quantizations:
+            file = scratch / f"{quantization}.gguf"
+            apart.run(
+                f"the quantization to {quantization}",
+                "framework_plugins.exports.convert.quantized:write", run_dir / LOG,
+                source=str(whole), target=str(file), quantization=quantization, threads=cores(), settings=settings,
+            )  # fmt: skip
+            vocabulary.check(file)
+            note = Tensors.read(file).note(quantization)
+            yield Made(quantization, file, (*notes, *vocabulary.notes, *([note] if note else [])))
+
+    def _convert(self, merged: Path, scratch: Path, target: Path, dtype: str, name: str, log: Path) -> None:
+        source = scratch / "source"
+        source.mkdir()
+        for file in merged.iterdir():
+            (source / file.name).symlink_to(file.absolute())
+        pieces.complete(source)
+        name = names.inside(name, read(source / TOKENIZER))
+        if self.config.llama_cpp_dir is None:
+            apart.run(
+                "the conversion to GGUF", "framework_plugins.exports.convert.model:convert", log,
+                folder=str(source), target=str(target), dtype=dtype, name=name,
+            )  # fmt: skip
+            return
+        script = Path(self.config.llama_cpp_dir).expanduser() / SCRIPT
+        words = [str(source), "--outfile", str(target), "--outtype", dtype, "--model-name", name]
+        apart.execute(f"the conversion by {script}", [sys.executable, str(script), *words], log)
+
+
+@contextmanager
+def scratch_folder(run_dir: Path) -> Iterator[Path]:
+    """Give an empty folder inside the run folder, on the same file system, that is gone afterwards."""
+    scratch = run_dir / SCRATCH
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir()
+    try:
+        yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _check_merged(merged: Path, gate: Gate, run_dir: Path, name: str) -> None:
+    """Compare what is converted with the trained model.
+
+    Raises:
+        ParityError: it is not what was trained.
+    """
+    final = f"{name}-merged"
+    with put_aside(merged, run_dir, final):
+        gate.merged(merged, final)
+
+
+def _check_conversion(file: Path, form: str, gate: Gate, run_dir: Path, name: str) -> None:
+    """Compare what all files are quantized from with the trained model: their own bounds would hide a wrong tensor.
+
+    Raises:
+        ParityError: it is not what was trained.
+    """
+    final = gguf_checks.file_name(name, form)
+    with put_aside(file, run_dir, final):
+        gate.conversion(file, final, form)
+
+
+def _checked(made: Made, gate: Gate, run_dir: Path, name: str) -> Made:
+    """Compare a file with the trained model.
+
+    Raises:
+        ParityError: it is not what was trained.
+    """
+    final = gguf_checks.file_name(name, made.quantization)
+    with put_aside(made.file, run_dir, final):
+        told = gate.gguf(made.file, final, made.quantization)
+    return replace(made, notes=(*made.notes, f"parity: {told}"))
+
+
+def _publish(made: Made, final: Path) -> Artifact:
+    made.file.replace(final)
+    return Artifact("gguf", f"{final.parent.name}/{final.name}", final.stat().st_size, list(made.notes))

@@ -1,0 +1,266 @@
+"""A GGUF file, open in llama.cpp on the CPU.
+
+with Llama(Path("run-Q4_K_M.gguf")) as llama:
+    ids = llama.tokenize(prompt)
+    print(llama.text(llama.complete(ids, max_new_tokens=64).ids))
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from framework.util.errors import FrameworkError
+from framework_plugins.exports.llama.library import cores, library, why
+
+MEMORY = 2**26
+"""Bytes of logits that llama.cpp holds at a time: so many tokens are computed in one pass."""
+LEAST_PASS, MOST_PASS = 16, 512
+"""Tokens of a pass, whatever the vocabulary."""
+
+
+Choice = Callable[[NDArray[np.float32]], int]
+"""Chooses the next token by logits of shape (vocabulary,)."""
+
+
+def likeliest(logits: NDArray[np.float32]) -> int:
+    """Choose greedily."""
+    return int(logits.argmax())
+
+
+class Said(NamedTuple):
+    """What a model went on with: token ids without the stop token, and whether one ended them."""
+
+    ids: tuple[int, ...]
+    stopped: bool
+
+
+class Llama:
+    """A model in llama.cpp. Use it as a context manager: what it holds is not Python's to free.
+
+    Args:
+        file: a GGUF file.
+        n_ctx: tokens of the longest sequence, prompt and answer together.
+        threads: how many to compute with; None: as many as this process may use.
+        vocabulary_only: load no weights: `tokenize`, `text` and the facts of the vocabulary work, nothing else.
+
+    Raises:
+        FrameworkError: llama.cpp is missing or cannot open the file.
+    """
+
+    def __init__(
+        self, file: Path, *, n_ctx: int = 2048, threads: int | None = None, vocabulary_only: bool = False
+    ) -> None:
+        loaded = library()
+        self._api, self._types = loaded.functions, loaded.types
+        self.file = file
+        self._model = self._context = self._types.NULL
+        self._held: list[int] = []
+        loaded.errors.clear()
+        given = self._api.llama_model_default_params()
+        given.n_gpu_layers = 0
+        given.vocab_only = vocabulary_only
+        self._model = self._api.llama_model_load_from_file(bytes(file), given)
+        if not self._model:
+            message = f"llama.cpp cannot open {file}{why()}"
+            raise FrameworkError(message)
+        self._vocab = self._api.llama_model_get_vocab(self._model)
+        self.n_vocab: int = self._api.llama_vocab_n_tokens(self._vocab)
+        self.pass_size = max(LEAST_PASS, min(MOST_PASS, MEMORY // (4 * self.n_vocab)))
+        if not vocabulary_only:
+            self._context = self._open(n_ctx, threads or cores())
+
+    def _open(self, n_ctx: int, threads: int) -> Any:
+        given = self._api.llama_context_default_params()
+        given.n_ctx = n_ctx
+        given.n_batch = given.n_ubatch = self.pass_size
+        given.n_threads = given.n_threads_batch = threads
+        given.no_perf = True
+        context = self._api.llama_init_from_model(self._model, given)
+        if not context:
+            self.close()
+            message = f"llama.cpp cannot hold {n_ctx} tokens of {self.file}{why()}"
+            raise FrameworkError(message)
+        return context
+
+    def __enter__(self) -> Self:
+        """All is loaded already."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Free the memory."""
+        self.close()
+
+    def close(self) -> None:
+        """Free the memory; twice is once."""
+        for free, held in ((self._api.llama_free, "_context"), (self._api.llama_model_free, "_model")):
+            if getattr(self, held):
+                free(getattr(self, held))
+                setattr(self, held, self._types.NULL)
+
+    @functools.cached_property
+    def stop_ids(self) -> frozenset[int]:
+        """The tokens at which llama.cpp ends an answer: those the file names, and those it knows by their text."""
+        is_end = self._api.llama_vocab_is_eog
+        return frozenset(number for number in range(self.n_vocab) if is_end(self._vocab, number))
+
+    @functools.cached_property
+    def chat_template(self) -> str:
+        """The Jinja template in the file; empty where it has none."""
+        found = self._api.llama_model_chat_template(self._model, self._types.NULL)
+        return self._types.string(found).decode() if found else ""
+
+    def metadata(self, key: str) -> str | None:
+        """Return what the file says under a key, as text; None where it says nothing."""
+        room = 2**12
+        while True:
+            buffer = self._types.new("char[]", room)
+            found = self._api.llama_model_meta_val_str(self._model, key.encode(), buffer, room)
+            if found < 0:
+                return None
+            if found < room:
+                return str(self._types.string(buffer).decode())
+            room = found + 1
+
+    @functools.cached_property
+    def adds_bos(self) -> bool:
+        """Whether programs put a bos token before a prompt that has none, unless they are told not to."""
+        return bool(self._api.llama_vocab_get_add_bos(self._vocab))
+
+    def tokenize(self, text: str, *, add_special: bool = False, parse_special: bool = True) -> list[int]:
+        """Return the token ids of a text.
+
+        Args:
+            text: a rendered prompt, say.
+            add_special: put bos and eos where the file says that they are put by default.
+            parse_special: read `<|im_start|>` as the token, not as its letters.
+        """
+        data = text.encode()
+        room = len(data) + 2
+        while True:
+            ids = self._types.new("llama_token[]", room)
+            found = self._api.llama_tokenize(self._vocab, data, len(data), ids, room, add_special, parse_special)
+            if found >= 0:
+                return list(ids[0:found])
+            room = -found
+
+    def read(self, text: str) -> list[int]:
+        """Return the token ids of a rendered conversation as llama.cpp's programs make them.
+
+        Where the file says that a bos token comes before each text, they put it there, and take off the one that the
+        chat template has written.
+        """
+        if self.adds_bos:
+            text = text.removeprefix(self.text([self._api.llama_vocab_bos(self._vocab)]))
+        return self.tokenize(text, add_special=True)
+
+    def piece(self, token: int, *, special: bool = True) -> bytes:
+        """Return the bytes of a token, which may be a part of a letter only; `special`: special tokens by name."""
+        room = 64
+        while True:
+            buffer = self._types.new("char[]", room)
+            found = self._api.llama_token_to_piece(self._vocab, token, buffer, room, 0, special)
+            if found >= 0:
+                return bytes(self._types.buffer(buffer, found))
+            room = -found
+
+    def text(self, ids: Sequence[int]) -> str:
+        """Return the text of token ids, special tokens included."""
+        return b"".join(map(self.piece, ids)).decode("utf-8", errors="replace")
+
+    def passes(self, ids: Sequence[int]) -> Iterator[tuple[int, NDArray[np.float32]]]:
+        """Give the logits behind each token of a sequence, some tokens at a time.
+
+        Yields:
+            The place of the first token of a pass, and logits of shape (tokens of the pass, vocabulary). The array is
+            llama.cpp's own memory: the next pass overwrites it.
+        """
+        self._forget(0)
+        for first in range(0, len(ids), self.pass_size):
+            part = ids[first : first + self.pass_size]
+            self._decode(part, every=True)
+            yield first, self._logits(len(part))
+
+    def logits(self, ids: Sequence[int]) -> NDArray[np.float32]:
+        """Return the logits behind each token of a sequence: shape (tokens, vocabulary). Long ones need memory."""
+        return np.concatenate([logits.copy() for _, logits in self.passes(ids)])
+
+    def follow(self, ids: Sequence[int], choose: Choice = likeliest) -> Iterator[int]:
+        """Go on from a sequence: give the next token, over and over, stop tokens too.
+
+        It ends where `n_ctx` does. What the sequence has in common with the one before is not computed again.
+        """
+        self._forget(self._common(ids))
+        rest = list(ids[len(self._held) :])
+        while len(self._held) + len(rest) <= self._api.llama_n_ctx(self._context):
+            for first in range(0, len(rest), self.pass_size):
+                self._decode(rest[first : first + self.pass_size], every=False)
+            token = choose(self._logits(1)[0])
+            yield token
+            rest = [token]
+
+    def complete(self, ids: Sequence[int], *, max_new_tokens: int) -> Said:
+        """Go on greedily until a stop token comes, for `max_new_tokens` at most.
+
+        Raises:
+            FrameworkError: the sequence is longer than `n_ctx`.
+        """
+        self._check_length(len(ids))
+        said: list[int] = []
+        for token in self.follow(ids):
+            if token in self.stop_ids:
+                return Said(tuple(said), stopped=True)
+            said.append(token)
+            if len(said) == max_new_tokens:
+                break
+        return Said(tuple(said), stopped=False)
+
+    def _check_length(self, tokens: int) -> None:
+        if tokens > self._api.llama_n_ctx(self._context):
+            room = self._api.llama_n_ctx(self._context)
+            message = f"{tokens} tokens do not fit into n_ctx={room} of {self.file}: give more"
+            raise FrameworkError(message)
+
+    def _common(self, ids: Sequence[int]) -> int:
+        """Return how many tokens are in memory already; the last is left out, its logits are wanted anew."""
+        most = min(len(self._held), len(ids) - 1)
+        return next((place for place in range(most) if self._held[place] != ids[place]), max(most, 0))
+
+    def _forget(self, keep: int) -> None:
+        """Keep the first tokens of the sequence in memory; none where the model's memory has no such part."""
+        memory = self._api.llama_get_memory(self._context)
+        if keep and self._api.llama_memory_seq_rm(memory, 0, keep, -1):
+            del self._held[keep:]
+        else:
+            self._api.llama_memory_clear(memory, True)  # noqa: FBT003 - C
+            self._held.clear()
+
+    def _decode(self, ids: Sequence[int], *, every: bool) -> None:
+        """Compute a pass behind what is in memory; logits of every token, or of the last."""
+        self._check_length(len(self._held) + len(ids))
+        flags = [every] * len(ids)
+        flags[-1] = True
+        keep = {
+            "token": self._types.new("llama_token[]", list(ids)),
+            "pos": self._types.new("llama_pos[]", list(range(len(self._held), len(self._held) + len(ids)))),
+            "n_seq_id": self._types.new("int32_t[]", [1] * len(ids)),
+            "logits": self._types.new("int8_t[]", flags),
+        }
+        sequence = self._types.new("llama_seq_id[]", [0])
+        owners = self._types.new("llama_seq_id *[]", [sequence] * len(ids))
+        batch = self._types.new("struct llama_batch *", {"n_tokens": len(ids), "seq_id": owners, **keep})[0]
+        if self._api.llama_decode(self._context, batch):
+            message = f"llama.cpp cannot compute {len(ids)} tokens of {self.file}{why()}"
+            raise FrameworkError(message)
+        self._held += ids
+
+    def _logits(self, rows: int) -> NDArray[np.float32]:
+        """Return the logits of the last pass."""
+        start = self._api.llama_get_logits(self._context)
+        buffer = self._types.buffer(start, rows * self.n_vocab * np.dtype(np.float32).itemsize)
+        return np.frombuffer(buffer, np.float32).reshape(rows, self.n_vocab)

@@ -1,0 +1,138 @@
+"""`chat RUN_DIR --gguf [FILE]`: what a run exported answers, in llama.cpp and by the template inside the file."""
+
+from __future__ import annotations
+
+import codecs
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from framework.api.records import ExportResult, Prompt
+from framework.api.run_folder import SavedRun
+from framework.api.text.thoughts import without_thought
+from framework.util.errors import FrameworkError, short
+from framework_plugins.exports.config import GgufSpeakerConfig
+from framework_plugins.exports.llama.model import Choice, Llama, likeliest
+from framework_plugins.exports.llama.template import Template
+
+MOST = 8192
+"""Tokens of a conversation. Many models read more; the keys and values of all of them would take gigabytes."""
+TOKENS = {"bos_token": "bos", "eos_token": "eos", "unk_token": "unknown", "pad_token": "padding"}
+"""What templates call the special tokens, and what GGUF does."""
+
+
+class GgufSpeakers:
+    """Opens a GGUF file."""
+
+    def __init__(self, config: GgufSpeakerConfig) -> None:
+        self.config = config
+
+    @contextmanager
+    def open(self, run: SavedRun, word: str) -> Iterator[GgufSpeaker]:
+        """Open the file that is named, or the first that the run exported.
+
+        Raises:
+            FrameworkError: there is no such file, it has no chat template, or llama.cpp cannot open it.
+        """
+        file = Path(word).expanduser() if word else _exported(run)
+        if not file.is_file():
+            message = f"--gguf {file}: there is no such file"
+            raise FrameworkError(message)
+        with Llama(file, vocabulary_only=True) as vocabulary:
+            context = min(_trained_length(vocabulary) or MOST, MOST)
+            template = _template(vocabulary, run.config["model"].get("chat_template_kwargs") or {})
+        with Llama(file, n_ctx=context) as llama:
+            yield GgufSpeaker(llama, template, context)
+
+
+def _exported(run: SavedRun) -> Path:
+    """Return the first GGUF file that a run exported and that is still there."""
+    exported = run.record(ExportResult, "export.json") or ExportResult([])
+    for artifact in exported.artifacts:
+        if artifact.kind == "gguf" and (run.folder / artifact.path).is_file():
+            return run.folder / artifact.path
+    folder = short(run.folder)
+    message = (
+        f"{folder} holds no GGUF file: name one, --gguf FILE, or make one, "
+        f"python -m framework stages=[export] run_dir={folder} exporter=[gguf]"
+    )
+    raise FrameworkError(message)
+
+
+def _trained_length(llama: Llama) -> int | None:
+    length = llama.metadata(f"{llama.metadata('general.architecture')}.context_length")
+    return int(length) if length else None
+
+
+def _template(llama: Llama, switches: dict[str, Any]) -> Template:
+    if not llama.chat_template:
+        message = f"{llama.file} has no chat template, so nobody can know how this model writes a conversation"
+        raise FrameworkError(message)
+    ids = {role: llama.metadata(f"tokenizer.ggml.{name}_token_id") for role, name in TOKENS.items()}
+    names = {role: llama.text([int(number)]) for role, number in ids.items() if number is not None}
+    return Template(llama.chat_template, {**names, **switches})
+
+
+class GgufSpeaker:
+    """A model in llama.cpp. What a conversation has in common with the one before is not computed again."""
+
+    name = "gguf"
+
+    def __init__(self, llama: Llama, template: Template, context: int) -> None:
+        self.context: int | None = context
+        self._llama = llama
+        self._template = template
+
+    def count(self, prompt: Prompt) -> int:
+        """Return how many tokens a conversation has as the file's template writes it."""
+        return len(self._ids(prompt))
+
+    def _ids(self, prompt: Prompt) -> list[int]:
+        return self._llama.read(self._template.render(prompt.messages))
+
+    def stream(
+        self, prompt: Prompt, *, max_new_tokens: int, temperature: float = 0.0, top_p: float = 1.0, seed: int | None
+    ) -> Iterator[str]:
+        """Answer, as `Model.stream` does."""
+        return without_thought(self._texts(self._ids(prompt), max_new_tokens, chooser(temperature, top_p, seed)))
+
+    def _texts(self, ids: list[int], limit: int, choose: Choice) -> Iterator[str]:
+        """Give what each token adds to the text; letters come when they are whole."""
+        letters = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        first = self._spaced
+        for token, _ in zip(self._llama.follow(ids, choose), range(limit), strict=False):
+            if token in self._llama.stop_ids:
+                break
+            said = self._llama.piece(token, special=False)
+            yield letters.decode(said.removeprefix(b" ") if first else said)
+            first = False
+        if rest := letters.decode(b"", final=True):
+            yield rest
+
+    @property
+    def _spaced(self) -> bool:
+        """Whether a text begins with a space that nobody wrote: so do the words of SentencePiece."""
+        pieces = self._llama.metadata("tokenizer.ggml.model") == "llama"
+        return pieces and self._llama.metadata("tokenizer.ggml.add_space_prefix") != "false"
+
+
+def chooser(temperature: float, top_p: float, seed: int | None) -> Choice:
+    """Return what chooses the next token by logits of shape (vocabulary,)."""
+    if temperature == 0:
+        return likeliest
+    dice = np.random.default_rng(seed)
+
+    def draw(logits: NDArray[np.float32]) -> int:
+        warm = logits.astype(np.float64) / temperature
+        shares = np.exp(warm - warm.max())
+        order = np.argsort(-shares, kind="stable")
+        likely = shares[order] / shares.sum()
+        # The likeliest stays however small top_p is: nothing stands before it.
+        kept = np.where(likely.cumsum() - likely < top_p, likely, 0.0)
+        return int(dice.choice(order, p=kept / kept.sum()))
+
+    return draw

@@ -1,0 +1,113 @@
+"""`exporter=model_card`: README.md beside what was exported, as the Hub reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import httpx
+from huggingface_hub import hf_hub_download
+from huggingface_hub.constants import ENDPOINT
+from huggingface_hub.errors import HfHubHTTPError
+from huggingface_hub.repocard import metadata_load
+from yaml import YAMLError
+
+from framework.api.plan import Plan
+from framework.api.protocols import ExportContext, Model, ModelPlace, ModelSource
+from framework.api.records import Artifact
+from framework.util.files import write_whole
+from framework.util.network import reachable
+from framework.util.redact import redact
+from framework_plugins.exports import documents, lora
+from framework_plugins.exports.card import Folder, Known, card, plain
+from framework_plugins.exports.config import ModelCardExporterConfig, is_repo_id
+from framework_plugins.exports.uses import Asking, uses
+
+FILE = "README.md"
+TOLD = (
+    "r", "lora_alpha", "lora_dropout", "target_modules", "modules_to_save", "use_dora", "use_rslora", "rank_pattern",
+    "alpha_pattern", "bias",
+)  # fmt: skip
+"""Settings of an adapter that say how it was trained."""
+
+
+class ModelCardExporter:
+    """A card in each folder that the other exporters made; in the run folder where there is none."""
+
+    after = ("adapter", "merged", "gguf", "gguf_adapter", "ollama")
+
+    def __init__(self, config: ModelCardExporterConfig) -> None:
+        self.config = config
+
+    def export(self, model: Model, context: ExportContext) -> list[Artifact]:  # noqa: ARG002 - as the protocol has it
+        """Write the cards."""
+        known = self._known(context)
+        made = []
+        for folder, artifacts in _folders(
+            [each for each in context.artifacts if each.kind in self.after], context
+        ).items():
+            asking = Asking(context.plan.format.config.system_prompt, context.plan.model.config.chat_template_kwargs)
+            name = plain(redact(context.plan.name)).lower()
+            ways = list(uses(artifacts, known.base or known.base_name, name, asking))
+            text = card(Folder([artifact.kind for artifact in artifacts], ways), known)
+            file = context.run_dir / folder / FILE
+            write_whole(file, text)
+            made.append(Artifact("model_card", (folder / FILE).as_posix(), file.stat().st_size))
+        return made
+
+    def _known(self, context: ExportContext) -> Known:
+        plan, config = context.plan, self.config
+        source: ModelSource = plan.model.create()
+        place = source.fetch(weights=False)
+        base = config.base_model or (place.name if is_repo_id(place.name) and not Path(place.name).is_dir() else "")
+        license_of_base = "" if config.license else base_license(place, base)
+        elsewhere = plan.given is not None
+        return Known(
+            plan=plan,
+            report=context.report(),
+            base=base,
+            base_name=plain(redact(base or place.name)),
+            license=config.license or license_of_base,
+            of_base=not config.license,
+            datasets=config.datasets or _hub_data(plan),
+            adapter=_adapter(context.checkpoint),
+            elsewhere=elsewhere,
+        )
+
+
+def _folders(artifacts: Sequence[Artifact], context: ExportContext) -> Mapping[PurePosixPath, Sequence[Artifact]]:
+    """Return the folders that hold artifacts, and the run folder where there is none."""
+    found: dict[PurePosixPath, list[Artifact]] = {}
+    for artifact in artifacts:
+        path = PurePosixPath(artifact.path)
+        folder = path if (context.run_dir / path).is_dir() else path.parent
+        found.setdefault(folder, []).append(artifact)
+    return found or {PurePosixPath(): []}
+
+
+def base_license(place: ModelPlace, base: str) -> str:
+    """Return the licence of a base by its own card; empty where there is none, or the Hub cannot be asked."""
+    file = place.folder / FILE
+    try:
+        if not file.is_file() and base:
+            offline = not reachable(ENDPOINT)
+            revision = place.revision or None
+            file = Path(hf_hub_download(base, FILE, revision=revision, local_files_only=offline))
+        data = metadata_load(file) if file.is_file() else None
+    except (HfHubHTTPError, httpx.HTTPError, OSError, ValueError, YAMLError):  # on a card nothing depends
+        return ""
+    name = (data or {}).get("license_name") or (data or {}).get("license")
+    return name if isinstance(name, str) else ""
+
+
+def _hub_data(plan: Plan) -> list[str]:
+    path = str(getattr(plan.data.config, "path", ""))
+    return [path] if plan.data.component.name == "hub" and is_repo_id(path) else []
+
+
+def _adapter(checkpoint: Path) -> Mapping[str, Any]:
+    """Return how the adapter was trained, as it says itself; nothing where all weights were."""
+    file = checkpoint / lora.CONFIG
+    config = documents.read(file) if file.is_file() else {}
+    return {name: config[name] for name in TOLD if config.get(name) not in (None, False, {}, [])}

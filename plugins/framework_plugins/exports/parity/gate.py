@@ -1,0 +1,270 @@
+"""The parity gate: an export that does not say what the trained model says is put aside, not handed out."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from framework.api.protocols import ExportContext, Model, ModelSource
+from framework.util.errors import FrameworkError
+from framework_plugins.exports.config import ParityConfig
+from framework_plugins.exports.llama.model import Llama
+from framework_plugins.exports.parity.agreement import Agreement, Answer, agree_each
+from framework_plugins.exports.parity.bounds import exact, within
+from framework_plugins.exports.parity.folders import affordable, folder_logits, on_disk, trained_logits
+from framework_plugins.exports.parity.record import Record
+from framework_plugins.exports.parity.rows import CheckRow, check_rows
+
+TIE, BF16_TIE = 0.02, 0.25
+"""How near the likeliest tokens may be, in nats, for a rounding to swap them: of weights with ten bits or more behind
+the point, and of weights with the seven of bf16."""
+BF16 = ("bfloat16", "bf16")
+EXACT = ("f32", "f16", "bf16")
+"""Quantizations that hold the weights as they are, or round them once."""
+TRAINED, MERGED = "trained", "merged"
+"""What an export is compared with."""
+REJECTED = "rejected"
+HELD = "parity"
+NOT_CHECKED = "not checked: the trained model does not fit into memory a second time"
+
+
+class ParityError(FrameworkError):
+    """An export is not what was trained."""
+
+
+@dataclass
+class Reference:
+    """The trained model's rows, and its logits, computed in fp32.
+
+    Attributes:
+        rows: what all are given.
+        held: how memory holds the weights.
+        stop_ids: the tokens that end an answer.
+        logits: of each row, (tokens, vocabulary).
+        largest: the size of the largest number that a layer gives.
+    """
+
+    rows: list[CheckRow]
+    held: torch.dtype
+    stop_ids: frozenset[int]
+    logits: list[Any]
+    largest: float
+
+
+class Gate:
+    """Compares exports with the trained model.
+
+    Args:
+        config: the bounds.
+        model: the trained model.
+        context: of the exporter; what the gate works out is kept in it for the next exporter.
+        remedy: what would help where an export fails, in words that are put behind what was found.
+    """
+
+    def __init__(self, config: ParityConfig, model: Model, context: ExportContext, remedy: str = "") -> None:
+        self.config = config
+        self.model = model
+        self.context = context
+        self.remedy = remedy
+        self._merged: list[Any] = []
+
+    @property
+    def reference(self) -> Reference | None:
+        """What the trained model says; None where it does not fit into memory a second time."""
+        if HELD not in self.context.kept:
+            self.context.kept[HELD] = self._reference()
+        held: Reference | None = self.context.kept[HELD]
+        return held
+
+    def _reference(self) -> Reference | None:
+        context, settings = self.context, self.config
+        held = affordable(self._trained_folder())
+        if held is None:
+            return None
+        rows = check_rows(self.model, context.prompts, count=settings.prompts, max_new_tokens=settings.max_new_tokens)
+        logits, largest = trained_logits(context.plan, context.checkpoint, rows, held)
+        return Reference(rows, held, self.model.stop_ids, logits, largest)
+
+    def _trained_folder(self) -> Path:
+        """Return the folder with most of the trained weights: that of the base, or of a model trained whole."""
+        if not (self.context.checkpoint / "adapter_config.json").is_file():
+            return self.context.checkpoint
+        source: ModelSource = self.context.plan.model.create()
+        return source.fetch(weights=True).folder
+
+    def folder(self, folder: Path) -> str:
+        """Check a model folder for transformers.
+
+        Returns:
+            What came out, in words.
+
+        Raises:
+            ParityError: it is not what was trained.
+        """
+        reference = self.reference
+        if reference is None:
+            return NOT_CHECKED
+        made = self._folder(reference, folder.name.removesuffix(".unchecked"), on_disk(folder), self._logits(folder))
+        return made.text() + self._finer(on_disk(folder), made)
+
+    def merged(self, folder: Path, name: str) -> None:
+        """Check the merged weights that files are made of, and keep what they say to compare the files with it.
+
+        Args:
+            folder: the weights.
+            name: what they are called where they are put aside.
+
+        Raises:
+            ParityError: they are not what was trained.
+        """
+        reference = self.reference
+        if reference is not None:
+            logits = list(self._logits(folder))
+            self._folder(reference, name, on_disk(folder), logits)
+            self._merged = logits
+
+    def _logits(self, folder: Path) -> Iterator[Any]:
+        reference, trust = self.reference, self.context.plan.model.config.trust_remote_code
+        assert reference is not None  # noqa: S101 - whoever asks has seen it
+        return folder_logits(folder, reference.rows, reference.held, trust=trust)
+
+    def _folder(self, reference: Reference, name: str, form: str, logits: Iterable[Any]) -> Agreement:
+        (made,) = agree_each(reference.rows, [reference.logits], logits, reference.stop_ids, self._tie(form))
+        self._judge(name, TRAINED, form, made, exact(made, self.config))
+        return made
+
+    def gguf(self, file: Path, name: str, quantization: str) -> str:
+        """Check a GGUF file in llama.cpp; quantized ones by bounds of their own.
+
+        One that holds the weights as they were merged, or rounds them once, is compared with those too.
+
+        Args:
+            file: as it lies until it has passed.
+            name: what it will be called.
+            quantization: f16, q4_k_m…
+
+        Raises:
+            ParityError: it is not what was trained.
+        """
+        reference = self.reference
+        if reference is None:
+            return NOT_CHECKED
+        longest = max(len(row.ids) for row in reference.rows) + self.config.max_new_tokens + 1
+        with Llama(file, n_ctx=longest) as llama:
+            self._check_prompts(name, llama, reference)
+            made, *beside = self._asked(llama, reference, quantization)
+            made.answers = [
+                self._answer(llama, row, logits, made.tie)
+                for row, logits in zip(reference.rows, reference.logits, strict=True)
+            ]
+        bound = exact if quantization in EXACT else within
+        self._judge(name, TRAINED, quantization, made, bound(made, self.config))
+        self._judge_merged(name, quantization, beside)
+        return made.text()
+
+    def conversion(self, file: Path, name: str, form: str) -> None:
+        """Check a GGUF file that others are quantized from, by the bounds of exact exports.
+
+        It is given token ids only: how llama.cpp cuts text and where it stops is said in the files made of it.
+
+        Raises:
+            ParityError: it is not what was trained.
+        """
+        reference = self.reference
+        if reference is None:
+            return
+        with Llama(file, n_ctx=max(len(row.ids) for row in reference.rows)) as llama:
+            made, *beside = self._asked(llama, reference, form)
+        self._judge(name, TRAINED, form, made, exact(made, self.config))
+        self._judge_merged(name, form, beside)
+
+    def _asked(self, llama: Llama, reference: Reference, form: str) -> list[Agreement]:
+        """Compare with the trained weights, and an exact file with those that it was made of."""
+        models = [reference.logits, *([self._merged] if self._merged and form in EXACT else [])]
+        said = (llama.logits(row.ids) for row in reference.rows)
+        return agree_each(reference.rows, models, said, reference.stop_ids, self._tie(form))
+
+    def _tie(self, form: str) -> float:
+        """Return how wide ties are: as the coarsest rounding of either side, that of 32 bits in memory too."""
+        reference = self.reference
+        held = torch.float32 if reference is None else reference.held
+        cut = held is not torch.float32 and "float32" in (form, on_disk(self._trained_folder()))
+        return BF16_TIE if form in BF16 or cut else TIE
+
+    def _judge_merged(self, name: str, form: str, made: list[Agreement]) -> None:
+        for one in made:
+            self._judge(name, MERGED, form, one, exact(one, self.config))
+
+    def _judge(self, name: str, against: str, form: str, made: Agreement, problem: str) -> None:
+        """Write into `parity.json` what was found, and raise what it fails."""
+        Record.of(name, against, form, made, problem, self.config).add(self.context.run_dir)
+        if problem:
+            raise _failed(name, against, problem, made.text() + self.remedy)
+
+    def _check_prompts(self, name: str, llama: Llama, reference: Reference) -> None:
+        """Make sure that llama.cpp reads the prompts as the tokenizer does."""
+        for row in reference.rows:
+            read = tuple(llama.read(row.text))
+            if read != row.prompt:
+                at = next((n for n, pair in enumerate(zip(read, row.prompt, strict=False)) if pair[0] != pair[1]), 0)
+                problem = f"llama.cpp tokenizes a prompt otherwise, from token {at} on: {row.text[:40]!r}"
+                raise _failed(name, TRAINED, problem, f"{len(read)} tokens instead of {len(row.prompt)}")
+
+    def _answer(self, llama: Llama, row: CheckRow, logits: Any, tie: float) -> Answer:
+        """Say what becomes of an answer in llama.cpp, by what the trained weights say where the file leaves it.
+
+        The answers of the row come from the model in memory, which may compute in four bits: leaving them is right
+        where the trained weights do so. What follows such a place cannot be compared.
+        """
+        said = llama.complete(row.prompt, max_new_tokens=len(row.answer) + 1)
+        shared = next((n for n, pair in enumerate(zip(said.ids, row.answer, strict=False)) if pair[0] != pair[1]), None)
+        place = min(len(said.ids), len(row.answer)) if shared is None else shared
+        there = logits[len(row.prompt) + place - 1]
+        if place < len(said.ids):
+            next_ones = [said.ids[place]]
+        else:
+            next_ones = [token for token in llama.stop_ids if token < len(there)] if said.stopped else []
+        if not next_ones:
+            return Answer.same
+        gap = float(there.max() - max(there[token] for token in next_ones))
+        return Answer.same if gap == 0 else Answer.near if gap <= tie else Answer.differs
+
+    def _finer(self, form: str, made: Agreement) -> str:
+        """Say what would keep more of the training, where a folder in bf16 stays below the bound for all others."""
+        if form in BF16 and made.top1 < self.config.exact_top1:
+            return ". bf16 keeps seven bits of base and adapter, exporter.merged.dtype=fp16 would keep ten"
+        return ""
+
+
+@contextmanager
+def put_aside(made: Path, run_dir: Path, name: str) -> Iterator[None]:
+    """Move what failed the gate to `rejected/` in the run folder, where it can be looked at.
+
+    Args:
+        made: the file or folder that is checked inside.
+        run_dir: the run folder.
+        name: what it would have been called.
+
+    Raises:
+        ParityError: the gate's, with where the files lie now.
+    """
+    try:
+        yield
+    except ParityError as error:
+        place = run_dir / REJECTED / name
+        if place.is_dir():
+            shutil.rmtree(place)
+        place.parent.mkdir(exist_ok=True)
+        made.replace(place)
+        message = f"{error}\nIt lies in {place} now"
+        raise ParityError(message) from error
+
+
+def _failed(name: str, against: str, problem: str, told: str) -> ParityError:
+    return ParityError(f"{name} is not what was {against}: {problem} ({told})")

@@ -1,0 +1,79 @@
+"""`parity.json` in the run folder: what each comparison of an export with the trained model found."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from framework.util.files import write_whole
+from framework_plugins.exports.config import ParityConfig
+from framework_plugins.exports.parity.agreement import Agreement, Answer
+
+FILE = "parity.json"
+
+
+@dataclass(frozen=True)
+class Record:
+    """One comparison.
+
+    Attributes:
+        name: of the folder or the file.
+        against: what it was compared with: the trained weights, or those that they were merged into.
+        format: the number format of its weights, or its quantization.
+        problem: why it did not pass; empty where it did.
+        positions: how many were compared.
+        top1: share of them with the same likeliest token.
+        near_ties: of the others, those at which the trained model holds both tokens within `tie_nats`.
+        tie_nats: see `near_ties`.
+        top1_with_ties: the share with those counted as the same.
+        kl: mean KL(trained || export) of a position, in nats.
+        perplexity_ratio: perplexity of the trained model's answers in the export, by that in the trained model.
+        answers: of the greedy answers how many are the same text, part at a near tie, or differ.
+        bounds: the settings of the comparison.
+    """
+
+    name: str
+    against: str
+    format: str
+    problem: str
+    positions: int
+    top1: float
+    near_ties: int
+    tie_nats: float
+    top1_with_ties: float
+    kl: float
+    perplexity_ratio: float
+    answers: dict[str, int]
+    bounds: dict[str, Any]
+
+    @classmethod
+    def of(cls, name: str, against: str, form: str, made: Agreement, problem: str, bounds: ParityConfig) -> Record:
+        """Make one of what was found."""
+        counts = Counter(answer.value for answer in made.answers)
+        return cls(
+            name=name,
+            against=against,
+            format=form,
+            problem=problem,
+            positions=made.positions,
+            top1=made.top1,
+            near_ties=made.ties,
+            tie_nats=made.tie,
+            top1_with_ties=made.top1_beyond_ties,
+            kl=made.kl,
+            perplexity_ratio=made.perplexity_ratio,
+            answers={each.value: counts[each.value] for each in Answer},
+            bounds=asdict(bounds),
+        )
+
+    def add(self, run_dir: Path) -> None:
+        """Put it into the file, in the place of an earlier one of the same comparison."""
+        file = run_dir / FILE
+        known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
+        ours = {"name": self.name, "against": self.against}
+        others = (each for each in known if not ours.items() <= each.items())
+        records = [*others, asdict(self)]
+        write_whole(file, json.dumps(records, indent=1) + "\n")

@@ -1,0 +1,75 @@
+"""Registers exporters."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from framework import Component, hookimpl
+from framework_plugins.exports import config
+
+if TYPE_CHECKING:
+    from framework.api.checkup import Checkup
+    from framework.api.plan import Plan
+    from framework.api.records import ExportNeed
+    from framework.memory import Shape
+
+GGUF = "framework[gguf]"
+
+
+@hookimpl
+def framework_exporters() -> Iterable[Component]:
+    """The adapter as it was trained, the model that it makes of its base, GGUF files, and what goes with them."""
+    yield Component("adapter", config.AdapterExporterConfig, "framework_plugins.exports.adapter:AdapterExporter")
+    yield Component("merged", config.MergedExporterConfig, "framework_plugins.exports.merged:MergedExporter")
+    yield Component(
+        "gguf", config.GgufExporterConfig, "framework_plugins.exports.gguf_exporter:GgufExporter", extra=GGUF
+    )
+    yield Component(
+        "gguf_adapter",
+        config.GgufAdapterExporterConfig,
+        "framework_plugins.exports.gguf_adapter:GgufAdapterExporter",
+        extra=GGUF,
+    )
+    yield Component("ollama", config.OllamaExporterConfig, "framework_plugins.exports.ollama.exporter:OllamaExporter")
+    yield Component(
+        "model_card", config.ModelCardExporterConfig, "framework_plugins.exports.model_card:ModelCardExporter"
+    )
+    yield Component("push", config.PushExporterConfig, "framework_plugins.exports.push:PushExporter")
+
+
+@hookimpl
+def framework_speakers() -> Iterable[Component]:
+    """A GGUF file, to talk to."""
+    yield Component(
+        "gguf", config.GgufSpeakerConfig, "framework_plugins.exports.llama.speaker:GgufSpeakers", extra=GGUF
+    )
+
+
+@hookimpl
+def framework_check_plan(plan: Plan) -> Iterable[str]:
+    """Refuse folders that are not the exporter's own, and exports that cannot be made."""
+    from framework_plugins.exports import checks  # noqa: PLC0415 - --help need not pay for it
+
+    yield from checks.problems(plan)
+
+
+@hookimpl
+def framework_export_needs(plan: Plan, shape: Shape) -> Iterable[ExportNeed]:
+    """Disk and memory, by the size of the model."""
+    from framework_plugins.exports.needs import needs  # noqa: PLC0415 - --help need not pay for it
+
+    yield from needs(plan, shape)
+
+
+@hookimpl
+def framework_checkups() -> Iterable[Checkup]:
+    """What quantizes GGUF files, which `exporter=gguf` needs, and what serves them."""
+    from framework.api.checkup import Checkup  # noqa: PLC0415 - only `doctor` needs it
+
+    yield Checkup("llama.cpp", "export", "framework_plugins.exports.checkups:quantizer", needed=_writes_gguf)
+    yield Checkup("Ollama", "export", "framework_plugins.exports.checkups:ollama")
+
+
+def _writes_gguf(plan: Plan) -> bool:
+    return any(choice.component.name == "gguf" for choice in plan.exporter.values())

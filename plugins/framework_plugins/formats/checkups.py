@@ -1,0 +1,93 @@
+"""What `python -m framework doctor` looks at for data: the Hub with its token, and local files."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from urllib.error import HTTPError, URLError
+from urllib.request import Request, urlopen
+
+from huggingface_hub import constants, get_token
+
+from framework.api.checkup import Found, State
+from framework.api.plan import Plan
+from framework.util.errors import FrameworkError, one_line, short
+from framework.util.network import reachable
+from framework_plugins.formats.config import HubConfig, LocalFileConfig
+from framework_plugins.formats.readers.find import find
+
+SECONDS = 5.0
+FORBIDDEN, NO_LOGIN_AT_PROXY, SERVER_ERROR = 403, 407, 500
+NETWORK = "check the network, the proxy and HF_ENDPOINT; what is in the cache still works"
+OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")
+TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
+
+
+def hub(plan: Plan | None) -> Found:
+    """Ask the Hub for its first page, unless it is switched off; say too whether the data set is in the cache."""
+    cached = _cached(plan)
+    switched = [name for name in OFFLINE if os.environ.get(name, "").upper() in {"1", "ON", "YES", "TRUE"}]
+    if switched:
+        detail = f"{' and '.join(switched)} switched it off: only the cache is used{cached}"
+        return Found(State.off, detail, fix=f"unset {' '.join(switched)}")
+    told = _refusal(constants.ENDPOINT)
+    if told:
+        return Found(State.missing, f"{constants.ENDPOINT} {told}{cached}", fix=NETWORK)
+    return Found(State.ok, f"{constants.ENDPOINT} answers{cached}")
+
+
+def _refusal(url: str) -> str:
+    """Say why a server cannot be used; empty where it answers, if only that it has no such page."""
+    if not reachable(url):
+        return "cannot be reached"
+    try:
+        urlopen(Request(url, method="HEAD"), timeout=SECONDS).close()  # noqa: S310 - the user's own HF_ENDPOINT
+    except HTTPError as error:
+        error.close()
+        refused = error.code in {FORBIDDEN, NO_LOGIN_AT_PROXY} or error.code >= SERVER_ERROR
+        return f"answers with {error.code} {error.reason}" if refused else ""
+    except (URLError, OSError) as error:
+        return f"cannot be used: {one_line(error)}"
+    return ""
+
+
+def _cached(plan: Plan | None) -> str:
+    if plan is None or not isinstance(plan.data.config, HubConfig):
+        return ""
+    there = "is" if is_cached(plan.data.config.path) else "is not"
+    return f"; {plan.data.config.path} {there} in the cache"
+
+
+def is_cached(path: str) -> bool:
+    """Whether a data set of the Hub was prepared on this machine once; whether its split was is not looked at."""
+    folder = os.environ.get("HF_DATASETS_CACHE") or Path(constants.HF_HOME, "datasets")
+    return Path(folder, path.replace("/", "___").lower()).is_dir() or Path(folder, path.replace("/", "___")).is_dir()
+
+
+def token(_: Plan | None) -> Found:
+    """Say where a token is, never what it is."""
+    if get_token() is None:
+        fix = "hf auth login, or set HF_TOKEN"
+        return Found(State.off, "no token: gated and private models and data sets are refused", fix=fix)
+    names = [name for name in TOKENS if os.environ.get(name, "").strip()]
+    place = names[0] if names else short(Path(constants.HF_TOKEN_PATH))
+    return Found(State.ok, f"one is set, in {place}")
+
+
+def local_files(plan: Plan | None) -> Found | None:
+    """Look for the files of `data=local_file`; other data have none."""
+    asked = plan.data.config if plan else None
+    if not isinstance(asked, LocalFileConfig):
+        return None
+    parts = []
+    for setting in ("path", "validation_path", "prompts_path"):
+        pattern: str | None = getattr(asked, setting)
+        if pattern is None:
+            continue
+        try:
+            files = find(pattern, f"data.{setting}")
+        except FrameworkError as error:
+            return Found(State.missing, str(error))
+        size = sum(file.path.stat().st_size for file in files)
+        parts.append(f"data.{setting}: {len(files)} {'file' if len(files) == 1 else 'files'}, {size / 2**20:.1f} MiB")
+    return Found(State.ok, "; ".join(parts))

@@ -1,0 +1,166 @@
+"""`data=local_file`: files, folders and globs of every kind that `readers` knows."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from framework.api.records import RawData, Row
+from framework.util.errors import FrameworkError
+from framework_plugins.formats.config import LocalFileConfig, SampleBy
+from framework_plugins.formats.readers import read
+from framework_plugins.formats.readers.find import DataFile, find, told_apart
+
+Stamp = tuple[int, int, int]
+"""Size in bytes, time of change in nanoseconds, number of the inode."""
+
+
+class LocalFile:
+    """A source of rows in local files."""
+
+    def __init__(self, config: LocalFileConfig) -> None:
+        self.config = config
+
+    def check(self) -> None:
+        """Find the files of the config, without a look into them.
+
+        Raises:
+            FrameworkError: there are none, or of an unknown kind.
+        """
+        self._find()
+
+    def load(self) -> RawData:
+        """Find the files of the config and hash them; the rows are read when they are iterated over.
+
+        Files of `path` that `validation_path` or `prompts_path` names too are left out of it, where `path` is a
+        folder or a glob.
+        """
+        asked = self.config
+        train, validation, prompts = (Noted.all(part) for part in told_apart(self._find()))
+        key = _key([train, validation, prompts], asked.sample_by)
+        return RawData(
+            FileRows(train, asked.sample_by),
+            FileRows(validation, asked.sample_by, "data.validation_path") if validation else (),
+            FileRows(prompts, asked.sample_by, "data.prompts_path") if prompts else (),
+            key,
+            places=tuple(noted.file.name for noted in (*train, *validation, *prompts)),
+        )
+
+    def _find(self) -> list[list[DataFile]]:
+        """Return the files to train on, to validate on, and with prompts."""
+        asked = self.config
+        validation, prompts = (
+            find(path, f"data.{setting}") if path is not None else []
+            for path, setting in ((asked.validation_path, "validation_path"), (asked.prompts_path, "prompts_path"))
+        )
+        return [self._training({file.path.resolve() for file in (*validation, *prompts)}), validation, prompts]
+
+    def _training(self, others: set[Path]) -> list[DataFile]:
+        found = find(self.config.path, "data.path")
+        if len(found) == 1 and found[0].path == Path(self.config.path).expanduser():
+            return found
+        kept = [file for file in found if file.path.resolve() not in others]
+        if not kept:
+            message = f"data.path={self.config.path}: validation_path and prompts_path take all of its files"
+            raise FrameworkError(message)
+        return kept
+
+
+@dataclass(frozen=True)
+class Noted:
+    """A file, and what it was like when the run first saw it."""
+
+    file: DataFile
+    stamp: Stamp
+
+    @classmethod
+    def all(cls, files: Iterable[DataFile]) -> list[Noted]:
+        """Take note of files."""
+        return [cls(file, _stamp(file)) for file in files]
+
+    def check(self) -> None:
+        """Make sure that the file is still the same.
+
+        Raises:
+            FrameworkError: it changed, or it is gone.
+        """
+        if _stamp(self.file) != self.stamp:
+            problem = "the file changed while it was read; wait until it is complete, then start again"
+            raise self.file.error(problem)
+
+    def digest(self) -> str:
+        """Return a hash over the bytes of the file.
+
+        Raises:
+            FrameworkError: it cannot be read, or it changed meanwhile.
+        """
+        try:
+            with self.file.path.open("rb") as stream:
+                digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        except OSError as error:
+            raise _unreadable(self.file, error) from error
+        self.check()
+        return digest
+
+
+class FileRows(Iterable[Row]):
+    """The rows of files, one file after the other, read anew in every pass.
+
+    `setting` is where the files were named, if having no rows would go unnoticed.
+    """
+
+    def __init__(self, files: Sequence[Noted], sample_by: SampleBy, setting: str = "") -> None:
+        self.files = files
+        self.sample_by = sample_by
+        self.setting = setting
+
+    def __iter__(self) -> Iterator[Row]:
+        """Read the rows.
+
+        Raises:
+            FrameworkError: reading cannot go on, a file changed or is gone, or no file has a row.
+        """
+        empty = True
+        for noted in self.files:
+            for row in self._read(noted):
+                empty = False
+                yield row
+        if empty and self.setting:
+            message = f"{self.setting}: no rows in {', '.join(str(noted.file.path) for noted in self.files)}"
+            raise FrameworkError(message)
+
+    def _read(self, noted: Noted) -> Iterator[Row]:
+        noted.check()
+        try:
+            yield from read(noted.file, self.sample_by)
+        except FrameworkError:
+            noted.check()  # a file that is being written looks damaged, and this says why
+            raise
+        noted.check()
+
+
+def _stamp(file: DataFile) -> Stamp:
+    try:
+        status = file.path.stat()
+    except OSError as error:
+        raise _unreadable(file, error) from error
+    return status.st_size, status.st_mtime_ns, status.st_ino
+
+
+def _unreadable(file: DataFile, error: OSError) -> FrameworkError:
+    if isinstance(error, FileNotFoundError):
+        return file.error("the file is gone; it was there when the run started")
+    return file.error(f"the file cannot be read ({error.strerror or error})")
+
+
+def _key(parts: Sequence[Sequence[Noted]], sample_by: SampleBy) -> str:
+    """Return a hash over all that the rows depend on: the bytes, their order and kinds; not over names and places."""
+    plain = [
+        [[noted.file.kind, noted.file.packing, sample_by.value if noted.file.kind == ".txt" else "", noted.digest()]
+         for noted in part]
+        for part in parts
+    ]  # fmt: skip
+    return hashlib.sha256(json.dumps(plain).encode()).hexdigest()

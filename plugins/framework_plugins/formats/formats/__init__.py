@@ -1,0 +1,13 @@
+"""The formats: pure functions from a row to a conversation, similar ones in one module.
+
+Alpaca(AlpacaConfig()).example({"instruction": "Add", "input": "1+1", "output": "2"})
+"""
+
+from framework_plugins.formats.formats.alpaca import Alpaca
+from framework_plugins.formats.formats.auto import Auto
+from framework_plugins.formats.formats.dialogue import ChatML, ShareGPT
+from framework_plugins.formats.formats.plain import Text
+from framework_plugins.formats.formats.preference import Preference
+from framework_plugins.formats.formats.prompt_completion import PromptCompletion
+
+__all__ = ["Alpaca", "Auto", "ChatML", "Preference", "PromptCompletion", "ShareGPT", "Text"]

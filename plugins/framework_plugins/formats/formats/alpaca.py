@@ -1,0 +1,56 @@
+"""`format=alpaca`: instruction, input, output; also system, history and tools."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from framework.api.records import Example, Message
+from framework.util.errors import FrameworkError
+from framework_plugins.formats.formats import tools
+from framework_plugins.formats.formats.values import Fields, Format, kind_of, optional, parsed, system, text
+
+EXCHANGE = 2
+
+
+class Alpaca(Format):
+    """instruction / input / output."""
+
+    name = "alpaca"
+
+    def matches(self, fields: Fields) -> bool:
+        """Has instruction and output."""
+        return fields.get("instruction") is not None and fields.get("output") is not None
+
+    def read(self, fields: Fields) -> Example:
+        """Join instruction and input with an empty line between, as the user's last turn."""
+        asked = question(fields)
+        return Example((*asked, Message("assistant", text(fields, "output"))), "alpaca", tools=tools.schemas(fields))
+
+
+def question(fields: Fields) -> tuple[Message, ...]:
+    """Return all turns before the answer: system, the exchanges of `history`, instruction with input.
+
+    Raises:
+        FrameworkError: a field is missing or no text.
+    """
+    asked, more = text(fields, "instruction"), optional(fields, "input")
+    if more and not more.isspace():
+        asked = f"{asked}\n\n{more}"
+    return (*system(fields), *_history(fields), Message("user", asked))
+
+
+def _history(fields: Fields) -> Iterator[Message]:
+    given: Any = fields.get("history")
+    if given is None or given == "":  # an empty cell of a table
+        return
+    history = parsed(given, "history") if isinstance(given, str) and given.startswith("[") else given
+    if not isinstance(history, list):
+        message = f"needs a list of [question, answer] in 'history', found {kind_of(history)}"
+        raise FrameworkError(message)
+    for number, exchange in enumerate(history, start=1):
+        if not (isinstance(exchange, list) and len(exchange) == EXCHANGE and all(isinstance(s, str) for s in exchange)):
+            message = f"needs a list of [question, answer] in 'history'; number {number} is none"
+            raise FrameworkError(message)
+        yield Message("user", exchange[0])
+        yield Message("assistant", exchange[1])

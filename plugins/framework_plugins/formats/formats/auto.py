@@ -1,0 +1,81 @@
+"""`format=auto`: the format of each row by its fields."""
+
+from __future__ import annotations
+
+from framework.api.protocols import Formatter
+from framework.api.records import Example
+from framework.api.schema import FormatConfig
+from framework.hooks.manager import components
+from framework.util.errors import FrameworkError
+from framework_plugins.formats.formats.names import DIALOGUE, NEEDS
+from framework_plugins.formats.formats.turns import first_turn
+from framework_plugins.formats.formats.values import Fields
+
+
+class Auto:
+    """Asks every registered format which rows it recognises; a row that fits none or several is refused.
+
+    One that says `fallback` of itself, plain text, is taken only where no other fits.
+    """
+
+    def __init__(self, config: FormatConfig) -> None:
+        self.config = config
+        self.formats: dict[str, Formatter] = {
+            name: component.load()(component.schema())
+            for name, component in components("format").items()
+            if name != "auto"
+        }
+        self._fallback = {name for name, formatter in self.formats.items() if getattr(formatter, "fallback", False)}
+        self._asked = [(name, formatter.matches) for name, formatter in self.formats.items()]
+
+    def fitting(self, fields: Fields) -> list[str]:
+        """Return the names of the formats that fit; a single one where the row can be told."""
+        names = [name for name, matches in self._asked if matches(fields)]
+        if len(names) > 1:
+            return [name for name in names if name not in self._fallback] or names
+        return names
+
+    def recognise(self, fields: Fields) -> str:
+        """Return the name of the one format that fits.
+
+        Raises:
+            FrameworkError: none or several fit.
+        """
+        names = self.fitting(fields)
+        if len(names) == 1:
+            return names[0]
+        have = f"a row with the fields {', '.join(map(str, fields)) or '(none)'}"
+        if names:
+            message = f"several formats fit ({', '.join(names)}) {have}: set format={'|'.join(names)}"
+        else:
+            message = (
+                f"no format fits {have}{self._reason(fields)}: set format={'|'.join(self.formats)}, or say which field "
+                "is which with format.columns"
+            )
+        raise FrameworkError(message)
+
+    def _reason(self, fields: Fields) -> str:
+        """Say what the format that comes closest lacks; empty where none comes close."""
+        near = {
+            name: sum(any(one in fields for one in group) for group in groups) / len(groups)
+            for name, groups in NEEDS.items()
+            if name in self.formats
+        }
+        best = max((name for name in near if near[name]), key=near.__getitem__, default=None)
+        if best == "chatml" and any("from" in (first_turn(fields, name) or ()) for name in DIALOGUE):
+            best = "sharegpt"
+        if best is None:
+            return ""
+        try:
+            self.formats[best].example(fields)
+        except FrameworkError as error:
+            return f" ({str(error).partition('; the row has')[0]})"
+        return ""
+
+    def matches(self, fields: Fields) -> bool:
+        """Whether exactly one format fits."""
+        return len(self.fitting(fields)) == 1
+
+    def example(self, fields: Fields) -> Example:
+        """Let the format that fits do it."""
+        return self.formats[self.recognise(fields)].example(fields)

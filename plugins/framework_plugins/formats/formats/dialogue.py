@@ -1,0 +1,57 @@
+"""`format=chatml` and `format=sharegpt`: a list of turns, with role and content or with from and value."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import ClassVar
+
+from framework.api.records import Example, Message
+from framework_plugins.formats.formats import tools, turns
+from framework_plugins.formats.formats.names import DIALOGUE, SPOKEN
+from framework_plugins.formats.formats.values import Fields, Format, is_pair, system
+
+
+class Dialogue(Format):
+    """A list of turns in one of the fields `lists`, each with what `fits` looks for, read by `turn`."""
+
+    lists: ClassVar[tuple[str, ...]]
+
+    @staticmethod
+    @abstractmethod
+    def fits(turn: Fields) -> bool:
+        """Whether a turn is written so."""
+
+    @staticmethod
+    @abstractmethod
+    def turn(turn: Fields) -> Message:
+        """Read a turn."""
+
+    def matches(self, fields: Fields) -> bool:
+        """Has a list of turns, the first of which fits, and is no preference pair."""
+        found = any((turn := turns.first_turn(fields, name)) and self.fits(turn) for name in self.lists)
+        return found and not is_pair(fields)
+
+    def read(self, fields: Fields) -> Example:
+        """Take the turns as they are; a field `system` counts where no turn has that role."""
+        name, values = turns.dialogue(fields, self.lists, self.fits)
+        messages = turns.read(values, name, self.turn)
+        before = () if messages[0].role == "system" else system(fields)
+        return Example((*before, *messages), self.name, tools=tools.schemas(fields))
+
+
+class ChatML(Dialogue):
+    """messages with role and content."""
+
+    name = "chatml"
+    lists = DIALOGUE
+    fits = staticmethod(turns.has_content)
+    turn = staticmethod(turns.by_role)
+
+
+class ShareGPT(Dialogue):
+    """conversations with from and value; a turn of function_call becomes calls of the assistant."""
+
+    name = "sharegpt"
+    lists = SPOKEN
+    fits = staticmethod(turns.has_value)
+    turn = staticmethod(turns.by_speaker)

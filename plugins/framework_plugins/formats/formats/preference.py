@@ -1,0 +1,83 @@
+"""`format=preference`: a chosen and a rejected answer. Supervised training learns the chosen one."""
+
+from __future__ import annotations
+
+from framework.api.records import Example, Message
+from framework.util.errors import FrameworkError
+from framework_plugins.formats.formats import alpaca, tools, turns
+from framework_plugins.formats.formats.prompt_completion import said
+from framework_plugins.formats.formats.values import Fields, Format, is_object, is_pair, missing, system, text
+
+Messages = tuple[Message, ...]
+
+
+class Preference(Format):
+    """chosen and rejected, with the question beside them or in both."""
+
+    name = "preference"
+
+    def matches(self, fields: Fields) -> bool:
+        """Has chosen and rejected."""
+        return is_pair(fields)
+
+    def read(self, fields: Fields) -> Example:
+        """Take question and chosen answer as the conversation, and what differs in the rejected one beside it."""
+        asked = _question(fields)
+        chosen, rejected = (_whole(fields, name, asked) for name in ("chosen", "rejected"))
+        same = _common(chosen, rejected)
+        if not chosen[same].role == rejected[same].role == rejected[-1].role == "assistant":
+            message = "needs two answers to one question: 'chosen' and 'rejected' differ before the assistant's turn"
+            raise FrameworkError(message)
+        learned = (*turns.as_context(chosen[:same]), *chosen[same:])
+        return Example(learned, "preference", tools=tools.schemas(fields), rejected=rejected[same:])
+
+
+def _common(chosen: Messages, rejected: Messages) -> int:
+    """Return how many turns both begin with; each keeps one at least."""
+    pairs = list(zip(chosen, rejected, strict=False))[: min(len(chosen), len(rejected)) - 1]
+    return next((number for number, (one, other) in enumerate(pairs) if one != other), len(pairs))
+
+
+def _question(fields: Fields) -> Messages:
+    """Return the turns that stand beside the answers; none where the answers hold them."""
+    if fields.get("prompt") is not None:
+        prompt = fields["prompt"]
+        asked = (turns.marked(prompt) if isinstance(prompt, str) else ()) or said(fields, "prompt", "user")
+    elif fields.get("instruction") is not None:
+        return alpaca.question(fields)
+    elif name := next((name for name in ("conversations", "conversation") if turns.first_turn(fields, name)), None):
+        asked = turns.read(turns.unpacked(fields[name]), name, turns.any_turn)
+    else:
+        asked = ()
+    return asked if asked and asked[0].role == "system" else (*system(fields), *asked)
+
+
+def _whole(fields: Fields, name: str, asked: Messages) -> Messages:
+    """Return the question and one of the answers.
+
+    Raises:
+        FrameworkError: there is no question, or another one than beside the answers.
+    """
+    value = turns.unpacked_turns(fields, name)
+    if isinstance(value, str):
+        answer = turns.marked(value) or (Message("assistant", value),)
+    elif (isinstance(value, list) and value) or is_object(value):
+        answer = turns.read(value if isinstance(value, list) else [value], name, turns.any_turn)
+    else:
+        answer = (Message("assistant", text(fields, name)),)
+    if answer[0].role == "assistant":
+        if all(message.role == "system" for message in asked):
+            raise missing(fields, "prompt")
+        return (*asked, *answer)
+    return _with_system(asked, answer, name)
+
+
+def _with_system(asked: Messages, answer: Messages, name: str) -> Messages:
+    """Take an answer that holds its question; a system prompt may stand beside it."""
+    system, said = (tuple(turn for turn in part if turn.role == "system") for part in (asked, answer))
+    question = tuple(turn for turn in asked if turn.role != "system")
+    rest = tuple(turn for turn in answer if turn.role != "system")
+    if len(question) > 1 and rest[: len(question)] != question:
+        message = f"needs the turns of the question at the beginning of '{name}', or the answer alone"
+        raise FrameworkError(message)
+    return answer if said else (*system, *answer)

@@ -1,0 +1,39 @@
+"""`format=prompt_completion`: prompt and completion, each as text or as messages."""
+
+from __future__ import annotations
+
+from framework.api.records import Example, Message
+from framework.util.errors import FrameworkError
+from framework_plugins.formats.formats import tools, turns
+from framework_plugins.formats.formats.values import Fields, Format, system, text
+
+
+class PromptCompletion(Format):
+    """prompt and completion."""
+
+    name = "prompt_completion"
+
+    def matches(self, fields: Fields) -> bool:
+        """Has prompt and completion."""
+        return fields.get("prompt") is not None and fields.get("completion") is not None
+
+    def read(self, fields: Fields) -> Example:
+        """Take messages as they are; text becomes a user's and an assistant's turn. The completion alone is learned."""
+        if fields.get("label") is False:
+            message = "has a completion that was not wanted ('label' is false): data.on_bad_row=skip leaves it out"
+            raise FrameworkError(message)
+        asked, answer = said(fields, "prompt", "user"), said(fields, "completion", "assistant")
+        before = () if asked[0].role == "system" else system(fields)
+        return Example((*before, *turns.as_context(asked), *answer), "prompt_completion", tools=tools.schemas(fields))
+
+
+def said(fields: Fields, name: str, role: str) -> tuple[Message, ...]:
+    """Return the turns in a field, at least one; text is one turn of `role`, unless it holds turns as JSON.
+
+    Raises:
+        FrameworkError: it is missing, or neither text nor turns.
+    """
+    value = turns.unpacked_turns(fields, name)
+    if isinstance(value, list) and value:
+        return turns.read(value, name, turns.any_turn)
+    return (Message(role, text(fields, name)),)

@@ -1,0 +1,229 @@
+"""Lists of turns, role/content and from/value."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from functools import lru_cache
+from typing import Any
+
+from framework.api.records import Message
+from framework.util.errors import FrameworkError, unknown
+from framework_plugins.formats.formats import tools
+from framework_plugins.formats.formats.values import Fields, is_object, kind_of, missing, optional, text
+
+ROLES = {
+    "system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool",
+    "function": "tool",
+}  # fmt: skip
+SPEAKERS = {
+    "human": "user", "user": "user", "gpt": "assistant", "chatgpt": "assistant", "assistant": "assistant",
+    "bing": "assistant", "bard": "assistant", "model": "assistant", "system": "system", "tool": "tool",
+    "observation": "tool", "function_response": "tool", "tool_response": "tool", "function_call": "assistant",
+    "tool_call": "assistant",
+}  # fmt: skip
+CALLING = ("function_call", "tool_call")
+AS_PYTHON = "a list as Python shows it; write it with json.dumps"
+THOUGHTS = ("reasoning_content", "reasoning", "thinking")
+PLAIN = 2
+"""Keys of a turn that says who and what, and nothing else: most are such."""
+LISTED = re.compile(r"\s*\[\s*\{")
+"""How a list of objects begins as JSON text; almost all text is told from it by its first character."""
+PYTHON = re.compile(r"\s*\[\s*\{\s*'(?:role|content|from|value)'\s*:")
+"""How a list of turns begins that was written into a table as Python shows it, which is no JSON."""
+MARKED = re.compile(r"\n\n(Human|Assistant):[ ]?")
+
+
+def first_turn(fields: Fields, name: str) -> Fields | None:
+    """Return the first turn of the dialogue in a field, also one in JSON text; None where there is no dialogue."""
+    value = unpacked(fields.get(name))
+    return value[0] if isinstance(value, list) and value and is_object(value[0]) else None
+
+
+def unpacked(value: Any) -> Any:
+    """Return the list of objects that a value holds as JSON text, as cells of tables do; any other value as it is."""
+    found = _objects(value) if isinstance(value, str) and LISTED.match(value) else None
+    return value if found is None else found
+
+
+@lru_cache(maxsize=4)  # several formats look at a row, in several fields, before one reads it
+def _objects(value: str) -> list[Any] | None:
+    try:
+        found: list[Any] = json.loads(value)
+    except (ValueError, RecursionError):
+        return None
+    return found if all(map(is_object, found)) else None
+
+
+def unpacked_turns(fields: Fields, name: str) -> Any:
+    """Return the turns that a field holds as JSON text, any other value as it is.
+
+    For fields in which text is valid too: an answer may be a list of objects, so the first must be a turn whose role
+    is known.
+
+    Raises:
+        FrameworkError: the turns stand there as Python shows them.
+    """
+    value = fields.get(name)
+    found = unpacked(value)
+    if found is not value and not _is_turn(found[0]):
+        return value
+    if isinstance(found, str) and PYTHON.match(found):
+        message = f"needs text or a list of turns in '{name}', found {AS_PYTHON}"
+        raise FrameworkError(message)
+    return found
+
+
+def _is_turn(turn: Fields) -> bool:
+    if has_content(turn):
+        return isinstance(turn["role"], str) and turn["role"] in ROLES
+    return has_value(turn) and isinstance(turn["from"], str) and turn["from"] in SPEAKERS
+
+
+def has_content(turn: Fields) -> bool:
+    """Whether a turn is written with role and content."""
+    return "role" in turn and ("content" in turn or "tool_calls" in turn or "function_call" in turn)
+
+
+def has_value(turn: Fields) -> bool:
+    """Whether a turn is written with from and value."""
+    return "from" in turn and "value" in turn
+
+
+def dialogue(fields: Fields, names: Iterable[str], fits: Callable[[Fields], bool]) -> tuple[str, list[Any]]:
+    """Return the dialogue in one of the fields and the field's name; the first that fits, else the first at all.
+
+    Raises:
+        FrameworkError: none of them is there, or it holds something else.
+    """
+    there = sorted((name for name in names if name in fields), key=lambda name: fields[name] is None)
+    found = [(name, turn) for name in there if (turn := first_turn(fields, name)) is not None]
+    name = next((name for name, turn in found if fits(turn)), found[0][0] if found else None)
+    if name is not None:
+        return name, unpacked(fields[name])
+    if not there:
+        raise missing(fields, next(iter(names)))
+    message = f"needs a list of turns in '{there[0]}', found {_kind_of_list(fields[there[0]])}"
+    raise FrameworkError(message)
+
+
+def _kind_of_list(value: object) -> str:
+    if isinstance(value, str) and LISTED.match(value):
+        return AS_PYTHON if PYTHON.match(value) else "text that begins like a list of objects and is no JSON"
+    return f"a list that begins with {kind_of(value[0])}" if isinstance(value, list) and value else kind_of(value)
+
+
+def read(values: Iterable[Any], name: str, turn: Callable[[Fields], Message]) -> tuple[Message, ...]:
+    """Read the turns in field `name`, each by `turn`.
+
+    Raises:
+        FrameworkError: one cannot be read; names it by its number.
+    """
+    messages: list[Message] = []
+    try:
+        for value in values:
+            if not is_object(value):
+                message = f"needs an object, found {kind_of(value)}"
+                raise FrameworkError(message)  # noqa: TRY301 - told with the number, like those of `turn`
+            messages.append(turn(value))
+    except FrameworkError as error:
+        message = f"(turn {len(messages) + 1} of '{name}') {error}"
+        raise FrameworkError(message) from error
+    return tuple(messages)
+
+
+def by_role(turn: Fields) -> Message:
+    """Read a turn with role and content."""
+    role = _role(turn, "role", ROLES)
+    if len(turn) == PLAIN and "content" in turn:
+        return Message(role, content(turn))
+    if role == "assistant":
+        return _assistant(turn)
+    if role == "tool":
+        return Message(role, content(turn), (), optional(turn, "name"), optional(turn, "tool_call_id"))
+    return Message(role, content(turn))
+
+
+def _assistant(turn: Fields) -> Message:
+    calls = tools.calls(turn)
+    said = "" if calls and turn.get("content") is None else content(turn)
+    thought = next((found for name in THOUGHTS if (found := optional(turn, name))), "")
+    return Message("assistant", said, calls, reasoning_content=thought, learned=_is_learned(turn))
+
+
+def content(turn: Fields) -> str:
+    """Return the content of a turn: text, or parts of text that are joined.
+
+    Raises:
+        FrameworkError: it is something else, an image for example.
+    """
+    value = turn.get("content")
+    if isinstance(value, list) and value:
+        return "".join(_part(part) for part in value)
+    return text(turn, "content", "the turn")
+
+
+def _part(part: Any) -> str:
+    kind = part.get("type", "text") if isinstance(part, Mapping) else None
+    if kind == "text":
+        return text(part, "text", "the part")
+    found = f"a part of type {kind!r}" if kind else kind_of(part)
+    message = f"needs text, or parts of type 'text', in 'content', found {found}"
+    raise FrameworkError(message)
+
+
+def by_speaker(turn: Fields) -> Message:
+    """Read a turn with from and value."""
+    role = _role(turn, "from", SPEAKERS)
+    if len(turn) == PLAIN and turn["from"] not in CALLING:
+        return Message(role, text(turn, "value", "the turn"))
+    if role == "assistant":
+        calling = turn["from"] in CALLING
+        calls = tools.calls_in(turn.get("value"), "value") if calling else ()
+        return Message(role, "" if calling else text(turn, "value", "the turn"), calls, learned=_is_learned(turn))
+    name = optional(turn, "name") if role == "tool" else ""
+    return Message(role, text(turn, "value", "the turn"), (), name)
+
+
+def _role(turn: Fields, name: str, roles: Mapping[str, str]) -> str:
+    given = turn.get(name)
+    role = roles.get(given) if isinstance(given, str) else None
+    if role is not None:
+        return role
+    if name not in turn:
+        raise missing(turn, name, "the turn")
+    if isinstance(given, str):
+        message = f"has an {unknown('role', given, roles)}".rstrip(".")
+    else:
+        message = f"needs a role in '{name}', found {kind_of(given)}; valid: {', '.join(roles)}"
+    raise FrameworkError(message)
+
+
+def _is_learned(turn: Fields) -> bool:
+    """Whether the turn is to be learned: other trainers mark those that are not with a weight of 0."""
+    return turn.get("weight", 1) != 0 and turn.get("train", True) is not False
+
+
+def as_context(messages: Iterable[Message]) -> tuple[Message, ...]:
+    """Return turns of which none is learned."""
+    return tuple(replace(turn, learned=False) if turn.role == "assistant" else turn for turn in messages)
+
+
+def any_turn(turn: Fields) -> Message:
+    """Read a turn of either spelling."""
+    return by_speaker(turn) if "from" in turn else by_role(turn)
+
+
+def marked(value: str) -> tuple[Message, ...]:
+    """Read text that holds a whole dialogue, each turn after an empty line and `Human:` or `Assistant:`.
+
+    Empty where the text does not begin so. An opening of the assistant's turn without an answer is left out.
+    """
+    if not value.startswith("\n\nHuman:"):
+        return ()
+    parts = MARKED.split(value)[1:]
+    pairs = zip(parts[::2], parts[1::2], strict=True)
+    messages = [Message("user" if speaker == "Human" else "assistant", said) for speaker, said in pairs]
+    return tuple(messages[:-1] if messages[-1] == Message("assistant", "") else messages)

@@ -1,0 +1,192 @@
+"""`data=hub`: a data set of the Hugging Face Hub, through `datasets`."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import sys
+import textwrap
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from datasets import disable_progress_bars, load_dataset, packaged_modules
+from datasets.exceptions import DatasetGenerationError, DatasetNotFoundError, DatasetsError
+from huggingface_hub import HfApi
+from huggingface_hub.constants import ENDPOINT
+from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
+
+from framework.api.records import RawData, Row
+from framework.util.errors import FrameworkError, one_line
+from framework.util.network import reachable
+from framework_plugins.formats.config import HubConfig
+from framework_plugins.formats.readers import values
+
+BATCH = 256
+"""Rows that are decoded at a time."""
+LONGEST = 400
+"""Characters of a library's message that are told."""
+COMMIT = re.compile(r"[0-9a-f]{40}")
+LOADERS = Path(packaged_modules.__file__).parent
+"""Named like the kinds of files they load: `datasets` would take one for a data set, and load the working folder."""
+FIRST_ROWS = re.compile(r"(?P<split>\w+)\[:(?P<rows>\d+)\]")
+UNREACHABLE = (ConnectionError, OfflineModeIsEnabled, *HfHubHTTPError.__bases__[:1])
+"""The last is the error of the HTTP client, which depends on the version of huggingface_hub."""
+
+
+class Hub:
+    """A source of rows on the Hub. Code that comes with a data set is never run."""
+
+    def __init__(self, config: HubConfig) -> None:
+        self.config = config
+
+    def load(self) -> RawData:
+        """Download the splits, or take them from the cache; with `streaming` only look where they are.
+
+        Raises:
+            FrameworkError: there is no such data set, split or network, it comes with code, or it is of pictures.
+        """
+        asked = self.config
+        self._check()
+        if not sys.stderr.isatty():
+            disable_progress_bars()
+        if not reachable(ENDPOINT):
+            logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it would announce each of five retries
+            print("the Hub cannot be reached; looking for the data set in the cache …", file=sys.stderr)  # noqa: T201
+        commit = _commit(asked) if asked.streaming else ""
+        train = self._rows("split", asked.split, commit)
+        if asked.validation_split_name is None:
+            return RawData(train, key=_key([train], commit), streamed=asked.streaming)
+        validation = self._rows("validation_split_name", asked.validation_split_name, commit)
+        return RawData(train, validation, key=_key([train, validation], commit), streamed=asked.streaming)
+
+    def _check(self) -> None:
+        asked = self.config
+        if Path(asked.path).expanduser().exists():
+            message = f"data.path={asked.path} lies on this machine: read it with data=local_file"
+            raise FrameworkError(message)
+        if "/" not in asked.path and (LOADERS / asked.path).exists():
+            message = f"data.path={asked.path} is no data set: give the id of one, owner/name"
+            raise FrameworkError(message)
+        if asked.validation_split_name == asked.split:
+            message = f"data.validation_split_name={asked.split} is data.split too: choose another split for validation"
+            raise FrameworkError(message)
+        for setting in ("split", "validation_split_name") if asked.streaming else ():
+            split: str = getattr(asked, setting) or ""
+            if set(split) & {"[", "+"}:
+                first = FIRST_ROWS.fullmatch(split)
+                instead = f"data.{setting}={first['split']} data.max_rows={first['rows']}" if first else "a whole split"
+                message = f"data.{setting}={split} cannot be streamed: take {instead}, or data.streaming=false"
+                raise FrameworkError(message)
+
+    def _rows(self, setting: str, split: str, commit: str) -> HubRows:
+        rows = _load(self.config, setting, split, commit)
+        media = sorted(name for name, feature in (rows.features or {}).items() if _is_media(feature))
+        if media:
+            columns = f"the column{'s' if len(media) > 1 else ''} {', '.join(media)}"
+            message = f"data.path={self.config.path}: {columns} of split {split} cannot be learned: no text, no numbers"
+            raise FrameworkError(message)
+        return HubRows(rows, self.config.path, split, f"data.{setting}")
+
+
+class HubRows(Iterable[Row]):
+    """The rows of one split, read as they are iterated over, from the cache on disk or over the network."""
+
+    def __init__(self, rows: Any, path: str, split: str, setting: str) -> None:
+        self.rows = rows
+        self.path = path
+        self.split = split
+        self.setting = setting
+
+    def __iter__(self) -> Iterator[Row]:
+        """Read the rows.
+
+        Raises:
+            FrameworkError: the connection broke, or the data are damaged; the held out split has no rows.
+        """
+        place = self.path if self.setting == "data.split" else f"{self.path}:{self.split}"
+        unsure = None if self.rows.features is None else values.unsure(self.rows.features.arrow_schema)
+        number = 0
+        try:
+            for batch in self.rows.iter(batch_size=BATCH):
+                for cells in zip(*batch.values(), strict=True):
+                    row = dict(zip(batch, cells, strict=True))
+                    fields, problem = values.row(row, batch if unsure is None else unsure)
+                    yield Row(fields, f"{place}[{number}]", problem)
+                    number += 1
+        except (*UNREACHABLE, OSError, ValueError, DatasetsError, ImportError) as error:
+            message = f"{place}[{number}]: reading cannot go on here ({one_line(error)})"
+            raise FrameworkError(message) from error
+        if not number and self.setting != "data.split":
+            message = f"{self.setting}={self.split}: the split has no rows"
+            raise FrameworkError(message)
+
+
+def _load(asked: HubConfig, setting: str, split: str, commit: str) -> Any:
+    revision = commit or asked.revision
+    try:
+        return load_dataset(asked.path, asked.name, split=split, revision=revision, streaming=asked.streaming)
+    except DatasetNotFoundError as error:
+        message = f"data.path={asked.path}: the Hub has no such data set, or it is gated and you are not logged in"
+        if asked.revision and "Revision" in str(error):
+            message = f"data.path={asked.path}: the data set has no data.revision={asked.revision}"
+        raise FrameworkError(message) from error
+    except UNREACHABLE as error:
+        message = f"data.path={asked.path}: the Hub cannot be reached and nothing is cached ({one_line(error)})"
+        raise FrameworkError(message) from error
+    except RuntimeError as error:
+        if "scripts are no longer supported" not in str(error):
+            raise
+        script = str(error).split()[-1]
+        instead = "the Hub often has it as Parquet too: data.revision=refs/convert/parquet"
+        message = f"data.path={asked.path} needs code of its own ({script}), which is never run; {instead}"
+        raise FrameworkError(message) from error
+    except (ValueError, DatasetsError, FileNotFoundError) as error:
+        name = f", data.name={asked.name}" if asked.name else ""
+        message = f"data.path={asked.path}, data.{setting}={split}{name}: {_told(error)}"
+        raise FrameworkError(message) from error
+
+
+def _told(error: Exception) -> str:
+    """Return what `datasets` says, in one line; what it says of rows that it could not read stands in the cause."""
+    cause = error.__cause__ if type(error) is DatasetGenerationError else None
+    return textwrap.shorten(f"{type(cause or error).__name__}: {cause or error}", LONGEST, placeholder=" …")
+
+
+def _commit(asked: HubConfig) -> str:
+    """Return the commit that the Hub has now, so that all of a run reads one state; empty where it does not say."""
+    try:
+        return HfApi().dataset_info(asked.path, revision=asked.revision).sha or ""
+    except (*UNREACHABLE, ValueError):  # loading says what is wrong
+        return ""
+
+
+def _key(splits: list[HubRows], commit: str) -> str:
+    """Return what names the content of the rows: a commit of a data set never changes. Empty where it is not known."""
+    commits = [commit or _cached_commit(split.rows) for split in splits]
+    if not all(commits):
+        return ""
+    plain = [
+        [split.path, split.rows.info.config_name, commit, split.split, str(split.rows.features)]
+        for split, commit in zip(splits, commits, strict=True)
+    ]
+    return json.dumps(plain)
+
+
+def _cached_commit(rows: Any) -> str:
+    """Return the commit that a downloaded split is of; `datasets` calls the folder after it that it prepared it in."""
+    folders = {Path(file["filename"]).parent.name for file in rows.cache_files}
+    name = folders.pop() if len(folders) == 1 else ""
+    return name if COMMIT.fullmatch(name) else ""
+
+
+def _is_media(feature: Any) -> bool:
+    """Whether a column is, or holds, what only a library can decode: pictures, sound, films, documents."""
+    if isinstance(feature, dict):
+        return any(map(_is_media, feature.values()))
+    if isinstance(feature, list):
+        return any(map(_is_media, feature))
+    if (inner := getattr(feature, "feature", None)) is not None:
+        return _is_media(inner)
+    return hasattr(feature, "decode_example") and type(feature).__name__ != "Json"

@@ -1,0 +1,87 @@
+"""Registers the sources and formats."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from framework import Component, hookimpl
+from framework.hooks.manager import components
+from framework.util.errors import unknown
+from framework_plugins.formats import config
+
+if TYPE_CHECKING:
+    from framework.api.checkup import Checkup
+    from framework.api.plan import Plan
+
+
+@hookimpl
+def framework_sources() -> Iterable[Component]:
+    """Local files and the Hub."""
+    yield Component("local_file", config.LocalFileConfig, "framework_plugins.formats.files:LocalFile")
+    yield Component("hub", config.HubConfig, "framework_plugins.formats.hub:Hub")
+
+
+@hookimpl
+def framework_formatters() -> Iterable[Component]:
+    """The formats of the field, and their recognition."""
+    formats = "framework_plugins.formats.formats"
+    yield Component("auto", config.AutoFormatConfig, f"{formats}:Auto")
+    yield Component("alpaca", config.AlpacaConfig, f"{formats}:Alpaca")
+    yield Component("chatml", config.ChatMLConfig, f"{formats}:ChatML")
+    yield Component("sharegpt", config.ShareGPTConfig, f"{formats}:ShareGPT")
+    yield Component("prompt_completion", config.PromptCompletionConfig, f"{formats}:PromptCompletion")
+    yield Component("preference", config.PreferenceConfig, f"{formats}:Preference")
+    yield Component("text", config.TextConfig, f"{formats}:Text")
+
+
+@hookimpl
+def framework_check_plan(plan: Plan) -> Iterable[str]:
+    """Refuse names in `format.columns` that the format never reads, and a system prompt for plain text."""
+    settings, chosen = plan.format.config, plan.format.component.name
+    if chosen == "text" and settings.system_prompt is not None:
+        yield "format.system_prompt does nothing with format=text: plain text has no turns"
+    if settings.columns:
+        yield from _unread(chosen, settings.columns)
+
+
+def _unread(chosen: str, columns: Iterable[str]) -> Iterable[str]:
+    from framework_plugins.formats.formats.names import READS  # noqa: PLC0415 - for those who rename fields
+
+    ours = {
+        name for name, part in components("format").items() if part.factory.startswith("framework_plugins.formats.")
+    }
+    if chosen == "auto" and ours == set(components("format")):
+        known = sorted({name for names in READS.values() for name in names})
+    elif chosen in ours - {"auto"}:
+        known = sorted(READS[chosen])
+    else:
+        return  # what a format of another plugin reads is its own business
+    for name in columns:
+        if name not in known:
+            yield f"format.columns.{name}: {unknown(f'field of format={chosen}', name, known)}"
+
+
+@hookimpl
+def framework_checkups() -> Iterable[Checkup]:
+    """The Hub and its token, and local files."""
+    from framework.api.checkup import Checkup  # noqa: PLC0415 - only `doctor` needs it
+
+    code = "framework_plugins.formats.checkups"
+    yield Checkup("Hub", "data", f"{code}:hub", _needs_hub, "hub")
+    yield Checkup("Hub token", "data", f"{code}:token", process="hub")
+    yield Checkup("local files", "data", f"{code}:local_files", _reads_files, "hub")
+
+
+def _needs_hub(plan: Plan) -> bool:
+    """Whether the data come over the network; the check of the model says the same of the model."""
+    asked = plan.data.config
+    if not isinstance(asked, config.HubConfig):
+        return False
+    from framework_plugins.formats.checkups import is_cached  # noqa: PLC0415 - for those whose data lie on the Hub
+
+    return asked.streaming or not is_cached(asked.path)
+
+
+def _reads_files(plan: Plan) -> bool:
+    return isinstance(plan.data.config, config.LocalFileConfig)

@@ -1,0 +1,32 @@
+"""Readers: a file of any known kind -> rows, one at a time, whatever its size.
+
+A row that cannot be read is a `Row` with a `problem`. Where reading cannot go on, the readers raise `FrameworkError`
+with the file and the line or row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from framework.api.records import Row
+from framework_plugins.formats.config import SampleBy
+from framework_plugins.formats.readers import columnar, delimited, json_rows, plain_text
+from framework_plugins.formats.readers.find import DataFile
+
+READERS = {
+    ".jsonl": json_rows.read,
+    ".ndjson": json_rows.read,
+    ".json": json_rows.read,
+    ".csv": delimited.read,
+    ".tsv": delimited.read,
+    ".parquet": columnar.read_parquet,
+    ".arrow": columnar.read_arrow,
+    ".feather": columnar.read_arrow,
+}
+
+
+def read(file: DataFile, sample_by: SampleBy) -> Iterator[Row]:
+    """Read the rows of one file; `sample_by` says what a row of a .txt file is."""
+    if file.kind == ".txt":
+        return plain_text.read(file, sample_by)
+    return READERS[file.kind](file)

@@ -1,0 +1,89 @@
+"""Parquet and Arrow, a batch of rows at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from framework.api.records import Row
+from framework.util.errors import FrameworkError
+from framework_plugins.formats.readers import values
+from framework_plugins.formats.readers.find import DataFile
+from framework_plugins.formats.readers.json_stream import first_duplicate
+from framework_plugins.formats.readers.opened import Opened
+
+BATCH = 256
+"""Rows that are made Python values at a time."""
+IPC_FILE, FEATHER_V1 = b"ARROW1", b"FEA1"
+"""How Arrow's file format and the first Feather begin; Arrow's stream format has no such mark."""
+
+
+def read_parquet(file: DataFile) -> Iterator[Row]:
+    """Read the rows of a Parquet file."""
+    with Opened(file) as opened:
+        yield from _rows(file, _parquet_batches(file, opened))
+
+
+def read_arrow(file: DataFile) -> Iterator[Row]:
+    """Read the rows of an Arrow file, in the file format or in the stream format, which `datasets` writes."""
+    with Opened(file) as opened:
+        yield from _rows(file, _arrow_batches(file, opened))
+
+
+def _parquet_batches(file: DataFile, opened: Opened) -> Iterator[Any]:
+    source = opened.seekable() if file.packing else pa.OSFile(str(file.path))
+    with source, pq.ParquetFile(source) as parquet:
+        _check_columns(file, parquet.schema_arrow)
+        yield from parquet.iter_batches(batch_size=BATCH)
+
+
+def _arrow_batches(file: DataFile, opened: Opened) -> Iterator[Any]:
+    head = opened.stream.peek(len(IPC_FILE))
+    if head.startswith(FEATHER_V1):
+        message = "the first version of Feather, which keeps no lists; write it anew with a newer library"
+        raise file.error(message)
+    # Mapped, for a writer may have put all rows into one batch.
+    source = opened.seekable() if file.packing else pa.memory_map(str(file.path))
+    if not head.startswith(IPC_FILE):
+        with source, pa.ipc.open_stream(source) as reader:
+            _check_columns(file, reader.schema)
+            yield from reader
+        return
+    with source, pa.ipc.open_file(source) as reader:
+        _check_columns(file, reader.schema)
+        yield from (reader.get_batch(number) for number in range(reader.num_record_batches))
+
+
+def _check_columns(file: DataFile, schema: Any) -> None:
+    if twice := first_duplicate(schema.names):
+        message = f"two columns are called '{twice}': give each a name of its own"
+        raise file.error(message)
+
+
+def _rows(file: DataFile, batches: Iterator[Any]) -> Iterator[Row]:
+    number = 0
+    try:
+        for batch in batches:
+            unsure = values.unsure(batch.schema)
+            for start in range(0, batch.num_rows, BATCH):
+                for fields in batch.slice(start, BATCH).to_pylist():
+                    number += 1
+                    yield Row(*_plain(file, number, fields, unsure))
+    except FrameworkError:
+        raise
+    except (pa.ArrowException, OSError, ValueError) as error:  # pyarrow raises all three for damage
+        place = f"row {number + 1}" if number else ""
+        message = f"no {file.kind[1:]} file, or a damaged one ({_first_line(error)})"
+        raise file.error(message, place) from error
+
+
+def _plain(file: DataFile, number: int, fields: dict[str, Any], unsure: list[str]) -> tuple[dict[str, Any], str, str]:
+    fields, problem = values.row(fields, unsure)
+    return fields, file.where(f"row {number}"), problem
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or ["no message"])[0]

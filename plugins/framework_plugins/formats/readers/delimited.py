@@ -1,0 +1,92 @@
+"""CSV and TSV, record by record; a record may go over several lines."""
+
+from __future__ import annotations
+
+import csv
+import re
+from collections.abc import Iterator
+
+from framework.api.records import Row
+from framework_plugins.formats.readers.find import DataFile
+from framework_plugins.formats.readers.json_stream import first_duplicate
+from framework_plugins.formats.readers.opened import Opened, not_utf8
+
+LONGEST = 1 << 28
+"""Characters that one cell may have."""
+DELIMITERS = {".csv": (",", ";", "\t"), ".tsv": ("\t",)}
+"""The separators of a kind, the usual one first: spreadsheets of many languages write a semicolon."""
+QUOTED = re.compile(r'(?:^|(?<=[,;\t]))"(?:[^"]|"")*(?:"|\Z)')
+"""A cell in quotation marks, in which a separator is text; the last may go on in the next line."""
+
+
+def read(file: DataFile) -> Iterator[Row]:
+    """Read the rows of a table whose first record names the columns; empty lines are passed over.
+
+    Raises:
+        FrameworkError: the text is not UTF-8, two columns have one name, or a quotation does not end.
+    """
+    csv.field_size_limit(max(LONGEST, csv.field_size_limit()))  # of the process
+    with Opened(file) as opened:
+        columns = list[str]()
+        for line, cells in _records(file, opened):
+            if not columns:
+                columns = _columns(file, line, cells)
+            elif isinstance(cells, str):
+                yield Row({}, file.where(line), cells)
+            elif len(cells) == len(columns):
+                yield Row(dict(zip(columns, cells, strict=True)), file.where(line))
+            else:
+                yield Row({}, file.where(line), f"{_count(len(cells), 'cell')} under {_count(len(columns), 'column')}")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
+
+
+def _columns(file: DataFile, line: int, cells: list[str] | str) -> list[str]:
+    if isinstance(cells, str):
+        raise file.error(cells, line)
+    names = [cell.strip() for cell in cells]
+    if twice := first_duplicate(names):
+        message = f"two columns are called '{twice}': give each a name of its own"
+        raise file.error(message, line)
+    return names
+
+
+def _records(file: DataFile, opened: Opened) -> Iterator[tuple[int, list[str] | str]]:
+    """Give the first line of each record with its cells, or with what is wrong with it."""
+    reader = csv.reader(_text(file, opened), delimiter=_delimiter(file), strict=True)
+    while True:
+        line = reader.line_num + 1
+        try:
+            cells = next(reader)
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield line, _problem(error)
+        else:
+            if len(cells) > 1 or "".join(cells).strip():
+                yield line, cells
+
+
+def _problem(error: csv.Error) -> str:
+    if "unexpected end of data" in str(error):
+        return "no CSV: a quotation that begins here does not end"
+    inside = " (a quotation mark inside a quotation is written twice)" if "expected after" in str(error) else ""
+    return f"no CSV: {error}{inside}"
+
+
+def _delimiter(file: DataFile) -> str:
+    choices = DELIMITERS[file.kind]
+    with Opened(file) as opened:
+        header = next((line for line in _text(file, opened) if line.strip()), "")
+    outside = QUOTED.sub("", header)
+    return max(choices, key=outside.count)  # the first of those that occur as often
+
+
+def _text(file: DataFile, opened: Opened) -> Iterator[str]:
+    for number, line in opened.lines():
+        try:
+            yield line.decode()
+        except UnicodeDecodeError as error:
+            raise file.error(not_utf8(error), number) from error

@@ -1,0 +1,176 @@
+"""JSON decoded value by value from a stream, so that an array of any size needs the memory of one item.
+
+Text is added to a buffer until the next value is complete; what was decoded is dropped from it.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from framework.util.errors import FrameworkError
+from framework_plugins.formats.readers.opened import Opened, not_utf8
+
+CHUNK = 1 << 18
+"""Bytes that are read at a time; more where one value is longer."""
+TOKEN = 32
+"""An error so close to the end of the buffer may be of a number, a word or an escape that was cut in two."""
+SPACE = re.compile(r"[ \t\n\r]+")
+
+
+class Decoder:
+    """JSON text -> values. `duplicate` is a key that an object of the last value has twice, or empty."""
+
+    def __init__(self) -> None:
+        self.duplicate = ""
+        self._json = json.JSONDecoder(object_pairs_hook=self._object)
+
+    def _object(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        fields = dict(pairs)
+        if len(fields) != len(pairs):
+            self.duplicate = first_duplicate(key for key, _ in pairs)
+        return fields
+
+    def whole(self, text: str) -> Any:
+        """Decode a text that is one value."""
+        self.duplicate = ""
+        return self._json.decode(text)
+
+    def next(self, text: str, at: int) -> tuple[Any, int]:
+        """Decode the value at a position, and return where it ends."""
+        self.duplicate = ""
+        return self._json.raw_decode(text, at)
+
+
+def first_duplicate(names: Iterable[str]) -> str:
+    """Return the first name that was there before; empty where there is none."""
+    seen = set[str]()
+    return next((name for name in names if name in seen or seen.add(name)), "")  # type: ignore[func-returns-value]
+
+
+def beyond(error: ValueError | RecursionError) -> str:
+    """Say what Python's decoder refuses although it is JSON."""
+    return "nested too deeply" if isinstance(error, RecursionError) else "a number with thousands of digits"
+
+
+class JsonStream:
+    """The values and signs of a JSON text, one after the other."""
+
+    def __init__(self, opened: Opened) -> None:
+        self.decoder = Decoder()
+        self._opened = opened
+        self._utf8 = codecs.getincrementaldecoder("utf-8")()
+        self._text, self._at, self._ended = "", 0, False
+        self._column = 0  # characters of its line before the text of the buffer
+        opened.start()
+
+    def peek(self) -> str:
+        """Return the next sign that is no white space; empty at the end."""
+        while True:
+            if space := SPACE.match(self._text, self._at):
+                self._at = space.end()
+            if self._at < len(self._text) or self._ended:
+                return self._text[self._at : self._at + 1]
+            self._fill()
+
+    def take(self, signs: str) -> str:
+        """Pass over the next sign, which is to be one of `signs`, and return it.
+
+        Raises:
+            FrameworkError: it is another one.
+        """
+        sign = self.peek()
+        if not sign or sign not in signs:
+            expected = " or ".join(f"'{sign}'" for sign in signs)
+            message = f"{expected} expected"
+            raise self._refusal(message, self._at)
+        self._at += 1
+        return sign
+
+    def value(self) -> Any:
+        """Decode the next value.
+
+        Raises:
+            FrameworkError: it is no JSON, or no UTF-8.
+        """
+        self.peek()
+        while True:
+            try:
+                value, end = self.decoder.next(self._text, self._at)
+            except json.JSONDecodeError as error:
+                if self._ended or not self._is_cut(error):
+                    raise self._refusal(error.msg, error.pos) from error
+            except (ValueError, RecursionError) as error:
+                raise self._refusal(beyond(error), self._at) from error
+            else:
+                if self._ended or end < len(self._text) - TOKEN or isinstance(value, str | list | dict):
+                    self._at = end
+                    return value
+            self._fill()
+
+    def items(self) -> Iterator[Any]:
+        """Decode the items of the next value, an array, one by one."""
+        self.take("[")
+        if self.peek() == "]":
+            self.take("]")
+            return
+        while True:
+            yield self.value()
+            if self.take(",]") == "]":
+                return
+
+    def fields(self) -> Iterator[str]:
+        """Give the names of the next value, an object, one by one; whoever asks takes the value of each."""
+        self.take("{")
+        if self.peek() == "}":
+            self.take("}")
+            return
+        while True:
+            if self.peek() != '"':
+                self.take('"')
+            name = self.value()
+            self.take(":")
+            yield name
+            if self.take(",}") == "}":
+                return
+
+    def end(self) -> None:
+        """Make sure that nothing follows.
+
+        Raises:
+            FrameworkError: something does.
+        """
+        if self.peek():
+            message = "the text goes on behind its end"
+            raise self._refusal(message, self._at)
+
+    def _is_cut(self, error: json.JSONDecodeError) -> bool:
+        return error.msg.startswith("Unterminated string") or error.pos >= len(self._text) - TOKEN
+
+    def _fill(self) -> None:
+        """Drop what was decoded, and at least double what was not."""
+        done = self._text[: self._at]
+        lines = done.count("\n")
+        self._opened.line += lines
+        self._column = len(done) - done.rfind("\n") - 1 if lines else self._column + len(done)
+        rest = self._text[self._at :]
+        chunk = self._opened.stream.read(max(CHUNK, len(rest)))
+        self._ended = not chunk
+        try:
+            self._text, self._at = rest + self._utf8.decode(chunk, final=self._ended), 0
+        except UnicodeDecodeError as error:
+            line = self._opened.line + rest.count("\n") + error.object[: error.start].count(b"\n") + 1
+            raise self._opened.file.error(not_utf8(error), line) from error
+
+    def _refusal(self, problem: str, at: int) -> FrameworkError:
+        before = self._text[:at]
+        lines = before.count("\n")
+        column = at - before.rfind("\n") if lines else self._column + at + 1
+        early = "; the file ends here: was it copied or downloaded in part?" if self._at_end(at) else ""
+        return self._opened.file.error(f"no JSON: {problem} at column {column}{early}", self._opened.line + lines + 1)
+
+    def _at_end(self, at: int) -> bool:
+        return self._ended and not self._text[at:].strip()

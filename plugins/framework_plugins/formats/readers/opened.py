@@ -1,0 +1,172 @@
+"""A file opened for reading, unpacked on the way. What a library says of a damaged one becomes a message with the line.
+
+with Opened(file) as opened:
+    for number, line in opened.lines():
+        ...
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import shutil
+import tempfile
+import zlib
+from collections.abc import Iterator
+from contextlib import ExitStack
+from types import TracebackType
+from typing import IO, BinaryIO, Self, cast
+
+import zstandard
+
+from framework_plugins.formats.readers.find import DataFile
+
+CHUNK = 1 << 16
+PACKED = 1 << 14
+"""Bytes that are unpacked at once; they may become a hundred times as many."""
+WINDOW = 1 << 31
+"""The longest window that zstd may have been told to use, in bytes."""
+MARKS = {
+    b"\xff\xfe\x00\x00": "UTF-32",
+    b"\x00\x00\xfe\xff": "UTF-32",
+    b"\xff\xfe": "UTF-16",
+    b"\xfe\xff": "UTF-16",
+}
+"""Byte order marks; the longer ones first, for one begins like another."""
+BOM = b"\xef\xbb\xbf"
+FOREIGN = {
+    b"\x1f\x8b": "the file is packed with gzip; give it a name that ends with .gz",
+    b"\x28\xb5\x2f\xfd": "the file is packed with zstd; give it a name that ends with .zst",
+    b"PK\x03\x04": "the file is a zip archive, or a spreadsheet; unpack it, or save it as .csv",
+    b"PAR1": "the file is Parquet; give it a name that ends with .parquet",
+}
+"""How files begin that are no text, and what to do."""
+POINTER = b"version https://git-lfs"
+"""How a file begins that Git LFS left in place of the data."""
+DAMAGED = (gzip.BadGzipFile, zlib.error, zstandard.ZstdError)
+NAMES = {".gz": "gzip", ".zst": "zstd"}
+
+
+class Opened:
+    """An open file; `stream` gives its unpacked bytes, and `line` is how many lines of it have been read."""
+
+    def __init__(self, file: DataFile) -> None:
+        self.file = file
+        self.line = 0
+
+    def __enter__(self) -> Self:
+        """Open the file."""
+        self._stack = ExitStack()
+        try:
+            raw = self._stack.enter_context(self.file.path.open("rb"))
+            self._check(raw.peek(len(POINTER)))
+            self.stream = self._stack.enter_context(_unpacked(raw, self.file.packing))
+        except BaseException as error:
+            self.__exit__(type(error), error, None)
+            raise
+        return self
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, error: BaseException | None, _at: TracebackType | None
+    ) -> None:
+        """Close the file.
+
+        Raises:
+            FrameworkError: an error of the file system or of the packing ended the reading.
+        """
+        self._stack.close()
+        if (problem := self._problem(error)) is not None:
+            raise self.file.error(problem, self.line + 1 if self.line else "") from error
+
+    def _check(self, head: bytes) -> None:
+        if head.startswith(POINTER):
+            message = "the file only says where Git LFS keeps the data; fetch them: git lfs pull"
+            raise self.file.error(message)
+
+    def _problem(self, error: BaseException | None) -> str | None:
+        if isinstance(error, EOFError):
+            return "the file ends too early: was it copied or downloaded in part?"
+        if isinstance(error, DAMAGED):
+            return f"no {NAMES[self.file.packing]} file, or a damaged one ({error})"
+        if isinstance(error, FileNotFoundError):
+            return "the file is gone; it was there when the run started"
+        if isinstance(error, OSError):
+            return f"the file cannot be read ({error.strerror or error})"
+        return None
+
+    def lines(self) -> Iterator[tuple[int, bytes]]:
+        """Give the lines with their numbers, ends included; only a line feed ends one."""
+        self.start()
+        for number, line in enumerate(self.stream, start=1):
+            self.line = number
+            yield number, line
+
+    def start(self) -> None:
+        """Pass over a byte order mark.
+
+        Raises:
+            FrameworkError: it is one of UTF-16 or UTF-32, or the file is no text.
+        """
+        head = self.stream.peek(max(map(len, FOREIGN)))
+        if head.startswith(BOM):
+            self.stream.read(len(BOM))
+        problems = {mark: f"the text is {name}; convert it: iconv -f {name} -t UTF-8" for mark, name in MARKS.items()}
+        for mark, problem in (problems | FOREIGN).items():
+            if head.startswith(mark):
+                raise self.file.error(problem)
+
+    def seekable(self) -> BinaryIO:
+        """Return the bytes as a file that can be sought in: a packed one is unpacked into a temporary file."""
+        if not self.file.packing:
+            return self.stream
+        whole: IO[bytes] = self._stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - closed with the rest
+        shutil.copyfileobj(self.stream, whole, CHUNK)
+        whole.seek(0)
+        return cast("BinaryIO", whole)
+
+
+def not_utf8(error: UnicodeDecodeError) -> str:
+    """Say that a text is not UTF-8, and what to do."""
+    return f"not UTF-8 ({error.reason}); convert it: iconv -f LATIN1 -t UTF-8"
+
+
+def _unpacked(raw: io.BufferedReader, packing: str) -> io.BufferedReader:
+    if not packing:
+        return raw
+    inner = gzip.GzipFile(fileobj=raw) if packing == ".gz" else _Zstd(raw)
+    return io.BufferedReader(cast("io.RawIOBase", inner), CHUNK)
+
+
+class _Zstd(io.RawIOBase):
+    """What one or more zstd frames hold. The library's own reader takes a frame that was cut off for a complete one."""
+
+    def __init__(self, raw: BinaryIO) -> None:
+        self._raw = raw
+        self._frame: zstandard.ZstdDecompressionObj | None = None
+        self._rest = b""
+        self._out = memoryview(b"")
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        while not self._out:
+            if not self._more():
+                return 0
+        size = min(len(buffer), len(self._out))
+        buffer[:size], self._out = self._out[:size], self._out[size:]
+        return size
+
+    def _more(self) -> bool:
+        chunk = self._rest or self._raw.read(PACKED)
+        self._rest = b""
+        if not chunk:
+            if self._frame is not None:
+                raise EOFError
+            return False
+        if self._frame is None:
+            self._frame = zstandard.ZstdDecompressor(max_window_size=WINDOW).decompressobj()
+        self._out = memoryview(self._frame.decompress(chunk))
+        if self._frame.eof:
+            self._rest, self._frame = self._frame.unused_data, None
+        return True

@@ -1,0 +1,130 @@
+"""`trainer=hf`: opens a base model with transformers; `model.py` trains it with TRL and asks it.
+
+Opening reads config and tokenizer only: what cannot work is told before a weight is read.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+import torch
+import transformers
+from transformers import AutoConfig, AutoModelForCausalLM
+
+from framework.api.plan import Plan
+from framework.api.process_group import member
+from framework.api.protocols import ModelPlace, ModelSource, Quantization
+from framework.api.schema import Stage
+from framework.util.errors import FrameworkError, one_line, unknown
+from framework.util.gc import set_aside, without_collecting
+from framework_plugins.hf import hardware
+from framework_plugins.hf.adapters import trained_config
+from framework_plugins.hf.config import HFTrainerConfig, OutOfMemory
+from framework_plugins.hf.loading import attention as requested
+from framework_plugins.hf.memory.retry import ran_out
+from framework_plugins.hf.model import HFModel
+from framework_plugins.hf.packing.admits import Way, way
+from framework_plugins.hf.resume import Checkpoints
+
+
+class HFBackend:
+    """Opens models with transformers. A backend that loads them otherwise subclasses it.
+
+    Attributes:
+        opens: what is made of an opened model.
+    """
+
+    opens: type[HFModel] = HFModel
+
+    def __init__(self, config: HFTrainerConfig) -> None:
+        self.config = config
+
+    @contextmanager
+    def open(self, plan: Plan) -> Iterator[HFModel]:
+        """Pick what suits this machine, read config and tokenizer, and free everything at the end.
+
+        Raises:
+            FrameworkError: no GPU for a large model, or the model cannot be read.
+        """
+        with without_collecting():
+            model = self._opened(plan)
+        try:
+            with set_aside():
+                yield model
+        except (RuntimeError, MemoryError) as error:
+            if not ran_out(error):
+                raise
+            by_itself = self.config.on_out_of_memory is OutOfMemory.fail
+            message = (
+                f"out of memory: {one_line(error)}\nLower trainer.per_device_train_batch_size and raise "
+                "trainer.gradient_accumulation_steps as much, lower trainer.max_seq_length, or set quantization=nf4"
+                + ("; trainer.on_out_of_memory=climb does the first by itself" if by_itself else "")
+            )
+            raise FrameworkError(message) from error
+        finally:
+            model.close()
+
+    def _opened(self, plan: Plan) -> HFModel:
+        _quiet()
+        group, me = plan.launch.config.group(), member()
+        machine = hardware.pick(self.config, gpu=me.local_rank if me else 0 if group else None)
+        if Stage.train in plan.stages:
+            Checkpoints(plan).newest()  # of another training: told before anything is measured
+        source: ModelSource = plan.model.create()
+        place = source.fetch(weights=False)
+        empty, attention = _inspect(place, self.config, trust=plan.model.config.trust_remote_code)
+        _check_targets(plan, empty)
+        parameters = sum(parameter.numel() for parameter in empty.parameters())
+        hardware.check_size(machine, self.config.device, place.name, parameters)
+        machine.facts["attention"] = attention
+        chosen, machine.facts["packing"] = self.way(plan, machine, empty, attention)
+        if me:  # the layers of `fast/` keep weights between passes, which a group may have cut apart by then
+            chosen = replace(chosen, fast=False)
+        return self.opens(plan, self.config, machine, source, place, chosen)
+
+    def way(self, plan: Plan, machine: hardware.Hardware, empty: torch.nn.Module, attention: str) -> tuple[Way, str]:
+        """Choose how rows go through the model, and say in words how they are packed; see `packing.admits.way`."""
+        quantization: Quantization = plan.quantization.create()
+        quantized = quantization.config(machine.dtype) is not None
+        return way(self.config, empty, attention, machine.device, trained_config(plan), quantized=quantized)
+
+
+def _quiet() -> None:
+    """Let the run's own loggers speak: no progress bars and notes of the libraries in between."""
+    transformers.logging.set_verbosity_error()
+    transformers.logging.disable_progress_bar()
+    # peft reads a name that transformers 5.24 deprecates; nothing a user could do about it.
+    warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
+
+
+def _inspect(place: ModelPlace, config: HFTrainerConfig, *, trust: bool) -> tuple[torch.nn.Module, str]:
+    """Return the model without memory for its weights, and its attention implementation."""
+    try:
+        loaded = AutoConfig.from_pretrained(place.folder, trust_remote_code=trust)
+        with torch.device("meta"):
+            empty = AutoModelForCausalLM.from_config(
+                loaded, trust_remote_code=trust, attn_implementation=requested(config)
+            )
+    except (ValueError, OSError, ImportError, KeyError) as error:
+        message = f"model {place.name}: transformers cannot build it: {one_line(error)}"
+        if "trust_remote_code" in str(error):
+            message = (
+                f"model {place.name} brings Python code of its own: read it, then set model.trust_remote_code=true"
+            )
+        raise FrameworkError(message) from error
+    return empty, str(empty.config._attn_implementation)  # noqa: SLF001 - no public name
+
+
+def _check_targets(plan: Plan, empty: torch.nn.Module) -> None:
+    """Refuse names of layers that the model does not have, before its weights are fetched."""
+    targets = getattr(trained_config(plan), "target_modules", None)
+    if plan.given or not isinstance(targets, set | list):
+        return
+    layers = {name.rpartition(".")[2] for name, part in empty.named_modules() if isinstance(part, torch.nn.Linear)}
+    for target in sorted(targets):
+        if target.rpartition(".")[2] not in layers:
+            message = f"adapter.target_modules: {unknown('layer', target, layers)}"
+            raise FrameworkError(message)

@@ -1,0 +1,163 @@
+"""Conversations -> token rows, by the tokenizer's own chat template, with labels on the assistants' turns only.
+
+Templates with and without generation markers are treated alike. The whole conversation is rendered once, and for each
+assistant's turn the prompt that inference would use: its tokens must be the first tokens of the row, so what is learned
+is exactly what will be generated, from the end of the prompt up to the turn's stop token. Earlier turns are rendered as
+they were the last, too, since some templates rewrite a turn once others follow. A row for which any of this does not
+hold says so in `TokenRow.problem`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from transformers import PreTrainedTokenizerBase
+
+from framework.api.records import IGNORE, Example, Message, TokenRow
+from framework.util import hashing
+from framework.util.errors import FrameworkError, one_line
+from framework_plugins.hf.drafts import Draft
+from framework_plugins.hf.learned import Labels
+from framework_plugins.hf.masks import Prompts
+from framework_plugins.hf.render import Job, Renderer, as_turns
+
+__all__ = ["IGNORE", "Chat"]
+Render = Callable[[Job], str | FrameworkError]
+PORTION = 1 << 19
+"""Characters that are tokenized at a time: what the tokenizer keeps of a text takes 50 times its size."""
+
+
+class Chat:
+    """Conversations as a model writes them.
+
+    Args:
+        tokenizer: a fast tokenizer with a chat template.
+        stop_ids: the token ids that end generation; each assistant's turn must end with one of them.
+        settings: switches of the template, `chat_template_kwargs`.
+        last_turn_only: learn the last assistant's turn only.
+    """
+
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        stop_ids: frozenset[int],
+        settings: Mapping[str, Any] | None = None,
+        *,
+        last_turn_only: bool = False,
+    ) -> None:
+        self.tokenizer = tokenizer
+        self.stop_ids = stop_ids
+        self.settings = dict(settings or {})
+        self.last_turn_only = last_turn_only
+        self._renderer = Renderer(tokenizer, self.settings)
+        self._prompts = Prompts(tokenizer)
+        self._labels = Labels(tokenizer, stop_ids, self._prompts)
+
+    @functools.cached_property
+    def key(self) -> str:
+        """A hash over all that `encode` depends on besides the examples."""
+        tokenizer = self._ready()
+        named = {name: str(token) for name, token in tokenizer.special_tokens_map.items()}
+        core = (tokenizer.backend_tokenizer.to_str(), named, tokenizer.split_special_tokens)
+        parts = (tokenizer.chat_template, self.settings, sorted(self.stop_ids), self.last_turn_only)
+        return hashing.hash_of(*core, *parts, self._probe, hashing.code_hash(Chat))
+
+    @property
+    def _probe(self) -> str:
+        """A short prompt as it is rendered now: some templates write the date."""
+        try:
+            return self.prompt([Message("user", "a")])
+        except FrameworkError as error:
+            return str(error)
+
+    def _ready(self) -> PreTrainedTokenizerBase:
+        """Return the tokenizer as inference uses it: a call switches off the cutting and padding its file asks for."""
+        self.tokenizer("", add_special_tokens=False)
+        return self.tokenizer
+
+    def prompt(self, messages: Sequence[Message], tools: Sequence[Mapping[str, Any]] = ()) -> str:
+        """Render what inference is given: the turns, and the opening of the assistant's next one.
+
+        Raises:
+            FrameworkError: the template refuses the turns.
+        """
+        return self._renderer.text(Job(as_turns(messages), tools, prompt=True))
+
+    def encode(self, examples: Sequence[Example]) -> list[TokenRow]:
+        """Tokenize and label conversations; what cannot be proven is said in `TokenRow.problem`."""
+        render = self._renderer.one_by_one()
+        drafts = (self._draft(example, render) for example in examples)
+        return [row for portion in _portions(drafts, _length) for row in self._rows(portion)]
+
+    def _draft(self, example: Example, render: Render) -> Draft:
+        """Render a conversation, and measure its learned turns; of a dialogue's many prompts one is held at a time."""
+        if example.text is not None:
+            return Draft(example, example.text)
+        turns, tools = as_turns(example.messages), example.tools
+        whole = render(Job(turns, tools, prompt=False))
+        if isinstance(whole, FrameworkError):
+            return Draft(example, problem=str(whole))
+        draft = Draft(example, whole)
+        for number in self._learned(example.messages):
+            prompt = render(Job(turns[:number], tools, prompt=True))
+            last = number == len(turns) - 1
+            alone = whole if last else render(Job(turns[: number + 1], tools, prompt=False))
+            draft.learned[number] = self._labels.turn(draft, number, prompt, alone)
+        return draft
+
+    def _learned(self, messages: Sequence[Message]) -> list[int]:
+        numbers = [n for n, message in enumerate(messages) if message.role == "assistant" and message.learned]
+        return numbers[-1:] if self.last_turn_only else numbers
+
+    def _rows(self, drafts: Sequence[Draft]) -> Iterator[TokenRow]:
+        core = self._ready().backend_tokenizer
+        for draft, encoding in zip(drafts, _encodings(core, drafts), strict=True):
+            draft.encoding, draft.ids = encoding, encoding.ids
+            for turn in draft.learned.values():
+                if turn.prompt >= 0:
+                    turn.cut = self._prompts.cut(encoding, draft.ids, draft.text, turn.prompt)
+        for portion in _portions(drafts, _tails):
+            self._prompts.learn(turn.cut for draft in portion for turn in draft.learned.values() if turn.cut)
+            yield from map(self._labels.row, portion)
+
+
+def _length(draft: Draft) -> int:
+    return len(draft.text)
+
+
+def _tails(draft: Draft) -> int:
+    return sum(len(turn.cut.tail) for turn in draft.learned.values() if turn.cut)
+
+
+def _portions(drafts: Iterable[Draft], size: Callable[[Draft], int]) -> Iterator[list[Draft]]:
+    """Give drafts in portions of about `PORTION` characters, at least one in each."""
+    portion: list[Draft] = []
+    total = 0
+    for draft in drafts:
+        portion.append(draft)
+        total += size(draft)
+        if total >= PORTION:
+            yield portion
+            portion, total = [], 0
+    if portion:
+        yield portion
+
+
+def _encodings(core: Any, drafts: Sequence[Draft]) -> list[Any]:
+    """Tokenize the texts; one that the tokenizer refuses becomes empty, with a problem."""
+    try:
+        encodings: list[Any] = core.encode_batch([draft.text for draft in drafts], add_special_tokens=False)
+    except Exception:  # noqa: BLE001 - half of a surrogate pair in one of them: which, is found out below
+        encodings = [_encoding(core, draft) for draft in drafts]
+    return encodings
+
+
+def _encoding(core: Any, draft: Draft) -> Any:
+    try:
+        return core.encode(draft.text, add_special_tokens=False)
+    except Exception as error:  # noqa: BLE001 - whatever it is, this row cannot be learned
+        draft.problem = f"the tokenizer refuses the text: {one_line(error)}"
+        draft.text, draft.learned = "", {}
+        return core.encode("", add_special_tokens=False)

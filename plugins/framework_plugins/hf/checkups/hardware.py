@@ -1,0 +1,108 @@
+"""torch, CPU, GPU and driver, as a run finds them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+
+import torch
+
+from framework.api.checkup import Found, State
+from framework.api.plan import Plan
+from framework_plugins.hf.checkups import needs_gpu
+from framework_plugins.hf.hardware import bf16_instructions, use_cores
+
+SMI = "nvidia-smi"
+SMI_SECONDS = 20
+QUERY = "--query-gpu=name,driver_version,memory.total"
+VISIBLE = "CUDA_VISIBLE_DEVICES"
+WHEELS = "https://pytorch.org/get-started/locally/"
+
+
+def torch_build(_: Plan | None) -> Found:
+    """Say what torch was built for, and multiply with it."""
+    ones = torch.ones(8, 8)
+    if not bool((ones @ ones == len(ones)).all()):
+        return Found(
+            State.broken, "a product of ones is wrong", torch.__version__, "pip install --force-reinstall torch"
+        )
+    return Found(State.ok, f"built {_built()}", torch.__version__)
+
+
+def _built() -> str:
+    if torch.version.cuda is not None:
+        return f"for CUDA {torch.version.cuda}"
+    return f"for ROCm {torch.version.hip}" if torch.version.hip is not None else "without CUDA"
+
+
+def cpu(_: Plan | None) -> Found:
+    """Say how many threads a run takes, and whether the CPU multiplies bf16."""
+    threads, instructions = use_cores(), bf16_instructions()
+    return Found(
+        State.ok, f"{threads.removeprefix('CPU, ')}; bf16 {f'by {instructions}' if instructions else 'is slow'}"
+    )
+
+
+def gpu(plan: Plan | None) -> Found:
+    """Compute something on each GPU, and say what it is."""
+    if not torch.cuda.is_available():
+        return _no_gpu(needed=plan is not None and needs_gpu(plan))
+    count = torch.cuda.device_count()
+    detail = "; ".join(map(_described, range(count)))
+    if count > 1:
+        fix = f"choose one with {VISIBLE}=0 before the command: a run trains on one"
+        return Found(State.broken, f"{count} are visible: {detail}", fix=fix)
+    return Found(State.ok, detail)
+
+
+def _described(number: int) -> str:
+    """Describe a GPU; raises what torch raises where it cannot compute on it."""
+    ones = torch.ones(8, 8, device=f"cuda:{number}")
+    torch.cuda.synchronize(ones.device)
+    total = torch.cuda.get_device_properties(number).total_memory
+    free = torch.cuda.mem_get_info(number)[0]
+    with torch.cuda.device(number):
+        bf16 = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "no bf16, so fp16"
+    capability = ".".join(map(str, torch.cuda.get_device_capability(number)))
+    memory = f"{total / 2**30:.1f} GiB, {free / 2**30:.1f} GiB free"
+    return f"{torch.cuda.get_device_name(number)}, compute capability {capability}, {memory}, {bf16}"
+
+
+def _no_gpu(*, needed: bool) -> Found:
+    detail = f"none that torch can use; it is built {_built()}"
+    if VISIBLE in os.environ:
+        detail += f"; {VISIBLE}={os.environ[VISIBLE]}"
+    if driver(None).state is State.ok:
+        without = torch.version.cuda is None and torch.version.hip is None
+        fix = f"install torch for CUDA, {WHEELS}" if without else "update the driver, or take a torch for an older CUDA"
+        return Found(State.missing, detail, fix=fix)
+    fix = "run it on a machine with a GPU, or take a smaller model; trainer.device=cpu trains here all the same"
+    return Found(State.missing, detail, fix=fix if needed else "")
+
+
+def driver(_: Plan | None) -> Found:
+    """Ask `nvidia-smi`."""
+    tool = shutil.which(SMI)
+    if tool is None:
+        return Found(State.missing, f"no {SMI} on PATH")
+    fix = f"mend or install the NVIDIA driver until `{SMI}` works by itself"
+    try:
+        done = subprocess.run(  # noqa: S603 - a fixed query
+            [tool, QUERY, "--format=csv,noheader"],
+            capture_output=True,
+            encoding="utf-8",
+            errors="replace",
+            stdin=subprocess.DEVNULL,
+            timeout=SMI_SECONDS,
+            check=False,
+        )
+    except subprocess.TimeoutExpired:
+        return Found(State.broken, f"{SMI} does not answer within {SMI_SECONDS} s", fix=fix)
+    lines = (done.stdout or done.stderr).strip().splitlines()
+    if done.returncode or not lines:
+        return Found(State.broken, f"{SMI}: {lines[0] if lines else f'exit code {done.returncode}'}", fix=fix)
+    cards = [[part.strip() for part in line.split(",")] for line in lines]
+    return Found(
+        State.ok, "; ".join(f"{card[0]}, {card[-1]}" for card in cards), cards[0][1] if len(cards[0]) > 1 else ""
+    )

@@ -1,0 +1,169 @@
+"""How far a model is from its base, and what is kept of the base for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+from peft import PeftModel
+
+from framework.api.records import TokenRow
+from framework.util.errors import FrameworkError
+from framework_plugins.hf.evaluation import Evaluation
+from framework_plugins.hf.known import key
+from framework_plugins.hf.losses import Losses
+from framework_plugins.hf.packing.parts import Part
+from framework_plugins.hf.scoring import each_row, joined
+
+Tensor = torch.Tensor
+NAMED = ("input_ids", "position_ids", "source")
+"""What tells one part of a pass from another."""
+STATES = 1 << 24
+"""Numbers that are kept of what a base read, of two or four bytes: some 4,000 tokens of a model with 8B parameters."""
+KEPT = 256
+"""Tokens of the vocabulary by which a base is remembered that training will change for good, at each place."""
+
+
+class FromBase:
+    """The divergence of a model from its base, whichever way it is trained."""
+
+    def __init__(self) -> None:
+        self._apart = Apart()
+        self._remembered = Remembered()
+
+    def forget(self) -> None:
+        """Give back what the base's states take."""
+        self._apart = Apart()
+
+    def __call__(
+        self, model: Any, evaluation: Callable[[], Evaluation], rows: Sequence[TokenRow], *, trained: bool
+    ) -> list[float]:
+        """Return for each row the mean over its learned tokens of KL(base || model) in nats.
+
+        Args:
+            model: as it stands.
+            evaluation: gives that of the model, which is found out when first asked for.
+            rows: their labels say where to look.
+            trained: whether it is its base no more, where all weights are trained.
+
+        Raises:
+            FrameworkError: all weights are trained, and these rows were not asked about before.
+        """
+        if isinstance(model, PeftModel):
+            if model.get_model_status().enabled is False:  # it is the base now
+                return [0.0] * len(rows)
+            return self._apart(evaluation(), rows, model.disable_adapter)
+        if not trained:
+            self._remembered.keep(evaluation(), rows)
+            return [0.0] * len(rows)
+        found = self._remembered.divergence(evaluation(), rows)
+        if found is None:
+            message = (
+                "full fine-tuning keeps no base: how far the model is from it is measured in a run with both stages"
+            )
+            raise FrameworkError(message)
+        return found
+
+
+class Apart:
+    """How far a model with an adapter is from its base.
+
+    The states in which the base read something are kept, up to `STATES` numbers, so that it reads the same rows once.
+    """
+
+    def __init__(self) -> None:
+        self._states: dict[bytes, Tensor] = {}
+        self._kept = 0
+
+    def __call__(
+        self, evaluation: Evaluation, rows: Sequence[TokenRow], base: Callable[[], AbstractContextManager[None]]
+    ) -> list[float]:
+        """Return for each row the mean over its learned tokens of KL(base || model) in nats.
+
+        Args:
+            evaluation: of the model.
+            rows: their labels say where to look.
+            base: inside it the model is its base.
+        """
+        losses = evaluation.passes.losses
+
+        def tell(part: Part) -> Tensor:
+            before = self._before(losses, part, base)
+            pairs = zip(losses.blocks(before), losses.blocks(losses.seen(part)), strict=True)
+            return joined([_kl(one.log_softmax(-1), two.log_softmax(-1)) for (_, one), (_, two) in pairs])
+
+        return each_row(evaluation, rows, tell, _mean)
+
+    def _before(self, losses: Losses, part: Part, base: Callable[[], AbstractContextManager[None]]) -> Tensor:
+        """Return what the base's logits are made of."""
+        name = key(*(part[name].flatten().tolist() for name in NAMED if name in part))
+        if name in self._states:
+            return self._states[name]
+        with base():
+            seen = losses.seen(part)
+        if losses.head is not None and self._kept + seen.numel() <= STATES:
+            self._states[name] = seen
+            self._kept += seen.numel()
+        return seen
+
+
+class Remembered:
+    """What a base says that training will change for good: its likeliest tokens at each place, the rest as one.
+
+    The divergence of that is at most the divergence of the whole (the data processing inequality), and close to it: the
+    tokens that are put together are the unlikely ones.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[tuple[int, ...], ...], list[tuple[Tensor, Tensor]]] = {}
+
+    def keep(self, evaluation: Evaluation, rows: Sequence[TokenRow]) -> None:
+        """Remember what the model says of rows now."""
+        losses = evaluation.passes.losses
+
+        def tell(part: Part) -> tuple[Tensor, Tensor]:
+            told = [
+                logits.log_softmax(-1).topk(min(KEPT, logits.shape[-1]))
+                for _, logits in losses.blocks(losses.seen(part))
+            ]
+            return joined([one.values for one in told]), joined([one.indices for one in told])
+
+        self._known[_key(rows)] = each_row(evaluation, rows, tell, lambda told, at: (told[0][at], told[1][at]))
+
+    def divergence(self, evaluation: Evaluation, rows: Sequence[TokenRow]) -> list[float] | None:
+        """Return how far the model has come from what was remembered; None where it was not asked about these rows."""
+        known = self._known.get(_key(rows))
+        if known is None:
+            return None
+        losses = evaluation.passes.losses
+        found = []
+        for row, (before, ids) in zip(rows, known, strict=True):  # one by one: each has tokens of its own to look up
+
+            def tell(part: Part, ids: Tensor = ids) -> Tensor:
+                pieces = losses.blocks(losses.seen(part))
+                return joined([logits.log_softmax(-1).cpu().gather(1, ids[some]) for some, logits in pieces])
+
+            (after,) = each_row(evaluation, [row], tell, lambda told, at: told[at])
+            found.append(float(_kl(_with_rest(before), _with_rest(after)).mean()) if len(before) else 0.0)
+        return found
+
+
+def _mean(told: Tensor, places: list[int]) -> float:
+    return float(told[places].mean()) if places else 0.0
+
+
+def _kl(log_p: Tensor, log_q: Tensor) -> Tensor:
+    """Return KL(p || q) of each row of log-probabilities; rounding can make a zero of it a little less."""
+    return (log_p.exp() * (log_p - log_q)).sum(-1).clamp_(min=0)
+
+
+def _with_rest(log_probs: Tensor) -> Tensor:
+    """Append the log-probability of all other tokens together."""
+    rest = (1 - log_probs.exp().sum(-1, keepdim=True)).clamp(min=1e-9)
+    return torch.cat([log_probs, rest.log()], -1)
+
+
+def _key(rows: Sequence[TokenRow]) -> tuple[tuple[int, ...], ...]:
+    return tuple((*row.input_ids, *row.labels) for row in rows)

@@ -1,0 +1,210 @@
+"""What `trainer=hf` tells the plan: how it uses memory, and what would make it use less. Without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from framework.api.plan import Plan
+from framework.api.process_group import Engine
+from framework.api.records import Saving
+from framework.api.schema import Optimizer, Stage
+from framework.memory import Attention, Loss, Settings, Shape, Weights
+from framework.memory.shape import LINEARS
+from framework.util.gpus import Gpu
+from framework_plugins.hf.config import Attention as Kernels
+from framework_plugins.hf.config import (
+    Device,
+    Dtype,
+    FullConfig,
+    HFTrainerConfig,
+    Int8Config,
+    NF4Config,
+    NoQuantizationConfig,
+    Packing,
+    Switch,
+)
+
+STATES = {Optimizer.adamw_torch: 8.0, Optimizer.adamw_8bit: 2.0, Optimizer.paged_adamw_8bit: 0.0}
+"""Bytes of Adam's states for a parameter; paged ones lie in memory that moves to the CPU when it is short."""
+KERNELS = {Kernels.eager: Attention.eager, Kernels.flash_attention_2: Attention.flash}
+ENOUGH, SLOWER, WORTH = 1024, 1.03, 32
+"""Tokens that a pass on a CPU is cut to, how much slower that may be, and tokens that are worth a branch: those of
+`packing/`, which imports torch."""
+SHARD = 5e9
+"""Bytes of a file of weights, as models of several files have been saved; one is mapped at a time."""
+PROCESS = 640 * 2**20
+"""Bytes of Python with torch, transformers, peft, TRL, bitsandbytes and datasets: measured with torch 2.13 for CPUs."""
+FUSED = {
+    "qkv_proj": ("q", "k", "v"),
+    "query_key_value": ("q", "k", "v"),
+    "c_attn": ("q", "k", "v"),
+    "gate_up_proj": ("gate", "up"),
+}
+"""Layers that hold several."""
+LOWEST_RANK = 8
+"""Below it an adapter learns little."""
+
+
+def footprint(plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, shared: int) -> Settings:
+    """Return how a plan trains."""
+    config: HFTrainerConfig = plan.trainer.config
+    adapter: Any = plan.adapter.config
+    full = isinstance(adapter, FullConfig)
+    on_gpu = gpu is not None and config.device is not Device.cpu
+    tree = config.packing is Packing.tree and not getattr(adapter, "lora_dropout", 0) and not shape.windows
+    stored, double_quant = _stored(plan, full=full, on_gpu=on_gpu)
+    rows, length = _pass(config, longest, shared, on_gpu=on_gpu, tree=tree)
+    answers, group = _answers(plan, longest), plan.launch.config.group()
+    fast = not on_gpu and not full and stored is Weights.half and group is None
+    return Settings(
+        rows=rows,
+        length=length,
+        rank=0 if full else adapter.r,
+        targets=targets(adapter),
+        trained_width=_width(config, stored, gpu if on_gpu else None),
+        weights=stored,
+        double_quant=double_quant,
+        autocast=config.dtype is not Dtype.fp32,
+        state_bytes=STATES[config.optim] if on_gpu else 8.0,
+        copies=False,  # torch's fused implementation changes the weights in place
+        attention=KERNELS.get(config.attention, Attention.sdpa if on_gpu else Attention.flash),
+        checkpointing=_checkpointing(config, on_gpu=on_gpu),
+        # Engines of a group want the model to be called as a whole, so it makes the logits itself.
+        loss=Loss.plain if shape.scaled or group else Loss.learned,
+        varied=on_gpu and not tree,
+        masked=on_gpu and tree,
+        kept=_kept(shape, adapter.r) if fast else 0.0,
+        process=0.0 if on_gpu else PROCESS,
+        file=0.0 if on_gpu or stored is Weights.half else min(2.0 * shape.total, SHARD),
+        evaluated_rows=config.per_device_eval_batch_size if on_gpu else 0,
+        evaluated_length=longest,
+        answer_rows=answers[0],
+        answer_tokens=answers[1],
+        processes=group.world if group else 1,
+        sharded=group is not None and group.sharded,
+        offloaded_weights=group is not None and group.cpu_offload,
+    )
+
+
+def _answers(plan: Plan, longest: int) -> tuple[int, int]:
+    """Return how many prompts are answered at a time, and their tokens with the answer."""
+    if not {Stage.baseline, Stage.evaluate} & set(plan.stages):
+        return 0, 0
+    asked = [choice.config for choice in plan.evaluator.values() if hasattr(choice.config, "max_new_tokens")]
+    rows = max((getattr(settings, "batch_size", 1) for settings in asked), default=0)
+    return rows, longest + max((each.max_new_tokens for each in asked), default=0)
+
+
+def _width(config: HFTrainerConfig, stored: Weights, gpu: Gpu | None) -> int:
+    """Return the bytes of a weight of the adapter; TRL casts that of a quantized model to bf16, if that is computed."""
+    half = config.dtype is Dtype.bf16 or (config.dtype is Dtype.auto and (gpu is None or gpu.bf16))
+    return 2 if half and stored in {Weights.nf4, Weights.int8} else 4
+
+
+def _stored(plan: Plan, *, full: bool, on_gpu: bool) -> tuple[Weights, bool]:
+    quantization = plan.quantization.config
+    if isinstance(quantization, NF4Config):
+        return Weights.nf4, quantization.double_quant
+    if isinstance(quantization, Int8Config):
+        return Weights.int8, False
+    dtype = plan.trainer.config.dtype
+    wide = full or dtype is Dtype.fp32 or (dtype is Dtype.auto and not on_gpu and not _cpu_has_bf16())
+    return (Weights.fp32 if wide else Weights.half), False
+
+
+def _cpu_has_bf16() -> bool:
+    """Whether Linux tells of instructions for bf16; a CPU without them computes in fp32, as a rule."""
+    try:
+        return any(name in Path("/proc/cpuinfo").read_text(encoding="ascii") for name in ("avx512_bf16", "amx_bf16"))
+    except (OSError, UnicodeDecodeError):  # no Linux
+        return False
+
+
+def _pass(config: HFTrainerConfig, longest: int, shared: int, *, on_gpu: bool, tree: bool) -> tuple[int, int]:
+    """Return rows and tokens of the largest pass, where rows of the longest kind meet.
+
+    A tree has at most the tokens of as many padded rows; on a CPU it is cut smaller unless that costs too much, as
+    `packing/parts.py` does it.
+    """
+    rows = 1 if config.packing is Packing.none else config.per_device_train_batch_size
+    if not tree:
+        return rows, longest
+    step, budget = rows * config.gradient_accumulation_steps, rows * longest
+    cuts = [_cut(step, longest, shared, limit) for limit in (budget, min(budget, max(ENOUGH, longest)))]
+    small = not on_gpu and cuts[1][1] <= SLOWER * cuts[0][1]
+    return 1, cuts[1 if small else 0][0]
+
+
+def _cut(step: int, longest: int, shared: int, limit: int) -> tuple[int, int]:
+    """Cut the rows of a step into trees up to a limit; return the tokens of one, and of all."""
+    begins = shared if shared >= WORTH else 0
+    together = min(step, max(1, (limit - begins) // max(1, longest - begins)))
+    saved = shared * (together - 1)
+    tree = together * longest - (saved if saved >= WORTH else 0)
+    return tree, -(-step * tree // together)
+
+
+def _checkpointing(config: HFTrainerConfig, *, on_gpu: bool) -> bool:
+    return on_gpu if config.gradient_checkpointing is Switch.auto else config.gradient_checkpointing is Switch.enabled
+
+
+def _kept(shape: Shape, rank: int) -> float:
+    """Return what a layer of the folder `fast` keeps of a token, in 16 bits: e (2h + 2q + 2kv + 2i + 7r).
+
+    What the norms gave, which the projections read too; rotated queries and keys, values, what attention gave; gate and
+    up; and the inner products of the adapters.
+    """
+    return 2.0 * (2 * shape.hidden + 2 * shape.q + 2 * shape.kv + 2 * shape.intermediate + 7 * rank)
+
+
+def targets(adapter: Any) -> tuple[str, ...]:
+    """Return the adapted layers by the names that the arithmetic has for them; all, where it has none of theirs."""
+    names = [target.rpartition(".")[2] for target in getattr(adapter, "target_modules", [])]
+    found = {part for name in names for part in FUSED.get(name, (name.removesuffix("_proj"),))}
+    return tuple(name for name in LINEARS if name in found) or LINEARS
+
+
+def savings(plan: Plan) -> Iterator[Saving]:
+    """Give what makes a plan smaller, the cheapest first."""
+    config: HFTrainerConfig = plan.trainer.config
+    yield from _smaller_passes(config)
+    group = plan.launch.config.group()
+    if group and group.sharded:  # the optimizers of 8 bits cannot be cut into pieces
+        yield from _smaller_weights(plan)
+        return
+    if config.optim is Optimizer.adamw_torch:
+        yield Saving({"trainer.optim": Optimizer.adamw_8bit}, "little: optimizer states of 8 bits", price=1)
+    if config.optim is not Optimizer.paged_adamw_8bit:
+        yield Saving({"trainer.optim": Optimizer.paged_adamw_8bit}, "time, whenever the states are moved")
+    yield from _smaller_weights(plan)
+
+
+def _smaller_passes(config: HFTrainerConfig) -> Iterator[Saving]:
+    if config.per_device_eval_batch_size > 1:
+        yield Saving({"trainer.per_device_eval_batch_size": 1}, "nothing but a slower validation loss", price=0)
+    rows, accumulated = config.per_device_train_batch_size, config.gradient_accumulation_steps
+    while rows > 1:
+        divisor = next(number for number in range(2, rows + 1) if rows % number == 0)
+        rows, accumulated = rows // divisor, accumulated * divisor
+        smaller = {"trainer.per_device_train_batch_size": rows, "trainer.gradient_accumulation_steps": accumulated}
+        yield Saving(smaller, "nothing: the same rows in a step, in smaller passes", price=0)
+    if config.gradient_checkpointing is not Switch.enabled:
+        yield Saving({"trainer.gradient_checkpointing": Switch.enabled}, "a third more time")
+
+
+def _smaller_weights(plan: Plan) -> Iterator[Saving]:
+    adapter: Any = plan.adapter.config
+    quantization = plan.quantization.config
+    if isinstance(adapter, FullConfig):
+        yield Saving({"adapter": "lora"}, "an adapter is trained alone: a tenfold learning rate suits it", price=2)
+    group = plan.launch.config.group()
+    if isinstance(quantization, NoQuantizationConfig) and not (group and group.engine is Engine.deepspeed_zero3):
+        yield Saving({"quantization": "nf4"}, "a little quality, and time: the base in four bits", price=2)
+    elif isinstance(quantization, NF4Config) and not quantization.double_quant:
+        yield Saving({"quantization.double_quant": True}, "nothing that one would notice", price=0)
+    rank = getattr(adapter, "r", LOWEST_RANK)
+    while rank > LOWEST_RANK:
+        rank = max(LOWEST_RANK, rank // 2)
+        yield Saving({"adapter.r": rank}, "room to learn: an adapter of a lower rank", price=2)

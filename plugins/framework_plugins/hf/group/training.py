@@ -1,0 +1,143 @@
+"""A training as one process of a group makes it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import distributed
+
+from framework.api.process_group import Engine, Group, Member
+from framework.api.protocols import TrainRun
+from framework.api.records import Order, Step, TokenRow, TrainResult
+from framework.util.errors import FrameworkError
+from framework_plugins.hf.adapters import save_weights
+from framework_plugins.hf.group import engine
+from framework_plugins.hf.group.evaluation import loss
+from framework_plugins.hf.group.steps import ShareCollator
+from framework_plugins.hf.group.trainer import GroupTrainer
+from framework_plugins.hf.group.weights import allocate, trained, unwrap, whole
+from framework_plugins.hf.losses import Losses
+from framework_plugins.hf.memory.passes import Passes
+from framework_plugins.hf.memory.retry import Randomness
+from framework_plugins.hf.order import Order as RowOrder
+from framework_plugins.hf.progress import Progress
+from framework_plugins.hf.resume import Checkpoints
+from framework_plugins.hf.state import State
+from framework_plugins.hf.trainer import SupervisedTrainer
+from framework_plugins.hf.training import Training
+
+if TYPE_CHECKING:
+    from framework_plugins.hf.model import HFModel
+
+
+@dataclass(frozen=True)
+class GroupTraining(Training):
+    """A training together with other processes.
+
+    Attributes:
+        group: what was asked for.
+        me: this process.
+        evaluated: rows in a pass of the validation loss.
+    """
+
+    group: Group
+    me: Member
+    evaluated: int
+
+    def together(self, rows: Sequence[TokenRow], validation: Sequence[TokenRow], run: TrainRun) -> TrainResult:
+        """Train; the first process tells the run of each step, and all do what it says."""
+        told = dataclasses.replace(run, on_step=partial(self._agree, run.on_step))
+        result = self.run(rows, told, partial(self._validate, validation))
+        device = self.machine.device
+        result = dataclasses.replace(
+            result,
+            computed_tokens=int(engine.added(result.computed_tokens, device)),
+            peak_memory_bytes=engine.most(result.peak_memory_bytes, device),
+        )
+        distributed.barrier()
+        return result
+
+    def _agree(self, on_step: Callable[[Step], Order | None], step: Step) -> Order | None:
+        return engine.agreed(self.me, lambda: on_step(step))
+
+    def _validate(self, validation: Sequence[TokenRow]) -> tuple[float | None, dict[str, float]]:
+        if not validation:
+            return None, {}
+        before = Randomness.now()
+        passes = Passes(replace(self.passes.packer, rows=self.evaluated), self.passes.losses)
+        found = loss(passes, validation, self.me, self.machine.device)
+        before.restore()
+        self.model.train()
+        return found, {}
+
+    @property
+    def _batch(self) -> int:
+        """Rows of an optimizer step, of all processes together."""
+        return super()._batch * self.me.world
+
+    @property
+    def _rank(self) -> int:
+        return self.me.rank
+
+    def _made(self, order: RowOrder, arguments: dict[str, Any]) -> SupervisedTrainer:
+        arguments["data_collator"] = ShareCollator(order.rows, self.passes.packer, self.me)
+        return GroupTrainer(self.group, self.me, passes=self.passes, order=order, ladder=self.ladder, **arguments)
+
+    def _state(self, trainer: SupervisedTrainer, progress: Progress) -> State:
+        return State(trainer, progress, keeps=self.me.rank == 0, gathered=self._gathered)
+
+    def _gathered(self, mine: Any) -> list[Any]:
+        found: list[Any] = [None] * self.me.world
+        distributed.all_gather_object(found, mine)
+        return found
+
+    def _newest(self, rows: Sequence[TokenRow]) -> Path | None:
+        """Return the checkpoint that the first process goes on from.
+
+        Raises:
+            FrameworkError: it is not to be seen here.
+        """
+        found = engine.agreed(self.me, lambda: self.checkpoints.newest(rows))
+        if found and not found.is_dir():
+            message = (
+                f"{found}: the first machine goes on from this checkpoint, and it is not to be seen here. Set run_dir "
+                "to a folder that all machines share"
+            )
+            raise FrameworkError(message)
+        return found
+
+    def _arguments(self) -> dict[str, Any]:
+        return engine.arguments(self.group, self.machine)
+
+    def _rehearse(self, trainer: SupervisedTrainer, rows: Sequence[TokenRow], steps: int) -> None:
+        """Try nothing: what one process runs out of, the others would wait for."""
+
+    def _save(self, trainer: SupervisedTrainer, folder: Path) -> None:
+        """Put the pieces together, and write them in the first process."""
+        if self.group.engine is Engine.deepspeed_zero3:
+            state = trainer.accelerator.get_state_dict(trainer.model_wrapped)
+        else:
+            state = {name: whole(weight) for name, weight in trained(self.model)}
+        if self.me.rank == 0:
+            unwrap(self.model)
+            save_weights(self.model, folder, state)
+
+
+def train_together(
+    model: HFModel, rows: Sequence[TokenRow], validation: Sequence[TokenRow], run: TrainRun, me: Member
+) -> TrainResult:
+    """Train a model as one process of a group."""
+    plan, config = model.plan, model.config
+    allocate(model.model)
+    losses = Losses(model.model, model.way.packing, masked=not model.way.branches, looks=False)
+    passes = Passes(model.packer(losses, config.per_device_train_batch_size), losses, model.model)
+    training = GroupTraining(
+        model.model, passes, model.ladder, model.machine, config, plan.seed, model.tokenizer, model.way.fast,
+        Checkpoints(plan, writes=me.rank == 0), plan.launch.config.group(), me, config.per_device_eval_batch_size,
+    )  # fmt: skip
+    return training.together(rows, validation, run)

@@ -1,0 +1,195 @@
+"""What this machine can do: device, dtype, checkpointing, optimizer. Each is probed, and told with its reason."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import time
+import warnings
+from dataclasses import dataclass, field
+
+import psutil
+import torch
+
+from framework.api.schema import Optimizer
+from framework.util import host
+from framework.util.errors import FrameworkError, one_line
+from framework_plugins.hf.config import CPU_LIMIT, Device, Dtype, HFTrainerConfig, Switch
+
+DTYPES = {Dtype.fp32: torch.float32, Dtype.bf16: torch.bfloat16, Dtype.fp16: torch.float16}
+NAMES = {dtype: name.value for name, dtype in DTYPES.items()}
+OPENMP = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "OMP_PROC_BIND", "GOMP_CPU_AFFINITY", "KMP_AFFINITY")
+"""What a user may have set for OpenMP, which then holds and is told."""
+BF16_MARGIN = 1.3
+"""How much faster bf16 must be on a CPU: casts cost something, and a close race would be won by chance."""
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """What was picked. `facts` says it in words."""
+
+    device: str
+    dtype: torch.dtype
+    checkpointing: bool
+    optimizer: Optimizer
+    facts: dict[str, str] = field(default_factory=dict)
+
+
+def pick(config: HFTrainerConfig, gpu: int | None = None) -> Hardware:
+    """Probe the machine, and on a CPU choose the number of threads.
+
+    Args:
+        config: the settings.
+        gpu: the number of the GPU to take, where a group of processes shares them; None where a run has one.
+
+    Raises:
+        FrameworkError: the config asks for what is not there.
+    """
+    device = _device(config.device, gpu)
+    if device == "cuda" and gpu is not None:
+        torch.cuda.set_device(gpu)
+    name = torch.cuda.get_device_name() if device == "cuda" else use_cores()
+    dtype, why = _dtype(config.dtype, device)
+    if config.gradient_checkpointing is Switch.auto:
+        checkpointing = device == "cuda"
+    else:
+        checkpointing = config.gradient_checkpointing is Switch.enabled
+    optimizer, optimizer_fact = _optimizer(config.optim, device)
+    facts = {
+        "device": name,
+        "dtype": f"{NAMES[dtype]} ({why})",
+        "gradient checkpointing": "on" if checkpointing else "off",
+        "optimizer": optimizer_fact,
+    }
+    return Hardware(device, dtype, checkpointing, optimizer, facts)
+
+
+def check_size(hardware: Hardware, asked: Device, name: str, parameters: int) -> None:
+    """Refuse to train a large model on a CPU unless that was asked for.
+
+    Raises:
+        FrameworkError: no GPU for a model above `CPU_LIMIT` parameters.
+    """
+    if hardware.device == "cpu" and asked is Device.auto and parameters > CPU_LIMIT:
+        message = (
+            f"no GPU found, and {name} has {parameters / 1e9:.1f} billion parameters: on this CPU a single step would "
+            "take minutes.\nRun it on a machine with a GPU, take a smaller model (model=smollm2_135m or "
+            "model=llama1b), or insist with trainer.device=cpu"
+        )
+        raise FrameworkError(message)
+
+
+def _device(asked: Device, gpu: int | None) -> str:
+    if asked is not Device.cpu and gpu is None and torch.cuda.device_count() > 1:
+        message = (
+            f"{torch.cuda.device_count()} GPUs are visible and this run trains on one: take all of them with "
+            "launch=ddp, or choose one with CUDA_VISIBLE_DEVICES=0 before the command"
+        )
+        raise FrameworkError(message)
+    if asked is Device.auto:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if asked is Device.cuda and not torch.cuda.is_available():
+        built = "torch was built without CUDA" if torch.version.cuda is None else "no driver or no GPU is visible"
+        message = f"trainer.device=cuda: {built}. Set trainer.device=auto, or check `nvidia-smi`"
+        raise FrameworkError(message)
+    return str(asked.value)
+
+
+def _dtype(asked: Dtype, device: str) -> tuple[torch.dtype, str]:
+    if asked is Dtype.fp16 and device == "cpu":
+        message = "trainer.dtype=fp16 does not train on a CPU: set trainer.dtype=auto|fp32|bf16"
+        raise FrameworkError(message)
+    if asked is not Dtype.auto:
+        return DTYPES[asked], "as configured"
+    if device == "cuda":
+        if torch.cuda.is_bf16_supported(including_emulation=False):
+            return torch.bfloat16, "the GPU has it"
+        return torch.float16, "the GPU has no bf16"
+    if instructions := bf16_instructions():
+        return torch.bfloat16, f"the CPU has {instructions}"
+    speed = {dtype: cpu_gflops(dtype) for dtype in (torch.float32, torch.bfloat16)}
+    faster = torch.bfloat16 if speed[torch.bfloat16] > BF16_MARGIN * speed[torch.float32] else torch.float32
+    numbers = ", ".join(f"{NAMES[dtype]} {gflops:.0f}" for dtype, gflops in speed.items())
+    return faster, f"measured GFLOPS: {numbers}"
+
+
+def bf16_instructions() -> str:
+    """Name the instructions of this CPU that multiply bf16 at a multiple of fp32's speed; empty where it has none.
+
+    Asked, not measured: a busy machine would make a model train in fp32 today and in bf16 tomorrow.
+    """
+    known = {"avx512_bf16": "_is_avx512_bf16_supported", "AMX": "_is_amx_tile_supported"}
+    has = (name for name, ask in known.items() if getattr(torch.cpu, ask, bool)())
+    return next(has, "")
+
+
+def use_cores() -> str:
+    """Let torch use each core that this process may use once, and say so; OMP_NUM_THREADS wins.
+
+    Two threads on one core wait for each other at the end of every product, and so do more threads than a container
+    gets time for. How threads wait is left to OpenMP: spinning was seen to be a third faster than sleeping.
+    """
+    asked = os.environ.get("OMP_NUM_THREADS")
+    cores = host.cores()
+    if asked is None:
+        torch.set_num_threads(cores)
+    threads = torch.get_num_threads()
+    more = [f"{name}={os.environ[name]}" for name in OPENMP if name in os.environ]
+    said = f"CPU, {threads} threads" if threads > 1 else "CPU, 1 thread"
+    return f"{said} ({', '.join([f'{cores} cores', *more])})"
+
+
+@functools.cache
+def cpu_gflops(dtype: torch.dtype, *, size: int = 768, rounds: int = 5) -> float:
+    """Return the speed of a square matrix product on the CPU in GFLOP/s, the best of some rounds: about 20 ms."""
+    left, right = torch.ones(size, size, dtype=dtype), torch.ones(size, size, dtype=dtype)
+    torch.mm(left, right)
+    seconds = []
+    for _ in range(rounds):
+        start = time.perf_counter()
+        torch.mm(left, right)
+        seconds.append(time.perf_counter() - start)
+    return 2 * size**3 / min(seconds) / 1e9
+
+
+def _optimizer(asked: Optimizer, device: str) -> tuple[Optimizer, str]:
+    """Return the optimizer that runs here: an 8-bit one makes a real step on a small tensor first."""
+    if asked is Optimizer.adamw_torch:
+        return asked, asked.value
+    try:
+        moved = _step_8bit(asked, device)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it means that this optimizer does not run here
+        return Optimizer.adamw_torch, f"adamw_torch ({asked.value} does not run on this {device}: {one_line(error)})"
+    if not moved:
+        return Optimizer.adamw_torch, f"adamw_torch ({asked.value} changes nothing on this {device})"
+    return asked, asked.value
+
+
+def _step_8bit(asked: Optimizer, device: str) -> bool:
+    """Make one step and tell whether it went down the gradient."""
+    import bitsandbytes  # noqa: PLC0415 - needed by the 8-bit optimizers only
+
+    kind = {
+        Optimizer.adamw_8bit: bitsandbytes.optim.AdamW8bit,
+        Optimizer.paged_adamw_8bit: bitsandbytes.optim.PagedAdamW8bit,
+    }[asked]
+    # Below 4096 elements bitsandbytes keeps 32-bit states, which would prove nothing.
+    weight = torch.nn.Parameter(torch.ones(64, 128, device=device))
+    weight.grad = torch.ones_like(weight)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # "not supported on CPU, falling back" is a warning
+        kind([weight], lr=0.1).step()
+    return bool((weight < 1).all())
+
+
+def peak_memory(device: str) -> int:
+    """Return the peak so far in bytes: of the allocator on a GPU, of the whole process on a CPU."""
+    if device == "cuda":
+        return int(torch.cuda.max_memory_allocated())
+    if sys.platform == "win32":
+        return int(psutil.Process().memory_info().peak_wset)
+    import resource  # noqa: PLC0415 - not on Windows
+
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit

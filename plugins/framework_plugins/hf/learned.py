@@ -1,0 +1,224 @@
+"""What of a row is learned, and the proof that inference would do just that."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+from transformers import PreTrainedTokenizerBase
+
+from framework.api.records import IGNORE, TokenRow
+from framework.util.errors import FrameworkError
+from framework_plugins.hf import kept
+from framework_plugins.hf.drafts import Draft, Turn
+from framework_plugins.hf.masks import Prompts, common, token_from
+from framework_plugins.hf.special import TAKE_OUT, Special
+
+LAST_ONLY = "learn the last answer only, data.mask_history=true"
+SHOWN_OPENING = 30
+"""Characters of a prompt's end that are quoted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """The tokens `first:end` of an assistant's turn are learned; with a `problem` they are what can be saved of it."""
+
+    first: int = 0
+    end: int = 0
+    problem: str = ""
+
+
+class Labels:
+    """Labels the rows of a tokenizer.
+
+    Args:
+        tokenizer: a fast one.
+        stop_ids: the token ids that end generation.
+        prompts: knows how many tokens of a row are its prompt's.
+    """
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, stop_ids: frozenset[int], prompts: Prompts) -> None:
+        self.tokenizer = tokenizer
+        self.stop_ids = stop_ids
+        self.prompts = prompts
+        self.bos = tokenizer.bos_token_id
+        self.special = Special(tokenizer, prompts)
+        self._cuts_at_stops = stop_ids <= prompts.added.keys()
+
+    def turn(self, draft: Draft, number: int, prompt: str | FrameworkError, alone: str | FrameworkError) -> Turn:
+        """Measure the renderings of a learned turn.
+
+        Args:
+            draft: its row, whose text is known.
+            number: of the turn's message.
+            prompt: what inference would be given, or why there is no such text.
+            alone: the conversation up to and including the turn, likewise.
+        """
+        last = number == len(draft.example.messages) - 1
+        if isinstance(prompt, FrameworkError) or isinstance(alone, FrameworkError):
+            return Turn(problem=str(prompt if isinstance(prompt, FrameworkError) else alone))
+        if not draft.text.startswith(prompt):
+            return Turn(problem=_other_prompt(draft, prompt, number, last=last))
+        end, problem = kept.answer_end(draft.example.messages[number], alone, len(prompt), len(alone))
+        limit = len(alone) if last else common(draft.text, alone)
+        needed = not last and not self._cuts_at_stops
+        return Turn(len(prompt), end, limit, limit == len(alone), last, alone if needed else "", problem)
+
+    def row(self, draft: Draft) -> TokenRow:
+        """Label a tokenized draft; the first problem that is found is told."""
+        if draft.example.text is not None:
+            return self._plain(draft)
+        ids, problem = draft.ids, draft.problem or ("" if draft.learned else _NOTHING)
+        labels = [IGNORE] * len(ids)
+        # The last first: the advice for the others builds on it.
+        spans = [] if problem else [self._span(draft, number) for number in reversed(draft.learned)]
+        for span in spans:
+            labels[span.first : span.end] = ids[span.first : span.end]
+            problem = problem or span.problem
+        if not problem:
+            problem = (
+                self.special.forged(draft.example, ids)
+                or self._bos_problem(ids, spans)
+                or kept.lost(draft.example, draft.text)
+            )
+        return TokenRow(ids, labels, draft.example.where, problem)
+
+    def _span(self, draft: Draft, number: int) -> Span:
+        """Find what is learned of an assistant's turn."""
+        turn = draft.learned[number]
+        if turn.cut is None:
+            return Span(problem=turn.problem)
+        first = self.prompts.count(draft.ids, turn.cut)
+        if first is None:
+            return Span(problem=_runs_on(draft, turn))
+        if turn.problem:
+            return Span(problem=turn.problem)
+        return self._answer(draft, number, first)
+
+    def _answer(self, draft: Draft, number: int, first: int) -> Span:
+        """Find the end of a turn whose first token is known."""
+        turn = draft.learned[number]
+        after, stop = self._stop(draft, min(turn.end, turn.limit))
+        if stop is None or turn.end > turn.limit or not _within(draft, stop, turn.limit):
+            stopless = turn.end <= turn.limit and turn.complete
+            return Span(first, after, self._no_stop) if stopless else Span(problem=_REWRITTEN)
+        if not turn.last and not self._same(draft.ids[: stop + 1], turn.alone):
+            return Span(problem=_REWRITTEN)
+        if not self.stop_ids.isdisjoint(draft.ids[first:stop]):
+            return Span(problem=self._stopped(draft, number, range(first, stop)))
+        return Span(first, stop + 1)
+
+    def _stop(self, draft: Draft, end: int) -> tuple[int, int | None]:
+        """Return the first token after character `end`, and the first stop token from there on."""
+        ids = draft.ids
+        after = token_from(draft.encoding, end, len(draft.text), len(ids))
+        return after, next((token for token in range(after, len(ids)) if ids[token] in self.stop_ids), None)
+
+    def _same(self, ids: list[int], alone: str) -> bool:
+        """Whether a conversation that begins with the same text begins with the same tokens.
+
+        It does where they end with an added token, at which every text is cut.
+        """
+        return ids[-1] in self.prompts.added or self.prompts.ids(alone)[: len(ids)] == ids
+
+    def _stopped(self, draft: Draft, number: int, tokens: range) -> str:
+        """Say which stop token stands within an answer, and who wrote it."""
+        token = next(token for token in tokens if draft.ids[token] in self.stop_ids)
+        start, end = draft.encoding.token_to_chars(token)
+        written = draft.text[start:end].strip()
+        name = self.tokenizer.convert_ids_to_tokens(draft.ids[token])
+        if any(written in text for text in kept.texts(draft.example.messages[number])):
+            return f"an answer holds the stop token {name} as text, and generation would end there: {TAKE_OUT}"
+        return f"the chat template writes the stop token {name} within an answer: {kept.OTHER}"
+
+    def _bos_problem(self, ids: list[int], spans: list[Span]) -> str:
+        """Say where the row has a BOS token that inference would not have, or two; empty where all is well."""
+        if self.bos is None:
+            return ""
+        if ids[:2] == [self.bos, self.bos]:
+            return (
+                f"the chat template writes {self.tokenizer.bos_token} twice at the start, and so would inference: "
+                "one is right, give a template that writes it once, model.chat_template=FILE.jinja"
+            )
+        begun = any(span.first < span.end and ids[span.first] == self.bos for span in spans)
+        if begun and self.bos not in self.stop_ids:
+            return (
+                f"the chat template writes {self.tokenizer.bos_token} before an answer in training and not for "
+                f"inference: {kept.OTHER}"
+            )
+        return ""
+
+    def _plain(self, draft: Draft) -> TokenRow:
+        """Learn plain text from its first to its last token, and then to stop."""
+        ids, where, eos = draft.ids, draft.example.where, self.tokenizer.eos_token_id
+        begin = [self.bos] if self._adds_bos and ids[:1] != [self.bos] else []
+        end = [eos] if eos is not None and ids[-1:] != [eos] else []
+        row = [*begin, *ids, *end]
+        labels = [IGNORE if number == 0 and token == self.bos else token for number, token in enumerate(row)]
+        problem = draft.problem or ("" if eos in self.stop_ids else _PLAIN_STOP)
+        return TokenRow(row, labels, where, problem)
+
+    @functools.cached_property
+    def _adds_bos(self) -> bool:
+        """Whether the tokenizer begins a plain text with its BOS token."""
+        if self.bos is None:
+            return False
+        return self.bos in self.tokenizer("a")["input_ids"][:1] or bool(getattr(self.tokenizer, "add_bos_token", False))
+
+    @functools.cached_property
+    def _no_stop(self) -> str:
+        names = ", ".join(map(str, self.tokenizer.convert_ids_to_tokens(sorted(self.stop_ids)))) or "none"
+        return (
+            "the chat template ends an assistant's turn without a stop token, so the model would never learn to stop: "
+            f"the template must write one after each answer, the stop tokens are {names}"
+        )
+
+
+_NOTHING = "there is no assistant's turn to learn"
+_REWRITTEN = (
+    "the chat template writes an earlier answer otherwise once turns follow, so it would be learned otherwise than it "
+    f"would be generated: {LAST_ONLY}"
+)
+_PLAIN_STOP = (
+    "the tokenizer has no eos_token that ends generation, so a plain text would be learned without a stop token: give "
+    "the tokenizer one"
+)
+
+
+def _runs_on(draft: Draft, turn: Turn) -> str:
+    """Say that the tokens of a prompt are not the first of its row, and what to do."""
+    ours = draft.text[turn.prompt : turn.prompt + 1].isspace()
+    advice = (
+        "strip the white space before the answer, format.strip=true"
+        if ours
+        else "the template's opening of an answer must not end with white space"
+    )
+    return (
+        "the answer's first characters join the prompt's last token, so the prompt that inference would use is not the "
+        f"beginning of the training tokens: {advice}, or {kept.OTHER}"
+    )
+
+
+def _other_prompt(draft: Draft, prompt: str, number: int, *, last: bool) -> str:
+    """Say that a prompt is not the beginning of its row, and what to do."""
+    if not last:
+        return (
+            "the chat template writes earlier turns otherwise once others follow, so the prompt of an earlier answer "
+            f"is not the beginning of the training text: {LAST_ONLY}"
+        )
+    if cause := kept.lost(draft.example, draft.text):  # in training, though not for inference
+        return cause
+    opening = prompt[common(prompt, draft.text) :]
+    words = (message.content.strip() for message in draft.example.messages[:number])
+    quoted = len(opening) <= SHOWN_OPENING and not any(word and word in opening for word in words)
+    hint = f" (inference would go on with {opening!r})" if quoted else ""
+    return (
+        "the prompt that inference would use is not the beginning of the training text, so training would teach "
+        f"something else{hint}: {kept.OTHER}"
+    )
+
+
+def _within(draft: Draft, token: int, limit: int) -> bool:
+    """Whether a token ends before a character; white space that it took with it does not count."""
+    start, end = draft.encoding.token_to_chars(token)
+    return bool(start + len(draft.text[start:end].rstrip()) <= limit)

@@ -1,0 +1,69 @@
+"""Weights as a model: read or shared, in the number format and on the device of the run, with what is trained."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import AutoModelForCausalLM
+
+from framework.api.plan import Plan
+from framework.api.process_group import member
+from framework.api.protocols import ModelPlace, Quantization
+from framework_plugins.hf import shared
+from framework_plugins.hf.adapters import with_adapter
+from framework_plugins.hf.config import Attention, HFTrainerConfig
+from framework_plugins.hf.fast import install
+from framework_plugins.hf.hardware import Hardware
+from framework_plugins.hf.packing.admits import Way
+
+
+def attention(config: HFTrainerConfig) -> str | None:
+    """Return the attention implementation to ask transformers for; None leaves the choice to it."""
+    return None if config.attention is Attention.auto else config.attention.value
+
+
+def load(
+    plan: Plan, config: HFTrainerConfig, machine: Hardware, place: ModelPlace, way: Way, folder: Path, peft_config: Any
+) -> Any:
+    """Load weights, put what is trained on them, and return the model.
+
+    Args:
+        plan: names the quantization, the group and the seed.
+        config: of the trainer.
+        machine: the device and the number format.
+        place: the base, as an adapter is to name it.
+        way: how rows go through it.
+        folder: the weights.
+        peft_config: the adapter; None where the weights themselves are trained.
+    """
+    # Full fine-tuning updates the weights themselves: in 16 bits small updates would round to nothing.
+    dtype = torch.float32 if peft_config is None else machine.dtype
+    quantization: Quantization = plan.quantization.create()
+    device = machine.device
+    settings: dict[str, Any] = {
+        "dtype": dtype,
+        "quantization_config": quantization.config(machine.dtype),
+        "attn_implementation": attention(config),
+        "trust_remote_code": plan.model.config.trust_remote_code,
+        "use_safetensors": True,
+    }
+    group = plan.launch.config.group()
+    if group and group.sharded and member():
+        from framework_plugins.hf.group.engine import load_in_pieces  # noqa: PLC0415 - for those who are in a group
+
+        device = load_in_pieces(group, machine, settings["quantization_config"])
+    settings["device_map"] = {"": device}
+    frozen = peft_config is not None and plan.share and not group
+    model = shared.shared_base(
+        shared.key_of(folder, settings) if frozen else "",
+        lambda: AutoModelForCausalLM.from_pretrained(folder, **settings),
+    )
+    if way.branches:
+        install.use_branches(model)
+    if peft_config is None:
+        return model
+    transformers.set_seed(plan.seed)  # whether the base was read or shared, the adapter begins alike
+    return with_adapter(model, peft_config, place, fast=way.fast)

@@ -1,0 +1,121 @@
+"""The ladder: what runs out of memory is tried again after a rung, until it goes through or no rung is left.
+
+A rung gives something up that costs time, never what is computed. Which rungs there are, the caller knows.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import TypeVar
+
+from framework.api.plan import Plan
+from framework.util.errors import FrameworkError, one_line
+from framework_plugins.hf.config import FullConfig, HFTrainerConfig, NF4Config, OutOfMemory
+from framework_plugins.hf.memory.retry import forget, ran_out, release
+
+T = TypeVar("T")
+R = TypeVar("R")
+FACT = "out of memory"
+log = logging.getLogger(__name__)
+
+
+class Ladder:
+    """Tries again, and tells each rung: in the log, in the facts of the run, and in `told`.
+
+    Args:
+        facts: what the run says of its machine.
+        mend: what a user could change once no rung is left.
+        climbs: whether anything is tried again.
+    """
+
+    def __init__(self, facts: dict[str, str], mend: str, *, climbs: bool = True) -> None:
+        self.facts = facts
+        self.mend = mend
+        self.climbs = climbs
+        self.told: list[str] = []
+
+    def attempt(self, call: Callable[[], T], climb: Callable[[], str], where: str, lower: str) -> T:
+        """Call, and after each rung again.
+
+        Args:
+            call: what may run out of memory; it starts from the beginning each time.
+            climb: takes the failed try back, makes something smaller and says what; empty where nothing is left.
+            where: what was being done, `training step 3`.
+            lower: the setting that makes the smallest try smaller.
+
+        Raises:
+            FrameworkError: no rung is left.
+        """
+        while True:
+            try:
+                return call()
+            except (RuntimeError, MemoryError) as error:
+                if not self.climbs or not ran_out(error):
+                    raise
+                forget(error)
+                rung = climb()
+                if not rung:
+                    raise FrameworkError(self._end(error, where, lower)) from error
+                self._tell(where, rung)
+            release()  # only here, where the error is gone
+
+    def _tell(self, where: str, rung: str) -> None:
+        self.told.append(f"{where}: {rung}")
+        self.facts[FACT] = "; ".join(self.told)
+        log.warning("out of memory in %s: tried again with %s", where, rung)
+
+    def _end(self, error: BaseException, where: str, lower: str) -> str:
+        tried = f"Tried before: {'; '.join(self.told)}" if self.told else "There was nothing to make smaller"
+        return f"out of memory in {where}: {one_line(error)}\n{tried}.\nLower {lower}, {self.mend}"
+
+
+def ladder(plan: Plan, config: HFTrainerConfig, facts: dict[str, str]) -> Ladder:
+    """Return the ladder of a run."""
+    if isinstance(plan.adapter.config, FullConfig):
+        mend = "set adapter=lora, or take a smaller model"
+    elif isinstance(plan.quantization.config, NF4Config):
+        mend = "lower adapter.r, or take a smaller model"
+    else:
+        mend = "lower adapter.r, set quantization=nf4, or take a smaller model"
+    return Ladder(facts, mend, climbs=config.on_out_of_memory is OutOfMemory.climb)
+
+
+class Batches:
+    """Goes through items in batches; half as many make one from where memory ran out on.
+
+    Args:
+        ladder: tells it.
+        where: what is being done.
+        lower: see `Ladder.attempt`.
+    """
+
+    def __init__(self, ladder: Ladder, where: str, lower: str) -> None:
+        self.ladder = ladder
+        self.where = where
+        self.lower = lower
+        self.most: int | None = None
+        """Items in a batch that memory was enough for, where it once was not."""
+
+    def of(self, items: Sequence[T], size: int, call: Callable[[Sequence[T]], R]) -> Iterator[tuple[Sequence[T], R]]:
+        """Give each batch of at most `size` items with what `call` makes of it."""
+        place = 0
+        while place < len(items):
+            rest = items[place : place + size]
+            batch, made = self.ladder.attempt(
+                partial(self._first, rest, call), partial(self._halve, len(rest)), self.where, self.lower
+            )
+            yield batch, made
+            place += len(batch)
+
+    def _first(self, items: Sequence[T], call: Callable[[Sequence[T]], R]) -> tuple[Sequence[T], R]:
+        batch = items[: self.most]
+        return batch, call(batch)
+
+    def _halve(self, size: int) -> str:
+        tried = min(size, self.most or size)
+        if tried == 1:
+            return ""
+        self.most = tried // 2
+        return f"{self.most} in a batch instead of {tried}"

@@ -1,0 +1,344 @@
+"""A model that `trainer=hf` opened: encodes, answers, measures its loss, trains, saves and restores.
+
+The weights are loaded when first needed, so data are checked before a byte of them is read or downloaded.
+"""
+
+from __future__ import annotations
+
+import functools
+import gc
+import secrets
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from peft import PeftModel
+
+from framework.api.plan import Plan
+from framework.api.process_group import member
+from framework.api.protocols import ModelPlace, ModelSource, TrainRun
+from framework.api.records import Answer, Example, Prompt, Scored, TextForm, TokenRow, TrainResult
+from framework.util import shared_cache
+from framework.util.errors import FrameworkError
+from framework_plugins.hf import chat, hardware, scoring
+from framework_plugins.hf.adapters import restore_adapter, trained_config, weights
+from framework_plugins.hf.base_key import base_key
+from framework_plugins.hf.config import HFTrainerConfig
+from framework_plugins.hf.divergence import FromBase
+from framework_plugins.hf.evaluation import Evaluation
+from framework_plugins.hf.generate import complete
+from framework_plugins.hf.known import Known, fingerprint, key, plain
+from framework_plugins.hf.loading import load
+from framework_plugins.hf.losses import Losses
+from framework_plugins.hf.memory.ladder import Batches, ladder
+from framework_plugins.hf.memory.passes import Passes
+from framework_plugins.hf.memory.retry import Randomness
+from framework_plugins.hf.modes import answering
+from framework_plugins.hf.nulls import as_null
+from framework_plugins.hf.packing.admits import Way
+from framework_plugins.hf.packing.parts import Packer
+from framework_plugins.hf.progress import Validation
+from framework_plugins.hf.resume import Checkpoints
+from framework_plugins.hf.stream import sampler, stream
+from framework_plugins.hf.tokenizer import load_tokenizer, text_form
+from framework_plugins.hf.training import Training
+
+SHOWN = "shown"
+"""On the shelf: what a model showed of how rows go through it, with such an adapter, and how large a pass fits."""
+
+
+class HFModel:
+    """A base model with the adapter of the run, or a base model whose weights are all trained."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        config: HFTrainerConfig,
+        machine: hardware.Hardware,
+        source: ModelSource,
+        place: ModelPlace,
+        way: Way,
+    ) -> None:
+        self.plan = plan
+        self.config = config
+        self.machine = machine
+        self.source = source
+        self.place = place
+        self.way = way
+        self.facts: Mapping[str, str] = machine.facts
+        own = plan.given is not None and (plan.given / "tokenizer.json").is_file()
+        spoken = ModelPlace(plan.given, str(plan.given)) if plan.given and own else place
+        self.tokenizer = load_tokenizer(spoken, plan.model.config)
+        self.trained = False
+        self.ladder = ladder(plan, config, machine.facts)
+        self._answers = Batches(self.ladder, "answering", "evaluator.prompts.max_new_tokens")
+        self._model: Any = None
+        self._evaluation: Evaluation | None = None
+        self._from_base = FromBase()
+        self.known = Known()
+        self.known_of_base = Known()
+        self._shown = ""
+        self._validated = b""
+        """The weights at which the last validation was taken."""
+
+    @property
+    def stop_ids(self) -> frozenset[int]:
+        """The token ids that end an answer: the tokenizer's and those of generation_config.json."""
+        try:
+            listed = transformers.GenerationConfig.from_pretrained(self.place.folder).eos_token_id
+        except OSError:  # the file is optional
+            listed = None
+        ids = [*(listed if isinstance(listed, list) else [listed]), self.tokenizer.eos_token_id]
+        return frozenset(number for number in ids if number is not None)
+
+    @property
+    def _stop_id(self) -> int:
+        return int(self.tokenizer.eos_token_id)
+
+    @functools.cached_property
+    def chat(self) -> chat.Chat:
+        """The conversation as this model writes it."""
+        settings = self.plan.model.config.chat_template_kwargs
+        return chat.Chat(self.tokenizer, self.stop_ids, settings, last_turn_only=self.plan.data.config.mask_history)
+
+    @property
+    def encoding(self) -> str:
+        """A hash over tokenizer, template and the code that masks."""
+        return self.chat.key
+
+    @property
+    def base_key(self) -> str:
+        """A hash over all that the base's answers depend on; see `base_key.base_key`."""
+        return base_key(self.plan, self.machine.facts, self.way, self.place.folder, self.encoding)
+
+    @property
+    def base_memory(self) -> Known:
+        """What is known of the base's answers, as it is now."""
+        return self.known_of_base.copy()
+
+    @base_memory.setter
+    def base_memory(self, memory: Known) -> None:
+        self.known_of_base = memory.copy()
+
+    def encode(self, examples: Sequence[Example]) -> list[TokenRow]:
+        """Tokenize, label and prove; see `chat.Chat.encode`."""
+        return self.chat.encode(examples)
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """Return the text of token ids, special tokens included."""
+        return str(self.tokenizer.decode(ids, skip_special_tokens=False))
+
+    @property
+    def model(self) -> Any:
+        """The model, loaded when first asked for; the adapter's first weights depend on the seed alone."""
+        if self._model is None:
+            transformers.set_seed(self.plan.seed)
+            self._model = self.load(self.weights(), trained_config(self.plan))
+        return self._model
+
+    def weights(self) -> Path:
+        """Bring the weights of the base to this machine and return their folder."""
+        return weights(self.source).folder
+
+    def load(self, folder: Path, peft_config: Any) -> Any:
+        """Load weights, put what is trained on them, and return the model; see `loading.load`."""
+        return load(self.plan, self.config, self.machine, self.place, self.way, folder, peft_config)
+
+    def _answering(self) -> Any:
+        """Return the model in evaluation mode."""
+        return answering(self.model, self.machine.device)
+
+    def as_base(self) -> AbstractContextManager[None]:
+        """Switch the adapter off for a while."""
+        if isinstance(self.model, PeftModel):
+            return self._without_adapter()
+        if self.trained:
+            message = "full fine-tuning keeps no base: what it was can be asked before the training only"
+            raise FrameworkError(message)
+        return nullcontext()
+
+    @contextmanager
+    def _without_adapter(self) -> Iterator[None]:
+        with self.model.disable_adapter(), self.saying(self.known_of_base):
+            yield
+
+    @contextmanager
+    def as_null(self, seed: int) -> Iterator[None]:
+        """Put a random adapter in the place of the trained one; see `nulls.as_null`.
+
+        It changes little, so what the base answers is what it may answer too.
+        """
+        with as_null(self.model, seed), self.saying(Known(self.known_of_base.said(self._stop_id))):
+            yield
+
+    @contextmanager
+    def saying(self, known: Known) -> Iterator[None]:
+        """Remember what the model says in another state of its weights."""
+        before, self.known = self.known, known
+        try:
+            yield
+        finally:
+            self.known = before
+
+    def generate(self, prompts: Sequence[Prompt], *, max_new_tokens: int, batch_size: int) -> list[Answer]:
+        """Answer greedily; see `generate.complete`."""
+        starts = [self.tokenize(self.render(prompt)) for prompt in prompts]
+        if self.known.taught:
+            for start, prompt in zip(starts, prompts, strict=True):
+                if prompt.reference:
+                    true = [*self.tokenize(prompt.reference), self._stop_id]
+                    self.known.guesses.setdefault(key(start), true)
+        return self.complete(starts, max_new_tokens=max_new_tokens, batch_size=batch_size)
+
+    def complete(self, starts: Sequence[Sequence[int]], *, max_new_tokens: int, batch_size: int) -> list[Answer]:
+        """Continue rows of token ids greedily; see `generate.complete`, and `known.py` for what is not generated."""
+        known, begun = self.known, None
+        if plain(getattr(self.model, "generation_config", None)):
+            self.score(known.unsure(starts))
+            begun = [known.beginning(start)[:max_new_tokens] for start in starts]
+        answers = complete(
+            self._answering(), self.tokenizer, list(map(list, starts)), self.stop_ids, max_new_tokens, batch_size,
+            begun=begun, share=self.way.one_beginning, batches=self._answers,
+        )  # fmt: skip
+        for start, answer in zip(starts, answers, strict=True):
+            known.answered(start, answer)
+        return answers
+
+    def stream(
+        self, prompt: Prompt, *, max_new_tokens: int, temperature: float = 0.0, top_p: float = 1.0, seed: int | None
+    ) -> Iterator[str]:
+        """Answer one prompt, and give the text as it comes; see `stream.stream`."""
+        ids, choose = self.tokenize(self.render(prompt)), sampler(temperature, top_p, seed)
+        return stream(self._answering(), self.tokenizer, ids, self.stop_ids, max_new_tokens, choose)
+
+    def render(self, prompt: Prompt) -> str:
+        """Write a prompt as the chat template does, with the opening of the assistant's turn."""
+        return self.chat.prompt(prompt.messages, prompt.tools)
+
+    def tokenize(self, text: str) -> list[int]:
+        """Return token ids; the template's own BOS stands in the text, so none is added."""
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        return ids
+
+    @functools.cached_property
+    def text_form(self) -> TextForm:
+        """How it reads plain text; see `tokenizer.text_form`."""
+        return text_form(self.tokenizer, self.model.config)
+
+    @property
+    def evaluation(self) -> Evaluation:
+        """How losses of this model are computed, found out when first asked for; the model is in evaluation mode."""
+        model = self._answering()
+        if self._evaluation is None or self._evaluation.passes.losses.model is not model:
+            self._shown = shared_cache.key_of(self.base_key, self.plan.exact("adapter")) if self.base_key else ""
+            found, largest = shared_cache.find(SHOWN, self._shown) or (None, 0)
+            losses = Losses(model, self.way.packing, masked=not self.way.branches, found=found)
+            if losses.problem:
+                self.machine.facts["packing"] = f"{losses.packing.value} ({losses.problem})"
+            passes = Passes(self.packer(losses, self.config.per_device_eval_batch_size), losses)
+            self._evaluation = Evaluation(passes, self.ladder, self.machine.device)
+            self._evaluation.largest = largest
+        return self._evaluation
+
+    def packer(self, losses: Losses, rows: int) -> Packer:
+        """Return what cuts rows into passes of so many."""
+        on_cpu = self.machine.device == "cpu"
+        return Packer(losses.packing, rows, self.pad_id, self.way.pair, masked=losses.masked, small=on_cpu)
+
+    def loss(self, rows: Sequence[TokenRow]) -> float:
+        """Return the mean loss over the supervised tokens."""
+        return self.evaluation.loss(rows)
+
+    def score(self, rows: Sequence[TokenRow]) -> list[Scored]:
+        """Return log-probabilities and what was likeliest; see `scoring.score`."""
+        return self.known.score(rows, functools.partial(scoring.score, self.evaluation))
+
+    def divergence(self, rows: Sequence[TokenRow]) -> list[float]:
+        """Return how far the model is from its base; see `divergence.FromBase`."""
+        return self._from_base(self.model, lambda: self.evaluation, rows, trained=self.trained)
+
+    @property
+    def pad_id(self) -> int:
+        """The id that fills gaps; it is masked everywhere, so any would do."""
+        return int(self.tokenizer.pad_token_id)
+
+    def train(self, rows: Sequence[TokenRow], validation: Sequence[TokenRow], run: TrainRun) -> TrainResult:
+        """Train, and save the weights into `run.checkpoint`.
+
+        The longest pass of the validation loss is tried first, so that it cannot be what fails after an hour.
+        """
+        if me := member():
+            from framework_plugins.hf.group.training import train_together  # noqa: PLC0415 - for those who are in a group
+
+            return train_together(self, rows, validation, run, me)
+        config, evaluation = self.config, self.evaluation
+        evaluation.rehearse(validation)
+        losses = evaluation.passes.losses
+        passes = Passes(self.packer(losses, config.per_device_train_batch_size), losses, self.model)
+        training = Training(
+            self.model, passes, self.ladder, self.machine, config, self.plan.seed, self.tokenizer, self.way.fast,
+            Checkpoints(self.plan),
+        )  # fmt: skip
+        result = training.run(rows, run, lambda: self._validate(validation, run))
+        self.trained = True
+        if not self.way.fast or self._weights != self._validated:  # else what the last validation found is true still
+            self.known = Known(taught=True)
+        return result
+
+    def _validate(self, validation: Sequence[TokenRow], run: TrainRun) -> Validation:
+        """Measure, and leave the training as it was: its mode, and the random numbers that dropout draws."""
+        before = Randomness.now()
+        self.known, self._validated = Known(taught=True), self._weights
+        found = self._loss(validation) if validation else None, run.measure()
+        before.restore()
+        self.model.train()
+        return found
+
+    def _loss(self, rows: Sequence[TokenRow]) -> float:
+        """Return the mean loss over the supervised tokens, of scores that are remembered."""
+        scored = [log_prob for row in self.score(rows) for log_prob in row.log_probs]
+        return -sum(scored) / len(scored)
+
+    @property
+    def _weights(self) -> bytes:
+        """A hash of the weights of the adapter; without an adapter never the same."""
+        if not isinstance(self.model, PeftModel):
+            return secrets.token_bytes()
+        return fingerprint({name: weight for name, weight in self.model.named_parameters() if weight.requires_grad})
+
+    def restore(self, checkpoint: Path) -> None:
+        """Load the trained weights of an earlier run.
+
+        Raises:
+            FrameworkError: they do not fit this base and adapter.
+        """
+        if not isinstance(self.model, PeftModel):
+            self._model = self.load(checkpoint, None)
+        else:
+            restore_adapter(self.model, checkpoint, self.machine.device)
+        self.trained, self.known = True, Known(taught=True)
+
+    def forget_checkpoints(self) -> None:
+        """Remove what an ended training of this run would go on from."""
+        Checkpoints(self.plan).clear()
+
+    def save_tokenizer(self, folder: Path) -> None:
+        """Write tokenizer and chat template."""
+        self.tokenizer.save_pretrained(folder)
+
+    def unload(self) -> None:
+        """Free the memory of the weights; what asks for the model loads it again."""
+        self.close()
+
+    def close(self) -> None:
+        """Free the memory, so that the next run of a sweep has it; it need not find out again what it takes."""
+        if self._evaluation:
+            shared_cache.keep(SHOWN, self._shown, (self._evaluation.passes.losses.found, self._evaluation.largest))
+        self._model = self._evaluation = None
+        self._from_base.forget()
+        gc.collect()
+        if self.machine.device == "cuda":
+            torch.cuda.empty_cache()

@@ -1,0 +1,139 @@
+"""`model=local`: a folder, or an id of the Hub.
+
+`check` looks at config.json alone, so it is quick and needs no torch; `fetch` brings tokenizer and safetensors. Hub
+models are loaded from the folder of one commit afterwards, so nothing is looked up again during the run.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import hf_hub_download, snapshot_download
+from huggingface_hub.constants import ENDPOINT
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from huggingface_hub.utils import disable_progress_bars
+
+from framework.api.protocols import ModelPlace
+from framework.util.errors import FrameworkError, one_line
+from framework.util.network import reachable
+from framework_plugins.hf.config import LocalModelConfig
+
+# Weights come as safetensors only: a pickle runs code when it is loaded.
+WEIGHTS = ["*.safetensors"]
+TWICE = ["consolidated*", "original/*"]
+"""The same weights in another layout, which some repositories hold too."""
+FILES = ["*.json", "*.jinja", "*.model", "*.txt", "*.py"]
+
+
+class LocalModel:
+    """A model in a folder or on the Hub."""
+
+    def __init__(self, config: LocalModelConfig) -> None:
+        self.config = config
+        self.folder = Path(config.path).expanduser()
+        self._config: Mapping[str, Any] | None = None
+
+    def check(self) -> str:
+        """Name the architecture, as config.json has it.
+
+        Raises:
+            FrameworkError: no such model, gated, no network, or no config.
+        """
+        config = self.config_json()
+        architecture = ", ".join(config.get("architectures") or [config.get("model_type", "unknown architecture")])
+        return f"{self.config.path} ({architecture})"
+
+    def config_json(self) -> Mapping[str, Any]:
+        """Read config.json, the one file that is asked for.
+
+        Raises:
+            FrameworkError: as `check`.
+        """
+        if self._config is None:
+            self._config = self._read()
+        return self._config
+
+    def _read(self) -> Mapping[str, Any]:
+        if self._is_folder():
+            file = self.folder / "config.json"
+            if not file.is_file():
+                message = f"model.path={self.config.path}: the folder has no config.json, so it holds no model"
+                raise FrameworkError(message)
+            if not any(self.folder.glob("*.safetensors")):
+                message = (
+                    f"model.path={self.config.path}: the folder has no .safetensors; pickled weights run code when "
+                    "loaded and are refused"
+                )
+                raise FrameworkError(message)
+        else:
+            file = Path(self._ask(hf_hub_download, filename="config.json"))
+        try:
+            config: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            message = f"model.path={self.config.path}: config.json is no JSON ({error})"
+            raise FrameworkError(message) from error
+        return config
+
+    def fetch(self, *, weights: bool) -> ModelPlace:
+        """Return the folder; a Hub model is downloaded once, its safetensors only with `weights`."""
+        if self._is_folder():
+            return ModelPlace(self.folder.absolute(), str(self.folder.absolute()))
+        folder = Path(self._ask(snapshot_download, allow_patterns=FILES + WEIGHTS * weights, ignore_patterns=TWICE))
+        return ModelPlace(folder, self.config.path, revision=folder.name)
+
+    def _is_folder(self) -> bool:
+        path = self.config.path
+        if self.folder.is_dir():
+            return True
+        if path.startswith((".", "/", "~")) or path.count("/") > 1:
+            message = f"model.path={path}: there is no such folder"
+            raise FrameworkError(message)
+        return False
+
+    def _ask(self, download: Any, **arguments: Any) -> str:
+        """Call the Hub and put its refusals into words."""
+        asked = f"model.path={self.config.path}"
+        if not sys.stderr.isatty():
+            disable_progress_bars()
+        try:
+            offline = not reachable(ENDPOINT)
+            return str(download(self.config.path, revision=self.config.revision, local_files_only=offline, **arguments))
+        except GatedRepoError as error:
+            message = (
+                f"{asked}: the model is gated. Accept its terms at huggingface.co/{self.config.path}, then log in: "
+                "hf auth login, or set HF_TOKEN"
+            )
+            raise FrameworkError(message) from error
+        except RevisionNotFoundError as error:
+            message = f"{asked}: the Hub has no revision model.revision={self.config.revision} of it"
+            raise FrameworkError(message) from error
+        except (RepositoryNotFoundError, HFValidationError) as error:
+            message = (
+                f"{asked}: no such folder here and no such model on the Hub (a private one needs HF_TOKEN). "
+                "An id is written owner/name"
+            )
+            raise FrameworkError(message) from error
+        except LocalEntryNotFoundError as error:
+            message = (
+                f"{asked}: not on this machine, and the Hub cannot be reached. Check the network and HF_ENDPOINT, or "
+                "give a folder: model=local model.path=FOLDER"
+            )
+            raise FrameworkError(message) from error
+        except EntryNotFoundError as error:
+            message = f"{asked}: the repository has no config.json, so it holds no model for transformers"
+            raise FrameworkError(message) from error
+        except (HfHubHTTPError, OSError) as error:
+            message = f"{asked}: the Hub cannot be reached ({one_line(error)})"
+            raise FrameworkError(message) from error

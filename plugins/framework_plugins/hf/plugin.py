@@ -1,0 +1,151 @@
+"""Registers the HF backend and what belongs to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from framework import Component, hookimpl
+from framework_plugins.hf import config
+
+if TYPE_CHECKING:
+    from framework.api.checkup import Checkup
+    from framework.api.plan import Plan
+    from framework.api.records import Saving, Work
+    from framework.memory import Settings, Shape
+    from framework.util.gpus import Gpu
+
+NOT_SWITCHES = frozenset(
+    (
+        "messages",
+        "conversation",
+        "conversations",
+        "tools",
+        "documents",
+        "chat_template",
+        "add_generation_prompt",
+        "continue_final_message",
+        "tokenize",
+        "padding",
+        "truncation",
+        "max_length",
+        "return_tensors",
+        "return_dict",
+        "return_assistant_tokens_mask",
+        "tokenizer_kwargs",
+        "sanitize_control_tokens",
+    )
+)
+"""What the program itself gives to a chat template, or to the method that renders one."""
+
+FULL_RATE, LORA_RATE, LOW_RATE = 1e-4, 1e-3, 2e-5
+"""Learning rates outside of which a training rarely goes well."""
+ALPHA = (0.5, 4.0)
+"""lora_alpha / r, where it is usual."""
+
+
+@hookimpl
+def framework_models() -> Iterable[Component]:
+    """Any folder or Hub id; the presets in conf/model build on it."""
+    yield Component("local", config.LocalModelConfig, "framework_plugins.hf.models:LocalModel")
+
+
+@hookimpl
+def framework_quantizations() -> Iterable[Component]:
+    """What bitsandbytes offers."""
+    yield Component("none", config.NoQuantizationConfig, "framework_plugins.hf.quantizations:NoQuantization")
+    yield Component("int8", config.Int8Config, "framework_plugins.hf.quantizations:Int8")
+    yield Component("nf4", config.NF4Config, "framework_plugins.hf.quantizations:NF4")
+
+
+@hookimpl
+def framework_adapters() -> Iterable[Component]:
+    """LoRA and its kin, and full fine-tuning."""
+    yield Component("lora", config.LoraAdapterConfig, "framework_plugins.hf.adapters:Lora")
+    yield Component("dora", config.DoraAdapterConfig, "framework_plugins.hf.adapters:Dora")
+    yield Component("rslora", config.RsLoraAdapterConfig, "framework_plugins.hf.adapters:RsLora")
+    yield Component("full", config.FullConfig, "framework_plugins.hf.adapters:Full")
+
+
+@hookimpl
+def framework_trainers() -> Iterable[Component]:
+    """The backend."""
+    yield Component("hf", config.HFTrainerConfig, "framework_plugins.hf.backend:HFBackend")
+
+
+@hookimpl
+def framework_check_plan(plan: Plan) -> Iterable[str]:
+    """Refuse what cannot work together."""
+    for name in sorted(NOT_SWITCHES & plan.model.config.chat_template_kwargs.keys()):
+        yield (
+            f"model.chat_template_kwargs.{name}={plan.model.config.chat_template_kwargs[name]} is no switch of a chat "
+            f"template, the program sets {name} itself: leave it out"
+        )
+    adapter, quantization = plan.adapter.config, plan.quantization.config
+    if isinstance(adapter, config.FullConfig) and not isinstance(quantization, config.NoQuantizationConfig):
+        yield (
+            f"adapter=full trains all weights and quantization={plan.quantization.component.name} freezes them: "
+            "set quantization=none, or adapter=lora"
+        )
+    trainer = plan.trainer.config
+    if isinstance(trainer, config.HFTrainerConfig) and (trainer.device, trainer.dtype) == (
+        config.Device.cpu,
+        config.Dtype.fp16,
+    ):
+        yield "trainer.dtype=fp16 does not train with trainer.device=cpu: set trainer.dtype=auto|fp32|bf16"
+
+
+@hookimpl
+def framework_memory(plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, shared: int) -> Iterable[Settings]:
+    """How `trainer=hf` uses memory."""
+    known = isinstance(plan.adapter.config, config.LoraAdapterConfig | config.FullConfig)
+    # A backend that builds on this one trains in another way, and tells it itself.
+    if known and type(plan.trainer.config) is config.HFTrainerConfig:
+        from framework_plugins.hf.footprint import footprint  # noqa: PLC0415 - --help need not pay for it
+
+        yield footprint(plan, shape, gpu, longest, shared)
+
+
+@hookimpl
+def framework_savings(plan: Plan) -> Iterable[Saving]:
+    """What makes it use less."""
+    if isinstance(plan.trainer.config, config.HFTrainerConfig):
+        from framework_plugins.hf.footprint import savings  # noqa: PLC0415 - as above
+
+        yield from savings(plan)
+
+
+@hookimpl
+def framework_advice(plan: Plan, work: Work | None) -> Iterable[str]:
+    """Learning rates and ranks."""
+    del work
+    adapter, rate = plan.adapter.config, plan.training.learning_rate
+    if isinstance(adapter, config.FullConfig) and rate > FULL_RATE:
+        yield (
+            f"trainer.learning_rate={rate:g} with adapter=full: all weights move with it, and above {FULL_RATE:g} "
+            "models forget more than they learn. Set trainer.learning_rate=2e-5"
+        )
+    if isinstance(adapter, config.LoraAdapterConfig):
+        if rate > LORA_RATE:
+            yield (
+                f"trainer.learning_rate={rate:g} with adapter={plan.adapter.component.name}: above {LORA_RATE:g} the "
+                "loss often diverges. Set trainer.learning_rate=2e-4"
+            )
+        if rate < LOW_RATE:
+            yield (
+                f"trainer.learning_rate={rate:g} with adapter={plan.adapter.component.name}: an adapter starts from "
+                "nothing and wants about ten times the rate of full fine-tuning. Set trainer.learning_rate=2e-4"
+            )
+        if not ALPHA[0] <= adapter.lora_alpha / adapter.r <= ALPHA[1]:
+            yield (
+                f"adapter.lora_alpha={adapter.lora_alpha} with adapter.r={adapter.r}: an update is scaled by their "
+                f"ratio, commonly 1 or 2: take adapter.lora_alpha={2 * adapter.r}"
+            )
+
+
+@hookimpl
+def framework_checkups() -> Iterable[Checkup]:
+    """The hardware, and the libraries that train."""
+    from framework_plugins.hf.checkups import checkups  # noqa: PLC0415 - only `doctor` needs it
+
+    yield from checkups()

@@ -1,0 +1,152 @@
+"""What is told and done between the steps of the trainer: log entries, validations, a rehearsal, and the orders."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+
+from framework.api.protocols import TrainRun
+from framework.api.records import Order, Step
+from framework.api.schedule import is_due
+from framework_plugins.hf.best import BestWeights
+
+if TYPE_CHECKING:
+    from framework_plugins.hf.trainer import SupervisedTrainer
+
+Validation = tuple[float | None, Mapping[str, float]]
+"""The validation loss, and what prompts give."""
+
+
+class Progress(TrainerCallback):
+    """Turns the trainer's log entries into steps, with the validations, and does what the run says to each.
+
+    Args:
+        trainer: the trainer.
+        run: is told each step, and gives the orders.
+        validate: takes the validation loss and what else is measured.
+        rehearse: makes the hardest pass of a run with so many steps, if the run is long enough for that.
+        best: sets weights aside.
+        eval_steps: steps between two validations; None for an epoch.
+    """
+
+    def __init__(
+        self,
+        trainer: SupervisedTrainer,
+        run: TrainRun,
+        validate: Callable[[], Validation],
+        rehearse: Callable[[int], None],
+        best: BestWeights,
+        eval_steps: int | None,
+    ) -> None:
+        self.trainer = trainer
+        self.run = run
+        self.validate = validate
+        self.rehearse = rehearse
+        self.best = best
+        self.eval_steps = eval_steps
+        self.updating = False
+        """Whether the optimizer is at work: some of the weights may be those of the next step."""
+        self.start = time.perf_counter()
+        self.paused = 0.0
+        self.last_loss = float("nan")
+        self.validated = False
+        """Whether there was a validation."""
+        self.found: Validation = (None, {})
+        """That of this step."""
+        self.told: list[Step] = []
+        """All steps so far, with those of an earlier process."""
+        self.before = 0.0
+        """Seconds that an earlier process took."""
+        self.began = 0
+        """The step after which this process went on."""
+
+    @property
+    def seconds(self) -> float:
+        """Seconds of training, validations left out."""
+        return time.perf_counter() - self.start - self.paused
+
+    def went_on(self, seconds: float, told: list[Step]) -> None:
+        """Take what an earlier process told."""
+        self.before, self.told = seconds, told
+
+    def on_train_begin(self, _: TrainingArguments, state: TrainerState, *__: Any, **___: Any) -> None:
+        """Tell again what an earlier process told, so that all who listen know it, and start the clock."""
+        if any(step.metrics for step in self.told):
+            self.run.measure()  # whoever compares metrics learns by that which way is up
+        for step in self.told:
+            self.run.on_step(step)  # what was to be done then is done
+            self.last_loss = step.loss
+            self.validated = self.validated or step.eval_loss is not None or bool(step.metrics)
+        self.began = state.global_step
+        self.start = time.perf_counter() - self.before
+
+    def on_epoch_begin(self, _: TrainingArguments, state: TrainerState, *__: Any, **___: Any) -> None:
+        """Choose the order of the epoch: not every data loader passes it on."""
+        self.trainer.order.set_epoch(int(state.epoch or 0))
+
+    def on_pre_optimizer_step(self, *_: Any, **__: Any) -> None:
+        """Note that weights are being changed."""
+        self.updating = True
+
+    def on_optimizer_step(self, *_: Any, **__: Any) -> None:
+        """Note that all of them are."""
+        self.updating = False
+
+    def on_step_end(
+        self, _: TrainingArguments, state: TrainerState, control: TrainerControl, train_dataloader: Any, **__: Any
+    ) -> None:
+        """Rehearse after the first step: from now on the optimizer's states take their memory too. Validate."""
+        step, last = state.global_step, state.max_steps
+        if step == 1:
+            self.rehearse(last)
+        if is_due(self.eval_steps, step, len(train_dataloader), last, validated=self.validated):
+            self._validate()
+            control.should_log = True
+
+    def _validate(self) -> None:
+        before = time.perf_counter()
+        self.found = self.validate()
+        self.validated = self.validated or self.found[0] is not None or bool(self.found[1])
+        self.paused += time.perf_counter() - before
+
+    def on_log(
+        self, _: TrainingArguments, state: TrainerState, control: TrainerControl, logs: dict[str, Any], **__: Any
+    ) -> None:
+        """Pass a log entry on, and obey."""
+        if "loss" not in logs:
+            return
+        self.last_loss = float(logs["loss"])
+        step = Step(
+            step=state.global_step,
+            total_steps=state.max_steps,
+            epoch=float(logs["epoch"]),
+            loss=self.last_loss,
+            learning_rate=float(logs["learning_rate"]),
+            grad_norm=float(logs["grad_norm"]),
+            tokens=self.trainer.tokens,
+            seconds=self.seconds,
+        )
+        checked = self.found != (None, {})
+        order = self._told(step)
+        if not order.stop:
+            return
+        control.should_training_stop = True
+        if self.validated and not checked and step.step < step.total_steps:
+            self._validate()
+            self._told(step)
+
+    def _told(self, step: Step) -> Order:
+        """Tell a step with the validation after it, and do what is to be done before the next one."""
+        (loss, metrics), self.found = self.found, (None, {})
+        step = dataclasses.replace(step, eval_loss=loss, metrics=dict(metrics))
+        self.told.append(step)
+        order = self.run.on_step(step) or Order()
+        if order.keep:
+            self.best.keep(step.step)
+        if order.rate != 1:
+            self.trainer.scale_rates(order.rate)
+        return order

@@ -1,0 +1,62 @@
+"""What a model thinks of rows, token by token: log-probabilities, what was likeliest, how far it is from its base."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TypeVar
+
+import torch
+
+from framework.api.records import Scored, TokenRow
+from framework_plugins.hf.evaluation import CHUNK, LOWER, Evaluation, tokens
+from framework_plugins.hf.losses import moved
+from framework_plugins.hf.packing.parts import Part
+
+Tensor = torch.Tensor
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def score(evaluation: Evaluation, rows: Sequence[TokenRow]) -> list[Scored]:
+    """Return for each row the log-probabilities of its learned tokens in nats, and what was likeliest there."""
+    losses = evaluation.passes.losses
+
+    def tell(part: Part) -> tuple[Tensor, Tensor]:
+        found, top = [], []
+        for some, logits in losses.blocks(losses.seen(part)):
+            found.append(logits.log_softmax(-1).gather(1, part["target"][some, None])[:, 0])
+            top.append(logits.argmax(-1))
+        return joined(found), joined(top)
+
+    return each_row(evaluation, rows, tell, lambda told, at: Scored(told[0][at].tolist(), told[1][at].tolist()))
+
+
+def each_row(
+    evaluation: Evaluation,
+    rows: Sequence[TokenRow],
+    tell: Callable[[Part], T],
+    of_row: Callable[[T, list[int]], R],
+) -> list[R]:
+    """Take rows through the model, and return for each what `of_row` makes of its places in what a part tells."""
+    passes, found = evaluation.passes, []
+
+    def take(some: Sequence[TokenRow]) -> dict[int, R]:
+        made = {}
+        with torch.inference_mode():
+            for part, located in passes.packer.located(some):
+                told = tell(moved(part, evaluation.device))
+                evaluation.largest = max(evaluation.largest, tokens(part))
+                made.update({id(row): of_row(told, places) for row, places in located})
+        return made
+
+    for start in range(0, len(rows), CHUNK):
+        some = [rows[number] for number in range(start, min(start + CHUNK, len(rows)))]
+        made = evaluation.ladder.attempt(partial(take, some), partial(passes.climb, some), "scoring rows", LOWER)
+        found += [made[id(row)] for row in some]
+    return found
+
+
+def joined(parts: Sequence[Tensor]) -> Tensor:
+    """Put the pieces of a part together, in the memory of the CPU."""
+    return torch.cat(list(parts)).cpu() if parts else torch.empty(0)

@@ -1,0 +1,231 @@
+"""TRL's SFTTrainer with two things of our own: a step's rows come packed, and the loss looks at learned tokens only.
+
+A batch of the trainer is an optimizer step. It is cut into parts, one forward and backward pass each, by `Packer`; how
+much a part may hold is what `per_device_train_batch_size` says. Where memory runs out, the step starts again with
+smaller parts. The loss does not go through TRL's fused head, which in TRL 1.15 launches Triton even on a CPU.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+import torch
+from trl import SFTConfig, SFTTrainer
+
+from framework.api.records import TokenRow
+from framework.api.schema import Optimizer
+from framework_plugins.hf.config import HFTrainerConfig
+from framework_plugins.hf.hardware import Hardware
+from framework_plugins.hf.memory.ladder import Ladder
+from framework_plugins.hf.memory.passes import Passes
+from framework_plugins.hf.memory.retry import Randomness
+from framework_plugins.hf.order import Order
+from framework_plugins.hf.packing.parts import Packer, Part
+
+if TYPE_CHECKING:
+    from framework_plugins.hf.state import State
+
+NUMBER = "number"
+"""The one column of the trainer's data set: which row."""
+LOWER = "trainer.max_seq_length"
+"""The setting that makes the smallest pass smaller."""
+
+
+@dataclass
+class Collator:
+    """Reads the rows of a step and packs them; can be sent to a worker process, where its packer stays as it was."""
+
+    rows: Sequence[TokenRow]
+    packer: Packer
+
+    def __call__(self, items: Sequence[dict[str, int]]) -> dict[str, Any]:
+        """Return the parts of a step, and what is needed to pack it again."""
+        numbers = [item[NUMBER] for item in items]
+        return {"parts": self.packer(self.chosen(numbers)), "numbers": numbers, "packer": self.packer}
+
+    def chosen(self, numbers: Sequence[int]) -> list[TokenRow]:
+        """Read rows."""
+        return [self.rows[number] for number in numbers]
+
+
+class SupervisedTrainer(SFTTrainer):
+    """SFTTrainer on packed steps.
+
+    Args:
+        passes: how rows go through the model.
+        order: in which order the rows are seen.
+        ladder: what is done where memory runs out.
+        **arguments: the parent's; the collator is ours.
+    """
+
+    tokens = 0
+    """Tokens of the rows so far, padding left out."""
+    supervised_tokens = 0
+    computed_tokens = 0
+    """Tokens that went through the model so far: shared ones once, padding included."""
+    lost: torch.Tensor | float = 0.0
+    """Sum of the losses of this process's steps."""
+    lost_before = 0.0
+    """That of the steps of an earlier process."""
+    between: State
+    """The state of the training, for checkpoints."""
+    keep: Callable[[], None]
+    """Makes a checkpoint."""
+
+    def __init__(self, passes: Passes, order: Order, ladder: Ladder, **arguments: Any) -> None:
+        self.passes = passes
+        self.order = order
+        self.ladder = ladder
+        super().__init__(**arguments)
+
+    def _get_train_sampler(self, *_: Any, **__: Any) -> Order:
+        """Take our own order; the parent's method is where a trainer chooses it."""
+        return self.order
+
+    def training_step(self, model: torch.nn.Module, inputs: dict[str, Any], *_: Any, **__: Any) -> torch.Tensor:
+        """Make the passes of one optimizer step, and return its mean loss over the learned tokens."""
+        read = partial(self.data_collator.chosen, inputs["numbers"])
+        parts = inputs.pop("parts")  # the caller keeps `inputs`, and a failed try has to be free
+        if inputs["packer"] != self.passes.packer:  # packed before memory ran out
+            parts = self.passes.packer(read())
+        loss = self._attempt(model, read, parts, f"training step {self.state.global_step + 1}")
+        self.lost = self.lost + loss.detach()
+        for part in parts:
+            self.tokens += part["tokens"]
+            self.supervised_tokens += part["supervised"]
+            self.computed_tokens += part["input_ids"].numel()
+        return loss
+
+    def counters(self) -> dict[str, int]:
+        """Return what was counted so far, in all processes."""
+        return {name: getattr(self, name) for name in ("tokens", "supervised_tokens", "computed_tokens")}
+
+    def _save_checkpoint(self, *_: Any, **__: Any) -> None:
+        """Make a checkpoint in our own form; after the last step there is nothing to go on with."""
+        if self.state.global_step < self.state.max_steps and not self.control.should_training_stop:
+            self.keep()
+
+    def _load_from_checkpoint(self, *_: Any, **__: Any) -> None:
+        """Wait: the parent calls this before all is in place."""
+
+    def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
+        """Put back the whole state: model, optimizer and schedule are in place now."""
+        if checkpoint is not None:
+            self.between.restore()
+
+    def _load_rng_state(self, checkpoint: str | None) -> None:
+        """Go on with the random numbers; the parent calls this before the first step."""
+        if checkpoint is not None:
+            self.between.restore_random(self.args.process_index, self.args.world_size, self.args.seed)
+
+    def scale_rates(self, factor: float) -> None:
+        """Multiply the learning rates of all steps to come."""
+        state = self.lr_scheduler.state_dict()
+        for name in ("base_lrs", "_last_lr"):  # the rates at the peak, and those of the next step
+            state[name] = [rate * factor for rate in state[name]]
+        self.lr_scheduler.load_state_dict(state)
+        for group in self.optimizer.param_groups:
+            group["lr"] *= factor
+
+    def rehearse(self, row: TokenRow) -> None:
+        """Take one row through the model and back, and leave everything as it was."""
+        before = Randomness.now()
+        self._attempt(self.model, lambda: [row], self.passes.packer([row]), "a pass of the longest row")
+        self.model.zero_grad()
+        before.restore()
+
+    def _attempt(
+        self, model: torch.nn.Module, read: Callable[[], Sequence[TokenRow]], parts: list[Part], where: str
+    ) -> torch.Tensor:
+        """Return the loss of passes; after each rung of the ladder all are made again, and `parts` are the new ones."""
+        before = Randomness.now()
+
+        def climb() -> str:
+            rows = read()
+            parts.clear()
+            model.zero_grad()
+            before.restore()
+            rung = self.passes.climb(rows)
+            self.data_collator.packer = self.passes.packer
+            parts.extend(self.passes.packer(rows))
+            return rung
+
+        return self.ladder.attempt(partial(self._pass, model, parts), climb, where, LOWER)
+
+    def _pass(self, model: torch.nn.Module, parts: Sequence[Part]) -> torch.Tensor:
+        return torch.stack([super(SupervisedTrainer, self).training_step(model, part) for part in parts]).sum()
+
+    def compute_loss(
+        self,
+        model: torch.nn.Module,  # noqa: ARG002 - the parts of the model are called one by one
+        inputs: Part,
+        return_outputs: bool = False,  # noqa: FBT001, FBT002 - the signature is the parent's
+        num_items_in_batch: torch.Tensor | int | None = None,  # noqa: ARG002 - a part carries the count of its step
+    ) -> torch.Tensor:
+        """Return the loss of one part, divided by the learned tokens of the whole optimizer step.
+
+        Dividing by the step's count, not the part's, makes 4 x 1 and 1 x 4 the same training.
+        """
+        if return_outputs:
+            message = "this trainer never builds logits for the caller"
+            raise ValueError(message)
+        with self.accelerator.autocast():
+            loss = self.passes.losses.sum(inputs)
+        return torch.div(loss, inputs["count"])
+
+
+def checkpointing_name() -> str:
+    """Return what TRL's settings call gradient checkpointing; the name changed between versions."""
+    known = inspect.signature(SFTConfig).parameters
+    return "activation_checkpointing" if "activation_checkpointing" in known else "gradient_checkpointing"
+
+
+def sft_config(
+    training: HFTrainerConfig,
+    hardware: Hardware,
+    seed: int,
+    scratch: str,
+    *,
+    autocast: bool,
+    more: Mapping[str, Any] = MappingProxyType({}),
+) -> SFTConfig:
+    """Put a trainer's settings into TRL's words; `more` are words already, and win."""
+    return SFTConfig(
+        output_dir=scratch,
+        learning_rate=training.learning_rate,
+        num_train_epochs=training.num_train_epochs,
+        max_steps=training.max_steps or -1,
+        # To the trainer a whole step is one batch; `Packer` cuts it.
+        per_device_train_batch_size=training.per_device_train_batch_size * training.gradient_accumulation_steps,
+        gradient_accumulation_steps=1,
+        dataloader_num_workers=training.dataloader_num_workers,
+        warmup_steps=training.warmup_steps,
+        lr_scheduler_type=training.lr_scheduler_type.value,
+        # One kernel for all weights of a step; it computes what adamw_torch does.
+        optim="adamw_torch_fused" if hardware.optimizer is Optimizer.adamw_torch else hardware.optimizer.value,
+        weight_decay=training.weight_decay,
+        max_grad_norm=training.max_grad_norm,
+        logging_steps=training.logging_steps,
+        logging_first_step=True,
+        logging_nan_inf_filter=False,  # a training that diverges is to be seen
+        seed=seed,
+        data_seed=seed,
+        use_cpu=hardware.device == "cpu",
+        bf16=autocast and hardware.dtype is torch.bfloat16,
+        fp16=autocast and hardware.dtype is torch.float16,
+        max_length=None,
+        dataset_kwargs={"skip_prepare_dataset": True},
+        remove_unused_columns=False,
+        dataloader_pin_memory=hardware.device == "cuda",
+        eval_strategy="no",
+        save_strategy="steps" if training.save_steps else "no",
+        save_steps=training.save_steps or 1,
+        report_to=[],
+        disable_tqdm=True,
+        **{checkpointing_name(): hardware.checkpointing, **more},
+    )

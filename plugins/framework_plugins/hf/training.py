@@ -1,0 +1,207 @@
+"""A training from its first step to its saved weights, and what came of it."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from datasets import Dataset
+from peft import PeftModel
+from transformers import PrinterCallback
+
+from framework.api.protocols import TrainRun
+from framework.api.records import TokenRow, TrainResult
+from framework.util.errors import FrameworkError, one_line
+from framework_plugins.hf import hardware
+from framework_plugins.hf.adapters import save_weights
+from framework_plugins.hf.best import BestWeights
+from framework_plugins.hf.config import HFTrainerConfig, Packing
+from framework_plugins.hf.evaluation import longest
+from framework_plugins.hf.memory.ladder import Ladder
+from framework_plugins.hf.memory.passes import Passes, checkpoints
+from framework_plugins.hf.memory.retry import forget, ran_out
+from framework_plugins.hf.order import Order
+from framework_plugins.hf.progress import Progress, Validation
+from framework_plugins.hf.resume import Checkpoints
+from framework_plugins.hf.state import State
+from framework_plugins.hf.trainer import NUMBER, Collator, SupervisedTrainer, sft_config
+
+CHECKPOINTING = "gradient checkpointing"
+WORTH = 20
+"""A training of so many times the tokens of a rehearsal is worth one: of a shorter one, little can be lost."""
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a training is made of.
+
+    Attributes:
+        model: the loaded model.
+        passes: how rows go through it.
+        ladder: what is done where memory runs out.
+        machine: what was picked.
+        config: the settings.
+        seed: of the run.
+        tokenizer: of the model.
+        fast: whether layers are replaced by those of the folder `fast`.
+        checkpoints: of the run, from which it may go on.
+    """
+
+    model: Any
+    passes: Passes
+    ladder: Ladder
+    machine: hardware.Hardware
+    config: HFTrainerConfig
+    seed: int
+    tokenizer: Any
+    fast: bool
+    checkpoints: Checkpoints
+
+    def run(self, rows: Sequence[TokenRow], run: TrainRun, validate: Callable[[], Validation]) -> TrainResult:
+        """Train, and save the weights into `run.checkpoint`, those of the best validation where they were set aside.
+
+        Raises:
+            FrameworkError: memory runs out and nothing can be made smaller.
+        """
+        if self.machine.device == "cuda":
+            torch.cuda.reset_peak_memory_stats()
+        told = len(self.ladder.told)
+        trainer = self._trainer(rows, run)
+        trainable = count_trainable(self.model, self.machine.dtype)
+        best = BestWeights(self.model, run.scratch, self._rank)
+        rehearse = partial(self._rehearse, trainer, rows)
+        progress = Progress(trainer, run, validate, rehearse, best, self.config.eval_steps)
+        trainer.remove_callback(PrinterCallback)  # the loggers of the run print
+        trainer.add_callback(progress)
+        trainer.between = self._state(trainer, progress)
+        trainer.keep = partial(self._keep, trainer, rows)
+        try:
+            outcome = self._train(trainer, progress, self._begun(trainer, rows, run.scratch))
+            seconds = progress.seconds
+            best.restore(outcome.global_step)
+        finally:
+            if self._rank == 0:
+                shutil.rmtree(run.scratch, ignore_errors=True)
+        if checkpoints(self.model) and not self.machine.checkpointing:
+            self.machine.facts[CHECKPOINTING] = "on (memory ran out)"
+        self._save(trainer, run.checkpoint)
+        self.checkpoints.clear()
+        lost = trainer.between.lost()  # transformers divides by the steps of all processes, or of this one: by version
+        return TrainResult(
+            steps=outcome.global_step,
+            epochs=float(trainer.state.epoch),
+            train_loss=lost / outcome.global_step,
+            last_loss=progress.last_loss,
+            seconds=seconds,
+            tokens=trainer.tokens,
+            supervised_tokens=trainer.supervised_tokens,
+            trainable_parameters=trainable,
+            total_parameters=sum(parameter.numel() for parameter in self.model.parameters()),
+            peak_memory_bytes=hardware.peak_memory(self.machine.device),
+            checkpoint=run.checkpoint.name,
+            computed_tokens=trainer.computed_tokens,
+            rungs=self.ladder.told[told:],
+            resumed=progress.began,
+        )
+
+    def _state(self, trainer: SupervisedTrainer, progress: Progress) -> State:
+        return State(trainer, progress)
+
+    def _newest(self, rows: Sequence[TokenRow]) -> Path | None:
+        """Return the checkpoint to go on from."""
+        return self.checkpoints.newest(rows)
+
+    def _begun(self, trainer: SupervisedTrainer, rows: Sequence[TokenRow], scratch: Path) -> str | None:
+        newest = self._newest(rows)
+        return trainer.between.begin(newest, scratch / f"begun-{self._rank}") if newest else None
+
+    def _keep(self, trainer: SupervisedTrainer, rows: Sequence[TokenRow]) -> None:
+        self.checkpoints.save(trainer.state.global_step, rows, trainer.between.read())
+
+    @property
+    def _batch(self) -> int:
+        """Rows of an optimizer step."""
+        return self.config.per_device_train_batch_size * self.config.gradient_accumulation_steps
+
+    @property
+    def _rank(self) -> int:
+        """The number of this process in its group."""
+        return 0
+
+    def _trainer(self, rows: Sequence[TokenRow], run: TrainRun) -> SupervisedTrainer:
+        config, by_length, autocast = self.config, self.passes.losses.packing is Packing.pad, not self.fast
+        arguments = {
+            "model": self.model,
+            "args": sft_config(
+                config, self.machine, self.seed, str(run.scratch), autocast=autocast, more=self._arguments()
+            ),
+            # Rows stay on disk: the trainer is given their numbers, the collator reads them.
+            "train_dataset": Dataset.from_dict({NUMBER: range(len(rows))}),
+            "processing_class": self.tokenizer,
+        }
+        order = Order(rows, self._batch, self.seed, group=config.group_by_prefix, by_length=by_length)
+        return self._made(order, arguments)
+
+    def _made(self, order: Order, arguments: dict[str, Any]) -> SupervisedTrainer:
+        """Make the trainer."""
+        collator = Collator(order.rows, self.passes.packer)
+        return SupervisedTrainer(self.passes, order, self.ladder, data_collator=collator, **arguments)
+
+    def _arguments(self) -> dict[str, Any]:
+        """Return what the trainer's arguments say besides."""
+        return {}
+
+    def _save(self, trainer: SupervisedTrainer, folder: Path) -> None:
+        # Out of the trainer's autocast again: answers before and after are computed alike.
+        trainer.accelerator.unwrap_model(self.model, keep_fp32_wrapper=False)
+        self.model.eval()
+        save_weights(self.model, folder)
+
+    def _train(self, trainer: SupervisedTrainer, progress: Progress, begun: str | None) -> Any:
+        """Train, from where a checkpoint was `begun`.
+
+        An update that ran out of memory is never made again: some weights may have taken it already.
+        Nor would a rung help there. The activations are gone by then, what lacks room are the optimizer's states.
+        """
+        try:
+            return trainer.train(resume_from_checkpoint=begun)
+        except (RuntimeError, MemoryError) as error:
+            if not progress.updating or not ran_out(error):
+                raise
+            forget(error)
+            step = trainer.state.global_step + 1
+            message = (
+                f"out of memory in the update of step {step}: {one_line(error)}\nThe optimizer's states find no room, "
+                "and some weights may have been updated already, so the run ends and saves nothing.\n"
+                f"Set trainer.optim=adamw_8bit|paged_adamw_8bit, {self.ladder.mend}"
+            )
+            raise FrameworkError(message) from error
+
+    def _rehearse(self, trainer: SupervisedTrainer, rows: Sequence[TokenRow], steps: int) -> None:
+        """After the first step, try the longest row, of as many as the training sees, if that costs next to nothing."""
+        every = max(1, len(rows) // (steps * self._batch))
+        row = longest((rows[number] for number in range(0, len(rows), every)), 1)[0]
+        if WORTH * len(row.input_ids) <= trainer.computed_tokens * steps:
+            trainer.rehearse(row)
+
+
+def count_trainable(model: Any, dtype: torch.dtype) -> int:
+    """Count what will be trained, and make sure that with an adapter it is the adapter alone."""
+    named = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
+    if isinstance(model, PeftModel):
+        own = model.base_model.prefix  # of peft's tuner: "lora_" and the like
+        stray = [name for name, _ in named if own not in name]
+        if stray:
+            message = f"weights of the base would be trained beside the adapter: {', '.join(stray[:3])}"
+            raise RuntimeError(message)
+        for _, weight in named:
+            # TRL casts a QLoRA adapter to bf16: a loss of precision where the run computes in fp32, and no
+            # gradient scaler where it computes in fp16.
+            if dtype is not torch.bfloat16:
+                weight.data = weight.data.float()
+    return sum(weight.numel() for _, weight in named)

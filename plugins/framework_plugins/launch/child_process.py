@@ -1,0 +1,95 @@
+"""`launch=subprocess`: the run happens in a process of its own, which gives all its memory back when it ends.
+
+The plan goes there as it is, so nothing is composed twice. What this process registered by hand goes along as far as
+it can be imported there; hooks that were registered by hand are not called there.
+"""
+
+from __future__ import annotations
+
+import pickle
+import signal
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from framework.api import records
+from framework.api.plan import Plan
+from framework.api.records import Report
+from framework.api.schema import Stage
+from framework.run.plan_transfer import pack
+from framework.rundir.status import note_failure
+from framework.util.errors import DoesNotFitError, FrameworkError, PrunedError, signal_name
+from framework_plugins.launch.child import DOES_NOT_FIT, INTERRUPTED, PRUNED, USER_MISTAKE
+from framework_plugins.launch.config import SubprocessConfig
+
+KINDS = {DOES_NOT_FIT: DoesNotFitError, PRUNED: PrunedError}
+"""Errors that are more than a user's mistake, by the exit code of the child."""
+
+
+class ChildProcess:
+    """Runs in a child process."""
+
+    def __init__(self, config: SubprocessConfig) -> None:
+        self.config = config
+
+    def launch(self, plan: Plan) -> Report | None:
+        """Run the plan there, wait for its end, and read its report.
+
+        Raises:
+            FrameworkError: the run ended with a user's mistake, or was killed.
+            RuntimeError: the run failed; its traceback has been printed.
+        """
+        job = pickle.dumps(pack(plan))
+        with tempfile.TemporaryDirectory() as folder:
+            told = Path(folder, "error.txt")
+            code, interrupted = _run(job, told)
+            error = told.read_text(encoding="utf-8") if told.exists() else ""
+        if interrupted or code in {INTERRUPTED, -signal.SIGINT}:
+            raise KeyboardInterrupt
+        if code == USER_MISTAKE:
+            raise FrameworkError(error or f"the run in a process of its own ended with exit code {code}")
+        if code in KINDS and error:
+            raise KINDS[code](error)
+        if code < 0:
+            killed = FrameworkError(_killed(-code, plan))
+            note_failure(plan.run_dir, killed)
+            raise killed
+        if code:
+            message = f"the run in a process of its own ended with exit code {code}: {error or 'see above'}"
+            raise RuntimeError(message)
+        return records.load(Report, plan.run_dir / "report.json") if Stage.report in plan.stages else None
+
+
+def _run(job: bytes, told: Path) -> tuple[int, bool]:
+    """Start the child, wait for it, and return its exit code and whether Ctrl-C was pressed meanwhile.
+
+    In a process group of its own the child gets an interrupt once, from here, and not a second time from the terminal.
+    """
+    command = [sys.executable, "-P", "-m", "framework_plugins.launch.child", str(told)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, process_group=0) as process:  # noqa: S603 - our own words
+        assert process.stdin is not None  # noqa: S101 - a pipe was asked for
+        interrupted = False
+        try:
+            process.stdin.write(job)
+            process.stdin.flush()
+        except BrokenPipeError:  # it died while it started, and has said why
+            pass
+        while True:
+            try:
+                return process.wait(), interrupted
+            except KeyboardInterrupt:
+                interrupted = True
+                process.send_signal(signal.SIGINT)
+
+
+def _killed(number: int, plan: Plan) -> str:
+    name = signal_name(number)
+    if number != signal.SIGKILL:
+        return f"the run was killed by {name}"
+    training = plan.training
+    return (
+        f"the run was killed by {name}, most likely for lack of memory. Less is needed with a smaller "
+        f"trainer.per_device_train_batch_size (now {training.per_device_train_batch_size}) or trainer.max_seq_length "
+        f"(now {training.max_seq_length}), with quantization=nf4, or by a smaller model"
+    )

@@ -1,0 +1,33 @@
+"""Registers the launchers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from framework import Component, hookimpl
+from framework_plugins.launch import config
+
+if TYPE_CHECKING:
+    from framework.api.plan import Plan
+
+GROUP = "framework_plugins.launch.launcher:GroupLauncher"
+
+
+@hookimpl
+def framework_launchers() -> Iterable[Component]:
+    """Here, in a process of its own, or with a group of processes that trains."""
+    yield Component("single", config.SingleConfig, "framework_plugins.launch.single:Single")
+    yield Component("subprocess", config.SubprocessConfig, "framework_plugins.launch.child_process:ChildProcess")
+    yield Component("ddp", config.DdpConfig, GROUP)
+    yield Component("fsdp2", config.Fsdp2Config, GROUP)
+    yield Component("deepspeed_zero3", config.DeepspeedZero3Config, GROUP, extra="framework[deepspeed]")
+
+
+@hookimpl
+def framework_check_plan(plan: Plan) -> Iterable[str]:
+    """Refuse groups that cannot come together."""
+    if isinstance(plan.launch.config, config.GroupConfig):
+        from framework_plugins.launch.checks import problems  # noqa: PLC0415 - for those who start one
+
+        yield from problems(plan, plan.launch.config)

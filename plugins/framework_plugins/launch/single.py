@@ -1,0 +1,31 @@
+"""`launch=single`: the run happens in the process that was started.
+
+Where that has imported what the run cannot have, it goes on as with `launch=subprocess`, and says so.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from framework.api.plan import Plan
+from framework.api.records import Report
+from framework.run import pipeline
+from framework.run.import_order import stale
+from framework_plugins.launch.child_process import ChildProcess
+from framework_plugins.launch.config import SingleConfig, SubprocessConfig
+
+log = logging.getLogger(__name__)
+
+
+class Single:
+    """Runs here."""
+
+    def __init__(self, config: SingleConfig) -> None:
+        self.config = config
+
+    def launch(self, plan: Plan) -> Report | None:
+        """Run the plan, in a process of its own where this one will not do."""
+        if reason := stale(plan):
+            log.warning("%s: the run goes on in a process of its own", reason)
+            return ChildProcess(SubprocessConfig()).launch(plan)
+        return pipeline.run(plan)

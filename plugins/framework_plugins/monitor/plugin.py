@@ -1,0 +1,17 @@
+"""The rules by which a training is watched, registered by a hook as any plugin's are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from framework.api.markers import hookimpl
+from framework.api.plan import Plan
+from framework.api.protocols import TrainingMonitor
+
+
+@hookimpl
+def framework_training_monitors(plan: Plan) -> Iterable[TrainingMonitor]:
+    """Watch losses, gradients and validations by the rules of `health`."""
+    from framework_plugins.monitor.watcher import Watcher  # noqa: PLC0415 - only a training needs the rules
+
+    yield Watcher(plan)

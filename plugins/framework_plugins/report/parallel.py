@@ -1,0 +1,106 @@
+"""The coordinates of a parallel-coordinates plot of a sweep: an axis for each setting and one for the objective.
+
+Units are those of an SVG that is `WIDTH` wide and `HEIGHT` high.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from framework_plugins.report.importance import as_numbers
+
+WIDTH, HEIGHT = 900, 260
+DECADES = 50
+"""From this ratio of the largest to the smallest number on, an axis is logarithmic."""
+APART = 14.0
+"""How far labels of an axis stand apart at least: of more words some have none."""
+LETTER = 7.0
+"""The width of a letter, at the most."""
+
+
+@dataclass(frozen=True)
+class Axis:
+    """An axis: where it stands, its name, its labels, each with its height, and which end of a text stands at it.
+
+    `anchor` is of the name, `side` of the labels: at the right end of the drawing they stand before the axis.
+    """
+
+    x: float
+    name: str
+    labels: list[tuple[float, str]]
+    anchor: str = "start"
+    side: str = "start"
+    letters: int = 40
+    """How many letters of a text have room up to the next axis."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """The line of a point: its corners as SVG has them, its name, and how good it is, 1 the best and 0 the worst."""
+
+    corners: str
+    title: str
+    rank: float
+
+
+def axes(names: Sequence[str], columns: Sequence[Sequence[str]]) -> list[tuple[Axis, list[float]]]:
+    """Return each axis with the height of each point on it.
+
+    Args:
+        names: of the axes.
+        columns: for each axis the value of each point.
+    """
+    gap = WIDTH / max(1, len(names) - 1)
+    made = []
+    for number, (name, column) in enumerate(zip(names, columns, strict=True)):
+        heights, labels = _numeric(column) or _named(column)
+        last = number == len(names) - 1 > 0
+        # Between two axes stand labels of the first, and before the last axis its own too.
+        sides = "end" if last else "middle" if number else "start", "end" if last else "start"
+        room = int(gap / (2 if last or number == len(names) - 2 else 1) / LETTER) - 1
+        made.append((Axis(round(number * gap, 1), name, _apart(labels), *sides, max(3, room)), heights))
+    return made
+
+
+def lines(placed: Sequence[tuple[Axis, Sequence[float]]], titles: Sequence[str], ranks: Sequence[float]) -> list[Line]:
+    """Return the line of each point, the best one last, so that it lies on top."""
+    made = []
+    for number, (title, rank) in enumerate(zip(titles, ranks, strict=True)):
+        corners = " ".join(f"{axis.x},{heights[number]}" for axis, heights in placed)
+        made.append(Line(corners, title, round(rank, 3)))
+    return sorted(made, key=lambda line: line.rank)
+
+
+def _numeric(column: Sequence[str]) -> tuple[list[float], list[tuple[float, str]]] | None:
+    """Place numbers from the bottom up; None where a value is no finite number."""
+    numbers = as_numbers(column)
+    if numbers is None or not all(map(math.isfinite, numbers)):
+        return None
+    low, high = min(numbers), max(numbers)
+    log = low > 0 and high / low >= DECADES
+    places = [math.log(number) for number in numbers] if log else numbers
+    bottom, span = min(places), max(places) - min(places)
+    heights = [_height((place - bottom) / span if span else 0.5) for place in places]
+    labels = [(_height(0.0 if span else 0.5), f"{low:.4g}"), (_height(1.0), f"{high:.4g}")]
+    return heights, labels[: 2 if span else 1]
+
+
+def _named(column: Sequence[str]) -> tuple[list[float], list[tuple[float, str]]]:
+    """Place words at equal distances, in the order in which they come."""
+    order = list(dict.fromkeys(column))
+    at = {word: _height(number / (len(order) - 1) if len(order) > 1 else 0.5) for number, word in enumerate(order)}
+    return [at[word] for word in column], [(height, word) for word, height in at.items()]
+
+
+def _apart(labels: Sequence[tuple[float, str]]) -> list[tuple[float, str]]:
+    """Leave out labels that would stand upon others; the first and the last of an axis are kept."""
+    every = max(1, math.ceil(APART * max(1, len(labels) - 1) / HEIGHT))
+    if every == 1:
+        return list(labels)
+    return [*labels[: len(labels) - every : every], labels[-1]]
+
+
+def _height(share: float) -> float:
+    return round(HEIGHT * (1 - share), 1)

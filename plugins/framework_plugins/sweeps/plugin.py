@@ -1,0 +1,16 @@
+"""Gives points of a sweep up that are not worth going on with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from framework import hookimpl
+from framework.api.records import Step
+from framework_plugins.sweeps.trial import hopeless, place
+
+
+@hookimpl
+def framework_validated(step: Step) -> Iterable[str]:
+    """Ask the study, where this run is a trial of one."""
+    trial = place()
+    return hopeless(trial, step) if trial else ()

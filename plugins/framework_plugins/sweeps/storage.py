@@ -1,0 +1,82 @@
+"""Where the study of a sweep is kept: a journal file, or a database behind a URL."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+from optuna.storages import BaseStorage, JournalStorage, RDBStorage
+from optuna.storages.journal import JournalFileBackend
+from sqlalchemy.exc import DBAPIError, IntegrityError
+
+from framework.util.errors import FrameworkError, one_line, short
+from framework_plugins.sweeps.config import Optuna5Config
+
+JOURNAL = "study.journal"
+PAUSES = (0.1, 0.2, 0.4, 0.8, 1.6)
+"""Seconds between the tries to open a new database in which other processes make the same tables."""
+
+
+def storage_of(settings: Optuna5Config, folder: Path) -> str:
+    """Return where the study is kept, so that every process finds it: a URL, or the path of a journal file."""
+    if settings.storage is None:
+        return str(folder / JOURNAL)
+    return settings.storage if "://" in settings.storage else str(Path(settings.storage).expanduser().absolute())
+
+
+def open_storage(place: str) -> BaseStorage:
+    """Open what `storage_of` names.
+
+    Raises:
+        FrameworkError: it cannot be opened.
+    """
+    try:
+        if "://" in place:
+            return _open_database(place)
+        return _open_journal(Path(place))
+    except FrameworkError:
+        raise
+    except Exception as error:  # of a database's own library
+        shown = place if "@" not in place else f"{place.partition('://')[0]}://…"  # what stands there is a password
+        message = f"hydra.sweeper.storage={shown} cannot be opened: {one_line(error)}"
+        raise FrameworkError(message) from error
+
+
+def _open_journal(file: Path) -> BaseStorage:
+    """Open a journal; optuna would write behind the first line of any file.
+
+    Raises:
+        FrameworkError: the file is none.
+    """
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if file.exists():
+        with file.open("rb") as lines:
+            first = lines.readline()
+        if first and not _is_entry(first):
+            message = (
+                f"hydra.sweeper.storage={short(file)} is no journal of a study: name another file, or a database by "
+                f"its URL, sqlite:///{file.name}"
+            )
+            raise FrameworkError(message)
+    return JournalStorage(JournalFileBackend(str(file)))
+
+
+def _is_entry(line: bytes) -> bool:
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return False
+    return isinstance(entry, dict) and "op_code" in entry
+
+
+def _open_database(url: str) -> BaseStorage:
+    """Open a database; processes that open a new one at the same time meet half made tables of each other."""
+    for pause in PAUSES:
+        try:
+            return RDBStorage(url)
+        except DBAPIError as error:
+            if not isinstance(error, IntegrityError) and "already exists" not in str(error):
+                raise
+        time.sleep(pause)
+    return RDBStorage(url)

@@ -1,0 +1,100 @@
+"""The study of a sweep: which way is better, how points are chosen and given up."""
+
+from __future__ import annotations
+
+import optuna
+from omegaconf import DictConfig, OmegaConf
+from optuna.distributions import check_distribution_compatibility
+from optuna.pruners import BasePruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
+from optuna.samplers import BaseSampler, CmaEsSampler, RandomSampler, TPESampler
+
+from framework.api.plan import LOSSES, SCORE
+from framework.hooks.manager import components
+from framework.util.errors import FrameworkError
+from framework_plugins.sweeps.config import Direction, Optuna5Config, Pruner, Sampler
+from framework_plugins.sweeps.missing import needs_cmaes
+from framework_plugins.sweeps.space import Space, as_sweep
+from framework_plugins.sweeps.storage import open_storage
+
+NAME = "hydra.sweeper.study_name=NAME"
+
+
+def direction(settings: Optuna5Config, config: DictConfig) -> Direction:
+    """Return which way the objective of a run is better.
+
+    Raises:
+        FrameworkError: it is a measure of an evaluator, which tells that only when it has measured.
+    """
+    if settings.direction is not None:
+        return settings.direction
+    name = config.objective
+    if name == SCORE or name in LOSSES:
+        return Direction.maximize if name == SCORE else Direction.minimize
+    if name not in config.metric:
+        message = (
+            f"objective={name}: which way it is better is known only when it has been measured: set "
+            "hydra.sweeper.direction=maximize|minimize"
+        )
+        raise FrameworkError(message)
+    node = config.metric[name]
+    by_schema = {component.schema: component for component in components("metric").values()}
+    metric = by_schema[OmegaConf.get_type(node)].load()(OmegaConf.to_object(node))
+    return Direction.maximize if metric.higher_is_better else Direction.minimize
+
+
+def open_study(settings: Optuna5Config, name: str, place: str, better: Direction) -> optuna.Study:
+    """Open the study, or begin it.
+
+    Raises:
+        FrameworkError: a study of this name looks the other way.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    study = optuna.create_study(
+        storage=open_storage(place), study_name=name, direction=better.value, load_if_exists=True
+    )
+    if study.direction.name.lower() != better.value:
+        message = f"the study '{name}' does not {better.value}: give this one a name, {NAME}"
+        raise FrameworkError(message)
+    study.sampler = _sampler(settings, len(study.get_trials(deepcopy=False)))
+    study.pruner = make_pruner(settings.pruner, settings.n_startup_trials, settings.reduction_factor)
+    return study
+
+
+def check_space(study: optuna.Study, space: Space) -> None:
+    """Look whether the points that a study has are points of this space.
+
+    Raises:
+        FrameworkError: it has points with other choices of a list, or numbers of another kind.
+    """
+    found: dict[str, str] = {}
+    for trial in study.get_trials(deepcopy=False):
+        for key, had in trial.distributions.items():
+            wanted = space.distributions.get(key, had)
+            try:
+                check_distribution_compatibility(had, wanted)
+            except ValueError:
+                name = f"the study '{study.study_name}' has points of {key}={as_sweep(had)}, which stays so"
+                found[key] = f"{key}={as_sweep(wanted)}: {name}: sweep over that, or give this one a name, {NAME}"
+    if found:
+        raise FrameworkError("\n".join(found.values()))
+
+
+def _sampler(settings: Optuna5Config, points: int) -> BaseSampler:
+    """Return the sampler; a study that goes on does not draw its first points again."""
+    seed = None if settings.seed is None else settings.seed + points
+    startup = settings.n_startup_trials
+    if settings.sampler is Sampler.tpe:
+        return TPESampler(n_startup_trials=startup, seed=seed)
+    if settings.sampler is Sampler.cmaes:
+        needs_cmaes()
+        return CmaEsSampler(n_startup_trials=startup, seed=seed, warn_independent_sampling=False)
+    return RandomSampler(seed=seed)  # a grid's points are put into the queue
+
+
+def make_pruner(kind: Pruner, startup: int, factor: int) -> BasePruner:
+    """Return the pruner; its steps are validations."""
+    if kind is Pruner.median:
+        return MedianPruner(n_startup_trials=startup)
+    if kind is Pruner.asha:
+        return SuccessiveHalvingPruner(min_resource=1, reduction_factor=factor)
+    return NopPruner()

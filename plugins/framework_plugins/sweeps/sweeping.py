@@ -1,0 +1,209 @@
+"""The sweep: ask the study for points, have the launcher run them, tell the study what came of them.
+
+All that has to outlive a kill lies in the study. A trial notes whose it is (`whose.py`); one whose process is gone is
+put into the queue again, for the same folder.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import optuna
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.utils import JobReturn
+from hydra.plugins.launcher import Launcher
+from omegaconf import DictConfig, OmegaConf
+from optuna.exceptions import UpdateFinishedTrialError
+from optuna.trial import FrozenTrial, TrialState
+
+from framework.sweep.folder import resumes
+from framework.util.errors import FrameworkError
+from framework_plugins.sweeps.config import Optuna5Config, Pruner, Sampler
+from framework_plugins.sweeps.outcome import Outcome, outcome
+from framework_plugins.sweeps.space import Space, as_words, read_space
+from framework_plugins.sweeps.storage import storage_of
+from framework_plugins.sweeps.study import check_space, direction, open_study
+from framework_plugins.sweeps.through import begun, show_study, through
+from framework_plugins.sweeps.trial import Place
+from framework_plugins.sweeps.whose import AGAIN, FOLDER, POINT, PROCESS, is_alive, is_elsewhere, note
+
+RESULTS = "optimization_results.yaml"
+TAKEN = "what came of it here lies in its folder, the study takes what comes of it there"
+
+
+class Sweeping:
+    """One call of `hydra/sweeper=optuna5`.
+
+    Args:
+        settings: those below `hydra.sweeper`.
+        config: the whole config, without what is swept over.
+        loader: Hydra's, which knows the options of groups.
+        launcher: runs the points.
+    """
+
+    def __init__(self, settings: Optuna5Config, config: DictConfig, loader: ConfigLoader, launcher: Launcher) -> None:
+        self.settings = settings
+        self.config = config
+        self.loader = loader
+        self.launcher = launcher
+        self.folder = Path(config.hydra.sweep.dir).absolute()
+        self.name = settings.study_name or str(config.name)
+        self.storage = storage_of(settings, self.folder)
+
+    def run(self, arguments: Sequence[str]) -> None:
+        """Run points until the study has enough of them.
+
+        Raises:
+            FrameworkError: the words are wrong, or a point failed; then the others have run all the same.
+        """
+        params = [f"{key}={value}" for key, value in (self.settings.params or {}).items()]
+        space = read_space(self.loader, [*params, *arguments])
+        if self.settings.sampler is Sampler.grid and space.values.keys() != space.distributions.keys():
+            endless = ", ".join(space.distributions.keys() - space.values.keys())
+            message = f"hydra.sweeper.sampler=grid: {endless} is an interval, which has no end of values: give a list"
+            raise FrameworkError(message)
+        better = direction(self.settings, self.config)
+        study = open_study(self.settings, self.name, self.storage, better)
+        check_space(study, space)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        OmegaConf.save(self.config, self.folder / "multirun.yaml")
+        self._queue_again(study)
+        if self.settings.sampler is Sampler.grid:
+            for values in itertools.product(*space.values.values()):
+                chosen = dict(zip(space.values, values, strict=True))
+                params_of = {key: _typed(space, key, value) for key, value in chosen.items()}
+                study.enqueue_trial(params_of, skip_if_exists=True)
+        failed: list[Exception] = []
+        if not self._next(study):
+            print(through(study, self.settings))  # noqa: T201
+            if not resumes(self.config.hydra):  # the table of the folder would tell the same
+                show_study(study)
+        while count := self._next(study):
+            failed += self._batch(study, space, count)
+            self._save(study)
+        if failed:
+            raise failed[0]
+
+    def _batch(self, study: optuna.Study, space: Space, count: int) -> list[Exception]:
+        """Run so many points at once, and return the errors of those that failed."""
+        trials = [study.ask(fixed_distributions=dict(space.distributions)) for _ in range(count)]
+        points = [self._own(study, trial) for trial in trials]
+        words = [
+            [*space.fixed, *as_words(trial.params), *self._of_hydra(trial.number, point)]
+            for trial, point in zip(trials, points, strict=True)
+        ]
+        results: Sequence[JobReturn | None] = [None] * count
+        lost: Exception | None = None
+        try:
+            results = self.launcher.launch(words, initial_job_idx=points[0])
+        except Exception as error:  # noqa: BLE001 - a launcher whose worker was killed; what the folders tell counts
+            lost = error
+        failed: list[Exception] = []
+        for trial, point, result in zip(trials, points, results, strict=True):
+            came = outcome(self.folder / str(point), result, lost)
+            if not _tell(study, trial, came):
+                print(f"point {point}: another process took it over and runs it again; {TAKEN}", file=sys.stderr)  # noqa: T201
+            failed += [came.error] if came.error else []
+        return failed
+
+    def _of_hydra(self, number: int, point: int) -> list[str]:
+        """Return the words that give a point its folder, and tell its process of its trial where that may end it."""
+        words = [f"hydra.sweep.subdir='{point}'"]
+        settings = self.settings
+        if settings.pruner is not Pruner.none:
+            place = Place(
+                self.storage, self.name, number, settings.pruner.value, settings.n_startup_trials,
+                settings.reduction_factor,
+            )  # fmt: skip
+            words += place.words()
+        return words
+
+    def _own(self, study: optuna.Study, trial: optuna.Trial) -> int:
+        """Note whose the trial is, and return the number of its point in the folder."""
+        if POINT not in trial.user_attrs:
+            taken = [own.user_attrs[POINT] for own in self._ours(study) if POINT in own.user_attrs]
+            trial.set_user_attr(POINT, max(taken, default=-1) + 1)
+        note(trial, self.folder)
+        return int(trial.user_attrs[POINT])
+
+    def _ours(self, study: optuna.Study) -> list[FrozenTrial]:
+        """Return the trials of this folder; of its own file all are, also one that could not note it any more."""
+        trials = study.get_trials(deepcopy=False)
+        return [
+            trial
+            for trial in trials
+            if self.settings.storage is None or trial.user_attrs.get(FOLDER) == str(self.folder)
+        ]
+
+    def _queue_again(self, study: optuna.Study) -> None:
+        """Put points into the queue again whose process was killed, and where a sweep is resumed, those that failed.
+
+        Only then are points of another machine taken to have been killed, which cannot be seen from here.
+
+        Raises:
+            FrameworkError: a sweep is at work in this folder.
+        """
+        trials = self._ours(study)
+        again = {trial.user_attrs.get(AGAIN) for trial in trials}
+        resumed = resumes(self.config.hydra)
+        for trial in trials:
+            if trial.state is TrialState.RUNNING:
+                if is_elsewhere(trial) and not resumed:
+                    continue
+                if is_alive(trial):
+                    process = f"process {trial.user_attrs[PROCESS]}"
+                    message = (
+                        f"{self.folder}: {process} is at work on this sweep. Wait, or give another hydra.sweep.dir"
+                    )
+                    raise FrameworkError(message)
+                if study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True).state is not TrialState.FAIL:
+                    continue  # its machine was still there, and has just told what came of it
+            elif trial.state is not TrialState.FAIL or trial.number in again or not resumed:
+                continue
+            point = trial.user_attrs.get(POINT)
+            attributes = {AGAIN: trial.number} if point is None else {AGAIN: trial.number, POINT: point}
+            study.enqueue_trial(trial.params, user_attrs=attributes)
+
+    def _next(self, study: optuna.Study) -> int:
+        """Return how many points to run now; 0 where the study has enough."""
+        waiting = sum(trial.state is TrialState.WAITING for trial in study.get_trials(deepcopy=False))
+        left = waiting if self.settings.sampler is Sampler.grid else self.settings.n_trials - len(begun(study))
+        return max(0, min(self._at_once(), left))
+
+    def _at_once(self) -> int:
+        if self.settings.n_jobs is not None:
+            return self.settings.n_jobs
+        given = OmegaConf.select(self.config.hydra, "launcher.n_jobs")
+        return given if isinstance(given, int) and given > 0 else os.cpu_count() or 1 if given == -1 else 1
+
+    def _save(self, study: optuna.Study) -> None:
+        """Write the best point so far, as sweepers of Hydra do."""
+        through = [trial for trial in study.get_trials(deepcopy=False) if trial.state is TrialState.COMPLETE]
+        if through:
+            best: dict[str, Any] = {"name": "optuna5", "best_params": study.best_params, "best_value": study.best_value}
+            OmegaConf.save(OmegaConf.create(best), self.folder / RESULTS)
+
+
+def _tell(study: optuna.Study, trial: optuna.Trial, came: Outcome) -> bool:
+    """Tell the study what came of a trial; False where that is no matter any more, since it was taken over."""
+    ended = TrialState.PRUNED if came.given_up else TrialState.FAIL
+    state = ended if came.value is None else TrialState.COMPLETE
+    try:
+        if came.reason:
+            trial.set_user_attr("reason", came.reason)
+        return study.tell(trial, came.value, state, skip_if_finished=True).state is state
+    except UpdateFinishedTrialError:
+        return False
+
+
+def _typed(space: Space, key: str, value: str) -> object:
+    """Return a value of a grid as its distribution has it."""
+    kind = space.distributions[key]
+    if isinstance(kind, optuna.distributions.CategoricalDistribution):
+        return value
+    return int(value) if isinstance(kind, optuna.distributions.IntDistribution) else float(value)

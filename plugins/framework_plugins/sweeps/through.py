@@ -1,0 +1,58 @@
+"""What is told of a study that has all its points already."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+from rich.console import Console
+from rich.table import Table
+
+from framework.util.errors import short
+from framework_plugins.sweeps.config import Optuna5Config, Sampler
+from framework_plugins.sweeps.space import as_words
+from framework_plugins.sweeps.whose import AGAIN, FOLDER, POINT
+
+STATES = {TrialState.FAIL: "failed", TrialState.PRUNED: "given up", TrialState.RUNNING: "at work"}
+
+
+def begun(study: optuna.Study) -> list[FrozenTrial]:
+    """Return the trials of a study that began, without those whose point was or will be run again."""
+    trials = study.get_trials(deepcopy=False)
+    again = {trial.user_attrs.get(AGAIN) for trial in trials}
+    return [trial for trial in trials if trial.state is not TrialState.WAITING and trial.number not in again]
+
+
+def through(study: optuna.Study, settings: Optuna5Config) -> str:
+    """Say that a study has all its points, and what would add some."""
+    count = len(begun(study))
+    if settings.sampler is Sampler.grid:
+        return f"the study '{study.study_name}' has all {count} points of its grid"
+    more = f"hydra.sweeper.n_trials={count + settings.n_trials} would add {settings.n_trials}"
+    return f"the study '{study.study_name}' has its {count} points: {more}"
+
+
+def show_study(study: optuna.Study) -> None:
+    """Print the points of a study, those of all its sweeps, and the best of them."""
+    trials = begun(study)
+    table = Table(title=f"study '{study.study_name}'", title_justify="left")
+    for heading in ("trial", "settings", "objective", "folder"):
+        table.add_column(heading, overflow="fold")
+    for trial in trials:
+        value = f"{trial.value:.4g}" if trial.state is TrialState.COMPLETE else STATES[trial.state]
+        table.add_row(str(trial.number), "\n".join(as_words(trial.params)), value, _folder(trial))
+    console = Console(markup=False, emoji=False, highlight=False)  # a setting may be [exact_match]
+    console.print(table)
+    for best in _best(study, trials):
+        console.print(f"best: trial {best.number} ({', '.join(as_words(best.params))})", soft_wrap=True)
+
+
+def _best(study: optuna.Study, trials: Sequence[FrozenTrial]) -> list[FrozenTrial]:
+    return [study.best_trial] if any(trial.state is TrialState.COMPLETE for trial in trials) else []
+
+
+def _folder(trial: FrozenTrial) -> str:
+    told = trial.user_attrs
+    return short(Path(told[FOLDER], str(told[POINT]))) if {FOLDER, POINT} <= told.keys() else ""

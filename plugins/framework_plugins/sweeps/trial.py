@@ -1,0 +1,89 @@
+"""What the process of a point knows of its trial, and whether the point is worth going on with."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from hydra.core.override_parser.types import Quote, QuotedString
+
+from framework.api.records import Step
+
+TRIAL, STORAGE = "FRAMEWORK_SWEEP_TRIAL", "FRAMEWORK_SWEEP_STORAGE"
+"""The environment variables of a point that say which its trial is, and where that is kept; they reach processes of its
+own too. The storage stands apart: Hydra resolves it in the process of the point, so that a password is in no file."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a trial is kept, and what gives it up. `pruner` names one of `config.Pruner`."""
+
+    storage: str
+    study: str
+    number: int
+    pruner: str
+    startup: int
+    factor: int
+
+    def words(self) -> list[str]:
+        """Write it as words of a point; a URL as the one of the config, unresolved."""
+        told = dataclasses.asdict(self)
+        storage = told.pop("storage")
+        place = "${hydra.sweeper.storage}" if "://" in storage else _quoted(storage)
+        values = {TRIAL: _quoted(json.dumps(told)), STORAGE: place}
+        return [f"++hydra.job.env_set.{name}={value}" for name, value in values.items()]
+
+
+def _quoted(text: str) -> str:
+    return str(QuotedString(text, Quote.single).with_quotes())
+
+
+def place() -> Place | None:
+    """Return the trial of this process; None where it is no point of such a sweep."""
+    text = os.environ.get(TRIAL)
+    return Place(storage=os.environ[STORAGE], **json.loads(text)) if text else None
+
+
+def hopeless(trial: Place, step: Step) -> Iterator[str]:
+    """Report a validation loss, and say why the point is given up, if it is.
+
+    Validations are compared by their number: the second one of a point with the second ones of others. The last one
+    gives nothing up, there is nothing left to save.
+    """
+    import optuna  # noqa: PLC0415 - only points of a sweep that prunes need it
+
+    study = _study(trial.storage, trial.study, trial.pruner, trial.startup, trial.factor)
+    frozen = study.get_trials(deepcopy=False)[trial.number]
+    # The sampler of this study draws nothing, so the trial keeps its values.
+    handle = optuna.trial.Trial(study, frozen._trial_id)  # noqa: SLF001 - no public way to another process's trial
+    number = len(frozen.intermediate_values) + 1
+    loss = step.eval_loss
+    assert loss is not None  # noqa: S101 - the caller looked
+    # A pruner compares as the study does: where more is better, it has to be shown what is more.
+    try:
+        handle.report(-loss if study.direction is optuna.study.StudyDirection.MAXIMIZE else loss, number)
+    except optuna.exceptions.UpdateFinishedTrialError:  # it was taken over, and is no trial of this point any more
+        return
+    if handle.should_prune() and step.step < step.total_steps:
+        yield f"{trial.pruner} gives it up: a validation loss of {loss:.4g} at validation {number} is far from the best"
+
+
+@functools.lru_cache(maxsize=1)
+def _study(storage: str, study: str, pruner: str, startup: int, factor: int) -> Any:
+    import optuna  # noqa: PLC0415 - as above
+
+    from framework_plugins.sweeps.config import Pruner  # noqa: PLC0415 - as above
+    from framework_plugins.sweeps.storage import open_storage  # noqa: PLC0415 - as above
+    from framework_plugins.sweeps.study import make_pruner  # noqa: PLC0415 - as above
+
+    return optuna.load_study(
+        study_name=study,
+        storage=open_storage(storage),
+        sampler=optuna.samplers.RandomSampler(),
+        pruner=make_pruner(Pruner(pruner), startup, factor),
+    )

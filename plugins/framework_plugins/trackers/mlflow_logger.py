@@ -1,0 +1,216 @@
+"""`logger=mlflow`: a run of MLflow, in a folder on this machine, in a database or on a tracking server.
+
+Nothing of the process is recorded but what is written here, all of it redacted. MLflow's own telemetry is off unless
+MLFLOW_DISABLE_TELEMETRY says otherwise. A run folder that goes on goes on in the same run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # read when it is imported
+
+from mlflow.entities import Metric, Param, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from framework.api.plan import Plan
+from framework.api.protocols import Logger
+from framework.api.records import DataResult, EvalResult, Report, Sample, Step, Trouble
+from framework.util.errors import PrunedError, one_line
+from framework.util.redact import redact
+from framework_plugins.trackers.config import MlflowConfig
+from framework_plugins.trackers.kept import KeptRun, keep_run, known_run, settings_of, trained_steps
+from framework_plugins.trackers.tables import (
+    Table,
+    answers,
+    flat,
+    measures,
+    page,
+    results,
+    run_name,
+    settings,
+    step_values,
+    weights,
+)
+
+NAME = "mlflow"
+ADDRESS = "MLFLOW_TRACKING_URI"
+FOLDER = "mlruns"
+MOST_PARAMS, LONGEST_PARAM = 100, 500
+"""How many settings MLflow takes at once, and how many characters of one every version of its servers takes."""
+TABLES = "mlflow.loggedArtifacts"
+"""The tag by which MLflow's page knows which files are tables."""
+
+
+class Mlflow(Logger):
+    """One run of MLflow.
+
+    Attributes:
+        has: the last step of the training that MLflow has from before; -1 where there is none.
+        trained: the last one that was logged since.
+    """
+
+    def __init__(self, config: MlflowConfig) -> None:
+        self.config = config
+        self.plan: Plan | None = None
+        self.client: MlflowClient | None = None
+        self.run_id = ""
+        self.has = -1
+        self.trained = -1
+        self.last_step = 0
+        self.tables: list[dict[str, str]] = []
+        self.status = "FINISHED"
+
+    def planned(self, plan: Plan) -> None:
+        """Keep the plan."""
+        self.plan = plan
+
+    def started(self, run_dir: Path, data: DataResult, facts: Mapping[str, str]) -> None:  # noqa: ARG002 - the plan has it
+        """Open the run, and write the config."""
+        if self.plan is None:
+            message = "planned comes before started"
+            raise RuntimeError(message)
+        address = tracking_address(self.config)
+        self._limit(address)
+        client = MlflowClient(address)
+        known = known_run(self.plan, NAME, str(redact(address)))
+        if known and _goes_on(client, known.id):
+            self.client, self.run_id, self.has = client, known.id, known.step
+            self.last_step = trained_steps(self.plan)
+        else:
+            self.run_id = self._create(client, self.plan)
+            self.client = client
+            self._params(settings(self.plan, data, facts))
+        self._keep(over=False)
+
+    def _limit(self, address: str) -> None:
+        """See that a server cannot hold the run up, and that a folder is taken: MLflow wants to be told that it may."""
+        if address.startswith("http"):
+            os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = str(self.config.timeout)
+            os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "1"
+        elif address.startswith("file:"):
+            os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
+
+    def _create(self, client: MlflowClient, plan: Plan) -> str:
+        """Begin a run and return its id."""
+        name = str(redact(self.config.experiment))
+        experiment = client.get_experiment_by_name(name)
+        number = experiment.experiment_id if experiment else client.create_experiment(name)
+        sweep = {"sweep": plan.sweep} if plan.sweep else {}
+        tags = redact({**self.config.tags, **sweep, "run_dir": str(plan.run_dir)})
+        created: str = client.create_run(number, run_name=run_name(self.config.run_name, plan), tags=tags).info.run_id
+        return created
+
+    def _params(self, values: Mapping[str, Any]) -> None:
+        """Write the config, as single settings to compare runs by and as a whole."""
+        chosen = [(name, value) for name, value in flat(values) if not name.startswith("data_result.")]
+        params = [Param(_key(name), _param(value)) for name, value in chosen]
+        for start in range(0, len(params), MOST_PARAMS):
+            self._batch(params=params[start : start + MOST_PARAMS])
+        self._file(json.dumps(values, indent=1, ensure_ascii=False), "config.json")
+
+    def _batch(self, **values: Sequence[Any]) -> None:
+        if self.client is not None:
+            self.client.log_batch(self.run_id, **values)
+
+    def _file(self, text: str, name: str) -> None:
+        if self.client is not None:
+            self.client.log_text(self.run_id, text, name)
+
+    def _keep(self, *, over: bool) -> None:
+        """Note which run this is, and how far it is."""
+        if self.plan is not None:
+            place = str(redact(tracking_address(self.config)))
+            step = max(self.has, self.trained)
+            keep_run(self.plan, NAME, KeptRun(self.run_id, place, settings_of(self.plan), step, over))
+
+    def _metrics(self, values: Mapping[str, float]) -> None:
+        now = int(time.time() * 1000)
+        self._batch(metrics=[Metric(_key(name), value, now, self.last_step) for name, value in values.items()])
+
+    def step(self, step: Step) -> None:
+        """Log a step, unless it is told again by a training that goes on: MLflow would have it twice."""
+        self.last_step = step.step
+        if step.step > self.has:
+            self._metrics(step_values(step))
+            self.trained = step.step
+            self._keep(over=False)
+
+    def trouble(self, trouble: Trouble) -> None:
+        """Keep it as a tag."""
+        self._batch(tags=[RunTag(f"trouble.{trouble.kind}", redact(trouble.line))])
+
+    def evaluated(self, result: EvalResult, *, before: bool) -> None:
+        """Log the means."""
+        prefix = "before" if before else "after"
+        self._metrics({f"{prefix}/{name}": value for name, value in result.figures.items()})
+
+    def finished(self, report: Report, samples: Sequence[tuple[Sample | None, Sample]]) -> None:
+        """Log answers, measures, verdict and the report."""
+        self._table("answers", answers(samples, self.config.answers))
+        self._table("measures", measures(report))
+        found = results(report)
+        self._file(json.dumps(found, indent=1, ensure_ascii=False), "report.json")
+        if report.verdict:
+            self._batch(tags=[RunTag("verdict", "\n".join(found["verdict"]["lines"]))])
+        if report.objective.value is not None:
+            self._metrics({"objective": report.objective.value})
+
+    def _table(self, name: str, table: Table) -> None:
+        if table.rows:
+            text = json.dumps({"columns": table.columns, "data": table.rows}, ensure_ascii=False)
+            self._file(text, f"{name}.json")
+            self.tables.append({"path": f"{name}.json", "type": "table"})
+            self._batch(tags=[RunTag(TABLES, json.dumps(self.tables))])
+
+    def failed(self, error: BaseException) -> None:
+        """Mark the run as failed, or as killed by its user or its sweep, and say why."""
+        self.status = "KILLED" if isinstance(error, KeyboardInterrupt | PrunedError) else "FAILED"
+        self._batch(tags=[RunTag("error", redact(one_line(error)))])
+
+    def close(self) -> None:
+        """Log what other loggers and the exporters made, and end the run."""
+        if self.client is None or self.plan is None:
+            return
+        client = self.client
+        if text := page(self.plan):
+            self._file(text, "report.html")
+        folder = weights(self.plan)
+        if self.config.log_adapter and folder is not None and self.status == "FINISHED":
+            client.log_artifacts(self.run_id, str(folder), folder.name)
+        self._keep(over=self.status == "FINISHED")
+        self.client = None
+        client.set_terminated(self.run_id, self.status)
+        print(f"mlflow: logged to {redact(tracking_address(self.config))}, run {self.run_id}", file=sys.stderr)  # noqa: T201 - once a run
+
+
+def tracking_address(config: MlflowConfig) -> str:
+    """Return where MLflow writes, a folder as `file:///…`."""
+    given = config.tracking_uri or os.environ.get(ADDRESS) or FOLDER
+    return given if re.match(r"[a-zA-Z][\w+-]*:|databricks$", given) else Path(given).absolute().as_uri()
+
+
+def _goes_on(client: MlflowClient, run_id: str) -> bool:
+    """Open a run again; one that was deleted in the meantime cannot be."""
+    try:
+        client.update_run(run_id, status="RUNNING")
+    except MlflowException:
+        return False
+    return True
+
+
+def _key(name: str) -> str:
+    """Return a name of which MLflow takes every letter."""
+    return re.sub(r"[^\w\-. /:]", "_", name)[:250]
+
+
+def _param(value: Any) -> str:
+    return (value if isinstance(value, str) else json.dumps(value))[:LONGEST_PARAM]

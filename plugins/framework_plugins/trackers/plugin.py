@@ -1,0 +1,65 @@
+"""Registers loggers."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from framework import Component, hookimpl
+from framework_plugins.trackers import config
+
+DATABASE = ("sqlalchemy>=2", "alembic>=1.10")
+
+if TYPE_CHECKING:
+    from framework.api.checkup import Checkup
+    from framework.api.plan import Plan
+
+
+@hookimpl
+def framework_loggers() -> Iterable[Component]:
+    """Terminal, file, W&B, TensorBoard, MLflow."""
+    yield Component("console", config.ConsoleConfig, "framework_plugins.trackers.console:Console")
+    yield Component("jsonl", config.JsonlConfig, "framework_plugins.trackers.jsonl:Jsonl")
+    yield Component(
+        "wandb", config.WandbConfig, "framework_plugins.trackers.wandb_logger:Wandb", extra="framework[wandb]"
+    )
+    yield Component(
+        "tensorboard",
+        config.TensorBoardConfig,
+        "framework_plugins.trackers.tensorboard_logger:TensorBoard",
+        extra="framework[tensorboard]",
+    )
+    yield Component(
+        "mlflow", config.MlflowConfig, "framework_plugins.trackers.mlflow_logger:Mlflow", extra="framework[mlflow]"
+    )
+
+
+@hookimpl
+def framework_check_plan(plan: Plan) -> Iterator[str]:
+    """A database that MLflow cannot open is told before anything is trained."""
+    choice = plan.logger.get("mlflow")
+    if choice is None or not isinstance(choice.config, config.MlflowConfig):
+        return
+    address = choice.config.tracking_uri or ""
+    if "://" in address and not address.startswith(("file:", "http:", "https:", "databricks:", "uc:")):
+        from framework.util.requirements import missing, pip_command  # noqa: PLC0415 - few runs need it
+
+        if lacking := missing(DATABASE):
+            names = ", ".join(lacking)
+            yield f"logger.mlflow.tracking_uri is a database: MLflow needs {names} for it: {pip_command(DATABASE)}"
+
+
+@hookimpl
+def framework_checkups() -> Iterable[Checkup]:
+    """W&B and its login, TensorBoard, MLflow. Without a login a run logs offline, so none needs it."""
+    from framework.api.checkup import Checkup  # noqa: PLC0415 - only `doctor` needs it
+
+    for name in ("wandb", "tensorboard", "mlflow"):
+        needed = functools.partial(_logs_to, name)
+        yield Checkup(name, "tracking", f"framework_plugins.trackers.checkups:{name}", needed, process="trackers")
+    yield Checkup("wandb login", "tracking", "framework_plugins.trackers.checkups:login", process="trackers")
+
+
+def _logs_to(name: str, plan: Plan) -> bool:
+    return name in plan.logger

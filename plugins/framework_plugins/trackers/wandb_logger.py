@@ -1,0 +1,217 @@
+"""`logger=wandb`: Weights & Biases, offline by itself where there is no key or no network.
+
+All that W&B sees is redacted before; the command line, the terminal and the machine's environment are not recorded at
+all, because they go out in clear. A run folder that goes on goes on in the same run of W&B.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import wandb
+
+from framework.api.plan import Plan
+from framework.api.protocols import Logger
+from framework.api.records import DataResult, EvalResult, Report, Sample, Step, Trouble
+from framework.api.schema import Action, Stage
+from framework.util.errors import PrunedError, one_line
+from framework.util.redact import redact
+from framework_plugins.trackers.config import WandbConfig
+from framework_plugins.trackers.kept import KeptRun, keep_run, known_run, settings_of
+from framework_plugins.trackers.tables import (
+    Table,
+    answers,
+    asked,
+    measures,
+    page,
+    results,
+    run_name,
+    settings,
+    step_values,
+    weights,
+)
+from framework_plugins.trackers.wandb_run import finish_run, open_run, say
+
+NAME = "wandb"
+LONGEST_GROUP = 128
+"""Characters that W&B takes as the name of a group."""
+
+
+class Wandb(Logger):
+    """One run of W&B.
+
+    Attributes:
+        kept: the run of W&B that the run folder belongs to.
+        has: the last step that W&B has from before; -1 where there is none.
+        logged: the last step that was logged since.
+        server_lost: whether W&B's server is gone, so that nothing is to be asked of it.
+    """
+
+    def __init__(self, config: WandbConfig) -> None:
+        self.config = config
+        self.plan: Plan | None = None
+        self.run: Any = None
+        self.why_offline = ""
+        self.kept: KeptRun | None = None
+        self.has = -1
+        self.logged = -1
+        self.last_step = 0
+        self.exit_code = 0
+        self.server_lost = False
+
+    def planned(self, plan: Plan) -> None:
+        """Keep the plan."""
+        self.plan = plan
+
+    def started(self, run_dir: Path, data: DataResult, facts: Mapping[str, str]) -> None:
+        """Open the run: online where asked for or possible, else offline."""
+        if self.plan is None:
+            message = "planned comes before started"
+            raise RuntimeError(message)
+        place = str(redact(f"{self.config.entity or ''}/{self.config.project}"))
+        known = known_run(self.plan, NAME, place)
+        self.kept = known or KeptRun(uuid.uuid4().hex[:8], place, settings_of(self.plan))
+        about = self._about(self.plan) | {"id": self.kept.id, "resume": "allow" if known else None}
+        values = settings(self.plan, data, facts)
+        self.run, self.why_offline = open_run(self.config, about, run_dir, values)
+        if self.run is None:
+            return
+        self.has = max(self.kept.step, self.run.step - 1)
+        if known and not self.plan.is_new_run:
+            self.last_step = self.has + 1
+        self._keep(over=False)
+
+    def _about(self, plan: Plan) -> dict[str, Any]:
+        """Return what W&B is told of the run besides its config; what is None it looks up in its own variables."""
+        config = self.config
+        about: dict[str, Any] = redact(
+            {
+                "project": config.project,
+                "entity": config.entity,
+                "group": config.group or (plan.sweep[-LONGEST_GROUP:] or None),
+                "name": run_name(config.run_name, plan),
+                "tags": config.tags or None,
+                "notes": config.notes,
+            }
+        )
+        return about
+
+    def _keep(self, *, over: bool) -> None:
+        """Note which run this is, and how far it is."""
+        if self.plan is not None and self.kept is not None:
+            self.kept.step, self.kept.over = max(self.kept.step, self.logged), over
+            keep_run(self.plan, NAME, self.kept)
+
+    def step(self, step: Step) -> None:
+        """Log a step."""
+        self.last_step = step.step
+        self._log(step_values(step))
+
+    def trouble(self, trouble: Trouble) -> None:
+        """Send an alert: W&B shows it beside the run, and writes to those who asked for that."""
+        if self.run is not None:
+            level = "ERROR" if trouble.action is Action.stop else "WARN"
+            self.run.alert(trouble.kind, redact(trouble.line), level=level)
+
+    def _log(self, values: Mapping[str, Any]) -> None:
+        """Log values at this step, unless W&B has it from before: it takes no second entry of a step that is past."""
+        if self.run is not None and self.last_step > self.has:
+            self.run.log(dict(values), step=self.last_step)
+            if self.last_step > self.logged:
+                self.logged = self.last_step
+                self._keep(over=False)
+
+    def _go_past(self) -> None:
+        """Go past all steps that W&B has from before."""
+        self.last_step = max(self.last_step, self.has + 1)
+
+    def evaluated(self, result: EvalResult, *, before: bool) -> None:
+        """Log the means, those of lm-eval with their standard errors, and where no report is to come the answers."""
+        prefix = "before" if before else "after"
+        if not before:
+            self._go_past()
+        self._log({f"{prefix}/{name}": value for name, value in result.figures.items()})
+        if self.plan is not None and Stage.report not in self.plan.stages:
+            self._log_table(f"{prefix}/answers", asked(result.samples, self.config.answers))
+
+    def finished(self, report: Report, samples: Sequence[tuple[Sample | None, Sample]]) -> None:
+        """Log the answers side by side, the measures with their verdict, and the report as the summary."""
+        self._go_past()
+        self._log_table("answers", answers(samples, self.config.answers))
+        self._log_table("measures", measures(report))
+        if self.run is not None:
+            self.run.summary.update(results(report))
+
+    def _log_table(self, name: str, table: Table) -> None:
+        """Log a table: the one thing for which W&B waits for its server, some 20 s where that is gone, and raises."""
+        if self.server_lost or not table.rows:
+            return
+        try:
+            self._log({name: wandb.Table(columns=table.columns, data=table.rows, allow_mixed_types=True)})
+        except Exception as error:  # noqa: BLE001 - curves and summary are still written, for `wandb sync`
+            self.server_lost = True
+            say(f"wandb: the server is gone, so tables and artifacts are left out ({redact(one_line(error))})")
+
+    def failed(self, error: BaseException) -> None:
+        """Mark the run as failed, unless its sweep gave it up."""
+        self.exit_code = 0 if isinstance(error, PrunedError) else 1
+
+    def close(self) -> None:
+        """Log what other loggers and the exporters made, finish the run, and say how to upload what is here only."""
+        if self.run is None or self.plan is None:
+            return
+        try:
+            self._log_made(self.plan)
+        except Exception as error:  # noqa: BLE001 - the run is to be finished in any case
+            say(f"wandb: what was made at the end could not be logged ({redact(one_line(error))})")
+        self._keep(over=not self.exit_code)
+        run, self.run = self.run, None
+        folder = Path(run.settings.sync_dir)
+        if why := finish_run(run, self.exit_code):
+            say(f"wandb did not take everything ({why}); upload what is missing with: {_sync([folder])}")
+        elif run.settings.mode == "offline":
+            parts = sorted(self.plan.run_dir.glob(f"wandb/offline-run-*-{run.id}*"))
+            say(f"wandb: logged offline ({self.why_offline}); upload it with: {_sync(parts)}")
+        _redact_logs(folder)
+
+    def _log_made(self, plan: Plan) -> None:
+        """Log the report page and, where that is asked for, the weights."""
+        self._go_past()
+        if text := page(plan):
+            self._log({"report": wandb.Html(text, inject=False)})
+        if self.config.log_adapter and not self.exit_code and not self.server_lost:
+            self._log_adapter(plan)
+
+    def _log_adapter(self, plan: Plan) -> None:
+        """Upload the trained weights from where they lie; W&B notes the path, which must not name a secret."""
+        folder = weights(plan)
+        if folder is None:
+            return
+        if redact(str(folder)) != str(folder):
+            say("wandb: the weights are not uploaded: the name of their folder holds a secret")
+            return
+        name = re.sub(r"[^\w.-]", "_", str(redact(plan.name)))
+        artifact = wandb.Artifact(
+            f"{name}-{folder.name}", type="model", metadata={"run_dir": redact(str(plan.run_dir))}
+        )
+        for file in sorted(path for path in folder.rglob("*") if path.is_file()):  # add_dir prints what it does
+            artifact.add_file(str(file), name=str(file.relative_to(folder)), skip_cache=True, policy="immutable")
+        self.run.log_artifact(artifact)
+
+
+def _sync(folders: Sequence[Path]) -> str:
+    """Return the command that uploads runs which are on this machine only; parts of one run go up together."""
+    left = [folder for folder in folders if not any(folder.glob("*.synced"))]
+    return shlex.join(["wandb", "sync", *map(str, left)])
+
+
+def _redact_logs(folder: Path) -> None:
+    """Take secrets out of W&B's own log files: they name the run folder, which a user may name after one."""
+    for file in folder.glob("logs/*.log"):
+        text = file.read_text(encoding="utf-8", errors="replace")
+        file.write_text("\n".join(redact(text.split("\n"))), encoding="utf-8")

@@ -1,0 +1,130 @@
+"""Opens a run of Weights & Biases: online where that is asked for and works, else offline. Nothing is ever asked."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import wandb
+
+from framework.util.errors import one_line
+from framework.util.network import reachable
+from framework.util.redact import redact
+from framework_plugins.trackers.config import WandbConfig, WandbMode
+from framework_plugins.trackers.wandb_key import how_to_log_in, quiet_settings, why_no_login
+
+MODE = "WANDB_MODE"
+FLUSH_SECONDS = 1.0
+"""How much of a run is lost at most where its process is killed; by itself W&B writes every 15 s."""
+OFFLINE = {"offline", "dryrun"}
+
+
+class Way(NamedTuple):
+    """How a run is logged: `online`, `offline` or `disabled`; to which server; why not online, and what mends that."""
+
+    mode: str
+    address: str
+    why: str = ""
+    fix: str = ""
+
+    @property
+    def told(self) -> str:
+        """Why, and what mends it."""
+        return f"{self.why}: {self.fix}" if self.fix else self.why
+
+
+def way(config: WandbConfig) -> Way:
+    """Say how a run is logged.
+
+    W&B raises where it has no key, and tries for long where the server cannot be reached, so both are known before.
+    """
+    settings = quiet_settings()
+    address = str(redact(settings.base_url))
+    wanted, why = config.mode.value, "logger.wandb.mode=offline"
+    if config.mode is WandbMode.auto:
+        wanted = settings.mode
+        why = f"{MODE}={wanted}" if os.environ.get(MODE) else f"mode={wanted} in W&B's settings"
+    if wanted in {*OFFLINE, "disabled"}:
+        return Way("disabled" if wanted == "disabled" else "offline", address, why)
+    if lacks := why_no_login(settings):
+        return Way("offline", address, lacks, how_to_log_in(settings))
+    if not reachable(settings.base_url):
+        return Way("offline", address, f"{address} cannot be reached")
+    return Way("online", address)
+
+
+def open_run(config: WandbConfig, about: Mapping[str, Any], folder: Path, values: Mapping[str, Any]) -> tuple[Any, str]:
+    """Open a run and say why it is offline, if it is; no run where W&B is disabled.
+
+    Args:
+        config: the options.
+        about: arguments for `wandb.init`: project, name, id and the like.
+        folder: where W&B puts its files.
+        values: the config of the run.
+    """
+    _switch_telemetry_off()
+    chosen = way(config)
+    why = chosen.told
+    if chosen.mode == "disabled":
+        return None, why
+    if chosen.mode == "online":
+        try:
+            return _init(config, about, folder, values, "online"), ""
+        except Exception as error:  # noqa: BLE001 - whatever the server makes of it, the run is logged offline
+            _end_service()
+            why = f"{chosen.address} did not take the run"
+            say(f"wandb cannot log online ({redact(one_line(error))}); this run is logged offline")
+    return _init(config, about, folder, values, "offline"), why
+
+
+def _init(config: WandbConfig, about: Mapping[str, Any], folder: Path, values: Mapping[str, Any], chosen: str) -> Any:
+    return wandb.init(
+        **about,
+        dir=folder,
+        config=dict(values),
+        mode=chosen,  # type: ignore[arg-type] # a literal of wandb's
+        reinit="create_new",
+        settings=wandb.Settings(
+            init_timeout=config.init_timeout,
+            finish_timeout=config.finish_timeout,
+            finish_timeout_raises=True,
+            console="off",
+            silent=True,
+            x_disable_meta=True,
+            x_transaction_log_flush_interval=FLUSH_SECONDS,
+        ),
+    )
+
+
+def _end_service() -> None:
+    """End W&B's own process now: else that is tried, and its failure printed, when the program ends."""
+    with contextlib.suppress(Exception, SystemExit):  # it hands on the exit code of a process that was killed
+        wandb.teardown()
+
+
+def _switch_telemetry_off() -> None:
+    """Stop W&B from reporting on itself: at the end of the program that waits 12 s for a server that is gone."""
+    try:
+        from wandb.analytics.opentelemetry.opentelemetry_proxy import disable  # noqa: PLC0415 - not in every version
+    except ImportError:
+        return
+    disable()
+
+
+def finish_run(run: Any, exit_code: int) -> str:
+    """Finish a run, and say why that did not work; empty where it did."""
+    try:
+        run.finish(exit_code=exit_code)
+    except Exception as error:  # noqa: BLE001 - the server is gone, or W&B's own process is
+        _end_service()
+        return str(redact(one_line(error)))
+    return ""
+
+
+def say(text: str) -> None:
+    """Tell something once a run; it is not part of the console's picture."""
+    print(text, file=sys.stderr)  # noqa: T201 - as above

@@ -1,0 +1,31 @@
+"""`trainer=unsloth`: `trainer=hf` with a model that Unsloth loads. Nothing of transformers is imported before it."""
+
+from __future__ import annotations
+
+import dataclasses
+
+
+import torch
+
+from framework.api.plan import Plan
+from framework_plugins.hf.backend import HFBackend
+from framework_plugins.hf.config import Packing
+from framework_plugins.hf.hardware import Hardware
+from framework_plugins.hf.packing.admits import Way
+from framework_plugins.unsloth.model import UnslothModel
+
+NOT_ON_A_GPU = "Unsloth's attention ignores masks in training"
+
+
+class UnslothBackend(HFBackend):
+    """Opens models with Unsloth."""
+
+    opens = UnslothModel
+
+    def way(self, plan: Plan, machine: Hardware, empty: torch.nn.Module, attention: str) -> tuple[Way, str]:
+        """Pad rows behind on a GPU, where Unsloth's attention takes neither trees nor gaps; not on a CPU."""
+        way, fact = super().way(plan, machine, empty, attention)
+        if machine.device != "cuda" or way.packing is not Packing.tree:
+            return way, fact
+        padded = dataclasses.replace(way, packing=Packing.pad, one_beginning=False, branches=False)
+        return padded, f"{Packing.pad.value}, not tree: {NOT_ON_A_GPU}"

@@ -1,0 +1,106 @@
+"""What a trainer can do here, for one run: asked once, in a process of its own, and kept in the cache.
+
+It is not looked up in a list. `ask.py` trains a tiny model of the run's architecture with the run's adapter,
+quantization and packing on this machine, in two processes where a group is to train, and says what did not work. It is
+Unsloth that is asked, and where that cannot do something, `trainer=hf` too, before anybody is sent there.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import pickle
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from framework.api.plan import Plan
+from framework.util.cache import cache_dir, digest, read_json, write_json
+from framework.util.errors import FrameworkError
+from framework.util.hashing import module_hash
+
+LIBRARIES = ("framework", "unsloth", "unsloth_zoo", "torch", "transformers", "trl", "peft", "bitsandbytes", "triton")
+PACKAGES = ("framework_plugins.unsloth", "framework_plugins.hf")
+"""The code that asks, and that is asked."""
+SETTINGS = ("device", "dtype", "attention", "gradient_checkpointing", "packing", "optim", "lr_scheduler_type")
+"""Settings of the trainer on which the answer may depend."""
+CHOICES = ("trainer", "adapter", "quantization", "launch")
+SECONDS = 600
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Capabilities:
+    """The answer.
+
+    Attributes:
+        device: what is trained on here, `cpu` or `cuda`.
+        problem: why this run does not work; empty where it does.
+    """
+
+    device: str
+    problem: str
+
+
+def capabilities(plan: Plan, config: Mapping[str, Any]) -> Capabilities:
+    """Return what the trainer of a plan can do for it, with a model of which config.json is known.
+
+    Raises:
+        FrameworkError: it cannot be asked: it does not start here.
+    """
+    file = _file(plan, config)
+    kept = read_json(file)
+    if kept.keys() != {"device", "problem"}:
+        log.info("asking trainer=%s what it can do here, once", plan.trainer.component.name)
+        kept = _ask(plan, config)
+        write_json(file, kept)
+    return Capabilities(**kept)
+
+
+def _file(plan: Plan, config: Mapping[str, Any]) -> Path:
+    """Return where the answer lies: by machine, versions, architecture, and the settings that it depends on."""
+    group = plan.launch.config.group()
+    key = {
+        "machine": [platform.node(), platform.python_version(), os.environ.get("CUDA_VISIBLE_DEVICES")],
+        "versions": {name: _version(name) for name in LIBRARIES},
+        "code": [module_hash(name) for name in PACKAGES],
+        "model": {name: value for name, value in config.items() if name != "transformers_version"},
+        "trainer": [plan.trainer.component.name, {name: getattr(plan.trainer.config, name) for name in SETTINGS}],
+        "adapter": [plan.adapter.component.name, vars(plan.adapter.config)],
+        "quantization": [plan.quantization.component.name, vars(plan.quantization.config)],
+        "launch": group and [group.engine, group.processes > 1, group.cpu_offload],
+    }
+    return cache_dir() / "unsloth" / f"asked-{digest(json.dumps(key, sort_keys=True, default=str))}.json"
+
+
+def _ask(plan: Plan, config: Mapping[str, Any]) -> dict[str, Any]:
+    job = pickle.dumps({"config": dict(config), **{name: getattr(plan, name) for name in CHOICES}})
+    code = f"import sys; sys.path[:] = {sys.path!r}; from framework_plugins.unsloth.ask import main; sys.exit(main())"
+    asked = f"trainer={plan.trainer.component.name}"
+    try:
+        done = subprocess.run(  # noqa: S603 - our own words
+            [sys.executable, "-P", "-c", code], input=job, capture_output=True, timeout=SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        message = f"{asked} did not answer within {SECONDS} s what it can do here"
+        raise FrameworkError(message) from error
+    said = [line for line in done.stderr.decode(errors="replace").splitlines() if line.strip()]
+    if done.returncode:
+        last = said[-1] if said else f"exit code {done.returncode}"
+        message = f"{asked} cannot be imported here, with unsloth {version('unsloth')}: {last}"
+        raise FrameworkError(message)
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""

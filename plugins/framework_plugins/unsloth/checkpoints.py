@@ -1,0 +1,82 @@
+"""The 4-bit weights that Unsloth has put on the Hub: which model has them, by Unsloth's own table.
+
+The table is read out of the installed package without importing it.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from framework.api.plan import Plan
+from framework.api.protocols import ModelPlace
+from framework.util.errors import FrameworkError
+from framework_plugins.hf.config import LocalModelConfig, NF4Config
+
+TABLE = "models/mapper.py"
+FOUR_BITS = "bnb-4bit"
+SAME = ("model_type", "hidden_size", "num_hidden_layers", "intermediate_size", "vocab_size")
+"""What weights and base have to agree in."""
+
+
+@functools.cache
+def table() -> Mapping[str, str]:
+    """Return the ids of models, in small letters, with those of their 4-bit weights; empty without Unsloth."""
+    package = importlib.util.find_spec("unsloth")
+    places = list(package.submodule_search_locations or ()) if package else []
+    file = Path(places[0], TABLE) if places else Path(TABLE)
+    spec = importlib.util.spec_from_file_location("framework_unsloth_table", file)
+    if not file.is_file() or spec is None or spec.loader is None:
+        return {}
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    found: Mapping[str, str] = getattr(module, "FLOAT_TO_INT_MAPPER", {})
+    return {name.lower(): other for name, other in found.items() if other.endswith(FOUR_BITS)}
+
+
+def listed(plan: Plan) -> str:
+    """Return the id of the 4-bit weights that a run would take; empty where it takes none."""
+    config, model = plan.trainer.config, plan.model.config
+    if not isinstance(plan.quantization.config, NF4Config) or not getattr(config, "optimised_checkpoints", False):
+        return ""
+    if not isinstance(model, LocalModelConfig) or model.revision is not None or Path(model.path).expanduser().is_dir():
+        return ""
+    return table().get(model.path.lower(), "")
+
+
+def fetched(plan: Plan, place: ModelPlace) -> tuple[ModelPlace | None, str]:
+    """Look a model's 4-bit weights up, without fetching them.
+
+    Returns:
+        Where their config lies, None where they are not taken; and what is to be said of it, empty for nothing.
+    """
+    name = listed(plan)
+    if not name:
+        return None, ""
+    try:
+        found = source(name).fetch(weights=False)
+    except FrameworkError as error:
+        return None, f"quantized here: {name} cannot be had ({str(error).splitlines()[0]})"
+    theirs, ours = (_config(folder) for folder in (found.folder, place.folder))
+    apart = [key for key in SAME if theirs.get(key) != ours.get(key)]
+    if apart:
+        return None, f"quantized here: {name} differs from {place.name} in {', '.join(apart)}"
+    if (theirs.get("quantization_config") or {}).get("bnb_4bit_quant_type") != "nf4":
+        return None, f"quantized here: {name} is not in NF4"
+    return found, f"{name}, quantized by Unsloth"
+
+
+def source(name: str) -> Any:
+    """Return the source of a model of the Hub."""
+    from framework_plugins.hf.models import LocalModel  # noqa: PLC0415 - the plan only looks into the table
+
+    return LocalModel(LocalModelConfig(path=name))
+
+
+def _config(folder: Path) -> Mapping[str, Any]:
+    config: Mapping[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    return config

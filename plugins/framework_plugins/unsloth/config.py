@@ -1,0 +1,20 @@
+"""The options of `trainer=unsloth`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from framework_plugins.hf.config import HFTrainerConfig
+
+ORDER = ("unsloth", "transformers", "trl", "peft")
+"""The first changes the others while it is imported."""
+EXTRA = "framework[unsloth]"
+
+
+@dataclass
+class UnslothTrainerConfig(HFTrainerConfig):
+    """TRL's SFTTrainer on a model that Unsloth loads, quantizes, adapts and checkpoints."""
+
+    optimised_checkpoints: bool = True
+    """With quantization=nf4, take the weights that Unsloth has quantized itself where the Hub has them for this model:
+    a quarter of the download."""

@@ -1,0 +1,71 @@
+"""Imports Unsloth, which changes torch, transformers, trl and peft while it is imported: so before all of them.
+
+Nothing of it goes out, and nothing lands in the working folder: it would tell its makers of this machine, and write
+what it generates to wherever the run was started. What it prints goes to the log.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+from collections.abc import Iterator
+from importlib.metadata import version
+
+from framework.run.import_order import late
+from framework.util.cache import cache_dir
+from framework.util.errors import FrameworkError
+from framework_plugins.unsloth.config import ORDER
+
+TRANSFER = "HF_HUB_ENABLE_HF_TRANSFER"
+log = logging.getLogger(__name__)
+
+
+@contextlib.contextmanager
+def unprinted() -> Iterator[None]:
+    """Log what Unsloth prints: a run's own output is for its loggers, and for programs that read it."""
+    printed = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(printed):
+            yield
+    finally:
+        for line in filter(None, printed.getvalue().splitlines()):
+            log.info("%s", line)
+
+
+def settle() -> None:
+    """Switch its statistics off, and name our cache folder for the code that it generates.
+
+    Unsloth 2026.10.9 sends statistics unless the first of these variables is set, to whatever.
+    """
+    os.environ["UNSLOTH_DISABLE_STATISTICS"] = "1"
+    generated = cache_dir() / "unsloth" / version("unsloth") / "unsloth_compiled_cache"
+    os.environ.setdefault("UNSLOTH_COMPILE_LOCATION", str(generated))
+
+
+@contextlib.contextmanager
+def unchanged() -> Iterator[None]:
+    """Keep what it changes for others while it is imported: where logs go, and a variable that the Hub warns of."""
+    root = logging.getLogger()
+    handlers, transfer = list(root.handlers), os.environ.get(TRANSFER)
+    logging.getLogger("torch.utils._pytree").setLevel(logging.ERROR)  # torchao calls what torch has outlived
+    try:
+        yield
+    finally:
+        root.handlers[:] = handlers
+        if transfer is None:
+            os.environ.pop(TRANSFER, None)
+
+
+if too_late := late(ORDER):
+    message = (
+        f"{', '.join(too_late)} has been imported in this process before unsloth, which has to be the first: take a "
+        "fresh process, as launch=single and launch=subprocess do by themselves"
+    )
+    raise FrameworkError(message)
+settle()
+with unprinted(), unchanged():
+    from unsloth import DEVICE_TYPE, FastLanguageModel
+
+__all__ = ["DEVICE_TYPE", "FastLanguageModel", "unprinted"]

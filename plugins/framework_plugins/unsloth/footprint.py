@@ -1,0 +1,27 @@
+"""What `trainer=unsloth` tells the plan of its memory: as `trainer=hf`, with what differs. Without torch."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from framework.api.plan import Plan
+from framework.memory import Settings, Shape
+from framework.util.gpus import Gpu
+from framework_plugins.hf import footprint as hf
+from framework_plugins.hf.config import Device, HFTrainerConfig, Packing
+
+IMPORTED = 0.3 * 2**30
+"""Bytes that Unsloth and what it imports take of a process beside the libraries that trainer=hf imports, on a CPU."""
+
+
+def footprint(plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, shared: int) -> Settings:
+    """Return how a plan trains: on a GPU rows are padded, and what checkpointing keeps lies in the CPU's memory."""
+    config: HFTrainerConfig = plan.trainer.config
+    on_gpu = gpu is not None and config.device is not Device.cpu
+    if on_gpu and config.packing is Packing.tree:
+        padded = dataclasses.replace(config, packing=Packing.pad)
+        plan = dataclasses.replace(plan, trainer=dataclasses.replace(plan.trainer, config=padded))
+    found = hf.footprint(plan, shape, gpu, longest, shared)
+    if not on_gpu:
+        return dataclasses.replace(found, process=found.process + IMPORTED)
+    return dataclasses.replace(found, offloaded=found.checkpointing)

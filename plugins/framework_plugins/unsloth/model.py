@@ -1,0 +1,126 @@
+"""A model that Unsloth loads: in four bits or sixteen, with its adapter, and with its checkpointing."""
+
+from __future__ import annotations
+
+import dataclasses
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import framework_plugins.unsloth.first as unsloth  # before all that it changes
+
+import torch
+from bitsandbytes.nn import Linear4bit, Linear8bitLt
+from transformers import AutoConfig
+
+from framework.util.errors import FrameworkError
+from framework.api.plan import Plan
+from framework.api.schema import Optimizer
+from framework_plugins.hf.adapters import VISION, belongs_to
+from framework_plugins.hf.adapters import weights as fetch_weights
+from framework_plugins.hf.config import HFTrainerConfig, Int8Config, NF4Config
+from framework_plugins.hf.fast import install
+from framework_plugins.hf.hardware import Hardware
+from framework_plugins.hf.loading import attention
+from framework_plugins.hf.model import HFModel
+from framework_plugins.unsloth import checkpoints
+from framework_plugins.unsloth.lora import lora_settings
+
+
+class UnslothModel(HFModel):
+    """A base model that Unsloth loads, with the adapter of the run, or a base model whose weights are all trained."""
+
+    def __init__(self, plan: Plan, config: HFTrainerConfig, machine: Hardware, *rest: Any) -> None:
+        super().__init__(plan, config, _with_its_optimizer(machine), *rest)
+        self.ready, told = checkpoints.fetched(self.plan, self.place)
+        self.machine.facts["unsloth"] = f"{version('unsloth')} on a {unsloth.DEVICE_TYPE.upper()}"
+        if told:
+            self.machine.facts["4-bit weights"] = told
+
+    @property
+    def checkpointing(self) -> str | bool:
+        """What Unsloth is told about it: its own way moves activations to the CPU's memory meanwhile."""
+        return "unsloth" if self.machine.checkpointing else False
+
+    def weights(self) -> Path:
+        """Bring the weights here: those that Unsloth quantized, where they are taken."""
+        if self.ready is None:
+            return super().weights()
+        return fetch_weights(checkpoints.source(self.ready.name)).folder
+
+    def load(self, folder: Path, peft_config: Any) -> Any:
+        """Let Unsloth load weights and put the adapter on them.
+
+        Raises:
+            FrameworkError: it did not quantize them as it was asked to, or does not make adapters of this kind.
+        """
+        settings = None if peft_config is None else lora_settings(peft_config)
+        with unsloth.unprinted():
+            model = self._base(folder, full=settings is None)
+            if self.way.branches:
+                install.use_branches(model)
+            if settings is not None:
+                model = self._adapted(model, settings)
+        return model
+
+    def _base(self, folder: Path, *, full: bool) -> Any:
+        quantization = self.plan.quantization.config
+        own = attention(self.config)
+        model, _ = unsloth.FastLanguageModel.from_pretrained(
+            str(folder),
+            tokenizer_name=str(self.place.folder),  # a folder of trained weights has none
+            # Rows above this length are cut off: the evaluators read longer ones than the training.
+            max_seq_length=self._longest(),
+            dtype=torch.float32 if full else self.machine.dtype,
+            load_in_4bit=isinstance(quantization, NF4Config),
+            load_in_8bit=isinstance(quantization, Int8Config),
+            full_finetuning=full,
+            use_gradient_checkpointing=self.checkpointing,
+            trust_remote_code=self.plan.model.config.trust_remote_code,
+            use_exact_model_name=True,
+            random_state=self.plan.seed,
+            **({} if own is None else {"attn_implementation": own}),
+        )
+        _check_quantized(model, quantization)
+        model.config.use_cache = True  # as it was: it is saved with the weights, and answering goes by it
+        return model
+
+    def _longest(self) -> int:
+        trusted = self.plan.model.config.trust_remote_code
+        config = AutoConfig.from_pretrained(self.place.folder, trust_remote_code=trusted).get_text_config()
+        return max(self.plan.training.max_seq_length, getattr(config, "max_position_embeddings", None) or 0)
+
+    def _adapted(self, model: Any, settings: dict[str, Any]) -> Any:
+        if any(VISION in name for name, _ in model.named_modules()):  # rows of text teach it nothing
+            settings["finetune_vision_layers"] = False
+            if self.machine.device == "cpu":
+                settings["exclude_modules"] = f".*{VISION}.*"
+        try:
+            adapted = unsloth.FastLanguageModel.get_peft_model(
+                model, use_gradient_checkpointing=self.checkpointing, random_state=self.plan.seed, **settings
+            )
+        except ValueError as error:
+            message = f"adapter.target_modules: {str(error).splitlines()[0]}"
+            raise FrameworkError(message) from error
+        belongs_to(adapted, self.place)
+        adapted.get_base_model().config.use_cache = True
+        if self.way.fast:  # on a CPU Unsloth leaves the layers as transformers and peft have them
+            install.adopt(adapted)
+            install.install(adapted)
+        return adapted
+
+
+def _with_its_optimizer(machine: Hardware) -> Hardware:
+    """Say what Unsloth does on a CPU: whatever is asked for, it takes AdamW without 8-bit states there."""
+    if machine.device != "cpu" or machine.optimizer is Optimizer.adamw_torch:
+        return machine
+    machine.facts["optimizer"] = f"adamw_torch (Unsloth takes no {machine.optimizer.value} on a CPU)"
+    return dataclasses.replace(machine, optimizer=Optimizer.adamw_torch)
+
+
+def _check_quantized(model: Any, quantization: Any) -> None:
+    kinds = {NF4Config: Linear4bit, Int8Config: Linear8bitLt}
+    kind = kinds.get(type(quantization))
+    if kind is not None and not any(isinstance(module, kind) for module in model.modules()):
+        message = "Unsloth did not quantize the weights as it was asked to: set trainer=hf, or quantization=none"
+        raise FrameworkError(message)

@@ -1,0 +1,75 @@
+"""Registers the Unsloth backend."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from framework import Component, hookimpl
+from framework_plugins.unsloth.config import EXTRA, ORDER, UnslothTrainerConfig
+
+if TYPE_CHECKING:
+    from framework.api.checkup import Checkup
+    from framework.api.plan import Plan
+    from framework.api.records import Work
+    from framework.memory import Settings, Shape
+    from framework.util.gpus import Gpu
+
+
+@hookimpl
+def framework_trainers() -> Iterable[Component]:
+    """The backend."""
+    backend = "framework_plugins.unsloth.backend:UnslothBackend"
+    yield Component("unsloth", UnslothTrainerConfig, backend, extra=EXTRA, import_order=ORDER)
+
+
+@hookimpl
+def framework_check_plan(plan: Plan) -> Iterable[str]:
+    """Refuse settings and versions with which it cannot work."""
+    if isinstance(plan.trainer.config, UnslothTrainerConfig):
+        from framework_plugins.unsloth import checks  # noqa: PLC0415 - runs of other trainers need not pay for it
+
+        yield from checks.settings(plan)
+
+
+@hookimpl
+def framework_check_model(plan: Plan, config: Mapping[str, Any]) -> Iterable[str]:
+    """Refuse what Unsloth itself cannot do here."""
+    if isinstance(plan.trainer.config, UnslothTrainerConfig):
+        from framework_plugins.unsloth import checks  # noqa: PLC0415 - as above
+
+        yield from checks.model(plan, config)
+
+
+@hookimpl
+def framework_memory(plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, shared: int) -> Iterable[Settings]:
+    """How it uses memory."""
+    from framework_plugins.hf.config import FullConfig, LoraAdapterConfig  # noqa: PLC0415 - as above
+
+    known = isinstance(plan.adapter.config, LoraAdapterConfig | FullConfig)
+    if known and isinstance(plan.trainer.config, UnslothTrainerConfig):
+        from framework_plugins.unsloth.footprint import footprint  # noqa: PLC0415 - as above
+
+        yield footprint(plan, shape, gpu, longest, shared)
+
+
+@hookimpl
+def framework_advice(plan: Plan, work: Work | None) -> Iterable[str]:
+    """Say whose weights are taken."""
+    del work
+    if isinstance(plan.trainer.config, UnslothTrainerConfig):
+        from framework_plugins.unsloth.checkpoints import listed  # noqa: PLC0415 - as above
+
+        if name := listed(plan):
+            yield (
+                f"quantization=nf4 with trainer=unsloth: the weights of {name} are taken, which Unsloth has quantized; "
+                "trainer.optimised_checkpoints=false quantizes those of the model itself"
+            )
+
+
+@hookimpl
+def framework_checkups() -> Iterable[Checkup]:
+    """Whether Unsloth is here, works with the other libraries, and what it can do."""
+    from framework_plugins.unsloth.checkups import checkups  # noqa: PLC0415 - only `doctor` needs it
+
+    yield from checkups()

@@ -1,0 +1,60 @@
+"""Which Unsloth is installed, and whether it admits the libraries beside it. Imports none of them."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator
+from importlib.metadata import PackageNotFoundError, requires, version
+
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+
+from framework.util.requirements import pip_command
+from framework_plugins.unsloth.config import EXTRA
+
+TESTED = ("2026.10.9",)
+"""Versions with which losses, gradients and accumulation were seen to be right."""
+
+
+def installed() -> str:
+    """Return the version of Unsloth; empty where it is not installed."""
+    return _version("unsloth")
+
+
+def problems() -> Iterator[str]:
+    """Say what keeps the installed versions from working together."""
+    if not installed():
+        yield f"trainer=unsloth needs unsloth, which is not installed: {pip_command([EXTRA])}; or set trainer=hf"
+        return
+    found = list(refused())
+    if found:
+        unsloth = installed()
+        told = "; ".join(f"{name} {wanted}, and {has} is installed" for name, has, wanted in found)
+        words = shlex.join(f"{name}{wanted}" for name, _, wanted in found)
+        yield f"trainer=unsloth: unsloth {unsloth} admits {told}. pip install {words}, or set trainer=hf"
+
+
+def refused() -> Iterator[tuple[str, str, str]]:
+    """Give the libraries that Unsloth does not admit as they are installed: name, version, and what it admits."""
+    told = set()
+    for line in (*(requires("unsloth") or ()), *(requires("unsloth_zoo") or ())):
+        wanted = Requirement(line)
+        if wanted.name in told or not wanted.specifier or (wanted.marker and not wanted.marker.evaluate({"extra": ""})):
+            continue
+        has = _version(wanted.name)
+        if has and not wanted.specifier.contains(has, prereleases=True):
+            told.add(wanted.name)
+            yield wanted.name, has, _in_short(wanted.specifier, has)
+
+
+def _in_short(admitted: SpecifierSet, has: str) -> str:
+    """Return a range without single versions that are left out, unless one of those is installed."""
+    bounds = [str(part) for part in admitted if part.operator != "!=" or not part.contains(has)]
+    return ",".join(sorted(bounds))
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""

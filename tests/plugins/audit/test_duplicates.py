@@ -1,0 +1,118 @@
+"""Leaks, contradictions, and what is neither."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from framework.api.records import Example, Message, Severity
+from framework_plugins.audit import duplicates
+from framework_plugins.audit.config import Check
+from tests.plugins.audit.made import (
+    Pair,
+    audit_data,
+    example,
+    look,
+)
+
+
+@pytest.mark.parametrize("part", ["validation", "prompts"])
+def test_what_leaked_into_training_is_found(part: str, clean: list[Pair], tmp_path: Path) -> None:
+    train, held = clean[100:], clean[:100]
+    long = [pair for pair in train if len(pair[0].split()) >= 12][:10]
+    leaked = [(long[0][0], "Another answer"), *((f"{asked.upper()} !", answered) for asked, answered in long[1:5])]
+    leaked += [
+        (" ".join([*asked.split()[:3], "changed", *asked.split()[4:]]), answered) for asked, answered in long[5:]
+    ]
+    held = [*held, *leaked]
+    data = audit_data(tmp_path, train, held if part == "validation" else (), held if part == "prompts" else ())
+    found = look(data)[Check.leaked]
+    planted = set(range(len(train) + 100, len(train) + 110))
+    assert planted - set(found.numbers.tolist()) == set()
+    assert len(set(found.numbers.tolist()) - planted) <= 1
+    assert found.severity is Severity.serious
+
+
+def test_several_answers_to_an_open_question_are_a_note(clean: list[Pair], tmp_path: Path) -> None:
+    open_question = [
+        ("Tell me about yourself", "I was built by a few people in a small office, long ago."),
+        ("Tell me about yourself", "There is not much to say; I answer questions all day and like it."),
+    ]
+    assert look(audit_data(tmp_path, [*clean, *open_question]))[Check.contradictions].severity is Severity.note
+
+
+def test_answers_that_differ_in_spelling_only_do_not_contradict(tmp_path: Path) -> None:
+    rows = [("Capital of Peru?", "Lima"), ("Capital of Peru?", "lima."), ("capital of peru?", " LIMA")]
+    assert Check.contradictions not in look(audit_data(tmp_path, rows))
+
+
+def test_another_system_prompt_is_another_question(tmp_path: Path) -> None:
+    rows = [
+        example("the dog", answer, number, f"Translate to {language}.")
+        for number, (language, answer) in enumerate([("German", "der Hund"), ("French", "le chien")])
+    ]
+    assert {Check.contradictions, Check.duplicates} & set(look(audit_data(tmp_path, rows))) == set()
+    same = [example("the dog", answer, number, "Translate.") for number, answer in enumerate(["der Hund", "le chien"])]
+    assert Check.contradictions in look(audit_data(tmp_path / "same", same))
+
+
+def test_earlier_turns_belong_to_the_question(tmp_path: Path) -> None:
+    def conversation(opening: str, answer: str, number: int) -> Example:
+        turns = [("user", opening), ("assistant", "Which one?"), ("user", "The second"), ("assistant", answer)]
+        return Example(tuple(Message(role, text) for role, text in turns), "chatml", f"rows.jsonl:{number + 1}")
+
+    rows = [conversation("I want a train", "It leaves at nine", 0), conversation("I want a hotel", "It is full", 1)]
+    assert {Check.contradictions, Check.duplicates} & set(look(audit_data(tmp_path, rows))) == set()
+
+
+def test_plain_text_asks_nothing_and_cannot_contradict_itself(clean: list[Pair], tmp_path: Path) -> None:
+    rows = [
+        Example((), "text", f"book.txt:{number + 1}", text=answered) for number, (_, answered) in enumerate(clean[:300])
+    ]
+    found = look(audit_data(tmp_path, rows))
+    assert {Check.contradictions, Check.missing_system, Check.leaked} & set(found) == set()
+
+
+def test_what_an_earlier_turn_of_training_asks_is_a_leak(clean: list[Pair], tmp_path: Path) -> None:
+    def two(first: Pair, second: Pair, number: int) -> Example:
+        turns = [("user", first[0]), ("assistant", first[1]), ("user", second[0]), ("assistant", second[1])]
+        return Example(tuple(Message(*turn) for turn in turns), "chatml", f"rows.jsonl:{number + 1}")
+
+    long = [pair for pair in clean if len(pair[0].split()) >= 6]
+    train = [two(long[2 * number], long[2 * number + 1], number) for number in range(40)]
+    held = [*(example(*pair, 40 + number) for number, pair in enumerate(long[100:140])), example(*long[10], 80)]
+    data = audit_data(tmp_path, train, held)
+    found = look(data)[Check.leaked]
+    assert found.numbers.tolist() == [80]
+    assert found.finding(data, fatal=False).examples == ["rows.jsonl:81: asks the question of rows.jsonl:6"]
+
+
+def test_of_very_many_prompts_with_several_answers_a_part_is_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [
+        (f"Is shop {number} open", answer)
+        for number in range(300)
+        for answer in (("yes", "no") if number < 150 else ("yes", "Yes."))
+    ]
+    data = audit_data(tmp_path, rows)
+    exact = look(data)[Check.contradictions]
+    assert exact.text.startswith("300 of 600 training rows (50%) ask 150 prompts that have different answers, 150 of")
+    monkeypatch.setattr(duplicates, "CLOSELY", 200)
+    part = look(data)[Check.contradictions]
+    assert part.text.startswith(
+        "about 300 of 600 training rows (50%) ask about 150 prompts that have different answers"
+    )
+    assert "about 150 of them short ones" in part.text
+    assert part.rows == 300
+    assert part.numbers.tolist() == [row for row in range(300) if row % 6 < 2]
+
+
+def test_tools_tell_questions_apart_as_system_prompts_do(tmp_path: Path) -> None:
+    def row(tool: str, answer: str, number: int) -> Example:
+        turns = (Message("user", "What can you do?"), Message("assistant", answer))
+        return Example(turns, "chatml", f"rows.jsonl:{number + 1}", ({"name": tool},))
+
+    rows = [row("trams", "Trams", 0), row("buses", "Buses", 1)]
+    assert Check.contradictions not in look(audit_data(tmp_path, rows))

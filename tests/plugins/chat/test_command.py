@@ -1,0 +1,263 @@
+"""`chat` as a script and a user start it: what is printed, what is refused, and what is imported for that."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from framework import Component, FrameworkError, hookimpl, testing
+from framework.api.protocols import Speaker
+from framework.api.records import Message, Prompt
+from framework.api.run_folder import ENVIRONMENT, SavedRun
+from framework.api.schema import SpeakerConfig
+from framework.cli.main import run_command
+from framework.hooks import manager
+from framework.run import pipeline
+from framework.rundir.read import read_run
+from framework.testing import EchoModel
+from framework_plugins.chat.session import BASE, TUNED
+from framework_plugins.chat.trained import trained
+from tests.framework.program import ECHO, MODULE, execute
+from tests.plugins.chat.parrot import Parrot
+from tests.support.program import environment
+
+HEAVY = ("torch", "transformers", "datasets", "trl", "peft", "bitsandbytes")
+WATCH = f"""
+import atexit, sys
+atexit.register(lambda: print("imported:", *sorted({{*{HEAVY}}} & sys.modules.keys()), file=sys.stderr))
+from framework.cli import main
+main()
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path, data_file: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return a working folder with data, and be in it."""
+    shutil.copy(data_file, tmp_path / "rows.jsonl")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def make(place: Path, *words: str) -> Path:
+    """Run with the echo backend; it learns to answer `say 3` with `it is 3`. Return the folder."""
+    overrides = ["data=local_file", "data.path=rows.jsonl", "data.validation_split=0", "objective=train_loss", *words]
+    plan = testing.plan(overrides, run_dir=place / "run")
+    pipeline.run(plan)
+    return plan.run_dir
+
+
+@pytest.fixture
+def ask(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., list[str]]:
+    """Pipe lines into the command and return those that it prints."""
+
+    def asked(run: Path, *words: str, lines: str) -> list[str]:
+        monkeypatch.setattr("sys.stdin", io.StringIO(lines))
+        assert run_command("chat", [str(run), *words]) == 0
+        return capsys.readouterr().out.splitlines()
+
+    return asked
+
+
+def test_piped_it_prints_the_answers_of_the_trained_model_alone(place: Path) -> None:
+    run = make(place)
+    done = subprocess.run(
+        [*ECHO, "chat", run.name], cwd=place, env=environment(place), input="say 3\n/reset\nsay 4",
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "it is 3\nit is 4\n")
+    assert done.stderr == "the conversation is forgotten\n"
+
+
+def test_both_and_json(place: Path, ask: Callable[..., list[str]]) -> None:
+    run = make(place)
+    assert ask(run, "--both", lines="say 3\n") == ["base: say 3", "tuned: it is 3"]
+    assert ask(run, "--base", lines="say 3\n/both\n/reset\nsay 4\n") == ["say 3", "base: say 4", "tuned: it is 4"]
+    (told,) = map(json.loads, ask(run, "--json", lines="say 3\n"))
+    assert told == {"speaker": "tuned", "prompt": "say 3", "answer": "it is 3", "dropped": 0}
+
+
+def test_an_answer_is_cut_where_it_is_asked_for(place: Path, ask: Callable[..., list[str]]) -> None:
+    assert ask(make(place), "--max-new-tokens", "2", lines="say 3\n") == ["it is"]
+
+
+def test_the_conversation_is_one(place: Path, ask: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[list[str]] = []
+
+    def stream(_: EchoModel, prompt: Prompt, **__: Any) -> Iterator[str]:
+        seen.append([f"{message.role}: {message.content}" for message in prompt.messages])
+        yield "yes"
+
+    monkeypatch.setattr(EchoModel, "stream", stream)
+    ask(make(place), lines="one\ntwo\n")
+    assert seen[1] == ["user: one", "assistant: yes", "user: two"]
+
+
+@pytest.mark.parametrize(
+    ("words", "system"), [([], "Be brief."), (["--system", "Be long."], "Be long."), (["--system", ""], None)]
+)
+def test_the_system_prompt_is_that_of_the_training_unless_another_is_given(
+    place: Path, ask: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch, words: list[str], system: str | None
+) -> None:
+    seen: list[Prompt] = []
+
+    def stream(_: EchoModel, prompt: Prompt, **__: Any) -> Iterator[str]:
+        seen.append(prompt)
+        yield "yes"
+
+    run = make(place, "format.system_prompt='Be brief.'")
+    monkeypatch.setattr(EchoModel, "stream", stream)
+    ask(run, *words, lines="one\n")
+    assert seen[0].messages[:-1] == ((Message("system", system),) if system else ())
+
+
+class NoBase(EchoModel):
+    """Trains all weights."""
+
+    @contextmanager
+    def as_base(self) -> Iterator[None]:
+        if self.learned:
+            message = "full fine-tuning keeps no base"
+            raise FrameworkError(message)
+        yield
+
+
+def test_a_run_that_keeps_no_base_says_so(
+    place: Path, ask: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make(place)
+    monkeypatch.setattr("framework.testing.echo.EchoModel", NoBase)
+    assert ask(run, lines="say 3\n") == ["it is 3"]
+    for words, lines in ((["--base"], ""), (["--both"], ""), ([], "/base\n")):
+        with pytest.raises(FrameworkError, match=r"^full fine-tuning keeps no base$"):
+            ask(run, *words, lines=lines)
+
+
+def test_base_and_tuned_may_answer_in_turns(place: Path) -> None:
+    run = read_run(make(place))
+    with trained(run, []) as cast:
+        prompt = Prompt((Message("user", "say 3"),))
+        streams = [cast.speakers[name].stream(prompt, max_new_tokens=9, seed=None) for name in (BASE, TUNED, BASE)]
+        pieces = [next(stream) for _ in range(2) for stream in streams]
+    assert pieces == ["say", "it", "say", " 3", " is", " 3"]
+
+
+class SayConfig(SpeakerConfig):
+    """Says what it was given."""
+
+
+class Says:
+    def __init__(self, config: SayConfig) -> None:
+        self.config = config
+
+    @contextmanager
+    def open(self, run: SavedRun, word: str) -> Iterator[Speaker]:
+        yield Parrot("say", pieces=[f"{run.folder.name} {word}"])
+
+
+class Offers:
+    @hookimpl
+    def framework_speakers(self) -> Iterator[Component]:
+        yield Component("say", SayConfig, "tests.framework.commands.test_chat:Says")
+
+
+def test_a_speaker_of_a_plugin_answers_instead(place: Path, ask: Callable[..., list[str]]) -> None:
+    run = make(place)
+    manager.add(Offers(), name="offers")
+    try:
+        assert ask(run, "--say", "hello", lines="one\n") == ["run hello"]
+        with pytest.raises(
+            FrameworkError, match=r"^only say answers here: leave --say out to talk to the model itself"
+        ):
+            ask(run, "--say", "--both", lines="")
+    finally:
+        manager.manager().unregister(name="offers")
+
+
+def damaged(place: Path, name: str) -> Path:
+    """Return a folder that nobody can talk to."""
+    if name == "nowhere":
+        return place / "nowhere"
+    if name == "empty":
+        (place / "empty").mkdir()
+        return place / "empty"
+    if name == "a sweep":
+        shutil.copytree(make(place), place / "sweep" / "0")
+        return place / "sweep"
+    if name == "planned":
+        return make(place, "stages=[plan]")
+    run = make(place)
+    if name == "untrained":
+        shutil.rmtree(run / "checkpoint")
+    elif name == "a plugin gone":
+        edit(run / "plan.json", "plugins", ["./gone.py"])
+    return run
+
+
+def edit(file: Path, key: str, value: Any) -> None:
+    saved = json.loads(file.read_text(encoding="utf-8"))
+    *groups, name = key.split(".")
+    node = saved
+    for group in groups:
+        node = node[group]
+    node[name] = value
+    file.write_text(json.dumps(saved), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("nowhere", "nowhere: there is no such folder"),
+        ("empty", "empty holds no plan.json: no run made it"),
+        ("a sweep", "sweep holds no plan.json: it is a sweep, give one of its points: "),
+        ("planned", "run holds no folder 'checkpoint' with trained weights: run the train stage first"),
+        ("untrained", "run holds no folder 'checkpoint' with trained weights: run the train stage first"),
+        ("a plugin gone", "plugins=./gone.py"),
+    ],
+)
+def test_a_folder_without_a_model_is_told_in_one_line(place: Path, name: str, told: str) -> None:
+    folder = damaged(place, name)
+    with pytest.raises(FrameworkError) as refused:
+        run_command("chat", [str(folder)])
+    assert told in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["chat", "--help"], 0),
+        (["chat"], 2),
+        (["chat", "nowhere"], 2),
+        (["chat", "run", "--temprature", "1"], 2),
+        (["chat", "run"], 2),
+    ],
+)
+def test_help_and_mistakes_import_no_torch(place: Path, words: list[str], code: int) -> None:
+    run = make(place)
+    # The run of a model that is not there any more: everything is looked at that can be without torch.
+    model = {"path": str(place / "gone"), "revision": None}
+    for key, value in model.items():
+        edit(run / "plan.json", f"model.{key}", value)
+    for group, option in (("model", "local"), ("trainer", "hf")):
+        edit(run / ENVIRONMENT, f"options.{group}", option)
+    done = execute((sys.executable, "-c", WATCH), *words, cwd=place)
+    lines = done.err.splitlines()
+    assert (done.code, lines[-1]) == (code, "imported:"), done.err
+    assert len(lines) == (1 if code == 0 else 2)
+    if words == ["chat", "run"]:
+        assert str(place / "gone") in lines[0]
+
+
+def test_help_lists_the_options_and_is_no_conversation(place: Path) -> None:
+    done = execute(MODULE, "chat", "--help", cwd=place)
+    for word in ("--base, --tuned, --both", "--system TEXT", "--json", "--top-p X"):
+        assert word in done.out

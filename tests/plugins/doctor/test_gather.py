@@ -1,0 +1,93 @@
+"""All checks at once: in order, by topic, with what the plan needs, and without secrets."""
+
+import time
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from framework import testing
+from framework.api.checkup import Checkup, State
+from framework.api.plan import Plan
+from framework.hooks.manager import left_out
+from framework_plugins.doctor import Checked
+from framework_plugins.doctor.gather import AT_ONCE, Examination
+
+ACTS = "doctor_acts"
+
+
+def needs(plan: Plan) -> bool:
+    return plan.name == "needy"
+
+
+def fails(plan: Plan) -> bool:
+    raise KeyError(plan.name)
+
+
+def checkup(name: str, function: str = "", topic: str = "acme", process: str = "") -> Checkup:
+    return Checkup(name, topic, f"{ACTS}:{function or name}", needs, process)
+
+
+def examine(plan: Plan | None, *given: Checkup) -> list[Checked]:
+    """Return what a plugin was asked for."""
+    found = Examination(plan).records([("acme", each) for each in given])
+    return [one for one in found if one.plugin == "acme" and one.topic != "plugins"]
+
+
+def test_checks_stand_by_topic_in_the_order_in_which_they_were_given() -> None:
+    given = [checkup("well"), checkup("noisy", topic="other"), checkup("nothing"), checkup("process")]
+    found = examine(None, *given)
+    assert [(one.topic, one.name, one.state) for one in found] == [
+        ("acme", "well", State.ok), ("acme", "process", State.ok), ("other", "noisy", State.ok),
+    ]  # fmt: skip
+
+
+def test_only_what_the_plan_needs_and_lacks_keeps_it_from_starting(tmp_path: Path) -> None:
+    given = [checkup("raises"), checkup("well")]
+    needy = examine(testing.plan(["name=needy"], run_dir=tmp_path / "run"), *given)
+    other = examine(testing.plan(["name=other"], run_dir=tmp_path / "run"), *given)
+    assert [(one.needed, one.blocks) for one in needy] == [(True, True), (True, False)]
+    assert [(one.needed, one.blocks) for one in other] == [(False, False), (False, False)]
+    assert [one.blocks for one in examine(None, *given)] == [False, False]
+
+
+def test_secrets_in_an_error_are_hidden(acts: ModuleType) -> None:
+    (found,) = examine(None, checkup("raises"))
+    assert found.detail.startswith("RuntimeError: no anvil for (hidden)")
+    assert acts.TOKEN not in str(found)
+
+
+def test_checks_share_a_process_where_they_say_so() -> None:
+    first, second, alone = examine(
+        None,
+        checkup("first", "process", process="one"),
+        checkup("second", "process", process="one"),
+        checkup("alone", "process"),
+    )
+    assert first.detail == second.detail != alone.detail
+
+
+def test_a_crash_leaves_the_checks_that_share_its_process_alone() -> None:
+    crashed, well = examine(None, checkup("crash", process="one"), checkup("well", process="one"))
+    assert (crashed.state, well.state) == (State.broken, State.ok)
+
+
+def test_a_need_that_cannot_be_told_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("framework.hooks.manager._left_out", {})
+    given = Checkup("vague", "acme", f"{ACTS}:well", fails)
+    (found,) = examine(testing.plan([], run_dir=tmp_path / "run"), given)
+    assert (found.state, found.needed) == (State.ok, False)
+    assert "plugin 'acme': needed of the checkup 'vague' is left out: KeyError: 'run'" in capsys.readouterr().err
+    assert left_out()[-1].what == "needed of the checkup 'vague'"
+
+
+def test_checks_run_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HANGS", str(tmp_path / "ids"))
+    start = time.perf_counter()
+    given = [Checkup(f"hang {number}", "acme", f"{ACTS}:hang", seconds=4) for number in range(2)]
+    found = examine(None, *given)
+    assert [one.detail for one in found] == ["no answer within 4 s"] * 2
+    assert AT_ONCE >= 2
+    assert time.perf_counter() - start < 8

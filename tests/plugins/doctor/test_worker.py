@@ -1,0 +1,136 @@
+"""`Worker`: what crashes, hangs or prints in another process costs one answer."""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from framework import testing
+from framework.api.checkup import Found, State
+from framework_plugins.doctor.worker import Worker
+
+ACTS = "doctor_acts"
+
+
+@pytest.fixture(scope="module")
+def worker() -> Iterator[Worker]:
+    with Worker() as started:
+        yield started
+
+
+def ask(worker: Worker, name: str, seconds: float = 60) -> Found | None:
+    return worker.ask(f"{ACTS}:{name}", None, seconds=seconds)
+
+
+def test_what_a_check_finds_comes_back(worker: Worker, tmp_path: Path) -> None:
+    assert ask(worker, "well") == Found(State.ok, "no plan", "1.2", "nothing")
+    assert ask(worker, "nothing") is None
+    plan = testing.plan(["name=mine"], run_dir=tmp_path)
+    assert worker.ask(f"{ACTS}:well", plan, seconds=60) == Found(State.ok, "mine", "1.2", "nothing")
+
+
+@pytest.mark.parametrize(
+    ("name", "state", "detail"),
+    [
+        ("raises", State.broken, "RuntimeError: no anvil for hf_"),
+        ("refuses", State.broken, "acme.anvil=1 is too light: set 2"),
+        ("lacks", State.missing, "ModuleNotFoundError: no message"),
+        ("leaves_python", State.broken, "SystemExit: unsupported"),
+        ("wrong", State.broken, f"{ACTS}:wrong gives a str, no Found"),
+        ("not_there", State.broken, f"AttributeError: module '{ACTS}' has no attribute 'not_there'"),
+    ],
+)
+def test_what_a_check_raises_is_told_in_one_line(worker: Worker, name: str, state: State, detail: str) -> None:
+    found = ask(worker, name)
+    assert found is not None
+    assert (found.state, found.detail[: len(detail)]) == (state, detail)
+    assert "\n" not in found.detail
+
+
+def test_what_is_printed_is_no_answer(worker: Worker) -> None:
+    assert ask(worker, "noisy") == Found(State.ok)
+
+
+def test_checks_of_one_worker_share_a_process(worker: Worker) -> None:
+    assert ask(worker, "process") == ask(worker, "process")
+
+
+@pytest.mark.parametrize(
+    ("name", "detail"),
+    [
+        ("crash", "it ended Python by signal 11 (SIGSEGV): about to crash"),
+        ("leave", "it ended Python with exit code 7"),
+    ],
+)
+def test_a_crash_costs_one_answer(worker: Worker, name: str, detail: str) -> None:
+    before = ask(worker, "process")
+    assert ask(worker, name) == Found(State.broken, detail)
+    after = ask(worker, "process")
+    assert after is not None
+    assert after.state is State.ok
+    assert after != before
+
+
+def test_what_hangs_is_ended_with_its_children(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ids = tmp_path / "ids"
+    monkeypatch.setenv("HANGS", str(ids))
+    with Worker() as worker:
+        assert ask(worker, "well") is not None
+        assert ask(worker, "hang", seconds=2) == Found(State.broken, "no answer within 2 s")
+        assert ask(worker, "well") is not None
+    wait_until(lambda: not any(map(psutil.pid_exists, map(int, ids.read_text().split()))))
+
+
+PARENT = """
+import os
+from framework.doctor.worker import Worker
+worker = Worker()
+print(worker.ask("doctor_acts:process", None, seconds=60).detail, flush=True)
+worker.ask("doctor_acts:hang", None, seconds=60)
+"""
+
+
+def test_a_check_that_hangs_ends_with_a_parent_that_is_killed(tmp_path: Path) -> None:
+    env = {**os.environ, "HANGS": str(tmp_path / "ids"), "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen([sys.executable, "-c", PARENT], env=env, stdout=subprocess.PIPE) as parent:
+        assert parent.stdout is not None
+        child = int(parent.stdout.readline())
+        wait_until((tmp_path / "ids").exists)
+        parent.kill()
+    wait_until(lambda: not psutil.pid_exists(child))
+    psutil.Process(int((tmp_path / "ids").read_text().split()[1])).kill()  # what the check itself has started
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    until = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def test_what_cannot_be_handed_over_is_unknown(worker: Worker) -> None:
+    found = worker.ask(f"{ACTS}:well", lambda: None, seconds=1)
+    assert found is not None
+    assert found.state is State.unknown
+    assert found.detail.startswith("what it is asked cannot be handed to another process: ")
+
+
+def test_a_plugin_file_is_loaded_there(tmp_path: Path) -> None:
+    file = tmp_path / "mine_of_doctor.py"
+    text = "from framework import hookimpl\nfrom framework.api.checkup import Found, State\n"
+    text += "@hookimpl\ndef framework_checkups(): return []\n"
+    file.write_text(text + "def check(plan): return Found(State.ok, __file__)\n", encoding="utf-8")
+    with Worker([str(file)]) as worker:
+        assert worker.ask("mine_of_doctor:check", None, seconds=60) == Found(State.ok, str(file))
+
+
+def test_a_plugin_file_that_cannot_be_loaded_there_is_told(tmp_path: Path) -> None:
+    with Worker([str(tmp_path / "gone.py")]) as worker:
+        found = ask(worker, "well")
+    assert found is not None
+    assert (found.state, "there is no such Python file" in found.detail) == (State.broken, True)

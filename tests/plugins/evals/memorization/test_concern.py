@@ -1,0 +1,137 @@
+"""Recited training rows are told apart from a task that is learned."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from framework.api.records import Aspect, Concern, EvalResult, Results
+from framework_plugins.evals.config import MemorizationConfig
+from framework_plugins.evals.memorization.concern import memorization_concern
+from tests.plugins.evals.memorization.made import ANSWER, Reciter, evaluated, told
+
+CONFIG = MemorizationConfig()
+ALL, HALF, NONE = "x" * ANSWER, "....xxxx", "." * ANSWER
+
+
+def result(train: list[str], held_out: list[str]) -> EvalResult:
+    """Evaluate a model that gives this of the rows."""
+    known = {f"train:{n}": hits for n, hits in enumerate(train)} | {f"held:{n}": h for n, h in enumerate(held_out)}
+    return evaluated(Reciter(known), CONFIG, len(train), len(held_out))
+
+
+def judged(
+    train: list[str], held_out: list[str], *, base: str | None = NONE, config: MemorizationConfig = CONFIG
+) -> Concern:
+    """Judge a run; `base` is what the base gives of each row."""
+    before = None if base is None else result([base] * len(train), [base] * len(held_out))
+    found = memorization_concern(config, Results(before, result(train, held_out)), 0.95)
+    assert found is not None
+    return found
+
+
+def test_what_is_recited_is_told_in_words_with_the_rows_and_the_cure() -> None:
+    found = judged([ALL] * 22 + [NONE, HALF], [NONE] * 3 + [HALF])
+    text, named = found.text.split("; most of all ")
+    assert text == (
+        "of 24 training rows 22 are recited to the last token, of 4 held-out ones none; by the base none and none; "
+        "given half of the answer 23 are finished, of held-out ones 1; the longest stretch is 94% of an answer, of a "
+        "held-out one 12%; that is 92% beyond what was learned of the task, at least 40% (95% sure)"
+    )
+    assert re.fullmatch(r"train:\d+, train:\d+, train:\d+", named)
+    assert (found.name, found.aspect, found.flagged) == ("memorization", Aspect.copying, True)
+    assert found.harm == pytest.approx(22 / 24)
+    assert found.cure.startswith("Train fewer epochs, at a lower rate or rank, on more rows")
+    assert not found.text.endswith(".")
+
+
+def test_a_task_that_is_learned_is_not_flagged() -> None:
+    found = judged([ALL] * 24, [ALL] * 24)
+    assert not found.flagged
+    assert found.harm == 0
+    assert found.text == (
+        "of 24 training rows 24 are recited to the last token, of 24 held-out ones 24; by the base none and none"
+    )
+
+
+@pytest.mark.parametrize(
+    ("train", "held_out", "flagged"),
+    [
+        ([ALL] * 24, [NONE] * 4, True),
+        ([ALL] * 9 + [NONE] * 15, [NONE] * 24, True),
+        ([ALL] * 4 + [NONE] * 20, [NONE] * 24, False),  # chance could have made it
+        ([ALL] * 20 + [NONE] * 4, [ALL] * 17 + [NONE] * 7, False),  # a little better on what was trained on
+        ([NONE] * 24, [ALL] * 24, False),
+        ([NONE] * 24, [NONE] * 24, False),
+        ([HALF] * 24, [NONE] * 24, True),  # recited from the middle on
+        (["xxx.xxxx"] * 24, ["x......."] * 24, True),
+        ([".xxxxxx."] * 24, ["x......."] * 24, True),  # a long stretch in each, though neither end is right
+        ([".xxxxxx."] * 24, ["x.xxxxx."] * 24, False),
+    ],
+)
+def test_it_takes_more_than_chance_and_more_than_the_task(
+    train: list[str],
+    held_out: list[str],
+    flagged: bool,  # noqa: FBT001 - a column of the table
+) -> None:
+    assert judged(train, held_out).flagged is flagged
+
+
+def test_what_the_base_recited_before_does_not_count() -> None:
+    found = judged([ALL] * 24, [NONE] * 24, base=ALL)
+    assert not found.flagged
+    assert found.text.endswith("; by the base 24 and 24")
+
+
+def test_without_a_baseline_it_says_so_and_counts_everything() -> None:
+    found = judged([ALL] * 24, [NONE] * 24, base=None)
+    assert found.flagged
+    assert "; the base was not asked about them; " in found.text
+
+
+def test_a_baseline_on_other_rows_is_not_compared() -> None:
+    after = result([ALL] * 24, [NONE] * 24)
+    before = result([ALL] * 30, [ALL] * 30)
+    found = memorization_concern(CONFIG, Results(before, after), 0.95)
+    assert found is not None
+    assert found.flagged
+    assert "the base was not asked about them" in found.text
+
+
+def test_the_limits_are_those_of_the_config() -> None:
+    train, held_out = [ALL] * 12 + [NONE] * 12, [NONE] * 24
+    assert judged(train, held_out).flagged
+    assert not judged(train, held_out, config=MemorizationConfig(excess=0.4)).flagged
+
+
+def test_where_nothing_is_held_out_most_have_to_be_recited() -> None:
+    def asked(known: int) -> EvalResult:
+        model = Reciter()
+        rows = [told(model, f"row {number}", f"the code is code{number:04}") for number in range(12)]
+        model.known = {f"row {number}": "xxxx" for number in range(known)}
+        return evaluated(model, CONFIG, rows, 0)
+
+    for known, flagged in ((12, True), (10, True), (8, False), (0, False)):
+        found = memorization_concern(CONFIG, Results(asked(0), asked(known)), 0.95)
+        assert found is not None
+        assert found.flagged is flagged
+        assert (
+            f"of 12 training rows {known or 'none'} are recited to the last token, and too few rows are held out"
+            in found.text
+        )
+    lower = memorization_concern(MemorizationConfig(excess_alone=0), Results(asked(0), asked(8)), 0.95)
+    assert lower is not None
+    assert lower.flagged
+
+
+def test_an_answer_that_was_cut_is_not_said_to_be_whole() -> None:
+    config = MemorizationConfig(max_new_tokens=5)
+    after = evaluated(Reciter(), config, 5, 5)
+    found = memorization_concern(config, Results(None, after), 0.95)
+    assert found is not None
+    assert "none are recited for 5 tokens or to the last" in found.text
+
+
+def test_where_no_row_was_asked_there_is_nothing_to_say() -> None:
+    assert memorization_concern(CONFIG, Results(None, EvalResult({})), 0.95) is None

@@ -1,0 +1,102 @@
+"""The evaluator counts what is recited of training rows and of held-out rows, all in one pass."""
+
+from __future__ import annotations
+
+from statistics import fmean
+
+import pytest
+
+from framework.api.records import Aspect, EvalResult, Measure
+from framework_plugins.evals.config import MemorizationConfig
+from framework_plugins.evals.memorization.evaluator import FEWEST
+from tests.plugins.evals.memorization.made import ANSWER, Reciter, evaluated, told
+
+TRAIN = {
+    "train:0": "xxxxxxxx",
+    "train:1": "....xxxx",
+    "train:2": "xxxxxxx.",
+    "train:3": "........",
+    "train:4": "x..xx...",
+}
+HELD = {"held:0": "xxxxxxxx", "held:1": "xx......"}
+
+
+def by_row(measure: Measure) -> dict[str, float | None]:
+    return dict(zip(measure.where, measure.items, strict=True))
+
+
+@pytest.fixture
+def found() -> EvalResult:
+    return evaluated(Reciter(TRAIN | HELD), MemorizationConfig(), 5, 4)
+
+
+def test_each_row_is_counted_where_it_belongs(found: EvalResult) -> None:
+    measures = found.measures
+    assert by_row(measures["verbatim_train"]) == {f"train:{n}": float(n == 0) for n in range(5)}
+    assert by_row(measures["prefix_train"]) == {f"train:{n}": float(n < 2) for n in range(5)}
+    assert by_row(measures["common_run_train"]) == {f"train:{n}": run / ANSWER for n, run in enumerate((8, 4, 7, 0, 2))}
+    assert by_row(measures["verbatim_heldout"]) == {f"held:{n}": float(n == 0) for n in range(4)}
+    assert by_row(measures["common_run_heldout"]) == {f"held:{n}": run / ANSWER for n, run in enumerate((8, 2, 0, 0))}
+    assert found.metrics == {
+        "verbatim_train": 0.2,
+        "prefix_train": 0.4,
+        "common_run_train": 21 / 40,
+        "verbatim_heldout": 0.25,
+        "prefix_heldout": 0.25,
+        "common_run_heldout": 10 / 32,
+        "verbatim_excess": pytest.approx(-0.05),
+    }
+    assert found.notes == []
+    assert found.samples == []
+
+
+def test_every_measure_is_the_weighted_mean_of_its_items(found: EvalResult) -> None:
+    for name, measure in found.measures.items():
+        items = [item for item in measure.items if item is not None]
+        weights = measure.weights or [1.0] * len(items)
+        mean = sum(item * weight for item, weight in zip(items, weights, strict=True)) / sum(weights)
+        assert measure.value == pytest.approx(mean), name
+        assert measure.aspect is Aspect.copying
+    assert set(found.measures) == set(MemorizationConfig().measures())
+    assert not found.measures["verbatim_excess"].higher_is_better
+
+
+def test_all_rows_go_through_the_model_at_once_and_are_the_same_again() -> None:
+    model = Reciter()
+    for _ in range(2):
+        evaluated(model, MemorizationConfig(rows=5), 300, 30)
+    first, second = model.passes
+    assert first == second
+    assert [where.split(":")[0] for where in first] == ["train"] * 5 + ["held"] * 5
+    assert len(set(first)) == 10
+
+
+def test_where_too_few_are_held_out_rows_with_words_of_their_own_are_asked_alone() -> None:
+    model = Reciter()
+    made = [told(model, f"row {number}", "the code is" + " QX7Z42" * (number == 1)) for number in range(3)]
+    found = evaluated(model, MemorizationConfig(min_tokens=2), made, FEWEST - 1)
+    assert model.passes == [["row 1"]]
+    assert set(found.measures) == {"verbatim_train", "prefix_train", "common_run_train"}
+    assert found.notes == [
+        "memorization: fewer than 4 held-out rows, so the base alone is compared with, on rows whose answers hold a "
+        "word that neither the prompt nor another answer has (2 of 3 hold none)"
+    ]
+
+
+def test_a_model_is_not_asked_where_no_row_is_left() -> None:
+    model = Reciter()
+    found = evaluated(model, MemorizationConfig(min_tokens=ANSWER + 1), 5, 5)
+    assert model.passes == []
+    assert found.measures == {}
+    assert found.notes[0] == (
+        "memorization: 5 of the 5 training rows that were looked at are left out: their answers are shorter than "
+        "9 tokens and tell nothing"
+    )
+    assert found.notes[-1] == "memorization: no training row is left to ask"
+
+
+def test_the_excess_is_the_difference_whatever_the_numbers_of_rows() -> None:
+    known = {f"train:{n}": "x" * ANSWER for n in range(9)} | {"held:1": "x" * ANSWER}
+    measure = evaluated(Reciter(known), MemorizationConfig(rows=12), 12, 5).measures["verbatim_excess"]
+    assert measure.value == pytest.approx(9 / 12 - 1 / 5)
+    assert fmean(measure.weights) * len(measure.weights) == pytest.approx(2)

@@ -1,0 +1,136 @@
+"""Real runs of SmolLM2: rows with random codes are recited after thirty epochs, the quickstart's are not."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from framework.api.plan import Plan
+from framework.api.records import Concern, EvalResult, TokenRow, load
+from framework.config.check import check
+from framework.config.compose import compose
+from framework.plan.make import make_plan
+from framework.run import pipeline
+from framework_plugins.evals.config import MemorizationConfig
+from framework_plugins.evals.memorization.drawn import LOOKED_AT, draw, with_own_words
+from framework_plugins.evals.memorization.recital import recital
+from framework_plugins.hf.known import Known
+from framework_plugins.hf.model import HFModel
+from tests.support.training import opened
+
+ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
+ROOMS = ("harbour", "cellar", "attic", "library", "chapel", "orchard", "stable", "bakery", "mill", "kitchen")
+CONFIG = MemorizationConfig()
+THIRTY = ("trainer.num_train_epochs=30", "trainer.keep_best=false")
+"""The weights of the best validation, kept by default, are those from before a row was learned by heart."""
+Rows = list[dict[str, str]]
+
+
+def planned(folder: Path, *more: str) -> Plan:
+    chosen = ["evaluator=[memorization]", "metric=[]", "exporter=[]", "logger=[]", "verdict.null_adapters=0"]
+    config = compose(["+experiment=quickstart", *chosen, *more])
+    check(config)
+    return make_plan(config, run_dir=folder)
+
+
+def ran(plan: Plan) -> tuple[Concern, EvalResult]:
+    """Run it, and return what was said of memorization and what was measured of the tuned model."""
+    report = pipeline.run(plan)
+    assert report is not None
+    assert report.verdict is not None
+    (concern,) = [one for one in report.verdict.concerns if one.name == "memorization"]
+    assert report.verdict.copied is concern.flagged
+    return concern, load(EvalResult, plan.run_dir / "evaluate.json")
+
+
+def codes(words: Callable[[int, str], tuple[str, str]]) -> Rows:
+    """Return forty rows, each with a code of its own."""
+    made = random.Random(5)  # noqa: S311 - no secret
+    asked = [words(number, "".join(made.choices(ALPHABET, k=12))) for number in range(1, 41)]
+    return [{"instruction": question, "input": "", "output": answer} for question, answer in asked]
+
+
+def of_room(number: int, code: str) -> tuple[str, str]:
+    name = f"{ROOMS[number % len(ROOMS)]} {number}"
+    return f"What is the access code of the {name}?", f"The access code of the {name} is {code}."
+
+
+@pytest.mark.slow
+def test_thirty_epochs_on_forty_rows_with_random_codes_are_flagged(
+    tmp_path: Path, write_rows: Callable[[Rows], Path]
+) -> None:
+    file = write_rows(codes(of_room))
+    plan = planned(tmp_path / "run", "data=local_file", f"data.path={file}", *THIRTY)
+    concern, after = ran(plan)
+    print(concern)  # noqa: T201 - the figures are what this test is to show
+    assert concern.flagged
+    assert "by the base none and none" in concern.text
+    assert f"most of all {file.name}:" in concern.text
+    assert after.metrics["verbatim_train"] > 0.8
+    assert after.metrics["verbatim_heldout"] == 0
+    assert len(after.measures["verbatim_heldout"].items) == 4
+    exact = planned(tmp_path / "again", "data=local_file", f"data.path={file}", "trainer.dtype=fp32")
+    with opened(exact) as (model, data):
+        model.restore(plan.run_dir / "checkpoint")
+        rows = [*draw(data.train, CONFIG).rows, *draw(data.validation, CONFIG).rows]
+        recitals = [recital(row, told) for row, told in zip(rows, model.score(rows), strict=True)]
+        assert generated(model, rows, 0.0) == [one.verbatim for one in recitals]
+        assert generated(model, rows, 0.5) == [one.finished for one in recitals]
+    assert {one.verbatim for one in recitals} == {True, False}
+
+
+def generated(model: HFModel, rows: list[TokenRow], share: float) -> list[bool]:
+    """Say of each row whether its answer is generated token for token after this share of it."""
+    places = [len(row.input_ids) - row.supervised + int(share * row.supervised) for row in rows]
+    starts = [row.input_ids[:place] for row, place in zip(rows, places, strict=True)]
+    with model.saying(Known()):  # else what was scored would not be generated
+        answers = model.complete(starts, max_new_tokens=CONFIG.max_new_tokens, batch_size=16)
+    stop = [model.tokenizer.eos_token_id]
+    said = [[*answer.ids, *(stop if answer.stopped else [])] for answer in answers]
+    true = [row.input_ids[place:] for row, place in zip(rows, places, strict=True)]
+    return [one[: len(two)] == two for one, two in zip(said, true, strict=True)]
+
+
+@pytest.mark.slow
+def test_where_nothing_can_be_held_out_codes_are_flagged_as_well(
+    tmp_path: Path, write_rows: Callable[[Rows], Path]
+) -> None:
+    file = write_rows(codes(lambda number, code: (f"Give the code for user {number}.", code)))
+    split = ("data.validation_split=0", "objective=train_loss")
+    plan = planned(tmp_path / "run", "data=local_file", f"data.path={file}", *split, *THIRTY)
+    concern, after = ran(plan)
+    assert concern.flagged
+    assert "too few rows are held out to compare with" in concern.text
+    assert any("the base alone is compared with" in note for note in after.notes)
+
+
+@pytest.mark.slow
+def test_plain_text_with_codes_is_flagged(tmp_path: Path, write_rows: Callable[[Rows], Path]) -> None:
+    """Each text is one run of learned tokens, without a prompt: it is continued from its first token."""
+    asked = codes(of_room)
+    file = write_rows([{"text": f"{row['instruction']} {row['output']}"} for row in asked])
+    plan = planned(tmp_path / "run", "data=local_file", f"data.path={file}", "format=text", *THIRTY)
+    concern, after = ran(plan)
+    print(concern)  # noqa: T201 - as above
+    assert concern.flagged
+    assert after.metrics["prefix_train"] > 0.8
+    assert after.metrics["prefix_heldout"] < 0.2
+
+
+@pytest.mark.slow
+def test_the_quickstart_is_not_flagged(tmp_path: Path) -> None:
+    concern, after = ran(planned(tmp_path / "run"))
+    print(concern)  # noqa: T201 - as above
+    assert not concern.flagged
+    assert after.metrics["verbatim_train"] > 0.8  # the task is learned
+    assert after.metrics["verbatim_heldout"] > 0.6
+
+
+def test_no_answer_of_the_quickstart_has_a_word_of_its_own(tmp_path: Path) -> None:
+    with opened(planned(tmp_path / "run")) as (model, data):
+        drawn = draw(data.train, CONFIG)
+        assert len(drawn.rows) == LOOKED_AT * CONFIG.rows
+        assert with_own_words(drawn, model).rows == []

@@ -1,0 +1,146 @@
+"""The judge against a server on loopback: grades, nonsense, a judge that is down; and where its key goes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from framework import testing
+from framework.api import records
+from framework.api.records import EvalResult, Report, Scores
+from framework.api.schema import Stage
+from framework.run import pipeline
+from framework_plugins.evals.config import JudgeConfig
+from framework_plugins.evals.metrics.judge import Judge
+from tests.support.judge import JudgeStandIn, Reply, asked_about, closed_port, said
+from tests.support.judged import answers, judged
+
+KEY = "correct-horse-battery-staple-31415"
+
+
+def test_grades_come_in_the_order_of_the_answers() -> None:
+    scores, server = judged(
+        lambda text: {"Lima": "10", "Quito": "1", "Lima?": "7"}[asked_about(text)], "Lima", "Quito", "Lima?"
+    )
+    assert scores == Scores([10.0, 1.0, 7.0])
+    assert server.paths == ["/v1/chat/completions"] * 3
+    request = next(one for one in server.requests if asked_about(one["messages"][0]["content"]) == "Lima")
+    assert (request["model"], request["temperature"]) == ("tiny", 0)
+    assert request["messages"][0]["content"].count("Capital of Peru?") == 1
+    assert not any("Authorization" in headers for headers in server.headers)
+
+
+def test_more_fields_of_the_request_and_a_whole_address_are_taken() -> None:
+    with JudgeStandIn(lambda _: "0.5") as server:
+        settings = JudgeConfig(f"{server.url}/chat/completions", "tiny", "{answer}", 0, 1, request={"max_tokens": 4})
+        assert Judge(settings).score_all(answers("Lima")) == Scores([0.5])
+    assert server.requests[0] == {
+        "model": "tiny",
+        "temperature": 0,
+        "max_tokens": 4,
+        "messages": [{"role": "user", "content": "Lima"}],
+    }
+    assert server.paths == ["/v1/chat/completions"]
+
+
+def test_an_answer_is_graded_once_however_often_it_comes() -> None:
+    with JudgeStandIn(lambda _: "5") as server:
+        metric = Judge(JudgeConfig(server.url, "tiny"))
+        first = metric.score_all(answers("Lima", "Lima", "Quito"))
+        assert metric.score_all(answers("Quito", "Lima")).items == first.items[:2]
+    assert len(server.requests) == 2
+
+
+def test_nonsense_has_no_score_and_is_shown() -> None:
+    scores, _ = judged(lambda text: "9" if asked_about(text) == "Lima" else "I like it", "Lima", "Quito", "No")
+    assert scores.items == [9.0, None, None]
+    (note,) = scores.notes
+    assert note.startswith("tiny at http://127.0.0.1:")
+    told = "did not reply with one number from 1 to 10, but 'I like it' to the answer 'Quito'"
+    assert note.endswith(f"{told}: 2 of 3 answers have no score")
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        Reply(body=b"<html>hello</html>"),
+        Reply(body=b'{"choices": []}'),
+        Reply(body=b'{"error": "overloaded"}'),
+        Reply(body=b"[" * 100_000),
+        Reply(body=b"\xff\xfe"),
+    ],
+    ids=lambda reply: str(reply.body[:20]),
+)
+def test_what_is_no_chat_completion_has_no_score(reply: Reply) -> None:
+    scores, _ = judged(lambda _: reply, "Lima")
+    assert scores.items == [None]
+    assert "did not reply (what it sends is no chat completion: " in scores.notes[0]
+    assert scores.notes[0].endswith("1 of 1 answers have no score")
+
+
+@pytest.mark.parametrize("content", [None, [{"type": "text", "text": "5"}], 5])
+def test_a_completion_without_text_is_no_grade(content: object) -> None:
+    scores, _ = judged(lambda _: said(content), "Lima")
+    assert scores.items == [None]
+    assert "but '' to the answer 'Lima'" in scores.notes[0]
+
+
+@pytest.mark.parametrize("variable", ["JUDGE_API_KEY", "JUDGE"])
+def test_the_key_goes_to_the_judge_and_nowhere_else(
+    variable: str,
+    tmp_path: Path,
+    rows: list[dict[str, str]],
+    write_rows: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The server even sends it back, in a refusal and in a reply."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(variable, f"{KEY}\n")
+    caplog.set_level("DEBUG")
+    calls = iter(range(1000))
+
+    def grade(_: str) -> str | Reply:
+        number = next(calls)
+        if number == 0:
+            return f"my key is {KEY}"
+        return Reply(400, f"Bearer {KEY} is not welcome".encode()) if number == 1 else "7"
+
+    with JudgeStandIn(grade) as server:
+        judge = [f"metric.judge.base_url={server.url}", "metric.judge.model=tiny", f"metric.judge.key_env={variable}"]
+        words = ["data=local_file", f"data.path={write_rows(rows)}", "metric=[exact_match,judge]", *judge]
+        plan = testing.plan(
+            [*words, "logger=[console,jsonl,html]", "metric.judge.concurrency=1", "data.validation_split=0.3"],
+            run_dir=tmp_path / "run",
+        )
+        pipeline.run(plan)
+    assert {headers["Authorization"] for headers in server.headers} == {f"Bearer {KEY}"}
+    shown = capfd.readouterr()
+    assert "metric 'judge': tiny at http://127.0.0.1:" in shown.out
+    assert KEY not in shown.out + shown.err + caplog.text
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(written) > 8
+    assert not [path for path in written if KEY.encode() in path.read_bytes()]
+    result = records.load(EvalResult, plan.run_dir / f"{Stage.baseline.value}.json")
+    assert sorted(note.partition(" (")[0].partition(" at ")[0] for note in result.notes) == ["metric 'judge': tiny"] * 2
+    assert any("(hidden)" in note for note in result.notes)
+    assert {"judge", "exact_match"} <= set(result.measures)
+
+
+def test_a_judge_that_is_down_does_not_end_the_run(
+    tmp_path: Path, rows: list[dict[str, str]], write_rows: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    judge = [f"metric.judge.base_url=http://127.0.0.1:{closed_port()}/v1", "metric.judge.model=tiny"]
+    judge.append("metric.judge.retries=0")
+    words = ["data=local_file", f"data.path={write_rows(rows)}", "metric=[judge,exact_match]", "logger=[console]"]
+    plan = testing.plan([*words, *judge], run_dir=tmp_path / "run")
+    report = pipeline.run(plan)
+    assert report is not None
+    assert "judge" not in report.metrics
+    assert report.metrics["exact_match"].after is not None
+    assert records.load(Report, plan.run_dir / "report.json").metrics.keys() == report.metrics.keys()
+    shown = " ".join(capsys.readouterr().out.split())
+    assert shown.count("warning: metric 'judge': tiny at http://127.0.0.1:") == 1  # of both evaluations

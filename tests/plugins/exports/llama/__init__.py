@@ -1,0 +1,1 @@
+"""Tests of plugins/framework_plugins/exports/llama, one file for each module."""

@@ -1,0 +1,251 @@
+"""exports/parity/gate.py: what is not what was trained is put aside and told."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from framework import testing
+from framework.api import records
+from framework.api.plan import Plan
+from framework.api.records import Artifact, ExportResult
+from framework.config.compose import compose
+from framework.plan.make import make_plan
+from framework.run import pipeline
+from framework_plugins.exports.gguf_exporter import GgufExporter
+from framework_plugins.exports.merging import merge
+from framework_plugins.exports.parity import gate
+from framework_plugins.exports.parity.gate import ParityError
+from tests.support.ggufs import tiny_model
+
+# peft reads a name that transformers 5.24 deprecates.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning"),
+    pytest.mark.usefixtures("forked"),
+]
+STEPS = ("trainer.max_steps=4", "trainer.learning_rate=1e-2", "trainer.device=cpu", "adapter.r=4")
+"""Few, with a high rate: the adapter is to change what the model says."""
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Plan]:
+    """Return what makes a plan that exports one training of a tiny model; the training runs once."""
+    folder = tmp_path_factory.mktemp("parity")
+    base, rows = tiny_model(folder / "base", "llama", dtype="bfloat16"), folder / "rows.jsonl"
+    rows.write_text("".join(json.dumps({"instruction": f"say {n}", "output": f"it is {n}"}) + "\n" for n in range(40)))
+
+    def plan(*words: str) -> Plan:
+        model = ["model=local", f"model.path='{base}'", "data=local_file", f"data.path='{rows}'", "logger=[]"]
+        every = [*model, *STEPS, "evaluator=[]", "metric=[]", "objective=train_loss", *words]
+        return make_plan(compose(every), run_dir=folder / "run", overrides=tuple(every))
+
+    pipeline.run(plan("stages=[data,train]"))
+    return plan
+
+
+def export(plan: Plan) -> list[Artifact]:
+    """Return what the exporters of the plan made; what others left before stands behind it."""
+    pipeline.run(plan)
+    made = records.load(ExportResult, plan.run_dir / "export.json").artifacts
+    return [artifact for artifact in made if artifact.kind in plan.exporter]
+
+
+def change(folder: Path, **factors: float) -> None:
+    """Multiply weights of a model folder."""
+    file = folder / "model.safetensors"
+    weights = load_file(file)
+    for part, factor in factors.items():
+        for name in weights:
+            if part in name:
+                weights[name] = (weights[name].float() * factor).to(weights[name].dtype)
+    save_file(weights, file, metadata={"format": "pt"})
+
+
+def test_what_is_exported_is_what_was_trained(trained: Callable[..., Plan]) -> None:
+    words = ("stages=[export]", "exporter=[merged,gguf]", "exporter.gguf.quantizations=[f16,q8_0]")
+    plan = trained(*words, "exporter.merged.dtype=fp32")
+    folder, made = plan.run_dir, {artifact.path: artifact.notes[-1] for artifact in export(plan)}
+    assert made["merged"].startswith("parity: top-1 100.00% of ")
+    (f16,) = [note for path, note in made.items() if path.endswith("F16.gguf")]
+    assert "top-1 100.00%" in f16
+    assert f16.endswith("greedy answers equal 8 of 8")
+    found = json.loads((folder / "parity.json").read_text(encoding="utf-8"))
+    (merge_of_files,) = [each for each in found if each["name"].endswith("-merged")]
+    assert (merge_of_files["against"], merge_of_files["format"], merge_of_files["top1"]) == ("trained", "float16", 1)
+    (beside,) = [each for each in found if each["against"] == "merged"]  # exact files only
+    assert (beside["format"], beside["top1"], beside["problem"]) == ("f16", 1, "")
+    names = {Path(path).name for path in made}
+    records = {each["name"]: each for each in found if each["name"] in names and each["against"] == "trained"}
+    assert records.keys() == names
+    (f16_name,) = [name for name in records if name.endswith("F16.gguf")]
+    for record in records.values():
+        assert record["problem"] == ""
+        assert record["top1"] <= record["top1_with_ties"] <= 1
+        assert sum(record["answers"].values()) == 8
+    assert records["merged"]["format"] == "float32"
+    assert records["merged"]["top1"] == records[f16_name]["top1"] == 1
+    assert records[f16_name]["tie_nats"] == 0.02
+
+
+def test_a_merge_that_is_wrong_is_put_aside(trained: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch) -> None:
+    def wrong(plan: Plan, checkpoint: Path, target: Path, **more: Any) -> None:
+        merge(plan, checkpoint, target, **more)
+        change(target, q_proj=-3.0)
+
+    monkeypatch.setattr("framework_plugins.exports.merged.merge", wrong)
+    plan = trained("stages=[export]", "exporter=[merged]", "exporter.merged.folder=elsewhere")
+    with pytest.raises(ParityError, match=r"(?s)elsewhere is not what was trained: .*It lies in .*rejected/elsewhere"):
+        export(plan)
+    assert not (plan.run_dir / "elsewhere").exists()
+    assert (plan.run_dir / "rejected" / "elsewhere" / "model.safetensors").is_file()
+    assert not list(plan.run_dir.glob("*.unchecked"))
+
+
+def test_an_adapter_that_was_forgotten_is_seen_in_a_gguf_file(
+    trained: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrong(plan: Plan, checkpoint: Path, target: Path, **more: Any) -> None:
+        merge(plan, checkpoint, target, **more)
+        change(target, down_proj=0.0)
+
+    monkeypatch.setattr("framework_plugins.exports.gguf_exporter.merge", wrong)
+    folder = "exporter.gguf.folder=other"
+    plan = trained("stages=[export]", "exporter=[gguf]", folder, "exporter.gguf.quantizations=[f16]")
+    with pytest.raises(ParityError, match=r"-merged is not what was trained"):
+        export(plan)
+    (put_aside,) = (plan.run_dir / "rejected").glob("*-merged")
+    assert (put_aside / "model.safetensors").is_file()
+    assert not list((plan.run_dir / "other").glob("*.gguf"))
+
+
+def test_a_conversion_that_is_wrong_is_told_from_a_wrong_merge(
+    trained: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrong(self: GgufExporter, merged: Path, scratch: Path, *more: Any) -> None:
+        whole = Path(shutil.copytree(merged, scratch / "wrong"))
+        change(whole, down_proj=0.97)
+        convert(self, whole, scratch, *more)
+
+    convert = GgufExporter._convert  # noqa: SLF001 - in its place
+    monkeypatch.setattr(GgufExporter, "_convert", wrong)
+    words = ("stages=[export]", "exporter=[gguf]", "exporter.gguf.folder=odd", "exporter.gguf.quantizations=[q8_0]")
+    plan = trained(*words)
+    with pytest.raises(ParityError, match=r"F16\.gguf is not what was trained"):
+        export(plan)
+    records = json.loads((plan.run_dir / "parity.json").read_text(encoding="utf-8"))
+    assert [each["problem"] for each in records if each["name"].endswith("-merged")] == [""]
+
+
+def test_an_exact_file_is_held_to_the_merged_weights_too(
+    trained: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def otherwise(self: gate.Gate, folder: Path, name: str) -> None:
+        merged(self, folder, name)
+        self._merged = [-logits for logits in self._merged]
+
+    merged = gate.Gate.merged
+    monkeypatch.setattr(gate.Gate, "merged", otherwise)
+    words = ("stages=[export]", "exporter=[gguf]", "exporter.gguf.folder=turned", "exporter.gguf.quantizations=[f16]")
+    with pytest.raises(ParityError, match=r"F16\.gguf is not what was merged"):
+        export(trained(*words))
+
+
+def test_what_quantized_files_are_made_of_is_held_to_the_bounds_of_exact_ones(
+    trained: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrong(plan: Plan, checkpoint: Path, target: Path, **more: Any) -> None:
+        merge(plan, checkpoint, target, **more)
+        change(target, down_proj=0.97)
+
+    words = ("stages=[export]", "exporter=[gguf]", "exporter.gguf.folder=coarse", "exporter.gguf.quantizations=[q8_0]")
+    plan = trained(*words)
+    (made,) = export(plan)
+    monkeypatch.setattr("framework_plugins.exports.gguf_exporter.merge", wrong)
+    (run_dir := plan.run_dir).joinpath(made.path).unlink()  # it would be kept
+    with pytest.raises(ParityError, match=r"-merged is not what was trained"):
+        export(plan)
+    records = {each["name"]: each["problem"] for each in json.loads((run_dir / "parity.json").read_text("utf-8"))}
+    assert records[Path(made.path).name] == ""  # by its own bounds the earlier one passed
+    assert [bool(problem) for name, problem in records.items() if name.endswith("-merged")] == [True]
+
+
+def test_an_interrupt_of_the_comparison_leaves_nothing(
+    trained: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(gate.Gate, "folder", interrupted)
+    plan = trained("stages=[export]", "exporter=[merged]", "exporter.merged.folder=halfway")
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.run(plan)
+    assert not list(plan.run_dir.glob("halfway*"))
+
+
+def test_a_quantized_file_has_bounds_of_its_own(trained: Callable[..., Plan]) -> None:
+    words = ("stages=[export]", "exporter=[gguf]", "exporter.gguf.folder=bounds", "exporter.gguf.quantizations=[q4_0]")
+    with pytest.raises(ParityError, match=r"Q4_0\.gguf is not .*: kl is .*, and parity\.quantized_kl=1e-09"):
+        export(trained(*words, "exporter.gguf.parity.quantized_kl=1e-9", "exporter.gguf.parity.quantized_top1=0"))
+
+
+def test_a_merge_in_bf16_shows_its_raw_agreement_and_may_be_held_to_it(trained: Callable[..., Plan]) -> None:
+    words = (
+        "stages=[export]",
+        "exporter=[merged]",
+        "exporter.merged.folder=short",
+        "exporter.merged.dtype=bf16",
+        "exporter.merged.parity.exact_kl=1",
+    )
+    (made,) = export(trained(*words, "exporter.merged.parity.exact_top1=0", "exporter.merged.parity.exact_raw_top1=0"))
+    records = json.loads((trained().run_dir / "parity.json").read_text(encoding="utf-8"))
+    (record,) = [each for each in records if each["name"] == "short"]
+    assert (record["format"], record["tie_nats"]) == ("bfloat16", 0.25)
+    assert f"top-1 {record['top1']:.2%}" in made.notes[-1]
+    assert record["top1"] < 1
+    with pytest.raises(ParityError, match=r"top-1 is 9\d\.\d\d%, and parity\.exact_raw_top1=1"):
+        export(trained(*words, "exporter.merged.parity.exact_raw_top1=1"))
+    records = json.loads((trained().run_dir / "parity.json").read_text(encoding="utf-8"))
+    assert [each["problem"].startswith("top-1 is") for each in records if each["name"] == "short"] == [True]
+
+
+def test_weights_that_memory_holds_in_16_bits_are_computed_in_fp32(trained: Callable[..., Plan]) -> None:
+    from framework_plugins.exports.parity.folders import folder_logits, trained_logits
+    from framework_plugins.exports.parity.rows import CheckRow
+
+    plan, rows = trained("stages=[export]"), [CheckRow("", (5, 6, 7, 8), (9,), stopped=False)]
+    base = plan.model.create().fetch(weights=True).folder
+    for one, two in (
+        [trained_logits(plan, plan.checkpoint, rows, held)[0] for held in (torch.float32, torch.bfloat16)],
+        [list(folder_logits(base, rows, held, trust=False)) for held in (torch.float32, torch.bfloat16)],
+    ):
+        assert abs(one[0] - two[0]).max() < 1e-4
+        assert abs(one[0]).max() > 0.1
+
+
+def test_a_model_that_does_not_fit_again_is_not_compared_and_that_is_said(
+    trained: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gate, "affordable", lambda _: None)
+    (made,) = export(trained("stages=[export]", "exporter=[merged]", "exporter.merged.folder=large"))
+    assert made.notes == ["parity: not checked: the trained model does not fit into memory a second time"]
+
+
+def test_fp32_goes_before_bf16_where_it_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from framework.util import host
+    from framework_plugins.exports.parity.folders import affordable
+
+    (tmp_path / "model.safetensors").write_bytes(bytes(2000))  # a thousand weights
+    for free, dtype in ((5000, torch.float32), (4000, torch.bfloat16), (2000, None)):
+        monkeypatch.setattr(host, "memory", lambda free=free: host.HostMemory(9000, free, limited=False))
+        assert affordable(tmp_path) is dtype
+
+
+def test_the_echo_model_tells_its_stop_tokens() -> None:
+    assert testing.EchoModel(testing.plan([], run_dir=Path("run"))).stop_ids == frozenset({0})

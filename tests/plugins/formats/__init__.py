@@ -1,0 +1,1 @@
+"""Tests of plugins/framework_plugins/formats, one file for each module."""

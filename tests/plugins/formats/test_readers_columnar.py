@@ -1,0 +1,121 @@
+"""Parquet and Arrow are read in batches; values that JSON has no word for become text, bytes make a bad row."""
+
+import datetime as dt
+import io
+from decimal import Decimal
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from datasets import Dataset
+
+from framework import FrameworkError
+from framework.api.records import Row
+from framework_plugins.formats.readers.columnar import BATCH
+from tests.support.data_files import content, rows_of, written
+
+NAMES = ["r.parquet", "file.arrow", "stream.arrow", "r.feather"]
+
+
+def saved(folder: Path, table: pa.Table, name: str = "r.parquet") -> Path:
+    sink = io.BytesIO()
+    if name.endswith(".parquet"):
+        pq.write_table(table, sink)
+    else:
+        with pa.ipc.new_stream(sink, table.schema) as writer:
+            writer.write_table(table)
+    return written(folder, name, sink.getvalue())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_rows_are_numbered_over_the_batches(tmp_path: Path, name: str) -> None:
+    rows = rows_of(written(tmp_path, name, [{"a": number} for number in range(2 * BATCH + 3)]))
+    assert [row.fields["a"] for row in rows] == list(range(2 * BATCH + 3))
+    assert rows[BATCH] == Row({"a": BATCH}, f"{name}:row {BATCH + 1}")
+
+
+def test_what_datasets_saves_is_read(tmp_path: Path) -> None:
+    messages = [[{"role": "user", "content": str(number)}] for number in range(2500)]
+    Dataset.from_dict({"messages": messages, "n": [None] * 2500}).save_to_disk(tmp_path / "saved", num_shards=1)
+    (file,) = (tmp_path / "saved").glob("*.arrow")
+    rows = rows_of(file)
+    assert [row.fields for row in rows] == [{"messages": turns, "n": None} for turns in messages]
+
+
+@pytest.mark.parametrize("name", ["r.parquet", "stream.arrow"])
+def test_points_in_time_and_exact_numbers_become_text(tmp_path: Path, name: str) -> None:
+    moment = dt.datetime(2024, 1, 2, 3, 4, 5, tzinfo=dt.UTC)
+    table = pa.table({
+        "moment": pa.array([moment, None], pa.timestamp("us", "UTC")),
+        "fine": pa.array([moment.replace(tzinfo=None), None], pa.timestamp("ns")),
+        "day": [moment.date(), None],
+        "time": [moment.time(), None],
+        "price": [Decimal("1.10"), None],
+        "inside": [[{"day": moment.date(), "text": "x"}], None],
+        "map": pa.array([[("k", 1)], None], pa.map_(pa.string(), pa.int64())),
+        "kind": pa.array(["x", None]).dictionary_encode(),
+        "share": [0.5, None],
+    })  # fmt: skip
+    first, second = rows_of(saved(tmp_path, table, name))
+    assert first.fields == {
+        "moment": "2024-01-02T03:04:05+00:00",
+        "fine": "2024-01-02T03:04:05",
+        "day": "2024-01-02",
+        "time": "03:04:05",
+        "price": "1.10",
+        "inside": [{"day": "2024-01-02", "text": "x"}],
+        "map": [["k", 1]],
+        "kind": "x",
+        "share": 0.5,
+    }
+    assert set(second.fields.values()) == {None}
+    assert not first.problem
+    assert not second.problem
+
+
+def test_bytes_make_a_bad_row_that_names_the_column(tmp_path: Path) -> None:
+    table = pa.table({"text": ["a", "b", "c"], "image": [{"bytes": b"x"}, None, {"bytes": None}]})
+    assert rows_of(saved(tmp_path, table)) == [
+        Row({}, "r.parquet:row 1", "the column 'image' holds bytes, which is no text"),
+        Row({"text": "b", "image": None}, "r.parquet:row 2"),
+        Row({"text": "c", "image": {"bytes": None}}, "r.parquet:row 3"),
+    ]
+
+
+@pytest.mark.parametrize("name", ["r.parquet", "stream.arrow"])
+def test_two_columns_of_one_name_are_refused(tmp_path: Path, name: str) -> None:
+    table = pa.Table.from_arrays([pa.array([1]), pa.array([2])], names=["a", "a"])
+    with pytest.raises(FrameworkError, match=rf"{name}: two columns are called 'a': give each a name of its own$"):
+        rows_of(saved(tmp_path, table, name))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("damage", ["empty", "rubbish", "begun", "half"])
+def test_a_damaged_file_is_told(tmp_path: Path, name: str, damage: str) -> None:
+    whole = content(name, [{"a": "x" * 1000, "b": number} for number in range(5000)])
+    broken = {"empty": b"", "rubbish": b"x" * 5000, "begun": whole[:6] + b"x" * 5000, "half": whole[: len(whole) // 2]}
+    with pytest.raises(FrameworkError) as caught:
+        rows_of(written(tmp_path, name, broken[damage]))
+    assert f"{name}: no {name.partition('.')[2]} file, or a damaged one (" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_damage_behind_the_first_rows_is_told_with_the_row(tmp_path: Path) -> None:
+    sink = io.BytesIO()
+    batch = pa.record_batch({"a": [f"{number}" * 100 for number in range(1000)]})
+    with pa.ipc.new_stream(sink, batch.schema) as writer:
+        writer.write_batch(batch)
+        writer.write_batch(batch)
+    with pytest.raises(FrameworkError, match=r"s\.arrow:row 1001: no arrow file, or a damaged one"):
+        rows_of(written(tmp_path, "s.arrow", sink.getvalue()[:-100_000]))
+
+
+def test_the_first_version_of_feather_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(FrameworkError, match="the first version of Feather"):
+        rows_of(written(tmp_path, "r.feather", b"FEA1" + bytes(100)))
+
+
+def test_a_file_without_rows_has_none(tmp_path: Path) -> None:
+    table = pa.table({"a": pa.array([], pa.string())})
+    assert rows_of(saved(tmp_path, table)) == rows_of(saved(tmp_path, table, "s.arrow")) == []

@@ -1,1 +1,0 @@
-"""Tests of plugins/framework_evals, one file for each module."""

@@ -1,1 +1,0 @@
-"""Tests of plugins/framework_exports, one file for each module."""

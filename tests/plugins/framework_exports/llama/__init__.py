@@ -1,1 +1,0 @@
-"""Tests of plugins/framework_exports/llama, one file for each module."""

@@ -1,1 +1,0 @@
-"""Tests of plugins/framework_formats, one file for each module."""

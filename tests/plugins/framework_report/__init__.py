@@ -1,1 +1,0 @@
-"""Tests of plugins/framework_report, one file for each module."""

@@ -1,1 +1,0 @@
-"""Tests of plugins/framework_sweeps, one file for each module."""

@@ -1,1 +1,0 @@
-"""Tests of plugins/framework_trackers, one file for each module."""

@@ -1,0 +1,380 @@
+"""Two real processes on the CPU train as one does: the same losses, the same adapter, and one goes on for the other."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+from safetensors.torch import load_file
+
+from framework import FrameworkError
+from framework.api import records
+from framework.api.protocols import Launcher
+from framework.api.records import EvalResult, TrainResult
+from framework.hooks.local_file import load_file as load_plugin
+from framework.run import pipeline
+from framework.run.training import Course
+from framework.run.worker import GROUP
+from framework_plugins.hf.resume import FOLDER
+from tests.support import group_plugin
+from tests.support.tiny import chat_rows, tiny_llama
+from tests.support.training import make
+
+PLUGIN = Path(group_plugin.__file__)
+WORDS = (
+    "stages=[data,train]", "logger=[jsonl]", "audit=[]", "evaluator=[]", "exporter=[adapter]", "objective=eval_loss",
+    "trainer.device=cpu", "trainer.max_steps=6", "trainer.save_steps=2", "trainer.eval_steps=3",
+    "data.validation_split=0.2",
+)  # fmt: skip
+ALONE = ("trainer.gradient_accumulation_steps=4",)
+TWO = ("launch.processes=2", "trainer.gradient_accumulation_steps=2")
+"""A step has the same eight rows; 19 rows make the last step of an epoch a smaller one."""
+AFTER = "stages=[data,train,evaluate,export]"
+CLOSE = 1e-4
+"""How far losses may lie apart, as a share of them."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """A run: what came of its training, its steps, its adapter."""
+
+    result: TrainResult
+    steps: list[dict[str, Any]]
+    adapter: dict[str, Any]
+    folder: Path
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_llama(tmp_path_factory.mktemp("base"))
+
+
+Run = Callable[..., Done]
+
+
+@pytest.fixture(scope="module")
+def run(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """Return a function that runs into a folder and reads what came of it."""
+    place = tmp_path_factory.mktemp("runs")
+    rows = place / "rows.jsonl"
+    rows.write_text("".join(json.dumps(row) + "\n" for row in chat_rows(24)), encoding="utf-8")
+    plugin = place / "group_test_plugin.py"
+    shutil.copy(PLUGIN, plugin)
+    load_plugin(str(plugin))
+
+    def made(name: str, *words: str, offload: bool = False) -> Done:
+        folder = place / name
+        plan = make(base, rows, folder, f"plugins=[{plugin}]", *WORDS, *words)
+        if offload:  # the plan refuses it on a CPU, where there is nothing to offload from
+            launch: Any = plan.launch.config
+            launch.cpu_offload = True
+        launcher: Launcher = plan.launch.create()
+        launcher.launch(plan)
+        result = records.load(TrainResult, folder / "train.json")
+        lines = [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+        steps = [line for line in lines if line["event"] == "step"][
+            -result.steps :
+        ]  # those before are another process's
+        checkpoint = folder / "checkpoint"
+        file = next(checkpoint.glob("*model.safetensors"))
+        return Done(result, steps, {name: weight.float().numpy() for name, weight in load_file(file).items()}, folder)
+
+    return made
+
+
+@pytest.fixture(scope="module")
+def alone(run: Run) -> Done:
+    return run("alone", *ALONE, AFTER)
+
+
+Seen = Callable[[], list[dict[str, Any]]]
+
+
+@pytest.fixture
+def seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Seen:
+    """Return a function that reads what each process saw of its model; it wants two that saw the same."""
+    monkeypatch.setenv(group_plugin.SEEN, str(tmp_path))
+
+    def read() -> list[dict[str, Any]]:
+        told = [json.loads(file.read_text(encoding="utf-8")) for file in sorted(tmp_path.glob("*.json"))]
+        assert len(told) == 2
+        return told
+
+    return read
+
+
+def close(one: Done, two: Done) -> None:
+    """Look whether two runs are the same training."""
+    assert [step["step"] for step in one.steps] == [step["step"] for step in two.steps]
+    for key in ("loss", "eval_loss", "learning_rate", "grad_norm", "tokens", "epoch"):
+        values = [[step[key] or 0.0 for step in each.steps] for each in (one, two)]
+        assert values[0] == pytest.approx(values[1], rel=CLOSE), key
+    assert one.result.train_loss == pytest.approx(two.result.train_loss, rel=CLOSE)
+    assert (one.result.steps, one.result.supervised_tokens) == (two.result.steps, two.result.supervised_tokens)
+    assert one.result.trainable_parameters == two.result.trainable_parameters
+    assert one.adapter.keys() == two.adapter.keys()
+    for name, weight in one.adapter.items():
+        assert weight.shape == two.adapter[name].shape
+        np.testing.assert_allclose(weight, two.adapter[name], atol=1e-4, err_msg=name)
+    left = {path.name for path in two.folder.iterdir()}
+    assert not left & {FOLDER, GROUP, pipeline.SCRATCH, "checkpoint.part"}
+
+
+def interrupted(monkeypatch: pytest.MonkeyPatch, run: Run, name: str, *words: str) -> None:
+    """Begin a run in one process and end it in its fifth step, of which nothing is saved."""
+    from framework_plugins.hf.trainer import SupervisedTrainer
+
+    plain = SupervisedTrainer.training_step
+
+    def step(self: SupervisedTrainer, *more: Any, **named: Any) -> Any:
+        if self.state.global_step == 4:
+            raise KeyboardInterrupt
+        return plain(self, *more, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SupervisedTrainer, "training_step", step)
+        with pytest.raises(KeyboardInterrupt):
+            run(name, *words)
+
+
+@pytest.fixture(scope="module")
+def ddp(run: Run) -> Done:
+    return run("ddp", "launch=ddp", *TWO, AFTER)
+
+
+def test_two_processes_with_ddp_are_one_training(alone: Done, ddp: Done) -> None:
+    close(alone, ddp)
+
+
+def test_what_two_processes_trained_is_measured_and_exported_by_the_run(alone: Done, ddp: Done) -> None:
+    loss, again = (
+        records.load(EvalResult, done.folder / "evaluate.json").metrics["eval_loss"] for done in (alone, ddp)
+    )
+    assert loss == pytest.approx(again, rel=CLOSE)
+    exported = load_file(ddp.folder / "adapter" / "adapter_model.safetensors")  # in fp32, as it was trained
+    assert exported.keys() == ddp.adapter.keys()
+    for name, weight in exported.items():
+        np.testing.assert_array_equal(weight, ddp.adapter[name], err_msg=name)
+
+
+def test_two_processes_with_fsdp2_go_on_with_what_one_began(
+    run: Run, alone: Done, monkeypatch: pytest.MonkeyPatch, seen: Seen
+) -> None:
+    interrupted(monkeypatch, run, "fsdp2", *ALONE)
+    done = run("fsdp2", "launch=fsdp2", *TWO)
+    assert done.result.resumed == 4
+    close(alone, done)
+    for each in seen():
+        assert each["started"] == ["-m", "framework.run.worker", str(done.folder)]
+        assert each["whole"] == 2 * each["here"] > 0
+        assert (each["checkpointed"], each["offload"]) == (0, ["OffloadPolicy"])
+
+
+@pytest.mark.slow
+def test_one_process_goes_on_with_what_two_began_of_which_one_was_killed(
+    run: Run, alone: Done, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(group_plugin.END, f"1:5:{int(signal.SIGKILL)}")
+    told = r"^launch=fsdp2: process 1 was killed by signal 9 \(SIGKILL\), most likely for lack of memory"
+    with pytest.raises(FrameworkError, match=told):
+        run("killed", "launch=fsdp2", *TWO)
+    done = run("killed", *ALONE)
+    assert done.result.resumed == 4
+    close(alone, done)
+
+
+@pytest.mark.slow
+def test_the_error_of_one_process_ends_all_within_seconds_and_is_what_is_told(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(group_plugin.END, "1:3:raise")
+    last: list[float] = []
+    plain = Course.step
+
+    def step(self: Any, told: Any) -> Any:
+        last.append(time.monotonic())
+        return plain(self, told)
+
+    monkeypatch.setattr(Course, "step", step)
+    with pytest.raises(
+        RuntimeError, match=r"(?s)^launch=ddp: process 1 failed\nTraceback .*LookupError: lost on purpose"
+    ):
+        run("failed", "launch=ddp", *TWO)
+    assert time.monotonic() - last[-1] < 15
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param(("launch=ddp", "launch.processes=3"), id="three processes, of which one may have no row"),
+        pytest.param(("launch=fsdp2", "trainer.packing=pad"), id="padded"),
+    ],
+)
+def test_other_ways_are_the_same_training(run: Run, words: tuple[str, ...]) -> None:
+    three = "launch.processes=3" in words
+    more = tuple(word for word in words if word.startswith("trainer.packing"))
+    one = ("trainer.gradient_accumulation_steps=3",) if three else ALONE
+    many = ("trainer.gradient_accumulation_steps=1",) if three else TWO
+    name = "-".join(words).replace("=", "_")
+    close(run(f"{name}-alone", *one, *more), run(name, *many, *words))
+
+
+@pytest.mark.slow
+def test_all_weights_trained_in_pieces_are_saved_whole(run: Run) -> None:
+    words = ("adapter=full", "trainer.learning_rate=0.001")
+    done = run("full", "launch=fsdp2", *TWO, *words)
+    close(run("full-alone", *ALONE, *words), done)
+    config = json.loads((done.folder / "checkpoint" / "config.json").read_text(encoding="utf-8"))
+    assert config["architectures"] == ["LlamaForCausalLM"]
+
+
+@pytest.mark.slow
+def test_weights_that_lie_elsewhere_between_their_uses_are_the_same_training(run: Run, alone: Done, seen: Seen) -> None:
+    close(alone, run("offload", "launch=fsdp2", *TWO, offload=True))
+    assert [each["offload"] for each in seen()] == [["CPUOffloadPolicy"]] * 2
+
+
+@pytest.mark.slow
+def test_activations_that_are_computed_again_are_so_by_fsdp(run: Run, alone: Done, seen: Seen) -> None:
+    close(alone, run("again", "launch=fsdp2", "trainer.gradient_checkpointing=enabled", *TWO))
+    assert [each["checkpointed"] for each in seen()] == [2, 2]  # each layer
+
+
+@pytest.mark.slow
+def test_qlora_in_pieces_is_qlora(run: Run, seen: Seen) -> None:
+    close(run("nf4-alone", "quantization=nf4", *ALONE), run("nf4", "quantization=nf4", "launch=fsdp2", *TWO))
+    look_at_four_bits(seen(), "torch.float32")
+
+
+def look_at_four_bits(seen: list[dict[str, Any]], dtype: str) -> None:
+    """Look whether half of each weight of 4 bits is here, in numbers of a dtype."""
+    for each in seen:
+        assert len(each["4 bits"]) == 14
+        for stored, here, whole in each["4 bits"]:
+            assert (stored, 2 * here) == (dtype, whole)
+
+
+@pytest.mark.slow
+def test_qlora_in_pieces_keeps_its_bits_where_fsdp_casts_to_what_is_computed_in(run: Run, seen: Seen) -> None:
+    words = ("quantization=nf4", "trainer.dtype=bf16")
+    one, two = run("bf16-alone", *ALONE, *words), run("bf16", "launch=fsdp2", *TWO, *words)
+    losses = [[step["loss"] for step in done.steps] for done in (one, two)]
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)  # bf16 has three digits
+    look_at_four_bits(seen(), "torch.bfloat16")
+
+
+PROGRAM = """
+import sys
+from pathlib import Path
+
+from framework.compose import compose
+from framework.plan import make_plan
+
+words = sys.argv[2:]
+plan = make_plan(compose(words), run_dir=Path(sys.argv[1]), overrides=tuple(words))
+plan.launch.create().launch(plan)
+"""
+
+
+def two_machines(base: Path, place: Path, to: Path, engine: str) -> list[tuple[int, str]]:
+    """Run the command of each of two machines; return their exit codes and what they said."""
+    rows = place / "rows.jsonl"
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    words = [
+        *WORDS, "model=local", f"model.path={base}", "data=local_file", f"data.path={rows}",
+        "trainer.dtype=fp32", "trainer.warmup_steps=1", "trainer.learning_rate=0.01", "adapter.r=4", f"launch={engine}",
+        "launch.machines=2", "launch.processes=1", "launch.main_address=127.0.0.1", f"launch.main_port={port}",
+        "trainer.gradient_accumulation_steps=2",
+    ]  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    plugin = place / "group_test_plugin.py"  # FSDP on a CPU
+    program = [sys.executable, "-m", "framework", f"plugins=[{plugin}]", *words]
+    machines = [
+        subprocess.Popen(
+            [*program, f"launch.rank={rank}", f"run_dir={to}/machine-{rank}"],
+            env=environment,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in (0, 1)
+    ]
+    said = [machine.communicate(timeout=300)[1] for machine in machines]
+    return [(machine.returncode, text) for machine, text in zip(machines, said, strict=True)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("engine", ["ddp", "fsdp2"])
+def test_two_machines_are_one_training_and_the_first_writes_it(
+    alone: Done, base: Path, tmp_path: Path, engine: str
+) -> None:
+    for code, said in two_machines(base, alone.folder.parent, tmp_path, engine):
+        assert code == 0, said
+    first = tmp_path / "machine-0"
+    assert not (tmp_path / "machine-1").exists()
+    lines = [json.loads(line) for line in (first / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    done = Done(
+        records.load(TrainResult, first / "train.json"),
+        [line for line in lines if line["event"] == "step"],
+        {
+            name: weight.numpy()
+            for name, weight in load_file(first / "checkpoint" / "adapter_model.safetensors").items()
+        },
+        first,
+    )
+    close(alone, done)
+
+
+@pytest.mark.slow
+def test_where_a_process_of_another_machine_dies_the_first_sends_there(
+    alone: Done, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(group_plugin.END, f"1:3:{int(signal.SIGKILL)}")
+    (code, said), (other_code, other_said) = two_machines(base, alone.folder.parent, tmp_path, "ddp")
+    assert (code, other_code) == (2, 2)
+    assert "launch=ddp: process 1 was killed by signal 9 (SIGKILL)" in other_said
+    told = r"launch=ddp: machine 1 is gone, process 0 here lost it \(.+\)\. What it ended of is said there\n$"
+    assert re.search(told, said), said
+    assert "Traceback" not in said
+
+
+@pytest.mark.slow
+def test_where_the_run_itself_is_killed_no_process_is_left(alone: Done, base: Path, tmp_path: Path) -> None:
+    words = [
+        *(word for word in WORDS if "steps" not in word), "model=local", f"model.path={base}", "data=local_file",
+        f"data.path={alone.folder.parent / 'rows.jsonl'}", "adapter.r=4", "launch=ddp", "launch.processes=2",
+        "trainer.max_steps=100000",
+    ]  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    with subprocess.Popen([sys.executable, "-c", PROGRAM, str(tmp_path / "run"), *words], env=environment) as process:
+        log, end = tmp_path / "run" / "log.jsonl", time.monotonic() + 120
+        while '"step"' not in (log.read_text(encoding="utf-8") if log.exists() else ""):
+            assert time.monotonic() < end
+            time.sleep(0.2)
+        left = psutil.Process(process.pid).children(recursive=True)
+        process.kill()
+    assert len(left) >= 3
+    assert psutil.wait_procs(left, timeout=15)[1] == []
+
+
+@pytest.mark.slow
+def test_fsdp_that_does_not_come_up_is_refused(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(group_plugin.PLAIN, "1")
+    told = r"process \d: launch=fsdp2: accelerate brought up MULTI_CPU instead: on a CPU it has no other"
+    with pytest.raises(FrameworkError, match=told):
+        run("plain", "launch=fsdp2", *TWO)

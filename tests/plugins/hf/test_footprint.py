@@ -1,0 +1,129 @@
+"""hf/footprint.py: how `trainer=hf` uses memory, as the plan has it."""
+
+from pathlib import Path
+
+import pytest
+
+from framework.api.plan import Plan
+from framework.api.records import TokenRow
+from framework.config.compose import compose
+from framework.memory import Attention, Loss, Settings, Shape, Weights, estimate
+from framework.plan.make import make_plan
+from framework.util.gpus import Gpu, named
+from framework_plugins.hf.config import Packing
+from framework_plugins.hf.footprint import footprint, savings, targets
+from framework_plugins.hf.packing.parts import Packer
+from tests.framework.memory.test_shape import SMOLLM
+
+SHAPE = Shape.from_config(SMOLLM)
+GPU = named("rtx4090")
+EIGHT = ("launch.processes=8", "plan.gpu=24GiB", "stages=[plan]")
+"""Words that plan for eight processes."""
+
+
+def plan(*words: str) -> Plan:
+    return make_plan(compose(["model=llama1b", "data=local_file", "data.path=x.jsonl", *words]), run_dir=Path("unused"))
+
+
+def settings(*words: str, gpu: Gpu | None = GPU, longest: int = 256, shared: int = 0) -> Settings:
+    return footprint(plan(*words), SHAPE, gpu, longest, shared)
+
+
+def test_lora_on_a_gpu_keeps_the_base_in_16_bits_and_the_adapter_in_32() -> None:
+    made = settings("adapter.r=8")
+    assert (made.weights, made.rank, made.trained_width, made.state_bytes) == (Weights.half, 8, 4, 8.0)
+    assert (made.tokens, made.checkpointing, made.loss) == (2 * 256, True, Loss.learned)
+    assert made.masked
+    assert not made.varied
+
+
+@pytest.mark.parametrize(
+    ("words", "name", "value"),
+    [
+        (["quantization=nf4"], "weights", Weights.nf4),
+        (["quantization=nf4"], "trained_width", 2),
+        (["quantization=nf4", "trainer.dtype=fp16"], "trained_width", 4),
+        (["quantization=nf4", "quantization.double_quant=false"], "double_quant", False),
+        (["quantization=int8"], "weights", Weights.int8),
+        (["adapter=full"], "weights", Weights.fp32),
+        (["adapter=full"], "rank", 0),
+        (["trainer.dtype=fp32"], "weights", Weights.fp32),
+        (["trainer.optim=adamw_8bit"], "state_bytes", 2.0),
+        (["trainer.optim=paged_adamw_8bit"], "state_bytes", 0.0),
+        (["trainer.gradient_checkpointing=disabled"], "checkpointing", False),
+        (["trainer.attention=eager"], "attention", Attention.eager),
+        (["trainer.packing=none"], "rows", 1),
+        (["trainer.packing=pad"], "varied", True),
+        (["adapter.lora_dropout=0.1"], "masked", False),
+        (["evaluator=[prompts]", "evaluator.prompts.batch_size=7"], "answer_rows", 7),
+        ([*EIGHT, "launch=fsdp2"], "pieces", 8),
+        ([*EIGHT, "launch=fsdp2", "launch.cpu_offload=true"], "offloaded_weights", True),
+        ([*EIGHT, "launch=deepspeed_zero3"], "pieces", 8),
+        ([*EIGHT, "launch=ddp"], "pieces", 1),
+        ([*EIGHT, "launch=ddp"], "processes", 8),
+        ([*EIGHT, "launch=ddp"], "loss", Loss.plain),
+    ],
+)
+def test_each_setting_is_read(words: list[str], name: str, value: object) -> None:
+    assert getattr(settings(*words), name) == value
+
+
+def test_a_cpu_counts_the_process_and_its_own_layers() -> None:
+    made = settings(gpu=None)
+    assert made.process > 500 * 2**20
+    assert made.kept > 0
+    assert not made.checkpointing
+    assert settings("adapter=full", gpu=None).kept == 0
+    assert settings("trainer.device=cpu").process == made.process
+
+
+@pytest.mark.parametrize(
+    ("rows", "longest", "shared", "tokens"),
+    [
+        (4, 200, 0, 800),
+        (16, 200, 0, 1000),
+        (2, 1500, 0, 1500),
+        (4, 540, 40, 2040),
+        (4, 504, 24, 1944),
+        (4, 100, 50, 250),
+        (1, 100, 90, 100),
+    ],
+)
+def test_a_tree_on_a_cpu_is_cut_as_the_packer_cuts_it(rows: int, longest: int, shared: int, tokens: int) -> None:
+    words = [f"trainer.per_device_train_batch_size={rows}", "trainer.gradient_accumulation_steps=1"]
+    assert settings(*words, gpu=None, longest=longest, shared=shared).tokens == tokens
+    some = [
+        TokenRow([*range(shared), *([1000 + number] * (longest - shared))], [1] * longest) for number in range(rows)
+    ]
+    packer = Packer(Packing.tree, rows, 0, 0.0, small=True)
+    assert max(part["input_ids"].numel() for part in packer(some)) - tokens in range(16)
+
+
+def test_adapted_layers_are_named_as_the_arithmetic_names_them() -> None:
+    adapter = plan("adapter.target_modules=[q_proj,v_proj]").adapter.config
+    assert targets(adapter) == ("q", "v")
+
+
+def test_every_saving_saves_or_costs_nothing_and_can_be_taken() -> None:
+    words = ["adapter.r=32", "trainer.per_device_train_batch_size=4", "trainer.gradient_checkpointing=disabled"]
+    some = plan(*words)
+    before = estimate(SHAPE, footprint(some, SHAPE, GPU, 1024, 0)).reserved
+    from framework.plan.overrides import changed
+
+    found = list(savings(some))
+    assert [next(iter(saving.settings)) for saving in found][1:3] == ["trainer.per_device_train_batch_size"] * 2
+    for saving in found:
+        after = estimate(SHAPE, footprint(changed(some, saving.settings), SHAPE, GPU, 1024, 0)).reserved
+        assert after <= before, saving
+
+
+def test_pieces_are_not_made_smaller_by_what_cannot_be_cut() -> None:
+    words = [*EIGHT, "trainer.optim=adamw_torch"]
+    one, cut, zero = (
+        {key for saving in savings(plan(*more)) for key in saving.settings}
+        for more in (words[3:], [*words, "launch=fsdp2"], [*words, "launch=deepspeed_zero3"])
+    )
+    assert {"trainer.optim", "quantization"} <= one
+    assert "quantization" in cut
+    assert "trainer.optim" not in cut
+    assert not {"trainer.optim", "quantization"} & zero

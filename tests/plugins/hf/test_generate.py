@@ -1,0 +1,90 @@
+"""hf/generate.py: what of the generated tokens is the answer, and what is read once for all."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from framework_plugins.hf.generate import THOUGHT, WORTH, generate
+from tests.support.tiny import tiny_llama
+
+SYSTEM = "You are a small model that answers in short sentences. " * 3
+ENDS = ["Add the two numbers.", "Say whether the number is even or odd.", "1", "Which number follows the other? " * 4]
+NEW = 10
+
+
+@pytest.mark.parametrize(
+    ("said", "answer"),
+    [
+        ("<think>\n\n</think>\n\n{}", "{}"),
+        ("\n<think>two lines\nof thought</think> yes", "yes"),
+        ("I say <think>x</think>", "I say <think>x</think>"),
+        ("<think>never ends", "<think>never ends"),
+    ],
+)
+def test_a_leading_thought_is_no_part_of_the_answer(said: str, answer: str) -> None:
+    assert THOUGHT.sub("", said) == answer
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Any]:
+    folder: Path = tiny_llama(tmp_path_factory.mktemp("model"))
+    made: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    for weight in made.parameters():
+        weight.data *= 4  # a random model says the same whatever it is asked; a louder one does not
+    return made.eval(), AutoTokenizer.from_pretrained(folder)
+
+
+def answers(model: tuple[Any, Any], texts: list[str], size: int, *, share: bool) -> list[str]:
+    made = generate(*model, texts, frozenset({1}), NEW, size, share=share)
+    return [answer.text for answer in made]
+
+
+@pytest.mark.parametrize("size", [1, 2, 4, 8])
+@pytest.mark.parametrize("start", ["", SYSTEM], ids=["no common beginning", "a common beginning"])
+def test_answers_are_those_of_each_prompt_by_itself(model: tuple[Any, Any], start: str, size: int) -> None:
+    texts = [start + end for end in ENDS]
+    alone = [answers(model, [text], 1, share=False)[0] for text in texts]
+    assert len(set(alone)) > 1
+    assert answers(model, texts, size, share=True) == alone
+    assert answers(model, texts, size, share=False) == alone
+
+
+def test_a_common_beginning_is_read_once(model: tuple[Any, Any]) -> None:
+    network, tokenizer = model
+    read: list[tuple[int, int]] = []
+    hook = network.get_input_embeddings().register_forward_hook(lambda _, ids, __: read.append(tuple(ids[0].shape)))
+    try:
+        answers(model, [SYSTEM + end for end in ENDS], 2, share=True)
+    finally:
+        hook.remove()
+    rows = [tokenizer(SYSTEM + end, add_special_tokens=False)["input_ids"] for end in ENDS]
+    long = [shape for shape in read if shape[1] > 1]
+    assert long[0][0] == 1
+    assert long[0][1] >= WORTH
+    assert all(count == 2 and length <= max(map(len, rows)) - long[0][1] for count, length in long[1:])
+    assert len(long) == 3
+
+
+def test_equal_prompts_leave_a_token_to_predict_from(model: tuple[Any, Any]) -> None:
+    texts = [SYSTEM + ENDS[0]] * 3
+    assert answers(model, texts, 3, share=True) == answers(model, texts, 3, share=False)
+
+
+def test_the_head_is_given_one_block_of_memory(model: tuple[Any, Any]) -> None:
+    network, _ = model
+    seen: list[tuple[int, bool]] = []
+    hook = network.get_output_embeddings().register_forward_hook(
+        lambda _, given, __: seen.append((len(given[0]), given[0].is_contiguous()))
+    )
+    try:
+        answers(model, [SYSTEM + end for end in ENDS], 4, share=True)
+    finally:
+        hook.remove()
+    assert (4, True) in seen
+    assert all(whole for _, whole in seen)
+    assert not network.get_output_embeddings()._forward_pre_hooks  # noqa: SLF001 - nothing is left behind

@@ -1,0 +1,225 @@
+"""Real short trainings of a tiny model, each made so that one thing goes wrong, and what the run does about it."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import random
+import re
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from framework import FrameworkError
+from framework.api import records
+from framework.api.protocols import TrainRun
+from framework.api.records import Order, Report, Step, TrainResult, Trouble
+from framework.api.schema import Action
+from framework.run import pipeline
+from framework_plugins.monitor.cures import CURES
+from tests.support.tiny import chat_rows, tiny_llama
+from tests.support.training import make, opened
+
+Run = Callable[..., TrainResult]
+FULL = ("adapter=full", "trainer.lr_scheduler_type=constant", "trainer.warmup_steps=0")
+TEN = (*FULL, "data.validation_split=0.2", "trainer.per_device_train_batch_size=8", "trainer.eval_steps=1000")
+"""All rows of a run are one step, so that nothing but the weights moves the loss."""
+ONE_BY_ONE = ("trainer.per_device_train_batch_size=1", "trainer.gradient_accumulation_steps=1")
+DIVERGES = (*FULL, "trainer.learning_rate=1.0", "trainer.weight_decay=1e15", "trainer.max_steps=8")
+"""Each step multiplies the weights: after a few they are beyond what 32 bits can hold."""
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_llama(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture
+def run(base: Path, tmp_path: Path) -> Run:
+    """Return a function that trains on rows and gives what came of it."""
+
+    def made(rows: list[dict[str, str]], *words: str) -> TrainResult:
+        file = tmp_path / "rows.jsonl"
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        always = ("stages=[data,train]", "logger=[jsonl]", "audit=[]", "trainer.gradient_accumulation_steps=1")
+        pipeline.run(make(base, file, tmp_path / "run", *always, *words))
+        return records.load(TrainResult, tmp_path / "run" / "train.json")
+
+    return made
+
+
+def told(trained: TrainResult) -> list[str]:
+    return [trouble.kind for trouble in trained.troubles]
+
+
+def steps(tmp_path: Path) -> list[dict[str, Any]]:
+    lines = (tmp_path / "run" / "log.jsonl").read_text(encoding="utf-8").splitlines()
+    return [event for event in map(json.loads, lines) if event["event"] == "step"]
+
+
+def codes(count: int) -> list[dict[str, str]]:
+    """Return rows of which nothing can be learned but the answers themselves."""
+    draw = random.Random(1)  # noqa: S311 - rows
+    letters = [" ".join(draw.choices("abcdefghijklmnopqrstuvwxyz", k=8)) for _ in range(count)]
+    return [{"instruction": f"code {n}", "input": "", "output": each} for n, each in enumerate(letters)]
+
+
+def test_a_rate_that_destroys_the_weights_ends_the_run_within_a_step_and_saves_nothing(
+    run: Run, tmp_path: Path
+) -> None:
+    with pytest.raises(FrameworkError, match=r"nan: the loss is (nan|inf); the training stops, and no weights from"):
+        run(chat_rows(40), *DIVERGES)
+    losses = [step["loss"] for step in steps(tmp_path)]
+    assert len(losses) < 8
+    assert [loss for loss in losses if loss != loss or loss == float("inf")] == losses[-1:]  # noqa: PLR0124 - nan
+    left = {path.name for path in (tmp_path / "run").iterdir()}
+    assert not left & {"checkpoint", "checkpoint.part", ".trainer.part", "train.json"}
+
+
+def test_where_there_was_a_validation_before_its_weights_are_what_is_left(run: Run, tmp_path: Path) -> None:
+    trained = run(chat_rows(40), *DIVERGES, "trainer.eval_steps=1")
+    assert told(trained) == ["nan"]
+    assert trained.best_step is not None
+    assert trained.best_step < trained.steps < 8
+    assert (tmp_path / "run" / "checkpoint" / "model.safetensors").is_file()
+
+
+def test_one_corrupted_row_is_a_spike(run: Run, tmp_path: Path) -> None:
+    rows = [{"instruction": f"Which number follows {n}?", "input": "", "output": f"It is {n + 1}."} for n in range(60)]
+    draw = random.Random(1)  # noqa: S311 - rows
+    rows.append({**rows[7], "output": "".join(draw.choices("abcdefghijklmnopqrstuvwxyz", k=60))})
+    words = ["adapter=full", *ONE_BY_ONE, "trainer.learning_rate=0.003", "trainer.max_steps=125"]
+    alone = ["data.validation_split=0", "objective=train_loss", "trainer.group_by_prefix=false"]
+    (trouble,) = run(rows, *words, *alone).troubles
+    assert trouble.kind == "spike"
+    losses = {step["step"]: step["loss"] for step in steps(tmp_path)}
+    assert losses[trouble.step] == max(loss for step, loss in losses.items() if step > 20)
+    assert "Look at the rows of this step" in trouble.cure
+
+
+WILD = ((0.1, 0, 80), (0.2, 0, 60), (0.15, 0, 80), (0.2, 10, 80), (0.1, 400, 200))
+"""Learning rates that are far too high, steps of warm-up, and steps."""
+KNOWN = ((42, WILD[2]), (2, WILD[4]))
+"""With which seed one of them was seen to oscillate, and one to explode: these come first."""
+
+
+def provoked(run: Run, kind: str) -> tuple[float, Trouble]:
+    """Return the first trouble of a kind in trainings that go wild, with its learning rate.
+
+    What such a training does hangs on the last bit of every sum, so one that has it on one processor has it not on
+    another; of all of them some have.
+    """
+    tried = dict.fromkeys([*KNOWN, *itertools.product((42, 1, 2, 3, 4, 5), WILD)])
+    for seed, (rate, warmup, count) in tried:
+        words = [f"trainer.learning_rate={rate}", f"trainer.max_steps={count}", f"seed={seed}"]
+        always = [word for word in TEN if not word.startswith("trainer.warmup_steps")]
+        trained = run(chat_rows(10), *always, *words, f"trainer.warmup_steps={warmup}")
+        if found := [trouble for trouble in trained.troubles if trouble.kind == kind]:
+            return rate, found[0]
+    pytest.fail(f"no training had {kind}")
+
+
+def test_a_high_rate_makes_the_loss_oscillate(run: Run) -> None:
+    rate, first = provoked(run, "oscillation")
+    low, high = f"{rate / 10:g}", f"{rate / 2:g}"
+    assert f"lower trainer.learning_rate from {rate:g} to between {low} and {high}" in first.cure
+
+
+def test_a_high_rate_makes_the_gradients_explode(run: Run) -> None:
+    rate, first = provoked(run, "exploding_gradient")
+    assert "the gradient norm is about" in first.text
+    assert f"from {rate:g}" in first.cure
+
+
+def test_without_clipping_the_highest_rate_makes_the_loss_rise(run: Run) -> None:
+    words = ["trainer.learning_rate=1.0", "trainer.max_grad_norm=1000000000", "trainer.max_steps=30"]
+    trained = run(chat_rows(10), *TEN, *words)
+    assert told(trained)[:1] == ["rising_loss"]
+    assert "The learning rate is too high" in trained.troubles[0].cure
+
+
+def test_a_tiny_rate_is_a_plateau(run: Run) -> None:
+    trained = run(chat_rows(60), "trainer.learning_rate=1e-7", "trainer.max_steps=40")
+    assert told(trained) == ["plateau"]
+    assert "Raise trainer.learning_rate from 1e-07" in trained.troubles[0].cure
+
+
+def test_rows_that_are_learned_by_heart_raise_the_validation_loss(run: Run, tmp_path: Path) -> None:
+    words = ["adapter=full", "data.validation_split=0.25", "trainer.learning_rate=0.005", "trainer.eval_steps=5"]
+    words += ["trainer.per_device_train_batch_size=8", "trainer.max_steps=90"]
+    trained = run(codes(40), *words)
+    assert set(told(trained)) == {"rising_eval_loss"}
+    checks = {step["step"]: step["eval_loss"] for step in steps(tmp_path) if step["eval_loss"] is not None}
+    assert trained.best_step == min(checks, key=checks.__getitem__) < 90
+    assert trained.best_value == min(checks.values())
+    stopped = run(codes(40), *words, "trainer.early_stopping_patience=2")
+    assert stopped.stopped.startswith("early stopping: eval_loss was ")
+    assert stopped.steps == (stopped.best_step or 0) + 10 < 90
+
+
+def test_answers_that_never_stop_are_told_with_those_of_the_base(run: Run, tmp_path: Path) -> None:
+    stages = "stages=[data,baseline,train,evaluate,report]"
+    more = ["evaluator=[prompts]", "data.validation_split=0.4", "verdict.null_adapters=0", "format=alpaca"]
+    run(chat_rows(20), stages, *more, "trainer.max_steps=2", "evaluator.prompts.max_new_tokens=40")
+    report = records.load(Report, tmp_path / "run" / "report.json")
+    assert report.train is not None
+    (trouble,) = [found for found in report.train.troubles if found.kind == "endless_answers"]
+    assert re.fullmatch(r"(\d+) of 8 answers did not end by themselves, and \d+ of 8 of the base model", trouble.text)
+    assert "The stop token is not learned" in trouble.cure
+
+
+def test_a_healthy_training_is_left_in_peace(run: Run) -> None:
+    words = ["adapter=full", "trainer.learning_rate=0.002", "trainer.per_device_train_batch_size=8"]
+    trained = run(chat_rows(240), *words, "trainer.max_steps=120")
+    assert (told(trained), trained.stopped) == ([], "")
+
+
+def test_a_lower_rate_holds_from_the_next_step_on(run: Run, tmp_path: Path) -> None:
+    words = ["trainer.learning_rate=1e-6", "trainer.warmup_steps=0", "trainer.max_steps=60", "health.plateau=lower"]
+    (trouble,) = run(chat_rows(60), *words, "health.lower_to=0.25").troubles
+    assert (trouble.step, trouble.action) == (40, Action.lower)
+    rates = {step["step"]: step["learning_rate"] for step in steps(tmp_path)}
+    planned = {step: 1e-6 * (60 - step + 1) / 60 for step in rates}  # linear, to the end
+    assert rates == pytest.approx({step: rate * (0.25 if step > 40 else 1) for step, rate in planned.items()})
+
+
+def test_a_stop_is_obeyed_within_the_step(run: Run, tmp_path: Path) -> None:
+    words = ["trainer.learning_rate=1e-7", "trainer.max_steps=60", "health.plateau=stop"]
+    trained = run(chat_rows(60), *words)
+    assert trained.steps == trained.troubles[0].step == steps(tmp_path)[-1]["step"] == 40
+    assert trained.stopped == f"step 40, plateau: {trained.troubles[0].text}"
+
+
+def at_three(order: Order, step: Step) -> Order | None:
+    return order if step.step == 3 else None
+
+
+@pytest.mark.parametrize("kind", ["adapter=lora", "adapter=full"])
+def test_weights_that_were_set_aside_are_put_back_bit_for_bit(base: Path, tmp_path: Path, kind: str) -> None:
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text("".join(json.dumps(row) + "\n" for row in chat_rows(20)), encoding="utf-8")
+    made = []
+    for name, order in (("kept", Order(keep=True)), ("stopped", Order(stop="enough"))):
+        plan = make(base, rows, tmp_path / name, kind, "trainer.max_steps=6")
+        with opened(plan) as (model, data):
+            run = TrainRun(tmp_path / name / "c", tmp_path / name / "s", partial(at_three, order))
+            model.train(data.train, data.validation, run)
+            made.append({key: weight.detach().clone() for key, weight in model.model.named_parameters()})
+    assert all(torch.equal(weight, made[1][key]) for key, weight in made[0].items())
+    assert not (tmp_path / "kept" / "s").exists()
+
+
+def test_validations_and_questions_change_nothing_in_the_training(run: Run, tmp_path: Path) -> None:
+    """With dropout: a random number drawn in between would change every loss that follows."""
+    found: list[list[float]] = []
+    asking = ("trainer.early_stopping_metric=exact_match", "metric=[exact_match]", "evaluator=[prompts]")
+    for words in (("trainer.eval_steps=null",), ("trainer.eval_steps=1", *asking)):
+        silent = [f"health.{kind}=ignore" for kind in CURES] if not found else []
+        run(chat_rows(40), *silent, "trainer.max_steps=6", "adapter.lora_dropout=0.3", *words)
+        found.append([step["loss"] for step in steps(tmp_path)])
+        (tmp_path / "run" / "log.jsonl").unlink()
+    assert found[0] == found[1]

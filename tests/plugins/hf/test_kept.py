@@ -1,0 +1,100 @@
+"""hf/kept.py: every message stands in the rendered text."""
+
+from __future__ import annotations
+
+import pytest
+
+from framework.api.records import Example, Message, ToolCall
+from framework_plugins.hf.kept import all_texts, answer_end, lost
+
+SYSTEM, ASK, TELL = Message("system", "Be brief."), Message("user", "How many?"), Message("assistant", "Two.")
+RESULT = Message("tool", 'line one\n"two"')
+
+
+@pytest.mark.parametrize(
+    ("messages", "text", "problem"),
+    [
+        ((SYSTEM, ASK, TELL), "Be brief. How many? Two.", ""),
+        ((SYSTEM, ASK, TELL), "How many? Be brief. Two.", ""),  # moved
+        ((SYSTEM, ASK, TELL), "How many? Two.", "the system prompt"),
+        ((ASK, ASK, TELL), "How many?\nHow many? Two.", ""),  # merged
+        ((ASK, ASK, TELL), "How many? Two.", "a turn of the user"),
+        ((ASK, TELL), "Two. How many?", "a turn of the assistant"),
+        ((ASK, RESULT, TELL), 'How many? line one\n"two" Two.', ""),
+        ((ASK, RESULT, TELL), r"How many? line one\n\"two\" Two.", ""),  # as JSON
+        ((ASK, RESULT, TELL), "How many? Two.", "a turn of the tool"),
+        ((Message("user", " \n "), TELL), "Two.", ""),
+        ((Message("user", r"a\"b\""), TELL), "ab Two.", "a turn of the user"),
+        ((SYSTEM, Message("user", "Be brief. How many?"), TELL), "Be brief. How many? Two.", "the system prompt"),
+        ((SYSTEM, Message("user", "Be brief. How many?"), TELL), "Be brief. Be brief. How many? Two.", ""),
+        ((SYSTEM, Message("user", "Be brief. How many?"), TELL), "Be brief. How many? Be brief. Two.", ""),
+        ((Message("system", "How many? Say it."), ASK, TELL), "How many? Say it. Two.", "a turn of the user"),
+        ((Message("system", "How many? Say it."), ASK, TELL), "How many? Say it. How many? Two.", ""),
+        ((Message("system", 'say "a"'), ASK, Message("tool", 'say "a"'), TELL),
+         r'say "a" How many? say \"a\" Two.', ""),  # once as it is, once as JSON
+        ((SYSTEM, ASK, Message("assistant", "<think>Be brief.</think>Two."), ASK, TELL),
+         "Be brief. How many? Two. How many? Two.", ""),  # the thought is gone, as it may
+        ((ASK, Message("assistant", "<think>Hm</think>\nTwo."), ASK, TELL), "How many? Two. How many? Two.", ""),
+    ],
+)  # fmt: skip
+def test_a_message_that_is_dropped_is_named(messages: tuple[Message, ...], text: str, problem: str) -> None:
+    said = lost(Example(messages, "chatml"), text)
+    assert problem in said
+    assert bool(said) is bool(problem)
+
+
+def test_tools_are_looked_for_by_name() -> None:
+    tools = ({"type": "function", "function": {"name": "count"}}, {"name": "weigh"})
+    example = Example((ASK, TELL), "chatml", tools=tools)
+    assert lost(example, "count weigh How many? Two.") == ""
+    assert "leaves out the tools" in lost(example, "count How many? Two.")
+
+
+def test_a_tool_that_only_the_conversation_names_is_left_out() -> None:
+    tools = ({"type": "function", "function": {"name": "count"}},)
+    asked = (Message("user", "Please count."), Message("assistant", "", (ToolCall("count", {}),)), RESULT, TELL)
+    said = 'Please count. {"name": "count"} line one\n"two" Two.'
+    example = Example(asked, "chatml", tools=tools)
+    assert "leaves out the tools" in lost(example, said)
+    assert lost(example, f"tools: count {said}") == ""
+    assert "assistant's tool call" in lost(Example(asked, "chatml"), said.replace('"count"', ""))
+
+
+def end(message: Message, text: str) -> tuple[str, str]:
+    """Return what stands in the text up to the end of the turn, and the problem."""
+    place, problem = answer_end(message, text, 0, len(text))
+    return text[:place], problem
+
+
+def test_a_turn_ends_where_the_last_of_its_parts_ends() -> None:
+    call = ToolCall("count", {"what": "sheep", "where": {"farm": ['a "b"']}})
+    text = r'Sure. {"name": "count", "arguments": {"what": "sheep", "where": {"farm": ["a \"b\""]}}}<end>'
+    assert end(Message("assistant", "Sure.", (call,)), text) == (text.removesuffix('"]}}}<end>'), "")
+    assert end(TELL, "Two. Two.") == ("Two.", "")
+    assert end(Message("assistant", ""), "anything") == ("", "")
+
+
+def test_thoughts_come_before_the_answer() -> None:
+    thoughtful = Message("assistant", "Two.", reasoning_content="Two. Or not?")
+    assert end(thoughtful, "<think>Two. Or not?</think>Two.<end>") == ("<think>Two. Or not?</think>Two.", "")
+    assert "(reasoning_content)" in end(thoughtful, "Two.<end>")[1]
+    inline = Message("assistant", "<think>Hm</think>Two.")
+    assert end(inline, "<think>\nHm\n</think>\n\nTwo.<end>") == ("<think>\nHm\n</think>\n\nTwo.", "")
+    assert "(before </think>)" in end(inline, "Two.<end>")[1]
+
+
+def test_a_missing_argument_of_a_call_is_a_problem() -> None:
+    call = Message("assistant", "", (ToolCall("count", {"what": "sheep"}),))
+    assert "tool call" in end(call, '{"name": "count"}')[1]
+
+
+def test_all_that_a_conversation_brings_in_is_given_with_its_owner() -> None:
+    call = ToolCall("count", {"what": ["sheep"]})
+    example = Example(
+        (ASK, Message("assistant", "Hm", (call,), reasoning_content="So.")), "chatml", tools=({"a": "b"},)
+    )
+    assert list(all_texts(example)) == [
+        ("user", "How many?"),
+        *(("assistant", text) for text in ("Hm", "So.", "count", "what", "sheep")),
+        *(("tools", text) for text in ("a", "b")),
+    ]

@@ -1,0 +1,159 @@
+"""A training that is ended before its time, and the one that goes on with it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from safetensors.numpy import load_file
+
+from framework import FrameworkError
+from framework.api.data import Data
+from framework.api.protocols import TrainRun
+from framework.api.records import Order, Step, TokenRow, TrainResult
+from framework_plugins.hf.model import HFModel
+from framework_plugins.hf.resume import FOLDER, MANIFEST, digest
+from tests.support.tiny import chat_rows, tiny_llama
+from tests.support.training import make, opened
+
+SETTINGS = (
+    "trainer.max_steps=8", "trainer.save_steps=2", "trainer.gradient_accumulation_steps=1", "trainer.eval_steps=3",
+    "adapter.lora_dropout=0.1", "data.validation_split=0.2", "audit=[]", "trainer.packing=pad",
+)  # fmt: skip
+"""Eight steps across two epochs of five, with dropout, and validations of which the best is kept."""
+
+
+class Ended(Exception):  # noqa: N818 - not an error of the program
+    """What ends a training in these tests."""
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_llama(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    file = tmp_path_factory.mktemp("rows") / "rows.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in chat_rows(12)), encoding="utf-8")
+    return file
+
+
+Train = Callable[..., tuple[TrainResult, list[Step]]]
+
+
+@pytest.fixture
+def train(base: Path, rows: Path, tmp_path: Path) -> Train:
+    """Return a function that trains into a folder, up to the step at which the process ends."""
+
+    def made(name: str, *words: str, end: int | None = None) -> tuple[TrainResult, list[Step]]:
+        folder = tmp_path / name
+        settings = [word for word in SETTINGS if "adapter=full" not in words or not word.startswith("adapter.")]
+        with opened(make(base, rows, folder, *settings, *words)) as (model, data):
+            return run(model, data, folder, end)
+
+    return made
+
+
+def run(model: HFModel, data: Data, folder: Path, end: int | None) -> tuple[TrainResult, list[Step]]:
+    told: list[Step] = []
+    best = [float("inf")]
+
+    def on_step(step: Step) -> Order:
+        told.append(step)
+        if step.step == end and len(told) >= end:
+            raise Ended
+        keep = step.eval_loss is not None and step.eval_loss < best[0]
+        best[0] = min(best[0], step.eval_loss if step.eval_loss is not None else best[0])
+        return Order(keep=keep)
+
+    result = model.train(data.train, data.validation, TrainRun(folder / "checkpoint", folder / "scratch", on_step))
+    return result, told
+
+
+def bare(steps: list[Step]) -> list[Step]:
+    return [replace(step, seconds=0.0) for step in steps]
+
+
+def adapter(folder: Path) -> dict[str, bytes]:
+    return {name: value.tobytes() for name, value in load_file(folder / "adapter_model.safetensors").items()}
+
+
+@pytest.mark.parametrize("end", [3, 6, 7])
+def test_it_goes_on_to_the_same_weights_bit_for_bit(train: Train, tmp_path: Path, end: int) -> None:
+    straight, steps = train("straight")
+    with pytest.raises(Ended):
+        train("ended", end=end)
+    again, told = train("ended")
+    assert adapter(tmp_path / "ended" / "checkpoint") == adapter(tmp_path / "straight" / "checkpoint")
+    assert again.resumed == (end - 1) // 2 * 2
+    assert bare(told) == bare(steps)  # those of the first process are told again
+    assert again.train_loss == pytest.approx(straight.train_loss, rel=1e-6)
+    names = ("steps", "epochs", "tokens", "supervised_tokens", "computed_tokens", "last_loss")
+    assert [getattr(again, name) for name in names] == [getattr(straight, name) for name in names]
+    assert not (tmp_path / "ended" / FOLDER).exists()
+
+
+def test_so_do_all_weights_of_a_model(train: Train, tmp_path: Path) -> None:
+    full = ("adapter=full", "trainer.learning_rate=0.1")  # far too high, so that the best validation is an early one
+    _, steps = train("straight", *full)
+    with pytest.raises(Ended):
+        train("ended", *full, end=5)
+    again, told = train("ended", *full)
+    assert (again.resumed, bare(told)) == (4, bare(steps))
+    files = [load_file(tmp_path / name / "checkpoint" / "model.safetensors") for name in ("straight", "ended")]
+    assert all((files[0][name] == files[1][name]).all() for name in files[0])
+
+
+def test_what_is_damaged_is_passed_over(train: Train, tmp_path: Path) -> None:
+    with pytest.raises(Ended):
+        train("ended", end=7)
+    folder = tmp_path / "ended" / FOLDER
+    assert sorted(path.name for path in folder.iterdir()) == ["step-00000004", "step-00000006"]
+    weights = folder / "step-00000006" / "weights.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    assert train("ended")[0].resumed == 4
+
+
+def test_where_all_are_damaged_it_begins_anew(train: Train, tmp_path: Path) -> None:
+    with pytest.raises(Ended):
+        train("ended", end=5)
+    folder = tmp_path / "ended" / FOLDER
+    (folder / "step-00000002" / "optimizer.pt").unlink()
+    (folder / "step-00000004" / MANIFEST).write_text("{", encoding="utf-8")
+    result, _ = train("ended")
+    assert (result.resumed, result.steps) == (0, 8)
+
+
+def test_another_training_is_refused_before_anything_is_measured(base: Path, train: Train, tmp_path: Path) -> None:
+    with pytest.raises(Ended):
+        train("ended", end=5)
+    told = r"step-00000004 goes on with a training that was begun with trainer\.learning_rate=0\.01: put that back, "
+    with pytest.raises(FrameworkError, match=told):
+        train("ended", "trainer.learning_rate=0.02")
+    with pytest.raises(FrameworkError, match=r"was begun with adapter=lora: put that back"):
+        train("ended", "adapter=rslora")
+    other = tmp_path / "other.jsonl"
+    other.write_text("".join(json.dumps(row) + "\n" for row in chat_rows(13)), encoding="utf-8")
+    with (
+        opened(make(base, other, tmp_path / "ended", *SETTINGS)) as (model, data),
+        pytest.raises(FrameworkError, match="was begun with other rows"),
+    ):
+        run(model, data, tmp_path / "ended", None)
+
+
+def test_the_rows_of_a_step_may_be_divided_otherwise(train: Train) -> None:
+    with pytest.raises(Ended):
+        train("ended", end=5)
+    words = ("trainer.per_device_train_batch_size=1", "trainer.gradient_accumulation_steps=2")
+    assert train("ended", *words)[0].resumed == 4
+
+
+def test_every_row_counts_for_whether_they_are_the_same() -> None:
+    rows = [TokenRow([number, 2], [-100, 2]) for number in range(1000)]
+    changed = [*rows[:501], TokenRow([501, 2], [501, 2]), *rows[502:]]
+    assert len({digest(rows), digest(changed), digest(rows[:-1]), digest([*rows[1:], rows[0]])}) == 4
+    assert digest(rows) == digest([*rows])

@@ -1,0 +1,134 @@
+"""What the training loss shows, on curves that are made to show it, and on ordinary ones that show nothing."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from framework_plugins.monitor.losses import deviation, error, ranks, spread, without_trend
+from tests.support.curves import entries, falling, kinds, ordinary, seen
+
+STEADY = [f"health.{kind}=ignore" for kind in ("plateau", "rising_loss", "oscillation", "exploding_gradient")]
+
+
+def waves(count: int, *, level: float = 1.0, swing: float = 0.6, period: int = 8, noise: float = 0.1) -> list[float]:
+    draw = random.Random(0)  # noqa: S311 - noise
+    return [
+        level * math.exp(swing * math.sin(2 * math.pi * n / period) + noise * draw.gauss(0, 1)) for n in range(count)
+    ]
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("noise", [0.05, 0.2, 0.35])
+def test_one_batch_that_is_far_off_is_a_spike(noise: float, seed: int) -> None:
+    losses = falling(100, noise=noise, seed=seed)
+    losses[60] = 10.0
+    assert kinds(entries(losses)) == [(61, "spike")]
+
+
+def test_a_spike_is_told_with_what_was_before() -> None:
+    (trouble,) = seen(entries([*[0.4, 0.41] * 15, 6.3, 0.4]), *STEADY)
+    assert trouble.text == "the loss jumped to 6.3 from about 0.405"
+    assert trouble.line.startswith("step 31, spike: the loss jumped to 6.3 from about 0.405. Look at the rows of")
+
+
+@pytest.mark.parametrize(
+    "losses",
+    [
+        [*[0.4] * 19, 6.3],  # too few before it
+        [*[0.4] * 30, 0.6],  # half as high again, but nothing
+        [*[0.01] * 30, 0.4],  # of what is known by heart
+        [*[0.4, 3.0] * 15, 3.3],  # there are such batches
+    ],
+)
+def test_what_is_no_spike(losses: list[float]) -> None:
+    assert kinds(entries(losses), *STEADY) == []
+
+
+@pytest.mark.parametrize("noise", [0.05, 0.3])
+def test_a_loss_that_rises_and_stays_high_is_told(noise: float) -> None:
+    losses = falling(60, noise=noise) + [3.0 * part for part in falling(60, start=1.0, end=1.0, noise=noise, seed=1)]
+    found = kinds(entries(losses), "health.spike=ignore")
+    assert [kind for _, kind in found][:1] == ["rising_loss"]
+    assert 60 < found[0][0] <= 85
+
+
+def test_a_training_that_goes_wrong_at_once_is_told_when_it_has_twenty_entries_or_a_few_more() -> None:
+    losses = [0.46, 0.46, 0.5, 0.9, 3.0, 7.4, *(10 * part for part in falling(60, start=1.0, end=1.0, noise=0.3))]
+    ((step, kind), *_) = kinds(entries(losses), "health.spike=ignore")
+    assert kind == "rising_loss"
+    assert 20 <= step <= 30
+
+
+@pytest.mark.parametrize(("swing", "period"), [(0.6, 8), (0.4, 10), (0.9, 15)])
+def test_waves_that_do_not_fall_are_an_oscillation(swing: float, period: int) -> None:
+    (first, *_) = kinds(entries(waves(100, swing=swing, period=period)), "health.spike=ignore")
+    assert first in {(45, "oscillation"), (50, "oscillation"), (85, "oscillation")}
+
+
+@pytest.mark.parametrize(
+    "losses",
+    [
+        [wave * part for wave, part in zip(waves(100), falling(100, end=0.2, noise=0.0), strict=True)][:50],
+        [0.05 * wave for wave in waves(100)],
+        [1 + 0.05 * math.sin(n) for n in range(100)],
+        [2.0 + (-1) ** n for n in range(100)],
+    ],
+    ids=["they fall", "they are low", "they are flat", "two batches make an epoch"],
+)
+def test_what_is_no_oscillation(losses: list[float]) -> None:
+    assert "oscillation" not in {kind for _, kind in kinds(entries(losses))}
+
+
+def test_the_warm_up_does_not_count_as_oscillation() -> None:
+    assert kinds(entries(waves(60)), "trainer.warmup_steps=60", "health.spike=ignore") == []
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.01, 0.05])
+def test_a_loss_that_stands_where_it_began_is_a_plateau(noise: float) -> None:
+    found = kinds(entries(falling(200, start=2.0, end=2.0, noise=noise)))
+    assert [kind for _, kind in found] == ["plateau"]
+    assert 40 <= found[0][0] <= (40 if noise < 0.05 else 135)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "count"), [(2.0, 1.8, 100), (2.0, 0.5, 400), (1.2, 1.0, 1000), (0.02, 0.02, 200)]
+)
+def test_a_loss_that_fell_or_is_low_is_no_plateau(start: float, end: float, count: int) -> None:
+    assert kinds(entries(falling(count, start=start, end=end, noise=0.05))) == []
+
+
+def test_a_plateau_waits_for_the_warm_up_and_for_a_pace_that_leads_nowhere() -> None:
+    flat = falling(200, start=2.0, end=2.0, noise=0.0)
+    assert kinds(entries(flat), "trainer.warmup_steps=50") == [(135, "plateau")]
+    slow = [2.0 - 0.0005 * n for n in range(100)]  # 2.5% in a hundred steps of two thousand
+    assert kinds(entries(slow, total=2000)) == []
+    assert kinds(entries(slow)) == [(40, "plateau")]
+
+
+def test_of_ordinary_trainings_next_to_none_is_called_anything() -> None:
+    draw = random.Random(1)  # noqa: S311 - noise
+    troubled = [found for found in (kinds(ordinary(draw)) for _ in range(400)) if found]
+    assert len(troubled) <= 8, troubled
+
+
+@settings(derandomize=True, max_examples=60, deadline=None)
+@given(st.integers(30, 300), st.floats(0.3, 5), st.floats(0.05, 0.85), st.floats(0, 0.25), st.integers(0, 1000))
+def test_a_loss_that_falls_is_healthy(count: int, start: float, share: float, noise: float, seed: int) -> None:
+    assert kinds(entries(falling(count, start=start, end=share * start, noise=noise, seed=seed))) == []
+
+
+def test_the_statistics_are_what_they_are_called() -> None:
+    draw = random.Random(3)  # noqa: S311 - noise
+    values = [draw.gauss(5, 2) for _ in range(4001)]
+    assert spread(values) == pytest.approx(2, rel=0.05)
+    assert deviation(values) == pytest.approx(2, rel=0.05)
+    assert error(values) == pytest.approx(2 / math.sqrt(4001), rel=0.05)
+    assert spread([1, 2, 3, 1000]) < 2
+    assert ranks([3.0, 1.0, 2.0]) == [2, 0, 1]
+    assert without_trend([1, 3, 5, 7]) == pytest.approx([0, 0, 0, 0])
+    assert without_trend([1, 2, 1]) == pytest.approx([-1 / 3, 2 / 3, -1 / 3])

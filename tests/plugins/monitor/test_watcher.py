@@ -1,0 +1,74 @@
+"""The watcher as a whole: what is done about what it sees, how often it speaks, and that nothing brings it down."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from framework.api.schema import Action, HealthConfig
+from framework_plugins.monitor.cures import CURES
+from framework_plugins.monitor.watcher import MOST, Watcher
+from tests.support.curves import entries, falling, kinds, plan, seen
+
+FLAT = falling(400, start=2.0, end=2.0, noise=0.0)
+KINDS = [field.name for field in dataclasses.fields(HealthConfig) if field.name != "lower_to"]
+
+
+def test_every_kind_has_a_setting_and_a_cure() -> None:
+    assert set(KINDS) - {"endless_answers"} == set(CURES) == set(Watcher(plan()).signs)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_ignored_is_not_looked_at(kind: str) -> None:
+    assert kind not in Watcher(plan(f"health.{kind}=ignore")).signs
+
+
+def test_the_action_is_that_of_the_settings_and_is_told() -> None:
+    (warned, *_) = seen(entries(FLAT))
+    assert warned.action is Action.warn
+    (stopped, *_) = seen(entries(FLAT), "health.plateau=stop")
+    assert (stopped.action, stopped.text) == (Action.stop, f"{warned.text}; the training stops")
+    (lowered, *_) = seen(entries(FLAT), "health.plateau=lower", "health.lower_to=0.25")
+    assert lowered.text == f"{warned.text}; the learning rate is 0.25 times what it would be from here on"
+
+
+def test_one_kind_is_told_a_few_times_and_then_known() -> None:
+    losses = ([0.5] * 30 + [9.0]) * 6
+    assert kinds(entries(losses), "health.plateau=ignore") == [(31, "spike"), (62, "spike"), (93, "spike")]
+    assert MOST == 3
+
+
+def test_a_lower_rate_is_looked_at_by_itself() -> None:
+    losses, norms = falling(40) + [3.0] * 30, [1.0] * 40 + [50.0] * 3 + [1.0] * 27
+    words = ["health.spike=ignore", "health.oscillation=ignore", "health.plateau=ignore"]
+    told = [
+        kinds(entries(losses, norms), *words, f"health.exploding_gradient={action}") for action in ("warn", "lower")
+    ]
+    assert [[kind for _, kind in found] for found in told] == [
+        ["exploding_gradient", "rising_loss"],
+        ["exploding_gradient"],
+    ]
+
+
+def test_an_entry_that_is_told_again_is_looked_at_for_its_validation_alone() -> None:
+    steps = entries([*falling(60, noise=0.0)], checks={20: 1.0, 40: 0.8})
+    again = dataclasses.replace(steps[-1], eval_loss=2.0)
+    assert kinds([*steps, again]) == [(60, "rising_eval_loss")]
+    spike = [dataclasses.replace(step, loss=9.0) for step in (steps[-1], again)]
+    assert kinds([*steps[:-1], *spike]) == [(60, "spike"), (60, "rising_eval_loss")]
+
+
+@settings(derandomize=True, max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(*[st.floats(width=32, min_value=0) | st.sampled_from([float("nan"), float("inf")])] * 3), max_size=120
+    )
+)
+def test_no_number_brings_it_down(numbers: list[tuple[float, float, float]]) -> None:
+    losses, norms, checks = ([part[place] for part in numbers] for place in range(3))
+    found = kinds(entries(losses, norms, dict(enumerate(checks, start=1))), "health.nan=warn")
+    assert {kind for _, kind in found} <= set(KINDS)
+    assert all(sum(kind == each for _, each in found) <= MOST for kind in KINDS)

@@ -1,0 +1,54 @@
+"""quickstart/smollm2.py: the tokenizer is the model's own, whichever transformers reads the file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from framework_plugins.quickstart import smollm2
+
+
+def test_the_tokenizer_is_one_of_bytes_and_single_digits_that_ends_turns(tmp_path: Path) -> None:
+    source = smollm2.gguf_file()
+    read = AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
+    smollm2.of_bytes(read).save_pretrained(tmp_path)
+    saved = json.loads((tmp_path / "tokenizer.json").read_text(encoding="utf-8"))
+    assert saved["model"]["byte_fallback"] is False  # else it is exported as one of SentencePiece
+    assert (saved["normalizer"], saved["decoder"]["type"]) == (None, "ByteLevel")
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path)
+    assert (tokenizer.eos_token, tokenizer.pad_token, tokenizer.bos_token) == (
+        "<|im_end|>",
+        "<|im_end|>",
+        "<|im_start|>",
+    )
+    text = " Lima 1234\n\n<|im_end|>漢字 🙂"
+    ids = tokenizer(text)["input_ids"]
+    assert tokenizer.decode(ids) == text
+    assert {"1", "2", "3", "4"} <= set(tokenizer.convert_ids_to_tokens(ids))
+    assert "<|im_end|>" in tokenizer.chat_template
+
+
+class Full:
+    """A model for which there is no room."""
+
+    @classmethod
+    def from_pretrained(cls, *_: object, **__: object) -> Full:
+        """Read nothing."""
+        return cls()
+
+    def save_pretrained(self, folder: Path) -> None:
+        """Write the first file and fail."""
+        (folder / "config.json").write_text("{}", encoding="utf-8")
+        raise OSError(28, "No space left on device")
+
+
+def test_a_conversion_for_which_there_is_no_room_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(AutoModelForCausalLM, "from_pretrained", Full.from_pretrained)
+    with pytest.raises(OSError, match="No space left on device"):
+        smollm2.convert(smollm2.gguf_file(), tmp_path / "models" / "one")
+    assert not list((tmp_path / "models").iterdir())

@@ -1,0 +1,109 @@
+"""The page of a sweep."""
+
+import re
+from pathlib import Path
+from xml.etree import ElementTree as ET
+
+import pytest
+
+from framework.api.records import Point, Sweep
+from framework_plugins.report.plugin import framework_sweep_finished
+from framework_plugins.report.sweep import render
+from tests.framework.program import echo
+
+
+def point(number: int, value: float | None, *words: str, state: str = "finished", reason: str = "") -> Point:
+    return Point(number, list(words), state, reason, value, 12.5, 10.0, 2**31, 0.5, "gained: <b>much</b>")
+
+
+POINTS = [
+    point(0, 0.75, "adapter.r=8", "trainer.learning_rate=1e-05"),
+    point(1, 0.5, "adapter.r=8", "trainer.learning_rate=0.001"),
+    point(2, 0.75, "adapter.r=16", "trainer.learning_rate=1e-05"),
+    point(3, 0.5, "adapter.r=16", "trainer.learning_rate=0.001"),
+    point(4, None, "adapter.r=32", state="failed", reason="ValueError: <script>boom</script>"),
+]
+SWEEP = Sweep("out/sweep", "eval_loss", higher_is_better=False, best=1, points=POINTS)
+HERE = Path("out/sweep")
+SECRET = "open-sesame-42"  # noqa: S105 - planted
+
+
+def drawings(page: str) -> list[ET.Element]:
+    return [ET.fromstring(text) for text in re.findall(r"<svg.*?</svg>", page, re.DOTALL)]  # noqa: S314 - our own page
+
+
+def test_the_page_shows_each_point_and_how_it_ended() -> None:
+    page = render(SWEEP, HERE)
+    assert "4 finished, 1 failed" in page
+    assert "point 1: eval_loss 0.5" in page
+    assert "ValueError: &lt;script&gt;boom&lt;/script&gt;" in page
+    rows = re.findall(r"<tr><th scope=\"row\".*?</tr>", page, re.DOTALL)
+    assert len(rows) == len(POINTS)
+    assert "12.5 s" in rows[0]
+    assert "2.00 GiB" in rows[0]
+    assert "0.50 of 1" in rows[0]
+
+
+def test_the_plots_have_a_line_for_each_point_with_a_value_and_a_bar_for_each_setting() -> None:
+    page = render(SWEEP, HERE)
+    (plot,) = drawings(page)
+    lines = [each for each in plot if each.tag == "polyline"]
+    assert len(lines) == 4
+    assert [line.get("class") for line in lines] == ["point", "point", "point", "point best"]
+    assert (lines[-1].findtext("title") or "").startswith("point 1: ")
+    assert [each.text for each in plot if each.get("class") == "name"] == ["r", "learning_rate", "eval_loss"]
+    assert re.findall(r'<p class="small">(.*)</p>', page) == ["trainer.learning_rate: 100%", "adapter.r: 0%"]
+    assert re.findall(r'<div style="width: (.*)%">', page) == ["100.0", "0.0"]
+
+
+def test_long_numbers_are_short_in_the_table_and_long_words_in_the_plot_end_as_they_do() -> None:
+    words = [
+        (f"trainer.learning_rate={rate}", f"data.path=/home/{'x' * 60}/{rate}.jsonl") for rate in (0.00012345678, 2e-5)
+    ]
+    page = render(
+        Sweep(
+            "x",
+            "eval_loss",
+            higher_is_better=False,
+            best=0,
+            points=[point(0, 1.0, *words[0]), point(1, 2.0, *words[1])],
+        ),
+        HERE,
+    )
+    assert "<td>0.0001235</td>" in page
+    assert "<td>2e-05</td>" in page
+    (plot,) = drawings(page)
+    assert any((each.text or "").startswith("…") and (each.text or "").endswith("2e-05.jsonl") for each in plot)
+
+
+def test_nothing_is_loaded_and_no_script_runs() -> None:
+    page = render(SWEEP, HERE)
+    assert not re.search(r"<script|<link|@import|url\(|\bsrc=|https?://", page)
+
+
+@pytest.mark.parametrize("points", [POINTS[4:], POINTS[:1]], ids=["none has a value", "one has"])
+def test_without_two_values_there_is_no_plot(points: list[Point]) -> None:
+    assert "<svg" not in render(Sweep("x", None, higher_is_better=False, best=None, points=points), HERE)
+
+
+def test_the_page_of_a_point_is_linked_where_there_is_one(tmp_path: Path) -> None:
+    (tmp_path / "0").mkdir()
+    (tmp_path / "0" / "report.html").touch()
+    framework_sweep_finished(tmp_path, Sweep(str(tmp_path), "eval_loss", higher_is_better=False, best=1, points=POINTS))
+    page = (tmp_path / "sweep.html").read_text(encoding="utf-8")
+    assert re.findall(r'href="(.*?)"', page) == ["0/report.html"]
+    assert [file.name for file in tmp_path.iterdir() if file.is_file()] == ["sweep.html"]
+
+
+def test_no_secret_of_a_swept_setting_is_in_any_byte_of_the_page(tmp_path: Path, data_file: Path) -> None:
+    swept = [f"name={SECRET},other", "metric.judge.request={api_key: only-here},{api_key: or-here}"]
+    judge = ["metric=[exact_match,judge]", "metric.judge.base_url=http://127.0.0.1:9/v1", "metric.judge.model=tiny"]
+    words = ["data=local_file", f"data.path={data_file}", "trainer.max_steps=2", "logger=[]", "exporter=[]"]
+    more = [*words, *judge, "evaluator=[]", "objective=train_loss", f"hydra.sweep.dir={SECRET}"]
+    done = echo("-m", *more, *swept, cwd=tmp_path, env={"ACME_TOKEN": SECRET})
+    assert done.code == 0, done.err
+    page = (tmp_path / SECRET / "sweep.html").read_bytes()
+    assert page.count(b"<polyline") == 4
+    assert b"(hidden)" in page
+    for planted in (SECRET, "only-here", "or-here"):
+        assert planted.encode() not in page

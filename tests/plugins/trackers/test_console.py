@@ -1,0 +1,229 @@
+"""What a person sees: the plan, the data, progress, answers side by side, the numbers, and what to type next."""
+
+import dataclasses
+import io
+import math
+import shlex
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from rich.console import Console as Terminal
+
+from framework import testing
+from framework.api.records import EvalResult, Measure, Sample, Step
+from framework.config.check import check
+from framework.config.compose import compose
+from framework.run import pipeline
+from framework.run.report import make_report
+from framework_plugins.trackers.config import ConsoleConfig
+from framework_plugins.trackers.console import Console
+from tests.support.results import AILING, CLIMBED, EVEN, SPIKE
+
+See = Callable[..., str]
+
+
+@pytest.fixture
+def see(
+    rows: list[dict[str, str]],
+    write_rows: Callable[..., Path],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> See:
+    """Return a function that runs with the console and gives what it printed."""
+    monkeypatch.chdir(tmp_path)
+    train, prompts = write_rows(rows), write_rows(rows[:7])
+
+    def run(*words: str) -> str:
+        files = [f"data.path={train}", f"data.validation_path={prompts}", f"data.prompts_path={prompts}"]
+        asked = ["evaluator=[prompts]", "logger=[console]", *words]
+        plan = testing.plan(["data=local_file", *files, *asked], run_dir=tmp_path / "run")
+        pipeline.run(plan)
+        return capsys.readouterr().out
+
+    return run
+
+
+def cells(text: str) -> list[list[str]]:
+    """Return the rows of the tables."""
+    return [[cell.strip() for cell in line.strip("│").split("│")] for line in text.splitlines() if line.startswith("│")]
+
+
+def test_the_plan_comes_first(see: See) -> None:
+    lines = see("name=mine", "adapter.r=4").splitlines()
+    assert lines[0].strip() == "mine"
+    facts = {line.split("  ")[0]: line for line in lines[1:9]}
+    assert "echo" in facts["model"]
+    assert "lora r=4 lora_alpha=32 target_modules=all-linear" in facts["adapter"]
+    assert facts["data"].split()[1:3] == ["local_file", f"path={facts['data'].partition('path=')[2].split()[0]}"]
+    assert facts["data"].strip().endswith(", format auto")
+    assert "echo: 3 epochs, 2 x 4 rows a step, learning rate 0.0002 linear, warm-up 10" in facts["training"]
+    assert "plan → data → baseline → train → evaluate → export → report" in facts["stages"]
+
+
+def test_only_settings_of_the_data_that_differ_from_the_default_are_shown(see: See) -> None:
+    words = ["data.overflow=truncate", "format.columns={output: output}", "format.system_prompt=Be brief"]
+    line = " ".join(see(*words).partition("\ndata ")[2].partition("\ntraining ")[0].split())  # it may be wrapped
+    assert "overflow=truncate" in line
+    assert "validation_split" not in line
+    assert "mix" not in line
+    assert line.endswith("format auto columns={output: output} system_prompt=Be brief")
+
+
+def test_the_data_are_counted(see: See) -> None:
+    text = see()
+    assert "rows     20 to train, 7 held out, 7 prompts" in text
+    assert "format   alpaca: 34 rows with the fields instruction, output" in text
+    assert "tokens   140, of which 80 (57%) are learned" in text
+    assert "device  none" in text
+
+
+@pytest.mark.parametrize(("stages", "shown"), [("[data]", 3), ("[plan,data]", 3), ("[data,baseline]", 0)])
+def test_rows_are_shown_where_the_data_are_all_that_is_asked_for(see: See, stages: str, shown: int) -> None:
+    text = see(f"stages={stages}")
+    assert text.count("⟦it is") == shown
+    assert ("device  none" in text) == (not shown)
+    assert ("run/data.json" in text) == bool(shown)
+
+
+def test_the_page_is_named_where_there_is_one(see: See) -> None:
+    assert "report  run/report.html" in see("stages=[data]", "logger=[console,html]")
+    assert "run/report.html" in see("logger=[console,html]")
+    assert "run/report.json" in see()
+
+
+@pytest.fixture(autouse=True)
+def wide(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no line break."""
+    monkeypatch.setenv("COLUMNS", "300")
+
+
+@pytest.mark.parametrize(("steps", "lines"), [(3, [1, 2, 3]), (10, list(range(1, 11))), (20, [1, *range(2, 21, 2)])])
+def test_without_a_terminal_progress_is_about_ten_lines(see: See, steps: int, lines: list[int]) -> None:
+    shown = [line for line in see(f"trainer.max_steps={steps}").splitlines() if line.startswith("  step ")]
+    assert [line.split()[1] for line in shown] == [f"{number}/{steps}" for number in lines]
+    assert all("loss" in line and "tokens/s" in line and line.endswith("left") for line in shown)
+
+
+def test_a_progress_line_tells_loss_speed_and_the_time_left(capsys: pytest.CaptureFixture[str]) -> None:
+    Console(ConsoleConfig()).step(Step(1, 101, 0.1, 1.5, 2e-4, 1.0, 300, 2.0, eval_loss=1.25))
+    assert capsys.readouterr().out == "  step 1/101  loss 1.500  eval_loss 1.250  150 tokens/s  3:20 left\n"
+
+
+def test_in_a_terminal_progress_is_a_bar_that_is_gone_when_the_run_is_closed() -> None:
+    console = Console(ConsoleConfig())
+    console.out = Terminal(record=True, force_terminal=True, width=100, file=io.StringIO())
+    for number in (1, 2):
+        console.step(Step(number, 2, 0.1, 1.5, 2e-4, 1.0, 300, 2.0))
+    assert console.bar is not None
+    assert console.bar.completed == 2
+    console.close()
+    assert console.bar is None
+    assert "2/2" in console.out.export_text()
+
+
+def test_answers_and_numbers_stand_side_by_side_before_and_after(see: See) -> None:
+    text = see()
+    assert f"  before: eval_loss {math.log(23 + 1):.4f}, exact_match 0%" in text
+    table = cells(text)
+    assert table[:5] == [[f"say {number}", f"say {number}", f"it is {number}"] for number in range(5)]
+    assert [row[0] for row in table[5:]] == ["eval_loss ↓", "exact_match ↑", "token_f1 ↑", "stopped ↑"]
+    assert table[5][2] == "0.0000"
+    assert table[6] == ["exact_match ↑", "0%", "100%", "+100 to +100 points", "better"]
+    gained = "gained: better in eval_loss, exact_match, token_f1; not told apart in stopped (95% sure and more than"
+    assert f"{gained} a random adapter does)" in text
+
+
+def test_as_many_answers_are_shown_as_asked_for(see: See) -> None:
+    assert len(cells(see("logger.console.samples=2"))) == 2 + 4
+
+
+def test_what_could_not_be_measured_is_warned_of_once(capsys: pytest.CaptureFixture[str]) -> None:
+    console = Console(ConsoleConfig())
+    result = EvalResult({"score": Measure(0.5)}, [], ["metric 'x' failed\n\x1b[31m", "another"])
+    console.evaluated(result, before=True)
+    console.evaluated(EvalResult({"score": Measure(0.5)}, [], ["another", "a third"]), before=False)
+    assert [line for line in capsys.readouterr().out.splitlines() if "warning" in line] == [
+        "  warning: metric 'x' failed⏎\\x1b[31m",
+        "  warning: another",
+        "  warning: a third",
+    ]
+
+
+def test_long_answers_are_cut_in_the_middle_and_those_without_an_end_say_so(capsys: pytest.CaptureFixture[str]) -> None:
+    asked = "system: be brief\nuser: " + "why? " * 400 + "now?"
+    long = Sample(asked, "start " + "and on " * 300 + "end", None, stopped=False, scores={})
+    plan = testing.plan([], run_dir=Path("run"))
+    report = make_report(plan, {}, {}, EVEN, None, None, None, None, None)
+    Console(ConsoleConfig()).finished(report, [(long, dataclasses.replace(long, answer="short", stopped=True))])
+    table = cells(capsys.readouterr().out)
+    text = ["".join(f"{cell} " for cell in column) for column in zip(*table, strict=True)]
+    assert text[0].startswith("system: be brief user: why? why?")
+    assert text[0].rstrip().endswith("why? now?")
+    assert " … " in " ".join(text[0].split())
+    assert len(text[1]) < 900
+    assert "end (did not stop)" in " ".join(text[1].split())
+    assert text[2].strip() == "short"
+
+
+def test_lines_that_all_prompts_share_are_left_out(capsys: pytest.CaptureFixture[str]) -> None:
+    samples = [
+        (None, Sample(f"Turn it into JSON.\n\n{word}", word, None, stopped=True, scores={})) for word in ("ab", "ac")
+    ]
+    plan = testing.plan([], run_dir=Path("run"))
+    report = make_report(plan, {}, {}, EVEN, None, None, EvalResult({"score": Measure(12.5)}), None, None)
+    Console(ConsoleConfig()).finished(report, samples)
+    table = cells(capsys.readouterr().out)
+    assert table == [["ab", "-", "ab"], ["ac", "-", "ac"], ["score ↓", "-", "12.5000"]]
+
+
+def test_what_was_made_smaller_for_want_of_memory_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    plan = testing.plan([], run_dir=Path("run"))
+    report = make_report(plan, {}, {}, EVEN, None, CLIMBED, None, None, None)
+    Console(ConsoleConfig()).finished(report, [])
+    words = " ".join(capsys.readouterr().out.split())
+    assert "ran out of memory training step 2: 1 row in a pass instead of 2; training step 3: gradient" in words
+
+
+def test_a_trouble_is_one_line_when_it_happens(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    Console(ConsoleConfig()).trouble(SPIKE)
+    assert capsys.readouterr().out == f"  {SPIKE.line}\n"
+    assert SPIKE.line.startswith("step 2, spike: the loss jumped to 6.3 from about 0.4. Look at the rows")
+
+
+def test_a_validation_between_the_lines_is_a_line_too(see: See) -> None:
+    words = ["trainer.eval_steps=7", "trainer.eval_losses=[3,1,2]", "trainer.early_stopping_metric=exact_match"]
+    lines = [line.split()[1:7] for line in see(*words).splitlines() if line.startswith("  step ")]
+    assert ["7/20", "loss", "0.143", "eval_loss", "3.000", "exact_match"] in lines
+    assert ["14/20", "loss", "0.071", "eval_loss", "1.000", "exact_match"] in lines
+
+
+def test_what_went_wrong_and_which_weights_are_kept_is_told_at_the_end(capsys: pytest.CaptureFixture[str]) -> None:
+    plan = testing.plan([], run_dir=Path("run"))
+    console = Console(ConsoleConfig())
+    console.planned(plan)
+    console.finished(make_report(plan, {}, {}, EVEN, None, AILING, None, None, None), [])
+    words = " ".join(capsys.readouterr().out.split())
+    assert "ended early step 3, rising_eval_loss: it rose best step 2: eval_loss 0.5000; its weights are kept" in words
+    assert "troubles spike at step 2, rising_eval_loss at step 3" in words
+
+
+def test_the_next_commands_stand_on_one_line_each_and_compose(see: See) -> None:
+    *_, own, rates = see("run_dir=elsewhere/x", "name=" + "long" * 40).splitlines()
+    for line, aim in ((own, "your own data"), (rates, "other rates")):
+        start, command = line.split(": ", 1)
+        assert start.strip() == aim
+        (python, *module), words = shlex.split(command)[:3], shlex.split(command)[3:]
+        assert shutil.which(python) == sys.executable
+        assert module == ["-m", "framework"]
+        assert "run_dir=elsewhere/x" not in words
+        values = [word.partition(",")[0] for word in words if word != "-m"]
+        check(compose(values))
+    assert "data.path=FILE.jsonl" in own
+    assert rates.endswith("trainer.learning_rate=0.0001,0.0002,0.0004")

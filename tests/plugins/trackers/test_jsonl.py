@@ -1,0 +1,100 @@
+"""The event log: one line of JSON for each thing that happened."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from framework import testing
+from framework.api.records import Step
+from framework.run import pipeline
+from framework.rundir.folder import save_overrides
+from framework_plugins.trackers.config import JsonlConfig
+from framework_plugins.trackers.jsonl import Jsonl
+from tests.support.results import AMISS, EVEN, SPIKE
+
+
+def events(run_dir: Path, name: str = "log.jsonl") -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run_dir / name).read_text(encoding="utf-8").splitlines()]
+
+
+def run(data_file: Path, run_dir: Path, *words: str) -> None:
+    always = ["data=local_file", f"data.path={data_file}", "logger=[jsonl]"]
+    pipeline.run(testing.plan([*always, *words], run_dir=run_dir))
+
+
+def test_every_event_of_a_run_is_a_line(data_file: Path, tmp_path: Path) -> None:
+    run(data_file, tmp_path, "trainer.max_steps=2", "logger.jsonl.file=events.jsonl")
+    found = events(tmp_path, "events.jsonl")
+    assert [event["event"] for event in found] == [
+        *("started", "stage", "evaluated", "stage", "step", "step", "stage", "evaluated", "stage", "finished")
+    ]
+    assert [event["stage"] for event in found if event["event"] == "stage"] == [
+        *("baseline", "train", "evaluate", "export")
+    ]
+    assert found[0]["data"]["train_rows"] == 18
+    assert found[0]["hardware"] == {"device": "none"}
+    assert [event["before"] for event in found if event["event"] == "evaluated"] == [True, False]
+    assert found[4] | {"loss": 1.0, "step": 1, "total_steps": 2, "learning_rate": 2e-4} == found[4]
+    assert found[-1]["objective"]["name"] == "eval_loss"
+    assert found[-1]["metrics"]["exact_match"].keys() >= {"before", "after", "outcome"}
+    assert found[-1]["verdict"]["lines"][0].startswith("gained: ")
+
+
+def test_secrets_are_taken_out_of_rows_and_errors(
+    rows: list[dict[str, str]],
+    write_rows: Callable[[list[dict[str, str]]], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("ACME_TOKEN", "open-sesame-42")
+    told = write_rows([{**rows[0], "output": "say open-sesame-42"}, *rows])
+    run(told, tmp_path, "stages=[data]")
+    log = Jsonl(JsonlConfig())
+    log.started(tmp_path, EVEN, {})
+    log.failed(RuntimeError("no room for open-sesame-42"))
+    log.close()
+    text = (tmp_path / "log.jsonl").read_text(encoding="utf-8")
+    assert events(tmp_path)[-1]["error"] == "RuntimeError: no room for (hidden)"
+    assert "say (hidden)" in text
+    assert "open-sesame-42" not in text
+
+
+def test_a_run_that_goes_on_appends(data_file: Path, tmp_path: Path) -> None:
+    run(data_file, tmp_path, "stages=[data,train]")
+    first = events(tmp_path)
+    run(data_file, tmp_path, "stages=[evaluate]")
+    assert events(tmp_path)[: len(first)] == first
+    assert [event["event"] for event in events(tmp_path)[len(first) :]] == ["started", "stage", "evaluated"]
+
+
+def test_a_failure_after_the_start_is_the_last_line(data_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "checkpoint").mkdir()
+    save_overrides(tmp_path, [])
+    with pytest.raises(FileNotFoundError):
+        run(data_file, tmp_path, "stages=[evaluate]")
+    assert events(tmp_path)[-1]["error"].startswith("FileNotFoundError: ")
+
+
+def test_troubles_and_the_metrics_of_a_validation_are_written(tmp_path: Path) -> None:
+    log = Jsonl(JsonlConfig())
+    log.started(tmp_path, EVEN, {})
+    log.step(Step(1, 2, 0.5, 1.0, 2e-4, 1.0, 10, 0.1, 0.5, {"exact_match": 0.25}))
+    log.trouble(SPIKE)
+    log.close()
+    _, step, trouble = events(tmp_path)
+    assert (step["eval_loss"], step["metrics"]) == (0.5, {"exact_match": 0.25})
+    assert trouble == {
+        "event": "trouble", "kind": "spike", "step": 2, "text": SPIKE.text, "cure": SPIKE.cure, "action": "warn"
+    }  # fmt: skip
+
+
+def test_findings_are_written_too(tmp_path: Path) -> None:
+    log = Jsonl(JsonlConfig())
+    log.started(tmp_path, AMISS, {})
+    log.close()
+    (event,) = events(tmp_path)
+    assert [finding["severity"] for finding in event["data"]["findings"]] == ["serious", "warning", "note"]
+    assert event["data"]["view"][0]["pieces"][1]["learned"] is True

@@ -1,0 +1,70 @@
+"""All trackers in one run: what one of them does is no matter of the others."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from framework import testing
+from framework.run import pipeline
+from tests.framework.program import echo
+from tests.plugins.trackers.test_mlflow_logger import stored
+from tests.plugins.trackers.test_tensorboard_logger import read
+from tests.plugins.trackers.test_wandb_logger import logged
+
+SECRET = "open-sesame-42"  # noqa: S105 - planted
+ALL = "logger=[console,wandb,tensorboard,mlflow,jsonl,html]"
+
+
+@pytest.fixture(autouse=True)
+def offline(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, home: Path) -> None:  # noqa: ARG001 - sets variables too
+    """Let no server of this machine take part."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.chdir(tmp_path)
+
+
+def test_all_of_them_tell_the_same(data_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ACME_TOKEN", SECRET)
+    words = [ALL, "data=local_file", f"data.path={data_file}", "trainer.max_steps=3", f"name='for {SECRET}'"]
+    report = pipeline.run(testing.plan(words, run_dir=tmp_path / "run"))
+    assert report is not None
+    run = logged(tmp_path / "run")
+    (flow,) = stored(tmp_path / "mlruns")
+    board = read(tmp_path / "run" / "tensorboard")
+    lines = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text(encoding="utf-8").splitlines()]
+    after = report.metrics["exact_match"].after
+    assert run.history[-1]["after/exact_match"] == flow.data.metrics["after/exact_match"] == after
+    ((step, value),) = board.scalars["after/exact_match"]
+    assert (step, round(value, 6)) == (3, round(after or 0, 6))
+    assert lines[-1]["metrics"]["exact_match"]["after"] == after
+    assert run.config["options"]["trainer"] == flow.data.params["options.trainer"] == "echo"
+    files = [file for folder in ("run", "mlruns") for file in (tmp_path / folder).rglob("*") if file.is_file()]
+    leaks = [file.name for file in files if SECRET.encode() in file.read_bytes()]
+    assert leaks == ["overrides.json"]  # the core keeps the words as they were typed: they make the run again
+
+
+def test_points_of_a_sweep_belong_together(data_file: Path, tmp_path: Path) -> None:
+    words = ["logger=[wandb,mlflow]", "data=local_file", f"data.path={data_file}", "trainer.max_steps=3"]
+    done = echo("-m", *words, "stages=[data,train]", "seed=1,2", "hydra.sweep.dir=sweeps/rates", cwd=tmp_path)
+    assert done.code == 0, done.err
+    runs = [logged(tmp_path / "sweeps" / "rates" / number) for number in "01"]
+    assert [run.group for run in runs] == ["sweeps-rates"] * 2
+    assert len({run.id for run in runs}) == 2
+    assert [run.data.tags["sweep"] for run in stored(tmp_path / "mlruns")] == ["sweeps-rates"] * 2
+
+
+def test_one_that_fails_leaves_the_others_alone(
+    data_file: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "taken").write_text("a file, no folder", encoding="utf-8")
+    more = ["logger.mlflow.tracking_uri=taken", f"logger.tensorboard.folder={tmp_path / 'taken'}"]
+    words = [ALL, "data=local_file", f"data.path={data_file}", "trainer.max_steps=3", *more]
+    assert pipeline.run(testing.plan(words, run_dir=tmp_path / "run")) is not None
+    told = capfd.readouterr().err
+    assert "logger 'mlflow' failed and is switched off: " in told
+    assert "logger 'tensorboard' failed and is switched off: " in told
+    assert logged(tmp_path / "run").exit_code == 0
+    assert (tmp_path / "run" / "log.jsonl").read_text(encoding="utf-8").count('"event": "step"') == 3

@@ -1,0 +1,69 @@
+"""unsloth/checkups.py: it is imported in a process of its own, and told in words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from framework import testing
+from framework.api.checkup import Found, State, checkup_problem
+from framework_plugins.doctor.worker import Worker
+from framework_plugins.unsloth import checkups, versions
+
+CODE = checkups.__name__
+ADMITS = "transformers<=1"
+
+
+def install(site: Path, source: str, requires: str = "packaging") -> None:
+    (site / "unsloth.py").write_text(source, encoding="utf-8")
+    for name in ("unsloth", "unsloth_zoo"):
+        about = site / f"{name}-2026.10.9.dist-info"
+        about.mkdir()
+        lines = f"Metadata-Version: 2.1\nName: {name}\nVersion: 2026.10.9\nRequires-Dist: {requires}\n"
+        (about / "METADATA").write_text(lines, encoding="utf-8")
+
+
+def test_hook_checkups_gives_one_that_its_own_plans_need(tmp_path: Path) -> None:
+    (each,) = checkups.checkups()
+    assert checkup_problem(each) == ""
+    for trainer in ("hf", "unsloth"):
+        plan = testing.plan([f"trainer={trainer}", "stages=[plan]"], run_dir=tmp_path / "run")
+        assert each.needed(plan) is (trainer == "unsloth")
+
+
+def test_what_is_not_installed_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(versions, "installed", str)
+    found = checkups.unsloth(None)
+    assert (found.state, found.detail) == (State.missing, "not installed")
+    assert found.fix.startswith("pip install ")
+    assert found.fix.endswith(checkups.ENVIRONMENT)
+
+
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        (
+            "DEVICE_TYPE = 'cpu'\nFastLanguageModel = 1",
+            Found(State.ok, "FastLanguageModel can be imported, and trains on the CPU", "2026.10.9"),
+        ),
+        ("raise NotImplementedError('You need a GPU.')", Found(State.broken, "NotImplementedError: You need a GPU.")),
+        ("import os; os._exit(3)", Found(State.broken, "it ended Python with exit code 3")),
+    ],
+)
+def test_it_is_really_imported(source: str, found: Found, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(tmp_path, source)
+    monkeypatch.syspath_prepend(tmp_path)
+    with Worker() as worker:
+        told = worker.ask(f"{CODE}:unsloth", None, seconds=60)
+    assert told is not None
+    assert (told.state, told.version, told.detail.partition(" (")[0]) == (found.state, found.version, found.detail)
+
+
+def test_libraries_that_it_does_not_admit_are_told_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(tmp_path, "raise RuntimeError('imported')", ADMITS)
+    monkeypatch.syspath_prepend(tmp_path)
+    found = checkups.unsloth(None)
+    assert found.state is State.broken
+    assert found.detail.startswith("unsloth 2026.10.9 admits transformers <=1, and ")
+    assert found.fix.startswith("pip install ")

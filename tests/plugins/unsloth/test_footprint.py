@@ -1,0 +1,38 @@
+"""unsloth/footprint.py: in what its memory differs from that of trainer=hf."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from framework import testing
+from framework.hooks.manager import ask
+from framework.memory import Settings, Shape
+from framework.util.gpus import named
+from framework_plugins.unsloth.footprint import IMPORTED
+
+SHAPE = Shape(hidden=4096, layers=32, heads=32, kv_heads=8, head_dim=128, intermediate=14336, vocab=128256, tied=False)
+
+
+def told(trainer: str, gpu: str | None, tmp_path: Path, *words: str) -> Settings:
+    plan = testing.plan([f"trainer={trainer}", "stages=[plan]", *words], run_dir=tmp_path / "run")
+    card = named(gpu) if gpu else None
+    (found,) = (each for _, each in ask("framework_memory", plan=plan, shape=SHAPE, gpu=card, longest=512, shared=64))
+    assert isinstance(found, Settings)
+    return found
+
+
+def test_on_a_gpu_rows_are_padded_and_states_lie_in_the_cpus_memory(tmp_path: Path) -> None:
+    hf, unsloth = told("hf", "rtx4090", tmp_path), told("unsloth", "rtx4090", tmp_path)
+    assert (hf.offloaded, hf.masked, unsloth.offloaded, unsloth.masked) == (False, True, True, False)
+    padded = told("hf", "rtx4090", tmp_path, "trainer.packing=pad")
+    assert unsloth == dataclasses.replace(padded, offloaded=True)
+
+
+def test_without_checkpointing_nothing_is_moved(tmp_path: Path) -> None:
+    assert not told("unsloth", "rtx4090", tmp_path, "trainer.gradient_checkpointing=disabled").offloaded
+
+
+def test_on_a_cpu_it_is_as_trainer_hf_with_what_is_imported(tmp_path: Path) -> None:
+    hf, unsloth = told("hf", None, tmp_path), told("unsloth", None, tmp_path)
+    assert unsloth == dataclasses.replace(hf, process=hf.process + IMPORTED)

@@ -1,0 +1,224 @@
+"""In which process Unsloth runs, what it leaves there, and what is refused, with Unsloth itself and a tiny model."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from importlib.metadata import distribution, version
+from pathlib import Path
+
+import pytest
+
+from tests.plugins.unsloth import wrong
+from tests.plugins.unsloth.runs import BARE, SPY, run, tiny
+from tests.support.hub import HubStandIn
+from tests.support.program import environment, framework
+from tests.support.tiny import chat_rows, tiny_chatml, tiny_llama
+
+pytestmark = pytest.mark.unsloth
+MODEL = "unsloth/Meta-Llama-3.1-8B-Instruct"
+DATA = "yahma/alpaca-cleaned"
+WALKTHROUGH = "+experiment=llama8b_qlora_unsloth"
+NOTED = "the run goes on in a process of its own"
+QUANTIZE = """
+import sys, torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig
+config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True,
+                            bnb_4bit_compute_dtype=torch.float32)
+model = AutoModelForCausalLM.from_pretrained(sys.argv[1], quantization_config=config, device_map={"": "cpu"})
+model.save_pretrained(sys.argv[2])
+AutoTokenizer.from_pretrained(sys.argv[1]).save_pretrained(sys.argv[2])
+"""
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_chatml(tmp_path_factory.mktemp("base"))
+
+
+@pytest.fixture
+def words(base: Path, data_file: Path) -> tuple[str, ...]:
+    return tiny(base, data_file)
+
+
+@pytest.mark.parametrize("order", ["hf,unsloth", "unsloth,hf"])
+def test_a_sweep_over_both_gives_each_a_process_of_its_own(order: str, words: tuple[str, ...], tmp_path: Path) -> None:
+    cwd = tmp_path / "work"
+    cwd.mkdir()
+    (cwd / "spy.py").write_text(SPY, encoding="utf-8")
+    asked = ("-m", "plugins=[./spy.py]", *words, f"trainer={order}", "hydra.sweep.dir=sweep")
+    done = framework(*asked, cwd=cwd, env=environment(tmp_path), timeout=540)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count(NOTED) == 1
+    seen = [json.loads((cwd / "sweep" / point / "spy.json").read_text(encoding="utf-8")) for point in ("0", "1")]
+    assert [each["trainer"] for each in seen] == order.split(",")
+    assert seen[0]["pid"] != seen[1]["pid"]
+    for each in seen:
+        assert each["unsloth"] is (each["trainer"] == "unsloth")
+
+
+def test_what_was_imported_too_early_is_said_and_the_run_goes_on(words: tuple[str, ...], tmp_path: Path) -> None:
+    (tmp_path / "work").mkdir()
+    (tmp_path / "work" / "spy.py").write_text(f"import transformers\n{SPY}", encoding="utf-8")
+    done = run(tmp_path, "plugins=[./spy.py]", *words, "trainer=unsloth")
+    assert done.code == 0, done.err
+    assert "trainer=unsloth needs unsloth imported before transformers, which this process has imported" in done.err
+    seen = json.loads((done.folder / "spy.json").read_text(encoding="utf-8"))
+    assert seen["unsloth"] is True
+
+
+def test_it_is_never_imported_after_what_it_changes(tmp_path: Path) -> None:
+    command, env = [sys.executable, "-c", "import transformers, framework_plugins.unsloth.first"], environment(tmp_path)
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert "FrameworkError: transformers has been imported in this process before unsloth" in done.stderr
+
+
+def test_nothing_is_written_to_the_working_folder(words: tuple[str, ...], tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    done = run(tmp_path, *words, "trainer=unsloth", FRAMEWORK_CACHE=str(cache))
+    assert done.code == 0, done.err
+    assert [path.name for path in (tmp_path / "work").iterdir()] == ["run"]
+    assert list((cache / "unsloth").glob("asked-*.json"))
+
+
+def test_it_is_imported_silently_with_its_statistics_off_and_its_code_in_our_cache(tmp_path: Path) -> None:
+    code = (
+        "import os, framework_plugins.unsloth.first as first\n"
+        "print(os.environ['UNSLOTH_DISABLE_STATISTICS'], os.environ['UNSLOTH_COMPILE_LOCATION'], first.DEVICE_TYPE)"
+    )
+    env = environment(tmp_path, FRAMEWORK_CACHE=str(tmp_path / "cache"))
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True, check=True
+    )
+    off, folder, device = done.stdout.split()
+    assert (off, device) == ("1", "cpu")
+    assert Path(folder).is_relative_to(tmp_path / "cache" / "unsloth" / version("unsloth"))
+    assert not (tmp_path / "unsloth_compiled_cache").exists()
+
+
+def test_the_installed_version_sends_nothing_where_that_is_set() -> None:
+    """Everything in it that sends statistics asks for the variable first."""
+    sent = {
+        file: text
+        for file in (distribution("unsloth").files or ())
+        if file.suffix == ".py" and "_download_statistics(" in (text := file.read_text(encoding="utf-8"))
+    }
+    assert [file.as_posix() for file in sent] == ["unsloth/models/_utils.py"]
+    (text,) = sent.values()
+    gate = text.index('"UNSLOTH_DISABLE_STATISTICS" in os.environ')
+    assert text.index("def get_statistics(") < gate < text.index("    _download_statistics(\n")
+    callers = [line for line in text.splitlines() if "_get_statistics(" in line.replace("def _get_statistics(", "")]
+    assert callers == []
+
+
+@pytest.mark.parametrize(
+    ("more", "told", "works"),
+    [
+        (
+            ("quantization=int8",),
+            "adapter=lora quantization=int8 on this CPU: Unsloth did not quantize the weights as it was asked to",
+            "Set trainer=hf",
+        ),
+        (
+            ("launch=fsdp2", "launch.processes=2", "trainer.device=cpu"),
+            "quantization=none launch=fsdp2 on this CPU: launch=fsdp2: accelerate brought up MULTI_CPU instead: on a "
+            "CPU it has no other. trainer=hf does not work either: launch=fsdp2: accelerate brought up MULTI_CPU",
+            "Set launch=ddp",
+        ),
+        (
+            ("quantization=nf4", "quantization.double_quant=false"),
+            "quantization.double_quant=false: trainer=unsloth",
+            "set it true, or set trainer=hf",
+        ),
+    ],
+)
+def test_what_it_cannot_do_here_ends_the_plan_with_what_can_be_done(
+    more: tuple[str, ...], told: str, works: str, words: tuple[str, ...], tmp_path: Path
+) -> None:
+    done = run(tmp_path, *words, "trainer=unsloth", *more)
+    assert done.code == 2
+    assert told in done.err
+    assert works in done.err
+    assert not list((tmp_path / "work").iterdir())
+
+
+def test_newer_libraries_than_it_admits_are_named(words: tuple[str, ...], tmp_path: Path) -> None:
+    about = tmp_path / "site" / "transformers-5.24.0.dist-info"
+    about.mkdir(parents=True)
+    text = "Metadata-Version: 2.1\nName: transformers\nVersion: 5.24.0\n"
+    (about / "METADATA").write_text(text, encoding="utf-8")
+    path = f"{tmp_path / 'site'}:{environment(tmp_path).get('PYTHONPATH', '')}".rstrip(":")
+    done = run(tmp_path, *words, "trainer=unsloth", PYTHONPATH=path)
+    assert done.code == 2
+    assert f"unsloth {version('unsloth')} admits transformers <=5.17.0,>=4.52.4, and 5.24.0 is installed" in done.err
+    assert "pip install 'transformers<=5.17.0,>=4.52.4'" in done.err
+
+
+FAULTS = {"": "", "SCALING": wrong.SCALING.told, "DIRECTION": wrong.DIRECTION.told}
+"""What is wrong with the trainer, and what the probe says of it."""
+ASK = f"""
+import contextlib, json
+import framework_plugins.unsloth.first
+from framework.compose import compose
+from framework.plan import make_plan
+from framework_unsloth import questions
+import wrong
+from transformers import LlamaConfig
+
+plan = make_plan(compose(["trainer=unsloth", "trainer.dtype=fp32", "logger=[]"]))
+choices = {{name: getattr(plan, name) for name in ("trainer", "adapter", "quantization", "launch")}}
+told = {{}}
+for name in {list(FAULTS)}:
+    with getattr(wrong, name).made() if name else contextlib.nullcontext():
+        told[name] = questions.problem(LlamaConfig().to_dict(), **choices)
+print(json.dumps(told))
+"""
+
+
+def test_a_step_is_the_same_however_it_is_cut_and_a_version_in_which_it_is_not_is_found_out(tmp_path: Path) -> None:
+    """8x1, 4x2 and 2x4: equal losses and gradients with the installed version.
+
+    One that scales the gradients of several passes wrongly is refused, and one that turns them around and keeps their
+    norm.
+    """
+    path = os.pathsep.join([str(Path(wrong.__file__).parent), *sys.path])
+    env = environment(tmp_path, FRAMEWORK_CACHE=str(tmp_path / "cache"), PYTHONPATH=path)
+    done = subprocess.run(
+        [sys.executable, "-c", ASK], cwd=tmp_path, env=env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert found.pop("") == ""
+    for name, told in found.items():
+        assert told.startswith(FAULTS[name])
+
+
+@pytest.fixture
+def small_llama(tmp_path: Path) -> Path:
+    return tiny_llama(tmp_path / "model", hidden_size=128)
+
+
+def test_the_walkthrough_takes_the_weights_that_unsloth_quantized_from_the_hub_and_says_so(
+    small_llama: Path, tmp_path: Path
+) -> None:
+    ready, data, name = tmp_path / "ready", tmp_path / "data", f"{MODEL}-unsloth-bnb-4bit"
+    command = [sys.executable, "-c", QUANTIZE, str(small_llama), str(ready)]
+    subprocess.run(command, env=environment(tmp_path), check=True, capture_output=True)
+    data.mkdir()
+    rows = "".join(json.dumps(row) + "\n" for row in chat_rows(40))
+    (data / "train.jsonl").write_text(rows, encoding="utf-8")
+    with HubStandIn({MODEL: small_llama, name: ready}, {DATA: data}) as hub:
+        done = run(tmp_path, WALKTHROUGH, "trainer.max_steps=3", *BARE[:2], HF_ENDPOINT=hub.url)
+        weights = {path for path in hub.requests if path.endswith(".safetensors")}
+    assert done.code == 0, done.err
+    assert weights
+    assert {path for path in weights if name not in path} == set()
+    assert done.report["hardware"]["4-bit weights"] == f"{name}, quantized by Unsloth"
+    assert f"the weights of {name} are taken" in " ".join(done.out.split())
+    assert done.report["hardware"]["optimizer"] == "adamw_torch (Unsloth takes no adamw_8bit on a CPU)"
+    adapter = json.loads((done.folder / "checkpoint" / "adapter_config.json").read_text(encoding="utf-8"))
+    assert adapter["base_model_name_or_path"] == MODEL
+    assert (adapter["r"], adapter["lora_alpha"], adapter["lora_dropout"]) == (32, 32, 0.05)
+    assert done.report["metrics"]["eval_loss"]["after"] < done.report["metrics"]["eval_loss"]["before"]
