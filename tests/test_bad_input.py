@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.framework.program import forked
+from tests.support.forked_program import forked
 from tests.support.forks import STARTS, Forks
 from tests.support.program import environment
 from tests.support.tiny import chat_rows, tiny_llama

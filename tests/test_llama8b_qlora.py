@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors import safe_open
 
-from tests.framework.program import forked
+from tests.support.forked_program import forked
 from tests.support.forks import STARTS, Forks
 from tests.support.hub import HubStandIn
 from tests.support.program import environment, framework

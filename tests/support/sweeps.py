@@ -4,8 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tests.framework.program import Result, program
 from tests.support import ending
+from tests.support.forked_program import Result, program
 
 ROWS = "".join(f'{{"instruction": "{number}?", "output": "{number}"}}\n' for number in range(12))
 WORDS = [*ending.WORDS, "evaluator=[prompts]", "hydra.sweep.dir=x"]

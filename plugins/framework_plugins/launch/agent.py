@@ -1,9 +1,9 @@
 """Starts the processes of a group: `accelerate launch -m framework.run.worker RUN_DIR`; notes which died and how.
 
 Not for users: `launcher.py` starts it as `python -m framework_plugins.launch.agent JSON`. What accelerate's own command
-would print, which process ended with which code, is written down for the launcher. Where one process ends with an error,
-torchrun's agent, which accelerate starts, ends the others at once. It ends with the launcher, also while it waits for
-other machines.
+would print, which process ended with which code, is written down for the launcher. Where one process ends with an
+error, torchrun's agent, which accelerate starts, ends the others at once. It ends with the launcher, also while it waits
+for other machines.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from framework.api.text.overrides import override_key
 from framework.cli.arguments import complete, is_command
 from framework.cli.main import main
 from framework.rundir.folder import save_overrides
-from tests.framework.program import MODULE, Result, echo, execute, program
+from tests.support.forked_program import MODULE, Result, echo, execute, program
 
 PLAN_ENDS_WITH = "reading and tokenizing the data …"
 

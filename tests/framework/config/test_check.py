@@ -20,7 +20,7 @@ from framework.config.compose import compose
 from framework.config.problem import Problem
 from framework.config.sources import line
 from framework.hooks.manager import components
-from tests.framework.program import program
+from tests.support.forked_program import program
 
 
 def refusal(*words: str) -> list[str]:

@@ -14,7 +14,7 @@ from framework.cli.arguments import complete
 from framework.config.check import check
 from framework.config.compose import compose, conf_dir
 from framework.util.errors import FrameworkError
-from tests.framework.program import program
+from tests.support.forked_program import program
 
 FILES = sorted(path.relative_to(conf_dir()) for path in conf_dir().rglob("*.yaml"))
 COMMAND = "# python -m framework "

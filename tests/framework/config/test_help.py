@@ -7,7 +7,7 @@ import pytest
 
 from framework.config.help import help_text
 from framework.hooks.manager import commands
-from tests.framework.program import execute
+from tests.support.forked_program import execute
 
 HYDRAS = """
 import hydra

@@ -25,7 +25,7 @@ from framework.config.catalog import options, settings
 from framework.config.compose import conf_dir
 from framework.config.reference import EXPERIMENT, PAGE, SCHEMAS, distribution, escape, generate, write
 from framework.hooks.manager import components
-from tests.framework.program import MODULE, execute, program
+from tests.support.forked_program import MODULE, execute, program
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMITTED = ROOT / "docs/reference"

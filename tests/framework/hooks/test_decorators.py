@@ -17,7 +17,7 @@ from framework.api.fields import fields
 from framework.api.records import Message
 from framework.api.schema import FormatConfig, MetricConfig
 from framework.hooks.decorators import MARK
-from tests.framework.program import echo
+from tests.support.forked_program import echo
 
 
 @metric

@@ -7,7 +7,7 @@ import pytest
 
 from framework import FrameworkError
 from framework.hooks.local_file import is_loaded, load_file
-from tests.framework.program import program
+from tests.support.forked_program import program
 
 FILE = """
 from framework import metric

@@ -7,7 +7,7 @@ import pytest
 
 from framework.api.component import GROUPS
 from framework.hooks.manager import components
-from tests.framework.program import Result, program
+from tests.support.forked_program import Result, program
 
 METRIC = """
 from dataclasses import dataclass

@@ -13,7 +13,7 @@ from framework.api.plan import Plan
 from framework.hooks.manager import manager
 from framework.plan.make import check_model
 from framework.run import pipeline
-from tests.framework.program import program
+from tests.support.forked_program import program
 
 FILE = """
 from framework import hookimpl

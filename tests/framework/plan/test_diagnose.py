@@ -9,7 +9,7 @@ from omegaconf.errors import OmegaConfBaseException
 from framework.config.compose import compose
 from framework.plan.diagnose import diagnose
 from framework.plan.make import make_plan
-from tests.framework.program import program
+from tests.support.forked_program import program
 
 
 def told(*words: str) -> list[str]:

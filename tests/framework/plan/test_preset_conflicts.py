@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from framework.cli.arguments import chooses_preset
-from tests.framework.program import program
+from tests.support.forked_program import program
 
 PATIENT = "defaults: [hf]\nlearning_rate: 5e-5\nweight_decay: 0.5\n"
 

@@ -17,7 +17,7 @@ from framework.api.run_folder import FINISHED, RunFolder
 from framework.hooks.manager import manager
 from framework.sweep.folder import SweepFolder, best_point, finish, name_of, read_sweep, summarize, times
 from tests.framework.memory.test_shape import SMOLLM
-from tests.framework.program import ECHO, Result, echo, launch
+from tests.support.forked_program import ECHO, Result, echo, launch
 
 SECRET = "open-sesame-42"  # noqa: S105 - planted
 ROWS = "".join(f'{{"instruction": "{number}?", "output": "{number}"}}\n' for number in range(12))

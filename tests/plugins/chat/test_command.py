@@ -26,8 +26,8 @@ from framework.rundir.read import read_run
 from framework.testing import EchoModel
 from framework_plugins.chat.session import BASE, TUNED
 from framework_plugins.chat.trained import trained
-from tests.framework.program import ECHO, MODULE, execute
 from tests.plugins.chat.parrot import Parrot
+from tests.support.forked_program import ECHO, MODULE, execute
 from tests.support.program import environment
 
 HEAVY = ("torch", "transformers", "datasets", "trl", "peft", "bitsandbytes")

@@ -16,8 +16,8 @@ from rich.console import Console
 from framework_plugins.chat import terminal
 from framework_plugins.chat.columns import PATIENCE, THINKING
 from framework_plugins.chat.session import Session
-from tests.framework.program import program
 from tests.plugins.chat.parrot import Parrot, pair, session
+from tests.support.forked_program import program
 from tests.support.program import environment
 from tests.support.terminal import Terminal
 

@@ -8,7 +8,7 @@ import pytest
 
 from framework import FrameworkError
 from framework.cli.main import run_command
-from tests.framework.program import MODULE, Result, execute, program
+from tests.support.forked_program import MODULE, Result, execute, program
 from tests.support.program import CLOSED
 
 TOKEN = "hf_" + "aB3" * 10

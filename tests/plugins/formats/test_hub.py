@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from datasets import Dataset, Features, Image, Value
 
-from tests.framework.program import Result, execute, forked
+from tests.support.forked_program import Result, execute, forked
 from tests.support.forks import Forks
 from tests.support.hub import HubStandIn
 from tests.support.program import environment

@@ -18,8 +18,8 @@ from framework import FrameworkError, testing
 from framework.api import records
 from framework.api.protocols import Launcher
 from framework.api.records import Report
-from tests.framework.program import execute, program
 from tests.support import ending
+from tests.support.forked_program import execute, program
 from tests.support.program import environment
 
 WORDS = [*ending.WORDS, "launch=subprocess"]

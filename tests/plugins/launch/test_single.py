@@ -11,7 +11,7 @@ from framework import testing
 from framework.api import records
 from framework.api.protocols import Launcher
 from framework.api.records import Report
-from tests.framework.program import program
+from tests.support.forked_program import program
 
 PLUGIN = """
 import os

@@ -9,7 +9,7 @@ import pytest
 from framework.api.records import Point, Sweep
 from framework_plugins.report.plugin import framework_sweep_finished
 from framework_plugins.report.sweep import render
-from tests.framework.program import echo
+from tests.support.forked_program import echo
 
 
 def point(number: int, value: float | None, *words: str, state: str = "finished", reason: str = "") -> Point:

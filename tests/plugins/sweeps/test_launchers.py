@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.framework.program import MODULE, program
+from tests.support.forked_program import MODULE, program
 from tests.support.program import environment
 from tests.support.sweeps import WORDS, hardware, points, prepare, sweep
 

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
-from tests.framework.program import MODULE, program
+from tests.support.forked_program import MODULE, program
 from tests.support.program import environment
 from tests.support.sweeps import WORDS, points, prepare, sweep
 

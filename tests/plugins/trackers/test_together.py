@@ -9,10 +9,10 @@ import pytest
 
 from framework import testing
 from framework.run import pipeline
-from tests.framework.program import echo
 from tests.plugins.trackers.test_mlflow_logger import stored
 from tests.plugins.trackers.test_tensorboard_logger import read
 from tests.plugins.trackers.test_wandb_logger import logged
+from tests.support.forked_program import echo
 
 SECRET = "open-sesame-42"  # noqa: S105 - planted
 ALL = "logger=[console,wandb,tensorboard,mlflow,jsonl,html]"

@@ -18,7 +18,7 @@ from framework.util.errors import PrunedError
 from framework_plugins.trackers.config import WandbConfig
 from framework_plugins.trackers.wandb_logger import Wandb
 from framework_plugins.trackers.wandb_run import way
-from tests.framework.program import ECHO, echo
+from tests.support.forked_program import ECHO, echo
 from tests.support.judge import JudgeStandIn
 from tests.support.program import environment
 from tests.support.results import EVEN

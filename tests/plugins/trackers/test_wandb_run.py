@@ -14,7 +14,7 @@ import pytest
 
 from framework import testing
 from framework.run import pipeline
-from tests.framework.program import Result, echo, execute
+from tests.support.forked_program import Result, echo, execute
 from tests.support.program import environment
 from tests.support.wandb_file import read_offline_run
 from tests.support.wandb_server import WandbStandIn

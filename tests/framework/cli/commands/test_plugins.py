@@ -13,7 +13,7 @@ from framework.api.protocols import Command
 from framework.cli.main import run_command
 from framework.config.catalog import ALL_GROUPS
 from framework.hooks.manager import commands, components
-from tests.framework.program import MODULE, execute, program
+from tests.support.forked_program import MODULE, execute, program
 
 LONG = "a-library-with-a-name-so-long-that-it-would-be-broken-into-two-lines"
 HEAVY = ("torch", "transformers", "datasets", "numpy")

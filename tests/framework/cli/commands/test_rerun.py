@@ -16,7 +16,7 @@ from framework.api.run_folder import ENVIRONMENT
 from framework.cli.main import run_command
 from framework.run import pipeline
 from framework.rundir.environment import Commit, Environment
-from tests.framework.program import Result, echo, program
+from tests.support.forked_program import Result, echo, program
 
 PLUGIN = """
 from framework import Component, hookimpl

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.framework.program import ECHO, MODULE, Result, echo, launch, program
+from tests.support.forked_program import ECHO, MODULE, Result, echo, launch, program
 from tests.support.program import environment
 from tests.support.sweeps import WORDS as WORDS_OF_SWEPT
 from tests.support.sweeps import points, prepare

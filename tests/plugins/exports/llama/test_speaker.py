@@ -23,7 +23,7 @@ from framework.rundir.read import read_run
 from framework_plugins.exports.config import GgufSpeakerConfig
 from framework_plugins.exports.llama.speaker import GgufSpeaker, GgufSpeakers, chooser
 from framework_plugins.quickstart.smollm2 import gguf_file
-from tests.framework.program import execute
+from tests.support.forked_program import execute
 
 NEW = 12
 PROMPT = Prompt((Message("user", "What is the capital of France?"),))

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.framework.program import ECHO, MODULE, execute, forks, launch
+from tests.support.forked_program import ECHO, MODULE, execute, forks, launch
 from tests.support.forks import Call, Forks
 
 RAISES = "import atexit; atexit.register(print, 'the end'); raise LookupError('lost')"
