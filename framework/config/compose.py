@@ -32,7 +32,7 @@ _added: list[Path] = []
 
 def conf_dir() -> Path:
     """Return the `conf/` folder: inside the installed package, or beside it in a checkout."""
-    package = Path(__file__).resolve().parent
+    package = Path(__file__).resolve().parents[1]
     installed = package / "conf"
     return installed if installed.is_dir() else package.parent / "conf"
 

@@ -56,7 +56,7 @@ class Environment:
 def environment(plan: Plan, fingerprint: str) -> Environment:
     """Describe this process and the plan that it runs on the data of that fingerprint."""
     folder = Path.cwd()
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     return Environment(
         command=[hide(word) for word in plan.overrides],
         folder=str(folder),

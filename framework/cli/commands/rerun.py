@@ -169,7 +169,7 @@ def _other_surroundings(made: Environment | None, plan: Plan) -> Iterator[str]:
         if name in made.plugins and made.plugins[name].partition(" ")[0] not in made.packages:
             yield f"plugin '{name}': {old} then, {new} now"
     folders = {"the working folder": (made.commit, Path.cwd())}
-    root = Path(__file__).resolve().parents[2]
+    root = Path(__file__).resolve().parents[3]
     if made.framework_commit != made.commit:
         folders["the framework"] = (made.framework_commit, root)
     for what, (old_commit, folder) in folders.items():

@@ -2,8 +2,8 @@
 
 Not for users: `launcher.py` starts it as `python -m framework_plugins.launch.agent JSON`. What accelerate's own command
 would print, which process ended with which code, is written down for the launcher. Where one process ends with an
-error, torchrun's agent, which accelerate starts, ends the others at once. It ends with the launcher, also while it waits
-for other machines.
+error, torchrun's agent, which accelerate starts, ends the others at once. It ends with the launcher, also while it
+waits for other machines.
 """
 
 from __future__ import annotations

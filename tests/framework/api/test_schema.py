@@ -17,7 +17,7 @@ from framework.api.fields import Field, fields
 from framework.api.schema import RunConfig
 from framework.hooks.manager import registrations
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 EVERYWHERE = (ROOT / "framework", ROOT / "plugins")
 HOLDERS = {"asked", "config", "settings", "training", "plan"}
 """What the code calls the settings of an option: `self.config.count`, `plan.training.max_steps`, `plan.plan.gpu`."""

@@ -27,7 +27,7 @@ from framework.config.reference import EXPERIMENT, PAGE, SCHEMAS, distribution, 
 from framework.hooks.manager import components
 from tests.support.forked_program import MODULE, execute, program
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 COMMITTED = ROOT / "docs/reference"
 PACKAGE = "framework"
 FILES = [*sorted(conf_dir().rglob("*.yaml")), *sorted(ROOT.glob("plugins/*/conf/**/*.yaml"))]

@@ -11,7 +11,7 @@ from framework.api.text import usage
 from framework.cli.commands import framework_commands
 from framework.config.help import help_text
 
-REFERENCE = Path(__file__).parents[3] / "docs" / "reference" / "commands.md"
+REFERENCE = Path(__file__).parents[4] / "docs" / "reference" / "commands.md"
 
 
 @pytest.mark.parametrize("command", list(framework_commands()), ids=lambda command: command.name)

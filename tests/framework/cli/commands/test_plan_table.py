@@ -9,7 +9,7 @@ from framework import FrameworkError
 from framework.cli.commands import PlanTableCommandConfig
 from framework.cli.commands.plan_table import PlanTableCommand, lines
 
-TABLE = Path(__file__).parents[1] / "memory" / "peaks.csv"
+TABLE = Path(__file__).parents[2] / "memory" / "peaks.csv"
 COMMAND = PlanTableCommand(PlanTableCommandConfig())
 
 
