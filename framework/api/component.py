@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 import operator
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -110,3 +111,10 @@ class Component:
 
         install = f": {pip_command(self.extras)}" if self.extras else ""
         return f"'{self.name}' needs the library '{library}'{install} ({one_line(error)})"
+
+
+def imported_too_late(order: tuple[str, ...]) -> list[str]:
+    """Return which libraries have been imported before the first of the order, in this process."""
+    if not order or order[0] in sys.modules:
+        return []
+    return [name for name in order[1:] if name in sys.modules]

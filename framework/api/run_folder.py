@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from omegaconf import DictConfig, OmegaConf
+
 from framework.api import records
 from framework.api.records import Nulls
 from framework.api.schema import Stage
@@ -104,3 +106,8 @@ class SavedRun:
 def read_plain(file: Path) -> Any:
     """Return what a JSON file holds; None where there is no such file."""
     return json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
+
+
+def is_resumed(job: DictConfig) -> bool:
+    """Whether a job, as Hydra's config tells of it, belongs to a sweep that goes on."""
+    return bool(OmegaConf.select(job, "callbacks.sweep_folder.resume"))

@@ -14,10 +14,9 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from framework.api import records
 from framework.api.component import GROUPS
-from framework.api.fields import fields
 from framework.api.run_folder import ENVIRONMENT
 from framework.api.text.overrides import override_key
-from framework.config.compose import add_folder
+from framework.config.compose import add_folder, announce_folders
 from framework.hooks.local_file import load_file
 from framework.hooks.manager import components
 from framework.rundir.folder import saved_overrides
@@ -35,6 +34,30 @@ INSTEAD = {
 def is_command(word: str) -> bool:
     """Whether the first word is a command: a plain name, no `key=value`, no `--option`, no `+key`."""
     return re.fullmatch(r"[A-Za-z][\w-]*", word) is not None
+
+
+def complete_overrides(words: list[str]) -> list[str]:
+    """Check the words of a command line, add what they leave out, and load what they need before a config is composed.
+
+    Raises:
+        FrameworkError: a word is wrong, or a plugin's file cannot be loaded.
+    """
+    check_twice(words)
+    words = complete(words)
+    load_surroundings(words)
+    return words
+
+
+def load_surroundings(words: Sequence[str]) -> None:
+    """Load what has to be known before a config is composed: folders of options, and plugins of one file.
+
+    Raises:
+        FrameworkError: an option is unknown, or a file cannot be loaded.
+    """
+    check_options(words)
+    restore_folders(words)
+    load_plugins(words)
+    announce_folders()
 
 
 def complete(words: list[str]) -> list[str]:
@@ -154,22 +177,6 @@ def _refusal(word: str) -> str:
     if word.startswith(("+hydra.", "++hydra.")) and first not in HydraConf.__dataclass_fields__:
         return unknown("setting of Hydra", first, HydraConf.__dataclass_fields__)
     return INSTEAD.get(name, "")
-
-
-def sets_unknown_key(words: Sequence[str]) -> bool:
-    """Whether a word sets what no option of its group has, or takes away what has to be there.
-
-    Hydra would compose everything to find that out.
-    """
-    for word in words:
-        group, _, below = override_key(word).partition(".")
-        if word.startswith("~") and not (below and group in GROUPS and GROUPS[group].several):
-            return True
-        if below and group in GROUPS and not GROUPS[group].several:
-            names = {field.name for option in components(group).values() for field in fields(option.schema)}
-            if below.partition(".")[0] not in names:
-                return True
-    return False
 
 
 def chooses_preset(words: Sequence[str]) -> bool:

@@ -25,21 +25,20 @@ from omegaconf.errors import OmegaConfBaseException
 from framework import __version__
 from framework.api.protocols import Launcher
 from framework.api.records import Report
-from framework.api.run_folder import RunFolder
+from framework.api.run_folder import RunFolder, is_resumed
 from framework.cli.arguments import (
-    check_options,
     check_twice,
     chooses_preset,
     complete,
     is_command,
     load_plugins,
-    restore_folders,
-    sets_unknown_key,
+    load_surroundings,
     take_config_dir,
 )
-from framework.config.compose import CONFIG_NAME, announce_folders, conf_dir, register
+from framework.config.compose import CONFIG_NAME, conf_dir, register
 from framework.hooks.local_file import lend_files, load_file
 from framework.hooks.manager import commands
+from framework.plan.load import sets_unknown_key
 from framework.plan.make import make_plan
 from framework.rundir.folder import save_overrides, saved_overrides
 from framework.rundir.status import note_failure
@@ -96,13 +95,10 @@ def start(words: Sequence[str]) -> None:
         FrameworkError: the words are wrong, or a point of a sweep failed.
     """
     sys.argv[1:] = words
-    check_options(words)
-    restore_folders(words)
-    load_plugins(words)
+    load_surroundings(words)
     if SWEEP & set(words):
         lend_files()
     register()
-    announce_folders()
     look_first(words)
     hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=CONFIG_NAME)(run)()
 
@@ -140,7 +136,7 @@ def run(config: DictConfig) -> float | None:
         return _run(config, None, overrides, "")
     run_dir = Path(job.runtime.output_dir)
     with locks.point(run_dir):
-        if folder.resumes(job) and RunFolder(run_dir).is_complete and saved_overrides(str(run_dir)) == [*overrides]:
+        if is_resumed(job) and RunFolder(run_dir).is_complete and saved_overrides(str(run_dir)) == [*overrides]:
             return RunFolder(run_dir).objective
         folder.start_anew(run_dir)
         # Hydra has made the folder; the table of the sweep shows the settings of a point that fails too.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 
-from framework.api.component import GROUPS
+from framework.api.component import GROUPS, imported_too_late
 from framework.api.plan import Plan
 from framework.hooks.manager import components
 
@@ -17,7 +17,7 @@ def stale(plan: Plan) -> str:
     """Return why a plan wants a process of its own, not this one; empty where this one will do."""
     chosen = [selection.component for selection in plan.selections.values()]
     for place, component in zip(plan.selections, chosen, strict=True):
-        if too_late := late(component.import_order):
+        if too_late := imported_too_late(component.import_order):
             first, group = component.import_order[0], place.partition(".")[0]
             when = f"before {_and(too_late)}, which this process has imported already"
             return f"{group}={component.name} needs {first} imported {when}"
@@ -33,13 +33,6 @@ def first_modules(plan: Plan) -> list[str]:
     """Return the modules of the plan's options that a fresh process has to import before anything else."""
     chosen = [selection.component for selection in plan.selections.values()]
     return [component.factory.partition(":")[0] for component in chosen if component.import_order]
-
-
-def late(order: tuple[str, ...]) -> list[str]:
-    """Return which libraries have been imported before the first of the order, in this process."""
-    if not order or order[0] in sys.modules:
-        return []
-    return [name for name in order[1:] if name in sys.modules]
 
 
 def _and(names: list[str]) -> str:

@@ -12,7 +12,7 @@ import os
 import platform
 import sys
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, distributions, packages_distributions, version
+from importlib.metadata import distributions, packages_distributions
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -21,6 +21,7 @@ from framework.api.plan import Plan
 from framework.config.compose import user_folders
 from framework.hooks import hookspecs, manager
 from framework.util.redact import hide
+from framework.util.requirements import installed
 
 OUTSIDE = {"framework_checkups", "framework_sweep_finished"}
 """Hooks that are called where no run is."""
@@ -87,14 +88,6 @@ def packages() -> dict[str, str]:
 def versions() -> dict[str, str]:
     """Return the versions of Python and of what took part."""
     return {"python": platform.python_version(), **packages()}
-
-
-def installed(name: str) -> str | None:
-    """Return the version of a distribution, None where it is not installed."""
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
 
 
 @functools.cache

@@ -15,7 +15,16 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from framework.api import records
 from framework.api.plan import Plan
 from framework.api.records import Point, Sweep
-from framework.api.run_folder import FAILED, FINISHED, OVERRIDES, REPORT, RUNNING, STATUS, RunFolder, read_plain
+from framework.api.run_folder import (
+    FAILED,
+    FINISHED,
+    OVERRIDES,
+    REPORT,
+    RUNNING,
+    STATUS,
+    RunFolder,
+    read_plain,
+)
 from framework.api.text.results import figures
 from framework.hooks.manager import notify
 from framework.sweep import gpu, locks
@@ -73,11 +82,6 @@ def takes_one_gpu(plan: Plan) -> bool:
 def is_worker() -> bool:
     """Whether this process works for a sweep that another one started."""
     return not _started
-
-
-def resumes(job: DictConfig) -> bool:
-    """Whether a job, as Hydra's config tells of it, belongs to a sweep that goes on."""
-    return bool(OmegaConf.select(job, "callbacks.sweep_folder.resume"))
 
 
 def start_anew(run: Path) -> None:

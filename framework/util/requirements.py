@@ -12,7 +12,12 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterable, Iterator
-from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from importlib.metadata import (
+    Distribution,
+    PackageNotFoundError,
+    distribution,
+    version,
+)
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -113,3 +118,11 @@ def _from_origin(wanted: Requirement, about: Distribution, origin: dict[str, Any
         source = f"{version_control['vcs']}+{url}@{version_control['commit_id']}" if version_control else url
         below = f"#subdirectory={origin['subdirectory']}" if "subdirectory" in origin else ""
         yield f"{wanted.name}[{extras}] @ {source}{below}"
+
+
+def installed(name: str) -> str | None:
+    """Return the version of a distribution, None where it is not installed."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None

@@ -16,9 +16,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hydra.errors import CompactHydraException
-from omegaconf.errors import OmegaConfBaseException
-
 from framework.api.plan import Plan, Selection
 from framework.api.protocols import Launcher
 from framework.api.records import DataResult
@@ -27,13 +24,14 @@ from framework.api.text import usage
 from framework.api.text.overrides import override_key
 from framework.cli.arguments import check_twice, load_plugins
 from framework.cli.commands import RerunCommandConfig
-from framework.config.compose import add_folder, compose
-from framework.plan.diagnose import diagnose
+from framework.config.compose import add_folder
+from framework.plan.load import compose_config
 from framework.plan.make import make_plan
-from framework.rundir.environment import Commit, Environment, commit, installed, origins
+from framework.rundir.environment import Commit, Environment, commit, origins
 from framework.rundir.read import differences, flat, read_run
 from framework.util.errors import FrameworkError, short
 from framework.util.redact import HIDDEN
+from framework.util.requirements import installed
 
 ANYWAY = "--anyway"
 USAGE = usage(RerunCommandConfig)
@@ -116,10 +114,7 @@ def _add_folders(made: Environment | None, *, anyway: bool) -> None:
 
 
 def _plan(words: Sequence[str]) -> Plan:
-    try:
-        return make_plan(compose(words), overrides=tuple(words))
-    except (CompactHydraException, OmegaConfBaseException) as error:
-        raise diagnose(error, words) from error
+    return make_plan(compose_config(words), overrides=tuple(words))
 
 
 def _check_config(run: SavedRun, made: Environment | None, now: Plan, given: set[str]) -> None:

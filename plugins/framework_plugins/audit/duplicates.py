@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from framework.api.audit import PROMPTS, TRAIN, VALIDATION
 from framework.api.records import Severity
-from framework.util import minhash, text_features
+from framework.api.similarity import SIMILARITY, features, similarities
 from framework_plugins.audit.config import Check
 from framework_plugins.audit.found import SHOWN, Found, Numbers, are, of
 from framework_plugins.audit.pieces import JSON
@@ -176,9 +176,9 @@ def _differ(answers: list[str]) -> bool:
         return False
     if all(len(answer.split()) <= SHORT for answer in answers):
         return True
-    made = text_features.features(answers)
+    made = features(answers)
     others = np.arange(1, len(answers))
-    return bool((text_features.similarities(made, np.zeros_like(others), others) < minhash.SIMILARITY).any())
+    return bool((similarities(made, np.zeros_like(others), others) < SIMILARITY).any())
 
 
 def _leaked(survey: Survey) -> Iterator[Found]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from framework.api.records import Severity
-from framework.util import minhash, text_features
+from framework.api.similarity import WORD, common_features, features, group_similar, similarities
 from framework_plugins.audit.config import Check
 from framework_plugins.audit.found import Found, Numbers, are, of
 from framework_plugins.audit.language import languages
@@ -34,7 +34,7 @@ def look(survey: Survey) -> Iterator[Found]:
 def _homogeneous(survey: Survey) -> Iterator[Found]:
     sample = survey.sample
     whole = [f"{question} {answer}" for question, answer in zip(sample.questions, sample.answers, strict=True)]
-    template = _biggest(minhash.group(lambda: [whole], len(whole), similarity=TEMPLATE))
+    template = _biggest(group_similar(lambda: [whole], len(whole), similarity=TEMPLATE))
     close = _biggest(survey.data.alike[survey.train])
     one, two = (_distinct(sample.answers, length) for length in (1, 2))
     limit = survey.config.homogeneous
@@ -67,7 +67,7 @@ def _biggest(groups: NDArray[np.int64]) -> Numbers:
 
 def _distinct(texts: Sequence[str], length: int) -> float:
     """Return distinct-n: the share of different ones among all runs of `length` words."""
-    words = [text_features.WORD.findall(text.lower()) for text in texts]
+    words = [WORD.findall(text.lower()) for text in texts]
     runs = [run for text in words for run in zip(*(text[start:] for start in range(length)), strict=False)]
     return len(set(runs)) / len(runs) if runs else 1.0
 
@@ -75,11 +75,11 @@ def _distinct(texts: Sequence[str], length: int) -> float:
 def _unshuffled(survey: Survey) -> Iterator[Found]:
     sample = survey.sample
     whole = [f"{question} {answer}" for question, answer in zip(sample.questions, sample.answers, strict=True)]
-    common = text_features.common_features(lambda: [whole], len(whole))
-    made = text_features.features(whole, common)
+    common = common_features(lambda: [whole], len(whole))
+    made = features(whole, common)
     far = np.random.default_rng(0).permutation(sample.second)
-    beside = text_features.similarities(made, sample.first, sample.second)
-    apart = text_features.similarities(made, sample.first, far)
+    beside = similarities(made, sample.first, sample.second)
+    apart = similarities(made, sample.first, far)
     error = np.sqrt((beside.var() + apart.var()) / len(beside))
     more = beside.mean() - apart.mean()
     if beside.mean() < TWICE * apart.mean() or more < max(CLEARLY, 4 * error):

@@ -8,9 +8,9 @@ from contextlib import AbstractContextManager, ExitStack, nullcontext
 
 from rich.console import Console
 
+from framework.api.commands import read_run
 from framework.api.run_folder import SavedRun
-from framework.rundir.read import read_run
-from framework.util.errors import short
+from framework.api.text import short
 from framework_plugins.chat import piped, terminal
 from framework_plugins.chat.config import ChatCommandConfig
 from framework_plugins.chat.offered import offered

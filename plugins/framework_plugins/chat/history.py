@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from framework.api.errors import FrameworkError
 from framework.api.protocols import Speaker
 from framework.api.records import Message, Prompt
-from framework.util.errors import FrameworkError
 
 
 class Asked(NamedTuple):

@@ -8,11 +8,11 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+from framework.api.commands import check_twice
 from framework.api.component import SPEAKERS, Component
-from framework.api.text import usage
-from framework.cli.arguments import check_twice
-from framework.hooks.manager import leave_out, registrations
-from framework.util.errors import FrameworkError, unknown
+from framework.api.errors import FrameworkError
+from framework.api.registry import leave_out, registrations
+from framework.api.text import unknown, usage
 from framework_plugins.chat.config import ChatCommandConfig
 
 USAGE = f"{usage(ChatCommandConfig)}; chat --help lists the options"

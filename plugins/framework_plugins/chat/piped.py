@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator
 
-from framework.util.errors import FrameworkError
+from framework.api.errors import FrameworkError
 from framework_plugins.chat.session import Reply, Session, is_order, prompt_of
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass, field
 
+from framework.api.errors import FrameworkError
 from framework.api.protocols import Speaker
-from framework.util.errors import FrameworkError, unknown
+from framework.api.text import unknown
 from framework_plugins.chat.history import Asked, History
 from framework_plugins.chat.options import Sampling
 

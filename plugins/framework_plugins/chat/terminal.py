@@ -13,7 +13,7 @@ from typing import IO, Any, Self
 from rich.console import Console
 from rich.text import Text
 
-from framework.util.errors import FrameworkError
+from framework.api.errors import FrameworkError
 from framework_plugins.chat.columns import PATIENCE, THINKING, Columns, column_width
 from framework_plugins.chat.session import Reply, Session, is_order, prompt_of
 

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any
 
+from framework.api.commands import saved_plan
+from framework.api.errors import FrameworkError
 from framework.api.protocols import Backend, Model, ModelSource
 from framework.api.records import Prompt
 from framework.api.run_folder import SavedRun
-from framework.plan.from_folder import saved_plan
-from framework.util.errors import FrameworkError
 from framework_plugins.chat.session import BASE, TUNED, Cast
 
 

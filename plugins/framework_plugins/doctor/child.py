@@ -18,8 +18,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from framework.api.checkup import Found, State
-from framework.hooks.local_file import load_file
-from framework.util.errors import FrameworkError, one_line, place
+from framework.api.errors import FrameworkError
+from framework.api.registry import load_file
+from framework.api.text import one_line, place
 
 
 def main() -> None:

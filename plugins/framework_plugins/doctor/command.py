@@ -6,29 +6,14 @@ import json
 from collections.abc import Sequence
 from contextlib import nullcontext
 
-from hydra.errors import CompactHydraException
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
 from framework.api.checkup import Found, State
+from framework.api.commands import complete_overrides, load_config, make_plan
+from framework.api.errors import FrameworkError
 from framework.api.plan import Plan
-from framework.api.text import usage
-from framework.cli.arguments import (
-    check_options,
-    check_twice,
-    complete,
-    load_plugins,
-    restore_folders,
-    sets_unknown_key,
-)
-from framework.config.check import loose_words, problems
-from framework.config.compose import announce_folders, compose
-from framework.config.sources import refusal
-from framework.plan.diagnose import diagnose, mistakes
-from framework.plan.make import make_plan
-from framework.util.errors import FrameworkError, unknown
-from framework.util.redact import hide
+from framework.api.text import hide, unknown, usage
 from framework_plugins.doctor import Checked, checked
 from framework_plugins.doctor.config import DoctorCommandConfig
 from framework_plugins.doctor.gather import Examination, registered, without_secrets
@@ -51,7 +36,7 @@ class DoctorCommand:
     def main(self, arguments: Sequence[str]) -> int:
         """Print what was found; 1 where the run cannot start here."""
         words = _words(arguments)
-        composed = _composed(words)
+        composed = load_config(words)
         plan, refused = _planned(composed, words)
         errors = Console(stderr=True)
         with errors.status("looking at this machine …") if errors.is_terminal else nullcontext():
@@ -79,30 +64,7 @@ def _words(arguments: Sequence[str]) -> list[str]:
             raise FrameworkError(f"{unknown('option', word, [JSON])} Usage: {USAGE}")
         if "=" not in word and not word.startswith("~"):
             raise FrameworkError(f"'{word}' is no override like key=value. Usage: {USAGE}")
-    check_twice(words)
-    words = complete(words)
-    check_options(words)
-    restore_folders(words)
-    load_plugins(words)
-    announce_folders()
-    return words
-
-
-def _composed(words: Sequence[str]) -> DictConfig:
-    """Compose and check the config.
-
-    Raises:
-        FrameworkError: the words are wrong.
-    """
-    if sets_unknown_key(words) and (lines := mistakes(words)):
-        raise FrameworkError("\n".join(lines))
-    try:
-        config = compose(words)
-    except (CompactHydraException, OmegaConfBaseException) as error:
-        raise diagnose(error, words) from error
-    if found := [*problems(config), *loose_words(config, words)]:
-        raise refusal(found, words)
-    return config
+    return complete_overrides(words)
 
 
 def _planned(config: DictConfig, words: Sequence[str]) -> tuple[Plan | None, list[Checked]]:

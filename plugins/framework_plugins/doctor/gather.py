@@ -11,8 +11,8 @@ from pathlib import Path
 
 from framework.api.checkup import Checkup, Found, checkup_problem
 from framework.api.plan import Plan
-from framework.hooks.manager import ask, leave_out
-from framework.util.redact import redact
+from framework.api.registry import ask, leave_out
+from framework.api.text import redact
 from framework_plugins.doctor import Checked, checked
 from framework_plugins.doctor.machine import libraries, machine, plugins
 from framework_plugins.doctor.run import run

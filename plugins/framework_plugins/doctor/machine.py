@@ -13,11 +13,10 @@ from pathlib import Path
 from packaging.requirements import Requirement
 
 from framework.api.checkup import Found, State
-from framework.hooks.manager import left_out, package
-from framework.rundir.environment import installed
-from framework.util import host
-from framework.util.cache import cache_dir
-from framework.util.errors import short
+from framework.api.files import cache_dir
+from framework.api.machine import host_memory, installed
+from framework.api.registry import left_out, package
+from framework.api.text import short
 from framework_plugins.doctor import Checked, checked
 
 GIB = 2**30
@@ -45,7 +44,7 @@ def _python() -> Found:
 
 
 def _memory() -> Found:
-    found = host.memory()
+    found = host_memory()
     limit = ", the limit of this container" if found.limited else ""
     return Found(State.ok, f"{found.total / GIB:.1f} GiB{limit}; {found.available / GIB:.1f} GiB available")
 

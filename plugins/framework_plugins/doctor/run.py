@@ -10,13 +10,13 @@ import time
 from collections.abc import Iterator
 
 from framework.api.checkup import Found, State
+from framework.api.commands import check_model, check_writable
+from framework.api.errors import FrameworkError
+from framework.api.machine import missing, pip_command
 from framework.api.plan import Plan, Selection
 from framework.api.protocols import Backend, ModelSource
 from framework.api.schema import Stage
-from framework.plan.make import check_model
-from framework.rundir.folder import check_writable
-from framework.util.errors import FrameworkError, short
-from framework.util.requirements import missing, pip_command
+from framework.api.text import short
 from framework_plugins.doctor import Checked, checked
 from framework_plugins.doctor.worker import Worker
 

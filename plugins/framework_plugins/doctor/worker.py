@@ -22,7 +22,7 @@ from typing import IO, Any, Self
 import psutil
 
 from framework.api.checkup import Found, State
-from framework.util.errors import one_line, signal_name
+from framework.api.text import one_line, signal_name
 
 COMMAND = [sys.executable, "-P", "-m", "framework_plugins.doctor.child"]
 AT_EASE = {"GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}

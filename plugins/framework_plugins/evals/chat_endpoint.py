@@ -16,8 +16,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from framework.util.errors import one_line
-from framework.util.redact import HIDDEN, redact
+from framework.api.text import HIDDEN, one_line, redact
 
 PATH = "/chat/completions"
 GIVE_UP = 3

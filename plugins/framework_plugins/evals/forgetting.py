@@ -11,9 +11,9 @@ from collections.abc import Iterator, Mapping
 from statistics import fmean
 
 from framework.api.data import Data
+from framework.api.errors import FrameworkError
 from framework.api.protocols import Metric, Model
 from framework.api.records import Aspect, EvalResult, Example, Measure, Message
-from framework.util.errors import FrameworkError
 from framework_plugins.evals.config import DIVERGENCE, ForgettingConfig
 from framework_plugins.evals.general.suite import rows
 from framework_plugins.evals.harness.catalog import Catalog

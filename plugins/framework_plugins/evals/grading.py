@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from framework.api.records import Answered
-from framework.util.errors import unknown
+from framework.api.text import unknown
 from framework_plugins.evals.config import JudgeConfig
 
 NAMES = ("question", "answer", "reference", "lowest", "highest")

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from framework.util.errors import FrameworkError, one_line
+from framework.api.errors import FrameworkError
+from framework.api.text import one_line
 
 
 def read_schema(given: object) -> Any:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from framework.api import prompts
 from framework.api.plan import Selection
 from framework.api.records import Prompt
-from framework.data import prompts
-from framework.hooks.manager import components
+from framework.api.registry import components
 from framework_plugins.evals.config import PromptsConfig
 
 

@@ -6,9 +6,9 @@ import os
 import shutil
 from pathlib import Path
 
+from framework.api.errors import FrameworkError
 from framework.api.protocols import ExportContext, Model
 from framework.api.records import Artifact
-from framework.util.errors import FrameworkError
 from framework_plugins.exports import chat_template
 from framework_plugins.exports.config import AdapterExporterConfig
 from framework_plugins.exports.folders import check_room, size_of, whole

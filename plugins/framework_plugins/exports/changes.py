@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 
-from framework.util.errors import FrameworkError
+from framework.api.errors import FrameworkError
 from framework_plugins.exports.headers import FLOATS, Stored, damaged
 from framework_plugins.exports.shards import TORCH
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from framework.api.errors import FrameworkError
 from framework.api.plan import CHECKPOINT, Plan
 from framework.api.records import ExportResult
 from framework.api.run_folder import RunFolder
 from framework.api.schema import Stage
-from framework.util.errors import FrameworkError, unknown
+from framework.api.text import unknown
 from framework_plugins.exports import gguf_checks
 from framework_plugins.exports.config import (
     AdapterExporterConfig,

@@ -10,9 +10,9 @@ from importlib.metadata import version
 from typing import Any
 
 from framework.api.checkup import Found, State
+from framework.api.machine import missing
 from framework.api.plan import Plan
-from framework.util.errors import one_line
-from framework.util.requirements import missing
+from framework.api.text import one_line
 
 BINARY = "llama-quantize"
 FIX = "pip install llama-cpp-py-sync"

@@ -9,8 +9,8 @@ from typing import Any
 
 from tokenizers import Tokenizer
 
+from framework.api.errors import FrameworkError
 from framework.api.plan import Plan
-from framework.util.errors import FrameworkError
 from framework_plugins.exports import chat_template
 from framework_plugins.exports.documents import GENERATION, MODEL, TEMPLATE, TOKENIZER, TOKENIZER_CONFIG, read, write
 from framework_plugins.exports.folders import CONFIG as RUN_CONFIG

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from framework.util.errors import FrameworkError
+from framework.api.errors import FrameworkError
 
 CONFIG = "run_config.json"
 """The config of the run, without secrets. It also marks a folder as made by an exporter."""

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from framework.api.errors import FrameworkError
 from framework.api.protocols import ExportContext, Model
 from framework.api.records import Artifact
-from framework.util.errors import FrameworkError
 from framework_plugins.exports import gguf_checks, lora
 from framework_plugins.exports.config import GgufAdapterExporterConfig
 from framework_plugins.exports.convert import apart

@@ -6,8 +6,9 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from framework.api.errors import FrameworkError
 from framework.api.plan import Plan, Selection
-from framework.util.errors import FrameworkError, nearest, short
+from framework.api.text import nearest, short
 from framework_plugins.exports.config import GgufAdapterExporterConfig, GgufExporterConfig
 from framework_plugins.exports.quantizations import QUANTIZATIONS, known_names, unknown_ones
 

@@ -12,9 +12,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from framework.api.errors import FrameworkError
 from framework.api.protocols import ExportContext, Model
 from framework.api.records import Artifact
-from framework.util.errors import FrameworkError
 from framework_plugins.exports import chat_template, gguf_checks, number_format
 from framework_plugins.exports.config import Dtype, GgufExporterConfig
 from framework_plugins.exports.convert import apart, names, pieces

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
 
-from framework.util.errors import FrameworkError, one_line
+from framework.api.errors import FrameworkError
+from framework.api.text import one_line
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"

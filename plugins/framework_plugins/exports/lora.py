@@ -12,7 +12,8 @@ from typing import Any
 
 from peft.utils.other import get_pattern_key
 
-from framework.util.errors import FrameworkError, one_line
+from framework.api.errors import FrameworkError
+from framework.api.text import one_line
 from framework_plugins.exports.changes import Change, LowRank
 from framework_plugins.exports.headers import Stored, stored
 from framework_plugins.exports.naming import Names

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import shutil
 
+from framework.api.errors import FrameworkError
 from framework.api.protocols import ExportContext, Model
 from framework.api.records import Artifact
-from framework.util.errors import FrameworkError
 from framework_plugins.exports import number_format
 from framework_plugins.exports.config import Dtype, MergedExporterConfig
 from framework_plugins.exports.folders import foreign, size_of

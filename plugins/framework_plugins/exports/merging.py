@@ -14,9 +14,9 @@ from typing import Any
 
 import torch
 
+from framework.api.errors import FrameworkError
 from framework.api.plan import Plan
 from framework.api.protocols import ModelPlace, ModelSource
-from framework.util.errors import FrameworkError
 from framework_plugins.exports import companions, documents, lora, shards
 from framework_plugins.exports.changes import Change, Reader, pieces
 from framework_plugins.exports.config import Dtype, bytes_of

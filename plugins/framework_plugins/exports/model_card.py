@@ -13,12 +13,12 @@ from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.repocard import metadata_load
 from yaml import YAMLError
 
+from framework.api.files import write_whole
+from framework.api.machine import reachable
 from framework.api.plan import Plan
 from framework.api.protocols import ExportContext, Model, ModelPlace, ModelSource
 from framework.api.records import Artifact
-from framework.util.files import write_whole
-from framework.util.network import reachable
-from framework.util.redact import redact
+from framework.api.text import redact
 from framework_plugins.exports import documents, lora
 from framework_plugins.exports.card import Folder, Known, card, plain
 from framework_plugins.exports.config import ModelCardExporterConfig, is_repo_id

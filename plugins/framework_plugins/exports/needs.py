@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from framework.api.backend import Shape
+from framework.api.machine import host_memory
 from framework.api.plan import Plan, Selection
 from framework.api.records import ExportNeed
-from framework.memory import Shape
-from framework.util import host
 from framework_plugins.exports.config import (
     Dtype,
     GgufExporterConfig,
@@ -64,7 +64,7 @@ def _memory(shape: Shape, parity: ParityConfig, *, full: bool, models: int = 2) 
     merged = merging(shape, FP32 if full else BF16)
     if not parity.check:
         return merged
-    free = host.memory().available
+    free = host_memory().available
     sizes = (comparing(shape, width, models) for width in (FP32, BF16))
     return max(merged, next((size for size in sizes if size < free), 0))  # where none fits, nothing is compared
 

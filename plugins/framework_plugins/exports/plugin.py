@@ -9,10 +9,10 @@ from framework import Component, hookimpl
 from framework_plugins.exports import config
 
 if TYPE_CHECKING:
+    from framework.api.backend import Shape
     from framework.api.checkup import Checkup
     from framework.api.plan import Plan
     from framework.api.records import ExportNeed
-    from framework.memory import Shape
 
 GGUF = "framework[gguf]"
 

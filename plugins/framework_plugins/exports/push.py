@@ -16,12 +16,13 @@ from huggingface_hub import CommitOperationAdd, HfApi, get_token
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 from huggingface_hub.utils import disable_progress_bars
 
+from framework.api.errors import FrameworkError
+from framework.api.files import write_whole
+from framework.api.machine import reachable
 from framework.api.plan import Plan
 from framework.api.protocols import ExportContext, Model
 from framework.api.records import Artifact
-from framework.util.errors import FrameworkError, one_line, short
-from framework.util.files import write_whole
-from framework.util.network import reachable
+from framework.api.text import one_line, short
 from framework_plugins.exports import documents, lora
 from framework_plugins.exports.config import ModelCardExporterConfig, PushExporterConfig, is_repo_id
 from framework_plugins.exports.folders import CONFIG

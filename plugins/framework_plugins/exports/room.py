@@ -7,9 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from framework.api.backend import Shape
+from framework.api.errors import FrameworkError
 from framework.api.protocols import ExportContext
-from framework.memory import Shape
-from framework.util.errors import FrameworkError, short
+from framework.api.text import short
 from framework_plugins.exports.config import Dtype
 from framework_plugins.exports.convert.weights import Weights
 from framework_plugins.exports.documents import MODEL, read

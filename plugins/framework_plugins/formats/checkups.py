@@ -10,9 +10,10 @@ from urllib.request import Request, urlopen
 from huggingface_hub import constants, get_token
 
 from framework.api.checkup import Found, State
+from framework.api.errors import FrameworkError
+from framework.api.machine import reachable
 from framework.api.plan import Plan
-from framework.util.errors import FrameworkError, one_line, short
-from framework.util.network import reachable
+from framework.api.text import one_line, short
 from framework_plugins.formats.config import HubConfig, LocalFileConfig
 from framework_plugins.formats.readers.find import find
 

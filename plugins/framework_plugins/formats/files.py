@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from framework.api.errors import FrameworkError
 from framework.api.records import RawData, Row
-from framework.util.errors import FrameworkError
 from framework_plugins.formats.config import LocalFileConfig, SampleBy
 from framework_plugins.formats.readers import read
 from framework_plugins.formats.readers.find import DataFile, find, told_apart

@@ -17,9 +17,10 @@ from huggingface_hub import HfApi
 from huggingface_hub.constants import ENDPOINT
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 
+from framework.api.errors import FrameworkError
+from framework.api.machine import reachable
 from framework.api.records import RawData, Row
-from framework.util.errors import FrameworkError, one_line
-from framework.util.network import reachable
+from framework.api.text import one_line
 from framework_plugins.formats.config import HubConfig
 from framework_plugins.formats.readers import values
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from framework import Component, hookimpl
-from framework.hooks.manager import components
-from framework.util.errors import unknown
+from framework.api.registry import components
+from framework.api.text import unknown
 from framework_plugins.formats import config
 
 if TYPE_CHECKING:

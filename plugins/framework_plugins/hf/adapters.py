@@ -9,9 +9,10 @@ from typing import Any
 from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model, load_peft_weights, set_peft_model_state_dict
 from safetensors import SafetensorError
 
+from framework.api.errors import FrameworkError
 from framework.api.plan import Plan
 from framework.api.protocols import Adapter, ModelPlace, ModelSource
-from framework.util.errors import FrameworkError, one_line
+from framework.api.text import one_line
 from framework_plugins.hf.config import FullConfig, LoraAdapterConfig
 from framework_plugins.hf.fast import install
 

@@ -14,12 +14,13 @@ import torch
 import transformers
 from transformers import AutoConfig, AutoModelForCausalLM
 
+from framework.api.backend import set_aside, without_collecting
+from framework.api.errors import FrameworkError
 from framework.api.plan import Plan
 from framework.api.process_group import member
 from framework.api.protocols import ModelPlace, ModelSource, Quantization
 from framework.api.schema import Stage
-from framework.util.errors import FrameworkError, one_line, unknown
-from framework.util.gc import set_aside, without_collecting
+from framework.api.text import one_line, unknown
 from framework_plugins.hf import hardware
 from framework_plugins.hf.adapters import trained_config
 from framework_plugins.hf.config import HFTrainerConfig, OutOfMemory

@@ -10,7 +10,7 @@ from peft import PeftModel
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from framework.util.errors import FrameworkError
+from framework.api.errors import FrameworkError
 from framework_plugins.hf.group.weights import local, trained
 
 FILE = "best-{}.safetensors"

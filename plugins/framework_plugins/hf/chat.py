@@ -15,9 +15,10 @@ from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
+from framework.api.backend import code_hash, hash_of
+from framework.api.errors import FrameworkError
 from framework.api.records import IGNORE, Example, Message, TokenRow
-from framework.util import hashing
-from framework.util.errors import FrameworkError, one_line
+from framework.api.text import one_line
 from framework_plugins.hf.drafts import Draft
 from framework_plugins.hf.learned import Labels
 from framework_plugins.hf.masks import Prompts
@@ -62,7 +63,7 @@ class Chat:
         named = {name: str(token) for name, token in tokenizer.special_tokens_map.items()}
         core = (tokenizer.backend_tokenizer.to_str(), named, tokenizer.split_special_tokens)
         parts = (tokenizer.chat_template, self.settings, sorted(self.stop_ids), self.last_turn_only)
-        return hashing.hash_of(*core, *parts, self._probe, hashing.code_hash(Chat))
+        return hash_of(*core, *parts, self._probe, code_hash(Chat))
 
     @property
     def _probe(self) -> str:

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from peft import PeftModel
 
+from framework.api.errors import FrameworkError
 from framework.api.records import TokenRow
-from framework.util.errors import FrameworkError
 from framework_plugins.hf.evaluation import Evaluation
 from framework_plugins.hf.known import key
 from framework_plugins.hf.losses import Losses

@@ -6,13 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from framework.api.backend import LINEARS, Attention, Loss, Settings, Shape, Weights
+from framework.api.machine import Gpu
 from framework.api.plan import Plan
 from framework.api.process_group import Engine
 from framework.api.records import Saving
 from framework.api.schema import Optimizer, Stage
-from framework.memory import Attention, Loss, Settings, Shape, Weights
-from framework.memory.shape import LINEARS
-from framework.util.gpus import Gpu
 from framework_plugins.hf.config import Attention as Kernels
 from framework_plugins.hf.config import (
     Device,

@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 import psutil
 import torch
 
+from framework.api.errors import FrameworkError
+from framework.api.machine import cores as cpu_cores
 from framework.api.schema import Optimizer
-from framework.util import host
-from framework.util.errors import FrameworkError, one_line
+from framework.api.text import one_line
 from framework_plugins.hf.config import CPU_LIMIT, Device, Dtype, HFTrainerConfig, Switch
 
 DTYPES = {Dtype.fp32: torch.float32, Dtype.bf16: torch.bfloat16, Dtype.fp16: torch.float16}
@@ -131,7 +132,7 @@ def use_cores() -> str:
     gets time for. How threads wait is left to OpenMP: spinning was seen to be a third faster than sleeping.
     """
     asked = os.environ.get("OMP_NUM_THREADS")
-    cores = host.cores()
+    cores = cpu_cores()
     if asked is None:
         torch.set_num_threads(cores)
     threads = torch.get_num_threads()

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from transformers import PreTrainedTokenizerBase
 
+from framework.api.errors import FrameworkError
 from framework.api.records import IGNORE, TokenRow
-from framework.util.errors import FrameworkError
 from framework_plugins.hf import kept
 from framework_plugins.hf.drafts import Draft, Turn
 from framework_plugins.hf.masks import Prompts, common, token_from

@@ -17,12 +17,12 @@ import torch
 import transformers
 from peft import PeftModel
 
+from framework.api.backend import shared_cache
+from framework.api.errors import FrameworkError
 from framework.api.plan import Plan
 from framework.api.process_group import member
 from framework.api.protocols import ModelPlace, ModelSource, TrainRun
 from framework.api.records import Answer, Example, Prompt, Scored, TextForm, TokenRow, TrainResult
-from framework.util import shared_cache
-from framework.util.errors import FrameworkError
 from framework_plugins.hf import chat, hardware, scoring
 from framework_plugins.hf.adapters import restore_adapter, trained_config, weights
 from framework_plugins.hf.base_key import base_key

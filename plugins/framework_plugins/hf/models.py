@@ -25,9 +25,10 @@ from huggingface_hub.errors import (
 )
 from huggingface_hub.utils import disable_progress_bars
 
+from framework.api.errors import FrameworkError
+from framework.api.machine import reachable
 from framework.api.protocols import ModelPlace
-from framework.util.errors import FrameworkError, one_line
-from framework.util.network import reachable
+from framework.api.text import one_line
 from framework_plugins.hf.config import LocalModelConfig
 
 # Weights come as safetensors only: a pickle runs code when it is loaded.

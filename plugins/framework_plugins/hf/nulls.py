@@ -16,7 +16,7 @@ from peft.tuners.lora.layer import LoraLayer
 from peft.utils.integrations import dequantize_module_weight
 from torch import nn
 
-from framework.util.errors import FrameworkError
+from framework.api.errors import FrameworkError
 
 Tensor = torch.Tensor
 

@@ -10,8 +10,9 @@ from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 from transformers.utils import chat_template_utils
 
+from framework.api.errors import FrameworkError
 from framework.api.records import Message, ToolCall
-from framework.util.errors import FrameworkError, one_line
+from framework.api.text import one_line
 
 Turns = list[dict[str, Any]]
 SHOWN_ROLES = 6

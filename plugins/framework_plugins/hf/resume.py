@@ -16,9 +16,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from framework.api.errors import FrameworkError
 from framework.api.plan import Plan
 from framework.api.records import TokenRow
-from framework.util.errors import FrameworkError
 
 FOLDER = ".resume"
 MANIFEST = "manifest.json"

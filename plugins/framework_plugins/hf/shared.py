@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from framework.util import shared_cache
+from framework.api.backend import shared_cache
 
 KIND = "base"
 

@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
+from framework.api.errors import FrameworkError
+from framework.api.text import one_line
 from framework.api.text.thoughts import without_thought
-from framework.util.errors import FrameworkError, one_line
 from framework_plugins.hf.memory.retry import ran_out
 
 HALF = "\ufffd"

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from transformers import AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
 
+from framework.api.errors import FrameworkError
 from framework.api.protocols import ModelPlace
 from framework.api.records import TextForm
 from framework.api.schema import ModelConfig
-from framework.util.errors import FrameworkError, one_line
+from framework.api.text import one_line
 
 
 def load_tokenizer(place: ModelPlace, config: ModelConfig) -> PreTrainedTokenizerBase:

@@ -14,9 +14,10 @@ from datasets import Dataset
 from peft import PeftModel
 from transformers import PrinterCallback
 
+from framework.api.errors import FrameworkError
 from framework.api.protocols import TrainRun
 from framework.api.records import TokenRow, TrainResult
-from framework.util.errors import FrameworkError, one_line
+from framework.api.text import one_line
 from framework_plugins.hf import hardware
 from framework_plugins.hf.adapters import save_weights
 from framework_plugins.hf.best import BestWeights

@@ -20,9 +20,8 @@ from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
-from framework.run.plan_transfer import end_with
-from framework.run.worker import GROUP
-from framework.util import host
+from framework.api.launching import GROUP, end_with
+from framework.api.machine import cores as cpu_cores
 from framework_plugins.launch.config import FAILED
 
 JOIN = 24 * 3600
@@ -126,7 +125,7 @@ def command(asked: Asked) -> argparse.Namespace:
 def threads(processes: int) -> int:
     """Return how many threads of the CPU each process gets: those that were asked for, or its share."""
     asked = os.environ.get("OMP_NUM_THREADS", "")
-    return int(asked) if asked.isdecimal() and int(asked) else max(1, host.cores() // processes)
+    return int(asked) if asked.isdecimal() and int(asked) else max(1, cpu_cores() // processes)
 
 
 if __name__ == "__main__":

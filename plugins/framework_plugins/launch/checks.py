@@ -6,10 +6,10 @@ import importlib.util
 from collections.abc import Iterator
 from typing import Any
 
+from framework.api.machine import gpu_count
 from framework.api.plan import EVAL_LOSS, Plan
 from framework.api.process_group import Engine
 from framework.api.schema import Optimizer, Stage
-from framework.util import gpus
 from framework_plugins.launch import slurm
 from framework_plugins.launch.config import SLURM, GroupConfig, ShardedConfig
 
@@ -37,7 +37,7 @@ def _members(plan: Plan, config: GroupConfig) -> Iterator[str]:
         return
     if config.main_address == SLURM and slurm.node() is None:
         return  # it is not here that it will run
-    here = gpus.count()
+    here = gpu_count()
     if not here and config.processes is None:
         yield (
             f"launch={plan.launch.component.name} starts one process for each GPU, and none is visible: set "

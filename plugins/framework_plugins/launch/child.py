@@ -12,9 +12,9 @@ import sys
 import threading
 from pathlib import Path
 
-from framework.run import pipeline
-from framework.run.plan_transfer import Packed, end_with
-from framework.util.errors import DoesNotFitError, FrameworkError, PrunedError, one_line
+from framework.api.errors import DoesNotFitError, FrameworkError, PrunedError
+from framework.api.launching import Packed, end_with, run
+from framework.api.text import one_line
 
 USER_MISTAKE, DOES_NOT_FIT, PRUNED, INTERRUPTED = 2, 75, 76, 130
 
@@ -26,7 +26,7 @@ def main() -> int:
     try:
         packed: Packed = pickle.load(sys.stdin.buffer)  # noqa: S301 - our own parent wrote it
         threading.Thread(target=end_with, args=(sys.stdin.fileno(),), daemon=True).start()
-        pipeline.run(packed.unpack())
+        run(packed.unpack())
     except FrameworkError as error:
         told.write_text(str(error), encoding="utf-8")
         codes = {DoesNotFitError: DOES_NOT_FIT, PrunedError: PRUNED}

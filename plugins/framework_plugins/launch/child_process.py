@@ -14,12 +14,12 @@ import tempfile
 from pathlib import Path
 
 from framework.api import records
+from framework.api.errors import DoesNotFitError, FrameworkError, PrunedError
+from framework.api.launching import note_failure, pack
 from framework.api.plan import Plan
 from framework.api.records import Report
 from framework.api.schema import Stage
-from framework.run.plan_transfer import pack
-from framework.rundir.status import note_failure
-from framework.util.errors import DoesNotFitError, FrameworkError, PrunedError, signal_name
+from framework.api.text import signal_name
 from framework_plugins.launch.child import DOES_NOT_FIT, INTERRUPTED, PRUNED, USER_MISTAKE
 from framework_plugins.launch.config import SubprocessConfig
 

@@ -7,9 +7,9 @@ from typing import Annotated, ClassVar
 
 from annotated_types import Ge, Gt, Interval, Len
 
+from framework.api.machine import gpu_count
 from framework.api.process_group import Engine, Group
 from framework.api.schema import LaunchConfig
-from framework.util import gpus
 
 SLURM = "slurm"
 FAILED = "failed.json"
@@ -46,7 +46,7 @@ class GroupConfig(LaunchConfig):
 
     def group(self) -> Group:
         """Return the group that is asked for."""
-        return Group(self.engine, self.processes or gpus.count() or 1, self.machines, self.offloads)
+        return Group(self.engine, self.processes or gpu_count() or 1, self.machines, self.offloads)
 
     @property
     def offloads(self) -> bool:

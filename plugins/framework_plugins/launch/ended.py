@@ -7,9 +7,10 @@ import re
 import signal
 from pathlib import Path
 
+from framework.api.errors import FrameworkError
+from framework.api.launching import ENDED, Ended
 from framework.api.plan import Plan
-from framework.run.worker import ENDED, Ended
-from framework.util.errors import FrameworkError, signal_name
+from framework.api.text import signal_name
 from framework_plugins.launch import place
 from framework_plugins.launch.config import FAILED, GroupConfig
 

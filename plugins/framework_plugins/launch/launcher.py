@@ -30,17 +30,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from framework.api.data import Data
+from framework.api.launching import (
+    GROUP,
+    JOB,
+    SCRATCH,
+    Job,
+    Rows,
+    check_divisible,
+    check_fits,
+    load_data,
+    pack,
+    planned,
+    run,
+)
 from framework.api.plan import Plan
 from framework.api.process_group import Group
 from framework.api.protocols import Backend, Divisible, Model, TrainRun
 from framework.api.records import Report, Step, TokenRow, TrainResult
 from framework.api.schema import Stage
-from framework.data.stage import load_data
-from framework.data.store import Rows
-from framework.plan.fit import check_fits
-from framework.run import pipeline
-from framework.run.plan_transfer import check_divisible, pack
-from framework.run.worker import GROUP, JOB, Job
 from framework_plugins.launch import place
 from framework_plugins.launch.agent import Asked
 from framework_plugins.launch.config import GroupConfig
@@ -74,8 +81,8 @@ class GroupLauncher:
         if self.rank == 0:
             if Stage.train in plan.stages:
                 place.check_port(self.config)
-            return pipeline.run(plan, self.train)
-        plan, _, expected = pipeline.planned(plan)
+            return run(plan, self.train)
+        plan, _, expected = planned(plan)
         check_fits(plan, expected)
         if Stage.train not in plan.stages:
             stages = ",".join(stage.value for stage in plan.stages)
@@ -165,7 +172,7 @@ def _wait(process: subprocess.Popen[bytes]) -> None:
 
 
 def _scratch(plan: Plan) -> Path:
-    return plan.run_dir / pipeline.SCRATCH
+    return plan.run_dir / SCRATCH
 
 
 def _nothing(step: Step) -> None:

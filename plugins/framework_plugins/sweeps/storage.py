@@ -10,7 +10,8 @@ from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
-from framework.util.errors import FrameworkError, one_line, short
+from framework.api.errors import FrameworkError
+from framework.api.text import one_line, short
 from framework_plugins.sweeps.config import Optuna5Config
 
 JOURNAL = "study.journal"

@@ -8,9 +8,9 @@ from optuna.distributions import check_distribution_compatibility
 from optuna.pruners import BasePruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler, CmaEsSampler, RandomSampler, TPESampler
 
+from framework.api.errors import FrameworkError
 from framework.api.plan import LOSSES, SCORE
-from framework.hooks.manager import components
-from framework.util.errors import FrameworkError
+from framework.api.registry import components
 from framework_plugins.sweeps.config import Direction, Optuna5Config, Pruner, Sampler
 from framework_plugins.sweeps.missing import needs_cmaes
 from framework_plugins.sweeps.space import Space, as_sweep

@@ -21,8 +21,8 @@ from omegaconf import DictConfig, OmegaConf
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, TrialState
 
-from framework.sweep.folder import resumes
-from framework.util.errors import FrameworkError
+from framework.api.errors import FrameworkError
+from framework.api.run_folder import is_resumed
 from framework_plugins.sweeps.config import Optuna5Config, Pruner, Sampler
 from framework_plugins.sweeps.outcome import Outcome, outcome
 from framework_plugins.sweeps.space import Space, as_words, read_space
@@ -81,7 +81,7 @@ class Sweeping:
         failed: list[Exception] = []
         if not self._next(study):
             print(through(study, self.settings))  # noqa: T201
-            if not resumes(self.config.hydra):  # the table of the folder would tell the same
+            if not is_resumed(self.config.hydra):  # the table of the folder would tell the same
                 show_study(study)
         while count := self._next(study):
             failed += self._batch(study, space, count)
@@ -150,7 +150,7 @@ class Sweeping:
         """
         trials = self._ours(study)
         again = {trial.user_attrs.get(AGAIN) for trial in trials}
-        resumed = resumes(self.config.hydra)
+        resumed = is_resumed(self.config.hydra)
         for trial in trials:
             if trial.state is TrialState.RUNNING:
                 if is_elsewhere(trial) and not resumed:

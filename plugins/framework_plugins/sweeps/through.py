@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 from rich.table import Table
 
-from framework.util.errors import short
+from framework.api.text import short
 from framework_plugins.sweeps.config import Optuna5Config, Sampler
 from framework_plugins.sweeps.space import as_words
 from framework_plugins.sweeps.whose import AGAIN, FOLDER, POINT

@@ -6,8 +6,8 @@ import importlib
 from importlib.metadata import version
 
 from framework.api.checkup import Found, State
+from framework.api.machine import missing, pip_command
 from framework.api.plan import Plan
-from framework.util.requirements import missing, pip_command
 from framework_plugins.trackers.config import WandbConfig
 
 LATER = "`wandb sync` uploads such runs later"

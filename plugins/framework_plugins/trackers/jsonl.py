@@ -10,8 +10,7 @@ from typing import IO, Any
 
 from framework.api.protocols import Logger
 from framework.api.records import DataResult, EvalResult, Report, Sample, Step, Trouble, to_json
-from framework.util.errors import one_line
-from framework.util.redact import redact
+from framework.api.text import one_line, redact
 from framework_plugins.trackers.config import JsonlConfig
 
 

@@ -12,11 +12,11 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from framework.api.fields import fields
+from framework.api.files import write_whole
 from framework.api.plan import Plan
 from framework.api.records import TrainResult
 from framework.api.run_folder import RunFolder
 from framework.api.schema import Stage, TrainerConfig
-from framework.util.files import write_whole
 
 FREE = ("per_device_", "gradient_accumulation_", "logging_")
 """How the names of settings of the trainer begin that may change when a training goes on."""

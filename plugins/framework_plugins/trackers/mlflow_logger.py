@@ -21,11 +21,11 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from framework.api.errors import PrunedError
 from framework.api.plan import Plan
 from framework.api.protocols import Logger
 from framework.api.records import DataResult, EvalResult, Report, Sample, Step, Trouble
-from framework.util.errors import PrunedError, one_line
-from framework.util.redact import redact
+from framework.api.text import one_line, redact
 from framework_plugins.trackers.config import MlflowConfig
 from framework_plugins.trackers.kept import KeptRun, keep_run, known_run, settings_of, trained_steps
 from framework_plugins.trackers.tables import (

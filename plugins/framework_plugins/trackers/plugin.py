@@ -43,7 +43,7 @@ def framework_check_plan(plan: Plan) -> Iterator[str]:
         return
     address = choice.config.tracking_uri or ""
     if "://" in address and not address.startswith(("file:", "http:", "https:", "databricks:", "uc:")):
-        from framework.util.requirements import missing, pip_command  # noqa: PLC0415 - few runs need it
+        from framework.api.machine import missing, pip_command  # noqa: PLC0415 - few runs need it
 
         if lacking := missing(DATABASE):
             names = ", ".join(lacking)

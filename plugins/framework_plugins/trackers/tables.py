@@ -13,7 +13,7 @@ from typing import Any
 
 from framework.api.plan import Plan
 from framework.api.records import DataResult, Report, Sample, Step, to_json
-from framework.util.redact import redact
+from framework.api.text import redact
 
 PAGE = "report.html"
 """What `logger=html` writes into the run folder."""

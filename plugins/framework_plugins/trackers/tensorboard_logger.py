@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from framework.api.errors import PrunedError
 from framework.api.plan import Plan
 from framework.api.protocols import Logger
 from framework.api.records import DataResult, EvalResult, Report, Sample, Step, Trouble
-from framework.util.errors import PrunedError, one_line
-from framework.util.redact import redact
+from framework.api.text import one_line, redact
 from framework_plugins.trackers.config import TensorBoardConfig
 from framework_plugins.trackers.kept import trained_steps
 from framework_plugins.trackers.tables import Table, answers, flat, measures, results, settings, step_values

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import wandb
 
-from framework.util.redact import redact
+from framework.api.text import redact
 
 KEY, TOKEN_FILE = "WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE"
 

@@ -15,12 +15,12 @@ from typing import Any
 
 import wandb
 
+from framework.api.errors import PrunedError
 from framework.api.plan import Plan
 from framework.api.protocols import Logger
 from framework.api.records import DataResult, EvalResult, Report, Sample, Step, Trouble
 from framework.api.schema import Action, Stage
-from framework.util.errors import PrunedError, one_line
-from framework.util.redact import redact
+from framework.api.text import one_line, redact
 from framework_plugins.trackers.config import WandbConfig
 from framework_plugins.trackers.kept import KeptRun, keep_run, known_run, settings_of
 from framework_plugins.trackers.tables import (

@@ -11,9 +11,8 @@ from typing import Any, NamedTuple
 
 import wandb
 
-from framework.util.errors import one_line
-from framework.util.network import reachable
-from framework.util.redact import redact
+from framework.api.machine import reachable
+from framework.api.text import one_line, redact
 from framework_plugins.trackers.config import WandbConfig, WandbMode
 from framework_plugins.trackers.wandb_key import how_to_log_in, quiet_settings, why_no_login
 

@@ -20,10 +20,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from framework.api.backend import module_hash
+from framework.api.errors import FrameworkError
+from framework.api.files import cache_dir, digest, read_json, write_json
 from framework.api.plan import Plan
-from framework.util.cache import cache_dir, digest, read_json, write_json
-from framework.util.errors import FrameworkError
-from framework.util.hashing import module_hash
 
 LIBRARIES = ("framework", "unsloth", "unsloth_zoo", "torch", "transformers", "trl", "peft", "bitsandbytes", "triton")
 PACKAGES = ("framework_plugins.unsloth", "framework_plugins.hf")

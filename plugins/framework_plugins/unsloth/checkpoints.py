@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from framework.api.errors import FrameworkError
 from framework.api.plan import Plan
 from framework.api.protocols import ModelPlace
-from framework.util.errors import FrameworkError
 from framework_plugins.hf.config import LocalModelConfig, NF4Config
 
 TABLE = "models/mapper.py"

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from framework.api.errors import FrameworkError
 from framework.api.plan import Plan
 from framework.api.schema import Stage
-from framework.util.errors import FrameworkError
 from framework_plugins.hf.config import NF4Config
 from framework_plugins.unsloth import versions
 from framework_plugins.unsloth.capabilities import capabilities

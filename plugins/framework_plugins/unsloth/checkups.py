@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from framework.api.checkup import Checkup, Found, State
-from framework.util.requirements import pip_command
+from framework.api.machine import pip_command
 from framework_plugins.unsloth import versions
 from framework_plugins.unsloth.checks import chosen
 from framework_plugins.unsloth.config import EXTRA

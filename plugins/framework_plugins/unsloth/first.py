@@ -13,9 +13,9 @@ import os
 from collections.abc import Iterator
 from importlib.metadata import version
 
-from framework.run.import_order import late
-from framework.util.cache import cache_dir
-from framework.util.errors import FrameworkError
+from framework.api.component import imported_too_late
+from framework.api.errors import FrameworkError
+from framework.api.files import cache_dir
 from framework_plugins.unsloth.config import ORDER
 
 TRANSFER = "HF_HUB_ENABLE_HF_TRANSFER"
@@ -58,7 +58,7 @@ def unchanged() -> Iterator[None]:
             os.environ.pop(TRANSFER, None)
 
 
-if too_late := late(ORDER):
+if too_late := imported_too_late(ORDER):
     message = (
         f"{', '.join(too_late)} has been imported in this process before unsloth, which has to be the first: take a "
         "fresh process, as launch=single and launch=subprocess do by themselves"

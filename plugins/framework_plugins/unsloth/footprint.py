@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
+from framework.api.backend import Settings, Shape
+from framework.api.machine import Gpu
 from framework.api.plan import Plan
-from framework.memory import Settings, Shape
-from framework.util.gpus import Gpu
 from framework_plugins.hf import footprint as hf
 from framework_plugins.hf.config import Device, HFTrainerConfig, Packing
 

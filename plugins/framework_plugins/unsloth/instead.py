@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from framework.api.errors import FrameworkError
 from framework.api.plan import Plan
-from framework.hooks.manager import ask, components
-from framework.util.errors import FrameworkError
+from framework.api.registry import ask, components
 from framework_plugins.unsloth.capabilities import capabilities
 
 Settings = Mapping[str, str]

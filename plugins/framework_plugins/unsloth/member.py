@@ -11,10 +11,11 @@ import time
 from pathlib import Path
 from typing import Any
 
+from framework.api.errors import FrameworkError
+from framework.api.launching import end_with
 from framework.api.process_group import member
 from framework.api.protocols import Backend
-from framework.run.plan_transfer import end_with
-from framework.util.errors import FrameworkError, one_line
+from framework.api.text import one_line
 
 JOB, DONE, ENDED = "together.pickle", "together-done.pickle", "together-{}.txt"
 """In the folder of the two: what to do, what came of it, and what a process died of."""

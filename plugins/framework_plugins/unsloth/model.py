@@ -13,7 +13,7 @@ import torch
 from bitsandbytes.nn import Linear4bit, Linear8bitLt
 from transformers import AutoConfig
 
-from framework.util.errors import FrameworkError
+from framework.api.errors import FrameworkError
 from framework.api.plan import Plan
 from framework.api.schema import Optimizer
 from framework_plugins.hf.adapters import VISION, belongs_to

@@ -9,11 +9,11 @@ from framework import Component, hookimpl
 from framework_plugins.unsloth.config import EXTRA, ORDER, UnslothTrainerConfig
 
 if TYPE_CHECKING:
+    from framework.api.backend import Settings, Shape
     from framework.api.checkup import Checkup
+    from framework.api.machine import Gpu
     from framework.api.plan import Plan
     from framework.api.records import Work
-    from framework.memory import Settings, Shape
-    from framework.util.gpus import Gpu
 
 
 @hookimpl

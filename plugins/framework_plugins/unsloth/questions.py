@@ -19,12 +19,12 @@ from typing import Any
 import torch
 from torch.nn import functional
 
+from framework.api.commands import load_config, make_plan
+from framework.api.errors import FrameworkError
 from framework.api.plan import Plan, Selection
 from framework.api.protocols import Backend
 from framework.api.records import IGNORE, TokenRow
-from framework.config.compose import compose
-from framework.plan.make import make_plan
-from framework.util.errors import FrameworkError, one_line
+from framework.api.text import one_line
 from framework_plugins.hf.config import Device, HFTrainerConfig
 from framework_plugins.hf.model import HFModel
 from framework_plugins.unsloth import twin
@@ -71,7 +71,7 @@ def problem(config: Mapping[str, Any], **choices: Selection) -> str:
 def _plan(base: Path, trainer: Selection, adapter: Selection, quantization: Selection, launch: Selection) -> Plan:
     """Return a plan for the twin that trains as the run does; of a group with several processes here, with two."""
     words = ["model=local", f"model.path={base}", "data=local_file", "data.path=rows", "logger=[]", "evaluator=[]"]
-    plan = make_plan(compose([*words, "exporter=[]", "objective=train_loss"]), run_dir=base.with_name("run"))
+    plan = make_plan(load_config([*words, "exporter=[]", "objective=train_loss"]), run_dir=base.with_name("run"))
     if hasattr(trainer.config, "optimised_checkpoints"):
         trainer = dataclasses.replace(trainer, config=dataclasses.replace(trainer.config, optimised_checkpoints=False))
     if getattr(adapter.config, "lora_dropout", 0):  # another way through the layers, and no chance in it

@@ -13,10 +13,10 @@ from pathlib import Path
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
+from framework.api.errors import FrameworkError
 from framework.api.plan import Plan
 from framework.api.process_group import WORKER
 from framework.api.records import TokenRow
-from framework.util.errors import FrameworkError
 from framework_plugins.unsloth.member import DONE, ENDED, JOB
 from framework_plugins.unsloth.tried import Tried
 

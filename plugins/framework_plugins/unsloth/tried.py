@@ -13,10 +13,10 @@ from typing import Any
 import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
+from framework.api.errors import FrameworkError
 from framework.api.plan import Plan
 from framework.api.protocols import TrainRun
 from framework.api.records import Order, Step, TokenRow
-from framework.util.errors import FrameworkError
 from framework_plugins.hf.group.weights import trained, whole
 from framework_plugins.hf.model import HFModel
 

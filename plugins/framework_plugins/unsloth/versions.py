@@ -9,7 +9,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from framework.util.requirements import pip_command
+from framework.api.machine import pip_command
 from framework_plugins.unsloth.config import EXTRA
 
 TESTED = ("2026.10.9",)

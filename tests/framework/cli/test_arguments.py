@@ -5,14 +5,8 @@ from pathlib import Path
 import pytest
 
 from framework import FrameworkError
-from framework.cli.arguments import (
-    check_options,
-    check_twice,
-    complete,
-    restore_folders,
-    sets_unknown_key,
-    take_config_dir,
-)
+from framework.cli.arguments import check_options, check_twice, complete, restore_folders, take_config_dir
+from framework.plan.load import sets_unknown_key
 
 
 @pytest.mark.parametrize(

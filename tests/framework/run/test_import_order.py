@@ -12,11 +12,11 @@ from types import ModuleType
 import pytest
 
 from framework import Component, hookimpl, testing
-from framework.api.component import GROUPS
+from framework.api.component import GROUPS, imported_too_late
 from framework.api.plan import Plan, Selection
 from framework.hooks.manager import manager
 from framework.hooks.validation import wrong_component
-from framework.run.import_order import first_modules, late, stale
+from framework.run.import_order import first_modules, stale
 from framework.testing import EchoTrainerConfig
 
 ORDER = ("acme_first", "acme_later", "acme_last")
@@ -76,8 +76,8 @@ def test_a_process_with_the_first_is_for_its_own_runs_alone(tmp_path: Path, monk
 
 def test_without_an_order_nothing_is_late(monkeypatch: pytest.MonkeyPatch) -> None:
     imported(monkeypatch, "acme_last")
-    assert late(()) == []
-    assert late(ORDER) == ["acme_last"]
+    assert imported_too_late(()) == []
+    assert imported_too_late(ORDER) == ["acme_last"]
 
 
 def test_a_fresh_process_is_told_what_to_import_first(tmp_path: Path) -> None:

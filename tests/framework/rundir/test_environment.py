@@ -14,18 +14,9 @@ import pytest
 from framework import __version__, hookimpl, testing
 from framework.hooks import manager
 from framework.rundir import environment as module
-from framework.rundir.environment import (
-    Commit,
-    checkouts,
-    commit,
-    environment,
-    installed,
-    origin,
-    origins,
-    packages,
-    versions,
-)
+from framework.rundir.environment import Commit, checkouts, commit, environment, origin, origins, packages, versions
 from framework.util.redact import hide
+from framework.util.requirements import installed
 
 
 def git(folder: Path, *words: str) -> str:

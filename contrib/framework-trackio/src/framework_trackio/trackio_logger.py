@@ -21,8 +21,7 @@ from framework.api.plan import Plan
 from framework.api.protocols import Logger
 from framework.api.records import DataResult, EvalResult, Report, Sample, Step, Trouble, to_json
 from framework.api.schema import Action
-from framework.util.errors import one_line
-from framework.util.redact import redact
+from framework.api.text import one_line, redact
 from framework_trackio.config import TrackioConfig
 
 COLUMNS = ("prompt", "reference", "before", "after")

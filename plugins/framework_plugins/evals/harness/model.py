@@ -16,9 +16,9 @@ from lm_eval.api.model import TemplateLM
 from lm_eval.models.utils import normalize_gen_kwargs, postprocess_generated_text
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
+from framework.api.errors import FrameworkError
 from framework.api.protocols import Model
 from framework.api.records import IGNORE, Answer, Message, Prompt, TokenRow
-from framework.util.errors import FrameworkError
 
 KNOWN = 8192
 """Texts of which the token ids are remembered: each context comes once with every choice."""

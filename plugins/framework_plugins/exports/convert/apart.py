@@ -16,7 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from framework.util.errors import USER_MISTAKE, FrameworkError, one_line, signal_name
+from framework.api.errors import USER_MISTAKE, FrameworkError
+from framework.api.text import one_line, signal_name
 
 QUIET = {"TQDM_DISABLE": "1", "NO_LOCAL_GGUF": "1", "TOKENIZERS_PARALLELISM": "false"}
 

@@ -15,8 +15,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from framework.util.errors import FrameworkError
-from framework.util.requirements import missing, pip_command
+from framework.api.errors import FrameworkError
+from framework.api.machine import missing, pip_command
 
 PACKAGE, EXTRA = "auto-round", "framework[gguf]"
 NEEDED = (f"{PACKAGE}>=0.13.1,<0.15", "gguf>=0.19,<0.20", "llama-cpp-py-sync", "protobuf", "sentencepiece")

@@ -9,7 +9,7 @@ from typing import Any
 import gguf
 import torch
 
-from framework.util.errors import FrameworkError
+from framework.api.errors import FrameworkError
 from framework_plugins.exports.convert import converter, pieces, words
 from framework_plugins.exports.documents import TOKENIZER, read
 

@@ -8,8 +8,9 @@ import os
 from collections import deque
 from typing import Any, NamedTuple
 
-from framework.util.errors import FrameworkError, one_line
-from framework.util.requirements import missing, pip_command
+from framework.api.errors import FrameworkError
+from framework.api.machine import missing, pip_command
+from framework.api.text import one_line
 
 PACKAGE = "llama-cpp-py-sync"
 EXTRA = "framework[gguf]"

@@ -12,8 +12,9 @@ from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from framework.api.errors import FrameworkError
 from framework.api.records import Message
-from framework.util.errors import FrameworkError, one_line
+from framework.api.text import one_line
 
 
 class Generation(Extension):

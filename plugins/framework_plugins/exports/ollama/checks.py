@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from framework.api.errors import FrameworkError
 from framework.api.plan import Plan
 from framework.api.schema import Stage
-from framework.util.errors import FrameworkError, unknown
+from framework.api.text import unknown
 from framework_plugins.exports.config import OllamaExporterConfig
 from framework_plugins.exports.ollama import weights
 

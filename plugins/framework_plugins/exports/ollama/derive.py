@@ -7,8 +7,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from framework.api.errors import FrameworkError
 from framework.api.records import Message
-from framework.util.errors import FrameworkError
 from framework_plugins.exports.ollama.probe import NoTemplateError, Render, conversation, mark
 from framework_plugins.exports.ollama.proof import prove
 from framework_plugins.exports.ollama.shape import Place, infer

@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from framework.api.errors import FrameworkError
+from framework.api.files import write_whole
 from framework.api.plan import Plan
 from framework.api.protocols import ExportContext, Model, ModelSource
 from framework.api.records import Artifact, Message, Prompt
-from framework.util.errors import FrameworkError
-from framework.util.files import write_whole
 from framework_plugins.exports.chat_template import switched
 from framework_plugins.exports.config import OllamaExporterConfig, OnNoTemplate
 from framework_plugins.exports.ollama import metadata, tokens, weights

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
-from framework.util.errors import FrameworkError, one_line
+from framework.api.errors import FrameworkError
+from framework.api.text import one_line
 
 NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 """How `struct` calls the types of numbers."""

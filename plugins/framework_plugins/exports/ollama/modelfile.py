@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from framework.util.errors import FrameworkError
+from framework.api.errors import FrameworkError
 from framework_plugins.exports.ollama.template import printed
 
 TRIPLE = '"""'

@@ -10,8 +10,8 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from framework.api.errors import FrameworkError
 from framework.api.records import Message
-from framework.util.errors import FrameworkError
 
 Render = Callable[[Sequence[Message]], str]
 """Writes a conversation as the model is asked it, up to where the answer begins.

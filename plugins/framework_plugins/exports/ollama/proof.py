@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+from framework.api.errors import FrameworkError
 from framework.api.records import Message
-from framework.util.errors import FrameworkError
 from framework_plugins.exports.ollama import go
 from framework_plugins.exports.ollama.probe import NoTemplateError, Render, conversation, mark, named
 from framework_plugins.exports.ollama.shape import Place

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from enum import Enum, auto
 
+from framework.api.errors import FrameworkError
 from framework.api.records import Message
-from framework.util.errors import FrameworkError
 from framework_plugins.exports.ollama.probe import (
     NoTemplateError,
     Probed,

@@ -6,9 +6,10 @@ import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from framework.api.errors import FrameworkError
 from framework.api.protocols import ExportContext
 from framework.api.schema import Stage
-from framework.util.errors import FrameworkError, unknown
+from framework.api.text import unknown
 from framework_plugins.exports.config import OllamaExporterConfig
 from framework_plugins.exports.ollama import metadata
 

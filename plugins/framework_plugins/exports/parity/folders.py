@@ -19,9 +19,9 @@ from peft import PeftModel
 from torch import nn
 from transformers import AutoModelForCausalLM
 
+from framework.api.machine import host_memory
 from framework.api.plan import Plan
 from framework.api.protocols import ModelSource
-from framework.util import host
 from framework_plugins.exports.documents import MODEL, read
 from framework_plugins.exports.parity.rows import CheckRow
 
@@ -64,7 +64,7 @@ def affordable(folder: Path) -> torch.dtype | None:
     On disk they have 16 bits, or 32 after full fine-tuning.
     """
     size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
-    free = host.memory().available
+    free = host_memory().available
     return next((dtype for dtype, width in WIDTHS.items() if size / 2 * width * SPARE < free), None)
 
 

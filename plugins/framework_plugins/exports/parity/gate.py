@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
+from framework.api.errors import FrameworkError
 from framework.api.protocols import ExportContext, Model, ModelSource
-from framework.util.errors import FrameworkError
 from framework_plugins.exports.config import ParityConfig
 from framework_plugins.exports.llama.model import Llama
 from framework_plugins.exports.parity.agreement import Agreement, Answer, agree_each

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from framework.api.errors import FrameworkError
 from framework.api.protocols import Formatter
 from framework.api.records import Example
+from framework.api.registry import components
 from framework.api.schema import FormatConfig
-from framework.hooks.manager import components
-from framework.util.errors import FrameworkError
 from framework_plugins.formats.formats.names import DIALOGUE, NEEDS
 from framework_plugins.formats.formats.turns import first_turn
 from framework_plugins.formats.formats.values import Fields

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from framework.api.errors import FrameworkError
 from framework.api.records import Example, Message
-from framework.util.errors import FrameworkError
 from framework_plugins.formats.formats import tools, turns
 from framework_plugins.formats.formats.values import Fields, Format, system, text
 

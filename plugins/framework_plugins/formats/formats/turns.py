@@ -9,8 +9,9 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import Any
 
+from framework.api.errors import FrameworkError
 from framework.api.records import Message
-from framework.util.errors import FrameworkError, unknown
+from framework.api.text import unknown
 from framework_plugins.formats.formats import tools
 from framework_plugins.formats.formats.values import Fields, is_object, kind_of, missing, optional, text
 

@@ -10,9 +10,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from framework.api.errors import FrameworkError
 from framework.api.records import Example, Message
 from framework.api.schema import FormatConfig
-from framework.util.errors import FrameworkError
 
 Fields = Mapping[str, Any]
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from framework.util.errors import FrameworkError
+from framework.api.errors import FrameworkError
 from framework_plugins.formats.readers.opened import Opened, not_utf8
 
 CHUNK = 1 << 18

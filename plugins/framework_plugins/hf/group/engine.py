@@ -13,8 +13,8 @@ from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
+from framework.api.errors import FrameworkError
 from framework.api.process_group import Engine, Group, Member, member
-from framework.util.errors import FrameworkError
 from framework_plugins.hf.hardware import Hardware
 from framework_plugins.hf.trainer import checkpointing_name
 

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from torch import distributed
 
+from framework.api.errors import FrameworkError
 from framework.api.process_group import Engine, Group, Member
 from framework.api.protocols import TrainRun
 from framework.api.records import Order, Step, TokenRow, TrainResult
-from framework.util.errors import FrameworkError
 from framework_plugins.hf.adapters import save_weights
 from framework_plugins.hf.group import engine
 from framework_plugins.hf.group.evaluation import loss

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import TypeVar
 
+from framework.api.errors import FrameworkError
 from framework.api.plan import Plan
-from framework.util.errors import FrameworkError, one_line
+from framework.api.text import one_line
 from framework_plugins.hf.config import FullConfig, HFTrainerConfig, NF4Config, OutOfMemory
 from framework_plugins.hf.memory.retry import forget, ran_out, release
 

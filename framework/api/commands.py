@@ -1,0 +1,25 @@
+"""For authors of commands: the config and the plan that overrides make, and the plan of an earlier run. Provisional.
+
+    overrides = complete_overrides(["+experiment=quickstart"])
+    plan = make_plan(load_config(overrides), overrides=tuple(overrides))
+
+This module looks up: it hands on what stands in rooms above `api`. Nothing in the core imports it.
+"""
+
+from framework.cli.arguments import check_twice, complete_overrides
+from framework.plan.from_folder import saved_plan
+from framework.plan.load import load_config
+from framework.plan.make import check_model, make_plan
+from framework.rundir.folder import check_writable
+from framework.rundir.read import read_run
+
+__all__ = [
+    "check_model",
+    "check_twice",
+    "check_writable",
+    "complete_overrides",
+    "load_config",
+    "make_plan",
+    "read_run",
+    "saved_plan",
+]

@@ -1,0 +1,20 @@
+"""What this machine has: GPUs, cores, memory, installed packages, a network."""
+
+from framework.util.gpus import Gpu
+from framework.util.gpus import count as gpu_count
+from framework.util.host import HostMemory, cores
+from framework.util.host import memory as host_memory
+from framework.util.network import reachable
+from framework.util.requirements import installed, missing, pip_command
+
+__all__ = [
+    "Gpu",
+    "HostMemory",
+    "cores",
+    "gpu_count",
+    "host_memory",
+    "installed",
+    "missing",
+    "pip_command",
+    "reachable",
+]

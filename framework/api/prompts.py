@@ -1,0 +1,8 @@
+"""Prompts of a user's own, in any format that the data stage reads, from a file or inline.
+
+This module looks up: it hands on what stands in rooms above `api`. Nothing in the core imports it.
+"""
+
+from framework.data.prompts import AUTO, chosen, from_file, inline
+
+__all__ = ["AUTO", "chosen", "from_file", "inline"]
