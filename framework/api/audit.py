@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from framework.api.plan import Plan
 from framework.api.records import Example
 
+__all__ = ["LEFT_OUT", "PROMPTS", "TRAIN", "VALIDATION", "AuditData", "Texts"]
+
 TRAIN, VALIDATION, PROMPTS = range(3)
 
 

@@ -19,6 +19,8 @@ from framework.api.plan import Plan
 if TYPE_CHECKING:
     from framework.api.plan import Plan
 
+__all__ = ["Checkup", "Found", "State", "checkup_problem"]
+
 SECONDS = 60.0
 """The usual limit: on a slow disk a library for training takes ten seconds to import, and others import beside it."""
 

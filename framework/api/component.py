@@ -19,6 +19,8 @@ from framework.api import schema
 from framework.util.errors import FrameworkError, one_line, place
 from framework.util.gc import without_collecting
 
+__all__ = ["COMMANDS", "GROUPS", "SPEAKERS", "UNCONFIGURED", "Component", "Group", "imported_too_late"]
+
 
 @dataclass(frozen=True)
 class Group:

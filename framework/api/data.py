@@ -9,6 +9,8 @@ from pathlib import Path
 from framework.api.plan import Selection
 from framework.api.records import DataResult, Prompt, TokenRow
 
+__all__ = ["Data"]
+
 
 @dataclass(frozen=True)
 class Data:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pluggy
 
+__all__ = ["hookimpl", "hookspec"]
+
 hookspec = pluggy.HookspecMarker("framework")
 
 

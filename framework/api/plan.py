@@ -16,6 +16,8 @@ from typing import Any
 from framework.api.component import GROUPS, Component
 from framework.api.schema import HealthConfig, PlanConfig, Stage, TrainerConfig, VerdictConfig
 
+__all__ = ["CHECKPOINT", "EVAL_LOSS", "LOSSES", "SCORE", "Plan", "Selection", "as_plain"]
+
 CHECKPOINT = "checkpoint"
 SCORE = "verdict.score"
 EVAL_LOSS = "eval_loss"

@@ -15,6 +15,22 @@ from framework.api.records import Nulls
 from framework.api.schema import Stage
 from framework.util.errors import FrameworkError
 
+__all__ = [
+    "ENVIRONMENT",
+    "FAILED",
+    "FINISHED",
+    "OVERRIDES",
+    "PASSED_OVER",
+    "PLAN",
+    "PRUNED",
+    "REPORT",
+    "RUNNING",
+    "STATUS",
+    "RunFolder",
+    "SavedRun",
+    "is_resumed",
+]
+
 PLAN, OVERRIDES, STATUS, ENVIRONMENT = "plan.json", "overrides.json", "status.json", "environment.json"
 REPORT = "report.json"
 NULL = "null"

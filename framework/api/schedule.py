@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+__all__ = ["is_due"]
+
 
 def is_due(eval_steps: int | None, step: int, epoch_steps: int, total_steps: int, *, validated: bool) -> bool:
     """Whether a validation comes after a step.

@@ -16,6 +16,35 @@ from omegaconf import MISSING
 
 from framework.api.process_group import Group
 
+__all__ = [
+    "Action",
+    "AdapterConfig",
+    "AuditConfig",
+    "CommandConfig",
+    "DataConfig",
+    "EvaluatorConfig",
+    "ExporterConfig",
+    "FormatConfig",
+    "HealthConfig",
+    "LaunchConfig",
+    "LoggerConfig",
+    "MetricConfig",
+    "ModelConfig",
+    "OnBadRow",
+    "Optimizer",
+    "Overflow",
+    "PlanConfig",
+    "ProofMode",
+    "QuantizationConfig",
+    "RunConfig",
+    "Schedule",
+    "SpeakerConfig",
+    "Stage",
+    "TrainerConfig",
+    "VerdictConfig",
+    "plain_name",
+]
+
 
 def plain_name(value: str) -> bool:
     """without slashes."""  # noqa: D403 - part of the sentence that an error tells

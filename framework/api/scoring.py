@@ -15,9 +15,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
-from framework.api.protocols import AnswerMetric, AnyMetric, Model
+from framework.api.protocols import AnswerMetric, AnyMetric, MetricWithUnit, Model
 from framework.api.records import Answer, Answered, Example, Measure, Message, Prompt, Sample, Scores
 from framework.util.errors import FrameworkError, told
+
+__all__ = ["answered", "measure", "question", "samples", "score"]
 
 T = TypeVar("T")
 SHOWN = 40
@@ -104,7 +106,7 @@ def _measure(metric: AnyMetric, found: Scores, given: Sequence[int], total: int)
     weights = _placed(found.weights, given, total, 0.0) if found.weights else []
     exponential = isinstance(metric, AnswerMetric) and metric.exponential
     value = mean(items, weights, exponential=exponential)
-    unit = str(getattr(metric, "unit", ""))
+    unit = str(metric.unit) if isinstance(metric, MetricWithUnit) else ""
     return Measure(value, items, weights, metric.higher_is_better, exponential=exponential, unit=unit)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from framework.api.markers import hookimpl
 from framework.api.plan import Plan
+from framework.api.protocols import CheckedSource
 
 
 @hookimpl
@@ -26,6 +27,6 @@ def check_sources(plan: Plan) -> None:
     from framework.data import mixture  # noqa: PLC0415 - `--help` imports this module
 
     for choice in (plan.data, *(part.source for part in mixture.parts(plan.data.config.mix, plan.format))):
-        check: Callable[[], None] | None = getattr(choice.create(), "check", None)
-        if check is not None:
-            check()
+        source = choice.create()
+        if isinstance(source, CheckedSource):
+            source.check()

@@ -12,7 +12,7 @@ from shutil import rmtree
 
 from framework.api.audit import PROMPTS, TRAIN, VALIDATION
 from framework.api.plan import Plan, Selection
-from framework.api.protocols import Formatter, Model
+from framework.api.protocols import CompositeFormatter, Formatter, Model
 from framework.api.records import Example, MixedIn, RawData, Row
 from framework.api.schema import OnBadRow
 from framework.data import fingerprint, mixture, store, writer
@@ -82,7 +82,7 @@ class Reader:
         settings = {name: data[name] for name in names}
         formats = [plan.format, *(part.format for part in self.mixed)]
         makers: list[Formatter] = [choice.create() for choice in formats]
-        asked = [part for maker in makers for part in getattr(maker, "formats", {}).values()]  # of format=auto
+        asked = [part for maker in makers if isinstance(maker, CompositeFormatter) for part in maker.formats.values()]
         sources = [self.source, *(part.source.create() for part in self.mixed)]
         code = [hashing.code_hash(maker) for maker in (*sources, *makers, *asked)]
         chosen = [choice.component.name for choice in formats]

@@ -8,7 +8,7 @@ from typing import Any
 
 from framework.api.data import Data
 from framework.api.plan import Plan
-from framework.api.protocols import AnyMetric, Evaluator, Model
+from framework.api.protocols import AnyMetric, Evaluator, Model, RemembersBase, SharesBase
 from framework.api.records import EvalResult, Measure, Nulls, TokenRow
 from framework.util import shared_cache
 from framework.util.errors import FrameworkError
@@ -27,18 +27,18 @@ class Measuring:
     def base(self) -> EvalResult:
         """Measure the base, or take what another point of the sweep measured of the same one, on the same data."""
         plan, model = self.plan, self.model
-        base = getattr(model, "base_key", "")
+        base = model.base_key if isinstance(model, SharesBase) else ""
         settings = plan.exact("data", "format", "metric", "evaluator", "seed")
         key = shared_cache.key_of(base, self.data.result.fingerprint, settings) if base else ""
         kept: tuple[EvalResult, Any] | None = shared_cache.find("baseline", key)
         if kept is None:
             result = self.now()
-            shared_cache.keep("baseline", key, (result, getattr(model, "base_memory", None)))
+            memory = model.base_memory if isinstance(model, RemembersBase) else None
+            shared_cache.keep("baseline", key, (result, memory))
             return result
         result, memory = kept
-        if memory is not None:
-            alike: Any = model  # like the one that was measured, it has such a memory
-            alike.base_memory = memory
+        if memory is not None and isinstance(model, RemembersBase):
+            model.base_memory = memory
         return result
 
     def now(self) -> EvalResult:

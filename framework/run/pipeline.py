@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from graphlib import TopologicalSorter
 from typing import Any
 
@@ -18,12 +18,15 @@ from framework.api.plan import Plan
 from framework.api.protocols import (
     AnyMetric,
     Backend,
+    CheckedExporter,
     Elsewhere,
     Evaluator,
     ExportContext,
     Exporter,
     Model,
     ModelSource,
+    OrderedExporter,
+    ReusableExporter,
 )
 from framework.api.records import DataResult, EvalResult, ExportResult, Forecast, Prompt, Report, TrainResult
 from framework.api.run_folder import RunFolder
@@ -204,7 +207,7 @@ def export(
     kept: dict[str, Any] = {}
     for name in in_order(exporters):
         exporter = exporters[name]
-        if getattr(exporter, "reusable", False) and exports.again(name):
+        if isinstance(exporter, ReusableExporter) and exporter.reusable and exports.again(name):
             continue
         folder.save(Stage.export, exports.result())
         artifacts = exports.artifacts
@@ -221,23 +224,21 @@ def check_exports(plan: Plan, model: Model, exporters: Mapping[str, Exporter]) -
         FrameworkError: one will not.
     """
     for exporter in exporters.values():
-        check: Callable[[Model, Plan], None] | None = getattr(exporter, "check", None)
-        if check is not None and Stage.export in plan.stages:
-            check(model, plan)
+        if isinstance(exporter, CheckedExporter) and Stage.export in plan.stages:
+            exporter.check(model, plan)
 
 
 def in_order(exporters: Mapping[str, Exporter]) -> list[str]:
     """Return the names of exporters, those that others come after first; else the order they were chosen in."""
     sorter = TopologicalSorter(
-        {name: [other for other in exporters if other in after(exporter)] for name, exporter in exporters.items()}
+        {
+            name: [other for other in exporters if other in exporter.after]
+            if isinstance(exporter, OrderedExporter)
+            else []
+            for name, exporter in exporters.items()
+        }
     )
     return list(sorter.static_order())
-
-
-def after(exporter: Exporter) -> tuple[str, ...]:
-    """Return the options that an exporter comes after, where they are chosen too."""
-    names: tuple[str, ...] = getattr(exporter, "after", ())
-    return names
 
 
 def _check_goals(plan: Plan, data: Data) -> None:

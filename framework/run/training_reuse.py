@@ -14,7 +14,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 from framework.api.plan import CHECKPOINT
-from framework.api.protocols import Elsewhere
+from framework.api.protocols import Elsewhere, KeepsCheckpoints, SharesBase
 from framework.api.records import EvalResult, Nulls, Step, TrainResult
 from framework.api.run_folder import RunFolder
 from framework.api.schema import Stage
@@ -53,7 +53,8 @@ class SameTraining:
         self._plan = plan = measuring.plan
         model, found = measuring.model, measuring.data.result
         group = plan.launch.config.group()
-        base = "" if group and group.machines > 1 else getattr(model, "base_key", "")
+        alone = not group or group.machines == 1
+        base = model.base_key if alone and isinstance(model, SharesBase) else ""
         settings = plan.exact(*(field.name for field in fields(plan) if field.name not in APART))
         self._key = shared_cache.key_of(base, found.fingerprint, settings) if base and shared_cache.is_open() else ""
         self._known: dict[str, Done] = shared_cache.shared("trained", "by settings", dict)
@@ -82,8 +83,9 @@ class SameTraining:
             return trained
         course.retell(self._done.trained, self._done.steps)
         shutil.rmtree(scratch, ignore_errors=True)
-        if forget := getattr(self._measuring.model, "forget_checkpoints", None):  # a training of its own was ended here
-            forget()
+        model = self._measuring.model
+        if isinstance(model, KeepsCheckpoints):  # a training of its own was ended here
+            model.forget_checkpoints()
         _copy(self._done.folder / CHECKPOINT, self._plan.checkpoint)
         self._measuring.model.restore(self._plan.checkpoint)
         return replace(self._done.trained, taken_from=os.path.relpath(self._done.folder, self._plan.run_dir))

@@ -3,13 +3,32 @@
 The protocols say what is called, in which order, and what it may raise. `FrameworkError` is for what a user can mend.
 """
 
-from framework.api.protocols.evaluation import AnswerMetric, AnyMetric, Audit, Evaluator, Metric
-from framework.api.protocols.exports import ExportContext, Exporter
+from framework.api.protocols.evaluation import AnswerMetric, AnyMetric, Audit, Evaluator, Metric, MetricWithUnit
+from framework.api.protocols.exports import CheckedExporter, ExportContext, Exporter, OrderedExporter, ReusableExporter
 from framework.api.protocols.logger import Logger
-from framework.api.protocols.model import Backend, Divisible, Elsewhere, Model, TrainRun
+from framework.api.protocols.model import (
+    Backend,
+    Divisible,
+    Elsewhere,
+    KeepsCheckpoints,
+    Model,
+    RemembersBase,
+    SharesBase,
+    TrainRun,
+)
 from framework.api.protocols.monitor import TrainingMonitor
 from framework.api.protocols.program import Command, Launcher, Speaker, SpeakerSource
-from framework.api.protocols.sources import Adapter, Formatter, ModelPlace, ModelSource, Quantization, Source
+from framework.api.protocols.sources import (
+    Adapter,
+    CheckedSource,
+    CompositeFormatter,
+    FallbackFormatter,
+    Formatter,
+    ModelPlace,
+    ModelSource,
+    Quantization,
+    Source,
+)
 
 __all__ = [
     "Adapter",
@@ -17,20 +36,30 @@ __all__ = [
     "AnyMetric",
     "Audit",
     "Backend",
+    "CheckedExporter",
+    "CheckedSource",
     "Command",
+    "CompositeFormatter",
     "Divisible",
     "Elsewhere",
     "Evaluator",
     "ExportContext",
     "Exporter",
+    "FallbackFormatter",
     "Formatter",
+    "KeepsCheckpoints",
     "Launcher",
     "Logger",
     "Metric",
+    "MetricWithUnit",
     "Model",
     "ModelPlace",
     "ModelSource",
+    "OrderedExporter",
     "Quantization",
+    "RemembersBase",
+    "ReusableExporter",
+    "SharesBase",
     "Source",
     "Speaker",
     "SpeakerSource",

@@ -27,13 +27,20 @@ class Audit(Protocol):
 
 @runtime_checkable
 class Metric(Protocol):
-    """An option of `metric=` that looks at the text of one answer. It may have a `unit`, as `AnswerMetric` has."""
+    """An option of `metric=` that looks at the text of one answer. It may be a `MetricWithUnit` too."""
 
     higher_is_better: bool
     needs_reference: bool
 
     def score(self, answer: str, reference: str | None) -> float:
         """Score one answer; the mean over all answers is reported."""
+
+
+@runtime_checkable
+class MetricWithUnit(Protocol):
+    """A metric whose number has a unit; one between 0 and 1 without a unit is a share, and is shown in percent."""
+
+    unit: str
 
 
 class AnswerMetric(ABC):

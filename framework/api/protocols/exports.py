@@ -45,14 +45,37 @@ class ExportContext:
 
 @runtime_checkable
 class Exporter(Protocol):
-    """An option of `exporter=`. One that has `after`, names of options, comes after those of them that are chosen.
-
-    One that has `reusable = True` is costly, and its artifacts depend on the weights and the config alone: where an
-    earlier export of the run made them of the same ones and they are still whole, it is not asked again.
-
-    One that has `check(model, plan)` is asked before anything is trained; it raises a FrameworkError where the export
-    of this model will fail.
-    """
+    """An option of `exporter=`. It may be an `OrderedExporter`, a `ReusableExporter` or a `CheckedExporter` too."""
 
     def export(self, model: Model, context: ExportContext) -> list[Artifact]:
         """Write the artifacts below `context.run_dir` and name them."""
+
+
+@runtime_checkable
+class OrderedExporter(Protocol):
+    """An exporter that uses what others made: it comes after those of `after`, names of options, that are selected."""
+
+    after: tuple[str, ...]
+
+
+@runtime_checkable
+class ReusableExporter(Protocol):
+    """An exporter that is costly, and whose artifacts depend on the weights and the config alone.
+
+    With `reusable = True` it is not asked again where an earlier export of the run made its artifacts of the same
+    weights and config, and they are still whole.
+    """
+
+    reusable: bool
+
+
+@runtime_checkable
+class CheckedExporter(Protocol):
+    """An exporter that can tell before the training whether it will be able to export a model."""
+
+    def check(self, model: Model, plan: Plan) -> None:
+        """Look whether the export of this model will succeed.
+
+        Raises:
+            FrameworkError: it will fail.
+        """

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from framework.api.data import Data
@@ -18,11 +18,7 @@ if TYPE_CHECKING:
 class Model(Protocol):
     """A model that a backend opened. Its weights are loaded when first needed.
 
-    It may have `base_key`, a hash over all that its answers as the base depend on besides the data: points of a sweep
-    with the same one share what was measured of the base. Where it is empty, or there is none, each measures it. What
-    such a model remembers of the base besides is its `base_memory`, which another one is given along with that. Points
-    that would train alike, too, train once, and `forget_checkpoints`, where there is one, is called on a model that
-    takes the weights of another point: it removes what an ended training of its own run left to go on from.
+    It may be a `SharesBase`, a `RemembersBase`, a `KeepsCheckpoints` or a `Divisible` too.
     """
 
     facts: Mapping[str, str]
@@ -123,6 +119,34 @@ class Model(Protocol):
 
     def save_tokenizer(self, folder: Path) -> None:
         """Write tokenizer and chat template."""
+
+
+@runtime_checkable
+class SharesBase(Protocol):
+    """A model that says when its base is the same as that of another trial of a sweep."""
+
+    base_key: str
+    """A hash over all that its answers as the base depend on besides the data.
+
+    Trials with the same one share what was measured of the base, and train once where they would train alike. Where it
+    is empty, each measures its own.
+    """
+
+
+@runtime_checkable
+class RemembersBase(Protocol):
+    """A model that keeps of its base what costs time to make again."""
+
+    base_memory: Any
+    """What it keeps. A model with the same `base_key` is given that of the one whose base was measured."""
+
+
+@runtime_checkable
+class KeepsCheckpoints(Protocol):
+    """A model whose trainings go on from checkpoints after they were ended."""
+
+    def forget_checkpoints(self) -> None:
+        """Remove what an ended training of this run left: the run takes the weights of another trial."""
 
 
 @dataclass(frozen=True)

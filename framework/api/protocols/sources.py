@@ -60,11 +60,7 @@ class Adapter(Protocol):
 
 @runtime_checkable
 class Source(Protocol):
-    """An option of `data=`.
-
-    It may have `check()`, which is called before anything is loaded and raises a `FrameworkError` where a quick look
-    shows that `load` will: a file is missing.
-    """
+    """An option of `data=`. It may be a `CheckedSource` too."""
 
     def load(self) -> RawData:
         """Find the rows. They are read when they are iterated over, which happens more than once.
@@ -79,8 +75,22 @@ class Source(Protocol):
 
 
 @runtime_checkable
+class CheckedSource(Protocol):
+    """A source that can tell at a quick look whether its rows are there."""
+
+    def check(self) -> None:
+        """Look, before anything is loaded.
+
+        Raises:
+            FrameworkError: `load` will fail: a file is missing.
+        """
+
+
+@runtime_checkable
 class Formatter(Protocol):
     """An option of `format=`. Both methods are pure functions of a row.
+
+    It may be a `FallbackFormatter` or a `CompositeFormatter` too.
 
     `format.columns` and `format.system_prompt` are applied by the core, before and after `example`.
     """
@@ -94,3 +104,17 @@ class Formatter(Protocol):
         Raises:
             FrameworkError: a field is missing or of the wrong type; the caller adds where the row stands.
         """
+
+
+@runtime_checkable
+class FallbackFormatter(Protocol):
+    """A formatter that fits nearly any row, as plain text does: with `fallback = True`, auto takes it as the last."""
+
+    fallback: bool
+
+
+@runtime_checkable
+class CompositeFormatter(Protocol):
+    """A formatter that hands rows to others, by name: what their code does counts for the cache of tokenized rows."""
+
+    formats: Mapping[str, Formatter]

@@ -16,8 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from framework.api.plan import Plan
 from framework.api.records import DataResult, Report, TrainResult
-from framework.api.text import redact
-from framework.api.text.results import count, difference, number, share
+from framework.api.text import count, difference, number, redact, share
 from framework_plugins.exports.uses import Use
 
 LIBRARIES = {"adapter": "peft", "merged": "transformers"}

@@ -14,8 +14,7 @@ import torch
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from framework.api.errors import FrameworkError
-from framework.api.text import one_line
-from framework.api.text.thoughts import without_thought
+from framework.api.text import one_line, without_thought
 from framework_plugins.hf.memory.retry import ran_out
 
 HALF = "\ufffd"

@@ -16,10 +16,18 @@ from markupsafe import Markup
 from framework.api.plan import Plan
 from framework.api.records import Change, DataResult, Forecast, Piece, Report, Sample, Step, Trouble
 from framework.api.schema import Stage
-from framework.api.text import hide, redact
-from framework.api.text.forecast import forecast_facts
-from framework.api.text.results import data_facts, difference, is_share, number, shared_start, visible
-from framework.api.text.training import health_facts
+from framework.api.text import (
+    data_facts,
+    difference,
+    forecast_facts,
+    health_facts,
+    hide,
+    is_share,
+    number,
+    redact,
+    shared_start,
+    visible,
+)
 from framework_plugins.report import charts
 
 LONGEST = 4000

@@ -13,8 +13,7 @@ from typing import Any
 
 from framework.api.files import write_whole
 from framework.api.records import Point, Sweep
-from framework.api.text.overrides import override_key
-from framework.api.text.results import figures
+from framework.api.text import figures, override_key
 from framework_plugins.report import parallel
 from framework_plugins.report.importance import importances
 from framework_plugins.report.page import template

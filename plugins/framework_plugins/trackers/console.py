@@ -30,9 +30,7 @@ from framework.api.records import (
     Trouble,
 )
 from framework.api.schema import Stage
-from framework.api.text import short
-from framework.api.text.forecast import forecast_facts
-from framework.api.text.results import difference, number, visible
+from framework.api.text import difference, forecast_facts, number, short, visible
 from framework_plugins.trackers.config import ConsoleConfig
 from framework_plugins.trackers.console_training import training_rows
 

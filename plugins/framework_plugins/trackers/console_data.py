@@ -11,7 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from framework.api.records import DataResult, Finding, Lengths, Piece, Severity, ViewedRow
-from framework.api.text.results import data_facts, visible
+from framework.api.text import data_facts, visible
 
 BLOCKS = "▁▂▃▄▅▆▇█"
 NONE = "·"

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from framework.api.records import Sample
-from framework.api.text.results import shared_start, visible
+from framework.api.text import shared_start, visible
 
 LONGEST = 600
 """Characters of a prompt or an answer; the middle of a longer one is left out."""

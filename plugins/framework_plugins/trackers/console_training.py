@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from framework.api.plan import Plan
 from framework.api.records import Forecast, Report
-from framework.api.text.training import health_facts
+from framework.api.text import health_facts
 
 
 def training_rows(report: Report, expected: Forecast | None, plan: Plan | None) -> dict[str, str]:

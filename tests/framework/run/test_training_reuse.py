@@ -17,7 +17,7 @@ from framework.api.schema import TrainerConfig
 from framework.api.text.training import health_facts
 from framework.hooks import manager
 from framework.run import pipeline, training_reuse
-from framework.testing.echo_training import EchoTraining
+from framework.testing.echo import EchoTraining
 from framework.util import shared_cache
 from framework.util.errors import FrameworkError, PrunedError
 

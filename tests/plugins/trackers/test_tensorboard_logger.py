@@ -15,8 +15,7 @@ from tensorboard.backend.event_processing.event_file_loader import LegacyEventFi
 from framework import testing
 from framework.run import pipeline
 from framework.rundir.folder import save_overrides
-from framework.testing.echo import EchoModel
-from framework.testing.echo_training import EchoTraining
+from framework.testing.echo import EchoModel, EchoTraining
 from framework.util.errors import PrunedError
 
 SECRET = "open-sesame-42"  # noqa: S105 - planted

@@ -12,8 +12,7 @@ from framework import testing
 from framework.api.records import Aspect, EvalResult, Measure, Step
 from framework.run import pipeline
 from framework.rundir.folder import save_overrides
-from framework.testing.echo import EchoModel
-from framework.testing.echo_training import EchoTraining
+from framework.testing.echo import EchoModel, EchoTraining
 from framework.util.errors import PrunedError
 from framework_plugins.trackers.config import WandbConfig
 from framework_plugins.trackers.wandb_logger import Wandb

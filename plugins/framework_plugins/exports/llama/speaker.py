@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from framework.api.errors import FrameworkError
 from framework.api.records import ExportResult, Prompt
 from framework.api.run_folder import SavedRun
-from framework.api.text import short
-from framework.api.text.thoughts import without_thought
+from framework.api.text import short, without_thought
 from framework_plugins.exports.config import GgufSpeakerConfig
 from framework_plugins.exports.llama.model import Choice, Llama, likeliest
 from framework_plugins.exports.llama.template import Template

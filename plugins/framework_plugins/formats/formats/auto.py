@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from framework.api.errors import FrameworkError
-from framework.api.protocols import Formatter
+from framework.api.protocols import FallbackFormatter, Formatter
 from framework.api.records import Example
 from framework.api.registry import components
 from framework.api.schema import FormatConfig
@@ -25,7 +25,11 @@ class Auto:
             for name, component in components("format").items()
             if name != "auto"
         }
-        self._fallback = {name for name, formatter in self.formats.items() if getattr(formatter, "fallback", False)}
+        self._fallback = {
+            name
+            for name, formatter in self.formats.items()
+            if isinstance(formatter, FallbackFormatter) and formatter.fallback
+        }
         self._asked = [(name, formatter.matches) for name, formatter in self.formats.items()]
 
     def fitting(self, fields: Fields) -> list[str]:
