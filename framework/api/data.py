@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from framework.api.plan import Selection
 from framework.api.records import DataResult, Prompt, TokenRow
 
-__all__ = ["Data"]
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = ["Data", "NumberedRows"]
 
 
 @dataclass(frozen=True)
@@ -27,3 +32,10 @@ class Data:
     result: DataResult
     format: Selection | None = None
     store: Path | None = None
+
+
+@runtime_checkable
+class NumberedRows(Protocol):
+    """Rows of a store: `numbers` are those of the rows in `Data.store`, for processes that read them there."""
+
+    numbers: NDArray[np.int64]

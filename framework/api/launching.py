@@ -3,8 +3,9 @@
 This module looks up: it hands on what stands in rooms above `api`. Nothing in the core imports it.
 """
 
-from framework.data.stage import load_data
-from framework.data.store import Rows
+from framework.api.data import Data
+from framework.api.plan import Plan
+from framework.api.protocols import Model
 from framework.plan.fit import check_fits
 from framework.run.import_order import stale
 from framework.run.pipeline import SCRATCH, planned, run
@@ -20,7 +21,6 @@ __all__ = [
     "Ended",
     "Job",
     "Packed",
-    "Rows",
     "check_divisible",
     "check_fits",
     "end_with",
@@ -31,3 +31,14 @@ __all__ = [
     "run",
     "stale",
 ]
+
+
+def load_data(plan: Plan, model: Model) -> Data:
+    """Read, format, tokenize, verify, split and audit the rows of a run, or take them from the cache.
+
+    Raises:
+        FrameworkError: names the rows that cannot be used.
+    """
+    from framework.data import stage  # noqa: PLC0415 - numpy and Arrow, which launch=single of a plan does without
+
+    return stage.load_data(plan, model)

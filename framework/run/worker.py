@@ -19,9 +19,7 @@ import traceback
 from dataclasses import dataclass
 from multiprocessing.connection import Client
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from framework.api.process_group import PLACE, WORKER, Member, member
 from framework.api.protocols import Backend, TrainRun
@@ -29,6 +27,10 @@ from framework.api.records import Order, Step, TrainResult
 from framework.run.plan_transfer import Packed, end_with
 from framework.util.errors import USER_MISTAKE, FrameworkError
 from framework.util.files import write_whole
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 GROUP = ".group.part"
 """The folder of a group's job in that of the run; it is removed with the group."""

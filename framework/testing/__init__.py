@@ -1,18 +1,21 @@
 """What authors of plugins test with: `check_plugin`, suites for pytest, and a backend without torch that really learns.
 
-    from framework import pipeline, testing
+    from framework import testing
     import acme
 
     testing.check_plugin(acme)                                          # a list of problems, [] where all is well
     plan = testing.plan(["metric=[acme_polite]"], run_dir=tmp_path)     # with model=echo and trainer=echo
-    report = pipeline.run(plan)
+    report = testing.run(plan)
 
 The suites of `framework.testing.suites` are classes with tests: `class TestPolite(MetricSuite): option = "polite"`.
 Nothing here imports pytest.
 """
 
+from framework.cli.main import run_command
 from framework.config.compose import compose
 from framework.hooks.local_file import load_file
+from framework.hooks.manager import add
+from framework.run.pipeline import run
 from framework.testing.echo import EchoBackend, EchoModel, EchoModelConfig, EchoSource, EchoTrainerConfig, install, plan
 from framework.testing.plugin import check_plugin
 from framework.testing.suites import AuditSuite, BackendSuite, ExporterSuite, FormatterSuite, LoggerSuite, MetricSuite
@@ -29,9 +32,12 @@ __all__ = [
     "FormatterSuite",
     "LoggerSuite",
     "MetricSuite",
+    "add",
     "check_plugin",
     "compose",
     "install",
     "load_file",
     "plan",
+    "run",
+    "run_command",
 ]

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from tests.support.program import environment
 
-ECHO = "from framework import cli, testing; testing.install(); cli.main()"
+ECHO = "from framework import testing; from framework.cli.main import main; testing.install(); main()"
 
 
 @dataclass(frozen=True)

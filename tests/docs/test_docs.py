@@ -21,6 +21,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,6 +41,9 @@ from framework.util import errors
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
+ARCHITECTURE = ROOT / "docs/explanation/architecture.md"
+DECISIONS = ROOT / "docs/explanation/decisions"
+RECORDED = sorted(DECISIONS.glob("[0-9]*.md"))
 COMMAND = "python -m framework"
 PRINTED = ("--help", "--cfg", "--info", "--version")
 RECORDS = [
@@ -234,37 +238,85 @@ def test_every_link_leads_to_a_file(page: Path) -> None:
     assert [target for target in local if not (page.parent / target).exists()] == []
 
 
+def links_of(page: Path) -> set[Path]:
+    """Return the files that a page links to."""
+    targets = re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8"))
+    return {(page.parent / target.partition("#")[0]).resolve() for target in targets}
+
+
 def test_every_page_is_linked_from_the_index() -> None:
     index = ROOT / "docs" / "README.md"
-    linked = {(index.parent / target).resolve() for target in re.findall(r"\]\(([^)\s]+)\)", index.read_text("utf-8"))}
+    linked = links_of(index) | links_of(DECISIONS / "README.md")  # which lists the decision records
     assert [page for page in PAGES if page.is_relative_to(index.parent) and page not in linked | {index}] == []
 
 
-def test_every_module_of_the_core_has_a_row_in_the_architecture() -> None:
-    """Of its own, or that of its folder; a package that only says what is in it needs none."""
-    text = (ROOT / "docs/explanation/architecture.md").read_text(encoding="utf-8")
-    rows = "\n".join(line.split("|")[1] for line in text.splitlines() if line.startswith("|"))
-    files = [file for file in (ROOT / "framework").rglob("*.py") if len(ast.parse(file.read_text("utf-8")).body) > 1]
-    modules = [file.relative_to(ROOT / "framework") for file in files]
-    named = {module: [f"`{module}`", *(f"`{folder}/`" for folder in module.parents)] for module in modules}
-    assert len(modules) > 100
-    assert [module for module in sorted(modules) if not any(name in rows for name in named[module])] == []
+def section_of(page: Path, heading: str) -> str:
+    """Return what stands below a heading of the second level."""
+    return page.read_text(encoding="utf-8").partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
 
 
-def test_every_hook_is_named_in_the_architecture() -> None:
-    text = (ROOT / "docs/explanation/architecture.md").read_text(encoding="utf-8")
-    section = text.partition("\n## Hooks\n")[2].partition("\n## ")[0]
-    hooks = [name for name in vars(hookspecs) if name.startswith("framework_")]
-    followers = ("framework_run_", "framework_stage_")  # which follow a run, and are named where that is told
-    named = {hook: text if hook.startswith(followers) else section for hook in hooks}
-    assert [hook for hook in hooks if f"`{hook}`" not in named[hook]] == []
+def first_column(table: str) -> list[str]:
+    """Return the first cells of a table that hold code."""
+    return re.findall(r"^\| `([^`]+)` \|", table, re.MULTILINE)
 
 
-def test_every_plugin_of_this_repository_has_a_row_in_the_architecture() -> None:
-    text = (ROOT / "docs/explanation/architecture.md").read_text(encoding="utf-8")
-    packages = [folder.name for folder in (ROOT / "plugins").iterdir() if (folder / "plugin.py").exists()]
+def test_every_room_of_the_core_has_one_row_in_the_architecture_in_the_order_of_the_imports() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    (order,) = (part for part in project["tool"]["importlinter"]["contracts"] if part["type"] == "layers")
+    rooms = [room for layer in order["layers"] for room in layer.split(" | ") if room != "__main__"]
+    assert first_column(section_of(ARCHITECTURE, "The rooms")) == rooms
+    assert sorted(rooms) == sorted(file.parent.name for file in (ROOT / "framework").glob("*/__init__.py"))
+
+
+def test_every_plugin_of_this_repository_has_one_row_in_the_architecture() -> None:
+    packages = [file.parent.name for file in (ROOT / "plugins/framework_plugins").glob("*/plugin.py")]
     assert packages
-    assert [name for name in sorted(packages) if f"| `{name}` |" not in text] == []
+    rows = first_column(section_of(ARCHITECTURE, "The first-party plugins"))
+    assert rows == [*sorted(packages), "hydra_plugins"]
+
+
+def test_every_hook_is_named_in_the_architecture_once() -> None:
+    section = section_of(ARCHITECTURE, "Hooks")
+    hooks = [name for name in vars(hookspecs) if name.startswith("framework_")]
+    assert sorted(re.findall(r"`(framework_\w+)`", section)) == sorted(hooks)
+
+
+def test_the_architecture_names_at_most_twenty_files_to_read() -> None:
+    listed = re.findall(r"^\d+\. `([^`]+)`", section_of(ARCHITECTURE, "Reading a run"), re.MULTILINE)
+    assert listed[0] == "framework/cli/main.py"
+    assert listed[-1] == "framework/rundir/folder.py"
+    assert len(listed) <= 20
+    assert len(set(listed)) == len(listed)
+
+
+@pytest.mark.parametrize("page", [ARCHITECTURE, *RECORDED], ids=lambda page: page.name)
+def test_every_python_file_named_in_the_architecture_and_in_a_decision_exists(page: Path) -> None:
+    """Those with a folder; a bare `plugin.py` stands for one in each plugin."""
+    named = re.findall(r"`([\w.]+/[\w/.]+\.py)`", page.read_text(encoding="utf-8"))
+    roots = [ROOT, ROOT / "framework", ROOT / "plugins/framework_plugins"]
+    assert [name for name in named if not any((root / name).exists() for root in roots)] == []
+
+
+@pytest.mark.parametrize("page", RECORDED, ids=lambda page: page.stem)
+def test_a_decision_record_has_a_date_a_state_and_three_headings(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    title, _, line = text.splitlines()[:3]
+    assert re.fullmatch(r"\d{4}-[a-z0-9-]+", page.stem)
+    assert re.fullmatch(r"# \S.*", title)
+    assert re.fullmatch(r"Date: \d{4}-\d{2} · State: (accepted|replaced by \d{4})", line)
+    assert re.findall(r"^#+ (.*)$", text, re.MULTILINE)[1:] == ["Context", "Decision", "Consequences"]
+    assert all(section_of(page, heading).strip() for heading in ("Context", "Decision", "Consequences"))
+
+
+def test_the_index_lists_every_decision_record_with_its_title_and_state() -> None:
+    index = (DECISIONS / "README.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d{4}) \| \[(.+)\]\((.+)\) \| (.+) \|$", index, re.MULTILINE)
+    expected = []
+    for page in RECORDED:
+        title, _, line = page.read_text(encoding="utf-8").splitlines()[:3]
+        expected.append((page.stem[:4], title.removeprefix("# "), page.name, line.partition("State: ")[2]))
+    assert rows == expected
+    assert [int(number) for number, *_ in rows] == list(range(1, len(rows) + 1))
 
 
 @pytest.mark.parametrize("record", RECORDS, ids=lambda record: record.__name__)

@@ -12,7 +12,11 @@ from pathlib import Path
 from tests.support.forks import STARTS, Call, Forks
 from tests.support.program import environment
 
-ECHO = (sys.executable, "-c", "from framework import cli, testing; testing.install(); cli.main()")
+ECHO = (
+    sys.executable,
+    "-c",
+    "from framework import testing; from framework.cli.main import main; testing.install(); main()",
+)
 MODULE = (sys.executable, "-m", "framework")
 
 

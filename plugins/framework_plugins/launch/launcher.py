@@ -29,13 +29,12 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from framework.api.data import Data
+from framework.api.data import Data, NumberedRows
 from framework.api.launching import (
     GROUP,
     JOB,
     SCRATCH,
     Job,
-    Rows,
     check_divisible,
     check_fits,
     load_data,
@@ -160,7 +159,7 @@ class GroupLauncher:
 
 def _numbers(rows: Sequence[TokenRow]) -> NDArray[np.int64]:
     """Return which rows of the store these are."""
-    assert isinstance(rows, Rows)  # noqa: S101 - a data stage gives no others
+    assert isinstance(rows, NumberedRows)  # noqa: S101 - a data stage gives no others
     return rows.numbers
 
 

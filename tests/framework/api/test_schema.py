@@ -76,7 +76,7 @@ def test_every_setting_is_read(config: Any) -> None:
 PLANTED = '''
 from dataclasses import dataclass
 
-from framework.schema import TrainerConfig
+from framework.api.schema import TrainerConfig
 
 
 @dataclass

@@ -145,7 +145,7 @@ WATCH = """
 import atexit, sys
 heavy = {"torch", "transformers", "datasets", "numpy", "pandas", "wandb", "peft", "trl"}
 atexit.register(lambda: print("imported:", *sorted(heavy & sys.modules.keys()), file=sys.stderr))
-from framework.cli import main
+from framework.cli.main import main
 main()
 """
 
@@ -242,7 +242,7 @@ def test_a_bug_in_a_command_is_a_traceback_and_no_mistake_of_the_user(tmp_path: 
     source = """
         from dataclasses import dataclass
         from framework import Component, hookimpl
-        from framework.schema import CommandConfig
+        from framework.api.schema import CommandConfig
 
         @dataclass
         class BreakConfig(CommandConfig):
@@ -317,7 +317,8 @@ def test_the_folder_of_a_run_brings_its_overrides_and_explicit_words_win(
 
 
 INTERRUPTED = """
-from framework import cli, testing
+from framework import testing
+from framework.cli import main
 from framework.testing import echo
 
 class Interrupted(testing.EchoModel):
@@ -326,7 +327,7 @@ class Interrupted(testing.EchoModel):
 
 echo.EchoModel = Interrupted
 testing.install()
-cli.main()
+main.main()
 """
 
 

@@ -11,13 +11,13 @@ from tests.support.forked_program import execute
 
 HYDRAS = """
 import hydra
-from framework import compose
+from framework.config import compose
 compose.register()
 hydra.main(version_base="1.3", config_path=str(compose.conf_dir()), config_name="config")(lambda config: None)()
 """
 OURS = """
 import sys
-from framework.help import help_text
+from framework.config.help import help_text
 words = [word for word in sys.argv[1:] if not word.startswith("-")]
 print(help_text(words, resolve="--resolve" in sys.argv))
 """

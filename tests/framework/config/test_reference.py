@@ -327,7 +327,7 @@ WATCH = """
 import atexit, sys
 heavy = {"torch", "transformers", "datasets", "numpy"}
 atexit.register(lambda: print("imported:", *sorted(heavy & sys.modules.keys()), file=sys.stderr))
-from framework.cli import main
+from framework.cli.main import main
 main()
 """
 

@@ -215,7 +215,7 @@ FILE = """
 SHARED = """
     from dataclasses import dataclass
     from framework import metric
-    from framework.schema import MetricConfig
+    from framework.api.schema import MetricConfig
 
     @dataclass
     class Options(MetricConfig):

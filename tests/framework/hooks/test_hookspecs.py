@@ -13,7 +13,7 @@ from framework.hooks.manager import manager
 HOOKS: dict[str, Callable[..., Any]] = {
     name: function for name, function in vars(hookspecs).items() if name.startswith("framework_")
 }
-DOCUMENTATION = Path(__file__).parents[2] / "docs" / "reference" / "hooks.md"
+DOCUMENTATION = Path(__file__).parents[3] / "docs" / "reference" / "hooks.md"
 
 
 def signature(name: str) -> str:

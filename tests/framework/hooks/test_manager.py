@@ -12,7 +12,7 @@ from tests.support.forked_program import Result, program
 METRIC = """
 from dataclasses import dataclass
 from framework import Component, hookimpl
-from framework.schema import MetricConfig
+from framework.api.schema import MetricConfig
 
 @dataclass
 class Polite(MetricConfig):
@@ -126,7 +126,7 @@ def test_two_plugins_with_one_name_are_both_named_with_the_way_out(tmp_path: Pat
 def test_a_plugin_that_takes_the_schema_of_ours_is_the_one_to_blame(tmp_path: Path, stranger: str) -> None:
     source = """
         from framework import Component, hookimpl
-        from framework_evals.config import ExactMatchConfig
+        from framework_plugins.evals.config import ExactMatchConfig
 
         @hookimpl
         def framework_metrics():
@@ -200,7 +200,7 @@ PARTLY = """
 import sys
 from dataclasses import dataclass, field
 from framework import Component, FrameworkError, hookimpl
-from framework.schema import MetricConfig
+from framework.api.schema import MetricConfig
 from typing import Literal
 
 @dataclass
@@ -327,7 +327,7 @@ def lines_of(result: Result) -> list[str]:
 MERGED = """
 from dataclasses import dataclass
 from framework import Component, hookimpl
-from framework.schema import ExporterConfig, TrainerConfig
+from framework.api.schema import ExporterConfig, TrainerConfig
 
 @dataclass
 class MergedConfig(ExporterConfig):

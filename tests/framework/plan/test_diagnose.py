@@ -218,7 +218,7 @@ from dataclasses import dataclass, field
 from typing import Annotated
 from annotated_types import Gt
 from framework import metric
-from framework.schema import MetricConfig
+from framework.api.schema import MetricConfig
 
 @dataclass
 class Inner:

@@ -9,7 +9,7 @@ import pytest
 from framework.sweep import gpu
 from tests.support.program import environment
 
-TAKES = "import sys; from framework import devices; print(devices.take_one(), flush=True); sys.stdin.read()"
+TAKES = "import sys; from framework.sweep import gpu; print(gpu.take_one(), flush=True); sys.stdin.read()"
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from framework.util.errors import FrameworkError
 from tests.support.program import environment
 
 WORKS = (
-    "import sys; from pathlib import Path; from framework import at_work\n"
-    "with at_work.point(Path(sys.argv[1])):\n    print('at work', flush=True); sys.stdin.read()"
+    "import sys; from pathlib import Path; from framework.sweep import locks\n"
+    "with locks.point(Path(sys.argv[1])):\n    print('at work', flush=True); sys.stdin.read()"
 )
 
 

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from framework import Component, FrameworkError, hookimpl, metric
-from framework.protocols import AnswerMetric, Logger
-from framework.records import Answer, Artifact, Example, Finding, Message, Order, Scores, Severity
-from framework.schema import *
+from framework.api.protocols import AnswerMetric, Logger
+from framework.api.records import Answer, Artifact, Example, Finding, Message, Order, Scores, Severity
+from framework.api.schema import *
 from framework.testing import EchoBackend, EchoModel
 
 OPTIONS = []

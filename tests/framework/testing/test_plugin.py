@@ -24,7 +24,7 @@ CONFIG = '''
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 from annotated_types import Gt, Predicate
-from framework.schema import *
+from framework.api.schema import *
 
 class NoDataclass(MetricConfig):
     """Has no decorator of its own."""
@@ -138,7 +138,7 @@ text = "text"
 PLUGIN = """
 import numpy
 from framework import Component, hookimpl, metric
-from framework.schema import MetricConfig
+from framework.api.schema import MetricConfig
 from broken_acme import config as c
 
 P = "broken_acme.parts:"
@@ -332,8 +332,8 @@ GOOD = """
     from annotated_types import Gt
     from omegaconf import MISSING
     from framework import Component, FrameworkError, formatter, hookimpl, metric
-    from framework.protocols import Logger
-    from framework.schema import CommandConfig, ExporterConfig, FormatConfig, LoggerConfig, MetricConfig
+    from framework.api.protocols import Logger
+    from framework.api.schema import CommandConfig, ExporterConfig, FormatConfig, LoggerConfig, MetricConfig
 
     class Kind(Enum):
         one = "one"
@@ -518,7 +518,7 @@ def test_another_default_of_a_setting_is_read_by_who_reads_the_setting(tmp_path:
         from dataclasses import dataclass
 
         from framework import Component, hookimpl
-        from framework.schema import DataConfig
+        from framework.api.schema import DataConfig
 
 
         @dataclass
@@ -549,7 +549,7 @@ def test_another_default_of_a_setting_is_read_by_who_reads_the_setting(tmp_path:
 
 CHECKUPS = """
     from framework import hookimpl
-    from framework.checkup import Checkup, Found, State
+    from framework.api.checkup import Checkup, Found, State
 
     level = 3
 

@@ -18,10 +18,11 @@ import pytest
 from tests.framework.testing.broken import PLUGIN
 
 CONFTEST = """
-from framework import plugin_file, testing
+from framework import testing
+from framework.hooks import local_file
 
 testing.install()
-plugin_file.load_file("broken_options.py")
+local_file.load_file("broken_options.py")
 """
 TESTS = """
 from framework.testing import AuditSuite, BackendSuite, ExporterSuite, FormatterSuite, LoggerSuite, MetricSuite

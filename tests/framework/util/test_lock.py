@@ -9,7 +9,7 @@ from framework.util import lock
 from tests.support.program import environment
 
 HOLDS = (
-    "import sys; from pathlib import Path; from framework import lock; held = lock.take(Path(sys.argv[1])); "
+    "import sys; from pathlib import Path; from framework.util import lock; held = lock.take(Path(sys.argv[1])); "
     "print(bool(held), flush=True); sys.stdin.read(); held and held.release()"
 )
 

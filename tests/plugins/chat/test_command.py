@@ -34,7 +34,7 @@ HEAVY = ("torch", "transformers", "datasets", "trl", "peft", "bitsandbytes")
 WATCH = f"""
 import atexit, sys
 atexit.register(lambda: print("imported:", *sorted({{*{HEAVY}}} & sys.modules.keys()), file=sys.stderr))
-from framework.cli import main
+from framework.cli.main import main
 main()
 """
 

@@ -18,14 +18,14 @@ HEAVY = ("torch", "transformers", "datasets", "trl", "peft", "bitsandbytes", "wa
 WATCH = f"""
 import atexit, sys
 atexit.register(lambda: print("imported:", *sorted({{*{HEAVY}}} & sys.modules.keys()), file=sys.stderr))
-from framework.cli import main
+from framework.cli.main import main
 main()
 """
 MINE = f"""
 import os, signal, time
 
 from framework import hookimpl
-from framework.checkup import Checkup, Found, State
+from framework.api.checkup import Checkup, Found, State
 
 
 def crash(plan):

@@ -88,7 +88,7 @@ def test_what_hangs_is_ended_with_its_children(tmp_path: Path, monkeypatch: pyte
 
 PARENT = """
 import os
-from framework.doctor.worker import Worker
+from framework_plugins.doctor.worker import Worker
 worker = Worker()
 print(worker.ask("doctor_acts:process", None, seconds=60).detail, flush=True)
 worker.ask("doctor_acts:hang", None, seconds=60)

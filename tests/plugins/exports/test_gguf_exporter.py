@@ -203,7 +203,7 @@ for name in ("--outfile", "--outtype", "--model-name"):
     parser.add_argument(name)
 given = parser.parse_args()
 sys.path[:0] = {path!r}
-from framework_exports.convert.model import convert
+from framework_plugins.exports.convert.model import convert
 convert(str(given.model), given.outfile, given.outtype, given.model_name + " of the checkout")
 """
 

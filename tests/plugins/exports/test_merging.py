@@ -236,7 +236,7 @@ MEASURE = """
 import json, sys
 from pathlib import Path
 from framework import testing
-from framework_exports.merging import merge
+from framework_plugins.exports.merging import merge
 
 def plan(base):
     words = ["data=local_file", "data.path=none.jsonl", "model=local", f"model.path={json.dumps(str(base))}"]

@@ -23,8 +23,8 @@ from tests.support.program import environment
 LOAD = """
 import json, sys
 from framework import FrameworkError
-from framework_formats.config import HubConfig
-from framework_formats.hub import Hub
+from framework_plugins.formats.config import HubConfig
+from framework_plugins.formats.hub import Hub
 def told(rows):
     return [[row.fields, row.where, row.problem] for row in rows]
 for config in json.loads(sys.argv[1]):

@@ -165,8 +165,8 @@ UNREACHABLE = """
 from dataclasses import dataclass
 from pathlib import Path
 
-from framework import Component, hookimpl, pipeline, plugins, testing
-from framework.schema import MetricConfig
+from framework import Component, hookimpl, testing
+from framework.api.schema import MetricConfig
 
 
 @dataclass
@@ -180,7 +180,7 @@ class Here:
         yield Component("here", HereConfig, "framework_plugins.evals.metrics.exact_match:ExactMatch")
 
 
-plugins.add(Here(), name="here")
+testing.add(Here(), name="here")
 plan = testing.plan(
     ["data=local_file", "data.path=rows.jsonl", "launch=subprocess", "metric=[here]"], run_dir=Path("run")
 )

@@ -53,8 +53,8 @@ def test_an_empty_file_becomes_a_journal_and_opens_again(tmp_path: Path) -> None
 
 OPENS = """
 import sys
-from framework_sweeps.config import Direction, Optuna5Config
-from framework_sweeps.study import open_study
+from framework_plugins.sweeps.config import Direction, Optuna5Config
+from framework_plugins.sweeps.study import open_study
 
 print("ready", flush=True)
 for line in sys.stdin:

@@ -100,7 +100,7 @@ def test_a_server_of_ones_own_stands_in_the_command_that_logs_in(monkeypatch: py
     assert how_to_log_in(quiet_settings()) == "wandb login --host=http://127.0.0.1:9, or set WANDB_API_KEY"
 
 
-PROGRAM = "from framework import cli, testing; testing.install(); "
+PROGRAM = "from framework import testing; from framework.cli import main; testing.install(); "
 WRONG = "from framework_plugins.trackers import wandb_run; wandb_run.why_no_login = lambda settings: str(); "
 LOUD = "import wandb; wandb.setup(); "
 
@@ -115,7 +115,7 @@ def words(data_file: Path) -> list[str]:
 def at_a_terminal(code: str, words: list[str], here: Path, home: Path, **variables: str) -> str:
     """Run the program as somebody who sits before it, and return what was shown."""
     env = environment(here, NETRC=str(home / "netrc"), WANDB_CONFIG_DIR=str(home), **variables)
-    command = [sys.executable, "-c", f"{code}cli.main()", *words]
+    command = [sys.executable, "-c", f"{code}main.main()", *words]
     with Terminal(command, cwd=here, env=env, columns=300) as terminal:
         code_of_exit, shown = terminal.end()
     assert code_of_exit == 0, shown

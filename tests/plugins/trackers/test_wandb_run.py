@@ -22,8 +22,8 @@ from tests.support.wandb_server import WandbStandIn
 KEY = "0123456789" * 4
 pytestmark = pytest.mark.usefixtures("home")
 BREAKS = (
-    "from framework import cli, testing; testing.install(); "
-    "from framework.testing.echo import EchoModel as Model; del Model.save_tokenizer; cli.main()"
+    "from framework import testing; from framework.cli import main; testing.install(); "
+    "from framework.testing.echo import EchoModel as Model; del Model.save_tokenizer; main.main()"
 )
 
 
@@ -130,7 +130,7 @@ def test_a_server_that_goes_away_holds_no_run_up(words: list[str], tmp_path: Pat
 
 KILLS = """
 import psutil
-from framework import cli, testing
+from framework import testing; from framework.cli import main
 from framework.testing.echo import EchoModel
 testing.install()
 save = EchoModel.save_tokenizer
@@ -142,7 +142,7 @@ def kill(self, folder):
     save(self, folder)
 
 EchoModel.save_tokenizer = kill
-cli.main()
+main.main()
 """
 
 

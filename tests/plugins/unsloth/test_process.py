@@ -161,9 +161,9 @@ FAULTS = {"": "", "SCALING": wrong.SCALING.told, "DIRECTION": wrong.DIRECTION.to
 ASK = f"""
 import contextlib, json
 import framework_plugins.unsloth.first
-from framework.compose import compose
-from framework.plan import make_plan
-from framework_unsloth import questions
+from framework.config.compose import compose
+from framework.plan.make import make_plan
+from framework_plugins.unsloth import questions
 import wrong
 from transformers import LlamaConfig
 

@@ -24,7 +24,7 @@ from typing import Annotated, Literal
 from annotated_types import Gt
 
 from framework import Component, hookimpl
-from framework.schema import LoggerConfig, MetricConfig
+from framework.api.schema import LoggerConfig, MetricConfig
 
 EXTRA = ("pytest", "acme-absent>=2", "--no-deps pytest==1", "{LONG}")
 
@@ -320,7 +320,7 @@ def test_presets_of_the_user_are_shown_the_broken_ones_too(mine: Path) -> None:
 WATCH = f"""
 import atexit, sys
 atexit.register(lambda: print("imported:", *sorted({{*{HEAVY}}} & sys.modules.keys()), file=sys.stderr))
-from framework.cli import main
+from framework.cli.main import main
 main()
 """
 

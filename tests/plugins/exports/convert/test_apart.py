@@ -12,7 +12,7 @@ from framework_plugins.exports.convert import apart
 
 FUNCTIONS = """
 import os, signal
-from framework.errors import FrameworkError
+from framework.api.errors import FrameworkError
 def write(file, text): print("a lot"); open(file, "w").write(text)
 def refuse(): raise FrameworkError("take\\nanother")
 def fail(): print("so far so good"); raise KeyError("rope")

@@ -282,8 +282,8 @@ PROGRAM = """
 import sys
 from pathlib import Path
 
-from framework.compose import compose
-from framework.plan import make_plan
+from framework.config.compose import compose
+from framework.plan.make import make_plan
 
 words = sys.argv[2:]
 plan = make_plan(compose(words), run_dir=Path(sys.argv[1]), overrides=tuple(words))
