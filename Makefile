@@ -37,7 +37,7 @@ check: $(VENV)/dev
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
-	$(TEST_ENV) $(VENV)/bin/python -m pytest -q tests/framework/hooks/test_hookspecs.py tests/framework/config/test_reference.py::test_the_committed_reference_is_up_to_date tests/docs -k "not command and not example_runs"
+	$(TEST_ENV) $(VENV)/bin/python -m pytest -q tests/framework/hooks/test_hookspecs.py tests/framework/api/test_public_api.py tests/framework/config/test_reference.py::test_the_committed_reference_is_up_to_date tests/docs -k "not command and not example_runs"
 
 # The second set of versions that the ranges in pyproject.toml admit: what Unsloth asks for. The environment is made of
 # the wheel and of nothing else, and the tests run from a copy, so that no file of the checkout is imported.
@@ -62,9 +62,10 @@ test-unsloth: $(UNSLOTH_VENV)/dev
 docs: $(VENV)/dev
 	$(TEST_ENV) $(VENV)/bin/python -m pytest tests/docs
 
-# docs/reference/config.md and the JSON Schemas, of the options in this repository.
+# docs/reference: config.md and the JSON Schemas, of the options in this repository, and api.md with its snapshot.
 reference: $(VENV)/dev
 	$(VENV)/bin/python -m framework reference docs/reference --package framework
+	$(VENV)/bin/python tests/support/api_page.py
 
 # Training beside TRL, Unsloth and LLaMA-Factory, each in an environment of its own; nothing else should run meanwhile.
 bench: $(BENCH)/framework/made $(BENCH)/trl/made $(BENCH)/unsloth/made $(BENCH)/llamafactory/made

@@ -7,6 +7,8 @@ from importlib.metadata import PackageNotFoundError, version
 
 from framework.api.component import Component
 from framework.api.markers import hookimpl
+from framework.api.plan import Plan, Selection
+from framework.api.schema import Stage
 from framework.hooks.decorators import formatter, metric
 from framework.util.errors import FrameworkError
 
@@ -15,4 +17,14 @@ try:
 except PackageNotFoundError:  # run from a source tree that was never installed
     __version__ = "0+unknown"
 
-__all__ = ["Component", "FrameworkError", "__version__", "formatter", "hookimpl", "metric"]
+__all__ = [
+    "Component",
+    "FrameworkError",
+    "Plan",
+    "Selection",
+    "Stage",
+    "__version__",
+    "formatter",
+    "hookimpl",
+    "metric",
+]

@@ -1,5 +1,6 @@
 """What a plugin may import: components and schemas, the plan, records, protocols, texts.
 
-Imports: `memory` and `util`; `backend`, `commands` and `registry` alone look up, and nothing in the core imports them.
+Imports: `memory` and `util`; `commands`, `launching`, `prompts` and `registry` alone look up;
+nothing in the core imports those four.
 Start with `component.py`, then `schema.py`, `plan.py` and `protocols/`.
 """

@@ -12,12 +12,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
 
 from framework.api.plan import Plan
-
-if TYPE_CHECKING:
-    from framework.api.plan import Plan
 
 __all__ = ["Checkup", "Found", "State", "checkup_problem"]
 

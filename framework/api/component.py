@@ -67,7 +67,7 @@ class Component:
             are given as a tuple, each the words of one `pip install`.
         import_order: libraries of which the first changes the others, so that it has to be imported before them:
             `("unsloth", "transformers")`. A run with this option gets a process in which that holds, one without it a
-            process in which the first was not imported; see `fresh.py`.
+            process in which the first was not imported; see `framework/run/import_order.py`.
     """
 
     name: str

@@ -239,10 +239,10 @@ def explain(error: Exception) -> str:
 def read_origins(loader: ConfigLoader, words: Sequence[str]) -> Origins:
     """Read where the values of a config come from; empty where the words do not give a defaults list."""
     try:
-        return origins(loader, _defaults(loader, words).defaults, words)
+        return origins(loader, defaults_list(loader, words).defaults, words)
     except REFUSALS:  # those are told by `diagnose`
         return Origins()
 
 
-def _defaults(loader: ConfigLoader, words: Sequence[str]) -> DefaultsList:
+def defaults_list(loader: ConfigLoader, words: Sequence[str]) -> DefaultsList:
     return loader.compute_defaults_list(CONFIG_NAME, list(words), RunMode.RUN)

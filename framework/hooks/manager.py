@@ -1,6 +1,6 @@
 """The plugin manager: loads plugins and collects what they register.
 
-Plugins are found in the entry-point group `framework` and in the files that the user names (`plugin_file.py`), nowhere
+Plugins are found in the entry-point group `framework` and in the files that the user names (`local_file.py`), nowhere
 else. What a plugin gets wrong is told with its name and the way to switch it off, and the rest goes on.
 """
 

@@ -21,7 +21,7 @@ from framework.api.schema import RunConfig
 from framework.config.check import option_name, out_of_range, problems, unknown_key
 from framework.config.compose import compose, config_loader
 from framework.config.problem import Problem
-from framework.config.sources import REFUSALS, Origins, Setting, _defaults, explain, line, origins, read_origins
+from framework.config.sources import REFUSALS, Origins, Setting, defaults_list, explain, line, origins, read_origins
 from framework.plan.hydra_errors import GLOBAL, refused
 from framework.plan.make import make_plan, plan_problems
 from framework.plan.sweep_check import intervals, option_names, params, points, read_sweeper, sweeper_problems
@@ -95,7 +95,7 @@ def _problems(loader: ConfigLoader, words: list[str]) -> Iterator[str]:
     """Tell everything that is wrong with the words of one run."""
     for _ in range(ROUNDS):
         try:
-            defaults = _defaults(loader, words)
+            defaults = defaults_list(loader, words)
             break
         except REFUSALS as error:
             problem, repaired = refused(loader, error, words)

@@ -31,7 +31,7 @@ class Packed:
     Attributes:
         launch: the option of `launch=` that sends it, for messages.
         paths: where Python looks for modules.
-        first: modules that have to be imported before anything else, see `fresh.py`.
+        first: modules that have to be imported before anything else, see `import_order.py`.
         files: plugins of one file.
         plan: the pickled plan.
     """

@@ -8,7 +8,7 @@ import pytest
 
 import framework_plugin_template.plugin
 from framework import FrameworkError, testing
-from framework.testing.suites import MetricSuite
+from framework.testing import MetricSuite
 
 
 class TestWordLimit(MetricSuite):

@@ -8,8 +8,8 @@ import pytest
 
 import framework_textstats.plugin
 from framework import FrameworkError, testing
-from framework.config.check import check
-from framework.testing.suites import MetricSuite
+from framework.api.commands import load_config
+from framework.testing import MetricSuite
 from framework_textstats.config import Aim, Language, Measure, ReadabilityConfig
 from framework_textstats.readability import Readability
 
@@ -87,7 +87,6 @@ def test_english_syllables_are_looked_up(tmp_path: Path, monkeypatch: pytest.Mon
 
 def test_the_experiment_asks_for_the_data_alone() -> None:
     with pytest.raises(FrameworkError, match=r"data\.path"):
-        check(testing.compose(["+experiment=plain_answers"]))
-    config = testing.compose(["+experiment=plain_answers", "data.path=rows.jsonl"])
-    check(config)
+        load_config(["+experiment=plain_answers"])
+    config = load_config(["+experiment=plain_answers", "data.path=rows.jsonl"])
     assert (config.name, config.objective, list(config.metric)) == ("plain_answers", "readability", ["readability"])

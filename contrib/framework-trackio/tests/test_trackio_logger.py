@@ -17,8 +17,7 @@ from trackio.utils import TRACKIO_DIR
 
 import framework_trackio.plugin
 from framework import testing
-from framework.run import pipeline
-from framework.testing.suites import LoggerSuite
+from framework.testing import LoggerSuite
 
 SECRET = "open-sesame-42"  # noqa: S105 - planted
 ROWS = [{"instruction": f"say {number}", "input": "", "output": f"it is {number}"} for number in range(5)]
@@ -89,7 +88,7 @@ def test_a_run_is_logged_with_all_that_was_asked_for(
     words: list[str], project: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     about = ["logger.trackio.group=rates", "logger.trackio.run_name=first"]
-    report = pipeline.run(testing.plan([*words, *about], run_dir=tmp_path / "run"))
+    report = testing.run(testing.plan([*words, *about], run_dir=tmp_path / "run"))
     assert report is not None
     (run,) = stored(project)
     assert (run.name, run.config["_Group"]) == ("first", "rates")
@@ -119,7 +118,7 @@ def test_a_run_is_logged_with_all_that_was_asked_for(
 def test_names_come_from_the_run_and_a_part_of_the_stages_is_logged(
     words: list[str], project: str, tmp_path: Path
 ) -> None:
-    pipeline.run(testing.plan([*words, "name=mine", "stages=[data,baseline]"], run_dir=tmp_path / "monday"))
+    testing.run(testing.plan([*words, "name=mine", "stages=[data,baseline]"], run_dir=tmp_path / "monday"))
     (run,) = stored(project)
     assert (run.name, run.config["_Group"]) == ("mine-monday", None)
     assert run.find("train/loss") == []
@@ -130,7 +129,7 @@ def test_names_come_from_the_run_and_a_part_of_the_stages_is_logged(
 def test_the_table_holds_as_many_answers_as_were_asked_for(
     words: list[str], project: str, tmp_path: Path, count: int, expected: int | None
 ) -> None:
-    pipeline.run(testing.plan([*words, f"logger.trackio.answers={count}"], run_dir=tmp_path / "run"))
+    testing.run(testing.plan([*words, f"logger.trackio.answers={count}"], run_dir=tmp_path / "run"))
     (run,) = stored(project)
     tables = run.find("answers")
     assert (len(tables[0][1]["_value"]) if tables else None) == expected
@@ -140,7 +139,7 @@ def test_troubles_are_alerts_and_validations_stand_with_their_steps(
     words: list[str], project: str, tmp_path: Path
 ) -> None:
     more = ["trainer.eval_steps=1", "trainer.early_stopping_metric=exact_match", "trainer.losses=[1,1,nan]"]
-    pipeline.run(testing.plan([*words, *more], run_dir=tmp_path / "run"))
+    testing.run(testing.plan([*words, *more], run_dir=tmp_path / "run"))
     (run,) = stored(project)
     ((title, text, level),) = run.alerts
     assert (title, level) == ("nan", "error")
@@ -158,7 +157,7 @@ def test_a_run_that_fails_is_marked_and_says_why(
 
     monkeypatch.setattr(testing.EchoModel, "save_tokenizer", breaks)
     with pytest.raises(RuntimeError, match="out of memory"):
-        pipeline.run(testing.plan(words, run_dir=tmp_path / "run"))
+        testing.run(testing.plan(words, run_dir=tmp_path / "run"))
     (run,) = stored(project)
     assert run.alerts == [("run failed", "RuntimeError: out of memory at (hidden)", "error")]
     assert run.find("exit_code") == [(3, 1)]
@@ -178,7 +177,7 @@ def test_the_config_is_stored_before_anything_is_measured(
         return generate(*arguments, **named)
 
     monkeypatch.setattr(testing.EchoModel, "generate", slow)
-    pipeline.run(testing.plan([*words, "stages=[data,baseline]"], run_dir=tmp_path / "run"))
+    testing.run(testing.plan([*words, "stages=[data,baseline]"], run_dir=tmp_path / "run"))
     (run,) = seen
     assert run.config["data_result"]["train_rows"] == 5
     assert run.entries == [(0, {})]
@@ -191,7 +190,7 @@ def test_no_secret_reaches_the_store(
     row = {"instruction": f"the key is {SECRET}", "input": "", "output": f"keep {SECRET}"}
     (tmp_path / "rows.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
     named = [f"name=for {SECRET}", f"logger.trackio.group={SECRET}"]
-    pipeline.run(testing.plan([*words, *named], run_dir=tmp_path / "run"))
+    testing.run(testing.plan([*words, *named], run_dir=tmp_path / "run"))
     (run,) = stored(project)
     assert run.last("answers")["_value"][0]["prompt"] == "the key is (hidden)"
     assert (run.config["name"], run.config["_Group"]) == ("for (hidden)", "(hidden)")
@@ -201,7 +200,7 @@ def test_no_secret_reaches_the_store(
 
 def test_runs_of_one_process_are_kept_apart(words: list[str], project: str, tmp_path: Path) -> None:
     for name in ("one", "two"):
-        pipeline.run(testing.plan(words, run_dir=tmp_path / name))
+        testing.run(testing.plan(words, run_dir=tmp_path / name))
     assert [(run.name, len(run.find("train/loss"))) for run in stored(project)] == [("run-one", 3), ("run-two", 3)]
 
 
@@ -210,7 +209,7 @@ def test_the_machine_is_logged_where_it_was_asked_for(
 ) -> None:
     asked = ["logger.trackio.system=true", "logger.trackio.system_interval=0.05"]
     monkeypatch.setattr(testing.EchoModel, "save_tokenizer", lambda *_: time.sleep(1))
-    pipeline.run(testing.plan([*words, *asked], run_dir=tmp_path / "run"))
+    testing.run(testing.plan([*words, *asked], run_dir=tmp_path / "run"))
     with closing(sqlite3.connect(TRACKIO_DIR / f"{project}.db")) as database:
         (count,) = database.execute("SELECT count(*) FROM system_metrics").fetchone()
     assert count > 1
@@ -219,7 +218,7 @@ def test_the_machine_is_logged_where_it_was_asked_for(
 def test_a_project_that_trackio_refuses_switches_the_logger_off_and_the_run_goes_on(
     words: list[str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    report = pipeline.run(testing.plan([*words, "logger.trackio.project=my_system"], run_dir=tmp_path / "run"))
+    report = testing.run(testing.plan([*words, "logger.trackio.project=my_system"], run_dir=tmp_path / "run"))
     assert report is not None
     assert "logger 'trackio' failed and is switched off: ValueError: Project name" in capfd.readouterr().err
 

@@ -1,6 +1,6 @@
-"""A training is watched while it runs: what goes wrong is named, with its cure, and the run stops, goes on or slows.
+"""The rules by which a training is watched: losses, gradients and validations, each with what to change.
 
-`watcher.py` looks at each log entry by the rules in `losses.py`, `gradients.py` and `validation.py`; `answers.py` looks
-at the answers. `course.py` follows one training: it asks the watcher, keeps to the early stopping, and says which
-weights are the best.
+`watcher.py` checks each log entry by the rules in `losses.py`, `gradients.py` and `validation.py`; `cures.py` says what to
+change. The core follows the training (`framework/run/training.py`) and asks every plugin by the hook
+`framework_training_monitors`.
 """

@@ -1,0 +1,69 @@
+"""The public API: what it offers, that plugins use nothing else, and that nothing in it changes unnoticed."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support import api_page
+
+ROOT = Path(__file__).resolve().parents[3]
+MOST_EXCEPTIONS = 9
+"""Exceptions from the order of the rooms, in pyproject.toml. Lower the number when one goes; never raise it."""
+
+
+def test_the_committed_snapshot_is_the_api() -> None:
+    changed = set(api_page.snapshot().splitlines()) ^ set(api_page.SNAPSHOT.read_text(encoding="utf-8").splitlines())
+    assert not changed, "a public name or signature changed: `make reference`, and announce it in the changelog"
+
+
+def test_the_committed_page_is_up_to_date() -> None:
+    assert api_page.page() == api_page.PAGE.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", api_page.public_modules())
+def test_a_public_module_names_what_it_offers_and_says_what_it_is(name: str) -> None:
+    module = importlib.import_module(name)
+    assert module.__doc__
+    assert sorted(set(module.__all__)) == sorted(module.__all__)
+    for each in module.__all__:
+        thing = getattr(module, each)
+        if callable(thing) and not each.isupper() and str(getattr(thing, "__module__", "")).startswith("framework"):
+            assert thing.__doc__, f"{name}.{each} has no docstring"
+
+
+def imported(file: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            yield from (f"{node.module}:{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (f"{alias.name}:" for alias in node.names)
+
+
+@pytest.mark.parametrize("folder", ["plugins", "contrib"])
+def test_plugins_import_public_names_alone(folder: str) -> None:
+    public = {name: set(importlib.import_module(name).__all__) for name in api_page.public_modules()}
+    past = {
+        f"{file.relative_to(ROOT)} imports {place}"
+        for file in (ROOT / folder).rglob("*.py")
+        for place in imported(file)
+        if (parts := place.partition(":"))[0].partition(".")[0] == "framework"
+        and parts[2] not in public.get(parts[0], ())
+        and f"{parts[0]}.{parts[2]}" not in public
+        and not (parts[0] == "framework" and not parts[2])
+    }
+    assert not past
+
+
+def test_the_exceptions_from_the_order_of_the_rooms_only_shrink() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"][
+        "contracts"
+    ]
+    (layers,) = [contract for contract in contracts if contract["type"] == "layers"]
+    assert layers["exhaustive"]
+    assert len(layers["ignore_imports"]) == MOST_EXCEPTIONS

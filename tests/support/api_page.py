@@ -1,0 +1,175 @@
+"""Writes docs/reference/api.md and the snapshot of the public API, out of `__all__` of the public modules.
+
+python tests/support/api_page.py    writes both; `make reference` does
+"""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import importlib
+import inspect
+import pkgutil
+import re
+import sys
+from collections.abc import Iterator
+from enum import Enum
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE, SNAPSHOT = ROOT / "docs" / "reference" / "api.md", ROOT / "tests" / "framework" / "api" / "public_api.txt"
+HEAD = """\
+<!-- Made by `make reference`; edit the docstrings instead. -->
+# The public API
+
+A plugin imports `framework`, `framework.api.*` and `framework.testing`, and nothing else of the core. import-linter
+holds the first-party plugins to that. What stands on this page is public. Any other module, any name that begins with
+an underscore, and any name outside `__all__` may change in any release.
+
+**Stable** modules keep their names, parameters and meaning within a major version. Until 1.0 a minor version may change
+them. **Provisional** modules, marked below, may change in any minor version: authors of trainers, launchers and
+commands need them, and their shape is not settled.
+
+A removal or a change is announced in the changelog under "Deprecated", with the replacement. The old name then works
+for at least one minor version and raises a `DeprecationWarning` that names the replacement. New optional fields,
+parameters with a default and new protocols are no such change. The tests compare every public name and signature with
+a committed snapshot, `tests/framework/api/public_api.txt`, so that no change goes unnoticed.
+"""
+
+
+def public_modules() -> list[str]:
+    """Return the public modules: the package, `framework.testing`, and what stands directly below `framework.api`."""
+    api = importlib.import_module("framework.api")
+    below = sorted(f"framework.api.{found.name}" for found in pkgutil.iter_modules(api.__path__))
+    return ["framework", *below, "framework.testing"]
+
+
+def is_provisional(module: ModuleType) -> bool:
+    """Whether the first line of a module's docstring says so."""
+    return (module.__doc__ or "").partition("\n")[0].endswith("Provisional.")
+
+
+def snapshot() -> str:
+    """Return every public name with its signature, a line each."""
+    return "".join(f"{line}\n" for name in public_modules() for line in _lines(importlib.import_module(name)))
+
+
+def page() -> str:
+    """Return the text of docs/reference/api.md."""
+    return "\n".join([HEAD, *(_section(importlib.import_module(name)) for name in public_modules())])
+
+
+def _lines(module: ModuleType) -> Iterator[str]:
+    for name in sorted({*module.__all__} - {"__version__"}):
+        yield from _described(f"{module.__name__}.{name}", getattr(module, name))
+
+
+def _described(place: str, thing: Any) -> Iterator[str]:
+    """Give a line for a name, and one for each public member of a class that stands in this repository."""
+    if not inspect.isclass(thing):
+        yield f"{place}{_signature(thing)}" if inspect.isroutine(thing) else f"{place} = {_value(thing)}"
+        return
+    bases = ", ".join(base.__name__ for base in thing.__bases__ if base is not object)
+    yield f"class {place}({bases})" if bases else f"class {place}"
+    if issubclass(thing, Enum):
+        yield from (f"{place}.{member.name} = {member.value!r}" for member in thing)
+        return
+    fields = {field.name: field for field in dataclasses.fields(thing)} if dataclasses.is_dataclass(thing) else {}
+    for name, annotation in inspect.get_annotations(thing).items():
+        if not name.startswith("_"):
+            yield f"{place}.{name}: {annotation}{_default(fields.get(name))}"
+    for name, member in sorted(vars(thing).items()):
+        if name.startswith("_") or name in fields:
+            continue
+        function = member.__func__ if isinstance(member, classmethod | staticmethod) else member
+        if inspect.isfunction(function):
+            yield f"{place}.{name}{_signature(function)}"
+        elif isinstance(member, property):
+            yield f"{place}.{name} -> {member.fget.__annotations__.get('return') if member.fget else None}"
+
+
+def _default(field: dataclasses.Field[Any] | None) -> str:
+    """Return the default of a field as it counts for callers: that there is one, and plain ones with their value."""
+    if field is None or (field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING):
+        return ""
+    plain = isinstance(field.default, bool | int | float | str | None)
+    return f" = {field.default!r}" if plain else " = …"
+
+
+def _signature(thing: Any) -> str:
+    """Return a signature; objects as defaults have no stable text."""
+    signature = inspect.signature(thing)
+    plain = [
+        parameter.replace(
+            default=inspect.Parameter.empty if parameter.default is parameter.empty else _Shown(parameter)
+        )
+        for parameter in signature.parameters.values()
+    ]
+    return re.sub(r"(: |-> )'([^']*)'", r"\1\2", str(signature.replace(parameters=plain)))  # annotations are strings
+
+
+class _Shown:
+    """A default as the snapshot shows it."""
+
+    def __init__(self, parameter: inspect.Parameter) -> None:
+        self.default = parameter.default
+
+    def __repr__(self) -> str:
+        """Return plain values as they are written."""
+        return repr(self.default) if isinstance(self.default, bool | int | float | str | None) else "…"
+
+
+def _value(thing: Any) -> str:
+    if inspect.ismodule(thing):
+        return f"module {thing.__name__}"
+    plain = isinstance(thing, bool | int | float | str | tuple | frozenset)
+    return repr(thing) if plain and not isinstance(thing, frozenset) else type(thing).__name__
+
+
+def _section(module: ModuleType) -> str:
+    text = inspect.cleandoc(module.__doc__ or "").replace(" Provisional.", "", 1)
+    mark = " (provisional)" if is_provisional(module) else ""
+    rows = [
+        f"| `{name}` | {_said(module, name)} |" for name in sorted({*module.__all__} - {"__version__"}, key=str.lower)
+    ]
+    return "\n".join([f"## `{module.__name__}`{mark}", "", text, "", "| name | what it is |", "|---|---|", *rows, ""])
+
+
+def _said(module: ModuleType, name: str) -> str:
+    """Return the first sentence or paragraph that documents a name, with the signature of a function before it."""
+    thing = getattr(module, name)
+    if inspect.isclass(thing):
+        said = inspect.getdoc(thing) or ""
+    elif inspect.isroutine(thing):
+        said = f"`{name}{_signature(thing)}`: {inspect.getdoc(thing) or ''}"
+    else:
+        said = _of_constant(module, name) or f"`{_value(thing)}`"
+    return " ".join(said.partition("\n\n")[0].split()).replace("|", "\\|")
+
+
+def _of_constant(module: ModuleType, name: str) -> str:
+    """Return the text that stands below a constant, in this module or in the one that it is imported from."""
+    tree = ast.parse(Path(module.__file__ or "").read_text(encoding="utf-8"))
+    for statement, following in zip(tree.body, [*tree.body[1:], None], strict=True):
+        if isinstance(statement, ast.ImportFrom) and any(
+            (alias.asname or alias.name) == name for alias in statement.names
+        ):
+            return _of_constant(importlib.import_module(statement.module or ""), name)
+        targets = statement.targets if isinstance(statement, ast.Assign) else []
+        if any(isinstance(target, ast.Name) and target.id == name for target in targets):
+            documented = isinstance(following, ast.Expr) and isinstance(following.value, ast.Constant)
+            return str(following.value.value) if documented else ""  # type: ignore[union-attr]
+    return ""
+
+
+def main() -> int:
+    """Write both files."""
+    PAGE.write_text(page(), encoding="utf-8")
+    SNAPSHOT.write_text(snapshot(), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
