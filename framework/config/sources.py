@@ -245,4 +245,5 @@ def read_origins(loader: ConfigLoader, words: Sequence[str]) -> Origins:
 
 
 def defaults_list(loader: ConfigLoader, words: Sequence[str]) -> DefaultsList:
+    """Return what Hydra puts together, in its order."""
     return loader.compute_defaults_list(CONFIG_NAME, list(words), RunMode.RUN)

@@ -132,7 +132,8 @@ def _section(module: ModuleType) -> str:
     text = inspect.cleandoc(module.__doc__ or "").replace(" Provisional.", "", 1)
     mark = " (provisional)" if is_provisional(module) else ""
     rows = [
-        f"| `{name}` | {_said(module, name)} |" for name in sorted({*module.__all__} - {"__version__"}, key=str.lower)
+        f"| `{name}` | {_said(module, name)} |"
+        for name in sorted({*module.__all__} - {"__version__"}, key=lambda name: (name.lower(), name))
     ]
     return "\n".join([f"## `{module.__name__}`{mark}", "", text, "", "| name | what it is |", "|---|---|", *rows, ""])
 
