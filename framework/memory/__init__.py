@@ -3,8 +3,9 @@
     shape = Shape.from_config(json.loads(Path("config.json").read_text()))
     estimate(shape, Settings(rows=2, length=2048, rank=16, weights=Weights.nf4)).allocated
 
-`shape.py` holds what a model is made of, `settings.py` how it is trained, `terms.py` the formulas with their sources,
-and `peak.py` puts them together. docs/explanation/memory.md tells the same in words, with how far off it is.
+Imports: `util`.
+Start with `peak.py`, which puts together what a model is made of (`shape.py`), how it is trained (`settings.py`) and the
+formulas with their sources (`terms.py`). docs/explanation/memory.md explains them and says how far off they are.
 """
 
 from __future__ import annotations

@@ -7,8 +7,10 @@
     plan = testing.plan(["metric=[acme_polite]"], run_dir=tmp_path)     # with model=echo and trainer=echo
     report = testing.run(plan)
 
-The suites of `framework.testing.suites` are classes with tests: `class TestPolite(MetricSuite): option = "polite"`.
-Nothing here imports pytest.
+The suites are classes with tests: `class TestPolite(MetricSuite): option = "polite"`. Nothing here imports pytest.
+
+Imports: everything; nothing imports it.
+Start with `plugin.py`, then `suites/base.py`; `echo.py` is the backend.
 """
 
 from framework.cli.main import run_command
