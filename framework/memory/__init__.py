@@ -4,8 +4,8 @@
     estimate(shape, Settings(rows=2, length=2048, rank=16, weights=Weights.nf4)).allocated
 
 Imports: `util`.
-Start with `peak.py`, which puts together what a model is made of (`shape.py`), how it is trained (`settings.py`) and the
-formulas with their sources (`terms.py`). docs/explanation/memory.md explains them and says how far off they are.
+Start with `peak.py`, which puts together what a model is made of (`shape.py`), how it is trained (`settings.py`) and
+the formulas with their sources (`terms.py`). docs/explanation/memory.md explains them and says how far off they are.
 """
 
 from __future__ import annotations
