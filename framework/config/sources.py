@@ -38,6 +38,8 @@ from framework.util.errors import FrameworkError, short
 
 HYDRA = "hydra"
 """The key below which Hydra's own settings stand."""
+REFUSALS = (HydraException, CompactHydraException, OmegaConfBaseException, YAMLError, ValueError, AssertionError)
+"""What Hydra raises where it cannot compose."""
 
 
 @dataclass(frozen=True)
@@ -215,10 +217,6 @@ def line(problem: Problem, where: Callable[[str], str]) -> str:
     if len(distinct) == 1:
         return f"{distinct[0]}: {problem.text}"
     return f"{problem.text} ({'; '.join(f'{key}: {place}' for key, place in places.items())})"
-
-
-REFUSALS = (HydraException, CompactHydraException, OmegaConfBaseException, YAMLError, ValueError, AssertionError)
-"""What Hydra raises where it cannot compose."""
 
 
 def explain(error: Exception) -> str:

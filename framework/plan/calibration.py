@@ -28,6 +28,26 @@ LIBRARIES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "unsloth")
 OF_ANSWERS = frozenset(("evaluated_rows", "evaluated_length", "answer_rows", "answer_tokens"))
 """Settings that a probe does not try."""
 NAME = "calibration-"
+STEPS = 2
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+PATIENCE = 900
+"""Seconds for a probe, the time to fetch a model included."""
+LEFT_OUT = frozenset(
+    ("data", "format", "audit", "evaluator", "exporter", "logger", "launch", "stages", "run_dir", "plan", "objective")
+)
+"""What a probe does not take from the plan: it trains, on rows of its own."""
+OWN = frozenset(
+    (
+        "trainer.max_steps", "trainer.warmup_steps", "trainer.num_train_epochs", "trainer.max_seq_length",
+        "trainer.eval_steps", "trainer.early_stopping_patience", "trainer.early_stopping_metric",
+    )
+)  # fmt: skip
+"""What it sets itself."""
+AROUND_ROWS = 48
+"""Tokens of a row that the chat template adds, about."""
+SHORTEST = 64
+ROOM = 1024
+"""Tokens that a row of a probe may have above that: templates differ."""
 
 
 def offset(device: str, settings: Settings) -> float:
@@ -60,42 +80,6 @@ def _versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
-
-
-STEPS = 2
-
-
-LETTERS = "abcdefghijklmnopqrstuvwxyz"
-
-
-PATIENCE = 900
-"""Seconds for a probe, the time to fetch a model included."""
-
-
-LEFT_OUT = frozenset(
-    ("data", "format", "audit", "evaluator", "exporter", "logger", "launch", "stages", "run_dir", "plan", "objective")
-)
-"""What a probe does not take from the plan: it trains, on rows of its own."""
-
-
-OWN = frozenset(
-    (
-        "trainer.max_steps", "trainer.warmup_steps", "trainer.num_train_epochs", "trainer.max_seq_length",
-        "trainer.eval_steps", "trainer.early_stopping_patience", "trainer.early_stopping_metric",
-    )
-)  # fmt: skip
-"""What it sets itself."""
-
-
-AROUND_ROWS = 48
-"""Tokens of a row that the chat template adds, about."""
-
-
-SHORTEST = 64
-
-
-ROOM = 1024
-"""Tokens that a row of a probe may have above that: templates differ."""
 
 
 def measure(plan: Plan, longest: int, *, capped: int | None) -> float:

@@ -29,6 +29,8 @@ from framework.util.errors import DoesNotFitError, FrameworkError, one_line
 STEP, SHORTEST = 64, 512
 """The length that 99% of the rows have is rounded up to a multiple of the first; rows above the second are halved."""
 GIB = 2**30
+BILLION = 1e9
+log = logging.getLogger(__name__)
 
 
 def changes(outlook: Outlook, made: Estimate) -> Iterator[tuple[FitChange, Saving]]:
@@ -139,12 +141,6 @@ def remedy(told: Forecast) -> str:
     if told.changes[-1].verdict is Verdict.too_large:
         return f"Not even all of these make it fit: {taken}. Take {smaller}"
     return f"These make it fit, the cheapest first: {taken}. plan.apply=true takes them"
-
-
-BILLION = 1e9
-
-
-log = logging.getLogger(__name__)
 
 
 def smaller_model(outlook: Outlook) -> FitChange | None:

@@ -24,6 +24,7 @@ POINTS = 32
 """How many combinations of a sweep's values are looked at, besides the points that hold each value once."""
 VALUES = 256
 """How many values of one key are looked at."""
+GROUP = "hydra/sweeper"
 
 
 def points(loader: ConfigLoader, words: Sequence[str], found: list[str]) -> Iterator[list[str]]:
@@ -98,9 +99,6 @@ def _none(group: str) -> str:
 def option_names(group: str) -> str:
     """Return the options of a group in one text."""
     return ", ".join(components(group))
-
-
-GROUP = "hydra/sweeper"
 
 
 def read_sweeper(loader: ConfigLoader, words: Sequence[str]) -> DictConfig | None:

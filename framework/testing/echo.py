@@ -38,6 +38,7 @@ from framework.plan.make import make_plan
 from framework.util.errors import FrameworkError
 
 STOP = 0
+WEIGHTS = "echo.json"
 
 
 @dataclass
@@ -280,9 +281,6 @@ class EchoModel:
 
 def _key(messages: Sequence[Message]) -> str:
     return "\n".join(f"{message.role}: {message.content}" for message in messages)
-
-
-WEIGHTS = "echo.json"
 
 
 class EchoTraining:

@@ -43,6 +43,8 @@ _OPTION = re.compile(r"token_(?!by_|for_)")
 """What begins the name of an option like the metric `token_f1`: the settings below it are looked at one by one."""
 SHORTEST = 8
 """Values of secret environment variables below this length are too common as plain words to be looked for."""
+IN_DICT = re.compile(r"(?<![\w-])([\w-]+)['\"]?\s*:\s*(\[[^\]{}]*\]|[^,{}]*)")
+"""Names and values in a dict on the command line."""
 
 
 def redact(value: Any) -> Any:
@@ -98,10 +100,6 @@ def _hide_value(found: re.Match[str]) -> str:
     name, sign, value = found["name"], found["sign"], found["value"]
     plain = SECRET_NAME.search(name) and not is_secret(name, value)
     return found[0] if plain else f"{name}{sign}{HIDDEN}"
-
-
-IN_DICT = re.compile(r"(?<![\w-])([\w-]+)['\"]?\s*:\s*(\[[^\]{}]*\]|[^,{}]*)")
-"""Names and values in a dict on the command line."""
 
 
 def hide(word: str) -> str:
