@@ -35,10 +35,10 @@ from framework.cli.arguments import (
     load_surroundings,
     take_config_dir,
 )
+from framework.config.check import sets_unknown_key
 from framework.config.compose import CONFIG_NAME, conf_dir, register
 from framework.hooks.local_file import lend_files, load_file
 from framework.hooks.manager import commands
-from framework.plan.load import sets_unknown_key
 from framework.plan.make import make_plan
 from framework.rundir.folder import save_overrides, saved_overrides
 from framework.rundir.status import note_failure

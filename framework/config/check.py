@@ -16,6 +16,7 @@ from omegaconf.errors import InterpolationResolutionError
 
 from framework.api.component import GROUPS
 from framework.api.fields import Field, Type, as_text, fields
+from framework.api.text.overrides import override_key
 from framework.config.problem import Problem
 from framework.config.sources import refusal
 from framework.hooks.manager import components
@@ -142,3 +143,19 @@ def unknown_key(key: str, names: Iterable[str], option: str = "") -> str:
 def option_name(schema: type | None) -> str:
     """Return the name of the option that a schema belongs to; empty where it is none."""
     return next((name for group in GROUPS for name, option in components(group).items() if option.schema is schema), "")
+
+
+def sets_unknown_key(words: Sequence[str]) -> bool:
+    """Whether a word sets what no option of its group has, or takes away what has to be there.
+
+    Hydra would compose everything to find that out.
+    """
+    for word in words:
+        group, _, below = override_key(word).partition(".")
+        if word.startswith("~") and not (below and group in GROUPS and GROUPS[group].several):
+            return True
+        if below and group in GROUPS and not GROUPS[group].several:
+            names = {field.name for option in components(group).values() for field in fields(option.schema)}
+            if below.partition(".")[0] not in names:
+                return True
+    return False

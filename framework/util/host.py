@@ -6,8 +6,6 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -22,6 +20,8 @@ class HostMemory:
 
 def memory() -> HostMemory:
     """Ask the system, and the container's control group (cgroup v2)."""
+    import psutil  # noqa: PLC0415 - 10 ms, which a start of the program does without
+
     found = psutil.virtual_memory()
     limit, used = (_number(CGROUP / name) for name in ("memory.max", "memory.current"))
     used = max(0, (used or 0) - _cached())
@@ -41,6 +41,8 @@ def _cached() -> int:
 
 def own() -> int:
     """Return the bytes that this process has."""
+    import psutil  # noqa: PLC0415 - as above
+
     return int(psutil.Process().memory_info().rss)
 
 
@@ -53,6 +55,8 @@ def _number(file: Path) -> int | None:
 
 def cores() -> int:
     """Count the cores that this process may use, hyperthreads once, within what its container is given."""
+    import psutil  # noqa: PLC0415 - as above
+
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     counts = [allowed, psutil.cpu_count(logical=False) or allowed]
     try:

@@ -7,7 +7,6 @@ from typing import Annotated, ClassVar
 
 from annotated_types import Ge, Gt, Interval, Len
 
-from framework.api.machine import gpu_count
 from framework.api.process_group import Engine, Group
 from framework.api.schema import LaunchConfig
 
@@ -46,6 +45,8 @@ class GroupConfig(LaunchConfig):
 
     def group(self) -> Group:
         """Return the group that is asked for."""
+        from framework.api.machine import gpu_count  # noqa: PLC0415 - 50 ms, which --help need not pay
+
         return Group(self.engine, self.processes or gpu_count() or 1, self.machines, self.offloads)
 
     @property

@@ -6,7 +6,7 @@ import pytest
 
 from framework import FrameworkError
 from framework.cli.arguments import check_options, check_twice, complete, restore_folders, take_config_dir
-from framework.plan.load import sets_unknown_key
+from framework.config.check import sets_unknown_key
 
 
 @pytest.mark.parametrize(
