@@ -1,7 +1,8 @@
 """The config is closed: every key is a field of a dataclass, every value is there and in its range.
 
-Structured configs alone do not give that: `+trainer.lerning_rate=1` adds a key that nothing reads. What Hydra refuses
-by itself, while it composes, is looked at by `diagnose.py`; both tell all problems in one message, each with its place.
+Structured configs alone do not give that: `+trainer.lerning_rate=1` adds a key that nothing reads. What Hydra itself
+refuses while it composes is diagnosed by `framework/plan/diagnose.py`. Both report all problems in one message, each
+with its place.
 """
 
 from __future__ import annotations

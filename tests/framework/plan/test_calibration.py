@@ -1,4 +1,4 @@
-"""framework/plan/calibration.py and framework/plan/probe.py: what a training was seen to take beyond the arithmetic."""
+"""framework/plan/calibration.py: what a training was seen to take beyond the arithmetic."""
 
 from dataclasses import replace
 from pathlib import Path
