@@ -88,7 +88,7 @@ def test_a_gpu_that_nobody_knows_is_refused(tmp_path: Path, llama: Shelf) -> Non
 
 def test_a_training_tells_the_next_plan_how_fast_this_machine_is(tmp_path: Path) -> None:
     shelf = Shelf(SMOLLM)
-    words = plan(tmp_path, "quantization=none", "trainer.device=cpu")
+    words = plan(tmp_path, "quantization=none", "trainer.device=cpu", "trainer.dtype=bf16")
     Planner(shelf).learn(words, ROWS, TRAINED)
     (speed,) = speeds("CPU, half, adapter")
     assert speed > 0
