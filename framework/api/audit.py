@@ -15,6 +15,7 @@ from framework.api.records import Example
 __all__ = ["LEFT_OUT", "PROMPTS", "TRAIN", "VALIDATION", "AuditData", "Texts"]
 
 TRAIN, VALIDATION, PROMPTS = range(3)
+"""The part of a row, after the split."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Texts:
 
 
 LEFT_OUT = -1
+"""The part of a row that is not used."""
 
 
 class AuditData(Protocol):

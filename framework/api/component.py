@@ -19,7 +19,7 @@ from framework.api import schema
 from framework.util.errors import FrameworkError, one_line, place
 from framework.util.gc import without_collecting
 
-__all__ = ["COMMANDS", "GROUPS", "SPEAKERS", "UNCONFIGURED", "Component", "Group", "imported_too_late"]
+__all__ = ["GROUPS", "SPEAKERS", "Component", "Group", "imported_too_late"]
 
 
 @dataclass(frozen=True)

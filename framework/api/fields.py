@@ -26,7 +26,11 @@ import annotated_types
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-__all__ = ["Field", "Type", "as_text", "fields", "parse"]
+__all__ = [
+    "Field",
+    "Type",
+    "fields",
+]
 
 KINDS = {
     int: "a whole number", float: "a number", bool: "true or false", str: "text", list: "a list", dict: "named values",

@@ -3,6 +3,8 @@
 This module looks up: it hands on what stands in rooms above `api`. Nothing in the core imports it.
 """
 
+from __future__ import annotations
+
 from framework.api.data import Data
 from framework.api.plan import Plan
 from framework.api.protocols import Model

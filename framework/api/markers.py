@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pluggy
 
-__all__ = ["hookimpl", "hookspec"]
+__all__ = ["hookimpl"]
 
 hookspec = pluggy.HookspecMarker("framework")
-
-
+"""Marks the definitions in `framework/hooks/hookspecs.py`."""
 hookimpl = pluggy.HookimplMarker("framework")
+"""`@hookimpl` marks a function that implements the hook of its name."""

@@ -16,7 +16,14 @@ from typing import Any
 from framework.api.component import GROUPS, Component
 from framework.api.schema import HealthConfig, PlanConfig, Stage, TrainerConfig, VerdictConfig
 
-__all__ = ["CHECKPOINT", "EVAL_LOSS", "LOSSES", "SCORE", "Plan", "Selection", "as_plain"]
+__all__ = [
+    "CHECKPOINT",
+    "EVAL_LOSS",
+    "LOSSES",
+    "SCORE",
+    "Plan",
+    "Selection",
+]
 
 CHECKPOINT = "checkpoint"
 SCORE = "verdict.score"

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from enum import Enum
 
-__all__ = ["PLACE", "WORKER", "Engine", "Group", "Member", "member"]
+__all__ = ["WORKER", "Engine", "Group", "Member", "member"]
 
 WORKER = "FRAMEWORK_WORKER"
 """Set in the processes of a group, so that a backend knows that it is in one."""

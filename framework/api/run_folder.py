@@ -16,16 +16,12 @@ from framework.api.schema import Stage
 from framework.util.errors import FrameworkError
 
 __all__ = [
-    "ENVIRONMENT",
     "FAILED",
     "FINISHED",
     "OVERRIDES",
     "PASSED_OVER",
-    "PLAN",
     "PRUNED",
-    "REPORT",
     "RUNNING",
-    "STATUS",
     "RunFolder",
     "SavedRun",
     "is_resumed",

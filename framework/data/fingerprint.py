@@ -1,7 +1,4 @@
-"""What tokenized rows depend on, as a hash: the data, the settings, the format's code, the model's way to encode.
-
-The code counts by its bytes, so that a changed format or template never meets an old store.
-"""
+"""The fingerprint of data: a hash over the content of all rows, wherever they stand."""
 
 from __future__ import annotations
 

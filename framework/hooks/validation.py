@@ -1,4 +1,4 @@
-"""What is wrong with the hooks of a plugin, told by hook and line before pluggy refuses the module as a whole."""
+"""What is wrong with the hooks and the components of a plugin, with hook and line, before pluggy refuses the module."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ class Loss(Enum):
 
 @dataclass(frozen=True)
 class Settings:
-    """A training.
+    """How a model is trained, as far as memory depends on it.
 
     Attributes:
         rows: rows in one forward pass.

@@ -1,4 +1,4 @@
-"""Whether a run fits, and what would make it fit."""
+"""Whether a run fits, and what would make it fit: savings, the cheapest first, then a smaller model."""
 
 from __future__ import annotations
 

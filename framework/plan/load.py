@@ -1,4 +1,4 @@
-"""The one way from overrides to a config: composed and checked, or everything that is wrong with it in one error."""
+"""From overrides to a config or a plan: checked, or everything that is wrong in one error, each with its place."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from hydra.errors import CompactHydraException
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
+from framework.api.plan import Plan
 from framework.config.check import loose_words, problems, sets_unknown_key
 from framework.config.compose import compose
 from framework.config.sources import refusal
 from framework.plan.diagnose import diagnose, mistakes
+from framework.plan.make import make_plan
 from framework.util.errors import FrameworkError
 
 
@@ -23,19 +25,22 @@ def load_config(overrides: Sequence[str]) -> DictConfig:
     """
     if sets_unknown_key(overrides) and (lines := mistakes(overrides)):
         raise FrameworkError("\n".join(lines))
-    config = compose_config(overrides)
+    try:
+        config = compose(overrides)
+    except (CompactHydraException, OmegaConfBaseException) as error:
+        raise diagnose(error, overrides) from error
     if found := [*problems(config), *loose_words(config, overrides)]:
         raise refusal(found, overrides)
     return config
 
 
-def compose_config(overrides: Sequence[str]) -> DictConfig:
-    """Compose a config.
+def load_plan(overrides: Sequence[str]) -> Plan:
+    """Compose a config, check it and freeze it.
 
     Raises:
-        FrameworkError: Hydra refuses; lists everything that is wrong.
+        FrameworkError: lists everything that is wrong, each with the place that set it.
     """
     try:
-        return compose(overrides)
+        return make_plan(compose(overrides), overrides=tuple(overrides))
     except (CompactHydraException, OmegaConfBaseException) as error:
         raise diagnose(error, overrides) from error

@@ -1,4 +1,4 @@
-"""The points that the words of a command line stand for: of a plain run one, of a sweep those that tell most."""
+"""What a sweep is checked by before it runs: the trials that show most, the sweeper's settings, its intervals."""
 
 from __future__ import annotations
 

@@ -119,14 +119,23 @@ class Course:
         return Order(self.plan.health.lower_to if lowers else 1.0, keep, self.stopped)
 
     def _check(self, step: Step) -> list[Trouble]:
-        """Return what the monitors find; one that raises is named and left out."""
+        """Return what the monitors find; one that raises is named and left out, unless it raises a `FrameworkError`."""
         found: list[Trouble] = []
         for plugin, monitor in list(self.monitors.items()):
             try:
-                found += monitor.check(step)
+                seen = list(monitor.check(step))
+            except FrameworkError:
+                raise
             except Exception as error:  # noqa: BLE001 - a stranger's code; the training goes on
                 leave_out(plugin, HOOK, error)
                 del self.monitors[plugin]
+                continue
+            strange = [each for each in seen if not isinstance(each, Trouble)]
+            if strange:
+                leave_out(plugin, HOOK, f"check gives a {type(strange[0]).__name__}, no Trouble")
+                del self.monitors[plugin]
+            else:
+                found += seen
         return found
 
     def retell(self, trained: TrainResult, steps: Sequence[Step]) -> None:

@@ -1,4 +1,4 @@
-"""The cache folder of the user: converted models, tokenized data."""
+"""The cache folder of the user, folders that are put there whole, and small JSON files in it."""
 
 from __future__ import annotations
 

@@ -16,6 +16,8 @@ from typing import Any
 
 LIBRARIES = ("jinja2", "tokenizers", "transformers", "pyarrow")
 """Their versions count: they render, tokenize and write."""
+HOLDERS = frozenset({"framework_plugins"})
+"""Packages that hold several plugins: a change of one leaves the caches of the others alone."""
 
 
 def hash_of(*parts: Any) -> str:
@@ -35,15 +37,24 @@ def code_hash(thing: Any) -> str:
     return module_hash(module)
 
 
-@functools.cache
 def module_hash(module: str) -> str:
-    """Return a hash over the source around a module: its whole top-level package, or the folder of a single file."""
-    top = module.partition(".")[0]
-    file = getattr(sys.modules.get(top, sys.modules[module]), "__file__", None)
-    if file is None:
-        return module
-    folder = Path(file).parent
-    files = sorted(folder.rglob("*.py") if Path(file).name == "__init__.py" else folder.glob("*.py"))
+    """Return a hash over the source around a module: the package that holds it, or the folder of a single file."""
+    package = package_of(module)
+    file = getattr(sys.modules.get(package, sys.modules[module]), "__file__", None)
+    return module if file is None else source_hash(Path(file))
+
+
+def package_of(module: str) -> str:
+    """Return the name of the package whose code counts as one: the topmost, of one that holds several the second."""
+    top, _, below = module.partition(".")
+    return f"{top}.{below.partition('.')[0]}" if top in HOLDERS and below else top
+
+
+@functools.cache
+def source_hash(file: Path) -> str:
+    """Return a hash over the Python files of a package, given its `__init__.py`, or of a folder, given any other."""
+    folder = file.parent
+    files = sorted(folder.rglob("*.py") if file.name == "__init__.py" else folder.glob("*.py"))
     digest = hashlib.sha256()
     for path in files:
         digest.update(path.relative_to(folder).as_posix().encode())

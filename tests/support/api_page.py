@@ -118,6 +118,8 @@ class _Shown:
 
     def __repr__(self) -> str:
         """Return plain values as they are written."""
+        if isinstance(self.default, Enum):
+            return f"{type(self.default).__name__}.{self.default.name}"
         return repr(self.default) if isinstance(self.default, bool | int | float | str | None) else "…"
 
 

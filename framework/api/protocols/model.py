@@ -109,7 +109,7 @@ class Model(Protocol):
         """Train on `rows` and save the weights into `run.checkpoint`, those that were set aside where some were.
 
         After each log entry `run.on_step` is called, and obeyed before the next step is made. A validation, the loss of
-        `validation` and what `run.measure` gives, comes after the steps of which `health.schedule.is_due` says so, and
+        `validation` and what `run.measure` gives, comes after the steps of which `schedule.is_due` says so, and
         is told with the entry of its step. Where there was one before, the end of the training is one too; a training
         that is stopped between two tells its last entry again with it.
         """

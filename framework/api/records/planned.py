@@ -90,7 +90,7 @@ class ExportNeed:
 
 @dataclass(frozen=True)
 class Forecast:
-    """All of it.
+    """What a run is expected to take: memory, compute, disk, and what would make it fit.
 
     `why` says why there is no memory where there is none; `advice` are sentences with their reasons; `smaller` is
     another model that fits where no change of the run does; `export_memory` is what merging and comparing take of this

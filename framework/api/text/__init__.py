@@ -1,4 +1,4 @@
-"""Texts for people: what a run found, will need and came to, numbers, overrides, errors; all without secrets.
+"""Texts for people: what a run found, will need and came to; numbers, overrides, errors, and secrets taken out.
 
 Loggers say the same of a run, each in its own form.
 """

@@ -25,8 +25,7 @@ from framework.api.text.overrides import override_key
 from framework.cli.arguments import check_twice, load_plugins
 from framework.cli.commands import RerunCommandConfig
 from framework.config.compose import add_folder
-from framework.plan.load import compose_config
-from framework.plan.make import make_plan
+from framework.plan.load import load_plan
 from framework.rundir.environment import Commit, Environment, commit, origins
 from framework.rundir.read import differences, flat, read_run
 from framework.util.errors import FrameworkError, short
@@ -54,12 +53,12 @@ class RerunCommand:
         words = [*(word for word in kept if override_key(word) not in keys), *given]
         load_plugins(words)
         _add_folders(made, anyway=anyway)
-        plan = _plan(words)
+        plan = load_plan(words)
         if plan.run_dir.resolve() == run.folder.resolve():
             message = f"run_dir={plan.run_dir} is the run itself: give a new folder, or leave run_dir out"
             raise FrameworkError(message)
         if not anyway:
-            _check_config(run, made, _plan(kept) if given else plan, keys)
+            _check_config(run, made, load_plan(kept) if given else plan, keys)
         for line in _other_surroundings(made, plan):
             print(line, file=sys.stderr)  # noqa: T201
         plan = _watch_data(run, made, plan, keys, anyway=anyway)
@@ -111,10 +110,6 @@ def _add_folders(made: Environment | None, *, anyway: bool) -> None:
             message = f"{told}: put it back, or {ANYWAY} goes on without it"
             raise FrameworkError(message)
         print(f"{told}: it goes on without them", file=sys.stderr)  # noqa: T201
-
-
-def _plan(words: Sequence[str]) -> Plan:
-    return make_plan(compose_config(words), overrides=tuple(words))
 
 
 def _check_config(run: SavedRun, made: Environment | None, now: Plan, given: set[str]) -> None:

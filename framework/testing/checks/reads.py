@@ -16,6 +16,7 @@ from pathlib import Path
 from types import ModuleType
 
 from framework.testing.checks.hooks import Offer
+from framework.util.hashing import package_of
 
 WHOLE = {"asdict", "astuple", "vars", "fields"}
 """Functions that read all settings at once, where they are called with a config."""
@@ -38,7 +39,7 @@ def problems(offers: Sequence[Offer], module: ModuleType) -> Iterator[str]:
         for owner, name in _own_fields(offer.component.schema, files):
             if name not in read and (owner, name) not in told:
                 told.add((owner, name))
-                yield f"{offer}: nothing in {module.__name__.partition('.')[0]} reads {owner.__name__}.{name}"
+                yield f"{offer}: nothing in {package_of(module.__name__)} reads {owner.__name__}.{name}"
 
 
 def sources(module: ModuleType, offers: Sequence[Offer]) -> set[Path]:
@@ -49,7 +50,8 @@ def sources(module: ModuleType, offers: Sequence[Offer]) -> set[Path]:
         if name.partition(".")[0] == "framework":
             continue
         parts = name.split(".")
-        packages = [".".join(parts[:end]) for end in range(1, len(parts) + 1)]
+        first = package_of(name).count(".") + 1
+        packages = [".".join(parts[:end]) for end in range(first, len(parts) + 1)]
         roots = [file.parent for package in packages if (file := _file(package)) and file.name == "__init__.py"]
         file = _file(name)
         found |= set(roots[0].rglob("*.py")) if roots else {file} if file else set()

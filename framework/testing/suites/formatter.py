@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from framework.api import records
-from framework.api.protocols import Formatter
+from framework.api.protocols import FallbackFormatter, Formatter
 from framework.api.records import DataResult, Example, Row
 from framework.data.rows import to_examples
 from framework.hooks.manager import components
@@ -163,7 +163,7 @@ class FormatterSuite(Suite):
         formats |= {} if self.option == "auto" else {self.option: own}
         for row in self.rows:
             found = [name for name, formatter in formats.items() if formatter.matches(row)]
-            firm = [name for name in found if not getattr(formats[name], "fallback", False)]
+            firm = [name for name in found if not _is_fallback(formats[name])]
             found = firm or found
             if self.option == "auto":
                 expect(len(found) == 1, f"{row} is recognised by {found}, not by one format")
@@ -181,3 +181,7 @@ class FormatterSuite(Suite):
         pipeline.run(plan)
         result = records.load(DataResult, plan.run_dir / "data.json")
         expect(result.train_rows == len(self.rows), f"{len(self.rows)} rows became {result.train_rows}")
+
+
+def _is_fallback(formatter: Formatter) -> bool:
+    return isinstance(formatter, FallbackFormatter) and formatter.fallback

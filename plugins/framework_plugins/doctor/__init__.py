@@ -9,7 +9,10 @@ from framework.api.checkup import Found, State
 
 @dataclass(frozen=True)
 class Checked:
-    """What was looked at and found. `needed`: the run cannot do without; `plugin`: who looked, `core` for the core."""
+    """What was looked at and found.
+
+    `needed`: the run cannot do without. `plugin`: whose check it is, `core` where the doctor itself looks.
+    """
 
     name: str
     topic: str

@@ -39,7 +39,8 @@ def concerns(plan: Plan, results: Results) -> Iterator[Concern]:
 
 def _changes(results: Results, names: Iterable[str]) -> dict[str, Change]:
     """Return the changes of the measures of one evaluator."""
-    return {name: results.changes[name] for name in names if name in results.changes}
+    wanted = set(names)
+    return {name: change for name, change in results.changes.items() if name in wanted}
 
 
 def _concern(name: str, plan: Plan, found: list[Finding]) -> Concern:

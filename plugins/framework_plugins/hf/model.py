@@ -17,7 +17,7 @@ import torch
 import transformers
 from peft import PeftModel
 
-from framework.api.backend import shared_cache
+from framework.api.backend import find_shared, keep_shared, shared_key
 from framework.api.errors import FrameworkError
 from framework.api.plan import Plan
 from framework.api.process_group import member
@@ -233,8 +233,8 @@ class HFModel:
         """How losses of this model are computed, found out when first asked for; the model is in evaluation mode."""
         model = self._answering()
         if self._evaluation is None or self._evaluation.passes.losses.model is not model:
-            self._shown = shared_cache.key_of(self.base_key, self.plan.exact("adapter")) if self.base_key else ""
-            found, largest = shared_cache.find(SHOWN, self._shown) or (None, 0)
+            self._shown = shared_key(self.base_key, self.plan.exact("adapter")) if self.base_key else ""
+            found, largest = find_shared(SHOWN, self._shown) or (None, 0)
             losses = Losses(model, self.way.packing, masked=not self.way.branches, found=found)
             if losses.problem:
                 self.machine.facts["packing"] = f"{losses.packing.value} ({losses.problem})"
@@ -336,7 +336,7 @@ class HFModel:
     def close(self) -> None:
         """Free the memory, so that the next run of a sweep has it; it need not find out again what it takes."""
         if self._evaluation:
-            shared_cache.keep(SHOWN, self._shown, (self._evaluation.passes.losses.found, self._evaluation.largest))
+            keep_shared(SHOWN, self._shown, (self._evaluation.passes.losses.found, self._evaluation.largest))
         self._model = self._evaluation = None
         self._from_base.forget()
         gc.collect()

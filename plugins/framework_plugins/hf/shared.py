@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from framework.api.backend import shared_cache
+from framework.api.backend import drop_shared, find_shared, keep_shared, shared_key
 
 KIND = "base"
 
@@ -62,11 +62,11 @@ def shared_base(key: str, load: Callable[[], Any]) -> Any:
         key: over all that determines the base; empty where it is not to be shared.
         load: reads it.
     """
-    kept: Base | None = shared_cache.find(KIND, key)
+    kept: Base | None = find_shared(KIND, key)
     if kept is not None and all(mark.is_as_it_was for mark in kept.marks):
         return kept.copy()
     kept = None
-    shared_cache.drop(KIND)  # before another one takes memory
+    drop_shared(KIND)  # before another one takes memory
     model = load()
     if not key or not _stays_as_it_is(model):
         return model
@@ -76,8 +76,8 @@ def shared_base(key: str, load: Callable[[], Any]) -> Any:
     ]
     on_gpu = sum(mark.tensor.nbytes for mark in marks if mark.tensor.is_cuda)
     base = Base(model, marks)
-    shared_cache.keep(KIND, key, base, gpu_bytes=on_gpu)
-    return base.copy() if shared_cache.find(KIND, key) is base else model
+    keep_shared(KIND, key, base, gpu_bytes=on_gpu)
+    return base.copy() if find_shared(KIND, key) is base else model
 
 
 def _stays_as_it_is(model: Any) -> bool:
@@ -90,7 +90,7 @@ def key_of(folder: Path, *settings: Any) -> str:
     """Return a key over the files of a model and the settings it is loaded with."""
     files = sorted(path for path in folder.iterdir() if path.suffix in {".safetensors", ".json", ".py"})
     states = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
-    return shared_cache.key_of(str(folder.resolve()), states, *settings)
+    return shared_key(str(folder.resolve()), states, *settings)
 
 
 def _tensors(model: Any) -> Iterator[torch.Tensor]:

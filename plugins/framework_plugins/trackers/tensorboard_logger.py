@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import tensorboard  # noqa: F401 - torch would say too late, and less clearly, that it is not installed
+
 from framework.api.errors import PrunedError
 from framework.api.plan import Plan
 from framework.api.protocols import Logger

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
+import framework_plugins.unsloth.first  # noqa: F401 - before all that it changes
 
 import torch
 

@@ -83,7 +83,7 @@ def test_the_code_of_a_package_counts_whole_and_that_of_a_file_with_its_folder(
     for turn, changed in enumerate((None, package / "util.py", single / "helper.py", tmp_path / "beside.py")):
         if changed:
             changed.write_text(f"VALUE = {turn}", encoding="utf-8")
-        hashing.module_hash.cache_clear()
+        hashing.source_hash.cache_clear()
         for module, keys in seen.items():
             kind = type("Form", (), {"__module__": module})
             keys.append(hashing.code_hash(kind))
@@ -104,7 +104,7 @@ def test_a_decorated_function_counts_by_its_own_file(tmp_path: Path, monkeypatch
     keys = []
     for text in ("1", "2"):
         (tmp_path / "mine.py").write_text(text, encoding="utf-8")
-        hashing.module_hash.cache_clear()
+        hashing.source_hash.cache_clear()
         keys.append(hashing.code_hash(FunctionFormatter(turns, FormatConfig(), fields=("a", "b"))))
     assert keys[0] != keys[1]
 

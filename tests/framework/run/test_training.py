@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pytest
 from framework import FrameworkError, hookimpl, testing
 from framework.api import records
 from framework.api.protocols import Logger
-from framework.api.records import EvalResult, Measure, Report, Step, TrainResult
+from framework.api.records import EvalResult, Measure, Report, Step, TrainResult, Trouble
 from framework.api.schema import Action
 from framework.evaluate.measure import Measuring
 from framework.hooks import manager
@@ -246,3 +246,62 @@ def test_a_plugin_that_gives_no_sentence_is_left_out_and_the_run_goes_on(run: Ru
     finally:
         manager.manager().unregister(plugin)
     assert any(left.plugin == "wrong" and "it gives a int" in left.reason for left in manager.left_out())
+
+
+class Monitors:
+    """A plugin whose monitor gives `answer`, or raises it."""
+
+    def __init__(self, answer: Any) -> None:
+        self.answer = answer
+
+    @hookimpl
+    def framework_training_monitors(self) -> list[Any]:
+        return [self]
+
+    def check(self, step: Step) -> Any:
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer(step)
+
+
+@pytest.fixture
+def monitored() -> Iterator[Callable[[Any], None]]:
+    """Return a function that registers a monitor for the test."""
+    added: list[Monitors] = []
+
+    def add(answer: Any) -> None:
+        added.append(Monitors(answer))
+        manager.add(added[-1], name="acme")
+
+    yield add
+    for plugin in added:
+        manager.manager().unregister(plugin)
+
+
+def test_a_monitor_of_a_plugin_says_what_is_wrong_and_ends_the_training(
+    run: Run, monitored: Callable[[Any], None], tmp_path: Path
+) -> None:
+    monitored(lambda step: [Trouble("mine", step.step, "seen", "Mend it", Action.stop)] if step.step == 3 else [])
+    trained = run()
+    assert (trained.steps, trained.stopped) == (3, "step 3, mine: seen")
+    assert [trouble.kind for trouble in trained.troubles] == ["mine"]
+    assert [event["kind"] for event in events(tmp_path, "trouble")] == ["mine"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "told"),
+    [(ValueError("oh"), "ValueError: oh"), (lambda _: ["a text"], "check gives a str, no Trouble")],
+)
+def test_a_monitor_that_breaks_is_named_once_and_the_training_goes_on(
+    run: Run, monitored: Callable[[Any], None], capsys: pytest.CaptureFixture[str], answer: Any, told: str
+) -> None:
+    manager._left_out.pop(("acme", "framework_training_monitors"), None)  # noqa: SLF001 - each is named once a process
+    monitored(answer)
+    assert run().steps == 20
+    assert capsys.readouterr().err.count(told) == 1
+
+
+def test_a_mistake_that_a_monitor_finds_ends_the_run(run: Run, monitored: Callable[[Any], None]) -> None:
+    monitored(FrameworkError("mend this"))
+    with pytest.raises(FrameworkError, match="mend this"):
+        run()

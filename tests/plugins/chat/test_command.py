@@ -166,7 +166,7 @@ class Says:
 class Offers:
     @hookimpl
     def framework_speakers(self) -> Iterator[Component]:
-        yield Component("say", SayConfig, "tests.framework.commands.test_chat:Says")
+        yield Component("say", SayConfig, "tests.plugins.chat.test_command:Says")
 
 
 def test_a_speaker_of_a_plugin_answers_instead(place: Path, ask: Callable[..., list[str]]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,10 +14,11 @@ import pytest
 from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 
 from framework import testing
+from framework.hooks.manager import components
 from framework.run import pipeline
 from framework.rundir.folder import save_overrides
 from framework.testing.echo import EchoModel, EchoTraining
-from framework.util.errors import PrunedError
+from framework.util.errors import FrameworkError, PrunedError
 
 SECRET = "open-sesame-42"  # noqa: S105 - planted
 
@@ -152,3 +154,10 @@ def test_a_run_that_cannot_be_evaluated_anew_is_marked_too(words: list[str], tmp
     with pytest.raises(FileNotFoundError):
         pipeline.run(testing.plan([*words, "stages=[evaluate]"], run_dir=tmp_path))
     assert read(tmp_path / "tensorboard").scalars["exit_code"] == [(0, 1)]
+
+
+def test_without_tensorboard_the_option_names_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    monkeypatch.delitem(sys.modules, "framework_plugins.trackers.tensorboard_logger", raising=False)
+    with pytest.raises(FrameworkError, match=r"'tensorboard' needs the library 'tensorboard': pip install"):
+        components("logger")["tensorboard"].load()
