@@ -21,7 +21,9 @@ SHAPE = Shape.from_config(LLAMA)
 @pytest.fixture(autouse=True)
 def _memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FRAMEWORK_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(host, "memory", lambda: host.HostMemory(64 * GIB, 60 * GIB, limited=False))
+    monkeypatch.setattr(
+        "framework_plugins.exports.needs.host_memory", lambda: host.HostMemory(64 * GIB, 60 * GIB, limited=False)
+    )
 
 
 def told(folder: Path, *words: str) -> dict[str, ExportNeed]:
@@ -40,9 +42,13 @@ def test_a_merged_model_and_its_files(tmp_path: Path) -> None:
 def test_comparing_takes_the_model_once_more_in_what_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words = ("exporter=[merged]",)
     assert 4.8 * SHAPE.total < told(tmp_path, *words)["merged"].memory < 5.5 * SHAPE.total
-    monkeypatch.setattr(host, "memory", lambda: host.HostMemory(64 * GIB, 30 * GIB, limited=False))
+    monkeypatch.setattr(
+        "framework_plugins.exports.needs.host_memory", lambda: host.HostMemory(64 * GIB, 30 * GIB, limited=False)
+    )
     assert 2.4 * SHAPE.total < told(tmp_path, *words)["merged"].memory < 3 * SHAPE.total
-    monkeypatch.setattr(host, "memory", lambda: host.HostMemory(64 * GIB, 8 * GIB, limited=False))
+    monkeypatch.setattr(
+        "framework_plugins.exports.needs.host_memory", lambda: host.HostMemory(64 * GIB, 8 * GIB, limited=False)
+    )
     assert 5 * 10**9 < told(tmp_path, *words)["merged"].memory < 5.1 * 10**9  # a file of the base, mapped
     more = ("exporter.merged.parity.check=false",)
     assert 5 * 10**9 < told(tmp_path, *words, *more)["merged"].memory < 5.1 * 10**9

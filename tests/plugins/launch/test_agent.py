@@ -9,7 +9,6 @@ import pytest
 from accelerate.commands import launch
 
 from framework.run.worker import GROUP
-from framework.util import host
 from framework_plugins.launch.agent import GRACE, JOIN, Asked, command, threads
 
 OWN = """
@@ -72,7 +71,7 @@ def test_one_of_several_machines(folder: Path, monkeypatch: pytest.MonkeyPatch) 
 def test_each_process_has_its_share_of_the_processor(
     said: str | None, given: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(host, "cores", lambda: 8)
+    monkeypatch.setattr("framework_plugins.launch.agent.cpu_cores", lambda: 8)
     if said is None:
         monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     else:

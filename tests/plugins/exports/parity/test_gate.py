@@ -238,12 +238,13 @@ def test_a_model_that_does_not_fit_again_is_not_compared_and_that_is_said(
 
 
 def test_fp32_goes_before_bf16_where_it_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from framework.util import host
+    from framework.api.machine import HostMemory
     from framework_plugins.exports.parity.folders import affordable
 
     (tmp_path / "model.safetensors").write_bytes(bytes(2000))  # a thousand weights
     for free, dtype in ((5000, torch.float32), (4000, torch.bfloat16), (2000, None)):
-        monkeypatch.setattr(host, "memory", lambda free=free: host.HostMemory(9000, free, limited=False))
+        small = HostMemory(9000, free, limited=False)
+        monkeypatch.setattr("framework_plugins.exports.parity.folders.host_memory", lambda small=small: small)
         assert affordable(tmp_path) is dtype
 
 
