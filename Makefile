@@ -10,7 +10,7 @@ TEST_ENV := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 DEFAULT := not slow and not gpu and not network and not unsloth
 PIP := -m pip install --quiet --disable-pip-version-check
 
-.PHONY: quickstart test check test-unsloth docs reference bench clean
+.PHONY: quickstart test lint check test-unsloth docs reference bench clean
 
 quickstart: $(VENV)/quickstart
 	$(VENV)/bin/python -m framework
@@ -32,11 +32,14 @@ $(VENV)/dev: pyproject.toml | $(VENV)/bin/python
 test: $(VENV)/dev
 	$(TEST_ENV) $(VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "$(DEFAULT)"
 
-check: $(VENV)/dev
+lint: $(VENV)/dev
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
+
+# What a change most often makes wrong, in two minutes: style, types, the order of imports, the pages that are made.
+check: lint
 	$(TEST_ENV) $(VENV)/bin/python -m pytest -q tests/framework/hooks/test_hookspecs.py tests/framework/api/test_public_api.py tests/framework/config/test_reference.py::test_the_committed_reference_is_up_to_date tests/docs -k "not command and not example_runs"
 
 # The second set of versions that the ranges in pyproject.toml admit: what Unsloth asks for. The environment is made of
