@@ -9,7 +9,7 @@ from framework.api.component import Component
 from framework.api.markers import hookimpl
 from framework.api.plan import Plan, Selection
 from framework.api.schema import Stage
-from framework.hooks.decorators import formatter, metric
+from framework.hooks.decorators import exporter, formatter, metric
 from framework.util.errors import FrameworkError
 
 try:
@@ -24,6 +24,7 @@ __all__ = [
     "Selection",
     "Stage",
     "__version__",
+    "exporter",
     "formatter",
     "hookimpl",
     "metric",

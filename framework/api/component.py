@@ -24,35 +24,41 @@ __all__ = ["GROUPS", "SPEAKERS", "Component", "Group", "imported_too_late"]
 
 @dataclass(frozen=True)
 class Group:
-    """A config group: its base dataclass, the hook that fills it, and whether a run may choose several options."""
+    """A config group: the base class of its schemas, and whether a run may choose several options."""
 
     name: str
     base: type
-    hook: str
     several: bool = False
 
 
 GROUPS = {
     group.name: group
     for group in (
-        Group("model", schema.ModelConfig, "framework_models"),
-        Group("quantization", schema.QuantizationConfig, "framework_quantizations"),
-        Group("adapter", schema.AdapterConfig, "framework_adapters"),
-        Group("data", schema.DataConfig, "framework_sources"),
-        Group("format", schema.FormatConfig, "framework_formatters"),
-        Group("audit", schema.AuditConfig, "framework_audits", several=True),
-        Group("trainer", schema.TrainerConfig, "framework_trainers"),
-        Group("launch", schema.LaunchConfig, "framework_launchers"),
-        Group("metric", schema.MetricConfig, "framework_metrics", several=True),
-        Group("evaluator", schema.EvaluatorConfig, "framework_evaluators", several=True),
-        Group("exporter", schema.ExporterConfig, "framework_exporters", several=True),
-        Group("logger", schema.LoggerConfig, "framework_loggers", several=True),
+        Group("model", schema.ModelConfig),
+        Group("quantization", schema.QuantizationConfig),
+        Group("adapter", schema.AdapterConfig),
+        Group("data", schema.DataConfig),
+        Group("format", schema.FormatConfig),
+        Group("audit", schema.AuditConfig, several=True),
+        Group("trainer", schema.TrainerConfig),
+        Group("launch", schema.LaunchConfig),
+        Group("metric", schema.MetricConfig, several=True),
+        Group("evaluator", schema.EvaluatorConfig, several=True),
+        Group("exporter", schema.ExporterConfig, several=True),
+        Group("logger", schema.LoggerConfig, several=True),
     )
 }
-COMMANDS = Group("command", schema.CommandConfig, "framework_commands")
-SPEAKERS = Group("speaker", schema.SpeakerConfig, "framework_speakers")
+COMMANDS = Group("command", schema.CommandConfig)
+SPEAKERS = Group("speaker", schema.SpeakerConfig)
 UNCONFIGURED = {group.name: group for group in (COMMANDS, SPEAKERS)}
 """Groups whose options are words of a command line; no config chooses among them."""
+ALL_GROUPS = {**GROUPS, **UNCONFIGURED}
+"""Every group that a component can be in: the base class of its schema says in which."""
+
+
+def groups_of(schema: object) -> list[Group]:
+    """Return the groups whose base class a schema subclasses; that of a component subclasses exactly one."""
+    return [group for group in ALL_GROUPS.values() if isinstance(schema, type) and issubclass(schema, group.base)]
 
 
 @dataclass(frozen=True)
@@ -61,7 +67,8 @@ class Component:
 
     Attributes:
         name: what the user writes, `trainer=hf`.
-        schema: a dataclass of its own that subclasses the group's base; the class tells which component a config is.
+        schema: a dataclass of its own that subclasses the base of one group, which is the group of the component; the
+            class tells which component a config is.
         factory: `"package.module:attribute"`; called as `factory(config)`, gives what the group's protocol asks for.
         extra: what has to be installed besides the plugin, as words for pip: `"acme[audio]"`, `"jiwer>=3"`. Several
             are given as a tuple, each the words of one `pip install`.

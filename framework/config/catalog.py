@@ -23,7 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from framework import __version__
-from framework.api.component import GROUPS, UNCONFIGURED, Component, Group
+from framework.api.component import UNCONFIGURED, Component, Group
 from framework.api.fields import Field, fields
 from framework.config.compose import compose, register
 from framework.config.sources import source_lines
@@ -31,7 +31,6 @@ from framework.hooks.manager import Registration, registrations
 from framework.util.errors import one_line, short
 from framework.util.requirements import missing, pip_command
 
-ALL_GROUPS = {**GROUPS, **UNCONFIGURED}
 NO_SUMMARY = ("@package", "python -m framework", "yaml-language-server:")
 
 

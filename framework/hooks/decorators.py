@@ -1,4 +1,4 @@
-"""A metric or a format in a few lines: a decorated function instead of a dataclass, a class and a hook.
+"""A metric, a format or an exporter in a few lines: a decorated function instead of a dataclass, a class and a hook.
 
     @metric
     def polite(answer):
@@ -12,16 +12,19 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import is_dataclass, make_dataclass
-from typing import Any, TypeVar, get_type_hints, overload
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints, overload
 
 from framework.api.component import Component
 from framework.api.markers import hookimpl
-from framework.api.records import Example, Message
-from framework.api.schema import FormatConfig, MetricConfig
+from framework.api.records import Artifact, Example, Message
+from framework.api.schema import ExporterConfig, FormatConfig, MetricConfig
 from framework.hooks.validation import is_async, line_of
 from framework.util.errors import FrameworkError
+
+if TYPE_CHECKING:
+    from framework.api.protocols import ExportContext, Model
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 MARK = "framework_option"
@@ -46,7 +49,7 @@ def metric(function: Function | None = None, /, *, higher_is_better: bool = True
     def decorate(function: Function) -> Function:
         names, schema = _signature(function, ("answer", "reference"), MetricConfig)
         kind = functools.partial(FunctionMetric, names=names, higher_is_better=higher_is_better)
-        return _mark(function, "framework_metrics", schema, kind)
+        return _mark(function, schema, kind)
 
     return decorate if function is None else decorate(function)
 
@@ -68,13 +71,50 @@ def formatter(*fields: str) -> Callable[[Function], Function]:
     def decorate(function: Function) -> Function:
         _, schema = _signature(function, ("row",), FormatConfig)
         kind = functools.partial(FunctionFormatter, fields=fields)
-        return _mark(function, "framework_formatters", schema, kind)
+        return _mark(function, schema, kind)
 
     return decorate
 
 
-def _signature(function: Callable[..., Any], names: tuple[str, ...], base: type) -> tuple[tuple[str, ...], type]:
-    """Return the parameters that are passed besides the options, and a schema of the function's own for these."""
+@overload
+def exporter(function: Function, /) -> Function: ...
+@overload
+def exporter(*, after: Sequence[str] = (), reusable: bool = False) -> Callable[[Function], Function]: ...
+def exporter(function: Function | None = None, /, *, after: Sequence[str] = (), reusable: bool = False) -> Any:
+    """Make a function an option of `exporter=` with the function's name.
+
+    It takes the trained model and an `ExportContext`, `(model, context)`, writes below `context.run_dir` and returns,
+    or yields, an `Artifact` for each file or folder that it wrote. A third parameter, annotated with a subclass of
+    `ExporterConfig`, gets the options. The docstring documents the option.
+
+    Args:
+        function: the function, where the decorator stands without parentheses.
+        after: names of exporters whose artifacts it uses; it comes after those of them that a run has.
+        reusable: what it writes depends on the weights and the config alone: it is not called again while that is so
+            and its artifacts are whole.
+
+    Raises:
+        TypeError: it is no plain function, has other parameters, or no docstring; or `after` is no list of names.
+    """
+    if isinstance(after, str) or not all(isinstance(name, str) for name in after):
+        message = f"@exporter wants the names of other exporters in a tuple: after=('merged',), not after={after!r}"
+        raise TypeError(message)
+
+    def decorate(function: Function) -> Function:
+        _, schema = _signature(function, ("model", "context"), ExporterConfig, needed=2)
+        kind = functools.partial(FunctionExporter, after=tuple(after), reusable=reusable)
+        return _mark(function, schema, kind)
+
+    return decorate if function is None else decorate(function)
+
+
+def _signature(
+    function: Callable[..., Any], names: tuple[str, ...], base: type, *, needed: int = 1
+) -> tuple[tuple[str, ...], type]:
+    """Return the parameters that are passed besides the options, and a schema of the function's own for these.
+
+    The first `needed` of `names` have to be there.
+    """
     if not inspect.isfunction(function):
         message = f"{function!r} is no function: mark what `def` makes, above other decorators"
         raise TypeError(message)
@@ -87,7 +127,7 @@ def _signature(function: Callable[..., Any], names: tuple[str, ...], base: type)
         raise TypeError(message)
     given = list(inspect.signature(function).parameters)
     options = [name for name in given if name not in names]
-    if given[:1] != [names[0]] or len(options) > 1 or options != given[len(given) - len(options) :]:
+    if given[:needed] != [*names[:needed]] or len(options) > 1 or options != given[len(given) - len(options) :]:
         message = f"{where} takes ({', '.join(given)}); it may take ({', '.join(names)}), and the options after that"
         raise TypeError(message)
     hint = get_type_hints(function).get(options[0]) if options else base
@@ -102,7 +142,7 @@ def _signature(function: Callable[..., Any], names: tuple[str, ...], base: type)
     return tuple(name for name in given if name in names), schema
 
 
-def _mark(function: Function, hook: str, schema: type, kind: Callable[..., Any]) -> Function:
+def _mark(function: Function, schema: type, kind: Callable[..., Any]) -> Function:
     name = function.__name__
     extended: Any = function
     earlier: Any = function.__globals__.get(name)
@@ -110,24 +150,25 @@ def _mark(function: Function, hook: str, schema: type, kind: Callable[..., Any])
         extended.earlier = earlier  # `clashes` tells: the module has this function alone from now on
     extended.schema = schema
     extended.create = lambda config: kind(function, config)
-    setattr(extended, MARK, (hook, Component(name, schema, f"{function.__module__}:{name}.create")))
+    setattr(extended, MARK, Component(name, schema, f"{function.__module__}:{name}.create"))
     return function
 
 
 class Decorated:
-    """The hook that one decorated function stands for."""
+    """The plugin that the decorated functions of a module are."""
 
-    def __init__(self, hook: str, component: Component) -> None:
-        def implementation() -> Iterable[Component]:
-            yield component
+    def __init__(self, components: Sequence[Component]) -> None:
+        self.components = components
 
-        setattr(self, hook, hookimpl(implementation))
+    @hookimpl
+    def framework_components(self) -> Iterable[Component]:
+        """Register each."""
+        return self.components
 
 
-def collect(module: object) -> Iterator[Decorated]:
-    """Give the decorated functions of a module, each once, those that it imports from elsewhere left out."""
-    for function in _decorated(module):
-        yield Decorated(*getattr(function, MARK))
+def collect(module: object) -> list[Component]:
+    """Return the decorated functions of a module, each once, those that it imports from elsewhere left out."""
+    return [getattr(function, MARK) for function in _decorated(module)]
 
 
 def clashes(module: object) -> Iterator[str]:
@@ -200,3 +241,36 @@ class FunctionFormatter:
 
     def _turns(self, fields: Mapping[str, Any]) -> Turns:
         return self.function(fields, *self.options)
+
+
+class FunctionExporter:
+    """An exporter of a decorated function."""
+
+    def __init__(
+        self,
+        function: Callable[..., Iterable[Artifact]],
+        config: ExporterConfig,
+        *,
+        after: tuple[str, ...],
+        reusable: bool,
+    ) -> None:
+        self.function, self.config = function, config
+        self.after, self.reusable = after, reusable
+        self.options = [config] if len(inspect.signature(function).parameters) > 2 else []  # noqa: PLR2004 - see @exporter
+
+    def export(self, model: Model, context: ExportContext) -> list[Artifact]:
+        """Call the function.
+
+        Raises:
+            FrameworkError: it gives something else than artifacts.
+        """
+        made: Any = self.function(model, context, *self.options)
+        items = list(made) if isinstance(made, Iterable) else [made]
+        for item in items:
+            if not isinstance(item, Artifact):
+                message = (
+                    f"exporter {self.function.__name__} gives {item!r:.60}: return a list with an "
+                    "Artifact(kind, path, bytes) for each file or folder that it wrote"
+                )
+                raise FrameworkError(message)
+        return items

@@ -1,12 +1,13 @@
 """Every hook of the framework. A plugin implements those it needs and marks them with `hookimpl`.
 
-Registration hooks return components, one option of a config group each:
+One hook registers components, the options of all config groups:
 
     from framework import Component, hookimpl
 
     @hookimpl
-    def framework_metrics():
-        yield Component("polite", PoliteConfig, "acme.metrics:polite")
+    def framework_components():
+        yield Component("polite", PoliteConfig, "acme.metrics:Polite")
+        yield Component("card", CardConfig, "acme.card:Card")
 """
 
 # The bodies are docstrings: pluggy reads the signatures, nothing calls these functions.
@@ -31,73 +32,12 @@ if TYPE_CHECKING:
 
 
 @hookspec
-def framework_models() -> Iterable[Component]:  # type: ignore[empty-body]
-    """Options of `model=`. Factories satisfy `protocols.ModelSource`."""
+def framework_components() -> Iterable[Component]:  # type: ignore[empty-body]
+    """The options that a plugin adds, of any group. The base class of a component's schema says of which.
 
-
-@hookspec
-def framework_quantizations() -> Iterable[Component]:  # type: ignore[empty-body]
-    """Options of `quantization=`. Factories satisfy `protocols.Quantization`."""
-
-
-@hookspec
-def framework_adapters() -> Iterable[Component]:  # type: ignore[empty-body]
-    """Options of `adapter=`. Factories satisfy `protocols.Adapter`."""
-
-
-@hookspec
-def framework_sources() -> Iterable[Component]:  # type: ignore[empty-body]
-    """Options of `data=`. Factories satisfy `protocols.Source`."""
-
-
-@hookspec
-def framework_formatters() -> Iterable[Component]:  # type: ignore[empty-body]
-    """Options of `format=`. Factories satisfy `protocols.Formatter`."""
-
-
-@hookspec
-def framework_audits() -> Iterable[Component]:  # type: ignore[empty-body]
-    """Options of `audit=`. Factories satisfy `protocols.Audit`."""
-
-
-@hookspec
-def framework_trainers() -> Iterable[Component]:  # type: ignore[empty-body]
-    """Options of `trainer=`. Factories satisfy `protocols.Backend`."""
-
-
-@hookspec
-def framework_evaluators() -> Iterable[Component]:  # type: ignore[empty-body]
-    """Options of `evaluator=`. Factories satisfy `protocols.Evaluator`."""
-
-
-@hookspec
-def framework_metrics() -> Iterable[Component]:  # type: ignore[empty-body]
-    """Options of `metric=`. Factories satisfy `protocols.Metric`."""
-
-
-@hookspec
-def framework_exporters() -> Iterable[Component]:  # type: ignore[empty-body]
-    """Options of `exporter=`. Factories satisfy `protocols.Exporter`."""
-
-
-@hookspec
-def framework_loggers() -> Iterable[Component]:  # type: ignore[empty-body]
-    """Options of `logger=`. Factories satisfy `protocols.Logger`."""
-
-
-@hookspec
-def framework_launchers() -> Iterable[Component]:  # type: ignore[empty-body]
-    """Options of `launch=`. Factories satisfy `protocols.Launcher`."""
-
-
-@hookspec
-def framework_commands() -> Iterable[Component]:  # type: ignore[empty-body]
-    """Commands, `python -m framework NAME …`. Factories satisfy `protocols.Command`."""
-
-
-@hookspec
-def framework_speakers() -> Iterable[Component]:  # type: ignore[empty-body]
-    """Who answers in `python -m framework chat RUN_DIR --NAME [WORD]`. Factories satisfy `protocols.SpeakerSource`."""
+    A subclass of `ExporterConfig` is an option of `exporter=`, one of `CommandConfig` a command, one of `SpeakerConfig`
+    somebody to chat with. The factory gives what the protocol of the group asks for.
+    """
 
 
 @hookspec

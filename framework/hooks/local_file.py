@@ -125,4 +125,4 @@ def is_loaded(path: str) -> bool:
 def has_hooks(module: ModuleType) -> bool:
     """Whether a registered module implements any hook."""
     callers = manager().get_hookcallers(module)
-    return bool(callers) or any(collect(module))
+    return bool(callers) or bool(collect(module))

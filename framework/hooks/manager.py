@@ -18,13 +18,15 @@ from typing import Any
 
 import pluggy
 
-from framework.api.component import COMMANDS, GROUPS, UNCONFIGURED, Component, Group
+from framework.api.component import ALL_GROUPS, COMMANDS, Component, Group, groups_of
 from framework.hooks import hookspecs
-from framework.hooks.decorators import clashes, collect
-from framework.hooks.validation import wrong_component, wrong_hooks
+from framework.hooks.decorators import Decorated, clashes, collect
+from framework.hooks.validation import COMPONENTS, label, wrong_component, wrong_hooks
 from framework.util.errors import FrameworkError, told
 
 DISABLE = "FRAMEWORK_DISABLE_PLUGINS"
+WHOLE = "the plugin"
+"""`LeftOut.what` where nothing of a plugin is used."""
 DEFAULT_PLUGINS = {
     "core": "framework.cli.commands",
     "core.data": "framework.data.checks",
@@ -46,11 +48,12 @@ class Registration:
 
 @dataclass(frozen=True)
 class LeftOut:
-    """A plugin, or a part of one, that is not used: `what` it is, and the `reason`."""
+    """A plugin, or a part of one, that is not used: `what` it is, the `reason`, and the `package` it comes from."""
 
     plugin: str
     what: str
     reason: str
+    package: str
 
 
 _packages: dict[str, str] = {}
@@ -65,10 +68,20 @@ def manager() -> pluggy.PluginManager:
     for name, module in DEFAULT_PLUGINS.items():
         if name.startswith("core") or name not in disabled():
             plugins.register(importlib.import_module(module), name=name)
-    for entry in sorted(entry_points(group="framework"), key=lambda entry: entry.name):
-        if entry.name not in disabled() and not plugins.has_plugin(entry.name):
+    # Of two plugins with one name the first is taken: ours, else the one whose distribution comes first.
+    for entry in sorted(entry_points(group="framework"), key=lambda entry: (entry.name, *_distribution(entry))):
+        if entry.name in disabled():
+            continue
+        if plugins.has_plugin(entry.name):
+            _leave_out_second(entry)
+        else:
             _load(plugins, entry)
     return plugins
+
+
+def _distribution(entry: EntryPoint) -> tuple[bool, str]:
+    name = entry.dist.name if entry.dist else ""
+    return name != "framework", name
 
 
 def disabled() -> set[str]:
@@ -100,35 +113,46 @@ def _add(plugins: pluggy.PluginManager, module: object, name: str, package: str)
     if problems := [*wrong_hooks(module, plugins), *clashes(module)]:
         raise FrameworkError("; ".join(problems))
     plugins.register(module, name=name)
-    try:
-        for number, decorated in enumerate(collect(module)):
-            plugins.register(decorated, name=f"{name}:{number}")
-            _packages[f"{name}:{number}"] = package
-    except Exception:
-        plugins.unregister(name=name)
-        raise
-    _packages[name] = package
+    functions = f"{name}:functions"
+    if components := collect(module):
+        plugins.register(Decorated(components), name=functions)
+    _packages[name] = _packages[functions] = package
 
 
 def _load(plugins: pluggy.PluginManager, entry: EntryPoint) -> None:
-    package = f"{entry.dist.name} {entry.dist.version}" if entry.dist else ""
+    package = _package_of(entry)
     try:
         _add(plugins, entry.load(), entry.name, package)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a stranger's module; it is named and left out
         _packages[entry.name] = package
-        leave_out(entry.name, "the plugin", error)
+        leave_out(entry.name, WHOLE, error)
+
+
+def _package_of(entry: EntryPoint) -> str:
+    return f"{entry.dist.name} {entry.dist.version}" if entry.dist else ""
+
+
+def _leave_out_second(entry: EntryPoint) -> None:
+    """Say that a plugin cannot have a name that is taken. To switch the name off would switch the other off too."""
+    reason = f"{package(entry.name) or 'the framework itself'} has a plugin of that name"
+    left = LeftOut(entry.name, WHOLE, reason, _package_of(entry))
+    _note((entry.name, left.package), left, f"Rename its entry point, '{entry.name} = {entry.value}', or uninstall it")
 
 
 def leave_out(plugin: str, what: str, error: BaseException | str) -> None:
     """Note that a part of a plugin is not used, and say so once."""
     name = plugin.partition(":")[0]
-    if (name, what) in _left_out:
-        return
     reason = error if isinstance(error, str) else told(error)
-    _left_out[name, what] = LeftOut(name, what, reason)
-    origin = f" of {package(name)}" if package(name) else ""
-    part = "" if what == "the plugin" else f": {what}"
-    text = f"plugin '{name}'{origin}{part} is left out: {reason.removesuffix('.')}. {_way_out(name)}"
+    _note((name, what), LeftOut(name, what, reason, package(name)), _way_out(name))
+
+
+def _note(key: tuple[str, str], left: LeftOut, way_out: str) -> None:
+    if key in _left_out:
+        return
+    _left_out[key] = left
+    origin = f" of {left.package}" if left.package else ""
+    part = "" if left.what == WHOLE else f": {left.what}"
+    text = f"plugin '{left.plugin}'{origin}{part} is left out: {left.reason.removesuffix('.')}. {way_out}"
     print(text, file=sys.stderr)  # noqa: T201 - no logger exists yet
 
 
@@ -145,14 +169,12 @@ def registrations(group: Group | str) -> dict[str, Registration]:
     Raises:
         FrameworkError: one name is registered twice.
     """
-    group = {**GROUPS, **UNCONFIGURED}[group] if isinstance(group, str) else group
+    name = group if isinstance(group, str) else group.name
     found: dict[str, Registration] = {}
     schemas: dict[type, str] = {}
-    for plugin, component in sorted(ask(group.hook), key=lambda given: _is_strange(given[0])):
-        option, owner = f"{group.name} '{getattr(component, 'name', component)}'", plugin.partition(":")[0]
-        if reason := wrong_component(component, group):
-            leave_out(plugin, option, reason)
-            continue
+    given = _collected(tuple(getattr(manager().hook, COMPONENTS).get_hookimpls()))[name]
+    for plugin, component in sorted(given, key=lambda pair: _is_strange(pair[0])):
+        option, owner = label(component), plugin.partition(":")[0]
         if component.name in found:
             raise FrameworkError(_taken(option, found[component.name].plugin, owner))
         if component.schema in schemas:
@@ -163,6 +185,23 @@ def registrations(group: Group | str) -> dict[str, Registration]:
         if (owner, option) not in _left_out:
             found[component.name] = Registration(component, owner, package(owner))
     return dict(sorted(found.items()))
+
+
+@functools.lru_cache(maxsize=1)
+def _collected(implementations: tuple[pluggy.HookImpl, ...]) -> dict[str, list[tuple[str, Component]]]:
+    """Ask the plugins for their components and sort these by group; what is none is left out.
+
+    They are asked once, and again when a plugin comes or goes: the hook's implementations are the key of the cache.
+    """
+    del implementations
+    found: dict[str, list[tuple[str, Component]]] = {name: [] for name in ALL_GROUPS}
+    for plugin, component in ask(COMPONENTS):
+        if reason := wrong_component(component):
+            leave_out(plugin, label(component), reason)
+            continue
+        (group,) = groups_of(component.schema)
+        found[group.name].append((plugin, component))
+    return found
 
 
 def _is_strange(plugin: str) -> bool:
@@ -198,7 +237,8 @@ def commands() -> dict[str, Component]:
 def ask(hook: str, **arguments: Any) -> Iterator[tuple[str, Any]]:
     """Call a hook of every plugin and give what each returns, item by item, with the plugin's name. A text is one item.
 
-    A plugin that raises is named and passed over; pluggy itself would stop at it. `FrameworkError` is for the caller.
+    A plugin that raises is named and passed over; pluggy itself would stop at it. `FrameworkError` is for the caller,
+    but not of the hook that registers: then nothing would start, not even a command that another plugin brings.
     """
     for implementation in getattr(manager().hook, hook).get_hookimpls():
         try:
@@ -206,9 +246,9 @@ def ask(hook: str, **arguments: Any) -> Iterator[tuple[str, Any]]:
             items: list[Any] = [] if given is None else [given]
             if isinstance(given, Iterable) and not isinstance(given, str):
                 items = list(given)
-        except FrameworkError:
-            raise
         except (Exception, SystemExit) as error:
+            if isinstance(error, FrameworkError) and hook != COMPONENTS:
+                raise
             if implementation.plugin_name.startswith("core"):  # a fault of ours, which nobody can switch off
                 raise
             leave_out(implementation.plugin_name, hook, error)  # a stranger's code; it is named and left out

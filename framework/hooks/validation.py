@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 import re
 from collections.abc import Callable, Iterator
@@ -10,11 +9,13 @@ from typing import Any
 
 import pluggy
 
-from framework.api.component import Component, Group
+from framework.api.component import ALL_GROUPS, Component, groups_of
 from framework.hooks import hookspecs
 from framework.util.errors import nearest
 
 HOOKS = {name: hook for name, hook in vars(hookspecs).items() if name.startswith("framework_")}
+COMPONENTS = "framework_components"
+"""The hook that registers the options of all groups."""
 
 
 def wrong_hooks(module: object, plugins: pluggy.PluginManager) -> Iterator[str]:
@@ -27,9 +28,7 @@ def wrong_hooks(module: object, plugins: pluggy.PluginManager) -> Iterator[str]:
         function = getattr(module, attribute)
         where = f"({line_of(function)})"
         if name not in HOOKS:
-            close = nearest(name, HOOKS)
-            hint = f"Did you mean '{close[0]}'?" if close else f"Valid: {', '.join(HOOKS)}"
-            yield f"unknown hook '{name}'. {hint} {where}"
+            yield f"{unknown_hook(name)} {where}"
             continue
         if marks.get("wrapper") or marks.get("hookwrapper"):
             yield f"hook {name} is marked as a wrapper, and each is called by itself: write @hookimpl alone {where}"
@@ -39,6 +38,22 @@ def wrong_hooks(module: object, plugins: pluggy.PluginManager) -> Iterator[str]:
         if any(each.name not in valid or each.kind is each.KEYWORD_ONLY for each in given.values()):
             takes = [", ".join(map(_written, each.values())) for each in (valid, given)]
             yield f"hook {name} takes ({takes[0]}), this one takes ({takes[1]}) {where}"
+
+
+def unknown_hook(name: str) -> str:
+    """Say that there is no such hook, and which may be meant."""
+    meant = nearest_hook(name)
+    what = ", which registers the options of every group" if meant == COMPONENTS else ""
+    return f"unknown hook '{name}'. " + (f"Did you mean '{meant}'{what}?" if meant else f"Valid: {', '.join(HOOKS)}")
+
+
+def nearest_hook(name: str) -> str:
+    """Return the hook that a name most likely stands for; empty where none comes close."""
+    hooks = {hook.removeprefix("framework_"): hook for hook in HOOKS}
+    words = [*(f"{group}s" for group in ALL_GROUPS), "sources"]  # an option of `data=` is a `Source`
+    hooks |= dict.fromkeys(words, COMPONENTS)  # `framework_exporters`: a hook for a single group
+    close = nearest(name.removeprefix("framework_"), hooks)
+    return hooks[close[0]] if close else ""
 
 
 def _needed(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
@@ -63,24 +78,44 @@ def line_of(function: Callable[..., Any]) -> str:
     return f"{code.co_filename}:{code.co_firstlineno}" if code else repr(function)
 
 
-def wrong_component(component: object, group: Group) -> str:
-    """Say why what a plugin gives cannot be an option of a group; empty where it can."""
+def wrong_component(component: object) -> str:
+    """Say why what a plugin gives cannot be an option of any group; empty where it can."""
     if not isinstance(component, Component):
-        return f"{group.hook} gives a {type(component).__name__}, no Component"
-    name, schema, factory, extra = component.name, component.schema, component.factory, component.extra
-    base, words = group.base, extra if isinstance(extra, tuple) else (extra,)
-    is_schema = isinstance(schema, type) and dataclasses.is_dataclass(schema) and issubclass(schema, base)
+        return f"{COMPONENTS} gives a {type(component).__name__}, no Component"
+    name, factory, extra, order = component.name, component.factory, component.extra, component.import_order
+    words = extra if isinstance(extra, tuple) else (extra,)
     holds = {
         f"its name {name!r} has to be a word of letters, digits and underscores": _matches(r"[A-Za-z_][\w-]*", name),
-        f"its schema {schema!r} is no dataclass that subclasses {base.__name__}": is_schema,
-        f"its schema is {base.__name__} itself: subclass it, the class tells options apart": schema is not base,
+        (wrong := wrong_schema(component.schema)): not wrong,
         f"factory={factory!r} has to be 'package.module:attribute'": _matches(r"[^:\s]+:[^:\s]+", factory),
         f"extra={extra!r} has to be words for pip": all(isinstance(word, str) for word in words),
-        f"import_order={component.import_order!r} has to be two names of modules or more": _is_order(
-            component.import_order
-        ),
+        f"import_order={order!r} has to be two names of modules or more": _is_order(order),
     }
     return next((reason for reason, good in holds.items() if not good), "")
+
+
+def wrong_schema(schema: object) -> str:
+    """Say why a schema cannot be that of a component: it has to tell the group, and the option; empty where it can."""
+    if not isinstance(schema, type):
+        return f"its schema {schema!r} is no class: give a dataclass that subclasses the base of a group"
+    groups, name = groups_of(schema), schema.__name__
+    if not groups:
+        bases = ", ".join(group.base.__name__ for group in ALL_GROUPS.values())
+        return f"its schema {name} subclasses the base of no group. Bases in framework.api.schema: {bases}"
+    if len(groups) > 1:
+        bases = " and ".join(group.base.__name__ for group in groups)
+        return f"its schema {name} subclasses {bases}, and an option is of one group: keep one of them"
+    if schema is groups[0].base:
+        return f"its schema is {name} itself: subclass it, the class tells options apart"
+    if "__dataclass_fields__" not in vars(schema):  # it inherits those of its base, and none of its own
+        return f"its schema {name} has no @dataclass of its own, so its fields are none: write it above the class"
+    return ""
+
+
+def label(component: object) -> str:
+    """Name a component in messages: `metric 'polite'`, or `component 'polite'` where its schema tells no group."""
+    groups = groups_of(getattr(component, "schema", None))
+    return f"{groups[0].name if len(groups) == 1 else 'component'} '{getattr(component, 'name', component)}'"
 
 
 def _is_order(given: object) -> bool:

@@ -16,15 +16,15 @@ from importlib.metadata import distributions, packages_distributions
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from framework.api.component import GROUPS, UNCONFIGURED
+from framework.api.component import GROUPS
 from framework.api.plan import Plan
 from framework.config.compose import user_folders
 from framework.hooks import hookspecs, manager
 from framework.util.redact import hide
 from framework.util.requirements import installed
 
-OUTSIDE = {"framework_checkups", "framework_sweep_finished"}
-"""Hooks that are called where no run is."""
+OUTSIDE = {"framework_components", "framework_checkups", "framework_sweep_finished"}
+"""Hooks by which a plugin has no say in a run: options count where they are chosen, the others are called outside."""
 GIT_SECONDS = 10
 
 
@@ -138,8 +138,7 @@ def origins(plan: Plan) -> dict[str, str]:
 
 def run_hooks() -> set[str]:
     """Return the hooks by which a plugin has a say in a run that chooses none of its options."""
-    given = {group.hook for group in (*GROUPS.values(), *UNCONFIGURED.values())}
-    return {name for name in vars(hookspecs) if name.startswith("framework_")} - given - OUTSIDE
+    return {name for name in vars(hookspecs) if name.startswith("framework_")} - OUTSIDE
 
 
 def origin(package: str) -> str:

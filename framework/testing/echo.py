@@ -60,13 +60,9 @@ class EchoTrainerConfig(TrainerConfig):
 
 class _EchoPlugin:
     @hookimpl
-    def framework_models(self) -> Iterable[Component]:
-        """The model."""
+    def framework_components(self) -> Iterable[Component]:
+        """The model and the backend."""
         yield Component("echo", EchoModelConfig, "framework.testing.echo:EchoSource")
-
-    @hookimpl
-    def framework_trainers(self) -> Iterable[Component]:
-        """The backend."""
         yield Component("echo", EchoTrainerConfig, "framework.testing.echo:EchoBackend")
 
 

@@ -51,12 +51,8 @@ class Ending(EchoBackend):
 
 
 @hookimpl
-def framework_models():
+def framework_components():
     yield Component("echo", EchoModelConfig, "framework.testing.echo:EchoSource")
-
-
-@hookimpl
-def framework_trainers():
     yield Component("ending", EndingConfig, "ending_plugin:Ending")
 '''
 WORDS = [f"plugins=[./{FILE}]", "model=echo", "trainer=ending", "data=local_file", "data.path=rows.jsonl", "logger=[]"]

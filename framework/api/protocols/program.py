@@ -51,7 +51,7 @@ class Speaker(Protocol):
 
 @runtime_checkable
 class SpeakerSource(Protocol):
-    """A speaker that `framework_speakers` registers: `python -m framework chat RUN_DIR --NAME [WORD]`."""
+    """Opens who answers in `python -m framework chat RUN_DIR --NAME [WORD]` instead of the model itself."""
 
     def open(self, run: SavedRun, word: str) -> AbstractContextManager[Speaker]:
         """Open what answers, and free it at the end. `word` is what was given behind the name; it may be empty.

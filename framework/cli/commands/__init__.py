@@ -46,7 +46,7 @@ class PlanTableCommandConfig(CommandConfig):
 
 
 @hookimpl
-def framework_commands() -> Iterable[Component]:
+def framework_components() -> Iterable[Component]:
     """Register the core's commands."""
     yield Component("plugins", PluginsCommandConfig, "framework.cli.commands.plugins:PluginsCommand")
     yield Component("rerun", RerunCommandConfig, "framework.cli.commands.rerun:RerunCommand")

@@ -12,22 +12,12 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from framework.api.component import COMMANDS, SPEAKERS, Group
+from framework.api.component import ALL_GROUPS, COMMANDS, SPEAKERS, Group
 from framework.api.text import usage
 from framework.cli.commands import PluginsCommandConfig
-from framework.config.catalog import (
-    ALL_GROUPS,
-    Option,
-    Preset,
-    Setting,
-    options,
-    preset_settings,
-    presets,
-    settings,
-    written,
-)
+from framework.config.catalog import Option, Preset, Setting, options, preset_settings, presets, settings, written
 from framework.config.compose import config_loader
-from framework.hooks.manager import DISABLE, disabled, left_out, package
+from framework.hooks.manager import DISABLE, disabled, left_out
 from framework.util.errors import FrameworkError, unknown
 
 USAGE = usage(PluginsCommandConfig)
@@ -94,7 +84,7 @@ class Overview:
                 }
                 for name, (known, made) in self.groups.items()
             },
-            "left_out": [{**vars(part), "package": package(part.plugin)} for part in left_out()],
+            "left_out": [vars(part) for part in left_out()],
             "disabled": sorted(disabled()),
         }
 
@@ -111,7 +101,7 @@ class Overview:
             _print_columns(console, widths, rows)
         lines = [line for group, (known, _) in self.groups.items() for line in _installs(ALL_GROUPS[group], known)]
         _print_section(console, "To install what is missing", lines)
-        broken = [f"{part.plugin} ({package(part.plugin)}), {part.what}: {part.reason}" for part in left_out()]
+        broken = [f"{part.plugin} ({part.package}), {part.what}: {part.reason}" for part in left_out()]
         _print_section(console, "Left out because broken", broken)
         _print_section(console, f"Switched off by {DISABLE}", list(_switched_off()))
 

@@ -9,16 +9,12 @@ from types import ModuleType
 from typing import Any
 
 from framework.api.checkup import Checkup, checkup_problem
-from framework.api.component import GROUPS, UNCONFIGURED, Component, Group
-from framework.hooks import hookspecs
+from framework.api.component import Component, Group, groups_of
 from framework.hooks.decorators import collect
-from framework.util.errors import nearest, one_line, place, unknown
+from framework.hooks.validation import COMPONENTS, HOOKS, label, nearest_hook, unknown_hook, wrong_schema
+from framework.util.errors import one_line, place
 
-HOOKS: dict[str, Callable[..., Any]] = {
-    name: spec for name, spec in vars(hookspecs).items() if name.startswith("framework_")
-}
 CHECKUPS = "framework_checkups"
-REGISTRATION: dict[str, Group] = {group.hook: group for group in (*GROUPS.values(), *UNCONFIGURED.values())}
 PATHS = "framework_config_paths"
 MARK = "framework_impl"
 """The attribute by which pluggy knows a function that `hookimpl` has marked."""
@@ -26,14 +22,14 @@ MARK = "framework_impl"
 
 @dataclass(frozen=True)
 class Offer:
-    """A component and the group that it is offered to."""
+    """A component and its group."""
 
     group: Group
     component: Component
 
     def __str__(self) -> str:
         """Name it as the user does: `metric 'polite'`."""
-        return f"{self.group.name} '{self.component.name}'"
+        return label(self.component)
 
 
 @dataclass
@@ -60,16 +56,15 @@ def read(module: ModuleType) -> PluginParts:
         hook = marks.get("specname") or name
         if hook not in HOOKS:
             if not marks.get("optionalhook"):
-                parts.problems.append(unknown("hook", hook, HOOKS))
+                parts.problems.append(unknown_hook(hook))
             continue
         wrong = list(_arguments(hook, function))
         parts.problems += wrong
         if not wrong:
             _call(parts, hook, function)
-    for decorated in collect(module):
+    for component in collect(module):
         found = True
-        for hook, function in vars(decorated).items():
-            _call(parts, hook, function)
+        _offer(parts, component)
     if not found and not parts.problems:
         parts.problems.append(
             f"nothing in {module.__name__} is a plugin: mark a hook with @hookimpl, or a function with @metric"
@@ -77,10 +72,18 @@ def read(module: ModuleType) -> PluginParts:
     return parts
 
 
+def _offer(parts: PluginParts, component: Component) -> None:
+    if wrong := wrong_schema(component.schema):
+        parts.problems.append(f"{label(component)}: {wrong}")
+    else:
+        (group,) = groups_of(component.schema)
+        parts.offers.append(Offer(group, component))
+
+
 def _unmarked(name: str) -> str:
     if name in HOOKS:
         return f"{name} has the name of a hook and no mark, so nothing calls it: write @hookimpl above it"
-    close = "".join(f", {near}" for near in nearest(name, HOOKS))
+    close = f", {near}" if (near := nearest_hook(name)) else ""
     return f"{name} is named as a hook is, and there is none of that name: name it otherwise{close}"
 
 
@@ -100,7 +103,7 @@ def _arguments(hook: str, function: Callable[..., Any]) -> Iterator[str]:
 
 def _call(parts: PluginParts, hook: str, function: Callable[..., Any]) -> None:
     """Call a hook that registers something and keep what it gives."""
-    if hook not in REGISTRATION and hook not in {PATHS, CHECKUPS}:
+    if hook not in {COMPONENTS, PATHS, CHECKUPS}:
         return
     try:
         given = function()
@@ -118,8 +121,8 @@ def _call(parts: PluginParts, hook: str, function: Callable[..., Any]) -> None:
     for item in items:
         if hook == PATHS and isinstance(item, str):
             parts.paths.append(item)
-        elif hook != PATHS and isinstance(item, Component):
-            parts.offers.append(Offer(REGISTRATION[hook], item))
+        elif hook == COMPONENTS and isinstance(item, Component):
+            _offer(parts, item)
         else:
             kind = "text" if hook == PATHS else "Component"
             parts.problems.append(f"{hook} yields {item!r}, no {kind}")

@@ -17,6 +17,7 @@ from framework.api.markers import hookimpl
 from framework.config.check import check
 from framework.config.compose import compose, conf_dir
 from framework.hooks.manager import manager
+from framework.hooks.validation import COMPONENTS
 from framework.testing.checks.hooks import PATHS, Offer, PluginParts
 from framework.testing.checks.names import Others
 from framework.util.errors import FrameworkError, one_line, unknown
@@ -29,8 +30,7 @@ def problems(plugin: PluginParts, offers: Sequence[Offer], others: Others) -> It
     taken = dict.fromkeys(_files(conf_dir()), "conf/")
     for owner, path in others.paths():
         taken |= dict.fromkeys(_files(folder(path)), f"the plugin '{owner}'")
-    for number, offer in enumerate(offers):
-        manager().register(Gives(offer.group.hook, [offer.component]), name=f"component {number}")
+    manager().register(Gives(COMPONENTS, [offer.component for offer in offers]), name="components")
     presets: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as copy:
         for path in plugin.paths:
@@ -38,7 +38,7 @@ def problems(plugin: PluginParts, offers: Sequence[Offer], others: Others) -> It
             if not names:
                 yield f"{PATHS}: {path} {_wanted(path)}"
             for name in names:
-                if problem := _name(name, taken):
+                if problem := _name(name, taken, others):
                     yield f"{path}/{name}: {problem}"
                 else:
                     presets[name] = path
@@ -97,25 +97,18 @@ def _files(there: Traversable | None, below: str = "") -> Iterator[str]:
             yield f"{below}{entry.name}".removesuffix(".yaml")
 
 
-def _name(name: str, taken: Mapping[str, str]) -> str:
+def _name(name: str, taken: Mapping[str, str], others: Others) -> str:
     """Say what is wrong with the place of a file; empty where nothing is."""
     group, _, option = name.partition("/")
     if name in taken:
         return f"{taken[name]} has a file of that name, and one of them is never read: rename it"
     if name.endswith(".yml"):
         return "Hydra reads .yaml only: rename it"
-    if option in _components(group):
+    if group in GROUPS and option in others.of(GROUPS[group]):
         return f"it has the name of a component of '{group}', which Hydra would mix up with it: give it another name"
     if option and group not in GROUPS and group not in (EXPERIMENT, "hydra") and not group.startswith("_"):
         return f"{unknown('config group', group, [*GROUPS, EXPERIMENT])} One for presets to build on begins with '_'"
     return ""
-
-
-def _components(group: str) -> set[str]:
-    if group not in GROUPS:
-        return set()
-    hook = getattr(manager().hook, GROUPS[group].hook)
-    return {component.name for implementation in hook.get_hookimpls() for component in implementation.function()}
 
 
 def _composed(group: str, option: str = "") -> Iterator[str]:

@@ -1,8 +1,7 @@
-"""The schemas of a plugin's components: of the right class, one to a component, documented, and in their own range."""
+"""The schemas of a plugin's components: such that a config can hold, one to a component, documented, in their range."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
@@ -39,20 +38,10 @@ def usable(offer: Offer) -> bool:
 
 
 def _kind(offer: Offer) -> str:
-    schema, base = offer.component.schema, offer.group.base
-    name = getattr(schema, "__name__", repr(schema))
-    if not (isinstance(schema, type) and dataclasses.is_dataclass(schema)):
-        return f"its schema {name} is no dataclass: write @dataclass above a subclass of {base.__name__}"
-    if schema is base:
-        return f"its schema is {name} itself: subclass it, the class tells options apart"
-    if not issubclass(schema, base):
-        return f"its schema {name} does not subclass {base.__name__}"
-    if "__dataclass_fields__" not in vars(schema):
-        return f"its schema {name} has no @dataclass of its own, so its fields are none: write it above the class"
     try:
-        OmegaConf.structured(schema)
+        OmegaConf.structured(offer.component.schema)
     except (OmegaConfBaseException, ValueError, TypeError) as error:
-        return f"its schema {name} is no config: {one_line(error)}"
+        return f"its schema {offer.component.schema.__name__} is no config: {one_line(error)}"
     return ""
 
 

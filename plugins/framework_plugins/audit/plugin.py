@@ -9,6 +9,6 @@ from framework_plugins.audit import config
 
 
 @hookimpl
-def framework_audits() -> Iterable[Component]:
+def framework_components() -> Iterable[Component]:
     """What is looked for in every run."""
     yield Component("standard", config.StandardConfig, "framework_plugins.audit.standard:Standard")

@@ -9,6 +9,6 @@ from framework_plugins.chat.config import ChatCommandConfig
 
 
 @hookimpl
-def framework_commands() -> Iterable[Component]:
+def framework_components() -> Iterable[Component]:
     """`python -m framework chat`."""
     yield Component("chat", ChatCommandConfig, "framework_plugins.chat.command:ChatCommand")

@@ -15,7 +15,7 @@ from packaging.requirements import Requirement
 from framework.api.checkup import Found, State
 from framework.api.files import cache_dir
 from framework.api.machine import host_memory, installed
-from framework.api.registry import left_out, package
+from framework.api.registry import left_out
 from framework.api.text import short
 from framework_plugins.doctor import Checked, checked
 
@@ -91,6 +91,6 @@ def plugins() -> Iterator[Checked]:
     """Name the plugins, and parts of them, that are left out because they are broken."""
     for part in left_out():
         what = "" if part.what == "the plugin" else f"{part.what}: "
-        origin = f" ({package(part.plugin)})" if package(part.plugin) else ""
+        origin = f" ({part.package})" if part.package else ""
         found = Found(State.broken, f"{what}{part.reason}{origin}", fix="python -m framework plugins")
         yield checked(part.plugin, "plugins", found, plugin=part.plugin)

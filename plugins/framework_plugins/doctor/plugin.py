@@ -9,6 +9,6 @@ from framework_plugins.doctor.config import DoctorCommandConfig
 
 
 @hookimpl
-def framework_commands() -> Iterable[Component]:
+def framework_components() -> Iterable[Component]:
     """`python -m framework doctor`."""
     yield Component("doctor", DoctorCommandConfig, "framework_plugins.doctor.command:DoctorCommand")

@@ -15,19 +15,14 @@ if TYPE_CHECKING:
 
 
 @hookimpl
-def framework_evaluators() -> Iterable[Component]:
-    """Before and after."""
+def framework_components() -> Iterable[Component]:
+    """What a model is measured by before and after, and the scores of its answers."""
     yield Component("prompts", config.PromptsConfig, "framework_plugins.evals.prompts:Prompts")
     yield Component(
         "memorization", config.MemorizationConfig, "framework_plugins.evals.memorization.evaluator:Memorization"
     )
     yield Component("lm_eval", config.LmEvalConfig, "framework_plugins.evals.harness.evaluator:LmEval")
     yield Component("forgetting", config.ForgettingConfig, "framework_plugins.evals.forgetting:Forgetting")
-
-
-@hookimpl
-def framework_metrics() -> Iterable[Component]:
-    """Scores of answers."""
     metrics = "framework_plugins.evals.metrics"
     yield Component("exact_match", config.ExactMatchConfig, f"{metrics}.exact_match:ExactMatch")
     yield Component("json_valid", config.JsonValidConfig, f"{metrics}.json_valid:JsonValid")

@@ -18,7 +18,7 @@ GGUF = "framework[gguf]"
 
 
 @hookimpl
-def framework_exporters() -> Iterable[Component]:
+def framework_components() -> Iterable[Component]:
     """The adapter as it was trained, the model that it makes of its base, GGUF files, and what goes with them."""
     yield Component("adapter", config.AdapterExporterConfig, "framework_plugins.exports.adapter:AdapterExporter")
     yield Component("merged", config.MergedExporterConfig, "framework_plugins.exports.merged:MergedExporter")
@@ -36,11 +36,6 @@ def framework_exporters() -> Iterable[Component]:
         "model_card", config.ModelCardExporterConfig, "framework_plugins.exports.model_card:ModelCardExporter"
     )
     yield Component("push", config.PushExporterConfig, "framework_plugins.exports.push:PushExporter")
-
-
-@hookimpl
-def framework_speakers() -> Iterable[Component]:
-    """A GGUF file, to talk to."""
     yield Component(
         "gguf", config.GgufSpeakerConfig, "framework_plugins.exports.llama.speaker:GgufSpeakers", extra=GGUF
     )

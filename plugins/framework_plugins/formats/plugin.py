@@ -16,15 +16,10 @@ if TYPE_CHECKING:
 
 
 @hookimpl
-def framework_sources() -> Iterable[Component]:
-    """Local files and the Hub."""
+def framework_components() -> Iterable[Component]:
+    """Local files and the Hub, the formats of the field, and their recognition."""
     yield Component("local_file", config.LocalFileConfig, "framework_plugins.formats.files:LocalFile")
     yield Component("hub", config.HubConfig, "framework_plugins.formats.hub:Hub")
-
-
-@hookimpl
-def framework_formatters() -> Iterable[Component]:
-    """The formats of the field, and their recognition."""
     formats = "framework_plugins.formats.formats"
     yield Component("auto", config.AutoFormatConfig, f"{formats}:Auto")
     yield Component("alpaca", config.AlpacaConfig, f"{formats}:Alpaca")

@@ -45,31 +45,16 @@ ALPHA = (0.5, 4.0)
 
 
 @hookimpl
-def framework_models() -> Iterable[Component]:
-    """Any folder or Hub id; the presets in conf/model build on it."""
+def framework_components() -> Iterable[Component]:
+    """Any folder or Hub id as a model, what bitsandbytes offers, LoRA and its kin, and the backend."""
     yield Component("local", config.LocalModelConfig, "framework_plugins.hf.models:LocalModel")
-
-
-@hookimpl
-def framework_quantizations() -> Iterable[Component]:
-    """What bitsandbytes offers."""
     yield Component("none", config.NoQuantizationConfig, "framework_plugins.hf.quantizations:NoQuantization")
     yield Component("int8", config.Int8Config, "framework_plugins.hf.quantizations:Int8")
     yield Component("nf4", config.NF4Config, "framework_plugins.hf.quantizations:NF4")
-
-
-@hookimpl
-def framework_adapters() -> Iterable[Component]:
-    """LoRA and its kin, and full fine-tuning."""
     yield Component("lora", config.LoraAdapterConfig, "framework_plugins.hf.adapters:Lora")
     yield Component("dora", config.DoraAdapterConfig, "framework_plugins.hf.adapters:Dora")
     yield Component("rslora", config.RsLoraAdapterConfig, "framework_plugins.hf.adapters:RsLora")
     yield Component("full", config.FullConfig, "framework_plugins.hf.adapters:Full")
-
-
-@hookimpl
-def framework_trainers() -> Iterable[Component]:
-    """The backend."""
     yield Component("hf", config.HFTrainerConfig, "framework_plugins.hf.backend:HFBackend")
 
 

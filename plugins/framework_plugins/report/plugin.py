@@ -11,7 +11,7 @@ from framework_plugins.report import config
 
 
 @hookimpl
-def framework_loggers() -> Iterable[Component]:
+def framework_components() -> Iterable[Component]:
     """The page."""
     yield Component("html", config.HtmlConfig, "framework_plugins.report.html:Html")
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @hookimpl
-def framework_loggers() -> Iterable[Component]:
+def framework_components() -> Iterable[Component]:
     """Terminal, file, W&B, TensorBoard, MLflow."""
     yield Component("console", config.ConsoleConfig, "framework_plugins.trackers.console:Console")
     yield Component("jsonl", config.JsonlConfig, "framework_plugins.trackers.jsonl:Jsonl")

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @hookimpl
-def framework_trainers() -> Iterable[Component]:
+def framework_components() -> Iterable[Component]:
     """The backend."""
     backend = "framework_plugins.unsloth.backend:UnslothBackend"
     yield Component("unsloth", UnslothTrainerConfig, backend, extra=EXTRA, import_order=ORDER)

@@ -53,6 +53,6 @@ class Clock(Logger):
 
 
 @hookimpl
-def framework_loggers() -> Iterable[Component]:
+def framework_components() -> Iterable[Component]:
     """The clock."""
     yield Component("clock", ClockConfig, f"{__name__}:Clock")

@@ -253,7 +253,7 @@ def test_a_bug_in_a_command_is_a_traceback_and_no_mistake_of_the_user(tmp_path: 
             def main(self, arguments): raise ValueError("broken")
 
         @hookimpl
-        def framework_commands(): yield Component("break", BreakConfig, "breaking:Break")
+        def framework_components(): yield Component("break", BreakConfig, "breaking:Break")
     """
     (tmp_path / "breaking.py").write_text(dedent(source), encoding="utf-8")
     result = program("break", "plugins=[breaking.py]", cwd=tmp_path)

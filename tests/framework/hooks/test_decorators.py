@@ -3,7 +3,7 @@
 import functools
 import json
 import pickle
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from textwrap import dedent
@@ -11,11 +11,12 @@ from typing import Any
 
 import pytest
 
-from framework import FrameworkError, formatter, metric
+from framework import FrameworkError, exporter, formatter, metric
 from framework.api.component import Component
 from framework.api.fields import fields
-from framework.api.records import Message
-from framework.api.schema import FormatConfig, MetricConfig
+from framework.api.protocols import ExportContext, Model, OrderedExporter, ReusableExporter
+from framework.api.records import Artifact, Message
+from framework.api.schema import ExporterConfig, FormatConfig, MetricConfig
 from framework.hooks.decorators import MARK
 from tests.support.forked_program import echo
 
@@ -72,8 +73,32 @@ def careless(row: dict[str, Any]) -> list[Any]:
     return [("user", row["text"]), ("assistant", row["answer"])]
 
 
+@exporter
+def facts(model: Model, context: ExportContext) -> list[Artifact]:
+    """What the model was trained on."""
+    file = context.run_dir / "facts.txt"
+    file.write_text(str(model), encoding="utf-8")
+    return [Artifact("facts", file.name, file.stat().st_size)]
+
+
+@dataclass
+class NoteConfig(ExporterConfig):
+    """A note."""
+
+    file: str = "note.txt"
+    """Its name."""
+
+
+@exporter(after=["merged", "facts"], reusable=True)
+def note(model: Model, context: ExportContext, options: NoteConfig) -> Iterator[Artifact]:
+    """A note, file by file."""
+    for name in (options.file, f"second-{options.file}"):
+        (context.run_dir / name).write_text(str(model), encoding="utf-8")
+        yield Artifact("note", name, len(str(model)))
+
+
 def component(function: Any) -> Component:
-    option: Component = getattr(function, MARK)[1]
+    option: Component = getattr(function, MARK)
     return option
 
 
@@ -142,6 +167,101 @@ def test_a_row_that_does_not_fit_is_refused_with_the_field(function: Any, row: d
     assert str(caught.value) == text
 
 
+def context(folder: Path) -> ExportContext:
+    return ExportContext(folder, folder, {}, plan=None)  # type: ignore[arg-type] # none of these asks for the plan
+
+
+def test_an_exporter_writes_files_and_names_them(tmp_path: Path) -> None:
+    assert made(facts).export("Lima", context(tmp_path)) == [Artifact("facts", "facts.txt", 4)]
+    assert (tmp_path / "facts.txt").read_text(encoding="utf-8") == "Lima"
+    assert component(facts).summary == "What the model was trained on."
+
+
+def test_an_exporter_may_have_options_and_yield_what_it_wrote(tmp_path: Path) -> None:
+    written = made(note, file="a.txt").export("Lima", context(tmp_path))
+    assert [artifact.path for artifact in written] == ["a.txt", "second-a.txt"]
+
+
+def test_an_exporter_says_which_it_comes_after_and_whether_it_can_be_kept() -> None:
+    first, second = made(facts), made(note)
+    assert isinstance(second, OrderedExporter)
+    assert isinstance(second, ReusableExporter)
+    assert (first.after, first.reusable) == ((), False)
+    assert (second.after, second.reusable) == (("merged", "facts"), True)
+
+
+@exporter
+def forgetful(model: Model, context: ExportContext) -> Any:
+    """Returns nothing."""
+
+
+@exporter
+def paths(model: Model, context: ExportContext) -> Any:
+    """Returns the path alone."""
+    return [context.run_dir / str(model)]
+
+
+@pytest.mark.parametrize(
+    ("function", "given"), [(forgetful, "exporter forgetful gives None"), (paths, "exporter paths gives PosixPath('")]
+)
+def test_an_exporter_that_names_no_artifacts_is_told_what_to_return(tmp_path: Path, function: Any, given: str) -> None:
+    with pytest.raises(FrameworkError) as caught:
+        made(function).export("Lima", context(tmp_path))
+    assert str(caught.value).startswith(given)
+    assert str(caught.value).endswith(
+        ": return a list with an Artifact(kind, path, bytes) for each file or folder that it wrote"
+    )
+
+
+def alone(context: ExportContext) -> list[Artifact]:
+    """Takes no model."""
+    return list(context.artifacts)
+
+
+def modelled(model: Model) -> list[Artifact]:
+    """Takes no context."""
+    return [Artifact(str(model), "", 0)]
+
+
+def mistyped(model: Model, context: ExportContext, options: LimitConfig) -> list[Artifact]:
+    """Options of a metric."""
+    return [Artifact(str(model), str(context.run_dir), options.words)]
+
+
+def silent(model: Model, context: ExportContext) -> list[Artifact]:
+    return [Artifact(str(model), str(context.run_dir), 0)]
+
+
+async def exported(model: Model, context: ExportContext) -> list[Artifact]:
+    """Not now."""
+    return [Artifact(str(model), str(context.run_dir), 0)]
+
+
+@pytest.mark.parametrize(
+    ("function", "text"),
+    [
+        (alone, "alone takes (context); it may take (model, context), and the options after that"),
+        (modelled, "modelled takes (model); it may take (model, context), and the options after that"),
+        (mistyped, "annotate 'options' with a dataclass that subclasses ExporterConfig"),
+        (exported, "exported is async, and nothing would await it: write def, not async def"),
+        (silent, "needs a docstring: its first line documents the option"),
+        (NoteConfig, "is no function"),
+    ],
+)
+def test_a_function_that_cannot_be_an_exporter_is_refused_when_it_is_decorated(function: Any, text: str) -> None:
+    with pytest.raises(TypeError) as caught:
+        exporter(function)
+    assert text in str(caught.value)
+
+
+@pytest.mark.parametrize("after", ["merged", [3]])
+def test_an_exporter_comes_after_names(after: Any) -> None:
+    with pytest.raises(
+        TypeError, match=r"@exporter wants the names of other exporters in a tuple: after=\('merged',\)"
+    ):
+        exporter(after=after)
+
+
 def undocumented(answer: str) -> float:
     return len(answer)
 
@@ -198,7 +318,8 @@ def test_a_format_without_fields_is_refused() -> None:
 
 
 FILE = """
-    from framework import formatter, metric
+    from framework import exporter, formatter, metric
+    from framework.api.records import Artifact
 
     @metric
     def polite(answer):
@@ -209,6 +330,13 @@ FILE = """
     def qa(row):
         '''question and solution.'''
         return [("user", row["question"]), ("assistant", row["solution"])]
+
+    @exporter
+    def notes(model, context):
+        '''The objective, in a file.'''
+        file = context.run_dir / "notes.txt"
+        file.write_text(context.config["objective"])
+        return [Artifact("notes", "notes.txt", file.stat().st_size)]
 """
 
 
@@ -243,12 +371,13 @@ def test_two_metrics_with_one_class_for_their_options_run_their_own_code(tmp_pat
     assert (metrics["one"]["value"], metrics["two"]["value"]) == (1.0, 20.0)
 
 
-def test_a_file_of_ten_lines_is_a_metric_and_a_format(tmp_path: Path) -> None:
+def test_a_file_of_a_few_lines_is_a_metric_a_format_and_an_exporter(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(dedent(FILE), encoding="utf-8")
     rows = "".join(f'{{"question": "{number}?", "solution": "{number}, please"}}\n' for number in range(10))
     (tmp_path / "rows.jsonl").write_text(rows, encoding="utf-8")
     words = ["plugins=[mine.py]", "data=local_file", "data.path=rows.jsonl", "metric=[polite]", "objective=polite"]
-    result = echo(*words, "run_dir=run", cwd=tmp_path)
+    result = echo(*words, "exporter=[notes]", "run_dir=run", cwd=tmp_path)
     assert (result.code, result.err) == (0, "")
+    assert (tmp_path / "run" / "notes.txt").read_text(encoding="utf-8") == "polite"
     assert "qa: 10 rows with the fields question, solution" in result.out  # found by format=auto
     assert "polite ↑" in result.out

@@ -44,7 +44,8 @@ def test_the_folder_of_a_run_brings_its_file_plugins(tmp_path: Path) -> None:
         (
             "mine.py",
             "from framework import hookimpl\n\n@hookimpl\ndef framework_metricz(): ...",
-            "plugins=./mine.py: unknown hook 'framework_metricz'. Did you mean 'framework_metrics'? (./mine.py:3)",
+            "plugins=./mine.py: unknown hook 'framework_metricz'. Did you mean 'framework_components', which registers "
+            "the options of every group? (./mine.py:3)",
         ),
         ("evals.py", FILE, "'evals' is no free name for a module: rename the file, for example my_evals.py"),
         ("json.py", FILE, "'json' is no free name for a module"),
@@ -123,7 +124,7 @@ PARTLY = f"""
 from framework import Component, hookimpl
 {FILE}
 @hookimpl
-def framework_metrics():
+def framework_components():
     yield Component("odd", int, "mine:odd")
 """
 
@@ -132,8 +133,10 @@ def test_a_part_of_a_file_that_is_left_out_is_told_with_the_way_to_do_without_th
     (tmp_path / "mine.py").write_text(PARTLY, encoding="utf-8")
     result = program("plugins", "metric", "plugins=[./mine.py]", cwd=tmp_path)
     assert result.err.splitlines() == [
-        f"plugin 'mine' of {tmp_path}/mine.py: metric 'odd' is left out: its schema <class 'int'> is no dataclass that "
-        "subclasses MetricConfig. Leave it out of plugins=[…]"
+        f"plugin 'mine' of {tmp_path}/mine.py: component 'odd' is left out: its schema int subclasses the base of no "
+        "group. Bases in framework.api.schema: ModelConfig, QuantizationConfig, AdapterConfig, DataConfig, "
+        "FormatConfig, AuditConfig, TrainerConfig, LaunchConfig, MetricConfig, EvaluatorConfig, ExporterConfig, LoggerConfig, "
+        "CommandConfig, SpeakerConfig. Leave it out of plugins=[…]"
     ]
 
 

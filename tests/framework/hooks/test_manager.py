@@ -1,12 +1,16 @@
 """Plugins of strangers, installed as pip would: a folder with a dist-info beside the module."""
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
 
+from framework import Component, __version__, hookimpl
 from framework.api.component import GROUPS
-from framework.hooks.manager import components
+from framework.api.schema import MetricConfig
+from framework.hooks.manager import components, manager
 from tests.support.forked_program import Result, program
 
 METRIC = """
@@ -19,7 +23,7 @@ class Polite(MetricConfig):
     '''1 where the answer says please.'''
 
 @hookimpl
-def framework_metrics():
+def framework_components():
     yield Component("{name}", Polite, "acme.metrics:Polite")
 """
 
@@ -51,8 +55,13 @@ def test_a_strangers_component_is_an_option_like_any_other(tmp_path: Path) -> No
         ("import acme_missing", "ModuleNotFoundError: No module named 'acme_missing'"),
         ("1 / 0", "ZeroDivisionError: division by zero"),
         (
-            "from framework import hookimpl\n@hookimpl\ndef framework_metriks(): ...",
-            "unknown hook 'framework_metriks'. Did you mean 'framework_metrics'? ({site}/acme.py:2)",
+            "from framework import hookimpl\n@hookimpl\ndef framework_concernz(): ...",
+            "unknown hook 'framework_concernz'. Did you mean 'framework_concerns'? ({site}/acme.py:2)",
+        ),
+        (
+            "from framework import hookimpl\n@hookimpl\ndef framework_exporters(): ...",
+            "unknown hook 'framework_exporters'. Did you mean 'framework_components', which registers the options of "
+            "every group? ({site}/acme.py:2)",
         ),
         (
             "from framework import hookimpl\n@hookimpl\ndef framework_check_plan(plam): ...",
@@ -63,16 +72,17 @@ def test_a_strangers_component_is_an_option_like_any_other(tmp_path: Path) -> No
             "hook framework_check_plan takes (plan), this one takes (plan, by name only) ({site}/acme.py:2)",
         ),
         (
-            "from framework import hookimpl\n@hookimpl(wrapper=True)\ndef framework_metrics(): return (yield)",
-            "hook framework_metrics is marked as a wrapper, and each is called by itself: write @hookimpl alone (",
+            "from framework import hookimpl\n@hookimpl(wrapper=True)\ndef framework_components(): return (yield)",
+            "hook framework_components is marked as a wrapper, and each is called by itself: write @hookimpl alone (",
         ),
         (
-            "from framework import hookimpl\n@hookimpl(hookwrapper=True)\ndef framework_metrics(): yield",
-            "hook framework_metrics is marked as a wrapper, and each is called by itself: write @hookimpl alone (",
+            "from framework import hookimpl\n@hookimpl(hookwrapper=True)\ndef framework_components(): yield",
+            "hook framework_components is marked as a wrapper, and each is called by itself: write @hookimpl alone (",
         ),
         (
-            "from framework import hookimpl\n@hookimpl\nasync def framework_metrics(): return []",
-            "hook framework_metrics is async, and nothing would await it: write def, not async def ({site}/acme.py:2)",
+            "from framework import hookimpl\n@hookimpl\nasync def framework_components(): return []",
+            "hook framework_components is async, and nothing would await it: write def, not async def "
+            "({site}/acme.py:2)",
         ),
         (
             "from framework import metric\n@metric\nasync def late(answer):\n    'Late.'",
@@ -84,6 +94,7 @@ def test_a_strangers_component_is_an_option_like_any_other(tmp_path: Path) -> No
         "missing library",
         "raises",
         "unknown hook",
+        "hook of one group",
         "wrong argument",
         "by name only",
         "wrapper",
@@ -129,7 +140,7 @@ def test_a_plugin_that_takes_the_schema_of_ours_is_the_one_to_blame(tmp_path: Pa
         from framework_plugins.evals.config import ExactMatchConfig
 
         @hookimpl
-        def framework_metrics():
+        def framework_components():
             yield Component("taken", ExactMatchConfig, "acme:Missing")
     """
     install(tmp_path, stranger, dedent(source))
@@ -142,7 +153,8 @@ def test_a_plugin_that_takes_the_schema_of_ours_is_the_one_to_blame(tmp_path: Pa
 
 def test_one_name_twice_in_one_plugin_is_not_told_as_two_plugins(tmp_path: Path) -> None:
     source = METRIC.format(name="polite")
-    install(tmp_path, "acme", f"{source}    yield Component('polite', type('Other', (Polite,), {{}}), 'acme:Other')\n")
+    again = "Component('polite', dataclass(type('Other', (Polite,), {})), 'acme:Other')"
+    install(tmp_path, "acme", f"{source}    yield {again}\n")
     assert run(tmp_path, "--cfg", "job").err.splitlines() == [
         "metric 'polite' is registered twice by the plugin 'acme' (acme-dist 1.2): give one another name. "
         "Switch it off: FRAMEWORK_DISABLE_PLUGINS=acme"
@@ -178,6 +190,69 @@ def test_a_plugins_config_folder_is_on_the_search_path_and_its_problems_with_a_p
     ]
 
 
+@pytest.mark.parametrize("raised", ["RuntimeError('no metrics today')", "FrameworkError('no metrics today')"])
+def test_a_plugin_that_cannot_register_is_named_and_all_others_are_there(tmp_path: Path, raised: str) -> None:
+    source = f"""
+        from framework import FrameworkError, hookimpl
+
+        @hookimpl
+        def framework_components():
+            raise {raised}
+    """
+    install(tmp_path, "acme", dedent(source))
+    result = run(tmp_path, "plugins", "metric")
+    (line,) = result.err.splitlines()
+    assert line.startswith("plugin 'acme' of acme-dist 1.2: framework_components is left out: ")
+    assert "no metrics today" in line
+    assert (result.code, "exact_match" in result.out) == (0, True)
+
+
+@pytest.mark.parametrize("name", ["chat", "core"])
+def test_a_second_plugin_of_a_name_is_told_and_the_first_works(tmp_path: Path, name: str) -> None:
+    site = tmp_path / "site"
+    about = site / "another-3.0.dist-info"  # before ours in the order of the names
+    about.mkdir(parents=True)
+    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: another\nVersion: 3.0\n", encoding="utf-8")
+    (about / "entry_points.txt").write_text(f"[framework]\n{name} = another.hooks\n", encoding="utf-8")
+    result = program("plugins", "command", cwd=tmp_path, env={"PYTHONPATH": str(site)})
+    (line,) = result.err.splitlines()
+    first = "the framework itself" if name == "core" else f"framework {__version__}"
+    assert line == (
+        f"plugin '{name}' of another 3.0 is left out: {first} has a plugin of that name. Rename its entry point, "
+        f"'{name} = another.hooks', or uninstall it"
+    )
+    assert any(row.startswith("  chat ") for row in lines(result))
+    assert f"  {name} (another 3.0), the plugin: {first} has a plugin of that name" in lines(result)
+
+
+@dataclass
+class LaterConfig(MetricConfig):
+    """Registered in the middle of a program."""
+
+
+class Later:
+    def __init__(self) -> None:
+        self.asked = 0
+
+    @hookimpl
+    def framework_components(self) -> Iterator[Component]:
+        self.asked += 1
+        yield Component("later", LaterConfig, "acme:Later")
+
+
+def test_plugins_are_asked_once_and_again_when_one_comes_or_goes() -> None:
+    before = components("metric")
+    plugin = Later()
+    manager().register(plugin, name="later")
+    try:
+        assert components("metric").keys() - before.keys() == {"later"}
+        assert "later" not in components("exporter")
+        assert plugin.asked == 1
+    finally:
+        manager().unregister(plugin)
+    assert components("metric") == before
+
+
 @pytest.mark.parametrize("group", GROUPS)
 def test_the_options_of_a_group_come_in_order_and_build_on_its_base(group: str) -> None:
     found = components(group)
@@ -199,9 +274,8 @@ def lines(result: Result) -> list[str]:
 PARTLY = """
 import sys
 from dataclasses import dataclass, field
-from framework import Component, FrameworkError, hookimpl
-from framework.api.schema import MetricConfig
-from typing import Literal
+from framework import Component, hookimpl
+from framework.api.schema import ExporterConfig, MetricConfig
 
 @dataclass
 class GoodConfig(MetricConfig):
@@ -226,16 +300,28 @@ class FailingConfig(MetricConfig):
 class OtherwiseWrong(MetricConfig):
     'All right.'
 
+@dataclass
+class TwoConfig(MetricConfig, ExporterConfig):
+    'Of two groups.'
+
+class UndecoratedConfig(MetricConfig):
+    'Its field is none.'
+    kind: str = "odd"
+
+@dataclass
 class Other:
-    pass
+    'Of no group.'
 
 @hookimpl
-def framework_metrics():
+def framework_components():
     yield Component("good", GoodConfig, "acme:Missing")
     yield Component("odd", OddConfig, "acme:Missing")
     yield Component("bare", MetricConfig, "acme:Missing")
     yield Component("other", Other, "acme:Missing")
     yield Component("instance", GoodConfig(), "acme:Missing")
+    yield Component("text", "GoodConfig", "acme:Missing")
+    yield Component("two", TwoConfig, "acme:Missing")
+    yield Component("undecorated", UndecoratedConfig, "acme:Missing")
     yield Component("undefined", UndefinedConfig, "acme:Missing")
     yield Component("failing", FailingConfig, "acme:Missing")
     yield Component("again", GoodConfig, "acme:Missing")
@@ -244,23 +330,11 @@ def framework_metrics():
     yield Component("numbered", OtherwiseWrong, 3)
     yield Component("nowhere", OtherwiseWrong, "acme")
     yield Component("needy", OtherwiseWrong, "acme:Missing", extra=3)
-    yield "text"
+    yield "words"
 
 @hookimpl
-def framework_loggers():
-    raise RuntimeError("no loggers today")
-
-@hookimpl
-def framework_exporters():
-    sys.exit("no exporters today")
-
-@hookimpl
-def framework_models():
-    return "text"
-
-@hookimpl
-def framework_adapters():
-    return Component("bare", MetricConfig, "acme:Missing")
+def framework_config_paths():
+    sys.exit("no folders today")
 
 @hookimpl
 def framework_run_started(plan):
@@ -274,12 +348,27 @@ def framework_check_plan(plan):
 
 REASONS = [
     (
-        "adapter 'bare'",
-        "its schema <class 'framework.api.schema.MetricConfig'> is no dataclass that subclasses AdapterConfig",
+        "component 'instance'",
+        "its schema GoodConfig() is no class: give a dataclass that subclasses the base of a group",
     ),
+    (
+        "component 'other'",
+        "its schema Other subclasses the base of no group. Bases in framework.api.schema: ModelConfig, "
+        "QuantizationConfig, AdapterConfig, DataConfig, FormatConfig, AuditConfig, TrainerConfig, LaunchConfig, "
+        "MetricConfig, EvaluatorConfig, ExporterConfig, LoggerConfig, CommandConfig, SpeakerConfig",
+    ),
+    (
+        "component 'text'",
+        "its schema 'GoodConfig' is no class: give a dataclass that subclasses the base of a group",
+    ),
+    (
+        "component 'two'",
+        "its schema TwoConfig subclasses MetricConfig and ExporterConfig, and an option is of one group: keep one of "
+        "them",
+    ),
+    ("component 'words'", "framework_components gives a str, no Component"),
     ("framework_check_plan", "AttributeError: 'Plan' object has no attribute 'nothing'"),
-    ("framework_exporters", "SystemExit: no exporters today"),
-    ("framework_loggers", "RuntimeError: no loggers today"),
+    ("framework_config_paths", "SystemExit: no folders today"),
     ("metric '7'", "its name 7 has to be a word of letters, digits and underscores"),
     (
         "metric 'again'",
@@ -287,16 +376,16 @@ REASONS = [
     ),
     ("metric 'bare'", "its schema is MetricConfig itself: subclass it, the class tells options apart"),
     ("metric 'failing'", "its schema FailingConfig is no config: ZeroDivisionError: division by zero"),
-    ("metric 'instance'", "its schema GoodConfig() is no dataclass that subclasses MetricConfig"),
     ("metric 'needy'", "extra=3 has to be words for pip"),
     ("metric 'nowhere'", "factory='acme' has to be 'package.module:attribute'"),
     ("metric 'numbered'", "factory=3 has to be 'package.module:attribute'"),
     ("metric 'odd'", "its schema OddConfig is no config: ValidationError: Unexpected type annotation: set"),
-    ("metric 'other'", "its schema <class 'acme.Other'> is no dataclass that subclasses MetricConfig"),
-    ("metric 'text'", "framework_metrics gives a str, no Component"),
     ("metric 'two words'", "its name 'two words' has to be a word of letters, digits and underscores"),
+    (
+        "metric 'undecorated'",
+        "its schema UndecoratedConfig has no @dataclass of its own, so its fields are none: write it above the class",
+    ),
     ("metric 'undefined'", "its schema UndefinedConfig is no config: NameError: name 'Undefined' is not defined"),
-    ("model 'text'", "framework_models gives a str, no Component"),
 ]
 
 
@@ -340,11 +429,8 @@ class PackerConfig(TrainerConfig):
     "Several rows in one sequence."
 
 @hookimpl
-def framework_exporters():
+def framework_components():
     yield Component("fused", MergedConfig, "acme:Missing")
-
-@hookimpl
-def framework_trainers():
     yield Component("packer", PackerConfig, "acme:Missing")
 
 @hookimpl

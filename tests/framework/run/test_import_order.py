@@ -12,7 +12,7 @@ from types import ModuleType
 import pytest
 
 from framework import Component, hookimpl, testing
-from framework.api.component import GROUPS, imported_too_late
+from framework.api.component import imported_too_late
 from framework.api.plan import Plan, Selection
 from framework.hooks.manager import manager
 from framework.hooks.validation import wrong_component
@@ -32,7 +32,7 @@ FIRST = Component("first", FirstConfig, "framework.testing.echo:EchoBackend", im
 
 class Acme:
     @hookimpl
-    def framework_trainers(self) -> Iterable[Component]:
+    def framework_components(self) -> Iterable[Component]:
         yield FIRST
 
 
@@ -89,4 +89,4 @@ def test_a_fresh_process_is_told_what_to_import_first(tmp_path: Path) -> None:
 def test_an_order_of_something_else_is_refused(order: object) -> None:
     component = Component("first", FirstConfig, "acme:First", import_order=order)  # type: ignore[arg-type]
     told = f"import_order={order!r} has to be two names of modules or more"
-    assert wrong_component(component, GROUPS["trainer"]) == told
+    assert wrong_component(component) == told

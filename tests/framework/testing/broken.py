@@ -18,12 +18,12 @@ OPTIONS = []
 KEPT = []
 
 
-def option(group, base):
+def option(base):
     def register(kind):
         schema = dataclass(type(f"{kind.__name__}Config", (base,), {"__doc__": "Doc.", "__module__": __name__}))
         globals()[schema.__name__] = schema
         name = kind.__name__.lower().removesuffix("backend")
-        OPTIONS.append((group, Component(name, schema, f"broken_options:{kind.__name__}")))
+        OPTIONS.append(Component(name, schema, f"broken_options:{kind.__name__}"))
         return kind
     return register
 
@@ -39,31 +39,31 @@ class Metric:
         return float(answer == "yes")
 
 
-@option("metric", MetricConfig)
+@option(MetricConfig)
 class Undecided(Metric):
     higher_is_better = "yes"
 
-@option("metric", MetricConfig)
+@option(MetricConfig)
 class Endless(Metric):
     def score(self, answer, reference):
         return math.inf if len(answer) > 1000 else 0.0
 
-@option("metric", MetricConfig)
+@option(MetricConfig)
 class Empty(Metric):
     def score(self, answer, reference):
         return 1 / len(answer)
 
-@option("metric", MetricConfig)
+@option(MetricConfig)
 class Word(Metric):
     def score(self, answer, reference):
         return True
 
-@option("metric", MetricConfig)
+@option(MetricConfig)
 class Peeks(Metric):
     def score(self, answer, reference):
         return float(answer == (reference or ""))
 
-@option("metric", MetricConfig)
+@option(MetricConfig)
 class Counts(Metric):
     def score(self, answer, reference):
         self.calls += 1
@@ -76,31 +76,31 @@ class AllAtOnce(AnswerMetric):
     def score_all(self, answers):
         return Scores([float(one.answer == "yes") for one in answers])
 
-@option("metric", MetricConfig)
+@option(MetricConfig)
 class Ranks(AllAtOnce):
     def score_all(self, answers):
         return Scores([float(number) for number, one in enumerate(answers)])
 
-@option("metric", MetricConfig)
+@option(MetricConfig)
 class Torn(AllAtOnce):
     exponential = None
 
-@option("metric", MetricConfig)
+@option(MetricConfig)
 class Curt(AllAtOnce):
     def score_all(self, answers):
         return Scores([1.0])
 
-@option("metric", MetricConfig)
+@option(MetricConfig)
 class Lopsided(AllAtOnce):
     def score_all(self, answers):
         return Scores([1.0 for one in answers], [1.0])
 
-@option("metric", MetricConfig)
+@option(MetricConfig)
 class Speechless(AllAtOnce):
     def score_all(self, answers):
         return Scores([None for one in answers])
 
-@option("metric", MetricConfig)
+@option(MetricConfig)
 class Fickle(Metric):
     needs_reference = True
     started = 0
@@ -128,81 +128,81 @@ class Format:
         return Example(turns, type(self).__name__.lower())
 
 
-@option("format", FormatConfig)
+@option(FormatConfig)
 class Strict(Format):
     def matches(self, fields):
         return bool(fields or fields["ask"])
 
-@option("format", FormatConfig)
+@option(FormatConfig)
 class Vague(Format):
     def matches(self, fields):
         return "ask" in fields and fields["ask"]
 
-@option("format", FormatConfig)
+@option(FormatConfig)
 class Trusting(Format):
     def example(self, fields):
         return self.turns({**fields, "ask": fields["ask"].strip()})
 
-@option("format", FormatConfig)
+@option(FormatConfig)
 class Poet(Format):
     def turns(self, fields):
         return Example((Message("poet", fields["ask"]), Message("assistant", fields["say"])), "poet")
 
-@option("format", FormatConfig)
+@option(FormatConfig)
 class Numbers(Format):
     def turns(self, fields):
         return Example((Message("user", fields["ask"]), Message("assistant", b"3")), "numbers")
 
-@option("format", FormatConfig)
+@option(FormatConfig)
 class Unknown(Format):
     def turns(self, fields):
         return dataclasses.replace(super().turns(fields), format="nobody")
 
-@option("format", FormatConfig)
+@option(FormatConfig)
 class Asks(Format):
     def turns(self, fields):
         return Example((Message("user", fields["ask"]),), "asks")
 
-@option("format", FormatConfig)
+@option(FormatConfig)
 class Wordy(Format):
     def turns(self, fields):
         return dataclasses.replace(super().turns(fields), text=fields["say"])
 
-@option("format", FormatConfig)
+@option(FormatConfig)
 class Rejects(Format):
     def turns(self, fields):
         return dataclasses.replace(super().turns(fields), rejected=(Message("user", fields["ask"]),))
 
-@option("format", FormatConfig)
+@option(FormatConfig)
 class Nameless(Format):
     def turns(self, fields):
         return dataclasses.replace(super().turns(fields), tools=({"name": "add"},))
 
-@option("format", FormatConfig)
+@option(FormatConfig)
 class Greedy(Format):
     def turns(self, fields):
         fields.pop("more", None)
         return super().turns(fields)
 
-@option("format", FormatConfig)
+@option(FormatConfig)
 class Moody(Format):
     def turns(self, fields):
         self.seen += 1
         return Example((Message("user", f"{self.seen}"), Message("assistant", fields["say"])), "moody")
 
-@option("format", FormatConfig)
+@option(FormatConfig)
 class Mute(Format):
     def example(self, fields):
         if not isinstance(fields.get("say"), str):
             raise FrameworkError("this row is wrong")
         return self.turns(fields)
 
-@option("format", FormatConfig)
+@option(FormatConfig)
 class Lenient(Format):
     def example(self, fields):
         return self.turns({"ask": "?", **fields, "say": str(fields.get("say"))})
 
-@option("format", FormatConfig)
+@option(FormatConfig)
 class Alpaquita(Format):
     def matches(self, fields):
         return "instruction" in fields
@@ -210,7 +210,7 @@ class Alpaquita(Format):
     def example(self, fields):
         return self.turns({"ask": str(fields["instruction"]), "say": str(fields["output"])})
 
-@option("format", FormatConfig)
+@option(FormatConfig)
 class Shy(Format):
     def matches(self, fields):
         return False
@@ -229,45 +229,45 @@ class Export:
         return [Artifact("text", "made.txt", 4)]
 
 
-@option("exporter", ExporterConfig)
+@option(ExporterConfig)
 class Nothing(Export):
     def make(self, context):
         return []
 
-@option("exporter", ExporterConfig)
+@option(ExporterConfig)
 class Kindless(Export):
     def make(self, context):
         return [dataclasses.replace(super().make(context)[0], kind=" ")]
 
-@option("exporter", ExporterConfig)
+@option(ExporterConfig)
 class Away(Export):
     def make(self, context):
         (context.run_dir.parent / "made.txt").write_text("made")
         return [Artifact("text", "../made.txt", 4)]
 
-@option("exporter", ExporterConfig)
+@option(ExporterConfig)
 class Missing(Export):
     def make(self, context):
         return [Artifact("text", "made.txt", 4)]
 
-@option("exporter", ExporterConfig)
+@option(ExporterConfig)
 class Wrong(Export):
     def make(self, context):
         return [dataclasses.replace(super().make(context)[0], bytes=5)]
 
-@option("exporter", ExporterConfig)
+@option(ExporterConfig)
 class Half(Export):
     def make(self, context):
         (context.run_dir / "made.txt.part").write_text("ma")
         return super().make(context)
 
-@option("exporter", ExporterConfig)
+@option(ExporterConfig)
 class Writes(Export):
     def make(self, context):
         (context.checkpoint / "more.txt").write_text("more")
         return super().make(context)
 
-@option("exporter", ExporterConfig)
+@option(ExporterConfig)
 class Once(Export):
     def make(self, context):
         made = [Artifact("text", f"made{number}.txt", 4) for number in range(9)]
@@ -275,7 +275,7 @@ class Once(Export):
         (context.run_dir / first.path).write_text("made")
         return [first]
 
-@option("exporter", ExporterConfig)
+@option(ExporterConfig)
 class Talks(Export):
     def make(self, context):
         text = os.environ.get("FRAMEWORK_SUITE_TOKEN", "none")
@@ -297,18 +297,18 @@ class Log(Logger):
             self.file.close()
 
 
-@option("logger", LoggerConfig)
+@option(LoggerConfig)
 class StepError(Log):
     def step(self, step):
         raise ValueError("no step")
 
-@option("logger", LoggerConfig)
+@option(LoggerConfig)
 class Finite(Log):
     def step(self, step):
         if step.loss != step.loss:
             raise ValueError("not finite")
 
-@option("logger", LoggerConfig)
+@option(LoggerConfig)
 class Unplanned(Log):
     plan = None
 
@@ -318,12 +318,12 @@ class Unplanned(Log):
     def failed(self, error):
         self.plan.name
 
-@option("logger", LoggerConfig)
+@option(LoggerConfig)
 class Opens(Log):
     def started(self, run_dir, data, facts):
         self.file = (run_dir / "log.txt").open("x")
 
-@option("logger", LoggerConfig)
+@option(LoggerConfig)
 class Retold(Log):
     last = 0
 
@@ -332,17 +332,17 @@ class Retold(Log):
             raise ValueError("again")
         self.last = step.step
 
-@option("logger", LoggerConfig)
+@option(LoggerConfig)
 class Carefree(Log):
     def trouble(self, trouble):
         self.file.write(trouble.name)
 
-@option("logger", LoggerConfig)
+@option(LoggerConfig)
 class Unready(Log):
     def failed(self, error):
         self.file.write(str(error))
 
-@option("logger", LoggerConfig)
+@option(LoggerConfig)
 class Unfinished(Log):
     report = None
 
@@ -353,12 +353,12 @@ class Unfinished(Log):
         super().close()
         self.report.name
 
-@option("logger", LoggerConfig)
+@option(LoggerConfig)
 class Open(Log):
     def close(self):
         KEPT.append(self.file)
 
-@option("logger", LoggerConfig)
+@option(LoggerConfig)
 class Early(Log):
     def planned(self, plan):
         plan.run_dir.mkdir(parents=True, exist_ok=True)
@@ -367,12 +367,12 @@ class Early(Log):
     def close(self):
         super().close()
 
-@option("logger", LoggerConfig)
+@option(LoggerConfig)
 class Around(Log):
     def planned(self, plan):
         Path("around.txt").touch()
 
-@option("logger", LoggerConfig)
+@option(LoggerConfig)
 class Leaks(Log):
     def planned(self, plan):
         self.name = plan.name
@@ -392,9 +392,9 @@ class Tells(Log):
         super().started(run_dir, data, facts)
         self.file.write(str(self.config.api_key))
 
-OPTIONS.append(("logger", Component("tells", TellsConfig, "broken_options:Tells")))
+OPTIONS.append(Component("tells", TellsConfig, "broken_options:Tells"))
 
-@option("logger", LoggerConfig)
+@option(LoggerConfig)
 class First(Log):
     started_runs = 0
 
@@ -420,7 +420,7 @@ def backend(name):
                 return opened()
         Backend.__name__ = Backend.__qualname__ = f"{name}Backend"
         globals()[Backend.__name__] = Backend
-        option("trainer", TrainerConfig)(Backend)
+        option(TrainerConfig)(Backend)
         return kind
     return register
 
@@ -508,22 +508,22 @@ class Looks:
         if found := self.numbers(data):
             yield Finding(**self.found, rows=len(found), examples=data.examples(found))
 
-@option("audit", AuditConfig)
+@option(AuditConfig)
 class Overlooks(Looks):
     def numbers(self, data):
         return []
 
-@option("audit", AuditConfig)
+@option(AuditConfig)
 class Alarms(Looks):
     def numbers(self, data):
         return list(range(len(data)))
 
-@option("audit", AuditConfig)
+@option(AuditConfig)
 class Nowhere(Looks):
     def audit(self, data):
         yield Finding(**self.found, rows=1, examples=["somewhere"])
 
-@option("audit", AuditConfig)
+@option(AuditConfig)
 class Sulky(Looks):
     count = 0
 
@@ -531,7 +531,7 @@ class Sulky(Looks):
         Sulky.count += 1
         yield Finding(**{**self.found, "text": f"Time {self.count}."}, rows=1, examples=data.examples([0]))
 
-@option("audit", AuditConfig)
+@option(AuditConfig)
 class Stumbles(Looks):
     def numbers(self, data):
         return [number for batch in data.batches() for number, text in enumerate(batch.answer) if text[0] == "w"]
@@ -703,13 +703,7 @@ class Held(EchoModel):
         KEPT.append(self)
 
 
-def hook(group):
-    return lambda: [component for name, component in OPTIONS if name == group]
-
-framework_metrics = hookimpl(hook("metric"))
-framework_formatters = hookimpl(hook("format"))
-framework_audits = hookimpl(hook("audit"))
-framework_exporters = hookimpl(hook("exporter"))
-framework_loggers = hookimpl(hook("logger"))
-framework_trainers = hookimpl(hook("trainer"))
+@hookimpl
+def framework_components():
+    return OPTIONS
 '''

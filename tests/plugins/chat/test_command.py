@@ -165,7 +165,7 @@ class Says:
 
 class Offers:
     @hookimpl
-    def framework_speakers(self) -> Iterator[Component]:
+    def framework_components(self) -> Iterator[Component]:
         yield Component("say", SayConfig, "tests.plugins.chat.test_command:Says")
 
 

@@ -22,7 +22,7 @@ class JsonConfig(SpeakerConfig):
 
 class Offers:
     @hookimpl
-    def framework_speakers(self) -> Iterator[Component]:
+    def framework_components(self) -> Iterator[Component]:
         yield Component("say", SayConfig, "tests.plugins.chat.parrot:Parrot")
         yield Component("json", JsonConfig, "tests.plugins.chat.parrot:Parrot")
 

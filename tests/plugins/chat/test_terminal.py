@@ -44,12 +44,8 @@ class Backend(EchoBackend):
 
 
 @hookimpl
-def framework_models():
+def framework_components():
     yield Component("echo", EchoModelConfig, "framework.testing.echo:EchoSource")
-
-
-@hookimpl
-def framework_trainers():
     yield Component("echo", EchoTrainerConfig, "slow:Backend")
 """
 FOREVER = "forever " + "and ever " * 200

@@ -176,7 +176,7 @@ class HereConfig(MetricConfig):
 
 class Here:
     @hookimpl
-    def framework_metrics(self):
+    def framework_components(self):
         yield Component("here", HereConfig, "framework_plugins.evals.metrics.exact_match:ExactMatch")
 
 

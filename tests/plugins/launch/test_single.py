@@ -36,12 +36,8 @@ class First(EchoBackend):
 
 
 @hookimpl
-def framework_models():
+def framework_components():
     yield Component("echo", EchoModelConfig, "framework.testing.echo:EchoSource")
-
-
-@hookimpl
-def framework_trainers():
     yield Component("first", FirstConfig, "wants_first:First", import_order=("acme_first", "json"))
 """
 WORDS = (

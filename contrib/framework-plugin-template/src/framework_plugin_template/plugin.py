@@ -10,7 +10,7 @@ from framework_plugin_template.config import WordLimitConfig
 
 
 @hookimpl
-def framework_metrics() -> Iterable[Component]:
+def framework_components() -> Iterable[Component]:
     """The option, its settings, and the code that a run imports when it is chosen."""
     yield Component("word_limit", WordLimitConfig, "framework_plugin_template.word_limit:WordLimit")
 

@@ -10,7 +10,7 @@ from framework_textstats.config import Language, Measure, ReadabilityConfig
 
 
 @hookimpl
-def framework_metrics() -> Iterable[Component]:
+def framework_components() -> Iterable[Component]:
     """Scores of an answer."""
     factory = "framework_textstats.readability:Readability"
     yield Component("readability", ReadabilityConfig, factory, extra="textstat>=0.7.9")

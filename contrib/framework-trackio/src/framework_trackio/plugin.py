@@ -9,6 +9,6 @@ from framework_trackio.config import TrackioConfig
 
 
 @hookimpl
-def framework_loggers() -> Iterable[Component]:
+def framework_components() -> Iterable[Component]:
     """One tracker."""
     yield Component("trackio", TrackioConfig, "framework_trackio.trackio_logger:Trackio", extra="trackio>=0.43")

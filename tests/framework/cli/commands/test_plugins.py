@@ -7,11 +7,10 @@ from typing import Any
 import pytest
 
 from framework import FrameworkError
-from framework.api.component import GROUPS
+from framework.api.component import ALL_GROUPS, GROUPS
 from framework.api.fields import fields
 from framework.api.protocols import Command
 from framework.cli.main import run_command
-from framework.config.catalog import ALL_GROUPS
 from framework.hooks.manager import commands, components
 from tests.support.forked_program import MODULE, execute, program
 
@@ -70,19 +69,15 @@ class OddConfig(LoggerConfig):
 
 
 @hookimpl
-def framework_metrics():
+def framework_components():
     yield Component("anvil", AnvilConfig, "mine:Anvil", extra=EXTRA)
     yield Component("none", NoConfig, "mine:No")
-
-
-@hookimpl
-def framework_loggers():
     yield Component("plain", PlainConfig, "mine:Plain", extra="pytest>=8")
     yield Component("odd", OddConfig, "mine:Odd", extra="acme==")
 
 
 @hookimpl
-def framework_exporters():
+def framework_config_paths():
     raise RuntimeError("no anvil")
 '''
 
@@ -295,14 +290,14 @@ def test_what_is_left_out_and_what_is_switched_off_is_told_at_the_end(mine: Path
     lines = result.out.splitlines()
     broken = lines[lines.index("Left out because broken") :]
     assert any(line.startswith(f"  mine ({mine}/mine.py), metric 'none': ") for line in broken)
-    assert any("framework_exporters: RuntimeError: no anvil" in line for line in broken)
+    assert any("framework_config_paths: RuntimeError: no anvil" in line for line in broken)
     assert lines[-3:] == [
         "Switched off by FRAMEWORK_DISABLE_PLUGINS", "  trackers", "  trakers (there is no plugin of that name)",
     ]  # fmt: skip
     assert not any("wandb" in line for line in lines)
     told = as_json("plugins=[./mine.py]", cwd=mine, **off)
     assert told["disabled"] == ["trackers", "trakers"]
-    assert {part["what"] for part in told["left_out"]} == {"metric 'none'", "framework_exporters"}
+    assert {part["what"] for part in told["left_out"]} == {"metric 'none'", "framework_config_paths"}
 
 
 def test_presets_of_the_user_are_shown_the_broken_ones_too(mine: Path) -> None:

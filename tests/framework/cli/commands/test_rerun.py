@@ -23,11 +23,8 @@ from framework import Component, hookimpl
 from framework.testing import EchoModelConfig, EchoTrainerConfig
 
 @hookimpl
-def framework_models():
+def framework_components():
     yield Component("echo", EchoModelConfig, "framework.testing.echo:EchoSource")
-
-@hookimpl
-def framework_trainers():
     yield Component("echo", EchoTrainerConfig, "framework.testing.echo:EchoBackend")
 """
 
