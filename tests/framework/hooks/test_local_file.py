@@ -135,8 +135,8 @@ def test_a_part_of_a_file_that_is_left_out_is_told_with_the_way_to_do_without_th
     assert result.err.splitlines() == [
         f"plugin 'mine' of {tmp_path}/mine.py: component 'odd' is left out: its schema int subclasses the base of no "
         "group. Bases in framework.api.schema: ModelConfig, QuantizationConfig, AdapterConfig, DataConfig, "
-        "FormatConfig, AuditConfig, TrainerConfig, LaunchConfig, MetricConfig, EvaluatorConfig, ExporterConfig, LoggerConfig, "
-        "CommandConfig, SpeakerConfig. Leave it out of plugins=[…]"
+        "FormatConfig, AuditConfig, TrainerConfig, LaunchConfig, MetricConfig, EvaluatorConfig, ExporterConfig, "
+        "LoggerConfig, CommandConfig, SpeakerConfig. Leave it out of plugins=[…]"
     ]
 
 

@@ -31,7 +31,11 @@ class NoDataclass(MetricConfig):
 
 @dataclass
 class Stranger:
-    """Of another base."""
+    """Of no base."""
+
+@dataclass
+class Both(MetricConfig, ExporterConfig):
+    """Of two bases."""
 
 @dataclass
 class Shared(MetricConfig):
@@ -146,6 +150,9 @@ P = "broken_acme.parts:"
 def framework_evaluators():
     yield 1
 
+def framework_checkups():
+    yield 1
+
 def framework_version():
     return "1"
 
@@ -166,21 +173,23 @@ def framework_run_failed(plan, *, error):
     pass
 
 @hookimpl
-def framework_trainers():
+def framework_exporter():
+    yield 1
+
+@hookimpl(specname="framework_components")
+def parts():
     return None
 
-@hookimpl
-def framework_sources():
+@hookimpl(specname="framework_components")
+def more_parts():
     raise ValueError("oh")
 
 @hookimpl
-def framework_formatters():
+def framework_components():
     yield "x"
-
-@hookimpl
-def framework_metrics():
     yield Component("no_dataclass", c.NoDataclass, P + "Plain")
     yield Component("stranger", c.Stranger, P + "Plain")
+    yield Component("both", c.Both, P + "Plain")
     yield Component("base", MetricConfig, P + "Plain")
     yield Component("text", "x", P + "Plain")
     yield Component("shared1", c.Shared, P + "Plain")
@@ -194,23 +203,20 @@ def framework_metrics():
     yield Component("bad name", c.M3, "nothing", extra="acme[")
     yield Component("needs", c.Needs, P + "Needs")
     yield Component("null", c.M4, P + "Plain")
+    yield Component("gone", c.E1, "broken_acme.gone:Export")
+    yield Component("misspelt", c.E2, P + "Exprot")
+    yield Component("text", c.E3, P + "text")
+    yield Component("more", c.E4, P + "Export")
+    yield Component("validated", c.Validated, P + "Silent")
 
 @metric
 def exact_match(answer):
     '''Has a name that is taken twice over.'''
     return 1.0
 
-@hookimpl(specname="framework_loggers")
+@hookimpl(specname="framework_components")
 def loggers():
     yield Component("log", c.Log, P + "Log")
-
-@hookimpl
-def framework_exporters():
-    yield Component("gone", c.E1, "broken_acme.gone:Export")
-    yield Component("misspelt", c.E2, P + "Exprot")
-    yield Component("text", c.E3, P + "text")
-    yield Component("more", c.E4, P + "Export")
-    yield Component("validated", c.Validated, P + "Silent")
 
 @hookimpl
 def framework_config_paths():
@@ -245,20 +251,24 @@ FILES = {
 }
 EXPECTED = [
     r"broken_acme.plugin imports numpy when it is loaded, .*",
-    r"framework_evaluators has the name of a hook and no mark, so nothing calls it: write @hookimpl above it",
+    r"framework_evaluators is named as a hook is, and there is none of that name: name it otherwise, "
+    r"framework_components",
+    r"framework_checkups has the name of a hook and no mark, so nothing calls it: write @hookimpl above it",
     r"framework_version is named as a hook is, and there is none of that name: name it otherwise.*",
-    r"unknown hook 'framework_metric'. Did you mean 'framework_metrics'\? Valid: .*",
+    r"unknown hook 'framework_metric'. Did you mean 'framework_components', which registers the options of every .*\?",
+    r"unknown hook 'framework_exporter'. Did you mean 'framework_components', which registers the .*",
     r"framework_check_plan takes 'paln', which the hook does not give: framework_check_plan\(plan\)",
     r"framework_run_started has a default for 'plan', and such an argument is never given: take it away",
     r"framework_run_failed takes 'error' by name only, .*",
-    r"framework_trainers returns None, nothing to go through: yield what it registers",
-    r"framework_sources raises ValueError: oh \(.*plugin.py:\d+\)",
-    r"framework_formatters yields 'x', no Component",
+    r"framework_components returns None, nothing to go through: yield what it registers",
+    r"framework_components raises ValueError: oh \(.*plugin.py:\d+\)",
+    r"framework_components yields 'x', no Component",
     r"framework_config_paths yields 3, no text",
     r"metric 'no_dataclass': its schema NoDataclass has no @dataclass of its own, .*",
-    r"metric 'stranger': its schema Stranger does not subclass MetricConfig",
+    r"component 'stranger': its schema Stranger subclasses the base of no group. Bases in framework.api.schema: .*",
+    r"component 'both': its schema Both subclasses MetricConfig and ExporterConfig, and an option is of one group: .*",
     r"metric 'base': its schema is MetricConfig itself: subclass it, .*",
-    r"metric 'text': its schema 'x' is no dataclass: .*",
+    r"component 'text': its schema 'x' is no class: .*",
     r"metric 'shared2' and metric 'shared1' share the schema Shared: .*",
     r"metric 'lit': its schema Lit is no config: .*Literal.*",
     r"metric 'no_doc': NoDoc has no docstring: .*",
@@ -331,8 +341,9 @@ GOOD = """
     from typing import Annotated
     from annotated_types import Gt
     from omegaconf import MISSING
-    from framework import Component, FrameworkError, formatter, hookimpl, metric
+    from framework import Component, FrameworkError, exporter, formatter, hookimpl, metric
     from framework.api.protocols import Logger
+    from framework.api.records import Artifact
     from framework.api.schema import CommandConfig, ExporterConfig, FormatConfig, LoggerConfig, MetricConfig
 
     class Kind(Enum):
@@ -357,8 +368,22 @@ GOOD = """
         yield "assistant", row["solution"]
 
     @dataclass
+    class SeedConfig(ExporterConfig):
+        '''The seed, in a file.'''
+
+        name: str = "seed.txt"
+        '''The file.'''
+
+    @exporter
+    def seed(model, context, options: SeedConfig):
+        '''The seed, in a file.'''
+        file = context.run_dir / options.name
+        file.write_text(str(context.plan.seed))
+        return [Artifact("seed", options.name, file.stat().st_size)]
+
+    @dataclass
     class CardConfig(ExporterConfig):
-        '''A note.'''
+        '''A card.'''
 
         file: str = MISSING
         '''Its name.'''
@@ -411,16 +436,12 @@ GOOD = """
             pass
 
     @hookimpl
-    def framework_exporters():
-        return [Component("card", CardConfig, "acme_good:Card", extra="packaging>=20")]
-
-    @hookimpl
-    def framework_loggers():
-        yield Component("note", NoteConfig, "acme_good:Note")
-
-    @hookimpl
-    def framework_metrics():
-        yield Component("nowhere", NowhereConfig, "acme_good:Nowhere")
+    def framework_components():
+        return [
+            Component("card", CardConfig, "acme_good:Card", extra="packaging>=20"),
+            Component("note", NoteConfig, "acme_good:Note"),
+            Component("nowhere", NowhereConfig, "acme_good:Nowhere"),
+        ]
 
     @hookimpl
     def framework_check_plan(plan):
@@ -537,7 +558,7 @@ def test_another_default_of_a_setting_is_read_by_who_reads_the_setting(tmp_path:
 
 
         @hookimpl
-        def framework_sources():
+        def framework_components():
             \"\"\"Rows.\"\"\"
             yield Component("acme", AcmeConfig, "acme:Acme")
     """
@@ -579,7 +600,7 @@ def test_hook_checkups_has_to_give_checkups_whose_code_can_be_imported(tmp_path:
 def test_what_is_registered_by_hand_in_this_process_is_neither_seen_nor_lost(tmp_path: Path) -> None:
     class Registered:
         @hookimpl
-        def framework_metrics(self) -> Iterator[Component]:
+        def framework_components(self) -> Iterator[Component]:
             yield Component("polite", PoliteConfig, "nowhere:Polite")
 
     plugin = Registered()
