@@ -72,7 +72,10 @@ def _register(module: ModuleType, file: Path, path: str) -> None:
         message = f"plugins={path}: {told(error)}"
         raise FrameworkError(message) from error
     if not has_hooks(module):
-        message = f"plugins={path}: nothing in it is a plugin: mark a hook with @hookimpl, or a function with @metric"
+        message = (
+            f"plugins={path}: nothing in it is a plugin: mark a hook with @hookimpl, or a function with @metric, "
+            "@formatter or @exporter"
+        )
         raise FrameworkError(message)
 
 

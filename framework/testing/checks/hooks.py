@@ -67,7 +67,8 @@ def read(module: ModuleType) -> PluginParts:
         _offer(parts, component)
     if not found and not parts.problems:
         parts.problems.append(
-            f"nothing in {module.__name__} is a plugin: mark a hook with @hookimpl, or a function with @metric"
+            f"nothing in {module.__name__} is a plugin: mark a hook with @hookimpl, or a function with @metric, "
+            "@formatter or @exporter"
         )
     return parts
 

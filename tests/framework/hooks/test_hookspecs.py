@@ -1,19 +1,23 @@
 """Every hook has a user in this repository and a heading in the documentation."""
 
 import inspect
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from framework.api.component import ALL_GROUPS
 from framework.hooks import hookspecs
 from framework.hooks.manager import manager
+from framework.testing.protocols import PROTOCOLS
 
 HOOKS: dict[str, Callable[..., Any]] = {
     name: function for name, function in vars(hookspecs).items() if name.startswith("framework_")
 }
-DOCUMENTATION = Path(__file__).parents[3] / "docs" / "reference" / "hooks.md"
+ROOT = Path(__file__).parents[3]
+DOCUMENTATION = ROOT / "docs" / "reference" / "hooks.md"
 
 
 def signature(name: str) -> str:
@@ -40,3 +44,14 @@ def test_the_documentation_has_no_hook_that_does_not_exist() -> None:
     text = DOCUMENTATION.read_text(encoding="utf-8")
     headings = {line.removeprefix("## `").partition("(")[0] for line in text.splitlines() if line.startswith("## `")}
     assert {name for name in headings if name.startswith("framework_")} == HOOKS.keys()
+
+
+def test_the_documentation_lists_every_group_with_its_base_its_protocol_and_a_file_to_read() -> None:
+    rows = [line.split(" | ") for line in DOCUMENTATION.read_text(encoding="utf-8").splitlines() if "Config` |" in line]
+    assert [(base.strip("`"), protocol.strip("`")) for _, base, protocol, *_ in rows] == [
+        (group.base.__name__, PROTOCOLS[group.name].__name__) for group in ALL_GROUPS.values()
+    ]
+    named = [name for *_, files in rows for name in re.findall(r"`([^`]+)`", files)]
+    assert len(named) >= len(rows)
+    roots = [ROOT / "plugins/framework_plugins", ROOT / "framework"]
+    assert [name for name in named if not any((root / name).is_file() for root in roots)] == []
