@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -150,6 +151,7 @@ def test_base_and_tuned_may_answer_in_turns(place: Path) -> None:
     assert pieces == ["say", "it", "say", " 3", " is", " 3"]
 
 
+@dataclass
 class SayConfig(SpeakerConfig):
     """Says what it was given."""
 

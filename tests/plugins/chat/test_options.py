@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pytest
 
@@ -12,10 +13,12 @@ from framework.hooks import manager
 from framework_plugins.chat.options import Sampling, read_options
 
 
+@dataclass
 class SayConfig(SpeakerConfig):
     """Says what stands on the command line."""
 
 
+@dataclass
 class JsonConfig(SpeakerConfig):
     """Has the name of an option."""
 
