@@ -265,7 +265,7 @@ class FunctionExporter:
             FrameworkError: it gives something else than artifacts.
         """
         made: Any = self.function(model, context, *self.options)
-        items = list(made) if isinstance(made, Iterable) else [made]
+        items = list(made) if isinstance(made, Iterable) and not isinstance(made, str) else [made]
         for item in items:
             if not isinstance(item, Artifact):
                 message = (

@@ -204,8 +204,19 @@ def paths(model: Model, context: ExportContext) -> Any:
     return [context.run_dir / str(model)]
 
 
+@exporter
+def text(model: Model, context: ExportContext) -> Any:
+    """Returns a name."""
+    return f"{context.run_dir}/{model}"
+
+
 @pytest.mark.parametrize(
-    ("function", "given"), [(forgetful, "exporter forgetful gives None"), (paths, "exporter paths gives PosixPath('")]
+    ("function", "given"),
+    [
+        (forgetful, "exporter forgetful gives None"),
+        (paths, "exporter paths gives PosixPath('"),
+        (text, "exporter text gives '/"),
+    ],
 )
 def test_an_exporter_that_names_no_artifacts_is_told_what_to_return(tmp_path: Path, function: Any, given: str) -> None:
     with pytest.raises(FrameworkError) as caught:
