@@ -129,6 +129,7 @@ class AdapterConfig:
 class DataConfig:
     """Where the rows come from."""
 
+    # How many rows are mixed in depends on how many are left for training.
     validation_split: Annotated[float, Interval(ge=0, lt=1), ~Affects.unmixed_rows] = 0.1
     """Share of the rows held out for the validation loss, drawn by `seed`. 0 holds out none."""
     overflow: Annotated[Overflow, ~Affects.rows] = Overflow.drop
@@ -166,6 +167,7 @@ class AuditConfig:
 class TrainerConfig:
     """What every training backend understands."""
 
+    # Not of `base`: what is about learning. Not of `probe`: what a probe sets itself, see plan/calibration.py.
     learning_rate: Annotated[float, Interval(gt=0, le=1), ~Affects.base] = 2e-4
     """Peak learning rate. 2e-4 suits LoRA; full fine-tuning wants about a tenth of it."""
     num_train_epochs: Annotated[float, Gt(0), ~(Affects.base | Affects.probe)] = 3.0
@@ -308,14 +310,15 @@ class HealthConfig:
     """What the learning rates that are still to come are multiplied with where the action is `lower`."""
 
 
-OF_MODEL = Affects.base | Affects.training | Affects.resume | Affects.probe | Affects.exports
-OF_ROWS = Affects.rows | Affects.data | Affects.audit | Affects.baseline | Affects.training | Affects.exports
+ABOUT_ROWS = Affects.rows | Affects.data | Affects.audit | Affects.baseline
+ABOUT_MODEL = Affects.base | Affects.resume | Affects.probe
 
 
 @dataclass
 class RunConfig:
     """One run, whole. The mark at a section bounds what the settings in it can affect."""
 
+    # Exporters call files by it, and other settings may refer to it.
     name: Annotated[str, Predicate(plain_name), Affects.exports | Affects.probe] = "run"
     """Names the folder below `outputs/`."""
     seed: Annotated[int, Interval(ge=0, le=2**32 - 1), ~(Affects.unmixed_rows | Affects.base)] = 42
@@ -324,8 +327,10 @@ class RunConfig:
     """What to run; a part can be run alone, or later with the `run_dir` of a finished run."""
     run_dir: Annotated[str | None, Len(1), Affects.nothing] = None
     """Folder of this run. Default: outputs/<name>/<time>. A finished run's folder goes on from what it holds."""
+    # The code of a plugin stands in the keys of what it makes.
     plugins: Annotated[list[str], Affects.probe] = field(default_factory=list)
     """Python files that are plugins for this run, `plugins=[./mine.py]`. Read before all else: command line only."""
+    # Exports have a hash of the weights in their key.
     checkpoint: Annotated[str | None, Len(1), Affects.base | Affects.training | Affects.probe] = None
     """A folder of trained weights to evaluate or export, instead of the one in `run_dir`: an adapter as peft saves it,
     or a whole model."""
@@ -340,17 +345,21 @@ class RunConfig:
     """What is done about what goes wrong in a training."""
     verdict: Annotated[VerdictConfig, Affects.training | Affects.probe] = field(default_factory=VerdictConfig)
     """How sure the verdict on a run has to be."""
-    model: Annotated[ModelConfig, OF_MODEL] = MISSING
-    quantization: Annotated[QuantizationConfig, OF_MODEL] = MISSING
-    adapter: Annotated[AdapterConfig, OF_MODEL] = MISSING
-    data: Annotated[DataConfig, OF_ROWS] = MISSING
-    format: Annotated[FormatConfig, OF_ROWS] = MISSING
+    # `encoding` and `base_key` of the model stand in the keys of what is about rows.
+    model: Annotated[ModelConfig, ~ABOUT_ROWS] = MISSING
+    quantization: Annotated[QuantizationConfig, ~ABOUT_ROWS] = MISSING
+    adapter: Annotated[AdapterConfig, ~ABOUT_ROWS] = MISSING
+    # The rows have a hash in the keys of what is about the model.
+    data: Annotated[DataConfig, ~ABOUT_MODEL] = MISSING
+    format: Annotated[FormatConfig, ~ABOUT_MODEL] = MISSING
     audit: Annotated[dict[str, AuditConfig], Affects.audit | Affects.training] = field(default_factory=dict)
-    trainer: Annotated[TrainerConfig, OF_MODEL | Affects.audit] = MISSING
+    # The data stage reads the length limit and the batch size, which its keys name; audits may read all of it.
+    trainer: Annotated[TrainerConfig, ~(Affects.rows | Affects.data | Affects.baseline)] = MISSING
     launch: Annotated[LaunchConfig, Affects.training] = MISSING
     metric: Annotated[dict[str, MetricConfig], Affects.baseline | Affects.training | Affects.probe] = field(
         default_factory=dict
     )
     evaluator: Annotated[dict[str, EvaluatorConfig], Affects.baseline | Affects.training] = field(default_factory=dict)
+    # An exporter's own settings stand in the key of what it makes, and nothing else depends on them.
     exporter: Annotated[dict[str, ExporterConfig], Affects.nothing] = field(default_factory=dict)
     logger: Annotated[dict[str, LoggerConfig], Affects.nothing] = field(default_factory=dict)

@@ -1,4 +1,7 @@
-"""Options of `data=` and `format=`."""
+"""Options of `data=` and `format=`.
+
+Settings of a source do not affect the tokenized rows: what it reads has its content in their key.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,8 @@
-"""Options of `model=`, `quantization=`, `adapter=` and `trainer=hf`."""
+"""Options of `model=`, `quantization=`, `adapter=` and `trainer=hf`.
+
+A base answers with the adapter off, so of an adapter the layers that it replaces affect `base`, not its size. A
+training goes on from a checkpoint on another device and with another packing: that is the same training all the same.
+"""
 
 from __future__ import annotations
 

@@ -20,6 +20,7 @@ from framework.api.errors import FrameworkError
 from framework.api.plan import Plan
 from framework.api.records import TokenRow
 from framework.api.schema import Affects
+from framework.api.text import redact
 
 FOLDER = ".resume"
 MANIFEST = "manifest.json"
@@ -31,12 +32,9 @@ BLOCK = 1 << 20
 def settings(plan: Plan) -> dict[str, Any]:
     """Return what makes a training the one that it is, by the keys of the config."""
     found: dict[str, Any] = {"rows of a step": plan.batch}
-    for name, value in plan.affecting(Affects.resume).items():  # names only: its values may be secrets
-        if name in plan.selections:
-            option, settings = value
-            found |= {name: option, **{f"{name}.{key}": plan.config[name][key] for key in settings}}
-        else:
-            found[name] = plan.config[name]
+    for name, value in redact(plan.affecting(Affects.resume)).items():
+        option, own = value if name in plan.selections else (value, {})
+        found |= {name: option, **{f"{name}.{key}": setting for key, setting in own.items()}}
     return found
 
 
