@@ -120,10 +120,8 @@ class Plan:
             if isinstance(node, Mapping):
                 node = node.get(name)
             else:
-                schema: Any = RunConfig if node is self else type(node)
-                known = (
-                    {field.name: field.affects for field in fields(schema)} if dataclasses.is_dataclass(schema) else {}
-                )
+                schema: type = RunConfig if node is self else type(node)
+                known = {each.name: each.affects for each in fields(schema)} if dataclasses.is_dataclass(node) else {}
                 if name not in known:
                     break
                 found &= known[name]

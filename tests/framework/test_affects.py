@@ -13,12 +13,14 @@ from typing import Annotated, Any
 import numpy as np
 import pytest
 from annotated_types import Gt
+from hydra.core.config_store import ConfigStore
 
 from framework import Component, hookimpl, testing
 from framework.api.component import GROUPS
 from framework.api.fields import fields
 from framework.api.plan import Selection
 from framework.api.schema import Affects, FormatConfig, RunConfig
+from framework.config.compose import register
 from framework.data import audit, stage
 from framework.data.reader import Reader
 from framework.evaluate.measure import Measuring
@@ -90,9 +92,14 @@ class Plugin:
 
 @pytest.fixture(scope="module", autouse=True)
 def plugin() -> Iterator[None]:
+    """Let the options be there for this module alone, whatever was composed before."""
     manager.add(Plugin(), name="affects")
+    register.cache_clear()
     yield
     manager.manager().unregister(name="affects")
+    for group, names in {"trainer": ("new_trainer", "sub_trainer"), "format": ("new_format",)}.items():
+        for name in names:
+            del ConfigStore.instance().repo[group][f"{name}.yaml"]
 
 
 class Shared(testing.EchoModel):
@@ -230,7 +237,7 @@ def test_what_answers_need_is_nothing_to_a_measured_training_and_a_new_number_is
 
     before = More(rows=1, length=96)
 
-    def react(changed: Mapping[str, int]) -> bool:
+    def react(changed: Mapping[str, Any]) -> bool:
         files = (calibration._file("CPU", one) for one in (before, replace(before, **changed)))  # noqa: SLF001
         return len(set(files)) == 2
 
