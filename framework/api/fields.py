@@ -4,7 +4,8 @@
         print(field.name, field.valid, field.default, field.doc)
 
 A range is written beside the type with the constraints of `annotated_types`: `Annotated[float, Gt(0)]`. The checks of
-the config, the reference, the JSON Schemas and `python -m framework plugins` all read it here.
+the config, the reference, the JSON Schemas and `python -m framework plugins` all read it here. So is what a setting
+invalidates, `Annotated[float, Gt(0), ~Affects.base]`, which the keys of caches read.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ import annotated_types
 from omegaconf import MISSING, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from framework.util.affects import Affects
+
 __all__ = [
     "Field",
     "Type",
@@ -41,12 +44,16 @@ NAMES = {int: "int", float: "float", bool: "bool", str: "str", Any: "any"}
 
 @dataclass(frozen=True)
 class Type:
-    """A type that a field may have, taken apart. `items` is the type of the items of a list or of a dict's values."""
+    """A type that a field may have, taken apart. `items` is the type of the items of a list or of a dict's values.
+
+    `affects` is what a field of this type can invalidate: everything where nothing is marked.
+    """
 
     base: Any
     optional: bool = False
     bounds: tuple[annotated_types.BaseMetadata, ...] = ()
     items: Type | None = None
+    affects: Affects = ~Affects.nothing
 
     @property
     def name(self) -> str:
@@ -107,6 +114,11 @@ class Field:
         """The valid values in words."""
         return self.type.valid
 
+    @property
+    def affects(self) -> Affects:
+        """What it can invalidate, by the mark beside its type; everything where it has none."""
+        return self.type.affects
+
     def has_type(self, value: Any) -> bool:
         """Whether a value, as YAML or the command line gives it, can be one of this type; its range aside.
 
@@ -146,17 +158,20 @@ def parse(hint: Any) -> Type:
     """Take a type annotation apart."""
     bounds: tuple[annotated_types.BaseMetadata, ...] = ()
     optional = False
+    affects = ~Affects.nothing
     while get_origin(hint) in {Annotated, Union, types.UnionType}:
         if get_origin(hint) is Annotated:
             hint, *more = get_args(hint)
             bounds += tuple(bound for bound in _flat(more) if isinstance(bound, annotated_types.BaseMetadata))
+            for mark in more:
+                affects &= mark if isinstance(mark, Affects) else ~Affects.nothing
         else:
             rest = [part for part in get_args(hint) if part is not types.NoneType]
             optional = optional or len(rest) < len(get_args(hint))
             hint = rest[0] if len(rest) == 1 else Any
     base = get_origin(hint) or hint
     items = parse(get_args(hint)[-1]) if base in {list, dict} and get_args(hint) else None
-    return Type(base, optional, bounds, items)
+    return Type(base, optional, bounds, items, affects)
 
 
 def _flat(bounds: Iterable[Any]) -> Iterable[Any]:

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from framework.api.component import GROUPS, Component
-from framework.api.schema import HealthConfig, PlanConfig, Stage, TrainerConfig, VerdictConfig
+from framework.api.fields import fields
+from framework.api.schema import Affects, HealthConfig, PlanConfig, RunConfig, Stage, TrainerConfig, VerdictConfig
 
 __all__ = [
     "CHECKPOINT",
@@ -98,13 +99,35 @@ class Plan:
         """Where the trained weights lie."""
         return self.given or self.run_dir / CHECKPOINT
 
-    def exact(self, *names: str) -> dict[str, Any]:
-        """Return some of the fields as plain values, options with their names, for a hash.
+    def affecting(self, what: Affects) -> dict[str, Any]:
+        """Return the settings on which something depends, by the marks at their fields, as plain values for a hash.
 
-        `config` will not do for that: values that look like secrets are all the same in it. For the same reason none of
-        this may be written.
+        An option is its name and its settings: `{"seed": 42, "adapter": ["lora", {"r": 16, ...}], ...}`. `config` will
+        not do for a hash: values that look like secrets are all the same in it. For the same reason none of this may
+        be written.
+
+        Args:
+            what: one thing, or several: a setting that affects any of them is in it.
         """
-        return {name: as_plain(getattr(self, name)) for name in names}
+        values = {**vars(self), "checkpoint": self.given, "plugins": self.config["plugins"]}
+        return _affecting(RunConfig, values, what)
+
+    def affects(self, key: str) -> Affects:
+        """Return what a setting can invalidate, by its key in the config; everything where the plan has no such key."""
+        found = ~Affects.nothing
+        node: Any = self
+        for name in key.split("."):
+            if isinstance(node, Mapping):
+                node = node.get(name)
+            else:
+                schema: type = RunConfig if node is self else type(node)
+                known = {each.name: each.affects for each in fields(schema)} if dataclasses.is_dataclass(node) else {}
+                if name not in known:
+                    break
+                found &= known[name]
+                node = getattr(node, name, None)
+            node = node.config if isinstance(node, Selection) else node
+        return found
 
     @property
     def training(self) -> TrainerConfig:
@@ -146,16 +169,28 @@ class Plan:
         return own * (group.world if group else 1)
 
 
-def as_plain(value: Any) -> Any:
-    """Return a setting, or options with their settings, as JSON can have it."""
+def as_plain(value: Any, what: Affects | None = None) -> Any:
+    """Return a setting, or options with their settings, as JSON can have it.
+
+    Args:
+        value: the setting, or what holds some: an option, a dataclass.
+        what: of settings, only those that affect this; None for all.
+    """
     if isinstance(value, Selection):
-        return [value.component.name, value.settings]
-    if dataclasses.is_dataclass(value):
-        return {field.name: as_plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
+        return [value.component.name, as_plain(value.config, what)]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        values = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+        return as_plain(values) if what is None else _affecting(type(value), values, what)
     if isinstance(value, Enum):
         return value.name
     if isinstance(value, Mapping):
-        return {str(key): as_plain(part) for key, part in value.items()}
+        return {str(key): as_plain(part, what) for key, part in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
-        return [as_plain(part) for part in value]
+        return [as_plain(part, what) for part in value]
     return value if isinstance(value, str | int | float | None) else str(value)
+
+
+def _affecting(schema: type, values: Mapping[str, Any], what: Affects) -> dict[str, Any]:
+    """Return the values of a schema's fields that affect something; below a field, only what it can affect itself."""
+    known = {field.name: field.affects & what for field in fields(schema)}
+    return {name: as_plain(values[name], left) for name, left in known.items() if left}

@@ -1,8 +1,8 @@
 """The config: `RunConfig` and one base dataclass for each group.
 
 A plugin subclasses the base of its group and registers the subclass with a `Component`. The sentence under a field is
-its documentation, what stands beside its type in `Annotated` its valid range. Defaults live here; YAML below `conf/`
-holds only what differs.
+its documentation, what stands beside its type in `Annotated` its valid range and, with `Affects`, what has to be made
+anew where the value is another. Defaults live here; YAML below `conf/` holds only what differs.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ from annotated_types import Ge, Gt, Interval, Len, Predicate
 from omegaconf import MISSING
 
 from framework.api.process_group import Group
+from framework.util.affects import Affects
 
 __all__ = [
     "Action",
     "AdapterConfig",
+    "Affects",
     "AuditConfig",
     "CommandConfig",
     "DataConfig",
@@ -127,17 +129,18 @@ class AdapterConfig:
 class DataConfig:
     """Where the rows come from."""
 
-    validation_split: Annotated[float, Interval(ge=0, lt=1)] = 0.1
+    # How many rows are mixed in depends on how many are left for training.
+    validation_split: Annotated[float, Interval(ge=0, lt=1), ~Affects.unmixed_rows] = 0.1
     """Share of the rows held out for the validation loss, drawn by `seed`. 0 holds out none."""
-    overflow: Overflow = Overflow.drop
+    overflow: Annotated[Overflow, ~Affects.rows] = Overflow.drop
     """Rows longer than `trainer.max_seq_length`: drop them, truncate them (the stop token is lost), or fail."""
-    proof: ProofMode = ProofMode.fail
+    proof: Annotated[ProofMode, ~Affects.rows] = ProofMode.fail
     """Rows that do not teach what inference will do: fail, or warn and train on what is left of them."""
     on_bad_row: OnBadRow = OnBadRow.fail
     """Rows that cannot be read or have no format: fail, or skip them; how many is in the report."""
     max_rows: Annotated[int | None, Gt(0)] = None
     """Read the first rows only, this many."""
-    mask_history: bool = False
+    mask_history: Annotated[bool, ~Affects.rows] = False
     """Learn the last assistant's turn of a conversation only, not the earlier ones."""
     mix: list[dict[str, Any]] = field(default_factory=list)
     """Other data in training: `[{data: hub, path: owner/name, weight: 0.1}]`; `weight` is a share, or give `count`."""
@@ -164,41 +167,42 @@ class AuditConfig:
 class TrainerConfig:
     """What every training backend understands."""
 
-    learning_rate: Annotated[float, Interval(gt=0, le=1)] = 2e-4
+    # Not of `base`: what is about learning. Not of `probe`: what a probe sets itself, see plan/calibration.py.
+    learning_rate: Annotated[float, Interval(gt=0, le=1), ~Affects.base] = 2e-4
     """Peak learning rate. 2e-4 suits LoRA; full fine-tuning wants about a tenth of it."""
-    num_train_epochs: Annotated[float, Gt(0)] = 3.0
+    num_train_epochs: Annotated[float, Gt(0), ~(Affects.base | Affects.probe)] = 3.0
     """Passes over the training rows; `max_steps` wins over it."""
-    max_steps: Annotated[int | None, Gt(0)] = None
+    max_steps: Annotated[int | None, Gt(0), ~(Affects.base | Affects.probe)] = None
     """Stop after this many optimizer steps."""
-    per_device_train_batch_size: Annotated[int, Gt(0)] = 2
+    per_device_train_batch_size: Annotated[int, Gt(0), ~Affects.resume] = 2
     """Rows in one forward pass."""
-    gradient_accumulation_steps: Annotated[int, Gt(0)] = 4
+    gradient_accumulation_steps: Annotated[int, Gt(0), ~(Affects.base | Affects.resume)] = 4
     """Forward passes in one optimizer step."""
-    per_device_eval_batch_size: Annotated[int, Gt(0)] = 8
+    per_device_eval_batch_size: Annotated[int, Gt(0), ~Affects.resume] = 8
     """Rows in one forward pass when the validation loss is computed."""
-    max_seq_length: Annotated[int, Gt(0)] = 2048
+    max_seq_length: Annotated[int, Gt(0), ~Affects.probe] = 2048
     """Longest row in tokens; `data.overflow` says what happens to longer ones."""
-    warmup_steps: Annotated[int, Ge(0)] = 10
+    warmup_steps: Annotated[int, Ge(0), ~(Affects.base | Affects.probe)] = 10
     """Steps over which the learning rate rises to its peak."""
-    lr_scheduler_type: Schedule = Schedule.linear
+    lr_scheduler_type: Annotated[Schedule, ~Affects.base] = Schedule.linear
     """The learning rate after the warm-up: linear, cosine or constant."""
-    optim: Optimizer = Optimizer.adamw_torch
+    optim: Annotated[Optimizer, ~Affects.base] = Optimizer.adamw_torch
     """The optimizer; one that cannot run on this hardware is replaced by adamw_torch, and the run says so."""
-    weight_decay: Annotated[float, Ge(0)] = 0.01
+    weight_decay: Annotated[float, Ge(0), ~Affects.base] = 0.01
     """AdamW's decoupled weight decay."""
-    max_grad_norm: Annotated[float, Gt(0)] = 1.0
+    max_grad_norm: Annotated[float, Gt(0), ~Affects.base] = 1.0
     """Gradients are scaled down to this norm."""
-    logging_steps: Annotated[int, Gt(0)] = 1
+    logging_steps: Annotated[int, Gt(0), ~(Affects.base | Affects.resume)] = 1
     """Optimizer steps between two log entries."""
-    eval_steps: Annotated[int | None, Gt(0)] = None
+    eval_steps: Annotated[int | None, Gt(0), ~(Affects.base | Affects.probe)] = None
     """Optimizer steps between two validations. null: one at the end of each epoch. Where there was one, the end of the
     training is one too."""
-    early_stopping_patience: Annotated[int | None, Gt(0)] = None
+    early_stopping_patience: Annotated[int | None, Gt(0), ~(Affects.base | Affects.probe)] = None
     """End the training after so many validations in a row that are not better than the best one. null: never."""
-    early_stopping_metric: str = "eval_loss"
+    early_stopping_metric: Annotated[str, ~(Affects.base | Affects.probe)] = "eval_loss"
     """What says which validation is the best: eval_loss, or a metric of the run, for which prompts are answered at each
     validation."""
-    keep_best: bool = True
+    keep_best: Annotated[bool, ~Affects.base] = True
     """Keep the weights of the best validation, not those of the last step. Without a validation before the end of the
     training there is nothing to choose from."""
 
@@ -306,43 +310,56 @@ class HealthConfig:
     """What the learning rates that are still to come are multiplied with where the action is `lower`."""
 
 
+ABOUT_ROWS = Affects.rows | Affects.data | Affects.audit | Affects.baseline
+ABOUT_MODEL = Affects.base | Affects.resume | Affects.probe
+
+
 @dataclass
 class RunConfig:
-    """One run, whole."""
+    """One run, whole. The mark at a section bounds what the settings in it can affect."""
 
-    name: Annotated[str, Predicate(plain_name)] = "run"
+    # Exporters call files by it, and other settings may refer to it.
+    name: Annotated[str, Predicate(plain_name), Affects.exports | Affects.probe] = "run"
     """Names the folder below `outputs/`."""
-    seed: Annotated[int, Interval(ge=0, le=2**32 - 1)] = 42
+    seed: Annotated[int, Interval(ge=0, le=2**32 - 1), ~(Affects.unmixed_rows | Affects.base)] = 42
     """Seeds the split, the order of the rows, the adapter's first weights and dropout."""
-    stages: Annotated[list[Stage], Len(1)] = field(default_factory=lambda: list(Stage))
+    stages: Annotated[list[Stage], Len(1), Affects.training] = field(default_factory=lambda: list(Stage))
     """What to run; a part can be run alone, or later with the `run_dir` of a finished run."""
-    run_dir: Annotated[str | None, Len(1)] = None
+    run_dir: Annotated[str | None, Len(1), Affects.nothing] = None
     """Folder of this run. Default: outputs/<name>/<time>. A finished run's folder goes on from what it holds."""
-    plugins: list[str] = field(default_factory=list)
+    # The code of a plugin stands in the keys of what it makes.
+    plugins: Annotated[list[str], Affects.probe] = field(default_factory=list)
     """Python files that are plugins for this run, `plugins=[./mine.py]`. Read before all else: command line only."""
-    checkpoint: Annotated[str | None, Len(1)] = None
+    # Exports have a hash of the weights in their key.
+    checkpoint: Annotated[str | None, Len(1), Affects.base | Affects.training | Affects.probe] = None
     """A folder of trained weights to evaluate or export, instead of the one in `run_dir`: an adapter as peft saves it,
     or a whole model."""
-    objective: str = "eval_loss"
+    objective: Annotated[str, Affects.nothing] = "eval_loss"
     """What a run returns to a sweep: eval_loss, train_loss, verdict.score, or any measure of the run by name."""
-    share: bool = True
+    share: Annotated[bool, Affects.training | Affects.probe] = True
     """Points of a sweep that run in one process share what is the same for them: the frozen base, the tokenized rows,
     what the base answers, and a training of which only the exports differ. Off: each point does all of it anew."""
-    plan: PlanConfig = field(default_factory=PlanConfig)
+    plan: Annotated[PlanConfig, Affects.training] = field(default_factory=PlanConfig)
     """What is worked out before anything is loaded."""
-    health: HealthConfig = field(default_factory=HealthConfig)
+    health: Annotated[HealthConfig, Affects.training | Affects.probe] = field(default_factory=HealthConfig)
     """What is done about what goes wrong in a training."""
-    verdict: VerdictConfig = field(default_factory=VerdictConfig)
+    verdict: Annotated[VerdictConfig, Affects.training | Affects.probe] = field(default_factory=VerdictConfig)
     """How sure the verdict on a run has to be."""
-    model: ModelConfig = MISSING
-    quantization: QuantizationConfig = MISSING
-    adapter: AdapterConfig = MISSING
-    data: DataConfig = MISSING
-    format: FormatConfig = MISSING
-    audit: dict[str, AuditConfig] = field(default_factory=dict)
-    trainer: TrainerConfig = MISSING
-    launch: LaunchConfig = MISSING
-    metric: dict[str, MetricConfig] = field(default_factory=dict)
-    evaluator: dict[str, EvaluatorConfig] = field(default_factory=dict)
-    exporter: dict[str, ExporterConfig] = field(default_factory=dict)
-    logger: dict[str, LoggerConfig] = field(default_factory=dict)
+    # `encoding` and `base_key` of the model stand in the keys of what is about rows.
+    model: Annotated[ModelConfig, ~ABOUT_ROWS] = MISSING
+    quantization: Annotated[QuantizationConfig, ~ABOUT_ROWS] = MISSING
+    adapter: Annotated[AdapterConfig, ~ABOUT_ROWS] = MISSING
+    # The rows have a hash in the keys of what is about the model.
+    data: Annotated[DataConfig, ~ABOUT_MODEL] = MISSING
+    format: Annotated[FormatConfig, ~ABOUT_MODEL] = MISSING
+    audit: Annotated[dict[str, AuditConfig], Affects.audit | Affects.training] = field(default_factory=dict)
+    # The data stage reads the length limit and the batch size, which its keys name; audits may read all of it.
+    trainer: Annotated[TrainerConfig, ~(Affects.rows | Affects.data | Affects.baseline)] = MISSING
+    launch: Annotated[LaunchConfig, Affects.training] = MISSING
+    metric: Annotated[dict[str, MetricConfig], Affects.baseline | Affects.training | Affects.probe] = field(
+        default_factory=dict
+    )
+    evaluator: Annotated[dict[str, EvaluatorConfig], Affects.baseline | Affects.training] = field(default_factory=dict)
+    # An exporter's own settings stand in the key of what it makes, and nothing else depends on them.
+    exporter: Annotated[dict[str, ExporterConfig], Affects.nothing] = field(default_factory=dict)
+    logger: Annotated[dict[str, LoggerConfig], Affects.nothing] = field(default_factory=dict)

@@ -21,6 +21,7 @@ from framework.api.audit import AuditData, Texts
 from framework.api.plan import Plan
 from framework.api.protocols import Audit
 from framework.api.records import Example, Finding
+from framework.api.schema import Affects
 from framework.data import lengths, shared_prefix
 from framework.data.conversations import answered
 from framework.data.store import Store
@@ -180,7 +181,7 @@ def findings(plan: Plan, store: Store, part: NDArray[np.int8]) -> list[Finding]:
 
 def _key(plan: Plan, part: NDArray[np.int8], audits: dict[str, Audit]) -> str:
     code = {name: hashing.code_hash(audit) for name, audit in audits.items()}
-    settings = plan.exact("audit", "trainer", "data", "format", "seed"), plan.batch
+    settings = plan.affecting(Affects.audit), plan.batch
     digest = hashlib.sha256(json.dumps([settings, code, hashing.code_hash(findings)], default=str).encode())
     digest.update(part.tobytes())
     return digest.hexdigest()

@@ -14,7 +14,7 @@ from framework.api.audit import PROMPTS, TRAIN, VALIDATION
 from framework.api.plan import Plan, Selection
 from framework.api.protocols import CompositeFormatter, Formatter, Model
 from framework.api.records import Example, MixedIn, RawData, Row
-from framework.api.schema import OnBadRow
+from framework.api.schema import Affects, OnBadRow
 from framework.data import fingerprint, mixture, store, writer
 from framework.data.rows import read
 from framework.data.store import Store
@@ -76,19 +76,15 @@ class Reader:
         return made
 
     def _key(self, encoding: str) -> str:
-        plan, data = self.plan, self.plan.data.settings
-        # How many rows are mixed in depends on how many are left for training.
-        names = ("max_rows", "on_bad_row", "mix", *(("validation_split",) if self.mixed else ()))
-        settings = {name: data[name] for name in names}
-        formats = [plan.format, *(part.format for part in self.mixed)]
+        settings = self.plan.affecting(Affects.mixed_rows if self.mixed else Affects.unmixed_rows)
+        formats = [self.plan.format, *(part.format for part in self.mixed)]
         makers: list[Formatter] = [choice.create() for choice in formats]
         asked = [part for maker in makers if isinstance(maker, CompositeFormatter) for part in maker.formats.values()]
         sources = [self.source, *(part.source.create() for part in self.mixed)]
         code = [hashing.code_hash(maker) for maker in (*sources, *makers, *asked)]
         chosen = [choice.component.name for choice in formats]
         places = [_places(raw) for raw in (self.raw, *self.others)]
-        seed = plan.seed if self.mixed else 0
-        return hashing.hash_of(self.fingerprint, settings, plan.format.settings, chosen, code, places, encoding, seed)
+        return hashing.hash_of(self.fingerprint, settings, chosen, code, places, encoding)
 
     def _write(self, folder: Path) -> Store:
         with set_aside():  # else a seventh of the time goes into looking through the libraries' objects

@@ -12,7 +12,7 @@ from framework.api.data import Data
 from framework.api.plan import Plan
 from framework.api.protocols import Model
 from framework.api.records import DataResult, Example, Finding, MixedIn, Prompt, Proof, Severity
-from framework.api.schema import ProofMode
+from framework.api.schema import Affects, ProofMode
 from framework.data import audit, lengths, mask_verification, split
 from framework.data.lengths import Fitted
 from framework.data.preview import view
@@ -34,7 +34,7 @@ def load_data(plan: Plan, model: Model) -> Data:
     plan.data.check_rows(reader.fingerprint)
     rows, cached = reader.store()
     sizes = limit, overflow, plan.training.per_device_train_batch_size
-    key = shared_cache.key_of(str(rows.folder), plan.exact("data", "format", "seed"), sizes) if model.encoding else ""
+    key = shared_cache.key_of(str(rows.folder), plan.affecting(Affects.data), sizes) if model.encoding else ""
     data, part = shared_cache.shared(
         "data", key, lambda: _from_store(plan, model, reader.fingerprint, rows, cached=cached)
     )

@@ -10,6 +10,7 @@ from framework.api.data import Data
 from framework.api.plan import Plan
 from framework.api.protocols import AnyMetric, Evaluator, Model, RemembersBase, SharesBase
 from framework.api.records import EvalResult, Measure, Nulls, TokenRow
+from framework.api.schema import Affects
 from framework.util import shared_cache
 from framework.util.errors import FrameworkError
 
@@ -28,7 +29,7 @@ class Measuring:
         """Measure the base, or take what another point of the sweep measured of the same one, on the same data."""
         plan, model = self.plan, self.model
         base = model.base_key if isinstance(model, SharesBase) else ""
-        settings = plan.exact("data", "format", "metric", "evaluator", "seed")
+        settings = plan.affecting(Affects.baseline)
         key = shared_cache.key_of(base, self.data.result.fingerprint, settings) if base else ""
         kept: tuple[EvalResult, Any] | None = shared_cache.find("baseline", key)
         if kept is None:

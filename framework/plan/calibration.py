@@ -15,34 +15,21 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
 from pathlib import Path
 
-from framework.api.plan import Plan
+from framework.api.plan import Plan, as_plain
+from framework.api.schema import Affects
 from framework.api.text.overrides import override_key
 from framework.memory import Settings
 from framework.util.cache import cache_dir, digest, read_json, write_json
 from framework.util.errors import FrameworkError
 
 LIBRARIES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "unsloth")
-OF_ANSWERS = frozenset(("evaluated_rows", "evaluated_length", "answer_rows", "answer_tokens"))
-"""Settings that a probe does not try."""
 NAME = "calibration-"
 STEPS = 2
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 PATIENCE = 900
 """Seconds for a probe, the time to fetch a model included."""
-LEFT_OUT = frozenset(
-    ("data", "format", "audit", "evaluator", "exporter", "logger", "launch", "stages", "run_dir", "plan", "objective")
-)
-"""What a probe does not take from the plan: it trains, on rows of its own."""
-OWN = frozenset(
-    (
-        "trainer.max_steps", "trainer.warmup_steps", "trainer.num_train_epochs", "trainer.max_seq_length",
-        "trainer.eval_steps", "trainer.early_stopping_patience", "trainer.early_stopping_metric",
-    )
-)  # fmt: skip
-"""What it sets itself."""
 AROUND_ROWS = 48
 """Tokens of a row that the chat template adds, about."""
 SHORTEST = 64
@@ -65,8 +52,7 @@ def keep(device: str, settings: Settings, found: float) -> None:
 
 def _file(device: str, settings: Settings) -> Path:
     """Return where the difference lies: by machine, device, versions and the way to train."""
-    way = {name: str(value) for name, value in asdict(settings).items() if name not in OF_ANSWERS}
-    key = json.dumps([platform.node(), device, _versions(), way], sort_keys=True)
+    key = json.dumps([platform.node(), device, _versions(), as_plain(settings, Affects.probe)], sort_keys=True)
     return cache_dir() / "plans" / f"{NAME}{digest(key)}.json"
 
 
@@ -99,7 +85,8 @@ def measure(plan: Plan, longest: int, *, capped: int | None) -> float:
         file, run = Path(folder, "rows.jsonl"), Path(folder, "run")
         file.write_text("".join(_rows(STEPS * step, max(SHORTEST, longest) - AROUND_ROWS)), encoding="utf-8")
         words = [
-            *(word for word in plan.overrides if not _left_out(override_key(word))),
+            # It trains on rows of its own, with what it sets below: all else is taken from the plan.
+            *(word for word in plan.overrides if Affects.probe in plan.affects(override_key(word))),
             "data=local_file", f"data.path={file}", "data.validation_split=0", "format=alpaca", "audit=[]",
             "evaluator=[]", "exporter=[]", "logger=[]", "launch=single", "stages=[data,train]", "objective=train_loss",
             "plan.calibrate=false", "plan.apply=false", "plan.gpu=null", f"trainer.max_steps={STEPS}",
@@ -157,7 +144,3 @@ def _rows(count: int, length: int) -> Iterator[str]:
     for _ in range(count):
         asked, answer = (" ".join(draw.choice(LETTERS) for _ in range(max(4, length // 2))) for _ in range(2))
         yield json.dumps({"instruction": asked, "output": answer}) + "\n"
-
-
-def _left_out(key: str) -> bool:
-    return key.partition(".")[0] in LEFT_OUT or key in OWN

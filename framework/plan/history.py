@@ -15,6 +15,7 @@ from pathlib import Path
 
 from framework.api.plan import Plan
 from framework.api.records import DataResult, TokenRow
+from framework.api.schema import Affects
 from framework.util import lock
 from framework.util.cache import cache_dir, digest, read_json, write_json
 
@@ -108,14 +109,16 @@ def speeds(device: str) -> list[float]:
 
 def _rows_file(plan: Plan) -> Path | None:
     """Return where the rows of a plan are kept: by its settings and the files that they name; None for too many."""
-    sections = plan.exact("model", "data", "format", "seed")
+    model = plan.model.component.name, plan.model.settings  # its tokenizer and template, which are not read yet
     data = plan.data.settings
     named = [str(part.get("path", "")) for part in data["mix"]]
     named += [value for value in data.values() if isinstance(value, str)]
     files = list(itertools.islice((file for name in named if name for file in _files(name)), FILES + 1))
     if len(files) > FILES:
         return None
-    key = json.dumps([sections, sorted(files), plan.training.max_seq_length], sort_keys=True, default=str)
+    key = json.dumps(
+        [plan.affecting(Affects.data), model, sorted(files), plan.training.max_seq_length], sort_keys=True, default=str
+    )
     return cache_dir() / "plans" / f"{digest(key)}.json"
 
 

@@ -9,20 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import fields, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO
 
 from framework.api.plan import Plan, as_plain
 from framework.api.records import Artifact, ExportResult, Origin
+from framework.api.schema import Affects
 
-IRRELEVANT = frozenset(
-    (
-        "audit", "config", "evaluator", "exporter", "given", "health", "launch", "logger", "metric", "model_line",
-        "objective", "overrides", "plan", "run_dir", "share", "stages", "sweep", "verdict",
-    )
-)  # fmt: skip
-"""Parts of the plan that no export depends on; of `exporter` its own part counts, and weights count by content."""
 WHOLE = 2**26
 """Bytes of a file that is hashed from end to end; of a larger one, so many are taken from all over it."""
 BLOCK = 2**20
@@ -105,10 +99,11 @@ def size(place: Path) -> int:
 
 
 def settings(plan: Plan, name: str) -> str:
-    """Return a hash over the settings that count for what an exporter makes."""
-    chosen = plan.exact(*(field.name for field in fields(plan) if field.name not in IRRELEVANT))
-    own = as_plain(plan.exporter.get(name))
-    return hashlib.sha256(json.dumps([chosen, own], sort_keys=True, default=str).encode()).hexdigest()
+    """Return a hash over the settings that count for what an exporter makes: those of the run, and its own."""
+    own = as_plain(plan.exporter.get(name), Affects.exports)
+    return hashlib.sha256(
+        json.dumps([plan.affecting(Affects.exports), own], sort_keys=True, default=str).encode()
+    ).hexdigest()
 
 
 def fingerprint(folder: Path) -> str:

@@ -10,22 +10,20 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from framework.api.plan import CHECKPOINT
 from framework.api.protocols import Elsewhere, KeepsCheckpoints, SharesBase
 from framework.api.records import EvalResult, Nulls, Step, TrainResult
 from framework.api.run_folder import RunFolder
-from framework.api.schema import Stage
+from framework.api.schema import Affects, Stage
 from framework.evaluate.measure import Measuring
 from framework.run.export import fingerprint
 from framework.run.training import Course
 from framework.util import shared_cache
 from framework.util.errors import FrameworkError, one_line
 
-APART = frozenset(("config", "exporter", "logger", "name", "objective", "overrides", "run_dir", "sweep"))
-"""Parts of the plan on which neither training nor evaluation depends."""
 LIMIT = 64
 """Trainings that are remembered at most, each with its steps, which later points tell their loggers."""
 
@@ -55,7 +53,7 @@ class SameTraining:
         group = plan.launch.config.group()
         alone = not group or group.machines == 1
         base = model.base_key if alone and isinstance(model, SharesBase) else ""
-        settings = plan.exact(*(field.name for field in fields(plan) if field.name not in APART))
+        settings = plan.affecting(Affects.training)
         self._key = shared_cache.key_of(base, found.fingerprint, settings) if base and shared_cache.is_open() else ""
         self._known: dict[str, Done] = shared_cache.shared("trained", "by settings", dict)
         self._done = self._find()

@@ -1,13 +1,17 @@
-"""Options of `data=` and `format=`."""
+"""Options of `data=` and `format=`.
+
+Settings of a source do not affect the tokenized rows: what it reads has its content in their key.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import Annotated
 
 from omegaconf import MISSING
 
-from framework.api.schema import DataConfig, FormatConfig
+from framework.api.schema import Affects, DataConfig, FormatConfig
 
 
 class SampleBy(Enum):
@@ -22,13 +26,13 @@ class SampleBy(Enum):
 class LocalFileConfig(DataConfig):
     """Rows of local files: JSON, JSONL, CSV, TSV, Parquet, Arrow, plain text; each also as .gz or .zst."""
 
-    path: str = MISSING
+    path: Annotated[str, ~Affects.rows] = MISSING
     """A file, a folder (all data files below it), or a glob: `data/**/*.jsonl`."""
-    validation_path: str | None = None
+    validation_path: Annotated[str | None, ~Affects.rows] = None
     """The same for the rows that are held out, instead of a split."""
-    prompts_path: str | None = None
+    prompts_path: Annotated[str | None, ~Affects.rows] = None
     """The same for rows whose last answers are the references of the before/after comparison."""
-    sample_by: SampleBy = SampleBy.line
+    sample_by: Annotated[SampleBy, ~Affects.rows] = SampleBy.line
     """A row of a .txt file: each line, each paragraph (blank lines lie between them), or the whole file."""
 
 
@@ -36,17 +40,17 @@ class LocalFileConfig(DataConfig):
 class HubConfig(DataConfig):
     """A data set of the Hugging Face Hub."""
 
-    path: str = MISSING
+    path: Annotated[str, ~Affects.rows] = MISSING
     """The id, owner/name."""
-    name: str | None = None
+    name: Annotated[str | None, ~Affects.rows] = None
     """The configuration (subset) of the data set."""
-    split: str = "train"
+    split: Annotated[str, ~Affects.rows] = "train"
     """The split, also as a slice: train[:2000]."""
-    validation_split_name: str | None = None
+    validation_split_name: Annotated[str | None, ~Affects.rows] = None
     """A split of the same data set whose rows are held out, instead of a share of `split`; also as a slice."""
-    revision: str | None = None
+    revision: Annotated[str | None, ~Affects.rows] = None
     """A branch, tag or commit."""
-    streaming: bool = False
+    streaming: Annotated[bool, ~Affects.rows] = False
     """Take the rows over the network as they are needed, instead of downloading the split first."""
 
 

@@ -1,4 +1,8 @@
-"""Options of `model=`, `quantization=`, `adapter=` and `trainer=hf`."""
+"""Options of `model=`, `quantization=`, `adapter=` and `trainer=hf`.
+
+A base answers with the adapter off, so of an adapter the layers that it replaces affect `base`, not its size. A
+training goes on from a checkpoint on another device and with another packing: that is the same training all the same.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from typing import Annotated
 from annotated_types import Ge, Gt, Interval, Len
 from omegaconf import MISSING
 
-from framework.api.schema import AdapterConfig, ModelConfig, QuantizationConfig, TrainerConfig
+from framework.api.schema import AdapterConfig, Affects, ModelConfig, QuantizationConfig, TrainerConfig
 
 CPU_LIMIT = 2_000_000_000
 """Parameters above which `trainer.device=auto` does not train on a CPU: a step would take minutes."""
@@ -99,11 +103,11 @@ class NF4Config(QuantizationConfig):
 class LoraAdapterConfig(AdapterConfig):
     """LoRA: two small matrices beside each linear layer."""
 
-    r: Annotated[int, Gt(0)] = 16
+    r: Annotated[int, Gt(0), ~Affects.base] = 16
     """Rank of the matrices."""
-    lora_alpha: Annotated[int, Gt(0)] = 32
+    lora_alpha: Annotated[int, Gt(0), ~Affects.base] = 32
     """The update is scaled by lora_alpha / r."""
-    lora_dropout: Annotated[float, Interval(ge=0, lt=1)] = 0.0
+    lora_dropout: Annotated[float, Interval(ge=0, lt=1), ~Affects.base] = 0.0
     """Dropout before the first matrix."""
     target_modules: Annotated[list[str], Len(1)] = field(default_factory=lambda: ["all-linear"])
     """Names of the layers to adapt; all-linear takes every linear layer but the output head."""
@@ -128,25 +132,25 @@ class FullConfig(AdapterConfig):
 class HFTrainerConfig(TrainerConfig):
     """TRL's SFTTrainer."""
 
-    device: Device = Device.auto
+    device: Annotated[Device, ~Affects.resume] = Device.auto
     """Where to train; auto takes a GPU, and a CPU only for models that a CPU can train."""
     dtype: Dtype = Dtype.auto
     """auto: bf16 where GPU or CPU have it, else fp16 on a GPU, and on a CPU what measures faster, fp32 or bf16."""
-    attention: Attention = Attention.auto
+    attention: Annotated[Attention, ~Affects.resume] = Attention.auto
     """auto leaves the choice to transformers, which knows what the model supports."""
-    gradient_checkpointing: Switch = Switch.auto
+    gradient_checkpointing: Annotated[Switch, ~Affects.resume] = Switch.auto
     """Compute activations again in the backward pass instead of keeping them; auto: on a GPU."""
-    packing: Packing = Packing.tree
+    packing: Annotated[Packing, ~Affects.resume] = Packing.tree
     """tree: what rows have in common at their beginning is computed once, exactly; pad: side by side; none: one by one.
     A model for which a tree is not the same training takes pad, and the run says why."""
     group_by_prefix: bool = True
     """Bring rows that begin alike into one step, and with packing=pad those of similar length; each row is still seen
     once an epoch, and as likely early as late."""
-    on_out_of_memory: OutOfMemory = OutOfMemory.climb
+    on_out_of_memory: Annotated[OutOfMemory, ~Affects.resume] = OutOfMemory.climb
     """climb: try again with fewer rows in a pass, then with gradient checkpointing, then with the loss in small pieces;
     rows, schedule and loss stay as they were. fail: end the run."""
-    dataloader_num_workers: Annotated[int, Ge(0)] = 0
+    dataloader_num_workers: Annotated[int, Ge(0), ~Affects.resume] = 0
     """Processes that prepare batches; 0: the training process does."""
-    save_steps: Annotated[int | None, Gt(0)] = None
+    save_steps: Annotated[int | None, Gt(0), ~Affects.resume] = None
     """Optimizer steps between two checkpoints. A run that was ended goes on from the last one when it is started again
     with its run_dir. null: none."""

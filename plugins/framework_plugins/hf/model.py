@@ -233,7 +233,9 @@ class HFModel:
         """How losses of this model are computed, found out when first asked for; the model is in evaluation mode."""
         model = self._answering()
         if self._evaluation is None or self._evaluation.passes.losses.model is not model:
-            self._shown = shared_key(self.base_key, self.plan.exact("adapter")) if self.base_key else ""
+            adapter = self.plan.adapter
+            named = adapter.component.name, adapter.settings
+            self._shown = shared_key(self.base_key, *named) if self.base_key else ""
             found, largest = find_shared(SHOWN, self._shown) or (None, 0)
             losses = Losses(model, self.way.packing, masked=not self.way.branches, found=found)
             if losses.problem:

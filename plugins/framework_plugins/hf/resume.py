@@ -19,31 +19,23 @@ from typing import Any
 from framework.api.errors import FrameworkError
 from framework.api.plan import Plan
 from framework.api.records import TokenRow
+from framework.api.schema import Affects
+from framework.api.text import redact
 
 FOLDER = ".resume"
 MANIFEST = "manifest.json"
 KEPT = 2
 """Checkpoints that are kept: the newest, and one more in case that one is damaged."""
-FREE = frozenset(
-    (
-        "device", "dataloader_num_workers", "on_out_of_memory", "gradient_checkpointing", "attention", "packing",
-        "per_device_train_batch_size", "gradient_accumulation_steps", "per_device_eval_batch_size", "logging_steps",
-        "save_steps",
-    )
-)  # fmt: skip
-"""Settings that may be others when a training goes on: it is the same training all the same."""
 BLOCK = 1 << 20
 
 
 def settings(plan: Plan) -> dict[str, Any]:
     """Return what makes a training the one that it is, by the keys of the config."""
-    found: dict[str, Any] = {"seed": plan.seed, "rows of a step": plan.batch}
-    for name in ("model", "quantization", "adapter", "trainer"):
-        found[name] = getattr(plan, name).component.name
-    for name in ("model", "quantization", "adapter"):
-        found |= {f"{name}.{key}": value for key, value in plan.config[name].items()}
-    trainer = plan.config["trainer"]
-    return found | {f"trainer.{key}": value for key, value in trainer.items() if key not in FREE}
+    found: dict[str, Any] = {"rows of a step": plan.batch}
+    for name, value in redact(plan.affecting(Affects.resume)).items():
+        option, own = value if name in plan.selections else (value, {})
+        found |= {name: option, **{f"{name}.{key}": setting for key, setting in own.items()}}
+    return found
 
 
 def digest(rows: Sequence[TokenRow]) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from annotated_types import Interval
 
-from framework.api.schema import DataConfig, ModelConfig
+from framework.api.schema import Affects, DataConfig, ModelConfig
 
 
 @dataclass
@@ -19,5 +19,5 @@ class SmolLM2Config(ModelConfig):
 class OrdersConfig(DataConfig):
     """800 order messages to be turned into JSON with four keys, and 30 held-out prompts."""
 
-    validation_split: Annotated[float, Interval(ge=0, lt=1)] = 0.04
+    validation_split: Annotated[float, Interval(ge=0, lt=1), ~Affects.unmixed_rows] = 0.04
     """Share of the rows held out for the validation loss, drawn by `seed`. 0 holds out none."""

@@ -9,17 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, dataclass
-from typing import Any
 
-from framework.api.fields import fields
 from framework.api.files import write_whole
 from framework.api.plan import Plan
 from framework.api.records import TrainResult
 from framework.api.run_folder import RunFolder
-from framework.api.schema import Stage, TrainerConfig
-
-FREE = ("per_device_", "gradient_accumulation_", "logging_")
-"""How the names of settings of the trainer begin that may change when a training goes on."""
+from framework.api.schema import Affects, Stage
 
 
 @dataclass
@@ -58,13 +53,8 @@ def keep_run(plan: Plan, tracker: str, kept: KeptRun) -> None:
 
 
 def settings_of(plan: Plan) -> str:
-    """Return a hash over model, adapter, data, and what the trainer is told of the training itself."""
-    names = [field.name for field in fields(TrainerConfig) if not field.name.startswith(FREE)]
-    training = plan.trainer.component.name, {name: plan.trainer.settings[name] for name in names}
-    told: dict[str, Any] = {
-        **plan.exact("seed", "model", "quantization", "adapter", "data", "format"),
-        "trainer": training,
-    }
+    """Return a hash over what makes a training the one that it is, and over its data."""
+    told = plan.affecting(Affects.resume | Affects.data)
     return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 

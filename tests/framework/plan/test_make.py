@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from framework import FrameworkError, testing
-from framework.api.schema import Stage
+from framework.api.schema import Affects, Stage
 from framework.config.compose import compose
 from framework.plan.make import make_plan
 
@@ -107,8 +107,8 @@ def test_what_keys_are_made_of_tells_apart_what_is_hidden_in_the_config(tmp_path
         for word in ("alpha", "beta")
     )
     assert one.config == other.config
-    assert one.exact("model", "seed") == other.exact("model", "seed")
-    assert one.exact("format") != other.exact("format")
-    made = one.exact("model", "metric", "stages", "given", "verdict")
+    assert one.affecting(Affects.base) == other.affecting(Affects.base)
+    made = one.affecting(Affects.training)
+    assert made != other.affecting(Affects.training)
     assert made["model"] == ["echo", {**one.model.settings, "chat_template_kwargs": {"a": [1]}}]
     assert json.loads(json.dumps(made)) == made

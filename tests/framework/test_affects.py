@@ -1,0 +1,269 @@
+"""What is kept reacts to a setting as the mark at its field says: each key is made by the code that uses it."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Annotated, Any
+
+import numpy as np
+import pytest
+from annotated_types import Gt
+from hydra.core.config_store import ConfigStore
+
+from framework import Component, hookimpl, testing
+from framework.api.component import GROUPS
+from framework.api.fields import fields
+from framework.api.plan import Selection
+from framework.api.schema import Affects, FormatConfig, RunConfig
+from framework.config.compose import register
+from framework.data import audit, stage
+from framework.data.reader import Reader
+from framework.evaluate.measure import Measuring
+from framework.hooks import manager
+from framework.memory import Settings
+from framework.plan import calibration, history
+from framework.run.export import settings as export_settings
+from framework.run.training_reuse import SameTraining
+from framework.testing import EchoTrainerConfig
+from framework.util import shared_cache
+
+Keys = Callable[..., dict[str, str]]
+
+
+@dataclass
+class Nested:
+    """Settings in a setting."""
+
+    counts: int = 1
+    free: Annotated[int, Affects.nothing] = 1
+
+
+@dataclass
+class NewTrainerConfig(EchoTrainerConfig):
+    """A trainer of a stranger, with settings of which the core knows nothing."""
+
+    unmarked: int = 1
+    ranged: Annotated[int, Gt(0)] = 1
+    learned: Annotated[int | None, Gt(0), ~Affects.base] = None
+    inner: Annotated[int, ~Affects.resume] | None = None
+    twice: Annotated[Annotated[int, ~Affects.base], ~Affects.probe] = 1
+    training: Annotated[int, Affects.training] = 1
+    free: Annotated[int, Affects.nothing] = 1
+    nested: Nested = field(default_factory=Nested)
+    closed: Annotated[Nested, ~Affects.base] = field(default_factory=Nested)
+    keep_best: bool = True  # redefined without a mark
+
+
+@dataclass
+class SubTrainerConfig(NewTrainerConfig):
+    """A trainer on top of that one."""
+
+    more: int = 1
+
+
+@dataclass
+class NewFormatConfig(FormatConfig):
+    """A format of a stranger."""
+
+    unmarked: int = 1
+    free: Annotated[int, Affects.nothing] = 1
+    split: Annotated[int, ~Affects.rows] = 1
+
+
+class Plugin:
+    """A stranger's plugin."""
+
+    @hookimpl
+    def framework_trainers(self) -> Iterator[Component]:
+        """Two trainers."""
+        yield Component("new_trainer", NewTrainerConfig, "framework.testing:EchoBackend")
+        yield Component("sub_trainer", SubTrainerConfig, "framework.testing:EchoBackend")
+
+    @hookimpl
+    def framework_formatters(self) -> Iterator[Component]:
+        """A format."""
+        yield Component("new_format", NewFormatConfig, "framework_plugins.formats.formats.alpaca:Alpaca")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def plugin() -> Iterator[None]:
+    """Let the options be there for this module alone, whatever was composed before."""
+    manager.add(Plugin(), name="affects")
+    register.cache_clear()
+    yield
+    manager.manager().unregister(name="affects")
+    for group, names in {"trainer": ("new_trainer", "sub_trainer"), "format": ("new_format",)}.items():
+        for name in names:
+            del ConfigStore.instance().repo[group][f"{name}.yaml"]
+
+
+class Shared(testing.EchoModel):
+    """A model of which points of a sweep share the base and the rows."""
+
+    encoding = "tokens"
+    base_key = "base"
+
+
+class NotedError(Exception):
+    """The key is made: nothing more has to be done."""
+
+
+@pytest.fixture(scope="module")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keys]:
+    """Return what gives all keys of a plan with some overrides, by what they are of."""
+    from framework_plugins.hf import base_key, resume
+    from framework_plugins.trackers import kept
+
+    folder = tmp_path_factory.mktemp("keys")
+    data = folder / "rows.jsonl"
+    data.write_text('{"instruction": "say 1", "output": "it is 1"}\n', encoding="utf-8")
+    own = ["data=local_file", f"data.path={data}", "exporter=[adapter]", "trainer=new_trainer", "format=new_format"]
+    noted: list[str] = []
+
+    def note(*parts: Any) -> None:
+        noted.append(json.dumps(parts, sort_keys=True, default=str))
+        raise NotedError
+
+    def noting(make: Callable[[], Any]) -> str:
+        with pytest.raises(NotedError):
+            make()
+        return noted[-1]
+
+    def probe(command: Sequence[str], _: int | None) -> None:
+        note(*(word for word in command if not word.startswith(("data.path=", "run_dir="))))
+
+    @functools.cache
+    def made(*words: str) -> dict[str, str]:
+        plan = testing.plan([*own, *words], run_dir=folder / "run")
+        mix = [{"data": "local_file", "path": str(data), "weight": 0.1}]
+        mixed = replace(plan, data=Selection(plan.data.component, replace(plan.data.config, mix=mix)))
+        model: Any = Shared(plan)
+        found: Any = SimpleNamespace(result=SimpleNamespace(fingerprint="rows"))
+        measuring = Measuring(plan, model, found, {}, {})
+        way: Any = "plain"
+        return {
+            "rows": Reader(plan, model)._key("tokens"),  # noqa: SLF001 - the name under which they are kept, as below
+            "mixed rows": Reader(mixed, model)._key("tokens"),  # noqa: SLF001
+            "data": noting(lambda: stage.load_data(plan, model)),
+            "lengths": str(history._rows_file(plan)),  # noqa: SLF001
+            "audit": audit._key(plan, np.zeros(1, np.int8), {}),  # noqa: SLF001
+            "base": base_key.base_key(plan, {}, way, folder, "tokens"),
+            "baseline": noting(measuring.base),
+            "training": noting(lambda: SameTraining(measuring)),
+            "resume": json.dumps(resume.settings(plan), sort_keys=True),
+            "tracker": kept.settings_of(plan),
+            "probe": noting(lambda: calibration.measure(plan, 96, capped=None)),
+            "exports": export_settings(plan, "adapter"),
+        }
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(shared_cache, "key_of", note)
+        patch.setattr(calibration, "_run", probe)
+        shared_cache.open_for(sweep=True)
+        yield made
+        shared_cache.open_for(sweep=False)
+
+
+TRAINER = {"audit", "base", "training", "resume", "tracker", "probe", "exports"}
+"""What a setting of a trainer can invalidate."""
+FORMAT = {"rows", "mixed rows", "data", "lengths", "audit", "baseline", "training", "tracker", "exports"}
+
+
+@pytest.mark.parametrize(
+    ("word", "react"),
+    [
+        ("trainer.unmarked=2", TRAINER),
+        ("trainer.ranged=2", TRAINER),
+        ("trainer.learned=2", TRAINER - {"base"}),
+        ("trainer.inner=2", TRAINER - {"resume", "tracker"}),
+        ("trainer.twice=2", TRAINER - {"base", "probe"}),
+        ("trainer.training=2", {"training"}),
+        ("trainer.free=2", set()),
+        ("trainer.nested.counts=2", TRAINER),
+        ("trainer.nested.free=2", set()),
+        ("trainer.closed.counts=2", TRAINER - {"base"}),
+        ("trainer.keep_best=false", TRAINER),
+        ("trainer.learning_rate=0.1", TRAINER - {"base"}),
+        ("format.unmarked=2", FORMAT),
+        ("format.free=2", set()),
+        ("format.split=2", FORMAT - {"rows", "mixed rows"}),
+        ("seed=7", {"mixed rows", "data", "lengths", "audit", "baseline", *TRAINER} - {"base"}),
+        ("data.validation_split=0.3", FORMAT - {"rows"}),
+        ("data.overflow=truncate", FORMAT - {"rows", "mixed rows"}),
+        ("data.max_rows=3", FORMAT),
+        ("adapter.r=3", TRAINER - {"base", "audit"}),
+        ("adapter.target_modules=[q_proj]", TRAINER - {"audit"}),
+        ("model.trust_remote_code=true", {"lengths", *TRAINER} - {"audit"}),
+        ("trainer.max_steps=3", TRAINER - {"base", "probe"}),
+        ("health.spike=ignore", {"training", "probe"}),
+        ("stages=[data,train]", {"training"}),
+        ("metric.exact_match.ignore_case=true", {"baseline", "training", "probe"}),
+        ("evaluator.prompts.count=3", {"baseline", "training"}),
+        ("exporter.adapter.folder=other", {"exports"}),
+        ("name=other", {"exports", "probe"}),
+        ("objective=train_loss", set()),
+        ("logger=[jsonl]", set()),
+    ],
+)
+def test_a_new_setting_invalidates_what_its_mark_says_and_everything_without_one(
+    keys: Keys, word: str, react: set[str]
+) -> None:
+    before, after = keys(), keys(word)
+    assert {name for name in before if before[name] != after[name]} == react
+
+
+def test_a_schema_on_top_of_another_has_its_marks_and_is_another_option(keys: Keys) -> None:
+    options = ("trainer=sub_trainer", "trainer.more=1")
+    before = keys(*options)
+    assert {name for name, key in keys().items() if key != before[name]} == TRAINER
+    for word, react in (
+        ("trainer.more=2", TRAINER),
+        ("trainer.free=2", set()),
+        ("trainer.learned=2", TRAINER - {"base"}),
+    ):
+        after = keys(options[0], *([] if word.startswith("trainer.more") else [options[1]]), word)
+        assert {name for name, key in after.items() if key != before[name]} == react
+
+
+def test_what_answers_need_is_nothing_to_a_measured_training_and_a_new_number_is() -> None:
+    @dataclass(frozen=True)
+    class More(Settings):
+        unmarked: int = 0
+
+    before = More(rows=1, length=96)
+
+    def react(changed: Mapping[str, Any]) -> bool:
+        files = (calibration._file("CPU", one) for one in (before, replace(before, **changed)))  # noqa: SLF001
+        return len(set(files)) == 2
+
+    assert react({"unmarked": 1})
+    assert react({"rank": 8})
+    for name in ("evaluated_rows", "evaluated_length", "answer_rows", "answer_tokens"):
+        assert not react({name: 1})
+
+
+def test_every_setting_of_a_run_is_in_the_plan_by_its_name(tmp_path: Path) -> None:
+    assert {each.name for each in fields(RunConfig)} >= set(GROUPS)
+    plan = testing.plan([], run_dir=tmp_path)
+    all_of_it = plan.affecting(~Affects.nothing)
+    assert set(all_of_it) == {each.name for each in fields(RunConfig) if each.affects}
+    assert all(
+        each.name in all_of_it
+        for each in fields(RunConfig)
+        if each.name not in {"exporter", "logger", "run_dir", "objective"}
+    )
+
+
+def test_a_key_that_is_no_setting_affects_everything(tmp_path: Path) -> None:
+    plan = testing.plan(["metric=[exact_match]"], run_dir=tmp_path)
+    for key in ("experiment", "hydra.run.dir", "trainer.no_such", "metric.no_such.name", "model.path.deeper"):
+        assert Affects.probe in plan.affects(key), key
+    assert plan.affects("logger.console.samples") is Affects.nothing
+    assert (
+        plan.affects("metric.exact_match") == plan.affects("metric.exact_match.ignore_case") == plan.affects("metric")
+    )
