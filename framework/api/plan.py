@@ -23,6 +23,7 @@ __all__ = [
     "SCORE",
     "Plan",
     "Selection",
+    "as_plain",
 ]
 
 CHECKPOINT = "checkpoint"
@@ -147,7 +148,7 @@ class Plan:
 
 
 def as_plain(value: Any) -> Any:
-    """Return a setting, or options with their settings, as JSON can have it."""
+    """Return a setting, options with their settings, or a record as JSON can have it: an enum is its name."""
     if isinstance(value, Selection):
         return [value.component.name, value.settings]
     if dataclasses.is_dataclass(value):

@@ -24,10 +24,10 @@ from framework.memory import Estimate, Shape
 from framework.plan.context import Outlook
 from framework.plan.overrides import changed
 from framework.util.errors import DoesNotFitError, FrameworkError, one_line
+from framework.util.host import GIB
 
 STEP, SHORTEST = 64, 512
 """The length that 99% of the rows have is rounded up to a multiple of the first; rows above the second are halved."""
-GIB = 2**30
 BILLION = 1e9
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from omegaconf import DictConfig, OmegaConf, SCMode
 from omegaconf.errors import OmegaConfBaseException
 
 from framework.api.component import GROUPS
-from framework.api.plan import LOSSES, SCORE, Plan
+from framework.api.plan import LOSSES, SCORE, Plan, as_plain
 from framework.api.schema import Stage
 from framework.config.check import loose_words, problems
 from framework.config.problem import Problem
@@ -105,16 +105,7 @@ def _plain(config: DictConfig) -> Mapping[str, Any]:
     plain: dict[str, Any] = OmegaConf.to_container(
         config, resolve=True, enum_to_str=True, structured_config_mode=SCMode.DICT
     )
-    return redact(_paths_as_text(plain))  # type: ignore[no-any-return]
-
-
-def _paths_as_text(value: Any) -> Any:
-    """Return a config as JSON can have it: OmegaConf has paths and bytes besides."""
-    if isinstance(value, dict):
-        return {str(key): _paths_as_text(part) for key, part in value.items()}
-    if isinstance(value, list):
-        return [_paths_as_text(part) for part in value]
-    return value if isinstance(value, str | int | float | None) else str(value)
+    return redact(as_plain(plain))  # type: ignore[no-any-return]
 
 
 def _run_dir(config: DictConfig, given: Path | None) -> Path:

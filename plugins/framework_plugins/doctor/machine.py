@@ -14,12 +14,11 @@ from packaging.requirements import Requirement
 
 from framework.api.checkup import Found, State
 from framework.api.files import cache_dir
-from framework.api.machine import host_memory, installed
+from framework.api.machine import GIB, host_memory, installed
 from framework.api.registry import left_out, package
 from framework.api.text import short
 from framework_plugins.doctor import Checked, checked
 
-GIB = 2**30
 LEAST_GIB = 0.5
 """Free disk space below which no run gets through: an adapter, its checkpoint and its copy."""
 OLDEST = (3, 11)
