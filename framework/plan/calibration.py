@@ -71,15 +71,9 @@ def _file(device: str, settings: Settings) -> Path:
 
 
 def _versions() -> dict[str, str]:
-    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - for those who have calibrated
+    from framework.util.requirements import installed  # noqa: PLC0415 - for those who have calibrated
 
-    found = {}
-    for name in LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+    return {name: number for name in LIBRARIES if (number := installed(name))}
 
 
 def measure(plan: Plan, longest: int, *, capped: int | None) -> float:

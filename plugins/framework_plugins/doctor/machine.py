@@ -7,7 +7,7 @@ import platform
 import shutil
 import sys
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, distribution
+from importlib.metadata import requires
 from pathlib import Path
 
 from packaging.requirements import Requirement
@@ -63,13 +63,11 @@ def disk(folder: Path, otherwise: str) -> Found:
 
 def libraries(name: str = "framework") -> Iterator[Checked]:
     """Hold what is installed against what the distribution `name` asks for."""
-    try:
-        lines = distribution(name).requires or []
-    except PackageNotFoundError:
+    if installed(name) is None:
         detail = f"{name} is not installed here, so what it asks for is not known"
         yield checked("requirements", "libraries", Found(State.unknown, detail, fix="pip install -e ."))
         return
-    for wanted in sorted(map(Requirement, lines), key=lambda each: each.name.lower()):
+    for wanted in sorted(map(Requirement, requires(name) or []), key=lambda each: each.name.lower()):
         if wanted.marker is None or wanted.marker.evaluate({"extra": ""}):
             found = _library(wanted)
             # A version outside the range may do; that of a library that is absent cannot.

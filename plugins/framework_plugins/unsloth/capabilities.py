@@ -16,13 +16,13 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from framework.api.backend import module_hash
 from framework.api.errors import FrameworkError
 from framework.api.files import cache_dir, digest, read_json, write_json
+from framework.api.machine import installed
 from framework.api.plan import Plan
 
 LIBRARIES = ("framework", "unsloth", "unsloth_zoo", "torch", "transformers", "trl", "peft", "bitsandbytes", "triton")
@@ -68,7 +68,7 @@ def _file(plan: Plan, config: Mapping[str, Any]) -> Path:
     group = plan.launch.config.group()
     key = {
         "machine": [platform.node(), platform.python_version(), os.environ.get("CUDA_VISIBLE_DEVICES")],
-        "versions": {name: _version(name) for name in LIBRARIES},
+        "versions": {name: installed(name) for name in LIBRARIES},
         "code": [module_hash(name) for name in PACKAGES],
         "model": {name: value for name, value in config.items() if name != "transformers_version"},
         "trainer": [plan.trainer.component.name, {name: getattr(plan.trainer.config, name) for name in SETTINGS}],
@@ -93,14 +93,7 @@ def _ask(plan: Plan, config: Mapping[str, Any]) -> dict[str, Any]:
     said = [line for line in done.stderr.decode(errors="replace").splitlines() if line.strip()]
     if done.returncode:
         last = said[-1] if said else f"exit code {done.returncode}"
-        message = f"{asked} cannot be imported here, with unsloth {version('unsloth')}: {last}"
+        message = f"{asked} cannot be imported here, with unsloth {installed('unsloth')}: {last}"
         raise FrameworkError(message)
     answer: dict[str, Any] = json.loads(done.stdout)
     return answer
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return ""
