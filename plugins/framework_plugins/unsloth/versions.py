@@ -24,7 +24,8 @@ def installed() -> str:
 def problems() -> Iterator[str]:
     """Say what keeps the installed versions from working together."""
     if not installed():
-        yield f"trainer=unsloth needs unsloth, which is not installed: {machine.pip_command([EXTRA])}; or set trainer=hf"
+        install = machine.pip_command([EXTRA])
+        yield f"trainer=unsloth needs unsloth, which is not installed: {install}; or set trainer=hf"
         return
     found = list(refused())
     if found:
