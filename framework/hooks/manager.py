@@ -204,10 +204,9 @@ def selection_of(node: DictConfig) -> Selection:
     Raises:
         FrameworkError: no plugin registers the class of the settings, or that class refuses what is set.
     """
-    schema = OmegaConf.get_type(node)
-    component = component_of(schema)
+    component = component_of(OmegaConf.get_type(node))
     if component is None:
-        raise FrameworkError(f"no plugin registers an option with the settings {getattr(schema, '__name__', schema)}")
+        raise FrameworkError(f"no plugin registers an option with the settings {OmegaConf.get_type(node)}")
     try:
         return Selection(component, OmegaConf.to_object(node))
     except Exception as error:  # of the dataclass itself: a __post_init__ that refuses

@@ -69,8 +69,7 @@ def plan_problems(config: DictConfig, told: Sequence[str]) -> list[Problem]:
             OmegaConf.update(filled, key, "to-be-set")
         OmegaConf.resolve(filled)
         plan = _freeze(filled, None, ())
-    except (OmegaConfBaseException, FrameworkError):
-        # An interpolation leads nowhere, what is missing is no text, or a group has no option or refuses its settings.
+    except (OmegaConfBaseException, FrameworkError):  # what is missing is no text, or settings are refused
         return []
     known = {*told, *missing}
     return [problem for problem in _problems(plan) if not known & set(problem.keys)]
