@@ -94,7 +94,6 @@ class PythonProcess:
         ours, theirs = Pipe()
         with theirs:
             # -u: what goes to the one output stays in order with what goes to the other.
-            # In a session of its own it gets no Ctrl-C from the terminal.
             self._process = subprocess.Popen(  # noqa: S603 - our own words
                 [sys.executable, "-u", "-P", "-m", __name__, str(theirs.fileno())],
                 env={**self._env, **os.environ},
@@ -102,7 +101,6 @@ class PythonProcess:
                 stdin=subprocess.DEVNULL,
                 stdout=self._printed,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,
             )
         self._connection = ours
         ours.send(sys.path)
