@@ -18,9 +18,10 @@ import itertools
 import math
 import textwrap
 import types
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
+from pathlib import Path
 from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import annotated_types
@@ -260,14 +261,16 @@ def _range(bounds: Iterable[annotated_types.BaseMetadata]) -> str:
     return ", ".join([*([words[key].format(**low)] if key else []), *more])
 
 
-def as_text(value: Any) -> str:
-    """Write a value as it is written on the command line."""
+def as_text(value: Any, text: Callable[[str], str] = str) -> str:
+    """Write a value as on the command line: `null`, `0.0002`, `[plan,train]`, `{a:1}`; `text` writes a text in it."""
     if isinstance(value, Enum):
         return value.name
-    if isinstance(value, list):
-        return f"[{','.join(map(as_text, value))}]"
+    if isinstance(value, Mapping):
+        return f"{{{','.join(f'{key}:{as_text(part, text)}' for key, part in value.items())}}}"
+    if isinstance(value, list | tuple):
+        return f"[{','.join(as_text(part, text) for part in value)}]"
     if isinstance(value, bool) or value is None:
         return {True: "true", False: "false", None: "null"}[value]
     if isinstance(value, float):
         return f"{value:g}" if float(f"{value:g}") == value else repr(value)
-    return str(value)
+    return (text(str(value)) if isinstance(value, str | Path) else str(value)) or "''"

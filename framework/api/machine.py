@@ -2,12 +2,13 @@
 
 from framework.util.gpus import Gpu
 from framework.util.gpus import count as gpu_count
-from framework.util.host import HostMemory, cores
+from framework.util.host import GIB, HostMemory, cores
 from framework.util.host import memory as host_memory
 from framework.util.network import reachable
 from framework.util.requirements import installed, missing, pip_command
 
 __all__ = [
+    "GIB",
     "Gpu",
     "HostMemory",
     "cores",

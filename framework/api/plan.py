@@ -24,6 +24,7 @@ __all__ = [
     "SCORE",
     "Plan",
     "Selection",
+    "as_plain",
 ]
 
 CHECKPOINT = "checkpoint"
@@ -170,7 +171,7 @@ class Plan:
 
 
 def as_plain(value: Any, what: Affects | None = None) -> Any:
-    """Return a setting, or options with their settings, as JSON can have it.
+    """Return a setting, options with their settings, or a record as JSON can have it: an enum is its name.
 
     Args:
         value: the setting, or what holds some: an option, a dataclass.

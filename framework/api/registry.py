@@ -13,6 +13,7 @@ from framework.hooks.manager import (
     left_out,
     package,
     registrations,
+    selection_of,
 )
 
 __all__ = [
@@ -25,4 +26,5 @@ __all__ = [
     "load_file",
     "package",
     "registrations",
+    "selection_of",
 ]

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from enum import Enum
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +23,7 @@ from yaml import YAMLError
 from framework import __version__
 from framework.api.component import UNCONFIGURED, Component, Group
 from framework.api.fields import Field, fields
+from framework.api.plan import as_plain
 from framework.config.compose import compose, register
 from framework.config.sources import source_lines
 from framework.hooks.manager import Registration, registrations
@@ -85,7 +84,7 @@ class Preset:
 
 @dataclass(frozen=True)
 class Setting:
-    """One field of an option. `name` has dots where the field stands in a group of its own; `value` if not set."""
+    """One field of an option. `name` has dots where the field stands in a group of its own; `value` is plain data."""
 
     name: str
     field: Field
@@ -104,7 +103,7 @@ class Setting:
             "type": self.field.type.name,
             "valid": self.field.valid,
             "required": self.required,
-            "default": None if self.required else plain(self.value),
+            "default": None if self.required else self.value,
             "doc": self.field.doc,
         }
 
@@ -176,31 +175,10 @@ def preset_settings(group: Group, name: str) -> Iterator[Setting]:
 def settings(schema: Any, values: Mapping[str, Any] | None = None, prefix: str = "") -> Iterator[Setting]:
     """Give the fields of a schema with their defaults or other values, those of nested dataclasses by dotted names."""
     for field in fields(schema):
-        value = field.default if values is None else values[field.name]
+        value = as_plain(field.default if values is None else values[field.name])
         inner = field.type.items or field.type
         if field.type.items is not None or not dataclasses.is_dataclass(inner.base):
             yield Setting(f"{prefix}{field.name}", field, value)
         if dataclasses.is_dataclass(inner.base):
-            below = plain(value) if field.type.items is None and value not in (None, MISSING) else None
+            below = value if field.type.items is None and value not in (None, MISSING) else None
             yield from settings(inner.base, below, f"{prefix}{field.name}{'[]' if field.type.items else ''}.")
-
-
-def plain(value: Any) -> Any:
-    """Return a default as JSON has it: enums by name, dataclasses as dicts."""
-    if isinstance(value, Enum):
-        return value.name
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): plain(part) for key, part in value.items()}
-    return [plain(part) for part in value] if isinstance(value, list | tuple) else value
-
-
-def written(value: Any) -> str:
-    """Write a default as a config has it: `null`, `[plan, train]`, `0.0002`."""
-    value = plain(value)
-    if isinstance(value, list):
-        return f"[{', '.join(map(written, value))}]"
-    if isinstance(value, dict):
-        return f"{{{', '.join(f'{key}: {written(part)}' for key, part in value.items())}}}"
-    return value if isinstance(value, str) and value else json.dumps(value)

@@ -20,7 +20,7 @@ from framework.api.fields import Field, Type, as_text, fields
 from framework.api.text.overrides import override_key
 from framework.config.problem import Problem
 from framework.config.sources import refusal
-from framework.hooks.manager import components
+from framework.hooks.manager import component_of, components
 from framework.util.errors import nearest, one_line
 
 
@@ -45,10 +45,9 @@ def problems(config: DictConfig) -> Iterator[Problem]:
     for group in GROUPS.values():
         if group.name not in config or OmegaConf.is_missing(config, group.name):
             continue  # told as a missing value
-        schemas = {component.schema for component in components(group).values()}
         node = config[group.name]
         for key, option in node.items() if group.several else [("", node)]:
-            if OmegaConf.get_type(option) not in schemas:
+            if component_of(OmegaConf.get_type(option)) is None:
                 place = f"{group.name}.{key}" if key else group.name
                 valid = ", ".join(components(group))
                 text = f"{place} is built on no option of '{group.name}': start its defaults list with one of {valid}"
@@ -143,7 +142,8 @@ def unknown_key(key: str, names: Iterable[str], option: str = "") -> str:
 
 def option_name(schema: type | None) -> str:
     """Return the name of the option that a schema belongs to; empty where it is none."""
-    return next((name for group in GROUPS for name, option in components(group).items() if option.schema is schema), "")
+    component = component_of(schema)
+    return component.name if component else ""
 
 
 def sets_unknown_key(words: Sequence[str]) -> bool:

@@ -14,8 +14,8 @@ import annotated_types
 
 from framework.api.component import GROUPS, Group
 from framework.api.fields import Field, Type, fields
+from framework.api.plan import as_plain
 from framework.api.schema import RunConfig
-from framework.config.catalog import plain
 
 Schema = dict[str, Any]
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
@@ -117,7 +117,7 @@ def property_of(same: list[Field], owners: Iterable[str] = ()) -> Schema:
         valid += [part for part in alternatives(field.type) if part not in valid]
     about: Schema = {"description": "\n".join(texts)}
     about |= valid[0] if len(valid) == 1 else {"anyOf": valid}
-    defaults = [plain(field.default) for field in same]
+    defaults = [as_plain(field.default) for field in same]
     if not same[0].required and all(default == defaults[0] for default in defaults):
         about["default"] = defaults[0]
     return about

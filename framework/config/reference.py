@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from framework.api.component import GROUPS, Group
+from framework.api.fields import as_text
 from framework.api.schema import RunConfig
 from framework.config import json_schema
-from framework.config.catalog import Option, Setting, options, settings, written
+from framework.config.catalog import Option, Setting, options, settings
 from framework.util.errors import FrameworkError, unknown
 
 PAGE = "config.md"
@@ -120,7 +121,7 @@ def _table(rows: Iterable[Setting]) -> str:
     lines = [f"| {' | '.join(COLUMNS)} |", "|---" * len(COLUMNS) + "|"]
     for setting in rows:
         field = setting.field
-        default = "has to be set" if setting.required else f"`{written(setting.value)}`"
+        default = "has to be set" if setting.required else f"`{as_text(setting.value)}`"
         cells = (f"`{setting.name}`", f"`{field.type.name}`", field.valid, default, escape(field.doc))
         lines.append(f"| {' | '.join(_line(cell).replace('|', BAR) for cell in cells)} |")
     return "\n".join(lines) + "\n"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
+import io
 import itertools
 import json
 import os
@@ -27,6 +29,7 @@ from framework.data.conversations import answered
 from framework.data.store import Store
 from framework.util import hashing, minhash, text_features
 from framework.util.errors import FrameworkError
+from framework.util.files import write_whole
 from framework.util.redact import redact
 
 EXCERPT = 40
@@ -147,12 +150,10 @@ def _scratch(store: Store) -> Path | None:
 
 
 def _save(file: Path, numbers: NDArray[np.int64]) -> None:
-    half = file.with_name(f".{file.stem}-{os.getpid()}-{id(numbers)}.npy")
-    try:
-        np.save(half, numbers)
-        half.replace(file)
-    except OSError:  # the cache of somebody else, or a full disk: worked out again next time
-        half.unlink(missing_ok=True)
+    content = io.BytesIO()
+    np.save(content, numbers)
+    with contextlib.suppress(OSError):  # the cache of somebody else, or a full disk: worked out again next time
+        write_whole(file, content.getvalue())
 
 
 def findings(plan: Plan, store: Store, part: NDArray[np.int8]) -> list[Finding]:

@@ -26,7 +26,7 @@ from framework.api.audit import Texts
 from framework.api.records import IGNORE, Example, TokenRow
 from framework.data.conversations import from_json
 from framework.data.rows import Told
-from framework.util.cache import HALF
+from framework.util.files import HALF
 
 DAYS = 30
 """A store that no run has used for so long is removed when another one is written."""

@@ -27,7 +27,7 @@ from framework.data.store import (
     TOLD,
     Store,
 )
-from framework.util.cache import whole
+from framework.util.files import whole
 
 
 @dataclass

@@ -17,12 +17,14 @@ from pathlib import Path
 from typing import Any
 
 import pluggy
+from omegaconf import DictConfig, OmegaConf
 
-from framework.api.component import ALL_GROUPS, COMMANDS, Component, Group, groups_of
+from framework.api.component import ALL_GROUPS, COMMANDS, GROUPS, Component, Group, groups_of
+from framework.api.plan import Selection
 from framework.hooks import hookspecs
 from framework.hooks.decorators import Decorated, clashes, collect
 from framework.hooks.validation import COMPONENTS, label, wrong_component, wrong_hooks
-from framework.util.errors import FrameworkError, told
+from framework.util.errors import FrameworkError, one_line, place, told
 
 DISABLE = "FRAMEWORK_DISABLE_PLUGINS"
 WHOLE = "the plugin"
@@ -227,6 +229,28 @@ def components(group: Group | str) -> dict[str, Component]:
         FrameworkError: one name is registered twice.
     """
     return {name: registration.component for name, registration in registrations(group).items()}
+
+
+def component_of(schema: type | None) -> Component | None:
+    """Return the option of any config group whose settings are of this class; None where it is the class of none."""
+    groups = [group for group in GROUPS.values() if isinstance(schema, type) and issubclass(schema, group.base)]
+    return next((each for group in groups for each in components(group).values() if each.schema is schema), None)
+
+
+def selection_of(node: DictConfig) -> Selection:
+    """Return the option that a part of a composed config chooses, with its settings.
+
+    Raises:
+        FrameworkError: no plugin registers the class of the settings, or that class refuses what is set.
+    """
+    component = component_of(OmegaConf.get_type(node))
+    if component is None:
+        raise FrameworkError(f"no plugin registers an option with the settings {OmegaConf.get_type(node)}")
+    try:
+        return Selection(component, OmegaConf.to_object(node))
+    except Exception as error:  # of the dataclass itself: a __post_init__ that refuses
+        message = f"the settings of '{component.name}' are refused: {one_line(error)}{place(error)}"
+        raise FrameworkError(message) from error
 
 
 def commands() -> dict[str, Component]:

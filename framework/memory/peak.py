@@ -9,7 +9,6 @@ from framework.memory import terms
 from framework.memory.settings import Attention, Settings
 from framework.memory.shape import Shape
 
-GIB = 2**30
 AROUND = 0.05
 """The band about a corrected estimate, below and above."""
 BELOW, ABOVE = 0.90, 1.12

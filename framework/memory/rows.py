@@ -12,10 +12,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from framework.memory.peak import GIB, Estimate, estimate
+from framework.memory.peak import Estimate, estimate
 from framework.memory.settings import Attention, Loss, Settings, Weights
 from framework.memory.shape import LINEARS, Shape
 from framework.util.errors import FrameworkError, unknown
+from framework.util.host import GIB
 
 PREDICTED = ("predicted_allocated_gib", "predicted_reserved_gib", "band_low_gib", "band_high_gib")
 SHAPE = ("hidden", "layers", "heads", "kv_heads", "head_dim", "intermediate", "vocab", "tie_embeddings")

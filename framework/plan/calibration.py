@@ -6,12 +6,11 @@ versions of the libraries, and this way to train with rows of this length.
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 import platform
 import random
-import signal
-import subprocess
+import runpy
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -57,15 +56,9 @@ def _file(device: str, settings: Settings) -> Path:
 
 
 def _versions() -> dict[str, str]:
-    from importlib.metadata import PackageNotFoundError, version  # noqa: PLC0415 - for those who have calibrated
+    from framework.util.requirements import installed  # noqa: PLC0415 - for those who have calibrated
 
-    found = {}
-    for name in LIBRARIES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
+    return {name: number for name in LIBRARIES if (number := installed(name))}
 
 
 def measure(plan: Plan, longest: int, *, capped: int | None) -> float:
@@ -79,6 +72,8 @@ def measure(plan: Plan, longest: int, *, capped: int | None) -> float:
     Raises:
         FrameworkError: the probe failed; the message holds the end of what it said.
     """
+    from framework.util.process import ProcessError, PythonProcess  # noqa: PLC0415 - for those who calibrate
+
     training = plan.training
     step = training.per_device_train_batch_size * training.gradient_accumulation_steps
     with tempfile.TemporaryDirectory() as folder:
@@ -94,48 +89,29 @@ def measure(plan: Plan, longest: int, *, capped: int | None) -> float:
             "trainer.early_stopping_metric=eval_loss", "trainer.warmup_steps=0",
             f"trainer.max_seq_length={longest + ROOM}", f"run_dir={run}",
         ]  # fmt: skip
-        _run([sys.executable, "-P", "-m", "framework", *words], capped)
+        try:
+            with PythonProcess() as process:
+                process.call(f"{__name__}:train", words, capped, seconds=PATIENCE)
+        except ProcessError as error:
+            raise FrameworkError(f"plan.calibrate=true: the probe failed: {error.last or error}") from error
         predicted = json.loads((run / "estimate.json").read_text(encoding="utf-8"))["memory"]["allocated"]
         measured = json.loads((run / "train.json").read_text(encoding="utf-8"))["peak_memory_bytes"]
     return float(measured - predicted)
 
 
-def _run(command: Sequence[str], capped: int | None) -> None:
-    """Run a probe; Linux lets it have so much memory of its own and no more."""
-    # In a session of its own, so that what it starts can be ended with it.
-    with subprocess.Popen(  # noqa: S603 - our own words
-        command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
-    ) as process:
-        _cap(process.pid, capped)
-        try:
-            _, said = process.communicate(timeout=PATIENCE)
-        except BaseException as error:
-            _end(process)
-            if not isinstance(error, subprocess.TimeoutExpired):
-                raise
-            said = f"it took longer than {PATIENCE} s"
-    if process.returncode:
-        lines = [line for line in said.strip().splitlines() if line.strip()]
-        message = f"plan.calibrate=true: the probe failed: {lines[-1] if lines else f'exit code {process.returncode}'}"
-        raise FrameworkError(message)
+def train(words: Sequence[str], capped: int | None) -> None:
+    """Be the program with these words; Linux lets this process have so much memory of its own and no more."""
+    if capped is not None and sys.platform == "linux":
+        import resource  # noqa: PLC0415 - not on Windows
 
-
-def _end(process: subprocess.Popen[str]) -> None:
-    if hasattr(os, "killpg"):
-        os.killpg(process.pid, signal.SIGKILL)
-    else:
-        process.kill()
-
-
-def _cap(process: int, capped: int | None) -> None:
-    if capped is None or sys.platform != "linux":
-        return
-    import resource  # noqa: PLC0415 - not on Windows
-
+        with contextlib.suppress(OSError, ValueError):  # a lower limit holds
+            resource.setrlimit(resource.RLIMIT_DATA, (capped, capped))
+    sys.argv[1:] = words
     try:
-        resource.prlimit(process, resource.RLIMIT_DATA, (capped, capped))
-    except (OSError, ValueError):  # it has ended already, or a lower limit holds
-        return
+        runpy.run_module("framework", run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        if end.code:
+            raise
 
 
 def _rows(count: int, length: int) -> Iterator[str]:

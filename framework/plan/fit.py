@@ -10,25 +10,24 @@ from typing import Any
 
 from hydra.core.config_loader import ConfigLoader
 from hydra.types import RunMode
-from omegaconf import OmegaConf
 
 from framework.api.component import GROUPS
-from framework.api.plan import Plan, Selection
+from framework.api.plan import Plan
 from framework.api.protocols import ModelSource
 from framework.api.records import FitChange, Forecast, Saving, Verdict
 from framework.api.schema import Stage
 from framework.api.text.overrides import as_overrides
 from framework.config.catalog import presets
 from framework.config.compose import CONFIG_NAME, config_loader
-from framework.hooks.manager import ask, components, leave_out
+from framework.hooks.manager import ask, leave_out, selection_of
 from framework.memory import Estimate, Shape
 from framework.plan.context import Outlook
 from framework.plan.overrides import changed
 from framework.util.errors import DoesNotFitError, FrameworkError, one_line
+from framework.util.host import GIB
 
 STEP, SHORTEST = 64, 512
 """The length that 99% of the rows have is rounded up to a multiple of the first; rows above the second are halved."""
-GIB = 2**30
 BILLION = 1e9
 log = logging.getLogger(__name__)
 
@@ -180,10 +179,9 @@ def _presets() -> Iterator[tuple[str, Shape]]:
 
 def _shape(loader: ConfigLoader, name: str) -> Shape | None:
     """Return what the model of a preset is made of; None where that cannot be had from here."""
-    by_schema = {component.schema: component for component in components("model").values()}
     try:
         node = loader.load_configuration(CONFIG_NAME, [f"model={name}"], RunMode.RUN).model
-        source: ModelSource = Selection(by_schema[OmegaConf.get_type(node)], OmegaConf.to_object(node)).create()
+        source: ModelSource = selection_of(node).create()
         return Shape.from_config(source.config_json())
     except Exception as error:  # noqa: BLE001 - gated, not on this machine, unfinished: of no use to this run, nor a harm
         log.info("model=%s is passed over: %s", name, one_line(error))

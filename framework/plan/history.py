@@ -87,7 +87,7 @@ def remember_speed(device: str, flops_per_second: float) -> None:
     file = cache_dir() / "plans" / "speeds.json"
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        mine = lock.wait(file.with_suffix(lock.NAME), LOCK_SECONDS)
+        mine = lock.take(file.with_suffix(lock.NAME), seconds=LOCK_SECONDS)
     except OSError as error:
         log.info("%s is not kept: %s", file, error)
         return
@@ -99,7 +99,7 @@ def remember_speed(device: str, flops_per_second: float) -> None:
         known[device] = [*known.get(device, []), flops_per_second][-KEPT:]
         write_json(file, known)
     finally:
-        mine.release()
+        lock.release(mine)
 
 
 def speeds(device: str) -> list[float]:

@@ -12,15 +12,15 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf, SCMode
 from omegaconf.errors import OmegaConfBaseException
 
-from framework.api.component import GROUPS, Component
-from framework.api.plan import LOSSES, SCORE, Plan, Selection
+from framework.api.component import GROUPS
+from framework.api.plan import LOSSES, SCORE, Plan, as_plain
 from framework.api.schema import Stage
 from framework.config.check import loose_words, problems
 from framework.config.problem import Problem
 from framework.config.sources import refusal
 from framework.hooks.local_file import is_loaded
-from framework.hooks.manager import ask, components, leave_out
-from framework.util.errors import FrameworkError, one_line, place, unknown
+from framework.hooks.manager import ask, components, leave_out, selection_of
+from framework.util.errors import FrameworkError, unknown
 from framework.util.redact import redact
 
 
@@ -68,31 +68,21 @@ def plan_problems(config: DictConfig, told: Sequence[str]) -> list[Problem]:
         for key in missing:
             OmegaConf.update(filled, key, "to-be-set")
         OmegaConf.resolve(filled)
-    except OmegaConfBaseException:  # an interpolation leads nowhere, or what is missing is no text
-        return []
-    if any(OmegaConf.is_missing(filled, group) for group in GROUPS):
-        return []
-    chosen = {component.schema for group in GROUPS.values() for component in components(group).values()}
-    options = [
-        option
-        for group in GROUPS.values()
-        for option in (filled[group.name].values() if group.several else [filled[group.name]])
-    ]
-    if any(OmegaConf.get_type(option) not in chosen for option in options):
+        plan = _freeze(filled, None, ())
+    except (OmegaConfBaseException, FrameworkError):  # what is missing is no text, or settings are refused
         return []
     known = {*told, *missing}
-    return [problem for problem in _problems(_freeze(filled, None, ())) if not known & set(problem.keys)]
+    return [problem for problem in _problems(plan) if not known & set(problem.keys)]
 
 
 def _freeze(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...]) -> Plan:
     chosen: dict[str, Any] = {}
     for group in GROUPS.values():
-        by_schema = {component.schema: component for component in components(group).values()}
         node = config[group.name]
         if group.several:
-            chosen[group.name] = {str(key): _choice(by_schema, node[key]) for key in node}
+            chosen[group.name] = {str(key): selection_of(node[key]) for key in node}
         else:
-            chosen[group.name] = _choice(by_schema, node)
+            chosen[group.name] = selection_of(node)
     return Plan(
         name=config.name,
         seed=config.seed,
@@ -110,29 +100,11 @@ def _freeze(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...]
     )
 
 
-def _choice(by_schema: Mapping[type, Component], node: DictConfig) -> Selection:
-    component = by_schema[OmegaConf.get_type(node)]
-    try:
-        return Selection(component, OmegaConf.to_object(node))
-    except Exception as error:  # of the dataclass itself: a __post_init__ that refuses
-        message = f"the settings of '{component.name}' are refused: {one_line(error)}{place(error)}"
-        raise FrameworkError(message) from error
-
-
 def _plain(config: DictConfig) -> Mapping[str, Any]:
     plain: dict[str, Any] = OmegaConf.to_container(
         config, resolve=True, enum_to_str=True, structured_config_mode=SCMode.DICT
     )
-    return redact(_paths_as_text(plain))  # type: ignore[no-any-return]
-
-
-def _paths_as_text(value: Any) -> Any:
-    """Return a config as JSON can have it: OmegaConf has paths and bytes besides."""
-    if isinstance(value, dict):
-        return {str(key): _paths_as_text(part) for key, part in value.items()}
-    if isinstance(value, list):
-        return [_paths_as_text(part) for part in value]
-    return value if isinstance(value, str | int | float | None) else str(value)
+    return redact(as_plain(plain))  # type: ignore[no-any-return]
 
 
 def _run_dir(config: DictConfig, given: Path | None) -> Path:

@@ -23,6 +23,7 @@ from framework.run.export import fingerprint
 from framework.run.training import Course
 from framework.util import shared_cache
 from framework.util.errors import FrameworkError, one_line
+from framework.util.files import whole
 
 LIMIT = 64
 """Trainings that are remembered at most, each with its steps, which later points tell their loggers."""
@@ -118,14 +119,10 @@ class SameTraining:
 
 def _copy(source: Path, target: Path) -> None:
     """Copy a folder, whole or not at all, in the place of one that is there."""
-    half = target.with_name(f"{target.name}.part")
     try:
-        shutil.rmtree(half, ignore_errors=True)
-        shutil.copytree(source, half)
-        shutil.rmtree(target, ignore_errors=True)
-        half.rename(target)
+        with whole(target, replace=True) as half:
+            shutil.copytree(source, half, dirs_exist_ok=True)
     except OSError as error:
-        shutil.rmtree(half, ignore_errors=True)
         reason = error.strerror or one_line(error)
         message = f"the weights of {source} were not copied to {target}: {reason}. Set hydra.sweep.dir=FOLDER"
         raise FrameworkError(message) from error

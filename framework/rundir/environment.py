@@ -122,13 +122,9 @@ def origins(plan: Plan) -> dict[str, str]:
 
     A distribution is told with its version, `acme 1.2`, a single file with the SHA-256 of what is in it.
     """
-    owners = {
-        registration.component.schema: registration.plugin
-        for group in GROUPS
-        for registration in manager.registrations(group).values()
-    }
-    schemas = {choice.component.schema for choice in plan.selections.values()}
-    names = {owner for schema, owner in owners.items() if schema in schemas}
+    chosen = {selection.component for selection in plan.selections.values()}
+    known = [each for group in GROUPS for each in manager.registrations(group).values()]
+    names = {registration.plugin for registration in known if registration.component in chosen}
     hooks = manager.manager().hook
     names |= {
         each.plugin_name.partition(":")[0] for name in run_hooks() for each in getattr(hooks, name).get_hookimpls()

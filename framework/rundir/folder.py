@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +13,7 @@ from framework.api.records import Forecast, Nulls
 from framework.api.run_folder import NULL, OVERRIDES, RunFolder
 from framework.api.schema import Stage
 from framework.util.errors import FrameworkError
+from framework.util.files import write_whole
 
 STALE = frozenset({Stage.baseline, Stage.train, Stage.evaluate, Stage.export, Stage.report})
 """Stages whose saved results are dropped when they, or what they stand on, run again."""
@@ -34,7 +34,7 @@ class WritableRunFolder(RunFolder):
             if stage is Stage.evaluate:
                 folder.file(NULL).unlink(missing_ok=True)
         if plan.is_new_run or not folder.file("plan").exists():
-            folder.file("plan").write_text(json.dumps(plan.config, indent=1) + "\n", encoding="utf-8")
+            write_whole(folder.file("plan"), json.dumps(plan.config, indent=1) + "\n")
             save_overrides(plan.run_dir, plan.overrides)
         return folder
 
@@ -45,10 +45,7 @@ class WritableRunFolder(RunFolder):
 
     def save_forecast(self, forecast: Forecast) -> None:
         """Write `estimate.json`, what the run was expected to need."""
-        # By hand: turning a record into JSON takes cattrs, whose import is a tenth of what a plan takes.
-        plain = dataclasses.asdict(forecast)
-        text = json.dumps(plain, indent=1, ensure_ascii=False, default=lambda verdict: verdict.value)
-        self.file("estimate").write_text(text + "\n", encoding="utf-8")
+        records.save(forecast, self.file("estimate"))
 
     def save_nulls(self, nulls: Nulls) -> Nulls:
         """Write `null.json`, what random adapters come to."""
@@ -89,7 +86,7 @@ def check_writable(folder: Path) -> None:
 
 def save_overrides(run_dir: Path, words: Sequence[str]) -> None:
     """Keep the command-line words that make a run."""
-    (run_dir / OVERRIDES).write_text(json.dumps(words) + "\n", encoding="utf-8")
+    write_whole(run_dir / OVERRIDES, json.dumps(words) + "\n")
 
 
 def saved_overrides(run_dir: str) -> list[str]:

@@ -12,14 +12,18 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from framework.util import gpus
-from framework.util.lock import Lock, take
+from framework.util.lock import take
+
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 VARIABLE = "CUDA_VISIBLE_DEVICES"
 PAUSE = 0.5
 """Seconds between two looks for a GPU that is free."""
-_held: list[Lock] = []
+_held: list[FileLock] = []
 
 
 def visible() -> list[str]:

@@ -10,11 +10,15 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from framework.util import lock
 from framework.util.errors import FrameworkError
 
-_held: list[tuple[lock.Lock, list[Path]]] = []
+if TYPE_CHECKING:
+    from filelock import FileLock
+
+_held: list[tuple[FileLock, list[Path]]] = []
 
 
 def begin(folder: Path) -> None:
@@ -30,7 +34,7 @@ def begin(folder: Path) -> None:
         raise _busy(folder, "this sweep")
     busy = [file.parent for file in sorted(folder.glob(f"*/{lock.NAME}")) if lock.holder(file)]
     if busy:
-        mine.release()
+        lock.release(mine)
         raise _busy(busy[0], "this point")
     _held.append((mine, made))
 
@@ -39,7 +43,7 @@ def end() -> None:
     """Let go of the sweep that this process began; folders that it made and left empty go too."""
     while _held:
         mine, made = _held.pop()
-        mine.release()
+        lock.release(mine)
         for path in made:
             if path.is_dir() and not any(path.iterdir()):
                 path.rmdir()
@@ -59,7 +63,7 @@ def point(run: Path) -> Iterator[None]:
         yield
     finally:
         if mine:
-            mine.release()
+            lock.release(mine)
 
 
 def writes() -> bool:

@@ -12,13 +12,10 @@ stays registered, and what it imports while it loads can be told from what was t
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
 from types import ModuleType
+
+from framework.util.process import ProcessError, PythonProcess
 
 TIMEOUT = 600.0
 """Seconds; importing a library for training takes ten on a slow disk."""
@@ -36,26 +33,12 @@ def check_plugin(module: ModuleType | str) -> list[str]:
             module needs a file: one that was made in memory cannot be looked at.
     """
     name, file, *roots = _request(module)
-    with tempfile.TemporaryDirectory() as folder:
-        answer = Path(folder, "problems.json")
-        done = subprocess.run(  # noqa: S603 - this Python
-            [sys.executable, "-P", "-m", "framework.testing.checks", name, file, str(answer)],
-            env={
-                **os.environ,
-                "PYTHONPATH": os.pathsep.join([*roots, *(path or str(Path.cwd()) for path in sys.path)]),
-            },
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            stdin=subprocess.DEVNULL,
-            timeout=TIMEOUT,
-            check=False,
-        )
-        if not answer.exists():
-            last = (done.stderr.strip().splitlines() or ["nothing was printed"])[-1]
-            return [f"{name}: looking at it ended Python with exit code {done.returncode}: {last}"]
-        problems: list[str] = json.loads(answer.read_text(encoding="utf-8"))
-        return problems
+    with PythonProcess() as process:
+        try:
+            problems: list[str] = process.call("framework.testing.checks.all:check", name, file, roots, seconds=TIMEOUT)
+        except ProcessError as error:
+            problems = [f"{name}: {error}"]
+    return problems
 
 
 def _request(module: ModuleType | str) -> tuple[str, ...]:

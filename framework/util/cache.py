@@ -1,18 +1,17 @@
-"""The cache folder of the user, folders that are put there whole, and small JSON files in it."""
+"""The cache folder of the user, and small JSON files in it."""
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from framework.util.files import write_whole
+
 log = logging.getLogger(__name__)
-HALF = ".part-"
-"""How the name of a folder begins that is not complete."""
 
 
 def cache_dir() -> Path:
@@ -21,28 +20,6 @@ def cache_dir() -> Path:
         return Path(own)
     base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
     return Path(base) / "framework"
-
-
-@contextlib.contextmanager
-def whole(folder: Path) -> Iterator[Path]:
-    """Give a folder to write into, which is put at `folder` whole or not at all.
-
-    Another process may be faster; then what that one has put there stays.
-    """
-    import shutil  # noqa: PLC0415 - 3 ms that --help need not pay
-    import tempfile  # noqa: PLC0415
-
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    half = Path(tempfile.mkdtemp(prefix=HALF, dir=folder.parent))
-    try:
-        yield half
-        try:
-            half.rename(folder)
-        except OSError:
-            if not folder.is_dir():
-                raise
-    finally:
-        shutil.rmtree(half, ignore_errors=True)
 
 
 def digest(key: str) -> str:
@@ -63,16 +40,8 @@ def read_json(file: Path) -> dict[str, Any]:
 
 def write_json(file: Path, kept: Mapping[str, Any]) -> None:
     """Write a file of the cache, whole or not at all; a cache that cannot be written is done without."""
-    import tempfile  # noqa: PLC0415
-
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=file.parent, suffix=".part")
-        try:
-            with os.fdopen(handle, "w", encoding="utf-8") as half:
-                json.dump(kept, half)
-            Path(name).replace(file)
-        finally:
-            Path(name).unlink(missing_ok=True)
+        write_whole(file, json.dumps(kept))
     except OSError as error:
         log.info("%s is not kept: %s", file, error)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import signal
 import traceback
 from collections.abc import Iterable
+from difflib import get_close_matches
 from pathlib import Path
 
 from hydra.errors import CompactHydraException
@@ -32,22 +32,12 @@ class PrunedError(FrameworkError):
 def nearest(word: str, choices: Iterable[str], *, count: int = 1) -> list[str]:
     """Return the `count` choices that `word` most likely stands for, best first; none where nothing comes close.
 
-    First those a few typing errors away (optimal string alignment: a swap of neighbours is one error), then those that
-    hold the word as a part (`epochs`) or are abbreviated by it (`lr`), then those spelled somewhat like it.
+    First those that hold the word as a part (`epochs`) or are abbreviated by it (`lr`), then those spelled like it.
     """
-    from rapidfuzz.distance import OSA  # noqa: PLC0415 - needed for a mistake only
-
-    names = list(choices)
-    errors = {name: OSA.distance(word, name) for name in names}
-    few = max(1, len(word) // 4)
-    typos = sorted((name for name in names if errors[name] <= few), key=errors.__getitem__)
-    parts = {name: name.split("_") for name in names}
-    meant = [name for name in names if word in parts[name] or word == "".join(part[:1] for part in parts[name])]
+    names = {name: name.split("_") for name in choices}
+    meant = [name for name, parts in names.items() if word in parts or word == "".join(part[:1] for part in parts)]
     longer = [name for name in names if len(word) > 3 and word in name]  # noqa: PLR2004 - shorter ones are in too many
-    found = dict.fromkeys([*typos, *meant, *longer])
-    if len(found) < count:  # the slow look is for those that nothing else finds
-        found |= dict.fromkeys(difflib.get_close_matches(word, names, n=count, cutoff=0.5))
-    return list(found)[:count]
+    return list(dict.fromkeys([*meant, *longer, *get_close_matches(word, names, n=count, cutoff=0.5)]))[:count]
 
 
 def unknown(what: str, word: str, choices: Iterable[str]) -> str:

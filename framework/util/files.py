@@ -1,25 +1,66 @@
-"""Files that are there whole, or not at all."""
+"""Files and folders that are there whole, or not at all."""
 
 from __future__ import annotations
 
+import contextlib
+import os
+from collections.abc import Iterator
 from pathlib import Path
 
 HALF = ".part"
-"""How the name of a file ends that is being written."""
+"""How the name of a file or folder ends that is being written; that of a folder in a cache begins with it."""
 
 
-def write_whole(file: Path, text: str, *, errors: str = "strict", newline: str | None = None) -> None:
-    """Write a text as UTF-8 in the place of an earlier one; whoever reads meanwhile, or after a kill, has that one.
+def write_whole(file: Path, content: str | bytes, *, errors: str = "strict") -> None:
+    """Write a file in the place of an earlier one; whoever reads meanwhile, or after a kill, has that one.
+
+    Several processes may write the same file at a time; the last one wins.
 
     Args:
         file: what to write; its folder is there.
-        text: all of it.
-        errors: what becomes of letters that UTF-8 has not, as for `open`.
-        newline: how lines end, as for `open`.
+        content: all of it; a text is encoded as UTF-8.
+        errors: what becomes of letters that UTF-8 has not, as for `str.encode`.
 
     Raises:
         OSError: it cannot be written.
     """
-    half = file.with_name(file.name + HALF)
-    half.write_text(text, encoding="utf-8", errors=errors, newline=newline)
-    half.replace(file)
+    half = file.with_name(f"{file.name}.{os.getpid()}{HALF}")
+    try:
+        half.write_bytes(content if isinstance(content, bytes) else content.encode(errors=errors))
+        half.replace(file)
+    finally:
+        half.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def whole(folder: Path, *, replace: bool = False) -> Iterator[Path]:
+    """Give a folder to write into, which is put at `folder` whole or not at all; the folders above it are made.
+
+    Args:
+        folder: what another process has put there meanwhile stays.
+        replace: it takes the place of an earlier folder instead. One process alone writes it.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    import shutil  # noqa: PLC0415 - 3 ms that --help need not pay
+    import tempfile  # noqa: PLC0415 - as above
+
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    if replace:  # of the same name each time: what a killed process left is not kept
+        half = folder.with_name(folder.name + HALF)
+        shutil.rmtree(half, ignore_errors=True)
+        half.mkdir()
+    else:
+        half = Path(tempfile.mkdtemp(prefix=HALF, dir=folder.parent))
+    try:
+        yield half
+        if replace:
+            shutil.rmtree(folder, ignore_errors=True)
+        try:
+            half.rename(folder)
+        except OSError:
+            if replace or not folder.is_dir():
+                raise
+    finally:
+        shutil.rmtree(half, ignore_errors=True)

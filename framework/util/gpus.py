@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from framework.util.errors import FrameworkError, nearest
+from framework.util.host import GIB
 
-GIB = 2**30
 CONTEXT = 0.5
 """GiB that CUDA keeps for a process: 0.14 were measured on a T4, 0.69 on an A6000."""
 QUERY = "name,memory.total,memory.free"

@@ -9,10 +9,10 @@ import functools
 import hashlib
 import json
 import sys
-from importlib.metadata import version
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+from framework.util.requirements import installed
 
 LIBRARIES = ("jinja2", "tokenizers", "transformers", "pyarrow")
 """Their versions count: they render, tokenize and write."""
@@ -22,8 +22,8 @@ HOLDERS = frozenset({"framework_plugins"})
 
 def hash_of(*parts: Any) -> str:
     """Return a hash over plain values, and over this package's own code and the libraries' versions."""
-    installed = {name: version(name) for name in LIBRARIES if find_spec(name)}
-    text = json.dumps([*parts, installed, code_hash(hash_of)], sort_keys=True, default=str)
+    versions = {name: installed(name) for name in LIBRARIES}
+    text = json.dumps([*parts, versions, code_hash(hash_of)], sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+GIB = 2**30
 CGROUP = Path("/sys/fs/cgroup")
 
 

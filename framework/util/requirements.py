@@ -12,12 +12,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Iterable, Iterator
-from importlib.metadata import (
-    Distribution,
-    PackageNotFoundError,
-    distribution,
-    version,
-)
+from importlib.metadata import Distribution, PackageNotFoundError, distribution
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -122,7 +117,5 @@ def _from_origin(wanted: Requirement, about: Distribution, origin: dict[str, Any
 
 def installed(name: str) -> str | None:
     """Return the version of a distribution, None where it is not installed."""
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return None
+    about = _installed(name)
+    return about.version if about else None

@@ -49,7 +49,7 @@ from framework.api.records.rows import (
     TokenRow,
     ToolCall,
 )
-from framework.api.records.saving import load, save, to_json
+from framework.api.records.saving import load, save
 from framework.api.records.sweep import Point, Sweep
 
 __all__ = [
@@ -109,5 +109,4 @@ __all__ = [
     "Work",
     "load",
     "save",
-    "to_json",
 ]

@@ -3,6 +3,7 @@
 Loggers say the same of a run, each in its own form.
 """
 
+from framework.api.fields import as_text
 from framework.api.text.forecast import forecast_facts
 from framework.api.text.overrides import as_overrides, override_key, quoted, usage
 from framework.api.text.results import (
@@ -26,6 +27,7 @@ __all__ = [
     "HIDDEN",
     "Fact",
     "as_overrides",
+    "as_text",
     "count",
     "data_facts",
     "difference",

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from framework.api.records import Disk, Forecast, Memory, Verdict, Work
 from framework.api.text.results import Fact
 from framework.util import host
+from framework.util.host import GIB
 
-GIB = 2**30
 SHOWN = 0.005
 """Parts below this share of the whole are left out."""
 MINUTE, HOUR = 60, 3600

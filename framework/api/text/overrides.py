@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from hydra.core.override_parser.types import Quote, QuotedString
@@ -23,13 +22,9 @@ def as_overrides(settings: Mapping[str, Any]) -> list[str]:
 
 def quoted(value: object) -> str:
     """Return a value as it is typed, in quotes where Hydra would read another without them."""
-    if isinstance(value, Mapping):
-        return f"{{{','.join(f'{key}:{quoted(part)}' for key, part in value.items())}}}"
-    if isinstance(value, list | tuple):
-        return f"[{','.join(map(quoted, value))}]"
-    if isinstance(value, str | Path) and value and not PLAIN.fullmatch(str(value)):
-        return str(QuotedString(str(value), Quote.single).with_quotes())
-    return as_text(value)
+    return as_text(
+        value, lambda text: text if PLAIN.fullmatch(text) else QuotedString(text, Quote.single).with_quotes()
+    )
 
 
 def override_key(word: str) -> str:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from framework.api.records import Change, DataResult, FormatRun, MixedIn, Point, Proof
 from framework.api.run_folder import FINISHED
+from framework.util.host import GIB
 
-GIB = 2**30
 LARGE = 100
 """From here on one digit behind the point is enough."""
 SHOWN = 3

@@ -14,12 +14,13 @@ from rich.table import Table
 
 from framework.api.records import DataResult, EvalResult, Report, TrainResult
 from framework.api.run_folder import ENVIRONMENT, STATUS, SavedRun
-from framework.api.text import usage
+from framework.api.text import as_text, usage
 from framework.cli.commands import DiffCommandConfig
 from framework.rundir.environment import Commit, Environment
 from framework.rundir.read import ABSENT, differences, flat, read_run
 from framework.rundir.status import Status
 from framework.util.errors import FrameworkError
+from framework.util.host import GIB
 from framework.util.redact import hide
 
 USAGE = usage(DiffCommandConfig)
@@ -258,7 +259,7 @@ def _table(title: str, rows: Mapping[str, Sequence[str]], *more: str) -> Table:
 def _text(value: Any) -> str:
     if value is ABSENT:
         return "–"
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    text = as_text(value)
     return f"{text[:12]}…" if SHA_256.fullmatch(text) else text
 
 
@@ -266,5 +267,5 @@ def _number(value: float | None, unit: str) -> str:
     if value is None:
         return "–"
     if unit == "bytes":
-        return f"{value / 2**30:.2f} GiB"
+        return f"{value / GIB:.2f} GiB"
     return str(value) if isinstance(value, int) else f"{value:.4g}"

@@ -9,7 +9,8 @@ from rich.table import Table
 
 from framework.memory import Estimate, Loss, Settings, Shape, Weights, estimate
 from framework.plan.compute import flops
-from framework.util.gpus import GIB, KNOWN, named
+from framework.util.gpus import KNOWN, named
+from framework.util.host import GIB
 
 LENGTH, RANK, ROWS = 2048, 16, 1
 TOKENS = 1e8

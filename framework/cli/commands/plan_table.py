@@ -18,7 +18,8 @@ from framework.api.text import usage
 from framework.cli.commands import PlanTableCommandConfig
 from framework.memory import Estimate, Loss, Settings, Shape, Weights, estimate
 from framework.util.errors import FrameworkError
-from framework.util.gpus import GIB, KNOWN, named
+from framework.util.gpus import KNOWN, named
+from framework.util.host import GIB
 
 USAGE = usage(PlanTableCommandConfig)
 LENGTH, RANK = 2048, 16

@@ -13,9 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from framework.api.component import ALL_GROUPS, COMMANDS, SPEAKERS, Group
-from framework.api.text import usage
+from framework.api.text import as_text, usage
 from framework.cli.commands import PluginsCommandConfig
-from framework.config.catalog import Option, Preset, Setting, options, preset_settings, presets, settings, written
+from framework.config.catalog import Option, Preset, Setting, options, preset_settings, presets, settings
 from framework.config.compose import config_loader
 from framework.hooks.manager import DISABLE, disabled, left_out
 from framework.util.errors import FrameworkError, unknown
@@ -164,7 +164,7 @@ def _rows(known: Mapping[str, Option], made: Mapping[str, Preset]) -> Iterator[R
 
 
 def _described(setting: Setting) -> Row:
-    default = "has to be set" if setting.required else f"default {written(setting.value)}"
+    default = "has to be set" if setting.required else f"default {as_text(setting.value)}"
     return Text(setting.name), Text.assemble((f"{setting.field.valid}; {default}\n", "dim"), setting.field.doc)
 
 

@@ -14,14 +14,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from framework.api.plan import Plan, Selection
 from framework.api.protocols import Launcher
 from framework.api.records import DataResult
 from framework.api.run_folder import ENVIRONMENT, SavedRun
-from framework.api.text import usage
-from framework.api.text.overrides import override_key
+from framework.api.text import override_key, quoted, usage
 from framework.cli.arguments import check_twice, load_plugins
 from framework.cli.commands import RerunCommandConfig
 from framework.config.compose import add_folder
@@ -122,7 +120,7 @@ def _check_config(run: SavedRun, made: Environment | None, now: Plan, given: set
     if made is not None:
         before, after = before | made.options, after | now.options
     lines = [
-        f"  {name}: {_text(old)} then, {_text(new)} now"
+        f"  {name}: {quoted(old)} then, {quoted(new)} now"
         for name, (old, new) in differences(before, after).items()
         if not _covered(name, given | {"run_dir"}) and HIDDEN not in f"{old}{new}"
     ]
@@ -135,10 +133,6 @@ def _check_config(run: SavedRun, made: Environment | None, now: Plan, given: set
 def _covered(name: str, keys: set[str]) -> bool:
     """Whether a key is one of `keys` or lies below one."""
     return any(name == wanted or name.startswith(f"{wanted}.") for wanted in keys)
-
-
-def _text(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, str | int | float | list | None) else str(value)
 
 
 def _example(line: str) -> str:

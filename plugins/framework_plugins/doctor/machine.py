@@ -7,19 +7,18 @@ import platform
 import shutil
 import sys
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, distribution
+from importlib.metadata import requires
 from pathlib import Path
 
 from packaging.requirements import Requirement
 
 from framework.api.checkup import Found, State
 from framework.api.files import cache_dir
-from framework.api.machine import host_memory, installed
+from framework.api.machine import GIB, host_memory, installed
 from framework.api.registry import left_out
 from framework.api.text import short
 from framework_plugins.doctor import Checked, checked
 
-GIB = 2**30
 LEAST_GIB = 0.5
 """Free disk space below which no run gets through: an adapter, its checkpoint and its copy."""
 OLDEST = (3, 11)
@@ -64,13 +63,11 @@ def disk(folder: Path, otherwise: str) -> Found:
 
 def libraries(name: str = "framework") -> Iterator[Checked]:
     """Hold what is installed against what the distribution `name` asks for."""
-    try:
-        lines = distribution(name).requires or []
-    except PackageNotFoundError:
+    if installed(name) is None:
         detail = f"{name} is not installed here, so what it asks for is not known"
         yield checked("requirements", "libraries", Found(State.unknown, detail, fix="pip install -e ."))
         return
-    for wanted in sorted(map(Requirement, lines), key=lambda each: each.name.lower()):
+    for wanted in sorted(map(Requirement, requires(name) or []), key=lambda each: each.name.lower()):
         if wanted.marker is None or wanted.marker.evaluate({"extra": ""}):
             found = _library(wanted)
             # A version outside the range may do; that of a library that is absent cannot.

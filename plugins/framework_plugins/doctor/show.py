@@ -13,7 +13,7 @@ from rich.text import Text
 
 from framework import __version__
 from framework.api.checkup import State
-from framework.api.records import to_json
+from framework.api.plan import as_plain
 from framework_plugins.doctor import Checked
 
 MARGIN = 2
@@ -29,8 +29,8 @@ def as_json(found: Sequence[Checked], words: Sequence[str]) -> dict[str, Any]:
         "can_run": not any(one.blocks for one in found),
         "overrides": list(words),
         "framework": __version__,
-        "reasons": [to_json(one) for one in found if one.blocks],
-        "checks": [to_json(one) for one in found],
+        "reasons": [as_plain(one) for one in found if one.blocks],
+        "checks": [as_plain(one) for one in found],
     }
 
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from framework.api import files
 from framework.api.errors import FrameworkError
 
 CONFIG = "run_config.json"
@@ -28,22 +29,14 @@ def whole(folder: Path, config: Mapping[str, Any]) -> Iterator[Path]:
     """
     if problem := foreign(folder):
         raise FrameworkError(problem)
-    half = folder.with_name(folder.name + ".part")
-    shutil.rmtree(half, ignore_errors=True)
     try:
-        half.mkdir(parents=True)
-        yield half
-        (half / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
-        shutil.rmtree(folder, ignore_errors=True)
-        half.replace(folder)
+        with files.whole(folder, replace=True) as half:
+            yield half
+            (half / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
     except OSError as error:
-        shutil.rmtree(half, ignore_errors=True)
         place = f" ({error.filename})" if error.filename else ""
         message = f"{folder} was not made: {error.strerror or error}{place}"
         raise FrameworkError(message) from error
-    except BaseException:
-        shutil.rmtree(half, ignore_errors=True)
-        raise
 
 
 def foreign(folder: Path) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from framework.api.backend import Shape
 from framework.api.errors import FrameworkError
+from framework.api.machine import GIB
 from framework.api.protocols import ExportContext
 from framework.api.text import short
 from framework_plugins.exports.config import Dtype
@@ -16,7 +17,6 @@ from framework_plugins.exports.convert.weights import Weights
 from framework_plugins.exports.documents import MODEL, read
 from framework_plugins.exports.quantizations import BLOCK, gguf_bytes
 
-GIB = 2**30
 HALF = 2
 """Bytes of a merged weight, 16 bits."""
 SPARE = 2**24

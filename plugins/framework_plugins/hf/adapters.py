@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model, load_peft_we
 from safetensors import SafetensorError
 
 from framework.api.errors import FrameworkError
+from framework.api.files import whole
 from framework.api.plan import Plan
 from framework.api.protocols import Adapter, ModelPlace, ModelSource
 from framework.api.text import one_line
@@ -139,13 +139,10 @@ def save_weights(model: Any, folder: Path, state: dict[str, Any] | None = None) 
         folder: where to.
         state: the weights themselves, where the model does not hold them whole.
     """
-    half = folder.with_name(folder.name + ".part")
-    shutil.rmtree(half, ignore_errors=True)
     # "auto" would ask the Hub whether the vocabulary grew; it did not.
     extra = {"save_embedding_layers": False} if isinstance(model, PeftModel) else {}
-    model.save_pretrained(half, **extra, **({} if state is None else {"state_dict": state}))
-    shutil.rmtree(folder, ignore_errors=True)
-    half.replace(folder)
+    with whole(folder, replace=True) as half:
+        model.save_pretrained(half, **extra, **({} if state is None else {"state_dict": state}))
 
 
 def restore_adapter(model: PeftModel, checkpoint: Path, device: str) -> None:

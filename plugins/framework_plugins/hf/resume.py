@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from framework.api.errors import FrameworkError
+from framework.api.files import whole
 from framework.api.plan import Plan
 from framework.api.records import TokenRow
 from framework.api.schema import Affects
@@ -104,18 +105,13 @@ class Checkpoints:
         if not self.writes:
             return
         final = self.folder / f"step-{step:08d}"
-        half = final.with_suffix(".part")
         try:
-            shutil.rmtree(half, ignore_errors=True)
-            half.mkdir(parents=True)
-            write(half)
-            files = {file.name: _hash(file) for file in sorted(half.iterdir())}
-            told = {"settings": self.settings, "rows": self._digest(rows), "files": files}
-            (half / MANIFEST).write_text(json.dumps(told, indent=1), encoding="utf-8")
-            shutil.rmtree(final, ignore_errors=True)
-            half.replace(final)
+            with whole(final, replace=True) as half:
+                write(half)
+                files = {file.name: _hash(file) for file in sorted(half.iterdir())}
+                told = {"settings": self.settings, "rows": self._digest(rows), "files": files}
+                (half / MANIFEST).write_text(json.dumps(told, indent=1), encoding="utf-8")
         except OSError as error:
-            shutil.rmtree(half, ignore_errors=True)
             message = (
                 f"step {step}: the checkpoint finds no room in {self.folder}: {error.strerror}. Set run_dir=FOLDER on "
                 "a larger disk, or trainer.save_steps=null"

@@ -13,6 +13,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from framework.api.machine import GIB
 from framework.api.plan import Plan
 from framework.api.records import Change, DataResult, Forecast, Piece, Report, Sample, Step, Trouble
 from framework.api.schema import Stage
@@ -144,7 +145,7 @@ def _numbers(report: Report) -> Iterator[tuple[str, str]]:
         part = train.trainable_parameters / max(train.total_parameters, 1)
         trained = f"{train.trainable_parameters:,} of {train.total_parameters:,} parameters ({part:.2%})"
         yield "trained", trained
-        yield "peak memory", f"{train.peak_memory_bytes / 2**30:.2f} GiB"
+        yield "peak memory", f"{train.peak_memory_bytes / GIB:.2f} GiB"
         if train.rungs:
             yield "ran out of memory", "; ".join(train.rungs)
     yield "time", ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in report.seconds.items())

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import optuna
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from optuna.distributions import check_distribution_compatibility
 from optuna.pruners import BasePruner, MedianPruner, NopPruner, SuccessiveHalvingPruner
 from optuna.samplers import BaseSampler, CmaEsSampler, RandomSampler, TPESampler
 
 from framework.api.errors import FrameworkError
 from framework.api.plan import LOSSES, SCORE
-from framework.api.registry import components
+from framework.api.registry import selection_of
 from framework_plugins.sweeps.config import Direction, Optuna5Config, Pruner, Sampler
 from framework_plugins.sweeps.missing import needs_cmaes
 from framework_plugins.sweeps.space import Space, as_sweep
@@ -36,9 +36,7 @@ def direction(settings: Optuna5Config, config: DictConfig) -> Direction:
             "hydra.sweeper.direction=maximize|minimize"
         )
         raise FrameworkError(message)
-    node = config.metric[name]
-    by_schema = {component.schema: component for component in components("metric").values()}
-    metric = by_schema[OmegaConf.get_type(node)].load()(OmegaConf.to_object(node))
+    metric = selection_of(config.metric[name]).create()
     return Direction.maximize if metric.higher_is_better else Direction.minimize
 
 

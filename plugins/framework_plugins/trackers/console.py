@@ -30,7 +30,7 @@ from framework.api.records import (
     Trouble,
 )
 from framework.api.schema import Stage
-from framework.api.text import difference, forecast_facts, number, short, visible
+from framework.api.text import as_text, difference, forecast_facts, number, short, visible
 from framework_plugins.trackers.config import ConsoleConfig
 from framework_plugins.trackers.console_training import training_rows
 
@@ -246,15 +246,7 @@ def _changed(choice: Selection) -> str:
 
 
 def _words(choice: Selection, settings: Mapping[str, object]) -> str:
-    return " ".join([choice.component.name, *(f"{name}={_value(value)}" for name, value in settings.items())])
-
-
-def _value(value: object) -> str:
-    if isinstance(value, dict):
-        return f"{{{', '.join(f'{name}: {_value(part)}' for name, part in value.items())}}}"
-    if isinstance(value, list):
-        return ",".join(map(_value, value))
-    return str(getattr(value, "value", value))
+    return " ".join([choice.component.name, *(f"{name}={as_text(value)}" for name, value in settings.items())])
 
 
 def _python() -> str:

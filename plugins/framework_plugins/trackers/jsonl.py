@@ -8,8 +8,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import IO, Any
 
+from framework.api.plan import as_plain
 from framework.api.protocols import Logger
-from framework.api.records import DataResult, EvalResult, Report, Sample, Step, Trouble, to_json
+from framework.api.records import DataResult, EvalResult, Report, Sample, Step, Trouble
 from framework.api.text import one_line, redact
 from framework_plugins.trackers.config import JsonlConfig
 
@@ -29,7 +30,7 @@ class Jsonl(Logger):
     def started(self, run_dir: Path, data: DataResult, facts: Mapping[str, str]) -> None:
         """Open the file; a run that goes on appends."""
         self.file = (run_dir / self.config.file).open("a", encoding="utf-8")
-        self._write("started", data=to_json(data), hardware=dict(facts))
+        self._write("started", data=as_plain(data), hardware=dict(facts))
 
     def stage_started(self, stage: str) -> None:
         """Write the stage."""
@@ -41,7 +42,7 @@ class Jsonl(Logger):
 
     def trouble(self, trouble: Trouble) -> None:
         """Write the trouble."""
-        self._write("trouble", **to_json(trouble))
+        self._write("trouble", **as_plain(trouble))
 
     def evaluated(self, result: EvalResult, *, before: bool) -> None:
         """Write the means."""
@@ -49,7 +50,7 @@ class Jsonl(Logger):
 
     def finished(self, report: Report, samples: Sequence[tuple[Sample | None, Sample]]) -> None:  # noqa: ARG002
         """Write the objective, the measures and the verdict."""
-        found = to_json(report)
+        found = as_plain(report)
         self._write("finished", **{name: found[name] for name in ("objective", "metrics", "verdict")})
 
     def failed(self, error: BaseException) -> None:

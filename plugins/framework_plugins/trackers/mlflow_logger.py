@@ -25,7 +25,7 @@ from framework.api.errors import PrunedError
 from framework.api.plan import Plan
 from framework.api.protocols import Logger
 from framework.api.records import DataResult, EvalResult, Report, Sample, Step, Trouble
-from framework.api.text import one_line, redact
+from framework.api.text import as_text, one_line, redact
 from framework_plugins.trackers.config import MlflowConfig
 from framework_plugins.trackers.kept import KeptRun, keep_run, known_run, settings_of, trained_steps
 from framework_plugins.trackers.tables import (
@@ -213,4 +213,4 @@ def _key(name: str) -> str:
 
 
 def _param(value: Any) -> str:
-    return (value if isinstance(value, str) else json.dumps(value))[:LONGEST_PARAM]
+    return as_text(value)[:LONGEST_PARAM]

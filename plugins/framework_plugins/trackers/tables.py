@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from framework.api.plan import Plan
-from framework.api.records import DataResult, Report, Sample, Step, to_json
+from framework.api.plan import Plan, as_plain
+from framework.api.records import DataResult, Report, Sample, Step
 from framework.api.text import redact
 
 PAGE = "report.html"
@@ -65,7 +65,7 @@ def measures(report: Report) -> Table:
 
 def step_values(step: Step) -> dict[str, float]:
     """Return the numbers of a log entry by the names of their curves."""
-    values = {f"train/{name}": value for name, value in to_json(step).items() if name not in {"step", "metrics"}}
+    values = {f"train/{name}": value for name, value in as_plain(step).items() if name not in {"step", "metrics"}}
     if step.eval_loss is None:
         del values["train/eval_loss"]
     return values | {f"train/{name}": value for name, value in step.metrics.items()}
@@ -73,7 +73,7 @@ def step_values(step: Step) -> dict[str, float]:
 
 def settings(plan: Plan, data: DataResult, facts: Mapping[str, str]) -> dict[str, Any]:
     """Return the resolved config, the options chosen, what the data stage counted, what was picked for this machine."""
-    more = {"options": plan.options, "data_result": to_json(_counts(data)), "hardware": dict(facts)}
+    more = {"options": plan.options, "data_result": as_plain(_counts(data)), "hardware": dict(facts)}
     config: dict[str, Any] = redact({**plan.config, **more})
     return config
 
@@ -88,7 +88,7 @@ def _counts(data: DataResult) -> DataResult:
 
 def results(report: Report) -> dict[str, Any]:
     """Return the report as plain values; the data are part of the config."""
-    found: dict[str, Any] = redact(to_json(dataclasses.replace(report, data=None)))
+    found: dict[str, Any] = redact(as_plain(dataclasses.replace(report, data=None)))
     return found
 
 

@@ -17,7 +17,7 @@ from framework.api.errors import PrunedError
 from framework.api.plan import Plan
 from framework.api.protocols import Logger
 from framework.api.records import DataResult, EvalResult, Report, Sample, Step, Trouble
-from framework.api.text import one_line, redact
+from framework.api.text import as_text, one_line, redact
 from framework_plugins.trackers.config import TensorBoardConfig
 from framework_plugins.trackers.kept import trained_steps
 from framework_plugins.trackers.tables import Table, answers, flat, measures, results, settings, step_values
@@ -119,7 +119,7 @@ def _is_result(name: str) -> bool:
 
 
 def _hyperparameter(value: Any) -> bool | str | float:
-    return value if isinstance(value, bool | int | float | str) else json.dumps(value)
+    return value if isinstance(value, bool | int | float | str) else as_text(value)
 
 
 def _markdown(table: Table) -> str:

@@ -10,20 +10,18 @@ from __future__ import annotations
 import json
 import logging
 import os
-import pickle
 import platform
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
 from framework.api.backend import module_hash
 from framework.api.errors import FrameworkError
 from framework.api.files import cache_dir, digest, read_json, write_json
+from framework.api.machine import installed
 from framework.api.plan import Plan
+from framework.api.process import PythonProcess
 
 LIBRARIES = ("framework", "unsloth", "unsloth_zoo", "torch", "transformers", "trl", "peft", "bitsandbytes", "triton")
 PACKAGES = ("framework_plugins.unsloth", "framework_plugins.hf")
@@ -68,7 +66,7 @@ def _file(plan: Plan, config: Mapping[str, Any]) -> Path:
     group = plan.launch.config.group()
     key = {
         "machine": [platform.node(), platform.python_version(), os.environ.get("CUDA_VISIBLE_DEVICES")],
-        "versions": {name: _version(name) for name in LIBRARIES},
+        "versions": {name: installed(name) for name in LIBRARIES},
         "code": [module_hash(name) for name in PACKAGES],
         "model": {name: value for name, value in config.items() if name != "transformers_version"},
         "trainer": [plan.trainer.component.name, {name: getattr(plan.trainer.config, name) for name in SETTINGS}],
@@ -80,27 +78,12 @@ def _file(plan: Plan, config: Mapping[str, Any]) -> Path:
 
 
 def _ask(plan: Plan, config: Mapping[str, Any]) -> dict[str, Any]:
-    job = pickle.dumps({"config": dict(config), **{name: getattr(plan, name) for name in CHOICES}})
-    code = f"import sys; sys.path[:] = {sys.path!r}; from framework_plugins.unsloth.ask import main; sys.exit(main())"
-    asked = f"trainer={plan.trainer.component.name}"
+    job = {"config": dict(config), **{name: getattr(plan, name) for name in CHOICES}}
     try:
-        done = subprocess.run(  # noqa: S603 - our own words
-            [sys.executable, "-P", "-c", code], input=job, capture_output=True, timeout=SECONDS, check=False
-        )
-    except subprocess.TimeoutExpired as error:
-        message = f"{asked} did not answer within {SECONDS} s what it can do here"
+        with PythonProcess() as process:
+            answer: dict[str, Any] = process.call("framework_plugins.unsloth.ask:answer", **job, seconds=SECONDS)
+    except FrameworkError as error:
+        asked = f"trainer={plan.trainer.component.name}"
+        message = f"{asked} cannot be asked what it can do here, with unsloth {installed('unsloth')}: {error}"
         raise FrameworkError(message) from error
-    said = [line for line in done.stderr.decode(errors="replace").splitlines() if line.strip()]
-    if done.returncode:
-        last = said[-1] if said else f"exit code {done.returncode}"
-        message = f"{asked} cannot be imported here, with unsloth {version('unsloth')}: {last}"
-        raise FrameworkError(message)
-    answer: dict[str, Any] = json.loads(done.stdout)
     return answer
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return ""

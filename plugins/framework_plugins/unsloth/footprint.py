@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 
 from framework.api.backend import Settings, Shape
-from framework.api.machine import Gpu
+from framework.api.machine import GIB, Gpu
 from framework.api.plan import Plan
 from framework_plugins.hf import footprint as hf
 from framework_plugins.hf.config import Device, HFTrainerConfig, Packing
 
-IMPORTED = 0.3 * 2**30
+IMPORTED = 0.3 * GIB
 """Bytes that Unsloth and what it imports take of a process beside the libraries that trainer=hf imports, on a CPU."""
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
-from importlib.metadata import PackageNotFoundError, requires, version
+from importlib.metadata import requires
 
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 
-from framework.api.machine import pip_command
+from framework.api import machine
 from framework_plugins.unsloth.config import EXTRA
 
 TESTED = ("2026.10.9",)
@@ -18,13 +18,14 @@ TESTED = ("2026.10.9",)
 
 def installed() -> str:
     """Return the version of Unsloth; empty where it is not installed."""
-    return _version("unsloth")
+    return machine.installed("unsloth") or ""
 
 
 def problems() -> Iterator[str]:
     """Say what keeps the installed versions from working together."""
     if not installed():
-        yield f"trainer=unsloth needs unsloth, which is not installed: {pip_command([EXTRA])}; or set trainer=hf"
+        install = machine.pip_command([EXTRA])
+        yield f"trainer=unsloth needs unsloth, which is not installed: {install}; or set trainer=hf"
         return
     found = list(refused())
     if found:
@@ -41,7 +42,7 @@ def refused() -> Iterator[tuple[str, str, str]]:
         wanted = Requirement(line)
         if wanted.name in told or not wanted.specifier or (wanted.marker and not wanted.marker.evaluate({"extra": ""})):
             continue
-        has = _version(wanted.name)
+        has = machine.installed(wanted.name)
         if has and not wanted.specifier.contains(has, prereleases=True):
             told.add(wanted.name)
             yield wanted.name, has, _in_short(wanted.specifier, has)
@@ -51,10 +52,3 @@ def _in_short(admitted: SpecifierSet, has: str) -> str:
     """Return a range without single versions that are left out, unless one of those is installed."""
     bounds = [str(part) for part in admitted if part.operator != "!=" or not part.contains(has)]
     return ",".join(sorted(bounds))
-
-
-def _version(name: str) -> str:
-    try:
-        return version(name)
-    except PackageNotFoundError:
-        return ""

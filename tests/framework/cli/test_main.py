@@ -40,7 +40,7 @@ def assert_mistake(result: Result, folder: Path, text: str) -> None:
         ("trainer.max_steps=0", "trainer.max_steps=0 must be a whole number above 0, or null"),
         ("logger=null", "logger=null: none is chosen with logger=[]"),
         ("adapter.target_modules.x=1", "unknown key 'adapter.target_modules.x'"),
-        ("run_dir=", "run_dir= must be text that is not empty, or null"),
+        ("run_dir=", "run_dir='' must be text that is not empty, or null"),
         ("--cfg=jobs", "invalid choice: 'jobs' (choose from 'job', 'hydra', 'all')"),
         ("--config-dir=nowhere", "--config-dir=nowhere: there is no such folder"),
         ("plugins=[./mine.py]", "plugins=./mine.py: there is no such Python file"),

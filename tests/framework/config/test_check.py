@@ -51,7 +51,7 @@ def test_an_unknown_key_is_refused_however_it_is_written(prefix: str) -> None:
         (["evaluator.prompts.count=0"], "evaluator.prompts.count=0 must be a whole number above 0"),
         (["seed=4294967296"], "seed=4294967296 must be a whole number from 0 to 4294967295"),
         (["stages=[]"], "stages=[] must be a list that is not empty, each one of plan, data, baseline, train"),
-        (["run_dir=''"], "run_dir='': run_dir= must be text that is not empty, or null"),
+        (["run_dir=''"], "run_dir='' must be text that is not empty, or null"),
         (["+metric.exact_match.ignorecase=true"], "Did you mean 'metric.exact_match.ignore_case'?"),
         (
             ["+format.zzz=1"],
@@ -118,6 +118,8 @@ def test_what_is_built_on_no_option_is_refused_with_the_word_that_chose_it(tmp_p
         (0.1, "0.1"),
         (1.0000001, "1.0000001"),
         ("x", "x"),
+        ("", "''"),
+        ({"a": [0.5, False]}, "{a:[0.5,false]}"),
     ],
 )
 def test_values_are_written_as_on_the_command_line(value: object, text: str) -> None:

@@ -64,7 +64,7 @@ def test_speeds_that_are_kept_side_by_side_are_all_there(own_cache: Path) -> Non
         done = threads.submit(remember_speed, "CPU", 2.0)
         time.sleep(0.3)
         write_json(file, {"CPU": [1.0], "rtx4090": [3.0]})
-        other.release()
+        lock.release(other)
         done.result()
     assert (speeds("CPU"), speeds("rtx4090")) == ([1.0, 2.0], [3.0])
     assert list(file.parent.iterdir()) == [file]
@@ -78,7 +78,7 @@ def test_a_speed_is_not_kept_while_another_process_never_lets_go(
     other = lock.take(own_cache / "plans" / "speeds.lock")
     assert other is not None
     remember_speed("CPU", 2.0)
-    other.release()
+    lock.release(other)
     assert speeds("CPU") == [1.0]
 
 

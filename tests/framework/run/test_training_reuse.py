@@ -254,8 +254,8 @@ def test_what_an_ended_training_left_is_gone(run: Run, tmp_path: Path, monkeypat
 def test_weights_that_find_no_room_are_told_and_leave_nothing(
     run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(_: Path, target: Path) -> None:
-        target.mkdir()
+    def full(_: Path, target: Path, **__: bool) -> None:
+        (target / "half").touch()
         raise OSError(errno.ENOSPC, "No space left on device")
 
     run("0")

@@ -22,7 +22,7 @@ def test_a_sweep_that_another_process_is_at_work_on_is_refused(tmp_path: Path) -
     assert held is not None
     with pytest.raises(FrameworkError, match=r"process \d+ on .+ is at work on this sweep\. Wait until it is over"):
         locks.begin(tmp_path)
-    held.release()
+    lock.release(held)
     locks.begin(tmp_path)
     locks.end()
     assert list(tmp_path.iterdir()) == []

@@ -511,7 +511,7 @@ def test_an_installed_plugin_does_not_contradict_itself() -> None:
         ("acme.py", "import nowhere", r"acme cannot be imported: ModuleNotFoundError: .*'nowhere' \(.*acme.py:1\)"),
         ("acme.py", "def (", r"acme cannot be imported: SyntaxError: .*"),
         ("acme.py", "raise SystemExit(3)", r"acme cannot be imported: SystemExit: 3 .*"),
-        ("acme.py", "import os; os._exit(3)", r"acme: looking at it ended Python with exit code 3: .*"),
+        ("acme.py", "import os; os._exit(3)", r"acme: it ended Python with exit code 3"),
         ("json.py", "x = 1", r"json cannot be imported: ImportError: 'json' is no free name for a module: .*"),
         ("gone.py", None, r"gone cannot be imported: FileNotFoundError: .*"),
         (

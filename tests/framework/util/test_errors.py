@@ -18,7 +18,7 @@ def test_the_nearest_name_is_the_one_spelled_most_alike(word: str, expected: lis
 
 
 def test_several_near_names_come_best_first() -> None:
-    assert nearest("lora", ["rslora", "dora", "lora", "full"], count=3) == ["lora", "dora", "rslora"]
+    assert nearest("dorra", ["rslora", "dora", "lora", "full"], count=3) == ["dora", "lora", "rslora"]
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,6 @@ def test_several_near_names_come_best_first() -> None:
         ("alpha", ["lora_alpha", "lora_dropout", "r"], "lora_alpha"),
         ("batch_size", ["max_steps", "per_device_train_batch_size"], "per_device_train_batch_size"),
         ("max_setps", ["max_steps", "max_seq_length"], "max_steps"),
-        ("x", ["r", "lora_alpha"], "r"),
     ],
 )
 def test_what_people_write_elsewhere_leads_to_the_field_here(word: str, choices: list[str], expected: str) -> None:

@@ -1,4 +1,4 @@
-"""framework/util/files.py: a file is written whole, or stays as it was."""
+"""framework/util/files.py: a file or a folder is written whole, or stays as it was."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from framework.util.files import HALF, write_whole
+from framework.util.files import whole, write_whole
 
 
 def test_it_takes_the_place_of_an_earlier_one(tmp_path: Path) -> None:
     for text in ("first\n", "zwölf\r\n"):
-        write_whole(tmp_path / "told.json", text, newline="")
+        write_whole(tmp_path / "told.json", text)
         assert (tmp_path / "told.json").read_bytes() == text.encode()
     assert [path.name for path in tmp_path.iterdir()] == ["told.json"]
 
@@ -32,4 +32,54 @@ def test_what_cannot_be_written_leaves_the_earlier_one(tmp_path: Path, monkeypat
     with pytest.raises(KeyboardInterrupt):
         write_whole(file, "second")
     assert file.read_text(encoding="utf-8") == "half ?"
-    assert (tmp_path / f"told.json{HALF}").exists()  # of no use to anybody, and overwritten by the next one
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def full(target: Path) -> None:
+    with whole(target) as half:
+        (half / "weights").write_text("w", encoding="utf-8")
+        raise OSError(28, "No space left on device")
+
+
+def test_a_folder_is_there_when_it_is_whole(tmp_path: Path) -> None:
+    target = tmp_path / "models" / "one"
+    with whole(target) as half:
+        (half / "weights").write_text("w", encoding="utf-8")
+        assert not target.exists()
+    assert (target / "weights").read_text(encoding="utf-8") == "w"
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_what_fails_half_way_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(OSError, match="No space left"):
+        full(tmp_path / "one")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_another_process_has_put_there_stays(tmp_path: Path) -> None:
+    target = tmp_path / "one"
+    with whole(target) as half:
+        (half / "weights").write_text("second", encoding="utf-8")
+        target.mkdir()
+        (target / "weights").write_text("first", encoding="utf-8")
+    assert (target / "weights").read_text(encoding="utf-8") == "first"
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_folder_that_cannot_be_put_there_is_an_error(tmp_path: Path) -> None:
+    target = tmp_path / "one"
+    target.write_text("a file", encoding="utf-8")
+    with pytest.raises(NotADirectoryError), whole(target) as half:
+        (half / "weights").write_text("w", encoding="utf-8")
+    assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_folder_takes_the_place_of_an_earlier_one_where_that_is_asked_for(tmp_path: Path) -> None:
+    target = tmp_path / "one"
+    for text in ("first", "second"):
+        (tmp_path / "one.part").mkdir()  # left by a process that was killed
+        (tmp_path / "one.part" / "left").write_text("", encoding="utf-8")
+        with whole(target, replace=True) as half:
+            (half / text).write_text("w", encoding="utf-8")
+        assert [path.name for path in target.iterdir()] == [text]
+    assert list(tmp_path.iterdir()) == [target]

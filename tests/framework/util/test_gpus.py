@@ -7,6 +7,7 @@ import pytest
 
 from framework import FrameworkError
 from framework.util import gpus
+from framework.util.host import GIB
 
 
 @pytest.fixture(autouse=True)
@@ -27,8 +28,8 @@ def driver(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:
 @pytest.mark.parametrize("name", ["rtx4090", "RTX 4090", "NVIDIA GeForce RTX 4090", "rtx-4090"])
 def test_a_gpu_is_known_by_the_names_that_people_write(name: str) -> None:
     found = gpus.named(name)
-    assert (found.name, found.total) == ("rtx4090", round(23.6 * gpus.GIB))
-    assert found.usable == found.total - round(gpus.CONTEXT * gpus.GIB)
+    assert (found.name, found.total) == ("rtx4090", round(23.6 * GIB))
+    assert found.usable == found.total - round(gpus.CONTEXT * GIB)
 
 
 @pytest.mark.parametrize(("size", "total"), [("24GiB", 24 * 2**30), ("24gb", 24 * 10**9), ("11.5 GiB", 11.5 * 2**30)])

@@ -10,7 +10,7 @@ from tests.support.program import environment
 
 HOLDS = (
     "import sys; from pathlib import Path; from framework.util import lock; held = lock.take(Path(sys.argv[1])); "
-    "print(bool(held), flush=True); sys.stdin.read(); held and held.release()"
+    "print(bool(held), flush=True); sys.stdin.read(); held and lock.release(held)"
 )
 
 
@@ -34,8 +34,7 @@ def test_what_one_process_holds_no_other_can_take_and_the_file_tells_whose_it_is
     assert not file.exists()
     held = lock.take(file)
     assert held is not None
-    held.release()
-    held.release()
+    lock.release(held)
     assert not file.exists()
 
 
@@ -48,7 +47,7 @@ def test_a_process_that_is_killed_lets_go_of_it(tmp_path: Path) -> None:
     assert lock.holder(file) == ""
     held = lock.take(file)
     assert held is not None
-    held.release()
+    lock.release(held)
 
 
 def test_a_file_that_was_taken_away_meanwhile_is_not_held(tmp_path: Path) -> None:
@@ -59,17 +58,17 @@ def test_a_file_that_was_taken_away_meanwhile_is_not_held(tmp_path: Path) -> Non
     again = lock.take(file)
     assert again is not None
     assert lock.holder(file) != ""
-    again.release()
-    held.release()
+    lock.release(again)
+    lock.release(held)
 
 
 def test_a_lock_is_waited_for_but_not_for_ever(tmp_path: Path) -> None:
     file = tmp_path / "lock"
     process = started(file)
-    assert lock.wait(file, 0.05) is None
+    assert lock.take(file, seconds=0.05) is None
     with ThreadPoolExecutor() as threads:
-        waiting = threads.submit(lock.wait, file, 60)
+        waiting = threads.submit(lock.take, file, seconds=60)
         process.communicate()
         held = waiting.result()
     assert held is not None
-    held.release()
+    lock.release(held)

@@ -57,7 +57,7 @@ def test_the_plan_comes_first(see: See) -> None:
     assert lines[0].strip() == "mine"
     facts = {line.split("  ")[0]: line for line in lines[1:9]}
     assert "echo" in facts["model"]
-    assert "lora r=4 lora_alpha=32 target_modules=all-linear" in facts["adapter"]
+    assert "lora r=4 lora_alpha=32 target_modules=[all-linear]" in facts["adapter"]
     assert facts["data"].split()[1:3] == ["local_file", f"path={facts['data'].partition('path=')[2].split()[0]}"]
     assert facts["data"].strip().endswith(", format auto")
     assert "echo: 3 epochs, 2 x 4 rows a step, learning rate 0.0002 linear, warm-up 10" in facts["training"]
@@ -70,7 +70,7 @@ def test_only_settings_of_the_data_that_differ_from_the_default_are_shown(see: S
     assert "overflow=truncate" in line
     assert "validation_split" not in line
     assert "mix" not in line
-    assert line.endswith("format auto columns={output: output} system_prompt=Be brief")
+    assert line.endswith("format auto columns={output:output} system_prompt=Be brief")
 
 
 def test_the_data_are_counted(see: See) -> None:

@@ -17,9 +17,9 @@ from typing import Any
 import trackio
 from trackio.utils import TRACKIO_DIR
 
-from framework.api.plan import Plan
+from framework.api.plan import Plan, as_plain
 from framework.api.protocols import Logger
-from framework.api.records import DataResult, EvalResult, Report, Sample, Step, Trouble, to_json
+from framework.api.records import DataResult, EvalResult, Report, Sample, Step, Trouble
 from framework.api.schema import Action
 from framework.api.text import one_line, redact
 from framework_trackio.config import TrackioConfig
@@ -48,7 +48,7 @@ class Trackio(Logger):
             "project": settings.project,
             "group": settings.group,
             "name": settings.run_name or f"{plan.name if plan else 'run'}-{run_dir.name}",
-            "config": {**(plan.config if plan else {}), "data_result": to_json(data), "hardware": dict(facts)},
+            "config": {**(plan.config if plan else {}), "data_result": as_plain(data), "hardware": dict(facts)},
         }
         with _quiet():
             self.run = trackio.init(
@@ -91,7 +91,7 @@ class Trackio(Logger):
         ]
         if rows:
             self._log({"answers": trackio.Table(columns=list(COLUMNS), data=redact(rows))})
-        text = json.dumps(redact(to_json(report)), indent=1, ensure_ascii=False)
+        text = json.dumps(redact(as_plain(report)), indent=1, ensure_ascii=False)
         numbers = {f"report/{name}": value for name, value in _numbers(report).items()}
         self._log({**numbers, "report": trackio.Markdown(f"```json\n{text}\n```")})
 
@@ -125,7 +125,7 @@ def _quiet() -> Iterator[None]:
 
 def _numbers(record: Any) -> dict[str, float]:
     """Return the numbers of a record by their path, `metrics/exact_match/after`."""
-    return dict(_walk(to_json(record), ""))
+    return dict(_walk(as_plain(record), ""))
 
 
 def _walk(value: Any, path: str) -> Iterator[tuple[str, float]]:

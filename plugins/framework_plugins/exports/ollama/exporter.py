@@ -121,7 +121,7 @@ class OllamaExporter:
             message = f"{folder} holds {others[0]}, which is no Modelfile: move it, or set exporter.ollama.folder"
             raise FrameworkError(message)
         folder.mkdir(exist_ok=True)
-        write_whole(folder / FILE, text, newline="")
+        write_whole(folder / FILE, text)
         return Artifact("ollama", f"{self.config.folder}/{FILE}", (folder / FILE).stat().st_size)
 
 

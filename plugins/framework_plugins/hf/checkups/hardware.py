@@ -9,6 +9,7 @@ import subprocess
 import torch
 
 from framework.api.checkup import Found, State
+from framework.api.machine import GIB
 from framework.api.plan import Plan
 from framework_plugins.hf.checkups import needs_gpu
 from framework_plugins.hf.hardware import bf16_instructions, use_cores
@@ -65,7 +66,7 @@ def _described(number: int) -> str:
     with torch.cuda.device(number):
         bf16 = "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "no bf16, so fp16"
     capability = ".".join(map(str, torch.cuda.get_device_capability(number)))
-    memory = f"{total / 2**30:.1f} GiB, {free / 2**30:.1f} GiB free"
+    memory = f"{total / GIB:.1f} GiB, {free / GIB:.1f} GiB free"
     return f"{torch.cuda.get_device_name(number)}, compute capability {capability}, {memory}, {bf16}"
 
 

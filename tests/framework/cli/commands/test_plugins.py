@@ -193,7 +193,7 @@ def test_a_setting_is_shown_with_its_range_its_default_and_what_it_means(
     lines = shown(capsys, "trainer", "hf")
     assert lines[:2] == ["trainer=hf", "  TRL's SFTTrainer."]
     assert "Settings, changed with trainer.NAME=VALUE:" in lines
-    place = lines.index("  num_train_epochs             a number above 0; default 3.0")
+    place = lines.index("  num_train_epochs             a number above 0; default 3")
     assert lines[place + 1].strip() == "Passes over the training rows; `max_steps` wins over it."
 
 

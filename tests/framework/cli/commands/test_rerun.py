@@ -115,7 +115,7 @@ def test_a_key_that_is_given_need_not_be_the_same(place: Path) -> None:
 def test_an_option_that_was_another_one_is_refused_too(place: Path) -> None:
     first = make(place)
     edit(first, ENVIRONMENT, options__adapter="dora")
-    with pytest.raises(FrameworkError, match=r'\n  adapter: "dora" then, "lora" now\n'):
+    with pytest.raises(FrameworkError, match=r"\n  adapter: dora then, lora now\n"):
         rerun(first)
 
 

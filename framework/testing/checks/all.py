@@ -1,12 +1,11 @@
-"""Looks at one plugin: `python -m framework.testing.checks NAME FILE ANSWER`; writes a list of problems as JSON."""
+"""Looks at one plugin, with all the checks beside this module."""
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
-import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 
@@ -19,6 +18,12 @@ HEAVY = (
     "tensorflow", "jax", "scipy", "sklearn", "matplotlib", "wandb", "gradio",
 )  # fmt: skip
 """Libraries that no command should have to wait for."""
+
+
+def check(name: str, file: str, roots: Sequence[str]) -> list[str]:
+    """Return everything that is wrong with a plugin, whose package lies in `roots` where it is not on the path."""
+    sys.path[:0] = roots
+    return list(dict.fromkeys(problems(name, file)))
 
 
 def problems(name: str, file: str) -> Iterator[str]:
@@ -70,8 +75,3 @@ def load(name: str, file: str) -> ModuleType:
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
-
-
-if __name__ == "__main__":
-    found = list(dict.fromkeys(problems(sys.argv[1], sys.argv[2])))
-    Path(sys.argv[3]).write_text(json.dumps(found), encoding="utf-8")

@@ -1,0 +1,168 @@
+"""A Python process in which functions are called by name: what crashes, hangs or prints there costs one answer.
+
+    with PythonProcess() as process:
+        found = process.call("acme.slow:look", folder, seconds=60)
+
+`python -m framework.util.process` is the other end.
+"""
+
+from __future__ import annotations
+
+import importlib
+import operator
+import os
+import pickle
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from collections.abc import Mapping
+from contextlib import suppress
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import IO, Any, Self
+
+import psutil
+
+from framework.util.errors import FrameworkError, signal_name, told
+
+RETURNED, REFUSED, RAISED = "returned", "refused", "raised"
+GRACE = 10.0
+"""Seconds for a process to end that has closed its end of the connection."""
+
+
+class ProcessError(FrameworkError):
+    """A call has no result: the function raised, its process ended, or it took too long.
+
+    `last` is the last line that the process printed; empty where it printed none.
+    """
+
+    def __init__(self, reason: str, last: str = "") -> None:
+        super().__init__(f"{reason}: {last}" if last else reason)
+        self.last = last
+
+
+class PythonProcess:
+    """Starts when the first function is called, and anew after one that crashed or hung. It has this process's path.
+
+    Args:
+        log: the file for what is printed there; without it that is dropped, but for the last line in an error.
+        env: variables for it, of which those win that are set already.
+    """
+
+    def __init__(self, *, log: Path | None = None, env: Mapping[str, str] | None = None) -> None:
+        self._log = log
+        self._env = env or {}
+        self._process: subprocess.Popen[bytes] | None = None
+        self._connection: Connection[Any, Any] | None = None
+        self._printed: IO[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        """Nothing is started yet."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the process."""
+        self.stop()
+
+    def call(self, function: str, *arguments: Any, seconds: float | None = None, **named: Any) -> Any:
+        """Call `"package.module:function"` there and return what it returns; all of it has to be picklable.
+
+        Raises:
+            ProcessError: it raised, its process ended, or it takes longer than `seconds`, which ends the process.
+            FrameworkError: what it raised was one.
+        """
+        job = pickle.dumps((function, arguments, named))
+        try:
+            connection = self._connection or self._start()
+            connection.send_bytes(job)
+            if not connection.poll(seconds):
+                self.stop()
+                raise ProcessError(f"no answer within {seconds:g} s")
+            outcome, value = connection.recv()
+        except (EOFError, ConnectionError) as error:
+            raise self._ended() from error
+        if outcome == RETURNED:
+            return value
+        raise (FrameworkError if outcome == REFUSED else ProcessError)(value)
+
+    def _start(self) -> Connection[Any, Any]:
+        self._printed = self._log.open("wb+") if self._log else tempfile.TemporaryFile()  # noqa: SIM115 - `stop` closes it
+        ours, theirs = Pipe()
+        with theirs:
+            # -u: what goes to the one output stays in order with what goes to the other.
+            self._process = subprocess.Popen(  # noqa: S603 - our own words
+                [sys.executable, "-u", "-P", "-m", __name__, str(theirs.fileno())],
+                env={**self._env, **os.environ},
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=self._printed,
+                stderr=subprocess.STDOUT,
+            )
+        self._connection = ours
+        ours.send(sys.path)
+        return ours
+
+    def _ended(self) -> ProcessError:
+        """Say how the process ended, and the last line that it printed."""
+        assert self._process is not None  # noqa: S101 - `_start` made both
+        assert self._printed is not None  # noqa: S101
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(GRACE)
+        code = self._process.returncode
+        self._printed.seek(0)
+        lines = self._printed.read().decode("utf-8", errors="replace").strip().splitlines()
+        self.stop()
+        how = f"by {signal_name(-code)}" if code is not None and code < 0 else f"with exit code {code}"
+        return ProcessError(f"it ended Python {how}", lines[-1].strip() if lines else "")
+
+    def stop(self) -> None:
+        """End the process and those that it started."""
+        if self._process:
+            with suppress(psutil.NoSuchProcess):
+                for child in psutil.Process(self._process.pid).children(recursive=True):
+                    with suppress(psutil.NoSuchProcess):
+                        child.kill()
+            self._process.kill()
+            self._process.wait()
+        for opened in (self._connection, self._printed):
+            if opened:
+                opened.close()
+        self._process = self._connection = self._printed = None
+
+
+def main() -> None:
+    """Answer until the other end closes the connection."""
+    connection: Connection[Any, Any] = Connection(int(sys.argv[1]))
+    threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
+    sys.path[:] = connection.recv()
+    with suppress(EOFError):
+        while True:
+            connection.send(_answer(connection.recv_bytes()))
+
+
+def _answer(job: bytes) -> tuple[str, Any]:
+    """Make one call; return how it went, and what the function returned or the text of its error."""
+    try:
+        function, arguments, named = pickle.loads(job)  # noqa: S301 - our own parent wrote it
+        module, _, name = function.partition(":")
+        return RETURNED, operator.attrgetter(name)(importlib.import_module(module))(*arguments, **named)
+    except FrameworkError as error:
+        return REFUSED, str(error)
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer; the log has all of it
+        traceback.print_exc()
+        return RAISED, told(error)
+
+
+def _end_with_parent(parent: int) -> None:
+    """End where the parent was killed, whatever is being done."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    main()
