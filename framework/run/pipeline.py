@@ -1,7 +1,7 @@
 """The run, from a plan to a report. `run` reads top to bottom: one stage after the other.
 
-A stage takes what it needs and returns a record. `Stages` saves that as `<stage>.json` in the run folder, takes the time
-and sends the events, so a part of the stages can be run again later:
+A stage takes what it needs and returns a record. `Stages` saves that as `<stage>.json` in the run folder, so that a part
+of the stages can be run again later, takes the time and sends the events:
 `python -m framework stages=[evaluate,export] run_dir=outputs/quickstart/…`.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from typing import Any
 
 from framework.api.data import Data
 from framework.api.events import ForecastUpdated, IssueFound, RunFinished, RunPlanned, RunStarted
@@ -145,21 +144,20 @@ def _run_stages(
     exported = folder.earlier(Stage.export, ExportResult)
     if Stage.export in plan.stages:
         with stages.run(Stage.export):
-            known_training = None if plan.given else trained
+            training = None if plan.given else trained  # of weights from elsewhere it is not known
             draft = functools.partial(
-                make_report, plan, model.facts, {}, data.result, before, known_training, after, nulls, None
+                make_report, plan, model.facts, {}, data.result, before, training, after, nulls, None
             )
-            for exported in export(plan, model, exporters, data.prompts, draft, exported):
+            exporting = export(plan, model, exporters, data.prompts, draft, exported)
+            for exported in exporting:  # one result before each exporter: what is made is kept where a later one fails
                 stages.save(exported)
 
     report = None
     if Stage.report in plan.stages:
         with stages.run(Stage.report):
-            report = stages.save(
-                make_report(
-                    plan, same.facts, stages.seconds, data.result, before, trained, after, nulls, exported
-                )
-            )
+            facts, seconds = same.facts, stages.seconds
+            report = make_report(plan, facts, seconds, data.result, before, trained, after, nulls, exported)
+            stages.save(report)
     return RunFinished(report, pair(before, after))
 
 
