@@ -1,7 +1,7 @@
 """The run, from a plan to a report. `run` reads top to bottom: one stage after the other.
 
-A stage takes what it needs and returns a record. `Stages` saves that as `<stage>.json` in the run folder, so that a part
-of the stages can be run again later, takes the time and sends the events:
+A stage takes what it needs and returns a record. `Stages` takes the time, sends the events, and saves the record as
+`<stage>.json` in the run folder, so that a part of the stages can be run again later:
 `python -m framework stages=[evaluate,export] run_dir=outputs/quickstart/…`.
 """
 
