@@ -351,12 +351,9 @@ class Carefree(Log):
 
 @option("logger", LoggerConfig)
 class Picky(Log):
-    known = {"RunPlanned", "ForecastUpdated", "RunStarted", "StageStarted", "StageFinished", "TrainingStep", "IssueFound",
-             "RunFinished", "RunFailed"}
-
     def log(self, event):
         super().log(event)
-        if type(event).__name__ not in self.known:
+        if type(event).__module__ != "framework.api.events":
             raise TypeError(type(event).__name__)
 
 @option("logger", LoggerConfig)
