@@ -1,4 +1,4 @@
-"""What earlier exports of a run left that is whole and made of the same weights, so that it need not be made again.
+"""The export stage: runs the exporters, and reuses what an earlier export made of the same weights.
 
 A push that failed for want of a network must not cost an hour of merging and quantizing. So `export.json` says of each
 exporter what it made, of which weights, and with which settings; sizes on the disk say whether it is still there.
@@ -8,19 +8,86 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from graphlib import TopologicalSorter
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from framework.api.plan import Plan, as_plain
-from framework.api.records import Artifact, ExportResult, Origin
-from framework.api.schema import Affects
+from framework.api.protocols import (
+    CheckedExporter,
+    ExportContext,
+    Exporter,
+    Model,
+    OrderedExporter,
+    ReusableExporter,
+)
+from framework.api.records import Artifact, ExportResult, Origin, Prompt, Report
+from framework.api.schema import Affects, Stage
 
 WHOLE = 2**26
 """Bytes of a file that is hashed from end to end; of a larger one, so many are taken from all over it."""
 BLOCK = 2**20
 KEPT = "kept from an earlier export of the same weights with the same settings"
+
+
+def check_exporters(plan: Plan, model: Model, exporters: Mapping[str, Exporter]) -> None:
+    """Ask the exporters that can tell whether they will be able to export this model, before hours of training.
+
+    Raises:
+        FrameworkError: one will not.
+    """
+    for exporter in exporters.values():
+        if isinstance(exporter, CheckedExporter) and Stage.export in plan.stages:
+            exporter.check(model, plan)
+
+
+def export(
+    plan: Plan,
+    model: Model,
+    exporters: Mapping[str, Exporter],
+    prompts: Sequence[Prompt],
+    report: Callable[[], Report],
+    earlier: ExportResult | None,
+) -> Iterator[ExportResult]:
+    """Run the exporters, each after those whose artifacts it uses; give what there is before each of them, and at last.
+
+    What an earlier export left of the same weights is there to be used, and one that is costly is not made again.
+
+    Args:
+        plan: the run.
+        model: the trained model.
+        exporters: by name.
+        prompts: what the run asks before and after.
+        report: makes the report as far as it goes.
+        earlier: what an earlier export left; None where there was none.
+    """
+    exports = Exports(plan, earlier)
+    kept: dict[str, Any] = {}
+    for name in in_order(exporters):
+        exporter = exporters[name]
+        if isinstance(exporter, ReusableExporter) and exporter.reusable and exports.again(name):
+            continue
+        yield exports.result()  # is saved: should this exporter fail, what the others made is not lost
+        context = ExportContext(
+            plan.run_dir, plan.checkpoint, plan.config, plan, exports.artifacts, prompts, report, kept
+        )
+        exports.add(name, exporter.export(model, context))
+    yield exports.result()
+
+
+def in_order(exporters: Mapping[str, Exporter]) -> list[str]:
+    """Return the names of exporters, those that others come after first; else the order they were chosen in."""
+    sorter = TopologicalSorter(
+        {
+            name: [other for other in exporters if other in exporter.after]
+            if isinstance(exporter, OrderedExporter)
+            else []
+            for name, exporter in exporters.items()
+        }
+    )
+    return list(sorter.static_order())
 
 
 class Exports:

@@ -1,50 +1,35 @@
 """The run, from a plan to a report. `run` reads top to bottom: one stage after the other.
 
-Every stage saves its result as `<stage>.json` in the run folder, so a part can be run again later:
-`python -m framework stages=[evaluate,export] run_dir=outputs/quickstart/…`. Loggers of the run and hooks of every
-plugin are told of each step; neither ends a run by failing.
+A stage takes what it needs and returns a record. `Stages` takes the time, sends the events, and saves the record as
+`<stage>.json` in the run folder, so that a part of the stages can be run again later:
+`python -m framework stages=[evaluate,export] run_dir=outputs/quickstart/…`.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
-from graphlib import TopologicalSorter
-from typing import Any
 
 from framework.api.data import Data
+from framework.api.events import ForecastUpdated, IssueFound, RunFinished, RunPlanned, RunStarted
 from framework.api.plan import Plan
-from framework.api.protocols import (
-    AnyMetric,
-    Backend,
-    CheckedExporter,
-    Elsewhere,
-    Evaluator,
-    ExportContext,
-    Exporter,
-    Model,
-    ModelSource,
-    OrderedExporter,
-    ReusableExporter,
-)
-from framework.api.records import DataResult, EvalResult, ExportResult, Forecast, Prompt, Report, TrainResult
+from framework.api.protocols import AnyMetric, Backend, Elsewhere, Evaluator, Exporter, Model, ModelSource
+from framework.api.records import DataResult, EvalResult, ExportResult, Forecast, Report, TrainResult
 from framework.api.run_folder import RunFolder
 from framework.api.schema import Stage
 from framework.data.checks import check_sources
 from framework.evaluate.measure import Measuring
-from framework.hooks.manager import notify
 from framework.monitor.checks import check_data
 from framework.monitor.truncated_answers import unended
 from framework.plan.fit import check_fits
 from framework.plan.forecast import Planner
 from framework.plan.history import rows_found
 from framework.plan.make import check_model
-from framework.run.clock import Clock
-from framework.run.export import Exports
-from framework.run.loggers import Broadcast
+from framework.run.events import Events
+from framework.run.export import check_exporters, export
 from framework.run.plan_transfer import check_divisible
-from framework.run.report import comparable, draft_report, make_report, pair
+from framework.run.report import comparable, make_report, pair
+from framework.run.stages import Stages
 from framework.run.training import Course
 from framework.run.training_reuse import SameTraining
 from framework.rundir.folder import WritableRunFolder, check_writable
@@ -63,32 +48,25 @@ def run(plan: Plan, elsewhere: Elsewhere | None = None) -> Report | None:
     Raises:
         FrameworkError: something the user can mend. Until the data stage is through, nothing is left on disk.
     """
-    loggers = Broadcast(plan.logger)
-    clock = Clock(plan, loggers)
-    try:
-        with clock.stage(Stage.plan):
+    with Events(plan) as events:
+        stages = Stages(plan.run_dir, events)
+        with stages.run(Stage.plan):
             check_writable(plan.run_dir)
             if plan.stages != (Stage.plan,):
                 check_sources(plan)
             plan, planner, expected = planned(plan)
-            loggers.planned(plan)
-            _check_fits(plan, expected, loggers)
+            events.send(RunPlanned(plan))
+            events.send(ForecastUpdated(expected))
+            check_fits(plan, expected)
         if plan.stages == (Stage.plan,):
             WritableRunFolder.create(plan).save_forecast(expected)
             return None
         backend: Backend = plan.trainer.create()
         with backend.open(plan) as model:
             check_divisible(plan, model)
-            report = _run_stages(plan, planner, model, loggers, clock, elsewhere)
-        notify("framework_run_finished", plan=plan, report=report)
-    except BaseException as error:
-        loggers.failed(error)
-        notify("framework_run_failed", plan=plan, error=error)
-        raise
-    else:
-        return report
-    finally:
-        loggers.close()
+            finished = _run_stages(plan, planner, model, stages, events, elsewhere)
+        events.send(finished)  # the memory of the model is free by now
+        return finished.report
 
 
 def planned(plan: Plan) -> tuple[Plan, Planner, Forecast]:
@@ -106,139 +84,81 @@ def planned(plan: Plan) -> tuple[Plan, Planner, Forecast]:
 
 
 def _run_stages(
-    plan: Plan, planner: Planner, model: Model, loggers: Broadcast, clock: Clock, elsewhere: Elsewhere | None
-) -> Report | None:
+    plan: Plan, planner: Planner, model: Model, stages: Stages, events: Events, elsewhere: Elsewhere | None
+) -> RunFinished:
+    """Run the stages after the plan. One that is not selected is replaced by what an earlier run left, if it did."""
     metrics: dict[str, AnyMetric] = {name: choice.create() for name, choice in plan.metric.items()}
     evaluators: dict[str, Evaluator] = {name: choice.create() for name, choice in plan.evaluator.items()}
     exporters: dict[str, Exporter] = {name: choice.create() for name, choice in plan.exporter.items()}
     from framework.data.stage import load_data  # noqa: PLC0415 - numpy and Arrow, which a plan does without
 
-    with clock.stage(Stage.data):
-        check_exports(plan, model, exporters)
+    with stages.run(Stage.data):
+        check_exporters(plan, model, exporters)
         data = load_data(plan, model)
         _check_goals(plan, data)
         rows = rows_found(plan, data.result, data.train)
         expected = planner.again(plan, rows)
-        _check_fits(plan, expected, loggers)
-    folder, before = _start(plan, expected, data, model.facts, loggers)
-    clock.finished(Stage.data, data.result)
+        events.send(ForecastUpdated(expected))
+        check_fits(plan, expected)
+        if Stage.train not in plan.stages and {Stage.evaluate, Stage.export} & set(plan.stages):
+            _check_weights(plan)
+        known = RunFolder(plan.run_dir).earlier(Stage.data, DataResult)
+        folder = WritableRunFolder.create(plan)  # from here on there is something on disk
+        stages.save(data.result)
+        if plan.is_new_run:
+            folder.save_forecast(expected)
+        events.send(RunStarted(plan, data.result, model.facts))
+
     measuring = Measuring(plan, model, data, evaluators, metrics)
     same = SameTraining(measuring)
+    before = None
+    if known is not None and known.fingerprint == data.result.fingerprint:
+        before = folder.earlier(Stage.baseline, EvalResult)
     if Stage.baseline in plan.stages:
-        with clock.stage(Stage.baseline), model.as_base():
-            before = folder.save(Stage.baseline, measuring.base())
-        clock.finished(Stage.baseline, before)
-        loggers.evaluated(before, before=True)
+        with stages.run(Stage.baseline), model.as_base():
+            before = stages.save(measuring.base())
 
     trained = folder.earlier(Stage.train, TrainResult)
     if Stage.train in plan.stages:
-        with clock.stage(Stage.train):
-            course = Course(plan, loggers, measuring, before)
-            trained = folder.save(Stage.train, same.train(course, plan.run_dir / SCRATCH, elsewhere))
-        planner.learn(plan, rows, trained)
-        clock.finished(Stage.train, trained)
+        with stages.run(Stage.train):
+            course = Course(events, measuring, before)
+            trained = stages.save(same.train(course, plan.run_dir / SCRATCH, elsewhere))
+            planner.learn(plan, rows, trained)
     elif {Stage.evaluate, Stage.export} & set(plan.stages):
         model.restore(plan.checkpoint)
 
-    after = folder.earlier(Stage.evaluate, EvalResult)
-    nulls = folder.nulls()
+    after, nulls = folder.earlier(Stage.evaluate, EvalResult), folder.nulls()
     if Stage.evaluate in plan.stages:
-        with clock.stage(Stage.evaluate):
+        with stages.run(Stage.evaluate):
             after, nulls = same.measure(compared=before is not None)
-            folder.save(Stage.evaluate, after)
+            stages.save(after)
             folder.save_nulls(nulls)
-        clock.finished(Stage.evaluate, after)
-        loggers.evaluated(after, before=False)
-        for trouble in unended(plan, after, comparable(before, after), trained.steps if trained else 0):
-            loggers.trouble(trouble)
+    before = comparable(before, after)
+    issues = unended(plan, after, before, trained.steps if trained else 0) if after else []
+    if Stage.evaluate in plan.stages:
+        for issue in issues:
+            events.send(IssueFound(issue))
+    if trained:  # the report has issues with the answers beside those of the training that they come from
+        trained = dataclasses.replace(trained, troubles=[*trained.troubles, *issues])
 
     exported = folder.earlier(Stage.export, ExportResult)
     if Stage.export in plan.stages:
-        with clock.stage(Stage.export):
-            exported = export(plan, model, exporters, data.prompts, folder, exported)
-        clock.finished(Stage.export, exported)
+        with stages.run(Stage.export):
+            training = None if plan.given else trained  # of weights from elsewhere it is not known
+            draft = functools.partial(
+                make_report, plan, model.facts, {}, data.result, before, training, after, nulls, None
+            )
+            exporting = export(plan, model, exporters, data.prompts, draft, exported)
+            for exported in exporting:  # one result before each exporter: what is made is kept where a later one fails
+                stages.save(exported)
 
-    if Stage.report not in plan.stages:
-        return None
-    before = comparable(before, after)
-    with clock.measure(Stage.report):  # a moment; the loggers get the report itself
-        report = make_report(plan, same.facts, clock.seconds, data.result, before, trained, after, nulls, exported)
-        folder.save(Stage.report, report)
-    clock.finished(Stage.report, report)
-    loggers.finished(report, pair(before, after))
-    return report
-
-
-def _check_fits(plan: Plan, expected: Forecast, loggers: Broadcast) -> None:
-    loggers.forecast(expected)
-    check_fits(plan, expected)
-
-
-def _start(
-    plan: Plan, expected: Forecast, data: Data, facts: Mapping[str, str], loggers: Broadcast
-) -> tuple[WritableRunFolder, EvalResult | None]:
-    """Make the run folder, now that the data are checked; return it and what an earlier baseline measured on them."""
-    if Stage.train not in plan.stages and {Stage.evaluate, Stage.export} & set(plan.stages):
-        _check_exists(plan)
-    known = RunFolder(plan.run_dir).earlier(Stage.data, DataResult)
-    folder = WritableRunFolder.create(plan)
-    folder.save(Stage.data, data.result)
-    loggers.started(plan.run_dir, data.result, facts)
-    notify("framework_run_started", plan=plan)
-    if plan.is_new_run:
-        folder.save_forecast(expected)
-    same_data = known is not None and known.fingerprint == data.result.fingerprint
-    return folder, folder.earlier(Stage.baseline, EvalResult) if same_data else None
-
-
-def export(
-    plan: Plan,
-    model: Model,
-    exporters: Mapping[str, Exporter],
-    prompts: Sequence[Prompt],
-    folder: WritableRunFolder,
-    earlier: ExportResult | None = None,
-) -> ExportResult:
-    """Run the exporters, each after those whose artifacts it uses; what was made is saved where one fails, too.
-
-    What an earlier export left of the same weights is there to be used, and one that is costly is not made again.
-    """
-    exports = Exports(plan, earlier)
-    kept: dict[str, Any] = {}
-    for name in in_order(exporters):
-        exporter = exporters[name]
-        if isinstance(exporter, ReusableExporter) and exporter.reusable and exports.again(name):
-            continue
-        folder.save(Stage.export, exports.result())
-        artifacts = exports.artifacts
-        draft = functools.partial(draft_report, plan, model.facts)
-        context = ExportContext(plan.run_dir, plan.checkpoint, plan.config, plan, artifacts, prompts, draft, kept)
-        exports.add(name, exporter.export(model, context))
-    return folder.save(Stage.export, exports.result())
-
-
-def check_exports(plan: Plan, model: Model, exporters: Mapping[str, Exporter]) -> None:
-    """Ask the exporters that can tell whether they will be able to export this model, before hours of training.
-
-    Raises:
-        FrameworkError: one will not.
-    """
-    for exporter in exporters.values():
-        if isinstance(exporter, CheckedExporter) and Stage.export in plan.stages:
-            exporter.check(model, plan)
-
-
-def in_order(exporters: Mapping[str, Exporter]) -> list[str]:
-    """Return the names of exporters, those that others come after first; else the order they were chosen in."""
-    sorter = TopologicalSorter(
-        {
-            name: [other for other in exporters if other in exporter.after]
-            if isinstance(exporter, OrderedExporter)
-            else []
-            for name, exporter in exporters.items()
-        }
-    )
-    return list(sorter.static_order())
+    report = None
+    if Stage.report in plan.stages:
+        with stages.run(Stage.report):
+            facts, seconds = same.facts, stages.seconds
+            report = make_report(plan, facts, seconds, data.result, before, trained, after, nulls, exported)
+            stages.save(report)
+    return RunFinished(report, pair(before, after))
 
 
 def _check_goals(plan: Plan, data: Data) -> None:
@@ -256,7 +176,8 @@ def _check_goals(plan: Plan, data: Data) -> None:
         raise FrameworkError(message)
 
 
-def _check_exists(plan: Plan) -> None:
+def _check_weights(plan: Plan) -> None:
+    """Refuse to evaluate or export weights that are not there."""
     if plan.checkpoint.is_dir():
         return
     if plan.given:

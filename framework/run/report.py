@@ -21,11 +21,8 @@ from framework.api.records import (
     Sample,
     TrainResult,
 )
-from framework.api.run_folder import RunFolder
-from framework.api.schema import Stage
 from framework.evaluate.verdict import compare, judge
 from framework.hooks.manager import ask, leave_out
-from framework.monitor.truncated_answers import unended
 from framework.rundir.environment import versions
 from framework.util.redact import redact
 
@@ -41,7 +38,7 @@ def make_report(
     nulls: Nulls | None,
     exported: ExportResult | None,
 ) -> Report:
-    """Put the results of the stages together; a stage that never ran is None."""
+    """Put the results of the stages together; a stage that never ran is None, an export that is still to come too."""
     noise = nulls.results if nulls and before else []
     changes = compare(before, after, noise, plan.verdict)
     verdict = None
@@ -55,7 +52,7 @@ def make_report(
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
         objective=_objective(plan.objective, changes, trained, verdict),
         metrics=changes,
-        train=_with_answers(plan, before, trained, after),
+        train=trained,
         tokens_per_second=trained.tokens * rate if trained and rate else None,
         supervised_tokens_per_second=trained.supervised_tokens * rate if trained and rate else None,
         seconds=dict(seconds),
@@ -66,32 +63,6 @@ def make_report(
         data=data,
         verdict=verdict,
     )
-
-
-def draft_report(plan: Plan, facts: Mapping[str, str]) -> Report:
-    """Return the report as far as the results in the run's folder go: that of the run is made after the exports."""
-    folder = RunFolder(plan.run_dir)
-    after = folder.earlier(Stage.evaluate, EvalResult)
-    return make_report(
-        plan,
-        facts,
-        {},
-        folder.earlier(Stage.data, DataResult),
-        comparable(folder.earlier(Stage.baseline, EvalResult), after),
-        None if plan.given else folder.earlier(Stage.train, TrainResult),
-        after,
-        folder.nulls(),
-        None,
-    )
-
-
-def _with_answers(
-    plan: Plan, before: EvalResult | None, trained: TrainResult | None, after: EvalResult | None
-) -> TrainResult | None:
-    """Add what is wrong with the answers to the troubles of the training that they come from."""
-    if trained is None or after is None:
-        return trained
-    return dataclasses.replace(trained, troubles=[*trained.troubles, *unended(plan, after, before, trained.steps)])
 
 
 def _concerns(plan: Plan, results: Results) -> list[Concern]:

@@ -10,14 +10,16 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from framework.api.events import IssueFound, TrainingStep
 from framework.api.plan import EVAL_LOSS, Plan
-from framework.api.protocols import Elsewhere, Evaluator, Logger, TrainingMonitor, TrainRun
+from framework.api.protocols import Elsewhere, Evaluator, TrainingMonitor, TrainRun
 from framework.api.records import NAN, EvalResult, Order, Step, TrainResult, Trouble
 from framework.api.schema import Action
 from framework.evaluate.measure import Measuring
 from framework.hooks.manager import ask, leave_out
 from framework.monitor.early_stopping import Best
 from framework.monitor.truncated_answers import unended
+from framework.run.events import Events
 from framework.util.errors import FrameworkError, PrunedError
 
 HOOK = "framework_training_monitors"
@@ -28,21 +30,14 @@ class Course:
     """Follows one training.
 
     Args:
-        plan: the run.
-        loggers: are told of each step and trouble.
+        events: sends each step and trouble.
         measuring: the model that is trained, the data, and what it is measured by.
         base: what the base model answered, where it was asked.
     """
 
-    def __init__(
-        self,
-        plan: Plan,
-        loggers: Logger,
-        measuring: Measuring,
-        base: EvalResult | None,
-    ) -> None:
-        self.plan = plan
-        self.loggers = loggers
+    def __init__(self, events: Events, measuring: Measuring, base: EvalResult | None) -> None:
+        self.plan = plan = measuring.plan
+        self.events = events
         self.model = measuring.model
         self.data = measuring.data
         self.metrics = measuring.metrics
@@ -103,14 +98,14 @@ class Course:
             PrunedError: a sweep gives the run up.
         """
         self.told.append(step)
-        self.loggers.step(step)
+        self.events.send(TrainingStep(step))
         found = self._check(step)
         if self.answers is not None:
             found += unended(self.plan, self.answers, self.base, step.step)
             self.answers = None
         for trouble in found:
             self.troubles.append(trouble)
-            self.loggers.trouble(trouble)
+            self.events.send(IssueFound(trouble))
         if step.eval_loss is not None:
             self._prune(step)
         keep = self.best.look(step) and self.plan.training.keep_best
@@ -146,9 +141,9 @@ class Course:
         """
         troubles = [*trained.troubles]
         for step in steps:
-            self.loggers.step(step)
+            self.events.send(TrainingStep(step))
             while troubles and troubles[0].step <= step.step:
-                self.loggers.trouble(troubles.pop(0))
+                self.events.send(IssueFound(troubles.pop(0)))
             if step.eval_loss is not None:
                 self._prune(step)
 

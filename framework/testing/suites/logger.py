@@ -8,8 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from framework.api.events import Event, IssueFound, RunFailed
 from framework.api.fields import fields
 from framework.api.plan import Plan, Selection
+from framework.api.protocols import Logger
 from framework.api.records import Artifact, Trouble
 from framework.api.schema import Action
 from framework.run import pipeline
@@ -33,9 +35,9 @@ class LoggerSuite(Suite):
     def told(
         self, folder: Path, *more: str, rows: Rows | None = None, breaks: bool = False, ails: bool = False
     ) -> tuple[Plan, list[str]]:
-        """Run and return which methods of the logger were called.
+        """Run and return the names of the events that the logger got, and `close`.
 
-        With `breaks` the export stage fails, with `ails` it tells the logger of a trouble.
+        With `breaks` the export stage fails, with `ails` it sends the logger an issue of the training.
 
         Raises:
             AssertionError: the logger raised.
@@ -59,57 +61,69 @@ class LoggerSuite(Suite):
         return plan, spy.calls
 
     def test_a_whole_run_is_told_without_an_error(self, tmp_path: Path) -> None:
-        """Every method is called in its order, and nothing stays open."""
+        """Every event comes in its order, and nothing stays open."""
         _, calls = self.told(tmp_path)
-        expect({"planned", "started", "step", "evaluated", "finished"} <= set(calls), f"the calls were {calls}")
+        expected = {"RunPlanned", "RunStarted", "StageFinished", "TrainingStep", "RunFinished"}
+        expect(expected <= set(calls), f"the calls were {calls}")
 
     def test_a_part_of_the_stages_is_told_without_an_error(self, tmp_path: Path) -> None:
-        """A run without a report ends with `close` alone."""
+        """`RunFinished` of a run without a report has none."""
         _, calls = self.told(tmp_path, "stages=[data,train]")
-        expect("finished" not in calls, f"the calls were {calls}")
+        expect(calls[-2:] == ["RunFinished", "close"], f"the calls were {calls}")
 
     def test_a_run_whose_data_are_refused_leaves_nothing(self, tmp_path: Path) -> None:
-        """`failed` and `close` come without `started`, and not a file is written."""
+        """`RunFailed` and `close` come without `RunStarted`, and not a file is written."""
         plan, calls = self.told(tmp_path, rows=BROKEN_ROWS)
-        expect("failed" in calls and "started" not in calls, f"the calls were {calls}")
+        expect("RunFailed" in calls and "RunStarted" not in calls, f"the calls were {calls}")
         expect(not plan.run_dir.exists(), f"the refused run left {[path.name for path in plan.run_dir.glob('*')]}")
 
     def test_a_run_that_fails_halfway_is_told_without_an_error(self, tmp_path: Path) -> None:
-        """`failed` and `close` come after the training."""
+        """`RunFailed` and `close` come after the training."""
         _, calls = self.told(tmp_path, breaks=True)
-        expect({"started", "step", "failed"} <= set(calls), f"the calls were {calls}")
+        expect({"RunStarted", "TrainingStep", "RunFailed"} <= set(calls), f"the calls were {calls}")
 
     def test_a_run_folder_that_goes_on_is_told_without_an_error(self, tmp_path: Path) -> None:
         """What is left of the stages is told by another logger of the same folder, and then all of it anew."""
         self.told(tmp_path, "stages=[data,baseline,train]")
         _, calls = self.told(tmp_path, "stages=[evaluate,report]")
-        expect("finished" in calls and "step" not in calls, f"the calls were {calls}")
+        expect("RunFinished" in calls and "TrainingStep" not in calls, f"the calls were {calls}")
         _, calls = self.told(tmp_path)
-        expect({"step", "finished"} <= set(calls), f"the calls were {calls}")
+        expect({"TrainingStep", "RunFinished"} <= set(calls), f"the calls were {calls}")
 
     def test_validations_are_told_with_their_steps(self, tmp_path: Path) -> None:
         """The last entry of a training that stops between two validations is told again with one."""
         words = ["trainer.max_steps=6", "trainer.eval_steps=2", "trainer.early_stopping_metric=exact_match"]
         _, calls = self.told(tmp_path, *words, "trainer.losses=[1,1,nan]")
         again = 4  # it ends at step 3
-        expect(calls.count("step") == again, f"the calls were {calls}")
+        expect(calls.count("TrainingStep") == again, f"the calls were {calls}")
 
     def test_numbers_that_are_none_are_told_without_an_error(self, tmp_path: Path) -> None:
         """A loss and a gradient may be nan or infinite."""
         words = ["trainer.losses=[1,nan,inf]", "trainer.grad_norms=[inf,nan]", "health.nan=warn"]
         _, calls = self.told(tmp_path, "trainer.max_steps=3", *words)
-        expect({"trouble", "finished"} <= set(calls), f"the calls were {calls}")
+        expect({"IssueFound", "RunFinished"} <= set(calls), f"the calls were {calls}")
 
     def test_a_plan_that_is_refused_is_told_without_an_error(self, tmp_path: Path) -> None:
-        """`failed` and `close` come without `planned`, where the run cannot write to its folder."""
+        """`RunFailed` and `close` come without `RunPlanned`, where the run cannot write to its folder."""
         logger = self.create(tmp_path)
-        logger.failed(Planted("refused"))
+        logger.log(RunFailed(Planted("refused")))
         logger.close()
 
+    def test_an_event_that_is_not_known_is_ignored(self, tmp_path: Path) -> None:
+        """A later version of the framework may send more events."""
+        logger = self.create(tmp_path)
+        try:
+            logger.log(Unknown())
+        except Exception as error:
+            message = f"an event that it does not know makes it raise {one_line(error)}{place(error)}"
+            raise AssertionError(message) from error
+        finally:
+            logger.close()
+
     def test_a_trouble_of_the_training_is_told_without_an_error(self, tmp_path: Path) -> None:
-        """`trouble` comes after the steps, before the run ends."""
+        """`IssueFound` comes after the steps, before the run ends."""
         _, calls = self.told(tmp_path, ails=True)
-        expect(calls.count("trouble") == 1, f"the calls were {calls}")
+        expect(calls.count("IssueFound") == 1, f"the calls were {calls}")
 
     def test_a_plan_alone_writes_nothing(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """With `stages=[plan]` the run folder holds the plan alone, and the working folder nothing."""
@@ -148,7 +162,11 @@ class LoggerSuite(Suite):
         expect(written[0] == written[1], f"the first run left {written[0]} files, the second {written[1]}")
 
 
-class Spy:
+class Unknown(Event):
+    """An event of a later version."""
+
+
+class Spy(Logger):
     """A logger in front of another one: notes what is called and what that raises."""
 
     def __init__(self, logger: Any) -> None:
@@ -156,18 +174,21 @@ class Spy:
         self.calls: list[str] = []
         self.errors: list[str] = []
 
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        """Return a method that passes the call on."""
+    def log(self, event: Event) -> None:
+        """Pass the event on."""
+        self._call(type(event).__name__, lambda: self.logger.log(event))
 
-        def call(*arguments: Any, **named: Any) -> Any:
-            self.calls.append(name)
-            try:
-                return getattr(self.logger, name)(*arguments, **named)
-            except Exception as error:
-                self.errors.append(f"{name}: {one_line(error)}{place(error)}")
-                raise
+    def close(self) -> None:
+        """Pass the call on."""
+        self._call("close", self.logger.close)
 
-        return call
+    def _call(self, name: str, call: Callable[[], Any]) -> None:
+        self.calls.append(name)
+        try:
+            call()
+        except Exception as error:
+            self.errors.append(f"{name}: {one_line(error)}{place(error)}")
+            raise
 
 
 @dataclasses.dataclass(frozen=True)
@@ -201,7 +222,7 @@ class Breaks(Selection):
 
 @dataclasses.dataclass(frozen=True)
 class Ails(Selection):
-    """An exporter that tells of a trouble: how a training would come by one, each backend knows for itself."""
+    """An exporter that sends an issue of the training: how a training has one, each backend knows for itself."""
 
     spied: Spied | None = None
 
@@ -213,7 +234,7 @@ class Ails(Selection):
         """Tell the logger."""
         if self.spied is not None:
             with contextlib.suppress(Exception):  # the spy keeps it
-                self.spied.spies[0].trouble(TROUBLE)
+                self.spied.spies[0].log(IssueFound(TROUBLE))
         return []
 
 

@@ -6,15 +6,23 @@ elsewhere and runs no script; every text in it is escaped.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from framework.api.errors import PrunedError
+from framework.api.events import (
+    Event,
+    ForecastUpdated,
+    IssueFound,
+    RunFailed,
+    RunFinished,
+    RunStarted,
+    StageFinished,
+    TrainingStep,
+)
 from framework.api.files import write_whole
-from framework.api.plan import Plan
 from framework.api.protocols import Logger
-from framework.api.records import DataResult, EvalResult, Forecast, Report, Sample, Step, Trouble
+from framework.api.records import EvalResult, Forecast, Report
 from framework.api.text import one_line, redact
 from framework_plugins.report.config import HtmlConfig
 
@@ -29,59 +37,41 @@ class Html(Logger):
 
     def __init__(self, config: HtmlConfig) -> None:
         self.config = config
-        self.plan: Plan | None = None
         self.run: Run | None = None
         self.expected: Forecast | None = None
         self.file = Path(FILE)
 
-    def planned(self, plan: Plan) -> None:
-        """Keep the plan."""
-        self.plan = plan
+    def log(self, event: Event) -> None:
+        """Keep what the page shows, and write it when the run starts and when it ends."""
+        match event:
+            case ForecastUpdated(forecast):
+                self.expected = forecast  # the last one knows most
+            case RunStarted(plan, data, hardware):
+                from framework_plugins.report.page import Run  # noqa: PLC0415 - Jinja, which a plan alone need not load
 
-    def forecast(self, forecast: Forecast) -> None:
-        """Keep what the run will need; the last one knows most."""
-        self.expected = forecast
+                self.file = plan.run_dir / FILE
+                self.run = Run(plan, data, dict(redact(dict(hardware))), expected=self.expected)
+                self._write()
+            case _ if self.run:
+                self._add(self.run, event)
 
-    def started(self, run_dir: Path, data: DataResult, facts: Mapping[str, str]) -> None:
-        """Write what is known of the data."""
-        from framework_plugins.report.page import Run  # noqa: PLC0415 - Jinja, which a plan alone need not load
-
-        if self.plan is None:
-            message = "planned comes before started"
-            raise RuntimeError(message)
-        self.file = run_dir / FILE
-        self.run = Run(self.plan, data, dict(redact(dict(facts))), expected=self.expected)
-        self._write()
-
-    def step(self, step: Step) -> None:
-        """Keep the loss for the curve."""
-        if self.run:
-            self.run.steps.append(step)
-
-    def trouble(self, trouble: Trouble) -> None:
-        """Keep it for the page."""
-        if self.run:
-            self.run.troubles.append(trouble)
-
-    def evaluated(self, result: EvalResult, *, before: bool) -> None:  # noqa: ARG002 - the protocol's signature
-        """Keep what could not be measured."""
-        if self.run:
-            self.run.notes += [note for note in result.notes if note not in self.run.notes]
-
-    def finished(self, report: Report, samples: Sequence[tuple[Sample | None, Sample]]) -> None:
-        """Write the whole page."""
-        if self.run:
-            self.run.report = report
-            self.run.samples = list(samples)
-            self._write()
-
-    def failed(self, error: BaseException) -> None:
-        """Say on the page what ended the run."""
-        if self.run:
-            pruned = isinstance(error, PrunedError)
-            self.run.error = str(redact(str(error) if pruned else one_line(error)))
-            self.run.ended = "pruned by its sweep" if pruned else "failed"
-            self._write()
+    def _add(self, run: Run, event: Event) -> None:
+        match event:
+            case TrainingStep(step):
+                run.steps.append(step)
+            case IssueFound(issue):
+                run.troubles.append(issue)
+            case StageFinished(_, EvalResult() as result):
+                run.notes += [note for note in result.notes if note not in run.notes]
+            case RunFinished(Report() as report, samples):
+                run.report = report
+                run.samples = list(samples)
+                self._write()
+            case RunFailed(error):
+                pruned = isinstance(error, PrunedError)
+                run.error = str(redact(str(error) if pruned else one_line(error)))
+                run.ended = "pruned by its sweep" if pruned else "failed"
+                self._write()
 
     def _write(self) -> None:
         """Put the page in place, whole or not at all."""

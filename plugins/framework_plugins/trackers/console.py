@@ -13,6 +13,17 @@ from rich.console import Console as Terminal
 from rich.table import Table
 from rich.text import Text
 
+from framework.api.events import (
+    Event,
+    ForecastUpdated,
+    IssueFound,
+    RunFinished,
+    RunPlanned,
+    RunStarted,
+    StageFinished,
+    StageStarted,
+    TrainingStep,
+)
 from framework.api.fields import fields
 from framework.api.plan import Plan, Selection
 from framework.api.protocols import Logger
@@ -27,7 +38,6 @@ from framework.api.records import (
     Report,
     Sample,
     Step,
-    Trouble,
 )
 from framework.api.schema import Stage
 from framework.api.text import as_text, difference, forecast_facts, number, short, visible
@@ -42,11 +52,11 @@ LINES = 10
 LOOKING = {Stage.plan, Stage.data}
 """A run of these stages alone is made to look at the data."""
 DOING = {
-    "data": "reading and tokenizing the data",
-    "baseline": "asking the base model",
-    "train": "training",
-    "evaluate": "asking the tuned model",
-    "export": "exporting",
+    Stage.data: "reading and tokenizing the data",
+    Stage.baseline: "asking the base model",
+    Stage.train: "training",
+    Stage.evaluate: "asking the tuned model",
+    Stage.export: "exporting",
 }
 
 
@@ -62,9 +72,31 @@ class Console(Logger):
         self.expected: Forecast | None = None
         self.noted: set[str] = set()
 
-    def planned(self, plan: Plan) -> None:
+    def log(self, event: Event) -> None:
+        """Show the event."""
+        match event:
+            case RunPlanned(plan):
+                self.plan = plan
+                self._show_plan(plan)
+            case ForecastUpdated(forecast):
+                self._show_forecast(forecast)
+            case RunStarted(plan, data, hardware):
+                self._show_data(plan, data, hardware)
+            case StageStarted(stage):
+                self._stop_bar()
+                if stage in DOING:
+                    self.out.print(f"[dim]{DOING[stage]} …[/]")
+            case TrainingStep(step):
+                self._show_step(step)
+            case IssueFound(issue):  # above the bar where there is one
+                self.out.print(Text(f"  {issue.line}", style="yellow"), soft_wrap=True)
+            case StageFinished(stage, EvalResult() as result):
+                self._show_evaluation("before" if stage is Stage.baseline else "after", result)
+            case RunFinished(Report() as report, samples):
+                self._show_report(report, samples)
+
+    def _show_plan(self, plan: Plan) -> None:
         """Show what will run."""
-        self.plan = plan
         training = plan.training
         length = f"{training.max_steps} steps" if training.max_steps else f"{training.num_train_epochs:g} epochs"
         batch = f"{training.per_device_train_batch_size} x {training.gradient_accumulation_steps} rows a step"
@@ -83,7 +115,7 @@ class Console(Logger):
         }
         self._facts(plan.name, rows)
 
-    def forecast(self, forecast: Forecast) -> None:
+    def _show_forecast(self, forecast: Forecast) -> None:
         """Show what the run will need, once: with the rows, or where there will be none known, without."""
         self.expected = forecast
         known = forecast.memory is None or forecast.memory.rows_known
@@ -109,26 +141,19 @@ class Console(Logger):
         self.out.print(table)
         self.out.print()
 
-    def started(self, run_dir: Path, data: DataResult, facts: Mapping[str, str]) -> None:
+    def _show_data(self, plan: Plan, data: DataResult, hardware: Mapping[str, str]) -> None:
         """Show the data and what was picked for this machine; where the data are all that is asked for, rows too."""
         from framework_plugins.trackers import console_data  # noqa: PLC0415 - a plan alone has nothing of it to show
 
         self._facts("data", console_data.facts(data))
-        audits = self.plan.audit if self.plan else {}
-        console_data.show_findings(self.out, data.findings, audits)
-        if self.plan and set(self.plan.stages) <= LOOKING:
+        console_data.show_findings(self.out, data.findings, plan.audit)
+        if set(plan.stages) <= LOOKING:
             console_data.show_rows(self.out, data.view)
-            self._facts("", {"report": short(_page(run_dir, self.plan))})
+            self._facts("", {"report": short(_page(plan.run_dir, plan))})
             return
-        self._facts("machine", facts)
+        self._facts("machine", hardware)
 
-    def stage_started(self, stage: str) -> None:
-        """Say what takes the time."""
-        self._stop_bar()
-        if stage in DOING:
-            self.out.print(f"[dim]{DOING[stage]} …[/]")
-
-    def step(self, step: Step) -> None:
+    def _show_step(self, step: Step) -> None:
         """Move the bar, or print a line."""
         if not self.out.is_terminal:
             every = max(1, step.total_steps // LINES)
@@ -142,26 +167,22 @@ class Console(Logger):
             self.bar = Bar(self.out, step.total_steps)
         self.bar.move(step.step, _numbers(step))
 
-    def trouble(self, trouble: Trouble) -> None:
-        """Show it at once, above the bar where there is one."""
-        self.out.print(Text(f"  {trouble.line}", style="yellow"), soft_wrap=True)
-
     def _stop_bar(self) -> None:
         if self.bar is not None:
             self.bar.stop()
             self.bar = None
 
-    def evaluated(self, result: EvalResult, *, before: bool) -> None:
+    def _show_evaluation(self, when: str, result: EvalResult) -> None:
         """Show the means, and warn of what could not be measured, once."""
         measures = [(name, one) for name, one in result.measures.items() if one.aspect is Aspect.task]
         means = ", ".join(f"{name} {number(measure.value, name, measure.unit)}" for name, measure in measures)
-        self.out.print(Text(f"  {'before' if before else 'after'}: {means}"))
+        self.out.print(Text(f"  {when}: {means}"))
         for note in result.notes:
             if note not in self.noted:
                 self.out.print(Text(f"  warning: {visible(note, '⏎')}", style="yellow"), soft_wrap=True)
         self.noted.update(result.notes)
 
-    def finished(self, report: Report, samples: Sequence[tuple[Sample | None, Sample]]) -> None:
+    def _show_report(self, report: Report, samples: Sequence[tuple[Sample | None, Sample]]) -> None:
         """Show answers side by side, the numbers, and what to type next."""
         self._stop_bar()
         self._show_samples(samples[: self.config.samples])

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import IO, Any
 
+from framework.api.events import (
+    Event,
+    IssueFound,
+    RunFailed,
+    RunFinished,
+    RunStarted,
+    StageFinished,
+    StageStarted,
+    TrainingStep,
+)
 from framework.api.plan import as_plain
 from framework.api.protocols import Logger
-from framework.api.records import DataResult, EvalResult, Report, Sample, Step, Trouble
+from framework.api.records import EvalResult, Report
+from framework.api.schema import Stage
 from framework.api.text import one_line, redact
 from framework_plugins.trackers.config import JsonlConfig
 
@@ -22,40 +31,30 @@ class Jsonl(Logger):
         self.config = config
         self.file: IO[str] | None = None
 
+    def log(self, event: Event) -> None:
+        """Write the event; the file is opened when the run starts, and a run that goes on appends."""
+        match event:
+            case RunStarted(plan, data, hardware):
+                self.file = (plan.run_dir / self.config.file).open("a", encoding="utf-8")
+                self._write("started", data=as_plain(data), hardware=dict(hardware))
+            case StageStarted(stage) if stage is not Stage.report:  # that is the line `finished`
+                self._write("stage", stage=stage.value)
+            case TrainingStep(step):
+                self._write("step", **asdict(step))
+            case IssueFound(issue):
+                self._write("trouble", **as_plain(issue))
+            case StageFinished(stage, EvalResult() as result):
+                self._write("evaluated", before=stage is Stage.baseline, metrics=result.figures)
+            case RunFinished(Report() as report):
+                found = as_plain(report)
+                self._write("finished", **{name: found[name] for name in ("objective", "metrics", "verdict")})
+            case RunFailed(error):
+                self._write("failed", error=one_line(error))
+
     def _write(self, event: str, **values: Any) -> None:
         if self.file is not None:
             self.file.write(json.dumps(redact({"event": event, **values})) + "\n")
             self.file.flush()
-
-    def started(self, run_dir: Path, data: DataResult, facts: Mapping[str, str]) -> None:
-        """Open the file; a run that goes on appends."""
-        self.file = (run_dir / self.config.file).open("a", encoding="utf-8")
-        self._write("started", data=as_plain(data), hardware=dict(facts))
-
-    def stage_started(self, stage: str) -> None:
-        """Write the stage."""
-        self._write("stage", stage=stage)
-
-    def step(self, step: Step) -> None:
-        """Write the step."""
-        self._write("step", **asdict(step))
-
-    def trouble(self, trouble: Trouble) -> None:
-        """Write the trouble."""
-        self._write("trouble", **as_plain(trouble))
-
-    def evaluated(self, result: EvalResult, *, before: bool) -> None:
-        """Write the means."""
-        self._write("evaluated", before=before, metrics=result.figures)
-
-    def finished(self, report: Report, samples: Sequence[tuple[Sample | None, Sample]]) -> None:  # noqa: ARG002
-        """Write the objective, the measures and the verdict."""
-        found = as_plain(report)
-        self._write("finished", **{name: found[name] for name in ("objective", "metrics", "verdict")})
-
-    def failed(self, error: BaseException) -> None:
-        """Write the error."""
-        self._write("failed", error=one_line(error))
 
     def close(self) -> None:
         """Close the file."""

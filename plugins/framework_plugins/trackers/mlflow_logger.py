@@ -22,9 +22,19 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from framework.api.errors import PrunedError
+from framework.api.events import (
+    Event,
+    IssueFound,
+    RunFailed,
+    RunFinished,
+    RunStarted,
+    StageFinished,
+    TrainingStep,
+)
 from framework.api.plan import Plan
 from framework.api.protocols import Logger
-from framework.api.records import DataResult, EvalResult, Report, Sample, Step, Trouble
+from framework.api.records import DataResult, EvalResult, Report, Sample, Step
+from framework.api.schema import Stage
 from framework.api.text import as_text, one_line, redact
 from framework_plugins.trackers.config import MlflowConfig
 from framework_plugins.trackers.kept import KeptRun, keep_run, known_run, settings_of, trained_steps
@@ -69,26 +79,38 @@ class Mlflow(Logger):
         self.tables: list[dict[str, str]] = []
         self.status = "FINISHED"
 
-    def planned(self, plan: Plan) -> None:
-        """Keep the plan."""
-        self.plan = plan
+    def log(self, event: Event) -> None:
+        """Log the event; the run of MLflow is opened when the run starts."""
+        match event:
+            case RunStarted(plan, data, hardware):
+                self._open(plan, data, hardware)
+            case TrainingStep(step):
+                self._log_step(step)
+            case IssueFound(issue):
+                self._batch(tags=[RunTag(f"trouble.{issue.kind}", redact(issue.line))])
+            case StageFinished(stage, EvalResult() as result):
+                prefix = "before" if stage is Stage.baseline else "after"
+                self._metrics({f"{prefix}/{name}": value for name, value in result.figures.items()})
+            case RunFinished(Report() as report, samples):
+                self._log_report(report, samples)
+            case RunFailed(error):
+                self.status = "KILLED" if isinstance(error, KeyboardInterrupt | PrunedError) else "FAILED"
+                self._batch(tags=[RunTag("error", redact(one_line(error)))])
 
-    def started(self, run_dir: Path, data: DataResult, facts: Mapping[str, str]) -> None:  # noqa: ARG002 - the plan has it
+    def _open(self, plan: Plan, data: DataResult, hardware: Mapping[str, str]) -> None:
         """Open the run, and write the config."""
-        if self.plan is None:
-            message = "planned comes before started"
-            raise RuntimeError(message)
+        self.plan = plan
         address = tracking_address(self.config)
         self._limit(address)
         client = MlflowClient(address)
-        known = known_run(self.plan, NAME, str(redact(address)))
+        known = known_run(plan, NAME, str(redact(address)))
         if known and _goes_on(client, known.id):
             self.client, self.run_id, self.has = client, known.id, known.step
-            self.last_step = trained_steps(self.plan)
+            self.last_step = trained_steps(plan)
         else:
-            self.run_id = self._create(client, self.plan)
+            self.run_id = self._create(client, plan)
             self.client = client
-            self._params(settings(self.plan, data, facts))
+            self._params(settings(plan, data, hardware))
         self._keep(over=False)
 
     def _limit(self, address: str) -> None:
@@ -136,24 +158,15 @@ class Mlflow(Logger):
         now = int(time.time() * 1000)
         self._batch(metrics=[Metric(_key(name), value, now, self.last_step) for name, value in values.items()])
 
-    def step(self, step: Step) -> None:
-        """Log a step, unless it is told again by a training that goes on: MLflow would have it twice."""
+    def _log_step(self, step: Step) -> None:
+        """Log a step, unless it is sent again by a training that goes on: MLflow would have it twice."""
         self.last_step = step.step
         if step.step > self.has:
             self._metrics(step_values(step))
             self.trained = step.step
             self._keep(over=False)
 
-    def trouble(self, trouble: Trouble) -> None:
-        """Keep it as a tag."""
-        self._batch(tags=[RunTag(f"trouble.{trouble.kind}", redact(trouble.line))])
-
-    def evaluated(self, result: EvalResult, *, before: bool) -> None:
-        """Log the means."""
-        prefix = "before" if before else "after"
-        self._metrics({f"{prefix}/{name}": value for name, value in result.figures.items()})
-
-    def finished(self, report: Report, samples: Sequence[tuple[Sample | None, Sample]]) -> None:
+    def _log_report(self, report: Report, samples: Sequence[tuple[Sample | None, Sample]]) -> None:
         """Log answers, measures, verdict and the report."""
         self._table("answers", answers(samples, self.config.answers))
         self._table("measures", measures(report))
@@ -170,11 +183,6 @@ class Mlflow(Logger):
             self._file(text, f"{name}.json")
             self.tables.append({"path": f"{name}.json", "type": "table"})
             self._batch(tags=[RunTag(TABLES, json.dumps(self.tables))])
-
-    def failed(self, error: BaseException) -> None:
-        """Mark the run as failed, or as killed by its user or its sweep, and say why."""
-        self.status = "KILLED" if isinstance(error, KeyboardInterrupt | PrunedError) else "FAILED"
-        self._batch(tags=[RunTag("error", redact(one_line(error)))])
 
     def close(self) -> None:
         """Log what other loggers and the exporters made, and end the run."""

@@ -8,15 +8,24 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import tensorboard  # noqa: F401 - torch would say too late, and less clearly, that it is not installed
 
 from framework.api.errors import PrunedError
+from framework.api.events import (
+    Event,
+    IssueFound,
+    RunFailed,
+    RunFinished,
+    RunStarted,
+    StageFinished,
+    TrainingStep,
+)
 from framework.api.plan import Plan
 from framework.api.protocols import Logger
-from framework.api.records import DataResult, EvalResult, Report, Sample, Step, Trouble
+from framework.api.records import DataResult, EvalResult, Report, Sample
+from framework.api.schema import Stage
 from framework.api.text import as_text, one_line, redact
 from framework_plugins.trackers.config import TensorBoardConfig
 from framework_plugins.trackers.kept import trained_steps
@@ -35,28 +44,40 @@ class TensorBoard(Logger):
 
     def __init__(self, config: TensorBoardConfig) -> None:
         self.config = config
-        self.plan: Plan | None = None
         self.writer: SummaryWriter | None = None
         self.values: dict[str, Any] = {}
         self.last_step = 0
         self.exit_code = 0
 
-    def planned(self, plan: Plan) -> None:
-        """Keep the plan."""
-        self.plan = plan
+    def log(self, event: Event) -> None:
+        """Write the event; the file is opened when the run starts."""
+        match event:
+            case RunStarted(plan, data, hardware):
+                self._open(plan, data, hardware)
+            case TrainingStep(step):
+                self.last_step = step.step
+                self._scalars(step_values(step))
+            case IssueFound(issue):
+                self._text(f"trouble/{issue.kind}", redact(issue.line))
+            case StageFinished(stage, EvalResult() as result):
+                prefix = "before" if stage is Stage.baseline else "after"
+                self._scalars({f"{prefix}/{name}": value for name, value in result.figures.items()})
+            case RunFinished(Report() as report, samples):
+                self._write_report(report, samples)
+            case RunFailed(error):
+                pruned = isinstance(error, PrunedError)  # a point that its sweep gives up has not failed
+                self.exit_code = 0 if pruned else 1
+                self._text("pruned" if pruned else "failed", redact(one_line(error)))
 
-    def started(self, run_dir: Path, data: DataResult, facts: Mapping[str, str]) -> None:
+    def _open(self, plan: Plan, data: DataResult, hardware: Mapping[str, str]) -> None:
         """Open the file, and write the config."""
         from torch.utils.tensorboard import SummaryWriter  # noqa: PLC0415 - a plan alone imports no torch
 
-        if self.plan is None:
-            message = "planned comes before started"
-            raise RuntimeError(message)
-        anew = 0 if self.plan.is_new_run else None  # of a run before into this folder nothing is to be shown
-        folder = str(run_dir / self.config.folder)
+        anew = 0 if plan.is_new_run else None  # of a run before into this folder nothing is to be shown
+        folder = str(plan.run_dir / self.config.folder)
         self.writer = SummaryWriter(folder, flush_secs=FLUSH_SECONDS, purge_step=anew)
-        self.values = settings(self.plan, data, facts)
-        self.last_step = trained_steps(self.plan)
+        self.values = settings(plan, data, hardware)
+        self.last_step = trained_steps(plan)
         self._text("config", f"```json\n{json.dumps(self.values, indent=1, ensure_ascii=False)}\n```")
 
     def _text(self, name: str, text: str) -> None:
@@ -69,21 +90,7 @@ class TensorBoard(Logger):
             for name, value in values.items():
                 self.writer.add_scalar(name, value, self.last_step)
 
-    def step(self, step: Step) -> None:
-        """Write the numbers of a step."""
-        self.last_step = step.step
-        self._scalars(step_values(step))
-
-    def trouble(self, trouble: Trouble) -> None:
-        """Write it as a text at its step."""
-        self._text(f"trouble/{trouble.kind}", redact(trouble.line))
-
-    def evaluated(self, result: EvalResult, *, before: bool) -> None:
-        """Write the means."""
-        prefix = "before" if before else "after"
-        self._scalars({f"{prefix}/{name}": value for name, value in result.figures.items()})
-
-    def finished(self, report: Report, samples: Sequence[tuple[Sample | None, Sample]]) -> None:
+    def _write_report(self, report: Report, samples: Sequence[tuple[Sample | None, Sample]]) -> None:
         """Write answers, measures and verdict, and the settings beside the objective."""
         if self.writer is None:
             return
@@ -98,12 +105,6 @@ class TensorBoard(Logger):
         chosen = {name: _hyperparameter(value) for name, value in flat(self.values) if not _is_result(name)}
         scores = {} if objective.value is None else {f"objective/{objective.name}": objective.value}
         self.writer.add_hparams(chosen, scores, run_name=".", global_step=self.last_step)
-
-    def failed(self, error: BaseException) -> None:
-        """Write why; a point that its sweep gave up has not failed."""
-        pruned = isinstance(error, PrunedError)
-        self.exit_code = 0 if pruned else 1
-        self._text("pruned" if pruned else "failed", redact(one_line(error)))
 
     def close(self) -> None:
         """Write how it ended, and close the file."""

@@ -16,9 +16,18 @@ from typing import Any
 import wandb
 
 from framework.api.errors import PrunedError
+from framework.api.events import (
+    Event,
+    IssueFound,
+    RunFailed,
+    RunFinished,
+    RunStarted,
+    StageFinished,
+    TrainingStep,
+)
 from framework.api.plan import Plan
 from framework.api.protocols import Logger
-from framework.api.records import DataResult, EvalResult, Report, Sample, Step, Trouble
+from framework.api.records import DataResult, EvalResult, Report, Sample, Trouble
 from framework.api.schema import Action, Stage
 from framework.api.text import one_line, redact
 from framework_plugins.trackers.config import WandbConfig
@@ -64,25 +73,36 @@ class Wandb(Logger):
         self.exit_code = 0
         self.server_lost = False
 
-    def planned(self, plan: Plan) -> None:
-        """Keep the plan."""
-        self.plan = plan
+    def log(self, event: Event) -> None:
+        """Log the event; the run of W&B is opened when the run starts."""
+        match event:
+            case RunStarted(plan, data, hardware):
+                self._open(plan, data, hardware)
+            case TrainingStep(step):
+                self.last_step = step.step
+                self._log(step_values(step))
+            case IssueFound(issue):
+                self._alert(issue)
+            case StageFinished(stage, EvalResult() as result):
+                self._log_evaluation("before" if stage is Stage.baseline else "after", result)
+            case RunFinished(Report() as report, samples):
+                self._log_report(report, samples)
+            case RunFailed(error):
+                self.exit_code = 0 if isinstance(error, PrunedError) else 1  # its sweep gave it up: it has not failed
 
-    def started(self, run_dir: Path, data: DataResult, facts: Mapping[str, str]) -> None:
+    def _open(self, plan: Plan, data: DataResult, hardware: Mapping[str, str]) -> None:
         """Open the run: online where asked for or possible, else offline."""
-        if self.plan is None:
-            message = "planned comes before started"
-            raise RuntimeError(message)
+        self.plan = plan
         place = str(redact(f"{self.config.entity or ''}/{self.config.project}"))
-        known = known_run(self.plan, NAME, place)
-        self.kept = known or KeptRun(uuid.uuid4().hex[:8], place, settings_of(self.plan))
-        about = self._about(self.plan) | {"id": self.kept.id, "resume": "allow" if known else None}
-        values = settings(self.plan, data, facts)
-        self.run, self.why_offline = open_run(self.config, about, run_dir, values)
+        known = known_run(plan, NAME, place)
+        self.kept = known or KeptRun(uuid.uuid4().hex[:8], place, settings_of(plan))
+        about = self._about(plan) | {"id": self.kept.id, "resume": "allow" if known else None}
+        values = settings(plan, data, hardware)
+        self.run, self.why_offline = open_run(self.config, about, plan.run_dir, values)
         if self.run is None:
             return
         self.has = max(self.kept.step, self.run.step - 1)
-        if known and not self.plan.is_new_run:
+        if known and not plan.is_new_run:
             self.last_step = self.has + 1
         self._keep(over=False)
 
@@ -107,16 +127,11 @@ class Wandb(Logger):
             self.kept.step, self.kept.over = max(self.kept.step, self.logged), over
             keep_run(self.plan, NAME, self.kept)
 
-    def step(self, step: Step) -> None:
-        """Log a step."""
-        self.last_step = step.step
-        self._log(step_values(step))
-
-    def trouble(self, trouble: Trouble) -> None:
+    def _alert(self, issue: Trouble) -> None:
         """Send an alert: W&B shows it beside the run, and writes to those who asked for that."""
         if self.run is not None:
-            level = "ERROR" if trouble.action is Action.stop else "WARN"
-            self.run.alert(trouble.kind, redact(trouble.line), level=level)
+            level = "ERROR" if issue.action is Action.stop else "WARN"
+            self.run.alert(issue.kind, redact(issue.line), level=level)
 
     def _log(self, values: Mapping[str, Any]) -> None:
         """Log values at this step, unless W&B has it from before: it takes no second entry of a step that is past."""
@@ -130,16 +145,15 @@ class Wandb(Logger):
         """Go past all steps that W&B has from before."""
         self.last_step = max(self.last_step, self.has + 1)
 
-    def evaluated(self, result: EvalResult, *, before: bool) -> None:
+    def _log_evaluation(self, prefix: str, result: EvalResult) -> None:
         """Log the means, those of lm-eval with their standard errors, and where no report is to come the answers."""
-        prefix = "before" if before else "after"
-        if not before:
+        if prefix == "after":
             self._go_past()
         self._log({f"{prefix}/{name}": value for name, value in result.figures.items()})
         if self.plan is not None and Stage.report not in self.plan.stages:
             self._log_table(f"{prefix}/answers", asked(result.samples, self.config.answers))
 
-    def finished(self, report: Report, samples: Sequence[tuple[Sample | None, Sample]]) -> None:
+    def _log_report(self, report: Report, samples: Sequence[tuple[Sample | None, Sample]]) -> None:
         """Log the answers side by side, the measures with their verdict, and the report as the summary."""
         self._go_past()
         self._log_table("answers", answers(samples, self.config.answers))
@@ -156,10 +170,6 @@ class Wandb(Logger):
         except Exception as error:  # noqa: BLE001 - curves and summary are still written, for `wandb sync`
             self.server_lost = True
             say(f"wandb: the server is gone, so tables and artifacts are left out ({redact(one_line(error))})")
-
-    def failed(self, error: BaseException) -> None:
-        """Mark the run as failed, unless its sweep gave it up."""
-        self.exit_code = 0 if isinstance(error, PrunedError) else 1
 
     def close(self) -> None:
         """Log what other loggers and the exporters made, finish the run, and say how to upload what is here only."""

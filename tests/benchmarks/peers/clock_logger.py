@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 from framework import Component, hookimpl
+from framework.api.events import Event, RunStarted, TrainingStep
 from framework.api.protocols import Logger
-from framework.api.records import DataResult, Step
 from framework.api.schema import LoggerConfig
 
 
@@ -33,17 +33,15 @@ class Clock(Logger):
         self.run_dir = Path()
         self.tokens = 0
 
-    def started(self, run_dir: Path, data: DataResult, facts: Mapping[str, str]) -> None:
-        """Remember where to write."""
-        del facts
-        self.run_dir = run_dir
-        self.tokens = data.tokens
-
-    def step(self, step: Step) -> None:
-        """Note the end of a step; the first tells when training began."""
-        self.ends.append(step.seconds)
-        if len(self.ends) == 1:
-            self.start = time.time() - step.seconds
+    def log(self, event: Event) -> None:
+        """Remember where to write, and the end of each step; the first tells when training began."""
+        match event:
+            case RunStarted(plan, data):
+                self.run_dir, self.tokens = plan.run_dir, data.tokens
+            case TrainingStep(step):
+                self.ends.append(step.seconds)
+                if len(self.ends) == 1:
+                    self.start = time.time() - step.seconds
 
     def close(self) -> None:
         """Write."""

@@ -11,12 +11,12 @@ import pytest
 
 from framework import FrameworkError, hookimpl, testing
 from framework.api import records
-from framework.api.protocols import Logger
 from framework.api.records import EvalResult, Measure, Report, Step, TrainResult, Trouble
 from framework.api.schema import Action
 from framework.evaluate.measure import Measuring
 from framework.hooks import manager
 from framework.run import pipeline
+from framework.run.events import Events
 from framework.run.training import Course
 from framework.util.errors import PrunedError
 
@@ -188,7 +188,7 @@ def course(tmp_path: Path, *results: EvalResult, base: EvalResult | None = None)
     plan = testing.plan(["trainer.early_stopping_metric=exact_match", "evaluator=[prompts]"], run_dir=tmp_path)
     data: Any = None
     says: Any = Says(*results)
-    return Course(plan, Logger(), Measuring(plan, testing.EchoModel(plan), data, {"prompts": says}, {}), base)
+    return Course(Events(plan), Measuring(plan, testing.EchoModel(plan), data, {"prompts": says}, {}), base)
 
 
 @pytest.mark.parametrize(

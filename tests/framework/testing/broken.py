@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from framework import Component, FrameworkError, hookimpl, metric
+from framework.api.events import IssueFound, RunFailed, RunFinished, RunPlanned, RunStarted, TrainingStep
 from framework.api.protocols import AnswerMetric, Logger
 from framework.api.records import Answer, Artifact, Example, Finding, Message, Order, Scores, Severity
 from framework.api.schema import *
@@ -288,9 +289,9 @@ class Log(Logger):
         self.config = config
         self.file = None
 
-    def started(self, run_dir, data, facts):
-        self.run_dir = run_dir
-        self.file = (run_dir / "log.txt").open("a")
+    def log(self, event):
+        if isinstance(event, RunStarted):
+            self.file = (event.plan.run_dir / "log.txt").open("a")
 
     def close(self):
         if self.file:
@@ -299,55 +300,77 @@ class Log(Logger):
 
 @option(LoggerConfig)
 class StepError(Log):
-    def step(self, step):
-        raise ValueError("no step")
+    def log(self, event):
+        super().log(event)
+        if isinstance(event, TrainingStep):
+            raise ValueError("no step")
 
 @option(LoggerConfig)
 class Finite(Log):
-    def step(self, step):
-        if step.loss != step.loss:
+    def log(self, event):
+        super().log(event)
+        if isinstance(event, TrainingStep) and event.step.loss != event.step.loss:
             raise ValueError("not finite")
 
 @option(LoggerConfig)
 class Unplanned(Log):
     plan = None
 
-    def planned(self, plan):
-        self.plan = plan
-
-    def failed(self, error):
-        self.plan.name
+    def log(self, event):
+        match event:
+            case RunPlanned(plan):
+                self.plan = plan
+            case RunFailed():
+                self.plan.name
+            case _:
+                super().log(event)
 
 @option(LoggerConfig)
 class Opens(Log):
-    def started(self, run_dir, data, facts):
-        self.file = (run_dir / "log.txt").open("x")
+    def log(self, event):
+        if isinstance(event, RunStarted):
+            self.file = (event.plan.run_dir / "log.txt").open("x")
 
 @option(LoggerConfig)
 class Retold(Log):
     last = 0
 
-    def step(self, step):
-        if step.step <= self.last:
-            raise ValueError("again")
-        self.last = step.step
+    def log(self, event):
+        super().log(event)
+        if isinstance(event, TrainingStep):
+            if event.step.step <= self.last:
+                raise ValueError("again")
+            self.last = event.step.step
 
 @option(LoggerConfig)
 class Carefree(Log):
-    def trouble(self, trouble):
-        self.file.write(trouble.name)
+    def log(self, event):
+        super().log(event)
+        if isinstance(event, IssueFound):
+            self.file.write(event.issue.name)
+
+@option("logger", LoggerConfig)
+class Picky(Log):
+    def log(self, event):
+        super().log(event)
+        if type(event).__module__ != "framework.api.events":
+            raise TypeError(type(event).__name__)
 
 @option(LoggerConfig)
 class Unready(Log):
-    def failed(self, error):
-        self.file.write(str(error))
+    def log(self, event):
+        super().log(event)
+        if isinstance(event, RunFailed):
+            self.file.write(str(event.error))
 
 @option(LoggerConfig)
 class Unfinished(Log):
     report = None
 
-    def finished(self, report, samples):
-        self.report = report
+    def log(self, event):
+        super().log(event)
+        if isinstance(event, RunFinished):
+            self.report = event.report
 
     def close(self):
         super().close()
@@ -360,26 +383,25 @@ class Open(Log):
 
 @option(LoggerConfig)
 class Early(Log):
-    def planned(self, plan):
-        plan.run_dir.mkdir(parents=True, exist_ok=True)
-        (plan.run_dir / "early.txt").touch()
-
-    def close(self):
-        super().close()
+    def log(self, event):
+        super().log(event)
+        if isinstance(event, RunPlanned):
+            event.plan.run_dir.mkdir(parents=True, exist_ok=True)
+            (event.plan.run_dir / "early.txt").touch()
 
 @option(LoggerConfig)
 class Around(Log):
-    def planned(self, plan):
-        Path("around.txt").touch()
+    def log(self, event):
+        super().log(event)
+        if isinstance(event, RunPlanned):
+            Path("around.txt").touch()
 
 @option(LoggerConfig)
 class Leaks(Log):
-    def planned(self, plan):
-        self.name = plan.name
-
-    def started(self, run_dir, data, facts):
-        super().started(run_dir, data, facts)
-        self.file.write(self.name)
+    def log(self, event):
+        super().log(event)
+        if isinstance(event, RunStarted):
+            self.file.write(event.plan.name)
 
 @dataclass
 class TellsConfig(LoggerConfig):
@@ -388,9 +410,10 @@ class TellsConfig(LoggerConfig):
     """Doc."""
 
 class Tells(Log):
-    def started(self, run_dir, data, facts):
-        super().started(run_dir, data, facts)
-        self.file.write(str(self.config.api_key))
+    def log(self, event):
+        super().log(event)
+        if isinstance(event, RunStarted):
+            self.file.write(str(self.config.api_key))
 
 OPTIONS.append(Component("tells", TellsConfig, "broken_options:Tells"))
 
@@ -398,10 +421,11 @@ OPTIONS.append(Component("tells", TellsConfig, "broken_options:Tells"))
 class First(Log):
     started_runs = 0
 
-    def started(self, run_dir, data, facts):
-        First.started_runs += 1
-        if First.started_runs == 1:
-            super().started(run_dir, data, facts)
+    def log(self, event):
+        if isinstance(event, RunStarted):
+            First.started_runs += 1
+            if First.started_runs == 1:
+                super().log(event)
 
 
 MODELS = {}

@@ -120,11 +120,11 @@ class Needs:
         return 1.0
 
 class Log:
-    planned = forecast = started = stage_started = evaluated = finished = failed = close = lambda self, *a, **k: None
-    trouble = planned
     def __init__(self, config):
         pass
-    def step(self, number):
+    def log(self, number):
+        pass
+    def close(self):
         pass
 
 class Export:
@@ -288,7 +288,7 @@ EXPECTED = [
     r"metric 'bad name': factory='nothing' has to be 'package.module:attribute'",
     r"metric 'needs': Needs has no attribute 'needs_reference'",
     r"metric 'needs': Needs has score\(reference, answer\), which has to be score\(answer, reference\)",
-    r"logger 'log': Log has step\(number\), which has to be step\(step\)",
+    r"logger 'log': Log has log\(number\), which has to be log\(event\)",
     r"exporter 'gone': factory='broken_acme.gone:Export' names a module that does not exist",
     r"exporter 'misspelt' cannot be loaded from broken_acme.parts:Exprot: AttributeError: .*",
     r"exporter 'text': broken_acme.parts:text cannot be called: it is 'text'",
@@ -418,7 +418,7 @@ GOOD = """
         def __init__(self, config):
             self.settings = asdict(config)
 
-        def step(self, step):
+        def log(self, event):
             pass
 
     @dataclass
@@ -625,7 +625,7 @@ class PoliteConfig(MetricConfig):
 
 def test_every_group_has_its_protocol() -> None:
     assert all(not kind.__name__.startswith("_") for kind in PROTOCOLS.values())
-    assert lacks(protocols.Logger(), protocols.Logger) == []
+    assert lacks(protocols.Logger, protocols.Logger) == []
 
 
 class Loose:

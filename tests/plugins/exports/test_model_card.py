@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,9 +15,11 @@ from framework import testing
 from framework.api import records
 from framework.api.plan import Plan
 from framework.api.protocols import ExportContext, ModelPlace
-from framework.api.records import Artifact, ExportResult
+from framework.api.records import Artifact, DataResult, EvalResult, ExportResult, Report, TrainResult
+from framework.api.run_folder import RunFolder
+from framework.api.schema import Stage
 from framework.run import pipeline
-from framework.run.report import draft_report
+from framework.run.report import make_report
 from framework_plugins.exports.config import ModelCardExporterConfig
 from framework_plugins.exports.model_card import ModelCardExporter, base_license
 
@@ -41,6 +42,14 @@ def plan(tmp_path: Path, data_file: Path, monkeypatch: pytest.MonkeyPatch) -> Pl
     return testing.plan(words, run_dir=tmp_path)
 
 
+def draft(plan: Plan, model: testing.EchoModel) -> Report:
+    """Return the report as an export finds it."""
+    folder = RunFolder(plan.run_dir)
+    before, after = (folder.earlier(stage, EvalResult) for stage in (Stage.baseline, Stage.evaluate))
+    data, trained = folder.earlier(Stage.data, DataResult), folder.earlier(Stage.train, TrainResult)
+    return make_report(plan, model.facts, {}, data, before, trained, after, folder.nulls(), None)
+
+
 def write(plan: Plan, artifacts: Mapping[str, str], **settings: Any) -> dict[str, str]:
     """Write the cards beside artifacts, kinds by paths, and return their texts by path."""
     made = []
@@ -54,8 +63,7 @@ def write(plan: Plan, artifacts: Mapping[str, str], **settings: Any) -> dict[str
         json.dumps({"r": 16, "lora_alpha": 32, "use_dora": False, "base_model_name_or_path": "/home/me/base"}), "utf-8"
     )
     model = testing.EchoModel(plan)
-    draft = functools.partial(draft_report, plan, model.facts)
-    context = ExportContext(plan.run_dir, plan.checkpoint, plan.config, plan, made, report=draft)
+    context = ExportContext(plan.run_dir, plan.checkpoint, plan.config, plan, made, report=lambda: draft(plan, model))
     cards = ModelCardExporter(ModelCardExporterConfig(**settings)).export(model, context)
     assert all(card.bytes == (plan.run_dir / card.path).stat().st_size for card in cards)
     return {card.path: (plan.run_dir / card.path).read_text(encoding="utf-8") for card in cards}

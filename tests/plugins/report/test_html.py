@@ -12,6 +12,7 @@ import pytest
 
 from framework import FrameworkError, testing
 from framework.api import records
+from framework.api.events import IssueFound, RunFailed, RunFinished, RunStarted, TrainingStep
 from framework.api.records import DataResult, Report
 from framework.api.text.results import visible
 from framework.run import pipeline
@@ -181,8 +182,7 @@ def test_an_audit_that_found_nothing_says_so(tmp_path: Path) -> None:
 
 def page_of(folder: Path, data: DataResult, *words: str) -> Page:
     logger = Html(HtmlConfig())
-    logger.planned(testing.plan(["stages=[data]", *words], run_dir=folder))
-    logger.started(folder, data, {"device": "CPU"})
+    logger.log(RunStarted(testing.plan(["stages=[data]", *words], run_dir=folder), data, {"device": "CPU"}))
     logger.close()
     return Page(folder / "report.html")
 
@@ -190,9 +190,8 @@ def page_of(folder: Path, data: DataResult, *words: str) -> Page:
 def test_what_was_made_smaller_for_want_of_memory_is_told(tmp_path: Path) -> None:
     plan = testing.plan([], run_dir=tmp_path)
     logger = Html(HtmlConfig())
-    logger.planned(plan)
-    logger.started(tmp_path, EVEN, {"device": "CPU"})
-    logger.finished(make_report(plan, {}, {}, EVEN, None, CLIMBED, None, None, None), [])
+    logger.log(RunStarted(plan, EVEN, {"device": "CPU"}))
+    logger.log(RunFinished(make_report(plan, {}, {}, EVEN, None, CLIMBED, None, None, None), []))
     page = Page(tmp_path / "report.html")
     assert "ran out of memory" in page.within("#training", "dt")
     assert "; ".join(CLIMBED.rungs) in page.within("#training", "dd")
@@ -201,13 +200,12 @@ def test_what_was_made_smaller_for_want_of_memory_is_told(tmp_path: Path) -> Non
 def test_troubles_are_listed_and_marked_in_the_curve(tmp_path: Path) -> None:
     plan = testing.plan([], run_dir=tmp_path)
     logger = Html(HtmlConfig())
-    logger.planned(plan)
-    logger.started(tmp_path, EVEN, {"device": "CPU"})
+    logger.log(RunStarted(plan, EVEN, {"device": "CPU"}))
     for step in steps(2.0, 6.3, 1.0, 1.0, checks={2: 0.5, 4: 0.9}):
-        logger.step(step)
+        logger.log(TrainingStep(step))
     for trouble in AILING.troubles:
-        logger.trouble(trouble)
-    logger.finished(make_report(plan, {}, {}, EVEN, None, AILING, None, None, None), [])
+        logger.log(IssueFound(trouble))
+    logger.log(RunFinished(make_report(plan, {}, {}, EVEN, None, AILING, None, None, None), []))
     page = Page(tmp_path / "report.html")
     assert page.within("#health", "dt") == ["ended early", "best", "troubles"]
     assert SPIKE.line in page.within("#health", "dd", ".small")
@@ -237,9 +235,8 @@ def test_a_run_that_fails_halfway_says_why(
 
 def test_a_point_that_its_sweep_gave_up_has_not_failed(tmp_path: Path) -> None:
     logger = Html(HtmlConfig())
-    logger.planned(testing.plan([], run_dir=tmp_path))
-    logger.started(tmp_path, EVEN, {})
-    logger.failed(PrunedError("step 3 of 9: too far behind"))
+    logger.log(RunStarted(testing.plan([], run_dir=tmp_path), EVEN, {}))
+    logger.log(RunFailed(PrunedError("step 3 of 9: too far behind")))
     page = Page(tmp_path / "report.html")
     assert page.within("header", "p", ".failed")[-1] == "step 3 of 9: too far behind"
     assert page.within("title")[0].endswith(": pruned by its sweep")

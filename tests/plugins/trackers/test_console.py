@@ -13,7 +13,9 @@ import pytest
 from rich.console import Console as Terminal
 
 from framework import testing
+from framework.api.events import IssueFound, RunFinished, RunPlanned, StageFinished, TrainingStep
 from framework.api.records import EvalResult, Measure, Sample, Step
+from framework.api.schema import Stage
 from framework.config.check import check
 from framework.config.compose import compose
 from framework.run import pipeline
@@ -109,7 +111,7 @@ def test_without_a_terminal_progress_is_about_ten_lines(see: See, steps: int, li
 
 
 def test_a_progress_line_tells_loss_speed_and_the_time_left(capsys: pytest.CaptureFixture[str]) -> None:
-    Console(ConsoleConfig()).step(Step(1, 101, 0.1, 1.5, 2e-4, 1.0, 300, 2.0, eval_loss=1.25))
+    Console(ConsoleConfig()).log(TrainingStep(Step(1, 101, 0.1, 1.5, 2e-4, 1.0, 300, 2.0, eval_loss=1.25)))
     assert capsys.readouterr().out == "  step 1/101  loss 1.500  eval_loss 1.250  150 tokens/s  3:20 left\n"
 
 
@@ -117,7 +119,7 @@ def test_in_a_terminal_progress_is_a_bar_that_is_gone_when_the_run_is_closed() -
     console = Console(ConsoleConfig())
     console.out = Terminal(record=True, force_terminal=True, width=100, file=io.StringIO())
     for number in (1, 2):
-        console.step(Step(number, 2, 0.1, 1.5, 2e-4, 1.0, 300, 2.0))
+        console.log(TrainingStep(Step(number, 2, 0.1, 1.5, 2e-4, 1.0, 300, 2.0)))
     assert console.bar is not None
     assert console.bar.completed == 2
     console.close()
@@ -144,8 +146,8 @@ def test_as_many_answers_are_shown_as_asked_for(see: See) -> None:
 def test_what_could_not_be_measured_is_warned_of_once(capsys: pytest.CaptureFixture[str]) -> None:
     console = Console(ConsoleConfig())
     result = EvalResult({"score": Measure(0.5)}, [], ["metric 'x' failed\n\x1b[31m", "another"])
-    console.evaluated(result, before=True)
-    console.evaluated(EvalResult({"score": Measure(0.5)}, [], ["another", "a third"]), before=False)
+    console.log(StageFinished(Stage.baseline, result, 1.0))
+    console.log(StageFinished(Stage.evaluate, EvalResult({"score": Measure(0.5)}, [], ["another", "a third"]), 1.0))
     assert [line for line in capsys.readouterr().out.splitlines() if "warning" in line] == [
         "  warning: metric 'x' failed⏎\\x1b[31m",
         "  warning: another",
@@ -158,7 +160,8 @@ def test_long_answers_are_cut_in_the_middle_and_those_without_an_end_say_so(caps
     long = Sample(asked, "start " + "and on " * 300 + "end", None, stopped=False, scores={})
     plan = testing.plan([], run_dir=Path("run"))
     report = make_report(plan, {}, {}, EVEN, None, None, None, None, None)
-    Console(ConsoleConfig()).finished(report, [(long, dataclasses.replace(long, answer="short", stopped=True))])
+    samples = [(long, dataclasses.replace(long, answer="short", stopped=True))]
+    Console(ConsoleConfig()).log(RunFinished(report, samples))
     table = cells(capsys.readouterr().out)
     text = ["".join(f"{cell} " for cell in column) for column in zip(*table, strict=True)]
     assert text[0].startswith("system: be brief user: why? why?")
@@ -175,7 +178,7 @@ def test_lines_that_all_prompts_share_are_left_out(capsys: pytest.CaptureFixture
     ]
     plan = testing.plan([], run_dir=Path("run"))
     report = make_report(plan, {}, {}, EVEN, None, None, EvalResult({"score": Measure(12.5)}), None, None)
-    Console(ConsoleConfig()).finished(report, samples)
+    Console(ConsoleConfig()).log(RunFinished(report, samples))
     table = cells(capsys.readouterr().out)
     assert table == [["ab", "-", "ab"], ["ac", "-", "ac"], ["score ↓", "-", "12.5000"]]
 
@@ -183,7 +186,7 @@ def test_lines_that_all_prompts_share_are_left_out(capsys: pytest.CaptureFixture
 def test_what_was_made_smaller_for_want_of_memory_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     plan = testing.plan([], run_dir=Path("run"))
     report = make_report(plan, {}, {}, EVEN, None, CLIMBED, None, None, None)
-    Console(ConsoleConfig()).finished(report, [])
+    Console(ConsoleConfig()).log(RunFinished(report, []))
     words = " ".join(capsys.readouterr().out.split())
     assert "ran out of memory training step 2: 1 row in a pass instead of 2; training step 3: gradient" in words
 
@@ -192,7 +195,7 @@ def test_a_trouble_is_one_line_when_it_happens(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "40")
-    Console(ConsoleConfig()).trouble(SPIKE)
+    Console(ConsoleConfig()).log(IssueFound(SPIKE))
     assert capsys.readouterr().out == f"  {SPIKE.line}\n"
     assert SPIKE.line.startswith("step 2, spike: the loss jumped to 6.3 from about 0.4. Look at the rows")
 
@@ -207,8 +210,8 @@ def test_a_validation_between_the_lines_is_a_line_too(see: See) -> None:
 def test_what_went_wrong_and_which_weights_are_kept_is_told_at_the_end(capsys: pytest.CaptureFixture[str]) -> None:
     plan = testing.plan([], run_dir=Path("run"))
     console = Console(ConsoleConfig())
-    console.planned(plan)
-    console.finished(make_report(plan, {}, {}, EVEN, None, AILING, None, None, None), [])
+    console.log(RunPlanned(plan))
+    console.log(RunFinished(make_report(plan, {}, {}, EVEN, None, AILING, None, None, None), []))
     words = " ".join(capsys.readouterr().out.split())
     assert "ended early step 3, rising_eval_loss: it rose best step 2: eval_loss 0.5000; its weights are kept" in words
     assert "troubles spike at step 2, rising_eval_loss at step 3" in words

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from framework import testing
+from framework.api.events import IssueFound, RunFailed, RunStarted, TrainingStep
 from framework.api.records import Step
 from framework.run import pipeline
 from framework.rundir.folder import save_overrides
@@ -53,8 +54,8 @@ def test_secrets_are_taken_out_of_rows_and_errors(
     told = write_rows([{**rows[0], "output": "say open-sesame-42"}, *rows])
     run(told, tmp_path, "stages=[data]")
     log = Jsonl(JsonlConfig())
-    log.started(tmp_path, EVEN, {})
-    log.failed(RuntimeError("no room for open-sesame-42"))
+    log.log(RunStarted(testing.plan([], run_dir=tmp_path), EVEN, {}))
+    log.log(RunFailed(RuntimeError("no room for open-sesame-42")))
     log.close()
     text = (tmp_path / "log.jsonl").read_text(encoding="utf-8")
     assert events(tmp_path)[-1]["error"] == "RuntimeError: no room for (hidden)"
@@ -80,9 +81,9 @@ def test_a_failure_after_the_start_is_the_last_line(data_file: Path, tmp_path: P
 
 def test_troubles_and_the_metrics_of_a_validation_are_written(tmp_path: Path) -> None:
     log = Jsonl(JsonlConfig())
-    log.started(tmp_path, EVEN, {})
-    log.step(Step(1, 2, 0.5, 1.0, 2e-4, 1.0, 10, 0.1, 0.5, {"exact_match": 0.25}))
-    log.trouble(SPIKE)
+    log.log(RunStarted(testing.plan([], run_dir=tmp_path), EVEN, {}))
+    log.log(TrainingStep(Step(1, 2, 0.5, 1.0, 2e-4, 1.0, 10, 0.1, 0.5, {"exact_match": 0.25})))
+    log.log(IssueFound(SPIKE))
     log.close()
     _, step, trouble = events(tmp_path)
     assert (step["eval_loss"], step["metrics"]) == (0.5, {"exact_match": 0.25})
@@ -93,7 +94,7 @@ def test_troubles_and_the_metrics_of_a_validation_are_written(tmp_path: Path) ->
 
 def test_findings_are_written_too(tmp_path: Path) -> None:
     log = Jsonl(JsonlConfig())
-    log.started(tmp_path, AMISS, {})
+    log.log(RunStarted(testing.plan([], run_dir=tmp_path), AMISS, {}))
     log.close()
     (event,) = events(tmp_path)
     assert [finding["severity"] for finding in event["data"]["findings"]] == ["serious", "warning", "note"]

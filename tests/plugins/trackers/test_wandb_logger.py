@@ -9,7 +9,9 @@ import pytest
 import wandb
 
 from framework import testing
+from framework.api.events import RunStarted, StageFinished
 from framework.api.records import Aspect, EvalResult, Measure, Step
+from framework.api.schema import Stage
 from framework.run import pipeline
 from framework.rundir.folder import save_overrides
 from framework.testing.echo import EchoModel, EchoTraining
@@ -153,11 +155,9 @@ def test_answers_of_a_run_without_a_report_are_a_table_of_their_own(words: list[
 def test_benchmarks_are_logged_with_their_standard_errors(words: list[str], tmp_path: Path) -> None:
     plan = testing.plan([*words, "stages=[data,baseline]"], run_dir=tmp_path)
     logger = Wandb(WandbConfig(project="orders"))
-    logger.planned(plan)
-    tmp_path.mkdir(exist_ok=True)
-    logger.started(tmp_path, EVEN, {})
+    logger.log(RunStarted(plan, EVEN, {}))
     result = EvalResult({"arc_easy/acc": Measure(0.5, higher_is_better=True, aspect=Aspect.general, stderr=0.02)})
-    logger.evaluated(result, before=True)
+    logger.log(StageFinished(Stage.baseline, result, 1.0))
     logger.close()
     (row,) = logged(tmp_path).history
     assert (row["before/arc_easy/acc"], row["before/arc_easy/acc_stderr"]) == (0.5, 0.02)

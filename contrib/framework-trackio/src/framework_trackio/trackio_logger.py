@@ -11,16 +11,16 @@ import json
 import shlex
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import trackio
 from trackio.utils import TRACKIO_DIR
 
+from framework.api.events import Event, IssueFound, RunFailed, RunFinished, RunStarted, StageFinished, TrainingStep
 from framework.api.plan import Plan, as_plain
 from framework.api.protocols import Logger
-from framework.api.records import DataResult, EvalResult, Report, Sample, Step, Trouble
-from framework.api.schema import Action
+from framework.api.records import DataResult, EvalResult, Report, Sample
+from framework.api.schema import Action, Stage
 from framework.api.text import one_line, redact
 from framework_trackio.config import TrackioConfig
 
@@ -32,23 +32,38 @@ class Trackio(Logger):
 
     def __init__(self, config: TrackioConfig) -> None:
         self.config = config
-        self.plan: Plan | None = None
         self.run: Any = None
         self.last_step = 0
         self.exit_code = 0
 
-    def planned(self, plan: Plan) -> None:
-        """Keep the plan."""
-        self.plan = plan
+    def log(self, event: Event) -> None:
+        """Log the event; trackio's run is opened when the run starts."""
+        match event:
+            case RunStarted(plan, data, hardware):
+                self._open(plan, data, hardware)
+            case TrainingStep(step):
+                self.last_step = step.step
+                self._log({f"train/{name}": value for name, value in _numbers(step).items() if name != "step"})
+            case IssueFound(issue):
+                level = trackio.AlertLevel.ERROR if issue.action is Action.stop else trackio.AlertLevel.WARN
+                self._alert(issue.kind, issue.line, level, issue.step)
+            case StageFinished(stage, EvalResult() as result):
+                prefix = "before" if stage is Stage.baseline else "after"
+                self._log({f"{prefix}/{name}": value for name, value in result.figures.items()})
+            case RunFinished(Report() as report, samples):
+                self._log_report(report, samples)
+            case RunFailed(error):  # trackio knows no state of a run, so that an alert has to say it
+                self.exit_code = 1
+                self._alert("run failed", one_line(error), trackio.AlertLevel.ERROR, self.last_step)
 
-    def started(self, run_dir: Path, data: DataResult, facts: Mapping[str, str]) -> None:
+    def _open(self, plan: Plan, data: DataResult, hardware: Mapping[str, str]) -> None:
         """Open the run, and write the config at once: a run that fails at its first step is to show it too."""
-        plan, settings = self.plan, self.config
+        settings = self.config
         about = {
             "project": settings.project,
             "group": settings.group,
-            "name": settings.run_name or f"{plan.name if plan else 'run'}-{run_dir.name}",
-            "config": {**(plan.config if plan else {}), "data_result": as_plain(data), "hardware": dict(facts)},
+            "name": settings.run_name or f"{plan.name}-{plan.run_dir.name}",
+            "config": {**plan.config, "data_result": as_plain(data), "hardware": dict(hardware)},
         }
         with _quiet():
             self.run = trackio.init(
@@ -66,24 +81,12 @@ class Trackio(Logger):
         if self.run is not None:
             self.run.log(dict(values), step=self.last_step)
 
-    def step(self, step: Step) -> None:
-        """Log a step."""
-        self.last_step = step.step
-        self._log({f"train/{name}": value for name, value in _numbers(step).items() if name != "step"})
-
-    def trouble(self, trouble: Trouble) -> None:
-        """Show an alert."""
+    def _alert(self, title: str, text: str, level: trackio.AlertLevel, step: int) -> None:
         if self.run is not None:
-            level = trackio.AlertLevel.ERROR if trouble.action is Action.stop else trackio.AlertLevel.WARN
             with _quiet():
-                self.run.alert(trouble.kind, redact(trouble.line), level=level, step=trouble.step)
+                self.run.alert(title, redact(text), level=level, step=step)
 
-    def evaluated(self, result: EvalResult, *, before: bool) -> None:
-        """Log the means."""
-        prefix = "before" if before else "after"
-        self._log({f"{prefix}/{name}": value for name, value in result.figures.items()})
-
-    def finished(self, report: Report, samples: Sequence[tuple[Sample | None, Sample]]) -> None:
+    def _log_report(self, report: Report, samples: Sequence[tuple[Sample | None, Sample]]) -> None:
         """Log the answers as a table, the report as text, and its numbers beside those of other runs."""
         shown = samples[: self.config.answers]
         rows = [
@@ -94,15 +97,6 @@ class Trackio(Logger):
         text = json.dumps(redact(as_plain(report)), indent=1, ensure_ascii=False)
         numbers = {f"report/{name}": value for name, value in _numbers(report).items()}
         self._log({**numbers, "report": trackio.Markdown(f"```json\n{text}\n```")})
-
-    def failed(self, error: BaseException) -> None:
-        """Mark the run as failed; trackio shows an alert where it knows no state of a run."""
-        self.exit_code = 1
-        if self.run is not None:
-            with _quiet():
-                self.run.alert(
-                    "run failed", redact(one_line(error)), level=trackio.AlertLevel.ERROR, step=self.last_step
-                )
 
     def close(self) -> None:
         """Write the rest and say where it is."""

@@ -11,7 +11,7 @@ import pytest
 from framework import Component, testing
 from framework.api.plan import Selection
 from framework.api.schema import ExporterConfig
-from framework.run import pipeline
+from framework.run.export import in_order
 from framework.util.errors import FrameworkError
 from framework_plugins.exports.adapter import AdapterExporter
 from framework_plugins.exports.config import AdapterExporterConfig, OllamaExporterConfig
@@ -110,4 +110,4 @@ def test_a_quantization_that_will_not_be_made_is_refused(
 
 def test_it_comes_after_what_makes_the_file() -> None:
     writer, maker = OllamaExporter(OllamaExporterConfig()), AdapterExporter(AdapterExporterConfig())
-    assert pipeline.in_order({"ollama": writer, "gguf": maker, "gguf_adapter": maker})[-1] == "ollama"
+    assert in_order({"ollama": writer, "gguf": maker, "gguf_adapter": maker})[-1] == "ollama"

@@ -1,0 +1,132 @@
+"""What happens in a run, as one stream of events: loggers get each of them, lifecycle hooks those that have a hook.
+
+    StageStarted(plan)   RunPlanned, ForecastUpdated             StageFinished(plan)
+    StageStarted(data)   ForecastUpdated, RunStarted             StageFinished(data)
+    StageStarted(train)  TrainingStep and IssueFound, repeated   StageFinished(train)
+    …                    every other stage that is selected has its two events; IssueFound may follow the evaluation
+    RunFinished          unless `stages=[plan]`; an error, wherever it comes, ends the stream with RunFailed
+
+Loggers ignore events that they do not know, so that a new event breaks none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from framework.api.plan import Plan
+from framework.api.records import (
+    DataResult,
+    EvalResult,
+    ExportResult,
+    Forecast,
+    Report,
+    Sample,
+    Step,
+    TrainResult,
+    Trouble,
+)
+from framework.api.schema import Stage
+
+__all__ = [
+    "Event",
+    "ForecastUpdated",
+    "IssueFound",
+    "RunFailed",
+    "RunFinished",
+    "RunPlanned",
+    "RunStarted",
+    "StageFinished",
+    "StageStarted",
+    "TrainingStep",
+]
+
+
+@dataclass(frozen=True)
+class Event:
+    """The base of all events."""
+
+
+@dataclass(frozen=True)
+class RunPlanned(Event):
+    """The plan is made, changed where `plan.apply` has it changed. Nothing is written yet; the data may be refused."""
+
+    plan: Plan
+
+
+@dataclass(frozen=True)
+class ForecastUpdated(Event):
+    """What the run takes: sent after `RunPlanned`, and again with the rows that the data stage found."""
+
+    forecast: Forecast
+
+
+@dataclass(frozen=True)
+class RunStarted(Event):
+    """Everything is checked and the run folder exists: the time to open files and connections.
+
+    Attributes:
+        plan: the run; `plan.run_dir` is its folder.
+        data: the result of the data stage, as its `StageFinished` has it, for what is opened with a description.
+        hardware: the machine, and what was picked for it, by name.
+    """
+
+    plan: Plan
+    data: DataResult
+    hardware: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class StageStarted(Event):
+    """A stage begins."""
+
+    stage: Stage
+
+
+@dataclass(frozen=True)
+class StageFinished(Event):
+    """A stage is through, and its result is saved as `<stage>.json`.
+
+    Attributes:
+        stage: which one.
+        result: what was saved; None for the plan. Only the baseline and the evaluation give an `EvalResult`.
+        seconds: from its start until its result was saved.
+    """
+
+    stage: Stage
+    result: DataResult | EvalResult | TrainResult | ExportResult | Report | None
+    seconds: float
+
+
+@dataclass(frozen=True)
+class TrainingStep(Event):
+    """An entry of the training's log. A step that is sent a second time has a validation now."""
+
+    step: Step
+
+
+@dataclass(frozen=True)
+class IssueFound(Event):
+    """Something goes wrong in the training: sent after the step at which it was seen, or after the evaluation."""
+
+    issue: Trouble
+
+
+@dataclass(frozen=True)
+class RunFinished(Event):
+    """All stages that were asked for are through, and the memory of the model is free.
+
+    Attributes:
+        report: the report; None where its stage is not among them.
+        samples: for each prompt the answer of the base, None where it was not asked, and that of the trained model.
+    """
+
+    report: Report | None
+    samples: Sequence[tuple[Sample | None, Sample]]
+
+
+@dataclass(frozen=True)
+class RunFailed(Event):
+    """The run ends with an error; it may be a `KeyboardInterrupt`, or come before `RunPlanned`."""
+
+    error: BaseException

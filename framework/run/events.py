@@ -1,0 +1,74 @@
+"""Sends the events of a run: to its loggers, and to the lifecycle hooks of every plugin. Neither can end a run.
+
+In a training of several processes only the main process has loggers: the others send it nothing but its own steps.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from types import TracebackType
+from typing import Self
+
+from framework.api.events import Event, RunFailed, RunFinished, RunPlanned, RunStarted, StageFinished
+from framework.api.plan import Plan
+from framework.api.protocols import Logger
+from framework.api.schema import Stage
+from framework.hooks.manager import notify
+from framework.util.errors import one_line
+
+
+class Events:
+    """The events of one run. As a context manager it sends `RunFailed` where an error comes, and closes the loggers.
+
+    Attributes:
+        loggers: those of the run by name; one that raises is taken out, with a warning.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self.loggers: dict[str, Logger] = {name: choice.create() for name, choice in plan.logger.items()}
+
+    def __enter__(self) -> Self:
+        """Nothing is sent yet."""
+        return self
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: TracebackType | None) -> None:
+        """Send the error, if there is one, and close the loggers."""
+        try:
+            if error is not None:
+                self.send(RunFailed(error))
+        finally:
+            self._call_each(lambda logger: logger.close())
+
+    def send(self, event: Event) -> None:
+        """Send an event to the loggers, then call the hook that belongs to it."""
+        self._call_each(lambda logger: logger.log(event))
+        match event:
+            case RunPlanned(plan):
+                self._plan = plan  # the hooks get the plan as `plan.apply` has changed it
+            case RunStarted():
+                notify("framework_run_started", plan=self._plan)
+            case StageFinished(stage, result, seconds) if stage is not Stage.plan:  # it ends before the run starts
+                notify("framework_stage_finished", plan=self._plan, stage=stage, result=result, seconds=seconds)
+            case RunFinished(report):
+                notify("framework_run_finished", plan=self._plan, report=report)
+            case RunFailed(error):
+                notify("framework_run_failed", plan=self._plan, error=error)
+
+    def _call_each(self, call: Callable[[Logger], None]) -> None:
+        for name, logger in list(self.loggers.items()):
+            try:
+                call(logger)
+            except Exception as error:  # noqa: BLE001 - whatever a tracker's library raises, the run goes on
+                del self.loggers[name]
+                print(f"logger '{name}' failed and is switched off: {one_line(error)}", file=sys.stderr)  # noqa: T201
+                _close(name, logger)
+
+
+def _close(name: str, logger: Logger) -> None:
+    """Let a logger that failed give back its files and connections."""
+    try:
+        logger.close()
+    except Exception as error:  # noqa: BLE001 - as above
+        print(f"logger '{name}' could not be closed: {one_line(error)}", file=sys.stderr)  # noqa: T201
