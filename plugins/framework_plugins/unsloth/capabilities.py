@@ -84,6 +84,6 @@ def _ask(plan: Plan, config: Mapping[str, Any]) -> dict[str, Any]:
             answer: dict[str, Any] = process.call("framework_plugins.unsloth.ask:answer", **job, seconds=SECONDS)
     except FrameworkError as error:
         asked = f"trainer={plan.trainer.component.name}"
-        message = f"{asked} cannot be asked what it can do here, with unsloth {installed('unsloth')}: {error}"
+        message = f"{asked} cannot be tried here, with unsloth {installed('unsloth')}: {error}"
         raise FrameworkError(message) from error
     return answer
