@@ -4,9 +4,7 @@ from framework.memory import Attention, Loss, Settings, Shape, Weights, estimate
 from framework.memory.shape import LINEARS
 from framework.util.gc import set_aside, without_collecting
 from framework.util.hashing import code_hash, hash_of, module_hash
-from framework.util.shared_cache import drop as drop_shared
-from framework.util.shared_cache import find as find_shared
-from framework.util.shared_cache import keep as keep_shared
+from framework.util.shared_cache import SharedCache
 from framework.util.shared_cache import key_of as shared_key
 
 __all__ = [
@@ -15,13 +13,11 @@ __all__ = [
     "Loss",
     "Settings",
     "Shape",
+    "SharedCache",
     "Weights",
     "code_hash",
-    "drop_shared",
     "estimate",
-    "find_shared",
     "hash_of",
-    "keep_shared",
     "module_hash",
     "set_aside",
     "shared_key",

@@ -1,20 +1,21 @@
-"""What the installed plugins register, and how to ask their hooks.
+"""What the plugins of this process register, how to ask their hooks, and what trials of a sweep share.
 
-This module looks up: it hands on what stands in rooms above `api`. Nothing in the core imports it.
+This module looks up: it hands on what the session holds. Nothing in the core imports it.
 """
 
-from framework.hooks.local_file import load_file
-from framework.hooks.manager import (
-    LeftOut,
-    Registration,
-    ask,
-    components,
-    leave_out,
-    left_out,
-    package,
-    registrations,
-    selection_of,
-)
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from omegaconf import DictConfig
+
+from framework.api.component import Component, Group
+from framework.api.plan import Selection
+from framework.hooks import local_file
+from framework.hooks.manager import LeftOut, Registration
+from framework.hooks.session import current
+from framework.util.shared_cache import SharedCache
 
 __all__ = [
     "LeftOut",
@@ -27,4 +28,69 @@ __all__ = [
     "package",
     "registrations",
     "selection_of",
+    "shared_cache",
 ]
+
+
+def registrations(group: Group | str) -> dict[str, Registration]:
+    """Return the options of a group by name, in the order of the names, each with its plugin.
+
+    Raises:
+        FrameworkError: one name is registered twice.
+    """
+    return current().plugins.registrations(group)
+
+
+def components(group: Group | str) -> dict[str, Component]:
+    """Return the options of a group by name, in the order of the names.
+
+    Raises:
+        FrameworkError: one name is registered twice.
+    """
+    return current().plugins.components(group)
+
+
+def selection_of(node: DictConfig) -> Selection:
+    """Return the option that a part of a composed config chooses, with its settings.
+
+    Raises:
+        FrameworkError: no plugin registers the class of the settings, or that class refuses what is set.
+    """
+    return current().plugins.selection_of(node)
+
+
+def ask(hook: str, **arguments: Any) -> Iterator[tuple[str, Any]]:
+    """Call a hook of every plugin and give what each returns, item by item, with the plugin's name. A text is one item.
+
+    A plugin that raises is named and passed over. `FrameworkError` is for the caller.
+    """
+    return current().plugins.ask(hook, **arguments)
+
+
+def leave_out(plugin: str, what: str, error: BaseException | str) -> None:
+    """Note that a part of a plugin is not used, and say so once."""
+    current().plugins.leave_out(plugin, what, error)
+
+
+def left_out() -> list[LeftOut]:
+    """Return what is not used because it is broken."""
+    return current().plugins.left_out()
+
+
+def package(plugin: str) -> str:
+    """Return where a plugin comes from: its distribution with the version, or its file."""
+    return current().plugins.package(plugin)
+
+
+def load_file(path: str) -> None:
+    """Load a plugin out of one Python file. Its module is named like the file, for the factories in it.
+
+    Raises:
+        FrameworkError: there is no such file, it cannot be imported, or its name is taken.
+    """
+    local_file.load_file(current().plugins, path)
+
+
+def shared_cache() -> SharedCache:
+    """Return what trials of a sweep that run in this process share; it keeps nothing where there is no sweep."""
+    return current().shared

@@ -18,7 +18,7 @@ from framework.api.run_folder import ENVIRONMENT
 from framework.api.text.overrides import override_key
 from framework.config.compose import add_folder, announce_folders
 from framework.hooks.local_file import load_file
-from framework.hooks.manager import components
+from framework.hooks.session import current
 from framework.rundir.folder import saved_overrides
 from framework.util.errors import FrameworkError, unknown
 
@@ -57,7 +57,7 @@ def load_surroundings(words: Sequence[str]) -> None:
     check_options(words)
     restore_folders(words)
     load_plugins(words)
-    announce_folders()
+    announce_folders(current())
 
 
 def complete(words: list[str]) -> list[str]:
@@ -88,7 +88,7 @@ def take_config_dir(words: Sequence[str]) -> list[str]:
     parser.add_argument("--config-dir", "-cd", action="append", default=[])
     known, rest = parser.parse_known_args(words)
     for folder in known.config_dir:
-        add_folder(folder)
+        add_folder(current(), folder)
     return rest
 
 
@@ -109,7 +109,7 @@ def restore_folders(words: Sequence[str]) -> None:
                 raise FrameworkError(str(error)) from error
             for folder in made.config_dirs:
                 if Path(folder).is_dir():
-                    add_folder(folder)
+                    add_folder(current(), folder)
 
 
 def load_plugins(words: Sequence[str]) -> None:
@@ -129,7 +129,7 @@ def load_plugins(words: Sequence[str]) -> None:
                 message = f"{word}: plugins cannot be swept over, they are loaded once"
                 raise FrameworkError(message)
             for path in parsed.value():
-                load_file(str(path))
+                load_file(current().plugins, str(path))
 
 
 def check_twice(words: Sequence[str]) -> None:
@@ -186,4 +186,4 @@ def chooses_preset(words: Sequence[str]) -> bool:
         for word in words
         if override_key(word) in GROUPS
     }
-    return any(set(names) - components(group).keys() - {""} for group, names in chosen.items())
+    return any(set(names) - current().plugins.components(group).keys() - {""} for group, names in chosen.items())

@@ -38,12 +38,11 @@ from framework.cli.arguments import (
 from framework.config.check import sets_unknown_key
 from framework.config.compose import CONFIG_NAME, conf_dir, register
 from framework.hooks.local_file import lend_files, load_file
-from framework.hooks.manager import commands
+from framework.hooks.session import current
 from framework.plan.make import make_plan
 from framework.rundir.folder import save_overrides, saved_overrides
 from framework.rundir.status import note_failure
 from framework.sweep import folder, gpu, locks
-from framework.util import shared_cache
 from framework.util.errors import USER_MISTAKE, DoesNotFitError, FrameworkError, PrunedError, unknown
 
 SWEEP = {"-m", "--multirun", "hydra.mode=MULTIRUN"}
@@ -84,8 +83,8 @@ def main() -> None:
         sys.exit(INTERRUPTED)
     finally:
         gc.enable()
-        shared_cache.open_for(sweep=False)
-        folder.summarize()
+        current().shared.close()
+        current().on_exit.close()
 
 
 def start(words: Sequence[str]) -> None:
@@ -97,8 +96,8 @@ def start(words: Sequence[str]) -> None:
     sys.argv[1:] = words
     load_surroundings(words)
     if SWEEP & set(words):
-        lend_files()
-    register()
+        lend_files(current().plugins)
+    register(current())
     look_first(words)
     hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=CONFIG_NAME)(run)()
 
@@ -172,18 +171,22 @@ def _run(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...], n
 
 def _launch(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...], name: str) -> Report | None:
     """Plan a run, and have its launcher run it."""
-    works = run_dir is not None and folder.is_worker()
+    works = run_dir is not None and current().sweep_dir is None
     for path in config.plugins if works else ():  # the worker of a launcher has not read them
-        load_file(path)
+        load_file(current().plugins, path)
     plan = make_plan(config, run_dir=run_dir, overrides=overrides, sweep=name)
     if chooses_preset(overrides):
         from framework.plan.preset_conflicts import overruled  # noqa: PLC0415 - few runs need it
 
         for notice in overruled(overrides):
             print(notice, file=sys.stderr)  # noqa: T201
-    shared_cache.open_for(sweep=run_dir is not None and plan.share)
+    shared = current().shared
+    if run_dir is not None and plan.share:
+        shared.open()
+    else:
+        shared.close()
     if works and folder.takes_one_gpu(plan):
-        gpu.take_one()
+        gpu.take_one(current())
     launcher: Launcher = plan.launch.create()
     return launcher.launch(plan)
 
@@ -204,7 +207,7 @@ def run_command(name: str, arguments: Sequence[str]) -> int:
     Raises:
         FrameworkError: there is none of that name.
     """
-    known = commands()
+    known = current().plugins.commands()
     if name not in known:
         raise FrameworkError(unknown("command", name, known))
     component = known[name]

@@ -26,7 +26,8 @@ from framework.api.fields import Field, fields
 from framework.api.plan import as_plain
 from framework.config.compose import compose, register
 from framework.config.sources import source_lines
-from framework.hooks.manager import Registration, registrations
+from framework.hooks.manager import Registration
+from framework.hooks.session import current
 from framework.util.errors import one_line, short
 from framework.util.requirements import missing, pip_command
 
@@ -110,8 +111,8 @@ class Setting:
 
 def options(group: Group) -> dict[str, Option]:
     """Return the options of a group by name."""
-    register()  # which leaves out what no config can hold
-    return {name: _option(registration) for name, registration in registrations(group).items()}
+    register(current())  # which leaves out what no config can hold
+    return {name: _option(registration) for name, registration in current().plugins.registrations(group).items()}
 
 
 def _option(registration: Registration) -> Option:
@@ -136,7 +137,7 @@ def presets(group: Group, loader: ConfigLoader) -> dict[str, Preset]:
     """Return the presets of a group by name."""
     if group.name in UNCONFIGURED:
         return {}
-    names = set(loader.get_group_options(group.name)) - registrations(group).keys()
+    names = set(loader.get_group_options(group.name)) - current().plugins.registrations(group).keys()
     return {name: _preset(loader, group, name) for name in sorted(names)}
 
 
@@ -153,7 +154,7 @@ def _preset(loader: ConfigLoader, group: Group, name: str) -> Preset:
 
 def _built_on(loader: ConfigLoader, group: Group, name: str, above: tuple[str, ...]) -> Iterator[str]:
     """Give the options at the end of the defaults lists of a preset and of those that it stands on."""
-    if name in registrations(group):
+    if name in current().plugins.registrations(group):
         yield name
     elif name not in above:
         loaded = loader.repository.load_config(f"{group.name}/{name}")

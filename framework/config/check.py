@@ -20,7 +20,7 @@ from framework.api.fields import Field, Type, as_text, fields
 from framework.api.text.overrides import override_key
 from framework.config.problem import Problem
 from framework.config.sources import refusal
-from framework.hooks.manager import component_of, components
+from framework.hooks.session import current
 from framework.util.errors import nearest, one_line
 
 
@@ -47,9 +47,9 @@ def problems(config: DictConfig) -> Iterator[Problem]:
             continue  # told as a missing value
         node = config[group.name]
         for key, option in node.items() if group.several else [("", node)]:
-            if component_of(OmegaConf.get_type(option)) is None:
+            if current().plugins.component_of(OmegaConf.get_type(option)) is None:
                 place = f"{group.name}.{key}" if key else group.name
-                valid = ", ".join(components(group))
+                valid = ", ".join(current().plugins.components(group))
                 text = f"{place} is built on no option of '{group.name}': start its defaults list with one of {valid}"
                 yield Problem(text, (group.name,))
 
@@ -142,7 +142,7 @@ def unknown_key(key: str, names: Iterable[str], option: str = "") -> str:
 
 def option_name(schema: type | None) -> str:
     """Return the name of the option that a schema belongs to; empty where it is none."""
-    component = component_of(schema)
+    component = current().plugins.component_of(schema)
     return component.name if component else ""
 
 
@@ -156,7 +156,9 @@ def sets_unknown_key(words: Sequence[str]) -> bool:
         if word.startswith("~") and not (below and group in GROUPS and GROUPS[group].several):
             return True
         if below and group in GROUPS and not GROUPS[group].several:
-            names = {field.name for option in components(group).values() for field in fields(option.schema)}
+            names = {
+                field.name for option in current().plugins.components(group).values() for field in fields(option.schema)
+            }
             if below.partition(".")[0] not in names:
                 return True
     return False

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import importlib.util
 import sys
 from collections.abc import Iterator, Sequence
@@ -23,11 +22,11 @@ from omegaconf import DictConfig, OmegaConf
 
 from framework.api.component import GROUPS
 from framework.api.schema import RunConfig
-from framework.hooks.manager import ask, leave_out, registrations
+from framework.hooks.session import Session, current
+from framework.hooks.validation import COMPONENTS
 from framework.util.errors import FrameworkError, one_line
 
 CONFIG_NAME = "config"
-_added: list[Path] = []
 
 
 def conf_dir() -> Path:
@@ -37,7 +36,7 @@ def conf_dir() -> Path:
     return installed if installed.is_dir() else package.parent / "conf"
 
 
-def add_folder(folder: str) -> None:
+def add_folder(session: Session, folder: str) -> None:
     """Search `folder` too, as `--config-dir` asks.
 
     Raises:
@@ -46,24 +45,24 @@ def add_folder(folder: str) -> None:
     if not Path(folder).is_dir():
         message = f"--config-dir={folder}: there is no such folder"
         raise FrameworkError(message)
-    _added.append(Path(folder).absolute())
+    session.config_dirs.append(Path(folder).absolute())
 
 
-def user_folders() -> list[Path]:
+def user_folders(session: Session) -> list[Path]:
     """Return the config folders of the user: `./conf` where there is one, and those of `--config-dir`."""
     here = Path.cwd() / "conf"
     found = [here] if here.is_dir() and here.resolve() != conf_dir().resolve() else []
-    return list(dict.fromkeys([*found, *_added]))
+    return list(dict.fromkeys([*found, *session.config_dirs]))
 
 
-def announce_folders() -> None:
+def announce_folders(session: Session) -> None:
     """Say on standard error what the user's config folders add.
 
     Raises:
         FrameworkError: a file would never be read: an option that is there already has its name, or it ends in .yml.
     """
     taken = {file.relative_to(conf_dir()): file for file in _files(conf_dir())}
-    own = user_folders()
+    own = user_folders(session)
     for file in (found for folder in own for found in sorted(folder.rglob("*.yml"))):
         message = f"{file}: Hydra reads .yaml only: rename it to {file.stem}.yaml"
         raise FrameworkError(message)
@@ -73,8 +72,11 @@ def announce_folders() -> None:
         for file in _files(folder):
             name = file.relative_to(folder)
             group, option = name.parent.as_posix(), name.stem
-            if name in taken or (group in GROUPS and option in registrations(group)):
-                other = taken.get(name) or f"the {group} '{option}' of {registrations(group)[option].package}"
+            if name in taken or (group in GROUPS and option in current().plugins.registrations(group)):
+                other = (
+                    taken.get(name)
+                    or f"the {group} '{option}' of {current().plugins.registrations(group)[option].package}"
+                )
                 message = f"{file}: {other} has that name and is found first: give the file another name"
                 raise FrameworkError(message)
             taken[name] = file
@@ -90,15 +92,15 @@ def _files(folder: Path) -> list[Path]:
 
 def _plugin_folders() -> Iterator[tuple[str, list[Path]]]:
     """Give the config folders of plugins: each as Hydra writes it, and where it lies. What is none is left out."""
-    for plugin, path in ask("framework_config_paths"):
+    for plugin, path in current().plugins.ask("framework_config_paths"):
         if not isinstance(path, str):
-            leave_out(plugin, "framework_config_paths", f"it gives a {type(path).__name__}, no text")
+            current().plugins.leave_out(plugin, "framework_config_paths", f"it gives a {type(path).__name__}, no text")
             continue
         scheme, _, place = path.rpartition("://")
         try:
             spec = importlib.util.find_spec(place.replace("/", ".")) if scheme == "pkg" else None
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the packages above it are imported
-            leave_out(plugin, "framework_config_paths", error)
+            current().plugins.leave_out(plugin, "framework_config_paths", error)
             continue
         if scheme == "pkg":
             yield path, [Path(root) for root in (spec.submodule_search_locations or [])] if spec else []
@@ -126,17 +128,20 @@ class PluginConfigPaths(SearchPathPlugin):
         """Append what `framework_config_paths` gives, then the user's folders."""
         for path, _ in _plugin_folders():
             search_path.append(provider="framework", path=path)
-        for folder in user_folders():
+        for folder in user_folders(current()):
             search_path.append(provider="user", path=f"file://{folder}")
 
 
-@functools.cache
-def register() -> None:
-    """Make every component an option that Hydra can compose. Once per process."""
+def register(session: Session) -> None:
+    """Make every component an option that Hydra can compose; again only when a plugin came or went."""
+    plugins = session.plugins.implementations(COMPONENTS)
+    if plugins == session.stored:
+        return
+    session.stored = plugins
     store = ConfigStore.instance()
     store.store(name="run_config", node=RunConfig, provider="framework")
     for group in GROUPS.values():
-        for name, registration in registrations(group).items():
+        for name, registration in current().plugins.registrations(group).items():
             package = f"{group.name}.{name}" if group.several else None
             node = registration.component.schema
             try:
@@ -144,7 +149,7 @@ def register() -> None:
                 _open_dicts(node, store.repo[group.name][f"{name}.yaml"].node)
             except (Exception, SystemExit) as error:  # noqa: BLE001 - a type that no config can have, a default that raises
                 reason = f"its schema {node.__name__} is no config: {one_line(error)}"
-                leave_out(registration.plugin, f"{group.name} '{name}'", reason)
+                current().plugins.leave_out(registration.plugin, f"{group.name} '{name}'", reason)
     store.repo = _Shared(store.repo)
     Plugins.instance().register(PluginConfigPaths)
 
@@ -159,7 +164,7 @@ def _open_dicts(schema: type, node: Any) -> None:
 @contextmanager
 def config_loader() -> Iterator[ConfigLoader]:
     """Give Hydra's own loader with our search path: the one that is at work, or a new one."""
-    register()
+    register(current())
     if GlobalHydra().is_initialized():
         yield GlobalHydra.instance().config_loader()
     else:
@@ -169,6 +174,6 @@ def config_loader() -> Iterator[ConfigLoader]:
 
 def compose(overrides: Sequence[str] = ()) -> DictConfig:
     """Compose a config as the command line does, without running anything; for tests and tools."""
-    register()
+    register(current())
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         return hydra_compose(CONFIG_NAME, overrides=list(overrides))

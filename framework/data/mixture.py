@@ -22,7 +22,7 @@ from framework.api.component import Component
 from framework.api.fields import fields
 from framework.api.plan import Selection
 from framework.api.records import RawData, Row
-from framework.hooks.manager import components
+from framework.hooks.session import current
 from framework.util.errors import FrameworkError, one_line, unknown
 
 OWN = ("data", "format", "columns", "weight", "count")
@@ -127,7 +127,7 @@ def _is_number(value: object) -> bool:
 
 
 def _option(group: str, name: str, place: str) -> Component:
-    options = components(group)
+    options = current().plugins.components(group)
     if name not in options:
         message = f"{place}.{group}={name}: {unknown(f'{group} option', name, options)}"
         raise FrameworkError(message)

@@ -18,7 +18,7 @@ from framework.api.protocols import Formatter
 from framework.api.records import Example, Message, Prompt, RawData, Row
 from framework.data.conversation_checks import check_turns
 from framework.data.rows import Columns, stripped, with_system_prompt
-from framework.hooks.manager import components
+from framework.hooks.session import current
 from framework.util.errors import FrameworkError, one_line, place, unknown
 
 FILES = "local_file"
@@ -44,7 +44,7 @@ def from_file(path: str, form: Selection) -> list[Prompt]:
     if Path(path).expanduser().is_dir():
         message = "this is a folder; give one of the files in it"
         raise FrameworkError(message)
-    options = components("data")
+    options = current().plugins.components("data")
     if FILES not in options:
         raise FrameworkError(unknown("data option", FILES, options))
     raw: RawData = Selection(options[FILES], options[FILES].schema(path=path)).create().load()
@@ -80,7 +80,7 @@ def chosen(name: str | None, form: Selection) -> Selection:
     """
     if name is None:
         return form
-    options = components("format")
+    options = current().plugins.components("format")
     if name not in options:
         raise FrameworkError(unknown("format option", name, options))
     settings = {"system_prompt": form.config.system_prompt, "strip": form.config.strip}
@@ -106,7 +106,7 @@ class PromptReader:
     def __init__(self, form: Selection) -> None:
         self.settings = form.config
         self.columns = Columns(form.config.columns)
-        auto = components("format").get(AUTO)
+        auto = current().plugins.components("format").get(AUTO)
         own: Formatter = form.create()
         self.formats = [own] if auto is None or form.component == auto else [own, auto.load()(auto.schema())]
 

@@ -18,8 +18,9 @@ from framework.data.lengths import Fitted
 from framework.data.preview import view
 from framework.data.reader import Reader
 from framework.data.store import Rows, Store
-from framework.util import shared_cache
+from framework.hooks.session import current
 from framework.util.errors import FrameworkError
+from framework.util.shared_cache import key_of
 
 
 def load_data(plan: Plan, model: Model) -> Data:
@@ -34,8 +35,8 @@ def load_data(plan: Plan, model: Model) -> Data:
     plan.data.check_rows(reader.fingerprint)
     rows, cached = reader.store()
     sizes = limit, overflow, plan.training.per_device_train_batch_size
-    key = shared_cache.key_of(str(rows.folder), plan.affecting(Affects.data), sizes) if model.encoding else ""
-    data, part = shared_cache.shared(
+    key = key_of(str(rows.folder), plan.affecting(Affects.data), sizes) if model.encoding else ""
+    data, part = current().shared.shared(
         "data", key, lambda: _from_store(plan, model, reader.fingerprint, rows, cached=cached)
     )
     # An audit may look at any setting of the training, so each run is audited by its own.

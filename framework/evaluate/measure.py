@@ -11,8 +11,9 @@ from framework.api.plan import Plan
 from framework.api.protocols import AnyMetric, Evaluator, Model, RemembersBase, SharesBase
 from framework.api.records import EvalResult, Measure, Nulls, TokenRow
 from framework.api.schema import Affects
-from framework.util import shared_cache
+from framework.hooks.session import current
 from framework.util.errors import FrameworkError
+from framework.util.shared_cache import key_of
 
 
 @dataclass(frozen=True)
@@ -27,15 +28,15 @@ class Measuring:
 
     def base(self) -> EvalResult:
         """Measure the base, or take what another point of the sweep measured of the same one, on the same data."""
-        plan, model = self.plan, self.model
+        plan, model, shared = self.plan, self.model, current().shared
         base = model.base_key if isinstance(model, SharesBase) else ""
         settings = plan.affecting(Affects.baseline)
-        key = shared_cache.key_of(base, self.data.result.fingerprint, settings) if base else ""
-        kept: tuple[EvalResult, Any] | None = shared_cache.find("baseline", key)
+        key = key_of(base, self.data.result.fingerprint, settings) if base else ""
+        kept: tuple[EvalResult, Any] | None = shared.find("baseline", key)
         if kept is None:
             result = self.now()
             memory = model.base_memory if isinstance(model, RemembersBase) else None
-            shared_cache.keep("baseline", key, (result, memory))
+            shared.keep("baseline", key, (result, memory))
             return result
         result, memory = kept
         if memory is not None and isinstance(model, RemembersBase):

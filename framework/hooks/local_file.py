@@ -12,14 +12,11 @@ from pathlib import Path
 from types import ModuleType
 
 from framework.hooks.decorators import collect
-from framework.hooks.manager import add, disabled, manager, package
+from framework.hooks.manager import Plugins, disabled
 from framework.util.errors import FrameworkError, told
 
-_read: set[str] = set()
-"""The files of `plugins=[…]`, as they were typed: the working folder may change after that."""
 
-
-def load_file(path: str) -> None:
+def load_file(plugins: Plugins, path: str) -> None:
     """Load a plugin out of one Python file. Its module is named like the file, for the factories in it.
 
     Raises:
@@ -30,15 +27,15 @@ def load_file(path: str) -> None:
     if name not in disabled():
         _check_file(file, path)
         file = file.resolve()
-        if not (manager().has_plugin(name) and package(name) == str(file)):
-            _check_name(file, path)
-            _load(file, path)
-    _read.add(path)
+        if not (plugins.manager.has_plugin(name) and plugins.package(name) == str(file)):
+            _check_name(plugins, file, path)
+            _load(plugins, file, path)
+    plugins.files.add(path)
 
 
-def lend_files() -> None:
+def lend_files(plugins: Plugins) -> None:
     """Let workers of launchers import the files that were read: they have to know the classes of a config by name."""
-    folders = [str(Path(path).expanduser().resolve().parent) for path in sorted(_read)]
+    folders = [str(Path(path).expanduser().resolve().parent) for path in sorted(plugins.files)]
     more = [folder for folder in dict.fromkeys(folders) if folder not in sys.path]
     sys.path += more
     given = os.environ.get("PYTHONPATH")
@@ -46,9 +43,9 @@ def lend_files() -> None:
         os.environ["PYTHONPATH"] = os.pathsep.join([*([given] if given else []), *dict.fromkeys(folders)])
 
 
-def _load(file: Path, path: str) -> None:
+def _load(plugins: Plugins, file: Path, path: str) -> None:
     if (module := sys.modules.get(file.stem)) is not None:  # a worker has met it while it read the config
-        _register(module, file, path)
+        _register(plugins, module, file, path)
         return
     spec = importlib.util.spec_from_file_location(file.stem, file)
     if spec is None or spec.loader is None:  # cannot be for a .py file
@@ -61,17 +58,17 @@ def _load(file: Path, path: str) -> None:
         sys.modules.pop(file.stem, None)
         message = f"plugins={path}: {told(error)}"
         raise FrameworkError(message) from error
-    _register(module, file, path)
+    _register(plugins, module, file, path)
 
 
-def _register(module: ModuleType, file: Path, path: str) -> None:
+def _register(plugins: Plugins, module: ModuleType, file: Path, path: str) -> None:
     try:
-        add(module, name=file.stem, package=str(file))
+        plugins.add(module, name=file.stem, package=str(file))
     except (Exception, SystemExit) as error:
         sys.modules.pop(file.stem, None)
         message = f"plugins={path}: {told(error)}"
         raise FrameworkError(message) from error
-    if not has_hooks(module):
+    if not has_hooks(plugins, module):
         message = (
             f"plugins={path}: nothing in it is a plugin: mark a hook with @hookimpl, or a function with @metric, "
             "@formatter or @exporter"
@@ -91,10 +88,10 @@ def _check_file(file: Path, path: str) -> None:
     raise FrameworkError(message)
 
 
-def _check_name(file: Path, path: str) -> None:
+def _check_name(plugins: Plugins, file: Path, path: str) -> None:
     name = file.stem
     free = name.isidentifier() and not keyword.iskeyword(name)
-    if not free or manager().has_plugin(name) or _is_module(name, file):
+    if not free or plugins.manager.has_plugin(name) or _is_module(name, file):
         plain = re.sub(r"\W", "_", name)
         other = plain if plain != name and plain.isidentifier() else f"my_{plain}"
         message = f"plugins={path}: '{name}' is no free name for a module: rename the file, for example {other}.py"
@@ -119,13 +116,13 @@ def _is_other(spec: ModuleSpec, file: Path) -> bool:
     return Path(spec.origin).resolve() != file
 
 
-def is_loaded(path: str) -> bool:
+def is_loaded(plugins: Plugins, path: str) -> bool:
     """Whether a file of `plugins=[…]` has been loaded, or switched off."""
     file = Path(path).expanduser()
-    return path in _read or package(file.stem) == str(file.resolve())
+    return path in plugins.files or plugins.package(file.stem) == str(file.resolve())
 
 
-def has_hooks(module: ModuleType) -> bool:
+def has_hooks(plugins: Plugins, module: ModuleType) -> bool:
     """Whether a registered module implements any hook."""
-    callers = manager().get_hookcallers(module)
+    callers = plugins.manager.get_hookcallers(module)
     return bool(callers) or bool(collect(module))

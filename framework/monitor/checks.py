@@ -8,7 +8,7 @@ from framework.api.data import Data
 from framework.api.markers import hookimpl
 from framework.api.plan import EVAL_LOSS, Plan
 from framework.api.schema import Action, Stage
-from framework.hooks.manager import components
+from framework.hooks.session import current
 from framework.util.errors import FrameworkError, unknown
 
 
@@ -28,7 +28,7 @@ def framework_check_plan(plan: Plan) -> Iterator[str]:
             yield f"{place} is measured by an evaluator, and none is chosen: evaluator=[prompts]"
         elif not training.keep_best and training.early_stopping_patience is None:
             yield f"{place} is read by nothing: set trainer.keep_best=true or trainer.early_stopping_patience=2"
-    elif name in components("metric"):
+    elif name in current().plugins.components("metric"):
         yield f"{place} is none of the run's metrics: set metric=[{','.join([*plan.metric, name])}]"
     else:
         yield f"{place}: {unknown('metric', name, {EVAL_LOSS, *plan.metric, *plan.measured})}"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from framework.api.plan import Plan
 from framework.api.records import Work
 from framework.api.schema import Stage
-from framework.hooks.manager import ask, leave_out
+from framework.hooks.session import current
 
 MANY_ROWS, FEW_ROWS = 10_000, 200
 """Rows of which one pass teaches enough, and rows that have to be seen a few times."""
@@ -21,11 +21,11 @@ def advice(plan: Plan, work: Work | None) -> Iterator[str]:
     """Give the advice of the core and of every plugin, one sentence each."""
     if Stage.train in plan.stages:
         yield from _own(plan, work)
-    for plugin, text in ask("framework_advice", plan=plan, work=work):
+    for plugin, text in current().plugins.ask("framework_advice", plan=plan, work=work):
         if isinstance(text, str):
             yield text
         else:
-            leave_out(plugin, "framework_advice", f"it gives a {type(text).__name__}, no sentence")
+            current().plugins.leave_out(plugin, "framework_advice", f"it gives a {type(text).__name__}, no sentence")
 
 
 def _own(plan: Plan, work: Work | None) -> Iterator[str]:

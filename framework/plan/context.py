@@ -7,10 +7,9 @@ from dataclasses import dataclass
 
 from framework.api.plan import Plan
 from framework.api.records import Verdict
-from framework.hooks.manager import ask, leave_out
+from framework.hooks.session import current
 from framework.memory import Estimate, Settings, Shape, estimate, least
 from framework.plan.history import KnownRows
-from framework.util import shared_cache
 from framework.util.gpus import Gpu
 
 CPU = "CPU"
@@ -44,11 +43,13 @@ class Outlook:
     def settings(self) -> Settings | None:
         """How the plan trains, as its trainer tells; None where it does not."""
         sizes = {"longest": self.longest, "shared": self.known.shared if self.known else 0}
-        given = ask("framework_memory", plan=self.plan, shape=self.shape, gpu=self.gpu, **sizes)
+        given = current().plugins.ask("framework_memory", plan=self.plan, shape=self.shape, gpu=self.gpu, **sizes)
         for plugin, settings in given:
             if isinstance(settings, Settings):
                 return settings
-            leave_out(plugin, "framework_memory", f"it gives a {type(settings).__name__}, no Settings")
+            current().plugins.leave_out(
+                plugin, "framework_memory", f"it gives a {type(settings).__name__}, no Settings"
+            )
         return None
 
     @property
@@ -66,7 +67,7 @@ class Outlook:
         """Bytes that the device has for a run: on a CPU with those that this process has already."""
         if self.used:
             # What is kept for the next point of a sweep is used by it, or freed.
-            return self.used.usable + (0 if self.plan.plan.gpu else shared_cache.gpu_bytes())
+            return self.used.usable + (0 if self.plan.plan.gpu else current().shared.gpu_bytes)
         from framework.util import host  # noqa: PLC0415 - psutil takes 10 ms, for those without a GPU
 
         return host.memory().available + host.own()

@@ -19,7 +19,7 @@ from framework.api.schema import Stage
 from framework.api.text.overrides import as_overrides
 from framework.config.catalog import presets
 from framework.config.compose import CONFIG_NAME, config_loader
-from framework.hooks.manager import ask, leave_out, selection_of
+from framework.hooks.session import current
 from framework.memory import Estimate, Shape
 from framework.plan.context import Outlook
 from framework.plan.overrides import changed
@@ -75,14 +75,14 @@ def _savings(outlook: Outlook) -> Iterator[Saving]:
     if known and (common := STEP * math.ceil(known.p99 / STEP)) < length:
         yield Saving({"trainer.max_seq_length": common}, "the longest of a hundred rows", price=2)
         length = common
-    for plugin, saving in ask("framework_savings", plan=outlook.plan):
+    for plugin, saving in current().plugins.ask("framework_savings", plan=outlook.plan):
         if not isinstance(saving, Saving):
-            leave_out(plugin, "framework_savings", f"it gives a {type(saving).__name__}, no Saving")
+            current().plugins.leave_out(plugin, "framework_savings", f"it gives a {type(saving).__name__}, no Saving")
             continue
         try:
             changed(outlook.plan, saving.settings)
         except Exception as error:  # noqa: BLE001 - a stranger's, whatever is in it; it is named and left out
-            leave_out(plugin, "framework_savings", error)
+            current().plugins.leave_out(plugin, "framework_savings", error)
             continue
         yield saving
     while length > SHORTEST:
@@ -181,7 +181,7 @@ def _shape(loader: ConfigLoader, name: str) -> Shape | None:
     """Return what the model of a preset is made of; None where that cannot be had from here."""
     try:
         node = loader.load_configuration(CONFIG_NAME, [f"model={name}"], RunMode.RUN).model
-        source: ModelSource = selection_of(node).create()
+        source: ModelSource = current().plugins.selection_of(node).create()
         return Shape.from_config(source.config_json())
     except Exception as error:  # noqa: BLE001 - gated, not on this machine, unfinished: of no use to this run, nor a harm
         log.info("model=%s is passed over: %s", name, one_line(error))

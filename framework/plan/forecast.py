@@ -16,7 +16,7 @@ from framework.api.plan import Plan
 from framework.api.protocols import ModelSource
 from framework.api.records import Disk, ExportNeed, Forecast, Memory, TrainResult, Verdict
 from framework.api.schema import Stage
-from framework.hooks.manager import ask, leave_out
+from framework.hooks.session import current
 from framework.memory import Settings, Shape
 from framework.memory.terms import trained_bytes, trained_parameters
 from framework.plan import calibration, fit, history
@@ -157,11 +157,15 @@ def _meant(plan: Plan) -> tuple[Stage, ...]:
 def _exports(plan: Plan, shape: Shape) -> dict[str, ExportNeed]:
     """Return what plugins tell of the exporters, by their names in the plan."""
     found = {}
-    for plugin, need in ask("framework_export_needs", plan=plan, shape=shape) if Stage.export in _meant(plan) else ():
+    for plugin, need in (
+        current().plugins.ask("framework_export_needs", plan=plan, shape=shape) if Stage.export in _meant(plan) else ()
+    ):
         if isinstance(need, ExportNeed):
             found[need.name] = need
         else:
-            leave_out(plugin, "framework_export_needs", f"it gives a {type(need).__name__}, no ExportNeed")
+            current().plugins.leave_out(
+                plugin, "framework_export_needs", f"it gives a {type(need).__name__}, no ExportNeed"
+            )
     return found
 
 

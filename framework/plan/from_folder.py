@@ -22,6 +22,7 @@ from framework.api.schema import Stage
 from framework.api.text.overrides import override_key
 from framework.config.compose import compose
 from framework.hooks.local_file import load_file
+from framework.hooks.session import current
 from framework.plan.diagnose import diagnose
 from framework.plan.make import make_plan
 from framework.rundir.environment import Environment
@@ -45,7 +46,7 @@ def saved_plan(run: SavedRun, overrides: Sequence[str] = ()) -> Plan:
     if made and Path(made.folder).is_dir():
         os.chdir(made.folder)
     for path in run.config.get("plugins", ()):
-        load_file(path)
+        load_file(current().plugins, path)
     given = {override_key(word) for word in overrides}
     words = [word for word in _words(run, made) if override_key(word) not in given]
     try:

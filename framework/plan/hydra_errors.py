@@ -11,7 +11,7 @@ from hydra.errors import MissingConfigException
 from framework.api.component import GROUPS
 from framework.config.problem import Problem
 from framework.config.sources import explain, source_lines
-from framework.hooks.manager import components
+from framework.hooks.session import current
 from framework.util.errors import unknown
 
 ENTRY = re.compile(r"\s*-\s+(?:(?:(?:override|optional)\s+)*/?(?P<group>[\w/@.]+)\s*:\s*)?(?P<options>.+?)\s*(?:#.*)?")
@@ -43,7 +43,7 @@ def _no_such_option(
     if (absolute := group.removeprefix("experiment/")) in GROUPS and absolute != group:
         told = f"write it as '- override /{absolute}: {option}'"
         return Problem(told, where=_line_of(loader, error, absolute, option, words)), None
-    valid = components(group) if group in GROUPS else loader.get_group_options(group)
+    valid = current().plugins.components(group) if group in GROUPS else loader.get_group_options(group)
     told = unknown(group or "config", option, {*valid, *(error.options or ())})
     if group == "hydra/launcher" and (extra := LAUNCHERS.get(option)):
         told = f"hydra/launcher={option} needs hydra-{extra}-launcher: pip install 'framework[{extra}]'"
@@ -53,7 +53,7 @@ def _no_such_option(
     if group not in GROUPS:
         return problem, None
     # The command line wins over the file, so the rest can be looked at.
-    first = next(iter(components(group)))
+    first = next(iter(current().plugins.components(group)))
     return problem, [*words, f"{group}=[]" if GROUPS[group].several else f"{group}={first}"]
 
 

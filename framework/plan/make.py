@@ -19,7 +19,7 @@ from framework.config.check import loose_words, problems
 from framework.config.problem import Problem
 from framework.config.sources import refusal
 from framework.hooks.local_file import is_loaded
-from framework.hooks.manager import ask, components, leave_out, selection_of
+from framework.hooks.session import current
 from framework.util.errors import FrameworkError, unknown
 from framework.util.redact import redact
 
@@ -80,9 +80,9 @@ def _freeze(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...]
     for group in GROUPS.values():
         node = config[group.name]
         if group.several:
-            chosen[group.name] = {str(key): selection_of(node[key]) for key in node}
+            chosen[group.name] = {str(key): current().plugins.selection_of(node[key]) for key in node}
         else:
-            chosen[group.name] = selection_of(node)
+            chosen[group.name] = current().plugins.selection_of(node)
     return Plan(
         name=config.name,
         seed=config.seed,
@@ -128,16 +128,16 @@ def _problems(plan: Plan) -> list[Problem]:
 def _told(hook: str, **arguments: Any) -> list[Problem]:
     """Ask a hook of every plugin for problems."""
     found = []
-    for plugin, text in ask(hook, **arguments):
+    for plugin, text in current().plugins.ask(hook, **arguments):
         if isinstance(text, str):
             found.append(Problem.told(text))
         else:
-            leave_out(plugin, hook, f"it gives a {type(text).__name__}, no sentence")
+            current().plugins.leave_out(plugin, hook, f"it gives a {type(text).__name__}, no sentence")
     return found
 
 
 def _own(plan: Plan) -> Iterator[str]:
-    unread = [path for path in plan.config["plugins"] if not is_loaded(path)]
+    unread = [path for path in plan.config["plugins"] if not is_loaded(current().plugins, path)]
     if unread:
         yield f"plugins=[{','.join(unread)}] is read before any file: give it on the command line"
     if plan.given and Stage.train in plan.stages:
@@ -146,7 +146,7 @@ def _own(plan: Plan) -> Iterator[str]:
             "set stages=[evaluate,export,report]"
         )
     names = {*plan.metric, *LOSSES, SCORE, *plan.measured}
-    if plan.objective not in names and plan.objective in components("metric"):
+    if plan.objective not in names and plan.objective in current().plugins.components("metric"):
         chosen = ",".join([*plan.metric, plan.objective])
         yield f"objective={plan.objective} is none of the run's metrics: set metric=[{chosen}]"
     elif plan.objective not in names:

@@ -11,7 +11,7 @@ from framework.api.fields import Type, fields
 from framework.api.plan import Plan, Selection
 from framework.api.text.overrides import quoted
 from framework.config.check import option_name, out_of_range, unknown_key
-from framework.hooks.manager import components
+from framework.hooks.session import current
 from framework.util.errors import FrameworkError, unknown
 from framework.util.redact import redact
 
@@ -58,7 +58,7 @@ def _one(plan: Plan, key: str, value: Any) -> Selection:
         choice = chosen[name]
     if names:
         return dataclasses.replace(choice, config=_replaced(choice.config, names, value, key))
-    options = components(group)
+    options = current().plugins.components(group)
     if str(value) not in options:
         raise FrameworkError(unknown(group, str(value), options))
     return dataclasses.replace(choice, component=options[str(value)], config=options[str(value)].schema())

@@ -18,7 +18,7 @@ from framework.config.check import problems_below
 from framework.config.compose import CONFIG_NAME
 from framework.config.problem import Problem
 from framework.config.sources import REFUSALS, explain
-from framework.hooks.manager import components
+from framework.hooks.session import current
 
 POINTS = 32
 """How many combinations of a sweep's values are looked at, besides the points that hold each value once."""
@@ -98,7 +98,7 @@ def _none(group: str) -> str:
 
 def option_names(group: str) -> str:
     """Return the options of a group in one text."""
-    return ", ".join(components(group))
+    return ", ".join(current().plugins.components(group))
 
 
 def read_sweeper(loader: ConfigLoader, words: Sequence[str]) -> DictConfig | None:

@@ -14,7 +14,7 @@ from framework.api.events import Event, RunFailed, RunFinished, RunPlanned, RunS
 from framework.api.plan import Plan
 from framework.api.protocols import Logger
 from framework.api.schema import Stage
-from framework.hooks.manager import notify
+from framework.hooks.session import current
 from framework.util.errors import one_line
 
 
@@ -48,13 +48,15 @@ class Events:
             case RunPlanned(plan):
                 self._plan = plan  # the hooks get the plan as `plan.apply` has changed it
             case RunStarted():
-                notify("framework_run_started", plan=self._plan)
+                current().plugins.notify("framework_run_started", plan=self._plan)
             case StageFinished(stage, result, seconds) if stage is not Stage.plan:  # it ends before the run starts
-                notify("framework_stage_finished", plan=self._plan, stage=stage, result=result, seconds=seconds)
+                current().plugins.notify(
+                    "framework_stage_finished", plan=self._plan, stage=stage, result=result, seconds=seconds
+                )
             case RunFinished(report):
-                notify("framework_run_finished", plan=self._plan, report=report)
+                current().plugins.notify("framework_run_finished", plan=self._plan, report=report)
             case RunFailed(error):
-                notify("framework_run_failed", plan=self._plan, error=error)
+                current().plugins.notify("framework_run_failed", plan=self._plan, error=error)
 
     def _call_each(self, call: Callable[[Logger], None]) -> None:
         for name, logger in list(self.loggers.items()):

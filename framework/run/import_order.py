@@ -10,7 +10,7 @@ import sys
 
 from framework.api.component import GROUPS, imported_too_late
 from framework.api.plan import Plan
-from framework.hooks.manager import components
+from framework.hooks.session import current
 
 
 def stale(plan: Plan) -> str:
@@ -22,7 +22,7 @@ def stale(plan: Plan) -> str:
             when = f"before {_and(too_late)}, which this process has imported already"
             return f"{group}={component.name} needs {first} imported {when}"
     for name in GROUPS:
-        for component in components(name).values():
+        for component in current().plugins.components(name).values():
             first, *others = component.import_order or ("",)
             if first in sys.modules and component not in chosen:
                 return f"this process has imported {first}, which changes {_and(others)} for {name}={component.name}"

@@ -15,6 +15,7 @@ from framework.api.plan import Plan
 from framework.api.protocols import Divisible, Model
 from framework.api.schema import Stage
 from framework.hooks.local_file import load_file
+from framework.hooks.session import current
 from framework.run.import_order import first_modules
 from framework.util.errors import FrameworkError, one_line
 
@@ -52,7 +53,7 @@ class Packed:
         for module in self.first:  # before a plugin's file imports what has to come later
             importlib.import_module(module)
         for file in self.files:
-            load_file(file)
+            load_file(current().plugins, file)
         try:
             found: Plan = pickle.loads(self.plan)  # noqa: S301 - our own parent wrote it
         except (AttributeError, ImportError) as error:

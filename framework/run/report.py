@@ -22,7 +22,7 @@ from framework.api.records import (
     TrainResult,
 )
 from framework.evaluate.verdict import compare, judge
-from framework.hooks.manager import ask, leave_out
+from framework.hooks.session import current
 from framework.rundir.environment import versions
 from framework.util.redact import redact
 
@@ -67,11 +67,13 @@ def make_report(
 
 def _concerns(plan: Plan, results: Results) -> list[Concern]:
     found = []
-    for plugin, concern in ask("framework_concerns", plan=plan, results=results):
+    for plugin, concern in current().plugins.ask("framework_concerns", plan=plan, results=results):
         if isinstance(concern, Concern):
             found.append(concern)
         else:
-            leave_out(plugin, "framework_concerns", f"it gives a {type(concern).__name__}, no Concern")
+            current().plugins.leave_out(
+                plugin, "framework_concerns", f"it gives a {type(concern).__name__}, no Concern"
+            )
     return found
 
 

@@ -16,7 +16,7 @@ from framework.api.protocols import Elsewhere, Evaluator, TrainingMonitor, Train
 from framework.api.records import NAN, EvalResult, Order, Step, TrainResult, Trouble
 from framework.api.schema import Action
 from framework.evaluate.measure import Measuring
-from framework.hooks.manager import ask, leave_out
+from framework.hooks.session import current
 from framework.monitor.early_stopping import Best
 from framework.monitor.truncated_answers import unended
 from framework.run.events import Events
@@ -122,12 +122,12 @@ class Course:
             except FrameworkError:
                 raise
             except Exception as error:  # noqa: BLE001 - a stranger's code; the training goes on
-                leave_out(plugin, HOOK, error)
+                current().plugins.leave_out(plugin, HOOK, error)
                 del self.monitors[plugin]
                 continue
             strange = [each for each in seen if not isinstance(each, Trouble)]
             if strange:
-                leave_out(plugin, HOOK, f"check gives a {type(strange[0]).__name__}, no Trouble")
+                current().plugins.leave_out(plugin, HOOK, f"check gives a {type(strange[0]).__name__}, no Trouble")
                 del self.monitors[plugin]
             else:
                 found += seen
@@ -149,11 +149,13 @@ class Course:
 
     def _prune(self, step: Step) -> None:
         """Ask whether a training with this validation loss is worth going on with."""
-        for plugin, reason in ask("framework_validated", plan=self.plan, step=step):
+        for plugin, reason in current().plugins.ask("framework_validated", plan=self.plan, step=step):
             if isinstance(reason, str):
                 message = f"step {step.step} of {step.total_steps}: {reason}"
                 raise PrunedError(message)
-            leave_out(plugin, "framework_validated", f"it gives a {type(reason).__name__}, no sentence")
+            current().plugins.leave_out(
+                plugin, "framework_validated", f"it gives a {type(reason).__name__}, no sentence"
+            )
 
     def _stop(self, found: Sequence[Trouble]) -> None:
         """Note why the training ends here, if it does."""
@@ -171,8 +173,8 @@ class Course:
 
 def _monitors(plan: Plan) -> Iterator[tuple[str, TrainingMonitor]]:
     """Give what every plugin follows a training with."""
-    for number, (plugin, monitor) in enumerate(ask(HOOK, plan=plan)):
+    for number, (plugin, monitor) in enumerate(current().plugins.ask(HOOK, plan=plan)):
         if isinstance(monitor, TrainingMonitor):
             yield f"{plugin}:{number}", monitor
         else:
-            leave_out(plugin, HOOK, f"it gives a {type(monitor).__name__}, no TrainingMonitor")
+            current().plugins.leave_out(plugin, HOOK, f"it gives a {type(monitor).__name__}, no TrainingMonitor")

@@ -19,11 +19,12 @@ from framework.api.records import EvalResult, Nulls, Step, TrainResult
 from framework.api.run_folder import RunFolder
 from framework.api.schema import Affects, Stage
 from framework.evaluate.measure import Measuring
+from framework.hooks.session import current
 from framework.run.export import fingerprint
 from framework.run.training import Course
-from framework.util import shared_cache
 from framework.util.errors import FrameworkError, one_line
 from framework.util.files import whole
+from framework.util.shared_cache import key_of
 
 LIMIT = 64
 """Trainings that are remembered at most, each with its steps, which later points tell their loggers."""
@@ -50,13 +51,14 @@ class SameTraining:
     def __init__(self, measuring: Measuring) -> None:
         self._measuring = measuring
         self._plan = plan = measuring.plan
+        shared = current().shared
         model, found = measuring.model, measuring.data.result
         group = plan.launch.config.group()
         alone = not group or group.machines == 1
         base = model.base_key if alone and isinstance(model, SharesBase) else ""
         settings = plan.affecting(Affects.training)
-        self._key = shared_cache.key_of(base, found.fingerprint, settings) if base and shared_cache.is_open() else ""
-        self._known: dict[str, Done] = shared_cache.shared("trained", "by settings", dict)
+        self._key = key_of(base, found.fingerprint, settings) if base and shared.is_open else ""
+        self._known: dict[str, Done] = shared.shared("trained", "by settings", dict)
         self._done = self._find()
 
     def _find(self) -> Done | None:

@@ -19,7 +19,8 @@ from urllib.parse import urlsplit
 from framework.api.component import GROUPS
 from framework.api.plan import Plan
 from framework.config.compose import user_folders
-from framework.hooks import hookspecs, manager
+from framework.hooks import hookspecs
+from framework.hooks.session import current
 from framework.util.redact import hide
 from framework.util.requirements import installed
 
@@ -61,7 +62,7 @@ def environment(plan: Plan, fingerprint: str) -> Environment:
     return Environment(
         command=[hide(word) for word in plan.overrides],
         folder=str(folder),
-        config_dirs=[str(path) for path in user_folders() if path != folder / "conf"],
+        config_dirs=[str(path) for path in user_folders(current()) if path != folder / "conf"],
         python=platform.python_version(),
         platform=platform.platform(),
         packages=packages(),
@@ -123,13 +124,13 @@ def origins(plan: Plan) -> dict[str, str]:
     A distribution is told with its version, `acme 1.2`, a single file with the SHA-256 of what is in it.
     """
     chosen = {selection.component for selection in plan.selections.values()}
-    known = [each for group in GROUPS for each in manager.registrations(group).values()]
+    known = [each for group in GROUPS for each in current().plugins.registrations(group).values()]
     names = {registration.plugin for registration in known if registration.component in chosen}
-    hooks = manager.manager().hook
+    hooks = current().plugins.manager.hook
     names |= {
         each.plugin_name.partition(":")[0] for name in run_hooks() for each in getattr(hooks, name).get_hookimpls()
     }
-    return {name: origin(manager.package(name)) for name in sorted(names) if manager.package(name)}
+    return {name: origin(current().plugins.package(name)) for name in sorted(names) if current().plugins.package(name)}
 
 
 def run_hooks() -> set[str]:

@@ -26,13 +26,12 @@ from framework.api.run_folder import (
     read_plain,
 )
 from framework.api.text.results import figures
-from framework.hooks.manager import notify
+from framework.hooks.session import Session, current
 from framework.sweep import gpu, locks
 from framework.util.errors import USER_MISTAKE, FrameworkError
 from framework.util.redact import hide, redact
 
 SWEEP = "sweep.json"
-_started: list[tuple[Path, dict[str, int]]] = []
 
 
 class SweepFolder(Callback):
@@ -48,14 +47,16 @@ class SweepFolder(Callback):
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Note the folder; without the word that is added, each value of a `name` that is swept would give its own."""
         folder = str(config.hydra.sweep.dir)
+        session = current()
         try:
-            locks.begin(Path(folder).absolute())
+            session.on_exit.enter_context(locks.sweep(Path(folder).absolute()))
         except FrameworkError as error:  # as one, Hydra would warn of it and go on
             print(error, file=sys.stderr)  # noqa: T201
             sys.exit(USER_MISTAKE)
         with read_write(config), open_dict(config):
             config.hydra.overrides.hydra.append(f"hydra.sweep.dir={QuotedString(folder, Quote.single).with_quotes()}")
-        _started.append((Path(folder), {} if self.resume else times(Path(folder))))
+        session.sweep_dir = Path(folder)
+        session.on_exit.callback(finish, session, Path(folder), {} if self.resume else times(Path(folder)))
         _one_for_each_gpu(config)
 
 
@@ -79,11 +80,6 @@ def takes_one_gpu(plan: Plan) -> bool:
     return on_gpu(plan.training) and plan.launch.config.group() is None
 
 
-def is_worker() -> bool:
-    """Whether this process works for a sweep that another one started."""
-    return not _started
-
-
 def start_anew(run: Path) -> None:
     """Drop what an earlier multirun into this folder tells of a point: refused now, it has no result."""
     if locks.writes():
@@ -96,23 +92,14 @@ def name_of(folder: Path) -> str:
     return "-".join(part for part in folder.parts[-2:] if part != folder.anchor)
 
 
-def summarize() -> None:
-    """Print the table of the multirun that this process started, if it did, and write it down."""
-    while _started:
-        folder, before = _started.pop()
-        if folder.is_dir():
-            finish(folder, before)
-    locks.end()
-
-
-def finish(folder: Path, before: Mapping[str, int] | None = None) -> None:
-    """Print the points below `folder`, write `sweep.json`, and tell the plugins."""
-    sweep = read_sweep(folder, before)
-    if not sweep.points:
+def finish(session: Session, folder: Path, before: Mapping[str, int] | None = None) -> None:
+    """Print the points below `folder`, write `sweep.json`, and tell the plugins; nothing where there are none."""
+    sweep = read_sweep(folder, before) if folder.is_dir() else None
+    if sweep is None or not sweep.points:
         return
     show(sweep)
     records.save(sweep, folder / SWEEP)
-    notify("framework_sweep_finished", folder=folder, sweep=sweep)
+    session.plugins.notify("framework_sweep_finished", folder=folder, sweep=sweep)
 
 
 def show(sweep: Sweep) -> None:

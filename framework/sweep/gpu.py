@@ -14,16 +14,16 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from framework.hooks.session import Session
 from framework.util import gpus
-from framework.util.lock import take
+from framework.util.lock import release, take
 
 if TYPE_CHECKING:
-    from filelock import FileLock
+    pass
 
 VARIABLE = "CUDA_VISIBLE_DEVICES"
 PAUSE = 0.5
 """Seconds between two looks for a GPU that is free."""
-_held: list[FileLock] = []
 
 
 def visible() -> list[str]:
@@ -35,7 +35,7 @@ def visible() -> list[str]:
     return gpus.identities()
 
 
-def take_one() -> str | None:
+def take_one(session: Session) -> str | None:
     """Leave this process one of several GPUs, the first that is free, and wait for one where all are taken.
 
     Returns its name; None where there is nothing to choose.
@@ -46,7 +46,7 @@ def take_one() -> str | None:
     waited = False
     while True:
         for name in names:
-            if _lock(name):
+            if _lock(name, session):
                 os.environ[VARIABLE] = name
                 return name
         if not waited:
@@ -55,11 +55,11 @@ def take_one() -> str | None:
         time.sleep(PAUSE)
 
 
-def _lock(name: str) -> bool:
-    """Take the lock of a GPU if nobody has it."""
+def _lock(name: str, session: Session) -> bool:
+    """Take the lock of a GPU, until the end of the session, if nobody has it."""
     folder = Path(tempfile.gettempdir(), f"framework-gpus-{os.getuid()}")
     folder.mkdir(mode=0o700, exist_ok=True)
     held = take(folder / re.sub(r"\W", "_", name))
     if held is not None:
-        _held.append(held)
+        session.on_exit.callback(release, held)
     return held is not None

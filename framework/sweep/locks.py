@@ -16,13 +16,12 @@ from framework.util import lock
 from framework.util.errors import FrameworkError
 
 if TYPE_CHECKING:
-    from filelock import FileLock
-
-_held: list[tuple[FileLock, list[Path]]] = []
+    pass
 
 
-def begin(folder: Path) -> None:
-    """Take the folder of a sweep for this process; it is made where there is none.
+@contextmanager
+def sweep(folder: Path) -> Iterator[None]:
+    """Hold the folder of a sweep. It is made where there is none; if it stays empty it is removed at the end.
 
     Raises:
         FrameworkError: another process is at work on the sweep, or on a point of it.
@@ -36,13 +35,9 @@ def begin(folder: Path) -> None:
     if busy:
         lock.release(mine)
         raise _busy(busy[0], "this point")
-    _held.append((mine, made))
-
-
-def end() -> None:
-    """Let go of the sweep that this process began; folders that it made and left empty go too."""
-    while _held:
-        mine, made = _held.pop()
+    try:
+        yield
+    finally:
         lock.release(mine)
         for path in made:
             if path.is_dir() and not any(path.iterdir()):

@@ -13,12 +13,20 @@ Imports: everything; nothing imports it.
 Start with `plugin.py`, then `suites/base.py`; `echo.py` is the backend.
 """
 
+from framework.api.registry import load_file
 from framework.cli.main import run_command
 from framework.config.compose import compose
-from framework.hooks.local_file import load_file
-from framework.hooks.manager import add
 from framework.run.pipeline import run
-from framework.testing.echo import EchoBackend, EchoModel, EchoModelConfig, EchoSource, EchoTrainerConfig, install, plan
+from framework.testing.echo import (
+    EchoBackend,
+    EchoModel,
+    EchoModelConfig,
+    EchoSource,
+    EchoTrainerConfig,
+    add,
+    install,
+    plan,
+)
 from framework.testing.plugin import check_plugin
 from framework.testing.suites import AuditSuite, BackendSuite, ExporterSuite, FormatterSuite, LoggerSuite, MetricSuite
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import json
 import math
 import re
@@ -33,7 +32,7 @@ from framework.api.records import (
 from framework.api.schedule import is_due
 from framework.api.schema import ModelConfig, TrainerConfig
 from framework.config.compose import compose
-from framework.hooks.manager import add
+from framework.hooks.session import current
 from framework.plan.make import make_plan
 from framework.util.errors import FrameworkError
 
@@ -66,10 +65,20 @@ class _EchoPlugin:
         yield Component("echo", EchoTrainerConfig, "framework.testing.echo:EchoBackend")
 
 
-@functools.cache
+def add(module: object, *, name: str, package: str = "") -> None:
+    """Register a module, or an object with hooks, as a plugin of this process.
+
+    Raises:
+        FrameworkError: a hook is unknown, or its arguments differ.
+        ValueError: of pluggy, where the name is taken.
+    """
+    current().plugins.add(module, name=name, package=package)
+
+
 def install() -> None:
-    """Add `model=echo` and `trainer=echo`; call it before the first `compose`."""
-    add(_EchoPlugin(), name="echo", package="framework.testing")
+    """Add `model=echo` and `trainer=echo`, unless they are there; call it before the first `compose`."""
+    if not current().plugins.manager.has_plugin("echo"):
+        add(_EchoPlugin(), name="echo", package="framework.testing")
 
 
 def plan(overrides: Sequence[str], *, run_dir: Path) -> Plan:

@@ -1,8 +1,4 @@
-"""What points of a sweep that run in one process share: one thing of each kind is kept from one run to the next.
-
-A thing is kept with a key over all that determines it, and is found again under that key alone; another key takes its
-place, which frees it. Outside a sweep the shelf is shut and nothing is kept.
-"""
+"""What trials of a sweep that run in one process share: one entry of each kind, valid for one key."""
 
 from __future__ import annotations
 
@@ -13,72 +9,72 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 T = TypeVar("T")
-_kept: dict[str, Kept] = {}
-_is_open = False
 
 
 @dataclass(frozen=True)
-class Kept:
-    """A thing, its key, and the bytes that it takes on a GPU."""
+class Entry:
+    """A value, its key, and the bytes that it takes on a GPU."""
 
     key: str
-    thing: Any
+    value: Any
     gpu_bytes: int = 0
 
 
-def open_for(*, sweep: bool) -> None:
-    """Keep things from now on, in a `sweep` whose points share them; else let go of all."""
-    global _is_open  # noqa: PLW0603 - a process has one shelf
-    _is_open = sweep
-    if not sweep:
-        _kept.clear()
+class SharedCache:
+    """Keeps one entry of each kind. Looking for another key drops the entry, and storing another one replaces it.
 
+    It is closed, and keeps nothing, until a sweep whose trials share opens it.
+    """
 
-def is_open() -> bool:
-    """Whether things are kept."""
-    return _is_open
+    def __init__(self) -> None:
+        self.is_open = False
+        self._entries: dict[str, Entry] = {}
+
+    def open(self) -> None:
+        """Keep entries from now on."""
+        self.is_open = True
+
+    def close(self) -> None:
+        """Drop every entry and keep nothing from now on."""
+        self.is_open = False
+        self._entries.clear()
+
+    def find(self, kind: str, key: str) -> Any:
+        """Return the value of a kind that was kept under this key, else None; an entry of another key is dropped."""
+        entry = self._entries.get(kind)
+        if entry is None or not key or entry.key != key:
+            self.drop(kind)
+            return None
+        return entry.value
+
+    def find_kind(self, kind: str) -> Any:
+        """Return the value of a kind, whatever its key; None where there is none."""
+        entry = self._entries.get(kind)
+        return entry.value if entry else None
+
+    def drop(self, kind: str) -> None:
+        """Drop the entry of a kind."""
+        self._entries.pop(kind, None)
+
+    def keep(self, kind: str, key: str, value: Any, *, gpu_bytes: int = 0) -> None:
+        """Keep a value in place of the one of its kind; nothing where the cache is closed or the key is empty."""
+        if self.is_open and key:
+            self._entries[kind] = Entry(key, value, gpu_bytes)
+
+    def shared(self, kind: str, key: str, make: Callable[[], T]) -> T:
+        """Return the value that is kept under a key, or make it and keep it."""
+        found: T | None = self.find(kind, key)
+        if found is None:
+            found = make()
+            self.keep(kind, key, found)
+        return found
+
+    @property
+    def gpu_bytes(self) -> int:
+        """Bytes on a GPU that the entries take: the next trial uses or frees them."""
+        return sum(entry.gpu_bytes for entry in self._entries.values())
 
 
 def key_of(*parts: Any) -> str:
     """Return a key over plain values."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
-
-
-def find(kind: str, key: str) -> Any:
-    """Return what is kept of a kind under this key, None where that is nothing; of another key it is let go of."""
-    kept = _kept.get(kind)
-    if kept is None or not key or kept.key != key:
-        drop(kind)
-        return None
-    return kept.thing
-
-
-def find_kind(kind: str) -> Any:
-    """Return what is kept of a kind, whatever its key; None where that is nothing."""
-    kept = _kept.get(kind)
-    return kept.thing if kept else None
-
-
-def drop(kind: str) -> None:
-    """Let go of what is kept of a kind."""
-    _kept.pop(kind, None)
-
-
-def keep(kind: str, key: str, thing: Any, *, gpu_bytes: int = 0) -> None:
-    """Keep a thing, in place of another of its kind; nothing where the shelf is shut or the key is empty."""
-    if _is_open and key:
-        _kept[kind] = Kept(key, thing, gpu_bytes)
-
-
-def shared(kind: str, key: str, make: Callable[[], T]) -> T:
-    """Return what is kept under a key, or make it and keep it."""
-    found: T | None = find(kind, key)
-    if found is None:
-        found = make()
-        keep(kind, key, found)
-    return found
-
-
-def gpu_bytes() -> int:
-    """Return the bytes of a GPU that are taken by what is kept: the next run uses or frees them."""
-    return sum(kept.gpu_bytes for kept in _kept.values())

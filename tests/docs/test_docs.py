@@ -34,7 +34,8 @@ from framework.api import records
 from framework.api.text.overrides import override_key
 from framework.cli.arguments import complete, is_command
 from framework.config.compose import compose
-from framework.hooks import hookspecs, manager
+from framework.hooks import hookspecs
+from framework.hooks.session import current
 from framework.plan.make import make_plan
 from framework.rundir import environment, status
 from framework.util import errors
@@ -197,7 +198,7 @@ def test_a_command_in_the_docs_is_one_or_gives_a_plan(
         assert code == 0, printed
         return
     if words and is_command(words[0]):
-        assert words[0] in manager.commands()
+        assert words[0] in current().plugins.commands()
         return
     words = [word for word in complete(words) if word not in {"-m", "--multirun"}]
     if any(word in PRINTED for word in words):

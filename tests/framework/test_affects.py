@@ -20,17 +20,17 @@ from framework.api.component import GROUPS
 from framework.api.fields import fields
 from framework.api.plan import Selection
 from framework.api.schema import Affects, FormatConfig, RunConfig
-from framework.config.compose import register
 from framework.data import audit, stage
 from framework.data.reader import Reader
+from framework.evaluate import measure
 from framework.evaluate.measure import Measuring
-from framework.hooks import manager
+from framework.hooks.session import current
 from framework.memory import Settings
 from framework.plan import calibration, history
+from framework.run import training_reuse
 from framework.run.export import settings as export_settings
 from framework.run.training_reuse import SameTraining
 from framework.testing import EchoTrainerConfig
-from framework.util import shared_cache
 
 Keys = Callable[..., dict[str, str]]
 
@@ -79,24 +79,19 @@ class Plugin:
     """A stranger's plugin."""
 
     @hookimpl
-    def framework_trainers(self) -> Iterator[Component]:
-        """Two trainers."""
+    def framework_components(self) -> Iterator[Component]:
+        """Two trainers and a format."""
         yield Component("new_trainer", NewTrainerConfig, "framework.testing:EchoBackend")
         yield Component("sub_trainer", SubTrainerConfig, "framework.testing:EchoBackend")
-
-    @hookimpl
-    def framework_formatters(self) -> Iterator[Component]:
-        """A format."""
         yield Component("new_format", NewFormatConfig, "framework_plugins.formats.formats.alpaca:Alpaca")
 
 
 @pytest.fixture(scope="module", autouse=True)
 def plugin() -> Iterator[None]:
     """Let the options be there for this module alone, whatever was composed before."""
-    manager.add(Plugin(), name="affects")
-    register.cache_clear()
+    current().plugins.add(Plugin(), name="affects")
     yield
-    manager.manager().unregister(name="affects")
+    current().plugins.manager.unregister(name="affects")
     for group, names in {"trainer": ("new_trainer", "sub_trainer"), "format": ("new_format",)}.items():
         for name in names:
             del ConfigStore.instance().repo[group][f"{name}.yaml"]
@@ -162,11 +157,12 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keys]:
         }
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shared_cache, "key_of", note)
+        for module in (stage, measure, training_reuse):
+            patch.setattr(module, "key_of", note)
         patch.setattr(calibration, "_run", probe)
-        shared_cache.open_for(sweep=True)
+        current().shared.open()
         yield made
-        shared_cache.open_for(sweep=False)
+        current().shared.close()
 
 
 TRAINER = {"audit", "base", "training", "resume", "tracker", "probe", "exports"}

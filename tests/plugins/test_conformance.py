@@ -13,7 +13,7 @@ from typing import ClassVar
 import pytest
 
 from framework.api.records import Answered
-from framework.hooks.manager import registrations
+from framework.hooks.session import current
 from framework.testing.plugin import check_plugin
 from framework.testing.suites import (
     AuditSuite,
@@ -67,7 +67,7 @@ def test_every_option_that_has_a_suite_for_its_kind_runs_through_it() -> None:
     ours = {
         (group, name)
         for group in GROUPS
-        for name, registration in registrations(group).items()
+        for name, registration in current().plugins.registrations(group).items()
         if registration.component.schema.__module__.startswith(("framework_", "framework."))
     }
     assert ours - tested == set()

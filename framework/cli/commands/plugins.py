@@ -17,7 +17,8 @@ from framework.api.text import as_text, usage
 from framework.cli.commands import PluginsCommandConfig
 from framework.config.catalog import Option, Preset, Setting, options, preset_settings, presets, settings
 from framework.config.compose import config_loader
-from framework.hooks.manager import DISABLE, disabled, left_out
+from framework.hooks.manager import DISABLE, disabled
+from framework.hooks.session import current
 from framework.util.errors import FrameworkError, unknown
 
 USAGE = usage(PluginsCommandConfig)
@@ -84,7 +85,7 @@ class Overview:
                 }
                 for name, (known, made) in self.groups.items()
             },
-            "left_out": [vars(part) for part in left_out()],
+            "left_out": [vars(part) for part in current().plugins.left_out()],
             "disabled": sorted(disabled()),
         }
 
@@ -101,7 +102,9 @@ class Overview:
             _print_columns(console, widths, rows)
         lines = [line for group, (known, _) in self.groups.items() for line in _installs(ALL_GROUPS[group], known)]
         _print_section(console, "To install what is missing", lines)
-        broken = [f"{part.plugin} ({part.package}), {part.what}: {part.reason}" for part in left_out()]
+        broken = [
+            f"{part.plugin} ({part.package}), {part.what}: {part.reason}" for part in current().plugins.left_out()
+        ]
         _print_section(console, "Left out because broken", broken)
         _print_section(console, f"Switched off by {DISABLE}", list(_switched_off()))
 

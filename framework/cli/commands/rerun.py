@@ -23,6 +23,7 @@ from framework.api.text import override_key, quoted, usage
 from framework.cli.arguments import check_twice, load_plugins
 from framework.cli.commands import RerunCommandConfig
 from framework.config.compose import add_folder
+from framework.hooks.session import current
 from framework.plan.load import load_plan
 from framework.rundir.environment import Commit, Environment, commit, origins
 from framework.rundir.read import differences, flat, read_run
@@ -101,7 +102,7 @@ def _add_folders(made: Environment | None, *, anyway: bool) -> None:
     """
     for folder in made.config_dirs if made else ():
         if Path(folder).is_dir():
-            add_folder(folder)
+            add_folder(current(), folder)
             continue
         told = f"the run took options from --config-dir={folder}, which is not here"
         if not anyway:

@@ -24,6 +24,7 @@ from framework.api.text.overrides import override_key
 from framework.cli.commands import ResumeCommandConfig
 from framework.cli.main import start
 from framework.config.compose import add_folder
+from framework.hooks.session import current
 from framework.plan.diagnose import diagnose
 from framework.rundir.environment import Environment
 from framework.util.errors import FrameworkError
@@ -97,4 +98,4 @@ def _enter(folder: Path) -> None:
         print(f"runs in {made.folder}, where it was started", file=sys.stderr)  # noqa: T201
         os.chdir(made.folder)
     for place in made.config_dirs:
-        add_folder(place)
+        add_folder(current(), place)

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from types import ModuleType
 
 from framework.api.component import Group
-from framework.hooks.manager import DISABLE, Registration, manager, registrations
+from framework.hooks.manager import DISABLE, Registration
+from framework.hooks.session import current
 from framework.testing.checks.hooks import PATHS, Offer
 from framework.util.errors import FrameworkError
 
@@ -19,7 +20,7 @@ class Others:
     """What the other plugins that are installed register; the one that is looked at is taken out first."""
 
     def __init__(self, module: ModuleType) -> None:
-        plugins = manager()
+        plugins = current().plugins.manager
         self.own = {name for name, plugin in plugins.list_name_plugin() if plugin is module}
         for name, _ in plugins.list_name_plugin():
             if name.partition(":")[0] in self.own:
@@ -29,14 +30,14 @@ class Others:
     def of(self, group: Group) -> dict[str, Registration]:
         """Return the options of a group."""
         try:
-            return registrations(group)
+            return current().plugins.registrations(group)
         except FrameworkError as error:
             self.broken = str(error)
             return {}
 
     def paths(self) -> list[tuple[str, str]]:
         """Return the config folders with the names of their plugins."""
-        hooks = getattr(manager().hook, PATHS).get_hookimpls()
+        hooks = getattr(current().plugins.manager.hook, PATHS).get_hookimpls()
         return [(hook.plugin_name, path) for hook in hooks for path in hook.function()]
 
 

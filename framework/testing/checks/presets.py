@@ -16,7 +16,7 @@ from framework.api.component import GROUPS
 from framework.api.markers import hookimpl
 from framework.config.check import check
 from framework.config.compose import compose, conf_dir
-from framework.hooks.manager import manager
+from framework.hooks.session import current
 from framework.hooks.validation import COMPONENTS
 from framework.testing.checks.hooks import PATHS, Offer, PluginParts
 from framework.testing.checks.names import Others
@@ -30,7 +30,7 @@ def problems(plugin: PluginParts, offers: Sequence[Offer], others: Others) -> It
     taken = dict.fromkeys(_files(conf_dir()), "conf/")
     for owner, path in others.paths():
         taken |= dict.fromkeys(_files(folder(path)), f"the plugin '{owner}'")
-    manager().register(Gives(COMPONENTS, [offer.component for offer in offers]), name="components")
+    current().plugins.manager.register(Gives(COMPONENTS, [offer.component for offer in offers]), name="components")
     presets: dict[str, str] = {}
     with tempfile.TemporaryDirectory() as copy:
         for path in plugin.paths:
@@ -44,7 +44,7 @@ def problems(plugin: PluginParts, offers: Sequence[Offer], others: Others) -> It
                     presets[name] = path
                     _copy(folder(path), name, Path(copy, f"{name}.yaml"))
         # Hydra gets those alone that can be read: one that bears the name of a component would break all others.
-        manager().register(Gives(PATHS, [f"file://{copy}"]), name="folders")
+        current().plugins.manager.register(Gives(PATHS, [f"file://{copy}"]), name="folders")
         for name, path in presets.items():
             found = _composed(*name.split("/", 1))
             yield from (f"{path}/{name}: {problem.replace(copy, path)}" for problem in found)

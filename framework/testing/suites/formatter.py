@@ -11,7 +11,7 @@ from framework.api import records
 from framework.api.protocols import FallbackFormatter, Formatter
 from framework.api.records import DataResult, Example, Row
 from framework.data.rows import to_examples
-from framework.hooks.manager import components
+from framework.hooks.session import current
 from framework.run import pipeline
 from framework.testing.suites.base import Rows, Suite, expect
 from framework.util.errors import FrameworkError, one_line
@@ -110,7 +110,7 @@ class FormatterSuite(Suite):
             ends = not example.rejected or example.rejected[-1].role == "assistant"
             expect(ends, f"{row}: the rejected turns end with '{roles[-1] if roles else ''}', not the assistant's")
             expect(self._described(example), f"{row}: a tool has no {{function: {{name: …}}}}: {example.tools}")
-            known = example.format in components("format")
+            known = example.format in current().plugins.components("format")
             expect(known, f"{row}: Example.format is '{example.format}', the name of no option of format=")
             try:
                 to_examples([Row(row, "row")], formatter)
@@ -156,10 +156,14 @@ class FormatterSuite(Suite):
         A format with the attribute `fallback = True`, such as plain text, is taken where no other fits, so it may match
         them too.
         """
-        auto = components("format")["auto"]
+        auto = current().plugins.components("format")["auto"]
         recognise: Formatter = auto.load()(auto.schema())
         own: Formatter = self.create(tmp_path)
-        formats = {name: part.load()(part.schema()) for name, part in components("format").items() if name != "auto"}
+        formats = {
+            name: part.load()(part.schema())
+            for name, part in current().plugins.components("format").items()
+            if name != "auto"
+        }
         formats |= {} if self.option == "auto" else {self.option: own}
         for row in self.rows:
             found = [name for name, formatter in formats.items() if formatter.matches(row)]

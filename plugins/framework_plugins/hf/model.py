@@ -17,12 +17,13 @@ import torch
 import transformers
 from peft import PeftModel
 
-from framework.api.backend import find_shared, keep_shared, shared_key
+from framework.api.backend import shared_key
 from framework.api.errors import FrameworkError
 from framework.api.plan import Plan
 from framework.api.process_group import member
 from framework.api.protocols import ModelPlace, ModelSource, TrainRun
 from framework.api.records import Answer, Example, Prompt, Scored, TextForm, TokenRow, TrainResult
+from framework.api.registry import shared_cache
 from framework_plugins.hf import chat, hardware, scoring
 from framework_plugins.hf.adapters import restore_adapter, trained_config, weights
 from framework_plugins.hf.base_key import base_key
@@ -236,7 +237,7 @@ class HFModel:
             adapter = self.plan.adapter
             named = adapter.component.name, adapter.settings
             self._shown = shared_key(self.base_key, *named) if self.base_key else ""
-            found, largest = find_shared(SHOWN, self._shown) or (None, 0)
+            found, largest = shared_cache().find(SHOWN, self._shown) or (None, 0)
             losses = Losses(model, self.way.packing, masked=not self.way.branches, found=found)
             if losses.problem:
                 self.machine.facts["packing"] = f"{losses.packing.value} ({losses.problem})"
@@ -338,7 +339,7 @@ class HFModel:
     def close(self) -> None:
         """Free the memory, so that the next run of a sweep has it; it need not find out again what it takes."""
         if self._evaluation:
-            keep_shared(SHOWN, self._shown, (self._evaluation.passes.losses.found, self._evaluation.largest))
+            shared_cache().keep(SHOWN, self._shown, (self._evaluation.passes.losses.found, self._evaluation.largest))
         self._model = self._evaluation = None
         self._from_base.forget()
         gc.collect()

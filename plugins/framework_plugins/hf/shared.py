@@ -16,7 +16,8 @@ from typing import Any
 
 import torch
 
-from framework.api.backend import drop_shared, find_shared, keep_shared, shared_key
+from framework.api.backend import shared_key
+from framework.api.registry import shared_cache
 
 KIND = "base"
 
@@ -62,11 +63,12 @@ def shared_base(key: str, load: Callable[[], Any]) -> Any:
         key: over all that determines the base; empty where it is not to be shared.
         load: reads it.
     """
-    kept: Base | None = find_shared(KIND, key)
+    cache = shared_cache()
+    kept: Base | None = cache.find(KIND, key)
     if kept is not None and all(mark.is_as_it_was for mark in kept.marks):
         return kept.copy()
     kept = None
-    drop_shared(KIND)  # before another one takes memory
+    cache.drop(KIND)  # before another one takes memory
     model = load()
     if not key or not _stays_as_it_is(model):
         return model
@@ -76,8 +78,8 @@ def shared_base(key: str, load: Callable[[], Any]) -> Any:
     ]
     on_gpu = sum(mark.tensor.nbytes for mark in marks if mark.tensor.is_cuda)
     base = Base(model, marks)
-    keep_shared(KIND, key, base, gpu_bytes=on_gpu)
-    return base.copy() if find_shared(KIND, key) is base else model
+    cache.keep(KIND, key, base, gpu_bytes=on_gpu)
+    return base.copy() if cache.find(KIND, key) is base else model
 
 
 def _stays_as_it_is(model: Any) -> bool:

@@ -15,7 +15,7 @@ from framework.api import schema
 from framework.api.component import GROUPS
 from framework.api.fields import Field, fields
 from framework.api.schema import RunConfig
-from framework.hooks.manager import registrations
+from framework.hooks.session import current
 
 ROOT = Path(__file__).resolve().parents[3]
 EVERYWHERE = (ROOT / "framework", ROOT / "plugins")
@@ -29,7 +29,7 @@ GETTERS = {"getattr", "attrgetter"}
 def first_party() -> list[Any]:
     """Return `RunConfig`, the bases of the groups, and the schemas of the options in this repository."""
     bases = [group.base for group in GROUPS.values()]
-    options = [part.component.schema for group in GROUPS for part in registrations(group).values()]
+    options = [part.component.schema for group in GROUPS for part in current().plugins.registrations(group).values()]
     ours = [option for option in options if Path(inspect.getfile(option)).is_relative_to(ROOT / "plugins")]
     return [RunConfig, schema.PlanConfig, *bases, *ours]
 

@@ -19,7 +19,7 @@ from framework.config.check import check, problems, unknown_key
 from framework.config.compose import compose
 from framework.config.problem import Problem
 from framework.config.sources import line
-from framework.hooks.manager import components
+from framework.hooks.session import current
 from tests.support.forked_program import program
 
 
@@ -130,7 +130,7 @@ def places() -> Iterator[tuple[DictConfig, str, list[str]]]:
     """Give each registered schema in a composed config: the config, the key below which it stands, its fields."""
     yield compose(), "", [field.name for field in dataclasses.fields(RunConfig)]
     for group in GROUPS.values():
-        for option, component in components(group).items():
+        for option, component in current().plugins.components(group).items():
             config = compose([f"{group.name}=[{option}]" if group.several else f"{group.name}={option}"])
             for missing in OmegaConf.missing_keys(config):
                 OmegaConf.update(config, missing, "x/x")

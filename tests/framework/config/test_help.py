@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from framework.config.help import help_text
-from framework.hooks.manager import commands
+from framework.hooks.session import current
 from tests.support.forked_program import execute
 
 HYDRAS = """
 import hydra
 from framework.config import compose
-compose.register()
+compose.register(current())
 hydra.main(version_base="1.3", config_path=str(compose.conf_dir()), config_name="config")(lambda config: None)()
 """
 OURS = """
@@ -40,5 +40,5 @@ def test_the_help_names_the_options_and_the_values_that_a_run_has() -> None:
     assert "adapter: dora, full, lora, rslora" in text
     assert "learning_rate: 0.0005" in text
     assert "hydra:" not in text
-    assert "plugins" in commands()
+    assert "plugins" in current().plugins.commands()
     assert "plugins [GROUP [OPTION]]" in text

@@ -24,7 +24,7 @@ from framework.config import json_schema
 from framework.config.catalog import options, settings
 from framework.config.compose import conf_dir
 from framework.config.reference import EXPERIMENT, PAGE, SCHEMAS, distribution, escape, generate, write
-from framework.hooks.manager import components
+from framework.hooks.session import current
 from tests.support.forked_program import MODULE, execute, program
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -193,7 +193,10 @@ VALUES = [
 
 
 def every_field() -> Iterator[Field]:
-    for schema in (RunConfig, *(part.schema for group in GROUPS for part in components(group).values())):
+    for schema in (
+        RunConfig,
+        *(part.schema for group in GROUPS for part in current().plugins.components(group).values()),
+    ):
         yield from (field for field in fields(schema) if field.name not in GROUPS)
 
 

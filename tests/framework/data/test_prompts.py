@@ -15,7 +15,7 @@ from framework.api.plan import Selection
 from framework.api.records import Example, Message, Prompt
 from framework.api.schema import FormatConfig
 from framework.data import prompts
-from framework.hooks.manager import components
+from framework.hooks.session import current
 
 Row = dict[str, Any]
 SYSTEM = Message("system", "Be brief")
@@ -24,7 +24,7 @@ LIMA = Message("assistant", "Lima")
 
 
 def form(name: str = "auto", **settings: Any) -> Selection:
-    component = components("format")[name]
+    component = current().plugins.components("format")[name]
     return Selection(component, component.schema(**settings))
 
 

@@ -19,7 +19,7 @@ from framework.api.records import Example, Finding, Message, Severity, TokenRow
 from framework.api.schema import AuditConfig
 from framework.data.audit import StoredRows
 from framework.data.stage import load_data, to_prompt
-from framework.util import shared_cache
+from framework.hooks.session import current
 
 Rows = list[dict[str, str]]
 Write = Callable[[Rows], Path]
@@ -366,7 +366,7 @@ def test_points_of_a_sweep_share_rows_and_are_audited_each_by_its_own_settings(
 ) -> None:
     monkeypatch.setenv("FRAMEWORK_CACHE", str(tmp_path / "cache"))
     found: list[Data] = []
-    shared_cache.open_for(sweep=True)
+    current().shared.open()
     try:
         for words in (["num_train_epochs=1"], ["num_train_epochs=30"], ["gradient_accumulation_steps=8"]):
             given = [f"trainer.{word}" for word in words]
@@ -375,7 +375,7 @@ def test_points_of_a_sweep_share_rows_and_are_audited_each_by_its_own_settings(
             plan = dataclasses.replace(plan, audit={"counts": choice})
             found.append(load_data(plan, Shared(plan)))
     finally:
-        shared_cache.open_for(sweep=False)
+        current().shared.close()
     assert found[0].train is found[1].train is found[2].train
     told = [finding.text for data in found for finding in data.result.findings]
     assert told == ["1 epochs of 8 rows a step", "30 epochs of 8 rows a step", "3 epochs of 16 rows a step"]

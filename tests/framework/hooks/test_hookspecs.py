@@ -10,7 +10,7 @@ import pytest
 
 from framework.api.component import ALL_GROUPS
 from framework.hooks import hookspecs
-from framework.hooks.manager import manager
+from framework.hooks.session import current
 from framework.testing.protocols import PROTOCOLS
 
 HOOKS: dict[str, Callable[..., Any]] = {
@@ -31,7 +31,9 @@ def test_every_hook_says_what_it_is_for(name: str) -> None:
 
 @pytest.mark.parametrize("name", sorted(HOOKS))
 def test_every_hook_has_a_first_party_user(name: str) -> None:
-    users = [implementation.plugin_name for implementation in getattr(manager().hook, name).get_hookimpls()]
+    users = [
+        implementation.plugin_name for implementation in getattr(current().plugins.manager.hook, name).get_hookimpls()
+    ]
     assert set(users) - {"echo"}  # the testing kit does not count
 
 

@@ -7,6 +7,7 @@ import pytest
 
 from framework import FrameworkError
 from framework.hooks.local_file import is_loaded, load_file
+from framework.hooks.session import current
 from tests.support.forked_program import program
 
 FILE = """
@@ -96,7 +97,7 @@ def test_a_folder_of_the_name_that_nobody_installed_is_no_module(
     monkeypatch.syspath_prepend(tmp_path / "work")
     file = tmp_path / "acme_folder.py"
     file.write_text(FILE.replace("polite", "folder"), encoding="utf-8")
-    load_file(str(file))
+    load_file(current().plugins, str(file))
     assert sys.modules["acme_folder"].__file__ == str(file)
 
 
@@ -106,11 +107,11 @@ def test_a_file_is_known_by_its_name_as_typed_whatever_the_working_folder_is_lat
     (tmp_path / "acme_moved.py").write_text(FILE.replace("polite", "moved"), encoding="utf-8")
     (tmp_path / "later").mkdir()
     monkeypatch.chdir(tmp_path)
-    load_file("./acme_moved.py")
-    assert is_loaded("acme_moved.py")
+    load_file(current().plugins, "./acme_moved.py")
+    assert is_loaded(current().plugins, "acme_moved.py")
     monkeypatch.chdir(tmp_path / "later")
-    assert is_loaded("./acme_moved.py")
-    assert not is_loaded("./acme_other.py")
+    assert is_loaded(current().plugins, "./acme_moved.py")
+    assert not is_loaded(current().plugins, "./acme_other.py")
 
 
 def test_a_file_that_is_switched_off_is_not_even_imported(tmp_path: Path) -> None:
@@ -177,7 +178,7 @@ MOVED = f"{FILE}\n@metric\ndef other(answer):\n    'Another.'\n    return 0.0\n\
 def test_functions_that_are_not_found_by_their_names_are_refused(tmp_path: Path, source: str, text: str) -> None:
     (tmp_path / "acme_twins.py").write_text(source, encoding="utf-8")
     with pytest.raises(FrameworkError, match=text):
-        load_file(str(tmp_path / "acme_twins.py"))
+        load_file(current().plugins, str(tmp_path / "acme_twins.py"))
 
 
 def test_a_second_name_of_a_function_is_no_second_option(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from framework import Component, __version__, hookimpl
 from framework.api.component import GROUPS
 from framework.api.schema import MetricConfig
-from framework.hooks.manager import components, manager
+from framework.hooks.session import current
 from tests.support.forked_program import Result, program
 
 METRIC = """
@@ -241,21 +241,21 @@ class Later:
 
 
 def test_plugins_are_asked_once_and_again_when_one_comes_or_goes() -> None:
-    before = components("metric")
+    before = current().plugins.components("metric")
     plugin = Later()
-    manager().register(plugin, name="later")
+    current().plugins.manager.register(plugin, name="later")
     try:
-        assert components("metric").keys() - before.keys() == {"later"}
-        assert "later" not in components("exporter")
+        assert current().plugins.components("metric").keys() - before.keys() == {"later"}
+        assert "later" not in current().plugins.components("exporter")
         assert plugin.asked == 1
     finally:
-        manager().unregister(plugin)
-    assert components("metric") == before
+        current().plugins.manager.unregister(plugin)
+    assert current().plugins.components("metric") == before
 
 
 @pytest.mark.parametrize("group", GROUPS)
 def test_the_options_of_a_group_come_in_order_and_build_on_its_base(group: str) -> None:
-    found = components(group)
+    found = current().plugins.components(group)
     assert list(found) == sorted(found)
     assert found
     assert all(issubclass(component.schema, GROUPS[group].base) for component in found.values())
@@ -263,7 +263,7 @@ def test_the_options_of_a_group_come_in_order_and_build_on_its_base(group: str) 
 
 
 def test_two_options_of_a_group_have_schemas_of_their_own() -> None:
-    schemas = [component.schema for group in GROUPS for component in components(group).values()]
+    schemas = [component.schema for group in GROUPS for component in current().plugins.components(group).values()]
     assert len(schemas) == len(set(schemas))
 
 

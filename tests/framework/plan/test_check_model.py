@@ -10,7 +10,7 @@ import pytest
 
 from framework import FrameworkError, hookimpl, testing
 from framework.api.plan import Plan
-from framework.hooks.manager import manager
+from framework.hooks.session import current
 from framework.plan.make import check_model
 from framework.run import pipeline
 from tests.support.forked_program import program
@@ -38,23 +38,23 @@ class Acme:
 
 def test_hook_check_model_is_given_the_config_and_all_its_problems_are_told(tmp_path: Path) -> None:
     acme = Acme("model.path=x is too old: take another", "trainer.packing=tree does not go with it")
-    manager().register(acme, name="acme")
+    current().plugins.manager.register(acme, name="acme")
     try:
         with pytest.raises(FrameworkError) as caught:
             check_model(testing.plan([], run_dir=tmp_path), {"model_type": "llama"})
     finally:
-        manager().unregister(acme)
+        current().plugins.manager.unregister(acme)
     assert acme.seen == {"model_type": "llama"}
     assert all(text in str(caught.value) for text in acme.told)
 
 
 def test_nothing_said_is_nothing_wrong(tmp_path: Path) -> None:
     acme = Acme()
-    manager().register(acme, name="acme")
+    current().plugins.manager.register(acme, name="acme")
     try:
         report = pipeline.run(testing.plan([], run_dir=tmp_path / "run"))
     finally:
-        manager().unregister(acme)
+        current().plugins.manager.unregister(acme)
     assert report is not None
 
 

@@ -9,7 +9,7 @@ import pytest
 from framework import hookimpl
 from framework.api.plan import Plan
 from framework.api.records import Saving, Verdict
-from framework.hooks import manager
+from framework.hooks.session import current
 from framework.plan.fit import check_fits
 from framework.plan.forecast import Planner
 from framework.plan.history import remember_rows
@@ -111,16 +111,16 @@ class Hasty:
 def test_a_saving_that_cannot_be_set_is_named_and_left_out(
     tmp_path: Path, llama: Shelf, monkeypatch: pytest.MonkeyPatch, saving: Any, told: str
 ) -> None:
-    monkeypatch.setattr(manager, "_left_out", {})
+    monkeypatch.setattr(current().plugins, "_left_out", {})
     planned = plan(tmp_path, "quantization=none", "plan.gpu=12GiB")
     without = Planner(llama).first(planned)[1].changes
     hasty = Hasty(saving)
-    manager.manager().register(hasty, name="hasty")
+    current().plugins.manager.register(hasty, name="hasty")
     try:
         assert Planner(llama).first(planned)[1].changes == without
     finally:
-        manager.manager().unregister(hasty)
-    (left,) = manager.left_out()
+        current().plugins.manager.unregister(hasty)
+    (left,) = current().plugins.left_out()
     assert (left.plugin, left.what) == ("hasty", "framework_savings")
     assert left.reason.startswith(told)
 
@@ -132,12 +132,12 @@ def test_a_saving_for_which_nothing_is_left_is_passed_over(tmp_path: Path, llama
         Hasty(Saving({"quantization": "nf4"}, "little", 0)),
         Hasty(Saving({"quantization.llm_int8_threshold": 3.0}, "little", 2)),
     )
-    manager.manager().register(hasty, name="hasty")
-    manager.manager().register(other, name="other")
+    current().plugins.manager.register(hasty, name="hasty")
+    current().plugins.manager.register(other, name="other")
     try:
         taken = [word for change in Planner(llama).first(planned)[1].changes for word in change.words]
     finally:
-        manager.manager().unregister(hasty)
-        manager.manager().unregister(other)
+        current().plugins.manager.unregister(hasty)
+        current().plugins.manager.unregister(other)
     assert "quantization=nf4" in taken
     assert "quantization.llm_int8_threshold=3" not in taken

@@ -21,7 +21,7 @@ from framework.api.plan import Plan
 from framework.api.protocols import Logger
 from framework.api.records import EvalResult, ExportResult, Report, TrainResult
 from framework.api.schema import Stage
-from framework.hooks import manager
+from framework.hooks.session import current
 from framework.run import pipeline
 from framework.run.events import Events
 
@@ -109,12 +109,12 @@ def test_a_hook_gets_the_plan_as_it_was_changed_and_comes_after_the_loggers(plan
     plugin, changed, error = Plugin(), testing.plan(["seed=7"], run_dir=plan.run_dir), OSError("full")
     events = Events(plan)
     events.loggers = {"noting": Noting()}
-    manager.add(plugin, name="noting")
+    current().plugins.add(plugin, name="noting")
     try:
         events.send(RunPlanned(changed))
         events.send(RunFailed(error))
     finally:
-        manager.manager().unregister(plugin)
+        current().plugins.manager.unregister(plugin)
     assert order == ["RunPlanned", "RunFailed", (changed, error)]
 
 

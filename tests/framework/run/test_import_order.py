@@ -14,7 +14,7 @@ import pytest
 from framework import Component, hookimpl, testing
 from framework.api.component import imported_too_late
 from framework.api.plan import Plan, Selection
-from framework.hooks.manager import manager
+from framework.hooks.session import current
 from framework.hooks.validation import wrong_component
 from framework.run.import_order import first_modules, stale
 from framework.testing import EchoTrainerConfig
@@ -39,9 +39,9 @@ class Acme:
 @pytest.fixture(autouse=True)
 def acme() -> Iterator[None]:
     plugin = Acme()
-    manager().register(plugin, name="acme")
+    current().plugins.manager.register(plugin, name="acme")
     yield
-    manager().unregister(plugin)
+    current().plugins.manager.unregister(plugin)
 
 
 def plan(trainer: str, folder: Path) -> Plan:

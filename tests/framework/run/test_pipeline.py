@@ -23,7 +23,7 @@ from framework.api.records import (
     TrainResult,
 )
 from framework.api.schema import Stage
-from framework.hooks import manager
+from framework.hooks.session import current
 from framework.run import pipeline
 
 RESULTS = ["baseline", "data", "evaluate", "export", "plan", "report", "train"]
@@ -243,9 +243,9 @@ class Listener:
 def listener() -> Iterator[Listener]:
     """Give a plugin that is registered for the length of a test."""
     found = Listener()
-    manager.add(found, name="listener")
+    current().plugins.add(found, name="listener")
     yield found
-    manager.manager().unregister(name="listener")
+    current().plugins.manager.unregister(name="listener")
 
 
 def test_hook_run_started_comes_first_when_the_folder_exists(
@@ -318,11 +318,11 @@ class Broken:
 def test_a_hook_that_raises_is_named_and_the_run_goes_on(
     words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    manager.add(Broken(), name="broken_hooks")
+    current().plugins.add(Broken(), name="broken_hooks")
     try:
         assert run(words, tmp_path) is not None
     finally:
-        manager.manager().unregister(name="broken_hooks")
+        current().plugins.manager.unregister(name="broken_hooks")
     told = [line for line in capsys.readouterr().err.splitlines() if "broken_hooks" in line]
     assert len(told) == 3
     assert told[0].startswith("plugin 'broken_hooks': framework_run_started is left out: LookupError: no message (")

@@ -14,7 +14,7 @@ from framework.api import records
 from framework.api.records import EvalResult, Measure, Report, Step, TrainResult, Trouble
 from framework.api.schema import Action
 from framework.evaluate.measure import Measuring
-from framework.hooks import manager
+from framework.hooks.session import current
 from framework.run import pipeline
 from framework.run.events import Events
 from framework.run.training import Course
@@ -221,12 +221,12 @@ class Impatient:
 
 def test_hook_validated_is_told_each_validation_loss_and_gives_a_run_up(run: Run, tmp_path: Path) -> None:
     listener = Impatient()
-    manager.add(listener, name="impatient")
+    current().plugins.add(listener, name="impatient")
     try:
         with pytest.raises(PrunedError, match=r"^step 8 of 20: it is hopeless$"):
             run("trainer.eval_steps=4", "trainer.eval_losses=[1,3]")
     finally:
-        manager.manager().unregister(listener)
+        current().plugins.manager.unregister(listener)
     assert listener.seen == [(4, 1), (8, 3)]
     assert not (tmp_path / "run" / "checkpoint").exists()
     status = json.loads((tmp_path / "run" / "status.json").read_text(encoding="utf-8"))
@@ -240,12 +240,12 @@ def test_a_plugin_that_gives_no_sentence_is_left_out_and_the_run_goes_on(run: Ru
             return [7]
 
     plugin = Wrong()
-    manager.add(plugin, name="wrong")
+    current().plugins.add(plugin, name="wrong")
     try:
         assert run("trainer.eval_steps=4").steps == 20
     finally:
-        manager.manager().unregister(plugin)
-    assert any(left.plugin == "wrong" and "it gives a int" in left.reason for left in manager.left_out())
+        current().plugins.manager.unregister(plugin)
+    assert any(left.plugin == "wrong" and "it gives a int" in left.reason for left in current().plugins.left_out())
 
 
 class Monitors:
@@ -271,11 +271,11 @@ def monitored() -> Iterator[Callable[[Any], None]]:
 
     def add(answer: Any) -> None:
         added.append(Monitors(answer))
-        manager.add(added[-1], name="acme")
+        current().plugins.add(added[-1], name="acme")
 
     yield add
     for plugin in added:
-        manager.manager().unregister(plugin)
+        current().plugins.manager.unregister(plugin)
 
 
 def test_a_monitor_of_a_plugin_says_what_is_wrong_and_ends_the_training(
@@ -295,7 +295,7 @@ def test_a_monitor_of_a_plugin_says_what_is_wrong_and_ends_the_training(
 def test_a_monitor_that_breaks_is_named_once_and_the_training_goes_on(
     run: Run, monitored: Callable[[Any], None], capsys: pytest.CaptureFixture[str], answer: Any, told: str
 ) -> None:
-    manager._left_out.pop(("acme", "framework_training_monitors"), None)  # noqa: SLF001 - each is named once a process
+    current().plugins._left_out.pop(("acme", "framework_training_monitors"), None)  # noqa: SLF001 - each is named once a process
     monitored(answer)
     assert run().steps == 20
     assert capsys.readouterr().err.count(told) == 1

@@ -15,10 +15,9 @@ from framework import hookimpl, testing
 from framework.api.records import Step, TrainResult, load
 from framework.api.schema import TrainerConfig
 from framework.api.text.training import health_facts
-from framework.hooks import manager
+from framework.hooks.session import current
 from framework.run import pipeline, training_reuse
 from framework.testing.echo import EchoTraining
-from framework.util import shared_cache
 from framework.util.errors import FrameworkError, PrunedError
 
 RESULTS = ("train.json", "evaluate.json", "null.json", "report.json")
@@ -33,9 +32,9 @@ Run = Callable[..., Path]
 def sweep(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Keep things as in a sweep, of a model whose points can share."""
     monkeypatch.setattr(testing.EchoModel, "base_key", "one", raising=False)
-    shared_cache.open_for(sweep=True)
+    current().shared.open()
     yield
-    shared_cache.open_for(sweep=False)
+    current().shared.close()
 
 
 @pytest.fixture
@@ -87,7 +86,7 @@ def test_points_with_other_exporters_train_once_and_come_to_the_same(run: Run, t
     first = run("0", "exporter=[adapter]", *LOSSES)
     second = run("1", "exporter=[model_card]", "objective=train_loss", "name=other", *LOSSES)
     assert trainings == [first / "checkpoint"]
-    shared_cache.open_for(sweep=False)
+    current().shared.close()
     alone = run("alone", "exporter=[model_card]", "objective=train_loss", "name=other", *LOSSES)
     assert len(trainings) == 2
     assert results(second) == results(alone)
@@ -140,7 +139,7 @@ def test_another_base_is_another_training(run: Run, trainings: list[Path], monke
 
 
 def test_points_that_do_not_share_train_each(run: Run, trainings: list[Path]) -> None:
-    shared_cache.open_for(sweep=False)
+    current().shared.close()
     run("0")
     run("1")
     assert len(trainings) == 2
@@ -168,7 +167,7 @@ def test_what_was_not_measured_is_measured(run: Run) -> None:
     first = run("0")
     (first / "evaluate.json").unlink()
     second = run("1", "exporter=[]")
-    shared_cache.open_for(sweep=False)
+    current().shared.close()
     assert results(second) == results(run("alone", "exporter=[]"))
 
 
@@ -190,12 +189,12 @@ class Impatient:
 def test_a_training_that_a_sweep_gives_up_now_is_not_taken(run: Run, tmp_path: Path) -> None:
     run("0", *LOSSES)
     plugin = Impatient()
-    manager.add(plugin, name="impatient")
+    current().plugins.add(plugin, name="impatient")
     try:
         with pytest.raises(PrunedError, match="hopeless"):
             run("1", "exporter=[]", *LOSSES)
     finally:
-        manager.manager().unregister(plugin)
+        current().plugins.manager.unregister(plugin)
     assert not (tmp_path / "1" / "checkpoint").exists()
 
 
@@ -232,7 +231,7 @@ def test_what_is_damaged_or_could_not_be_measured_is_measured_again(run: Run, na
     first = run("0")
     (first / name).write_text(text, encoding="utf-8")
     second = run("1", "exporter=[]")
-    shared_cache.open_for(sweep=False)
+    current().shared.close()
     assert results(second) == results(run("alone", "exporter=[]"))
 
 

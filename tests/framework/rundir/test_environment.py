@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from framework import __version__, hookimpl, testing
-from framework.hooks import manager
+from framework.hooks.session import current
 from framework.rundir import environment as module
 from framework.rundir.environment import Commit, checkouts, commit, environment, origin, origins, packages, versions
 from framework.util.redact import hide
@@ -167,14 +167,14 @@ def test_plugins_that_take_part_are_told_with_their_package(tmp_path: Path) -> N
 def test_a_plugin_takes_part_by_hooks_that_a_run_calls(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, hook: str, package: str | None
 ) -> None:
-    monkeypatch.setattr("framework.hooks.manager._packages", {"acme": "acme 1.2"})
+    monkeypatch.setattr(current().plugins, "_packages", {"acme": "acme 1.2"})
     plan = testing.plan([], run_dir=tmp_path)
     acme = types.SimpleNamespace(**{hook: hookimpl(lambda: None)})
-    manager.manager().register(acme, name="acme")
+    current().plugins.manager.register(acme, name="acme")
     try:
         assert origins(plan).get("acme") == package
     finally:
-        manager.manager().unregister(acme)
+        current().plugins.manager.unregister(acme)
 
 
 def test_a_plugin_of_one_file_is_told_with_what_is_in_it(tmp_path: Path) -> None:

@@ -14,8 +14,8 @@ from framework import hookimpl
 from framework.api import records
 from framework.api.records import Point, Sweep
 from framework.api.run_folder import FINISHED, RunFolder
-from framework.hooks.manager import manager
-from framework.sweep.folder import SweepFolder, best_point, finish, name_of, read_sweep, summarize, times
+from framework.hooks.session import Session, current
+from framework.sweep.folder import SweepFolder, best_point, finish, name_of, read_sweep, times
 from tests.framework.memory.test_shape import SMOLLM
 from tests.support.forked_program import ECHO, Result, echo, launch
 
@@ -82,11 +82,11 @@ def test_the_end_of_a_sweep_is_written_down_and_told_to_the_plugins(tmp_path: Pa
             told.append((folder, sweep))
 
     plugin = Listener()
-    manager().register(plugin)
+    current().plugins.manager.register(plugin)
     try:
-        finish(tmp_path)
+        finish(current(), tmp_path)
     finally:
-        manager().unregister(plugin)
+        current().plugins.manager.unregister(plugin)
     assert told == [(tmp_path, read_sweep(tmp_path))]
     assert records.load(Sweep, tmp_path / "sweep.json") == told[0][1]
 
@@ -104,7 +104,7 @@ def test_no_secret_is_in_the_table_or_in_sweep_json(
         (folder / str(number) / "overrides.json").write_text(json.dumps(words), encoding="utf-8")
         told = {"state": "failed", "stage": "data", "error": f"ValueError: no {SECRET}"}
         (folder / str(number) / "status.json").write_text(json.dumps(told), encoding="utf-8")
-    finish(folder)
+    finish(current(), folder)
     printed, saved = capsys.readouterr().out, (folder / "sweep.json").read_text(encoding="utf-8")
     for text in (printed, saved):
         assert "name=by (hidden) 0" in text
@@ -127,7 +127,7 @@ def test_a_point_is_through_that_finished_or_was_pruned(tmp_path: Path, state: s
 def test_the_table_names_failed_points_and_the_best(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     point(tmp_path, 0, None)
     point(tmp_path, 1, 0.5)
-    finish(tmp_path)
+    finish(current(), tmp_path)
     lines = capsys.readouterr().out.splitlines()
     cells = [[cell.strip() for cell in line.strip("│").split("│")] for line in lines if line.startswith("│")]
     assert cells == [
@@ -153,7 +153,7 @@ def test_a_point_without_a_report_says_why_or_has_not_failed(
 ) -> None:
     point(tmp_path, 0, None)
     (tmp_path / "0" / "status.json").write_text(json.dumps(status), encoding="utf-8")
-    finish(tmp_path)
+    finish(current(), tmp_path)
     text = capsys.readouterr().out
     row = next(line for line in text.splitlines() if line.startswith("│"))
     assert row.split("│")[3].strip() == score
@@ -166,11 +166,8 @@ def test_a_point_whose_stages_end_with_the_plan_has_not_failed(tmp_path: Path) -
     assert read_sweep(tmp_path).points[0].state == FINISHED
 
 
-def test_without_points_or_without_a_multirun_nothing_is_printed(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    finish(tmp_path)
-    summarize()
+def test_without_points_nothing_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    finish(current(), tmp_path)
     assert capsys.readouterr().out == ""
 
 
@@ -183,7 +180,7 @@ def test_settings_that_look_like_markup_are_shown_as_they_are(
     for number, word in enumerate(words):
         point(folder, number, number / 10)
         (folder / str(number) / "overrides.json").write_text(json.dumps([word]), encoding="utf-8")
-    finish(folder)
+    finish(current(), folder)
     text = capsys.readouterr().out
     assert [line.split("│")[2].strip() for line in text.splitlines() if line.startswith("│")] == words
     assert "".join(text.split("┏")[0].split()) == f"sweepin{folder}"
@@ -280,8 +277,8 @@ def test_no_more_points_run_at_once_than_there_are_gpus(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
     hydra = {"sweep": {"dir": str(tmp_path)}, "launcher": {"n_jobs": at_once}, "overrides": {"hydra": []}}
     config = OmegaConf.create({"hydra": hydra, "trainer": {"device": device}})
-    SweepFolder().on_multirun_start(config)
-    summarize()
+    with Session():
+        SweepFolder().on_multirun_start(config)
     assert config.hydra.launcher.n_jobs == left
 
 

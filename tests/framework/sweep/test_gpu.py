@@ -6,10 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from framework.hooks.session import Session
 from framework.sweep import gpu
 from tests.support.program import environment
 
-TAKES = "import sys; from framework.sweep import gpu; print(gpu.take_one(), flush=True); sys.stdin.read()"
+TAKES = (
+    "import sys; from framework.hooks.session import Session; from framework.sweep import gpu; "
+    "session = Session(); print(gpu.take_one(session), flush=True); sys.stdin.read()"
+)
 
 
 @pytest.mark.parametrize(
@@ -37,7 +41,7 @@ def test_without_the_variable_the_driver_tells(monkeypatch: pytest.MonkeyPatch, 
 @pytest.mark.parametrize("given", ["", "3"])
 def test_where_there_is_nothing_to_choose_none_is_taken(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
-    assert gpu.take_one() is None
+    assert gpu.take_one(Session()) is None
 
 
 def started(folder: Path) -> subprocess.Popen[str]:

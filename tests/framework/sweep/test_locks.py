@@ -20,11 +20,14 @@ WORKS = (
 def test_a_sweep_that_another_process_is_at_work_on_is_refused(tmp_path: Path) -> None:
     held = lock.take(tmp_path / lock.NAME)
     assert held is not None
-    with pytest.raises(FrameworkError, match=r"process \d+ on .+ is at work on this sweep\. Wait until it is over"):
-        locks.begin(tmp_path)
+    with (
+        pytest.raises(FrameworkError, match=r"process \d+ on .+ is at work on this sweep\. Wait until it is over"),
+        locks.sweep(tmp_path),
+    ):
+        pytest.fail("two are at work")
     lock.release(held)
-    locks.begin(tmp_path)
-    locks.end()
+    with locks.sweep(tmp_path):
+        pass
     assert list(tmp_path.iterdir()) == []
 
 
@@ -38,16 +41,14 @@ def test_a_point_that_a_worker_goes_on_with_keeps_the_sweep_from_beginning_again
     assert worker.stdout is not None
     assert worker.stdout.readline() == "at work\n"
     told = f"^{run}: process {worker.pid} on .+ is at work on this point"
-    with pytest.raises(FrameworkError, match=told):
-        locks.begin(run.parent)
+    with pytest.raises(FrameworkError, match=told), locks.sweep(run.parent):
+        pytest.fail("two are at work")
     with pytest.raises(FrameworkError, match=told), locks.point(run):
         pytest.fail("two are at work")
     worker.kill()
     worker.communicate()
-    locks.begin(run.parent)
-    with locks.point(run):
+    with locks.sweep(run.parent), locks.point(run):
         pass
-    locks.end()
     assert list(run.iterdir()) == []
 
 
@@ -60,10 +61,9 @@ def test_of_several_machines_with_one_point_the_first_holds_it(tmp_path: Path, m
 
 
 def test_folders_of_which_nothing_came_are_gone_at_the_end(tmp_path: Path) -> None:
-    locks.begin(tmp_path / "a" / "b")
-    locks.end()
+    with locks.sweep(tmp_path / "a" / "b"):
+        pass
     assert list(tmp_path.iterdir()) == []
-    locks.begin(tmp_path / "a" / "b")
-    (tmp_path / "a" / "b" / "0").mkdir()
-    locks.end()
+    with locks.sweep(tmp_path / "a" / "b"):
+        (tmp_path / "a" / "b" / "0").mkdir()
     assert [path.name for path in tmp_path.glob("*/*/*")] == ["0"]

@@ -9,7 +9,7 @@ import pytest
 from framework import FrameworkError, testing
 from framework.api.protocols import Backend, Model, ModelSource, TrainRun
 from framework.api.records import Example, Message, Prompt, Step
-from framework.hooks.manager import components
+from framework.hooks.session import current
 
 EXAMPLES = [
     Example((Message("user", f"say {number}"), Message("assistant", f"it is {number}")), "chatml", f"row {number}")
@@ -31,7 +31,7 @@ def answers(model: testing.EchoModel, limit: int = 9) -> list[str]:
 def test_installing_twice_adds_the_options_once() -> None:
     testing.install()
     testing.install()
-    assert {"echo"} <= components("model").keys() & components("trainer").keys()
+    assert {"echo"} <= current().plugins.components("model").keys() & current().plugins.components("trainer").keys()
 
 
 def test_the_kit_keeps_the_protocols_that_it_stands_in_for(model: testing.EchoModel) -> None:

@@ -16,7 +16,7 @@ from framework import Component, hookimpl
 from framework.api import protocols
 from framework.api.records import Answered, Scores
 from framework.api.schema import MetricConfig
-from framework.hooks.manager import manager
+from framework.hooks.session import current
 from framework.testing import check_plugin
 from framework.testing.protocols import PROTOCOLS, lacks
 
@@ -463,10 +463,10 @@ def good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.usefixtures("good")
 def test_a_plugin_in_order_has_no_problem_given_by_its_file() -> None:
-    before = set(sys.modules), manager().get_plugins()
+    before = set(sys.modules), current().plugins.manager.get_plugins()
     assert check_plugin("./acme_good.py") == []
     new = {name for name in set(sys.modules) - before[0] if name.startswith("acme")}
-    assert (new, manager().get_plugins()) == (set(), before[1])
+    assert (new, current().plugins.manager.get_plugins()) == (set(), before[1])
 
 
 def test_nor_as_a_module_that_cannot_be_imported_by_its_name(good: Path) -> None:
@@ -608,14 +608,14 @@ def test_what_is_registered_by_hand_in_this_process_is_neither_seen_nor_lost(tmp
             yield Component("polite", PoliteConfig, "nowhere:Polite")
 
     plugin = Registered()
-    manager().register(plugin, name="by hand")
+    current().plugins.manager.register(plugin, name="by hand")
     try:
         file = tmp_path / "acme_good.py"
         file.write_text(dedent(GOOD), encoding="utf-8")
         assert check_plugin(str(file)) == []
-        assert manager().has_plugin("by hand")
+        assert current().plugins.manager.has_plugin("by hand")
     finally:
-        manager().unregister(plugin)
+        current().plugins.manager.unregister(plugin)
 
 
 @dataclass

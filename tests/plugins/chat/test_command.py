@@ -21,7 +21,7 @@ from framework.api.records import Message, Prompt
 from framework.api.run_folder import ENVIRONMENT, SavedRun
 from framework.api.schema import SpeakerConfig
 from framework.cli.main import run_command
-from framework.hooks import manager
+from framework.hooks.session import current
 from framework.run import pipeline
 from framework.rundir.read import read_run
 from framework.testing import EchoModel
@@ -173,7 +173,7 @@ class Offers:
 
 def test_a_speaker_of_a_plugin_answers_instead(place: Path, ask: Callable[..., list[str]]) -> None:
     run = make(place)
-    manager.add(Offers(), name="offers")
+    current().plugins.add(Offers(), name="offers")
     try:
         assert ask(run, "--say", "hello", lines="one\n") == ["run hello"]
         with pytest.raises(
@@ -181,7 +181,7 @@ def test_a_speaker_of_a_plugin_answers_instead(place: Path, ask: Callable[..., l
         ):
             ask(run, "--say", "--both", lines="")
     finally:
-        manager.manager().unregister(name="offers")
+        current().plugins.manager.unregister(name="offers")
 
 
 def damaged(place: Path, name: str) -> Path:

@@ -9,7 +9,7 @@ import pytest
 
 from framework import Component, FrameworkError, hookimpl
 from framework.api.schema import SpeakerConfig
-from framework.hooks import manager
+from framework.hooks.session import current
 from framework_plugins.chat.options import Sampling, read_options
 
 
@@ -32,10 +32,10 @@ class Offers:
 
 @pytest.fixture
 def offers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(manager, "_left_out", {})
-    manager.add(Offers(), name="offers")
+    monkeypatch.setattr(current().plugins, "_left_out", {})
+    current().plugins.add(Offers(), name="offers")
     yield
-    manager.manager().unregister(name="offers")
+    current().plugins.manager.unregister(name="offers")
 
 
 def test_what_is_not_said_has_its_default() -> None:

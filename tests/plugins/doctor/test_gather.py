@@ -9,7 +9,7 @@ import pytest
 from framework import testing
 from framework.api.checkup import Checkup, State
 from framework.api.plan import Plan
-from framework.hooks.manager import left_out
+from framework.hooks.session import current
 from framework_plugins.doctor import Checked
 from framework_plugins.doctor.gather import AT_ONCE, Examination
 
@@ -75,12 +75,12 @@ def test_a_crash_leaves_the_checks_that_share_its_process_alone() -> None:
 def test_a_need_that_cannot_be_told_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("framework.hooks.manager._left_out", {})
+    monkeypatch.setattr(current().plugins, "_left_out", {})
     given = Checkup("vague", "acme", f"{ACTS}:well", fails)
     (found,) = examine(testing.plan([], run_dir=tmp_path / "run"), given)
     assert (found.state, found.needed) == (State.ok, False)
     assert "plugin 'acme': needed of the checkup 'vague' is left out: KeyError: 'run'" in capsys.readouterr().err
-    assert left_out()[-1].what == "needed of the checkup 'vague'"
+    assert current().plugins.left_out()[-1].what == "needed of the checkup 'vague'"
 
 
 def test_checks_run_side_by_side(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from framework.api.data import Data
 from framework.api.plan import Selection
 from framework.api.protocols import AnyMetric
 from framework.api.records import EvalResult, Message, Prompt
-from framework.hooks.manager import components
+from framework.hooks.session import current
 from framework.run import pipeline
 from framework_plugins.evals.config import ExactMatchConfig, JsonValidConfig, PromptsConfig, StoppedConfig
 from framework_plugins.evals.metrics.exact_match import ExactMatch
@@ -32,7 +32,7 @@ def ask(text: str, reference: str | None = None) -> Prompt:
 
 
 def alpaca(**settings: str) -> Selection:
-    component = components("format")["alpaca"]
+    component = current().plugins.components("format")["alpaca"]
     return Selection(component, component.schema(**settings))
 
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 import torch
 
+from framework.hooks.session import current
 from framework.run import pipeline
-from framework.util import shared_cache
 from framework_plugins.hf import shared
 from framework_plugins.hf.config import Packing
 from tests.support.tiny import chat_rows, tiny_llama
@@ -40,9 +40,9 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def sweep() -> Iterator[None]:
     """Keep things as in a sweep."""
-    shared_cache.open_for(sweep=True)
+    current().shared.open()
     yield
-    shared_cache.open_for(sweep=False)
+    current().shared.close()
 
 
 def run(base: Path, rows: Path, folder: Path, *words: str) -> Path:
@@ -78,14 +78,14 @@ def test_points_that_share_give_what_they_give_alone_bit_by_bit(
     for number, point in enumerate(POINTS):
         run(base, rows, tmp_path / f"alone{number}", *words, *point)
     kept: dict[str, list[Any]] = {shared.KIND: [], "baseline": [], "data": []}
-    shared_cache.open_for(sweep=True)
+    current().shared.open()
     try:
         for number, point in enumerate(POINTS):
             run(base, rows, tmp_path / f"shared{number}", *words, *point)
             for kind, things in kept.items():
-                things.append(shared_cache.find_kind(kind))
+                things.append(current().shared.find_kind(kind))
     finally:
-        shared_cache.open_for(sweep=False)
+        current().shared.close()
     # The layers of DoRA are computed in another way, so its base is asked anew.
     same = {kind: [thing is not None and thing is things[0] for thing in things] for kind, things in kept.items()}
     assert same == {shared.KIND: [True] * 3, "baseline": [True, True, False], "data": [True] * 3}
@@ -103,7 +103,7 @@ def test_the_weights_are_read_once_and_nothing_of_a_point_is_left_in_them(
     with opened(plan) as (model, data):
         train(model, data, tmp_path)
         used = {name: part.data_ptr() for name, part in model.model.get_base_model().named_parameters()}
-    kept = shared_cache.find_kind(shared.KIND)
+    kept = current().shared.find_kind(shared.KIND)
     names = [name for name, _ in kept.model.named_modules()]
     assert not [name for name in names if "lora" in name]
     assert not [part for part in kept.model.modules() if part._forward_hooks or part._forward_pre_hooks]  # noqa: SLF001 - no public names
@@ -112,14 +112,14 @@ def test_the_weights_are_read_once_and_nothing_of_a_point_is_left_in_them(
         assert {name: again[name] for name in used if "lora_" not in name} == {
             name: place for name, place in used.items() if "lora_" not in name
         }
-        assert shared_cache.find_kind(shared.KIND) is kept
+        assert current().shared.find_kind(shared.KIND) is kept
 
 
 @pytest.mark.usefixtures("sweep")
 def test_another_base_takes_the_place_of_the_one_that_was_kept(base: Path, rows: Path, tmp_path: Path) -> None:
     with opened(make(base, rows, tmp_path)) as (model, _):
         assert model.model is not None
-    gone = weakref.ref(shared_cache.find_kind(shared.KIND).model)
+    gone = weakref.ref(current().shared.find_kind(shared.KIND).model)
     with opened(make(base, rows, tmp_path, "trainer.dtype=bf16")) as (model, _):
         assert model.model.dtype == torch.bfloat16
         gc.collect()
@@ -145,12 +145,12 @@ def test_what_may_not_be_shared_is_not_kept(base: Path, rows: Path, tmp_path: Pa
         assert model.model is not None
     with opened(make(base, rows, tmp_path, *words)) as (model, _):
         assert model.model is not None
-        assert shared_cache.find_kind(shared.KIND) is None
+        assert current().shared.find_kind(shared.KIND) is None
 
 
 def test_outside_a_sweep_nothing_is_kept(base: Path, rows: Path, tmp_path: Path) -> None:
     run(base, rows, tmp_path / "run")
-    assert shared_cache.find_kind(shared.KIND) is None
+    assert current().shared.find_kind(shared.KIND) is None
 
 
 @pytest.mark.usefixtures("sweep")
@@ -191,12 +191,12 @@ def test_points_that_differ_in_their_exports_train_once_and_give_what_they_give_
     points = [("exporter.merged.dtype=fp32",), ("exporter.merged.max_shard_size=1GB",)]
     for number, point in enumerate(points):
         run(base, rows, tmp_path / f"alone{number}", *words, *point)
-    shared_cache.open_for(sweep=True)
+    current().shared.open()
     try:
         for number, point in enumerate(points):
             run(base, rows, tmp_path / f"shared{number}", *words, *point)
     finally:
-        shared_cache.open_for(sweep=False)
+        current().shared.close()
     taken = [results(tmp_path / f"shared{number}")["train.json"].pop("taken_from") for number in range(2)]
     assert taken == ["", "../shared0"]
     for number in range(2):

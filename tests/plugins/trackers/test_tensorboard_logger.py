@@ -14,7 +14,7 @@ import pytest
 from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 
 from framework import testing
-from framework.hooks.manager import components
+from framework.hooks.session import current
 from framework.run import pipeline
 from framework.rundir.folder import save_overrides
 from framework.testing.echo import EchoModel, EchoTraining
@@ -160,4 +160,4 @@ def test_without_tensorboard_the_option_names_what_to_install(monkeypatch: pytes
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     monkeypatch.delitem(sys.modules, "framework_plugins.trackers.tensorboard_logger", raising=False)
     with pytest.raises(FrameworkError, match=r"'tensorboard' needs the library 'tensorboard': pip install"):
-        components("logger")["tensorboard"].load()
+        current().plugins.components("logger")["tensorboard"].load()

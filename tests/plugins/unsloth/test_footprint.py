@@ -6,7 +6,7 @@ import dataclasses
 from pathlib import Path
 
 from framework import testing
-from framework.hooks.manager import ask
+from framework.hooks.session import current
 from framework.memory import Settings, Shape
 from framework.util.gpus import named
 from framework_plugins.unsloth.footprint import IMPORTED
@@ -17,7 +17,12 @@ SHAPE = Shape(hidden=4096, layers=32, heads=32, kv_heads=8, head_dim=128, interm
 def told(trainer: str, gpu: str | None, tmp_path: Path, *words: str) -> Settings:
     plan = testing.plan([f"trainer={trainer}", "stages=[plan]", *words], run_dir=tmp_path / "run")
     card = named(gpu) if gpu else None
-    (found,) = (each for _, each in ask("framework_memory", plan=plan, shape=SHAPE, gpu=card, longest=512, shared=64))
+    (found,) = (
+        each
+        for _, each in current().plugins.ask(
+            "framework_memory", plan=plan, shape=SHAPE, gpu=card, longest=512, shared=64
+        )
+    )
     assert isinstance(found, Settings)
     return found
 

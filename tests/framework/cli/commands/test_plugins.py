@@ -11,7 +11,7 @@ from framework.api.component import ALL_GROUPS, GROUPS
 from framework.api.fields import fields
 from framework.api.protocols import Command
 from framework.cli.main import run_command
-from framework.hooks.manager import commands, components
+from framework.hooks.session import current
 from tests.support.forked_program import MODULE, execute, program
 
 LONG = "a-library-with-a-name-so-long-that-it-would-be-broken-into-two-lines"
@@ -113,7 +113,7 @@ def shown(capsys: pytest.CaptureFixture[str], *words: str) -> list[str]:
 
 
 def test_every_command_satisfies_the_protocol() -> None:
-    made = [component.load()(component.schema()) for component in commands().values()]
+    made = [component.load()(component.schema()) for component in current().plugins.commands().values()]
     assert made
     assert all(isinstance(command, Command) for command in made)
 
@@ -152,7 +152,7 @@ def test_every_group_and_option_has_a_row_and_no_line_is_too_wide(
     headings = [line.partition("=")[0] for line in lines if line and not line.startswith(" ")]
     assert [heading for heading in headings if heading in GROUPS] == list(GROUPS)
     rows = {line.split()[0] for line in lines if line.startswith("  ") and line[2] != " "}
-    assert {name for group in ALL_GROUPS for name in components(group)} <= rows
+    assert {name for group in ALL_GROUPS for name in current().plugins.components(group)} <= rows
     table = lines[: lines.index("To install what is missing")] if "To install what is missing" in lines else lines
     assert max(map(len, table)) <= min(columns, 120)
 
@@ -233,7 +233,7 @@ def test_json_of_all_groups_has_every_option(tmp_path: Path) -> None:
 
 def test_json_of_an_option_has_every_field(tmp_path: Path) -> None:
     told = as_json("trainer", "hf", cwd=tmp_path)
-    schema = components("trainer")["hf"].schema
+    schema = current().plugins.components("trainer")["hf"].schema
     assert [setting["name"] for setting in told["settings"]] == [field.name for field in fields(schema)]
     assert told["settings"][0] == {
         "name": "learning_rate",

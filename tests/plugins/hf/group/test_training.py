@@ -25,7 +25,7 @@ from framework import FrameworkError
 from framework.api import records
 from framework.api.protocols import Launcher
 from framework.api.records import EvalResult, TrainResult
-from framework.hooks.local_file import load_file as load_plugin
+from framework.api.registry import load_file as load_plugin
 from framework.run import pipeline
 from framework.run.training import Course
 from framework.run.worker import GROUP
