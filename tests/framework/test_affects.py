@@ -31,6 +31,7 @@ from framework.run import training_reuse
 from framework.run.export import settings as export_settings
 from framework.run.training_reuse import SameTraining
 from framework.testing import EchoTrainerConfig
+from framework.util.process import PythonProcess
 
 Keys = Callable[..., dict[str, str]]
 
@@ -129,7 +130,7 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keys]:
             make()
         return noted[-1]
 
-    def probe(command: Sequence[str], _: int | None) -> None:
+    def probe(_process: PythonProcess, _function: str, command: Sequence[str], _capped: int | None, **_: Any) -> None:
         note(*(word for word in command if not word.startswith(("data.path=", "run_dir="))))
 
     @functools.cache
@@ -159,7 +160,7 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keys]:
     with pytest.MonkeyPatch.context() as patch:
         for module in (stage, measure, training_reuse):
             patch.setattr(module, "key_of", note)
-        patch.setattr(calibration, "_run", probe)
+        patch.setattr(PythonProcess, "call", probe)
         current().shared.open()
         yield made
         current().shared.close()
