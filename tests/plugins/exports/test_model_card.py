@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -153,9 +154,11 @@ def test_without_other_exports_the_card_is_of_the_run(plan: Plan) -> None:
 
 def test_weights_that_were_trained_elsewhere_are_not_told_to_be_of_this_run(plan: Plan, tmp_path: Path) -> None:
     other = tmp_path / "other"
-    other.mkdir()
-    words = [*plan.overrides[3:], f"checkpoint={other}", "stages=[export]"]
-    (text,) = write(testing.plan(words, run_dir=plan.run_dir), {"adapter": "adapter"}).values()
+    shutil.copytree(plan.checkpoint, other)
+    (other / "adapter_config.json").write_text('{"r": 16, "lora_alpha": 32}', encoding="utf-8")
+    words = [*plan.overrides[3:], f"checkpoint={other}", "stages=[export]", "exporter=[adapter,model_card]"]
+    pipeline.run(testing.plan(words, run_dir=plan.run_dir))
+    text = (plan.run_dir / "adapter" / "README.md").read_text(encoding="utf-8")
     assert "The weights were trained elsewhere" in text
     assert "| adapter.r | 16 |" in text
     for word in ("trainer.learning_rate", "fingerprint", "steps"):
