@@ -1,1 +1,1 @@
-"""The first-party plugins. Each is found by its entry point, as a stranger's is, and imports the public API alone."""
+"""The first-party plugins. Each is found by its entry point, like a third-party plugin, and imports only the public API."""

@@ -37,7 +37,7 @@ class Pieces:
         texts: the texts, equal ones once where many rows share them.
         rows: whose they are.
         which: numbers of the texts; as long as `rows`.
-        place: where they stand, for people; empty for the question and the last answer.
+        place: a readable name of their place; empty for the question and the last answer.
     """
 
     texts: Sequence[str]

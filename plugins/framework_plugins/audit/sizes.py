@@ -95,7 +95,7 @@ def _too_few(survey: Survey) -> Iterator[Found]:
             Check.too_few_rows,
             Severity.warning,
             survey.train,
-            f"{rows} training rows, {passes:.3g} times over, are learned by heart rather than understood",
+            f"{rows} training rows, {passes:.3g} times over, are memorized rather than understood",
             f"collect more rows (some hundred good ones, better a thousand), or lower trainer.{setting}",
             whole=True,
         )

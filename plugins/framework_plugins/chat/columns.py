@@ -23,7 +23,7 @@ def column_width(whole: int, count: int) -> int:
 
 
 class Column:
-    """A text, cut into lines of so many cells; the last line still grows."""
+    """A text, wrapped to lines of a number of cells; the last line still grows."""
 
     def __init__(self, width: int) -> None:
         self.width = width

@@ -62,7 +62,7 @@ def answer(function: str, packed: bytes) -> Found | None:
         return Found(State.broken, str(error))
     except ModuleNotFoundError as error:
         return Found(State.missing, f"{one_line(error)}{place(error)}")
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - a library's or a stranger's code; that it raises is the answer
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a library's or a third-party plugin's code; that it raises is the result
         return Found(State.broken, f"{one_line(error)}{place(error)}")
     if found is None or isinstance(found, Found):
         return found

@@ -1,7 +1,7 @@
-"""Does in a process of its own what may crash, hang or print: one thing after the other, each under a time limit.
+"""Runs code that may crash, hang or print in a separate process: one call after the other, each under a time limit.
 
-A process that dies or takes too long is ended, with all that it started; the next thing gets a new one. So a library
-that crashes Python costs one answer.
+A process that dies or takes too long is killed, with all that it started; the next call gets a new one. So a library
+that crashes Python costs one result.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ COMMAND = [sys.executable, "-P", "-m", "framework_plugins.doctor.child"]
 AT_EASE = {"GOMP_SPINCOUNT": "0", "KMP_BLOCKTIME": "0"}
 """Threads of OpenMP wait asleep: those of several processes side by side would spin against each other for minutes."""
 PATIENCE = 10.0
-"""Seconds for a process that has been told to end, or has closed its output."""
+"""Seconds for a process to exit after it was asked to, or after it closed its output."""
 
 
 class Worker:

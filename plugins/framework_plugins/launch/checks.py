@@ -98,5 +98,5 @@ def _deepspeed(plan: Plan) -> Iterator[str]:
     if getattr(plan.trainer.config, "save_steps", None):
         yield (
             f"trainer.save_steps={getattr(plan.trainer.config, 'save_steps', None)}: a training with "
-            "launch=deepspeed_zero3 cannot be gone on with. Set trainer.save_steps=null or launch=fsdp2"
+            "launch=deepspeed_zero3 cannot be resumed. Set trainer.save_steps=null or launch=fsdp2"
         )

@@ -1,4 +1,4 @@
-"""What the field's tutorials advise against each trouble, with the values of the run."""
+"""Recommendations for each problem, from the field's tutorials, with the values of the run."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def _by_heart(plan: Plan) -> str:
     training = plan.training
     fewer = "lower trainer.max_steps" if training.max_steps else f"fewer than {training.num_train_epochs:g} epochs"
     stop = "" if training.early_stopping_patience else ", trainer.early_stopping_patience=2"
-    return f"The rows are learned by heart: {fewer}{stop}, or more rows"
+    return f"The rows are memorized: {fewer}{stop}, or more rows"
 
 
 def _first(text: str) -> str:
@@ -82,4 +82,4 @@ CURES: Mapping[str, Callable[[Plan], str]] = {
     "exploding_gradient": _exploding,
     "rising_eval_loss": _by_heart,
 }
-"""By the kind of the trouble."""
+"""By the kind of the problem."""

@@ -54,5 +54,5 @@ class RisingEvalLoss:
         return loss > max(times * self.best, self.best + nats)
 
     def forget(self) -> None:
-        """Go on from here: the best one stays the best."""
+        """Start again from here; the best one stays the best."""
         self.small = 0

@@ -1,6 +1,6 @@
 """`logger=html`: one self-contained page in the run folder, from the data stage on.
 
-It is written when the data are checked, and again when the run is through or has failed. It loads nothing from
+It is written after the data stage, and again when the run has finished or failed. It loads nothing from
 elsewhere and runs no script; every text in it is escaped.
 """
 
@@ -43,7 +43,7 @@ class Html(Logger):
         self.expected = forecast
 
     def started(self, run_dir: Path, data: DataResult, facts: Mapping[str, str]) -> None:
-        """Write what is known of the data."""
+        """Write the page with the results of the data stage."""
         from framework_plugins.report.page import Run  # noqa: PLC0415 - Jinja, which a plan alone need not load
 
         if self.plan is None:

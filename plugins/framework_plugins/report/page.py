@@ -56,7 +56,7 @@ class Run:
 
 
 def render(run: Run, samples: int) -> str:
-    """Return the page, with at most so many samples."""
+    """Return the page, with at most `samples` samples."""
     plan, report, sizes = run.plan, run.report, run.data.lengths
     page: str = template("report.html.jinja").render(
         name=redact(plan.name),
@@ -133,7 +133,7 @@ def _noise(change: Change, name: str) -> str:
 
 
 def _numbers(report: Report) -> Iterator[tuple[str, str]]:
-    """Say what training and the stages took, and what came of it."""
+    """Return the rows about training and stages: duration, memory, result."""
     if train := report.train:
         yield "training", f"{train.steps:,} steps, {train.epochs:.3g} epochs in {duration(train.seconds)}"
         yield "loss", f"{train.train_loss:.4f} on average, {train.last_loss:.4f} at the end"

@@ -28,7 +28,7 @@ def elsewhere(plan: Plan) -> bool:
 
 
 def settings(plan: Plan) -> Iterator[str]:
-    """Say what can be told from the settings and the installed versions."""
+    """Yield the problems of the settings and the installed versions."""
     quantization = plan.quantization.config
     if isinstance(quantization, NF4Config) and not quantization.double_quant:
         yield f"quantization.double_quant=false: trainer=unsloth always quantizes the constants too: set it true, {HF}"

@@ -18,7 +18,7 @@ def test_one_large_rise_is_enough() -> None:
     assert (trouble.step, trouble.kind) == (60, "rising_eval_loss")
     assert trouble.text.startswith("the validation loss rose from 0.8 at step 40 to 0.95, while the training loss went")
     assert trouble.cure.startswith(
-        "The rows are learned by heart: fewer than 3 epochs, trainer.early_stopping_patience=2"
+        "The rows are memorized: fewer than 3 epochs, trainer.early_stopping_patience=2"
     )
 
 
