@@ -1,1 +1,1 @@
-"""The first-party plugins. Each is found by its entry point, like a third-party plugin, and imports only the public API."""
+"""The first-party plugins. Like third-party plugins, they have entry points and import only the public API."""

@@ -55,7 +55,7 @@ class Forgetting:
         return EvalResult(measures, [], notes)
 
     def _divergence(self, model: Model, notes: list[str]) -> Iterator[tuple[str, Measure]]:
-        """Give the mean divergence at the answers to the instructions; say so where it cannot be had."""
+        """Return the mean divergence at the answers to the instructions, or a note that it is not available."""
         examples = [
             Example(
                 (Message("user", row["instruction"]), Message("assistant", row["answer"])),

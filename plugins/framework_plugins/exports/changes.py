@@ -43,9 +43,9 @@ class Change:
     """All that happens to a weight, in this order.
 
     Attributes:
-        whole: takes its place.
+        whole: replaces it.
         low_rank: is added.
-        rows: take the place of the rows `indices`: tokens that were trained by themselves.
+        rows: replace the rows `indices`: tokens that were trained individually.
         indices: of the rows.
     """
 

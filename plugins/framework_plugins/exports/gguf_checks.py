@@ -1,4 +1,4 @@
-"""What can be told of GGUF exports from the plan alone, before anything is trained."""
+"""Problems of GGUF exports that the plan alone shows, before anything is trained."""
 
 from __future__ import annotations
 

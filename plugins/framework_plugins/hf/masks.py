@@ -30,7 +30,7 @@ class Prompts:
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self.core = tokenizer.backend_tokenizer
         split = tokenizer.split_special_tokens
-        # Left out are the tokens that are looked for only after a piece was normalized, and those that count only
+        # Left out are the tokens that are matched only after a piece was normalized, and those that count only
         # where no letter stands beside them: what comes after could change them.
         self.added = {
             number: token.content

@@ -23,7 +23,7 @@ Tensor = torch.Tensor
 
 @contextmanager
 def as_null(model: nn.Module, seed: int) -> Iterator[None]:
-    """Put random weights in the place of an adapter, and the trained ones back at the end.
+    """Replace the weights of an adapter by random ones, and restore them at the end.
 
     Raises:
         FrameworkError: there is no LoRA in the model.

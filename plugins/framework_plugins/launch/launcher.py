@@ -1,7 +1,7 @@
 """`launch=ddp|fsdp2|deepspeed_zero3`: everything but the training happens here, the training in a group of processes.
 
-The model is unloaded while the group trains. The group's first process reports each step over a socket of this
-machine and receives what to do, so loggers, health and early stopping stay where they are. The other machines of a group
+The model is unloaded while the group trains. The group's first process reports each step over a local socket
+and receives what to do, so loggers, health and early stopping stay where they are. The other machines of a group
 check whether the run fits there, read the data from the cache or tokenize them, and take part in the training.
 """
 

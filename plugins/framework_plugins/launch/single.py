@@ -1,6 +1,6 @@
 """`launch=single`: the run happens in the process that was started.
 
-If that process has imported a library in conflict with the run, the run continues as with `launch=subprocess` and reports it.
+If that process has imported a conflicting library, the run continues as with `launch=subprocess`, and reports it.
 """
 
 from __future__ import annotations

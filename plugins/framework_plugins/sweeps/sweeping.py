@@ -1,6 +1,6 @@
 """The sweep: ask the study for trials, let the launcher run them, report their outcomes to the study.
 
-Everything that must survive a kill is in the study. A trial notes whose it is (`whose.py`); one whose process is gone is
+Everything that must survive a kill is in the study. A trial notes its owner (`whose.py`); one whose process is gone is
 put into the queue again, for the same folder.
 """
 
@@ -112,7 +112,7 @@ class Sweeping:
         return failed
 
     def _of_hydra(self, number: int, point: int) -> list[str]:
-        """Return the overrides that set the folder of a trial, and name the trial to its process if it may be pruned."""
+        """Return the overrides that set the folder of a trial, and name the trial to its process for pruning."""
         words = [f"hydra.sweep.subdir='{point}'"]
         settings = self.settings
         if settings.pruner is not Pruner.none:
@@ -188,7 +188,7 @@ class Sweeping:
 
 
 def _tell(study: optuna.Study, trial: optuna.Trial, came: Outcome) -> bool:
-    """Report the outcome of a trial to the study; False if the trial was taken over, so the outcome no longer counts."""
+    """Report the outcome of a trial to the study; False if the trial was taken over, so it no longer counts."""
     ended = TrialState.PRUNED if came.given_up else TrialState.FAIL
     state = ended if came.value is None else TrialState.COMPLETE
     try:

@@ -15,8 +15,8 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from framework.api.records import Step
 
 TRIAL, STORAGE = "FRAMEWORK_SWEEP_TRIAL", "FRAMEWORK_SWEEP_STORAGE"
-"""The environment variables that name the trial of a process, and its storage; child processes inherit them. The storage
-is separate: Hydra resolves it in the process of the trial, so that a password is in no file."""
+"""The environment variables that name the trial of a process, and its storage; child processes inherit them. The
+storage is separate: Hydra resolves it in the process of the trial, so that a password is in no file."""
 
 
 @dataclass(frozen=True)

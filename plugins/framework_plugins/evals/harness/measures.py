@@ -36,7 +36,7 @@ def result(results: Results, aspect: Aspect, model: HarnessModel, samples: int) 
 
     Args:
         results: as `Tasks.run` gives them.
-        aspect: what the tasks tell of.
+        aspect: what the tasks measure.
         model: who answered.
         samples: how many answers of each task are kept.
     """
