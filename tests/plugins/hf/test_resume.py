@@ -140,7 +140,7 @@ def test_another_training_is_refused_before_anything_is_measured(base: Path, tra
     other.write_text("".join(json.dumps(row) + "\n" for row in chat_rows(13)), encoding="utf-8")
     with (
         opened(make(base, other, tmp_path / "ended", *SETTINGS)) as (model, data),
-        pytest.raises(FrameworkError, match="was begun with other rows"),
+        pytest.raises(FrameworkError, match="a training with other rows"),
     ):
         run(model, data, tmp_path / "ended", None)
 
