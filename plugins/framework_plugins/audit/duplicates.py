@@ -1,4 +1,4 @@
-"""Rows that say the same, rows that contradict each other, and validation that training has seen."""
+"""Duplicate rows, contradicting rows, and leaks from training into validation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The texts of a batch of rows, taken apart: single answers, and what stands around them, each with its rows."""
+"""The texts of a batch of rows: single answers, and the text around them, each with its rows."""
 
 from __future__ import annotations
 

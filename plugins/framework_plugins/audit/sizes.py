@@ -1,4 +1,4 @@
-"""Lengths: rows that are cut, answers far out, ballast, padding, and too few rows for the training."""
+"""Lengths: truncated rows, outliers, low supervision, padding, and too few rows for the training."""
 
 from __future__ import annotations
 

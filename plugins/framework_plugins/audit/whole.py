@@ -1,4 +1,4 @@
-"""The data as a whole: one template, an order by topic, system prompts here and there, more than one language."""
+"""Checks of the data as a whole: one template, an order by topic, mixed system prompts, several languages."""
 
 from __future__ import annotations
 

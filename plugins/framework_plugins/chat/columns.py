@@ -1,4 +1,4 @@
-"""Texts that grow side by side: each is wrapped into a column, and the row that is not full is written over."""
+"""Streaming texts side by side: each is wrapped into a column, and the incomplete row is overwritten."""
 
 from __future__ import annotations
 

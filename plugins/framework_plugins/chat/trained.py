@@ -1,4 +1,4 @@
-"""The run's own model as two speakers: as it was trained, and as the base that it was before."""
+"""The run's own model as two speakers: the tuned one, and its base."""
 
 from __future__ import annotations
 

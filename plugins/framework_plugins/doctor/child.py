@@ -1,4 +1,4 @@
-"""The other end of `worker.py`: takes one thing to do after the other from standard input, and answers each.
+"""The child process of `worker.py`: reads one call after the other from standard input, and answers each.
 
 Not for users. What a library prints goes to standard error, whatever it writes to; the answers have standard output
 for themselves. The end of standard input ends the process.

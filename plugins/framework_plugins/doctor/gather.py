@@ -1,4 +1,4 @@
-"""Asks everyone at once: the core about the machine and the run, plugins by `framework_checkups`."""
+"""Runs all checks concurrently: the core's, and the plugins' from `framework_checkups`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `python -m framework doctor` looks at for evaluations: whether the judge of the run replies."""
+"""The check of `python -m framework doctor` for evaluations: whether the judge of the run replies."""
 
 from __future__ import annotations
 

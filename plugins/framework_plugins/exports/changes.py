@@ -1,4 +1,4 @@
-"""What an adapter does to one weight, and the weight that comes of it, piece by piece in fp32 and rounded once."""
+"""An adapter's change of one weight, and the resulting weight, piece by piece in fp32 and rounded once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands beside the weights of a model: its config, the tokenizer with the chat template, when to stop."""
+"""The files beside the weights of a model: its config, the tokenizer with the chat template, the stop tokens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `trainer=hf` tells the plan: how it uses memory, and what would make it use less. Without torch."""
+"""The memory use of `trainer=hf` for the plan, and what would reduce it. Without torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What this machine can do: device, dtype, checkpointing, optimizer. Each is probed, and told with its reason."""
+"""The capabilities of this machine: device, dtype, checkpointing, optimizer. Each is probed, and has a reason."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a chat template keeps what stands in a conversation: some drop system prompts, thoughts or tools."""
+"""Whether a chat template keeps all of a conversation: some drop system prompts, reasoning or tools."""
 
 from __future__ import annotations
 

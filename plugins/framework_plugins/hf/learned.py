@@ -1,4 +1,4 @@
-"""What of a row is learned, and the proof that inference would do just that."""
+"""The learned part of a row, and the proof that inference would produce exactly that."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""TRL's SFTTrainer with two things of our own: a step's rows come packed, and the loss looks at learned tokens only.
+"""TRL's SFTTrainer with two changes: a step's rows are packed, and the loss uses learned tokens only.
 
 A batch of the trainer is an optimizer step. It is cut into parts, one forward and backward pass each, by `Packer`; how
 much a part may hold is what `per_device_train_batch_size` says. Where memory runs out, the step starts again with

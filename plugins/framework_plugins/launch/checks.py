@@ -1,4 +1,4 @@
-"""What is wrong with a group before it is started."""
+"""Problems of a group that show before it is started."""
 
 from __future__ import annotations
 

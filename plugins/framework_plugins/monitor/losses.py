@@ -1,4 +1,4 @@
-"""What the training loss shows: a spike, a rise, an oscillation, a plateau.
+"""Rules for the training loss: a spike, a rise, an oscillation, a plateau.
 
 Each rule is a class that is given one log entry after the other and says what it sees. The losses of steps differ
 because their rows differ, so every rule measures that noise and asks for several times as much.

@@ -1,4 +1,4 @@
-"""What the validation loss shows beside the training loss."""
+"""The rule for the validation loss, in comparison with the training loss."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands on the page: values of a run -> what the template shows."""
+"""The contents of the page: values of a run -> values of the template."""
 
 from __future__ import annotations
 

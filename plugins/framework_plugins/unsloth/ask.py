@@ -1,4 +1,4 @@
-"""The process in which a trainer is asked what it can do: it trains a tiny twin of a run's model as the run would.
+"""The process that tests a trainer: it trains a tiny copy of a run's model as the run would.
 
 Not for users. `capabilities.py` starts it with a plan's options and a config.json on standard input, and reads one line
 of JSON: the answer. `questions.py` says what is tried.

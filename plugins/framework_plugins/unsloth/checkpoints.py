@@ -1,4 +1,4 @@
-"""The 4-bit weights that Unsloth has put on the Hub: which model has them, by Unsloth's own table.
+"""The 4-bit weights that Unsloth publishes on the Hub: which models have them, by Unsloth's own table.
 
 The table is read out of the installed package without importing it.
 """

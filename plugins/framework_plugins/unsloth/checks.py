@@ -1,4 +1,4 @@
-"""What speaks against `trainer=unsloth` in a plan: versions, settings, and what Unsloth itself turns out not to do."""
+"""Problems of `trainer=unsloth` in a plan: versions, settings, and what Unsloth fails to do in the test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `python -m framework doctor` looks at for this plugin: the versions, and the import in a process of its own."""
+"""The checks of `python -m framework doctor` for this plugin: the versions, and the import in a separate process."""
 
 from __future__ import annotations
 

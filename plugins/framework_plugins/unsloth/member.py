@@ -1,4 +1,4 @@
-"""One of two processes that make a step of the twin together. Not for users: `together.py` has them started."""
+"""One of two processes that make a step of the tiny model together. Not for users: `together.py` starts them."""
 
 from __future__ import annotations
 

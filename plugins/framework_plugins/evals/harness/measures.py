@@ -1,4 +1,4 @@
-"""What lm-eval says of its tasks, as measures with the value of every document."""
+"""The results of lm-eval's tasks, as measures with the value of every document."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which rows are asked whether they are recited: seeded, spread over all, with answers that tell something."""
+"""The choice of rows to test for recitation: seeded, spread over all, with informative answers."""
 
 from __future__ import annotations
 

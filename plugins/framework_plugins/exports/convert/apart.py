@@ -1,4 +1,4 @@
-"""Calls a function in a Python process of its own: what crashes or prints there costs no training.
+"""Calls a function in a separate Python process: a crash there costs no training.
 
 `run` starts the process; `python -m framework_plugins.exports.convert.apart` is its other end.
 """

@@ -1,4 +1,4 @@
-"""Weights that lie in pieces: each process has one, and none of them the whole."""
+"""Sharded weights: each process has one shard, and none of them the whole."""
 
 from __future__ import annotations
 
