@@ -1,4 +1,7 @@
-"""The checks of `python -m framework doctor` for this plugin, and which plans need them. The modules beside do the imports."""
+"""The checks of `python -m framework doctor` for this plugin, and which plans need them.
+
+The modules beside do the imports.
+"""
 
 from __future__ import annotations
 
