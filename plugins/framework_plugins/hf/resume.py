@@ -125,7 +125,7 @@ class Checkpoints:
         except OSError as error:
             shutil.rmtree(half, ignore_errors=True)
             message = (
-                f"step {step}: the checkpoint finds no room in {self.folder}: {error.strerror}. Set run_dir=FOLDER on "
+                f"step {step}: the checkpoint does not fit in {self.folder}: {error.strerror}. Set run_dir=FOLDER on "
                 "a larger disk, or trainer.save_steps=null"
             )
             raise FrameworkError(message) from error

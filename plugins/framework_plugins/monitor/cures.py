@@ -48,7 +48,7 @@ def _oscillation(plan: Plan) -> str:
 def _plateau(plan: Plan) -> str:
     rate, rank = plan.training.learning_rate, getattr(plan.adapter.config, "r", None)
     if rate > HIGH:
-        return f"The learning rate may have thrown the weights off: {_lower(plan)}"
+        return f"The learning rate may have damaged the weights: {_lower(plan)}"
     low, high = (min(1.0, rate * factor) for factor in (TOO_LOW, TOO_HIGH))
     raised = f"Raise trainer.learning_rate from {rate:g} to between {low:g} and {high:g}"
     return f"{raised}, or adapter.r from {rank} to {2 * rank} or more" if rank else raised

@@ -195,7 +195,7 @@ class Plateau:
         fell = begun - level + self.ERRORS * math.hypot(error(first), error(last))
         if max(fell, self._to_come(step.total_steps)) > self.FALL * begun:
             return ""
-        return f"the loss stands at {level:.3g} after {count} log entries, and was {begun:.3g} in the first of them"
+        return f"the loss is {level:.3g} after {count} log entries, and was {begun:.3g} in the first of them"
 
     def _to_come(self, total_steps: int) -> float:
         """Return by how much the loss would fall until the end at the pace so far."""

@@ -32,7 +32,7 @@ def direction(settings: Optuna5Config, config: DictConfig) -> Direction:
         return Direction.maximize if name == SCORE else Direction.minimize
     if name not in config.metric:
         message = (
-            f"objective={name}: which way it is better is known only when it has been measured: set "
+            f"objective={name}: its direction is known only after a measurement: set "
             "hydra.sweeper.direction=maximize|minimize"
         )
         raise FrameworkError(message)

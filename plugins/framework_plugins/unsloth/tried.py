@@ -57,8 +57,8 @@ class Tried:
         if far[worst] <= allowed:
             return ""
         return (
-            f"the gradient of {worst} is another with {other.name} than with {self.name} of the same rows: the two lie "
-            f"{far[worst]:.1%} of its largest entry apart"
+            f"the gradient of {worst} differs between {other.name} and {self.name} of the same rows: by "
+            f"{far[worst]:.1%} of its largest entry"
         )
 
 
