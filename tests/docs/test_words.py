@@ -82,6 +82,10 @@ class Text:
         start, line = next(pair for pair in reversed(self.starts) if pair[0] <= offset)
         return line + self.text.count("\n", start, offset)
 
+    def whole(self, offset: int) -> str:
+        """Return all of the string, comment or paragraph at a place in the text."""
+        return self.text[:offset].rpartition(BREAK)[2] + self.text[offset:].partition(BREAK)[0]
+
 
 def prose_of(file: Path, source: str) -> Text:
     """Return what a person reads of a file: of Python its comments and strings, of Markdown all but code."""
@@ -122,8 +126,6 @@ def _content(token: tokenize.TokenInfo) -> str:
         return token.string
     prefix, quote, body = re.match(r"""(\w*)('{3}|"{3}|'|")(.*)""", token.string, re.DOTALL).groups()  # type: ignore[union-attr]  # a string token has quotes
     body = re.sub(r"`[^`\n]*`", "``", body[: -len(quote)])
-    if body.isidentifier():  # a key or a name, as in __all__
-        return ""
     return re.sub(r"\{[^{}\n]*\}", "{}", body) if "f" in prefix.lower() else body
 
 
@@ -143,6 +145,8 @@ def hits_in(file: Path, name: str) -> list[Hit]:
     prose, lines = prose_of(file, source), source.splitlines()
     hits = []
     for match in ANY.finditer(prose.text.lower()):
+        if prose.whole(match.start()).isidentifier():  # a key or a name, as in __all__
+            continue
         first, last = prose.line(match.start()), prose.line(match.end() - 1)
         if not any(MARK.search(line) for line in lines[first - 1 : last]):
             found = " ".join(match.group().split())
