@@ -1,1 +1,1 @@
-"""The first-party plugins. Each is found by its entry point, as a stranger's is, and imports the public API alone."""
+"""The first-party plugins. Like third-party plugins, they have entry points and import only the public API."""

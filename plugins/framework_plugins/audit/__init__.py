@@ -1,1 +1,1 @@
-"""What is looked for in the data before training: `audit=standard`."""
+"""Checks of the data before training: `audit=standard`."""

@@ -46,7 +46,7 @@ class StandardConfig(AuditConfig):
     ignore: list[Check] = field(default_factory=list)
     """Findings that are not reported."""
     few_rows: Annotated[int, Ge(0)] = 100
-    """Below so many rows, `few_rows_epochs` passes over them or more are reported."""
+    """With fewer rows than this, `few_rows_epochs` epochs or more are reported."""
     few_rows_epochs: Annotated[float, Ge(0)] = 3.0
     """Passes over few rows that are still fine; ten times as many rows bear twice as many passes."""
     long_answer: Annotated[float, Ge(1)] = 5.0

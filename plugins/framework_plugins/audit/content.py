@@ -1,4 +1,4 @@
-"""Single rows that are odd: empty, broken, secret, refusing."""
+"""Checks of single rows: empty, broken, secret, refusing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows that say the same, rows that contradict each other, and validation that training has seen."""
+"""Duplicate rows, contradicting rows, and leaks from training into validation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from framework_plugins.audit.texts import KEPT, Survey
 MANY = 0.01
 """Share of the rows from which on repetition is a warning."""
 SHORT = 3
-"""An answer of so many words is a label, a name or a number: of two different ones, one is wrong."""
+"""An answer of at most this many words is a label, a name or a number: of two different ones, one is wrong."""
 LEAKED = 0.05
 """Share of the validation from which on its loss says nothing."""
 CLOSELY = 20_000

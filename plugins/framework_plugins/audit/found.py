@@ -1,4 +1,4 @@
-"""What a check found, by row numbers, and the finding that is told."""
+"""What a check found, by row numbers, and the finding that is reported."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class Found:
     """A finding before its examples are read.
 
     Attributes:
-        check: what was looked for.
+        check: its name.
         severity: how bad it is.
-        numbers: the rows, as far as they were looked at.
+        numbers: the rows, of those that were checked.
         text: what was found, with the number, in one sentence.
         advice: what to do.
         rows: how many rows it is about, where that is not the number of `numbers`.
-        labels: what is told of a row in place of its text; (row, words), among the first rows.
+        labels: what is shown of a row instead of its text; (row, words), among the first rows.
         whole: whether it is about the data as a whole, of which no row is an example.
     """
 

@@ -1,4 +1,4 @@
-"""What is looked for in texts, as patterns that run over many texts at once.
+"""Patterns that the audit searches for, each over many texts at once.
 
 A pattern is tried only in lines that hold one of its marks, plain pieces of text: finding those takes a tenth of the
 time.
@@ -31,12 +31,12 @@ class Pattern:
 
     Attributes:
         check: whose it is.
-        kind: what a match is, for people.
-        marks: one of them stands in every match; of `small` patterns in small letters.
+        kind: a readable name of what matches.
+        marks: one of them stands in every match; of `small` patterns in lower case.
         regex: the pattern; it never matches across the end of a line.
         counts: a closer look at a match.
-        small: whether the texts are looked at in small letters.
-        answers: whether answers alone are looked at.
+        small: whether the texts are searched in lower case.
+        answers: whether only answers are searched.
         opening: whether it counts at the beginning of a text only.
     """
 

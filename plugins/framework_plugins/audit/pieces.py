@@ -1,4 +1,4 @@
-"""The texts of a batch of rows, taken apart: single answers, and what stands around them, each with its rows."""
+"""The texts of a batch of rows: single answers, and the text around them, each with its rows."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Pieces:
         texts: the texts, equal ones once where many rows share them.
         rows: whose they are.
         which: numbers of the texts; as long as `rows`.
-        place: where they stand, for people; empty for the question and the last answer.
+        place: a readable name of their place; empty for the question and the last answer.
     """
 
     texts: Sequence[str]

@@ -10,5 +10,5 @@ from framework_plugins.audit import config
 
 @hookimpl
 def framework_components() -> Iterable[Component]:
-    """What is looked for in every run."""
+    """The audit of every run."""
     yield Component("standard", config.StandardConfig, "framework_plugins.audit.standard:Standard")

@@ -1,4 +1,4 @@
-"""Credentials and addresses of people, by the shapes that their issuers document."""
+"""Credentials and email addresses, by the formats that their issuers document."""
 
 from __future__ import annotations
 

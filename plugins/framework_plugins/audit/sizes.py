@@ -1,4 +1,4 @@
-"""Lengths: rows that are cut, answers far out, ballast, padding, and too few rows for the training."""
+"""Lengths: truncated rows, outliers, low supervision, padding, and too few rows for the training."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def _too_few(survey: Survey) -> Iterator[Found]:
             Check.too_few_rows,
             Severity.warning,
             survey.train,
-            f"{rows} training rows, {passes:.3g} times over, are learned by heart rather than understood",
+            f"{rows} training rows, {passes:.3g} times over, are memorized rather than understood",
             f"collect more rows (some hundred good ones, better a thousand), or lower trainer.{setting}",
             whole=True,
         )

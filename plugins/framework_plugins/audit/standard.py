@@ -1,4 +1,4 @@
-"""`audit=standard`: goes through the rows and tells what is likely to spoil the training."""
+"""`audit=standard`: checks the rows for what is likely to spoil the training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One pass over the texts of all rows: what is odd in each, and the few numbers that later checks need."""
+"""One pass over the texts of all rows: the findings of each, and the few numbers that later checks need."""
 
 from __future__ import annotations
 

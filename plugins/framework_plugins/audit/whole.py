@@ -1,4 +1,4 @@
-"""The data as a whole: one template, an order by topic, system prompts here and there, more than one language."""
+"""Checks of the data as a whole: one template, an order by topic, mixed system prompts, several languages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FEW = 50
 TEMPLATE = 0.5
 """Share of their features that rows of one template have in common."""
 TWICE, CLEARLY = 2.0, 0.02
-"""Neighbours that are so many times as alike as rows far apart, and by so much, are sorted."""
+"""Rows are sorted if neighbours are more similar than distant rows by this factor and this difference."""
 
 
 def look(survey: Survey) -> Iterator[Found]:

@@ -1,4 +1,4 @@
-"""Texts that grow side by side: each is wrapped into a column, and the row that is not full is written over."""
+"""Streaming texts side by side: each is wrapped into a column, and the incomplete row is overwritten."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def column_width(whole: int, count: int) -> int:
 
 
 class Column:
-    """A text, cut into lines of so many cells; the last line still grows."""
+    """A text, wrapped to lines of a number of cells; the last line still grows."""
 
     def __init__(self, width: int) -> None:
         self.width = width

@@ -1,4 +1,4 @@
-"""What one speaker was asked and has answered, as much of it as it can read."""
+"""The conversation of one speaker, cut to its context."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A speaker that a plugin offers, `chat RUN_DIR --NAME [WORD]`: it answers instead of the run's model."""
+"""A speaker of a plugin, `chat RUN_DIR --NAME [WORD]`: it answers instead of the run's model."""
 
 from __future__ import annotations
 

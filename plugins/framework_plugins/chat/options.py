@@ -1,4 +1,4 @@
-"""The words of the command, `RUN_DIR [OVERRIDES…] [--both] …`, read and checked."""
+"""The arguments of the command, `RUN_DIR [OVERRIDES…] [--both] …`, parsed and checked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The conversation: who answers, what each has heard, and the words that begin with a slash."""
+"""The conversation: the speakers, their histories, and the slash commands."""
 
 from __future__ import annotations
 

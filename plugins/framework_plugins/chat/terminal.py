@@ -20,7 +20,7 @@ from framework_plugins.chat.session import Reply, Session, is_order, prompt_of
 UNPRINTED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 """Control characters but tab and newline: an answer is not to move the cursor or change colours."""
 BURST = 4
-"""Pieces of one answer before the other goes on: to change between base and adapter takes time."""
+"""Pieces of one answer before the other continues: switching between base and adapter takes time."""
 
 
 def converse(session: Session, console: Console, greeting: str) -> None:

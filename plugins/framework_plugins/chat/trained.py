@@ -1,4 +1,4 @@
-"""The run's own model as two speakers: as it was trained, and as the base that it was before."""
+"""The run's own model as two speakers: the tuned one, and its base."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from framework_plugins.chat.session import BASE, TUNED, Cast
 def trained(run: SavedRun, overrides: Sequence[str]) -> Iterator[Cast]:
     """Open the model of a run with its trained weights, and free it at the end.
 
-    What can be told without its weights is told before the backend's libraries are imported.
+    Errors that do not need the weights are reported before the backend's libraries are imported.
 
     Raises:
-        FrameworkError: the run has no trained weights, or its model cannot be had.
+        FrameworkError: the run has no trained weights, or its model is not available.
     """
     plan = saved_plan(run, overrides)
     if not plan.checkpoint.is_dir():

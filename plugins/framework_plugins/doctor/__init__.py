@@ -9,9 +9,9 @@ from framework.api.checkup import Found, State
 
 @dataclass(frozen=True)
 class Checked:
-    """What was looked at and found.
+    """A check and its result.
 
-    `needed`: the run cannot do without. `plugin`: whose check it is, `core` where the doctor itself looks.
+    `needed`: the run cannot start without it. `plugin`: the owner of the check, `core` for the doctor's own.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Asks everyone at once: the core about the machine and the run, plugins by `framework_checkups`."""
+"""Runs all checks concurrently: the core's, and the plugins' from `framework_checkups`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Registered = tuple[str, Checkup]
 
 
 class Examination:
-    """Everything that is looked at, for one plan or for none."""
+    """All checks, for one plan or without one."""
 
     def __init__(self, plan: Plan | None, files: Sequence[str] = ()) -> None:
         self.plan = plan
@@ -75,7 +75,7 @@ class Examination:
         if self.plan is not None:
             try:
                 needed = bool(each.needed(self.plan))
-            except Exception as error:  # noqa: BLE001 - a stranger's code; it is named, and what was found is told
+            except Exception as error:  # noqa: BLE001 - third-party code; it is named, and the other results are reported
                 leave_out(plugin, f"needed of the checkup '{each.name}'", error)
         return checked(each.name, each.topic, answer, needed=needed, plugin=plugin, seconds=seconds)
 

@@ -1,4 +1,4 @@
-"""The machine as the core sees it: Python, platform, memory, disk, and the libraries that the framework asks for."""
+"""Checks of the machine: Python, platform, memory, disk, and the libraries that the framework requires."""
 
 from __future__ import annotations
 

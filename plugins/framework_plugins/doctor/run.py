@@ -67,9 +67,9 @@ def folder(plan: Plan) -> Checked:
 
 
 def requirements(plan: Plan) -> Iterator[Checked]:
-    """Name the options that lack a library which they ask for.
+    """Name the options that lack a required library.
 
-    The check of a model source knows better than a list whether the model can be had: it may be there already.
+    The check of a model source knows better than a list whether the model is available: it may be there already.
     """
     for name, choice in plan.selections.items():
         extras = [extra for extra in choice.component.extras if missing([extra])]

@@ -1,4 +1,4 @@
-"""What was found, as lines for people and as one JSON object for programs."""
+"""The results, as text and as one JSON object."""
 
 from __future__ import annotations
 

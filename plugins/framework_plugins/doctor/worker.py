@@ -1,4 +1,4 @@
-"""Looks in a process of its own at what may crash, hang or print, at each thing for a limited time."""
+"""Runs checks that may crash, hang or print in a separate process, each under a time limit."""
 
 from __future__ import annotations
 

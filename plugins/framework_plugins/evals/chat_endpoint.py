@@ -35,7 +35,7 @@ PASSING = {
 }  # fmt: skip
 """What may be otherwise in a moment."""
 FOR_ALL = {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND, HTTPStatus.METHOD_NOT_ALLOWED}
-"""What every other request would be told as well; so would a redirect."""
+"""Errors that every other request would get too; so would a redirect."""
 LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 
 

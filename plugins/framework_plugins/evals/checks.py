@@ -1,4 +1,4 @@
-"""What is wrong with the evaluators and metrics of a plan, as far as it can be told before a model is loaded."""
+"""Problems of the evaluators and metrics of a plan that show before a model is loaded."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def _refused(make: Callable[[], object]) -> str:
 
 
 def _judge_problems(settings: config.JudgeConfig) -> Iterator[tuple[str, str]]:
-    """Look at the judge. Where a value may be secret, neither it nor the word that set it (`key=`) is repeated."""
+    """Check the judge. If a value may be secret, neither it nor the override that set it (`key=`) is repeated."""
     parts = urlsplit(settings.base_url)
     if parts.username or parts.password:
         yield "base_url", ": a name or password in an address ends up in logs; give a key by key_env"

@@ -1,4 +1,4 @@
-"""What `python -m framework doctor` looks at for evaluations: whether the judge of the run replies."""
+"""The check of `python -m framework doctor` for evaluations: whether the judge of the run replies."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from framework_plugins.evals.grading import grade
 from framework_plugins.evals.metrics.judge import asked_through
 
 SECONDS = 20.0
-"""How long a reply to a few words may take here; the run waits as long as it is told to."""
+"""Seconds for a short reply here; the run uses its own timeout."""
 
 
 def judges(plan: Plan) -> list[JudgeConfig]:
@@ -29,7 +29,7 @@ def judge(plan: Plan | None) -> Found | None:
             (reply,) = endpoint.ask_all([f"Reply with the number {config.highest:g} and nothing else."], 1)
         who = f"{config.model} at {endpoint.name}"
         if isinstance(reply, NoReplyError):
-            key = f"the key in {config.key_env}" if config.key_env else "whether it wants a key (key_env=NAME)"
+            key = f"the key in {config.key_env}" if config.key_env else "whether it requires a key (key_env=NAME)"
             fix = f"check base_url and model of the judge, and {key}"
             return Found(State.missing, f"{who} does not reply: {reply}", fix=fix)
         if grade(reply, config.lowest, config.highest) is None:

@@ -87,9 +87,9 @@ class LmEvalConfig(EvaluatorConfig):
     samples: Annotated[int, Ge(0)] = 10
     """How many generated answers of each task are kept, from the first."""
     aspect: Aspect = Aspect.general
-    """What the tasks tell of: what the model knew before (general), or what it is to learn (task)."""
+    """What the tasks measure: what the model knew before (general), or what it is to learn (task)."""
     max_loss: Annotated[float, Interval(gt=0, le=1)] = 0.05
-    """A general task whose score, between 0 and 1, falls by more, and not by chance, is told as forgetting."""
+    """A general task whose score (0 to 1) falls significantly and by more than this is reported as forgetting."""
 
     def measures(self) -> tuple[str, ...]:
         """Return what the tasks measure, as far as their files say so."""
@@ -111,7 +111,7 @@ class ForgettingConfig(EvaluatorConfig):
     max_accuracy_loss: Annotated[float, Interval(gt=0, le=1)] = 0.1
     """Flag a fall of the share of right answers by more than this, where it is not by chance."""
     max_perplexity_ratio: Annotated[float, Gt(1)] = 1.5
-    """Flag a perplexity of general texts that is more than so many times the base's."""
+    """Flag a perplexity of general texts that exceeds the base's by more than this factor."""
     max_divergence: Annotated[float, Gt(0)] = 1.0
     """Flag a mean divergence from the base, KL(base || tuned) in nats a token, above this."""
 
@@ -233,7 +233,7 @@ class LengthConfig(MetricConfig):
     """Tokens of the answer."""
 
     aim: Aim = Aim.shorter
-    """Which way is up for a sweep and the verdict."""
+    """Whether higher is better, for a sweep and the verdict."""
 
 
 @dataclass

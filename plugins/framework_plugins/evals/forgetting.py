@@ -1,4 +1,4 @@
-"""`evaluator=forgetting`: what a model knew before, asked with the general suite, and how far it is from its base.
+"""`evaluator=forgetting`: what a model knew before, measured with the general suite, and how far it is from its base.
 
 The suite is our own, so no training set holds it. Questions, answers and texts are scored by likelihood, and the
 divergence is taken at the answers to the instructions: nothing is generated, so it costs a pass over short rows.
@@ -55,7 +55,7 @@ class Forgetting:
         return EvalResult(measures, [], notes)
 
     def _divergence(self, model: Model, notes: list[str]) -> Iterator[tuple[str, Measure]]:
-        """Give the mean divergence at the answers to the instructions; say so where it cannot be had."""
+        """Return the mean divergence at the answers to the instructions, or a note that it is not available."""
         examples = [
             Example(
                 (Message("user", row["instruction"]), Message("assistant", row["answer"])),

@@ -15,7 +15,7 @@ PERPLEXITIES = {"general_perplexity": "perplexity of general texts", "general_an
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at: what was found, whether it is too much, and how bad it is, 0 to 1."""
+    """One check: the finding, whether it is flagged, and its harm, 0 to 1."""
 
     text: str
     too_much: bool

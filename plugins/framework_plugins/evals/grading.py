@@ -1,4 +1,4 @@
-"""What a judge is asked, and the grade in its reply."""
+"""The prompt of a judge, and the grade in its reply."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ class AdapterExporter:
 
 
 def _link(source: str, target: str) -> None:
-    """Hard-link weights; copy small files, and all of them where links are not to be had."""
+    """Hard-link weights; copy small files, and all of them where links are not supported."""
     if Path(source).suffix == ".safetensors":
         try:
             os.link(source, target)

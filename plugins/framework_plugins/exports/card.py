@@ -58,14 +58,14 @@ class Folder:
 
 @dataclass(frozen=True)
 class Known:
-    """What is known of a run.
+    """The facts about a run.
 
     Attributes:
         plan: the run.
         report: its results so far.
         base: Hub id of the base; empty where it has none.
         base_name: what the base is called.
-        license: identifier of the licence; empty where nobody knows.
+        license: identifier of the licence; empty where it is unknown.
         of_base: whether it is the base's.
         datasets: Hub ids of the data.
         adapter: the settings of the adapter.
@@ -95,9 +95,7 @@ def card(folder: Folder, known: Known) -> str:
         uses=folder.uses,
         data=[] if known.elsewhere or known.report.data is None else list(_data(known, known.report.data)),
         settings=list(_settings(known)),
-        elsewhere="The weights were trained elsewhere; what is told of them is in `adapter_config.json`."
-        if known.elsewhere
-        else "",
+        elsewhere="The weights were trained elsewhere; see `adapter_config.json`." if known.elsewhere else "",
         cost=_cost(known.report.train, known.report.hardware) if known.report.train else "",
         license=_license(known),
         versions=_versions(known.report.versions),
@@ -215,7 +213,7 @@ def _cost(trained: TrainResult, hardware: Mapping[str, str]) -> str:
 
 def _license(known: Known) -> str:
     if not known.license:
-        return "Not stated. What comes of a model is bound by the licence of its base."
+        return "Not stated. A derived model is bound by the licence of its base."
     whose = ", that of the base" if known.of_base else ""
     return f"`{known.license}`{whose}. The data may be bound by terms of their own."
 

@@ -1,4 +1,4 @@
-"""What an adapter does to one weight, and the weight that comes of it, piece by piece in fp32 and rounded once."""
+"""An adapter's change of one weight, and the resulting weight, piece by piece in fp32 and rounded once."""
 
 from __future__ import annotations
 
@@ -43,9 +43,9 @@ class Change:
     """All that happens to a weight, in this order.
 
     Attributes:
-        whole: takes its place.
+        whole: replaces it.
         low_rank: is added.
-        rows: take the place of the rows `indices`: tokens that were trained by themselves.
+        rows: replace the rows `indices`: tokens that were trained individually.
         indices: of the rows.
     """
 

@@ -1,4 +1,4 @@
-"""What can be told against exports before anything is loaded: they would fail in three hours otherwise."""
+"""Problems of exports that show before anything is loaded: they would fail after hours otherwise."""
 
 from __future__ import annotations
 

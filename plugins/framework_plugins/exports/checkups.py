@@ -1,4 +1,4 @@
-"""What `python -m framework doctor` looks at for exports: what quantizes GGUF files, and what serves them."""
+"""The checks of `python -m framework doctor` for exports: the quantizer of GGUF files, and their servers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands beside the weights of a model: its config, the tokenizer with the chat template, when to stop."""
+"""The files beside the weights of a model: its config, the tokenizer with the chat template, the stop tokens."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def _check_tokens(own: Path, base: Path, target: Path, settings: Mapping[str, An
 
 
 def _tokens(folder: Path) -> int:
-    """Return how many ids a tokenizer uses; 0 where that cannot be told."""
+    """Return how many ids a tokenizer uses; 0 where that is unknown."""
     if not (folder / TOKENIZER).is_file():
         return 0
     vocabulary = Tokenizer.from_file(str(folder / TOKENIZER)).get_vocab(with_added_tokens=True)

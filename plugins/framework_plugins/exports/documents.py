@@ -1,4 +1,4 @@
-"""The files of a model that are text: what they are called, and the JSON objects in them."""
+"""The text files of a model: their names, and the JSON objects in them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A folder that an exporter makes: complete or absent, and never in the place of something that is not an export."""
+"""A folder that an exporter makes: complete or absent; it never replaces anything but an export."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ CONFIG = "run_config.json"
 
 @contextmanager
 def whole(folder: Path, config: Mapping[str, Any]) -> Iterator[Path]:
-    """Give a folder to write into; it becomes `folder` in the end, and is gone after an error.
+    """Yield a folder to write into; it becomes `folder` at the end, and is removed after an error.
 
     Args:
-        folder: takes the place of an earlier export.
+        folder: replaces an earlier export.
         config: of the run, as plain values without secrets; written beside what the exporter writes.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What can be told of GGUF exports from the plan alone, before anything is trained."""
+"""Problems of GGUF exports that the plan alone shows, before anything is trained."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def _adapter(key: str, plan: Plan) -> Iterator[str]:
         yield f"{key}: adapter=full trains all weights, so there is no adapter to write: set exporter=[gguf]"
     elif kind == "dora":
         yield (
-            f"{key}: adapter=dora has magnitudes besides its two matrices, for which GGUF has no place: "
+            f"{key}: adapter=dora has magnitudes besides its two matrices, which GGUF cannot store: "
             "set exporter=[gguf], which merges them, or adapter=lora|rslora"
         )
     elif kind not in PLAIN:

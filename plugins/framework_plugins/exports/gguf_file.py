@@ -1,4 +1,4 @@
-"""What a GGUF file says of itself, read back after it was written."""
+"""The metadata of a GGUF file, read back after it was written."""
 
 from __future__ import annotations
 

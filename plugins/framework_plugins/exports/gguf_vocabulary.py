@@ -1,4 +1,4 @@
-"""The chat template, the first token, the stop tokens and the words of a run, in its GGUF files as in its tokenizer."""
+"""The chat template, the first token, the stop tokens and the pre-tokenizer of a run, for its GGUF files."""
 
 from __future__ import annotations
 
@@ -131,9 +131,7 @@ class Vocabulary:
         eos = {} if self.eos is None else {EOS: self.eos}
         missing = sorted(self.stops - known - {self.eos})
         if len(missing) > len(free):
-            message = (
-                f"the run stops at the tokens {sorted(self.stops)}, and GGUF has no room for {missing[len(free) :]}"
-            )
+            message = f"the run stops at the tokens {sorted(self.stops)}, and GGUF cannot hold {missing[len(free) :]}"
             raise FrameworkError(message)
         return {**self.settings, **added, **eos, **dict(zip(free, missing, strict=False))}
 

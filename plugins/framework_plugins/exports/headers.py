@@ -1,4 +1,4 @@
-"""What safetensors files hold, by their headers alone: no torch, and no weights are read."""
+"""The contents of safetensors files, from their headers: no torch, and no weights are read."""
 
 from __future__ import annotations
 

@@ -70,12 +70,12 @@ def _memory(shape: Shape, parity: ParityConfig, *, full: bool, models: int = 2) 
 
 
 def merging(shape: Shape, width: int) -> int:
-    """Return the bytes that merging takes, of weights with so many bytes on disk."""
+    """Return the bytes that merging takes, from the bytes of the weights on disk."""
     return min(shape.total * width, SHARD) + PIECES
 
 
 def comparing(shape: Shape, width: int, models: int = 2) -> int:
-    """Return the bytes that comparing takes, with so many bytes of a weight in memory and the logits of some models.
+    """Return the bytes that comparing takes, from the bytes of a weight in memory and the number of models.
 
     Weights that are held in 16 bits have 32 while they compute, one matrix at a time.
     """

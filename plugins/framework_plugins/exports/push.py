@@ -64,7 +64,7 @@ class PushExporter:
         place = short(context.run_dir)
         again = (
             f"Nothing was lost: {place} has all exports, and `python -m framework stages=[export] run_dir={place}` "
-            "pushes them again without making them anew"
+            "pushes them again without exporting again"
         )
         token = get_token()
         if token is None:

@@ -13,7 +13,7 @@ from framework_plugins.exports.config import Dtype
 from framework_plugins.exports.merging import TYPES, Output, outline
 
 SAMPLED = 8
-"""Matrices that are looked at, spread over all that the adapter changes."""
+"""Matrices that are measured, spread over all that the adapter changes."""
 
 
 def lost(plan: Plan, checkpoint: Path, dtype: Dtype) -> float:

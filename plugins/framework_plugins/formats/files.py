@@ -107,7 +107,7 @@ class Noted:
 
 
 class FileRows(Iterable[Row]):
-    """The rows of files, one file after the other, read anew in every pass.
+    """The rows of files, one file after the other, read again in every pass.
 
     `setting` is where the files were named, if having no rows would go unnoticed.
     """
@@ -121,7 +121,7 @@ class FileRows(Iterable[Row]):
         """Read the rows.
 
         Raises:
-            FrameworkError: reading cannot go on, a file changed or is gone, or no file has a row.
+            FrameworkError: reading cannot continue, a file changed or is gone, or no file has a row.
         """
         empty = True
         for noted in self.files:

@@ -27,7 +27,7 @@ from framework_plugins.formats.readers import values
 BATCH = 256
 """Rows that are decoded at a time."""
 LONGEST = 400
-"""Characters of a library's message that are told."""
+"""Characters of a library's message that are shown."""
 COMMIT = re.compile(r"[0-9a-f]{40}")
 LOADERS = Path(packaged_modules.__file__).parent
 """Named like the kinds of files they load: `datasets` would take one for a data set, and load the working folder."""
@@ -117,7 +117,7 @@ class HubRows(Iterable[Row]):
                     yield Row(fields, f"{place}[{number}]", problem)
                     number += 1
         except (*UNREACHABLE, OSError, ValueError, DatasetsError, ImportError) as error:
-            message = f"{place}[{number}]: reading cannot go on here ({one_line(error)})"
+            message = f"{place}[{number}]: reading cannot continue here ({one_line(error)})"
             raise FrameworkError(message) from error
         if not number and self.setting != "data.split":
             message = f"{self.setting}={self.split}: the split has no rows"

@@ -1,4 +1,4 @@
-"""What is trained: peft's LoRA in three kinds, or all weights; how they are put on a model, and saved."""
+"""What is trained: three kinds of peft's LoRA, or all weights; how they are added to a model, and saved."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""`trainer=hf`: opens a base model with transformers; `model.py` trains it with TRL and asks it.
+"""`trainer=hf`: opens a base model with transformers; `model.py` trains it with TRL and evaluates it.
 
-Opening reads config and tokenizer only: what cannot work is told before a weight is read.
+Opening reads config and tokenizer only: what cannot work is reported before a weight is read.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What the answers of a base depend on: points of a sweep that agree in it need not ask twice."""
+"""What the answers of a base depend on: trials of a sweep with the same key evaluate the base once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The weights of the best validation, set aside while the training goes on, and put back at its end."""
+"""The weights of the best validation, set aside while the training continues, and restored at its end."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class BestWeights:
         """Set the weights aside as they stand after a step.
 
         Raises:
-            FrameworkError: there is no room for the file.
+            FrameworkError: the file does not fit.
         """
         self.step = step
         if isinstance(self.model, PeftModel):

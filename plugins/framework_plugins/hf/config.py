@@ -152,5 +152,5 @@ class HFTrainerConfig(TrainerConfig):
     dataloader_num_workers: Annotated[int, Ge(0), ~Affects.resume] = 0
     """Processes that prepare batches; 0: the training process does."""
     save_steps: Annotated[int | None, Gt(0), ~Affects.resume] = None
-    """Optimizer steps between two checkpoints. A run that was ended goes on from the last one when it is started again
-    with its run_dir. null: none."""
+    """Optimizer steps between two checkpoints. An interrupted run resumes from the last one when it is started again
+    with its run_dir. null: no checkpoints."""

@@ -1,4 +1,4 @@
-"""How far a model is from its base, and what is kept of the base for it."""
+"""The divergence of a model from its base, and the cached values of the base."""
 
 from __future__ import annotations
 

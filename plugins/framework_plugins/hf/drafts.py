@@ -1,4 +1,4 @@
-"""A row in the making: what is known of it once its texts are rendered, and then tokenized."""
+"""A row in the making: its rendered texts, then its tokens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `trainer=hf` tells the plan: how it uses memory, and what would make it use less. Without torch."""
+"""The memory use of `trainer=hf` for the plan, and what would reduce it. Without torch."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def _stored(plan: Plan, *, full: bool, on_gpu: bool) -> tuple[Weights, bool]:
 
 
 def _cpu_has_bf16() -> bool:
-    """Whether Linux tells of instructions for bf16; a CPU without them computes in fp32, as a rule."""
+    """Whether Linux reports instructions for bf16; a CPU without them computes in fp32, as a rule."""
     try:
         return any(name in Path("/proc/cpuinfo").read_text(encoding="ascii") for name in ("avx512_bf16", "amx_bf16"))
     except (OSError, UnicodeDecodeError):  # no Linux

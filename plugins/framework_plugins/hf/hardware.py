@@ -1,4 +1,4 @@
-"""What this machine can do: device, dtype, checkpointing, optimizer. Each is probed, and told with its reason."""
+"""The capabilities of this machine: device, dtype, checkpointing, optimizer. Each is probed, and has a reason."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from framework_plugins.hf.config import CPU_LIMIT, Device, Dtype, HFTrainerConfi
 DTYPES = {Dtype.fp32: torch.float32, Dtype.bf16: torch.bfloat16, Dtype.fp16: torch.float16}
 NAMES = {dtype: name.value for name, dtype in DTYPES.items()}
 OPENMP = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "OMP_PROC_BIND", "GOMP_CPU_AFFINITY", "KMP_AFFINITY")
-"""What a user may have set for OpenMP, which then holds and is told."""
+"""What a user may have set for OpenMP; it is kept and reported."""
 BF16_MARGIN = 1.3
 """How much faster bf16 must be on a CPU: casts cost something, and a close race would be won by chance."""
 

@@ -1,4 +1,4 @@
-"""Whether a chat template keeps what stands in a conversation: some drop system prompts, thoughts or tools."""
+"""Whether a chat template keeps all of a conversation: some drop system prompts, reasoning or tools."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def _dropped(message: Message) -> str:
 
 
 def _found(message: Message, text: str, start: int) -> tuple[str, int]:
-    """Return what of a message is looked for, as it is written in `text`, and where it ends; -1 where it is missing."""
+    """Return the text to find of a message, as it is written in `text`, and where it ends; -1 where it is missing."""
     said = message.content.strip()
     position = text.find(said, start)
     if position < 0 and message.role == "tool":

@@ -1,4 +1,4 @@
-"""What a model is known to say, so that it is not asked twice.
+"""A cache of a model's answers, so that it is not asked twice.
 
 A pass over a true row tells what is likeliest at each place of it. As long as that is what the row says, a greedy
 answer to its prompt is the row itself. So an answer is known up to the first place where the two part, and is made from

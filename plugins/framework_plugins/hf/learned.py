@@ -1,4 +1,4 @@
-"""What of a row is learned, and the proof that inference would do just that."""
+"""The learned part of a row, and the proof that inference would produce exactly that."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Labels:
         return Turn(len(prompt), end, limit, limit == len(alone), last, alone if needed else "", problem)
 
     def row(self, draft: Draft) -> TokenRow:
-        """Label a tokenized draft; the first problem that is found is told."""
+        """Label a tokenized draft; the first problem is reported."""
         if draft.example.text is not None:
             return self._plain(draft)
         ids, problem = draft.ids, draft.problem or ("" if draft.learned else _NOTHING)
@@ -211,7 +211,7 @@ def _other_prompt(draft: Draft, prompt: str, number: int, *, last: bool) -> str:
     opening = prompt[common(prompt, draft.text) :]
     words = (message.content.strip() for message in draft.example.messages[:number])
     quoted = len(opening) <= SHOWN_OPENING and not any(word and word in opening for word in words)
-    hint = f" (inference would go on with {opening!r})" if quoted else ""
+    hint = f" (inference would continue with {opening!r})" if quoted else ""
     return (
         "the prompt that inference would use is not the beginning of the training text, so training would teach "
         f"something else{hint}: {kept.OTHER}"

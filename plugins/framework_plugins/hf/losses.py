@@ -2,7 +2,7 @@
 
 `Losses` finds out on the loaded model how that may be done. Most models are a body and a linear head, so the logits of
 a few tokens at a time are made, and thrown away; of others the model itself is asked for the logits of those positions.
-Whether branches are kept apart is looked at too: three rows as a tree against the same rows one by one.
+Whether branches are kept apart is tested too: three rows as a tree against the same rows one by one.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ class Losses:
         return Found(self.head is not None, self.packing, self.masked, self.problem)
 
     def through(self, caller: Any) -> None:
-        """Call this in the place of the model, which a group of processes trains.
+        """Call this instead of the model, which a group of processes trains.
 
         What keeps them together happens around its forward pass, so nothing within the model is called by itself.
         """
@@ -97,7 +97,7 @@ class Losses:
         return blocks(seen, self.head, self.logits)
 
     def fewer_logits(self) -> str:
-        """Look at a quarter of the logits at a time and say so; empty where they are few already."""
+        """Compute a quarter of the logits at a time and say so; empty where they are few already."""
         if self.logits <= LEAST:
             return ""
         self.logits //= 4

@@ -1,4 +1,4 @@
-"""Which tokens of a row are its prompt's, and which are learned.
+"""Which tokens of a row belong to the prompt, and which are learned.
 
 The prompt of an answer is the beginning of the row's text, and it has to be the beginning of its tokens too. To know
 that it need not be tokenized a second time. A tokenizer first cuts a text at its added tokens, `<|im_start|>` and the
@@ -30,7 +30,7 @@ class Prompts:
     def __init__(self, tokenizer: PreTrainedTokenizerBase) -> None:
         self.core = tokenizer.backend_tokenizer
         split = tokenizer.split_special_tokens
-        # Left out are the tokens that are looked for only after a piece was normalized, and those that count only
+        # Left out are the tokens that are matched only after a piece was normalized, and those that count only
         # where no letter stands beside them: what comes after could change them.
         self.added = {
             number: token.content

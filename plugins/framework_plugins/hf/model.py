@@ -48,7 +48,7 @@ from framework_plugins.hf.tokenizer import load_tokenizer, text_form
 from framework_plugins.hf.training import Training
 
 SHOWN = "shown"
-"""On the shelf: what a model showed of how rows go through it, with such an adapter, and how large a pass fits."""
+"""Key in the shared cache: the test results of a model with such an adapter, and how large a pass fits."""
 
 
 class HFModel:
@@ -117,7 +117,7 @@ class HFModel:
 
     @property
     def base_memory(self) -> Known:
-        """What is known of the base's answers, as it is now."""
+        """The key of the base's answers in the current state."""
         return self.known_of_base.copy()
 
     @base_memory.setter
@@ -168,9 +168,9 @@ class HFModel:
 
     @contextmanager
     def as_null(self, seed: int) -> Iterator[None]:
-        """Put a random adapter in the place of the trained one; see `nulls.as_null`.
+        """Replace the trained adapter by a random one; see `nulls.as_null`.
 
-        It changes little, so what the base answers is what it may answer too.
+        It changes little, so the base's answers are valid guesses for its own.
         """
         with as_null(self.model, seed), self.saying(Known(self.known_of_base.said(self._stop_id))):
             yield
@@ -247,7 +247,7 @@ class HFModel:
         return self._evaluation
 
     def packer(self, losses: Losses, rows: int) -> Packer:
-        """Return what cuts rows into passes of so many."""
+        """Return what cuts rows into passes of at most `rows` rows."""
         on_cpu = self.machine.device == "cpu"
         return Packer(losses.packing, rows, self.pad_id, self.way.pair, masked=losses.masked, small=on_cpu)
 
@@ -325,7 +325,7 @@ class HFModel:
         self.trained, self.known = True, Known(taught=True)
 
     def forget_checkpoints(self) -> None:
-        """Remove what an ended training of this run would go on from."""
+        """Remove the checkpoints from which this run would resume."""
         Checkpoints(self.plan).clear()
 
     def save_tokenizer(self, folder: Path) -> None:

@@ -1,4 +1,4 @@
-"""The mode of a model that is asked and not trained."""
+"""The evaluation mode of a model."""
 
 from __future__ import annotations
 

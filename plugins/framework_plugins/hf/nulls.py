@@ -1,4 +1,4 @@
-"""Random adapters of the shape and size of a trained one: what they do to a model is noise.
+"""Random adapters of the shape and size of a trained one: their effect on a model is noise.
 
 Of a layer with LoRA the update is s B A. A null has random A and B of the norms of the trained ones, scaled so that the
 norm of their product is the same too (Frobenius norms): it moves every layer as far as the training did, nowhere in
@@ -23,7 +23,7 @@ Tensor = torch.Tensor
 
 @contextmanager
 def as_null(model: nn.Module, seed: int) -> Iterator[None]:
-    """Put random weights in the place of an adapter, and the trained ones back at the end.
+    """Replace the weights of an adapter by random ones, and restore them at the end.
 
     Raises:
         FrameworkError: there is no LoRA in the model.

@@ -23,7 +23,7 @@ ALIKE = 0.5
 
 
 class Order(Sampler[int]):
-    """The numbers of rows, anew for each epoch; the seed alone decides.
+    """The numbers of rows, in a new order for each epoch; only the seed decides.
 
     Args:
         rows: the rows.

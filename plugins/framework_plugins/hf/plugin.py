@@ -119,7 +119,7 @@ def framework_advice(plan: Plan, work: Work | None) -> Iterable[str]:
         if rate < LOW_RATE:
             yield (
                 f"trainer.learning_rate={rate:g} with adapter={plan.adapter.component.name}: an adapter starts from "
-                "nothing and wants about ten times the rate of full fine-tuning. Set trainer.learning_rate=2e-4"
+                "nothing and needs about ten times the rate of full fine-tuning. Set trainer.learning_rate=2e-4"
             )
         if not ALPHA[0] <= adapter.lora_alpha / adapter.r <= ALPHA[1]:
             yield (

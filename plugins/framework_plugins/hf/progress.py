@@ -1,4 +1,4 @@
-"""What is told and done between the steps of the trainer: log entries, validations, a rehearsal, and the orders."""
+"""Work between the steps of the trainer: log entries, validations, a rehearsal, and the run's orders."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ Validation = tuple[float | None, Mapping[str, float]]
 
 
 class Progress(TrainerCallback):
-    """Turns the trainer's log entries into steps, with the validations, and does what the run says to each.
+    """Turns the trainer's log entries into steps, with the validations, and follows the run's order for each.
 
     Args:
         trainer: the trainer.
-        run: is told each step, and gives the orders.
+        run: receives each step, and returns the orders.
         validate: takes the validation loss and what else is measured.
-        rehearse: makes the hardest pass of a run with so many steps, if the run is long enough for that.
+        rehearse: makes the largest pass of a run with this many steps, if the run is long enough for that.
         best: sets weights aside.
         eval_steps: steps between two validations; None for an epoch.
     """
@@ -49,7 +49,7 @@ class Progress(TrainerCallback):
         self.best = best
         self.eval_steps = eval_steps
         self.updating = False
-        """Whether the optimizer is at work: some of the weights may be those of the next step."""
+        """Whether the optimizer is updating: some of the weights may be those of the next step."""
         self.start = time.perf_counter()
         self.paused = 0.0
         self.last_loss = float("nan")
@@ -62,7 +62,7 @@ class Progress(TrainerCallback):
         self.before = 0.0
         """Seconds that an earlier process took."""
         self.began = 0
-        """The step after which this process went on."""
+        """The step after which this process resumed."""
 
     @property
     def seconds(self) -> float:
@@ -76,7 +76,7 @@ class Progress(TrainerCallback):
     def on_train_begin(self, _: TrainingArguments, state: TrainerState, *__: Any, **___: Any) -> None:
         """Tell again what an earlier process told, so that all who listen know it, and start the clock."""
         if any(step.metrics for step in self.told):
-            self.run.measure()  # whoever compares metrics learns by that which way is up
+            self.run.measure()  # this shows whether higher is better to whoever compares metrics
         for step in self.told:
             self.run.on_step(step)  # what was to be done then is done
             self.last_loss = step.loss

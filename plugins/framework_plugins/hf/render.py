@@ -23,7 +23,7 @@ MANY_NAMES = "reasoning_content"
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What is to be rendered: turns, the tools at hand, and whether the assistant's next turn is opened (`prompt`)."""
+    """Input of a rendering: turns, the available tools, and whether the assistant's next turn is opened (`prompt`)."""
 
     turns: Turns
     tools: Sequence[Mapping[str, Any]]

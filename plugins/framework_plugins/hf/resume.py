@@ -1,8 +1,8 @@
-"""Checkpoints of a training, from which it goes on where its process was ended.
+"""Checkpoints of a training, to resume it after an interruption.
 
-A checkpoint is a folder below `.resume` in the run folder. It holds whole tensors by the names of the weights, so any
-number of processes can go on with what any other number has left; and the hash of each of its files, since libraries
-load damaged ones without a word. The newest that is whole is taken. One training has one set of settings: with others
+A checkpoint is a folder below `.resume` in the run folder. It holds whole tensors by the names of the weights, so a
+training can resume with another number of processes; and the hash of each of its files, since libraries load damaged
+ones silently. The newest that is whole is taken. One training has one set of settings: with others
 a run is refused.
 """
 
@@ -91,8 +91,8 @@ class Checkpoints:
     def _refusal(self, folder: Path, key: str, before: Any) -> FrameworkError:
         what = "other rows" if key == "rows" else f"{key}={before}"
         message = (
-            f"{folder} goes on with a training that was begun with {what}: put that back, remove {self.folder} to "
-            "begin anew, or give another run_dir"
+            f"{folder} belongs to a training with {what}: restore that, remove {self.folder} to "
+            "start from the beginning, or set another run_dir"
         )
         return FrameworkError(message)
 
@@ -100,7 +100,7 @@ class Checkpoints:
         """Let `write` fill a folder for a step; it is complete or absent.
 
         Raises:
-            FrameworkError: there is no room for it.
+            FrameworkError: it does not fit.
         """
         if not self.writes:
             return
@@ -113,7 +113,7 @@ class Checkpoints:
                 (half / MANIFEST).write_text(json.dumps(told, indent=1), encoding="utf-8")
         except OSError as error:
             message = (
-                f"step {step}: the checkpoint finds no room in {self.folder}: {error.strerror}. Set run_dir=FOLDER on "
+                f"step {step}: the checkpoint does not fit in {self.folder}: {error.strerror}. Set run_dir=FOLDER on "
                 "a larger disk, or trainer.save_steps=null"
             )
             raise FrameworkError(message) from error

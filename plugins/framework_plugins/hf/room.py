@@ -9,10 +9,10 @@ from transformers.cache_utils import Cache, DynamicLayer
 
 
 class RoomyLayer(DynamicLayer):
-    """A layer that writes new tokens behind the others; transformers' own copies all of them for each new one.
+    """A layer that appends new tokens in place; transformers' own copies all of them for each new one.
 
-    On a CPU that copy is a fifth of the time of answering 20 prompts. Where the room is used up, it goes on as
-    transformers' own does.
+    On a CPU that copy is a fifth of the time of answering 20 prompts. If the reserved space is used up, it behaves as
+    transformers' own.
 
     Args:
         layer: what is there, (rows, heads, tokens, size).
@@ -43,7 +43,7 @@ class RoomyLayer(DynamicLayer):
 
 
 def with_room(cache: Cache, rows: int, room: int) -> None:
-    """Repeat a cache for so many rows, and give it room for so many tokens more; windows stay as they are."""
+    """Repeat a cache for `rows` rows, and reserve space for `room` more tokens; windows stay as they are."""
     cache.batch_repeat_interleave(rows)
     for number, layer in enumerate(cache.layers):
         if type(layer) is DynamicLayer and layer.get_seq_length():

@@ -1,4 +1,4 @@
-"""What a model thinks of rows, token by token: log-probabilities, what was likeliest, how far it is from its base."""
+"""Scores of rows, token by token: log-probabilities, the likeliest token, the divergence from the base."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""The frozen base, kept between points of a sweep: weights are read once, and every point has modules of its own.
+"""The frozen base, kept between trials of a sweep: weights are read once, and every trial has its own modules.
 
-What is kept is a model that is never used. A point gets a copy of its modules that holds the same weights, so hooks,
-flags, adapters and other layers of a point are gone with it. Frozen weights are not written to; that they were not is
-checked before they are given to another point. All weights of a full fine-tuning change, so nothing is kept there, and
-8-bit layers move theirs about in their first call.
+The kept model is never used itself. A trial gets a copy of its modules with the same weights, so hooks, flags, adapters
+and other layers of a trial are removed with it. Frozen weights are never written; a check proves that before they are
+given to another trial. All weights of a full fine-tuning change, so nothing is kept there, and 8-bit layers move theirs
+in their first call.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Base:
     marks: list[Mark]
 
     def copy(self) -> Any:
-        """Return the modules anew, with the same weights in them."""
+        """Return new modules with the same weights in them."""
         memo: dict[int, Any] = {}
         for mark in self.marks:
             mark.tensor.grad = None
@@ -57,7 +57,7 @@ class Base:
 
 
 def shared_base(key: str, load: Callable[[], Any]) -> Any:
-    """Return a frozen base as `load` gives it, from another point of the sweep where that had the same one.
+    """Return a frozen base as `load` returns it, from another trial of the sweep if that had the same one.
 
     Args:
         key: over all that determines the base; empty where it is not to be shared.

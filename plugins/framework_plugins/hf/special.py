@@ -1,4 +1,4 @@
-"""Special tokens that a conversation writes with its own words: the model takes them for real ones."""
+"""Special tokens in the text of a conversation: the model takes them for real ones."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""All that a training is between two steps: read out for a checkpoint, and put back.
+"""The state of a training between two steps: read for a checkpoint, and restored.
 
-In a group all processes have to ask together, and the first keeps what comes of it.
+In a group all processes have to ask together, and the first keeps the result.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class State:
 
     Args:
         trainer: trains.
-        progress: tells of its steps.
+        progress: has its steps.
         keeps: whether this process keeps what it reads.
         gathered: returns what each process has, in their order.
     """
@@ -168,7 +168,7 @@ class State:
         plain.load_state_dict({"state": states, "param_groups": groups})
 
     def restore_random(self, rank: int, world: int, seed: int) -> None:
-        """Go on with the random numbers of this process; others than before draw anew, and all differently."""
+        """Restore the random state of this process; processes that are new get a new one, each a different one."""
         if len(self.random) == world:
             Randomness(*self.random[rank]).restore()
         else:

@@ -1,4 +1,4 @@
-"""TRL's SFTTrainer with two things of our own: a step's rows come packed, and the loss looks at learned tokens only.
+"""TRL's SFTTrainer with two changes: a step's rows are packed, and the loss uses learned tokens only.
 
 A batch of the trainer is an optimizer step. It is cut into parts, one forward and backward pass each, by `Packer`; how
 much a part may hold is what `per_device_train_batch_size` says. Where memory runs out, the step starts again with
@@ -106,7 +106,7 @@ class SupervisedTrainer(SFTTrainer):
         return {name: getattr(self, name) for name in ("tokens", "supervised_tokens", "computed_tokens")}
 
     def _save_checkpoint(self, *_: Any, **__: Any) -> None:
-        """Make a checkpoint in our own form; after the last step there is nothing to go on with."""
+        """Make a checkpoint in our own form; after the last step there is nothing to resume."""
         if self.state.global_step < self.state.max_steps and not self.control.should_training_stop:
             self.keep()
 
@@ -119,7 +119,7 @@ class SupervisedTrainer(SFTTrainer):
             self.between.restore()
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
-        """Go on with the random numbers; the parent calls this before the first step."""
+        """Restore the random state; the parent calls this before the first step."""
         if checkpoint is not None:
             self.between.restore_random(self.args.process_index, self.args.world_size, self.args.seed)
 
@@ -142,7 +142,7 @@ class SupervisedTrainer(SFTTrainer):
     def _attempt(
         self, model: torch.nn.Module, read: Callable[[], Sequence[TokenRow]], parts: list[Part], where: str
     ) -> torch.Tensor:
-        """Return the loss of passes; after each rung of the ladder all are made again, and `parts` are the new ones."""
+        """Return the loss of passes; after each fallback all are repeated, and `parts` are the new ones."""
         before = Randomness.now()
 
         def climb() -> str:

@@ -1,4 +1,4 @@
-"""A training from its first step to its saved weights, and what came of it."""
+"""A training from its first step to its saved weights, and its result."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ from framework_plugins.hf.trainer import NUMBER, Collator, SupervisedTrainer, sf
 
 CHECKPOINTING = "gradient checkpointing"
 WORTH = 20
-"""A training of so many times the tokens of a rehearsal is worth one: of a shorter one, little can be lost."""
+"""A training needs this many times the tokens of a rehearsal to be worth one: a shorter one has little to lose."""
 
 
 @dataclass(frozen=True)
 class Training:
-    """What a training is made of.
+    """The parts of a training.
 
     Attributes:
         model: the loaded model.
@@ -50,7 +50,7 @@ class Training:
         seed: of the run.
         tokenizer: of the model.
         fast: whether layers are replaced by those of the folder `fast`.
-        checkpoints: of the run, from which it may go on.
+        checkpoints: of the run, from which it may resume.
     """
 
     model: Any
@@ -114,7 +114,7 @@ class Training:
         return State(trainer, progress)
 
     def _newest(self, rows: Sequence[TokenRow]) -> Path | None:
-        """Return the checkpoint to go on from."""
+        """Return the checkpoint to resume from."""
         return self.checkpoints.newest(rows)
 
     def _begun(self, trainer: SupervisedTrainer, rows: Sequence[TokenRow], scratch: Path) -> str | None:
@@ -166,8 +166,8 @@ class Training:
     def _train(self, trainer: SupervisedTrainer, progress: Progress, begun: str | None) -> Any:
         """Train, from where a checkpoint was `begun`.
 
-        An update that ran out of memory is never made again: some weights may have taken it already.
-        Nor would a rung help there. The activations are gone by then, what lacks room are the optimizer's states.
+        An update that ran out of memory is never repeated: some weights may have changed already.
+        Nor would a fallback help there. The activations are freed by then; the optimizer's states do not fit.
         """
         try:
             return trainer.train(resume_from_checkpoint=begun)

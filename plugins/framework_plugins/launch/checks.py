@@ -1,4 +1,4 @@
-"""What is wrong with a group before it is started."""
+"""Problems of a group that show before it is started."""
 
 from __future__ import annotations
 
@@ -98,5 +98,5 @@ def _deepspeed(plan: Plan) -> Iterator[str]:
     if getattr(plan.trainer.config, "save_steps", None):
         yield (
             f"trainer.save_steps={getattr(plan.trainer.config, 'save_steps', None)}: a training with "
-            "launch=deepspeed_zero3 cannot be gone on with. Set trainer.save_steps=null or launch=fsdp2"
+            "launch=deepspeed_zero3 cannot be resumed. Set trainer.save_steps=null or launch=fsdp2"
         )

@@ -1,4 +1,4 @@
-"""The other end of `launch=subprocess`: takes a plan from standard input and runs it.
+"""The child process of `launch=subprocess`: reads a plan from standard input and runs it.
 
 Not for users. `child_process.py` starts it with a file for the text of an error, and keeps standard input open: its end
 means that the parent is gone, and then the run ends too.

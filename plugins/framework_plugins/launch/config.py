@@ -17,7 +17,7 @@ FAILED = "failed.json"
 
 @dataclass
 class SingleConfig(LaunchConfig):
-    """In the process that was started; a run that cannot share it goes on in one of its own."""
+    """In the process that was started; a run that cannot share it continues in a new one."""
 
 
 @dataclass
@@ -84,6 +84,6 @@ class Fsdp2Config(ShardedConfig):
 
 @dataclass
 class DeepspeedZero3Config(ShardedConfig):
-    """ZeRO-3 of DeepSpeed: as FSDP2. Not tested: no machine with GPUs was at hand."""
+    """ZeRO-3 of DeepSpeed: as FSDP2. Not tested: no machine with GPUs was available."""
 
     engine = Engine.deepspeed_zero3

@@ -45,7 +45,7 @@ def cause(plan: Plan, folder: Path, code: int) -> Exception:
         key=lambda ended: ended.time,
     )
     if not told:
-        return RuntimeError(f"{launch}: the group ended with exit code {code}; what it said stands above")
+        return RuntimeError(f"{launch}: the group ended with exit code {code}; its output is above")
     first = told[0]
     if first.mistake:
         return FrameworkError(f"process {first.rank}: {first.text}")
@@ -54,7 +54,7 @@ def cause(plan: Plan, folder: Path, code: int) -> Exception:
         others = [str(number) for number in range(config.machines) if number != place.rank(config)]
         gone = f"machine {others[0]} is" if len(others) == 1 else f"one of the machines {', '.join(others)} is"
         return FrameworkError(
-            f"{launch}: {gone} gone, process {first.rank} here lost it ({lost[1]}). What it ended of is said there"
+            f"{launch}: {gone} gone, process {first.rank} here lost it ({lost[1]}). See its output for the cause"
         )
     return RuntimeError(f"{launch}: process {first.rank} failed\n{first.text}")
 

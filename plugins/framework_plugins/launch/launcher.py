@@ -1,8 +1,8 @@
 """`launch=ddp|fsdp2|deepspeed_zero3`: everything but the training happens here, the training in a group of processes.
 
-The model is unloaded while the group is at work. The group's first process tells each step over a socket of this
-machine and hears what to do, so loggers, health and early stopping stay where they are. The other machines of a group
-look whether the run fits there, read the data from the cache or tokenize them, and take their part in the training.
+The model is unloaded while the group trains. The group's first process reports each step over a local socket
+and receives what to do, so loggers, health and early stopping stay where they are. The other machines of a group
+check whether the run fits there, read the data from the cache or tokenize them, and take part in the training.
 """
 
 from __future__ import annotations
@@ -175,7 +175,7 @@ def _scratch(plan: Plan) -> Path:
 
 
 def _nothing(step: Step) -> None:
-    """Stand where the first machine is told of steps."""
+    """Replace the first machine's handling of steps."""
 
 
 class _Ear:

@@ -1,6 +1,6 @@
 """`launch=single`: the run happens in the process that was started.
 
-Where that has imported what the run cannot have, it goes on as with `launch=subprocess`, and says so.
+If that process has imported a conflicting library, the run continues as with `launch=subprocess`, and reports it.
 """
 
 from __future__ import annotations
@@ -25,6 +25,6 @@ class Single:
     def launch(self, plan: Plan) -> Report | None:
         """Run the plan, in a process of its own where this one will not do."""
         if reason := stale(plan):
-            log.warning("%s: the run goes on in a process of its own", reason)
+            log.warning("%s: the run continues in a new process", reason)
             return ChildProcess(SubprocessConfig()).launch(plan)
         return run(plan)

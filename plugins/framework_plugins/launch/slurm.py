@@ -1,4 +1,4 @@
-"""What Slurm tells a process of the machines that it was started on together."""
+"""The machines of a Slurm job, from the environment of its process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rules by which a training is watched: losses, gradients and validations, each with what to change.
+"""The rules that monitor a training: losses, gradients and validations, each with a recommendation.
 
 `watcher.py` checks each log entry by the rules in `losses.py`, `gradients.py` and `validation.py`; `cures.py` says what
 to change. The core follows the training (`framework/run/training.py`) and asks every plugin by the hook

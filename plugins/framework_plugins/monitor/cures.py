@@ -1,4 +1,4 @@
-"""What the field's tutorials advise against each trouble, with the values of the run."""
+"""Recommendations for each problem, from the field's tutorials, with the values of the run."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _oscillation(plan: Plan) -> str:
 def _plateau(plan: Plan) -> str:
     rate, rank = plan.training.learning_rate, getattr(plan.adapter.config, "r", None)
     if rate > HIGH:
-        return f"The learning rate may have thrown the weights off: {_lower(plan)}"
+        return f"The learning rate may have damaged the weights: {_lower(plan)}"
     low, high = (min(1.0, rate * factor) for factor in (TOO_LOW, TOO_HIGH))
     raised = f"Raise trainer.learning_rate from {rate:g} to between {low:g} and {high:g}"
     return f"{raised}, or adapter.r from {rank} to {2 * rank} or more" if rank else raised
@@ -66,7 +66,7 @@ def _by_heart(plan: Plan) -> str:
     training = plan.training
     fewer = "lower trainer.max_steps" if training.max_steps else f"fewer than {training.num_train_epochs:g} epochs"
     stop = "" if training.early_stopping_patience else ", trainer.early_stopping_patience=2"
-    return f"The rows are learned by heart: {fewer}{stop}, or more rows"
+    return f"The rows are memorized: {fewer}{stop}, or more rows"
 
 
 def _first(text: str) -> str:
@@ -82,4 +82,4 @@ CURES: Mapping[str, Callable[[Plan], str]] = {
     "exploding_gradient": _exploding,
     "rising_eval_loss": _by_heart,
 }
-"""By the kind of the trouble."""
+"""By the kind of the problem."""

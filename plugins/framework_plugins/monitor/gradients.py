@@ -1,4 +1,4 @@
-"""What is no number any more, and gradients that grow out of bounds."""
+"""Losses and gradients that are not finite, and exploding gradients."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the training loss shows: a spike, a rise, an oscillation, a plateau.
+"""Rules for the training loss: a spike, a rise, an oscillation, a plateau.
 
 Each rule is a class that is given one log entry after the other and says what it sees. The losses of steps differ
 because their rows differ, so every rule measures that noise and asks for several times as much.
@@ -23,10 +23,10 @@ LEARNED = 0.1
 
 
 class Spike:
-    """One loss far above all of the last ones.
+    """One loss far above all recent ones.
 
-    Losses are compared as logarithms, since their noise grows with them. A loss is a spike where it is so many
-    deviations above the median of the last ones, half as high again as the highest of them, and higher by something.
+    Losses are compared as logarithms, since their noise grows with them. A loss is a spike if it is `DEVIATIONS`
+    above the median of the recent ones, half as high again as the highest of them, and higher by a minimum.
     """
 
     WINDOW, LEAST = 30, 20
@@ -69,7 +69,7 @@ class RisingLoss:
     WINDOW, FIRST = 20, 3
     """Entries of a mean: fewer would take a few hard batches for a rise. Those of the first one."""
     TIMES, DEVIATIONS = 1.25, 4.0
-    """The mean is a quarter above the lowest, and so many standard errors of the difference besides."""
+    """The mean is a quarter above the lowest, and by this many standard errors of the difference."""
 
     def __init__(self) -> None:
         self.losses: deque[float] = deque(maxlen=self.WINDOW)
@@ -100,14 +100,14 @@ class RisingLoss:
 class Oscillation:
     """A loss that goes up and down in waves and does not fall.
 
-    Noise of the rows swings too, but each step by itself, or to and fro where an epoch has few steps. A rate that is
-    too high throws the weights off, and it takes them several steps to come back: neighbouring losses are alike. The
-    mean square of the differences of their ranks by the variance of these tells (Bartels 1982): it is 2 where they are
-    independent, more where they alternate, less in waves.
+    Noise of the rows fluctuates too, but each step independently, or alternating if an epoch has few steps. After a
+    rate that is too high, the weights take several steps to recover, so neighbouring losses are similar. The statistic
+    is the mean square of the differences of their ranks by the variance of the ranks (Bartels 1982): 2 if the losses
+    are independent, more if they alternate, less in waves.
     """
 
     WINDOWS, STRIDE = (40, 80), 5
-    """Entries that are looked at, whenever so many are new; of more of them, flatter waves can be told from noise."""
+    """Entries of one check, made whenever this many are new; more entries can distinguish flatter waves from noise."""
     SWING = 0.15
     """Deviation from the trend, as a share of the level, from which it is a swing."""
     FALL = 0.05
@@ -165,9 +165,9 @@ class Plateau:
     """
 
     FIRST, BEGINNING = 40, 20
-    """Entries at which it is looked at first, and those that are its beginning."""
+    """Entries before the first check, and those that form the beginning."""
     MORE = 1.5
-    """How many times as many entries there are when it is looked at again."""
+    """Factor by which the entries have grown at the next check."""
     FALL = 0.08
     """The share of the loss by which it has to fall."""
     ERRORS, PACE_ERRORS = 2.0, 3.0
@@ -195,7 +195,7 @@ class Plateau:
         fell = begun - level + self.ERRORS * math.hypot(error(first), error(last))
         if max(fell, self._to_come(step.total_steps)) > self.FALL * begun:
             return ""
-        return f"the loss stands at {level:.3g} after {count} log entries, and was {begun:.3g} in the first of them"
+        return f"the loss is {level:.3g} after {count} log entries, and was {begun:.3g} in the first of them"
 
     def _to_come(self, total_steps: int) -> float:
         """Return by how much the loss would fall until the end at the pace so far."""

@@ -1,4 +1,4 @@
-"""The rules by which a training is watched, registered by a hook as any plugin's are."""
+"""Registers the rules that monitor a training."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the validation loss shows beside the training loss."""
+"""The rule for the validation loss, in comparison with the training loss."""
 
 from __future__ import annotations
 
@@ -54,5 +54,5 @@ class RisingEvalLoss:
         return loss > max(times * self.best, self.best + nats)
 
     def forget(self) -> None:
-        """Go on from here: the best one stays the best."""
+        """Start again from here; the best one stays the best."""
         self.small = 0

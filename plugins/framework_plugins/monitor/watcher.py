@@ -1,4 +1,4 @@
-"""The watcher: one log entry of a training after the other in, troubles out."""
+"""The monitor: takes the log entries of a training, one after the other, and returns the problems."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from framework_plugins.monitor.validation import RisingEvalLoss
 MOST = 3
 """How often a run tells one kind: after that it is known."""
 ONCE = frozenset({NAN, "plateau"})
-"""Kinds that are told once: they are of all that was before, or of all that follows."""
+"""Kinds that are reported once: they concern all earlier entries, or all later ones."""
 
 
 class Sign(Protocol):
@@ -27,7 +27,7 @@ class Sign(Protocol):
         """Say what is seen, in a sentence; empty where all is well."""
 
     def forget(self) -> None:
-        """Forget what was before: the trouble was told, or the learning rate is another one now."""
+        """Forget the earlier entries: the problem was reported, or the learning rate has changed."""
 
 
 class Watcher:
@@ -56,8 +56,8 @@ class Watcher:
     def check(self, step: Step) -> list[Trouble]:
         """Return what is wrong after this log entry, in the order of the settings.
 
-        An entry that is told again, with the validation at the end of a training that was stopped, is looked at for
-        that alone; and losses that are no numbers only for being none.
+        An entry that is sent again, with the validation at the end of a training that was stopped, is checked only for
+        the validation; and losses that are not numbers only for not being numbers.
         """
         again, self.at = step.step == self.at, step.step
         found = []
@@ -76,12 +76,12 @@ class Watcher:
         return found
 
     def _done(self, action: Action) -> str:
-        """Say what comes of it."""
+        """Return what the run does about it, as the end of a sentence."""
         if action is Action.lower:
             return f"; the learning rate is {self.plan.health.lower_to:g} times what it would be from here on"
         return "; the training stops" if action is Action.stop else ""
 
     def forget(self) -> None:
-        """Look at what comes with another learning rate by itself."""
+        """Forget the earlier entries: the learning rate has changed."""
         for _, sign in self.signs.values():
             sign.forget()

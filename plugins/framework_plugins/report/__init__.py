@@ -1,1 +1,1 @@
-"""Logger: a page that shows what a run was and whether it was worth it."""
+"""Logger: a page with the settings, the results and the verdict of a run."""

@@ -42,9 +42,9 @@ def histogram(lengths: Lengths) -> dict[str, Any]:
 def curve(steps: Sequence[Step], troubles: Sequence[Trouble] = ()) -> dict[str, Any] | None:
     """Return the training loss as a line and the validation losses as dots on another; None for fewer than two steps.
 
-    Troubles are marked where they were seen.
+    Problems are marked at their steps.
     """
-    steps = list({step.step: step for step in steps}.values())  # the last may be told again with its validation
+    steps = list({step.step: step for step in steps}.values())  # the last may come again with its validation
     losses = [(step.step, step.loss) for step in steps if math.isfinite(step.loss)]
     checks = [(step.step, step.eval_loss) for step in steps if step.eval_loss is not None]
     dots = [(number, loss) for number, loss in checks if math.isfinite(loss)]

@@ -1,6 +1,6 @@
 """`logger=html`: one self-contained page in the run folder, from the data stage on.
 
-It is written when the data are checked, and again when the run is through or has failed. It loads nothing from
+It is written after the data stage, and again when the run has finished or failed. It loads nothing from
 elsewhere and runs no script; every text in it is escaped.
 """
 

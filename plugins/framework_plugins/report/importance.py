@@ -1,4 +1,4 @@
-"""How much each setting of a sweep matters: its share of the variance of the objective.
+"""The importance of each setting of a sweep: its share of the variance of the objective.
 
 It is the one-way analysis of variance (Fisher 1925) that functional ANOVA (Hutter, Hoos, Leyton-Brown 2014) takes for
 its main effects, on the points themselves and without a model between them: points are grouped by the value of a

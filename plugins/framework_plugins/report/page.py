@@ -1,4 +1,4 @@
-"""What stands on the page: values of a run -> what the template shows."""
+"""The contents of the page: values of a run -> values of the template."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class Run:
 
 
 def render(run: Run, samples: int) -> str:
-    """Return the page, with at most so many samples."""
+    """Return the page, with at most `samples` samples."""
     plan, report, sizes = run.plan, run.report, run.data.lengths
     page: str = template("report.html.jinja").render(
         name=redact(plan.name),
@@ -134,7 +134,7 @@ def _noise(change: Change, name: str) -> str:
 
 
 def _numbers(report: Report) -> Iterator[tuple[str, str]]:
-    """Say what training and the stages took, and what came of it."""
+    """Return the rows about training and stages: duration, memory, result."""
     if train := report.train:
         yield "training", f"{train.steps:,} steps, {train.epochs:.3g} epochs in {duration(train.seconds)}"
         yield "loss", f"{train.train_loss:.4f} on average, {train.last_loss:.4f} at the end"

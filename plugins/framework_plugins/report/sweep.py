@@ -1,7 +1,7 @@
-"""The page of a sweep, `sweep.html` in its folder: the points, what matters, and how the points lie.
+"""The page of a sweep, `sweep.html` in its folder: the trials, the importance of settings, and a plot.
 
-It loads nothing from elsewhere and runs no script; every text in it is escaped. Secrets were taken out of the points
-before they come here.
+It loads nothing from elsewhere and runs no script; every text in it is escaped. Secrets were removed from the trials
+before.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def render(sweep: Sweep, folder: Path) -> str:
 
 
 def _counts(points: Sequence[Point]) -> str:
-    """Say how many points there are of each state: `5 finished, 1 failed`."""
+    """Count the trials of each state: `5 finished, 1 failed`."""
     states = [point.state for point in points]
     return ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
 
@@ -74,7 +74,7 @@ def _row(point: Point, names: Sequence[str], sweep: Sweep, folder: Path) -> dict
 
 
 def _brief(value: str) -> str:
-    """Write a number with many places as a short one; the best point is shown with all of them."""
+    """Write a number with many places as a short one; the best trial is shown with all of them."""
     if len(value) <= LONG:
         return value
     try:
@@ -84,13 +84,13 @@ def _brief(value: str) -> str:
 
 
 def _plot(names: Sequence[str], points: Sequence[Point], sweep: Sweep) -> dict[str, Any]:
-    """Return the axes and lines of the points that have an objective."""
+    """Return the axes and lines of the trials that have an objective."""
     columns = [*zip(*_table(points, names), strict=True), [str(point.value) for point in points]]
     placed = parallel.axes([*_short(names), sweep.objective or "objective"], columns)
     sign = -1 if sweep.higher_is_better else 1
     order = sorted(points, key=lambda point: (sign * (point.value or 0.0), point.number))  # the best one first
     ranks = [1 - order.index(point) / (len(points) - 1) for point in points]
-    titles = [f"point {point.number}: {', '.join(point.overrides)} → {point.value:.4g}" for point in points]
+    titles = [f"trial {point.number}: {', '.join(point.overrides)} → {point.value:.4g}" for point in points]
     return {
         "axes": [axis for axis, _ in placed],
         "lines": parallel.lines(placed, titles, ranks),
@@ -100,13 +100,13 @@ def _plot(names: Sequence[str], points: Sequence[Point], sweep: Sweep) -> dict[s
 
 
 def _short(names: Sequence[str]) -> list[str]:
-    """Return keys by their last part, where that tells them apart: there is little room above an axis."""
+    """Shorten keys to their last part if that is unique: there is little space above an axis."""
     last = [name.rpartition(".")[2] for name in names]
     return [short if last.count(short) == 1 else name for short, name in zip(last, names, strict=True)]
 
 
 def _table(points: Sequence[Point], names: Sequence[str]) -> list[list[str]]:
-    """Return for each point the value of each setting, a dash where it has none of its own."""
+    """Return for each trial the value of each setting, or a dash."""
     found = []
     for point in points:
         own = {override_key(word): word.partition("=")[2] for word in point.overrides}

@@ -1,1 +1,1 @@
-"""Sweeps that look for the best point: `hydra/sweeper=optuna5`."""
+"""Sweeps that search for the best trial: `hydra/sweeper=optuna5`."""

@@ -10,7 +10,7 @@ from annotated_types import Ge, Gt, Interval, Len
 
 
 class Sampler(Enum):
-    """How the next point is chosen."""
+    """How the next trial is chosen."""
 
     tpe = "tpe"
     random = "random"
@@ -19,7 +19,7 @@ class Sampler(Enum):
 
 
 class Pruner(Enum):
-    """Which points are given up before their training is over."""
+    """Which trials are stopped before their training ends."""
 
     none = "none"
     median = "median"
@@ -27,7 +27,7 @@ class Pruner(Enum):
 
 
 class Direction(Enum):
-    """Which way the objective is better."""
+    """Whether a lower or a higher objective is better."""
 
     minimize = "minimize"
     maximize = "maximize"
@@ -35,21 +35,21 @@ class Direction(Enum):
 
 @dataclass
 class Optuna5Config:
-    """Points that optuna chooses by what earlier ones came to."""
+    """Trials that optuna chooses by the results of earlier ones."""
 
     _target_: str = "hydra_plugins.framework_optuna5.sweeper.Optuna5Sweeper"
     sampler: Sampler = Sampler.tpe
     """tpe, random, grid (every combination, so no intervals), or cmaes (numbers; the rest is drawn at random)."""
     n_trials: Annotated[int, Gt(0)] = 20
-    """Points of the study, those of earlier calls and of other machines among them. A grid has as many as it has."""
+    """Trials of the study, including those of earlier calls and of other machines. A grid has its own number."""
     n_jobs: Annotated[int | None, Gt(0)] = None
-    """Points at once, where the launcher can run several. null: as many as joblib runs, with other launchers one."""
+    """Concurrent trials, where the launcher can run several. null: as many as joblib runs, with other launchers one."""
     n_startup_trials: Annotated[int, Ge(0)] = 5
-    """Points that have to be through before the sampler and the pruner go by them."""
+    """Completed trials before the sampler and the pruner use their results."""
     pruner: Pruner = Pruner.none
     """none, median (worse than half of the others at the same validation), or asha (successive halving)."""
     reduction_factor: Annotated[int, Ge(2)] = 3
-    """Of the points that reach a rung, `asha` lets one in so many go on; rungs are this power of validations apart."""
+    """`asha` lets one in N trials continue at the validations 1, N, N*N and so on."""
     direction: Direction | None = None
     """minimize or maximize. null: as the objective is better, where that is known before it is measured."""
     storage: Annotated[str | None, Len(1)] = None
@@ -58,6 +58,6 @@ class Optuna5Config:
     study_name: Annotated[str | None, Len(1)] = None
     """The name of the study in its storage. null: the `name` of the run."""
     seed: Annotated[int | None, Interval(ge=0, lt=2**31)] = None
-    """Of the sampler. null: other points each time."""
+    """Of the sampler. null: other trials each time."""
     params: dict[str, Any] = field(default_factory=dict)
     """The search space, as an experiment can hold it: trainer.learning_rate: tag(log,interval(1e-5,1e-3))."""

@@ -1,4 +1,4 @@
-"""What is told where a library is not there."""
+"""Messages about missing libraries."""
 
 from __future__ import annotations
 

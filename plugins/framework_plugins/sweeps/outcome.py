@@ -1,4 +1,4 @@
-"""What became of a point, as its study is told."""
+"""The outcome of a trial, as reported to its study."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from framework.api.text import one_line
 
 @dataclass(frozen=True)
 class Outcome:
-    """The objective; or that the point was given up, pruned or too large to start; or the error that it failed with."""
+    """The objective; or that the trial was pruned, or too large to start; or the error that it failed with."""
 
     value: float | None = None
     given_up: bool = False
@@ -24,7 +24,7 @@ class Outcome:
 
 
 def outcome(run: Path, result: JobReturn | None, lost: Exception | None) -> Outcome:
-    """Return what became of a point.
+    """Return the outcome of a trial.
 
     Args:
         run: its folder.

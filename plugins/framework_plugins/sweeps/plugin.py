@@ -1,4 +1,4 @@
-"""Gives points of a sweep up that are not worth going on with."""
+"""Prunes the hopeless trials of a sweep."""
 
 from __future__ import annotations
 

@@ -15,10 +15,10 @@ from framework.api.errors import FrameworkError
 
 @dataclass(frozen=True)
 class Space:
-    """What is looked through.
+    """The search space.
 
     Attributes:
-        fixed: the words that all points have.
+        fixed: the overrides that all trials have.
         distributions: of the others, by key as it is written, a plus before it included.
         values: for each key its values as words, where it has a finite number of them.
     """
@@ -29,7 +29,7 @@ class Space:
 
 
 def read_space(loader: ConfigLoader, words: Sequence[str]) -> Space:
-    """Read the words of a sweep; of a key that is given twice the last one holds.
+    """Read the overrides of a sweep; the last one of a repeated key holds.
 
     Raises:
         FrameworkError: nothing is swept over, or a range is empty.
@@ -41,7 +41,7 @@ def read_space(loader: ConfigLoader, words: Sequence[str]) -> Space:
         message = "hydra/sweeper=optuna5 has nothing to look for: give trainer.learning_rate=interval(1e-5,1e-3), say"
         raise FrameworkError(message)
     if "objective" in swept:
-        message = f"{swept['objective'].input_line}: points are compared by one objective, so it cannot be swept over"
+        message = f"{swept['objective'].input_line}: trials are compared by one objective, so it cannot be swept over"
         raise FrameworkError(message)
     fixed = [str(override.input_line) for key, override in given.items() if key not in swept]
     values = {
@@ -91,5 +91,5 @@ def as_sweep(distribution: BaseDistribution) -> str:
 
 
 def as_words(params: Mapping[str, object]) -> list[str]:
-    """Write what was chosen as words of a point: `trainer.learning_rate=0.0002`."""
+    """Write the chosen values as overrides of a trial: `trainer.learning_rate=0.0002`."""
     return [f"{key}={value!r}" if isinstance(value, float) else f"{key}={value}" for key, value in params.items()]

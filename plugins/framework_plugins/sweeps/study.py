@@ -1,4 +1,4 @@
-"""The study of a sweep: which way is better, how points are chosen and given up."""
+"""The study of a sweep: its direction, its sampler and its pruner."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def direction(settings: Optuna5Config, config: DictConfig) -> Direction:
         return Direction.maximize if name == SCORE else Direction.minimize
     if name not in config.metric:
         message = (
-            f"objective={name}: which way it is better is known only when it has been measured: set "
+            f"objective={name}: its direction is known only after a measurement: set "
             "hydra.sweeper.direction=maximize|minimize"
         )
         raise FrameworkError(message)
@@ -59,10 +59,10 @@ def open_study(settings: Optuna5Config, name: str, place: str, better: Direction
 
 
 def check_space(study: optuna.Study, space: Space) -> None:
-    """Look whether the points that a study has are points of this space.
+    """Check whether the trials of a study are from this space.
 
     Raises:
-        FrameworkError: it has points with other choices of a list, or numbers of another kind.
+        FrameworkError: it has trials with other choices of a list, or numbers of another kind.
     """
     found: dict[str, str] = {}
     for trial in study.get_trials(deepcopy=False):
@@ -71,14 +71,14 @@ def check_space(study: optuna.Study, space: Space) -> None:
             try:
                 check_distribution_compatibility(had, wanted)
             except ValueError:
-                name = f"the study '{study.study_name}' has points of {key}={as_sweep(had)}, which stays so"
+                name = f"the study '{study.study_name}' has trials of {key}={as_sweep(had)}, which stays so"
                 found[key] = f"{key}={as_sweep(wanted)}: {name}: sweep over that, or give this one a name, {NAME}"
     if found:
         raise FrameworkError("\n".join(found.values()))
 
 
 def _sampler(settings: Optuna5Config, points: int) -> BaseSampler:
-    """Return the sampler; a study that goes on does not draw its first points again."""
+    """Return the sampler; a resumed study does not draw its first trials again."""
     seed = None if settings.seed is None else settings.seed + points
     startup = settings.n_startup_trials
     if settings.sampler is Sampler.tpe:
@@ -86,7 +86,7 @@ def _sampler(settings: Optuna5Config, points: int) -> BaseSampler:
     if settings.sampler is Sampler.cmaes:
         needs_cmaes()
         return CmaEsSampler(n_startup_trials=startup, seed=seed, warn_independent_sampling=False)
-    return RandomSampler(seed=seed)  # a grid's points are put into the queue
+    return RandomSampler(seed=seed)  # the trials of a grid are put into the queue
 
 
 def make_pruner(kind: Pruner, startup: int, factor: int) -> BasePruner:

@@ -1,6 +1,6 @@
-"""The sweep: ask the study for points, have the launcher run them, tell the study what came of them.
+"""The sweep: ask the study for trials, let the launcher run them, report their outcomes to the study.
 
-All that has to outlive a kill lies in the study. A trial notes whose it is (`whose.py`); one whose process is gone is
+Everything that must survive a kill is in the study. A trial notes its owner (`whose.py`); one whose process is gone is
 put into the queue again, for the same folder.
 """
 
@@ -33,7 +33,7 @@ from framework_plugins.sweeps.trial import Place
 from framework_plugins.sweeps.whose import AGAIN, FOLDER, POINT, PROCESS, is_alive, is_elsewhere, note
 
 RESULTS = "optimization_results.yaml"
-TAKEN = "what came of it here lies in its folder, the study takes what comes of it there"
+TAKEN = "the result of this process is in its folder, the study uses the result of the other one"
 
 
 class Sweeping:
@@ -43,7 +43,7 @@ class Sweeping:
         settings: those below `hydra.sweeper`.
         config: the whole config, without what is swept over.
         loader: Hydra's, which knows the options of groups.
-        launcher: runs the points.
+        launcher: runs the trials.
     """
 
     def __init__(self, settings: Optuna5Config, config: DictConfig, loader: ConfigLoader, launcher: Launcher) -> None:
@@ -56,10 +56,10 @@ class Sweeping:
         self.storage = storage_of(settings, self.folder)
 
     def run(self, arguments: Sequence[str]) -> None:
-        """Run points until the study has enough of them.
+        """Run trials until the study has enough of them.
 
         Raises:
-            FrameworkError: the words are wrong, or a point failed; then the others have run all the same.
+            FrameworkError: the overrides are wrong, or a trial failed; then the others have run anyway.
         """
         params = [f"{key}={value}" for key, value in (self.settings.params or {}).items()]
         space = read_space(self.loader, [*params, *arguments])
@@ -90,7 +90,7 @@ class Sweeping:
             raise failed[0]
 
     def _batch(self, study: optuna.Study, space: Space, count: int) -> list[Exception]:
-        """Run so many points at once, and return the errors of those that failed."""
+        """Run `count` trials at the same time, and return the errors of those that failed."""
         trials = [study.ask(fixed_distributions=dict(space.distributions)) for _ in range(count)]
         points = [self._own(study, trial) for trial in trials]
         words = [
@@ -107,12 +107,12 @@ class Sweeping:
         for trial, point, result in zip(trials, points, results, strict=True):
             came = outcome(self.folder / str(point), result, lost)
             if not _tell(study, trial, came):
-                print(f"point {point}: another process took it over and runs it again; {TAKEN}", file=sys.stderr)  # noqa: T201
+                print(f"trial {point}: another process took it over and runs it again; {TAKEN}", file=sys.stderr)  # noqa: T201
             failed += [came.error] if came.error else []
         return failed
 
     def _of_hydra(self, number: int, point: int) -> list[str]:
-        """Return the words that give a point its folder, and tell its process of its trial where that may end it."""
+        """Return the overrides that set the folder of a trial, and name the trial to its process for pruning."""
         words = [f"hydra.sweep.subdir='{point}'"]
         settings = self.settings
         if settings.pruner is not Pruner.none:
@@ -124,7 +124,7 @@ class Sweeping:
         return words
 
     def _own(self, study: optuna.Study, trial: optuna.Trial) -> int:
-        """Note whose the trial is, and return the number of its point in the folder."""
+        """Note the owner of the trial, and return the number of its job in the folder."""
         if POINT not in trial.user_attrs:
             taken = [own.user_attrs[POINT] for own in self._ours(study) if POINT in own.user_attrs]
             trial.set_user_attr(POINT, max(taken, default=-1) + 1)
@@ -141,12 +141,12 @@ class Sweeping:
         ]
 
     def _queue_again(self, study: optuna.Study) -> None:
-        """Put points into the queue again whose process was killed, and where a sweep is resumed, those that failed.
+        """Put trials into the queue again whose process was killed, and in a resumed sweep those that failed.
 
-        Only then are points of another machine taken to have been killed, which cannot be seen from here.
+        Trials of another machine are assumed to be killed only in a resumed sweep; this machine cannot see it.
 
         Raises:
-            FrameworkError: a sweep is at work in this folder.
+            FrameworkError: a sweep is running in this folder.
         """
         trials = self._ours(study)
         again = {trial.user_attrs.get(AGAIN) for trial in trials}
@@ -157,12 +157,10 @@ class Sweeping:
                     continue
                 if is_alive(trial):
                     process = f"process {trial.user_attrs[PROCESS]}"
-                    message = (
-                        f"{self.folder}: {process} is at work on this sweep. Wait, or give another hydra.sweep.dir"
-                    )
+                    message = f"{self.folder}: locked by {process}. Wait for it to finish or set hydra.sweep.dir=FOLDER"
                     raise FrameworkError(message)
                 if study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True).state is not TrialState.FAIL:
-                    continue  # its machine was still there, and has just told what came of it
+                    continue  # its machine was still there, and has just reported the outcome
             elif trial.state is not TrialState.FAIL or trial.number in again or not resumed:
                 continue
             point = trial.user_attrs.get(POINT)
@@ -170,7 +168,7 @@ class Sweeping:
             study.enqueue_trial(trial.params, user_attrs=attributes)
 
     def _next(self, study: optuna.Study) -> int:
-        """Return how many points to run now; 0 where the study has enough."""
+        """Return how many trials to run now; 0 where the study has enough."""
         waiting = sum(trial.state is TrialState.WAITING for trial in study.get_trials(deepcopy=False))
         left = waiting if self.settings.sampler is Sampler.grid else self.settings.n_trials - len(begun(study))
         return max(0, min(self._at_once(), left))
@@ -182,7 +180,7 @@ class Sweeping:
         return given if isinstance(given, int) and given > 0 else os.cpu_count() or 1 if given == -1 else 1
 
     def _save(self, study: optuna.Study) -> None:
-        """Write the best point so far, as sweepers of Hydra do."""
+        """Write the best trial so far, as sweepers of Hydra do."""
         through = [trial for trial in study.get_trials(deepcopy=False) if trial.state is TrialState.COMPLETE]
         if through:
             best: dict[str, Any] = {"name": "optuna5", "best_params": study.best_params, "best_value": study.best_value}
@@ -190,7 +188,7 @@ class Sweeping:
 
 
 def _tell(study: optuna.Study, trial: optuna.Trial, came: Outcome) -> bool:
-    """Tell the study what came of a trial; False where that is no matter any more, since it was taken over."""
+    """Report the outcome of a trial to the study; False if the trial was taken over, so it no longer counts."""
     ended = TrialState.PRUNED if came.given_up else TrialState.FAIL
     state = ended if came.value is None else TrialState.COMPLETE
     try:

@@ -1,4 +1,4 @@
-"""What is told of a study that has all its points already."""
+"""Messages about a study that already has all its trials."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from framework_plugins.sweeps.config import Optuna5Config, Sampler
 from framework_plugins.sweeps.space import as_words
 from framework_plugins.sweeps.whose import AGAIN, FOLDER, POINT
 
-STATES = {TrialState.FAIL: "failed", TrialState.PRUNED: "given up", TrialState.RUNNING: "at work"}
+STATES = {TrialState.FAIL: "failed", TrialState.PRUNED: "pruned", TrialState.RUNNING: "running"}
 
 
 def begun(study: optuna.Study) -> list[FrozenTrial]:
-    """Return the trials of a study that began, without those whose point was or will be run again."""
+    """Return the trials of a study that began, without those that were or will be run again."""
     trials = study.get_trials(deepcopy=False)
     again = {trial.user_attrs.get(AGAIN) for trial in trials}
     return [trial for trial in trials if trial.state is not TrialState.WAITING and trial.number not in again]
 
 
 def through(study: optuna.Study, settings: Optuna5Config) -> str:
-    """Say that a study has all its points, and what would add some."""
+    """Report that a study has all its trials, and how to add some."""
     count = len(begun(study))
     if settings.sampler is Sampler.grid:
-        return f"the study '{study.study_name}' has all {count} points of its grid"
+        return f"the study '{study.study_name}' has all {count} trials of its grid"
     more = f"hydra.sweeper.n_trials={count + settings.n_trials} would add {settings.n_trials}"
-    return f"the study '{study.study_name}' has its {count} points: {more}"
+    return f"the study '{study.study_name}' has its {count} trials: {more}"
 
 
 def show_study(study: optuna.Study) -> None:
-    """Print the points of a study, those of all its sweeps, and the best of them."""
+    """Print the trials of a study, those of all its sweeps, and the best of them."""
     trials = begun(study)
     table = Table(title=f"study '{study.study_name}'", title_justify="left")
     for heading in ("trial", "settings", "objective", "folder"):

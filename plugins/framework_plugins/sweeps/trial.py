@@ -1,4 +1,4 @@
-"""What the process of a point knows of its trial, and whether the point is worth going on with."""
+"""The trial of this process, and whether it is pruned."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from hydra.core.override_parser.types import Quote, QuotedString
 from framework.api.records import Step
 
 TRIAL, STORAGE = "FRAMEWORK_SWEEP_TRIAL", "FRAMEWORK_SWEEP_STORAGE"
-"""The environment variables of a point that say which its trial is, and where that is kept; they reach processes of its
-own too. The storage stands apart: Hydra resolves it in the process of the point, so that a password is in no file."""
+"""The environment variables that name the trial of a process, and its storage; child processes inherit them. The
+storage is separate: Hydra resolves it in the process of the trial, so that a password is in no file."""
 
 
 @dataclass(frozen=True)
 class Place:
-    """Where a trial is kept, and what gives it up. `pruner` names one of `config.Pruner`."""
+    """Where a trial is stored, and what prunes it. `pruner` names one of `config.Pruner`."""
 
     storage: str
     study: str
@@ -31,7 +31,7 @@ class Place:
     factor: int
 
     def words(self) -> list[str]:
-        """Write it as words of a point; a URL as the one of the config, unresolved."""
+        """Write it as overrides of a trial; a URL as the one of the config, unresolved."""
         told = dataclasses.asdict(self)
         storage = told.pop("storage")
         place = "${hydra.sweeper.storage}" if "://" in storage else _quoted(storage)
@@ -44,18 +44,18 @@ def _quoted(text: str) -> str:
 
 
 def place() -> Place | None:
-    """Return the trial of this process; None where it is no point of such a sweep."""
+    """Return the trial of this process; None where it is not part of such a sweep."""
     text = os.environ.get(TRIAL)
     return Place(storage=os.environ[STORAGE], **json.loads(text)) if text else None
 
 
 def hopeless(trial: Place, step: Step) -> Iterator[str]:
-    """Report a validation loss, and say why the point is given up, if it is.
+    """Report a validation loss, and yield the reason if the trial is pruned.
 
-    Validations are compared by their number: the second one of a point with the second ones of others. The last one
-    gives nothing up, there is nothing left to save.
+    Validations are compared by their number: the second one of a trial with the second ones of others. The last one
+    prunes nothing, since there is nothing left to save.
     """
-    import optuna  # noqa: PLC0415 - only points of a sweep that prunes need it
+    import optuna  # noqa: PLC0415 - only a sweep that prunes needs it
 
     study = _study(trial.storage, trial.study, trial.pruner, trial.startup, trial.factor)
     frozen = study.get_trials(deepcopy=False)[trial.number]
@@ -67,10 +67,10 @@ def hopeless(trial: Place, step: Step) -> Iterator[str]:
     # A pruner compares as the study does: where more is better, it has to be shown what is more.
     try:
         handle.report(-loss if study.direction is optuna.study.StudyDirection.MAXIMIZE else loss, number)
-    except optuna.exceptions.UpdateFinishedTrialError:  # it was taken over, and is no trial of this point any more
+    except optuna.exceptions.UpdateFinishedTrialError:  # it was taken over, and no longer belongs to this process
         return
     if handle.should_prune() and step.step < step.total_steps:
-        yield f"{trial.pruner} gives it up: a validation loss of {loss:.4g} at validation {number} is far from the best"
+        yield f"pruned by {trial.pruner}: a validation loss of {loss:.4g} at validation {number} is far from the best"
 
 
 @functools.lru_cache(maxsize=1)

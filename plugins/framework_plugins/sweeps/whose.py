@@ -1,4 +1,4 @@
-"""Whose a trial of a study is: the folder of its sweep, the number of its point there, the process that wanted it."""
+"""The owner of a trial: the folder of its sweep, the number of its job there, the process that asked for it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import psutil
 from optuna.trial import FrozenTrial
 
 FOLDER, POINT, AGAIN, HOST, PROCESS, BEGAN = "folder", "point", "again", "host", "process", "process began"
-"""What a trial notes. `AGAIN` is the number of the trial whose point it runs again."""
+"""What a trial notes. `AGAIN` is the number of the trial that it repeats."""
 
 
 def note(trial: optuna.Trial, folder: Path) -> None:
@@ -23,7 +23,7 @@ def note(trial: optuna.Trial, folder: Path) -> None:
 
 
 def is_elsewhere(trial: FrozenTrial) -> bool:
-    """Whether another machine asked for a trial; from here nobody can tell whether it still is at work on it."""
+    """Whether another machine asked for a trial; this machine cannot see whether it is still running."""
     return HOST in trial.user_attrs and trial.user_attrs[HOST] != socket.gethostname()
 
 

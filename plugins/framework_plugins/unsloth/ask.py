@@ -1,4 +1,4 @@
-"""Asks a trainer what it can do: it trains a tiny twin of a run's model as the run would.
+"""Tests what a trainer can do: it trains a tiny copy of a run's model as the run would.
 
 `capabilities.py` calls it in a process of its own; `questions.py` says what is tried.
 """

@@ -1,4 +1,4 @@
-"""What a trainer can do here, for one run: asked once, in a process of its own, and kept in the cache.
+"""The capabilities of a trainer here, for one run: tested once, in a separate process, and cached.
 
 It is not looked up in a list. `ask.py` trains a tiny model of the run's architecture with the run's adapter,
 quantization and packing on this machine, in two processes where a group is to train, and says what did not work. It is

@@ -1,4 +1,4 @@
-"""The 4-bit weights that Unsloth has put on the Hub: which model has them, by Unsloth's own table.
+"""The 4-bit weights that Unsloth publishes on the Hub: which models have them, by Unsloth's own table.
 
 The table is read out of the installed package without importing it.
 """
@@ -60,7 +60,7 @@ def fetched(plan: Plan, place: ModelPlace) -> tuple[ModelPlace | None, str]:
     try:
         found = source(name).fetch(weights=False)
     except FrameworkError as error:
-        return None, f"quantized here: {name} cannot be had ({str(error).splitlines()[0]})"
+        return None, f"quantized here: {name} is not available ({str(error).splitlines()[0]})"
     theirs, ours = (_config(folder) for folder in (found.folder, place.folder))
     apart = [key for key in SAME if theirs.get(key) != ours.get(key)]
     if apart:

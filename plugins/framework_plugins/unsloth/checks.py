@@ -1,4 +1,4 @@
-"""What speaks against `trainer=unsloth` in a plan: versions, settings, and what Unsloth itself turns out not to do."""
+"""Problems of `trainer=unsloth` in a plan: versions, settings, and what Unsloth fails to do in the test."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def elsewhere(plan: Plan) -> bool:
 
 
 def settings(plan: Plan) -> Iterator[str]:
-    """Say what can be told from the settings and the installed versions."""
+    """Yield the problems of the settings and the installed versions."""
     quantization = plan.quantization.config
     if isinstance(quantization, NF4Config) and not quantization.double_quant:
         yield f"quantization.double_quant=false: trainer=unsloth always quantizes the constants too: set it true, {HF}"

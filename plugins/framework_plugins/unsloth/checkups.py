@@ -1,4 +1,4 @@
-"""What `python -m framework doctor` looks at for this plugin: the versions, and the import in a process of its own."""
+"""The checks of `python -m framework doctor` for this plugin: the versions, and the import in a separate process."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def unsloth(_: Plan | None) -> Found:
     found = next(versions.problems(), "")
     if found:
         return Found(State.broken, found.removeprefix("trainer=unsloth: "), has, fix=pip_command([EXTRA]))
-    from framework_plugins.unsloth.first import DEVICE_TYPE  # noqa: PLC0415 - what is looked at
+    from framework_plugins.unsloth.first import DEVICE_TYPE  # noqa: PLC0415 - what is checked
 
     note = "" if has in versions.TESTED else f"; tested is {', '.join(versions.TESTED)}"
     return Found(State.ok, f"FastLanguageModel can be imported, and trains on the {DEVICE_TYPE.upper()}{note}", has)

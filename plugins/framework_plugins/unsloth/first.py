@@ -1,4 +1,4 @@
-"""Imports Unsloth, which changes torch, transformers, trl and peft while it is imported: so before all of them.
+"""Imports Unsloth, which patches torch, transformers, trl and peft on import: so before all of them.
 
 Nothing of it goes out, and nothing lands in the working folder: it would tell its makers of this machine, and write
 what it generates to wherever the run was started. What it prints goes to the log.

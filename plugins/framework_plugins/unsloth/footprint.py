@@ -1,4 +1,4 @@
-"""What `trainer=unsloth` tells the plan of its memory: as `trainer=hf`, with what differs. Without torch."""
+"""The memory use of `trainer=unsloth` for the plan: as `trainer=hf`, with the differences. Without torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What works where Unsloth does not: the nearest settings, each looked at and asked before anybody is sent there."""
+"""What works where Unsloth does not: the nearest settings, each checked and tested before it is recommended."""
 
 from __future__ import annotations
 

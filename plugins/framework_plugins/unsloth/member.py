@@ -1,4 +1,4 @@
-"""One of two processes that make a step of the twin together. Not for users: `together.py` has them started."""
+"""One of two processes that make a step of the tiny model together. Not for users: `together.py` starts them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from framework.api.protocols import Backend
 from framework.api.text import one_line
 
 JOB, DONE, ENDED = "together.pickle", "together-done.pickle", "together-{}.txt"
-"""In the folder of the two: what to do, what came of it, and what a process died of."""
+"""In the folder of the two: what to do, the result, and the error of a process that died."""
 
 
 def main(folder: str) -> int:
@@ -40,7 +40,7 @@ def main(folder: str) -> int:
 
 
 def _step(place: Path, plan: Any, rows: Any, name: str) -> Any:
-    from framework_plugins.unsloth.tried import fill, step  # noqa: PLC0415 - after what wants to be first
+    from framework_plugins.unsloth.tried import fill, step  # noqa: PLC0415 - after what must be imported first
 
     backend: Backend = plan.trainer.create()
     with backend.open(plan) as opened:

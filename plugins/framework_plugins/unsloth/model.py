@@ -39,7 +39,7 @@ class UnslothModel(HFModel):
 
     @property
     def checkpointing(self) -> str | bool:
-        """What Unsloth is told about it: its own way moves activations to the CPU's memory meanwhile."""
+        """The value for Unsloth: its own kind also offloads activations to CPU memory."""
         return "unsloth" if self.machine.checkpointing else False
 
     def weights(self) -> Path:

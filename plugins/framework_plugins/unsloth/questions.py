@@ -1,4 +1,4 @@
-"""What is asked of a trainer, with a tiny twin of a run's model: whether it does there what the run wants of it.
+"""Tests of a trainer, with a tiny copy of a run's model: whether it does what the run needs.
 
 The architecture is loaded, with this adapter and this quantization, on this machine; the loss in evaluation is that of
 the rows one by one; prompts are answered; and a step of eight rows at once, of four and four, and of two at a time are
@@ -38,7 +38,7 @@ EXACT, ROUNDED = 1e-3, 5e-2
 ROWS, LENGTH, BEGIN = 8, 24, 6
 ANSWER = 4
 ADVICE = re.compile(r"(: |\. |, or )[Ss]et .*$")
-"""What is to be set instead is told by who has tried it."""
+"""Whoever has tried it reports what to set instead."""
 log = logging.getLogger(__name__)
 
 

@@ -57,8 +57,8 @@ class Tried:
         if far[worst] <= allowed:
             return ""
         return (
-            f"the gradient of {worst} is another with {other.name} than with {self.name} of the same rows: the two lie "
-            f"{far[worst]:.1%} of its largest entry apart"
+            f"the gradient of {worst} differs between {other.name} and {self.name} of the same rows: by "
+            f"{far[worst]:.1%} of its largest entry"
         )
 
 
@@ -105,7 +105,7 @@ def gradients(model: torch.nn.Module) -> Iterator[Gradients]:
 
 
 def settled(plan: Plan, batch: tuple[int, int], length: int) -> Plan:
-    """Return a plan of a step with so many rows in a pass and so many passes, of rows of at most some tokens."""
+    """Return a plan of one step: rows in a pass, passes, and the longest row in tokens."""
     settings: dict[str, Any] = {
         "per_device_train_batch_size": batch[0],
         "gradient_accumulation_steps": batch[1],
@@ -140,7 +140,9 @@ def step(model: HFModel, rows: list[TokenRow], place: Path, name: str) -> Tried:
     if not kept.found:
         message = f"{name}: no step had gradients to be seen that are all numbers"
         raise FrameworkError(message)
-    loss, norm = (steps[-1].loss, steps[-1].grad_norm) if steps else (math.nan, math.nan)  # the first process is told
+    loss, norm = (
+        (steps[-1].loss, steps[-1].grad_norm) if steps else (math.nan, math.nan)
+    )  # the first process gets the steps
     return Tried(name, loss, norm, kept.found)
 
 

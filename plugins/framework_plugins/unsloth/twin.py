@@ -1,4 +1,4 @@
-"""A tiny random model of the architecture that a config.json tells of: what can be tried on it is tried in seconds."""
+"""A tiny random model of the architecture in a config.json, for tests that take seconds."""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ def test_the_metadata_are_what_the_hub_reads(plan: Plan) -> None:
 def test_what_is_not_known_is_left_out(plan: Plan) -> None:
     (text,) = write(plan, {"adapter": "adapter"}).values()
     assert metadata_load(str(plan.run_dir / "adapter" / "README.md")).keys() == {"library_name", "pipeline_tag", "tags"}
-    assert "Not stated. What comes of a model is bound by the licence of its base." in text
+    assert "Not stated. A derived model is bound by the licence of its base." in text
 
 
 def test_data_settings_and_results_are_those_of_the_run(plan: Plan) -> None:

@@ -59,7 +59,7 @@ def test_an_array_is_decoded_alike_in_pieces_of_any_size(
         (b'[{"a": 1},\n\n{"a": 2}\n {"a": 3}]', "a.json:4: no JSON: ',' or ']' expected at column 2"),
         (b'[{"a": 1},\n{"a": 2}', "a.json:2: no JSON: ',' or ']' expected at column 9; the file ends here: was it "),
         (b'[{"a": 1},\n{"a": 2', "a.json:2: no JSON: Expecting ',' delimiter at column 8; the file ends here: was it "),
-        (b"[1, 2]\n[3]", "a.json:2: no JSON: the text goes on behind its end at column 1"),
+        (b"[1, 2]\n[3]", "a.json:2: no JSON: there is text after its end at column 1"),
         (b'[1,\n2,\n"\xfc\xfc"]', "a.json:3: not UTF-8 (invalid start byte); convert it: iconv"),
         (b'[1,\n"\xc3', "a.json:2: not UTF-8 (unexpected end of data); convert it: iconv"),
         (b"[" * 100_000, "a.json:1: no JSON: nested too deeply at column "),

@@ -110,7 +110,7 @@ def test_a_thought_that_the_template_does_not_write_is_a_problem(name: str) -> N
 def test_r1_opens_a_thought_for_inference_that_it_does_not_train(answer: str, *, last_turn_only: bool) -> None:
     row = encode("deepseek_r1", ASK, Message("assistant", answer), last_turn_only=last_turn_only)
     assert NOT_THE_BEGINNING in row.problem
-    assert "inference would go on with '<think>\\n'" in row.problem
+    assert "inference would continue with '<think>\\n'" in row.problem
     assert LAST_ONLY not in row.problem
     assert row.supervised == 0
 

@@ -131,16 +131,16 @@ def test_where_all_are_damaged_it_begins_anew(train: Train, tmp_path: Path) -> N
 def test_another_training_is_refused_before_anything_is_measured(base: Path, train: Train, tmp_path: Path) -> None:
     with pytest.raises(Ended):
         train("ended", end=5)
-    told = r"step-00000004 goes on with a training that was begun with trainer\.learning_rate=0\.01: put that back, "
+    told = r"step-00000004 belongs to a training with trainer\.learning_rate=0\.01: restore that, "
     with pytest.raises(FrameworkError, match=told):
         train("ended", "trainer.learning_rate=0.02")
-    with pytest.raises(FrameworkError, match=r"was begun with adapter=lora: put that back"):
+    with pytest.raises(FrameworkError, match=r"a training with adapter=lora: restore that"):
         train("ended", "adapter=rslora")
     other = tmp_path / "other.jsonl"
     other.write_text("".join(json.dumps(row) + "\n" for row in chat_rows(13)), encoding="utf-8")
     with (
         opened(make(base, other, tmp_path / "ended", *SETTINGS)) as (model, data),
-        pytest.raises(FrameworkError, match="was begun with other rows"),
+        pytest.raises(FrameworkError, match="a training with other rows"),
     ):
         run(model, data, tmp_path / "ended", None)
 

@@ -77,7 +77,7 @@ def test_processes_are_those_of_all_machines() -> None:
         ),
         (
             ("launch=deepspeed_zero3", *CPU, "trainer.save_steps=5"),
-            "trainer.save_steps=5: a training with launch=deepspeed_zero3 cannot be gone on with",
+            "trainer.save_steps=5: a training with launch=deepspeed_zero3 cannot be resumed",
         ),
     ],
 )

@@ -83,7 +83,7 @@ def test_a_machine_that_lost_another_sends_there(text: str, said: str, data_file
     note(tmp_path, Ended(0, 1.0, mistake=False, text=text))
     error = cause(machines(data_file, 2, 0, tmp_path), tmp_path, 1)
     assert isinstance(error, FrameworkError)
-    told = f"launch=ddp: machine 1 is gone, process 0 here lost it ({said}). What it ended of is said there"
+    told = f"launch=ddp: machine 1 is gone, process 0 here lost it ({said}). See its output for the cause"
     assert str(error) == told
     several = str(cause(machines(data_file, 4, 2, tmp_path), tmp_path, 1))
     assert several.startswith("launch=ddp: one of the machines 0, 1, 3 is gone, process 0 here lost it (")
@@ -102,4 +102,4 @@ def test_another_error_of_a_connection_is_no_lost_machine(data_file: Path, tmp_p
 
 
 def test_where_nothing_is_known_that_is_said(plan: Plan, tmp_path: Path) -> None:
-    assert str(cause(plan, tmp_path, 7)) == "launch=ddp: the group ended with exit code 7; what it said stands above"
+    assert str(cause(plan, tmp_path, 7)) == "launch=ddp: the group ended with exit code 7; its output is above"

@@ -57,7 +57,7 @@ def test_one_that_cannot_says_so_and_goes_on_in_a_process_of_its_own(data_file: 
     (tmp_path / "wants_first.py").write_text(PLUGIN, encoding="utf-8")
     done = program(*WORDS, cwd=tmp_path)
     told = "trainer=first needs acme_first imported before json, which this process has imported already"
-    assert (done.code, done.err) == (0, f"{told}: the run goes on in a process of its own\n")
+    assert (done.code, done.err) == (0, f"{told}: the run continues in a new process\n")
     report = json.loads((tmp_path / "run" / "report.json").read_text(encoding="utf-8"))
     assert int(report["hardware"]["parent"]) != os.getpid()
 

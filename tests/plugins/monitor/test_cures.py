@@ -30,7 +30,7 @@ from tests.support.curves import plan
         (
             "plateau",
             ["trainer.learning_rate=0.1"],
-            "may have thrown the weights off: lower trainer.learning_rate from 0.1",
+            "may have damaged the weights: lower trainer.learning_rate from 0.1",
         ),
         ("exploding_gradient", [], "or warm up for longer than trainer.warmup_steps=5"),
         ("rising_eval_loss", [], "fewer than 3 epochs, trainer.early_stopping_patience=2, or more rows"),

@@ -35,7 +35,7 @@ def drawings(page: str) -> list[ET.Element]:
 def test_the_page_shows_each_point_and_how_it_ended() -> None:
     page = render(SWEEP, HERE)
     assert "4 finished, 1 failed" in page
-    assert "point 1: eval_loss 0.5" in page
+    assert "trial 1: eval_loss 0.5" in page
     assert "ValueError: &lt;script&gt;boom&lt;/script&gt;" in page
     rows = re.findall(r"<tr><th scope=\"row\".*?</tr>", page, re.DOTALL)
     assert len(rows) == len(POINTS)
@@ -50,7 +50,7 @@ def test_the_plots_have_a_line_for_each_point_with_a_value_and_a_bar_for_each_se
     lines = [each for each in plot if each.tag == "polyline"]
     assert len(lines) == 4
     assert [line.get("class") for line in lines] == ["point", "point", "point", "point best"]
-    assert (lines[-1].findtext("title") or "").startswith("point 1: ")
+    assert (lines[-1].findtext("title") or "").startswith("trial 1: ")
     assert [each.text for each in plot if each.get("class") == "name"] == ["r", "learning_rate", "eval_loss"]
     assert re.findall(r'<p class="small">(.*)</p>', page) == ["trainer.learning_rate: 100%", "adapter.r: 0%"]
     assert re.findall(r'<div style="width: (.*)%">', page) == ["100.0", "0.0"]

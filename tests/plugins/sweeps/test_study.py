@@ -1,4 +1,4 @@
-"""The study of a sweep: which way is better, how points are chosen and given up."""
+"""The study of a sweep: its direction, its sampler and its pruner."""
 
 from pathlib import Path
 
@@ -50,7 +50,7 @@ def test_points_of_another_space_are_refused_by_their_key(tmp_path: Path) -> Non
     check_space(study, swept("adapter.r=8,16", "trainer.learning_rate=interval(0.1,0.5)", "trainer.max_steps=1,2"))
     with pytest.raises(FrameworkError) as caught:
         check_space(study, swept("adapter.r=8,32", "trainer.learning_rate=0.1,0.2", "seed=1,2"))
-    told = "the study 'mine' has points of"
+    told = "the study 'mine' has trials of"
     ends = "which stays so: sweep over that, or give this one a name, hydra.sweeper.study_name=NAME"
     assert str(caught.value).splitlines() == [
         f"adapter.r=8,32: {told} adapter.r=8,16, {ends}",

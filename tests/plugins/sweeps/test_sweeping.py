@@ -77,7 +77,7 @@ def test_a_hopeless_point_is_pruned_which_is_no_failure(place: Path, pruner: str
     assert done.code == 0, done.err
     found = points(place)
     assert (found[0]["state"], found[3]["state"]) == ("finished", "pruned")
-    assert found[3]["reason"].startswith(f"step 3 of 11: {pruner} gives it up: a validation loss of 9 at validation 1")
+    assert found[3]["reason"].startswith(f"step 3 of 11: pruned by {pruner}: a validation loss of 9 at validation 1")
     assert found[3]["value"] is None
     assert not (place / "x" / "3" / "checkpoint").exists()
     status = json.loads((place / "x" / "3" / "status.json").read_text(encoding="utf-8"))
@@ -148,7 +148,7 @@ def test_a_study_that_has_its_points_says_so_and_shows_them(place: Path) -> None
     done = sweep(place, *words, "hydra.sweeper.n_trials=2")
     assert done.code == 0, done.err
     first, *table = done.out.splitlines()
-    assert first == "the study 'run' has its 2 points: hydra.sweeper.n_trials=4 would add 2"
+    assert first == "the study 'run' has its 2 trials: hydra.sweeper.n_trials=4 would add 2"
     values = [f"{trial.value:.4g}" for trial in study(place).trials]
     assert [any(value in line and f"x/{n}" in line for line in table) for n, value in enumerate(values)] == [True, True]
     assert table[-1].startswith(f"best: trial {study(place).best_trial.number} (trainer.learning_rate=")
@@ -164,7 +164,7 @@ def test_a_grid_that_is_through_says_so(place: Path) -> None:
     assert sweep(place, *words).code == 2
     done = sweep(place, *words)
     assert done.code == 0, done.err
-    assert done.out.startswith("the study 'run' has all 2 points of its grid\n")
+    assert done.out.startswith("the study 'run' has all 2 trials of its grid\n")
     assert "failed" in done.out
 
 
@@ -195,7 +195,7 @@ def test_a_point_that_was_taken_over_ends_without_a_word_to_the_study(place: Pat
         study(place).tell(0, state=optuna.trial.TrialState.FAIL)
         _, told = one.communicate(timeout=60)
     assert one.returncode == 0, told
-    assert told.startswith("point 0: another process took it over and runs it again; ")
+    assert told.startswith("trial 0: another process took it over and runs it again; ")
     assert len(told.splitlines()) == 1
     assert (states(study(place)), points(place)[0]["state"]) == (["FAIL"], "finished")
 
@@ -206,7 +206,7 @@ def test_other_choices_than_those_of_the_study_are_told_before_a_point_runs(plac
     before = (place / "x" / "multirun.yaml").read_bytes()
     done = sweep(place, *words, "adapter.r=8,32")
     assert done.code == 2
-    assert done.err.startswith("adapter.r=8,32: the study 'run' has points of adapter.r=8,16, which stays so: ")
+    assert done.err.startswith("adapter.r=8,32: the study 'run' has trials of adapter.r=8,16, which stays so: ")
     assert (place / "x" / "multirun.yaml").read_bytes() == before
 
 
@@ -256,7 +256,7 @@ def test_a_mistyped_key_of_an_interval_uses_up_no_study(place: Path) -> None:
     ("words", "text"),
     [
         ([], "hydra/sweeper=optuna5 has nothing to look for"),
-        (["objective=train_loss,eval_loss"], "objective=train_loss,eval_loss: points are compared by one objective"),
+        (["objective=train_loss,eval_loss"], "objective=train_loss,eval_loss: trials are compared by one objective"),
         (["hydra.sweeper.sampler=grid", RATES], "trainer.learning_rate is an interval, which has no end of values"),
         (["trainer.learning_rate=interval(1,0.5)"], "trainer.learning_rate=interval(1,0.5): "),
         (["objective=stopped", RATES], "set hydra.sweeper.direction=maximize|minimize"),

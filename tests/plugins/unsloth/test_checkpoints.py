@@ -96,7 +96,7 @@ def test_weights_like_the_base_are_taken(tmp_path: Path, monkeypatch: pytest.Mon
             f"{HERE} differs from base in vocab_size",
         ),
         (SHAPE, f"{HERE} is not in NF4"),
-        (None, f"{HERE} cannot be had (no network)"),
+        (None, f"{HERE} is not available (no network)"),
     ],
 )
 def test_others_are_not_and_it_is_said_why(

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.unsloth
 MODEL = "unsloth/Meta-Llama-3.1-8B-Instruct"
 DATA = "yahma/alpaca-cleaned"
 WALKTHROUGH = "+experiment=llama8b_qlora_unsloth"
-NOTED = "the run goes on in a process of its own"
+NOTED = "the run continues in a new process"
 QUANTIZE = """
 import sys, torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig

@@ -17,7 +17,7 @@ def tried(name: str = "4x2", loss: float = 2.0, norm: float = 3.0, **changed: to
 
 
 FIRST = tried("8x1")
-OTHER = "the gradient of {} is another with 4x2 than with 8x1 of the same rows"
+OTHER = "the gradient of {} differs between 4x2 and 8x1 of the same rows"
 
 
 def test_the_same_step_is_the_same() -> None:
@@ -33,13 +33,13 @@ def test_the_same_step_is_the_same() -> None:
         (tried(loss=math.nan), "8x1 has the loss 2.0000, 4x2 of the same rows nan"),
         (
             tried(b=ONE["b"].flip(0)),
-            f"{OTHER.format('b')}: the two lie 150.0% of its largest entry apart",
+            f"{OTHER.format('b')}: by 150.0% of its largest entry",
         ),
         (
             tried(a=ONE["a"] * 1.002),
-            f"{OTHER.format('a')}: the two lie 0.2%",
+            f"{OTHER.format('a')}: by 0.2%",
         ),
-        (tried(c=torch.ones(2)), "the gradient of c is another"),
+        (tried(c=torch.ones(2)), "the gradient of c differs"),
         (tried(d=torch.ones(2)), "8x1 and 4x2 train other weights"),
     ],
 )

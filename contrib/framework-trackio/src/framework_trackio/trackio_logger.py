@@ -1,4 +1,4 @@
-"""`logger=trackio`: the run in trackio's store on this machine, to be looked at with `trackio show`.
+"""`logger=trackio`: the run in trackio's store on this machine, shown by `trackio show`.
 
 Everything is redacted before trackio sees it: config, numbers, answers, report and the text of an error.
 """

@@ -1,7 +1,7 @@
-"""Which tasks there are, told without importing lm-eval: the user's own, those of the general suite, and lm-eval's.
+"""The available tasks, without importing lm-eval: the user's own, those of the general suite, and lm-eval's.
 
 lm-eval reads 14,000 YAML files to know its own tasks, which takes it eight seconds. Names stand at the beginning of
-lines, so here they are looked for as text, and only the files of the tasks that were asked for are read as YAML.
+lines, so a text search finds them, and only the files of the requested tasks are read as YAML.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where the data of a task lie, and whether they can be had, told without importing lm-eval or `datasets`."""
+"""The place of a task's data, and whether they are available, without importing lm-eval or `datasets`."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def missing(task: Task) -> list[str]:
-    """Return the data files of a task that do not exist, seen from where they are looked for."""
+    """Return the data files of a task that do not exist, relative to the folder where they are searched for."""
     folder = home([task])
     return [name for name in data_files(task) if "://" not in name and not _exists(folder, name)]
 

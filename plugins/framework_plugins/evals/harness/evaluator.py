@@ -24,7 +24,7 @@ from framework_plugins.evals.harness.run import Tasks, Way
 
 
 class LmEval:
-    """Tasks of lm-eval before and after. Whether their data can be had is asked at once, before a weight is read."""
+    """Tasks of lm-eval before and after. Whether their data are available is checked first, before a weight is read."""
 
     def __init__(self, config: LmEvalConfig) -> None:
         self.config = config

@@ -1,4 +1,4 @@
-"""What lm-eval says of its tasks, as measures with the value of every document."""
+"""The results of lm-eval's tasks, as measures with the value of every document."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def result(results: Results, aspect: Aspect, model: HarnessModel, samples: int) 
 
     Args:
         results: as `Tasks.run` gives them.
-        aspect: what the tasks tell of.
+        aspect: what the tasks measure.
         model: who answered.
         samples: how many answers of each task are kept.
     """

@@ -1,4 +1,4 @@
-"""The model in memory as lm-eval wants one: log-likelihoods and greedy answers, by `framework.api.protocols.Model`.
+"""The model in memory with lm-eval's interface: log-likelihoods and greedy answers, by `framework.api.protocols.Model`.
 
 Texts are cut into tokens as lm-eval's own class for transformers does it, so that the figures are those of its command
 line: `TemplateLM` tokenizes a context with its continuation and takes what stands behind the context's own tokens.
@@ -81,7 +81,7 @@ class HarnessModel(TemplateLM):
     def _row(self, context: list[int], continuation: list[int]) -> TokenRow:
         """Lay a pair out as a row.
 
-        No token has a part in its own probability. In the place of the last one stands the one before it, so that
+        No token has a part in its own probability. The one before it replaces the last one, so that
         choices of one token are the same row but for the label, which a backend that shares beginnings reads once.
         """
         ids = (context + continuation)[-self.max_length - 1 :]
@@ -104,10 +104,10 @@ class HarnessModel(TemplateLM):
         return totals
 
     def generate_until(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[str]:  # noqa: ARG002, FBT001, FBT002 - lm-eval's signature
-        """Continue contexts greedily up to a stop token or one of the texts at which the task wants to stop.
+        """Continue contexts greedily up to a stop token or one of the task's stop texts.
 
         Raises:
-            FrameworkError: a task wants its answers drawn by chance.
+            FrameworkError: a task samples its answers.
         """
         alike: dict[tuple[int, tuple[str, ...]], list[int]] = defaultdict(list)
         for number, request in enumerate(requests):
@@ -146,7 +146,7 @@ class HarnessModel(TemplateLM):
         return [answer.text for answer in said]
 
     def _joined(self, before: Answer, more: Answer, until: Sequence[str]) -> Answer:
-        """Put two parts of an answer together, and cut it where the task wants it to stop."""
+        """Put two parts of an answer together, and cut it at the task's stop texts."""
         ids = (*before.ids, *more.ids)
         whole = self.model.decode(ids)
         text = postprocess_generated_text(whole, list(until), None)

@@ -1,6 +1,6 @@
-"""What the config of `evaluator=lm_eval` and the files of its tasks tell: the names of the figures, and what is wrong.
+"""The names of the figures of `evaluator=lm_eval`, and problems of its config and task files.
 
-Nothing here imports lm-eval or reads data, so a mistake is told before anything is loaded.
+Nothing here imports lm-eval or reads data, so a mistake is reported before anything is loaded.
 """
 
 from __future__ import annotations

@@ -75,7 +75,7 @@ class Tasks:
         for task in whole["tasks"].values():
             if task.get_config("num_fewshot") is None:
                 task.set_config(key="num_fewshot", value=self.num_fewshot or 0)
-            elif self.num_fewshot is not None and task.get_config("num_fewshot") != 0:  # 0 says that it wants none
+            elif self.num_fewshot is not None and task.get_config("num_fewshot") != 0:  # 0 means that it uses none
                 task.set_config(key="num_fewshot", value=self.num_fewshot)
         return whole
 
@@ -101,7 +101,7 @@ class Tasks:
         """
         loaded = self.loaded
         for task in loaded["tasks"].values():
-            task.set_fewshot_seed(seed=DEFAULT_OTHER_SEED)  # anew, so that each evaluation draws the same examples
+            task.set_fewshot_seed(seed=DEFAULT_OTHER_SEED)  # again, so that each evaluation draws the same examples
         try:
             with apart():
                 results: Mapping[str, Any] = evaluate(

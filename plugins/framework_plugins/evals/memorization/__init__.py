@@ -1,1 +1,1 @@
-"""Whether the rows that a model was trained on are recited: `evaluator=memorization` and what it comes to."""
+"""Memorization: `evaluator=memorization`, and the concern about its result."""

@@ -1,4 +1,4 @@
-"""What memorization comes to, in words: whether training rows are recited beyond what was learned of the task.
+"""The concern about memorization: whether training rows are recited beyond what the task explains.
 
 A row counts where the tuned model recites it and the base did not. What held-out rows of the same task show is taken
 off: a task that is well learned is answered word for word on both.

@@ -1,4 +1,4 @@
-"""Which rows are asked whether they are recited: seeded, spread over all, with answers that tell something."""
+"""The choice of rows to test for recitation: seeded, spread over all, with informative answers."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from framework_plugins.evals.config import MemorizationConfig
 from framework_plugins.evals.memorization.recital import asked
 
 LOOKED_AT = 4
-"""Rows that are looked at for each that is asked: some answers are too short, or hold nothing of their own."""
+"""Candidate rows for each row that is used: some answers are too short, or have no unique word."""
 WORD = re.compile(r"\w{4,}")
 """A word that can be a row's own; a shorter one stands in a prompt or in another answer by chance."""
 
 
 @dataclass(frozen=True)
 class Drawn:
-    """Rows cut to what is asked of them, of so many `looked_at`.
+    """Rows cut to the part that is used, out of `looked_at` candidates.
 
     `short` had an answer that is too short, and `common` one without a word of its own.
     """

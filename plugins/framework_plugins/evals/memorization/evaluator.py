@@ -79,7 +79,7 @@ def _notes(train: Drawn, held_out: Drawn, fewest: int, *, few: bool) -> Iterator
     for name, drawn in (("training", train), ("held-out", held_out)):
         if drawn.short:
             yield (
-                f"memorization: {drawn.short} of the {drawn.looked_at} {name} rows that were looked at are left out: "
+                f"memorization: {drawn.short} of the {drawn.looked_at} {name} candidate rows are left out: "
                 f"their answers are shorter than {fewest} tokens and tell nothing"
             )
     if few:

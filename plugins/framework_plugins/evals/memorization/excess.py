@@ -1,4 +1,4 @@
-"""How much more of one group of rows is recited than of another, with bounds that hold for a few rows."""
+"""How much more of one group of rows is recited than of another, with bounds that are valid for few rows."""
 
 from __future__ import annotations
 

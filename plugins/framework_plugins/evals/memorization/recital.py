@@ -1,9 +1,9 @@
-"""What a model gives of a true answer when it is continued greedily, from the prompt and from every prefix of it.
+"""How much of a true answer a model reproduces when continued greedily, from the prompt and from every prefix of it.
 
-A greedy continuation takes the likeliest token each time. It gives the true token at a place, and goes on as the row
-does, exactly where the likeliest token after the true beginning is the true one. So a single pass over a true row, with
-the likeliest token at each place, tells what the model would say from its prompt and from each of its prefixes: how far
-it recites, and where it takes the text up again. Nothing has to be generated.
+A greedy continuation takes the likeliest token each time. It gives the true token at a position, and continues as
+the row does, exactly if the likeliest token after the true beginning is the true one. So a single pass over a true row,
+with the likeliest token at each position, shows what the model would say from its prompt and from each of its prefixes:
+how far it recites, and where it resumes the text. Nothing has to be generated.
 """
 
 from __future__ import annotations

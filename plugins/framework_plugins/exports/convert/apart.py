@@ -1,4 +1,4 @@
-"""Runs in a process of its own what may crash or print: that costs no training."""
+"""Calls a function in a separate Python process: a crash there costs no training."""
 
 from __future__ import annotations
 

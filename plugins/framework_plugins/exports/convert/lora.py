@@ -93,7 +93,7 @@ def check_plain(settings: Mapping[str, Any]) -> None:
         "has several ranks": settings.get("rank_pattern") or settings.get("alpha_pattern"),
     }
     if problem := next((text for text, found in more.items() if found), ""):
-        message = f"the adapter {problem}, for which GGUF has no place: set exporter=[gguf], which merges it"
+        message = f"the adapter {problem}, which GGUF cannot store: set exporter=[gguf], which merges it"
         raise FrameworkError(message)
 
 
@@ -101,7 +101,7 @@ def _pairs(weights: Mapping[str, Tensor], model: Any) -> Iterator[Pair]:
     layers = sorted({name.removesuffix(A).removesuffix(B) for name in weights})
     for layer in layers:
         if layer + A not in weights or layer + B not in weights:
-            message = f"the adapter holds {layer}, which is no pair of LoRA matrices: GGUF has no place for it"
+            message = f"the adapter holds {layer}, which is not a pair of LoRA matrices: GGUF cannot store it"
             raise FrameworkError(message)
         yield from _stored(layer.removeprefix(PREFIX), weights[layer + A].float(), weights[layer + B].float(), model)
 

@@ -36,14 +36,14 @@ def convert(folder: str, target: str, dtype: str, name: str) -> None:
     kind = model_class(conversion, conversion.ModelBase.load_hparams(Path(folder), False))  # noqa: FBT003 - theirs
 
     class Converted(kind):  # type: ignore[misc, valid-type]
-        """The converter of this architecture, which is told of tokenizers that it does not know."""
+        """The converter of this architecture, extended by tokenizers that it does not know."""
 
         model_arch = kind.model_arch
 
         def set_vocab(self) -> None:
             try:
                 super().set_vocab()
-            except (FileNotFoundError, ValueError):  # Phi-4 is told by a name of its class that transformers 5 changed
+            except (FileNotFoundError, ValueError):  # Phi-4 is recognised by a class name that transformers 5 changed
                 if pieces.is_sentencepiece(tokenizer):
                     raise
                 self._set_vocab_gpt2()

@@ -1,6 +1,6 @@
 """The name inside a GGUF file, by which llama.cpp also tells how special tokens are read.
 
-Tokenizers can have special tokens that swallow the space behind them; Phi-3's do. GGUF has no place for that. llama.cpp
+Tokenizers can have special tokens that swallow the space behind them; Phi-3's do. GGUF cannot store that. llama.cpp
 does it where `general.name` holds "phi-3" or "phi3", and there it expects Phi-3's tokens: without them the file does
 not open. So the name has to hold it for such tokenizers, and for no others, whatever a run is called.
 """

@@ -1,4 +1,4 @@
-"""SentencePiece vocabularies: what llama.cpp's converter wants of one, made of `tokenizer.json`.
+"""SentencePiece vocabularies: the files that llama.cpp's converter requires, made from `tokenizer.json`.
 
 transformers 5 saves `tokenizer.json` and nothing else. The converter reads these vocabularies from `tokenizer.model`,
 a SentencePiece model, and the added tokens from `tokenizer_config.json`, where older versions of transformers put them.
@@ -24,7 +24,7 @@ def is_sentencepiece(tokenizer: Mapping[str, Any]) -> bool:
 
 
 def complete(folder: Path) -> None:
-    """Write the files that the converter wants and the folder lacks."""
+    """Write the files that the converter requires and the folder lacks."""
     tokenizer = json.loads((folder / "tokenizer.json").read_text(encoding="utf-8"))
     if not is_sentencepiece(tokenizer):
         return

@@ -1,7 +1,7 @@
 """How byte-level tokenizers cut text into words, by the names that llama.cpp has for it.
 
 llama.cpp's converter knows a tokenizer by a hash over its tokens of one text, so it refuses one that was trained or
-changed by its owner though it cuts words like a known one. Such a tokenizer is told by its `pre_tokenizer`.
+changed by its owner though it cuts words like a known one. Such a tokenizer is recognised by its `pre_tokenizer`.
 """
 
 from __future__ import annotations

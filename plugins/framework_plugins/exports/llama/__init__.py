@@ -1,1 +1,1 @@
-"""llama.cpp: GGUF files are quantized, opened and asked by the code that will run them."""
+"""llama.cpp: GGUF files are quantized, opened and evaluated by the code that will run them."""

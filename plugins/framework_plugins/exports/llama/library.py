@@ -21,7 +21,7 @@ _KEPT = 20
 
 
 class Library(NamedTuple):
-    """The functions of llama.h, CFFI's types, and the errors that llama.cpp told of."""
+    """The functions of llama.h, CFFI's types, and the errors that llama.cpp reported."""
 
     functions: Any
     types: Any
@@ -59,7 +59,7 @@ def library() -> Library:
 
 
 def why() -> str:
-    """Return the first error that llama.cpp told of, which says most, as the end of a sentence."""
+    """Return the first error that llama.cpp reported, the most specific one, as the end of a sentence."""
     said = next((line for line in library().errors if line), "")
     return f": {said}" if said else ""
 

@@ -19,7 +19,7 @@ from framework.api.errors import FrameworkError
 from framework_plugins.exports.llama.library import cores, library, why
 
 MEMORY = 2**26
-"""Bytes of logits that llama.cpp holds at a time: so many tokens are computed in one pass."""
+"""Bytes of logits that llama.cpp holds at a time; this limits the tokens of one pass."""
 LEAST_PASS, MOST_PASS = 16, 512
 """Tokens of a pass, whatever the vocabulary."""
 
@@ -34,7 +34,7 @@ def likeliest(logits: NDArray[np.float32]) -> int:
 
 
 class Said(NamedTuple):
-    """What a model went on with: token ids without the stop token, and whether one ended them."""
+    """A continuation: token ids without the stop token, and whether one ended them."""
 
     ids: tuple[int, ...]
     stopped: bool
@@ -129,7 +129,7 @@ class Llama:
 
     @functools.cached_property
     def adds_bos(self) -> bool:
-        """Whether programs put a bos token before a prompt that has none, unless they are told not to."""
+        """Whether programs put a bos token before a prompt that has none, unless they are set not to."""
         return bool(self._api.llama_vocab_get_add_bos(self._vocab))
 
     def tokenize(self, text: str, *, add_special: bool = False, parse_special: bool = True) -> list[int]:
@@ -191,7 +191,7 @@ class Llama:
         return np.concatenate([logits.copy() for _, logits in self.passes(ids)])
 
     def follow(self, ids: Sequence[int], choose: Choice = likeliest) -> Iterator[int]:
-        """Go on from a sequence: give the next token, over and over, stop tokens too.
+        """Continue a sequence: yield the next token repeatedly, stop tokens too.
 
         It ends where `n_ctx` does. What the sequence has in common with the one before is not computed again.
         """
@@ -205,7 +205,7 @@ class Llama:
             rest = [token]
 
     def complete(self, ids: Sequence[int], *, max_new_tokens: int) -> Said:
-        """Go on greedily until a stop token comes, for `max_new_tokens` at most.
+        """Continue greedily until a stop token comes, for `max_new_tokens` at most.
 
         Raises:
             FrameworkError: the sequence is longer than `n_ctx`.
@@ -227,7 +227,7 @@ class Llama:
             raise FrameworkError(message)
 
     def _common(self, ids: Sequence[int]) -> int:
-        """Return how many tokens are in memory already; the last is left out, its logits are wanted anew."""
+        """Return how many tokens are in memory already; the last is left out, because its logits are needed again."""
         most = min(len(self._held), len(ids) - 1)
         return next((place for place in range(most) if self._held[place] != ids[place]), max(most, 0))
 

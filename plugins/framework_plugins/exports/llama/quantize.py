@@ -40,7 +40,7 @@ def quantize(
 
 
 def _overrides(llama: Library, settings: Mapping[str, int | bool]) -> Any:
-    """Return the array that llama.cpp wants; an empty key ends it."""
+    """Return the array that llama.cpp expects; an empty key ends it."""
     array = llama.types.new("struct llama_model_kv_override[]", len(settings) + 1)
     for entry, (key, value) in zip(array, settings.items(), strict=False):
         entry.key = key.encode()

@@ -1,4 +1,4 @@
-"""What is wrong with the plan of an `exporter=ollama`, before anything is loaded."""
+"""Problems of the plan of an `exporter=ollama`, before anything is loaded."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A small part of Go's `text/template`: as much as `template.py` writes, to prove what it writes before it is exported.
 
 Knows text, `{{-`, `if`, `else if`, `else`, `range $i, $_ :=`, variables, fields, constants, and the functions that are
-called `eq`, `ne`, `and`, `not`, `len` and `slice`. The tests hold it against Go itself.
+called `eq`, `ne`, `and`, `not`, `len` and `slice`. The tests compare it with Go itself.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def execute(template: str, values: Mapping[str, Any]) -> str:
     try:
         return "".join(_run(_parsed(_pieces(template)), values, {"$": values}))
     except (IndexError, KeyError, TypeError, SyntaxError) as error:
-        message = f"what is known of Go's templates does not reach for this one ({error!r})"
+        message = f"this template uses an unsupported feature of Go's templates ({error!r})"
         raise ValueError(message) from error
 
 

@@ -1,4 +1,4 @@
-"""What a GGUF file says of itself, without its tensors and without a library.
+"""The metadata of a GGUF file, without its tensors and without a library.
 
 The file begins with `GGUF`, a version, the number of tensors and of entries, and the entries: a name, a type, a value
 (github.com/ggml-org/ggml/blob/master/docs/gguf.md). Lists, the vocabulary among them, are passed over.

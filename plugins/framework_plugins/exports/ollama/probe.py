@@ -1,4 +1,4 @@
-"""What a chat template writes around the words of a conversation, found out by rendering words that stand nowhere else.
+"""The text that a chat template writes around the messages, found by rendering unique words.
 
 The template is a black box here: it is asked with conversations of marked messages, and the texts between the marks are
 what it adds.

@@ -2,7 +2,7 @@
 
     begin | system | user's words | assistant's words | user's words | generation
 
-Where one turn ends and the next begins cannot be told from texts alone, and makes no difference to a conversation of
+Texts alone do not show where one turn ends and the next begins, and it makes no difference to a conversation of
 alternating turns. The end is put behind the stop token and the line breaks after it, as a reader would.
 """
 

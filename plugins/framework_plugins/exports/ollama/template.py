@@ -20,7 +20,7 @@ _LAST = "(len (slice $.Messages $i)) 1"
 def go_template(shape: Shape) -> str:
     """Write the template.
 
-    A conversation that ends with the assistant's words is left open behind them, for the model to go on.
+    A conversation that ends with the assistant's words is left open after them, for the model to continue.
     """
     writer = _Writer()
     if shape.place is Place.front:

@@ -25,11 +25,11 @@ class Answer(Enum):
 
 @dataclass
 class Agreement:
-    """What came out.
+    """The result of a comparison.
 
     Attributes:
         tie: how near two tokens have to be for the trained model, in nats, so that a rounding may swap them.
-        positions: how many were looked at; what several rows begin with alike counts once.
+        positions: how many were compared; the common beginning of several rows counts once.
         same: of them, those with the same likeliest token.
         ties: of the others, those where the trained model has both tokens within `tie` of each other.
         divergence: the sum of KL(trained || export) in nats.
@@ -109,7 +109,7 @@ def agree_each(
     stop_ids: frozenset[int],
     tie: float,
 ) -> list[Agreement]:
-    """Compare an export with several models, each in the place of the trained one, while it is asked once."""
+    """Compare an export with several models, each as the reference, with one evaluation of the export."""
     found = [Agreement(tie) for _ in models]
     seen: set[tuple[int, ...]] = set()
     for row, two, *ones in zip(rows, export, *models, strict=True):
@@ -146,7 +146,7 @@ def _answer(row: CheckRow, top: NDArray[np.intp], other: NDArray[np.intp], apart
     """Follow both models through the answer, as far as both say it.
 
     The answer comes from the model in memory, which may compute in four bits: where the trained weights themselves
-    leave it, nothing further can be told.
+    leave it, nothing further is compared.
     """
     first = len(row.prompt) - 1
     for place, said in enumerate([*row.answer, None], start=first):

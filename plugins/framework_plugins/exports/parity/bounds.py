@@ -10,7 +10,7 @@ def exact(made: Agreement, bounds: ParityConfig) -> str:
     """Say why an export that holds the weights as they are, or rounded once, is not what was trained; else nothing."""
     differ = made.answers.count(Answer.differs)
     if not made.stops_kept:
-        return "an answer that the trained model ends goes on"
+        return "an answer that the trained model ends continues"
     if differ:
         return f"greedy answers differ for {differ} of {len(made.answers)} prompts"
     if made.top1 < bounds.exact_raw_top1:

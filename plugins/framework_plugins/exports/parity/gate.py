@@ -244,7 +244,7 @@ class Gate:
 
 @contextmanager
 def put_aside(made: Path, run_dir: Path, name: str) -> Iterator[None]:
-    """Move what failed the gate to `rejected/` in the run folder, where it can be looked at.
+    """Move what failed the gate to `rejected/` in the run folder, for inspection.
 
     Args:
         made: the file or folder that is checked inside.

@@ -70,7 +70,7 @@ class Record:
         )
 
     def add(self, run_dir: Path) -> None:
-        """Put it into the file, in the place of an earlier one of the same comparison."""
+        """Put it into the file; it replaces an earlier one of the same comparison."""
         file = run_dir / FILE
         known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
         ours = {"name": self.name, "against": self.against}

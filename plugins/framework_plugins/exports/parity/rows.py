@@ -1,4 +1,4 @@
-"""What is asked of the trained model and of each export: chat prompts with the trained model's own answers."""
+"""The rows of the comparison: chat prompts with the trained model's own answers."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ GENERAL = (
 )
 """Asked besides the prompts of the run: an export can be right about the task and wrong about the rest."""
 LONGEST = 160
-"""Tokens of a row; what comes after them is left out, since every position is looked at."""
+"""Tokens of a row; the rest is left out, since every position is compared."""
 
 
 @dataclass(frozen=True)
 class CheckRow:
-    """A prompt and how the trained model goes on.
+    """A prompt and the trained model's answer.
 
     Attributes:
         text: the prompt as the chat template writes it.
@@ -55,7 +55,7 @@ def check_rows(model: Model, prompts: Sequence[Prompt], *, count: int, max_new_t
     for prompt in [*prompts[:count], *(Prompt((Message("user", text),)) for text in GENERAL)]:
         try:
             text = model.render(prompt)
-        except FrameworkError:  # a template that wants a system prompt, say: the run's own prompts have it
+        except FrameworkError:  # a template that requires a system prompt, say: the run's own prompts have it
             continue
         ids = model.tokenize(text)
         if len(ids) < LONGEST:

@@ -33,7 +33,7 @@ class Auto:
         self._asked = [(name, formatter.matches) for name, formatter in self.formats.items()]
 
     def fitting(self, fields: Fields) -> list[str]:
-        """Return the names of the formats that fit; a single one where the row can be told."""
+        """Return the names of the formats that fit; a single one where the row is unambiguous."""
         names = [name for name, matches in self._asked if matches(fields)]
         if len(names) > 1:
             return [name for name in names if name not in self._fallback] or names

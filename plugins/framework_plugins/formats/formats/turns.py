@@ -31,7 +31,7 @@ THOUGHTS = ("reasoning_content", "reasoning", "thinking")
 PLAIN = 2
 """Keys of a turn that says who and what, and nothing else: most are such."""
 LISTED = re.compile(r"\s*\[\s*\{")
-"""How a list of objects begins as JSON text; almost all text is told from it by its first character."""
+"""How a list of objects begins as JSON text; the first character rules out almost all text."""
 PYTHON = re.compile(r"\s*\[\s*\{\s*'(?:role|content|from|value)'\s*:")
 """How a list of turns begins that was written into a table as Python shows it, which is no JSON."""
 MARKED = re.compile(r"\n\n(Human|Assistant):[ ]?")

@@ -1,6 +1,6 @@
 """Readers: a file of any known kind -> rows, one at a time, whatever its size.
 
-A row that cannot be read is a `Row` with a `problem`. Where reading cannot go on, the readers raise `FrameworkError`
+A row that cannot be read is a `Row` with a `problem`. Where reading cannot continue, the readers raise `FrameworkError`
 with the file and the line or row.
 """
 

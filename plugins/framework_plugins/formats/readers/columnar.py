@@ -43,7 +43,7 @@ def _parquet_batches(file: DataFile, opened: Opened) -> Iterator[Any]:
 def _arrow_batches(file: DataFile, opened: Opened) -> Iterator[Any]:
     head = opened.stream.peek(len(IPC_FILE))
     if head.startswith(FEATHER_V1):
-        message = "the first version of Feather, which keeps no lists; write it anew with a newer library"
+        message = "the first version of Feather, which keeps no lists; write it again with a newer library"
         raise file.error(message)
     # Mapped, for a writer may have put all rows into one batch.
     source = opened.seekable() if file.packing else pa.memory_map(str(file.path))

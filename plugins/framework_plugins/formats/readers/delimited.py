@@ -16,7 +16,7 @@ LONGEST = 1 << 28
 DELIMITERS = {".csv": (",", ";", "\t"), ".tsv": ("\t",)}
 """The separators of a kind, the usual one first: spreadsheets of many languages write a semicolon."""
 QUOTED = re.compile(r'(?:^|(?<=[,;\t]))"(?:[^"]|"")*(?:"|\Z)')
-"""A cell in quotation marks, in which a separator is text; the last may go on in the next line."""
+"""A cell in quotation marks, in which a separator is text; the last may continue on the next line."""
 
 
 def read(file: DataFile) -> Iterator[Row]:

@@ -37,7 +37,7 @@ class DataFile:
         return f"{self.name}:{place}"
 
     def error(self, problem: str, place: int | str = "") -> FrameworkError:
-        """Return the error that says why reading cannot go on, and where that is."""
+        """Return the error that says why and where reading cannot continue."""
         return FrameworkError(f"{self.path}:{place}: {problem}" if place else f"{self.path}: {problem}")
 
 

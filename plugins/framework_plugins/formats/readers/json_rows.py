@@ -18,7 +18,7 @@ from framework_plugins.formats.readers.json_stream import Decoder, JsonStream, b
 from framework_plugins.formats.readers.opened import Opened, not_utf8
 
 HEAD = 1 << 20
-"""Bytes of the first line that are looked at."""
+"""Bytes of the first line that are checked."""
 LIST_OF_OBJECTS = re.compile(
     rb"""\{\s*(?:"[^"\\]*"\s*:\s*(?:"[^"\\]*"|[^\s"\[\]{},]+)\s*,\s*)*"[^"\\]*"\s*:\s*\[\s*\{\s*(?!"(?:role|from)")"""
 )

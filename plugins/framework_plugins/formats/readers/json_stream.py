@@ -144,7 +144,7 @@ class JsonStream:
             FrameworkError: something does.
         """
         if self.peek():
-            message = "the text goes on behind its end"
+            message = "there is text after its end"
             raise self._refusal(message, self._at)
 
     def _is_cut(self, error: json.JSONDecodeError) -> bool:

@@ -25,7 +25,7 @@ CHUNK = 1 << 16
 PACKED = 1 << 14
 """Bytes that are unpacked at once; they may become a hundred times as many."""
 WINDOW = 1 << 31
-"""The longest window that zstd may have been told to use, in bytes."""
+"""The longest window of a zstd file that is read, in bytes."""
 MARKS = {
     b"\xff\xfe\x00\x00": "UTF-32",
     b"\x00\x00\xfe\xff": "UTF-32",

@@ -1,4 +1,7 @@
-"""What `python -m framework doctor` looks at for this plugin, and which plans need it. What is imported lies beside."""
+"""The checks of `python -m framework doctor` for this plugin, and which plans need them.
+
+The modules beside do the imports.
+"""
 
 from __future__ import annotations
 

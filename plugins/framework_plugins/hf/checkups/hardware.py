@@ -87,7 +87,7 @@ def driver(_: Plan | None) -> Found:
     tool = shutil.which(SMI)
     if tool is None:
         return Found(State.missing, f"no {SMI} on PATH")
-    fix = f"mend or install the NVIDIA driver until `{SMI}` works by itself"
+    fix = f"repair or install the NVIDIA driver until `{SMI}` works by itself"
     try:
         done = subprocess.run(  # noqa: S603 - a fixed query
             [tool, QUERY, "--format=csv,noheader"],

@@ -18,7 +18,7 @@ LOGITS, LEAST = 1 << 25, 1 << 21
 """Size of the logits that are kept at a time, in 16 bits: enough rows for a product at full speed; and of the fewest,
 where memory runs out."""
 WIDE = 1 << 23
-"""Size of those that are looked at in fp32 at a time: they should stay in the cache."""
+"""Size of those that are processed in fp32 at a time: they should stay in the cache."""
 
 
 class _Summed(torch.autograd.Function):
@@ -85,7 +85,7 @@ def summed_cross_entropy(
 
 
 def blocks(states: Tensor, head: nn.Linear | None, logits: int = LOGITS) -> Iterator[tuple[slice, Tensor]]:
-    """Give logits in fp32, so many tokens at a time that they stay in the cache.
+    """Yield logits in fp32, few enough tokens at a time to stay in the cache.
 
     Args:
         states: (tokens, features), what the head is applied to; without a head (tokens, vocabulary), the logits.

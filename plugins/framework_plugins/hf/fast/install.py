@@ -93,7 +93,7 @@ def same(plain: nn.Module) -> bool:
         x = seen.clone().requires_grad_()
         try:
             out = layer(x, **more)  # type: ignore[misc]
-        except (TypeError, RuntimeError, KeyError, AttributeError):  # it wants to be called in another way
+        except (TypeError, RuntimeError, KeyError, AttributeError):  # it has to be called in another way
             return False
         out = out[0] if isinstance(out, tuple) else out
         (grad,) = torch.autograd.grad(out, x, above)

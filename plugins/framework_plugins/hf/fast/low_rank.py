@@ -52,7 +52,7 @@ class _Project(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, layers: tuple[LowRank, ...], *ab: Tensor) -> tuple[Tensor, ...]:
-        del ab  # the same tensors stand in `layers`; autograd wants to see them
+        del ab  # the same tensors stand in `layers`; autograd needs to see them
         a = stacked([layer.a for layer in layers], x.dtype)
         inner = x @ a.t()
         outs, bs = [], []

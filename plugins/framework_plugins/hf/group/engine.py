@@ -1,4 +1,4 @@
-"""What a group is asked of accelerate, whether it came up, and what its processes agree on."""
+"""Set up a group of processes with accelerate, check it, and agree on values."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The rows of a step, divided among the processes of a group.
 
 Every process goes through the same order of whole steps and takes its own rows of each, so a step has the same rows
-however many there are, also after one was ended and others go on.
+however many there are, also after an interruption and a resume with another number.
 """
 
 from __future__ import annotations

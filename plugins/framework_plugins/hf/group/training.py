@@ -97,15 +97,15 @@ class GroupTraining(Training):
         return found
 
     def _newest(self, rows: Sequence[TokenRow]) -> Path | None:
-        """Return the checkpoint that the first process goes on from.
+        """Return the checkpoint that the first process resumes from.
 
         Raises:
-            FrameworkError: it is not to be seen here.
+            FrameworkError: it is not visible here.
         """
         found = engine.agreed(self.me, lambda: self.checkpoints.newest(rows))
         if found and not found.is_dir():
             message = (
-                f"{found}: the first machine goes on from this checkpoint, and it is not to be seen here. Set run_dir "
+                f"{found}: the first machine resumes from this checkpoint, and it is not visible here. Set run_dir "
                 "to a folder that all machines share"
             )
             raise FrameworkError(message)

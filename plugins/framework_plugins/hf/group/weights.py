@@ -1,4 +1,4 @@
-"""Weights that lie in pieces: each process has one, and none of them the whole."""
+"""Sharded weights: each process has one shard, and none of them the whole."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def like(value: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
         return value.to(weight.device)
     if value.shape != weight.shape:
         return value
-    from torch.distributed.tensor import distribute_tensor  # noqa: PLC0415 - for those who go on
+    from torch.distributed.tensor import distribute_tensor  # noqa: PLC0415 - only for a resume
 
     moved = value.to(weight.to_local().device)
     return distribute_tensor(moved, weight.device_mesh, weight.placements)

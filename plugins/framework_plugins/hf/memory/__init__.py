@@ -1,1 +1,1 @@
-"""What happens when memory runs out: the pass is given up, something is made smaller, and the work is done again."""
+"""Retries after an out-of-memory error: the pass is dropped, something is made smaller, and the work is repeated."""

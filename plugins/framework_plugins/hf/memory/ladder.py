@@ -1,6 +1,6 @@
-"""The ladder: what runs out of memory is tried again after a rung, until it goes through or no rung is left.
+"""Retry after an out-of-memory error, with one fallback after the other, until it succeeds or no fallback is left.
 
-A rung gives something up that costs time, never what is computed. Which rungs there are, the caller knows.
+A fallback costs time and never changes what is computed. The caller knows its fallbacks.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ log = logging.getLogger(__name__)
 
 
 class Ladder:
-    """Tries again, and tells each rung: in the log, in the facts of the run, and in `told`.
+    """Retries, and reports each fallback: in the log, in the facts of the run, and in `told`.
 
     Args:
-        facts: what the run says of its machine.
-        mend: what a user could change once no rung is left.
-        climbs: whether anything is tried again.
+        facts: what the run reports about its machine.
+        mend: what a user could change once no fallback is left.
+        climbs: whether anything is retried.
     """
 
     def __init__(self, facts: dict[str, str], mend: str, *, climbs: bool = True) -> None:
@@ -38,16 +38,16 @@ class Ladder:
         self.told: list[str] = []
 
     def attempt(self, call: Callable[[], T], climb: Callable[[], str], where: str, lower: str) -> T:
-        """Call, and after each rung again.
+        """Call, and call again after each fallback.
 
         Args:
             call: what may run out of memory; it starts from the beginning each time.
-            climb: takes the failed try back, makes something smaller and says what; empty where nothing is left.
+            climb: reverts the failed attempt, makes something smaller and says what; empty where nothing is left.
             where: what was being done, `training step 3`.
             lower: the setting that makes the smallest try smaller.
 
         Raises:
-            FrameworkError: no rung is left.
+            FrameworkError: no fallback is left.
         """
         while True:
             try:
@@ -73,7 +73,7 @@ class Ladder:
 
 
 def ladder(plan: Plan, config: HFTrainerConfig, facts: dict[str, str]) -> Ladder:
-    """Return the ladder of a run."""
+    """Return what retries when this run is out of memory."""
     if isinstance(plan.adapter.config, FullConfig):
         mend = "set adapter=lora, or take a smaller model"
     elif isinstance(plan.quantization.config, NF4Config):
@@ -84,12 +84,12 @@ def ladder(plan: Plan, config: HFTrainerConfig, facts: dict[str, str]) -> Ladder
 
 
 class Batches:
-    """Goes through items in batches; half as many make one from where memory ran out on.
+    """Processes items in batches, with half the batch size after memory ran out.
 
     Args:
         ladder: tells it.
         where: what is being done.
-        lower: see `Ladder.attempt`.
+        lower: as in `attempt`.
     """
 
     def __init__(self, ladder: Ladder, where: str, lower: str) -> None:

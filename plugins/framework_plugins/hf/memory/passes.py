@@ -1,4 +1,4 @@
-"""How rows go through the model, and what of that can be made smaller: rows in a pass, activations, logits at a time.
+"""How rows are processed, and what can be made smaller: rows in a pass, activations, logits at a time.
 
 None of it changes what is computed: a step has the same rows, and its loss is divided by the same tokens.
 """

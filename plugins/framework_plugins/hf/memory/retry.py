@@ -1,4 +1,4 @@
-"""Which errors mean that memory ran out, and how a failed try is taken back: its memory and its random numbers."""
+"""Which errors mean out of memory, and how a failed attempt is reverted: its memory and its random state."""
 
 from __future__ import annotations
 

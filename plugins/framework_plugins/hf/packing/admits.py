@@ -1,4 +1,4 @@
-"""For which models a tree is the same training: what their config says, and what they do."""
+"""For which models a tree is the same training: by their config, and by a test."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ class Branches:
     _angles: dict[tuple[int, float, torch.dtype], tuple[Tensor, Tensor]] = field(default_factory=dict)
 
     def blocks(self, heads: int) -> list[Block]:
-        """Return the blocks for so many heads of queries."""
+        """Return the blocks for a number of query heads."""
         if heads not in self._blocks:
             self._blocks[heads] = [_block(group) for group in _groups(self.stretches, SCORES // heads)]
         return self._blocks[heads]

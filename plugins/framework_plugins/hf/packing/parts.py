@@ -23,8 +23,8 @@ Part = dict[str, Any]
 ROUND = 16
 """Tokens of a tree are rounded up to a multiple: a library has code for a shape that it has seen before."""
 ENOUGH, SLOWER = 1024, 1.03
-"""A pass over so many tokens is as quick a token as a longer one on a CPU, and needs less memory: rows are cut into
-parts of that size if that costs at most so many times as much."""
+"""On a CPU, a pass of this many tokens is as fast per token as a longer one, and needs less memory: rows are cut into
+parts of this size if the cost grows by at most this factor."""
 ATTENTION = 4.0
 """How much longer a multiplication takes in attention than in a linear layer, about, on CPUs and GPUs alike."""
 

@@ -14,7 +14,7 @@ from itertools import pairwise
 from framework.api.records import IGNORE, TokenRow
 
 WORTH = 32
-"""A beginning becomes a node of its own if that saves so many tokens: a further node costs about as much time."""
+"""A common beginning becomes a separate node if that saves this many tokens: another node costs about the same time."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,7 +89,7 @@ def test_a_model_is_not_asked_where_no_row_is_left() -> None:
     assert model.passes == []
     assert found.measures == {}
     assert found.notes[0] == (
-        "memorization: 5 of the 5 training rows that were looked at are left out: their answers are shorter than "
+        "memorization: 5 of the 5 training candidate rows are left out: their answers are shorter than "
         "9 tokens and tell nothing"
     )
     assert found.notes[-1] == "memorization: no training row is left to ask"

@@ -105,7 +105,7 @@ def test_a_layer_that_is_stored_otherwise_is_refused(made: Path, tmp_path: Path)
     assert json.loads((folder / "adapter_config.json").read_text(encoding="utf-8"))["peft_type"] == "LORA"
     from framework_plugins.exports.convert import apart
 
-    with pytest.raises(FrameworkError, match=r"embed_tokens\.lora_embedding_A, which is no pair of LoRA matrices"):
+    with pytest.raises(FrameworkError, match=r"embed_tokens\.lora_embedding_A, which is not a pair of LoRA matrices"):
         apart.run(
             "the conversion", "framework_plugins.exports.convert.lora:convert", tmp_path / "log",
             adapter=str(folder), base=str(made / "llama"), target=str(tmp_path / "a.gguf"), dtype="f16",

@@ -348,7 +348,7 @@ def test_where_a_process_of_another_machine_dies_the_first_sends_there(
     (code, said), (other_code, other_said) = two_machines(base, alone.folder.parent, tmp_path, "ddp")
     assert (code, other_code) == (2, 2)
     assert "launch=ddp: process 1 was killed by signal 9 (SIGKILL)" in other_said
-    told = r"launch=ddp: machine 1 is gone, process 0 here lost it \(.+\)\. What it ended of is said there\n$"
+    told = r"launch=ddp: machine 1 is gone, process 0 here lost it \(.+\)\. See its output for the cause\n$"
     assert re.search(told, said), said
     assert "Traceback" not in said
 
