@@ -87,7 +87,7 @@ def test_a_run_is_logged_with_all_that_was_asked_for(
     assert len(answers["data"]) == 4
     rows = {row[0]: dict(zip(measures["columns"], row, strict=True)) for row in measures["data"]}
     assert (rows["exact_match"]["before"], rows["exact_match"]["after"]) == (0, 0.75)
-    outcomes = {name: change.outcome.name for name, change in report.metrics.items() if change.outcome}
+    outcomes = {name: change.outcome.value for name, change in report.metrics.items() if change.outcome}
     assert {name: row["outcome"] for name, row in rows.items()} == outcomes
     assert run.summary["verdict"]["score"] == report.verdict.score
     assert run.summary["verdict"]["lines"] == report.verdict.lines
