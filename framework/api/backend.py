@@ -2,7 +2,6 @@
 
 from framework.memory import Attention, Loss, Settings, Shape, Weights, estimate
 from framework.memory.shape import LINEARS
-from framework.util.gc import set_aside, without_collecting
 from framework.util.hashing import code_hash, hash_of, module_hash
 from framework.util.shared_cache import drop as drop_shared
 from framework.util.shared_cache import find as find_shared
@@ -23,7 +22,5 @@ __all__ = [
     "hash_of",
     "keep_shared",
     "module_hash",
-    "set_aside",
     "shared_key",
-    "without_collecting",
 ]

@@ -4,7 +4,7 @@ Loggers say the same of a run, each in its own form.
 """
 
 from framework.api.text.forecast import forecast_facts
-from framework.api.text.overrides import as_overrides, override_key, quoted, usage
+from framework.api.text.overrides import as_overrides, override_key, quoted
 from framework.api.text.results import (
     Fact,
     count,
@@ -46,7 +46,6 @@ __all__ = [
     "short",
     "signal_name",
     "unknown",
-    "usage",
     "visible",
     "without_thought",
 ]
