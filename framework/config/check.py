@@ -108,6 +108,8 @@ def no_option(place: str) -> Problem:
     group = place.partition(".")[0]
     valid = ", ".join(components(group))
     text = f"{place} is built on no option of '{group}': start its defaults list with one of {valid}"
+    if place == group and GROUPS[group].several:
+        text += f", and its first line is '# @package {group}.NAME'"
     return Problem(text, (place,))
 
 

@@ -66,12 +66,12 @@ class Origins:
 
     def where(self, key: str) -> str:
         """Return the place that set `key` last, or chose the option that it names; empty for a default."""
-        group, _, option = key.partition(".")
         if key in self.choices:
             return self.choices[key]
         last = [*reversed(self.settings)]
-        same = (setting.where for setting in last if setting.key == key)
-        below = (setting.where for setting in last if setting.key.startswith(f"{key}."))
+        same = (each.where for each in last if f"{key}.".startswith((f"{each.key}.", f"{each.key}[")))
+        below = (each.where for each in last if each.key.startswith(f"{key}."))
+        group, _, option = key.partition(".")
         chosen = self.choices.get(group, "") if option and "." not in option and GROUPS[group].several else ""
         return next(same, next(below, chosen))
 
@@ -96,7 +96,7 @@ def origins(loader: ConfigLoader, defaults: Sequence[ResultDefault], words: Sequ
         if loader.repository.group_exists(key) and not isinstance(override.value(), dict):
             found.choices[override.package or key] = word
         else:
-            found.settings += _below(key, override.value(), word)
+            found.settings.append(Setting(key, override.value(), word))
     return found
 
 
@@ -136,15 +136,6 @@ def _leaves(path: str, key: yaml.ScalarNode, node: yaml.Node, values: dict[Any, 
             yield from _leaves(below, inner, part, value, name)
     else:
         yield Setting(below, value, where)
-
-
-def _below(key: str, value: Any, word: str) -> Iterator[Setting]:
-    """Give the values of an argument, those of a dict that is given to a group one by one."""
-    if isinstance(value, dict) and value and key.partition(".")[0] in GROUPS:
-        for name, part in value.items():
-            yield from _below(f"{key}.{name}", part, word)
-    else:
-        yield Setting(key, value, word)
 
 
 def entries(loader: ConfigLoader, config_path: str) -> Iterator[tuple[InputDefault, str]]:
@@ -205,12 +196,13 @@ def explain(error: Exception) -> str:
         name, _, value = word.partition("=")
         return f"cannot read '{word}': {why}. A text with such characters wants quotes of its own: \"{name}='{value}'\""
     if mark := getattr(error, "problem_mark", None):  # PyYAML's
-        return f"{mark.name}:{mark.line + 1}: no YAML: {getattr(error, 'problem', '')}"
+        return f"{short(Path(mark.name))}:{mark.line + 1}: no YAML: {getattr(error, 'problem', '')}"
     cause = error.__cause__ or error.__context__
     if isinstance(error, ConfigCompositionException) and isinstance(cause, OmegaConfBaseException):
         key = f"{cause.full_key}: " if cause.full_key else ""
         return f"{key}{str(cause).strip().splitlines()[0]}"
-    return " ".join(str(error).split()) if isinstance(error, ConfigCompositionException) else str(error).splitlines()[0]
+    lines = str(error).split("\n") if isinstance(error, ConfigCompositionException) else str(error).split("\n")[:1]
+    return " ".join(" ".join(lines).split()) or type(error).__name__
 
 
 def read_origins(loader: ConfigLoader, words: Sequence[str]) -> Origins:

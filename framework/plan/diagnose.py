@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from hydra.core.config_loader import ConfigLoader
-from hydra.core.default_element import GroupDefault, InputDefault
+from hydra.core.default_element import ConfigDefault, GroupDefault
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Override
 from hydra.errors import MissingConfigException
@@ -84,11 +84,12 @@ def _in_defaults(loader: ConfigLoader, error: Exception, overrides: Sequence[Ove
     for path in paths:  # grows while it is read, by the files that a file is built on
         folder = path.rpartition("/")[0]
         for entry, place in entries(loader, path):
-            group = (entry.group or "") if isinstance(entry, GroupDefault) else f"/{folder}"
-            listed += [(group.lstrip("/"), name, place) for name in _options(entry.get_name())]
-            if folder == EXPERIMENT and (text := _wrong_entry(entry)):
-                return Problem(text, where=place)
-            if not isinstance(entry, GroupDefault) and (base := f"{folder}/{entry.get_name()}") not in paths:
+            if isinstance(entry, GroupDefault):
+                listed += [(str(entry.group).lstrip("/"), name, place) for name in _options(entry.value)]
+                if folder == EXPERIMENT and (text := _wrong_entry(entry)):
+                    return Problem(text, where=place)
+            elif isinstance(entry, ConfigDefault) and (base := f"{folder}/{entry.path}") not in paths:
+                listed.append((folder, str(entry.path), place))
                 paths.append(base)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, option = error.missing_cfg_file.strip("/").rpartition("/")
@@ -108,9 +109,9 @@ def _options(value: object) -> list[str]:
     return [str(each) for each in value] if isinstance(value, list) else [str(value)]
 
 
-def _wrong_entry(entry: InputDefault) -> str:
+def _wrong_entry(entry: GroupDefault) -> str:
     """Say what is wrong with the way in which an experiment chooses an option; empty where nothing is."""
-    if not isinstance(entry, GroupDefault) or entry.package:
+    if entry.package:
         return ""
     group, value = str(entry.group), as_text(entry.value)
     if group in GROUPS:
@@ -139,7 +140,7 @@ def _refused(known: Origins) -> Iterator[Problem]:
         group, _, below = setting.key.partition(".")
         if setting.fault or group == EXPERIMENT:
             yield Problem(setting.fault or GLOBAL, where=setting.where)
-        elif setting.preset == group and below and OmegaConf.is_missing(config, group):
+        elif setting.preset == group and not {group, f"{group}.{below.partition('.')[0]}"} & known.schemas.keys():
             yield Problem(no_option(group).text, where=setting.where.rpartition(":")[0])
         else:
             try:

@@ -48,7 +48,7 @@ class CommandParser(argparse.ArgumentParser):
 
     def add_overrides(self, meaning: str) -> None:
         """Take overrides, `overrides` of the result: words such as `adapter.r=8` or `~format`."""
-        self.add_argument("overrides", nargs="*", type=_override, metavar="KEY=VALUE", help=meaning)
+        self.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=meaning)
 
     def read(self, arguments: Sequence[str]) -> argparse.Namespace:
         """Parse; options may stand before, between and after the other arguments.
@@ -67,11 +67,7 @@ class CommandParser(argparse.ArgumentParser):
                 self.error(unknown("option", word.partition("=")[0], self.option_names))
         if rest:
             self.error(f"unexpected argument '{rest[0]}'")
+        for word in getattr(given, "overrides", ()):
+            if "=" not in word and not word.startswith("~"):
+                self.error(f"'{word}' is no override like key=value")
         return given
-
-
-def _override(word: str) -> str:
-    if "=" not in word and not word.startswith("~"):
-        message = f"'{word}' is no override like key=value"
-        raise argparse.ArgumentTypeError(message)
-    return word
