@@ -164,7 +164,8 @@ def check_options(words: Sequence[str]) -> None:
         if "=" in word:
             message = f"'{word}' stands after an option: options such as -m stand before the first override"
             raise FrameworkError(message)
-        raise FrameworkError(unknown("option", word, parser.option_names))
+        message = f"unknown option '{word}'. Valid: {', '.join(sorted(parser.option_names))}"
+        raise FrameworkError(message)
 
 
 def _refusal(word: str) -> str:

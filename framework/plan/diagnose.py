@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from hydra._internal.utils import get_args_parser
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.default_element import ConfigDefault, GroupDefault
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -33,10 +34,10 @@ LAUNCHERS = {"joblib": "joblib", "submitit_local": "submitit", "submitit_slurm":
 
 
 def diagnose(error: Exception, words: Sequence[str]) -> FrameworkError:
-    """Return the error to report for what Hydra raised while it composed the overrides among `words`."""
+    """Return the error to report for what Hydra raised while it composed the overrides of a command line, `words`."""
     if isinstance(error, FrameworkError):
         return error
-    overrides = [word for word in words if not word.startswith("-")]
+    overrides: list[str] = get_args_parser().parse_known_args(list(words))[0].overrides
     try:
         with config_loader() as loader:
             lines = [line(problem, lambda _: "") for problem in _problems(loader, error, overrides)]
@@ -144,7 +145,9 @@ def _refused(known: Origins) -> Iterator[Problem]:
             yield Problem(no_option(group).text, where=setting.where.rpartition(":")[0])
         else:
             try:
-                added = setting.where.startswith("+")
+                added, parent = setting.where.startswith("+"), setting.key.rpartition(".")[0]
+                if parent and OmegaConf.select(config, parent) is None:  # settings that are null as a whole by default
+                    OmegaConf.update(config, parent, {}, force_add=added)
                 OmegaConf.update(config, setting.key, setting.value, merge=True, force_add=added)
             except (OmegaConfBaseException, ValueError) as error:
                 yield Problem(_reason(config, setting, error), where=setting.where)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeperConf
+from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep
 from hydra.types import RunMode
@@ -32,7 +33,8 @@ def check_sweep(words: Sequence[str]) -> None:
     words = [word for word in words if not word.startswith("-")]
     sweeper = _sweeper(words)
     words += [f"{key}={value}" for key, value in (sweeper.get("params") or {}).items()]
-    chosen, typed = trials(words)
+    with config_loader() as loader:
+        chosen, typed = trials(loader, words)
     if typed and sweeper.get("_target_") == BasicSweeperConf._target_:
         word = next(iter(typed.values()))
         message = f"{word}: an interval has no end of values: list some, or choose hydra/sweeper=optuna5"
@@ -58,7 +60,7 @@ def _sweeper(words: Sequence[str]) -> DictConfig:
     return sweeper
 
 
-def trials(words: Sequence[str]) -> tuple[list[list[str]], dict[str, str]]:
+def trials(loader: ConfigLoader, words: Sequence[str]) -> tuple[list[list[str]], dict[str, str]]:
     """Return the overrides of the trials to check, and for each end of an interval the override as it was typed.
 
     Every value occurs once, and so do the first combinations in Hydra's order. An interval is checked at its two ends,
@@ -66,7 +68,7 @@ def trials(words: Sequence[str]) -> tuple[list[list[str]], dict[str, str]]:
     """
     typed: dict[str, str] = {}
     choices, combined = [], []
-    for override in OverridesParser.create().parse_overrides(list(words)):
+    for override in OverridesParser.create(loader).parse_overrides(list(words)):
         key, word = override.get_key_element(), str(override.input_line)
         values = [word]
         if override.is_discrete_sweep():

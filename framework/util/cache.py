@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import logging
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,9 +32,6 @@ def whole(folder: Path) -> Iterator[Path]:
 
     Another process may be faster; then what that one has put there stays.
     """
-    import shutil  # noqa: PLC0415 - 3 ms that --help need not pay
-    import tempfile  # noqa: PLC0415
-
     folder.parent.mkdir(parents=True, exist_ok=True)
     half = Path(tempfile.mkdtemp(prefix=HALF, dir=folder.parent))
     try:
@@ -47,8 +47,6 @@ def whole(folder: Path) -> Iterator[Path]:
 
 def digest(key: str) -> str:
     """Return a name for what a key says."""
-    import hashlib  # noqa: PLC0415 - 3 ms that --help need not pay
-
     return hashlib.sha256(key.encode()).hexdigest()[:32]
 
 

@@ -5,11 +5,13 @@ from pathlib import Path
 import pytest
 
 from framework import FrameworkError
+from framework.config.compose import config_loader
 from framework.plan.sweep_check import COMBINATIONS, check_sweep, trials
 
 
 def looked_at(*words: str) -> list[list[str]]:
-    return trials(words)[0]
+    with config_loader() as loader:
+        return trials(loader, words)[0]
 
 
 def test_every_value_is_looked_at_however_many_points_there_are() -> None:
