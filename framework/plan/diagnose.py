@@ -147,7 +147,7 @@ def _refused(known: Origins) -> Iterator[Problem]:
             try:
                 added, parent = setting.where.startswith("+"), setting.key.rpartition(".")[0]
                 if parent and OmegaConf.select(config, parent) is None:  # settings that are null as a whole by default
-                    OmegaConf.update(config, parent, {}, force_add=added)
+                    OmegaConf.update(config, parent, {}, merge=False, force_add=added)
                 OmegaConf.update(config, setting.key, setting.value, merge=True, force_add=added)
             except (OmegaConfBaseException, ValueError) as error:
                 yield Problem(_reason(config, setting, error), where=setting.where)
