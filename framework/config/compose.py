@@ -141,8 +141,8 @@ class ComponentSource(ConfigSource):
         return True
 
     def is_group(self, config_path: str) -> bool:
-        """Whether this is a config group."""
-        return config_path.strip("/") in GROUPS
+        """Whether this is a config group, or the root above all of them."""
+        return config_path.strip("/") in {"", *GROUPS}
 
     def is_config(self, config_path: str) -> bool:
         """Whether this is an option."""
