@@ -2,7 +2,6 @@
 
 from framework.memory import Attention, Loss, Settings, Shape, Weights, estimate
 from framework.memory.shape import LINEARS
-from framework.util.gc import set_aside, without_collecting
 from framework.util.hashing import code_hash, hash_of, module_hash
 from framework.util.shared_cache import SharedCache
 from framework.util.shared_cache import key_of as shared_key
@@ -19,7 +18,5 @@ __all__ = [
     "estimate",
     "hash_of",
     "module_hash",
-    "set_aside",
     "shared_key",
-    "without_collecting",
 ]

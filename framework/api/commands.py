@@ -12,8 +12,10 @@ from framework.plan.load import load_config
 from framework.plan.make import check_model, make_plan
 from framework.rundir.folder import check_writable
 from framework.rundir.read import read_run
+from framework.util.command import CommandParser
 
 __all__ = [
+    "CommandParser",
     "check_model",
     "check_twice",
     "check_writable",

@@ -2,7 +2,7 @@
 
     Component("exact_match", ExactMatchConfig, "framework_plugins.evals.metrics.exact_match:ExactMatch")
 
-The core stores `schema` in Hydra's ConfigStore as `group/name` and imports `factory` only when a run needs it, so
+The core gives `schema` to Hydra as the option `group/name` and imports `factory` only when a run needs it, so
 `--help` and a typo never load torch.
 """
 
@@ -17,7 +17,6 @@ from typing import Any
 
 from framework.api import schema
 from framework.util.errors import FrameworkError, one_line, place
-from framework.util.gc import without_collecting
 
 __all__ = ["GROUPS", "SPEAKERS", "Component", "Group", "imported_too_late"]
 
@@ -103,8 +102,7 @@ class Component:
         """
         module, _, attribute = self.factory.partition(":")
         try:
-            with without_collecting():
-                factory: Callable[[Any], Any] = operator.attrgetter(attribute)(importlib.import_module(module))
+            factory: Callable[[Any], Any] = operator.attrgetter(attribute)(importlib.import_module(module))
         except (Exception, SystemExit) as error:
             raise FrameworkError(self._refusal(error)) from error
         return factory
@@ -116,7 +114,7 @@ class Component:
         absent = isinstance(error, ModuleNotFoundError) and name == library
         if not library or (library == self.factory.partition(":")[0].partition(".")[0] and not absent):
             return f"'{self.name}' cannot be loaded from {self.factory}: {one_line(error)}{place(error)}"
-        from framework.util.requirements import pip_command  # noqa: PLC0415 - needed for a mistake only
+        from framework.util.requirements import pip_command  # noqa: PLC0415 - urllib.request brings http and ssl
 
         install = f": {pip_command(self.extras)}" if self.extras else ""
         return f"'{self.name}' needs the library '{library}'{install} ({one_line(error)})"

@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-import argparse
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from hydra._internal.utils import get_args_parser
 from hydra.conf import HydraConf
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import OverrideParseException
 
 from framework.api import records
 from framework.api.component import GROUPS
 from framework.api.run_folder import ENVIRONMENT
 from framework.api.text.overrides import override_key
 from framework.config.compose import add_folder, announce_folders
+from framework.config.sources import explain
 from framework.hooks.local_file import load_file
 from framework.hooks.session import current
+from framework.rundir.environment import Environment
 from framework.rundir.folder import saved_overrides
+from framework.util.command import CommandParser
 from framework.util.errors import FrameworkError, unknown
 
 QUICKSTART = "+experiment=quickstart"
+USAGE = "python -m framework [COMMAND] [OPTIONS] [KEY=VALUE…]"
 INSTEAD = {
     "hydra.run.dir": "the folder of a run is set with run_dir=FOLDER",
     "hydra.output_subdir": "a run writes its config into its own folder, run_dir=FOLDER",
@@ -84,7 +87,7 @@ def take_config_dir(words: Sequence[str]) -> list[str]:
     Raises:
         FrameworkError: there is no such folder.
     """
-    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser = CommandParser("", usage=USAGE, add_help=False)
     parser.add_argument("--config-dir", "-cd", action="append", default=[])
     known, rest = parser.parse_known_args(words)
     for folder in known.config_dir:
@@ -101,8 +104,6 @@ def restore_folders(words: Sequence[str]) -> None:
     for word in words:
         file = Path(word.partition("=")[2].strip("'\""), ENVIRONMENT)
         if override_key(word) == "run_dir" and file.is_file():
-            from framework.rundir.environment import Environment  # noqa: PLC0415 - only a run that goes on needs it
-
             try:
                 made = records.load(Environment, file)
             except ValueError as error:
@@ -124,7 +125,10 @@ def load_plugins(words: Sequence[str]) -> None:
             if not re.fullmatch(r"\[.*\]", value, re.DOTALL):
                 message = f"{word}: plugins is a list of files: plugins=[{value or './mine.py'}]"
                 raise FrameworkError(message)
-            parsed = OverridesParser.create().parse_override(word)
+            try:
+                parsed = OverridesParser.create().parse_override(word)
+            except OverrideParseException as error:
+                raise FrameworkError(explain(error)) from error
             if parsed.is_sweep_override():
                 message = f"{word}: plugins cannot be swept over, they are loaded once"
                 raise FrameworkError(message)
@@ -151,13 +155,7 @@ def check_options(words: Sequence[str]) -> None:
     Raises:
         FrameworkError: the option and those that there are.
     """
-    parser = get_args_parser()
-    valid = [option for action in parser._actions for option in action.option_strings]  # noqa: SLF001 - no other way
-
-    def refuse(message: str) -> NoReturn:
-        raise FrameworkError(message)
-
-    parser.error = refuse
+    parser = CommandParser("", usage=USAGE, parents=[get_args_parser()], add_help=False, allow_abbrev=True)
     for word in words:
         if "=" in word and (refusal := _refusal(word)):
             message = f"{word}: {refusal}"
@@ -166,7 +164,7 @@ def check_options(words: Sequence[str]) -> None:
         if "=" in word:
             message = f"'{word}' stands after an option: options such as -m stand before the first override"
             raise FrameworkError(message)
-        message = f"unknown option '{word}'. Valid: {', '.join(sorted(valid))}"
+        message = f"unknown option '{word}'. Valid: {', '.join(sorted(parser.option_names))}"
         raise FrameworkError(message)
 
 

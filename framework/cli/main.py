@@ -6,8 +6,6 @@ A first word that is neither an override nor an option is a command; everything 
 
 from __future__ import annotations
 
-import gc
-import inspect
 import os
 import sys
 import traceback
@@ -15,119 +13,88 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import hydra
-from hydra._internal.utils import get_args_parser
 from hydra.core.hydra_config import HydraConfig
-from hydra.errors import CompactHydraException, HydraException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from framework import __version__
 from framework.api.protocols import Launcher
 from framework.api.records import Report
 from framework.api.run_folder import RunFolder, is_resumed
 from framework.cli.arguments import (
-    check_twice,
     chooses_preset,
-    complete,
+    complete_overrides,
     is_command,
     load_plugins,
-    load_surroundings,
     take_config_dir,
 )
-from framework.config.check import sets_unknown_key
 from framework.config.compose import CONFIG_NAME, conf_dir, register
+from framework.config.sources import REFUSALS
 from framework.hooks.local_file import lend_files, load_file
-from framework.hooks.session import current
+from framework.hooks.session import Session, current
+from framework.plan.diagnose import diagnose
 from framework.plan.make import make_plan
+from framework.plan.preset_conflicts import overruled
+from framework.plan.sweep_check import check_sweep
 from framework.rundir.folder import save_overrides, saved_overrides
 from framework.rundir.status import note_failure
 from framework.sweep import folder, gpu, locks
-from framework.util.errors import USER_MISTAKE, DoesNotFitError, FrameworkError, PrunedError, unknown
+from framework.util.errors import USER_MISTAKE, DoesNotFitError, FrameworkError, PrunedError, one_line, unknown
 
 SWEEP = {"-m", "--multirun", "hydra.mode=MULTIRUN"}
 """Words that make a sweep."""
 INTERRUPTED, BROKEN_PIPE = 130, 141
 
 
+class RunFailedError(RuntimeError):
+    """A failure of the program in a run, under a type that Hydra does not raise for a config that it refuses."""
+
+
 def main() -> None:
     """Run a command or a training; never returns where it fails."""
     # Hydra would print errors itself and exit with 1; with this it hands them on.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
-    gc.disable()  # what a start makes is kept to the end: there is nothing to collect before a run begins
-    words: list[str] = []
-    try:
-        words = take_config_dir(sys.argv[1:])
-        if words == ["--version"]:
-            print(__version__)  # noqa: T201
-            sys.exit()
-        if words and is_command(words[0]):
-            load_plugins(words)
-            code = run_command(words[0], words[1:])
-            sys.stdout.flush()  # what a closed pipe does not take is to be known here, not at exit
-            sys.exit(code)
-        check_twice(words)
-        words = complete(words)
-        start(words)
-    except BrokenPipeError:  # `| head` has seen enough; nothing more can be written, at exit neither
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(BROKEN_PIPE)
-    except Exception as error:
-        if not is_mistake(error):
-            raise
-        from framework.plan.diagnose import diagnose  # noqa: PLC0415 - needed for a mistake only
-
-        print(diagnose(error, words), file=sys.stderr)  # noqa: T201
-        sys.exit(USER_MISTAKE)
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)
-    finally:
-        gc.enable()
-        current().shared.close()
-        current().on_exit.close()
+    with Session() as session:  # its end prints the table of a sweep, whatever ended that
+        try:
+            words = take_config_dir(sys.argv[1:])
+            if words == ["--version"]:
+                print(__version__)  # noqa: T201
+                sys.exit()
+            if words and is_command(words[0]):
+                load_plugins(words)
+                code = run_command(words[0], words[1:])
+                sys.stdout.flush()  # what a closed pipe does not take is to be known here, not at exit
+                sys.exit(code)
+            start(session, complete_overrides(words))
+        except BrokenPipeError:  # `| head` has seen enough; nothing more can be written, at exit neither
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(BROKEN_PIPE)
+        except FrameworkError as error:
+            print(error, file=sys.stderr)  # noqa: T201
+            sys.exit(USER_MISTAKE)
+        except KeyboardInterrupt:
+            sys.exit(INTERRUPTED)
 
 
-def start(words: Sequence[str]) -> None:
-    """Run what the words of a command line say: a run, or the points of a sweep.
+def start(session: Session, words: Sequence[str]) -> None:
+    """Run what a completed command line says: a run, or the trials of a sweep.
 
     Raises:
-        FrameworkError: the words are wrong, or a point of a sweep failed.
+        FrameworkError: the arguments are wrong, or a trial of a sweep failed.
     """
     sys.argv[1:] = words
-    load_surroundings(words)
+    register(session)
     if SWEEP & set(words):
-        lend_files(current().plugins)
-    register(current())
-    look_first(words)
-    hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=CONFIG_NAME)(run)()
-
-
-def look_first(words: Sequence[str]) -> None:
-    """Do before Hydra what it does too late, or slowly: the points of a sweep, a mistyped key, the help.
-
-    Raises:
-        FrameworkError: the words are wrong.
-    """
-    if SWEEP & set(words):
-        from framework.plan.diagnose import check_sweep  # noqa: PLC0415 - a run need not pay for it
-
+        lend_files(session.plugins)
         check_sweep(words)
-    elif sets_unknown_key(words):
-        from framework.plan.diagnose import mistakes  # noqa: PLC0415 - as above
-
-        if lines := mistakes(words):
-            raise FrameworkError("\n".join(lines))
-    if {"-h", "--help"} & set(words):
-        from framework.config.help import help_text  # noqa: PLC0415 - as above
-
-        arguments = get_args_parser().parse_args(list(words))
-        print(help_text(arguments.overrides, resolve=arguments.resolve), flush=True)  # noqa: T201
-        sys.exit()
+    try:
+        hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=CONFIG_NAME)(run)()
+    except REFUSALS as error:  # of composing: what `run` raises has other types
+        raise diagnose(error, words) from error
 
 
 def run(config: DictConfig) -> float | None:
     """Run one composed config; the task function of Hydra. Returns the objective."""
-    gc.enable()
     job = HydraConfig.get()
     # Unresolved: an interpolation in a word is to be saved as it was typed.
     overrides = tuple(OmegaConf.to_container(job.overrides.task, resolve=False))
@@ -165,40 +132,30 @@ def _run(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...], n
     except Exception as error:
         # Hydra keeps the error of a point until the sweep ends, and its frames would keep the point's model alive.
         traceback.clear_frames(error.__traceback__)
+        if isinstance(error, REFUSALS):
+            raise RunFailedError(one_line(error)) from error
         raise
     return report.objective.value if report else None
 
 
 def _launch(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...], name: str) -> Report | None:
     """Plan a run, and have its launcher run it."""
-    works = run_dir is not None and current().sweep_dir is None
+    session = current()  # Hydra calls this, in the worker of a launcher too
+    works = run_dir is not None and session.sweep_dir is None
     for path in config.plugins if works else ():  # the worker of a launcher has not read them
-        load_file(current().plugins, path)
+        load_file(session.plugins, path)
     plan = make_plan(config, run_dir=run_dir, overrides=overrides, sweep=name)
     if chooses_preset(overrides):
-        from framework.plan.preset_conflicts import overruled  # noqa: PLC0415 - few runs need it
-
         for notice in overruled(overrides):
             print(notice, file=sys.stderr)  # noqa: T201
-    shared = current().shared
     if run_dir is not None and plan.share:
-        shared.open()
+        session.shared.open()
     else:
-        shared.close()
+        session.shared.close()
     if works and folder.takes_one_gpu(plan):
-        gpu.take_one(current())
+        gpu.take_one(session)
     launcher: Launcher = plan.launch.create()
     return launcher.launch(plan)
-
-
-def is_mistake(error: Exception) -> bool:
-    """Whether the user can mend it: Hydra's errors, ours, and what Hydra lets through while it reads a config."""
-    if isinstance(error, HydraException | CompactHydraException | OmegaConfBaseException):
-        return True
-    running = any(
-        frame.f_code in {run.__code__, run_command.__code__} for frame, _ in traceback.walk_tb(error.__traceback__)
-    )
-    return not running and (isinstance(error, ValueError | AssertionError) or hasattr(error, "problem_mark"))
 
 
 def run_command(name: str, arguments: Sequence[str]) -> int:
@@ -211,9 +168,5 @@ def run_command(name: str, arguments: Sequence[str]) -> int:
     if name not in known:
         raise FrameworkError(unknown("command", name, known))
     component = known[name]
-    if {"-h", "--help"} & set(arguments):
-        print(inspect.cleandoc(component.schema.__doc__ or ""))  # noqa: T201
-        return 0
-    gc.enable()
     code: int = component.load()(component.schema()).main(arguments)
     return code

@@ -16,7 +16,7 @@ from typing import Any
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.default_element import ConfigDefault
 from hydra.errors import HydraException
-from omegaconf import MISSING, OmegaConf
+from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
@@ -24,7 +24,7 @@ from framework import __version__
 from framework.api.component import UNCONFIGURED, Component, Group
 from framework.api.fields import Field, fields
 from framework.api.plan import as_plain
-from framework.config.compose import compose, register
+from framework.config.compose import register
 from framework.config.sources import source_lines
 from framework.hooks.manager import Registration
 from framework.hooks.session import current
@@ -163,9 +163,9 @@ def _built_on(loader: ConfigLoader, group: Group, name: str, above: tuple[str, .
                 yield from _built_on(loader, group, str(base.path).rpartition("/")[2], (*above, name))
 
 
-def preset_settings(group: Group, name: str) -> Iterator[Setting]:
-    """Give the settings of what a preset is built on, with the values that it sets."""
-    node = compose([f"{group.name}=[{name}]" if group.several else f"{group.name}={name}"])[group.name]
+def preset_settings(group: Group, config: DictConfig) -> Iterator[Setting]:
+    """Give the settings of what a preset is built on, with the values that it sets; `config` is composed with it."""
+    node = config[group.name]
     for key, part in node.items() if group.several else [("", node)]:
         schema = OmegaConf.get_type(part)
         if dataclasses.is_dataclass(schema):

@@ -8,7 +8,6 @@ with its place.
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeGuard
 
@@ -17,7 +16,6 @@ from omegaconf.errors import InterpolationResolutionError
 
 from framework.api.component import GROUPS
 from framework.api.fields import Field, Type, as_text, fields
-from framework.api.text.overrides import override_key
 from framework.config.problem import Problem
 from framework.config.sources import refusal
 from framework.hooks.session import current
@@ -48,22 +46,20 @@ def problems(config: DictConfig) -> Iterator[Problem]:
         node = config[group.name]
         for key, option in node.items() if group.several else [("", node)]:
             if current().plugins.component_of(OmegaConf.get_type(option)) is None:
-                place = f"{group.name}.{key}" if key else group.name
-                valid = ", ".join(current().plugins.components(group))
-                text = f"{place} is built on no option of '{group.name}': start its defaults list with one of {valid}"
-                yield Problem(text, (group.name,))
+                yield no_option(f"{group.name}.{key}" if key else group.name)
 
 
 def problems_below(node: DictConfig, path: str) -> Iterator[Problem]:
     """Give what is wrong with the keys and values of a node; `path` is its place, with a dot at the end."""
     schema = OmegaConf.get_type(node)
-    known = {field.name: field for field in fields(schema)} if _is_schema(schema) else None
-    for key in node:
+    known = {field.name: field for field in fields(schema)} if is_schema(schema) else None
+    present = list(node)  # `in` of a config passes over what has no value yet
+    for key in dict.fromkeys([*present, *(known or ())]):
         place = f"{path}{key}"
         if known is not None and key not in known:
             yield Problem(unknown_key(place, known, option_name(schema)), (place,))
             continue
-        if OmegaConf.is_missing(node, key):
+        if key not in present or OmegaConf.is_missing(node, key):
             yield Problem(f"{place} has no value: set {place}=…")
             continue
         try:
@@ -101,21 +97,19 @@ def _range(place: str, value: Any, wanted: Type) -> Iterator[Problem]:
         yield Problem(out_of_range(place, value, wanted), (place,))
 
 
-def loose_words(config: DictConfig, overrides: Sequence[str]) -> Iterator[Problem]:
-    """Give the words that set a switch to a number: OmegaConf takes 7 for true, and the config no longer tells."""
-    for word in overrides:
-        key, equals, value = word.lstrip("+").partition("=")
-        if equals and re.fullmatch(r"-?\d+(\.\d*)?", value) and value not in {"0", "1"}:
-            parent, _, name = key.rpartition(".")
-            node = OmegaConf.select(config, parent) if parent else config
-            schema = OmegaConf.get_type(node) if isinstance(node, DictConfig) else None
-            known = {field.name: field for field in fields(schema)} if _is_schema(schema) else {}
-            if name in known and known[name].type.base is bool:
-                yield Problem(f"{key}={value} must be {known[name].valid}", where=word)
-
-
-def _is_schema(schema: type | None) -> TypeGuard[type]:
+def is_schema(schema: type | None) -> TypeGuard[type]:
+    """Whether a type that OmegaConf gives for a node is a dataclass."""
     return isinstance(schema, type) and dataclasses.is_dataclass(schema)
+
+
+def no_option(place: str) -> Problem:
+    """Return the problem of a preset that is built on no option of its group; `place` is its key."""
+    group = place.partition(".")[0]
+    valid = ", ".join(current().plugins.components(group))
+    text = f"{place} is built on no option of '{group}': start its defaults list with one of {valid}"
+    if place == group and GROUPS[group].several:
+        text += f", and its first line is '# @package {group}.NAME'"
+    return Problem(text, (place,))
 
 
 def out_of_range(place: str, value: Any, wanted: Type) -> str:
@@ -144,21 +138,3 @@ def option_name(schema: type | None) -> str:
     """Return the name of the option that a schema belongs to; empty where it is none."""
     component = current().plugins.component_of(schema)
     return component.name if component else ""
-
-
-def sets_unknown_key(words: Sequence[str]) -> bool:
-    """Whether a word sets what no option of its group has, or takes away what has to be there.
-
-    Hydra would compose everything to find that out.
-    """
-    for word in words:
-        group, _, below = override_key(word).partition(".")
-        if word.startswith("~") and not (below and group in GROUPS and GROUPS[group].several):
-            return True
-        if below and group in GROUPS and not GROUPS[group].several:
-            names = {
-                field.name for option in current().plugins.components(group).values() for field in fields(option.schema)
-            }
-            if below.partition(".")[0] not in names:
-                return True
-    return False

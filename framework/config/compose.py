@@ -1,11 +1,12 @@
-"""From plugins and YAML to one config: fills Hydra's ConfigStore and extends its search path."""
+"""From plugins and YAML to one config: gives Hydra the components and extends its search path."""
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import importlib.util
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.object_type import ObjectType
 from hydra.core.plugins import Plugins
+from hydra.plugins.config_source import ConfigResult, ConfigSource
 from hydra.plugins.search_path_plugin import SearchPathPlugin
 from omegaconf import DictConfig, OmegaConf
 
@@ -27,6 +30,8 @@ from framework.hooks.validation import COMPONENTS
 from framework.util.errors import FrameworkError, one_line
 
 CONFIG_NAME = "config"
+COMPONENT = "component"
+"""The scheme of the source of components on Hydra's search path."""
 
 
 def conf_dir() -> Path:
@@ -113,45 +118,84 @@ def _short(path: Path) -> str:
     return f"./{path.relative_to(Path.cwd())}" if path.is_relative_to(Path.cwd()) else str(path)
 
 
-class _Shared(dict[str, Any]):
-    """What Hydra's ConfigStore holds. Hydra copies it whole each time it composes, and reads copies of single nodes."""
+class ComponentSource(ConfigSource):
+    """Gives Hydra each component as the option `group/name`.
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> _Shared:
-        """Return this: nothing writes into it while a config is composed."""
-        return self
+    Hydra copies what its ConfigStore holds with each composition and some forty times for `--help`, so there is little
+    in it: a copy of all schemas takes as long as a composition.
+    """
+
+    @staticmethod
+    def scheme() -> str:
+        """Return how the path of this source begins."""
+        return COMPONENT
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        """Return the schema of an option; it stands below the option's name in a group of several."""
+        place = config_path.removesuffix(".yaml")
+        group, _, name = place.partition("/")
+        package = f"{group}.{name}" if GROUPS[group].several else None
+        node = copy.deepcopy(register(current())[place])
+        return ConfigResult(self.provider, self.full_path(), node, header={"package": package})
+
+    def available(self) -> bool:
+        """Whether there is anything to read."""
+        return True
+
+    def is_group(self, config_path: str) -> bool:
+        """Whether this is a config group, or the root above all of them."""
+        return config_path.strip("/") in {"", *GROUPS}
+
+    def is_config(self, config_path: str) -> bool:
+        """Whether this is an option."""
+        return config_path.removesuffix(".yaml") in register(current())
+
+    def list(self, config_path: str, results_filter: ObjectType | None) -> list[str]:
+        """Return the groups, or the options of one."""
+        group = config_path.strip("/")
+        if not group:
+            return sorted(GROUPS) if results_filter is not ObjectType.CONFIG else []
+        options = [place.partition("/")[2] for place in register(current()) if place.startswith(f"{group}/")]
+        return sorted(options) if results_filter is not ObjectType.GROUP else []
 
 
 class PluginConfigPaths(SearchPathPlugin):
-    """Adds the config folders of plugins and of the user to Hydra's search path."""
+    """Adds components and the config folders of plugins and of the user to Hydra's search path."""
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
-        """Append what `framework_config_paths` gives, then the user's folders."""
+        """Append what `framework_config_paths` gives, the user's folders, and the components."""
         for path, _ in _plugin_folders():
             search_path.append(provider="framework", path=path)
         for folder in user_folders(current()):
             search_path.append(provider="user", path=f"file://{folder}")
+        search_path.append(provider="framework", path=f"{COMPONENT}://")
 
 
-def register(session: Session) -> None:
-    """Make every component an option that Hydra can compose; again only when a plugin came or went."""
+def register(session: Session) -> Mapping[str, DictConfig]:
+    """Make every component an option of Hydra, `group/name`, and return their schemas.
+
+    They are made once, and again when a plugin came or went.
+    """
     plugins = session.plugins.implementations(COMPONENTS)
-    if plugins == session.stored:
-        return
-    session.stored = plugins
-    store = ConfigStore.instance()
-    store.store(name="run_config", node=RunConfig, provider="framework")
+    if session.schemas[0] == plugins:
+        return session.schemas[1]
+    ConfigStore.instance().store(name="run_config", node=RunConfig, provider="framework")
+    found: dict[str, DictConfig] = {}
     for group in GROUPS.values():
-        for name, registration in current().plugins.registrations(group).items():
-            package = f"{group.name}.{name}" if group.several else None
-            node = registration.component.schema
+        for name, registration in session.plugins.registrations(group).items():
+            schema = registration.component.schema
             try:
-                store.store(group=group.name, name=name, node=node, package=package, provider="framework")
-                _open_dicts(node, store.repo[group.name][f"{name}.yaml"].node)
+                node = OmegaConf.structured(schema)
+                _open_dicts(schema, node)
             except (Exception, SystemExit) as error:  # noqa: BLE001 - a type that no config can have, a default that raises
-                reason = f"its schema {node.__name__} is no config: {one_line(error)}"
-                current().plugins.leave_out(registration.plugin, f"{group.name} '{name}'", reason)
-    store.repo = _Shared(store.repo)
+                reason = f"its schema {schema.__name__} is no config: {one_line(error)}"
+                session.plugins.leave_out(registration.plugin, f"{group.name} '{name}'", reason)
+            else:
+                found[f"{group.name}/{name}"] = node
+    session.schemas = plugins, found
+    Plugins.instance().register(ComponentSource)
     Plugins.instance().register(PluginConfigPaths)
+    return found
 
 
 def _open_dicts(schema: type, node: Any) -> None:

@@ -1,4 +1,4 @@
-"""Where each value of a config was set: a line of a YAML file, or a word of the command line.
+"""Where each value of a config was set: a line of a YAML file, or an argument of the command line.
 
 Hydra merges what it reads and forgets where that came from. For an error message the config is read once more, file by
 file in Hydra's own order, with the lines kept.
@@ -7,7 +7,6 @@ file in Hydra's own order, with the lines kept.
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
@@ -17,43 +16,36 @@ from typing import Any
 import yaml
 from hydra._internal.defaults_list import DefaultsList
 from hydra.core.config_loader import ConfigLoader
-from hydra.core.default_element import ResultDefault
+from hydra.core.default_element import GroupDefault, InputDefault, ResultDefault
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
-from hydra.errors import (
-    CompactHydraException,
-    ConfigCompositionException,
-    HydraException,
-    OverrideParseException,
-)
+from hydra.errors import ConfigCompositionException, HydraException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from framework.api.component import GROUPS
-from framework.config.compose import CONFIG_NAME, config_loader
+from framework.config.compose import COMPONENT, CONFIG_NAME, config_loader
 from framework.config.problem import Problem
 from framework.util.errors import FrameworkError, short
 
-HYDRA = "hydra"
-"""The key below which Hydra's own settings stand."""
-REFUSALS = (HydraException, CompactHydraException, OmegaConfBaseException, YAMLError, ValueError, AssertionError)
+REFUSALS = (HydraException, OmegaConfBaseException, YAMLError, ValueError, AssertionError)
 """What Hydra raises where it cannot compose."""
+STRUCTURED = ("structured:", f"{COMPONENT}:")
+"""How the place of a config begins that is a dataclass, not a file."""
 
 
 @dataclass(frozen=True)
 class Setting:
     """One value that was set: the dotted `key`, the `value` as plain data, and `where`.
 
-    With `adds` the word claims that the key is new. `fault` says what is wrong with the way it is written. `preset` is
-    the group of the file that it stands in, where that is a preset.
+    `fault` says what is wrong with the way it is written. `preset` is the group of the file that it stands in, where
+    that is a preset.
     """
 
     key: str
     value: Any
     where: str
-    adds: bool = False
     fault: str = ""
     preset: str = ""
 
@@ -64,75 +56,67 @@ class Origins:
 
     Attributes:
         settings: every value, those of files before those of the command line.
-        hydra: those below `hydra`, which are none of a run.
-        hydra_schemas: the dataclasses below `hydra`, of the sweeper and of the launcher.
-        choices: for a group the place that chose its option last.
-        schemas: the dataclass that was loaded last below a package: `adapter`, `metric.exact_match`.
-        options: the option that is behind each of them: `metric/exact_match`.
+        choices: for a group, or the package of one of its options, the place that chose last.
+        schemas: what was loaded last of a dataclass below a package: `adapter`, `metric.exact_match`, `hydra.sweeper`.
     """
 
     settings: list[Setting] = field(default_factory=list)
-    hydra: list[Setting] = field(default_factory=list)
-    hydra_schemas: dict[str, type] = field(default_factory=dict)
     choices: dict[str, str] = field(default_factory=dict)
-    schemas: dict[str, type] = field(default_factory=dict)
-    options: dict[str, str] = field(default_factory=dict)
+    schemas: dict[str, DictConfig] = field(default_factory=dict)
 
     def where(self, key: str) -> str:
         """Return the place that set `key` last, or chose the option that it names; empty for a default."""
         if key in self.choices:
             return self.choices[key]
-        last = [*reversed(self.hydra), *reversed(self.settings)]
-        same = (setting.where for setting in last if setting.key == key)
-        below = (setting.where for setting in last if setting.key.startswith(f"{key}."))
-        return next(same, next(below, ""))
+        last = [*reversed(self.settings)]
+        same = (each.where for each in last if f"{key}.".startswith((f"{each.key}.", f"{each.key}[")))
+        below = (each.where for each in last if each.key.startswith(f"{key}."))
+        group, _, option = key.partition(".")
+        chosen = self.choices.get(group, "") if option and "." not in option and GROUPS[group].several else ""
+        return next(same, next(below, chosen))
 
 
 def origins(loader: ConfigLoader, defaults: Sequence[ResultDefault], words: Sequence[str]) -> Origins:
-    """Read what a defaults list and the words of a command line set."""
+    """Read what a defaults list and the arguments of a command line set."""
     found = Origins()
     for default in defaults:
         package = default.package or ""
         loaded = loader.repository.load_config(default.config_path) if default.config_path else None
-        if loaded is None:
-            continue
-        if package.partition(".")[0] == HYDRA:
-            if loaded.path.startswith("structured:"):
-                found.hydra_schemas[package] = OmegaConf.get_type(loaded.config)
-        elif loaded.path.startswith("structured:"):
-            found.schemas[package] = OmegaConf.get_type(loaded.config)
-            found.options[package] = default.config_path
-        else:
-            _read_file(found, loaded.path, default.config_path, package, loaded.config)
+        if loaded is not None and loaded.path.startswith(STRUCTURED):
+            found.schemas[package] = loaded.config
+        elif loaded is not None and default.config_path and loaded.provider != "hydra":  # its own set what no run sets
+            for chosen, place in entries(loader, default.config_path):
+                if isinstance(chosen, GroupDefault):
+                    found.choices[str(chosen.group).lstrip("/")] = place
+            found.settings += _of_file(loaded.path, default.config_path, package, loaded.config)
     for override in OverridesParser.create(loader).parse_overrides(list(words)):
-        _read_word(found, loader, override)
+        key, word = override.key_or_group, str(override.input_line)
+        if override.is_sweep_override() or override.is_delete():
+            continue
+        if loader.repository.group_exists(key) and not isinstance(override.value(), dict):
+            found.choices[override.package or key] = word
+        else:
+            found.settings.append(Setting(key, override.value(), word))
     return found
 
 
-def _read_file(found: Origins, folder: str, config_path: str, package: str, config: DictConfig) -> None:
+def _of_file(folder: str, config_path: str, package: str, config: DictConfig) -> Iterator[Setting]:
+    """Give the values that a YAML file sets, with their lines."""
     text, name = _source(folder, config_path)
     tree = yaml.compose(text, Loader=yaml.SafeLoader)
-    if tree is None:  # nothing but comments
-        return
-    if not isinstance(tree, yaml.MappingNode):
-        place = f"{name}:{tree.start_mark.line + 1}"
-        found.settings.append(
-            Setting("", None, place, fault="a config file holds keys and values, this one a list or a text")
-        )
-        return
-    plain = OmegaConf.to_container(config, resolve=False)
-    preset = config_path.partition("/")[0]
-    for key, value in _entries(tree):
-        if key.value == "defaults":
-            for group, line in _choices(value):
-                found.choices[group] = f"{name}:{line}"
-        elif isinstance(plain, dict):
-            kept = found.hydra if key.value == HYDRA else found.settings
-            for each in _leaves(package, key, value, plain, name):
-                kept.append(dataclasses.replace(each, preset=preset if preset in GROUPS else ""))
+    if isinstance(tree, yaml.MappingNode):
+        plain: Any = OmegaConf.to_container(config, resolve=False)
+        preset = config_path.partition("/")[0]
+        for key, value in _pairs(tree):
+            if key.value != "defaults":
+                for each in _leaves(package, key, value, plain, name):
+                    yield dataclasses.replace(each, preset=preset if preset in GROUPS else "")
+    elif tree is not None:  # it holds more than comments
+        fault = "a config file holds keys and values, this one a list or a text"
+        yield Setting("", None, f"{name}:{tree.start_mark.line + 1}", fault)
 
 
-def _entries(node: yaml.MappingNode) -> list[tuple[yaml.ScalarNode, yaml.Node]]:
+def _pairs(node: yaml.MappingNode) -> list[tuple[yaml.ScalarNode, yaml.Node]]:
     """Return the entries of a mapping, those of merge keys (`<<: *base`) among them."""
     yaml.SafeLoader("").flatten_mapping(node)
     return [(key, value) for key, value in node.value if isinstance(key, yaml.ScalarNode)]
@@ -144,22 +128,27 @@ def _leaves(path: str, key: yaml.ScalarNode, node: yaml.Node, values: dict[Any, 
     below = f"{path}.{key.value}" if path else str(key.value)
     value = values.get(key.value)
     if "." in key.value:
-        fault = (
-            f"'{key.value}' is one key with a dot in it: write '{key.value.partition('.')[0]}:' and the rest indented"
-        )
-        yield Setting(below, value, where, fault=fault)
+        first = key.value.partition(".")[0]
+        fault = f"'{key.value}' is one key with a dot in it: write '{first}:' and the rest indented"
+        yield Setting(below, value, where, fault)
     elif isinstance(node, yaml.MappingNode) and node.value and isinstance(value, dict):
-        for inner, part in _entries(node):
+        for inner, part in _pairs(node):
             yield from _leaves(below, inner, part, value, name)
     else:
         yield Setting(below, value, where)
 
 
-def _choices(node: yaml.Node) -> Iterator[tuple[str, int]]:
-    """Give the groups that a defaults list names, with their lines."""
-    for item in node.value if isinstance(node, yaml.SequenceNode) else []:
-        for key, _ in item.value if isinstance(item, yaml.MappingNode) else []:
-            yield re.sub(r"^((override|optional)\s+)*/?", "", str(key.value)), key.start_mark.line + 1
+def entries(loader: ConfigLoader, config_path: str) -> Iterator[tuple[InputDefault, str]]:
+    """Give the entries of a file's defaults list as Hydra reads them, each with its place."""
+    loaded = loader.repository.load_config(config_path)
+    if loaded is None or loaded.path.startswith(STRUCTURED):
+        return
+    text, name = _source(loaded.path, config_path)
+    tree = yaml.compose(text, Loader=yaml.SafeLoader)
+    top = _pairs(tree) if isinstance(tree, yaml.MappingNode) else []
+    nodes = [item for key, value in top if key.value == "defaults" for item in value.value]
+    for entry, node in zip(loaded.defaults_list or [], nodes, strict=True):
+        yield entry, f"{name}:{node.start_mark.line + 1}"
 
 
 def _source(folder: str, config_path: str) -> tuple[str, str]:
@@ -176,29 +165,10 @@ def _source(folder: str, config_path: str) -> tuple[str, str]:
 def source_lines(loader: ConfigLoader, config_path: str) -> Iterator[tuple[str, int, str]]:
     """Give the lines of a file of the search path: its name, the number and the text."""
     loaded = loader.repository.load_config(config_path)
-    if loaded is not None and not loaded.path.startswith("structured:"):
+    if loaded is not None and not loaded.path.startswith(STRUCTURED):
         text, name = _source(loaded.path, config_path)
         for number, line in enumerate(text.splitlines(), start=1):
             yield name, number, line
-
-
-def _read_word(found: Origins, loader: ConfigLoader, override: Override) -> None:
-    key, word = str(override.key_or_group), str(override.input_line)
-    if loader.repository.group_exists(key) and not isinstance(override.value(), dict):
-        found.choices[key] = word
-    elif override.is_delete():
-        return
-    else:
-        kept = found.hydra if key.partition(".")[0] == HYDRA else found.settings
-        kept += _below(key, override.value(), word, adds=override.is_add())
-
-
-def _below(key: str, value: Any, word: str, *, adds: bool) -> Iterator[Setting]:
-    if isinstance(value, dict) and value and key.partition(".")[0] in GROUPS:
-        for name, part in value.items():
-            yield from _below(f"{key}.{name}", part, word, adds=adds)
-    else:
-        yield Setting(key, value, word, adds=adds)
 
 
 def refusal(found: Sequence[Problem], overrides: Sequence[str]) -> FrameworkError:
@@ -226,12 +196,13 @@ def explain(error: Exception) -> str:
         name, _, value = word.partition("=")
         return f"cannot read '{word}': {why}. A text with such characters wants quotes of its own: \"{name}='{value}'\""
     if mark := getattr(error, "problem_mark", None):  # PyYAML's
-        return f"{mark.name}:{mark.line + 1}: no YAML: {getattr(error, 'problem', '')}"
+        return f"{short(Path(mark.name))}:{mark.line + 1}: no YAML: {getattr(error, 'problem', '')}"
     cause = error.__cause__ or error.__context__
     if isinstance(error, ConfigCompositionException) and isinstance(cause, OmegaConfBaseException):
         key = f"{cause.full_key}: " if cause.full_key else ""
         return f"{key}{str(cause).strip().splitlines()[0]}"
-    return " ".join(str(error).split()) if isinstance(error, ConfigCompositionException) else str(error).splitlines()[0]
+    lines = str(error).split("\n") if isinstance(error, ConfigCompositionException) else str(error).split("\n")[:1]
+    return " ".join(" ".join(lines).split()) or type(error).__name__
 
 
 def read_origins(loader: ConfigLoader, words: Sequence[str]) -> Origins:

@@ -22,7 +22,6 @@ from framework.data.writer import Writer
 from framework.util import hashing
 from framework.util.cache import cache_dir
 from framework.util.errors import FrameworkError, one_line
-from framework.util.gc import set_aside
 
 ROWS, CHARACTERS = 1000, 4_000_000
 """A batch has so many rows at most, and ends with the row that reaches so many characters."""
@@ -87,8 +86,7 @@ class Reader:
         return hashing.hash_of(self.fingerprint, settings, chosen, code, places, encoding)
 
     def _write(self, folder: Path) -> Store:
-        with set_aside():  # else a seventh of the time goes into looking through the libraries' objects
-            return writer.write(folder, self._fill)
+        return writer.write(folder, self._fill)
 
     def _fill(self, into: Writer) -> None:
         data, told = self.plan.data.config, into.told

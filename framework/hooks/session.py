@@ -6,12 +6,14 @@ Objects that Hydra or a plugin makes cannot be handed the session; they get it f
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from contextlib import ExitStack
 from contextvars import ContextVar
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from omegaconf import DictConfig
 from pluggy import HookImpl
 
 from framework.hooks.manager import Plugins
@@ -29,7 +31,7 @@ class Session:
         shared: what trials of a sweep share.
         sweep_dir: the folder of the sweep that this process started; None in a run, and in the worker of a launcher.
         on_exit: what is released and written at the end, the last first.
-        stored: the implementations of `framework_components` whose schemas are in Hydra's ConfigStore.
+        schemas: the schemas of the components as Hydra composes them, and the hook implementations that gave them.
     """
 
     def __init__(self) -> None:
@@ -38,7 +40,7 @@ class Session:
         self.shared = SharedCache()
         self.sweep_dir: Path | None = None
         self.on_exit = ExitStack()
-        self.stored: tuple[HookImpl, ...] = ()
+        self.schemas: tuple[tuple[HookImpl, ...], Mapping[str, DictConfig]] = (), {}
 
     def __enter__(self) -> Self:
         """Make this the current session."""

@@ -11,7 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hydra.errors import CompactHydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -20,12 +19,13 @@ from framework.api.plan import Plan
 from framework.api.run_folder import ENVIRONMENT, SavedRun
 from framework.api.schema import Stage
 from framework.api.text.overrides import override_key
-from framework.config.compose import compose
+from framework.config.sources import explain
 from framework.hooks.local_file import load_file
 from framework.hooks.session import current
-from framework.plan.diagnose import diagnose
+from framework.plan.load import composed
 from framework.plan.make import make_plan
 from framework.rundir.environment import Environment
+from framework.util.errors import FrameworkError
 from framework.util.redact import HIDDEN
 
 ONE_OPTION = [name for name, group in GROUPS.items() if not group.several]
@@ -49,11 +49,11 @@ def saved_plan(run: SavedRun, overrides: Sequence[str] = ()) -> Plan:
         load_file(current().plugins, path)
     given = {override_key(word) for word in overrides}
     words = [word for word in _words(run, made) if override_key(word) not in given]
+    config = composed([*words, *overrides])
     try:
-        config = compose([*words, *overrides])
         _restore(config, run, given)
-    except (CompactHydraException, OmegaConfBaseException) as error:
-        raise diagnose(error, [*words, *overrides]) from error
+    except OmegaConfBaseException as error:
+        raise FrameworkError(f"{run.folder} holds settings that are no longer valid: {explain(error)}") from error
     return make_plan(config, run_dir=run.folder, overrides=tuple(overrides))
 
 

@@ -1,46 +1,51 @@
-"""From overrides to a config or a plan: checked, or everything that is wrong in one error, each with its place."""
+"""From overrides to a config or a plan. Whatever is wrong is a FrameworkError that names the place."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
-from hydra.errors import CompactHydraException
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
 
 from framework.api.plan import Plan
-from framework.config.check import loose_words, problems, sets_unknown_key
+from framework.config.check import check
 from framework.config.compose import compose
-from framework.config.sources import refusal
-from framework.plan.diagnose import diagnose, mistakes
+from framework.config.sources import REFUSALS
+from framework.plan.diagnose import diagnose
 from framework.plan.make import make_plan
-from framework.util.errors import FrameworkError
+
+
+def composed(overrides: Sequence[str]) -> DictConfig:
+    """Compose a config without checking it.
+
+    Raises:
+        FrameworkError: what Hydra refuses, with its place.
+    """
+    try:
+        return compose(overrides)
+    except REFUSALS as error:
+        raise diagnose(error, overrides) from error
 
 
 def load_config(overrides: Sequence[str]) -> DictConfig:
     """Compose and check a config.
 
     Raises:
-        FrameworkError: lists everything that is wrong, each with the place that set it.
+        FrameworkError: what Hydra refuses, or everything that is wrong with what composed, each with its place.
     """
-    if sets_unknown_key(overrides) and (lines := mistakes(overrides)):
-        raise FrameworkError("\n".join(lines))
-    try:
-        config = compose(overrides)
-    except (CompactHydraException, OmegaConfBaseException) as error:
-        raise diagnose(error, overrides) from error
-    if found := [*problems(config), *loose_words(config, overrides)]:
-        raise refusal(found, overrides)
+    config = composed(overrides)
+    check(config, overrides)
     return config
 
 
-def load_plan(overrides: Sequence[str]) -> Plan:
+def load_plan(overrides: Sequence[str], *, run_dir: Path | None = None) -> Plan:
     """Compose a config, check it and freeze it.
 
+    Args:
+        overrides: the arguments of the command line that make the config.
+        run_dir: the folder of a trial of a sweep, which the config may not name.
+
     Raises:
-        FrameworkError: lists everything that is wrong, each with the place that set it.
+        FrameworkError: what Hydra refuses, or everything that is wrong with what composed, each with its place.
     """
-    try:
-        return make_plan(compose(overrides), overrides=tuple(overrides))
-    except (CompactHydraException, OmegaConfBaseException) as error:
-        raise diagnose(error, overrides) from error
+    return make_plan(composed(overrides), run_dir=run_dir, overrides=tuple(overrides))

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import copy
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf, SCMode
-from omegaconf.errors import OmegaConfBaseException
 
 from framework.api.component import GROUPS
 from framework.api.plan import LOSSES, SCORE, Plan, as_plain
 from framework.api.schema import Stage
-from framework.config.check import loose_words, problems
+from framework.config.check import problems
 from framework.config.problem import Problem
 from framework.config.sources import refusal
 from framework.hooks.local_file import is_loaded
@@ -38,10 +36,15 @@ def make_plan(
     Raises:
         FrameworkError: lists every problem that can be told without loading anything, each with the place that set it.
     """
-    if found := [*problems(config), *loose_words(config, overrides)]:
-        raise refusal([*found, *plan_problems(config, [key for problem in found for key in problem.keys])], overrides)
-    plan = dataclasses.replace(_freeze(config, run_dir, overrides), sweep=sweep)
-    if found := _problems(plan):
+    found = list(problems(config))
+    try:
+        plan = dataclasses.replace(_freeze(config, run_dir, overrides), sweep=sweep)
+    except Exception:  # a value is missing or cannot be resolved, or an option has no component
+        if not found:
+            raise
+        raise refusal(found, overrides) from None
+    told = {key for problem in found for key in problem.keys}
+    if found := [*found, *(problem for problem in _problems(plan) if not told & set(problem.keys))]:
         raise refusal(found, overrides)
     return plan
 
@@ -55,24 +58,6 @@ def check_model(plan: Plan, config: Mapping[str, Any]) -> None:
     found = _told("framework_check_model", plan=plan, config=config)
     if found:
         raise refusal(found, plan.overrides)
-
-
-def plan_problems(config: DictConfig, told: Sequence[str]) -> list[Problem]:
-    """Return what is wrong with the plan of a config that is wrong already, as far as that can be told.
-
-    What is missing is filled in for the time being; problems with keys in `told` are left out.
-    """
-    filled = copy.deepcopy(config)
-    try:
-        missing = sorted(OmegaConf.missing_keys(config))
-        for key in missing:
-            OmegaConf.update(filled, key, "to-be-set")
-        OmegaConf.resolve(filled)
-        plan = _freeze(filled, None, ())
-    except (OmegaConfBaseException, FrameworkError):  # what is missing is no text, or settings are refused
-        return []
-    known = {*told, *missing}
-    return [problem for problem in _problems(plan) if not known & set(problem.keys)]
 
 
 def _freeze(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...]) -> Plan:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -24,8 +25,6 @@ def cache_dir() -> Path:
 
 def digest(key: str) -> str:
     """Return a name for what a key says."""
-    import hashlib  # noqa: PLC0415 - 3 ms that --help need not pay
-
     return hashlib.sha256(key.encode()).hexdigest()[:32]
 
 

@@ -47,7 +47,7 @@ def main(config):
 
 main()
 '''
-BUDGET = 2.0
+BUDGET = 3.0
 """Our own commands are to take no longer than this many times the bare app."""
 
 

@@ -29,7 +29,10 @@ class Command(Protocol):
     """A command, `python -m framework NAME …`."""
 
     def main(self, arguments: Sequence[str]) -> int:
-        """Run with the words after the name; return the exit code."""
+        """Run with the arguments after the name and return the exit code.
+
+        `framework.api.commands.CommandParser` reads them, `--help` among them.
+        """
 
 
 @runtime_checkable

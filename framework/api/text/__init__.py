@@ -5,7 +5,7 @@ Loggers say the same of a run, each in its own form.
 
 from framework.api.fields import as_text
 from framework.api.text.forecast import forecast_facts
-from framework.api.text.overrides import as_overrides, override_key, quoted, usage
+from framework.api.text.overrides import as_overrides, override_key, quoted
 from framework.api.text.results import (
     Fact,
     count,
@@ -48,7 +48,6 @@ __all__ = [
     "short",
     "signal_name",
     "unknown",
-    "usage",
     "visible",
     "without_thought",
 ]

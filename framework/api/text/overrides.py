@@ -1,4 +1,4 @@
-"""Overrides and commands as they are typed on the command line."""
+"""Overrides as they are typed on the command line."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from typing import Any
 from hydra.core.override_parser.types import Quote, QuotedString
 
 from framework.api.fields import as_text
-from framework.api.schema import CommandConfig
 
 PLAIN = re.compile(r"(?!(null|true|false|nan|inf)$)[a-z_/~.][\w/~.:+-]*", re.IGNORECASE)
 """A text that Hydra takes for one without quotes."""
@@ -30,8 +29,3 @@ def quoted(value: object) -> str:
 def override_key(word: str) -> str:
     """Return the key of an override: `experiment` of `+experiment=quickstart`."""
     return word.partition("=")[0].lstrip("+~")
-
-
-def usage(config: type[CommandConfig]) -> str:
-    """Return how a command is typed, as the first line of its documentation says it."""
-    return f"python -m framework {(config.__doc__ or '').partition('`')[2].partition('`')[0]}"

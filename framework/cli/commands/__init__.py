@@ -12,37 +12,32 @@ from framework.api.schema import CommandConfig
 
 @dataclass
 class PluginsCommandConfig(CommandConfig):
-    """List what can be chosen, from which package, and what it lacks here: `plugins [GROUP [OPTION]] [--json]`."""
+    """List what can be chosen, from which package, and what it lacks here."""
 
 
 @dataclass
 class RerunCommandConfig(CommandConfig):
-    """Run what a run folder was made of once more, into a new folder: `rerun RUN_DIR [OVERRIDES…] [--anyway]`."""
+    """Run what a run folder was made of once more, into a new folder."""
 
 
 @dataclass
 class ResumeCommandConfig(CommandConfig):
-    """Run what is missing of a sweep: points that failed, were killed or never began: `resume SWEEP_FOLDER`."""
+    """Run what is missing of a sweep: points that failed, were killed or never began."""
 
 
 @dataclass
 class DiffCommandConfig(CommandConfig):
-    """Compare what two runs were made of and what came of them: `diff RUN_A RUN_B [--json]`."""
+    """Compare what two runs were made of and what came of them."""
 
 
 @dataclass
 class ReferenceCommandConfig(CommandConfig):
-    """Write a page of all settings, and JSON Schemas for editors: `reference FOLDER [--package NAME]`."""
+    """Write a page of all settings, and JSON Schemas for editors."""
 
 
 @dataclass
 class PlanTableCommandConfig(CommandConfig):
-    """Print what models of common sizes take: `plan-table [--rows FILE.csv [OUT.csv] | --gpus] [--json]`.
-
-    --rows FILE.csv [OUT.csv]   predict the memory of measured runs, a row each; to standard output without OUT.csv
-    --gpus                      large models on many GPUs
-    --json                      the table as JSON
-    """
+    """Print what models of common sizes take."""
 
 
 @hookimpl

@@ -14,16 +14,15 @@ from rich.table import Table
 
 from framework.api.records import DataResult, EvalResult, Report, TrainResult
 from framework.api.run_folder import ENVIRONMENT, STATUS, SavedRun
-from framework.api.text import as_text, usage
+from framework.api.text import as_text
 from framework.cli.commands import DiffCommandConfig
 from framework.rundir.environment import Commit, Environment
 from framework.rundir.read import ABSENT, differences, flat, read_run
 from framework.rundir.status import Status
-from framework.util.errors import FrameworkError
+from framework.util.command import CommandParser
 from framework.util.host import GIB
 from framework.util.redact import hide
 
-USAGE = usage(DiffCommandConfig)
 SIDES = ("A", "B")
 SHA_256 = re.compile(r"[0-9a-f]{64}")
 Pair = tuple[Any, Any]
@@ -59,10 +58,13 @@ class DiffCommand:
 
     def main(self, arguments: Sequence[str]) -> int:
         """Print what differs."""
-        words = [word for word in arguments if word != "--json"]
-        if len(words) != len(SIDES) or any(word.startswith("-") for word in words):
-            raise FrameworkError(f"two run folders are compared. Usage: {USAGE}")
-        runs = (read_run(words[0]), read_run(words[1]))
+        parser = CommandParser("diff", DiffCommandConfig.__doc__)
+        parser.add_argument("run_a", metavar="RUN_A", help="the folder of a run")
+        parser.add_argument("run_b", metavar="RUN_B", help="the folder of the run to compare it with")
+        parser.add_argument("--json", action="store_true", help="print JSON")
+        given = parser.read(arguments)
+        words = (given.run_a, given.run_b)
+        runs = (read_run(given.run_a), read_run(given.run_b))
         parts = {
             "config": _config(runs),
             "overrides": _overrides(runs),
@@ -71,7 +73,7 @@ class DiffCommand:
             "data": _data(runs),
             "hardware": _hardware(runs),
         }
-        if "--json" in arguments:
+        if given.json:
             _print_json(runs, parts, _results(runs))
         else:
             _print_tables(runs, words, parts, _results(runs))

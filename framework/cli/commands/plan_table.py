@@ -1,4 +1,4 @@
-"""`python -m framework plan-table [--rows FILE.csv [OUT.csv] | --gpus] [--json]`: what models of common sizes take.
+"""`python -m framework plan-table`: what models of common sizes take.
 
 With `--rows` it predicts every row of a table of measured runs, and writes it with four more columns; `--gpus` tells of
 large models on many GPUs.
@@ -14,14 +14,14 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from framework.api.text import usage
-from framework.cli.commands import PlanTableCommandConfig
+from framework.cli.commands import PlanTableCommandConfig, gpus_table
 from framework.memory import Estimate, Loss, Settings, Shape, Weights, estimate
+from framework.memory.rows import predict_file
+from framework.util.command import CommandParser
 from framework.util.errors import FrameworkError
 from framework.util.gpus import KNOWN, named
 from framework.util.host import GIB
 
-USAGE = usage(PlanTableCommandConfig)
 LENGTH, RANK = 2048, 16
 TITLE = f"GiB; one row of {LENGTH:,} tokens, checkpointing, LoRA r={RANK} on all linear layers"
 SHAPES = {
@@ -84,27 +84,28 @@ class PlanTableCommand:
 
     def main(self, arguments: Sequence[str]) -> int:
         """Print; with `--rows` write the predictions to OUT.csv, or to standard output."""
-        words = [word for word in arguments if word != "--json"]
-        if words[:1] == ["--rows"] and len(words) in {2, 3}:
-            return self._rows([Path(word) for word in words[1:]])
-        if words == ["--gpus"] and "--json" not in arguments:
-            from framework.cli.commands.gpus_table import table  # noqa: PLC0415 - the other table needs nothing of it
-
-            Console(highlight=False).print(table())
+        parser = CommandParser("plan-table", PlanTableCommandConfig.__doc__)
+        instead = parser.add_mutually_exclusive_group()
+        meaning = "predict the memory of measured runs, a row each; to standard output without OUT.csv"
+        instead.add_argument("--rows", nargs="+", type=Path, metavar=("FILE.csv", "OUT.csv"), help=meaning)
+        instead.add_argument("--gpus", action="store_true", help="large models on many GPUs")
+        instead.add_argument("--json", action="store_true", help="the table as JSON")
+        given = parser.read(arguments)
+        if given.rows and len(given.rows) > 2:  # noqa: PLR2004 - what is read, and what is written
+            parser.error(f"unexpected argument '{given.rows[2]}'")
+        if given.rows:
+            return self._rows(given.rows)
+        if given.gpus:
+            Console(highlight=False).print(gpus_table.table())
             return 0
-        if words:
-            message = f"plan-table takes no '{' '.join(words)}': {USAGE}"
-            raise FrameworkError(message)
         found = list(lines())
-        if "--json" in arguments:
+        if given.json:
             print(json.dumps([line.plain() for line in found], indent=1))  # noqa: T201
         else:
             Console(highlight=False).print(_table(found))
         return 0
 
     def _rows(self, files: Sequence[Path]) -> int:
-        from framework.memory.rows import predict_file  # noqa: PLC0415 - the table needs nothing of it
-
         made = predict_file(files[0])
         if len(files) == 1:
             print(made, end="")  # noqa: T201

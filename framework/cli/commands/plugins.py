@@ -13,18 +13,18 @@ from rich.table import Table
 from rich.text import Text
 
 from framework.api.component import ALL_GROUPS, COMMANDS, SPEAKERS, Group
-from framework.api.text import as_text, usage
+from framework.api.text import as_text
 from framework.cli.commands import PluginsCommandConfig
 from framework.config.catalog import Option, Preset, Setting, options, preset_settings, presets, settings
 from framework.config.compose import config_loader
 from framework.hooks.manager import DISABLE, disabled
 from framework.hooks.session import current
+from framework.plan.load import composed
+from framework.util.command import CommandParser
 from framework.util.errors import FrameworkError, unknown
 
-USAGE = usage(PluginsCommandConfig)
 WIDEST = 120  # columns: longer lines are hard to read
 MARGIN = 2
-NAMES = 2  # a group and an option of it
 Choices = tuple[Mapping[str, Option], Mapping[str, Preset]]
 Row = tuple[Text, ...]
 
@@ -37,35 +37,29 @@ class PluginsCommand:
 
     def main(self, arguments: Sequence[str]) -> int:
         """Print the list, or with `--json` the same as JSON."""
-        names = _names(arguments)
-        chosen = [ALL_GROUPS[names[0]]] if names else list(ALL_GROUPS.values())
+        parser = CommandParser("plugins", PluginsCommandConfig.__doc__)
+        parser.add_argument("group", nargs="?", metavar="GROUP", help="its options alone, trainer for example")
+        parser.add_argument(
+            "option", nargs="?", metavar="OPTION", help="an option or a preset of the group: its settings"
+        )
+        parser.add_argument("--json", action="store_true", help="print JSON")
+        given = parser.read(arguments)
+        if given.group and given.group not in ALL_GROUPS:
+            raise FrameworkError(unknown("group", given.group, ALL_GROUPS))
+        chosen = [ALL_GROUPS[given.group]] if given.group else list(ALL_GROUPS.values())
         with config_loader() as loader:
             groups = {group.name: (options(group), presets(group, loader)) for group in chosen}
-        if len(names) < NAMES:
+        if given.option is None:
             shown: Overview | Detail = Overview(groups)
         else:
-            shown = Detail(chosen[0], names[1], groups[chosen[0].name])
-        if "--json" in arguments:
+            shown = Detail(chosen[0], given.option, groups[chosen[0].name])
+        if given.json:
             print(json.dumps(shown.plain(), indent=1, ensure_ascii=False))  # noqa: T201
         else:
             console = Console(highlight=False, emoji=False, markup=False)
             console.width = min(console.width, WIDEST)
             shown.show(console)
         return 0
-
-
-def _names(arguments: Sequence[str]) -> list[str]:
-    """Return the group and the option that are named; the files of `plugins=[…]` are loaded already."""
-    names = [word for word in arguments if word != "--json" and not word.startswith("plugins=")]
-    for word in names:
-        if word.startswith("-"):
-            raise FrameworkError(unknown("option", word, ["--json"]))
-    if len(names) > NAMES:
-        message = f"one group and one of its options can be named, not {', '.join(names)}. Usage: {USAGE}"
-        raise FrameworkError(message)
-    if names and names[0] not in ALL_GROUPS:
-        raise FrameworkError(unknown("group", names[0], ALL_GROUPS))
-    return names
 
 
 class Overview:
@@ -121,7 +115,8 @@ class Detail:
         if isinstance(self.about, Option):
             self.settings = list(settings(self.about.component.schema))
         else:
-            self.settings = list(preset_settings(group, name))
+            config = composed([f"{group.name}=[{name}]" if group.several else f"{group.name}={name}"])
+            self.settings = list(preset_settings(group, config))
 
     def plain(self) -> dict[str, Any]:
         """Return it as JSON has it."""

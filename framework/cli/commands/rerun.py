@@ -19,7 +19,7 @@ from framework.api.plan import Plan, Selection
 from framework.api.protocols import Launcher
 from framework.api.records import DataResult
 from framework.api.run_folder import ENVIRONMENT, SavedRun
-from framework.api.text import override_key, quoted, usage
+from framework.api.text import override_key, quoted
 from framework.cli.arguments import check_twice, load_plugins
 from framework.cli.commands import RerunCommandConfig
 from framework.config.compose import add_folder
@@ -27,12 +27,12 @@ from framework.hooks.session import current
 from framework.plan.load import load_plan
 from framework.rundir.environment import Commit, Environment, commit, origins
 from framework.rundir.read import differences, flat, read_run
+from framework.util.command import CommandParser
 from framework.util.errors import FrameworkError, short
 from framework.util.redact import HIDDEN
 from framework.util.requirements import installed
 
 ANYWAY = "--anyway"
-USAGE = usage(RerunCommandConfig)
 
 
 class RerunCommand:
@@ -68,15 +68,13 @@ class RerunCommand:
 
 
 def _read(arguments: Sequence[str]) -> tuple[SavedRun, list[str], bool]:
-    words = [word for word in arguments if word != ANYWAY]
-    if options_ := [word for word in words if word.startswith("-")]:
-        raise FrameworkError(f"unknown option '{options_[0]}'. Usage: {USAGE}")
-    if not words or "=" in words[0]:
-        raise FrameworkError(f"which run? Usage: {USAGE}")
-    if wrong := [word for word in words[1:] if "=" not in word and not word.startswith("~")]:
-        raise FrameworkError(f"'{wrong[0]}' is no override like key=value. Usage: {USAGE}")
-    check_twice(words[1:])
-    return read_run(words[0]), words[1:], ANYWAY in arguments
+    parser = CommandParser("rerun", RerunCommandConfig.__doc__)
+    parser.add_argument("run_dir", metavar="RUN_DIR", help="the folder of the run")
+    parser.add_overrides("settings that are to be others than in the run")
+    parser.add_argument(ANYWAY, action="store_true", help="go on where config, folders or rows are not those of then")
+    given = parser.read(arguments)
+    check_twice(given.overrides)
+    return read_run(given.run_dir), given.overrides, given.anyway
 
 
 def _enter_folder(run: SavedRun, made: Environment | None, *, anyway: bool) -> None:

@@ -12,25 +12,23 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hydra.core.override_parser.types import Quote, QuotedString
-from hydra.errors import CompactHydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from framework.api import records
 from framework.api.run_folder import ENVIRONMENT, OVERRIDES
-from framework.api.text import usage
 from framework.api.text.overrides import override_key
+from framework.cli.arguments import load_surroundings
 from framework.cli.commands import ResumeCommandConfig
 from framework.cli.main import start
 from framework.config.compose import add_folder
 from framework.hooks.session import current
-from framework.plan.diagnose import diagnose
 from framework.rundir.environment import Environment
+from framework.util.command import CommandParser
 from framework.util.errors import FrameworkError
 
 MULTIRUN = "multirun.yaml"
-USAGE = usage(ResumeCommandConfig)
 RESUME = "hydra.callbacks.sweep_folder.resume"
 OURS = {RESUME, "hydra.sweep.dir"}
 
@@ -43,19 +41,16 @@ class ResumeCommand:
 
     def main(self, arguments: Sequence[str]) -> int:
         """Run the sweep again into its folder, without the points that are through."""
-        if len(arguments) != 1 or arguments[0].startswith("-") or "=" in arguments[0]:
-            message = f"which sweep? Usage: {USAGE}"
-            raise FrameworkError(message)
-        folder = Path(arguments[0]).expanduser().absolute()
+        parser = CommandParser("resume", ResumeCommandConfig.__doc__)
+        parser.add_argument("sweep_folder", metavar="SWEEP_FOLDER", help="the folder of the sweep")
+        folder = Path(parser.read(arguments).sweep_folder).expanduser().absolute()
         told = _read(folder)
         _enter(folder)
         place = QuotedString(str(folder), Quote.single).with_quotes()
         given = [word for word in (*told.hydra, *told.task) if override_key(word) not in OURS]
         words = ["-m", *given, f"hydra.sweep.dir={place}", f"{RESUME}=true"]
-        try:
-            start(words)
-        except (CompactHydraException, OmegaConfBaseException) as error:
-            raise diagnose(error, words) from error
+        load_surroundings(words)
+        start(current(), words)
         return 0
 
 
@@ -71,7 +66,7 @@ def _read(folder: Path) -> DictConfig:
             "it is a run, and a run is done again with rerun" if (folder / OVERRIDES).exists() else "no sweep began"
         )
         missing = "there is no such folder" if not folder.is_dir() else f"it holds no {MULTIRUN}: {reason}"
-        message = f"{folder}: {missing}. Usage: {USAGE}"
+        message = f"{folder}: {missing}"
         raise FrameworkError(message)
     try:
         words: DictConfig = OmegaConf.load(file).hydra.overrides

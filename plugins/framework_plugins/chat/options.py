@@ -1,4 +1,4 @@
-"""The arguments of the command, `RUN_DIR [OVERRIDES…] [--both] …`, parsed and checked."""
+"""The arguments of the command, parsed and checked."""
 
 from __future__ import annotations
 
@@ -6,16 +6,13 @@ import argparse
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
-from framework.api.commands import check_twice
+from framework.api.commands import CommandParser, check_twice
 from framework.api.component import SPEAKERS, Component
-from framework.api.errors import FrameworkError
 from framework.api.registry import leave_out, registrations
-from framework.api.text import unknown, usage
 from framework_plugins.chat.config import ChatCommandConfig
 
-USAGE = f"{usage(ChatCommandConfig)}; chat --help lists the options"
 LARGEST_SEED = 2**32 - 1
 
 
@@ -61,30 +58,22 @@ class Options:
     sampling: Sampling
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        """Refuse as everything else does: in a line, without half a page of usage."""
-        raise FrameworkError(f"{message.removeprefix('argument ')}. Usage: {USAGE}")
-
-
 def read_options(arguments: Sequence[str]) -> Options:
-    """Read the words behind `chat`.
+    """Read the arguments of `chat`.
 
     Raises:
         FrameworkError: one of them is wrong.
     """
-    if not arguments or arguments[0].startswith("-") or "=" in arguments[0]:
-        raise FrameworkError(f"which run? Usage: {USAGE}")
     parser = _parser()
     speakers = _add_speakers(parser)
-    given, rest = parser.parse_known_args(list(arguments[1:]))
-    _check_overrides(parser, rest)
+    given = parser.read(arguments)
+    check_twice(given.overrides)
     asked = {name: word for name in speakers if (word := getattr(given, _place(name))) is not None}
     if len(asked) > 1:
         parser.error(f"--{' and --'.join(asked)} cannot both answer")
     return Options(
-        run_dir=arguments[0],
-        overrides=tuple(rest),
+        run_dir=given.run_dir,
+        overrides=tuple(given.overrides),
         talking=given.talking or (),
         speaker=next((speakers[name] for name in asked), None),
         word="".join(asked.values()),
@@ -94,21 +83,34 @@ def read_options(arguments: Sequence[str]) -> Options:
     )
 
 
-def _parser() -> _Parser:
-    parser, plain = _Parser(add_help=False, allow_abbrev=False), Sampling()
+def _parser() -> CommandParser:
+    parser, plain = CommandParser("chat", ChatCommandConfig.__doc__), Sampling()
+    parser.add_argument("run_dir", metavar="RUN_DIR", help="the folder of the run")
+    parser.add_overrides("what the run was made of, changed: trainer.device=cpu for example")
     who = parser.add_mutually_exclusive_group()
     for names in (("base",), ("tuned",), ("base", "tuned")):
-        word = names[0] if len(names) == 1 else "both"
-        who.add_argument(f"--{word}", dest="talking", action="store_const", const=names)
+        word, meaning = (names[0], f"{names[0]} answers at first") if len(names) == 1 else ("both", "both do")
+        who.add_argument(f"--{word}", dest="talking", action="store_const", const=names, help=meaning)
     above, share = _number(int, lambda n: n > 0, "a whole number above 0"), "a number above 0, up to 1"
-    parser.add_argument("--max-new-tokens", type=above, default=plain.max_new_tokens)
+    parser.add_argument(
+        "--max-new-tokens", type=above, default=plain.max_new_tokens, metavar="N",
+        help="tokens of an answer, at most; default: %(default)s",
+    )  # fmt: skip
     warmth = _number(float, lambda n: 0 <= n < math.inf, "a number of at least 0")
-    parser.add_argument("--temperature", type=warmth, default=plain.temperature)
-    parser.add_argument("--top-p", type=_number(float, lambda n: 0 < n <= 1, share), default=plain.top_p)
+    parser.add_argument(
+        "--temperature", type=warmth, default=plain.temperature, metavar="X",
+        help="0, the default, takes the likeliest token each time; 1 draws as the model has it",
+    )  # fmt: skip
+    parser.add_argument(
+        "--top-p", type=_number(float, lambda n: 0 < n <= 1, share), default=plain.top_p, metavar="X",
+        help="draw among the likeliest tokens that have this much probability together; default: %(default)s",
+    )  # fmt: skip
     seed = _number(int, lambda n: 0 <= n <= LARGEST_SEED, f"a whole number from 0 to {LARGEST_SEED}")
-    parser.add_argument("--seed", type=seed)
-    parser.add_argument("--system")
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument("--seed", type=seed, metavar="N", help="of the draws; default: another one for each answer")
+    told = "the system prompt; default: that of the training, format.system_prompt"
+    parser.add_argument("--system", metavar="TEXT", help=told)
+    told = "for each answer an object in a line: speaker, prompt, answer, dropped"
+    parser.add_argument("--json", action="store_true", help=told)
     return parser
 
 
@@ -128,12 +130,13 @@ def _number(kind: Callable[[str], Any], holds: Callable[[Any], bool], valid: str
     return read
 
 
-def _add_speakers(parser: argparse.ArgumentParser) -> Mapping[str, Component]:
+def _add_speakers(parser: CommandParser) -> Mapping[str, Component]:
     """Make an option of every speaker that a plugin registers, and return those."""
     found = {}
     for name, registration in registrations(SPEAKERS).items():
+        told = f"instead of the model: {registration.component.summary}".replace("%", "%%")
         try:
-            parser.add_argument(f"--{name}", dest=_place(name), nargs="?", const="")
+            parser.add_argument(f"--{name}", dest=_place(name), nargs="?", const="", metavar="WORD", help=told)
         except argparse.ArgumentError:
             leave_out(registration.plugin, f"speaker '{name}'", "chat has an option of that name")
             continue
@@ -144,18 +147,3 @@ def _add_speakers(parser: argparse.ArgumentParser) -> Mapping[str, Component]:
 def _place(speaker: str) -> str:
     """Return where the parser puts the word of a speaker, which may have any name."""
     return f"speaker {speaker}"
-
-
-def _check_overrides(parser: _Parser, words: Sequence[str]) -> None:
-    """Refuse what is neither an option nor an override.
-
-    Raises:
-        FrameworkError: names the word.
-    """
-    valid = [option for action in parser._actions for option in action.option_strings]  # noqa: SLF001 - no other way
-    for word in words:
-        if word.startswith("-"):
-            raise FrameworkError(unknown("option", word.partition("=")[0], valid))
-        if "=" not in word:
-            raise FrameworkError(f"'{word}' is no override like key=value. Usage: {USAGE}")
-    check_twice(words)

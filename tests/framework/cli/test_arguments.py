@@ -6,7 +6,6 @@ import pytest
 
 from framework import FrameworkError
 from framework.cli.arguments import check_options, check_twice, complete, restore_folders, take_config_dir
-from framework.config.check import sets_unknown_key
 
 
 @pytest.mark.parametrize(
@@ -44,26 +43,6 @@ def test_what_hydra_would_take_without_effect_is_refused(words: list[str], text:
 
 def test_settings_of_hydra_that_do_something_pass() -> None:
     check_options(["-m", "hydra.sweep.dir=x", "+hydra.job.env_set.A=b", "seed=1,2"])
-
-
-@pytest.mark.parametrize(
-    ("word", "unknown"),
-    [
-        ("trainer.lr=1", True),
-        ("+trainer.lr=1", True),
-        ("~seed", True),
-        ("~adapter", True),
-        ("trainer.learning_rate=1", False),
-        ("model.path=x", False),  # of another option than the default
-        ("~metric.exact_match", False),
-        ("metric.mine.x=1", False),  # which options there are is told by the defaults list
-        ("sed=1", False),
-    ],
-)
-def test_a_word_that_no_option_of_its_group_understands_is_known_before_anything_is_composed(
-    word: str, *, unknown: bool
-) -> None:
-    assert sets_unknown_key([word]) is unknown
 
 
 def test_the_help_of_hydra_itself_gets_no_experiment() -> None:

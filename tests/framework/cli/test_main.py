@@ -157,6 +157,7 @@ main()
         (["--cfg", "job"], 0, "name: quickstart"),
         (["--info", "searchpath"], 0, "/conf"),
         (["plugins"], 0, "exact_match"),
+        (["chat", "--help"], 0, "--max-new-tokens"),
         (["trainer.lerning_rate=1"], 2, ""),
         (["stages=[plan]"], 0, "quickstart"),
     ],
@@ -351,9 +352,3 @@ def test_a_pipe_that_is_closed_early_is_no_failure_to_be_told(tmp_path: Path, wo
         cwd=tmp_path, capture_output=True, encoding="utf-8", check=False,
     )  # fmt: skip
     assert (len(done.stdout), done.stderr) == (10, "")
-
-
-def test_a_command_says_what_it_is_for(tmp_path: Path) -> None:
-    result = program("rerun", "--help", cwd=tmp_path)
-    assert (result.code, result.err) == (0, "")
-    assert "`rerun RUN_DIR [OVERRIDES…] [--anyway]`" in result.out

@@ -1,6 +1,5 @@
 """Every YAML below conf/ composes, and the values of the walkthrough are the ones promised."""
 
-import copy
 import shlex
 from pathlib import Path
 
@@ -48,16 +47,14 @@ def test_every_yaml_composes(file: Path) -> None:
         assert isinstance(OmegaConf.to_object(config[group]), GROUPS[group].base | dict)
 
 
-def test_what_is_changed_in_a_config_is_in_no_other_though_the_options_are_never_copied_whole() -> None:
+def test_what_is_changed_in_a_config_is_in_no_other() -> None:
     first = compose(["metric=[exact_match]", "adapter.r=4"])
     first.trainer.max_steps, first.metric.exact_match.ignore_case = 3, True
     OmegaConf.update(first, "format.columns.output", "answer", force_add=True)
     second = compose(["metric=[exact_match]"])
     assert (second.trainer.max_steps, second.metric.exact_match.ignore_case) == (None, False)
     assert (second.adapter.r, second.format.columns) == (16, {})
-    options = ConfigStore.instance().repo
-    assert copy.deepcopy(options) is options
-    assert copy.deepcopy(options["adapter"]) is not options["adapter"]
+    assert set(ConfigStore.instance().repo).isdisjoint(GROUPS)  # which Hydra would copy with each composition
 
 
 def test_a_file_at_the_top_of_a_config_folder_is_no_option_and_is_not_announced(tmp_path: Path) -> None:

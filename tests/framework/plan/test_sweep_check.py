@@ -6,27 +6,23 @@ import pytest
 
 from framework import FrameworkError
 from framework.config.compose import config_loader
-from framework.plan.diagnose import check_sweep
-from framework.plan.sweep_check import POINTS, points
+from framework.plan.sweep_check import COMBINATIONS, check_sweep, trials
 
 
 def looked_at(*words: str) -> list[list[str]]:
     with config_loader() as loader:
-        found: list[str] = []
-        chosen = list(points(loader, words, found))
-    assert not found
-    return chosen
+        return trials(loader, words)[0]
 
 
 def test_every_value_is_looked_at_however_many_points_there_are() -> None:
-    chosen = looked_at("-m", "seed=range(0,33)", "trainer.learning_rate=1e-4,7", "adapter.r=4")
+    chosen = looked_at("seed=range(0,33)", "trainer.learning_rate=1e-4,7", "adapter.r=4")
     assert {word for point in chosen for word in point} == {
         *(f"seed={number}" for number in range(33)),
         "trainer.learning_rate=0.0001",
         "trainer.learning_rate=7",
         "adapter.r=4",
     }
-    assert len(chosen) <= 33 + POINTS
+    assert len(chosen) <= 33 + COMBINATIONS
 
 
 def test_a_plain_run_is_one_point() -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from framework import FrameworkError
-from framework.plan.diagnose import check_sweep
+from framework.plan.sweep_check import check_sweep
 
 OPTUNA = ["-m", "hydra/sweeper=optuna5", "trainer.learning_rate=interval(1e-5,1e-3)"]
 
@@ -42,11 +42,11 @@ def test_a_setting_out_of_its_range_is_told_with_what_is_valid(word: str, valid:
         ("hydra.sweeper.sampler=tpee", "must be one of tpe, random, grid, cmaes. Did you mean 'tpe'?"),
     ],
 )
-def test_a_setting_that_cannot_be_is_told_with_the_nearest_beside_the_other_mistakes(word: str, told: str) -> None:
+def test_a_setting_that_cannot_be_is_told_with_the_nearest_before_the_trials(word: str, told: str) -> None:
     with pytest.raises(FrameworkError) as caught:
         check_sweep([*OPTUNA, word, "trainer.warmup_steps=-1,-2"])
-    assert any(line.startswith((f"{word}: {told}", f"{word} {told}")) for line in str(caught.value).splitlines())
-    assert "trainer.warmup_steps=-2 must be a whole number of at least 0" in str(caught.value)
+    (line,) = str(caught.value).splitlines()
+    assert line.startswith((f"{word}: {told}", f"{word} {told}"))
     assert "_target_" not in str(caught.value)
 
 
@@ -67,9 +67,7 @@ def test_a_variable_that_is_not_set_is_told(monkeypatch: pytest.MonkeyPatch) -> 
         check_sweep([*OPTUNA, "hydra.sweeper.storage=${oc.env:STUDY}"])
 
 
-def test_a_setting_of_a_file_is_told_with_its_line_beside_the_other_mistakes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_setting_of_a_file_is_told_with_its_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "conf" / "experiment").mkdir(parents=True)
     yaml = "# @package _global_\ndefaults: [override /hydra/sweeper: optuna5]\nhydra:\n  sweeper:\n    n_trials: 0\n"
     (tmp_path / "conf" / "experiment" / "few.yaml").write_text(yaml, encoding="utf-8")
@@ -78,7 +76,6 @@ def test_a_setting_of_a_file_is_told_with_its_line_beside_the_other_mistakes(
         check_sweep(["-m", "+experiment=few", "trainer.learning_rate=interval(0.1,2)"])
     assert str(caught.value).splitlines() == [
         "conf/experiment/few.yaml:5: hydra.sweeper.n_trials=0 must be a whole number above 0",
-        "trainer.learning_rate=interval(0.1,2): trainer.learning_rate=2 must be a number above 0, up to 1",
     ]
 
 
@@ -86,6 +83,6 @@ def test_the_sweeper_of_lists_names_the_one_for_intervals() -> None:
     with pytest.raises(FrameworkError) as caught:
         check_sweep(["-m", "trainer.learning_rate=tag(log,interval(1e-5,1e-3))", "seed=1,2"])
     assert str(caught.value) == (
-        "trainer.learning_rate=tag(log,interval(1e-5,1e-3)): an interval has no end of values: give some, "
-        "trainer.learning_rate=1e-05,0.001, or choose hydra/sweeper=optuna5"
+        "trainer.learning_rate=tag(log,interval(1e-5,1e-3)): an interval has no end of values: list some, or choose "
+        "hydra/sweeper=optuna5"
     )

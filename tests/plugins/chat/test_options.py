@@ -60,9 +60,8 @@ def test_one_of_them_may_answer(word: str, talking: tuple[str, ...]) -> None:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ([], "which run? Usage: python -m framework chat RUN_DIR "),
-        (["--base"], "which run?"),
-        (["seed=1"], "which run?"),
+        ([], "the following arguments are required: RUN_DIR. Usage: python -m framework chat [-h] "),
+        (["--base"], "required: RUN_DIR"),
         (["run", "--sistem", "x"], "unknown option '--sistem'. Did you mean '--system'?"),
         (["run", "--bas"], "unknown option '--bas'. Did you mean '--base'?"),
         (["run", "other"], "'other' is no override like key=value"),

@@ -144,7 +144,7 @@ def test_options_that_cannot_work_together_are_a_reason(tmp_path: Path) -> None:
     [
         (
             ["--jsn"],
-            r"unknown option '--jsn'. Did you mean '--json'\? Valid: --json. Usage: python -m framework doctor",
+            r"unknown option '--jsn'. Did you mean '--json'\? Valid: --help, --json, -h. Usage: python -m ",
         ),
         (["-m", "seed=1,2"], r"unknown option '-m'"),
         (["quickstart"], r"'quickstart' is no override like key=value. Usage: "),

@@ -1,27 +1,45 @@
-"""framework/cli/commands/__init__.py: how each command is typed."""
+"""The commands of the core and of the first-party plugins: each says how it is typed."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
-from framework.api.component import Component
-from framework.api.text import usage
-from framework.cli.commands import framework_components
-from framework.config.help import help_text
+from framework import FrameworkError
+from framework.hooks.session import current
+from tests.support.forked_program import program
 
 REFERENCE = Path(__file__).parents[4] / "docs" / "reference" / "commands.md"
 
 
-@pytest.mark.parametrize("command", list(framework_components()), ids=lambda command: command.name)
-def test_a_command_is_typed_as_its_help_and_the_reference_say(command: Component) -> None:
-    start, _, words = usage(command.schema).partition(f" {command.name} ")
-    assert start == "python -m framework"
-    assert f"## `{command.name} {words}`\n" in REFERENCE.read_text(encoding="utf-8")
+@pytest.fixture(params=sorted(current().plugins.commands()))
+def command(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
 
 
-def test_the_help_of_the_program_names_all_commands() -> None:
-    listed = help_text([]).partition("Commands:")[2]
-    for command in framework_components():
-        assert f"\n  {command.name} " in listed
+def test_the_help_of_a_command_says_what_it_does_and_explains_each_option(command: str, tmp_path: Path) -> None:
+    result = program(command, "--help", cwd=tmp_path)
+    assert (result.code, result.err) == (0, "")
+    assert result.out.startswith(f"usage: python -m framework {command} [-h]")
+    assert current().plugins.commands()[command].summary in result.out
+    section = REFERENCE.read_text(encoding="utf-8").partition(f"\n## `{command} ")[2].partition("\n## ")[0]
+    assert section
+    for name in re.findall(r"^  (?:-h, )?(--[\w-]+|[A-Z_.=]+)", result.out, re.MULTILINE):
+        assert re.search(rf"^  (-h, )?{name}( .*)?\s+\S", result.out, re.MULTILINE), f"{name} has no help"
+        if name.startswith("--") and name != "--help":
+            assert name in REFERENCE.read_text(encoding="utf-8")
+
+
+def test_an_unknown_option_is_refused_with_the_nearest_and_the_usage(command: str) -> None:
+    component = current().plugins.commands()[command]
+    words = ["RUN"] * {"diff": 2, "plugins": 0, "doctor": 0, "plan-table": 0}.get(command, 1)
+    with pytest.raises(FrameworkError, match=r"^unknown option '--hel'. Did you mean '--help'\? .* Usage: python -m "):
+        component.load()(component.schema()).main([*words, "--hel"])
+
+
+def test_the_help_of_the_program_names_all_commands(tmp_path: Path) -> None:
+    listed = program("--help", cwd=tmp_path).out.partition("Commands:")[2]
+    for name in current().plugins.commands():
+        assert f"\n  {name} " in listed

@@ -182,9 +182,9 @@ def test_the_tables_fit_into_80_columns(
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ([], "two run folders are compared. Usage: "),
-        (["one"], "two run folders are compared. Usage: "),
-        (["one", "one", "--fast"], "two run folders are compared. Usage: "),
+        ([], "the following arguments are required: RUN_A, RUN_B. Usage: "),
+        (["one"], "the following arguments are required: RUN_B. Usage: "),
+        (["one", "one", "--fast"], "unknown option '--fast'. Valid: "),
         (["one", "nowhere"], "nowhere: there is no such folder"),
     ],
 )

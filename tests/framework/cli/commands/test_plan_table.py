@@ -46,7 +46,7 @@ def test_rows_are_predicted_into_a_file_or_to_standard_output(
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--row", "x"], "plan-table takes no '--row x'"),
+        (["--row", "x"], "unknown option '--row'. Did you mean '--rows'"),
         (["--rows", "none.csv"], "none.csv: cannot be read"),
         (["--rows", str(TABLE), "no/such/folder.csv"], "no/such/folder.csv cannot be written: No such file"),
     ],

@@ -131,7 +131,7 @@ def test_an_unknown_option_of_the_command_is_refused(words: list[str]) -> None:
 
 
 def test_a_third_name_is_refused_with_the_usage() -> None:
-    with pytest.raises(FrameworkError, match=r"not trainer, hf, echo. Usage: python -m framework plugins \[GROUP"):
+    with pytest.raises(FrameworkError, match=r"unexpected argument 'echo'. Usage: python -m framework plugins \[-h\]"):
         run_command("plugins", ["trainer", "hf", "echo"])
 
 

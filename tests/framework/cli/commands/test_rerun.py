@@ -209,8 +209,8 @@ def test_a_run_without_an_environment_is_run_from_here(place: Path, capsys: pyte
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ([], "which run?"),
-        (["seed=1"], "which run?"),
+        ([], "the following arguments are required: RUN_DIR"),
+        (["seed=1"], "seed=1: there is no such folder"),
         (["first", "--fast"], "unknown option '--fast'"),
         (["first", "second"], "'second' is no override like key=value"),
         (["nowhere"], "nowhere: there is no such folder"),

@@ -88,8 +88,8 @@ def test_a_sweep_that_is_at_work_is_refused_and_goes_on(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        ((), "which sweep? Usage: python -m framework resume SWEEP_FOLDER"),
-        (("x", "seed=2"), "which sweep?"),
+        ((), "required: SWEEP_FOLDER. Usage: python -m framework resume [-h] SWEEP_FOLDER"),
+        (("x", "seed=2"), "unexpected argument 'seed=2'. Usage: "),
         (("nowhere",), "nowhere: there is no such folder"),
         (("run",), "run: it holds no multirun.yaml: it is a run, and a run is done again with rerun"),
         ((".",), "it holds no multirun.yaml: no sweep began"),

@@ -1,0 +1,73 @@
+"""The one parser for the arguments of commands. It refuses them as everything else is refused: in one line."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+from framework.util.errors import FrameworkError, unknown
+
+
+class CommandParser(argparse.ArgumentParser):
+    """Reads the arguments of `python -m framework COMMAND …`; `--help` prints what is declared.
+
+        parser = CommandParser("shout", "Print a text in capitals.")
+        parser.add_argument("text", metavar="TEXT", help="what is printed")
+        given = parser.read(arguments)
+
+    Args:
+        command: the name of the command.
+        about: what the command does, as a rule the docstring of its schema.
+        options: further arguments of `argparse.ArgumentParser`.
+    """
+
+    def __init__(self, command: str, about: str | None = None, **options: Any) -> None:
+        settings: dict[str, Any] = {
+            "prog": f"python -m framework {command}".strip(),
+            "description": inspect.cleandoc(about or ""),
+            "formatter_class": argparse.RawDescriptionHelpFormatter,
+            "allow_abbrev": False,
+        }
+        super().__init__(**(settings | options))
+
+    @property
+    def option_names(self) -> list[str]:
+        """The options that are declared, `--json` for example."""
+        return [option for action in self._actions for option in action.option_strings]
+
+    def error(self, message: str) -> NoReturn:
+        """Refuse the arguments.
+
+        Raises:
+            FrameworkError: the message, and how the command is typed.
+        """
+        usage = " ".join(self.format_usage().split()).removeprefix("usage: ")
+        raise FrameworkError(f"{message.removeprefix('argument ').rstrip('.')}. Usage: {usage}")
+
+    def add_overrides(self, meaning: str) -> None:
+        """Take overrides, `overrides` of the result: words such as `adapter.r=8` or `~format`."""
+        self.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=meaning)
+
+    def read(self, arguments: Sequence[str]) -> argparse.Namespace:
+        """Parse; options may stand before, between and after the other arguments.
+
+        The files of `plugins=[…]` are loaded before a command runs, so a command without overrides passes them over.
+
+        Raises:
+            FrameworkError: an argument is missing, unknown or not valid.
+        """
+        words = list(arguments)
+        if not any(action.dest == "overrides" for action in self._actions):
+            words = [word for word in words if not word.startswith("plugins=")]
+        given, rest = self.parse_known_intermixed_args(words)
+        for word in rest:
+            if word.startswith("-"):
+                self.error(unknown("option", word.partition("=")[0], self.option_names))
+        if rest:
+            self.error(f"unexpected argument '{rest[0]}'")
+        for word in getattr(given, "overrides", ()):
+            if "=" not in word and not word.startswith("~"):
+                self.error(f"'{word}' is no override like key=value")
+        return given
