@@ -80,7 +80,7 @@ def test_what_cannot_work_together_is_told_once_no_value_is_missing(tmp_path: Pa
     with pytest.raises(FrameworkError) as caught:
         testing.plan(words, run_dir=tmp_path)
     assert str(caught.value) == "data.path has no value: set data.path=…"
-    with pytest.raises(FrameworkError, match="^adapter=full trains all weights"):
+    with pytest.raises(FrameworkError, match=r"^adapter=full trains all weights"):
         testing.plan([*words, "data.path=x.jsonl"], run_dir=tmp_path)
 
 
