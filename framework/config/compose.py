@@ -15,7 +15,6 @@ from hydra import compose as hydra_compose
 from hydra import initialize_config_dir
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.config_search_path import ConfigSearchPath
-from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.object_type import ObjectType
 from hydra.core.plugins import Plugins
@@ -134,7 +133,7 @@ class ComponentSource(ConfigSource):
         """Return the schema of an option; it stands below the option's name in a group of several."""
         place = config_path.removesuffix(".yaml")
         group, _, name = place.partition("/")
-        package = f"{group}.{name}" if GROUPS[group].several else None
+        package = f"{group}.{name}" if name and GROUPS[group].several else None
         node = copy.deepcopy(register(current())[place])
         return ConfigResult(self.provider, self.full_path(), node, header={"package": package})
 
@@ -179,8 +178,7 @@ def register(session: Session) -> Mapping[str, DictConfig]:
     plugins = session.plugins.implementations(COMPONENTS)
     if session.schemas[0] == plugins:
         return session.schemas[1]
-    ConfigStore.instance().store(name="run_config", node=RunConfig, provider="framework")
-    found: dict[str, DictConfig] = {}
+    found: dict[str, DictConfig] = {"run_config": OmegaConf.structured(RunConfig)}
     for group in GROUPS.values():
         for name, registration in session.plugins.registrations(group).items():
             schema = registration.component.schema

@@ -48,7 +48,7 @@ class CommandParser(argparse.ArgumentParser):
 
     def add_overrides(self, meaning: str) -> None:
         """Take overrides, `overrides` of the result: words such as `adapter.r=8` or `~format`."""
-        self.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help=meaning)
+        self.add_argument("overrides", nargs="*", default=[], metavar="KEY=VALUE", help=meaning)
 
     def read(self, arguments: Sequence[str]) -> argparse.Namespace:
         """Parse; options may stand before, between and after the other arguments.
