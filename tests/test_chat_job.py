@@ -59,10 +59,12 @@ def test_base_and_tuned_differ_and_each_is_marked(run: Path) -> None:
 def test_what_is_streamed_is_what_is_generated_for_both(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(run.parent)
     prompt = Prompt((Message("user", f"{ASKED}\n\n{ORDER}"),))
-    with trained(read_run(run), []) as cast:
-        tuned = cast.speakers[TUNED]
+    with trained(read_run(run), []) as speakers:
+        tuned = speakers.available[TUNED]
         model = tuned._model  # type: ignore[attr-defined]  # noqa: SLF001 - the model behind both
-        streams = {name: cast.speakers[name].stream(prompt, max_new_tokens=24, seed=None) for name in (BASE, TUNED)}
+        streams = {
+            name: speakers.available[name].stream(prompt, max_new_tokens=24, seed=None) for name in (BASE, TUNED)
+        }
         pieces = [[next(stream, "") for stream in streams.values()] for _ in range(26)]
         said = ["".join(parts) for parts in zip(*pieces, strict=True)]
         (whole,) = model.generate([prompt], max_new_tokens=24, batch_size=1)

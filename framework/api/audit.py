@@ -76,7 +76,7 @@ class AuditData(Protocol):
     def where(self, number: int) -> str:
         """Tell where a row stands, `orders.jsonl:12`."""
 
-    def supervised_beyond(self, number: int, limit: int) -> int:
+    def supervised_after(self, number: int, limit: int) -> int:
         """Count the learned tokens of a row that stand beyond its first `limit` tokens."""
 
     def suggested_length(self, tokens: NDArray[np.integer]) -> int:
@@ -86,11 +86,11 @@ class AuditData(Protocol):
         """Return which share of the tokens is padding where rows of these lengths are put into batches."""
 
     @property
-    def alike(self) -> NDArray[np.int64]:
+    def near_duplicates(self) -> NDArray[np.int64]:
         """The group of near-duplicates of each row, question and answer as one text: the number of its first row."""
 
     @property
-    def asked_alike(self) -> NDArray[np.int64]:
+    def near_duplicate_questions(self) -> NDArray[np.int64]:
         """The same for the questions alone, where what most questions share does not count; plain text is compared."""
 
     def examples(self, numbers: Iterable[int], count: int = 5) -> list[str]:

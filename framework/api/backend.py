@@ -1,6 +1,6 @@
 """For authors of trainers: the arithmetic of memory, hashes for caches, what trials of a sweep share. Provisional."""
 
-from framework.memory import Attention, Loss, Settings, Shape, Weights, estimate
+from framework.memory import Attention, Loss, MemorySettings, Shape, Weights, estimate
 from framework.memory.shape import LINEARS
 from framework.util.hashing import code_hash, hash_of, module_hash
 from framework.util.shared_cache import SharedCache
@@ -10,7 +10,7 @@ __all__ = [
     "LINEARS",
     "Attention",
     "Loss",
-    "Settings",
+    "MemorySettings",
     "Shape",
     "SharedCache",
     "Weights",

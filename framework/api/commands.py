@@ -6,7 +6,7 @@
 This module looks up: it hands on what stands in rooms above `api`. Nothing in the core imports it.
 """
 
-from framework.cli.arguments import check_twice, complete_overrides
+from framework.cli.arguments import complete_overrides, reject_duplicate_overrides
 from framework.plan.from_folder import saved_plan
 from framework.plan.load import load_config
 from framework.plan.make import check_model, make_plan
@@ -17,11 +17,11 @@ from framework.util.command import CommandParser
 __all__ = [
     "CommandParser",
     "check_model",
-    "check_twice",
     "check_writable",
     "complete_overrides",
     "load_config",
     "make_plan",
     "read_run",
+    "reject_duplicate_overrides",
     "saved_plan",
 ]

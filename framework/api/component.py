@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from framework.api import schema
-from framework.util.errors import FrameworkError, one_line, place
+from framework.util.errors import FrameworkError, error_location, summarize_error
 
 __all__ = ["GROUPS", "SPEAKERS", "Component", "Group", "imported_too_late"]
 
@@ -113,11 +113,13 @@ class Component:
         library = name.partition(".")[0]
         absent = isinstance(error, ModuleNotFoundError) and name == library
         if not library or (library == self.factory.partition(":")[0].partition(".")[0] and not absent):
-            return f"'{self.name}' cannot be loaded from {self.factory}: {one_line(error)}{place(error)}"
+            return (
+                f"'{self.name}' cannot be loaded from {self.factory}: {summarize_error(error)}{error_location(error)}"
+            )
         from framework.util.requirements import pip_command  # noqa: PLC0415 - urllib.request brings http and ssl
 
         install = f": {pip_command(self.extras)}" if self.extras else ""
-        return f"'{self.name}' needs the library '{library}'{install} ({one_line(error)})"
+        return f"'{self.name}' needs the library '{library}'{install} ({summarize_error(error)})"
 
 
 def imported_too_late(order: tuple[str, ...]) -> list[str]:

@@ -23,8 +23,8 @@ from framework.api.records import (
     Report,
     Sample,
     Step,
+    TrainingIssue,
     TrainResult,
-    Trouble,
 )
 from framework.api.schema import Stage
 
@@ -109,7 +109,7 @@ class TrainingStep(Event):
 class IssueFound(Event):
     """Something goes wrong in the training: sent after the step at which it was seen, or after the evaluation."""
 
-    issue: Trouble
+    issue: TrainingIssue
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from framework.api.protocols import Model
 from framework.plan.fit import check_fits
 from framework.run.import_order import stale
 from framework.run.pipeline import SCRATCH, planned, run
-from framework.run.plan_transfer import Packed, check_divisible, end_with, pack
+from framework.run.plan_transfer import PickledPlan, check_distributed, end_with, pickle_plan
 from framework.run.worker import ENDED, GROUP, JOB, Ended, Job
 from framework.rundir.status import note_failure
 
@@ -22,13 +22,13 @@ __all__ = [
     "SCRATCH",
     "Ended",
     "Job",
-    "Packed",
-    "check_divisible",
+    "PickledPlan",
+    "check_distributed",
     "check_fits",
     "end_with",
     "load_data",
     "note_failure",
-    "pack",
+    "pickle_plan",
     "planned",
     "run",
     "stale",

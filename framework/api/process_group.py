@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from enum import Enum
 
-__all__ = ["WORKER", "Engine", "Group", "Member", "member"]
+__all__ = ["WORKER", "Engine", "Member", "ProcessGroup", "member"]
 
 WORKER = "FRAMEWORK_WORKER"
 """Set in the processes of a group, so that a backend knows that it is in one."""
@@ -25,7 +25,7 @@ class Engine(Enum):
 
 
 @dataclass(frozen=True)
-class Group:
+class ProcessGroup:
     """What a launcher asks for.
 
     Attributes:

@@ -13,22 +13,22 @@ from omegaconf import DictConfig
 from framework.api.component import Component, Group
 from framework.api.plan import Selection
 from framework.hooks import local_file
-from framework.hooks.manager import LeftOut, Registration
+from framework.hooks.manager import Registration, SkippedPlugin
 from framework.hooks.session import current
 from framework.util.shared_cache import SharedCache
 
 __all__ = [
-    "LeftOut",
     "Registration",
+    "SkippedPlugin",
     "ask",
     "components",
-    "leave_out",
-    "left_out",
     "load_file",
     "package",
     "registrations",
     "selection_of",
     "shared_cache",
+    "skip_plugin",
+    "skipped_plugins",
 ]
 
 
@@ -67,14 +67,14 @@ def ask(hook: str, **arguments: Any) -> Iterator[tuple[str, Any]]:
     return current().plugins.ask(hook, **arguments)
 
 
-def leave_out(plugin: str, what: str, error: BaseException | str) -> None:
+def skip_plugin(plugin: str, what: str, error: BaseException | str) -> None:
     """Note that a part of a plugin is not used, and say so once."""
-    current().plugins.leave_out(plugin, what, error)
+    current().plugins.skip_plugin(plugin, what, error)
 
 
-def left_out() -> list[LeftOut]:
+def skipped_plugins() -> list[SkippedPlugin]:
     """Return what is not used because it is broken."""
-    return current().plugins.left_out()
+    return current().plugins.skipped_plugins()
 
 
 def package(plugin: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from omegaconf import DictConfig, OmegaConf
 
 from framework.api import records
-from framework.api.records import Nulls
+from framework.api.records import NullDistribution
 from framework.api.schema import Stage
 from framework.util.errors import FrameworkError
 
@@ -29,7 +29,7 @@ __all__ = [
 
 PLAN, OVERRIDES, STATUS, ENVIRONMENT = "plan.json", "overrides.json", "status.json", "environment.json"
 REPORT = "report.json"
-NULL = "null"
+NULL = "null_distribution"
 RUNNING, FINISHED, FAILED, PASSED_OVER, PRUNED = "running", "finished", "failed", "passed over", "pruned"
 """The states of a run in `status.json`; one whose process was killed stays `running`."""
 T = TypeVar("T")
@@ -45,7 +45,7 @@ class RunFolder:
         """Return where the result of a stage lies."""
         return self.path / f"{stage}.json"
 
-    def earlier(self, stage: Stage, kind: type[T]) -> T | None:
+    def load_result(self, stage: Stage, kind: type[T]) -> T | None:
         """Return the result that an earlier run left, if there is one.
 
         Raises:
@@ -53,13 +53,13 @@ class RunFolder:
         """
         return self._load(stage.value, kind)
 
-    def nulls(self) -> Nulls | None:
+    def nulls(self) -> NullDistribution | None:
         """Return what an earlier evaluation found of random adapters.
 
         Raises:
             FrameworkError: the file cannot be read.
         """
-        return self._load(NULL, Nulls)
+        return self._load(NULL, NullDistribution)
 
     def status(self) -> Mapping[str, Any]:
         """Return `status.json` as plain values; empty where there is none."""

@@ -14,7 +14,7 @@ from typing import Annotated, Any
 from annotated_types import Ge, Gt, Interval, Len, Predicate
 from omegaconf import MISSING
 
-from framework.api.process_group import Group
+from framework.api.process_group import ProcessGroup
 from framework.util.affects import Affects
 
 __all__ = [
@@ -237,7 +237,7 @@ class VerdictConfig:
 class LaunchConfig:
     """In which process, or on which machine, a run happens."""
 
-    def group(self) -> Group | None:
+    def group(self) -> ProcessGroup | None:
         """Return the group of processes that trains; None where one process does."""
         return None
 
@@ -277,7 +277,7 @@ class SpeakerConfig:
 
 
 class Action(Enum):
-    """What is done about a trouble: nothing, it is told, the learning rate is lowered too, or the training ends."""
+    """What is done about an issue: nothing, it is told, the learning rate is lowered too, or the training ends."""
 
     ignore = "ignore"
     warn = "warn"

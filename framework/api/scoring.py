@@ -17,7 +17,7 @@ from typing import TypeVar
 
 from framework.api.protocols import AnswerMetric, AnyMetric, MetricWithUnit, Model
 from framework.api.records import Answer, Answered, Example, Measure, Message, Prompt, Sample, Scores
-from framework.util.errors import FrameworkError, told
+from framework.util.errors import FrameworkError, describe_error
 
 __all__ = ["answered", "measure", "question", "samples", "score"]
 
@@ -139,7 +139,9 @@ def score(name: str, metric: AnyMetric, answers: Sequence[Answered]) -> Scores:
             items.append(_number(metric.score(answer.answer, answer.reference)))
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a stranger's code; it is named and the run goes on
             items.append(None)
-            failures.append(f"metric '{name}' cannot score the answer {answer.answer[:SHOWN]!r}: {told(error)}")
+            failures.append(
+                f"metric '{name}' cannot score the answer {answer.answer[:SHOWN]!r}: {describe_error(error)}"
+            )
     if not failures:
         return Scores(items)
     more = f" ({len(failures)} of {len(answers)} answers have no score)" if len(answers) > 1 else ""
@@ -155,7 +157,7 @@ def _all_at_once(name: str, metric: AnswerMetric, answers: Sequence[Answered]) -
         weights = [_weight(weight) for weight in found.weights]
     except (Exception, SystemExit) as error:  # noqa: BLE001 - as above
         some = f"the {len(answers)} answers, the first {answers[0].answer[:SHOWN]!r}"
-        return Scores([None] * len(answers), notes=[f"metric '{name}' cannot score {some}: {told(error)}"])
+        return Scores([None] * len(answers), notes=[f"metric '{name}' cannot score {some}: {describe_error(error)}"])
     return Scores(items, weights, [f"metric '{name}': {note}" for note in found.notes])
 
 

@@ -45,7 +45,7 @@ def complete_overrides(words: list[str]) -> list[str]:
     Raises:
         FrameworkError: a word is wrong, or a plugin's file cannot be loaded.
     """
-    check_twice(words)
+    reject_duplicate_overrides(words)
     words = complete(words)
     load_surroundings(words)
     return words
@@ -136,7 +136,7 @@ def load_plugins(words: Sequence[str]) -> None:
                 load_file(current().plugins, str(path))
 
 
-def check_twice(words: Sequence[str]) -> None:
+def reject_duplicate_overrides(words: Sequence[str]) -> None:
     """Refuse a key that is set twice: Hydra would take the last and drop the first without a word.
 
     Raises:

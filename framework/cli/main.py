@@ -30,7 +30,7 @@ from framework.cli.arguments import (
 )
 from framework.config.compose import CONFIG_NAME, conf_dir, register
 from framework.config.sources import REFUSALS
-from framework.hooks.local_file import lend_files, load_file
+from framework.hooks.local_file import export_plugin_paths, load_file
 from framework.hooks.session import Session, current
 from framework.plan.diagnose import diagnose
 from framework.plan.make import make_plan
@@ -39,7 +39,7 @@ from framework.plan.sweep_check import check_sweep
 from framework.rundir.folder import save_overrides, saved_overrides
 from framework.rundir.status import note_failure
 from framework.sweep import folder, gpu, locks
-from framework.util.errors import USER_MISTAKE, DoesNotFitError, FrameworkError, PrunedError, one_line, unknown
+from framework.util.errors import USER_MISTAKE, DoesNotFitError, FrameworkError, PrunedError, summarize_error, unknown
 
 SWEEP = {"-m", "--multirun", "hydra.mode=MULTIRUN"}
 """Words that make a sweep."""
@@ -85,7 +85,7 @@ def start(session: Session, words: Sequence[str]) -> None:
     sys.argv[1:] = words
     register(session)
     if SWEEP & set(words):
-        lend_files(session.plugins)
+        export_plugin_paths(session.plugins)
         check_sweep(words)
     try:
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=CONFIG_NAME)(run)()
@@ -133,7 +133,7 @@ def _run(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...], n
         # Hydra keeps the error of a point until the sweep ends, and its frames would keep the point's model alive.
         traceback.clear_frames(error.__traceback__)
         if isinstance(error, REFUSALS):
-            raise RunFailedError(one_line(error)) from error
+            raise RunFailedError(summarize_error(error)) from error
         raise
     return report.objective.value if report else None
 
@@ -153,7 +153,7 @@ def _launch(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...]
     else:
         session.shared.close()
     if works and folder.takes_one_gpu(plan):
-        gpu.take_one(session)
+        gpu.claim_gpu(session)
     launcher: Launcher = plan.launch.create()
     return launcher.launch(plan)
 

@@ -28,7 +28,7 @@ from framework.config.compose import register
 from framework.config.sources import source_lines
 from framework.hooks.manager import Registration
 from framework.hooks.session import current
-from framework.util.errors import one_line, short
+from framework.util.errors import display_path, summarize_error
 from framework.util.requirements import missing, pip_command
 
 NO_SUMMARY = ("@package", "python -m framework", "yaml-language-server:")
@@ -121,14 +121,14 @@ def _option(registration: Registration) -> Option:
         needed = [extra for extra in component.extras if missing([extra])]
         names = missing(needed)
     except ValueError as error:  # no requirement at all; pip will say the same
-        needed, names = list(component.extras), [one_line(error)]
+        needed, names = list(component.extras), [summarize_error(error)]
     return Option(component, registration.plugin, origin(registration), tuple(names), pip_command(needed))
 
 
 def origin(registration: Registration) -> str:
     """Return where an option comes from: its distribution with the version, or its file."""
     if registration.package.endswith(".py"):
-        return short(Path(registration.package))
+        return display_path(Path(registration.package))
     own = registration.component.factory.startswith("framework.")
     return registration.package or (f"framework {__version__}" if own else registration.plugin)
 
@@ -146,7 +146,7 @@ def _preset(loader: ConfigLoader, group: Group, name: str) -> Preset:
         lines = [(file, line) for file, _, line in source_lines(loader, f"{group.name}/{name}")]
         bases = tuple(dict.fromkeys(_built_on(loader, group, name, ())))
     except (HydraException, OmegaConfBaseException, YAMLError) as error:
-        return Preset(name, f"cannot be read: {one_line(error)}", (), "")
+        return Preset(name, f"cannot be read: {summarize_error(error)}", (), "")
     comments = [line.removeprefix("#").strip() for _, line in lines if line.startswith("#")]
     summary = next((comment for comment in comments if comment and not comment.startswith(NO_SUMMARY)), "")
     return Preset(name, summary, bases, lines[0][0] if lines else "")

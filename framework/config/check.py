@@ -19,7 +19,7 @@ from framework.api.fields import Field, Type, as_text, fields
 from framework.config.problem import Problem
 from framework.config.sources import refusal
 from framework.hooks.session import current
-from framework.util.errors import nearest, one_line
+from framework.util.errors import nearest, summarize_error
 
 
 def check(config: DictConfig, overrides: Sequence[str] = ()) -> None:
@@ -91,7 +91,7 @@ def _range(place: str, value: Any, wanted: Type) -> Iterator[Problem]:
     try:
         fits = wanted.holds(value)
     except Exception as error:  # noqa: BLE001 - a bound of a stranger's plugin may raise anything
-        yield Problem(f"{place}={as_text(value)}: its range cannot be checked: {one_line(error)}", (place,))
+        yield Problem(f"{place}={as_text(value)}: its range cannot be checked: {summarize_error(error)}", (place,))
         return
     if not fits:
         yield Problem(out_of_range(place, value, wanted), (place,))

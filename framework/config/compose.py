@@ -26,7 +26,7 @@ from framework.api.component import GROUPS
 from framework.api.schema import RunConfig
 from framework.hooks.session import Session, current
 from framework.hooks.validation import COMPONENTS
-from framework.util.errors import FrameworkError, one_line
+from framework.util.errors import FrameworkError, summarize_error
 
 CONFIG_NAME = "config"
 COMPONENT = "component"
@@ -98,13 +98,15 @@ def _plugin_folders() -> Iterator[tuple[str, list[Path]]]:
     """Give the config folders of plugins: each as Hydra writes it, and where it lies. What is none is left out."""
     for plugin, path in current().plugins.ask("framework_config_paths"):
         if not isinstance(path, str):
-            current().plugins.leave_out(plugin, "framework_config_paths", f"it gives a {type(path).__name__}, no text")
+            current().plugins.skip_plugin(
+                plugin, "framework_config_paths", f"it gives a {type(path).__name__}, no text"
+            )
             continue
         scheme, _, place = path.rpartition("://")
         try:
             spec = importlib.util.find_spec(place.replace("/", ".")) if scheme == "pkg" else None
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the packages above it are imported
-            current().plugins.leave_out(plugin, "framework_config_paths", error)
+            current().plugins.skip_plugin(plugin, "framework_config_paths", error)
             continue
         if scheme == "pkg":
             yield path, [Path(root) for root in (spec.submodule_search_locations or [])] if spec else []
@@ -186,8 +188,8 @@ def register(session: Session) -> Mapping[str, DictConfig]:
                 node = OmegaConf.structured(schema)
                 _open_dicts(schema, node)
             except (Exception, SystemExit) as error:  # noqa: BLE001 - a type that no config can have, a default that raises
-                reason = f"its schema {schema.__name__} is no config: {one_line(error)}"
-                session.plugins.leave_out(registration.plugin, f"{group.name} '{name}'", reason)
+                reason = f"its schema {schema.__name__} is no config: {summarize_error(error)}"
+                session.plugins.skip_plugin(registration.plugin, f"{group.name} '{name}'", reason)
             else:
                 found[f"{group.name}/{name}"] = node
     session.schemas = plugins, found

@@ -27,7 +27,7 @@ from yaml import YAMLError
 from framework.api.component import GROUPS
 from framework.config.compose import COMPONENT, CONFIG_NAME, config_loader
 from framework.config.problem import Problem
-from framework.util.errors import FrameworkError, short
+from framework.util.errors import FrameworkError, display_path
 
 REFUSALS = (HydraException, OmegaConfBaseException, YAMLError, ValueError, AssertionError)
 """What Hydra raises where it cannot compose."""
@@ -36,7 +36,7 @@ STRUCTURED = ("structured:", f"{COMPONENT}:")
 
 
 @dataclass(frozen=True)
-class Setting:
+class SourcedValue:
     """One value that was set: the dotted `key`, the `value` as plain data, and `where`.
 
     `fault` says what is wrong with the way it is written. `preset` is the group of the file that it stands in, where
@@ -60,7 +60,7 @@ class Origins:
         schemas: what was loaded last of a dataclass below a package: `adapter`, `metric.exact_match`, `hydra.sweeper`.
     """
 
-    settings: list[Setting] = field(default_factory=list)
+    settings: list[SourcedValue] = field(default_factory=list)
     choices: dict[str, str] = field(default_factory=dict)
     schemas: dict[str, DictConfig] = field(default_factory=dict)
 
@@ -96,11 +96,11 @@ def origins(loader: ConfigLoader, defaults: Sequence[ResultDefault], words: Sequ
         if loader.repository.group_exists(key) and not isinstance(override.value(), dict):
             found.choices[override.package or key] = word
         else:
-            found.settings.append(Setting(key, override.value(), word))
+            found.settings.append(SourcedValue(key, override.value(), word))
     return found
 
 
-def _of_file(folder: str, config_path: str, package: str, config: DictConfig) -> Iterator[Setting]:
+def _of_file(folder: str, config_path: str, package: str, config: DictConfig) -> Iterator[SourcedValue]:
     """Give the values that a YAML file sets, with their lines."""
     text, name = _source(folder, config_path)
     tree = yaml.compose(text, Loader=yaml.SafeLoader)
@@ -113,7 +113,7 @@ def _of_file(folder: str, config_path: str, package: str, config: DictConfig) ->
                     yield dataclasses.replace(each, preset=preset if preset in GROUPS else "")
     elif tree is not None:  # it holds more than comments
         fault = "a config file holds keys and values, this one a list or a text"
-        yield Setting("", None, f"{name}:{tree.start_mark.line + 1}", fault)
+        yield SourcedValue("", None, f"{name}:{tree.start_mark.line + 1}", fault)
 
 
 def _pairs(node: yaml.MappingNode) -> list[tuple[yaml.ScalarNode, yaml.Node]]:
@@ -122,7 +122,9 @@ def _pairs(node: yaml.MappingNode) -> list[tuple[yaml.ScalarNode, yaml.Node]]:
     return [(key, value) for key, value in node.value if isinstance(key, yaml.ScalarNode)]
 
 
-def _leaves(path: str, key: yaml.ScalarNode, node: yaml.Node, values: dict[Any, Any], name: str) -> Iterator[Setting]:
+def _leaves(
+    path: str, key: yaml.ScalarNode, node: yaml.Node, values: dict[Any, Any], name: str
+) -> Iterator[SourcedValue]:
     """Give the values below an entry of a YAML file with their lines."""
     where = f"{name}:{key.start_mark.line + 1}"
     below = f"{path}.{key.value}" if path else str(key.value)
@@ -130,12 +132,12 @@ def _leaves(path: str, key: yaml.ScalarNode, node: yaml.Node, values: dict[Any, 
     if "." in key.value:
         first = key.value.partition(".")[0]
         fault = f"'{key.value}' is one key with a dot in it: write '{first}:' and the rest indented"
-        yield Setting(below, value, where, fault)
+        yield SourcedValue(below, value, where, fault)
     elif isinstance(node, yaml.MappingNode) and node.value and isinstance(value, dict):
         for inner, part in _pairs(node):
             yield from _leaves(below, inner, part, value, name)
     else:
-        yield Setting(below, value, where)
+        yield SourcedValue(below, value, where)
 
 
 def entries(loader: ConfigLoader, config_path: str) -> Iterator[tuple[InputDefault, str]]:
@@ -157,9 +159,9 @@ def _source(folder: str, config_path: str) -> tuple[str, str]:
     if scheme == "pkg":
         module, _, below = place.partition("/")
         resource = files(module.replace("/", ".")).joinpath(below, f"{config_path}.yaml")
-        return resource.read_text(encoding="utf-8"), short(Path(str(resource)))
+        return resource.read_text(encoding="utf-8"), display_path(Path(str(resource)))
     file = Path(place) / f"{config_path}.yaml"
-    return file.read_text(encoding="utf-8"), short(file)
+    return file.read_text(encoding="utf-8"), display_path(file)
 
 
 def source_lines(loader: ConfigLoader, config_path: str) -> Iterator[tuple[str, int, str]]:
@@ -196,7 +198,7 @@ def explain(error: Exception) -> str:
         name, _, value = word.partition("=")
         return f"cannot read '{word}': {why}. A text with such characters wants quotes of its own: \"{name}='{value}'\""
     if mark := getattr(error, "problem_mark", None):  # PyYAML's
-        return f"{short(Path(mark.name))}:{mark.line + 1}: no YAML: {getattr(error, 'problem', '')}"
+        return f"{display_path(Path(mark.name))}:{mark.line + 1}: no YAML: {getattr(error, 'problem', '')}"
     cause = error.__cause__ or error.__context__
     if isinstance(error, ConfigCompositionException) and isinstance(cause, OmegaConfBaseException):
         key = f"{cause.full_key}: " if cause.full_key else ""

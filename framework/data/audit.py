@@ -65,9 +65,9 @@ class StoredRows(AuditData):
         """Tell where a row stands, `orders.jsonl:12`."""
         return self._store.where(number)
 
-    def supervised_beyond(self, number: int, limit: int) -> int:
+    def supervised_after(self, number: int, limit: int) -> int:
         """Count the learned tokens of a row that stand beyond its first `limit` tokens."""
-        return self._store.supervised_beyond(number, limit)
+        return self._store.supervised_after(number, limit)
 
     def suggested_length(self, tokens: NDArray[np.integer]) -> int:
         """As `DataResult.lengths` does."""
@@ -78,14 +78,14 @@ class StoredRows(AuditData):
         return lengths.padding(tokens.astype(np.int64), batch_size, self.plan.seed)
 
     @functools.cached_property
-    def alike(self) -> NDArray[np.int64]:
+    def near_duplicates(self) -> NDArray[np.int64]:
         """The group of near-duplicates of each row, question and answer as one text: the number of its first row."""
-        return groups(self._store, "alike")
+        return groups(self._store, "near_duplicates")
 
     @functools.cached_property
-    def asked_alike(self) -> NDArray[np.int64]:
+    def near_duplicate_questions(self) -> NDArray[np.int64]:
         """The same for the questions alone, where what most questions share does not count; plain text is compared."""
-        return groups(self._store, "asked_alike")
+        return groups(self._store, "near_duplicate_questions")
 
     def examples(self, numbers: Iterable[int], count: int = 5) -> list[str]:
         """Name the first of some rows: `geo.jsonl:12: Capital of Peru? → Lima`.
@@ -109,17 +109,17 @@ def _short(text: str) -> str:
 
 
 def groups(store: Store, kind: str) -> NDArray[np.int64]:
-    """Return the groups of near-duplicates, `alike` or `asked_alike`; worked out once for a store."""
+    """Return `near_duplicates` or `near_duplicate_questions`, the group of each row; worked out once for a store."""
     file = store.folder / f"{kind}.npy"
     try:
         saved: NDArray[np.int64] = np.load(file)
     except (OSError, ValueError, EOFError):  # not there yet, or damaged
-        saved = _alike(store) if kind == "alike" else _asked_alike(store)
+        saved = _near_duplicates(store) if kind == "near_duplicates" else _near_duplicate_questions(store)
         _save(file, saved)
     return saved
 
 
-def _alike(store: Store) -> NDArray[np.int64]:
+def _near_duplicates(store: Store) -> NDArray[np.int64]:
     """Group rows whose questions and answers are nearly the same."""
 
     def whole() -> Iterator[Sequence[str]]:
@@ -129,7 +129,7 @@ def _alike(store: Store) -> NDArray[np.int64]:
     return minhash.group(whole, len(store), folder=_scratch(store))
 
 
-def _asked_alike(store: Store) -> NDArray[np.int64]:
+def _near_duplicate_questions(store: Store) -> NDArray[np.int64]:
     """Group rows that ask nearly the same, or of which one asks what another has answered on its way."""
 
     def questions() -> Iterator[Sequence[str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from framework.api.records import Example, Message
-from framework.util.errors import FrameworkError, one_line
+from framework.util.errors import FrameworkError, summarize_error
 
 ROLES = ("system", "user", "assistant", "tool")
 
@@ -67,5 +67,5 @@ def _check_json(what: str, value: object) -> None:
     try:
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError) as error:  # a date of Parquet, NaN, half of a surrogate pair
-        message = f"{what} cannot be written as JSON: {one_line(error)}"
+        message = f"{what} cannot be written as JSON: {summarize_error(error)}"
         raise FrameworkError(message) from error

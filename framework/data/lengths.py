@@ -43,7 +43,7 @@ def measure(store: Store, numbers: Numbers, kept: Numbers, limit: int, batch_siz
         max_seq_length=limit,
         suggested=suggest(p99, longest),
         lost_tokens=int((lengths - limit).clip(min=0).sum()),
-        lost_supervised_tokens=sum(store.supervised_beyond(int(number), limit) for number in numbers[lengths > limit]),
+        lost_supervised_tokens=sum(store.supervised_after(int(number), limit) for number in numbers[lengths > limit]),
         padding_share=padding(np.minimum(store.columns.tokens[kept], limit).astype(np.int64), batch_size, seed),
     )
 
@@ -103,7 +103,7 @@ def fit(store: Store, numbers: Numbers, limit: int, overflow: Overflow, what: st
         )
         raise FrameworkError(message)
     if overflow is Overflow.truncate:
-        beyond = [store.supervised_beyond(int(number), limit) for number in numbers[long]]
+        beyond = [store.supervised_after(int(number), limit) for number in numbers[long]]
         supervised[long] -= np.array(beyond, np.int64)
     else:
         supervised[long] = 0

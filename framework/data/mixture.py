@@ -23,7 +23,7 @@ from framework.api.fields import fields
 from framework.api.plan import Selection
 from framework.api.records import RawData, Row
 from framework.hooks.session import current
-from framework.util.errors import FrameworkError, one_line, unknown
+from framework.util.errors import FrameworkError, summarize_error, unknown
 
 OWN = ("data", "format", "columns", "weight", "count")
 BASE = ("validation_split", "overflow", "proof", "on_bad_row", "mask_history", "mix")
@@ -33,7 +33,7 @@ HELD_OUT = ("validation", "prompts")
 
 
 @dataclass(frozen=True)
-class Part:
+class MixtureSource:
     """One source that is mixed in. Either `weight`, its share of all training rows, or `count` is given.
 
     Of its first `max_rows` rows those in training are drawn.
@@ -46,7 +46,7 @@ class Part:
     count: int | None
     max_rows: int | None
 
-    def wanted(self, own: int, parts: Iterable[Part]) -> int:
+    def wanted(self, own: int, parts: Iterable[MixtureSource]) -> int:
         """Return how many rows are wanted beside `own` rows for training, where `parts` are mixed in altogether."""
         if self.count is not None:
             return self.count
@@ -68,7 +68,7 @@ def problems(entries: Iterable[Mapping[str, Any]], form: Selection) -> Iterator[
         yield f"data.mix: the weights add up to {total:g}, and leave nothing for the run's own data: below 1 is valid"
 
 
-def parts(entries: Iterable[Mapping[str, Any]], form: Selection) -> list[Part]:
+def parts(entries: Iterable[Mapping[str, Any]], form: Selection) -> list[MixtureSource]:
     """Return what `data.mix` asks for, `form` being the format of the run.
 
     Raises:
@@ -77,13 +77,13 @@ def parts(entries: Iterable[Mapping[str, Any]], form: Selection) -> list[Part]:
     return [_part(number, entry, form) for number, entry in enumerate(entries)]
 
 
-def _part(number: int, entry: Mapping[str, Any], form: Selection) -> Part:
+def _part(number: int, entry: Mapping[str, Any], form: Selection) -> MixtureSource:
     place = f"data.mix[{number}]"
     source = _option("data", str(entry.get("data", "local_file")), place)
     settings = {str(name): value for name, value in entry.items() if name not in OWN}
     _check_names(place, source, settings)
     _check_amount(place, entry.get("weight"), entry.get("count"))
-    return Part(
+    return MixtureSource(
         name=str(settings.get("path", source.name)),
         source=Selection(source, _settings(place, source, settings)),
         format=_format(place, entry, form),
@@ -155,11 +155,11 @@ def _settings(place: str, source: Component, settings: Mapping[str, Any]) -> Any
             raise FrameworkError(message)
         return OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
-        message = f"{place}: {one_line(error)}"
+        message = f"{place}: {summarize_error(error)}"
         raise FrameworkError(message) from error
 
 
-class Drawn:
+class SeededSampler:
     """Draws rows of a source by `seed`, none twice.
 
     Of a streamed source the next rows are taken: to count it would be to read it whole.

@@ -17,9 +17,9 @@ from framework.api.plan import Selection
 from framework.api.protocols import Formatter
 from framework.api.records import Example, Message, Prompt, RawData, Row
 from framework.data.conversation_checks import check_turns
-from framework.data.rows import Columns, stripped, with_system_prompt
+from framework.data.rows import ColumnRenamer, stripped, with_system_prompt
 from framework.hooks.session import current
-from framework.util.errors import FrameworkError, one_line, place, unknown
+from framework.util.errors import FrameworkError, error_location, summarize_error, unknown
 
 FILES = "local_file"
 """The option of `data=` that reads files."""
@@ -105,7 +105,7 @@ class PromptReader:
 
     def __init__(self, form: Selection) -> None:
         self.settings = form.config
-        self.columns = Columns(form.config.columns)
+        self.columns = ColumnRenamer(form.config.columns)
         auto = current().plugins.components("format").get(AUTO)
         own: Formatter = form.create()
         self.formats = [own] if auto is None or form.component == auto else [own, auto.load()(auto.schema())]
@@ -144,7 +144,7 @@ class PromptReader:
         except FrameworkError:
             raise
         except Exception as error:
-            message = f"the format cannot read the row: {one_line(error)}{place(error)}"
+            message = f"the format cannot read the row: {summarize_error(error)}{error_location(error)}"
             raise FrameworkError(message) from error
 
 

@@ -21,7 +21,7 @@ from framework.data.store import Store
 from framework.data.writer import Writer
 from framework.util import hashing
 from framework.util.cache import cache_dir
-from framework.util.errors import FrameworkError, one_line
+from framework.util.errors import FrameworkError, summarize_error
 
 ROWS, CHARACTERS = 1000, 4_000_000
 """A batch has so many rows at most, and ends with the row that reaches so many characters."""
@@ -59,7 +59,7 @@ class Reader:
         except OSError as error:
             if error.errno not in FULL or not str(error.filename or cache_dir()).startswith(str(cache_dir())):
                 raise  # of the source
-            reason = error.strerror or one_line(error)
+            reason = error.strerror or summarize_error(error)
             message = f"the cache folder {folder.parent} cannot be written: {reason}. Set FRAMEWORK_CACHE=FOLDER"
             raise FrameworkError(message) from error
 
@@ -89,32 +89,32 @@ class Reader:
         return writer.write(folder, self._fill)
 
     def _fill(self, into: Writer) -> None:
-        data, told = self.plan.data.config, into.told
+        data, summary = self.plan.data.config, into.summary
         own = self._add(into, itertools.islice(self.raw.train, data.max_rows), self.plan.format, TRAIN, 0)
         validated = self._add(into, self.raw.validation, self.plan.format, VALIDATION, 0)
         self._add(into, self.raw.prompts, self.plan.format, PROMPTS, 0)
         trained = own if validated else round(own * (1 - data.validation_split))
         for number, (part, raw) in enumerate(zip(self.mixed, self.others, strict=True), start=1):
             wanted = part.wanted(trained, self.mixed)
-            rows, count = mixture.Drawn(raw, part.max_rows, self.plan.seed), 0
+            rows, count = mixture.SeededSampler(raw, part.max_rows, self.plan.seed), 0
             while count < wanted and (more := rows.draw(wanted - count)) is not None:  # again in place of bad rows
                 count += self._add(into, more, part.format, TRAIN, number)
-            if not count and not told.bad_rows:
+            if not count and not summary.bad_rows:
                 message = f"data.mix[{number - 1}] ({part.name}) has no rows"
                 raise FrameworkError(message)
-            told.mixed.append(MixedIn(part.name, wanted, count))
-        if told.bad_rows and data.on_bad_row is OnBadRow.fail:
-            raise told.refusal()
+            summary.mixed.append(MixedIn(part.name, wanted, count))
+        if summary.bad_rows and data.on_bad_row is OnBadRow.fail:
+            raise summary.refusal()
 
     def _add(self, into: Writer, rows: Iterable[Row], choice: Selection, part: int, source: int) -> int:
         """Read, format and encode rows; once one is bad and that is fatal, the rest is only looked at."""
         formatter: Formatter = choice.create()
         strict = part == TRAIN and source == 0  # other rows may have other columns
-        examples = read(rows, formatter, choice.config, OnBadRow.skip, into.told, strict=strict)
+        examples = read(rows, formatter, choice.config, OnBadRow.skip, into.summary, strict=strict)
         count = 0
         for batch in batches(examples):
             count += len(batch)
-            if into.told.bad_rows and self.plan.data.config.on_bad_row is OnBadRow.fail:
+            if into.summary.bad_rows and self.plan.data.config.on_bad_row is OnBadRow.fail:
                 continue
             into.add(batch, self.model.encode(batch), part, source)
         return count

@@ -15,7 +15,7 @@ from framework.api.protocols import Formatter
 from framework.api.records import Example, FormatRun, Message, MixedIn, Row
 from framework.api.schema import FormatConfig, OnBadRow
 from framework.data.conversation_checks import check_turns
-from framework.util.errors import FrameworkError, one_line, place, unknown
+from framework.util.errors import FrameworkError, error_location, summarize_error, unknown
 
 SHOWN_ERRORS = 10
 NAMED_PLACES = 3
@@ -25,7 +25,7 @@ KEPT_RUNS = 20
 
 
 @dataclass
-class Told:
+class ReadSummary:
     """What reading the rows showed besides the conversations.
 
     `formats` counts the good rows of each format; `runs` has the first stretches of one format.
@@ -65,11 +65,11 @@ def _by_problem(examples: Iterable[str]) -> Iterator[str]:
         yield f"{', '.join(places)}: {problem}"
 
 
-class Runs:
+class FormatTracker:
     """Follows the format from row to row; memory does not grow with the rows."""
 
-    def __init__(self, told: Told, formatter: Formatter) -> None:
-        self.told = told
+    def __init__(self, summary: ReadSummary, formatter: Formatter) -> None:
+        self.summary = summary
         self.formatter = formatter
         self._evidence: dict[tuple[Any, ...], str] = {}
         self._now = ("", "")
@@ -93,7 +93,7 @@ class Runs:
     def close(self) -> None:
         """End the stretch that is open."""
         if self._rows:
-            self.told.ran(FormatRun(self._now[0], self._first, self._last, self._rows, self._now[1]))
+            self.summary.ran(FormatRun(self._now[0], self._first, self._last, self._rows, self._now[1]))
         self._rows, self._now = 0, ("", "")
 
 
@@ -112,7 +112,7 @@ def _format_without(formatter: Formatter, fields: Mapping[str, Any], name: str) 
 
 def to_examples(rows: Iterable[Row], formatter: Formatter) -> list[Example]:
     """Format every row; what is wrong with the rows is told for the first ten of them in one message."""
-    return list(read(rows, formatter, FormatConfig(), OnBadRow.fail, Told()))
+    return list(read(rows, formatter, FormatConfig(), OnBadRow.fail, ReadSummary()))
 
 
 def read(
@@ -120,11 +120,11 @@ def read(
     formatter: Formatter,
     config: FormatConfig,
     on_bad_row: OnBadRow,
-    told: Told,
+    summary: ReadSummary,
     *,
     strict: bool = True,
 ) -> Iterator[Example]:
-    """Give the conversations of the rows one by one; `told` is filled meanwhile, its runs at the end.
+    """Give the conversations of the rows one by one; `summary` is filled meanwhile, its runs at the end.
 
     `strict` asks for every column of `format.columns` in one row at least, as the run's own training rows have it;
     rows held out or mixed in may have others.
@@ -133,10 +133,10 @@ def read(
         FrameworkError: at the end, where `format.columns` names a column that no row has and `strict` asks for it, or
             a row is bad and `data.on_bad_row=fail`.
     """
-    columns, runs = Columns(config.columns), Runs(told, formatter)
+    columns, runs = ColumnRenamer(config.columns), FormatTracker(summary, formatter)
     for row in rows:
         if row.problem:
-            told.bad(row, row.problem)
+            summary.bad(row, row.problem)
             continue
         fields = columns.renamed(row.fields)
         try:
@@ -144,17 +144,17 @@ def read(
             example = stripped(example) if config.strip else example
             check_turns(example)
         except FrameworkError as error:
-            told.bad(row, str(error))
+            summary.bad(row, str(error))
         except Exception as error:  # noqa: BLE001 - of a format's own code, which met a row that it did not expect
-            told.bad(row, f"the format cannot read the row: {one_line(error)}{place(error)}")
+            summary.bad(row, f"the format cannot read the row: {summarize_error(error)}{error_location(error)}")
         else:
             runs.good(row.where, fields, example.format)
             yield _placed(example, row.where)
     runs.close()
     if strict:
         columns.check()
-    if told.bad_rows and on_bad_row is OnBadRow.fail:
-        raise told.refusal()
+    if summary.bad_rows and on_bad_row is OnBadRow.fail:
+        raise summary.refusal()
 
 
 def _placed(example: Example, where: str) -> Example:
@@ -162,7 +162,7 @@ def _placed(example: Example, where: str) -> Example:
     return Example(example.messages, example.format, where, example.tools, example.rejected, example.text)
 
 
-class Columns:
+class ColumnRenamer:
     """Applies `format.columns`. A row that lacks a column keeps the field it would have become, if it has one."""
 
     def __init__(self, columns: Mapping[str, str]) -> None:

@@ -69,7 +69,7 @@ def _from_store(
         train_rows=len(fitted.numbers),
         validation_rows=len(held_out.numbers),
         prompts=len(prompts),
-        formats=rows.told.formats,
+        formats=rows.summary.formats,
         tokens=int(tokens.sum()),
         supervised_tokens=fitted.supervised,
         longest=int(tokens.max()),
@@ -78,10 +78,10 @@ def _from_store(
         overflow_supervised_tokens=fitted.lost,
         overflow_validation_rows=held_out.long,
         fingerprint=fingerprint,
-        format_runs=rows.told.runs,
+        format_runs=rows.summary.runs,
         mixed=_mixed(rows, fitted.numbers),
-        bad_rows=rows.told.bad_rows,
-        bad_examples=rows.told.bad_examples,
+        bad_rows=rows.summary.bad_rows,
+        bad_examples=rows.summary.bad_examples,
         proof=proven,
         lengths=measured,
         findings=_held_out_nothing(plan, rows, held_out),
@@ -95,7 +95,7 @@ def _from_store(
 def _prove(plan: Plan, rows: Store) -> Proof:
     """Sum up the proof; end the run where there are no rows, or rows that are not proven."""
     if not (rows.columns.part == TRAIN).any():
-        bad = rows.told
+        bad = rows.summary
         skipped = f": all {bad.bad_rows} are bad, the first {bad.bad_examples[0]}" if bad.bad_rows else ""
         message = f"data '{plan.data.component.name}' has no rows{skipped}"
         raise FrameworkError(message)
@@ -120,7 +120,7 @@ def _held_out_nothing(plan: Plan, rows: Store, held_out: Fitted) -> list[Finding
 def _mixed(rows: Store, kept: NDArray[np.int64]) -> list[MixedIn]:
     """Count what is left in training of each source that was mixed in."""
     sources = rows.columns.source[kept]
-    told = enumerate(rows.told.mixed, start=1)
+    told = enumerate(rows.summary.mixed, start=1)
     return [MixedIn(entry.name, entry.wanted, int((sources == number).sum())) for number, entry in told]
 
 
@@ -131,7 +131,7 @@ def split_parts(plan: Plan, rows: Store) -> NDArray[np.int8]:
     share = plan.data.config.validation_split
     if share > 0 and not (rows.columns.part == VALIDATION).any():
         trained = np.flatnonzero(part == TRAIN)
-        alike = audit.groups(rows, "asked_alike")[trained]
+        alike = audit.groups(rows, "near_duplicate_questions")[trained]
         fits = rows.columns.tokens[trained] <= plan.training.max_seq_length
         own = (rows.columns.source[trained] == 0) & fits  # a loss over rows that are left out would be none
         part[trained[split.held_out(alike, own, share, plan.seed)]] = VALIDATION

@@ -1,7 +1,7 @@
 """Tokenized rows on disk, in Arrow: written once, then memory-mapped, so a million rows need no more memory than a few.
 
 A store is a folder: `tokens.arrow` (ids and what is learned, one row each), `texts.arrow` (question, answer, the
-conversation, why a row is not proven; compressed), `columns.arrow` (a number or two for each row), `told.json`. The
+conversation, why a row is not proven; compressed), `columns.arrow` (a number or two for each row), `summary.json`. The
 three have the same batches.
 `writer.py` makes it.
 """
@@ -25,12 +25,12 @@ from framework.api import records
 from framework.api.audit import Texts
 from framework.api.records import IGNORE, Example, TokenRow
 from framework.data.conversations import from_json
-from framework.data.rows import Told
-from framework.util.files import HALF
+from framework.data.rows import ReadSummary
+from framework.util.files import PART_SUFFIX
 
 DAYS = 30
 """A store that no run has used for so long is removed when another one is written."""
-TOKENS, TEXTS, COLUMNS, TOLD = "tokens.arrow", "texts.arrow", "columns.arrow", "told.json"
+TOKENS, TEXTS, COLUMNS, SUMMARY = "tokens.arrow", "texts.arrow", "columns.arrow", "summary.json"
 TOKENS_SCHEMA = pa.schema(
     [("input_ids", pa.list_(pa.int32())), ("learned", pa.list_(pa.bool_())), ("where", pa.string())]
 )
@@ -49,7 +49,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Columns:
+class RowColumns:
     """What is known of each row, as arrays of one length.
 
     Attributes:
@@ -103,9 +103,9 @@ class Store:
         with pa.OSFile(str(folder / COLUMNS)) as file, pa.ipc.open_file(file) as reader:
             batches = [reader.get_batch(index) for index in range(reader.num_record_batches)]
         saved = pa.Table.from_batches(batches, COLUMNS_SCHEMA)
-        self.columns = Columns(**{name: saved.column(name).to_numpy() for name in Columns.__annotations__})
+        self.columns = RowColumns(**{name: saved.column(name).to_numpy() for name in RowColumns.__annotations__})
         self._ends = np.cumsum([batch.num_rows for batch in batches], dtype=np.int64)
-        self.told = records.load(Told, folder / TOLD)
+        self.summary = records.load(ReadSummary, folder / SUMMARY)
         self._tokens = pa.ipc.open_file(pa.memory_map(str(folder / TOKENS)))
         # Not mapped: whoever reads texts reads all of them, and pages that are mapped count as memory.
         self._texts = pa.ipc.open_file(pa.OSFile(str(folder / TEXTS)))
@@ -166,7 +166,7 @@ class Store:
                 yield Texts(start, *(batch.column(name).to_pylist() for name in names))
                 start += batch.num_rows
 
-    def supervised_beyond(self, number: int, limit: int) -> int:
+    def supervised_after(self, number: int, limit: int) -> int:
         """Count the learned tokens of a row from position `limit` on."""
         batch, index = self._tokens_of(number)
         learned = _list(batch.column(1), index)
@@ -198,7 +198,7 @@ def remove_old(folder: Path) -> None:
     """Remove the stores below `folder` that no run has used for long."""
     for path in folder.iterdir() if folder.is_dir() else []:
         try:
-            days = 1 if path.name.startswith(HALF) else DAYS  # left by a run that was killed
+            days = 1 if path.name.startswith(PART_SUFFIX) else DAYS  # left by a run that was killed
             old = time.time() - path.stat().st_mtime > days * 24 * 3600
         except OSError:  # another run removed it
             continue

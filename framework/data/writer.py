@@ -16,15 +16,15 @@ from numpy.typing import NDArray
 from framework.api import records
 from framework.api.records import IGNORE, Example, TokenRow
 from framework.data.conversations import answered, around, asked, earlier, has_system, to_json
-from framework.data.rows import Told
+from framework.data.rows import ReadSummary
 from framework.data.store import (
     COLUMNS,
     COLUMNS_SCHEMA,
+    SUMMARY,
     TEXTS,
     TEXTS_SCHEMA,
     TOKENS,
     TOKENS_SCHEMA,
-    TOLD,
     Store,
 )
 from framework.util.files import whole
@@ -35,7 +35,7 @@ class Writer:
     """Writes a store into `folder`, a batch at a time."""
 
     folder: Path
-    told: Told = field(default_factory=Told)
+    summary: ReadSummary = field(default_factory=ReadSummary)
 
     def __post_init__(self) -> None:
         """Open the files."""
@@ -71,7 +71,7 @@ class Writer:
     def finish(self) -> None:
         """Write what was told of the rows."""
         self.close()
-        records.save(self.told, self.folder / TOLD)
+        records.save(self.summary, self.folder / SUMMARY)
 
     def close(self) -> None:
         """Close the files."""

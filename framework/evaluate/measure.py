@@ -9,7 +9,7 @@ from typing import Any
 from framework.api.data import Data
 from framework.api.plan import Plan
 from framework.api.protocols import AnyMetric, Evaluator, Model, RemembersBase, SharesBase
-from framework.api.records import EvalResult, Measure, Nulls, TokenRow
+from framework.api.records import EvalResult, Measure, NullDistribution, TokenRow
 from framework.api.schema import Affects
 from framework.hooks.session import current
 from framework.util.errors import FrameworkError
@@ -55,21 +55,21 @@ class Measuring:
             notes += result.notes
         return EvalResult(measures, samples, notes)
 
-    def trained(self, *, compared: bool) -> tuple[EvalResult, Nulls]:
+    def trained(self, *, compared: bool) -> tuple[EvalResult, NullDistribution]:
         """Measure the trained model, and random adapters in its place where it is to be `compared` with the base."""
         after = self.now()
-        return after, self._noise() if compared else Nulls([], "there is no baseline")
+        return after, self._noise() if compared else NullDistribution([], "there is no baseline")
 
-    def _noise(self) -> Nulls:
+    def _noise(self) -> NullDistribution:
         """Measure random adapters as the trained one was measured."""
         results: list[EvalResult] = []
         try:
             for number in range(self.plan.verdict.null_adapters):
-                with self.model.as_null(self.plan.seed + number):
+                with self.model.with_random_adapter(self.plan.seed + number):
                     results.append(self.now())
         except FrameworkError as error:
-            return Nulls(results, str(error))
-        return Nulls(results)
+            return NullDistribution(results, str(error))
+        return NullDistribution(results)
 
 
 def _validation_loss(model: Model, rows: Sequence[TokenRow]) -> Measure:

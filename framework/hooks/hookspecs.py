@@ -21,13 +21,13 @@ from typing import TYPE_CHECKING, Any
 from framework.api.markers import hookspec
 
 if TYPE_CHECKING:
-    from framework.api.checkup import Checkup
     from framework.api.component import Component
+    from framework.api.diagnostic import Diagnostic
     from framework.api.plan import Plan
     from framework.api.protocols import TrainingMonitor
-    from framework.api.records import Concern, ExportNeed, Report, Results, Saving, Step, Sweep, Work
+    from framework.api.records import Concern, ExportNeed, MemoryReduction, Report, Results, Step, Sweep, Work
     from framework.api.schema import Stage
-    from framework.memory import Settings, Shape
+    from framework.memory import MemorySettings, Shape
     from framework.util.gpus import Gpu
 
 
@@ -61,7 +61,7 @@ def framework_check_model(plan: Plan, config: Mapping[str, Any]) -> Iterable[str
 @hookspec
 def framework_memory(  # type: ignore[empty-body]
     plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, shared: int
-) -> Iterable[Settings]:
+) -> Iterable[MemorySettings]:
     """How this plan trains, for the arithmetic of memory: for a plan of one's own trainer, else nothing.
 
     `gpu` is the one to plan for, None for a CPU; `longest` the tokens of the longest row that may come, `shared` those
@@ -70,7 +70,7 @@ def framework_memory(  # type: ignore[empty-body]
 
 
 @hookspec
-def framework_savings(plan: Plan) -> Iterable[Saving]:  # type: ignore[empty-body]
+def framework_memory_reductions(plan: Plan) -> Iterable[MemoryReduction]:  # type: ignore[empty-body]
     """What would make this plan need less memory, as overrides, the cheapest first."""
 
 
@@ -93,7 +93,7 @@ def framework_concerns(plan: Plan, results: Results) -> Iterable[Concern]:  # ty
 
 
 @hookspec
-def framework_checkups() -> Iterable[Checkup]:  # type: ignore[empty-body]
+def framework_diagnostics() -> Iterable[Diagnostic]:  # type: ignore[empty-body]
     """What `python -m framework doctor` is to look at on this machine, each with the runs that need it."""
 
 

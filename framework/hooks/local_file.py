@@ -13,7 +13,7 @@ from types import ModuleType
 
 from framework.hooks.decorators import collect
 from framework.hooks.manager import Plugins, disabled
-from framework.util.errors import FrameworkError, told
+from framework.util.errors import FrameworkError, describe_error
 
 
 def load_file(plugins: Plugins, path: str) -> None:
@@ -33,7 +33,7 @@ def load_file(plugins: Plugins, path: str) -> None:
     plugins.files.add(path)
 
 
-def lend_files(plugins: Plugins) -> None:
+def export_plugin_paths(plugins: Plugins) -> None:
     """Let workers of launchers import the files that were read: they have to know the classes of a config by name."""
     folders = [str(Path(path).expanduser().resolve().parent) for path in sorted(plugins.files)]
     more = [folder for folder in dict.fromkeys(folders) if folder not in sys.path]
@@ -56,7 +56,7 @@ def _load(plugins: Plugins, file: Path, path: str) -> None:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         sys.modules.pop(file.stem, None)
-        message = f"plugins={path}: {told(error)}"
+        message = f"plugins={path}: {describe_error(error)}"
         raise FrameworkError(message) from error
     _register(plugins, module, file, path)
 
@@ -66,7 +66,7 @@ def _register(plugins: Plugins, module: ModuleType, file: Path, path: str) -> No
         plugins.add(module, name=file.stem, package=str(file))
     except (Exception, SystemExit) as error:
         sys.modules.pop(file.stem, None)
-        message = f"plugins={path}: {told(error)}"
+        message = f"plugins={path}: {describe_error(error)}"
         raise FrameworkError(message) from error
     if not has_hooks(plugins, module):
         message = (

@@ -24,11 +24,11 @@ from framework.api.plan import Selection
 from framework.hooks import hookspecs
 from framework.hooks.decorators import Decorated, clashes, collect
 from framework.hooks.validation import COMPONENTS, label, wrong_component, wrong_hooks
-from framework.util.errors import FrameworkError, one_line, place, told
+from framework.util.errors import FrameworkError, describe_error, error_location, summarize_error
 
 DISABLE = "FRAMEWORK_DISABLE_PLUGINS"
 WHOLE = "the plugin"
-"""`LeftOut.what` where nothing of a plugin is used."""
+"""`SkippedPlugin.what` where nothing of a plugin is used."""
 DEFAULT_PLUGINS = {
     "core": "framework.cli.commands",
     "core.data": "framework.data.checks",
@@ -49,7 +49,7 @@ class Registration:
 
 
 @dataclass(frozen=True)
-class LeftOut:
+class SkippedPlugin:
     """A plugin, or a part of one, that is not used: `what` it is, the `reason`, and the `package` it comes from."""
 
     plugin: str
@@ -65,7 +65,7 @@ class Plugins:
         self.files: set[str] = set()
         """The files of `plugins=[…]`, as they were typed: the working folder may change after that."""
         self._packages: dict[str, str] = {}
-        self._left_out: dict[tuple[str, str], LeftOut] = {}
+        self._skipped: dict[tuple[str, str], SkippedPlugin] = {}
         self._components: tuple[tuple[pluggy.HookImpl, ...], dict[str, list[tuple[str, Component]]]] = ((), {})
 
     @functools.cached_property
@@ -81,7 +81,7 @@ class Plugins:
             if entry.name in disabled():
                 continue
             if plugins.has_plugin(entry.name):
-                self._leave_out_second(entry)
+                self._skip_second(entry)
             else:
                 self._load(plugins, entry)
         return plugins
@@ -90,9 +90,9 @@ class Plugins:
         """Return the functions that implement a hook, in the order in which they are called."""
         return tuple(getattr(self.manager.hook, hook).get_hookimpls())
 
-    def left_out(self) -> list[LeftOut]:
+    def skipped_plugins(self) -> list[SkippedPlugin]:
         """Return what is not used because it is broken."""
-        return list(self._left_out.values())
+        return list(self._skipped.values())
 
     def package(self, plugin: str) -> str:
         """Return where a plugin comes from: its distribution with the version, or its file."""
@@ -122,28 +122,28 @@ class Plugins:
             self._add(plugins, entry.load(), entry.name, package)
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a stranger's module; it is named and left out
             self._packages[entry.name] = package
-            self.leave_out(entry.name, WHOLE, error)
+            self.skip_plugin(entry.name, WHOLE, error)
 
-    def _leave_out_second(self, entry: EntryPoint) -> None:
+    def _skip_second(self, entry: EntryPoint) -> None:
         """Say that a plugin cannot have a name that is taken. To switch the name off would switch the other off too."""
         reason = f"{self.package(entry.name) or 'the framework itself'} has a plugin of that name"
-        left = LeftOut(entry.name, WHOLE, reason, _package_of(entry))
+        left = SkippedPlugin(entry.name, WHOLE, reason, _package_of(entry))
         way_out = f"Rename its entry point, '{entry.name} = {entry.value}', or uninstall it"
         self._note((entry.name, left.package), left, way_out)
 
-    def leave_out(self, plugin: str, what: str, error: BaseException | str) -> None:
+    def skip_plugin(self, plugin: str, what: str, error: BaseException | str) -> None:
         """Note that a part of a plugin is not used, and say so once."""
         name = plugin.partition(":")[0]
-        reason = error if isinstance(error, str) else told(error)
-        self._note((name, what), LeftOut(name, what, reason, self.package(name)), self._way_out(name))
+        reason = error if isinstance(error, str) else describe_error(error)
+        self._note((name, what), SkippedPlugin(name, what, reason, self.package(name)), self._way_out(name))
 
-    def _note(self, key: tuple[str, str], left: LeftOut, way_out: str) -> None:
-        if key in self._left_out:
+    def _note(self, key: tuple[str, str], left: SkippedPlugin, way_out: str) -> None:
+        if key in self._skipped:
             return
-        self._left_out[key] = left
+        self._skipped[key] = left
         origin = f" of {left.package}" if left.package else ""
         part = "" if left.what == WHOLE else f": {left.what}"
-        text = f"plugin '{left.plugin}'{origin}{part} is left out: {left.reason.removesuffix('.')}. {way_out}"
+        text = f"plugin '{left.plugin}'{origin}{part} is skipped: {left.reason.removesuffix('.')}. {way_out}"
         print(text, file=sys.stderr)  # noqa: T201 - no logger exists yet
 
     def _way_out(self, plugin: str, it: str = "it") -> str:
@@ -167,10 +167,10 @@ class Plugins:
                 raise FrameworkError(self._taken(option, found[component.name].plugin, owner))
             if component.schema in schemas:
                 reason = f"{schemas[component.schema]} has its schema too: subclass it, the class tells options apart"
-                self.leave_out(plugin, option, reason)
+                self.skip_plugin(plugin, option, reason)
                 continue
             schemas[component.schema] = f"{option} of {self._named(owner)}"
-            if (owner, option) not in self._left_out:
+            if (owner, option) not in self._skipped:
                 found[component.name] = Registration(component, owner, self.package(owner))
         return dict(sorted(found.items()))
 
@@ -185,7 +185,7 @@ class Plugins:
         found: dict[str, list[tuple[str, Component]]] = {name: [] for name in ALL_GROUPS}
         for plugin, component in self.ask(COMPONENTS):
             if reason := wrong_component(component):
-                self.leave_out(plugin, label(component), reason)
+                self.skip_plugin(plugin, label(component), reason)
                 continue
             (group,) = groups_of(component.schema)
             found[group.name].append((plugin, component))
@@ -233,7 +233,7 @@ class Plugins:
         try:
             return Selection(component, OmegaConf.to_object(node))
         except Exception as error:  # of the dataclass itself: a __post_init__ that refuses
-            message = f"the settings of '{component.name}' are refused: {one_line(error)}{place(error)}"
+            message = f"the settings of '{component.name}' are refused: {summarize_error(error)}{error_location(error)}"
             raise FrameworkError(message) from error
 
     def commands(self) -> dict[str, Component]:
@@ -258,7 +258,7 @@ class Plugins:
                     raise
                 if implementation.plugin_name.startswith("core"):  # a fault of ours, which nobody can switch off
                     raise
-                self.leave_out(implementation.plugin_name, hook, error)  # a stranger's code; it is named and left out
+                self.skip_plugin(implementation.plugin_name, hook, error)  # a stranger's code; it is named and left out
                 continue
             for item in items:
                 yield implementation.plugin_name, item
@@ -269,7 +269,7 @@ class Plugins:
             try:
                 _call(implementation, arguments)
             except (Exception, SystemExit) as error:  # noqa: BLE001 - as above
-                self.leave_out(implementation.plugin_name, hook, error)
+                self.skip_plugin(implementation.plugin_name, hook, error)
 
 
 def disabled() -> set[str]:

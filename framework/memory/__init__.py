@@ -11,7 +11,7 @@ the formulas with their sources (`terms.py`). docs/explanation/memory.md explain
 from __future__ import annotations
 
 from framework.memory.peak import Estimate, estimate, least
-from framework.memory.settings import Attention, Loss, Settings, Weights
+from framework.memory.settings import Attention, Loss, MemorySettings, Weights
 from framework.memory.shape import Shape
 
-__all__ = ["Attention", "Estimate", "Loss", "Settings", "Shape", "Weights", "estimate", "least"]
+__all__ = ["Attention", "Estimate", "Loss", "MemorySettings", "Shape", "Weights", "estimate", "least"]

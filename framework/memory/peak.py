@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 
 from framework.memory import terms
-from framework.memory.settings import Attention, Settings
+from framework.memory.settings import Attention, MemorySettings
 from framework.memory.shape import Shape
 
 AROUND = 0.05
@@ -49,7 +49,7 @@ class Estimate:
         return sum(self.parts.values())
 
 
-def estimate(shape: Shape, settings: Settings) -> Estimate:
+def estimate(shape: Shape, settings: MemorySettings) -> Estimate:
     """Return what a training takes.
 
     Peak = resident + the largest of: forward pass, loss, backward pass, optimizer step, evaluation, answers. With
@@ -70,7 +70,7 @@ def estimate(shape: Shape, settings: Settings) -> Estimate:
     )
 
 
-def least(shape: Shape, settings: Settings) -> Estimate:
+def least(shape: Shape, settings: MemorySettings) -> Estimate:
     """Return what a training takes with passes as small as can be: one row, checkpointing, one prompt at a time."""
     length = settings.evaluated_length or settings.length
     smallest = dataclasses.replace(
@@ -84,7 +84,7 @@ def least(shape: Shape, settings: Settings) -> Estimate:
     return estimate(shape, smallest)
 
 
-def _parts(shape: Shape, settings: Settings) -> dict[str, float]:
+def _parts(shape: Shape, settings: MemorySettings) -> dict[str, float]:
     trained = terms.trained_parameters(shape, settings) / settings.pieces
     width = terms.trained_bytes(settings)
     process = {"libraries": settings.process} if settings.process else {}
@@ -97,7 +97,7 @@ def _parts(shape: Shape, settings: Settings) -> dict[str, float]:
     return {**process, **base, **adapter, **states, **({"buckets": buckets} if buckets else {})}
 
 
-def _phases(shape: Shape, settings: Settings) -> dict[str, float]:
+def _phases(shape: Shape, settings: MemorySettings) -> dict[str, float]:
     kept = _kept(shape, settings)
     attention, mlp = terms.layer(shape, settings)
     scored = terms.KEPT_SCORES * terms.scores(shape, settings)
@@ -127,7 +127,7 @@ def _phases(shape: Shape, settings: Settings) -> dict[str, float]:
     return phases
 
 
-def _kept(shape: Shape, settings: Settings) -> float:
+def _kept(shape: Shape, settings: MemorySettings) -> float:
     """Return what the forward pass keeps for the backward pass."""
     if settings.checkpointing:
         return terms.checkpoints(shape, settings) + terms.mask(settings)
@@ -135,7 +135,7 @@ def _kept(shape: Shape, settings: Settings) -> float:
     return shape.layers * kept + terms.mask(settings)
 
 
-def _evaluation(shape: Shape, settings: Settings) -> float:
+def _evaluation(shape: Shape, settings: MemorySettings) -> float:
     """Return what a pass of the validation loss adds: one layer, and the loss, neither of them kept."""
     length = settings.evaluated_length or settings.length
     alone = dataclasses.replace(settings, rows=settings.evaluated_rows, length=length)
@@ -143,7 +143,7 @@ def _evaluation(shape: Shape, settings: Settings) -> float:
     return terms.passing(shape, alone) + passing + terms.loss_forward(shape, alone)
 
 
-def _held(shape: Shape, settings: Settings) -> float:
+def _held(shape: Shape, settings: MemorySettings) -> float:
     """Return what the allocator holds at the end, besides the resident.
 
     Blocks that one phase freed rarely fit the tensors of another: those of a layer are too small for the logits, and

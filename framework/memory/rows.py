@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from framework.memory.peak import Estimate, estimate
-from framework.memory.settings import Attention, Loss, Settings, Weights
+from framework.memory.settings import Attention, Loss, MemorySettings, Weights
 from framework.memory.shape import LINEARS, Shape
 from framework.util.errors import FrameworkError, unknown
 from framework.util.host import GIB
@@ -106,14 +106,14 @@ def shape_of(row: Mapping[str, str]) -> Shape:
     )
 
 
-def settings_of(row: Mapping[str, str]) -> Settings:
+def settings_of(row: Mapping[str, str]) -> MemorySettings:
     """Return the training of a row."""
     method = _one_of(row, "method", {name: name for name in METHODS}, "")
     weights, autocast = _precision(_text(row, "precision"))
     saved = _text(row, "grad_ckpt") or "1"
     optimizer = row.get("optimizer", "").strip()
     shape = shape_of(row)
-    return Settings(
+    return MemorySettings(
         rows=_number(row, "micro_batch"),
         length=_number(row, "seq_len"),
         rank=0 if method == "full" else _rank(row),

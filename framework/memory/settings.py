@@ -36,7 +36,7 @@ class Loss(Enum):
 
 
 @dataclass(frozen=True)
-class Settings:
+class MemorySettings:
     """How a model is trained, as far as memory depends on it.
 
     Attributes:

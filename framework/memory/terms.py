@@ -8,7 +8,7 @@ operation of the layer in transformers, and checked against the peaks of forward
 
 from __future__ import annotations
 
-from framework.memory.settings import Attention, Loss, Settings, Weights
+from framework.memory.settings import Attention, Loss, MemorySettings, Weights
 from framework.memory.shape import ATTENTION, Shape
 
 MIB = 2**20
@@ -29,7 +29,7 @@ LEARNED = 96 * MIB
 (plugins/framework_plugins/hf/fast/head.py)."""
 
 
-def base_weights(shape: Shape, settings: Settings) -> dict[str, float]:
+def base_weights(shape: Shape, settings: MemorySettings) -> dict[str, float]:
     """Return the base weights: linear layers, what a quantization needs for them, and all else.
 
     NF4 stores a linear weight in half a byte and a block of 64 with a constant in fp32, or with double quantization
@@ -50,32 +50,32 @@ def base_weights(shape: Shape, settings: Settings) -> dict[str, float]:
     return parts | {"embeddings, head, norms": rest * (4 if settings.upcast else 2)}
 
 
-def trained_parameters(shape: Shape, settings: Settings) -> int:
+def trained_parameters(shape: Shape, settings: MemorySettings) -> int:
     """Return how many parameters are trained."""
     if settings.full:
         return shape.total
     return settings.trained or shape.lora_parameters(settings.rank, settings.targets)
 
 
-def trained_bytes(settings: Settings) -> int:
+def trained_bytes(settings: MemorySettings) -> int:
     """Return the bytes of a trained weight and of its gradient; adapters are kept in fp32 by peft."""
     if settings.full:
         return 2 if settings.weights is Weights.half else 4
     return settings.trained_width
 
 
-def optimizer_states(shape: Shape, settings: Settings) -> float:
+def optimizer_states(shape: Shape, settings: MemorySettings) -> float:
     """Return Adam's two states: in the dtype of the weight (torch), or a byte each (bitsandbytes, blocks of 256)."""
     narrow = trained_bytes(settings) / 4 if settings.state_bytes == 8 else 1  # noqa: PLR2004 - two states in fp32
     return trained_parameters(shape, settings) * settings.state_bytes * narrow
 
 
-def checkpoints(shape: Shape, settings: Settings) -> float:
+def checkpoints(shape: Shape, settings: MemorySettings) -> float:
     """Return the states between layers, which checkpointing keeps: L T h e; of two layers where they are offloaded."""
     return (2 if settings.offloaded else shape.layers) * settings.tokens * shape.hidden * settings.state_width
 
 
-def layer(shape: Shape, settings: Settings) -> tuple[float, float]:
+def layer(shape: Shape, settings: MemorySettings) -> tuple[float, float]:
     """Return what one layer keeps for its backward pass in attention, and in the MLP.
 
     Attention: e T (3h + 2q + 2kv), the inputs of norm and projections, rotated queries and keys, values and output; 2q
@@ -104,32 +104,32 @@ def layer(shape: Shape, settings: Settings) -> tuple[float, float]:
     return attention, mlp
 
 
-def passing(shape: Shape, settings: Settings) -> float:
+def passing(shape: Shape, settings: MemorySettings) -> float:
     """Return what a layer needs where nothing is kept: e T (2h + 3i), its input, and gate, up and product."""
     return float(settings.compute_bytes * settings.tokens * (2 * shape.hidden + 3 * shape.intermediate))
 
 
-def scores(shape: Shape, settings: Settings) -> float:
+def scores(shape: Shape, settings: MemorySettings) -> float:
     """Return the number of scores in a layer's attention, H S T, where they are matrices in memory."""
     if settings.attention is not Attention.eager:
         return 0.0
     return float(shape.heads * settings.length * settings.tokens)
 
 
-def mask(settings: Settings) -> float:
+def mask(settings: MemorySettings) -> float:
     """Return the mask of a pass: e S T for eager attention; for a dense tree one byte a pair, and its 16-bit form."""
     if settings.attention is Attention.eager:
         return settings.state_width * settings.length * settings.tokens
     return 3.0 * settings.tokens**2 if settings.masked else 0.0
 
 
-def scores_backward(shape: Shape, settings: Settings) -> float:
+def scores_backward(shape: Shape, settings: MemorySettings) -> float:
     """Return what the backward pass through eager attention needs: 14 bytes a score, 15.5 with fp32 states."""
     raised = RAISED_SCORES if settings.upcast and settings.wide_states else 0.0
     return (KEPT_SCORES + PASSING_SCORES + raised) * scores(shape, settings)
 
 
-def loss_backward(shape: Shape, settings: Settings) -> float:
+def loss_backward(shape: Shape, settings: MemorySettings) -> float:
     """Return the workspace of the loss where it is largest, at the start of the backward pass.
 
     Plain: logits (2 bytes, or 4 of an fp32 head), log-softmax, the gradient by it and by the logits in fp32: 14 or 16
@@ -143,24 +143,24 @@ def loss_backward(shape: Shape, settings: Settings) -> float:
     return chunk + 4.0 * settings.tokens * shape.hidden
 
 
-def loss_forward(shape: Shape, settings: Settings) -> float:
+def loss_forward(shape: Shape, settings: MemorySettings) -> float:
     """Return the workspace of the loss in the forward pass: logits, their fp32 copy and the log-softmax."""
     if settings.loss is not Loss.plain:
         return loss_backward(shape, settings)
     return (8.0 + logits_bytes(settings)) * settings.tokens * shape.vocab
 
 
-def logits_bytes(settings: Settings) -> int:
+def logits_bytes(settings: MemorySettings) -> int:
     """Return the bytes of a logit: 4 where the head is fp32 and no autocast lowers it."""
     return 4 if settings.wide or (settings.upcast and settings.weights in {Weights.nf4, Weights.int8}) else 2
 
 
-def held_logits(shape: Shape, settings: Settings) -> float:
+def held_logits(shape: Shape, settings: MemorySettings) -> float:
     """Return the logits that the model's output holds through the backward pass."""
     return float(logits_bytes(settings) * settings.tokens * shape.vocab) if settings.loss is Loss.plain else 0.0
 
 
-def gathered(shape: Shape, settings: Settings) -> float:
+def gathered(shape: Shape, settings: MemorySettings) -> float:
     """Return what a process holds whole for a while, of weights that are cut into pieces.
 
     Two layers, one at work and the next one on its way, and the output head, which stays from the end of the forward
@@ -177,24 +177,24 @@ def gathered(shape: Shape, settings: Settings) -> float:
     return 2 * stored * layer + wide * head + gradients
 
 
-def buckets(shape: Shape, settings: Settings) -> float:
+def buckets(shape: Shape, settings: MemorySettings) -> float:
     """Return the buckets in which DDP sends gradients: as large as the gradients."""
     alone = settings.processes == 1 or settings.sharded
     return 0.0 if alone else float(trained_parameters(shape, settings) * trained_bytes(settings))
 
 
-def dequantized(shape: Shape, settings: Settings) -> float:
+def dequantized(shape: Shape, settings: MemorySettings) -> float:
     """Return the largest linear layer in 16 bits: bitsandbytes expands one at a time, 2 h i."""
     packed = settings.weights in {Weights.nf4, Weights.int8}
     return 2.0 * max(inputs * outputs for inputs, outputs in shape.linears.values()) if packed else 0.0
 
 
-def cast_weights(shape: Shape, settings: Settings) -> float:
+def cast_weights(shape: Shape, settings: MemorySettings) -> float:
     """Return the 16-bit copies of fp32 weights that autocast caches through a forward pass, of weights it trains."""
     return 2.0 * shape.total if settings.full and settings.autocast and settings.weights is Weights.fp32 else 0.0
 
 
-def answers(shape: Shape, settings: Settings) -> float:
+def answers(shape: Shape, settings: MemorySettings) -> float:
     """Return keys and values of the prompts that are answered at a time: 2 L kv e a token."""
     per_token = 2 * shape.layers * shape.kv * settings.compute_bytes
     return float(per_token * settings.answer_rows * settings.answer_tokens)

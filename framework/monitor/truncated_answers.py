@@ -5,19 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from framework.api.plan import Plan
-from framework.api.records import EvalResult, Sample, Trouble
+from framework.api.records import EvalResult, Sample, TrainingIssue
 from framework.api.schema import Action
 
 KIND = "endless_answers"
-CURE = (
+RECOMMENDATION = (
     "The stop token is not learned: look at the proof and at the learned end of the rows with stages=[data], and "
     "whether model.chat_template is that of the model; or train for more steps"
 )
 LEAST, SHARE = 2, 0.2
-"""Answers that do not stop, and their share, from which it is a trouble: one prompt may ask for more than the limit."""
+"""Answers that do not stop, and their share, from which it is an issue: one prompt may ask for more than the limit."""
 
 
-def endless(samples: Sequence[Sample]) -> int:
+def count_truncated(samples: Sequence[Sample]) -> int:
     """Count the answers that did not end by themselves and are longer than what they should be.
 
     One that was cut off before it was as long as its reference tells nothing: the limit is too low for it.
@@ -28,8 +28,8 @@ def endless(samples: Sequence[Sample]) -> int:
     )
 
 
-def unended(plan: Plan, after: EvalResult, before: EvalResult | None, step: int) -> list[Trouble]:
-    """Return the trouble with answers of the trained model, if there is one.
+def truncation_issues(plan: Plan, after: EvalResult, before: EvalResult | None, step: int) -> list[TrainingIssue]:
+    """Return the issue with answers of the trained model, if there is one.
 
     Args:
         plan: the run; what `health.endless_answers` says of stopping is done by who follows the training.
@@ -38,10 +38,10 @@ def unended(plan: Plan, after: EvalResult, before: EvalResult | None, step: int)
         step: how long the model has been trained.
     """
     action, asked = plan.health.endless_answers, len(after.samples)
-    count = endless(after.samples)
+    count = count_truncated(after.samples)
     if action is Action.ignore or count < LEAST or count < SHARE * asked:
         return []
     text = f"{count} of {asked} answers did not end by themselves"
     if before is not None and before.samples:
-        text += f", and {endless(before.samples)} of {len(before.samples)} of the base model"
-    return [Trouble(KIND, step, text, CURE, action)]
+        text += f", and {count_truncated(before.samples)} of {len(before.samples)} of the base model"
+    return [TrainingIssue(KIND, step, text, RECOMMENDATION, action)]

@@ -25,7 +25,7 @@ def advice(plan: Plan, work: Work | None) -> Iterator[str]:
         if isinstance(text, str):
             yield text
         else:
-            current().plugins.leave_out(plugin, "framework_advice", f"it gives a {type(text).__name__}, no sentence")
+            current().plugins.skip_plugin(plugin, "framework_advice", f"it gives a {type(text).__name__}, no sentence")
 
 
 def _own(plan: Plan, work: Work | None) -> Iterator[str]:

@@ -19,7 +19,7 @@ from pathlib import Path
 from framework.api.plan import Plan, as_plain
 from framework.api.schema import Affects
 from framework.api.text.overrides import override_key
-from framework.memory import Settings
+from framework.memory import MemorySettings
 from framework.util.cache import cache_dir, digest, read_json, write_json
 from framework.util.errors import FrameworkError
 
@@ -27,7 +27,7 @@ LIBRARIES = ("torch", "transformers", "trl", "peft", "bitsandbytes", "unsloth")
 NAME = "calibration-"
 STEPS = 2
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
-PATIENCE = 900
+PROBE_TIMEOUT_S = 900
 """Seconds for a probe, the time to fetch a model included."""
 AROUND_ROWS = 48
 """Tokens of a row that the chat template adds, about."""
@@ -36,7 +36,7 @@ ROOM = 1024
 """Tokens that a row of a probe may have above that: templates differ."""
 
 
-def offset(device: str, settings: Settings) -> float:
+def offset(device: str, settings: MemorySettings) -> float:
     """Return how many bytes such a training was seen to take beyond the arithmetic; 0 where none was seen."""
     if not any(cache_dir().glob(f"plans/{NAME}*")):  # the versions of the libraries take 10 ms
         return 0.0
@@ -44,12 +44,12 @@ def offset(device: str, settings: Settings) -> float:
     return float(found) if isinstance(found, int | float) else 0.0
 
 
-def keep(device: str, settings: Settings, found: float) -> None:
+def keep(device: str, settings: MemorySettings, found: float) -> None:
     """Keep what a probe found."""
     write_json(_file(device, settings), {"offset": found})
 
 
-def _file(device: str, settings: Settings) -> Path:
+def _file(device: str, settings: MemorySettings) -> Path:
     """Return where the difference lies: by machine, device, versions and the way to train."""
     key = json.dumps([platform.node(), device, _versions(), as_plain(settings, Affects.probe)], sort_keys=True)
     return cache_dir() / "plans" / f"{NAME}{digest(key)}.json"
@@ -91,10 +91,10 @@ def measure(plan: Plan, longest: int, *, capped: int | None) -> float:
         ]  # fmt: skip
         try:
             with PythonProcess() as process:
-                process.call(f"{__name__}:train", words, capped, seconds=PATIENCE)
+                process.call(f"{__name__}:train", words, capped, seconds=PROBE_TIMEOUT_S)
         except ProcessError as error:
             raise FrameworkError(f"plan.calibrate=true: the probe failed: {error.last or error}") from error
-        predicted = json.loads((run / "estimate.json").read_text(encoding="utf-8"))["memory"]["allocated"]
+        predicted = json.loads((run / "forecast.json").read_text(encoding="utf-8"))["memory"]["allocated"]
         measured = json.loads((run / "train.json").read_text(encoding="utf-8"))["peak_memory_bytes"]
     return float(measured - predicted)
 

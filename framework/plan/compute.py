@@ -6,7 +6,7 @@ import math
 
 from framework.api.plan import Plan
 from framework.api.records import Work
-from framework.memory import Settings, Shape
+from framework.memory import MemorySettings, Shape
 from framework.memory.terms import trained_parameters
 from framework.plan.history import KnownRows, speeds
 
@@ -14,7 +14,7 @@ MARGIN = 1.25
 """How far a run may be from the slowest and the fastest that are known: other lengths and packings differ so much."""
 
 
-def work(plan: Plan, shape: Shape, settings: Settings, known: KnownRows, device: str) -> Work:
+def work(plan: Plan, shape: Shape, settings: MemorySettings, known: KnownRows, device: str) -> Work:
     """Return what the training has to do.
 
     Args:
@@ -44,7 +44,7 @@ def work(plan: Plan, shape: Shape, settings: Settings, known: KnownRows, device:
     )
 
 
-def speed_key(device: str, settings: Settings) -> str:
+def speed_key(device: str, settings: MemorySettings) -> str:
     """Return what a speed is kept under: trainings of one kind reach about the same on a device."""
     kind = f"{device}, {settings.weights.value}, {'all weights' if settings.full else 'adapter'}"
     if settings.processes > 1:
@@ -52,7 +52,7 @@ def speed_key(device: str, settings: Settings) -> str:
     return kind
 
 
-def flops(shape: Shape, settings: Settings, tokens: float, learned: float, length: float) -> float:
+def flops(shape: Shape, settings: MemorySettings, tokens: float, learned: float, length: float) -> float:
     """Return the operations of training on so many tokens.
 
     A token takes 2 operations a weight forward and 2 backward for its own gradient, 2 more for the weight's where that

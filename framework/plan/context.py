@@ -6,9 +6,9 @@ import functools
 from dataclasses import dataclass
 
 from framework.api.plan import Plan
-from framework.api.records import Verdict
+from framework.api.records import FitStatus
 from framework.hooks.session import current
-from framework.memory import Estimate, Settings, Shape, estimate, least
+from framework.memory import Estimate, MemorySettings, Shape, estimate, least
 from framework.plan.history import KnownRows
 from framework.util.gpus import Gpu
 
@@ -16,7 +16,7 @@ CPU = "CPU"
 
 
 @dataclass(frozen=True)
-class Outlook:
+class PlanContext:
     """A plan with what is known of it.
 
     Attributes:
@@ -40,15 +40,15 @@ class Outlook:
         return min(limit, self.known.longest) if self.known else limit
 
     @functools.cached_property
-    def settings(self) -> Settings | None:
+    def settings(self) -> MemorySettings | None:
         """How the plan trains, as its trainer tells; None where it does not."""
         sizes = {"longest": self.longest, "shared": self.known.shared if self.known else 0}
         given = current().plugins.ask("framework_memory", plan=self.plan, shape=self.shape, gpu=self.gpu, **sizes)
         for plugin, settings in given:
-            if isinstance(settings, Settings):
+            if isinstance(settings, MemorySettings):
                 return settings
-            current().plugins.leave_out(
-                plugin, "framework_memory", f"it gives a {type(settings).__name__}, no Settings"
+            current().plugins.skip_plugin(
+                plugin, "framework_memory", f"it gives a {type(settings).__name__}, no MemorySettings"
             )
         return None
 
@@ -72,19 +72,19 @@ class Outlook:
 
         return host.memory().available + host.own()
 
-    def estimate(self, settings: Settings) -> Estimate:
+    def estimate(self, settings: MemorySettings) -> Estimate:
         """Return what a training takes, corrected where this device has been calibrated."""
         return estimate(self.shape, settings).corrected(self.offset)
 
-    def least(self, settings: Settings) -> int:
+    def least(self, settings: MemorySettings) -> int:
         """Return what it takes at the least, in bytes.
 
         On a GPU a run that runs out of memory makes its passes smaller; on a CPU Linux ends it.
         """
         return (least(self.shape, settings).corrected(self.offset) if self.used else self.estimate(settings)).low
 
-    def verdict(self, made: Estimate) -> Verdict:
+    def fit_status(self, made: Estimate) -> FitStatus:
         """Say whether an estimate fits."""
         if made.high <= self.available:
-            return Verdict.fits
-        return Verdict.tight if made.low <= self.available else Verdict.too_large
+            return FitStatus.fits
+        return FitStatus.tight if made.low <= self.available else FitStatus.too_large

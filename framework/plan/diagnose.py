@@ -23,7 +23,7 @@ from framework.api.schema import RunConfig
 from framework.config.check import is_schema, no_option, option_name, out_of_range, unknown_key
 from framework.config.compose import config_loader
 from framework.config.problem import Problem
-from framework.config.sources import REFUSALS, Origins, Setting, defaults_list, entries, explain, line, origins
+from framework.config.sources import REFUSALS, Origins, SourcedValue, defaults_list, entries, explain, line, origins
 from framework.hooks.session import current
 from framework.util.errors import FrameworkError, unknown
 
@@ -153,7 +153,7 @@ def _refused(known: Origins) -> Iterator[Problem]:
                 yield Problem(_reason(config, setting, error), where=setting.where)
 
 
-def _reason(config: DictConfig, setting: Setting, error: Exception) -> str:
+def _reason(config: DictConfig, setting: SourcedValue, error: Exception) -> str:
     """Say why a value cannot be set."""
     key, value = setting.key, as_text(setting.value)
     if isinstance(error, ConfigKeyError | ConfigAttributeError) and error.full_key:

@@ -14,15 +14,15 @@ from pathlib import Path
 
 from framework.api.plan import Plan
 from framework.api.protocols import ModelSource
-from framework.api.records import Disk, ExportNeed, Forecast, Memory, TrainResult, Verdict
+from framework.api.records import Disk, ExportNeed, FitStatus, Forecast, Memory, TrainResult
 from framework.api.schema import Stage
 from framework.hooks.session import current
-from framework.memory import Settings, Shape
+from framework.memory import MemorySettings, Shape
 from framework.memory.terms import trained_bytes, trained_parameters
 from framework.plan import calibration, fit, history
 from framework.plan.advice import advice
 from framework.plan.compute import flops, speed_key, work
-from framework.plan.context import Outlook
+from framework.plan.context import PlanContext
 from framework.plan.history import KnownRows
 from framework.util import gpus
 from framework.util.errors import FrameworkError
@@ -61,75 +61,75 @@ class Planner:
         Raises:
             FrameworkError: `plan.gpu` is no GPU, or a probe of `plan.calibrate` failed.
         """
-        outlook = self._outlook(plan, history.known_rows(plan))
-        settings = outlook if isinstance(outlook, str) else outlook.settings
+        context = self._context(plan, history.known_rows(plan))
+        settings = context if isinstance(context, str) else context.settings
         trains = Stage.train in plan.stages or plan.stages == (Stage.plan,)
-        if isinstance(outlook, str) or not isinstance(settings, Settings) or not trains:
-            return plan, self._told(plan, outlook)
-        if outlook.known or plan.stages == (Stage.plan,):  # else it is measured with the rows, when they are known
-            outlook = self._calibrated(outlook)
+        if isinstance(context, str) or not isinstance(settings, MemorySettings) or not trains:
+            return plan, self._told(plan, context)
+        if context.known or plan.stages == (Stage.plan,):  # else it is measured with the rows, when they are known
+            context = self._calibrated(context)
         if plan.plan.apply:
-            outlook, self.applied = fit.apply(outlook)
-        return outlook.plan, self._told(outlook.plan, outlook)
+            context, self.applied = fit.apply(context)
+        return context.plan, self._told(context.plan, context)
 
     def again(self, plan: Plan, known: KnownRows) -> Forecast:
         """Return what it takes with the rows that the data stage found; the plan stays as it is."""
-        outlook = self._outlook(plan, known)
-        if not isinstance(outlook, str) and Stage.train in plan.stages:
-            outlook = self._calibrated(outlook)
-        return self._told(plan, outlook)
+        context = self._context(plan, known)
+        if not isinstance(context, str) and Stage.train in plan.stages:
+            context = self._calibrated(context)
+        return self._told(plan, context)
 
     def learn(self, plan: Plan, rows: KnownRows, trained: TrainResult) -> None:
         """Remember how fast this training was, and which share of the tokens went through the model."""
-        outlook = self._outlook(plan, rows)
-        settings = None if isinstance(outlook, str) or plan.plan.gpu else outlook.settings
+        context = self._context(plan, rows)
+        settings = None if isinstance(context, str) or plan.plan.gpu else context.settings
         own = not trained.taken_from  # else it was learned when it was made
         enough = own and trained.steps >= ENOUGH_STEPS and trained.seconds > 0 and trained.tokens > 0
-        if isinstance(outlook, str) or settings is None or not enough:
+        if isinstance(context, str) or settings is None or not enough:
             return
         computed = trained.computed_tokens or trained.tokens
-        done = flops(outlook.shape, settings, computed, trained.supervised_tokens, rows.tokens / rows.rows)
+        done = flops(context.shape, settings, computed, trained.supervised_tokens, rows.tokens / rows.rows)
         if done >= ENOUGH_WORK:
-            history.remember_speed(speed_key(outlook.device, settings), done / trained.seconds)
+            history.remember_speed(speed_key(context.device, settings), done / trained.seconds)
         history.remember_rows(plan, dataclasses.replace(rows, computed=computed / trained.tokens))
 
-    def _outlook(self, plan: Plan, known: KnownRows | None) -> Outlook | str:
+    def _context(self, plan: Plan, known: KnownRows | None) -> PlanContext | str:
         """Return the plan with what is known of it, or why there is too little."""
         named = gpus.named(plan.plan.gpu) if plan.plan.gpu else None  # a mistake in it is the user's to mend
         try:
-            outlook = Outlook(plan, self.shape, named or gpus.here(), known)
-            settings = outlook.settings
+            context = PlanContext(plan, self.shape, named or gpus.here(), known)
+            settings = context.settings
         except FrameworkError as error:
             return str(error)
         if settings is None:
             return f"trainer={plan.trainer.component.name} does not tell how it uses memory"
-        found = 0.0 if plan.plan.gpu else calibration.offset(outlook.device, settings)
-        return dataclasses.replace(outlook, offset=found)
+        found = 0.0 if plan.plan.gpu else calibration.offset(context.device, settings)
+        return dataclasses.replace(context, offset=found)
 
-    def _calibrated(self, outlook: Outlook) -> Outlook:
+    def _calibrated(self, context: PlanContext) -> PlanContext:
         """Run the probe where it is asked for and none was run yet, unless the run is far too large for one."""
-        settings, asked = outlook.settings, outlook.plan.plan
-        if settings is None or not asked.calibrate or asked.gpu or outlook.offset:
-            return outlook
-        if outlook.verdict(outlook.estimate(settings)) is Verdict.too_large or settings.processes > 1:
-            return outlook  # a probe is one process
-        capped = None if outlook.used else outlook.available
+        settings, asked = context.settings, context.plan.plan
+        if settings is None or not asked.calibrate or asked.gpu or context.offset:
+            return context
+        if context.fit_status(context.estimate(settings)) is FitStatus.too_large or settings.processes > 1:
+            return context  # a probe is one process
+        capped = None if context.used else context.available
         from framework.plan.calibration import measure  # noqa: PLC0415 - few runs need it
 
-        found = measure(outlook.plan, outlook.longest, capped=capped)
-        calibration.keep(outlook.device, settings, found)
-        return dataclasses.replace(outlook, offset=found)
+        found = measure(context.plan, context.longest, capped=capped)
+        calibration.keep(context.device, settings, found)
+        return dataclasses.replace(context, offset=found)
 
-    def _told(self, plan: Plan, outlook: Outlook | str) -> Forecast:
-        if isinstance(outlook, str):
-            return Forecast(None, outlook, [], self.applied, None, None, list(advice(plan, None)))
-        known, settings = outlook.known, outlook.settings
+    def _told(self, plan: Plan, context: PlanContext | str) -> Forecast:
+        if isinstance(context, str):
+            return Forecast(None, context, [], self.applied, None, None, list(advice(plan, None)))
+        known, settings = context.known, context.settings
         assert settings is not None  # noqa: S101 - as `_outlook` made sure
-        made = outlook.estimate(settings)
+        made = context.estimate(settings)
         memory = Memory(
-            device=outlook.device,
-            available=outlook.available,
-            verdict=outlook.verdict(made),
+            device=context.device,
+            available=context.available,
+            fit_status=context.fit_status(made),
             tokens=settings.tokens,
             rows_known=known is not None,
             parts=made.parts,
@@ -138,12 +138,12 @@ class Planner:
             reserved=made.reserved,
             low=made.low,
             high=made.high,
-            least=outlook.least(settings) if known else sum(made.parts.values()),
+            least=context.least(settings) if known else sum(made.parts.values()),
         )
-        changes, smaller = fit.remedies(outlook, made)
-        doing = work(plan, outlook.shape, settings, known, outlook.device) if known else None
-        trained = trained_parameters(outlook.shape, settings) * trained_bytes(settings)
-        exports = _exports(plan, outlook.shape)
+        changes, smaller = fit.remedies(context, made)
+        doing = work(plan, context.shape, settings, known, context.device) if known else None
+        trained = trained_parameters(context.shape, settings) * trained_bytes(settings)
+        exports = _exports(plan, context.shape)
         held = max((need.memory for need in exports.values()), default=0)
         disk = _disk(plan, trained, exports, whole=settings.full)
         return Forecast(memory, "", changes, self.applied, doing, disk, list(advice(plan, doing)), smaller, held)
@@ -163,7 +163,7 @@ def _exports(plan: Plan, shape: Shape) -> dict[str, ExportNeed]:
         if isinstance(need, ExportNeed):
             found[need.name] = need
         else:
-            current().plugins.leave_out(
+            current().plugins.skip_plugin(
                 plugin, "framework_export_needs", f"it gives a {type(need).__name__}, no ExportNeed"
             )
     return found

@@ -117,7 +117,7 @@ def _told(hook: str, **arguments: Any) -> list[Problem]:
         if isinstance(text, str):
             found.append(Problem.told(text))
         else:
-            current().plugins.leave_out(plugin, hook, f"it gives a {type(text).__name__}, no sentence")
+            current().plugins.skip_plugin(plugin, hook, f"it gives a {type(text).__name__}, no sentence")
     return found
 
 

@@ -15,7 +15,7 @@ from framework.api.plan import Plan
 from framework.api.protocols import Logger
 from framework.api.schema import Stage
 from framework.hooks.session import current
-from framework.util.errors import one_line
+from framework.util.errors import summarize_error
 
 
 class Events:
@@ -64,7 +64,7 @@ class Events:
                 call(logger)
             except Exception as error:  # noqa: BLE001 - whatever a tracker's library raises, the run goes on
                 del self.loggers[name]
-                print(f"logger '{name}' failed and is switched off: {one_line(error)}", file=sys.stderr)  # noqa: T201
+                print(f"logger '{name}' failed and is switched off: {summarize_error(error)}", file=sys.stderr)  # noqa: T201
                 _close(name, logger)
 
 
@@ -73,4 +73,4 @@ def _close(name: str, logger: Logger) -> None:
     try:
         logger.close()
     except Exception as error:  # noqa: BLE001 - as above
-        print(f"logger '{name}' could not be closed: {one_line(error)}", file=sys.stderr)  # noqa: T201
+        print(f"logger '{name}' could not be closed: {summarize_error(error)}", file=sys.stderr)  # noqa: T201

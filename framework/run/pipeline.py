@@ -13,37 +13,37 @@ import functools
 from framework.api.data import Data
 from framework.api.events import ForecastUpdated, IssueFound, RunFinished, RunPlanned, RunStarted
 from framework.api.plan import Plan
-from framework.api.protocols import AnyMetric, Backend, Elsewhere, Evaluator, Exporter, Model, ModelSource
+from framework.api.protocols import AnyMetric, Backend, Evaluator, Exporter, Model, ModelSource, RemoteTrainer
 from framework.api.records import DataResult, EvalResult, ExportResult, Forecast, Report, TrainResult
 from framework.api.run_folder import RunFolder
 from framework.api.schema import Stage
 from framework.data.checks import check_sources
 from framework.evaluate.measure import Measuring
 from framework.monitor.checks import check_data
-from framework.monitor.truncated_answers import unended
+from framework.monitor.truncated_answers import truncation_issues
 from framework.plan.fit import check_fits
 from framework.plan.forecast import Planner
 from framework.plan.history import rows_found
 from framework.plan.make import check_model
 from framework.run.events import Events
 from framework.run.export import check_exporters, export
-from framework.run.plan_transfer import check_divisible
+from framework.run.plan_transfer import check_distributed
 from framework.run.report import comparable, make_report, pair
 from framework.run.stages import Stages
-from framework.run.training import Course
-from framework.run.training_reuse import SameTraining
+from framework.run.training import TrainingController
+from framework.run.training_reuse import TrainingReuse
 from framework.rundir.folder import WritableRunFolder, check_writable
 from framework.util.errors import FrameworkError
 
 SCRATCH = ".trainer.part"
 
 
-def run(plan: Plan, elsewhere: Elsewhere | None = None) -> Report | None:
+def run(plan: Plan, remote_trainer: RemoteTrainer | None = None) -> Report | None:
     """Run the stages of a plan; None where the report stage is not among them.
 
     Args:
         plan: the run.
-        elsewhere: trains in the place of this process.
+        remote_trainer: trains in the place of this process.
 
     Raises:
         FrameworkError: something the user can mend. Until the data stage is through, nothing is left on disk.
@@ -63,8 +63,8 @@ def run(plan: Plan, elsewhere: Elsewhere | None = None) -> Report | None:
             return None
         backend: Backend = plan.trainer.create()
         with backend.open(plan) as model:
-            check_divisible(plan, model)
-            finished = _run_stages(plan, planner, model, stages, events, elsewhere)
+            check_distributed(plan, model)
+            finished = _run_stages(plan, planner, model, stages, events, remote_trainer)
         events.send(finished)  # the memory of the model is free by now
         return finished.report
 
@@ -84,7 +84,7 @@ def planned(plan: Plan) -> tuple[Plan, Planner, Forecast]:
 
 
 def _run_stages(
-    plan: Plan, planner: Planner, model: Model, stages: Stages, events: Events, elsewhere: Elsewhere | None
+    plan: Plan, planner: Planner, model: Model, stages: Stages, events: Events, remote_trainer: RemoteTrainer | None
 ) -> RunFinished:
     """Run the stages after the plan. One that is not selected is replaced by what an earlier run left, if it did."""
     metrics: dict[str, AnyMetric] = {name: choice.create() for name, choice in plan.metric.items()}
@@ -102,7 +102,7 @@ def _run_stages(
         check_fits(plan, expected)
         if Stage.train not in plan.stages and {Stage.evaluate, Stage.export} & set(plan.stages):
             _check_weights(plan)
-        known = RunFolder(plan.run_dir).earlier(Stage.data, DataResult)
+        known = RunFolder(plan.run_dir).load_result(Stage.data, DataResult)
         folder = WritableRunFolder.create(plan)  # from here on there is something on disk
         stages.save(data.result)
         if plan.is_new_run:
@@ -110,38 +110,38 @@ def _run_stages(
         events.send(RunStarted(plan, data.result, model.facts))
 
     measuring = Measuring(plan, model, data, evaluators, metrics)
-    same = SameTraining(measuring)
+    reuse = TrainingReuse(measuring)
     before = None
     if known is not None and known.fingerprint == data.result.fingerprint:
-        before = folder.earlier(Stage.baseline, EvalResult)
+        before = folder.load_result(Stage.baseline, EvalResult)
     if Stage.baseline in plan.stages:
         with stages.run(Stage.baseline), model.as_base():
             before = stages.save(measuring.base())
 
-    trained = folder.earlier(Stage.train, TrainResult)
+    trained = folder.load_result(Stage.train, TrainResult)
     if Stage.train in plan.stages:
         with stages.run(Stage.train):
-            course = Course(events, measuring, before)
-            trained = stages.save(same.train(course, plan.run_dir / SCRATCH, elsewhere))
+            controller = TrainingController(events, measuring, before)
+            trained = stages.save(reuse.train(controller, plan.run_dir / SCRATCH, remote_trainer))
             planner.learn(plan, rows, trained)
     elif {Stage.evaluate, Stage.export} & set(plan.stages):
         model.restore(plan.checkpoint)
 
-    after, nulls = folder.earlier(Stage.evaluate, EvalResult), folder.nulls()
+    after, nulls = folder.load_result(Stage.evaluate, EvalResult), folder.nulls()
     if Stage.evaluate in plan.stages:
         with stages.run(Stage.evaluate):
-            after, nulls = same.measure(compared=before is not None)
+            after, nulls = reuse.measure(compared=before is not None)
             stages.save(after)
             folder.save_nulls(nulls)
     before = comparable(before, after)
-    issues = unended(plan, after, before, trained.steps if trained else 0) if after else []
+    issues = truncation_issues(plan, after, before, trained.steps if trained else 0) if after else []
     if Stage.evaluate in plan.stages:
         for issue in issues:
             events.send(IssueFound(issue))
     if trained:  # the report has issues with the answers beside those of the training that they come from
-        trained = dataclasses.replace(trained, troubles=[*trained.troubles, *issues])
+        trained = dataclasses.replace(trained, issues=[*trained.issues, *issues])
 
-    exported = folder.earlier(Stage.export, ExportResult)
+    exported = folder.load_result(Stage.export, ExportResult)
     if Stage.export in plan.stages:
         with stages.run(Stage.export):
             training = None if plan.given else trained  # of weights from elsewhere it is not known
@@ -155,7 +155,7 @@ def _run_stages(
     report = None
     if Stage.report in plan.stages:
         with stages.run(Stage.report):
-            facts, seconds = same.facts, stages.seconds
+            facts, seconds = reuse.facts, stages.seconds
             report = make_report(plan, facts, seconds, data.result, before, trained, after, nulls, exported)
             stages.save(report)
     return RunFinished(report, pair(before, after))

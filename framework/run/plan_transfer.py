@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from framework.api.plan import Plan
-from framework.api.protocols import Divisible, Model
+from framework.api.protocols import Model, SupportsDistributed
 from framework.api.schema import Stage
 from framework.hooks.local_file import load_file
 from framework.hooks.session import current
 from framework.run.import_order import first_modules
-from framework.util.errors import FrameworkError, one_line
+from framework.util.errors import FrameworkError, summarize_error
 
 NOT_CARRIED = (
     "launch={} cannot hand over this plan ({}): the settings of a plugin have to stand at the top of a module "
@@ -26,7 +26,7 @@ NOT_CARRIED = (
 
 
 @dataclass(frozen=True)
-class Packed:
+class PickledPlan:
     """A plan that can be pickled with anything else. What was registered by hand goes along as far as it can.
 
     Attributes:
@@ -43,7 +43,7 @@ class Packed:
     files: Sequence[str]
     plan: bytes
 
-    def unpack(self) -> Plan:
+    def load(self) -> Plan:
         """Read the plan, after the files of plugins are loaded: their classes may be in it.
 
         Raises:
@@ -57,11 +57,11 @@ class Packed:
         try:
             found: Plan = pickle.loads(self.plan)  # noqa: S301 - our own parent wrote it
         except (AttributeError, ImportError) as error:
-            raise FrameworkError(NOT_CARRIED.format(self.launch, one_line(error))) from error
+            raise FrameworkError(NOT_CARRIED.format(self.launch, summarize_error(error))) from error
         return found
 
 
-def pack(plan: Plan) -> Packed:
+def pickle_plan(plan: Plan) -> PickledPlan:
     """Pickle a plan.
 
     Raises:
@@ -71,9 +71,9 @@ def pack(plan: Plan) -> Packed:
     own = {Path(file).stem for file in files}  # what a file of a plugin registers comes with the file
     first = [module for module in first_modules(plan) if module.partition(".")[0] not in own]
     try:
-        return Packed(launch, list(sys.path), first, files, pickle.dumps(plan))
+        return PickledPlan(launch, list(sys.path), first, files, pickle.dumps(plan))
     except (pickle.PicklingError, AttributeError, TypeError) as error:
-        raise FrameworkError(NOT_CARRIED.format(launch, one_line(error))) from error
+        raise FrameworkError(NOT_CARRIED.format(launch, summarize_error(error))) from error
 
 
 def end_with(parent: int, number: int = signal.SIGINT, last: Callable[[], None] = lambda: None) -> None:
@@ -90,13 +90,13 @@ def end_with(parent: int, number: int = signal.SIGINT, last: Callable[[], None] 
     os.kill(os.getpid(), number)
 
 
-def check_divisible(plan: Plan, model: Model) -> None:
+def check_distributed(plan: Plan, model: Model) -> None:
     """Look whether a model can be trained by a group of processes, where it is to be.
 
     Raises:
         FrameworkError: it cannot.
     """
-    if plan.launch.config.group() and Stage.train in plan.stages and not isinstance(model, Divisible):
+    if plan.launch.config.group() and Stage.train in plan.stages and not isinstance(model, SupportsDistributed):
         message = (
             f"launch={plan.launch.component.name}: trainer={plan.trainer.component.name} trains in one process only: "
             "set launch=single, or trainer=hf"

@@ -13,13 +13,13 @@ from framework.api.records import (
     DataResult,
     EvalResult,
     ExportResult,
-    Judgement,
-    Nulls,
+    NullDistribution,
     Objective,
     Report,
     Results,
     Sample,
     TrainResult,
+    Verdict,
 )
 from framework.evaluate.verdict import compare, judge
 from framework.hooks.session import current
@@ -35,7 +35,7 @@ def make_report(
     before: EvalResult | None,
     trained: TrainResult | None,
     after: EvalResult | None,
-    nulls: Nulls | None,
+    nulls: NullDistribution | None,
     exported: ExportResult | None,
 ) -> Report:
     """Put the results of the stages together; a stage that never ran is None, an export that is still to come too."""
@@ -71,14 +71,14 @@ def _concerns(plan: Plan, results: Results) -> list[Concern]:
         if isinstance(concern, Concern):
             found.append(concern)
         else:
-            current().plugins.leave_out(
+            current().plugins.skip_plugin(
                 plugin, "framework_concerns", f"it gives a {type(concern).__name__}, no Concern"
             )
     return found
 
 
 def _objective(
-    name: str, changes: Mapping[str, Change], trained: TrainResult | None, verdict: Judgement | None
+    name: str, changes: Mapping[str, Change], trained: TrainResult | None, verdict: Verdict | None
 ) -> Objective:
     if name == SCORE:
         return Objective(name, verdict.score if verdict else None, higher_is_better=True)

@@ -12,13 +12,13 @@ from pathlib import Path
 
 from framework.api.events import IssueFound, TrainingStep
 from framework.api.plan import EVAL_LOSS, Plan
-from framework.api.protocols import Elsewhere, Evaluator, TrainingMonitor, TrainRun
-from framework.api.records import NAN, EvalResult, Order, Step, TrainResult, Trouble
+from framework.api.protocols import Evaluator, RemoteTrainer, TrainingMonitor, TrainRun
+from framework.api.records import NAN, EvalResult, Step, StepControl, TrainingIssue, TrainResult
 from framework.api.schema import Action
 from framework.evaluate.measure import Measuring
 from framework.hooks.session import current
 from framework.monitor.early_stopping import Best
-from framework.monitor.truncated_answers import unended
+from framework.monitor.truncated_answers import truncation_issues
 from framework.run.events import Events
 from framework.util.errors import FrameworkError, PrunedError
 
@@ -26,11 +26,11 @@ HOOK = "framework_training_monitors"
 HOW = "set one that answers prompts"
 
 
-class Course:
+class TrainingController:
     """Follows one training.
 
     Args:
-        events: sends each step and trouble.
+        events: sends each step and issue.
         measuring: the model that is trained, the data, and what it is measured by.
         base: what the base model answered, where it was asked.
     """
@@ -50,20 +50,20 @@ class Course:
         self.answers: EvalResult | None = None
         self.had = base is not None and self.best.name in base.measures
         """Whether the metric could be measured before."""
-        self.troubles: list[Trouble] = []
-        self.told: list[Step] = []
+        self.issues: list[TrainingIssue] = []
+        self.steps: list[Step] = []
         self.stopped = ""
 
-    def train(self, checkpoint: Path, scratch: Path, elsewhere: Elsewhere | None = None) -> TrainResult:
-        """Train into `checkpoint`, here or `elsewhere`, and return what came of it with what was seen of it."""
+    def train(self, checkpoint: Path, scratch: Path, remote_trainer: RemoteTrainer | None = None) -> TrainResult:
+        """Train into `checkpoint`, here or by `remote_trainer`, and return what came of it with what was seen of it."""
         run = TrainRun(checkpoint, scratch, self.step, self.measure)
-        if elsewhere:
-            trained = elsewhere(self.plan, self.model, self.data, run)
+        if remote_trainer:
+            trained = remote_trainer(self.plan, self.model, self.data, run)
         else:
             trained = self.model.train(self.data.train, self.data.validation, run)
         best = self.best
         return dataclasses.replace(
-            trained, troubles=self.troubles, stopped=self.stopped, best_step=best.step, best_value=best.value
+            trained, issues=self.issues, stopped=self.stopped, best_step=best.step, best_value=best.value
         )
 
     def measure(self) -> Mapping[str, float]:
@@ -90,60 +90,62 @@ class Course:
         message = f"trainer.early_stopping_metric={name} is given by no evaluator of the run: {'; '.join(notes) or HOW}"
         raise FrameworkError(message)
 
-    def step(self, step: Step) -> Order:
+    def step(self, step: Step) -> StepControl:
         """Tell of a step, and return what is to be done.
 
         Raises:
             FrameworkError: the weights are no numbers any more, and none from before were set aside.
             PrunedError: a sweep gives the run up.
         """
-        self.told.append(step)
+        self.steps.append(step)
         self.events.send(TrainingStep(step))
         found = self._check(step)
         if self.answers is not None:
-            found += unended(self.plan, self.answers, self.base, step.step)
+            found += truncation_issues(self.plan, self.answers, self.base, step.step)
             self.answers = None
-        for trouble in found:
-            self.troubles.append(trouble)
-            self.events.send(IssueFound(trouble))
+        for issue in found:
+            self.issues.append(issue)
+            self.events.send(IssueFound(issue))
         if step.eval_loss is not None:
             self._prune(step)
         keep = self.best.look(step) and self.plan.training.keep_best
         self._stop(found)
-        lowers = any(trouble.action is Action.lower for trouble in found)
-        return Order(self.plan.health.lower_to if lowers else 1.0, keep, self.stopped)
+        lowers = any(issue.action is Action.lower for issue in found)
+        return StepControl(self.plan.health.lower_to if lowers else 1.0, keep, self.stopped)
 
-    def _check(self, step: Step) -> list[Trouble]:
+    def _check(self, step: Step) -> list[TrainingIssue]:
         """Return what the monitors find; one that raises is named and left out, unless it raises a `FrameworkError`."""
-        found: list[Trouble] = []
+        found: list[TrainingIssue] = []
         for plugin, monitor in list(self.monitors.items()):
             try:
                 seen = list(monitor.check(step))
             except FrameworkError:
                 raise
             except Exception as error:  # noqa: BLE001 - a stranger's code; the training goes on
-                current().plugins.leave_out(plugin, HOOK, error)
+                current().plugins.skip_plugin(plugin, HOOK, error)
                 del self.monitors[plugin]
                 continue
-            strange = [each for each in seen if not isinstance(each, Trouble)]
+            strange = [each for each in seen if not isinstance(each, TrainingIssue)]
             if strange:
-                current().plugins.leave_out(plugin, HOOK, f"check gives a {type(strange[0]).__name__}, no Trouble")
+                current().plugins.skip_plugin(
+                    plugin, HOOK, f"check gives a {type(strange[0]).__name__}, no TrainingIssue"
+                )
                 del self.monitors[plugin]
             else:
                 found += seen
         return found
 
-    def retell(self, trained: TrainResult, steps: Sequence[Step]) -> None:
+    def replay(self, trained: TrainResult, steps: Sequence[Step]) -> None:
         """Tell of a training that was made before as it was told of then.
 
         Raises:
             PrunedError: the sweep would have given it up.
         """
-        troubles = [*trained.troubles]
+        issues = [*trained.issues]
         for step in steps:
             self.events.send(TrainingStep(step))
-            while troubles and troubles[0].step <= step.step:
-                self.events.send(IssueFound(troubles.pop(0)))
+            while issues and issues[0].step <= step.step:
+                self.events.send(IssueFound(issues.pop(0)))
             if step.eval_loss is not None:
                 self._prune(step)
 
@@ -153,20 +155,19 @@ class Course:
             if isinstance(reason, str):
                 message = f"step {step.step} of {step.total_steps}: {reason}"
                 raise PrunedError(message)
-            current().plugins.leave_out(
+            current().plugins.skip_plugin(
                 plugin, "framework_validated", f"it gives a {type(reason).__name__}, no sentence"
             )
 
-    def _stop(self, found: Sequence[Trouble]) -> None:
+    def _stop(self, found: Sequence[TrainingIssue]) -> None:
         """Note why the training ends here, if it does."""
-        ending = [trouble for trouble in found if trouble.action is Action.stop]
+        ending = [issue for issue in found if issue.action is Action.stop]
         if ending and not self.stopped:
             first = ending[0]
             self.stopped = f"step {first.step}, {first.kind}: {first.text}"
             if first.kind == NAN and not (self.plan.training.keep_best and self.best.step is not None):
-                message = (
-                    f"{self.stopped}, and no weights from before were set aside, so nothing is saved.\n{first.cure}"
-                )
+                message = f"{self.stopped}, and no weights from before were set aside, so nothing is saved."
+                message = f"{message}\n{first.recommendation}"
                 raise FrameworkError(message)
         self.stopped = self.stopped or self.best.over
 
@@ -177,4 +178,4 @@ def _monitors(plan: Plan) -> Iterator[tuple[str, TrainingMonitor]]:
         if isinstance(monitor, TrainingMonitor):
             yield f"{plugin}:{number}", monitor
         else:
-            current().plugins.leave_out(plugin, HOOK, f"it gives a {type(monitor).__name__}, no TrainingMonitor")
+            current().plugins.skip_plugin(plugin, HOOK, f"it gives a {type(monitor).__name__}, no TrainingMonitor")

@@ -14,15 +14,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from framework.api.plan import CHECKPOINT
-from framework.api.protocols import Elsewhere, KeepsCheckpoints, SharesBase
-from framework.api.records import EvalResult, Nulls, Step, TrainResult
+from framework.api.protocols import KeepsCheckpoints, RemoteTrainer, SharesBase
+from framework.api.records import EvalResult, NullDistribution, Step, TrainResult
 from framework.api.run_folder import RunFolder
 from framework.api.schema import Affects, Stage
 from framework.evaluate.measure import Measuring
 from framework.hooks.session import current
 from framework.run.export import fingerprint
-from framework.run.training import Course
-from framework.util.errors import FrameworkError, one_line
+from framework.run.training import TrainingController
+from framework.util.errors import FrameworkError, summarize_error
 from framework.util.files import whole
 from framework.util.shared_cache import key_of
 
@@ -31,7 +31,7 @@ LIMIT = 64
 
 
 @dataclass(frozen=True)
-class Done:
+class CompletedTraining:
     """A training that is through: the folder of its point, a hash of its weights, and what is to be told of it."""
 
     folder: Path
@@ -41,7 +41,7 @@ class Done:
     facts: Mapping[str, str]
 
 
-class SameTraining:
+class TrainingReuse:
     """Looks whether an earlier point of the sweep has trained and measured what this one would.
 
     Args:
@@ -58,31 +58,31 @@ class SameTraining:
         base = model.base_key if alone and isinstance(model, SharesBase) else ""
         settings = plan.affecting(Affects.training)
         self._key = key_of(base, found.fingerprint, settings) if base and shared.is_open else ""
-        self._known: dict[str, Done] = shared.shared("trained", "by settings", dict)
+        self._known: dict[str, CompletedTraining] = shared.shared("trained", "by settings", dict)
         self._done = self._find()
 
-    def _find(self) -> Done | None:
+    def _find(self) -> CompletedTraining | None:
         done = self._known.get(self._key)
         if done is None or done.folder == self._plan.run_dir:
             return None
         return done if fingerprint(done.folder / CHECKPOINT) == done.weights else None
 
-    def train(self, course: Course, scratch: Path, elsewhere: Elsewhere | None) -> TrainResult:
+    def train(self, controller: TrainingController, scratch: Path, remote_trainer: RemoteTrainer | None) -> TrainResult:
         """Train, or put the weights of the point that did into place and tell of its steps.
 
         Args:
-            course: of the training.
+            controller: of the training.
             scratch: for what the training writes meanwhile.
-            elsewhere: trains in the place of this process.
+            remote_trainer: trains in the place of this process.
 
         Raises:
             FrameworkError: the weights of the other point find no room here.
         """
         if self._done is None:
-            trained = course.train(self._plan.checkpoint, scratch, elsewhere)
-            self._keep(trained, course.told)
+            trained = controller.train(self._plan.checkpoint, scratch, remote_trainer)
+            self._keep(trained, controller.steps)
             return trained
-        course.retell(self._done.trained, self._done.steps)
+        controller.replay(self._done.trained, self._done.steps)
         shutil.rmtree(scratch, ignore_errors=True)
         model = self._measuring.model
         if isinstance(model, KeepsCheckpoints):  # a training of its own was ended here
@@ -97,21 +97,23 @@ class SameTraining:
         while len(self._known) >= LIMIT:
             del self._known[next(iter(self._known))]
         plan, facts = self._plan, dict(self._measuring.model.facts)
-        self._known[self._key] = Done(plan.run_dir, fingerprint(plan.checkpoint), trained, tuple(steps), facts)
+        self._known[self._key] = CompletedTraining(
+            plan.run_dir, fingerprint(plan.checkpoint), trained, tuple(steps), facts
+        )
 
     @property
     def facts(self) -> Mapping[str, str]:
         """What is known of the machine and of the way to train, with what only the training has shown."""
         return {**self._measuring.model.facts, **(self._done.facts if self._done else {})}
 
-    def measure(self, *, compared: bool) -> tuple[EvalResult, Nulls]:
+    def measure(self, *, compared: bool) -> tuple[EvalResult, NullDistribution]:
         """Measure what was trained, or return what the point came to whose weights it has.
 
         What could not be measured there, for want of a server for example, may be measured here.
         """
         theirs = RunFolder(self._done.folder) if self._done else None
         try:
-            after = theirs.earlier(Stage.evaluate, EvalResult) if theirs else None
+            after = theirs.load_result(Stage.evaluate, EvalResult) if theirs else None
             nulls = theirs.nulls() if theirs else None
         except FrameworkError:  # somebody has damaged them
             after = nulls = None
@@ -125,6 +127,6 @@ def _copy(source: Path, target: Path) -> None:
         with whole(target, replace=True) as half:
             shutil.copytree(source, half, dirs_exist_ok=True)
     except OSError as error:
-        reason = error.strerror or one_line(error)
+        reason = error.strerror or summarize_error(error)
         message = f"the weights of {source} were not copied to {target}: {reason}. Set hydra.sweep.dir=FOLDER"
         raise FrameworkError(message) from error

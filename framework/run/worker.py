@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING
 
 from framework.api.process_group import PLACE, WORKER, Member, member
 from framework.api.protocols import Backend, TrainRun
-from framework.api.records import Order, Step, TrainResult
-from framework.run.plan_transfer import Packed, end_with
+from framework.api.records import Step, StepControl, TrainResult
+from framework.run.plan_transfer import PickledPlan, end_with
 from framework.util.errors import USER_MISTAKE, FrameworkError
 from framework.util.files import write_whole
 
@@ -57,7 +57,7 @@ class Job:
         secret: what the first process shows there.
     """
 
-    packed: Packed
+    packed: PickledPlan
     store: Path
     train: NDArray[np.int64]
     validation: NDArray[np.int64]
@@ -104,7 +104,7 @@ def _note(folder: Path, ended: Ended) -> None:
 
 
 def _train(job: Job, me: Member) -> None:
-    plan = job.packed.unpack()
+    plan = job.packed.load()
     from framework.data.lengths import token_rows  # noqa: PLC0415 - after the plugins, of which one may want to be first
     from framework.data.store import Store  # noqa: PLC0415 - as above
 
@@ -118,7 +118,7 @@ def _train(job: Job, me: Member) -> None:
             driver.tell(result)
 
 
-def _nobody(step: Step) -> Order:
+def _nobody(step: Step) -> StepControl:
     """Stand where the first process of the group tells of a step: the backend calls nobody else."""
     message = f"step {step.step} is told by a process that is not the first of its group"
     raise RuntimeError(message)
@@ -131,11 +131,11 @@ class Driver:
         assert job.address is not None  # noqa: S101 - of the first machine
         self.connection = Client(job.address, authkey=job.secret)
 
-    def step(self, step: Step) -> Order | None:
+    def step(self, step: Step) -> StepControl | None:
         """Tell of a step, and return what is to be done."""
         self.connection.send(step)
-        order: Order | None = self.connection.recv()
-        return order
+        control: StepControl | None = self.connection.recv()
+        return control
 
     def tell(self, result: TrainResult) -> None:
         """Tell what came of the training, and wait until that is heard."""

@@ -24,7 +24,7 @@ from framework.hooks.session import current
 from framework.util.redact import hide
 from framework.util.requirements import installed
 
-OUTSIDE = {"framework_components", "framework_checkups", "framework_sweep_finished"}
+OUTSIDE = {"framework_components", "framework_diagnostics", "framework_sweep_finished"}
 """Hooks by which a plugin has no say in a run: options count where they are chosen, the others are called outside."""
 GIT_SECONDS = 10
 

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from framework.api import records
 from framework.api.plan import Plan
-from framework.api.records import Forecast, Nulls
+from framework.api.records import Forecast, NullDistribution
 from framework.api.run_folder import NULL, OVERRIDES, RunFolder
 from framework.api.schema import Stage
 from framework.util.errors import FrameworkError
@@ -44,11 +44,11 @@ class WritableRunFolder(RunFolder):
         return result
 
     def save_forecast(self, forecast: Forecast) -> None:
-        """Write `estimate.json`, what the run was expected to need."""
-        records.save(forecast, self.file("estimate"))
+        """Write `forecast.json`, what the run was expected to need."""
+        records.save(forecast, self.file("forecast"))
 
-    def save_nulls(self, nulls: Nulls) -> Nulls:
-        """Write `null.json`, what random adapters come to."""
+    def save_nulls(self, nulls: NullDistribution) -> NullDistribution:
+        """Write `null_distribution.json`, what random adapters come to."""
         records.save(nulls, self.file(NULL))
         return nulls
 

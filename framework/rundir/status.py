@@ -26,7 +26,7 @@ from framework.api.run_folder import (
     RunFolder,
 )
 from framework.api.schema import Stage
-from framework.util.errors import DoesNotFitError, FrameworkError, PrunedError, one_line
+from framework.util.errors import DoesNotFitError, FrameworkError, PrunedError, summarize_error
 from framework.util.redact import redact
 
 
@@ -53,7 +53,7 @@ def framework_run_started(plan: Plan) -> None:
     if plan.is_new_run or not (plan.run_dir / ENVIRONMENT).exists():
         from framework.rundir.environment import environment  # noqa: PLC0415 - --help need not pay for it
 
-        data = RunFolder(plan.run_dir).earlier(Stage.data, DataResult)
+        data = RunFolder(plan.run_dir).load_result(Stage.data, DataResult)
         records.save(environment(plan, data.fingerprint if data else ""), plan.run_dir / ENVIRONMENT)
 
 
@@ -100,7 +100,7 @@ def reason(error: BaseException) -> str:
     """Say in one line why a run ended, secrets taken out."""
     if isinstance(error, KeyboardInterrupt):
         return "interrupted"
-    text = "; ".join(str(error).split("\n")) if isinstance(error, FrameworkError) else one_line(error)
+    text = "; ".join(str(error).split("\n")) if isinstance(error, FrameworkError) else summarize_error(error)
     return str(redact(text))
 
 

@@ -35,7 +35,7 @@ def visible() -> list[str]:
     return gpus.identities()
 
 
-def take_one(session: Session) -> str | None:
+def claim_gpu(session: Session) -> str | None:
     """Leave this process one of several GPUs, the first that is free, and wait for one where all are taken.
 
     Returns its name; None where there is nothing to choose.

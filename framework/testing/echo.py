@@ -21,10 +21,10 @@ from framework.api.records import (
     Answer,
     Example,
     Message,
-    Order,
     Prompt,
     Scored,
     Step,
+    StepControl,
     TextForm,
     TokenRow,
     TrainResult,
@@ -250,7 +250,7 @@ class EchoModel:
         return [gain / max(1, len(scored.log_probs)) for gain, scored in zip(gains, after, strict=True)]
 
     @contextmanager
-    def as_null(self, seed: int) -> Iterator[None]:
+    def with_random_adapter(self, seed: int) -> Iterator[None]:
         """Forget for a while: what is known by heart has no size."""
         del seed
         with self.as_base():
@@ -364,11 +364,11 @@ class EchoTraining:
         return dataclasses.replace(step, eval_loss=loss, metrics=metrics)
 
     def _obey(self, step: Step) -> bool:
-        order = self.run.on_step(step) or Order()
-        if order.keep:
+        control = self.run.on_step(step) or StepControl()
+        if control.keep:
             self.kept = dict(self.model.learned), list(self.model.rows)
-        self.rate *= order.rate
-        return bool(order.stop)
+        self.rate *= control.rate
+        return bool(control.stop)
 
     def _at(self, setting: str, number: int, own: float) -> float:
         """Return the value of a setting with a number, from 1; the last one for later ones, `own` where none is set."""

@@ -48,13 +48,13 @@ def unknown(what: str, word: str, choices: Iterable[str]) -> str:
     return f"unknown {what} '{word}'.{hint} Valid: {', '.join(names) or 'none'}."
 
 
-def one_line(error: BaseException) -> str:
+def summarize_error(error: BaseException) -> str:
     """Return the first line of an exception of a library, with its type: enough to look it up."""
     text = str(error).strip()
     return f"{type(error).__name__}: {text.splitlines()[0] if text else 'no message'}"
 
 
-def place(error: BaseException) -> str:
+def error_location(error: BaseException) -> str:
     """Return where an exception was raised, ` (acme.py:12)`; empty where that cannot be told."""
     if isinstance(error, SyntaxError) and error.filename:
         return f" ({error.filename}:{error.lineno})"
@@ -62,9 +62,9 @@ def place(error: BaseException) -> str:
     return f" ({frames[-1].filename}:{frames[-1].lineno})" if frames else ""
 
 
-def told(error: BaseException) -> str:
+def describe_error(error: BaseException) -> str:
     """Say what was raised, and where; an error of ours says it all itself."""
-    return str(error) if isinstance(error, FrameworkError) else f"{one_line(error)}{place(error)}"
+    return str(error) if isinstance(error, FrameworkError) else f"{summarize_error(error)}{error_location(error)}"
 
 
 def signal_name(number: int) -> str:
@@ -73,7 +73,7 @@ def signal_name(number: int) -> str:
     return f"signal {number}{names.get(number, '')}"
 
 
-def short(path: Path, folder: Path | None = None) -> str:
+def display_path(path: Path, folder: Path | None = None) -> str:
     """Return a path as it would be typed in `folder`, by default the working folder: relative where it lies below."""
     folder = folder or Path.cwd()
     return str(path.relative_to(folder)) if path.is_relative_to(folder) else str(path)

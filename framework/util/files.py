@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-HALF = ".part"
+PART_SUFFIX = ".part"
 """How the name of a file or folder ends that is being written; that of a folder in a cache begins with it."""
 
 
@@ -24,7 +24,7 @@ def write_whole(file: Path, content: str | bytes, *, errors: str = "strict") -> 
     Raises:
         OSError: it cannot be written.
     """
-    half = file.with_name(f"{file.name}.{os.getpid()}{HALF}")
+    half = file.with_name(f"{file.name}.{os.getpid()}{PART_SUFFIX}")
     try:
         half.write_bytes(content if isinstance(content, bytes) else content.encode(errors=errors))
         half.replace(file)
@@ -48,11 +48,11 @@ def whole(folder: Path, *, replace: bool = False) -> Iterator[Path]:
 
     folder.parent.mkdir(parents=True, exist_ok=True)
     if replace:  # of the same name each time: what a killed process left is not kept
-        half = folder.with_name(folder.name + HALF)
+        half = folder.with_name(folder.name + PART_SUFFIX)
         shutil.rmtree(half, ignore_errors=True)
         half.mkdir()
     else:
-        half = Path(tempfile.mkdtemp(prefix=HALF, dir=folder.parent))
+        half = Path(tempfile.mkdtemp(prefix=PART_SUFFIX, dir=folder.parent))
     try:
         yield half
         if replace:

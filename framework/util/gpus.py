@@ -21,7 +21,7 @@ WSL = "/usr/lib/wsl/lib"
 OTHERS = ("/dev/kfd", "/dev/nvhost-gpu", "/dev/nvidia0")
 """Devices of GPUs of which `nvidia-smi` tells nothing, or is not there to tell."""
 UNTOLD = "nvidia-smi tells nothing of the memory of the GPU that is here: name it, plan.gpu=24GiB"
-PATIENCE = 10
+TIMEOUT_S = 10
 """Seconds for `nvidia-smi`; a driver that hangs is no GPU to train on."""
 
 
@@ -140,7 +140,7 @@ def _asked(*words: str) -> list[str]:
     if tool is None:
         return []
     try:
-        done = subprocess.run([tool, *words], capture_output=True, text=True, timeout=PATIENCE, check=True)  # noqa: S603 - our own words
+        done = subprocess.run([tool, *words], capture_output=True, text=True, timeout=TIMEOUT_S, check=True)  # noqa: S603 - our own words
     except (OSError, subprocess.SubprocessError):
         return []
     return [line.strip() for line in done.stdout.splitlines()]

@@ -27,7 +27,7 @@ from typing import IO, Any, Self
 
 import psutil
 
-from framework.util.errors import FrameworkError, signal_name, told
+from framework.util.errors import FrameworkError, describe_error, signal_name
 
 RETURNED, REFUSED, RAISED = "returned", "refused", "raised"
 GRACE = 10.0
@@ -154,7 +154,7 @@ def _answer(job: bytes) -> tuple[str, Any]:
         return REFUSED, str(error)
     except Exception as error:  # noqa: BLE001 - whatever it is, it is the answer; the log has all of it
         traceback.print_exc()
-        return RAISED, told(error)
+        return RAISED, describe_error(error)
 
 
 def _end_with_parent(parent: int) -> None:

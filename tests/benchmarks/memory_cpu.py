@@ -4,7 +4,7 @@
     .venv/bin/python tests/benchmarks/memory_cpu.py --methods lora nf4 --lengths 256 --rows 1 4
 
 Each run is a process of its own: SmolLM2-135M, three steps on rows of random letters, all of one length and without a
-common beginning. The prediction is that of `estimate.json`, which the run writes before it loads the model.
+common beginning. The prediction is that of `forecast.json`, which the run writes before it loads the model.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def measure(method: str, rows: int, length: int, folder: Path, *, calibrate: boo
     if done.returncode:
         message = f"{method} {rows} x {length}: {done.stderr[-800:]}"
         raise RuntimeError(message)
-    memory = json.loads((run / "estimate.json").read_text(encoding="utf-8"))["memory"]
+    memory = json.loads((run / "forecast.json").read_text(encoding="utf-8"))["memory"]
     peak = json.loads((run / "train.json").read_text(encoding="utf-8"))["peak_memory_bytes"]
     return memory["reserved"] / MIB, peak / MIB, max(memory["phases"], key=memory["phases"].get)
 

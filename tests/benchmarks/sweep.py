@@ -32,7 +32,13 @@ GRIDS = {
     "exports": {RATE: ["3e-4", "5e-4"], QUANTIZATION: ["[q4_k_m]", "[q5_k_m]", "[q6_k]", "[q8_0]"]},
 }
 WORDS = ["+experiment=quickstart", "logger=[]", "trainer.device=cpu"]
-COMPARED = ("checkpoint/adapter_model.safetensors", "baseline.json", "evaluate.json", "null.json", "gguf/*.gguf")
+COMPARED = (
+    "checkpoint/adapter_model.safetensors",
+    "baseline.json",
+    "evaluate.json",
+    "null_distribution.json",
+    "gguf/*.gguf",
+)
 
 
 def run(words: Sequence[str], folder: Path) -> tuple[float, float]:

@@ -48,12 +48,12 @@ RECORDED = sorted(DECISIONS.glob("[0-9]*.md"))
 COMMAND = "python -m framework"
 PRINTED = ("--help", "--cfg", "--info", "--version")
 RECORDS = [
-    records.Report, records.Objective, records.Change, records.TrainResult, records.Trouble, records.Artifact,
+    records.Report, records.Objective, records.Change, records.TrainResult, records.TrainingIssue, records.Artifact,
     records.DataResult, records.FormatRun, records.MixedIn, records.Proof, records.ProofProblem, records.Lengths,
     records.Finding,
-    records.ViewedRow, records.Piece, records.EvalResult, records.Measure, records.Nulls, records.Sample,
-    records.ExportResult, records.Judgement, records.Concern,
-    records.Forecast, records.Memory, records.FitChange, records.Work, records.Disk,
+    records.ViewedRow, records.Piece, records.EvalResult, records.Measure, records.NullDistribution, records.Sample,
+    records.ExportResult, records.Verdict, records.Concern,
+    records.Forecast, records.Memory, records.SuggestedChange, records.Work, records.Disk,
     records.ExportNeed,
     environment.Environment, environment.Commit, status.Status,
     records.Sweep, records.Point,

@@ -25,11 +25,11 @@ from framework.data.reader import Reader
 from framework.evaluate import measure
 from framework.evaluate.measure import Measuring
 from framework.hooks.session import current
-from framework.memory import Settings
+from framework.memory import MemorySettings
 from framework.plan import calibration, history
 from framework.run import training_reuse
 from framework.run.export import settings as export_settings
-from framework.run.training_reuse import SameTraining
+from framework.run.training_reuse import TrainingReuse
 from framework.testing import EchoTrainerConfig
 from framework.util.process import PythonProcess
 
@@ -150,7 +150,7 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keys]:
             "audit": audit._key(plan, np.zeros(1, np.int8), {}),  # noqa: SLF001
             "base": base_key.base_key(plan, {}, way, folder, "tokens"),
             "baseline": noting(measuring.base),
-            "training": noting(lambda: SameTraining(measuring)),
+            "training": noting(lambda: TrainingReuse(measuring)),
             "resume": json.dumps(resume.settings(plan), sort_keys=True),
             "tracker": kept.settings_of(plan),
             "probe": noting(lambda: calibration.measure(plan, 96, capped=None)),
@@ -229,7 +229,7 @@ def test_a_schema_on_top_of_another_has_its_marks_and_is_another_option(keys: Ke
 
 def test_what_answers_need_is_nothing_to_a_measured_training_and_a_new_number_is() -> None:
     @dataclass(frozen=True)
-    class More(Settings):
+    class More(MemorySettings):
         unmarked: int = 0
 
     before = More(rows=1, length=96)

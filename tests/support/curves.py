@@ -11,7 +11,7 @@ from pathlib import Path
 
 from framework import testing
 from framework.api.plan import Plan
-from framework.api.records import Step, Trouble
+from framework.api.records import Step, TrainingIssue
 from framework_plugins.monitor.watcher import Watcher
 
 RATE = 2e-4
@@ -38,15 +38,15 @@ def plan(*words: str) -> Plan:
     return testing.plan(["trainer.warmup_steps=5", *words], run_dir=Path("run"))
 
 
-def seen(steps: Sequence[Step], *words: str) -> list[Trouble]:
+def seen(steps: Sequence[Step], *words: str) -> list[TrainingIssue]:
     """Return what the watcher of a run with these settings says of steps."""
     watcher = Watcher(plan(*words))
-    return [trouble for step in steps for trouble in watcher.check(step)]
+    return [issue for step in steps for issue in watcher.check(step)]
 
 
 def kinds(steps: Sequence[Step], *words: str) -> list[tuple[int, str]]:
     """Return when it says what."""
-    return [(trouble.step, trouble.kind) for trouble in seen(steps, *words)]
+    return [(issue.step, issue.kind) for issue in seen(steps, *words)]
 
 
 def falling(count: int, *, start: float = 2.0, end: float = 0.5, noise: float = 0.1, seed: int = 0) -> list[float]:

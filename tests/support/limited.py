@@ -1,6 +1,6 @@
 """A training with a limit on memory that the kernel keeps: `python tests/support/limited.py MODEL ROWS FOLDER MIB`.
 
-MIB is what the process may take beyond what it has when the training begins; 0: no limit. Prints losses and rungs.
+MIB is what the process may take beyond what it has when the training begins; 0: no limit. Prints losses and fallbacks.
 It stands for itself: another package may be called `tests` in a process of its own.
 """
 
@@ -41,7 +41,9 @@ def main(base: str, rows: str, folder: Path, mib: int) -> None:
             limit = psutil.Process().memory_info().vms + (mib << 20)
             resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
         result = model.train(data.train, [], TrainRun(folder / "checkpoint", folder / "scratch", steps.append))
-    sys.stdout.write(json.dumps({"losses": [step.loss for step in steps], "rungs": result.rungs}) + "\n")
+    sys.stdout.write(
+        json.dumps({"losses": [step.loss for step in steps], "oom_fallbacks": result.oom_fallbacks}) + "\n"
+    )
 
 
 if __name__ == "__main__":

@@ -14,8 +14,8 @@ from framework.api.records import (
     Proof,
     ProofProblem,
     Severity,
+    TrainingIssue,
     TrainResult,
-    Trouble,
     ViewedRow,
 )
 from framework.api.schema import Action
@@ -90,14 +90,19 @@ AMISS = DataResult(
 """Data with which everything is wrong that can be."""
 CLIMBED = TrainResult(
     4, 1.0, 0.5, 0.25, 2.0, 100, 40, 3, 9, 1024, "checkpoint",
-    rungs=["training step 2: 1 row in a pass instead of 2", "training step 3: gradient checkpointing"],
+    oom_fallbacks=["training step 2: 1 row in a pass instead of 2", "training step 3: gradient checkpointing"],
 )  # fmt: skip
 """A training that ran out of memory twice and went on."""
-SPIKE = Trouble(
+SPIKE = TrainingIssue(
     "spike", 2, "the loss jumped to 6.3 from about 0.4", f"Look at the rows of this step {SCRIPT}", Action.warn
 )
-RISE = Trouble("rising_eval_loss", 3, "the validation loss rose", "Fewer epochs", Action.stop)
+RISE = TrainingIssue("rising_eval_loss", 3, "the validation loss rose", "Fewer epochs", Action.stop)
 AILING = dataclasses.replace(
-    CLIMBED, rungs=[], troubles=[SPIKE, RISE], stopped="step 3, rising_eval_loss: it rose", best_step=2, best_value=0.5
+    CLIMBED,
+    oom_fallbacks=[],
+    issues=[SPIKE, RISE],
+    stopped="step 3, rising_eval_loss: it rose",
+    best_step=2,
+    best_value=0.5,
 )
 """A training in which two things went wrong."""

@@ -8,12 +8,12 @@ from framework.api.protocols.exports import CheckedExporter, ExportContext, Expo
 from framework.api.protocols.logger import Logger
 from framework.api.protocols.model import (
     Backend,
-    Divisible,
-    Elsewhere,
     KeepsCheckpoints,
     Model,
     RemembersBase,
+    RemoteTrainer,
     SharesBase,
+    SupportsDistributed,
     TrainRun,
 )
 from framework.api.protocols.monitor import TrainingMonitor
@@ -40,8 +40,6 @@ __all__ = [
     "CheckedSource",
     "Command",
     "CompositeFormatter",
-    "Divisible",
-    "Elsewhere",
     "Evaluator",
     "ExportContext",
     "Exporter",
@@ -58,11 +56,13 @@ __all__ = [
     "OrderedExporter",
     "Quantization",
     "RemembersBase",
+    "RemoteTrainer",
     "ReusableExporter",
     "SharesBase",
     "Source",
     "Speaker",
     "SpeakerSource",
+    "SupportsDistributed",
     "TrainRun",
     "TrainingMonitor",
 ]

@@ -11,14 +11,24 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 if TYPE_CHECKING:
     from framework.api.data import Data
     from framework.api.plan import Plan
-    from framework.api.records import Answer, Example, Order, Prompt, Scored, Step, TextForm, TokenRow, TrainResult
+    from framework.api.records import (
+        Answer,
+        Example,
+        Prompt,
+        Scored,
+        Step,
+        StepControl,
+        TextForm,
+        TokenRow,
+        TrainResult,
+    )
 
 
 @runtime_checkable
 class Model(Protocol):
     """A model that a backend opened. Its weights are loaded when first needed.
 
-    It may be a `SharesBase`, a `RemembersBase`, a `KeepsCheckpoints` or a `Divisible` too.
+    It may be a `SharesBase`, a `RemembersBase`, a `KeepsCheckpoints` or a `SupportsDistributed` too.
     """
 
     facts: Mapping[str, str]
@@ -98,7 +108,7 @@ class Model(Protocol):
     def as_base(self) -> AbstractContextManager[None]:
         """Inside, the model answers as the base does. Without an adapter that is possible only before `train`."""
 
-    def as_null(self, seed: int) -> AbstractContextManager[None]:
+    def with_random_adapter(self, seed: int) -> AbstractContextManager[None]:
         """Inside, the model has a random adapter of the same shape and size as the trained one: what it does is noise.
 
         Raises:
@@ -158,12 +168,12 @@ class TrainRun:
 
     checkpoint: Path
     scratch: Path
-    on_step: Callable[[Step], Order | None]
+    on_step: Callable[[Step], StepControl | None]
     measure: Callable[[], Mapping[str, float]] = dict
 
 
 @runtime_checkable
-class Divisible(Protocol):
+class SupportsDistributed(Protocol):
     """A model that a group of processes can train. `process_group.member()` says which of them a process is.
 
     There `train` works with the other processes; `run.on_step` is called in the first alone, which alone writes.
@@ -173,7 +183,7 @@ class Divisible(Protocol):
         """Give back the memory of the weights; they are loaded again when they are next needed."""
 
 
-Elsewhere = Callable[["Plan", "Model", "Data", TrainRun], "TrainResult"]
+RemoteTrainer = Callable[["Plan", "Model", "Data", TrainRun], "TrainResult"]
 """What trains in the place of `Model.train`; the model has the trained weights afterwards."""
 
 

@@ -6,15 +6,15 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from framework.api.records import Step, Trouble
+    from framework.api.records import Step, TrainingIssue
 
 
 @runtime_checkable
 class TrainingMonitor(Protocol):
     """Follows one training. `framework_training_monitors` gives one for each run."""
 
-    def check(self, step: Step) -> Iterable[Trouble]:
-        """Return what is wrong after this log entry; what is done about it is the action of each trouble.
+    def check(self, step: Step) -> Iterable[TrainingIssue]:
+        """Return what is wrong after this log entry; what is done about it is the action of each issue.
 
         An entry comes again where the training ends between two validations: then it has the last validation.
         """

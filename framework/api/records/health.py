@@ -7,35 +7,35 @@ from dataclasses import dataclass
 from framework.api.schema import Action
 
 NAN = "nan"
-"""The kind of trouble after which the weights are worth nothing."""
+"""The kind of issue after which the weights are worth nothing."""
 
 
 @dataclass(frozen=True)
-class Trouble:
+class TrainingIssue:
     """Something that goes wrong in a training.
 
     Attributes:
         kind: what it is, the name of its setting below `health`.
         step: the optimizer step at which it was seen.
         text: what was seen, with the numbers, in one sentence.
-        cure: what to change.
+        recommendation: what to change.
         action: what the run did about it.
     """
 
     kind: str
     step: int
     text: str
-    cure: str
+    recommendation: str
     action: Action
 
     @property
     def line(self) -> str:
         """All of it in one line: `step 12, spike: the loss jumped to 6.3 from about 0.4. Look at the rows …`."""
-        return f"step {self.step}, {self.kind}: {self.text}. {self.cure}"
+        return f"step {self.step}, {self.kind}: {self.text}. {self.recommendation}"
 
 
 @dataclass(frozen=True)
-class Order:
+class StepControl:
     """What a backend has to do after a step and before the next.
 
     Attributes:

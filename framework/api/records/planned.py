@@ -1,4 +1,4 @@
-"""What is known of a run before anything is loaded, saved as `estimate.json`."""
+"""What is known of a run before anything is loaded, saved as `forecast.json`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import Enum
 from typing import Any
 
 
-class Verdict(Enum):
+class FitStatus(Enum):
     """Whether a run fits: with its whole band, only with luck, or not."""
 
     fits = "fits"
@@ -26,7 +26,7 @@ class Memory:
 
     device: str
     available: int
-    verdict: Verdict
+    fit_status: FitStatus
     tokens: int
     rows_known: bool
     parts: dict[str, int]
@@ -39,13 +39,13 @@ class Memory:
 
 
 @dataclass(frozen=True)
-class FitChange:
+class SuggestedChange:
     """A change that makes a run need less: override words, what it saves in bytes of `reserved`, what it costs."""
 
-    words: list[str]
+    overrides: list[str]
     saves: int
     costs: str
-    verdict: Verdict
+    fit_status: FitStatus
 
 
 @dataclass(frozen=True)
@@ -99,17 +99,17 @@ class Forecast:
 
     memory: Memory | None
     why: str
-    changes: list[FitChange]
+    changes: list[SuggestedChange]
     applied: list[str]
     work: Work | None
     disk: Disk | None
     advice: list[str] = field(default_factory=list)
-    smaller: FitChange | None = None
+    smaller: SuggestedChange | None = None
     export_memory: int = 0
 
 
 @dataclass(frozen=True)
-class Saving:
+class MemoryReduction:
     """What makes a run need less memory.
 
     Attributes:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from framework.api.records.data import DataResult
-from framework.api.records.health import Trouble
+from framework.api.records.health import TrainingIssue
 
 
 class Aspect(Enum):
@@ -82,8 +82,8 @@ class EvalResult:
 
 
 @dataclass(frozen=True)
-class Nulls:
-    """What random adapters of the same shape and size as the trained one come to: `null.json`."""
+class NullDistribution:
+    """What random adapters of the same shape and size as the trained one come to: `null_distribution.json`."""
 
     results: list[EvalResult]
     why: str = ""
@@ -113,11 +113,12 @@ class TrainResult:
     """The train stage. `seconds` is the training loop alone; `train_loss` the mean over it, `last_loss` its end.
 
     `computed_tokens` went through the model: padding counts, and what rows share counts once. 0: not counted.
-    `rungs` says what was made smaller where memory ran out, in order; empty where it was enough.
-    `troubles` is what went wrong, `stopped` why the training ended before its last step, empty where it did not.
+    `oom_fallbacks` says what was made smaller where memory ran out, in order; empty where it was enough.
+    `issues` is what went wrong, `stopped` why the training ended before its last step, empty where it did not.
     `best_step` is the step of the best validation and `best_value` what it gave, by `trainer.early_stopping_metric`;
     with `trainer.keep_best` its weights were kept. `resumed` is the step after which the process went on with what
-    another had begun; the other numbers are those of the whole training, but for `rungs` and the peak of the memory.
+    another had begun; the other numbers are those of the whole training, but for `oom_fallbacks` and the peak
+    of the memory.
     `taken_from` is the folder, seen from the run's own, of the point of a sweep that trained alike and whose weights
     and numbers these are; empty where the run trained itself.
     """
@@ -134,8 +135,8 @@ class TrainResult:
     peak_memory_bytes: int
     checkpoint: str
     computed_tokens: int = 0
-    rungs: list[str] = field(default_factory=list)
-    troubles: list[Trouble] = field(default_factory=list)
+    oom_fallbacks: list[str] = field(default_factory=list)
+    issues: list[TrainingIssue] = field(default_factory=list)
     stopped: str = ""
     best_step: int | None = None
     best_value: float | None = None
@@ -194,19 +195,19 @@ class Change:
 class Concern:
     """Something that is wrong with what a run came to, or would be: `flagged` says whether it is.
 
-    `harm`, 0 to 1, is what it takes off the score of the verdict; `cure` says what to change.
+    `harm`, 0 to 1, is what it takes off the score of the verdict; `recommendation` says what to change.
     """
 
     name: str
     aspect: Aspect
     text: str
-    cure: str
+    recommendation: str
     flagged: bool
     harm: float = 0.0
 
 
 @dataclass(frozen=True)
-class Judgement:
+class Verdict:
     """Whether a run was worth it.
 
     `gained` sums up the measures of the task; `forgot` and `copied` are None where nobody looked. `score` is the mean
@@ -249,8 +250,8 @@ class Report:
     versions: dict[str, str]
     artifacts: list[Artifact]
     data: DataResult | None = None
-    verdict: Judgement | None = None
-    schema_version: int = 3
+    verdict: Verdict | None = None
+    schema_version: int = 4
 
 
 @dataclass(frozen=True)

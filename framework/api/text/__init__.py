@@ -20,7 +20,7 @@ from framework.api.text.results import (
 )
 from framework.api.text.thoughts import without_thought
 from framework.api.text.training import health_facts
-from framework.util.errors import nearest, one_line, place, short, signal_name, unknown
+from framework.util.errors import display_path, error_location, nearest, signal_name, summarize_error, unknown
 from framework.util.redact import HIDDEN, hide, redact
 
 __all__ = [
@@ -31,6 +31,8 @@ __all__ = [
     "count",
     "data_facts",
     "difference",
+    "display_path",
+    "error_location",
     "figures",
     "forecast_facts",
     "health_facts",
@@ -38,15 +40,13 @@ __all__ = [
     "is_share",
     "nearest",
     "number",
-    "one_line",
     "override_key",
-    "place",
     "quoted",
     "redact",
     "share",
     "shared_start",
-    "short",
     "signal_name",
+    "summarize_error",
     "unknown",
     "visible",
     "without_thought",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from framework.api.records import Disk, Forecast, Memory, Verdict, Work
+from framework.api.records import Disk, FitStatus, Forecast, Memory, Work
 from framework.api.text.results import Fact
 from framework.util import host
 from framework.util.host import GIB
@@ -24,10 +24,11 @@ def forecast_facts(forecast: Forecast) -> Iterator[Fact]:
         yield Fact("changed to fit", " ".join(forecast.applied), amiss=True)
     if forecast.changes:
         lines = tuple(
-            f"{' '.join(change.words)}: saves {_gib(change.saves)}, costs {change.costs}" for change in forecast.changes
+            f"{' '.join(change.overrides)}: saves {_gib(change.saves)}, costs {change.costs}"
+            for change in forecast.changes
         )
-        enough = forecast.changes[-1].verdict
-        ends = {Verdict.too_large: "and still does not fit", Verdict.tight: "and then it is tight"}.get(
+        enough = forecast.changes[-1].fit_status
+        ends = {FitStatus.too_large: "and still does not fit", FitStatus.tight: "and then it is tight"}.get(
             enough, "and then it fits"
         )
         yield Fact(
@@ -38,7 +39,7 @@ def forecast_facts(forecast: Forecast) -> Iterator[Fact]:
         )
     if forecast.smaller:
         change = forecast.smaller
-        text = f"{change.words[0]}, with all of these: saves {_gib(change.saves)} more, costs {change.costs}"
+        text = f"{change.overrides[0]}, with all of these: saves {_gib(change.saves)} more, costs {change.costs}"
         yield Fact("a smaller model", text, amiss=True)
     if forecast.work:
         yield _work(forecast.work)
@@ -51,17 +52,17 @@ def forecast_facts(forecast: Forecast) -> Iterator[Fact]:
 
 
 def _memory(memory: Memory) -> Iterator[Fact]:
-    verdict = {
-        Verdict.fits: "it fits",
-        Verdict.tight: "it is tight, and may fail",
-        Verdict.too_large: "it does not fit",
-    }[memory.verdict]
+    fit_status = {
+        FitStatus.fits: "it fits",
+        FitStatus.tight: "it is tight, and may fail",
+        FitStatus.too_large: "it does not fit",
+    }[memory.fit_status]
     rows = "" if memory.rows_known else ", if rows of trainer.max_seq_length come"
     yield Fact(
         "memory",
         f"{_gib(memory.reserved)}, between {_gib(memory.low)} and {_gib(memory.high)}{rows}; {memory.device} has "
-        f"{_gib(memory.available)} free: {verdict}",
-        amiss=memory.verdict is not Verdict.fits,
+        f"{_gib(memory.available)} free: {fit_status}",
+        amiss=memory.fit_status is not FitStatus.fits,
     )
     whole = memory.allocated
     parts = [f"{name} {_gib(size)}" for name, size in memory.parts.items() if size > SHOWN * whole]

@@ -22,6 +22,6 @@ def health_facts(train: TrainResult, training: TrainerConfig) -> Iterator[Fact]:
         name = training.early_stopping_metric
         kept = "its weights are kept" if training.keep_best else "the weights are those of the last step"
         yield Fact("best", f"step {train.best_step}: {name} {number(train.best_value, name)}; {kept}")
-    if train.troubles:
-        kinds = ", ".join(f"{trouble.kind} at step {trouble.step}" for trouble in train.troubles)
-        yield Fact("troubles", kinds, tuple(trouble.line for trouble in train.troubles), amiss=True)
+    if train.issues:
+        kinds = ", ".join(f"{issue.kind} at step {issue.step}" for issue in train.issues)
+        yield Fact("issues", kinds, tuple(issue.line for issue in train.issues), amiss=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from rich.table import Table
 
-from framework.memory import Estimate, Loss, Settings, Shape, Weights, estimate
+from framework.memory import Estimate, Loss, MemorySettings, Shape, Weights, estimate
 from framework.plan.compute import flops
 from framework.util.gpus import KNOWN, named
 from framework.util.host import GIB
@@ -31,7 +31,7 @@ SHAPES = {
     "405B": Shape(16384, 126, 128, 8, 128, 53248, 128256, tied=False),
 }
 """Llama 3.1 (arXiv 2407.21783)."""
-LORA = Settings(ROWS, LENGTH, rank=RANK, autocast=True, copies=False)
+LORA = MemorySettings(ROWS, LENGTH, rank=RANK, autocast=True, copies=False)
 METHODS = {
     "LoRA": LORA,
     "QLoRA": replace(LORA, weights=Weights.nf4, double_quant=True, trained_width=2),
@@ -47,7 +47,7 @@ class GpuLine:
     method: str
     count: int
     shape: Shape
-    settings: Settings
+    settings: MemorySettings
 
     @property
     def made(self) -> Estimate:

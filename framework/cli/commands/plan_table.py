@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from framework.cli.commands import PlanTableCommandConfig, gpus_table
-from framework.memory import Estimate, Loss, Settings, Shape, Weights, estimate
+from framework.memory import Estimate, Loss, MemorySettings, Shape, Weights, estimate
 from framework.memory.rows import predict_file
 from framework.util.command import CommandParser
 from framework.util.errors import FrameworkError
@@ -31,10 +31,10 @@ SHAPES = {
 }
 """Llama 2 (arXiv 2307.09288), whose sizes people mean by these names."""
 METHODS = {
-    "full fp32": Settings(1, LENGTH, weights=Weights.fp32, copies=False, loss=Loss.learned),
-    "full 16-bit": Settings(1, LENGTH, copies=False, loss=Loss.learned),
-    "LoRA": Settings(1, LENGTH, rank=RANK, autocast=True, loss=Loss.learned),
-    "QLoRA": Settings(
+    "full fp32": MemorySettings(1, LENGTH, weights=Weights.fp32, copies=False, loss=Loss.learned),
+    "full 16-bit": MemorySettings(1, LENGTH, copies=False, loss=Loss.learned),
+    "LoRA": MemorySettings(1, LENGTH, rank=RANK, autocast=True, loss=Loss.learned),
+    "QLoRA": MemorySettings(
         1, LENGTH, rank=RANK, weights=Weights.nf4, double_quant=True, trained_width=2, autocast=True, loss=Loss.learned
     ),
 }

@@ -79,7 +79,7 @@ class Overview:
                 }
                 for name, (known, made) in self.groups.items()
             },
-            "left_out": [vars(part) for part in current().plugins.left_out()],
+            "skipped": [vars(part) for part in current().plugins.skipped_plugins()],
             "disabled": sorted(disabled()),
         }
 
@@ -97,7 +97,8 @@ class Overview:
         lines = [line for group, (known, _) in self.groups.items() for line in _installs(ALL_GROUPS[group], known)]
         _print_section(console, "To install what is missing", lines)
         broken = [
-            f"{part.plugin} ({part.package}), {part.what}: {part.reason}" for part in current().plugins.left_out()
+            f"{part.plugin} ({part.package}), {part.what}: {part.reason}"
+            for part in current().plugins.skipped_plugins()
         ]
         _print_section(console, "Left out because broken", broken)
         _print_section(console, f"Switched off by {DISABLE}", list(_switched_off()))

@@ -20,7 +20,7 @@ from framework.api.protocols import Launcher
 from framework.api.records import DataResult
 from framework.api.run_folder import ENVIRONMENT, SavedRun
 from framework.api.text import override_key, quoted
-from framework.cli.arguments import check_twice, load_plugins
+from framework.cli.arguments import load_plugins, reject_duplicate_overrides
 from framework.cli.commands import RerunCommandConfig
 from framework.config.compose import add_folder
 from framework.hooks.session import current
@@ -28,7 +28,7 @@ from framework.plan.load import load_plan
 from framework.rundir.environment import Commit, Environment, commit, origins
 from framework.rundir.read import differences, flat, read_run
 from framework.util.command import CommandParser
-from framework.util.errors import FrameworkError, short
+from framework.util.errors import FrameworkError, display_path
 from framework.util.redact import HIDDEN
 from framework.util.requirements import installed
 
@@ -63,7 +63,8 @@ class RerunCommand:
         plan = _watch_data(run, made, plan, keys, anyway=anyway)
         launcher: Launcher = plan.launch.create()
         if launcher.launch(plan) is not None:
-            print(f"compare: python -m framework diff {short(run.folder, shell)} {short(plan.run_dir, shell)}")  # noqa: T201
+            both = " ".join(display_path(folder, shell) for folder in (run.folder, plan.run_dir))
+            print(f"compare: python -m framework diff {both}")  # noqa: T201
         return 0
 
 
@@ -73,7 +74,7 @@ def _read(arguments: Sequence[str]) -> tuple[SavedRun, list[str], bool]:
     parser.add_overrides("settings that are to be others than in the run")
     parser.add_argument(ANYWAY, action="store_true", help="go on where config, folders or rows are not those of then")
     given = parser.read(arguments)
-    check_twice(given.overrides)
+    reject_duplicate_overrides(given.overrides)
     return read_run(given.run_dir), given.overrides, given.anyway
 
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
 
-from framework.api.records import Aspect, Change, Concern, Judgement, Outcome
+from framework.api.records import Aspect, Change, Concern, Outcome, Verdict
 from framework.api.schema import VerdictConfig
 
 
-def judge(changes: Mapping[str, Change], concerns: Sequence[Concern], config: VerdictConfig) -> Judgement:
+def judge(changes: Mapping[str, Change], concerns: Sequence[Concern], config: VerdictConfig) -> Verdict:
     """Sum up what was measured."""
     task = {name: change for name, change in changes.items() if change.aspect is Aspect.task}
     measured = {change.aspect for change in changes.values() if change.after is not None}
@@ -17,7 +17,7 @@ def judge(changes: Mapping[str, Change], concerns: Sequence[Concern], config: Ve
     gains = [gain for change in task.values() if (gain := _gain(change)) is not None]
     flagged = {concern.aspect for concern in concerns if concern.flagged}
     score = fmean(gains) - sum(concern.harm for concern in concerns) if gains else None
-    return Judgement(
+    return Verdict(
         gained=gained,
         forgot=Aspect.general in flagged if Aspect.general in measured else None,
         copied=Aspect.copying in flagged if Aspect.copying in measured else None,
@@ -67,13 +67,13 @@ def _lines(
     ):
         flagged = [concern for concern in concerns if concern.aspect is aspect and concern.flagged]
         for concern in flagged:
-            yield f"{bad}: {concern.text}. {concern.cure}"
+            yield f"{bad}: {concern.text}. {concern.recommendation}"
         if aspect in measured and not flagged:
             told = [concern.text for concern in concerns if concern.aspect is aspect]
             yield f"{good} ({'; '.join(told)})" if told else good
     for concern in concerns:
         if concern.aspect is Aspect.task and concern.flagged:
-            yield f"{concern.text}. {concern.cure}"
+            yield f"{concern.text}. {concern.recommendation}"
 
 
 def _gained_line(task: Mapping[str, Change], gained: Outcome | None, confidence: float) -> str:

@@ -11,7 +11,7 @@ from types import ModuleType
 
 from framework.testing import install
 from framework.testing.checks import factories, hooks, names, presets, reads, schemas
-from framework.util.errors import one_line, place
+from framework.util.errors import error_location, summarize_error
 
 HEAVY = (
     "torch", "transformers", "datasets", "numpy", "pandas", "trl", "peft", "bitsandbytes", "accelerate", "unsloth",
@@ -32,7 +32,7 @@ def problems(name: str, file: str) -> Iterator[str]:
     try:
         module = load(name, file)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a stranger's module may raise anything
-        yield f"{name} cannot be imported: {one_line(error)}{place(error)}"
+        yield f"{name} cannot be imported: {summarize_error(error)}{error_location(error)}"
         return
     heavy = [library for library in HEAVY if library in sys.modules and library not in loaded]
     if heavy:
@@ -48,7 +48,7 @@ def problems(name: str, file: str) -> Iterator[str]:
     others = names.Others(module)
     yield from names.problems(usable, others, name)
     yield from factories.problems(usable)
-    yield from factories.checkups(plugin.checkups)
+    yield from factories.diagnostics(plugin.diagnostics)
     yield from presets.problems(plugin, names.first_of_each(usable, others), others)
     yield from reads.problems(usable, module)
 

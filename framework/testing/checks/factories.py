@@ -11,12 +11,12 @@ import typing
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from framework.api.checkup import Checkup
 from framework.api.component import Component
+from framework.api.diagnostic import Diagnostic
 from framework.api.fields import fields
 from framework.testing.checks.hooks import Offer
 from framework.testing.protocols import PROTOCOLS, lacks
-from framework.util.errors import FrameworkError, one_line, place
+from framework.util.errors import FrameworkError, error_location, summarize_error
 
 
 def problems(offers: Sequence[Offer]) -> Iterator[str]:
@@ -42,24 +42,26 @@ def problems(offers: Sequence[Offer]) -> Iterator[str]:
         try:
             product = _product(component, factory)
         except Exception as error:  # noqa: BLE001 - a stranger's code
-            yield f"{offer}: {component.factory} raises {one_line(error)}{place(error)} with the default settings"
+            raised = f"{summarize_error(error)}{error_location(error)}"
+            yield f"{offer}: {component.factory} raises {raised} with the default settings"
             continue
         if product is not None:
             kind = product.__name__ if isinstance(product, type) else type(product).__name__
             yield from (f"{offer}: {kind} {problem}" for problem in lacks(product, PROTOCOLS[offer.group.name]))
 
 
-def checkups(given: Sequence[Checkup]) -> Iterator[str]:
-    """Import what each checkup names; it is not called, for it may do what crashes."""
-    for checkup in given:
-        module, _, attribute = checkup.check.partition(":")
+def diagnostics(given: Sequence[Diagnostic]) -> Iterator[str]:
+    """Import what each diagnostic names; it is not called, for it may do what crashes."""
+    for diagnostic in given:
+        module, _, attribute = diagnostic.check.partition(":")
         try:
             found = operator.attrgetter(attribute)(importlib.import_module(module))
         except (Exception, SystemExit) as error:  # noqa: BLE001 - a stranger's code
-            yield f"checkup '{checkup.name}': {checkup.check} cannot be imported: {one_line(error)}{place(error)}"
+            raised = f"{summarize_error(error)}{error_location(error)}"
+            yield f"diagnostic '{diagnostic.name}': {diagnostic.check} cannot be imported: {raised}"
             continue
         if not callable(found):
-            yield f"checkup '{checkup.name}': {checkup.check} cannot be called: it is {found!r}"
+            yield f"diagnostic '{diagnostic.name}': {diagnostic.check} cannot be called: it is {found!r}"
 
 
 def _exists(module: str) -> bool:

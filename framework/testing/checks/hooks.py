@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
-from framework.api.checkup import Checkup, checkup_problem
 from framework.api.component import Component, Group, groups_of
+from framework.api.diagnostic import Diagnostic, diagnostic_problem
 from framework.hooks.decorators import collect
 from framework.hooks.validation import COMPONENTS, HOOKS, label, nearest_hook, unknown_hook, wrong_schema
-from framework.util.errors import one_line, place
+from framework.util.errors import error_location, summarize_error
 
-CHECKUPS = "framework_checkups"
+DIAGNOSTICS = "framework_diagnostics"
 PATHS = "framework_config_paths"
 MARK = "framework_impl"
 """The attribute by which pluggy knows a function that `hookimpl` has marked."""
@@ -38,7 +38,7 @@ class PluginParts:
 
     offers: list[Offer] = field(default_factory=list)
     paths: list[str] = field(default_factory=list)
-    checkups: list[Checkup] = field(default_factory=list)
+    diagnostics: list[Diagnostic] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
 
@@ -104,20 +104,20 @@ def _arguments(hook: str, function: Callable[..., Any]) -> Iterator[str]:
 
 def _call(parts: PluginParts, hook: str, function: Callable[..., Any]) -> None:
     """Call a hook that registers something and keep what it gives."""
-    if hook not in {COMPONENTS, PATHS, CHECKUPS}:
+    if hook not in {COMPONENTS, PATHS, DIAGNOSTICS}:
         return
     try:
         given = function()
         items = list(given) if isinstance(given, Iterable) and not isinstance(given, str) else None
     except Exception as error:  # noqa: BLE001 - a stranger's code
-        parts.problems.append(f"{hook} raises {one_line(error)}{place(error)}")
+        parts.problems.append(f"{hook} raises {summarize_error(error)}{error_location(error)}")
         return
     if items is None:
         parts.problems.append(f"{hook} returns {given!r}, nothing to go through: yield what it registers")
         return
-    if hook == CHECKUPS:
-        parts.problems += [reason for item in items if (reason := checkup_problem(item))]
-        parts.checkups += [item for item in items if not checkup_problem(item)]
+    if hook == DIAGNOSTICS:
+        parts.problems += [reason for item in items if (reason := diagnostic_problem(item))]
+        parts.diagnostics += [item for item in items if not diagnostic_problem(item)]
         return
     for item in items:
         if hook == PATHS and isinstance(item, str):

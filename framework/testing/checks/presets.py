@@ -20,7 +20,7 @@ from framework.hooks.session import current
 from framework.hooks.validation import COMPONENTS
 from framework.testing.checks.hooks import PATHS, Offer, PluginParts
 from framework.testing.checks.names import Others
-from framework.util.errors import FrameworkError, one_line, unknown
+from framework.util.errors import FrameworkError, summarize_error, unknown
 
 EXPERIMENT = "experiment"
 
@@ -129,7 +129,7 @@ def _composed(group: str, option: str = "") -> Iterator[str]:
         gaps = re.compile(rf"no value for ({keys})\b|({keys}) has no value") if keys else re.compile(r"(?!)")
         yield from (f"{word}: {line}" for line in str(error).splitlines() if not gaps.search(line))
     except Exception as error:  # noqa: BLE001 - it looks for the place of a mistake in all files, and may fail at one
-        yield f"{word} cannot be checked: {one_line(error)}"
+        yield f"{word} cannot be checked: {summarize_error(error)}"
 
 
 def _short(error: Exception) -> str:

@@ -10,7 +10,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from framework.api.fields import Field, fields
 from framework.testing.checks.hooks import Offer, PluginParts
-from framework.util.errors import one_line
+from framework.util.errors import summarize_error
 from framework.util.requirements import missing
 
 
@@ -41,7 +41,7 @@ def _kind(offer: Offer) -> str:
     try:
         OmegaConf.structured(offer.component.schema)
     except (OmegaConfBaseException, ValueError, TypeError) as error:
-        return f"its schema {offer.component.schema.__name__} is no config: {one_line(error)}"
+        return f"its schema {offer.component.schema.__name__} is no config: {summarize_error(error)}"
     return ""
 
 
@@ -64,7 +64,7 @@ def _default(setting: Field) -> str:
     try:
         holds = setting.type.holds(default)
     except Exception as error:  # noqa: BLE001 - a bound that is not understood, or a predicate of a stranger
-        return f"its range cannot be tested: {one_line(error)}"
+        return f"its range cannot be tested: {summarize_error(error)}"
     return "" if holds else f"the default {default!r} is not {setting.valid}"
 
 
@@ -72,4 +72,4 @@ def _extra(offer: Offer) -> Iterator[str]:
     try:
         missing(offer.component.extras)
     except Exception as error:  # noqa: BLE001 - packaging raises its own
-        yield f"{offer}: extra={offer.component.extra!r} is nothing that pip can install: {one_line(error)}"
+        yield f"{offer}: extra={offer.component.extra!r} is nothing that pip can install: {summarize_error(error)}"

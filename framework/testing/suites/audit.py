@@ -10,7 +10,7 @@ from framework.api import records
 from framework.api.records import DataResult, Finding, Severity
 from framework.run import pipeline
 from framework.testing.suites.base import Rows, Suite, expect
-from framework.util.errors import FrameworkError, one_line
+from framework.util.errors import FrameworkError, summarize_error
 
 TEXTS = ("", " ", "\x00\ufeff", "日本語 🎉 ñ", "{", "[1, 2", "Ã©", "word " * 20_000, "x" * 100_000, "a@b://c:d@e")
 """What stands in rows: nothing, other scripts, half a JSON, far too much."""
@@ -79,7 +79,7 @@ class AuditSuite(Suite):
             except FrameworkError:  # a fatal finding, or a format that refuses the row
                 continue
             except Exception as error:
-                message = f"of {str(rows)[:80]} it raises {one_line(error)}"
+                message = f"of {str(rows)[:80]} it raises {summarize_error(error)}"
                 raise AssertionError(message) from error
 
 

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 from framework.api.data import Data
 from framework.api.protocols import Model
-from framework.api.records import IGNORE, Answer, Example, Message, Order, Prompt, Step
+from framework.api.records import IGNORE, Answer, Example, Message, Prompt, Step, StepControl
 from framework.testing.protocols import lacks
 from framework.testing.suites.base import expect, files
 from framework.testing.suites.trained import Trained
@@ -202,7 +202,9 @@ class BackendSuite(Trained):
     def test_an_order_to_stop_is_obeyed_before_the_next_step(self, tmp_path: Path) -> None:
         """The training ends with the step of which `on_step` says so, and its weights are saved."""
         with self.opened(tmp_path) as (model, data):
-            result, steps = self.train(model, data, tmp_path, lambda step: Order(stop="x" if step.step == STOP else ""))
+            result, steps = self.train(
+                model, data, tmp_path, lambda step: StepControl(stop="x" if step.step == STOP else "")
+            )
         expect(result.steps == steps[-1].step == STOP, f"told to stop at step {STOP}, it made {result.steps} steps")
         expect(list(files(tmp_path / "run" / "checkpoint")), "train wrote no checkpoint")
 
@@ -220,7 +222,7 @@ class BackendSuite(Trained):
     def test_weights_that_are_set_aside_are_those_that_are_trained(self, tmp_path: Path) -> None:
         """After an order to keep, the model at the end and its checkpoint are those of that step."""
         losses = []
-        for name, order in (("stopped", Order(stop="x")), ("kept", Order(keep=True))):
+        for name, order in (("stopped", StepControl(stop="x")), ("kept", StepControl(keep=True))):
             folder, ordered = tmp_path / name, partial(_at_stop, order)
             with self.opened(folder) as (model, data):
                 self.train(model, data, folder, ordered)
@@ -271,15 +273,15 @@ def _course(model: Model, data: Data, steps: list[Step]) -> dict[str, list[float
     }
 
 
-def _at_stop(order: Order, step: Step) -> Order | None:
+def _at_stop(order: StepControl, step: Step) -> StepControl | None:
     return order if step.step == STOP else None
 
 
-def _change(factor: float, step: Step) -> Order | None:
-    return _at_stop(Order(rate=factor), step)
+def _change(factor: float, step: Step) -> StepControl | None:
+    return _at_stop(StepControl(rate=factor), step)
 
 
-def _refuse(step: Step) -> Order | None:
+def _refuse(step: Step) -> StepControl | None:
     if step.step == STOP:
         raise FrameworkError(REFUSED)
     return None

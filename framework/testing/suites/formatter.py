@@ -14,7 +14,7 @@ from framework.data.rows import to_examples
 from framework.hooks.session import current
 from framework.run import pipeline
 from framework.testing.suites.base import Rows, Suite, expect
-from framework.util.errors import FrameworkError, one_line
+from framework.util.errors import FrameworkError, summarize_error
 
 ROLES = ("system", "user", "assistant", "tool")
 ODD: tuple[Any, ...] = (
@@ -64,7 +64,7 @@ class FormatterSuite(Suite):
             try:
                 answer: object = formatter.matches(row)
             except Exception as error:
-                message = f"matches({row}) raises {one_line(error)}"
+                message = f"matches({row}) raises {summarize_error(error)}"
                 raise AssertionError(message) from error
             expect(isinstance(answer, bool), f"matches({row}) returns {answer!r}, not True or False")
 
@@ -77,7 +77,7 @@ class FormatterSuite(Suite):
             except FrameworkError:
                 continue
             except Exception as error:
-                message = f"example({row}) raises {one_line(error)}: a user's row wants a FrameworkError"
+                message = f"example({row}) raises {summarize_error(error)}: a user's row wants a FrameworkError"
                 raise AssertionError(message) from error
 
     def _odd_rows(self) -> Iterator[dict[str, Any]]:

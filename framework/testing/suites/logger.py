@@ -12,18 +12,18 @@ from framework.api.events import Event, IssueFound, RunFailed
 from framework.api.fields import fields
 from framework.api.plan import Plan, Selection
 from framework.api.protocols import Logger
-from framework.api.records import Artifact, Trouble
+from framework.api.records import Artifact, TrainingIssue
 from framework.api.schema import Action
 from framework.run import pipeline
 from framework.testing.suites.base import ROWS, Rows, Suite, data_words, expect, files
-from framework.util.errors import FrameworkError, one_line, place
+from framework.util.errors import FrameworkError, error_location, summarize_error
 from framework.util.redact import SECRET_NAME
 
 if TYPE_CHECKING:
     import pytest
 
 SECRET = "open-sesame-of-the-suite"  # noqa: S105 - planted
-TROUBLE = Trouble("spike", 2, "the loss jumped to 6.3 from about 0.4", "Look at the rows of this step", Action.warn)
+ISSUE = TrainingIssue("spike", 2, "the loss jumped to 6.3 from about 0.4", "Look at the rows of this step", Action.warn)
 BROKEN_ROWS: Rows = [{"instruction": "say 1"}]
 
 
@@ -115,7 +115,7 @@ class LoggerSuite(Suite):
         try:
             logger.log(Unknown())
         except Exception as error:
-            message = f"an event that it does not know makes it raise {one_line(error)}{place(error)}"
+            message = f"an event that it does not know makes it raise {summarize_error(error)}{error_location(error)}"
             raise AssertionError(message) from error
         finally:
             logger.close()
@@ -187,7 +187,7 @@ class Spy(Logger):
         try:
             call()
         except Exception as error:
-            self.errors.append(f"{name}: {one_line(error)}{place(error)}")
+            self.errors.append(f"{name}: {summarize_error(error)}{error_location(error)}")
             raise
 
 
@@ -234,7 +234,7 @@ class Ails(Selection):
         """Tell the logger."""
         if self.spied is not None:
             with contextlib.suppress(Exception):  # the spy keeps it
-                self.spied.spies[0].log(IssueFound(TROUBLE))
+                self.spied.spies[0].log(IssueFound(ISSUE))
         return []
 
 

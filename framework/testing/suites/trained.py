@@ -10,7 +10,7 @@ from typing import ClassVar
 
 from framework.api.data import Data
 from framework.api.protocols import Backend, Model, TrainRun
-from framework.api.records import Order, Step, TrainResult
+from framework.api.records import Step, StepControl, TrainResult
 from framework.testing.suites.base import ROWS, Rows, Suite
 
 
@@ -39,12 +39,12 @@ class Trained(Suite):
             yield model
 
     def train(
-        self, model: Model, data: Data, folder: Path, order: Callable[[Step], Order | None] | None = None
+        self, model: Model, data: Data, folder: Path, order: Callable[[Step], StepControl | None] | None = None
     ) -> tuple[TrainResult, list[Step]]:
         """Train into `folder/run/checkpoint`, as `order` says, and return the result and what was told of each step."""
         steps: list[Step] = []
 
-        def told(step: Step) -> Order | None:
+        def told(step: Step) -> StepControl | None:
             steps.append(step)
             return order(step) if order else None
 

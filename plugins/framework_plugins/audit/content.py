@@ -8,7 +8,7 @@ import numpy as np
 
 from framework.api.records import Severity
 from framework_plugins.audit.config import Check
-from framework_plugins.audit.found import Found, Numbers, are, of
+from framework_plugins.audit.found import FindingDraft, Numbers, are, of
 from framework_plugins.audit.texts import Survey
 
 MOST = 0.5
@@ -19,7 +19,7 @@ FEW = 10
 """Fewer rows than this are too few to say what most of them are like."""
 
 
-def look(survey: Survey) -> Iterator[Found]:
+def look(survey: Survey) -> Iterator[FindingDraft]:
     """Give what was found."""
     yield from _empty(survey)
     yield from _one_word(survey)
@@ -27,10 +27,10 @@ def look(survey: Survey) -> Iterator[Found]:
     yield from _hits(survey)
 
 
-def _empty(survey: Survey) -> Iterator[Found]:
+def _empty(survey: Survey) -> Iterator[FindingDraft]:
     rows = survey.found(Check.empty_answers)
     if len(rows):
-        yield Found(
+        yield FindingDraft(
             Check.empty_answers,
             Severity.warning,
             rows,
@@ -40,7 +40,7 @@ def _empty(survey: Survey) -> Iterator[Found]:
         )
 
 
-def _one_word(survey: Survey) -> Iterator[Found]:
+def _one_word(survey: Survey) -> Iterator[FindingDraft]:
     words = survey.words[survey.train]
     rows = survey.found(Check.one_word_answers)
     share = len(rows) / max(len(words), 1)
@@ -54,14 +54,14 @@ def _one_word(survey: Survey) -> Iterator[Found]:
         advice = "complete them where the other answers set the tone: a model learns when to be terse"
     told = f"{of(len(rows), len(words), 'training rows')} {are(len(rows), 'has', 'have')} an answer of one word"
     labels = _labels(survey, Check.one_word_answers)
-    yield Found(Check.one_word_answers, severity, rows, told, advice, labels=labels)
+    yield FindingDraft(Check.one_word_answers, severity, rows, told, advice, labels=labels)
 
 
-def _broken_json(survey: Survey) -> Iterator[Found]:
+def _broken_json(survey: Survey) -> Iterator[FindingDraft]:
     rows = survey.found(Check.broken_json)
     whole, total = (int(counts[survey.train].sum()) for counts in (survey.json_answers, survey.answers))
     if len(rows) and whole > MOST * total:
-        yield Found(
+        yield FindingDraft(
             Check.broken_json,
             Severity.warning,
             rows,
@@ -72,13 +72,15 @@ def _broken_json(survey: Survey) -> Iterator[Found]:
         )
 
 
-def _hits(survey: Survey) -> Iterator[Found]:
+def _hits(survey: Survey) -> Iterator[FindingDraft]:
     total = int(survey.used.sum())
     for check, (severity, what, advice) in _TOLD.items():
         rows = survey.found(check)
         if len(rows):
             text = f"{of(len(rows), total)} {are(len(rows), 'holds', 'hold')} {what}"
-            yield Found(check, _milder(check, rows, total, severity), rows, text, advice, labels=_labels(survey, check))
+            yield FindingDraft(
+                check, _milder(check, rows, total, severity), rows, text, advice, labels=_labels(survey, check)
+            )
 
 
 def _labels(survey: Survey, check: Check) -> tuple[tuple[int, str], ...]:

@@ -13,7 +13,7 @@ from framework.api.audit import PROMPTS, TRAIN, VALIDATION
 from framework.api.records import Severity
 from framework.api.similarity import SIMILARITY, features, similarities
 from framework_plugins.audit.config import Check
-from framework_plugins.audit.found import SHOWN, Found, Numbers, are, of
+from framework_plugins.audit.found import SHOWN, FindingDraft, Numbers, are, of
 from framework_plugins.audit.pieces import JSON
 from framework_plugins.audit.texts import KEPT, Survey
 
@@ -30,7 +30,7 @@ COMPARED = 100
 _MIX = np.int64(-7046029254386353131)
 
 
-def look(survey: Survey) -> Iterator[Found]:
+def look(survey: Survey) -> Iterator[FindingDraft]:
     """Give what was found."""
     prompts = survey.asked[survey.train] ^ _systems(survey)
     exact, groups = _again(survey, prompts)
@@ -73,10 +73,10 @@ def _shared(values: NDArray[np.int64]) -> NDArray[np.bool_]:
     return _repeated(values) | _repeated(values[::-1])[::-1]
 
 
-def _duplicates(survey: Survey, exact: Numbers, groups: Numbers) -> Iterator[Found]:
+def _duplicates(survey: Survey, exact: Numbers, groups: Numbers) -> Iterator[FindingDraft]:
     if len(exact):
         count, total = len(exact), len(survey.train)
-        yield Found(
+        yield FindingDraft(
             Check.duplicates,
             Severity.warning if count > MANY * total else Severity.note,
             exact,
@@ -86,23 +86,23 @@ def _duplicates(survey: Survey, exact: Numbers, groups: Numbers) -> Iterator[Fou
         )
 
 
-def _near_duplicates(survey: Survey, exact: Numbers) -> Iterator[Found]:
-    alike = survey.data.alike[survey.train]
+def _near_duplicates(survey: Survey, exact: Numbers) -> Iterator[FindingDraft]:
+    alike = survey.data.near_duplicates[survey.train]
     again = survey.train[_repeated(alike)]
     close = np.setdiff1d(again, exact, assume_unique=True)
     if len(close):
         count, total = len(close), len(survey.train)
-        yield Found(
+        yield FindingDraft(
             Check.near_duplicates,
             Severity.warning if count > MANY * total else Severity.note,
             close,
             f"{of(count, total, 'training rows')} {are(count, 'differs', 'differ')} from another in a few words only",
             "keep one of each kind, or make sure that the difference is what is to be learned",
-            labels=_earlier(survey, close, survey.data.alike, "is nearly"),
+            labels=_earlier(survey, close, survey.data.near_duplicates, "is nearly"),
         )
 
 
-def _contradictions(survey: Survey, prompts: NDArray[np.int64]) -> Iterator[Found]:
+def _contradictions(survey: Survey, prompts: NDArray[np.int64]) -> Iterator[FindingDraft]:
     several = _several(survey, prompts)
     looked_at = several[:: -(-sum(map(len, several)) // CLOSELY) or 1]  # evenly, where there are too many
     against = _against(survey, looked_at)
@@ -114,7 +114,7 @@ def _contradictions(survey: Survey, prompts: NDArray[np.int64]) -> Iterator[Foun
         _rounded(count * more, exact=len(looked_at) == len(several)) for count in (len(rows), len(against), closed)
     ]
     about = "" if len(looked_at) == len(several) else "about "
-    yield Found(
+    yield FindingDraft(
         Check.contradictions,
         Severity.warning if closed else Severity.note,
         rows,
@@ -181,11 +181,11 @@ def _differ(answers: list[str]) -> bool:
     return bool((similarities(made, np.zeros_like(others), others) < SIMILARITY).any())
 
 
-def _leaked(survey: Survey) -> Iterator[Found]:
+def _leaked(survey: Survey) -> Iterator[FindingDraft]:
     part = survey.data.part
     if not np.isin(part, (VALIDATION, PROMPTS)).any():
         return
-    groups = survey.data.asked_alike
+    groups = survey.data.near_duplicate_questions
     trained = np.zeros(len(groups), dtype=bool)
     trained[groups[part == TRAIN]] = True
     leaks, told, most = [], [], 0.0
@@ -198,7 +198,7 @@ def _leaked(survey: Survey) -> Iterator[Found]:
             most = max(most, len(seen) / len(rows))
     if leaks:
         rows = np.sort(np.concatenate(leaks))
-        yield Found(
+        yield FindingDraft(
             Check.leaked,
             Severity.serious if most > LEAKED else Severity.warning,
             rows,

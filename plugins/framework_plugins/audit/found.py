@@ -17,7 +17,7 @@ SHOWN = 5
 
 
 @dataclass(frozen=True)
-class Found:
+class FindingDraft:
     """A finding before its examples are read.
 
     Attributes:

@@ -9,7 +9,7 @@ import numpy as np
 from framework.api.records import Severity
 from framework.api.schema import Overflow
 from framework_plugins.audit.config import Check
-from framework_plugins.audit.found import Found, are, of
+from framework_plugins.audit.found import FindingDraft, are, of
 from framework_plugins.audit.texts import Survey
 
 FEW = 20
@@ -22,7 +22,7 @@ MORE = 10, 2
 """Ten times as many rows bear twice as many passes."""
 
 
-def look(survey: Survey) -> Iterator[Found]:
+def look(survey: Survey) -> Iterator[FindingDraft]:
     """Give what was found."""
     if len(survey.train):
         yield from _too_long(survey)
@@ -32,18 +32,18 @@ def look(survey: Survey) -> Iterator[Found]:
         yield from _padding(survey)
 
 
-def _too_long(survey: Survey) -> Iterator[Found]:
+def _too_long(survey: Survey) -> Iterator[FindingDraft]:
     data, limit = survey.data, survey.data.plan.training.max_seq_length
     tokens = data.tokens[survey.train]
     rows = survey.train[tokens > limit]
     if not len(rows):
         return
     cut = data.plan.data.config.overflow is Overflow.truncate
-    lost = np.array([data.supervised_beyond(int(row), limit) for row in rows]) if cut else data.supervised[rows]
+    lost = np.array([data.supervised_after(int(row), limit) for row in rows]) if cut else data.supervised[rows]
     losing = int((lost > 0).sum()) if cut else len(rows)
     wanted = data.suggested_length(tokens)
     wider = wanted if wanted > limit else int(tokens.max())
-    yield Found(
+    yield FindingDraft(
         Check.too_long,
         (Severity.serious if losing > MANY * len(tokens) else Severity.warning) if losing else Severity.note,
         rows,
@@ -62,7 +62,7 @@ def _loss(rows: int, losing: int, lost: int, *, cut: bool) -> str:
     return told + (f", the stop {are(losing, 'token', 'tokens')} among them" if cut else ": they are left out")
 
 
-def _very_long(survey: Survey) -> Iterator[Found]:
+def _very_long(survey: Survey) -> Iterator[FindingDraft]:
     learned = survey.data.supervised[survey.train]
     if len(learned) < FEW:
         return
@@ -70,7 +70,7 @@ def _very_long(survey: Survey) -> Iterator[Found]:
     limit = max(survey.config.long_answer * p95, SHORT)
     rows = survey.train[learned > limit]
     if len(rows):
-        yield Found(
+        yield FindingDraft(
             Check.very_long_answers,
             Severity.warning,
             rows,
@@ -80,7 +80,7 @@ def _very_long(survey: Survey) -> Iterator[Found]:
         )
 
 
-def _too_few(survey: Survey) -> Iterator[Found]:
+def _too_few(survey: Survey) -> Iterator[FindingDraft]:
     training, rows = survey.data.plan.training, len(survey.train)
     config = survey.config
     passes = training.num_train_epochs
@@ -91,7 +91,7 @@ def _too_few(survey: Survey) -> Iterator[Found]:
     some = rows < times * config.few_rows and passes > twice * config.few_rows_epochs
     if few or some:
         setting = "num_train_epochs" if training.max_steps is None else "max_steps"
-        yield Found(
+        yield FindingDraft(
             Check.too_few_rows,
             Severity.warning,
             survey.train,
@@ -101,12 +101,12 @@ def _too_few(survey: Survey) -> Iterator[Found]:
         )
 
 
-def _ballast(survey: Survey) -> Iterator[Found]:
+def _ballast(survey: Survey) -> Iterator[FindingDraft]:
     data = survey.data
     tokens, learned = (int(column[survey.train].sum()) for column in (data.tokens, data.supervised))
     share = learned / max(tokens, 1)
     if share < survey.config.low_supervision:
-        yield Found(
+        yield FindingDraft(
             Check.low_supervision,
             Severity.note,
             survey.train,
@@ -116,7 +116,7 @@ def _ballast(survey: Survey) -> Iterator[Found]:
         )
 
 
-def _padding(survey: Survey) -> Iterator[Found]:
+def _padding(survey: Survey) -> Iterator[FindingDraft]:
     plan = survey.data.plan
     size = plan.training.per_device_train_batch_size
     if len(survey.train) < FEW or size == 1:
@@ -124,7 +124,7 @@ def _padding(survey: Survey) -> Iterator[Found]:
     tokens = np.minimum(survey.data.tokens[survey.train].astype(np.int64), plan.training.max_seq_length)
     share = survey.data.padding(tokens, size)
     if share > survey.config.padding:
-        yield Found(
+        yield FindingDraft(
             Check.padding,
             Severity.note,
             survey.train,

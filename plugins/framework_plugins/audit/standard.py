@@ -8,7 +8,7 @@ from framework.api.audit import AuditData
 from framework.api.records import Finding
 from framework_plugins.audit import content, duplicates, sizes, whole
 from framework_plugins.audit.config import StandardConfig
-from framework_plugins.audit.found import Found
+from framework_plugins.audit.found import FindingDraft
 from framework_plugins.audit.texts import survey
 
 
@@ -22,7 +22,7 @@ class Standard:
         """Give what was found."""
         return [found.finding(data, fatal=found.check in self.config.fatal) for found in self.look(data)]
 
-    def look(self, data: AuditData) -> Iterator[Found]:
+    def look(self, data: AuditData) -> Iterator[FindingDraft]:
         """Give the same by row numbers."""
         if not len(data):
             return

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from framework.api.records import Severity
 from framework.api.similarity import WORD, common_features, features, group_similar, similarities
 from framework_plugins.audit.config import Check
-from framework_plugins.audit.found import Found, Numbers, are, of
+from framework_plugins.audit.found import FindingDraft, Numbers, are, of
 from framework_plugins.audit.language import languages
 from framework_plugins.audit.texts import Survey
 
@@ -22,7 +22,7 @@ TWICE, CLEARLY = 2.0, 0.02
 """Rows are sorted if neighbours are more similar than distant rows by this factor and this difference."""
 
 
-def look(survey: Survey) -> Iterator[Found]:
+def look(survey: Survey) -> Iterator[FindingDraft]:
     """Give what was found."""
     if len(survey.train) >= FEW:
         yield from _homogeneous(survey)
@@ -31,11 +31,11 @@ def look(survey: Survey) -> Iterator[Found]:
     yield from _missing_system(survey)
 
 
-def _homogeneous(survey: Survey) -> Iterator[Found]:
+def _homogeneous(survey: Survey) -> Iterator[FindingDraft]:
     sample = survey.sample
     whole = [f"{question} {answer}" for question, answer in zip(sample.questions, sample.answers, strict=True)]
     template = _biggest(group_similar(lambda: [whole], len(whole), similarity=TEMPLATE))
-    close = _biggest(survey.data.alike[survey.train])
+    close = _biggest(survey.data.near_duplicates[survey.train])
     one, two = (_distinct(sample.answers, length) for length in (1, 2))
     limit = survey.config.homogeneous
     spread = f"of the words in the answers {one:.0%} are different ones, of the pairs of words {two:.0%}"
@@ -50,7 +50,7 @@ def _homogeneous(survey: Survey) -> Iterator[Found]:
         text, severity = "the answers repeat the same phrases", Severity.note
     else:
         return
-    yield Found(
+    yield FindingDraft(
         Check.homogeneous,
         severity,
         rows,
@@ -72,7 +72,7 @@ def _distinct(texts: Sequence[str], length: int) -> float:
     return len(set(runs)) / len(runs) if runs else 1.0
 
 
-def _unshuffled(survey: Survey) -> Iterator[Found]:
+def _unshuffled(survey: Survey) -> Iterator[FindingDraft]:
     sample = survey.sample
     whole = [f"{question} {answer}" for question, answer in zip(sample.questions, sample.answers, strict=True)]
     common = common_features(lambda: [whole], len(whole))
@@ -85,7 +85,7 @@ def _unshuffled(survey: Survey) -> Iterator[Found]:
     if beside.mean() < TWICE * apart.mean() or more < max(CLEARLY, 4 * error):
         return
     first_only = survey.data.plan.data.config.max_rows
-    yield Found(
+    yield FindingDraft(
         Check.unshuffled,
         Severity.note if first_only is None else Severity.warning,
         survey.train,
@@ -98,7 +98,7 @@ def _unshuffled(survey: Survey) -> Iterator[Found]:
     )
 
 
-def _missing_system(survey: Survey) -> Iterator[Found]:
+def _missing_system(survey: Survey) -> Iterator[FindingDraft]:
     asking = survey.train[~survey.data.plain[survey.train]]
     without = asking[~survey.data.system[asking]]
     if not len(without):
@@ -112,10 +112,10 @@ def _missing_system(survey: Survey) -> Iterator[Found]:
         text = f"{told} {are(len(without), 'has', 'have')} no system prompt, the others have one"
         severity = Severity.warning if 2 * len(without) <= len(asking) else Severity.note
     advice = "ask without one later too, or give all rows one: format.system_prompt='…'"
-    yield Found(Check.missing_system, severity, without, text, advice, whole=len(without) == len(asking))
+    yield FindingDraft(Check.missing_system, severity, without, text, advice, whole=len(without) == len(asking))
 
 
-def _languages(survey: Survey) -> Iterator[Found]:
+def _languages(survey: Survey) -> Iterator[FindingDraft]:
     sample = survey.sample
     pairs = zip(sample.questions, sample.answers, strict=True)
     found = np.array([languages(f"{question}\n{answer}") for question, answer in pairs])
@@ -128,7 +128,7 @@ def _languages(survey: Survey) -> Iterator[Found]:
     main, others = names[order[0]], names[many[1:]]
     rows = sample.numbers[np.isin(found, others)]
     shares = ", ".join(f"{names[number]} {counts[number] / len(known):.0%}" for number in many)
-    yield Found(
+    yield FindingDraft(
         Check.languages,
         Severity.note,
         rows,

@@ -7,7 +7,7 @@ from typing import IO
 
 from rich.cells import cell_len, chop_cells, set_cell_size
 
-PATIENCE = 8
+THINKING_AFTER = 8
 """Empty pieces after which it is said that a model thinks: fewer may be parts of one letter."""
 THINKING = "thinking …"
 GAP = " │ "
@@ -60,12 +60,12 @@ class Column:
         """Return a line, as far as it has come."""
         if number < len(self.lines):
             return self.lines[number]
-        if not self.over and self.silent >= PATIENCE and not self.lines and not self.last:
+        if not self.over and self.silent >= THINKING_AFTER and not self.lines and not self.last:
             return THINKING
         return self.last if number == len(self.lines) else ""
 
 
-class Columns:
+class TerminalColumns:
     """Columns in a terminal. No part of it that has been left is written again, so it scrolls like any text."""
 
     def __init__(self, out: IO[str], width: int, headings: Sequence[str]) -> None:

@@ -10,12 +10,12 @@ from rich.console import Console
 
 from framework.api.commands import read_run
 from framework.api.run_folder import SavedRun
-from framework.api.text import short
+from framework.api.text import display_path
 from framework_plugins.chat import piped, terminal
 from framework_plugins.chat.config import ChatCommandConfig
 from framework_plugins.chat.offered import offered
 from framework_plugins.chat.options import Options, read_options
-from framework_plugins.chat.session import TUNED, Cast, Session
+from framework_plugins.chat.session import TUNED, ChatSession, Speakers
 from framework_plugins.chat.trained import trained
 
 
@@ -29,12 +29,14 @@ class ChatCommand:
         """Open the model, and answer until the prompts end."""
         options = read_options(arguments)
         run = read_run(options.run_dir)
-        shown, console = short(run.folder), Console(highlight=False)
+        shown, console = display_path(run.folder), Console(highlight=False)
         typed = sys.stdin.isatty() and sys.stdout.isatty() and not options.as_json
         with ExitStack() as stack:
             with console.status("loading the model …") if typed else nullcontext():
-                cast = stack.enter_context(_cast(run, options))
-            session = Session(cast, _first(cast, options, typed=typed), _system(run, options), options.sampling)
+                speakers = stack.enter_context(_speakers(run, options))
+            session = ChatSession(
+                speakers, _first(speakers, options, typed=typed), _system(run, options), options.sampling
+            )
             if typed:
                 terminal.converse(session, console, f"{shown}: {_told(session)}\n/help lists the commands")
             else:
@@ -42,15 +44,15 @@ class ChatCommand:
         return 0
 
 
-def _cast(run: SavedRun, options: Options) -> AbstractContextManager[Cast]:
+def _speakers(run: SavedRun, options: Options) -> AbstractContextManager[Speakers]:
     if options.speaker:
         return offered(options.speaker, run, options.word)
     return trained(run, options.overrides)
 
 
-def _first(cast: Cast, options: Options, *, typed: bool) -> tuple[str, ...]:
+def _first(speakers: Speakers, options: Options, *, typed: bool) -> tuple[str, ...]:
     """Return who answers at first: in a terminal everyone, for a script the trained model alone."""
-    everyone = tuple(cast.speakers)
+    everyone = tuple(speakers.available)
     return options.talking or (everyone if typed or TUNED not in everyone else (TUNED,))
 
 
@@ -60,5 +62,5 @@ def _system(run: SavedRun, options: Options) -> str | None:
     return trained_with if options.system is None else options.system
 
 
-def _told(session: Session) -> str:
+def _told(session: ChatSession) -> str:
     return session.who() + (f"; system prompt: {session.system}" if session.system else "")

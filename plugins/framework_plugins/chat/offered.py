@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from framework.api.component import Component
 from framework.api.protocols import SpeakerSource
 from framework.api.run_folder import SavedRun
-from framework_plugins.chat.session import BASE, TUNED, Cast
+from framework_plugins.chat.session import BASE, TUNED, Speakers
 
 
 @contextmanager
-def offered(component: Component, run: SavedRun, word: str) -> Iterator[Cast]:
+def offered(component: Component, run: SavedRun, word: str) -> Iterator[Speakers]:
     """Open the speaker of a component.
 
     Raises:
@@ -21,4 +21,4 @@ def offered(component: Component, run: SavedRun, word: str) -> Iterator[Cast]:
     source: SpeakerSource = component.load()(component.schema())
     with source.open(run, word) as speaker:
         reason = f"only {speaker.name} answers here: leave --{component.name} out to talk to the model itself"
-        yield Cast({speaker.name: speaker}, {BASE: reason, TUNED: reason})
+        yield Speakers({speaker.name: speaker}, {BASE: reason, TUNED: reason})

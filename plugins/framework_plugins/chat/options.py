@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from framework.api.commands import CommandParser, check_twice
+from framework.api.commands import CommandParser, reject_duplicate_overrides
 from framework.api.component import SPEAKERS, Component
-from framework.api.registry import leave_out, registrations
+from framework.api.registry import registrations, skip_plugin
 from framework_plugins.chat.config import ChatCommandConfig
 
 LARGEST_SEED = 2**32 - 1
@@ -67,7 +67,7 @@ def read_options(arguments: Sequence[str]) -> Options:
     parser = _parser()
     speakers = _add_speakers(parser)
     given = parser.read(arguments)
-    check_twice(given.overrides)
+    reject_duplicate_overrides(given.overrides)
     asked = {name: word for name in speakers if (word := getattr(given, _place(name))) is not None}
     if len(asked) > 1:
         parser.error(f"--{' and --'.join(asked)} cannot both answer")
@@ -138,7 +138,7 @@ def _add_speakers(parser: CommandParser) -> Mapping[str, Component]:
         try:
             parser.add_argument(f"--{name}", dest=_place(name), nargs="?", const="", metavar="WORD", help=told)
         except argparse.ArgumentError:
-            leave_out(registration.plugin, f"speaker '{name}'", "chat has an option of that name")
+            skip_plugin(registration.plugin, f"speaker '{name}'", "chat has an option of that name")
             continue
         found[name] = registration.component
     return found

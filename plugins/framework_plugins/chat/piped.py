@@ -7,10 +7,10 @@ import sys
 from collections.abc import Iterable, Iterator
 
 from framework.api.errors import FrameworkError
-from framework_plugins.chat.session import Reply, Session, is_order, prompt_of
+from framework_plugins.chat.session import ChatSession, Reply, is_command, prompt_of
 
 
-def converse(session: Session, lines: Iterable[str], *, as_json: bool) -> None:
+def converse(session: ChatSession, lines: Iterable[str], *, as_json: bool) -> None:
     """Answer each prompt; what else there is to tell goes to standard error.
 
     Raises:
@@ -18,8 +18,8 @@ def converse(session: Session, lines: Iterable[str], *, as_json: bool) -> None:
     """
     rest = _readable(lines)
     for line in rest:
-        if is_order(line):
-            _tell(session.order(line))
+        if is_command(line):
+            _tell(session.run_command(line))
         elif prompt := prompt_of(line, lambda: next(rest)):
             for reply in session.ask(prompt):
                 _tell(reply.notice)

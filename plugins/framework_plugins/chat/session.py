@@ -26,10 +26,10 @@ MORE = f"A prompt of several lines stands between {QUOTE} and {QUOTE}; one that 
 
 
 @dataclass(frozen=True)
-class Cast:
+class Speakers:
     """Who can answer, in the order in which they do, and for who cannot the reason."""
 
-    speakers: Mapping[str, Speaker]
+    available: Mapping[str, Speaker]
     absent: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -44,34 +44,34 @@ class Reply:
     pieces: Generator[str]
 
 
-class Session:
+class ChatSession:
     """A conversation with one speaker or several; each remembers what it was asked and has answered itself.
 
     Args:
-        cast: who can answer.
+        speakers: who can answer.
         talking: who does at first.
         system: the system prompt.
         sampling: how tokens are chosen.
     """
 
-    def __init__(self, cast: Cast, talking: tuple[str, ...], system: str | None, sampling: Sampling) -> None:
-        self.cast = cast
+    def __init__(self, speakers: Speakers, talking: tuple[str, ...], system: str | None, sampling: Sampling) -> None:
+        self.speakers = speakers
         self.system = system
         self.sampling = sampling
         self.over = False
         self.talking: tuple[str, ...] = ()
-        self._histories = {name: History() for name in cast.speakers}
-        self.let_talk(talking)
+        self._histories = {name: History() for name in speakers.available}
+        self.set_speakers(talking)
 
-    def let_talk(self, names: tuple[str, ...]) -> None:
+    def set_speakers(self, names: tuple[str, ...]) -> None:
         """Let these answer from now on.
 
         Raises:
             FrameworkError: one of them is not here; nothing changes then.
         """
         for name in names:
-            if name not in self.cast.speakers:
-                raise FrameworkError(self.cast.absent[name])
+            if name not in self.speakers.available:
+                raise FrameworkError(self.speakers.absent[name])
         self.talking = names
 
     def ask(self, prompt: str) -> list[Reply]:
@@ -83,7 +83,7 @@ class Session:
         return [self._reply(name, prompt) for name in self.talking]
 
     def _reply(self, name: str, prompt: str) -> Reply:
-        speaker, history = self.cast.speakers[name], self._histories[name]
+        speaker, history = self.speakers.available[name], self._histories[name]
         asked = history.ask(speaker, self.system, prompt, self.sampling.max_new_tokens)
         notice = _forgotten(name, asked.dropped) if asked.dropped else ""
         return Reply(name, prompt, asked.dropped, notice, self._pieces(speaker, history, prompt, asked))
@@ -105,14 +105,14 @@ class Session:
             if whole or any(said):
                 history.keep(prompt, "".join(said))
 
-    def order(self, line: str) -> str:
+    def run_command(self, line: str) -> str:
         """Do what a line that begins with a slash says, and return what to tell.
 
         Raises:
             FrameworkError: there is no such word, or nobody of that name.
         """
         word, _, text = line.partition(" ")
-        orders: dict[str, Callable[[str], str]] = {
+        commands: dict[str, Callable[[str], str]] = {
             "/base": lambda _: self._hand_over(BASE),
             "/tuned": lambda _: self._hand_over(TUNED),
             "/both": lambda _: self._hand_over(BASE, TUNED),
@@ -121,12 +121,12 @@ class Session:
             "/help": lambda _: help_text(),
             "/quit": self._quit,
         }
-        if word not in orders:
-            raise FrameworkError(f"{unknown('command', word, orders)} {MORE}")
-        return orders[word](text.strip())
+        if word not in commands:
+            raise FrameworkError(f"{unknown('command', word, commands)} {MORE}")
+        return commands[word](text.strip())
 
     def _hand_over(self, *names: str) -> str:
-        self.let_talk(names)
+        self.set_speakers(names)
         return self.who()
 
     def who(self) -> str:
@@ -134,7 +134,7 @@ class Session:
         return f"{' and '.join(self.talking)} {'answer' if len(self.talking) > 1 else 'answers'}"
 
     def _reset(self, _: str) -> str:
-        self._histories = {name: History() for name in self.cast.speakers}
+        self._histories = {name: History() for name in self.speakers.available}
         return "the conversation is forgotten"
 
     def _set_system(self, text: str) -> str:
@@ -157,7 +157,7 @@ def _forgotten(name: str, count: int) -> str:
     return f"the conversation is longer than {name} reads: {what} forgotten"
 
 
-def is_order(line: str) -> bool:
+def is_command(line: str) -> bool:
     """Whether a line is a word of ours; a prompt that begins with a slash is written with two."""
     return line.startswith("/") and not line.startswith("//")
 

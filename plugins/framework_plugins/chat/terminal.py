@@ -14,8 +14,8 @@ from rich.console import Console
 from rich.text import Text
 
 from framework.api.errors import FrameworkError
-from framework_plugins.chat.columns import PATIENCE, THINKING, Columns, column_width
-from framework_plugins.chat.session import Reply, Session, is_order, prompt_of
+from framework_plugins.chat.columns import THINKING, THINKING_AFTER, TerminalColumns, column_width
+from framework_plugins.chat.session import ChatSession, Reply, is_command, prompt_of
 
 UNPRINTED = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 """Control characters but tab and newline: an answer is not to move the cursor or change colours."""
@@ -23,7 +23,7 @@ BURST = 4
 """Pieces of one answer before the other continues: switching between base and adapter takes time."""
 
 
-def converse(session: Session, console: Console, greeting: str) -> None:
+def converse(session: ChatSession, console: Console, greeting: str) -> None:
     """Read prompts and show answers until the end of input, Ctrl-C at the prompt, or /quit."""
     with contextlib.suppress(ImportError):  # Windows has none; the terminal edits the line by itself then
         import readline  # noqa: PLC0415 - the import changes `input`, and scripts need no line editing
@@ -38,8 +38,8 @@ def converse(session: Session, console: Console, greeting: str) -> None:
             console.print()
             return
         try:
-            if is_order(line):
-                _note(console, session.order(line))
+            if is_command(line):
+                _note(console, session.run_command(line))
             elif prompt:
                 _answer(session, console, prompt)
         except FrameworkError as error:
@@ -51,7 +51,7 @@ def _note(console: Console, text: str) -> None:
         console.print(Text(text, "dim"))
 
 
-def _answer(session: Session, console: Console, prompt: str) -> None:
+def _answer(session: ChatSession, console: Console, prompt: str) -> None:
     with Interrupt() as interrupt:
         replies = session.ask(prompt)
         for reply in replies:
@@ -105,9 +105,9 @@ def _write(out: IO[str], pieces: Iterator[str], interrupt: Interrupt) -> None:
     silent, said = 0, False
     for piece in pieces:
         silent += not piece
-        if not said and not piece and silent == PATIENCE:
+        if not said and not piece and silent == THINKING_AFTER:
             out.write(THINKING)
-        elif not said and piece and silent >= PATIENCE:
+        elif not said and piece and silent >= THINKING_AFTER:
             out.write(f"\r{' ' * len(THINKING)}\r")
         said = said or bool(piece)
         out.write(piece)
@@ -118,7 +118,7 @@ def _write(out: IO[str], pieces: Iterator[str], interrupt: Interrupt) -> None:
 
 
 def _side_by_side(console: Console, replies: Sequence[Reply], width: int, interrupt: Interrupt) -> None:
-    columns = Columns(console.file, width, [reply.speaker for reply in replies])
+    columns = TerminalColumns(console.file, width, [reply.speaker for reply in replies])
     with contextlib.ExitStack() as stack:
         answers = [stack.enter_context(contextlib.closing(_printable(reply))) for reply in replies]
         going = dict(enumerate(answers))
@@ -131,7 +131,7 @@ def _side_by_side(console: Console, replies: Sequence[Reply], width: int, interr
             columns.end(number)
 
 
-def _burst(columns: Columns, number: int, pieces: Iterator[str], interrupt: Interrupt) -> bool:
+def _burst(columns: TerminalColumns, number: int, pieces: Iterator[str], interrupt: Interrupt) -> bool:
     """Let a column grow by a few pieces; return whether there may be more."""
     count = 0
     for piece in itertools.islice(pieces, BURST):

@@ -11,11 +11,11 @@ from framework.api.errors import FrameworkError
 from framework.api.protocols import Backend, Model, ModelSource
 from framework.api.records import Prompt
 from framework.api.run_folder import SavedRun
-from framework_plugins.chat.session import BASE, TUNED, Cast
+from framework_plugins.chat.session import BASE, TUNED, Speakers
 
 
 @contextmanager
-def trained(run: SavedRun, overrides: Sequence[str]) -> Iterator[Cast]:
+def trained(run: SavedRun, overrides: Sequence[str]) -> Iterator[Speakers]:
     """Open the model of a run with its trained weights, and free it at the end.
 
     Errors that do not need the weights are reported before the backend's libraries are imported.
@@ -34,11 +34,11 @@ def trained(run: SavedRun, overrides: Sequence[str]) -> Iterator[Cast]:
     backend: Backend = plan.trainer.create()
     with backend.open(plan) as model, ExitStack() as stack:
         model.restore(plan.checkpoint)
-        floor = Floor(model, stack)
+        switch = AdapterSwitch(model, stack)
         reason = _no_base(model)
         names = [TUNED] if reason else [BASE, TUNED]
-        speakers = {name: ModelSpeaker(name, model, floor, context) for name in names}
-        yield Cast(speakers, {BASE: reason} if reason else {})
+        speakers = {name: ModelSpeaker(name, model, switch, context) for name in names}
+        yield Speakers(speakers, {BASE: reason} if reason else {})
 
 
 def _context(config: Mapping[str, Any]) -> int | None:
@@ -56,7 +56,7 @@ def _no_base(model: Model) -> str:
         return str(error)
 
 
-class Floor:
+class AdapterSwitch:
     """Whether the model is its base at the moment. It changes when another speaker takes the floor, and only then.
 
     Switching an adapter off and on takes as long as a token of a small model.
@@ -67,7 +67,7 @@ class Floor:
         self._stack = stack
         self._speaker = TUNED
 
-    def take(self, speaker: str) -> None:
+    def switch_to(self, speaker: str) -> None:
         """Let the model be what this speaker is."""
         if speaker == self._speaker:
             return
@@ -78,13 +78,13 @@ class Floor:
 
 
 class ModelSpeaker:
-    """A model that a backend opened, as the speaker that `floor` makes of it."""
+    """A model that a backend opened, as the speaker that `switch` makes of it."""
 
-    def __init__(self, name: str, model: Model, floor: Floor, context: int | None) -> None:
+    def __init__(self, name: str, model: Model, switch: AdapterSwitch, context: int | None) -> None:
         self.name = name
         self.context = context
         self._model = model
-        self._floor = floor
+        self._switch = switch
 
     def count(self, prompt: Prompt) -> int:
         """Return how many tokens a conversation has as the chat template writes it."""
@@ -101,5 +101,5 @@ class ModelSpeaker:
             yield piece
 
     def _next(self, pieces: Iterator[str]) -> str | None:
-        self._floor.take(self.name)
+        self._switch.switch_to(self.name)
         return next(pieces, None)

@@ -1,14 +1,14 @@
-"""Whether this machine has what a run needs: `machine.py`, `run.py` and what plugins register, as `Checked` records."""
+"""Whether this machine has what a run needs: `machine.py`, `run.py` and plugins, as `DiagnosticRecord`s."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from framework.api.checkup import Found, State
+from framework.api.diagnostic import DiagnosticResult, State
 
 
 @dataclass(frozen=True)
-class Checked:
+class DiagnosticRecord:
     """A check and its result.
 
     `needed`: the run cannot start without it. `plugin`: the owner of the check, `core` for the doctor's own.
@@ -31,7 +31,9 @@ class Checked:
 
 
 def checked(
-    name: str, topic: str, found: Found, *, needed: bool = False, plugin: str = "core", seconds: float = 0.0
-) -> Checked:
+    name: str, topic: str, found: DiagnosticResult, *, needed: bool = False, plugin: str = "core", seconds: float = 0.0
+) -> DiagnosticRecord:
     """Make a record of what was found."""
-    return Checked(name, topic, found.state, found.version, found.detail, found.fix, needed, plugin, round(seconds, 2))
+    return DiagnosticRecord(
+        name, topic, found.state, found.version, found.detail, found.fix, needed, plugin, round(seconds, 2)
+    )

@@ -9,14 +9,14 @@ from contextlib import nullcontext
 from omegaconf import DictConfig
 from rich.console import Console
 
-from framework.api.checkup import Found, State
 from framework.api.commands import CommandParser, complete_overrides, load_config, make_plan
+from framework.api.diagnostic import DiagnosticResult, State
 from framework.api.errors import FrameworkError
 from framework.api.plan import Plan
 from framework.api.text import hide
-from framework_plugins.doctor import Checked, checked
+from framework_plugins.doctor import DiagnosticRecord, checked
 from framework_plugins.doctor.config import DoctorCommandConfig
-from framework_plugins.doctor.gather import Examination, registered, without_secrets
+from framework_plugins.doctor.gather import DiagnosticRun, registered, without_secrets
 from framework_plugins.doctor.run import TOPIC
 from framework_plugins.doctor.show import as_json, show
 
@@ -42,7 +42,7 @@ class DoctorCommand:
         plan, refused = _planned(composed, words)
         errors = Console(stderr=True)
         with errors.status("looking at this machine …") if errors.is_terminal else nullcontext():
-            examined = Examination(plan, list(composed.plugins)).records(list(registered()))
+            examined = DiagnosticRun(plan, list(composed.plugins)).records(list(registered()))
         found = [*examined, *refused]
         shown = [hide(word) for word in words]
         if given.json:
@@ -54,11 +54,11 @@ class DoctorCommand:
         return CANNOT_RUN if any(one.blocks for one in found) else 0
 
 
-def _planned(config: DictConfig, words: Sequence[str]) -> tuple[Plan | None, list[Checked]]:
+def _planned(config: DictConfig, words: Sequence[str]) -> tuple[Plan | None, list[DiagnosticRecord]]:
     """Return the plan, or a record for each reason why there is none: its options cannot work together."""
     try:
         return make_plan(config, overrides=tuple(words)), []
     except FrameworkError as error:
         lines = str(error).splitlines()
-    found = [checked("config", TOPIC, Found(State.broken, line), needed=True) for line in lines]
+    found = [checked("config", TOPIC, DiagnosticResult(State.broken, line), needed=True) for line in lines]
     return None, [without_secrets(one) for one in found]

@@ -1,4 +1,4 @@
-"""Runs all checks concurrently: the core's, and the plugins' from `framework_checkups`."""
+"""Runs all checks concurrently: the core's, and the plugins' from `framework_diagnostics`."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from framework.api.checkup import Checkup, Found, checkup_problem
+from framework.api.diagnostic import Diagnostic, DiagnosticResult, diagnostic_problem
 from framework.api.plan import Plan
-from framework.api.registry import ask, leave_out
+from framework.api.registry import ask, skip_plugin
 from framework.api.text import redact
-from framework_plugins.doctor import Checked, checked
+from framework_plugins.doctor import DiagnosticRecord, checked
 from framework_plugins.doctor.machine import libraries, machine, plugins
 from framework_plugins.doctor.run import run
-from framework_plugins.doctor.worker import Worker
+from framework_plugins.doctor.worker import DiagnosticProcess
 
 AT_ONCE = 4
 """Processes side by side: some wait for a network or a program, and a large library takes 300 MB."""
-Registered = tuple[str, Checkup]
+Registered = tuple[str, Diagnostic]
 
 
-class Examination:
+class DiagnosticRun:
     """All checks, for one plan or without one."""
 
     def __init__(self, plan: Plan | None, files: Sequence[str] = ()) -> None:
@@ -31,7 +31,7 @@ class Examination:
         self.files = files
         self.cancelled = threading.Event()
 
-    def records(self, given: Sequence[Registered]) -> list[Checked]:
+    def records(self, given: Sequence[Registered]) -> list[DiagnosticRecord]:
         """Look at everything, what is `given` by plugins too, and return what was found without secrets."""
         outputs = self.plan.run_dir if self.plan else Path("outputs")
         with ThreadPoolExecutor(AT_ONCE) as pool:
@@ -47,21 +47,21 @@ class Examination:
                 raise
         return [without_secrets(found) for found in (*own, *_in_order(of_others, given), *plugins(), *of_this_run)]
 
-    def _run(self) -> list[Checked]:
+    def _run(self) -> list[DiagnosticRecord]:
         if self.plan is None:
             return []
         found = []
-        with Worker(self.files) as worker:
+        with DiagnosticProcess(self.files) as worker:
             for each in run(self.plan, worker):
                 found.append(each)
                 if self.cancelled.is_set():
                     break
         return found
 
-    def _group(self, group: Iterable[Registered]) -> list[Checked]:
+    def _group(self, group: Iterable[Registered]) -> list[DiagnosticRecord]:
         """Look at what shares a process."""
         found = []
-        with Worker(self.files) as worker:
+        with DiagnosticProcess(self.files) as worker:
             for plugin, each in group:
                 start = time.perf_counter()
                 answer = None if self.cancelled.is_set() else worker.ask(each.check, self.plan, seconds=each.seconds)
@@ -70,21 +70,21 @@ class Examination:
                     found.append(self._record(plugin, each, answer, seconds))
         return found
 
-    def _record(self, plugin: str, each: Checkup, answer: Found, seconds: float) -> Checked:
+    def _record(self, plugin: str, each: Diagnostic, answer: DiagnosticResult, seconds: float) -> DiagnosticRecord:
         needed = False
         if self.plan is not None:
             try:
                 needed = bool(each.needed(self.plan))
             except Exception as error:  # noqa: BLE001 - third-party code; it is named, and the other results are reported
-                leave_out(plugin, f"needed of the checkup '{each.name}'", error)
+                skip_plugin(plugin, f"needed of the diagnostic '{each.name}'", error)
         return checked(each.name, each.topic, answer, needed=needed, plugin=plugin, seconds=seconds)
 
 
 def registered() -> Iterator[Registered]:
-    """Give the checkups of all plugins, each with the name of its plugin."""
-    for plugin, given in ask("framework_checkups"):
-        if reason := checkup_problem(given):
-            leave_out(plugin, f"checkup '{getattr(given, 'name', given)}'", reason)
+    """Give the diagnostics of all plugins, each with the name of its plugin."""
+    for plugin, given in ask("framework_diagnostics"):
+        if reason := diagnostic_problem(given):
+            skip_plugin(plugin, f"diagnostic '{getattr(given, 'name', given)}'", reason)
         else:
             yield plugin.partition(":")[0], given
 
@@ -98,14 +98,14 @@ def _processes(given: Sequence[Registered]) -> list[list[Registered]]:
     return list(groups.values())
 
 
-def _in_order(found: Sequence[Checked], given: Sequence[Registered]) -> list[Checked]:
+def _in_order(found: Sequence[DiagnosticRecord], given: Sequence[Registered]) -> list[DiagnosticRecord]:
     """Put records in the order in which they were given, those of one topic together."""
     topics = list(dict.fromkeys(each.topic for _, each in given))
     places = {(plugin, each.topic, each.name): place for place, (plugin, each) in enumerate(given)}
     return sorted(found, key=lambda one: (topics.index(one.topic), places[one.plugin, one.topic, one.name]))
 
 
-def without_secrets(found: Checked) -> Checked:
+def without_secrets(found: DiagnosticRecord) -> DiagnosticRecord:
     """Return a record with what looks like a secret hidden: a library may print one in an error."""
     version, detail, fix = (str(redact(text)) for text in (found.version, found.detail, found.fix))
     return dataclasses.replace(found, version=version, detail=detail, fix=fix)

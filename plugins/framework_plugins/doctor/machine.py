@@ -12,60 +12,62 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from framework.api.checkup import Found, State
+from framework.api.diagnostic import DiagnosticResult, State
 from framework.api.files import cache_dir
 from framework.api.machine import GIB, host_memory, installed
-from framework.api.registry import left_out
-from framework.api.text import short
-from framework_plugins.doctor import Checked, checked
+from framework.api.registry import skipped_plugins
+from framework.api.text import display_path
+from framework_plugins.doctor import DiagnosticRecord, checked
 
 LEAST_GIB = 0.5
 """Free disk space below which no run gets through: an adapter, its checkpoint and its copy."""
 OLDEST = (3, 11)
 
 
-def machine(outputs: Path) -> Iterator[Checked]:
+def machine(outputs: Path) -> Iterator[DiagnosticRecord]:
     """Look at this machine; runs would write below `outputs`."""
     yield checked("Python", "machine", _python(), needed=True)
-    yield checked("platform", "machine", Found(State.ok, platform.platform()))
+    yield checked("platform", "machine", DiagnosticResult(State.ok, platform.platform()))
     yield checked("memory", "machine", _memory())
     yield checked("disk, outputs", "machine", disk(outputs, "run_dir=FOLDER names another one"), needed=True)
     yield checked("disk, cache", "machine", disk(cache_dir(), "FRAMEWORK_CACHE names another one"), needed=True)
 
 
-def _python() -> Found:
+def _python() -> DiagnosticResult:
     oldest = ".".join(map(str, OLDEST))
-    place = short(Path(sys.executable))
+    place = display_path(Path(sys.executable))
     if sys.version_info < OLDEST:
         fix = f"make an environment with Python {oldest} or later"
-        return Found(State.broken, f"below {oldest}, {place}", platform.python_version(), fix)
-    return Found(State.ok, place, platform.python_version())
+        return DiagnosticResult(State.broken, f"below {oldest}, {place}", platform.python_version(), fix)
+    return DiagnosticResult(State.ok, place, platform.python_version())
 
 
-def _memory() -> Found:
+def _memory() -> DiagnosticResult:
     found = host_memory()
     limit = ", the limit of this container" if found.limited else ""
-    return Found(State.ok, f"{found.total / GIB:.1f} GiB{limit}; {found.available / GIB:.1f} GiB available")
+    return DiagnosticResult(State.ok, f"{found.total / GIB:.1f} GiB{limit}; {found.available / GIB:.1f} GiB available")
 
 
-def disk(folder: Path, otherwise: str) -> Found:
+def disk(folder: Path, otherwise: str) -> DiagnosticResult:
     """Look at the disk where `folder` lies or would be made; `otherwise` says how to take another one."""
     folder = folder.expanduser().absolute()
     there = next(path for path in (folder, *folder.parents) if path.exists())
     usage = shutil.disk_usage(there)
-    detail = f"{usage.free / GIB:.1f} GiB free of {usage.total / GIB:.1f}, for {short(folder)}"
+    detail = f"{usage.free / GIB:.1f} GiB free of {usage.total / GIB:.1f}, for {display_path(folder)}"
     if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
-        return Found(State.broken, f"{there} cannot be written to", fix=f"let this user write there; {otherwise}")
+        return DiagnosticResult(
+            State.broken, f"{there} cannot be written to", fix=f"let this user write there; {otherwise}"
+        )
     if usage.free < LEAST_GIB * GIB:
-        return Found(State.broken, detail, fix=f"free {LEAST_GIB} GiB there; {otherwise}")
-    return Found(State.ok, detail)
+        return DiagnosticResult(State.broken, detail, fix=f"free {LEAST_GIB} GiB there; {otherwise}")
+    return DiagnosticResult(State.ok, detail)
 
 
-def libraries(name: str = "framework") -> Iterator[Checked]:
+def libraries(name: str = "framework") -> Iterator[DiagnosticRecord]:
     """Hold what is installed against what the distribution `name` asks for."""
     if installed(name) is None:
         detail = f"{name} is not installed here, so what it asks for is not known"
-        yield checked("requirements", "libraries", Found(State.unknown, detail, fix="pip install -e ."))
+        yield checked("requirements", "libraries", DiagnosticResult(State.unknown, detail, fix="pip install -e ."))
         return
     for wanted in sorted(map(Requirement, requires(name) or []), key=lambda each: each.name.lower()):
         if wanted.marker is None or wanted.marker.evaluate({"extra": ""}):
@@ -74,20 +76,20 @@ def libraries(name: str = "framework") -> Iterator[Checked]:
             yield checked(wanted.name, "libraries", found, needed=found.state is State.missing)
 
 
-def _library(wanted: Requirement) -> Found:
+def _library(wanted: Requirement) -> DiagnosticResult:
     wanted.marker = None
     version, install = installed(wanted.name), f"pip install '{wanted}'"
     if version is None:
-        return Found(State.missing, f"not installed; {wanted.specifier} is asked for", fix=install)
+        return DiagnosticResult(State.missing, f"not installed; {wanted.specifier} is asked for", fix=install)
     if not wanted.specifier.contains(version, prereleases=True):
-        return Found(State.broken, f"{wanted.specifier} is asked for", version, install)
-    return Found(State.ok, version=version)
+        return DiagnosticResult(State.broken, f"{wanted.specifier} is asked for", version, install)
+    return DiagnosticResult(State.ok, version=version)
 
 
-def plugins() -> Iterator[Checked]:
+def plugins() -> Iterator[DiagnosticRecord]:
     """Name the plugins, and parts of them, that are left out because they are broken."""
-    for part in left_out():
+    for part in skipped_plugins():
         what = "" if part.what == "the plugin" else f"{part.what}: "
         origin = f" ({part.package})" if part.package else ""
-        found = Found(State.broken, f"{what}{part.reason}{origin}", fix="python -m framework plugins")
+        found = DiagnosticResult(State.broken, f"{what}{part.reason}{origin}", fix="python -m framework plugins")
         yield checked(part.plugin, "plugins", found, plugin=part.plugin)

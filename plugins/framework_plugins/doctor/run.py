@@ -9,16 +9,16 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 
-from framework.api.checkup import Found, State
 from framework.api.commands import check_model, check_writable
+from framework.api.diagnostic import DiagnosticResult, State
 from framework.api.errors import FrameworkError
 from framework.api.machine import missing, pip_command
 from framework.api.plan import Plan, Selection
 from framework.api.protocols import Backend, ModelSource
 from framework.api.schema import Stage
-from framework.api.text import short
-from framework_plugins.doctor import Checked, checked
-from framework_plugins.doctor.worker import Worker
+from framework.api.text import display_path
+from framework_plugins.doctor import DiagnosticRecord, checked
+from framework_plugins.doctor.worker import DiagnosticProcess
 
 TOPIC = "this run"
 HERE = "framework_plugins.doctor.run"
@@ -27,7 +27,7 @@ LOAD_SECONDS, FIRST_SECONDS, MODEL_SECONDS, OPEN_SECONDS = 60.0, 180.0, 180.0, 1
 the last is for a model that has to be converted first."""
 
 
-def run(plan: Plan, worker: Worker) -> Iterator[Checked]:
+def run(plan: Plan, worker: DiagnosticProcess) -> Iterator[DiagnosticRecord]:
     """Look at what the plan chose, step by step."""
     for found in (folder(plan), *requirements(plan)):
         yield found
@@ -41,7 +41,7 @@ def run(plan: Plan, worker: Worker) -> Iterator[Checked]:
         if found.blocks:
             yield found
             return
-    every = Found(State.ok, "all that are chosen can be imported")
+    every = DiagnosticResult(State.ok, "all that are chosen can be imported")
     yield checked("options", TOPIC, every, needed=True, seconds=time.perf_counter() - start)
     steps = [("model", "model", MODEL_SECONDS), ("trainer", "opened", OPEN_SECONDS)]
     for name, function, seconds in steps if plan.stages != (Stage.plan,) else steps[:1]:
@@ -51,22 +51,26 @@ def run(plan: Plan, worker: Worker) -> Iterator[Checked]:
             return
 
 
-def _asked(worker: Worker, name: str, function: str, part: Plan | Selection, *, seconds: float) -> Checked:
+def _asked(
+    worker: DiagnosticProcess, name: str, function: str, part: Plan | Selection, *, seconds: float
+) -> DiagnosticRecord:
     start = time.perf_counter()
     found = worker.ask(f"{HERE}:{function}", part, seconds=seconds)
-    return checked(name, TOPIC, found or Found(State.ok), needed=True, seconds=time.perf_counter() - start)
+    return checked(name, TOPIC, found or DiagnosticResult(State.ok), needed=True, seconds=time.perf_counter() - start)
 
 
-def folder(plan: Plan) -> Checked:
+def folder(plan: Plan) -> DiagnosticRecord:
     """Try to write the run folder, and remove it again."""
     try:
         check_writable(plan.run_dir)
     except FrameworkError as error:
-        return checked("run folder", TOPIC, Found(State.broken, str(error)), needed=True)
-    return checked("run folder", TOPIC, Found(State.ok, f"can be made: {short(plan.run_dir)}"), needed=True)
+        return checked("run folder", TOPIC, DiagnosticResult(State.broken, str(error)), needed=True)
+    return checked(
+        "run folder", TOPIC, DiagnosticResult(State.ok, f"can be made: {display_path(plan.run_dir)}"), needed=True
+    )
 
 
-def requirements(plan: Plan) -> Iterator[Checked]:
+def requirements(plan: Plan) -> Iterator[DiagnosticRecord]:
     """Name the options that lack a required library.
 
     The check of a model source knows better than a list whether the model is available: it may be there already.
@@ -75,27 +79,27 @@ def requirements(plan: Plan) -> Iterator[Checked]:
         extras = [extra for extra in choice.component.extras if missing([extra])]
         if extras:
             detail = f"not installed: {', '.join(missing(extras))}"
-            found = Found(State.missing, detail, fix=pip_command(extras))
+            found = DiagnosticResult(State.missing, detail, fix=pip_command(extras))
             yield checked(f"{name}={choice.component.name}", TOPIC, found, needed=name != "model")
 
 
-def load(choice: Selection) -> Found:
+def load(choice: Selection) -> DiagnosticResult:
     """Import the code of an option."""
     choice.component.load()
-    return Found(State.ok)
+    return DiagnosticResult(State.ok)
 
 
-def model(plan: Plan) -> Found:
+def model(plan: Plan) -> DiagnosticResult:
     """Look the model up, without its weights."""
     source: ModelSource = plan.model.create()
     line = source.check()
     check_model(plan, source.config_json())
-    return Found(State.ok, line)
+    return DiagnosticResult(State.ok, line)
 
 
-def opened(plan: Plan) -> Found:
+def opened(plan: Plan) -> DiagnosticResult:
     """Let the trainer open the model: it reads config and tokenizer, picks what suits the machine, loads no weights."""
     backend: Backend = plan.trainer.create()
     with backend.open(plan) as opened_model:
         facts = "; ".join(f"{name} {text}" for name, text in opened_model.facts.items())
-    return Found(State.ok, facts)
+    return DiagnosticResult(State.ok, facts)

@@ -12,9 +12,9 @@ from rich.table import Table
 from rich.text import Text
 
 from framework import __version__
-from framework.api.checkup import State
+from framework.api.diagnostic import State
 from framework.api.plan import as_plain
-from framework_plugins.doctor import Checked
+from framework_plugins.doctor import DiagnosticRecord
 
 MARGIN = 2
 COLOURS = {State.ok: "green", State.missing: "yellow", State.broken: "yellow", State.off: "dim", State.unknown: "dim"}
@@ -23,7 +23,7 @@ TOGETHER = 3
 """From this many on, records of a topic that say no more than a version stand together."""
 
 
-def as_json(found: Sequence[Checked], words: Sequence[str]) -> dict[str, Any]:
+def as_json(found: Sequence[DiagnosticRecord], words: Sequence[str]) -> dict[str, Any]:
     """Return everything; `reasons` are the records that keep the run from starting."""
     return {
         "can_run": not any(one.blocks for one in found),
@@ -34,7 +34,7 @@ def as_json(found: Sequence[Checked], words: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def show(console: Console, found: Sequence[Checked], words: Sequence[str]) -> None:
+def show(console: Console, found: Sequence[DiagnosticRecord], words: Sequence[str]) -> None:
     """Print a block for each topic, and whether the run can start."""
     width = max(len(one.name) for one in found)
     width = min(width, console.width // 4)
@@ -47,7 +47,7 @@ def show(console: Console, found: Sequence[Checked], words: Sequence[str]) -> No
     _verdict(console, [one for one in found if one.blocks], words)
 
 
-def _rows(found: Sequence[Checked]) -> Iterator[tuple[Text, str, str, str]]:
+def _rows(found: Sequence[DiagnosticRecord]) -> Iterator[tuple[Text, str, str, str]]:
     """Give the state, name, text and fix of each row; those that say no more than a version come first, as one."""
     short = [one for one in found if one.state is State.ok and one.version and not one.detail]
     if len(short) < TOGETHER:
@@ -60,11 +60,11 @@ def _rows(found: Sequence[Checked]) -> Iterator[tuple[Text, str, str, str]]:
             yield _state(one), one.name, told(one), one.fix if one.state is not State.ok else ""
 
 
-def _state(one: Checked) -> Text:
+def _state(one: DiagnosticRecord) -> Text:
     return Text(one.state.value, "bold red" if one.blocks else COLOURS[one.state])
 
 
-def told(one: Checked) -> str:
+def told(one: DiagnosticRecord) -> str:
     """Say what was found; of what is broken also which plugin looked."""
     owner = f"(plugin '{one.plugin}')" if one.state is State.broken and one.plugin != "core" else ""
     head = ", ".join(part for part in (one.version, one.detail) if part)
@@ -80,7 +80,7 @@ def _row(console: Console, width: int, state: Text, name: str, text: str) -> Non
     console.print(Padding(row, (0, 0, 0, MARGIN)))
 
 
-def _verdict(console: Console, reasons: Sequence[Checked], words: Sequence[str]) -> None:
+def _verdict(console: Console, reasons: Sequence[DiagnosticRecord], words: Sequence[str]) -> None:
     run = " ".join(["python -m framework", *words])
     if not reasons:
         console.print(Text.assemble("\n", ("can run here", "bold green"), f": {run}"), soft_wrap=True)

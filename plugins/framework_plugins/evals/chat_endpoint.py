@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from framework.api.text import HIDDEN, one_line, redact
+from framework.api.text import HIDDEN, redact, summarize_error
 
 PATH = "/chat/completions"
 GIVE_UP = 3
@@ -119,12 +119,12 @@ class ChatEndpoint:
             with self._client.stream("POST", self.url, content=body) as response:
                 said = b"".join(self._read(response))
         except httpx.ConnectTimeout as error:
-            raise NoReplyError(self._clean(one_line(error)), passing=True, for_all=True) from None
+            raise NoReplyError(self._clean(summarize_error(error)), passing=True, for_all=True) from None
         except httpx.TimeoutException:
             raise NoReplyError(self._late(), passing=True) from None
         except httpx.HTTPError as error:
             refused = isinstance(error, httpx.ConnectError)
-            raise NoReplyError(self._clean(one_line(error)), passing=True, for_all=refused) from None
+            raise NoReplyError(self._clean(summarize_error(error)), passing=True, for_all=refused) from None
         if response.status_code != HTTPStatus.OK:
             raise self._refused(response, said)
         return self._content(said)

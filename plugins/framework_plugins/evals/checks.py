@@ -134,6 +134,6 @@ def _too_many(plan: Plan, key: str, settings: config.PromptsConfig, own: int, wo
     if answered <= work.tokens * work.epochs or count <= FEW:
         return
     given = f"{key} asks {own} prompts" if own else f"{key}.count={count}"
-    cure = f"Give {FEW} of them" if own else f"Set {key}.count={FEW}"
+    recommendation = f"Give {FEW} of them" if own else f"Set {key}.count={FEW}"
     trained = f"{work.tokens * work.epochs:,.0f} are trained on"
-    yield f"{given}: up to {answered:,} tokens are answered, and {trained}. {cure}"
+    yield f"{given}: up to {answered:,} tokens are answered, and {trained}. {recommendation}"

@@ -50,13 +50,13 @@ def _concern(name: str, plan: Plan, found: list[Finding]) -> Concern:
         name=name,
         aspect=Aspect.general,
         text=", ".join(finding.text for finding in told),
-        cure=cure(plan) if bad else "",
+        recommendation=recommendation(plan) if bad else "",
         flagged=bool(bad),
         harm=max((finding.harm for finding in bad), default=0.0),
     )
 
 
-def cure(plan: Plan) -> str:
+def recommendation(plan: Plan) -> str:
     """Say what keeps a model from forgetting."""
     rate = f"lower trainer.learning_rate={plan.training.learning_rate:g}"
     mix = "data.mix=[{data: hub, path: OWNER/NAME, weight: 0.2}]"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from framework.api.errors import FrameworkError
-from framework.api.text import one_line
+from framework.api.text import summarize_error
 
 
 def read_schema(given: object) -> Any:
@@ -28,13 +28,13 @@ def read_schema(given: object) -> Any:
     except OSError as error:
         beside = sorted(item.name for item in path.parent.glob("*.json")) if path.parent.is_dir() else []
         more = f". Beside it: {', '.join(beside[:5])}" if beside else ""
-        message = f"{path} cannot be read ({error.strerror or one_line(error)}){more}"
+        message = f"{path} cannot be read ({error.strerror or summarize_error(error)}){more}"
         raise FrameworkError(message) from error
     except json.JSONDecodeError as error:
         message = f"{path}:{error.lineno}: no JSON: {error.msg} at column {error.colno}"
         raise FrameworkError(message) from error
     except ValueError as error:
-        message = f"{path} is no JSON: {one_line(error)}"
+        message = f"{path} is no JSON: {summarize_error(error)}"
         raise FrameworkError(message) from error
 
 

@@ -9,9 +9,9 @@ from framework import Component, hookimpl
 from framework_plugins.evals import config
 
 if TYPE_CHECKING:
-    from framework.api.checkup import Checkup
+    from framework.api.diagnostic import Diagnostic
     from framework.api.plan import Plan
-    from framework.api.records import Concern, Results, Saving, Work
+    from framework.api.records import Concern, MemoryReduction, Results, Work
 
 
 @hookimpl
@@ -77,11 +77,11 @@ def framework_concerns(plan: Plan, results: Results) -> Iterable[Concern]:
 
 
 @hookimpl
-def framework_checkups() -> Iterable[Checkup]:
+def framework_diagnostics() -> Iterable[Diagnostic]:
     """The judge."""
-    from framework.api.checkup import Checkup  # noqa: PLC0415 - only `doctor` needs it
+    from framework.api.diagnostic import Diagnostic  # noqa: PLC0415 - only `doctor` needs it
 
-    yield Checkup("judge", "evaluation", "framework_plugins.evals.checkups:judge", _has_a_judge, seconds=30)
+    yield Diagnostic("judge", "evaluation", "framework_plugins.evals.diagnostics:judge", _has_a_judge, seconds=30)
 
 
 def _has_a_judge(plan: Plan) -> bool:
@@ -89,16 +89,16 @@ def _has_a_judge(plan: Plan) -> bool:
 
 
 @hookimpl
-def framework_savings(plan: Plan) -> Iterable[Saving]:
+def framework_memory_reductions(plan: Plan) -> Iterable[MemoryReduction]:
     """Fewer prompts at a time."""
-    from framework.api.records import Saving  # noqa: PLC0415 - --help need not pay for it
+    from framework.api.records import MemoryReduction  # noqa: PLC0415 - --help need not pay for it
 
     for name, choice in plan.evaluator.items():
         if isinstance(choice.config, config.PromptsConfig | config.LmEvalConfig):
             size = choice.config.batch_size
             while size > 1:
                 size //= 2
-                yield Saving({f"evaluator.{name}.batch_size": size}, "nothing but slower answers", price=0)
+                yield MemoryReduction({f"evaluator.{name}.batch_size": size}, "nothing but slower answers", price=0)
 
 
 @hookimpl

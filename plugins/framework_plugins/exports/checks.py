@@ -61,7 +61,7 @@ def _left(plan: Plan) -> Iterator[str]:
     if Stage.train in plan.stages:
         return
     try:
-        earlier = RunFolder(plan.run_dir).earlier(Stage.export, ExportResult)
+        earlier = RunFolder(plan.run_dir).load_result(Stage.export, ExportResult)
     except FrameworkError:  # a damaged record: the run says so
         return
     yield from dict.fromkeys(artifact.kind for artifact in earlier.artifacts) if earlier else ()

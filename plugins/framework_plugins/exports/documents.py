@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from framework.api.errors import FrameworkError
-from framework.api.text import one_line
+from framework.api.text import summarize_error
 
 MODEL = "config.json"
 GENERATION = "generation_config.json"
@@ -26,7 +26,7 @@ def read(file: Path) -> Mapping[str, Any]:
     try:
         value = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        message = f"{file} cannot be read: {one_line(error)}"
+        message = f"{file} cannot be read: {summarize_error(error)}"
         raise FrameworkError(message) from error
     if not isinstance(value, dict):
         message = f"{file} holds no JSON object"

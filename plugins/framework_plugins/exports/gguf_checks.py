@@ -8,7 +8,7 @@ from pathlib import Path
 
 from framework.api.errors import FrameworkError
 from framework.api.plan import Plan, Selection
-from framework.api.text import nearest, short
+from framework.api.text import display_path, nearest
 from framework_plugins.exports.config import GgufAdapterExporterConfig, GgufExporterConfig
 from framework_plugins.exports.quantizations import QUANTIZATIONS, known_names, unknown_ones
 
@@ -58,7 +58,7 @@ def foreign(folder: Path, name: str) -> str:
     others = sorted(path.name for path in folder.iterdir() if path.name not in ours) if folder.is_dir() else ["a file"]
     if not others:
         return ""
-    return f"{short(folder)} is not empty, it holds {others[0]}: move it away, or set another folder"
+    return f"{display_path(folder)} is not empty, it holds {others[0]}: move it away, or set another folder"
 
 
 def _quantizations(key: str, config: GgufExporterConfig) -> Iterator[str]:

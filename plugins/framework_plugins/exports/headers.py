@@ -11,7 +11,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from framework.api.errors import FrameworkError
-from framework.api.text import one_line
+from framework.api.text import summarize_error
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -61,7 +61,7 @@ def model_files(folder: Path) -> list[Path]:
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
         files = [folder / name for name in names]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        message = f"{index} is no index of safetensors files ({one_line(error)}): fetch it again"
+        message = f"{index} is no index of safetensors files ({summarize_error(error)}): fetch it again"
         raise FrameworkError(message) from error
     if missing := [file.name for file in files if not file.is_file()]:
         message = f"{folder} lacks {', '.join(missing)}, which {INDEX} names: fetch the rest"
@@ -97,4 +97,4 @@ def _stored(file: Path) -> Iterator[Stored]:
 
 def damaged(file: Path, error: Exception) -> FrameworkError:
     """Say that a file cannot be read."""
-    return FrameworkError(f"{file} is no whole safetensors file ({one_line(error)}): fetch it or train it again")
+    return FrameworkError(f"{file} is no whole safetensors file ({summarize_error(error)}): fetch it or train it again")

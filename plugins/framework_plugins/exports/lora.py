@@ -13,7 +13,7 @@ from typing import Any
 from peft.utils.other import get_pattern_key
 
 from framework.api.errors import FrameworkError
-from framework.api.text import one_line
+from framework.api.text import summarize_error
 from framework_plugins.exports.changes import Change, LowRank
 from framework_plugins.exports.headers import Stored, stored
 from framework_plugins.exports.naming import Names
@@ -171,7 +171,7 @@ def _config(file: Path) -> Mapping[str, Any]:
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        message = f"{file} cannot be read: {one_line(error)}"
+        message = f"{file} cannot be read: {summarize_error(error)}"
         raise FrameworkError(message) from error
     if not isinstance(config, dict):
         message = f"{file} holds no settings of an adapter"

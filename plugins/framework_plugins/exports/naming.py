@@ -19,7 +19,7 @@ from transformers.core_model_loading import WeightConverter, WeightRenaming, ren
 from transformers.pytorch_utils import Conv1D
 
 from framework.api.errors import FrameworkError
-from framework.api.text import one_line
+from framework.api.text import summarize_error
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Names:
             with torch.device("meta"):
                 self.model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
         except (ValueError, OSError, KeyError, ImportError) as error:
-            message = f"{folder}/config.json is of no causal language model: {one_line(error)}"
+            message = f"{folder}/config.json is of no causal language model: {summarize_error(error)}"
             raise FrameworkError(message) from error
         self.empty = self.model.state_dict()
         table = get_model_conversion_mapping(self.model)

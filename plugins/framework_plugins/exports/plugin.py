@@ -10,7 +10,7 @@ from framework_plugins.exports import config
 
 if TYPE_CHECKING:
     from framework.api.backend import Shape
-    from framework.api.checkup import Checkup
+    from framework.api.diagnostic import Diagnostic
     from framework.api.plan import Plan
     from framework.api.records import ExportNeed
 
@@ -58,12 +58,12 @@ def framework_export_needs(plan: Plan, shape: Shape) -> Iterable[ExportNeed]:
 
 
 @hookimpl
-def framework_checkups() -> Iterable[Checkup]:
+def framework_diagnostics() -> Iterable[Diagnostic]:
     """What quantizes GGUF files, which `exporter=gguf` needs, and what serves them."""
-    from framework.api.checkup import Checkup  # noqa: PLC0415 - only `doctor` needs it
+    from framework.api.diagnostic import Diagnostic  # noqa: PLC0415 - only `doctor` needs it
 
-    yield Checkup("llama.cpp", "export", "framework_plugins.exports.checkups:quantizer", needed=_writes_gguf)
-    yield Checkup("Ollama", "export", "framework_plugins.exports.checkups:ollama")
+    yield Diagnostic("llama.cpp", "export", "framework_plugins.exports.diagnostics:quantizer", needed=_writes_gguf)
+    yield Diagnostic("Ollama", "export", "framework_plugins.exports.diagnostics:ollama")
 
 
 def _writes_gguf(plan: Plan) -> bool:

@@ -22,7 +22,7 @@ from framework.api.machine import reachable
 from framework.api.plan import Plan
 from framework.api.protocols import ExportContext, Model
 from framework.api.records import Artifact
-from framework.api.text import one_line, short
+from framework.api.text import display_path, summarize_error
 from framework_plugins.exports import documents, lora
 from framework_plugins.exports.config import ModelCardExporterConfig, PushExporterConfig, is_repo_id
 from framework_plugins.exports.folders import CONFIG
@@ -61,7 +61,7 @@ class PushExporter:
     def _push(self, files: Mapping[str, Path | bytes], context: ExportContext) -> str:
         """Return the address of the commit."""
         asked = f"exporter.push.repo_id={self.config.repo_id}"
-        place = short(context.run_dir)
+        place = display_path(context.run_dir)
         again = (
             f"Nothing was lost: {place} has all exports, and `python -m framework stages=[export] run_dir={place}` "
             "pushes them again without exporting again"
@@ -86,7 +86,7 @@ class PushExporter:
             message = f"{asked}: {_refusal(error)}. {again}"
             raise FrameworkError(message) from error
         except (httpx.HTTPError, OSError, ValueError, RuntimeError) as error:  # the last wraps that of one file
-            message = f"{asked}: the upload broke off ({one_line(error.__cause__ or error)}). {again}"
+            message = f"{asked}: the upload broke off ({summarize_error(error.__cause__ or error)}). {again}"
             raise FrameworkError(message) from error
         return str(done.commit_url)
 

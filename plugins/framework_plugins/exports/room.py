@@ -11,7 +11,7 @@ from framework.api.backend import Shape
 from framework.api.errors import FrameworkError
 from framework.api.machine import GIB
 from framework.api.protocols import ExportContext
-from framework.api.text import short
+from framework.api.text import display_path
 from framework_plugins.exports.config import Dtype
 from framework_plugins.exports.convert.weights import Weights
 from framework_plugins.exports.documents import MODEL, read
@@ -63,7 +63,8 @@ class Room:
         if needed > free:
             parts = ", ".join(f"{name} {size / GIB:.2f}" for name, size in self.parts.items())
             message = (
-                f"the export needs {needed / GIB:.2f} GiB in {short(folder)}, {free / GIB:.2f} GiB are free ({parts}): "
+                f"the export needs {needed / GIB:.2f} GiB in {display_path(folder)}, {free / GIB:.2f} GiB are free "
+                f"({parts}): "
                 "free some, or ask for fewer or smaller quantizations"
             )
             raise FrameworkError(message)

@@ -20,7 +20,7 @@ from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from framework.api.errors import FrameworkError
 from framework.api.machine import reachable
 from framework.api.records import RawData, Row
-from framework.api.text import one_line
+from framework.api.text import summarize_error
 from framework_plugins.formats.config import HubConfig
 from framework_plugins.formats.readers import values
 
@@ -117,7 +117,7 @@ class HubRows(Iterable[Row]):
                     yield Row(fields, f"{place}[{number}]", problem)
                     number += 1
         except (*UNREACHABLE, OSError, ValueError, DatasetsError, ImportError) as error:
-            message = f"{place}[{number}]: reading cannot continue here ({one_line(error)})"
+            message = f"{place}[{number}]: reading cannot continue here ({summarize_error(error)})"
             raise FrameworkError(message) from error
         if not number and self.setting != "data.split":
             message = f"{self.setting}={self.split}: the split has no rows"
@@ -134,7 +134,7 @@ def _load(asked: HubConfig, setting: str, split: str, commit: str) -> Any:
             message = f"data.path={asked.path}: the data set has no data.revision={asked.revision}"
         raise FrameworkError(message) from error
     except UNREACHABLE as error:
-        message = f"data.path={asked.path}: the Hub cannot be reached and nothing is cached ({one_line(error)})"
+        message = f"data.path={asked.path}: the Hub cannot be reached and nothing is cached ({summarize_error(error)})"
         raise FrameworkError(message) from error
     except RuntimeError as error:
         if "scripts are no longer supported" not in str(error):

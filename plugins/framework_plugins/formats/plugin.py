@@ -11,7 +11,7 @@ from framework.api.text import unknown
 from framework_plugins.formats import config
 
 if TYPE_CHECKING:
-    from framework.api.checkup import Checkup
+    from framework.api.diagnostic import Diagnostic
     from framework.api.plan import Plan
 
 
@@ -58,14 +58,14 @@ def _unread(chosen: str, columns: Iterable[str]) -> Iterable[str]:
 
 
 @hookimpl
-def framework_checkups() -> Iterable[Checkup]:
+def framework_diagnostics() -> Iterable[Diagnostic]:
     """The Hub and its token, and local files."""
-    from framework.api.checkup import Checkup  # noqa: PLC0415 - only `doctor` needs it
+    from framework.api.diagnostic import Diagnostic  # noqa: PLC0415 - only `doctor` needs it
 
-    code = "framework_plugins.formats.checkups"
-    yield Checkup("Hub", "data", f"{code}:hub", _needs_hub, "hub")
-    yield Checkup("Hub token", "data", f"{code}:token", process="hub")
-    yield Checkup("local files", "data", f"{code}:local_files", _reads_files, "hub")
+    code = "framework_plugins.formats.diagnostics"
+    yield Diagnostic("Hub", "data", f"{code}:hub", _needs_hub, "hub")
+    yield Diagnostic("Hub token", "data", f"{code}:token", process="hub")
+    yield Diagnostic("local files", "data", f"{code}:local_files", _reads_files, "hub")
 
 
 def _needs_hub(plan: Plan) -> bool:
@@ -73,7 +73,7 @@ def _needs_hub(plan: Plan) -> bool:
     asked = plan.data.config
     if not isinstance(asked, config.HubConfig):
         return False
-    from framework_plugins.formats.checkups import is_cached  # noqa: PLC0415 - for those whose data lie on the Hub
+    from framework_plugins.formats.diagnostics import is_cached  # noqa: PLC0415 - for those whose data lie on the Hub
 
     return asked.streaming or not is_cached(asked.path)
 

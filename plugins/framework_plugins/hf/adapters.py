@@ -12,7 +12,7 @@ from framework.api.errors import FrameworkError
 from framework.api.files import whole
 from framework.api.plan import Plan
 from framework.api.protocols import Adapter, ModelPlace, ModelSource
-from framework.api.text import one_line
+from framework.api.text import summarize_error
 from framework_plugins.hf.config import FullConfig, LoraAdapterConfig
 from framework_plugins.hf.fast import install
 
@@ -83,7 +83,9 @@ def trained_config(plan: Plan) -> PeftConfig | None:
     try:
         found = PeftConfig.from_pretrained(plan.given)
     except (ValueError, TypeError, KeyError, OSError) as error:
-        message = f"checkpoint={plan.config['checkpoint']}: adapter_config.json cannot be read: {one_line(error)}"
+        message = (
+            f"checkpoint={plan.config['checkpoint']}: adapter_config.json cannot be read: {summarize_error(error)}"
+        )
         raise FrameworkError(message) from error
     found.base_model_name_or_path = None  # peft warns where it is called otherwise here
     return found
@@ -104,7 +106,7 @@ def with_adapter(model: Any, config: PeftConfig, place: ModelPlace, *, fast: boo
     try:
         adapted = get_peft_model(model, config)
     except ValueError as error:
-        message = f"adapter.target_modules: {one_line(error)}"
+        message = f"adapter.target_modules: {summarize_error(error)}"
         raise FrameworkError(message) from error
     belongs_to(adapted, place)
     if fast:
@@ -156,7 +158,7 @@ def restore_adapter(model: PeftModel, checkpoint: Path, device: str) -> None:
         told = set_peft_model_state_dict(model, kept)
         problem = ", ".join(told.unexpected_keys[:2])
     except (RuntimeError, ValueError, OSError, SafetensorError) as error:
-        problem = one_line(error)
+        problem = summarize_error(error)
     if problem:
         message = f"{checkpoint} does not fit this model and adapter: {problem}"
         raise FrameworkError(message)

@@ -20,7 +20,7 @@ from framework.api.plan import Plan
 from framework.api.process_group import member
 from framework.api.protocols import ModelPlace, ModelSource, Quantization
 from framework.api.schema import Stage
-from framework.api.text import one_line, unknown
+from framework.api.text import summarize_error, unknown
 from framework_plugins.hf import hardware
 from framework_plugins.hf.adapters import trained_config
 from framework_plugins.hf.config import HFTrainerConfig, OutOfMemory
@@ -59,7 +59,7 @@ class HFBackend:
                 raise
             by_itself = self.config.on_out_of_memory is OutOfMemory.fail
             message = (
-                f"out of memory: {one_line(error)}\nLower trainer.per_device_train_batch_size and raise "
+                f"out of memory: {summarize_error(error)}\nLower trainer.per_device_train_batch_size and raise "
                 "trainer.gradient_accumulation_steps as much, lower trainer.max_seq_length, or set quantization=nf4"
                 + ("; trainer.on_out_of_memory=climb does the first by itself" if by_itself else "")
             )
@@ -110,7 +110,7 @@ def _inspect(place: ModelPlace, config: HFTrainerConfig, *, trust: bool) -> tupl
                 loaded, trust_remote_code=trust, attn_implementation=requested(config)
             )
     except (ValueError, OSError, ImportError, KeyError) as error:
-        message = f"model {place.name}: transformers cannot build it: {one_line(error)}"
+        message = f"model {place.name}: transformers cannot build it: {summarize_error(error)}"
         if "trust_remote_code" in str(error):
             message = (
                 f"model {place.name} brings Python code of its own: read it, then set model.trust_remote_code=true"

@@ -18,7 +18,7 @@ from transformers import PreTrainedTokenizerBase
 from framework.api.backend import code_hash, hash_of
 from framework.api.errors import FrameworkError
 from framework.api.records import IGNORE, Example, Message, TokenRow
-from framework.api.text import one_line
+from framework.api.text import summarize_error
 from framework_plugins.hf.drafts import Draft
 from framework_plugins.hf.learned import Labels
 from framework_plugins.hf.masks import Prompts
@@ -159,6 +159,6 @@ def _encoding(core: Any, draft: Draft) -> Any:
     try:
         return core.encode(draft.text, add_special_tokens=False)
     except Exception as error:  # noqa: BLE001 - whatever it is, this row cannot be learned
-        draft.problem = f"the tokenizer refuses the text: {one_line(error)}"
+        draft.problem = f"the tokenizer refuses the text: {summarize_error(error)}"
         draft.text, draft.learned = "", {}
         return core.encode("", add_special_tokens=False)

@@ -10,7 +10,7 @@ import torch
 
 from framework.api.records import TokenRow
 from framework_plugins.hf.losses import moved
-from framework_plugins.hf.memory.ladder import Ladder
+from framework_plugins.hf.memory.oom_retry import OomRetry
 from framework_plugins.hf.memory.passes import Passes
 from framework_plugins.hf.packing.parts import Part
 
@@ -24,13 +24,13 @@ class Evaluation:
 
     Args:
         passes: how rows go through the model.
-        ladder: what is done where memory runs out.
+        oom_retry: what is done where memory runs out.
         device: where the model is.
     """
 
-    def __init__(self, passes: Passes, ladder: Ladder, device: str) -> None:
+    def __init__(self, passes: Passes, oom_retry: OomRetry, device: str) -> None:
         self.passes = passes
-        self.ladder = ladder
+        self.oom_retry = oom_retry
         self.device = device
         self.largest = 0
         """Tokens of the largest part that went through."""
@@ -54,7 +54,7 @@ class Evaluation:
 
     def _attempt(self, rows: Sequence[TokenRow], *, rehearsal: bool) -> tuple[float, int]:
         call = partial(self._sum, rows, rehearsal=rehearsal)
-        return self.ladder.attempt(call, partial(self.passes.climb, rows), "the validation loss", LOWER)
+        return self.oom_retry.attempt(call, partial(self.passes.climb, rows), "the validation loss", LOWER)
 
     def _sum(self, rows: Sequence[TokenRow], *, rehearsal: bool) -> tuple[float, int]:
         """Return the summed loss of rows and their learned tokens, in a rehearsal of the longest pass alone."""

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from framework.api.backend import LINEARS, Attention, Loss, Settings, Shape, Weights
+from framework.api.backend import LINEARS, Attention, Loss, MemorySettings, Shape, Weights
 from framework.api.machine import Gpu
 from framework.api.plan import Plan
 from framework.api.process_group import Engine
-from framework.api.records import Saving
+from framework.api.records import MemoryReduction
 from framework.api.schema import Optimizer, Stage
 from framework_plugins.hf.config import Attention as Kernels
 from framework_plugins.hf.config import (
@@ -46,7 +46,7 @@ LOWEST_RANK = 8
 """Below it an adapter learns little."""
 
 
-def footprint(plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, shared: int) -> Settings:
+def footprint(plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, shared: int) -> MemorySettings:
     """Return how a plan trains."""
     config: HFTrainerConfig = plan.trainer.config
     adapter: Any = plan.adapter.config
@@ -57,7 +57,7 @@ def footprint(plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, shared: i
     rows, length = _pass(config, longest, shared, on_gpu=on_gpu, tree=tree)
     answers, group = _answers(plan, longest), plan.launch.config.group()
     fast = not on_gpu and not full and stored is Weights.half and group is None
-    return Settings(
+    return MemorySettings(
         rows=rows,
         length=length,
         rank=0 if full else adapter.r,
@@ -165,7 +165,7 @@ def targets(adapter: Any) -> tuple[str, ...]:
     return tuple(name for name in LINEARS if name in found) or LINEARS
 
 
-def savings(plan: Plan) -> Iterator[Saving]:
+def reductions(plan: Plan) -> Iterator[MemoryReduction]:
     """Give what makes a plan smaller, the cheapest first."""
     config: HFTrainerConfig = plan.trainer.config
     yield from _smaller_passes(config)
@@ -174,36 +174,40 @@ def savings(plan: Plan) -> Iterator[Saving]:
         yield from _smaller_weights(plan)
         return
     if config.optim is Optimizer.adamw_torch:
-        yield Saving({"trainer.optim": Optimizer.adamw_8bit}, "little: optimizer states of 8 bits", price=1)
+        yield MemoryReduction({"trainer.optim": Optimizer.adamw_8bit}, "little: optimizer states of 8 bits", price=1)
     if config.optim is not Optimizer.paged_adamw_8bit:
-        yield Saving({"trainer.optim": Optimizer.paged_adamw_8bit}, "time, whenever the states are moved")
+        yield MemoryReduction({"trainer.optim": Optimizer.paged_adamw_8bit}, "time, whenever the states are moved")
     yield from _smaller_weights(plan)
 
 
-def _smaller_passes(config: HFTrainerConfig) -> Iterator[Saving]:
+def _smaller_passes(config: HFTrainerConfig) -> Iterator[MemoryReduction]:
     if config.per_device_eval_batch_size > 1:
-        yield Saving({"trainer.per_device_eval_batch_size": 1}, "nothing but a slower validation loss", price=0)
+        yield MemoryReduction(
+            {"trainer.per_device_eval_batch_size": 1}, "nothing but a slower validation loss", price=0
+        )
     rows, accumulated = config.per_device_train_batch_size, config.gradient_accumulation_steps
     while rows > 1:
         divisor = next(number for number in range(2, rows + 1) if rows % number == 0)
         rows, accumulated = rows // divisor, accumulated * divisor
         smaller = {"trainer.per_device_train_batch_size": rows, "trainer.gradient_accumulation_steps": accumulated}
-        yield Saving(smaller, "nothing: the same rows in a step, in smaller passes", price=0)
+        yield MemoryReduction(smaller, "nothing: the same rows in a step, in smaller passes", price=0)
     if config.gradient_checkpointing is not Switch.enabled:
-        yield Saving({"trainer.gradient_checkpointing": Switch.enabled}, "a third more time")
+        yield MemoryReduction({"trainer.gradient_checkpointing": Switch.enabled}, "a third more time")
 
 
-def _smaller_weights(plan: Plan) -> Iterator[Saving]:
+def _smaller_weights(plan: Plan) -> Iterator[MemoryReduction]:
     adapter: Any = plan.adapter.config
     quantization = plan.quantization.config
     if isinstance(adapter, FullConfig):
-        yield Saving({"adapter": "lora"}, "an adapter is trained alone: a tenfold learning rate suits it", price=2)
+        yield MemoryReduction(
+            {"adapter": "lora"}, "an adapter is trained alone: a tenfold learning rate suits it", price=2
+        )
     group = plan.launch.config.group()
     if isinstance(quantization, NoQuantizationConfig) and not (group and group.engine is Engine.deepspeed_zero3):
-        yield Saving({"quantization": "nf4"}, "a little quality, and time: the base in four bits", price=2)
+        yield MemoryReduction({"quantization": "nf4"}, "a little quality, and time: the base in four bits", price=2)
     elif isinstance(quantization, NF4Config) and not quantization.double_quant:
-        yield Saving({"quantization.double_quant": True}, "nothing that one would notice", price=0)
+        yield MemoryReduction({"quantization.double_quant": True}, "nothing that one would notice", price=0)
     rank = getattr(adapter, "r", LOWEST_RANK)
     while rank > LOWEST_RANK:
         rank = max(LOWEST_RANK, rank // 2)
-        yield Saving({"adapter.r": rank}, "room to learn: an adapter of a lower rank", price=2)
+        yield MemoryReduction({"adapter.r": rank}, "room to learn: an adapter of a lower rank", price=2)

@@ -16,7 +16,7 @@ import torch
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from framework.api.records import Answer
-from framework_plugins.hf.memory.ladder import Batches, Ladder
+from framework_plugins.hf.memory.oom_retry import Batches, OomRetry
 from framework_plugins.hf.packing.tree import common
 from framework_plugins.hf.room import with_room
 
@@ -80,7 +80,7 @@ def complete(
         new: list[list[int]] = out[:, inputs["input_ids"].shape[1] :].tolist()
         return new
 
-    batches = batches or Batches(Ladder({}, "", climbs=False), "answering", "")
+    batches = batches or Batches(OomRetry({}, "", climbs=False), "answering", "")
     for numbers, made in batches.of(order, batch_size, batch):
         for number, ids in zip(numbers, made, strict=True):
             said[number] += ids[: left[number]]

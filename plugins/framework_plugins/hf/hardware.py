@@ -15,7 +15,7 @@ import torch
 from framework.api.errors import FrameworkError
 from framework.api.machine import cores as cpu_cores
 from framework.api.schema import Optimizer
-from framework.api.text import one_line
+from framework.api.text import summarize_error
 from framework_plugins.hf.config import CPU_LIMIT, Device, Dtype, HFTrainerConfig, Switch
 
 DTYPES = {Dtype.fp32: torch.float32, Dtype.bf16: torch.bfloat16, Dtype.fp16: torch.float16}
@@ -161,7 +161,10 @@ def _optimizer(asked: Optimizer, device: str) -> tuple[Optimizer, str]:
     try:
         moved = _step_8bit(asked, device)
     except Exception as error:  # noqa: BLE001 - whatever it is, it means that this optimizer does not run here
-        return Optimizer.adamw_torch, f"adamw_torch ({asked.value} does not run on this {device}: {one_line(error)})"
+        return (
+            Optimizer.adamw_torch,
+            f"adamw_torch ({asked.value} does not run on this {device}: {summarize_error(error)})",
+        )
     if not moved:
         return Optimizer.adamw_torch, f"adamw_torch ({asked.value} changes nothing on this {device})"
     return asked, asked.value

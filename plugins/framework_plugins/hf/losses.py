@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Found:
+class ProbeResult:
     """What was found out: whether the head stands by itself, how rows are packed, and why not as a tree."""
 
     headed: bool
@@ -51,7 +51,7 @@ class Losses:
     """
 
     def __init__(
-        self, model: Any, packing: Packing, *, masked: bool, looks: bool = True, found: Found | None = None
+        self, model: Any, packing: Packing, *, masked: bool, looks: bool = True, found: ProbeResult | None = None
     ) -> None:
         self.model = model
         self.caller = model
@@ -70,9 +70,9 @@ class Losses:
             self._look()
 
     @property
-    def found(self) -> Found:
+    def found(self) -> ProbeResult:
         """What was found out, for a model like this one."""
-        return Found(self.head is not None, self.packing, self.masked, self.problem)
+        return ProbeResult(self.head is not None, self.packing, self.masked, self.problem)
 
     def through(self, caller: Any) -> None:
         """Call this instead of the model, which a group of processes trains.

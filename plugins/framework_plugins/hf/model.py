@@ -34,14 +34,14 @@ from framework_plugins.hf.generate import complete
 from framework_plugins.hf.known import Known, fingerprint, key, plain
 from framework_plugins.hf.loading import load
 from framework_plugins.hf.losses import Losses
-from framework_plugins.hf.memory.ladder import Batches, ladder
+from framework_plugins.hf.memory.oom_retry import Batches, oom_retry
 from framework_plugins.hf.memory.passes import Passes
 from framework_plugins.hf.memory.retry import Randomness
 from framework_plugins.hf.modes import answering
-from framework_plugins.hf.nulls import as_null
 from framework_plugins.hf.packing.admits import Way
 from framework_plugins.hf.packing.parts import Packer
 from framework_plugins.hf.progress import Validation
+from framework_plugins.hf.random_adapter import with_random_adapter
 from framework_plugins.hf.resume import Checkpoints
 from framework_plugins.hf.stream import sampler, stream
 from framework_plugins.hf.tokenizer import load_tokenizer, text_form
@@ -74,8 +74,8 @@ class HFModel:
         spoken = ModelPlace(plan.given, str(plan.given)) if plan.given and own else place
         self.tokenizer = load_tokenizer(spoken, plan.model.config)
         self.trained = False
-        self.ladder = ladder(plan, config, machine.facts)
-        self._answers = Batches(self.ladder, "answering", "evaluator.prompts.max_new_tokens")
+        self.oom_retry = oom_retry(plan, config, machine.facts)
+        self._answers = Batches(self.oom_retry, "answering", "evaluator.prompts.max_new_tokens")
         self._model: Any = None
         self._evaluation: Evaluation | None = None
         self._from_base = FromBase()
@@ -167,12 +167,12 @@ class HFModel:
             yield
 
     @contextmanager
-    def as_null(self, seed: int) -> Iterator[None]:
-        """Replace the trained adapter by a random one; see `nulls.as_null`.
+    def with_random_adapter(self, seed: int) -> Iterator[None]:
+        """Replace the trained adapter by a random one; see `random_adapter.with_random_adapter`.
 
         It changes little, so the base's answers are valid guesses for its own.
         """
-        with as_null(self.model, seed), self.saying(Known(self.known_of_base.said(self._stop_id))):
+        with with_random_adapter(self.model, seed), self.saying(Known(self.known_of_base.said(self._stop_id))):
             yield
 
     @contextmanager
@@ -242,7 +242,7 @@ class HFModel:
             if losses.problem:
                 self.machine.facts["packing"] = f"{losses.packing.value} ({losses.problem})"
             passes = Passes(self.packer(losses, self.config.per_device_eval_batch_size), losses)
-            self._evaluation = Evaluation(passes, self.ladder, self.machine.device)
+            self._evaluation = Evaluation(passes, self.oom_retry, self.machine.device)
             self._evaluation.largest = largest
         return self._evaluation
 
@@ -282,7 +282,7 @@ class HFModel:
         losses = evaluation.passes.losses
         passes = Passes(self.packer(losses, config.per_device_train_batch_size), losses, self.model)
         training = Training(
-            self.model, passes, self.ladder, self.machine, config, self.plan.seed, self.tokenizer, self.way.fast,
+            self.model, passes, self.oom_retry, self.machine, config, self.plan.seed, self.tokenizer, self.way.fast,
             Checkpoints(self.plan),
         )  # fmt: skip
         result = training.run(rows, run, lambda: self._validate(validation, run))

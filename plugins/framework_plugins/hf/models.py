@@ -28,7 +28,7 @@ from huggingface_hub.utils import disable_progress_bars
 from framework.api.errors import FrameworkError
 from framework.api.machine import reachable
 from framework.api.protocols import ModelPlace
-from framework.api.text import one_line
+from framework.api.text import summarize_error
 from framework_plugins.hf.config import LocalModelConfig
 
 # Weights come as safetensors only: a pickle runs code when it is loaded.
@@ -136,5 +136,5 @@ class LocalModel:
             message = f"{asked}: the repository has no config.json, so it holds no model for transformers"
             raise FrameworkError(message) from error
         except (HfHubHTTPError, OSError) as error:
-            message = f"{asked}: the Hub cannot be reached ({one_line(error)})"
+            message = f"{asked}: the Hub cannot be reached ({summarize_error(error)})"
             raise FrameworkError(message) from error

@@ -9,11 +9,11 @@ from framework import Component, hookimpl
 from framework_plugins.hf import config
 
 if TYPE_CHECKING:
-    from framework.api.backend import Settings, Shape
-    from framework.api.checkup import Checkup
+    from framework.api.backend import MemorySettings, Shape
+    from framework.api.diagnostic import Diagnostic
     from framework.api.machine import Gpu
     from framework.api.plan import Plan
-    from framework.api.records import Saving, Work
+    from framework.api.records import MemoryReduction, Work
 
 NOT_SWITCHES = frozenset(
     (
@@ -81,7 +81,7 @@ def framework_check_plan(plan: Plan) -> Iterable[str]:
 
 
 @hookimpl
-def framework_memory(plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, shared: int) -> Iterable[Settings]:
+def framework_memory(plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, shared: int) -> Iterable[MemorySettings]:
     """How `trainer=hf` uses memory."""
     known = isinstance(plan.adapter.config, config.LoraAdapterConfig | config.FullConfig)
     # A backend that builds on this one trains in another way, and tells it itself.
@@ -92,12 +92,12 @@ def framework_memory(plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, sh
 
 
 @hookimpl
-def framework_savings(plan: Plan) -> Iterable[Saving]:
+def framework_memory_reductions(plan: Plan) -> Iterable[MemoryReduction]:
     """What makes it use less."""
     if isinstance(plan.trainer.config, config.HFTrainerConfig):
-        from framework_plugins.hf.footprint import savings  # noqa: PLC0415 - as above
+        from framework_plugins.hf.footprint import reductions  # noqa: PLC0415 - as above
 
-        yield from savings(plan)
+        yield from reductions(plan)
 
 
 @hookimpl
@@ -129,8 +129,8 @@ def framework_advice(plan: Plan, work: Work | None) -> Iterable[str]:
 
 
 @hookimpl
-def framework_checkups() -> Iterable[Checkup]:
+def framework_diagnostics() -> Iterable[Diagnostic]:
     """The hardware, and the libraries that train."""
-    from framework_plugins.hf.checkups import checkups  # noqa: PLC0415 - only `doctor` needs it
+    from framework_plugins.hf.diagnostics import diagnostics  # noqa: PLC0415 - only `doctor` needs it
 
-    yield from checkups()
+    yield from diagnostics()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from framework.api.protocols import TrainRun
-from framework.api.records import Order, Step
+from framework.api.records import Step, StepControl
 from framework.api.schedule import is_due
 from framework_plugins.hf.best import BestWeights
 
@@ -131,22 +131,22 @@ class Progress(TrainerCallback):
             seconds=self.seconds,
         )
         checked = self.found != (None, {})
-        order = self._told(step)
-        if not order.stop:
+        control = self._told(step)
+        if not control.stop:
             return
         control.should_training_stop = True
         if self.validated and not checked and step.step < step.total_steps:
             self._validate()
             self._told(step)
 
-    def _told(self, step: Step) -> Order:
+    def _told(self, step: Step) -> StepControl:
         """Tell a step with the validation after it, and do what is to be done before the next one."""
         (loss, metrics), self.found = self.found, (None, {})
         step = dataclasses.replace(step, eval_loss=loss, metrics=dict(metrics))
         self.told.append(step)
-        order = self.run.on_step(step) or Order()
-        if order.keep:
+        control = self.run.on_step(step) or StepControl()
+        if control.keep:
             self.best.keep(step.step)
-        if order.rate != 1:
-            self.trainer.scale_rates(order.rate)
-        return order
+        if control.rate != 1:
+            self.trainer.scale_rates(control.rate)
+        return control

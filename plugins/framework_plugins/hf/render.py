@@ -12,7 +12,7 @@ from transformers.utils import chat_template_utils
 
 from framework.api.errors import FrameworkError
 from framework.api.records import Message, ToolCall
-from framework.api.text import one_line
+from framework.api.text import summarize_error
 
 Turns = list[dict[str, Any]]
 SHOWN_ROLES = 6
@@ -145,7 +145,7 @@ class Renderer:
     def _refusal(self, job: Job, error: Exception) -> str:
         names = [str(turn["role"]) for turn in job.turns]
         roles = ", ".join([*names[:SHOWN_ROLES], *(["…"] if len(names) > SHOWN_ROLES else [])])
-        reason = str(error) if type(error) is TemplateError else one_line(error)
+        reason = str(error) if type(error) is TemplateError else summarize_error(error)
         return f"the chat template refuses the turns {roles}: {reason.strip()}; {self._advice(job)}"
 
     def _advice(self, job: Job) -> str:

@@ -52,7 +52,7 @@ def each_row(
 
     for start in range(0, len(rows), CHUNK):
         some = [rows[number] for number in range(start, min(start + CHUNK, len(rows)))]
-        made = evaluation.ladder.attempt(partial(take, some), partial(passes.climb, some), "scoring rows", LOWER)
+        made = evaluation.oom_retry.attempt(partial(take, some), partial(passes.climb, some), "scoring rows", LOWER)
         found += [made[id(row)] for row in some]
     return found
 

@@ -14,10 +14,10 @@ import torch
 from transformers import GenerationConfig, PreTrainedTokenizerBase
 
 from framework.api.errors import FrameworkError
-from framework.api.text import one_line, without_thought
+from framework.api.text import summarize_error, without_thought
 from framework_plugins.hf.memory.retry import ran_out
 
-HALF = "\ufffd"
+REPLACEMENT_CHARACTER = "\ufffd"
 """What a decoder gives for the bytes of a letter that is not whole."""
 Sampler = Callable[[torch.Tensor], int]
 
@@ -64,7 +64,7 @@ def texts(decode: Callable[[list[int]], str], tokens: Iterable[int]) -> Iterator
     shown = ""
     for token in tokens:
         said.append(token)
-        whole = decode(said).rstrip(HALF)
+        whole = decode(said).rstrip(REPLACEMENT_CHARACTER)
         # Bytes of a letter that is not whole may hide the letters before it for as long.
         new = whole[len(shown) :] if whole.startswith(shown) else ""
         shown += new
@@ -97,7 +97,9 @@ def _tokens(
         except (RuntimeError, MemoryError) as error:
             if not ran_out(error):
                 raise
-            message = f"out of memory with a conversation of {len(ids)} tokens: begin another one. {one_line(error)}"
+            message = (
+                f"out of memory with a conversation of {len(ids)} tokens: begin another one. {summarize_error(error)}"
+            )
             raise FrameworkError(message) from error
         token = choose(scores)
         if token in stop_ids:

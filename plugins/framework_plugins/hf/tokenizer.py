@@ -10,7 +10,7 @@ from framework.api.errors import FrameworkError
 from framework.api.protocols import ModelPlace
 from framework.api.records import TextForm
 from framework.api.schema import ModelConfig
-from framework.api.text import one_line
+from framework.api.text import summarize_error
 
 
 def load_tokenizer(place: ModelPlace, config: ModelConfig) -> PreTrainedTokenizerBase:
@@ -22,7 +22,7 @@ def load_tokenizer(place: ModelPlace, config: ModelConfig) -> PreTrainedTokenize
     try:
         tokenizer = AutoTokenizer.from_pretrained(place.folder, trust_remote_code=config.trust_remote_code)
     except (ValueError, OSError, KeyError) as error:
-        message = f"model {place.name}: the tokenizer cannot be read: {one_line(error)}"
+        message = f"model {place.name}: the tokenizer cannot be read: {summarize_error(error)}"
         raise FrameworkError(message) from error
     if not tokenizer.is_fast:
         message = f"model {place.name}: the tokenizer has no tokenizer.json, and masking needs its offsets"

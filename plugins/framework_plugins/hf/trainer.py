@@ -21,11 +21,11 @@ from framework.api.records import TokenRow
 from framework.api.schema import Optimizer
 from framework_plugins.hf.config import HFTrainerConfig
 from framework_plugins.hf.hardware import Hardware
-from framework_plugins.hf.memory.ladder import Ladder
+from framework_plugins.hf.memory.oom_retry import OomRetry
 from framework_plugins.hf.memory.passes import Passes
 from framework_plugins.hf.memory.retry import Randomness
-from framework_plugins.hf.order import Order
 from framework_plugins.hf.packing.parts import Packer, Part
+from framework_plugins.hf.row_sampler import RowSampler
 
 if TYPE_CHECKING:
     from framework_plugins.hf.state import State
@@ -59,7 +59,7 @@ class SupervisedTrainer(SFTTrainer):
     Args:
         passes: how rows go through the model.
         order: in which order the rows are seen.
-        ladder: what is done where memory runs out.
+        oom_retry: what is done where memory runs out.
         **arguments: the parent's; the collator is ours.
     """
 
@@ -77,13 +77,13 @@ class SupervisedTrainer(SFTTrainer):
     keep: Callable[[], None]
     """Makes a checkpoint."""
 
-    def __init__(self, passes: Passes, order: Order, ladder: Ladder, **arguments: Any) -> None:
+    def __init__(self, passes: Passes, order: RowSampler, oom_retry: OomRetry, **arguments: Any) -> None:
         self.passes = passes
         self.order = order
-        self.ladder = ladder
+        self.oom_retry = oom_retry
         super().__init__(**arguments)
 
-    def _get_train_sampler(self, *_: Any, **__: Any) -> Order:
+    def _get_train_sampler(self, *_: Any, **__: Any) -> RowSampler:
         """Take our own order; the parent's method is where a trainer chooses it."""
         return self.order
 
@@ -150,12 +150,12 @@ class SupervisedTrainer(SFTTrainer):
             parts.clear()
             model.zero_grad()
             before.restore()
-            rung = self.passes.climb(rows)
+            fallback = self.passes.climb(rows)
             self.data_collator.packer = self.passes.packer
             parts.extend(self.passes.packer(rows))
-            return rung
+            return fallback
 
-        return self.ladder.attempt(partial(self._pass, model, parts), climb, where, LOWER)
+        return self.oom_retry.attempt(partial(self._pass, model, parts), climb, where, LOWER)
 
     def _pass(self, model: torch.nn.Module, parts: Sequence[Part]) -> torch.Tensor:
         return torch.stack([super(SupervisedTrainer, self).training_step(model, part) for part in parts]).sum()

@@ -17,18 +17,18 @@ from transformers import PrinterCallback
 from framework.api.errors import FrameworkError
 from framework.api.protocols import TrainRun
 from framework.api.records import TokenRow, TrainResult
-from framework.api.text import one_line
+from framework.api.text import summarize_error
 from framework_plugins.hf import hardware
 from framework_plugins.hf.adapters import save_weights
 from framework_plugins.hf.best import BestWeights
 from framework_plugins.hf.config import HFTrainerConfig, Packing
 from framework_plugins.hf.evaluation import longest
-from framework_plugins.hf.memory.ladder import Ladder
+from framework_plugins.hf.memory.oom_retry import OomRetry
 from framework_plugins.hf.memory.passes import Passes, checkpoints
 from framework_plugins.hf.memory.retry import forget, ran_out
-from framework_plugins.hf.order import Order
 from framework_plugins.hf.progress import Progress, Validation
 from framework_plugins.hf.resume import Checkpoints
+from framework_plugins.hf.row_sampler import RowSampler
 from framework_plugins.hf.state import State
 from framework_plugins.hf.trainer import NUMBER, Collator, SupervisedTrainer, sft_config
 
@@ -44,7 +44,7 @@ class Training:
     Attributes:
         model: the loaded model.
         passes: how rows go through it.
-        ladder: what is done where memory runs out.
+        oom_retry: what is done where memory runs out.
         machine: what was picked.
         config: the settings.
         seed: of the run.
@@ -55,7 +55,7 @@ class Training:
 
     model: Any
     passes: Passes
-    ladder: Ladder
+    oom_retry: OomRetry
     machine: hardware.Hardware
     config: HFTrainerConfig
     seed: int
@@ -71,7 +71,7 @@ class Training:
         """
         if self.machine.device == "cuda":
             torch.cuda.reset_peak_memory_stats()
-        told = len(self.ladder.told)
+        told = len(self.oom_retry.told)
         trainer = self._trainer(rows, run)
         trainable = count_trainable(self.model, self.machine.dtype)
         best = BestWeights(self.model, run.scratch, self._rank)
@@ -106,7 +106,7 @@ class Training:
             peak_memory_bytes=hardware.peak_memory(self.machine.device),
             checkpoint=run.checkpoint.name,
             computed_tokens=trainer.computed_tokens,
-            rungs=self.ladder.told[told:],
+            oom_fallbacks=self.oom_retry.told[told:],
             resumed=progress.began,
         )
 
@@ -145,13 +145,13 @@ class Training:
             "train_dataset": Dataset.from_dict({NUMBER: range(len(rows))}),
             "processing_class": self.tokenizer,
         }
-        order = Order(rows, self._batch, self.seed, group=config.group_by_prefix, by_length=by_length)
+        order = RowSampler(rows, self._batch, self.seed, group=config.group_by_prefix, by_length=by_length)
         return self._made(order, arguments)
 
-    def _made(self, order: Order, arguments: dict[str, Any]) -> SupervisedTrainer:
+    def _made(self, order: RowSampler, arguments: dict[str, Any]) -> SupervisedTrainer:
         """Make the trainer."""
         collator = Collator(order.rows, self.passes.packer)
-        return SupervisedTrainer(self.passes, order, self.ladder, data_collator=collator, **arguments)
+        return SupervisedTrainer(self.passes, order, self.oom_retry, data_collator=collator, **arguments)
 
     def _arguments(self) -> dict[str, Any]:
         """Return what the trainer's arguments say besides."""
@@ -177,9 +177,10 @@ class Training:
             forget(error)
             step = trainer.state.global_step + 1
             message = (
-                f"out of memory in the update of step {step}: {one_line(error)}\nThe optimizer's states find no room, "
+                f"out of memory in the update of step {step}: {summarize_error(error)}\n"
+                "The optimizer's states find no room, "
                 "and some weights may have been updated already, so the run ends and saves nothing.\n"
-                f"Set trainer.optim=adamw_8bit|paged_adamw_8bit, {self.ladder.mend}"
+                f"Set trainer.optim=adamw_8bit|paged_adamw_8bit, {self.oom_retry.mend}"
             )
             raise FrameworkError(message) from error
 

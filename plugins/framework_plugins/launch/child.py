@@ -13,8 +13,8 @@ import threading
 from pathlib import Path
 
 from framework.api.errors import DoesNotFitError, FrameworkError, PrunedError
-from framework.api.launching import Packed, end_with, run
-from framework.api.text import one_line
+from framework.api.launching import PickledPlan, end_with, run
+from framework.api.text import summarize_error
 
 USER_MISTAKE, DOES_NOT_FIT, PRUNED, INTERRUPTED = 2, 75, 76, 130
 
@@ -24,9 +24,9 @@ def main() -> int:
     told = Path(sys.argv[1])
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it
     try:
-        packed: Packed = pickle.load(sys.stdin.buffer)  # noqa: S301 - our own parent wrote it
+        packed: PickledPlan = pickle.load(sys.stdin.buffer)  # noqa: S301 - our own parent wrote it
         threading.Thread(target=end_with, args=(sys.stdin.fileno(),), daemon=True).start()
-        run(packed.unpack())
+        run(packed.load())
     except FrameworkError as error:
         told.write_text(str(error), encoding="utf-8")
         codes = {DoesNotFitError: DOES_NOT_FIT, PrunedError: PRUNED}
@@ -34,7 +34,7 @@ def main() -> int:
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception as error:
-        told.write_text(one_line(error), encoding="utf-8")
+        told.write_text(summarize_error(error), encoding="utf-8")
         raise
     return 0
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from framework.api import records
 from framework.api.errors import DoesNotFitError, FrameworkError, PrunedError
-from framework.api.launching import note_failure, pack
+from framework.api.launching import note_failure, pickle_plan
 from framework.api.plan import Plan
 from framework.api.records import Report
 from framework.api.schema import Stage
@@ -40,7 +40,7 @@ class ChildProcess:
             FrameworkError: the run ended with a user's mistake, or was killed.
             RuntimeError: the run failed; its traceback has been printed.
         """
-        job = pickle.dumps(pack(plan))
+        job = pickle.dumps(pickle_plan(plan))
         with tempfile.TemporaryDirectory() as folder:
             told = Path(folder, "error.txt")
             code, interrupted = _run(job, told)

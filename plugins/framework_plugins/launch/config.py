@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar
 
 from annotated_types import Ge, Gt, Interval, Len
 
-from framework.api.process_group import Engine, Group
+from framework.api.process_group import Engine, ProcessGroup
 from framework.api.schema import LaunchConfig
 
 SLURM = "slurm"
@@ -43,11 +43,11 @@ class GroupConfig(LaunchConfig):
     main_port: Annotated[int, Interval(ge=1024, le=65535)] = 29400
     """Port of the first machine on which the machines find each other."""
 
-    def group(self) -> Group:
+    def group(self) -> ProcessGroup:
         """Return the group that is asked for."""
         from framework.api.machine import gpu_count  # noqa: PLC0415 - 50 ms, which --help need not pay
 
-        return Group(self.engine, self.processes or gpu_count() or 1, self.machines, self.offloads)
+        return ProcessGroup(self.engine, self.processes or gpu_count() or 1, self.machines, self.offloads)
 
     @property
     def offloads(self) -> bool:

@@ -35,16 +35,16 @@ from framework.api.launching import (
     JOB,
     SCRATCH,
     Job,
-    check_divisible,
+    check_distributed,
     check_fits,
     load_data,
-    pack,
+    pickle_plan,
     planned,
     run,
 )
 from framework.api.plan import Plan
-from framework.api.process_group import Group
-from framework.api.protocols import Backend, Divisible, Model, TrainRun
+from framework.api.process_group import ProcessGroup
+from framework.api.protocols import Backend, Model, SupportsDistributed, TrainRun
 from framework.api.records import Report, Step, TokenRow, TrainResult
 from framework.api.schema import Stage
 from framework_plugins.launch import place
@@ -65,7 +65,7 @@ class GroupLauncher:
 
     def __init__(self, config: GroupConfig) -> None:
         self.config = config
-        self.group: Group = config.group()
+        self.group: ProcessGroup = config.group()
         self.rank = place.rank(config)
 
     def launch(self, plan: Plan) -> Report | None:
@@ -89,7 +89,7 @@ class GroupLauncher:
             return None
         backend: Backend = plan.trainer.create()
         with backend.open(plan) as model:
-            check_divisible(plan, model)
+            check_distributed(plan, model)
             data = load_data(plan, model)
             self._take_part(plan, model, data, TrainRun(plan.checkpoint, _scratch(plan), _nothing))
         return None
@@ -105,12 +105,12 @@ class GroupLauncher:
 
     def _take_part(self, plan: Plan, model: Model, data: Data, run: TrainRun) -> TrainResult | None:
         """Start this machine's processes and serve the first of them until all are gone."""
-        assert isinstance(model, Divisible)  # noqa: S101 - as the pipeline made sure
+        assert isinstance(model, SupportsDistributed)  # noqa: S101 - as the pipeline made sure
         assert data.store is not None  # noqa: S101 - every data stage writes one
         model.unload()
         with self._folder(plan) as (folder, leave), _Ear(here=self.rank == 0) as ear:
             numbers = _numbers(data.train), _numbers(data.validation)
-            job = Job(pack(plan), data.store, *numbers, run.checkpoint, run.scratch, ear.address, ear.secret)
+            job = Job(pickle_plan(plan), data.store, *numbers, run.checkpoint, run.scratch, ear.address, ear.secret)
             (folder / GROUP / JOB).write_bytes(pickle.dumps(job))
             with self._started(plan, folder, leave) as process:
                 result = ear.serve(process, run)

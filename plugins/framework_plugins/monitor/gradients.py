@@ -27,7 +27,7 @@ class NotANumber:
     def __init__(self) -> None:
         self.count = 0
 
-    def look(self, step: Step) -> str:
+    def check(self, step: Step) -> str:
         """Say what is no number."""
         if not math.isfinite(step.loss):
             return f"the loss is {step.loss}"
@@ -36,7 +36,7 @@ class NotANumber:
             return f"the gradients were no finite numbers in {self.count} log entries in a row"
         return ""
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Start over."""
         self.count = 0
 
@@ -59,7 +59,7 @@ class ExplodingGradient:
         self.max_grad_norm = max_grad_norm
         self.norms: deque[float] = deque(maxlen=self.WINDOW + self.LAST)
 
-    def look(self, step: Step) -> str:
+    def check(self, step: Step) -> str:
         """Say whether they explode."""
         if not math.isfinite(step.grad_norm):
             return ""
@@ -76,6 +76,6 @@ class ExplodingGradient:
                 return f"the gradient norm is about {level:.3g}, and was {before:.3g} before"
         return ""
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Start over."""
         self.norms.clear()

@@ -41,7 +41,7 @@ class Spike:
     def __init__(self) -> None:
         self.losses: deque[float] = deque(maxlen=self.WINDOW)
 
-    def look(self, step: Step) -> str:
+    def check(self, step: Step) -> str:
         """Say whether the loss is a spike."""
         loss, before = max(step.loss, FLOOR), self.losses
         seen = ""
@@ -54,7 +54,7 @@ class Spike:
         before.append(loss)
         return seen
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Start over."""
         self.losses.clear()
 
@@ -73,9 +73,9 @@ class RisingLoss:
 
     def __init__(self) -> None:
         self.losses: deque[float] = deque(maxlen=self.WINDOW)
-        self.forget()
+        self.reset()
 
-    def look(self, step: Step) -> str:
+    def check(self, step: Step) -> str:
         """Say whether the loss has risen."""
         self.losses.append(math.log(max(step.loss, FLOOR)))
         if len(self.losses) == self.FIRST:
@@ -91,7 +91,7 @@ class RisingLoss:
             return f"the loss rose to {level:.3g} over {self.WINDOW} log entries, and was {before:.3g} before"
         return ""
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Start over."""
         self.losses.clear()
         self.lowest, self.noise, self.count = math.inf, 0.0, self.FIRST
@@ -122,7 +122,7 @@ class Oscillation:
         self.losses: deque[float] = deque(maxlen=max(self.WINDOWS))
         self.count = 0
 
-    def look(self, step: Step) -> str:
+    def check(self, step: Step) -> str:
         """Say whether the loss oscillates; the warm-up is left out."""
         if step.step <= self.warmup_steps:
             return ""
@@ -151,7 +151,7 @@ class Oscillation:
         sides = [place > half for place in places if abs(place - half) > count / 4]
         return sum(one != other for one, other in pairwise(sides)) >= self.TURNS
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Start over."""
         self.losses.clear()
 
@@ -179,7 +179,7 @@ class Plateau:
         self.losses: list[float] = []
         self.at = self.FIRST
 
-    def look(self, step: Step) -> str:
+    def check(self, step: Step) -> str:
         """Say whether the loss stands."""
         self.steps.append(step.step)
         self.losses.append(step.loss)
@@ -204,7 +204,7 @@ class Plateau:
         left = (total_steps - self.steps[-1]) * count / (self.steps[-1] - self.steps[0])
         return (self.PACE_ERRORS * noise - trend) * left
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Forget nothing: it is about the training as a whole, and told once."""
 
 

@@ -31,7 +31,7 @@ class RisingEvalLoss:
         """The training loss before the best validation."""
         self.small = 0
 
-    def look(self, step: Step) -> str:
+    def check(self, step: Step) -> str:
         """Say whether the validation loss rises."""
         if math.isfinite(step.loss):
             self.losses.append(step.loss)
@@ -53,6 +53,6 @@ class RisingEvalLoss:
     def _above(self, loss: float, times: float, nats: float) -> bool:
         return loss > max(times * self.best, self.best + nats)
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Start again from here; the best one stays the best."""
         self.small = 0

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from framework.api.plan import Plan
-from framework.api.records import NAN, Step, Trouble
+from framework.api.records import NAN, Step, TrainingIssue
 from framework.api.schema import Action
-from framework_plugins.monitor.cures import cure
 from framework_plugins.monitor.gradients import ExplodingGradient, NotANumber
 from framework_plugins.monitor.losses import Oscillation, Plateau, RisingLoss, Spike
+from framework_plugins.monitor.recommendations import recommendation
 from framework_plugins.monitor.validation import RisingEvalLoss
 
 MOST = 3
@@ -20,13 +20,13 @@ ONCE = frozenset({NAN, "plateau"})
 """Kinds that are reported once: they concern all earlier entries, or all later ones."""
 
 
-class Sign(Protocol):
+class Rule(Protocol):
     """One rule."""
 
-    def look(self, step: Step) -> str:
+    def check(self, step: Step) -> str:
         """Say what is seen, in a sentence; empty where all is well."""
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Forget the earlier entries: the problem was reported, or the learning rate has changed."""
 
 
@@ -40,7 +40,7 @@ class Watcher:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         training, config = plan.training, plan.health
-        signs: Mapping[str, tuple[Action, Sign]] = {
+        rules: Mapping[str, tuple[Action, Rule]] = {
             NAN: (config.nan, NotANumber()),
             "spike": (config.spike, Spike()),
             "rising_loss": (config.rising_loss, RisingLoss()),
@@ -49,11 +49,11 @@ class Watcher:
             "exploding_gradient": (config.exploding_gradient, ExplodingGradient(training.max_grad_norm)),
             "rising_eval_loss": (config.rising_eval_loss, RisingEvalLoss()),
         }
-        self.signs = {kind: pair for kind, pair in signs.items() if pair[0] is not Action.ignore}
-        self.told = dict.fromkeys(self.signs, 0)
+        self.rules = {kind: pair for kind, pair in rules.items() if pair[0] is not Action.ignore}
+        self.told = dict.fromkeys(self.rules, 0)
         self.at = 0
 
-    def check(self, step: Step) -> list[Trouble]:
+    def check(self, step: Step) -> list[TrainingIssue]:
         """Return what is wrong after this log entry, in the order of the settings.
 
         An entry that is sent again, with the validation at the end of a training that was stopped, is checked only for
@@ -61,18 +61,20 @@ class Watcher:
         """
         again, self.at = step.step == self.at, step.step
         found = []
-        for kind, (action, sign) in self.signs.items():
+        for kind, (action, rule) in self.rules.items():
             if again and kind != "rising_eval_loss":
                 continue
             if kind != NAN and not math.isfinite(step.loss):
                 continue
-            if self.told[kind] < (1 if kind in ONCE else MOST) and (text := sign.look(step)):
+            if self.told[kind] < (1 if kind in ONCE else MOST) and (text := rule.check(step)):
                 self.told[kind] += 1
-                found.append(Trouble(kind, step.step, text + self._done(action), cure(kind, self.plan), action))
-        for trouble in found:
-            self.signs[trouble.kind][1].forget()
-        if any(trouble.action is Action.lower for trouble in found):
-            self.forget()
+                found.append(
+                    TrainingIssue(kind, step.step, text + self._done(action), recommendation(kind, self.plan), action)
+                )
+        for issue in found:
+            self.rules[issue.kind][1].reset()
+        if any(issue.action is Action.lower for issue in found):
+            self.reset()
         return found
 
     def _done(self, action: Action) -> str:
@@ -81,7 +83,7 @@ class Watcher:
             return f"; the learning rate is {self.plan.health.lower_to:g} times what it would be from here on"
         return "; the training stops" if action is Action.stop else ""
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Forget the earlier entries: the learning rate has changed."""
-        for _, sign in self.signs.values():
-            sign.forget()
+        for _, rule in self.rules.values():
+            rule.reset()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from framework.api.records import Lengths, Step, Trouble
+from framework.api.records import Lengths, Step, TrainingIssue
 
 WIDTH, HEIGHT = 600, 150
 POINTS = 300
@@ -39,7 +39,7 @@ def histogram(lengths: Lengths) -> dict[str, Any]:
     return {"bars": bars, "most": most, "first": 1, "last": lengths.edges[-1]}
 
 
-def curve(steps: Sequence[Step], troubles: Sequence[Trouble] = ()) -> dict[str, Any] | None:
+def curve(steps: Sequence[Step], issues: Sequence[TrainingIssue] = ()) -> dict[str, Any] | None:
     """Return the training loss as a line and the validation losses as dots on another; None for fewer than two steps.
 
     Problems are marked at their steps.
@@ -64,7 +64,7 @@ def curve(steps: Sequence[Step], troubles: Sequence[Trouble] = ()) -> dict[str, 
         "line": " ".join(f"{x},{y}" for x, y in map(place, losses)),
         "dots": [(*place(dot), f"step {dot[0]}: eval_loss {dot[1]:.4f}") for dot in dots],
         "checks": " ".join(f"{x},{y}" for x, y in map(place, dots)),
-        "marks": [(place((max(trouble.step, first), 0.0))[0], trouble.line) for trouble in troubles],
+        "marks": [(place((max(issue.step, first), 0.0))[0], issue.line) for issue in issues],
         "highest": f"{highest:.3g}",
         "first": first,
         "last": last,

@@ -23,7 +23,7 @@ from framework.api.events import (
 from framework.api.files import write_whole
 from framework.api.protocols import Logger
 from framework.api.records import EvalResult, Forecast, Report
-from framework.api.text import one_line, redact
+from framework.api.text import redact, summarize_error
 from framework_plugins.report.config import HtmlConfig
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Html(Logger):
             case TrainingStep(step):
                 run.steps.append(step)
             case IssueFound(issue):
-                run.troubles.append(issue)
+                run.issues.append(issue)
             case StageFinished(_, EvalResult() as result):
                 run.notes += [note for note in result.notes if note not in run.notes]
             case RunFinished(Report() as report, samples):
@@ -69,7 +69,7 @@ class Html(Logger):
                 self._write()
             case RunFailed(error):
                 pruned = isinstance(error, PrunedError)
-                run.error = str(redact(str(error) if pruned else one_line(error)))
+                run.error = str(redact(str(error) if pruned else summarize_error(error)))
                 run.ended = "pruned by its sweep" if pruned else "failed"
                 self._write()
 

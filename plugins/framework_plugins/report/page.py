@@ -15,7 +15,7 @@ from markupsafe import Markup
 
 from framework.api.machine import GIB
 from framework.api.plan import Plan
-from framework.api.records import Change, DataResult, Forecast, Piece, Report, Sample, Step, Trouble
+from framework.api.records import Change, DataResult, Forecast, Piece, Report, Sample, Step, TrainingIssue
 from framework.api.schema import Stage
 from framework.api.text import (
     data_facts,
@@ -47,7 +47,7 @@ class Run:
     data: DataResult
     facts: dict[str, str]
     steps: list[Step] = field(default_factory=list)
-    troubles: list[Trouble] = field(default_factory=list)
+    issues: list[TrainingIssue] = field(default_factory=list)
     report: Report | None = None
     samples: list[tuple[Sample | None, Sample]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -69,7 +69,7 @@ def render(run: Run, samples: int) -> str:
         notes=[redact(note) for note in run.notes],
         numbers=dict(_numbers(report)) if report else {},
         health=list(health_facts(report.train, plan.training)) if report and report.train else [],
-        curve=charts.curve(run.steps, run.troubles),
+        curve=charts.curve(run.steps, run.issues),
         samples=_samples(run.samples[:samples]),
         first=FIRST,
         more_samples=max(0, len(run.samples) - samples),
@@ -146,8 +146,8 @@ def _numbers(report: Report) -> Iterator[tuple[str, str]]:
         trained = f"{train.trainable_parameters:,} of {train.total_parameters:,} parameters ({part:.2%})"
         yield "trained", trained
         yield "peak memory", f"{train.peak_memory_bytes / GIB:.2f} GiB"
-        if train.rungs:
-            yield "ran out of memory", "; ".join(train.rungs)
+        if train.oom_fallbacks:
+            yield "ran out of memory", "; ".join(train.oom_fallbacks)
     yield "time", ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in report.seconds.items())
     for artifact in report.artifacts:
         yield artifact.kind, f"{artifact.path} ({artifact.bytes / 2**20:.1f} MiB)"

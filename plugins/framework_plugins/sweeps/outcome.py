@@ -10,7 +10,7 @@ from hydra.core.utils import JobReturn, JobStatus
 
 from framework.api.errors import FrameworkError
 from framework.api.run_folder import PASSED_OVER, PRUNED, RunFolder
-from framework.api.text import one_line
+from framework.api.text import summarize_error
 
 
 @dataclass(frozen=True)
@@ -37,11 +37,11 @@ def outcome(run: Path, result: JobReturn | None, lost: Exception | None) -> Outc
         return Outcome(given_up=True, reason=status["error"] or "")
     if result is not None and result.status is JobStatus.FAILED:
         error = result._return_value  # noqa: SLF001 - the property prints, and raises
-        return Outcome(reason=one_line(error), error=error)
+        return Outcome(reason=summarize_error(error), error=error)
     value = folder.objective if result is None or result.return_value is None else result.return_value
     if result is None and not folder.is_complete:
         error = lost or FrameworkError("the launcher gave no result")
-        return Outcome(reason=one_line(error), error=error)
+        return Outcome(reason=summarize_error(error), error=error)
     if value is None or not math.isfinite(value):
         error = FrameworkError(f"{run}: the objective is {'missing' if value is None else value}")
         return Outcome(reason=str(error), error=error)

@@ -11,7 +11,7 @@ from optuna.storages.journal import JournalFileBackend
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from framework.api.errors import FrameworkError
-from framework.api.text import one_line, short
+from framework.api.text import display_path, summarize_error
 from framework_plugins.sweeps.config import Optuna5Config
 
 JOURNAL = "study.journal"
@@ -40,7 +40,7 @@ def open_storage(place: str) -> BaseStorage:
         raise
     except Exception as error:  # of a database's own library
         shown = place if "@" not in place else f"{place.partition('://')[0]}://…"  # what stands there is a password
-        message = f"hydra.sweeper.storage={shown} cannot be opened: {one_line(error)}"
+        message = f"hydra.sweeper.storage={shown} cannot be opened: {summarize_error(error)}"
         raise FrameworkError(message) from error
 
 
@@ -56,7 +56,8 @@ def _open_journal(file: Path) -> BaseStorage:
             first = lines.readline()
         if first and not _is_entry(first):
             message = (
-                f"hydra.sweeper.storage={short(file)} is no journal of a study: name another file, or a database by "
+                f"hydra.sweeper.storage={display_path(file)} is no journal of a study: "
+                "name another file, or a database by "
                 f"its URL, sqlite:///{file.name}"
             )
             raise FrameworkError(message)

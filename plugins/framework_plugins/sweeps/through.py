@@ -10,7 +10,7 @@ from optuna.trial import FrozenTrial, TrialState
 from rich.console import Console
 from rich.table import Table
 
-from framework.api.text import short
+from framework.api.text import display_path
 from framework_plugins.sweeps.config import Optuna5Config, Sampler
 from framework_plugins.sweeps.space import as_words
 from framework_plugins.sweeps.whose import AGAIN, FOLDER, POINT
@@ -55,4 +55,4 @@ def _best(study: optuna.Study, trials: Sequence[FrozenTrial]) -> list[FrozenTria
 
 def _folder(trial: FrozenTrial) -> str:
     told = trial.user_attrs
-    return short(Path(told[FOLDER], str(told[POINT]))) if {FOLDER, POINT} <= told.keys() else ""
+    return display_path(Path(told[FOLDER], str(told[POINT]))) if {FOLDER, POINT} <= told.keys() else ""

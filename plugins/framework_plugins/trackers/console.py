@@ -33,14 +33,14 @@ from framework.api.records import (
     DataResult,
     EvalResult,
     Forecast,
-    Judgement,
     Outcome,
     Report,
     Sample,
     Step,
+    Verdict,
 )
 from framework.api.schema import Stage
-from framework.api.text import as_text, difference, forecast_facts, number, short, visible
+from framework.api.text import as_text, difference, display_path, forecast_facts, number, visible
 from framework_plugins.trackers.config import ConsoleConfig
 from framework_plugins.trackers.console_training import training_rows
 
@@ -111,7 +111,7 @@ class Console(Logger):
             "training": f"{plan.trainer.component.name}: {length}, {batch}, {rate}, warm-up {training.warmup_steps}",
             "measured by": ", ".join(["eval_loss", *plan.metric]),
             "stages": " → ".join(stage.value for stage in plan.stages),
-            "folder": short(plan.run_dir),
+            "folder": display_path(plan.run_dir),
         }
         self._facts(plan.name, rows)
 
@@ -149,7 +149,7 @@ class Console(Logger):
         console_data.show_findings(self.out, data.findings, plan.audit)
         if set(plan.stages) <= LOOKING:
             console_data.show_rows(self.out, data.view)
-            self._facts("", {"report": short(_page(plan.run_dir, plan))})
+            self._facts("", {"report": display_path(_page(plan.run_dir, plan))})
             return
         self._facts("machine", hardware)
 
@@ -205,8 +205,8 @@ class Console(Logger):
         rows = training_rows(report, self.expected, self.plan)
         for artifact in report.artifacts:
             where = Path(report.run_dir, artifact.path)
-            rows[artifact.kind] = f"{short(where)} ({artifact.bytes / 2**20:.1f} MiB)"
-        rows["report"] = short(_page(Path(report.run_dir), self.plan))
+            rows[artifact.kind] = f"{display_path(where)} ({artifact.bytes / 2**20:.1f} MiB)"
+        rows["report"] = display_path(_page(Path(report.run_dir), self.plan))
         self._facts("", rows)
         self._show_next()
 
@@ -216,7 +216,7 @@ class Console(Logger):
         if samples:
             self.out.print(console_samples.side_by_side(samples))
 
-    def _show_verdict(self, verdict: Judgement) -> None:
+    def _show_verdict(self, verdict: Verdict) -> None:
         """Print what the run was worth."""
         score = "" if verdict.score is None else f", score {verdict.score:.2f} of 1"
         self.out.print(Text(f"verdict{score}", style="bold"))
@@ -273,7 +273,7 @@ def _words(choice: Selection, settings: Mapping[str, object]) -> str:
 def _python() -> str:
     """Return how this Python is called from here: by its name where that is first on the path."""
     found = shutil.which("python")
-    return "python" if found and Path(found) == Path(sys.executable) else short(Path(sys.executable))
+    return "python" if found and Path(found) == Path(sys.executable) else display_path(Path(sys.executable))
 
 
 def _numbers(step: Step) -> str:

@@ -25,7 +25,7 @@ def training_rows(report: Report, expected: Forecast | None, plan: Plan | None) 
         else "",
         "trained": f"{train.trainable_parameters / 1e6:.2f} of {train.total_parameters / 1e6:.1f} million parameters",
         "peak memory": f"{train.peak_memory_bytes / GIB:.2f} GiB{told}",
-        "ran out of memory": "; ".join(train.rungs),
+        "ran out of memory": "; ".join(train.oom_fallbacks),
     }
     if plan:
         rows |= {fact.name: fact.text for fact in health_facts(train, plan.training)}

@@ -20,7 +20,7 @@ from framework.api.plan import as_plain
 from framework.api.protocols import Logger
 from framework.api.records import EvalResult, Report
 from framework.api.schema import Stage
-from framework.api.text import one_line, redact
+from framework.api.text import redact, summarize_error
 from framework_plugins.trackers.config import JsonlConfig
 
 
@@ -42,14 +42,14 @@ class Jsonl(Logger):
             case TrainingStep(step):
                 self._write("step", **asdict(step))
             case IssueFound(issue):
-                self._write("trouble", **as_plain(issue))
+                self._write("issue", **as_plain(issue))
             case StageFinished(stage, EvalResult() as result):
                 self._write("evaluated", before=stage is Stage.baseline, metrics=result.figures)
             case RunFinished(Report() as report):
                 found = as_plain(report)
                 self._write("finished", **{name: found[name] for name in ("objective", "metrics", "verdict")})
             case RunFailed(error):
-                self._write("failed", error=one_line(error))
+                self._write("failed", error=summarize_error(error))
 
     def _write(self, event: str, **values: Any) -> None:
         if self.file is not None:

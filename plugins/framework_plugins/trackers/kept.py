@@ -60,5 +60,5 @@ def settings_of(plan: Plan) -> str:
 
 def trained_steps(plan: Plan) -> int:
     """Return how many steps the training had that a run goes on from; 0 where it makes its results anew."""
-    trained = None if plan.is_new_run else RunFolder(plan.run_dir).earlier(Stage.train, TrainResult)
+    trained = None if plan.is_new_run else RunFolder(plan.run_dir).load_result(Stage.train, TrainResult)
     return trained.steps if trained else 0

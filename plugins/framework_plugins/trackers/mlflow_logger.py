@@ -35,7 +35,7 @@ from framework.api.plan import Plan
 from framework.api.protocols import Logger
 from framework.api.records import DataResult, EvalResult, Report, Sample, Step
 from framework.api.schema import Stage
-from framework.api.text import as_text, one_line, redact
+from framework.api.text import as_text, redact, summarize_error
 from framework_plugins.trackers.config import MlflowConfig
 from framework_plugins.trackers.kept import KeptRun, keep_run, known_run, settings_of, trained_steps
 from framework_plugins.trackers.tables import (
@@ -87,7 +87,7 @@ class Mlflow(Logger):
             case TrainingStep(step):
                 self._log_step(step)
             case IssueFound(issue):
-                self._batch(tags=[RunTag(f"trouble.{issue.kind}", redact(issue.line))])
+                self._batch(tags=[RunTag(f"issue.{issue.kind}", redact(issue.line))])
             case StageFinished(stage, EvalResult() as result):
                 prefix = "before" if stage is Stage.baseline else "after"
                 self._metrics({f"{prefix}/{name}": value for name, value in result.figures.items()})
@@ -95,7 +95,7 @@ class Mlflow(Logger):
                 self._log_report(report, samples)
             case RunFailed(error):
                 self.status = "KILLED" if isinstance(error, KeyboardInterrupt | PrunedError) else "FAILED"
-                self._batch(tags=[RunTag("error", redact(one_line(error)))])
+                self._batch(tags=[RunTag("error", redact(summarize_error(error)))])
 
     def _open(self, plan: Plan, data: DataResult, hardware: Mapping[str, str]) -> None:
         """Open the run, and write the config."""

@@ -12,7 +12,7 @@ from framework_plugins.trackers import config
 DATABASE = ("sqlalchemy>=2", "alembic>=1.10")
 
 if TYPE_CHECKING:
-    from framework.api.checkup import Checkup
+    from framework.api.diagnostic import Diagnostic
     from framework.api.plan import Plan
 
 
@@ -51,14 +51,14 @@ def framework_check_plan(plan: Plan) -> Iterator[str]:
 
 
 @hookimpl
-def framework_checkups() -> Iterable[Checkup]:
+def framework_diagnostics() -> Iterable[Diagnostic]:
     """W&B and its login, TensorBoard, MLflow. Without a login a run logs offline, so none needs it."""
-    from framework.api.checkup import Checkup  # noqa: PLC0415 - only `doctor` needs it
+    from framework.api.diagnostic import Diagnostic  # noqa: PLC0415 - only `doctor` needs it
 
     for name in ("wandb", "tensorboard", "mlflow"):
         needed = functools.partial(_logs_to, name)
-        yield Checkup(name, "tracking", f"framework_plugins.trackers.checkups:{name}", needed, process="trackers")
-    yield Checkup("wandb login", "tracking", "framework_plugins.trackers.checkups:login", process="trackers")
+        yield Diagnostic(name, "tracking", f"framework_plugins.trackers.diagnostics:{name}", needed, process="trackers")
+    yield Diagnostic("wandb login", "tracking", "framework_plugins.trackers.diagnostics:login", process="trackers")
 
 
 def _logs_to(name: str, plan: Plan) -> bool:

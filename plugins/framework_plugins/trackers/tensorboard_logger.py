@@ -26,7 +26,7 @@ from framework.api.plan import Plan
 from framework.api.protocols import Logger
 from framework.api.records import DataResult, EvalResult, Report, Sample
 from framework.api.schema import Stage
-from framework.api.text import as_text, one_line, redact
+from framework.api.text import as_text, redact, summarize_error
 from framework_plugins.trackers.config import TensorBoardConfig
 from framework_plugins.trackers.kept import trained_steps
 from framework_plugins.trackers.tables import Table, answers, flat, measures, results, settings, step_values
@@ -58,7 +58,7 @@ class TensorBoard(Logger):
                 self.last_step = step.step
                 self._scalars(step_values(step))
             case IssueFound(issue):
-                self._text(f"trouble/{issue.kind}", redact(issue.line))
+                self._text(f"issue/{issue.kind}", redact(issue.line))
             case StageFinished(stage, EvalResult() as result):
                 prefix = "before" if stage is Stage.baseline else "after"
                 self._scalars({f"{prefix}/{name}": value for name, value in result.figures.items()})
@@ -67,7 +67,7 @@ class TensorBoard(Logger):
             case RunFailed(error):
                 pruned = isinstance(error, PrunedError)  # a point that its sweep gives up has not failed
                 self.exit_code = 0 if pruned else 1
-                self._text("pruned" if pruned else "failed", redact(one_line(error)))
+                self._text("pruned" if pruned else "failed", redact(summarize_error(error)))
 
     def _open(self, plan: Plan, data: DataResult, hardware: Mapping[str, str]) -> None:
         """Open the file, and write the config."""

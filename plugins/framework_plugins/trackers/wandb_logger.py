@@ -27,9 +27,9 @@ from framework.api.events import (
 )
 from framework.api.plan import Plan
 from framework.api.protocols import Logger
-from framework.api.records import DataResult, EvalResult, Report, Sample, Trouble
+from framework.api.records import DataResult, EvalResult, Report, Sample, TrainingIssue
 from framework.api.schema import Action, Stage
-from framework.api.text import one_line, redact
+from framework.api.text import redact, summarize_error
 from framework_plugins.trackers.config import WandbConfig
 from framework_plugins.trackers.kept import KeptRun, keep_run, known_run, settings_of
 from framework_plugins.trackers.tables import (
@@ -127,7 +127,7 @@ class Wandb(Logger):
             self.kept.step, self.kept.over = max(self.kept.step, self.logged), over
             keep_run(self.plan, NAME, self.kept)
 
-    def _alert(self, issue: Trouble) -> None:
+    def _alert(self, issue: TrainingIssue) -> None:
         """Send an alert: W&B shows it beside the run, and writes to those who asked for that."""
         if self.run is not None:
             level = "ERROR" if issue.action is Action.stop else "WARN"
@@ -169,7 +169,7 @@ class Wandb(Logger):
             self._log({name: wandb.Table(columns=table.columns, data=table.rows, allow_mixed_types=True)})
         except Exception as error:  # noqa: BLE001 - curves and summary are still written, for `wandb sync`
             self.server_lost = True
-            say(f"wandb: the server is gone, so tables and artifacts are left out ({redact(one_line(error))})")
+            say(f"wandb: the server is gone, so tables and artifacts are left out ({redact(summarize_error(error))})")
 
     def close(self) -> None:
         """Log what other loggers and the exporters made, finish the run, and say how to upload what is here only."""
@@ -178,7 +178,7 @@ class Wandb(Logger):
         try:
             self._log_made(self.plan)
         except Exception as error:  # noqa: BLE001 - the run is to be finished in any case
-            say(f"wandb: what was made at the end could not be logged ({redact(one_line(error))})")
+            say(f"wandb: what was made at the end could not be logged ({redact(summarize_error(error))})")
         self._keep(over=not self.exit_code)
         run, self.run = self.run, None
         folder = Path(run.settings.sync_dir)

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import wandb
 
 from framework.api.machine import reachable
-from framework.api.text import one_line, redact
+from framework.api.text import redact, summarize_error
 from framework_plugins.trackers.config import WandbConfig, WandbMode
 from framework_plugins.trackers.wandb_key import how_to_log_in, quiet_settings, why_no_login
 
@@ -76,7 +76,7 @@ def open_run(config: WandbConfig, about: Mapping[str, Any], folder: Path, values
         except Exception as error:  # noqa: BLE001 - whatever the server makes of it, the run is logged offline
             _end_service()
             why = f"{chosen.address} did not take the run"
-            say(f"wandb cannot log online ({redact(one_line(error))}); this run is logged offline")
+            say(f"wandb cannot log online ({redact(summarize_error(error))}); this run is logged offline")
     return _init(config, about, folder, values, "offline"), why
 
 
@@ -120,7 +120,7 @@ def finish_run(run: Any, exit_code: int) -> str:
         run.finish(exit_code=exit_code)
     except Exception as error:  # noqa: BLE001 - the server is gone, or W&B's own process is
         _end_service()
-        return str(redact(one_line(error)))
+        return str(redact(summarize_error(error)))
     return ""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from framework.api.backend import Settings, Shape
+from framework.api.backend import MemorySettings, Shape
 from framework.api.machine import GIB, Gpu
 from framework.api.plan import Plan
 from framework_plugins.hf import footprint as hf
@@ -14,7 +14,7 @@ IMPORTED = 0.3 * GIB
 """Bytes that Unsloth and what it imports take of a process beside the libraries that trainer=hf imports, on a CPU."""
 
 
-def footprint(plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, shared: int) -> Settings:
+def footprint(plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, shared: int) -> MemorySettings:
     """Return how a plan trains: on a GPU rows are padded, and what checkpointing keeps lies in the CPU's memory."""
     config: HFTrainerConfig = plan.trainer.config
     on_gpu = gpu is not None and config.device is not Device.cpu

@@ -15,7 +15,7 @@ from framework.api.errors import FrameworkError
 from framework.api.launching import end_with
 from framework.api.process_group import member
 from framework.api.protocols import Backend
-from framework.api.text import one_line
+from framework.api.text import summarize_error
 
 JOB, DONE, ENDED = "together.pickle", "together-done.pickle", "together-{}.txt"
 """In the folder of the two: what to do, the result, and the error of a process that died."""
@@ -31,7 +31,7 @@ def main(folder: str) -> int:
         importlib.import_module(job["plan"].trainer.component.factory.partition(":")[0])  # Unsloth before all others
         found = _step(Path(folder), **job)
     except Exception as error:  # noqa: BLE001 - whatever it is, it would end the run
-        told = str(error).splitlines()[0] if isinstance(error, FrameworkError) else one_line(error)
+        told = str(error).splitlines()[0] if isinstance(error, FrameworkError) else summarize_error(error)
         Path(folder, ENDED.format(me.rank)).write_text(f"{time.time()} {told}", encoding="utf-8")
         return 1
     if me.rank == 0:

@@ -9,8 +9,8 @@ from framework import Component, hookimpl
 from framework_plugins.unsloth.config import EXTRA, ORDER, UnslothTrainerConfig
 
 if TYPE_CHECKING:
-    from framework.api.backend import Settings, Shape
-    from framework.api.checkup import Checkup
+    from framework.api.backend import MemorySettings, Shape
+    from framework.api.diagnostic import Diagnostic
     from framework.api.machine import Gpu
     from framework.api.plan import Plan
     from framework.api.records import Work
@@ -42,7 +42,7 @@ def framework_check_model(plan: Plan, config: Mapping[str, Any]) -> Iterable[str
 
 
 @hookimpl
-def framework_memory(plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, shared: int) -> Iterable[Settings]:
+def framework_memory(plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, shared: int) -> Iterable[MemorySettings]:
     """How it uses memory."""
     from framework_plugins.hf.config import FullConfig, LoraAdapterConfig  # noqa: PLC0415 - as above
 
@@ -68,8 +68,8 @@ def framework_advice(plan: Plan, work: Work | None) -> Iterable[str]:
 
 
 @hookimpl
-def framework_checkups() -> Iterable[Checkup]:
+def framework_diagnostics() -> Iterable[Diagnostic]:
     """Whether Unsloth is here, works with the other libraries, and what it can do."""
-    from framework_plugins.unsloth.checkups import checkups  # noqa: PLC0415 - only `doctor` needs it
+    from framework_plugins.unsloth.diagnostics import diagnostics  # noqa: PLC0415 - only `doctor` needs it
 
-    yield from checkups()
+    yield from diagnostics()

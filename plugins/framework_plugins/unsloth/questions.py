@@ -24,7 +24,7 @@ from framework.api.errors import FrameworkError
 from framework.api.plan import Plan, Selection
 from framework.api.protocols import Backend
 from framework.api.records import IGNORE, TokenRow
-from framework.api.text import one_line
+from framework.api.text import summarize_error
 from framework_plugins.hf.config import Device, HFTrainerConfig
 from framework_plugins.hf.model import HFModel
 from framework_plugins.unsloth import twin
@@ -58,14 +58,14 @@ def problem(config: Mapping[str, Any], **choices: Selection) -> str:
         try:
             base = twin.make(config, Path(place, "model"))
         except Exception as error:  # noqa: BLE001 - of transformers, about an architecture that it cannot make small
-            log.warning("no twin: %s", one_line(error))
+            log.warning("no twin: %s", summarize_error(error))
             return ""
         try:
             return next(_problems(_plan(base, **choices), Path(place)), "")
         except FrameworkError as error:
             return ADVICE.sub("", str(error).splitlines()[0])
         except Exception as error:  # noqa: BLE001 - whatever it is, it would end the run
-            return one_line(error)
+            return summarize_error(error)
 
 
 def _plan(base: Path, trainer: Selection, adapter: Selection, quantization: Selection, launch: Selection) -> Plan:

@@ -16,7 +16,7 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 from framework.api.errors import FrameworkError
 from framework.api.plan import Plan
 from framework.api.protocols import TrainRun
-from framework.api.records import Order, Step, TokenRow
+from framework.api.records import Step, StepControl, TokenRow
 from framework_plugins.hf.group.weights import trained, whole
 from framework_plugins.hf.model import HFModel
 
@@ -88,9 +88,9 @@ class Gradients:
             if all(gradient.isfinite().all() for gradient in seen.values()):
                 self.found = seen
 
-    def order(self) -> Order | None:
+    def control(self) -> StepControl | None:
         """End the training where they have been seen."""
-        return Order(stop=SEEN) if self.found else None
+        return StepControl(stop=SEEN) if self.found else None
 
 
 @contextmanager
@@ -132,9 +132,9 @@ def step(model: HFModel, rows: list[TokenRow], place: Path, name: str) -> Tried:
 
     with gradients(model.model) as kept:
 
-        def told(step: Step) -> Order | None:
+        def told(step: Step) -> StepControl | None:
             steps.append(step)
-            return kept.order()
+            return kept.control()
 
         model.train(rows, [], TrainRun(place / "checkpoint", place / "scratch", told))
     if not kept.found:

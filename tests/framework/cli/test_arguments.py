@@ -5,7 +5,13 @@ from pathlib import Path
 import pytest
 
 from framework import FrameworkError
-from framework.cli.arguments import check_options, check_twice, complete, restore_folders, take_config_dir
+from framework.cli.arguments import (
+    check_options,
+    complete,
+    reject_duplicate_overrides,
+    restore_folders,
+    take_config_dir,
+)
 
 
 @pytest.mark.parametrize(
@@ -17,12 +23,14 @@ from framework.cli.arguments import check_options, check_twice, complete, restor
 )
 def test_a_key_that_is_set_twice_is_refused(words: list[str], text: str) -> None:
     with pytest.raises(FrameworkError) as caught:
-        check_twice(words)
+        reject_duplicate_overrides(words)
     assert str(caught.value) == text
 
 
 def test_words_that_only_look_alike_are_not_the_same_key() -> None:
-    check_twice(["-m", "adapter=lora", "adapter.r=1", "--cfg", "job", "metric.exact_match.ignore_case=true"])
+    reject_duplicate_overrides(
+        ["-m", "adapter=lora", "adapter.r=1", "--cfg", "job", "metric.exact_match.ignore_case=true"]
+    )
 
 
 @pytest.mark.parametrize(

@@ -83,7 +83,7 @@ def test_a_config_folder_of_a_plugin_that_is_none_is_left_out(tmp_path: Path, pa
     (tmp_path / "mine.py").write_text(source, encoding="utf-8")
     result = program("plugins=[./mine.py]", "stages=[plan]", "run_dir=run", cwd=tmp_path)
     (line,) = result.err.splitlines()
-    assert line.startswith(f"plugin 'mine' of {tmp_path}/mine.py: framework_config_paths is left out: {reason}")
+    assert line.startswith(f"plugin 'mine' of {tmp_path}/mine.py: framework_config_paths is skipped: {reason}")
     assert result.code == 0
 
 

@@ -127,8 +127,8 @@ def test_near_duplicates_are_found_by_question_and_answer(tmp_path: Path) -> Non
         conversation("How tall is a giraffe?", "Five metres", 3),
     ]
     made = data(tmp_path, rows)
-    assert made.alike.tolist() == [0, 0, 2, 3]
-    assert made.asked_alike.tolist() == [0, 0, 0, 3]
+    assert made.near_duplicates.tolist() == [0, 0, 2, 3]
+    assert made.near_duplicate_questions.tolist() == [0, 0, 0, 3]
 
 
 def test_plain_text_which_asks_nothing_is_compared_itself(tmp_path: Path) -> None:
@@ -136,14 +136,14 @@ def test_plain_text_which_asks_nothing_is_compared_itself(tmp_path: Path) -> Non
         tmp_path,
         [plain("Once upon a time there was"), plain("It was a dark night", 1), plain("ONCE upon a time there was", 2)],
     )
-    assert made.asked_alike.tolist() == [0, 1, 0]
+    assert made.near_duplicate_questions.tolist() == [0, 1, 0]
 
 
 def test_groups_are_worked_out_once_for_a_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = written(tmp_path, [conversation("a?", "a"), conversation("a?", "a", 1)])
-    before = audit.groups(made, "alike")
+    before = audit.groups(made, "near_duplicates")
     monkeypatch.setattr(minhash, "group", None)
-    assert np.array_equal(audit.groups(Store(made.folder), "alike"), before)
+    assert np.array_equal(audit.groups(Store(made.folder), "near_duplicates"), before)
     assert not [path for path in made.folder.iterdir() if path.name.startswith(".")], "files are left behind"
 
 

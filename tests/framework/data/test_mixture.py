@@ -71,8 +71,8 @@ def test_another_seed_draws_other_rows_and_the_same_seed_the_same(
     assert drawn[0] == drawn[1] != drawn[2]
 
 
-def part(weight: float | None = None, count: int | None = None) -> mixture.Part:
-    return mixture.Part("x", None, None, weight, count, None)  # type: ignore[arg-type]
+def part(weight: float | None = None, count: int | None = None) -> mixture.MixtureSource:
+    return mixture.MixtureSource("x", None, None, weight, count, None)  # type: ignore[arg-type]
 
 
 @given(own=st.integers(1, 10_000), weight=st.floats(0.01, 0.6), other=st.floats(0.01, 0.3), count=st.integers(1, 500))
@@ -103,14 +103,14 @@ def test_of_a_stream_the_next_rows_are_taken_and_no_more_is_read() -> None:
         def __iter__(self) -> Any:
             return rows()
 
-    drawn = mixture.Drawn(RawData(Stream(), streamed=True), None, 1)
+    drawn = mixture.SeededSampler(RawData(Stream(), streamed=True), None, 1)
     assert [[row.where for row in drawn.draw(wanted) or ()] for wanted in (3, 2)] == [["0", "1", "2"], ["3", "4"]]
 
 
 @given(total=st.integers(0, 30), wanted=st.lists(st.integers(1, 12), max_size=5), limit=st.none() | st.integers(1, 40))
 def test_no_row_is_drawn_twice_and_none_beyond_the_first(total: int, wanted: list[int], limit: int | None) -> None:
     raw = RawData([Row({}, str(number)) for number in range(total)])
-    drawn = mixture.Drawn(raw, limit, 3)
+    drawn = mixture.SeededSampler(raw, limit, 3)
     numbers = [[int(row.where) for row in drawn.draw(count) or ()] for count in wanted]
     flat = [number for part in numbers for number in part]
     there = min(total, limit or total)

@@ -13,7 +13,7 @@ from framework import FrameworkError
 from framework.api.protocols import Formatter
 from framework.api.records import Example, FormatRun, Message, Row
 from framework.api.schema import FormatConfig, OnBadRow
-from framework.data.rows import KEPT_RUNS, Told, read, to_examples, with_system_prompt
+from framework.data.rows import KEPT_RUNS, ReadSummary, read, to_examples, with_system_prompt
 from framework_plugins.formats.formats import Alpaca, Auto, ChatML
 
 CONFIG = FormatConfig()
@@ -25,7 +25,7 @@ def test_white_space_around_the_turns_is_taken_off_where_that_is_wanted() -> Non
     )
     for strip, turns in ((False, (" say\n", "\n\nit  is ")), (True, ("say", "it  is"))):
         config = FormatConfig(strip=strip)
-        (example,) = read([row], ChatML(config), config, OnBadRow.fail, Told())
+        (example,) = read([row], ChatML(config), config, OnBadRow.fail, ReadSummary())
         assert tuple(turn.content for turn in example.messages) == turns
 
 
@@ -55,11 +55,11 @@ def placed(rows: Sequence[Mapping[str, Any]]) -> list[Row]:
 
 def told_of(
     rows: Sequence[Mapping[str, Any]], formatter: Formatter | None = None, config: FormatConfig = CONFIG
-) -> tuple[list[Example], Told]:
+) -> tuple[list[Example], ReadSummary]:
     """Read rows, bad ones left out, and return what was told too."""
-    told = Told()
-    examples = list(read(placed(rows), formatter or Auto(CONFIG), config, OnBadRow.skip, told))
-    return examples, told
+    summary = ReadSummary()
+    examples = list(read(placed(rows), formatter or Auto(CONFIG), config, OnBadRow.skip, summary))
+    return examples, summary
 
 
 PROBLEM = "format alpaca needs the field 'instruction'; the row has question"
@@ -89,32 +89,32 @@ def test_the_first_ten_wrong_rows_are_named_and_what_they_share_is_said_once(bad
 
 def test_rows_with_other_problems_in_between_keep_their_order() -> None:
     rows = placed([{"question": "?"}, ALPACA, {"question": "?"}, {"instruction": "say"}, {"question": "?"}])
-    told = Told()
+    summary = ReadSummary()
     with pytest.raises(FrameworkError) as caught:
-        list(read(rows, Alpaca(CONFIG), CONFIG, OnBadRow.fail, told))
+        list(read(rows, Alpaca(CONFIG), CONFIG, OnBadRow.fail, summary))
     assert str(caught.value).splitlines() == [
         f"rows.jsonl:1, rows.jsonl:3: {PROBLEM}",
         "rows.jsonl:4: format alpaca needs the field 'output'; the row has instruction",
         f"rows.jsonl:5: {PROBLEM}",
     ]
-    assert told.bad_examples[:2] == [f"rows.jsonl:1: {PROBLEM}", f"rows.jsonl:3: {PROBLEM}"]
+    assert summary.bad_examples[:2] == [f"rows.jsonl:1: {PROBLEM}", f"rows.jsonl:3: {PROBLEM}"]
 
 
 def test_bad_rows_are_left_out_and_counted_where_that_is_asked_for() -> None:
     rows = [*placed([ALPACA, {"instruction": "say"}, ALPACA]), Row({}, "rows.jsonl:4", "no JSON: at column 1")]
-    told = Told()
-    examples = list(read(rows, Alpaca(CONFIG), CONFIG, OnBadRow.skip, told))
+    summary = ReadSummary()
+    examples = list(read(rows, Alpaca(CONFIG), CONFIG, OnBadRow.skip, summary))
     assert [example.where for example in examples] == ["rows.jsonl:1", "rows.jsonl:3"]
-    assert (told.bad_rows, told.formats) == (2, {"alpaca": 2})
-    assert told.bad_examples == [
+    assert (summary.bad_rows, summary.formats) == (2, {"alpaca": 2})
+    assert summary.bad_examples == [
         "rows.jsonl:2: format alpaca needs the field 'output'; the row has instruction",
         "rows.jsonl:4: no JSON: at column 1",
     ]
 
 
 def test_all_bad_rows_are_counted_and_ten_are_kept() -> None:
-    _, told = told_of([{"instruction": "say"}] * 25, Alpaca(CONFIG))
-    assert (told.bad_rows, len(told.bad_examples)) == (25, 10)
+    _, summary = told_of([{"instruction": "say"}] * 25, Alpaca(CONFIG))
+    assert (summary.bad_rows, len(summary.bad_examples)) == (25, 10)
 
 
 def test_an_example_remembers_where_its_row_stands_and_all_that_the_format_found() -> None:
@@ -174,18 +174,18 @@ def test_a_system_prompt_is_put_before_a_conversation_that_has_none() -> None:
 )
 def test_columns_are_renamed_before_the_format_is_recognised(columns: dict[str, str], fields: Fields) -> None:
     given = dict(fields)
-    ((example,), told) = told_of([given], config=FormatConfig(columns=columns))
+    ((example,), summary) = told_of([given], config=FormatConfig(columns=columns))
     assert example.messages == (ASKED, ANSWERED)
-    assert told.bad_rows == 0
+    assert summary.bad_rows == 0
     assert given == fields
 
 
 def test_a_row_that_lacks_a_column_keeps_its_own_field_of_that_name() -> None:
     config = FormatConfig(columns={"instruction": "question", "input": "context"})
     rows = [{"question": "say", "output": "it"}, ALPACA, {"question": "say", "context": "this", "output": "it"}]
-    examples, told = told_of(rows, config=config)
+    examples, summary = told_of(rows, config=config)
     assert [example.messages[0].content for example in examples] == ["say", "say", "say\n\nthis"]
-    assert told.bad_rows == 0
+    assert summary.bad_rows == 0
 
 
 @pytest.mark.parametrize("on_bad_row", list(OnBadRow))
@@ -193,7 +193,7 @@ def test_a_column_that_no_row_has_is_told_with_the_nearest_that_it_has(on_bad_ro
     rows = placed([{"question": "say", "answer": "it"}] * 3)
     config = FormatConfig(columns={"instruction": "question", "output": "anser"})
     with pytest.raises(FrameworkError) as caught:
-        list(read(rows, Alpaca(config), config, on_bad_row, Told()))
+        list(read(rows, Alpaca(config), config, on_bad_row, ReadSummary()))
     assert str(caught.value) == (
         "format.columns.output=anser, and no row has it: unknown column 'anser'. Did you mean 'answer'? "
         "Valid: answer, question."
@@ -220,12 +220,12 @@ def test_one_row_with_the_column_is_enough() -> None:
 def test_rows_held_out_or_mixed_in_may_have_other_columns() -> None:
     config = FormatConfig(columns={"instruction": "question", "input": "context"})
     for fields in (ALPACA, CHATML):
-        examples = list(read(placed([fields]), Auto(config), config, OnBadRow.fail, Told(), strict=False))
+        examples = list(read(placed([fields]), Auto(config), config, OnBadRow.fail, ReadSummary(), strict=False))
         assert examples[0].messages == (ASKED, ANSWERED)
 
 
 def test_without_rows_no_column_is_missed() -> None:
-    assert told_of([], config=FormatConfig(columns={"instruction": "question"})) == ([], Told())
+    assert told_of([], config=FormatConfig(columns={"instruction": "question"})) == ([], ReadSummary())
 
 
 # Which format, and on what evidence.
@@ -233,53 +233,53 @@ def test_without_rows_no_column_is_missed() -> None:
 
 def test_neighbours_of_one_format_are_one_run_with_the_fields_that_decided() -> None:
     extra = {**ALPACA, "input": "more", "id": 7}
-    _, told = told_of([ALPACA, extra, ALPACA, CHATML, {**CHATML, "prompt_id": "x"}, ALPACA])
-    assert told.runs == [
+    _, summary = told_of([ALPACA, extra, ALPACA, CHATML, {**CHATML, "prompt_id": "x"}, ALPACA])
+    assert summary.runs == [
         FormatRun("alpaca", "rows.jsonl:1", "rows.jsonl:3", 3, "instruction, output"),
         FormatRun("chatml", "rows.jsonl:4", "rows.jsonl:5", 2, "messages"),
         FormatRun("alpaca", "rows.jsonl:6", "rows.jsonl:6", 1, "instruction, output"),
     ]
-    assert told.formats == {"alpaca": 4, "chatml": 2}
+    assert summary.formats == {"alpaca": 4, "chatml": 2}
 
 
 def test_where_no_field_alone_decides_all_are_named() -> None:
-    _, told = told_of([{**CHATML, "conversations": CHATML["messages"]}])
-    assert [run.fields for run in told.runs] == ["messages, conversations"]
+    _, summary = told_of([{**CHATML, "conversations": CHATML["messages"]}])
+    assert [run.fields for run in summary.runs] == ["messages, conversations"]
 
 
 def test_a_bad_row_in_between_does_not_end_a_run() -> None:
-    _, told = told_of([ALPACA, {"instruction": 3, "output": ""}, ALPACA])
-    assert told.runs == [FormatRun("alpaca", "rows.jsonl:1", "rows.jsonl:3", 2, "instruction, output")]
+    _, summary = told_of([ALPACA, {"instruction": 3, "output": ""}, ALPACA])
+    assert summary.runs == [FormatRun("alpaca", "rows.jsonl:1", "rows.jsonl:3", 2, "instruction, output")]
 
 
 def test_a_file_that_changes_its_format_with_every_row_keeps_the_first_runs_and_counts_all_rows() -> None:
-    _, told = told_of([ALPACA, CHATML] * 500)
-    assert told.formats == {"alpaca": 500, "chatml": 500}
-    assert len(told.runs) == KEPT_RUNS
-    assert told.runs[-1] == FormatRun("chatml", "rows.jsonl:20", "rows.jsonl:20", 1, "messages")
+    _, summary = told_of([ALPACA, CHATML] * 500)
+    assert summary.formats == {"alpaca": 500, "chatml": 500}
+    assert len(summary.runs) == KEPT_RUNS
+    assert summary.runs[-1] == FormatRun("chatml", "rows.jsonl:20", "rows.jsonl:20", 1, "messages")
 
 
 def test_fields_whose_names_are_data_do_not_pile_up() -> None:
     rows = [{**ALPACA, f"field {number}": number} for number in range(3000)]
-    _, told = told_of(rows)
-    assert told.runs == [FormatRun("alpaca", "rows.jsonl:1", "rows.jsonl:3000", 3000, "instruction, output")]
+    _, summary = told_of(rows)
+    assert summary.runs == [FormatRun("alpaca", "rows.jsonl:1", "rows.jsonl:3000", 3000, "instruction, output")]
 
 
 def test_two_readings_are_two_runs_and_counted_together() -> None:
-    told = Told()
+    summary = ReadSummary()
     for _ in range(2):
-        list(read(placed([ALPACA]), Alpaca(CONFIG), CONFIG, OnBadRow.fail, told))
-    assert ([run.rows for run in told.runs], told.formats) == ([1, 1], {"alpaca": 2})
+        list(read(placed([ALPACA]), Alpaca(CONFIG), CONFIG, OnBadRow.fail, summary))
+    assert ([run.rows for run in summary.runs], summary.formats) == ([1, 1], {"alpaca": 2})
 
 
 @given(st.lists(st.sampled_from(["alpaca", "chatml", "bad"]), max_size=60))
 def test_the_runs_add_up_to_the_good_rows(kinds: list[str]) -> None:
     samples: dict[str, Fields] = {"alpaca": {**ALPACA}, "chatml": {**CHATML}, "bad": {}}
-    examples, told = told_of([samples[kind] for kind in kinds])
-    assert len(examples) == sum(told.formats.values()) == len(kinds) - told.bad_rows
-    assert told.bad_rows == kinds.count("bad")
-    assert told.formats == {kind: kinds.count(kind) for kind in dict.fromkeys(kinds) if kind != "bad"}
+    examples, summary = told_of([samples[kind] for kind in kinds])
+    assert len(examples) == sum(summary.formats.values()) == len(kinds) - summary.bad_rows
+    assert summary.bad_rows == kinds.count("bad")
+    assert summary.formats == {kind: kinds.count(kind) for kind in dict.fromkeys(kinds) if kind != "bad"}
     good = [kind for kind in kinds if kind != "bad"]
     changes = sum(one != other for one, other in zip(good, ["", *good], strict=False))
-    assert len(told.runs) == min(changes, KEPT_RUNS)
-    assert sum(run.rows for run in told.runs) <= len(examples)
+    assert len(summary.runs) == min(changes, KEPT_RUNS)
+    assert sum(run.rows for run in summary.runs) <= len(examples)

@@ -44,7 +44,7 @@ def test_a_row_that_asks_what_another_answers_on_its_way_is_grouped_with_it(tmp_
     assert {tuple(sorted(pair)) for pair in zip(left.tolist(), right.tolist(), strict=True) if pair[0] != pair[1]} == {
         (0, 8)
     }
-    groups = audit.groups(store, "asked_alike")
+    groups = audit.groups(store, "near_duplicate_questions")
     assert groups[0] == groups[8] == 0
     assert len(set(groups.tolist())) == 8
 

@@ -314,9 +314,9 @@ def test_an_audit_is_given_the_parts_after_the_split(write_rows: Write, rows: Ro
     batches = list(seen.batches())
     assert batches[0].question[:2] == ["say 0", "say 1"]
     assert batches[0].answer[:2] == ["it is 0", "it is 1"]
-    groups = audit.groups(store, "alike")
+    groups = audit.groups(store, "near_duplicates")
     assert groups[20] == groups[0] == 0  # the prompts repeat the first rows
-    assert (audit.groups(store, "alike") == groups).all()
+    assert (audit.groups(store, "near_duplicates") == groups).all()
 
 
 def test_the_report_holds_what_the_data_stage_found(data_file: Path, tmp_path: Path) -> None:

@@ -70,7 +70,7 @@ def test_runs_of_learned_tokens_are_counted_for_each_row(tmp_path: Path) -> None
 
 def test_learned_tokens_beyond_a_limit_are_counted(tmp_path: Path) -> None:
     kept = write(tmp_path / "rows", [token_row([(1, False), (2, True), (3, True), (4, False), (5, True)])])
-    assert [kept.supervised_beyond(0, limit) for limit in range(6)] == [3, 3, 2, 1, 1, 0]
+    assert [kept.supervised_after(0, limit) for limit in range(6)] == [3, 3, 2, 1, 1, 0]
 
 
 @given(text=TEXT, thought=TEXT, name=TEXT)
@@ -131,7 +131,7 @@ def cut(file: Path) -> None:
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
 
 
-@pytest.mark.parametrize("name", [store.TOKENS, store.TEXTS, store.COLUMNS, store.TOLD])
+@pytest.mark.parametrize("name", [store.TOKENS, store.TEXTS, store.COLUMNS, store.SUMMARY])
 @pytest.mark.parametrize("damage", [Path.unlink, lambda file: file.write_bytes(b"\x00"), cut])
 def test_a_damaged_store_is_removed_and_not_used(tmp_path: Path, name: str, damage: Callable[[Path], object]) -> None:
     write(tmp_path / "rows", [token_row([(1, True)])])
@@ -172,7 +172,7 @@ def test_the_parts_of_a_row_are_noted(tmp_path: Path) -> None:
     def fill(into: Writer) -> None:
         into.add([Example(turns, "chatml", "a:1")], [token_row([(1, True)], "not proven")], PROMPTS, 2)
         into.add([Example((), "text", "b:1", text="words")], [token_row([(1, True)])], TRAIN, 0)
-        into.told.bad_rows = 3
+        into.summary.bad_rows = 3
 
     columns = (kept := writer.write(tmp_path / "rows", fill)).columns
     assert columns.part.tolist() == [PROMPTS, TRAIN]
@@ -181,7 +181,7 @@ def test_the_parts_of_a_row_are_noted(tmp_path: Path) -> None:
     assert columns.system.tolist() == [True, False]
     assert columns.plain.tolist() == [False, True]
     assert [problem for batch in kept.texts() for problem in batch.problem] == ["not proven", ""]
-    assert kept.told.bad_rows == 3
+    assert kept.summary.bad_rows == 3
     assert kept.example(0) == Example(turns, "chatml", "a:1")
 
 
@@ -198,4 +198,4 @@ def test_some_rows_can_be_chosen_in_any_order(tmp_path: Path) -> None:
 
 def test_told_is_readable_json(tmp_path: Path) -> None:
     kept = write(tmp_path / "rows", [token_row([(1, True)])])
-    assert json.loads((kept.folder / store.TOLD).read_text(encoding="utf-8"))["bad_rows"] == 0
+    assert json.loads((kept.folder / store.SUMMARY).read_text(encoding="utf-8"))["bad_rows"] == 0

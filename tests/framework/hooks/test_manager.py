@@ -108,7 +108,7 @@ def test_a_broken_plugin_is_named_and_left_out_and_the_rest_goes_on(tmp_path: Pa
     install(tmp_path, "acme", source)
     result = run(tmp_path, "plugins", "metric")
     (line,) = result.err.splitlines()
-    assert line.startswith(f"plugin 'acme' of acme-dist 1.2 is left out: {reason.format(site=tmp_path)}")
+    assert line.startswith(f"plugin 'acme' of acme-dist 1.2 is skipped: {reason.format(site=tmp_path)}")
     assert line.endswith("Switch it off: FRAMEWORK_DISABLE_PLUGINS=acme")
     assert result.code == 0
     assert "exact_match" in result.out
@@ -147,7 +147,7 @@ def test_a_plugin_that_takes_the_schema_of_ours_is_the_one_to_blame(tmp_path: Pa
     result = run(tmp_path, "metric=[exact_match]", "stages=[plan]", "run_dir=run")
     (line,) = result.err.splitlines()
     who = f"plugin '{stranger}' of {stranger}-dist 1.2"
-    assert line.startswith(f"{who}: metric 'taken' is left out: metric 'exact_match' of 'evals' (framework ")
+    assert line.startswith(f"{who}: metric 'taken' is skipped: metric 'exact_match' of 'evals' (framework ")
     assert result.code == 0
 
 
@@ -202,7 +202,7 @@ def test_a_plugin_that_cannot_register_is_named_and_all_others_are_there(tmp_pat
     install(tmp_path, "acme", dedent(source))
     result = run(tmp_path, "plugins", "metric")
     (line,) = result.err.splitlines()
-    assert line.startswith("plugin 'acme' of acme-dist 1.2: framework_components is left out: ")
+    assert line.startswith("plugin 'acme' of acme-dist 1.2: framework_components is skipped: ")
     assert "no metrics today" in line
     assert (result.code, "exact_match" in result.out) == (0, True)
 
@@ -218,7 +218,7 @@ def test_a_second_plugin_of_a_name_is_told_and_the_first_works(tmp_path: Path, n
     (line,) = result.err.splitlines()
     first = "the framework itself" if name == "core" else f"framework {__version__}"
     assert line == (
-        f"plugin '{name}' of another 3.0 is left out: {first} has a plugin of that name. Rename its entry point, "
+        f"plugin '{name}' of another 3.0 is skipped: {first} has a plugin of that name. Rename its entry point, "
         f"'{name} = another.hooks', or uninstall it"
     )
     assert any(row.startswith("  chat ") for row in lines(result))
@@ -394,7 +394,7 @@ def test_what_a_plugin_gets_wrong_is_named_part_by_part_and_the_rest_of_it_works
     result = run(tmp_path, "metric=[good]", "stages=[plan]", "run_dir=run")
     assert result.code == 0
     told = [
-        line.removeprefix("plugin 'acme' of acme-dist 1.2: ").partition(" is left out: ") for line in lines_of(result)
+        line.removeprefix("plugin 'acme' of acme-dist 1.2: ").partition(" is skipped: ") for line in lines_of(result)
     ]
     assert all(reason.endswith(". Switch it off: FRAMEWORK_DISABLE_PLUGINS=acme") for _, _, reason in told)
     short = sorted(

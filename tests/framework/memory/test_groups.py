@@ -8,17 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from framework.memory import Loss, Settings, Shape, Weights, estimate, terms
+from framework.memory import Loss, MemorySettings, Shape, Weights, estimate, terms
 
 SHAPE = Shape(4096, 32, 32, 8, 128, 14336, 128256, tied=False)
-FULL = Settings(rows=1, length=2048, weights=Weights.fp32, autocast=True, copies=False)
-LORA = Settings(rows=1, length=2048, rank=16, autocast=True, copies=False)
+FULL = MemorySettings(rows=1, length=2048, weights=Weights.fp32, autocast=True, copies=False)
+LORA = MemorySettings(rows=1, length=2048, rank=16, autocast=True, copies=False)
 CUT = ("linear layers", "embeddings, head, norms", "adapter", "gradients", "optimizer")
 
 
 @pytest.mark.parametrize("settings", [FULL, LORA, replace(LORA, weights=Weights.nf4, double_quant=True)])
 @pytest.mark.parametrize("processes", [2, 8, 64])
-def test_pieces_divide_weights_gradients_and_states(settings: Settings, processes: int) -> None:
+def test_pieces_divide_weights_gradients_and_states(settings: MemorySettings, processes: int) -> None:
     alone = estimate(SHAPE, settings)
     each = estimate(SHAPE, replace(settings, processes=processes, sharded=True))
     assert each.parts.keys() == alone.parts.keys()
@@ -68,7 +68,7 @@ def test_answers_are_made_by_one_process_that_has_the_whole_model() -> None:
 
 
 @given(st.sampled_from([FULL, LORA]), st.integers(2, 500))
-def test_more_processes_never_need_more(settings: Settings, processes: int) -> None:
+def test_more_processes_never_need_more(settings: MemorySettings, processes: int) -> None:
     few, many = (
         estimate(SHAPE, replace(settings, processes=count, sharded=True, loss=Loss.learned)).reserved
         for count in (processes, 2 * processes)

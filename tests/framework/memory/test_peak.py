@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from framework.memory import Attention, Loss, Settings, Shape, Weights, estimate, terms
+from framework.memory import Attention, Loss, MemorySettings, Shape, Weights, estimate, terms
 from framework.memory.rows import predict
 
 GIB = 2**30
 SEVEN = Shape(4096, 32, 32, 32, 128, 11008, 32000, tied=False)
 MEASURED = list(csv.DictReader(Path(__file__).with_name("peaks.csv").read_text(encoding="utf-8").splitlines()))
-PLAIN = Settings(rows=2, length=512, rank=16)
+PLAIN = MemorySettings(rows=2, length=512, rank=16)
 MORE: dict[str, Any] = {
     "rows": 3,
     "length": 600,
@@ -48,16 +48,16 @@ def test_the_band_holds_the_reserved_memory(row: dict[str, str]) -> None:
 
 def test_nf4_takes_half_a_byte_and_its_constants() -> None:
     linear = SEVEN.linear_parameters
-    single = terms.base_weights(SEVEN, Settings(1, 1, rank=8, weights=Weights.nf4))
-    double = terms.base_weights(SEVEN, Settings(1, 1, rank=8, weights=Weights.nf4, double_quant=True))
+    single = terms.base_weights(SEVEN, MemorySettings(1, 1, rank=8, weights=Weights.nf4))
+    double = terms.base_weights(SEVEN, MemorySettings(1, 1, rank=8, weights=Weights.nf4, double_quant=True))
     assert single["linear layers"] == linear / 2
     assert single["quantization constants"] == pytest.approx(linear * 0.0625)
     assert double["quantization constants"] == pytest.approx(linear * 0.015869, rel=1e-4)
 
 
 def test_full_training_takes_sixteen_bytes_a_parameter_in_fp32_and_eight_in_16_bits() -> None:
-    wide = estimate(SEVEN, Settings(1, 1, weights=Weights.fp32, loss=Loss.learned))
-    half = estimate(SEVEN, Settings(1, 1, loss=Loss.learned))
+    wide = estimate(SEVEN, MemorySettings(1, 1, weights=Weights.fp32, loss=Loss.learned))
+    half = estimate(SEVEN, MemorySettings(1, 1, loss=Loss.learned))
     assert wide.resident == 16 * SEVEN.total
     assert half.resident == 8 * SEVEN.total
 
@@ -73,13 +73,13 @@ def test_what_needs_more_is_told_to(change: str) -> None:
 
 
 def test_a_plain_loss_keeps_all_logits_and_a_chunked_one_does_not() -> None:
-    plain = estimate(SEVEN, Settings(4, 2048, rank=16))
-    chunked = estimate(SEVEN, Settings(4, 2048, rank=16, loss=Loss.chunked))
+    plain = estimate(SEVEN, MemorySettings(4, 2048, rank=16))
+    chunked = estimate(SEVEN, MemorySettings(4, 2048, rank=16, loss=Loss.chunked))
     assert plain.phases["loss"] - chunked.phases["loss"] > 10 * 4 * 2048 * SEVEN.vocab
 
 
 def test_evaluation_and_answers_may_decide() -> None:
-    settings = Settings(1, 128, rank=4, loss=Loss.learned, evaluated_rows=64, answer_rows=1, answer_tokens=128)
+    settings = MemorySettings(1, 128, rank=4, loss=Loss.learned, evaluated_rows=64, answer_rows=1, answer_tokens=128)
     made = estimate(SEVEN, settings)
     assert max(made.phases, key=made.phases.__getitem__) == "evaluation"
     settings = dataclasses.replace(settings, evaluated_rows=0, answer_rows=64, answer_tokens=4096)
@@ -98,7 +98,7 @@ def test_evaluation_and_answers_may_decide() -> None:
     checkpointing=st.booleans(),
 )
 def test_an_estimate_is_consistent(**settings: object) -> None:
-    made = estimate(SEVEN, Settings(**settings))  # type: ignore[arg-type]
+    made = estimate(SEVEN, MemorySettings(**settings))  # type: ignore[arg-type]
     assert 0 < made.resident < made.allocated <= made.reserved
     assert made.allocated <= made.low <= made.reserved < made.high
     assert made.allocated == pytest.approx(made.resident + max(made.phases.values()), abs=10)
@@ -106,6 +106,6 @@ def test_an_estimate_is_consistent(**settings: object) -> None:
 
 @given(rows=st.integers(1, 8), length=st.integers(16, 2048), loss=st.sampled_from(Loss))
 def test_more_tokens_never_need_less(rows: int, length: int, loss: Loss) -> None:
-    some, more = (estimate(SEVEN, Settings(rows + add, length, rank=16, loss=loss)) for add in (0, 1))
+    some, more = (estimate(SEVEN, MemorySettings(rows + add, length, rank=16, loss=loss)) for add in (0, 1))
     assert some.allocated <= more.allocated
     assert some.reserved <= more.reserved

@@ -1,4 +1,4 @@
-"""Answers that never stop: counted, compared with the base, and told in the words of all troubles."""
+"""Answers that never stop: counted, compared with the base, and told in the words of all issues."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 
 from framework.api.records import EvalResult, Sample
 from framework.api.schema import Action
-from framework.monitor.truncated_answers import endless, unended
+from framework.monitor.truncated_answers import count_truncated, truncation_issues
 from tests.support.curves import plan
 
 DONE = Sample("ask", "short", "short", stopped=True, scores={})
@@ -16,17 +16,17 @@ LONG = Sample("ask", "the beginning of", "the beginning of something long", stop
 
 
 def test_an_answer_is_endless_where_it_is_longer_than_it_should_be() -> None:
-    assert endless([DONE, LONG]) == 0  # the limit is too low for it, that is all
-    assert endless([ENDLESS, OPEN, DONE]) == 2
+    assert count_truncated([DONE, LONG]) == 0  # the limit is too low for it, that is all
+    assert count_truncated([ENDLESS, OPEN, DONE]) == 2
 
 
 def test_it_is_told_with_the_share_of_the_base() -> None:
     after, before = EvalResult({}, [ENDLESS, ENDLESS, *[DONE] * 8]), EvalResult({}, [DONE] * 10)
-    (trouble,) = unended(plan(), after, before, 40)
-    assert (trouble.kind, trouble.step, trouble.action) == ("endless_answers", 40, Action.warn)
-    assert trouble.text == "2 of 10 answers did not end by themselves, and 0 of 10 of the base model"
-    assert trouble.cure.startswith("The stop token is not learned: look at the proof")
-    (alone,) = unended(plan(), after, None, 40)
+    (issue,) = truncation_issues(plan(), after, before, 40)
+    assert (issue.kind, issue.step, issue.action) == ("endless_answers", 40, Action.warn)
+    assert issue.text == "2 of 10 answers did not end by themselves, and 0 of 10 of the base model"
+    assert issue.recommendation.startswith("The stop token is not learned: look at the proof")
+    (alone,) = truncation_issues(plan(), after, None, 40)
     assert alone.text == "2 of 10 answers did not end by themselves"
 
 
@@ -34,8 +34,8 @@ def test_it_is_told_with_the_share_of_the_base() -> None:
     "samples", [[], [ENDLESS], [ENDLESS, *[DONE] * 3], [ENDLESS, ENDLESS, *[DONE] * 9], [LONG] * 9]
 )
 def test_a_few_that_do_not_end_are_no_trouble(samples: list[Sample]) -> None:
-    assert unended(plan(), EvalResult({}, samples), None, 40) == []
+    assert truncation_issues(plan(), EvalResult({}, samples), None, 40) == []
 
 
 def test_it_can_be_left_out() -> None:
-    assert unended(plan("health.endless_answers=ignore"), EvalResult({}, [ENDLESS] * 9), None, 40) == []
+    assert truncation_issues(plan("health.endless_answers=ignore"), EvalResult({}, [ENDLESS] * 9), None, 40) == []

@@ -8,7 +8,7 @@ import pytest
 from framework import FrameworkError
 from framework.api.plan import Plan
 from framework.config.compose import compose
-from framework.memory import Settings, Weights
+from framework.memory import MemorySettings, Weights
 from framework.plan.calibration import keep, measure, offset
 from framework.plan.make import make_plan
 from tests.support.tiny import tiny_llama
@@ -26,7 +26,7 @@ def plan(*words: str) -> Plan:
 def test_a_probe_trains_and_what_it_took_is_kept_for_such_trainings_alone(tmp_path: Path) -> None:
     model = tiny_llama(tmp_path / "model")
     words = plan(f"model.path={model}", "trainer.device=cpu", "name=mine", "evaluator=[prompts]")
-    settings = Settings(rows=1, length=96, rank=16)
+    settings = MemorySettings(rows=1, length=96, rank=16)
     assert offset("CPU", settings) == 0
     found = measure(words, 96, capped=8 * GIB)
     keep("CPU", settings, found)

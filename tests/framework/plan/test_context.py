@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from framework.api.records import Verdict
+from framework.api.records import FitStatus
 from framework.memory import Shape
-from framework.plan.context import CPU, Outlook
+from framework.plan.context import CPU, PlanContext
 from framework.util import host
 from framework.util.gpus import named
 from framework.util.host import HostMemory
@@ -20,14 +20,14 @@ SHAPE = Shape.from_config(LLAMA)
 pytestmark = pytest.mark.usefixtures("own_cache")
 
 
-def outlook(folder: Path, *words: str, gpu: str = "24GiB") -> Outlook:
-    return Outlook(plan(folder, *words), SHAPE, named(gpu), ROWS)
+def context(folder: Path, *words: str, gpu: str = "24GiB") -> PlanContext:
+    return PlanContext(plan(folder, *words), SHAPE, named(gpu), ROWS)
 
 
 def test_rows_are_as_long_as_the_longest_and_never_longer_than_the_limit(tmp_path: Path) -> None:
-    assert outlook(tmp_path).longest == ROWS.longest
-    assert outlook(tmp_path, "trainer.max_seq_length=512").longest == 512
-    assert dataclasses.replace(outlook(tmp_path), known=None).longest == 2048
+    assert context(tmp_path).longest == ROWS.longest
+    assert context(tmp_path, "trainer.max_seq_length=512").longest == 512
+    assert dataclasses.replace(context(tmp_path), known=None).longest == 2048
 
 
 def test_a_trainer_that_takes_the_cpu_has_its_memory_whatever_gpu_is_here(
@@ -35,36 +35,36 @@ def test_a_trainer_that_takes_the_cpu_has_its_memory_whatever_gpu_is_here(
 ) -> None:
     monkeypatch.setattr(host, "memory", lambda: HostMemory(8 * GIB, 4 * GIB, limited=False))
     monkeypatch.setattr(host, "own", lambda: GIB)
-    on_cpu = outlook(tmp_path, "trainer.device=cpu")
+    on_cpu = context(tmp_path, "trainer.device=cpu")
     assert (on_cpu.device, on_cpu.available) == (CPU, 5 * GIB)
-    on_gpu = outlook(tmp_path)
+    on_gpu = context(tmp_path)
     assert (on_gpu.device, on_gpu.available) == ("24GiB", named("24GiB").usable)
 
 
 def test_the_verdict_is_by_the_whole_band(tmp_path: Path) -> None:
-    some = outlook(tmp_path)
+    some = context(tmp_path)
     assert some.settings is not None
     made = some.estimate(some.settings)
     free = [
-        (made.high, Verdict.fits),
-        (made.high - 1, Verdict.tight),
-        (made.low, Verdict.tight),
-        (made.low - 1, Verdict.too_large),
+        (made.high, FitStatus.fits),
+        (made.high - 1, FitStatus.tight),
+        (made.low, FitStatus.tight),
+        (made.low - 1, FitStatus.too_large),
     ]
-    for size, verdict in free:
+    for size, fit_status in free:
         gpu = dataclasses.replace(named("24GiB"), free=size + GIB // 2)
-        assert dataclasses.replace(some, gpu=gpu).verdict(made) is verdict
+        assert dataclasses.replace(some, gpu=gpu).fit_status(made) is fit_status
 
 
 def test_the_least_is_that_of_the_smallest_passes(tmp_path: Path) -> None:
-    some = outlook(tmp_path, "trainer.per_device_train_batch_size=16", "evaluator.prompts.batch_size=64")
+    some = context(tmp_path, "trainer.per_device_train_batch_size=16", "evaluator.prompts.batch_size=64")
     assert some.settings is not None
     made = some.estimate(some.settings)
     assert made.resident < some.least(some.settings) < made.low
 
 
 def test_what_was_seen_here_is_added_and_narrows_the_band(tmp_path: Path) -> None:
-    some = outlook(tmp_path)
+    some = context(tmp_path)
     assert some.settings is not None
     before = some.estimate(some.settings)
     after = dataclasses.replace(some, offset=float(GIB)).estimate(some.settings)

@@ -8,7 +8,7 @@ import pytest
 
 from framework import hookimpl
 from framework.api.plan import Plan
-from framework.api.records import Saving, Verdict
+from framework.api.records import FitStatus, MemoryReduction
 from framework.hooks.session import current
 from framework.plan.fit import check_fits
 from framework.plan.forecast import Planner
@@ -26,14 +26,14 @@ pytestmark = pytest.mark.usefixtures("own_cache")
 def test_what_does_not_fit_comes_with_the_cheapest_changes_that_make_it_fit(tmp_path: Path, llama: Shelf) -> None:
     _, told = Planner(llama).first(plan(tmp_path, "quantization=none", "plan.gpu=12GiB"))
     assert told.memory is not None
-    assert told.memory.verdict is Verdict.too_large
-    taken = [word for change in told.changes for word in change.words]
+    assert told.memory.fit_status is FitStatus.too_large
+    taken = [word for change in told.changes for word in change.overrides]
     assert taken[0] == "evaluator.prompts.batch_size=8"
     assert {"trainer.per_device_train_batch_size=1", "trainer.gradient_accumulation_steps=8"} <= set(taken)
     assert "quantization=nf4" in taken
     assert all(change.saves > 0 for change in told.changes)
-    assert [change.verdict for change in told.changes][-1] is Verdict.fits
-    assert all(change.verdict is not Verdict.fits for change in told.changes[:-1])
+    assert [change.fit_status for change in told.changes][-1] is FitStatus.fits
+    assert all(change.fit_status is not FitStatus.fits for change in told.changes[:-1])
 
 
 def test_apply_takes_them_and_the_effective_batch_stays(tmp_path: Path, llama: Shelf) -> None:
@@ -41,7 +41,7 @@ def test_apply_takes_them_and_the_effective_batch_stays(tmp_path: Path, llama: S
     remember_rows(before, ROWS)
     after, told = Planner(llama).first(before)
     assert told.memory is not None
-    assert told.memory.verdict is Verdict.fits
+    assert told.memory.fit_status is FitStatus.fits
     assert "quantization=nf4" in told.applied
     assert set(told.applied) <= set(after.overrides)
     assert after.quantization.component.name == "nf4"
@@ -87,41 +87,47 @@ def test_a_plan_for_another_gpu_is_not_refused(tmp_path: Path, llama: Shelf) -> 
 class Hasty:
     """A plugin of a stranger."""
 
-    def __init__(self, saving: Any) -> None:
-        self.saving = saving
+    def __init__(self, reduction: Any) -> None:
+        self.reduction = reduction
 
     @hookimpl
-    def framework_savings(self, plan: Plan) -> Iterable[Saving]:
+    def framework_memory_reductions(self, plan: Plan) -> Iterable[MemoryReduction]:
         """Give what it was made with."""
         del plan
-        yield self.saving
+        yield self.reduction
 
 
 @pytest.mark.parametrize(
-    ("saving", "told"),
+    ("reduction", "told"),
     [
-        (Saving({"seed": 1}, "nothing", 0), "unknown config group 'seed'"),
-        (Saving({"evaluator.lm_eval.batch_size": 1}, "nothing", 0), "'evaluator.lm_eval.batch_size' is no setting"),
-        (Saving({"trainer.max_length": 64}, "nothing", 0), "unknown key 'trainer.max_length'"),
-        (Saving({"trainer.max_seq_length": "64"}, "nothing", 0), "trainer.max_seq_length=64 must be a whole number"),
-        (Saving(["adapter.r=1"], "nothing", 0), "AttributeError: "),  # type: ignore[arg-type]
-        ({"adapter.r": 1}, "it gives a dict, no Saving"),
+        (MemoryReduction({"seed": 1}, "nothing", 0), "unknown config group 'seed'"),
+        (
+            MemoryReduction({"evaluator.lm_eval.batch_size": 1}, "nothing", 0),
+            "'evaluator.lm_eval.batch_size' is no setting",
+        ),
+        (MemoryReduction({"trainer.max_length": 64}, "nothing", 0), "unknown key 'trainer.max_length'"),
+        (
+            MemoryReduction({"trainer.max_seq_length": "64"}, "nothing", 0),
+            "trainer.max_seq_length=64 must be a whole number",
+        ),
+        (MemoryReduction(["adapter.r=1"], "nothing", 0), "AttributeError: "),  # type: ignore[arg-type]
+        ({"adapter.r": 1}, "it gives a dict, no MemoryReduction"),
     ],
 )
 def test_a_saving_that_cannot_be_set_is_named_and_left_out(
-    tmp_path: Path, llama: Shelf, monkeypatch: pytest.MonkeyPatch, saving: Any, told: str
+    tmp_path: Path, llama: Shelf, monkeypatch: pytest.MonkeyPatch, reduction: Any, told: str
 ) -> None:
-    monkeypatch.setattr(current().plugins, "_left_out", {})
+    monkeypatch.setattr(current().plugins, "_skipped", {})
     planned = plan(tmp_path, "quantization=none", "plan.gpu=12GiB")
     without = Planner(llama).first(planned)[1].changes
-    hasty = Hasty(saving)
+    hasty = Hasty(reduction)
     current().plugins.manager.register(hasty, name="hasty")
     try:
         assert Planner(llama).first(planned)[1].changes == without
     finally:
         current().plugins.manager.unregister(hasty)
-    (left,) = current().plugins.left_out()
-    assert (left.plugin, left.what) == ("hasty", "framework_savings")
+    (left,) = current().plugins.skipped_plugins()
+    assert (left.plugin, left.what) == ("hasty", "framework_memory_reductions")
     assert left.reason.startswith(told)
 
 
@@ -129,13 +135,13 @@ def test_a_saving_for_which_nothing_is_left_is_passed_over(tmp_path: Path, llama
     """Of a stranger whose quantization is replaced before its own setting has its turn."""
     planned = plan(tmp_path, "quantization=int8", "plan.gpu=6GiB")
     hasty, other = (
-        Hasty(Saving({"quantization": "nf4"}, "little", 0)),
-        Hasty(Saving({"quantization.llm_int8_threshold": 3.0}, "little", 2)),
+        Hasty(MemoryReduction({"quantization": "nf4"}, "little", 0)),
+        Hasty(MemoryReduction({"quantization.llm_int8_threshold": 3.0}, "little", 2)),
     )
     current().plugins.manager.register(hasty, name="hasty")
     current().plugins.manager.register(other, name="other")
     try:
-        taken = [word for change in Planner(llama).first(planned)[1].changes for word in change.words]
+        taken = [word for change in Planner(llama).first(planned)[1].changes for word in change.overrides]
     finally:
         current().plugins.manager.unregister(hasty)
         current().plugins.manager.unregister(other)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from framework.api.records import Forecast, Verdict
+from framework.api.records import FitStatus, Forecast
 from framework.memory import Shape
 from framework.plan import fit
 from framework.plan.fit import remedy
@@ -35,9 +35,9 @@ def test_the_largest_preset_that_fits_is_named(tmp_path: Path, monkeypatch: pyte
 
     monkeypatch.setattr(fit, "_presets", known)
     found = told(tmp_path, "plan.gpu=4GiB")
-    assert found.changes[-1].verdict is Verdict.too_large
+    assert found.changes[-1].fit_status is FitStatus.too_large
     assert found.smaller is not None
-    assert (found.smaller.words, found.smaller.verdict) == (["model=middle"], Verdict.fits)
+    assert (found.smaller.overrides, found.smaller.fit_status) == (["model=middle"], FitStatus.fits)
     assert found.smaller.costs == "another model, of 1.2 instead of 8.0 billion parameters"
     assert found.smaller.saves > GIB
     assert remedy(found).endswith("Take a smaller model, such as model=middle")
@@ -54,7 +54,7 @@ def test_a_model_of_the_family_goes_before_a_larger_one_of_another(
     monkeypatch.setattr(fit, "_presets", known)
     found = told(tmp_path, "plan.gpu=4GiB").smaller
     assert found is not None
-    assert found.words == ["model=own"]
+    assert found.overrides == ["model=own"]
 
 
 def test_presets_whose_config_can_be_had_are_read(tmp_path: Path) -> None:

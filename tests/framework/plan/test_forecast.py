@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from framework import FrameworkError, testing
-from framework.api.records import TrainResult, Verdict
+from framework.api.records import FitStatus, TrainResult
 from framework.config.compose import compose
 from framework.plan.forecast import Planner
 from framework.plan.history import known_rows, remember_rows, speeds
@@ -36,7 +36,7 @@ TRAINED = TrainResult(
 def test_an_8b_model_in_four_bits_fits_a_gaming_gpu(tmp_path: Path, llama: Shelf) -> None:
     _, told = Planner(llama).first(plan(tmp_path, "plan.gpu=rtx4090"))
     assert told.memory is not None
-    assert (told.memory.verdict, told.memory.device) == (Verdict.fits, "rtx4090")
+    assert (told.memory.fit_status, told.memory.device) == (FitStatus.fits, "rtx4090")
     assert 6 * GIB < told.memory.allocated < 12 * GIB
     assert not told.memory.rows_known
     assert told.memory.tokens == 2 * 2048

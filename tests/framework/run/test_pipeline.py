@@ -82,7 +82,7 @@ def test_an_exporter_that_will_not_be_able_to_ends_the_run_before_anything_is_wr
 def test_the_plan_stage_alone_reads_no_data_and_writes_the_plan(tmp_path: Path) -> None:
     assert run(["data=local_file", "data.path=missing.jsonl", "stages=[plan]"], tmp_path / "run") is None
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
-        "estimate.json",
+        "forecast.json",
         "overrides.json",
         "plan.json",
     ]
@@ -325,4 +325,4 @@ def test_a_hook_that_raises_is_named_and_the_run_goes_on(
         current().plugins.manager.unregister(name="broken_hooks")
     told = [line for line in capsys.readouterr().err.splitlines() if "broken_hooks" in line]
     assert len(told) == 3
-    assert told[0].startswith("plugin 'broken_hooks': framework_run_started is left out: LookupError: no message (")
+    assert told[0].startswith("plugin 'broken_hooks': framework_run_started is skipped: LookupError: no message (")

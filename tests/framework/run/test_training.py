@@ -11,13 +11,13 @@ import pytest
 
 from framework import FrameworkError, hookimpl, testing
 from framework.api import records
-from framework.api.records import EvalResult, Measure, Report, Step, TrainResult, Trouble
+from framework.api.records import EvalResult, Measure, Report, Step, TrainingIssue, TrainResult
 from framework.api.schema import Action
 from framework.evaluate.measure import Measuring
 from framework.hooks.session import current
 from framework.run import pipeline
 from framework.run.events import Events
-from framework.run.training import Course
+from framework.run.training import TrainingController
 from framework.util.errors import PrunedError
 
 Run = Callable[..., TrainResult]
@@ -49,7 +49,7 @@ def learned(tmp_path: Path) -> int:
 
 def test_a_training_without_a_validation_before_its_end_has_nothing_to_choose_from(run: Run, tmp_path: Path) -> None:
     trained = run()
-    assert (trained.best_step, trained.best_value, trained.stopped, trained.troubles) == (None, None, "", [])
+    assert (trained.best_step, trained.best_value, trained.stopped, trained.issues) == (None, None, "", [])
     assert learned(tmp_path) == trained.steps == 20
     assert all(step["eval_loss"] is None for step in events(tmp_path, "step"))
 
@@ -98,8 +98,8 @@ def test_a_training_that_is_no_number_ends_at_once_and_saves_nothing(run: Run, t
         run("trainer.losses=[2,1,nan]")
     assert str(refused.value).splitlines()[1].startswith("Lower trainer.learning_rate from 0.0002 to between 2e-05")
     assert [step["step"] for step in events(tmp_path, "step")] == [1, 2, 3]
-    (trouble,) = events(tmp_path, "trouble")
-    assert (trouble["kind"], trouble["step"], trouble["action"]) == ("nan", 3, "stop")
+    (issue,) = events(tmp_path, "issue")
+    assert (issue["kind"], issue["step"], issue["action"]) == ("nan", 3, "stop")
     assert not (tmp_path / "run" / "checkpoint").exists()
     assert not (tmp_path / "run" / "train.json").exists()
 
@@ -108,7 +108,7 @@ def test_where_weights_were_set_aside_before_they_are_what_is_left(run: Run, tmp
     trained = run("trainer.losses=[2,1,1,1,1,nan]", "trainer.eval_steps=2", "trainer.eval_losses=[2,1,3]")
     assert (trained.steps, trained.best_step, learned(tmp_path)) == (6, 4, 4)
     assert trained.stopped == "step 6, nan: the loss is nan; the training stops"
-    assert [(trouble.kind, trouble.action) for trouble in trained.troubles] == [("nan", Action.stop)]
+    assert [(issue.kind, issue.action) for issue in trained.issues] == [("nan", Action.stop)]
 
 
 def test_a_stop_between_two_validations_is_validated_and_told_again(run: Run, tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_a_stop_between_two_validations_is_validated_and_told_again(run: Run, tm
 def test_a_training_goes_on_where_it_is_not_to_stop(run: Run, tmp_path: Path, action: str) -> None:
     trained = run("trainer.losses=[2,nan]", f"health.nan={action}")
     assert (trained.steps, trained.stopped, learned(tmp_path)) == (20, "", 20)
-    assert len(events(tmp_path, "trouble")) == len(trained.troubles) == (action == "warn")
+    assert len(events(tmp_path, "issue")) == len(trained.issues) == (action == "warn")
 
 
 def test_a_lower_rate_is_that_of_the_steps_that_follow(run: Run, tmp_path: Path) -> None:
@@ -131,8 +131,8 @@ def test_a_lower_rate_is_that_of_the_steps_that_follow(run: Run, tmp_path: Path)
     run(f"trainer.grad_norms=[{norms}]", "health.exploding_gradient=lower", "health.lower_to=0.1")
     rates = [step["learning_rate"] for step in events(tmp_path, "step")]
     assert rates == pytest.approx([2e-4] * 14 + [2e-5] * 6)
-    (trouble,) = events(tmp_path, "trouble")
-    assert trouble["text"].endswith("; the learning rate is 0.1 times what it would be from here on")
+    (issue,) = events(tmp_path, "issue")
+    assert issue["text"].endswith("; the learning rate is 0.1 times what it would be from here on")
 
 
 ASKED = [{"instruction": f"{'and on ' * 20}{number}", "output": f"it is {number}"} for number in range(6)]
@@ -150,25 +150,25 @@ def test_answers_that_do_not_end_are_told_after_the_evaluation_and_reported(
     run: Run, asked: list[str], tmp_path: Path
 ) -> None:
     trained = run(*asked, "evaluator.prompts.max_new_tokens=9", "trainer.max_steps=2")
-    (trouble,) = events(tmp_path, "trouble")
-    assert trouble["text"] == "4 of 6 answers did not end by themselves, and 6 of 6 of the base model"
-    assert (trouble["step"], trouble["action"]) == (2, "warn")
-    assert trained.troubles == []
+    (issue,) = events(tmp_path, "issue")
+    assert issue["text"] == "4 of 6 answers did not end by themselves, and 6 of 6 of the base model"
+    assert (issue["step"], issue["action"]) == (2, "warn")
+    assert trained.issues == []
     report = records.load(Report, tmp_path / "run" / "report.json")
     assert report.train is not None
-    assert [found.text for found in report.train.troubles] == [trouble["text"]]
+    assert [found.text for found in report.train.issues] == [issue["text"]]
 
 
 def test_answers_that_do_not_end_are_seen_in_validations_that_ask(run: Run, asked: list[str], tmp_path: Path) -> None:
     words = ["evaluator.prompts.max_new_tokens=9", "trainer.eval_steps=2", "trainer.early_stopping_metric=exact_match"]
     trained = run(*asked, *words)
-    assert [(found.step, found.text.partition(",")[0]) for found in trained.troubles] == [
+    assert [(found.step, found.text.partition(",")[0]) for found in trained.issues] == [
         (2, "4 of 6 answers did not end by themselves"),
         (4, "2 of 6 answers did not end by themselves"),
     ]
     stopped = run(*asked, *words, "health.endless_answers=stop")
     assert (stopped.steps, stopped.stopped.partition(":")[0]) == (2, "step 2, endless_answers")
-    assert events(tmp_path, "trouble")[-1]["kind"] == "endless_answers"
+    assert events(tmp_path, "issue")[-1]["kind"] == "endless_answers"
 
 
 class Says:
@@ -184,11 +184,11 @@ class Says:
 GIVEN = EvalResult({"exact_match": Measure(0.5, higher_is_better=True)})
 
 
-def course(tmp_path: Path, *results: EvalResult, base: EvalResult | None = None) -> Course:
+def controller(tmp_path: Path, *results: EvalResult, base: EvalResult | None = None) -> TrainingController:
     plan = testing.plan(["trainer.early_stopping_metric=exact_match", "evaluator=[prompts]"], run_dir=tmp_path)
     data: Any = None
     says: Any = Says(*results)
-    return Course(Events(plan), Measuring(plan, testing.EchoModel(plan), data, {"prompts": says}, {}), base)
+    return TrainingController(Events(plan), Measuring(plan, testing.EchoModel(plan), data, {"prompts": says}, {}), base)
 
 
 @pytest.mark.parametrize(
@@ -196,14 +196,14 @@ def course(tmp_path: Path, *results: EvalResult, base: EvalResult | None = None)
 )
 def test_a_metric_that_no_evaluator_gives_ends_the_training(tmp_path: Path, notes: list[str], told: str) -> None:
     with pytest.raises(FrameworkError, match=f"exact_match is given by no evaluator of the run: {told}"):
-        course(tmp_path, EvalResult({}, notes=notes)).measure()
+        controller(tmp_path, EvalResult({}, notes=notes)).measure()
 
 
 def test_a_metric_that_is_missing_once_counts_for_nothing(tmp_path: Path) -> None:
-    asked = course(tmp_path, GIVEN, EvalResult({}), GIVEN)
+    asked = controller(tmp_path, GIVEN, EvalResult({}), GIVEN)
     assert [asked.measure() for _ in range(3)] == [{"exact_match": 0.5}, {}, {"exact_match": 0.5}]
     assert asked.best.higher_is_better
-    assert course(tmp_path, EvalResult({}), base=GIVEN).measure() == {}
+    assert controller(tmp_path, EvalResult({}), base=GIVEN).measure() == {}
 
 
 class Impatient:
@@ -245,7 +245,9 @@ def test_a_plugin_that_gives_no_sentence_is_left_out_and_the_run_goes_on(run: Ru
         assert run("trainer.eval_steps=4").steps == 20
     finally:
         current().plugins.manager.unregister(plugin)
-    assert any(left.plugin == "wrong" and "it gives a int" in left.reason for left in current().plugins.left_out())
+    assert any(
+        left.plugin == "wrong" and "it gives a int" in left.reason for left in current().plugins.skipped_plugins()
+    )
 
 
 class Monitors:
@@ -281,21 +283,21 @@ def monitored() -> Iterator[Callable[[Any], None]]:
 def test_a_monitor_of_a_plugin_says_what_is_wrong_and_ends_the_training(
     run: Run, monitored: Callable[[Any], None], tmp_path: Path
 ) -> None:
-    monitored(lambda step: [Trouble("mine", step.step, "seen", "Mend it", Action.stop)] if step.step == 3 else [])
+    monitored(lambda step: [TrainingIssue("mine", step.step, "seen", "Mend it", Action.stop)] if step.step == 3 else [])
     trained = run()
     assert (trained.steps, trained.stopped) == (3, "step 3, mine: seen")
-    assert [trouble.kind for trouble in trained.troubles] == ["mine"]
-    assert [event["kind"] for event in events(tmp_path, "trouble")] == ["mine"]
+    assert [issue.kind for issue in trained.issues] == ["mine"]
+    assert [event["kind"] for event in events(tmp_path, "issue")] == ["mine"]
 
 
 @pytest.mark.parametrize(
     ("answer", "told"),
-    [(ValueError("oh"), "ValueError: oh"), (lambda _: ["a text"], "check gives a str, no Trouble")],
+    [(ValueError("oh"), "ValueError: oh"), (lambda _: ["a text"], "check gives a str, no TrainingIssue")],
 )
 def test_a_monitor_that_breaks_is_named_once_and_the_training_goes_on(
     run: Run, monitored: Callable[[Any], None], capsys: pytest.CaptureFixture[str], answer: Any, told: str
 ) -> None:
-    current().plugins._left_out.pop(("acme", "framework_training_monitors"), None)  # noqa: SLF001 - each is named once a process
+    current().plugins._skipped.pop(("acme", "framework_training_monitors"), None)  # noqa: SLF001 - each is named once a process
     monitored(answer)
     assert run().steps == 20
     assert capsys.readouterr().err.count(told) == 1

@@ -20,7 +20,7 @@ from framework.run import pipeline, training_reuse
 from framework.testing.echo import EchoTraining
 from framework.util.errors import FrameworkError, PrunedError
 
-RESULTS = ("train.json", "evaluate.json", "null.json", "report.json")
+RESULTS = ("train.json", "evaluate.json", "null_distribution.json", "report.json")
 OWN = {"seconds", "run_dir", "finished", "artifacts", "taken_from", "tokens_per_second", "supervised_tokens_per_second"}
 """What differs from one run to the next in any case, or because points have other exporters."""
 LOSSES = ("trainer.eval_steps=4", "trainer.eval_losses=[3,1,2,2.5,3]")
@@ -78,7 +78,7 @@ def results(folder: Path) -> dict[str, Any]:
 def events(folder: Path) -> list[dict[str, Any]]:
     """Return what loggers were told of the training and the evaluations."""
     told = [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
-    chosen = [event for event in told if event["event"] in {"step", "trouble", "evaluated"}]
+    chosen = [event for event in told if event["event"] in {"step", "issue", "evaluated"}]
     return [{name: value for name, value in event.items() if name != "seconds"} for event in chosen]
 
 
@@ -91,7 +91,7 @@ def test_points_with_other_exporters_train_once_and_come_to_the_same(run: Run, t
     assert len(trainings) == 2
     assert results(second) == results(alone)
     assert events(second) == events(alone)
-    assert [event["kind"] for event in events(second) if event["event"] == "trouble"] == ["rising_eval_loss"] * 3
+    assert [event["kind"] for event in events(second) if event["event"] == "issue"] == ["rising_eval_loss"] * 3
     weights = [(folder / "checkpoint" / "echo.json").read_bytes() for folder in (first, second, alone)]
     assert len(set(weights)) == 1
     assert not list(second.glob("*.part"))
@@ -101,7 +101,7 @@ def test_points_with_other_exporters_train_once_and_come_to_the_same(run: Run, t
 def test_points_that_several_machines_train_all_train_since_the_others_would_wait(
     machines: int, times: int, run: Run, trainings: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pipeline, "check_divisible", lambda *_: None)  # as of a model that a group can train
+    monkeypatch.setattr(pipeline, "check_distributed", lambda *_: None)  # as of a model that a group can train
     words = ("launch=ddp", "launch.processes=1", f"launch.machines={machines}", "launch.rank=0")
     for number, exporter in enumerate(("adapter", "model_card")):
         run(str(number), *words, "launch.main_address=first", f"exporter=[{exporter}]")
@@ -221,10 +221,10 @@ def test_a_point_tells_what_only_the_training_has_shown(run: Run, monkeypatch: p
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("null.json", "{"),
+        ("null_distribution.json", "{"),
         ("evaluate.json", "{"),
         ("evaluate.json", '{"measures": {}, "notes": ["the judge is down"]}'),
-        ("null.json", '{"results": [], "why": "the judge is down"}'),
+        ("null_distribution.json", '{"results": [], "why": "the judge is down"}'),
     ],
 )
 def test_what_is_damaged_or_could_not_be_measured_is_measured_again(run: Run, name: str, text: str) -> None:

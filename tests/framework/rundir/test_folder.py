@@ -46,15 +46,15 @@ def test_a_run_without_the_plan_stage_leaves_the_first_plan_in_place(tmp_path: P
 
 def test_results_of_an_earlier_run_are_found(tmp_path: Path) -> None:
     folder = WritableRunFolder(tmp_path)
-    assert folder.earlier(Stage.export, ExportResult) is None
+    assert folder.load_result(Stage.export, ExportResult) is None
     saved = folder.save(Stage.export, ExportResult([Artifact("adapter", "adapter", 1)]))
-    assert folder.earlier(Stage.export, ExportResult) == saved
+    assert folder.load_result(Stage.export, ExportResult) == saved
 
 
 def test_a_damaged_result_is_told_with_its_file_and_the_way_out(tmp_path: Path) -> None:
     (tmp_path / "export.json").write_text("{", encoding="utf-8")
     with pytest.raises(FrameworkError, match=r"export\.json is no ExportResult of this version: delete it, or run"):
-        RunFolder(tmp_path).earlier(Stage.export, ExportResult)
+        RunFolder(tmp_path).load_result(Stage.export, ExportResult)
 
 
 def test_a_folder_without_overrides_has_none(tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ def test_the_environment_tells_data_and_words(words: list[str], tmp_path: Path) 
 def test_the_plan_alone_writes_neither_file(words: list[str], tmp_path: Path) -> None:
     run([*words, "stages=[plan]"], tmp_path / "run")
     assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
-        "estimate.json",
+        "forecast.json",
         "overrides.json",
         "plan.json",
     ]

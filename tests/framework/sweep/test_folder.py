@@ -228,11 +228,11 @@ def test_a_folder_with_a_quote_and_a_space_is_one_folder_too(place: Path) -> Non
 
 BIG = """
 from framework import hookimpl
-from framework.memory import Settings
+from framework.memory import MemorySettings
 
 @hookimpl
 def framework_memory(plan, longest):
-    yield Settings(rows=1, length=longest, rank=1, process=1e18 if plan.seed == 1 else 0.0)
+    yield MemorySettings(rows=1, length=longest, rank=1, process=1e18 if plan.seed == 1 else 0.0)
 """
 
 

@@ -12,7 +12,7 @@ from tests.support.program import environment
 
 TAKES = (
     "import sys; from framework.hooks.session import Session; from framework.sweep import gpu; "
-    "session = Session(); print(gpu.take_one(session), flush=True); sys.stdin.read()"
+    "session = Session(); print(gpu.claim_gpu(session), flush=True); sys.stdin.read()"
 )
 
 
@@ -41,7 +41,7 @@ def test_without_the_variable_the_driver_tells(monkeypatch: pytest.MonkeyPatch, 
 @pytest.mark.parametrize("given", ["", "3"])
 def test_where_there_is_nothing_to_choose_none_is_taken(monkeypatch: pytest.MonkeyPatch, given: str) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
-    assert gpu.take_one(Session()) is None
+    assert gpu.claim_gpu(Session()) is None
 
 
 def started(folder: Path) -> subprocess.Popen[str]:

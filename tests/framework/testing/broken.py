@@ -11,7 +11,7 @@ from pathlib import Path
 from framework import Component, FrameworkError, hookimpl, metric
 from framework.api.events import IssueFound, RunFailed, RunFinished, RunPlanned, RunStarted, TrainingStep
 from framework.api.protocols import AnswerMetric, Logger
-from framework.api.records import Answer, Artifact, Example, Finding, Message, Order, Scores, Severity
+from framework.api.records import Answer, Artifact, Example, Finding, Message, StepControl, Scores, Severity
 from framework.api.schema import *
 from framework.testing import EchoBackend, EchoModel
 
@@ -696,9 +696,9 @@ class Deaf(EchoModel):
 @backend("late")
 class Late(EchoModel):
     def train(self, rows, validation, run):
-        last = [Order()]
+        last = [StepControl()]
         def told(step):
-            last.append(run.on_step(step) or Order())
+            last.append(run.on_step(step) or StepControl())
             return last[-2]
         return super().train(rows, validation, dataclasses.replace(run, on_step=told))
 

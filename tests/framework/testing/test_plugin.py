@@ -150,7 +150,7 @@ P = "broken_acme.parts:"
 def framework_evaluators():
     yield 1
 
-def framework_checkups():
+def framework_diagnostics():
     yield 1
 
 def framework_version():
@@ -253,7 +253,7 @@ EXPECTED = [
     r"broken_acme.plugin imports numpy when it is loaded, .*",
     r"framework_evaluators is named as a hook is, and there is none of that name: name it otherwise, "
     r"framework_components",
-    r"framework_checkups has the name of a hook and no mark, so nothing calls it: write @hookimpl above it",
+    r"framework_diagnostics has the name of a hook and no mark, so nothing calls it: write @hookimpl above it",
     r"framework_version is named as a hook is, and there is none of that name: name it otherwise.*",
     r"unknown hook 'framework_metric'. Did you mean 'framework_components', which registers the options of every .*\?",
     r"unknown hook 'framework_exporter'. Did you mean 'framework_components', which registers the .*",
@@ -572,9 +572,9 @@ def test_another_default_of_a_setting_is_read_by_who_reads_the_setting(tmp_path:
     ]
 
 
-CHECKUPS = """
+DIAGNOSTICS = """
     from framework import hookimpl
-    from framework.api.checkup import Checkup, Found, State
+    from framework.api.diagnostic import Diagnostic, DiagnosticResult, State
 
     level = 3
 
@@ -582,23 +582,23 @@ CHECKUPS = """
         raise SystemExit("nobody is to call this here")
 
     @hookimpl
-    def framework_checkups():
-        yield Checkup("sox", "sound", "acme_sound:sox")
-        yield Checkup("gone", "sound", "acme_sound:gone")
-        yield Checkup("level", "sound", "acme_sound:level")
-        yield Checkup("short", "sound", "acme_sound")
+    def framework_diagnostics():
+        yield Diagnostic("sox", "sound", "acme_sound:sox")
+        yield Diagnostic("gone", "sound", "acme_sound:gone")
+        yield Diagnostic("level", "sound", "acme_sound:level")
+        yield Diagnostic("short", "sound", "acme_sound")
         yield "sox"
 """
 
 
 def test_hook_checkups_has_to_give_checkups_whose_code_can_be_imported(tmp_path: Path) -> None:
     file = tmp_path / "acme_sound.py"
-    file.write_text(dedent(CHECKUPS), encoding="utf-8")
+    file.write_text(dedent(DIAGNOSTICS), encoding="utf-8")
     short, none, gone, level = check_plugin(str(file))
-    assert short == "checkup 'short': check='acme_sound' has to be 'package.module:function'"
-    assert none == "framework_checkups gives a str, no Checkup"
-    assert gone.startswith("checkup 'gone': acme_sound:gone cannot be imported: AttributeError: ")
-    assert level == "checkup 'level': acme_sound:level cannot be called: it is 3"
+    assert short == "diagnostic 'short': check='acme_sound' has to be 'package.module:function'"
+    assert none == "framework_diagnostics gives a str, no Diagnostic"
+    assert gone.startswith("diagnostic 'gone': acme_sound:gone cannot be imported: AttributeError: ")
+    assert level == "diagnostic 'level': acme_sound:level cannot be called: it is 3"
 
 
 def test_what_is_registered_by_hand_in_this_process_is_neither_seen_nor_lost(tmp_path: Path) -> None:

@@ -5,7 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from framework.util.errors import FrameworkError, nearest, one_line, short, signal_name, told, unknown
+from framework.util.errors import (
+    FrameworkError,
+    describe_error,
+    display_path,
+    nearest,
+    signal_name,
+    summarize_error,
+    unknown,
+)
 
 NAMES = ["learning_rate", "max_steps", "optim"]
 
@@ -52,14 +60,14 @@ def test_an_unknown_name_without_a_neighbour_gets_no_suggestion() -> None:
     ],
 )
 def test_one_line_keeps_the_type_and_the_first_line(error: Exception, text: str) -> None:
-    assert one_line(error) == text
+    assert summarize_error(error) == text
 
 
 def test_what_was_raised_is_told_with_its_place_and_a_mistake_of_the_user_as_it_is() -> None:
     with pytest.raises(ZeroDivisionError) as caught:
         _ = 1 // 0
-    assert told(caught.value).startswith(f"ZeroDivisionError: {caught.value} ({__file__}:")
-    assert told(FrameworkError("take another")) == "take another"
+    assert describe_error(caught.value).startswith(f"ZeroDivisionError: {caught.value} ({__file__}:")
+    assert describe_error(FrameworkError("take another")) == "take another"
 
 
 def test_a_signal_has_its_number_and_its_name() -> None:
@@ -69,6 +77,6 @@ def test_a_signal_has_its_number_and_its_name() -> None:
 
 def test_a_path_below_the_folder_is_written_without_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert short(tmp_path / "a" / "b") == str(Path("a", "b"))
-    assert short(tmp_path / "a" / "b", tmp_path / "a") == "b"
-    assert short(tmp_path.parent / "c") == str(tmp_path.parent / "c")
+    assert display_path(tmp_path / "a" / "b") == str(Path("a", "b"))
+    assert display_path(tmp_path / "a" / "b", tmp_path / "a") == "b"
+    assert display_path(tmp_path.parent / "c") == str(tmp_path.parent / "c")

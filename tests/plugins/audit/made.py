@@ -18,7 +18,7 @@ from framework.data import writer
 from framework.data.audit import StoredRows
 from framework.testing.echo import plan
 from framework_plugins.audit.config import Check, StandardConfig
-from framework_plugins.audit.found import Found
+from framework_plugins.audit.found import FindingDraft
 from framework_plugins.audit.standard import Standard
 
 Pair = tuple[str, str]
@@ -91,7 +91,7 @@ def shuffled(pairs: Sequence[Pair], seed: int = 1) -> list[Pair]:
     return [pairs[number] for number in np.random.default_rng(seed).permutation(len(pairs))]
 
 
-def look(data: AuditData) -> dict[Check, Found]:
+def look(data: AuditData) -> dict[Check, FindingDraft]:
     """Return what the audit finds, by check."""
     found = list(Standard(StandardConfig()).look(data))
     by_check = {one.check: one for one in found}

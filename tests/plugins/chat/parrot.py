@@ -7,7 +7,7 @@ from typing import Any
 
 from framework.api.records import Prompt
 from framework_plugins.chat.options import Sampling
-from framework_plugins.chat.session import BASE, TUNED, Cast, Session
+from framework_plugins.chat.session import BASE, TUNED, ChatSession, Speakers
 
 
 class Parrot:
@@ -35,15 +35,15 @@ def pair(*, context: int | None = None) -> tuple[Parrot, Parrot]:
     return Parrot(BASE, context=context), Parrot(TUNED, context=context)
 
 
-def session(*parrots: Parrot, system: str | None = None, sampling: Sampling | None = None) -> Session:
+def session(*parrots: Parrot, system: str | None = None, sampling: Sampling | None = None) -> ChatSession:
     """Return a session in which all of them talk."""
-    cast = Cast({parrot.name: parrot for parrot in parrots}, {BASE: "no base", TUNED: "nothing trained"})
-    return Session(cast, tuple(cast.speakers), system, sampling or Sampling())
+    speakers = Speakers({parrot.name: parrot for parrot in parrots}, {BASE: "no base", TUNED: "nothing trained"})
+    return ChatSession(speakers, tuple(speakers.available), system, sampling or Sampling())
 
 
 def turns(prompt: Prompt) -> list[tuple[str, str]]:
     return [(message.role, message.content) for message in prompt.messages]
 
 
-def said(asked: Session, text: str) -> list[str]:
+def said(asked: ChatSession, text: str) -> list[str]:
     return ["".join(reply.pieces) for reply in asked.ask(text)]

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from framework_plugins.chat.columns import GAP, PATIENCE, THINKING, Column, Columns, column_width
+from framework_plugins.chat.columns import GAP, THINKING, THINKING_AFTER, Column, TerminalColumns, column_width
 
 
 def screen(out: io.StringIO) -> list[str]:
@@ -60,7 +60,7 @@ def test_no_line_is_wider_than_its_column_and_no_letter_is_lost(text: str, width
 
 def test_rows_are_written_when_both_have_come_so_far() -> None:
     out = io.StringIO()
-    columns = Columns(out, 10, ["base", "tuned"])
+    columns = TerminalColumns(out, 10, ["base", "tuned"])
     columns.add(0, "one two three four")
     assert cells(screen(out)) == [["one two", ""]]
     columns.add(1, "yes")
@@ -77,7 +77,7 @@ def test_rows_are_written_when_both_have_come_so_far() -> None:
 @given(st.lists(st.tuples(st.integers(0, 1), st.text(alphabet="ab \n", max_size=9)), max_size=20))
 def test_whatever_the_order_the_screen_shows_both_texts(pieces: list[tuple[int, str]]) -> None:
     out = io.StringIO()
-    columns = Columns(out, 6, ["base", "tuned"])
+    columns = TerminalColumns(out, 6, ["base", "tuned"])
     for number, piece in pieces:
         columns.add(number, piece)
     for number in (0, 1):
@@ -92,8 +92,8 @@ def test_whatever_the_order_the_screen_shows_both_texts(pieces: list[tuple[int, 
 
 def test_a_model_that_thinks_for_long_is_told() -> None:
     out = io.StringIO()
-    columns = Columns(out, 12, ["base", "tuned"])
-    for _ in range(PATIENCE):
+    columns = TerminalColumns(out, 12, ["base", "tuned"])
+    for _ in range(THINKING_AFTER):
         columns.add(1, "")
     assert cells(screen(out)) == [["", THINKING]]
     columns.add(1, "So.")

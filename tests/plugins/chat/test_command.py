@@ -144,9 +144,9 @@ def test_a_run_that_keeps_no_base_says_so(
 
 def test_base_and_tuned_may_answer_in_turns(place: Path) -> None:
     run = read_run(make(place))
-    with trained(run, []) as cast:
+    with trained(run, []) as speakers:
         prompt = Prompt((Message("user", "say 3"),))
-        streams = [cast.speakers[name].stream(prompt, max_new_tokens=9, seed=None) for name in (BASE, TUNED, BASE)]
+        streams = [speakers.available[name].stream(prompt, max_new_tokens=9, seed=None) for name in (BASE, TUNED, BASE)]
         pieces = [next(stream) for _ in range(2) for stream in streams]
     assert pieces == ["say", "it", "say", " 3", " is", " 3"]
 

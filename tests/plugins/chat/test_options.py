@@ -32,7 +32,7 @@ class Offers:
 
 @pytest.fixture
 def offers(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(current().plugins, "_left_out", {})
+    monkeypatch.setattr(current().plugins, "_skipped", {})
     current().plugins.add(Offers(), name="offers")
     yield
     current().plugins.manager.unregister(name="offers")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from framework import FrameworkError
 from framework.api.records import Prompt
 from framework_plugins.chat.options import Sampling
-from framework_plugins.chat.session import HELP, is_order, prompt_of
+from framework_plugins.chat.session import HELP, is_command, prompt_of
 from tests.plugins.chat.parrot import Parrot, pair, said, session, turns
 
 
@@ -28,11 +28,11 @@ def test_both_are_asked_and_each_remembers_its_own_answers() -> None:
 def test_who_is_not_asked_does_not_hear_it() -> None:
     base, tuned = pair()
     asked = session(base, tuned)
-    assert asked.order("/tuned") == "tuned answers"
+    assert asked.run_command("/tuned") == "tuned answers"
     assert said(asked, "one") == ["tuned: one"]
-    assert asked.order("/base") == "base answers"
+    assert asked.run_command("/base") == "base answers"
     assert said(asked, "two") == ["base: two"]
-    assert asked.order("/both") == "base and tuned answer"
+    assert asked.run_command("/both") == "base and tuned answer"
     assert turns(base.asked[0]) == [("user", "two")]
 
 
@@ -40,7 +40,7 @@ def test_reset_forgets_the_turns_and_keeps_the_system_prompt() -> None:
     base, tuned = pair()
     asked = session(base, tuned, system="Be brief.")
     said(asked, "one")
-    asked.order("/reset")
+    asked.run_command("/reset")
     said(asked, "two")
     assert turns(tuned.asked[1]) == [("system", "Be brief."), ("user", "two")]
 
@@ -48,9 +48,9 @@ def test_reset_forgets_the_turns_and_keeps_the_system_prompt() -> None:
 def test_the_system_prompt_is_set_and_taken_away() -> None:
     (parrot,) = (Parrot("tuned"),)
     asked = session(parrot)
-    asked.order("/system  Be very brief. ")
+    asked.run_command("/system  Be very brief. ")
     said(asked, "one")
-    asked.order("/system")
+    asked.run_command("/system")
     said(asked, "two")
     assert turns(parrot.asked[0])[0] == ("system", "Be very brief.")
     assert turns(parrot.asked[1])[0] == ("user", "one")
@@ -107,7 +107,7 @@ def test_an_answer_that_fails_is_remembered_as_far_as_it_came() -> None:
 def test_a_wrong_word_is_told_and_nothing_changes(word: str, told: str) -> None:
     asked = session(Parrot("tuned"))
     with pytest.raises(FrameworkError) as refused:
-        asked.order(word)
+        asked.run_command(word)
     assert told in str(refused.value)
     assert asked.talking == ("tuned",)
 
@@ -115,10 +115,10 @@ def test_a_wrong_word_is_told_and_nothing_changes(word: str, told: str) -> None:
 def test_help_lists_every_word_and_quit_ends() -> None:
     asked = session(Parrot("tuned"))
     for word in HELP:
-        assert word in asked.order("/help")
+        assert word in asked.run_command("/help")
         if word != "/both":
             assert not asked.over
-    assert asked.order("/quit") == ""
+    assert asked.run_command("/quit") == ""
     assert asked.over
 
 
@@ -126,7 +126,7 @@ def test_every_word_in_the_help_is_one() -> None:
     base, tuned = pair()
     asked = session(base, tuned)
     for word in HELP:
-        asked.order(word.partition(" ")[0])
+        asked.run_command(word.partition(" ")[0])
 
 
 # context 12, answers of 4 tokens: 8 remain for the conversation
@@ -197,4 +197,4 @@ def test_a_prompt_of_several_lines_stands_between_quotes(lines: list[str], promp
 
 
 def test_two_slashes_are_no_word() -> None:
-    assert [is_order(line) for line in ("/base", "//base", "base", "")] == [True, False, False, False]
+    assert [is_command(line) for line in ("/base", "//base", "base", "")] == [True, False, False, False]

@@ -14,8 +14,8 @@ import pytest
 from rich.console import Console
 
 from framework_plugins.chat import terminal
-from framework_plugins.chat.columns import PATIENCE, THINKING
-from framework_plugins.chat.session import Session
+from framework_plugins.chat.columns import THINKING, THINKING_AFTER
+from framework_plugins.chat.session import ChatSession
 from tests.plugins.chat.parrot import Parrot, pair, session
 from tests.support.forked_program import program
 from tests.support.program import environment
@@ -134,7 +134,7 @@ def test_a_narrow_terminal_shows_one_after_the_other(run: Path) -> None:
         assert lines[place : place + 4] == ["base", "say 3", "tuned", "it is 3"]
 
 
-def typing(monkeypatch: pytest.MonkeyPatch, asked: Session, *lines: str, width: int = 100) -> str:
+def typing(monkeypatch: pytest.MonkeyPatch, asked: ChatSession, *lines: str, width: int = 100) -> str:
     """Hold a conversation in which these lines are typed, and return what is shown."""
     rest = iter(lines)
 
@@ -157,7 +157,7 @@ def test_control_characters_of_an_answer_are_not_printed(monkeypatch: pytest.Mon
 
 
 def test_a_model_that_thinks_for_long_is_told_and_that_is_taken_back(monkeypatch: pytest.MonkeyPatch) -> None:
-    thinks = Parrot("tuned", pieces=[*[""] * PATIENCE, "So."])
+    thinks = Parrot("tuned", pieces=[*[""] * THINKING_AFTER, "So."])
     assert f"{THINKING}\r{' ' * len(THINKING)}\rSo.\n" in typing(monkeypatch, session(thinks), "one")
     quick = Parrot("tuned", pieces=["", "So."])
     assert THINKING not in typing(monkeypatch, session(quick), "one")

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from framework import Component
-from framework.api.checkup import Found, State
+from framework.api.diagnostic import DiagnosticResult, State
 from framework.api.plan import Plan
 from framework.api.schema import LoggerConfig, TrainerConfig
 from framework.util.errors import FrameworkError
@@ -19,58 +19,58 @@ from framework.util.errors import FrameworkError
 TOKEN = "hf_" + "aB3" * 10
 
 
-def well(plan: Plan | None) -> Found:
-    return Found(State.ok, plan.name if plan else "no plan", "1.2", "nothing")
+def well(plan: Plan | None) -> DiagnosticResult:
+    return DiagnosticResult(State.ok, plan.name if plan else "no plan", "1.2", "nothing")
 
 
 def nothing(_: Plan | None) -> None:
     return None
 
 
-def process(_: Plan | None) -> Found:
-    return Found(State.ok, str(os.getpid()))
+def process(_: Plan | None) -> DiagnosticResult:
+    return DiagnosticResult(State.ok, str(os.getpid()))
 
 
-def noisy(_: Plan | None) -> Found:
+def noisy(_: Plan | None) -> DiagnosticResult:
     print("a library speaks")  # noqa: T201 - what libraries do
     os.write(1, b"and so does C\n")
     subprocess.run([sys.executable, "-c", "print('and a child')"], check=True)
-    return Found(State.ok)
+    return DiagnosticResult(State.ok)
 
 
-def crash(_: Plan | None) -> Found:
+def crash(_: Plan | None) -> DiagnosticResult:
     print("about to crash", file=sys.stderr, flush=True)  # noqa: T201 - as above
     os.kill(os.getpid(), signal.SIGSEGV)
-    return Found(State.ok)
+    return DiagnosticResult(State.ok)
 
 
-def leave(_: Plan | None) -> Found:
+def leave(_: Plan | None) -> DiagnosticResult:
     os._exit(7)
 
 
-def hang(_: Plan | None) -> Found:
+def hang(_: Plan | None) -> DiagnosticResult:
     """Hang, with a child of its own; the file that HANGS names gets the ids of both."""
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"]) as child:
         Path(os.environ["HANGS"]).write_text(f"{os.getpid()} {child.pid}", encoding="ascii")
         time.sleep(600)
-    return Found(State.ok)
+    return DiagnosticResult(State.ok)
 
 
-def raises(_: Plan | None) -> Found:
+def raises(_: Plan | None) -> DiagnosticResult:
     message = f"no anvil for {TOKEN}\nand more"
     raise RuntimeError(message)
 
 
-def refuses(_: Plan | None) -> Found:
+def refuses(_: Plan | None) -> DiagnosticResult:
     message = "acme.anvil=1 is too light: set 2"
     raise FrameworkError(message)
 
 
-def lacks(_: Plan | None) -> Found:
+def lacks(_: Plan | None) -> DiagnosticResult:
     raise ModuleNotFoundError(name="anvil")
 
 
-def leaves_python(_: Plan | None) -> Found:
+def leaves_python(_: Plan | None) -> DiagnosticResult:
     sys.exit("unsupported")
 
 

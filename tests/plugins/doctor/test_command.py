@@ -25,7 +25,7 @@ MINE = f"""
 import os, signal, time
 
 from framework import hookimpl
-from framework.api.checkup import Checkup, Found, State
+from framework.api.diagnostic import Diagnostic, DiagnosticResult, State
 
 
 def crash(plan):
@@ -42,11 +42,11 @@ def raises(plan):
 
 
 @hookimpl
-def framework_checkups():
-    yield Checkup("crash", "acme", "mine:crash", process="one")
-    yield Checkup("raises", "acme", "mine:raises", process="one")
-    yield Checkup("hang", "acme", "mine:hang", seconds=3)
-    yield "no checkup"
+def framework_diagnostics():
+    yield Diagnostic("crash", "acme", "mine:crash", process="one")
+    yield Diagnostic("raises", "acme", "mine:raises", process="one")
+    yield Diagnostic("hang", "acme", "mine:hang", seconds=3)
+    yield "no diagnostic"
 """
 
 
@@ -103,7 +103,7 @@ def test_what_a_plugins_checks_do_ends_nothing_else(quickstart: Result) -> None:
     assert part(told, "hang")["detail"] == "no answer within 3 s"
     assert part(told, "raises")["detail"].startswith("RuntimeError: no anvil for (hidden)")
     left = next(one for one in told["checks"] if one["topic"] == "plugins")
-    assert "framework_checkups gives a str, no Checkup" in left["detail"]
+    assert "framework_diagnostics gives a str, no Diagnostic" in left["detail"]
 
 
 def test_keys_are_found_and_never_printed(quickstart: Result) -> None:

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 from packaging.requirements import Requirement
 
-from framework.api.checkup import State
+from framework.api.diagnostic import State
 from framework.util import host
 from framework_plugins.doctor import machine
 

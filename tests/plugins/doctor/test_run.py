@@ -8,20 +8,20 @@ from types import ModuleType
 import pytest
 
 from framework import testing
-from framework.api.checkup import State
+from framework.api.diagnostic import State
 from framework.api.plan import Plan, Selection
-from framework_plugins.doctor import Checked
+from framework_plugins.doctor import DiagnosticRecord
 from framework_plugins.doctor.run import run
-from framework_plugins.doctor.worker import Worker
+from framework_plugins.doctor.worker import DiagnosticProcess
 
 
 @pytest.fixture(scope="module")
-def worker() -> Iterator[Worker]:
-    with Worker() as started:
+def worker() -> Iterator[DiagnosticProcess]:
+    with DiagnosticProcess() as started:
         yield started
 
 
-def test_a_plan_that_can_run_is_opened_and_leaves_nothing(worker: Worker, tmp_path: Path) -> None:
+def test_a_plan_that_can_run_is_opened_and_leaves_nothing(worker: DiagnosticProcess, tmp_path: Path) -> None:
     found = list(run(testing.plan([], run_dir=tmp_path / "run"), worker))
     assert [one.name for one in found] == ["run folder", "options", "model", "trainer"]
     assert {(one.state, one.needed) for one in found} == {(State.ok, True)}
@@ -29,26 +29,26 @@ def test_a_plan_that_can_run_is_opened_and_leaves_nothing(worker: Worker, tmp_pa
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_plan_stage_alone_opens_nothing(worker: Worker, tmp_path: Path) -> None:
+def test_the_plan_stage_alone_opens_nothing(worker: DiagnosticProcess, tmp_path: Path) -> None:
     found = list(run(testing.plan(["stages=[plan]"], run_dir=tmp_path / "run"), worker))
     assert [one.name for one in found] == ["run folder", "options", "model"]
 
 
-def test_a_folder_that_holds_something_else_ends_it(worker: Worker, tmp_path: Path) -> None:
+def test_a_folder_that_holds_something_else_ends_it(worker: DiagnosticProcess, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine", encoding="utf-8")
     (found,) = run(testing.plan([], run_dir=tmp_path), worker)
     assert (found.name, found.blocks) == ("run folder", True)
     assert found.detail == f"run_dir={tmp_path} holds something else: give a new folder, or that of an earlier run"
 
 
-def last(worker: Worker, plan: Plan) -> Checked:
+def last(worker: DiagnosticProcess, plan: Plan) -> DiagnosticRecord:
     """Return what ended it."""
     *_, found = run(plan, worker)
     return found
 
 
 def test_an_option_that_lacks_a_library_is_told_with_the_command(
-    worker: Worker, acts: ModuleType, tmp_path: Path
+    worker: DiagnosticProcess, acts: ModuleType, tmp_path: Path
 ) -> None:
     plan = testing.plan([], run_dir=tmp_path / "run")
     found = last(worker, dataclasses.replace(plan, logger={"tall": Selection(acts.TALL, acts.TallConfig())}))
@@ -56,7 +56,9 @@ def test_an_option_that_lacks_a_library_is_told_with_the_command(
     assert (found.detail, found.fix) == ("not installed: acme-absent", "pip install 'acme-absent>=2'")
 
 
-def test_a_model_whose_check_passes_needs_no_library_that_it_asks_for(worker: Worker, tmp_path: Path) -> None:
+def test_a_model_whose_check_passes_needs_no_library_that_it_asks_for(
+    worker: DiagnosticProcess, tmp_path: Path
+) -> None:
     plan = testing.plan([], run_dir=tmp_path / "run")
     wanting = dataclasses.replace(plan.model.component, extra="acme-absent>=2")
     found = list(run(dataclasses.replace(plan, model=Selection(wanting, plan.model.config)), worker))
@@ -64,21 +66,21 @@ def test_a_model_whose_check_passes_needs_no_library_that_it_asks_for(worker: Wo
     assert not any(one.blocks for one in found)
 
 
-def test_an_option_whose_code_is_broken_is_told(worker: Worker, acts: ModuleType, tmp_path: Path) -> None:
+def test_an_option_whose_code_is_broken_is_told(worker: DiagnosticProcess, acts: ModuleType, tmp_path: Path) -> None:
     plan = testing.plan([], run_dir=tmp_path / "run")
     found = last(worker, dataclasses.replace(plan, logger={"bad": Selection(acts.BAD, acts.BadConfig())}))
     assert (found.name, found.state, found.blocks) == ("logger.bad=bad", State.broken, True)
     assert f"'bad' cannot be loaded from {acts.__name__}:NotThere" in found.detail
 
 
-def test_what_the_trainer_refuses_is_told(worker: Worker, acts: ModuleType, tmp_path: Path) -> None:
+def test_what_the_trainer_refuses_is_told(worker: DiagnosticProcess, acts: ModuleType, tmp_path: Path) -> None:
     plan = testing.plan(["name=big"], run_dir=tmp_path / "run")
     found = last(worker, dataclasses.replace(plan, trainer=Selection(acts.PICKY, acts.PickyConfig())))
     assert (found.name, found.state, found.blocks) == ("trainer", State.broken, True)
     assert found.detail == "the machine is too small for big: take a larger one"
 
 
-def test_a_model_that_is_not_there_is_told(worker: Worker, tmp_path: Path) -> None:
+def test_a_model_that_is_not_there_is_told(worker: DiagnosticProcess, tmp_path: Path) -> None:
     (tmp_path / "model").mkdir()
     words = ["model=local", f"model.path={tmp_path / 'model'}"]
     found = last(worker, testing.plan(words, run_dir=tmp_path / "run"))

@@ -6,30 +6,34 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from framework.api.checkup import Found, State
-from framework_plugins.doctor import Checked, checked
+from framework.api.diagnostic import DiagnosticResult, State
+from framework_plugins.doctor import DiagnosticRecord, checked
 from framework_plugins.doctor.show import as_json, show
 
 LONG = "pip install --index-url=https://packages.acme.org/simple 'a-library-with-a-very-long-name>=2' 'another-one>=3'"
 WORDS = ["+experiment=quickstart"]
 
 
-def library(name: str) -> Checked:
-    return checked(name, "libraries", Found(State.ok, version="1.2.3"))
+def library(name: str) -> DiagnosticRecord:
+    return checked(name, "libraries", DiagnosticResult(State.ok, version="1.2.3"))
 
 
 FOUND = [
-    checked("Python", "machine", Found(State.ok, "/usr/bin/python", "3.11.9"), needed=True),
+    checked("Python", "machine", DiagnosticResult(State.ok, "/usr/bin/python", "3.11.9"), needed=True),
     *map(library, ("accelerate", "annotated-types", "bitsandbytes", "cattrs", "datasets", "hydra-core", "jinja2")),
-    checked("torch", "libraries", Found(State.broken, ">=2.6 is asked for", "2.1", "pip install 'torch>=2.6'")),
-    checked("sox", "sound", Found(State.missing, "no sox on PATH " * 6, fix=LONG), needed=True, plugin="acme"),
-    checked("login", "sound", Found(State.off, "[bold]none[/] :boom:", fix="log in"), plugin="acme"),
-    checked("drum", "sound", Found(State.broken, "RuntimeError: no stick"), plugin="acme"),
-    checked("card", "sound", Found(State.unknown, "nobody knows"), needed=True, plugin="acme"),
+    checked(
+        "torch", "libraries", DiagnosticResult(State.broken, ">=2.6 is asked for", "2.1", "pip install 'torch>=2.6'")
+    ),
+    checked(
+        "sox", "sound", DiagnosticResult(State.missing, "no sox on PATH " * 6, fix=LONG), needed=True, plugin="acme"
+    ),
+    checked("login", "sound", DiagnosticResult(State.off, "[bold]none[/] :boom:", fix="log in"), plugin="acme"),
+    checked("drum", "sound", DiagnosticResult(State.broken, "RuntimeError: no stick"), plugin="acme"),
+    checked("card", "sound", DiagnosticResult(State.unknown, "nobody knows"), needed=True, plugin="acme"),
 ]
 
 
-def shown(found: list[Checked], width: int) -> list[str]:
+def shown(found: list[DiagnosticRecord], width: int) -> list[str]:
     console = Console(file=StringIO(), width=width, highlight=False, emoji=False, markup=False)
     show(console, found, WORDS)
     assert isinstance(console.file, StringIO)

@@ -1,4 +1,4 @@
-"""`Worker`: what crashes, hangs or prints in another process costs one answer."""
+"""`DiagnosticProcess`: what crashes, hangs or prints in another process costs one answer."""
 
 import os
 import subprocess
@@ -11,27 +11,27 @@ import psutil
 import pytest
 
 from framework import testing
-from framework.api.checkup import Found, State
-from framework_plugins.doctor.worker import Worker
+from framework.api.diagnostic import DiagnosticResult, State
+from framework_plugins.doctor.worker import DiagnosticProcess
 
 ACTS = "doctor_acts"
 
 
 @pytest.fixture(scope="module")
-def worker() -> Iterator[Worker]:
-    with Worker() as started:
+def worker() -> Iterator[DiagnosticProcess]:
+    with DiagnosticProcess() as started:
         yield started
 
 
-def ask(worker: Worker, name: str, seconds: float = 60) -> Found | None:
+def ask(worker: DiagnosticProcess, name: str, seconds: float = 60) -> DiagnosticResult | None:
     return worker.ask(f"{ACTS}:{name}", None, seconds=seconds)
 
 
-def test_what_a_check_finds_comes_back(worker: Worker, tmp_path: Path) -> None:
-    assert ask(worker, "well") == Found(State.ok, "no plan", "1.2", "nothing")
+def test_what_a_check_finds_comes_back(worker: DiagnosticProcess, tmp_path: Path) -> None:
+    assert ask(worker, "well") == DiagnosticResult(State.ok, "no plan", "1.2", "nothing")
     assert ask(worker, "nothing") is None
     plan = testing.plan(["name=mine"], run_dir=tmp_path)
-    assert worker.ask(f"{ACTS}:well", plan, seconds=60) == Found(State.ok, "mine", "1.2", "nothing")
+    assert worker.ask(f"{ACTS}:well", plan, seconds=60) == DiagnosticResult(State.ok, "mine", "1.2", "nothing")
 
 
 @pytest.mark.parametrize(
@@ -41,22 +41,24 @@ def test_what_a_check_finds_comes_back(worker: Worker, tmp_path: Path) -> None:
         ("refuses", State.broken, "acme.anvil=1 is too light: set 2"),
         ("lacks", State.missing, "ModuleNotFoundError: no message"),
         ("leaves_python", State.broken, "SystemExit: unsupported"),
-        ("wrong", State.broken, f"{ACTS}:wrong gives a str, no Found"),
+        ("wrong", State.broken, f"{ACTS}:wrong gives a str, no DiagnosticResult"),
         ("not_there", State.broken, f"AttributeError: module '{ACTS}' has no attribute 'not_there'"),
     ],
 )
-def test_what_a_check_raises_is_told_in_one_line(worker: Worker, name: str, state: State, detail: str) -> None:
+def test_what_a_check_raises_is_told_in_one_line(
+    worker: DiagnosticProcess, name: str, state: State, detail: str
+) -> None:
     found = ask(worker, name)
     assert found is not None
     assert (found.state, found.detail[: len(detail)]) == (state, detail)
     assert "\n" not in found.detail
 
 
-def test_what_is_printed_is_no_answer(worker: Worker) -> None:
-    assert ask(worker, "noisy") == Found(State.ok)
+def test_what_is_printed_is_no_answer(worker: DiagnosticProcess) -> None:
+    assert ask(worker, "noisy") == DiagnosticResult(State.ok)
 
 
-def test_checks_of_one_worker_share_a_process(worker: Worker) -> None:
+def test_checks_of_one_worker_share_a_process(worker: DiagnosticProcess) -> None:
     assert ask(worker, "process") == ask(worker, "process")
 
 
@@ -67,9 +69,9 @@ def test_checks_of_one_worker_share_a_process(worker: Worker) -> None:
         ("leave", "it ended Python with exit code 7"),
     ],
 )
-def test_a_crash_costs_one_answer(worker: Worker, name: str, detail: str) -> None:
+def test_a_crash_costs_one_answer(worker: DiagnosticProcess, name: str, detail: str) -> None:
     before = ask(worker, "process")
-    assert ask(worker, name) == Found(State.broken, detail)
+    assert ask(worker, name) == DiagnosticResult(State.broken, detail)
     after = ask(worker, "process")
     assert after is not None
     assert after.state is State.ok
@@ -79,17 +81,17 @@ def test_a_crash_costs_one_answer(worker: Worker, name: str, detail: str) -> Non
 def test_what_hangs_is_ended_with_its_children(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ids = tmp_path / "ids"
     monkeypatch.setenv("HANGS", str(ids))
-    with Worker() as worker:
+    with DiagnosticProcess() as worker:
         assert ask(worker, "well") is not None
-        assert ask(worker, "hang", seconds=2) == Found(State.broken, "no answer within 2 s")
+        assert ask(worker, "hang", seconds=2) == DiagnosticResult(State.broken, "no answer within 2 s")
         assert ask(worker, "well") is not None
     wait_until(lambda: not any(map(psutil.pid_exists, map(int, ids.read_text().split()))))
 
 
 PARENT = """
 import os
-from framework_plugins.doctor.worker import Worker
-worker = Worker()
+from framework_plugins.doctor.worker import DiagnosticProcess
+worker = DiagnosticProcess()
 print(worker.ask("doctor_acts:process", None, seconds=60).detail, flush=True)
 worker.ask("doctor_acts:hang", None, seconds=60)
 """
@@ -113,7 +115,7 @@ def wait_until(holds: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def test_what_cannot_be_handed_over_is_unknown(worker: Worker) -> None:
+def test_what_cannot_be_handed_over_is_unknown(worker: DiagnosticProcess) -> None:
     found = worker.ask(f"{ACTS}:well", lambda: None, seconds=1)
     assert found is not None
     assert found.state is State.unknown
@@ -122,15 +124,15 @@ def test_what_cannot_be_handed_over_is_unknown(worker: Worker) -> None:
 
 def test_a_plugin_file_is_loaded_there(tmp_path: Path) -> None:
     file = tmp_path / "mine_of_doctor.py"
-    text = "from framework import hookimpl\nfrom framework.api.checkup import Found, State\n"
-    text += "@hookimpl\ndef framework_checkups(): return []\n"
+    text = "from framework import hookimpl\nfrom framework.api.diagnostic import Found, State\n"
+    text += "@hookimpl\ndef framework_diagnostics(): return []\n"
     file.write_text(text + "def check(plan): return Found(State.ok, __file__)\n", encoding="utf-8")
-    with Worker([str(file)]) as worker:
-        assert worker.ask("mine_of_doctor:check", None, seconds=60) == Found(State.ok, str(file))
+    with DiagnosticProcess([str(file)]) as worker:
+        assert worker.ask("mine_of_doctor:check", None, seconds=60) == DiagnosticResult(State.ok, str(file))
 
 
 def test_a_plugin_file_that_cannot_be_loaded_there_is_told(tmp_path: Path) -> None:
-    with Worker([str(tmp_path / "gone.py")]) as worker:
+    with DiagnosticProcess([str(tmp_path / "gone.py")]) as worker:
         found = ask(worker, "well")
     assert found is not None
     assert (found.state, "there is no such Python file" in found.detail) == (State.broken, True)

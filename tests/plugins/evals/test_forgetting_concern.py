@@ -1,4 +1,4 @@
-"""A run that forgot is flagged by each of its signs, with the cure; one that did not is told with its figures."""
+"""A run that forgot is flagged by each sign, with the recommendation; one that did not is told with its figures."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def found(plan: Plan, after: EvalResult, before: EvalResult | None = None, nulls
 def test_what_stayed_is_not_flagged_and_told_with_its_figures(plan: Plan) -> None:
     (concern,) = found(plan, general(perplexity=41), general(divergence=0), nulls=1)
     assert not concern.flagged
-    assert (concern.name, concern.aspect, concern.harm, concern.cure) == ("forgetting", Aspect.general, 0, "")
+    assert (concern.name, concern.aspect, concern.harm, concern.recommendation) == ("forgetting", Aspect.general, 0, "")
     assert concern.text == (
         "general questions right 75% to 75%, perplexity of general texts 40 to 41 (1.02 times), perplexity of general "
         "answers 20 to 20 (1.00 times), divergence from the base 0.3 nats a token (a random adapter of its size: 0.004)"
@@ -69,8 +69,8 @@ def test_each_sign_flags_by_itself(plan: Plan, after: EvalResult, text: str, har
     assert concern.flagged
     assert concern.text == text
     assert concern.harm == pytest.approx(harm, abs=1e-3)
-    assert "lower trainer.learning_rate=0.005" in concern.cure
-    assert "data.mix=[{data: hub, path: OWNER/NAME, weight: 0.2}]" in concern.cure
+    assert "lower trainer.learning_rate=0.005" in concern.recommendation
+    assert "data.mix=[{data: hub, path: OWNER/NAME, weight: 0.2}]" in concern.recommendation
 
 
 def test_a_fall_that_may_be_chance_is_not_flagged(plan: Plan) -> None:
@@ -100,7 +100,7 @@ def test_data_that_are_mixed_already_call_for_more(plan: Plan) -> None:
     mixed = replace(plan.data.config, mix=[{"data": "hub"}])
     more = replace(plan, data=replace(plan.data, config=mixed))
     (concern,) = found(more, general(divergence=9))
-    assert "mix more general data in" in concern.cure
+    assert "mix more general data in" in concern.recommendation
 
 
 def tasks(tmp_path: Path, *words: str) -> Plan:

@@ -20,7 +20,7 @@ def test_a_learning_rate_of_ten_times_the_quickstarts_is_flagged(
     concern = forgetting(tmp_path, "+experiment=quickstart", f"evaluator=[{option}]", f"trainer.learning_rate={rate}")
     print(f"{rate} {option}: {concern}")  # noqa: T201 - the figures are what this test is to show
     assert concern.flagged is flagged
-    assert ("data.mix" in concern.cure) is flagged
+    assert ("data.mix" in concern.recommendation) is flagged
     assert (concern.harm > 0.5) is flagged
 
 

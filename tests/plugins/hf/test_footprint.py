@@ -7,11 +7,11 @@ import pytest
 from framework.api.plan import Plan
 from framework.api.records import TokenRow
 from framework.config.compose import compose
-from framework.memory import Attention, Loss, Settings, Shape, Weights, estimate
+from framework.memory import Attention, Loss, MemorySettings, Shape, Weights, estimate
 from framework.plan.make import make_plan
 from framework.util.gpus import Gpu, named
 from framework_plugins.hf.config import Packing
-from framework_plugins.hf.footprint import footprint, savings, targets
+from framework_plugins.hf.footprint import footprint, reductions, targets
 from framework_plugins.hf.packing.parts import Packer
 from tests.framework.memory.test_shape import SMOLLM
 
@@ -25,7 +25,7 @@ def plan(*words: str) -> Plan:
     return make_plan(compose(["model=llama1b", "data=local_file", "data.path=x.jsonl", *words]), run_dir=Path("unused"))
 
 
-def settings(*words: str, gpu: Gpu | None = GPU, longest: int = 256, shared: int = 0) -> Settings:
+def settings(*words: str, gpu: Gpu | None = GPU, longest: int = 256, shared: int = 0) -> MemorySettings:
     return footprint(plan(*words), SHAPE, gpu, longest, shared)
 
 
@@ -111,17 +111,17 @@ def test_every_saving_saves_or_costs_nothing_and_can_be_taken() -> None:
     before = estimate(SHAPE, footprint(some, SHAPE, GPU, 1024, 0)).reserved
     from framework.plan.overrides import changed
 
-    found = list(savings(some))
-    assert [next(iter(saving.settings)) for saving in found][1:3] == ["trainer.per_device_train_batch_size"] * 2
-    for saving in found:
-        after = estimate(SHAPE, footprint(changed(some, saving.settings), SHAPE, GPU, 1024, 0)).reserved
-        assert after <= before, saving
+    found = list(reductions(some))
+    assert [next(iter(reduction.settings)) for reduction in found][1:3] == ["trainer.per_device_train_batch_size"] * 2
+    for reduction in found:
+        after = estimate(SHAPE, footprint(changed(some, reduction.settings), SHAPE, GPU, 1024, 0)).reserved
+        assert after <= before, reduction
 
 
 def test_pieces_are_not_made_smaller_by_what_cannot_be_cut() -> None:
     words = [*EIGHT, "trainer.optim=adamw_torch"]
     one, cut, zero = (
-        {key for saving in savings(plan(*more)) for key in saving.settings}
+        {key for reduction in reductions(plan(*more)) for key in reduction.settings}
         for more in (words[3:], [*words, "launch=fsdp2"], [*words, "launch=deepspeed_zero3"])
     )
     assert {"trainer.optim", "quantization"} <= one

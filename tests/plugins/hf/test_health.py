@@ -17,10 +17,10 @@ import torch
 from framework import FrameworkError
 from framework.api import records
 from framework.api.protocols import TrainRun
-from framework.api.records import Order, Report, Step, TrainResult, Trouble
+from framework.api.records import Report, Step, StepControl, TrainingIssue, TrainResult
 from framework.api.schema import Action
 from framework.run import pipeline
-from framework_plugins.monitor.cures import CURES
+from framework_plugins.monitor.recommendations import RECOMMENDATIONS
 from tests.support.tiny import chat_rows, tiny_llama
 from tests.support.training import make, opened
 
@@ -53,7 +53,7 @@ def run(base: Path, tmp_path: Path) -> Run:
 
 
 def told(trained: TrainResult) -> list[str]:
-    return [trouble.kind for trouble in trained.troubles]
+    return [issue.kind for issue in trained.issues]
 
 
 def steps(tmp_path: Path) -> list[dict[str, Any]]:
@@ -94,11 +94,11 @@ def test_one_corrupted_row_is_a_spike(run: Run, tmp_path: Path) -> None:
     rows.append({**rows[7], "output": "".join(draw.choices("abcdefghijklmnopqrstuvwxyz", k=60))})
     words = ["adapter=full", *ONE_BY_ONE, "trainer.learning_rate=0.003", "trainer.max_steps=125"]
     alone = ["data.validation_split=0", "objective=train_loss", "trainer.group_by_prefix=false"]
-    (trouble,) = run(rows, *words, *alone).troubles
-    assert trouble.kind == "spike"
+    (issue,) = run(rows, *words, *alone).issues
+    assert issue.kind == "spike"
     losses = {step["step"]: step["loss"] for step in steps(tmp_path)}
-    assert losses[trouble.step] == max(loss for step, loss in losses.items() if step > 20)
-    assert "Look at the rows of this step" in trouble.cure
+    assert losses[issue.step] == max(loss for step, loss in losses.items() if step > 20)
+    assert "Look at the rows of this step" in issue.recommendation
 
 
 WILD = ((0.1, 0, 80), (0.2, 0, 60), (0.15, 0, 80), (0.2, 10, 80), (0.1, 400, 200))
@@ -107,8 +107,8 @@ KNOWN = ((42, WILD[2]), (2, WILD[4]))
 """With which seed one of them was seen to oscillate, and one to explode: these come first."""
 
 
-def provoked(run: Run, kind: str) -> tuple[float, Trouble]:
-    """Return the first trouble of a kind in trainings that go wild, with its learning rate.
+def provoked(run: Run, kind: str) -> tuple[float, TrainingIssue]:
+    """Return the first issue of a kind in trainings that go wild, with its learning rate.
 
     What such a training does hangs on the last bit of every sum, so one that has it on one processor has it not on
     another; of all of them some have.
@@ -118,7 +118,7 @@ def provoked(run: Run, kind: str) -> tuple[float, Trouble]:
         words = [f"trainer.learning_rate={rate}", f"trainer.max_steps={count}", f"seed={seed}"]
         always = [word for word in TEN if not word.startswith("trainer.warmup_steps")]
         trained = run(chat_rows(10), *always, *words, f"trainer.warmup_steps={warmup}")
-        if found := [trouble for trouble in trained.troubles if trouble.kind == kind]:
+        if found := [issue for issue in trained.issues if issue.kind == kind]:
             return rate, found[0]
     pytest.fail(f"no training had {kind}")
 
@@ -126,26 +126,26 @@ def provoked(run: Run, kind: str) -> tuple[float, Trouble]:
 def test_a_high_rate_makes_the_loss_oscillate(run: Run) -> None:
     rate, first = provoked(run, "oscillation")
     low, high = f"{rate / 10:g}", f"{rate / 2:g}"
-    assert f"lower trainer.learning_rate from {rate:g} to between {low} and {high}" in first.cure
+    assert f"lower trainer.learning_rate from {rate:g} to between {low} and {high}" in first.recommendation
 
 
 def test_a_high_rate_makes_the_gradients_explode(run: Run) -> None:
     rate, first = provoked(run, "exploding_gradient")
     assert "the gradient norm is about" in first.text
-    assert f"from {rate:g}" in first.cure
+    assert f"from {rate:g}" in first.recommendation
 
 
 def test_without_clipping_the_highest_rate_makes_the_loss_rise(run: Run) -> None:
     words = ["trainer.learning_rate=1.0", "trainer.max_grad_norm=1000000000", "trainer.max_steps=30"]
     trained = run(chat_rows(10), *TEN, *words)
     assert told(trained)[:1] == ["rising_loss"]
-    assert "The learning rate is too high" in trained.troubles[0].cure
+    assert "The learning rate is too high" in trained.issues[0].recommendation
 
 
 def test_a_tiny_rate_is_a_plateau(run: Run) -> None:
     trained = run(chat_rows(60), "trainer.learning_rate=1e-7", "trainer.max_steps=40")
     assert told(trained) == ["plateau"]
-    assert "Raise trainer.learning_rate from 1e-07" in trained.troubles[0].cure
+    assert "Raise trainer.learning_rate from 1e-07" in trained.issues[0].recommendation
 
 
 def test_rows_that_are_learned_by_heart_raise_the_validation_loss(run: Run, tmp_path: Path) -> None:
@@ -167,9 +167,9 @@ def test_answers_that_never_stop_are_told_with_those_of_the_base(run: Run, tmp_p
     run(chat_rows(20), stages, *more, "trainer.max_steps=2", "evaluator.prompts.max_new_tokens=40")
     report = records.load(Report, tmp_path / "run" / "report.json")
     assert report.train is not None
-    (trouble,) = [found for found in report.train.troubles if found.kind == "endless_answers"]
-    assert re.fullmatch(r"(\d+) of 8 answers did not end by themselves, and \d+ of 8 of the base model", trouble.text)
-    assert "The stop token is not learned" in trouble.cure
+    (issue,) = [found for found in report.train.issues if found.kind == "endless_answers"]
+    assert re.fullmatch(r"(\d+) of 8 answers did not end by themselves, and \d+ of 8 of the base model", issue.text)
+    assert "The stop token is not learned" in issue.recommendation
 
 
 def test_a_healthy_training_is_left_in_peace(run: Run) -> None:
@@ -180,8 +180,8 @@ def test_a_healthy_training_is_left_in_peace(run: Run) -> None:
 
 def test_a_lower_rate_holds_from_the_next_step_on(run: Run, tmp_path: Path) -> None:
     words = ["trainer.learning_rate=1e-6", "trainer.warmup_steps=0", "trainer.max_steps=60", "health.plateau=lower"]
-    (trouble,) = run(chat_rows(60), *words, "health.lower_to=0.25").troubles
-    assert (trouble.step, trouble.action) == (40, Action.lower)
+    (issue,) = run(chat_rows(60), *words, "health.lower_to=0.25").issues
+    assert (issue.step, issue.action) == (40, Action.lower)
     rates = {step["step"]: step["learning_rate"] for step in steps(tmp_path)}
     planned = {step: 1e-6 * (60 - step + 1) / 60 for step in rates}  # linear, to the end
     assert rates == pytest.approx({step: rate * (0.25 if step > 40 else 1) for step, rate in planned.items()})
@@ -190,11 +190,11 @@ def test_a_lower_rate_holds_from_the_next_step_on(run: Run, tmp_path: Path) -> N
 def test_a_stop_is_obeyed_within_the_step(run: Run, tmp_path: Path) -> None:
     words = ["trainer.learning_rate=1e-7", "trainer.max_steps=60", "health.plateau=stop"]
     trained = run(chat_rows(60), *words)
-    assert trained.steps == trained.troubles[0].step == steps(tmp_path)[-1]["step"] == 40
-    assert trained.stopped == f"step 40, plateau: {trained.troubles[0].text}"
+    assert trained.steps == trained.issues[0].step == steps(tmp_path)[-1]["step"] == 40
+    assert trained.stopped == f"step 40, plateau: {trained.issues[0].text}"
 
 
-def at_three(order: Order, step: Step) -> Order | None:
+def at_three(order: StepControl, step: Step) -> StepControl | None:
     return order if step.step == 3 else None
 
 
@@ -203,7 +203,7 @@ def test_weights_that_were_set_aside_are_put_back_bit_for_bit(base: Path, tmp_pa
     rows = tmp_path / "rows.jsonl"
     rows.write_text("".join(json.dumps(row) + "\n" for row in chat_rows(20)), encoding="utf-8")
     made = []
-    for name, order in (("kept", Order(keep=True)), ("stopped", Order(stop="enough"))):
+    for name, order in (("kept", StepControl(keep=True)), ("stopped", StepControl(stop="enough"))):
         plan = make(base, rows, tmp_path / name, kind, "trainer.max_steps=6")
         with opened(plan) as (model, data):
             run = TrainRun(tmp_path / name / "c", tmp_path / name / "s", partial(at_three, order))
@@ -218,7 +218,7 @@ def test_validations_and_questions_change_nothing_in_the_training(run: Run, tmp_
     found: list[list[float]] = []
     asking = ("trainer.early_stopping_metric=exact_match", "metric=[exact_match]", "evaluator=[prompts]")
     for words in (("trainer.eval_steps=null",), ("trainer.eval_steps=1", *asking)):
-        silent = [f"health.{kind}=ignore" for kind in CURES] if not found else []
+        silent = [f"health.{kind}=ignore" for kind in RECOMMENDATIONS] if not found else []
         run(chat_rows(40), *silent, "trainer.max_steps=6", "adapter.lora_dropout=0.3", *words)
         found.append([step["loss"] for step in steps(tmp_path)])
         (tmp_path / "run" / "log.jsonl").unlink()

@@ -31,7 +31,7 @@ def test_a_rate_that_teaches_nothing_is_named_and_one_that_does_is_not(
     check(config)
     pipeline.run(make_plan(config, run_dir=tmp_path / "run"))
     trained = records.load(TrainResult, tmp_path / "run" / "train.json")
-    print(rate, [f"{trouble.step}: {trouble.text}" for trouble in trained.troubles], trained.last_loss)  # noqa: T201
-    found = {trouble.kind for trouble in trained.troubles}
+    print(rate, [f"{issue.step}: {issue.text}" for issue in trained.issues], trained.last_loss)  # noqa: T201
+    found = {issue.kind for issue in trained.issues}
     assert found <= allowed
     assert bool(found) is bool(allowed)

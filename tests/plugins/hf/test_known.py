@@ -112,7 +112,7 @@ def test_rows_are_scored_once_in_one_state_and_again_in_another(tiny: HFModel, m
         assert first[0] == first[2]
         with tiny.as_base():
             assert tiny.score(rows)[0].log_probs != first[0].log_probs
-        with tiny.as_null(0):
+        with tiny.with_random_adapter(0):
             assert tiny.score(rows)[0].log_probs != first[0].log_probs
         assert tiny.score(rows) == first
         assert asked == [2, 1, 2, 2]
@@ -121,7 +121,7 @@ def test_rows_are_scored_once_in_one_state_and_again_in_another(tiny: HFModel, m
 def test_a_random_adapter_is_asked_whether_it_says_what_the_base_says(tiny: HFModel, generated: Calls) -> None:
     with tiny.as_base():
         of_base = tiny.complete([START], max_new_tokens=8, batch_size=1)[0]
-    with tiny.as_null(0):
+    with tiny.with_random_adapter(0):
         rows = tiny.known.unsure([START])
         assert [one.input_ids[len(START) :][:8] for one in rows] == [list(of_base.ids)]
         generated.clear()

@@ -13,7 +13,7 @@ from safetensors.numpy import load_file
 from framework import FrameworkError
 from framework.api.data import Data
 from framework.api.protocols import TrainRun
-from framework.api.records import Order, Step, TokenRow, TrainResult
+from framework.api.records import Step, StepControl, TokenRow, TrainResult
 from framework_plugins.hf.model import HFModel
 from framework_plugins.hf.resume import FOLDER, MANIFEST, digest
 from tests.support.tiny import chat_rows, tiny_llama
@@ -62,13 +62,13 @@ def run(model: HFModel, data: Data, folder: Path, end: int | None) -> tuple[Trai
     told: list[Step] = []
     best = [float("inf")]
 
-    def on_step(step: Step) -> Order:
+    def on_step(step: Step) -> StepControl:
         told.append(step)
         if step.step == end and len(told) >= end:
             raise Ended
         keep = step.eval_loss is not None and step.eval_loss < best[0]
         best[0] = min(best[0], step.eval_loss if step.eval_loss is not None else best[0])
-        return Order(keep=keep)
+        return StepControl(keep=keep)
 
     result = model.train(data.train, data.validation, TrainRun(folder / "checkpoint", folder / "scratch", on_step))
     return result, told

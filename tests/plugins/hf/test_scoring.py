@@ -1,4 +1,4 @@
-"""hf/scoring.py and nulls.py: what a model thinks of rows, in every packing, and random adapters."""
+"""hf/scoring.py and random_adapter.py: what a model thinks of rows, in every packing, and random adapters."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from framework_plugins.hf.config import Packing
 from framework_plugins.hf.evaluation import Evaluation
 from framework_plugins.hf.fast import install
 from framework_plugins.hf.losses import Losses
-from framework_plugins.hf.memory.ladder import Ladder
+from framework_plugins.hf.memory.oom_retry import OomRetry
 from framework_plugins.hf.memory.passes import Passes
-from framework_plugins.hf.nulls import as_null
 from framework_plugins.hf.packing.parts import Packer
+from framework_plugins.hf.random_adapter import with_random_adapter
 from tests.support.tiny import tiny_llama
 from tests.support.training import make, opened
 
@@ -58,7 +58,7 @@ def adapted(folder: Path, **more: Any) -> Any:
 def evaluation(model: Any, packing: Packing = Packing.tree) -> Evaluation:
     losses = Losses(model, packing, masked=False)
     assert losses.packing is packing
-    return Evaluation(Passes(Packer(packing, 4, 0), losses), Ladder({}, "", climbs=False), "cpu")
+    return Evaluation(Passes(Packer(packing, 4, 0), losses), OomRetry({}, "", climbs=False), "cpu")
 
 
 def alone(model: Any, row: TokenRow) -> torch.Tensor:
@@ -154,12 +154,12 @@ def test_a_null_moves_each_layer_as_far_and_elsewhere(folder: Path, more: dict[s
     model = adapted(folder, **more)
     trained = updates(model)
     before = scoring.score(evaluation(model), rows())
-    with as_null(model, 1):
+    with with_random_adapter(model, 1):
         null = updates(model)
         inside = scoring.score(evaluation(model), rows())
-    with as_null(model, 1):
+    with with_random_adapter(model, 1):
         assert scoring.score(evaluation(model), rows()) == inside
-    with as_null(model, 2):
+    with with_random_adapter(model, 2):
         assert scoring.score(evaluation(model), rows()) != inside
     assert inside != before
     assert scoring.score(evaluation(model), rows()) == before
@@ -177,7 +177,7 @@ def updates(model: Any) -> dict[str, torch.Tensor]:
 def test_a_null_of_dora_keeps_the_length_of_what_comes_out(folder: Path) -> None:
     """It changes the direction as plain LoRA would, and scales nothing."""
     dora, lora = adapted(folder, use_dora=True), adapted(folder)
-    with as_null(dora, 1), as_null(lora, 1):
+    with with_random_adapter(dora, 1), with_random_adapter(lora, 1):
         one, two = (scoring.score(evaluation(model), rows()) for model in (dora, lora))
     for left, right in zip(one, two, strict=True):
         assert left.log_probs == pytest.approx(right.log_probs, abs=1e-3)
@@ -185,13 +185,13 @@ def test_a_null_of_dora_keeps_the_length_of_what_comes_out(folder: Path) -> None
 
 def test_all_weights_have_no_null(folder: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
-    with pytest.raises(FrameworkError, match="all weights are trained"), as_null(model, 1):
+    with pytest.raises(FrameworkError, match="all weights are trained"), with_random_adapter(model, 1):
         pass
 
 
 def test_an_error_puts_the_trained_weights_back(folder: Path) -> None:
     model = adapted(folder)
     before = updates(model)
-    with pytest.raises(ZeroDivisionError), as_null(model, 1):
+    with pytest.raises(ZeroDivisionError), with_random_adapter(model, 1):
         raise ZeroDivisionError
     assert all(torch.equal(before[name], moved) for name, moved in updates(model).items())

@@ -9,7 +9,7 @@ import pytest
 
 from framework import FrameworkError, testing
 from framework.api.plan import Plan
-from framework.api.process_group import Engine, Group, Member, member
+from framework.api.process_group import Engine, Member, ProcessGroup, member
 from framework.api.protocols import Launcher
 from framework.config.compose import compose
 from framework.plan.make import make_plan
@@ -34,14 +34,14 @@ def no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_two_processes_on_the_cpu_are_planned(engine: str) -> None:
     plan = planned(f"launch={engine}", *CPU)
     config: GroupConfig = plan.launch.config
-    assert config.group() == Group(Engine(engine), 2)
+    assert config.group() == ProcessGroup(Engine(engine), 2)
     assert plan.batch == 2 * planned().batch
 
 
 def test_processes_are_those_of_all_machines() -> None:
     words = ("launch=fsdp2", *CPU, "launch.machines=3", "launch.rank=1", "launch.main_address=first")
     group = planned(*words).launch.config.group()
-    assert group == Group(Engine.fsdp2, 2, 3)
+    assert group == ProcessGroup(Engine.fsdp2, 2, 3)
     assert (group.world, group.sharded) == (6, True)
 
 
@@ -108,7 +108,7 @@ def test_nothing_is_asked_of_this_machine_where_slurm_chooses_another(monkeypatc
 
 def test_deepspeed_is_planned_without_it() -> None:
     plan = planned("launch=deepspeed_zero3", "launch.processes=8", "plan.gpu=24GiB", "stages=[plan]")
-    assert plan.launch.config.group() == Group(Engine.deepspeed_zero3, 8)
+    assert plan.launch.config.group() == ProcessGroup(Engine.deepspeed_zero3, 8)
 
 
 def test_a_trainer_that_works_alone_is_refused_before_anything_is_written(data_file: Path, tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def test_another_machine_on_which_the_run_does_not_fit_says_so_before_it_opens_t
 def test_a_job_of_slurm_is_planned_before_slurm_starts_it(data_file: Path, tmp_path: Path) -> None:
     words = ["data=local_file", f"data.path={data_file}", *SLURM]
     assert launched(testing.plan([*words, "stages=[plan]"], run_dir=tmp_path / "run")) is None
-    assert (tmp_path / "run" / "estimate.json").exists()
+    assert (tmp_path / "run" / "forecast.json").exists()
     with pytest.raises(FrameworkError, match=r"^launch\.main_address=slurm: Slurm did not start this"):
         launched(testing.plan(words, run_dir=tmp_path / "other"))
     assert not (tmp_path / "other").exists()

@@ -15,7 +15,7 @@ import psutil
 import pytest
 from submitit.core.utils import DelayedSubmission
 
-from framework.api.process_group import Engine, Group
+from framework.api.process_group import Engine, ProcessGroup
 from framework.config.compose import compose
 from framework.plan.make import make_plan
 from framework.sweep.folder import start_anew
@@ -105,7 +105,7 @@ def test_a_run_on_several_machines_is_submitted_as_one_task_on_each(tmp_path: Pa
     (job,) = (DelayedSubmission.load(file) for file in jobs.rglob("*_submitted.pkl"))
     submitted = make_plan(compose(job.args[0]), run_dir=tmp_path / "run").launch.config
     assert isinstance(submitted, Fsdp2Config)
-    assert submitted.group() == Group(Engine.fsdp2, processes=8, machines=2)
+    assert submitted.group() == ProcessGroup(Engine.fsdp2, processes=8, machines=2)
     assert submitted.main_address == "slurm"
 
 

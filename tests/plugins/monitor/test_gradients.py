@@ -19,9 +19,9 @@ def noisy(count: int, *, level: float = 1.0, noise: float = 0.5, seed: int = 0) 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])
 def test_a_loss_that_is_no_number_is_told_at_once_and_once(loss: float) -> None:
-    (trouble,) = seen(entries([1.0, loss, loss, loss]))
-    assert (trouble.step, trouble.kind) == (2, "nan")
-    assert trouble.text == f"the loss is {loss}; the training stops"
+    (issue,) = seen(entries([1.0, loss, loss, loss]))
+    assert (issue.step, issue.kind) == (2, "nan")
+    assert issue.text == f"the loss is {loss}; the training stops"
 
 
 def test_a_gradient_without_a_number_is_told_when_it_does_not_pass() -> None:
@@ -34,10 +34,10 @@ def test_a_gradient_without_a_number_is_told_when_it_does_not_pass() -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_norms_that_are_ten_times_what_they_were_explode(seed: int) -> None:
     norms = noisy(40, seed=seed) + noisy(20, level=30.0, seed=seed + 9)
-    (trouble, *_) = seen(entries(LOSSES, norms))
-    assert trouble.kind == "exploding_gradient"
-    assert 41 < trouble.step <= 46
-    assert trouble.text.startswith("the gradient norm is about ")
+    (issue, *_) = seen(entries(LOSSES, norms))
+    assert issue.kind == "exploding_gradient"
+    assert 41 < issue.step <= 46
+    assert issue.text.startswith("the gradient norm is about ")
 
 
 def test_norms_that_are_a_thousand_times_what_they_were_are_told_after_two() -> None:

@@ -31,9 +31,9 @@ def test_one_batch_that_is_far_off_is_a_spike(noise: float, seed: int) -> None:
 
 
 def test_a_spike_is_told_with_what_was_before() -> None:
-    (trouble,) = seen(entries([*[0.4, 0.41] * 15, 6.3, 0.4]), *STEADY)
-    assert trouble.text == "the loss jumped to 6.3 from about 0.405"
-    assert trouble.line.startswith("step 31, spike: the loss jumped to 6.3 from about 0.405. Look at the rows of")
+    (issue,) = seen(entries([*[0.4, 0.41] * 15, 6.3, 0.4]), *STEADY)
+    assert issue.text == "the loss jumped to 6.3 from about 0.405"
+    assert issue.line.startswith("step 31, spike: the loss jumped to 6.3 from about 0.405. Look at the rows of")
 
 
 @pytest.mark.parametrize(

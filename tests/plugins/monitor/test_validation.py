@@ -14,10 +14,12 @@ def every(count: int, *losses: float) -> dict[int, float]:
 
 
 def test_one_large_rise_is_enough() -> None:
-    (trouble,) = seen(entries(LOSSES, checks=every(20, 1.0, 0.8, 0.95)))
-    assert (trouble.step, trouble.kind) == (60, "rising_eval_loss")
-    assert trouble.text.startswith("the validation loss rose from 0.8 at step 40 to 0.95, while the training loss went")
-    assert trouble.cure.startswith("The rows are memorized: fewer than 3 epochs, trainer.early_stopping_patience=2")
+    (issue,) = seen(entries(LOSSES, checks=every(20, 1.0, 0.8, 0.95)))
+    assert (issue.step, issue.kind) == (60, "rising_eval_loss")
+    assert issue.text.startswith("the validation loss rose from 0.8 at step 40 to 0.95, while the training loss went")
+    assert issue.recommendation.startswith(
+        "The rows are memorized: fewer than 3 epochs, trainer.early_stopping_patience=2"
+    )
 
 
 def test_of_small_rises_it_takes_two_in_a_row() -> None:

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from framework.api.schema import Action, HealthConfig
-from framework_plugins.monitor.cures import CURES
+from framework_plugins.monitor.recommendations import RECOMMENDATIONS
 from framework_plugins.monitor.watcher import MOST, Watcher
 from tests.support.curves import entries, falling, kinds, plan, seen
 
@@ -18,12 +18,12 @@ KINDS = [field.name for field in dataclasses.fields(HealthConfig) if field.name 
 
 
 def test_every_kind_has_a_setting_and_a_cure() -> None:
-    assert set(KINDS) - {"endless_answers"} == set(CURES) == set(Watcher(plan()).signs)
+    assert set(KINDS) - {"endless_answers"} == set(RECOMMENDATIONS) == set(Watcher(plan()).rules)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_ignored_is_not_looked_at(kind: str) -> None:
-    assert kind not in Watcher(plan(f"health.{kind}=ignore")).signs
+    assert kind not in Watcher(plan(f"health.{kind}=ignore")).rules
 
 
 def test_the_action_is_that_of_the_settings_and_is_told() -> None:

@@ -194,7 +194,7 @@ def test_what_was_made_smaller_for_want_of_memory_is_told(tmp_path: Path) -> Non
     logger.log(RunFinished(make_report(plan, {}, {}, EVEN, None, CLIMBED, None, None, None), []))
     page = Page(tmp_path / "report.html")
     assert "ran out of memory" in page.within("#training", "dt")
-    assert "; ".join(CLIMBED.rungs) in page.within("#training", "dd")
+    assert "; ".join(CLIMBED.oom_fallbacks) in page.within("#training", "dd")
 
 
 def test_troubles_are_listed_and_marked_in_the_curve(tmp_path: Path) -> None:
@@ -203,11 +203,11 @@ def test_troubles_are_listed_and_marked_in_the_curve(tmp_path: Path) -> None:
     logger.log(RunStarted(plan, EVEN, {"device": "CPU"}))
     for step in steps(2.0, 6.3, 1.0, 1.0, checks={2: 0.5, 4: 0.9}):
         logger.log(TrainingStep(step))
-    for trouble in AILING.troubles:
-        logger.log(IssueFound(trouble))
+    for issue in AILING.issues:
+        logger.log(IssueFound(issue))
     logger.log(RunFinished(make_report(plan, {}, {}, EVEN, None, AILING, None, None, None), []))
     page = Page(tmp_path / "report.html")
-    assert page.within("#health", "dt") == ["ended early", "best", "troubles"]
+    assert page.within("#health", "dt") == ["ended early", "best", "issues"]
     assert SPIKE.line in page.within("#health", "dd", ".small")
     assert [attrs["x1"] for tag, attrs in page.tags if tag == "line" and attrs["class"] == "mark"] == ["200.0", "400.0"]
     assert SPIKE.line in page.within("svg", "title")

@@ -214,7 +214,7 @@ def test_what_went_wrong_and_which_weights_are_kept_is_told_at_the_end(capsys: p
     console.log(RunFinished(make_report(plan, {}, {}, EVEN, None, AILING, None, None, None), []))
     words = " ".join(capsys.readouterr().out.split())
     assert "ended early step 3, rising_eval_loss: it rose best step 2: eval_loss 0.5000; its weights are kept" in words
-    assert "troubles spike at step 2, rising_eval_loss at step 3" in words
+    assert "issues spike at step 2, rising_eval_loss at step 3" in words
 
 
 def test_the_next_commands_stand_on_one_line_each_and_compose(see: See) -> None:

@@ -85,10 +85,11 @@ def test_troubles_and_the_metrics_of_a_validation_are_written(tmp_path: Path) ->
     log.log(TrainingStep(Step(1, 2, 0.5, 1.0, 2e-4, 1.0, 10, 0.1, 0.5, {"exact_match": 0.25})))
     log.log(IssueFound(SPIKE))
     log.close()
-    _, step, trouble = events(tmp_path)
+    _, step, issue = events(tmp_path)
     assert (step["eval_loss"], step["metrics"]) == (0.5, {"exact_match": 0.25})
-    assert trouble == {
-        "event": "trouble", "kind": "spike", "step": 2, "text": SPIKE.text, "cure": SPIKE.cure, "action": "warn"
+    assert issue == {
+        "event": "issue", "kind": "spike", "step": 2, "text": SPIKE.text,
+        "recommendation": SPIKE.recommendation, "action": "warn"
     }  # fmt: skip
 
 

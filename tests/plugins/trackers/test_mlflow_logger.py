@@ -168,7 +168,7 @@ def test_a_run_that_ends_early_is_marked_and_says_why_without_its_secrets(
 def test_troubles_are_tags(words: list[str], tmp_path: Path) -> None:
     pipeline.run(testing.plan([*words, "trainer.losses=[1,1,nan]", "health.nan=warn"], run_dir=tmp_path / "run"))
     (run,) = stored(tmp_path / "mlruns")
-    assert run.data.tags["trouble.nan"].startswith("step 3, nan: the loss is nan")
+    assert run.data.tags["issue.nan"].startswith("step 3, nan: the loss is nan")
     assert [math.isnan(loss) for _, loss in history(tmp_path / "mlruns", run, "train/loss")] == [False, False, True]
 
 

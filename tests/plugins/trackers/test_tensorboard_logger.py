@@ -107,7 +107,7 @@ def test_troubles_stand_at_their_steps_and_numbers_may_be_none(words: list[str],
     more = ["trainer.losses=[1,1,nan]", "trainer.eval_steps=1"]
     pipeline.run(testing.plan([*words, *more], run_dir=tmp_path))
     events = read(tmp_path / "tensorboard")
-    ((step, text),) = events.texts["trouble/nan"]
+    ((step, text),) = events.texts["issue/nan"]
     assert step == 3
     assert text.startswith("step 3, nan: the loss is nan")
     assert [math.isnan(loss) for _, loss in events.scalars["train/loss"]] == [False, False, True]

@@ -121,7 +121,7 @@ def test_troubles_are_alerts_and_validations_stand_with_their_steps(words: list[
     checked = [(row["_step"], row["train/exact_match"]) for row in run.history if "train/exact_match" in row]
     assert checked == [(1, 0.25), (2, 0.5), (3, 0.75)]
     assert [row["train/eval_loss"] > 0 for row in run.history if "train/eval_loss" in row] == [True] * 3
-    assert run.summary["train"]["troubles"][0]["kind"] == "nan"
+    assert run.summary["train"]["issues"][0]["kind"] == "nan"
 
 
 def test_a_run_that_fails_has_exit_code_1(words: list[str], tmp_path: Path) -> None:

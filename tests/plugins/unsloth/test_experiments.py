@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from framework.api.records import Verdict
+from framework.api.records import FitStatus
 from framework.config import compose
 from framework.plan.forecast import Planner
 from framework.plan.make import make_plan
@@ -55,7 +55,7 @@ def test_the_plan_says_that_it_fits(
         plan = make_plan(compose.compose(words), run_dir=tmp_path / "run", overrides=words)
         memory = Planner(Shelf(config)).first(plan)[1].memory
         assert memory is not None
-        assert memory.verdict is Verdict.fits, f"{words}: {memory.high / 2**30:.1f} GiB"
+        assert memory.fit_status is FitStatus.fits, f"{words}: {memory.high / 2**30:.1f} GiB"
 
 
 def test_the_walkthrough_with_unsloth_changes_the_trainer_alone() -> None:

@@ -7,14 +7,14 @@ from pathlib import Path
 
 from framework import testing
 from framework.hooks.session import current
-from framework.memory import Settings, Shape
+from framework.memory import MemorySettings, Shape
 from framework.util.gpus import named
 from framework_plugins.unsloth.footprint import IMPORTED
 
 SHAPE = Shape(hidden=4096, layers=32, heads=32, kv_heads=8, head_dim=128, intermediate=14336, vocab=128256, tied=False)
 
 
-def told(trainer: str, gpu: str | None, tmp_path: Path, *words: str) -> Settings:
+def told(trainer: str, gpu: str | None, tmp_path: Path, *words: str) -> MemorySettings:
     plan = testing.plan([f"trainer={trainer}", "stages=[plan]", *words], run_dir=tmp_path / "run")
     card = named(gpu) if gpu else None
     (found,) = (
@@ -23,7 +23,7 @@ def told(trainer: str, gpu: str | None, tmp_path: Path, *words: str) -> Settings
             "framework_memory", plan=plan, shape=SHAPE, gpu=card, longest=512, shared=64
         )
     )
-    assert isinstance(found, Settings)
+    assert isinstance(found, MemorySettings)
     return found
 
 

@@ -14,7 +14,7 @@ from typing import Any
 from transformers import PreTrainedTokenizerFast
 
 from framework.api.records import Message
-from framework.util.errors import FrameworkError, one_line
+from framework.util.errors import FrameworkError, summarize_error
 from framework_plugins.exports.ollama.tokens import Tokens
 
 OWN, SHARED = Path(__file__).with_name("templates"), Path(__file__).parents[1] / "templates"
@@ -64,7 +64,7 @@ class Chat:
         try:
             return self.apply(messages)
         except Exception as error:
-            raise FrameworkError(one_line(error)) from error
+            raise FrameworkError(summarize_error(error)) from error
 
 
 @functools.cache

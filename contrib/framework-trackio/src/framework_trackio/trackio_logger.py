@@ -21,7 +21,7 @@ from framework.api.plan import Plan, as_plain
 from framework.api.protocols import Logger
 from framework.api.records import DataResult, EvalResult, Report, Sample
 from framework.api.schema import Action, Stage
-from framework.api.text import one_line, redact
+from framework.api.text import redact, summarize_error
 from framework_trackio.config import TrackioConfig
 
 COLUMNS = ("prompt", "reference", "before", "after")
@@ -54,7 +54,7 @@ class Trackio(Logger):
                 self._log_report(report, samples)
             case RunFailed(error):  # trackio knows no state of a run, so that an alert has to say it
                 self.exit_code = 1
-                self._alert("run failed", one_line(error), trackio.AlertLevel.ERROR, self.last_step)
+                self._alert("run failed", summarize_error(error), trackio.AlertLevel.ERROR, self.last_step)
 
     def _open(self, plan: Plan, data: DataResult, hardware: Mapping[str, str]) -> None:
         """Open the run, and write the config at once: a run that fails at its first step is to show it too."""

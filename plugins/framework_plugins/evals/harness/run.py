@@ -21,7 +21,7 @@ from lm_eval.evaluator import evaluate
 from lm_eval.tasks import TaskManager
 
 from framework.api.errors import FrameworkError
-from framework.api.text import one_line, place
+from framework.api.text import error_location, summarize_error
 from framework_plugins.evals.harness.catalog import Catalog
 from framework_plugins.evals.harness.data import home
 from framework_plugins.evals.harness.model import HarnessModel
@@ -68,7 +68,7 @@ class Tasks:
                 with apart(), contextlib.chdir(home(self.catalog.tasks(name))):
                     found = self._manager.load([name])
             except Exception as error:
-                message = f"lm_eval task '{name}' cannot be loaded: {one_line(error)}{place(error)}"
+                message = f"lm_eval task '{name}' cannot be loaded: {summarize_error(error)}{error_location(error)}"
                 raise FrameworkError(message) from error
             for part in whole:
                 whole[part] |= found.get(part, {})
@@ -116,7 +116,7 @@ class Tasks:
         except FrameworkError:
             raise
         except Exception as error:
-            message = f"lm_eval tasks {', '.join(self.names)}: {one_line(error)}{place(error)}"
+            message = f"lm_eval tasks {', '.join(self.names)}: {summarize_error(error)}{error_location(error)}"
             raise FrameworkError(message) from error
         return results
 

@@ -17,7 +17,7 @@ LOOKS = ("verbatim", "prefix", "common_run")
 """The prompt is answered, half of the answer is finished, the longest stretch: each may show alone what is copied."""
 NAMED = 3
 """Rows that are named at most."""
-CURE = (
+RECOMMENDATION = (
     "Train fewer epochs, at a lower rate or rank, on more rows, each of them once; and take out of the rows what is "
     "not for everyone: whoever has the model can ask for it"
 )
@@ -49,7 +49,7 @@ def memorization_concern(config: MemorizationConfig, results: Results, confidenc
     sentences = [*_answered(config, before, after)]
     if flagged:
         sentences += [*_more(after), _sure(most, confidence), f"most of all {', '.join(_most(before, after))}"]
-    return Concern(NAME, Aspect.copying, "; ".join(sentences), CURE, flagged, most.value if flagged else 0.0)
+    return Concern(NAME, Aspect.copying, "; ".join(sentences), RECOMMENDATION, flagged, most.value if flagged else 0.0)
 
 
 def _same_rows(before: EvalResult | None, after: Measures) -> Measures:

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from framework.api.errors import FrameworkError
 from framework.api.machine import missing, pip_command
-from framework.api.text import one_line
+from framework.api.text import summarize_error
 
 PACKAGE = "llama-cpp-py-sync"
 EXTRA = "framework[gguf]"
@@ -44,7 +44,7 @@ def library() -> Library:
     try:
         functions = bindings.get_lib()
     except (RuntimeError, OSError) as error:
-        message = f"llama.cpp of {PACKAGE} does not load: {one_line(error)}"
+        message = f"llama.cpp of {PACKAGE} does not load: {summarize_error(error)}"
         raise FrameworkError(message) from error
     types, errors = bindings.get_ffi(), deque[str](maxlen=_KEPT)
 

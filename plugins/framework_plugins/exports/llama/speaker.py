@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from framework.api.errors import FrameworkError
 from framework.api.records import ExportResult, Prompt
 from framework.api.run_folder import SavedRun
-from framework.api.text import short, without_thought
+from framework.api.text import display_path, without_thought
 from framework_plugins.exports.config import GgufSpeakerConfig
 from framework_plugins.exports.llama.model import Choice, Llama, likeliest
 from framework_plugins.exports.llama.template import Template
@@ -55,7 +55,7 @@ def _exported(run: SavedRun) -> Path:
     for artifact in exported.artifacts:
         if artifact.kind == "gguf" and (run.folder / artifact.path).is_file():
             return run.folder / artifact.path
-    folder = short(run.folder)
+    folder = display_path(run.folder)
     message = (
         f"{folder} holds no GGUF file: name one, --gguf FILE, or make one, "
         f"python -m framework stages=[export] run_dir={folder} exporter=[gguf]"

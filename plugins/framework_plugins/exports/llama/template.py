@@ -14,7 +14,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from framework.api.errors import FrameworkError
 from framework.api.records import Message
-from framework.api.text import one_line
+from framework.api.text import summarize_error
 
 
 class Generation(Extension):
@@ -44,7 +44,7 @@ class Template:
         try:
             self._template = _environment().from_string(source)
         except TemplateError as error:
-            message = f"the chat template cannot be read: {one_line(error)}"
+            message = f"the chat template cannot be read: {summarize_error(error)}"
             raise FrameworkError(message) from error
 
     def render(self, messages: Iterable[Message]) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from framework.api.errors import FrameworkError
-from framework.api.text import one_line
+from framework.api.text import summarize_error
 
 NUMBERS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 """How `struct` calls the types of numbers."""
@@ -32,7 +32,7 @@ def read(file: Path) -> Mapping[str, Value]:
         with file.open("rb") as opened:
             return dict(_entries(opened))
     except (OSError, struct.error, UnicodeDecodeError, KeyError, ValueError) as error:
-        message = f"{file} is no whole GGUF file ({one_line(error)}): make it again"
+        message = f"{file} is no whole GGUF file ({summarize_error(error)}): make it again"
         raise FrameworkError(message) from error
 
 

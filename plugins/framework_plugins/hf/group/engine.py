@@ -14,14 +14,14 @@ from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 
 from framework.api.errors import FrameworkError
-from framework.api.process_group import Engine, Group, Member, member
+from framework.api.process_group import Engine, Member, ProcessGroup, member
 from framework_plugins.hf.hardware import Hardware
 from framework_plugins.hf.trainer import checkpointing_name
 
 T = TypeVar("T")
 
 
-def arguments(group: Group, machine: Hardware) -> dict[str, Any]:
+def arguments(group: ProcessGroup, machine: Hardware) -> dict[str, Any]:
     """Return what the trainer's arguments say of a group."""
     if group.engine is Engine.ddp:
         return {"ddp_find_unused_parameters": False}
@@ -40,7 +40,7 @@ def arguments(group: Group, machine: Hardware) -> dict[str, Any]:
     return {"deepspeed": zero3(group)}
 
 
-def load_in_pieces(group: Group, machine: Hardware, quantization: Any) -> str:
+def load_in_pieces(group: ProcessGroup, machine: Hardware, quantization: Any) -> str:
     """Return where a process loads weights that are cut into pieces afterwards: whole, they need not fit on a GPU.
 
     The first process of a machine reads them into the CPU's memory and the others get their pieces from the first of
@@ -61,7 +61,7 @@ def load_in_pieces(group: Group, machine: Hardware, quantization: Any) -> str:
     return "cpu" if me.local_rank == 0 else "meta"
 
 
-def zero3(group: Group) -> dict[str, Any]:
+def zero3(group: ProcessGroup) -> dict[str, Any]:
     """Return the settings of DeepSpeed; what is `auto` the trainer fills in."""
     place = {"device": "cpu" if group.cpu_offload else "none"}
     return {
@@ -88,7 +88,7 @@ KINDS = {
 """What accelerate calls an engine."""
 
 
-def check_started(accelerator: Any, group: Group, me: Member) -> None:
+def check_started(accelerator: Any, group: ProcessGroup, me: Member) -> None:
     """Look whether what came up is what was asked for: accelerate starts less without a word.
 
     Raises:
@@ -108,7 +108,7 @@ def check_started(accelerator: Any, group: Group, me: Member) -> None:
         raise FrameworkError(message)
 
 
-def check_wrapped(wrapped: Any, group: Group) -> None:
+def check_wrapped(wrapped: Any, group: ProcessGroup) -> None:
     """Look whether the model is what the engine makes of one.
 
     Raises:
@@ -126,7 +126,7 @@ def check_wrapped(wrapped: Any, group: Group) -> None:
         _check_pieces(wrapped, group)
 
 
-def _check_pieces(model: torch.nn.Module, group: Group) -> None:
+def _check_pieces(model: torch.nn.Module, group: ProcessGroup) -> None:
     """Look whether all weights, also those that are frozen, lie in as many pieces as there are processes."""
     weights = list(model.named_parameters())
     uncut = [(name, weight) for name, weight in weights if not _is_cut(weight, group.world)]

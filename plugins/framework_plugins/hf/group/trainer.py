@@ -15,7 +15,7 @@ import torch
 from torch.utils.data import BatchSampler, DataLoader
 from transformers import TrainerCallback
 
-from framework.api.process_group import Engine, Group, Member
+from framework.api.process_group import Engine, Member, ProcessGroup
 from framework_plugins.hf.config import Packing
 from framework_plugins.hf.group.engine import added, agreed, check_started, check_wrapped, most
 from framework_plugins.hf.group.steps import ShareCollator
@@ -35,7 +35,7 @@ class GroupTrainer(SupervisedTrainer):
 
     data_collator: ShareCollator
 
-    def __init__(self, group: Group, me: Member, **arguments: Any) -> None:
+    def __init__(self, group: ProcessGroup, me: Member, **arguments: Any) -> None:
         self.group = group
         self.me = me
         super().__init__(**arguments)

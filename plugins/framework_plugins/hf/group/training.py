@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from torch import distributed
 
 from framework.api.errors import FrameworkError
-from framework.api.process_group import Engine, Group, Member
+from framework.api.process_group import Engine, Member, ProcessGroup
 from framework.api.protocols import TrainRun
-from framework.api.records import Order, Step, TokenRow, TrainResult
+from framework.api.records import Step, StepControl, TokenRow, TrainResult
 from framework_plugins.hf.adapters import save_weights
 from framework_plugins.hf.group import engine
 from framework_plugins.hf.group.evaluation import loss
@@ -24,9 +24,9 @@ from framework_plugins.hf.group.weights import allocate, trained, unwrap, whole
 from framework_plugins.hf.losses import Losses
 from framework_plugins.hf.memory.passes import Passes
 from framework_plugins.hf.memory.retry import Randomness
-from framework_plugins.hf.order import Order as RowOrder
 from framework_plugins.hf.progress import Progress
 from framework_plugins.hf.resume import Checkpoints
+from framework_plugins.hf.row_sampler import RowSampler
 from framework_plugins.hf.state import State
 from framework_plugins.hf.trainer import SupervisedTrainer
 from framework_plugins.hf.training import Training
@@ -45,7 +45,7 @@ class GroupTraining(Training):
         evaluated: rows in a pass of the validation loss.
     """
 
-    group: Group
+    group: ProcessGroup
     me: Member
     evaluated: int
 
@@ -62,7 +62,7 @@ class GroupTraining(Training):
         distributed.barrier()
         return result
 
-    def _agree(self, on_step: Callable[[Step], Order | None], step: Step) -> Order | None:
+    def _agree(self, on_step: Callable[[Step], StepControl | None], step: Step) -> StepControl | None:
         return engine.agreed(self.me, lambda: on_step(step))
 
     def _validate(self, validation: Sequence[TokenRow]) -> tuple[float | None, dict[str, float]]:
@@ -84,9 +84,9 @@ class GroupTraining(Training):
     def _rank(self) -> int:
         return self.me.rank
 
-    def _made(self, order: RowOrder, arguments: dict[str, Any]) -> SupervisedTrainer:
+    def _made(self, order: RowSampler, arguments: dict[str, Any]) -> SupervisedTrainer:
         arguments["data_collator"] = ShareCollator(order.rows, self.passes.packer, self.me)
-        return GroupTrainer(self.group, self.me, passes=self.passes, order=order, ladder=self.ladder, **arguments)
+        return GroupTrainer(self.group, self.me, passes=self.passes, order=order, oom_retry=self.oom_retry, **arguments)
 
     def _state(self, trainer: SupervisedTrainer, progress: Progress) -> State:
         return State(trainer, progress, keeps=self.me.rank == 0, gathered=self._gathered)
@@ -137,7 +137,7 @@ def train_together(
     losses = Losses(model.model, model.way.packing, masked=not model.way.branches, looks=False)
     passes = Passes(model.packer(losses, config.per_device_train_batch_size), losses, model.model)
     training = GroupTraining(
-        model.model, passes, model.ladder, model.machine, config, plan.seed, model.tokenizer, model.way.fast,
+        model.model, passes, model.oom_retry, model.machine, config, plan.seed, model.tokenizer, model.way.fast,
         Checkpoints(plan, writes=me.rank == 0), plan.launch.config.group(), me, config.per_device_eval_batch_size,
     )  # fmt: skip
     return training.together(rows, validation, run)

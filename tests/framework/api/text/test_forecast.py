@@ -2,12 +2,12 @@
 
 import pytest
 
-from framework.api.records import Disk, FitChange, Forecast, Memory, Verdict, Work
+from framework.api.records import Disk, FitStatus, Forecast, Memory, SuggestedChange, Work
 from framework.api.text.forecast import forecast_facts, roughly
 
 GIB = 2**30
 MEMORY = Memory(
-    device="rtx4090", available=23 * GIB, verdict=Verdict.fits, tokens=4096, rows_known=True,
+    device="rtx4090", available=23 * GIB, fit_status=FitStatus.fits, tokens=4096, rows_known=True,
     parts={"linear layers": 3 * GIB, "adapter": 1}, phases={"loss": GIB, "forward": GIB // 2},
     allocated=4 * GIB, reserved=5 * GIB, low=4 * GIB, high=6 * GIB, least=3 * GIB,
 )  # fmt: skip
@@ -34,10 +34,10 @@ def test_what_fits_asks_for_no_attention() -> None:
 def test_what_does_not_fit_comes_with_its_changes() -> None:
     from dataclasses import replace
 
-    memory = replace(MEMORY, verdict=Verdict.too_large, rows_known=False)
+    memory = replace(MEMORY, fit_status=FitStatus.too_large, rows_known=False)
     changes = [
-        FitChange(["a=1", "b=2"], GIB, "nothing", Verdict.tight),
-        FitChange(["c=3"], GIB // 2, "time", Verdict.fits),
+        SuggestedChange(["a=1", "b=2"], GIB, "nothing", FitStatus.tight),
+        SuggestedChange(["c=3"], GIB // 2, "time", FitStatus.fits),
     ]
     facts = {
         fact.name: fact

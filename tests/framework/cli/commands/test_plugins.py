@@ -220,7 +220,7 @@ def test_an_option_without_settings_says_what_it_is(capsys: pytest.CaptureFixtur
 def test_json_of_all_groups_has_every_option(tmp_path: Path) -> None:
     told = as_json(cwd=tmp_path)
     assert list(told["groups"]) == list(ALL_GROUPS)
-    assert told["left_out"] == told["disabled"] == []
+    assert told["skipped"] == told["disabled"] == []
     assert [name for name, group in told["groups"].items() if group["several"]] == [
         "audit", "metric", "evaluator", "exporter", "logger",
     ]  # fmt: skip
@@ -297,7 +297,7 @@ def test_what_is_left_out_and_what_is_switched_off_is_told_at_the_end(mine: Path
     assert not any("wandb" in line for line in lines)
     told = as_json("plugins=[./mine.py]", cwd=mine, **off)
     assert told["disabled"] == ["trackers", "trakers"]
-    assert {part["what"] for part in told["left_out"]} == {"metric 'none'", "framework_config_paths"}
+    assert {part["what"] for part in told["skipped"]} == {"metric 'none'", "framework_config_paths"}
 
 
 def test_presets_of_the_user_are_shown_the_broken_ones_too(mine: Path) -> None:

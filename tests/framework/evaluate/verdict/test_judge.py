@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from framework.api.records import Aspect, Change, Concern, Judgement, Outcome
+from framework.api.records import Aspect, Change, Concern, Outcome, Verdict
 from framework.api.schema import VerdictConfig
 from framework.evaluate.verdict import judge
 
@@ -12,7 +12,7 @@ RATE = Change(0.0, 0.75, higher_is_better=True, outcome=Outcome.better)
 LOSS = Change(2.0, 0.5, higher_is_better=False, outcome=Outcome.better)
 
 
-def judged(*concerns: Concern, **changes: Change) -> Judgement:
+def judged(*concerns: Concern, **changes: Change) -> Verdict:
     return judge(changes, concerns, VerdictConfig())
 
 

@@ -42,7 +42,7 @@ def test_what_is_recited_is_told_in_words_with_the_rows_and_the_cure() -> None:
     assert re.fullmatch(r"train:\d+, train:\d+, train:\d+", named)
     assert (found.name, found.aspect, found.flagged) == ("memorization", Aspect.copying, True)
     assert found.harm == pytest.approx(22 / 24)
-    assert found.cure.startswith("Train fewer epochs, at a lower rate or rank, on more rows")
+    assert found.recommendation.startswith("Train fewer epochs, at a lower rate or rank, on more rows")
     assert not found.text.endswith(".")
 
 

@@ -16,7 +16,7 @@ from torch.distributed.tensor import Replicate, distribute_tensor
 from torch.nn.parallel import DistributedDataParallel
 
 from framework import FrameworkError
-from framework.api.process_group import Engine, Group, Member
+from framework.api.process_group import Engine, Member, ProcessGroup
 from framework.api.schema import Optimizer
 from framework_plugins.hf.group.engine import arguments, check_started, check_wrapped
 from framework_plugins.hf.hardware import Hardware
@@ -49,7 +49,7 @@ RIGHT = [
 @pytest.mark.usefixtures("world")
 @pytest.mark.parametrize(("engine", "kind"), RIGHT)
 def test_what_was_asked_for_is_let_through(engine: Engine, kind: str) -> None:
-    check_started(accelerator(kind), Group(engine, 1), ALONE)
+    check_started(accelerator(kind), ProcessGroup(engine, 1), ALONE)
 
 
 @pytest.mark.usefixtures("world")
@@ -61,7 +61,7 @@ def test_what_was_asked_for_is_let_through(engine: Engine, kind: str) -> None:
 def test_a_group_of_another_size_is_refused(asked: int, me: int, processes: int, came: int) -> None:
     told = f"^launch=ddp: {asked} processes were asked for, and {came} came together$"
     with pytest.raises(FrameworkError, match=told):
-        check_started(accelerator(processes=processes), Group(Engine.ddp, asked), Member(0, me, 0))
+        check_started(accelerator(processes=processes), ProcessGroup(Engine.ddp, asked), Member(0, me, 0))
 
 
 @pytest.mark.usefixtures("world")
@@ -77,7 +77,7 @@ def test_a_group_of_another_size_is_refused(asked: int, me: int, processes: int,
 )
 def test_another_engine_is_refused(engine: Engine, kind: str, device: str, told: str) -> None:
     with pytest.raises(FrameworkError) as refused:
-        check_started(accelerator(kind, device=device), Group(engine, 1), ALONE)
+        check_started(accelerator(kind, device=device), ProcessGroup(engine, 1), ALONE)
     assert str(refused.value) == f"launch={engine.value}: accelerate brought up {told}"
 
 
@@ -108,30 +108,30 @@ class Zero(torch.nn.Module):
 
 @pytest.mark.usefixtures("world")
 def test_a_model_that_is_what_the_engine_makes_of_one_is_let_through() -> None:
-    check_wrapped(DistributedDataParallel(model()), Group(Engine.ddp, 1))
-    check_wrapped(cut(), Group(Engine.fsdp2, 1))
-    check_wrapped(Zero(3), Group(Engine.deepspeed_zero3, 1))
+    check_wrapped(DistributedDataParallel(model()), ProcessGroup(Engine.ddp, 1))
+    check_wrapped(cut(), ProcessGroup(Engine.fsdp2, 1))
+    check_wrapped(Zero(3), ProcessGroup(Engine.deepspeed_zero3, 1))
 
 
 @pytest.mark.usefixtures("world")
 @pytest.mark.parametrize("engine", list(Engine))
 def test_a_model_as_it_was_is_refused(engine: Engine) -> None:
     with pytest.raises(FrameworkError, match=f"^launch={engine.value}: accelerate made a Zero of the model instead$"):
-        check_wrapped(Zero(2), Group(engine, 1))
+        check_wrapped(Zero(2), ProcessGroup(engine, 1))
 
 
 @pytest.mark.usefixtures("world")
 def test_a_model_in_other_pieces_than_processes_is_refused() -> None:
     told = r"^launch=fsdp2: 2 of 2 weights are not cut into 2 pieces, the first is 0\.weight \(float32\)$"
     with pytest.raises(FrameworkError, match=told):
-        check_wrapped(cut(), Group(Engine.fsdp2, 2))
+        check_wrapped(cut(), ProcessGroup(Engine.fsdp2, 2))
 
 
 @pytest.mark.usefixtures("world")
 def test_a_frozen_weight_that_is_whole_in_each_process_is_refused() -> None:
     told = r"^launch=fsdp2: 1 of 2 weights are not cut into 1 pieces, the first is 0\.weight \(float32\)$"
     with pytest.raises(FrameworkError, match=told):
-        check_wrapped(cut(first_left=True), Group(Engine.fsdp2, 1))
+        check_wrapped(cut(first_left=True), ProcessGroup(Engine.fsdp2, 1))
 
 
 @pytest.mark.usefixtures("world")
@@ -141,7 +141,7 @@ def test_a_weight_of_which_each_process_has_a_copy_is_refused() -> None:
     made[0].weight = copied
     fully_shard(made, mesh=mesh, ignored_params={copied})
     with pytest.raises(FrameworkError, match=r"^launch=fsdp2: 1 of 2 weights are not cut into 1 pieces"):
-        check_wrapped(made, Group(Engine.fsdp2, 1))
+        check_wrapped(made, ProcessGroup(Engine.fsdp2, 1))
 
 
 @pytest.mark.parametrize("checkpointing", [False, True])
@@ -153,7 +153,7 @@ def test_fsdp_is_asked_for_what_the_run_asks_for(
     for name in names:
         monkeypatch.setenv(name, "")  # what is set is taken back
     machine = Hardware("cpu", torch.float32, checkpointing, Optimizer.adamw_torch)
-    asked = arguments(Group(Engine.fsdp2, 2, cpu_offload=offload), machine)
+    asked = arguments(ProcessGroup(Engine.fsdp2, 2, cpu_offload=offload), machine)
     assert asked["fsdp_config"]["activation_checkpointing"] is checkpointing
     assert asked["fsdp_config"]["cpu_offload"] is offload
     assert [os.environ[name] for name in names] == (["true", "true"] if offload else ["", ""])

@@ -27,7 +27,7 @@ from framework.api.protocols import Launcher
 from framework.api.records import EvalResult, TrainResult
 from framework.api.registry import load_file as load_plugin
 from framework.run import pipeline
-from framework.run.training import Course
+from framework.run.training import TrainingController
 from framework.run.worker import GROUP
 from framework_plugins.hf.resume import FOLDER
 from tests.support import group_plugin
@@ -203,13 +203,13 @@ def test_the_error_of_one_process_ends_all_within_seconds_and_is_what_is_told(
 ) -> None:
     monkeypatch.setenv(group_plugin.END, "1:3:raise")
     last: list[float] = []
-    plain = Course.step
+    plain = TrainingController.step
 
     def step(self: Any, told: Any) -> Any:
         last.append(time.monotonic())
         return plain(self, told)
 
-    monkeypatch.setattr(Course, "step", step)
+    monkeypatch.setattr(TrainingController, "step", step)
     with pytest.raises(
         RuntimeError, match=r"(?s)^launch=ddp: process 1 failed\nTraceback .*LookupError: lost on purpose"
     ):

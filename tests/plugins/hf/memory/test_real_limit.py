@@ -1,4 +1,4 @@
-"""The ladder where it is the kernel that gives no more memory, and torch's own allocator that says so."""
+"""Retries where it is the kernel that gives no more memory, and torch's own allocator that says so."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def test_a_training_for_which_there_is_no_room_finishes_with_the_same_losses(tmp
     ]
     rows.write_text("".join(json.dumps(row) + "\n" for row in made), encoding="utf-8")
     free, limited = (trained(base, rows, tmp_path / str(mib), mib) for mib in (0, ROOM))
-    assert free["rungs"] == []
-    assert limited["rungs"]
-    assert all(rung.startswith("training step 1: ") for rung in limited["rungs"])
+    assert free["oom_fallbacks"] == []
+    assert limited["oom_fallbacks"]
+    assert all(fallback.startswith("training step 1: ") for fallback in limited["oom_fallbacks"])
     assert limited["losses"] == pytest.approx(free["losses"], rel=1e-5)

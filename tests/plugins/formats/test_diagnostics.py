@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from framework import testing
-from framework.api.checkup import Found, State
+from framework.api.diagnostic import DiagnosticResult, State
 from framework.api.plan import Plan
-from framework_plugins.doctor.worker import Worker
-from framework_plugins.formats.plugin import framework_checkups
+from framework_plugins.doctor.worker import DiagnosticProcess
+from framework_plugins.formats.plugin import framework_diagnostics
 from tests.support.hub import HubStandIn
 from tests.support.program import CLOSED
 
@@ -33,9 +33,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "hf"
 
 
-def ask(name: str, plan: Plan | None = None) -> Found:
-    with Worker() as worker:
-        found = worker.ask(f"framework_plugins.formats.checkups:{name}", plan, seconds=60)
+def ask(name: str, plan: Plan | None = None) -> DiagnosticResult:
+    with DiagnosticProcess() as worker:
+        found = worker.ask(f"framework_plugins.formats.diagnostics:{name}", plan, seconds=60)
     assert found is not None
     return found
 
@@ -43,7 +43,7 @@ def ask(name: str, plan: Plan | None = None) -> Found:
 def test_a_hub_that_answers_is_ok(monkeypatch: pytest.MonkeyPatch) -> None:
     with HubStandIn({}, {}) as stand_in:
         monkeypatch.setenv("HF_ENDPOINT", stand_in.url)
-        assert ask("hub") == Found(State.ok, f"{stand_in.url} answers")
+        assert ask("hub") == DiagnosticResult(State.ok, f"{stand_in.url} answers")
 
 
 def test_a_hub_that_cannot_be_reached_is_missing() -> None:
@@ -92,7 +92,7 @@ def test_a_hub_that_takes_a_connection_and_says_nothing_is_missing(monkeypatch: 
 def test_a_hub_that_is_switched_off_is_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     detail = "HF_HUB_OFFLINE switched it off: only the cache is used"
-    assert ask("hub") == Found(State.off, detail, fix="unset HF_HUB_OFFLINE")
+    assert ask("hub") == DiagnosticResult(State.off, detail, fix="unset HF_HUB_OFFLINE")
 
 
 def test_no_token_is_off_and_tells_how_to_log_in() -> None:
@@ -103,13 +103,13 @@ def test_no_token_is_off_and_tells_how_to_log_in() -> None:
 def test_a_token_is_told_by_its_place_and_never_itself(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home.mkdir()
     (home / "token").write_text(TOKEN, encoding="utf-8")
-    assert ask("token") == Found(State.ok, f"one is set, in {home / 'token'}")
+    assert ask("token") == DiagnosticResult(State.ok, f"one is set, in {home / 'token'}")
     monkeypatch.setenv("HF_TOKEN", TOKEN)
-    assert ask("token") == Found(State.ok, "one is set, in HF_TOKEN")
+    assert ask("token") == DiagnosticResult(State.ok, "one is set, in HF_TOKEN")
 
 
 def test_a_data_set_of_the_hub_needs_it_unless_it_is_in_the_cache(tmp_path: Path, home: Path) -> None:
-    hub, token, files = framework_checkups()
+    hub, token, files = framework_diagnostics()
     plan = testing.plan(["data=hub", "data.path=acme/Orders"], run_dir=tmp_path / "run")
     streaming = testing.plan(["data=hub", "data.path=acme/Orders", "data.streaming=true"], run_dir=tmp_path / "run")
     local = testing.plan(["data=local_file", "data.path=x.jsonl"], run_dir=tmp_path / "run")
@@ -127,7 +127,7 @@ def test_the_need_is_told_by_the_cache_of_data_sets(
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "sets"))
     if cached:
         (tmp_path / "sets/acme___orders").mkdir(parents=True)
-    hub, *_ = framework_checkups()
+    hub, *_ = framework_diagnostics()
     assert hub.needed(testing.plan(["data=hub", "data.path=acme/orders"], run_dir=tmp_path / "run")) is not cached
 
 
@@ -135,13 +135,13 @@ def test_local_files_are_counted_and_missing_ones_are_told(tmp_path: Path) -> No
     (tmp_path / "a.jsonl").write_text('{"text": "a"}\n', encoding="utf-8")
     words = ["data=local_file", f"data.path={tmp_path}/*.jsonl"]
     there = testing.plan(words, run_dir=tmp_path / "run")
-    assert ask("local_files", there) == Found(State.ok, "data.path: 1 file, 0.0 MiB")
+    assert ask("local_files", there) == DiagnosticResult(State.ok, "data.path: 1 file, 0.0 MiB")
     gone = testing.plan([*words, f"data.validation_path={tmp_path}/b.jsonl"], run_dir=tmp_path / "run")
     found = ask("local_files", gone)
     assert (found.state, f"{tmp_path}/b.jsonl" in found.detail) == (State.missing, True)
 
 
 def test_other_data_have_no_local_files(tmp_path: Path) -> None:
-    with Worker() as worker:
+    with DiagnosticProcess() as worker:
         plan = testing.plan(["data=orders"], run_dir=tmp_path / "run")
-        assert worker.ask("framework_plugins.formats.checkups:local_files", plan, seconds=60) is None
+        assert worker.ask("framework_plugins.formats.diagnostics:local_files", plan, seconds=60) is None

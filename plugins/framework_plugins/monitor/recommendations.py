@@ -14,9 +14,9 @@ CLIP = 1.0
 """The norm that gradients are clipped to as a rule."""
 
 
-def cure(kind: str, plan: Plan) -> str:
+def recommendation(kind: str, plan: Plan) -> str:
     """Return what to change, in one sentence or two."""
-    return CURES[kind](plan)
+    return RECOMMENDATIONS[kind](plan)
 
 
 def _lower(plan: Plan) -> str:
@@ -73,7 +73,7 @@ def _first(text: str) -> str:
     return text[0].upper() + text[1:]
 
 
-CURES: Mapping[str, Callable[[Plan], str]] = {
+RECOMMENDATIONS: Mapping[str, Callable[[Plan], str]] = {
     "nan": _nan,
     "spike": _spike,
     "rising_loss": _too_high,

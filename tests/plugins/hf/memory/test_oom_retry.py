@@ -33,20 +33,20 @@ def test_fewer_rows_in_a_pass_are_the_same_training(
         base, rows, tmp_path / "cut", *words, fits=lambda one, step: step < 2 or one.tokens <= room, late=late
     )
     assert made.seen.refused
-    assert made.result.rungs
-    assert all("row" in rung and "instead of" in rung for rung in made.result.rungs)
-    assert made.result.rungs[0].startswith("training step ")
-    assert whole.result.rungs == []
+    assert made.result.oom_fallbacks
+    assert all("row" in fallback and "instead of" in fallback for fallback in made.result.oom_fallbacks)
+    assert made.result.oom_fallbacks[0].startswith("training step ")
+    assert whole.result.oom_fallbacks == []
     made.all_but_rounding(whole)
 
 
 @pytest.mark.parametrize("dropout", ["adapter.lora_dropout=0", DROPOUT])
 def test_checkpointing_is_the_same_training(base: Path, rows: Path, tmp_path: Path, dropout: str) -> None:
-    """Where rows go one by one, it is the first rung; with it dropout falls on the same places."""
+    """Where rows go one by one, it is the first fallback; with it dropout falls on the same places."""
     words = (*ONE_BY_EIGHT, PLAIN, dropout)
     whole = trained(base, rows, tmp_path / "whole", *words)
     made = trained(base, rows, tmp_path / "cut", *words, fits=lambda one, step: step < 2 or one.checkpointing)
-    assert made.result.rungs == ["training step 2: gradient checkpointing"]
+    assert made.result.oom_fallbacks == ["training step 2: gradient checkpointing"]
     made.exactly(whole)
 
 
@@ -59,14 +59,14 @@ def test_the_step_starts_again_with_the_random_numbers_that_it_had(
     wanted = trained(base, rows, tmp_path / "half", *half)
     words = (*ONE_BY_EIGHT, PADDED, DROPOUT)
     first = trained(base, rows, tmp_path / "first", *words, fits=lambda one, _: one.shape[0] <= 4, late=late)
-    assert first.result.rungs == ["training step 1: 4 rows in a pass instead of 8"]
+    assert first.result.oom_fallbacks == ["training step 1: 4 rows in a pass instead of 8"]
     first.exactly(wanted)
     # The second pass of a step, after one that went through.
     second = trained(
         base, rows, tmp_path / "second", *half, fits=lambda one, _: one.shape[0] <= 2 or one.number % 2, late=late
     )
     straight = trained(base, rows, tmp_path / "two", *half[2:], "trainer.per_device_train_batch_size=2")
-    assert second.result.rungs == ["training step 1: 2 rows in a pass instead of 4"]
+    assert second.result.oom_fallbacks == ["training step 1: 2 rows in a pass instead of 4"]
     second.exactly(straight)
 
 
@@ -74,9 +74,9 @@ def test_every_rung_is_climbed_in_its_order(base: Path, rows: Path, tmp_path: Pa
     words = (*ONE_BY_EIGHT, PADDED, SLOW)
     whole = trained(base, rows, tmp_path / "whole", *words)
     made = trained(base, rows, tmp_path / "cut", *words, fits=lambda one, step: step < 2 or one.logits <= 1 << 21)
-    assert made.result.rungs == [
-        f"training step 2: {rung}"
-        for rung in (
+    assert made.result.oom_fallbacks == [
+        f"training step 2: {fallback}"
+        for fallback in (
             "4 rows in a pass instead of 8", "2 rows in a pass instead of 4", "1 row in a pass instead of 2",
             "gradient checkpointing", "the loss of 8 MiB of logits at a time", "the loss of 2 MiB of logits at a time",
         )
@@ -113,7 +113,7 @@ def test_the_memory_of_a_failed_try_is_free_before_the_next(base: Path, rows: Pa
         result, _ = train(model, data, tmp_path)
         for hook in hooks:
             hook.remove()
-    assert len(result.rungs) == 2
+    assert len(result.oom_fallbacks) == 2
     assert len(held) > 4
     assert not any(held)
 

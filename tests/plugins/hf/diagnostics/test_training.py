@@ -4,8 +4,8 @@ from importlib.metadata import version
 
 import pytest
 
-from framework.api.checkup import State
-from framework_plugins.hf.checkups import training
+from framework.api.diagnostic import State
+from framework_plugins.hf.diagnostics import training
 
 
 @pytest.mark.parametrize("name", ["transformers", "peft", "trl"])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from framework.api.checkup import Checkup, Found, State
+from framework.api.diagnostic import Diagnostic, DiagnosticResult, State
 from framework.api.machine import pip_command
 from framework_plugins.unsloth import versions
 from framework_plugins.unsloth.checks import chosen
@@ -19,22 +19,24 @@ SECONDS = 180.0
 ENVIRONMENT = "in an environment of its own: it asks for versions of its own"
 
 
-def checkups() -> Iterator[Checkup]:
+def diagnostics() -> Iterator[Diagnostic]:
     """Give it in the order in which they are shown."""
-    yield Checkup(
-        "unsloth", "training", "framework_plugins.unsloth.checkups:unsloth", chosen, "unsloth", seconds=SECONDS
+    yield Diagnostic(
+        "unsloth", "training", "framework_plugins.unsloth.diagnostics:unsloth", chosen, "unsloth", seconds=SECONDS
     )
 
 
-def unsloth(_: Plan | None) -> Found:
+def unsloth(_: Plan | None) -> DiagnosticResult:
     """Say whether its versions go together with the others, and import it; that changes other libraries."""
     has = versions.installed()
     if not has:
-        return Found(State.missing, "not installed", fix=f"{pip_command([EXTRA])}, {ENVIRONMENT}")
+        return DiagnosticResult(State.missing, "not installed", fix=f"{pip_command([EXTRA])}, {ENVIRONMENT}")
     found = next(versions.problems(), "")
     if found:
-        return Found(State.broken, found.removeprefix("trainer=unsloth: "), has, fix=pip_command([EXTRA]))
+        return DiagnosticResult(State.broken, found.removeprefix("trainer=unsloth: "), has, fix=pip_command([EXTRA]))
     from framework_plugins.unsloth.first import DEVICE_TYPE  # noqa: PLC0415 - what is checked
 
     note = "" if has in versions.TESTED else f"; tested is {', '.join(versions.TESTED)}"
-    return Found(State.ok, f"FastLanguageModel can be imported, and trains on the {DEVICE_TYPE.upper()}{note}", has)
+    return DiagnosticResult(
+        State.ok, f"FastLanguageModel can be imported, and trains on the {DEVICE_TYPE.upper()}{note}", has
+    )

@@ -9,11 +9,11 @@ from urllib.request import Request, urlopen
 
 from huggingface_hub import constants, get_token
 
-from framework.api.checkup import Found, State
+from framework.api.diagnostic import DiagnosticResult, State
 from framework.api.errors import FrameworkError
 from framework.api.machine import reachable
 from framework.api.plan import Plan
-from framework.api.text import one_line, short
+from framework.api.text import display_path, summarize_error
 from framework_plugins.formats.config import HubConfig, LocalFileConfig
 from framework_plugins.formats.readers.find import find
 
@@ -24,17 +24,17 @@ OFFLINE = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE", "HF_DATASETS_OFFLINE")
 TOKENS = ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN")
 
 
-def hub(plan: Plan | None) -> Found:
+def hub(plan: Plan | None) -> DiagnosticResult:
     """Ask the Hub for its first page, unless it is switched off; say too whether the data set is in the cache."""
     cached = _cached(plan)
     switched = [name for name in OFFLINE if os.environ.get(name, "").upper() in {"1", "ON", "YES", "TRUE"}]
     if switched:
         detail = f"{' and '.join(switched)} switched it off: only the cache is used{cached}"
-        return Found(State.off, detail, fix=f"unset {' '.join(switched)}")
+        return DiagnosticResult(State.off, detail, fix=f"unset {' '.join(switched)}")
     told = _refusal(constants.ENDPOINT)
     if told:
-        return Found(State.missing, f"{constants.ENDPOINT} {told}{cached}", fix=NETWORK)
-    return Found(State.ok, f"{constants.ENDPOINT} answers{cached}")
+        return DiagnosticResult(State.missing, f"{constants.ENDPOINT} {told}{cached}", fix=NETWORK)
+    return DiagnosticResult(State.ok, f"{constants.ENDPOINT} answers{cached}")
 
 
 def _refusal(url: str) -> str:
@@ -48,7 +48,7 @@ def _refusal(url: str) -> str:
         refused = error.code in {FORBIDDEN, NO_LOGIN_AT_PROXY} or error.code >= SERVER_ERROR
         return f"answers with {error.code} {error.reason}" if refused else ""
     except (URLError, OSError) as error:
-        return f"cannot be used: {one_line(error)}"
+        return f"cannot be used: {summarize_error(error)}"
     return ""
 
 
@@ -65,17 +65,17 @@ def is_cached(path: str) -> bool:
     return Path(folder, path.replace("/", "___").lower()).is_dir() or Path(folder, path.replace("/", "___")).is_dir()
 
 
-def token(_: Plan | None) -> Found:
+def token(_: Plan | None) -> DiagnosticResult:
     """Say where a token is, never what it is."""
     if get_token() is None:
         fix = "hf auth login, or set HF_TOKEN"
-        return Found(State.off, "no token: gated and private models and data sets are refused", fix=fix)
+        return DiagnosticResult(State.off, "no token: gated and private models and data sets are refused", fix=fix)
     names = [name for name in TOKENS if os.environ.get(name, "").strip()]
-    place = names[0] if names else short(Path(constants.HF_TOKEN_PATH))
-    return Found(State.ok, f"one is set, in {place}")
+    place = names[0] if names else display_path(Path(constants.HF_TOKEN_PATH))
+    return DiagnosticResult(State.ok, f"one is set, in {place}")
 
 
-def local_files(plan: Plan | None) -> Found | None:
+def local_files(plan: Plan | None) -> DiagnosticResult | None:
     """Look for the files of `data=local_file`; other data have none."""
     asked = plan.data.config if plan else None
     if not isinstance(asked, LocalFileConfig):
@@ -88,7 +88,7 @@ def local_files(plan: Plan | None) -> Found | None:
         try:
             files = find(pattern, f"data.{setting}")
         except FrameworkError as error:
-            return Found(State.missing, str(error))
+            return DiagnosticResult(State.missing, str(error))
         size = sum(file.path.stat().st_size for file in files)
         parts.append(f"data.{setting}: {len(files)} {'file' if len(files) == 1 else 'files'}, {size / 2**20:.1f} MiB")
-    return Found(State.ok, "; ".join(parts))
+    return DiagnosticResult(State.ok, "; ".join(parts))

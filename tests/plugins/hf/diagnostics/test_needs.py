@@ -5,20 +5,20 @@ from pathlib import Path
 import pytest
 
 from framework import testing
-from framework.api.checkup import Checkup, checkup_problem
+from framework.api.diagnostic import Diagnostic, diagnostic_problem
 from framework.api.plan import Plan
-from framework_plugins.hf.checkups import billions, checkups
+from framework_plugins.hf.diagnostics import billions, diagnostics
 
-CHECKUPS: dict[str, Checkup] = {each.name: each for each in checkups()}
+DIAGNOSTICS: dict[str, Diagnostic] = {each.name: each for each in diagnostics()}
 
 
 def needs(plan: Plan) -> set[str]:
-    return {name for name, each in CHECKUPS.items() if each.needed(plan)}
+    return {name for name, each in DIAGNOSTICS.items() if each.needed(plan)}
 
 
 def test_hook_checkups_gives_checkups_in_order() -> None:
-    assert [checkup_problem(each) for each in CHECKUPS.values()] == [""] * len(CHECKUPS)
-    assert len(CHECKUPS) == len(list(checkups()))
+    assert [diagnostic_problem(each) for each in DIAGNOSTICS.values()] == [""] * len(DIAGNOSTICS)
+    assert len(DIAGNOSTICS) == len(list(diagnostics()))
 
 
 @pytest.mark.parametrize(

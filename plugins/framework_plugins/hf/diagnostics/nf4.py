@@ -6,7 +6,7 @@ import bitsandbytes
 import torch
 from bitsandbytes.functional import dequantize_4bit, quantize_4bit
 
-from framework.api.checkup import Found, State
+from framework.api.diagnostic import DiagnosticResult, State
 from framework.api.plan import Plan
 
 ROWS, WIDTH, INPUTS = 256, 512, 16
@@ -17,12 +17,12 @@ LOST = (0.02, 0.15)
 FIX = "pip install --upgrade bitsandbytes, or set quantization=none"
 
 
-def imported(_: Plan | None) -> Found:
+def imported(_: Plan | None) -> DiagnosticResult:
     """It is, by now."""
-    return Found(State.ok, "can be imported", bitsandbytes.__version__)
+    return DiagnosticResult(State.ok, "can be imported", bitsandbytes.__version__)
 
 
-def product(_: Plan | None) -> Found:
+def product(_: Plan | None) -> DiagnosticResult:
     """Quantize a matrix with double quantization as a run does, multiply, go back, and compare with the dequantized."""
     device, dtype = _place()
     generator = torch.Generator().manual_seed(0)
@@ -36,12 +36,16 @@ def product(_: Plan | None) -> Found:
     off = max(_distance(multiplied, inputs @ plain.t()), _distance(inputs.grad, plain.sum(0).expand_as(inputs)))
     where = f"on this {device.upper() if device == 'cpu' else 'GPU'} in {str(dtype).removeprefix('torch.')}"
     if not LOST[0] < lost < LOST[1]:
-        return Found(State.broken, f"{lost:.1%} of the weights are lost {where}, about 9% are usual", fix=FIX)
+        return DiagnosticResult(
+            State.broken, f"{lost:.1%} of the weights are lost {where}, about 9% are usual", fix=FIX
+        )
     if not off < TOLERANCES[dtype]:
-        return Found(
+        return DiagnosticResult(
             State.broken, f"a product or its gradient is {off:.2%} off that of the dequantized weights {where}", fix=FIX
         )
-    return Found(State.ok, f"a product and its gradient {where} are those of the dequantized weights, {off:.2%} off")
+    return DiagnosticResult(
+        State.ok, f"a product and its gradient {where} are those of the dequantized weights, {off:.2%} off"
+    )
 
 
 def _place() -> tuple[str, torch.dtype]:

@@ -1,4 +1,4 @@
-"""hf/order.py: similar rows meet, and no row is more likely to come early or late than another."""
+"""hf/row_sampler.py: similar rows meet, and no row is more likely to come early or late than another."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
 from framework.api.records import IGNORE, TokenRow
-from framework_plugins.hf import order
+from framework_plugins.hf import row_sampler
 from framework_plugins.hf.config import Packing
-from framework_plugins.hf.order import Order, sort
 from framework_plugins.hf.packing.parts import Packer
+from framework_plugins.hf.row_sampler import RowSampler, sort
 from framework_plugins.hf.trainer import NUMBER, Collator
 
 BATCH = 4
@@ -39,7 +39,7 @@ def topics(count: int, each: int) -> list[TokenRow]:
     group=st.booleans(),
 )  # fmt: skip
 def test_every_row_comes_once_an_epoch(count: int, batch: int, seed: int, epoch: int, *, group: bool) -> None:
-    made = Order(topics(1, count), batch, seed, group=group, by_length=seed % 2 == 0)
+    made = RowSampler(topics(1, count), batch, seed, group=group, by_length=seed % 2 == 0)
     made.set_epoch(epoch)
     assert sorted(made) == [*range(count)]
     assert len(made) == count
@@ -47,10 +47,10 @@ def test_every_row_comes_once_an_epoch(count: int, batch: int, seed: int, epoch:
 
 def test_the_seed_and_the_epoch_alone_decide() -> None:
     rows = topics(5, 8)
-    first = [*Order(rows, BATCH, 1, group=True, by_length=False)]
-    assert first == [*Order(rows, BATCH, 1, group=True, by_length=False)]
-    assert first != [*Order(rows, BATCH, 2, group=True, by_length=False)]
-    later = Order(rows, BATCH, 1, group=True, by_length=False)
+    first = [*RowSampler(rows, BATCH, 1, group=True, by_length=False)]
+    assert first == [*RowSampler(rows, BATCH, 1, group=True, by_length=False)]
+    assert first != [*RowSampler(rows, BATCH, 2, group=True, by_length=False)]
+    later = RowSampler(rows, BATCH, 1, group=True, by_length=False)
     later.set_epoch(1)
     assert first != [*later]
 
@@ -64,11 +64,11 @@ def test_the_place_of_each_row_in_the_epoch_is_uniform(
     With 43 rows, steps of 4 and windows of 12, the last step has 3 rows. The counts of a row over the 11 steps are
     multinomial; the chi-squared statistic of all rows is about normal with mean f and variance 2 f, where f = 42 x 10.
     """
-    monkeypatch.setattr(order, "WINDOW", 12)
+    monkeypatch.setattr(row_sampler, "WINDOW", 12)
     rows = topics(6, 7) + topics(1, 1)
     epochs, steps = 4000, -(-len(rows) // BATCH)
     counts = np.zeros((len(rows), steps))
-    made = Order(rows, BATCH, 5, group=group, by_length=by_length)
+    made = RowSampler(rows, BATCH, 5, group=group, by_length=by_length)
     for epoch in range(epochs):
         made.set_epoch(epoch)
         numbers = np.fromiter(made, int)
@@ -82,7 +82,7 @@ def test_the_place_of_each_row_in_the_epoch_is_uniform(
 
 def test_sorting_the_leftover_too_would_be_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same statistic notices an order in which long rows come last."""
-    monkeypatch.setattr(order, "WINDOW", 12)
+    monkeypatch.setattr(row_sampler, "WINDOW", 12)
     rows = topics(6, 7)
     counts = np.zeros((len(rows), 11))
     for epoch in range(500):
@@ -98,7 +98,7 @@ def test_rows_that_begin_alike_meet_in_a_step() -> None:
     rows = topics(8, 8)
 
     def mates(*, group: bool) -> float:
-        numbers = [*Order(rows, BATCH, 3, group=group, by_length=False)]
+        numbers = [*RowSampler(rows, BATCH, 3, group=group, by_length=False)]
         steps = [numbers[start : start + BATCH] for start in range(0, len(numbers), BATCH)]
         alike = [max(Counter(rows[number].input_ids[5] for number in step).values()) for step in steps]
         return sum(alike) / len(rows)
@@ -136,7 +136,7 @@ def test_one_worker_and_many_give_the_same_batches() -> None:
         loader: Any = DataLoader(
             [{NUMBER: number} for number in range(len(rows))],  # type: ignore[arg-type]
             batch_size=BATCH,
-            sampler=Order(rows, BATCH, 9, group=True, by_length=False),
+            sampler=RowSampler(rows, BATCH, 9, group=True, by_length=False),
             collate_fn=Collator(rows, Packer(Packing.tree, 2, 0)),
             num_workers=workers,
             multiprocessing_context="spawn" if workers else None,

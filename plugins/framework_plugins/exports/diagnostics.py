@@ -9,10 +9,10 @@ from collections.abc import Callable
 from importlib.metadata import version
 from typing import Any
 
-from framework.api.checkup import Found, State
+from framework.api.diagnostic import DiagnosticResult, State
 from framework.api.machine import missing
 from framework.api.plan import Plan
-from framework.api.text import one_line
+from framework.api.text import summarize_error
 
 BINARY = "llama-quantize"
 FIX = "pip install llama-cpp-py-sync"
@@ -31,7 +31,7 @@ PACKAGES: dict[str, Callable[[], Any]] = {"llama-cpp-py-sync": _py_sync, "llama-
 """Distributions that bring llama.cpp as a library, and how it is loaded. The first comes as a wheel for CPUs."""
 
 
-def quantizer(_: Plan | None) -> Found:
+def quantizer(_: Plan | None) -> DiagnosticResult:
     """Look for a quantizer of llama.cpp: a package that has one, or the program itself on PATH."""
     broken = []
     for name, load in PACKAGES.items():
@@ -42,21 +42,23 @@ def quantizer(_: Plan | None) -> Found:
             library.llama_model_quantize_default_params()
             library.llama_model_quantize  # noqa: B018 - it is there, or this raises
         except Exception as error:  # noqa: BLE001 - whatever a native library raises while it is loaded
-            broken.append(f"{name} {version(name)}: {one_line(error)}")
+            broken.append(f"{name} {version(name)}: {summarize_error(error)}")
             continue
-        return Found(State.ok, f"llama_model_quantize of {name}", version(name))
+        return DiagnosticResult(State.ok, f"llama_model_quantize of {name}", version(name))
     if program := shutil.which(BINARY):
-        return Found(State.ok, program)
+        return DiagnosticResult(State.ok, program)
     if broken:
-        return Found(State.broken, "; ".join(broken), fix=FIX)
-    return Found(State.missing, f"none of {', '.join(PACKAGES)} is installed, and no {BINARY} is on PATH", fix=FIX)
+        return DiagnosticResult(State.broken, "; ".join(broken), fix=FIX)
+    return DiagnosticResult(
+        State.missing, f"none of {', '.join(PACKAGES)} is installed, and no {BINARY} is on PATH", fix=FIX
+    )
 
 
-def ollama(_: Plan | None) -> Found:
+def ollama(_: Plan | None) -> DiagnosticResult:
     """Look for the program, and ask for its version."""
     program = shutil.which("ollama")
     if program is None:
-        return Found(State.missing, "no ollama on PATH", fix="https://ollama.com/download")
+        return DiagnosticResult(State.missing, "no ollama on PATH", fix="https://ollama.com/download")
     try:
         done = subprocess.run(  # noqa: S603 - a fixed question
             [program, "--version"],
@@ -68,7 +70,7 @@ def ollama(_: Plan | None) -> Found:
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        return Found(State.broken, f"{program}: {one_line(error)}")
+        return DiagnosticResult(State.broken, f"{program}: {summarize_error(error)}")
     lines = (done.stdout or done.stderr).strip().splitlines()
     said = next((line for line in lines if "version" in line), program)  # it also warns where no server runs
-    return Found(State.broken if done.returncode else State.ok, said)
+    return DiagnosticResult(State.broken if done.returncode else State.ok, said)

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from framework import testing
-from framework.api.checkup import Found, State
-from framework_plugins.hf.checkups import hardware
+from framework.api.diagnostic import DiagnosticResult, State
+from framework_plugins.hf.diagnostics import hardware
 
 NO_GPU = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a GPU")
 
@@ -40,7 +40,7 @@ def test_the_cpu_says_threads_and_bf16() -> None:
 def test_a_driver_tells_its_version_and_cards(smi: Path) -> None:
     write(smi, "echo 'NVIDIA H100 80GB HBM3, 550.54.15, 81559 MiB'", "echo 'NVIDIA L4, 550.54.15, 23034 MiB'")
     detail = "NVIDIA H100 80GB HBM3, 81559 MiB; NVIDIA L4, 23034 MiB"
-    assert hardware.driver(None) == Found(State.ok, detail, "550.54.15")
+    assert hardware.driver(None) == DiagnosticResult(State.ok, detail, "550.54.15")
 
 
 def test_a_driver_that_fails_is_broken(smi: Path) -> None:
@@ -58,7 +58,7 @@ def test_a_driver_that_hangs_is_broken(smi: Path, monkeypatch: pytest.MonkeyPatc
 
 @pytest.mark.usefixtures("smi")
 def test_without_nvidia_smi_there_is_no_driver() -> None:
-    assert hardware.driver(None) == Found(State.missing, "no nvidia-smi on PATH")
+    assert hardware.driver(None) == DiagnosticResult(State.missing, "no nvidia-smi on PATH")
 
 
 @NO_GPU

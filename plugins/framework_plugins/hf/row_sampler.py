@@ -22,7 +22,7 @@ ALIKE = 0.5
 """Rows are of one kind that share so much of what goes beyond the beginning of all rows in the window."""
 
 
-class Order(Sampler[int]):
+class RowSampler(Sampler[int]):
     """The numbers of rows, in a new order for each epoch; only the seed decides.
 
     Args:

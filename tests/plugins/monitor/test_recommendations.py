@@ -1,10 +1,10 @@
-"""The cures name the settings with the values of the run."""
+"""The recommendations name the settings with the values of the run."""
 
 from __future__ import annotations
 
 import pytest
 
-from framework_plugins.monitor.cures import cure
+from framework_plugins.monitor.recommendations import recommendation
 from tests.support.curves import plan
 
 
@@ -42,4 +42,4 @@ from tests.support.curves import plan
     ],
 )
 def test_a_cure_names_settings(kind: str, words: list[str], told: str) -> None:
-    assert told in cure(kind, plan(*words))
+    assert told in recommendation(kind, plan(*words))

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
-from framework.api.checkup import Checkup
+from framework.api.diagnostic import Diagnostic
 from framework_plugins.hf.config import CPU_LIMIT, Device, HFTrainerConfig, Int8Config, NF4Config
 
 if TYPE_CHECKING:
@@ -21,19 +21,19 @@ TORCH = "torch"
 """The process of the checks that import torch for a second anyway."""
 
 
-def checkups() -> Iterator[Checkup]:
+def diagnostics() -> Iterator[Diagnostic]:
     """Give them in the order in which they are shown."""
-    hardware, training = "framework_plugins.hf.checkups.hardware", "framework_plugins.hf.checkups.training"
-    yield Checkup("torch", "hardware", f"{hardware}:torch_build", needs_backend, TORCH)
-    yield Checkup("CPU", "hardware", f"{hardware}:cpu", process=TORCH)
-    yield Checkup("GPU", "hardware", f"{hardware}:gpu", needs_gpu, TORCH)
-    yield Checkup("driver", "hardware", f"{hardware}:driver", process=TORCH)
+    hardware, training = "framework_plugins.hf.diagnostics.hardware", "framework_plugins.hf.diagnostics.training"
+    yield Diagnostic("torch", "hardware", f"{hardware}:torch_build", needs_backend, TORCH)
+    yield Diagnostic("CPU", "hardware", f"{hardware}:cpu", process=TORCH)
+    yield Diagnostic("GPU", "hardware", f"{hardware}:gpu", needs_gpu, TORCH)
+    yield Diagnostic("driver", "hardware", f"{hardware}:driver", process=TORCH)
     for name in ("transformers", "peft", "trl"):
-        yield Checkup(name, "training", f"{training}:{name}", needs_backend, TORCH)
-    yield Checkup(
-        "bitsandbytes", "training", "framework_plugins.hf.checkups.nf4:imported", needs_bitsandbytes, "bitsandbytes"
+        yield Diagnostic(name, "training", f"{training}:{name}", needs_backend, TORCH)
+    yield Diagnostic(
+        "bitsandbytes", "training", "framework_plugins.hf.diagnostics.nf4:imported", needs_bitsandbytes, "bitsandbytes"
     )
-    yield Checkup("NF4", "training", "framework_plugins.hf.checkups.nf4:product", needs_nf4, "bitsandbytes")
+    yield Diagnostic("NF4", "training", "framework_plugins.hf.diagnostics.nf4:product", needs_nf4, "bitsandbytes")
 
 
 def needs_backend(plan: Plan) -> bool:

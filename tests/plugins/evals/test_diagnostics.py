@@ -1,4 +1,4 @@
-"""evals/checkups.py: whether a judge replies, told before a training and not after it."""
+"""evals/diagnostics.py: whether a judge replies, told before a training and not after it."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from framework import testing
-from framework.api.checkup import Found, State
+from framework.api.diagnostic import DiagnosticResult, State
 from framework.api.plan import Plan
-from framework_plugins.evals.checkups import judge
-from framework_plugins.evals.plugin import framework_checkups
+from framework_plugins.evals.diagnostics import judge
+from framework_plugins.evals.plugin import framework_diagnostics
 from tests.support.judge import JudgeStandIn, Reply, closed_port
 
 KEY = "sk-" + "aB3" * 10
@@ -22,7 +22,7 @@ def planned(url: str, *more: str) -> Plan:
     return testing.plan(words, run_dir=Path("run"))
 
 
-def asked(plan: Plan) -> Found:
+def asked(plan: Plan) -> DiagnosticResult:
     found = judge(plan)
     assert found is not None
     return found
@@ -62,9 +62,9 @@ def test_one_that_is_not_there() -> None:
 
 
 def test_it_is_needed_where_a_plan_has_a_judge_and_else_nothing_is_said() -> None:
-    (checkup,) = framework_checkups()
-    assert checkup.needed(planned("http://127.0.0.1:1/v1"))
+    (diagnostic,) = framework_diagnostics()
+    assert diagnostic.needed(planned("http://127.0.0.1:1/v1"))
     without = testing.plan(["metric=[exact_match]"], run_dir=Path("run"))
-    assert not checkup.needed(without)
+    assert not diagnostic.needed(without)
     assert judge(without) is None
     assert judge(None) is None

@@ -1,4 +1,4 @@
-"""unsloth/checkups.py: it is imported in a process of its own, and told in words."""
+"""unsloth/diagnostics.py: it is imported in a process of its own, and told in words."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from framework import testing
-from framework.api.checkup import Found, State, checkup_problem
-from framework_plugins.doctor.worker import Worker
-from framework_plugins.unsloth import checkups, versions
+from framework.api.diagnostic import DiagnosticResult, State, diagnostic_problem
+from framework_plugins.doctor.worker import DiagnosticProcess
+from framework_plugins.unsloth import diagnostics, versions
 
-CODE = checkups.__name__
+CODE = diagnostics.__name__
 ADMITS = "transformers<=1"
 
 
@@ -25,8 +25,8 @@ def install(site: Path, source: str, requires: str = "packaging") -> None:
 
 
 def test_hook_checkups_gives_one_that_its_own_plans_need(tmp_path: Path) -> None:
-    (each,) = checkups.checkups()
-    assert checkup_problem(each) == ""
+    (each,) = diagnostics.diagnostics()
+    assert diagnostic_problem(each) == ""
     for trainer in ("hf", "unsloth"):
         plan = testing.plan([f"trainer={trainer}", "stages=[plan]"], run_dir=tmp_path / "run")
         assert each.needed(plan) is (trainer == "unsloth")
@@ -34,10 +34,10 @@ def test_hook_checkups_gives_one_that_its_own_plans_need(tmp_path: Path) -> None
 
 def test_what_is_not_installed_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(versions, "installed", str)
-    found = checkups.unsloth(None)
+    found = diagnostics.unsloth(None)
     assert (found.state, found.detail) == (State.missing, "not installed")
     assert found.fix.startswith("pip install ")
-    assert found.fix.endswith(checkups.ENVIRONMENT)
+    assert found.fix.endswith(diagnostics.ENVIRONMENT)
 
 
 @pytest.mark.parametrize(
@@ -45,16 +45,21 @@ def test_what_is_not_installed_is_missing(monkeypatch: pytest.MonkeyPatch) -> No
     [
         (
             "DEVICE_TYPE = 'cpu'\nFastLanguageModel = 1",
-            Found(State.ok, "FastLanguageModel can be imported, and trains on the CPU", "2026.10.9"),
+            DiagnosticResult(State.ok, "FastLanguageModel can be imported, and trains on the CPU", "2026.10.9"),
         ),
-        ("raise NotImplementedError('You need a GPU.')", Found(State.broken, "NotImplementedError: You need a GPU.")),
-        ("import os; os._exit(3)", Found(State.broken, "it ended Python with exit code 3")),
+        (
+            "raise NotImplementedError('You need a GPU.')",
+            DiagnosticResult(State.broken, "NotImplementedError: You need a GPU."),
+        ),
+        ("import os; os._exit(3)", DiagnosticResult(State.broken, "it ended Python with exit code 3")),
     ],
 )
-def test_it_is_really_imported(source: str, found: Found, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_really_imported(
+    source: str, found: DiagnosticResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     install(tmp_path, source)
     monkeypatch.syspath_prepend(tmp_path)
-    with Worker() as worker:
+    with DiagnosticProcess() as worker:
         told = worker.ask(f"{CODE}:unsloth", None, seconds=60)
     assert told is not None
     assert (told.state, told.version, told.detail.partition(" (")[0]) == (found.state, found.version, found.detail)
@@ -63,7 +68,7 @@ def test_it_is_really_imported(source: str, found: Found, tmp_path: Path, monkey
 def test_libraries_that_it_does_not_admit_are_told_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(tmp_path, "raise RuntimeError('imported')", ADMITS)
     monkeypatch.syspath_prepend(tmp_path)
-    found = checkups.unsloth(None)
+    found = diagnostics.unsloth(None)
     assert found.state is State.broken
     assert found.detail.startswith("unsloth 2026.10.9 admits transformers <=1, and ")
     assert found.fix.startswith("pip install ")

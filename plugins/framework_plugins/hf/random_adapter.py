@@ -22,7 +22,7 @@ Tensor = torch.Tensor
 
 
 @contextmanager
-def as_null(model: nn.Module, seed: int) -> Iterator[None]:
+def with_random_adapter(model: nn.Module, seed: int) -> Iterator[None]:
     """Replace the weights of an adapter by random ones, and restore them at the end.
 
     Raises:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from framework.api.checkup import Found, State
+from framework.api.diagnostic import DiagnosticResult, State
 from framework.api.plan import Plan
 from framework_plugins.evals.chat_endpoint import NoReplyError
 from framework_plugins.evals.config import JudgeConfig
@@ -20,7 +20,7 @@ def judges(plan: Plan) -> list[JudgeConfig]:
     return [choice.config for choice in plan.metric.values() if isinstance(choice.config, JudgeConfig)]
 
 
-def judge(plan: Plan | None) -> Found | None:
+def judge(plan: Plan | None) -> DiagnosticResult | None:
     """Ask each judge for a grade, once and with nothing of the run in it: the address, the key and the model count."""
     if plan is None or not judges(plan):
         return None
@@ -31,8 +31,8 @@ def judge(plan: Plan | None) -> Found | None:
         if isinstance(reply, NoReplyError):
             key = f"the key in {config.key_env}" if config.key_env else "whether it requires a key (key_env=NAME)"
             fix = f"check base_url and model of the judge, and {key}"
-            return Found(State.missing, f"{who} does not reply: {reply}", fix=fix)
+            return DiagnosticResult(State.missing, f"{who} does not reply: {reply}", fix=fix)
         if grade(reply, config.lowest, config.highest) is None:
             detail = f"{who} was asked for a number and replied {reply[:40]!r}"
-            return Found(State.broken, detail, fix="take another model")
-    return Found(State.ok, f"{who} replies")
+            return DiagnosticResult(State.broken, detail, fix="take another model")
+    return DiagnosticResult(State.ok, f"{who} replies")

@@ -1,6 +1,6 @@
-"""A `Checkup` is something that a machine has or lacks, a GPU, a login, a library that works, and the code that looks.
+"""A `Diagnostic` is something that a machine has or lacks (a GPU, a login, a library), and the code that checks it.
 
-    Checkup("sox", "sound", "acme.checkups:sox", needed=uses_sound)
+    Diagnostic("sox", "sound", "acme.diagnostics:sox", needed=uses_sound)
 
 `python -m framework doctor` asks all of them. The code runs in a process of its own and under a time limit, so it may
 import what is heavy, and do what may crash.
@@ -15,7 +15,7 @@ from enum import Enum
 
 from framework.api.plan import Plan
 
-__all__ = ["Checkup", "Found", "State", "checkup_problem"]
+__all__ = ["Diagnostic", "DiagnosticResult", "State", "diagnostic_problem"]
 
 SECONDS = 60.0
 """The usual limit: on a slow disk a library for training takes ten seconds to import, and others import beside it."""
@@ -32,7 +32,7 @@ class State(Enum):
 
 
 @dataclass(frozen=True)
-class Found:
+class DiagnosticResult:
     """What a check found: the state, a version where there is one, the details, and what mends it.
 
     `fix` is a command or a sentence, empty where there is none. Neither may hold a secret.
@@ -50,14 +50,14 @@ def never(plan: Plan) -> bool:  # noqa: ARG001 - what `needed` takes
 
 
 @dataclass(frozen=True)
-class Checkup:
+class Diagnostic:
     """One thing to look at.
 
     Attributes:
         name: what is looked at, unique in its topic: `GPU`.
         topic: the heading that it stands under: `hardware`.
-        check: `"package.module:function"`, called as `function(plan)` in a process of its own. It returns a `Found`, or
-            None where there is nothing to say. The plan is None where the config is refused.
+        check: `"package.module:function"`, called as `function(plan)` in a process of its own. It returns a
+            `DiagnosticResult`, or None where there is nothing to say. The plan is None where the config is refused.
         needed: whether this plan cannot run without it. It is called in the program itself, so it is quick.
         process: checks of one plugin with the same word here share a process, one after the other: what is slow to
             import is imported once. By default each has its own.
@@ -72,17 +72,17 @@ class Checkup:
     seconds: float = SECONDS
 
 
-def checkup_problem(checkup: object) -> str:
-    """Say why what a plugin gives is no checkup; empty where it is one."""
-    if not isinstance(checkup, Checkup):
-        return f"framework_checkups gives a {type(checkup).__name__}, no Checkup"
-    texts = (checkup.name, checkup.topic, checkup.check, checkup.process)
-    if not all(isinstance(text, str) for text in texts) or not (checkup.name and checkup.topic):
-        return f"checkup {checkup.name!r}: name, topic, check and process have to be text"
-    if not re.fullmatch(r"[^:\s]+:[^:\s]+", checkup.check):
-        return f"checkup '{checkup.name}': check={checkup.check!r} has to be 'package.module:function'"
-    if not callable(checkup.needed):
-        return f"checkup '{checkup.name}': needed={checkup.needed!r} has to be a function of a plan"
-    if not isinstance(checkup.seconds, int | float) or checkup.seconds <= 0:
-        return f"checkup '{checkup.name}': seconds={checkup.seconds!r} has to be a number above 0"
+def diagnostic_problem(diagnostic: object) -> str:
+    """Say why what a plugin gives is no diagnostic; empty where it is one."""
+    if not isinstance(diagnostic, Diagnostic):
+        return f"framework_diagnostics gives a {type(diagnostic).__name__}, no Diagnostic"
+    texts = (diagnostic.name, diagnostic.topic, diagnostic.check, diagnostic.process)
+    if not all(isinstance(text, str) for text in texts) or not (diagnostic.name and diagnostic.topic):
+        return f"diagnostic {diagnostic.name!r}: name, topic, check and process have to be text"
+    if not re.fullmatch(r"[^:\s]+:[^:\s]+", diagnostic.check):
+        return f"diagnostic '{diagnostic.name}': check={diagnostic.check!r} has to be 'package.module:function'"
+    if not callable(diagnostic.needed):
+        return f"diagnostic '{diagnostic.name}': needed={diagnostic.needed!r} has to be a function of a plan"
+    if not isinstance(diagnostic.seconds, int | float) or diagnostic.seconds <= 0:
+        return f"diagnostic '{diagnostic.name}': seconds={diagnostic.seconds!r} has to be a number above 0"
     return ""

@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from framework.api.errors import FrameworkError
 from framework.api.plan import Plan
-from framework.api.text import one_line
+from framework.api.text import summarize_error
 from framework_plugins.hf.config import FullConfig, HFTrainerConfig, NF4Config, OutOfMemory
 from framework_plugins.hf.memory.retry import forget, ran_out, release
 
@@ -22,7 +22,7 @@ FACT = "out of memory"
 log = logging.getLogger(__name__)
 
 
-class Ladder:
+class OomRetry:
     """Retries, and reports each fallback: in the log, in the facts of the run, and in `told`.
 
     Args:
@@ -56,23 +56,23 @@ class Ladder:
                 if not self.climbs or not ran_out(error):
                     raise
                 forget(error)
-                rung = climb()
-                if not rung:
+                fallback = climb()
+                if not fallback:
                     raise FrameworkError(self._end(error, where, lower)) from error
-                self._tell(where, rung)
+                self._tell(where, fallback)
             release()  # only here, where the error is gone
 
-    def _tell(self, where: str, rung: str) -> None:
-        self.told.append(f"{where}: {rung}")
+    def _tell(self, where: str, fallback: str) -> None:
+        self.told.append(f"{where}: {fallback}")
         self.facts[FACT] = "; ".join(self.told)
-        log.warning("out of memory in %s: tried again with %s", where, rung)
+        log.warning("out of memory in %s: tried again with %s", where, fallback)
 
     def _end(self, error: BaseException, where: str, lower: str) -> str:
         tried = f"Tried before: {'; '.join(self.told)}" if self.told else "There was nothing to make smaller"
-        return f"out of memory in {where}: {one_line(error)}\n{tried}.\nLower {lower}, {self.mend}"
+        return f"out of memory in {where}: {summarize_error(error)}\n{tried}.\nLower {lower}, {self.mend}"
 
 
-def ladder(plan: Plan, config: HFTrainerConfig, facts: dict[str, str]) -> Ladder:
+def oom_retry(plan: Plan, config: HFTrainerConfig, facts: dict[str, str]) -> OomRetry:
     """Return what retries when this run is out of memory."""
     if isinstance(plan.adapter.config, FullConfig):
         mend = "set adapter=lora, or take a smaller model"
@@ -80,20 +80,20 @@ def ladder(plan: Plan, config: HFTrainerConfig, facts: dict[str, str]) -> Ladder
         mend = "lower adapter.r, or take a smaller model"
     else:
         mend = "lower adapter.r, set quantization=nf4, or take a smaller model"
-    return Ladder(facts, mend, climbs=config.on_out_of_memory is OutOfMemory.climb)
+    return OomRetry(facts, mend, climbs=config.on_out_of_memory is OutOfMemory.climb)
 
 
 class Batches:
     """Processes items in batches, with half the batch size after memory ran out.
 
     Args:
-        ladder: tells it.
+        oom_retry: tells it.
         where: what is being done.
         lower: as in `attempt`.
     """
 
-    def __init__(self, ladder: Ladder, where: str, lower: str) -> None:
-        self.ladder = ladder
+    def __init__(self, oom_retry: OomRetry, where: str, lower: str) -> None:
+        self.oom_retry = oom_retry
         self.where = where
         self.lower = lower
         self.most: int | None = None
@@ -104,7 +104,7 @@ class Batches:
         place = 0
         while place < len(items):
             rest = items[place : place + size]
-            batch, made = self.ladder.attempt(
+            batch, made = self.oom_retry.attempt(
                 partial(self._first, rest, call), partial(self._halve, len(rest)), self.where, self.lower
             )
             yield batch, made

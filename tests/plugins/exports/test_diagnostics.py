@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from framework import testing
-from framework.api.checkup import Found, State
-from framework_plugins.doctor.worker import Worker
-from framework_plugins.exports import checkups
-from framework_plugins.exports.plugin import framework_checkups
+from framework.api.diagnostic import DiagnosticResult, State
+from framework_plugins.doctor.worker import DiagnosticProcess
+from framework_plugins.exports import diagnostics
+from framework_plugins.exports.plugin import framework_diagnostics
 
 WORKS = "def llama_model_quantize_default_params(): pass\ndef llama_model_quantize(): pass\n"
 
@@ -41,7 +41,7 @@ def program(site: Path, name: str, *lines: str) -> None:
 def installed(site: Path, monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """Return the packages that are there; the real ones of this environment do not count."""
     names: set[str] = set()
-    monkeypatch.setattr(checkups, "missing", lambda wanted: [name for name in wanted if name not in names])
+    monkeypatch.setattr(diagnostics, "missing", lambda wanted: [name for name in wanted if name not in names])
     for name in [name for name in sys.modules if name.partition(".")[0] in {"llama_cpp", "llama_cpp_py_sync"}]:
         monkeypatch.delitem(sys.modules, name)
     assert site
@@ -50,48 +50,52 @@ def installed(site: Path, monkeypatch: pytest.MonkeyPatch) -> set[str]:
 
 @pytest.mark.usefixtures("installed")
 def test_no_quantizer_is_missing_and_tells_the_wheel_that_needs_no_compiler() -> None:
-    found = checkups.quantizer(None)
+    found = diagnostics.quantizer(None)
     assert (found.state, found.fix) == (State.missing, "pip install llama-cpp-py-sync")
 
 
 def test_a_package_that_loads_is_found(site: Path, installed: set[str]) -> None:
     install(site, "llama-cpp-python", "llama_cpp.py", WORKS)
     installed.add("llama-cpp-python")
-    assert checkups.quantizer(None) == Found(State.ok, "llama_model_quantize of llama-cpp-python", "1.2")
+    assert diagnostics.quantizer(None) == DiagnosticResult(State.ok, "llama_model_quantize of llama-cpp-python", "1.2")
     source = f"class Lib:\n    {WORKS.replace(chr(10), chr(10) + '    ')}\ndef get_lib(): return Lib\n"
     install(site, "llama-cpp-py-sync", "llama_cpp_py_sync/_cffi_bindings.py", source)
     installed.add("llama-cpp-py-sync")
-    assert checkups.quantizer(None) == Found(State.ok, "llama_model_quantize of llama-cpp-py-sync", "1.2")
+    assert diagnostics.quantizer(None) == DiagnosticResult(State.ok, "llama_model_quantize of llama-cpp-py-sync", "1.2")
 
 
 def test_the_real_package_is_found_in_a_process_of_its_own() -> None:
-    with Worker() as worker:
-        found = worker.ask("framework_plugins.exports.checkups:quantizer", None, seconds=60)
-    assert found == Found(State.ok, "llama_model_quantize of llama-cpp-py-sync", version("llama-cpp-py-sync"))
+    with DiagnosticProcess() as worker:
+        found = worker.ask("framework_plugins.exports.diagnostics:quantizer", None, seconds=60)
+    assert found == DiagnosticResult(
+        State.ok, "llama_model_quantize of llama-cpp-py-sync", version("llama-cpp-py-sync")
+    )
 
 
 def test_a_package_that_does_not_load_is_broken_unless_the_program_is_there(site: Path, installed: set[str]) -> None:
     install(site, "llama-cpp-python", "llama_cpp.py", "raise OSError('libllama.so: cannot open')")
     installed.add("llama-cpp-python")
     detail = "llama-cpp-python 1.2: OSError: libllama.so: cannot open"
-    assert checkups.quantizer(None) == Found(State.broken, detail, fix="pip install llama-cpp-py-sync")
+    assert diagnostics.quantizer(None) == DiagnosticResult(State.broken, detail, fix="pip install llama-cpp-py-sync")
     program(site, "llama-quantize")
-    assert checkups.quantizer(None) == Found(State.ok, str(site / "llama-quantize"))
+    assert diagnostics.quantizer(None) == DiagnosticResult(State.ok, str(site / "llama-quantize"))
 
 
 @pytest.mark.usefixtures("site")
 def test_ollama_that_is_not_there_is_missing() -> None:
-    assert checkups.ollama(None) == Found(State.missing, "no ollama on PATH", fix="https://ollama.com/download")
+    assert diagnostics.ollama(None) == DiagnosticResult(
+        State.missing, "no ollama on PATH", fix="https://ollama.com/download"
+    )
 
 
 def test_ollama_tells_its_version(site: Path) -> None:
     program(site, "ollama", "echo 'Warning: could not connect'", "echo 'Warning: client version is 0.9.1'")
-    assert checkups.ollama(None) == Found(State.ok, "Warning: client version is 0.9.1")
+    assert diagnostics.ollama(None) == DiagnosticResult(State.ok, "Warning: client version is 0.9.1")
 
 
 def test_ollama_that_fails_is_broken(site: Path) -> None:
     program(site, "ollama", "exit 3")
-    assert checkups.ollama(None) == Found(State.broken, str(site / "ollama"))
+    assert diagnostics.ollama(None) == DiagnosticResult(State.broken, str(site / "ollama"))
 
 
 @pytest.mark.parametrize(("exporters", "needed"), [("[]", [False, False]), ("[adapter,gguf]", [True, False])])
@@ -99,4 +103,4 @@ def test_hook_checkups_of_exports_are_needed_by_who_writes_gguf(
     tmp_path: Path, exporters: str, needed: list[bool]
 ) -> None:
     plan = testing.plan([f"exporter={exporters}"], run_dir=tmp_path)
-    assert [each.needed(plan) for each in framework_checkups()] == needed
+    assert [each.needed(plan) for each in framework_diagnostics()] == needed

@@ -5,12 +5,12 @@ import pytest
 import torch
 from bitsandbytes.functional import dequantize_4bit
 
-from framework.api.checkup import Found, State
-from framework_plugins.hf.checkups import nf4
+from framework.api.diagnostic import DiagnosticResult, State
+from framework_plugins.hf.diagnostics import nf4
 
 
 def test_bitsandbytes_is_told_with_its_version() -> None:
-    assert nf4.imported(None) == Found(State.ok, "can be imported", bitsandbytes.__version__)
+    assert nf4.imported(None) == DiagnosticResult(State.ok, "can be imported", bitsandbytes.__version__)
 
 
 def test_a_product_in_nf4_agrees_with_that_of_the_dequantized_weights() -> None:

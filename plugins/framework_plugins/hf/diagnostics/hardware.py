@@ -8,10 +8,10 @@ import subprocess
 
 import torch
 
-from framework.api.checkup import Found, State
+from framework.api.diagnostic import DiagnosticResult, State
 from framework.api.machine import GIB
 from framework.api.plan import Plan
-from framework_plugins.hf.checkups import needs_gpu
+from framework_plugins.hf.diagnostics import needs_gpu
 from framework_plugins.hf.hardware import bf16_instructions, use_cores
 
 SMI = "nvidia-smi"
@@ -21,14 +21,14 @@ VISIBLE = "CUDA_VISIBLE_DEVICES"
 WHEELS = "https://pytorch.org/get-started/locally/"
 
 
-def torch_build(_: Plan | None) -> Found:
+def torch_build(_: Plan | None) -> DiagnosticResult:
     """Say what torch was built for, and multiply with it."""
     ones = torch.ones(8, 8)
     if not bool((ones @ ones == len(ones)).all()):
-        return Found(
+        return DiagnosticResult(
             State.broken, "a product of ones is wrong", torch.__version__, "pip install --force-reinstall torch"
         )
-    return Found(State.ok, f"built {_built()}", torch.__version__)
+    return DiagnosticResult(State.ok, f"built {_built()}", torch.__version__)
 
 
 def _built() -> str:
@@ -37,15 +37,15 @@ def _built() -> str:
     return f"for ROCm {torch.version.hip}" if torch.version.hip is not None else "without CUDA"
 
 
-def cpu(_: Plan | None) -> Found:
+def cpu(_: Plan | None) -> DiagnosticResult:
     """Say how many threads a run takes, and whether the CPU multiplies bf16."""
     threads, instructions = use_cores(), bf16_instructions()
-    return Found(
+    return DiagnosticResult(
         State.ok, f"{threads.removeprefix('CPU, ')}; bf16 {f'by {instructions}' if instructions else 'is slow'}"
     )
 
 
-def gpu(plan: Plan | None) -> Found:
+def gpu(plan: Plan | None) -> DiagnosticResult:
     """Compute something on each GPU, and say what it is."""
     if not torch.cuda.is_available():
         return _no_gpu(needed=plan is not None and needs_gpu(plan))
@@ -53,8 +53,8 @@ def gpu(plan: Plan | None) -> Found:
     detail = "; ".join(map(_described, range(count)))
     if count > 1:
         fix = f"choose one with {VISIBLE}=0 before the command: a run trains on one"
-        return Found(State.broken, f"{count} are visible: {detail}", fix=fix)
-    return Found(State.ok, detail)
+        return DiagnosticResult(State.broken, f"{count} are visible: {detail}", fix=fix)
+    return DiagnosticResult(State.ok, detail)
 
 
 def _described(number: int) -> str:
@@ -70,23 +70,23 @@ def _described(number: int) -> str:
     return f"{torch.cuda.get_device_name(number)}, compute capability {capability}, {memory}, {bf16}"
 
 
-def _no_gpu(*, needed: bool) -> Found:
+def _no_gpu(*, needed: bool) -> DiagnosticResult:
     detail = f"none that torch can use; it is built {_built()}"
     if VISIBLE in os.environ:
         detail += f"; {VISIBLE}={os.environ[VISIBLE]}"
     if driver(None).state is State.ok:
         without = torch.version.cuda is None and torch.version.hip is None
         fix = f"install torch for CUDA, {WHEELS}" if without else "update the driver, or take a torch for an older CUDA"
-        return Found(State.missing, detail, fix=fix)
+        return DiagnosticResult(State.missing, detail, fix=fix)
     fix = "run it on a machine with a GPU, or take a smaller model; trainer.device=cpu trains here all the same"
-    return Found(State.missing, detail, fix=fix if needed else "")
+    return DiagnosticResult(State.missing, detail, fix=fix if needed else "")
 
 
-def driver(_: Plan | None) -> Found:
+def driver(_: Plan | None) -> DiagnosticResult:
     """Ask `nvidia-smi`."""
     tool = shutil.which(SMI)
     if tool is None:
-        return Found(State.missing, f"no {SMI} on PATH")
+        return DiagnosticResult(State.missing, f"no {SMI} on PATH")
     fix = f"repair or install the NVIDIA driver until `{SMI}` works by itself"
     try:
         done = subprocess.run(  # noqa: S603 - a fixed query
@@ -99,11 +99,13 @@ def driver(_: Plan | None) -> Found:
             check=False,
         )
     except subprocess.TimeoutExpired:
-        return Found(State.broken, f"{SMI} does not answer within {SMI_SECONDS} s", fix=fix)
+        return DiagnosticResult(State.broken, f"{SMI} does not answer within {SMI_SECONDS} s", fix=fix)
     lines = (done.stdout or done.stderr).strip().splitlines()
     if done.returncode or not lines:
-        return Found(State.broken, f"{SMI}: {lines[0] if lines else f'exit code {done.returncode}'}", fix=fix)
+        return DiagnosticResult(
+            State.broken, f"{SMI}: {lines[0] if lines else f'exit code {done.returncode}'}", fix=fix
+        )
     cards = [[part.strip() for part in line.split(",")] for line in lines]
-    return Found(
+    return DiagnosticResult(
         State.ok, "; ".join(f"{card[0]}, {card[-1]}" for card in cards), cards[0][1] if len(cards[0]) > 1 else ""
     )

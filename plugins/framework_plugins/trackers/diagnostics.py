@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 from importlib.metadata import version
 
-from framework.api.checkup import Found, State
+from framework.api.diagnostic import DiagnosticResult, State
 from framework.api.machine import missing, pip_command
 from framework.api.plan import Plan
 from framework_plugins.trackers.config import WandbConfig
@@ -13,29 +13,29 @@ from framework_plugins.trackers.config import WandbConfig
 LATER = "`wandb sync` uploads such runs later"
 
 
-def wandb(_: Plan | None) -> Found:
+def wandb(_: Plan | None) -> DiagnosticResult:
     """Import wandb where it is installed."""
     return _library("wandb", "wandb", "wandb")
 
 
-def tensorboard(_: Plan | None) -> Found:
+def tensorboard(_: Plan | None) -> DiagnosticResult:
     """Import what writes event files; torch, which calls it, is looked at elsewhere."""
     return _library("tensorboard", "tensorboard.summary.writer.event_file_writer", "tensorboard")
 
 
-def mlflow(_: Plan | None) -> Found:
+def mlflow(_: Plan | None) -> DiagnosticResult:
     """Import MLflow; the small distribution is a part of the whole one."""
     return _library("mlflow-skinny", "mlflow.tracking", "mlflow")
 
 
-def _library(distribution: str, module: str, extra: str) -> Found:
+def _library(distribution: str, module: str, extra: str) -> DiagnosticResult:
     if missing([distribution]):
-        return Found(State.missing, "not installed", fix=pip_command([f"framework[{extra}]"]))
+        return DiagnosticResult(State.missing, "not installed", fix=pip_command([f"framework[{extra}]"]))
     importlib.import_module(module)
-    return Found(State.ok, "can be imported", version(distribution))
+    return DiagnosticResult(State.ok, "can be imported", version(distribution))
 
 
-def login(_: Plan | None) -> Found | None:
+def login(_: Plan | None) -> DiagnosticResult | None:
     """Say where `logger.wandb.mode=auto` logs to and with what, never what that is; nothing where wandb is missing."""
     if missing(["wandb"]):
         return None
@@ -45,8 +45,8 @@ def login(_: Plan | None) -> Found | None:
     found = way(WandbConfig())
     has = "" if wandb_key.why_no_login(wandb_key.quiet_settings()) else wandb_key.found_in()
     if found.mode == "online":
-        return Found(State.ok, f"{has}; logger=[wandb] logs online to {found.address}")
+        return DiagnosticResult(State.ok, f"{has}; logger=[wandb] logs online to {found.address}")
     why = f"{has}, but {found.why}" if has else found.why
     if found.mode == "disabled":
-        return Found(State.off, f"{why}: logger=[wandb] logs nothing")
-    return Found(State.off, f"{why}: logger=[wandb] logs offline", fix=found.fix or LATER)
+        return DiagnosticResult(State.off, f"{why}: logger=[wandb] logs nothing")
+    return DiagnosticResult(State.off, f"{why}: logger=[wandb] logs offline", fix=found.fix or LATER)
