@@ -22,7 +22,7 @@ SECONDS = 60.0
 
 
 class State(Enum):
-    """What came of looking. `off` is what the user may switch on and has not; `unknown` what could not be told."""
+    """The state of a check. `off`: the user may switch it on and has not; `unknown`: the check could not decide."""
 
     ok = "ok"
     missing = "missing"
@@ -33,7 +33,7 @@ class State(Enum):
 
 @dataclass(frozen=True)
 class DiagnosticResult:
-    """What a check found: the state, a version where there is one, the details, and what mends it.
+    """What a check found: the state, a version where there is one, the details, and the fix.
 
     `fix` is a command or a sentence, empty where there is none. Neither may hold a secret.
     """
@@ -51,10 +51,10 @@ def never(plan: Plan) -> bool:  # noqa: ARG001 - what `needed` takes
 
 @dataclass(frozen=True)
 class Diagnostic:
-    """One thing to look at.
+    """One check.
 
     Attributes:
-        name: what is looked at, unique in its topic: `GPU`.
+        name: what is checked, unique in its topic: `GPU`.
         topic: the heading that it stands under: `hardware`.
         check: `"package.module:function"`, called as `function(plan)` in a process of its own. It returns a
             `DiagnosticResult`, or None where there is nothing to say. The plan is None where the config is refused.

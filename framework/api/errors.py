@@ -1,8 +1,8 @@
-"""The errors that are shown as text. Raise `FrameworkError` for what a user can mend.
+"""The errors that are shown as text. Raise `FrameworkError` for what a user can fix.
 
     FrameworkError                exit code 2, never a traceback
     ├── DoesNotFitError           the run needs more memory than there is; a sweep passes over the trial
-    └── PrunedError               a sweep gives the trial up; it has not failed
+    └── PrunedError               a sweep prunes the trial; it has not failed
 
 A message names the place, the value, the valid choices and the fix, in one or two lines.
 """

@@ -91,7 +91,7 @@ class Plan:
     given: Path | None = None
     """Trained weights that lie elsewhere, `checkpoint` of the config."""
     share: bool = True
-    """Whether points of a sweep share what is the same for them."""
+    """Whether the trials of a sweep share what is the same for them."""
     sweep: str = ""
     """The sweep that this run is a point of, by the name of its folder; empty where it is none."""
 
@@ -159,7 +159,7 @@ class Plan:
 
     @property
     def is_new_run(self) -> bool:
-        """Whether the run makes what its folder holds, or goes on from what another one left there."""
+        """Whether the run starts its folder, or continues from what an earlier run left there."""
         return bool({Stage.plan, Stage.train} & set(self.stages))
 
     @property

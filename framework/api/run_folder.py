@@ -1,4 +1,4 @@
-"""What a run left in its folder, to be read by loggers that go on, by exporters, and by whoever sweeps over runs."""
+"""What a run left in its folder, as read by resumed loggers, by exporters, and by sweeps."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class RunFolder:
 
 @dataclass(frozen=True)
 class SavedRun:
-    """A run folder with its resolved config and the command-line words that made it."""
+    """A run folder with its resolved config and its overrides."""
 
     folder: Path
     config: Mapping[str, Any]
@@ -121,5 +121,5 @@ def read_plain(file: Path) -> Any:
 
 
 def is_resumed(job: DictConfig) -> bool:
-    """Whether a job, as Hydra's config tells of it, belongs to a sweep that goes on."""
+    """Whether a job, by Hydra's config, belongs to a resumed sweep."""
     return bool(OmegaConf.select(job, "callbacks.sweep_folder.resume"))

@@ -160,7 +160,7 @@ class FormatConfig:
 
 @dataclass
 class AuditConfig:
-    """What is looked for in the data before training."""
+    """Checks of the data before training."""
 
 
 @dataclass
@@ -169,7 +169,7 @@ class TrainerConfig:
 
     # Not of `base`: what is about learning. Not of `probe`: what a probe sets itself, see plan/calibration.py.
     learning_rate: Annotated[float, Interval(gt=0, le=1), ~Affects.base] = 2e-4
-    """Peak learning rate. 2e-4 suits LoRA; full fine-tuning wants about a tenth of it."""
+    """Peak learning rate. 2e-4 suits LoRA; full fine-tuning needs about a tenth of it."""
     num_train_epochs: Annotated[float, Gt(0), ~(Affects.base | Affects.probe)] = 3.0
     """Passes over the training rows; `max_steps` wins over it."""
     max_steps: Annotated[int | None, Gt(0), ~(Affects.base | Affects.probe)] = None
@@ -198,7 +198,7 @@ class TrainerConfig:
     """Optimizer steps between two validations. null: one at the end of each epoch. Where there was one, the end of the
     training is one too."""
     early_stopping_patience: Annotated[int | None, Gt(0), ~(Affects.base | Affects.probe)] = None
-    """End the training after so many validations in a row that are not better than the best one. null: never."""
+    """Stop the training after this many validations in a row that are not better than the best one. null: never."""
     early_stopping_metric: Annotated[str, ~(Affects.base | Affects.probe)] = "eval_loss"
     """What says which validation is the best: eval_loss, or a metric of the run, for which prompts are answered at each
     validation."""
@@ -273,7 +273,7 @@ class CommandConfig:
 
 @dataclass
 class SpeakerConfig:
-    """Who answers in `python -m framework chat` instead of the model itself. It is told all it needs, so: no fields."""
+    """Who answers in `python -m framework chat` instead of the model itself. It receives all it needs, so it has no fields."""
 
 
 class Action(Enum):
@@ -302,7 +302,7 @@ class HealthConfig:
     exploding_gradient: Action = Action.warn
     """The norm of the gradients, before they are clipped, grows to many times what it was."""
     rising_eval_loss: Action = Action.warn
-    """The validation loss rises while the training loss does not: the rows are learned by heart."""
+    """The validation loss rises while the training loss does not: the rows are memorized."""
     endless_answers: Action = Action.warn
     """Answers do not end by themselves: seen after the training, and during it where `trainer.early_stopping_metric`
     has prompts answered."""
@@ -326,7 +326,7 @@ class RunConfig:
     stages: Annotated[list[Stage], Len(1), Affects.training] = field(default_factory=lambda: list(Stage))
     """What to run; a part can be run alone, or later with the `run_dir` of a finished run."""
     run_dir: Annotated[str | None, Len(1), Affects.nothing] = None
-    """Folder of this run. Default: outputs/<name>/<time>. A finished run's folder goes on from what it holds."""
+    """Folder of this run. Default: outputs/<name>/<time>. With the folder of a finished run, the run continues from it."""
     # The code of a plugin stands in the keys of what it makes.
     plugins: Annotated[list[str], Affects.probe] = field(default_factory=list)
     """Python files that are plugins for this run, `plugins=[./mine.py]`. Read before all else: command line only."""
@@ -337,8 +337,8 @@ class RunConfig:
     objective: Annotated[str, Affects.nothing] = "eval_loss"
     """What a run returns to a sweep: eval_loss, train_loss, verdict.score, or any measure of the run by name."""
     share: Annotated[bool, Affects.training | Affects.probe] = True
-    """Points of a sweep that run in one process share what is the same for them: the frozen base, the tokenized rows,
-    what the base answers, and a training of which only the exports differ. Off: each point does all of it anew."""
+    """Trials of a sweep that run in one process share what is the same for them: the frozen base, the tokenized rows,
+    what the base answers, and a training of which only the exports differ. Off: each trial does all of it itself."""
     plan: Annotated[PlanConfig, Affects.training] = field(default_factory=PlanConfig)
     """What is worked out before anything is loaded."""
     health: Annotated[HealthConfig, Affects.training | Affects.probe] = field(default_factory=HealthConfig)

@@ -4,7 +4,7 @@
     measures, notes = scoring.measure(metrics, answered)
     result = EvalResult(measures, scoring.samples(answered, measures), notes)
 
-The first asks the model for the log-probabilities of the references, where a metric wants them.
+The first asks the model for the log-probabilities of the references, where a metric needs them.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def question(prompt: Prompt) -> str:
 def answered(
     model: Model, prompts: Sequence[Prompt], answers: Sequence[Answer], metrics: Mapping[str, AnyMetric]
 ) -> list[Answered]:
-    """Put prompts and answers together; the model reads the references where a metric wants their log-probabilities."""
+    """Put prompts and answers together; the model reads the references where a metric needs their log-probabilities."""
     wanted = any(isinstance(metric, AnswerMetric) and metric.needs_log_probs for metric in metrics.values())
     known = _log_probs(model, prompts) if wanted else {}
     return [
@@ -48,7 +48,7 @@ def answered(
 
 
 def _log_probs(model: Model, prompts: Sequence[Prompt]) -> dict[int, tuple[float, ...]]:
-    """Let the model read each reference after its prompt; one of which no token can be told apart is left out."""
+    """Let the model read each reference after its prompt; one without a distinct token is left out."""
     asked = [number for number, prompt in enumerate(prompts) if prompt.reference is not None]
     rows = model.encode([_read(prompts[number], number) for number in asked])
     pairs = [(number, row) for number, row in zip(asked, rows, strict=True) if row.supervised]
@@ -137,7 +137,7 @@ def score(name: str, metric: AnyMetric, answers: Sequence[Answered]) -> Scores:
     for answer in answers:
         try:
             items.append(_number(metric.score(answer.answer, answer.reference)))
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - a stranger's code; it is named and the run goes on
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - third-party code; it is named and the run continues
             items.append(None)
             failures.append(
                 f"metric '{name}' cannot score the answer {answer.answer[:SHOWN]!r}: {describe_error(error)}"

@@ -1,7 +1,7 @@
 """The command line: `python -m framework [COMMAND | OVERRIDES…]`.
 
 A first word that is neither an override nor an option is a command; everything else goes to Hydra. Exit codes: 0 done,
-1 a failure of the program, 2 a mistake that the user can mend.
+1 a failure of the program, 2 a mistake that the user can fix.
 """
 
 from __future__ import annotations
@@ -105,13 +105,13 @@ def run(config: DictConfig) -> float | None:
         if is_resumed(job) and RunFolder(run_dir).is_complete and saved_overrides(str(run_dir)) == [*overrides]:
             return RunFolder(run_dir).objective
         folder.start_anew(run_dir)
-        # Hydra has made the folder; the table of the sweep shows the settings of a point that fails too.
+        # Hydra has made the folder; the table of the sweep shows the settings of a failed trial too.
         save_overrides(run_dir, overrides)
         return _run(config, run_dir, overrides, folder.name_of(Path(job.sweep.dir)))
 
 
 def _run(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...], name: str) -> float | None:
-    """Run a config, and see to it that its errors are told. `run_dir` is the folder of a point of the sweep `name`."""
+    """Run a config, and report its errors. `run_dir` is the folder of a trial of the sweep `name`."""
     try:
         report = _launch(config, run_dir, overrides, name)
     except DoesNotFitError as error:
@@ -123,7 +123,7 @@ def _run(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...], n
     except PrunedError:  # only a sweep gives a run up, and its table lists the point
         return None
     except FrameworkError as error:
-        if run_dir:  # Hydra notes the failure of this point and goes on with the others
+        if run_dir:  # Hydra notes the failure of this trial and continues with the others
             note_failure(run_dir, error)
             traceback.clear_frames(error.__traceback__)
             raise

@@ -27,7 +27,7 @@ def check(config: DictConfig, overrides: Sequence[str] = ()) -> None:
 
     Args:
         config: what Hydra composed.
-        overrides: the words that it was composed of; with them each problem is told with the place that set it.
+        overrides: of the command line; with them each problem names the place that set it.
 
     Raises:
         FrameworkError: lists every unknown key, missing value, value out of range and option without a component.
@@ -90,7 +90,7 @@ def _items(place: str, value: DictConfig, field: Field) -> Iterator[Problem]:
 def _range(place: str, value: Any, wanted: Type) -> Iterator[Problem]:
     try:
         fits = wanted.holds(value)
-    except Exception as error:  # noqa: BLE001 - a bound of a stranger's plugin may raise anything
+    except Exception as error:  # noqa: BLE001 - a bound of a third-party plugin may raise anything
         yield Problem(f"{place}={as_text(value)}: its range cannot be checked: {summarize_error(error)}", (place,))
         return
     if not fits:

@@ -207,7 +207,7 @@ def _open_dicts(schema: type, node: Any) -> None:
 
 @contextmanager
 def config_loader() -> Iterator[ConfigLoader]:
-    """Give Hydra's own loader with our search path: the one that is at work, or a new one."""
+    """Give Hydra's own loader with our search path: the active one, or a new one."""
     register(current())
     if GlobalHydra().is_initialized():
         yield GlobalHydra.instance().config_loader()

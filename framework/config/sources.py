@@ -196,7 +196,7 @@ def explain(error: Exception) -> str:
     if isinstance(error, OverrideParseException):
         word, why = error.override, error.message.splitlines()[0]
         name, _, value = word.partition("=")
-        return f"cannot read '{word}': {why}. A text with such characters wants quotes of its own: \"{name}='{value}'\""
+        return f"cannot read '{word}': {why}. Quote values that contain these characters: \"{name}='{value}'\""
     if mark := getattr(error, "problem_mark", None):  # PyYAML's
         return f"{display_path(Path(mark.name))}:{mark.line + 1}: no YAML: {getattr(error, 'problem', '')}"
     cause = error.__cause__ or error.__context__
@@ -211,7 +211,7 @@ def read_origins(loader: ConfigLoader, words: Sequence[str]) -> Origins:
     """Read where the values of a config come from; empty where the words do not give a defaults list."""
     try:
         return origins(loader, defaults_list(loader, words).defaults, words)
-    except REFUSALS:  # those are told by `diagnose`
+    except REFUSALS:  # `diagnose` reports those
         return Origins()
 
 

@@ -17,7 +17,7 @@ BINS = 20
 STEP = 64
 """Suggested lengths are multiples of it: kernels like that, and people remember them."""
 OUTLIER = 2
-"""A longest row above so many times the 99th percentile is not worth its memory."""
+"""A longest row above this multiple of the 99th percentile is not worth its memory."""
 
 Numbers = NDArray[np.int64]
 

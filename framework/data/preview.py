@@ -1,4 +1,4 @@
-"""A few rows piece by piece, learned or not, for people to look at; what looks like a secret is hidden."""
+"""A few rows piece by piece, learned or not, to be read; what looks like a secret is hidden."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from framework.util.cache import cache_dir
 from framework.util.errors import FrameworkError, summarize_error
 
 ROWS, CHARACTERS = 1000, 4_000_000
-"""A batch has so many rows at most, and ends with the row that reaches so many characters."""
+"""Limits of a batch: rows, and characters, which the last row may exceed."""
 FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST}
 
 
@@ -121,7 +121,7 @@ class Reader:
 
 
 def _places(raw: RawData) -> list[str]:
-    """Return what rows are told by, as far as it is cheap: a store keeps where each of its rows stands."""
+    """Return the names of rows for messages, as far as it is cheap: a store keeps where each of its rows stands."""
     if raw.places or raw.streamed:
         return list(raw.places)
     return [row.where for part in (raw.train, raw.validation, raw.prompts) for row in itertools.islice(part, 1)]

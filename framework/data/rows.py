@@ -111,7 +111,7 @@ def _format_without(formatter: Formatter, fields: Mapping[str, Any], name: str) 
 
 
 def to_examples(rows: Iterable[Row], formatter: Formatter) -> list[Example]:
-    """Format every row; what is wrong with the rows is told for the first ten of them in one message."""
+    """Format every row; one message reports what is wrong with the first ten rows."""
     return list(read(rows, formatter, FormatConfig(), OnBadRow.fail, ReadSummary()))
 
 

@@ -23,7 +23,7 @@ def held_out(groups: NDArray[np.int64], own: NDArray[np.bool_], share: float, se
 
     Returns:
         Which rows are held out: close to `share` of them, at least a group where one leaves something to train on,
-        never more than `share` where smaller groups can be had.
+        never more than `share` where there are smaller groups.
     """
     chosen = np.zeros(len(groups), dtype=bool)
     total = int(own.sum())

@@ -50,7 +50,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class RowColumns:
-    """What is known of each row, as arrays of one length.
+    """Facts about each row, as arrays of one length.
 
     Attributes:
         part: TRAIN, VALIDATION or PROMPTS.

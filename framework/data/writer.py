@@ -69,7 +69,7 @@ class Writer:
         _write(self._columns, [*known, [example.text is not None for example in examples]], COLUMNS_SCHEMA)
 
     def finish(self) -> None:
-        """Write what was told of the rows."""
+        """Write the summary of the rows."""
         self.close()
         records.save(self.summary, self.folder / SUMMARY)
 

@@ -27,7 +27,7 @@ class Measuring:
     metrics: Mapping[str, AnyMetric]
 
     def base(self) -> EvalResult:
-        """Measure the base, or take what another point of the sweep measured of the same one, on the same data."""
+        """Measure the base, or take the measures of another trial of the sweep with the same base and data."""
         plan, model, shared = self.plan, self.model, current().shared
         base = model.base_key if isinstance(model, SharesBase) else ""
         settings = plan.affecting(Affects.baseline)

@@ -65,7 +65,7 @@ def formatter(*fields: str) -> Callable[[Function], Function]:
         TypeError: it is no plain function, has other parameters or no docstring, or no field is named.
     """
     if not fields or not all(isinstance(field, str) for field in fields):
-        message = "@formatter wants the names of the fields that a row has: @formatter('question', 'solution')"
+        message = "@formatter needs the names of the fields of a row: @formatter('question', 'solution')"
         raise TypeError(message)
 
     def decorate(function: Function) -> Function:

@@ -81,14 +81,14 @@ def framework_advice(plan: Plan, work: Work | None) -> Iterable[str]:  # type: i
 
 @hookspec
 def framework_export_needs(plan: Plan, shape: Shape) -> Iterable[ExportNeed]:  # type: ignore[empty-body]
-    """What exporters of this plan write and hold in memory; one that nobody tells of counts as the trained weights."""
+    """What exporters of this plan write and hold in memory; one without an answer counts as the trained weights."""
 
 
 @hookspec
 def framework_concerns(plan: Plan, results: Results) -> Iterable[Concern]:  # type: ignore[empty-body]
-    """What is wrong with what a run came to, or was looked for and is not: forgetting, copying and the like.
+    """Concerns about the result of a run, flagged or not: forgetting, copying and the like.
 
-    Each stands in the verdict; its harm is taken off the score.
+    Each is part of the verdict; its harm lowers the score.
     """
 
 
@@ -104,12 +104,12 @@ def framework_run_started(plan: Plan) -> None:
 
 @hookspec
 def framework_stage_finished(plan: Plan, stage: Stage, result: Any, seconds: float) -> None:
-    """A stage after the plan is through; `result` is the record that was saved, `seconds` how long it took."""
+    """A stage after the plan is complete; `result` is the record that was saved, `seconds` how long it took."""
 
 
 @hookspec
 def framework_run_finished(plan: Plan, report: Report | None) -> None:
-    """All stages that were asked for are through; `report` is None where the report was not among them."""
+    """All requested stages are complete; `report` is None where the report was not among them."""
 
 
 @hookspec
@@ -124,9 +124,9 @@ def framework_training_monitors(plan: Plan) -> Iterable[TrainingMonitor]:  # typ
 
 @hookspec
 def framework_validated(plan: Plan, step: Step) -> Iterable[str]:  # type: ignore[empty-body]
-    """A validation of the training is through, `step.eval_loss` is its loss: reasons to give this run up, or nothing.
+    """A validation of the training is complete, `step.eval_loss` is its loss: reasons to prune this run, or nothing.
 
-    A run that is given up saves no weights and ends as `pruned`, which is no failure.
+    A pruned run saves no weights and ends as `pruned`, which is not a failure.
     """
 
 

@@ -1,7 +1,7 @@
 """The plugin manager: loads plugins and collects what they register.
 
 Plugins are found in the entry-point group `framework` and in the files that the user names (`local_file.py`), nowhere
-else. What a plugin gets wrong is told with its name and the way to switch it off, and the rest goes on.
+else. A fault of a plugin is reported with its name and the way to switch it off, and the program continues.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ class Plugins:
         package = _package_of(entry)
         try:
             self._add(plugins, entry.load(), entry.name, package)
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - a stranger's module; it is named and left out
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - a third-party module; it is named and left out
             self._packages[entry.name] = package
             self.skip_plugin(entry.name, WHOLE, error)
 
@@ -166,7 +166,7 @@ class Plugins:
             if component.name in found:
                 raise FrameworkError(self._taken(option, found[component.name].plugin, owner))
             if component.schema in schemas:
-                reason = f"{schemas[component.schema]} has its schema too: subclass it, the class tells options apart"
+                reason = f"{schemas[component.schema]} has its schema too: subclass it, the class identifies the option"
                 self.skip_plugin(plugin, option, reason)
                 continue
             schemas[component.schema] = f"{option} of {self._named(owner)}"
@@ -258,7 +258,7 @@ class Plugins:
                     raise
                 if implementation.plugin_name.startswith("core"):  # a fault of ours, which nobody can switch off
                     raise
-                self.skip_plugin(implementation.plugin_name, hook, error)  # a stranger's code; it is named and left out
+                self.skip_plugin(implementation.plugin_name, hook, error)  # third-party code; it is named and left out
                 continue
             for item in items:
                 yield implementation.plugin_name, item

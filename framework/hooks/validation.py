@@ -106,7 +106,7 @@ def wrong_schema(schema: object) -> str:
         bases = " and ".join(group.base.__name__ for group in groups)
         return f"its schema {name} subclasses {bases}, and an option is of one group: keep one of them"
     if schema is groups[0].base:
-        return f"its schema is {name} itself: subclass it, the class tells options apart"
+        return f"its schema is {name} itself: subclass it, the class identifies the option"
     if "__dataclass_fields__" not in vars(schema):  # it inherits those of its base, and none of its own
         return f"its schema {name} has no @dataclass of its own, so its fields are none: write it above the class"
     return ""

@@ -36,7 +36,7 @@ class Estimate:
     high: int
 
     def corrected(self, offset: float) -> Estimate:
-        """Return it with so many bytes more, as a device was seen to take, and a narrow band; 0: as it is."""
+        """Return it with `offset` more bytes, as measured on a device, and a narrow band; 0: unchanged."""
         if not offset:
             return self
         allocated, reserved = round(self.allocated + offset), round(self.reserved + offset)
@@ -53,7 +53,7 @@ def estimate(shape: Shape, settings: MemorySettings) -> Estimate:
     """Return what a training takes.
 
     Peak = resident + the largest of: forward pass, loss, backward pass, optimizer step, evaluation, answers. With
-    checkpointing the backward pass needs one layer at a time, after the loss is through: the larger counts.
+    checkpointing the backward pass needs one layer at a time, after the loss is complete: the larger counts.
     """
     parts = _parts(shape, settings)
     phases = _phases(shape, settings)
@@ -110,7 +110,7 @@ def _phases(shape: Shape, settings: MemorySettings) -> dict[str, float]:
         "optimizer step": copied * settings.copies,
     }
     if settings.checkpointing:
-        # The MLP is through before attention's backward pass begins.
+        # The MLP is finished before attention's backward pass begins.
         again = max(attention + mlp + scored, attention + terms.scores_backward(shape, settings))
         held = terms.held_logits(shape, settings) + terms.dequantized(shape, settings)
         phases["backward"] = kept + held + again + whole

@@ -39,7 +39,7 @@ NO = frozenset({"", "0", "false", "no", "none"})
 def predict_file(file: Path) -> str:
     """Return the table in `file` with the predictions in four more columns, as CSV.
 
-    A row that cannot be predicted has them empty; its line and the reason are told on standard error.
+    A row that cannot be predicted has them empty; its line and the reason are reported on standard error.
 
     Raises:
         FrameworkError: the file cannot be read, or none of its rows can be predicted.

@@ -163,7 +163,7 @@ def held_logits(shape: Shape, settings: MemorySettings) -> float:
 def gathered(shape: Shape, settings: MemorySettings) -> float:
     """Return what a process holds whole for a while, of weights that are cut into pieces.
 
-    Two layers, one at work and the next one on its way, and the output head, which stays from the end of the forward
+    Two layers, the current and the next one, and the output head, which stays from the end of the forward
     pass to the start of the backward pass: e (2 P_layer + V h), a layer in the bytes that it is stored in where it is
     quantized. Where all weights are trained, the gradients of one layer and of the head, and what is sent of them:
     2 e (P_layer + V h). (torch FSDP2, accelerate's `fsdp2_prepare_model`.)

@@ -20,7 +20,7 @@ class Best:
         self.name = name
         self.patience = patience
         self.higher_is_better = False
-        """Which way is up; of a metric it is known when it has been measured."""
+        """Whether higher is better; of a metric it is known when it has been measured."""
         self.step: int | None = None
         self.value: float | None = None
         self.since = 0

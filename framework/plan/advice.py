@@ -14,7 +14,7 @@ MANY_ROWS, FEW_ROWS = 10_000, 200
 TWICE = 2
 """Epochs of which more are many for many rows, and fewer few for few."""
 WARM_UP = 0.2
-"""Share of the steps above which a warm-up takes the place of training."""
+"""Share of the steps above which a warm-up replaces training."""
 
 
 def advice(plan: Plan, work: Work | None) -> Iterator[str]:
@@ -37,8 +37,8 @@ def _own(plan: Plan, work: Work | None) -> Iterator[str]:
     training = plan.training
     if work.rows >= MANY_ROWS and work.epochs > TWICE:
         yield (
-            f"{work.epochs:g} epochs over {work.rows:,} rows: with so many rows one or two are enough, and more of "
-            "them are learned by heart. Set trainer.num_train_epochs=1"
+            f"{work.epochs:g} epochs over {work.rows:,} rows: with that many rows one or two are enough, and more "
+            "memorize them. Set trainer.num_train_epochs=1"
         )
     if work.rows < FEW_ROWS and work.epochs < TWICE and training.max_steps is None:
         yield (

@@ -1,4 +1,4 @@
-"""A plan with what is known of it: the model's shape, the device, the rows."""
+"""A plan with its known facts: the model's shape, the device, the rows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CPU = "CPU"
 
 @dataclass(frozen=True)
 class PlanContext:
-    """A plan with what is known of it.
+    """A plan with its known facts.
 
     Attributes:
         plan: the run.
@@ -66,7 +66,7 @@ class PlanContext:
     def available(self) -> int:
         """Bytes that the device has for a run: on a CPU with those that this process has already."""
         if self.used:
-            # What is kept for the next point of a sweep is used by it, or freed.
+            # What is kept for the next trial of a sweep is used by it, or freed.
             return self.used.usable + (0 if self.plan.plan.gpu else current().shared.gpu_bytes)
         from framework.util import host  # noqa: PLC0415 - psutil takes 10 ms, for those without a GPU
 

@@ -35,7 +35,7 @@ log = logging.getLogger(__name__)
 def changes(context: PlanContext, made: Estimate) -> Iterator[tuple[SuggestedChange, MemoryReduction]]:
     """Give the changes that make a run fit, each on top of those before it.
 
-    Of those that save something the first is taken, in the order of their price; then all are looked at again.
+    Of those that save something the first is taken, in the order of their price; then all are checked again.
     """
     left = sorted(_reductions(context), key=lambda reduction: reduction.price)
     fit_status = FitStatus.tight
@@ -85,7 +85,7 @@ def _reductions(context: PlanContext) -> Iterator[MemoryReduction]:
             continue
         try:
             changed(context.plan, reduction.settings)
-        except Exception as error:  # noqa: BLE001 - a stranger's, whatever is in it; it is named and left out
+        except Exception as error:  # noqa: BLE001 - third-party code; it is named and left out
             current().plugins.skip_plugin(plugin, "framework_memory_reductions", error)
             continue
         yield reduction
@@ -147,7 +147,7 @@ def remedy(told: Forecast) -> str:
 
 
 def smaller_model(context: PlanContext) -> SuggestedChange | None:
-    """Return the largest preset that fits; None where none does, or none of them tells its size from here.
+    """Return the largest preset that fits; None where none does, or where no size is known offline.
 
     A preset of the same family, `model_type` of config.json, goes before one of another. It is named and never taken:
     which model is tuned is not for a program to decide.
@@ -175,14 +175,14 @@ def smaller_model(context: PlanContext) -> SuggestedChange | None:
 
 
 def _presets() -> Iterator[tuple[str, Shape]]:
-    """Give the model presets whose config.json can be had, with its shape."""
+    """Yield the model presets whose config.json is available, with its shape."""
     with config_loader() as loader:
         shapes = [(name, _shape(loader, name)) for name in presets(GROUPS["model"], loader)]
     yield from ((name, shape) for name, shape in shapes if shape)
 
 
 def _shape(loader: ConfigLoader, name: str) -> Shape | None:
-    """Return what the model of a preset is made of; None where that cannot be had from here."""
+    """Return what the model of a preset is made of; None where that is not available here."""
     try:
         node = loader.load_configuration(CONFIG_NAME, [f"model={name}"], RunMode.RUN).model
         source: ModelSource = current().plugins.selection_of(node).create()

@@ -94,8 +94,8 @@ class Planner:
         history.remember_rows(plan, dataclasses.replace(rows, computed=computed / trained.tokens))
 
     def _context(self, plan: Plan, known: KnownRows | None) -> PlanContext | str:
-        """Return the plan with what is known of it, or why there is too little."""
-        named = gpus.named(plan.plan.gpu) if plan.plan.gpu else None  # a mistake in it is the user's to mend
+        """Return the plan with its known facts, or why they do not suffice."""
+        named = gpus.named(plan.plan.gpu) if plan.plan.gpu else None  # the user has to fix a mistake in it
         try:
             context = PlanContext(plan, self.shape, named or gpus.here(), known)
             settings = context.settings
@@ -155,7 +155,7 @@ def _meant(plan: Plan) -> tuple[Stage, ...]:
 
 
 def _exports(plan: Plan, shape: Shape) -> dict[str, ExportNeed]:
-    """Return what plugins tell of the exporters, by their names in the plan."""
+    """Return the plugins' needs of the exporters, by their names in the plan."""
     found = {}
     for plugin, need in (
         current().plugins.ask("framework_export_needs", plan=plan, shape=shape) if Stage.export in _meant(plan) else ()

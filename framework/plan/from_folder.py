@@ -1,6 +1,6 @@
 """The plan of a run folder: the config with which its weights were trained, frozen once more.
 
-It is made of what the run saved, not of the words that made it: presets and experiments may have changed since then.
+It is made of what the run saved, not of its overrides: presets and experiments may have changed since then.
 What was chosen to measure, export and log is left out, so none of it has to be here.
 """
 
@@ -65,7 +65,7 @@ def _words(run: SavedRun, made: Environment | None) -> list[str]:
 
 
 def _restore(config: DictConfig, run: SavedRun, given: set[str]) -> None:
-    """Put the run's settings into a config, but for those that are given anew and secrets, which were not saved."""
+    """Put the run's settings into a config, except those that are given again and secrets, which were not saved."""
     for name, group in GROUPS.items():
         if group.several:
             config[name] = {}

@@ -58,7 +58,7 @@ def of_data(data: DataResult, rows: Sequence[TokenRow]) -> KnownRows:
 
 
 def rows_found(plan: Plan, data: DataResult, rows: Sequence[TokenRow]) -> KnownRows:
-    """Return what the data stage found, with what a training told of the same rows, and keep it for the next plan."""
+    """Return the result of the data stage, with what a training reported about the same rows, and keep it for the next plan."""
     found, earlier = of_data(data, rows), known_rows(plan)
     if earlier and replace(earlier, computed=1.0) == found:
         return earlier
@@ -83,7 +83,7 @@ def known_rows(plan: Plan) -> KnownRows | None:
 
 
 def remember_speed(device: str, flops_per_second: float) -> None:
-    """Keep how fast a training was. Points of a sweep side by side keep theirs in one file, one after the other."""
+    """Keep how fast a training was. Concurrent trials of a sweep write to one file, one after the other."""
     file = cache_dir() / "plans" / "speeds.json"
     try:
         file.parent.mkdir(parents=True, exist_ok=True)

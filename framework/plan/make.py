@@ -29,12 +29,12 @@ def make_plan(
 
     Args:
         config: a composed config.
-        run_dir: the folder of a point of a sweep, which the config may not name; default `outputs/<name>/<time>`.
-        overrides: the command-line words that made the config; saved with the run.
-        sweep: the name of the sweep that the run is a point of.
+        run_dir: the folder of a trial of a sweep, which the config may not name; default `outputs/<name>/<time>`.
+        overrides: of the command line; saved with the run.
+        sweep: the name of the sweep that the run belongs to.
 
     Raises:
-        FrameworkError: lists every problem that can be told without loading anything, each with the place that set it.
+        FrameworkError: lists every problem that shows without loading anything, each with the place that set it.
     """
     found = list(problems(config))
     try:
@@ -94,7 +94,7 @@ def _plain(config: DictConfig) -> Mapping[str, Any]:
 
 def _run_dir(config: DictConfig, given: Path | None) -> Path:
     if config.run_dir is not None and given is not None:
-        message = "run_dir would put all points of a sweep into one folder: set hydra.sweep.dir=FOLDER instead"
+        message = "run_dir would put all trials of a sweep into one folder: set hydra.sweep.dir=FOLDER instead"
         raise FrameworkError(message)
     if config.run_dir is not None:
         return Path(config.run_dir).absolute()

@@ -1,7 +1,7 @@
 """Says which values of a preset did not come to be: an experiment that sets the same key wins over it.
 
 That is Hydra's order, and right for an experiment that changes what it is built on. But who writes `trainer=patient`
-beside an experiment means the preset whole, so each value that is overruled is told.
+beside an experiment means the preset whole, so each overruled value is reported.
 """
 
 from __future__ import annotations

@@ -62,7 +62,7 @@ class Events:
         for name, logger in list(self.loggers.items()):
             try:
                 call(logger)
-            except Exception as error:  # noqa: BLE001 - whatever a tracker's library raises, the run goes on
+            except Exception as error:  # noqa: BLE001 - whatever a tracker's library raises, the run continues
                 del self.loggers[name]
                 print(f"logger '{name}' failed and is switched off: {summarize_error(error)}", file=sys.stderr)  # noqa: T201
                 _close(name, logger)

@@ -1,6 +1,6 @@
 """The export stage: runs the exporters, and reuses what an earlier export made of the same weights.
 
-A push that failed for want of a network must not cost an hour of merging and quantizing. So `export.json` says of each
+A push that failed without a network must not cost an hour of merging and quantizing. So `export.json` says of each
 exporter what it made, of which weights, and with which settings; sizes on the disk say whether it is still there.
 """
 
@@ -27,7 +27,7 @@ from framework.api.records import Artifact, ExportResult, Origin, Prompt, Report
 from framework.api.schema import Affects, Stage
 
 WHOLE = 2**26
-"""Bytes of a file that is hashed from end to end; of a larger one, so many are taken from all over it."""
+"""Bytes of a file that is hashed from end to end; of a larger one, this many are sampled from all over it."""
 BLOCK = 2**20
 KEPT = "kept from an earlier export of the same weights with the same settings"
 
@@ -95,7 +95,7 @@ class Exports:
 
     Args:
         plan: the run.
-        before: what an earlier export left; None where there was none, or the weights are trained anew.
+        before: what an earlier export left; None where there was none, or the weights are trained again.
     """
 
     def __init__(self, plan: Plan, before: ExportResult | None) -> None:

@@ -43,10 +43,10 @@ def run(plan: Plan, remote_trainer: RemoteTrainer | None = None) -> Report | Non
 
     Args:
         plan: the run.
-        remote_trainer: trains in the place of this process.
+        remote_trainer: trains instead of this process.
 
     Raises:
-        FrameworkError: something the user can mend. Until the data stage is through, nothing is left on disk.
+        FrameworkError: something the user can fix. Until the data stage is complete, nothing is left on disk.
     """
     with Events(plan) as events:
         stages = Stages(plan.run_dir, events)

@@ -1,4 +1,4 @@
-"""The course of one training: who is told of each step, and what the backend has to do after it.
+"""The course of one training: who receives each step, and what the backend has to do after it.
 
 The backend trains, takes the validation loss and obeys; when a training is stopped, slowed or at its best is decided
 here, alike for all backends.
@@ -55,7 +55,7 @@ class TrainingController:
         self.stopped = ""
 
     def train(self, checkpoint: Path, scratch: Path, remote_trainer: RemoteTrainer | None = None) -> TrainResult:
-        """Train into `checkpoint`, here or by `remote_trainer`, and return what came of it with what was seen of it."""
+        """Train into `checkpoint`, here or by `remote_trainer`, and return its result with its issues."""
         run = TrainRun(checkpoint, scratch, self.step, self.measure)
         if remote_trainer:
             trained = remote_trainer(self.plan, self.model, self.data, run)
@@ -91,11 +91,11 @@ class TrainingController:
         raise FrameworkError(message)
 
     def step(self, step: Step) -> StepControl:
-        """Tell of a step, and return what is to be done.
+        """Send a step, and return what is to be done.
 
         Raises:
             FrameworkError: the weights are no numbers any more, and none from before were set aside.
-            PrunedError: a sweep gives the run up.
+            PrunedError: a sweep prunes the run.
         """
         self.steps.append(step)
         self.events.send(TrainingStep(step))
@@ -121,7 +121,7 @@ class TrainingController:
                 seen = list(monitor.check(step))
             except FrameworkError:
                 raise
-            except Exception as error:  # noqa: BLE001 - a stranger's code; the training goes on
+            except Exception as error:  # noqa: BLE001 - third-party code; the training continues
                 current().plugins.skip_plugin(plugin, HOOK, error)
                 del self.monitors[plugin]
                 continue
@@ -136,10 +136,10 @@ class TrainingController:
         return found
 
     def replay(self, trained: TrainResult, steps: Sequence[Step]) -> None:
-        """Tell of a training that was made before as it was told of then.
+        """Send the steps of an earlier training as they were sent then.
 
         Raises:
-            PrunedError: the sweep would have given it up.
+            PrunedError: the sweep would have pruned it.
         """
         issues = [*trained.issues]
         for step in steps:
@@ -150,7 +150,7 @@ class TrainingController:
                 self._prune(step)
 
     def _prune(self, step: Step) -> None:
-        """Ask whether a training with this validation loss is worth going on with."""
+        """Ask whether a training with this validation loss is pruned."""
         for plugin, reason in current().plugins.ask("framework_validated", plan=self.plan, step=step):
             if isinstance(reason, str):
                 message = f"step {step.step} of {step.total_steps}: {reason}"

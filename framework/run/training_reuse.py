@@ -1,7 +1,7 @@
-"""Points of a sweep that train alike: the first of them does, the others take its weights and what it measured.
+"""Trials of a sweep with the same training: the first of them trains, the others reuse its weights and measures.
 
-Exporters and loggers see what was learned and change nothing in it, so points that differ in nothing else are one
-training. Points in other processes are not known here, and a model without a `base_key` always trains. So does one that
+Exporters and loggers do not change the result of a training, so trials that differ only in them are one
+training. Trials in other processes are not known here, and a model without a `base_key` always trains. So does one that
 several machines train: the others do not know what the first has trained before, and would wait for it.
 """
 
@@ -32,7 +32,7 @@ LIMIT = 64
 
 @dataclass(frozen=True)
 class CompletedTraining:
-    """A training that is through: the folder of its point, a hash of its weights, and what is to be told of it."""
+    """A completed training: the folder of its trial, a hash of its weights, and its events."""
 
     folder: Path
     weights: str
@@ -42,10 +42,10 @@ class CompletedTraining:
 
 
 class TrainingReuse:
-    """Looks whether an earlier point of the sweep has trained and measured what this one would.
+    """Checks whether an earlier trial of the sweep has trained and measured what this one would.
 
     Args:
-        measuring: what this point measures its model by, which is not trained yet.
+        measuring: of this trial, whose model is not trained yet.
     """
 
     def __init__(self, measuring: Measuring) -> None:
@@ -68,15 +68,15 @@ class TrainingReuse:
         return done if fingerprint(done.folder / CHECKPOINT) == done.weights else None
 
     def train(self, controller: TrainingController, scratch: Path, remote_trainer: RemoteTrainer | None) -> TrainResult:
-        """Train, or put the weights of the point that did into place and tell of its steps.
+        """Train, or copy the weights of the trial that did and send its steps.
 
         Args:
             controller: of the training.
             scratch: for what the training writes meanwhile.
-            remote_trainer: trains in the place of this process.
+            remote_trainer: trains instead of this process.
 
         Raises:
-            FrameworkError: the weights of the other point find no room here.
+            FrameworkError: the weights of the other trial do not fit here.
         """
         if self._done is None:
             trained = controller.train(self._plan.checkpoint, scratch, remote_trainer)
@@ -85,7 +85,7 @@ class TrainingReuse:
         controller.replay(self._done.trained, self._done.steps)
         shutil.rmtree(scratch, ignore_errors=True)
         model = self._measuring.model
-        if isinstance(model, KeepsCheckpoints):  # a training of its own was ended here
+        if isinstance(model, KeepsCheckpoints):  # its own training was interrupted here
             model.forget_checkpoints()
         _copy(self._done.folder / CHECKPOINT, self._plan.checkpoint)
         self._measuring.model.restore(self._plan.checkpoint)
@@ -103,13 +103,13 @@ class TrainingReuse:
 
     @property
     def facts(self) -> Mapping[str, str]:
-        """What is known of the machine and of the way to train, with what only the training has shown."""
+        """Facts about the machine and the training method, with those that only the training has shown."""
         return {**self._measuring.model.facts, **(self._done.facts if self._done else {})}
 
     def measure(self, *, compared: bool) -> tuple[EvalResult, NullDistribution]:
-        """Measure what was trained, or return what the point came to whose weights it has.
+        """Measure what was trained, or return the result of the trial whose weights it has.
 
-        What could not be measured there, for want of a server for example, may be measured here.
+        What could not be measured there, without a server for example, may be measured here.
         """
         theirs = RunFolder(self._done.folder) if self._done else None
         try:
@@ -122,7 +122,7 @@ class TrainingReuse:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Copy a folder, whole or not at all, in the place of one that is there."""
+    """Copy a folder, atomically; it replaces an existing one."""
     try:
         with whole(target, replace=True) as half:
             shutil.copytree(source, half, dirs_exist_ok=True)

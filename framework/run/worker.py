@@ -69,7 +69,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Ended:
-    """What a process died of: `text` is an error's own, or a traceback where no user can mend it."""
+    """What a process died of: `text` is an error's own, or a traceback where no user can fix it."""
 
     rank: int
     time: float
@@ -119,8 +119,8 @@ def _train(job: Job, me: Member) -> None:
 
 
 def _nobody(step: Step) -> StepControl:
-    """Stand where the first process of the group tells of a step: the backend calls nobody else."""
-    message = f"step {step.step} is told by a process that is not the first of its group"
+    """Replace the first process's handling of a step: the backend calls nobody else."""
+    message = f"step {step.step} comes from a process that is not the first of its group"
     raise RuntimeError(message)
 
 
@@ -132,13 +132,13 @@ class Driver:
         self.connection = Client(job.address, authkey=job.secret)
 
     def step(self, step: Step) -> StepControl | None:
-        """Tell of a step, and return what is to be done."""
+        """Send a step, and return what is to be done."""
         self.connection.send(step)
         control: StepControl | None = self.connection.recv()
         return control
 
     def tell(self, result: TrainResult) -> None:
-        """Tell what came of the training, and wait until that is heard."""
+        """Send the result of the training, and wait for the acknowledgement."""
         self.connection.send(result)
         self.connection.recv()
 

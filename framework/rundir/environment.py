@@ -1,6 +1,6 @@
 """What a run was made with besides its config: packages, plugins, Python, commits.
 
-Nothing here needs git to be installed, and nothing waits for long: what cannot be told is None.
+Nothing here needs git to be installed, and nothing waits for long: an unknown value is None.
 """
 
 from __future__ import annotations
@@ -119,9 +119,9 @@ def checkouts() -> dict[str, Path]:
 
 
 def origins(plan: Plan) -> dict[str, str]:
-    """Return where the plugins come from that the plan uses, or that have a say in every run.
+    """Return where the plugins come from that the plan uses, or that take part in every run.
 
-    A distribution is told with its version, `acme 1.2`, a single file with the SHA-256 of what is in it.
+    A distribution is named with its version, `acme 1.2`, a single file with the SHA-256 of what is in it.
     """
     chosen = {selection.component for selection in plan.selections.values()}
     known = [each for group in GROUPS for each in current().plugins.registrations(group).values()]

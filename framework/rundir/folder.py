@@ -85,12 +85,12 @@ def check_writable(folder: Path) -> None:
 
 
 def save_overrides(run_dir: Path, words: Sequence[str]) -> None:
-    """Keep the command-line words that make a run."""
+    """Save the overrides of a run."""
     write_whole(run_dir / OVERRIDES, json.dumps(words) + "\n")
 
 
 def saved_overrides(run_dir: str) -> list[str]:
-    """Return the command-line words that made an earlier run; none where the folder is new.
+    """Return the overrides of an earlier run; none where the folder is new.
 
     Raises:
         FrameworkError: the file holds something else.

@@ -1,4 +1,4 @@
-"""A run folder read back: what made the run and what came of it, for the commands that look at runs."""
+"""A run folder read back: settings and results, for the commands that read runs."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ABSENT = _Absent()
 
 
 def read_run(folder: str | Path) -> SavedRun:
-    """Read the config and the words of a run.
+    """Read the config and the overrides of a run.
 
     Raises:
         FrameworkError: there is no such folder, no run made it, or a file of it cannot be read.

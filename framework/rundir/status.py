@@ -1,6 +1,6 @@
 """Writes down how far a run got (`status.json`) and what it was made with (`environment.json`), in its run folder.
 
-It is a plugin like a stranger's, on the hooks that every plugin may use; the core registers it as `journal`.
+It is a plugin like any other, on the public hooks; the core registers it as `journal`.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ from framework.util.redact import redact
 class Status:
     """How far a run got, as `status.json`. It stays `running` where the process was killed.
 
-    `state` is running, finished, failed, passed over because the run does not fit, or pruned because a sweep gave it
-    up; `stage` the last one that is through, `seconds` those of each of this call.
+    `state` is running, finished, failed, passed over because the run does not fit, or pruned by a sweep;
+    `stage` the last completed one, `seconds` those of each of this call.
     """
 
     state: str

@@ -1,4 +1,4 @@
-"""A multirun: its folder, which of its points are through, and at the end one table of them and `sweep.json`."""
+"""A multirun: its folder, its completed trials, and at the end one table of them and `sweep.json`."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ SWEEP = "sweep.json"
 
 
 class SweepFolder(Callback):
-    """Fixes the folder of a multirun, and notes it: Hydra calls nothing at the end where a point failed.
+    """Fixes the folder of a multirun, and notes it: Hydra calls nothing at the end where a trial failed.
 
     Args:
-        resume: points that are through stay as they are.
+        resume: completed trials are kept.
     """
 
     def __init__(self, *, resume: bool = False) -> None:
@@ -50,7 +50,7 @@ class SweepFolder(Callback):
         session = current()
         try:
             session.on_exit.enter_context(locks.sweep(Path(folder).absolute()))
-        except FrameworkError as error:  # as one, Hydra would warn of it and go on
+        except FrameworkError as error:  # as one, Hydra would warn of it and continue
             print(error, file=sys.stderr)  # noqa: T201
             sys.exit(USER_MISTAKE)
         with read_write(config), open_dict(config):
@@ -81,14 +81,14 @@ def takes_one_gpu(plan: Plan) -> bool:
 
 
 def start_anew(run: Path) -> None:
-    """Drop what an earlier multirun into this folder tells of a point: refused now, it has no result."""
+    """Remove an earlier multirun's results of a trial: refused now, it has none."""
     if locks.writes():
         for name in (STATUS, REPORT):
             (run / name).unlink(missing_ok=True)
 
 
 def name_of(folder: Path) -> str:
-    """Return the name of the multirun into a folder, `quickstart-sweep_2026-11-25_20-30-00`; its points share it."""
+    """Return the name of the multirun into a folder, `quickstart-sweep_2026-11-25_20-30-00`; its trials share it."""
     return "-".join(part for part in folder.parts[-2:] if part != folder.anchor)
 
 
@@ -103,7 +103,7 @@ def finish(session: Session, folder: Path, before: Mapping[str, int] | None = No
 
 
 def show(sweep: Sweep) -> None:
-    """Print the points of a sweep and the best of them."""
+    """Print the trials of a sweep and the best of them."""
     from rich.console import Console  # noqa: PLC0415 - only a multirun needs it
     from rich.table import Table  # noqa: PLC0415
 

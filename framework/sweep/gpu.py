@@ -1,4 +1,4 @@
-"""GPUs for points of a sweep that run side by side: each process takes one and sees no other.
+"""GPUs for concurrent trials of a sweep: each process claims one and sees no other.
 
 A process holds a lock on a file for its GPU as long as it lives; the system lets go of it whatever ends the process. So
 sweeps side by side do not meet on one GPU either.

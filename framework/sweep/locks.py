@@ -1,7 +1,7 @@
-"""Who is at work on a sweep and on its points: two processes never are on the same.
+"""Locks of a sweep and its trials: two processes never run the same one.
 
-The process that was started holds a lock in the folder of the sweep, and whichever process runs a point one in the
-folder of that: workers of a launcher may outlive the process that asked for their points.
+The process that was started holds a lock in the folder of the sweep, and the process of a trial one in the
+folder of the trial: workers of a launcher may outlive the process that asked for their trials.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ def sweep(folder: Path) -> Iterator[None]:
     """Hold the folder of a sweep. It is made where there is none; if it stays empty it is removed at the end.
 
     Raises:
-        FrameworkError: another process is at work on the sweep, or on a point of it.
+        FrameworkError: another process runs the sweep, or a trial of it.
     """
     made = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     mine = lock.take(folder / lock.NAME)
     if mine is None:
-        raise _busy(folder, "this sweep")
+        raise _locked(folder)
     busy = [file.parent for file in sorted(folder.glob(f"*/{lock.NAME}")) if lock.holder(file)]
     if busy:
         lock.release(mine)
-        raise _busy(busy[0], "this point")
+        raise _locked(busy[0])
     try:
         yield
     finally:
@@ -46,14 +46,14 @@ def sweep(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def point(run: Path) -> Iterator[None]:
-    """Be the one that is at work on a point.
+    """Lock a trial for this process.
 
     Raises:
-        FrameworkError: another process is.
+        FrameworkError: another process holds it.
     """
     mine = lock.take(run / lock.NAME) if writes() else None
     if mine is None and writes():
-        raise _busy(run, "this point")
+        raise _locked(run)
     try:
         yield
     finally:
@@ -66,8 +66,6 @@ def writes() -> bool:
     return os.environ.get("SLURM_NODEID", "0") == "0"
 
 
-def _busy(folder: Path, what: str) -> FrameworkError:
+def _locked(folder: Path) -> FrameworkError:
     by = lock.holder(folder / lock.NAME) or "another process"
-    return FrameworkError(
-        f"{folder}: {by} is at work on {what}. Wait until it is over, or give another hydra.sweep.dir"
-    )
+    return FrameworkError(f"{folder}: locked by {by}. Wait for it to finish or set hydra.sweep.dir=FOLDER")

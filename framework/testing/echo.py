@@ -1,4 +1,4 @@
-"""A model and a trainer without torch: the model repeats the question until it has learned an answer by heart."""
+"""A model and a trainer without torch: the model repeats the question until it has memorized an answer."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class EchoModelConfig(ModelConfig):
 
 @dataclass
 class EchoTrainerConfig(TrainerConfig):
-    """Learns answers by heart, a row a step, without torch. For tests."""
+    """Memorizes answers, a row a step, without torch. For tests."""
 
     losses: list[float] = field(default_factory=list)
     """Training losses to tell in place of its own, one a step; the last one stays."""
@@ -225,13 +225,13 @@ class EchoModel:
         return TextForm((), STOP, 1000)
 
     def loss(self, rows: Sequence[TokenRow]) -> float:
-        """Return 0 for what is known by heart and log(words) per token for the rest."""
+        """Return 0 for memorized answers and log(words) per token for the rest."""
         known = {} if self.base else self.learned
         unknown = [row for row in rows if _key(self.examples[row.where].messages[:-1]) not in known]
         return math.log(len(self.words) + 1) * sum(row.supervised for row in unknown) / sum(r.supervised for r in rows)
 
     def score(self, rows: Sequence[TokenRow]) -> list[Scored]:
-        """Return 0 for each learned token of what is known by heart, and -log(words) for the rest."""
+        """Return 0 for each learned token of memorized answers, and -log(words) for the rest."""
         scored = []
         for row in rows:
             places = [at for at, label in enumerate(row.labels) if label != IGNORE and at]
@@ -242,7 +242,7 @@ class EchoModel:
         return scored
 
     def divergence(self, rows: Sequence[TokenRow]) -> list[float]:
-        """Return how far what is known by heart is from knowing nothing: log(words), else 0."""
+        """Return how far memorized answers is from knowing nothing: log(words), else 0."""
         with self.as_base():
             before = self.score(rows)
         after = self.score(rows)
@@ -251,7 +251,7 @@ class EchoModel:
 
     @contextmanager
     def with_random_adapter(self, seed: int) -> Iterator[None]:
-        """Forget for a while: what is known by heart has no size."""
+        """Forget for a while: memorized answers has no size."""
         del seed
         with self.as_base():
             yield
@@ -270,7 +270,7 @@ class EchoModel:
         return EchoTraining(self, rows, validation, run).train()
 
     def learn(self, row: TokenRow) -> None:
-        """Learn the last answer of a row by heart."""
+        """Memorize the last answer of a row."""
         example = self.examples[row.where]
         self.learned[_key(example.messages[:-1])] = example.messages[-1].content
         self.rows.append(row.input_ids)
@@ -295,7 +295,7 @@ class EchoTraining:
         model: learns the rows.
         rows: what it learns.
         validation: of which the loss is taken.
-        run: is told, and gives orders.
+        run: receives the steps, and returns orders.
     """
 
     def __init__(
@@ -345,7 +345,7 @@ class EchoTraining:
         )
 
     def _tell(self, step: Step) -> bool:
-        """Tell of a step and obey; whether the training ends there."""
+        """Send a step and follow the order; return whether the training ends there."""
         eval_steps, epoch = self.config.eval_steps, len(self.rows)
         due = is_due(eval_steps, step.step, epoch, self.total, validated=self.validations > 0)
         ends = self._obey(self._validated(step) if due else step)

@@ -1,4 +1,4 @@
-"""`check_plugin`: what is wrong with a plugin, told to its author before anyone installs it.
+"""`check_plugin`: reports every problem of a plugin before anyone installs it.
 
     import acme
     from framework.testing import check_plugin
@@ -6,8 +6,8 @@
     def test_the_plugin_is_in_order():
         assert check_plugin(acme) == []
 
-The plugin is looked at in a Python process of its own. So it does not matter whether it is registered already, nothing
-stays registered, and what it imports while it loads can be told from what was there before.
+The plugin is checked in a separate Python process. So it does not matter whether it is registered already, nothing
+stays registered, and what it imports while it loads can be distinguished from earlier imports.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def check_plugin(module: ModuleType | str) -> list[str]:
 
     Args:
         module: the module with the hooks: itself, its import name (`"acme.plugin"`), or a file (`"./acme.py"`). A
-            module needs a file: one that was made in memory cannot be looked at.
+            module needs a file: one that was made in memory cannot be checked.
     """
     name, file, *roots = _request(module)
     with PythonProcess() as process:

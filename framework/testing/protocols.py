@@ -1,6 +1,6 @@
 """Whether what a factory gives offers what the protocol of its group asks for.
 
-`isinstance` with a runtime protocol looks at names alone. Here the parameters are looked at too: a method has to take
+`isinstance` with a runtime protocol looks at names alone. Here the parameters are checked too: a method has to take
 those of the protocol by their names, and in their order.
 """
 
@@ -87,7 +87,7 @@ def _advice(product: Any, protocol: type) -> str:
 
 
 def _given(product: Any, name: str, method: Callable[..., Any]) -> inspect.Signature | None:
-    """Return the signature of a method without `self`; None where it cannot be told."""
+    """Return the signature of a method without `self`; None where it is unknown."""
     try:
         signature = inspect.signature(method)
     except (TypeError, ValueError):

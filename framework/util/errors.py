@@ -15,7 +15,7 @@ USER_MISTAKE = 2
 
 
 class FrameworkError(CompactHydraException):
-    """Something the user can mend. The message names the place, the value, the valid choices and the fix.
+    """Something the user can fix. The message names the place, the value, the valid choices and the fix.
 
     It is one of Hydra's compact exceptions so that launchers which print errors themselves leave the traceback out too.
     """
@@ -26,7 +26,7 @@ class DoesNotFitError(FrameworkError):
 
 
 class PrunedError(FrameworkError):
-    """A sweep gives a point up in the middle of its training: others are far better. The point has not failed."""
+    """A sweep prunes a trial during its training: others are far better. The trial has not failed."""
 
 
 def nearest(word: str, choices: Iterable[str], *, count: int = 1) -> list[str]:
@@ -55,7 +55,7 @@ def summarize_error(error: BaseException) -> str:
 
 
 def error_location(error: BaseException) -> str:
-    """Return where an exception was raised, ` (acme.py:12)`; empty where that cannot be told."""
+    """Return where an exception was raised, ` (acme.py:12)`; empty where that is unknown."""
     if isinstance(error, SyntaxError) and error.filename:
         return f" ({error.filename}:{error.lineno})"
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith("<")]

@@ -119,13 +119,13 @@ def count() -> int:
 
 
 def identities() -> list[str]:
-    """Return the UUIDs of all GPUs that the driver tells of."""
+    """Return the UUIDs of all GPUs that the driver reports."""
     return [line for line in _asked("--query-gpu=uuid", "--format=csv,noheader") if line.startswith("GPU-")]
 
 
 @functools.cache
 def _counted(_path: str) -> int:
-    """Return how many GPUs the driver tells of, asked once for each `PATH` by which its tool is found."""
+    """Return how many GPUs the driver reports, asked once for each `PATH` by which its tool is found."""
     return sum(line.startswith("GPU ") for line in _asked("-L"))
 
 

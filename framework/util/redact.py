@@ -40,9 +40,9 @@ _WHOLE = re.compile(
 )
 """A text that is nothing but a setting or a header; its value may hold what would end one within a longer text."""
 _OPTION = re.compile(r"token_(?!by_|for_)")
-"""What begins the name of an option like the metric `token_f1`: the settings below it are looked at one by one."""
+"""What begins the name of an option like the metric `token_f1`: the settings below it are checked one by one."""
 SHORTEST = 8
-"""Values of secret environment variables below this length are too common as plain words to be looked for."""
+"""Values of secret environment variables below this length are too common as plain words to search for."""
 IN_DICT = re.compile(r"(?<![\w-])([\w-]+)['\"]?\s*:\s*(\[[^\]{}]*\]|[^,{}]*)")
 """Names and values in a dict on the command line."""
 
@@ -69,7 +69,7 @@ def has_secrets(name: str) -> bool:
 
 
 def _is_word(text: str) -> bool:
-    """Whether the value of a telling variable is to be looked for: where a credential lies is no secret."""
+    """Whether the value of a variable with a secret's name is searched for: the path of a credential is no secret."""
     return len(text) >= SHORTEST and not (text.startswith("/") and os.path.exists(text))  # noqa: PTH110 - no path, perhaps
 
 
@@ -103,7 +103,7 @@ def _hide_value(found: re.Match[str]) -> str:
 
 
 def hide(word: str) -> str:
-    """Return a word of the command line without secrets: `logger.wandb.api_key=…` too, and a dict with such a key."""
+    """Return an override without secrets: `logger.wandb.api_key=…` too, and a dict with such a key."""
     key, equals, value = word.partition("=")
     *above, last = key.split(".")
     named = [*((name, value) for name in above if has_secrets(name)), (last, value), *IN_DICT.findall(value)]

@@ -1,6 +1,6 @@
 """What the code behind each option must offer. A factory named by a `Component` is called with the option's config.
 
-The protocols say what is called, in which order, and what it may raise. `FrameworkError` is for what a user can mend.
+The protocols say what is called, in which order, and what it may raise. `FrameworkError` is for what a user can fix.
 """
 
 from framework.api.protocols.evaluation import AnswerMetric, AnyMetric, Audit, Evaluator, Metric, MetricWithUnit

@@ -44,10 +44,10 @@ class MetricWithUnit(Protocol):
 
 
 class AnswerMetric(ABC):
-    """An option of `metric=` that looks at more than the text of an answer, or at all answers at once. Subclass it.
+    """An option of `metric=` that uses more than the text of an answer, or at all answers at once. Subclass it.
 
     Attributes:
-        higher_is_better: which way is up.
+        higher_is_better: whether a higher value is better.
         needs_reference: it is given only answers to prompts with a reference.
         needs_log_probs: `Answered.reference_log_probs` is filled. The model reads every reference for that.
         exponential: the scores are logarithms; the number that is reported is e to the power of their mean.

@@ -63,7 +63,7 @@ class Model(Protocol):
     ) -> Iterator[str]:
         """Answer one prompt and give the text as it comes; greedily, the same text as `generate`.
 
-        A piece never ends within a letter and holds no stop token. One that is empty says that it goes on: while the
+        A piece never ends within a letter and holds no stop token. An empty one says that the answer continues: while the
         model thinks, nothing of which is given, and while a letter is not whole. Other answers may be made between two
         pieces, and `as_base` may change; the caller puts that back before it asks for the next piece.
 
@@ -120,8 +120,8 @@ class Model(Protocol):
 
         After each log entry `run.on_step` is called, and obeyed before the next step is made. A validation, the loss of
         `validation` and what `run.measure` gives, comes after the steps of which `schedule.is_due` says so, and
-        is told with the entry of its step. Where there was one before, the end of the training is one too; a training
-        that is stopped between two tells its last entry again with it.
+        is reported with the entry of its step. Where there was one before, the end of the training is one too; a training
+        that is stopped between two sends its last entry again with it.
         """
 
     def restore(self, checkpoint: Path) -> None:
@@ -153,7 +153,7 @@ class RemembersBase(Protocol):
 
 @runtime_checkable
 class KeepsCheckpoints(Protocol):
-    """A model whose trainings go on from checkpoints after they were ended."""
+    """A model whose trainings resume from checkpoints after an interruption."""
 
     def forget_checkpoints(self) -> None:
         """Remove what an ended training of this run left: the run takes the weights of another trial."""
@@ -161,9 +161,9 @@ class KeepsCheckpoints(Protocol):
 
 @dataclass(frozen=True)
 class TrainRun:
-    """Where a training writes, whom it tells about each step, and what is measured at a validation besides the loss.
+    """Where a training writes, who receives each step, and what is measured at a validation besides the loss.
 
-    What `on_step` gives is to be obeyed; None means to go on. What it raises ends the training, and nothing is saved.
+    The training follows what `on_step` returns; None means continue. What it raises ends the training, and nothing is saved.
     """
 
     checkpoint: Path
@@ -184,7 +184,7 @@ class SupportsDistributed(Protocol):
 
 
 RemoteTrainer = Callable[["Plan", "Model", "Data", TrainRun], "TrainResult"]
-"""What trains in the place of `Model.train`; the model has the trained weights afterwards."""
+"""What trains instead of `Model.train`; the model has the trained weights afterwards."""
 
 
 @runtime_checkable

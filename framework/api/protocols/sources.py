@@ -28,14 +28,14 @@ class ModelSource(Protocol):
         """Say what the model is, in one line, without loading or downloading its weights and without torch.
 
         Raises:
-            FrameworkError: it cannot be had.
+            FrameworkError: it is not available.
         """
 
     def config_json(self) -> Mapping[str, Any]:
         """Return what its config.json says, without its weights and without torch; empty where it has none.
 
         Raises:
-            FrameworkError: it cannot be had.
+            FrameworkError: it is not available.
         """
 
     def fetch(self, *, weights: bool) -> ModelPlace:
@@ -65,12 +65,12 @@ class Source(Protocol):
     def load(self) -> RawData:
         """Find the rows. They are read when they are iterated over, which happens more than once.
 
-        A row that cannot be read is given as a `Row` with a `problem`, so that all of them are told together, or
+        A row that cannot be read is given as a `Row` with a `problem`, so that all of them are reported together, or
         skipped with `data.on_bad_row=skip`.
 
         Raises:
-            FrameworkError: a file is missing or is of an unknown kind; also while iterating, where reading cannot go
-                on. The message names the file, and the line where there is one.
+            FrameworkError: a file is missing or is of an unknown kind; also while iterating, where reading cannot
+                continue. The message names the file, and the line where there is one.
         """
 
 

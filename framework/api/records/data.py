@@ -84,7 +84,7 @@ class Finding:
     """Something that an audit found in the data.
 
     Attributes:
-        name: what is looked for, a word.
+        name: of the check, a word.
         severity: how bad it is.
         rows: how many rows it is about.
         text: what was found, with the number, in one sentence.

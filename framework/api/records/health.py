@@ -1,4 +1,4 @@
-"""What is seen of a training while it runs, and what its backend is told to do about it."""
+"""Problems of a training while it runs, and the instructions to its backend."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class StepControl:
         rate: the factor on all learning rates that are still to come.
         keep: set the weights aside as they stand, in place of those that were set aside before. Those that were set
             aside last are the trained weights when the training ends.
-        stop: why the training ends here; empty where it goes on.
+        stop: why the training ends here; empty where it continues.
     """
 
     rate: float = 1.0

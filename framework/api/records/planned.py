@@ -1,4 +1,4 @@
-"""What is known of a run before anything is loaded, saved as `forecast.json`."""
+"""The forecast of a run before anything is loaded, saved as `forecast.json`."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class ExportNeed:
         name: of the exporter in the plan.
         disk: what it leaves.
         scratch: what it writes besides, and removes again.
-        memory: of this machine, not of a GPU, while it is at work; the trained model is still there.
+        memory: of this machine, not of a GPU, while it runs; the trained model is still loaded.
     """
 
     name: str

@@ -49,7 +49,7 @@ class RawData:
     The rows are read as they are iterated over, and may be iterated over again. `key` names their content, a hash
     over the bytes of the files for example; empty: the rows are hashed one by one. `streamed` says that the rows come
     over a network as they are asked for, so that nobody reads them twice without need. `places` are the names of files
-    as `Row.where` tells them: rows that were kept are told by these names.
+    as in `Row.where`: cached rows are reported by these names.
     """
 
     train: Iterable[Row]

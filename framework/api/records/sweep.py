@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Point:
-    """One point of a sweep: a run with settings of its own.
+    """One trial of a sweep: a run with its own settings.
 
-    `overrides` are the words in which it differs from the other points. `state` is that of its `status.json`, `failed`
+    `overrides` are the overrides in which it differs from the other trials. `state` is that of its `status.json`, `failed`
     where it was killed, and `reason` says why it did not finish. `value` is that of the objective, None where there is
     none; `score` that of the verdict, `verdict` its first line. `seconds` are those of all stages, `training_seconds`
     those of the training.
@@ -29,10 +29,10 @@ class Point:
 
 @dataclass(frozen=True)
 class Sweep:
-    """All points of a sweep, in the order of their numbers.
+    """All trials of a sweep, in the order of their numbers.
 
-    `objective` is the name of what they are compared by, None where no point has a report or they have several; `best`
-    the number of the best point.
+    `objective` is the name of the value by which they are compared, None where no trial has a report or they have several; `best`
+    the number of the best trial.
     """
 
     folder: str

@@ -1,4 +1,4 @@
-"""Texts for people: what a run found, will need and came to; numbers, overrides, errors, and secrets taken out.
+"""Human-readable texts: what a run found, needs and resulted in; numbers, overrides, errors; without secrets.
 
 Loggers say the same of a run, each in its own form.
 """

@@ -1,4 +1,4 @@
-"""What a run will need, in sentences for people: loggers say the same of it, each in its own dress."""
+"""Human-readable forecast of a run. Every logger renders these facts in its own format."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def _exports(needed: int) -> Fact:
 
 
 def roughly(seconds: float) -> str:
-    """Return a time to one figure or two, as a guess is told."""
+    """Return a time with one or two digits, as for an estimate."""
     if seconds < MINUTE:
         return f"{seconds:.0f} s"
     if seconds < HOUR:

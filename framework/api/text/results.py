@@ -1,4 +1,4 @@
-"""What a run found, in sentences for people: loggers say the same of it, each in its own dress."""
+"""Human-readable results of a run. Every logger renders these facts in its own format."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u20
 
 @dataclass(frozen=True)
 class Fact:
-    """Something known of the data: a word for it, a sentence, and lines of detail. `amiss` asks for attention."""
+    """A fact: a label, a sentence, and lines of detail. `amiss` marks a problem."""
 
     name: str
     text: str

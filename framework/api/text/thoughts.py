@@ -10,7 +10,7 @@ OPEN, CLOSE = "<think>", "</think>"
 def without_thought(pieces: Iterable[str]) -> Iterator[str]:
     """Give the pieces of an answer without the thought that it begins with, and the white space around that.
 
-    While it may still be a thought an empty piece comes for each one, so that whoever waits sees that it goes on. A
+    While it may still be a thought an empty piece comes for each one, so that the caller sees progress. A
     thought that never ends is the answer.
     """
     pieces, held = iter(pieces), ""

@@ -1,4 +1,4 @@
-"""How a training went, in sentences for people: loggers say the same of it, each in its own dress."""
+"""Human-readable course of a training. Every logger renders these facts in its own format."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`python -m framework diff RUN_A RUN_B [--json]`: what two runs were made of, and what came of them."""
+"""`python -m framework diff RUN_A RUN_B [--json]`: the settings and the results of two runs."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Result:
 
     @property
     def better(self) -> str:
-        """The side whose number is better; empty where that cannot be told, or is not seen in what is printed."""
+        """The side whose number is better; empty where that is unknown, or not visible in the printed digits."""
         one, other = self.values
         if self.higher_is_better is None or None in self.values or self.shown[0] == self.shown[1]:
             return ""

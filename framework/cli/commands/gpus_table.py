@@ -82,7 +82,7 @@ class GpuLine:
 
     @property
     def hours(self) -> float:
-        """Hours for the tokens; computing and receiving go on at the same time."""
+        """Hours for the tokens; computing and receiving overlap."""
         passes = TOKENS / self.settings.tokens / self.count
         return passes * max(self.computing, self.sending) / 3600
 

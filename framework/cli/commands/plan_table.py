@@ -1,6 +1,6 @@
 """`python -m framework plan-table`: what models of common sizes take.
 
-With `--rows` it predicts every row of a table of measured runs, and writes it with four more columns; `--gpus` tells of
+With `--rows` it predicts every row of a table of measured runs, and writes it with four more columns; `--gpus` shows
 large models on many GPUs.
 """
 

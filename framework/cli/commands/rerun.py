@@ -1,7 +1,7 @@
 """`python -m framework rerun RUN_DIR [OVERRIDES…] [--anyway]`: a run once more, into a new folder.
 
-What makes the result is held against what was saved: the config before anything is written, the rows before anything
-is trained. Versions and commits that differ are told; they may change the result, and often cannot be had again.
+The inputs of the run are compared with the saved ones: the config before anything is written, the rows before anything
+is trained. Different versions and commits are reported; they may change the result, and are often no longer available.
 """
 
 from __future__ import annotations
@@ -105,13 +105,13 @@ def _add_folders(made: Environment | None, *, anyway: bool) -> None:
             continue
         told = f"the run took options from --config-dir={folder}, which is not here"
         if not anyway:
-            message = f"{told}: put it back, or {ANYWAY} goes on without it"
+            message = f"{told}: put it back, or add {ANYWAY} to continue without it"
             raise FrameworkError(message)
-        print(f"{told}: it goes on without them", file=sys.stderr)  # noqa: T201
+        print(f"{told}: continuing without them", file=sys.stderr)  # noqa: T201
 
 
 def _check_config(run: SavedRun, made: Environment | None, now: Plan, given: set[str]) -> None:
-    """Refuse where the words of the run no longer make its config; what the user changes anew does not matter.
+    """Refuse if the overrides of the run no longer give its config; new overrides of the user do not matter.
 
     Raises:
         FrameworkError: names each key with both values.
@@ -126,7 +126,7 @@ def _check_config(run: SavedRun, made: Environment | None, now: Plan, given: set
     ]
     if lines:
         head = f"{run.folder} was made with another config than its words give now: defaults or files have changed"
-        last = f"Give the values to use, for example {_example(lines[0])}, or go on with {ANYWAY}"
+        last = f"Give the values to use, for example {_example(lines[0])}, or continue with {ANYWAY}"
         raise FrameworkError("\n".join([head, *lines, last]))
 
 
@@ -161,7 +161,7 @@ def _other_surroundings(made: Environment | None, plan: Plan) -> Iterator[str]:
         if old_commit and old_commit != new_commit:
             yield f"commit of {what}: {_commit(old_commit)} then, {_commit(new_commit)} now"
         elif old_commit and old_commit.dirty:
-            yield f"{what} had changes that are in no commit; whether they are the same now cannot be told"
+            yield f"{what} had uncommitted changes, which cannot be compared"
 
 
 def _commit(value: Commit | None) -> str:
@@ -198,6 +198,6 @@ class SameRows(Selection):
         change = f"fingerprint {self.fingerprint[:12]} then, {fingerprint[:12]} now"
         message = f"the data are not those of {self.run}: {change}"
         if not self.anyway:
-            hint = f". Put the old rows back, choose other data with data.…=, or go on with {ANYWAY}"
+            hint = f". Put the old rows back, choose other data with data.…=, or continue with {ANYWAY}"
             raise FrameworkError(message + hint)
         print(message, file=sys.stderr)  # noqa: T201

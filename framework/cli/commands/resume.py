@@ -1,7 +1,6 @@
-"""`python -m framework resume SWEEP_FOLDER`: what is missing of a sweep, by the words that started it.
+"""`python -m framework resume SWEEP_FOLDER`: rerun the missing trials of a sweep with its original overrides.
 
-Points that finished or were pruned stay as they are. The words are those of `multirun.yaml`, which Hydra writes before
-the first point.
+Finished and pruned trials are kept. The overrides come from `multirun.yaml`, which Hydra writes before the first trial.
 """
 
 from __future__ import annotations
@@ -34,13 +33,13 @@ OURS = {RESUME, "hydra.sweep.dir"}
 
 
 class ResumeCommand:
-    """Goes on with a sweep."""
+    """Resumes a sweep."""
 
     def __init__(self, config: ResumeCommandConfig) -> None:
         self.config = config
 
     def main(self, arguments: Sequence[str]) -> int:
-        """Run the sweep again into its folder, without the points that are through."""
+        """Run the sweep again in its folder, without the completed trials."""
         parser = CommandParser("resume", ResumeCommandConfig.__doc__)
         parser.add_argument("sweep_folder", metavar="SWEEP_FOLDER", help="the folder of the sweep")
         folder = Path(parser.read(arguments).sweep_folder).expanduser().absolute()
@@ -71,7 +70,7 @@ def _read(folder: Path) -> DictConfig:
     try:
         words: DictConfig = OmegaConf.load(file).hydra.overrides
     except (OSError, YAMLError, OmegaConfBaseException, AttributeError) as error:
-        message = f"{file} is not what a sweep writes: it names no words. Start the sweep anew, with -m"
+        message = f"{file} is not a sweep's file: it has no overrides. Start the sweep again, with -m"
         raise FrameworkError(message) from error
     return words
 

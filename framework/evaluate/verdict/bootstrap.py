@@ -16,7 +16,7 @@ from framework.api.records import Measure
 
 Floats = NDArray[np.float64]
 CELLS = 4000
-"""Pairs are put together into at most so many cells: of more, the interval is the same and takes longer."""
+"""Pairs are grouped into at most this many cells: with more, the interval is the same and takes longer."""
 AT_ONCE = 200
 """Resamples that are drawn at a time."""
 

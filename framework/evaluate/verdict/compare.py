@@ -1,4 +1,4 @@
-"""Two evaluations side by side: for each measure whether it is better, worse, or not told apart."""
+"""Two evaluations side by side: for each measure whether it is better, worse, or without a significant difference."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def _outcome(found: Interval, noise: float, confidence: float, *, up: bool) -> O
 
 
 def _enough(pairs: int, confidence: float) -> bool:
-    """Whether so many pairs could tell anything.
+    """Whether this many pairs can show a difference.
 
     Were the two models alike, all pairs would lean to one side with the probability 2 ** (1 - pairs) (a sign test): of
     five that all do, nothing can be said at 95%.

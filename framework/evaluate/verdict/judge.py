@@ -40,7 +40,7 @@ def _gained(outcomes: Sequence[Outcome | None]) -> Outcome | None:
 def _gain(change: Change) -> float | None:
     """Return a change as a gain between -1 and 1: of a rate its points, of anything else its share of the larger.
 
-    What is not told apart from chance gains nothing.
+    A change that is not significant gains nothing.
     """
     before, after = change.before, change.after
     if before is None or after is None or change.outcome is None:
@@ -62,8 +62,8 @@ def _lines(
 ) -> Iterator[str]:
     yield _gained_line(task, gained, confidence)
     for aspect, good, bad in (
-        (Aspect.general, "forgot: nothing that shows", "forgot"),
-        (Aspect.copying, "copied: nothing that shows", "copied"),
+        (Aspect.general, "forgot: no measurable forgetting", "forgot"),
+        (Aspect.copying, "copied: no measurable memorization", "copied"),
     ):
         flagged = [concern for concern in concerns if concern.aspect is aspect and concern.flagged]
         for concern in flagged:
@@ -83,13 +83,13 @@ def _gained_line(task: Mapping[str, Change], gained: Outcome | None, confidence:
     for outcome, text in (
         (Outcome.better, "better"),
         (Outcome.worse, "worse"),
-        (Outcome.undecided, "not told apart"),
+        (Outcome.undecided, "no significant difference"),
     ):
         names = [name for name, change in task.items() if change.outcome is outcome]
         if names:
             words.append(f"{text} in {', '.join(names)}")
     if gained is Outcome.undecided:
-        return f"gained: nothing that shows ({words[0]}, at {confidence:.0%})"
+        return f"gained: {words[0]} ({confidence:.0%} confidence)"
     noise = any(change.null is not None for change in task.values())
     beyond = " and more than a random adapter does" if noise else ""
     return f"gained: {'; '.join(words)} ({confidence:.0%} sure{beyond})"

@@ -31,7 +31,7 @@ def problems(name: str, file: str) -> Iterator[str]:
     loaded = set(sys.modules)
     try:
         module = load(name, file)
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - a stranger's module may raise anything
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - a third-party module may raise anything
         yield f"{name} cannot be imported: {summarize_error(error)}{error_location(error)}"
         return
     heavy = [library for library in HEAVY if library in sys.modules and library not in loaded]

@@ -41,7 +41,7 @@ def problems(offers: Sequence[Offer]) -> Iterator[str]:
             continue
         try:
             product = _product(component, factory)
-        except Exception as error:  # noqa: BLE001 - a stranger's code
+        except Exception as error:  # noqa: BLE001 - third-party code
             raised = f"{summarize_error(error)}{error_location(error)}"
             yield f"{offer}: {component.factory} raises {raised} with the default settings"
             continue
@@ -56,7 +56,7 @@ def diagnostics(given: Sequence[Diagnostic]) -> Iterator[str]:
         module, _, attribute = diagnostic.check.partition(":")
         try:
             found = operator.attrgetter(attribute)(importlib.import_module(module))
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - a stranger's code
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - third-party code
             raised = f"{summarize_error(error)}{error_location(error)}"
             yield f"diagnostic '{diagnostic.name}': {diagnostic.check} cannot be imported: {raised}"
             continue

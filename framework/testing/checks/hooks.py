@@ -109,7 +109,7 @@ def _call(parts: PluginParts, hook: str, function: Callable[..., Any]) -> None:
     try:
         given = function()
         items = list(given) if isinstance(given, Iterable) and not isinstance(given, str) else None
-    except Exception as error:  # noqa: BLE001 - a stranger's code
+    except Exception as error:  # noqa: BLE001 - third-party code
         parts.problems.append(f"{hook} raises {summarize_error(error)}{error_location(error)}")
         return
     if items is None:

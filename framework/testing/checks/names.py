@@ -17,7 +17,7 @@ WORDS = {"null", "true", "false", "nan", "inf"}
 
 
 class Others:
-    """What the other plugins that are installed register; the one that is looked at is taken out first."""
+    """What the other plugins that are installed register; the checked one is removed first."""
 
     def __init__(self, module: ModuleType) -> None:
         plugins = current().plugins.manager

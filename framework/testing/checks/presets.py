@@ -56,7 +56,7 @@ def _copy(there: Traversable | None, name: str, file: Path) -> None:
 
 
 class Gives:
-    """A plugin with one hook that gives what it is told to."""
+    """A plugin with one hook that returns a given value."""
 
     def __init__(self, hook: str, items: Iterable[Any]) -> None:
         setattr(self, hook, hookimpl(lambda: items))

@@ -24,7 +24,7 @@ def problems(plugin: PluginParts) -> Iterator[str]:
         elif schema in first:
             yield (
                 f"{offer} and {first[schema]} share the schema {schema.__name__}: give each a class of its own, "
-                "the class tells options apart"
+                "the class identifies the option"
             )
         else:
             first[schema] = offer
@@ -63,7 +63,7 @@ def _default(setting: Field) -> str:
         return ""
     try:
         holds = setting.type.holds(default)
-    except Exception as error:  # noqa: BLE001 - a bound that is not understood, or a predicate of a stranger
+    except Exception as error:  # noqa: BLE001 - a bound that is not understood, or a third-party predicate
         return f"its range cannot be tested: {summarize_error(error)}"
     return "" if holds else f"the default {default!r} is not {setting.valid}"
 

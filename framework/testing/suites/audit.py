@@ -48,7 +48,7 @@ class AuditSuite(Suite):
             expect(name in found, f"'{name}' is not found in {rows[:3]}…, but {found or 'nothing'}")
 
     def test_clean_rows_are_left_in_peace(self, tmp_path: Path) -> None:
-        """Nothing worse than a note is said of `clean`."""
+        """`clean` has no finding worse than a note."""
         worse = [finding for finding in self.findings(tmp_path, self.clean) if finding.severity is not Severity.note]
         expect(not worse, f"of clean rows it says: {'; '.join(finding.text for finding in worse)}")
 

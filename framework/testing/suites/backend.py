@@ -241,7 +241,7 @@ class BackendSuite(Trained):
             except FrameworkError as error:
                 expect(str(error) == REFUSED, f"on_step raised {REFUSED!r}, and train raises {error}")
             else:
-                message = "on_step raised an error, and train goes on"
+                message = "on_step raised an error, and train continues"
                 raise AssertionError(message)
         left = [str(file.relative_to(tmp_path)) for file in files(tmp_path / "run")]
         expect(not left, f"left behind: {left}")
@@ -265,7 +265,7 @@ class BackendSuite(Trained):
 
 
 def _course(model: Model, data: Data, steps: list[Step]) -> dict[str, list[float]]:
-    """Return what a training was and what came of it, in numbers."""
+    """Return the settings and the result of a training, in numbers."""
     return {
         "losses": [*(step.loss for step in steps), model.loss(data.train)],
         "gradient norms": [step.grad_norm for step in steps],

@@ -40,7 +40,7 @@ class Suite:
 
     Attributes:
         option: the name that a user writes, `metric=[NAME]`.
-        overrides: words of the command line that every plan of the suite gets: settings of the option, or the model and
+        overrides: of every plan of the suite: settings of the option, or the model and
             the trainer of its runs.
         beside: other options of its group that it needs in the same run.
     """

@@ -45,7 +45,7 @@ class ExporterSuite(Suite):
         return records.load(ExportResult, plan.run_dir / "export.json").artifacts
 
     def test_what_it_names_is_there(self, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-        """Each artifact has a kind, lies inside the run folder and has the size that is told."""
+        """Each artifact has a kind, lies inside the run folder and has the reported size."""
         run_dir = self.run_dir(tmp_path, tmp_path_factory)
         _check(self.export(tmp_path), run_dir)
 

@@ -77,7 +77,7 @@ class FormatterSuite(Suite):
             except FrameworkError:
                 continue
             except Exception as error:
-                message = f"example({row}) raises {summarize_error(error)}: a user's row wants a FrameworkError"
+                message = f"example({row}) raises {summarize_error(error)}: a user's row needs a FrameworkError"
                 raise AssertionError(message) from error
 
     def _odd_rows(self) -> Iterator[dict[str, Any]]:

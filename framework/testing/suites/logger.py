@@ -83,7 +83,7 @@ class LoggerSuite(Suite):
         expect({"RunStarted", "TrainingStep", "RunFailed"} <= set(calls), f"the calls were {calls}")
 
     def test_a_run_folder_that_goes_on_is_told_without_an_error(self, tmp_path: Path) -> None:
-        """What is left of the stages is told by another logger of the same folder, and then all of it anew."""
+        """Another logger of the same folder receives the remaining stages, and then all of them again."""
         self.told(tmp_path, "stages=[data,baseline,train]")
         _, calls = self.told(tmp_path, "stages=[evaluate,report]")
         expect("RunFinished" in calls and "TrainingStep" not in calls, f"the calls were {calls}")
@@ -91,7 +91,7 @@ class LoggerSuite(Suite):
         expect({"TrainingStep", "RunFinished"} <= set(calls), f"the calls were {calls}")
 
     def test_validations_are_told_with_their_steps(self, tmp_path: Path) -> None:
-        """The last entry of a training that stops between two validations is told again with one."""
+        """The last entry of a training that stops between two validations is sent again with one."""
         words = ["trainer.max_steps=6", "trainer.eval_steps=2", "trainer.early_stopping_metric=exact_match"]
         _, calls = self.told(tmp_path, *words, "trainer.losses=[1,1,nan]")
         again = 4  # it ends at step 3
@@ -155,9 +155,9 @@ class LoggerSuite(Suite):
             expect(SECRET.encode() not in file.read_bytes(), f"{file.relative_to(tmp_path)} holds a secret")
 
     def test_two_runs_in_one_process_are_both_logged(self, tmp_path: Path) -> None:
-        """The second run is told like the first and leaves as many files."""
+        """The second run sends the same events as the first and leaves as many files."""
         runs = [self.told(tmp_path / name) for name in ("one", "two")]
-        expect(runs[0][1] == runs[1][1], "the second run was told differently")
+        expect(runs[0][1] == runs[1][1], "the second run sent other events")
         written = [len(list(files(plan.run_dir))) for plan, _ in runs]
         expect(written[0] == written[1], f"the first run left {written[0]} files, the second {written[1]}")
 

@@ -24,7 +24,7 @@ class MetricSuite(Suite):
 
     Attributes:
         answers: (answer, reference, expected score). The reference may be None where the metric needs none.
-        answered: (answer with all that is known of it, expected score), for a metric that looks at more than the text;
+        answered: (answer with all its facts, expected score), for a metric that uses more than the text;
             the score may be None. Together with `answers` at least one.
         tolerance: how far a score may lie from the expected one.
     """
@@ -120,7 +120,7 @@ class MetricSuite(Suite):
 
 
 def _answered(answer: str, reference: str | None) -> Answered:
-    """Return an answer with what would be known of it after a run."""
+    """Return an answer with the facts that a run would have."""
     known = SURE if reference is not None else None
     return Answered("Say it", answer, reference, len(answer.split()), stopped=True, reference_log_probs=known)
 

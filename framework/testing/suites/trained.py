@@ -41,7 +41,7 @@ class Trained(Suite):
     def train(
         self, model: Model, data: Data, folder: Path, order: Callable[[Step], StepControl | None] | None = None
     ) -> tuple[TrainResult, list[Step]]:
-        """Train into `folder/run/checkpoint`, as `order` says, and return the result and what was told of each step."""
+        """Train into `folder/run/checkpoint`, as `order` says, and return the result and the steps that were sent."""
         steps: list[Step] = []
 
         def told(step: Step) -> StepControl | None:

@@ -93,7 +93,7 @@ def test_every_option_has_a_heading_and_every_setting_a_row(group: str) -> None:
 
 def test_a_row_has_type_valid_values_default_and_meaning() -> None:
     page = generate(PACKAGE)[PAGE]
-    meaning = "Peak learning rate. 2e-4 suits LoRA; full fine-tuning wants about a tenth of it."
+    meaning = "Peak learning rate. 2e-4 suits LoRA; full fine-tuning needs about a tenth of it."
     assert f"| `learning_rate` | `float` | a number above 0, up to 1 | `0.0002` | {meaning} |" in page
     assert "| `path` | `str` | text | has to be set | The id, owner/name. |" in page
 
@@ -295,9 +295,9 @@ def test_a_plugin_of_the_user_is_in_the_reference(tmp_path: Path) -> None:
     [
         ([], "one folder is to be named. Usage: python -m framework reference FOLDER"),
         (["a", "b"], "one folder is to be named."),
-        (["a", "--package"], "--package wants the name of a distribution."),
-        (["a", "--package="], "--package wants the name of a distribution."),
-        (["--package", "--x", "a"], "--package wants the name of a distribution."),
+        (["a", "--package"], "--package needs the name of a distribution."),
+        (["a", "--package="], "--package needs the name of a distribution."),
+        (["--package", "--x", "a"], "--package needs the name of a distribution."),
         (["a", "--pakage", "framework"], "unknown option '--pakage'. Did you mean '--package'?"),
         (["a", "--package", "framewrk"], "unknown package 'framewrk'. Did you mean 'framework'?"),
     ],

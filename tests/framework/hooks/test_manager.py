@@ -372,9 +372,9 @@ REASONS = [
     ("metric '7'", "its name 7 has to be a word of letters, digits and underscores"),
     (
         "metric 'again'",
-        "metric 'good' of 'acme' (acme-dist 1.2) has its schema too: subclass it, the class tells options apart",
+        "metric 'good' of 'acme' (acme-dist 1.2) has its schema too: subclass it, the class identifies the option",
     ),
-    ("metric 'bare'", "its schema is MetricConfig itself: subclass it, the class tells options apart"),
+    ("metric 'bare'", "its schema is MetricConfig itself: subclass it, the class identifies the option"),
     ("metric 'failing'", "its schema FailingConfig is no config: ZeroDivisionError: division by zero"),
     ("metric 'needy'", "extra=3 has to be words for pip"),
     ("metric 'nowhere'", "factory='acme' has to be 'package.module:attribute'"),

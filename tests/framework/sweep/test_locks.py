@@ -1,4 +1,4 @@
-"""One process is at work on a sweep, and one on each of its points."""
+"""One process holds a sweep, and one each of its trials."""
 
 import subprocess
 import sys
@@ -21,7 +21,7 @@ def test_a_sweep_that_another_process_is_at_work_on_is_refused(tmp_path: Path) -
     held = lock.take(tmp_path / lock.NAME)
     assert held is not None
     with (
-        pytest.raises(FrameworkError, match=r"process \d+ on .+ is at work on this sweep\. Wait until it is over"),
+        pytest.raises(FrameworkError, match=r": locked by process \d+ on .+\. Wait for it to finish"),
         locks.sweep(tmp_path),
     ):
         pytest.fail("two are at work")
@@ -40,7 +40,7 @@ def test_a_point_that_a_worker_goes_on_with_keeps_the_sweep_from_beginning_again
     )
     assert worker.stdout is not None
     assert worker.stdout.readline() == "at work\n"
-    told = f"^{run}: process {worker.pid} on .+ is at work on this point"
+    told = f"^{run}: locked by process {worker.pid} on "
     with pytest.raises(FrameworkError, match=told), locks.sweep(run.parent):
         pytest.fail("two are at work")
     with pytest.raises(FrameworkError, match=told), locks.point(run):

@@ -231,7 +231,7 @@ CASES = [
         BACKEND,
         "swallows",
         "what_a_step_raises_ends_the_training_and_nothing_is_saved",
-        "on_step raised an error, and train goes on",
+        "on_step raised an error, and train continues",
     ),
     (BACKEND, "held", "the_memory_is_free_after_open", "the model is still held"),
 ]

@@ -46,7 +46,7 @@ def plan(tmp_path: Path, data_file: Path, monkeypatch: pytest.MonkeyPatch) -> Pl
 def draft(plan: Plan, model: testing.EchoModel) -> Report:
     """Return the report as an export finds it."""
     folder = RunFolder(plan.run_dir)
-    before, after = (folder.earlier(stage, EvalResult) for stage in (Stage.baseline, Stage.evaluate))
+    before, after = (folder.load_result(stage, EvalResult) for stage in (Stage.baseline, Stage.evaluate))
     data, trained = folder.load_result(Stage.data, DataResult), folder.load_result(Stage.train, TrainResult)
     return make_report(plan, model.facts, {}, data, before, trained, after, folder.nulls(), None)
 

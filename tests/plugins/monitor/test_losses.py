@@ -41,7 +41,7 @@ def test_a_spike_is_told_with_what_was_before() -> None:
     [
         [*[0.4] * 19, 6.3],  # too few before it
         [*[0.4] * 30, 0.6],  # half as high again, but nothing
-        [*[0.01] * 30, 0.4],  # of what is known by heart
+        [*[0.01] * 30, 0.4],  # of memorized answers
         [*[0.4, 3.0] * 15, 3.3],  # there are such batches
     ],
 )

@@ -114,7 +114,7 @@ def test_points_that_outlive_the_process_that_asked_for_them_are_not_run_twice(
         driver.wait()
     done = program("resume", "x", cwd=place, env={"CUDA_VISIBLE_DEVICES": ""})
     assert done.code == 2
-    assert re.fullmatch(rf"{place}/x/0: process \d+ on .+ is at work on this point\. Wait .+\n", done.err)
+    assert re.fullmatch(rf"{place}/x/0: locked by process \d+ on .+\. Wait .+\n", done.err)
 
 
 @pytest.mark.skipif(find_spec("hydra_plugins.hydra_ray_launcher") is not None, reason="the launcher of Ray is here")

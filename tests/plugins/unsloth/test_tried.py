@@ -55,7 +55,7 @@ def test_the_gradients_of_the_first_step_that_has_numbers_are_kept() -> None:
         for value in (math.inf, 1.0, 5.0):
             model.weight.grad = torch.full_like(model.weight, value)
             optimizer.step()
-            assert bool(kept.order()) is (value != math.inf)
+            assert bool(kept.control()) is (value != math.inf)
     assert kept.found.keys() == {"weight"}
     assert kept.found["weight"].tolist() == [[1.0, 1.0]]
 

@@ -274,7 +274,7 @@ def test_the_folders_of_config_dir_are_searched_again(tmp_path: Path) -> None:
     (tmp_path / "mine").rename(tmp_path / "moved")
     refused = program("rerun", "third", "run_dir=fifth", cwd=tmp_path)
     told = f"the run took options from --config-dir={tmp_path / 'mine'}, which is not here"
-    assert (refused.code, refused.err) == (2, f"{told}: put it back, or --anyway goes on without it\n")
+    assert (refused.code, refused.err) == (2, f"{told}: put it back, or add --anyway to continue without it\n")
     assert not (tmp_path / "fifth").exists()
 
 
@@ -287,4 +287,4 @@ def test_anyway_goes_on_without_a_config_folder_that_is_gone(place: Path, capsys
         rerun(first)
     assert not (place / "second").exists()
     assert report(rerun(first, "--anyway")).metrics == report(first).metrics
-    assert "--config-dir=/gone/conf, which is not here: it goes on without them" in capsys.readouterr().err
+    assert "--config-dir=/gone/conf, which is not here: continuing without them" in capsys.readouterr().err

@@ -76,8 +76,8 @@ def test_a_sweep_that_is_at_work_is_refused_and_goes_on(tmp_path: Path) -> None:
     for again in (("resume", "x"), words):
         done = program(*again, cwd=place)
         assert done.code == 2
-        at_work = f"{place / 'x'}: process {working.pid} on {socket.gethostname()} is at work on this sweep. "
-        assert done.err == f"{at_work}Wait until it is over, or give another hydra.sweep.dir\n"
+        locked = f"{place / 'x'}: locked by process {working.pid} on {socket.gethostname()}. "
+        assert done.err == f"{locked}Wait for it to finish or set hydra.sweep.dir=FOLDER\n"
         assert done.out == ""
     assert started(place / "x").items() >= before.items()
     assert working.wait(60) == 0
@@ -93,7 +93,7 @@ def test_a_sweep_that_is_at_work_is_refused_and_goes_on(tmp_path: Path) -> None:
         (("nowhere",), "nowhere: there is no such folder"),
         (("run",), "run: it holds no multirun.yaml: it is a run, and a run is done again with rerun"),
         ((".",), "it holds no multirun.yaml: no sweep began"),
-        (("broken",), "multirun.yaml is not what a sweep writes: it names no words"),
+        (("broken",), "multirun.yaml is not a sweep's file: it has no overrides"),
     ],
 )
 def test_what_is_no_sweep_is_said_in_a_line(place: Path, words: tuple[str, ...], text: str) -> None:

@@ -1,4 +1,4 @@
-"""framework/evaluate/verdict/compare.py: better, worse, or not told apart."""
+"""framework/evaluate/verdict/compare.py: better, worse, or no significant difference."""
 
 from __future__ import annotations
 

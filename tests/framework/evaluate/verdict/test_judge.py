@@ -31,7 +31,7 @@ def test_a_rate_gains_its_points_and_a_loss_its_share() -> None:
 def test_what_is_not_told_apart_gains_nothing() -> None:
     verdict = judged(rate=Change(0.5, 0.6, higher_is_better=True, outcome=Outcome.undecided))
     assert (verdict.gained, verdict.score) == (Outcome.undecided, 0)
-    assert verdict.lines == ["gained: nothing that shows (not told apart in rate, at 95%)"]
+    assert verdict.lines == ["gained: no significant difference in rate (95% confidence)"]
 
 
 def test_better_and_worse_is_mixed() -> None:
@@ -58,7 +58,7 @@ def test_what_was_looked_for_and_not_found_is_said() -> None:
     copying = Change(0.1, 0.1, higher_is_better=False, aspect=Aspect.copying, outcome=Outcome.undecided)
     verdict = judged(concern(Aspect.copying, flagged=False), rate=RATE, copying=copying)
     assert (verdict.copied, verdict.forgot) == (False, None)
-    assert verdict.lines[1:] == ["copied: nothing that shows (12 of 24 rows are recited)"]
+    assert verdict.lines[1:] == ["copied: no measurable memorization (12 of 24 rows are recited)"]
 
 
 def test_measures_of_other_aspects_are_no_gain() -> None:
