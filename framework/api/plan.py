@@ -93,7 +93,7 @@ class Plan:
     share: bool = True
     """Whether the trials of a sweep share what is the same for them."""
     sweep: str = ""
-    """The sweep that this run is a point of, by the name of its folder; empty where it is none."""
+    """The sweep that this run is a trial of, by the name of its folder; empty where it is none."""
 
     @property
     def checkpoint(self) -> Path:

@@ -273,7 +273,7 @@ class CommandConfig:
 
 @dataclass
 class SpeakerConfig:
-    """Who answers in `python -m framework chat` instead of the model itself. It receives all it needs, so it has no fields."""
+    """Who answers in `python -m framework chat` instead of the model itself. It has no fields: `open` gets all it needs."""
 
 
 class Action(Enum):
@@ -326,7 +326,7 @@ class RunConfig:
     stages: Annotated[list[Stage], Len(1), Affects.training] = field(default_factory=lambda: list(Stage))
     """What to run; a part can be run alone, or later with the `run_dir` of a finished run."""
     run_dir: Annotated[str | None, Len(1), Affects.nothing] = None
-    """Folder of this run. Default: outputs/<name>/<time>. With the folder of a finished run, the run continues from it."""
+    """Folder of this run. Default: outputs/<name>/<time>. In the folder of a finished run, it continues from that."""
     # The code of a plugin stands in the keys of what it makes.
     plugins: Annotated[list[str], Affects.probe] = field(default_factory=list)
     """Python files that are plugins for this run, `plugins=[./mine.py]`. Read before all else: command line only."""

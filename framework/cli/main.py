@@ -54,7 +54,7 @@ def main() -> None:
     """Run a command or a training; never returns where it fails."""
     # Hydra would print errors itself and exit with 1; with this it hands them on.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
-    with Session() as session:  # its end prints the table of a sweep, whatever ended that
+    with current() as session:  # its end prints the table of a sweep, whatever ended that
         try:
             words = take_config_dir(sys.argv[1:])
             if words == ["--version"]:
@@ -101,7 +101,7 @@ def run(config: DictConfig) -> float | None:
     if job.mode is not RunMode.MULTIRUN:
         return _run(config, None, overrides, "")
     run_dir = Path(job.runtime.output_dir)
-    with locks.point(run_dir):
+    with locks.trial(run_dir):
         if is_resumed(job) and RunFolder(run_dir).is_complete and saved_overrides(str(run_dir)) == [*overrides]:
             return RunFolder(run_dir).objective
         folder.start_anew(run_dir)
@@ -120,7 +120,7 @@ def _run(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...], n
             sys.exit(USER_MISTAKE)
         note_failure(run_dir, error)  # the table of the sweep lists it as passed over
         return None
-    except PrunedError:  # only a sweep gives a run up, and its table lists the point
+    except PrunedError:  # only a sweep gives a run up, and its table lists the trial
         return None
     except FrameworkError as error:
         if run_dir:  # Hydra notes the failure of this trial and continues with the others
@@ -130,7 +130,7 @@ def _run(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...], n
         print(error, file=sys.stderr)  # noqa: T201
         sys.exit(USER_MISTAKE)
     except Exception as error:
-        # Hydra keeps the error of a point until the sweep ends, and its frames would keep the point's model alive.
+        # Hydra keeps the error of a trial until the sweep ends, and its frames would keep the trial's model alive.
         traceback.clear_frames(error.__traceback__)
         if isinstance(error, REFUSALS):
             raise RunFailedError(summarize_error(error)) from error

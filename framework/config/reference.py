@@ -59,7 +59,7 @@ def generate(package: str | None = None) -> dict[str, str]:
         group: {name: option for name, option in found.items() if package in (None, distribution(option))}
         for group, found in every.items()
     }
-    if package and not any(known.values()):
+    if package is not None and not any(known.values()):
         packages = {distribution(option) for found in every.values() for option in found.values()}
         raise FrameworkError(unknown("package", package, packages))
     types = {group: {name: option.component.schema for name, option in found.items()} for group, found in known.items()}

@@ -72,7 +72,8 @@ class Origins:
         same = (each.where for each in last if f"{key}.".startswith((f"{each.key}.", f"{each.key}[")))
         below = (each.where for each in last if each.key.startswith(f"{key}."))
         group, _, option = key.partition(".")
-        chosen = self.choices.get(group, "") if option and "." not in option and GROUPS[group].several else ""
+        is_option = group in GROUPS and GROUPS[group].several and option and "." not in option
+        chosen = self.choices.get(group, "") if is_option else ""
         return next(same, next(below, chosen))
 
 

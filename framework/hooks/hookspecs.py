@@ -132,4 +132,4 @@ def framework_validated(plan: Plan, step: Step) -> Iterable[str]:  # type: ignor
 
 @hookspec
 def framework_sweep_finished(folder: Path, sweep: Sweep) -> None:
-    """A multirun is over, whatever became of its points; `sweep.json` lies in `folder`."""
+    """A multirun is over, whatever became of its trials; `sweep.json` lies in `folder`."""

@@ -58,7 +58,7 @@ def of_data(data: DataResult, rows: Sequence[TokenRow]) -> KnownRows:
 
 
 def rows_found(plan: Plan, data: DataResult, rows: Sequence[TokenRow]) -> KnownRows:
-    """Return the result of the data stage, with what a training reported about the same rows, and keep it for the next plan."""
+    """Return the result of the data stage with what a training found out about its rows; keep it for the next plan."""
     found, earlier = of_data(data, rows), known_rows(plan)
     if earlier and replace(earlier, computed=1.0) == found:
         return earlier

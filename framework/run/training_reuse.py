@@ -27,7 +27,7 @@ from framework.util.files import whole
 from framework.util.shared_cache import key_of
 
 LIMIT = 64
-"""Trainings that are remembered at most, each with its steps, which later points tell their loggers."""
+"""Trainings that are remembered at most, each with its steps, which later trials tell their loggers."""
 
 
 @dataclass(frozen=True)

@@ -36,8 +36,8 @@ def read_run(folder: str | Path) -> SavedRun:
         raise FrameworkError(f"{folder}: there is no such folder")
     missing = [name for name in (OVERRIDES, PLAN) if not (folder / name).exists()]
     if missing:
-        points = sorted(int(file.parent.name) for file in folder.glob(f"*/{OVERRIDES}") if file.parent.name.isdigit())
-        reason = f"it is a sweep, give one of its points: {folder / str(points[0])}" if points else "no run made it"
+        trials = sorted(int(file.parent.name) for file in folder.glob(f"*/{OVERRIDES}") if file.parent.name.isdigit())
+        reason = f"it is a sweep, give one of its trials: {folder / str(trials[0])}" if trials else "no run made it"
         if missing == [PLAN]:
             reason = "the run was refused before it began"
         raise FrameworkError(f"{folder} holds no {missing[-1]}: {reason}")

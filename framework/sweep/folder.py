@@ -14,7 +14,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from framework.api import records
 from framework.api.plan import Plan
-from framework.api.records import Point, Sweep
+from framework.api.records import Sweep, Trial
 from framework.api.run_folder import (
     FAILED,
     FINISHED,
@@ -61,12 +61,12 @@ class SweepFolder(Callback):
 
 
 def _one_for_each_gpu(config: DictConfig) -> None:
-    """Let a launcher that runs several points at once run no more of them than there are GPUs."""
+    """Let a launcher that runs several trials at once run no more of them than there are GPUs."""
     at_once = OmegaConf.select(config, "hydra.launcher.n_jobs")
     gpus = len(gpu.visible()) if isinstance(at_once, int) and on_gpu(OmegaConf.select(config, "trainer")) else 0
     if gpus and not 0 < at_once <= gpus:
         config.hydra.launcher.n_jobs = gpus
-        print(f"hydra.launcher.n_jobs={gpus}: one point for each GPU", file=sys.stderr)  # noqa: T201
+        print(f"hydra.launcher.n_jobs={gpus}: one trial for each GPU", file=sys.stderr)  # noqa: T201
 
 
 def on_gpu(trainer: Any) -> bool:
@@ -93,9 +93,9 @@ def name_of(folder: Path) -> str:
 
 
 def finish(session: Session, folder: Path, before: Mapping[str, int] | None = None) -> None:
-    """Print the points below `folder`, write `sweep.json`, and tell the plugins; nothing where there are none."""
+    """Print the trials below `folder`, write `sweep.json`, and tell the plugins; nothing where there are none."""
     sweep = read_sweep(folder, before) if folder.is_dir() else None
-    if sweep is None or not sweep.points:
+    if sweep is None or not sweep.trials:
         return
     show(sweep)
     records.save(sweep, folder / SWEEP)
@@ -108,28 +108,28 @@ def show(sweep: Sweep) -> None:
     from rich.table import Table  # noqa: PLC0415
 
     table = Table(title=f"sweep in {sweep.folder}", title_justify="left")
-    for heading in ("point", "settings", sweep.objective or "objective", "time", "memory", "verdict"):
+    for heading in ("trial", "settings", sweep.objective or "objective", "time", "memory", "verdict"):
         table.add_column(heading, overflow="fold")
-    for point in sweep.points:
-        table.add_row(str(point.number), "\n".join(point.overrides), *figures(point))
+    for trial in sweep.trials:
+        table.add_row(str(trial.number), "\n".join(trial.overrides), *figures(trial))
     console = Console(markup=False, emoji=False, highlight=False)  # a setting may be [exact_match]
     console.print(table)
-    for point in sweep.points:
-        if point.reason:
-            console.print(f"point {point.number} {point.state}: {point.reason}", soft_wrap=True)
-    for point in sweep.points:
-        if point.number == sweep.best:
-            console.print(f"best: point {point.number} ({', '.join(point.overrides)})", soft_wrap=True)
+    for trial in sweep.trials:
+        if trial.reason:
+            console.print(f"trial {trial.number} {trial.state}: {trial.reason}", soft_wrap=True)
+    for trial in sweep.trials:
+        if trial.number == sweep.best:
+            console.print(f"best: trial {trial.number} ({', '.join(trial.overrides)})", soft_wrap=True)
 
 
 def times(folder: Path) -> dict[str, int]:
-    """Return for each point below a folder when its words were written: that is done first when a point starts."""
+    """Return for each trial below a folder when its words were written: that is done first when a trial starts."""
     files = folder.glob(f"*/{OVERRIDES}")
     return {file.parent.name: file.stat().st_mtime_ns for file in files if file.parent.name.isdigit()}
 
 
 def read_sweep(folder: Path, before: Mapping[str, int] | None = None) -> Sweep:
-    """Return the points of a multirun in their order, without those that stand in `before` with the same time.
+    """Return the trials of a multirun in their order, without those that stand in `before` with the same time.
 
     Secrets are taken out of all texts: they are printed, saved and handed to plugins.
     """
@@ -139,21 +139,21 @@ def read_sweep(folder: Path, before: Mapping[str, int] | None = None) -> Sweep:
     words = [read_plain(run / OVERRIDES) or [] for run in runs]
     shared = set.intersection(*map(set, words)) if len(words) > 1 else set()
     differing = [[hide(word) for word in own if word not in shared] for own in words]
-    points = [_point(run, own) for run, own in zip(runs, differing, strict=True)]
+    trials = [_trial(run, own) for run, own in zip(runs, differing, strict=True)]
     told = [report["objective"] for run in runs if (report := read_plain(run / REPORT)) and report.get("objective")]
     names_told = {each["name"] for each in told}
     name = names_told.pop() if len(names_told) == 1 else None  # values of several objectives do not compare
     higher = bool(name and told[0]["higher_is_better"])
-    best = best_point(points, higher_is_better=higher) if name else None
-    return Sweep(redact(str(folder)), redact(name), higher, None if best is None else best.number, points)
+    best = best_trial(trials, higher_is_better=higher) if name else None
+    return Sweep(redact(str(folder)), redact(name), higher, None if best is None else best.number, trials)
 
 
-def _point(run: Path, overrides: list[str]) -> Point:
+def _trial(run: Path, overrides: list[str]) -> Trial:
     report, status = read_plain(run / REPORT) or {}, read_plain(run / STATUS) or {}
     state, reason = _outcome(run, status)
     seconds = report.get("seconds") or status.get("seconds") or {}
     verdict = report.get("verdict") or {}
-    return Point(
+    return Trial(
         number=int(run.name),
         overrides=overrides,
         state=state,
@@ -168,9 +168,9 @@ def _point(run: Path, overrides: list[str]) -> Point:
 
 
 def _outcome(run: Path, status: Mapping[str, Any]) -> tuple[str, str]:
-    """Tell how a point ended, and why where it did not finish and that is known.
+    """Tell how a trial ended, and why where it did not finish and that is known.
 
-    A point whose config was refused has neither a status nor a plan. One that still is `running` when the sweep is over
+    A trial whose config was refused has neither a status nor a plan. One that still is `running` when the sweep is over
     has been killed.
     """
     if not status:
@@ -180,8 +180,8 @@ def _outcome(run: Path, status: Mapping[str, Any]) -> tuple[str, str]:
     return FAILED, f"it was killed after the stage {status['stage'] or 'plan'}"
 
 
-def best_point(points: list[Point], *, higher_is_better: bool) -> Point | None:
-    """Return the point with the best objective, None where none has one; a point that diverged is none."""
-    scored = [point for point in points if point.value is not None and math.isfinite(point.value)]
+def best_trial(trials: list[Trial], *, higher_is_better: bool) -> Trial | None:
+    """Return the trial with the best objective, None where none has one; a trial that diverged is none."""
+    scored = [trial for trial in trials if trial.value is not None and math.isfinite(trial.value)]
     sign = -1 if higher_is_better else 1
-    return min(scored, key=lambda point: sign * (point.value or 0.0), default=None)
+    return min(scored, key=lambda trial: sign * (trial.value or 0.0), default=None)

@@ -50,7 +50,7 @@ def claim_gpu(session: Session) -> str | None:
                 os.environ[VARIABLE] = name
                 return name
         if not waited:
-            print(f"all {len(names)} GPUs are taken by other points: this one waits", file=sys.stderr)  # noqa: T201
+            print(f"all {len(names)} GPUs are taken by other trials: this one waits", file=sys.stderr)  # noqa: T201
             waited = True
         time.sleep(PAUSE)
 

@@ -45,7 +45,7 @@ def sweep(folder: Path) -> Iterator[None]:
 
 
 @contextmanager
-def point(run: Path) -> Iterator[None]:
+def trial(run: Path) -> Iterator[None]:
     """Lock a trial for this process.
 
     Raises:
@@ -62,7 +62,7 @@ def point(run: Path) -> Iterator[None]:
 
 
 def writes() -> bool:
-    """Whether this process writes into the folder of its point: where that runs on several machines, the first does."""
+    """Whether this process writes into the folder of its trial: where that runs on several machines, the first does."""
     return os.environ.get("SLURM_NODEID", "0") == "0"
 
 

@@ -22,7 +22,7 @@ class FrameworkError(CompactHydraException):
 
 
 class DoesNotFitError(FrameworkError):
-    """A run needs more memory than there is. A sweep passes over such a point."""
+    """A run needs more memory than there is. A sweep passes over such a trial."""
 
 
 class PrunedError(FrameworkError):

@@ -48,7 +48,7 @@ def group(
         batches: gives the texts, in batches, each time it is called.
         count: how many there are.
         similarity: share of their features that two texts need in common.
-        common: features that do not count, from `common_features`: the other features distinguish texts of one template.
+        common: features that do not count, from `common_features`: the others distinguish texts of one template.
         folder: where some 400 bytes a text are kept meanwhile; by default that of temporary files.
 
     Returns:

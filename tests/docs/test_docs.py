@@ -56,7 +56,7 @@ RECORDS = [
     records.Forecast, records.Memory, records.SuggestedChange, records.Work, records.Disk,
     records.ExportNeed,
     environment.Environment, environment.Commit, status.Status,
-    records.Sweep, records.Point,
+    records.Sweep, records.Trial,
 ]  # fmt: skip
 
 

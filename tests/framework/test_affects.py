@@ -13,7 +13,6 @@ from typing import Annotated, Any
 import numpy as np
 import pytest
 from annotated_types import Gt
-from hydra.core.config_store import ConfigStore
 
 from framework import Component, hookimpl, testing
 from framework.api.component import GROUPS
@@ -93,9 +92,6 @@ def plugin() -> Iterator[None]:
     current().plugins.add(Plugin(), name="affects")
     yield
     current().plugins.manager.unregister(name="affects")
-    for group, names in {"trainer": ("new_trainer", "sub_trainer"), "format": ("new_format",)}.items():
-        for name in names:
-            del ConfigStore.instance().repo[group][f"{name}.yaml"]
 
 
 class Shared(testing.EchoModel):

@@ -63,9 +63,9 @@ class Model(Protocol):
     ) -> Iterator[str]:
         """Answer one prompt and give the text as it comes; greedily, the same text as `generate`.
 
-        A piece never ends within a letter and holds no stop token. An empty one says that the answer continues: while the
-        model thinks, nothing of which is given, and while a letter is not whole. Other answers may be made between two
-        pieces, and `as_base` may change; the caller puts that back before it asks for the next piece.
+        A piece never ends within a letter and holds no stop token. An empty one says that the answer continues: while
+        the model thinks, nothing of which is given, and while a letter is not whole. Other answers may be made between
+        two pieces, and `as_base` may change; the caller puts that back before it asks for the next piece.
 
         Args:
             prompt: the conversation so far.
@@ -119,8 +119,8 @@ class Model(Protocol):
         """Train on `rows` and save the weights into `run.checkpoint`, those that were set aside where some were.
 
         After each log entry `run.on_step` is called, and obeyed before the next step is made. A validation, the loss of
-        `validation` and what `run.measure` gives, comes after the steps of which `schedule.is_due` says so, and
-        is reported with the entry of its step. Where there was one before, the end of the training is one too; a training
+        `validation` and what `run.measure` gives, comes after the steps of which `schedule.is_due` says so, and is
+        reported with the entry of its step. Where there was one before, the end of the training is one too; a training
         that is stopped between two sends its last entry again with it.
         """
 
@@ -163,7 +163,8 @@ class KeepsCheckpoints(Protocol):
 class TrainRun:
     """Where a training writes, who receives each step, and what is measured at a validation besides the loss.
 
-    The training follows what `on_step` returns; None means continue. What it raises ends the training, and nothing is saved.
+    The training follows what `on_step` returns; None means continue. What it raises ends the training, and nothing is
+    saved.
     """
 
     checkpoint: Path

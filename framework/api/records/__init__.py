@@ -59,7 +59,7 @@ from framework.api.records.rows import (
     ToolCall,
 )
 from framework.api.records.saving import load, save
-from framework.api.records.sweep import Point, Sweep
+from framework.api.records.sweep import Sweep, Trial
 
 __all__ = [
     "IGNORE",
@@ -92,7 +92,6 @@ __all__ = [
     "Origin",
     "Outcome",
     "Piece",
-    "Point",
     "Prompt",
     "Proof",
     "ProofProblem",
@@ -113,6 +112,7 @@ __all__ = [
     "ToolCall",
     "TrainResult",
     "TrainingIssue",
+    "Trial",
     "Verdict",
     "ViewedRow",
     "Work",

@@ -43,10 +43,10 @@ class Sample:
 class Measure:
     """One number of an evaluation.
 
-    `items` are the values of the things asked, in an order that is the same in every evaluation, None where one is
-    not available; `weights` belong to them, all 1 where there are none. `value` is their mean, or where `exponential` is
-    set e to the mean, as of a perplexity. Without items the significance of the value is unknown. A value between 0 and 1
-    without a `unit`, such as nats or tokens, is a share and is shown in percent. `where` says where the row of each
+    `items` are the values of the things asked, in an order that is the same in every evaluation, None where one is not
+    available; `weights` belong to them, all 1 where there are none. `value` is their mean, or where `exponential` is
+    set e to the mean, as of a perplexity. Without items the significance of the value is unknown. A value between 0 and
+    1 without a `unit`, such as nats or tokens, is a share and is shown in percent. `where` says where the row of each
     item stands, in measures of rows; `stderr` is the standard error of the value where whoever measured it says so.
     """
 
@@ -113,14 +113,13 @@ class TrainResult:
     """The train stage. `seconds` is the training loop alone; `train_loss` the mean over it, `last_loss` its end.
 
     `computed_tokens` went through the model: padding counts, and what rows share counts once. 0: not counted.
-    `oom_fallbacks` says what was made smaller where memory ran out, in order; empty where it was enough.
-    `issues` is what went wrong, `stopped` why the training ended before its last step, empty where it did not.
-    `best_step` is the step of the best validation and `best_value` what it gave, by `trainer.early_stopping_metric`;
-    with `trainer.keep_best` its weights were kept. `resumed` is the step from which the process resumed the training of
-    another; the other numbers are those of the whole training, but for `oom_fallbacks` and the peak
-    of the memory.
-    `taken_from` is the folder, seen from the run's own, of the trial of a sweep that trained with the same settings and whose weights
-    and numbers these are; empty where the run trained itself.
+    `oom_fallbacks` says what was made smaller where memory ran out, in order; empty where it was enough. `issues` is
+    what went wrong, `stopped` why the training ended before its last step, empty where it did not. `best_step` is the
+    step of the best validation and `best_value` what it gave, by `trainer.early_stopping_metric`; with
+    `trainer.keep_best` its weights were kept. `resumed` is the step from which the process resumed the training of
+    another; the other numbers are those of the whole training, but for `oom_fallbacks` and the peak of the memory.
+    `taken_from` is the folder, seen from the run's own, of the trial of a sweep that trained with the same settings and
+    whose weights and numbers these are; empty where the run trained itself.
     """
 
     steps: int

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Point:
+class Trial:
     """One trial of a sweep: a run with its own settings.
 
-    `overrides` are the overrides in which it differs from the other trials. `state` is that of its `status.json`, `failed`
-    where it was killed, and `reason` says why it did not finish. `value` is that of the objective, None where there is
-    none; `score` that of the verdict, `verdict` its first line. `seconds` are those of all stages, `training_seconds`
-    those of the training.
+    `overrides` are the overrides in which it differs from the other trials. `state` is that of its `status.json`,
+    `failed` where it was killed, and `reason` says why it did not finish. `value` is that of the objective, None where
+    there is none; `score` that of the verdict, `verdict` its first line. `seconds` are those of all stages,
+    `training_seconds` those of the training.
     """
 
     number: int
@@ -31,12 +31,12 @@ class Point:
 class Sweep:
     """All trials of a sweep, in the order of their numbers.
 
-    `objective` is the name of the value by which they are compared, None where no trial has a report or they have several; `best`
-    the number of the best trial.
+    `objective` is the name of the value by which they are compared, None where no trial has a report or they have
+    several; `best` the number of the best trial.
     """
 
     folder: str
     objective: str | None
     higher_is_better: bool
     best: int | None
-    points: list[Point]
+    trials: list[Trial]

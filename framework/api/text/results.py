@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from framework.api.records import Change, DataResult, FormatRun, MixedIn, Point, Proof
+from framework.api.records import Change, DataResult, FormatRun, MixedIn, Proof, Trial
 from framework.api.run_folder import FINISHED
 from framework.util.host import GIB
 
@@ -206,10 +206,10 @@ def shared_start(prompts: Sequence[str]) -> int:
     return first.rfind("\n", 0, length) + 1
 
 
-def figures(point: Point) -> tuple[str, str, str, str]:
-    """Write what a point came to: the objective or how it ended, its time, its memory and its verdict."""
-    ended = "–" if point.state == FINISHED else point.state
-    value = ended if point.value is None else f"{point.value:.4g}"
-    seconds = "" if point.seconds is None else f"{point.seconds:.1f} s"
-    memory = "" if point.peak_memory_bytes is None else f"{point.peak_memory_bytes / GIB:.2f} GiB"
-    return value, seconds, memory, "" if point.score is None else f"{point.score:.2f} of 1"
+def figures(trial: Trial) -> tuple[str, str, str, str]:
+    """Write what a trial came to: the objective or how it ended, its time, its memory and its verdict."""
+    ended = "–" if trial.state == FINISHED else trial.state
+    value = ended if trial.value is None else f"{trial.value:.4g}"
+    seconds = "" if trial.seconds is None else f"{trial.seconds:.1f} s"
+    memory = "" if trial.peak_memory_bytes is None else f"{trial.peak_memory_bytes / GIB:.2f} GiB"
+    return value, seconds, memory, "" if trial.score is None else f"{trial.score:.2f} of 1"

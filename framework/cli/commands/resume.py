@@ -76,13 +76,13 @@ def _read(folder: Path) -> DictConfig:
 
 
 def _enter(folder: Path) -> None:
-    """Go where the sweep was started, and search the folders that `--config-dir` named, as its points tell.
+    """Go where the sweep was started, and search the folders that `--config-dir` named, as its trials tell.
 
     Raises:
         FrameworkError: one of them is not here.
     """
     file = next(iter(sorted(folder.glob(f"*/{ENVIRONMENT}"))), None)
-    if file is None:  # no point began
+    if file is None:  # no trial began
         return
     made = records.load(Environment, file)
     if not Path(made.folder).is_dir():

@@ -1,7 +1,7 @@
 """The importance of each setting of a sweep: its share of the variance of the objective.
 
 It is the one-way analysis of variance (Fisher 1925) that functional ANOVA (Hutter, Hoos, Leyton-Brown 2014) takes for
-its main effects, on the points themselves and without a model between them: points are grouped by the value of a
+its main effects, on the trials themselves and without a model between them: trials are grouped by the value of a
 setting, and what lies between the groups is set beside the whole, corrected for the differences that groups have by
 chance (epsilon squared, Kelley 1935). Numbers with more than `GROUPS` values are cut into that many groups of one size.
 """
@@ -18,7 +18,7 @@ GROUPS = 4
 
 @dataclass(frozen=True)
 class Importance:
-    """A setting and its share of the variance, 0 to 1; None where the points do not tell."""
+    """A setting and its share of the variance, 0 to 1; None where the trials do not tell."""
 
     name: str
     share: float | None
@@ -29,15 +29,15 @@ def importances(names: Sequence[str], settings: Sequence[Sequence[str]], values:
 
     Args:
         names: of the settings.
-        settings: for each point the value of each setting, as text.
-        values: for each point the objective.
+        settings: for each trial the value of each setting, as text.
+        values: for each trial the objective.
     """
     found = [Importance(name, share([row[column] for row in settings], values)) for column, name in enumerate(names)]
     return sorted(found, key=lambda each: -1.0 if each.share is None else each.share, reverse=True)
 
 
 def share(setting: Sequence[str], values: Sequence[float]) -> float | None:
-    """Return the share of one setting; None where all points are alike, or each stands alone in its group."""
+    """Return the share of one setting; None where all trials are alike, or each stands alone in its group."""
     groups: dict[str, list[float]] = {}
     for group, value in zip(grouped(setting), values, strict=True):
         groups.setdefault(group, []).append(value)
@@ -52,7 +52,7 @@ def share(setting: Sequence[str], values: Sequence[float]) -> float | None:
 
 
 def grouped(setting: Sequence[str]) -> list[str]:
-    """Return the group of each point: its value, or of numbers that take many values, where among them it lies."""
+    """Return the group of each trial: its value, or of numbers that take many values, where among them it lies."""
     numbers = as_numbers(setting)
     if numbers is None or len(set(numbers)) <= GROUPS:
         return list(setting)

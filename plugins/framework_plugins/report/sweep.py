@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from framework.api.files import write_whole
-from framework.api.records import Point, Sweep
+from framework.api.records import Sweep, Trial
 from framework.api.text import figures, override_key
 from framework_plugins.report import parallel
 from framework_plugins.report.importance import importances
@@ -20,7 +20,7 @@ from framework_plugins.report.page import template
 
 FILE = "sweep.html"
 ENOUGH = 2
-"""Points that a drawing needs."""
+"""Trials that a drawing needs."""
 LONG = 9
 """Characters of a number from which on it is shortened in the table."""
 
@@ -32,44 +32,44 @@ def write(folder: Path, sweep: Sweep) -> None:
 
 def render(sweep: Sweep, folder: Path) -> str:
     """Return the page that is to lie in `folder`."""
-    names = list(dict.fromkeys(override_key(word) for point in sweep.points for word in point.overrides))
-    scored = [point for point in sweep.points if point.value is not None and math.isfinite(point.value)]
+    names = list(dict.fromkeys(override_key(word) for trial in sweep.trials for word in trial.overrides))
+    scored = [trial for trial in sweep.trials if trial.value is not None and math.isfinite(trial.value)]
     page: str = template("sweep.html.jinja").render(
         folder=sweep.folder,
         objective=sweep.objective or "objective",
         aim="higher is better" if sweep.higher_is_better else "lower is better",
-        counts=_counts(sweep.points),
+        counts=_counts(sweep.trials),
         names=names,
-        rows=[_row(point, names, sweep, folder) for point in sweep.points],
-        best=next((point for point in sweep.points if point.number == sweep.best), None),
+        rows=[_row(trial, names, sweep, folder) for trial in sweep.trials],
+        best=next((trial for trial in sweep.trials if trial.number == sweep.best), None),
         plot=_plot(names, scored, sweep) if len(scored) >= ENOUGH else None,
-        importances=importances(names, _table(scored, names), [point.value or 0.0 for point in scored]),
+        importances=importances(names, _table(scored, names), [trial.value or 0.0 for trial in scored]),
         scored=len(scored),
     )
     return page
 
 
-def _counts(points: Sequence[Point]) -> str:
+def _counts(trials: Sequence[Trial]) -> str:
     """Count the trials of each state: `5 finished, 1 failed`."""
-    states = [point.state for point in points]
+    states = [trial.state for trial in trials]
     return ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
 
 
-def _row(point: Point, names: Sequence[str], sweep: Sweep, folder: Path) -> dict[str, Any]:
-    value, seconds, memory, score = figures(point)
-    page = folder / str(point.number) / "report.html"
+def _row(trial: Trial, names: Sequence[str], sweep: Sweep, folder: Path) -> dict[str, Any]:
+    value, seconds, memory, score = figures(trial)
+    page = folder / str(trial.number) / "report.html"
     return {
-        "number": point.number,
-        "settings": [_brief(value) for value in _table([point], names)[0]],
+        "number": trial.number,
+        "settings": [_brief(value) for value in _table([trial], names)[0]],
         "value": value,
         "seconds": seconds,
         "memory": memory,
         "score": score,
-        "verdict": point.verdict,
-        "reason": point.reason,
-        "state": point.state,
-        "best": point.number == sweep.best,
-        "link": f"{point.number}/report.html" if page.exists() else "",
+        "verdict": trial.verdict,
+        "reason": trial.reason,
+        "state": trial.state,
+        "best": trial.number == sweep.best,
+        "link": f"{trial.number}/report.html" if page.exists() else "",
     }
 
 
@@ -83,14 +83,14 @@ def _brief(value: str) -> str:
         return value
 
 
-def _plot(names: Sequence[str], points: Sequence[Point], sweep: Sweep) -> dict[str, Any]:
+def _plot(names: Sequence[str], trials: Sequence[Trial], sweep: Sweep) -> dict[str, Any]:
     """Return the axes and lines of the trials that have an objective."""
-    columns = [*zip(*_table(points, names), strict=True), [str(point.value) for point in points]]
+    columns = [*zip(*_table(trials, names), strict=True), [str(trial.value) for trial in trials]]
     placed = parallel.axes([*_short(names), sweep.objective or "objective"], columns)
     sign = -1 if sweep.higher_is_better else 1
-    order = sorted(points, key=lambda point: (sign * (point.value or 0.0), point.number))  # the best one first
-    ranks = [1 - order.index(point) / (len(points) - 1) for point in points]
-    titles = [f"trial {point.number}: {', '.join(point.overrides)} → {point.value:.4g}" for point in points]
+    order = sorted(trials, key=lambda trial: (sign * (trial.value or 0.0), trial.number))  # the best one first
+    ranks = [1 - order.index(trial) / (len(trials) - 1) for trial in trials]
+    titles = [f"trial {trial.number}: {', '.join(trial.overrides)} → {trial.value:.4g}" for trial in trials]
     return {
         "axes": [axis for axis, _ in placed],
         "lines": parallel.lines(placed, titles, ranks),
@@ -105,10 +105,10 @@ def _short(names: Sequence[str]) -> list[str]:
     return [short if last.count(short) == 1 else name for short, name in zip(last, names, strict=True)]
 
 
-def _table(points: Sequence[Point], names: Sequence[str]) -> list[list[str]]:
+def _table(trials: Sequence[Trial], names: Sequence[str]) -> list[list[str]]:
     """Return for each trial the value of each setting, or a dash."""
     found = []
-    for point in points:
-        own = {override_key(word): word.partition("=")[2] for word in point.overrides}
+    for trial in trials:
+        own = {override_key(word): word.partition("=")[2] for word in trial.overrides}
         found.append([own.get(name, "–") for name in names])
     return found

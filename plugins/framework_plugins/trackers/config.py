@@ -44,7 +44,7 @@ class WandbConfig(LoggerConfig):
     entity: str | None = None
     """The team or user; default: the key's own."""
     group: str | None = None
-    """Puts runs together. Default: the points of a sweep are in one group, named after its folder."""
+    """Puts runs together. Default: the trials of a sweep are in one group, named after its folder."""
     run_name: str | None = None
     """Default: the name and time of the run folder."""
     tags: list[str] = field(default_factory=list)
@@ -84,7 +84,7 @@ class MlflowConfig(LoggerConfig):
     run_name: str | None = None
     """Default: the name and time of the run folder."""
     tags: dict[str, str] = field(default_factory=dict)
-    """Tags by their names. The points of a sweep have the tag `sweep` besides."""
+    """Tags by their names. The trials of a sweep have the tag `sweep` besides."""
     answers: Annotated[int, Ge(0)] = 100
     """How many prompts go into the table of answers, from the first. 0 leaves the table out."""
     log_adapter: bool = False

@@ -1,7 +1,7 @@
 """`logger=tensorboard`: event files in the run folder, for `tensorboard --logdir FOLDER`.
 
 Curves under `train/`, `before/` and `after/`; config, answers, measures and verdict as texts; the settings as
-hyperparameters, so that the points of a sweep can be compared.
+hyperparameters, so that the trials of a sweep can be compared.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class TensorBoard(Logger):
             case RunFinished(Report() as report, samples):
                 self._write_report(report, samples)
             case RunFailed(error):
-                pruned = isinstance(error, PrunedError)  # a point that its sweep gives up has not failed
+                pruned = isinstance(error, PrunedError)  # a trial that its sweep gives up has not failed
                 self.exit_code = 0 if pruned else 1
                 self._text("pruned" if pruned else "failed", redact(summarize_error(error)))
 

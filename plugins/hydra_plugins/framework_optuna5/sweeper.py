@@ -18,7 +18,7 @@ ConfigStore.instance().store(group="hydra/sweeper", name="optuna5", node=Optuna5
 
 
 class Optuna5Sweeper(Sweeper):
-    """Asks optuna which point comes next."""
+    """Asks optuna which trial comes next."""
 
     def __init__(self, **settings: Any) -> None:
         self.settings = settings
@@ -35,7 +35,7 @@ class Optuna5Sweeper(Sweeper):
         )
 
     def sweep(self, arguments: list[str]) -> Sequence[Any]:
-        """Run points until there are enough; see `framework_plugins.sweeps.sweeping`."""
+        """Run trials until there are enough; see `framework_plugins.sweeps.sweeping`."""
         from framework_plugins.sweeps.missing import needs_optuna  # noqa: PLC0415 - needed when a sweep runs
 
         needs_optuna()

@@ -293,11 +293,11 @@ def test_a_plugin_of_the_user_is_in_the_reference(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        ([], "one folder is to be named. Usage: python -m framework reference FOLDER"),
-        (["a", "b"], "one folder is to be named."),
-        (["a", "--package"], "--package needs the name of a distribution."),
-        (["a", "--package="], "--package needs the name of a distribution."),
-        (["--package", "--x", "a"], "--package needs the name of a distribution."),
+        ([], "the following arguments are required: FOLDER. Usage: python -m framework reference "),
+        (["a", "b"], "unexpected argument 'b'. Usage: "),
+        (["a", "--package"], "--package: expected one argument. Usage: "),
+        (["a", "--package="], "unknown package ''. "),
+        (["--package", "--x", "a"], "--package: expected one argument. Usage: "),
         (["a", "--pakage", "framework"], "unknown option '--pakage'. Did you mean '--package'?"),
         (["a", "--package", "framewrk"], "unknown package 'framewrk'. Did you mean 'framework'?"),
     ],

@@ -54,7 +54,7 @@ def test_the_key_depends_on_each_of_its_parts() -> None:
 
 def test_another_version_of_a_library_is_another_key(monkeypatch: pytest.MonkeyPatch) -> None:
     before = hashing.hash_of("a")
-    monkeypatch.setattr(hashing, "version", lambda _: "0.0.1")
+    monkeypatch.setattr(hashing, "installed", lambda _: "0.0.1")
     assert hashing.hash_of("a") != before
 
 

@@ -253,7 +253,7 @@ def nest(answer, options: NestedConfig):
         ("steps=[{limit:0}]", "metric.nest.steps[0].limit=0 must be a whole number above 0"),
         ("named={a:{lmit:1}}", "unknown key 'metric.nest.named.a.lmit'. Did you mean 'metric.nest.named.a.limit'?"),
         ("named={a:{limit:0}}", "metric.nest.named.a.limit=0 must be a whole number above 0"),
-        ("free={a:x}", "metric.nest.free={'a': 'x'} must be named values, each a whole number"),
+        ("free={a:x}", "metric.nest.free={a:x} must be named values, each a whole number"),
     ],
 )
 def test_what_stands_in_nested_groups_lists_and_dicts_is_looked_at(tmp_path: Path, word: str, told: str) -> None:

@@ -18,7 +18,7 @@ OPTUNA = ["-m", "hydra/sweeper=optuna5", "trainer.learning_rate=interval(1e-5,1e
         ("hydra.sweeper.n_startup_trials=-1", "a whole number of at least 0"),
         ("hydra.sweeper.reduction_factor=1", "a whole number of at least 2"),
         ("hydra.sweeper.seed=-1", "a whole number from 0 to below 2147483648, or null"),
-        ("hydra.sweeper.storage=", "text that is not empty, or null"),
+        ("hydra.sweeper.storage=''", "text that is not empty, or null"),
     ],
 )
 def test_a_setting_out_of_its_range_is_told_with_what_is_valid(word: str, valid: str) -> None:

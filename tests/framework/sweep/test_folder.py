@@ -1,4 +1,4 @@
-"""The points of a multirun, read from their folders."""
+"""The trials of a multirun, read from their folders."""
 
 import json
 import math
@@ -12,10 +12,10 @@ from omegaconf import OmegaConf
 
 from framework import hookimpl
 from framework.api import records
-from framework.api.records import Point, Sweep
+from framework.api.records import Sweep, Trial
 from framework.api.run_folder import FINISHED, RunFolder
 from framework.hooks.session import Session, current
-from framework.sweep.folder import SweepFolder, best_point, finish, name_of, read_sweep, times
+from framework.sweep.folder import SweepFolder, best_trial, finish, name_of, read_sweep, times
 from tests.framework.memory.test_shape import SMOLLM
 from tests.support.forked_program import ECHO, Result, echo, launch
 
@@ -23,8 +23,8 @@ SECRET = "open-sesame-42"  # noqa: S105 - planted
 ROWS = "".join(f'{{"instruction": "{number}?", "output": "{number}"}}\n' for number in range(12))
 
 
-def point(folder: Path, number: int, value: float | None, *, higher: bool = False, name: str = "score") -> None:
-    """Write what a point leaves; without a value, what a failed one leaves."""
+def trial(folder: Path, number: int, value: float | None, *, higher: bool = False, name: str = "score") -> None:
+    """Write what a trial leaves; without a value, what a failed one leaves."""
     run = folder / str(number)
     run.mkdir()
     words = ["data=local_file", f"trainer.learning_rate={number}"]
@@ -39,20 +39,20 @@ def point(folder: Path, number: int, value: float | None, *, higher: bool = Fals
 
 def test_points_come_in_the_order_of_their_numbers_with_what_differs_between_them(tmp_path: Path) -> None:
     for number in (10, 9, 1):
-        point(tmp_path, number, number / 10)
+        trial(tmp_path, number, number / 10)
     (tmp_path / "multirun.yaml").touch()
     sweep = read_sweep(tmp_path)
-    assert [found.number for found in sweep.points] == [1, 9, 10]
-    assert [found.overrides for found in sweep.points] == [[f"trainer.learning_rate={number}"] for number in (1, 9, 10)]
+    assert [found.number for found in sweep.trials] == [1, 9, 10]
+    assert [found.overrides for found in sweep.trials] == [[f"trainer.learning_rate={number}"] for number in (1, 9, 10)]
     assert (sweep.objective, sweep.higher_is_better, sweep.best) == ("score", False, 1)
-    assert sweep.points[0] == Point(
+    assert sweep.trials[0] == Trial(
         1, ["trainer.learning_rate=1"], FINISHED, "", 0.1, 2.25, 1.25, 2**30, 0.25, "gained: something"
     )
 
 
 def test_a_single_point_shows_all_its_settings(tmp_path: Path) -> None:
-    point(tmp_path, 0, 1.0)
-    assert read_sweep(tmp_path).points[0].overrides == ["data=local_file", "trainer.learning_rate=0"]
+    trial(tmp_path, 0, 1.0)
+    assert read_sweep(tmp_path).trials[0].overrides == ["data=local_file", "trainer.learning_rate=0"]
 
 
 @pytest.mark.parametrize(("higher", "best"), [(False, 1), (True, 2)])
@@ -60,20 +60,20 @@ def test_the_best_point_is_the_lowest_or_the_highest_as_the_objective_wants(
     tmp_path: Path, best: int, *, higher: bool
 ) -> None:
     for number, value in enumerate((None, 0.0, 2.0, 1.0, math.nan)):
-        point(tmp_path, number, value, higher=higher)
+        trial(tmp_path, number, value, higher=higher)
     assert read_sweep(tmp_path).best == best
 
 
 def test_where_no_point_has_a_value_none_is_best(tmp_path: Path) -> None:
-    assert best_point([], higher_is_better=True) is None
-    point(tmp_path, 0, None)
+    assert best_trial([], higher_is_better=True) is None
+    trial(tmp_path, 0, None)
     sweep = read_sweep(tmp_path)
-    assert best_point(sweep.points, higher_is_better=True) is None
+    assert best_trial(sweep.trials, higher_is_better=True) is None
     assert (sweep.objective, sweep.best) == (None, None)
 
 
 def test_the_end_of_a_sweep_is_written_down_and_told_to_the_plugins(tmp_path: Path) -> None:
-    point(tmp_path, 0, 0.5)
+    trial(tmp_path, 0, 0.5)
     told: list[tuple[Path, Sweep]] = []
 
     class Listener:
@@ -99,7 +99,7 @@ def test_no_secret_is_in_the_table_or_in_sweep_json(
     folder = tmp_path / SECRET
     folder.mkdir()
     for number, request in enumerate(("{api_key: only-here}", "{max_tokens: 16}")):
-        point(folder, number, 0.5, name=f"the score of {SECRET}")
+        trial(folder, number, 0.5, name=f"the score of {SECRET}")
         words = [f"name=by {SECRET} {number}", f"metric.judge.request={request}"]
         (folder / str(number) / "overrides.json").write_text(json.dumps(words), encoding="utf-8")
         told = {"state": "failed", "stage": "data", "error": f"ValueError: no {SECRET}"}
@@ -125,8 +125,8 @@ def test_a_point_is_through_that_finished_or_was_pruned(tmp_path: Path, state: s
 
 
 def test_the_table_names_failed_points_and_the_best(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    point(tmp_path, 0, None)
-    point(tmp_path, 1, 0.5)
+    trial(tmp_path, 0, None)
+    trial(tmp_path, 1, 0.5)
     finish(current(), tmp_path)
     lines = capsys.readouterr().out.splitlines()
     cells = [[cell.strip() for cell in line.strip("│").split("│")] for line in lines if line.startswith("│")]
@@ -134,7 +134,7 @@ def test_the_table_names_failed_points_and_the_best(tmp_path: Path, capsys: pyte
         ["0", "trainer.learning_rate=0", "failed", "", "", ""],
         ["1", "trainer.learning_rate=1", "0.5", "2.2 s", "1.00 GiB", "0.25 of 1"],
     ]
-    assert lines[-1] == "best: point 1 (trainer.learning_rate=1)"
+    assert lines[-1] == "best: trial 1 (trainer.learning_rate=1)"
 
 
 @pytest.mark.parametrize(
@@ -151,19 +151,19 @@ def test_the_table_names_failed_points_and_the_best(tmp_path: Path, capsys: pyte
 def test_a_point_without_a_report_says_why_or_has_not_failed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], status: dict[str, Any], score: str, told: str
 ) -> None:
-    point(tmp_path, 0, None)
+    trial(tmp_path, 0, None)
     (tmp_path / "0" / "status.json").write_text(json.dumps(status), encoding="utf-8")
     finish(current(), tmp_path)
     text = capsys.readouterr().out
     row = next(line for line in text.splitlines() if line.startswith("│"))
     assert row.split("│")[3].strip() == score
-    assert text.splitlines()[-1] == f"point 0 {score}: {told}" if told else "failed" not in text
+    assert text.splitlines()[-1] == f"trial 0 {score}: {told}" if told else "failed" not in text
 
 
 def test_a_point_whose_stages_end_with_the_plan_has_not_failed(tmp_path: Path) -> None:
-    point(tmp_path, 0, None)
+    trial(tmp_path, 0, None)
     (tmp_path / "0" / "plan.json").touch()
-    assert read_sweep(tmp_path).points[0].state == FINISHED
+    assert read_sweep(tmp_path).trials[0].state == FINISHED
 
 
 def test_without_points_nothing_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -178,24 +178,24 @@ def test_settings_that_look_like_markup_are_shown_as_they_are(
     folder.mkdir(parents=True)
     words = ["metric=[exact_match]", "metric=[/x]", "data.path=:smile:"]
     for number, word in enumerate(words):
-        point(folder, number, number / 10)
+        trial(folder, number, number / 10)
         (folder / str(number) / "overrides.json").write_text(json.dumps([word]), encoding="utf-8")
     finish(current(), folder)
     text = capsys.readouterr().out
     assert [line.split("│")[2].strip() for line in text.splitlines() if line.startswith("│")] == words
     assert "".join(text.split("┏")[0].split()) == f"sweepin{folder}"
-    assert text.splitlines()[-1] == "best: point 0 (metric=[exact_match])"
+    assert text.splitlines()[-1] == "best: trial 0 (metric=[exact_match])"
 
 
 def test_points_of_an_earlier_sweep_into_the_folder_are_left_out(tmp_path: Path) -> None:
     for number in range(3):
-        point(tmp_path, number, 0.5)
+        trial(tmp_path, number, 0.5)
     before = times(tmp_path)
     again = tmp_path / "1" / "overrides.json"
     again.write_text('["seed=2"]', encoding="utf-8")
     os.utime(again, ns=(before["1"] + 1, before["1"] + 1))
-    assert [(found.number, found.overrides) for found in read_sweep(tmp_path, before).points] == [(1, ["seed=2"])]
-    assert read_sweep(tmp_path, times(tmp_path)).points == []
+    assert [(found.number, found.overrides) for found in read_sweep(tmp_path, before).trials] == [(1, ["seed=2"])]
+    assert read_sweep(tmp_path, times(tmp_path)).trials == []
 
 
 @pytest.fixture
@@ -248,7 +248,7 @@ def test_points_that_cannot_fit_are_passed_over_before_they_start_and_listed(pla
     assert done.code == 0, done.err
     (cells, other) = ([cell.strip() for cell in line.split("│")] for line in done.out.splitlines() if line[:1] == "│")
     assert (cells[1:4], other[1:3]) == (["0", "seed=1", "passed over"], ["1", "seed=2"])
-    assert re.search(r"point 0 passed over: does not fit: at least \d{9}\.\d GiB are needed, and CPU has", done.out)
+    assert re.search(r"trial 0 passed over: does not fit: at least \d{9}\.\d GiB are needed, and CPU has", done.out)
     (folder,) = place.glob("outputs/*/sweep_*")
     assert not (folder / "0" / "data.json").exists()
     assert (folder / "1" / "train.json").exists()
@@ -262,7 +262,7 @@ def test_in_a_folder_that_is_used_again_a_point_shows_no_earlier_result(place: P
     cells = [[cell.strip() for cell in line.split("│")] for line in done.out.splitlines() if line.startswith("│")]
     assert [row[1:4] for row in cells] == [["0", "seed=4", "failed"], ["1", "seed=5", "failed"]]
     assert "best:" not in done.out
-    assert "point 0 failed: " in done.out
+    assert "trial 0 failed: " in done.out
     assert (place / "x" / "2" / "report.json").exists()
 
 
@@ -297,9 +297,9 @@ def test_a_sweep_is_named_after_its_folder(folder: str, name: str) -> None:
 
 def test_points_with_several_objectives_have_no_best(tmp_path: Path) -> None:
     for number in range(2):
-        point(tmp_path, number, 1.0)
+        trial(tmp_path, number, 1.0)
     file = tmp_path / "1" / "report.json"
     file.write_text(file.read_text(encoding="utf-8").replace('"score", "value": 1.0', '"loss", "value": 0.5'), "utf-8")
     sweep = read_sweep(tmp_path)
-    assert [found.value for found in sweep.points] == [1.0, 0.5]
+    assert [found.value for found in sweep.trials] == [1.0, 0.5]
     assert (sweep.objective, sweep.best) == (None, None)

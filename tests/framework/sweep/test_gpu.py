@@ -64,7 +64,7 @@ def test_each_process_has_one_and_the_next_one_waits_until_a_process_is_gone(tmp
     assert sorted(names) == ["0", "1"]
     third = started(tmp_path)
     assert third.stderr is not None
-    assert third.stderr.readline() == "all 2 GPUs are taken by other points: this one waits\n"
+    assert third.stderr.readline() == "all 2 GPUs are taken by other trials: this one waits\n"
     first.kill()  # the system lets go of what it held
     first.communicate()
     assert third.stdout is not None

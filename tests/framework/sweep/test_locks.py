@@ -13,7 +13,7 @@ from tests.support.program import environment
 
 WORKS = (
     "import sys; from pathlib import Path; from framework.sweep import locks\n"
-    "with locks.point(Path(sys.argv[1])):\n    print('at work', flush=True); sys.stdin.read()"
+    "with locks.trial(Path(sys.argv[1])):\n    print('at work', flush=True); sys.stdin.read()"
 )
 
 
@@ -43,19 +43,19 @@ def test_a_point_that_a_worker_goes_on_with_keeps_the_sweep_from_beginning_again
     told = f"^{run}: locked by process {worker.pid} on "
     with pytest.raises(FrameworkError, match=told), locks.sweep(run.parent):
         pytest.fail("two are at work")
-    with pytest.raises(FrameworkError, match=told), locks.point(run):
+    with pytest.raises(FrameworkError, match=told), locks.trial(run):
         pytest.fail("two are at work")
     worker.kill()
     worker.communicate()
-    with locks.sweep(run.parent), locks.point(run):
+    with locks.sweep(run.parent), locks.trial(run):
         pass
     assert list(run.iterdir()) == []
 
 
 def test_of_several_machines_with_one_point_the_first_holds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with locks.point(tmp_path):
+    with locks.trial(tmp_path):
         monkeypatch.setenv("SLURM_NODEID", "1")
-        with locks.point(tmp_path):
+        with locks.trial(tmp_path):
             assert lock.holder(tmp_path / lock.NAME) != ""
         assert lock.holder(tmp_path / lock.NAME) != ""
 

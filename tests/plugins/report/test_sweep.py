@@ -6,24 +6,24 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
-from framework.api.records import Point, Sweep
+from framework.api.records import Sweep, Trial
 from framework_plugins.report.plugin import framework_sweep_finished
 from framework_plugins.report.sweep import render
 from tests.support.forked_program import echo
 
 
-def point(number: int, value: float | None, *words: str, state: str = "finished", reason: str = "") -> Point:
-    return Point(number, list(words), state, reason, value, 12.5, 10.0, 2**31, 0.5, "gained: <b>much</b>")
+def trial(number: int, value: float | None, *words: str, state: str = "finished", reason: str = "") -> Trial:
+    return Trial(number, list(words), state, reason, value, 12.5, 10.0, 2**31, 0.5, "gained: <b>much</b>")
 
 
 POINTS = [
-    point(0, 0.75, "adapter.r=8", "trainer.learning_rate=1e-05"),
-    point(1, 0.5, "adapter.r=8", "trainer.learning_rate=0.001"),
-    point(2, 0.75, "adapter.r=16", "trainer.learning_rate=1e-05"),
-    point(3, 0.5, "adapter.r=16", "trainer.learning_rate=0.001"),
-    point(4, None, "adapter.r=32", state="failed", reason="ValueError: <script>boom</script>"),
+    trial(0, 0.75, "adapter.r=8", "trainer.learning_rate=1e-05"),
+    trial(1, 0.5, "adapter.r=8", "trainer.learning_rate=0.001"),
+    trial(2, 0.75, "adapter.r=16", "trainer.learning_rate=1e-05"),
+    trial(3, 0.5, "adapter.r=16", "trainer.learning_rate=0.001"),
+    trial(4, None, "adapter.r=32", state="failed", reason="ValueError: <script>boom</script>"),
 ]
-SWEEP = Sweep("out/sweep", "eval_loss", higher_is_better=False, best=1, points=POINTS)
+SWEEP = Sweep("out/sweep", "eval_loss", higher_is_better=False, best=1, trials=POINTS)
 HERE = Path("out/sweep")
 SECRET = "open-sesame-42"  # noqa: S105 - planted
 
@@ -49,7 +49,7 @@ def test_the_plots_have_a_line_for_each_point_with_a_value_and_a_bar_for_each_se
     (plot,) = drawings(page)
     lines = [each for each in plot if each.tag == "polyline"]
     assert len(lines) == 4
-    assert [line.get("class") for line in lines] == ["point", "point", "point", "point best"]
+    assert [line.get("class") for line in lines] == ["trial", "trial", "trial", "trial best"]
     assert (lines[-1].findtext("title") or "").startswith("trial 1: ")
     assert [each.text for each in plot if each.get("class") == "name"] == ["r", "learning_rate", "eval_loss"]
     assert re.findall(r'<p class="small">(.*)</p>', page) == ["trainer.learning_rate: 100%", "adapter.r: 0%"]
@@ -66,7 +66,7 @@ def test_long_numbers_are_short_in_the_table_and_long_words_in_the_plot_end_as_t
             "eval_loss",
             higher_is_better=False,
             best=0,
-            points=[point(0, 1.0, *words[0]), point(1, 2.0, *words[1])],
+            trials=[trial(0, 1.0, *words[0]), trial(1, 2.0, *words[1])],
         ),
         HERE,
     )
@@ -81,15 +81,15 @@ def test_nothing_is_loaded_and_no_script_runs() -> None:
     assert not re.search(r"<script|<link|@import|url\(|\bsrc=|https?://", page)
 
 
-@pytest.mark.parametrize("points", [POINTS[4:], POINTS[:1]], ids=["none has a value", "one has"])
-def test_without_two_values_there_is_no_plot(points: list[Point]) -> None:
-    assert "<svg" not in render(Sweep("x", None, higher_is_better=False, best=None, points=points), HERE)
+@pytest.mark.parametrize("trials", [POINTS[4:], POINTS[:1]], ids=["none has a value", "one has"])
+def test_without_two_values_there_is_no_plot(trials: list[Trial]) -> None:
+    assert "<svg" not in render(Sweep("x", None, higher_is_better=False, best=None, trials=trials), HERE)
 
 
 def test_the_page_of_a_point_is_linked_where_there_is_one(tmp_path: Path) -> None:
     (tmp_path / "0").mkdir()
     (tmp_path / "0" / "report.html").touch()
-    framework_sweep_finished(tmp_path, Sweep(str(tmp_path), "eval_loss", higher_is_better=False, best=1, points=POINTS))
+    framework_sweep_finished(tmp_path, Sweep(str(tmp_path), "eval_loss", higher_is_better=False, best=1, trials=POINTS))
     page = (tmp_path / "sweep.html").read_text(encoding="utf-8")
     assert re.findall(r'href="(.*?)"', page) == ["0/report.html"]
     assert [file.name for file in tmp_path.iterdir() if file.is_file()] == ["sweep.html"]
