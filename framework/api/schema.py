@@ -273,7 +273,7 @@ class CommandConfig:
 
 @dataclass
 class SpeakerConfig:
-    """Who answers in `python -m framework chat` instead of the model itself. It has no fields: `open` gets all it needs."""
+    """Who answers in `python -m framework chat` instead of the model itself. It has no fields."""
 
 
 class Action(Enum):
