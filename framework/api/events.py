@@ -85,7 +85,7 @@ class StageStarted(Event):
 
 @dataclass(frozen=True)
 class StageFinished(Event):
-    """A stage is through, and its result is saved as `<stage>.json`.
+    """A stage is complete, and its result is saved as `<stage>.json`.
 
     Attributes:
         stage: which one.
@@ -114,7 +114,7 @@ class IssueFound(Event):
 
 @dataclass(frozen=True)
 class RunFinished(Event):
-    """All stages that were asked for are through, and the memory of the model is free.
+    """All requested stages are complete, and the memory of the model is free.
 
     Attributes:
         report: the report; None where its stage is not among them.

@@ -1,8 +1,8 @@
 """The config: `RunConfig` and one base dataclass for each group.
 
 A plugin subclasses the base of its group and registers the subclass with a `Component`. The sentence under a field is
-its documentation, what stands beside its type in `Annotated` its valid range and, with `Affects`, what has to be made
-anew where the value is another. Defaults live here; YAML below `conf/` holds only what differs.
+its documentation, what stands beside its type in `Annotated` its valid range and, with `Affects`, what has to be
+recomputed when the value changes. Defaults live here; YAML below `conf/` holds only what differs.
 """
 
 from __future__ import annotations
@@ -277,7 +277,7 @@ class SpeakerConfig:
 
 
 class Action(Enum):
-    """What is done about an issue: nothing, it is told, the learning rate is lowered too, or the training ends."""
+    """What happens on an issue: nothing, a report, a report and a lower learning rate, or the end of the training."""
 
     ignore = "ignore"
     warn = "warn"

@@ -97,7 +97,7 @@ def exporter(function: Function | None = None, /, *, after: Sequence[str] = (), 
         TypeError: it is no plain function, has other parameters, or no docstring; or `after` is no list of names.
     """
     if isinstance(after, str) or not all(isinstance(name, str) for name in after):
-        message = f"@exporter wants the names of other exporters in a tuple: after=('merged',), not after={after!r}"
+        message = f"@exporter takes the names of other exporters as a tuple: after=('merged',), not after={after!r}"
         raise TypeError(message)
 
     def decorate(function: Function) -> Function:

@@ -264,7 +264,7 @@ class Plugins:
                 yield implementation.plugin_name, item
 
     def notify(self, hook: str, **arguments: Any) -> None:
-        """Call a hook of every plugin for what it does; a plugin that raises is named and the run goes on."""
+        """Call a hook of every plugin for its effect; a plugin that raises is reported, and the run continues."""
         for implementation in self.implementations(hook):
             try:
                 _call(implementation, arguments)

@@ -20,7 +20,7 @@ class Stages:
     """Runs one stage after the other: `with stages.run(Stage.train): trained = stages.save(train(…))`.
 
     Attributes:
-        seconds: how long each stage took that is through.
+        seconds: how long each completed stage took.
     """
 
     def __init__(self, run_dir: Path, events: Events) -> None:
@@ -33,7 +33,7 @@ class Stages:
 
     @contextmanager
     def run(self, stage: Stage) -> Iterator[None]:
-        """Send that a stage starts and, unless it raises, that it is through; it takes until its result is saved."""
+        """Send that a stage starts and, unless it raises, that it is complete; its time ends when the result is saved."""
         self._stage, self._result, self._saved = stage, None, None
         self._events.send(StageStarted(stage))
         start = time.perf_counter()
@@ -43,7 +43,7 @@ class Stages:
         self._events.send(StageFinished(stage, self._result, seconds))
 
     def save(self, result: T) -> T:
-        """Save the result of the stage that runs, in the place of an earlier or partial one, and return it."""
+        """Save the result of the running stage, replacing an earlier or partial one, and return it."""
         self._result = self._folder.save(self._stage, result)
         self._saved = time.perf_counter()
         return result

@@ -25,7 +25,7 @@ from framework.util.redact import hide
 from framework.util.requirements import installed
 
 OUTSIDE = {"framework_components", "framework_diagnostics", "framework_sweep_finished"}
-"""Hooks by which a plugin has no say in a run: options count where they are chosen, the others are called outside."""
+"""Hooks that do not affect a run: components count only where they are chosen, the others are called outside a run."""
 GIT_SECONDS = 10
 
 

@@ -1,4 +1,4 @@
-"""The mark at a field of a config that says what has to be made anew where its value is another."""
+"""The mark at a field of a config that says what has to be recomputed when its value changes."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class Affects(Flag):
     baseline = auto()
     """Measures of the base, as far as `base` does not tell: what it is asked, and how that is measured."""
     training = auto()
-    """The training, and what is measured after it. Points of a sweep with the same share one."""
+    """The training, and what is measured after it. Trials of a sweep with the same values share one."""
     resume = auto()
-    """Whether a training is the same one, so that it goes on from its checkpoints and in its run of a tracker."""
+    """Whether a training is the same one, so that it resumes from its checkpoints and in its tracker run."""
     probe = auto()
     """The memory that `plan.calibrate` measures."""
     exports = auto()

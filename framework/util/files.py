@@ -12,7 +12,7 @@ PART_SUFFIX = ".part"
 
 
 def write_whole(file: Path, content: str | bytes, *, errors: str = "strict") -> None:
-    """Write a file in the place of an earlier one; whoever reads meanwhile, or after a kill, has that one.
+    """Write a file atomically: until it is replaced, and after a kill, readers see the earlier one.
 
     Several processes may write the same file at a time; the last one wins.
 
@@ -38,7 +38,7 @@ def whole(folder: Path, *, replace: bool = False) -> Iterator[Path]:
 
     Args:
         folder: what another process has put there meanwhile stays.
-        replace: it takes the place of an earlier folder instead. One process alone writes it.
+        replace: replace an earlier folder instead. Only one process may write it.
 
     Raises:
         OSError: it cannot be written.

@@ -21,7 +21,7 @@ NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP}
 
 
 def take(path: Path, *, seconds: float = 0) -> FileLock | None:
-    """Lock a file, whose folder is there; None where another process has it, and keeps it for so many seconds."""
+    """Lock a file in an existing folder; None where another process still holds the lock after `seconds`."""
     from filelock import FileLock, Timeout  # noqa: PLC0415 - 0.1 s that --help need not pay
 
     mine = FileLock(path, poll_interval=PAUSE, thread_local=False, on_acquired=_write_holder)

@@ -46,7 +46,7 @@ class ProcessError(FrameworkError):
 
 
 class PythonProcess:
-    """Starts when the first function is called, and anew after one that crashed or hung. It has this process's path.
+    """Starts when the first function is called, and again after one that crashed or hung. It has this process's path.
 
     Args:
         log: the file for what is printed there; without it that is dropped, but for the last line in an error.

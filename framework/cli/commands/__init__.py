@@ -22,12 +22,12 @@ class RerunCommandConfig(CommandConfig):
 
 @dataclass
 class ResumeCommandConfig(CommandConfig):
-    """Run what is missing of a sweep: points that failed, were killed or never began."""
+    """Run what is missing of a sweep: trials that failed, were killed or never began."""
 
 
 @dataclass
 class DiffCommandConfig(CommandConfig):
-    """Compare what two runs were made of and what came of them."""
+    """Compare the settings, data and results of two runs."""
 
 
 @dataclass

@@ -72,7 +72,7 @@ def _read(arguments: Sequence[str]) -> tuple[SavedRun, list[str], bool]:
     parser = CommandParser("rerun", RerunCommandConfig.__doc__)
     parser.add_argument("run_dir", metavar="RUN_DIR", help="the folder of the run")
     parser.add_overrides("settings that are to be others than in the run")
-    parser.add_argument(ANYWAY, action="store_true", help="go on where config, folders or rows are not those of then")
+    parser.add_argument(ANYWAY, action="store_true", help="continue although config, folders or rows have changed")
     given = parser.read(arguments)
     reject_duplicate_overrides(given.overrides)
     return read_run(given.run_dir), given.overrides, given.anyway

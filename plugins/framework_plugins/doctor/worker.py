@@ -53,7 +53,7 @@ def answer(files: Sequence[str], function: str, packed: bytes) -> DiagnosticResu
         return DiagnosticResult(State.broken, str(error))
     except ModuleNotFoundError as error:
         return DiagnosticResult(State.missing, f"{summarize_error(error)}{error_location(error)}")
-    except (Exception, SystemExit) as error:  # noqa: BLE001 - a library's or a stranger's code; that it raises is the answer
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - third-party code; the exception is the result
         return DiagnosticResult(State.broken, f"{summarize_error(error)}{error_location(error)}")
     if found is None or isinstance(found, DiagnosticResult):
         return found

@@ -1,7 +1,7 @@
 """Options of `model=`, `quantization=`, `adapter=` and `trainer=hf`.
 
-A base answers with the adapter off, so of an adapter the layers that it replaces affect `base`, not its size. A
-training goes on from a checkpoint on another device and with another packing: that is the same training all the same.
+The base model answers with the adapter disabled, so only the layers that an adapter replaces affect `base`; its size
+does not. A training resumes from a checkpoint on another device and with another packing: it is still the same one.
 """
 
 from __future__ import annotations

@@ -58,9 +58,9 @@ class WandbConfig(LoggerConfig):
     mode: WandbMode = WandbMode.auto
     """auto, online or offline. auto also heeds WANDB_MODE and W&B's own settings."""
     init_timeout: Annotated[float, Gt(0)] = 8.0
-    """Seconds to wait for the server before going on offline."""
+    """Seconds to wait for the server before the run continues offline."""
     finish_timeout: Annotated[float, Gt(0)] = 60.0
-    """Seconds to wait at the end for what is not uploaded yet; it stays on disk, and how to upload it is told."""
+    """Seconds to wait at the end for the upload. The rest stays on disk, and a message says how to upload it."""
 
 
 @dataclass
@@ -84,7 +84,7 @@ class MlflowConfig(LoggerConfig):
     run_name: str | None = None
     """Default: the name and time of the run folder."""
     tags: dict[str, str] = field(default_factory=dict)
-    """Tags by their names. The trials of a sweep have the tag `sweep` besides."""
+    """Tags by their names. The trials of a sweep also have the tag `sweep`."""
     answers: Annotated[int, Ge(0)] = 100
     """How many prompts go into the table of answers, from the first. 0 leaves the table out."""
     log_adapter: bool = False

@@ -224,7 +224,7 @@ class Console(Logger):
             self.out.print(Text(f"  {line}"), soft_wrap=True)
 
     def _show_next(self) -> None:
-        """Print commands that go on from here, each on one line so that it can be copied."""
+        """Print the commands to try next, each on one line so that it can be copied."""
         if self.plan is None:
             return
         words = [word for word in self.plan.overrides if not word.startswith("run_dir=")]

@@ -28,7 +28,7 @@ class Bar:
         return self.progress.tasks[0].completed
 
     def move(self, step: int, text: str) -> None:
-        """Show that so many steps are done, with the text beside it."""
+        """Show the number of completed steps, with the text beside it."""
         self.progress.update(self.task, completed=step, description=text)
 
     def stop(self) -> None:

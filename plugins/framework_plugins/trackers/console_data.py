@@ -26,7 +26,7 @@ PIECES = 12
 
 
 def facts(data: DataResult) -> dict[str, Text]:
-    """Return what is known of the data, by name, for a table of two columns."""
+    """Return the facts about the data by name, for a table of two columns."""
     shown = {}
     for fact in data_facts(data):
         shown[fact.name] = Text("\n").join(

@@ -1,4 +1,4 @@
-"""What the console says of a training when the run is through."""
+"""What the console prints about a training when the run is complete."""
 
 from __future__ import annotations
 

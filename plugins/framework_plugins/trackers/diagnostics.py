@@ -19,7 +19,7 @@ def wandb(_: Plan | None) -> DiagnosticResult:
 
 
 def tensorboard(_: Plan | None) -> DiagnosticResult:
-    """Import what writes event files; torch, which calls it, is looked at elsewhere."""
+    """Import the writer of event files; torch, which calls it, has a check of its own."""
     return _library("tensorboard", "tensorboard.summary.writer.event_file_writer", "tensorboard")
 
 

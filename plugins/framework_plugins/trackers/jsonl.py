@@ -32,7 +32,7 @@ class Jsonl(Logger):
         self.file: IO[str] | None = None
 
     def log(self, event: Event) -> None:
-        """Write the event; the file is opened when the run starts, and a run that goes on appends."""
+        """Write the event; the file is opened when the run starts, and a resumed run appends."""
         match event:
             case RunStarted(plan, data, hardware):
                 self.file = (plan.run_dir / self.config.file).open("a", encoding="utf-8")

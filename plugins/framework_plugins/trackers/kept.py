@@ -1,7 +1,7 @@
-"""Which run of a tracker a run folder belongs to, as `TRACKER.json` in it: what goes on there goes on in the same run.
+"""Which tracker run a run folder belongs to, kept in the folder as `TRACKER.json`: a resumed run continues it.
 
-Stages that come later go on, and so does a run that was ended by a kill or an error and is started again in its folder
-with the same settings. It may tell its steps from the first again: those that the tracker has are not logged twice.
+Later stages resume a run, and so does a start with the same settings in the folder of a run that failed or was killed.
+The training may send its steps again from the first one: those that the tracker has are not logged twice.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class KeptRun:
 
 
 def known_run(plan: Plan, tracker: str, place: str) -> KeptRun | None:
-    """Return the run that goes on; None where a new one begins."""
+    """Return the tracker run that this run continues; None where a new one begins."""
     file = plan.run_dir / f"{tracker}.json"
     try:
         kept = KeptRun(**json.loads(file.read_text(encoding="utf-8")))
@@ -59,6 +59,6 @@ def settings_of(plan: Plan) -> str:
 
 
 def trained_steps(plan: Plan) -> int:
-    """Return how many steps the training had that a run goes on from; 0 where it makes its results anew."""
+    """Return the number of steps of the training that this run resumes; 0 where the run is a new one."""
     trained = None if plan.is_new_run else RunFolder(plan.run_dir).load_result(Stage.train, TrainResult)
     return trained.steps if trained else 0

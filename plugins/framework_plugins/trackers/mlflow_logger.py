@@ -1,7 +1,7 @@
 """`logger=mlflow`: a run of MLflow, in a folder on this machine, in a database or on a tracking server.
 
 Nothing of the process is recorded but what is written here, all of it redacted. MLflow's own telemetry is off unless
-MLFLOW_DISABLE_TELEMETRY says otherwise. A run folder that goes on goes on in the same run.
+MLFLOW_DISABLE_TELEMETRY says otherwise. A resumed run folder continues the same MLflow run.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ class Mlflow(Logger):
         self._keep(over=False)
 
     def _limit(self, address: str) -> None:
-        """See that a server cannot hold the run up, and that a folder is taken: MLflow wants to be told that it may."""
+        """Limit how long a server can delay the run; allow a folder as the store, which MLflow refuses otherwise."""
         if address.startswith("http"):
             os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] = str(self.config.timeout)
             os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] = "1"
@@ -159,7 +159,7 @@ class Mlflow(Logger):
         self._batch(metrics=[Metric(_key(name), value, now, self.last_step) for name, value in values.items()])
 
     def _log_step(self, step: Step) -> None:
-        """Log a step, unless it is sent again by a training that goes on: MLflow would have it twice."""
+        """Log a step, unless a resumed training sends it again: MLflow would store it twice."""
         self.last_step = step.step
         if step.step > self.has:
             self._metrics(step_values(step))

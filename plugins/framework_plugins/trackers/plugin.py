@@ -37,7 +37,7 @@ def framework_components() -> Iterable[Component]:
 
 @hookimpl
 def framework_check_plan(plan: Plan) -> Iterator[str]:
-    """A database that MLflow cannot open is told before anything is trained."""
+    """Report a database that MLflow cannot open before anything is trained."""
     choice = plan.logger.get("mlflow")
     if choice is None or not isinstance(choice.config, config.MlflowConfig):
         return

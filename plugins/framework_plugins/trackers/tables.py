@@ -30,7 +30,7 @@ class Table:
 
 
 def answers(samples: Sequence[tuple[Sample | None, Sample]], most: int) -> Table:
-    """Return the answers before and after side by side, with the scores of each; at most so many."""
+    """Return the answers before and after side by side, with the scores of each; `most` rows at most."""
     shown = samples[:most]
     names = list(dict.fromkeys(name for _, after in shown for name in after.scores))
     scores = [f"{name} {when}" for name in names for when in ("before", "after")]
@@ -43,7 +43,7 @@ def answers(samples: Sequence[tuple[Sample | None, Sample]], most: int) -> Table
 
 
 def asked(samples: Sequence[Sample], most: int) -> Table:
-    """Return the answers of one evaluation, with their scores; at most so many."""
+    """Return the answers of one evaluation, with their scores; `most` rows at most."""
     shown = samples[:most]
     names = list(dict.fromkeys(name for sample in shown for name in sample.scores))
     rows = [[each.prompt, each.reference, each.answer, *map(each.scores.get, names)] for each in shown]

@@ -40,7 +40,7 @@ LONGEST = 500
 
 
 class TensorBoard(Logger):
-    """The event file of one run; a run that goes on adds another one to the same folder."""
+    """The event file of one run; a resumed run adds another one to the same folder."""
 
     def __init__(self, config: TensorBoardConfig) -> None:
         self.config = config

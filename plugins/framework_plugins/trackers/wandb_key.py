@@ -19,7 +19,8 @@ KEY, TOKEN_FILE = "WANDB_API_KEY", "WANDB_IDENTITY_TOKEN_FILE"
 def quiet_settings() -> wandb.Settings:
     """Return W&B's settings for this process, from its files and variables; from here on it asks nothing at a terminal.
 
-    It would ask where it finds no key, or is told to log in anew. Silent it takes no terminal for one, and raises.
+    By default W&B asks when it finds no key or has to log in again. In silent mode it treats the terminal as not
+    interactive, and raises.
     """
     settings: wandb.Settings = wandb.setup(wandb.Settings(silent=True, relogin=False)).settings
     wandb.termsetup(settings, None)  # where somebody has set it up before, the line above leaves the terminal as it was

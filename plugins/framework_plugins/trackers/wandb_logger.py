@@ -1,7 +1,7 @@
 """`logger=wandb`: Weights & Biases, offline by itself where there is no key or no network.
 
-All that W&B sees is redacted before; the command line, the terminal and the machine's environment are not recorded at
-all, because they go out in clear. A run folder that goes on goes on in the same run of W&B.
+All that W&B receives is redacted first. The command line, the terminal output and the machine's environment are not
+recorded, because W&B would send them unredacted. A resumed run folder continues the same W&B run.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Wandb(Logger):
         kept: the run of W&B that the run folder belongs to.
         has: the last step that W&B has from before; -1 where there is none.
         logged: the last step that was logged since.
-        server_lost: whether W&B's server is gone, so that nothing is to be asked of it.
+        server_lost: whether the connection to W&B's server is lost, so that it is not queried again.
     """
 
     def __init__(self, config: WandbConfig) -> None:
@@ -107,7 +107,7 @@ class Wandb(Logger):
         self._keep(over=False)
 
     def _about(self, plan: Plan) -> dict[str, Any]:
-        """Return what W&B is told of the run besides its config; what is None it looks up in its own variables."""
+        """Return the run's properties for W&B besides its config; W&B reads those that are None from its variables."""
         config = self.config
         about: dict[str, Any] = redact(
             {

@@ -23,7 +23,7 @@ OFFLINE = {"offline", "dryrun"}
 
 
 class Way(NamedTuple):
-    """How a run is logged: `online`, `offline` or `disabled`; to which server; why not online, and what mends that."""
+    """How a run is logged: `online`, `offline` or `disabled`; to which server; why not online, and how to fix that."""
 
     mode: str
     address: str
@@ -32,7 +32,7 @@ class Way(NamedTuple):
 
     @property
     def told(self) -> str:
-        """Why, and what mends it."""
+        """The reason and the fix."""
         return f"{self.why}: {self.fix}" if self.fix else self.why
 
 

@@ -271,7 +271,7 @@ def test_a_function_that_cannot_be_an_exporter_is_refused_when_it_is_decorated(f
 @pytest.mark.parametrize("after", ["merged", [3]])
 def test_an_exporter_comes_after_names(after: Any) -> None:
     with pytest.raises(
-        TypeError, match=r"@exporter wants the names of other exporters in a tuple: after=\('merged',\)"
+        TypeError, match=r"@exporter takes the names of other exporters as a tuple: after=\('merged',\)"
     ):
         exporter(after=after)
 
