@@ -33,7 +33,7 @@ class Stages:
 
     @contextmanager
     def run(self, stage: Stage) -> Iterator[None]:
-        """Send that a stage starts and, unless it raises, that it is complete; its time ends when the result is saved."""
+        """Send that a stage starts and, unless it raises, that it is complete; it lasts until its result is saved."""
         self._stage, self._result, self._saved = stage, None, None
         self._events.send(StageStarted(stage))
         start = time.perf_counter()

@@ -325,9 +325,9 @@ def test_a_function_that_cannot_be_a_metric_is_refused_when_it_is_decorated(func
 
 
 def test_a_format_without_fields_is_refused() -> None:
-    with pytest.raises(TypeError, match="wants the names of the fields"):
+    with pytest.raises(TypeError, match="needs the names of the fields"):
         formatter()
-    with pytest.raises(TypeError, match="wants the names of the fields"):
+    with pytest.raises(TypeError, match="needs the names of the fields"):
         formatter(qa)  # type: ignore[arg-type] # as in `@formatter` without parentheses
 
 
