@@ -128,7 +128,7 @@ def test_a_sweep_over_the_learning_rate_says_which_was_better(tmp_path: Path) ->
         cwd=cwd, env=environment(tmp_path), timeout=900,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    assert "best: point 1 (trainer.learning_rate=0.0005)" in done.stdout
+    assert "best: trial 1 (trainer.learning_rate=0.0005)" in done.stdout
     (sweep,) = (cwd / "outputs" / "quickstart").iterdir()
     losses = [json.loads((sweep / point / "report.json").read_text())["objective"]["value"] for point in ("0", "1")]
     assert losses[1] < losses[0]

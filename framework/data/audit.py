@@ -50,7 +50,6 @@ class StoredRows(AuditData):
         self._store = store
 
     def __len__(self) -> int:
-        """Return how many rows there are."""
         return len(self._store)
 
     def batches(self) -> Iterator[Texts]:

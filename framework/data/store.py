@@ -81,7 +81,6 @@ class Rows(Sequence[T], Generic[T]):
         self.make = make
 
     def __len__(self) -> int:
-        """Return how many there are."""
         return len(self.numbers)
 
     @overload
@@ -89,7 +88,6 @@ class Rows(Sequence[T], Generic[T]):
     @overload
     def __getitem__(self, index: slice) -> Rows[T]: ...
     def __getitem__(self, index: int | slice) -> T | Rows[T]:
-        """Read one row, or choose some."""
         if isinstance(index, slice):
             return Rows(self.numbers[index], self.make)
         return self.make(int(self.numbers[index]))

@@ -38,7 +38,6 @@ class Writer:
     summary: ReadSummary = field(default_factory=ReadSummary)
 
     def __post_init__(self) -> None:
-        """Open the files."""
         self._open = ExitStack()  # closes once, the writers before their files
         packed = pa.ipc.IpcWriteOptions(compression="lz4")
         self._tokens = self._file(TOKENS, TOKENS_SCHEMA)
@@ -74,7 +73,6 @@ class Writer:
         records.save(self.summary, self.folder / SUMMARY)
 
     def close(self) -> None:
-        """Close the files."""
         self._open.close()
 
 

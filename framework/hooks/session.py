@@ -43,14 +43,12 @@ class Session:
         self.schemas: tuple[tuple[HookImpl, ...], Mapping[str, DictConfig]] = (), {}
 
     def __enter__(self) -> Self:
-        """Make this the current session."""
         self._token = _current.set(self)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Release everything."""
         try:
             self.shared.close()
             self.on_exit.close()

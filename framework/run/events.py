@@ -30,7 +30,6 @@ class Events:
         self.loggers: dict[str, Logger] = {name: choice.create() for name, choice in plan.logger.items()}
 
     def __enter__(self) -> Self:
-        """Nothing is sent yet."""
         return self
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: TracebackType | None) -> None:

@@ -18,7 +18,6 @@ class _Absent:
     """What stands for a key that is not there: null is a value."""
 
     def __repr__(self) -> str:
-        """Say so."""
         return "(absent)"
 
 

@@ -61,11 +61,9 @@ class PythonProcess:
         self._printed: IO[bytes] | None = None
 
     def __enter__(self) -> Self:
-        """Nothing is started yet."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End the process."""
         self.stop()
 
     def call(self, function: str, *arguments: Any, seconds: float | None = None, **named: Any) -> Any:

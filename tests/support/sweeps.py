@@ -27,7 +27,7 @@ def sweep(place: Path, *words: str, **env: str) -> Result:
 def points(place: Path) -> list[dict[str, Any]]:
     """Return the points of `sweep.json`."""
     saved = json.loads((place / "x" / "sweep.json").read_text(encoding="utf-8"))
-    found: list[dict[str, Any]] = saved["points"]
+    found: list[dict[str, Any]] = saved["trials"]
     return found
 
 

@@ -68,7 +68,6 @@ class Pieces:
 
     @functools.cached_property
     def joined(self) -> Joined:
-        """The texts as one."""
         return Joined(self.texts)
 
     def having(self, pattern: Pattern) -> Numbers:

@@ -19,7 +19,6 @@ class Standard:
         self.config = config
 
     def audit(self, data: AuditData) -> Iterable[Finding]:
-        """Give what was found."""
         return [found.finding(data, fatal=found.check in self.config.fatal) for found in self.look(data)]
 
     def look(self, data: AuditData) -> Iterator[FindingDraft]:

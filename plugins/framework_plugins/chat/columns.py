@@ -51,7 +51,6 @@ class Column:
         return words if words.strip() else fits  # an indent alone is no line
 
     def end(self) -> None:
-        """Let it be whole."""
         if self.last or not self.lines:
             self.lines.append(self.last)
         self.last, self.over = "", True

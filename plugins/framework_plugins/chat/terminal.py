@@ -76,12 +76,10 @@ class Interrupt:
         self._before: Any = None
 
     def __enter__(self) -> Self:
-        """Take the signal."""
         self._before = signal.signal(signal.SIGINT, self._note)
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Give it back."""
         signal.signal(signal.SIGINT, self._before)
 
     def _note(self, _: int, __: FrameType | None) -> None:

@@ -67,11 +67,9 @@ class ChatEndpoint:
         self._client = httpx.Client(headers=headers, timeout=timeout, trust_env=parts.hostname not in LOOPBACK)
 
     def __enter__(self) -> Self:
-        """Use it."""
         return self
 
     def __exit__(self, *_error: object) -> None:
-        """Close its connections."""
         self._over.set()
         self._client.close()
 

@@ -43,7 +43,6 @@ class Forgetting:
         ]
 
     def evaluate(self, model: Model, data: Data, metrics: Mapping[str, Metric]) -> EvalResult:  # noqa: ARG002 - the protocol's signature
-        """Ask the suite."""
         measures: dict[str, Measure] = {}
         notes: list[str] = []
         answering = HarnessModel(model, batch_size=1)

@@ -97,7 +97,6 @@ class Merging:
 
     @classmethod
     def of(cls, change: LowRank, read: Callable[[Stored], torch.Tensor]) -> Merging:
-        """Read the matrices."""
         down, up = read(change.down).float(), read(change.up).float()
         left, right = (down.T, up.T) if change.transposed else (up, down)
         magnitude = read(change.magnitude).float() if change.magnitude else None

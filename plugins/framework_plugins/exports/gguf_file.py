@@ -25,7 +25,6 @@ class Tensors:
 
     @classmethod
     def read(cls, file: Path) -> Tensors:
-        """Count them."""
         kinds = [(tensor.tensor_type.name, int(tensor.shape[0])) for tensor in gguf.GGUFReader(file).tensors]
         kinds = [(kind, width) for kind, width in kinds if kind != "F32"]
         narrow = Counter(kind for kind, width in kinds if width % BLOCK)

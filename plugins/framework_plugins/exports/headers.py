@@ -36,7 +36,6 @@ class Stored:
 
     @property
     def bytes(self) -> int:
-        """Its size."""
         return size(self.shape, self.dtype)
 
 

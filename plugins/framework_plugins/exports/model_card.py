@@ -41,7 +41,6 @@ class ModelCardExporter:
         self.config = config
 
     def export(self, model: Model, context: ExportContext) -> list[Artifact]:  # noqa: ARG002 - as the protocol has it
-        """Write the cards."""
         known = self._known(context)
         made = []
         for folder, artifacts in _folders(

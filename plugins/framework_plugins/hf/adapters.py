@@ -29,7 +29,6 @@ class Lora:
         self.settings = config
 
     def config(self) -> LoraConfig:
-        """Configure peft."""
         settings: Any = self.settings
         targets = settings.target_modules
         return LoraConfig(

@@ -60,7 +60,6 @@ class Prompts:
         return Cut(0, text[:length])
 
     def ids(self, text: str) -> list[int]:
-        """Tokenize one text."""
         ids: list[int] = self.core.encode(text, add_special_tokens=False).ids
         return ids
 

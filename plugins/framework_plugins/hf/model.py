@@ -185,7 +185,6 @@ class HFModel:
             self.known = before
 
     def generate(self, prompts: Sequence[Prompt], *, max_new_tokens: int, batch_size: int) -> list[Answer]:
-        """Answer greedily; see `generate.complete`."""
         starts = [self.tokenize(self.render(prompt)) for prompt in prompts]
         if self.known.taught:
             for start, prompt in zip(starts, prompts, strict=True):

@@ -25,7 +25,6 @@ class Int8:
         self.settings = config
 
     def config(self, compute_dtype: torch.dtype) -> BitsAndBytesConfig:  # noqa: ARG002 - LLM.int8() picks its own
-        """Configure LLM.int8()."""
         return BitsAndBytesConfig(load_in_8bit=True, llm_int8_threshold=self.settings.llm_int8_threshold)
 
 

@@ -42,15 +42,12 @@ class RowSampler(Sampler[int]):
         self.epoch = 0
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch."""
         self.epoch = epoch
 
     def __len__(self) -> int:
-        """Return how many rows there are."""
         return len(self.rows)
 
     def __iter__(self) -> Iterator[int]:
-        """Give each number once."""
         random = np.random.default_rng([self.seed, self.epoch])
         shuffled = random.permutation(len(self.rows)).tolist()
         if not self.group:

@@ -55,7 +55,6 @@ class Asked:
 
     @classmethod
     def read(cls, text: str) -> Asked:
-        """Read what `text` wrote."""
         return cls(**json.loads(text))
 
     @property

@@ -198,7 +198,6 @@ class _Ear:
         return found  # type: ignore[no-any-return] # that of a socket
 
     def __enter__(self) -> Self:
-        """Start to listen."""
         if self.listener:
             threading.Thread(target=self._listen, args=(self.listener,), daemon=True).start()
         return self

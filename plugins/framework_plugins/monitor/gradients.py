@@ -37,7 +37,6 @@ class NotANumber:
         return ""
 
     def reset(self) -> None:
-        """Start over."""
         self.count = 0
 
 
@@ -77,5 +76,4 @@ class ExplodingGradient:
         return ""
 
     def reset(self) -> None:
-        """Start over."""
         self.norms.clear()

@@ -55,7 +55,6 @@ class Spike:
         return seen
 
     def reset(self) -> None:
-        """Start over."""
         self.losses.clear()
 
 
@@ -92,7 +91,6 @@ class RisingLoss:
         return ""
 
     def reset(self) -> None:
-        """Start over."""
         self.losses.clear()
         self.lowest, self.noise, self.count = math.inf, 0.0, self.FIRST
 
@@ -152,7 +150,6 @@ class Oscillation:
         return sum(one != other for one, other in pairwise(sides)) >= self.TURNS
 
     def reset(self) -> None:
-        """Start over."""
         self.losses.clear()
 
 

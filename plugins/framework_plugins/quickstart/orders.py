@@ -16,7 +16,6 @@ class Orders:
         self.config = config
 
     def load(self) -> RawData:
-        """Read both files."""
         return RawData(train=_rows("orders_train.jsonl"), prompts=_rows("orders_held_out.jsonl"))
 
 

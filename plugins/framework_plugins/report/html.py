@@ -81,5 +81,4 @@ class Html(Logger):
             write_whole(self.file, render(self.run, self.config.samples), errors="replace")
 
     def close(self) -> None:
-        """Forget the run."""
         self.run = None

@@ -73,7 +73,6 @@ class Console(Logger):
         self.noted: set[str] = set()
 
     def log(self, event: Event) -> None:
-        """Show the event."""
         match event:
             case RunPlanned(plan):
                 self.plan = plan
@@ -242,7 +241,6 @@ class Console(Logger):
             self.out.print(Text(f"  {aim}: {command}"), soft_wrap=True)
 
     def close(self) -> None:
-        """Give the terminal back."""
         self._stop_bar()
 
 

@@ -57,7 +57,6 @@ class Jsonl(Logger):
             self.file.flush()
 
     def close(self) -> None:
-        """Close the file."""
         if self.file is not None:
             self.file.close()
             self.file = None

@@ -197,7 +197,7 @@ def test_a_multirun_shows_its_points_and_the_best(data_file: Path, tmp_path: Pat
         ["0", "trainer.learning_rate=0.0001"],
         ["1", "trainer.learning_rate=0.0005"],
     ]
-    assert result.out.splitlines()[-1].startswith("best: point ")
+    assert result.out.splitlines()[-1].startswith("best: trial ")
 
 
 def test_a_multirun_with_a_failing_point_shows_the_others_and_fails(data_file: Path, tmp_path: Path) -> None:
@@ -209,7 +209,7 @@ def test_a_multirun_with_a_failing_point_shows_the_others_and_fails(data_file: P
     rows = [[cell.strip() for cell in line.split("│")] for line in result.out.splitlines() if line.startswith("│")]
     assert rows[0][1:4] == ["0", "trainer.max_seq_length=1", "failed"]
     assert rows[1][1:3] == ["1", "trainer.max_seq_length=64"]
-    assert result.out.splitlines()[-1] == "best: point 1 (trainer.max_seq_length=64)"
+    assert result.out.splitlines()[-1] == "best: trial 1 (trainer.max_seq_length=64)"
 
 
 def test_a_mistake_in_one_point_of_a_sweep_is_told_before_anything_is_made(tmp_path: Path) -> None:

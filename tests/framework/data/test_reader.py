@@ -57,7 +57,7 @@ class Breaking:
     def load(self) -> RawData:
         return RawData(self, key="breaking")
 
-    def __iter__(self) -> Iterator[Row]:  # noqa: D105
+    def __iter__(self) -> Iterator[Row]:
         yield Row({"instruction": "say", "output": "it"}, "far:1")
         raise ConnectionResetError(errno.ECONNRESET, "reset by peer")
 

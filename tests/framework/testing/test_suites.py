@@ -19,10 +19,9 @@ from tests.framework.testing.broken import PLUGIN
 
 CONFTEST = """
 from framework import testing
-from framework.hooks import local_file
 
 testing.install()
-local_file.load_file("broken_options.py")
+testing.load_file("broken_options.py")
 """
 TESTS = """
 from framework.testing import AuditSuite, BackendSuite, ExporterSuite, FormatterSuite, LoggerSuite, MetricSuite

@@ -41,11 +41,11 @@ class Watched(dict[str, Any]):
         self.asked.add(name)
         return super().get(name, default)
 
-    def __getitem__(self, name: str) -> Any:  # noqa: D105
+    def __getitem__(self, name: str) -> Any:
         self.asked.add(name)
         return super().__getitem__(name)
 
-    def __contains__(self, name: object) -> bool:  # noqa: D105
+    def __contains__(self, name: object) -> bool:
         self.asked.add(str(name))
         return super().__contains__(name)
 

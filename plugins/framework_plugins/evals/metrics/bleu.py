@@ -21,5 +21,4 @@ class Bleu:
         self._bleu = BLEU(tokenize=config.tokenize.value, lowercase=config.ignore_case, effective_order=True)
 
     def score(self, answer: str, reference: str | None) -> float:
-        """Compare the n-grams."""
         return min(1.0, float(self._bleu.sentence_score(answer, [reference or ""]).score) / 100)

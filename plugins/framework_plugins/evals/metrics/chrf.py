@@ -17,5 +17,4 @@ class Chrf:
         self._chrf = CHRF(word_order=config.word_order, lowercase=config.ignore_case)
 
     def score(self, answer: str, reference: str | None) -> float:
-        """Compare the n-grams."""
         return min(1.0, float(self._chrf.sentence_score(answer, [reference or ""]).score) / 100)

@@ -18,5 +18,4 @@ class Length(AnswerMetric):
         self.higher_is_better = config.aim is Aim.longer
 
     def score_all(self, answers: Sequence[Answered]) -> Scores:
-        """Count."""
         return Scores([float(answer.tokens) for answer in answers])

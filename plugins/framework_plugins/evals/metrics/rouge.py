@@ -26,7 +26,6 @@ class Rouge:
         self._scorer = RougeScorer([self.kind], tokenizer=tokenizer)
 
     def score(self, answer: str, reference: str | None) -> float:
-        """Compare the words."""
         return float(self._scorer.score(reference or "", answer)[self.kind].fmeasure)
 
 

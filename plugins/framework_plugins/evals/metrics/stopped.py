@@ -16,5 +16,4 @@ class Stopped(AnswerMetric):
         self.config = config
 
     def score_all(self, answers: Sequence[Answered]) -> Scores:
-        """Look at each answer."""
         return Scores([float(answer.stopped) for answer in answers])

@@ -36,5 +36,4 @@ class Weights:
 
     @property
     def bytes(self) -> int:
-        """Their size."""
         return self.parameters * BITS[self.dtype] // 8

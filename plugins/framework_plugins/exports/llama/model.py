@@ -89,11 +89,9 @@ class Llama:
         return context
 
     def __enter__(self) -> Self:
-        """All is loaded already."""
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Free the memory."""
         self.close()
 
     def close(self) -> None:

@@ -97,7 +97,6 @@ class GgufSpeaker:
     def stream(
         self, prompt: Prompt, *, max_new_tokens: int, temperature: float = 0.0, top_p: float = 1.0, seed: int | None
     ) -> Iterator[str]:
-        """Answer, as `Model.stream` does."""
         return without_thought(self._texts(self._ids(prompt), max_new_tokens, chooser(temperature, top_p, seed)))
 
     def _texts(self, ids: list[int], limit: int, choose: Choice) -> Iterator[str]:

@@ -96,7 +96,6 @@ class _Writer:
         self._open = False  # whether text that ends with white space would lose it to `{{-`
 
     def text(self, text: str) -> None:
-        """Write literal text."""
         self.written += "".join(map(_literal, re.split(f"({_UNSAFE.pattern})", text)))
         if text:
             self._open = text[-1] in WHITE

@@ -38,7 +38,6 @@ class CheckRow:
 
     @property
     def ids(self) -> list[int]:
-        """Prompt and answer."""
         return [*self.prompt, *self.answer]
 
 

@@ -55,7 +55,6 @@ class Opened:
         self.line = 0
 
     def __enter__(self) -> Self:
-        """Open the file."""
         self._stack = ExitStack()
         try:
             raw = self._stack.enter_context(self.file.path.open("rb"))

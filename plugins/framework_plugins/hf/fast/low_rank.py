@@ -110,7 +110,6 @@ class FastLoraLinear(LoraLinear):
     """peft's LoRA layer; what is plain in it is computed by `project`, anything else by peft."""
 
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-        """Apply the layer."""
         weights = low_rank(self, x.dtype) if not args and not kwargs else None
         if weights is None or torch.is_autocast_enabled(x.device.type):
             made: Tensor = super().forward(x, *args, **kwargs)

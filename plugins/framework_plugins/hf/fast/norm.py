@@ -42,6 +42,5 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalize the last dimension."""
         out: Tensor = _Normed.apply(x, self.weight, self.eps)  # type: ignore[no-untyped-call]
         return out

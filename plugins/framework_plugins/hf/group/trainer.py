@@ -101,5 +101,4 @@ class _Begin(TrainerCallback):
         self.begin = partial(GroupTrainer.begin, trainer)
 
     def on_train_begin(self, *_: Any, **__: Any) -> None:
-        """Begin."""
         self.begin()

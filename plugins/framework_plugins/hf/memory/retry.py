@@ -56,11 +56,9 @@ class Randomness:
 
     @classmethod
     def now(cls) -> Self:
-        """Note the state."""
         return cls(torch.get_rng_state(), torch.cuda.get_rng_state() if on_gpu() else None)
 
     def restore(self) -> None:
-        """Go back to it."""
         torch.set_rng_state(self.cpu)
         if self.cuda is not None:
             torch.cuda.set_rng_state(self.cuda)

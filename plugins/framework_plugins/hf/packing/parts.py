@@ -50,7 +50,6 @@ class Packer:
     small: bool = False
 
     def __call__(self, rows: Sequence[TokenRow]) -> list[Part]:
-        """Cut rows into parts."""
         parts = list(self._parts(rows))
         count = sum(map(learned, rows))
         for part in parts:

@@ -102,7 +102,7 @@ def test_a_config_that_its_words_no_longer_make_is_refused_with_each_key(place: 
     head, *lines, last = str(refused.value).splitlines()
     assert head.startswith(f"{first} was made with another config than its words give now")
     assert lines == ["  adapter.r: 99 then, 16 now", "  trainer.gone: null then, (absent) now"]
-    assert last == "Give the values to use, for example adapter.r=99, or go on with --anyway"
+    assert last == "Give the values to use, for example adapter.r=99, or continue with --anyway"
     assert not (place / "second").exists()
 
 

@@ -52,7 +52,7 @@ def test_points_that_failed_or_were_killed_or_never_began_run_and_the_others_sta
     rows = [[cell.strip() for cell in line.split("│")[1:3]] for line in done.out.splitlines() if line[:1] == "│"]
     assert rows == [[str(number), f"seed={number + 1}"] for number in range(4)]
     saved = json.loads((folder / "sweep.json").read_text(encoding="utf-8"))
-    assert [point["state"] for point in saved["points"]] == ["finished"] * 4
+    assert [trial["state"] for trial in saved["trials"]] == ["finished"] * 4
 
 
 def test_it_runs_where_the_sweep_was_started(place: Path) -> None:
@@ -81,7 +81,7 @@ def test_a_sweep_that_is_at_work_is_refused_and_goes_on(tmp_path: Path) -> None:
         assert done.out == ""
     assert started(place / "x").items() >= before.items()
     assert working.wait(60) == 0
-    assert [point["state"] for point in points(place)] == ["finished"] * 2
+    assert [trial["state"] for trial in points(place)] == ["finished"] * 2
     assert program("resume", "x", cwd=place).code == 0
 
 
