@@ -22,6 +22,7 @@ __all__ = [
     "EVAL_LOSS",
     "LOSSES",
     "SCORE",
+    "ExpectedRows",
     "Plan",
     "Selection",
     "as_plain",
@@ -53,12 +54,14 @@ class Selection:
             error.add_note(f"while making '{self.component.name}' by {self.component.factory}")
             raise
 
-    def check_rows(self, fingerprint: str) -> None:
-        """Say whether data with this fingerprint will do; any will, where no earlier run is to be repeated.
 
-        Raises:
-            FrameworkError: they will not.
-        """
+@dataclass(frozen=True)
+class ExpectedRows:
+    """The rows of an earlier run, by their fingerprint, that a rerun needs; other rows end it where `required`."""
+
+    fingerprint: str
+    run: str
+    required: bool
 
 
 @dataclass(frozen=True)
@@ -94,6 +97,8 @@ class Plan:
     """Whether the trials of a sweep share what is the same for them."""
     sweep: str = ""
     """The sweep that this run is a trial of, by the name of its folder; empty where it is none."""
+    expected_rows: ExpectedRows | None = None
+    """What the data stage compares its rows with; None in a run that repeats no other."""
 
     @property
     def checkpoint(self) -> Path:

@@ -164,8 +164,7 @@ def check_options(words: Sequence[str]) -> None:
         if "=" in word:
             message = f"'{word}' stands after an option: options such as -m stand before the first override"
             raise FrameworkError(message)
-        message = f"unknown option '{word}'. Valid: {', '.join(sorted(parser.option_names))}"
-        raise FrameworkError(message)
+        raise FrameworkError(unknown("option", word, parser.option_names))
 
 
 def _refusal(word: str) -> str:

@@ -42,7 +42,7 @@ from framework.sweep import folder, gpu, locks
 from framework.util.errors import USER_MISTAKE, DoesNotFitError, FrameworkError, PrunedError, summarize_error, unknown
 
 SWEEP = {"-m", "--multirun", "hydra.mode=MULTIRUN"}
-"""Words that make a sweep."""
+"""Arguments that make a sweep."""
 INTERRUPTED, BROKEN_PIPE = 130, 141
 
 
@@ -110,10 +110,10 @@ def run(config: DictConfig) -> float | None:
         return _run(config, run_dir, overrides, folder.name_of(Path(job.sweep.dir)))
 
 
-def _run(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...], name: str) -> float | None:
-    """Run a config, and report its errors. `run_dir` is the folder of a trial of the sweep `name`."""
+def _run(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...], sweep: str) -> float | None:
+    """Run a config, and report its errors. `run_dir` is the folder of a trial of `sweep`."""
     try:
-        report = _launch(config, run_dir, overrides, name)
+        report = _launch(config, run_dir, overrides, sweep)
     except DoesNotFitError as error:
         if run_dir is None:
             print(error, file=sys.stderr)  # noqa: T201
@@ -138,13 +138,13 @@ def _run(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...], n
     return report.objective.value if report else None
 
 
-def _launch(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...], name: str) -> Report | None:
+def _launch(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...], sweep: str) -> Report | None:
     """Plan a run, and have its launcher run it."""
     session = current()  # Hydra calls this, in the worker of a launcher too
-    works = run_dir is not None and session.sweep_dir is None
-    for path in config.plugins if works else ():  # the worker of a launcher has not read them
+    is_worker = run_dir is not None and session.sweep_dir is None
+    for path in config.plugins if is_worker else ():  # the worker of a launcher has not read them
         load_file(session.plugins, path)
-    plan = make_plan(config, run_dir=run_dir, overrides=overrides, sweep=name)
+    plan = make_plan(config, run_dir=run_dir, overrides=overrides, sweep=sweep)
     if chooses_preset(overrides):
         for notice in overruled(overrides):
             print(notice, file=sys.stderr)  # noqa: T201
@@ -152,7 +152,7 @@ def _launch(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...]
         session.shared.open()
     else:
         session.shared.close()
-    if works and folder.takes_one_gpu(plan):
+    if is_worker and folder.takes_one_gpu(plan):
         gpu.claim_gpu(session)
     launcher: Launcher = plan.launch.create()
     return launcher.launch(plan)

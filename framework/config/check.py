@@ -60,7 +60,8 @@ def problems_below(node: DictConfig, path: str) -> Iterator[Problem]:
             yield Problem(unknown_key(place, known, option_name(schema)), (place,))
             continue
         if key not in present or OmegaConf.is_missing(node, key):
-            yield Problem(f"{place} has no value: set {place}=…")
+            valid = "|".join(current().plugins.components(place)) if place in GROUPS else "…"
+            yield Problem(f"{place} has no value: set {place}={valid}")
             continue
         try:
             value = node[key]

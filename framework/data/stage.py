@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import sys
 
 import numpy as np
 from numpy.typing import NDArray
 
 from framework.api.audit import LEFT_OUT, PROMPTS, TRAIN, VALIDATION
 from framework.api.data import Data
-from framework.api.plan import Plan
+from framework.api.plan import ExpectedRows, Plan
 from framework.api.protocols import Model
 from framework.api.records import DataResult, Example, Finding, MixedIn, Prompt, Proof, Severity
 from framework.api.schema import Affects, ProofMode
@@ -32,7 +33,8 @@ def load_data(plan: Plan, model: Model) -> Data:
     """
     limit, overflow = plan.training.max_seq_length, plan.data.config.overflow
     reader = Reader(plan, model)
-    plan.data.check_rows(reader.fingerprint)
+    if plan.expected_rows:
+        _compare(plan.expected_rows, reader.fingerprint)
     rows, cached = reader.store()
     sizes = limit, overflow, plan.training.per_device_train_batch_size
     key = key_of(str(rows.folder), plan.affecting(Affects.data), sizes) if model.encoding else ""
@@ -44,6 +46,17 @@ def load_data(plan: Plan, model: Model) -> Data:
     return dataclasses.replace(
         data, result=dataclasses.replace(data.result, cached=cached, findings=found), format=plan.format
     )
+
+
+def _compare(expected: ExpectedRows, fingerprint: str) -> None:
+    if fingerprint == expected.fingerprint:
+        return
+    change = f"fingerprint {expected.fingerprint[:12]} then, {fingerprint[:12]} now"
+    message = f"the data are not those of {expected.run}: {change}"
+    if expected.required:
+        hint = ". Put the old rows back, choose other data with data.…=, or continue with --anyway"
+        raise FrameworkError(message + hint)
+    print(message, file=sys.stderr)  # noqa: T201
 
 
 def _from_store(

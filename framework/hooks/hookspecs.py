@@ -114,7 +114,7 @@ def framework_run_finished(plan: Plan, report: Report | None) -> None:
 
 @hookspec
 def framework_run_failed(plan: Plan, error: BaseException) -> None:
-    """A run ended with `error`. Where that is before `framework_run_started`, the run folder does not exist."""
+    """A run ended with `error`. Where that is before `framework_run_started`, the folder holds nothing of this run."""
 
 
 @hookspec

@@ -65,19 +65,19 @@ class Planner:
         settings = context if isinstance(context, str) else context.settings
         trains = Stage.train in plan.stages or plan.stages == (Stage.plan,)
         if isinstance(context, str) or not isinstance(settings, MemorySettings) or not trains:
-            return plan, self._told(plan, context)
+            return plan, self._forecast(plan, context)
         if context.known or plan.stages == (Stage.plan,):  # else it is measured with the rows, when they are known
             context = self._calibrated(context)
         if plan.plan.apply:
             context, self.applied = fit.apply(context)
-        return context.plan, self._told(context.plan, context)
+        return context.plan, self._forecast(context.plan, context)
 
     def again(self, plan: Plan, known: KnownRows) -> Forecast:
         """Return what it takes with the rows that the data stage found; the plan stays as it is."""
         context = self._context(plan, known)
         if not isinstance(context, str) and Stage.train in plan.stages:
             context = self._calibrated(context)
-        return self._told(plan, context)
+        return self._forecast(plan, context)
 
     def learn(self, plan: Plan, rows: KnownRows, trained: TrainResult) -> None:
         """Remember how fast this training was, and which share of the tokens went through the model."""
@@ -120,11 +120,11 @@ class Planner:
         calibration.keep(context.device, settings, found)
         return dataclasses.replace(context, offset=found)
 
-    def _told(self, plan: Plan, context: PlanContext | str) -> Forecast:
+    def _forecast(self, plan: Plan, context: PlanContext | str) -> Forecast:
         if isinstance(context, str):
             return Forecast(None, context, [], self.applied, None, None, list(advice(plan, None)))
         known, settings = context.known, context.settings
-        assert settings is not None  # noqa: S101 - as `_outlook` made sure
+        assert settings is not None  # noqa: S101 - as `_context` made sure
         made = context.estimate(settings)
         memory = Memory(
             device=context.device,

@@ -1,6 +1,7 @@
 """Sends the events of a run: to its loggers, and to the lifecycle hooks of every plugin. Neither can end a run.
 
-In a training of several processes only the main process has loggers: the others send it nothing but its own steps.
+Of a training in several processes the loggers live in the process that was started; rank 0 of the group sends it each
+step, and the other ranks send nothing.
 """
 
 from __future__ import annotations

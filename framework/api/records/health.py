@@ -19,7 +19,7 @@ class TrainingIssue:
         step: the optimizer step at which it was seen.
         text: what was seen, with the numbers, in one sentence.
         recommendation: what to change.
-        action: what the run did about it.
+        action: what the run is to do about it.
     """
 
     kind: str

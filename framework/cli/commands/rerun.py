@@ -12,10 +12,9 @@ import os
 import platform
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
-from framework.api.plan import Plan, Selection
+from framework.api.plan import ExpectedRows, Plan
 from framework.api.protocols import Launcher
 from framework.api.records import DataResult
 from framework.api.run_folder import ENVIRONMENT, SavedRun
@@ -172,32 +171,7 @@ def _watch_data(run: SavedRun, made: Environment | None, plan: Plan, given: set[
     """Let the data stage compare the rows, unless other data are wanted."""
     data = run.record(DataResult, "data.json")
     saved = (made.fingerprint if made else "") or (data.fingerprint if data else "")
-    chosen_anew = plan.config["data"] != run.config["data"] or any(_covered(name, {"data"}) for name in given)
-    if not saved or chosen_anew:
+    other_data = plan.config["data"] != run.config["data"] or any(_covered(name, {"data"}) for name in given)
+    if not saved or other_data:
         return plan
-    choice = SameRows(plan.data.component, plan.data.config, saved, str(run.folder), anyway)
-    return dataclasses.replace(plan, data=choice)
-
-
-@dataclass(frozen=True)
-class SameRows(Selection):
-    """A choice of data whose rows have to be those of an earlier run. It goes with the plan into other processes."""
-
-    fingerprint: str
-    run: str
-    anyway: bool
-
-    def check_rows(self, fingerprint: str) -> None:
-        """Compare.
-
-        Raises:
-            FrameworkError: they are other rows.
-        """
-        if fingerprint == self.fingerprint:
-            return
-        change = f"fingerprint {self.fingerprint[:12]} then, {fingerprint[:12]} now"
-        message = f"the data are not those of {self.run}: {change}"
-        if not self.anyway:
-            hint = f". Put the old rows back, choose other data with data.…=, or continue with {ANYWAY}"
-            raise FrameworkError(message + hint)
-        print(message, file=sys.stderr)  # noqa: T201
+    return dataclasses.replace(plan, expected_rows=ExpectedRows(saved, str(run.folder), required=not anyway))

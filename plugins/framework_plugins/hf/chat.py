@@ -20,7 +20,7 @@ from framework.api.errors import FrameworkError
 from framework.api.records import IGNORE, Example, Message, TokenRow
 from framework.api.text import summarize_error
 from framework_plugins.hf.drafts import Draft
-from framework_plugins.hf.learned import Labels
+from framework_plugins.hf.loss_mask import Labels
 from framework_plugins.hf.masks import Prompts
 from framework_plugins.hf.render import Job, Renderer, as_turns
 

@@ -11,8 +11,8 @@ from peft import PeftModel
 
 from framework.api.errors import FrameworkError
 from framework.api.records import TokenRow
+from framework_plugins.hf.answer_cache import key
 from framework_plugins.hf.evaluation import Evaluation
-from framework_plugins.hf.known import key
 from framework_plugins.hf.losses import Losses
 from framework_plugins.hf.packing.parts import Part
 from framework_plugins.hf.scoring import each_row, joined

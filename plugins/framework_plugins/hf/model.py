@@ -26,12 +26,12 @@ from framework.api.records import Answer, Example, Prompt, Scored, TextForm, Tok
 from framework.api.registry import shared_cache
 from framework_plugins.hf import chat, hardware, scoring
 from framework_plugins.hf.adapters import restore_adapter, trained_config, weights
+from framework_plugins.hf.answer_cache import Known, fingerprint, key, plain
 from framework_plugins.hf.base_key import base_key
 from framework_plugins.hf.config import HFTrainerConfig
 from framework_plugins.hf.divergence import FromBase
 from framework_plugins.hf.evaluation import Evaluation
 from framework_plugins.hf.generate import complete
-from framework_plugins.hf.known import Known, fingerprint, key, plain
 from framework_plugins.hf.loading import load
 from framework_plugins.hf.losses import Losses
 from framework_plugins.hf.memory.oom_retry import Batches, oom_retry

@@ -69,7 +69,7 @@ class Progress(TrainerCallback):
         """Seconds of training, validations left out."""
         return time.perf_counter() - self.start - self.paused
 
-    def went_on(self, seconds: float, told: list[Step]) -> None:
+    def resumed(self, seconds: float, told: list[Step]) -> None:
         """Take what an earlier process told."""
         self.before, self.told = seconds, told
 

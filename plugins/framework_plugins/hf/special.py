@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from transformers import PreTrainedTokenizerBase
 
 from framework.api.records import Example
-from framework_plugins.hf import kept
+from framework_plugins.hf import message_check
 from framework_plugins.hf.masks import Prompts
 
 TAKE_OUT = "take it out of the data"
-THOUGHT = ("<think>", kept.THOUGHT_END)
+THOUGHT = ("<think>", message_check.THOUGHT_END)
 
 
 class Special:
@@ -42,11 +42,11 @@ class Special:
             example: a conversation.
             ids: the tokens of its row.
         """
-        said = [text for message in example.messages for text in kept.texts(message)]
+        said = [text for message in example.messages for text in message_check.texts(message)]
         if not example.tools and not any(begin in text for begin in self._begins for text in said):
             return ""
         numbers = sorted(self.names.keys() & set(ids))
-        for owner, text in kept.all_texts(example) if numbers else ():
+        for owner, text in message_check.all_texts(example) if numbers else ():
             for number in numbers:
                 if self.names[number] in text and number in self.prompts.ids(text):
                     whose = "the tools hold" if owner == "tools" else f"a turn of the {owner} holds"

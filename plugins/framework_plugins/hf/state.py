@@ -146,7 +146,7 @@ class State:
             self.progress.best.put(
                 rest["best"], {name: local(like(value, named[name])) for name, value in pieces.items()}
             )
-        self.progress.went_on(rest["seconds"], [Step(**step) for step in rest["steps"]])
+        self.progress.resumed(rest["seconds"], [Step(**step) for step in rest["steps"]])
 
     def _restore_optimizer(self, folder: Path, named: dict[str, torch.nn.Parameter]) -> None:
         plain = self.trainer.optimizer.optimizer

@@ -62,7 +62,7 @@ def _warm_up(plan: Plan) -> int:
     return plan.training.warmup_steps
 
 
-def _by_heart(plan: Plan) -> str:
+def _memorized(plan: Plan) -> str:
     training = plan.training
     fewer = "lower trainer.max_steps" if training.max_steps else f"fewer than {training.num_train_epochs:g} epochs"
     stop = "" if training.early_stopping_patience else ", trainer.early_stopping_patience=2"
@@ -80,6 +80,6 @@ RECOMMENDATIONS: Mapping[str, Callable[[Plan], str]] = {
     "oscillation": _oscillation,
     "plateau": _plateau,
     "exploding_gradient": _exploding,
-    "rising_eval_loss": _by_heart,
+    "rising_eval_loss": _memorized,
 }
 """By the kind of the problem."""

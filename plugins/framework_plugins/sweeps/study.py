@@ -12,7 +12,7 @@ from framework.api.errors import FrameworkError
 from framework.api.plan import LOSSES, SCORE
 from framework.api.registry import selection_of
 from framework_plugins.sweeps.config import Direction, Optuna5Config, Pruner, Sampler
-from framework_plugins.sweeps.missing import needs_cmaes
+from framework_plugins.sweeps.requirements import needs_cmaes
 from framework_plugins.sweeps.space import Space, as_sweep
 from framework_plugins.sweeps.storage import open_storage
 

@@ -23,14 +23,14 @@ from optuna.trial import FrozenTrial, TrialState
 
 from framework.api.errors import FrameworkError
 from framework.api.run_folder import is_resumed
+from framework_plugins.sweeps.completed import begun, show_study, through
 from framework_plugins.sweeps.config import Optuna5Config, Pruner, Sampler
 from framework_plugins.sweeps.outcome import Outcome, outcome
+from framework_plugins.sweeps.owner import AGAIN, FOLDER, POINT, PROCESS, is_alive, is_elsewhere, note
 from framework_plugins.sweeps.space import Space, as_words, read_space
 from framework_plugins.sweeps.storage import storage_of
 from framework_plugins.sweeps.study import check_space, direction, open_study
-from framework_plugins.sweeps.through import begun, show_study, through
 from framework_plugins.sweeps.trial import Place
-from framework_plugins.sweeps.whose import AGAIN, FOLDER, POINT, PROCESS, is_alive, is_elsewhere, note
 
 RESULTS = "optimization_results.yaml"
 TAKEN = "the result of this process is in its folder, the study uses the result of the other one"

@@ -1,4 +1,4 @@
-"""`logger=jsonl`: every event of a run as one line of JSON, secrets taken out, flushed at once."""
+"""`logger=jsonl`: the progress of a run, a line of JSON for each event, secrets taken out, flushed at once."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ class Optuna5Sweeper(Sweeper):
 
     def sweep(self, arguments: list[str]) -> Sequence[Any]:
         """Run trials until there are enough; see `framework_plugins.sweeps.sweeping`."""
-        from framework_plugins.sweeps.missing import needs_optuna  # noqa: PLC0415 - needed when a sweep runs
+        from framework_plugins.sweeps.requirements import needs_optuna  # noqa: PLC0415 - needed when a sweep runs
 
         needs_optuna()
         from framework_plugins.sweeps.sweeping import Sweeping  # noqa: PLC0415 - it loads optuna

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from framework.api.records import TokenRow
 from framework_plugins.evals.memorization.recital import asked, recital
-from framework_plugins.hf.known import Known
+from framework_plugins.hf.answer_cache import Known
 from framework_plugins.hf.model import HFModel
 from tests.support.tiny import tiny_chatml
 from tests.support.training import make, opened, train

@@ -17,7 +17,7 @@ from framework.run import pipeline
 from framework_plugins.evals.config import MemorizationConfig
 from framework_plugins.evals.memorization.drawn import LOOKED_AT, draw, with_own_words
 from framework_plugins.evals.memorization.recital import recital
-from framework_plugins.hf.known import Known
+from framework_plugins.hf.answer_cache import Known
 from framework_plugins.hf.model import HFModel
 from tests.support.training import opened
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import optuna
 import psutil
 
-from framework_plugins.sweeps.whose import BEGAN, FOLDER, HOST, PROCESS, is_alive, is_elsewhere, note
+from framework_plugins.sweeps.owner import BEGAN, FOLDER, HOST, PROCESS, is_alive, is_elsewhere, note
 
 
 def trial(**told: object) -> optuna.trial.FrozenTrial:

@@ -1,4 +1,4 @@
-"""hf/learned.py: what is learned of a row, family by family."""
+"""hf/loss_mask.py: what is learned of a row, family by family."""
 
 from __future__ import annotations
 

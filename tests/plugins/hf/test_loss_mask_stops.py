@@ -1,4 +1,4 @@
-"""hf/learned.py: stop tokens and other special tokens within what is said."""
+"""hf/loss_mask.py: stop tokens and other special tokens within what is said."""
 
 from __future__ import annotations
 

@@ -12,8 +12,8 @@ from rich.table import Table
 
 from framework.api.text import display_path
 from framework_plugins.sweeps.config import Optuna5Config, Sampler
+from framework_plugins.sweeps.owner import AGAIN, FOLDER, POINT
 from framework_plugins.sweeps.space import as_words
-from framework_plugins.sweeps.whose import AGAIN, FOLDER, POINT
 
 STATES = {TrialState.FAIL: "failed", TrialState.PRUNED: "pruned", TrialState.RUNNING: "running"}
 

@@ -1,4 +1,4 @@
-"""hf/learned.py: which rows are not proven, in which words that is said, what is left of them."""
+"""hf/loss_mask.py: which rows are not proven, in which words that is said, what is left of them."""
 
 from __future__ import annotations
 

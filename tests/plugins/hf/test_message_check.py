@@ -1,11 +1,11 @@
-"""hf/kept.py: every message stands in the rendered text."""
+"""hf/message_check.py: every message stands in the rendered text."""
 
 from __future__ import annotations
 
 import pytest
 
 from framework.api.records import Example, Message, ToolCall
-from framework_plugins.hf.kept import all_texts, answer_end, lost
+from framework_plugins.hf.message_check import all_texts, answer_end, lost
 
 SYSTEM, ASK, TELL = Message("system", "Be brief."), Message("user", "How many?"), Message("assistant", "Two.")
 RESULT = Message("tool", 'line one\n"two"')

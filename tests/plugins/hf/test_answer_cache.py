@@ -1,4 +1,4 @@
-"""hf/known.py: what was scored need not be generated, and an answer is the same either way."""
+"""hf/answer_cache.py: what was scored need not be generated, and an answer is the same either way."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from transformers import GenerationConfig
 
 from framework.api.records import IGNORE, Answer, Message, Prompt, Scored, TokenRow
 from framework_plugins.hf import generate, model, scoring
+from framework_plugins.hf.answer_cache import Known, fingerprint, key, plain, spans
 from framework_plugins.hf.evaluation import Evaluation
-from framework_plugins.hf.known import Known, fingerprint, key, plain, spans
 from framework_plugins.hf.model import HFModel
 from tests.support.tiny import tiny_llama
 from tests.support.training import make, opened
@@ -199,7 +199,7 @@ def test_the_scores_of_a_row_that_is_cut_are_those_of_the_whole() -> None:
 
 
 def test_what_finds_no_room_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("framework_plugins.hf.known.MOST", 3)
+    monkeypatch.setattr("framework_plugins.hf.answer_cache.MOST", 3)
     known, calls = Known(), []
 
     def tell(rows: Sequence[TokenRow]) -> list[Scored]:

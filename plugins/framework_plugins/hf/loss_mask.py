@@ -9,7 +9,7 @@ from transformers import PreTrainedTokenizerBase
 
 from framework.api.errors import FrameworkError
 from framework.api.records import IGNORE, TokenRow
-from framework_plugins.hf import kept
+from framework_plugins.hf import message_check
 from framework_plugins.hf.drafts import Draft, Turn
 from framework_plugins.hf.masks import Prompts, common, token_from
 from framework_plugins.hf.special import TAKE_OUT, Special
@@ -59,7 +59,7 @@ class Labels:
             return Turn(problem=str(prompt if isinstance(prompt, FrameworkError) else alone))
         if not draft.text.startswith(prompt):
             return Turn(problem=_other_prompt(draft, prompt, number, last=last))
-        end, problem = kept.answer_end(draft.example.messages[number], alone, len(prompt), len(alone))
+        end, problem = message_check.answer_end(draft.example.messages[number], alone, len(prompt), len(alone))
         limit = len(alone) if last else common(draft.text, alone)
         needed = not last and not self._cuts_at_stops
         return Turn(len(prompt), end, limit, limit == len(alone), last, alone if needed else "", problem)
@@ -79,7 +79,7 @@ class Labels:
             problem = (
                 self.special.forged(draft.example, ids)
                 or self._bos_problem(ids, spans)
-                or kept.lost(draft.example, draft.text)
+                or message_check.lost(draft.example, draft.text)
             )
         return TokenRow(ids, labels, draft.example.where, problem)
 
@@ -127,9 +127,9 @@ class Labels:
         start, end = draft.encoding.token_to_chars(token)
         written = draft.text[start:end].strip()
         name = self.tokenizer.convert_ids_to_tokens(draft.ids[token])
-        if any(written in text for text in kept.texts(draft.example.messages[number])):
+        if any(written in text for text in message_check.texts(draft.example.messages[number])):
             return f"an answer holds the stop token {name} as text, and generation would end there: {TAKE_OUT}"
-        return f"the chat template writes the stop token {name} within an answer: {kept.OTHER}"
+        return f"the chat template writes the stop token {name} within an answer: {message_check.OTHER}"
 
     def _bos_problem(self, ids: list[int], spans: list[Span]) -> str:
         """Say where the row has a BOS token that inference would not have, or two; empty where all is well."""
@@ -144,7 +144,7 @@ class Labels:
         if begun and self.bos not in self.stop_ids:
             return (
                 f"the chat template writes {self.tokenizer.bos_token} before an answer in training and not for "
-                f"inference: {kept.OTHER}"
+                f"inference: {message_check.OTHER}"
             )
         return ""
 
@@ -195,7 +195,7 @@ def _runs_on(draft: Draft, turn: Turn) -> str:
     )
     return (
         "the answer's first characters join the prompt's last token, so the prompt that inference would use is not the "
-        f"beginning of the training tokens: {advice}, or {kept.OTHER}"
+        f"beginning of the training tokens: {advice}, or {message_check.OTHER}"
     )
 
 
@@ -206,7 +206,7 @@ def _other_prompt(draft: Draft, prompt: str, number: int, *, last: bool) -> str:
             "the chat template writes earlier turns otherwise once others follow, so the prompt of an earlier answer "
             f"is not the beginning of the training text: {LAST_ONLY}"
         )
-    if cause := kept.lost(draft.example, draft.text):  # in training, though not for inference
+    if cause := message_check.lost(draft.example, draft.text):  # in training, though not for inference
         return cause
     opening = prompt[common(prompt, draft.text) :]
     words = (message.content.strip() for message in draft.example.messages[:number])
@@ -214,7 +214,7 @@ def _other_prompt(draft: Draft, prompt: str, number: int, *, last: bool) -> str:
     hint = f" (inference would continue with {opening!r})" if quoted else ""
     return (
         "the prompt that inference would use is not the beginning of the training text, so training would teach "
-        f"something else{hint}: {kept.OTHER}"
+        f"something else{hint}: {message_check.OTHER}"
     )
 
 
