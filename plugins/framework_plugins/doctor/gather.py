@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from pathlib import Path
 
 from framework.api.diagnostic import Diagnostic, DiagnosticResult, diagnostic_problem
@@ -36,8 +37,9 @@ class DiagnosticRun:
         outputs = self.plan.run_dir if self.plan else Path("outputs")
         with ThreadPoolExecutor(AT_ONCE) as pool:
             try:
-                of_run = pool.submit(self._run)
-                of_plugins = [pool.submit(self._group, group) for group in _processes(given)]
+                # Each thread has the session of this one, which knows the plugins.
+                of_run = pool.submit(copy_context().run, self._run)
+                of_plugins = [pool.submit(copy_context().run, self._group, group) for group in _processes(given)]
                 own = [*machine(outputs), *libraries()]
                 of_others = [found for future in of_plugins for found in future.result()]
                 of_this_run = of_run.result()

@@ -6,6 +6,7 @@ import importlib
 import operator
 import pickle
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from framework.api.diagnostic import DiagnosticResult, State
@@ -55,6 +56,9 @@ def answer(files: Sequence[str], function: str, packed: bytes) -> DiagnosticResu
         return DiagnosticResult(State.missing, f"{summarize_error(error)}{error_location(error)}")
     except (Exception, SystemExit) as error:  # noqa: BLE001 - third-party code; the exception is the result
         return DiagnosticResult(State.broken, f"{summarize_error(error)}{error_location(error)}")
-    if found is None or isinstance(found, DiagnosticResult):
-        return found
+    if isinstance(found, DiagnosticResult):
+        # A version of torch is a text of its own class, which would import torch where it is unpickled.
+        return replace(found, **{name: str(text) for name, text in vars(found).items() if isinstance(text, str)})
+    if found is None:
+        return None
     return DiagnosticResult(State.broken, f"{function} gives a {type(found).__name__}, no DiagnosticResult")

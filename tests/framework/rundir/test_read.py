@@ -64,7 +64,7 @@ def test_a_folder_that_is_no_run_is_told_with_what_it_is(tmp_path: Path) -> None
         read_run(tmp_path)
     (tmp_path / "1").mkdir()
     save_overrides(tmp_path / "1", ["seed=1"])
-    with pytest.raises(FrameworkError, match=rf"it is a sweep, give one of its points: {tmp_path}/1$"):
+    with pytest.raises(FrameworkError, match=rf"it is a sweep, give one of its trials: {tmp_path}/1$"):
         read_run(tmp_path)
     with pytest.raises(FrameworkError, match=r"holds no plan\.json: the run was refused before it began$"):
         read_run(tmp_path / "1")

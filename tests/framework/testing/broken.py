@@ -349,7 +349,7 @@ class Carefree(Log):
         if isinstance(event, IssueFound):
             self.file.write(event.issue.name)
 
-@option("logger", LoggerConfig)
+@option(LoggerConfig)
 class Picky(Log):
     def log(self, event):
         super().log(event)

@@ -219,7 +219,7 @@ def edit(file: Path, key: str, value: Any) -> None:
     [
         ("nowhere", "nowhere: there is no such folder"),
         ("empty", "empty holds no plan.json: no run made it"),
-        ("a sweep", "sweep holds no plan.json: it is a sweep, give one of its points: "),
+        ("a sweep", "sweep holds no plan.json: it is a sweep, give one of its trials: "),
         ("planned", "run holds no folder 'checkpoint' with trained weights: run the train stage first"),
         ("untrained", "run holds no folder 'checkpoint' with trained weights: run the train stage first"),
         ("a plugin gone", "plugins=./gone.py"),
@@ -261,5 +261,5 @@ def test_help_and_mistakes_import_no_torch(place: Path, words: list[str], code: 
 
 def test_help_lists_the_options_and_is_no_conversation(place: Path) -> None:
     done = execute(MODULE, "chat", "--help", cwd=place)
-    for word in ("--base, --tuned, --both", "--system TEXT", "--json", "--top-p X"):
+    for word in ("[--base | --tuned | --both]", "--system TEXT", "--json", "--top-p X"):
         assert word in done.out

@@ -93,4 +93,4 @@ def test_a_speaker_of_a_plugin_is_an_option(capsys: pytest.CaptureFixture[str]) 
     assert read_options(["run", "--say"]).word == ""
     assert read_options(["run", "--json"]).as_json
     told = capsys.readouterr().err
-    assert "plugin 'offers': speaker 'json' is left out: chat has an option of that name" in told
+    assert "plugin 'offers': speaker 'json' is skipped: chat has an option of that name" in told

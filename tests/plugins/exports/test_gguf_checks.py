@@ -57,8 +57,8 @@ def test_a_mistake_is_told_with_what_to_do(tmp_path: Path, words: list[str], sai
 
 def test_an_unknown_architecture_is_refused_with_those_that_can(tmp_path: Path) -> None:
     for exporter in ("gguf", "gguf_adapter"):
-        said = refusal(tmp_path, *base(tmp_path, ["LlamoForCausalLM"]), f"exporter=[{exporter}]")
-        assert f"exporter.{exporter}: llama.cpp's converter does not know the architecture LlamoForCausalLM." in said
+        said = refusal(tmp_path, *base(tmp_path, ["LlamaForCasualLM"]), f"exporter=[{exporter}]")
+        assert f"exporter.{exporter}: llama.cpp's converter does not know the architecture LlamaForCasualLM." in said
         assert "Did you mean LlamaForCausalLM?" in said
         for name in ("Llama", "Mistral", "Qwen2", "Qwen3", "Gemma3", "Phi3"):
             assert f" {name}," in said

@@ -55,7 +55,7 @@ def test_stop_tokens_that_llama_cpp_does_not_know_are_written(
 
 def test_more_stop_tokens_than_gguf_can_name_are_refused(tiny: Any, vocabulary: Vocabulary) -> None:
     mine = dataclasses.replace(vocabulary, stops=frozenset({7, 11, 12, 13}))
-    with pytest.raises(FrameworkError, match=r"GGUF has no room for \[12, 13\]"):
+    with pytest.raises(FrameworkError, match=r"GGUF cannot hold \[12, 13\]"):
         mine.amendments(tiny.file)
 
 

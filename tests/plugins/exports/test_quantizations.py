@@ -33,7 +33,7 @@ def test_a_model_that_k_quants_cannot_pack_is_never_smaller(name: str, parameter
     assert (wide == narrow) or QUANTIZATIONS[name].in_blocks
 
 
-@pytest.mark.parametrize(("name", "meant"), [("q4_k_n", "q4_k_m"), ("q80", "q8_0"), ("fp16", "f16")])
+@pytest.mark.parametrize(("name", "meant"), [("q4_km", "q4_k_m"), ("q80", "q8_0"), ("fp16", "f16")])
 def test_an_unknown_one_names_the_nearest(name: str, meant: str) -> None:
     (problem,) = unknown_ones(["q8_0", name])
     assert problem.startswith(f"unknown quantization '{name}'. Did you mean '{meant}'? Valid: bf16, f16, f32")

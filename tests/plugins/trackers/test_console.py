@@ -135,8 +135,10 @@ def test_answers_and_numbers_stand_side_by_side_before_and_after(see: See) -> No
     assert [row[0] for row in table[5:]] == ["eval_loss ↓", "exact_match ↑", "token_f1 ↑", "stopped ↑"]
     assert table[5][2] == "0.0000"
     assert table[6] == ["exact_match ↑", "0%", "100%", "+100 to +100 points", "better"]
-    gained = "gained: better in eval_loss, exact_match, token_f1; no significant difference in stopped (95% sure and "
-    assert f"{gained} a random adapter does)" in text
+    gained = (
+        "gained: better in eval_loss, exact_match, token_f1; no significant difference in stopped (95% sure and more "
+    )
+    assert f"{gained}than a random adapter does)" in text
 
 
 def test_as_many_answers_are_shown_as_asked_for(see: See) -> None:
