@@ -6,7 +6,6 @@ import importlib
 import operator
 import pickle
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from framework.api.diagnostic import DiagnosticResult, State
@@ -58,7 +57,7 @@ def answer(files: Sequence[str], function: str, packed: bytes) -> DiagnosticResu
         return DiagnosticResult(State.broken, f"{summarize_error(error)}{error_location(error)}")
     if isinstance(found, DiagnosticResult):
         # A version of torch is a text of its own class, which would import torch where it is unpickled.
-        return replace(found, **{name: str(text) for name, text in vars(found).items() if isinstance(text, str)})
+        return DiagnosticResult(found.state, str(found.detail), str(found.version), str(found.fix))
     if found is None:
         return None
     return DiagnosticResult(State.broken, f"{function} gives a {type(found).__name__}, no DiagnosticResult")
