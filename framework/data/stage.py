@@ -38,7 +38,7 @@ def load_data(plan: Plan, model: Model) -> Data:
     rows, cached = reader.store()
     sizes = limit, overflow, plan.training.per_device_train_batch_size
     key = key_of(str(rows.folder), plan.affecting(Affects.data), sizes) if model.encoding else ""
-    data, part = current().shared.shared(
+    data, part = current().shared.get_or_make(
         "data", key, lambda: _from_store(plan, model, reader.fingerprint, rows, cached=cached)
     )
     # An audit may look at any setting of the training, so each run is audited by its own.

@@ -72,7 +72,7 @@ class Planner:
             context, self.applied = fit.apply(context)
         return context.plan, self._forecast(context.plan, context)
 
-    def again(self, plan: Plan, known: KnownRows) -> Forecast:
+    def update(self, plan: Plan, known: KnownRows) -> Forecast:
         """Return what it takes with the rows that the data stage found; the plan stays as it is."""
         context = self._context(plan, known)
         if not isinstance(context, str) and Stage.train in plan.stages:

@@ -62,7 +62,7 @@ class Events:
         for name, logger in list(self.loggers.items()):
             try:
                 call(logger)
-            except Exception as error:  # noqa: BLE001 - whatever a tracker's library raises, the run continues
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a tracker raises, the run continues
                 del self.loggers[name]
                 print(f"logger '{name}' failed and is switched off: {summarize_error(error)}", file=sys.stderr)  # noqa: T201
                 _close(name, logger)
@@ -72,5 +72,5 @@ def _close(name: str, logger: Logger) -> None:
     """Let a logger that failed give back its files and connections."""
     try:
         logger.close()
-    except Exception as error:  # noqa: BLE001 - as above
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - as above
         print(f"logger '{name}' could not be closed: {summarize_error(error)}", file=sys.stderr)  # noqa: T201

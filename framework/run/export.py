@@ -65,10 +65,15 @@ def export(
     """
     exports = Exports(plan, earlier)
     kept: dict[str, Any] = {}
+    made: set[str] = set()
     for name in in_order(exporters):
         exporter = exporters[name]
-        if isinstance(exporter, ReusableExporter) and exporter.reusable and exports.again(name):
+        # What it made of another's artifacts is out of date when those are new, whatever its own settings are.
+        outdated = isinstance(exporter, OrderedExporter) and made & {*exporter.after}
+        reusable = isinstance(exporter, ReusableExporter) and exporter.reusable and not outdated
+        if reusable and exports.reuse_if_unchanged(name):
             continue
+        made.add(name)
         yield exports.result()  # is saved: should this exporter fail, what the others made is not lost
         context = ExportContext(
             plan.run_dir, plan.checkpoint, plan.config, plan, exports.artifacts, prompts, report, kept
@@ -123,8 +128,8 @@ class Exports:
             name: found for name, found in self._before.items() if all((there / each.path).exists() for each in found)
         }
 
-    def again(self, name: str) -> bool:
-        """Take what an exporter made before, where it would make the same now; False where it has to."""
+    def reuse_if_unchanged(self, name: str) -> bool:
+        """Take what an exporter made before, where it would make the same now; False where it has to run."""
         found = self._before.get(name)
         if found is None or self._known[name].settings != settings(self._plan, name):
             return False

@@ -97,7 +97,7 @@ def _run_stages(
         data = load_data(plan, model)
         _check_goals(plan, data)
         rows = rows_found(plan, data.result, data.train)
-        expected = planner.again(plan, rows)
+        expected = planner.update(plan, rows)
         events.send(ForecastUpdated(expected))
         check_fits(plan, expected)
         if Stage.train not in plan.stages and {Stage.evaluate, Stage.export} & set(plan.stages):

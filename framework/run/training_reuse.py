@@ -58,7 +58,7 @@ class TrainingReuse:
         base = model.base_key if alone and isinstance(model, SharesBase) else ""
         settings = plan.affecting(Affects.training)
         self._key = key_of(base, found.fingerprint, settings) if base and shared.is_open else ""
-        self._known: dict[str, CompletedTraining] = shared.shared("trained", "by settings", dict)
+        self._known: dict[str, CompletedTraining] = shared.get_or_make("trained", "by settings", dict)
         self._done = self._find()
 
     def _find(self) -> CompletedTraining | None:

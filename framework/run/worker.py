@@ -108,7 +108,7 @@ def _train(job: Job, me: Member) -> None:
     from framework.data.lengths import token_rows  # noqa: PLC0415 - after the plugins, of which one may want to be first
     from framework.data.store import Store  # noqa: PLC0415 - as above
 
-    driver = Driver(job) if me.rank == 0 and job.address else None
+    driver = LauncherConnection(job) if me.rank == 0 and job.address else None
     backend: Backend = plan.trainer.create()
     with backend.open(plan) as model:
         store, limit = Store(job.store), plan.training.max_seq_length
@@ -124,7 +124,7 @@ def _nobody(step: Step) -> StepControl:
     raise RuntimeError(message)
 
 
-class Driver:
+class LauncherConnection:
     """The launcher, as the first process of a group sees it."""
 
     def __init__(self, job: Job) -> None:

@@ -61,7 +61,7 @@ class SharedCache:
         if self.is_open and key:
             self._entries[kind] = Entry(key, value, gpu_bytes)
 
-    def shared(self, kind: str, key: str, make: Callable[[], T]) -> T:
+    def get_or_make(self, kind: str, key: str, make: Callable[[], T]) -> T:
         """Return the value that is kept under a key, or make it and keep it."""
         found: T | None = self.find(kind, key)
         if found is None:

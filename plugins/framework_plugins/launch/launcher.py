@@ -108,7 +108,7 @@ class GroupLauncher:
         assert isinstance(model, SupportsDistributed)  # noqa: S101 - as the pipeline made sure
         assert data.store is not None  # noqa: S101 - every data stage writes one
         model.unload()
-        with self._folder(plan) as (folder, leave), _Ear(here=self.rank == 0) as ear:
+        with self._folder(plan) as (folder, leave), _StepListener(here=self.rank == 0) as ear:
             numbers = _numbers(data.train), _numbers(data.validation)
             job = Job(pickle_plan(plan), data.store, *numbers, run.checkpoint, run.scratch, ear.address, ear.secret)
             (folder / GROUP / JOB).write_bytes(pickle.dumps(job))
@@ -178,7 +178,7 @@ def _nothing(step: Step) -> None:
     """Replace the first machine's handling of steps."""
 
 
-class _Ear:
+class _StepListener:
     """Listens to the first process of the group.
 
     Args:

@@ -72,7 +72,7 @@ def test_until_the_rows_are_known_apply_takes_what_costs_nothing(tmp_path: Path,
 def test_what_was_applied_is_told_again_with_the_rows(tmp_path: Path, llama: Shelf) -> None:
     planner = Planner(llama)
     after, told = planner.first(plan(tmp_path, "quantization=none", "plan.gpu=12GiB", "plan.apply=true"))
-    assert planner.again(after, ROWS).applied == told.applied != []
+    assert planner.update(after, ROWS).applied == told.applied != []
 
 
 def test_a_run_that_goes_on_from_a_trained_one_is_not_changed(tmp_path: Path, llama: Shelf) -> None:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from framework import testing
+from framework.api.protocols import ExportContext, Model
 from framework.api.records import Artifact, ExportResult
 from framework.run import export
 from framework.run.export import KEPT, Exports, fingerprint
@@ -48,12 +50,12 @@ def test_what_is_whole_and_of_the_same_is_taken_again_and_the_rest_is_there_to_b
     _, before = earlier(run)
     again = now(run, before)
     assert again.artifacts == tuple(before.artifacts)
-    assert again.again("merged")
-    assert not again.again("gguf")
+    assert again.reuse_if_unchanged("merged")
+    assert not again.reuse_if_unchanged("gguf")
     kept = dataclasses.replace(before.artifacts[0], notes=[KEPT])
     assert again.artifacts == (kept, before.artifacts[1])
     third = now(run, again.result())
-    assert third.again("merged")
+    assert third.reuse_if_unchanged("merged")
     assert third.artifacts[0].notes == [KEPT]
     assert third.result() == again.result()
 
@@ -62,10 +64,37 @@ def test_other_settings_leave_it_there_and_are_made_anew(run: Path) -> None:
     _, before = earlier(run)
     for words in (["exporter.merged.dtype=fp16"], ["model.chat_template_kwargs={a: 1}"]):
         other = now(run, before, *words)
-        assert not other.again("merged")
+        assert not other.reuse_if_unchanged("merged")
         assert other.artifacts == tuple(before.artifacts)
     for words in (["logger=[jsonl]"], ["stages=[export]"], ["exporter.adapter.folder=adapter"]):
-        assert now(run, before, *words).again("merged")
+        assert now(run, before, *words).reuse_if_unchanged("merged")
+
+
+class Writes:
+    """Writes one file, and notes that it was asked."""
+
+    reusable = True
+
+    def __init__(self, name: str, asked: list[str], *after: str) -> None:
+        self.name, self.asked, self.after = name, asked, after
+
+    def export(self, _: Model, context: ExportContext) -> list[Artifact]:
+        self.asked.append(self.name)
+        (context.run_dir / self.name).write_text(self.name, encoding="utf-8")
+        return [Artifact("file", self.name, len(self.name))]
+
+
+def test_an_exporter_is_asked_again_when_one_that_it_builds_on_was(run: Path) -> None:
+    asked: list[str] = []
+    exporters = {"adapter": Writes("adapter.txt", asked), "merged": Writes("merged.txt", asked, "adapter")}
+    before = None
+    for words in ([], [], ["exporter.adapter.folder=other"]):
+        plan = testing.plan([*words, "exporter=[adapter,merged]"], run_dir=run)
+        model: Any = None
+        report: Any = None
+        *_, before = export.export(plan, model, exporters, [], report, before)
+        asked.append("end")
+    assert asked == ["adapter.txt", "merged.txt", "end", "end", "adapter.txt", "merged.txt", "end"]
 
 
 @pytest.mark.parametrize("name", ["checkpoint/weights", "checkpoint/more", "merged/run_config.json"])
@@ -73,7 +102,7 @@ def test_other_weights_and_damaged_files_are_not_used(run: Path, name: str) -> N
     _, before = earlier(run)
     (run / name).write_bytes(b"something else")
     found = now(run, before)
-    assert not found.again("merged")
+    assert not found.reuse_if_unchanged("merged")
     assert "merged" not in [artifact.path for artifact in found.artifacts]
 
 
@@ -109,5 +138,5 @@ def test_weights_count_by_name_and_content(tmp_path: Path) -> None:
 
 def test_settings_that_look_like_secrets_tell_exports_apart(run: Path) -> None:
     _, before = earlier(run, "format.system_prompt='Say token=alpha'")
-    assert now(run, before, "format.system_prompt='Say token=alpha'").again("merged")
-    assert not now(run, before, "format.system_prompt='Say token=beta'").again("merged")
+    assert now(run, before, "format.system_prompt='Say token=alpha'").reuse_if_unchanged("merged")
+    assert not now(run, before, "format.system_prompt='Say token=beta'").reuse_if_unchanged("merged")

@@ -14,16 +14,16 @@ def cache() -> SharedCache:
 
 
 def test_a_value_is_made_once_for_a_key(cache: SharedCache) -> None:
-    made = [cache.shared("x", key, object) for key in ("a", "a", "b", "b", "a")]
+    made = [cache.get_or_make("x", key, object) for key in ("a", "a", "b", "b", "a")]
     assert made[0] is made[1]
     assert made[2] is made[3]
     assert len(set(map(id, made))) == 3
 
 
 def test_a_closed_cache_and_an_empty_key_keep_nothing(cache: SharedCache) -> None:
-    assert cache.shared("x", "", object) is not cache.shared("x", "", object)
+    assert cache.get_or_make("x", "", object) is not cache.get_or_make("x", "", object)
     cache.close()
-    assert cache.shared("x", "a", object) is not cache.shared("x", "a", object)
+    assert cache.get_or_make("x", "a", object) is not cache.get_or_make("x", "a", object)
 
 
 def test_closing_drops_everything(cache: SharedCache) -> None:
