@@ -12,14 +12,10 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from framework.hooks.session import Session
 from framework.util import gpus
 from framework.util.lock import release, take
-
-if TYPE_CHECKING:
-    pass
 
 VARIABLE = "CUDA_VISIBLE_DEVICES"
 PAUSE = 0.5

@@ -10,13 +10,9 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from framework.util import lock
 from framework.util.errors import FrameworkError
-
-if TYPE_CHECKING:
-    pass
 
 
 @contextmanager

@@ -3,7 +3,7 @@
     with PythonProcess() as process:
         found = process.call("acme.slow:look", folder, seconds=60)
 
-`python -m framework.util.process` is the other end.
+`main` is the other end.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ import psutil
 from framework.util.errors import FrameworkError, describe_error, signal_name
 
 RETURNED, REFUSED, RAISED = "returned", "refused", "raised"
+CODE = "import sys; sys.path[:] = {!r}; from framework.util.process import main; main()"
 GRACE = 10.0
 """Seconds for a process to end that has closed its end of the connection."""
 
@@ -50,12 +51,16 @@ class PythonProcess:
 
     Args:
         log: the file for what is printed there; without it that is dropped, but for the last line in an error.
-        env: variables for it, of which those win that are set already.
+        env: variables for it.
+        override: whether `env` wins over variables that are set already.
     """
 
-    def __init__(self, *, log: Path | None = None, env: Mapping[str, str] | None = None) -> None:
+    def __init__(
+        self, *, log: Path | None = None, env: Mapping[str, str] | None = None, override: bool = False
+    ) -> None:
         self._log = log
         self._env = env or {}
+        self._override = override
         self._process: subprocess.Popen[bytes] | None = None
         self._connection: Connection[Any, Any] | None = None
         self._printed: IO[bytes] | None = None
@@ -93,15 +98,14 @@ class PythonProcess:
         with theirs:
             # -u: what goes to the one output stays in order with what goes to the other.
             self._process = subprocess.Popen(  # noqa: S603 - our own words
-                [sys.executable, "-u", "-P", "-m", __name__, str(theirs.fileno())],
-                env={**self._env, **os.environ},
+                [sys.executable, "-u", "-P", "-c", CODE.format(sys.path), str(theirs.fileno())],
+                env={**os.environ, **self._env} if self._override else {**self._env, **os.environ},
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=self._printed,
                 stderr=subprocess.STDOUT,
             )
         self._connection = ours
-        ours.send(sys.path)
         return ours
 
     def _ended(self) -> ProcessError:
@@ -136,7 +140,6 @@ def main() -> None:
     """Answer until the other end closes the connection."""
     connection: Connection[Any, Any] = Connection(int(sys.argv[1]))
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
-    sys.path[:] = connection.recv()
     with suppress(EOFError):
         while True:
             connection.send(_answer(connection.recv_bytes()))
@@ -160,7 +163,3 @@ def _end_with_parent(parent: int) -> None:
     while os.getppid() == parent:
         time.sleep(1)
     os._exit(1)
-
-
-if __name__ == "__main__":
-    main()

@@ -117,7 +117,7 @@ class HFModel:
 
     @property
     def base_memory(self) -> Known:
-        """The key of the base's answers in the current state."""
+        """The cached answers of the base, as they are now."""
         return self.known_of_base.copy()
 
     @base_memory.setter
@@ -194,7 +194,7 @@ class HFModel:
         return self.complete(starts, max_new_tokens=max_new_tokens, batch_size=batch_size)
 
     def complete(self, starts: Sequence[Sequence[int]], *, max_new_tokens: int, batch_size: int) -> list[Answer]:
-        """Continue rows of token ids greedily; see `generate.complete`, and `known.py` for what is not generated."""
+        """Continue rows of token ids greedily; see `generate.complete`, and `answer_cache.py` for what is known."""
         known, begun = self.known, None
         if plain(getattr(self.model, "generation_config", None)):
             self.score(known.unsure(starts))

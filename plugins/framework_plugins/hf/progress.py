@@ -1,4 +1,4 @@
-"""Work between the steps of the trainer: log entries, validations, a rehearsal, and the run's orders."""
+"""Work between the steps of the trainer: log entries, validations, a rehearsal, and the instructions of the run."""
 
 from __future__ import annotations
 
@@ -22,11 +22,12 @@ Validation = tuple[float | None, Mapping[str, float]]
 
 
 class Progress(TrainerCallback):
-    """Turns the trainer's log entries into steps, with the validations, and follows the run's order for each.
+    """Turns the trainer's log entries into steps, with the validations, and does what the run says after each.
+
 
     Args:
         trainer: the trainer.
-        run: receives each step, and returns the orders.
+        run: receives each step, and returns a `StepControl`.
         validate: takes the validation loss and what else is measured.
         rehearse: makes the largest pass of a run with this many steps, if the run is long enough for that.
         best: sets weights aside.
@@ -131,8 +132,7 @@ class Progress(TrainerCallback):
             seconds=self.seconds,
         )
         checked = self.found != (None, {})
-        control = self._told(step)
-        if not control.stop:
+        if not self._told(step).stop:
             return
         control.should_training_stop = True
         if self.validated and not checked and step.step < step.total_steps:

@@ -26,7 +26,7 @@ class Spike:
     """One loss far above all recent ones.
 
     Losses are compared as logarithms, since their noise grows with them. A loss is a spike if it is `DEVIATIONS`
-    above the median of the recent ones, half as high again as the highest of them, and higher by a minimum.
+    deviations above the median of the recent ones, half as high again as the highest of them, and higher by a minimum.
     """
 
     WINDOW, LEAST = 30, 20

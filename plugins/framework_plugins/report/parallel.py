@@ -38,7 +38,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Line:
-    """The line of a point: its corners as SVG has them, its name, and how good it is, 1 the best and 0 the worst."""
+    """The line of a trial: its corners as SVG has them, its name, and how good it is, 1 the best and 0 the worst."""
 
     corners: str
     title: str
@@ -46,11 +46,11 @@ class Line:
 
 
 def axes(names: Sequence[str], columns: Sequence[Sequence[str]]) -> list[tuple[Axis, list[float]]]:
-    """Return each axis with the height of each point on it.
+    """Return each axis with the height of each trial on it.
 
     Args:
         names: of the axes.
-        columns: for each axis the value of each point.
+        columns: for each axis the value of each trial.
     """
     gap = WIDTH / max(1, len(names) - 1)
     made = []
@@ -65,7 +65,7 @@ def axes(names: Sequence[str], columns: Sequence[Sequence[str]]) -> list[tuple[A
 
 
 def lines(placed: Sequence[tuple[Axis, Sequence[float]]], titles: Sequence[str], ranks: Sequence[float]) -> list[Line]:
-    """Return the line of each point, the best one last, so that it lies on top."""
+    """Return the line of each trial, the best one last, so that it lies on top."""
     made = []
     for number, (title, rank) in enumerate(zip(titles, ranks, strict=True)):
         corners = " ".join(f"{axis.x},{heights[number]}" for axis, heights in placed)

@@ -1,6 +1,6 @@
 """The sweep: ask the study for trials, let the launcher run them, report their outcomes to the study.
 
-Everything that must survive a kill is in the study. A trial notes its owner (`whose.py`); one whose process is gone is
+Everything that must survive a kill is in the study. A trial notes its owner (`owner.py`); one whose process is gone is
 put into the queue again, for the same folder.
 """
 

@@ -28,7 +28,7 @@ def run(doing: str, function: str, log: Path, **arguments: Any) -> None:
         FrameworkError: the function raised, or its process was killed.
     """
     try:
-        with PythonProcess(log=log, env=QUIET) as process:
+        with PythonProcess(log=log, env=QUIET, override=True) as process:
             process.call(function, **arguments)
     except ProcessError as error:
         raise FrameworkError(f"{doing} failed: {error} (all of it: {log})") from error

@@ -87,7 +87,7 @@ class Batches:
     """Processes items in batches, with half the batch size after memory ran out.
 
     Args:
-        oom_retry: tells it.
+        oom_retry: retries, and reports.
         where: what is being done.
         lower: as in `attempt`.
     """
