@@ -24,7 +24,6 @@ Validation = tuple[float | None, Mapping[str, float]]
 class Progress(TrainerCallback):
     """Turns the trainer's log entries into steps, with the validations, and does what the run says after each.
 
-
     Args:
         trainer: the trainer.
         run: receives each step, and returns a `StepControl`.
