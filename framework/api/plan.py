@@ -193,6 +193,8 @@ def as_plain(value: Any, what: Affects | None = None) -> Any:
         return {str(key): as_plain(part, what) for key, part in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str | bytes):
         return [as_plain(part, what) for part in value]
+    if hasattr(value, "item") and not isinstance(value, type):  # a number of numpy or torch
+        value = value.item()
     return value if isinstance(value, str | int | float | None) else str(value)
 
 

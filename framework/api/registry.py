@@ -62,7 +62,7 @@ def selection_of(node: DictConfig) -> Selection:
 def ask(hook: str, **arguments: Any) -> Iterator[tuple[str, Any]]:
     """Call a hook of every plugin and give what each returns, item by item, with the plugin's name. A text is one item.
 
-    A plugin that raises is named and passed over. `FrameworkError` is for the caller.
+    A plugin that raises is named and passed over; a `FrameworkError` is raised here.
     """
     return current().plugins.ask(hook, **arguments)
 

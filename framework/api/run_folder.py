@@ -59,6 +59,8 @@ class RunFolder:
         Raises:
             FrameworkError: the file cannot be read.
         """
+        if (self.path / "null.json").exists() and not self.file(NULL).exists():
+            raise FrameworkError(f"{self.path} holds null.json of an older version: run the stage evaluate again")
         return self._load(NULL, NullDistribution)
 
     def status(self) -> Mapping[str, Any]:

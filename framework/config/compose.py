@@ -24,6 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from framework.api.component import GROUPS
 from framework.api.schema import RunConfig
+from framework.hooks.local_file import load_file
 from framework.hooks.session import Session, current
 from framework.hooks.validation import COMPONENTS
 from framework.util.errors import FrameworkError, summarize_error
@@ -70,17 +71,15 @@ def announce_folders(session: Session) -> None:
     for file in (found for folder in own for found in sorted(folder.rglob("*.yml"))):
         message = f"{file}: Hydra reads .yaml only: rename it to {file.stem}.yaml"
         raise FrameworkError(message)
-    plugins = (place for _, places in _plugin_folders() for place in places)
+    plugins = (place for _, places in _plugin_folders(session) for place in places)
     for folder in (*plugins, *own):
         adds = []
         for file in _files(folder):
             name = file.relative_to(folder)
             group, option = name.parent.as_posix(), name.stem
-            if name in taken or (group in GROUPS and option in current().plugins.registrations(group)):
-                other = (
-                    taken.get(name)
-                    or f"the {group} '{option}' of {current().plugins.registrations(group)[option].package}"
-                )
+            known = session.plugins.registrations(group) if group in GROUPS else {}
+            if name in taken or option in known:
+                other = taken.get(name) or f"the {group} '{option}' of {known[option].package}"
                 message = f"{file}: {other} has that name and is found first: give the file another name"
                 raise FrameworkError(message)
             taken[name] = file
@@ -94,19 +93,17 @@ def _files(folder: Path) -> list[Path]:
     return sorted(folder.rglob("*.yaml"))
 
 
-def _plugin_folders() -> Iterator[tuple[str, list[Path]]]:
+def _plugin_folders(session: Session) -> Iterator[tuple[str, list[Path]]]:
     """Give the config folders of plugins: each as Hydra writes it, and where it lies. What is none is left out."""
-    for plugin, path in current().plugins.ask("framework_config_paths"):
+    for plugin, path in session.plugins.ask("framework_config_paths"):
         if not isinstance(path, str):
-            current().plugins.skip_plugin(
-                plugin, "framework_config_paths", f"it gives a {type(path).__name__}, no text"
-            )
+            session.plugins.skip_plugin(plugin, "framework_config_paths", f"it gives a {type(path).__name__}, no text")
             continue
         scheme, _, place = path.rpartition("://")
         try:
             spec = importlib.util.find_spec(place.replace("/", ".")) if scheme == "pkg" else None
         except (Exception, SystemExit) as error:  # noqa: BLE001 - the packages above it are imported
-            current().plugins.skip_plugin(plugin, "framework_config_paths", error)
+            session.plugins.skip_plugin(plugin, "framework_config_paths", error)
             continue
         if scheme == "pkg":
             yield path, [Path(root) for root in (spec.submodule_search_locations or [])] if spec else []
@@ -125,6 +122,19 @@ class ComponentSource(ConfigSource):
     Hydra copies what its ConfigStore holds with each composition and some forty times for `--help`, so there is little
     in it: a copy of all schemas takes as long as a composition.
     """
+
+    def __init__(self, provider: str, path: str) -> None:
+        super().__init__(provider, path)
+        session = current()  # now: a launcher pickles this in a thread that has no session
+        self._files, self._config_dirs = sorted(session.plugins.files), list(session.config_dirs)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Load what the sweep was started with: the worker of a launcher composes before anything else."""
+        self.__dict__.update(state)
+        session = current()
+        for file in self._files:
+            load_file(session.plugins, file)
+        session.config_dirs = list(dict.fromkeys([*session.config_dirs, *self._config_dirs]))
 
     @staticmethod
     def scheme() -> str:
@@ -165,7 +175,7 @@ class PluginConfigPaths(SearchPathPlugin):
 
     def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
         """Append what `framework_config_paths` gives, the user's folders, and the components."""
-        for path, _ in _plugin_folders():
+        for path, _ in _plugin_folders(current()):
             search_path.append(provider="framework", path=path)
         for folder in user_folders(current()):
             search_path.append(provider="user", path=f"file://{folder}")

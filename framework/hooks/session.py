@@ -1,4 +1,4 @@
-"""What a process holds while it works. `cli.main` makes the session and passes it on.
+"""What a process holds while it works. `cli.main` opens the session and passes it on.
 
 Objects that Hydra or a plugin makes cannot be handed the session; they get it from `current()`.
 """

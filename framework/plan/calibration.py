@@ -115,7 +115,7 @@ def train(words: Sequence[str], capped: int | None) -> None:
 
 
 def _rows(count: int, length: int) -> Iterator[str]:
-    """Yield rows of about `tokens` tokens: a letter behind a space is a token of most tokenizers."""
+    """Yield rows of about `length` tokens: a letter behind a space is a token of most tokenizers."""
     draw = random.Random(length)  # noqa: S311 - which letters, not a secret
     for _ in range(count):
         asked, answer = (" ".join(draw.choice(LETTERS) for _ in range(max(4, length // 2))) for _ in range(2))

@@ -146,11 +146,23 @@ def _refused(known: Origins) -> Iterator[Problem]:
         else:
             try:
                 added, parent = setting.where.startswith("+"), setting.key.rpartition(".")[0]
-                if parent and OmegaConf.select(config, parent) is None:  # settings that are null as a whole by default
+                if (
+                    parent and OmegaConf.select(config, parent) is None and _holds_settings(config, parent)
+                ):  # settings that are null as a whole by default
                     OmegaConf.update(config, parent, {}, merge=False, force_add=added)
                 OmegaConf.update(config, setting.key, setting.value, merge=True, force_add=added)
             except (OmegaConfBaseException, ValueError) as error:
                 yield Problem(_reason(config, setting, error), where=setting.where)
+
+
+def _holds_settings(config: DictConfig, key: str) -> bool:
+    """Whether a setting that is null holds settings of its own, or named values, when it is not."""
+    parent, _, name = key.rpartition(".")
+    schema = OmegaConf.get_type(OmegaConf.select(config, parent) if parent else config)
+    wanted = (
+        next((field.type.base for field in fields(schema) if field.name == name), None) if is_schema(schema) else None
+    )
+    return wanted is None or wanted is dict or is_schema(wanted)
 
 
 def _reason(config: DictConfig, setting: SourcedValue, error: Exception) -> str:
@@ -168,6 +180,8 @@ def _reason(config: DictConfig, setting: SourcedValue, error: Exception) -> str:
         return unknown_key(key, [])
     schema = OmegaConf.get_type(node)
     wanted = {field.name: field for field in fields(schema)} if is_schema(schema) else {}
+    if parent and node is None:  # below a setting that is a plain value
+        return unknown_key(key, [])
     if name in wanted and not wanted[name].has_type(setting.value):
         return out_of_range(key, setting.value, wanted[name].type)
     return f"{key}={value} cannot be read: {explain(error)}"

@@ -15,7 +15,7 @@ from omegaconf import DictConfig
 
 from framework.config.check import problems_below
 from framework.config.compose import CONFIG_NAME, config_loader
-from framework.config.sources import REFUSALS, refusal
+from framework.config.sources import REFUSALS, explain, refusal
 from framework.plan.diagnose import diagnose
 from framework.plan.load import load_plan
 from framework.util.errors import FrameworkError
@@ -34,7 +34,10 @@ def check_sweep(words: Sequence[str]) -> None:
     sweeper = _sweeper(words)
     words += [f"{key}={value}" for key, value in (sweeper.get("params") or {}).items()]
     with config_loader() as loader:
-        chosen, typed = trials(loader, words)
+        try:
+            chosen, typed = trials(loader, words)
+        except REFUSALS as error:  # of `params` in a file
+            raise FrameworkError(explain(error)) from error
     if typed and sweeper.get("_target_") == BasicSweeperConf._target_:
         word = next(iter(typed.values()))
         message = f"{word}: an interval has no end of values: list some, or choose hydra/sweeper=optuna5"
@@ -76,6 +79,8 @@ def trials(loader: ConfigLoader, words: Sequence[str]) -> tuple[list[list[str]],
         elif isinstance(sweep := override.value(), IntervalSweep):
             values = [f"{key}={end!r}" for end in (sweep.start, sweep.end)]
             typed |= dict.fromkeys(values, word)
+        if not values:
+            raise FrameworkError(f"{word}: no value is left to sweep over")
         choices.append(values)
         combined.append(values[:1] if word in typed.values() else values)
     longest = max(map(len, choices), default=1)

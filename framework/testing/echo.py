@@ -242,7 +242,7 @@ class EchoModel:
         return scored
 
     def divergence(self, rows: Sequence[TokenRow]) -> list[float]:
-        """Return how far memorized answers is from knowing nothing: log(words), else 0."""
+        """Return how far what is memorized is from knowing nothing: log(words), else 0."""
         with self.as_base():
             before = self.score(rows)
         after = self.score(rows)
@@ -251,7 +251,7 @@ class EchoModel:
 
     @contextmanager
     def with_random_adapter(self, seed: int) -> Iterator[None]:
-        """Forget for a while: memorized answers has no size."""
+        """Forget for a while: what is memorized has no size."""
         del seed
         with self.as_base():
             yield

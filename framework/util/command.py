@@ -46,6 +46,10 @@ class CommandParser(argparse.ArgumentParser):
         usage = " ".join(self.format_usage().split()).removeprefix("usage: ")
         raise FrameworkError(f"{message.removeprefix('argument ').rstrip('.')}. Usage: {usage}")
 
+    def _get_option_tuples(self, option_string: str) -> Any:
+        # `allow_abbrev` is for long options only: without this, -c would be -cd.
+        return super()._get_option_tuples(option_string) if self.allow_abbrev else []
+
     def add_overrides(self, meaning: str) -> None:
         """Take overrides, `overrides` of the result: words such as `adapter.r=8` or `~format`."""
         self.add_argument("overrides", nargs="*", default=[], metavar="KEY=VALUE", help=meaning)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,7 +25,7 @@ def write_whole(file: Path, content: str | bytes, *, errors: str = "strict") -> 
     Raises:
         OSError: it cannot be written.
     """
-    half = file.with_name(f"{file.name}.{os.getpid()}{PART_SUFFIX}")
+    half = file.with_name(f"{file.name}.{os.getpid()}-{secrets.token_hex(4)}{PART_SUFFIX}")
     try:
         half.write_bytes(content if isinstance(content, bytes) else content.encode(errors=errors))
         half.replace(file)

@@ -26,7 +26,7 @@ def take(path: Path, *, seconds: float = 0) -> FileLock | None:
 
     mine = FileLock(path, poll_interval=PAUSE, thread_local=False, on_acquired=_write_holder)
     try:
-        mine.acquire(timeout=seconds)
+        mine.acquire(timeout=max(seconds, 3 * PAUSE))  # its file may be removed between opening and locking
     except Timeout:
         return None
     except OSError as error:

@@ -31,7 +31,7 @@ def load(kind: type[Record], file: Path) -> Record:
     from cattrs.errors import BaseValidationError  # noqa: PLC0415 - 60 ms that --help need not pay
     from cattrs.preconf.json import make_converter  # noqa: PLC0415 - as above
 
-    converter = make_converter()
+    converter = make_converter(forbid_extra_keys=True)  # a field of another version must not vanish
     converter.register_structure_hook_func(
         lambda kind: isinstance(kind, type) and issubclass(kind, Enum), lambda name, kind: kind[name]
     )

@@ -100,7 +100,7 @@ class Overview:
             f"{part.plugin} ({part.package}), {part.what}: {part.reason}"
             for part in current().plugins.skipped_plugins()
         ]
-        _print_section(console, "Left out because broken", broken)
+        _print_section(console, "Skipped because broken", broken)
         _print_section(console, f"Switched off by {DISABLE}", list(_switched_off()))
 
 

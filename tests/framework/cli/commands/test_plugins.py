@@ -288,7 +288,7 @@ def test_what_is_left_out_and_what_is_switched_off_is_told_at_the_end(mine: Path
     off = {"FRAMEWORK_DISABLE_PLUGINS": "trackers,trakers"}
     result = program("plugins", "plugins=[./mine.py]", cwd=mine, env=off)
     lines = result.out.splitlines()
-    broken = lines[lines.index("Left out because broken") :]
+    broken = lines[lines.index("Skipped because broken") :]
     assert any(line.startswith(f"  mine ({mine}/mine.py), metric 'none': ") for line in broken)
     assert any("framework_config_paths: RuntimeError: no anvil" in line for line in broken)
     assert lines[-3:] == [
