@@ -30,7 +30,7 @@ def test_each_worker_of_joblib_sees_a_gpu_of_its_own_and_a_failed_point_ends_not
     fails = "trainer.end=none,none,mistake,none"
     done = sweep(place, "hydra/launcher=joblib", fails, *GRID[1:], CUDA_VISIBLE_DEVICES="4,5")
     assert done.code == 2
-    assert "hydra.launcher.n_jobs=2: one point for each GPU" in done.err
+    assert "hydra.launcher.n_jobs=2: one trial for each GPU" in done.err
     assert "first line" in done.err
     assert [point["state"] for point in points(place)] == ["finished", "finished", "failed", "finished"]
     found = hardware(place)
