@@ -103,8 +103,8 @@ def test_a_killed_point_does_not_end_a_sweep(place: Path) -> None:
     assert done.code != 0
     rows = [[cell.strip() for cell in line.split("│")[1:4]] for line in done.out.splitlines() if line.startswith("│")]
     assert [(row[0], row[2] == "failed") for row in rows] == [("0", True), ("1", False), ("2", True)]
-    assert "\npoint 0 failed: the run was killed by signal 9 (SIGKILL), most likely for lack of memory. " in done.out
-    assert "\npoint 2 failed: LookupError: lost\n" in done.out
+    assert "\ntrial 0 failed: the run was killed by signal 9 (SIGKILL), most likely for lack of memory. " in done.out
+    assert "\ntrial 2 failed: LookupError: lost\n" in done.out
     assert (next(place.glob("outputs/mine/sweep_*/1")) / "report.json").exists()
 
 
