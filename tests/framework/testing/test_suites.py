@@ -103,7 +103,7 @@ CASES = [
     ),
     ("FormatterSuite", "strict", "odd_rows_are_told_apart_without_an_error", r"matches\(\{\}\) raises KeyError"),
     ("FormatterSuite", "vague", "odd_rows_are_told_apart_without_an_error", "not True or False"),
-    ("FormatterSuite", "trusting", "odd_rows_make_a_conversation_or_a_clear_error", "wants a FrameworkError"),
+    ("FormatterSuite", "trusting", "odd_rows_make_a_conversation_or_a_clear_error", "needs a FrameworkError"),
     ("FormatterSuite", "poet", CONVERSATION, r"the roles are \['poet', 'assistant'\]"),
     ("FormatterSuite", "numbers", CONVERSATION, "a turn is no text"),
     ("FormatterSuite", "unknown", CONVERSATION, "'nobody', the name of no option"),

@@ -2,8 +2,6 @@
 
 import json
 import shlex
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -219,8 +217,3 @@ def test_what_the_first_party_options_need_can_be_asked_of_pip() -> None:
     for extra in sorted(extras):
         missing([extra])
         assert pip_command([extra]).startswith("pip install ")
-
-
-def test_the_program_starts_without_reading_requirements() -> None:
-    code = "import sys, framework.cli.main; print('framework.util.requirements' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
