@@ -132,7 +132,7 @@ class ComponentSource(ConfigSource):
         """Load what the sweep was started with: the worker of a launcher composes before anything else."""
         self.__dict__.update(state)
         session = current()
-        for file in self._files:
+        for file in sorted({*self._files} - session.plugins.files):  # a copy in the same process has them
             load_file(session.plugins, file)
         session.config_dirs = list(dict.fromkeys([*session.config_dirs, *self._config_dirs]))
 
