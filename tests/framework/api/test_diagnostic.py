@@ -1,4 +1,4 @@
-"""`Diagnostic`: what is none is told."""
+"""`Diagnostic`: an object that is not a valid one is refused, with the reason."""
 
 import dataclasses
 from typing import Any

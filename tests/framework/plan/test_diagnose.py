@@ -1,4 +1,4 @@
-"""What Hydra refuses to compose is told with its place, the nearest name and what would be valid."""
+"""What Hydra refuses to compose is reported with its place, the nearest name and the valid values."""
 
 from pathlib import Path
 

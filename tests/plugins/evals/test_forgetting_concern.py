@@ -1,4 +1,4 @@
-"""A run that forgot is flagged by each sign, with the recommendation; one that did not is told with its figures."""
+"""A run that forgot is flagged by each sign, with the recommendation; one that did not is reported with its figures."""
 
 from __future__ import annotations
 
