@@ -221,12 +221,20 @@ def test_an_experiment_of_the_user_s_own_uses_them(installed: Installed, empty: 
     assert {"readability", "word_limit"} <= report(empty / "run")["metrics"].keys()
 
 
-def test_a_wrong_value_is_answered_with_the_valid_ones(installed: Installed, empty: Path) -> None:
-    words = ["metric=[readability,word_limit]", "metric.readability.measure=fog", "metric.word_limit.limit=0"]
-    result = installed.execute("framework", *words, cwd=empty)
+@pytest.mark.parametrize(
+    ("wrong", "parts"),
+    [
+        ("metric.readability.measure=fog", ("metric.readability.measure", "lix", "words_per_sentence")),
+        ("metric.word_limit.limit=0", ("metric.word_limit.limit", "above 0")),
+    ],
+)
+def test_a_wrong_value_is_answered_with_the_valid_ones(
+    installed: Installed, empty: Path, wrong: str, parts: tuple[str, ...]
+) -> None:
+    result = installed.execute("framework", "metric=[readability,word_limit]", wrong, cwd=empty)
     assert result.code == 2
     assert "Traceback" not in result.err
-    for part in ("metric.readability.measure", "lix", "metric.word_limit.limit", "above 0"):
+    for part in parts:
         assert part in result.err
 
 
