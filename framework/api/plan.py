@@ -120,7 +120,7 @@ class Plan:
 
     def affects(self, key: str) -> Affects:
         """Return what a setting can invalidate, by its key in the config; everything where the plan has no such key."""
-        found = ~Affects.nothing
+        marks = ~Affects.nothing
         node: Any = self
         for name in key.split("."):
             if isinstance(node, Mapping):
@@ -130,10 +130,10 @@ class Plan:
                 known = {each.name: each.affects for each in fields(schema)} if dataclasses.is_dataclass(node) else {}
                 if name not in known:
                     break
-                found &= known[name]
+                marks &= known[name]
                 node = getattr(node, name, None)
             node = node.config if isinstance(node, Selection) else node
-        return found
+        return marks
 
     @property
     def training(self) -> TrainerConfig:
@@ -144,13 +144,13 @@ class Plan:
     @property
     def selections(self) -> dict[str, Selection]:
         """Every selection by its place in the config: `adapter`, `metric.exact_match`."""
-        found: dict[str, Selection] = {}
+        selections: dict[str, Selection] = {}
         for group in GROUPS:
             part = getattr(self, group)
-            found |= (
+            selections |= (
                 {group: part} if isinstance(part, Selection) else {f"{group}.{key}": one for key, one in part.items()}
             )
-        return found
+        return selections
 
     @property
     def options(self) -> dict[str, str]:

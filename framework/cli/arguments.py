@@ -105,10 +105,10 @@ def restore_folders(words: Sequence[str]) -> None:
         file = Path(word.partition("=")[2].strip("'\""), ENVIRONMENT)
         if override_key(word) == "run_dir" and file.is_file():
             try:
-                made = records.load(Environment, file)
+                environment = records.load(Environment, file)
             except ValueError as error:
                 raise FrameworkError(str(error)) from error
-            for folder in made.config_dirs:
+            for folder in environment.config_dirs:
                 if Path(folder).is_dir():
                     add_folder(current(), folder)
 

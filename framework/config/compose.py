@@ -56,8 +56,8 @@ def add_folder(session: Session, folder: str) -> None:
 def user_folders(session: Session) -> list[Path]:
     """Return the config folders of the user: `./conf` where there is one, and those of `--config-dir`."""
     here = Path.cwd() / "conf"
-    found = [here] if here.is_dir() and here.resolve() != conf_dir().resolve() else []
-    return list(dict.fromkeys([*found, *session.config_dirs]))
+    own = [here] if here.is_dir() and here.resolve() != conf_dir().resolve() else []
+    return list(dict.fromkeys([*own, *session.config_dirs]))
 
 
 def announce_folders(session: Session) -> None:
@@ -68,7 +68,7 @@ def announce_folders(session: Session) -> None:
     """
     taken = {file.relative_to(conf_dir()): file for file in _files(conf_dir())}
     own = user_folders(session)
-    for file in (found for folder in own for found in sorted(folder.rglob("*.yml"))):
+    for file in (misnamed for folder in own for misnamed in sorted(folder.rglob("*.yml"))):
         message = f"{file}: Hydra reads .yaml only: rename it to {file.stem}.yaml"
         raise FrameworkError(message)
     plugins = (place for _, places in _plugin_folders(session) for place in places)
@@ -190,7 +190,7 @@ def register(session: Session) -> Mapping[str, DictConfig]:
     plugins = session.plugins.implementations(COMPONENTS)
     if session.schemas[0] == plugins:
         return session.schemas[1]
-    found: dict[str, DictConfig] = {"run_config": OmegaConf.structured(RunConfig)}
+    schemas: dict[str, DictConfig] = {"run_config": OmegaConf.structured(RunConfig)}
     for group in GROUPS.values():
         for name, registration in session.plugins.registrations(group).items():
             schema = registration.component.schema
@@ -201,11 +201,11 @@ def register(session: Session) -> Mapping[str, DictConfig]:
                 reason = f"its schema {schema.__name__} is no config: {summarize_error(error)}"
                 session.plugins.skip_plugin(registration.plugin, f"{group.name} '{name}'", reason)
             else:
-                found[f"{group.name}/{name}"] = node
-    session.schemas = plugins, found
+                schemas[f"{group.name}/{name}"] = node
+    session.schemas = plugins, schemas
     Plugins.instance().register(ComponentSource)
     Plugins.instance().register(PluginConfigPaths)
-    return found
+    return schemas
 
 
 def _open_dicts(schema: type, node: Any) -> None:

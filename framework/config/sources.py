@@ -79,26 +79,26 @@ class Origins:
 
 def origins(loader: ConfigLoader, defaults: Sequence[ResultDefault], words: Sequence[str]) -> Origins:
     """Read what a defaults list and the arguments of a command line set."""
-    found = Origins()
+    known = Origins()
     for default in defaults:
         package = default.package or ""
         loaded = loader.repository.load_config(default.config_path) if default.config_path else None
         if loaded is not None and loaded.path.startswith(STRUCTURED):
-            found.schemas[package] = loaded.config
+            known.schemas[package] = loaded.config
         elif loaded is not None and default.config_path and loaded.provider != "hydra":  # its own set what no run sets
             for chosen, place in entries(loader, default.config_path):
                 if isinstance(chosen, GroupDefault):
-                    found.choices[str(chosen.group).lstrip("/")] = place
-            found.settings += _of_file(loaded.path, default.config_path, package, loaded.config)
+                    known.choices[str(chosen.group).lstrip("/")] = place
+            known.settings += _of_file(loaded.path, default.config_path, package, loaded.config)
     for override in OverridesParser.create(loader).parse_overrides(list(words)):
         key, word = override.key_or_group, str(override.input_line)
         if override.is_sweep_override() or override.is_delete():
             continue
         if loader.repository.group_exists(key) and not isinstance(override.value(), dict):
-            found.choices[override.package or key] = word
+            known.choices[override.package or key] = word
         else:
-            found.settings.append(SourcedValue(key, override.value(), word))
-    return found
+            known.settings.append(SourcedValue(key, override.value(), word))
+    return known
 
 
 def _of_file(folder: str, config_path: str, package: str, config: DictConfig) -> Iterator[SourcedValue]:
@@ -174,11 +174,11 @@ def source_lines(loader: ConfigLoader, config_path: str) -> Iterator[tuple[str, 
             yield name, number, line
 
 
-def refusal(found: Sequence[Problem], overrides: Sequence[str]) -> FrameworkError:
+def refusal(problems: Sequence[Problem], overrides: Sequence[str]) -> FrameworkError:
     """Return the one error that tells all problems of a config that Hydra composed, each with its place."""
     with config_loader() as loader:
         where = read_origins(loader, overrides).where
-    return FrameworkError("\n".join(dict.fromkeys(line(problem, where) for problem in found)))
+    return FrameworkError("\n".join(dict.fromkeys(line(problem, where) for problem in problems)))
 
 
 def line(problem: Problem, where: Callable[[str], str]) -> str:

@@ -37,12 +37,12 @@ def prove(store: Store) -> Proof:
 
 def _problems(store: Store, failed: NDArray[np.bool_]) -> Iterator[ProofProblem]:
     """Gather the problems by their sentence; read the texts only where there are any."""
-    found: dict[str, list[int]] = {}
+    rows_by_problem: dict[str, list[int]] = {}
     for texts in store.texts() if failed.any() else ():
         for number, problem in enumerate(texts.problem, start=texts.start):
             if failed[number]:
-                found.setdefault(problem, []).append(number)
-    for problem, numbers in found.items():
+                rows_by_problem.setdefault(problem, []).append(number)
+    for problem, numbers in rows_by_problem.items():
         yield ProofProblem(problem, len(numbers), [store.where(number) for number in numbers[:SHOWN]])
 
 

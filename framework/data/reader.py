@@ -51,8 +51,8 @@ class Reader:
         if not encoding:
             return self._unshared(), False
         folder = cache_dir() / "data" / self._key(encoding)
-        if (found := store.opened(folder)) is not None:
-            return found, True
+        if (cached := store.opened(folder)) is not None:
+            return cached, True
         try:
             store.remove_old(folder.parent)
             return self._write(folder), False
@@ -67,12 +67,12 @@ class Reader:
         """Write a store that goes with the last who uses it."""
         folder = Path(tempfile.mkdtemp())
         try:
-            made = self._write(folder / "rows")
+            written = self._write(folder / "rows")
         except BaseException:
             rmtree(folder, ignore_errors=True)
             raise
-        weakref.finalize(made, rmtree, folder, ignore_errors=True)
-        return made
+        weakref.finalize(written, rmtree, folder, ignore_errors=True)
+        return written
 
     def _key(self, encoding: str) -> str:
         settings = self.plan.affecting(Affects.mixed_rows if self.mixed else Affects.unmixed_rows)
@@ -95,14 +95,14 @@ class Reader:
         self._add(into, self.raw.prompts, self.plan.format, PROMPTS, 0)
         trained = own if validated else round(own * (1 - data.validation_split))
         for number, (part, raw) in enumerate(zip(self.mixed, self.others, strict=True), start=1):
-            wanted = part.wanted(trained, self.mixed)
+            target = part.wanted(trained, self.mixed)
             rows, count = mixture.SeededSampler(raw, part.max_rows, self.plan.seed), 0
-            while count < wanted and (more := rows.draw(wanted - count)) is not None:  # again in place of bad rows
+            while count < target and (more := rows.draw(target - count)) is not None:  # again in place of bad rows
                 count += self._add(into, more, part.format, TRAIN, number)
             if not count and not summary.bad_rows:
                 message = f"data.mix[{number - 1}] ({part.name}) has no rows"
                 raise FrameworkError(message)
-            summary.mixed.append(MixedIn(part.name, wanted, count))
+            summary.mixed.append(MixedIn(part.name, target, count))
         if summary.bad_rows and data.on_bad_row is OnBadRow.fail:
             raise summary.refusal()
 

@@ -32,13 +32,13 @@ class Measuring:
         base = model.base_key if isinstance(model, SharesBase) else ""
         settings = plan.affecting(Affects.baseline)
         key = key_of(base, self.data.result.fingerprint, settings) if base else ""
-        kept: tuple[EvalResult, Any] | None = shared.find("baseline", key)
-        if kept is None:
+        cached: tuple[EvalResult, Any] | None = shared.find("baseline", key)
+        if cached is None:
             result = self.now()
             memory = model.base_memory if isinstance(model, RemembersBase) else None
             shared.keep("baseline", key, (result, memory))
             return result
-        result, memory = kept
+        result, memory = cached
         if memory is not None and isinstance(model, RemembersBase):
             model.base_memory = memory
         return result

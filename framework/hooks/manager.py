@@ -159,20 +159,20 @@ class Plugins:
             FrameworkError: one name is registered twice.
         """
         name = group if isinstance(group, str) else group.name
-        found: dict[str, Registration] = {}
+        registrations: dict[str, Registration] = {}
         schemas: dict[type, str] = {}
         for plugin, component in sorted(self._collected()[name], key=lambda pair: self._is_strange(pair[0])):
             option, owner = label(component), plugin.partition(":")[0]
-            if component.name in found:
-                raise FrameworkError(self._taken(option, found[component.name].plugin, owner))
+            if component.name in registrations:
+                raise FrameworkError(self._taken(option, registrations[component.name].plugin, owner))
             if component.schema in schemas:
                 reason = f"{schemas[component.schema]} has its schema too: subclass it, the class identifies the option"
                 self.skip_plugin(plugin, option, reason)
                 continue
             schemas[component.schema] = f"{option} of {self._named(owner)}"
             if (owner, option) not in self._skipped:
-                found[component.name] = Registration(component, owner, self.package(owner))
-        return dict(sorted(found.items()))
+                registrations[component.name] = Registration(component, owner, self.package(owner))
+        return dict(sorted(registrations.items()))
 
     def _collected(self) -> dict[str, list[tuple[str, Component]]]:
         """Return the components of all plugins by group, each with its plugin; what is none is left out.
@@ -182,15 +182,15 @@ class Plugins:
         implementations = self.implementations(COMPONENTS)
         if self._components[0] == implementations:
             return self._components[1]
-        found: dict[str, list[tuple[str, Component]]] = {name: [] for name in ALL_GROUPS}
+        by_group: dict[str, list[tuple[str, Component]]] = {name: [] for name in ALL_GROUPS}
         for plugin, component in self.ask(COMPONENTS):
             if reason := wrong_component(component):
                 self.skip_plugin(plugin, label(component), reason)
                 continue
             (group,) = groups_of(component.schema)
-            found[group.name].append((plugin, component))
-        self._components = implementations, found
-        return found
+            by_group[group.name].append((plugin, component))
+        self._components = implementations, by_group
+        return by_group
 
     def _is_strange(self, plugin: str) -> bool:
         """Whether a plugin comes from elsewhere; what contradicts ours is then the one to blame."""
@@ -249,10 +249,10 @@ class Plugins:
         """
         for implementation in self.implementations(hook):
             try:
-                given = _call(implementation, arguments)
-                items: list[Any] = [] if given is None else [given]
-                if isinstance(given, Iterable) and not isinstance(given, str):
-                    items = list(given)
+                result = _call(implementation, arguments)
+                items: list[Any] = [] if result is None else [result]
+                if isinstance(result, Iterable) and not isinstance(result, str):
+                    items = list(result)
             except (Exception, SystemExit) as error:
                 if isinstance(error, FrameworkError) and hook != COMPONENTS:
                     raise

@@ -43,8 +43,8 @@ class PlanContext:
     def settings(self) -> MemorySettings | None:
         """How the plan trains, as its trainer tells; None where it does not."""
         sizes = {"longest": self.longest, "shared": self.known.shared if self.known else 0}
-        given = current().plugins.ask("framework_memory", plan=self.plan, shape=self.shape, gpu=self.gpu, **sizes)
-        for plugin, settings in given:
+        answers = current().plugins.ask("framework_memory", plan=self.plan, shape=self.shape, gpu=self.gpu, **sizes)
+        for plugin, settings in answers:
             if isinstance(settings, MemorySettings):
                 return settings
             current().plugins.skip_plugin(
@@ -83,8 +83,8 @@ class PlanContext:
         """
         return (least(self.shape, settings).corrected(self.offset) if self.used else self.estimate(settings)).low
 
-    def fit_status(self, made: Estimate) -> FitStatus:
+    def fit_status(self, estimate: Estimate) -> FitStatus:
         """Say whether an estimate fits."""
-        if made.high <= self.available:
+        if estimate.high <= self.available:
             return FitStatus.fits
-        return FitStatus.tight if made.low <= self.available else FitStatus.too_large
+        return FitStatus.tight if estimate.low <= self.available else FitStatus.too_large

@@ -49,8 +49,8 @@ def diagnose(error: Exception, words: Sequence[str]) -> FrameworkError:
 def _problems(loader: ConfigLoader, error: Exception, words: Sequence[str]) -> list[Problem]:
     overrides = OverridesParser.create(loader).parse_overrides(list(words))
     wrong = (Problem(text, where=str(each.input_line)) for each in overrides if (text := _wrong_choice(each)))
-    if found := next(wrong, None):
-        return [found]
+    if first := next(wrong, None):
+        return [first]
     try:
         defaults = defaults_list(loader, words).defaults
     except REFUSALS as refused:
@@ -159,10 +159,10 @@ def _holds_settings(config: DictConfig, key: str) -> bool:
     """Whether a setting that is null holds settings of its own, or named values, when it is not."""
     parent, _, name = key.rpartition(".")
     schema = OmegaConf.get_type(OmegaConf.select(config, parent) if parent else config)
-    wanted = (
+    kind = (
         next((field.type.base for field in fields(schema) if field.name == name), None) if is_schema(schema) else None
     )
-    return wanted is None or wanted is dict or is_schema(wanted)
+    return kind is None or kind is dict or is_schema(kind)
 
 
 def _reason(config: DictConfig, setting: SourcedValue, error: Exception) -> str:
@@ -179,9 +179,9 @@ def _reason(config: DictConfig, setting: SourcedValue, error: Exception) -> str:
     if isinstance(node, ListConfig):
         return unknown_key(key, [])
     schema = OmegaConf.get_type(node)
-    wanted = {field.name: field for field in fields(schema)} if is_schema(schema) else {}
+    known = {field.name: field for field in fields(schema)} if is_schema(schema) else {}
     if parent and node is None:  # below a setting that is a plain value
         return unknown_key(key, [])
-    if name in wanted and not wanted[name].has_type(setting.value):
-        return out_of_range(key, setting.value, wanted[name].type)
+    if name in known and not known[name].has_type(setting.value):
+        return out_of_range(key, setting.value, known[name].type)
     return f"{key}={value} cannot be read: {explain(error)}"

@@ -32,7 +32,7 @@ BILLION = 1e9
 log = logging.getLogger(__name__)
 
 
-def changes(context: PlanContext, made: Estimate) -> Iterator[tuple[SuggestedChange, MemoryReduction]]:
+def changes(context: PlanContext, estimate: Estimate) -> Iterator[tuple[SuggestedChange, MemoryReduction]]:
     """Give the changes that make a run fit, each on top of those before it.
 
     Of those that save something the first is taken, in the order of their price; then all are checked again.
@@ -43,32 +43,32 @@ def changes(context: PlanContext, made: Estimate) -> Iterator[tuple[SuggestedCha
         for reduction in left:
             other = _with(context, reduction)
             settings = other.settings if other else None
-            needs = other.estimate(settings) if other and settings else made
-            if other and needs.high < made.high:
+            needs = other.estimate(settings) if other and settings else estimate
+            if other and needs.high < estimate.high:
                 break
         else:
             return
         fit_status = other.fit_status(needs)
         change = SuggestedChange(
-            as_overrides(reduction.settings), made.reserved - needs.reserved, reduction.costs, fit_status
+            as_overrides(reduction.settings), estimate.reserved - needs.reserved, reduction.costs, fit_status
         )
         yield change, reduction
         left.remove(reduction)
-        context, made = other, needs
+        context, estimate = other, needs
 
 
-def remedies(context: PlanContext, made: Estimate) -> tuple[list[SuggestedChange], SuggestedChange | None]:
+def remedies(context: PlanContext, estimate: Estimate) -> tuple[list[SuggestedChange], SuggestedChange | None]:
     """Return the changes that make a run fit, and where all of them do not, a smaller model that would."""
-    if context.fit_status(made) is FitStatus.fits:
+    if context.fit_status(estimate) is FitStatus.fits:
         return [], None
-    found, plan, fit_status = [], context.plan, context.fit_status(made)
-    for change, reduction in changes(context, made):
-        found.append(change)
+    applied, plan, fit_status = [], context.plan, context.fit_status(estimate)
+    for change, reduction in changes(context, estimate):
+        applied.append(change)
         plan, fit_status = changed(plan, reduction.settings), change.fit_status
     if fit_status is not FitStatus.too_large:
-        return found, None
+        return applied, None
 
-    return found, smaller_model(dataclasses.replace(context, plan=plan))
+    return applied, smaller_model(dataclasses.replace(context, plan=plan))
 
 
 def _reductions(context: PlanContext) -> Iterator[MemoryReduction]:
@@ -108,16 +108,16 @@ def apply(context: PlanContext) -> tuple[PlanContext, list[str]]:
     Until the rows are known, only what costs nothing is taken: the longest row that may come need not be there.
     """
     settings = context.settings
-    if settings is None or context.fit_status(made := context.estimate(settings)) is FitStatus.fits:
+    if settings is None or context.fit_status(estimate := context.estimate(settings)) is FitStatus.fits:
         return context, []
     taken: dict[str, Any] = {}
-    for _, reduction in changes(context, made):
+    for _, reduction in changes(context, estimate):
         if context.known or reduction.price == 0:
             taken |= reduction.settings
     return dataclasses.replace(context, plan=changed(context.plan, taken)), as_overrides(taken)
 
 
-def check_fits(plan: Plan, told: Forecast) -> None:
+def check_fits(plan: Plan, forecast: Forecast) -> None:
     """Refuse a training for which there is not enough memory, whatever luck it has.
 
     Until the rows are known, that is one whose weights and optimizer alone do not fit.
@@ -125,23 +125,23 @@ def check_fits(plan: Plan, told: Forecast) -> None:
     Raises:
         DoesNotFitError: says how much is needed, and what would make it fit.
     """
-    memory = told.memory
+    memory = forecast.memory
     if memory is None or plan.plan.gpu or Stage.train not in plan.stages or memory.least <= memory.available:
         return
     least = f"at least {memory.least / GIB:.1f} GiB"
     needed = f"does not fit: {least} are needed, and {memory.device} has {memory.available / GIB:.1f}"
-    message = f"{needed}\n{remedy(told)}"
+    message = f"{needed}\n{remedy(forecast)}"
     raise DoesNotFitError(message)
 
 
-def remedy(told: Forecast) -> str:
+def remedy(forecast: Forecast) -> str:
     """Say what would make a run fit, in one line."""
-    smaller = f"a smaller model, such as {told.smaller.overrides[0]}" if told.smaller else "a smaller model"
-    if not told.changes:
+    smaller = f"a smaller model, such as {forecast.smaller.overrides[0]}" if forecast.smaller else "a smaller model"
+    if not forecast.changes:
         return f"Take {smaller}, shorter rows or quantization=nf4"
-    last = {word.partition("=")[0]: word for change in told.changes for word in change.overrides}
+    last = {word.partition("=")[0]: word for change in forecast.changes for word in change.overrides}
     taken = " ".join(last.values())
-    if told.changes[-1].fit_status is FitStatus.too_large:
+    if forecast.changes[-1].fit_status is FitStatus.too_large:
         return f"Not even all of these make it fit: {taken}. Take {smaller}"
     return f"These make it fit, the cheapest first: {taken}. plan.apply=true takes them"
 
@@ -158,17 +158,17 @@ def smaller_model(context: PlanContext) -> SuggestedChange | None:
     settings = context.settings
     if settings is None:
         return None
-    found = []
+    candidates = []
     for name, shape in _presets():
         other = dataclasses.replace(context, shape=shape)
         if shape.total >= context.shape.total or other.settings is None:
             continue
-        made = other.estimate(other.settings)
-        if other.fit_status(made) is FitStatus.fits:
-            found.append((shape.family == context.shape.family, shape.total, name, made.reserved))
-    if not found:
+        estimate = other.estimate(other.settings)
+        if other.fit_status(estimate) is FitStatus.fits:
+            candidates.append((shape.family == context.shape.family, shape.total, name, estimate.reserved))
+    if not candidates:
         return None
-    _, parameters, name, reserved = max(found)
+    _, parameters, name, reserved = max(candidates)
     sizes = f"{parameters / BILLION:.1f} instead of {context.shape.total / BILLION:.1f} billion parameters"
     saved = context.estimate(settings).reserved - reserved
     return SuggestedChange([f"model={name}"], saved, f"another model, of {sizes}", FitStatus.fits)

@@ -103,8 +103,8 @@ class Planner:
             return str(error)
         if settings is None:
             return f"trainer={plan.trainer.component.name} does not tell how it uses memory"
-        found = 0.0 if plan.plan.gpu else calibration.offset(context.device, settings)
-        return dataclasses.replace(context, offset=found)
+        offset = 0.0 if plan.plan.gpu else calibration.offset(context.device, settings)
+        return dataclasses.replace(context, offset=offset)
 
     def _calibrated(self, context: PlanContext) -> PlanContext:
         """Run the probe where it is asked for and none was run yet, unless the run is far too large for one."""
@@ -116,31 +116,31 @@ class Planner:
         capped = None if context.used else context.available
         from framework.plan.calibration import measure  # noqa: PLC0415 - few runs need it
 
-        found = measure(context.plan, context.longest, capped=capped)
-        calibration.keep(context.device, settings, found)
-        return dataclasses.replace(context, offset=found)
+        offset = measure(context.plan, context.longest, capped=capped)
+        calibration.keep(context.device, settings, offset)
+        return dataclasses.replace(context, offset=offset)
 
     def _forecast(self, plan: Plan, context: PlanContext | str) -> Forecast:
         if isinstance(context, str):
             return Forecast(None, context, [], self.applied, None, None, list(advice(plan, None)))
         known, settings = context.known, context.settings
         assert settings is not None  # noqa: S101 - as `_context` made sure
-        made = context.estimate(settings)
+        estimate = context.estimate(settings)
         memory = Memory(
             device=context.device,
             available=context.available,
-            fit_status=context.fit_status(made),
+            fit_status=context.fit_status(estimate),
             tokens=settings.tokens,
             rows_known=known is not None,
-            parts=made.parts,
-            phases=made.phases,
-            allocated=made.allocated,
-            reserved=made.reserved,
-            low=made.low,
-            high=made.high,
-            least=context.least(settings) if known else sum(made.parts.values()),
+            parts=estimate.parts,
+            phases=estimate.phases,
+            allocated=estimate.allocated,
+            reserved=estimate.reserved,
+            low=estimate.low,
+            high=estimate.high,
+            least=context.least(settings) if known else sum(estimate.parts.values()),
         )
-        changes, smaller = fit.remedies(context, made)
+        changes, smaller = fit.remedies(context, estimate)
         doing = work(plan, context.shape, settings, known, context.device) if known else None
         trained = trained_parameters(context.shape, settings) * trained_bytes(settings)
         exports = _exports(plan, context.shape)
@@ -156,17 +156,17 @@ def _meant(plan: Plan) -> tuple[Stage, ...]:
 
 def _exports(plan: Plan, shape: Shape) -> dict[str, ExportNeed]:
     """Return the plugins' needs of the exporters, by their names in the plan."""
-    found = {}
+    needs = {}
     for plugin, need in (
         current().plugins.ask("framework_export_needs", plan=plan, shape=shape) if Stage.export in _meant(plan) else ()
     ):
         if isinstance(need, ExportNeed):
-            found[need.name] = need
+            needs[need.name] = need
         else:
             current().plugins.skip_plugin(
                 plugin, "framework_export_needs", f"it gives a {type(need).__name__}, no ExportNeed"
             )
-    return found
+    return needs
 
 
 def _disk(plan: Plan, trained: int, exports: Mapping[str, ExportNeed], *, whole: bool) -> Disk | None:

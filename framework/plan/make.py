@@ -36,16 +36,16 @@ def make_plan(
     Raises:
         FrameworkError: lists every problem that shows without loading anything, each with the place that set it.
     """
-    found = list(problems(config))
+    errors = list(problems(config))
     try:
         plan = dataclasses.replace(_freeze(config, run_dir, overrides), sweep=sweep)
     except Exception:  # a value is missing or cannot be resolved, or an option has no component
-        if not found:
+        if not errors:
             raise
-        raise refusal(found, overrides) from None
-    told = {key for problem in found for key in problem.keys}
-    if found := [*found, *(problem for problem in _problems(plan) if not told & set(problem.keys))]:
-        raise refusal(found, overrides)
+        raise refusal(errors, overrides) from None
+    reported = {key for problem in errors for key in problem.keys}
+    if errors := [*errors, *(problem for problem in _problems(plan) if not reported & set(problem.keys))]:
+        raise refusal(errors, overrides)
     return plan
 
 
@@ -55,9 +55,9 @@ def check_model(plan: Plan, config: Mapping[str, Any]) -> None:
     Raises:
         FrameworkError: lists every problem.
     """
-    found = _told("framework_check_model", plan=plan, config=config)
-    if found:
-        raise refusal(found, plan.overrides)
+    errors = _asked("framework_check_model", plan=plan, config=config)
+    if errors:
+        raise refusal(errors, plan.overrides)
 
 
 def _freeze(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...]) -> Plan:
@@ -92,33 +92,33 @@ def _plain(config: DictConfig) -> Mapping[str, Any]:
     return redact(as_plain(plain))  # type: ignore[no-any-return]
 
 
-def _run_dir(config: DictConfig, given: Path | None) -> Path:
-    if config.run_dir is not None and given is not None:
+def _run_dir(config: DictConfig, trial_dir: Path | None) -> Path:
+    if config.run_dir is not None and trial_dir is not None:
         message = "run_dir would put all trials of a sweep into one folder: set hydra.sweep.dir=FOLDER instead"
         raise FrameworkError(message)
     if config.run_dir is not None:
         return Path(config.run_dir).absolute()
     now = datetime.now().astimezone()
     folder = Path("outputs", config.name, f"{now:%Y-%m-%d_%H-%M-%S}")
-    if given is None and folder.exists():  # a run that started in the same second
+    if trial_dir is None and folder.exists():  # a run that started in the same second
         folder = folder.with_name(f"{folder.name}-{now:%f}")
-    return (given or folder).absolute()
+    return (trial_dir or folder).absolute()
 
 
 def _problems(plan: Plan) -> list[Problem]:
     """Ask the core and every plugin."""
-    return [*(Problem.told(text) for text in _own(plan)), *_told("framework_check_plan", plan=plan)]
+    return [*(Problem.told(text) for text in _own(plan)), *_asked("framework_check_plan", plan=plan)]
 
 
-def _told(hook: str, **arguments: Any) -> list[Problem]:
+def _asked(hook: str, **arguments: Any) -> list[Problem]:
     """Ask a hook of every plugin for problems."""
-    found = []
+    errors = []
     for plugin, text in current().plugins.ask(hook, **arguments):
         if isinstance(text, str):
-            found.append(Problem.told(text))
+            errors.append(Problem.told(text))
         else:
             current().plugins.skip_plugin(plugin, hook, f"it gives a {type(text).__name__}, no sentence")
-    return found
+    return errors
 
 
 def _own(plan: Plan) -> Iterator[str]:

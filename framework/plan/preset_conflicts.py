@@ -17,13 +17,13 @@ from framework.config.sources import read_origins
 def overruled(words: Sequence[str]) -> Iterator[str]:
     """Give a sentence for each value of a preset, chosen by a word, that a file overrules."""
     with config_loader() as loader:
-        found = read_origins(loader, words)
-    for group, word in found.choices.items():
+        known = read_origins(loader, words)
+    for group, word in known.choices.items():
         if group not in GROUPS or word not in words:
             continue
-        own = {setting.key: setting for setting in found.settings if setting.preset == group}
+        own = {setting.key: setting for setting in known.settings if setting.preset == group}
         for name, setting in own.items():
-            last = next(each for each in reversed(found.settings) if each.key == name)
+            last = next(each for each in reversed(known.settings) if each.key == name)
             if last.value != setting.value and last.where not in words:
                 yield (
                     f"{word}: {last.where} sets {name}={as_text(last.value)}, which wins over "

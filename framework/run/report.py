@@ -66,15 +66,15 @@ def make_report(
 
 
 def _concerns(plan: Plan, results: Results) -> list[Concern]:
-    found = []
+    concerns = []
     for plugin, concern in current().plugins.ask("framework_concerns", plan=plan, results=results):
         if isinstance(concern, Concern):
-            found.append(concern)
+            concerns.append(concern)
         else:
             current().plugins.skip_plugin(
                 plugin, "framework_concerns", f"it gives a {type(concern).__name__}, no Concern"
             )
-    return found
+    return concerns
 
 
 def _objective(

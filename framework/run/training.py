@@ -44,8 +44,10 @@ class TrainingController:
         self.base = base
         self.best = Best(plan.training.early_stopping_metric, plan.training.early_stopping_patience)
         evaluators = measuring.evaluators
-        told = [each for name, each in evaluators.items() if self.best.name in plan.evaluator[name].config.measures()]
-        self.asking: Sequence[Evaluator] = told or list(evaluators.values())
+        matching = [
+            each for name, each in evaluators.items() if self.best.name in plan.evaluator[name].config.measures()
+        ]
+        self.asking: Sequence[Evaluator] = matching or list(evaluators.values())
         self.monitors = dict(_monitors(plan))
         self.answers: EvalResult | None = None
         self.had = base is not None and self.best.name in base.measures
@@ -99,23 +101,23 @@ class TrainingController:
         """
         self.steps.append(step)
         self.events.send(TrainingStep(step))
-        found = self._check(step)
+        issues = self._check(step)
         if self.answers is not None:
-            found += truncation_issues(self.plan, self.answers, self.base, step.step)
+            issues += truncation_issues(self.plan, self.answers, self.base, step.step)
             self.answers = None
-        for issue in found:
+        for issue in issues:
             self.issues.append(issue)
             self.events.send(IssueFound(issue))
         if step.eval_loss is not None:
             self._prune(step)
         keep = self.best.look(step) and self.plan.training.keep_best
-        self._stop(found)
-        lowers = any(issue.action is Action.lower for issue in found)
+        self._stop(issues)
+        lowers = any(issue.action is Action.lower for issue in issues)
         return StepControl(self.plan.health.lower_to if lowers else 1.0, keep, self.stopped)
 
     def _check(self, step: Step) -> list[TrainingIssue]:
         """Return what the monitors find; one that raises is named and left out, unless it raises a `FrameworkError`."""
-        found: list[TrainingIssue] = []
+        issues: list[TrainingIssue] = []
         for plugin, monitor in list(self.monitors.items()):
             try:
                 seen = list(monitor.check(step))
@@ -132,8 +134,8 @@ class TrainingController:
                 )
                 del self.monitors[plugin]
             else:
-                found += seen
-        return found
+                issues += seen
+        return issues
 
     def replay(self, trained: TrainResult, steps: Sequence[Step]) -> None:
         """Send the steps of an earlier training as they were sent then.
@@ -159,9 +161,9 @@ class TrainingController:
                 plugin, "framework_validated", f"it gives a {type(reason).__name__}, no sentence"
             )
 
-    def _stop(self, found: Sequence[TrainingIssue]) -> None:
+    def _stop(self, issues: Sequence[TrainingIssue]) -> None:
         """Note why the training ends here, if it does."""
-        ending = [issue for issue in found if issue.action is Action.stop]
+        ending = [issue for issue in issues if issue.action is Action.stop]
         if ending and not self.stopped:
             first = ending[0]
             self.stopped = f"step {first.step}, {first.kind}: {first.text}"

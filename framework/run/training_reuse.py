@@ -52,12 +52,12 @@ class TrainingReuse:
         self._measuring = measuring
         self._plan = plan = measuring.plan
         shared = current().shared
-        model, found = measuring.model, measuring.data.result
+        model, data = measuring.model, measuring.data.result
         group = plan.launch.config.group()
         alone = not group or group.machines == 1
         base = model.base_key if alone and isinstance(model, SharesBase) else ""
         settings = plan.affecting(Affects.training)
-        self._key = key_of(base, found.fingerprint, settings) if base and shared.is_open else ""
+        self._key = key_of(base, data.fingerprint, settings) if base and shared.is_open else ""
         self._known: dict[str, CompletedTraining] = shared.get_or_make("trained", "by settings", dict)
         self._done = self._find()
 

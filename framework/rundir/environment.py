@@ -82,8 +82,8 @@ def packages() -> dict[str, str]:
     known = _by_module()
     names = {"framework"} | {name for module in modules for name in known.get(module, ())}
     names |= {name for module in modules - known.keys() if (name := _editable(module))}
-    found = {name: installed(name) for name in sorted(names, key=str.lower)}
-    return {name: number for name, number in found.items() if number}
+    versions = {name: installed(name) for name in sorted(names, key=str.lower)}
+    return {name: number for name, number in versions.items() if number}
 
 
 def versions() -> dict[str, str]:
@@ -110,12 +110,12 @@ def checkouts() -> dict[str, Path]:
     """Return the folders of the distributions that are installed as editable."""
     from urllib.request import url2pathname  # noqa: PLC0415 - brings http and ssl, which not every start needs
 
-    found = {}
+    folders = {}
     for distribution in distributions():
         origin = json.loads(distribution.read_text("direct_url.json") or "{}")
         if origin.get("dir_info", {}).get("editable"):
-            found[distribution.name] = Path(url2pathname(urlsplit(origin["url"]).path))
-    return found
+            folders[distribution.name] = Path(url2pathname(urlsplit(origin["url"]).path))
+    return folders
 
 
 def origins(plan: Plan) -> dict[str, str]:

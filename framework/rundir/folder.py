@@ -28,8 +28,8 @@ class WritableRunFolder(RunFolder):
         """Make the folder and write `plan.json` (the resolved config) and `overrides.json` (what made it)."""
         plan.run_dir.mkdir(parents=True, exist_ok=True)
         folder = cls(plan.run_dir)
-        kept = set() if Stage.train in plan.stages else {Stage.export}  # the export looks at what is in it
-        for stage in STALE & {made for ran in plan.stages for made in _after(ran)} - kept:
+        spared = set() if Stage.train in plan.stages else {Stage.export}  # the export looks at what is in it
+        for stage in STALE & {stale for ran in plan.stages for stale in _after(ran)} - spared:
             folder.file(stage.value).unlink(missing_ok=True)
             if stage is Stage.evaluate:
                 folder.file(NULL).unlink(missing_ok=True)
@@ -69,7 +69,7 @@ def check_writable(folder: Path) -> None:
     if folder.is_dir() and any(folder.iterdir()) and not (folder / OVERRIDES).exists():
         message = f"run_dir={folder} holds something else: give a new folder, or that of an earlier run"
         raise FrameworkError(message)
-    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
     probe = folder / ".writable"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -79,7 +79,7 @@ def check_writable(folder: Path) -> None:
         message = f"the run cannot write to {folder}: {error.strerror}. Set run_dir=FOLDER"
         raise FrameworkError(message) from error
     finally:
-        for path in made:
+        for path in new:
             if path.is_dir():
                 path.rmdir()
 

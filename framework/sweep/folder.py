@@ -140,10 +140,11 @@ def read_sweep(folder: Path, before: Mapping[str, int] | None = None) -> Sweep:
     shared = set.intersection(*map(set, words)) if len(words) > 1 else set()
     differing = [[hide(word) for word in own if word not in shared] for own in words]
     trials = [_trial(run, own) for run, own in zip(runs, differing, strict=True)]
-    told = [report["objective"] for run in runs if (report := read_plain(run / REPORT)) and report.get("objective")]
-    names_told = {each["name"] for each in told}
-    name = names_told.pop() if len(names_told) == 1 else None  # values of several objectives do not compare
-    higher = bool(name and told[0]["higher_is_better"])
+    reports = [report for run in runs if (report := read_plain(run / REPORT))]
+    objectives = [report["objective"] for report in reports if report.get("objective")]
+    kinds = {each["name"] for each in objectives}
+    name = kinds.pop() if len(kinds) == 1 else None  # values of several objectives do not compare
+    higher = bool(name and objectives[0]["higher_is_better"])
     best = best_trial(trials, higher_is_better=higher) if name else None
     return Sweep(redact(str(folder)), redact(name), higher, None if best is None else best.number, trials)
 

@@ -63,11 +63,11 @@ class SharedCache:
 
     def get_or_make(self, kind: str, key: str, make: Callable[[], T]) -> T:
         """Return the value that is kept under a key, or make it and keep it."""
-        found: T | None = self.find(kind, key)
-        if found is None:
-            found = make()
-            self.keep(kind, key, found)
-        return found
+        value: T | None = self.find(kind, key)
+        if value is None:
+            value = make()
+            self.keep(kind, key, value)
+        return value
 
     @property
     def gpu_bytes(self) -> int:

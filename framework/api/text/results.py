@@ -143,8 +143,8 @@ def _held_out(data: DataResult) -> str:
 
 
 def _mixed_in(part: MixedIn, rows: int) -> str:
-    wanted = f" ({part.wanted:,} were wanted)" if part.rows < part.wanted else ""
-    return f"{part.rows:,} of {part.name}{wanted}, {share(part.rows, rows)} of the training rows"
+    shortfall = f" ({part.wanted:,} were wanted)" if part.rows < part.wanted else ""
+    return f"{part.rows:,} of {part.name}{shortfall}, {share(part.rows, rows)} of the training rows"
 
 
 def _examples(lines: Sequence[str], total: int) -> tuple[str, ...]:
@@ -169,7 +169,7 @@ def _plural(number: int, noun: str) -> str:
 def visible(text: str, newline: str = "⏎\n") -> str:
     """Return a text of the data for a person's eyes: line breaks as `newline`, control characters spelled out."""
     text = text.replace("\r\n", "\\r\n")
-    text = _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    text = _UNSEEN.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
     return text.replace("\t", "⇥").replace("\n", newline)
 
 

@@ -24,10 +24,10 @@ class ReferenceCommand:
         parser.add_argument(
             "--package", metavar="NAME", help="what this distribution brings alone; default: everything"
         )
-        given = parser.read(arguments)
-        folder: Path = given.folder
+        parsed = parser.read(arguments)
+        folder: Path = parsed.folder
         try:
-            written = write(folder, given.package)
+            written = write(folder, parsed.package)
         except OSError as error:
             message = f"{error.filename or folder} cannot be written: {error.strerror}"
             raise FrameworkError(message) from error

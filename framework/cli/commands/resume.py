@@ -43,11 +43,11 @@ class ResumeCommand:
         parser = CommandParser("resume", ResumeCommandConfig.__doc__)
         parser.add_argument("sweep_folder", metavar="SWEEP_FOLDER", help="the folder of the sweep")
         folder = Path(parser.read(arguments).sweep_folder).expanduser().absolute()
-        told = _read(folder)
+        overrides = _read(folder)
         _enter(folder)
         place = QuotedString(str(folder), Quote.single).with_quotes()
-        given = [word for word in (*told.hydra, *told.task) if override_key(word) not in OURS]
-        words = ["-m", *given, f"hydra.sweep.dir={place}", f"{RESUME}=true"]
+        sweep_words = [word for word in (*overrides.hydra, *overrides.task) if override_key(word) not in OURS]
+        words = ["-m", *sweep_words, f"hydra.sweep.dir={place}", f"{RESUME}=true"]
         load_surroundings(words)
         start(current(), words)
         return 0
@@ -84,12 +84,12 @@ def _enter(folder: Path) -> None:
     file = next(iter(sorted(folder.glob(f"*/{ENVIRONMENT}"))), None)
     if file is None:  # no trial began
         return
-    made = records.load(Environment, file)
-    if not Path(made.folder).is_dir():
-        message = f"the sweep was started in {made.folder}, which is not here"
+    environment = records.load(Environment, file)
+    if not Path(environment.folder).is_dir():
+        message = f"the sweep was started in {environment.folder}, which is not here"
         raise FrameworkError(message)
-    if Path(made.folder).resolve() != Path.cwd().resolve():
-        print(f"runs in {made.folder}, where it was started", file=sys.stderr)  # noqa: T201
-        os.chdir(made.folder)
-    for place in made.config_dirs:
+    if Path(environment.folder).resolve() != Path.cwd().resolve():
+        print(f"runs in {environment.folder}, where it was started", file=sys.stderr)  # noqa: T201
+        os.chdir(environment.folder)
+    for place in environment.config_dirs:
         add_folder(current(), place)
