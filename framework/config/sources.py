@@ -51,7 +51,7 @@ class SourcedValue:
 
 
 @dataclass
-class Origins:
+class ValueSources:
     """What was set, in the order in which it is merged.
 
     Attributes:
@@ -77,9 +77,9 @@ class Origins:
         return next(same, next(below, chosen))
 
 
-def origins(loader: ConfigLoader, defaults: Sequence[ResultDefault], words: Sequence[str]) -> Origins:
+def value_sources(loader: ConfigLoader, defaults: Sequence[ResultDefault], words: Sequence[str]) -> ValueSources:
     """Read what a defaults list and the arguments of a command line set."""
-    known = Origins()
+    known = ValueSources()
     for default in defaults:
         package = default.package or ""
         loaded = loader.repository.load_config(default.config_path) if default.config_path else None
@@ -177,7 +177,7 @@ def source_lines(loader: ConfigLoader, config_path: str) -> Iterator[tuple[str, 
 def refusal(problems: Sequence[Problem], overrides: Sequence[str]) -> FrameworkError:
     """Return the one error that tells all problems of a config that Hydra composed, each with its place."""
     with config_loader() as loader:
-        where = read_origins(loader, overrides).where
+        where = read_value_sources(loader, overrides).where
     return FrameworkError("\n".join(dict.fromkeys(line(problem, where) for problem in problems)))
 
 
@@ -208,12 +208,12 @@ def explain(error: Exception) -> str:
     return " ".join(" ".join(lines).split()) or type(error).__name__
 
 
-def read_origins(loader: ConfigLoader, words: Sequence[str]) -> Origins:
+def read_value_sources(loader: ConfigLoader, words: Sequence[str]) -> ValueSources:
     """Read where the values of a config come from; empty where the words do not give a defaults list."""
     try:
-        return origins(loader, defaults_list(loader, words).defaults, words)
+        return value_sources(loader, defaults_list(loader, words).defaults, words)
     except REFUSALS:  # `diagnose` reports those
-        return Origins()
+        return ValueSources()
 
 
 def defaults_list(loader: ConfigLoader, words: Sequence[str]) -> DefaultsList:

@@ -29,7 +29,7 @@ from framework.data.conversations import answered
 from framework.data.store import Store
 from framework.util import hashing, minhash, text_features
 from framework.util.errors import FrameworkError
-from framework.util.files import write_whole
+from framework.util.files import write_atomically
 from framework.util.redact import redact
 
 EXCERPT = 40
@@ -152,7 +152,7 @@ def _save(file: Path, numbers: NDArray[np.int64]) -> None:
     content = io.BytesIO()
     np.save(content, numbers)
     with contextlib.suppress(OSError):  # the cache of somebody else, or a full disk: worked out again next time
-        write_whole(file, content.getvalue())
+        write_atomically(file, content.getvalue())
 
 
 def findings(plan: Plan, store: Store, part: NDArray[np.int8]) -> list[Finding]:

@@ -46,7 +46,7 @@ class MixtureSource:
     count: int | None
     max_rows: int | None
 
-    def wanted(self, own: int, parts: Iterable[MixtureSource]) -> int:
+    def target_rows(self, own: int, parts: Iterable[MixtureSource]) -> int:
         """Return how many rows are wanted beside `own` rows for training, where `parts` are mixed in altogether."""
         if self.count is not None:
             return self.count

@@ -95,7 +95,7 @@ class Reader:
         self._add(into, self.raw.prompts, self.plan.format, PROMPTS, 0)
         trained = own if validated else round(own * (1 - data.validation_split))
         for number, (part, raw) in enumerate(zip(self.mixed, self.others, strict=True), start=1):
-            target = part.wanted(trained, self.mixed)
+            target = part.target_rows(trained, self.mixed)
             rows, count = mixture.SeededSampler(raw, part.max_rows, self.plan.seed), 0
             while count < target and (more := rows.draw(target - count)) is not None:  # again in place of bad rows
                 count += self._add(into, more, part.format, TRAIN, number)

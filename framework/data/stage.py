@@ -134,7 +134,7 @@ def _mixed(rows: Store, numbers: NDArray[np.int64]) -> list[MixedIn]:
     """Count what is left in training of each source that was mixed in."""
     sources = rows.columns.source[numbers]
     sources_mixed_in = enumerate(rows.summary.mixed, start=1)
-    return [MixedIn(entry.name, entry.wanted, int((sources == number).sum())) for number, entry in sources_mixed_in]
+    return [MixedIn(entry.name, entry.requested, int((sources == number).sum())) for number, entry in sources_mixed_in]
 
 
 def split_parts(plan: Plan, rows: Store) -> NDArray[np.int8]:

@@ -84,14 +84,17 @@ def wrong_component(component: object) -> str:
         return f"{COMPONENTS} gives a {type(component).__name__}, no Component"
     name, factory, extra, order = component.name, component.factory, component.extra, component.import_order
     words = extra if isinstance(extra, tuple) else (extra,)
-    holds = {
-        f"its name {name!r} has to be a word of letters, digits and underscores": _matches(r"[A-Za-z_][\w-]*", name),
-        (wrong := wrong_schema(component.schema)): not wrong,
-        f"factory={factory!r} has to be 'package.module:attribute'": _matches(r"[^:\s]+:[^:\s]+", factory),
-        f"extra={extra!r} has to be words for pip": all(isinstance(word, str) for word in words),
-        f"import_order={order!r} has to be two names of modules or more": _is_order(order),
-    }
-    return next((reason for reason, good in holds.items() if not good), "")
+    if not _matches(r"[A-Za-z_][\w-]*", name):
+        return f"its name {name!r} has to be a word of letters, digits and underscores"
+    if wrong := wrong_schema(component.schema):
+        return wrong
+    if not _matches(r"[^:\s]+:[^:\s]+", factory):
+        return f"factory={factory!r} has to be 'package.module:attribute'"
+    if not all(isinstance(word, str) for word in words):
+        return f"extra={extra!r} has to be words for pip"
+    if not _is_order(order):
+        return f"import_order={order!r} has to be two names of modules or more"
+    return ""
 
 
 def wrong_schema(schema: object) -> str:

@@ -194,7 +194,7 @@ def cast_weights(shape: Shape, settings: MemorySettings) -> float:
     return 2.0 * shape.total if settings.full and settings.autocast and settings.weights is Weights.fp32 else 0.0
 
 
-def answers(shape: Shape, settings: MemorySettings) -> float:
+def kv_cache(shape: Shape, settings: MemorySettings) -> float:
     """Return keys and values of the prompts that are answered at a time: 2 L kv e a token."""
     per_token = 2 * shape.layers * shape.kv * settings.compute_bytes
     return float(per_token * settings.answer_rows * settings.answer_tokens)

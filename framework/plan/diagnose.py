@@ -23,7 +23,16 @@ from framework.api.schema import RunConfig
 from framework.config.check import is_schema, no_option, option_name, out_of_range, unknown_key
 from framework.config.compose import config_loader
 from framework.config.problem import Problem
-from framework.config.sources import REFUSALS, Origins, SourcedValue, defaults_list, entries, explain, line, origins
+from framework.config.sources import (
+    REFUSALS,
+    SourcedValue,
+    ValueSources,
+    defaults_list,
+    entries,
+    explain,
+    line,
+    value_sources,
+)
 from framework.hooks.session import current
 from framework.util.errors import FrameworkError, unknown
 
@@ -55,7 +64,7 @@ def _problems(loader: ConfigLoader, error: Exception, words: Sequence[str]) -> l
         defaults = defaults_list(loader, words).defaults
     except REFUSALS as refused:
         return [_in_defaults(loader, refused, overrides)]
-    return list(_refused(origins(loader, defaults, words))) or [Problem(explain(error))]
+    return list(_refused(value_sources(loader, defaults, words))) or [Problem(explain(error))]
 
 
 def _wrong_choice(override: Override) -> str:
@@ -122,7 +131,7 @@ def _wrong_entry(entry: GroupDefault) -> str:
     return ""
 
 
-def _refused(known: Origins) -> Iterator[Problem]:
+def _refused(known: ValueSources) -> Iterator[Problem]:
     """Give what OmegaConf refuses of all that was set."""
     config = OmegaConf.structured(RunConfig)
     for package, node in known.schemas.items():

@@ -126,7 +126,7 @@ def check_fits(plan: Plan, forecast: Forecast) -> None:
         DoesNotFitError: says how much is needed, and what would make it fit.
     """
     memory = forecast.memory
-    if memory is None or plan.plan.gpu or Stage.train not in plan.stages or memory.least <= memory.available:
+    if memory is None or plan.planning.gpu or Stage.train not in plan.stages or memory.least <= memory.available:
         return
     least = f"at least {memory.least / GIB:.1f} GiB"
     needed = f"does not fit: {least} are needed, and {memory.device} has {memory.available / GIB:.1f}"

@@ -68,7 +68,7 @@ class Planner:
             return plan, self._forecast(plan, context)
         if context.known or plan.stages == (Stage.plan,):  # else it is measured with the rows, when they are known
             context = self._calibrated(context)
-        if plan.plan.apply:
+        if plan.planning.apply:
             context, self.applied = fit.apply(context)
         return context.plan, self._forecast(context.plan, context)
 
@@ -82,7 +82,7 @@ class Planner:
     def learn(self, plan: Plan, rows: KnownRows, trained: TrainResult) -> None:
         """Remember how fast this training was, and which share of the tokens went through the model."""
         context = self._context(plan, rows)
-        settings = None if isinstance(context, str) or plan.plan.gpu else context.settings
+        settings = None if isinstance(context, str) or plan.planning.gpu else context.settings
         own = not trained.taken_from  # else it was learned when it was made
         enough = own and trained.steps >= ENOUGH_STEPS and trained.seconds > 0 and trained.tokens > 0
         if isinstance(context, str) or settings is None or not enough:
@@ -95,7 +95,7 @@ class Planner:
 
     def _context(self, plan: Plan, known: KnownRows | None) -> PlanContext | str:
         """Return the plan with its known facts, or why they do not suffice."""
-        named = gpus.named(plan.plan.gpu) if plan.plan.gpu else None  # the user has to fix a mistake in it
+        named = gpus.named(plan.planning.gpu) if plan.planning.gpu else None  # the user has to fix a mistake in it
         try:
             context = PlanContext(plan, self.shape, named or gpus.here(), known)
             settings = context.settings
@@ -103,13 +103,13 @@ class Planner:
             return str(error)
         if settings is None:
             return f"trainer={plan.trainer.component.name} does not tell how it uses memory"
-        offset = 0.0 if plan.plan.gpu else calibration.offset(context.device, settings)
+        offset = 0.0 if plan.planning.gpu else calibration.offset(context.device, settings)
         return dataclasses.replace(context, offset=offset)
 
     def _calibrated(self, context: PlanContext) -> PlanContext:
         """Run the probe where it is asked for and none was run yet, unless the run is far too large for one."""
-        settings, asked = context.settings, context.plan.plan
-        if settings is None or not asked.calibrate or asked.gpu or context.offset:
+        settings, planning = context.settings, context.plan.planning
+        if settings is None or not planning.calibrate or planning.gpu or context.offset:
             return context
         if context.fit_status(context.estimate(settings)) is FitStatus.too_large or settings.processes > 1:
             return context  # a probe is one process

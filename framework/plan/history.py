@@ -57,7 +57,7 @@ def of_data(data: DataResult, rows: Sequence[TokenRow]) -> KnownRows:
     return KnownRows(data.train_rows, data.tokens, data.supervised_tokens, *sizes, shared=shared)
 
 
-def rows_found(plan: Plan, data: DataResult, rows: Sequence[TokenRow]) -> KnownRows:
+def update_known_rows(plan: Plan, data: DataResult, rows: Sequence[TokenRow]) -> KnownRows:
     """Return the result of the data stage with what a training found out about its rows; keep it for the next plan."""
     rows_now, earlier = of_data(data, rows), known_rows(plan)
     if earlier and replace(earlier, computed=1.0) == rows_now:

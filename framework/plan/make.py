@@ -74,10 +74,10 @@ def _freeze(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...]
         stages=tuple(stage for stage in Stage if stage in config.stages),
         run_dir=_run_dir(config, run_dir),
         objective=config.objective,
-        plan=OmegaConf.to_object(config.plan),
+        planning=OmegaConf.to_object(config.plan),
         health=OmegaConf.to_object(config.health),
         verdict=OmegaConf.to_object(config.verdict),
-        given=Path(config.checkpoint).expanduser().absolute() if config.checkpoint else None,
+        external_checkpoint=Path(config.checkpoint).expanduser().absolute() if config.checkpoint else None,
         config=_plain(config),
         overrides=overrides,
         share=config.share,
@@ -107,7 +107,7 @@ def _run_dir(config: DictConfig, trial_dir: Path | None) -> Path:
 
 def _problems(plan: Plan) -> list[Problem]:
     """Ask the core and every plugin."""
-    return [*(Problem.told(text) for text in _own(plan)), *_asked("framework_check_plan", plan=plan)]
+    return [*(Problem.of_sentence(text) for text in _own(plan)), *_asked("framework_check_plan", plan=plan)]
 
 
 def _asked(hook: str, **arguments: Any) -> list[Problem]:
@@ -115,7 +115,7 @@ def _asked(hook: str, **arguments: Any) -> list[Problem]:
     errors = []
     for plugin, text in current().plugins.ask(hook, **arguments):
         if isinstance(text, str):
-            errors.append(Problem.told(text))
+            errors.append(Problem.of_sentence(text))
         else:
             current().plugins.skip_plugin(plugin, hook, f"it gives a {type(text).__name__}, no sentence")
     return errors
@@ -125,7 +125,7 @@ def _own(plan: Plan) -> Iterator[str]:
     unread = [path for path in plan.config["plugins"] if not is_loaded(current().plugins, path)]
     if unread:
         yield f"plugins=[{','.join(unread)}] is read before any file: give it on the command line"
-    if plan.given and Stage.train in plan.stages:
+    if plan.external_checkpoint and Stage.train in plan.stages:
         yield (
             f"checkpoint={plan.config['checkpoint']} is evaluated and exported as it is, not trained: "
             "set stages=[evaluate,export,report]"

@@ -11,13 +11,13 @@ from collections.abc import Iterator, Sequence
 from framework.api.component import GROUPS
 from framework.api.fields import as_text
 from framework.config.compose import config_loader
-from framework.config.sources import read_origins
+from framework.config.sources import read_value_sources
 
 
 def overruled(words: Sequence[str]) -> Iterator[str]:
     """Give a sentence for each value of a preset, chosen by a word, that a file overrules."""
     with config_loader() as loader:
-        known = read_origins(loader, words)
+        known = read_value_sources(loader, words)
     for group, word in known.choices.items():
         if group not in GROUPS or word not in words:
             continue

@@ -107,7 +107,7 @@ class Exports:
         self._plan = plan
         self._weights = fingerprint(plan.checkpoint)
         self._origins: dict[str, Origin] = {}
-        self._made: list[Artifact] = []
+        self._artifacts: list[Artifact] = []
         self._before = {
             name: artifacts for name, artifacts in _by_exporter(before) if self._usable(before, name, artifacts)
         }
@@ -121,7 +121,7 @@ class Exports:
     @property
     def artifacts(self) -> tuple[Artifact, ...]:
         """What is there to be used, what was made now first."""
-        return (*self._made, *(artifact for earlier in self._left().values() for artifact in earlier))
+        return (*self._artifacts, *(artifact for earlier in self._left().values() for artifact in earlier))
 
     def _left(self) -> dict[str, list[Artifact]]:
         """Return what earlier exports made that is there still, by exporter."""
@@ -143,7 +143,7 @@ class Exports:
     def add(self, name: str, artifacts: Sequence[Artifact]) -> None:
         """Take what an exporter made."""
         self._before.pop(name, None)
-        self._made += artifacts
+        self._artifacts += artifacts
         paths = [artifact.path for artifact in artifacts]
         self._origins[name] = Origin(self._weights, settings(self._plan, name), paths)
 

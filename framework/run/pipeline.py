@@ -23,7 +23,7 @@ from framework.monitor.checks import check_data
 from framework.monitor.truncated_answers import truncation_issues
 from framework.plan.fit import check_fits
 from framework.plan.forecast import Planner
-from framework.plan.history import rows_found
+from framework.plan.history import update_known_rows
 from framework.plan.make import check_model
 from framework.run.events import Events
 from framework.run.export import check_exporters, export
@@ -96,7 +96,7 @@ def _run_stages(
         check_exporters(plan, model, exporters)
         data = load_data(plan, model)
         _check_goals(plan, data)
-        rows = rows_found(plan, data.result, data.train)
+        rows = update_known_rows(plan, data.result, data.train)
         expected = planner.update(plan, rows)
         events.send(ForecastUpdated(expected))
         check_fits(plan, expected)
@@ -144,7 +144,7 @@ def _run_stages(
     exported = folder.load_result(Stage.export, ExportResult)
     if Stage.export in plan.stages:
         with stages.run(Stage.export):
-            training = None if plan.given else trained  # of weights from elsewhere it is not known
+            training = None if plan.external_checkpoint else trained  # of weights from elsewhere it is not known
             draft = functools.partial(
                 make_report, plan, model.facts, {}, data.result, before, training, after, nulls, None
             )
@@ -180,7 +180,7 @@ def _check_weights(plan: Plan) -> None:
     """Refuse to evaluate or export weights that are not there."""
     if plan.checkpoint.is_dir():
         return
-    if plan.given:
+    if plan.external_checkpoint:
         message = f"checkpoint={plan.config['checkpoint']}: there is no such folder"
     else:
         message = f"{plan.run_dir} holds no trained weights: run the train stage first, or give another run_dir"

@@ -153,12 +153,12 @@ class TrainingController:
 
     def _prune(self, step: Step) -> None:
         """Ask whether a training with this validation loss is pruned."""
-        for plugin, reason in current().plugins.ask("framework_validated", plan=self.plan, step=step):
+        for plugin, reason in current().plugins.ask("framework_prune_reasons", plan=self.plan, step=step):
             if isinstance(reason, str):
                 message = f"step {step.step} of {step.total_steps}: {reason}"
                 raise PrunedError(message)
             current().plugins.skip_plugin(
-                plugin, "framework_validated", f"it gives a {type(reason).__name__}, no sentence"
+                plugin, "framework_prune_reasons", f"it gives a {type(reason).__name__}, no sentence"
             )
 
     def _stop(self, issues: Sequence[TrainingIssue]) -> None:

@@ -23,7 +23,7 @@ from framework.hooks.session import current
 from framework.run.export import fingerprint
 from framework.run.training import TrainingController
 from framework.util.errors import FrameworkError, summarize_error
-from framework.util.files import whole
+from framework.util.files import atomic_folder
 from framework.util.shared_cache import key_of
 
 LIMIT = 64
@@ -124,7 +124,7 @@ class TrainingReuse:
 def _copy(source: Path, target: Path) -> None:
     """Copy a folder, atomically; it replaces an existing one."""
     try:
-        with whole(target, replace=True) as half:
+        with atomic_folder(target, replace=True) as half:
             shutil.copytree(source, half, dirs_exist_ok=True)
     except OSError as error:
         reason = error.strerror or summarize_error(error)

@@ -66,7 +66,7 @@ def environment(plan: Plan, fingerprint: str) -> Environment:
         python=platform.python_version(),
         platform=platform.platform(),
         packages=packages(),
-        plugins=origins(plan),
+        plugins=plugin_origins(plan),
         options=plan.options,
         commit=commit(folder),
         # A package in site-packages may lie in somebody else's repository; only a checkout has .git beside it.
@@ -118,7 +118,7 @@ def checkouts() -> dict[str, Path]:
     return folders
 
 
-def origins(plan: Plan) -> dict[str, str]:
+def plugin_origins(plan: Plan) -> dict[str, str]:
     """Return where the plugins come from that the plan uses, or that take part in every run.
 
     A distribution is named with its version, `acme 1.2`, a single file with the SHA-256 of what is in it.

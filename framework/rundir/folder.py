@@ -13,7 +13,7 @@ from framework.api.records import Forecast, NullDistribution
 from framework.api.run_folder import NULL, OVERRIDES, RunFolder
 from framework.api.schema import Stage
 from framework.util.errors import FrameworkError
-from framework.util.files import write_whole
+from framework.util.files import write_atomically
 
 STALE = frozenset({Stage.baseline, Stage.train, Stage.evaluate, Stage.export, Stage.report})
 """Stages whose saved results are dropped when they, or what they stand on, run again."""
@@ -34,7 +34,7 @@ class WritableRunFolder(RunFolder):
             if stage is Stage.evaluate:
                 folder.file(NULL).unlink(missing_ok=True)
         if plan.is_new_run or not folder.file("plan").exists():
-            write_whole(folder.file("plan"), json.dumps(plan.config, indent=1) + "\n")
+            write_atomically(folder.file("plan"), json.dumps(plan.config, indent=1) + "\n")
             save_overrides(plan.run_dir, plan.overrides)
         return folder
 
@@ -86,7 +86,7 @@ def check_writable(folder: Path) -> None:
 
 def save_overrides(run_dir: Path, words: Sequence[str]) -> None:
     """Save the overrides of a run."""
-    write_whole(run_dir / OVERRIDES, json.dumps(words) + "\n")
+    write_atomically(run_dir / OVERRIDES, json.dumps(words) + "\n")
 
 
 def saved_overrides(run_dir: str) -> list[str]:

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from framework.util.files import write_whole
+from framework.util.files import write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +41,6 @@ def write_json(file: Path, content: Mapping[str, Any]) -> None:
     """Write a file of the cache, whole or not at all; a cache that cannot be written is done without."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(file, json.dumps(content))
+        write_atomically(file, json.dumps(content))
     except OSError as error:
         log.info("%s is not kept: %s", file, error)

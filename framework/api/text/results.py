@@ -42,7 +42,7 @@ def data_facts(data: DataResult) -> Iterator[Fact]:
     yield _format(data)
     if data.mixed:
         parts = ", ".join(_mixed_in(part, data.train_rows) for part in data.mixed)
-        yield Fact("mixed in", parts, amiss=any(part.rows < part.wanted for part in data.mixed))
+        yield Fact("mixed in", parts, amiss=any(part.rows < part.requested for part in data.mixed))
     if data.bad_rows:
         lines = [visible(line if len(line) <= LINE else f"{line[:LINE]}…", "⏎") for line in data.bad_examples]
         more = _examples(lines, data.bad_rows)
@@ -143,7 +143,7 @@ def _held_out(data: DataResult) -> str:
 
 
 def _mixed_in(part: MixedIn, rows: int) -> str:
-    shortfall = f" ({part.wanted:,} were wanted)" if part.rows < part.wanted else ""
+    shortfall = f" ({part.requested:,} were wanted)" if part.rows < part.requested else ""
     return f"{part.rows:,} of {part.name}{shortfall}, {share(part.rows, rows)} of the training rows"
 
 

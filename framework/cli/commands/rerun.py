@@ -24,7 +24,7 @@ from framework.cli.commands import RerunCommandConfig
 from framework.config.compose import add_folder
 from framework.hooks.session import current
 from framework.plan.load import load_plan
-from framework.rundir.environment import Commit, Environment, commit, origins
+from framework.rundir.environment import Commit, Environment, commit, plugin_origins
 from framework.rundir.read import differences, flat, read_run
 from framework.util.command import CommandParser
 from framework.util.errors import FrameworkError, display_path
@@ -147,7 +147,7 @@ def _other_surroundings(environment: Environment | None, plan: Plan) -> Iterator
     before, after = {"python": environment.python, **environment.packages}, {"python": platform.python_version(), **now}
     for name, (old, new) in differences(before, after).items():
         yield f"{name}: {old} then, {new} now"
-    here = origins(plan)
+    here = plugin_origins(plan)
     for name, (old, new) in differences(environment.plugins, here).items():
         if name in environment.plugins and environment.plugins[name].partition(" ")[0] not in environment.packages:
             yield f"plugin '{name}': {old} then, {new} now"

@@ -213,7 +213,7 @@ class Impatient:
         self.seen: list[tuple[int, float | None]] = []
 
     @hookimpl
-    def framework_validated(self, step: Step) -> list[Any]:
+    def framework_prune_reasons(self, step: Step) -> list[Any]:
         """Note the validation, and say what is wrong with it."""
         self.seen.append((step.step, step.eval_loss))
         return ["it is hopeless", "and more"] if (step.eval_loss or 0) > 2 else []
@@ -236,7 +236,7 @@ def test_hook_validated_is_told_each_validation_loss_and_gives_a_run_up(run: Run
 def test_a_plugin_that_gives_no_sentence_is_left_out_and_the_run_goes_on(run: Run) -> None:
     class Wrong:
         @hookimpl
-        def framework_validated(self) -> list[Any]:
+        def framework_prune_reasons(self) -> list[Any]:
             return [7]
 
     plugin = Wrong()

@@ -182,7 +182,7 @@ class Impatient:
     """Gives up whatever is validated."""
 
     @hookimpl
-    def framework_validated(self, step: Step) -> list[str]:
+    def framework_prune_reasons(self, step: Step) -> list[str]:
         return [f"hopeless at {step.step}"]
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from framework.api.errors import FrameworkError
-from framework.api.files import write_whole
+from framework.api.files import write_atomically
 from framework.api.plan import Plan
 from framework.api.protocols import ExportContext, Model, ModelSource
 from framework.api.records import Artifact, Message, Prompt
@@ -121,7 +121,7 @@ class OllamaExporter:
             message = f"{folder} holds {others[0]}, which is no Modelfile: move it, or set exporter.ollama.folder"
             raise FrameworkError(message)
         folder.mkdir(exist_ok=True)
-        write_whole(folder / FILE, text)
+        write_atomically(folder / FILE, text)
         return Artifact("ollama", f"{self.config.folder}/{FILE}", (folder / FILE).stat().st_size)
 
 
