@@ -61,7 +61,7 @@ class HFBackend:
             message = (
                 f"out of memory: {summarize_error(error)}\nLower trainer.per_device_train_batch_size and raise "
                 "trainer.gradient_accumulation_steps as much, lower trainer.max_seq_length, or set quantization=nf4"
-                + ("; trainer.on_out_of_memory=climb does the first by itself" if by_itself else "")
+                + ("; trainer.on_out_of_memory=retry does the first by itself" if by_itself else "")
             )
             raise FrameworkError(message) from error
         finally:

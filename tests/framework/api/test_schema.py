@@ -20,7 +20,8 @@ from framework.hooks.session import current
 ROOT = Path(__file__).resolve().parents[3]
 EVERYWHERE = (ROOT / "framework", ROOT / "plugins")
 HOLDERS = {"asked", "config", "settings", "training", "planning"}
-"""What the code calls the settings of an option: `self.config.count`, `plan.training.max_steps`, `plan.planning.gpu`."""
+"""What the code calls the settings of an option: `self.config.count`, `plan.training.max_steps`, `plan.planning.gpu`.
+"""
 RUN_HOLDERS = {"config", "plan"}
 """What it calls those of the run; the fields of a `Plan` have the same names."""
 GETTERS = {"getattr", "attrgetter"}
