@@ -303,7 +303,7 @@ class HealthConfig:
     """The norm of the gradients, before they are clipped, grows to many times what it was."""
     rising_eval_loss: Action = Action.warn
     """The validation loss rises while the training loss does not: the rows are memorized."""
-    endless_answers: Action = Action.warn
+    truncated_answers: Action = Action.warn
     """Answers do not end by themselves: seen after the training, and during it where `trainer.early_stopping_metric`
     has prompts answered."""
     lower_to: Annotated[float, Interval(gt=0, lt=1)] = 0.5

@@ -166,9 +166,9 @@ def test_answers_that_do_not_end_are_seen_in_validations_that_ask(run: Run, aske
         (2, "4 of 6 answers did not end by themselves"),
         (4, "2 of 6 answers did not end by themselves"),
     ]
-    stopped = run(*asked, *words, "health.endless_answers=stop")
-    assert (stopped.steps, stopped.stopped.partition(":")[0]) == (2, "step 2, endless_answers")
-    assert events(tmp_path, "issue")[-1]["kind"] == "endless_answers"
+    stopped = run(*asked, *words, "health.truncated_answers=stop")
+    assert (stopped.steps, stopped.stopped.partition(":")[0]) == (2, "step 2, truncated_answers")
+    assert events(tmp_path, "issue")[-1]["kind"] == "truncated_answers"
 
 
 class Says:

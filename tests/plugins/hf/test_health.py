@@ -167,7 +167,7 @@ def test_answers_that_never_stop_are_told_with_those_of_the_base(run: Run, tmp_p
     run(chat_rows(20), stages, *more, "trainer.max_steps=2", "evaluator.prompts.max_new_tokens=40")
     report = records.load(Report, tmp_path / "run" / "report.json")
     assert report.train is not None
-    (issue,) = [found for found in report.train.issues if found.kind == "endless_answers"]
+    (issue,) = [found for found in report.train.issues if found.kind == "truncated_answers"]
     assert re.fullmatch(r"(\d+) of 8 answers did not end by themselves, and \d+ of 8 of the base model", issue.text)
     assert "The stop token is not learned" in issue.recommendation
 
