@@ -228,7 +228,7 @@ class VerdictConfig:
     """A measure is better or worse where this share of the resamples says so."""
     resamples: Annotated[int, Interval(ge=100, le=100_000)] = 2000
     """Resamples of the paired bootstrap."""
-    null_adapters: Annotated[int, Ge(0)] = 1
+    random_adapters: Annotated[int, Ge(0)] = 1
     """Random adapters, of the same shape and size as the trained one, that are measured too: what they change is noise,
     and a change has to be larger than theirs. 0: none."""
 

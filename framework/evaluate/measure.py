@@ -64,7 +64,7 @@ class Measuring:
         """Measure random adapters as the trained one was measured."""
         results: list[EvalResult] = []
         try:
-            for number in range(self.plan.verdict.null_adapters):
+            for number in range(self.plan.verdict.random_adapters):
                 with self.model.with_random_adapter(self.plan.seed + number):
                     results.append(self.now())
         except FrameworkError as error:
