@@ -78,11 +78,11 @@ class OllamaExporter:
         try:
             return derive(render, known), ""
         except NoTemplateError as error:
-            if self.config.on_no_template is OnNoTemplate.leave_out:
+            if self.config.on_no_template is OnNoTemplate.skip:
                 return None, str(error)
             message = (
                 f"exporter=ollama cannot put this chat template into a TEMPLATE: {error}.\nA new Ollama renders the "
-                "chat template in the GGUF file itself: exporter.ollama.on_no_template=leave_out"
+                "chat template in the GGUF file itself: exporter.ollama.on_no_template=skip"
             )
             raise FrameworkError(message) from error
 
