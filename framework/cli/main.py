@@ -56,12 +56,12 @@ def main() -> None:
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     with current() as session:  # its end prints the table of a sweep, whatever ended that
         try:
-            words = take_config_dir(sys.argv[1:])
+            words = take_config_dir(session, sys.argv[1:])
             if words == ["--version"]:
                 print(__version__)  # noqa: T201
                 sys.exit()
             if words and is_command(words[0]):
-                load_plugins(words)
+                load_plugins(session, words)
                 code = run_command(words[0], words[1:])
                 sys.stdout.flush()  # what a closed pipe does not take is to be known here, not at exit
                 sys.exit(code)
@@ -145,7 +145,7 @@ def _launch(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...]
     for path in config.plugins if is_worker else ():  # the worker of a launcher has not read them
         load_file(session.plugins, path)
     plan = make_plan(config, run_dir=run_dir, overrides=overrides, sweep=sweep)
-    if chooses_preset(overrides):
+    if chooses_preset(session, overrides):
         for notice in overruled(overrides):
             print(notice, file=sys.stderr)  # noqa: T201
     if run_dir is not None and plan.share:

@@ -11,7 +11,7 @@ from framework.api.plan import Plan
 from framework.api.protocols import AnyMetric, Evaluator, Model, RemembersBase, SharesBase
 from framework.api.records import EvalResult, Measure, NullDistribution, TokenRow
 from framework.api.schema import Affects
-from framework.hooks.session import current
+from framework.hooks.session import Session
 from framework.util.errors import FrameworkError
 from framework.util.shared_cache import key_of
 
@@ -25,10 +25,11 @@ class Measuring:
     data: Data
     evaluators: Mapping[str, Evaluator]
     metrics: Mapping[str, AnyMetric]
+    session: Session
 
     def base(self) -> EvalResult:
         """Measure the base, or take the measures of another trial of the sweep with the same base and data."""
-        plan, model, shared = self.plan, self.model, current().shared
+        plan, model, shared = self.plan, self.model, self.session.shared
         base = model.base_key if isinstance(model, SharesBase) else ""
         settings = plan.affecting(Affects.baseline)
         key = key_of(base, self.data.result.fingerprint, settings) if base else ""

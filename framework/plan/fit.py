@@ -19,7 +19,7 @@ from framework.api.schema import Stage
 from framework.api.text.overrides import as_overrides
 from framework.config.catalog import presets
 from framework.config.compose import CONFIG_NAME, config_loader
-from framework.hooks.session import current
+from framework.hooks.manager import Plugins
 from framework.memory import Estimate, Shape
 from framework.plan.context import PlanContext
 from framework.plan.overrides import changed
@@ -77,16 +77,17 @@ def _reductions(context: PlanContext) -> Iterator[MemoryReduction]:
     if known and (common := STEP * math.ceil(known.p99 / STEP)) < length:
         yield MemoryReduction({"trainer.max_seq_length": common}, "the longest of a hundred rows", price=2)
         length = common
-    for plugin, reduction in current().plugins.ask("framework_memory_reductions", plan=context.plan):
+    plugins = context.session.plugins
+    for plugin, reduction in plugins.ask("framework_memory_reductions", plan=context.plan):
         if not isinstance(reduction, MemoryReduction):
-            current().plugins.skip_plugin(
+            plugins.skip_plugin(
                 plugin, "framework_memory_reductions", f"it gives a {type(reduction).__name__}, no MemoryReduction"
             )
             continue
         try:
             changed(context.plan, reduction.settings)
         except Exception as error:  # noqa: BLE001 - third-party code; it is named and left out
-            current().plugins.skip_plugin(plugin, "framework_memory_reductions", error)
+            plugins.skip_plugin(plugin, "framework_memory_reductions", error)
             continue
         yield reduction
     while length > SHORTEST:
@@ -159,7 +160,7 @@ def smaller_model(context: PlanContext) -> SuggestedChange | None:
     if settings is None:
         return None
     candidates = []
-    for name, shape in _presets():
+    for name, shape in _presets(context.session.plugins):
         other = dataclasses.replace(context, shape=shape)
         if shape.total >= context.shape.total or other.settings is None:
             continue
@@ -174,18 +175,18 @@ def smaller_model(context: PlanContext) -> SuggestedChange | None:
     return SuggestedChange([f"model={name}"], saved, f"another model, of {sizes}", FitStatus.fits)
 
 
-def _presets() -> Iterator[tuple[str, Shape]]:
+def _presets(plugins: Plugins) -> Iterator[tuple[str, Shape]]:
     """Yield the model presets whose config.json is available, with its shape."""
     with config_loader() as loader:
-        shapes = [(name, _shape(loader, name)) for name in presets(GROUPS["model"], loader)]
+        shapes = [(name, _shape(loader, name, plugins)) for name in presets(GROUPS["model"], loader)]
     yield from ((name, shape) for name, shape in shapes if shape)
 
 
-def _shape(loader: ConfigLoader, name: str) -> Shape | None:
+def _shape(loader: ConfigLoader, name: str, plugins: Plugins) -> Shape | None:
     """Return what the model of a preset is made of; None where that is not available here."""
     try:
         node = loader.load_configuration(CONFIG_NAME, [f"model={name}"], RunMode.RUN).model
-        source: ModelSource = current().plugins.selection_of(node).create()
+        source: ModelSource = plugins.selection_of(node).create()
         return Shape.from_config(source.config_json())
     except Exception as error:  # noqa: BLE001 - gated, not on this machine, unfinished: of no use to this run, nor a harm
         log.info("model=%s is passed over: %s", name, summarize_error(error))

@@ -16,7 +16,8 @@ from framework.api.plan import Plan
 from framework.api.protocols import ModelSource
 from framework.api.records import Disk, ExportNeed, FitStatus, Forecast, Memory, TrainResult
 from framework.api.schema import Stage
-from framework.hooks.session import current
+from framework.hooks.manager import Plugins
+from framework.hooks.session import Session
 from framework.memory import MemorySettings, Shape
 from framework.memory.terms import trained_bytes, trained_parameters
 from framework.plan import calibration, fit, history
@@ -36,10 +37,12 @@ class Planner:
 
     Args:
         source: the model of the run.
+        session: its plugins are asked, and what trials share counts as available.
     """
 
-    def __init__(self, source: ModelSource) -> None:
+    def __init__(self, source: ModelSource, session: Session) -> None:
         self.source = source
+        self.session = session
         self.applied: list[str] = []
 
     @functools.cached_property
@@ -97,7 +100,7 @@ class Planner:
         """Return the plan with its known facts, or why they do not suffice."""
         named = gpus.named(plan.planning.gpu) if plan.planning.gpu else None  # the user has to fix a mistake in it
         try:
-            context = PlanContext(plan, self.shape, named or gpus.here(), known)
+            context = PlanContext(plan, self.shape, named or gpus.here(), known, self.session)
             settings = context.settings
         except FrameworkError as error:
             return str(error)
@@ -122,7 +125,7 @@ class Planner:
 
     def _forecast(self, plan: Plan, context: PlanContext | str) -> Forecast:
         if isinstance(context, str):
-            return Forecast(None, context, [], self.applied, None, None, list(advice(plan, None)))
+            return Forecast(None, context, [], self.applied, None, None, list(advice(plan, None, self.session.plugins)))
         known, settings = context.known, context.settings
         assert settings is not None  # noqa: S101 - as `_context` made sure
         estimate = context.estimate(settings)
@@ -143,10 +146,20 @@ class Planner:
         changes, smaller = fit.remedies(context, estimate)
         doing = work(plan, context.shape, settings, known, context.device) if known else None
         trained = trained_parameters(context.shape, settings) * trained_bytes(settings)
-        exports = _exports(plan, context.shape)
+        exports = _exports(plan, context.shape, self.session.plugins)
         held = max((need.memory for need in exports.values()), default=0)
         disk = _disk(plan, trained, exports, whole=settings.full)
-        return Forecast(memory, "", changes, self.applied, doing, disk, list(advice(plan, doing)), smaller, held)
+        return Forecast(
+            memory,
+            "",
+            changes,
+            self.applied,
+            doing,
+            disk,
+            list(advice(plan, doing, self.session.plugins)),
+            smaller,
+            held,
+        )
 
 
 def _meant(plan: Plan) -> tuple[Stage, ...]:
@@ -154,18 +167,16 @@ def _meant(plan: Plan) -> tuple[Stage, ...]:
     return tuple(Stage) if plan.stages == (Stage.plan,) else plan.stages
 
 
-def _exports(plan: Plan, shape: Shape) -> dict[str, ExportNeed]:
+def _exports(plan: Plan, shape: Shape, plugins: Plugins) -> dict[str, ExportNeed]:
     """Return the plugins' needs of the exporters, by their names in the plan."""
     needs = {}
     for plugin, need in (
-        current().plugins.ask("framework_export_needs", plan=plan, shape=shape) if Stage.export in _meant(plan) else ()
+        plugins.ask("framework_export_needs", plan=plan, shape=shape) if Stage.export in _meant(plan) else ()
     ):
         if isinstance(need, ExportNeed):
             needs[need.name] = need
         else:
-            current().plugins.skip_plugin(
-                plugin, "framework_export_needs", f"it gives a {type(need).__name__}, no ExportNeed"
-            )
+            plugins.skip_plugin(plugin, "framework_export_needs", f"it gives a {type(need).__name__}, no ExportNeed")
     return needs
 
 

@@ -17,6 +17,7 @@ from framework.config.check import problems
 from framework.config.problem import Problem
 from framework.config.sources import refusal
 from framework.hooks.local_file import is_loaded
+from framework.hooks.manager import Plugins
 from framework.hooks.session import current
 from framework.util.errors import FrameworkError, unknown
 from framework.util.redact import redact
@@ -36,15 +37,16 @@ def make_plan(
     Raises:
         FrameworkError: lists every problem that shows without loading anything, each with the place that set it.
     """
+    plugins = current().plugins  # once: commands of plugins call this, by framework.api.commands
     errors = list(problems(config))
     try:
-        plan = dataclasses.replace(_freeze(config, run_dir, overrides), sweep=sweep)
+        plan = dataclasses.replace(_freeze(config, run_dir, overrides, plugins), sweep=sweep)
     except Exception:  # a value is missing or cannot be resolved, or an option has no component
         if not errors:
             raise
         raise refusal(errors, overrides) from None
     reported = {key for problem in errors for key in problem.keys}
-    if errors := [*errors, *(problem for problem in _problems(plan) if not reported & set(problem.keys))]:
+    if errors := [*errors, *(problem for problem in _problems(plan, plugins) if not reported & set(problem.keys))]:
         raise refusal(errors, overrides)
     return plan
 
@@ -55,19 +57,19 @@ def check_model(plan: Plan, config: Mapping[str, Any]) -> None:
     Raises:
         FrameworkError: lists every problem.
     """
-    errors = _asked("framework_check_model", plan=plan, config=config)
+    errors = _asked(current().plugins, "framework_check_model", plan=plan, config=config)
     if errors:
         raise refusal(errors, plan.overrides)
 
 
-def _freeze(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...]) -> Plan:
+def _freeze(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...], plugins: Plugins) -> Plan:
     chosen: dict[str, Any] = {}
     for group in GROUPS.values():
         node = config[group.name]
         if group.several:
-            chosen[group.name] = {str(key): current().plugins.selection_of(node[key]) for key in node}
+            chosen[group.name] = {str(key): plugins.selection_of(node[key]) for key in node}
         else:
-            chosen[group.name] = current().plugins.selection_of(node)
+            chosen[group.name] = plugins.selection_of(node)
     return Plan(
         name=config.name,
         seed=config.seed,
@@ -105,24 +107,27 @@ def _run_dir(config: DictConfig, trial_dir: Path | None) -> Path:
     return (trial_dir or folder).absolute()
 
 
-def _problems(plan: Plan) -> list[Problem]:
+def _problems(plan: Plan, plugins: Plugins) -> list[Problem]:
     """Ask the core and every plugin."""
-    return [*(Problem.of_sentence(text) for text in _own(plan)), *_asked("framework_check_plan", plan=plan)]
+    return [
+        *(Problem.of_sentence(text) for text in _own(plan, plugins)),
+        *_asked(plugins, "framework_check_plan", plan=plan),
+    ]
 
 
-def _asked(hook: str, **arguments: Any) -> list[Problem]:
+def _asked(plugins: Plugins, hook: str, **arguments: Any) -> list[Problem]:
     """Ask a hook of every plugin for problems."""
     errors = []
-    for plugin, text in current().plugins.ask(hook, **arguments):
+    for plugin, text in plugins.ask(hook, **arguments):
         if isinstance(text, str):
             errors.append(Problem.of_sentence(text))
         else:
-            current().plugins.skip_plugin(plugin, hook, f"it gives a {type(text).__name__}, no sentence")
+            plugins.skip_plugin(plugin, hook, f"it gives a {type(text).__name__}, no sentence")
     return errors
 
 
-def _own(plan: Plan) -> Iterator[str]:
-    unread = [path for path in plan.config["plugins"] if not is_loaded(current().plugins, path)]
+def _own(plan: Plan, plugins: Plugins) -> Iterator[str]:
+    unread = [path for path in plan.config["plugins"] if not is_loaded(plugins, path)]
     if unread:
         yield f"plugins=[{','.join(unread)}] is read before any file: give it on the command line"
     if plan.external_checkpoint and Stage.train in plan.stages:
@@ -131,7 +136,7 @@ def _own(plan: Plan) -> Iterator[str]:
             "set stages=[evaluate,export,report]"
         )
     names = {*plan.metric, *LOSSES, SCORE, *plan.measured}
-    if plan.objective not in names and plan.objective in current().plugins.components("metric"):
+    if plan.objective not in names and plan.objective in plugins.components("metric"):
         chosen = ",".join([*plan.metric, plan.objective])
         yield f"objective={plan.objective} is none of the run's metrics: set metric=[{chosen}]"
     elif plan.objective not in names:

@@ -19,6 +19,7 @@ from framework.api.run_folder import RunFolder
 from framework.api.schema import Stage
 from framework.data.checks import check_sources
 from framework.evaluate.measure import Measuring
+from framework.hooks.session import Session, current
 from framework.monitor.checks import check_data
 from framework.monitor.truncated_answers import truncation_issues
 from framework.plan.fit import check_fits
@@ -48,7 +49,8 @@ def run(plan: Plan, remote_trainer: RemoteTrainer | None = None) -> Report | Non
     Raises:
         FrameworkError: something the user can fix. Until the data stage is complete, nothing is left on disk.
     """
-    with Events(plan) as events:
+    session = current()  # once: a launcher, which is a plugin, calls this with nothing but the plan
+    with Events(plan, session) as events:
         stages = Stages(plan.run_dir, events)
         with stages.run(Stage.plan):
             check_writable(plan.run_dir)
@@ -64,7 +66,7 @@ def run(plan: Plan, remote_trainer: RemoteTrainer | None = None) -> Report | Non
         backend: Backend = plan.trainer.create()
         with backend.open(plan) as model:
             check_distributed(plan, model)
-            finished = _run_stages(plan, planner, model, stages, events, remote_trainer)
+            finished = _run_stages(plan, session, planner, model, stages, events, remote_trainer)
         events.send(finished)  # the memory of the model is free by now
         return finished.report
 
@@ -76,7 +78,7 @@ def planned(plan: Plan) -> tuple[Plan, Planner, Forecast]:
         FrameworkError: the model is not there, or cannot be planned for.
     """
     source: ModelSource = plan.model.create()
-    planner = Planner(source)
+    planner = Planner(source, current())  # launchers call this too
     plan = dataclasses.replace(plan, model_line=source.check())
     check_model(plan, source.config_json())
     plan, expected = planner.first(plan)
@@ -84,7 +86,13 @@ def planned(plan: Plan) -> tuple[Plan, Planner, Forecast]:
 
 
 def _run_stages(
-    plan: Plan, planner: Planner, model: Model, stages: Stages, events: Events, remote_trainer: RemoteTrainer | None
+    plan: Plan,
+    session: Session,
+    planner: Planner,
+    model: Model,
+    stages: Stages,
+    events: Events,
+    remote_trainer: RemoteTrainer | None,
 ) -> RunFinished:
     """Run the stages after the plan. One that is not selected is replaced by what an earlier run left, if it did."""
     metrics: dict[str, AnyMetric] = {name: choice.create() for name, choice in plan.metric.items()}
@@ -109,7 +117,7 @@ def _run_stages(
             folder.save_forecast(expected)
         events.send(RunStarted(plan, data.result, model.facts))
 
-    measuring = Measuring(plan, model, data, evaluators, metrics)
+    measuring = Measuring(plan, model, data, evaluators, metrics, session)
     reuse = TrainingReuse(measuring)
     before = None
     if known is not None and known.fingerprint == data.result.fingerprint:
@@ -145,9 +153,8 @@ def _run_stages(
     if Stage.export in plan.stages:
         with stages.run(Stage.export):
             training = None if plan.external_checkpoint else trained  # of weights from elsewhere it is not known
-            draft = functools.partial(
-                make_report, plan, model.facts, {}, data.result, before, training, after, nulls, None
-            )
+            known_so_far = (data.result, before, training, after, nulls)
+            draft = functools.partial(make_report, plan, model.facts, {}, *known_so_far, None, session.plugins)
             exporting = export(plan, model, exporters, data.prompts, draft, exported)
             for exported in exporting:  # one result before each exporter: what is made is kept where a later one fails
                 stages.save(exported)
@@ -156,7 +163,8 @@ def _run_stages(
     if Stage.report in plan.stages:
         with stages.run(Stage.report):
             facts, seconds = reuse.facts, stages.seconds
-            report = make_report(plan, facts, seconds, data.result, before, trained, after, nulls, exported)
+            results = (data.result, before, trained, after, nulls, exported)
+            report = make_report(plan, facts, seconds, *results, session.plugins)
             stages.save(report)
     return RunFinished(report, pair(before, after))
 

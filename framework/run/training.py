@@ -16,7 +16,7 @@ from framework.api.protocols import Evaluator, RemoteTrainer, TrainingMonitor, T
 from framework.api.records import NAN, EvalResult, Step, StepControl, TrainingIssue, TrainResult
 from framework.api.schema import Action
 from framework.evaluate.measure import Measuring
-from framework.hooks.session import current
+from framework.hooks.manager import Plugins
 from framework.monitor.early_stopping import Best
 from framework.monitor.truncated_answers import truncation_issues
 from framework.run.events import Events
@@ -37,6 +37,7 @@ class TrainingController:
 
     def __init__(self, events: Events, measuring: Measuring, base: EvalResult | None) -> None:
         self.plan = plan = measuring.plan
+        self.plugins = measuring.session.plugins
         self.events = events
         self.model = measuring.model
         self.data = measuring.data
@@ -48,7 +49,7 @@ class TrainingController:
             each for name, each in evaluators.items() if self.best.name in plan.evaluator[name].config.measures()
         ]
         self.asking: Sequence[Evaluator] = matching or list(evaluators.values())
-        self.monitors = dict(_monitors(plan))
+        self.monitors = dict(_monitors(plan, self.plugins))
         self.answers: EvalResult | None = None
         self.had = base is not None and self.best.name in base.measures
         """Whether the metric could be measured before."""
@@ -124,14 +125,12 @@ class TrainingController:
             except FrameworkError:
                 raise
             except Exception as error:  # noqa: BLE001 - third-party code; the training continues
-                current().plugins.skip_plugin(plugin, HOOK, error)
+                self.plugins.skip_plugin(plugin, HOOK, error)
                 del self.monitors[plugin]
                 continue
             strange = [each for each in seen if not isinstance(each, TrainingIssue)]
             if strange:
-                current().plugins.skip_plugin(
-                    plugin, HOOK, f"check gives a {type(strange[0]).__name__}, no TrainingIssue"
-                )
+                self.plugins.skip_plugin(plugin, HOOK, f"check gives a {type(strange[0]).__name__}, no TrainingIssue")
                 del self.monitors[plugin]
             else:
                 issues += seen
@@ -153,11 +152,11 @@ class TrainingController:
 
     def _prune(self, step: Step) -> None:
         """Ask whether a training with this validation loss is pruned."""
-        for plugin, reason in current().plugins.ask("framework_prune_reasons", plan=self.plan, step=step):
+        for plugin, reason in self.plugins.ask("framework_prune_reasons", plan=self.plan, step=step):
             if isinstance(reason, str):
                 message = f"step {step.step} of {step.total_steps}: {reason}"
                 raise PrunedError(message)
-            current().plugins.skip_plugin(
+            self.plugins.skip_plugin(
                 plugin, "framework_prune_reasons", f"it gives a {type(reason).__name__}, no sentence"
             )
 
@@ -174,10 +173,10 @@ class TrainingController:
         self.stopped = self.stopped or self.best.over
 
 
-def _monitors(plan: Plan) -> Iterator[tuple[str, TrainingMonitor]]:
+def _monitors(plan: Plan, plugins: Plugins) -> Iterator[tuple[str, TrainingMonitor]]:
     """Give what every plugin follows a training with."""
-    for number, (plugin, monitor) in enumerate(current().plugins.ask(HOOK, plan=plan)):
+    for number, (plugin, monitor) in enumerate(plugins.ask(HOOK, plan=plan)):
         if isinstance(monitor, TrainingMonitor):
             yield f"{plugin}:{number}", monitor
         else:
-            current().plugins.skip_plugin(plugin, HOOK, f"it gives a {type(monitor).__name__}, no TrainingMonitor")
+            plugins.skip_plugin(plugin, HOOK, f"it gives a {type(monitor).__name__}, no TrainingMonitor")

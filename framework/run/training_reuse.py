@@ -19,7 +19,6 @@ from framework.api.records import EvalResult, NullDistribution, Step, TrainResul
 from framework.api.run_folder import RunFolder
 from framework.api.schema import Affects, Stage
 from framework.evaluate.measure import Measuring
-from framework.hooks.session import current
 from framework.run.export import fingerprint
 from framework.run.training import TrainingController
 from framework.util.errors import FrameworkError, summarize_error
@@ -51,7 +50,7 @@ class TrainingReuse:
     def __init__(self, measuring: Measuring) -> None:
         self._measuring = measuring
         self._plan = plan = measuring.plan
-        shared = current().shared
+        shared = measuring.session.shared
         model, data = measuring.model, measuring.data.result
         group = plan.launch.config.group()
         alone = not group or group.machines == 1

@@ -22,7 +22,7 @@ from framework.api.text import override_key, quoted
 from framework.cli.arguments import load_plugins, reject_duplicate_overrides
 from framework.cli.commands import RerunCommandConfig
 from framework.config.compose import add_folder
-from framework.hooks.session import current
+from framework.hooks.session import Session, current
 from framework.plan.load import load_plan
 from framework.rundir.environment import Commit, Environment, commit, plugin_origins
 from framework.rundir.read import differences, flat, read_run
@@ -42,15 +42,15 @@ class RerunCommand:
 
     def main(self, arguments: Sequence[str]) -> int:
         """Compose as then, compare, run, and name the command that compares the results."""
-        shell = Path.cwd()
+        shell, session = Path.cwd(), current()
         run, changes, anyway = _read(arguments)
         environment = run.record(Environment, ENVIRONMENT)
         _enter_folder(run, environment, anyway=anyway)
         keys = {override_key(word) for word in changes}
         saved = [word for word in run.overrides if override_key(word) != "run_dir"]
         words = [*(word for word in saved if override_key(word) not in keys), *changes]
-        load_plugins(words)
-        _add_folders(environment, anyway=anyway)
+        load_plugins(session, words)
+        _add_folders(session, environment, anyway=anyway)
         plan = load_plan(words)
         if plan.run_dir.resolve() == run.folder.resolve():
             message = f"run_dir={plan.run_dir} is the run itself: give a new folder, or leave run_dir out"
@@ -92,7 +92,7 @@ def _enter_folder(run: SavedRun, environment: Environment | None, *, anyway: boo
         raise FrameworkError(message)
 
 
-def _add_folders(environment: Environment | None, *, anyway: bool) -> None:
+def _add_folders(session: Session, environment: Environment | None, *, anyway: bool) -> None:
     """Search the folders that `--config-dir` named then.
 
     Raises:
@@ -100,7 +100,7 @@ def _add_folders(environment: Environment | None, *, anyway: bool) -> None:
     """
     for folder in environment.config_dirs if environment else ():
         if Path(folder).is_dir():
-            add_folder(current(), folder)
+            add_folder(session, folder)
             continue
         missing = f"the run took options from --config-dir={folder}, which is not here"
         if not anyway:
@@ -147,7 +147,7 @@ def _other_surroundings(environment: Environment | None, plan: Plan) -> Iterator
     before, after = {"python": environment.python, **environment.packages}, {"python": platform.python_version(), **now}
     for name, (old, new) in differences(before, after).items():
         yield f"{name}: {old} then, {new} now"
-    here = plugin_origins(plan)
+    here = plugin_origins(plan, current().plugins)
     for name, (old, new) in differences(environment.plugins, here).items():
         if name in environment.plugins and environment.plugins[name].partition(" ")[0] not in environment.packages:
             yield f"plugin '{name}': {old} then, {new} now"

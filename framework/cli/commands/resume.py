@@ -22,7 +22,7 @@ from framework.cli.arguments import load_surroundings
 from framework.cli.commands import ResumeCommandConfig
 from framework.cli.main import start
 from framework.config.compose import add_folder
-from framework.hooks.session import current
+from framework.hooks.session import Session, current
 from framework.rundir.environment import Environment
 from framework.util.command import CommandParser
 from framework.util.errors import FrameworkError
@@ -43,13 +43,13 @@ class ResumeCommand:
         parser = CommandParser("resume", ResumeCommandConfig.__doc__)
         parser.add_argument("sweep_folder", metavar="SWEEP_FOLDER", help="the folder of the sweep")
         folder = Path(parser.read(arguments).sweep_folder).expanduser().absolute()
-        overrides = _read(folder)
-        _enter(folder)
+        session, overrides = current(), _read(folder)
+        _enter(session, folder)
         place = QuotedString(str(folder), Quote.single).with_quotes()
         sweep_words = [word for word in (*overrides.hydra, *overrides.task) if override_key(word) not in OURS]
         words = ["-m", *sweep_words, f"hydra.sweep.dir={place}", f"{RESUME}=true"]
-        load_surroundings(words)
-        start(current(), words)
+        load_surroundings(session, words)
+        start(session, words)
         return 0
 
 
@@ -75,7 +75,7 @@ def _read(folder: Path) -> DictConfig:
     return words
 
 
-def _enter(folder: Path) -> None:
+def _enter(session: Session, folder: Path) -> None:
     """Go where the sweep was started, and search the folders that `--config-dir` named, as its trials tell.
 
     Raises:
@@ -92,4 +92,4 @@ def _enter(folder: Path) -> None:
         print(f"runs in {environment.folder}, where it was started", file=sys.stderr)  # noqa: T201
         os.chdir(environment.folder)
     for place in environment.config_dirs:
-        add_folder(current(), place)
+        add_folder(session, place)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from framework.api.records import FitStatus, Forecast
+from framework.hooks.session import current
 from framework.memory import Shape
 from framework.plan import fit
 from framework.plan.fit import remedy
@@ -25,7 +26,7 @@ MIDDLE = LLAMA | SIZES
 
 
 def told(folder: Path, *words: str) -> Forecast:
-    return Planner(Shelf(LLAMA)).first(plan(folder, *words))[1]
+    return Planner(Shelf(LLAMA), current()).first(plan(folder, *words))[1]
 
 
 def test_the_largest_preset_that_fits_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -188,7 +188,9 @@ def controller(tmp_path: Path, *results: EvalResult, base: EvalResult | None = N
     plan = testing.plan(["trainer.early_stopping_metric=exact_match", "evaluator=[prompts]"], run_dir=tmp_path)
     data: Any = None
     says: Any = Says(*results)
-    return TrainingController(Events(plan), Measuring(plan, testing.EchoModel(plan), data, {"prompts": says}, {}), base)
+    return TrainingController(
+        Events(plan, current()), Measuring(plan, testing.EchoModel(plan), data, {"prompts": says}, {}, current()), base
+    )
 
 
 @pytest.mark.parametrize(

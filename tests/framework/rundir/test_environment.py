@@ -150,7 +150,7 @@ def test_the_options_of_every_group_are_told(tmp_path: Path) -> None:
 
 
 def test_plugins_that_take_part_are_told_with_their_package(tmp_path: Path) -> None:
-    found = plugin_origins(testing.plan(["logger=[]"], run_dir=tmp_path))
+    found = plugin_origins(testing.plan(["logger=[]"], run_dir=tmp_path), current().plugins)
     assert found["evals"] == f"framework {__version__}"
     assert "report" not in found
     assert "journal" not in found
@@ -181,7 +181,7 @@ def test_a_plugin_takes_part_by_hooks_that_a_run_calls(
     acme = types.SimpleNamespace(**{hook: hookimpl(lambda: None)})
     current().plugins.manager.register(acme, name="acme")
     try:
-        assert plugin_origins(plan).get("acme") == package
+        assert plugin_origins(plan, current().plugins).get("acme") == package
     finally:
         current().plugins.manager.unregister(acme)
 
