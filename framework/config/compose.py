@@ -56,6 +56,7 @@ def add_folder(session: Session, folder: str) -> None:
 def user_folders(session: Session) -> list[Path]:
     """Return the config folders of the user: `./conf` where there is one, and those of `--config-dir`."""
     here = Path.cwd() / "conf"
+    # In a checkout ./conf is the framework's own, which is searched already.
     own = [here] if here.is_dir() and here.resolve() != conf_dir().resolve() else []
     return list(dict.fromkeys([*own, *session.config_dirs]))
 
@@ -86,7 +87,7 @@ def announce_folders(session: Session) -> None:
             if group != ".":  # one at the top is no option; the defaults list of another may name it
                 adds.append(f"{group}={option}" if group in GROUPS else f"+{group}={option}")
         if adds and folder in own:
-            print(f"options of {_short(folder)}: {', '.join(adds)}", file=sys.stderr)  # noqa: T201
+            print(f"options of {_short(folder)}: {', '.join(adds)}", file=sys.stderr)
 
 
 def _files(folder: Path) -> list[Path]:
@@ -146,6 +147,7 @@ class ComponentSource(ConfigSource):
         place = config_path.removesuffix(".yaml")
         group, _, name = place.partition("/")
         package = f"{group}.{name}" if name and GROUPS[group].several else None
+        # Hydra merges into what it is given.
         node = copy.deepcopy(register(current())[place])
         return ConfigResult(self.provider, self.full_path(), node, header={"package": package})
 
@@ -179,6 +181,8 @@ class PluginConfigPaths(SearchPathPlugin):
             search_path.append(provider="framework", path=path)
         for folder in user_folders(current()):
             search_path.append(provider="user", path=f"file://{folder}")
+        # Hydra takes the first that has a name. Components come last; `announce_folders` refuses a file that would hide
+        # one, and with it the schema that the config is checked by.
         search_path.append(provider="framework", path=f"{COMPONENT}://")
 
 
@@ -203,6 +207,7 @@ def register(session: Session) -> Mapping[str, DictConfig]:
             else:
                 schemas[f"{group.name}/{name}"] = node
     session.schemas = plugins, schemas
+    # Hydra looks for sources and search paths among its own plugins only.
     Plugins.instance().register(ComponentSource)
     Plugins.instance().register(PluginConfigPaths)
     return schemas
@@ -219,6 +224,7 @@ def _open_dicts(schema: type, node: Any) -> None:
 def config_loader() -> Iterator[ConfigLoader]:
     """Give Hydra's own loader with our search path: the active one, or a new one."""
     register(current())
+    # During a run Hydra is initialized, and does not initialize a second time.
     if GlobalHydra().is_initialized():
         yield GlobalHydra.instance().config_loader()
     else:

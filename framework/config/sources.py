@@ -69,6 +69,7 @@ class ValueSources:
         if key in self.choices:
             return self.choices[key]
         last = [*reversed(self.settings)]
+        # A value set at the key or above it, as in `trainer={lr: 1}`, else below it, else what chose the option.
         same = (each.where for each in last if f"{key}.".startswith((f"{each.key}.", f"{each.key}[")))
         below = (each.where for each in last if each.key.startswith(f"{key}."))
         group, _, option = key.partition(".")
@@ -90,8 +91,10 @@ def value_sources(loader: ConfigLoader, defaults: Sequence[ResultDefault], words
                 if isinstance(chosen, GroupDefault):
                     known.choices[str(chosen.group).lstrip("/")] = place
             known.settings += _of_file(loaded.path, default.config_path, package, loaded.config)
+    # Last, as Hydra merges them last: `where` takes the latest.
     for override in OverridesParser.create(loader).parse_overrides(list(words)):
         key, word = override.key_or_group, str(override.input_line)
+        # The one has no single value, the other none.
         if override.is_sweep_override() or override.is_delete():
             continue
         if loader.repository.group_exists(key) and not isinstance(override.value(), dict):
@@ -119,6 +122,7 @@ def _of_file(folder: str, config_path: str, package: str, config: DictConfig) ->
 
 def _pairs(node: yaml.MappingNode) -> list[tuple[yaml.ScalarNode, yaml.Node]]:
     """Return the entries of a mapping, those of merge keys (`<<: *base`) among them."""
+    # PyYAML resolves `<<` only when it constructs values, and then the lines are gone.
     yaml.SafeLoader("").flatten_mapping(node)
     return [(key, value) for key, value in node.value if isinstance(key, yaml.ScalarNode)]
 
@@ -150,6 +154,7 @@ def entries(loader: ConfigLoader, config_path: str) -> Iterator[tuple[InputDefau
     tree = yaml.compose(text, Loader=yaml.SafeLoader)
     top = _pairs(tree) if isinstance(tree, yaml.MappingNode) else []
     nodes = [item for key, value in top if key.value == "defaults" for item in value.value]
+    # Hydra's entries know no line, and PyYAML's nodes know nothing of groups; both have the order of the file.
     for entry, node in zip(loaded.defaults_list or [], nodes, strict=True):
         yield entry, f"{name}:{node.start_mark.line + 1}"
 
@@ -176,6 +181,7 @@ def source_lines(loader: ConfigLoader, config_path: str) -> Iterator[tuple[str, 
 
 def refusal(problems: Sequence[Problem], overrides: Sequence[str]) -> FrameworkError:
     """Return the one error that tells all problems of a config that Hydra composed, each with its place."""
+    # Only here, where there is an error: to read all files again takes as long as composing did.
     with config_loader() as loader:
         where = read_value_sources(loader, overrides).where
     return FrameworkError("\n".join(dict.fromkeys(line(problem, where) for problem in problems)))

@@ -23,6 +23,7 @@ def prove(store: Store) -> Proof:
     """Sum up the proof of every row that is learned or validated on, and of prompts that the template refuses."""
     columns = store.columns
     counted = (columns.part != PROMPTS) | (columns.tokens == 0)  # the answers of prompts are references, not learned
+    # A row that the template refuses has no tokens.
     share = (columns.supervised / np.maximum(columns.tokens, 1))[counted]
     failed = counted & ~columns.proven
     return Proof(
@@ -38,6 +39,7 @@ def prove(store: Store) -> Proof:
 def _problems(store: Store, failed: NDArray[np.bool_]) -> Iterator[ProofProblem]:
     """Gather the problems by their sentence; read the texts only where there are any."""
     rows_by_problem: dict[str, list[int]] = {}
+    # The texts are as large as the data.
     for texts in store.texts() if failed.any() else ():
         for number, problem in enumerate(texts.problem, start=texts.start):
             if failed[number]:

@@ -80,6 +80,7 @@ class Reader:
         makers: list[Formatter] = [choice.create() for choice in formats]
         asked = [part for maker in makers if isinstance(maker, CompositeFormatter) for part in maker.formats.values()]
         sources = [self.source, *(part.source.create() for part in self.mixed)]
+        # A format that was edited must not find the rows that its earlier version made.
         code = [hashing.code_hash(maker) for maker in (*sources, *makers, *asked)]
         chosen = [choice.component.name for choice in formats]
         places = [_places(raw) for raw in (self.raw, *self.others)]
@@ -93,6 +94,7 @@ class Reader:
         own = self._add(into, itertools.islice(self.raw.train, data.max_rows), self.plan.format, TRAIN, 0)
         validated = self._add(into, self.raw.validation, self.plan.format, VALIDATION, 0)
         self._add(into, self.raw.prompts, self.plan.format, PROMPTS, 0)
+        # Rows that the source holds out itself are not split off again.
         trained = own if validated else round(own * (1 - data.validation_split))
         for number, (part, raw) in enumerate(zip(self.mixed, self.others, strict=True), start=1):
             target = part.target_rows(trained, self.mixed)

@@ -56,7 +56,7 @@ def _compare(expected: ExpectedRows, fingerprint: str) -> None:
     if expected.required:
         hint = ". Put the old rows back, choose other data with data.…=, or continue with --anyway"
         raise FrameworkError(message + hint)
-    print(message, file=sys.stderr)  # noqa: T201
+    print(message, file=sys.stderr)
 
 
 def _from_store(

@@ -78,6 +78,7 @@ class Plugins:
                 plugins.register(importlib.import_module(module), name=name)
         # Of two plugins with one name the first is taken: ours, else the one whose distribution comes first.
         for entry in sorted(entry_points(group="framework"), key=lambda entry: (entry.name, *_distribution(entry))):
+            # Before it is imported: a plugin may be switched off because its import fails.
             if entry.name in disabled():
                 continue
             if plugins.has_plugin(entry.name):
@@ -138,13 +139,14 @@ class Plugins:
         self._note((name, what), SkippedPlugin(name, what, reason, self.package(name)), self._way_out(name))
 
     def _note(self, key: tuple[str, str], left: SkippedPlugin, way_out: str) -> None:
+        # Hooks are asked many times in a run.
         if key in self._skipped:
             return
         self._skipped[key] = left
         origin = f" of {left.package}" if left.package else ""
         part = "" if left.what == WHOLE else f": {left.what}"
         text = f"plugin '{left.plugin}'{origin}{part} is skipped: {left.reason.removesuffix('.')}. {way_out}"
-        print(text, file=sys.stderr)  # noqa: T201 - no logger exists yet
+        print(text, file=sys.stderr)
 
     def _way_out(self, plugin: str, it: str = "it") -> str:
         """Say how to do without a plugin: a file is named on the command line."""
@@ -161,6 +163,7 @@ class Plugins:
         name = group if isinstance(group, str) else group.name
         registrations: dict[str, Registration] = {}
         schemas: dict[type, str] = {}
+        # Ours come first, so that of two with one name the message blames the other.
         for plugin, component in sorted(self._collected()[name], key=lambda pair: self._is_strange(pair[0])):
             option, owner = label(component), plugin.partition(":")[0]
             if component.name in registrations:
@@ -247,6 +250,7 @@ class Plugins:
         `FrameworkError` is for the caller, but not of the hook that registers: then nothing would start, not even a
         command that another plugin brings.
         """
+        # One by one: pluggy stops a call of the whole hook at the first that raises, and does not say which it was.
         for implementation in self.implementations(hook):
             try:
                 result = _call(implementation, arguments)

@@ -178,6 +178,8 @@ def _reason(config: DictConfig, setting: SourcedValue, error: Exception) -> str:
     """Say why a value cannot be set."""
     key, value = setting.key, as_text(setting.value)
     if isinstance(error, ConfigKeyError | ConfigAttributeError) and error.full_key:
+        if setting.preset and error.full_key.rpartition(".")[2] == setting.preset:
+            return f"a preset of '{setting.preset}' has its keys at the top of the file: take '{setting.preset}:' away"
         schema = OmegaConf.get_type(error.parent_node)
         names = [field.name for field in fields(schema)] if is_schema(schema) else map(str, error.parent_node)
         return unknown_key(error.full_key, [*names], option_name(schema))

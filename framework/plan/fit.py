@@ -44,6 +44,7 @@ def changes(context: PlanContext, estimate: Estimate) -> Iterator[tuple[Suggeste
             other = _with(context, reduction)
             settings = other.settings if other else None
             needs = other.estimate(settings) if other and settings else estimate
+            # Only the largest phase counts: what does not help now may help after another change, and stays.
             if other and needs.high < estimate.high:
                 break
         else:
@@ -113,6 +114,7 @@ def apply(context: PlanContext) -> tuple[PlanContext, list[str]]:
         return context, []
     taken: dict[str, Any] = {}
     for _, reduction in changes(context, estimate):
+        # The longest row that may come need not be there: until the rows are known nothing is given up for it.
         if context.known or reduction.price == 0:
             taken |= reduction.settings
     return dataclasses.replace(context, plan=changed(context.plan, taken)), as_overrides(taken)
@@ -127,6 +129,7 @@ def check_fits(plan: Plan, forecast: Forecast) -> None:
         DoesNotFitError: says how much is needed, and what would make it fit.
     """
     memory = forecast.memory
+    # A plan for another GPU says nothing about the memory of this machine.
     if memory is None or plan.planning.gpu or Stage.train not in plan.stages or memory.least <= memory.available:
         return
     least = f"at least {memory.least / GIB:.1f} GiB"
@@ -140,6 +143,7 @@ def remedy(forecast: Forecast) -> str:
     smaller = f"a smaller model, such as {forecast.smaller.overrides[0]}" if forecast.smaller else "a smaller model"
     if not forecast.changes:
         return f"Take {smaller}, shorter rows or quantization=nf4"
+    # A later change of the same key replaces the earlier one: rows are halved more than once.
     last = {word.partition("=")[0]: word for change in forecast.changes for word in change.overrides}
     taken = " ".join(last.values())
     if forecast.changes[-1].fit_status is FitStatus.too_large:
@@ -169,6 +173,7 @@ def smaller_model(context: PlanContext) -> SuggestedChange | None:
             candidates.append((shape.family == context.shape.family, shape.total, name, estimate.reserved))
     if not candidates:
         return None
+    # Tuples compare part by part: the same family first, then the size.
     _, parameters, name, reserved = max(candidates)
     sizes = f"{parameters / BILLION:.1f} instead of {context.shape.total / BILLION:.1f} billion parameters"
     saved = context.estimate(settings).reserved - reserved

@@ -66,6 +66,7 @@ class Planner:
         """
         context = self._context(plan, history.known_rows(plan))
         settings = context if isinstance(context, str) else context.settings
+        # `stages=[plan]` alone asks what the whole run would take.
         trains = Stage.train in plan.stages or plan.stages == (Stage.plan,)
         if isinstance(context, str) or not isinstance(settings, MemorySettings) or not trains:
             return plan, self._forecast(plan, context)
@@ -102,6 +103,7 @@ class Planner:
         try:
             context = PlanContext(plan, self.shape, named or gpus.here(), known, self.session)
             settings = context.settings
+        # A model whose memory cannot be worked out is a run without a forecast, not a run that is refused.
         except FrameworkError as error:
             return str(error)
         if settings is None:
@@ -117,9 +119,7 @@ class Planner:
         if context.fit_status(context.estimate(settings)) is FitStatus.too_large or settings.processes > 1:
             return context  # a probe is one process
         capped = None if context.used else context.available
-        from framework.plan.calibration import measure  # noqa: PLC0415 - few runs need it
-
-        offset = measure(context.plan, context.longest, capped=capped)
+        offset = calibration.measure(context.plan, context.longest, capped=capped)
         calibration.keep(context.device, settings, offset)
         return dataclasses.replace(context, offset=offset)
 
@@ -141,6 +141,7 @@ class Planner:
             reserved=estimate.reserved,
             low=estimate.low,
             high=estimate.high,
+            # Which rows come is not known yet, so only what any row needs is certain.
             least=context.least(settings) if known else sum(estimate.parts.values()),
         )
         changes, smaller = fit.remedies(context, estimate)
@@ -197,5 +198,6 @@ def _disk(plan: Plan, trained: int, exports: Mapping[str, ExportNeed], *, whole:
         parts |= {name: exports[name].disk if name in exports else trained for name in plan.exporter}
         if scratch := max((need.scratch for need in exports.values()), default=0):
             parts["while exporting"] = scratch
+    # The run folder is not made yet, and the disk is that of the folder above it.
     folder = next(path for path in (plan.run_dir, *plan.run_dir.parents) if path.exists())
     return Disk(sum(parts.values()), shutil.disk_usage(Path(folder)).free, parts)

@@ -60,12 +60,13 @@ class Events:
                 self._plugins.notify("framework_run_failed", plan=self._plan, error=error)
 
     def _call_each(self, call: Callable[[Logger], None]) -> None:
+        # A copy: a logger that fails is taken out on the way.
         for name, logger in list(self.loggers.items()):
             try:
                 call(logger)
             except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a tracker raises, the run continues
                 del self.loggers[name]
-                print(f"logger '{name}' failed and is switched off: {summarize_error(error)}", file=sys.stderr)  # noqa: T201
+                print(f"logger '{name}' failed and is switched off: {summarize_error(error)}", file=sys.stderr)
                 _close(name, logger)
 
 
@@ -74,4 +75,4 @@ def _close(name: str, logger: Logger) -> None:
     try:
         logger.close()
     except (Exception, SystemExit) as error:  # noqa: BLE001 - as above
-        print(f"logger '{name}' could not be closed: {summarize_error(error)}", file=sys.stderr)  # noqa: T201
+        print(f"logger '{name}' could not be closed: {summarize_error(error)}", file=sys.stderr)

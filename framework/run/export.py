@@ -142,6 +142,7 @@ class Exports:
 
     def add(self, name: str, artifacts: Sequence[Artifact]) -> None:
         """Take what an exporter made."""
+        # Out of date from now on, even where the exporter wrote other files this time.
         self._before.pop(name, None)
         self._artifacts += artifacts
         paths = [artifact.path for artifact in artifacts]
@@ -194,6 +195,7 @@ def fingerprint(folder: Path) -> str:
 
 
 def _blocks(file: BinaryIO, length: int) -> Iterator[bytes]:
+    # A training changes all of a weight, so samples from all over the file show it.
     step = BLOCK if length <= WHOLE else length // (WHOLE // BLOCK)
     for start in range(0, length, step):
         file.seek(start)

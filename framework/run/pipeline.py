@@ -53,7 +53,9 @@ def run(plan: Plan, remote_trainer: RemoteTrainer | None = None) -> Report | Non
     with Events(plan, session) as events:
         stages = Stages(plan.run_dir, events)
         with stages.run(Stage.plan):
+            # A folder that cannot be written costs a second here, and the whole training afterwards.
             check_writable(plan.run_dir)
+            # A plan alone may be asked for before the data are there.
             if plan.stages != (Stage.plan,):
                 check_sources(plan)
             plan, planner, expected = planned(plan)
@@ -95,6 +97,7 @@ def _run_stages(
     remote_trainer: RemoteTrainer | None,
 ) -> RunFinished:
     """Run the stages after the plan. One that is not selected is replaced by what an earlier run left, if it did."""
+    # All of them are made before the data are read: what a factory raises is to come before the long stages.
     metrics: dict[str, AnyMetric] = {name: choice.create() for name, choice in plan.metric.items()}
     evaluators: dict[str, Evaluator] = {name: choice.create() for name, choice in plan.evaluator.items()}
     exporters: dict[str, Exporter] = {name: choice.create() for name, choice in plan.exporter.items()}
@@ -110,6 +113,7 @@ def _run_stages(
         check_fits(plan, expected)
         if Stage.train not in plan.stages and {Stage.evaluate, Stage.export} & set(plan.stages):
             _check_weights(plan)
+        # Read before `save` replaces it: it says which rows an earlier baseline was measured on.
         known = RunFolder(plan.run_dir).load_result(Stage.data, DataResult)
         folder = WritableRunFolder.create(plan)  # from here on there is something on disk
         stages.save(data.result)
@@ -120,17 +124,20 @@ def _run_stages(
     measuring = Measuring(plan, model, data, evaluators, metrics, session)
     reuse = TrainingReuse(measuring)
     before = None
+    # The base's answers to other rows are nothing to compare with.
     if known is not None and known.fingerprint == data.result.fingerprint:
         before = folder.load_result(Stage.baseline, EvalResult)
     if Stage.baseline in plan.stages:
         with stages.run(Stage.baseline), model.as_base():
             before = stages.save(measuring.base())
 
+    # None where this run trains: `WritableRunFolder.create` has dropped what becomes out of date.
     trained = folder.load_result(Stage.train, TrainResult)
     if Stage.train in plan.stages:
         with stages.run(Stage.train):
             controller = TrainingController(events, measuring, before)
             trained = stages.save(reuse.train(controller, plan.run_dir / SCRATCH, remote_trainer))
+            # The next plan of such a training knows how fast this device is.
             planner.learn(plan, rows, trained)
     elif {Stage.evaluate, Stage.export} & set(plan.stages):
         model.restore(plan.checkpoint)

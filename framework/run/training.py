@@ -45,6 +45,8 @@ class TrainingController:
         self.base = base
         self.best = Best(plan.training.early_stopping_metric, plan.training.early_stopping_patience)
         evaluators = measuring.evaluators
+        # Each validation has prompts answered, so only the evaluators that name the metric are asked. A metric of
+        # `metric=` is named by none of them: then all are tried once.
         matching = [
             each for name, each in evaluators.items() if self.best.name in plan.evaluator[name].config.measures()
         ]
@@ -84,6 +86,7 @@ class TrainingController:
         for evaluator in self.asking:
             result = evaluator.evaluate(self.model, self.data, self.metrics)
             if name in result.measures:
+                # From here on the others are not asked: their answers cost as much as those of this one.
                 self.asking, self.answers, self.had = [evaluator], result, True
                 self.best.higher_is_better = result.measures[name].higher_is_better
                 return result.metrics
@@ -105,12 +108,14 @@ class TrainingController:
         issues = self._check(step)
         if self.answers is not None:
             issues += truncation_issues(self.plan, self.answers, self.base, step.step)
+            # Answers belong to one validation; the steps until the next one would report them again.
             self.answers = None
         for issue in issues:
             self.issues.append(issue)
             self.events.send(IssueFound(issue))
         if step.eval_loss is not None:
             self._prune(step)
+        # Before `_stop`, which asks how many validations ago the best was.
         keep = self.best.look(step) and self.plan.training.keep_best
         self._stop(issues)
         lowers = any(issue.action is Action.lower for issue in issues)
@@ -122,6 +127,7 @@ class TrainingController:
         for plugin, monitor in list(self.monitors.items()):
             try:
                 seen = list(monitor.check(step))
+            # A monitor may refuse the run; only a fault of its code is passed over.
             except FrameworkError:
                 raise
             except Exception as error:  # noqa: BLE001 - third-party code; the training continues
@@ -145,6 +151,7 @@ class TrainingController:
         issues = [*trained.issues]
         for step in steps:
             self.events.send(TrainingStep(step))
+            # Loggers get an issue after the step at which it was seen, as in the training itself.
             while issues and issues[0].step <= step.step:
                 self.events.send(IssueFound(issues.pop(0)))
             if step.eval_loss is not None:
@@ -166,6 +173,7 @@ class TrainingController:
         if ending and not self.stopped:
             first = ending[0]
             self.stopped = f"step {first.step}, {first.kind}: {first.text}"
+            # Weights that are no numbers are not saved; with `keep_best` those of an earlier validation are.
             if first.kind == NAN and not (self.plan.training.keep_best and self.best.step is not None):
                 message = f"{self.stopped}, and no weights from before were set aside, so nothing is saved."
                 message = f"{message}\n{first.recommendation}"

@@ -83,7 +83,7 @@ def main() -> int:
     os.environ[WORKER] = "1"
     me = member() if set(PLACE) <= set(os.environ) else None
     if me is None or not (folder / JOB).exists():
-        print(ALONE, file=sys.stderr)  # noqa: T201 - there is no run that would say it
+        print(ALONE, file=sys.stderr)
         return USER_MISTAKE
     # The pipe that ends with the launcher is everybody's standard input.
     threading.Thread(target=end_with, args=(sys.stdin.fileno(), signal.SIGKILL), daemon=True).start()

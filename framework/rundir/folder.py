@@ -69,6 +69,7 @@ def check_writable(folder: Path) -> None:
     if folder.is_dir() and any(folder.iterdir()) and not (folder / OVERRIDES).exists():
         message = f"run_dir={folder} holds something else: give a new folder, or that of an earlier run"
         raise FrameworkError(message)
+    # Until the data stage is complete a run leaves nothing on the disk.
     new = [path for path in (folder, *folder.parents) if not path.exists()]
     probe = folder / ".writable"
     try:

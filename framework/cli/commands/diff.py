@@ -190,7 +190,7 @@ def _print_json(
     for name, part in parts.items():
         whole[name] = {key: _sides(pair) for key, pair in part.items()}
     whole["results"] = {name: {**_sides(each.values), "better": each.better or None} for name, each in results.items()}
-    print(json.dumps(whole, indent=1, ensure_ascii=False))  # noqa: T201
+    print(json.dumps(whole, indent=1, ensure_ascii=False))
 
 
 def _sides(pair: Pair) -> dict[str, Any]:

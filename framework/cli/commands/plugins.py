@@ -54,7 +54,7 @@ class PluginsCommand:
         else:
             shown = Detail(chosen[0], parsed.option, groups[chosen[0].name])
         if parsed.json:
-            print(json.dumps(shown.plain(), indent=1, ensure_ascii=False))  # noqa: T201
+            print(json.dumps(shown.plain(), indent=1, ensure_ascii=False))
         else:
             console = Console(highlight=False, emoji=False, markup=False)
             console.width = min(console.width, WIDEST)

@@ -31,5 +31,5 @@ class ReferenceCommand:
         except OSError as error:
             message = f"{error.filename or folder} cannot be written: {error.strerror}"
             raise FrameworkError(message) from error
-        print(f"{folder / PAGE}, and {len(written) - 1} schemas beside it")  # noqa: T201
+        print(f"{folder / PAGE}, and {len(written) - 1} schemas beside it")
         return 0

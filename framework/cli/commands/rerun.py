@@ -58,12 +58,12 @@ class RerunCommand:
         if not anyway:
             _check_config(run, environment, load_plan(saved) if changes else plan, keys)
         for line in _other_surroundings(environment, plan):
-            print(line, file=sys.stderr)  # noqa: T201
+            print(line, file=sys.stderr)
         plan = _watch_data(run, environment, plan, keys, anyway=anyway)
         launcher: Launcher = plan.launch.create()
         if launcher.launch(plan) is not None:
             both = " ".join(display_path(folder, shell) for folder in (run.folder, plan.run_dir))
-            print(f"compare: python -m framework diff {both}")  # noqa: T201
+            print(f"compare: python -m framework diff {both}")
         return 0
 
 
@@ -80,12 +80,12 @@ def _read(arguments: Sequence[str]) -> tuple[SavedRun, list[str], bool]:
 def _enter_folder(run: SavedRun, environment: Environment | None, *, anyway: bool) -> None:
     """Go where the run was started: paths in its words are relative to that folder."""
     if environment is None:
-        print(f"{run.folder} holds no {ENVIRONMENT}: it is run from here, versions are not compared", file=sys.stderr)  # noqa: T201
+        print(f"{run.folder} holds no {ENVIRONMENT}: it is run from here, versions are not compared", file=sys.stderr)
         return
     folder = Path(environment.folder)
     if folder.is_dir():
         if folder.resolve() != Path.cwd().resolve():
-            print(f"runs in {folder}, where it was started", file=sys.stderr)  # noqa: T201
+            print(f"runs in {folder}, where it was started", file=sys.stderr)
             os.chdir(folder)
     elif not anyway:
         message = f"the run was started in {folder}, which is not here: {ANYWAY} runs it from this folder instead"
@@ -106,7 +106,7 @@ def _add_folders(session: Session, environment: Environment | None, *, anyway: b
         if not anyway:
             message = f"{missing}: put it back, or add {ANYWAY} to continue without it"
             raise FrameworkError(message)
-        print(f"{missing}: continuing without them", file=sys.stderr)  # noqa: T201
+        print(f"{missing}: continuing without them", file=sys.stderr)
 
 
 def _check_config(run: SavedRun, environment: Environment | None, now: Plan, changed: set[str]) -> None:

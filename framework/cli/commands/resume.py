@@ -89,7 +89,7 @@ def _enter(session: Session, folder: Path) -> None:
         message = f"the sweep was started in {environment.folder}, which is not here"
         raise FrameworkError(message)
     if Path(environment.folder).resolve() != Path.cwd().resolve():
-        print(f"runs in {environment.folder}, where it was started", file=sys.stderr)  # noqa: T201
+        print(f"runs in {environment.folder}, where it was started", file=sys.stderr)
         os.chdir(environment.folder)
     for place in environment.config_dirs:
         add_folder(session, place)

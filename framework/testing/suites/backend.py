@@ -94,7 +94,7 @@ class BackendSuite(Trained):
             short = model.generate(prompts, max_new_tokens=1, batch_size=2)
         expect(len(long) == len(prompts), f"{len(prompts)} prompts have {len(long)} answers")
         expect(long == turned[::-1], f"the answers do not follow the prompts: {_texts(long)} and {_texts(turned)}")
-        expect(all(answer.tokens <= 12 or not answer.stopped for answer in long), f"longer than 12 tokens: {long}")  # noqa: PLR2004
+        expect(all(answer.tokens <= 12 or not answer.stopped for answer in long), f"longer than 12 tokens: {long}")  # noqa: PLR2004 - as asked
         for whole, cut in zip(long, short, strict=True):
             right = whole.tokens <= 1 or (not cut.stopped and len(cut.text) < len(whole.text))
             expect(right, f"max_new_tokens=1 gives {cut}, max_new_tokens=12 gives {whole}")
@@ -176,7 +176,7 @@ class BackendSuite(Trained):
             with self.opened(tmp_path / name, "trainer.max_steps=2") as (model, data):
                 result, steps = self.train(model, data, tmp_path / name)
                 losses.append([*(step.loss for step in steps), model.loss(data.train)])
-            expect(result.steps == 2, f"trainer.max_steps=2 made {result.steps} steps")  # noqa: PLR2004
+            expect(result.steps == 2, f"trainer.max_steps=2 made {result.steps} steps")  # noqa: PLR2004 - as asked
         right = len(losses[0]) == len(losses[1]) and all(map(self.same, *losses))
         expect(right, f"one seed gave the losses {losses[0]} and {losses[1]}")
 
