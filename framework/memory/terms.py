@@ -85,8 +85,8 @@ def layer(shape: Shape, settings: MemorySettings) -> tuple[float, float]:
     a copy of its input in the adapter's dtype (counted).
     """
     tokens, hidden = settings.tokens, shape.hidden
-    if settings.kept:
-        return settings.kept * tokens / 2, settings.kept * tokens / 2
+    if settings.activation_bytes:
+        return settings.activation_bytes * tokens / 2, settings.activation_bytes * tokens / 2
     e = 4 if settings.wide or (settings.upcast and settings.wide_states) else 2
     repeated = 2 * shape.q if shape.q != shape.kv and settings.attention is not Attention.flash else 0
     inputs = 1 if settings.full else 0

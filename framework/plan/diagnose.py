@@ -18,7 +18,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from framework.api.component import GROUPS
-from framework.api.fields import as_text, fields
+from framework.api.fields import Field, as_text, fields
 from framework.api.schema import RunConfig
 from framework.config.check import is_schema, no_option, option_name, out_of_range, unknown_key
 from framework.config.compose import config_loader
@@ -155,23 +155,23 @@ def _refused(known: ValueSources) -> Iterator[Problem]:
         else:
             try:
                 added, parent = setting.where.startswith("+"), setting.key.rpartition(".")[0]
-                if (
-                    parent and OmegaConf.select(config, parent) is None and _holds_settings(config, parent)
-                ):  # settings that are null as a whole by default
+                # Settings that are null as a whole by default, as OmegaConf sets nothing below null.
+                if parent and OmegaConf.select(config, parent) is None and _holds_settings(_field(config, parent)):
                     OmegaConf.update(config, parent, {}, merge=False, force_add=added)
                 OmegaConf.update(config, setting.key, setting.value, merge=True, force_add=added)
             except (OmegaConfBaseException, ValueError) as error:
                 yield Problem(_reason(config, setting, error), where=setting.where)
 
 
-def _holds_settings(config: DictConfig, key: str) -> bool:
-    """Whether a setting that is null holds settings of its own, or named values, when it is not."""
+def _field(config: DictConfig, key: str) -> Field | None:
     parent, _, name = key.rpartition(".")
     schema = OmegaConf.get_type(OmegaConf.select(config, parent) if parent else config)
-    kind = (
-        next((field.type.base for field in fields(schema) if field.name == name), None) if is_schema(schema) else None
-    )
-    return kind is None or kind is dict or is_schema(kind)
+    return next((field for field in fields(schema) if field.name == name), None) if is_schema(schema) else None
+
+
+def _holds_settings(field: Field | None) -> bool:
+    """Whether a setting that is null holds settings of its own, or named values, when it is not."""
+    return field is None or field.type.base is dict or is_schema(field.type.base)
 
 
 def _reason(config: DictConfig, setting: SourcedValue, error: Exception) -> str:
@@ -185,14 +185,11 @@ def _reason(config: DictConfig, setting: SourcedValue, error: Exception) -> str:
         return unknown_key(error.full_key, [*names], option_name(schema))
     if key in GROUPS:
         return f"{key}={value} chooses nothing here: in a file write '- override /{key}: {value}' in its defaults"
-    parent, _, name = key.rpartition(".")
+    parent = key.rpartition(".")[0]
     node = OmegaConf.select(config, parent) if parent else config
-    if isinstance(node, ListConfig):
+    if node is None or isinstance(node, ListConfig):  # below a plain value, or below a list
         return unknown_key(key, [])
-    schema = OmegaConf.get_type(node)
-    known = {field.name: field for field in fields(schema)} if is_schema(schema) else {}
-    if parent and node is None:  # below a setting that is a plain value
-        return unknown_key(key, [])
-    if name in known and not known[name].has_type(setting.value):
-        return out_of_range(key, setting.value, known[name].type)
+    field = _field(config, key)
+    if field and not field.has_type(setting.value):
+        return out_of_range(key, setting.value, field.type)
     return f"{key}={value} cannot be read: {explain(error)}"

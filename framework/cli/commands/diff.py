@@ -234,8 +234,11 @@ def _lack(sides: Sequence[str]) -> str:
 
 
 def _doubt(name: str, runs: Iterable[SavedRun]) -> str:
-    made = [made for made in _both(runs, Environment, ENVIRONMENT) if made and name == "commits"]
-    dirty = any(each and each.dirty for one in made for each in (one.commit, one.framework_commit))
+    if name != "commits":
+        return ""
+    environments = [each for each in _both(runs, Environment, ENVIRONMENT) if each]
+    commits = [commit for each in environments for commit in (each.commit, each.framework_commit)]
+    dirty = any(commit and commit.dirty for commit in commits)
     return ", but there were changes that are in none" if dirty else ""
 
 

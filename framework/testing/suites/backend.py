@@ -123,7 +123,7 @@ class BackendSuite(Trained):
             before = model.loss(data.train)
             result, steps = self.train(model, data, tmp_path)
             after = model.loss(data.train)
-            model.save_tokenizer(_made_folder(tmp_path / "tokenizer"))
+            model.save_tokenizer(_new_folder(tmp_path / "tokenizer"))
         expect(math.isfinite(before) and math.isfinite(after), f"the loss is {before} before and {after} after")
         expect(after < before, f"training did not lower the loss: {before} before, {after} after")
         numbers = [step.step for step in steps]
@@ -291,6 +291,6 @@ def _texts(answers: list[Answer]) -> list[str]:
     return [answer.text for answer in answers]
 
 
-def _made_folder(folder: Path) -> Path:
+def _new_folder(folder: Path) -> Path:
     folder.mkdir()
     return folder
