@@ -114,7 +114,7 @@ def apply(context: PlanContext) -> tuple[PlanContext, list[str]]:
         return context, []
     taken: dict[str, Any] = {}
     for _, reduction in changes(context, estimate):
-        # The longest row that may come need not be there: until the rows are known nothing is given up for it.
+        # The longest row that may come need not be there: until the rows are known only free changes are applied.
         if context.known or reduction.price == 0:
             taken |= reduction.settings
     return dataclasses.replace(context, plan=changed(context.plan, taken)), as_overrides(taken)
