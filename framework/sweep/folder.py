@@ -54,7 +54,7 @@ class SweepFolder(Callback):
             print(error, file=sys.stderr)
             sys.exit(USER_MISTAKE)
         with read_write(config), open_dict(config):
-            # Trials compose their own config with these overrides; `hydra.sweep.dir` may hold a name that is swept over.
+            # Trials compose their own config with these; `hydra.sweep.dir` may hold a name that is swept over.
             config.hydra.overrides.hydra.append(f"hydra.sweep.dir={QuotedString(folder, Quote.single).with_quotes()}")
         session.sweep_dir = Path(folder)
         # Not in `on_multirun_end`, which Hydra skips where a trial failed.
