@@ -106,7 +106,7 @@ def test_plain_peft_in_a_new_process_gives_the_same_greedy_text(quickstart: Run)
 
 
 def test_a_finished_run_can_be_measured_again(quickstart: Run) -> None:
-    few = ("evaluator=[short_prompts]", "evaluator.prompts.count=4", "verdict.null_adapters=0", "logger=[jsonl]")
+    few = ("evaluator=[short_prompts]", "evaluator.prompts.count=4", "verdict.random_adapters=0", "logger=[jsonl]")
     words = ("stages=[evaluate,report]", f"run_dir={quickstart.folder}", *few)
     cwd = quickstart.folder.parent
     done = framework(*words, cwd=cwd, env=environment(cwd))

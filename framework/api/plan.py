@@ -32,6 +32,8 @@ CHECKPOINT = "checkpoint"
 SCORE = "verdict.score"
 EVAL_LOSS = "eval_loss"
 LOSSES = (EVAL_LOSS, "train_loss")
+RENAMED = {"plan": "planning", "checkpoint": "external_checkpoint"}
+"""Settings of the run that a `Plan` holds under another name."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,7 @@ class Plan:
     stages: tuple[Stage, ...]
     run_dir: Path
     objective: str
-    plan: PlanConfig
+    planning: PlanConfig
     health: HealthConfig
     verdict: VerdictConfig
     model: Selection
@@ -91,7 +93,7 @@ class Plan:
     config: Mapping[str, Any]
     overrides: tuple[str, ...] = ()
     model_line: str = ""
-    given: Path | None = None
+    external_checkpoint: Path | None = None
     """Trained weights that lie elsewhere, `checkpoint` of the config."""
     share: bool = True
     """Whether the trials of a sweep share what is the same for them."""
@@ -103,7 +105,7 @@ class Plan:
     @property
     def checkpoint(self) -> Path:
         """Where the trained weights lie."""
-        return self.given or self.run_dir / CHECKPOINT
+        return self.external_checkpoint or self.run_dir / CHECKPOINT
 
     def affecting(self, what: Affects) -> dict[str, Any]:
         """Return the settings on which something depends, by the marks at their fields, as plain values for a hash.
@@ -115,12 +117,14 @@ class Plan:
         Args:
             what: one thing, or several: a setting that affects any of them is in it.
         """
-        values = {**vars(self), "checkpoint": self.given, "plugins": self.config["plugins"]}
+        names = (field.name for field in fields(RunConfig) if field.name != "plugins")
+        values = {name: getattr(self, RENAMED.get(name, name)) for name in names}
+        values["plugins"] = self.config["plugins"]
         return _affecting(RunConfig, values, what)
 
     def affects(self, key: str) -> Affects:
         """Return what a setting can invalidate, by its key in the config; everything where the plan has no such key."""
-        found = ~Affects.nothing
+        marks = ~Affects.nothing
         node: Any = self
         for name in key.split("."):
             if isinstance(node, Mapping):
@@ -130,10 +134,10 @@ class Plan:
                 known = {each.name: each.affects for each in fields(schema)} if dataclasses.is_dataclass(node) else {}
                 if name not in known:
                     break
-                found &= known[name]
-                node = getattr(node, name, None)
+                marks &= known[name]
+                node = getattr(node, RENAMED.get(name, name) if node is self else name, None)
             node = node.config if isinstance(node, Selection) else node
-        return found
+        return marks
 
     @property
     def training(self) -> TrainerConfig:
@@ -144,13 +148,13 @@ class Plan:
     @property
     def selections(self) -> dict[str, Selection]:
         """Every selection by its place in the config: `adapter`, `metric.exact_match`."""
-        found: dict[str, Selection] = {}
+        selections: dict[str, Selection] = {}
         for group in GROUPS:
             part = getattr(self, group)
-            found |= (
+            selections |= (
                 {group: part} if isinstance(part, Selection) else {f"{group}.{key}": one for key, one in part.items()}
             )
-        return found
+        return selections
 
     @property
     def options(self) -> dict[str, str]:

@@ -228,7 +228,7 @@ class VerdictConfig:
     """A measure is better or worse where this share of the resamples says so."""
     resamples: Annotated[int, Interval(ge=100, le=100_000)] = 2000
     """Resamples of the paired bootstrap."""
-    null_adapters: Annotated[int, Ge(0)] = 1
+    random_adapters: Annotated[int, Ge(0)] = 1
     """Random adapters, of the same shape and size as the trained one, that are measured too: what they change is noise,
     and a change has to be larger than theirs. 0: none."""
 
@@ -303,7 +303,7 @@ class HealthConfig:
     """The norm of the gradients, before they are clipped, grows to many times what it was."""
     rising_eval_loss: Action = Action.warn
     """The validation loss rises while the training loss does not: the rows are memorized."""
-    endless_answers: Action = Action.warn
+    truncated_answers: Action = Action.warn
     """Answers do not end by themselves: seen after the training, and during it where `trainer.early_stopping_metric`
     has prompts answered."""
     lower_to: Annotated[float, Interval(gt=0, lt=1)] = 0.5

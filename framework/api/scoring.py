@@ -39,8 +39,8 @@ def answered(
     model: Model, prompts: Sequence[Prompt], answers: Sequence[Answer], metrics: Mapping[str, AnyMetric]
 ) -> list[Answered]:
     """Put prompts and answers together; the model reads the references where a metric needs their log-probabilities."""
-    wanted = any(isinstance(metric, AnswerMetric) and metric.needs_log_probs for metric in metrics.values())
-    known = _log_probs(model, prompts) if wanted else {}
+    needs_log_probs = any(isinstance(metric, AnswerMetric) and metric.needs_log_probs for metric in metrics.values())
+    known = _log_probs(model, prompts) if needs_log_probs else {}
     return [
         Answered(question(prompt), answer.text, prompt.reference, answer.tokens, answer.stopped, known.get(number))
         for number, (prompt, answer) in enumerate(zip(prompts, answers, strict=True))
@@ -53,7 +53,7 @@ def _log_probs(model: Model, prompts: Sequence[Prompt]) -> dict[int, tuple[float
     rows = model.encode([_read(prompts[number], number) for number in asked])
     pairs = [(number, row) for number, row in zip(asked, rows, strict=True) if row.supervised]
     scored = model.score([row for _, row in pairs]) if pairs else []
-    return {number: tuple(found.log_probs) for (number, _), found in zip(pairs, scored, strict=True)}
+    return {number: tuple(score.log_probs) for (number, _), score in zip(pairs, scored, strict=True)}
 
 
 def _read(prompt: Prompt, number: int) -> Example:
@@ -75,17 +75,17 @@ def measure(metrics: Mapping[str, AnyMetric], answers: Sequence[Answered]) -> tu
     if not answers:
         return measures, notes
     for name, metric in metrics.items():
-        given = [
+        asked = [
             number for number, one in enumerate(answers) if one.reference is not None or not metric.needs_reference
         ]
-        if not given:
+        if not asked:
             notes.append(f"metric '{name}' needs references, and none of the prompts has one")
             continue
-        found = score(name, metric, [answers[number] for number in given])
-        notes += found.notes
-        made = _measure(metric, found, given, len(answers))
-        if made is not None:
-            measures[name] = made
+        scores = score(name, metric, [answers[number] for number in asked])
+        notes += scores.notes
+        result = _measure(metric, scores, asked, len(answers))
+        if result is not None:
+            measures[name] = result
     return measures, [*notes, *_unscored(metrics, answers)]
 
 
@@ -98,21 +98,21 @@ def _unscored(metrics: Mapping[str, AnyMetric], answers: Sequence[Answered]) -> 
     return [f"{without} of {len(answers)} prompts without a reference: left out by {', '.join(names)}"]
 
 
-def _measure(metric: AnyMetric, found: Scores, given: Sequence[int], total: int) -> Measure | None:
-    scored = [item is not None for item in found.items]
-    if not any(scored) or (found.weights and not any(itertools.compress(found.weights, scored))):
+def _measure(metric: AnyMetric, scores: Scores, asked: Sequence[int], total: int) -> Measure | None:
+    scored = [item is not None for item in scores.items]
+    if not any(scored) or (scores.weights and not any(itertools.compress(scores.weights, scored))):
         return None
-    items = _placed(found.items, given, total, None)
-    weights = _placed(found.weights, given, total, 0.0) if found.weights else []
+    items = _placed(scores.items, asked, total, None)
+    weights = _placed(scores.weights, asked, total, 0.0) if scores.weights else []
     exponential = isinstance(metric, AnswerMetric) and metric.exponential
     value = mean(items, weights, exponential=exponential)
     unit = str(metric.unit) if isinstance(metric, MetricWithUnit) else ""
     return Measure(value, items, weights, metric.higher_is_better, exponential=exponential, unit=unit)
 
 
-def _placed(values: Sequence[T], given: Sequence[int], total: int, rest: T) -> list[T]:
+def _placed(values: Sequence[T], numbers: Sequence[int], total: int, rest: T) -> list[T]:
     """Put values in the places of those answers that were given to the metric."""
-    known = dict(zip(given, values, strict=True))
+    known = dict(zip(numbers, values, strict=True))
     return [known.get(number, rest) for number in range(total)]
 
 
@@ -120,8 +120,8 @@ def mean(items: Sequence[float | None], weights: Sequence[float], *, exponential
     """Return what items come to: the weighted mean of those that there are, or e to that mean. At least one counts."""
     pairs = zip(items, weights or [1.0] * len(items), strict=True)
     known = [(item, weight) for item, weight in pairs if item is not None]
-    found = math.fsum(item * weight for item, weight in known) / math.fsum(weight for _, weight in known)
-    return math.exp(min(found, LARGEST_LOG)) if exponential else found
+    average = math.fsum(item * weight for item, weight in known) / math.fsum(weight for _, weight in known)
+    return math.exp(min(average, LARGEST_LOG)) if exponential else average
 
 
 def score(name: str, metric: AnyMetric, answers: Sequence[Answered]) -> Scores:
@@ -150,20 +150,20 @@ def score(name: str, metric: AnyMetric, answers: Sequence[Answered]) -> Scores:
 
 def _all_at_once(name: str, metric: AnswerMetric, answers: Sequence[Answered]) -> Scores:
     try:
-        found = metric.score_all(answers)
-        for given in (found.items, found.weights or found.items):
-            _check_length(given, answers)
-        items = [None if item is None else _number(item) for item in found.items]
-        weights = [_weight(weight) for weight in found.weights]
+        scores = metric.score_all(answers)
+        for values in (scores.items, scores.weights or scores.items):
+            _check_length(values, answers)
+        items = [None if item is None else _number(item) for item in scores.items]
+        weights = [_weight(weight) for weight in scores.weights]
     except (Exception, SystemExit) as error:  # noqa: BLE001 - as above
         some = f"the {len(answers)} answers, the first {answers[0].answer[:SHOWN]!r}"
         return Scores([None] * len(answers), notes=[f"metric '{name}' cannot score {some}: {describe_error(error)}"])
-    return Scores(items, weights, [f"metric '{name}': {note}" for note in found.notes])
+    return Scores(items, weights, [f"metric '{name}': {note}" for note in scores.notes])
 
 
-def _check_length(given: Sequence[object], answers: Sequence[Answered]) -> None:
-    if len(given) != len(answers):
-        message = f"it scores {len(given)} of {len(answers)} answers; one without a score has None"
+def _check_length(values: Sequence[object], answers: Sequence[Answered]) -> None:
+    if len(values) != len(answers):
+        message = f"it scores {len(values)} of {len(answers)} answers; one without a score has None"
         raise FrameworkError(message)
 
 

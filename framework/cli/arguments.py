@@ -18,7 +18,7 @@ from framework.api.text.overrides import override_key
 from framework.config.compose import add_folder, announce_folders
 from framework.config.sources import explain
 from framework.hooks.local_file import load_file
-from framework.hooks.session import current
+from framework.hooks.session import Session, current
 from framework.rundir.environment import Environment
 from framework.rundir.folder import saved_overrides
 from framework.util.command import CommandParser
@@ -47,20 +47,20 @@ def complete_overrides(words: list[str]) -> list[str]:
     """
     reject_duplicate_overrides(words)
     words = complete(words)
-    load_surroundings(words)
+    load_surroundings(current(), words)  # commands of plugins call this, by framework.api.commands
     return words
 
 
-def load_surroundings(words: Sequence[str]) -> None:
+def load_surroundings(session: Session, words: Sequence[str]) -> None:
     """Load what has to be known before a config is composed: folders of options, and plugins of one file.
 
     Raises:
         FrameworkError: an option is unknown, or a file cannot be loaded.
     """
     check_options(words)
-    restore_folders(words)
-    load_plugins(words)
-    announce_folders(current())
+    restore_folders(session, words)
+    load_plugins(session, words)
+    announce_folders(session)
 
 
 def complete(words: list[str]) -> list[str]:
@@ -81,7 +81,7 @@ def complete(words: list[str]) -> list[str]:
     return [*words[:first], *earlier, *words[first:]]
 
 
-def take_config_dir(words: Sequence[str]) -> list[str]:
+def take_config_dir(session: Session, words: Sequence[str]) -> list[str]:
     """Take Hydra's `--config-dir FOLDER` out of the words: that folder is treated as `./conf` is.
 
     Raises:
@@ -91,11 +91,11 @@ def take_config_dir(words: Sequence[str]) -> list[str]:
     parser.add_argument("--config-dir", "-cd", action="append", default=[])
     known, rest = parser.parse_known_args(words)
     for folder in known.config_dir:
-        add_folder(current(), folder)
+        add_folder(session, folder)
     return rest
 
 
-def restore_folders(words: Sequence[str]) -> None:
+def restore_folders(session: Session, words: Sequence[str]) -> None:
     """Search the folders of `--config-dir` again that made the run of `run_dir`, as far as they are still there.
 
     Raises:
@@ -105,15 +105,15 @@ def restore_folders(words: Sequence[str]) -> None:
         file = Path(word.partition("=")[2].strip("'\""), ENVIRONMENT)
         if override_key(word) == "run_dir" and file.is_file():
             try:
-                made = records.load(Environment, file)
+                environment = records.load(Environment, file)
             except ValueError as error:
                 raise FrameworkError(str(error)) from error
-            for folder in made.config_dirs:
+            for folder in environment.config_dirs:
                 if Path(folder).is_dir():
-                    add_folder(current(), folder)
+                    add_folder(session, folder)
 
 
-def load_plugins(words: Sequence[str]) -> None:
+def load_plugins(session: Session, words: Sequence[str]) -> None:
     """Load the files of `plugins=[./mine.py]`: what they register has to be known before anything is composed.
 
     Raises:
@@ -133,7 +133,7 @@ def load_plugins(words: Sequence[str]) -> None:
                 message = f"{word}: plugins cannot be swept over, they are loaded once"
                 raise FrameworkError(message)
             for path in parsed.value():
-                load_file(current().plugins, str(path))
+                load_file(session.plugins, str(path))
 
 
 def reject_duplicate_overrides(words: Sequence[str]) -> None:
@@ -176,11 +176,11 @@ def _refusal(word: str) -> str:
     return INSTEAD.get(name, "")
 
 
-def chooses_preset(words: Sequence[str]) -> bool:
+def chooses_preset(session: Session, words: Sequence[str]) -> bool:
     """Whether a word chooses what is no option of its group itself, so a preset."""
     chosen = {
         override_key(word): word.partition("=")[2].strip("[]").split(",")
         for word in words
         if override_key(word) in GROUPS
     }
-    return any(set(names) - current().plugins.components(group).keys() - {""} for group, names in chosen.items())
+    return any(set(names) - session.plugins.components(group).keys() - {""} for group, names in chosen.items())

@@ -56,12 +56,12 @@ def main() -> None:
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     with current() as session:  # its end prints the table of a sweep, whatever ended that
         try:
-            words = take_config_dir(sys.argv[1:])
+            words = take_config_dir(session, sys.argv[1:])
             if words == ["--version"]:
-                print(__version__)  # noqa: T201
+                print(__version__)
                 sys.exit()
             if words and is_command(words[0]):
-                load_plugins(words)
+                load_plugins(session, words)
                 code = run_command(words[0], words[1:])
                 sys.stdout.flush()  # what a closed pipe does not take is to be known here, not at exit
                 sys.exit(code)
@@ -70,7 +70,7 @@ def main() -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(BROKEN_PIPE)
         except FrameworkError as error:
-            print(error, file=sys.stderr)  # noqa: T201
+            print(error, file=sys.stderr)
             sys.exit(USER_MISTAKE)
         except KeyboardInterrupt:
             sys.exit(INTERRUPTED)
@@ -116,7 +116,7 @@ def _run(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...], s
         report = _launch(config, run_dir, overrides, sweep)
     except DoesNotFitError as error:
         if run_dir is None:
-            print(error, file=sys.stderr)  # noqa: T201
+            print(error, file=sys.stderr)
             sys.exit(USER_MISTAKE)
         note_failure(run_dir, error)  # the table of the sweep lists it as passed over
         return None
@@ -127,7 +127,7 @@ def _run(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...], s
             note_failure(run_dir, error)
             traceback.clear_frames(error.__traceback__)
             raise
-        print(error, file=sys.stderr)  # noqa: T201
+        print(error, file=sys.stderr)
         sys.exit(USER_MISTAKE)
     except Exception as error:
         # Hydra keeps the error of a trial until the sweep ends, and its frames would keep the trial's model alive.
@@ -145,9 +145,9 @@ def _launch(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...]
     for path in config.plugins if is_worker else ():  # the worker of a launcher has not read them
         load_file(session.plugins, path)
     plan = make_plan(config, run_dir=run_dir, overrides=overrides, sweep=sweep)
-    if chooses_preset(overrides):
+    if chooses_preset(session, overrides):
         for notice in overruled(overrides):
-            print(notice, file=sys.stderr)  # noqa: T201
+            print(notice, file=sys.stderr)
     if run_dir is not None and plan.share:
         session.shared.open()
     else:

@@ -32,14 +32,14 @@ def check(config: DictConfig, overrides: Sequence[str] = ()) -> None:
     Raises:
         FrameworkError: lists every unknown key, missing value, value out of range and option without a component.
     """
-    if found := list(problems(config)):
-        raise refusal(found, overrides)
+    if errors := list(problems(config)):
+        raise refusal(errors, overrides)
 
 
 def problems(config: DictConfig) -> Iterator[Problem]:
     """Give everything that is wrong with a composed config, without the places."""
-    found = problems_below(config, "")
-    yield from sorted(found, key=lambda problem: not problem.keys)  # what is missing stands at the end
+    errors = problems_below(config, "")
+    yield from sorted(errors, key=lambda problem: not problem.keys)  # what is missing stands at the end
     for group in GROUPS.values():
         if group.name not in config or OmegaConf.is_missing(config, group.name):
             continue  # told as a missing value
@@ -84,18 +84,18 @@ def _items(place: str, value: DictConfig, field: Field) -> Iterator[Problem]:
     """Check the values below a field that takes any keys; nothing did when they were merged."""
     for key in value:
         if not OmegaConf.is_missing(value, key) and not field.has_type({str(key): OmegaConf.to_container(value)[key]}):
-            wanted = field.type.items.valid if field.type.items else "any value"
-            yield Problem(f"{place}.{key}={as_text(value[key])} must be {wanted}", (f"{place}.{key}", place))
+            valid = field.type.items.valid if field.type.items else "any value"
+            yield Problem(f"{place}.{key}={as_text(value[key])} must be {valid}", (f"{place}.{key}", place))
 
 
-def _range(place: str, value: Any, wanted: Type) -> Iterator[Problem]:
+def _range(place: str, value: Any, kind: Type) -> Iterator[Problem]:
     try:
-        fits = wanted.holds(value)
+        fits = kind.holds(value)
     except Exception as error:  # noqa: BLE001 - a bound of a third-party plugin may raise anything
         yield Problem(f"{place}={as_text(value)}: its range cannot be checked: {summarize_error(error)}", (place,))
         return
     if not fits:
-        yield Problem(out_of_range(place, value, wanted), (place,))
+        yield Problem(out_of_range(place, value, kind), (place,))
 
 
 def is_schema(schema: type | None) -> TypeGuard[type]:
@@ -113,16 +113,16 @@ def no_option(place: str) -> Problem:
     return Problem(text, (place,))
 
 
-def out_of_range(place: str, value: Any, wanted: Type) -> str:
+def out_of_range(place: str, value: Any, kind: Type) -> str:
     """Say that a value is not valid, what would be, and the nearest name where one of several is wanted."""
-    choices = wanted.choices or (wanted.items.choices if wanted.items else [])
+    choices = kind.choices or (kind.items.choices if kind.items else [])
     for word in value if isinstance(value, list) else [value]:
         if choices and as_text(word) not in choices and (close := nearest(as_text(word), choices)):
-            return f"{place}={as_text(value)} must be {wanted.valid}. Did you mean '{close[0]}'?"
+            return f"{place}={as_text(value)} must be {kind.valid}. Did you mean '{close[0]}'?"
     shown = (
-        repr(value) if wanted.base is int and isinstance(value, float) else as_text(value)
+        repr(value) if kind.base is int and isinstance(value, float) else as_text(value)
     )  # 1e3 is no whole number, though it looks like 1000
-    return f"{place}={shown} must be {wanted.valid}"
+    return f"{place}={shown} must be {kind.valid}"
 
 
 def unknown_key(key: str, names: Iterable[str], option: str = "") -> str:

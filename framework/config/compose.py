@@ -56,8 +56,9 @@ def add_folder(session: Session, folder: str) -> None:
 def user_folders(session: Session) -> list[Path]:
     """Return the config folders of the user: `./conf` where there is one, and those of `--config-dir`."""
     here = Path.cwd() / "conf"
-    found = [here] if here.is_dir() and here.resolve() != conf_dir().resolve() else []
-    return list(dict.fromkeys([*found, *session.config_dirs]))
+    # In a checkout ./conf is the framework's own, which is searched already.
+    own = [here] if here.is_dir() and here.resolve() != conf_dir().resolve() else []
+    return list(dict.fromkeys([*own, *session.config_dirs]))
 
 
 def announce_folders(session: Session) -> None:
@@ -68,7 +69,7 @@ def announce_folders(session: Session) -> None:
     """
     taken = {file.relative_to(conf_dir()): file for file in _files(conf_dir())}
     own = user_folders(session)
-    for file in (found for folder in own for found in sorted(folder.rglob("*.yml"))):
+    for file in (misnamed for folder in own for misnamed in sorted(folder.rglob("*.yml"))):
         message = f"{file}: Hydra reads .yaml only: rename it to {file.stem}.yaml"
         raise FrameworkError(message)
     plugins = (place for _, places in _plugin_folders(session) for place in places)
@@ -86,7 +87,7 @@ def announce_folders(session: Session) -> None:
             if group != ".":  # one at the top is no option; the defaults list of another may name it
                 adds.append(f"{group}={option}" if group in GROUPS else f"+{group}={option}")
         if adds and folder in own:
-            print(f"options of {_short(folder)}: {', '.join(adds)}", file=sys.stderr)  # noqa: T201
+            print(f"options of {_short(folder)}: {', '.join(adds)}", file=sys.stderr)
 
 
 def _files(folder: Path) -> list[Path]:
@@ -146,6 +147,7 @@ class ComponentSource(ConfigSource):
         place = config_path.removesuffix(".yaml")
         group, _, name = place.partition("/")
         package = f"{group}.{name}" if name and GROUPS[group].several else None
+        # Hydra merges into what it is given.
         node = copy.deepcopy(register(current())[place])
         return ConfigResult(self.provider, self.full_path(), node, header={"package": package})
 
@@ -179,6 +181,8 @@ class PluginConfigPaths(SearchPathPlugin):
             search_path.append(provider="framework", path=path)
         for folder in user_folders(current()):
             search_path.append(provider="user", path=f"file://{folder}")
+        # Hydra takes the first that has a name. Components come last; `announce_folders` refuses a file that would hide
+        # one, and with it the schema that the config is checked by.
         search_path.append(provider="framework", path=f"{COMPONENT}://")
 
 
@@ -190,7 +194,7 @@ def register(session: Session) -> Mapping[str, DictConfig]:
     plugins = session.plugins.implementations(COMPONENTS)
     if session.schemas[0] == plugins:
         return session.schemas[1]
-    found: dict[str, DictConfig] = {"run_config": OmegaConf.structured(RunConfig)}
+    schemas: dict[str, DictConfig] = {"run_config": OmegaConf.structured(RunConfig)}
     for group in GROUPS.values():
         for name, registration in session.plugins.registrations(group).items():
             schema = registration.component.schema
@@ -201,11 +205,12 @@ def register(session: Session) -> Mapping[str, DictConfig]:
                 reason = f"its schema {schema.__name__} is no config: {summarize_error(error)}"
                 session.plugins.skip_plugin(registration.plugin, f"{group.name} '{name}'", reason)
             else:
-                found[f"{group.name}/{name}"] = node
-    session.schemas = plugins, found
+                schemas[f"{group.name}/{name}"] = node
+    session.schemas = plugins, schemas
+    # Hydra looks for sources and search paths among its own plugins only.
     Plugins.instance().register(ComponentSource)
     Plugins.instance().register(PluginConfigPaths)
-    return found
+    return schemas
 
 
 def _open_dicts(schema: type, node: Any) -> None:
@@ -219,6 +224,7 @@ def _open_dicts(schema: type, node: Any) -> None:
 def config_loader() -> Iterator[ConfigLoader]:
     """Give Hydra's own loader with our search path: the active one, or a new one."""
     register(current())
+    # During a run Hydra is initialized, and does not initialize a second time.
     if GlobalHydra().is_initialized():
         yield GlobalHydra.instance().config_loader()
     else:

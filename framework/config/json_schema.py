@@ -101,11 +101,11 @@ def _settings(properties: Schema) -> Schema:
 
 def _merged(options: Mapping[str, type]) -> Schema:
     """Return the properties of all options; one that several have takes what any of them takes."""
-    found: dict[str, dict[str, Field]] = {}
+    by_name: dict[str, dict[str, Field]] = {}
     for name, schema in options.items():
         for field in fields(schema):
-            found.setdefault(field.name, {})[name] = field
-    return {name: property_of(list(same.values()), list(same)) for name, same in found.items()}
+            by_name.setdefault(field.name, {})[name] = field
+    return {name: property_of(list(same.values()), list(same)) for name, same in by_name.items()}
 
 
 def property_of(same: list[Field], owners: Iterable[str] = ()) -> Schema:
@@ -123,25 +123,25 @@ def property_of(same: list[Field], owners: Iterable[str] = ()) -> Schema:
     return about
 
 
-def alternatives(wanted: Type) -> list[Schema]:
+def alternatives(declared: Type) -> list[Schema]:
     """Return what a value of a type may be; an empty schema takes everything."""
-    if wanted.choices:
-        kind: Schema = {"enum": wanted.choices}
-    elif dataclasses.is_dataclass(wanted.base):
-        nested: Any = wanted.base
+    if declared.choices:
+        kind: Schema = {"enum": declared.choices}
+    elif dataclasses.is_dataclass(declared.base):
+        nested: Any = declared.base
         kind = _settings(_merged({"": nested}))
     else:
-        kind = dict(KINDS.get(wanted.base, {}))
-    if wanted.items:
-        inner = alternatives(wanted.items)
+        kind = dict(KINDS.get(declared.base, {}))
+    if declared.items:
+        inner = alternatives(declared.items)
         below = inner[0] if len(inner) == 1 else {"anyOf": inner}
-        kind["items" if wanted.base is list else "additionalProperties"] = below
-    for bound in wanted.bounds:
+        kind["items" if declared.base is list else "additionalProperties"] = below
+    for bound in declared.bounds:
         if type(bound) in BOUNDS:  # others are checked by the run alone
             keyword, attribute = BOUNDS[type(bound)]
-            kind[keyword.format(LENGTH.get(wanted.base, ""))] = getattr(bound, attribute)
+            kind[keyword.format(LENGTH.get(declared.base, ""))] = getattr(bound, attribute)
     takes_text = not kind or kind == KINDS[str]
-    if wanted.optional and kind:
+    if declared.optional and kind:
         kind |= {"type": [*_listed(kind["type"]), "null"]} if "type" in kind else {"enum": [*kind["enum"], None]}
     return [kind, *([] if takes_text else [LATER])]
 

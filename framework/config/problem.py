@@ -17,6 +17,6 @@ class Problem:
     where: str = ""
 
     @classmethod
-    def told(cls, text: str) -> Problem:
+    def of_sentence(cls, text: str) -> Problem:
         """Take a sentence of a plugin: the keys are those that stand before its first colon as `key=value`."""
         return cls(text, tuple(dict.fromkeys(LOCATED.findall(text.partition(": ")[0]))))

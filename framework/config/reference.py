@@ -56,16 +56,21 @@ def generate(package: str | None = None) -> dict[str, str]:
     """
     every = {group.name: options(group) for group in GROUPS.values()}
     known = {
-        group: {name: option for name, option in found.items() if package in (None, distribution(option))}
-        for group, found in every.items()
+        group: {name: option for name, option in options_of.items() if package in (None, distribution(option))}
+        for group, options_of in every.items()
     }
     if package is not None and not any(known.values()):
-        packages = {distribution(option) for found in every.values() for option in found.values()}
+        packages = {distribution(option) for options_of in every.values() for option in options_of.values()}
         raise FrameworkError(unknown("package", package, packages))
-    types = {group: {name: option.component.schema for name, option in found.items()} for group, found in known.items()}
-    schemas = {group: json_schema.preset(GROUPS[group], found) for group, found in types.items() if found}
+    types = {
+        group: {name: option.component.schema for name, option in options_of.items()}
+        for group, options_of in known.items()
+    }
+    schemas = {
+        group: json_schema.preset(GROUPS[group], options_of) for group, options_of in types.items() if options_of
+    }
     schemas[EXPERIMENT] = json_schema.experiment(types)
-    return {PAGE: page(known, package), **{f"{SCHEMAS}/{name}.json": _json(made) for name, made in schemas.items()}}
+    return {PAGE: page(known, package), **{f"{SCHEMAS}/{name}.json": _json(schema) for name, schema in schemas.items()}}
 
 
 def distribution(option: Option) -> str:
@@ -87,13 +92,13 @@ def page(known: Known, package: str | None) -> str:
     command = f"python -m framework reference FOLDER{f' --package {package}' if package else ''}"
     own = [setting for setting in settings(RunConfig) if setting.name.partition(".")[0] not in GROUPS]
     blocks = [HEAD.replace("{command}", command), "## The run\n", _table(own)]
-    for name, found in known.items():
-        if found:
-            blocks += _group(GROUPS[name], found)
+    for name, group_options in known.items():
+        if group_options:
+            blocks += _group(GROUPS[name], group_options)
     return "\n".join(blocks)
 
 
-def _group(group: Group, found: Mapping[str, Option]) -> Iterator[str]:
+def _group(group: Group, group_options: Mapping[str, Option]) -> Iterator[str]:
     shared = {setting.name: setting for setting in settings(group.base)}
     choice = f"{group.name}=[…]" if group.several else f"{group.name}=…"
     yield f"## `{choice}`\n"
@@ -101,7 +106,7 @@ def _group(group: Group, found: Mapping[str, Option]) -> Iterator[str]:
     if shared:
         yield "Every option has\n"
         yield _table(shared.values())
-    for name, option in found.items():
+    for name, option in group_options.items():
         yield f"### `{group.name}={f'[{name}]' if group.several else name}`\n"
         yield f"{escape(_line(option.doc))}\n"
         needs = " and ".join(f"`{extra}`" for extra in option.component.extras)

@@ -51,7 +51,7 @@ class SourcedValue:
 
 
 @dataclass
-class Origins:
+class ValueSources:
     """What was set, in the order in which it is merged.
 
     Attributes:
@@ -69,6 +69,7 @@ class Origins:
         if key in self.choices:
             return self.choices[key]
         last = [*reversed(self.settings)]
+        # A value set at the key or above it, as in `trainer={lr: 1}`, else below it, else what chose the option.
         same = (each.where for each in last if f"{key}.".startswith((f"{each.key}.", f"{each.key}[")))
         below = (each.where for each in last if each.key.startswith(f"{key}."))
         group, _, option = key.partition(".")
@@ -77,28 +78,30 @@ class Origins:
         return next(same, next(below, chosen))
 
 
-def origins(loader: ConfigLoader, defaults: Sequence[ResultDefault], words: Sequence[str]) -> Origins:
+def value_sources(loader: ConfigLoader, defaults: Sequence[ResultDefault], words: Sequence[str]) -> ValueSources:
     """Read what a defaults list and the arguments of a command line set."""
-    found = Origins()
+    known = ValueSources()
     for default in defaults:
         package = default.package or ""
         loaded = loader.repository.load_config(default.config_path) if default.config_path else None
         if loaded is not None and loaded.path.startswith(STRUCTURED):
-            found.schemas[package] = loaded.config
+            known.schemas[package] = loaded.config
         elif loaded is not None and default.config_path and loaded.provider != "hydra":  # its own set what no run sets
             for chosen, place in entries(loader, default.config_path):
                 if isinstance(chosen, GroupDefault):
-                    found.choices[str(chosen.group).lstrip("/")] = place
-            found.settings += _of_file(loaded.path, default.config_path, package, loaded.config)
+                    known.choices[str(chosen.group).lstrip("/")] = place
+            known.settings += _of_file(loaded.path, default.config_path, package, loaded.config)
+    # Last, as Hydra merges them last: `where` takes the latest.
     for override in OverridesParser.create(loader).parse_overrides(list(words)):
         key, word = override.key_or_group, str(override.input_line)
+        # The one has no single value, the other none.
         if override.is_sweep_override() or override.is_delete():
             continue
         if loader.repository.group_exists(key) and not isinstance(override.value(), dict):
-            found.choices[override.package or key] = word
+            known.choices[override.package or key] = word
         else:
-            found.settings.append(SourcedValue(key, override.value(), word))
-    return found
+            known.settings.append(SourcedValue(key, override.value(), word))
+    return known
 
 
 def _of_file(folder: str, config_path: str, package: str, config: DictConfig) -> Iterator[SourcedValue]:
@@ -119,6 +122,7 @@ def _of_file(folder: str, config_path: str, package: str, config: DictConfig) ->
 
 def _pairs(node: yaml.MappingNode) -> list[tuple[yaml.ScalarNode, yaml.Node]]:
     """Return the entries of a mapping, those of merge keys (`<<: *base`) among them."""
+    # PyYAML resolves `<<` only when it constructs values, and then the lines are gone.
     yaml.SafeLoader("").flatten_mapping(node)
     return [(key, value) for key, value in node.value if isinstance(key, yaml.ScalarNode)]
 
@@ -150,6 +154,7 @@ def entries(loader: ConfigLoader, config_path: str) -> Iterator[tuple[InputDefau
     tree = yaml.compose(text, Loader=yaml.SafeLoader)
     top = _pairs(tree) if isinstance(tree, yaml.MappingNode) else []
     nodes = [item for key, value in top if key.value == "defaults" for item in value.value]
+    # Hydra's entries know no line, and PyYAML's nodes know nothing of groups; both have the order of the file.
     for entry, node in zip(loaded.defaults_list or [], nodes, strict=True):
         yield entry, f"{name}:{node.start_mark.line + 1}"
 
@@ -174,11 +179,12 @@ def source_lines(loader: ConfigLoader, config_path: str) -> Iterator[tuple[str, 
             yield name, number, line
 
 
-def refusal(found: Sequence[Problem], overrides: Sequence[str]) -> FrameworkError:
+def refusal(problems: Sequence[Problem], overrides: Sequence[str]) -> FrameworkError:
     """Return the one error that tells all problems of a config that Hydra composed, each with its place."""
+    # Only here, where there is an error: to read all files again takes as long as composing did.
     with config_loader() as loader:
-        where = read_origins(loader, overrides).where
-    return FrameworkError("\n".join(dict.fromkeys(line(problem, where) for problem in found)))
+        where = read_value_sources(loader, overrides).where
+    return FrameworkError("\n".join(dict.fromkeys(line(problem, where) for problem in problems)))
 
 
 def line(problem: Problem, where: Callable[[str], str]) -> str:
@@ -208,12 +214,12 @@ def explain(error: Exception) -> str:
     return " ".join(" ".join(lines).split()) or type(error).__name__
 
 
-def read_origins(loader: ConfigLoader, words: Sequence[str]) -> Origins:
+def read_value_sources(loader: ConfigLoader, words: Sequence[str]) -> ValueSources:
     """Read where the values of a config come from; empty where the words do not give a defaults list."""
     try:
-        return origins(loader, defaults_list(loader, words).defaults, words)
+        return value_sources(loader, defaults_list(loader, words).defaults, words)
     except REFUSALS:  # `diagnose` reports those
-        return Origins()
+        return ValueSources()
 
 
 def defaults_list(loader: ConfigLoader, words: Sequence[str]) -> DefaultsList:

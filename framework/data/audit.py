@@ -29,7 +29,7 @@ from framework.data.conversations import answered
 from framework.data.store import Store
 from framework.util import hashing, minhash, text_features
 from framework.util.errors import FrameworkError
-from framework.util.files import write_whole
+from framework.util.files import write_atomically
 from framework.util.redact import redact
 
 EXCERPT = 40
@@ -136,8 +136,8 @@ def _near_duplicate_questions(store: Store) -> NDArray[np.int64]:
         return ([question or answer for question, answer in batch] for batch in pairs)
 
     common = text_features.common_features(questions, len(store))
-    found = minhash.group(questions, len(store), common=common, folder=_scratch(store))
-    return minhash.join(found, *shared_prefix.pairs(store))
+    groups = minhash.group(questions, len(store), common=common, folder=_scratch(store))
+    return minhash.join(groups, *shared_prefix.pairs(store))
 
 
 def _scratch(store: Store) -> Path | None:
@@ -152,7 +152,7 @@ def _save(file: Path, numbers: NDArray[np.int64]) -> None:
     content = io.BytesIO()
     np.save(content, numbers)
     with contextlib.suppress(OSError):  # the cache of somebody else, or a full disk: worked out again next time
-        write_whole(file, content.getvalue())
+        write_atomically(file, content.getvalue())
 
 
 def findings(plan: Plan, store: Store, part: NDArray[np.int8]) -> list[Finding]:
@@ -166,17 +166,17 @@ def findings(plan: Plan, store: Store, part: NDArray[np.int8]) -> list[Finding]:
     audits: dict[str, Audit] = {name: choice.create() for name, choice in plan.audit.items()}
     file = store.folder / f"findings-{_key(plan, part, audits)[:16]}.json"
     try:
-        found = records.load(list[Finding], file)
+        results = records.load(list[Finding], file)
     except (OSError, ValueError):
         data = StoredRows(plan, store, part)
-        found = [finding for audit in audits.values() for finding in audit.audit(data)]
+        results = [finding for audit in audits.values() for finding in audit.audit(data)]
         order = {severity: number for number, severity in enumerate(reversed(records.Severity))}
-        found.sort(key=lambda finding: order[finding.severity])
+        results.sort(key=lambda finding: order[finding.severity])
         with suppress(OSError):
-            records.save(found, file)
-    if fatal := [finding for finding in found if finding.fatal]:
+            records.save(results, file)
+    if fatal := [finding for finding in results if finding.fatal]:
         raise FrameworkError("\n".join(_refused(finding) for finding in fatal))
-    return found
+    return results
 
 
 def _key(plan: Plan, part: NDArray[np.int8], audits: dict[str, Audit]) -> str:

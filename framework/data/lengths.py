@@ -22,10 +22,10 @@ OUTLIER = 2
 Numbers = NDArray[np.int64]
 
 
-def measure(store: Store, numbers: Numbers, kept: Numbers, limit: int, batch_size: int, seed: int) -> Lengths:
+def measure(store: Store, numbers: Numbers, trained: Numbers, limit: int, batch_size: int, seed: int) -> Lengths:
     """Measure the rows of `numbers`, before `data.overflow`.
 
-    The padding is that of the rows that it left, `kept`, in batches of `batch_size` in an order drawn by `seed`.
+    The padding is that of the rows that it left, `trained`, in batches of `batch_size` in an order drawn by `seed`.
     """
     lengths = store.columns.tokens[numbers].astype(np.int64)
     p50, p95, p99 = (int(value) for value in np.percentile(lengths, [50, 95, 99], method="higher"))
@@ -44,14 +44,14 @@ def measure(store: Store, numbers: Numbers, kept: Numbers, limit: int, batch_siz
         suggested=suggest(p99, longest),
         lost_tokens=int((lengths - limit).clip(min=0).sum()),
         lost_supervised_tokens=sum(store.supervised_after(int(number), limit) for number in numbers[lengths > limit]),
-        padding_share=padding(np.minimum(store.columns.tokens[kept], limit).astype(np.int64), batch_size, seed),
+        padding_share=padding(np.minimum(store.columns.tokens[trained], limit).astype(np.int64), batch_size, seed),
     )
 
 
 def suggest(p99: int, longest: int) -> int:
     """Return the next multiple of 64 from the longest row, or from the 99th percentile where the longest is far off."""
-    wanted = p99 if longest > OUTLIER * p99 else longest
-    return STEP * math.ceil(wanted / STEP)
+    length = p99 if longest > OUTLIER * p99 else longest
+    return STEP * math.ceil(length / STEP)
 
 
 def padding(lengths: Numbers, batch_size: int, seed: int) -> float:
@@ -113,8 +113,8 @@ def fit(store: Store, numbers: Numbers, limit: int, overflow: Overflow, what: st
             f"{int(lengths.min())} to {longest} tokens. Set trainer.max_seq_length={longest}"
         )
         raise FrameworkError(message)
-    kept, after = supervised > 0, int(supervised.sum())
-    return Fitted(numbers[kept], after, int(long.sum()), int((~kept).sum()), before - after)
+    learnable, after = supervised > 0, int(supervised.sum())
+    return Fitted(numbers[learnable], after, int(long.sum()), int((~learnable).sum()), before - after)
 
 
 def token_rows(store: Store, numbers: Numbers, limit: int) -> Rows[TokenRow]:

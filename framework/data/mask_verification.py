@@ -23,6 +23,7 @@ def prove(store: Store) -> Proof:
     """Sum up the proof of every row that is learned or validated on, and of prompts that the template refuses."""
     columns = store.columns
     counted = (columns.part != PROMPTS) | (columns.tokens == 0)  # the answers of prompts are references, not learned
+    # A row that the template refuses has no tokens.
     share = (columns.supervised / np.maximum(columns.tokens, 1))[counted]
     failed = counted & ~columns.proven
     return Proof(
@@ -37,12 +38,13 @@ def prove(store: Store) -> Proof:
 
 def _problems(store: Store, failed: NDArray[np.bool_]) -> Iterator[ProofProblem]:
     """Gather the problems by their sentence; read the texts only where there are any."""
-    found: dict[str, list[int]] = {}
+    rows_by_problem: dict[str, list[int]] = {}
+    # The texts are as large as the data.
     for texts in store.texts() if failed.any() else ():
         for number, problem in enumerate(texts.problem, start=texts.start):
             if failed[number]:
-                found.setdefault(problem, []).append(number)
-    for problem, numbers in found.items():
+                rows_by_problem.setdefault(problem, []).append(number)
+    for problem, numbers in rows_by_problem.items():
         yield ProofProblem(problem, len(numbers), [store.where(number) for number in numbers[:SHOWN]])
 
 

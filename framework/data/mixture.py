@@ -46,7 +46,7 @@ class MixtureSource:
     count: int | None
     max_rows: int | None
 
-    def wanted(self, own: int, parts: Iterable[MixtureSource]) -> int:
+    def target_rows(self, own: int, parts: Iterable[MixtureSource]) -> int:
         """Return how many rows are wanted beside `own` rows for training, where `parts` are mixed in altogether."""
         if self.count is not None:
             return self.count
@@ -111,8 +111,8 @@ def _format(place: str, entry: Mapping[str, Any], form: Selection) -> Selection:
 
 def _check_amount(place: str, weight: object, count: object) -> None:
     if (weight is None) == (count is None):
-        found = "has neither" if weight is None else "has both"
-        message = f"{place} needs weight (a share of the training rows) or count (a number of rows), and {found}"
+        reason = "has neither" if weight is None else "has both"
+        message = f"{place} needs weight (a share of the training rows) or count (a number of rows), and {reason}"
         raise FrameworkError(message)
     if weight is not None and not (_is_number(weight) and 0 < float(str(weight)) < 1):
         message = f"{place}.weight={weight} must be a number above 0 and below 1"
@@ -171,15 +171,15 @@ class SeededSampler:
         self._order: list[int] | None = None
         self._seed = seed
 
-    def draw(self, wanted: int) -> Iterable[Row] | None:
-        """Return `wanted` more rows, in their order, or fewer where there are no more; None where there is none."""
+    def draw(self, count: int) -> Iterable[Row] | None:
+        """Return `count` more rows, in their order, or fewer where there are no more; None where there is none."""
         if self.raw.streamed:
-            first, self._next = self._next, self._next + wanted
+            first, self._next = self._next, self._next + count
             rows = list(itertools.islice(self.raw.train, first, min(self._next, self.max_rows or self._next)))
             return rows or None
         if self._order is None:
             self._order = list(range(sum(1 for _ in itertools.islice(self.raw.train, self.max_rows))))
             random.Random(self._seed).shuffle(self._order)  # noqa: S311 - a choice, not a secret
-        chosen = set(self._order[self._next : self._next + wanted])
-        self._next += wanted
+        chosen = set(self._order[self._next : self._next + count])
+        self._next += count
         return (row for number, row in enumerate(self.raw.train) if number in chosen) if chosen else None

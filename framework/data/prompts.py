@@ -48,28 +48,28 @@ def from_file(path: str, form: Selection) -> list[Prompt]:
     if FILES not in options:
         raise FrameworkError(unknown("data option", FILES, options))
     raw: RawData = Selection(options[FILES], options[FILES].schema(path=path)).create().load()
-    found = _prompts(raw.train, form)
-    if not found:
+    prompts = _prompts(raw.train, form)
+    if not prompts:
         message = "there is no prompt in the file: it is empty"
         raise FrameworkError(message)
-    return found
+    return prompts
 
 
-def inline(given: Sequence[Any], form: Selection, setting: str) -> list[Prompt]:
+def inline(values: Sequence[Any], form: Selection, setting: str) -> list[Prompt]:
     """Read prompts that are given as texts or as rows; `setting` is where.
 
     Raises:
         FrameworkError: one is neither, or cannot be read.
     """
-    return _prompts([_row(one, f"{setting}[{number}]") for number, one in enumerate(given)], form)
+    return _prompts([_row(one, f"{setting}[{number}]") for number, one in enumerate(values)], form)
 
 
-def _row(given: Any, where: str) -> Row:
-    if isinstance(given, str):
-        return Row({"text": given}, where)
-    if isinstance(given, Mapping):
-        return Row({str(name): value for name, value in given.items()}, where)
-    return Row({}, where, f"{given!r} is neither text nor a row: put text into quotation marks")
+def _row(entry: Any, where: str) -> Row:
+    if isinstance(entry, str):
+        return Row({"text": entry}, where)
+    if isinstance(entry, Mapping):
+        return Row({str(name): value for name, value in entry.items()}, where)
+    return Row({}, where, f"{entry!r} is neither text nor a row: put text into quotation marks")
 
 
 def chosen(name: str | None, form: Selection) -> Selection:
@@ -88,16 +88,16 @@ def chosen(name: str | None, form: Selection) -> Selection:
 
 
 def _prompts(rows: Iterable[Row], form: Selection) -> list[Prompt]:
-    reader, found, problems = PromptReader(form), list[Prompt](), list[str]()
+    reader, prompts, problems = PromptReader(form), list[Prompt](), list[str]()
     for row in rows:
         try:
-            found.append(reader.prompt(row))
+            prompts.append(reader.prompt(row))
         except FrameworkError as error:
             problems.append(f"{row.where}: {error}")
     if problems:
         more = [f"and {len(problems) - SHOWN} more rows"] if len(problems) > SHOWN else []
         raise FrameworkError("\n".join([*problems[:SHOWN], *more]))
-    return found
+    return prompts
 
 
 class PromptReader:
@@ -133,9 +133,9 @@ class PromptReader:
     def _example(self, fields: Mapping[str, Any]) -> Example:
         """Read a row by the first format that it fits, as it is or with an answer; the last says what is wrong."""
         for form in self.formats:
-            for given in _with_answer(fields):
-                if form.matches(given):
-                    return _as_turns(self._read(form, given))
+            for candidate in _with_answer(fields):
+                if form.matches(candidate):
+                    return _as_turns(self._read(form, candidate))
         return _as_turns(self._read(self.formats[-1], fields))
 
     def _read(self, form: Formatter, fields: Mapping[str, Any]) -> Example:

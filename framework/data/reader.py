@@ -51,8 +51,8 @@ class Reader:
         if not encoding:
             return self._unshared(), False
         folder = cache_dir() / "data" / self._key(encoding)
-        if (found := store.opened(folder)) is not None:
-            return found, True
+        if (cached := store.opened(folder)) is not None:
+            return cached, True
         try:
             store.remove_old(folder.parent)
             return self._write(folder), False
@@ -67,12 +67,12 @@ class Reader:
         """Write a store that goes with the last who uses it."""
         folder = Path(tempfile.mkdtemp())
         try:
-            made = self._write(folder / "rows")
+            written = self._write(folder / "rows")
         except BaseException:
             rmtree(folder, ignore_errors=True)
             raise
-        weakref.finalize(made, rmtree, folder, ignore_errors=True)
-        return made
+        weakref.finalize(written, rmtree, folder, ignore_errors=True)
+        return written
 
     def _key(self, encoding: str) -> str:
         settings = self.plan.affecting(Affects.mixed_rows if self.mixed else Affects.unmixed_rows)
@@ -80,6 +80,7 @@ class Reader:
         makers: list[Formatter] = [choice.create() for choice in formats]
         asked = [part for maker in makers if isinstance(maker, CompositeFormatter) for part in maker.formats.values()]
         sources = [self.source, *(part.source.create() for part in self.mixed)]
+        # A format that was edited must not find the rows that its earlier version made.
         code = [hashing.code_hash(maker) for maker in (*sources, *makers, *asked)]
         chosen = [choice.component.name for choice in formats]
         places = [_places(raw) for raw in (self.raw, *self.others)]
@@ -93,16 +94,17 @@ class Reader:
         own = self._add(into, itertools.islice(self.raw.train, data.max_rows), self.plan.format, TRAIN, 0)
         validated = self._add(into, self.raw.validation, self.plan.format, VALIDATION, 0)
         self._add(into, self.raw.prompts, self.plan.format, PROMPTS, 0)
+        # Rows that the source holds out itself are not split off again.
         trained = own if validated else round(own * (1 - data.validation_split))
         for number, (part, raw) in enumerate(zip(self.mixed, self.others, strict=True), start=1):
-            wanted = part.wanted(trained, self.mixed)
+            target = part.target_rows(trained, self.mixed)
             rows, count = mixture.SeededSampler(raw, part.max_rows, self.plan.seed), 0
-            while count < wanted and (more := rows.draw(wanted - count)) is not None:  # again in place of bad rows
+            while count < target and (more := rows.draw(target - count)) is not None:  # again in place of bad rows
                 count += self._add(into, more, part.format, TRAIN, number)
             if not count and not summary.bad_rows:
                 message = f"data.mix[{number - 1}] ({part.name}) has no rows"
                 raise FrameworkError(message)
-            summary.mixed.append(MixedIn(part.name, wanted, count))
+            summary.mixed.append(MixedIn(part.name, target, count))
         if summary.bad_rows and data.on_bad_row is OnBadRow.fail:
             raise summary.refusal()
 

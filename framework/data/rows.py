@@ -76,17 +76,17 @@ class FormatTracker:
         self._first = self._last = ""
         self._rows = 0
 
-    def good(self, where: str, fields: Mapping[str, Any], found: str) -> None:
+    def good(self, where: str, fields: Mapping[str, Any], format_name: str) -> None:
         """Take note of the format of a row."""
-        names = (found, *fields)
+        names = (format_name, *fields)
         evidence = self._evidence.get(names)
         if evidence is None:
             if len(self._evidence) > 100 * KEPT_RUNS:  # fields whose names are data
                 self._evidence.clear()
-            evidence = self._evidence[names] = decisive(self.formatter, fields, found)
-        if (found, evidence) != self._now:
+            evidence = self._evidence[names] = decisive(self.formatter, fields, format_name)
+        if (format_name, evidence) != self._now:
             self.close()
-            self._now, self._first = (found, evidence), where
+            self._now, self._first = (format_name, evidence), where
         self._last = where
         self._rows += 1
 
@@ -97,9 +97,9 @@ class FormatTracker:
         self._rows, self._now = 0, ("", "")
 
 
-def decisive(formatter: Formatter, fields: Mapping[str, Any], found: str) -> str:
+def decisive(formatter: Formatter, fields: Mapping[str, Any], format_name: str) -> str:
     """Name the fields without any of which the row would not be read in this format; all of them if none is."""
-    needed = [name for name in fields if _format_without(formatter, fields, name) != found]
+    needed = [name for name in fields if _format_without(formatter, fields, name) != format_name]
     return ", ".join(map(str, needed or fields))
 
 
@@ -176,12 +176,12 @@ class ColumnRenamer:
             return fields
         if self._first is None:
             self._first = list(map(str, fields))
-        found = {name: column for name, column in self.columns.items() if column in fields}
-        taken = {*found, *found.values()}
+        present = {name: column for name, column in self.columns.items() if column in fields}
+        taken = {*present, *present.values()}
         renamed = {name: value for name, value in fields.items() if name not in taken}
-        for name, column in found.items():
+        for name, column in present.items():
             renamed[name] = fields[column]
-        for name in found:
+        for name in present:
             self._unseen.pop(name, None)
         return renamed
 

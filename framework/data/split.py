@@ -30,14 +30,15 @@ def held_out(groups: NDArray[np.int64], own: NDArray[np.bool_], share: float, se
     if share <= 0 or total < 2:  # noqa: PLR2004 - a single row is not split
         return chosen
     numbers, inverse, sizes = np.unique(groups, return_inverse=True, return_counts=True)
+    # A group stays in training as a whole where one of its rows has to.
     free = np.bincount(inverse, weights=own, minlength=len(numbers)) == sizes
-    wanted = min(max(1, round(share * total)), total - 1)
+    target = min(max(1, round(share * total)), total - 1)
     order = [int(number) for number in np.flatnonzero(free)]
     random.Random(seed).shuffle(order)  # noqa: S311 - a split, not a secret
     taken = np.zeros(len(numbers), dtype=bool)
     count = 0
     for number in order:
-        if count + sizes[number] <= wanted:
+        if count + sizes[number] <= target:
             taken[number] = True
             count += int(sizes[number])
     smallest = min(order, key=lambda number: sizes[number], default=-1)

@@ -42,9 +42,9 @@ def load_data(plan: Plan, model: Model) -> Data:
         "data", key, lambda: _from_store(plan, model, reader.fingerprint, rows, cached=cached)
     )
     # An audit may look at any setting of the training, so each run is audited by its own.
-    found = [*data.result.findings, *audit.findings(plan, rows, part)]
+    findings = [*data.result.findings, *audit.findings(plan, rows, part)]
     return dataclasses.replace(
-        data, result=dataclasses.replace(data.result, cached=cached, findings=found), format=plan.format
+        data, result=dataclasses.replace(data.result, cached=cached, findings=findings), format=plan.format
     )
 
 
@@ -56,7 +56,7 @@ def _compare(expected: ExpectedRows, fingerprint: str) -> None:
     if expected.required:
         hint = ". Put the old rows back, choose other data with data.…=, or continue with --anyway"
         raise FrameworkError(message + hint)
-    print(message, file=sys.stderr)  # noqa: T201
+    print(message, file=sys.stderr)
 
 
 def _from_store(
@@ -130,11 +130,11 @@ def _held_out_nothing(plan: Plan, rows: Store, held_out: Fitted) -> list[Finding
     return [Finding("nothing_held_out", Severity.warning, own, text, advice, [])]
 
 
-def _mixed(rows: Store, kept: NDArray[np.int64]) -> list[MixedIn]:
+def _mixed(rows: Store, numbers: NDArray[np.int64]) -> list[MixedIn]:
     """Count what is left in training of each source that was mixed in."""
-    sources = rows.columns.source[kept]
-    told = enumerate(rows.summary.mixed, start=1)
-    return [MixedIn(entry.name, entry.wanted, int((sources == number).sum())) for number, entry in told]
+    sources = rows.columns.source[numbers]
+    sources_mixed_in = enumerate(rows.summary.mixed, start=1)
+    return [MixedIn(entry.name, entry.requested, int((sources == number).sum())) for number, entry in sources_mixed_in]
 
 
 def split_parts(plan: Plan, rows: Store) -> NDArray[np.int8]:
@@ -156,8 +156,8 @@ def _prompts(rows: Store, validation: NDArray[np.int64], seed: int) -> Rows[Prom
 
     Files are often sorted by what they are about, so the first of the validation rows come from all over them.
     """
-    given = np.flatnonzero(rows.columns.part == PROMPTS)
-    numbers = given if len(given) else validation[split.spread(len(validation), seed)]
+    own = np.flatnonzero(rows.columns.part == PROMPTS)
+    numbers = own if len(own) else validation[split.spread(len(validation), seed)]
     asking = numbers[~rows.columns.plain[numbers]]  # plain text asks nothing
     return Rows(asking, lambda number: to_prompt(rows.example(number)))
 

@@ -104,6 +104,7 @@ class Store:
         self.columns = RowColumns(**{name: saved.column(name).to_numpy() for name in RowColumns.__annotations__})
         self._ends = np.cumsum([batch.num_rows for batch in batches], dtype=np.int64)
         self.summary = records.load(ReadSummary, folder / SUMMARY)
+        # Mapped: a training reads one row here and one there, in any order.
         self._tokens = pa.ipc.open_file(pa.memory_map(str(folder / TOKENS)))
         # Not mapped: whoever reads texts reads all of them, and pages that are mapped count as memory.
         self._texts = pa.ipc.open_file(pa.OSFile(str(folder / TEXTS)))
@@ -141,6 +142,7 @@ class Store:
 
     def _place(self, number: int) -> tuple[int, int]:
         """Return the batch of a row, and its number there."""
+        # Batches differ in size, since they are limited by characters too.
         batch = int(np.searchsorted(self._ends, number, side="right"))
         return batch, number - (int(self._ends[batch - 1]) if batch else 0)
 
@@ -183,6 +185,7 @@ def opened(folder: Path) -> Store | None:
         return None
     try:
         store = Store(folder)
+        # A machine that lost power may have left a folder whose files are not all there.
         store.check()
     except (OSError, ValueError, KeyError, pa.ArrowInvalid):
         shutil.rmtree(folder, ignore_errors=True)

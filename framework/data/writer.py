@@ -27,7 +27,7 @@ from framework.data.store import (
     TOKENS_SCHEMA,
     Store,
 )
-from framework.util.files import whole
+from framework.util.files import atomic_folder
 
 
 @dataclass
@@ -95,7 +95,7 @@ def _counts(
 
 def write(folder: Path, fill: Callable[[Writer], None]) -> Store:
     """Write a store and put it at `folder`, whole or not at all; another run may be faster, then its store is taken."""
-    with whole(folder) as half:
+    with atomic_folder(folder) as half:
         writer = Writer(half)
         try:
             fill(writer)

@@ -11,7 +11,7 @@ from framework.api.plan import Plan
 from framework.api.protocols import AnyMetric, Evaluator, Model, RemembersBase, SharesBase
 from framework.api.records import EvalResult, Measure, NullDistribution, TokenRow
 from framework.api.schema import Affects
-from framework.hooks.session import current
+from framework.hooks.session import Session
 from framework.util.errors import FrameworkError
 from framework.util.shared_cache import key_of
 
@@ -25,20 +25,21 @@ class Measuring:
     data: Data
     evaluators: Mapping[str, Evaluator]
     metrics: Mapping[str, AnyMetric]
+    session: Session
 
     def base(self) -> EvalResult:
         """Measure the base, or take the measures of another trial of the sweep with the same base and data."""
-        plan, model, shared = self.plan, self.model, current().shared
+        plan, model, shared = self.plan, self.model, self.session.shared
         base = model.base_key if isinstance(model, SharesBase) else ""
         settings = plan.affecting(Affects.baseline)
         key = key_of(base, self.data.result.fingerprint, settings) if base else ""
-        kept: tuple[EvalResult, Any] | None = shared.find("baseline", key)
-        if kept is None:
+        cached: tuple[EvalResult, Any] | None = shared.find("baseline", key)
+        if cached is None:
             result = self.now()
             memory = model.base_memory if isinstance(model, RemembersBase) else None
             shared.keep("baseline", key, (result, memory))
             return result
-        result, memory = kept
+        result, memory = cached
         if memory is not None and isinstance(model, RemembersBase):
             model.base_memory = memory
         return result
@@ -64,7 +65,7 @@ class Measuring:
         """Measure random adapters as the trained one was measured."""
         results: list[EvalResult] = []
         try:
-            for number in range(self.plan.verdict.null_adapters):
+            for number in range(self.plan.verdict.random_adapters):
                 with self.model.with_random_adapter(self.plan.seed + number):
                     results.append(self.now())
         except FrameworkError as error:

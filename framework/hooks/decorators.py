@@ -125,10 +125,16 @@ def _signature(
     if not function.__doc__:
         message = f"{where} needs a docstring: its first line documents the option"
         raise TypeError(message)
-    given = list(inspect.signature(function).parameters)
-    options = [name for name in given if name not in names]
-    if given[:needed] != [*names[:needed]] or len(options) > 1 or options != given[len(given) - len(options) :]:
-        message = f"{where} takes ({', '.join(given)}); it may take ({', '.join(names)}), and the options after that"
+    parameters = list(inspect.signature(function).parameters)
+    options = [name for name in parameters if name not in names]
+    if (
+        parameters[:needed] != [*names[:needed]]
+        or len(options) > 1
+        or options != parameters[len(parameters) - len(options) :]
+    ):
+        message = (
+            f"{where} takes ({', '.join(parameters)}); it may take ({', '.join(names)}), and the options after that"
+        )
         raise TypeError(message)
     hint = get_type_hints(function).get(options[0]) if options else base
     if not (isinstance(hint, type) and is_dataclass(hint) and issubclass(hint, base)):
@@ -139,7 +145,7 @@ def _signature(
     schema.__module__ = function.__module__
     schema.__doc__ = function.__doc__
     schema.__qualname__ = f"{function.__qualname__}.schema"  # where pickle finds it
-    return tuple(name for name in given if name in names), schema
+    return tuple(name for name in parameters if name in names), schema
 
 
 def _mark(function: Function, schema: type, kind: Callable[..., Any]) -> Function:
@@ -202,8 +208,8 @@ class FunctionMetric:
 
     def score(self, answer: str, reference: str | None) -> float:
         """Call the function with what it takes."""
-        given = {"answer": answer, "reference": reference}
-        return float(self.function(*(given[name] for name in self.names), *self.options))
+        values = {"answer": answer, "reference": reference}
+        return float(self.function(*(values[name] for name in self.names), *self.options))
 
 
 class FunctionFormatter:
@@ -264,8 +270,8 @@ class FunctionExporter:
         Raises:
             FrameworkError: it gives something else than artifacts.
         """
-        made: Any = self.function(model, context, *self.options)
-        items = list(made) if isinstance(made, Iterable) and not isinstance(made, str) else [made]
+        result: Any = self.function(model, context, *self.options)
+        items = list(result) if isinstance(result, Iterable) and not isinstance(result, str) else [result]
         for item in items:
             if not isinstance(item, Artifact):
                 message = (

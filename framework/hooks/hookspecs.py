@@ -123,7 +123,7 @@ def framework_training_monitors(plan: Plan) -> Iterable[TrainingMonitor]:  # typ
 
 
 @hookspec
-def framework_validated(plan: Plan, step: Step) -> Iterable[str]:  # type: ignore[empty-body]
+def framework_prune_reasons(plan: Plan, step: Step) -> Iterable[str]:  # type: ignore[empty-body]
     """A validation of the training is complete, `step.eval_loss` is its loss: reasons to prune this run, or nothing.
 
     A pruned run saves no weights and ends as `pruned`, which is not a failure.

@@ -38,9 +38,9 @@ def export_plugin_paths(plugins: Plugins) -> None:
     folders = [str(Path(path).expanduser().resolve().parent) for path in sorted(plugins.files)]
     more = [folder for folder in dict.fromkeys(folders) if folder not in sys.path]
     sys.path += more
-    given = os.environ.get("PYTHONPATH")
+    inherited = os.environ.get("PYTHONPATH")
     if folders:
-        os.environ["PYTHONPATH"] = os.pathsep.join([*([given] if given else []), *dict.fromkeys(folders)])
+        os.environ["PYTHONPATH"] = os.pathsep.join([*([inherited] if inherited else []), *dict.fromkeys(folders)])
 
 
 def _load(plugins: Plugins, file: Path, path: str) -> None:
@@ -105,9 +105,9 @@ def _is_module(name: str, file: Path) -> bool:
     if name in sys.modules:
         return Path(getattr(sys.modules[name], "__file__", None) or "").resolve() != file
     elsewhere = [entry for entry in sys.path if Path(entry).resolve() != file.parent]
-    found = [PathFinder.find_spec(name, elsewhere)]
-    found += [finder.find_spec(name, None) for finder in sys.meta_path if hasattr(finder, "find_spec")]
-    return any(_is_other(spec, file) for spec in found if spec is not None)
+    specs = [PathFinder.find_spec(name, elsewhere)]
+    specs += [finder.find_spec(name, None) for finder in sys.meta_path if hasattr(finder, "find_spec")]
+    return any(_is_other(spec, file) for spec in specs if spec is not None)
 
 
 def _is_other(spec: ModuleSpec, file: Path) -> bool:

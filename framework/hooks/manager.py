@@ -78,6 +78,7 @@ class Plugins:
                 plugins.register(importlib.import_module(module), name=name)
         # Of two plugins with one name the first is taken: ours, else the one whose distribution comes first.
         for entry in sorted(entry_points(group="framework"), key=lambda entry: (entry.name, *_distribution(entry))):
+            # Before it is imported: a plugin may be switched off because its import fails.
             if entry.name in disabled():
                 continue
             if plugins.has_plugin(entry.name):
@@ -138,13 +139,14 @@ class Plugins:
         self._note((name, what), SkippedPlugin(name, what, reason, self.package(name)), self._way_out(name))
 
     def _note(self, key: tuple[str, str], left: SkippedPlugin, way_out: str) -> None:
+        # Hooks are asked many times in a run.
         if key in self._skipped:
             return
         self._skipped[key] = left
         origin = f" of {left.package}" if left.package else ""
         part = "" if left.what == WHOLE else f": {left.what}"
         text = f"plugin '{left.plugin}'{origin}{part} is skipped: {left.reason.removesuffix('.')}. {way_out}"
-        print(text, file=sys.stderr)  # noqa: T201 - no logger exists yet
+        print(text, file=sys.stderr)
 
     def _way_out(self, plugin: str, it: str = "it") -> str:
         """Say how to do without a plugin: a file is named on the command line."""
@@ -159,20 +161,21 @@ class Plugins:
             FrameworkError: one name is registered twice.
         """
         name = group if isinstance(group, str) else group.name
-        found: dict[str, Registration] = {}
+        registrations: dict[str, Registration] = {}
         schemas: dict[type, str] = {}
+        # Ours come first, so that of two with one name the message blames the other.
         for plugin, component in sorted(self._collected()[name], key=lambda pair: self._is_strange(pair[0])):
             option, owner = label(component), plugin.partition(":")[0]
-            if component.name in found:
-                raise FrameworkError(self._taken(option, found[component.name].plugin, owner))
+            if component.name in registrations:
+                raise FrameworkError(self._taken(option, registrations[component.name].plugin, owner))
             if component.schema in schemas:
                 reason = f"{schemas[component.schema]} has its schema too: subclass it, the class identifies the option"
                 self.skip_plugin(plugin, option, reason)
                 continue
             schemas[component.schema] = f"{option} of {self._named(owner)}"
             if (owner, option) not in self._skipped:
-                found[component.name] = Registration(component, owner, self.package(owner))
-        return dict(sorted(found.items()))
+                registrations[component.name] = Registration(component, owner, self.package(owner))
+        return dict(sorted(registrations.items()))
 
     def _collected(self) -> dict[str, list[tuple[str, Component]]]:
         """Return the components of all plugins by group, each with its plugin; what is none is left out.
@@ -182,15 +185,15 @@ class Plugins:
         implementations = self.implementations(COMPONENTS)
         if self._components[0] == implementations:
             return self._components[1]
-        found: dict[str, list[tuple[str, Component]]] = {name: [] for name in ALL_GROUPS}
+        by_group: dict[str, list[tuple[str, Component]]] = {name: [] for name in ALL_GROUPS}
         for plugin, component in self.ask(COMPONENTS):
             if reason := wrong_component(component):
                 self.skip_plugin(plugin, label(component), reason)
                 continue
             (group,) = groups_of(component.schema)
-            found[group.name].append((plugin, component))
-        self._components = implementations, found
-        return found
+            by_group[group.name].append((plugin, component))
+        self._components = implementations, by_group
+        return by_group
 
     def _is_strange(self, plugin: str) -> bool:
         """Whether a plugin comes from elsewhere; what contradicts ours is then the one to blame."""
@@ -247,12 +250,13 @@ class Plugins:
         `FrameworkError` is for the caller, but not of the hook that registers: then nothing would start, not even a
         command that another plugin brings.
         """
+        # One by one: pluggy stops a call of the whole hook at the first that raises, and does not say which it was.
         for implementation in self.implementations(hook):
             try:
-                given = _call(implementation, arguments)
-                items: list[Any] = [] if given is None else [given]
-                if isinstance(given, Iterable) and not isinstance(given, str):
-                    items = list(given)
+                result = _call(implementation, arguments)
+                items: list[Any] = [] if result is None else [result]
+                if isinstance(result, Iterable) and not isinstance(result, str):
+                    items = list(result)
             except (Exception, SystemExit) as error:
                 if isinstance(error, FrameworkError) and hook != COMPONENTS:
                     raise

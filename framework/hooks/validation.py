@@ -34,9 +34,9 @@ def wrong_hooks(module: object, plugins: pluggy.PluginManager) -> Iterator[str]:
             yield f"hook {name} is marked as a wrapper, and each is called by itself: write @hookimpl alone {where}"
         if is_async(function):
             yield f"hook {name} is async, and nothing would await it: write def, not async def {where}"
-        valid, given = _needed(HOOKS[name]), _needed(function)
-        if any(each.name not in valid or each.kind is each.KEYWORD_ONLY for each in given.values()):
-            takes = [", ".join(map(_written, each.values())) for each in (valid, given)]
+        valid, taken = _needed(HOOKS[name]), _needed(function)
+        if any(each.name not in valid or each.kind is each.KEYWORD_ONLY for each in taken.values()):
+            takes = [", ".join(map(_written, each.values())) for each in (valid, taken)]
             yield f"hook {name} takes ({takes[0]}), this one takes ({takes[1]}) {where}"
 
 
@@ -59,8 +59,8 @@ def nearest_hook(name: str) -> str:
 def _needed(function: Callable[..., Any]) -> dict[str, inspect.Parameter]:
     """Return the parameters that have to be given."""
     several = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
-    given = inspect.signature(function).parameters
-    return {name: each for name, each in given.items() if each.default is each.empty and each.kind not in several}
+    parameters = inspect.signature(function).parameters
+    return {name: each for name, each in parameters.items() if each.default is each.empty and each.kind not in several}
 
 
 def _written(parameter: inspect.Parameter) -> str:
@@ -84,14 +84,17 @@ def wrong_component(component: object) -> str:
         return f"{COMPONENTS} gives a {type(component).__name__}, no Component"
     name, factory, extra, order = component.name, component.factory, component.extra, component.import_order
     words = extra if isinstance(extra, tuple) else (extra,)
-    holds = {
-        f"its name {name!r} has to be a word of letters, digits and underscores": _matches(r"[A-Za-z_][\w-]*", name),
-        (wrong := wrong_schema(component.schema)): not wrong,
-        f"factory={factory!r} has to be 'package.module:attribute'": _matches(r"[^:\s]+:[^:\s]+", factory),
-        f"extra={extra!r} has to be words for pip": all(isinstance(word, str) for word in words),
-        f"import_order={order!r} has to be two names of modules or more": _is_order(order),
-    }
-    return next((reason for reason, good in holds.items() if not good), "")
+    if not _matches(r"[A-Za-z_][\w-]*", name):
+        return f"its name {name!r} has to be a word of letters, digits and underscores"
+    if wrong := wrong_schema(component.schema):
+        return wrong
+    if not _matches(r"[^:\s]+:[^:\s]+", factory):
+        return f"factory={factory!r} has to be 'package.module:attribute'"
+    if not all(isinstance(word, str) for word in words):
+        return f"extra={extra!r} has to be words for pip"
+    if not _is_order(order):
+        return f"import_order={order!r} has to be two names of modules or more"
+    return ""
 
 
 def wrong_schema(schema: object) -> str:
@@ -118,9 +121,9 @@ def label(component: object) -> str:
     return f"{groups[0].name if len(groups) == 1 else 'component'} '{getattr(component, 'name', component)}'"
 
 
-def _is_order(given: object) -> bool:
-    whole = isinstance(given, tuple) and all(_matches(r"[A-Za-z_]\w*", name) for name in given)
-    return whole and len(given) != 1  # type: ignore[arg-type]
+def _is_order(value: object) -> bool:
+    whole = isinstance(value, tuple) and all(_matches(r"[A-Za-z_]\w*", name) for name in value)
+    return whole and len(value) != 1  # type: ignore[arg-type]
 
 
 def _matches(pattern: str, text: object) -> bool:

@@ -98,41 +98,41 @@ def _parts(shape: Shape, settings: MemorySettings) -> dict[str, float]:
 
 
 def _phases(shape: Shape, settings: MemorySettings) -> dict[str, float]:
-    kept = _kept(shape, settings)
+    activations = _saved_activations(shape, settings)
     attention, mlp = terms.layer(shape, settings)
     scored = terms.KEPT_SCORES * terms.scores(shape, settings)
     cast = 0.0 if settings.sharded else terms.cast_weights(shape, settings)  # pieces come in the dtype of products
     whole = terms.gathered(shape, settings)
     copied = terms.trained_parameters(shape, settings) * terms.trained_bytes(settings) / settings.pieces
     phases = {
-        "forward": kept + terms.loss_forward(shape, settings) + cast + whole,
-        "loss": kept + terms.loss_backward(shape, settings) + (0 if settings.checkpointing else cast) + whole,
+        "forward": activations + terms.loss_forward(shape, settings) + cast + whole,
+        "loss": activations + terms.loss_backward(shape, settings) + (0 if settings.checkpointing else cast) + whole,
         "optimizer step": copied * settings.copies,
     }
     if settings.checkpointing:
         # The MLP is finished before attention's backward pass begins.
         again = max(attention + mlp + scored, attention + terms.scores_backward(shape, settings))
         held = terms.held_logits(shape, settings) + terms.dequantized(shape, settings)
-        phases["backward"] = kept + held + again + whole
+        phases["backward"] = activations + held + again + whole
     if settings.evaluated_rows:
         phases["evaluation"] = _evaluation(shape, settings) + whole
     if settings.file:
         later = sum(_parts(shape, settings).get(name, 0) for name in ("gradients", "optimizer"))
         phases["loading"] = max(0.0, settings.file - later)
     if settings.answer_rows:
-        phases["answers"] = terms.answers(shape, settings) + terms.dequantized(shape, settings)
+        phases["answers"] = terms.kv_cache(shape, settings) + terms.dequantized(shape, settings)
         if settings.sharded:  # they are made by one process, which then has the whole model
             base = sum(terms.base_weights(shape, settings).values())
             phases["answers"] += base - sum(_parts(shape, settings).values())
     return phases
 
 
-def _kept(shape: Shape, settings: MemorySettings) -> float:
+def _saved_activations(shape: Shape, settings: MemorySettings) -> float:
     """Return what the forward pass keeps for the backward pass."""
     if settings.checkpointing:
         return terms.checkpoints(shape, settings) + terms.mask(settings)
-    kept = sum(terms.layer(shape, settings)) + terms.KEPT_SCORES * terms.scores(shape, settings)
-    return shape.layers * kept + terms.mask(settings)
+    activations = sum(terms.layer(shape, settings)) + terms.KEPT_SCORES * terms.scores(shape, settings)
+    return shape.layers * activations + terms.mask(settings)
 
 
 def _evaluation(shape: Shape, settings: MemorySettings) -> float:
@@ -159,4 +159,4 @@ def _held(shape: Shape, settings: MemorySettings) -> float:
         raised = terms.RAISED_SCORES if settings.upcast and settings.wide_states else 0.0
         scored = (terms.FORWARD_SCORES + raised) * count if fits else terms.scores_backward(shape, settings)
         workspace += sum(terms.layer(shape, settings)) + scored
-    return _kept(shape, settings) + workspace * (terms.REGROWN if settings.varied else 1.0)
+    return _saved_activations(shape, settings) + workspace * (terms.REGROWN if settings.varied else 1.0)

@@ -58,8 +58,8 @@ class MemorySettings:
         loss: how the loss is computed.
         varied: whether rows are padded to ever other lengths, so that the allocator's blocks do not fit the next pass.
         masked: whether a pass comes with a dense mask of all its tokens.
-        kept: bytes that a layer keeps of a token for its backward pass, of a trainer with layers of its own; 0: those
-            of transformers are counted.
+        activation_bytes: those that a layer keeps of a token for its backward pass, of a trainer with layers of its
+            own; 0: those of transformers are counted.
         process: bytes of what is no tensor: the libraries of a process, where the memory is that of a process.
         file: bytes of the file that is mapped while its weights are turned into another format, as a process has it.
         evaluated_rows: rows of a pass of the validation loss; 0: none.
@@ -89,7 +89,7 @@ class MemorySettings:
     loss: Loss = Loss.plain
     varied: bool = False
     masked: bool = False
-    kept: float = 0.0
+    activation_bytes: float = 0.0
     process: float = 0.0
     file: float = 0.0
     evaluated_rows: Annotated[int, ~Affects.probe] = 0

@@ -85,8 +85,8 @@ def layer(shape: Shape, settings: MemorySettings) -> tuple[float, float]:
     a copy of its input in the adapter's dtype (counted).
     """
     tokens, hidden = settings.tokens, shape.hidden
-    if settings.kept:
-        return settings.kept * tokens / 2, settings.kept * tokens / 2
+    if settings.activation_bytes:
+        return settings.activation_bytes * tokens / 2, settings.activation_bytes * tokens / 2
     e = 4 if settings.wide or (settings.upcast and settings.wide_states) else 2
     repeated = 2 * shape.q if shape.q != shape.kv and settings.attention is not Attention.flash else 0
     inputs = 1 if settings.full else 0
@@ -194,7 +194,7 @@ def cast_weights(shape: Shape, settings: MemorySettings) -> float:
     return 2.0 * shape.total if settings.full and settings.autocast and settings.weights is Weights.fp32 else 0.0
 
 
-def answers(shape: Shape, settings: MemorySettings) -> float:
+def kv_cache(shape: Shape, settings: MemorySettings) -> float:
     """Return keys and values of the prompts that are answered at a time: 2 L kv e a token."""
     per_token = 2 * shape.layers * shape.kv * settings.compute_bytes
     return float(per_token * settings.answer_rows * settings.answer_tokens)

@@ -17,8 +17,8 @@ def framework_check_plan(plan: Plan) -> Iterator[str]:
     """Check the actions and what the early stopping goes by."""
     if plan.health.nan is Action.lower:
         yield "health.nan=lower: weights that are no numbers stay so at any learning rate. Set warn or stop"
-    if plan.health.endless_answers is Action.lower:
-        yield "health.endless_answers=lower: a lower learning rate teaches no stop token. Set warn or stop"
+    if plan.health.truncated_answers is Action.lower:
+        yield "health.truncated_answers=lower: a lower learning rate teaches no stop token. Set warn or stop"
     name, training = plan.training.early_stopping_metric, plan.training
     if name == EVAL_LOSS:
         return

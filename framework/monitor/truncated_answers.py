@@ -8,7 +8,7 @@ from framework.api.plan import Plan
 from framework.api.records import EvalResult, Sample, TrainingIssue
 from framework.api.schema import Action
 
-KIND = "endless_answers"
+KIND = "truncated_answers"
 RECOMMENDATION = (
     "The stop token is not learned: look at the proof and at the learned end of the rows with stages=[data], and "
     "whether model.chat_template is that of the model; or train for more steps"
@@ -32,12 +32,12 @@ def truncation_issues(plan: Plan, after: EvalResult, before: EvalResult | None, 
     """Return the issue with answers of the trained model, if there is one.
 
     Args:
-        plan: the run; what `health.endless_answers` says of stopping is done by who follows the training.
+        plan: the run; what `health.truncated_answers` says of stopping is done by who follows the training.
         after: an evaluation of the trained model.
         before: one of the base on the same prompts, where there was one.
         step: how long the model has been trained.
     """
-    action, asked = plan.health.endless_answers, len(after.samples)
+    action, asked = plan.health.truncated_answers, len(after.samples)
     count = count_truncated(after.samples)
     if action is Action.ignore or count < LEAST or count < SHARE * asked:
         return []

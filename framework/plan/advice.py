@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from framework.api.plan import Plan
 from framework.api.records import Work
 from framework.api.schema import Stage
-from framework.hooks.session import current
+from framework.hooks.manager import Plugins
 
 MANY_ROWS, FEW_ROWS = 10_000, 200
 """Rows of which one pass teaches enough, and rows that have to be seen a few times."""
@@ -17,15 +17,15 @@ WARM_UP = 0.2
 """Share of the steps above which a warm-up replaces training."""
 
 
-def advice(plan: Plan, work: Work | None) -> Iterator[str]:
+def advice(plan: Plan, work: Work | None, plugins: Plugins) -> Iterator[str]:
     """Give the advice of the core and of every plugin, one sentence each."""
     if Stage.train in plan.stages:
         yield from _own(plan, work)
-    for plugin, text in current().plugins.ask("framework_advice", plan=plan, work=work):
+    for plugin, text in plugins.ask("framework_advice", plan=plan, work=work):
         if isinstance(text, str):
             yield text
         else:
-            current().plugins.skip_plugin(plugin, "framework_advice", f"it gives a {type(text).__name__}, no sentence")
+            plugins.skip_plugin(plugin, "framework_advice", f"it gives a {type(text).__name__}, no sentence")
 
 
 def _own(plan: Plan, work: Work | None) -> Iterator[str]:

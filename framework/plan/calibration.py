@@ -40,13 +40,13 @@ def offset(device: str, settings: MemorySettings) -> float:
     """Return how many bytes such a training was seen to take beyond the arithmetic; 0 where none was seen."""
     if not any(cache_dir().glob(f"plans/{NAME}*")):  # the versions of the libraries take 10 ms
         return 0.0
-    found = read_json(_file(device, settings)).get("offset", 0.0)
-    return float(found) if isinstance(found, int | float) else 0.0
+    value = read_json(_file(device, settings)).get("offset", 0.0)
+    return float(value) if isinstance(value, int | float) else 0.0
 
 
-def keep(device: str, settings: MemorySettings, found: float) -> None:
+def keep(device: str, settings: MemorySettings, difference: float) -> None:
     """Keep what a probe found."""
-    write_json(_file(device, settings), {"offset": found})
+    write_json(_file(device, settings), {"offset": difference})
 
 
 def _file(device: str, settings: MemorySettings) -> Path:

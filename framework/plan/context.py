@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from framework.api.plan import Plan
 from framework.api.records import FitStatus
-from framework.hooks.session import current
+from framework.hooks.session import Session
 from framework.memory import Estimate, MemorySettings, Shape, estimate, least
 from framework.plan.history import KnownRows
 from framework.util.gpus import Gpu
@@ -24,6 +24,7 @@ class PlanContext:
         shape: its model.
         gpu: the GPU that is here or that is planned for; the trainer may take the CPU all the same.
         known: the rows, where a data stage has found them.
+        session: whose plugins tell how the plan trains.
         offset: bytes that trainings of this kind were seen to take beyond the arithmetic.
     """
 
@@ -31,6 +32,7 @@ class PlanContext:
     shape: Shape
     gpu: Gpu | None
     known: KnownRows | None
+    session: Session
     offset: float = 0.0
 
     @property
@@ -43,11 +45,11 @@ class PlanContext:
     def settings(self) -> MemorySettings | None:
         """How the plan trains, as its trainer tells; None where it does not."""
         sizes = {"longest": self.longest, "shared": self.known.shared if self.known else 0}
-        given = current().plugins.ask("framework_memory", plan=self.plan, shape=self.shape, gpu=self.gpu, **sizes)
-        for plugin, settings in given:
+        answers = self.session.plugins.ask("framework_memory", plan=self.plan, shape=self.shape, gpu=self.gpu, **sizes)
+        for plugin, settings in answers:
             if isinstance(settings, MemorySettings):
                 return settings
-            current().plugins.skip_plugin(
+            self.session.plugins.skip_plugin(
                 plugin, "framework_memory", f"it gives a {type(settings).__name__}, no MemorySettings"
             )
         return None
@@ -67,7 +69,7 @@ class PlanContext:
         """Bytes that the device has for a run: on a CPU with those that this process has already."""
         if self.used:
             # What is kept for the next trial of a sweep is used by it, or freed.
-            return self.used.usable + (0 if self.plan.plan.gpu else current().shared.gpu_bytes)
+            return self.used.usable + (0 if self.plan.planning.gpu else self.session.shared.gpu_bytes)
         from framework.util import host  # noqa: PLC0415 - psutil takes 10 ms, for those without a GPU
 
         return host.memory().available + host.own()
@@ -83,8 +85,8 @@ class PlanContext:
         """
         return (least(self.shape, settings).corrected(self.offset) if self.used else self.estimate(settings)).low
 
-    def fit_status(self, made: Estimate) -> FitStatus:
+    def fit_status(self, estimate: Estimate) -> FitStatus:
         """Say whether an estimate fits."""
-        if made.high <= self.available:
+        if estimate.high <= self.available:
             return FitStatus.fits
-        return FitStatus.tight if made.low <= self.available else FitStatus.too_large
+        return FitStatus.tight if estimate.low <= self.available else FitStatus.too_large

@@ -18,12 +18,21 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from framework.api.component import GROUPS
-from framework.api.fields import as_text, fields
+from framework.api.fields import Field, as_text, fields
 from framework.api.schema import RunConfig
 from framework.config.check import is_schema, no_option, option_name, out_of_range, unknown_key
 from framework.config.compose import config_loader
 from framework.config.problem import Problem
-from framework.config.sources import REFUSALS, Origins, SourcedValue, defaults_list, entries, explain, line, origins
+from framework.config.sources import (
+    REFUSALS,
+    SourcedValue,
+    ValueSources,
+    defaults_list,
+    entries,
+    explain,
+    line,
+    value_sources,
+)
 from framework.hooks.session import current
 from framework.util.errors import FrameworkError, unknown
 
@@ -49,13 +58,13 @@ def diagnose(error: Exception, words: Sequence[str]) -> FrameworkError:
 def _problems(loader: ConfigLoader, error: Exception, words: Sequence[str]) -> list[Problem]:
     overrides = OverridesParser.create(loader).parse_overrides(list(words))
     wrong = (Problem(text, where=str(each.input_line)) for each in overrides if (text := _wrong_choice(each)))
-    if found := next(wrong, None):
-        return [found]
+    if first := next(wrong, None):
+        return [first]
     try:
         defaults = defaults_list(loader, words).defaults
     except REFUSALS as refused:
         return [_in_defaults(loader, refused, overrides)]
-    return list(_refused(origins(loader, defaults, words))) or [Problem(explain(error))]
+    return list(_refused(value_sources(loader, defaults, words))) or [Problem(explain(error))]
 
 
 def _wrong_choice(override: Override) -> str:
@@ -122,7 +131,7 @@ def _wrong_entry(entry: GroupDefault) -> str:
     return ""
 
 
-def _refused(known: Origins) -> Iterator[Problem]:
+def _refused(known: ValueSources) -> Iterator[Problem]:
     """Give what OmegaConf refuses of all that was set."""
     config = OmegaConf.structured(RunConfig)
     for package, node in known.schemas.items():
@@ -146,42 +155,41 @@ def _refused(known: Origins) -> Iterator[Problem]:
         else:
             try:
                 added, parent = setting.where.startswith("+"), setting.key.rpartition(".")[0]
-                if (
-                    parent and OmegaConf.select(config, parent) is None and _holds_settings(config, parent)
-                ):  # settings that are null as a whole by default
+                # Settings that are null as a whole by default, as OmegaConf sets nothing below null.
+                if parent and OmegaConf.select(config, parent) is None and _holds_settings(_field(config, parent)):
                     OmegaConf.update(config, parent, {}, merge=False, force_add=added)
                 OmegaConf.update(config, setting.key, setting.value, merge=True, force_add=added)
             except (OmegaConfBaseException, ValueError) as error:
                 yield Problem(_reason(config, setting, error), where=setting.where)
 
 
-def _holds_settings(config: DictConfig, key: str) -> bool:
-    """Whether a setting that is null holds settings of its own, or named values, when it is not."""
+def _field(config: DictConfig, key: str) -> Field | None:
     parent, _, name = key.rpartition(".")
     schema = OmegaConf.get_type(OmegaConf.select(config, parent) if parent else config)
-    wanted = (
-        next((field.type.base for field in fields(schema) if field.name == name), None) if is_schema(schema) else None
-    )
-    return wanted is None or wanted is dict or is_schema(wanted)
+    return next((field for field in fields(schema) if field.name == name), None) if is_schema(schema) else None
+
+
+def _holds_settings(field: Field | None) -> bool:
+    """Whether a setting that is null holds settings of its own, or named values, when it is not."""
+    return field is None or field.type.base is dict or is_schema(field.type.base)
 
 
 def _reason(config: DictConfig, setting: SourcedValue, error: Exception) -> str:
     """Say why a value cannot be set."""
     key, value = setting.key, as_text(setting.value)
     if isinstance(error, ConfigKeyError | ConfigAttributeError) and error.full_key:
+        if setting.preset and error.full_key.rpartition(".")[2] == setting.preset:
+            return f"a preset of '{setting.preset}' has its keys at the top of the file: take '{setting.preset}:' away"
         schema = OmegaConf.get_type(error.parent_node)
         names = [field.name for field in fields(schema)] if is_schema(schema) else map(str, error.parent_node)
         return unknown_key(error.full_key, [*names], option_name(schema))
     if key in GROUPS:
         return f"{key}={value} chooses nothing here: in a file write '- override /{key}: {value}' in its defaults"
-    parent, _, name = key.rpartition(".")
+    parent = key.rpartition(".")[0]
     node = OmegaConf.select(config, parent) if parent else config
-    if isinstance(node, ListConfig):
+    if node is None or isinstance(node, ListConfig):  # below a plain value, or below a list
         return unknown_key(key, [])
-    schema = OmegaConf.get_type(node)
-    wanted = {field.name: field for field in fields(schema)} if is_schema(schema) else {}
-    if parent and node is None:  # below a setting that is a plain value
-        return unknown_key(key, [])
-    if name in wanted and not wanted[name].has_type(setting.value):
-        return out_of_range(key, setting.value, wanted[name].type)
+    field = _field(config, key)
+    if field and not field.has_type(setting.value):
+        return out_of_range(key, setting.value, field.type)
     return f"{key}={value} cannot be read: {explain(error)}"

@@ -19,7 +19,7 @@ from framework.api.schema import Stage
 from framework.api.text.overrides import as_overrides
 from framework.config.catalog import presets
 from framework.config.compose import CONFIG_NAME, config_loader
-from framework.hooks.session import current
+from framework.hooks.manager import Plugins
 from framework.memory import Estimate, Shape
 from framework.plan.context import PlanContext
 from framework.plan.overrides import changed
@@ -32,7 +32,7 @@ BILLION = 1e9
 log = logging.getLogger(__name__)
 
 
-def changes(context: PlanContext, made: Estimate) -> Iterator[tuple[SuggestedChange, MemoryReduction]]:
+def changes(context: PlanContext, estimate: Estimate) -> Iterator[tuple[SuggestedChange, MemoryReduction]]:
     """Give the changes that make a run fit, each on top of those before it.
 
     Of those that save something the first is taken, in the order of their price; then all are checked again.
@@ -43,32 +43,33 @@ def changes(context: PlanContext, made: Estimate) -> Iterator[tuple[SuggestedCha
         for reduction in left:
             other = _with(context, reduction)
             settings = other.settings if other else None
-            needs = other.estimate(settings) if other and settings else made
-            if other and needs.high < made.high:
+            needs = other.estimate(settings) if other and settings else estimate
+            # Only the largest phase counts: what does not help now may help after another change, and stays.
+            if other and needs.high < estimate.high:
                 break
         else:
             return
         fit_status = other.fit_status(needs)
         change = SuggestedChange(
-            as_overrides(reduction.settings), made.reserved - needs.reserved, reduction.costs, fit_status
+            as_overrides(reduction.settings), estimate.reserved - needs.reserved, reduction.costs, fit_status
         )
         yield change, reduction
         left.remove(reduction)
-        context, made = other, needs
+        context, estimate = other, needs
 
 
-def remedies(context: PlanContext, made: Estimate) -> tuple[list[SuggestedChange], SuggestedChange | None]:
+def remedies(context: PlanContext, estimate: Estimate) -> tuple[list[SuggestedChange], SuggestedChange | None]:
     """Return the changes that make a run fit, and where all of them do not, a smaller model that would."""
-    if context.fit_status(made) is FitStatus.fits:
+    if context.fit_status(estimate) is FitStatus.fits:
         return [], None
-    found, plan, fit_status = [], context.plan, context.fit_status(made)
-    for change, reduction in changes(context, made):
-        found.append(change)
+    applied, plan, fit_status = [], context.plan, context.fit_status(estimate)
+    for change, reduction in changes(context, estimate):
+        applied.append(change)
         plan, fit_status = changed(plan, reduction.settings), change.fit_status
     if fit_status is not FitStatus.too_large:
-        return found, None
+        return applied, None
 
-    return found, smaller_model(dataclasses.replace(context, plan=plan))
+    return applied, smaller_model(dataclasses.replace(context, plan=plan))
 
 
 def _reductions(context: PlanContext) -> Iterator[MemoryReduction]:
@@ -77,16 +78,17 @@ def _reductions(context: PlanContext) -> Iterator[MemoryReduction]:
     if known and (common := STEP * math.ceil(known.p99 / STEP)) < length:
         yield MemoryReduction({"trainer.max_seq_length": common}, "the longest of a hundred rows", price=2)
         length = common
-    for plugin, reduction in current().plugins.ask("framework_memory_reductions", plan=context.plan):
+    plugins = context.session.plugins
+    for plugin, reduction in plugins.ask("framework_memory_reductions", plan=context.plan):
         if not isinstance(reduction, MemoryReduction):
-            current().plugins.skip_plugin(
+            plugins.skip_plugin(
                 plugin, "framework_memory_reductions", f"it gives a {type(reduction).__name__}, no MemoryReduction"
             )
             continue
         try:
             changed(context.plan, reduction.settings)
         except Exception as error:  # noqa: BLE001 - third-party code; it is named and left out
-            current().plugins.skip_plugin(plugin, "framework_memory_reductions", error)
+            plugins.skip_plugin(plugin, "framework_memory_reductions", error)
             continue
         yield reduction
     while length > SHORTEST:
@@ -108,16 +110,17 @@ def apply(context: PlanContext) -> tuple[PlanContext, list[str]]:
     Until the rows are known, only what costs nothing is taken: the longest row that may come need not be there.
     """
     settings = context.settings
-    if settings is None or context.fit_status(made := context.estimate(settings)) is FitStatus.fits:
+    if settings is None or context.fit_status(estimate := context.estimate(settings)) is FitStatus.fits:
         return context, []
     taken: dict[str, Any] = {}
-    for _, reduction in changes(context, made):
+    for _, reduction in changes(context, estimate):
+        # The longest row that may come need not be there: until the rows are known only free changes are applied.
         if context.known or reduction.price == 0:
             taken |= reduction.settings
     return dataclasses.replace(context, plan=changed(context.plan, taken)), as_overrides(taken)
 
 
-def check_fits(plan: Plan, told: Forecast) -> None:
+def check_fits(plan: Plan, forecast: Forecast) -> None:
     """Refuse a training for which there is not enough memory, whatever luck it has.
 
     Until the rows are known, that is one whose weights and optimizer alone do not fit.
@@ -125,23 +128,25 @@ def check_fits(plan: Plan, told: Forecast) -> None:
     Raises:
         DoesNotFitError: says how much is needed, and what would make it fit.
     """
-    memory = told.memory
-    if memory is None or plan.plan.gpu or Stage.train not in plan.stages or memory.least <= memory.available:
+    memory = forecast.memory
+    # A plan for another GPU says nothing about the memory of this machine.
+    if memory is None or plan.planning.gpu or Stage.train not in plan.stages or memory.least <= memory.available:
         return
     least = f"at least {memory.least / GIB:.1f} GiB"
     needed = f"does not fit: {least} are needed, and {memory.device} has {memory.available / GIB:.1f}"
-    message = f"{needed}\n{remedy(told)}"
+    message = f"{needed}\n{remedy(forecast)}"
     raise DoesNotFitError(message)
 
 
-def remedy(told: Forecast) -> str:
+def remedy(forecast: Forecast) -> str:
     """Say what would make a run fit, in one line."""
-    smaller = f"a smaller model, such as {told.smaller.overrides[0]}" if told.smaller else "a smaller model"
-    if not told.changes:
+    smaller = f"a smaller model, such as {forecast.smaller.overrides[0]}" if forecast.smaller else "a smaller model"
+    if not forecast.changes:
         return f"Take {smaller}, shorter rows or quantization=nf4"
-    last = {word.partition("=")[0]: word for change in told.changes for word in change.overrides}
+    # A later change of the same key replaces the earlier one: rows are halved more than once.
+    last = {word.partition("=")[0]: word for change in forecast.changes for word in change.overrides}
     taken = " ".join(last.values())
-    if told.changes[-1].fit_status is FitStatus.too_large:
+    if forecast.changes[-1].fit_status is FitStatus.too_large:
         return f"Not even all of these make it fit: {taken}. Take {smaller}"
     return f"These make it fit, the cheapest first: {taken}. plan.apply=true takes them"
 
@@ -158,34 +163,35 @@ def smaller_model(context: PlanContext) -> SuggestedChange | None:
     settings = context.settings
     if settings is None:
         return None
-    found = []
-    for name, shape in _presets():
+    candidates = []
+    for name, shape in _presets(context.session.plugins):
         other = dataclasses.replace(context, shape=shape)
         if shape.total >= context.shape.total or other.settings is None:
             continue
-        made = other.estimate(other.settings)
-        if other.fit_status(made) is FitStatus.fits:
-            found.append((shape.family == context.shape.family, shape.total, name, made.reserved))
-    if not found:
+        estimate = other.estimate(other.settings)
+        if other.fit_status(estimate) is FitStatus.fits:
+            candidates.append((shape.family == context.shape.family, shape.total, name, estimate.reserved))
+    if not candidates:
         return None
-    _, parameters, name, reserved = max(found)
+    # Tuples compare part by part: the same family first, then the size.
+    _, parameters, name, reserved = max(candidates)
     sizes = f"{parameters / BILLION:.1f} instead of {context.shape.total / BILLION:.1f} billion parameters"
     saved = context.estimate(settings).reserved - reserved
     return SuggestedChange([f"model={name}"], saved, f"another model, of {sizes}", FitStatus.fits)
 
 
-def _presets() -> Iterator[tuple[str, Shape]]:
+def _presets(plugins: Plugins) -> Iterator[tuple[str, Shape]]:
     """Yield the model presets whose config.json is available, with its shape."""
     with config_loader() as loader:
-        shapes = [(name, _shape(loader, name)) for name in presets(GROUPS["model"], loader)]
+        shapes = [(name, _shape(loader, name, plugins)) for name in presets(GROUPS["model"], loader)]
     yield from ((name, shape) for name, shape in shapes if shape)
 
 
-def _shape(loader: ConfigLoader, name: str) -> Shape | None:
+def _shape(loader: ConfigLoader, name: str, plugins: Plugins) -> Shape | None:
     """Return what the model of a preset is made of; None where that is not available here."""
     try:
         node = loader.load_configuration(CONFIG_NAME, [f"model={name}"], RunMode.RUN).model
-        source: ModelSource = current().plugins.selection_of(node).create()
+        source: ModelSource = plugins.selection_of(node).create()
         return Shape.from_config(source.config_json())
     except Exception as error:  # noqa: BLE001 - gated, not on this machine, unfinished: of no use to this run, nor a harm
         log.info("model=%s is passed over: %s", name, summarize_error(error))

@@ -16,7 +16,8 @@ from framework.api.plan import Plan
 from framework.api.protocols import ModelSource
 from framework.api.records import Disk, ExportNeed, FitStatus, Forecast, Memory, TrainResult
 from framework.api.schema import Stage
-from framework.hooks.session import current
+from framework.hooks.manager import Plugins
+from framework.hooks.session import Session
 from framework.memory import MemorySettings, Shape
 from framework.memory.terms import trained_bytes, trained_parameters
 from framework.plan import calibration, fit, history
@@ -36,10 +37,12 @@ class Planner:
 
     Args:
         source: the model of the run.
+        session: its plugins are asked, and what trials share counts as available.
     """
 
-    def __init__(self, source: ModelSource) -> None:
+    def __init__(self, source: ModelSource, session: Session) -> None:
         self.source = source
+        self.session = session
         self.applied: list[str] = []
 
     @functools.cached_property
@@ -63,12 +66,13 @@ class Planner:
         """
         context = self._context(plan, history.known_rows(plan))
         settings = context if isinstance(context, str) else context.settings
+        # `stages=[plan]` alone asks what the whole run would take.
         trains = Stage.train in plan.stages or plan.stages == (Stage.plan,)
         if isinstance(context, str) or not isinstance(settings, MemorySettings) or not trains:
             return plan, self._forecast(plan, context)
         if context.known or plan.stages == (Stage.plan,):  # else it is measured with the rows, when they are known
             context = self._calibrated(context)
-        if plan.plan.apply:
+        if plan.planning.apply:
             context, self.applied = fit.apply(context)
         return context.plan, self._forecast(context.plan, context)
 
@@ -82,7 +86,7 @@ class Planner:
     def learn(self, plan: Plan, rows: KnownRows, trained: TrainResult) -> None:
         """Remember how fast this training was, and which share of the tokens went through the model."""
         context = self._context(plan, rows)
-        settings = None if isinstance(context, str) or plan.plan.gpu else context.settings
+        settings = None if isinstance(context, str) or plan.planning.gpu else context.settings
         own = not trained.taken_from  # else it was learned when it was made
         enough = own and trained.steps >= ENOUGH_STEPS and trained.seconds > 0 and trained.tokens > 0
         if isinstance(context, str) or settings is None or not enough:
@@ -95,58 +99,68 @@ class Planner:
 
     def _context(self, plan: Plan, known: KnownRows | None) -> PlanContext | str:
         """Return the plan with its known facts, or why they do not suffice."""
-        named = gpus.named(plan.plan.gpu) if plan.plan.gpu else None  # the user has to fix a mistake in it
+        named = gpus.named(plan.planning.gpu) if plan.planning.gpu else None  # the user has to fix a mistake in it
         try:
-            context = PlanContext(plan, self.shape, named or gpus.here(), known)
+            context = PlanContext(plan, self.shape, named or gpus.here(), known, self.session)
             settings = context.settings
+        # A model whose memory cannot be worked out is a run without a forecast, not a run that is refused.
         except FrameworkError as error:
             return str(error)
         if settings is None:
             return f"trainer={plan.trainer.component.name} does not tell how it uses memory"
-        found = 0.0 if plan.plan.gpu else calibration.offset(context.device, settings)
-        return dataclasses.replace(context, offset=found)
+        offset = 0.0 if plan.planning.gpu else calibration.offset(context.device, settings)
+        return dataclasses.replace(context, offset=offset)
 
     def _calibrated(self, context: PlanContext) -> PlanContext:
         """Run the probe where it is asked for and none was run yet, unless the run is far too large for one."""
-        settings, asked = context.settings, context.plan.plan
-        if settings is None or not asked.calibrate or asked.gpu or context.offset:
+        settings, planning = context.settings, context.plan.planning
+        if settings is None or not planning.calibrate or planning.gpu or context.offset:
             return context
         if context.fit_status(context.estimate(settings)) is FitStatus.too_large or settings.processes > 1:
             return context  # a probe is one process
         capped = None if context.used else context.available
-        from framework.plan.calibration import measure  # noqa: PLC0415 - few runs need it
-
-        found = measure(context.plan, context.longest, capped=capped)
-        calibration.keep(context.device, settings, found)
-        return dataclasses.replace(context, offset=found)
+        offset = calibration.measure(context.plan, context.longest, capped=capped)
+        calibration.keep(context.device, settings, offset)
+        return dataclasses.replace(context, offset=offset)
 
     def _forecast(self, plan: Plan, context: PlanContext | str) -> Forecast:
         if isinstance(context, str):
-            return Forecast(None, context, [], self.applied, None, None, list(advice(plan, None)))
+            return Forecast(None, context, [], self.applied, None, None, list(advice(plan, None, self.session.plugins)))
         known, settings = context.known, context.settings
         assert settings is not None  # noqa: S101 - as `_context` made sure
-        made = context.estimate(settings)
+        estimate = context.estimate(settings)
         memory = Memory(
             device=context.device,
             available=context.available,
-            fit_status=context.fit_status(made),
+            fit_status=context.fit_status(estimate),
             tokens=settings.tokens,
             rows_known=known is not None,
-            parts=made.parts,
-            phases=made.phases,
-            allocated=made.allocated,
-            reserved=made.reserved,
-            low=made.low,
-            high=made.high,
-            least=context.least(settings) if known else sum(made.parts.values()),
+            parts=estimate.parts,
+            phases=estimate.phases,
+            allocated=estimate.allocated,
+            reserved=estimate.reserved,
+            low=estimate.low,
+            high=estimate.high,
+            # Which rows come is not known yet, so only what any row needs is certain.
+            least=context.least(settings) if known else sum(estimate.parts.values()),
         )
-        changes, smaller = fit.remedies(context, made)
+        changes, smaller = fit.remedies(context, estimate)
         doing = work(plan, context.shape, settings, known, context.device) if known else None
         trained = trained_parameters(context.shape, settings) * trained_bytes(settings)
-        exports = _exports(plan, context.shape)
+        exports = _exports(plan, context.shape, self.session.plugins)
         held = max((need.memory for need in exports.values()), default=0)
         disk = _disk(plan, trained, exports, whole=settings.full)
-        return Forecast(memory, "", changes, self.applied, doing, disk, list(advice(plan, doing)), smaller, held)
+        return Forecast(
+            memory,
+            "",
+            changes,
+            self.applied,
+            doing,
+            disk,
+            list(advice(plan, doing, self.session.plugins)),
+            smaller,
+            held,
+        )
 
 
 def _meant(plan: Plan) -> tuple[Stage, ...]:
@@ -154,19 +168,17 @@ def _meant(plan: Plan) -> tuple[Stage, ...]:
     return tuple(Stage) if plan.stages == (Stage.plan,) else plan.stages
 
 
-def _exports(plan: Plan, shape: Shape) -> dict[str, ExportNeed]:
+def _exports(plan: Plan, shape: Shape, plugins: Plugins) -> dict[str, ExportNeed]:
     """Return the plugins' needs of the exporters, by their names in the plan."""
-    found = {}
+    needs = {}
     for plugin, need in (
-        current().plugins.ask("framework_export_needs", plan=plan, shape=shape) if Stage.export in _meant(plan) else ()
+        plugins.ask("framework_export_needs", plan=plan, shape=shape) if Stage.export in _meant(plan) else ()
     ):
         if isinstance(need, ExportNeed):
-            found[need.name] = need
+            needs[need.name] = need
         else:
-            current().plugins.skip_plugin(
-                plugin, "framework_export_needs", f"it gives a {type(need).__name__}, no ExportNeed"
-            )
-    return found
+            plugins.skip_plugin(plugin, "framework_export_needs", f"it gives a {type(need).__name__}, no ExportNeed")
+    return needs
 
 
 def _disk(plan: Plan, trained: int, exports: Mapping[str, ExportNeed], *, whole: bool) -> Disk | None:
@@ -186,5 +198,6 @@ def _disk(plan: Plan, trained: int, exports: Mapping[str, ExportNeed], *, whole:
         parts |= {name: exports[name].disk if name in exports else trained for name in plan.exporter}
         if scratch := max((need.scratch for need in exports.values()), default=0):
             parts["while exporting"] = scratch
+    # The run folder is not made yet, and the disk is that of the folder above it.
     folder = next(path for path in (plan.run_dir, *plan.run_dir.parents) if path.exists())
     return Disk(sum(parts.values()), shutil.disk_usage(Path(folder)).free, parts)

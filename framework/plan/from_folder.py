@@ -1,6 +1,6 @@
 """The plan of a run folder: the config with which its weights were trained, frozen once more.
 
-It is made of what the run saved, not of its overrides: presets and experiments may have changed since then.
+It is made of what the run saved, not of its overrides: presets and experiments may have overridden since then.
 What was chosen to measure, export and log is left out, so none of it has to be here.
 """
 
@@ -42,44 +42,46 @@ def saved_plan(run: SavedRun, overrides: Sequence[str] = ()) -> Plan:
     Raises:
         FrameworkError: a plugin is gone, an override is wrong, or the folder is not what a run writes.
     """
-    made = run.record(Environment, ENVIRONMENT)
-    if made and Path(made.folder).is_dir():
-        os.chdir(made.folder)
+    environment = run.record(Environment, ENVIRONMENT)
+    if environment and Path(environment.folder).is_dir():
+        os.chdir(environment.folder)
     for path in run.config.get("plugins", ()):
         load_file(current().plugins, path)
-    given = {override_key(word) for word in overrides}
-    words = [word for word in _words(run, made) if override_key(word) not in given]
+    overridden = {override_key(word) for word in overrides}
+    words = [word for word in _words(run, environment) if override_key(word) not in overridden]
     config = composed([*words, *overrides])
     try:
-        _restore(config, run, given)
+        _restore(config, run, overridden)
     except OmegaConfBaseException as error:
         raise FrameworkError(f"{run.folder} holds settings that are no longer valid: {explain(error)}") from error
     return make_plan(config, run_dir=run.folder, overrides=tuple(overrides))
 
 
-def _words(run: SavedRun, made: Environment | None) -> list[str]:
+def _words(run: SavedRun, environment: Environment | None) -> list[str]:
     """Return words that choose the run's options: a run tells them in its environment.json, else by its own words."""
-    if made is None:
+    if environment is None:
         return [word for word in run.overrides if override_key(word) != "run_dir"]
-    return [f"{group}={option}" for group, option in made.options.items() if group in ONE_OPTION]
+    return [f"{group}={option}" for group, option in environment.options.items() if group in ONE_OPTION]
 
 
-def _restore(config: DictConfig, run: SavedRun, given: set[str]) -> None:
+def _restore(config: DictConfig, run: SavedRun, overridden: set[str]) -> None:
     """Put the run's settings into a config, except those that are given again and secrets, which were not saved."""
     for name, group in GROUPS.items():
         if group.several:
             config[name] = {}
     config.objective, config.stages = "eval_loss", [Stage.evaluate]
-    for name in {"seed", "checkpoint"} - given:
+    for name in {"seed", "checkpoint"} - overridden:
         config[name] = run.config.get(name, config[name])
     for name in ONE_OPTION:
-        saved = dict(_kept(name, run.config[name], config[name], given))
+        saved = dict(_saved_settings(name, run.config[name], config[name], overridden))
         config[name] = OmegaConf.merge(config[name], saved)
 
 
-def _kept(group: str, saved: Mapping[str, Any], now: DictConfig, given: set[str]) -> Iterator[tuple[str, Any]]:
+def _saved_settings(
+    group: str, saved: Mapping[str, Any], now: DictConfig, overridden: set[str]
+) -> Iterator[tuple[str, Any]]:
     known = list(now)  # `in` of a config passes over what has no value yet
     for name, value in saved.items():
-        anew = {group, f"{group}.{name}"} & given
+        anew = {group, f"{group}.{name}"} & overridden
         if name in known and not anew and HIDDEN not in str(value):
             yield name, value

@@ -57,13 +57,13 @@ def of_data(data: DataResult, rows: Sequence[TokenRow]) -> KnownRows:
     return KnownRows(data.train_rows, data.tokens, data.supervised_tokens, *sizes, shared=shared)
 
 
-def rows_found(plan: Plan, data: DataResult, rows: Sequence[TokenRow]) -> KnownRows:
+def update_known_rows(plan: Plan, data: DataResult, rows: Sequence[TokenRow]) -> KnownRows:
     """Return the result of the data stage with what a training found out about its rows; keep it for the next plan."""
-    found, earlier = of_data(data, rows), known_rows(plan)
-    if earlier and replace(earlier, computed=1.0) == found:
+    rows_now, earlier = of_data(data, rows), known_rows(plan)
+    if earlier and replace(earlier, computed=1.0) == rows_now:
         return earlier
-    remember_rows(plan, found)
-    return found
+    remember_rows(plan, rows_now)
+    return rows_now
 
 
 def remember_rows(plan: Plan, rows: KnownRows) -> None:
@@ -75,9 +75,9 @@ def remember_rows(plan: Plan, rows: KnownRows) -> None:
 def known_rows(plan: Plan) -> KnownRows | None:
     """Return what a data stage found with the same settings and the same files; None where none did."""
     file = _rows_file(plan)
-    kept = read_json(file) if file else {}
+    saved = read_json(file) if file else {}
     try:
-        return KnownRows(**kept) if kept else None
+        return KnownRows(**saved) if saved else None
     except TypeError:  # of another version
         return None
 
@@ -126,14 +126,14 @@ def _files(name: str) -> Iterator[tuple[str, int, int]]:
     """Give each file that a setting names, itself, below it or by a pattern, with its size and time."""
     start = Path(name).expanduser()
     try:
-        found: Iterator[Path]
+        files: Iterator[Path]
         if start.is_dir():
-            found = start.rglob("*")
+            files = start.rglob("*")
         elif glob.has_magic(name):
-            found = (Path(file) for file in glob.iglob(str(start), recursive=True))  # noqa: PTH207 - as `data.path` reads it
+            files = (Path(file) for file in glob.iglob(str(start), recursive=True))  # noqa: PTH207 - as `data.path` reads it
         else:
-            found = iter([start])
-        for file in itertools.islice(found, FILES + 1):
+            files = iter([start])
+        for file in itertools.islice(files, FILES + 1):
             seen = file.stat() if file.is_file() else None
             if seen:
                 yield str(file), seen.st_size, seen.st_mtime_ns

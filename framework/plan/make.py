@@ -17,6 +17,7 @@ from framework.config.check import problems
 from framework.config.problem import Problem
 from framework.config.sources import refusal
 from framework.hooks.local_file import is_loaded
+from framework.hooks.manager import Plugins
 from framework.hooks.session import current
 from framework.util.errors import FrameworkError, unknown
 from framework.util.redact import redact
@@ -36,16 +37,18 @@ def make_plan(
     Raises:
         FrameworkError: lists every problem that shows without loading anything, each with the place that set it.
     """
-    found = list(problems(config))
+    plugins = current().plugins  # once: commands of plugins call this, by framework.api.commands
+    errors = list(problems(config))
     try:
-        plan = dataclasses.replace(_freeze(config, run_dir, overrides), sweep=sweep)
+        plan = dataclasses.replace(_freeze(config, run_dir, overrides, plugins), sweep=sweep)
     except Exception:  # a value is missing or cannot be resolved, or an option has no component
-        if not found:
+        if not errors:
             raise
-        raise refusal(found, overrides) from None
-    told = {key for problem in found for key in problem.keys}
-    if found := [*found, *(problem for problem in _problems(plan) if not told & set(problem.keys))]:
-        raise refusal(found, overrides)
+        raise refusal(errors, overrides) from None
+    # A plugin's sentence about a key that is wrong already says no more than the first one.
+    reported = {key for problem in errors for key in problem.keys}
+    if errors := [*errors, *(problem for problem in _problems(plan, plugins) if not reported & set(problem.keys))]:
+        raise refusal(errors, overrides)
     return plan
 
 
@@ -55,29 +58,29 @@ def check_model(plan: Plan, config: Mapping[str, Any]) -> None:
     Raises:
         FrameworkError: lists every problem.
     """
-    found = _told("framework_check_model", plan=plan, config=config)
-    if found:
-        raise refusal(found, plan.overrides)
+    errors = _asked(current().plugins, "framework_check_model", plan=plan, config=config)
+    if errors:
+        raise refusal(errors, plan.overrides)
 
 
-def _freeze(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...]) -> Plan:
+def _freeze(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...], plugins: Plugins) -> Plan:
     chosen: dict[str, Any] = {}
     for group in GROUPS.values():
         node = config[group.name]
         if group.several:
-            chosen[group.name] = {str(key): current().plugins.selection_of(node[key]) for key in node}
+            chosen[group.name] = {str(key): plugins.selection_of(node[key]) for key in node}
         else:
-            chosen[group.name] = current().plugins.selection_of(node)
+            chosen[group.name] = plugins.selection_of(node)
     return Plan(
         name=config.name,
         seed=config.seed,
         stages=tuple(stage for stage in Stage if stage in config.stages),
         run_dir=_run_dir(config, run_dir),
         objective=config.objective,
-        plan=OmegaConf.to_object(config.plan),
+        planning=OmegaConf.to_object(config.plan),
         health=OmegaConf.to_object(config.health),
         verdict=OmegaConf.to_object(config.verdict),
-        given=Path(config.checkpoint).expanduser().absolute() if config.checkpoint else None,
+        external_checkpoint=Path(config.checkpoint).expanduser().absolute() if config.checkpoint else None,
         config=_plain(config),
         overrides=overrides,
         share=config.share,
@@ -92,46 +95,49 @@ def _plain(config: DictConfig) -> Mapping[str, Any]:
     return redact(as_plain(plain))  # type: ignore[no-any-return]
 
 
-def _run_dir(config: DictConfig, given: Path | None) -> Path:
-    if config.run_dir is not None and given is not None:
+def _run_dir(config: DictConfig, trial_dir: Path | None) -> Path:
+    if config.run_dir is not None and trial_dir is not None:
         message = "run_dir would put all trials of a sweep into one folder: set hydra.sweep.dir=FOLDER instead"
         raise FrameworkError(message)
     if config.run_dir is not None:
         return Path(config.run_dir).absolute()
     now = datetime.now().astimezone()
     folder = Path("outputs", config.name, f"{now:%Y-%m-%d_%H-%M-%S}")
-    if given is None and folder.exists():  # a run that started in the same second
+    if trial_dir is None and folder.exists():  # a run that started in the same second
         folder = folder.with_name(f"{folder.name}-{now:%f}")
-    return (given or folder).absolute()
+    return (trial_dir or folder).absolute()
 
 
-def _problems(plan: Plan) -> list[Problem]:
+def _problems(plan: Plan, plugins: Plugins) -> list[Problem]:
     """Ask the core and every plugin."""
-    return [*(Problem.told(text) for text in _own(plan)), *_told("framework_check_plan", plan=plan)]
+    return [
+        *(Problem.of_sentence(text) for text in _own(plan, plugins)),
+        *_asked(plugins, "framework_check_plan", plan=plan),
+    ]
 
 
-def _told(hook: str, **arguments: Any) -> list[Problem]:
+def _asked(plugins: Plugins, hook: str, **arguments: Any) -> list[Problem]:
     """Ask a hook of every plugin for problems."""
-    found = []
-    for plugin, text in current().plugins.ask(hook, **arguments):
+    errors = []
+    for plugin, text in plugins.ask(hook, **arguments):
         if isinstance(text, str):
-            found.append(Problem.told(text))
+            errors.append(Problem.of_sentence(text))
         else:
-            current().plugins.skip_plugin(plugin, hook, f"it gives a {type(text).__name__}, no sentence")
-    return found
+            plugins.skip_plugin(plugin, hook, f"it gives a {type(text).__name__}, no sentence")
+    return errors
 
 
-def _own(plan: Plan) -> Iterator[str]:
-    unread = [path for path in plan.config["plugins"] if not is_loaded(current().plugins, path)]
+def _own(plan: Plan, plugins: Plugins) -> Iterator[str]:
+    unread = [path for path in plan.config["plugins"] if not is_loaded(plugins, path)]
     if unread:
         yield f"plugins=[{','.join(unread)}] is read before any file: give it on the command line"
-    if plan.given and Stage.train in plan.stages:
+    if plan.external_checkpoint and Stage.train in plan.stages:
         yield (
             f"checkpoint={plan.config['checkpoint']} is evaluated and exported as it is, not trained: "
             "set stages=[evaluate,export,report]"
         )
     names = {*plan.metric, *LOSSES, SCORE, *plan.measured}
-    if plan.objective not in names and plan.objective in current().plugins.components("metric"):
+    if plan.objective not in names and plan.objective in plugins.components("metric"):
         chosen = ",".join([*plan.metric, plan.objective])
         yield f"objective={plan.objective} is none of the run's metrics: set metric=[{chosen}]"
     elif plan.objective not in names:

@@ -80,13 +80,13 @@ def _replaced(config: Any, names: Sequence[str], value: Any, key: str) -> Any:
     return dataclasses.replace(config, **{name: value})
 
 
-def _holds(wanted: Type, value: Any) -> bool:
+def _holds(field_type: Type, value: Any) -> bool:
     """Whether a field may have a value; one of several by its name too."""
-    if value in wanted.choices:
+    if value in field_type.choices:
         return True
-    kind = KINDS.get(wanted.base, wanted.base)
+    kind = KINDS.get(field_type.base, field_type.base)
     right = value is None or kind is Any or isinstance(value, kind)
-    return right and (not isinstance(value, bool) or wanted.base in {bool, Any}) and wanted.holds(value)
+    return right and (not isinstance(value, bool) or field_type.base in {bool, Any}) and field_type.holds(value)
 
 
 def _section(choice: Selection) -> dict[str, Any]:

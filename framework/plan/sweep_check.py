@@ -47,8 +47,8 @@ def check_sweep(words: Sequence[str]) -> None:
             load_plan(trial, run_dir=Path.cwd())
         except FrameworkError as error:
             parts = [line.partition(": ") for line in str(error).splitlines()]
-            told = [f"{typed.get(place, place)}{colon}{text}" for place, colon, text in parts]
-            raise FrameworkError("\n".join(told)) from error
+            lines = [f"{typed.get(place, place)}{colon}{text}" for place, colon, text in parts]
+            raise FrameworkError("\n".join(lines)) from error
 
 
 def _sweeper(words: Sequence[str]) -> DictConfig:
@@ -58,8 +58,8 @@ def _sweeper(words: Sequence[str]) -> DictConfig:
             sweeper: DictConfig = loader.load_configuration(CONFIG_NAME, list(words), RunMode.MULTIRUN).hydra.sweeper
         except REFUSALS as error:
             raise diagnose(error, words) from error
-        if found := list(problems_below(sweeper, "hydra.sweeper.")):
-            raise refusal(found, words)
+        if errors := list(problems_below(sweeper, "hydra.sweeper.")):
+            raise refusal(errors, words)
     return sweeper
 
 

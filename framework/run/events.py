@@ -15,7 +15,7 @@ from framework.api.events import Event, RunFailed, RunFinished, RunPlanned, RunS
 from framework.api.plan import Plan
 from framework.api.protocols import Logger
 from framework.api.schema import Stage
-from framework.hooks.session import current
+from framework.hooks.session import Session
 from framework.util.errors import summarize_error
 
 
@@ -26,8 +26,9 @@ class Events:
         loggers: those of the run by name; one that raises is taken out, with a warning.
     """
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, session: Session) -> None:
         self._plan = plan
+        self._plugins = session.plugins
         self.loggers: dict[str, Logger] = {name: choice.create() for name, choice in plan.logger.items()}
 
     def __enter__(self) -> Self:
@@ -48,23 +49,24 @@ class Events:
             case RunPlanned(plan):
                 self._plan = plan  # the hooks get the plan as `plan.apply` has changed it
             case RunStarted():
-                current().plugins.notify("framework_run_started", plan=self._plan)
+                self._plugins.notify("framework_run_started", plan=self._plan)
             case StageFinished(stage, result, seconds) if stage is not Stage.plan:  # it ends before the run starts
-                current().plugins.notify(
+                self._plugins.notify(
                     "framework_stage_finished", plan=self._plan, stage=stage, result=result, seconds=seconds
                 )
             case RunFinished(report):
-                current().plugins.notify("framework_run_finished", plan=self._plan, report=report)
+                self._plugins.notify("framework_run_finished", plan=self._plan, report=report)
             case RunFailed(error):
-                current().plugins.notify("framework_run_failed", plan=self._plan, error=error)
+                self._plugins.notify("framework_run_failed", plan=self._plan, error=error)
 
     def _call_each(self, call: Callable[[Logger], None]) -> None:
+        # A copy: a logger that fails is taken out on the way.
         for name, logger in list(self.loggers.items()):
             try:
                 call(logger)
             except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a tracker raises, the run continues
                 del self.loggers[name]
-                print(f"logger '{name}' failed and is switched off: {summarize_error(error)}", file=sys.stderr)  # noqa: T201
+                print(f"logger '{name}' failed and is switched off: {summarize_error(error)}", file=sys.stderr)
                 _close(name, logger)
 
 
@@ -73,4 +75,4 @@ def _close(name: str, logger: Logger) -> None:
     try:
         logger.close()
     except (Exception, SystemExit) as error:  # noqa: BLE001 - as above
-        print(f"logger '{name}' could not be closed: {summarize_error(error)}", file=sys.stderr)  # noqa: T201
+        print(f"logger '{name}' could not be closed: {summarize_error(error)}", file=sys.stderr)

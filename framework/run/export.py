@@ -64,19 +64,19 @@ def export(
         earlier: what an earlier export left; None where there was none.
     """
     exports = Exports(plan, earlier)
-    kept: dict[str, Any] = {}
-    made: set[str] = set()
+    shared: dict[str, Any] = {}
+    rerun: set[str] = set()
     for name in in_order(exporters):
         exporter = exporters[name]
         # What it made of another's artifacts is out of date when those are new, whatever its own settings are.
-        outdated = isinstance(exporter, OrderedExporter) and made & {*exporter.after}
+        outdated = isinstance(exporter, OrderedExporter) and rerun & {*exporter.after}
         reusable = isinstance(exporter, ReusableExporter) and exporter.reusable and not outdated
         if reusable and exports.reuse_if_unchanged(name):
             continue
-        made.add(name)
+        rerun.add(name)
         yield exports.result()  # is saved: should this exporter fail, what the others made is not lost
         context = ExportContext(
-            plan.run_dir, plan.checkpoint, plan.config, plan, exports.artifacts, prompts, report, kept
+            plan.run_dir, plan.checkpoint, plan.config, plan, exports.artifacts, prompts, report, shared
         )
         exports.add(name, exporter.export(model, context))
     yield exports.result()
@@ -107,40 +107,45 @@ class Exports:
         self._plan = plan
         self._weights = fingerprint(plan.checkpoint)
         self._origins: dict[str, Origin] = {}
-        self._made: list[Artifact] = []
-        self._before = {name: found for name, found in _by_exporter(before) if self._usable(before, name, found)}
+        self._artifacts: list[Artifact] = []
+        self._before = {
+            name: artifacts for name, artifacts in _by_exporter(before) if self._usable(before, name, artifacts)
+        }
         self._known = dict(before.origins) if before else {}
 
-    def _usable(self, before: ExportResult | None, name: str, found: Sequence[Artifact]) -> bool:
+    def _usable(self, before: ExportResult | None, name: str, artifacts: Sequence[Artifact]) -> bool:
         assert before is not None  # noqa: S101 - it has exporters
-        whole = all(size(self._plan.run_dir / artifact.path) == artifact.bytes for artifact in found)
+        whole = all(size(self._plan.run_dir / artifact.path) == artifact.bytes for artifact in artifacts)
         return whole and before.origins[name].weights == self._weights
 
     @property
     def artifacts(self) -> tuple[Artifact, ...]:
         """What is there to be used, what was made now first."""
-        return (*self._made, *(artifact for found in self._left().values() for artifact in found))
+        return (*self._artifacts, *(artifact for earlier in self._left().values() for artifact in earlier))
 
     def _left(self) -> dict[str, list[Artifact]]:
         """Return what earlier exports made that is there still, by exporter."""
         there = self._plan.run_dir
         return {
-            name: found for name, found in self._before.items() if all((there / each.path).exists() for each in found)
+            name: artifacts
+            for name, artifacts in self._before.items()
+            if all((there / each.path).exists() for each in artifacts)
         }
 
     def reuse_if_unchanged(self, name: str) -> bool:
         """Take what an exporter made before, where it would make the same now; False where it has to run."""
-        found = self._before.get(name)
-        if found is None or self._known[name].settings != settings(self._plan, name):
+        earlier = self._before.get(name)
+        if earlier is None or self._known[name].settings != settings(self._plan, name):
             return False
-        self.add(name, [replace(each, notes=list(dict.fromkeys([*each.notes, KEPT]))) for each in found])
+        self.add(name, [replace(each, notes=list(dict.fromkeys([*each.notes, KEPT]))) for each in earlier])
         return True
 
-    def add(self, name: str, made: Sequence[Artifact]) -> None:
+    def add(self, name: str, artifacts: Sequence[Artifact]) -> None:
         """Take what an exporter made."""
+        # Out of date from now on, even where the exporter wrote other files this time.
         self._before.pop(name, None)
-        self._made += made
-        paths = [artifact.path for artifact in made]
+        self._artifacts += artifacts
+        paths = [artifact.path for artifact in artifacts]
         self._origins[name] = Origin(self._weights, settings(self._plan, name), paths)
 
     def result(self) -> ExportResult:
@@ -157,9 +162,9 @@ def _by_exporter(before: ExportResult | None) -> Iterator[tuple[str, list[Artifa
     if before is None:
         return
     for name, origin in before.origins.items():
-        found = [artifact for artifact in before.artifacts if artifact.path in origin.paths]
-        if len(found) == len(origin.paths):
-            yield name, found
+        artifacts = [artifact for artifact in before.artifacts if artifact.path in origin.paths]
+        if len(artifacts) == len(origin.paths):
+            yield name, artifacts
 
 
 def size(place: Path) -> int:
@@ -190,6 +195,7 @@ def fingerprint(folder: Path) -> str:
 
 
 def _blocks(file: BinaryIO, length: int) -> Iterator[bytes]:
+    # A training changes all of a weight, so samples from all over the file show it.
     step = BLOCK if length <= WHOLE else length // (WHOLE // BLOCK)
     for start in range(0, length, step):
         file.seek(start)

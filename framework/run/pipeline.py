@@ -19,11 +19,12 @@ from framework.api.run_folder import RunFolder
 from framework.api.schema import Stage
 from framework.data.checks import check_sources
 from framework.evaluate.measure import Measuring
+from framework.hooks.session import Session, current
 from framework.monitor.checks import check_data
 from framework.monitor.truncated_answers import truncation_issues
 from framework.plan.fit import check_fits
 from framework.plan.forecast import Planner
-from framework.plan.history import rows_found
+from framework.plan.history import update_known_rows
 from framework.plan.make import check_model
 from framework.run.events import Events
 from framework.run.export import check_exporters, export
@@ -48,10 +49,13 @@ def run(plan: Plan, remote_trainer: RemoteTrainer | None = None) -> Report | Non
     Raises:
         FrameworkError: something the user can fix. Until the data stage is complete, nothing is left on disk.
     """
-    with Events(plan) as events:
+    session = current()  # once: a launcher, which is a plugin, calls this with nothing but the plan
+    with Events(plan, session) as events:
         stages = Stages(plan.run_dir, events)
         with stages.run(Stage.plan):
+            # A folder that cannot be written costs a second here, and the whole training afterwards.
             check_writable(plan.run_dir)
+            # A plan alone may be asked for before the data are there.
             if plan.stages != (Stage.plan,):
                 check_sources(plan)
             plan, planner, expected = planned(plan)
@@ -64,7 +68,7 @@ def run(plan: Plan, remote_trainer: RemoteTrainer | None = None) -> Report | Non
         backend: Backend = plan.trainer.create()
         with backend.open(plan) as model:
             check_distributed(plan, model)
-            finished = _run_stages(plan, planner, model, stages, events, remote_trainer)
+            finished = _run_stages(plan, session, planner, model, stages, events, remote_trainer)
         events.send(finished)  # the memory of the model is free by now
         return finished.report
 
@@ -76,7 +80,7 @@ def planned(plan: Plan) -> tuple[Plan, Planner, Forecast]:
         FrameworkError: the model is not there, or cannot be planned for.
     """
     source: ModelSource = plan.model.create()
-    planner = Planner(source)
+    planner = Planner(source, current())  # launchers call this too
     plan = dataclasses.replace(plan, model_line=source.check())
     check_model(plan, source.config_json())
     plan, expected = planner.first(plan)
@@ -84,9 +88,16 @@ def planned(plan: Plan) -> tuple[Plan, Planner, Forecast]:
 
 
 def _run_stages(
-    plan: Plan, planner: Planner, model: Model, stages: Stages, events: Events, remote_trainer: RemoteTrainer | None
+    plan: Plan,
+    session: Session,
+    planner: Planner,
+    model: Model,
+    stages: Stages,
+    events: Events,
+    remote_trainer: RemoteTrainer | None,
 ) -> RunFinished:
     """Run the stages after the plan. One that is not selected is replaced by what an earlier run left, if it did."""
+    # All of them are made before the data are read: what a factory raises is to come before the long stages.
     metrics: dict[str, AnyMetric] = {name: choice.create() for name, choice in plan.metric.items()}
     evaluators: dict[str, Evaluator] = {name: choice.create() for name, choice in plan.evaluator.items()}
     exporters: dict[str, Exporter] = {name: choice.create() for name, choice in plan.exporter.items()}
@@ -96,12 +107,13 @@ def _run_stages(
         check_exporters(plan, model, exporters)
         data = load_data(plan, model)
         _check_goals(plan, data)
-        rows = rows_found(plan, data.result, data.train)
+        rows = update_known_rows(plan, data.result, data.train)
         expected = planner.update(plan, rows)
         events.send(ForecastUpdated(expected))
         check_fits(plan, expected)
         if Stage.train not in plan.stages and {Stage.evaluate, Stage.export} & set(plan.stages):
             _check_weights(plan)
+        # Read before `save` replaces it: it says which rows an earlier baseline was measured on.
         known = RunFolder(plan.run_dir).load_result(Stage.data, DataResult)
         folder = WritableRunFolder.create(plan)  # from here on there is something on disk
         stages.save(data.result)
@@ -109,20 +121,23 @@ def _run_stages(
             folder.save_forecast(expected)
         events.send(RunStarted(plan, data.result, model.facts))
 
-    measuring = Measuring(plan, model, data, evaluators, metrics)
+    measuring = Measuring(plan, model, data, evaluators, metrics, session)
     reuse = TrainingReuse(measuring)
     before = None
+    # The base's answers to other rows are nothing to compare with.
     if known is not None and known.fingerprint == data.result.fingerprint:
         before = folder.load_result(Stage.baseline, EvalResult)
     if Stage.baseline in plan.stages:
         with stages.run(Stage.baseline), model.as_base():
             before = stages.save(measuring.base())
 
+    # None where this run trains: `WritableRunFolder.create` has dropped what becomes out of date.
     trained = folder.load_result(Stage.train, TrainResult)
     if Stage.train in plan.stages:
         with stages.run(Stage.train):
             controller = TrainingController(events, measuring, before)
             trained = stages.save(reuse.train(controller, plan.run_dir / SCRATCH, remote_trainer))
+            # The next plan of such a training knows how fast this device is.
             planner.learn(plan, rows, trained)
     elif {Stage.evaluate, Stage.export} & set(plan.stages):
         model.restore(plan.checkpoint)
@@ -144,10 +159,9 @@ def _run_stages(
     exported = folder.load_result(Stage.export, ExportResult)
     if Stage.export in plan.stages:
         with stages.run(Stage.export):
-            training = None if plan.given else trained  # of weights from elsewhere it is not known
-            draft = functools.partial(
-                make_report, plan, model.facts, {}, data.result, before, training, after, nulls, None
-            )
+            training = None if plan.external_checkpoint else trained  # of weights from elsewhere it is not known
+            known_so_far = (data.result, before, training, after, nulls)
+            draft = functools.partial(make_report, plan, model.facts, {}, *known_so_far, None, session.plugins)
             exporting = export(plan, model, exporters, data.prompts, draft, exported)
             for exported in exporting:  # one result before each exporter: what is made is kept where a later one fails
                 stages.save(exported)
@@ -156,7 +170,8 @@ def _run_stages(
     if Stage.report in plan.stages:
         with stages.run(Stage.report):
             facts, seconds = reuse.facts, stages.seconds
-            report = make_report(plan, facts, seconds, data.result, before, trained, after, nulls, exported)
+            results = (data.result, before, trained, after, nulls, exported)
+            report = make_report(plan, facts, seconds, *results, session.plugins)
             stages.save(report)
     return RunFinished(report, pair(before, after))
 
@@ -180,7 +195,7 @@ def _check_weights(plan: Plan) -> None:
     """Refuse to evaluate or export weights that are not there."""
     if plan.checkpoint.is_dir():
         return
-    if plan.given:
+    if plan.external_checkpoint:
         message = f"checkpoint={plan.config['checkpoint']}: there is no such folder"
     else:
         message = f"{plan.run_dir} holds no trained weights: run the train stage first, or give another run_dir"

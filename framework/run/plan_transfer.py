@@ -55,10 +55,10 @@ class PickledPlan:
         for file in self.files:
             load_file(current().plugins, file)
         try:
-            found: Plan = pickle.loads(self.plan)  # noqa: S301 - our own parent wrote it
+            plan: Plan = pickle.loads(self.plan)  # noqa: S301 - our own parent wrote it
         except (AttributeError, ImportError) as error:
             raise FrameworkError(NOT_CARRIED.format(self.launch, summarize_error(error))) from error
-        return found
+        return plan
 
 
 def pickle_plan(plan: Plan) -> PickledPlan:

@@ -22,7 +22,7 @@ from framework.api.records import (
     Verdict,
 )
 from framework.evaluate.verdict import compare, judge
-from framework.hooks.session import current
+from framework.hooks.manager import Plugins
 from framework.rundir.environment import versions
 from framework.util.redact import redact
 
@@ -37,13 +37,14 @@ def make_report(
     after: EvalResult | None,
     nulls: NullDistribution | None,
     exported: ExportResult | None,
+    plugins: Plugins,
 ) -> Report:
     """Put the results of the stages together; a stage that never ran is None, an export that is still to come too."""
     noise = nulls.results if nulls and before else []
     changes = compare(before, after, noise, plan.verdict)
     verdict = None
     if after is not None:
-        concerns = _concerns(plan, Results(before, after, noise, trained, changes))
+        concerns = _concerns(plan, Results(before, after, noise, trained, changes), plugins)
         verdict = judge(changes, concerns, plan.verdict)
     rate = 1 / trained.seconds if trained and trained.seconds else None
     return Report(
@@ -65,16 +66,14 @@ def make_report(
     )
 
 
-def _concerns(plan: Plan, results: Results) -> list[Concern]:
-    found = []
-    for plugin, concern in current().plugins.ask("framework_concerns", plan=plan, results=results):
+def _concerns(plan: Plan, results: Results, plugins: Plugins) -> list[Concern]:
+    concerns = []
+    for plugin, concern in plugins.ask("framework_concerns", plan=plan, results=results):
         if isinstance(concern, Concern):
-            found.append(concern)
+            concerns.append(concern)
         else:
-            current().plugins.skip_plugin(
-                plugin, "framework_concerns", f"it gives a {type(concern).__name__}, no Concern"
-            )
-    return found
+            plugins.skip_plugin(plugin, "framework_concerns", f"it gives a {type(concern).__name__}, no Concern")
+    return concerns
 
 
 def _objective(

@@ -16,7 +16,7 @@ from framework.api.protocols import Evaluator, RemoteTrainer, TrainingMonitor, T
 from framework.api.records import NAN, EvalResult, Step, StepControl, TrainingIssue, TrainResult
 from framework.api.schema import Action
 from framework.evaluate.measure import Measuring
-from framework.hooks.session import current
+from framework.hooks.manager import Plugins
 from framework.monitor.early_stopping import Best
 from framework.monitor.truncated_answers import truncation_issues
 from framework.run.events import Events
@@ -37,6 +37,7 @@ class TrainingController:
 
     def __init__(self, events: Events, measuring: Measuring, base: EvalResult | None) -> None:
         self.plan = plan = measuring.plan
+        self.plugins = measuring.session.plugins
         self.events = events
         self.model = measuring.model
         self.data = measuring.data
@@ -44,9 +45,13 @@ class TrainingController:
         self.base = base
         self.best = Best(plan.training.early_stopping_metric, plan.training.early_stopping_patience)
         evaluators = measuring.evaluators
-        told = [each for name, each in evaluators.items() if self.best.name in plan.evaluator[name].config.measures()]
-        self.asking: Sequence[Evaluator] = told or list(evaluators.values())
-        self.monitors = dict(_monitors(plan))
+        # Each validation has prompts answered, so only the evaluators that name the metric are asked. A metric of
+        # `metric=` is named by none of them: then all are tried once.
+        matching = [
+            each for name, each in evaluators.items() if self.best.name in plan.evaluator[name].config.measures()
+        ]
+        self.asking: Sequence[Evaluator] = matching or list(evaluators.values())
+        self.monitors = dict(_monitors(plan, self.plugins))
         self.answers: EvalResult | None = None
         self.had = base is not None and self.best.name in base.measures
         """Whether the metric could be measured before."""
@@ -81,6 +86,7 @@ class TrainingController:
         for evaluator in self.asking:
             result = evaluator.evaluate(self.model, self.data, self.metrics)
             if name in result.measures:
+                # From here on the others are not asked: their answers cost as much as those of this one.
                 self.asking, self.answers, self.had = [evaluator], result, True
                 self.best.higher_is_better = result.measures[name].higher_is_better
                 return result.metrics
@@ -99,41 +105,42 @@ class TrainingController:
         """
         self.steps.append(step)
         self.events.send(TrainingStep(step))
-        found = self._check(step)
+        issues = self._check(step)
         if self.answers is not None:
-            found += truncation_issues(self.plan, self.answers, self.base, step.step)
+            issues += truncation_issues(self.plan, self.answers, self.base, step.step)
+            # Answers belong to one validation; the steps until the next one would report them again.
             self.answers = None
-        for issue in found:
+        for issue in issues:
             self.issues.append(issue)
             self.events.send(IssueFound(issue))
         if step.eval_loss is not None:
             self._prune(step)
+        # Before `_stop`, which asks how many validations ago the best was.
         keep = self.best.look(step) and self.plan.training.keep_best
-        self._stop(found)
-        lowers = any(issue.action is Action.lower for issue in found)
+        self._stop(issues)
+        lowers = any(issue.action is Action.lower for issue in issues)
         return StepControl(self.plan.health.lower_to if lowers else 1.0, keep, self.stopped)
 
     def _check(self, step: Step) -> list[TrainingIssue]:
         """Return what the monitors find; one that raises is named and left out, unless it raises a `FrameworkError`."""
-        found: list[TrainingIssue] = []
+        issues: list[TrainingIssue] = []
         for plugin, monitor in list(self.monitors.items()):
             try:
                 seen = list(monitor.check(step))
+            # A monitor may refuse the run; only a fault of its code is passed over.
             except FrameworkError:
                 raise
             except Exception as error:  # noqa: BLE001 - third-party code; the training continues
-                current().plugins.skip_plugin(plugin, HOOK, error)
+                self.plugins.skip_plugin(plugin, HOOK, error)
                 del self.monitors[plugin]
                 continue
             strange = [each for each in seen if not isinstance(each, TrainingIssue)]
             if strange:
-                current().plugins.skip_plugin(
-                    plugin, HOOK, f"check gives a {type(strange[0]).__name__}, no TrainingIssue"
-                )
+                self.plugins.skip_plugin(plugin, HOOK, f"check gives a {type(strange[0]).__name__}, no TrainingIssue")
                 del self.monitors[plugin]
             else:
-                found += seen
-        return found
+                issues += seen
+        return issues
 
     def replay(self, trained: TrainResult, steps: Sequence[Step]) -> None:
         """Send the steps of an earlier training as they were sent then.
@@ -144,6 +151,7 @@ class TrainingController:
         issues = [*trained.issues]
         for step in steps:
             self.events.send(TrainingStep(step))
+            # Loggers get an issue after the step at which it was seen, as in the training itself.
             while issues and issues[0].step <= step.step:
                 self.events.send(IssueFound(issues.pop(0)))
             if step.eval_loss is not None:
@@ -151,20 +159,21 @@ class TrainingController:
 
     def _prune(self, step: Step) -> None:
         """Ask whether a training with this validation loss is pruned."""
-        for plugin, reason in current().plugins.ask("framework_validated", plan=self.plan, step=step):
+        for plugin, reason in self.plugins.ask("framework_prune_reasons", plan=self.plan, step=step):
             if isinstance(reason, str):
                 message = f"step {step.step} of {step.total_steps}: {reason}"
                 raise PrunedError(message)
-            current().plugins.skip_plugin(
-                plugin, "framework_validated", f"it gives a {type(reason).__name__}, no sentence"
+            self.plugins.skip_plugin(
+                plugin, "framework_prune_reasons", f"it gives a {type(reason).__name__}, no sentence"
             )
 
-    def _stop(self, found: Sequence[TrainingIssue]) -> None:
+    def _stop(self, issues: Sequence[TrainingIssue]) -> None:
         """Note why the training ends here, if it does."""
-        ending = [issue for issue in found if issue.action is Action.stop]
+        ending = [issue for issue in issues if issue.action is Action.stop]
         if ending and not self.stopped:
             first = ending[0]
             self.stopped = f"step {first.step}, {first.kind}: {first.text}"
+            # Weights that are no numbers are not saved; with `keep_best` those of an earlier validation are.
             if first.kind == NAN and not (self.plan.training.keep_best and self.best.step is not None):
                 message = f"{self.stopped}, and no weights from before were set aside, so nothing is saved."
                 message = f"{message}\n{first.recommendation}"
@@ -172,10 +181,10 @@ class TrainingController:
         self.stopped = self.stopped or self.best.over
 
 
-def _monitors(plan: Plan) -> Iterator[tuple[str, TrainingMonitor]]:
+def _monitors(plan: Plan, plugins: Plugins) -> Iterator[tuple[str, TrainingMonitor]]:
     """Give what every plugin follows a training with."""
-    for number, (plugin, monitor) in enumerate(current().plugins.ask(HOOK, plan=plan)):
+    for number, (plugin, monitor) in enumerate(plugins.ask(HOOK, plan=plan)):
         if isinstance(monitor, TrainingMonitor):
             yield f"{plugin}:{number}", monitor
         else:
-            current().plugins.skip_plugin(plugin, HOOK, f"it gives a {type(monitor).__name__}, no TrainingMonitor")
+            plugins.skip_plugin(plugin, HOOK, f"it gives a {type(monitor).__name__}, no TrainingMonitor")

@@ -1,8 +1,7 @@
 """Trials of a sweep with the same training: the first of them trains, the others reuse its weights and measures.
 
 Exporters and loggers do not change the result of a training, so trials that differ only in them are one
-training. Trials in other processes are not known here, and a model without a `base_key` always trains. So does one that
-several machines train: the others do not know what the first has trained before, and would wait for it.
+training. Trials in other processes are not known here, and a model without a `base_key` always trains.
 """
 
 from __future__ import annotations
@@ -19,11 +18,10 @@ from framework.api.records import EvalResult, NullDistribution, Step, TrainResul
 from framework.api.run_folder import RunFolder
 from framework.api.schema import Affects, Stage
 from framework.evaluate.measure import Measuring
-from framework.hooks.session import current
 from framework.run.export import fingerprint
 from framework.run.training import TrainingController
 from framework.util.errors import FrameworkError, summarize_error
-from framework.util.files import whole
+from framework.util.files import atomic_folder
 from framework.util.shared_cache import key_of
 
 LIMIT = 64
@@ -51,20 +49,24 @@ class TrainingReuse:
     def __init__(self, measuring: Measuring) -> None:
         self._measuring = measuring
         self._plan = plan = measuring.plan
-        shared = current().shared
-        model, found = measuring.model, measuring.data.result
+        shared = measuring.session.shared
+        model, data = measuring.model, measuring.data.result
         group = plan.launch.config.group()
+        # The first of several machines alone knows what was trained before: it would copy while the others wait for it.
         alone = not group or group.machines == 1
         base = model.base_key if alone and isinstance(model, SharesBase) else ""
         settings = plan.affecting(Affects.training)
-        self._key = key_of(base, found.fingerprint, settings) if base and shared.is_open else ""
+        # An empty key is never kept: outside a sweep, and for a model without a key, every run trains.
+        self._key = key_of(base, data.fingerprint, settings) if base and shared.is_open else ""
         self._known: dict[str, CompletedTraining] = shared.get_or_make("trained", "by settings", dict)
         self._done = self._find()
 
     def _find(self) -> CompletedTraining | None:
         done = self._known.get(self._key)
+        # A trial that is run again into its own folder replaces the weights that it would copy.
         if done is None or done.folder == self._plan.run_dir:
             return None
+        # The files count, not what was noted of them: they may have been removed or replaced since.
         return done if fingerprint(done.folder / CHECKPOINT) == done.weights else None
 
     def train(self, controller: TrainingController, scratch: Path, remote_trainer: RemoteTrainer | None) -> TrainResult:
@@ -82,6 +84,7 @@ class TrainingReuse:
             trained = controller.train(self._plan.checkpoint, scratch, remote_trainer)
             self._keep(trained, controller.steps)
             return trained
+        # The steps first: by them the sweep may prune this trial too, and then nothing is copied.
         controller.replay(self._done.trained, self._done.steps)
         shutil.rmtree(scratch, ignore_errors=True)
         model = self._measuring.model
@@ -95,6 +98,7 @@ class TrainingReuse:
         if not self._key:
             return
         while len(self._known) >= LIMIT:
+            # A dict keeps the order of insertion: this is the oldest.
             del self._known[next(iter(self._known))]
         plan, facts = self._plan, dict(self._measuring.model.facts)
         self._known[self._key] = CompletedTraining(
@@ -117,6 +121,7 @@ class TrainingReuse:
             nulls = theirs.nulls() if theirs else None
         except FrameworkError:  # somebody has damaged them
             after = nulls = None
+        # A note says what could not be measured there, `why` which random adapters were not; here both may be possible.
         whole = after and nulls and not after.notes and not (compared and nulls.why)
         return (after, nulls) if after and nulls and whole else self._measuring.trained(compared=compared)
 
@@ -124,7 +129,7 @@ class TrainingReuse:
 def _copy(source: Path, target: Path) -> None:
     """Copy a folder, atomically; it replaces an existing one."""
     try:
-        with whole(target, replace=True) as half:
+        with atomic_folder(target, replace=True) as half:
             shutil.copytree(source, half, dirs_exist_ok=True)
     except OSError as error:
         reason = error.strerror or summarize_error(error)

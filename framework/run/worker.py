@@ -26,7 +26,7 @@ from framework.api.protocols import Backend, TrainRun
 from framework.api.records import Step, StepControl, TrainResult
 from framework.run.plan_transfer import PickledPlan, end_with
 from framework.util.errors import USER_MISTAKE, FrameworkError
-from framework.util.files import write_whole
+from framework.util.files import write_atomically
 
 if TYPE_CHECKING:
     import numpy as np
@@ -83,7 +83,7 @@ def main() -> int:
     os.environ[WORKER] = "1"
     me = member() if set(PLACE) <= set(os.environ) else None
     if me is None or not (folder / JOB).exists():
-        print(ALONE, file=sys.stderr)  # noqa: T201 - there is no run that would say it
+        print(ALONE, file=sys.stderr)
         return USER_MISTAKE
     # The pipe that ends with the launcher is everybody's standard input.
     threading.Thread(target=end_with, args=(sys.stdin.fileno(), signal.SIGKILL), daemon=True).start()
@@ -100,7 +100,7 @@ def main() -> int:
 
 
 def _note(folder: Path, ended: Ended) -> None:
-    write_whole(folder / ENDED.format(ended.rank), json.dumps(vars(ended)))
+    write_atomically(folder / ENDED.format(ended.rank), json.dumps(vars(ended)))
 
 
 def _train(job: Job, me: Member) -> None:

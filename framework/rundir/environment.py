@@ -20,6 +20,7 @@ from framework.api.component import GROUPS
 from framework.api.plan import Plan
 from framework.config.compose import user_folders
 from framework.hooks import hookspecs
+from framework.hooks.manager import Plugins
 from framework.hooks.session import current
 from framework.util.redact import hide
 from framework.util.requirements import installed
@@ -57,16 +58,16 @@ class Environment:
 
 def environment(plan: Plan, fingerprint: str) -> Environment:
     """Describe this process and the plan that it runs on the data of that fingerprint."""
-    folder = Path.cwd()
+    session, folder = current(), Path.cwd()  # a plugin of the core calls this, on a hook that has the plan alone
     root = Path(__file__).resolve().parents[2]
     return Environment(
         command=[hide(word) for word in plan.overrides],
         folder=str(folder),
-        config_dirs=[str(path) for path in user_folders(current()) if path != folder / "conf"],
+        config_dirs=[str(path) for path in user_folders(session) if path != folder / "conf"],
         python=platform.python_version(),
         platform=platform.platform(),
         packages=packages(),
-        plugins=origins(plan),
+        plugins=plugin_origins(plan, session.plugins),
         options=plan.options,
         commit=commit(folder),
         # A package in site-packages may lie in somebody else's repository; only a checkout has .git beside it.
@@ -82,8 +83,8 @@ def packages() -> dict[str, str]:
     known = _by_module()
     names = {"framework"} | {name for module in modules for name in known.get(module, ())}
     names |= {name for module in modules - known.keys() if (name := _editable(module))}
-    found = {name: installed(name) for name in sorted(names, key=str.lower)}
-    return {name: number for name, number in found.items() if number}
+    versions = {name: installed(name) for name in sorted(names, key=str.lower)}
+    return {name: number for name, number in versions.items() if number}
 
 
 def versions() -> dict[str, str]:
@@ -110,27 +111,27 @@ def checkouts() -> dict[str, Path]:
     """Return the folders of the distributions that are installed as editable."""
     from urllib.request import url2pathname  # noqa: PLC0415 - brings http and ssl, which not every start needs
 
-    found = {}
+    folders = {}
     for distribution in distributions():
         origin = json.loads(distribution.read_text("direct_url.json") or "{}")
         if origin.get("dir_info", {}).get("editable"):
-            found[distribution.name] = Path(url2pathname(urlsplit(origin["url"]).path))
-    return found
+            folders[distribution.name] = Path(url2pathname(urlsplit(origin["url"]).path))
+    return folders
 
 
-def origins(plan: Plan) -> dict[str, str]:
+def plugin_origins(plan: Plan, plugins: Plugins) -> dict[str, str]:
     """Return where the plugins come from that the plan uses, or that take part in every run.
 
     A distribution is named with its version, `acme 1.2`, a single file with the SHA-256 of what is in it.
     """
     chosen = {selection.component for selection in plan.selections.values()}
-    known = [each for group in GROUPS for each in current().plugins.registrations(group).values()]
+    known = [each for group in GROUPS for each in plugins.registrations(group).values()]
     names = {registration.plugin for registration in known if registration.component in chosen}
-    hooks = current().plugins.manager.hook
+    hooks = plugins.manager.hook
     names |= {
         each.plugin_name.partition(":")[0] for name in run_hooks() for each in getattr(hooks, name).get_hookimpls()
     }
-    return {name: origin(current().plugins.package(name)) for name in sorted(names) if current().plugins.package(name)}
+    return {name: origin(plugins.package(name)) for name in sorted(names) if plugins.package(name)}
 
 
 def run_hooks() -> set[str]:

@@ -13,7 +13,7 @@ from framework.api.records import Forecast, NullDistribution
 from framework.api.run_folder import NULL, OVERRIDES, RunFolder
 from framework.api.schema import Stage
 from framework.util.errors import FrameworkError
-from framework.util.files import write_whole
+from framework.util.files import write_atomically
 
 STALE = frozenset({Stage.baseline, Stage.train, Stage.evaluate, Stage.export, Stage.report})
 """Stages whose saved results are dropped when they, or what they stand on, run again."""
@@ -28,13 +28,13 @@ class WritableRunFolder(RunFolder):
         """Make the folder and write `plan.json` (the resolved config) and `overrides.json` (what made it)."""
         plan.run_dir.mkdir(parents=True, exist_ok=True)
         folder = cls(plan.run_dir)
-        kept = set() if Stage.train in plan.stages else {Stage.export}  # the export looks at what is in it
-        for stage in STALE & {made for ran in plan.stages for made in _after(ran)} - kept:
+        spared = set() if Stage.train in plan.stages else {Stage.export}  # the export looks at what is in it
+        for stage in STALE & {stale for ran in plan.stages for stale in _after(ran)} - spared:
             folder.file(stage.value).unlink(missing_ok=True)
             if stage is Stage.evaluate:
                 folder.file(NULL).unlink(missing_ok=True)
         if plan.is_new_run or not folder.file("plan").exists():
-            write_whole(folder.file("plan"), json.dumps(plan.config, indent=1) + "\n")
+            write_atomically(folder.file("plan"), json.dumps(plan.config, indent=1) + "\n")
             save_overrides(plan.run_dir, plan.overrides)
         return folder
 
@@ -69,7 +69,8 @@ def check_writable(folder: Path) -> None:
     if folder.is_dir() and any(folder.iterdir()) and not (folder / OVERRIDES).exists():
         message = f"run_dir={folder} holds something else: give a new folder, or that of an earlier run"
         raise FrameworkError(message)
-    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    # Until the data stage is complete a run leaves nothing on the disk.
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
     probe = folder / ".writable"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -79,14 +80,14 @@ def check_writable(folder: Path) -> None:
         message = f"the run cannot write to {folder}: {error.strerror}. Set run_dir=FOLDER"
         raise FrameworkError(message) from error
     finally:
-        for path in made:
+        for path in new:
             if path.is_dir():
                 path.rmdir()
 
 
 def save_overrides(run_dir: Path, words: Sequence[str]) -> None:
     """Save the overrides of a run."""
-    write_whole(run_dir / OVERRIDES, json.dumps(words) + "\n")
+    write_atomically(run_dir / OVERRIDES, json.dumps(words) + "\n")
 
 
 def saved_overrides(run_dir: str) -> list[str]:

@@ -64,11 +64,11 @@ def _unreadable(file: Path, error: OSError) -> FrameworkError:
 
 def flat(value: Mapping[str, Any], path: str = "") -> dict[str, Any]:
     """Return nested mappings as one with dotted keys; lists and empty mappings are values."""
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for key, part in value.items():
         below = flat(part, f"{path}{key}.") if isinstance(part, Mapping) and part else {f"{path}{key}": part}
-        found |= below
-    return found
+        values |= below
+    return values
 
 
 def differences(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:

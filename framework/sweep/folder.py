@@ -51,11 +51,13 @@ class SweepFolder(Callback):
         try:
             session.on_exit.enter_context(locks.sweep(Path(folder).absolute()))
         except FrameworkError as error:  # as one, Hydra would warn of it and continue
-            print(error, file=sys.stderr)  # noqa: T201
+            print(error, file=sys.stderr)
             sys.exit(USER_MISTAKE)
         with read_write(config), open_dict(config):
+            # Trials compose their own config with these; `hydra.sweep.dir` may hold a name that is swept over.
             config.hydra.overrides.hydra.append(f"hydra.sweep.dir={QuotedString(folder, Quote.single).with_quotes()}")
         session.sweep_dir = Path(folder)
+        # Not in `on_multirun_end`, which Hydra skips where a trial failed.
         session.on_exit.callback(finish, session, Path(folder), {} if self.resume else times(Path(folder)))
         _one_for_each_gpu(config)
 
@@ -64,9 +66,10 @@ def _one_for_each_gpu(config: DictConfig) -> None:
     """Let a launcher that runs several trials at once run no more of them than there are GPUs."""
     at_once = OmegaConf.select(config, "hydra.launcher.n_jobs")
     gpus = len(gpu.visible()) if isinstance(at_once, int) and on_gpu(OmegaConf.select(config, "trainer")) else 0
+    # joblib's -1 stands for all cores.
     if gpus and not 0 < at_once <= gpus:
         config.hydra.launcher.n_jobs = gpus
-        print(f"hydra.launcher.n_jobs={gpus}: one trial for each GPU", file=sys.stderr)  # noqa: T201
+        print(f"hydra.launcher.n_jobs={gpus}: one trial for each GPU", file=sys.stderr)
 
 
 def on_gpu(trainer: Any) -> bool:
@@ -105,7 +108,7 @@ def finish(session: Session, folder: Path, before: Mapping[str, int] | None = No
 def show(sweep: Sweep) -> None:
     """Print the trials of a sweep and the best of them."""
     from rich.console import Console  # noqa: PLC0415 - only a multirun needs it
-    from rich.table import Table  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415 - as above
 
     table = Table(title=f"sweep in {sweep.folder}", title_justify="left")
     for heading in ("trial", "settings", sweep.objective or "objective", "time", "memory", "verdict"):
@@ -133,17 +136,20 @@ def read_sweep(folder: Path, before: Mapping[str, int] | None = None) -> Sweep:
 
     Secrets are taken out of all texts: they are printed, saved and handed to plugins.
     """
+    # A folder may hold trials of an earlier multirun; one that was run again has a new time.
     old = (before or {}).items() & times(folder).items()
     names = {path.name for path in folder.iterdir() if path.name.isdigit()} - {name for name, _ in old}
     runs = [folder / name for name in sorted(names, key=int)]
     words = [read_plain(run / OVERRIDES) or [] for run in runs]
+    # What all trials were given does not tell one from another.
     shared = set.intersection(*map(set, words)) if len(words) > 1 else set()
     differing = [[hide(word) for word in own if word not in shared] for own in words]
     trials = [_trial(run, own) for run, own in zip(runs, differing, strict=True)]
-    told = [report["objective"] for run in runs if (report := read_plain(run / REPORT)) and report.get("objective")]
-    names_told = {each["name"] for each in told}
-    name = names_told.pop() if len(names_told) == 1 else None  # values of several objectives do not compare
-    higher = bool(name and told[0]["higher_is_better"])
+    reports = [report for run in runs if (report := read_plain(run / REPORT))]
+    objectives = [report["objective"] for report in reports if report.get("objective")]
+    kinds = {each["name"] for each in objectives}
+    name = kinds.pop() if len(kinds) == 1 else None  # values of several objectives do not compare
+    higher = bool(name and objectives[0]["higher_is_better"])
     best = best_trial(trials, higher_is_better=higher) if name else None
     return Sweep(redact(str(folder)), redact(name), higher, None if best is None else best.number, trials)
 

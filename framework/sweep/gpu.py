@@ -46,7 +46,7 @@ def claim_gpu(session: Session) -> str | None:
                 os.environ[VARIABLE] = name
                 return name
         if not waited:
-            print(f"all {len(names)} GPUs are taken by other trials: this one waits", file=sys.stderr)  # noqa: T201
+            print(f"all {len(names)} GPUs are taken by other trials: this one waits", file=sys.stderr)
             waited = True
         time.sleep(PAUSE)
 

@@ -22,7 +22,7 @@ def sweep(folder: Path) -> Iterator[None]:
     Raises:
         FrameworkError: another process runs the sweep, or a trial of it.
     """
-    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    new = [path for path in (folder, *folder.parents) if not path.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     mine = lock.take(folder / lock.NAME)
     if mine is None:
@@ -35,7 +35,7 @@ def sweep(folder: Path) -> Iterator[None]:
         yield
     finally:
         lock.release(mine)
-        for path in made:
+        for path in new:
             if path.is_dir() and not any(path.iterdir()):
                 path.rmdir()
 

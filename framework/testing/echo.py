@@ -309,7 +309,7 @@ class EchoTraining:
         self.total = min(len(rows), self.config.max_steps or len(rows))
         self.rate = self.config.learning_rate
         self.validations = 0
-        self.kept: tuple[dict[str, str], list[list[int]]] | None = None
+        self.set_aside: tuple[dict[str, str], list[list[int]]] | None = None
 
     def train(self) -> TrainResult:
         """Learn until the last step, or until the order to stop, and save what was learned or set aside."""
@@ -325,8 +325,8 @@ class EchoTraining:
             step = Step(number, self.total, epoch, losses[-1], self.rate, norm, tokens, seconds)
             if self._tell(step):
                 break
-        if self.kept is not None:
-            self.model.learned, self.model.rows = self.kept
+        if self.set_aside is not None:
+            self.model.learned, self.model.rows = self.set_aside
         self.run.checkpoint.mkdir(parents=True, exist_ok=True)
         (self.run.checkpoint / WEIGHTS).write_text(json.dumps([self.model.learned, self.model.rows]), encoding="utf-8")
         done = self.rows[: len(losses)]
@@ -366,7 +366,7 @@ class EchoTraining:
     def _obey(self, step: Step) -> bool:
         control = self.run.on_step(step) or StepControl()
         if control.keep:
-            self.kept = dict(self.model.learned), list(self.model.rows)
+            self.set_aside = dict(self.model.learned), list(self.model.rows)
         self.rate *= control.rate
         return bool(control.stop)
 

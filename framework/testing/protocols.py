@@ -63,18 +63,18 @@ def _sets(kind: type, name: str) -> bool:
 
 
 def _methods(product: Any, protocol: type) -> Iterator[str]:
-    for name, wanted in vars(protocol).items():
-        if name.startswith("_") or not inspect.isfunction(wanted):
+    for name, declared in vars(protocol).items():
+        if name.startswith("_") or not inspect.isfunction(declared):
             continue
-        parameters = [part for part in inspect.signature(wanted).parameters.values() if part.name != "self"]
+        parameters = [part for part in inspect.signature(declared).parameters.values() if part.name != "self"]
         signature = f"{name}({', '.join(_written(parameters))})"
         method = getattr(product, name, None)
         if method is None:
             yield f"has no method {signature}{_advice(product, protocol)}"
         elif not callable(method):
             yield f"has {name}={method!r}, no method {signature}"
-        elif (given := _given(product, name, method)) is not None and not _takes(given, parameters):
-            yield f"has {name}({', '.join(_written(list(given.parameters.values())))}), which has to be {signature}"
+        elif (actual := _signature_of(product, name, method)) is not None and not _takes(actual, parameters):
+            yield f"has {name}({', '.join(_written(list(actual.parameters.values())))}), which has to be {signature}"
 
 
 def _advice(product: Any, protocol: type) -> str:
@@ -86,7 +86,7 @@ def _advice(product: Any, protocol: type) -> str:
     return ""
 
 
-def _given(product: Any, name: str, method: Callable[..., Any]) -> inspect.Signature | None:
+def _signature_of(product: Any, name: str, method: Callable[..., Any]) -> inspect.Signature | None:
     """Return the signature of a method without `self`; None where it is unknown."""
     try:
         signature = inspect.signature(method)
@@ -97,17 +97,17 @@ def _given(product: Any, name: str, method: Callable[..., Any]) -> inspect.Signa
     return signature
 
 
-def _takes(given: inspect.Signature, parameters: list[inspect.Parameter]) -> bool:
+def _takes(signature: inspect.Signature, parameters: list[inspect.Parameter]) -> bool:
     """Whether a call binds alike by position and by name."""
     named = [part.name for part in parameters]
     ordered = [part.name for part in parameters if part.kind is not part.KEYWORD_ONLY]
     try:
-        by_name = given.bind(**{name: name for name in named}).arguments
-        by_place = given.bind(*ordered, **{name: name for name in named if name not in ordered}).arguments
+        by_name = signature.bind(**{name: name for name in named}).arguments
+        by_place = signature.bind(*ordered, **{name: name for name in named if name not in ordered}).arguments
     except TypeError:
         return False
     plain = {
-        name for name, part in given.parameters.items() if part.kind not in (part.VAR_POSITIONAL, part.VAR_KEYWORD)
+        name for name, part in signature.parameters.items() if part.kind not in (part.VAR_POSITIONAL, part.VAR_KEYWORD)
     }
     return all(by_place.get(name, name) == name == by_name.get(name, name) for name in plain)
 

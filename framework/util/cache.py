@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from framework.util.files import write_whole
+from framework.util.files import write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -31,16 +31,16 @@ def digest(key: str) -> str:
 def read_json(file: Path) -> dict[str, Any]:
     """Return what a file of the cache holds; nothing where it is not there."""
     try:
-        kept = json.loads(file.read_text(encoding="utf-8"))
+        content = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):  # none yet, or half of one from a machine that lost power
         return {}
-    return dict(kept) if isinstance(kept, Mapping) else {}
+    return dict(content) if isinstance(content, Mapping) else {}
 
 
-def write_json(file: Path, kept: Mapping[str, Any]) -> None:
+def write_json(file: Path, content: Mapping[str, Any]) -> None:
     """Write a file of the cache, whole or not at all; a cache that cannot be written is done without."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        write_whole(file, json.dumps(kept))
+        write_atomically(file, json.dumps(content))
     except OSError as error:
         log.info("%s is not kept: %s", file, error)

@@ -65,13 +65,13 @@ class CommandParser(argparse.ArgumentParser):
         words = list(arguments)
         if not any(action.dest == "overrides" for action in self._actions):
             words = [word for word in words if not word.startswith("plugins=")]
-        given, rest = self.parse_known_intermixed_args(words)
+        parsed, rest = self.parse_known_intermixed_args(words)
         for word in rest:
             if word.startswith("-"):
                 self.error(unknown("option", word.partition("=")[0], self.option_names))
         if rest:
             self.error(f"unexpected argument '{rest[0]}'")
-        for word in getattr(given, "overrides", ()):
+        for word in getattr(parsed, "overrides", ()):
             if "=" not in word and not word.startswith("~"):
                 self.error(f"'{word}' is no override like key=value")
-        return given
+        return parsed

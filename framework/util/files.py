@@ -12,7 +12,7 @@ PART_SUFFIX = ".part"
 """How the name of a file or folder ends that is being written; that of a folder in a cache begins with it."""
 
 
-def write_whole(file: Path, content: str | bytes, *, errors: str = "strict") -> None:
+def write_atomically(file: Path, content: str | bytes, *, errors: str = "strict") -> None:
     """Write a file atomically: until it is replaced, and after a kill, readers see the earlier one.
 
     Several processes may write the same file at a time; the last one wins.
@@ -34,7 +34,7 @@ def write_whole(file: Path, content: str | bytes, *, errors: str = "strict") -> 
 
 
 @contextlib.contextmanager
-def whole(folder: Path, *, replace: bool = False) -> Iterator[Path]:
+def atomic_folder(folder: Path, *, replace: bool = False) -> Iterator[Path]:
     """Give a folder to write into, which is put at `folder` whole or not at all; the folders above it are made.
 
     Args:

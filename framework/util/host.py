@@ -23,12 +23,12 @@ def memory() -> HostMemory:
     """Ask the system, and the container's control group (cgroup v2)."""
     import psutil  # noqa: PLC0415 - 10 ms, which a start of the program does without
 
-    found = psutil.virtual_memory()
+    system = psutil.virtual_memory()
     limit, used = (_number(CGROUP / name) for name in ("memory.max", "memory.current"))
     used = max(0, (used or 0) - _cached())
-    if limit is None or limit >= found.total:
-        return HostMemory(found.total, found.available, limited=False)
-    return HostMemory(limit, min(found.available, max(0, limit - used)), limited=True)
+    if limit is None or limit >= system.total:
+        return HostMemory(system.total, system.available, limited=False)
+    return HostMemory(limit, min(system.available, max(0, limit - used)), limited=True)
 
 
 def _cached() -> int:

@@ -24,12 +24,14 @@ def take(path: Path, *, seconds: float = 0) -> FileLock | None:
     """Lock a file in an existing folder; None where another process still holds the lock after `seconds`."""
     from filelock import FileLock, Timeout  # noqa: PLC0415 - 0.1 s that --help need not pay
 
+    # Not bound to a thread: the end of the session may release it in another one.
     mine = FileLock(path, poll_interval=PAUSE, thread_local=False, on_acquired=_write_holder)
     try:
         mine.acquire(timeout=max(seconds, 3 * PAUSE))  # its file may be removed between opening and locking
     except Timeout:
         return None
     except OSError as error:
+        # Some network disks have no locks; a run on one is better than none.
         if error.errno not in NO_LOCKS:
             raise
     return mine
@@ -50,6 +52,7 @@ def holder(path: Path) -> str:
     """Return who holds the lock on a file, `process 123 on node7`; empty where nobody does."""
     if not path.exists():
         return ""
+    # A file alone says nothing: a process that was killed leaves it, without its lock.
     if mine := take(path):
         release(mine)
         return ""

@@ -101,6 +101,7 @@ class PythonProcess:
                 [sys.executable, "-u", "-P", "-c", CODE.format(sys.path), str(theirs.fileno())],
                 env={**os.environ, **self._env} if self._override else {**self._env, **os.environ},
                 pass_fds=[theirs.fileno()],
+                # A library that asks a question would wait for an answer for ever.
                 stdin=subprocess.DEVNULL,
                 stdout=self._printed,
                 stderr=subprocess.STDOUT,
@@ -111,7 +112,7 @@ class PythonProcess:
     def _ended(self) -> ProcessError:
         """Say how the process ended, and the last line that it printed."""
         assert self._process is not None  # noqa: S101 - `_start` made both
-        assert self._printed is not None  # noqa: S101
+        assert self._printed is not None  # noqa: S101 - as above
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(GRACE)
         code = self._process.returncode
@@ -125,6 +126,7 @@ class PythonProcess:
         """End the process and those that it started."""
         if self._process:
             with suppress(psutil.NoSuchProcess):
+                # Before the process itself: children of one that has ended are found by nobody.
                 for child in psutil.Process(self._process.pid).children(recursive=True):
                     with suppress(psutil.NoSuchProcess):
                         child.kill()
@@ -139,6 +141,7 @@ class PythonProcess:
 def main() -> None:
     """Answer until the other end closes the connection."""
     connection: Connection[Any, Any] = Connection(int(sys.argv[1]))
+    # A closed connection is noticed between two calls only.
     threading.Thread(target=_end_with_parent, args=(os.getppid(),), daemon=True).start()
     with suppress(EOFError):
         while True:
@@ -160,6 +163,7 @@ def _answer(job: bytes) -> tuple[str, Any]:
 
 def _end_with_parent(parent: int) -> None:
     """End where the parent was killed, whatever is being done."""
+    # An orphan gets another parent.
     while os.getppid() == parent:
         time.sleep(1)
     os._exit(1)

@@ -96,10 +96,10 @@ def _text(text: str, words: list[str]) -> str:
     return SECRET_VALUE.sub(HIDDEN, text)
 
 
-def _hide_value(found: re.Match[str]) -> str:
-    name, sign, value = found["name"], found["sign"], found["value"]
+def _hide_value(match: re.Match[str]) -> str:
+    name, sign, value = match["name"], match["sign"], match["value"]
     plain = SECRET_NAME.search(name) and not is_secret(name, value)
-    return found[0] if plain else f"{name}{sign}{HIDDEN}"
+    return match[0] if plain else f"{name}{sign}{HIDDEN}"
 
 
 def hide(word: str) -> str:

@@ -24,11 +24,15 @@ class SharedCache:
     """Keeps one entry of each kind. Looking for another key drops the entry, and storing another one replaces it.
 
     It is closed, and keeps nothing, until a sweep whose trials share opens it.
+
+    Attributes:
+        is_open: whether it keeps anything.
+        entries: what it holds, by kind.
     """
 
     def __init__(self) -> None:
         self.is_open = False
-        self._entries: dict[str, Entry] = {}
+        self.entries: dict[str, Entry] = {}
 
     def open(self) -> None:
         """Keep entries from now on."""
@@ -37,42 +41,37 @@ class SharedCache:
     def close(self) -> None:
         """Drop every entry and keep nothing from now on."""
         self.is_open = False
-        self._entries.clear()
+        self.entries.clear()
 
     def find(self, kind: str, key: str) -> Any:
         """Return the value of a kind that was kept under this key, else None; an entry of another key is dropped."""
-        entry = self._entries.get(kind)
+        entry = self.entries.get(kind)
         if entry is None or not key or entry.key != key:
             self.drop(kind)
             return None
         return entry.value
 
-    def find_kind(self, kind: str) -> Any:
-        """Return the value of a kind, whatever its key; None where there is none."""
-        entry = self._entries.get(kind)
-        return entry.value if entry else None
-
     def drop(self, kind: str) -> None:
         """Drop the entry of a kind."""
-        self._entries.pop(kind, None)
+        self.entries.pop(kind, None)
 
     def keep(self, kind: str, key: str, value: Any, *, gpu_bytes: int = 0) -> None:
         """Keep a value in place of the one of its kind; nothing where the cache is closed or the key is empty."""
         if self.is_open and key:
-            self._entries[kind] = Entry(key, value, gpu_bytes)
+            self.entries[kind] = Entry(key, value, gpu_bytes)
 
     def get_or_make(self, kind: str, key: str, make: Callable[[], T]) -> T:
         """Return the value that is kept under a key, or make it and keep it."""
-        found: T | None = self.find(kind, key)
-        if found is None:
-            found = make()
-            self.keep(kind, key, found)
-        return found
+        value: T | None = self.find(kind, key)
+        if value is None:
+            value = make()
+            self.keep(kind, key, value)
+        return value
 
     @property
     def gpu_bytes(self) -> int:
         """Bytes on a GPU that the entries take: the next trial uses or frees them."""
-        return sum(entry.gpu_bytes for entry in self._entries.values())
+        return sum(entry.gpu_bytes for entry in self.entries.values())
 
 
 def key_of(*parts: Any) -> str:

@@ -101,23 +101,23 @@ def common_features(batches: Batches, count: int) -> Hashes:
     every = max(1, count // SAMPLE)
     numbers = itertools.count()
     chosen = ([text for text in texts if next(numbers) % every == 0] for texts in batches())
-    found = [features(texts) for texts in chosen if texts]
-    if not found:
+    parts = [features(texts) for texts in chosen if texts]
+    if not parts:
         return np.zeros(0, np.uint32)
-    everything = np.concatenate([part.hashes for part in found])
+    everything = np.concatenate([part.hashes for part in parts])
     hashes, times = np.unique(everything, return_counts=True)
-    often = times > max(COMMON * sum(len(part.sizes) for part in found), 2)
+    often = times > max(COMMON * sum(len(part.sizes) for part in parts), 2)
     return hashes[often & bool(times[often].sum() >= TEMPLATE * len(everything))]
 
 
-def similarities(made: Features, left: Groups, right: Groups) -> NDArray[np.float64]:
+def similarities(features: Features, left: Groups, right: Groups) -> NDArray[np.float64]:
     """Return for each pair of texts the share of their features that they have in common."""
     both = np.concatenate([left, right])
-    sizes = made.offsets[both + 1] - made.offsets[both]
+    sizes = features.offsets[both + 1] - features.offsets[both]
     ends = np.cumsum(sizes)
-    places = np.repeat(made.offsets[both] + sizes - ends, sizes) + np.arange(ends[-1] if len(ends) else 0)
+    places = np.repeat(features.offsets[both] + sizes - ends, sizes) + np.arange(ends[-1] if len(ends) else 0)
     pair = np.repeat(np.tile(np.arange(len(left), dtype=np.uint64), 2), sizes)
-    keys = np.sort((pair << _HALF) | made.hashes[places])
+    keys = np.sort((pair << _HALF) | features.hashes[places])
     twice = keys[1:][keys[1:] == keys[:-1]] >> _HALF
     shared = np.bincount(twice.astype(np.int64), minlength=len(left))
     return np.asarray(shared / np.maximum(sizes[: len(left)] + sizes[len(left) :] - shared, 1))

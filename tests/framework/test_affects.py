@@ -136,7 +136,7 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Keys]:
         mixed = replace(plan, data=Selection(plan.data.component, replace(plan.data.config, mix=mix)))
         model: Any = Shared(plan)
         found: Any = SimpleNamespace(result=SimpleNamespace(fingerprint="rows"))
-        measuring = Measuring(plan, model, found, {}, {})
+        measuring = Measuring(plan, model, found, {}, {}, current())
         way: Any = "plain"
         return {
             "rows": Reader(plan, model)._key("tokens"),  # noqa: SLF001 - the name under which they are kept, as below

@@ -1,4 +1,4 @@
-"""Made-up trainings: losses, gradient norms and validation losses as log entries, and what a watcher says of them."""
+"""Made-up trainings: losses, gradient norms and validation losses as log entries, and what a monitor says of them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 from framework import testing
 from framework.api.plan import Plan
 from framework.api.records import Step, TrainingIssue
-from framework_plugins.monitor.watcher import Watcher
+from framework_plugins.monitor.health_monitor import HealthMonitor
 
 RATE = 2e-4
 
@@ -39,9 +39,9 @@ def plan(*words: str) -> Plan:
 
 
 def seen(steps: Sequence[Step], *words: str) -> list[TrainingIssue]:
-    """Return what the watcher of a run with these settings says of steps."""
-    watcher = Watcher(plan(*words))
-    return [issue for step in steps for issue in watcher.check(step)]
+    """Return what the monitor of a run with these settings says of steps."""
+    monitor = HealthMonitor(plan(*words))
+    return [issue for step in steps for issue in monitor.check(step)]
 
 
 def kinds(steps: Sequence[Step], *words: str) -> list[tuple[int, str]]:

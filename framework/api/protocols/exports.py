@@ -30,7 +30,7 @@ class ExportContext:
         artifacts: what the exporters before this one made, and earlier exports of the same weights.
         prompts: what the run asks before and after.
         report: makes the report as far as it goes: that of the run is made after the exports.
-        kept: what an exporter worked out that a later one can use, by a name of its own.
+        shared: what an exporter worked out that a later one can use, by a name of its own.
     """
 
     run_dir: Path
@@ -40,7 +40,7 @@ class ExportContext:
     artifacts: Sequence[Artifact] = ()
     prompts: Sequence[Prompt] = ()
     report: Callable[[], Report] = _no_report
-    kept: dict[str, Any] = field(default_factory=dict)
+    shared: dict[str, Any] = field(default_factory=dict)
 
 
 @runtime_checkable

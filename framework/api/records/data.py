@@ -19,10 +19,10 @@ class FormatRun:
 
 @dataclass(frozen=True)
 class MixedIn:
-    """Rows of another source in training: how many were wanted, and how many there are."""
+    """Rows of another source in training: how many were requested, and how many there are."""
 
     name: str
-    wanted: int
+    requested: int
     rows: int
 
 

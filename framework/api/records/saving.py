@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from framework.api.plan import as_plain
-from framework.util.files import write_whole
+from framework.util.files import write_atomically
 
 Record = TypeVar("Record")
 
 
 def save(record: Any, file: Path) -> None:
     """Write a record as JSON; the file is complete or absent, never half written."""
-    write_whole(file, json.dumps(as_plain(record), indent=1, ensure_ascii=False) + "\n")
+    write_atomically(file, json.dumps(as_plain(record), indent=1, ensure_ascii=False) + "\n")
 
 
 def load(kind: type[Record], file: Path) -> Record:

@@ -42,7 +42,7 @@ def data_facts(data: DataResult) -> Iterator[Fact]:
     yield _format(data)
     if data.mixed:
         parts = ", ".join(_mixed_in(part, data.train_rows) for part in data.mixed)
-        yield Fact("mixed in", parts, amiss=any(part.rows < part.wanted for part in data.mixed))
+        yield Fact("mixed in", parts, amiss=any(part.rows < part.requested for part in data.mixed))
     if data.bad_rows:
         lines = [visible(line if len(line) <= LINE else f"{line[:LINE]}…", "⏎") for line in data.bad_examples]
         more = _examples(lines, data.bad_rows)
@@ -143,8 +143,8 @@ def _held_out(data: DataResult) -> str:
 
 
 def _mixed_in(part: MixedIn, rows: int) -> str:
-    wanted = f" ({part.wanted:,} were wanted)" if part.rows < part.wanted else ""
-    return f"{part.rows:,} of {part.name}{wanted}, {share(part.rows, rows)} of the training rows"
+    shortfall = f" ({part.requested:,} were wanted)" if part.rows < part.requested else ""
+    return f"{part.rows:,} of {part.name}{shortfall}, {share(part.rows, rows)} of the training rows"
 
 
 def _examples(lines: Sequence[str], total: int) -> tuple[str, ...]:
@@ -169,7 +169,7 @@ def _plural(number: int, noun: str) -> str:
 def visible(text: str, newline: str = "⏎\n") -> str:
     """Return a text of the data for a person's eyes: line breaks as `newline`, control characters spelled out."""
     text = text.replace("\r\n", "\\r\n")
-    text = _UNSEEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    text = _UNSEEN.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
     return text.replace("\t", "⇥").replace("\n", newline)
 
 

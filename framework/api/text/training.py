@@ -20,8 +20,8 @@ def health_facts(train: TrainResult, training: TrainerConfig) -> Iterator[Fact]:
         yield Fact("ended early", train.stopped, amiss=True)
     if train.best_step is not None:
         name = training.early_stopping_metric
-        kept = "its weights are kept" if training.keep_best else "the weights are those of the last step"
-        yield Fact("best", f"step {train.best_step}: {name} {number(train.best_value, name)}; {kept}")
+        outcome = "its weights are kept" if training.keep_best else "the weights are those of the last step"
+        yield Fact("best", f"step {train.best_step}: {name} {number(train.best_value, name)}; {outcome}")
     if train.issues:
         kinds = ", ".join(f"{issue.kind} at step {issue.step}" for issue in train.issues)
         yield Fact("issues", kinds, tuple(issue.line for issue in train.issues), amiss=True)

@@ -62,9 +62,9 @@ class DiffCommand:
         parser.add_argument("run_a", metavar="RUN_A", help="the folder of a run")
         parser.add_argument("run_b", metavar="RUN_B", help="the folder of the run to compare it with")
         parser.add_argument("--json", action="store_true", help="print JSON")
-        given = parser.read(arguments)
-        words = (given.run_a, given.run_b)
-        runs = (read_run(given.run_a), read_run(given.run_b))
+        parsed = parser.read(arguments)
+        words = (parsed.run_a, parsed.run_b)
+        runs = (read_run(parsed.run_a), read_run(parsed.run_b))
         parts = {
             "config": _config(runs),
             "overrides": _overrides(runs),
@@ -73,7 +73,7 @@ class DiffCommand:
             "data": _data(runs),
             "hardware": _hardware(runs),
         }
-        if given.json:
+        if parsed.json:
             _print_json(runs, parts, _results(runs))
         else:
             _print_tables(runs, words, parts, _results(runs))
@@ -86,13 +86,13 @@ def _both(runs: Iterable[SavedRun], kind: type[Any], name: str) -> Any:
 
 def _config(runs: tuple[SavedRun, SavedRun]) -> dict[str, Pair]:
     """Compare keys and, where both runs tell them, the options chosen; `run_dir` is a place, no setting."""
-    made = _both(runs, Environment, ENVIRONMENT)
+    environments = _both(runs, Environment, ENVIRONMENT)
     flats = [flat(run.config) for run in runs]
-    if all(made):
-        flats = [one | each.options for one, each in zip(flats, made, strict=True)]
-    found = differences(flats[0], flats[1])
-    found.pop("run_dir", None)
-    return found
+    if all(environments):
+        flats = [one | each.options for one, each in zip(flats, environments, strict=True)]
+    differing = differences(flats[0], flats[1])
+    differing.pop("run_dir", None)
+    return differing
 
 
 def _overrides(runs: tuple[SavedRun, SavedRun]) -> dict[str, Pair]:
@@ -107,22 +107,22 @@ def _word(word: str) -> tuple[str, str]:
 
 def _versions(runs: tuple[SavedRun, SavedRun]) -> dict[str, Pair]:
     """Compare packages, Python, platform and plugins; those of a run without `environment.json` are unknown."""
-    made = _both(runs, Environment, ENVIRONMENT)
-    if not all(made):
+    environments = _both(runs, Environment, ENVIRONMENT)
+    if not all(environments):
         return {}
     known = [
         {"python": each.python, "platform": each.platform, **each.packages}
         | {f"plugin {name}": origin for name, origin in each.plugins.items()}
-        for each in made
+        for each in environments
     ]
     return differences(known[0], known[1])
 
 
 def _commits(runs: tuple[SavedRun, SavedRun]) -> dict[str, Pair]:
-    made = _both(runs, Environment, ENVIRONMENT)
-    if not all(made):
+    environments = _both(runs, Environment, ENVIRONMENT)
+    if not all(environments):
         return {}
-    known = [{"working folder": _commit(e.commit), "framework": _commit(e.framework_commit)} for e in made]
+    known = [{"working folder": _commit(e.commit), "framework": _commit(e.framework_commit)} for e in environments]
     return differences(known[0], known[1])
 
 
@@ -153,19 +153,19 @@ def _results(runs: tuple[SavedRun, SavedRun]) -> dict[str, Result]:
     trained: tuple[TrainResult | None, TrainResult | None] = _both(runs, TrainResult, "train.json")
     ups = {name: change.higher_is_better for report in reports if report for name, change in report.metrics.items()}
     names = dict.fromkeys(name for part in (*after, *before) if part for name in part.metrics)
-    found: dict[str, Result] = {}
+    results: dict[str, Result] = {}
     for name in names:
         up = ups.get(name, False if name == "eval_loss" else None)
-        found[f"{name} before"] = Result(_values(before, name), None)
-        found[f"{name} after"] = Result(_values(after, name), up)
-    found["train loss"] = Result(_fields(trained, "train_loss"), higher_is_better=False)
-    found["steps"] = Result(_fields(trained, "steps"), None)
+        results[f"{name} before"] = Result(_values(before, name), None)
+        results[f"{name} after"] = Result(_values(after, name), up)
+    results["train loss"] = Result(_fields(trained, "train_loss"), higher_is_better=False)
+    results["steps"] = Result(_fields(trained, "steps"), None)
     steps = _fields(trained, "steps")  # of trainings of another length neither is the quicker one
-    found["seconds of training"] = Result(_fields(trained, "seconds"), False if steps[0] == steps[1] else None)
+    results["seconds of training"] = Result(_fields(trained, "seconds"), False if steps[0] == steps[1] else None)
     rates = [each.tokens / each.seconds if each and each.seconds else None for each in trained]
-    found["tokens/s"] = Result((rates[0], rates[1]), higher_is_better=True)
-    found["peak memory"] = Result(_fields(trained, "peak_memory_bytes"), higher_is_better=False, unit="bytes")
-    return {name: result for name, result in found.items() if result.values != (None, None)}
+    results["tokens/s"] = Result((rates[0], rates[1]), higher_is_better=True)
+    results["peak memory"] = Result(_fields(trained, "peak_memory_bytes"), higher_is_better=False, unit="bytes")
+    return {name: result for name, result in results.items() if result.values != (None, None)}
 
 
 def _values(parts: Sequence[EvalResult | None], name: str) -> Pair:
@@ -190,7 +190,7 @@ def _print_json(
     for name, part in parts.items():
         whole[name] = {key: _sides(pair) for key, pair in part.items()}
     whole["results"] = {name: {**_sides(each.values), "better": each.better or None} for name, each in results.items()}
-    print(json.dumps(whole, indent=1, ensure_ascii=False))  # noqa: T201
+    print(json.dumps(whole, indent=1, ensure_ascii=False))
 
 
 def _sides(pair: Pair) -> dict[str, Any]:
@@ -211,7 +211,7 @@ def _print_tables(
 ) -> None:
     console = Console()
     for side, run, word in zip(SIDES, runs, words, strict=True):
-        console.print(f"[bold]{side}[/]  {escape(word)}  {_told(run)}", soft_wrap=True, highlight=False)
+        console.print(f"[bold]{side}[/]  {escape(word)}  {_progress(run)}", soft_wrap=True, highlight=False)
     unknown = [side for side, run in zip(SIDES, runs, strict=True) if not (run.folder / ENVIRONMENT).exists()]
     for name, part in parts.items():
         console.print()
@@ -234,12 +234,15 @@ def _lack(sides: Sequence[str]) -> str:
 
 
 def _doubt(name: str, runs: Iterable[SavedRun]) -> str:
-    made = [made for made in _both(runs, Environment, ENVIRONMENT) if made and name == "commits"]
-    dirty = any(each and each.dirty for one in made for each in (one.commit, one.framework_commit))
+    if name != "commits":
+        return ""
+    environments = [each for each in _both(runs, Environment, ENVIRONMENT) if each]
+    commits = [commit for each in environments for commit in (each.commit, each.framework_commit)]
+    dirty = any(commit and commit.dirty for commit in commits)
     return ", but there were changes that are in none" if dirty else ""
 
 
-def _told(run: SavedRun) -> str:
+def _progress(run: SavedRun) -> str:
     """Say whether the run is over, and if it is not, how far it got."""
     status = run.record(Status, STATUS)
     if status is None:

@@ -43,18 +43,18 @@ class PluginsCommand:
             "option", nargs="?", metavar="OPTION", help="an option or a preset of the group: its settings"
         )
         parser.add_argument("--json", action="store_true", help="print JSON")
-        given = parser.read(arguments)
-        if given.group and given.group not in ALL_GROUPS:
-            raise FrameworkError(unknown("group", given.group, ALL_GROUPS))
-        chosen = [ALL_GROUPS[given.group]] if given.group else list(ALL_GROUPS.values())
+        parsed = parser.read(arguments)
+        if parsed.group and parsed.group not in ALL_GROUPS:
+            raise FrameworkError(unknown("group", parsed.group, ALL_GROUPS))
+        chosen = [ALL_GROUPS[parsed.group]] if parsed.group else list(ALL_GROUPS.values())
         with config_loader() as loader:
             groups = {group.name: (options(group), presets(group, loader)) for group in chosen}
-        if given.option is None:
+        if parsed.option is None:
             shown: Overview | Detail = Overview(groups)
         else:
-            shown = Detail(chosen[0], given.option, groups[chosen[0].name])
-        if given.json:
-            print(json.dumps(shown.plain(), indent=1, ensure_ascii=False))  # noqa: T201
+            shown = Detail(chosen[0], parsed.option, groups[chosen[0].name])
+        if parsed.json:
+            print(json.dumps(shown.plain(), indent=1, ensure_ascii=False))
         else:
             console = Console(highlight=False, emoji=False, markup=False)
             console.width = min(console.width, WIDEST)
@@ -75,9 +75,9 @@ class Overview:
                 name: {
                     "several": ALL_GROUPS[name].several,
                     "options": {option.component.name: option.plain for option in known.values()},
-                    "presets": {preset.name: preset.plain for preset in made.values()},
+                    "presets": {preset.name: preset.plain for preset in preset_by_name.values()},
                 }
-                for name, (known, made) in self.groups.items()
+                for name, (known, preset_by_name) in self.groups.items()
             },
             "skipped": [vars(part) for part in current().plugins.skipped_plugins()],
             "disabled": sorted(disabled()),
@@ -108,11 +108,11 @@ class Detail:
     """The settings of one option or preset."""
 
     def __init__(self, group: Group, name: str, choices: Choices) -> None:
-        known, made = choices
-        if name not in {*known, *made}:
-            raise FrameworkError(unknown(group.name, name, [*known, *made]))
+        known, preset_by_name = choices
+        if name not in {*known, *preset_by_name}:
+            raise FrameworkError(unknown(group.name, name, [*known, *preset_by_name]))
         self.group, self.name = group, name
-        self.about: Option | Preset = known[name] if name in known else made[name]
+        self.about: Option | Preset = known[name] if name in known else preset_by_name[name]
         if isinstance(self.about, Option):
             self.settings = list(settings(self.about.component.schema))
         else:
@@ -153,11 +153,11 @@ def _first_sentence(group: Group) -> str:
     return (group.base.__doc__ or "").strip().partition(". ")[0].rstrip(".") + "."
 
 
-def _rows(known: Mapping[str, Option], made: Mapping[str, Preset]) -> Iterator[Row]:
+def _rows(known: Mapping[str, Option], preset_by_name: Mapping[str, Preset]) -> Iterator[Row]:
     for name, option in known.items():
         lacks = (f"\nnot installed: {', '.join(option.missing)}", "yellow") if option.missing else ""
         yield Text(name), Text.assemble(option.component.summary, lacks), Text(option.package)
-    for name, preset in made.items():
+    for name, preset in preset_by_name.items():
         origin = f"on {', '.join(preset.options)}" if preset.options else preset.file
         yield Text(name), Text(preset.summary), Text(origin)
 

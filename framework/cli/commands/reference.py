@@ -24,12 +24,12 @@ class ReferenceCommand:
         parser.add_argument(
             "--package", metavar="NAME", help="what this distribution brings alone; default: everything"
         )
-        given = parser.read(arguments)
-        folder: Path = given.folder
+        parsed = parser.read(arguments)
+        folder: Path = parsed.folder
         try:
-            written = write(folder, given.package)
+            written = write(folder, parsed.package)
         except OSError as error:
             message = f"{error.filename or folder} cannot be written: {error.strerror}"
             raise FrameworkError(message) from error
-        print(f"{folder / PAGE}, and {len(written) - 1} schemas beside it")  # noqa: T201
+        print(f"{folder / PAGE}, and {len(written) - 1} schemas beside it")
         return 0

@@ -22,9 +22,9 @@ from framework.api.text import override_key, quoted
 from framework.cli.arguments import load_plugins, reject_duplicate_overrides
 from framework.cli.commands import RerunCommandConfig
 from framework.config.compose import add_folder
-from framework.hooks.session import current
+from framework.hooks.session import Session, current
 from framework.plan.load import load_plan
-from framework.rundir.environment import Commit, Environment, commit, origins
+from framework.rundir.environment import Commit, Environment, commit, plugin_origins
 from framework.rundir.read import differences, flat, read_run
 from framework.util.command import CommandParser
 from framework.util.errors import FrameworkError, display_path
@@ -42,28 +42,28 @@ class RerunCommand:
 
     def main(self, arguments: Sequence[str]) -> int:
         """Compose as then, compare, run, and name the command that compares the results."""
-        shell = Path.cwd()
-        run, given, anyway = _read(arguments)
-        made = run.record(Environment, ENVIRONMENT)
-        _enter_folder(run, made, anyway=anyway)
-        keys = {override_key(word) for word in given}
-        kept = [word for word in run.overrides if override_key(word) != "run_dir"]
-        words = [*(word for word in kept if override_key(word) not in keys), *given]
-        load_plugins(words)
-        _add_folders(made, anyway=anyway)
+        shell, session = Path.cwd(), current()
+        run, changes, anyway = _read(arguments)
+        environment = run.record(Environment, ENVIRONMENT)
+        _enter_folder(run, environment, anyway=anyway)
+        keys = {override_key(word) for word in changes}
+        saved = [word for word in run.overrides if override_key(word) != "run_dir"]
+        words = [*(word for word in saved if override_key(word) not in keys), *changes]
+        load_plugins(session, words)
+        _add_folders(session, environment, anyway=anyway)
         plan = load_plan(words)
         if plan.run_dir.resolve() == run.folder.resolve():
             message = f"run_dir={plan.run_dir} is the run itself: give a new folder, or leave run_dir out"
             raise FrameworkError(message)
         if not anyway:
-            _check_config(run, made, load_plan(kept) if given else plan, keys)
-        for line in _other_surroundings(made, plan):
-            print(line, file=sys.stderr)  # noqa: T201
-        plan = _watch_data(run, made, plan, keys, anyway=anyway)
+            _check_config(run, environment, load_plan(saved) if changes else plan, keys)
+        for line in _other_surroundings(environment, plan):
+            print(line, file=sys.stderr)
+        plan = _watch_data(run, environment, plan, keys, anyway=anyway)
         launcher: Launcher = plan.launch.create()
         if launcher.launch(plan) is not None:
             both = " ".join(display_path(folder, shell) for folder in (run.folder, plan.run_dir))
-            print(f"compare: python -m framework diff {both}")  # noqa: T201
+            print(f"compare: python -m framework diff {both}")
         return 0
 
 
@@ -72,56 +72,56 @@ def _read(arguments: Sequence[str]) -> tuple[SavedRun, list[str], bool]:
     parser.add_argument("run_dir", metavar="RUN_DIR", help="the folder of the run")
     parser.add_overrides("settings that are to be others than in the run")
     parser.add_argument(ANYWAY, action="store_true", help="continue although config, folders or rows have changed")
-    given = parser.read(arguments)
-    reject_duplicate_overrides(given.overrides)
-    return read_run(given.run_dir), given.overrides, given.anyway
+    parsed = parser.read(arguments)
+    reject_duplicate_overrides(parsed.overrides)
+    return read_run(parsed.run_dir), parsed.overrides, parsed.anyway
 
 
-def _enter_folder(run: SavedRun, made: Environment | None, *, anyway: bool) -> None:
+def _enter_folder(run: SavedRun, environment: Environment | None, *, anyway: bool) -> None:
     """Go where the run was started: paths in its words are relative to that folder."""
-    if made is None:
-        print(f"{run.folder} holds no {ENVIRONMENT}: it is run from here, versions are not compared", file=sys.stderr)  # noqa: T201
+    if environment is None:
+        print(f"{run.folder} holds no {ENVIRONMENT}: it is run from here, versions are not compared", file=sys.stderr)
         return
-    folder = Path(made.folder)
+    folder = Path(environment.folder)
     if folder.is_dir():
         if folder.resolve() != Path.cwd().resolve():
-            print(f"runs in {folder}, where it was started", file=sys.stderr)  # noqa: T201
+            print(f"runs in {folder}, where it was started", file=sys.stderr)
             os.chdir(folder)
     elif not anyway:
         message = f"the run was started in {folder}, which is not here: {ANYWAY} runs it from this folder instead"
         raise FrameworkError(message)
 
 
-def _add_folders(made: Environment | None, *, anyway: bool) -> None:
+def _add_folders(session: Session, environment: Environment | None, *, anyway: bool) -> None:
     """Search the folders that `--config-dir` named then.
 
     Raises:
         FrameworkError: one is gone.
     """
-    for folder in made.config_dirs if made else ():
+    for folder in environment.config_dirs if environment else ():
         if Path(folder).is_dir():
-            add_folder(current(), folder)
+            add_folder(session, folder)
             continue
-        told = f"the run took options from --config-dir={folder}, which is not here"
+        missing = f"the run took options from --config-dir={folder}, which is not here"
         if not anyway:
-            message = f"{told}: put it back, or add {ANYWAY} to continue without it"
+            message = f"{missing}: put it back, or add {ANYWAY} to continue without it"
             raise FrameworkError(message)
-        print(f"{told}: continuing without them", file=sys.stderr)  # noqa: T201
+        print(f"{missing}: continuing without them", file=sys.stderr)
 
 
-def _check_config(run: SavedRun, made: Environment | None, now: Plan, given: set[str]) -> None:
+def _check_config(run: SavedRun, environment: Environment | None, now: Plan, changed: set[str]) -> None:
     """Refuse if the overrides of the run no longer give its config; new overrides of the user do not matter.
 
     Raises:
         FrameworkError: names each key with both values.
     """
     before, after = flat(run.config), flat(json.loads(json.dumps(now.config)))
-    if made is not None:
-        before, after = before | made.options, after | now.options
+    if environment is not None:
+        before, after = before | environment.options, after | now.options
     lines = [
         f"  {name}: {quoted(old)} then, {quoted(new)} now"
         for name, (old, new) in differences(before, after).items()
-        if not _covered(name, given | {"run_dir"}) and HIDDEN not in f"{old}{new}"
+        if not _covered(name, changed | {"run_dir"}) and HIDDEN not in f"{old}{new}"
     ]
     if lines:
         head = f"{run.folder} was made with another config than its words give now: defaults or files have changed"
@@ -131,7 +131,7 @@ def _check_config(run: SavedRun, made: Environment | None, now: Plan, given: set
 
 def _covered(name: str, keys: set[str]) -> bool:
     """Whether a key is one of `keys` or lies below one."""
-    return any(name == wanted or name.startswith(f"{wanted}.") for wanted in keys)
+    return any(name == key or name.startswith(f"{key}.") for key in keys)
 
 
 def _example(line: str) -> str:
@@ -139,22 +139,22 @@ def _example(line: str) -> str:
     return f"{name}={rest.partition(' then, ')[0]}"
 
 
-def _other_surroundings(made: Environment | None, plan: Plan) -> Iterator[str]:
+def _other_surroundings(environment: Environment | None, plan: Plan) -> Iterator[str]:
     """Give a line for each package, plugin and commit that differs from then."""
-    if made is None:
+    if environment is None:
         return
-    now = {name: number for name in made.packages if (number := installed(name))}
-    before, after = {"python": made.python, **made.packages}, {"python": platform.python_version(), **now}
+    now = {name: number for name in environment.packages if (number := installed(name))}
+    before, after = {"python": environment.python, **environment.packages}, {"python": platform.python_version(), **now}
     for name, (old, new) in differences(before, after).items():
         yield f"{name}: {old} then, {new} now"
-    here = origins(plan)
-    for name, (old, new) in differences(made.plugins, here).items():
-        if name in made.plugins and made.plugins[name].partition(" ")[0] not in made.packages:
+    here = plugin_origins(plan, current().plugins)
+    for name, (old, new) in differences(environment.plugins, here).items():
+        if name in environment.plugins and environment.plugins[name].partition(" ")[0] not in environment.packages:
             yield f"plugin '{name}': {old} then, {new} now"
-    folders = {"the working folder": (made.commit, Path.cwd())}
+    folders = {"the working folder": (environment.commit, Path.cwd())}
     root = Path(__file__).resolve().parents[3]
-    if made.framework_commit != made.commit:
-        folders["the framework"] = (made.framework_commit, root)
+    if environment.framework_commit != environment.commit:
+        folders["the framework"] = (environment.framework_commit, root)
     for what, (old_commit, folder) in folders.items():
         new_commit = commit(folder)
         if old_commit and old_commit != new_commit:
@@ -167,11 +167,11 @@ def _commit(value: Commit | None) -> str:
     return "none" if value is None else value.commit[:12] + (" with changes" if value.dirty else "")
 
 
-def _watch_data(run: SavedRun, made: Environment | None, plan: Plan, given: set[str], *, anyway: bool) -> Plan:
+def _watch_data(run: SavedRun, environment: Environment | None, plan: Plan, changed: set[str], *, anyway: bool) -> Plan:
     """Let the data stage compare the rows, unless other data are wanted."""
     data = run.record(DataResult, "data.json")
-    saved = (made.fingerprint if made else "") or (data.fingerprint if data else "")
-    other_data = plan.config["data"] != run.config["data"] or any(_covered(name, {"data"}) for name in given)
+    saved = (environment.fingerprint if environment else "") or (data.fingerprint if data else "")
+    other_data = plan.config["data"] != run.config["data"] or any(_covered(name, {"data"}) for name in changed)
     if not saved or other_data:
         return plan
     return dataclasses.replace(plan, expected_rows=ExpectedRows(saved, str(run.folder), required=not anyway))

@@ -22,7 +22,7 @@ from framework.cli.arguments import load_surroundings
 from framework.cli.commands import ResumeCommandConfig
 from framework.cli.main import start
 from framework.config.compose import add_folder
-from framework.hooks.session import current
+from framework.hooks.session import Session, current
 from framework.rundir.environment import Environment
 from framework.util.command import CommandParser
 from framework.util.errors import FrameworkError
@@ -43,13 +43,13 @@ class ResumeCommand:
         parser = CommandParser("resume", ResumeCommandConfig.__doc__)
         parser.add_argument("sweep_folder", metavar="SWEEP_FOLDER", help="the folder of the sweep")
         folder = Path(parser.read(arguments).sweep_folder).expanduser().absolute()
-        told = _read(folder)
-        _enter(folder)
+        session, overrides = current(), _read(folder)
+        _enter(session, folder)
         place = QuotedString(str(folder), Quote.single).with_quotes()
-        given = [word for word in (*told.hydra, *told.task) if override_key(word) not in OURS]
-        words = ["-m", *given, f"hydra.sweep.dir={place}", f"{RESUME}=true"]
-        load_surroundings(words)
-        start(current(), words)
+        sweep_words = [word for word in (*overrides.hydra, *overrides.task) if override_key(word) not in OURS]
+        words = ["-m", *sweep_words, f"hydra.sweep.dir={place}", f"{RESUME}=true"]
+        load_surroundings(session, words)
+        start(session, words)
         return 0
 
 
@@ -75,7 +75,7 @@ def _read(folder: Path) -> DictConfig:
     return words
 
 
-def _enter(folder: Path) -> None:
+def _enter(session: Session, folder: Path) -> None:
     """Go where the sweep was started, and search the folders that `--config-dir` named, as its trials tell.
 
     Raises:
@@ -84,12 +84,12 @@ def _enter(folder: Path) -> None:
     file = next(iter(sorted(folder.glob(f"*/{ENVIRONMENT}"))), None)
     if file is None:  # no trial began
         return
-    made = records.load(Environment, file)
-    if not Path(made.folder).is_dir():
-        message = f"the sweep was started in {made.folder}, which is not here"
+    environment = records.load(Environment, file)
+    if not Path(environment.folder).is_dir():
+        message = f"the sweep was started in {environment.folder}, which is not here"
         raise FrameworkError(message)
-    if Path(made.folder).resolve() != Path.cwd().resolve():
-        print(f"runs in {made.folder}, where it was started", file=sys.stderr)  # noqa: T201
-        os.chdir(made.folder)
-    for place in made.config_dirs:
-        add_folder(current(), place)
+    if Path(environment.folder).resolve() != Path.cwd().resolve():
+        print(f"runs in {environment.folder}, where it was started", file=sys.stderr)
+        os.chdir(environment.folder)
+    for place in environment.config_dirs:
+        add_folder(session, place)

@@ -37,19 +37,19 @@ def _change(
         return plain
     noise = [abs(null.measures[name].value - before.value) for null in nulls if name in null.measures]
     null = max(noise, default=None)
-    found = interval(before, after, confidence=config.confidence, resamples=config.resamples)
-    if found is None:
+    estimate = interval(before, after, confidence=config.confidence, resamples=config.resamples)
+    if estimate is None:
         return replace(plain, null=null)
-    outcome = _outcome(found, null or 0.0, config.confidence, up=known.higher_is_better)
-    return replace(plain, pairs=found.pairs, low=found.low, high=found.high, null=null, outcome=outcome)
+    outcome = _outcome(estimate, null or 0.0, config.confidence, up=known.higher_is_better)
+    return replace(plain, pairs=estimate.pairs, low=estimate.low, high=estimate.high, null=null, outcome=outcome)
 
 
-def _outcome(found: Interval, noise: float, confidence: float, *, up: bool) -> Outcome:
+def _outcome(estimate: Interval, noise: float, confidence: float, *, up: bool) -> Outcome:
     """Say what a difference comes to: it has to be beyond chance, and beyond what a random adapter does."""
-    apart = found.low > 0 or found.high < 0
-    if not apart or not _enough(found.pairs, confidence) or abs(found.difference) <= noise:
+    apart = estimate.low > 0 or estimate.high < 0
+    if not apart or not _enough(estimate.pairs, confidence) or abs(estimate.difference) <= noise:
         return Outcome.undecided
-    return Outcome.better if (found.difference > 0) is up else Outcome.worse
+    return Outcome.better if (estimate.difference > 0) is up else Outcome.worse
 
 
 def _enough(pairs: int, confidence: float) -> bool:

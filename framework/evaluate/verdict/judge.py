@@ -29,12 +29,12 @@ def judge(changes: Mapping[str, Change], concerns: Sequence[Concern], config: Ve
 
 
 def _gained(outcomes: Sequence[Outcome | None]) -> Outcome | None:
-    told = set(outcomes) - {None}
-    if not told:
+    decided = set(outcomes) - {None}
+    if not decided:
         return None
-    if {Outcome.better, Outcome.worse} <= told:
+    if {Outcome.better, Outcome.worse} <= decided:
         return Outcome.mixed
-    return next((outcome for outcome in (Outcome.better, Outcome.worse) if outcome in told), Outcome.undecided)
+    return next((outcome for outcome in (Outcome.better, Outcome.worse) if outcome in decided), Outcome.undecided)
 
 
 def _gain(change: Change) -> float | None:
@@ -69,8 +69,8 @@ def _lines(
         for concern in flagged:
             yield f"{bad}: {concern.text}. {concern.recommendation}"
         if aspect in measured and not flagged:
-            told = [concern.text for concern in concerns if concern.aspect is aspect]
-            yield f"{good} ({'; '.join(told)})" if told else good
+            texts = [concern.text for concern in concerns if concern.aspect is aspect]
+            yield f"{good} ({'; '.join(texts)})" if texts else good
     for concern in concerns:
         if concern.aspect is Aspect.task and concern.flagged:
             yield f"{concern.text}. {concern.recommendation}"

@@ -50,18 +50,18 @@ def problems(offers: Sequence[Offer]) -> Iterator[str]:
             yield from (f"{offer}: {kind} {problem}" for problem in lacks(product, PROTOCOLS[offer.group.name]))
 
 
-def diagnostics(given: Sequence[Diagnostic]) -> Iterator[str]:
+def diagnostics(registered: Sequence[Diagnostic]) -> Iterator[str]:
     """Import what each diagnostic names; it is not called, for it may do what crashes."""
-    for diagnostic in given:
+    for diagnostic in registered:
         module, _, attribute = diagnostic.check.partition(":")
         try:
-            found = operator.attrgetter(attribute)(importlib.import_module(module))
+            check = operator.attrgetter(attribute)(importlib.import_module(module))
         except (Exception, SystemExit) as error:  # noqa: BLE001 - third-party code
             raised = f"{summarize_error(error)}{error_location(error)}"
             yield f"diagnostic '{diagnostic.name}': {diagnostic.check} cannot be imported: {raised}"
             continue
-        if not callable(found):
-            yield f"diagnostic '{diagnostic.name}': {diagnostic.check} cannot be called: it is {found!r}"
+        if not callable(check):
+            yield f"diagnostic '{diagnostic.name}': {diagnostic.check} cannot be called: it is {check!r}"
 
 
 def _exists(module: str) -> bool:

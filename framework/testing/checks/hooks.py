@@ -45,14 +45,14 @@ class PluginParts:
 def read(module: ModuleType) -> PluginParts:
     """Look at every hook of a module and call those that register something."""
     parts = PluginParts()
-    found = False
+    has_hook = False
     for name, function in list(vars(module).items()):
         marks = getattr(function, MARK, None) if inspect.isroutine(function) else None
         if marks is None:
             if inspect.isfunction(function) and name.startswith("framework_"):
                 parts.problems.append(_unmarked(name))
             continue
-        found = True
+        has_hook = True
         hook = marks.get("specname") or name
         if hook not in HOOKS:
             if not marks.get("optionalhook"):
@@ -63,9 +63,9 @@ def read(module: ModuleType) -> PluginParts:
         if not wrong:
             _call(parts, hook, function)
     for component in collect(module):
-        found = True
+        has_hook = True
         _offer(parts, component)
-    if not found and not parts.problems:
+    if not has_hook and not parts.problems:
         parts.problems.append(
             f"nothing in {module.__name__} is a plugin: mark a hook with @hookimpl, or a function with @metric, "
             "@formatter or @exporter"
@@ -89,16 +89,16 @@ def _unmarked(name: str) -> str:
 
 
 def _arguments(hook: str, function: Callable[..., Any]) -> Iterator[str]:
-    given = list(inspect.signature(HOOKS[hook]).parameters)
-    valid = f"{hook}({', '.join(given)})"
+    parameters = list(inspect.signature(HOOKS[hook]).parameters)
+    valid = f"{hook}({', '.join(parameters)})"
     for parameter in inspect.signature(function).parameters.values():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
             continue
-        if parameter.name in given and parameter.default is not parameter.empty:
+        if parameter.name in parameters and parameter.default is not parameter.empty:
             yield f"{hook} has a default for '{parameter.name}', and such an argument is never given: take it away"
-        elif parameter.name not in given and parameter.default is parameter.empty:
+        elif parameter.name not in parameters and parameter.default is parameter.empty:
             yield f"{hook} takes '{parameter.name}', which the hook does not give: {valid}"
-        elif parameter.name in given and parameter.kind is parameter.KEYWORD_ONLY:
+        elif parameter.name in parameters and parameter.kind is parameter.KEYWORD_ONLY:
             yield f"{hook} takes '{parameter.name}' by name only, and hooks are called by position: {valid}"
 
 
@@ -107,13 +107,13 @@ def _call(parts: PluginParts, hook: str, function: Callable[..., Any]) -> None:
     if hook not in {COMPONENTS, PATHS, DIAGNOSTICS}:
         return
     try:
-        given = function()
-        items = list(given) if isinstance(given, Iterable) and not isinstance(given, str) else None
+        result = function()
+        items = list(result) if isinstance(result, Iterable) and not isinstance(result, str) else None
     except Exception as error:  # noqa: BLE001 - third-party code
         parts.problems.append(f"{hook} raises {summarize_error(error)}{error_location(error)}")
         return
     if items is None:
-        parts.problems.append(f"{hook} returns {given!r}, nothing to go through: yield what it registers")
+        parts.problems.append(f"{hook} returns {result!r}, nothing to go through: yield what it registers")
         return
     if hook == DIAGNOSTICS:
         parts.problems += [reason for item in items if (reason := diagnostic_problem(item))]

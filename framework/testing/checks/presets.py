@@ -36,7 +36,7 @@ def problems(plugin: PluginParts, offers: Sequence[Offer], others: Others) -> It
         for path in plugin.paths:
             names = list(_files(folder(path)))
             if not names:
-                yield f"{PATHS}: {path} {_wanted(path)}"
+                yield f"{PATHS}: {path} {_form(path)}"
             for name in names:
                 if problem := _name(name, taken, others):
                     yield f"{path}/{name}: {problem}"
@@ -46,8 +46,8 @@ def problems(plugin: PluginParts, offers: Sequence[Offer], others: Others) -> It
         # Hydra gets those alone that can be read: one that bears the name of a component would break all others.
         current().plugins.manager.register(Gives(PATHS, [f"file://{copy}"]), name="folders")
         for name, path in presets.items():
-            found = _composed(*name.split("/", 1))
-            yield from (f"{path}/{name}: {problem.replace(copy, path)}" for problem in found)
+            errors = _composed(*name.split("/", 1))
+            yield from (f"{path}/{name}: {problem.replace(copy, path)}" for problem in errors)
 
 
 def _copy(there: Traversable | None, name: str, file: Path) -> None:
@@ -76,7 +76,7 @@ def folder(path: str) -> Traversable | None:
         return None
 
 
-def _wanted(path: str) -> str:
+def _form(path: str) -> str:
     """Say why nothing is found in a folder."""
     kind, _, rest = path.partition("://")
     if kind not in {"pkg", "file"}:

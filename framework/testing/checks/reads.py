@@ -31,21 +31,21 @@ def problems(offers: Sequence[Offer], module: ModuleType) -> Iterator[str]:
     schemas = {(Path(inspect.getfile(owner)).resolve(), owner.__name__) for owner in owners if _has_file(owner)}
     trees = {file: ast.parse(file.read_text(encoding="utf-8")) for file in files}
     read = {name for file, tree in trees.items() for name in _reads(tree, {n for f, n in schemas if f == file})}
-    told: set[tuple[type, str]] = set()
+    reported: set[tuple[type, str]] = set()
     for offer in offers:
         home, _, attribute = offer.component.factory.partition(":")
         if (tree := trees.get(_file(home) or Path())) and _takes_all(tree, attribute.partition(".")[0]):
             continue
         for owner, name in _own_fields(offer.component.schema, files):
-            if name not in read and (owner, name) not in told:
-                told.add((owner, name))
+            if name not in read and (owner, name) not in reported:
+                reported.add((owner, name))
                 yield f"{offer}: nothing in {package_of(module.__name__)} reads {owner.__name__}.{name}"
 
 
 def sources(module: ModuleType, offers: Sequence[Offer]) -> set[Path]:
     """Return the Python files of the packages that hold the hooks and the factories; the framework's are left out."""
     names = {module.__name__, *(offer.component.factory.partition(":")[0] for offer in offers)}
-    found: set[Path] = set()
+    files: set[Path] = set()
     for name in names:
         if name.partition(".")[0] == "framework":
             continue
@@ -54,8 +54,8 @@ def sources(module: ModuleType, offers: Sequence[Offer]) -> set[Path]:
         packages = [".".join(parts[:end]) for end in range(first, len(parts) + 1)]
         roots = [file.parent for package in packages if (file := _file(package)) and file.name == "__init__.py"]
         file = _file(name)
-        found |= set(roots[0].rglob("*.py")) if roots else {file} if file else set()
-    return found
+        files |= set(roots[0].rglob("*.py")) if roots else {file} if file else set()
+    return files
 
 
 def _file(name: str) -> Path | None:
@@ -105,11 +105,13 @@ def _called(node: ast.Call) -> str:
 
 def _takes_all(tree: ast.Module, factory: str) -> bool:
     """Whether a factory, or a base of it in the same module, hands its whole config on, so that no reading is seen."""
-    found: list[ast.AST] = [node for node in tree.body if getattr(node, "name", "") == factory]
-    for node in found:
+    definitions: list[ast.AST] = [node for node in tree.body if getattr(node, "name", "") == factory]
+    for node in definitions:
         bases = [base.id for base in getattr(node, "bases", []) if isinstance(base, ast.Name)]
-        found += [other for other in tree.body if getattr(other, "name", "") in bases and other not in found]
-    return any(_hands_on(part) for node in (found or [tree]) for part in ast.walk(node))
+        definitions += [
+            other for other in tree.body if getattr(other, "name", "") in bases and other not in definitions
+        ]
+    return any(_hands_on(part) for node in (definitions or [tree]) for part in ast.walk(node))
 
 
 def _hands_on(node: ast.AST) -> bool:

@@ -44,8 +44,8 @@ class AuditSuite(Suite):
     def test_what_is_wrong_is_found(self, tmp_path: Path) -> None:
         """Each of `faulty` has a finding of its name."""
         for number, (name, rows) in enumerate(self.faulty):
-            found = [finding.name for finding in self.findings(tmp_path / str(number), rows)]
-            expect(name in found, f"'{name}' is not found in {rows[:3]}…, but {found or 'nothing'}")
+            names = [finding.name for finding in self.findings(tmp_path / str(number), rows)]
+            expect(name in names, f"'{name}' is not found in {rows[:3]}…, but {names or 'nothing'}")
 
     def test_clean_rows_are_left_in_peace(self, tmp_path: Path) -> None:
         """`clean` has no finding worse than a note."""
@@ -56,13 +56,13 @@ class AuditSuite(Suite):
         """They have a name, a text, an advice, a number of rows that exist, and examples that say where they stand."""
         for number, (_, rows) in enumerate(self.faulty):
             for finding in self.findings(tmp_path / str(number), rows):
-                told = f"finding '{finding.name}'"
-                expect(finding.name.isidentifier(), f"{told}: the name is no word")
+                subject = f"finding '{finding.name}'"
+                expect(finding.name.isidentifier(), f"{subject}: the name is no word")
                 for part in ("text", "advice"):
-                    expect(getattr(finding, part).strip(), f"{told} has no {part}")
-                expect(1 <= finding.rows <= len(rows), f"{told} is about {finding.rows} of {len(rows)} rows")
+                    expect(getattr(finding, part).strip(), f"{subject} has no {part}")
+                expect(1 <= finding.rows <= len(rows), f"{subject} is about {finding.rows} of {len(rows)} rows")
                 nowhere = [shown for shown in finding.examples if "rows.jsonl:" not in shown]
-                expect(not nowhere, f"{told}: these examples do not say where they stand: {nowhere}")
+                expect(not nowhere, f"{subject}: these examples do not say where they stand: {nowhere}")
 
     def test_the_same_rows_have_the_same_findings(self, tmp_path: Path) -> None:
         """Twice, by two instances."""

@@ -94,7 +94,7 @@ class BackendSuite(Trained):
             short = model.generate(prompts, max_new_tokens=1, batch_size=2)
         expect(len(long) == len(prompts), f"{len(prompts)} prompts have {len(long)} answers")
         expect(long == turned[::-1], f"the answers do not follow the prompts: {_texts(long)} and {_texts(turned)}")
-        expect(all(answer.tokens <= 12 or not answer.stopped for answer in long), f"longer than 12 tokens: {long}")  # noqa: PLR2004
+        expect(all(answer.tokens <= 12 or not answer.stopped for answer in long), f"longer than 12 tokens: {long}")  # noqa: PLR2004 - as asked
         for whole, cut in zip(long, short, strict=True):
             right = whole.tokens <= 1 or (not cut.stopped and len(cut.text) < len(whole.text))
             expect(right, f"max_new_tokens=1 gives {cut}, max_new_tokens=12 gives {whole}")
@@ -123,7 +123,7 @@ class BackendSuite(Trained):
             before = model.loss(data.train)
             result, steps = self.train(model, data, tmp_path)
             after = model.loss(data.train)
-            model.save_tokenizer(_made(tmp_path / "tokenizer"))
+            model.save_tokenizer(_new_folder(tmp_path / "tokenizer"))
         expect(math.isfinite(before) and math.isfinite(after), f"the loss is {before} before and {after} after")
         expect(after < before, f"training did not lower the loss: {before} before, {after} after")
         numbers = [step.step for step in steps]
@@ -176,7 +176,7 @@ class BackendSuite(Trained):
             with self.opened(tmp_path / name, "trainer.max_steps=2") as (model, data):
                 result, steps = self.train(model, data, tmp_path / name)
                 losses.append([*(step.loss for step in steps), model.loss(data.train)])
-            expect(result.steps == 2, f"trainer.max_steps=2 made {result.steps} steps")  # noqa: PLR2004
+            expect(result.steps == 2, f"trainer.max_steps=2 made {result.steps} steps")  # noqa: PLR2004 - as asked
         right = len(losses[0]) == len(losses[1]) and all(map(self.same, *losses))
         expect(right, f"one seed gave the losses {losses[0]} and {losses[1]}")
 
@@ -185,17 +185,17 @@ class BackendSuite(Trained):
 
         A gradient is as long as its norm says, and points where the scores of all learned tokens go.
         """
-        made = []
+        trainings = []
         for micro, accumulation in ((4, 1), (2, 2), (1, 4)):
             folder = tmp_path / str(micro)
             batch = f"trainer.per_device_train_batch_size={micro}"
             more = (batch, f"trainer.gradient_accumulation_steps={accumulation}", "trainer.max_steps=2")
             with self.opened(folder, *more) as (model, data):
                 _, steps = self.train(model, data, folder)
-                made.append(_course(model, data, steps))
-        for what in made[0]:
-            expect(len({len(each[what]) for each in made}) == 1, f"accumulation changes how many {what} there are")
-            for values in zip(*(each[what] for each in made), strict=True):
+                trainings.append(_course(model, data, steps))
+        for what in trainings[0]:
+            expect(len({len(each[what]) for each in trainings}) == 1, f"accumulation changes how many {what} there are")
+            for values in zip(*(each[what] for each in trainings), strict=True):
                 right = all(self.same(value, values[0]) for value in values[1:])
                 expect(right, f"accumulation changes the training: 4 x 1, 2 x 2 and 1 x 4 have the {what} {values}")
 
@@ -215,8 +215,8 @@ class BackendSuite(Trained):
             with self.opened(tmp_path / name) as (model, data):
                 change = partial(_change, factor)
                 rates.append([step.learning_rate for step in self.train(model, data, tmp_path / name, change)[1]])
-        wanted = [rate * (0.25 if step > STOP else 1) for step, rate in enumerate(rates[0], start=1)]
-        right = len(rates[1]) == len(wanted) and all(map(math.isclose, rates[1], wanted))
+        expected = [rate * (0.25 if step > STOP else 1) for step, rate in enumerate(rates[0], start=1)]
+        right = len(rates[1]) == len(expected) and all(map(math.isclose, rates[1], expected))
         expect(right, f"lowered to a quarter after step {STOP}, the learning rates are {rates[1]}, without {rates[0]}")
 
     def test_weights_that_are_set_aside_are_those_that_are_trained(self, tmp_path: Path) -> None:
@@ -291,6 +291,6 @@ def _texts(answers: list[Answer]) -> list[str]:
     return [answer.text for answer in answers]
 
 
-def _made(folder: Path) -> Path:
+def _new_folder(folder: Path) -> Path:
     folder.mkdir()
     return folder

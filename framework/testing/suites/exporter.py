@@ -33,9 +33,9 @@ class ExporterSuite(Suite):
     def run_dir(self, folder: Path, factory: pytest.TempPathFactory) -> Path:
         """Return a run folder with a training that was not exported, a copy of its own for each test."""
         if type(self) not in self._trained:
-            kept = factory.mktemp("trained")
-            pipeline.run(self.plan(kept, "stages=[data,train]"))
-            self._trained[type(self)] = kept / "run"
+            shared = factory.mktemp("trained")
+            pipeline.run(self.plan(shared, "stages=[data,train]"))
+            self._trained[type(self)] = shared / "run"
         return Path(shutil.copytree(self._trained[type(self)], folder / "run"))
 
     def export(self, folder: Path, *more: str) -> list[Artifact]:
@@ -70,7 +70,7 @@ class ExporterSuite(Suite):
         run_dir = self.run_dir(tmp_path, tmp_path_factory)
         first, second = (self.export(tmp_path) for _ in range(2))
         _check(second, run_dir)
-        names = [[(artifact.kind, artifact.path) for artifact in made] for made in (first, second)]
+        names = [[(artifact.kind, artifact.path) for artifact in artifacts] for artifacts in (first, second)]
         expect(names[0] == names[1], f"the first export gave {names[0]}, the second {names[1]}")
 
     def test_no_secret_leaves_with_it(

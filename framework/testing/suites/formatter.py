@@ -125,10 +125,10 @@ class FormatterSuite(Suite):
         """Neither method changes the row that it is given."""
         formatter: Formatter = self.create(tmp_path)
         for row in self.rows:
-            given = copy.deepcopy(dict(row))
-            formatter.matches(given)
-            formatter.example(given)
-            expect(given == dict(row), f"the row was {row} and is {given}")
+            copied = copy.deepcopy(dict(row))
+            formatter.matches(copied)
+            formatter.example(copied)
+            expect(copied == dict(row), f"the row was {row} and is {copied}")
 
     def test_the_same_row_gives_the_same_conversation(self, tmp_path: Path) -> None:
         """Twice, and again by a second instance that has seen other rows."""
@@ -166,14 +166,14 @@ class FormatterSuite(Suite):
         }
         formats |= {} if self.option == "auto" else {self.option: own}
         for row in self.rows:
-            found = [name for name, formatter in formats.items() if formatter.matches(row)]
-            firm = [name for name in found if not _is_fallback(formats[name])]
-            found = firm or found
+            claiming = [name for name, formatter in formats.items() if formatter.matches(row)]
+            firm = [name for name in claiming if not _is_fallback(formats[name])]
+            claiming = firm or claiming
             if self.option == "auto":
-                expect(len(found) == 1, f"{row} is recognised by {found}, not by one format")
+                expect(len(claiming) == 1, f"{row} is recognised by {claiming}, not by one format")
             else:
-                expect(found.count(self.option) == self.recognised, f"{row} is recognised by {found}")
-                others = [name for name in found if name != self.option]
+                expect(claiming.count(self.option) == self.recognised, f"{row} is recognised by {claiming}")
+                others = [name for name in claiming if name != self.option]
                 expect(not (self.recognised and others), f"{row} is claimed by {others} too")
             if self.recognised:
                 named = [formatter.example(row).format for formatter in (recognise, own)]

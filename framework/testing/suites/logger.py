@@ -32,7 +32,7 @@ class LoggerSuite(Suite):
 
     group = "logger"
 
-    def told(
+    def run_events(
         self, folder: Path, *more: str, rows: Rows | None = None, breaks: bool = False, ails: bool = False
     ) -> tuple[Plan, list[str]]:
         """Run and return the names of the events that the logger got, and `close`.
@@ -62,45 +62,45 @@ class LoggerSuite(Suite):
 
     def test_a_whole_run_is_told_without_an_error(self, tmp_path: Path) -> None:
         """Every event comes in its order, and nothing stays open."""
-        _, calls = self.told(tmp_path)
+        _, calls = self.run_events(tmp_path)
         expected = {"RunPlanned", "RunStarted", "StageFinished", "TrainingStep", "RunFinished"}
         expect(expected <= set(calls), f"the calls were {calls}")
 
     def test_a_part_of_the_stages_is_told_without_an_error(self, tmp_path: Path) -> None:
         """`RunFinished` of a run without a report has none."""
-        _, calls = self.told(tmp_path, "stages=[data,train]")
+        _, calls = self.run_events(tmp_path, "stages=[data,train]")
         expect(calls[-2:] == ["RunFinished", "close"], f"the calls were {calls}")
 
     def test_a_run_whose_data_are_refused_leaves_nothing(self, tmp_path: Path) -> None:
         """`RunFailed` and `close` come without `RunStarted`, and not a file is written."""
-        plan, calls = self.told(tmp_path, rows=BROKEN_ROWS)
+        plan, calls = self.run_events(tmp_path, rows=BROKEN_ROWS)
         expect("RunFailed" in calls and "RunStarted" not in calls, f"the calls were {calls}")
         expect(not plan.run_dir.exists(), f"the refused run left {[path.name for path in plan.run_dir.glob('*')]}")
 
     def test_a_run_that_fails_halfway_is_told_without_an_error(self, tmp_path: Path) -> None:
         """`RunFailed` and `close` come after the training."""
-        _, calls = self.told(tmp_path, breaks=True)
+        _, calls = self.run_events(tmp_path, breaks=True)
         expect({"RunStarted", "TrainingStep", "RunFailed"} <= set(calls), f"the calls were {calls}")
 
     def test_a_run_folder_that_goes_on_is_told_without_an_error(self, tmp_path: Path) -> None:
         """Another logger of the same folder receives the remaining stages, and then all of them again."""
-        self.told(tmp_path, "stages=[data,baseline,train]")
-        _, calls = self.told(tmp_path, "stages=[evaluate,report]")
+        self.run_events(tmp_path, "stages=[data,baseline,train]")
+        _, calls = self.run_events(tmp_path, "stages=[evaluate,report]")
         expect("RunFinished" in calls and "TrainingStep" not in calls, f"the calls were {calls}")
-        _, calls = self.told(tmp_path)
+        _, calls = self.run_events(tmp_path)
         expect({"TrainingStep", "RunFinished"} <= set(calls), f"the calls were {calls}")
 
     def test_validations_are_told_with_their_steps(self, tmp_path: Path) -> None:
         """The last entry of a training that stops between two validations is sent again with one."""
         words = ["trainer.max_steps=6", "trainer.eval_steps=2", "trainer.early_stopping_metric=exact_match"]
-        _, calls = self.told(tmp_path, *words, "trainer.losses=[1,1,nan]")
+        _, calls = self.run_events(tmp_path, *words, "trainer.losses=[1,1,nan]")
         again = 4  # it ends at step 3
         expect(calls.count("TrainingStep") == again, f"the calls were {calls}")
 
     def test_numbers_that_are_none_are_told_without_an_error(self, tmp_path: Path) -> None:
         """A loss and a gradient may be nan or infinite."""
         words = ["trainer.losses=[1,nan,inf]", "trainer.grad_norms=[inf,nan]", "health.nan=warn"]
-        _, calls = self.told(tmp_path, "trainer.max_steps=3", *words)
+        _, calls = self.run_events(tmp_path, "trainer.max_steps=3", *words)
         expect({"IssueFound", "RunFinished"} <= set(calls), f"the calls were {calls}")
 
     def test_a_plan_that_is_refused_is_told_without_an_error(self, tmp_path: Path) -> None:
@@ -122,7 +122,7 @@ class LoggerSuite(Suite):
 
     def test_a_trouble_of_the_training_is_told_without_an_error(self, tmp_path: Path) -> None:
         """`IssueFound` comes after the steps, before the run ends."""
-        _, calls = self.told(tmp_path, ails=True)
+        _, calls = self.run_events(tmp_path, ails=True)
         expect(calls.count("IssueFound") == 1, f"the calls were {calls}")
 
     def test_a_plan_alone_writes_nothing(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,7 +130,7 @@ class LoggerSuite(Suite):
         here = tmp_path / "here"
         here.mkdir()
         monkeypatch.chdir(here)
-        plan, _ = self.told(tmp_path, "stages=[plan]")
+        plan, _ = self.run_events(tmp_path, "stages=[plan]")
         more = sorted({*_names(plan.run_dir), *_names(here)} - _names(_without(plan, tmp_path)))
         expect(not more, f"written: {', '.join(more)}")
 
@@ -148,15 +148,15 @@ class LoggerSuite(Suite):
         telling = [field.name for field in fields(schema) if SECRET_NAME.search(field.name) and field.type.base is str]
         words = [f"logger.{self.option}.{name}={SECRET}" for name in telling]
         words += data_words(tmp_path / SECRET, ROWS)
-        self.told(tmp_path, f"name={SECRET}", *words)
-        plan, _ = self.told(tmp_path, f"name={SECRET}", *words, breaks=True)
+        self.run_events(tmp_path, f"name={SECRET}", *words)
+        plan, _ = self.run_events(tmp_path, f"name={SECRET}", *words, breaks=True)
         own = _names(plan.run_dir) - _names(_without(plan, tmp_path))
         for file in [*(plan.run_dir / name for name in sorted(own)), *files(here)]:
             expect(SECRET.encode() not in file.read_bytes(), f"{file.relative_to(tmp_path)} holds a secret")
 
     def test_two_runs_in_one_process_are_both_logged(self, tmp_path: Path) -> None:
         """The second run sends the same events as the first and leaves as many files."""
-        runs = [self.told(tmp_path / name) for name in ("one", "two")]
+        runs = [self.run_events(tmp_path / name) for name in ("one", "two")]
         expect(runs[0][1] == runs[1][1], "the second run sent other events")
         written = [len(list(files(plan.run_dir))) for plan, _ in runs]
         expect(written[0] == written[1], f"the first run left {written[0]} files, the second {written[1]}")

@@ -38,10 +38,10 @@ class MetricSuite(Suite):
         """Score answers by a metric of either kind; what it raises ends the test."""
         if not isinstance(metric, AnswerMetric):
             return [metric.score(one.answer, one.reference) for one in answers]
-        found = metric.score_all(answers)
-        for name, given in (("scores", found.items), ("weights", found.weights or found.items)):
-            expect(len(given) == len(answers), f"{len(answers)} answers have {len(given)} {name}")
-        return list(found.items)
+        result = metric.score_all(answers)
+        for name, values in (("scores", result.items), ("weights", result.weights or result.items)):
+            expect(len(values) == len(answers), f"{len(answers)} answers have {len(values)} {name}")
+        return list(result.items)
 
     def test_it_says_which_way_is_up_and_whether_it_needs_a_reference(self, tmp_path: Path) -> None:
         """The attributes are there and bools: the report and the choice of prompts depend on them."""
@@ -68,14 +68,14 @@ class MetricSuite(Suite):
         """Where `needs_reference` is False, a metric of texts gives one score with and without a reference."""
         metric: AnyMetric = self.create(tmp_path)
         if not metric.needs_reference and not isinstance(metric, AnswerMetric):
-            for answer in (*ANSWERS[:8], *(given for given, _, _ in self.answers)):
+            for answer in (*ANSWERS[:8], *(example for example, _, _ in self.answers)):
                 scores = [metric.score(answer, reference) for reference in (None, "", "Lima")]
                 expect(len(set(scores)) == 1, f"needs_reference is False, yet {answer!r} scores {scores}")
 
     def test_the_same_answer_has_the_same_score(self, tmp_path: Path) -> None:
         """Twice, in another order, and again by a second instance."""
         one, two = (self.create(tmp_path) for _ in range(2))
-        asked = [*(given for given, _ in self._expected()), _answered("Lima", "lima")]
+        asked = [*(example for example, _ in self._expected()), _answered("Lima", "lima")]
         first = self.scores(one, asked)
         for metric in (one, two):
             again = self.scores(metric, asked[::-1])[::-1]
@@ -87,11 +87,11 @@ class MetricSuite(Suite):
         """Each of `answers` and `answered` has its score."""
         expected = self._expected()
         expect(expected, f"{type(self).__name__}.answers is empty: give (answer, reference, expected score)")
-        scores = self.scores(self.create(tmp_path), [given for given, _ in expected])
-        for (given, wanted), score in zip(expected, scores, strict=True):
-            near = score is not None and wanted is not None and math.isclose(score, wanted, abs_tol=self.tolerance)
-            right = near or (score is None and wanted is None)
-            expect(right, f"{given.answer!r} against {given.reference!r} scores {score}, expected {wanted}")
+        scores = self.scores(self.create(tmp_path), [example for example, _ in expected])
+        for (example, target), score in zip(expected, scores, strict=True):
+            near = score is not None and target is not None and math.isclose(score, target, abs_tol=self.tolerance)
+            right = near or (score is None and target is None)
+            expect(right, f"{example.answer!r} against {example.reference!r} scores {score}, expected {target}")
 
     def _expected(self) -> list[tuple[Answered, float | None]]:
         plain: list[tuple[Answered, float | None]] = [
@@ -128,5 +128,5 @@ def _answered(answer: str, reference: str | None) -> Answered:
 def _check(score: object, answered: Answered) -> None:
     """Refuse what is no finite number; True would be written as a word."""
     right = isinstance(score, int | float) and not isinstance(score, bool) and math.isfinite(score)
-    told = f"{answered.answer[:40]!r} against {answered.reference!r}"
-    expect(right, f"{told} scores {score!r}, no finite number")
+    subject = f"{answered.answer[:40]!r} against {answered.reference!r}"
+    expect(right, f"{subject} scores {score!r}, no finite number")

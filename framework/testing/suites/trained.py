@@ -44,11 +44,11 @@ class Trained(Suite):
         """Train into `folder/run/checkpoint`, as `order` says, and return the result and the steps that were sent."""
         steps: list[Step] = []
 
-        def told(step: Step) -> StepControl | None:
+        def on_step(step: Step) -> StepControl | None:
             steps.append(step)
             return order(step) if order else None
 
-        run = TrainRun(folder / "run" / "checkpoint", folder / "run" / ".trainer.part", told)
+        run = TrainRun(folder / "run" / "checkpoint", folder / "run" / ".trainer.part", on_step)
         return model.train(data.train, data.validation, run), steps
 
     def same(self, one: float, two: float) -> bool:

@@ -47,7 +47,7 @@ class OnNoTemplate(Enum):
     """What happens where a chat template cannot be put into a TEMPLATE of Ollama's."""
 
     fail = "fail"
-    leave_out = "leave_out"
+    skip = "skip"
 
 
 @dataclass
@@ -179,7 +179,7 @@ class OllamaExporterConfig(ExporterConfig):
     """Serve the adapter on this base instead of a merged model: a GGUF file of the base, or a model of Ollama's library
     such as llama3.2:1b. Takes the file of exporter=gguf_adapter. Ollama has no adapters from 0.34.1 on."""
     on_no_template: OnNoTemplate = OnNoTemplate.fail
-    """A chat template that cannot be put into a TEMPLATE: fail, or leave the TEMPLATE out, so that Ollama renders the
+    """A chat template that cannot be put into a TEMPLATE: fail, or skip the TEMPLATE, so that Ollama renders the
     chat template in the GGUF file, as it does from 0.30.11 on."""
     num_ctx: Annotated[int | None, Gt(0)] = None
     """Tokens of a conversation that the model sees. Default: `trainer.max_seq_length`."""

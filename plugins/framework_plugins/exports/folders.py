@@ -30,7 +30,7 @@ def whole(folder: Path, config: Mapping[str, Any]) -> Iterator[Path]:
     if problem := foreign(folder):
         raise FrameworkError(problem)
     try:
-        with files.whole(folder, replace=True) as half:
+        with files.atomic_folder(folder, replace=True) as half:
             yield half
             (half / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
     except OSError as error:

@@ -13,7 +13,7 @@ from huggingface_hub.errors import HfHubHTTPError
 from huggingface_hub.repocard import metadata_load
 from yaml import YAMLError
 
-from framework.api.files import write_whole
+from framework.api.files import write_atomically
 from framework.api.machine import reachable
 from framework.api.plan import Plan
 from framework.api.protocols import ExportContext, Model, ModelPlace, ModelSource
@@ -51,7 +51,7 @@ class ModelCardExporter:
             ways = list(uses(artifacts, known.base or known.base_name, name, asking))
             text = card(Folder([artifact.kind for artifact in artifacts], ways), known)
             file = context.run_dir / folder / FILE
-            write_whole(file, text)
+            write_atomically(file, text)
             made.append(Artifact("model_card", (folder / FILE).as_posix(), file.stat().st_size))
         return made
 
@@ -61,7 +61,7 @@ class ModelCardExporter:
         place = source.fetch(weights=False)
         base = config.base_model or (place.name if is_repo_id(place.name) and not Path(place.name).is_dir() else "")
         license_of_base = "" if config.license else base_license(place, base)
-        elsewhere = plan.given is not None
+        elsewhere = plan.external_checkpoint is not None
         return Known(
             plan=plan,
             report=context.report(),

@@ -17,7 +17,7 @@ from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 from huggingface_hub.utils import disable_progress_bars
 
 from framework.api.errors import FrameworkError
-from framework.api.files import write_whole
+from framework.api.files import write_atomically
 from framework.api.machine import reachable
 from framework.api.plan import Plan
 from framework.api.protocols import ExportContext, Model
@@ -55,7 +55,7 @@ class PushExporter:
         commit = "" if self.config.dry_run else self._push(files, context)
         record = {"repo_id": self.config.repo_id, "dry_run": self.config.dry_run, "commit": commit, "files": sizes}
         file = context.run_dir / RECORD
-        write_whole(file, json.dumps(record, indent=1) + "\n")
+        write_atomically(file, json.dumps(record, indent=1) + "\n")
         return [Artifact("push", RECORD, file.stat().st_size)]
 
     def _push(self, files: Mapping[str, Path | bytes], context: ExportContext) -> str:

@@ -9,7 +9,7 @@ from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model, load_peft_we
 from safetensors import SafetensorError
 
 from framework.api.errors import FrameworkError
-from framework.api.files import whole
+from framework.api.files import atomic_folder
 from framework.api.plan import Plan
 from framework.api.protocols import Adapter, ModelPlace, ModelSource
 from framework.api.text import summarize_error
@@ -70,17 +70,18 @@ def trained_config(plan: Plan) -> PeftConfig | None:
         FrameworkError: the folder holds no weights, or an adapter that peft cannot read.
     """
     adapter: Adapter = plan.adapter.create()
-    if plan.given is None:
+    weights = plan.external_checkpoint
+    if weights is None:
         config: PeftConfig | None = adapter.config()
         return config
-    if not any(plan.given.glob("*.safetensors")):
-        lacks = "the folder holds no .safetensors, so no trained weights" if plan.given.is_dir() else "no such folder"
+    if not any(weights.glob("*.safetensors")):
+        lacks = "the folder holds no .safetensors, so no trained weights" if weights.is_dir() else "no such folder"
         message = f"checkpoint={plan.config['checkpoint']}: {lacks}"
         raise FrameworkError(message)
-    if not (plan.given / "adapter_config.json").is_file():
+    if not (weights / "adapter_config.json").is_file():
         return None
     try:
-        found = PeftConfig.from_pretrained(plan.given)
+        found = PeftConfig.from_pretrained(weights)
     except (ValueError, TypeError, KeyError, OSError) as error:
         message = (
             f"checkpoint={plan.config['checkpoint']}: adapter_config.json cannot be read: {summarize_error(error)}"
@@ -142,7 +143,7 @@ def save_weights(model: Any, folder: Path, state: dict[str, Any] | None = None) 
     """
     # "auto" would ask the Hub whether the vocabulary grew; it did not.
     extra = {"save_embedding_layers": False} if isinstance(model, PeftModel) else {}
-    with whole(folder, replace=True) as half:
+    with atomic_folder(folder, replace=True) as half:
         model.save_pretrained(half, **extra, **({} if state is None else {"state_dict": state}))
 
 

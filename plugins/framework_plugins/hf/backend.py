@@ -61,7 +61,7 @@ class HFBackend:
             message = (
                 f"out of memory: {summarize_error(error)}\nLower trainer.per_device_train_batch_size and raise "
                 "trainer.gradient_accumulation_steps as much, lower trainer.max_seq_length, or set quantization=nf4"
-                + ("; trainer.on_out_of_memory=climb does the first by itself" if by_itself else "")
+                + ("; trainer.on_out_of_memory=retry does the first by itself" if by_itself else "")
             )
             raise FrameworkError(message) from error
         finally:
@@ -122,7 +122,7 @@ def _inspect(place: ModelPlace, config: HFTrainerConfig, *, trust: bool) -> tupl
 def _check_targets(plan: Plan, empty: torch.nn.Module) -> None:
     """Refuse names of layers that the model does not have, before its weights are fetched."""
     targets = getattr(trained_config(plan), "target_modules", None)
-    if plan.given or not isinstance(targets, set | list):
+    if plan.external_checkpoint or not isinstance(targets, set | list):
         return
     layers = {name.rpartition(".")[2] for name, part in empty.named_modules() if isinstance(part, torch.nn.Linear)}
     for target in sorted(targets):

@@ -64,7 +64,7 @@ class Packing(Enum):
 class OutOfMemory(Enum):
     """What to do when memory runs out."""
 
-    climb = "climb"
+    retry = "retry"
     fail = "fail"
 
 
@@ -146,8 +146,8 @@ class HFTrainerConfig(TrainerConfig):
     group_by_prefix: bool = True
     """Bring rows that begin alike into one step, and with packing=pad those of similar length; each row is still seen
     once an epoch, and as likely early as late."""
-    on_out_of_memory: Annotated[OutOfMemory, ~Affects.resume] = OutOfMemory.climb
-    """climb: try again with fewer rows in a pass, then with gradient checkpointing, then with the loss in small pieces;
+    on_out_of_memory: Annotated[OutOfMemory, ~Affects.resume] = OutOfMemory.retry
+    """retry: try again with fewer rows in a pass, then with gradient checkpointing, then with the loss in small pieces;
     rows, schedule and loss stay as they were. fail: end the run."""
     dataloader_num_workers: Annotated[int, Ge(0), ~Affects.resume] = 0
     """Processes that prepare batches; 0: the training process does."""

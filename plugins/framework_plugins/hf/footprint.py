@@ -74,7 +74,7 @@ def footprint(plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, shared: i
         loss=Loss.plain if shape.scaled or group else Loss.learned,
         varied=on_gpu and not tree,
         masked=on_gpu and tree,
-        kept=_kept(shape, adapter.r) if fast else 0.0,
+        activation_bytes=_kept(shape, adapter.r) if fast else 0.0,
         process=0.0 if on_gpu else PROCESS,
         file=0.0 if on_gpu or stored is Weights.half else min(2.0 * shape.total, SHARD),
         evaluated_rows=config.per_device_eval_batch_size if on_gpu else 0,

@@ -80,7 +80,7 @@ def complete(
         new: list[list[int]] = out[:, inputs["input_ids"].shape[1] :].tolist()
         return new
 
-    batches = batches or Batches(OomRetry({}, "", climbs=False), "answering", "")
+    batches = batches or Batches(OomRetry({}, "", retries=False), "answering", "")
     for numbers, made in batches.of(order, batch_size, batch):
         for number, ids in zip(numbers, made, strict=True):
             said[number] += ids[: left[number]]

@@ -70,8 +70,9 @@ class HFModel:
         self.place = place
         self.way = way
         self.facts: Mapping[str, str] = machine.facts
-        own = plan.given is not None and (plan.given / "tokenizer.json").is_file()
-        spoken = ModelPlace(plan.given, str(plan.given)) if plan.given and own else place
+        weights = plan.external_checkpoint
+        own = weights is not None and (weights / "tokenizer.json").is_file()
+        spoken = ModelPlace(weights, str(weights)) if weights and own else place
         self.tokenizer = load_tokenizer(spoken, plan.model.config)
         self.trained = False
         self.oom_retry = oom_retry(plan, config, machine.facts)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from framework.api.errors import FrameworkError
-from framework.api.files import whole
+from framework.api.files import atomic_folder
 from framework.api.plan import Plan
 from framework.api.records import TokenRow
 from framework.api.schema import Affects
@@ -106,7 +106,7 @@ class Checkpoints:
             return
         final = self.folder / f"step-{step:08d}"
         try:
-            with whole(final, replace=True) as half:
+            with atomic_folder(final, replace=True) as half:
                 write(half)
                 files = {file.name: _hash(file) for file in sorted(half.iterdir())}
                 told = {"settings": self.settings, "rows": self._digest(rows), "files": files}

@@ -31,9 +31,9 @@ def _members(plan: Plan, config: GroupConfig) -> Iterator[str]:
         if config.processes is None:
             yield "launch.processes has to be given with trainer.device=cpu: launch.processes=2"
         return
-    if plan.plan.gpu:
+    if plan.planning.gpu:
         if config.processes is None:
-            yield f"launch.processes has to be given with plan.gpu={plan.plan.gpu}: launch.processes=8"
+            yield f"launch.processes has to be given with plan.gpu={plan.planning.gpu}: launch.processes=8"
         return
     if config.main_address == SLURM and slurm.node() is None:
         return  # it is not here that it will run

@@ -12,6 +12,6 @@ from framework.api.protocols import TrainingMonitor
 @hookimpl
 def framework_training_monitors(plan: Plan) -> Iterable[TrainingMonitor]:
     """Watch losses, gradients and validations by the rules of `health`."""
-    from framework_plugins.monitor.watcher import Watcher  # noqa: PLC0415 - only a training needs the rules
+    from framework_plugins.monitor.health_monitor import HealthMonitor  # noqa: PLC0415 - only a training needs the rules
 
-    yield Watcher(plan)
+    yield HealthMonitor(plan)

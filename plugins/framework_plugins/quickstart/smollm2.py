@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from framework.api.errors import FrameworkError
-from framework.api.files import cache_dir, whole
+from framework.api.files import atomic_folder, cache_dir
 from framework.api.protocols import ModelPlace
 from framework_plugins.quickstart.config import SmolLM2Config
 
@@ -99,7 +99,7 @@ def convert(source: Path, target: Path) -> None:
             source.parent, gguf_file=source.name, dtype=torch.bfloat16, quantization_config=GgufConfig(dequantize=True)
         )
         tokenizer = of_bytes(AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name))
-    with whole(target) as half:
+    with atomic_folder(target) as half:
         model.save_pretrained(half)
         tokenizer.save_pretrained(half)
 

@@ -20,7 +20,7 @@ from framework.api.events import (
     StageFinished,
     TrainingStep,
 )
-from framework.api.files import write_whole
+from framework.api.files import write_atomically
 from framework.api.protocols import Logger
 from framework.api.records import EvalResult, Forecast, Report
 from framework.api.text import redact, summarize_error
@@ -78,7 +78,7 @@ class Html(Logger):
         from framework_plugins.report.page import render  # noqa: PLC0415 - as above
 
         if self.run:
-            write_whole(self.file, render(self.run, self.config.samples), errors="replace")
+            write_atomically(self.file, render(self.run, self.config.samples), errors="replace")
 
     def close(self) -> None:
         self.run = None

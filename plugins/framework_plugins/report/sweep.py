@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from framework.api.files import write_whole
+from framework.api.files import write_atomically
 from framework.api.records import Sweep, Trial
 from framework.api.text import figures, override_key
 from framework_plugins.report import parallel
@@ -27,7 +27,7 @@ LONG = 9
 
 def write(folder: Path, sweep: Sweep) -> None:
     """Put the page in place, whole or not at all."""
-    write_whole(folder / FILE, render(sweep, folder), errors="replace")
+    write_atomically(folder / FILE, render(sweep, folder), errors="replace")
 
 
 def render(sweep: Sweep, folder: Path) -> str:

@@ -10,7 +10,7 @@ from framework_plugins.sweeps.trial import hopeless, place
 
 
 @hookimpl
-def framework_validated(step: Step) -> Iterable[str]:
+def framework_prune_reasons(step: Step) -> Iterable[str]:
     """Ask the study, where this run is a trial of one."""
     trial = place()
     return hopeless(trial, step) if trial else ()

@@ -10,7 +10,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 
-from framework.api.files import write_whole
+from framework.api.files import write_atomically
 from framework.api.plan import Plan
 from framework.api.records import TrainResult
 from framework.api.run_folder import RunFolder
@@ -49,7 +49,7 @@ def known_run(plan: Plan, tracker: str, place: str) -> KeptRun | None:
 
 def keep_run(plan: Plan, tracker: str, kept: KeptRun) -> None:
     """Note it, whole or not at all."""
-    write_whole(plan.run_dir / f"{tracker}.json", json.dumps(asdict(kept)) + "\n")
+    write_atomically(plan.run_dir / f"{tracker}.json", json.dumps(asdict(kept)) + "\n")
 
 
 def settings_of(plan: Plan) -> str:

@@ -24,7 +24,7 @@ def chosen(plan: Plan) -> bool:
 
 def elsewhere(plan: Plan) -> bool:
     """Whether the plan alone is asked for: that may be for another machine, on which Unsloth is."""
-    return plan.stages == (Stage.plan,) and (plan.plan.gpu is not None or not versions.installed())
+    return plan.stages == (Stage.plan,) and (plan.planning.gpu is not None or not versions.installed())
 
 
 def settings(plan: Plan) -> Iterator[str]:

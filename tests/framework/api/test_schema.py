@@ -19,8 +19,9 @@ from framework.hooks.session import current
 
 ROOT = Path(__file__).resolve().parents[3]
 EVERYWHERE = (ROOT / "framework", ROOT / "plugins")
-HOLDERS = {"asked", "config", "settings", "training", "plan"}
-"""What the code calls the settings of an option: `self.config.count`, `plan.training.max_steps`, `plan.plan.gpu`."""
+HOLDERS = {"asked", "config", "settings", "training", "planning"}
+"""What the code calls the settings of an option: `self.config.count`, `plan.training.max_steps`, `plan.planning.gpu`.
+"""
 RUN_HOLDERS = {"config", "plan"}
 """What it calls those of the run; the fields of a `Plan` have the same names."""
 GETTERS = {"getattr", "attrgetter"}

@@ -12,6 +12,7 @@ from framework.cli.arguments import (
     restore_folders,
     take_config_dir,
 )
+from framework.hooks.session import current
 
 
 @pytest.mark.parametrize(
@@ -59,11 +60,11 @@ def test_the_help_of_hydra_itself_gets_no_experiment() -> None:
 
 def test_config_dirs_are_taken_out_of_the_words(tmp_path: Path) -> None:
     with pytest.raises(FrameworkError, match="nowhere: there is no such folder"):
-        take_config_dir(["--config-dir", str(tmp_path / "nowhere"), "seed=1"])
+        take_config_dir(current(), ["--config-dir", str(tmp_path / "nowhere"), "seed=1"])
 
 
 @pytest.mark.parametrize("content", ["{", "[]", "{}"])
 def test_a_damaged_environment_of_an_earlier_run_is_told_by_its_file(tmp_path: Path, content: str) -> None:
     (tmp_path / "environment.json").write_text(content, encoding="utf-8")
     with pytest.raises(FrameworkError, match=r"environment\.json is no Environment of this version"):
-        restore_folders([f"run_dir={tmp_path}"])
+        restore_folders(current(), [f"run_dir={tmp_path}"])

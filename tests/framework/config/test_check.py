@@ -93,7 +93,7 @@ def test_the_place_of_a_value_is_the_one_that_won(tmp_path: Path) -> None:
 def test_what_several_keys_do_together_is_told_with_the_place_of_each() -> None:
     text = "adapter=full and quantization=nf4 do not go together: set quantization=none"
     places = {"adapter": "mine.yaml:3", "quantization": "quantization=nf4"}
-    problem = Problem.told(text)
+    problem = Problem.of_sentence(text)
     assert problem.keys == ("adapter", "quantization")
     assert line(problem, lambda key: places[key]) == f"{text} (adapter: mine.yaml:3; quantization: quantization=nf4)"
     assert line(problem, lambda _: "") == text

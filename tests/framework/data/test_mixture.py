@@ -40,7 +40,7 @@ def test_a_count_is_so_many_rows_and_several_sources_are_mixed(
         {"path": str(write_rows(GENERAL[100:])), "weight": 0.2},
     ]
     data = loaded(data_file, tmp_path, entries, "data.validation_split=0")
-    assert [(part.wanted, part.rows) for part in data.result.mixed] == [(7, 7), (7, 7)]
+    assert [(part.requested, part.rows) for part in data.result.mixed] == [(7, 7), (7, 7)]
     assert data.result.train_rows == 20 + 7 + 7
 
 
@@ -55,7 +55,7 @@ def test_a_source_with_too_few_rows_gives_all_it_has_and_the_number_is_told(
     data_file: Path, write_rows: Write, tmp_path: Path
 ) -> None:
     data = loaded(data_file, tmp_path, [{"path": str(write_rows(GENERAL[:3])), "count": 50}])
-    assert [(part.wanted, part.rows) for part in data.result.mixed] == [(50, 3)]
+    assert [(part.requested, part.rows) for part in data.result.mixed] == [(50, 3)]
 
 
 def test_another_seed_draws_other_rows_and_the_same_seed_the_same(
@@ -80,7 +80,7 @@ def test_the_rows_that_a_weight_asks_for_are_that_share_of_all(
     own: int, weight: float, other: float, count: int
 ) -> None:
     parts = [part(weight), part(other), part(count=count)]
-    wanted = [entry.wanted(own, parts) for entry in parts]
+    wanted = [entry.target_rows(own, parts) for entry in parts]
     whole = own + sum(wanted)
     assert wanted[2] == count
     assert wanted[0] / whole == pytest.approx(weight, abs=2 / whole)
@@ -123,7 +123,7 @@ def test_rows_are_drawn_again_in_place_of_bad_ones(data_file: Path, write_rows: 
     bad = [{"prompt": f"question {number}"} for number in range(30)]
     entry = {"path": str(write_rows([*GENERAL[:30], *bad])), "count": 25}
     data = loaded(data_file, tmp_path, [entry], "data.on_bad_row=skip")
-    assert [(part.wanted, part.rows) for part in data.result.mixed] == [(25, 25)]
+    assert [(part.requested, part.rows) for part in data.result.mixed] == [(25, 25)]
 
 
 def test_a_source_without_rows_is_refused(data_file: Path, write_rows: Write, tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_the_first_rows_of_a_source_can_be_all_that_is_drawn_from(
     data_file: Path, write_rows: Write, tmp_path: Path
 ) -> None:
     data = loaded(data_file, tmp_path, [{"path": str(write_rows(GENERAL)), "count": 50, "max_rows": 10}])
-    assert [(part.wanted, part.rows) for part in data.result.mixed] == [(50, 10)]
+    assert [(part.requested, part.rows) for part in data.result.mixed] == [(50, 10)]
 
 
 def test_one_source_may_stand_there_twice(data_file: Path, write_rows: Write, tmp_path: Path) -> None:

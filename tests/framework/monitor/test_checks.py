@@ -17,7 +17,7 @@ from framework.run import pipeline
             ["health.nan=lower"],
             "health.nan=lower: weights that are no numbers stay so at any learning rate. Set warn or",
         ),
-        (["health.endless_answers=lower"], "a lower learning rate teaches no stop token. Set warn or stop"),
+        (["health.truncated_answers=lower"], "a lower learning rate teaches no stop token. Set warn or stop"),
         (["health.lower_to=1"], "health.lower_to=1 must be a number above 0 and below 1"),
         (["trainer.early_stopping_metric=exact_mach"], "unknown metric 'exact_mach'. Did you mean 'exact_match'"),
         (

@@ -23,7 +23,7 @@ def test_an_answer_is_endless_where_it_is_longer_than_it_should_be() -> None:
 def test_it_is_told_with_the_share_of_the_base() -> None:
     after, before = EvalResult({}, [ENDLESS, ENDLESS, *[DONE] * 8]), EvalResult({}, [DONE] * 10)
     (issue,) = truncation_issues(plan(), after, before, 40)
-    assert (issue.kind, issue.step, issue.action) == ("endless_answers", 40, Action.warn)
+    assert (issue.kind, issue.step, issue.action) == ("truncated_answers", 40, Action.warn)
     assert issue.text == "2 of 10 answers did not end by themselves, and 0 of 10 of the base model"
     assert issue.recommendation.startswith("The stop token is not learned: look at the proof")
     (alone,) = truncation_issues(plan(), after, None, 40)
@@ -38,4 +38,4 @@ def test_a_few_that_do_not_end_are_no_trouble(samples: list[Sample]) -> None:
 
 
 def test_it_can_be_left_out() -> None:
-    assert truncation_issues(plan("health.endless_answers=ignore"), EvalResult({}, [ENDLESS] * 9), None, 40) == []
+    assert truncation_issues(plan("health.truncated_answers=ignore"), EvalResult({}, [ENDLESS] * 9), None, 40) == []

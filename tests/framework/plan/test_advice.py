@@ -6,13 +6,14 @@ import pytest
 
 from framework.api.records import Work
 from framework.config.compose import compose
+from framework.hooks.session import current
 from framework.plan.advice import advice
 from framework.plan.make import make_plan
 
 
 def told(folder: Path, *words: str, work: Work | None = None) -> list[str]:
     plan = make_plan(compose(["model=llama1b", "data=local_file", "data.path=x.jsonl", *words]), run_dir=folder)
-    return list(advice(plan, work))
+    return list(advice(plan, work, current().plugins))
 
 
 def work(*, rows: int = 1000, steps: int = 375, epochs: float = 2.0) -> Work:

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from framework.api.records import FitStatus
+from framework.hooks.session import current
 from framework.memory import Shape
 from framework.plan.context import CPU, PlanContext
 from framework.util import host
@@ -21,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def context(folder: Path, *words: str, gpu: str = "24GiB") -> PlanContext:
-    return PlanContext(plan(folder, *words), SHAPE, named(gpu), ROWS)
+    return PlanContext(plan(folder, *words), SHAPE, named(gpu), ROWS, current())
 
 
 def test_rows_are_as_long_as_the_longest_and_never_longer_than_the_limit(tmp_path: Path) -> None:

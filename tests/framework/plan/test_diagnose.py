@@ -166,6 +166,8 @@ def test_a_file_is_told_by_name_and_line(tmp_path: Path) -> None:
          "conf/experiment/e.yaml:2: unknown key 'adapter.max_steps'. Valid in adapter=lora: lora_alpha"),
         ("adapter/e.yaml", "r: 3\n",
          "conf/adapter/e.yaml: adapter is built on no option of 'adapter': start its defaults list with one of dora"),
+        ("adapter/e.yaml", "defaults:\n  - lora\nadapter:\n  r: 3\n",
+         "conf/adapter/e.yaml:4: a preset of 'adapter' has its keys at the top of the file: take 'adapter:' away"),
         ("metric/e.yaml", "ignore_case: true\n",
          "conf/metric/e.yaml: metric is built on no option of 'metric': start its defaults list with one of"),
     ],

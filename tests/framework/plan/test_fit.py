@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("own_cache")
 
 
 def test_what_does_not_fit_comes_with_the_cheapest_changes_that_make_it_fit(tmp_path: Path, llama: Shelf) -> None:
-    _, told = Planner(llama).first(plan(tmp_path, "quantization=none", "plan.gpu=12GiB"))
+    _, told = Planner(llama, current()).first(plan(tmp_path, "quantization=none", "plan.gpu=12GiB"))
     assert told.memory is not None
     assert told.memory.fit_status is FitStatus.too_large
     taken = [word for change in told.changes for word in change.overrides]
@@ -39,7 +39,7 @@ def test_what_does_not_fit_comes_with_the_cheapest_changes_that_make_it_fit(tmp_
 def test_apply_takes_them_and_the_effective_batch_stays(tmp_path: Path, llama: Shelf) -> None:
     before = plan(tmp_path, "quantization=none", "plan.gpu=12GiB", "plan.apply=true")
     remember_rows(before, ROWS)
-    after, told = Planner(llama).first(before)
+    after, told = Planner(llama, current()).first(before)
     assert told.memory is not None
     assert told.memory.fit_status is FitStatus.fits
     assert "quantization=nf4" in told.applied
@@ -58,30 +58,32 @@ def test_what_cannot_fit_is_refused_before_the_rows_are_known(
     monkeypatch.setattr(host, "memory", lambda: HostMemory(8 * GIB, 4 * GIB, limited=False))
     refused = plan(tmp_path, "quantization=none", "trainer.device=cpu")
     with pytest.raises(DoesNotFitError, match=r"at least \d+\.\d GiB are needed, and CPU has 4\.0") as error:
-        check_fits(*Planner(llama).first(refused))
+        check_fits(*Planner(llama, current()).first(refused))
     assert "quantization=nf4" in str(error.value)
 
 
 def test_until_the_rows_are_known_apply_takes_what_costs_nothing(tmp_path: Path, llama: Shelf) -> None:
-    after, told = Planner(llama).first(plan(tmp_path, "quantization=none", "plan.gpu=12GiB", "plan.apply=true"))
+    after, told = Planner(llama, current()).first(
+        plan(tmp_path, "quantization=none", "plan.gpu=12GiB", "plan.apply=true")
+    )
     assert "trainer.per_device_train_batch_size=1" in told.applied
     assert after.quantization.component.name == "none"
     assert after.training.max_seq_length == 2048
 
 
 def test_what_was_applied_is_told_again_with_the_rows(tmp_path: Path, llama: Shelf) -> None:
-    planner = Planner(llama)
+    planner = Planner(llama, current())
     after, told = planner.first(plan(tmp_path, "quantization=none", "plan.gpu=12GiB", "plan.apply=true"))
     assert planner.update(after, ROWS).applied == told.applied != []
 
 
 def test_a_run_that_goes_on_from_a_trained_one_is_not_changed(tmp_path: Path, llama: Shelf) -> None:
     before = plan(tmp_path, "quantization=none", "plan.gpu=12GiB", "plan.apply=true", "stages=[evaluate]")
-    assert Planner(llama).first(before)[0] == before
+    assert Planner(llama, current()).first(before)[0] == before
 
 
 def test_a_plan_for_another_gpu_is_not_refused(tmp_path: Path, llama: Shelf) -> None:
-    check_fits(*Planner(llama).first(plan(tmp_path, "quantization=none", "plan.gpu=4GiB")))
+    check_fits(*Planner(llama, current()).first(plan(tmp_path, "quantization=none", "plan.gpu=4GiB")))
 
 
 class Hasty:
@@ -119,11 +121,11 @@ def test_a_saving_that_cannot_be_set_is_named_and_left_out(
 ) -> None:
     monkeypatch.setattr(current().plugins, "_skipped", {})
     planned = plan(tmp_path, "quantization=none", "plan.gpu=12GiB")
-    without = Planner(llama).first(planned)[1].changes
+    without = Planner(llama, current()).first(planned)[1].changes
     hasty = Hasty(reduction)
     current().plugins.manager.register(hasty, name="hasty")
     try:
-        assert Planner(llama).first(planned)[1].changes == without
+        assert Planner(llama, current()).first(planned)[1].changes == without
     finally:
         current().plugins.manager.unregister(hasty)
     (left,) = current().plugins.skipped_plugins()
@@ -141,7 +143,7 @@ def test_a_saving_for_which_nothing_is_left_is_passed_over(tmp_path: Path, llama
     current().plugins.manager.register(hasty, name="hasty")
     current().plugins.manager.register(other, name="other")
     try:
-        taken = [word for change in Planner(llama).first(planned)[1].changes for word in change.overrides]
+        taken = [word for change in Planner(llama, current()).first(planned)[1].changes for word in change.overrides]
     finally:
         current().plugins.manager.unregister(hasty)
         current().plugins.manager.unregister(other)

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from framework.api.records import FitStatus, Forecast
+from framework.hooks.manager import Plugins
+from framework.hooks.session import current
 from framework.memory import Shape
 from framework.plan import fit
 from framework.plan.fit import remedy
@@ -25,11 +27,11 @@ MIDDLE = LLAMA | SIZES
 
 
 def told(folder: Path, *words: str) -> Forecast:
-    return Planner(Shelf(LLAMA)).first(plan(folder, *words))[1]
+    return Planner(Shelf(LLAMA), current()).first(plan(folder, *words))[1]
 
 
 def test_the_largest_preset_that_fits_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def known() -> Iterator[tuple[str, Shape]]:
+    def known(_: Plugins) -> Iterator[tuple[str, Shape]]:
         for name, config in (("small", SMOLLM), ("middle", MIDDLE), ("same", LLAMA)):
             yield name, Shape.from_config(config)
 
@@ -47,7 +49,7 @@ def test_the_largest_preset_that_fits_is_named(tmp_path: Path, monkeypatch: pyte
 def test_a_model_of_the_family_goes_before_a_larger_one_of_another(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def known() -> Iterator[tuple[str, Shape]]:
+    def known(_: Plugins) -> Iterator[tuple[str, Shape]]:
         for name, config in (("own", SMOLLM), ("other", MIDDLE | {"model_type": "qwen3"})):
             yield name, Shape.from_config(config)
 
@@ -84,7 +86,7 @@ def test_presets_whose_config_can_be_had_are_read(tmp_path: Path) -> None:
 
 
 def test_without_any_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fit, "_presets", list)
+    monkeypatch.setattr(fit, "_presets", lambda _: [])
     found = told(tmp_path, "plan.gpu=4GiB")
     assert found.smaller is None
     assert remedy(found).endswith("Take a smaller model")

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from framework.cli.arguments import chooses_preset
+from framework.hooks.session import current
 from tests.support.forked_program import program
 
 PATIENT = "defaults: [hf]\nlearning_rate: 5e-5\nweight_decay: 0.5\n"
@@ -45,4 +46,4 @@ def test_nothing_is_told_where_the_command_line_decides_or_the_preset_stands(pla
      ("evaluator=[short_prompts]", True), ("seed=1", False), ("adapter.r=3", False)],
 )  # fmt: skip
 def test_only_words_that_choose_a_preset_cost_a_second_look(word: str, *, preset: bool) -> None:
-    assert chooses_preset([word]) is preset
+    assert chooses_preset(current(), [word]) is preset

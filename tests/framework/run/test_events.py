@@ -60,7 +60,7 @@ def test_a_logger_that_raises_is_named_once_and_the_others_get_all(
 ) -> None:
     broken, first, last = Raises(), Listener(), Listener()
     sent = [StageStarted(stage) for stage in (Stage.plan, Stage.data, Stage.train)]
-    with Events(plan) as events:
+    with Events(plan, current()) as events:
         events.loggers = {"first": first, "broken": broken, "last": last}
         for event in sent:
             events.send(event)
@@ -78,7 +78,7 @@ def test_an_interrupt_is_not_taken_for_a_failing_logger(plan: Plan) -> None:
             if isinstance(event, StageStarted):
                 raise KeyboardInterrupt
 
-    logger, events = Interrupted(), Events(plan)
+    logger, events = Interrupted(), Events(plan, current())
     events.loggers = {"console": logger}
     with pytest.raises(KeyboardInterrupt), events:
         events.send(StageStarted(Stage.train))
@@ -107,7 +107,7 @@ def test_a_hook_gets_the_plan_as_it_was_changed_and_comes_after_the_loggers(plan
             order.append((plan, error))
 
     plugin, changed, error = Plugin(), testing.plan(["seed=7"], run_dir=plan.run_dir), OSError("full")
-    events = Events(plan)
+    events = Events(plan, current())
     events.loggers = {"noting": Noting()}
     current().plugins.add(plugin, name="noting")
     try:

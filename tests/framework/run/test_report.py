@@ -16,6 +16,7 @@ from framework.api.records import (
     Sample,
     TrainResult,
 )
+from framework.hooks.session import current
 from framework.run.report import make_report, pair
 from framework.rundir.environment import versions
 
@@ -42,7 +43,9 @@ AFTER = EvalResult(
 def test_the_objective_is_the_value_after_training(tmp_path: Path, name: str, objective: Objective) -> None:
     plan = testing.plan([f"objective={name}"], run_dir=tmp_path)
     exported = ExportResult([Artifact("adapter", "adapter", 5)])
-    report = make_report(plan, {"device": "cpu"}, {"train": 2.0}, None, BEFORE, TRAINED, AFTER, None, exported)
+    report = make_report(
+        plan, {"device": "cpu"}, {"train": 2.0}, None, BEFORE, TRAINED, AFTER, None, exported, current().plugins
+    )
     assert report.objective == objective
     assert report.metrics["eval_loss"] == Change(3.0, 1.0, higher_is_better=False)  # without items, nothing is told
     change = report.metrics["exact_match"]
@@ -58,7 +61,7 @@ def test_the_objective_is_the_value_after_training(tmp_path: Path, name: str, ob
 @pytest.mark.parametrize("name", ["eval_loss", "train_loss", "exact_match"])
 def test_stages_that_never_ran_are_none(tmp_path: Path, name: str) -> None:
     plan = testing.plan([f"objective={name}"], run_dir=tmp_path)
-    report = make_report(plan, {}, {}, None, BEFORE, None, None, None, None)
+    report = make_report(plan, {}, {}, None, BEFORE, None, None, None, None, current().plugins)
     assert report.objective.value is None
     assert report.metrics["exact_match"] == Change(0.0, None, higher_is_better=True)
     assert (report.train, report.tokens_per_second, report.artifacts) == (None, None, [])
@@ -67,7 +70,7 @@ def test_stages_that_never_ran_are_none(tmp_path: Path, name: str) -> None:
 def test_a_secret_in_the_name_is_hidden_as_in_the_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACME_TOKEN", "open-sesame")
     plan = testing.plan(["name=open-sesame"], run_dir=tmp_path / "open-sesame")
-    report = make_report(plan, {}, {}, None, None, None, None, None, None)
+    report = make_report(plan, {}, {}, None, None, None, None, None, None, current().plugins)
     assert (report.name, report.run_dir) == (plan.config["name"], f"{tmp_path}/(hidden)")
     assert report.name == "(hidden)"
 
@@ -81,6 +84,8 @@ def test_answers_are_paired_by_their_prompts() -> None:
 
 
 def test_the_versions_are_those_of_what_took_part(tmp_path: Path) -> None:
-    report = make_report(testing.plan([], run_dir=tmp_path), {}, {}, None, None, None, None, None, None)
+    report = make_report(
+        testing.plan([], run_dir=tmp_path), {}, {}, None, None, None, None, None, None, current().plugins
+    )
     assert report.versions == versions()
     assert {"python", "framework", "hydra-core"} <= report.versions.keys()

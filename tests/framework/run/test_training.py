@@ -166,9 +166,9 @@ def test_answers_that_do_not_end_are_seen_in_validations_that_ask(run: Run, aske
         (2, "4 of 6 answers did not end by themselves"),
         (4, "2 of 6 answers did not end by themselves"),
     ]
-    stopped = run(*asked, *words, "health.endless_answers=stop")
-    assert (stopped.steps, stopped.stopped.partition(":")[0]) == (2, "step 2, endless_answers")
-    assert events(tmp_path, "issue")[-1]["kind"] == "endless_answers"
+    stopped = run(*asked, *words, "health.truncated_answers=stop")
+    assert (stopped.steps, stopped.stopped.partition(":")[0]) == (2, "step 2, truncated_answers")
+    assert events(tmp_path, "issue")[-1]["kind"] == "truncated_answers"
 
 
 class Says:
@@ -188,7 +188,9 @@ def controller(tmp_path: Path, *results: EvalResult, base: EvalResult | None = N
     plan = testing.plan(["trainer.early_stopping_metric=exact_match", "evaluator=[prompts]"], run_dir=tmp_path)
     data: Any = None
     says: Any = Says(*results)
-    return TrainingController(Events(plan), Measuring(plan, testing.EchoModel(plan), data, {"prompts": says}, {}), base)
+    return TrainingController(
+        Events(plan, current()), Measuring(plan, testing.EchoModel(plan), data, {"prompts": says}, {}, current()), base
+    )
 
 
 @pytest.mark.parametrize(
@@ -213,7 +215,7 @@ class Impatient:
         self.seen: list[tuple[int, float | None]] = []
 
     @hookimpl
-    def framework_validated(self, step: Step) -> list[Any]:
+    def framework_prune_reasons(self, step: Step) -> list[Any]:
         """Note the validation, and say what is wrong with it."""
         self.seen.append((step.step, step.eval_loss))
         return ["it is hopeless", "and more"] if (step.eval_loss or 0) > 2 else []
@@ -236,7 +238,7 @@ def test_hook_validated_is_told_each_validation_loss_and_gives_a_run_up(run: Run
 def test_a_plugin_that_gives_no_sentence_is_left_out_and_the_run_goes_on(run: Run) -> None:
     class Wrong:
         @hookimpl
-        def framework_validated(self) -> list[Any]:
+        def framework_prune_reasons(self) -> list[Any]:
             return [7]
 
     plugin = Wrong()

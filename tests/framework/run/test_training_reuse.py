@@ -120,7 +120,7 @@ def test_a_point_says_whose_training_it_has(run: Run) -> None:
     "word",
     [
         "trainer.learning_rate=1e-3", "seed=7", "data.max_rows=3", "format.system_prompt=Hi", "evaluator=[]",
-        "evaluator.prompts.max_new_tokens=3", "metric=[token_f1]", "verdict.null_adapters=0", "health.spike=stop",
+        "evaluator.prompts.max_new_tokens=3", "metric=[token_f1]", "verdict.random_adapters=0", "health.spike=stop",
         "stages=[plan,data,train,report]",
     ],
 )  # fmt: skip
@@ -182,7 +182,7 @@ class Impatient:
     """Gives up whatever is validated."""
 
     @hookimpl
-    def framework_validated(self, step: Step) -> list[str]:
+    def framework_prune_reasons(self, step: Step) -> list[str]:
         return [f"hopeless at {step.step}"]
 
 

@@ -14,7 +14,16 @@ import pytest
 from framework import __version__, hookimpl, testing
 from framework.hooks.session import current
 from framework.rundir import environment as module
-from framework.rundir.environment import Commit, checkouts, commit, environment, origin, origins, packages, versions
+from framework.rundir.environment import (
+    Commit,
+    checkouts,
+    commit,
+    environment,
+    origin,
+    packages,
+    plugin_origins,
+    versions,
+)
 from framework.util.redact import hide
 from framework.util.requirements import installed
 
@@ -141,7 +150,7 @@ def test_the_options_of_every_group_are_told(tmp_path: Path) -> None:
 
 
 def test_plugins_that_take_part_are_told_with_their_package(tmp_path: Path) -> None:
-    found = origins(testing.plan(["logger=[]"], run_dir=tmp_path))
+    found = plugin_origins(testing.plan(["logger=[]"], run_dir=tmp_path), current().plugins)
     assert found["evals"] == f"framework {__version__}"
     assert "report" not in found
     assert "journal" not in found
@@ -157,7 +166,7 @@ def test_plugins_that_take_part_are_told_with_their_package(tmp_path: Path) -> N
         ("framework_advice", "acme 1.2"),
         ("framework_export_needs", "acme 1.2"),
         ("framework_concerns", "acme 1.2"),
-        ("framework_validated", "acme 1.2"),
+        ("framework_prune_reasons", "acme 1.2"),
         ("framework_run_finished", "acme 1.2"),
         ("framework_components", None),
         ("framework_diagnostics", None),
@@ -172,7 +181,7 @@ def test_a_plugin_takes_part_by_hooks_that_a_run_calls(
     acme = types.SimpleNamespace(**{hook: hookimpl(lambda: None)})
     current().plugins.manager.register(acme, name="acme")
     try:
-        assert origins(plan).get("acme") == package
+        assert plugin_origins(plan, current().plugins).get("acme") == package
     finally:
         current().plugins.manager.unregister(acme)
 

@@ -6,23 +6,23 @@ from pathlib import Path
 
 import pytest
 
-from framework.util.files import whole, write_whole
+from framework.util.files import atomic_folder, write_atomically
 
 
 def test_it_takes_the_place_of_an_earlier_one(tmp_path: Path) -> None:
     for text in ("first\n", "zwölf\r\n"):
-        write_whole(tmp_path / "told.json", text)
+        write_atomically(tmp_path / "told.json", text)
         assert (tmp_path / "told.json").read_bytes() == text.encode()
     assert [path.name for path in tmp_path.iterdir()] == ["told.json"]
 
 
 def test_what_cannot_be_written_leaves_the_earlier_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "told.json"
-    write_whole(file, "first")
+    write_atomically(file, "first")
     with pytest.raises(UnicodeEncodeError):
-        write_whole(file, "half \udc80")
+        write_atomically(file, "half \udc80")
     assert file.read_text(encoding="utf-8") == "first"
-    write_whole(file, "half \udc80", errors="replace")
+    write_atomically(file, "half \udc80", errors="replace")
     assert file.read_text(encoding="utf-8") == "half ?"
 
     def killed(*_: object) -> None:
@@ -30,20 +30,20 @@ def test_what_cannot_be_written_leaves_the_earlier_one(tmp_path: Path, monkeypat
 
     monkeypatch.setattr(Path, "replace", killed)
     with pytest.raises(KeyboardInterrupt):
-        write_whole(file, "second")
+        write_atomically(file, "second")
     assert file.read_text(encoding="utf-8") == "half ?"
     assert list(tmp_path.iterdir()) == [file]
 
 
 def full(target: Path) -> None:
-    with whole(target) as half:
+    with atomic_folder(target) as half:
         (half / "weights").write_text("w", encoding="utf-8")
         raise OSError(28, "No space left on device")
 
 
 def test_a_folder_is_there_when_it_is_whole(tmp_path: Path) -> None:
     target = tmp_path / "models" / "one"
-    with whole(target) as half:
+    with atomic_folder(target) as half:
         (half / "weights").write_text("w", encoding="utf-8")
         assert not target.exists()
     assert (target / "weights").read_text(encoding="utf-8") == "w"
@@ -58,7 +58,7 @@ def test_what_fails_half_way_leaves_nothing(tmp_path: Path) -> None:
 
 def test_what_another_process_has_put_there_stays(tmp_path: Path) -> None:
     target = tmp_path / "one"
-    with whole(target) as half:
+    with atomic_folder(target) as half:
         (half / "weights").write_text("second", encoding="utf-8")
         target.mkdir()
         (target / "weights").write_text("first", encoding="utf-8")
@@ -69,7 +69,7 @@ def test_what_another_process_has_put_there_stays(tmp_path: Path) -> None:
 def test_a_folder_that_cannot_be_put_there_is_an_error(tmp_path: Path) -> None:
     target = tmp_path / "one"
     target.write_text("a file", encoding="utf-8")
-    with pytest.raises(NotADirectoryError), whole(target) as half:
+    with pytest.raises(NotADirectoryError), atomic_folder(target) as half:
         (half / "weights").write_text("w", encoding="utf-8")
     assert list(tmp_path.iterdir()) == [target]
 
@@ -79,7 +79,7 @@ def test_a_folder_takes_the_place_of_an_earlier_one_where_that_is_asked_for(tmp_
     for text in ("first", "second"):
         (tmp_path / "one.part").mkdir()  # left by a process that was killed
         (tmp_path / "one.part" / "left").write_text("", encoding="utf-8")
-        with whole(target, replace=True) as half:
+        with atomic_folder(target, replace=True) as half:
             (half / text).write_text("w", encoding="utf-8")
         assert [path.name for path in target.iterdir()] == [text]
     assert list(tmp_path.iterdir()) == [target]

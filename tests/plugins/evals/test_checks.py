@@ -10,6 +10,7 @@ import pytest
 from framework import FrameworkError, testing
 from framework.api.plan import Plan
 from framework.api.records import Work
+from framework.hooks.session import current
 from framework.plan.advice import advice
 from framework_plugins.evals import checks
 from tests.support.program import framework
@@ -144,7 +145,8 @@ def test_metrics_with_nothing_to_compare_with_are_told_as_advice(tmp_path: Path)
         "evaluator.prompts: none of the 2 prompts has a reference, so exact_match, token_f1 will score nothing. "
         "Give answers with the prompts, or choose among json_valid, regex, length, stopped and judge"
     )
-    assert told in list(advice(plan(tmp_path, own, "metric=[exact_match,token_f1,json_valid]"), None))
+    every = plan(tmp_path, own, "metric=[exact_match,token_f1,json_valid]")
+    assert told in list(advice(every, None, current().plugins))
     assert not list(checks.advice(plan(tmp_path, own, "metric=[json_valid]"), None))
     assert not list(checks.advice(plan(tmp_path, "evaluator.prompts.prompts=[{prompt: a, reference: b}]"), None))
     judge = [*JUDGE, "metric.judge.prompt='{answer} {reference}'"]

@@ -19,6 +19,7 @@ from framework.api.protocols import ExportContext, ModelPlace
 from framework.api.records import Artifact, DataResult, EvalResult, ExportResult, Report, TrainResult
 from framework.api.run_folder import RunFolder
 from framework.api.schema import Stage
+from framework.hooks.session import current
 from framework.run import pipeline
 from framework.run.report import make_report
 from framework_plugins.exports.config import ModelCardExporterConfig
@@ -48,7 +49,7 @@ def draft(plan: Plan, model: testing.EchoModel) -> Report:
     folder = RunFolder(plan.run_dir)
     before, after = (folder.load_result(stage, EvalResult) for stage in (Stage.baseline, Stage.evaluate))
     data, trained = folder.load_result(Stage.data, DataResult), folder.load_result(Stage.train, TrainResult)
-    return make_report(plan, model.facts, {}, data, before, trained, after, folder.nulls(), None)
+    return make_report(plan, model.facts, {}, data, before, trained, after, folder.nulls(), None, current().plugins)
 
 
 def write(plan: Plan, artifacts: Mapping[str, str], **settings: Any) -> dict[str, str]:

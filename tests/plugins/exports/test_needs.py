@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from framework.api.records import ExportNeed
+from framework.hooks.session import current
 from framework.memory import Shape
 from framework.plan.forecast import Planner
 from framework.util import host
@@ -55,7 +56,9 @@ def test_comparing_takes_the_model_once_more_in_what_fits(tmp_path: Path, monkey
 
 
 def test_they_stand_in_the_plan(tmp_path: Path) -> None:
-    _, forecast = Planner(Shelf(LLAMA)).first(plan(tmp_path, "plan.gpu=rtx4090", "exporter=[adapter,merged]"))
+    _, forecast = Planner(Shelf(LLAMA), current()).first(
+        plan(tmp_path, "plan.gpu=rtx4090", "exporter=[adapter,merged]")
+    )
     assert forecast.disk is not None
     assert forecast.disk.parts["merged"] == 2 * SHAPE.total
     assert forecast.disk.parts["adapter"] == forecast.disk.parts["checkpoint"]

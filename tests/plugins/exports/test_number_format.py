@@ -56,7 +56,7 @@ def make(tmp_path: Path) -> Make:
 
 def gate(context: ExportContext, largest: float) -> Gate:
     """Return a gate that has asked the trained model already."""
-    context.kept["parity"] = Reference([], torch.float32, frozenset(), [], largest)
+    context.shared["parity"] = Reference([], torch.float32, frozenset(), [], largest)
     return Gate(ParityConfig(), testing.EchoModel(testing.plan([], run_dir=context.run_dir)), context)
 
 

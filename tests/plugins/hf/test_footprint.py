@@ -72,9 +72,9 @@ def test_a_cpu_counts_the_process_and_its_own_layers() -> None:
     half = "trainer.dtype=bf16"  # by itself only a processor with instructions for it trains in bf16
     made = settings(half, gpu=None)
     assert made.process > 500 * 2**20
-    assert made.kept > 0
+    assert made.activation_bytes > 0
     assert not made.checkpointing
-    assert settings(half, "adapter=full", gpu=None).kept == 0
+    assert settings(half, "adapter=full", gpu=None).activation_bytes == 0
     assert settings(half, "trainer.device=cpu").process == made.process
 
 

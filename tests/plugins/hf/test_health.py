@@ -163,11 +163,11 @@ def test_rows_that_are_learned_by_heart_raise_the_validation_loss(run: Run, tmp_
 
 def test_answers_that_never_stop_are_told_with_those_of_the_base(run: Run, tmp_path: Path) -> None:
     stages = "stages=[data,baseline,train,evaluate,report]"
-    more = ["evaluator=[prompts]", "data.validation_split=0.4", "verdict.null_adapters=0", "format=alpaca"]
+    more = ["evaluator=[prompts]", "data.validation_split=0.4", "verdict.random_adapters=0", "format=alpaca"]
     run(chat_rows(20), stages, *more, "trainer.max_steps=2", "evaluator.prompts.max_new_tokens=40")
     report = records.load(Report, tmp_path / "run" / "report.json")
     assert report.train is not None
-    (issue,) = [found for found in report.train.issues if found.kind == "endless_answers"]
+    (issue,) = [found for found in report.train.issues if found.kind == "truncated_answers"]
     assert re.fullmatch(r"(\d+) of 8 answers did not end by themselves, and \d+ of 8 of the base model", issue.text)
     assert "The stop token is not learned" in issue.recommendation
 

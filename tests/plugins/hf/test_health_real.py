@@ -1,4 +1,4 @@
-"""The watcher on a real model: the quickstart, which is healthy, and the same with a rate that is not."""
+"""The monitor on a real model: the quickstart, which is healthy, and the same with a rate that is not."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def adapted(folder: Path, **more: Any) -> Any:
 def evaluation(model: Any, packing: Packing = Packing.tree) -> Evaluation:
     losses = Losses(model, packing, masked=False)
     assert losses.packing is packing
-    return Evaluation(Passes(Packer(packing, 4, 0), losses), OomRetry({}, "", climbs=False), "cpu")
+    return Evaluation(Passes(Packer(packing, 4, 0), losses), OomRetry({}, "", retries=False), "cpu")
 
 
 def alone(model: Any, row: TokenRow) -> torch.Tensor:

@@ -56,6 +56,12 @@ def run(base: Path, rows: Path, folder: Path, *words: str) -> Path:
     return folder
 
 
+def in_cache(kind: str) -> Any:
+    """Return the value that the session holds of a kind, whatever its key; None where there is none."""
+    entry = current().shared.entries.get(kind)
+    return entry.value if entry else None
+
+
 def results(folder: Path) -> dict[str, Any]:
     """Return what a run came to, times left out."""
     found = {name: json.loads((folder / name).read_text(encoding="utf-8")) for name in EVALUATED}
@@ -83,7 +89,7 @@ def test_points_that_share_give_what_they_give_alone_bit_by_bit(
         for number, point in enumerate(POINTS):
             run(base, rows, tmp_path / f"shared{number}", *words, *point)
             for kind, things in kept.items():
-                things.append(current().shared.find_kind(kind))
+                things.append(in_cache(kind))
     finally:
         current().shared.close()
     # The layers of DoRA are computed in another way, so its base is asked anew.
@@ -103,7 +109,7 @@ def test_the_weights_are_read_once_and_nothing_of_a_point_is_left_in_them(
     with opened(plan) as (model, data):
         train(model, data, tmp_path)
         used = {name: part.data_ptr() for name, part in model.model.get_base_model().named_parameters()}
-    kept = current().shared.find_kind(shared.KIND)
+    kept = in_cache(shared.KIND)
     names = [name for name, _ in kept.model.named_modules()]
     assert not [name for name in names if "lora" in name]
     assert not [part for part in kept.model.modules() if part._forward_hooks or part._forward_pre_hooks]  # noqa: SLF001 - no public names
@@ -112,14 +118,14 @@ def test_the_weights_are_read_once_and_nothing_of_a_point_is_left_in_them(
         assert {name: again[name] for name in used if "lora_" not in name} == {
             name: place for name, place in used.items() if "lora_" not in name
         }
-        assert current().shared.find_kind(shared.KIND) is kept
+        assert in_cache(shared.KIND) is kept
 
 
 @pytest.mark.usefixtures("sweep")
 def test_another_base_takes_the_place_of_the_one_that_was_kept(base: Path, rows: Path, tmp_path: Path) -> None:
     with opened(make(base, rows, tmp_path)) as (model, _):
         assert model.model is not None
-    gone = weakref.ref(current().shared.find_kind(shared.KIND).model)
+    gone = weakref.ref(in_cache(shared.KIND).model)
     with opened(make(base, rows, tmp_path, "trainer.dtype=bf16")) as (model, _):
         assert model.model.dtype == torch.bfloat16
         gc.collect()
@@ -145,12 +151,12 @@ def test_what_may_not_be_shared_is_not_kept(base: Path, rows: Path, tmp_path: Pa
         assert model.model is not None
     with opened(make(base, rows, tmp_path, *words)) as (model, _):
         assert model.model is not None
-        assert current().shared.find_kind(shared.KIND) is None
+        assert in_cache(shared.KIND) is None
 
 
 def test_outside_a_sweep_nothing_is_kept(base: Path, rows: Path, tmp_path: Path) -> None:
     run(base, rows, tmp_path / "run")
-    assert current().shared.find_kind(shared.KIND) is None
+    assert in_cache(shared.KIND) is None
 
 
 @pytest.mark.usefixtures("sweep")

@@ -15,6 +15,7 @@ from framework.api import records
 from framework.api.events import IssueFound, RunFailed, RunFinished, RunStarted, TrainingStep
 from framework.api.records import DataResult, Report
 from framework.api.text.results import visible
+from framework.hooks.session import current
 from framework.run import pipeline
 from framework.run.report import make_report
 from framework.util.errors import PrunedError
@@ -191,7 +192,7 @@ def test_what_was_made_smaller_for_want_of_memory_is_told(tmp_path: Path) -> Non
     plan = testing.plan([], run_dir=tmp_path)
     logger = Html(HtmlConfig())
     logger.log(RunStarted(plan, EVEN, {"device": "CPU"}))
-    logger.log(RunFinished(make_report(plan, {}, {}, EVEN, None, CLIMBED, None, None, None), []))
+    logger.log(RunFinished(make_report(plan, {}, {}, EVEN, None, CLIMBED, None, None, None, current().plugins), []))
     page = Page(tmp_path / "report.html")
     assert "ran out of memory" in page.within("#training", "dt")
     assert "; ".join(CLIMBED.oom_fallbacks) in page.within("#training", "dd")
@@ -205,7 +206,7 @@ def test_troubles_are_listed_and_marked_in_the_curve(tmp_path: Path) -> None:
         logger.log(TrainingStep(step))
     for issue in AILING.issues:
         logger.log(IssueFound(issue))
-    logger.log(RunFinished(make_report(plan, {}, {}, EVEN, None, AILING, None, None, None), []))
+    logger.log(RunFinished(make_report(plan, {}, {}, EVEN, None, AILING, None, None, None, current().plugins), []))
     page = Page(tmp_path / "report.html")
     assert page.within("#health", "dt") == ["ended early", "best", "issues"]
     assert SPIKE.line in page.within("#health", "dd", ".small")

@@ -18,6 +18,7 @@ from framework.api.records import EvalResult, Measure, Sample, Step
 from framework.api.schema import Stage
 from framework.config.check import check
 from framework.config.compose import compose
+from framework.hooks.session import current
 from framework.run import pipeline
 from framework.run.report import make_report
 from framework_plugins.trackers.config import ConsoleConfig
@@ -161,7 +162,7 @@ def test_long_answers_are_cut_in_the_middle_and_those_without_an_end_say_so(caps
     asked = "system: be brief\nuser: " + "why? " * 400 + "now?"
     long = Sample(asked, "start " + "and on " * 300 + "end", None, stopped=False, scores={})
     plan = testing.plan([], run_dir=Path("run"))
-    report = make_report(plan, {}, {}, EVEN, None, None, None, None, None)
+    report = make_report(plan, {}, {}, EVEN, None, None, None, None, None, current().plugins)
     samples = [(long, dataclasses.replace(long, answer="short", stopped=True))]
     Console(ConsoleConfig()).log(RunFinished(report, samples))
     table = cells(capsys.readouterr().out)
@@ -179,7 +180,9 @@ def test_lines_that_all_prompts_share_are_left_out(capsys: pytest.CaptureFixture
         (None, Sample(f"Turn it into JSON.\n\n{word}", word, None, stopped=True, scores={})) for word in ("ab", "ac")
     ]
     plan = testing.plan([], run_dir=Path("run"))
-    report = make_report(plan, {}, {}, EVEN, None, None, EvalResult({"score": Measure(12.5)}), None, None)
+    report = make_report(
+        plan, {}, {}, EVEN, None, None, EvalResult({"score": Measure(12.5)}), None, None, current().plugins
+    )
     Console(ConsoleConfig()).log(RunFinished(report, samples))
     table = cells(capsys.readouterr().out)
     assert table == [["ab", "-", "ab"], ["ac", "-", "ac"], ["score ↓", "-", "12.5000"]]
@@ -187,7 +190,7 @@ def test_lines_that_all_prompts_share_are_left_out(capsys: pytest.CaptureFixture
 
 def test_what_was_made_smaller_for_want_of_memory_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     plan = testing.plan([], run_dir=Path("run"))
-    report = make_report(plan, {}, {}, EVEN, None, CLIMBED, None, None, None)
+    report = make_report(plan, {}, {}, EVEN, None, CLIMBED, None, None, None, current().plugins)
     Console(ConsoleConfig()).log(RunFinished(report, []))
     words = " ".join(capsys.readouterr().out.split())
     assert "ran out of memory training step 2: 1 row in a pass instead of 2; training step 3: gradient" in words
@@ -213,7 +216,7 @@ def test_what_went_wrong_and_which_weights_are_kept_is_told_at_the_end(capsys: p
     plan = testing.plan([], run_dir=Path("run"))
     console = Console(ConsoleConfig())
     console.log(RunPlanned(plan))
-    console.log(RunFinished(make_report(plan, {}, {}, EVEN, None, AILING, None, None, None), []))
+    console.log(RunFinished(make_report(plan, {}, {}, EVEN, None, AILING, None, None, None, current().plugins), []))
     words = " ".join(capsys.readouterr().out.split())
     assert "ended early step 3, rising_eval_loss: it rose best step 2: eval_loss 0.5000; its weights are kept" in words
     assert "issues spike at step 2, rising_eval_loss at step 3" in words

@@ -10,6 +10,7 @@ from omegaconf import OmegaConf
 
 from framework.api.records import FitStatus
 from framework.config import compose
+from framework.hooks.session import current
 from framework.plan.forecast import Planner
 from framework.plan.make import make_plan
 from framework_plugins.unsloth import versions
@@ -53,7 +54,7 @@ def test_the_plan_says_that_it_fits(
     for card in cards:
         words = (f"+experiment={experiment}", f"trainer={trainer}", f"plan.gpu={card}")
         plan = make_plan(compose.compose(words), run_dir=tmp_path / "run", overrides=words)
-        memory = Planner(Shelf(config)).first(plan)[1].memory
+        memory = Planner(Shelf(config), current()).first(plan)[1].memory
         assert memory is not None
         assert memory.fit_status is FitStatus.fits, f"{words}: {memory.high / 2**30:.1f} GiB"
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from framework.api.errors import FrameworkError
-from framework.api.files import write_whole
+from framework.api.files import write_atomically
 from framework.api.plan import Plan
 from framework.api.protocols import ExportContext, Model, ModelSource
 from framework.api.records import Artifact, Message, Prompt
@@ -78,11 +78,11 @@ class OllamaExporter:
         try:
             return derive(render, known), ""
         except NoTemplateError as error:
-            if self.config.on_no_template is OnNoTemplate.leave_out:
+            if self.config.on_no_template is OnNoTemplate.skip:
                 return None, str(error)
             message = (
                 f"exporter=ollama cannot put this chat template into a TEMPLATE: {error}.\nA new Ollama renders the "
-                "chat template in the GGUF file itself: exporter.ollama.on_no_template=leave_out"
+                "chat template in the GGUF file itself: exporter.ollama.on_no_template=skip"
             )
             raise FrameworkError(message) from error
 
@@ -121,7 +121,7 @@ class OllamaExporter:
             message = f"{folder} holds {others[0]}, which is no Modelfile: move it, or set exporter.ollama.folder"
             raise FrameworkError(message)
         folder.mkdir(exist_ok=True)
-        write_whole(folder / FILE, text)
+        write_atomically(folder / FILE, text)
         return Artifact("ollama", f"{self.config.folder}/{FILE}", (folder / FILE).stat().st_size)
 
 

@@ -77,9 +77,9 @@ class Gate:
     @property
     def reference(self) -> Reference | None:
         """What the trained model says; None where it does not fit into memory a second time."""
-        if HELD not in self.context.kept:
-            self.context.kept[HELD] = self._reference()
-        held: Reference | None = self.context.kept[HELD]
+        if HELD not in self.context.shared:
+            self.context.shared[HELD] = self._reference()
+        held: Reference | None = self.context.shared[HELD]
         return held
 
     def _reference(self) -> Reference | None:

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from framework.api.files import write_whole
+from framework.api.files import write_atomically
 from framework_plugins.exports.config import ParityConfig
 from framework_plugins.exports.parity.agreement import Agreement, Answer
 
@@ -76,4 +76,4 @@ class Record:
         ours = {"name": self.name, "against": self.against}
         others = (each for each in known if not ours.items() <= each.items())
         records = [*others, asdict(self)]
-        write_whole(file, json.dumps(records, indent=1) + "\n")
+        write_atomically(file, json.dumps(records, indent=1) + "\n")

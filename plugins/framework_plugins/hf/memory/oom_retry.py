@@ -28,13 +28,13 @@ class OomRetry:
     Args:
         facts: what the run reports about its machine.
         mend: what a user could change once no fallback is left.
-        climbs: whether anything is retried.
+        retries: whether anything is retried.
     """
 
-    def __init__(self, facts: dict[str, str], mend: str, *, climbs: bool = True) -> None:
+    def __init__(self, facts: dict[str, str], mend: str, *, retries: bool = True) -> None:
         self.facts = facts
         self.mend = mend
-        self.climbs = climbs
+        self.retries = retries
         self.told: list[str] = []
 
     def attempt(self, call: Callable[[], T], climb: Callable[[], str], where: str, lower: str) -> T:
@@ -53,7 +53,7 @@ class OomRetry:
             try:
                 return call()
             except (RuntimeError, MemoryError) as error:
-                if not self.climbs or not ran_out(error):
+                if not self.retries or not ran_out(error):
                     raise
                 forget(error)
                 fallback = climb()
@@ -80,7 +80,7 @@ def oom_retry(plan: Plan, config: HFTrainerConfig, facts: dict[str, str]) -> Oom
         mend = "lower adapter.r, or take a smaller model"
     else:
         mend = "lower adapter.r, set quantization=nf4, or take a smaller model"
-    return OomRetry(facts, mend, climbs=config.on_out_of_memory is OutOfMemory.climb)
+    return OomRetry(facts, mend, retries=config.on_out_of_memory is OutOfMemory.retry)
 
 
 class Batches:

@@ -192,7 +192,7 @@ def test_what_cannot_be_derived_fails_with_the_reason_and_what_to_do(run_dir: Pa
     assert str(raised.value) == (
         "exporter=ollama cannot put this chat template into a TEMPLATE: it takes the thoughts out of earlier answers, "
         "which no TEMPLATE can.\nA new Ollama renders the chat template in the GGUF file itself: "
-        "exporter.ollama.on_no_template=leave_out"
+        "exporter.ollama.on_no_template=skip"
     )
     assert not (run_dir / "ollama").exists()
 
@@ -208,7 +208,7 @@ def test_what_cannot_be_derived_is_told_before_anything_is_trained(run_dir: Path
 
 
 def test_what_cannot_be_derived_is_left_out_where_the_config_says_so(run_dir: Path) -> None:
-    config = OllamaExporterConfig(on_no_template=OnNoTemplate.leave_out)
+    config = OllamaExporterConfig(on_no_template=OnNoTemplate.skip)
     instructions = export(run_dir, Speaks(make_tokenizer("qwen3")), config)
     assert [name for name, _ in instructions] == ["FROM", "REQUIRES", "PARAMETER stop", "PARAMETER num_ctx"]
     assert "it takes the thoughts out of earlier answers" in comments(run_dir)

@@ -136,7 +136,7 @@ def test_after_the_last_rung_the_run_ends_with_what_was_tried_and_leaves_nothing
 def test_with_fail_nothing_is_tried_again(base: Path, rows: Path, tmp_path: Path) -> None:
     seen: list[int] = []
     words = (*ONE_BY_EIGHT, "trainer.on_out_of_memory=fail")
-    with pytest.raises(FrameworkError, match=r"out of memory: .*\n.*on_out_of_memory=climb does the first by itself"):
+    with pytest.raises(FrameworkError, match=r"out of memory: .*\n.*on_out_of_memory=retry does the first by itself"):
         trained(base, rows, tmp_path, *words, fits=lambda _, step: seen.append(step))
     assert seen == [1]
 

@@ -1,4 +1,4 @@
-"""The watcher as a whole: what is done about what it sees, how often it speaks, and that nothing brings it down."""
+"""The monitor as a whole: what is done about what it sees, how often it speaks, and that nothing brings it down."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from framework.api.schema import Action, HealthConfig
+from framework_plugins.monitor.health_monitor import MOST, HealthMonitor
 from framework_plugins.monitor.recommendations import RECOMMENDATIONS
-from framework_plugins.monitor.watcher import MOST, Watcher
 from tests.support.curves import entries, falling, kinds, plan, seen
 
 FLAT = falling(400, start=2.0, end=2.0, noise=0.0)
@@ -18,12 +18,12 @@ KINDS = [field.name for field in dataclasses.fields(HealthConfig) if field.name 
 
 
 def test_every_kind_has_a_setting_and_a_cure() -> None:
-    assert set(KINDS) - {"endless_answers"} == set(RECOMMENDATIONS) == set(Watcher(plan()).rules)
+    assert set(KINDS) - {"truncated_answers"} == set(RECOMMENDATIONS) == set(HealthMonitor(plan()).rules)
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_what_is_ignored_is_not_looked_at(kind: str) -> None:
-    assert kind not in Watcher(plan(f"health.{kind}=ignore")).rules
+    assert kind not in HealthMonitor(plan(f"health.{kind}=ignore")).rules
 
 
 def test_the_action_is_that_of_the_settings_and_is_told() -> None:

@@ -1,4 +1,4 @@
-"""The monitor: takes the log entries of a training, one after the other, and returns the problems."""
+"""Takes the log entries of a training, one after the other, and returns the issues that the rules find."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class Rule(Protocol):
         """Forget the earlier entries: the problem was reported, or the learning rate has changed."""
 
 
-class Watcher:
-    """Watches one training.
+class HealthMonitor:
+    """Monitors one training.
 
     Args:
         plan: the run.
