@@ -109,7 +109,9 @@ def check(run: HFModel, backend: type[HFBackend]) -> str:
 def _key(run: HFModel, config: Mapping[str, Any]) -> str:
     """Return a hash of all on which the result depends; of the adapter's numbers, whether they are zero."""
     machine, plan = run.machine, run.plan
-    adapter = {name: bool(value) if isinstance(value, float | int) else value for name, value in plan.adapter.settings.items()}
+    adapter = {
+        name: bool(value) if isinstance(value, float | int) else value for name, value in plan.adapter.settings.items()
+    }
     key = {
         "versions": {name: installed(name) for name in LIBRARIES + ATTENTION},
         "code": [module_hash(name) for name in PACKAGES],
