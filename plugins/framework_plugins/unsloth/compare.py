@@ -62,7 +62,7 @@ SETTINGS: Mapping[str, Any] = {
     "max_seq_length": LENGTH,
     "max_grad_norm": 1e9,  # clipped gradients would hide how large they were
 }
-PLAIN = "transformers and peft"
+PLAIN, HF = "transformers and peft", "trainer=hf"
 SECONDS = 600
 log = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ def check(run: HFModel, backend: type[HFBackend]) -> str:
         chosen = " ".join(f"{group}={getattr(run.plan, group).component.name}" for group in ("adapter", "quantization"))
         message = (
             f"trainer={run.plan.trainer.component.name} does not train {config.get('model_type')} with {chosen} on "
-            f"this {run.machine.device.upper()} as {PLAIN} do: {found}. Set trainer=hf"
+            f"this {run.machine.device.upper()} as {PLAIN} do: {found}" + ("" if HF in found else f". Set {HF}")
         )
         raise FrameworkError(message)
     write_json(file, {"loss": loss})
