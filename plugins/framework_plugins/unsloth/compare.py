@@ -25,7 +25,7 @@ from framework.api.errors import FrameworkError
 from framework.api.files import cache_dir, digest, read_json, write_json
 from framework.api.machine import installed
 from framework.api.plan import Plan, Selection
-from framework.api.process import PythonProcess
+from framework.api.process import ProcessError, PythonProcess
 from framework.api.protocols import TrainRun
 from framework.api.records import IGNORE, Step, StepControl, TokenRow
 from framework.api.registry import components
@@ -78,7 +78,7 @@ def check(run: HFModel, backend: type[HFBackend]) -> str:
         Why nothing was compared; empty where it was.
 
     Raises:
-        FrameworkError: the steps differ, or the backend cannot make one.
+        FrameworkError: the steps differ, one cannot be made, or the process of the plain one crashed.
     """
     config = json.loads((run.place.folder / "config.json").read_text(encoding="utf-8"))
     if "auto_map" in config:
@@ -87,10 +87,13 @@ def check(run: HFModel, backend: type[HFBackend]) -> str:
     if read_json(file):
         return ""
     log.info("a step of a tiny model is compared with one of %s, once for these versions", PLAIN)
-    before = Randomness.now()
+    trainer, before = f"trainer={run.plan.trainer.component.name}", Randomness.now()
     with tempfile.TemporaryDirectory() as place:
         try:
             loss = plain(run, config, Path(place))
+        except ProcessError as error:  # it crashed or hung, which says nothing about the model
+            message = f"a step of {PLAIN} for the comparison with {trainer} has no result: {error}. Set {HF}"
+            raise FrameworkError(message) from error
         except FrameworkError as error:
             return f"they make no tiny model of it: {error}"
         found = problem(run, backend, Path(place), loss)
@@ -98,7 +101,7 @@ def check(run: HFModel, backend: type[HFBackend]) -> str:
     if found:
         chosen = " ".join(f"{group}={getattr(run.plan, group).component.name}" for group in ("adapter", "quantization"))
         message = (
-            f"trainer={run.plan.trainer.component.name} does not train {config.get('model_type')} with {chosen} on "
+            f"{trainer} does not train {config.get('model_type')} with {chosen} on "
             f"this {run.machine.device.upper()} as {PLAIN} do: {found}" + ("" if HF in found else f". Set {HF}")
         )
         raise FrameworkError(message)

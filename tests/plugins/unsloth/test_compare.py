@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 
 from framework import FrameworkError, testing
 from framework.api.plan import Plan
+from framework.api.process import ProcessError
 from framework_plugins.hf.backend import HFBackend
 from framework_plugins.hf.evaluation import Evaluation
 from framework_plugins.hf.model import HFModel
@@ -174,6 +175,14 @@ class TestCheck:
 
         monkeypatch.setattr(compare, "plain", fail)
         assert compare.check(opened, HFBackend) == "they make no tiny model of it: KeyError: 'layers'"
+
+        def crash(*_: Any) -> float:
+            message = "it ended Python by SIGKILL"
+            raise ProcessError(message)
+
+        monkeypatch.setattr(compare, "plain", crash)
+        with pytest.raises(FrameworkError, match=r"has no result: it ended Python by SIGKILL\. Set trainer=hf"):
+            compare.check(opened, HFBackend)
         own = tmp_path / "own"
         own.mkdir()
         (own / "config.json").write_text('{"model_type": "mine", "auto_map": {}}', encoding="utf-8")
