@@ -35,6 +35,10 @@ def load(self, *arguments):
     return model
 
 UnslothModel.load = load
+
+@hookimpl
+def framework_advice(plan, work):
+    return []
 """
 ALONE = ("trainer.gradient_accumulation_steps=4",)
 TWO = ("trainer.gradient_accumulation_steps=2", "launch=ddp", "launch.processes=2")
