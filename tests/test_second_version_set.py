@@ -10,10 +10,11 @@ from importlib.metadata import version
 
 import pytest
 
+from framework_plugins.unsloth.versions import TESTED
+
 pytestmark = pytest.mark.unsloth
 
 
 def test_this_is_the_second_set() -> None:
-    assert version("unsloth")
+    assert {name: version(name) for name in TESTED} == TESTED
     assert version("triton")
-    assert version("trl").startswith("1.15.")

@@ -8,16 +8,18 @@ from __future__ import annotations
 import functools
 import importlib.util
 import json
+import runpy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from framework.api.errors import FrameworkError
+from framework.api.machine import installed
 from framework.api.plan import Plan
 from framework.api.protocols import ModelPlace
 from framework_plugins.hf.config import LocalModelConfig, NF4Config
 
-TABLE = "models/mapper.py"
+TABLE, NAME = "models/mapper.py", "FLOAT_TO_INT_MAPPER"
 FOUR_BITS = "bnb-4bit"
 SAME = ("model_type", "hidden_size", "num_hidden_layers", "intermediate_size", "vocab_size")
 """What weights and base have to agree in."""
@@ -25,16 +27,23 @@ SAME = ("model_type", "hidden_size", "num_hidden_layers", "intermediate_size", "
 
 @functools.cache
 def table() -> Mapping[str, str]:
-    """Return the ids of models, in small letters, with those of their 4-bit weights; empty without Unsloth."""
+    """Return the ids of models, in small letters, with those of their 4-bit weights; empty without Unsloth.
+
+    Raises:
+        FrameworkError: the installed Unsloth has its table elsewhere.
+    """
     package = importlib.util.find_spec("unsloth")
-    places = list(package.submodule_search_locations or ()) if package else []
-    file = Path(places[0], TABLE) if places else Path(TABLE)
-    spec = importlib.util.spec_from_file_location("framework_unsloth_table", file)
-    if not file.is_file() or spec is None or spec.loader is None:
+    if package is None or not package.submodule_search_locations:
         return {}
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    found: Mapping[str, str] = getattr(module, "FLOAT_TO_INT_MAPPER", {})
+    try:
+        module = runpy.run_path(str(Path(package.submodule_search_locations[0], TABLE)))
+        found: Mapping[str, str] = module[NAME]
+    except (OSError, KeyError) as error:
+        message = (
+            f"unsloth {installed('unsloth')} has no {NAME} in {TABLE}, which lists its 4-bit weights: set "
+            "trainer.optimised_checkpoints=false"
+        )
+        raise FrameworkError(message) from error
     return {name.lower(): other for name, other in found.items() if other.endswith(FOUR_BITS)}
 
 

@@ -1,18 +1,16 @@
-"""Problems of `trainer=unsloth` in a plan: versions, settings, and what Unsloth fails to do in the test."""
+"""Problems of `trainer=unsloth` that the plan shows: versions, and settings that Unsloth ignores or cannot do."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
-from framework.api.errors import FrameworkError
+from framework.api.machine import gpu_count
 from framework.api.plan import Plan
+from framework.api.process_group import Engine
 from framework.api.schema import Stage
-from framework_plugins.hf.config import NF4Config
+from framework_plugins.hf.config import Device, Int8Config, NF4Config
 from framework_plugins.unsloth import versions
-from framework_plugins.unsloth.capabilities import capabilities
 from framework_plugins.unsloth.config import UnslothTrainerConfig
-from framework_plugins.unsloth.instead import instead
 
 HF = "or set trainer=hf"
 
@@ -29,34 +27,16 @@ def elsewhere(plan: Plan) -> bool:
 
 def settings(plan: Plan) -> Iterator[str]:
     """Yield the problems of the settings and the installed versions."""
-    quantization = plan.quantization.config
+    quantization, group = plan.quantization.config, plan.launch.config.group()
     if isinstance(quantization, NF4Config) and not quantization.double_quant:
         yield f"quantization.double_quant=false: trainer=unsloth always quantizes the constants too: set it true, {HF}"
-    if not elsewhere(plan):
-        yield from versions.problems()
-
-
-def model(plan: Plan, config: Mapping[str, Any]) -> Iterator[str]:
-    """Ask Unsloth about this plan with its model."""
-    if elsewhere(plan) or not config or "auto_map" in config:
+    if group and group.engine is not Engine.ddp:
+        yield (
+            f"launch={plan.launch.component.name}: with several processes trainer=unsloth trains by launch=ddp alone: "
+            f"set launch=ddp, {HF} on GPUs"
+        )
+    if elsewhere(plan):
         return
-    try:
-        asked = capabilities(plan, config)
-    except FrameworkError as error:
-        yield f"{error}. {instead(plan, config)}"
-        return
-    if asked.problem:
-        kind, told = config.get("model_type", "this kind"), f"{asked.problem}. {_versions(asked.problem)}"
-        where = f"on this {asked.device.upper()}"
-        yield f"trainer=unsloth does not work for {kind} with {_chosen(plan)} {where}: {told}{instead(plan, config)}"
-
-
-def _chosen(plan: Plan) -> str:
-    groups = ("adapter", "quantization", *(["launch"] if plan.launch.config.group() else []))
-    return " ".join(f"{group}={getattr(plan, group).component.name}" for group in groups)
-
-
-def _versions(problem: str) -> str:
-    """Name versions that are right, where this one is wrong about accumulation."""
-    right = [f"unsloth=={each}" for each in versions.TESTED if each != versions.installed()]
-    return f"pip install {' or '.join(right)}. " if "accumulation" in problem and right else ""
+    if isinstance(quantization, Int8Config) and (plan.trainer.config.device is Device.cpu or not gpu_count()):
+        yield f"quantization=int8: Unsloth does not quantize to 8 bits on a CPU: set quantization=none, {HF}"
+    yield from versions.problems()

@@ -36,7 +36,8 @@ def unsloth(_: Plan | None) -> DiagnosticResult:
         return DiagnosticResult(State.broken, found.removeprefix("trainer=unsloth: "), has, fix=pip_command([EXTRA]))
     from framework_plugins.unsloth.first import DEVICE_TYPE  # noqa: PLC0415 - what is checked
 
-    note = "" if has in versions.TESTED else f"; tested is {', '.join(versions.TESTED)}"
+    untested = versions.untested()
+    note = f"; {untested}" if untested else ""
     return DiagnosticResult(
         State.ok, f"FastLanguageModel can be imported, and trains on the {DEVICE_TYPE.upper()}{note}", has
     )

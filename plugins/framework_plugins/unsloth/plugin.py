@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from framework import Component, hookimpl
 from framework_plugins.unsloth.config import EXTRA, ORDER, UnslothTrainerConfig
@@ -33,15 +33,6 @@ def framework_check_plan(plan: Plan) -> Iterable[str]:
 
 
 @hookimpl
-def framework_check_model(plan: Plan, config: Mapping[str, Any]) -> Iterable[str]:
-    """Refuse what Unsloth itself cannot do here."""
-    if isinstance(plan.trainer.config, UnslothTrainerConfig):
-        from framework_plugins.unsloth import checks  # noqa: PLC0415 - as above
-
-        yield from checks.model(plan, config)
-
-
-@hookimpl
 def framework_memory(plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, shared: int) -> Iterable[MemorySettings]:
     """How it uses memory."""
     from framework_plugins.hf.config import FullConfig, LoraAdapterConfig  # noqa: PLC0415 - as above
@@ -55,16 +46,18 @@ def framework_memory(plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, sh
 
 @hookimpl
 def framework_advice(plan: Plan, work: Work | None) -> Iterable[str]:
-    """Say whose weights are taken."""
+    """Say whose weights are taken, and which versions were not tested."""
     del work
     if isinstance(plan.trainer.config, UnslothTrainerConfig):
-        from framework_plugins.unsloth.checkpoints import listed  # noqa: PLC0415 - as above
+        from framework_plugins.unsloth import checkpoints, versions  # noqa: PLC0415 - as above
 
-        if name := listed(plan):
+        if name := checkpoints.listed(plan):
             yield (
                 f"quantization=nf4 with trainer=unsloth: the weights of {name} are taken, which Unsloth has quantized; "
                 "trainer.optimised_checkpoints=false quantizes those of the model itself"
             )
+        if untested := versions.untested():
+            yield f"trainer=unsloth: {untested}"
 
 
 @hookimpl

@@ -1,28 +1,32 @@
-"""A tiny random model of the architecture in a config.json, for tests that take seconds."""
+"""A tiny random model of the architecture in a config.json, and one step of it by plain transformers and peft.
+
+`compare.py` calls `step` in a process of its own, in which Unsloth is not imported and nothing is patched.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
+from peft import PeftConfig, get_peft_model
+from safetensors.torch import save_file
 from tokenizers import Tokenizer, models
+from torch.nn import functional
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedTokenizerFast
 
+from framework.api.errors import FrameworkError
+from framework.api.records import IGNORE, TokenRow
+from framework.api.text import summarize_error
+
+MODEL, ADAPTER, GRADIENTS = "model", "adapter", "gradients.safetensors"
+"""In the folder of a comparison."""
 SMALL = {
-    "hidden_size": 128,
-    "intermediate_size": 256,
-    "moe_intermediate_size": 128,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 32,
-    "num_experts": 4,
-    "num_local_experts": 4,
-    "num_experts_per_tok": 2,
-    "max_position_embeddings": 512,
-    "max_window_layers": 2,
-}
+    "hidden_size": 128, "intermediate_size": 256, "moe_intermediate_size": 128, "num_attention_heads": 4,
+    "num_key_value_heads": 2, "head_dim": 32, "num_experts": 4, "num_local_experts": 4, "num_experts_per_tok": 2,
+    "max_position_embeddings": 512, "max_window_layers": 2,
+}  # fmt: skip
 """Sizes, where the config has them. 4-bit layers want 64 features and more."""
 VOCABULARY, LAYERS = 512, 2
 DROPPED = ("architectures", "auto_map", "quantization_config", "transformers_version", "dtype", "torch_dtype")
@@ -30,20 +34,47 @@ NO_DROPOUT = 1e-12
 """A share that drops nothing, and goes the way of one that does: what is compared may not hang on chance."""
 ROPE = ("rope_scaling", "rope_parameters")
 """Where these hold lists, the lists are as long as a head is wide."""
+START = 0.05
+"""The spread of what is put where an adapter begins at zero: its other half has no gradient before that."""
 ROLES = {"pad_token": "t0", "bos_token": "t1", "eos_token": "t2", "unk_token": "t3"}
-TEMPLATE = "{% for message in messages %}{{ message['content'] }} {% endfor %}"
+TEMPLATE = "{{ messages }}"
+"""A model needs one to be opened; no conversation is written."""
 
 
-def make(config: Mapping[str, Any], folder: Path) -> Path:
-    """Write the twin of a model, and a tokenizer of numbers.
+def step(
+    folder: Path, config: Mapping[str, Any], rows: Sequence[TokenRow], adapter: PeftConfig | None, quantization: Any,
+    device: str, dtype: torch.dtype,
+) -> float:  # fmt: skip
+    """Make a twin, put an adapter on it, and write both and the gradients of one step into a folder.
 
-    Args:
-        config: what config.json says.
-        folder: where to.
+    Each row goes through the model by itself: nothing is padded, packed or accumulated. Without `adapter` the weights
+    themselves are trained. Returns the mean loss over the supervised tokens, in nats.
 
     Raises:
-        Exception: transformers cannot make a small one of this kind, with whatever error.
+        FrameworkError: transformers and peft cannot make or train a small model of this kind.
     """
+    try:
+        make(config, folder / MODEL)
+        weights = torch.float32 if adapter is None else dtype
+        model: Any = AutoModelForCausalLM.from_pretrained(
+            folder / MODEL, dtype=weights, quantization_config=quantization, device_map={"": device}
+        )
+        if adapter is not None:
+            model = get_peft_model(model, adapter)
+            _fill(model)
+            model.save_pretrained(folder / ADAPTER, save_embedding_layers=False)
+        with torch.autocast(device, dtype, enabled=dtype is not torch.float32):
+            loss = _loss(model.eval(), rows)
+        loss.backward()  # type: ignore[no-untyped-call]
+    except Exception as error:
+        raise FrameworkError(summarize_error(error)) from error
+    found = {name: weight.grad.float().cpu() for name, weight in model.named_parameters() if weight.grad is not None}
+    save_file(found, folder / GRADIENTS)
+    return loss.item()
+
+
+def make(config: Mapping[str, Any], folder: Path) -> None:
+    """Write the twin of the model in a config.json, and a tokenizer of numbers."""
     settings = {**config, **config["text_config"]} if isinstance(config.get("text_config"), Mapping) else dict(config)
     kind = settings.pop("model_type")
     made = AutoConfig.for_model(kind, **_small(settings))
@@ -51,22 +82,20 @@ def make(config: Mapping[str, Any], folder: Path) -> Path:
     AutoModelForCausalLM.from_config(made).save_pretrained(folder)
     words = {f"t{number}": number for number in range(VOCABULARY)}
     cut = Tokenizer(models.WordLevel(words, unk_token=ROLES["unk_token"]))
-    tokenizer = PreTrainedTokenizerFast(tokenizer_object=cut, chat_template=TEMPLATE, **ROLES)
-    tokenizer.save_pretrained(folder)
-    return folder
+    PreTrainedTokenizerFast(tokenizer_object=cut, chat_template=TEMPLATE, **ROLES).save_pretrained(folder)
 
 
 def _small(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings with small sizes, and two kinds of layers where there are several."""
     kept = {name: value for name, value in config.items() if name not in DROPPED and not name.endswith("_config")}
-    kept |= {name: NO_DROPOUT for name, value in kept.items() if _drops(name) and isinstance(value, float) and value}
+    drops = [name for name in kept if "dropout" in name or name.endswith("pdrop")]
+    kept |= {name: NO_DROPOUT for name in drops if isinstance(kept[name], float) and kept[name]}
     for name in ROPE:
         if any(isinstance(part, list) for part in (kept.get(name) or {}).values()):
             del kept[name]
     small: dict[str, Any] = {name: size for name, size in SMALL.items() if kept.get(name) is not None}
-    if kept.get("num_key_value_heads") == kept.get("num_attention_heads"):
-        small.pop("num_key_value_heads", None)
-        small |= {"num_key_value_heads": SMALL["num_attention_heads"]} if "num_key_value_heads" in kept else {}
+    if "num_key_value_heads" in small and kept["num_key_value_heads"] == kept.get("num_attention_heads"):
+        small["num_key_value_heads"] = SMALL["num_attention_heads"]
     if layers := kept.get("layer_types"):
         kinds = [*dict.fromkeys(layers)]
         small["layer_types"] = [kinds[0], kinds[-1]]
@@ -74,5 +103,20 @@ def _small(config: Mapping[str, Any]) -> dict[str, Any]:
     return {**kept, **small, **tokens, "vocab_size": VOCABULARY, "num_hidden_layers": LAYERS}
 
 
-def _drops(name: str) -> bool:
-    return "dropout" in name or name.endswith("pdrop")
+@torch.no_grad()
+def _fill(model: torch.nn.Module) -> None:
+    draw = torch.Generator().manual_seed(0)
+    for weight in model.parameters():
+        if weight.requires_grad and not weight.any():
+            weight.copy_(START * torch.randn(weight.shape, generator=draw))
+
+
+def _loss(model: Any, rows: Sequence[TokenRow]) -> torch.Tensor:
+    losses = []
+    for row in rows:
+        ids = torch.tensor([row.input_ids], device=model.device)
+        labels = torch.tensor(row.labels[1:], device=model.device)
+        logits = model(input_ids=ids, use_cache=False).logits[0, :-1].float()
+        losses.append(functional.cross_entropy(logits, labels, ignore_index=IGNORE, reduction="sum"))
+    count = sum(label != IGNORE for row in rows for label in row.labels[1:])
+    return torch.stack(losses).sum() / count

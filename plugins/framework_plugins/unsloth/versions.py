@@ -12,8 +12,8 @@ from packaging.specifiers import SpecifierSet
 from framework.api import machine
 from framework_plugins.unsloth.config import EXTRA
 
-TESTED = ("2026.10.9",)
-"""Versions with which losses, gradients and accumulation were seen to be right."""
+TESTED = {"unsloth": "2026.10.9", "transformers": "5.17.0", "trl": "1.15.0", "peft": "0.21.2"}
+"""The versions that the tests ran, in which a training has the losses of `trainer=hf`."""
 
 
 def installed() -> str:
@@ -33,6 +33,13 @@ def problems() -> Iterator[str]:
         told = "; ".join(f"{name} {wanted}, and {has} is installed" for name, has, wanted in found)
         words = shlex.join(f"{name}{wanted}" for name, _, wanted in found)
         yield f"trainer=unsloth: unsloth {unsloth} admits {told}. pip install {words}, or set trainer=hf"
+
+
+def untested() -> str:
+    """Say which versions are installed that the tests did not run; empty where there are none, or no Unsloth."""
+    has = {name: machine.installed(name) for name in TESTED} if installed() else {}
+    others = [f"{name} {version}, tested is {TESTED[name]}" for name, version in has.items() if version != TESTED[name]]
+    return f"installed is {'; '.join(others)}" if others else ""
 
 
 def refused() -> Iterator[tuple[str, str, str]]:

@@ -49,6 +49,16 @@ def test_the_table_is_read_without_importing_unsloth(tmp_path: Path) -> None:
     assert checkpoints.listed(plan(tmp_path)) == "unsloth/small-1b-bnb-4bit"
 
 
+def test_a_table_that_has_moved_is_not_an_empty_one(tmp_path: Path) -> None:
+    table = tmp_path / "site" / "unsloth" / "models" / "mapper.py"
+    for change in (lambda: table.write_text("OTHER = {}", encoding="utf-8"), table.unlink):
+        change()
+        with pytest.raises(
+            FrameworkError, match=r"has no FLOAT_TO_INT_MAPPER in models/mapper.py, .*: set trainer.opt"
+        ):
+            checkpoints.table()
+
+
 @pytest.mark.parametrize(
     "word",
     [

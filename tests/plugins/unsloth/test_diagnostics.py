@@ -62,7 +62,8 @@ def test_it_is_really_imported(
     with DiagnosticProcess() as worker:
         told = worker.ask(f"{CODE}:unsloth", None, seconds=60)
     assert told is not None
-    assert (told.state, told.version, told.detail.partition(" (")[0]) == (found.state, found.version, found.detail)
+    detail = told.detail.partition(" (")[0].partition("; installed is ")[0]  # here are other versions than tested
+    assert (told.state, told.version, detail) == (found.state, found.version, found.detail)
 
 
 def test_libraries_that_it_does_not_admit_are_told_before(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

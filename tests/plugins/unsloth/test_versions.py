@@ -62,3 +62,12 @@ def test_what_is_not_installed_is_told_with_the_command(monkeypatch: pytest.Monk
     (problem,) = versions.problems()
     assert problem.startswith("trainer=unsloth needs unsloth, which is not installed: pip install ")
     assert "[unsloth]" in problem
+
+
+def test_versions_that_the_tests_did_not_run_are_named(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, version in versions.TESTED.items():
+        install(name, "2026.11.1" if name == "unsloth" else version)
+    tested = versions.TESTED["unsloth"]
+    assert versions.untested() == f"installed is unsloth 2026.11.1, tested is {tested}"
+    monkeypatch.setattr(versions, "TESTED", {"unsloth": "2026.11.1"})
+    assert versions.untested() == ""

@@ -1,0 +1,221 @@
+"""One optimizer step with a tiny twin of the run's model, compared with plain transformers and peft.
+
+The twin goes the way of the run: loaded by its backend, with its adapter, quantization and packing, on its device. The
+rows begin alike, differ in length, and go through in several passes. That is done once for each set of versions,
+architecture and kind of settings, when a model is opened: before its weights and the data are read.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import math
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+from framework.api.backend import module_hash
+from framework.api.errors import FrameworkError
+from framework.api.files import cache_dir, digest, read_json, write_json
+from framework.api.machine import installed
+from framework.api.plan import Plan, Selection
+from framework.api.process import ProcessError, PythonProcess
+from framework.api.protocols import TrainRun
+from framework.api.records import IGNORE, Step, StepControl, TokenRow
+from framework.api.registry import components
+from framework.api.text import summarize_error
+from framework_plugins.hf.adapters import trained_config
+from framework_plugins.hf.backend import HFBackend
+from framework_plugins.hf.config import LocalModelConfig
+from framework_plugins.hf.memory.retry import Randomness
+from framework_plugins.hf.model import HFModel
+from framework_plugins.unsloth.twin import ADAPTER, GRADIENTS, MODEL, NO_DROPOUT
+
+LIBRARIES = ("framework", "unsloth", "unsloth_zoo", "torch", "transformers", "trl", "peft", "bitsandbytes", "triton")
+ATTENTION = ("xformers", "flash_attn")
+"""What Unsloth computes attention with on a GPU, where it is installed."""
+PACKAGES = ("framework_plugins.unsloth", "framework_plugins.hf")
+"""The code that compares, and that is compared."""
+ROWS, PASSES = 6, 3
+"""Of the step: rows, and passes with equally many."""
+ALIKE, LENGTH = 24, 48
+"""Tokens with which all rows begin, and of the longest row."""
+EXACT, ROUNDED = 1e-3, 5e-2
+"""How far losses and gradients may lie apart, in fp32 on a CPU and otherwise: as a share."""
+SLIGHT = 1e-2
+"""A gradient below this share of all together is compared with that share: some are zero but for rounding."""
+SETTINGS: Mapping[str, Any] = {
+    "per_device_train_batch_size": ROWS // PASSES,
+    "gradient_accumulation_steps": PASSES,
+    "max_steps": 8,  # in fp16 the first ones look for a factor with which no gradient overflows
+    "warmup_steps": 0,
+    "logging_steps": 1,
+    "eval_steps": None,
+    "save_steps": None,
+    "keep_best": False,
+    "max_seq_length": LENGTH,
+    "max_grad_norm": 1e9,  # clipped gradients would hide how large they were
+}
+PLAIN, HF = "transformers and peft", "trainer=hf"
+SECONDS = 600
+log = logging.getLogger(__name__)
+
+
+def check(run: HFModel, backend: type[HFBackend]) -> str:
+    """Compare, unless that was done with these versions, this architecture and such settings, and they agreed.
+
+    Args:
+        run: the model of the run, opened and not loaded.
+        backend: what opens the twin.
+
+    Returns:
+        Why nothing was compared; empty where it was.
+
+    Raises:
+        FrameworkError: the steps differ, one cannot be made, or the process of the plain one crashed.
+    """
+    config = json.loads((run.place.folder / "config.json").read_text(encoding="utf-8"))
+    if "auto_map" in config:
+        return "the model has its own code"
+    file = cache_dir() / "unsloth" / f"compared-{_key(run, config)}.json"
+    if read_json(file):
+        return ""
+    log.info("a step of a tiny model is compared with one of %s, once for these versions", PLAIN)
+    trainer, before = f"trainer={run.plan.trainer.component.name}", Randomness.now()
+    with tempfile.TemporaryDirectory() as place:
+        try:
+            loss = plain(run, config, Path(place))
+        except ProcessError as error:  # it crashed or hung, which says nothing about the model
+            message = f"a step of {PLAIN} for the comparison with {trainer} has no result: {error}. Set {HF}"
+            raise FrameworkError(message) from error
+        except FrameworkError as error:
+            return f"they make no tiny model of it: {error}"
+        found = problem(run, backend, Path(place), loss)
+    before.restore()
+    if found:
+        chosen = " ".join(f"{group}={getattr(run.plan, group).component.name}" for group in ("adapter", "quantization"))
+        message = (
+            f"{trainer} does not train {config.get('model_type')} with {chosen} on "
+            f"this {run.machine.device.upper()} as {PLAIN} do: {found}" + ("" if HF in found else f". Set {HF}")
+        )
+        raise FrameworkError(message)
+    write_json(file, {"loss": loss})
+    return ""
+
+
+def _key(run: HFModel, config: Mapping[str, Any]) -> str:
+    """Return a hash of all on which the result depends; of the adapter's numbers, whether they are zero."""
+    machine, plan = run.machine, run.plan
+    adapter = {
+        name: bool(value) if isinstance(value, float | int) else value for name, value in plan.adapter.settings.items()
+    }
+    key = {
+        "versions": {name: installed(name) for name in LIBRARIES + ATTENTION},
+        "code": [module_hash(name) for name in PACKAGES],
+        "model": {name: value for name, value in config.items() if name != "transformers_version"},
+        "device": torch.cuda.get_device_name() if machine.device == "cuda" else machine.device,
+        "way": [run.way, machine.dtype, machine.optimizer, machine.checkpointing, machine.facts["attention"]],
+        "chosen": [plan.adapter.component.name, adapter, plan.quantization.component.name],
+    }
+    return digest(json.dumps(key, sort_keys=True, default=str))
+
+
+def plain(run: HFModel, config: Mapping[str, Any], place: Path) -> float:
+    """Have the twin made and trained in a process without Unsloth; return its loss, see `twin.step`."""
+    plan, machine = _with_twin(run.plan, place), run.machine
+    adapter = trained_config(plan)
+    if adapter is not None:
+        adapter.lora_dropout = 0.0
+    quantization = plan.quantization.create().config(machine.dtype)
+    call = ("framework_plugins.unsloth.twin:step", place, config, rows(), adapter, quantization)
+    with PythonProcess() as process:
+        loss: float = process.call(*call, machine.device, machine.dtype, seconds=SECONDS)
+    return loss
+
+
+def problem(run: HFModel, backend: type[HFBackend], place: Path, loss: float) -> str:
+    """Make the step of the run with the twin in a folder; return in what it differs, empty where in nothing."""
+    plan = _with_twin(run.plan, place)
+    exact = run.machine.device == "cpu" and run.machine.dtype is torch.float32
+    try:
+        with backend(plan.trainer.config).open(plan) as model:
+            if (place / ADAPTER).is_dir():
+                model.restore(place / ADAPTER)
+            return next(_differences(model, place, loss, EXACT if exact else ROUNDED), "")
+    except FrameworkError as error:
+        return str(error).splitlines()[0].rstrip(".")
+    except Exception as error:  # noqa: BLE001 - whatever it is, it would end the run
+        return summarize_error(error)
+
+
+def rows() -> list[TokenRow]:
+    """Return rows of different lengths that begin alike, of which a part is supervised, a different one of each."""
+    made = []
+    for row in range(ROWS):
+        ids = [4 + (place * place + (row * 31 if place >= ALIKE else 0)) % 499 for place in range(LENGTH - 3 * row)]
+        asked = ALIKE + 2 + row
+        made.append(TokenRow(ids, [IGNORE] * asked + ids[asked:]))
+    return made
+
+
+def _with_twin(plan: Plan, place: Path) -> Plan:
+    """Return the plan of a step with the twin, which otherwise trains as the run does."""
+    single, local = components("launch")["single"], components("model")["local"]
+    adapter = plan.adapter
+    if getattr(adapter.config, "lora_dropout", 0):  # another way through the layers, and no chance in it
+        adapter = dataclasses.replace(adapter, config=dataclasses.replace(adapter.config, lora_dropout=NO_DROPOUT))
+    return dataclasses.replace(
+        plan, run_dir=place / "run", given=None, share=False, adapter=adapter,
+        model=Selection(local, LocalModelConfig(path=str(place / MODEL))),
+        trainer=dataclasses.replace(plan.trainer, config=dataclasses.replace(plan.trainer.config, **SETTINGS)),
+        launch=Selection(single, single.schema()),
+    )  # fmt: skip
+
+
+def _differences(model: HFModel, place: Path, loss: float, allowed: float) -> Iterator[str]:
+    whole, gradients = rows(), load_file(place / GRADIENTS)
+    evaluated = model.loss(whole)
+    model.complete([row.input_ids[: ALIKE + 1] for row in whole], max_new_tokens=4, batch_size=ROWS)
+    trained, made = _step(model, whole, place)
+    for what, found in (("evaluation", evaluated), ("training", trained)):
+        if not abs(found - loss) <= allowed * loss:  # what is no number differs too
+            yield f"the loss in {what} is {found:.4f}, and theirs {loss:.4f}"
+    if others := sorted(made.keys() ^ gradients.keys()):
+        yield f"{others[0]} is trained by one of the two alone"
+        return
+    least = SLIGHT * math.hypot(*(gradient.norm().item() for gradient in gradients.values()))
+    for name, gradient in gradients.items():
+        far = (made[name] - gradient).norm().item() / max(gradient.norm().item(), least)
+        if not far <= allowed:
+            yield f"the gradient of {name} differs by {far:.1%} of its size"
+
+
+def _step(model: HFModel, whole: list[TokenRow], place: Path) -> tuple[float, dict[str, torch.Tensor]]:
+    """Train until a step has finite gradients, and return its loss and them."""
+    losses: list[float] = []
+    found: dict[str, torch.Tensor] = {}
+
+    def look(*_: Any) -> None:
+        named = {name: weight.grad for name, weight in model.model.named_parameters() if weight.grad is not None}
+        if not found and all(gradient.isfinite().all() for gradient in named.values()):
+            found.update({name: gradient.detach().float().cpu().clone() for name, gradient in named.items()})
+
+    def told(step: Step) -> StepControl | None:
+        losses.append(step.loss)
+        return StepControl(stop="its gradients are known") if found else None
+
+    handle = register_optimizer_step_pre_hook(look)
+    try:
+        model.train(whole, [], TrainRun(place / "checkpoint", place / "scratch", told))
+    finally:
+        handle.remove()
+    if not found:
+        message = "no step has finite gradients"
+        raise FrameworkError(message)
+    return losses[-1], found
