@@ -171,7 +171,7 @@ def _with_twin(plan: Plan, place: Path) -> Plan:
     if getattr(adapter.config, "lora_dropout", 0):  # another way through the layers, and no chance in it
         adapter = dataclasses.replace(adapter, config=dataclasses.replace(adapter.config, lora_dropout=NO_DROPOUT))
     return dataclasses.replace(
-        plan, run_dir=place / "run", given=None, share=False, adapter=adapter,
+        plan, run_dir=place / "run", external_checkpoint=None, share=False, adapter=adapter,
         model=Selection(local, LocalModelConfig(path=str(place / MODEL))),
         trainer=dataclasses.replace(plan.trainer, config=dataclasses.replace(plan.trainer.config, **SETTINGS)),
         launch=Selection(single, single.schema()),
