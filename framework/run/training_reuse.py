@@ -1,8 +1,7 @@
 """Trials of a sweep with the same training: the first of them trains, the others reuse its weights and measures.
 
 Exporters and loggers do not change the result of a training, so trials that differ only in them are one
-training. Trials in other processes are not known here, and a model without a `base_key` always trains. So does one that
-several machines train: the others do not know what the first has trained before, and would wait for it.
+training. Trials in other processes are not known here, and a model without a `base_key` always trains.
 """
 
 from __future__ import annotations
@@ -53,9 +52,7 @@ class TrainingReuse:
         self._plan = plan = measuring.plan
         shared = current().shared
         model, found = measuring.model, measuring.data.result
-        group = plan.launch.config.group()
-        alone = not group or group.machines == 1
-        base = model.base_key if alone and isinstance(model, SharesBase) else ""
+        base = model.base_key if isinstance(model, SharesBase) else ""
         settings = plan.affecting(Affects.training)
         self._key = key_of(base, found.fingerprint, settings) if base and shared.is_open else ""
         self._known: dict[str, CompletedTraining] = shared.get_or_make("trained", "by settings", dict)

@@ -77,8 +77,8 @@ def _plan(base: Path, trainer: Selection, adapter: Selection, quantization: Sele
     if getattr(adapter.config, "lora_dropout", 0):  # another way through the layers, and no chance in it
         adapter = dataclasses.replace(adapter, config=dataclasses.replace(adapter.config, lora_dropout=twin.NO_DROPOUT))
     if group := launch.config.group():
-        here = {"processes": min(TWO, group.processes), "machines": 1, "rank": None, "main_address": None}
-        launch = dataclasses.replace(launch, config=dataclasses.replace(launch.config, **here))
+        here = dataclasses.replace(launch.config, processes=min(TWO, group.processes))
+        launch = dataclasses.replace(launch, config=here)
     return dataclasses.replace(plan, trainer=trainer, adapter=adapter, quantization=quantization, launch=launch)
 
 
@@ -96,7 +96,7 @@ def _problems(plan: Plan, place: Path) -> Iterator[str]:
             made.append(step(model, rows, place, f"{batch[0]}x{batch[1]}"))
     first, *others = made
     yield from (f"accumulation is wrong: {told}" for told in _unequal(first, others, allowed))
-    if (group := plan.launch.config.group()) and group.world == TWO:
+    if (group := plan.launch.config.group()) and group.processes == TWO:
         half = settled(plan, (ROWS // TWO, 1), LENGTH)
         together = step_together(half, rows, place, f"{ROWS // TWO}x1 in two processes")
         launch = f"launch={plan.launch.component.name} is wrong"

@@ -90,13 +90,13 @@ def test_another_step_of_two_processes_is_found_out(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(questions, "step_together", step_together)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    found = told("launch=ddp", "launch.processes=4", "launch.machines=2", "launch.main_address=first", "launch.rank=1")
+    found = told("launch=ddp", "launch.processes=4")
     assert re.match(
         r"launch=ddp is wrong: 8x1 has the loss \d\.\d+, 4x1 in two processes of the same rows 8.0000$", found
     )
     (plan,) = asked
     group = plan.launch.config.group()
-    assert (group.processes, group.machines, plan.launch.config.rank, plan.batch) == (2, 1, None, 8)
+    assert (group.processes, plan.batch) == (2, 8)
 
 
 @pytest.mark.slow
