@@ -21,6 +21,9 @@ from framework.api.launching import GROUP, end_with
 from framework.api.machine import cores as cpu_cores
 from framework_plugins.launch.config import FAILED
 
+GRACE = 5
+"""Seconds that a process has to end before it is killed."""
+
 
 def main() -> int:
     """Start the processes and wait for them."""
@@ -32,7 +35,7 @@ def main() -> int:
     for name in ("SIGUSR1", "SIGUSR2"):  # Slurm's warnings are for the run; whoever starts a process passes this on
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
-    os.environ["OMP_NUM_THREADS"] = str(threads(processes))
+    os.environ |= {"OMP_NUM_THREADS": str(threads(processes)), "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(GRACE)}
     # These take seconds to import, in which the launcher may end.
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs  # noqa: PLC0415 - as above
     from torch.distributed.elastic.multiprocessing.api import SignalException  # noqa: PLC0415 - as above

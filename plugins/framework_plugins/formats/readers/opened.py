@@ -26,7 +26,7 @@ else:
     from backports import zstd
 
 CHUNK = 1 << 16
-ANY_WINDOW = {zstd.DecompressionParameter.window_log_max: 31}
+ANY_WINDOW = {int(zstd.DecompressionParameter.window_log_max): 31}
 """Windows of zstd files up to the longest there is, 2 GiB; a library's own limit is 128 MiB."""
 MARKS = {
     b"\xff\xfe\x00\x00": "UTF-32",

@@ -299,13 +299,15 @@ def test_where_the_run_itself_is_killed_no_process_is_left(alone: Done, base: Pa
     ]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     with subprocess.Popen([sys.executable, "-c", PROGRAM, str(tmp_path / "run"), *words], env=environment) as process:
-        log, end = tmp_path / "run" / "log.jsonl", time.monotonic() + 120
-        while '"step"' not in (log.read_text(encoding="utf-8") if log.exists() else ""):
-            assert time.monotonic() < end
-            time.sleep(0.2)
-        assert stat.S_IMODE((tmp_path / "run" / GROUP).stat().st_mode) == 0o700
-        left = psutil.Process(process.pid).children(recursive=True)
-        process.kill()
+        try:
+            log, end = tmp_path / "run" / "log.jsonl", time.monotonic() + 120
+            while '"step"' not in (log.read_text(encoding="utf-8") if log.exists() else ""):
+                assert time.monotonic() < end
+                time.sleep(0.2)
+            assert stat.S_IMODE((tmp_path / "run" / GROUP).stat().st_mode) == 0o700
+            left = psutil.Process(process.pid).children(recursive=True)
+        finally:
+            process.kill()
     assert len(left) >= 3
     assert psutil.wait_procs(left, timeout=15)[1] == []
     assert not (tmp_path / "run" / GROUP).exists()
