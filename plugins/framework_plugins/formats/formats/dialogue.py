@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import ClassVar
 
 from framework.api.records import Example, Message
@@ -15,8 +14,8 @@ class Dialogue(Format):
     """A list of turns in one of the fields `lists`, each with what `fits` looks for, read by `turn`."""
 
     lists: ClassVar[tuple[str, ...]]
-    fits: ClassVar[Callable[[Fields], bool]]
-    turn: ClassVar[Callable[[Fields], Message]]
+    fits: ClassVar[staticmethod[[Fields], bool]]
+    turn: ClassVar[staticmethod[[Fields], Message]]
 
     def matches(self, fields: Fields) -> bool:
         """Has a list of turns, the first of which fits, and is no preference pair."""

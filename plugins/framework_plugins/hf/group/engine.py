@@ -89,7 +89,7 @@ def check_wrapped(wrapped: Any, group: ProcessGroup) -> None:
     Raises:
         FrameworkError: it is not.
     """
-    kinds = {Engine.ddp: DistributedDataParallel, Engine.fsdp2: FSDPModule}
+    kinds: dict[Engine, Any] = {Engine.ddp: DistributedDataParallel, Engine.fsdp2: FSDPModule}
     if not isinstance(wrapped, kinds[group.engine]):
         message = f"launch={group.engine.value}: accelerate made a {type(wrapped).__name__} of the model instead"
         raise FrameworkError(message)
