@@ -176,7 +176,7 @@ class Plan:
         """Rows of an optimizer step: those of a pass, times the passes, times the processes that train together."""
         group = self.launch.config.group()
         own = self.training.per_device_train_batch_size * self.training.gradient_accumulation_steps
-        return own * (group.world if group else 1)
+        return own * (group.processes if group else 1)
 
 
 def as_plain(value: Any, what: Affects | None = None) -> Any:

@@ -17,11 +17,10 @@ PLACE = ("RANK", "WORLD_SIZE", "LOCAL_RANK")
 
 
 class Engine(Enum):
-    """How the work is divided: `ddp` copies the model into each process, the others cut it into pieces."""
+    """How the work is divided: `ddp` copies the model into each process, `fsdp2` cuts it into pieces."""
 
     ddp = "ddp"
     fsdp2 = "fsdp2"
-    deepspeed_zero3 = "deepspeed_zero3"
 
 
 @dataclass(frozen=True)
@@ -30,25 +29,18 @@ class ProcessGroup:
 
     Attributes:
         engine: how the work is divided.
-        processes: on each machine, one for each GPU.
-        machines: how many take part.
+        processes: how many, one for each GPU.
         cpu_offload: whether weights and the optimizer's states lie in the CPU's memory between their uses.
     """
 
     engine: Engine
     processes: int
-    machines: int = 1
     cpu_offload: bool = False
-
-    @property
-    def world(self) -> int:
-        """Processes on all machines together."""
-        return self.processes * self.machines
 
     @property
     def sharded(self) -> bool:
         """Whether each process holds a piece of the weights only."""
-        return self.engine is not Engine.ddp
+        return self.engine is Engine.fsdp2
 
 
 @dataclass(frozen=True)
@@ -56,9 +48,9 @@ class Member:
     """One process of a group.
 
     Attributes:
-        rank: its number among all, from 0.
+        rank: its number, from 0.
         world: how many there are.
-        local_rank: its number on its machine, which is that of its GPU.
+        local_rank: the number of its GPU.
     """
 
     rank: int

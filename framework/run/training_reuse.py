@@ -51,10 +51,7 @@ class TrainingReuse:
         self._plan = plan = measuring.plan
         shared = measuring.session.shared
         model, data = measuring.model, measuring.data.result
-        group = plan.launch.config.group()
-        # The first of several machines alone knows what was trained before: it would copy while the others wait for it.
-        alone = not group or group.machines == 1
-        base = model.base_key if alone and isinstance(model, SharesBase) else ""
+        base = model.base_key if isinstance(model, SharesBase) else ""
         settings = plan.affecting(Affects.training)
         # An empty key is never kept: outside a sweep, and for a model without a key, every run trains.
         self._key = key_of(base, data.fingerprint, settings) if base and shared.is_open else ""

@@ -1,14 +1,13 @@
-"""One process of a group that trains: `accelerate launch -m framework.run.worker RUN_DIR`.
+"""One process of a group that trains: torchrun starts `python -m framework.run.worker RUN_DIR`.
 
-Not for users. A launcher saves the plan in the run's folder, and what else the job takes, and has accelerate start as
-many of these as it was asked for; each opens the model with the run's own backend and trains it together with the
-others. The first of them tells the launcher each step and hears from it what to do; it alone writes. What a process
-dies of it leaves beside the job.
+Not for users. A launcher saves the plan in the run's folder, and what else the job takes, and has torchrun's agent
+start as many of these as it was asked for; each opens the model with the run's own backend and trains it together with
+the others. The first of them sends the launcher each step through a named pipe and reads what to do from another; it
+alone writes. Beside the job it leaves the result, and each process the error that ended it.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import pickle
 import signal
@@ -17,16 +16,15 @@ import threading
 import time
 import traceback
 from dataclasses import dataclass
-from multiprocessing.connection import Client
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from framework.api.process_group import PLACE, WORKER, Member, member
 from framework.api.protocols import Backend, TrainRun
-from framework.api.records import Step, StepControl, TrainResult
+from framework.api.records import Step, StepControl, save
 from framework.run.plan_transfer import PickledPlan, end_with
 from framework.util.errors import USER_MISTAKE, FrameworkError
-from framework.util.files import write_atomically
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,10 +33,13 @@ if TYPE_CHECKING:
 GROUP = ".group.part"
 """The folder of a group's job in that of the run; it is removed with the group."""
 JOB = "job.pickle"
+STEPS, CONTROLS = "steps", "controls"
+"""Named pipes: the first process writes a `Step` into the one and reads a `StepControl` from the other."""
+RESULT = "result.json"
 ENDED = "ended-{}.json"
 ALONE = (
     "framework.run.worker takes part in the training of a run: "
-    "python -m framework … launch=ddp launch.processes=N starts N of them by accelerate launch"
+    "python -m framework … launch=ddp launch.processes=N starts N of them"
 )
 
 
@@ -53,8 +54,6 @@ class Job:
         validation: those of the rows to validate on.
         checkpoint: where the weights are saved.
         scratch: a folder for what is only needed meanwhile.
-        address: where the launcher listens to the first process; None on other machines than the first.
-        secret: what the first process shows there.
     """
 
     packed: PickledPlan
@@ -63,8 +62,6 @@ class Job:
     validation: NDArray[np.int64]
     checkpoint: Path
     scratch: Path
-    address: tuple[str, int] | None
-    secret: bytes
 
 
 @dataclass(frozen=True)
@@ -89,33 +86,29 @@ def main() -> int:
     threading.Thread(target=end_with, args=(sys.stdin.fileno(), signal.SIGKILL), daemon=True).start()
     try:
         job: Job = pickle.loads((folder / JOB).read_bytes())  # noqa: S301 - our own launcher wrote it
-        _train(job, me)
+        _train(job, me, folder)
     except FrameworkError as error:
-        _note(folder, Ended(me.rank, time.time(), mistake=True, text=str(error)))
+        save(Ended(me.rank, time.time(), mistake=True, text=str(error)), folder / ENDED.format(me.rank))
         return USER_MISTAKE
     except BaseException:  # noqa: BLE001 - whatever it is, the launcher tells it
-        _note(folder, Ended(me.rank, time.time(), mistake=False, text=traceback.format_exc()))
+        save(Ended(me.rank, time.time(), mistake=False, text=traceback.format_exc()), folder / ENDED.format(me.rank))
         return 1
     return 0
 
 
-def _note(folder: Path, ended: Ended) -> None:
-    write_atomically(folder / ENDED.format(ended.rank), json.dumps(vars(ended)))
-
-
-def _train(job: Job, me: Member) -> None:
+def _train(job: Job, me: Member, folder: Path) -> None:
     plan = job.packed.load()
     from framework.data.lengths import token_rows  # noqa: PLC0415 - after the plugins, of which one may want to be first
     from framework.data.store import Store  # noqa: PLC0415 - as above
 
-    driver = LauncherConnection(job) if me.rank == 0 and job.address else None
+    on_step = LauncherPipes(folder).step if me.rank == 0 else _nobody
     backend: Backend = plan.trainer.create()
     with backend.open(plan) as model:
         store, limit = Store(job.store), plan.training.max_seq_length
         rows, held_out = (token_rows(store, numbers, limit) for numbers in (job.train, job.validation))
-        result = model.train(rows, held_out, TrainRun(job.checkpoint, job.scratch, driver.step if driver else _nobody))
-        if driver:
-            driver.tell(result)
+        result = model.train(rows, held_out, TrainRun(job.checkpoint, job.scratch, on_step))
+        if me.rank == 0:
+            save(result, folder / RESULT)
 
 
 def _nobody(step: Step) -> StepControl:
@@ -124,23 +117,26 @@ def _nobody(step: Step) -> StepControl:
     raise RuntimeError(message)
 
 
-class LauncherConnection:
-    """The launcher, as the first process of a group sees it."""
+class LauncherPipes:
+    """The launcher, as the first process of a group sees it.
 
-    def __init__(self, job: Job) -> None:
-        assert job.address is not None  # noqa: S101 - of the first machine
-        self.connection = Client(job.address, authkey=job.secret)
+    Args:
+        folder: where the named pipes lie.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._steps, self._controls = open_pipe(folder / STEPS), open_pipe(folder / CONTROLS)
 
     def step(self, step: Step) -> StepControl | None:
         """Send a step, and return what is to be done."""
-        self.connection.send(step)
-        control: StepControl | None = self.connection.recv()
+        self._steps.send(step)
+        control: StepControl | None = self._controls.recv()
         return control
 
-    def tell(self, result: TrainResult) -> None:
-        """Send the result of the training, and wait for the acknowledgement."""
-        self.connection.send(result)
-        self.connection.recv()
+
+def open_pipe(file: Path) -> Connection[Any, Any]:
+    """Open a named pipe for objects. It is opened for both directions, so that it does not wait for the other end."""
+    return Connection(os.open(file, os.O_RDWR))
 
 
 if __name__ == "__main__":

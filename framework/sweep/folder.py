@@ -85,9 +85,8 @@ def takes_one_gpu(plan: Plan) -> bool:
 
 def start_anew(run: Path) -> None:
     """Remove an earlier multirun's results of a trial: refused now, it has none."""
-    if locks.writes():
-        for name in (STATUS, REPORT):
-            (run / name).unlink(missing_ok=True)
+    for name in (STATUS, REPORT):
+        (run / name).unlink(missing_ok=True)
 
 
 def name_of(folder: Path) -> str:

@@ -6,7 +6,6 @@ folder of the trial: workers of a launcher may outlive the process that asked fo
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -47,19 +46,13 @@ def trial(run: Path) -> Iterator[None]:
     Raises:
         FrameworkError: another process holds it.
     """
-    mine = lock.take(run / lock.NAME) if writes() else None
-    if mine is None and writes():
+    mine = lock.take(run / lock.NAME)
+    if mine is None:
         raise _locked(run)
     try:
         yield
     finally:
-        if mine:
-            lock.release(mine)
-
-
-def writes() -> bool:
-    """Whether this process writes into the folder of its trial: where that runs on several machines, the first does."""
-    return os.environ.get("SLURM_NODEID", "0") == "0"
+        lock.release(mine)
 
 
 def _locked(folder: Path) -> FrameworkError:

@@ -1,7 +1,7 @@
 """How far the plan's memory is from measured peaks, beside the calculators fitcheck-llm and vramcalc on the same rows.
 
     pip install fitcheck-llm==0.3.1 vramcalc==0.1.2
-    .venv/bin/python tests/benchmarks/memory_plan.py --rows FILE.csv
+    .venv/bin/python -m tests.benchmarks.memory_plan --rows FILE.csv
 
 Each is held against what it predicts: the plan against the memory that is allocated and the one that is reserved,
 vramcalc against allocated, fitcheck-llm, which adds context and fragmentation, against that of the whole process. One
@@ -22,7 +22,7 @@ from pathlib import Path
 from rich.console import Console
 
 from framework.memory import Attention
-from framework.memory.rows import predict, settings_of, shape_of
+from tests.benchmarks.memory_rows import predict, settings_of, shape_of
 
 OUT = Console(soft_wrap=True, highlight=False)
 GIB = 2**30
@@ -145,7 +145,7 @@ def length(row: Row) -> str:
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rows", type=Path, required=True, help="a table as `plan-table --rows` takes")
+    parser.add_argument("--rows", type=Path, required=True, help="a table as memory_rows.py takes")
     arguments = parser.parse_args()
     with arguments.rows.open(encoding="utf-8-sig") as stream:
         rows = [row for row in csv.DictReader(stream) if row["score"] == "1" and row["arch_sure"] == "1"]

@@ -98,7 +98,7 @@ def _seen(model: Any) -> dict[str, Any]:
     cut = [module._get_fsdp_state() for module in model.modules() if isinstance(module, FSDPModule)]  # noqa: SLF001 - torch tells nowhere else
     groups: list[Any] = [group for state in cut for group in state._fsdp_param_groups]  # noqa: SLF001 - as above
     return {
-        "started": psutil.Process().cmdline()[-3:],
+        "started": psutil.Process().cmdline()[-4:],
         "here": sum(local(weight).numel() for weight in frozen),
         "whole": sum(weight.numel() for weight in frozen),
         "4 bits": [[str(weight.dtype), local(weight).numel(), weight.numel()] for weight in few],

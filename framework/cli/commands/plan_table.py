@@ -1,24 +1,17 @@
-"""`python -m framework plan-table`: what models of common sizes take.
-
-With `--rows` it predicts every row of a table of measured runs, and writes it with four more columns; `--gpus` shows
-large models on many GPUs.
-"""
+"""`python -m framework plan-table`: what models of common sizes take."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from framework.cli.commands import PlanTableCommandConfig, gpus_table
+from framework.cli.commands import PlanTableCommandConfig
 from framework.memory import Estimate, Loss, MemorySettings, Shape, Weights, estimate
-from framework.memory.rows import predict_file
 from framework.util.command import CommandParser
-from framework.util.errors import FrameworkError
 from framework.util.gpus import KNOWN, named
 from framework.util.host import GIB
 
@@ -77,44 +70,20 @@ class Line:
 
 
 class PlanTableCommand:
-    """Prints the table, or predicts the rows of a file."""
+    """Prints the table."""
 
     def __init__(self, config: PlanTableCommandConfig) -> None:
         self.config = config
 
     def main(self, arguments: Sequence[str]) -> int:
-        """Print; with `--rows` write the predictions to OUT.csv, or to standard output."""
+        """Print it, as JSON with `--json`."""
         parser = CommandParser("plan-table", PlanTableCommandConfig.__doc__)
-        instead = parser.add_mutually_exclusive_group()
-        meaning = "predict the memory of measured runs, a row each; to standard output without OUT.csv"
-        instead.add_argument("--rows", nargs="+", type=Path, metavar=("FILE.csv", "OUT.csv"), help=meaning)
-        instead.add_argument("--gpus", action="store_true", help="large models on many GPUs")
-        instead.add_argument("--json", action="store_true", help="the table as JSON")
-        given = parser.read(arguments)
-        if given.rows and len(given.rows) > 2:  # noqa: PLR2004 - what is read, and what is written
-            parser.error(f"unexpected argument '{given.rows[2]}'")
-        if given.rows:
-            return self._rows(given.rows)
-        if given.gpus:
-            Console(highlight=False).print(gpus_table.table())
-            return 0
+        parser.add_argument("--json", action="store_true", help="the table as JSON")
         found = list(lines())
-        if given.json:
-            print(json.dumps([line.plain() for line in found], indent=1))  # noqa: T201
+        if parser.read(arguments).json:
+            print(json.dumps([line.plain() for line in found], indent=1))
         else:
             Console(highlight=False).print(_table(found))
-        return 0
-
-    def _rows(self, files: Sequence[Path]) -> int:
-        made = predict_file(files[0])
-        if len(files) == 1:
-            print(made, end="")  # noqa: T201
-            return 0
-        try:
-            files[1].write_text(made, encoding="utf-8", newline="")
-        except OSError as error:
-            message = f"{files[1]} cannot be written: {error.strerror}"
-            raise FrameworkError(message) from error
         return 0
 
 

@@ -9,7 +9,6 @@ from typing import Any
 from framework.api.backend import LINEARS, Attention, Loss, MemorySettings, Shape, Weights
 from framework.api.machine import Gpu
 from framework.api.plan import Plan
-from framework.api.process_group import Engine
 from framework.api.records import MemoryReduction
 from framework.api.schema import Optimizer, Stage
 from framework_plugins.hf.config import Attention as Kernels
@@ -81,7 +80,7 @@ def footprint(plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, shared: i
         evaluated_length=longest,
         answer_rows=answers[0],
         answer_tokens=answers[1],
-        processes=group.world if group else 1,
+        processes=group.processes if group else 1,
         sharded=group is not None and group.sharded,
         offloaded_weights=group is not None and group.cpu_offload,
     )
@@ -202,8 +201,7 @@ def _smaller_weights(plan: Plan) -> Iterator[MemoryReduction]:
         yield MemoryReduction(
             {"adapter": "lora"}, "an adapter is trained alone: a tenfold learning rate suits it", price=2
         )
-    group = plan.launch.config.group()
-    if isinstance(quantization, NoQuantizationConfig) and not (group and group.engine is Engine.deepspeed_zero3):
+    if isinstance(quantization, NoQuantizationConfig):
         yield MemoryReduction({"quantization": "nf4"}, "a little quality, and time: the base in four bits", price=2)
     elif isinstance(quantization, NF4Config) and not quantization.double_quant:
         yield MemoryReduction({"quantization.double_quant": True}, "nothing that one would notice", price=0)

@@ -1,14 +1,12 @@
-"""Starts the processes of a group: `accelerate launch -m framework.run.worker RUN_DIR`; notes which died and how.
+"""Starts the processes of a group by torchrun's agent, and notes which of them died and with which code.
 
-Not for users: `launcher.py` starts it as `python -m framework_plugins.launch.agent JSON`. What accelerate's own command
+Not for users: `launcher.py` starts it as `python -m framework_plugins.launch.agent RUN_DIR PROCESSES`. What torchrun
 would print, which process ended with which code, is written down for the launcher. Where one process ends with an
-error, torchrun's agent, which accelerate starts, ends the others at once. It ends with the launcher, also while it
-waits for other machines.
+error, torchrun's agent ends the others at once. This process ends with the launcher.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
 import logging
 import os
@@ -16,7 +14,6 @@ import shutil
 import signal
 import sys
 import threading
-from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
 
@@ -24,101 +21,42 @@ from framework.api.launching import GROUP, end_with
 from framework.api.machine import cores as cpu_cores
 from framework_plugins.launch.config import FAILED
 
-JOIN = 24 * 3600
-"""Seconds for all machines to come together: the first one evaluates the base before it trains."""
 GRACE = 5
 """Seconds that a process has to end before it is killed."""
-CONFIG = "accelerate.json"
-
-
-@dataclass(frozen=True)
-class Asked:
-    """What is to be started.
-
-    Attributes:
-        folder: the run's, or what stands for it on other machines than the first.
-        leave: what is removed where the launcher was killed.
-        machines: that take part.
-        processes: on each machine.
-        rank: of this machine.
-        host: the first machine, where the others find it.
-        port: on which they find it.
-    """
-
-    folder: str
-    leave: str
-    machines: int
-    processes: int
-    rank: int
-    host: str
-    port: int
-
-    @classmethod
-    def read(cls, text: str) -> Asked:
-        return cls(**json.loads(text))
-
-    @property
-    def text(self) -> str:
-        """All of it as JSON."""
-        return json.dumps(asdict(self))
 
 
 def main() -> int:
     """Start the processes and wait for them."""
-    asked = Asked.read(sys.argv[1])
-    leave_nothing = partial(shutil.rmtree, asked.leave, ignore_errors=True)
-    # Nothing else would end it while it waits in torch; who was killed leaves the folder of the job to it.
-    watch = (sys.stdin.fileno(), signal.SIGKILL, leave_nothing)
+    run_dir, processes = sys.argv[1], int(sys.argv[2])
+    folder = Path(run_dir) / GROUP
+    # Nothing else would end it where the launcher was killed, which then leaves the folder of the job to it.
+    watch = (sys.stdin.fileno(), signal.SIGKILL, partial(shutil.rmtree, folder, ignore_errors=True))
     threading.Thread(target=end_with, args=watch, daemon=True).start()
     for name in ("SIGUSR1", "SIGUSR2"):  # Slurm's warnings are for the run; whoever starts a process passes this on
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
+    os.environ |= {"OMP_NUM_THREADS": str(threads(processes)), "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(GRACE)}
     # These take seconds to import, in which the launcher may end.
-    from accelerate.commands.launch import launch_command  # noqa: PLC0415 - as above
+    from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs  # noqa: PLC0415 - as above
     from torch.distributed.elastic.multiprocessing.api import SignalException  # noqa: PLC0415 - as above
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError  # noqa: PLC0415 - as above
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch  # noqa: PLC0415 - as above
 
-    for name in ("torch.distributed.elastic", "torch.distributed.run"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)  # the launcher says what happened
+    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # the launcher says what happened
+    config = LaunchConfig(
+        min_nodes=1, max_nodes=1, nproc_per_node=processes, run_id="group", rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0", local_addr="localhost", max_restarts=0, logs_specs=DefaultLogsSpecs(str(folder)),
+    )  # fmt: skip
     try:
-        launch_command(command(asked))
+        # -P: what lies in the folder where the run was started is not imported.
+        elastic_launch(config, sys.executable)("-P", "-m", "framework.run.worker", run_dir)
     except ChildFailedError as error:
         ends = {rank: failure.exitcode for rank, failure in error.failures.items()}
-        (Path(asked.folder) / GROUP / FAILED).write_text(json.dumps(ends), encoding="utf-8")
+        (folder / FAILED).write_text(json.dumps(ends), encoding="utf-8")
         return 1
     except SignalException:
         return 1
     return 0
-
-
-def command(asked: Asked) -> argparse.Namespace:
-    """Return the command as `accelerate launch` reads it.
-
-    Its config file keeps the user's own, `accelerate config`, out of this. MULTI_GPU is what makes accelerate start
-    more than one process, on a CPU too; which engine they bring up stands in the training arguments of each.
-    """
-    from accelerate.commands.launch import launch_command_parser  # noqa: PLC0415 - it takes seconds, see above
-
-    folder = Path(asked.folder) / GROUP
-    several = asked.machines > 1
-    config = {
-        "compute_environment": "LOCAL_MACHINE", "distributed_type": "MULTI_GPU", "mixed_precision": "no",
-        "gpu_ids": "all", "num_machines": asked.machines, "num_processes": asked.machines * asked.processes,
-        "machine_rank": asked.rank, "main_process_ip": asked.host, "main_process_port": asked.port if several else 0,
-    }  # fmt: skip
-    (folder / CONFIG).write_text(json.dumps(config), encoding="utf-8")
-    words = ["--config_file", str(folder / CONFIG), "--log_dir", str(folder), "--same_network"]
-    if several:
-        words += ["--rdzv_conf", f"timeout={JOIN}"]
-    words += ["--num_cpu_threads_per_process", str(threads(asked.processes))]
-    made: argparse.Namespace = launch_command_parser().parse_args(
-        [*words, "--module", "framework.run.worker", asked.folder]
-    )
-    # Settings of torchrun for which accelerate has no word; it hands on what bears torchrun's names.
-    made.shutdown_timeout = GRACE
-    if not several:  # torch takes a port that is free, and a name that is known on each machine
-        made.standalone, made.local_addr = True, "localhost"
-    return made
 
 
 def threads(processes: int) -> int:

@@ -3,23 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
 import signal
 from pathlib import Path
 
+from framework.api import records
 from framework.api.errors import FrameworkError
 from framework.api.launching import ENDED, Ended
 from framework.api.plan import Plan
 from framework.api.text import signal_name
-from framework_plugins.launch import place
-from framework_plugins.launch.config import FAILED, GroupConfig
-
-LOST = re.compile(
-    r"(?:gloo/transport\S+ (?=Connection|Read error|Write error)|ncclRemoteError: |DistNetworkError: (?=Failed to ))"
-    r"(.+?)(?:\. |\.?$)",
-    re.MULTILINE,
-)
-"""How gloo, NCCL and torch's store say that the process at the other end is gone."""
+from framework_plugins.launch.config import FAILED
 
 
 def cause(plan: Plan, folder: Path, code: int) -> Exception:
@@ -28,11 +20,9 @@ def cause(plan: Plan, folder: Path, code: int) -> Exception:
     A process that was killed says nothing itself: those that it left alone do, and are not the cause. Of several that
     say something the first is: the others miss it a moment later.
 
-    Where all that is said here is that a connection was lost, the cause is on another machine, which alone knows it.
-
     Args:
         plan: the run.
-        folder: of the group.
+        folder: of the group's job.
         code: of the agent.
     """
     launch = f"launch={plan.launch.component.name}"
@@ -40,22 +30,12 @@ def cause(plan: Plan, folder: Path, code: int) -> Exception:
     if killed:
         rank, number = killed
         return FrameworkError(f"{launch}: process {rank} was killed by {signal_name(number)}{_hint(number, plan)}")
-    told = sorted(
-        (Ended(**json.loads(file.read_text(encoding="utf-8"))) for file in folder.glob(ENDED.format("*"))),
-        key=lambda ended: ended.time,
-    )
+    told = [records.load(Ended, file) for file in folder.glob(ENDED.format("*"))]
     if not told:
         return RuntimeError(f"{launch}: the group ended with exit code {code}; its output is above")
-    first = told[0]
+    first = min(told, key=lambda ended: ended.time)
     if first.mistake:
         return FrameworkError(f"process {first.rank}: {first.text}")
-    config: GroupConfig = plan.launch.config
-    if config.machines > 1 and (lost := LOST.search(first.text)):
-        others = [str(number) for number in range(config.machines) if number != place.rank(config)]
-        gone = f"machine {others[0]} is" if len(others) == 1 else f"one of the machines {', '.join(others)} is"
-        return FrameworkError(
-            f"{launch}: {gone} gone, process {first.rank} here lost it ({lost[1]}). See its output for the cause"
-        )
     return RuntimeError(f"{launch}: process {first.rank} failed\n{first.text}")
 
 

@@ -21,7 +21,6 @@ def framework_components() -> Iterable[Component]:
     yield Component("subprocess", config.SubprocessConfig, "framework_plugins.launch.child_process:ChildProcess")
     yield Component("ddp", config.DdpConfig, GROUP)
     yield Component("fsdp2", config.Fsdp2Config, GROUP)
-    yield Component("deepspeed_zero3", config.DeepspeedZero3Config, GROUP, extra="framework[deepspeed]")
 
 
 @hookimpl

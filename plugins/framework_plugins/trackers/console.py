@@ -100,7 +100,7 @@ class Console(Logger):
         length = f"{training.max_steps} steps" if training.max_steps else f"{training.num_train_epochs:g} epochs"
         batch = f"{training.per_device_train_batch_size} x {training.gradient_accumulation_steps} rows a step"
         if group := plan.launch.config.group():
-            batch = f"{batch.removesuffix(' rows a step')} x {group.world} processes = {plan.batch} rows a step"
+            batch = f"{batch.removesuffix(' rows a step')} x {group.processes} processes = {plan.batch} rows a step"
         rate = f"learning rate {training.learning_rate:g} {training.lr_scheduler_type.value}"
         rows = {
             "model": plan.model_line,

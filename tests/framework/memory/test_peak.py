@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from framework.memory import Attention, Loss, MemorySettings, Shape, Weights, estimate, terms
-from framework.memory.rows import predict
+from tests.benchmarks.memory_rows import predict
 
 GIB = 2**30
 SEVEN = Shape(4096, 32, 32, 32, 128, 11008, 32000, tied=False)

@@ -97,15 +97,13 @@ def test_points_with_other_exporters_train_once_and_come_to_the_same(run: Run, t
     assert not list(second.glob("*.part"))
 
 
-@pytest.mark.parametrize(("machines", "times"), [(1, 1), (2, 2)])
-def test_points_that_several_machines_train_all_train_since_the_others_would_wait(
-    machines: int, times: int, run: Run, trainings: list[Path], monkeypatch: pytest.MonkeyPatch
+def test_points_that_a_group_trains_train_once(
+    run: Run, trainings: list[Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pipeline, "check_distributed", lambda *_: None)  # as of a model that a group can train
-    words = ("launch=ddp", "launch.processes=1", f"launch.machines={machines}", "launch.rank=0")
     for number, exporter in enumerate(("adapter", "model_card")):
-        run(str(number), *words, "launch.main_address=first", f"exporter=[{exporter}]")
-    assert len(trainings) == times
+        run(str(number), "launch=ddp", "launch.processes=1", f"exporter=[{exporter}]")
+    assert len(trainings) == 1
 
 
 def test_a_point_says_whose_training_it_has(run: Run) -> None:

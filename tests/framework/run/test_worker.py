@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -26,11 +24,3 @@ def test_without_a_job_it_says_what_starts_it(
     assert worker.main() == 2
     assert capsys.readouterr().err == f"{worker.ALONE}\n"
     assert list(tmp_path.iterdir()) == []
-
-
-def test_started_by_accelerate_itself_it_says_the_same(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "-m", "framework.run.worker", str(tmp_path)]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
-    assert done.returncode
-    assert worker.ALONE in done.stderr

@@ -52,14 +52,6 @@ def test_a_point_that_a_worker_goes_on_with_keeps_the_sweep_from_beginning_again
     assert list(run.iterdir()) == []
 
 
-def test_of_several_machines_with_one_point_the_first_holds_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with locks.trial(tmp_path):
-        monkeypatch.setenv("SLURM_NODEID", "1")
-        with locks.trial(tmp_path):
-            assert lock.holder(tmp_path / lock.NAME) != ""
-        assert lock.holder(tmp_path / lock.NAME) != ""
-
-
 def test_folders_of_which_nothing_came_are_gone_at_the_end(tmp_path: Path) -> None:
     with locks.sweep(tmp_path / "a" / "b"):
         pass

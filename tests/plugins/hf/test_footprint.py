@@ -58,7 +58,6 @@ def test_lora_on_a_gpu_keeps_the_base_in_16_bits_and_the_adapter_in_32() -> None
         (["evaluator=[prompts]", "evaluator.prompts.batch_size=7"], "answer_rows", 7),
         ([*EIGHT, "launch=fsdp2"], "pieces", 8),
         ([*EIGHT, "launch=fsdp2", "launch.cpu_offload=true"], "offloaded_weights", True),
-        ([*EIGHT, "launch=deepspeed_zero3"], "pieces", 8),
         ([*EIGHT, "launch=ddp"], "pieces", 1),
         ([*EIGHT, "launch=ddp"], "processes", 8),
         ([*EIGHT, "launch=ddp"], "loss", Loss.plain),
@@ -120,11 +119,10 @@ def test_every_saving_saves_or_costs_nothing_and_can_be_taken() -> None:
 
 def test_pieces_are_not_made_smaller_by_what_cannot_be_cut() -> None:
     words = [*EIGHT, "trainer.optim=adamw_torch"]
-    one, cut, zero = (
+    one, cut = (
         {key for reduction in reductions(plan(*more)) for key in reduction.settings}
-        for more in (words[3:], [*words, "launch=fsdp2"], [*words, "launch=deepspeed_zero3"])
+        for more in (words[3:], [*words, "launch=fsdp2"])
     )
     assert {"trainer.optim", "quantization"} <= one
     assert "quantization" in cut
     assert "trainer.optim" not in cut
-    assert not {"trainer.optim", "quantization"} & zero

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from typing import ClassVar
 
 from framework.api.records import Example, Message
@@ -15,16 +14,8 @@ class Dialogue(Format):
     """A list of turns in one of the fields `lists`, each with what `fits` looks for, read by `turn`."""
 
     lists: ClassVar[tuple[str, ...]]
-
-    @staticmethod
-    @abstractmethod
-    def fits(turn: Fields) -> bool:
-        """Whether a turn is written so."""
-
-    @staticmethod
-    @abstractmethod
-    def turn(turn: Fields) -> Message:
-        """Read a turn."""
+    fits: ClassVar[staticmethod[[Fields], bool]]
+    turn: ClassVar[staticmethod[[Fields], Message]]
 
     def matches(self, fields: Fields) -> bool:
         """Has a list of turns, the first of which fits, and is no preference pair."""

@@ -14,14 +14,9 @@ from framework_plugins.formats.readers import columnar, delimited, json_rows, pl
 from framework_plugins.formats.readers.find import DataFile
 
 READERS = {
-    ".jsonl": json_rows.read,
-    ".ndjson": json_rows.read,
-    ".json": json_rows.read,
-    ".csv": delimited.read,
-    ".tsv": delimited.read,
-    ".parquet": columnar.read_parquet,
-    ".arrow": columnar.read_arrow,
-    ".feather": columnar.read_arrow,
+    **dict.fromkeys((".jsonl", ".ndjson", ".json"), json_rows.read),
+    **dict.fromkeys((".csv", ".tsv"), delimited.read),
+    **dict.fromkeys((".parquet", ".arrow", ".feather"), columnar.read),
 }
 
 

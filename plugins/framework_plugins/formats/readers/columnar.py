@@ -21,16 +21,10 @@ IPC_FILE, FEATHER_V1 = b"ARROW1", b"FEA1"
 """How Arrow's file format and the first Feather begin; Arrow's stream format has no such mark."""
 
 
-def read_parquet(file: DataFile) -> Iterator[Row]:
-    """Read the rows of a Parquet file."""
+def read(file: DataFile) -> Iterator[Row]:
+    """Read the rows of a Parquet file or of an Arrow file, in its file format or the stream format of `datasets`."""
     with Opened(file) as opened:
-        yield from _rows(file, _parquet_batches(file, opened))
-
-
-def read_arrow(file: DataFile) -> Iterator[Row]:
-    """Read the rows of an Arrow file, in the file format or in the stream format, which `datasets` writes."""
-    with Opened(file) as opened:
-        yield from _rows(file, _arrow_batches(file, opened))
+        yield from _rows(file, (_parquet_batches if file.kind == ".parquet" else _arrow_batches)(file, opened))
 
 
 def _parquet_batches(file: DataFile, opened: Opened) -> Iterator[Any]:
@@ -69,21 +63,14 @@ def _rows(file: DataFile, batches: Iterator[Any]) -> Iterator[Row]:
         for batch in batches:
             unsure = values.unsure(batch.schema)
             for start in range(0, batch.num_rows, BATCH):
-                for fields in batch.slice(start, BATCH).to_pylist():
+                for cells in batch.slice(start, BATCH).to_pylist():
                     number += 1
-                    yield Row(*_plain(file, number, fields, unsure))
+                    fields, problem = values.row(cells, unsure)
+                    yield Row(fields, file.where(f"row {number}"), problem)
     except FrameworkError:
         raise
     except (pa.ArrowException, OSError, ValueError) as error:  # pyarrow raises all three for damage
         place = f"row {number + 1}" if number else ""
-        message = f"no {file.kind[1:]} file, or a damaged one ({_first_line(error)})"
+        first, *_ = (*str(error).strip().splitlines(), "no message")
+        message = f"no {file.kind[1:]} file, or a damaged one ({first})"
         raise file.error(message, place) from error
-
-
-def _plain(file: DataFile, number: int, fields: dict[str, Any], unsure: list[str]) -> tuple[dict[str, Any], str, str]:
-    fields, problem = values.row(fields, unsure)
-    return fields, file.where(f"row {number}"), problem
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or ["no message"])[0]

@@ -36,11 +36,9 @@ def read(file: DataFile) -> Iterator[Row]:
             elif len(cells) == len(columns):
                 yield Row(dict(zip(columns, cells, strict=True)), file.where(line))
             else:
-                yield Row({}, file.where(line), f"{_count(len(cells), 'cell')} under {_count(len(columns), 'column')}")
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
+                cell, column = ("" if len(some) == 1 else "s" for some in (cells, columns))
+                problem = f"{len(cells)} cell{cell} under {len(columns)} column{column}"
+                yield Row({}, file.where(line), problem)
 
 
 def _columns(file: DataFile, line: int, cells: list[str] | str) -> list[str]:

@@ -8,8 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 import re
-from collections.abc import Iterator, Mapping
-from enum import Enum
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from framework.api.records import Row
@@ -25,33 +24,20 @@ LIST_OF_OBJECTS = re.compile(
 """An object whose first fields are plain and the next is a list of objects, which are not the turns of a chat."""
 
 
-class Shape(Enum):
-    """How a JSON file holds its rows."""
-
-    lines = "lines"
-    array = "array"
-    object = "object"
-
-
 def read(file: DataFile) -> Iterator[Row]:
     """Read the rows of a JSON file; blank lines are passed over."""
-    shape = _shape(file)
-    if shape is Shape.lines:
-        return _lines(file)
-    return _array(file) if shape is Shape.array else _object(file)
+    return _reader(file)(file)
 
 
-def _shape(file: DataFile) -> Shape:
+def _reader(file: DataFile) -> Callable[[DataFile], Iterator[Row]]:
     with Opened(file) as opened:
         opened.start()
         pieces = iter(lambda: opened.stream.readline(HEAD), b"")
         first, second = itertools.islice(itertools.chain(filter(bytes.strip, pieces), (b"", b"")), 2)
     start = first.lstrip()
     if start.startswith(b"["):
-        return Shape.array
-    if start.startswith(b"{") and _is_object(file, start, second):
-        return Shape.object
-    return Shape.lines
+        return _array
+    return _object if start.startswith(b"{") and _is_object(file, start, second) else _lines
 
 
 def _is_object(file: DataFile, first: bytes, second: bytes) -> bool:

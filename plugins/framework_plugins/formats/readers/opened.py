@@ -10,6 +10,7 @@ from __future__ import annotations
 import gzip
 import io
 import shutil
+import sys
 import tempfile
 import zlib
 from collections.abc import Iterator
@@ -17,15 +18,16 @@ from contextlib import ExitStack
 from types import TracebackType
 from typing import IO, BinaryIO, Self, cast
 
-import zstandard
-
 from framework_plugins.formats.readers.find import DataFile
 
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
+
 CHUNK = 1 << 16
-PACKED = 1 << 14
-"""Bytes that are unpacked at once; they may become a hundred times as many."""
-WINDOW = 1 << 31
-"""The longest window of a zstd file that is read, in bytes."""
+ANY_WINDOW = {int(zstd.DecompressionParameter.window_log_max): 31}
+"""Windows of zstd files up to the longest there is, 2 GiB; a library's own limit is 128 MiB."""
 MARKS = {
     b"\xff\xfe\x00\x00": "UTF-32",
     b"\x00\x00\xfe\xff": "UTF-32",
@@ -43,7 +45,7 @@ FOREIGN = {
 """How files begin that are no text, and what to do."""
 POINTER = b"version https://git-lfs"
 """How a file begins that Git LFS left in place of the data."""
-DAMAGED = (gzip.BadGzipFile, zlib.error, zstandard.ZstdError)
+DAMAGED = (gzip.BadGzipFile, zlib.error, zstd.ZstdError)
 NAMES = {".gz": "gzip", ".zst": "zstd"}
 
 
@@ -130,42 +132,7 @@ def not_utf8(error: UnicodeDecodeError) -> str:
 
 
 def _unpacked(raw: io.BufferedReader, packing: str) -> io.BufferedReader:
-    if not packing:
+    if not packing or not raw.peek(1):  # an empty file has no rows, as gzip sees it too
         return raw
-    inner = gzip.GzipFile(fileobj=raw) if packing == ".gz" else _Zstd(raw)
+    inner = gzip.GzipFile(fileobj=raw) if packing == ".gz" else zstd.ZstdFile(raw, options=ANY_WINDOW)
     return io.BufferedReader(cast("io.RawIOBase", inner), CHUNK)
-
-
-class _Zstd(io.RawIOBase):
-    """What one or more zstd frames hold. The library's own reader takes a frame that was cut off for a complete one."""
-
-    def __init__(self, raw: BinaryIO) -> None:
-        self._raw = raw
-        self._frame: zstandard.ZstdDecompressionObj | None = None
-        self._rest = b""
-        self._out = memoryview(b"")
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        while not self._out:
-            if not self._more():
-                return 0
-        size = min(len(buffer), len(self._out))
-        buffer[:size], self._out = self._out[:size], self._out[size:]
-        return size
-
-    def _more(self) -> bool:
-        chunk = self._rest or self._raw.read(PACKED)
-        self._rest = b""
-        if not chunk:
-            if self._frame is not None:
-                raise EOFError
-            return False
-        if self._frame is None:
-            self._frame = zstandard.ZstdDecompressor(max_window_size=WINDOW).decompressobj()
-        self._out = memoryview(self._frame.decompress(chunk))
-        if self._frame.eof:
-            self._rest, self._frame = self._frame.unused_data, None
-        return True

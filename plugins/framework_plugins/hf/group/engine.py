@@ -25,26 +25,24 @@ def arguments(group: ProcessGroup, machine: Hardware) -> dict[str, Any]:
     """Return what the trainer's arguments say of a group."""
     if group.engine is Engine.ddp:
         return {"ddp_find_unused_parameters": False}
-    if group.engine is Engine.fsdp2:
-        if group.cpu_offload:  # accelerate asks here whether the processes have to reach each other from the CPU too
-            os.environ |= {"ACCELERATE_USE_FSDP": "true", "FSDP_OFFLOAD_PARAMS": "true"}
-        settings = {
-            "version": 2,
-            "reshard_after_forward": True,
-            "cpu_offload": group.cpu_offload,
-            "cpu_ram_efficient_loading": os.environ.get("FSDP_CPU_RAM_EFFICIENT_LOADING") == "true",
-            # The trainer's own checkpointing would gather each layer's weights once more in the backward pass.
-            "activation_checkpointing": machine.checkpointing,
-        }
-        return {"fsdp": True, "fsdp_config": settings, checkpointing_name(): False}
-    return {"deepspeed": zero3(group)}
+    if group.cpu_offload:  # accelerate asks here whether the processes have to reach each other from the CPU too
+        os.environ |= {"ACCELERATE_USE_FSDP": "true", "FSDP_OFFLOAD_PARAMS": "true"}
+    settings = {
+        "version": 2,
+        "reshard_after_forward": True,
+        "cpu_offload": group.cpu_offload,
+        "cpu_ram_efficient_loading": os.environ.get("FSDP_CPU_RAM_EFFICIENT_LOADING") == "true",
+        # The trainer's own checkpointing would gather each layer's weights once more in the backward pass.
+        "activation_checkpointing": machine.checkpointing,
+    }
+    return {"fsdp": True, "fsdp_config": settings, checkpointing_name(): False}
 
 
 def load_in_pieces(group: ProcessGroup, machine: Hardware, quantization: Any) -> str:
     """Return where a process loads weights that are cut into pieces afterwards: whole, they need not fit on a GPU.
 
-    The first process of a machine reads them into the CPU's memory and the others get their pieces from the first of
-    all. It is transformers and accelerate that do it, told by the environment, once the processes reach each other.
+    The first process reads them into the CPU's memory and the others get their pieces from it. It is transformers and
+    accelerate that do it, told by the environment, once the processes reach each other.
     What is quantized each reads for itself: its weights are more than their numbers. Four bits are stored in bytes by
     themselves, and accelerate leaves bytes whole in each process, since FSDP cuts tensors of floats. So they are stored
     in numbers of the dtype that is computed in: FSDP would cast another to it when it puts a layer together, and the
@@ -61,30 +59,7 @@ def load_in_pieces(group: ProcessGroup, machine: Hardware, quantization: Any) ->
     return "cpu" if me.local_rank == 0 else "meta"
 
 
-def zero3(group: ProcessGroup) -> dict[str, Any]:
-    """Return the settings of DeepSpeed; what is `auto` the trainer fills in."""
-    place = {"device": "cpu" if group.cpu_offload else "none"}
-    return {
-        "zero_optimization": {
-            "stage": 3,
-            "offload_param": place,
-            "offload_optimizer": place,
-            "stage3_gather_16bit_weights_on_model_save": True,
-        },
-        "bf16": {"enabled": "auto"},
-        "fp16": {"enabled": "auto"},
-        "gradient_clipping": "auto",
-        "gradient_accumulation_steps": "auto",
-        "train_micro_batch_size_per_gpu": "auto",
-        "train_batch_size": "auto",
-    }
-
-
-KINDS = {
-    Engine.ddp: ("MULTI_GPU", "MULTI_CPU"),
-    Engine.fsdp2: ("FSDP",),
-    Engine.deepspeed_zero3: ("DEEPSPEED",),
-}
+KINDS = {Engine.ddp: ("MULTI_GPU", "MULTI_CPU"), Engine.fsdp2: ("FSDP",)}
 """What accelerate calls an engine."""
 
 
@@ -95,9 +70,9 @@ def check_started(accelerator: Any, group: ProcessGroup, me: Member) -> None:
         FrameworkError: it is not.
     """
     worlds = {me.world, accelerator.num_processes, distributed.get_world_size()}
-    if others := worlds - {group.world}:
+    if others := worlds - {group.processes}:
         message = (
-            f"launch={group.engine.value}: {group.world} processes were asked for, and {min(others)} came together"
+            f"launch={group.engine.value}: {group.processes} processes were asked for, and {min(others)} came together"
         )
         raise FrameworkError(message)
     kind = accelerator.distributed_type.value
@@ -114,12 +89,8 @@ def check_wrapped(wrapped: Any, group: ProcessGroup) -> None:
     Raises:
         FrameworkError: it is not.
     """
-    right = {
-        Engine.ddp: isinstance(wrapped, DistributedDataParallel),
-        Engine.fsdp2: isinstance(wrapped, FSDPModule),
-        Engine.deepspeed_zero3: _stage(wrapped) == 3,  # noqa: PLR2004 - ZeRO-3
-    }
-    if not right[group.engine]:
+    kinds: dict[Engine, Any] = {Engine.ddp: DistributedDataParallel, Engine.fsdp2: FSDPModule}
+    if not isinstance(wrapped, kinds[group.engine]):
         message = f"launch={group.engine.value}: accelerate made a {type(wrapped).__name__} of the model instead"
         raise FrameworkError(message)
     if group.engine is Engine.fsdp2:
@@ -129,11 +100,11 @@ def check_wrapped(wrapped: Any, group: ProcessGroup) -> None:
 def _check_pieces(model: torch.nn.Module, group: ProcessGroup) -> None:
     """Look whether all weights, also those that are frozen, lie in as many pieces as there are processes."""
     weights = list(model.named_parameters())
-    uncut = [(name, weight) for name, weight in weights if not _is_cut(weight, group.world)]
+    uncut = [(name, weight) for name, weight in weights if not _is_cut(weight, group.processes)]
     if uncut:
         name, weight = uncut[0]
         message = (
-            f"launch={group.engine.value}: {len(uncut)} of {len(weights)} weights are not cut into {group.world} "
+            f"launch={group.engine.value}: {len(uncut)} of {len(weights)} weights are not cut into {group.processes} "
             f"pieces, the first is {name} ({str(weight.dtype).removeprefix('torch.')})"
         )
         raise FrameworkError(message)
@@ -145,11 +116,6 @@ def _is_cut(weight: Any, world: int) -> bool:
         and weight.device_mesh.size() == world
         and any(placement.is_shard() for placement in weight.placements)
     )
-
-
-def _stage(wrapped: Any) -> int:
-    stage: Callable[[], int] = getattr(wrapped, "zero_optimization_stage", int)
-    return stage()
 
 
 def agreed(me: Member, decide: Callable[[], T]) -> T:

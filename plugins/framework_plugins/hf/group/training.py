@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import distributed
 
-from framework.api.errors import FrameworkError
-from framework.api.process_group import Engine, Member, ProcessGroup
+from framework.api.process_group import Member, ProcessGroup
 from framework.api.protocols import TrainRun
 from framework.api.records import Step, StepControl, TokenRow, TrainResult
 from framework_plugins.hf.adapters import save_weights
@@ -97,19 +96,8 @@ class GroupTraining(Training):
         return found
 
     def _newest(self, rows: Sequence[TokenRow]) -> Path | None:
-        """Return the checkpoint that the first process resumes from.
-
-        Raises:
-            FrameworkError: it is not visible here.
-        """
-        found = engine.agreed(self.me, lambda: self.checkpoints.newest(rows))
-        if found and not found.is_dir():
-            message = (
-                f"{found}: the first machine resumes from this checkpoint, and it is not visible here. Set run_dir "
-                "to a folder that all machines share"
-            )
-            raise FrameworkError(message)
-        return found
+        """Return the checkpoint that the first process resumes from."""
+        return engine.agreed(self.me, lambda: self.checkpoints.newest(rows))
 
     def _arguments(self) -> dict[str, Any]:
         return engine.arguments(self.group, self.machine)
@@ -117,12 +105,9 @@ class GroupTraining(Training):
     def _rehearse(self, trainer: SupervisedTrainer, rows: Sequence[TokenRow], steps: int) -> None:
         """Try nothing: what one process runs out of, the others would wait for."""
 
-    def _save(self, trainer: SupervisedTrainer, folder: Path) -> None:
+    def _save(self, _: SupervisedTrainer, folder: Path) -> None:
         """Put the pieces together, and write them in the first process."""
-        if self.group.engine is Engine.deepspeed_zero3:
-            state = trainer.accelerator.get_state_dict(trainer.model_wrapped)
-        else:
-            state = {name: whole(weight) for name, weight in trained(self.model)}
+        state = {name: whole(weight) for name, weight in trained(self.model)}
         if self.me.rank == 0:
             unwrap(self.model)
             save_weights(self.model, folder, state)

@@ -1,7 +1,7 @@
 """`python -m framework plan-table`."""
 
 import json
-from pathlib import Path
+import re
 
 import pytest
 
@@ -9,7 +9,6 @@ from framework import FrameworkError
 from framework.cli.commands import PlanTableCommandConfig
 from framework.cli.commands.plan_table import PlanTableCommand, lines
 
-TABLE = Path(__file__).parents[2] / "memory" / "peaks.csv"
 COMMAND = PlanTableCommand(PlanTableCommandConfig())
 
 
@@ -34,23 +33,13 @@ def test_json_is_the_same_table(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(row["low_gib"] <= row["reserved_gib"] <= row["high_gib"] for row in rows)
 
 
-def test_rows_are_predicted_into_a_file_or_to_standard_output(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    COMMAND.main(["--rows", str(TABLE)])
-    printed = capsys.readouterr().out
-    COMMAND.main(["--rows", str(TABLE), str(tmp_path / "out.csv")])
-    assert (tmp_path / "out.csv").read_bytes().decode() == printed
-
-
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--row", "x"], "unknown option '--row'. Did you mean '--rows'"),
-        (["--rows", "none.csv"], "none.csv: cannot be read"),
-        (["--rows", str(TABLE), "no/such/folder.csv"], "no/such/folder.csv cannot be written: No such file"),
+        (["--jsn"], "unknown option '--jsn'. Did you mean '--json'"),
+        (["8"], "unexpected argument '8'. Usage: python -m framework plan-table "),
     ],
 )
 def test_mistakes_are_told(words: list[str], told: str) -> None:
-    with pytest.raises(FrameworkError, match=told):
+    with pytest.raises(FrameworkError, match=f"^{re.escape(told)}"):
         COMMAND.main(words)

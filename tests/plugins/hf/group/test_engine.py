@@ -41,9 +41,7 @@ def accelerator(kind: str = "MULTI_CPU", processes: int = 1, device: str = "cpu"
     )
 
 
-RIGHT = [
-    (Engine.ddp, "MULTI_CPU"), (Engine.ddp, "MULTI_GPU"), (Engine.fsdp2, "FSDP"), (Engine.deepspeed_zero3, "DEEPSPEED")
-]  # fmt: skip
+RIGHT = [(Engine.ddp, "MULTI_CPU"), (Engine.ddp, "MULTI_GPU"), (Engine.fsdp2, "FSDP")]
 
 
 @pytest.mark.usefixtures("world")
@@ -70,7 +68,6 @@ def test_a_group_of_another_size_is_refused(asked: int, me: int, processes: int,
     [
         (Engine.fsdp2, "MULTI_CPU", "cpu", "MULTI_CPU instead: on a CPU it has no other. Set launch=ddp"),
         (Engine.fsdp2, "MULTI_GPU", "cuda", "MULTI_GPU instead"),
-        (Engine.deepspeed_zero3, "FSDP", "cuda", "FSDP instead"),
         (Engine.ddp, "NO", "cpu", "NO instead"),
         (Engine.ddp, "FSDP", "cuda", "FSDP instead"),
     ],
@@ -95,29 +92,18 @@ def cut(*, first_left: bool = False) -> torch.nn.Module:
     return made
 
 
-class Zero(torch.nn.Module):
-    """What DeepSpeed makes of a model, as far as it is asked."""
-
-    def __init__(self, stage: int) -> None:
-        super().__init__()
-        self.stage = stage
-
-    def zero_optimization_stage(self) -> int:
-        return self.stage
-
-
 @pytest.mark.usefixtures("world")
 def test_a_model_that_is_what_the_engine_makes_of_one_is_let_through() -> None:
     check_wrapped(DistributedDataParallel(model()), ProcessGroup(Engine.ddp, 1))
     check_wrapped(cut(), ProcessGroup(Engine.fsdp2, 1))
-    check_wrapped(Zero(3), ProcessGroup(Engine.deepspeed_zero3, 1))
 
 
 @pytest.mark.usefixtures("world")
 @pytest.mark.parametrize("engine", list(Engine))
 def test_a_model_as_it_was_is_refused(engine: Engine) -> None:
-    with pytest.raises(FrameworkError, match=f"^launch={engine.value}: accelerate made a Zero of the model instead$"):
-        check_wrapped(Zero(2), ProcessGroup(engine, 1))
+    told = f"^launch={engine.value}: accelerate made a Sequential of the model instead$"
+    with pytest.raises(FrameworkError, match=told):
+        check_wrapped(model(), ProcessGroup(engine, 1))
 
 
 @pytest.mark.usefixtures("world")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import signal
-import socket
+import stat
 import subprocess
 import sys
 import time
@@ -179,7 +178,7 @@ def test_two_processes_with_fsdp2_go_on_with_what_one_began(
     assert done.result.resumed == 4
     close(alone, done)
     for each in seen():
-        assert each["started"] == ["-m", "framework.run.worker", str(done.folder)]
+        assert each["started"] == ["-P", "-m", "framework.run.worker", str(done.folder)]
         assert each["whole"] == 2 * each["here"] > 0
         assert (each["checkpointed"], each["offload"]) == (0, ["OffloadPolicy"])
 
@@ -291,68 +290,6 @@ plan.launch.create().launch(plan)
 """
 
 
-def two_machines(base: Path, place: Path, to: Path, engine: str) -> list[tuple[int, str]]:
-    """Run the command of each of two machines; return their exit codes and what they said."""
-    rows = place / "rows.jsonl"
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    words = [
-        *WORDS, "model=local", f"model.path={base}", "data=local_file", f"data.path={rows}",
-        "trainer.dtype=fp32", "trainer.warmup_steps=1", "trainer.learning_rate=0.01", "adapter.r=4", f"launch={engine}",
-        "launch.machines=2", "launch.processes=1", "launch.main_address=127.0.0.1", f"launch.main_port={port}",
-        "trainer.gradient_accumulation_steps=2",
-    ]  # fmt: skip
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    plugin = place / "group_test_plugin.py"  # FSDP on a CPU
-    program = [sys.executable, "-m", "framework", f"plugins=[{plugin}]", *words]
-    machines = [
-        subprocess.Popen(
-            [*program, f"launch.rank={rank}", f"run_dir={to}/machine-{rank}"],
-            env=environment,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in (0, 1)
-    ]
-    said = [machine.communicate(timeout=300)[1] for machine in machines]
-    return [(machine.returncode, text) for machine, text in zip(machines, said, strict=True)]
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("engine", ["ddp", "fsdp2"])
-def test_two_machines_are_one_training_and_the_first_writes_it(
-    alone: Done, base: Path, tmp_path: Path, engine: str
-) -> None:
-    for code, said in two_machines(base, alone.folder.parent, tmp_path, engine):
-        assert code == 0, said
-    first = tmp_path / "machine-0"
-    assert not (tmp_path / "machine-1").exists()
-    lines = [json.loads(line) for line in (first / "log.jsonl").read_text(encoding="utf-8").splitlines()]
-    done = Done(
-        records.load(TrainResult, first / "train.json"),
-        [line for line in lines if line["event"] == "step"],
-        {
-            name: weight.numpy()
-            for name, weight in load_file(first / "checkpoint" / "adapter_model.safetensors").items()
-        },
-        first,
-    )
-    close(alone, done)
-
-
-@pytest.mark.slow
-def test_where_a_process_of_another_machine_dies_the_first_sends_there(
-    alone: Done, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv(group_plugin.END, f"1:3:{int(signal.SIGKILL)}")
-    (code, said), (other_code, other_said) = two_machines(base, alone.folder.parent, tmp_path, "ddp")
-    assert (code, other_code) == (2, 2)
-    assert "launch=ddp: process 1 was killed by signal 9 (SIGKILL)" in other_said
-    told = r"launch=ddp: machine 1 is gone, process 0 here lost it \(.+\)\. See its output for the cause\n$"
-    assert re.search(told, said), said
-    assert "Traceback" not in said
-
-
 @pytest.mark.slow
 def test_where_the_run_itself_is_killed_no_process_is_left(alone: Done, base: Path, tmp_path: Path) -> None:
     words = [
@@ -362,14 +299,18 @@ def test_where_the_run_itself_is_killed_no_process_is_left(alone: Done, base: Pa
     ]  # fmt: skip
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     with subprocess.Popen([sys.executable, "-c", PROGRAM, str(tmp_path / "run"), *words], env=environment) as process:
-        log, end = tmp_path / "run" / "log.jsonl", time.monotonic() + 120
-        while '"step"' not in (log.read_text(encoding="utf-8") if log.exists() else ""):
-            assert time.monotonic() < end
-            time.sleep(0.2)
-        left = psutil.Process(process.pid).children(recursive=True)
-        process.kill()
+        try:
+            log, end = tmp_path / "run" / "log.jsonl", time.monotonic() + 120
+            while '"step"' not in (log.read_text(encoding="utf-8") if log.exists() else ""):
+                assert time.monotonic() < end
+                time.sleep(0.2)
+            assert stat.S_IMODE((tmp_path / "run" / GROUP).stat().st_mode) == 0o700
+            left = psutil.Process(process.pid).children(recursive=True)
+        finally:
+            process.kill()
     assert len(left) >= 3
     assert psutil.wait_procs(left, timeout=15)[1] == []
+    assert not (tmp_path / "run" / GROUP).exists()
 
 
 @pytest.mark.slow

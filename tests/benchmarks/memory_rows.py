@@ -1,27 +1,26 @@
-"""Predictions for a table of measured runs, one a row: `python -m framework plan-table --rows FILE.csv`.
+"""The plan's memory for each row of a table of measured runs, with its columns and four more on standard output.
 
-The columns are those of the table that the arithmetic was checked on; docs/explanation/memory.md lists them.
+    .venv/bin/python -m tests.benchmarks.memory_rows FILE.csv >OUT.csv
+
+The columns are those of the table that the arithmetic was checked on, `tests/framework/memory/peaks.csv`; README.md
+lists them. A row that cannot be predicted has the new columns empty; its line and the reason go to standard error.
 """
 
 from __future__ import annotations
 
+import argparse
 import csv
-import io
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TypeVar
 
 from framework.memory.peak import Estimate, estimate
 from framework.memory.settings import Attention, Loss, MemorySettings, Weights
 from framework.memory.shape import LINEARS, Shape
-from framework.util.errors import FrameworkError, unknown
 from framework.util.host import GIB
 
 PREDICTED = ("predicted_allocated_gib", "predicted_reserved_gib", "band_low_gib", "band_high_gib")
 SHAPE = ("hidden", "layers", "heads", "kv_heads", "head_dim", "intermediate", "vocab", "tie_embeddings")
-NEEDED = (*SHAPE, "method", "seq_len", "micro_batch")
-METHODS = ("full", "lora", "qlora")
 ATTENTIONS = {
     "eager": Attention.eager,
     "math": Attention.eager,
@@ -32,65 +31,14 @@ ATTENTIONS = {
 """The kernels, by a word in the name that a table has for them; all others are torch's."""
 LETTERS = {"q": "q", "k": "k", "v": "v", "o": "o", "g": "gate", "u": "up", "d": "down"}
 STATES = 8.0
-T = TypeVar("T")
 NO = frozenset({"", "0", "false", "no", "none"})
-
-
-def predict_file(file: Path) -> str:
-    """Return the table in `file` with the predictions in four more columns, as CSV.
-
-    A row that cannot be predicted has them empty; its line and the reason are reported on standard error.
-
-    Raises:
-        FrameworkError: the file cannot be read, or none of its rows can be predicted.
-    """
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        message = f"{file}: cannot be read ({error.strerror if isinstance(error, OSError) else 'it is no UTF-8'})"
-        raise FrameworkError(message) from error
-    reader = csv.DictReader(io.StringIO(text), restval="")
-    columns = list(reader.fieldnames or [])
-    if missing := [name for name in NEEDED if name not in columns]:
-        message = f"{file}: line 1: there is no column {', '.join(missing)}; see docs/explanation/memory.md"
-        raise FrameworkError(message)
-    out = io.StringIO()
-    writer = csv.DictWriter(
-        out, [*(name for name in columns if name not in PREDICTED), *PREDICTED], extrasaction="ignore"
-    )
-    writer.writeheader()
-    made = 0
-    for row in _each(reader, file):
-        try:
-            sizes = _sizes(predict(row))
-        except FrameworkError as error:
-            print(f"{file}: line {reader.line_num}: left empty: {error}", file=sys.stderr)  # noqa: T201
-            sizes = ("",) * len(PREDICTED)
-        made += bool(sizes[0])
-        writer.writerow(row | dict(zip(PREDICTED, sizes, strict=True)))
-    if not made:
-        message = f"{file}: no row could be predicted; see docs/explanation/memory.md"
-        raise FrameworkError(message)
-    return out.getvalue()
-
-
-def _sizes(made: Estimate) -> tuple[str, ...]:
-    return tuple(f"{size / GIB:.4f}" for size in (made.allocated, made.reserved, made.low, made.high))
-
-
-def _each(reader: csv.DictReader[str], file: Path) -> Iterator[dict[str, str]]:
-    try:
-        yield from reader
-    except csv.Error as error:
-        message = f"{file}: line {reader.line_num}: {error}"
-        raise FrameworkError(message) from error
 
 
 def predict(row: Mapping[str, str]) -> Estimate:
     """Return the estimate for one row.
 
     Raises:
-        FrameworkError: a column holds what is not known.
+        ValueError: a column holds what is not known.
     """
     return estimate(shape_of(row), settings_of(row))
 
@@ -108,7 +56,10 @@ def shape_of(row: Mapping[str, str]) -> Shape:
 
 def settings_of(row: Mapping[str, str]) -> MemorySettings:
     """Return the training of a row."""
-    method = _one_of(row, "method", {name: name for name in METHODS}, "")
+    method = row["method"].strip()
+    if method not in {"full", "lora", "qlora"}:
+        message = f"method={method}: full, lora or qlora is needed"
+        raise ValueError(message)
     weights, autocast = _precision(_text(row, "precision"))
     saved = _text(row, "grad_ckpt") or "1"
     optimizer = row.get("optimizer", "").strip()
@@ -178,14 +129,6 @@ def _states(optimizer: str) -> float:
     return 0.0 if optimizer.startswith("sgd") else STATES
 
 
-def _one_of(row: Mapping[str, str], column: str, known: Mapping[str, T], default: str) -> T:
-    value = row.get(column, "").strip() or default
-    if value not in known:
-        message = f"{column}={value}: {unknown('value', value, known)}"
-        raise FrameworkError(message)
-    return known[value]
-
-
 def _yes(row: Mapping[str, str], column: str, *, default: bool = False) -> bool:
     value = row.get(column, "").strip().lower()
     return default if not value else value not in NO
@@ -201,5 +144,29 @@ def _number(row: Mapping[str, str], column: str, default: int | None = None) -> 
         number = -1
     if number < (1 if default is None else 0):
         message = f"{column}={text}: a number above 0 is needed"
-        raise FrameworkError(message)
+        raise ValueError(message)
     return number
+
+
+def main() -> None:
+    """Print the table with the predictions."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", type=Path)
+    file = parser.parse_args().file
+    with file.open(encoding="utf-8-sig", newline="") as stream:
+        reader = csv.DictReader(stream, restval="")
+        writer = csv.DictWriter(sys.stdout, [*(reader.fieldnames or []), *PREDICTED], extrasaction="ignore")
+        writer.writeheader()
+        for row in reader:
+            try:
+                made = predict(row)
+            except ValueError as error:
+                sys.stderr.write(f"{file}: line {reader.line_num}: left empty: {error}\n")
+            else:
+                sizes = (made.allocated, made.reserved, made.low, made.high)
+                row |= {name: f"{size / GIB:.4f}" for name, size in zip(PREDICTED, sizes, strict=True)}
+            writer.writerow(row)
+
+
+if __name__ == "__main__":
+    main()

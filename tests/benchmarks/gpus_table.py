@@ -1,10 +1,16 @@
-"""`python -m framework plan-table --gpus`: what large models take on one GPU and on many, and what limits each."""
+"""What large models take on one GPU and on the eight of a machine, by the arithmetic of the plan.
+
+    .venv/bin/python -m tests.benchmarks.gpus_table
+
+Nothing of it was measured. docs/explanation/scaling.md has the table, and a test compares the two.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from rich.console import Console
 from rich.table import Table
 
 from framework.memory import Estimate, Loss, MemorySettings, Shape, Weights, estimate
@@ -17,10 +23,6 @@ TOKENS = 1e8
 FLOPS, EFFICIENCY = 989e12, 0.4
 """An H100's operations a second in bf16 without sparsity (its data sheet), and the share that a training reaches: an
 assumption."""
-TOGETHER = 8
-NEAR, FAR = 450e9, 50e9
-"""Bytes a second that a GPU receives: by NVLink 4 from the others of its machine, and by a network of 400 Gbit/s for
-each GPU (data sheets of H100 and ConnectX-7)."""
 TITLE = (
     f"GiB of each GPU, one row of {LENGTH:,} tokens in a pass, checkpointing, r={RANK} on all linear layers;\n"
     f"hours for {TOKENS / 1e6:.0f} million tokens on H100s"
@@ -36,7 +38,7 @@ METHODS = {
     "LoRA": LORA,
     "QLoRA": replace(LORA, weights=Weights.nf4, double_quant=True, trained_width=2),
 }
-COUNTS = (1, 8, 64)
+COUNTS = (1, 8)
 
 
 @dataclass(frozen=True)
@@ -67,33 +69,14 @@ class GpuLine:
         return flops(self.shape, self.settings, tokens, tokens, LENGTH) / (FLOPS * EFFICIENCY)
 
     @property
-    def sending(self) -> float:
-        """Seconds in which a GPU receives the pieces of all others, once forward and once backward."""
-        if self.count == 1:
-            return 0.0
-        base = sum(self.made.parts.values()) * self.count - self.trained * self.count
-        speed = NEAR if self.count <= TOGETHER else FAR
-        return 2 * base * (1 - 1 / self.count) / speed
-
-    @property
     def trained(self) -> float:
         """Bytes of a piece of what is trained, with gradients and optimizer."""
         return sum(self.made.parts.get(name, 0) for name in ("adapter", "gradients", "optimizer"))
 
     @property
     def hours(self) -> float:
-        """Hours for the tokens; computing and receiving overlap."""
-        passes = TOKENS / self.settings.tokens / self.count
-        return passes * max(self.computing, self.sending) / 3600
-
-    @property
-    def limit(self) -> str:
-        """What keeps it from being faster, or from being at all."""
-        if self.gpu == "-":
-            return "memory"
-        if self.sending > self.computing:
-            return "the network"
-        return "computing"
+        """Hours for the tokens, where computing is what takes the time."""
+        return TOKENS / self.settings.tokens / self.count * self.computing / 3600
 
 
 def lines() -> Iterator[GpuLine]:
@@ -109,13 +92,17 @@ def lines() -> Iterator[GpuLine]:
 def table() -> Table:
     """Return the table."""
     made = Table(title=TITLE, title_justify="left", box=None, pad_edge=False)
-    for heading in ("model", "method", "GPUs", "weights", "step", "reserved", "high", "fits", "hours", "limited by"):
-        left = heading in {"model", "method", "fits", "limited by"}
+    for heading in ("model", "method", "GPUs", "weights", "step", "reserved", "high", "fits", "hours"):
+        left = heading in {"model", "method", "fits"}
         made.add_column(heading, justify="left" if left else "right", no_wrap=True)
     for line in lines():
         found = line.made
         sizes = (sum(found.parts.values()) - line.trained, max(found.phases.values()), found.reserved, found.high)
         hours = "-" if line.gpu == "-" else f"{line.hours:.1f}"
         written = (f"{size / GIB:.1f}" for size in sizes)
-        made.add_row(line.model, line.method, str(line.count), *written, line.gpu, hours, line.limit)
+        made.add_row(line.model, line.method, str(line.count), *written, line.gpu, hours)
     return made
+
+
+if __name__ == "__main__":
+    Console(highlight=False).print(table())
