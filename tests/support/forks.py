@@ -50,10 +50,11 @@ class Forks:
     Args:
         environment: its variables while it imports.
         modules: what it imports.
+        python: the interpreter, if it is not this one.
     """
 
-    def __init__(self, environment: Mapping[str, str], *modules: str) -> None:
-        pipe, command = subprocess.PIPE, [sys.executable, __file__, *modules]
+    def __init__(self, environment: Mapping[str, str], *modules: str, python: str = sys.executable) -> None:
+        pipe, command = subprocess.PIPE, [python, __file__, *modules]
         # Without a buffer: it would read ahead, and select sees nothing of an end that is in it already.
         self.process = subprocess.Popen(command, env=dict(environment), stdin=pipe, stdout=pipe, bufsize=0)
         atexit.register(self.close)

@@ -20,6 +20,7 @@ from framework.config.compose import compose
 from framework.config.problem import Problem
 from framework.config.sources import line
 from framework.hooks.session import current
+from tests.support.examples import examples
 from tests.support.forked_program import program
 
 
@@ -168,7 +169,7 @@ def typos(draw: st.DrawFn) -> tuple[DictConfig, str, str]:
     return config, f"{path}." if path else "", wrong
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(300))
 @given(typos())
 def test_a_mistyped_key_is_refused_whatever_the_field_and_the_error(drawn: tuple[DictConfig, str, str]) -> None:
     config, place, wrong = drawn

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from framework.api.records import IGNORE, TokenRow
 from framework_plugins.hf.packing.tree import WORTH, Tree, common, plant
 from tests.plugins.hf.packing import drawn
+from tests.support.examples import examples
 
 IDS = st.lists(st.integers(0, 3), max_size=40)
 
@@ -28,7 +29,7 @@ def test_common_is_the_length_of_the_longest_common_beginning(one: list[int], tw
     assert count == min(len(one), len(two)) or one[count] != two[count]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200))
 @given(rows=drawn.rows())
 @example(rows=[TokenRow([5, 6], [IGNORE, 6])])
 def test_what_is_learned_and_what_stands_before_it_are_those_of_the_rows(rows: list[TokenRow]) -> None:
@@ -47,7 +48,7 @@ def test_what_is_learned_and_what_stands_before_it_are_those_of_the_rows(rows: l
     assert tree.supervised == wanted.total()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200))
 @given(rows=drawn.rows())
 def test_nodes_fill_the_sequence_and_positions_count_along_the_branch(rows: list[TokenRow]) -> None:
     tree = plant(rows)
