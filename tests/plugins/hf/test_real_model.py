@@ -17,7 +17,7 @@ from framework.plan.make import make_plan
 from framework_plugins.hf.backend import HFBackend
 from framework_plugins.hf.config import Packing
 
-ROWS = 6
+ROWS = 3
 Made = tuple[float, torch.Tensor]
 
 
