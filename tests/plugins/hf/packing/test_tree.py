@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 
 from hypothesis import example, given, settings
@@ -89,5 +90,7 @@ def test_a_row_that_is_the_beginning_of_another_is_a_part_of_its_branch() -> Non
 
 
 def test_a_thousand_rows_that_each_begin_like_the_one_before_are_no_matter_of_recursion() -> None:
-    rows = [TokenRow([1] * (30 + 40 * number), [IGNORE] * (29 + 40 * number) + [1]) for number in range(1200)]
-    assert len(plant(rows).ids) == len(rows[-1].input_ids)
+    # As short as a shared beginning may be, and just deeper than Python recurses.
+    lengths = [30 + WORTH * number for number in range(sys.getrecursionlimit() + 50)]
+    rows = [TokenRow([1] * length, [IGNORE] * (length - 1) + [1]) for length in lengths]
+    assert len(plant(rows).ids) == lengths[-1]
