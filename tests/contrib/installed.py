@@ -73,5 +73,5 @@ class Installed:
         return self.execute(self.python, "-c", ECHO, "model=echo", "trainer=echo", *words, cwd=cwd)
 
     def own_tests(self, folder: Path) -> Result:
-        """Run the tests of a distribution."""
-        return self.execute(self.python, "-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=folder)
+        """Run the tests of a distribution, in a new process: pytest is the first to import what it watches."""
+        return self.execute("python", "-m", "pytest", "-q", "-p", "no:cacheprovider", cwd=folder)
