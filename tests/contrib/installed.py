@@ -58,7 +58,7 @@ class Installed:
         if command[0] == self.python:
             return forked(self.forks, command[1:], cwd, self.variables)
         done = subprocess.run(
-            command, cwd=cwd, env=self.variables, capture_output=True, encoding="utf-8", check=False, timeout=120
+            command, cwd=cwd, env=self.variables, capture_output=True, encoding="utf-8", check=False, timeout=300
         )
         return Result(done.returncode, done.stdout, done.stderr)
 
