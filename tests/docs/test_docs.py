@@ -19,8 +19,6 @@ import itertools
 import os
 import re
 import shlex
-import subprocess
-import sys
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -39,6 +37,8 @@ from framework.hooks.session import current
 from framework.plan.make import make_plan
 from framework.rundir import environment, status
 from framework.util import errors
+from tests.support.forked_program import trainers
+from tests.support.forks import Call
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -118,19 +118,11 @@ PYTHON = [block for block in BLOCKS if block.language == "python"]
 
 
 def run(words: list[str], folder: Path) -> tuple[int, str]:
-    """Execute Python without a network and return its exit code and what it printed, errors included."""
+    """Execute Python by a fork, without a network; return its exit code and what it printed, errors included."""
     environment = {"OMP_NUM_THREADS": "1"} | os.environ | {"COLUMNS": "100", "HF_HUB_OFFLINE": "1", "NO_COLOR": "1"}
-    done = subprocess.run(
-        [sys.executable, *words],
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        encoding="utf-8",
-        check=False,
-    )
-    return done.returncode, done.stdout
+    printed = folder.with_name(f"{folder.name}-printed")
+    code = trainers().run(Call(words, str(folder), environment, os.devnull, str(printed), str(printed)), timeout=600)
+    return code, printed.read_text(encoding="utf-8")
 
 
 def agrees(expected: str, printed: str) -> bool:
@@ -225,7 +217,7 @@ def test_an_executed_command_prints_what_the_docs_show(block: Block, tmp_path: P
 def test_a_python_example_runs(block: Block, tmp_path: Path) -> None:
     write_files(block.page, block.heading, tmp_path)
     (tmp_path / "acme.py").write_text(block.text + "\n", encoding="utf-8")
-    code, printed = run(["acme.py"], tmp_path)
+    code, printed = run(["-m", "acme"], tmp_path)
     assert code == 0, printed
     if block.printed is not None:
         assert agrees(block.printed, printed), printed

@@ -35,6 +35,18 @@ def forks() -> Forks:
     return Forks(environment(Path("/nowhere")), *STARTS)
 
 
+@functools.cache
+def trainers() -> Forks:
+    """Return one that has imported what opens a model, too, which takes six seconds."""
+    return Forks(environment(Path("/nowhere"), HF_HUB_OFFLINE="1"), *STARTS, "framework_plugins.hf.backend")
+
+
+@functools.cache
+def loggers() -> Forks:
+    """Return one that has imported W&B."""
+    return Forks(environment(Path("/nowhere")), *STARTS, "wandb")
+
+
 def execute(command: tuple[str, ...], *words: str, cwd: Path, env: Mapping[str, str] | None = None) -> Result:
     """Run a command with these words more, in an environment without keys and proxies."""
     variables = environment(cwd.parent, COLUMNS="200", **(env or {}))
@@ -44,12 +56,14 @@ def execute(command: tuple[str, ...], *words: str, cwd: Path, env: Mapping[str, 
     return Result(done.returncode, done.stdout, done.stderr)
 
 
-def launch(command: tuple[str, ...], *words: str, cwd: Path, env: Mapping[str, str] | None = None) -> Result:
+def launch(
+    command: tuple[str, ...], *words: str, cwd: Path, env: Mapping[str, str] | None = None, of: Forks | None = None
+) -> Result:
     """Do the same with `MODULE` or `ECHO` by a fork, or in earnest where `env` holds what Python reads at its start."""
     if any(name.startswith("PYTHON") for name in env or {}):
         return execute(command, *words, cwd=cwd, env=env)
     variables = environment(cwd.parent, COLUMNS="200", **(env or {}))
-    return forked(forks(), [*command[1:], *words], cwd, variables)
+    return forked(of or forks(), [*command[1:], *words], cwd, variables)
 
 
 def forked(forks: Forks, command: Sequence[str], cwd: Path, env: Mapping[str, str]) -> Result:
@@ -65,8 +79,8 @@ def program(*words: str, cwd: Path, env: Mapping[str, str] | None = None) -> Res
     return launch(MODULE, *words, cwd=cwd, env=env)
 
 
-def echo(*words: str, cwd: Path, env: Mapping[str, str] | None = None) -> Result:
+def echo(*words: str, cwd: Path, env: Mapping[str, str] | None = None, of: Forks | None = None) -> Result:
     """Run it with the echo backend."""
     place = [number for number, word in enumerate(words) if not word.startswith("-")][:1] or [len(words)]
     options, overrides = words[: place[0]], words[place[0] :]
-    return launch(ECHO, *options, "model=echo", "trainer=echo", *overrides, cwd=cwd, env=env)
+    return launch(ECHO, *options, "model=echo", "trainer=echo", *overrides, cwd=cwd, env=env, of=of)

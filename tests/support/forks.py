@@ -10,6 +10,7 @@ what `PYTHONPATH` does) needs a process of its own.
 from __future__ import annotations
 
 import atexit
+import fcntl
 import gc
 import importlib
 import json
@@ -19,6 +20,7 @@ import select
 import signal
 import subprocess
 import sys
+import termios
 import types
 from collections.abc import Mapping
 from contextlib import suppress
@@ -50,10 +52,11 @@ class Forks:
     Args:
         environment: its variables while it imports.
         modules: what it imports.
+        python: the interpreter, if it is not this one.
     """
 
-    def __init__(self, environment: Mapping[str, str], *modules: str) -> None:
-        pipe, command = subprocess.PIPE, [sys.executable, __file__, *modules]
+    def __init__(self, environment: Mapping[str, str], *modules: str, python: str = sys.executable) -> None:
+        pipe, command = subprocess.PIPE, [python, __file__, *modules]
         # Without a buffer: it would read ahead, and select sees nothing of an end that is in it already.
         self.process = subprocess.Popen(command, env=dict(environment), stdin=pipe, stdout=pipe, bufsize=0)
         atexit.register(self.close)
@@ -64,21 +67,37 @@ class Forks:
         Raises:
             TimeoutError: it took longer than `timeout` seconds, and was killed.
         """
+        copy = self.start(call)
+        try:
+            return self.wait(timeout)
+        except TimeoutError:
+            with suppress(ProcessLookupError):  # it has just ended
+                os.kill(copy, signal.SIGKILL)
+            self.wait(timeout)
+            message = f"{call.command} took longer than {timeout} s"
+            raise TimeoutError(message) from None
+
+    def start(self, call: Call) -> int:
+        """Begin to run it, and return its process; `wait` has to follow before another call."""
         asked, told = self.process.stdin, self.process.stdout
         assert asked is not None
         assert told is not None
         asked.write(json.dumps(call).encode() + b"\n")
         asked.flush()
-        copy = int(told.readline())
+        return int(told.readline())
+
+    def wait(self, timeout: float) -> int:
+        """Wait for its end, and return its exit code.
+
+        Raises:
+            TimeoutError: it has not ended after `timeout` seconds.
+        """
+        told = self.process.stdout
+        assert told is not None
         in_time, _, _ = select.select([told], [], [], timeout)
         if not in_time:
-            with suppress(ProcessLookupError):  # it has just ended
-                os.kill(copy, signal.SIGKILL)
-        code = int(told.readline())
-        if not in_time:
-            message = f"{call.command} took longer than {timeout} s"
-            raise TimeoutError(message)
-        return code
+            raise TimeoutError
+        return int(told.readline())
 
     def close(self) -> None:
         """End it."""
@@ -89,13 +108,21 @@ def serve(asked: IO[str]) -> list[str]:
     """Fork for each call; return what to run, in the copy."""
     for line in asked:
         call = Call(*json.loads(line))
+        writes = os.O_WRONLY | os.O_CREAT | os.O_APPEND  # both may be one file
+        ways = ((call.stdin, os.O_RDONLY), (call.out, writes), (call.err, writes))
+        # Before the process is told: a terminal that nobody holds would be at its end.
+        files = [os.open(path, way | os.O_NOCTTY) for path, way in ways]
         if copy := os.fork():
+            for file in files:
+                os.close(file)
             os.write(1, b"%d\n" % copy)
             os.write(1, b"%d\n" % os.waitstatus_to_exitcode(os.waitpid(copy, 0)[1]))
             continue
-        writes = os.O_WRONLY | os.O_CREAT | os.O_APPEND  # both may be one file
-        for number, path, mode in ((0, call.stdin, os.O_RDONLY), (1, call.out, writes), (2, call.err, writes)):
-            os.dup2(os.open(path, mode), number)
+        if os.isatty(files[0]):  # Ctrl-C reaches who owns the terminal
+            os.setsid()
+            fcntl.ioctl(files[0], termios.TIOCSCTTY, 0)
+        for number, file in enumerate(files):
+            os.dup2(file, number)
         os.chdir(call.cwd)
         os.environ.clear()
         os.environ.update(call.env)

@@ -6,15 +6,39 @@ import fcntl
 import os
 import pty
 import select
+import signal
 import struct
 import subprocess
 import termios
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
+from tests.support.forks import Call, Forks
+
 SECONDS = 60
+
+
+class Forked:
+    """A fork, with the methods of a process of its own."""
+
+    def __init__(self, forks: Forks, call: Call) -> None:
+        self._forks, self._copy = forks, forks.start(call)
+        self._code: int | None = None
+
+    def kill(self) -> None:
+        """End it."""
+        if self._code is None:
+            with suppress(ProcessLookupError):  # it has just ended
+                os.kill(self._copy, signal.SIGKILL)
+
+    def wait(self, timeout: float = 60) -> int:
+        """Return its exit code."""
+        if self._code is None:
+            self._code = self._forks.wait(timeout)
+        return self._code
 
 
 class Terminal:
@@ -25,17 +49,27 @@ class Terminal:
         cwd: its working folder.
         env: its variables.
         columns: cells in a line.
+        forks: a Python that forks the program, which is Python then; its output is not flushed with each line.
     """
 
-    def __init__(self, command: Sequence[str], *, cwd: Path, env: Mapping[str, str], columns: int = 100) -> None:
+    def __init__(
+        self, command: Sequence[str], *, cwd: Path, env: Mapping[str, str], columns: int = 100,
+        forks: Forks | None = None,
+    ) -> None:  # fmt: skip
         self.shown = ""
         self._here, there = pty.openpty()
         fcntl.ioctl(there, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
         variables = {**env, "TERM": "xterm", "COLUMNS": str(columns)}
-        self._process = subprocess.Popen(
-            list(command), cwd=cwd, env=variables, stdin=there, stdout=there, stderr=there,
-            start_new_session=True, preexec_fn=_take_terminal,  # noqa: PLW1509 - Ctrl-C reaches who owns the terminal
-        )  # fmt: skip
+        if forks:
+            name = os.ttyname(there)
+            self._process: subprocess.Popen[bytes] | Forked = Forked(
+                forks, Call([*command[1:]], str(cwd), variables, name, name, name)
+            )
+        else:
+            self._process = subprocess.Popen(
+                list(command), cwd=cwd, env=variables, stdin=there, stdout=there, stderr=there,
+                start_new_session=True, preexec_fn=_take_terminal,  # noqa: PLW1509 - Ctrl-C reaches who owns it
+            )  # fmt: skip
         os.close(there)
 
     def __enter__(self) -> Self:

@@ -18,6 +18,7 @@ from framework.api.records import SEPARATOR, Example, Message, TokenRow, ToolCal
 from framework.data import conversations, store, writer
 from framework.data.store import Store
 from framework.data.writer import Writer
+from tests.support.examples import examples
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 ROWS = st.lists(st.lists(st.tuples(st.integers(0, 50_000), st.booleans()), max_size=12), min_size=1, max_size=30)
@@ -38,7 +39,7 @@ def write(folder: Path, rows: list[TokenRow], part: int = TRAIN) -> Store:
     return writer.write(folder, fill)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=examples(60))
 @given(batches=st.lists(ROWS, min_size=1, max_size=5))
 def test_rows_come_back_as_they_were_written_whatever_the_size_of_a_batch(
     batches: list[list[list[tuple[int, bool]]]], tmp_path_factory: pytest.TempPathFactory

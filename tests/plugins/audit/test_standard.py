@@ -23,6 +23,7 @@ from tests.plugins.audit.made import (
     look,
     orders,
 )
+from tests.support.examples import examples
 
 BAD = (Severity.warning, Severity.serious)
 
@@ -136,7 +137,7 @@ TEXT = st.text(alphabet=st.characters(codec="utf-8"), max_size=40) | st.sampled_
 )
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=examples(40))
 @given(rows=st.lists(st.tuples(TEXT, TEXT), min_size=1, max_size=12), held=st.lists(st.tuples(TEXT, TEXT), max_size=3))
 def test_no_text_is_too_odd(rows: list[Pair], held: list[Pair], tmp_path_factory: pytest.TempPathFactory) -> None:
     data = audit_data(tmp_path_factory.mktemp("odd"), rows, held)

@@ -28,7 +28,7 @@ from framework.testing import EchoModel
 from framework_plugins.chat.session import BASE, TUNED
 from framework_plugins.chat.trained import trained
 from tests.plugins.chat.parrot import Parrot
-from tests.support.forked_program import ECHO, MODULE, execute
+from tests.support.forked_program import ECHO, MODULE, launch
 from tests.support.program import environment
 
 HEAVY = ("torch", "transformers", "datasets", "trl", "peft", "bitsandbytes")
@@ -251,7 +251,7 @@ def test_help_and_mistakes_import_no_torch(place: Path, words: list[str], code: 
         edit(run / "plan.json", f"model.{key}", value)
     for group, option in (("model", "local"), ("trainer", "hf")):
         edit(run / ENVIRONMENT, f"options.{group}", option)
-    done = execute((sys.executable, "-c", WATCH), *words, cwd=place)
+    done = launch((sys.executable, "-c", WATCH), *words, cwd=place)
     lines = done.err.splitlines()
     assert (done.code, lines[-1]) == (code, "imported:"), done.err
     assert len(lines) == (1 if code == 0 else 2)
@@ -260,6 +260,6 @@ def test_help_and_mistakes_import_no_torch(place: Path, words: list[str], code: 
 
 
 def test_help_lists_the_options_and_is_no_conversation(place: Path) -> None:
-    done = execute(MODULE, "chat", "--help", cwd=place)
+    done = launch(MODULE, "chat", "--help", cwd=place)
     for word in ("[--base | --tuned | --both]", "--system TEXT", "--json", "--top-p X"):
         assert word in done.out

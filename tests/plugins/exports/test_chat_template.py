@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
@@ -60,7 +60,6 @@ def test_in_a_folder_who_asks_may_switch_and_in_llama_cpp_the_program_may_not() 
     "plain", ["{{ x }}|{{ y }}", "\n  {% if true %}\n  {{ x }}{{ y }}{% endif %}", "  {{- x }} {{ y }}"]
 )
 @pytest.mark.parametrize("always", [True, False])
-@settings(deadline=None)
 @given(x=VALUES, y=VALUES)
 def test_any_value_comes_out_as_it_went_in(plain: str, x: Any, y: Any, *, always: bool) -> None:
     environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)

@@ -19,9 +19,6 @@ from framework_plugins.exports.gguf_adapter import GgufAdapterExporter
 from tests.support.bases import adapted
 from tests.support.ggufs import tiny_model
 
-# peft reads a name that transformers 5.24 deprecates.
-pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
-
 NAME = "gguf_adapter/orders-LoRA.gguf"
 
 

@@ -27,11 +27,7 @@ from framework_plugins.exports.llama.template import Template
 from tests.support.bases import adapted
 from tests.support.ggufs import tiny_model
 
-# peft reads a name that transformers 5.24 deprecates.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning"),
-    pytest.mark.usefixtures("forked"),
-]
+pytestmark = pytest.mark.usefixtures("forked")
 
 ALL = "[f16,q8_0,q4_k_m]"
 

@@ -20,8 +20,7 @@ from tests.support.adapted_llama import AdaptedLlama
 from tests.support.bases import adapted
 from tests.support.ggufs import converted
 
-# peft reads a name that transformers 5.24 deprecates.
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")]
+pytestmark = pytest.mark.slow
 QUESTIONS = ("What is the capital of France?", "Add 17 and 25.", "Write a line about the sea.")
 
 

@@ -19,7 +19,6 @@ from framework_plugins.exports.config import Dtype
 from framework_plugins.exports.merging import merge
 from tests.support.bases import adapted, tiny_base
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
 IDS = torch.arange(40).reshape(2, 20) * 7 % 380
 
 

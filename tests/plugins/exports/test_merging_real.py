@@ -15,10 +15,7 @@ from framework_plugins.exports.config import Dtype
 from framework_plugins.exports.merging import merge
 from tests.support.bases import adapted
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning"),
-]
+pytestmark = pytest.mark.slow
 TURNS = [{"role": "user", "content": "Name the capital of Peru, and two of its rivers, in one sentence."}]
 
 

@@ -18,8 +18,6 @@ from framework_plugins.exports.merging import merge
 from tests.plugins.exports.test_merging import plan_for
 from tests.support.bases import adapted, tiny_base
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
-
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -20,8 +20,6 @@ from framework_plugins.exports.parity.gate import Gate, Reference
 from framework_plugins.exports.rounding import lost
 from tests.support.ggufs import tiny_model
 
-# peft reads a name that transformers 5.24 deprecates.
-pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
 Make = Callable[..., ExportContext]
 
 

@@ -21,8 +21,6 @@ from tests.support.tiny import chat_rows, tiny_chatml
 from tests.support.training import make
 from tests.support.uploads import UploadStandIn
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
-
 
 def artifacts(run_dir: Path) -> list[tuple[str, str]]:
     made = records.load(ExportResult, run_dir / "export.json").artifacts
@@ -123,7 +121,6 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[UploadStandIn]:
     reachable.cache_clear()
 
 
-@pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # of httpx, about huggingface_hub
 def test_after_a_push_that_failed_nothing_is_merged_again(
     tmp_path: Path,
     write_rows: Callable[[list[dict[str, str]]], Path],

@@ -18,7 +18,6 @@ from framework_plugins.exports.config import PushExporterConfig
 from framework_plugins.exports.push import PushExporter
 from tests.support.uploads import Repository, UploadStandIn
 
-pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")  # of httpx, about huggingface_hub
 ME, OTHER = "hf_" + "mine" * 8, "hf_" + "else" * 8
 WEIGHTS = bytes(range(256)) * 100
 

@@ -17,6 +17,7 @@ from framework.api.records import Example, Message, TokenRow
 from framework.util.errors import FrameworkError
 from framework_plugins.hf import chat
 from framework_plugins.hf.chat import IGNORE, Chat
+from tests.support.examples import examples
 from tests.support.families import FAMILIES, family_tokenizer, make_tokenizer, stop_ids
 from tests.support.tiny import tiny_chatml, tiny_llama
 
@@ -121,7 +122,7 @@ def texts(draw: st.DrawFn, added: list[str]) -> str:
 
 
 @pytest.mark.parametrize("name", PROVABLE)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60))
 @given(data=st.data())
 def test_a_row_without_a_problem_teaches_what_tokenizing_turn_by_turn_says(name: str, data: st.DataObject) -> None:
     tokenizer, last_only = family_tokenizer(name), data.draw(st.booleans())

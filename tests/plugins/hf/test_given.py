@@ -16,9 +16,6 @@ from framework.plan.make import make_plan
 from framework.run import pipeline
 from tests.support.tiny import tiny_chatml
 
-# peft reads a name that transformers 5.24 deprecates.
-pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
-
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory: pytest.TempPathFactory) -> Path:

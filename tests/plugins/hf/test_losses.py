@@ -20,10 +20,9 @@ from framework_plugins.hf.fast.head import LEAST, LOGITS
 from framework_plugins.hf.losses import Losses
 from framework_plugins.hf.packing.parts import Packer
 from tests.plugins.hf.packing import drawn
+from tests.support.examples import examples
 from tests.support.tiny import tiny_llama
 
-# peft reads a name that transformers 5.24 deprecates.
-pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
 TOLERANCE = 1e-5
 """Of loss and of every gradient, in fp32, as a share of its size."""
 FEW = 7 * 2 * drawn.VOCABULARY
@@ -104,7 +103,7 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Any, Los
     return made
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(25), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=drawn.rows(), size=st.integers(1, 8), kind=st.sampled_from(["plain", "fast", "full"]))
 def test_loss_and_every_gradient_are_those_of_one_row_at_a_time(
     models: dict[str, tuple[Any, Losses]], rows: list[TokenRow], size: int, kind: str

@@ -11,6 +11,7 @@ from tokenizers import AddedToken
 from transformers import PreTrainedTokenizerFast
 
 from framework_plugins.hf.masks import Cut, Prompts, common
+from tests.support.examples import examples
 from tests.support.families import FAMILIES, core_tokenizer, family_tokenizer, make_tokenizer
 
 ODD = (
@@ -122,7 +123,7 @@ def quickly(tokenizer: PreTrainedTokenizerFast, text: str, length: int) -> tuple
 
 
 @pytest.mark.parametrize("name", TOKENIZERS)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150))
 @given(data=st.data())
 def test_a_prompt_cut_anywhere_has_as_many_tokens_as_when_it_is_tokenized_by_itself(
     name: str, data: st.DataObject

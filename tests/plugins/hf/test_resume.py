@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -43,6 +46,8 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 Train = Callable[..., tuple[TrainResult, list[Step]]]
+Kept = tuple[Path, TrainResult | None, list[Step]]
+Ends = Callable[[int], Path]
 
 
 @pytest.fixture
@@ -56,6 +61,30 @@ def train(base: Path, rows: Path, tmp_path: Path) -> Train:
             return run(model, data, folder, end)
 
     return made
+
+
+@pytest.fixture(scope="module")
+def kept(base: Path, rows: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[int | None], Kept]:
+    """Return what gives a training that ends at a step, or goes straight on: made once for each, not to be changed."""
+
+    @functools.cache
+    def made(end: int | None) -> Kept:
+        folder = tmp_path_factory.mktemp("kept")
+        with opened(make(base, rows, folder, *SETTINGS)) as (model, data), suppress(Ended):
+            return folder, *run(model, data, folder, end)
+        return folder, None, []
+
+    return made
+
+
+@pytest.fixture
+def ended(kept: Callable[[int | None], Kept], tmp_path: Path) -> Ends:
+    """Return what puts a copy of a training that ended at a step to where `train("ended")` goes on."""
+
+    def copied(end: int) -> Path:
+        return Path(shutil.copytree(kept(end)[0], tmp_path / "ended"))
+
+    return copied
 
 
 def run(model: HFModel, data: Data, folder: Path, end: int | None) -> tuple[TrainResult, list[Step]]:
@@ -83,18 +112,20 @@ def adapter(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("end", [3, 6, 7])
-def test_it_goes_on_to_the_same_weights_bit_for_bit(train: Train, tmp_path: Path, end: int) -> None:
-    straight, steps = train("straight")
-    with pytest.raises(Ended):
-        train("ended", end=end)
+def test_it_goes_on_to_the_same_weights_bit_for_bit(
+    train: Train, kept: Callable[[int | None], Kept], ended: Ends, end: int
+) -> None:
+    folder, straight, steps = kept(None)
+    assert straight is not None
+    there = ended(end)
     again, told = train("ended")
-    assert adapter(tmp_path / "ended" / "checkpoint") == adapter(tmp_path / "straight" / "checkpoint")
+    assert adapter(there / "checkpoint") == adapter(folder / "checkpoint")
     assert again.resumed == (end - 1) // 2 * 2
     assert bare(told) == bare(steps)  # those of the first process are told again
     assert again.train_loss == pytest.approx(straight.train_loss, rel=1e-6)
     names = ("steps", "epochs", "tokens", "supervised_tokens", "computed_tokens", "last_loss")
     assert [getattr(again, name) for name in names] == [getattr(straight, name) for name in names]
-    assert not (tmp_path / "ended" / FOLDER).exists()
+    assert not (there / FOLDER).exists()
 
 
 def test_so_do_all_weights_of_a_model(train: Train, tmp_path: Path) -> None:
@@ -108,29 +139,26 @@ def test_so_do_all_weights_of_a_model(train: Train, tmp_path: Path) -> None:
     assert all((files[0][name] == files[1][name]).all() for name in files[0])
 
 
-def test_what_is_damaged_is_passed_over(train: Train, tmp_path: Path) -> None:
-    with pytest.raises(Ended):
-        train("ended", end=7)
-    folder = tmp_path / "ended" / FOLDER
+def test_what_is_damaged_is_passed_over(train: Train, ended: Ends) -> None:
+    folder = ended(7) / FOLDER
     assert sorted(path.name for path in folder.iterdir()) == ["step-00000004", "step-00000006"]
     weights = folder / "step-00000006" / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
     assert train("ended")[0].resumed == 4
 
 
-def test_where_all_are_damaged_it_begins_anew(train: Train, tmp_path: Path) -> None:
-    with pytest.raises(Ended):
-        train("ended", end=5)
-    folder = tmp_path / "ended" / FOLDER
+def test_where_all_are_damaged_it_begins_anew(train: Train, ended: Ends) -> None:
+    folder = ended(5) / FOLDER
     (folder / "step-00000002" / "optimizer.pt").unlink()
     (folder / "step-00000004" / MANIFEST).write_text("{", encoding="utf-8")
     result, _ = train("ended")
     assert (result.resumed, result.steps) == (0, 8)
 
 
-def test_another_training_is_refused_before_anything_is_measured(base: Path, train: Train, tmp_path: Path) -> None:
-    with pytest.raises(Ended):
-        train("ended", end=5)
+def test_another_training_is_refused_before_anything_is_measured(
+    base: Path, train: Train, ended: Ends, tmp_path: Path
+) -> None:
+    ended(5)
     told = r"step-00000004 belongs to a training with trainer\.learning_rate=0\.01: restore that, "
     with pytest.raises(FrameworkError, match=told):
         train("ended", "trainer.learning_rate=0.02")
@@ -145,9 +173,8 @@ def test_another_training_is_refused_before_anything_is_measured(base: Path, tra
         run(model, data, tmp_path / "ended", None)
 
 
-def test_the_rows_of_a_step_may_be_divided_otherwise(train: Train) -> None:
-    with pytest.raises(Ended):
-        train("ended", end=5)
+def test_the_rows_of_a_step_may_be_divided_otherwise(train: Train, ended: Ends) -> None:
+    ended(5)
     words = ("trainer.per_device_train_batch_size=1", "trainer.gradient_accumulation_steps=2")
     assert train("ended", *words)[0].resumed == 4
 

@@ -18,6 +18,7 @@ from framework_plugins.hf.config import Packing
 from framework_plugins.hf.packing.parts import Packer
 from framework_plugins.hf.row_sampler import RowSampler, sort
 from framework_plugins.hf.trainer import NUMBER, Collator
+from tests.support.examples import examples
 
 BATCH = 4
 
@@ -33,7 +34,7 @@ def topics(count: int, each: int) -> list[TokenRow]:
     return rows
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60))
 @given(
     count=st.integers(1, 60), batch=st.integers(1, 9), seed=st.integers(0, 99), epoch=st.integers(0, 3),
     group=st.booleans(),

@@ -26,8 +26,6 @@ from framework_plugins.hf.random_adapter import with_random_adapter
 from tests.support.tiny import tiny_llama
 from tests.support.training import make, opened
 
-# peft reads a name that transformers 5.24 deprecates.
-pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
 START = list(range(3, 60))
 
 

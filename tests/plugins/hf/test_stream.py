@@ -18,6 +18,7 @@ from framework.api.text.thoughts import without_thought
 from framework.util.errors import FrameworkError
 from framework_plugins.hf.generate import THOUGHT, generate
 from framework_plugins.hf.stream import sampler, stream, texts
+from tests.support.examples import examples
 from tests.support.families import FAMILIES, family_tokenizer
 from tests.support.tiny import tiny_llama
 
@@ -142,7 +143,7 @@ def test_letters_are_whole_and_none_is_lost(family: str, writing: str) -> None:
 
 
 @given(st.lists(st.integers(0, 255), max_size=24))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200))
 def test_bytes_that_are_no_letters_come_as_they_would_in_one_go(codes: list[int]) -> None:
     def decode(said: list[int]) -> str:
         return bytes(said).decode("utf-8", errors="replace")

@@ -12,6 +12,7 @@ from framework.api.schema import Action, HealthConfig
 from framework_plugins.monitor.health_monitor import MOST, HealthMonitor
 from framework_plugins.monitor.recommendations import RECOMMENDATIONS
 from tests.support.curves import entries, falling, kinds, plan, seen
+from tests.support.examples import examples
 
 FLAT = falling(400, start=2.0, end=2.0, noise=0.0)
 KINDS = [field.name for field in dataclasses.fields(HealthConfig) if field.name != "lower_to"]
@@ -61,7 +62,7 @@ def test_an_entry_that_is_told_again_is_looked_at_for_its_validation_alone() -> 
     assert kinds([*steps[:-1], *spike]) == [(60, "spike"), (60, "rising_eval_loss")]
 
 
-@settings(derandomize=True, max_examples=60, deadline=None)
+@settings(derandomize=True, max_examples=examples(60))
 @given(
     st.lists(
         st.tuples(*[st.floats(width=32, min_value=0) | st.sampled_from([float("nan"), float("inf")])] * 3), max_size=120

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from framework_plugins.monitor.losses import deviation, error, ranks, spread, without_trend
 from tests.support.curves import entries, falling, kinds, ordinary, seen
+from tests.support.examples import examples
 
 STEADY = [f"health.{kind}=ignore" for kind in ("plateau", "rising_loss", "oscillation", "exploding_gradient")]
 
@@ -116,7 +117,7 @@ def test_of_ordinary_trainings_next_to_none_is_called_anything() -> None:
     assert len(troubled) <= 8, troubled
 
 
-@settings(derandomize=True, max_examples=60, deadline=None)
+@settings(derandomize=True, max_examples=examples(60))
 @given(st.integers(30, 300), st.floats(0.3, 5), st.floats(0.05, 0.85), st.floats(0, 0.25), st.integers(0, 1000))
 def test_a_loss_that_falls_is_healthy(count: int, start: float, share: float, noise: float, seed: int) -> None:
     assert kinds(entries(falling(count, start=start, end=share * start, noise=noise, seed=seed))) == []

@@ -7,6 +7,7 @@ import pytest
 import wandb
 
 from framework_plugins.trackers.wandb_key import found_in, how_to_log_in, quiet_settings, why_no_login
+from tests.support.forked_program import loggers
 from tests.support.program import environment
 from tests.support.terminal import Terminal
 from tests.support.wandb_alone import save_key, save_settings
@@ -116,7 +117,7 @@ def at_a_terminal(code: str, words: list[str], here: Path, home: Path, **variabl
     """Run the program as somebody who sits before it, and return what was shown."""
     env = environment(here, NETRC=str(home / "netrc"), WANDB_CONFIG_DIR=str(home), **variables)
     command = [sys.executable, "-c", f"{code}main.main()", *words]
-    with Terminal(command, cwd=here, env=env, columns=300) as terminal:
+    with Terminal(command, cwd=here, env=env, columns=300, forks=loggers()) as terminal:
         code_of_exit, shown = terminal.end()
     assert code_of_exit == 0, shown
     assert "Enter your choice" not in shown

@@ -19,7 +19,7 @@ from framework.util.errors import PrunedError
 from framework_plugins.trackers.config import WandbConfig
 from framework_plugins.trackers.wandb_logger import Wandb
 from framework_plugins.trackers.wandb_run import way
-from tests.support.forked_program import ECHO, echo
+from tests.support.forked_program import ECHO, echo, loggers
 from tests.support.judge import JudgeStandIn
 from tests.support.program import environment
 from tests.support.results import EVEN
@@ -292,7 +292,7 @@ def test_no_secret_is_in_any_byte_of_its_files(
     env = {"ACME_TOKEN": SECRET, "HF_TOKEN": TOKEN, "WANDB_API_KEY": KEY, "WANDB_MODE": "offline"}
     with JudgeStandIn(lambda _: "7") as judge:
         more += [f"metric.judge.base_url={judge.url}", f"run_dir=runs/{SECRET}", "logger.wandb.log_adapter=true"]
-        done = echo(*words, *more, cwd=tmp_path, env=env)
+        done = echo(*words, *more, cwd=tmp_path, env=env, of=loggers())
     assert done.code == 0, done.err
     assert {request["api_key"] for request in judge.requests} == {IN_CONFIG}
     assert "wandb: the weights are not uploaded: the name of their folder holds a secret" in done.err
@@ -306,7 +306,7 @@ def test_a_server_that_does_not_answer_means_offline_and_the_run_goes_on(words: 
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     env = {"WANDB_BASE_URL": f"http://127.0.0.1:{port}", "WANDB_API_KEY": KEY}
-    result = echo(*words, "run_dir=run", cwd=tmp_path, env=env)
+    result = echo(*words, "run_dir=run", cwd=tmp_path, env=env, of=loggers())
     assert result.code == 0, result.err
     told = (
         f"wandb: logged offline (http://127.0.0.1:{port} cannot be reached); upload it with: wandb sync {tmp_path}/run"
@@ -320,7 +320,7 @@ def test_a_server_that_does_not_answer_means_offline_and_the_run_goes_on(words: 
 def test_nothing_is_asked_at_a_terminal(words: list[str], tmp_path: Path) -> None:
     variables = environment(tmp_path, NETRC=str(tmp_path / "netrc"))
     command = [*ECHO, "model=echo", "trainer=echo", *words, "logger.wandb.mode=online", "run_dir=run"]
-    with Terminal(command, cwd=tmp_path, env=variables, columns=200) as terminal:
+    with Terminal(command, cwd=tmp_path, env=variables, columns=200, forks=loggers()) as terminal:
         code, shown = terminal.end()
     assert code == 0, shown
     assert "wandb: logged offline (no key: wandb login, or set WANDB_API_KEY)" in shown

@@ -14,7 +14,7 @@ import pytest
 
 from framework import testing
 from framework.run import pipeline
-from tests.support.forked_program import Result, echo, execute
+from tests.support.forked_program import Result, echo, execute, launch, loggers
 from tests.support.program import environment
 from tests.support.wandb_file import read_offline_run
 from tests.support.wandb_server import WandbStandIn
@@ -36,7 +36,7 @@ def words(rows: list[dict[str, str]], write_rows: Callable[..., Path]) -> list[s
 
 
 def online(server: WandbStandIn, *words: str, cwd: Path) -> Result:
-    return echo(*words, cwd=cwd, env={"WANDB_BASE_URL": server.url, "WANDB_API_KEY": KEY})
+    return echo(*words, cwd=cwd, env={"WANDB_BASE_URL": server.url, "WANDB_API_KEY": KEY}, of=loggers())
 
 
 def test_a_run_reaches_its_server_and_goes_on_there(words: list[str], tmp_path: Path) -> None:
@@ -62,7 +62,8 @@ def test_a_run_that_fails_is_failed_on_its_server(words: list[str], tmp_path: Pa
     with WandbStandIn() as server:
         command = (sys.executable, "-c", BREAKS)
         more = ["model=echo", "trainer=echo", "run_dir=run"]
-        done = execute(command, *more, *words, cwd=tmp_path, env={**variables, "WANDB_BASE_URL": server.url})
+        env = {**variables, "WANDB_BASE_URL": server.url}
+        done = launch(command, *more, *words, cwd=tmp_path, env=env, of=loggers())
     assert done.code == 1
     (run,) = server.runs.values()
     assert (run.complete, run.exit_code) == (True, 1)
@@ -98,7 +99,8 @@ def test_a_server_that_takes_connections_and_never_answers_means_offline(words: 
         address = f"http://127.0.0.1:{server.getsockname()[1]}"
         start = time.monotonic()
         more = ["logger.wandb.init_timeout=2", "run_dir=run"]
-        done = echo(*words, *more, cwd=tmp_path, env={"WANDB_BASE_URL": address, "WANDB_API_KEY": KEY})
+        env = {"WANDB_BASE_URL": address, "WANDB_API_KEY": KEY}
+        done = echo(*words, *more, cwd=tmp_path, env=env, of=loggers())
         seconds = time.monotonic() - start
     assert done.code == 0, done.err
     assert "wandb cannot log online (CommError: " in done.err

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from framework.api.records import Measure
 from framework.evaluate.verdict.bootstrap import CELLS, Interval, interval
+from tests.support.examples import examples
 
 
 def measured(items: list[float | None], *, weights: list[float] | None = None, exponential: bool = False) -> Measure:
@@ -81,7 +82,7 @@ def test_nothing_in_common_has_no_interval(one: list[float | None], two: list[fl
     assert interval(measured(one), measured(two), confidence=0.95, resamples=100) is None
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=examples(50))
 @given(st.lists(st.tuples(st.floats(-5, 5), st.floats(-5, 5)), min_size=1, max_size=30), st.floats(0.5, 0.99))
 def test_turned_round_the_interval_is_its_mirror(pairs: list[tuple[float, float]], confidence: float) -> None:
     one, two = (measured([*part]) for part in zip(*pairs, strict=True))

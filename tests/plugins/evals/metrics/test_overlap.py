@@ -15,6 +15,7 @@ from framework_plugins.evals.config import BleuConfig, BleuWords, ChrfConfig, Ro
 from framework_plugins.evals.metrics.bleu import Bleu
 from framework_plugins.evals.metrics.chrf import Chrf
 from framework_plugins.evals.metrics.rouge import AnyScript, Rouge
+from tests.support.examples import examples
 
 TEXTS = st.text(max_size=40) | st.lists(
     st.sampled_from(["the", "cat", "sat", "on", "a", "mat", "日本"]), max_size=9
@@ -43,7 +44,7 @@ def test_they_lie_between_0_and_1(one: str, two: str) -> None:
         assert 0 <= metric.score(one, one) <= 1
 
 
-@settings(max_examples=50)
+@settings(max_examples=examples(50))
 @given(text=TEXTS.filter(str.strip))
 def test_a_text_is_like_itself(text: str) -> None:
     assert Chrf(ChrfConfig()).score(text, text) == pytest.approx(1)

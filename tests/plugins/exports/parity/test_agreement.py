@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from framework_plugins.exports.parity.agreement import Answer, Logits, agree
 from framework_plugins.exports.parity.rows import CheckRow
+from tests.support.examples import examples
 
 ROW = CheckRow("a prompt", (1, 2), (3,), stopped=True)
 """Three positions: the second predicts the answer, the third its end."""
@@ -59,7 +60,7 @@ def test_padding_of_the_vocabulary_is_left_out() -> None:
     assert agree([ROW], [logits(1, 3, 0)], [padded], STOP, 0.02).top1 == 1.0
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=examples(50))
 @given(st.lists(st.lists(st.floats(-20, 20), min_size=4, max_size=4), min_size=6, max_size=6))
 def test_the_divergence_is_never_negative(rows: list[list[float]]) -> None:
     one, two = np.array(rows[:3], dtype=np.float32), np.array(rows[3:], dtype=np.float32)

@@ -12,8 +12,7 @@ from framework.config.compose import compose
 from framework.plan.make import make_plan
 from framework.run import pipeline
 
-# peft reads a name that transformers 5.24 deprecates.
-pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")]
+pytestmark = pytest.mark.slow
 
 
 def found(tmp_path: Path, *more: str) -> list[dict[str, Any]]:

@@ -17,8 +17,6 @@ from framework_plugins.hf.fast.mlp import GatedMLP
 from framework_plugins.hf.fast.norm import RMSNorm
 from tests.support.tiny import tiny_llama
 
-# peft reads a name that transformers 5.24 deprecates.
-pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
 SMALL = {
     "vocab_size": 200, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
     "num_key_value_heads": 2, "head_dim": 8,

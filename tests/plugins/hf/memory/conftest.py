@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.support.short_memory import Made, trained
 from tests.support.tiny import chat_rows, tiny_llama
 
 
@@ -22,3 +25,14 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> Path:
     made = [*chat_rows(20), {"instruction": "Count. " * 7, "input": "", "output": "1, 2, 3"}]
     file.write_text("".join(json.dumps(row) + "\n" for row in made), encoding="utf-8")
     return file
+
+
+@pytest.fixture(scope="module")
+def untroubled(base: Path, rows: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Made]:
+    """Return what gives a training for which there is room: made once for its words, to compare with."""
+
+    @functools.cache
+    def made(*words: str) -> Made:
+        return trained(base, rows, tmp_path_factory.mktemp("untroubled"), *words)
+
+    return made

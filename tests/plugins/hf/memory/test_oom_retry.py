@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,10 @@ from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from framework.util.errors import FrameworkError
 from framework_plugins.hf.packing.parts import ROUND
-from tests.support.short_memory import DROPOUT, ONE_BY_EIGHT, PADDED, PLAIN, Pass, error, trained
+from tests.support.short_memory import DROPOUT, ONE_BY_EIGHT, PADDED, PLAIN, Made, Pass, error, trained
 from tests.support.training import make, opened, train
 
+Untroubled = Callable[..., Made]
 SLOW = "trainer.learning_rate=0.001"
 """Adam makes much of a gradient that is all rounding: a small rate keeps what comes of that small."""
 
@@ -23,10 +25,10 @@ SLOW = "trainer.learning_rate=0.001"
 @pytest.mark.parametrize("packing", ["pad", "tree"])
 @pytest.mark.parametrize("adapter", ["lora", "full"])
 def test_fewer_rows_in_a_pass_are_the_same_training(
-    base: Path, rows: Path, tmp_path: Path, packing: str, adapter: str, *, late: bool
+    untroubled: Untroubled, base: Path, rows: Path, tmp_path: Path, packing: str, adapter: str, *, late: bool
 ) -> None:
     words = (*ONE_BY_EIGHT, f"adapter={adapter}", f"trainer.packing={packing}", SLOW)
-    whole = trained(base, rows, tmp_path / "whole", *words)
+    whole = untroubled(*words)
     room = -(-whole.longest // ROUND) * ROUND
     assert room < max(one.tokens for one in whole.seen.passes)
     made = trained(
@@ -41,10 +43,12 @@ def test_fewer_rows_in_a_pass_are_the_same_training(
 
 
 @pytest.mark.parametrize("dropout", ["adapter.lora_dropout=0", DROPOUT])
-def test_checkpointing_is_the_same_training(base: Path, rows: Path, tmp_path: Path, dropout: str) -> None:
+def test_checkpointing_is_the_same_training(
+    untroubled: Untroubled, base: Path, rows: Path, tmp_path: Path, dropout: str
+) -> None:
     """Where rows go one by one, it is the first fallback; with it dropout falls on the same places."""
     words = (*ONE_BY_EIGHT, PLAIN, dropout)
-    whole = trained(base, rows, tmp_path / "whole", *words)
+    whole = untroubled(*words)
     made = trained(base, rows, tmp_path / "cut", *words, fits=lambda one, step: step < 2 or one.checkpointing)
     assert made.result.oom_fallbacks == ["training step 2: gradient checkpointing"]
     made.exactly(whole)
@@ -52,11 +56,11 @@ def test_checkpointing_is_the_same_training(base: Path, rows: Path, tmp_path: Pa
 
 @pytest.mark.parametrize("late", [False, True], ids=["forward", "backward"])
 def test_the_step_starts_again_with_the_random_numbers_that_it_had(
-    base: Path, rows: Path, tmp_path: Path, *, late: bool
+    untroubled: Untroubled, base: Path, rows: Path, tmp_path: Path, *, late: bool
 ) -> None:
     """So what came before the error in a step does not matter: it is as if more rows had never been tried."""
     half = ("trainer.per_device_train_batch_size=4", "trainer.gradient_accumulation_steps=2", PADDED, DROPOUT)
-    wanted = trained(base, rows, tmp_path / "half", *half)
+    wanted = untroubled(*half)
     words = (*ONE_BY_EIGHT, PADDED, DROPOUT)
     first = trained(base, rows, tmp_path / "first", *words, fits=lambda one, _: one.shape[0] <= 4, late=late)
     assert first.result.oom_fallbacks == ["training step 1: 4 rows in a pass instead of 8"]
@@ -65,14 +69,14 @@ def test_the_step_starts_again_with_the_random_numbers_that_it_had(
     second = trained(
         base, rows, tmp_path / "second", *half, fits=lambda one, _: one.shape[0] <= 2 or one.number % 2, late=late
     )
-    straight = trained(base, rows, tmp_path / "two", *half[2:], "trainer.per_device_train_batch_size=2")
+    straight = untroubled(*half[2:], "trainer.per_device_train_batch_size=2")
     assert second.result.oom_fallbacks == ["training step 1: 2 rows in a pass instead of 4"]
     second.exactly(straight)
 
 
-def test_every_rung_is_climbed_in_its_order(base: Path, rows: Path, tmp_path: Path) -> None:
+def test_every_rung_is_climbed_in_its_order(untroubled: Untroubled, base: Path, rows: Path, tmp_path: Path) -> None:
     words = (*ONE_BY_EIGHT, PADDED, SLOW)
-    whole = trained(base, rows, tmp_path / "whole", *words)
+    whole = untroubled(*words)
     made = trained(base, rows, tmp_path / "cut", *words, fits=lambda one, step: step < 2 or one.logits <= 1 << 21)
     assert made.result.oom_fallbacks == [
         f"training step 2: {fallback}"
@@ -84,9 +88,11 @@ def test_every_rung_is_climbed_in_its_order(base: Path, rows: Path, tmp_path: Pa
     made.all_but_rounding(whole)
 
 
-def test_batches_that_were_packed_ahead_by_workers_are_packed_again(base: Path, rows: Path, tmp_path: Path) -> None:
+def test_batches_that_were_packed_ahead_by_workers_are_packed_again(
+    untroubled: Untroubled, base: Path, rows: Path, tmp_path: Path
+) -> None:
     words = (*ONE_BY_EIGHT, PADDED, SLOW)
-    whole = trained(base, rows, tmp_path / "whole", *words)
+    whole = untroubled(*words)
     workers = "trainer.dataloader_num_workers=1"
     made = trained(base, rows, tmp_path / "cut", *words, workers, fits=lambda one, step: step < 2 or one.shape[0] <= 2)
     assert len(made.seen.refused) == 2

@@ -13,6 +13,7 @@ from framework_plugins.hf.packing.attention import attend, branches, dense
 from framework_plugins.hf.packing.last import attend_last
 from framework_plugins.hf.packing.tree import plant
 from tests.plugins.hf.packing import drawn
+from tests.support.examples import examples
 
 HEADS, KV, SIZE, FILL = 6, 2, 8, 5
 
@@ -28,7 +29,7 @@ def masked(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, mask: torch.Tensor
     return functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=scale).transpose(1, 2)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60))
 @given(rows=drawn.rows(longest=450))
 def test_blocks_give_what_a_dense_mask_gives_and_its_gradients(rows: list[TokenRow]) -> None:
     tree = plant(rows)
@@ -44,7 +45,7 @@ def test_blocks_give_what_a_dense_mask_gives_and_its_gradients(rows: list[TokenR
         torch.testing.assert_close(one, two, rtol=1e-8, atol=1e-10)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=examples(60))
 @given(rows=drawn.rows(longest=60))
 def test_a_dense_mask_shows_each_token_its_branch_and_nothing_else(rows: list[TokenRow]) -> None:
     tree = plant(rows)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from framework.api.records import IGNORE, TokenRow
@@ -28,7 +28,6 @@ def test_padding_stands_right_and_is_neither_seen_nor_learned() -> None:
     assert part["tokens"] == 5
 
 
-@settings(max_examples=100, deadline=None)
 @given(rows=drawn.rows(), packing=st.sampled_from(Packing), size=st.integers(1, 8), masked=st.booleans())
 def test_every_packing_learns_the_same_tokens_and_counts_the_same(
     rows: list[TokenRow], packing: Packing, size: int, *, masked: bool
@@ -49,7 +48,6 @@ def test_every_packing_learns_the_same_tokens_and_counts_the_same(
     assert {target: share for target, share in learned.items() if share} == wanted
 
 
-@settings(max_examples=100, deadline=None)
 @given(rows=drawn.rows(most=12), size=st.integers(1, 4))
 def test_a_part_needs_no_more_tokens_than_that_many_of_the_longest_row(rows: list[TokenRow], size: int) -> None:
     longest = max(len(row.input_ids) for row in rows)
@@ -97,7 +95,6 @@ def test_passes_are_kept_small_where_that_costs_nothing_and_whole_where_a_beginn
     assert len(replace(packer, rows=16)(shared)) == 1
 
 
-@settings(max_examples=100, deadline=None)
 @given(
     rows=drawn.rows(),
     packing=st.sampled_from(Packing),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 
 from hypothesis import example, given, settings
@@ -10,6 +11,7 @@ from hypothesis import strategies as st
 from framework.api.records import IGNORE, TokenRow
 from framework_plugins.hf.packing.tree import WORTH, Tree, common, plant
 from tests.plugins.hf.packing import drawn
+from tests.support.examples import examples
 
 IDS = st.lists(st.integers(0, 3), max_size=40)
 
@@ -28,7 +30,7 @@ def test_common_is_the_length_of_the_longest_common_beginning(one: list[int], tw
     assert count == min(len(one), len(two)) or one[count] != two[count]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200))
 @given(rows=drawn.rows())
 @example(rows=[TokenRow([5, 6], [IGNORE, 6])])
 def test_what_is_learned_and_what_stands_before_it_are_those_of_the_rows(rows: list[TokenRow]) -> None:
@@ -47,7 +49,7 @@ def test_what_is_learned_and_what_stands_before_it_are_those_of_the_rows(rows: l
     assert tree.supervised == wanted.total()
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=examples(200))
 @given(rows=drawn.rows())
 def test_nodes_fill_the_sequence_and_positions_count_along_the_branch(rows: list[TokenRow]) -> None:
     tree = plant(rows)
@@ -88,5 +90,7 @@ def test_a_row_that_is_the_beginning_of_another_is_a_part_of_its_branch() -> Non
 
 
 def test_a_thousand_rows_that_each_begin_like_the_one_before_are_no_matter_of_recursion() -> None:
-    rows = [TokenRow([1] * (30 + 40 * number), [IGNORE] * (29 + 40 * number) + [1]) for number in range(1200)]
-    assert len(plant(rows).ids) == len(rows[-1].input_ids)
+    # As short as a shared beginning may be, and just deeper than Python recurses.
+    lengths = [30 + WORTH * number for number in range(sys.getrecursionlimit() + 50)]
+    rows = [TokenRow([1] * length, [IGNORE] * (length - 1) + [1]) for length in lengths]
+    assert len(plant(rows).ids) == lengths[-1]
