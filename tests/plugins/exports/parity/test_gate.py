@@ -27,10 +27,7 @@ from framework_plugins.exports.parity.gate import ParityError
 from tests.support.ggufs import tiny_model
 
 # peft reads a name that transformers 5.24 deprecates.
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning"),
-    pytest.mark.usefixtures("forked"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
 STEPS = ("trainer.max_steps=4", "trainer.learning_rate=1e-2", "trainer.device=cpu", "adapter.r=4")
 """Few, with a high rate: the adapter is to change what the model says."""
 
