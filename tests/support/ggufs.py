@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from framework_plugins.exports.convert import names, pieces
 from framework_plugins.exports.documents import read
 from tests.support.families import FAMILIES, make_tokenizer
@@ -48,6 +50,11 @@ MODELS: Mapping[str, tuple[str, Config]] = {
     "phi4": ("phi4", _config("phi3", pad_token_id=0, original_max_position_embeddings=512, sliding_window=None)),
 }
 """By a name: the family of the tokenizer, and the config."""
+CONVERTERS = [
+    pytest.param(None, id="bundled"),
+    pytest.param("newest", id="newest", marks=[pytest.mark.network, pytest.mark.slow, pytest.mark.timeout(1200)]),
+]
+"""Parameters of a fixture: AutoRound's converter, and that of the fixture `newest`."""
 _SCRIPT = """
 import importlib, json, sys
 sys.path[:], function, jobs = json.load(sys.stdin)
@@ -77,13 +84,17 @@ def tiny_model(folder: Path, name: str, *, dtype: str = "float32", **changes: An
     return folder
 
 
-def converted(folders: Sequence[Path], target: Path, *, dtype: str = "f32") -> dict[str, Path]:
-    """Convert model folders, all in one process; the files lie below `target` and go by the names of the folders."""
+def converted(folders: Sequence[Path], target: Path, *, dtype: str = "f32", tree: str | None = None) -> dict[str, Path]:
+    """Convert model folders, all in one process; the files lie below `target` and go by the names of the folders.
+
+    `tree` is a source tree of llama.cpp, whose converter is used.
+    """
     jobs = []
     for folder in folders:
         pieces.complete(folder)
         name = names.inside(folder.name, read(folder / "tokenizer.json"))
-        jobs.append({"folder": str(folder), "target": f"{target}/{folder.name}.gguf", "dtype": dtype, "name": name})
+        file = f"{target}/{folder.name}.gguf"
+        jobs.append({"folder": str(folder), "target": file, "dtype": dtype, "name": name, "tree": tree})
     run("framework_plugins.exports.convert.model", jobs)
     return {folder.name: target / f"{folder.name}.gguf" for folder in folders}
 

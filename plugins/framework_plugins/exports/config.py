@@ -138,7 +138,7 @@ class GgufExporterConfig(ExporterConfig):
     file_name: Annotated[str | None, Predicate(plain_name)] = None
     """The files are called by it and the quantization, `NAME-Q4_K_M.gguf`. Default: the name of the run."""
     llama_cpp_dir: Annotated[str | None, Len(1)] = None
-    """A checkout of llama.cpp, whose convert_hf_to_gguf.py is used. Default: the converter that auto-round carries."""
+    """A source tree of llama.cpp, whose converter is used. Default: the converter that auto-round carries."""
     parity: ParityConfig = field(default_factory=ParityConfig)
     """The comparison with the trained model."""
 
@@ -160,6 +160,8 @@ class GgufAdapterExporterConfig(ExporterConfig):
     """Name of the folder inside the run folder."""
     file_name: Annotated[str | None, Predicate(plain_name)] = None
     """The file is called `NAME-LoRA.gguf`. Default: the name of the run."""
+    llama_cpp_dir: Annotated[str | None, Len(1)] = None
+    """A source tree of llama.cpp, whose converter is used. Default: the converter that auto-round carries."""
 
 
 @dataclass

@@ -13,9 +13,10 @@ from framework.api.diagnostic import DiagnosticResult, State
 from framework.api.machine import missing
 from framework.api.plan import Plan
 from framework.api.text import summarize_error
+from framework_plugins.exports.llama.library import NEEDED
 
 BINARY = "llama-quantize"
-FIX = "pip install llama-cpp-py-sync"
+FIX = f"pip install {NEEDED}"
 SECONDS = 20
 
 

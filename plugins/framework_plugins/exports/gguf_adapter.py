@@ -56,7 +56,7 @@ class GgufAdapterExporter:
                 "the conversion of the adapter",
                 "framework_plugins.exports.convert.lora:convert", context.run_dir / LOG,
                 adapter=str(context.checkpoint), base=str(place.folder), target=str(made),
-                dtype=self.config.dtype.value,
+                dtype=self.config.dtype.value, tree=self.config.llama_cpp_dir,
             )  # fmt: skip
             folder.mkdir(exist_ok=True)
             final = made.replace(folder / gguf_checks.file_name(name, gguf_checks.LORA))

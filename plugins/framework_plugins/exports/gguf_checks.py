@@ -25,21 +25,20 @@ def problems(plan: Plan, name: str, choice: Selection) -> Iterator[str]:
         return
     from framework_plugins.exports.convert import converter  # noqa: PLC0415 - other runs need not pay for it
 
-    key, checkout = f"exporter.{name}", None
+    key, tree = f"exporter.{name}", config.llama_cpp_dir
     if isinstance(config, GgufExporterConfig):
         yield from _quantizations(key, config)
-        checkout = Path(config.llama_cpp_dir).expanduser() if config.llama_cpp_dir else None
     else:
         yield from _adapter(key, plan)
     if problem := foreign(plan.run_dir / config.folder, config.file_name or str(plan.config["name"])):
         yield problem
-    if lacking := converter.missing_libraries(checkout=checkout is not None):
+    if lacking := converter.missing_libraries(tree=tree is not None):
         yield f"{key} {lacking}"
         return
     try:
-        known = converter.architectures(checkout)
+        known = converter.architectures(tree)
     except FrameworkError as error:
-        yield f"{key}.llama_cpp_dir={checkout}: {error}" if checkout else f"{key}: {error}"
+        yield f"{key}.llama_cpp_dir={tree}: {error}" if tree else f"{key}: {error}"
     else:
         yield from _architecture(key, plan, known)
 
@@ -96,5 +95,6 @@ def _architecture(key: str, plan: Plan, known: frozenset[str]) -> Iterator[str]:
         hint = f" Did you mean {close[0]}?" if close else ""
         yield (
             f"{key}: llama.cpp's converter does not know the architecture {named[0]}.{hint} "
-            f"Leave the exporter out, or take another model. Known, each with ForCausalLM: {', '.join(plain)}"
+            f"Set {key}.llama_cpp_dir to a newer llama.cpp (docs/explanation/gguf.md), leave the exporter out, or take "
+            f"another model. Known, each with ForCausalLM: {', '.join(plain)}"
         )

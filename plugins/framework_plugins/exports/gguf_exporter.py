@@ -6,7 +6,6 @@ The trained weights are merged, converted once without loss, and quantized from 
 from __future__ import annotations
 
 import shutil
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -18,7 +17,6 @@ from framework.api.records import Artifact
 from framework_plugins.exports import chat_template, gguf_checks, number_format
 from framework_plugins.exports.config import Dtype, GgufExporterConfig
 from framework_plugins.exports.convert import apart, names, pieces
-from framework_plugins.exports.convert.converter import SCRIPT
 from framework_plugins.exports.convert.weights import Weights
 from framework_plugins.exports.documents import TOKENIZER, read
 from framework_plugins.exports.gguf_file import Tensors
@@ -118,15 +116,10 @@ class GgufExporter:
             (source / file.name).symlink_to(file.absolute())
         pieces.complete(source)
         name = names.inside(name, read(source / TOKENIZER))
-        if self.config.llama_cpp_dir is None:
-            apart.run(
-                "the conversion to GGUF", "framework_plugins.exports.convert.model:convert", log,
-                folder=str(source), target=str(target), dtype=dtype, name=name,
-            )  # fmt: skip
-            return
-        script = Path(self.config.llama_cpp_dir).expanduser() / SCRIPT
-        words = [str(source), "--outfile", str(target), "--outtype", dtype, "--model-name", name]
-        apart.execute(f"the conversion by {script}", [sys.executable, str(script), *words], log)
+        apart.run(
+            "the conversion to GGUF", "framework_plugins.exports.convert.model:convert", log,
+            folder=str(source), target=str(target), dtype=dtype, name=name, tree=self.config.llama_cpp_dir,
+        )  # fmt: skip
 
 
 @contextmanager

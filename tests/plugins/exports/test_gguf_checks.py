@@ -45,7 +45,10 @@ def test_a_plan_that_is_right_passes(tmp_path: Path) -> None:
         (["exporter=[gguf]", "exporter.gguf.quantizations=[q8_0,f16,Q8_0]"], "names q8_0 twice"),
         (["exporter=[gguf]", "exporter.gguf.quantizations=[]"], "quantizations"),
         (["exporter=[gguf]", "exporter.gguf.file_name=a/b"], "without slashes"),
-        (["exporter=[gguf]", "exporter.gguf.llama_cpp_dir=/no/such"], "has no convert_hf_to_gguf.py"),
+        (["exporter=[gguf]", "exporter.gguf.llama_cpp_dir=/no/such"],
+         "exporter.gguf.llama_cpp_dir=/no/such: /no/such is no source tree of llama.cpp"),
+        (["exporter=[gguf_adapter]", "exporter.gguf_adapter.llama_cpp_dir=/no/such"],
+         "exporter.gguf_adapter.llama_cpp_dir=/no/such: /no/such is no source tree"),
         (["exporter=[gguf_adapter]", "adapter=full"],
          "adapter=full trains all weights, so there is no adapter to write: set exporter=[gguf]"),
         (["exporter=[gguf_adapter]", "adapter=dora"], "adapter=dora has magnitudes besides its two matrices"),
@@ -64,13 +67,17 @@ def test_an_unknown_architecture_is_refused_with_those_that_can(tmp_path: Path) 
             assert f" {name}," in said
 
 
-def test_an_architecture_that_only_the_users_checkout_knows_is_taken(tmp_path: Path) -> None:
-    checkout = tmp_path / "llama.cpp"
-    checkout.mkdir()
-    (checkout / converter.SCRIPT).write_text('@ModelBase.register("AcmeForCausalLM")\nclass A: ...\n', encoding="utf-8")
-    words = [*base(tmp_path, ["AcmeForCausalLM"]), "exporter=[gguf]"]
-    assert "AcmeForCausalLM" in refusal(tmp_path, *words)
-    testing.plan([*words, f"exporter.gguf.llama_cpp_dir={checkout}"], run_dir=tmp_path / "run")
+def test_an_architecture_that_only_the_users_llama_cpp_knows_is_taken(tmp_path: Path) -> None:
+    tree = tmp_path / "llama.cpp"
+    (tree / "conversion").mkdir(parents=True)
+    table = 'TEXT_MODEL_MAP: dict[str, str] = {"AcmeForCausalLM": "acme"}\n'
+    (tree / converter.CONVERSION).write_text(table, encoding="utf-8")
+    for exporter in ("gguf", "gguf_adapter"):
+        words = [*base(tmp_path, ["AcmeForCausalLM"]), f"exporter=[{exporter}]"]
+        said = refusal(tmp_path, *words)
+        assert "AcmeForCausalLM" in said
+        assert f"Set exporter.{exporter}.llama_cpp_dir to a newer llama.cpp" in said
+        testing.plan([*words, f"exporter.{exporter}.llama_cpp_dir={tree}"], run_dir=tmp_path / "run")
 
 
 def test_missing_libraries_name_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,9 +26,9 @@ from framework_plugins.exports.llama.template import Template
 from tests.support.bases import adapted
 from tests.support.ggufs import tiny_model
 
-pytestmark = pytest.mark.usefixtures("forked")
 
 ALL = "[f16,q8_0,q4_k_m]"
+TABLE = 'TEXT_MODEL_MAP: dict[str, str] = {"LlamaForCausalLM": "llama"}\n'
 
 
 class Run:
@@ -166,16 +165,13 @@ def test_corrupted_weights_are_refused(run: Run, left: float) -> None:
     no_files(run)
 
 
-def test_a_converter_that_fails_leaves_nothing_but_its_log(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    checkout = run.folder.parent / "llama.cpp"
-    checkout.mkdir()
-    source = '@ModelBase.register("LlamaForCausalLM")\n'
-    (checkout / converter.SCRIPT).write_text(f"{source!r}\nraise SystemExit('no rope today')\n", encoding="utf-8")
-    monkeypatch.setattr(converter, "architectures", lambda _: frozenset({"LlamaForCausalLM"}))
-    with pytest.raises(
-        FrameworkError, match=r"convert_hf_to_gguf\.py failed: no rope today \(all of it: .*gguf\.log\)"
-    ):
-        run.export(f"exporter.gguf.llama_cpp_dir={checkout}")
+def test_a_converter_that_fails_leaves_nothing_but_its_log(run: Run) -> None:
+    tree = run.folder.parent / "llama.cpp"
+    (tree / "conversion").mkdir(parents=True)
+    (tree / converter.CONVERSION).write_text(f"{TABLE}raise RuntimeError('no rope today')\n", encoding="utf-8")
+    told = r"the conversion to GGUF failed: RuntimeError: no rope today .*\(all of it: .*gguf\.log\)"
+    with pytest.raises(FrameworkError, match=told):
+        run.export(f"exporter.gguf.llama_cpp_dir={tree}")
     no_files(run)
     assert "no rope today" in (run.folder / LOG).read_text(encoding="utf-8")
 
@@ -190,27 +186,21 @@ def test_an_interrupt_leaves_no_file(run: Run, monkeypatch: pytest.MonkeyPatch) 
     no_files(run)
 
 
-SCRIPT = """
-import argparse, sys
-from pathlib import Path
-parser = argparse.ArgumentParser()
-parser.add_argument("model", type=Path)
-for name in ("--outfile", "--outtype", "--model-name"):
-    parser.add_argument(name)
-given = parser.parse_args()
-sys.path[:0] = {path!r}
-from framework_plugins.exports.convert.model import convert
-convert(str(given.model), given.outfile, given.outtype, given.model_name + " of the checkout")
+NAMED = """
+_add_name = GGUFWriter.add_name
+GGUFWriter.add_name = lambda self, name: _add_name(self, name + " of the tree")
 """
 
 
-def test_a_checkout_of_llama_cpp_is_used_where_it_is_given(run: Run) -> None:
-    """The checkout is a stand-in with the command line of the real script."""
-    checkout = run.folder.parent / "llama.cpp"
-    (checkout / "conversion").mkdir(parents=True)
-    (checkout / converter.SCRIPT).write_text(SCRIPT.format(path=sys.path), encoding="utf-8")
-    table = 'TEXT_MODEL_MAP: dict[str, str] = {"LlamaForCausalLM": "llama"}\n'
-    (checkout / "conversion" / "__init__.py").write_text(table, encoding="utf-8")
-    run.export("exporter.gguf.quantizations=[q8_0]", f"exporter.gguf.llama_cpp_dir={checkout}")
+def test_a_source_tree_of_llama_cpp_converts_with_its_own_gguf(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tree is the installed converter, beside a gguf that can be recognised."""
+    tree = run.folder.parent / "llama.cpp"
+    tree.mkdir()
+    (tree / "conversion").symlink_to(converter.root(None) / "conversion")
+    own = shutil.copytree(Path(gguf.__file__).parent, tree / "gguf-py" / "gguf")
+    with (own / "__init__.py").open("a", encoding="utf-8") as file:
+        file.write(NAMED)
+    monkeypatch.setattr(converter, "_bundled", lambda: pytest.fail("the other converter is asked for"))
+    run.export("exporter.gguf.quantizations=[q8_0]", f"exporter.gguf.llama_cpp_dir={tree}")
     with Llama(run.folder / "gguf" / "orders-Q8_0.gguf", vocabulary_only=True) as llama:
-        assert llama.metadata("general.name") == "orders of the checkout"
+        assert llama.metadata("general.name") == "orders of the tree"

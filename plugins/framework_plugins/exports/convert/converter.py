@@ -1,4 +1,4 @@
-"""Where llama.cpp's converter is: in the distribution `auto-round`, or in a checkout of llama.cpp.
+"""Where llama.cpp's converter is: in the distribution `auto-round`, or in a source tree of llama.cpp.
 
 Intel's AutoRound carries llama.cpp's Python package `conversion` as it is. It is imported from its folder: nothing else
 of AutoRound is run, which would change `datasets` when it is imported.
@@ -10,65 +10,67 @@ import ast
 import functools
 import importlib
 import importlib.util
-import re
 import sys
 from pathlib import Path
 from typing import Any
 
 from framework.api.errors import FrameworkError
 from framework.api.machine import missing, pip_command
+from framework_plugins.exports.llama import library
 
-PACKAGE, EXTRA = "auto-round", "framework[gguf]"
-NEEDED = (f"{PACKAGE}>=0.13.1,<0.15", "gguf>=0.19,<0.20", "llama-cpp-py-sync", "protobuf", "sentencepiece")
-"""Distributions that write GGUF files. The first's converter has to be of the second's time."""
-SCRIPT = "convert_hf_to_gguf.py"
+PACKAGE = "auto-round"
+NEEDED = (f"{PACKAGE}==0.14.2", "gguf>=0.19,<0.20", library.NEEDED, "protobuf>=5", "sentencepiece>=0.2.1")
+"""Distributions that write GGUF files, as the extra lists them. The first's converter is of the second's time."""
+CONVERSION = Path("conversion", "__init__.py")
 INSIDE = ("export", "export_to_gguf")
 """Folders of `auto_round` above `conversion`."""
 
 
-def missing_libraries(*, checkout: bool) -> str:
+def missing_libraries(*, tree: bool) -> str:
     """Say which libraries are not installed and what installs them; empty where all are there.
 
     Args:
-        checkout: whether a checkout of llama.cpp converts, so that AutoRound is not needed.
+        tree: whether a source tree of llama.cpp converts, so that AutoRound is not needed.
     """
-    lacking = missing(name for name in NEEDED if not (checkout and name.startswith(PACKAGE)))
-    return f"needs {' and '.join(lacking)}: {pip_command([EXTRA])}" if lacking else ""
+    lacking = missing(name for name in NEEDED if not (tree and name.startswith(PACKAGE)))
+    return f"needs {' and '.join(lacking)}: {pip_command([library.EXTRA])}" if lacking else ""
 
 
-def package_root() -> Path:
+def root(tree: str | None) -> Path:
     """Return the folder in which the package `conversion` lies.
 
+    Args:
+        tree: a source tree of llama.cpp; None: AutoRound's copy.
+
     Raises:
-        FrameworkError: AutoRound is not installed, or in a version that keeps it elsewhere.
+        FrameworkError: the tree has no converter, or AutoRound is not installed or keeps it elsewhere.
     """
+    if tree is None:
+        return _bundled()
+    place = Path(tree).expanduser()
+    if not (place / CONVERSION).is_file():
+        message = f"{tree} is no source tree of llama.cpp, or an old one: it has no {CONVERSION}"
+        raise FrameworkError(message)
+    return place
+
+
+def _bundled() -> Path:
     spec = importlib.util.find_spec("auto_round")  # finds, and imports nothing
     for place in (spec.submodule_search_locations or []) if spec else []:
-        root = Path(place, *INSIDE)
-        if (root / "conversion" / "__init__.py").is_file():
-            return root
-    message = f"llama.cpp's converter is not in the installed {PACKAGE}: {pip_command([EXTRA])}"
+        found = Path(place, *INSIDE)
+        if (found / CONVERSION).is_file():
+            return found
+    message = f"llama.cpp's converter is not in the installed {PACKAGE}: {pip_command([library.EXTRA])}"
     raise FrameworkError(message)
 
 
-def architectures(checkout: Path | None) -> frozenset[str]:
+def architectures(tree: str | None) -> frozenset[str]:
     """Return the architectures, as `config.json` names them, that the converter knows; read, not imported.
 
     Raises:
         FrameworkError: there is no converter.
     """
-    root = checkout or package_root()
-    table = root / "conversion" / "__init__.py"
-    if table.is_file():
-        return _table(table)
-    script = root / SCRIPT  # until 2026 all was in one file
-    if not script.is_file():
-        message = f"{root} is no checkout of llama.cpp: it has no {SCRIPT}"
-        raise FrameworkError(message)
-    registered = re.findall(
-        r"^@ModelBase\.register\((.*?)\)$", script.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE
-    )
-    return frozenset(name for words in registered for name in re.findall(r'"(\w+)"', words))
+    return _table(root(tree) / CONVERSION)
 
 
 @functools.cache
@@ -81,7 +83,11 @@ def _table(file: Path) -> frozenset[str]:
     raise FrameworkError(message)
 
 
-def load() -> Any:
-    """Import `conversion`; for a process that does nothing else, as its name is a common word."""
-    sys.path.insert(0, str(package_root()))
-    return importlib.import_module("conversion")
+def load(tree: str | None) -> tuple[Any, Any]:
+    """Import `conversion` and the `gguf` that it uses; for a process that does nothing else, as the names are common.
+
+    A tree brings a `gguf` of its own, in `gguf-py`, which `conversion` puts before the installed one. So nothing may
+    import `gguf` before.
+    """
+    sys.path.insert(0, str(root(tree)))
+    return importlib.import_module("conversion"), importlib.import_module("gguf")

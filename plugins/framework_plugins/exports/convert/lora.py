@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import gguf
 import numpy as np
 import torch
 from safetensors.torch import load_file
@@ -41,7 +40,7 @@ class Pair:
     b: Tensor
 
 
-def convert(adapter: str, base: str, target: str, dtype: str) -> None:
+def convert(adapter: str, base: str, target: str, dtype: str, tree: str | None = None) -> None:
     """Convert.
 
     Args:
@@ -49,6 +48,7 @@ def convert(adapter: str, base: str, target: str, dtype: str) -> None:
         base: the folder with the config.json of the base model; no weights are needed.
         target: the file to write.
         dtype: f32 or f16.
+        tree: the source tree of llama.cpp that converts; None: AutoRound's copy.
 
     Raises:
         FrameworkError: it is no plain LoRA adapter, or the layers are stored in a way that a LoRA cannot follow.
@@ -56,7 +56,7 @@ def convert(adapter: str, base: str, target: str, dtype: str) -> None:
     settings = json.loads(Path(adapter, "adapter_config.json").read_text(encoding="utf-8"))
     check_plain(settings)
     weights = load_file(Path(adapter, "adapter_model.safetensors"))
-    conversion = converter.load()
+    conversion, gguf = converter.load(tree)
     config = conversion.ModelBase.load_hparams(Path(base), False)  # noqa: FBT003 - theirs
     kind = model_class(conversion, config)
     with torch.inference_mode():

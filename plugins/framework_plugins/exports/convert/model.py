@@ -6,21 +6,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import gguf
 import torch
 
 from framework.api.errors import FrameworkError
 from framework_plugins.exports.convert import converter, pieces, words
 from framework_plugins.exports.documents import TOKENIZER, read
 
-FILE_TYPES = {
-    "f32": gguf.LlamaFileType.ALL_F32,
-    "f16": gguf.LlamaFileType.MOSTLY_F16,
-    "bf16": gguf.LlamaFileType.MOSTLY_BF16,
-}
+FILE_TYPES = {"f32": "ALL_F32", "f16": "MOSTLY_F16", "bf16": "MOSTLY_BF16"}
+"""Names of `gguf.LlamaFileType`."""
 
 
-def convert(folder: str, target: str, dtype: str, name: str) -> None:
+def convert(folder: str, target: str, dtype: str, name: str, tree: str | None = None) -> None:
     """Convert.
 
     Args:
@@ -28,11 +24,12 @@ def convert(folder: str, target: str, dtype: str, name: str) -> None:
         target: the file to write.
         dtype: f32, f16 or bf16.
         name: what `general.name` says.
+        tree: the source tree of llama.cpp that converts; None: AutoRound's copy.
 
     Raises:
         FrameworkError: the architecture or the tokenizer is unknown to llama.cpp.
     """
-    conversion, tokenizer = converter.load(), read(Path(folder, TOKENIZER))
+    (conversion, gguf), tokenizer = converter.load(tree), read(Path(folder, TOKENIZER))
     kind = model_class(conversion, conversion.ModelBase.load_hparams(Path(folder), False))  # noqa: FBT003 - theirs
 
     class Converted(kind):  # type: ignore[misc, valid-type]
@@ -55,7 +52,7 @@ def convert(folder: str, target: str, dtype: str, name: str) -> None:
                 return _known_words(tokenizer)
 
     with torch.inference_mode():
-        Converted(Path(folder), FILE_TYPES[dtype], Path(target), model_name=name).write()
+        Converted(Path(folder), gguf.LlamaFileType[FILE_TYPES[dtype]], Path(target), model_name=name).write()
 
 
 def model_class(conversion: Any, config: dict[str, Any]) -> Any:

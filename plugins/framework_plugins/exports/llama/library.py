@@ -12,7 +12,8 @@ from framework.api.errors import FrameworkError
 from framework.api.machine import missing, pip_command
 from framework.api.text import summarize_error
 
-PACKAGE = "llama-cpp-py-sync"
+NEEDED = "llama-cpp-py-sync==0.11739"
+"""A machine builds these wheels of each llama.cpp, so the one that the tests ran is taken and no other."""
 EXTRA = "framework[gguf]"
 _ERROR = 4
 """GGML_LOG_LEVEL_ERROR."""
@@ -37,14 +38,14 @@ def library() -> Library:
     Raises:
         FrameworkError: it is not installed, or does not load on this machine.
     """
-    if missing([PACKAGE]):
-        message = f"GGUF files need the library '{PACKAGE}': {pip_command([EXTRA])}"
+    if missing([NEEDED]):
+        message = f"GGUF files need the library {NEEDED}: {pip_command([EXTRA])}"
         raise FrameworkError(message)
     bindings = importlib.import_module("llama_cpp_py_sync._cffi_bindings")
     try:
         functions = bindings.get_lib()
     except (RuntimeError, OSError) as error:
-        message = f"llama.cpp of {PACKAGE} does not load: {summarize_error(error)}"
+        message = f"llama.cpp of {NEEDED} does not load: {summarize_error(error)}"
         raise FrameworkError(message) from error
     types, errors = bindings.get_ffi(), deque[str](maxlen=_KEPT)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 import pytest
@@ -53,8 +52,3 @@ def test_another_error_is_told_with_the_place_of_the_log(log: Path) -> None:
 def test_a_process_that_is_killed_costs_an_error_and_no_more(log: Path) -> None:
     with pytest.raises(FrameworkError, match=r"writing failed: it ended Python by signal 6 \(SIGABRT\) \(all of it"):
         apart.run("writing", "acme_jobs:die", log)
-
-
-def test_a_program_with_any_exit_code_but_0_has_failed(log: Path) -> None:
-    with pytest.raises(FrameworkError, match=r"the script failed: usage: .* \(all of it"):
-        apart.execute("the script", [sys.executable, "-c", "print('usage: x'); raise SystemExit(2)"], log)

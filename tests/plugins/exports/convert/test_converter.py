@@ -1,8 +1,10 @@
-"""The converter is found without being run, in AutoRound and in a checkout of llama.cpp."""
+"""The converter is found without being run, in AutoRound and in a source tree of llama.cpp."""
 
 from __future__ import annotations
 
+import re
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -14,16 +16,7 @@ PROMISED = {
     "LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM", "Gemma3ForCausalLM",
     "Gemma3ForConditionalGeneration", "Phi3ForCausalLM",
 }  # fmt: skip
-OLD = """
-@ModelBase.register("LlamaForCausalLM", "MistralForCausalLM")
-class LlamaModel(TextModel): ...
-
-@ModelBase.register(
-    "Qwen2ForCausalLM",
-    "Qwen2Model",
-)
-class Qwen2Model(TextModel): ...
-"""
+PROJECT = Path(__file__).parents[4] / "pyproject.toml"
 
 
 def test_the_installed_converter_knows_what_is_promised_and_is_not_imported_for_it() -> None:
@@ -32,40 +25,44 @@ def test_the_installed_converter_knows_what_is_promised_and_is_not_imported_for_
 
 
 def test_all_libraries_are_installed() -> None:
-    assert converter.missing_libraries(checkout=False) == ""
+    assert converter.missing_libraries(tree=False) == ""
+
+
+def test_the_extra_installs_what_is_needed() -> None:
+    extras = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    assert set(converter.NEEDED) <= set(extras["gguf"])
 
 
 def test_missing_libraries_name_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(converter, "missing", lambda names: [name.partition(">")[0] for name in names])
-    said = converter.missing_libraries(checkout=False)
+    monkeypatch.setattr(converter, "missing", lambda names: [re.split("[>=]", name)[0] for name in names])
+    said = converter.missing_libraries(tree=False)
     assert said.startswith(
         "needs auto-round and gguf and llama-cpp-py-sync and protobuf and sentencepiece: pip install"
     )
     assert said.endswith("[gguf]'")
-    assert "auto-round" not in converter.missing_libraries(checkout=True)
+    assert "auto-round" not in converter.missing_libraries(tree=True)
 
 
 def test_a_converter_that_is_elsewhere_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("importlib.util.find_spec", lambda _: None)
     with pytest.raises(FrameworkError, match=r"not in the installed auto-round: pip install .*gguf"):
-        converter.package_root()
+        converter.root(None)
 
 
-def test_a_checkout_is_read_of_today_and_of_before(tmp_path: Path) -> None:
-    with pytest.raises(FrameworkError, match=r"no checkout of llama.cpp: it has no convert_hf_to_gguf.py"):
-        converter.architectures(tmp_path)
-    (tmp_path / converter.SCRIPT).write_text(OLD, encoding="utf-8")
-    assert converter.architectures(tmp_path) == {
-        "LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen2Model",
-    }  # fmt: skip
+def test_a_source_tree_is_read_where_it_has_a_converter(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    with pytest.raises(
+        FrameworkError, match=r"^~ is no source tree of llama.cpp, or an old one: it has no conversion/"
+    ):
+        converter.architectures("~")
     (tmp_path / "conversion").mkdir()
     table = 'TEXT_MODEL_MAP: dict[str, str] = {"NewForCausalLM": "new"}\n'
     (tmp_path / "conversion" / "__init__.py").write_text(table, encoding="utf-8")
-    assert converter.architectures(tmp_path) == {"NewForCausalLM"}
+    assert converter.architectures("~") == {"NewForCausalLM"}
 
 
 def test_a_converter_of_another_form_is_not_misread(tmp_path: Path) -> None:
     (tmp_path / "conversion").mkdir()
     (tmp_path / "conversion" / "__init__.py").write_text("MODELS = {}\n", encoding="utf-8")
     with pytest.raises(FrameworkError, match="lists no TEXT_MODEL_MAP"):
-        converter.architectures(tmp_path)
+        converter.architectures(str(tmp_path))

@@ -17,7 +17,7 @@ from framework.util.errors import FrameworkError
 from framework_plugins.exports.convert.lora import check_plain
 from tests.support.adapted_llama import AdaptedLlama
 from tests.support.bases import adapted
-from tests.support.ggufs import converted, run, tiny_model
+from tests.support.ggufs import CONVERTERS, converted, run, tiny_model
 
 # peft reads a name that transformers 5.24 deprecates.
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
@@ -30,19 +30,20 @@ KINDS: dict[str, dict[str, Any]] = {
 FAMILIES = ("llama", "qwen3", "gemma3", "phi3")
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module", params=CONVERTERS)
+def made(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with bases, adapters and their GGUF files, all converted in two processes."""
+    tree = request.param and request.getfixturevalue(request.param)
     target = tmp_path_factory.mktemp("loras")
     bases = [tiny_model(target / name, name) for name in FAMILIES]
-    converted(bases, target)
+    converted(bases, target, tree=tree)
     jobs = []
     for base in bases:
         for kind, settings in KINDS.items():
             adapter = target / f"{base.name}-{kind}"
             adapted(base, adapter, **settings)
-            file = target / f"{adapter.name}.gguf"
-            jobs.append({"adapter": str(adapter), "base": str(base), "target": str(file), "dtype": "f32"})
+            file = str(target / f"{adapter.name}.gguf")
+            jobs.append({"adapter": str(adapter), "base": str(base), "target": file, "dtype": "f32", "tree": tree})
     run("framework_plugins.exports.convert.lora", jobs)
     return target
 

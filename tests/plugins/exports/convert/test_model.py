@@ -15,15 +15,18 @@ from framework_plugins.exports.convert import apart
 from framework_plugins.exports.gguf_vocabulary import TEXTS, Vocabulary
 from framework_plugins.exports.llama.model import Llama
 from framework_plugins.exports.llama.quantize import quantize
-from tests.support.ggufs import MODELS, converted, tiny_model
+from tests.support.ggufs import CONVERTERS, MODELS, converted, tiny_model
 
 
-@pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Path], dict[str, Path]]:
+@pytest.fixture(scope="module", params=CONVERTERS)
+def models(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[dict[str, Path], dict[str, Path]]:
     """Return the folders and the GGUF files, all converted in one process."""
+    tree = request.param and request.getfixturevalue(request.param)
     target = tmp_path_factory.mktemp("families")
     folders = {name: tiny_model(target / name, name) for name in MODELS}
-    return folders, converted(list(folders.values()), target)
+    return folders, converted(list(folders.values()), target, tree=tree)
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -26,7 +26,6 @@ from framework_plugins.exports.parity import gate
 from framework_plugins.exports.parity.gate import ParityError
 from tests.support.ggufs import tiny_model
 
-pytestmark = pytest.mark.usefixtures("forked")
 STEPS = ("trainer.max_steps=4", "trainer.learning_rate=1e-2", "trainer.device=cpu", "adapter.r=4")
 """Few, with a high rate: the adapter is to change what the model says."""
 
