@@ -26,7 +26,6 @@ from framework_plugins.exports.llama.template import Template
 from tests.support.bases import adapted
 from tests.support.ggufs import tiny_model
 
-
 ALL = "[f16,q8_0,q4_k_m]"
 TABLE = 'TEXT_MODEL_MAP: dict[str, str] = {"LlamaForCausalLM": "llama"}\n'
 
