@@ -12,11 +12,11 @@ from framework.api.errors import FrameworkError
 from framework.api.process import ProcessError, PythonProcess
 from framework.api.text import signal_name
 
-QUIET = {"TQDM_DISABLE": "1", "NO_LOCAL_GGUF": "1", "TOKENIZERS_PARALLELISM": "false"}
+QUIET = {"TQDM_DISABLE": "1", "NO_LOCAL_GGUF": "1", "TOKENIZERS_PARALLELISM": "false", "GGML_NO_BACKTRACE": "1"}
 
 
-def run(doing: str, function: str, log: Path, **arguments: Any) -> None:
-    """Call `"package.module:function"` there.
+def run(doing: str, function: str, log: Path, **arguments: Any) -> Any:
+    """Call `"package.module:function"` there, and return what it returns.
 
     Args:
         doing: what it does, for messages: "the conversion to GGUF".
@@ -29,13 +29,14 @@ def run(doing: str, function: str, log: Path, **arguments: Any) -> None:
     """
     try:
         with PythonProcess(log=log, env=QUIET, override=True) as process:
-            process.call(function, **arguments)
+            returned = process.call(function, **arguments)
     except ProcessError as error:
         raise FrameworkError(f"{doing} failed: {error} (all of it: {log})") from error
     except FrameworkError:
         log.unlink()
         raise
     log.unlink()
+    return returned
 
 
 def execute(doing: str, command: Sequence[str], log: Path) -> None:
