@@ -46,9 +46,9 @@ def test_a_file_of_an_earlier_export_is_enough_unless_the_weights_change(tmp_pat
 
 def test_texts_that_a_modelfile_cannot_hold_are_refused_before_the_training(tmp_path: Path) -> None:
     left(tmp_path)
-    with pytest.raises(FrameworkError, match="format.system_prompt: a Modelfile cannot hold the character"):
+    with pytest.raises(FrameworkError, match=r"format\.system_prompt: a Modelfile cannot hold the character"):
         plan(tmp_path, "stages=[export]", 'format.system_prompt="a\u200bb"')
-    with pytest.raises(FrameworkError, match="exporter.ollama.license: a Modelfile cannot hold three quotes"):
+    with pytest.raises(FrameworkError, match=r"exporter\.ollama\.license: a Modelfile cannot hold three quotes"):
         plan(tmp_path, "stages=[export]", 'exporter.ollama.license="MIT\\"\\"\\"\nx"')
 
 

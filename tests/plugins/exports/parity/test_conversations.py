@@ -65,9 +65,7 @@ def test_without_the_library_it_says_that_nothing_was_checked(
 
 def test_a_file_that_the_server_does_not_open_is_refused_with_the_log(gate: Gate, tmp_path: Path) -> None:
     (tmp_path / "half.gguf").write_bytes(b"GGUF")
-    with pytest.raises(
-        ParityError, match=r"llama.cpp's server of xllamacpp failed: .*\(all of it: .*llama_server.log\)"
-    ):
+    with pytest.raises(ParityError, match=r"llama.cpp's server of xllamacpp failed: .*llama_server.log\)"):
         gate.conversations(tmp_path / "half.gguf", "half.gguf")
     assert "failed to load model" in (tmp_path / "llama_server.log").read_text(encoding="utf-8")
 
