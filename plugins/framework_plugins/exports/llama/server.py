@@ -15,6 +15,8 @@ from urllib.parse import urlsplit
 PACKAGE = "xllamacpp"
 ERRORS = 1
 """The log level of errors."""
+SECONDS = 60
+"""For an answer, which takes milliseconds."""
 CONTEXT, PASS = 256, 32
 """Tokens of the context and of a pass, the smallest that work well: nothing is generated."""
 
@@ -55,7 +57,7 @@ def serve(file: str, requests: Sequence[Mapping[str, Any]], threads: int) -> tup
     given.cpuparams.n_threads = given.cpuparams_batch.n_threads = threads
     given.verbosity = ERRORS
     server = xllamacpp.Server(given)
-    connection = HTTPConnection(urlsplit(server.listening_address).netloc)  # asks no proxy
+    connection = HTTPConnection(urlsplit(server.listening_address).netloc, timeout=SECONDS)  # asks no proxy
     try:
         served = [_served(connection, request) for request in requests]
         return served, _ids(connection, "")
