@@ -22,6 +22,7 @@ from framework.data.reader import Reader
 from framework.data.store import Rows, Store
 from framework.hooks.session import current
 from framework.util.errors import FrameworkError
+from framework.util.redact import redact
 from framework.util.shared_cache import key_of
 
 SAMPLE = 500
@@ -143,13 +144,16 @@ def _mixed(rows: Store, kept: NDArray[np.int64]) -> list[MixedIn]:
 
 
 def _system_prompt(rows: Store, trained: NDArray[np.int64]) -> str:
-    """Return the system prompt that most rows have, of at most `SAMPLE` rows from all over them; empty without one."""
+    """Return the system prompt that most rows have, of at most `SAMPLE` rows from all over them; empty without one.
+
+    It is saved, so secrets in it are hidden.
+    """
     if 2 * rows.columns.system[trained].sum() <= len(trained):
         return ""
     some = trained[np.linspace(0, len(trained) - 1, min(len(trained), SAMPLE)).astype(np.int64)]
     first = (rows.example(int(number)).messages[:1] for number in some)
     prompts = Counter(turn.content for turns in first for turn in turns if turn.role == "system")
-    return next((prompt for prompt, count in prompts.most_common(1) if 2 * count > len(some)), "")
+    return str(redact(next((prompt for prompt, count in prompts.most_common(1) if 2 * count > len(some)), "")))
 
 
 def split_parts(plan: Plan, rows: Store) -> NDArray[np.int8]:

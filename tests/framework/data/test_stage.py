@@ -62,6 +62,7 @@ def test_loading_counts_what_will_be_learned(data_file: Path, tmp_path: Path) ->
         (["Be brief."] * 2 + ["Be kind."] * 2, ""),
         (["Be brief."] * 2 + [None] * 2, ""),
         ([None] * 3, ""),
+        (["The key is AKIA" + "Z7QK4JW2MB6XT9RD."] * 2, "The key is (hidden)."),
     ],
 )
 def test_the_system_prompt_that_most_rows_have_is_recorded(

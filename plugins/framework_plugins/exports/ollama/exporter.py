@@ -13,7 +13,7 @@ from framework.api.protocols import ExportContext, Model, ModelSource
 from framework.api.records import Artifact, DataResult
 from framework.api.run_folder import RunFolder
 from framework.api.schema import Stage
-from framework.api.text import unknown
+from framework.api.text import HIDDEN, unknown
 from framework_plugins.exports.config import OllamaExporterConfig
 from framework_plugins.exports.documents import MODEL
 from framework_plugins.exports.ollama.modelfile import modelfile, unquotable
@@ -102,6 +102,6 @@ def _system(context: ExportContext) -> tuple[str, str]:
     """Return the system prompt that most training rows had, or why it is left out; empty where most had none."""
     data = RunFolder(context.run_dir).load_result(Stage.data, DataResult)
     prompt = data.system_prompt if data else ""
-    if problem := unquotable(prompt):
+    if problem := "it holds a secret" if HIDDEN in prompt else unquotable(prompt):
         return "", f"The system prompt of the training is missing here, give it with each request: {problem}"
     return prompt, ""

@@ -77,14 +77,17 @@ def test_the_system_prompt_of_most_rows_goes_with_it(tmp_path: Path, data: DataR
     assert "SYSTEM" not in dict(export(tmp_path)[0])
 
 
+@pytest.mark.parametrize(
+    ("prompt", "why"), [("a\u200bb", "a Modelfile cannot hold"), ("The key is (hidden).", "it holds a secret")]
+)
 def test_a_system_prompt_that_a_modelfile_cannot_hold_is_left_out_with_the_reason(
-    tmp_path: Path, data: DataResult
+    tmp_path: Path, data: DataResult, prompt: str, why: str
 ) -> None:
-    records.save(dataclasses.replace(data, system_prompt="a\u200bb"), tmp_path / "data.json")
+    records.save(dataclasses.replace(data, system_prompt=prompt), tmp_path / "data.json")
     instructions, artifact = export(tmp_path)
     assert "SYSTEM" not in dict(instructions)
     (note,) = artifact.notes
-    assert note.startswith("The system prompt of the training is missing here, give it with each request: a Modelfile")
+    assert note.startswith("The system prompt of the training is missing here, give it with each request: " + why)
     assert f"# {note}" in (tmp_path / artifact.path).read_text(encoding="utf-8")
 
 

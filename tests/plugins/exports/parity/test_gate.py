@@ -156,9 +156,7 @@ def test_a_file_that_llama_cpp_renders_otherwise_is_put_aside(
     monkeypatch.setattr(chat_template, "for_file", lambda template, _: "Well: " + template)
     words = ("stages=[export]", "exporter=[gguf]", "exporter.gguf.folder=said", "exporter.gguf.quantizations=[q8_0]")
     plan = trained(*words)
-    with pytest.raises(
-        ParityError, match=r"(?s)Q8_0.gguf is not .* writes the turns user otherwise, 'Well: .*rej"
-    ):
+    with pytest.raises(ParityError, match=r"(?s)Q8_0.gguf is not .* writes the turns user otherwise, 'Well: .*rej"):
         export(plan)
     assert not list((plan.run_dir / "said").glob("*.gguf"))
 
