@@ -11,6 +11,7 @@ import pytest
 
 from framework.api.records import Message
 from framework.util.errors import FrameworkError
+from framework_plugins.exports import chat_template
 from framework_plugins.exports.gguf_vocabulary import GIVEN, Vocabulary
 from framework_plugins.exports.llama.model import Llama
 from framework_plugins.exports.llama.quantize import quantize
@@ -19,14 +20,16 @@ from framework_plugins.exports.llama.template import Template
 
 @pytest.fixture
 def vocabulary(tiny: Any) -> Vocabulary:
-    return Vocabulary.read(tiny.folder)
+    """Return what the folder says, with its own template: the file is as the converter wrote it."""
+    template = (tiny.folder / "chat_template.jinja").read_text(encoding="utf-8")
+    return dataclasses.replace(Vocabulary.read(tiny.folder), template=template)
 
 
 def test_it_reads_the_template_and_every_stop_token(tiny: Any, vocabulary: Vocabulary) -> None:
     names = {str(vocabulary.tokenizer.id_to_token(number)) for number in vocabulary.stops}
     assert names == {"<|eot_id|>", "<|end_of_text|>"}
     assert vocabulary.eos == vocabulary.tokenizer.token_to_id("<|eot_id|>")
-    assert vocabulary.template.endswith((tiny.folder / "chat_template.jinja").read_text(encoding="utf-8"))
+    assert Vocabulary.read(tiny.folder).template == chat_template.for_file(vocabulary.template, ())
 
 
 def test_a_template_inside_the_tokenizers_config_counts_too(tiny: Any, tmp_path: Path) -> None:
