@@ -97,6 +97,13 @@ def test_the_run_folder_holds_a_result_for_each_stage(quickstart: Run) -> None:
     ]
 
 
+def test_llama_cpp_writes_conversations_by_the_exported_file_as_the_training_did(quickstart: Run) -> None:
+    records = json.loads((quickstart.folder / "parity.json").read_text(encoding="utf-8"))
+    (record,) = [each for each in records if each["against"] == "chat_template"]
+    assert (record["name"], record["problem"], record["not_checked"]) == ("quickstart-Q4_K_M.gguf", "", "")
+    assert record["conversations"] == 4 + 8  # one of each form, and prompts of the run
+
+
 def test_plain_peft_in_a_new_process_gives_the_same_greedy_text(quickstart: Run) -> None:
     samples = json.loads((quickstart.folder / "evaluate.json").read_text(encoding="utf-8"))["samples"][:4]
     dtype = quickstart.report["hardware"]["dtype"].split()[0]

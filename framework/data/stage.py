@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from collections import Counter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,11 @@ from framework.data.reader import Reader
 from framework.data.store import Rows, Store
 from framework.hooks.session import current
 from framework.util.errors import FrameworkError
+from framework.util.redact import redact
 from framework.util.shared_cache import key_of
+
+SAMPLE = 500
+"""Rows in which the system prompt is looked up: each takes the reading of a conversation."""
 
 
 def load_data(plan: Plan, model: Model) -> Data:
@@ -100,6 +105,7 @@ def _from_store(
         findings=_held_out_nothing(plan, rows, held_out),
         view=view(train_rows, rows.columns.source[fitted.numbers], model),
         cached=cached,
+        system_prompt=_system_prompt(rows, fitted.numbers),
     )
     validation_rows = lengths.token_rows(rows, held_out.numbers, limit)
     return Data(train_rows, validation_rows, prompts, result, plan.format, rows.folder), part
@@ -135,6 +141,19 @@ def _mixed(rows: Store, numbers: NDArray[np.int64]) -> list[MixedIn]:
     sources = rows.columns.source[numbers]
     sources_mixed_in = enumerate(rows.summary.mixed, start=1)
     return [MixedIn(entry.name, entry.requested, int((sources == number).sum())) for number, entry in sources_mixed_in]
+
+
+def _system_prompt(rows: Store, trained: NDArray[np.int64]) -> str:
+    """Return the system prompt that most rows have, of at most `SAMPLE` rows from all over them; empty without one.
+
+    It is saved, so secrets in it are hidden.
+    """
+    if 2 * rows.columns.system[trained].sum() <= len(trained):
+        return ""
+    some = trained[np.linspace(0, len(trained) - 1, min(len(trained), SAMPLE)).astype(np.int64)]
+    first = (rows.example(int(number)).messages[:1] for number in some)
+    prompts = Counter(turn.content for turns in first for turn in turns if turn.role == "system")
+    return str(redact(next((prompt for prompt, count in prompts.most_common(1) if 2 * count > len(some)), "")))
 
 
 def split_parts(plan: Plan, rows: Store) -> NDArray[np.int8]:

@@ -12,8 +12,11 @@ from typing import ClassVar
 
 import pytest
 
-from framework.api.records import Answered
+from framework.api import records
+from framework.api.plan import CHECKPOINT
+from framework.api.records import Answered, Artifact, ExportResult, Origin
 from framework.hooks.session import current
+from framework.run.export import fingerprint
 from framework.testing.plugin import check_plugin
 from framework.testing.suites import (
     AuditSuite,
@@ -25,7 +28,6 @@ from framework.testing.suites import (
     Suite,
 )
 from tests.support.judge import JudgeStandIn, asked_about
-from tests.support.ollama import gguf_file
 from tests.support.tiny import tiny_chatml
 from tests.support.wandb_alone import nobodys
 
@@ -373,7 +375,11 @@ class TestOllama(ExporterSuite):
 
     def run_dir(self, folder: Path, factory: pytest.TempPathFactory) -> Path:
         run_dir = super().run_dir(folder, factory)
-        gguf_file(run_dir / "gguf" / "echo-Q4_K_M.gguf")
+        path, weights = "gguf/echo-Q4_K_M.gguf", fingerprint(run_dir / CHECKPOINT)
+        (run_dir / "gguf").mkdir()
+        (run_dir / path).write_bytes(b"GGUF")
+        made = ExportResult([Artifact("gguf", path, 4)], {"gguf": Origin(weights, "", [path])})
+        records.save(made, run_dir / "export.json")
         return run_dir
 
 

@@ -120,7 +120,10 @@ class ViewedRow:
 
 @dataclass(frozen=True)
 class DataResult:
-    """The data stage. Lengths and counts are in tokens unless the name says rows."""
+    """The data stage. Lengths and counts are in tokens unless the name says rows.
+
+    `system_prompt` is the one that most training rows have; empty where no one has most of them.
+    """
 
     train_rows: int
     validation_rows: int
@@ -143,3 +146,4 @@ class DataResult:
     findings: list[Finding]
     view: list[ViewedRow]
     cached: bool
+    system_prompt: str = ""

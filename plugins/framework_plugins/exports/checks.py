@@ -37,7 +37,7 @@ def problems(plan: Plan) -> Iterator[str]:
         if isinstance(choice.config, ModelCardExporterConfig):
             for wrong in (one for one in choice.config.datasets if not is_repo_id(one)):
                 yield f"exporter.{name}.datasets: {wrong} is no id of the Hub: write it owner/name"
-    yield from ollama_checks.problems(plan)
+    yield from ollama_checks.problems(plan, {*_left(plan)})
     yield from _push(plan)
 
 

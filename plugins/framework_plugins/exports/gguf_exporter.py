@@ -107,7 +107,7 @@ class GgufExporter:
             )  # fmt: skip
             vocabulary.check(file)
             note = Tensors.read(file).note(quantization)
-            yield Made(quantization, file, (*notes, *vocabulary.notes, *([note] if note else [])))
+            yield Made(quantization, file, (*notes, *([note] if note else [])))
 
     def _convert(self, merged: Path, scratch: Path, target: Path, dtype: str, name: str, log: Path) -> None:
         source = scratch / "source"
@@ -164,8 +164,9 @@ def _checked(made: Made, gate: Gate, run_dir: Path, name: str) -> Made:
     """
     final = gguf_checks.file_name(name, made.quantization)
     with put_aside(made.file, run_dir, final):
+        written = gate.conversations(made.file, final)
         told = gate.gguf(made.file, final, made.quantization)
-    return replace(made, notes=(*made.notes, f"parity: {told}"))
+    return replace(made, notes=(*made.notes, f"chat template: {written}", f"parity: {told}"))
 
 
 def _publish(made: Made, final: Path) -> Artifact:

@@ -26,11 +26,18 @@ ADD_BOS, ADD_EOS = "tokenizer.ggml.add_bos_token", "tokenizer.ggml.add_eos_token
 TOKENS = ("bos_token", "eos_token", "unk_token", "pad_token")
 """Special tokens that templates write by these names."""
 GIVEN = {"enable_thinking": True, "date_string": "01 Jan 2030", "datetime": "Jan 01 2030"}
-"""What llama.cpp's programs give to each template, asked or not."""
+"""What llama.cpp's programs give to each template, asked or not; Llama 3.1 would write today's date by it, and Gemma 4
+would think."""
 TALKS = (
     [Message("user", "What is it?")],
     [Message("system", "Be brief."), Message("user", "What is it?")],
     [Message("user", "What is it?"), Message("assistant", "It is 3."), Message("user", "Why?")],
+    [
+        Message("system", "Be brief."),
+        Message("user", "What is it?"),
+        Message("assistant", "It is 3."),
+        Message("user", "Why?"),
+    ],
 )
 """Conversations that are rendered; a template may refuse some."""
 TEXTS = (
@@ -47,7 +54,8 @@ class Vocabulary:
 
     Attributes:
         tokenizer: its tokenizer.json, loaded.
-        template: the chat template, with the switches of the run; empty where there is none.
+        template: the chat template as a file has it, which writes what it wrote in the run whatever a program gives to
+            it; empty where there is none.
         words: special tokens as texts, by the names that templates have for them.
         eos: the id of the tokenizer's eos token.
         stops: the ids that end an answer, `eos` among them.
@@ -86,28 +94,15 @@ class Vocabulary:
         stops = {*(listed if isinstance(listed, list) else [listed]), number} - {None}
         settings = pieces.settings(read(file))
         template = chat_template.switched(chat_template.of_folder(folder), switches or {}, always=True)
+        plain = _rendered(template, words)
+        swayed = [name for name, value in GIVEN.items() if _rendered(template, {**words, name: value}) != plain]
+        template = chat_template.for_file(template, swayed)
         return cls(tokenizer, template, words, number, frozenset(stops), settings)
 
     @functools.cached_property
     def rendered(self) -> list[str]:
         """Conversations as the template writes them, those left out that it refuses."""
-        return self._rendered({})
-
-    def _rendered(self, given: Mapping[str, Any]) -> list[str]:
-        template, found = Template(self.template, {**self.words, **given}), []
-        for talk in TALKS if self.template else ():
-            with suppress(FrameworkError):
-                found.append(template.render(talk))
-        return found
-
-    @property
-    def notes(self) -> list[str]:
-        """What llama.cpp's programs give to the template that changes what it writes, a sentence each."""
-        swayed = [name for name, value in GIVEN.items() if self._rendered({name: value}) != self.rendered]
-        return [
-            f"llama.cpp gives the chat template {name}, the training did not: set it there, model.chat_template_kwargs"
-            for name in swayed
-        ]
+        return _rendered(self.template, self.words)
 
     @property
     def begins(self) -> bool:
@@ -163,6 +158,14 @@ class Vocabulary:
     def _first(self) -> str:
         """A special token to begin with, as prompts do: a space before the first word depends on it."""
         return str(self.tokenizer.id_to_token(self.eos)) if self.eos is not None else ""
+
+
+def _rendered(source: str, words: Mapping[str, Any]) -> list[str]:
+    template, found = Template(source, words), []
+    for talk in TALKS if source else ():
+        with suppress(FrameworkError):
+            found.append(template.render(talk))
+    return found
 
 
 def _read(file: Path) -> Mapping[str, Any]:

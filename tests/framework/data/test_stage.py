@@ -55,6 +55,30 @@ def test_loading_counts_what_will_be_learned(data_file: Path, tmp_path: Path) ->
     assert not result.cached
 
 
+@pytest.mark.parametrize(
+    ("prompts", "most"),
+    [
+        (["Be brief."] * 3 + ["Be kind.", None], "Be brief."),
+        (["Be brief."] * 2 + ["Be kind."] * 2, ""),
+        (["Be brief."] * 2 + [None] * 2, ""),
+        ([None] * 3, ""),
+        (["The key is AKIA" + "Z7QK4JW2MB6XT9RD."] * 2, "The key is (hidden)."),
+    ],
+)
+def test_the_system_prompt_that_most_rows_have_is_recorded(
+    write_rows: Write, tmp_path: Path, prompts: list[str | None], most: str
+) -> None:
+    rows = [
+        {"instruction": f"say {number}", "output": "it is", **({"system": prompt} if prompt else {})}
+        for number, prompt in enumerate(prompts)
+    ]
+    assert load(write_rows(rows), tmp_path, "data.validation_split=0").result.system_prompt == most
+
+
+def test_the_system_prompt_of_the_config_is_that_of_the_rows_without_one(data_file: Path, tmp_path: Path) -> None:
+    assert load(data_file, tmp_path, "format.system_prompt=Be brief.").result.system_prompt == "Be brief."
+
+
 def test_what_does_not_fit_is_counted(write_rows: Write, tmp_path: Path) -> None:
     rows = [{"instruction": "say", "output": "it " * length} for length in (1, 2, 3, 30)]
     data = load(write_rows(rows), tmp_path, "trainer.max_seq_length=10", "data.validation_split=0")

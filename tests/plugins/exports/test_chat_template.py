@@ -96,3 +96,19 @@ def test_a_template_inside_the_tokenizers_config_moves_into_its_own_file(
     assert chat_template.of_folder(tmp_path) == "{%- set x = x if x is defined else 1 -%}{{ x }}"
     assert json.loads((tmp_path / "tokenizer_config.json").read_text(encoding="utf-8")) == {"eos_token": "e"}
     chat_template.switch_on(tmp_path / "nothing", {"x": 1})
+
+
+@pytest.mark.parametrize("names", [(), ("date_string", "enable_thinking")])
+@pytest.mark.parametrize("plain", ["{{ x }}|", "\n  {% if true %}\n  {{ x }}{% endif %}", "  {{- x }} "])
+def test_a_file_s_template_writes_the_same_and_is_like_none_of_ollamas(plain: str, names: tuple[str, ...]) -> None:
+    made = chat_template.for_file(plain, names)
+    assert made.endswith(plain)
+    assert len(made) - len(plain) >= 200  # Ollama takes one of its own where fewer than 100 letters differ
+    given = {"x": 1, **dict.fromkeys(names, "given")}
+    assert Template(made, given).render(TALK) == Template(plain, {"x": 1}).render(TALK)
+    shows = "".join(f"{{{{ {name} is defined }}}}" for name in names)
+    assert Template(made + shows, given).render(TALK).endswith("False" * len(names))
+
+
+def test_without_a_template_a_file_gets_none() -> None:
+    assert chat_template.for_file("", ["date_string"]) == ""

@@ -1,30 +1,28 @@
-"""llama.cpp and Ollama begin a conversation with the bos token exactly where the training did."""
+"""llama.cpp and Ollama write conversations as the training did, and begin them with the bos token where it did."""
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Sequence
+import re
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import pytest
 from transformers import AutoTokenizer
 
-from framework import testing
-from framework.api.protocols import ExportContext, Model
-from framework.api.records import Artifact, Message, Prompt
+from framework.api.records import Message, Prompt, ToolCall
 from framework_plugins.exports import chat_template
-from framework_plugins.exports.config import OllamaExporterConfig
 from framework_plugins.exports.gguf_vocabulary import ADD_BOS, TALKS, Vocabulary
 from framework_plugins.exports.llama.model import Llama
 from framework_plugins.exports.llama.quantize import quantize
-from framework_plugins.exports.ollama.exporter import OllamaExporter
-from framework_plugins.hf.chat import Chat
+from framework_plugins.exports.llama.server import serve
+from framework_plugins.exports.parity.conversations import conversations, first_problem
 from tests.support.ggufs import converted, tiny_model
-from tests.support.ollama import Asked, parsed, rendered
+from tests.support.speaks import Speaks
 from tests.support.tiny import tiny_llama
 
-ZEPHYR = (Path(__file__).parents[3] / "tests" / "support" / "ollama" / "templates" / "zephyr.jinja").read_text("utf-8")
+TEMPLATES = Path(__file__).parents[3] / "tests" / "support" / "templates"
+ZEPHYR, LLAMA31, PHI3 = ((TEMPLATES / f"{name}.jinja").read_text("utf-8") for name in ("zephyr", "llama31", "phi3_old"))
+THINKS = "{{ '<think>' if enable_thinking }}" + ZEPHYR
 SOME = "{% if messages | length == 1 %}{{ bos_token }}{% endif %}" + ZEPHYR
 """Writes it before some conversations only."""
 CASES = {
@@ -34,14 +32,19 @@ CASES = {
     "bytes": ("llama3", "", True),  # Llama 3's, with a tokenizer that puts it too
     "bytes_zephyr": ("llama3", ZEPHYR, False),
     "none": ("qwen2", "", False),  # there is no bos token
+    "dated": ("llama3", LLAMA31, True),  # llama.cpp gives today's date, and the template writes one of its own
+    "thinks": ("qwen2", THINKS, False),  # llama.cpp has every template think
+    "tools": ("qwen3", "", False),
+    "drops": ("phi3", PHI3, True),  # it leaves system prompts out, which llama.cpp puts into the user's turn
 }
 """By a name: the model, another chat template than its own, and whether its file puts the token."""
+NO_SYSTEM = ("drops",)
 
 
 class Case(NamedTuple):
-    """A model folder, its file as llama.cpp's converter writes it, and as the exporter changes it."""
+    """The tokenizer of a training, its file as llama.cpp's converter writes it, and as the exporter changes it."""
 
-    folder: Path
+    tokenizer: Any
     plain: Path
     made: Path
 
@@ -51,13 +54,28 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Case]:
     """Return all of them, converted in one process."""
     target = tmp_path_factory.mktemp("first")
     folders = [_folder(target / name, model, template) for name, (model, template, _) in CASES.items()]
+    tokenizers = {folder.name: AutoTokenizer.from_pretrained(folder) for folder in folders}
+    vocabularies = {folder.name: Vocabulary.read(folder) for folder in folders}
+    for folder in folders:
+        chat_template.put(folder, vocabularies[folder.name].template)
     found = {}
     for name, plain in converted(folders, target).items():
-        vocabulary, made = Vocabulary.read(target / name), target / f"{name}-made.gguf"
+        vocabulary, made = vocabularies[name], target / f"{name}-made.gguf"
         quantize(plain, made, "f16", threads=1, settings=vocabulary.amendments(plain))
         vocabulary.check(made)
-        found[name] = Case(target / name, plain, made)
+        found[name] = Case(tokenizers[name], plain, made)
     return found
+
+
+@pytest.fixture
+def served(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """Let the server run in this process, which is faster; test_conversations.py has one of its own."""
+
+    def here(_: str, __: str, ___: Path, **arguments: Any) -> Any:
+        return serve(**arguments)
+
+    monkeypatch.setattr("framework_plugins.exports.parity.conversations.apart.run", here)
+    return tmp_path / "log"
 
 
 def _folder(folder: Path, model: str, template: str) -> Path:
@@ -67,20 +85,11 @@ def _folder(folder: Path, model: str, template: str) -> Path:
     return folder
 
 
-def tokens(folder: Path, talk: Sequence[Message]) -> list[int]:
-    """Return the ids that a training sees."""
-    turns = [{"role": message.role, "content": message.content} for message in talk]
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    text = tokenizer.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
-    ids: list[int] = tokenizer.encode(text, add_special_tokens=False)
-    return ids
-
-
-def texts(folder: Path) -> list[tuple[Sequence[Message], str]]:
-    """Return conversations that the template takes, and what it writes."""
-    tokenizer = AutoTokenizer.from_pretrained(folder)
-    chat = Chat(tokenizer, frozenset())
-    return [(talk, chat.prompt(talk)) for talk in (TALKS[0], TALKS[2])]
+def texts(tokenizer: Any) -> list[tuple[str, list[int]]]:
+    """Return conversations as a training writes them, and their ids."""
+    model = Speaks(tokenizer)
+    found = [model.chat.prompt(talk) for talk in (TALKS[0], TALKS[2])]
+    return [(text, model.tokenize(text)) for text in found]
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -89,48 +98,56 @@ def test_llama_cpp_makes_the_tokens_of_the_training(cases: dict[str, Case], name
     with Llama(case.made, vocabulary_only=True) as llama:
         assert llama.adds_bos is CASES[name][2]
         assert llama.metadata(ADD_BOS) == str(CASES[name][2]).lower()
-        for talk, text in texts(case.folder):
-            assert llama.read(text) == tokens(case.folder, talk)
+        for text, ids in texts(case.tokenizer):
+            assert llama.read(text) == ids
 
 
 @pytest.mark.parametrize("name", ["pieces_zephyr", "bytes_zephyr"])
 def test_a_converted_file_by_itself_would_begin_otherwise(cases: dict[str, Case], name: str) -> None:
     """What the exporter changes is needed: the converter's own file has a token more."""
     case = cases[name]
-    talk, text = texts(case.folder)[0]
+    text, ids = texts(case.tokenizer)[0]
     with Llama(case.plain, vocabulary_only=True) as llama:
         first, *rest = llama.read(text)
-        assert rest == tokens(case.folder, talk)
+        assert rest == ids
         assert llama.text([first]) in {"<s>", "<|begin_of_text|>"}
 
 
-@pytest.mark.parametrize("name", ["pieces", "pieces_zephyr", "bytes", "bytes_zephyr", "none"])
-def test_ollama_is_given_a_template_that_leads_to_the_same_tokens(
-    cases: dict[str, Case], name: str, tmp_path: Path
+@pytest.mark.parametrize("name", CASES)
+def test_the_server_writes_and_reads_conversations_as_the_training(
+    cases: dict[str, Case], name: str, served: Path
 ) -> None:
-    case = cases[name]
-    tokenizer = AutoTokenizer.from_pretrained(case.folder)
-    chat = Chat(tokenizer, frozenset())
+    model = Speaks(cases[name].tokenizer)
+    asked = list(conversations(model, ()))
+    assert len(asked) == 2 + 2 * (name not in NO_SYSTEM)
+    assert first_problem(model, cases[name].made, asked, served) == ""
 
-    class Speaks:
-        """A model that can write a conversation and save its tokenizer."""
 
-        def render(self, prompt: Prompt) -> str:
-            return chat.prompt(prompt.messages)
+@pytest.mark.parametrize("name", ["pieces_zephyr", "bytes_zephyr"])
+def test_the_server_shows_the_token_that_a_converted_file_has_more(
+    cases: dict[str, Case], name: str, served: Path
+) -> None:
+    model = Speaks(cases[name].tokenizer)
+    problem = first_problem(model, cases[name].plain, list(conversations(model, ())), served)
+    assert re.fullmatch(r"llama.cpp reads the turns user as \d+ other tokens than the tokenizer", problem)
 
-        def save_tokenizer(self, folder: Path) -> None:
-            tokenizer.save_pretrained(folder)
 
-    (tmp_path / "gguf").mkdir()
-    shutil.copyfile(case.made, tmp_path / "gguf" / "run-F16.gguf")
-    plan = testing.plan(["stages=[export]"], run_dir=tmp_path)
-    made = (Artifact("gguf", "gguf/run-F16.gguf", 1),)
-    context = ExportContext(tmp_path, plan.checkpoint, plan.config, plan, made)
-    (artifact,) = OllamaExporter(OllamaExporterConfig()).export(cast("Model", Speaks()), context)
-    values: dict[str, Any] = dict(parsed((tmp_path / artifact.path).read_text(encoding="utf-8")))
-    talks = texts(case.folder)
-    with Llama(case.made, vocabulary_only=True) as llama:
-        for (talk, _), text in zip(
-            talks, rendered([Asked(values["TEMPLATE"], talk) for talk, _ in talks]), strict=True
-        ):
-            assert llama.tokenize(text, add_special=True) == tokens(case.folder, talk)  # as Ollama calls it
+def test_a_template_that_nobody_trained_with_is_shown_where_it_differs(cases: dict[str, Case], served: Path) -> None:
+    model = Speaks(cases["bytes"].tokenizer)
+    problem = first_problem(model, cases["bytes_zephyr"].made, list(conversations(model, ())), served)
+    assert problem.startswith("llama.cpp's chat template writes the turns user otherwise, '<|user|>")
+    assert "instead of '<|begin_of_text|>" in problem
+
+
+def test_calls_of_tools_and_their_answers_are_compared_too(cases: dict[str, Case], served: Path) -> None:
+    model, number = Speaks(cases["tools"].tokenizer), {"type": "number"}
+    schema = {"type": "object", "properties": {"a": number, "b": number}, "required": ["a"]}
+    tool = {"type": "function", "function": {"name": "add", "description": "Adds.", "parameters": schema}}
+    turns = (
+        Message("user", "17 + 2.5?"),
+        Message("assistant", "", (ToolCall("add", {"a": 17, "b": 2.5}, "c1"),), reasoning_content="I add."),
+        Message("tool", "19.5", name="add", tool_call_id="c1"),
+    )
+    asked = [each for each in conversations(model, [Prompt(turns, tools=(tool,))]) if each.prompt.tools]
+    assert '"a": 17, "b": 2.5' in asked[0].text
+    assert first_problem(model, cases["tools"].made, asked, served) == ""

@@ -9,22 +9,27 @@ from typing import Any
 
 import pytest
 
+from framework.api.records import Message
 from framework.util.errors import FrameworkError
-from framework_plugins.exports.gguf_vocabulary import Vocabulary
+from framework_plugins.exports import chat_template
+from framework_plugins.exports.gguf_vocabulary import GIVEN, Vocabulary
 from framework_plugins.exports.llama.model import Llama
 from framework_plugins.exports.llama.quantize import quantize
+from framework_plugins.exports.llama.template import Template
 
 
 @pytest.fixture
 def vocabulary(tiny: Any) -> Vocabulary:
-    return Vocabulary.read(tiny.folder)
+    """Return what the folder says, with its own template: the file is as the converter wrote it."""
+    template = (tiny.folder / "chat_template.jinja").read_text(encoding="utf-8")
+    return dataclasses.replace(Vocabulary.read(tiny.folder), template=template)
 
 
 def test_it_reads_the_template_and_every_stop_token(tiny: Any, vocabulary: Vocabulary) -> None:
     names = {str(vocabulary.tokenizer.id_to_token(number)) for number in vocabulary.stops}
     assert names == {"<|eot_id|>", "<|end_of_text|>"}
     assert vocabulary.eos == vocabulary.tokenizer.token_to_id("<|eot_id|>")
-    assert vocabulary.template == (tiny.folder / "chat_template.jinja").read_text(encoding="utf-8")
+    assert Vocabulary.read(tiny.folder).template == chat_template.for_file(vocabulary.template, ())
 
 
 def test_a_template_inside_the_tokenizers_config_counts_too(tiny: Any, tmp_path: Path) -> None:
@@ -35,7 +40,7 @@ def test_a_template_inside_the_tokenizers_config_counts_too(tiny: Any, tmp_path:
         (folder / "tokenizer_config.json").read_text(encoding="utf-8").replace("{", '{"chat_template": "{{ x }}",', 1)
     )
     (folder / "tokenizer_config.json").write_text(config, encoding="utf-8")
-    assert Vocabulary.read(folder).template == "{{ x }}"
+    assert Vocabulary.read(folder).template.endswith("-#}{{ x }}")
 
 
 def test_stop_tokens_that_llama_cpp_does_not_know_are_written(
@@ -59,14 +64,23 @@ def test_more_stop_tokens_than_gguf_can_name_are_refused(tiny: Any, vocabulary: 
         mine.amendments(tiny.file)
 
 
-def test_what_llama_cpp_gives_to_a_template_that_the_training_did_not_is_told(vocabulary: Vocabulary) -> None:
-    assert vocabulary.notes == []
-    dated = dataclasses.replace(vocabulary, template="{{ date_string if date_string is defined else '26 Jul 2024' }}")
-    assert dated.notes == [
-        "llama.cpp gives the chat template date_string, the training did not: set it there, model.chat_template_kwargs"
-    ]
-    quiet = dataclasses.replace(vocabulary, template="{{ enable_thinking is defined and not enable_thinking }}")
-    assert quiet.notes == []  # true is as good as nothing here
+@pytest.mark.parametrize(
+    ("template", "taken"),
+    [
+        ("{{ date_string if date_string is defined else '26 Jul 2024' }}", ["date_string"]),
+        ("{% if enable_thinking and not datetime %}<think>{% endif %}{{ datetime }}", ["enable_thinking", "datetime"]),
+        ("{{ enable_thinking is defined and not enable_thinking }}", []),  # true is as good as nothing here
+    ],
+)
+def test_what_llama_cpp_gives_to_a_template_that_the_training_did_not_is_taken_away(
+    tiny: Any, tmp_path: Path, template: str, taken: list[str]
+) -> None:
+    folder = Path(shutil.copytree(tiny.folder, tmp_path / "folder"))
+    (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
+    made = Vocabulary.read(folder).template
+    assert [name for name in GIVEN if f"set {name} = not_given" in made] == taken
+    talk = [Message("user", "What is it?")]
+    assert Template(made, GIVEN).render(talk) == Template(template, {}).render(talk)
 
 
 def test_another_template_is_refused(tiny: Any, vocabulary: Vocabulary) -> None:

@@ -8,11 +8,11 @@ from typing import Any
 from framework.api.errors import FrameworkError
 from framework.api.process import ProcessError, PythonProcess
 
-QUIET = {"TQDM_DISABLE": "1", "TOKENIZERS_PARALLELISM": "false"}
+QUIET = {"TQDM_DISABLE": "1", "TOKENIZERS_PARALLELISM": "false", "GGML_NO_BACKTRACE": "1"}
 
 
-def run(doing: str, function: str, log: Path, **arguments: Any) -> None:
-    """Call `"package.module:function"` there.
+def run(doing: str, function: str, log: Path, **arguments: Any) -> Any:
+    """Call `"package.module:function"` there, and return what it returns.
 
     Args:
         doing: what it does, for messages: "the conversion to GGUF".
@@ -25,10 +25,11 @@ def run(doing: str, function: str, log: Path, **arguments: Any) -> None:
     """
     try:
         with PythonProcess(log=log, env=QUIET, override=True) as process:
-            process.call(function, **arguments)
+            returned = process.call(function, **arguments)
     except ProcessError as error:
         raise FrameworkError(f"{doing} failed: {error} (all of it: {log})") from error
     except FrameworkError:
         log.unlink()
         raise
     log.unlink()
+    return returned

@@ -1,1 +1,1 @@
-"""`exporter=ollama`: a Modelfile, with a TEMPLATE that is proven to write what the chat template writes."""
+"""`exporter=ollama`: a Modelfile for a GGUF file, whose own chat template Ollama renders."""

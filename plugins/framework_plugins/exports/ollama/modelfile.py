@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from framework.api.errors import FrameworkError
-from framework_plugins.exports.ollama.template import printed
 
 TRIPLE = '"""'
+WHITE = " \t\r\n"
 
 
 class QuotingError(FrameworkError):
@@ -38,7 +38,7 @@ def quote(value: str) -> str:
     Raises:
         QuotingError: no way to write it gives it back.
     """
-    if dropped := sorted({letter for letter in value if not printed(letter)}):
+    if dropped := sorted({letter for letter in value if not letter.isprintable() and letter not in WHITE}):
         message = f"a Modelfile cannot hold the character {dropped[0]!a}, which Ollama drops: take it out"
         raise QuotingError(message)
     if value and not set(value) & set('"\r\n\t #') and value.strip() == value:
@@ -49,6 +49,15 @@ def quote(value: str) -> str:
         message = 'a Modelfile cannot hold three quotes (""") at the end of a line: take them out'
         raise QuotingError(message)
     return f"{TRIPLE}{value}{TRIPLE}"
+
+
+def unquotable(value: str) -> str:
+    """Say why a Modelfile cannot hold a value; empty where it can."""
+    try:
+        quote(value)
+    except QuotingError as error:
+        return str(error)
+    return ""
 
 
 def _ends_early(value: str) -> bool:

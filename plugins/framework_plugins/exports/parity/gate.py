@@ -17,8 +17,9 @@ from framework_plugins.exports.config import ParityConfig
 from framework_plugins.exports.llama.model import Llama
 from framework_plugins.exports.parity.agreement import Agreement, Answer, agree_each
 from framework_plugins.exports.parity.bounds import exact, within
+from framework_plugins.exports.parity.conversations import conversations, first_problem, unchecked
 from framework_plugins.exports.parity.folders import affordable, folder_logits, on_disk, trained_logits
-from framework_plugins.exports.parity.record import Record
+from framework_plugins.exports.parity.record import ConversationsRecord, Record, add
 from framework_plugins.exports.parity.rows import CheckRow, check_rows
 
 TIE, BF16_TIE = 0.02, 0.25
@@ -31,6 +32,7 @@ TRAINED, MERGED = "trained", "merged"
 """What an export is compared with."""
 REJECTED = "rejected"
 HELD = "parity"
+LOG = "llama_server.log"
 NOT_CHECKED = "not checked: the trained model does not fit into memory a second time"
 
 
@@ -168,6 +170,30 @@ class Gate:
         self._judge_merged(name, quantization, beside)
         return made.text()
 
+    def conversations(self, file: Path, name: str) -> str:
+        """Let llama.cpp's server write conversations by the chat template in a GGUF file, as Ollama does.
+
+        Text and token ids have to be those of the training. It needs `xllamacpp`; without it nothing is compared.
+
+        Args:
+            file: as it lies until it has passed.
+            name: what it will be called.
+
+        Returns:
+            What came out, in words.
+
+        Raises:
+            ParityError: one conversation is written or tokenized otherwise.
+        """
+        asked = list(conversations(self.model, self.context.prompts[: self.config.prompts]))
+        why = unchecked() or ("" if asked else "it takes none of the conversations")
+        problem = "" if why else first_problem(self.model, file, asked, self.context.run_dir / LOG)
+        count = 0 if why else len(asked)
+        add(ConversationsRecord(name, problem, count, why), self.context.run_dir)
+        if problem:
+            raise _failed(name, TRAINED, problem, f"{count} conversations were compared")
+        return f"not checked in llama.cpp: {why}" if why else f"llama.cpp writes {count} conversations as the training"
+
     def conversion(self, file: Path, name: str, form: str) -> None:
         """Check a GGUF file that others are quantized from, by the bounds of exact exports.
 
@@ -203,7 +229,7 @@ class Gate:
 
     def _judge(self, name: str, against: str, form: str, made: Agreement, problem: str) -> None:
         """Write into `parity.json` what was found, and raise what it fails."""
-        Record.of(name, against, form, made, problem, self.config).add(self.context.run_dir)
+        add(Record.of(name, against, form, made, problem, self.config), self.context.run_dir)
         if problem:
             raise _failed(name, against, problem, made.text() + self.remedy)
 

@@ -69,11 +69,31 @@ class Record:
             bounds=asdict(bounds),
         )
 
-    def add(self, run_dir: Path) -> None:
-        """Put it into the file; it replaces an earlier one of the same comparison."""
-        file = run_dir / FILE
-        known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
-        ours = {"name": self.name, "against": self.against}
-        others = (each for each in known if not ours.items() <= each.items())
-        records = [*others, asdict(self)]
-        write_atomically(file, json.dumps(records, indent=1) + "\n")
+
+@dataclass(frozen=True)
+class ConversationsRecord:
+    """What llama.cpp made of conversations by the chat template in a file.
+
+    Attributes:
+        name: of the file.
+        problem: in what one differs from what the training made of it; empty where none does.
+        conversations: how many were compared.
+        not_checked: why none was; empty where some were.
+        against: what they were compared with.
+    """
+
+    name: str
+    problem: str
+    conversations: int
+    not_checked: str
+    against: str = "chat_template"
+
+
+def add(record: Record | ConversationsRecord, run_dir: Path) -> None:
+    """Put a record into the file; it replaces an earlier one of the same comparison."""
+    file = run_dir / FILE
+    known = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else []
+    ours = {"name": record.name, "against": record.against}
+    others = (each for each in known if not ours.items() <= each.items())
+    records = [*others, asdict(record)]
+    write_atomically(file, json.dumps(records, indent=1) + "\n")

@@ -7,15 +7,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from framework_plugins.exports.ollama.modelfile import QuotingError, modelfile, quote
-from tests.support.ollama import parsed
-
-TEMPLATE = '{{- if eq .Role "user" }}<|im_start|>user\n{{ .Content }}<|im_end|>\n{{ end }}'
+from tests.support.modelfiles import parsed
 
 
 def test_instructions_are_read_back_and_comments_stay_on_their_line() -> None:
     instructions = [
         ("FROM", "../gguf/my model-Q4_K_M.gguf"),
-        ("TEMPLATE", TEMPLATE),
+        ("REQUIRES", "0.30.11"),
         ("SYSTEM", 'Say "hello"'),
         ("PARAMETER stop", "<|im_end|>"),
         ("PARAMETER stop", "### "),

@@ -20,6 +20,7 @@ from framework.api.records import Artifact, ExportResult
 from framework.config.compose import compose
 from framework.plan.make import make_plan
 from framework.run import pipeline
+from framework_plugins.exports import chat_template
 from framework_plugins.exports.gguf_exporter import GgufExporter
 from framework_plugins.exports.merging import merge
 from framework_plugins.exports.parity import gate
@@ -75,6 +76,9 @@ def test_what_is_exported_is_what_was_trained(trained: Callable[..., Plan]) -> N
     found = json.loads((folder / "parity.json").read_text(encoding="utf-8"))
     (merge_of_files,) = [each for each in found if each["name"].endswith("-merged")]
     assert (merge_of_files["against"], merge_of_files["format"], merge_of_files["top1"]) == ("trained", "float16", 1)
+    written = [each for each in found if each["against"] == "chat_template"]
+    assert [each["name"].rpartition("-")[2] for each in written] == ["F16.gguf", "Q8_0.gguf"]
+    assert all(each["problem"] == each["not_checked"] == "" and each["conversations"] > 4 for each in written)
     (beside,) = [each for each in found if each["against"] == "merged"]  # exact files only
     assert (beside["format"], beside["top1"], beside["problem"]) == ("f16", 1, "")
     names = {Path(path).name for path in made}
@@ -141,6 +145,17 @@ def test_a_conversion_that_is_wrong_is_told_from_a_wrong_merge(
     assert [each["problem"] for each in records if each["name"].endswith("-merged")] == [""]
 
 
+def test_a_file_that_llama_cpp_renders_otherwise_is_put_aside(
+    trained: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chat_template, "for_file", lambda template, _: "Well:" + template)
+    words = ("stages=[export]", "exporter=[gguf]", "exporter.gguf.folder=said", "exporter.gguf.quantizations=[q8_0]")
+    plan = trained(*words)
+    with pytest.raises(ParityError, match=r"(?s)Q8_0.gguf is not .* writes the turns user otherwise, 'Well:.*rejected"):
+        export(plan)
+    assert not list((plan.run_dir / "said").glob("*.gguf"))
+
+
 def test_an_exact_file_is_held_to_the_merged_weights_too(
     trained: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -169,7 +184,8 @@ def test_what_quantized_files_are_made_of_is_held_to_the_bounds_of_exact_ones(
     (run_dir := plan.run_dir).joinpath(made.path).unlink()  # it would be kept
     with pytest.raises(ParityError, match=r"-merged is not what was trained"):
         export(plan)
-    records = {each["name"]: each["problem"] for each in json.loads((run_dir / "parity.json").read_text("utf-8"))}
+    found = json.loads((run_dir / "parity.json").read_text("utf-8"))
+    records = {each["name"]: each["problem"] for each in found if each["against"] == "trained"}
     assert records[Path(made.path).name] == ""  # by its own bounds the earlier one passed
     assert [bool(problem) for name, problem in records.items() if name.endswith("-merged")] == [True]
 

@@ -1,0 +1,83 @@
+"""What llama.cpp's server makes of conversations: their text by the chat template in a GGUF file, and its token ids.
+
+Ollama runs the same server. The library `xllamacpp` carries it, with llama.cpp's own Jinja; `llama-cpp-py-sync` has
+neither. `serve` runs in a process of its own (`convert.apart`), which a failed assertion of llama.cpp ends.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from http.client import HTTPConnection
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+PACKAGE = "xllamacpp"
+ERRORS = 1
+"""The log level of errors."""
+SECONDS = 60
+"""For an answer, which takes milliseconds."""
+CONTEXT, PASS = 256, 32
+"""Tokens of the context and of a pass, the smallest that work well: nothing is generated."""
+
+
+class Served(NamedTuple):
+    """A conversation as the server reads it; `refusal` says why it does not."""
+
+    text: str = ""
+    ids: tuple[int, ...] = ()
+    refusal: str = ""
+
+
+def serve(file: str, requests: Sequence[Mapping[str, Any]], threads: int) -> tuple[list[Served], tuple[int, ...]]:
+    """Start a server on loopback, and ask it for the prompt of each conversation.
+
+    The weights are mapped into memory; the server reads each of them once when it starts, as for one token.
+
+    Args:
+        file: a GGUF file.
+        requests: conversations as OpenAI's API has them, `messages` and perhaps `tools`.
+        threads: how many to compute with.
+
+    Returns:
+        What the server gives to the model for each, and the ids that it puts before a text by itself.
+
+    Raises:
+        RuntimeError: llama.cpp cannot open the file.
+    """
+    import xllamacpp  # noqa: PLC0415 - may be missing
+
+    given = xllamacpp.CommonParams()
+    given.model.path = file
+    given.use_jinja = True
+    given.n_ctx, given.n_batch, given.n_ubatch, given.n_parallel = CONTEXT, PASS, PASS, 1
+    given.n_gpu_layers = 0
+    given.warmup = given.fit_params = given.ui = False
+    given.no_extra_bufts = True  # else the weights are copied into another layout
+    given.cpuparams.n_threads = given.cpuparams_batch.n_threads = threads
+    given.verbosity = ERRORS
+    server = xllamacpp.Server(given)
+    connection = HTTPConnection(urlsplit(server.listening_address).netloc, timeout=SECONDS)  # asks no proxy
+    try:
+        served = [_served(connection, request) for request in requests]
+        return served, _ids(connection, "")
+    finally:
+        connection.close()
+        del server
+
+
+def _served(connection: HTTPConnection, request: Mapping[str, Any]) -> Served:
+    answer = _post(connection, "/apply-template", request)
+    if "prompt" not in answer:
+        return Served(refusal=str(answer.get("error", {}).get("message", answer)))
+    return Served(answer["prompt"], _ids(connection, answer["prompt"]))
+
+
+def _ids(connection: HTTPConnection, text: str) -> tuple[int, ...]:
+    """Return the token ids of a prompt, with the BOS that the server puts before it."""
+    return tuple(_post(connection, "/tokenize", {"content": text, "add_special": True})["tokens"])
+
+
+def _post(connection: HTTPConnection, path: str, body: Mapping[str, Any]) -> Any:
+    connection.request("POST", path, json.dumps(body), {"Content-Type": "application/json"})
+    return json.loads(connection.getresponse().read())

@@ -1,0 +1,110 @@
+"""Whether llama.cpp writes conversations by an exported file as the training did: the same text, the same token ids."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from framework.api.errors import FrameworkError
+from framework.api.machine import missing
+from framework.api.protocols import Model
+from framework.api.records import Message, Prompt
+from framework_plugins.exports.convert import apart
+from framework_plugins.exports.gguf_vocabulary import TALKS
+from framework_plugins.exports.llama.library import cores
+from framework_plugins.exports.llama.server import PACKAGE, Served
+
+SHOWN = 30
+"""Characters that are shown around the first difference."""
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A conversation, and what the training made of it."""
+
+    prompt: Prompt
+    text: str
+    ids: tuple[int, ...]
+
+    @property
+    def roles(self) -> str:
+        return ", ".join(message.role for message in self.prompt.messages)
+
+    @property
+    def request(self) -> dict[str, Any]:
+        """The conversation as OpenAI's API has it."""
+        messages = [_message(message) for message in self.prompt.messages]
+        return {"messages": messages, **({"tools": list(self.prompt.tools)} if self.prompt.tools else {})}
+
+    def problem(self, served: Served, begin: str) -> str:
+        """Say in what the server differs; empty where it does not. `begin` is the text that it puts before each."""
+        if served.refusal:
+            return f"llama.cpp's chat template refuses the turns {self.roles}: {served.refusal}"
+        if served.text not in {self.text, self.text.removeprefix(begin)}:
+            ours, theirs = _difference(self.text, served.text)
+            return f"llama.cpp's chat template writes the turns {self.roles} otherwise, {theirs!r} instead of {ours!r}"
+        if served.ids != self.ids:
+            return f"llama.cpp reads the turns {self.roles} as {len(served.ids)} other tokens than the tokenizer"
+        return ""
+
+
+def conversations(model: Model, prompts: Sequence[Prompt]) -> Iterator[Rendered]:
+    """Give the conversations that are compared: one of each form, and those of the run, with the roles of its data.
+
+    Those that the chat template does not take are left out: it refuses them, or drops their system prompt.
+    """
+    for prompt in [*(Prompt(tuple(talk)) for talk in TALKS), *prompts]:
+        try:
+            text = model.render(prompt)
+        except FrameworkError:
+            continue
+        if all(message.content.strip() in text for message in prompt.messages if message.role == "system"):
+            yield Rendered(prompt, text, tuple(model.tokenize(text)))
+
+
+def first_problem(model: Model, file: Path, asked: Sequence[Rendered], log: Path) -> str:
+    """Ask llama.cpp's server for all of them; return in what the first one differs that does, or why none is served."""
+    try:
+        served, first = apart.run(
+            f"llama.cpp's server of {PACKAGE}", "framework_plugins.exports.llama.server:serve", log,
+            file=str(file), requests=[each.request for each in asked], threads=cores(),
+        )  # fmt: skip
+    except FrameworkError as error:
+        return str(error)
+    begin = model.decode(first) if first else ""
+    problems = (each.problem(Served(*answer), begin) for each, answer in zip(asked, served, strict=True))
+    return next(filter(None, problems), "")
+
+
+def unchecked() -> str:
+    """Say why nothing can be compared; empty where it can."""
+    return f"{PACKAGE} is not installed" if missing([PACKAGE]) else ""
+
+
+def _message(message: Message) -> dict[str, Any]:
+    calls = [
+        {
+            "type": "function",
+            "id": call.id,
+            "function": {"name": call.name, "arguments": json.dumps(dict(call.arguments), ensure_ascii=False)},
+        }
+        for call in message.tool_calls
+    ]
+    more: Mapping[str, Any] = {
+        "tool_calls": calls,
+        "name": message.name,
+        "tool_call_id": message.tool_call_id,
+        "reasoning_content": message.reasoning_content,
+    }
+    return {"role": message.role, "content": message.content, **{name: value for name, value in more.items() if value}}
+
+
+def _difference(ours: str, theirs: str) -> tuple[str, str]:
+    """Return both texts around the first character in which they differ."""
+    pairs = zip(ours, theirs, strict=False)
+    at = next((n for n, (one, other) in enumerate(pairs) if one != other), min(len(ours), len(theirs)))
+    start = max(0, at - SHOWN)
+    return ours[start : at + SHOWN], theirs[start : at + SHOWN]

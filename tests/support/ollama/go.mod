@@ -1,3 +1,0 @@
-module ollama
-
-go 1.21
