@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -107,7 +107,8 @@ def _run_dir(config: DictConfig, given: Path | None) -> Path:
 
 def _problems(plan: Plan) -> list[Problem]:
     """Ask the core and every plugin."""
-    return [*(Problem.told(text) for text in _own(plan)), *_told("framework_check_plan", plan=plan)]
+    told = [*(Problem.told(text) for text in _own(plan)), *_told("framework_check_plan", plan=plan)]
+    return [*told, *(Problem.told(text) for text in _not_installed(plan, [problem.text for problem in told]))]
 
 
 def _told(hook: str, **arguments: Any) -> list[Problem]:
@@ -119,6 +120,34 @@ def _told(hook: str, **arguments: Any) -> list[Problem]:
         else:
             current().plugins.skip_plugin(plugin, hook, f"it gives a {type(text).__name__}, no sentence")
     return found
+
+
+def _not_installed(plan: Plan, told: Sequence[str]) -> Iterator[str]:
+    """Name the options that lack a library, those left out of which a plugin has told it, and what installs them all.
+
+    A model may be on this machine already, and an exporter can do with a part of its extra: their own checks know.
+    """
+    options, lacking = [], []
+    for name, choice in plan.selections.items():
+        group, option = name.partition(".")[0], choice.component.name
+        extras = choice.component.extras if group not in {"model", "exporter"} else ()
+        if not extras or any(text.startswith(f"{group}={option} needs ") for text in told):
+            continue
+        from framework.util.requirements import missing  # noqa: PLC0415 - urllib.request brings http and ssl
+
+        try:
+            found = [extra for extra in extras if missing([extra])]
+        except ValueError:  # no requirement at all: whoever imports the option says what is wrong
+            continue
+        if found:
+            options.append(f"{group}={option}")
+            lacking += found
+    if options:
+        from framework.util.requirements import missing, pip_command  # noqa: PLC0415 - as above
+
+        extras = tuple(dict.fromkeys(lacking))
+        verb = "needs" if len(options) == 1 else "need"
+        yield f"{' and '.join(options)} {verb} {', '.join(missing(extras))}: {pip_command(extras)}"
 
 
 def _own(plan: Plan) -> Iterator[str]:

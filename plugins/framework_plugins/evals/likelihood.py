@@ -54,7 +54,7 @@ class Likelihood:
         ]
 
     def score_texts(self, texts: Sequence[str]) -> list[float]:
-        """Return the log-likelihood in nats of whole texts, in windows where they are longer than the model can read."""
+        """Return the log-likelihood in nats of whole texts, cut into windows where the model cannot read so much."""
         windows: list[Pair] = []
         owners: list[int] = []
         for number, text in enumerate(texts):

@@ -1,4 +1,4 @@
-"""The general suite is asked in parts, and each measure has an item for everything that was asked, as lm-eval has it."""
+"""The general suite is asked in parts, each measure has an item for everything asked, and the figures are lm-eval's."""
 
 from __future__ import annotations
 

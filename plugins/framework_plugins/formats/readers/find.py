@@ -15,6 +15,8 @@ from framework.api.errors import FrameworkError
 
 KINDS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".feather", ".txt")
 PACKINGS = (".gz", ".zst")
+ZSTD = "framework[zstd]"
+"""The extra that unpacks the second."""
 DESCRIPTIONS = ("dataset_info.json", "dataset_infos.json", "state.json")
 """What `datasets` writes beside the rows."""
 SPLITS = "dataset_dict.json"
@@ -45,20 +47,28 @@ def find(path: str, setting: str) -> list[DataFile]:
     """Find the files of a path, sorted by name; `setting` is where the path was given.
 
     Raises:
-        FrameworkError: there is none, or none of a known kind, or a folder may not be read.
+        FrameworkError: there is none, or none of a known kind, or one of zstd without the library, or a folder may not
+            be read.
     """
     place = Path(path).expanduser()
     try:
         if place.is_dir():
-            return _in_folder(place, setting)
-        if place.exists():
-            return [_single(place)]
-        if glob.has_magic(path):
-            return _matching(str(place), setting)
-        _missing(place)
+            found = _in_folder(place, setting)
+        elif place.exists():
+            found = [_single(place)]
+        elif glob.has_magic(path):
+            found = _matching(str(place), setting)
+        else:
+            _missing(place)
     except OSError as error:
         message = f"{setting}={path}: {_why(error)}"
         raise FrameworkError(message) from error
+    if packed := next((file for file in found if file.packing == ".zst"), None):
+        from framework.api.machine import missing, pip_command  # noqa: PLC0415 - for those who have such files
+
+        if missing([ZSTD]):
+            raise packed.error(f"a file of zstd needs zstandard: {pip_command([ZSTD])}")
+    return found
 
 
 def told_apart(parts: Sequence[Sequence[DataFile]]) -> list[list[DataFile]]:

@@ -15,9 +15,7 @@ import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from types import TracebackType
-from typing import IO, BinaryIO, Self, cast
-
-import zstandard
+from typing import IO, Any, BinaryIO, Self, cast
 
 from framework_plugins.formats.readers.find import DataFile
 
@@ -43,7 +41,6 @@ FOREIGN = {
 """How files begin that are no text, and what to do."""
 POINTER = b"version https://git-lfs"
 """How a file begins that Git LFS left in place of the data."""
-DAMAGED = (gzip.BadGzipFile, zlib.error, zstandard.ZstdError)
 NAMES = {".gz": "gzip", ".zst": "zstd"}
 
 
@@ -85,7 +82,7 @@ class Opened:
     def _problem(self, error: BaseException | None) -> str | None:
         if isinstance(error, EOFError):
             return "the file ends too early: was it copied or downloaded in part?"
-        if isinstance(error, DAMAGED):
+        if isinstance(error, gzip.BadGzipFile | zlib.error) or (self.file.packing == ".zst" and _is_of_zstd(error)):
             return f"no {NAMES[self.file.packing]} file, or a damaged one ({error})"
         if isinstance(error, FileNotFoundError):
             return "the file is gone; it was there when the run started"
@@ -136,12 +133,18 @@ def _unpacked(raw: io.BufferedReader, packing: str) -> io.BufferedReader:
     return io.BufferedReader(cast("io.RawIOBase", inner), CHUNK)
 
 
+def _is_of_zstd(error: BaseException | None) -> bool:
+    import zstandard  # noqa: PLC0415 - of an extra
+
+    return isinstance(error, zstandard.ZstdError)
+
+
 class _Zstd(io.RawIOBase):
     """What one or more zstd frames hold. The library's own reader takes a frame that was cut off for a complete one."""
 
     def __init__(self, raw: BinaryIO) -> None:
         self._raw = raw
-        self._frame: zstandard.ZstdDecompressionObj | None = None
+        self._frame: Any = None
         self._rest = b""
         self._out = memoryview(b"")
 
@@ -164,6 +167,8 @@ class _Zstd(io.RawIOBase):
                 raise EOFError
             return False
         if self._frame is None:
+            import zstandard  # noqa: PLC0415 - of an extra; `find` has seen whether it is there
+
             self._frame = zstandard.ZstdDecompressor(max_window_size=WINDOW).decompressobj()
         self._out = memoryview(self._frame.decompress(chunk))
         if self._frame.eof:
