@@ -125,12 +125,14 @@ def _told(hook: str, **arguments: Any) -> list[Problem]:
 def _not_installed(plan: Plan, told: Sequence[str]) -> Iterator[str]:
     """Name the options that lack a library, those left out of which a plugin has told it, and what installs them all.
 
-    A model may be on this machine already, and an exporter can do with a part of its extra: their own checks know.
+    A model may be on this machine already, and an exporter can do with a part of its extra: their own checks know. A
+    plan alone can be made on a machine that could not train.
     """
+    skipped = {"model", "exporter", *(("quantization", "trainer", "launch") if plan.stages == (Stage.plan,) else ())}
     options, lacking = [], []
     for name, choice in plan.selections.items():
         group, option = name.partition(".")[0], choice.component.name
-        extras = choice.component.extras if group not in {"model", "exporter"} else ()
+        extras = choice.component.extras if group not in skipped else ()
         if not extras or any(text.startswith(f"{group}={option} needs ") for text in told):
             continue
         from framework.util.requirements import missing  # noqa: PLC0415 - urllib.request brings http and ssl

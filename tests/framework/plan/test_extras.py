@@ -94,6 +94,11 @@ def test_weights_in_four_bits_without_bitsandbytes_are_refused(without: set[str]
     )
 
 
+def test_a_plan_alone_is_made_without_what_trains(without: set[str], tmp_path: Path) -> None:
+    without |= {"bitsandbytes", "unsloth"}
+    testing.plan(["quantization=nf4", "trainer=unsloth", "stages=[plan]"], run_dir=tmp_path / "run")
+
+
 def test_a_file_of_zstd_without_its_library_is_refused(without: set[str], tmp_path: Path) -> None:
     without.add("zstandard")
     file = tmp_path / "rows.jsonl.zst"
