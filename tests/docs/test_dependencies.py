@@ -1,4 +1,4 @@
-"""Every dependency of pyproject.toml has a row in docs/explanation/dependencies.md, under its extras, and no other has."""
+"""Every dependency of pyproject.toml has a row in docs/explanation/dependencies.md, and nothing else has one."""
 
 from __future__ import annotations
 
