@@ -66,7 +66,7 @@ class Forgetting:
 
 
 def _accuracy(likelihood: Likelihood, questions: Sequence[dict[str, Any]]) -> Measure:
-    """Return the share of questions whose right choice is the likeliest, as it goes on with the question."""
+    """Return the share of questions whose right choice is the likeliest, as it continues the question."""
     pairs = [likelihood.pair(row["text"], f" {choice}") for row in questions for choice in row["choices"]]
     scores = iter(score for score, _ in likelihood.score(pairs))
     items = []
