@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from framework.api.process import PythonProcess
 from framework_plugins.evals.harness import catalog
 from framework_plugins.evals.harness.catalog import Catalog, read
 from tests.support.harness_tasks import write_tasks
@@ -84,7 +85,12 @@ def test_what_lm_eval_brings_is_found() -> None:
 def test_the_index_of_lm_eval_is_made_once_for_each_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FRAMEWORK_CACHE", str(tmp_path))
     asked: list[str] = []
-    monkeypatch.setattr(catalog.PythonProcess, "call", lambda _, name: asked.append(name) or {"one": ["a/one.yaml"]})
+
+    def call(_: PythonProcess, name: str) -> dict[str, list[str]]:
+        asked.append(name)
+        return {"one": ["a/one.yaml"]}
+
+    monkeypatch.setattr(PythonProcess, "call", call)
     home = catalog.lm_eval_tasks()
     assert home is not None
     for wanted in ("0.4.13", "0.4.13", "0.4.14"):
