@@ -106,7 +106,9 @@ def _in_defaults(loader: ConfigLoader, error: Exception, overrides: Sequence[Ove
         valid = current().plugins.components(group) if group in GROUPS else loader.get_group_options(group)
         text = unknown(group or "config", option, {*valid, *(error.options or ())})
         if group == "hydra/launcher" and (extra := LAUNCHERS.get(option)):
-            text = f"hydra/launcher={option} needs hydra-{extra}-launcher: pip install 'framework[{extra}]'"
+            from framework.util.requirements import pip_command  # noqa: PLC0415 - urllib.request brings http and ssl
+
+            text = f"hydra/launcher={option} needs hydra-{extra}-launcher: {pip_command([f'framework[{extra}]'])}"
         places = (place for *choice, place in [*chosen, *listed] if choice == [group, option])
         return Problem(text, where=next(places, ""))
     file = next((word for group, _, word in chosen if group == EXPERIMENT), "")

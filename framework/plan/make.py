@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -110,10 +110,12 @@ def _run_dir(config: DictConfig, trial_dir: Path | None) -> Path:
 
 def _problems(plan: Plan, plugins: Plugins) -> list[Problem]:
     """Ask the core and every plugin."""
-    return [
+    errors = [
         *(Problem.of_sentence(text) for text in _own(plan, plugins)),
         *_asked(plugins, "framework_check_plan", plan=plan),
     ]
+    reported = [problem.text for problem in errors]
+    return [*errors, *(Problem.of_sentence(text) for text in _not_installed(plan, reported))]
 
 
 def _asked(plugins: Plugins, hook: str, **arguments: Any) -> list[Problem]:
@@ -125,6 +127,36 @@ def _asked(plugins: Plugins, hook: str, **arguments: Any) -> list[Problem]:
         else:
             plugins.skip_plugin(plugin, hook, f"it gives a {type(text).__name__}, no sentence")
     return errors
+
+
+def _not_installed(plan: Plan, reported: Sequence[str]) -> Iterator[str]:
+    """Name the options that lack a library, except those that a plugin has reported, and the command that installs them all.
+
+    A model may be on this machine already, and an exporter can do with a part of its extra: their own checks know. A
+    plan alone can be made on a machine that could not train.
+    """
+    skipped = {"model", "exporter", *(("quantization", "trainer", "launch") if plan.stages == (Stage.plan,) else ())}
+    options, lacking = [], []
+    for name, choice in plan.selections.items():
+        group, option = name.partition(".")[0], choice.component.name
+        extras = choice.component.extras if group not in skipped else ()
+        if not extras or any(text.startswith(f"{group}={option} needs ") for text in reported):
+            continue
+        from framework.util.requirements import missing  # noqa: PLC0415 - urllib.request brings http and ssl
+
+        try:
+            absent = [extra for extra in extras if missing([extra])]
+        except ValueError:  # no requirement at all: whoever imports the option says what is wrong
+            continue
+        if absent:
+            options.append(f"{group}={option}")
+            lacking += absent
+    if options:
+        from framework.util.requirements import missing, pip_command  # noqa: PLC0415 - as above
+
+        extras = tuple(dict.fromkeys(lacking))
+        verb = "needs" if len(options) == 1 else "need"
+        yield f"{' and '.join(options)} {verb} {', '.join(missing(extras))}: {pip_command(extras)}"
 
 
 def _own(plan: Plan, plugins: Plugins) -> Iterator[str]:

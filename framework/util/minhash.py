@@ -3,8 +3,8 @@
     group(lambda: iter([["What is the capital of France?", "what's the capital of France"]]), 2)
 
 Texts are compared as sets of words and pairs of neighbouring words, each a hash of 32 bits. Texts that agree in one of
-16 bands of four minima (`rensa`) are candidates (locality-sensitive hashing: Leskovec, Rajaraman, Ullman, Mining of
-Massive Datasets, 3.4); of those, the share of features that they have in common (Jaccard) is counted exactly.
+16 bands of four minima are candidates (locality-sensitive hashing: Leskovec, Rajaraman, Ullman, Mining of Massive
+Datasets, 3.4); of those, the share of features that they have in common (Jaccard) is counted exactly.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rensa import RMinHash
 
 from framework.util.text_features import MIX, Batches, Features, Groups, Hashes, features, similarities
 
@@ -32,6 +31,10 @@ BLOCK = 100_000
 """Texts whose neighbours are paired at once."""
 COUNTED = 500_000
 """Features that are compared at once, at most."""
+_DRAWN = np.arange(1, 2 * MINIMA + 1, dtype=np.uint64) * MIX
+_DRAWN = ((_DRAWN ^ (_DRAWN >> np.uint64(30))) * MIX >> np.uint64(32)).astype(np.uint32)
+_ORDERS = (_DRAWN[:MINIMA] | np.uint32(1), _DRAWN[MINIMA:])
+"""Odd factors, so that no two features become one, and terms; the same in every process."""
 
 
 def group(
@@ -79,9 +82,7 @@ class _Index:
 
     def add(self, made: Features) -> None:
         rows = slice(self.filled, self.filled + len(made.sizes))
-        flat, offsets = made.hashes.astype(np.uint64), made.offsets.astype(np.uint64)
-        matrix = RMinHash.digest_matrix_from_flat_token_hashes(flat, offsets, MINIMA, 42)
-        minima = np.asarray(matrix.to_rows(), dtype=np.uint32)
+        flat, minima = made.hashes.astype(np.uint64), _minima(made)
         self.minima[rows] = minima
         self.content[rows] = np.add.reduceat((flat * MIX) ^ (flat >> np.uint64(7)), made.offsets[:-1])
         self.offsets[rows.start + 1 : rows.stop + 1] = self.offsets[rows.start] + made.offsets[1:]
@@ -132,6 +133,17 @@ class _Index:
                 os.pread(number, 4 * size, start) for start, size in zip(starts.tolist(), sizes.tolist(), strict=True)
             ]
         return Features(np.frombuffer(b"".join(parts), np.uint32), np.append(0, np.cumsum(sizes)))
+
+
+def _minima(made: Features) -> NDArray[np.uint32]:
+    """Return for each text the smallest of its features in `MINIMA` orders, each a multiplication and an addition."""
+    minima = np.empty((len(made.sizes), MINIMA), np.uint32)
+    order = np.empty_like(made.hashes)
+    for column, (factor, term) in enumerate(zip(*_ORDERS, strict=True)):
+        np.multiply(made.hashes, factor, out=order)
+        np.add(order, term, out=order)
+        np.minimum.reduceat(order, made.offsets[:-1], out=minima[:, column])
+    return minima
 
 
 def _band_keys(minima: NDArray[np.uint32]) -> dict[str, NDArray[Any]]:

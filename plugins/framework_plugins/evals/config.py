@@ -13,6 +13,8 @@ from framework.api.records import Aspect
 from framework.api.schema import EvaluatorConfig, MetricConfig
 
 DIVERGENCE = "general_divergence"
+EXTRA = "framework[evals]"
+"""What brings lm-eval, and the libraries of some metrics."""
 
 
 @dataclass

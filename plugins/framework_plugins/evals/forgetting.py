@@ -6,20 +6,19 @@ divergence is taken at the answers to the instructions: nothing is generated, so
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Iterator, Mapping
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import fmean
+from typing import Any
 
 from framework.api.data import Data
 from framework.api.errors import FrameworkError
 from framework.api.protocols import Metric, Model
-from framework.api.records import Aspect, EvalResult, Example, Measure, Message
+from framework.api.records import Aspect, EvalResult, Example, Measure, Message, Prompt
 from framework_plugins.evals.config import DIVERGENCE, ForgettingConfig
-from framework_plugins.evals.general.suite import rows
-from framework_plugins.evals.harness.catalog import Catalog
-from framework_plugins.evals.harness.measures import result
-from framework_plugins.evals.harness.model import HarnessModel
-from framework_plugins.evals.harness.run import Tasks, Way
+from framework_plugins.evals.general.suite import SUBJECTS, rows
+from framework_plugins.evals.likelihood import Likelihood
 
 
 class Forgetting:
@@ -28,28 +27,19 @@ class Forgetting:
     def __init__(self, config: ForgettingConfig) -> None:
         self.config = config
 
-    @functools.cached_property
-    def _parts(self) -> list[tuple[str, str, Tasks, Way]]:
-        """The parts that are asked: the name of the measure, what lm-eval calls it, the tasks, and how they are run."""
-        asked, catalog = self.config, Catalog()
-        return [
-            (name, figure, Tasks([figure.partition(".")[0]], catalog), Way(limit=limit, chat=chat))
-            for name, figure, limit, chat in (
-                ("general_accuracy", "general.acc", asked.questions, False),
-                ("general_answers", "general_instructions.word_perplexity", asked.instructions, True),
-                ("general_perplexity", "general_texts.word_perplexity", asked.texts, False),
-            )
-            if limit
-        ]
-
     def evaluate(self, model: Model, data: Data, metrics: Mapping[str, Metric]) -> EvalResult:  # noqa: ARG002 - the protocol's signature
+        asked, likelihood = self.config, Likelihood(model)
         measures: dict[str, Measure] = {}
         notes: list[str] = []
-        answering = HarnessModel(model, batch_size=1)
-        for name, figure, tasks, way in self._parts:
-            found = result(tasks.run(answering, way), Aspect.general, answering, samples=0)
-            measures[name] = found.measures[figure]
-        if self.config.instructions:
+        if asked.questions:
+            questions = [row for subject in SUBJECTS for row in rows(f"questions/{subject}")[: asked.questions]]
+            measures["general_accuracy"] = _accuracy(likelihood, questions)
+        if asked.instructions:
+            measures["general_answers"] = _answers(likelihood, rows("instructions")[: asked.instructions])
+        if asked.texts:
+            texts = [row["text"] for row in rows("texts")[: asked.texts]]
+            measures["general_perplexity"] = _perplexity(likelihood.score_texts(texts), texts)
+        if asked.instructions:
             measures |= self._divergence(model, notes)
         return EvalResult(measures, [], notes)
 
@@ -73,3 +63,31 @@ class Forgetting:
             notes.append(f"{DIVERGENCE}: {error}")
             return
         yield DIVERGENCE, Measure(fmean(items), list(items), aspect=Aspect.general, unit="nats")
+
+
+def _accuracy(likelihood: Likelihood, questions: Sequence[dict[str, Any]]) -> Measure:
+    """Return the share of questions whose right choice is the likeliest, as it continues the question."""
+    pairs = [likelihood.pair(row["text"], f" {choice}") for row in questions for choice in row["choices"]]
+    scores = iter(score for score, _ in likelihood.score(pairs))
+    items = []
+    for row in questions:
+        found = list(itertools.islice(scores, len(row["choices"])))
+        items.append(float(found.index(max(found)) == row["answer"]))
+    return Measure(fmean(items), list(items), higher_is_better=True, aspect=Aspect.general)
+
+
+def _answers(likelihood: Likelihood, instructions: Sequence[dict[str, Any]]) -> Measure:
+    """Return the perplexity of the answers to instructions, which the chat template writes."""
+    pairs = [
+        likelihood.pair(likelihood.model.render(Prompt((Message("user", row["instruction"]),))), row["answer"])
+        for row in instructions
+    ]
+    return _perplexity([score for score, _ in likelihood.score(pairs)], [row["answer"] for row in instructions])
+
+
+def _perplexity(scores: Sequence[float], texts: Sequence[str]) -> Measure:
+    """Return the perplexity by the word, from the log-likelihood of each text."""
+    words = [float(len(text.split())) for text in texts]
+    items = [-score / count for score, count in zip(scores, words, strict=True)]
+    value = math.exp(-sum(scores) / sum(words))
+    return Measure(value, list(items), words, higher_is_better=False, aspect=Aspect.general, exponential=True)

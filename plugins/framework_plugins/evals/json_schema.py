@@ -9,6 +9,7 @@ from typing import Any
 
 from framework.api.errors import FrameworkError
 from framework.api.text import summarize_error
+from framework_plugins.evals.config import EXTRA
 
 
 def read_schema(given: object) -> Any:
@@ -42,9 +43,14 @@ def validator(schema: Any) -> Any:
     """Return a validator of `jsonschema` for a schema; `$schema` picks the draft, 2020-12 where it is missing.
 
     Raises:
-        FrameworkError: it is no valid schema, or refers to one that is not part of it.
+        FrameworkError: it is no valid schema, or refers to one that is not part of it, or the library is missing.
     """
-    import jsonschema  # noqa: PLC0415 - for those who give a schema
+    from framework.api.machine import missing, pip_command  # noqa: PLC0415 - for those who give a schema
+
+    if missing(["jsonschema"]):
+        message = f"a schema needs jsonschema: {pip_command([EXTRA])}"
+        raise FrameworkError(message)
+    import jsonschema  # noqa: PLC0415 - of an extra
     from jsonschema.validators import validator_for  # noqa: PLC0415
     from referencing import Registry  # noqa: PLC0415
 

@@ -21,20 +21,22 @@ def framework_components() -> Iterable[Component]:
     yield Component(
         "memorization", config.MemorizationConfig, "framework_plugins.evals.memorization.evaluator:Memorization"
     )
-    yield Component("lm_eval", config.LmEvalConfig, "framework_plugins.evals.harness.evaluator:LmEval")
+    yield Component(
+        "lm_eval", config.LmEvalConfig, "framework_plugins.evals.harness.evaluator:LmEval", extra=config.EXTRA
+    )
     yield Component("forgetting", config.ForgettingConfig, "framework_plugins.evals.forgetting:Forgetting")
     metrics = "framework_plugins.evals.metrics"
     yield Component("exact_match", config.ExactMatchConfig, f"{metrics}.exact_match:ExactMatch")
     yield Component("json_valid", config.JsonValidConfig, f"{metrics}.json_valid:JsonValid")
     yield Component("regex", config.RegexConfig, f"{metrics}.regex:Regex")
     yield Component("token_f1", config.TokenF1Config, f"{metrics}.token_f1:TokenF1")
-    yield Component("rouge", config.RougeConfig, f"{metrics}.rouge:Rouge")
-    yield Component("bleu", config.BleuConfig, f"{metrics}.bleu:Bleu")
-    yield Component("chrf", config.ChrfConfig, f"{metrics}.chrf:Chrf")
+    yield Component("rouge", config.RougeConfig, f"{metrics}.rouge:Rouge", extra=config.EXTRA)
+    yield Component("bleu", config.BleuConfig, f"{metrics}.bleu:Bleu", extra=config.EXTRA)
+    yield Component("chrf", config.ChrfConfig, f"{metrics}.chrf:Chrf", extra=config.EXTRA)
     yield Component("perplexity", config.PerplexityConfig, f"{metrics}.perplexity:Perplexity")
     yield Component("length", config.LengthConfig, f"{metrics}.length:Length")
     yield Component("stopped", config.StoppedConfig, f"{metrics}.stopped:Stopped")
-    yield Component("judge", config.JudgeConfig, f"{metrics}.judge:Judge")
+    yield Component("judge", config.JudgeConfig, f"{metrics}.judge:Judge", extra=config.EXTRA)
 
 
 @hookimpl
@@ -52,9 +54,10 @@ def framework_check_plan(plan: Plan) -> Iterable[str]:
                 f"{settings.max_new_tokens}: no answer would be left to ask. Set {settings.max_new_tokens} or less"
             )
         if isinstance(settings, config.LmEvalConfig):
-            from framework_plugins.evals.harness.names import problems  # noqa: PLC0415 - for those who have tasks
+            from framework.api.machine import missing  # noqa: PLC0415 - for those who have tasks
+            from framework_plugins.evals.harness.names import problems  # noqa: PLC0415 - as above
 
-            yield from problems(name, settings)
+            yield from problems(name, settings) if not missing(["lm-eval"]) else ()
 
 
 @hookimpl

@@ -15,6 +15,7 @@ from framework.api.protocols import Adapter, ModelPlace, ModelSource
 from framework.api.text import summarize_error
 from framework_plugins.hf.config import FullConfig, LoraAdapterConfig
 from framework_plugins.hf.fast import install
+from framework_plugins.hf.libraries import without_bitsandbytes
 
 VISION = "vision_tower"
 """Names the image part of models such as Gemma 3."""
@@ -104,7 +105,8 @@ def with_adapter(model: Any, config: PeftConfig, place: ModelPlace, *, fast: boo
     if fast:
         install.prepare(config)
     try:
-        adapted = get_peft_model(model, config)
+        with without_bitsandbytes():
+            adapted = get_peft_model(model, config)
     except ValueError as error:
         message = f"adapter.target_modules: {summarize_error(error)}"
         raise FrameworkError(message) from error

@@ -15,6 +15,9 @@ import torch
 import transformers
 from transformers import AutoConfig, AutoModelForCausalLM
 
+import framework_plugins.hf.libraries  # noqa: F401 - before all that imports peft
+
+# isort: split
 from framework.api.errors import FrameworkError
 from framework.api.plan import Plan
 from framework.api.process_group import member

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Any
-
-from bitsandbytes.nn import Linear4bit
 
 
 def answering(model: Any, device: str) -> Any:
@@ -15,7 +14,9 @@ def answering(model: Any, device: str) -> Any:
     layers have no dropout, so that they stay in training mode changes nothing else.
     """
     model.eval()
-    if device == "cpu":
+    if device == "cpu" and "bitsandbytes" in sys.modules:  # else no layer is one of its layers
+        from bitsandbytes.nn import Linear4bit  # noqa: PLC0415 - a second, for those who have it already
+
         for module in model.modules():
             if isinstance(module, Linear4bit):
                 module.training = True

@@ -38,6 +38,8 @@ NOT_SWITCHES = frozenset(
 )
 """What the program itself gives to a chat template, or to the method that renders one."""
 
+BITSANDBYTES = "bitsandbytes>=0.49,<1"
+"""Comes along where there are wheels of it; the range is that of pyproject.toml."""
 FULL_RATE, LORA_RATE, LOW_RATE = 1e-4, 1e-3, 2e-5
 """Learning rates outside of which a training rarely goes well."""
 ALPHA = (0.5, 4.0)
@@ -49,8 +51,8 @@ def framework_components() -> Iterable[Component]:
     """Any folder or Hub id as a model, what bitsandbytes offers, LoRA and its kin, and the backend."""
     yield Component("local", config.LocalModelConfig, "framework_plugins.hf.models:LocalModel")
     yield Component("none", config.NoQuantizationConfig, "framework_plugins.hf.quantizations:NoQuantization")
-    yield Component("int8", config.Int8Config, "framework_plugins.hf.quantizations:Int8")
-    yield Component("nf4", config.NF4Config, "framework_plugins.hf.quantizations:NF4")
+    yield Component("int8", config.Int8Config, "framework_plugins.hf.quantizations:Int8", extra=BITSANDBYTES)
+    yield Component("nf4", config.NF4Config, "framework_plugins.hf.quantizations:NF4", extra=BITSANDBYTES)
     yield Component("lora", config.LoraAdapterConfig, "framework_plugins.hf.adapters:Lora")
     yield Component("dora", config.DoraAdapterConfig, "framework_plugins.hf.adapters:Dora")
     yield Component("rslora", config.RsLoraAdapterConfig, "framework_plugins.hf.adapters:RsLora")

@@ -5,6 +5,9 @@ from __future__ import annotations
 from importlib.util import find_spec
 
 from framework.api.errors import FrameworkError
+from framework.api.machine import pip_command
+
+EXTRA = "framework[optuna]"
 
 
 def needs_optuna() -> None:
@@ -14,7 +17,7 @@ def needs_optuna() -> None:
         FrameworkError: it is not.
     """
     if find_spec("optuna") is None:
-        message = "hydra/sweeper=optuna5 needs optuna: pip install 'framework[optuna]'"
+        message = f"hydra/sweeper=optuna5 needs optuna: {pip_command([EXTRA])}"
         raise FrameworkError(message)
 
 
@@ -25,5 +28,5 @@ def needs_cmaes() -> None:
         FrameworkError: it is not.
     """
     if find_spec("cmaes") is None:
-        message = "hydra.sweeper.sampler=cmaes needs cmaes: pip install 'framework[optuna]', or take sampler=tpe"
+        message = f"hydra.sweeper.sampler=cmaes needs cmaes: {pip_command([EXTRA])}, or take sampler=tpe"
         raise FrameworkError(message)

@@ -1,10 +1,14 @@
-"""The general suite is asked in parts, and each measure has an item for everything that was asked."""
+"""The general suite is asked in parts, each measure has an item for everything asked, and the figures are lm-eval's."""
 
 from __future__ import annotations
 
+import logging
 import math
-from collections.abc import Sequence
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +19,10 @@ from framework.testing import EchoModel
 from framework_plugins.evals.config import ForgettingConfig
 from framework_plugins.evals.forgetting import Forgetting
 from framework_plugins.evals.general import suite
+from framework_plugins.hf.model import HFModel
 from tests.support.results import EVEN
+from tests.support.tiny import tiny_chatml, tiny_llama
+from tests.support.training import make, opened
 
 NO_DATA = Data([], [], [], EVEN)
 
@@ -116,3 +123,78 @@ def test_a_model_that_changes_is_seen(model: EchoModel) -> None:
 
 def conversation(row: dict[str, str]) -> Example:
     return Example((Message("user", row["instruction"]), Message("assistant", row["answer"])), "chatml", "known")
+
+
+@pytest.fixture(scope="module", params=[tiny_chatml, tiny_llama])
+def tiny(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HFModel]:
+    """Open a tiny model with an adapter that changes it; one tokenizer begins each text with its BOS, one does not."""
+    import torch
+
+    folder = tmp_path_factory.mktemp("base")
+    base = request.param(folder / "model")
+    rows = folder / "rows.jsonl"
+    rows.write_text('{"instruction": "Add 1 and 1.", "output": "2"}\n' * 4, encoding="utf-8")
+    with opened(make(base, rows, folder / "run")) as (model, _):
+        for name, weight in model.model.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(weight, std=0.3, generator=torch.Generator().manual_seed(len(name)))
+        yield model
+
+
+def test_the_figures_are_those_of_lm_eval(tiny: HFModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    compare_with_lm_eval(tiny, monkeypatch, questions=6, instructions=24, texts=24)
+
+
+@pytest.mark.slow
+def test_the_figures_of_smollm2_are_those_of_lm_eval(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from framework.plan.load import load_plan
+    from framework_plugins.hf.backend import HFBackend
+
+    plan = load_plan(["+experiment=quickstart", "trainer.dtype=fp32", f"run_dir={tmp_path / 'run'}"])
+    with HFBackend(plan.trainer.config).open(plan) as model:
+        compare_with_lm_eval(model, monkeypatch, questions=16, instructions=64, texts=64)
+
+
+def compare_with_lm_eval(model: Any, monkeypatch: pytest.MonkeyPatch, **counts: int) -> None:
+    """Ask lm-eval's own function, with its own wrapper around the same weights, the same parts of the suite."""
+    theirs = by_lm_eval(model, monkeypatch, ["general"], limit=counts["questions"])
+    spoken = by_lm_eval(
+        model, monkeypatch, ["general_instructions"], limit=counts["instructions"], apply_chat_template=True
+    )
+    told = by_lm_eval(model, monkeypatch, ["general_texts"], limit=counts["texts"])
+    ours = ask(model, **counts).measures
+    accuracy = theirs["results"]["general"]["acc,none"]
+    assert (ours["general_accuracy"].value, ours["general_accuracy"].items) == (
+        pytest.approx(accuracy),
+        [row["acc"] for subject in suite.SUBJECTS for row in theirs["samples"][f"general_{subject}"]],
+    )
+    for name, task, wanted in (
+        ("general_answers", "general_instructions", spoken),
+        ("general_perplexity", "general_texts", told),
+    ):
+        measure = ours[name]
+        rows = [row["word_perplexity"] for row in wanted["samples"][task]]
+        assert measure.weights == [words for _, words in rows]
+        assert measure.items == pytest.approx([-score / words for score, words in rows], rel=1e-4)
+        assert measure.value == pytest.approx(wanted["results"][task]["word_perplexity,none"], rel=1e-4)
+
+
+def by_lm_eval(model: Any, monkeypatch: pytest.MonkeyPatch, names: list[str], **settings: Any) -> Any:
+    from lm_eval import simple_evaluate
+    from lm_eval.models.huggingface import HFLM
+    from lm_eval.tasks import TaskManager
+
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    monkeypatch.setenv("DISABLE_MULTIPROC", "1")
+    theirs = HFLM(pretrained=model.model.eval(), tokenizer=model.tokenizer, batch_size=4)
+    manager = TaskManager(include_path=str(Path(suite.__file__).parent), include_defaults=False)
+    return simple_evaluate(theirs, tasks=names, task_manager=manager, bootstrap_iters=0, **settings)
+
+
+def test_neither_lm_eval_nor_datasets_is_imported() -> None:
+    code = (
+        "import sys; import framework_plugins.evals.forgetting\n"
+        "print([name for name in ('lm_eval', 'datasets', 'torch') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from framework.api.process import PythonProcess
+from framework_plugins.evals.harness import catalog
 from framework_plugins.evals.harness.catalog import Catalog, read
 from tests.support.harness_tasks import write_tasks
 
@@ -23,12 +25,12 @@ def test_tasks_groups_and_tags_have_names(folder: Path) -> None:
     (folder / "base").write_text("tag: [pair, even]\ndataset_path: csv\n", encoding="utf-8")
     (folder / "coded.yaml").write_text("group: old\ntask: coded\nclass: !function code.Task\n", encoding="utf-8")
     (folder / "no_task.yaml").write_text("metric: acc\n", encoding="utf-8")
-    catalog = Catalog([folder])
-    ours = {name for name in catalog.local if not name.startswith("general")}
+    known = Catalog([folder])
+    ours = {name for name in known.local if not name.startswith("general")}
     assert ours == {"both", "follows", "said", "likely", "rolling", "one", "two", "pair", "odd ones", "even", "coded"}
-    assert [task.name for task in catalog.tasks("pair")] == ["one", "two"]
-    assert catalog.tasks("even")[0].settings == {"tag": ["pair", "even"], "dataset_path": "csv", "task": "two"}
-    assert catalog.tasks("coded")[0].settings["class"] == "!function code.Task"
+    assert [task.name for task in known.tasks("pair")] == ["one", "two"]
+    assert known.tasks("even")[0].settings == {"tag": ["pair", "even"], "dataset_path": "csv", "task": "two"}
+    assert known.tasks("coded")[0].settings["class"] == "!function code.Task"
 
 
 def test_a_group_is_its_tasks_with_what_it_changes_in_them(folder: Path) -> None:
@@ -72,19 +74,37 @@ def test_patterns_stand_for_names(names: list[str], expanded: list[str]) -> None
 
 
 def test_what_lm_eval_brings_is_found() -> None:
-    catalog = Catalog()
-    assert [task.settings["dataset_path"] for task in catalog.tasks("hellaswag")] == ["Rowan/hellaswag"]
-    assert len(catalog.tasks("mmlu")) == 57
-    assert {"squadv2", "scrolls_qasper", "AraDiCE_ArabicMMLU_egy", "mmlu_continuation"} <= set(catalog.installed)
+    known = Catalog()
+    assert [task.settings["dataset_path"] for task in known.tasks("hellaswag")] == ["Rowan/hellaswag"]
+    assert len(known.tasks("mmlu")) == 57
+    assert {"squadv2", "scrolls_qasper", "AraDiCE_ArabicMMLU_egy", "mmlu_continuation"} <= set(known.installed)
     with pytest.raises(KeyError):
-        catalog.tasks("no_such_task")
+        known.tasks("no_such_task")
 
 
-@pytest.mark.slow
-def test_every_name_of_lm_eval_is_found() -> None:
-    from lm_eval.tasks import TaskManager
+def test_the_index_of_lm_eval_is_made_once_for_each_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("FRAMEWORK_CACHE", str(tmp_path))
+    asked: list[str] = []
 
-    assert set(TaskManager().all_tasks) == set(Catalog().installed)
+    def call(_: PythonProcess, name: str) -> dict[str, list[str]]:
+        asked.append(name)
+        return {"one": ["a/one.yaml"]}
+
+    monkeypatch.setattr(PythonProcess, "call", call)
+    home = catalog.lm_eval_tasks()
+    assert home is not None
+    for wanted in ("0.4.13", "0.4.13", "0.4.14"):
+        monkeypatch.setattr(catalog, "version", lambda _, wanted=wanted: wanted)
+        catalog._installed.cache_clear()  # noqa: SLF001 - as a new process has it
+        assert catalog._installed(home) == {"one": (home / "a/one.yaml",)}  # noqa: SLF001
+    catalog._installed.cache_clear()  # noqa: SLF001
+    assert asked == ["framework_plugins.evals.harness.index:index"] * 2
+
+
+def test_a_task_of_the_user_that_is_no_yaml_is_told_as_such(folder: Path) -> None:
+    (folder / "odd.yaml").write_text("task: [", encoding="utf-8")
+    with pytest.raises(ValueError, match=r"odd.yaml is no YAML"):
+        Catalog([folder]).tasks("odd")
 
 
 @pytest.mark.parametrize(

@@ -86,10 +86,10 @@ def test_whole_texts_have_the_same_likelihood(model: HFModel, theirs: Any) -> No
 def test_texts_longer_than_the_model_can_read_are_cut_alike(model: HFModel, theirs: Any, monkeypatch: Any) -> None:
     short = 12
     monkeypatch.setattr(type(theirs), "max_length", short)
-    monkeypatch.setattr(HarnessModel, "max_length", short)
     texts = requests("loglikelihood_rolling", [("Below is an instruction that describes a task. " * 4,)])
     pairs = requests("loglikelihood", [("Which number follows the other, and which does not? " * 2, " 4")])
     ours = HarnessModel(model, 1)
+    ours.likelihood.longest = short
     assert close(ours.loglikelihood_rolling(texts), theirs.loglikelihood_rolling(texts))
     assert close([ours.loglikelihood(pairs)[0][0]], [theirs.loglikelihood(pairs)[0][0]])
 

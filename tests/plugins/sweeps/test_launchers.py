@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from framework.api.machine import pip_command
 from tests.support.forked_program import MODULE, program
 from tests.support.program import environment
 from tests.support.sweeps import WORDS, hardware, points, prepare, sweep
@@ -121,7 +122,7 @@ def test_points_that_outlive_the_process_that_asked_for_them_are_not_run_twice(
 def test_a_launcher_that_is_not_installed_is_told_with_the_way_to_get_it(place: Path) -> None:
     done = sweep(place, "hydra/launcher=ray", "seed=1,2")
     assert done.code == 2
-    assert done.err == "hydra/launcher=ray needs hydra-ray-launcher: pip install 'framework[ray]'\n"
+    assert done.err == f"hydra/launcher=ray needs hydra-ray-launcher: {pip_command(['framework[ray]'])}\n"
 
 
 @pytest.fixture(scope="module")

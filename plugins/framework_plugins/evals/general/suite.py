@@ -11,15 +11,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from datasets import Dataset
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 HERE = Path(__file__).parent
 SUBJECTS = ("arithmetic", "code", "everyday", "geography", "health", "history", "language", "science")
 QUESTIONS = 16
 """Questions of each subject."""
-Splits = dict[str, Dataset]
 
 
 def rows(name: str) -> list[dict[str, Any]]:
@@ -28,19 +28,25 @@ def rows(name: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in lines]
 
 
-def questions(subject: str, **_: Any) -> Splits:
+def questions(subject: str, **_: Any) -> dict[str, Dataset]:
     """Give lm-eval the questions of a subject."""
-    return {"test": Dataset.from_list(rows(f"questions/{subject}"))}
+    return _test(f"questions/{subject}")
 
 
-def instructions(**_: Any) -> Splits:
+def instructions(**_: Any) -> dict[str, Dataset]:
     """Give lm-eval the instructions with an answer to each."""
-    return {"test": Dataset.from_list(rows("instructions"))}
+    return _test("instructions")
 
 
-def texts(**_: Any) -> Splits:
+def texts(**_: Any) -> dict[str, Dataset]:
     """Give lm-eval the texts."""
-    return {"test": Dataset.from_list(rows("texts"))}
+    return _test("texts")
+
+
+def _test(name: str) -> dict[str, Dataset]:
+    from datasets import Dataset  # noqa: PLC0415 - for lm-eval alone
+
+    return {"test": Dataset.from_list(rows(name))}
 
 
 def answer_score(row: dict[str, Any], results: list[tuple[float, bool]]) -> dict[str, tuple[float, int]]:

@@ -1,7 +1,7 @@
 """The available tasks, without importing lm-eval: the user's own, those of the general suite, and lm-eval's.
 
-lm-eval reads 14,000 YAML files to know its own tasks, which takes it eight seconds. Names stand at the beginning of
-lines, so a text search finds them, and only the files of the requested tasks are read as YAML.
+lm-eval reads 14,000 YAML files to know its own tasks, which takes it eight seconds. Its index is kept in the cache of
+the user, by its version, and only the files of the requested tasks are read again.
 """
 
 from __future__ import annotations
@@ -9,20 +9,20 @@ from __future__ import annotations
 import fnmatch
 import functools
 import importlib.util
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from framework.api.files import cache_dir, digest, read_json, write_json
+from framework.api.process import PythonProcess
+
 SUITE = Path(__file__).parents[1] / "general"
 """The general suite, which is always there."""
-KEY = re.compile(
-    r"^\"?(task|group|tag|include|class)\"?:[ \t]*([^\n]*)((?:\n[ \t]*-[^\n]*|\n[ \t]*#[^\n]*)*)", re.MULTILINE
-)
-ITEM = re.compile(r"^[ \t]*-[ \t]*([\w.:/+-]+|\"[^\"]*\"|'[^']*')[ \t]*(?:#.*)?$", re.MULTILINE)
+PACKAGE = "lm-eval"
 Index = Mapping[str, tuple[Path, ...]]
 """For each name the files of its task or group, of a tag all that have it."""
 
@@ -63,9 +63,13 @@ class Catalog:
 
     @property
     def installed(self) -> Index:
-        """The names that lm-eval brings."""
+        """The names that lm-eval brings.
+
+        Raises:
+            FrameworkError: it cannot be imported.
+        """
         home = lm_eval_tasks()
-        return _index(home) if home else {}
+        return _installed(home) if home else {}
 
     def expand(self, names: Iterable[str]) -> list[str]:
         """Return the names that patterns such as `mmlu_*` stand for; other words as they are."""
@@ -141,38 +145,32 @@ def read(file: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
 
 
 @functools.cache
+def _installed(home: Path) -> Index:
+    """Return lm-eval's own index, which is made once for each version; nothing in the folder changes otherwise."""
+    file = cache_dir() / "lm_eval" / f"{digest(f'{home} {version(PACKAGE)}')}.json"
+    known = read_json(file)
+    if not known:
+        with PythonProcess() as process:  # it imports lm-eval, and with it torch
+            known = process.call("framework_plugins.evals.harness.index:index")
+        write_json(file, known)
+    return {name: tuple(home / file for file in files) for name, files in known.items()}
+
+
+@functools.cache
 def _index(folder: Path) -> Index:
     found: dict[str, list[Path]] = {}
     for file in sorted(folder.rglob("*.yaml")):
-        for name in _names(file):
+        try:
+            names = _names(read(file))
+        except (OSError, ValueError):  # whoever asks for it hears of the mistake
+            names = [file.stem]
+        for name in names:
             found.setdefault(name, []).append(file)
     return {name: tuple(files) for name, files in found.items()}
 
 
-def _names(file: Path) -> Iterator[str]:
-    """Give the names that a file of tasks can be asked for by: its task or group, and its tags."""
-    keys = _keys(file)
-    yield from keys.get("task", ()) if "class" in keys else keys.get("group") or keys.get("task", ())
-    yield from keys.get("tag", ())
-    for other in keys.get("include", ()):
-        yield from _keys(file.parent / other).get("tag", ())
-
-
-@functools.cache
-def _keys(file: Path) -> Mapping[str, tuple[str, ...]]:
-    """Return the values of those top-level keys that name tasks; a group's list of tasks is left out."""
-    try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, ValueError):
-        return {}
-    found: dict[str, tuple[str, ...]] = {}
-    for key, value, lines in KEY.findall(text):
-        written = value.split(" #")[0].strip()
-        if written.startswith("["):
-            names = [part.strip() for part in written.strip("[]").split(",")]
-        elif written and not written.startswith("#"):
-            names = [written]
-        else:
-            names = [] if key == "task" else ITEM.findall(lines)
-        found[key] = tuple(name.strip("\"'") for name in names)
-    return found
+def _names(settings: Mapping[str, Any]) -> list[str]:
+    """Return the names that a file of tasks can be asked for by: its task or group, and its tags."""
+    own = settings.get("task") if "class" in settings else settings.get("group", settings.get("task"))
+    tags = settings.get("tag") or []
+    return [name for name in [own, *([tags] if isinstance(tags, str) else tags)] if isinstance(name, str)]

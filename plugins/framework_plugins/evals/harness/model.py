@@ -1,27 +1,24 @@
 """The model in memory with lm-eval's interface: log-likelihoods and greedy answers, by `framework.api.protocols.Model`.
 
 Texts are cut into tokens as lm-eval's own class for transformers does it, so that the figures are those of its command
-line: `TemplateLM` tokenizes a context with its continuation and takes what stands behind the context's own tokens.
+line.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import TemplateLM
 from lm_eval.models.utils import normalize_gen_kwargs, postprocess_generated_text
-from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 from framework.api.errors import FrameworkError
 from framework.api.protocols import Model
-from framework.api.records import IGNORE, Answer, Message, Prompt, TokenRow
+from framework.api.records import Answer, Message, Prompt
+from framework_plugins.evals.likelihood import Likelihood
 
-KNOWN = 8192
-"""Texts of which the token ids are remembered: each context comes once with every choice."""
 FIRST_ROUND = 32
 """Tokens that are said before it is looked whether an answer has ended; twice as many each time."""
 MOST_NEW = 256
@@ -41,21 +38,20 @@ class HarnessModel(TemplateLM):
     def __init__(self, model: Model, batch_size: int) -> None:
         super().__init__()
         self.model = model
-        self.form = model.text_form
+        self.likelihood = Likelihood(model)
         self.answers_at_once = batch_size
         self.said: dict[tuple[str, str], Answer] = {}
         """The answers that were generated, by context and text."""
-        self._tokenize = lru_cache(KNOWN)(model.tokenize)
 
     @property
     def eot_token_id(self) -> int:
         """What stands before a text that nothing stands before."""
-        return self.form.prefix
+        return self.model.text_form.prefix
 
     @property
     def max_length(self) -> int:
         """Tokens that the model can read."""
-        return self.form.longest
+        return self.likelihood.longest
 
     @property
     def tokenizer_name(self) -> str:
@@ -64,44 +60,15 @@ class HarnessModel(TemplateLM):
 
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:  # noqa: FBT001 - lm-eval's signature
         """Return token ids, behind those with which the tokenizer begins a text unless they are there."""
-        ids, begin = self._tokenize(string), list(self.form.begin)
-        if add_special_tokens is False or (add_special_tokens is None and ids[: len(begin)] == begin):
-            return list(ids)
-        return [*begin, *ids]
+        return self.likelihood.encode(string, add_special_tokens)
 
     def _loglikelihood_tokens(self, requests: Sequence[Pair], **_: Any) -> list[tuple[float, bool]]:
         """Score continuations, and say whether they are what the model would say."""
-        rows = [self._row(context, continuation) for _, context, continuation in requests]
-        scored = self.model.score(rows)
-        return [
-            (sum(row.log_probs), row.top == continuation[-len(row.top) :])
-            for row, (_, _, continuation) in zip(scored, requests, strict=True)
-        ]
-
-    def _row(self, context: list[int], continuation: list[int]) -> TokenRow:
-        """Lay a pair out as a row.
-
-        No token has a part in its own probability. The one before it replaces the last one, so that
-        choices of one token are the same row but for the label, which a backend that shares beginnings reads once.
-        """
-        ids = (context + continuation)[-self.max_length - 1 :]
-        labels = [IGNORE] * (len(ids) - len(continuation)) + continuation[-len(ids) :]
-        return TokenRow([*ids[:-1], ids[-2]], labels)
+        return self.likelihood.score([(context, continuation) for _, context, continuation in requests])
 
     def loglikelihood_rolling(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[float]:  # noqa: ARG002, FBT001, FBT002 - lm-eval's signature
         """Score whole texts, in windows where they are longer than the model can read."""
-        windows: list[Pair] = []
-        owners: list[int] = []
-        for number, request in enumerate(requests):
-            ids = self.tok_encode(request.args[0])
-            cut = get_rolling_token_windows(ids, self.form.prefix, self.max_length, context_len=1)
-            found: list[Pair] = [(None, *make_disjoint_window(window)) for window in cut]
-            windows += found
-            owners += [number] * len(found)
-        totals = [0.0] * len(requests)
-        for number, (likelihood, _) in zip(owners, self._loglikelihood_tokens(windows), strict=True):
-            totals[number] += likelihood
-        return totals
+        return self.likelihood.score_texts([request.args[0] for request in requests])
 
     def generate_until(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[str]:  # noqa: ARG002, FBT001, FBT002 - lm-eval's signature
         """Continue contexts greedily up to a stop token or one of the task's stop texts.
@@ -129,7 +96,7 @@ class HarnessModel(TemplateLM):
     def _answers(self, contexts: Sequence[str], most: int, until: Sequence[str]) -> list[str]:
         """Answer in rounds: what has ended in one is left out of the next."""
         room = max(1, self.max_length - most)
-        starts = [self.tok_encode(context)[-room:] or [self.form.prefix] for context in contexts]
+        starts = [self.tok_encode(context)[-room:] or [self.eot_token_id] for context in contexts]
         said: list[Answer] = [Answer("", 0, stopped=False)] * len(contexts)
         left, length = list(range(len(contexts))), 0
         while left and length < most:

@@ -15,6 +15,7 @@ from framework.api.errors import FrameworkError
 
 KINDS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".feather", ".txt")
 PACKINGS = (".gz", ".zst")
+"""The extra that unpacks the second."""
 DESCRIPTIONS = ("dataset_info.json", "dataset_infos.json", "state.json")
 """What `datasets` writes beside the rows."""
 SPLITS = "dataset_dict.json"
@@ -50,15 +51,17 @@ def find(path: str, setting: str) -> list[DataFile]:
     place = Path(path).expanduser()
     try:
         if place.is_dir():
-            return _in_folder(place, setting)
-        if place.exists():
-            return [_single(place)]
-        if glob.has_magic(path):
-            return _matching(str(place), setting)
-        _missing(place)
+            found = _in_folder(place, setting)
+        elif place.exists():
+            found = [_single(place)]
+        elif glob.has_magic(path):
+            found = _matching(str(place), setting)
+        else:
+            _missing(place)
     except OSError as error:
         message = f"{setting}={path}: {_why(error)}"
         raise FrameworkError(message) from error
+    return found
 
 
 def told_apart(parts: Sequence[Sequence[DataFile]]) -> list[list[DataFile]]:

@@ -1,0 +1,127 @@
+"""A plan whose options lack a library is refused in one line, with the command that installs it."""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+import sys
+from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from pathlib import Path
+
+import pytest
+
+from framework import FrameworkError, testing
+from framework.data.checks import check_sources
+from framework.util import requirements
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def without(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """Let the distributions of this set be absent."""
+    absent: set[str] = set()
+
+    def found(name: str) -> Distribution:
+        if name in absent:
+            raise PackageNotFoundError(name)
+        return distribution(name)
+
+    monkeypatch.setattr(requirements, "distribution", found)
+    return absent
+
+
+def refusal(words: list[str], folder: Path) -> str:
+    with pytest.raises(FrameworkError) as caught:
+        testing.plan(words, run_dir=folder / "run")
+    (line,) = str(caught.value).splitlines()
+    return line
+
+
+@pytest.mark.parametrize(
+    ("words", "library", "option", "extra"),
+    [
+        (["evaluator=[lm_eval]", "evaluator.lm_eval.tasks=[hellaswag]"], "lm-eval", "evaluator=lm_eval", "evals"),
+        (["metric=[rouge1]", "objective=rouge1"], "rouge-score", "metric=rouge", "evals"),
+        (["metric=[bleu]", "objective=bleu"], "sacrebleu", "metric=bleu", "evals"),
+        (["metric=[chrf]", "objective=chrf"], "sacrebleu", "metric=chrf", "evals"),
+        (
+            [
+                "metric=[judge]",
+                "objective=judge",
+                "metric.judge.base_url=http://localhost:1/v1",
+                "metric.judge.model=m",
+            ],
+            "httpx",
+            "metric=judge",
+            "evals",
+        ),
+        (["logger=[wandb]"], "wandb", "logger=wandb", "wandb"),
+        (["logger=[tensorboard]"], "tensorboard", "logger=tensorboard", "tensorboard"),
+        (["logger=[mlflow]"], "mlflow-skinny", "logger=mlflow", "mlflow"),
+    ],
+)
+def test_an_option_without_its_library_is_refused_with_the_command(
+    without: set[str], tmp_path: Path, words: list[str], library: str, option: str, extra: str
+) -> None:
+    without.add(library)
+    command = f"pip install -e {shlex.quote(f'{ROOT}[{extra}]')}"
+    assert refusal(words, tmp_path).endswith(f"{option} needs {library}: {command}")
+
+
+def test_several_options_are_refused_together(without: set[str], tmp_path: Path) -> None:
+    without |= {"lm-eval", "sacrebleu", "wandb"}
+    line = refusal(["metric=[bleu,chrf]", "objective=bleu", "evaluator=[lm_eval]", "logger=[wandb]"], tmp_path)
+    evals, wandb = (f"pip install -e {shlex.quote(f'{ROOT}[{extra}]')}" for extra in ("evals", "wandb"))
+    assert line.startswith(
+        "metric=bleu and metric=chrf and evaluator=lm_eval and logger=wandb need lm-eval, sacrebleu, wandb: "
+        f"{evals} && {wandb} ("
+    )
+
+
+def test_a_schema_without_its_library_is_refused_with_the_command(without: set[str], tmp_path: Path) -> None:
+    without.add("jsonschema")
+    words = ["metric=[json_valid]", "objective=json_valid"]
+    testing.plan(words, run_dir=tmp_path / "run")
+    line = refusal([*words, "metric.json_valid.schema={type: object}"], tmp_path)
+    assert line.endswith(f"a schema needs jsonschema: pip install -e {shlex.quote(f'{ROOT}[evals]')}")
+
+
+def test_weights_in_four_bits_without_bitsandbytes_are_refused(without: set[str], tmp_path: Path) -> None:
+    without.add("bitsandbytes")
+    assert refusal(["quantization=nf4"], tmp_path).endswith(
+        "quantization=nf4 needs bitsandbytes: pip install 'bitsandbytes>=0.49,<1'"
+    )
+
+
+def test_a_plan_alone_is_made_without_what_trains(without: set[str], tmp_path: Path) -> None:
+    without |= {"bitsandbytes", "unsloth"}
+    testing.plan(["quantization=nf4", "trainer=unsloth", "stages=[plan]"], run_dir=tmp_path / "run")
+
+
+def test_the_program_ends_with_exit_code_2_and_one_line(tmp_path: Path) -> None:
+    """In a process in which lm-eval is absent."""
+    code = (
+        "import importlib.metadata as m, sys\n"
+        "from framework.util import requirements\n"
+        "def found(name):\n"
+        "    if name == 'lm-eval':\n"
+        "        raise m.PackageNotFoundError(name)\n"
+        "    return m.distribution(name)\n"
+        "requirements.distribution = found\n"
+        "from framework.cli.main import main\n"
+        "sys.exit(main())"
+    )
+    words = ["evaluator=[lm_eval]", "stages=[plan]"]
+    done = subprocess.run(
+        [sys.executable, "-c", code, *words], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert line.endswith(f"evaluator=lm_eval needs lm-eval: pip install -e {shlex.quote(f'{ROOT}[evals]')}")
+
+
+@pytest.mark.parametrize("words", [[], ["+experiment=quickstart"]])
+def test_the_quickstart_needs_nothing_but_its_own_extra(tmp_path: Path, words: list[str], without: set[str]) -> None:
+    without |= {"lm-eval", "sacrebleu", "rouge-score", "httpx", "jsonschema", "zstandard", "wandb", "optuna"}
+    testing.plan(words, run_dir=tmp_path / "run")
