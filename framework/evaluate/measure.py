@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from framework.api.data import Data
 from framework.api.plan import Plan
-from framework.api.protocols import AnyMetric, Evaluator, Model, RemembersBase, SharesBase
+from framework.api.protocols import AnyMetric, Evaluator, Model, SharesBase
 from framework.api.records import EvalResult, Measure, NullDistribution, TokenRow
 from framework.api.schema import Affects
 from framework.hooks.session import Session
@@ -33,16 +32,7 @@ class Measuring:
         base = model.base_key if isinstance(model, SharesBase) else ""
         settings = plan.affecting(Affects.baseline)
         key = key_of(base, self.data.result.fingerprint, settings) if base else ""
-        cached: tuple[EvalResult, Any] | None = shared.find("baseline", key)
-        if cached is None:
-            result = self.now()
-            memory = model.base_memory if isinstance(model, RemembersBase) else None
-            shared.keep("baseline", key, (result, memory))
-            return result
-        result, memory = cached
-        if memory is not None and isinstance(model, RemembersBase):
-            model.base_memory = memory
-        return result
+        return shared.get_or_make("baseline", key, self.now)
 
     def now(self) -> EvalResult:
         """Measure the model as it stands: the validation loss, then every evaluator."""

@@ -130,7 +130,7 @@ def _asked(plugins: Plugins, hook: str, **arguments: Any) -> list[Problem]:
 
 
 def _not_installed(plan: Plan, reported: Sequence[str]) -> Iterator[str]:
-    """Name the options that lack a library, except those that a plugin has reported, and the command that installs them all.
+    """Name the options that lack a library and what installs it, except those that a plugin has reported.
 
     A model may be on this machine already, and an exporter can do with a part of its extra: their own checks know. A
     plan alone can be made on a machine that could not train.

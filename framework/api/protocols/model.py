@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from framework.api.data import Data
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class Model(Protocol):
     """A model that a backend opened. Its weights are loaded when first needed.
 
-    It may be a `SharesBase`, a `RemembersBase`, a `KeepsCheckpoints` or a `SupportsDistributed` too.
+    It may be a `SharesBase`, a `KeepsCheckpoints` or a `SupportsDistributed` too.
     """
 
     facts: Mapping[str, str]
@@ -141,14 +141,6 @@ class SharesBase(Protocol):
     Trials with the same one share what was measured of the base, and train once where they would train alike. Where it
     is empty, each measures its own.
     """
-
-
-@runtime_checkable
-class RemembersBase(Protocol):
-    """A model that keeps of its base what costs time to make again."""
-
-    base_memory: Any
-    """What it keeps. A model with the same `base_key` is given that of the one whose base was measured."""
 
 
 @runtime_checkable

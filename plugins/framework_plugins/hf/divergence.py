@@ -1,4 +1,4 @@
-"""The divergence of a model from its base, and the cached values of the base."""
+"""The divergence of a model from its base."""
 
 from __future__ import annotations
 
@@ -11,17 +11,11 @@ from peft import PeftModel
 
 from framework.api.errors import FrameworkError
 from framework.api.records import TokenRow
-from framework_plugins.hf.answer_cache import key
 from framework_plugins.hf.evaluation import Evaluation
-from framework_plugins.hf.losses import Losses
 from framework_plugins.hf.packing.parts import Part
 from framework_plugins.hf.scoring import each_row, joined
 
 Tensor = torch.Tensor
-NAMED = ("input_ids", "position_ids", "source")
-"""What tells one part of a pass from another."""
-STATES = 1 << 24
-"""Numbers that are kept of what a base read, of two or four bytes: some 4,000 tokens of a model with 8B parameters."""
 KEPT = 256
 """Tokens of the vocabulary by which a base is remembered that training will change for good, at each place."""
 
@@ -30,12 +24,7 @@ class FromBase:
     """The divergence of a model from its base, whichever way it is trained."""
 
     def __init__(self) -> None:
-        self._apart = Apart()
         self._remembered = Remembered()
-
-    def forget(self) -> None:
-        """Give back what the base's states take."""
-        self._apart = Apart()
 
     def __call__(
         self, model: Any, evaluation: Callable[[], Evaluation], rows: Sequence[TokenRow], *, trained: bool
@@ -54,7 +43,7 @@ class FromBase:
         if isinstance(model, PeftModel):
             if model.get_model_status().enabled is False:  # it is the base now
                 return [0.0] * len(rows)
-            return self._apart(evaluation(), rows, model.disable_adapter)
+            return apart(evaluation(), rows, model.disable_adapter)
         if not trained:
             self._remembered.keep(evaluation(), rows)
             return [0.0] * len(rows)
@@ -67,46 +56,25 @@ class FromBase:
         return found
 
 
-class Apart:
-    """How far a model with an adapter is from its base.
+def apart(
+    evaluation: Evaluation, rows: Sequence[TokenRow], base: Callable[[], AbstractContextManager[None]]
+) -> list[float]:
+    """Return for each row the mean over its learned tokens of KL(base || model) in nats, of a model with an adapter.
 
-    The states in which the base read something are kept, up to `STATES` numbers, so that it reads the same rows once.
+    Args:
+        evaluation: of the model.
+        rows: their labels say where to look.
+        base: inside it the model is its base.
     """
+    losses = evaluation.passes.losses
 
-    def __init__(self) -> None:
-        self._states: dict[bytes, Tensor] = {}
-        self._kept = 0
-
-    def __call__(
-        self, evaluation: Evaluation, rows: Sequence[TokenRow], base: Callable[[], AbstractContextManager[None]]
-    ) -> list[float]:
-        """Return for each row the mean over its learned tokens of KL(base || model) in nats.
-
-        Args:
-            evaluation: of the model.
-            rows: their labels say where to look.
-            base: inside it the model is its base.
-        """
-        losses = evaluation.passes.losses
-
-        def tell(part: Part) -> Tensor:
-            before = self._before(losses, part, base)
-            pairs = zip(losses.blocks(before), losses.blocks(losses.seen(part)), strict=True)
-            return joined([_kl(one.log_softmax(-1), two.log_softmax(-1)) for (_, one), (_, two) in pairs])
-
-        return each_row(evaluation, rows, tell, _mean)
-
-    def _before(self, losses: Losses, part: Part, base: Callable[[], AbstractContextManager[None]]) -> Tensor:
-        """Return what the base's logits are made of."""
-        name = key(*(part[name].flatten().tolist() for name in NAMED if name in part))
-        if name in self._states:
-            return self._states[name]
+    def tell(part: Part) -> Tensor:
         with base():
-            seen = losses.seen(part)
-        if losses.head is not None and self._kept + seen.numel() <= STATES:
-            self._states[name] = seen
-            self._kept += seen.numel()
-        return seen
+            before = losses.seen(part)
+        pairs = zip(losses.blocks(before), losses.blocks(losses.seen(part)), strict=True)
+        return joined([_kl(one.log_softmax(-1), two.log_softmax(-1)) for (_, one), (_, two) in pairs])
+
+    return each_row(evaluation, rows, tell, _mean)
 
 
 class Remembered:

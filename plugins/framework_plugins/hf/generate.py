@@ -18,7 +18,6 @@ from transformers import GenerationConfig, PreTrainedTokenizerBase
 from framework.api.records import Answer
 from framework_plugins.hf.memory.oom_retry import Batches, OomRetry
 from framework_plugins.hf.packing.tree import common
-from framework_plugins.hf.room import with_room
 
 WORTH = 16
 """Tokens that prompts have to have in common for it to be worth a pass of its own."""
@@ -46,45 +45,40 @@ def complete(
     max_new_tokens: int,
     batch_size: int,
     *,
-    begun: Sequence[list[int]] | None = None,
     share: bool = True,
     batches: Batches | None = None,
 ) -> list[Answer]:
     """Continue rows of token ids; the answers come in their order.
 
-    `begun`: how each answer begins, at most `max_new_tokens` of it; what is known to its end is not asked for. `share`:
-    read a common beginning once, which models that see a token by its distance do not allow. `batches` makes them
-    smaller where memory runs out.
+    `share`: read a common beginning once, which models that see a token by its distance do not allow. `batches` makes
+    them smaller where memory runs out.
     """
-    said = [list(ids) for ids in begun or [[]] * len(rows)]
-    left = [max_new_tokens - len(ids) if stop_ids.isdisjoint(ids) else 0 for ids in said]
-    wholes = {number: row + said[number] for number, row in enumerate(rows) if left[number]}
-    order = sorted(wholes, key=lambda number: len(wholes[number]))
-    start = _beginning(list(wholes.values())) if share and len(wholes) > 1 else []
+    order = sorted(range(len(rows)), key=lambda number: len(rows[number]))
+    start = _beginning(rows) if share and len(rows) > 1 else []
     cache = _read(model, start) if start else {}
+    settings = GenerationConfig(
+        do_sample=False,
+        max_new_tokens=max_new_tokens,
+        eos_token_id=sorted(stop_ids),
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    answers: dict[int, Answer] = {}
 
     def batch(numbers: Sequence[int]) -> list[list[int]]:
-        settings = GenerationConfig(
-            do_sample=False,
-            max_new_tokens=max(left[number] for number in numbers),
-            eos_token_id=sorted(stop_ids),
-            pad_token_id=tokenizer.pad_token_id,
-        )
-        padded = _pad_after(start, [wholes[number] for number in numbers], int(tokenizer.pad_token_id))
+        padded = _pad_after(start, [rows[number] for number in numbers], int(tokenizer.pad_token_id))
         inputs = {name: part.to(model.device) for name, part in padded.items()}
-        known = {name: copy.deepcopy(part) for name, part in cache.items()}
-        for part in known.values():
-            with_room(part, len(numbers), inputs["input_ids"].shape[1] - len(start) + settings.max_new_tokens)
+        read = {name: copy.deepcopy(part) for name, part in cache.items()}
+        for part in read.values():
+            part.batch_repeat_interleave(len(numbers))
         with _head_reads_a_block(model):
-            out = model.generate(**inputs, **known, generation_config=settings)
+            out = model.generate(**inputs, **read, generation_config=settings)
         new: list[list[int]] = out[:, inputs["input_ids"].shape[1] :].tolist()
         return new
 
     batches = batches or Batches(OomRetry({}, "", retries=False), "answering", "")
     for numbers, made in batches.of(order, batch_size, batch):
-        for number, ids in zip(numbers, made, strict=True):
-            said[number] += ids[: left[number]]
-    return [_answer(tokenizer, ids, stop_ids) for ids in said]
+        answers |= {number: _answer(tokenizer, ids, stop_ids) for number, ids in zip(numbers, made, strict=True)}
+    return [answers[number] for number in range(len(rows))]
 
 
 @contextmanager

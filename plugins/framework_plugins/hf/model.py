@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import functools
 import gc
-import secrets
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +25,6 @@ from framework.api.records import Answer, Example, Prompt, Scored, TextForm, Tok
 from framework.api.registry import shared_cache
 from framework_plugins.hf import chat, hardware, scoring
 from framework_plugins.hf.adapters import restore_adapter, trained_config, weights
-from framework_plugins.hf.answer_cache import Known, fingerprint, key, plain
 from framework_plugins.hf.base_key import base_key
 from framework_plugins.hf.config import HFTrainerConfig
 from framework_plugins.hf.divergence import FromBase
@@ -80,11 +78,7 @@ class HFModel:
         self._model: Any = None
         self._evaluation: Evaluation | None = None
         self._from_base = FromBase()
-        self.known = Known()
-        self.known_of_base = Known()
         self._shown = ""
-        self._validated = b""
-        """The weights at which the last validation was taken."""
 
     @property
     def stop_ids(self) -> frozenset[int]:
@@ -95,10 +89,6 @@ class HFModel:
             listed = None
         ids = [*(listed if isinstance(listed, list) else [listed]), self.tokenizer.eos_token_id]
         return frozenset(number for number in ids if number is not None)
-
-    @property
-    def _stop_id(self) -> int:
-        return int(self.tokenizer.eos_token_id)
 
     @functools.cached_property
     def chat(self) -> chat.Chat:
@@ -115,15 +105,6 @@ class HFModel:
     def base_key(self) -> str:
         """A hash over all that the base's answers depend on; see `base_key.base_key`."""
         return base_key(self.plan, self.machine.facts, self.way, self.place.folder, self.encoding)
-
-    @property
-    def base_memory(self) -> Known:
-        """The cached answers of the base, as they are now."""
-        return self.known_of_base.copy()
-
-    @base_memory.setter
-    def base_memory(self, memory: Known) -> None:
-        self.known_of_base = memory.copy()
 
     def encode(self, examples: Sequence[Example]) -> list[TokenRow]:
         """Tokenize, label and prove; see `chat.Chat.encode`."""
@@ -156,57 +137,27 @@ class HFModel:
     def as_base(self) -> AbstractContextManager[None]:
         """Switch the adapter off for a while."""
         if isinstance(self.model, PeftModel):
-            return self._without_adapter()
+            found: AbstractContextManager[None] = self.model.disable_adapter()
+            return found
         if self.trained:
             message = "full fine-tuning keeps no base: what it was can be asked before the training only"
             raise FrameworkError(message)
         return nullcontext()
 
-    @contextmanager
-    def _without_adapter(self) -> Iterator[None]:
-        with self.model.disable_adapter(), self.saying(self.known_of_base):
-            yield
-
-    @contextmanager
-    def with_random_adapter(self, seed: int) -> Iterator[None]:
-        """Replace the trained adapter by a random one; see `random_adapter.with_random_adapter`.
-
-        It changes little, so the base's answers are valid guesses for its own.
-        """
-        with with_random_adapter(self.model, seed), self.saying(Known(self.known_of_base.said(self._stop_id))):
-            yield
-
-    @contextmanager
-    def saying(self, known: Known) -> Iterator[None]:
-        """Remember what the model says in another state of its weights."""
-        before, self.known = self.known, known
-        try:
-            yield
-        finally:
-            self.known = before
+    def with_random_adapter(self, seed: int) -> AbstractContextManager[None]:
+        """Replace the trained adapter by a random one; see `random_adapter.with_random_adapter`."""
+        return with_random_adapter(self.model, seed)
 
     def generate(self, prompts: Sequence[Prompt], *, max_new_tokens: int, batch_size: int) -> list[Answer]:
         starts = [self.tokenize(self.render(prompt)) for prompt in prompts]
-        if self.known.taught:
-            for start, prompt in zip(starts, prompts, strict=True):
-                if prompt.reference:
-                    true = [*self.tokenize(prompt.reference), self._stop_id]
-                    self.known.guesses.setdefault(key(start), true)
         return self.complete(starts, max_new_tokens=max_new_tokens, batch_size=batch_size)
 
     def complete(self, starts: Sequence[Sequence[int]], *, max_new_tokens: int, batch_size: int) -> list[Answer]:
-        """Continue rows of token ids greedily; see `generate.complete`, and `answer_cache.py` for what is known."""
-        known, begun = self.known, None
-        if plain(getattr(self.model, "generation_config", None)):
-            self.score(known.unsure(starts))
-            begun = [known.beginning(start)[:max_new_tokens] for start in starts]
-        answers = complete(
+        """Continue rows of token ids greedily; see `generate.complete`."""
+        return complete(
             self._answering(), self.tokenizer, list(map(list, starts)), self.stop_ids, max_new_tokens, batch_size,
-            begun=begun, share=self.way.one_beginning, batches=self._answers,
+            share=self.way.one_beginning, batches=self._answers,
         )  # fmt: skip
-        for start, answer in zip(starts, answers, strict=True):
-            known.answered(start, answer)
-        return answers
 
     def stream(
         self, prompt: Prompt, *, max_new_tokens: int, temperature: float = 0.0, top_p: float = 1.0, seed: int | None
@@ -257,7 +208,7 @@ class HFModel:
 
     def score(self, rows: Sequence[TokenRow]) -> list[Scored]:
         """Return log-probabilities and what was likeliest; see `scoring.score`."""
-        return self.known.score(rows, functools.partial(scoring.score, self.evaluation))
+        return scoring.score(self.evaluation, rows)
 
     def divergence(self, rows: Sequence[TokenRow]) -> list[float]:
         """Return how far the model is from its base; see `divergence.FromBase`."""
@@ -287,30 +238,20 @@ class HFModel:
         )  # fmt: skip
         result = training.run(rows, run, lambda: self._validate(validation, run))
         self.trained = True
-        if not self.way.fast or self._weights != self._validated:  # else what the last validation found is true still
-            self.known = Known(taught=True)
         return result
 
     def _validate(self, validation: Sequence[TokenRow], run: TrainRun) -> Validation:
         """Measure, and leave the training as it was: its mode, and the random numbers that dropout draws."""
         before = Randomness.now()
-        self.known, self._validated = Known(taught=True), self._weights
         found = self._loss(validation) if validation else None, run.measure()
         before.restore()
         self.model.train()
         return found
 
     def _loss(self, rows: Sequence[TokenRow]) -> float:
-        """Return the mean loss over the supervised tokens, of scores that are remembered."""
+        """Return the mean loss over the supervised tokens, computed as the evaluation computes it."""
         scored = [log_prob for row in self.score(rows) for log_prob in row.log_probs]
         return -sum(scored) / len(scored)
-
-    @property
-    def _weights(self) -> bytes:
-        """A hash of the weights of the adapter; without an adapter never the same."""
-        if not isinstance(self.model, PeftModel):
-            return secrets.token_bytes()
-        return fingerprint({name: weight for name, weight in self.model.named_parameters() if weight.requires_grad})
 
     def restore(self, checkpoint: Path) -> None:
         """Load the trained weights of an earlier run.
@@ -322,7 +263,7 @@ class HFModel:
             self._model = self.load(checkpoint, None)
         else:
             restore_adapter(self.model, checkpoint, self.machine.device)
-        self.trained, self.known = True, Known(taught=True)
+        self.trained = True
 
     def forget_checkpoints(self) -> None:
         """Remove the checkpoints from which this run would resume."""
@@ -341,7 +282,6 @@ class HFModel:
         if self._evaluation:
             shared_cache().keep(SHOWN, self._shown, (self._evaluation.passes.losses.found, self._evaluation.largest))
         self._model = self._evaluation = None
-        self._from_base.forget()
         gc.collect()
         if self.machine.device == "cuda":
             torch.cuda.empty_cache()

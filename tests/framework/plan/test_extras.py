@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from framework import FrameworkError, testing
-from framework.data.checks import check_sources
 from framework.util import requirements
 
 ROOT = Path(__file__).parents[3]

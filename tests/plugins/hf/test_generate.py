@@ -1,7 +1,8 @@
-"""hf/generate.py: what of the generated tokens is the answer, and what is read once for all."""
+"""hf/generate.py: answers are those of transformers, and what prompts begin with alike is read once."""
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +10,12 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from framework_plugins.hf.generate import THOUGHT, WORTH, generate
+from framework_plugins.hf.generate import THOUGHT, WORTH, complete, generate
 from tests.support.tiny import tiny_llama
+from tests.support.training import make, opened
 
+# peft reads a name that transformers 5.24 deprecates.
+pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
 SYSTEM = "You are a small model that answers in short sentences. " * 3
 ENDS = ["Add the two numbers.", "Say whether the number is even or odd.", "1", "Which number follows the other? " * 4]
 NEW = 10
@@ -52,6 +56,60 @@ def test_answers_are_those_of_each_prompt_by_itself(model: tuple[Any, Any], star
     assert len(set(alone)) > 1
     assert answers(model, texts, size, share=True) == alone
     assert answers(model, texts, size, share=False) == alone
+
+
+def greedy(network: Any, ids: list[int], stop_ids: frozenset[int], most: int) -> tuple[int, ...]:
+    """Return what transformers generates by itself after a prompt, without what ended it."""
+    asked = torch.tensor([ids])
+    with torch.inference_mode():
+        made = network.generate(
+            input_ids=asked,
+            attention_mask=torch.ones_like(asked),
+            do_sample=False,
+            max_new_tokens=most,
+            eos_token_id=sorted(stop_ids),
+            pad_token_id=0,
+        )
+    return tuple(token for token in made[0, len(ids) :].tolist() if token not in stop_ids)
+
+
+@pytest.mark.parametrize("dtype", ["fp32", "bf16"])
+def test_each_state_of_the_weights_answers_as_transformers_generates_token_by_token(
+    model: tuple[Any, Any], tmp_path: Path, data_file: Path, dtype: str
+) -> None:
+    """In bf16 a small model has near ties at most places; that rows were scored before changes none of them."""
+    network, tokenizer = model
+    network.save_pretrained(tmp_path / "base")
+    tokenizer.save_pretrained(tmp_path / "base")
+    plan = make(tmp_path / "base", data_file, tmp_path / "run", f"trainer.dtype={dtype}")
+    with opened(plan) as (asked, data):
+        plain = AutoModelForCausalLM.from_pretrained(tmp_path / "base", dtype=asked.model.dtype).eval()
+        for name, weight in asked.model.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(weight, std=0.3, generator=torch.Generator().manual_seed(len(name)))
+        starts = [asked.tokenize(asked.render(prompt)) for prompt in data.prompts]
+        said = {}
+        for state, weights in (
+            ("base", asked.as_base()),
+            ("trained", nullcontext()),
+            ("random", asked.with_random_adapter(0)),
+        ):
+            with weights:
+                asked.score(data.validation)
+                made = asked.complete(starts, max_new_tokens=16, batch_size=1)
+                said[state] = [answer.ids for answer in made]
+                assert said[state] == [greedy(asked.model, start, asked.stop_ids, 16) for start in starts], state
+        assert said["base"] == [greedy(plain, start, asked.stop_ids, 16) for start in starts]
+    assert said["base"] != said["trained"]
+
+
+def test_what_the_model_itself_suppresses_is_not_said(model: tuple[Any, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    network, tokenizer = model
+    (ids,) = tokenizer([SYSTEM], add_special_tokens=False)["input_ids"]
+    before = greedy(network, ids, frozenset({1}), NEW)
+    monkeypatch.setattr(network.generation_config, "suppress_tokens", [before[0]])
+    (answer,) = complete(network, tokenizer, [ids], frozenset({1}), NEW, 1)
+    assert answer.ids == greedy(network, ids, frozenset({1}), NEW) != before
 
 
 def test_a_common_beginning_is_read_once(model: tuple[Any, Any]) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +80,7 @@ def test_scores_are_those_of_each_row_by_itself(folder: Path, packing: Packing) 
 @pytest.mark.parametrize("packing", list(Packing), ids=str)
 def test_the_divergence_is_that_of_whole_distributions(folder: Path, packing: Packing) -> None:
     model = adapted(folder)
-    made = divergence.Apart()(evaluation(model, packing), rows(), model.disable_adapter)
+    made = divergence.apart(evaluation(model, packing), rows(), model.disable_adapter)
     for row, found in zip(rows(), made, strict=True):
         with model.disable_adapter():
             base = alone(model, row)
@@ -92,33 +90,8 @@ def test_the_divergence_is_that_of_whole_distributions(folder: Path, packing: Pa
         else:
             assert found == 0
     with model.disable_adapter():
-        same = divergence.Apart()(evaluation(model), rows(), model.disable_adapter)
+        same = divergence.apart(evaluation(model), rows(), model.disable_adapter)
     assert same == pytest.approx([0] * len(same), abs=1e-6)
-
-
-@pytest.mark.parametrize("room", [divergence.STATES, 0], ids=["kept", "no room"])
-def test_the_base_reads_the_same_rows_once(folder: Path, monkeypatch: pytest.MonkeyPatch, room: int) -> None:
-    monkeypatch.setattr(divergence, "STATES", room)
-    model, read = adapted(folder), 0
-
-    @contextmanager
-    def base() -> Iterator[None]:
-        nonlocal read
-        read += 1
-        with model.disable_adapter():
-            yield
-
-    apart, measured = divergence.Apart(), evaluation(model)
-    first = apart(measured, rows(), base)
-    passes = read
-    for name, weight in model.named_parameters():
-        if "lora_B" in name:
-            weight.data *= 2
-    assert apart(measured, rows(), base) == pytest.approx(divergence.Apart()(measured, rows(), model.disable_adapter))
-    assert read == (passes if room else 2 * passes)
-    assert apart(measured, rows(), base) != pytest.approx(first)
-    apart(measured, rows()[:1], base)
-    assert read > passes  # other rows are other parts
 
 
 def test_the_base_is_known_to_be_itself_without_a_pass(folder: Path, tmp_path: Path, data_file: Path) -> None:
@@ -139,7 +112,7 @@ def test_a_base_that_is_gone_is_remembered_by_its_likeliest_tokens(folder: Path)
     with model.disable_adapter():
         kept.keep(measured, rows())
         assert kept.divergence(measured, rows()) == pytest.approx([0] * len(rows()), abs=1e-5)
-    true = divergence.Apart()(measured, rows(), model.disable_adapter)
+    true = divergence.apart(measured, rows(), model.disable_adapter)
     made = kept.divergence(measured, rows())
     assert made is not None
     for found, expected in zip(made, true, strict=True):

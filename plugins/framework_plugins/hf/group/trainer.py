@@ -78,7 +78,7 @@ class GroupTrainer(SupervisedTrainer):
         losses, whole = [], cast("Any", model)
         for number, part in enumerate(parts, start=1):
             last = number == len(parts)
-            self.accelerator.gradient_state._set_sync_gradients(last)  # noqa: SLF001 - as the parent's loop does
+            self.accelerator.sync_gradients = last  # as the parent's loop does
             apart = self.group.engine is Engine.ddp and not last
             with whole.no_sync() if apart else nullcontext():
                 losses.append(super(SupervisedTrainer, self).training_step(model, part))

@@ -17,7 +17,6 @@ from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 
-from framework_plugins.hf.packing.last import attend_last
 from framework_plugins.hf.packing.tree import Tree
 
 Tensor = torch.Tensor
@@ -269,8 +268,6 @@ def _forward(
 ) -> tuple[Tensor, None]:
     """Attend as transformers asks for it: along the branches of the batch, or else as sdpa does."""
     along: Branches | None = more.pop("branches", None)
-    if along is None and query.device.type == "cpu" and query.shape[2] == 1 and not torch.is_grad_enabled():
-        return attend_last(query, key, value, attention_mask, more.get("scaling")), None
     if along is None:
         made: tuple[Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, **more)
         return made

@@ -17,7 +17,6 @@ from framework.run import pipeline
 from framework_plugins.evals.config import MemorizationConfig
 from framework_plugins.evals.memorization.drawn import LOOKED_AT, draw, with_own_words
 from framework_plugins.evals.memorization.recital import recital
-from framework_plugins.hf.answer_cache import Known
 from framework_plugins.hf.model import HFModel
 from tests.support.training import opened
 
@@ -86,8 +85,7 @@ def generated(model: HFModel, rows: list[TokenRow], share: float) -> list[bool]:
     """Say of each row whether its answer is generated token for token after this share of it."""
     places = [len(row.input_ids) - row.supervised + int(share * row.supervised) for row in rows]
     starts = [row.input_ids[:place] for row, place in zip(rows, places, strict=True)]
-    with model.saying(Known()):  # else what was scored would not be generated
-        answers = model.complete(starts, max_new_tokens=CONFIG.max_new_tokens, batch_size=16)
+    answers = model.complete(starts, max_new_tokens=CONFIG.max_new_tokens, batch_size=16)
     stop = [model.tokenizer.eos_token_id]
     said = [[*answer.ids, *(stop if answer.stopped else [])] for answer in answers]
     true = [row.input_ids[place:] for row, place in zip(rows, places, strict=True)]

@@ -10,7 +10,6 @@ from torch.nn import functional
 from framework.api.records import TokenRow
 from framework_plugins.hf.packing import attention
 from framework_plugins.hf.packing.attention import attend, branches, dense
-from framework_plugins.hf.packing.last import attend_last
 from framework_plugins.hf.packing.tree import plant
 from tests.plugins.hf.packing import drawn
 from tests.support.examples import examples
@@ -80,22 +79,3 @@ def test_the_gradient_of_a_shared_beginning_is_summed_in_fp32(dtype: torch.dtype
     for one, two in zip(ours, wanted, strict=True):
         apart = (one.double() - two).norm() / two.norm()
         assert apart < (1e-5 if dtype is torch.float32 else 2e-2)
-
-
-@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16], ids=str)
-@pytest.mark.parametrize("kind", ["none", "bool", "added"])
-@pytest.mark.parametrize("scale", [None, 0.3])
-def test_the_last_token_attends_as_torch_has_it(dtype: torch.dtype, kind: str, scale: float | None) -> None:
-    """Rows of which some have gaps at their beginning; queries lie in memory as a projection leaves them."""
-    rows, tokens = 3, 11
-    random = torch.Generator().manual_seed(0)
-    q = torch.randn(rows, 1, HEADS, SIZE, generator=random, dtype=torch.float64).to(dtype).transpose(1, 2)
-    k, v = (torch.randn(rows, KV, tokens, SIZE, generator=random, dtype=torch.float64).to(dtype) for _ in range(2))
-    seen = torch.arange(tokens) >= torch.tensor([0, 4, 10])[:, None]
-    seen = seen[:, None, None]
-    mask = {"none": None, "bool": seen, "added": torch.zeros(seen.shape, dtype=dtype).masked_fill(~seen, -torch.inf)}
-    made = attend_last(q, k, v, mask[kind], scale)
-    k, v = (part.repeat_interleave(HEADS // KV, dim=1) for part in (k, v))
-    whole = functional.scaled_dot_product_attention(q, k, v, attn_mask=mask[kind], scale=scale).transpose(1, 2)
-    near = 0.02 if dtype is torch.bfloat16 else 1e-9
-    torch.testing.assert_close(made, whole, rtol=near, atol=near)

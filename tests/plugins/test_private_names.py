@@ -1,0 +1,232 @@
+"""Private names of libraries: all that the source uses are in one table, and each is there with the same parameters."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import inspect
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache, reduce
+from importlib.metadata import packages_distributions, version
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+HF, SWEEPS, EXPORTS = (f"plugins/framework_plugins/{name}" for name in ("hf", "sweeps", "exports"))
+UNDOCUMENTED = ("transformers.core_model_loading", "transformers.conversion_mapping", "peft.tuners.lora.layer")
+"""Modules without an underscore that no documentation names."""
+OUR_ROOMS = ("framework", "framework_plugins", "hydra_plugins", "tests")
+
+
+@dataclass(frozen=True)
+class Private:
+    """A private name.
+
+    Attributes:
+        module: where it is; the first part is the library.
+        name: within the module.
+        parameters: of a function, without `self`; None for anything else.
+        used: the files that use it.
+    """
+
+    module: str
+    name: str
+    parameters: tuple[str, ...] | None
+    used: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.module}.{self.name}"
+
+    @property
+    def last(self) -> str:
+        """The name without what it is in."""
+        return self.name.rpartition(".")[2]
+
+
+TRAINER = "transformers.trainer"
+LORA_READ = ("base_layer", "active_adapters", "disable_adapters", "merged", "lora_A", "lora_B", "scaling")
+TABLE = (
+    Private(TRAINER, "Trainer._get_train_sampler", ("train_dataset",), (f"{HF}/trainer.py",)),
+    Private(TRAINER, "Trainer._save_checkpoint", ("model", "trial"), (f"{HF}/trainer.py",)),
+    Private(TRAINER, "Trainer._load_from_checkpoint", ("resume_from_checkpoint", "model"), (f"{HF}/trainer.py",)),
+    Private(TRAINER, "Trainer._load_optimizer_and_scheduler", ("checkpoint",), (f"{HF}/trainer.py",)),
+    Private(TRAINER, "Trainer._load_rng_state", ("checkpoint",), (f"{HF}/trainer.py",)),
+    Private(
+        "transformers.utils.chat_template_utils",
+        "_compile_jinja_template",
+        ("chat_template",),
+        (f"{HF}/render.py",),
+    ),
+    Private("transformers.configuration_utils", "PreTrainedConfig._attn_implementation", None, (f"{HF}/backend.py",)),
+    Private(
+        "transformers.core_model_loading",
+        "rename_source_key",
+        ("source_key", "weight_renamings", "weight_converters", "base_model_prefix", "meta_state_dict"),
+        (f"{EXPORTS}/naming.py",),
+    ),
+    Private("transformers.core_model_loading", "WeightConverter", None, (f"{EXPORTS}/naming.py",)),
+    Private("transformers.core_model_loading", "WeightRenaming", None, (f"{EXPORTS}/naming.py",)),
+    Private(
+        "transformers.conversion_mapping",
+        "get_model_conversion_mapping",
+        ("model",),
+        (f"{EXPORTS}/naming.py",),
+    ),
+    Private("peft", "LoraConfig._register_custom_module", ("mapping",), (f"{HF}/fast/install.py",)),
+    Private("peft.tuners.lora.layer", "Linear", None, (f"{HF}/fast/install.py", f"{HF}/fast/low_rank.py")),
+    Private("peft.tuners.lora.layer", "LoraLayer", None, (f"{HF}/random_adapter.py",)),
+    Private(
+        "lm_eval.api.model",
+        "TemplateLM._loglikelihood_tokens",
+        ("requests",),
+        ("plugins/framework_plugins/evals/harness/model.py",),
+    ),
+    Private("torch", "_softmax_backward_data", None, (f"{HF}/packing/attention.py",)),
+    Private("torch", "Tensor._version", None, (f"{HF}/shared.py",)),
+    Private("hydra.core.utils", "JobReturn._return_value", None, (f"{SWEEPS}/outcome.py",)),
+    Private("hydra._internal.defaults_list", "DefaultsList", None, ("framework/config/sources.py",)),
+    Private(
+        "hydra._internal.utils",
+        "get_args_parser",
+        (),
+        ("framework/cli/arguments.py", "framework/plan/diagnose.py"),
+    ),
+    Private("hydra._internal.core_plugins.basic_sweeper", "BasicSweeperConf", None, ("framework/plan/sweep_check.py",)),
+    Private("argparse", "ArgumentParser._actions", None, ("framework/util/command.py",)),
+    Private("argparse", "ArgumentParser._get_option_tuples", ("option_string",), ("framework/util/command.py",)),
+)
+ELSEWHERE = {
+    "_exit": "os._exit is in the documentation of Python",
+    "_trial_id": "optuna's FrozenTrial; tests/plugins/sweeps prunes with it",
+    "_set_vocab_gpt2": "llama.cpp's converter; tests/plugins/exports/convert converts with it",
+}
+"""Names that no module of the base installation has; the tests named here fail without them."""
+
+
+def value_of(private: Private) -> Any:
+    """Return what the name stands for; an attribute of instances is looked up on one."""
+    made = importlib.import_module(private.module)
+    if private.name in INSTANCES:
+        return getattr(INSTANCES[private.name](made), private.last)
+    return reduce(getattr, private.name.split("."), made)
+
+
+INSTANCES: dict[str, Any] = {
+    "PreTrainedConfig._attn_implementation": lambda module: module.PreTrainedConfig(),
+    "JobReturn._return_value": lambda module: module.JobReturn(),
+    "Tensor._version": lambda module: module.ones(1),
+    "ArgumentParser._actions": lambda module: module.ArgumentParser(),
+}
+
+
+@pytest.mark.parametrize("private", TABLE, ids=str)
+def test_a_private_name_is_there_with_its_parameters(private: Private) -> None:
+    library = private.module.partition(".")[0]
+    if importlib.util.find_spec(library) is None:
+        pytest.skip(f"{library} is not installed")
+    package = packages_distributions().get(library, [""])[0]
+    release = f"{library} {version(package)}" if package else "this Python"
+    where = ", ".join(private.used)
+    try:
+        value = value_of(private)
+    except (ImportError, AttributeError) as error:
+        pytest.fail(f"{release} has no {private} any more, which {where} needs: {error}")
+    if private.parameters is not None:
+        found = [name for name in inspect.signature(value).parameters if name != "self"]
+        # What comes behind those that are passed may grow.
+        assert tuple(found[: len(private.parameters)]) == private.parameters, (
+            f"{release}: the parameters of {private} are {found}, and {where} counts on {private.parameters}"
+        )
+
+
+def test_a_lora_layer_of_peft_has_what_is_read_of_it() -> None:
+    import peft
+    import torch
+
+    body = torch.nn.Sequential(torch.nn.Linear(4, 4))
+    (layer,) = peft.get_peft_model(body, peft.LoraConfig(target_modules=["0"])).base_model.model
+    missing = [name for name in LORA_READ if not hasattr(layer, name)]
+    assert not missing, f"peft {peft.__version__}: a LoRA layer has no {missing}, which {HF}/fast/low_rank.py reads"
+
+
+def test_every_private_name_that_the_source_uses_is_in_the_table() -> None:
+    listed = {(private.last, file) for private in TABLE for file in private.used}
+    found = {(name, file) for name, file in uses() if name not in ELSEWHERE}
+    assert not found - listed, "private names of libraries: use a public one, or add it to TABLE above"
+    assert not listed - found, "nothing uses them any more: take them out of TABLE above"
+    assert set(ELSEWHERE) <= {name for name, _ in uses()}
+
+
+@cache
+def trees() -> dict[str, ast.Module]:
+    """Return the syntax trees of the source by their paths."""
+    files = sorted(file for folder in ("framework", "plugins") for file in (ROOT / folder).rglob("*.py"))
+    return {str(file.relative_to(ROOT)): ast.parse(file.read_text(encoding="utf-8")) for file in files}
+
+
+def is_private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__")
+
+
+@cache
+def own_names() -> set[str]:
+    """Return the private names that the source defines itself, overrides of those of a library left out."""
+    own = set()
+    for tree in trees().values():
+        for node in ast.walk(tree):
+            match node:
+                case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                    own.add(name)
+                case ast.Name(id=name, ctx=ast.Store()) | ast.Attribute(attr=name, ctx=ast.Store()) | ast.arg(arg=name):
+                    own.add(name)
+    return own - {private.last for private in TABLE}
+
+
+def uses() -> Iterator[tuple[str, str]]:
+    """Yield each private name of a library with the file that uses it: imported, read, or overridden."""
+    for file, tree in trees().items():
+        for node in ast.walk(tree):
+            match node:
+                case ast.Attribute(attr=name) if is_private(name) and name not in own_names():
+                    yield name, file
+                case ast.Call(func=ast.Name(id="getattr"), args=[_, ast.Constant(value=str(name)), *_]) if (
+                    is_private(name) and name not in own_names()
+                ):
+                    yield name, file
+                case ast.ImportFrom(module=str(module), names=names, level=0) if not is_ours(module):
+                    hidden = module in UNDOCUMENTED or any(map(is_private, module.split(".")))
+                    yield from ((each.name, file) for each in names if hidden or is_private(each.name))
+                case ast.ClassDef():
+                    yield from ((name, file) for name in overridden(node, tree))
+
+
+def is_ours(module: str) -> bool:
+    return module.partition(".")[0] in {*OUR_ROOMS, "__future__"}
+
+
+def overridden(made: ast.ClassDef, tree: ast.Module) -> Iterator[str]:
+    """Yield the private methods of a class that a class of a library, from which it inherits, has too."""
+    imported = {
+        each.asname or each.name: (node.module, each.name)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and node.module
+        for each in node.names
+    }
+    methods = [node.name for node in made.body if isinstance(node, ast.FunctionDef) and is_private(node.name)]
+    for base in made.bases if methods else []:
+        name = ast.unparse(base)
+        if name.startswith("argparse."):
+            imported[name] = ("argparse", name.partition(".")[2])
+        if name not in imported:
+            continue
+        module, attribute = imported[name]
+        try:
+            parent = getattr(importlib.import_module(module), attribute)
+        except ImportError:  # an extra that is not installed here
+            continue
+        for kind in inspect.getmro(parent) if inspect.isclass(parent) else ():
+            if not is_ours(kind.__module__):
+                yield from (method for method in methods if method in vars(kind))
