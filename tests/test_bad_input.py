@@ -1,6 +1,6 @@
 """What a user gets wrong about model and length, told in a line or two, with exit code 2 and nothing left behind.
 
-What can be told without torch is tested in tests/framework/cli/test_main.py.
+What can be checked without torch is tested in tests/framework/cli/test_main.py.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """The main job on a real model: SmolLM2-135M-Instruct learns to turn orders into JSON, as `make quickstart` does it.
 
 The first run converts the model into the cache. Most tests look at one run on 140 of the 800 rows, with less of the
-parity gate and of the look for what was learned by heart: a minute and a half on one quiet thread.
+parity gate and of the memorization check: a minute and a half on one quiet thread.
 """
 
 from __future__ import annotations

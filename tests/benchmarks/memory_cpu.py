@@ -33,7 +33,7 @@ LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 
 def write(file: Path, rows: int, length: int) -> None:
-    """Write rows of about so many tokens: a letter with a space before it is a token."""
+    """Write rows of about `length` tokens: a letter with a space before it is a token."""
     draw = random.Random(length)  # noqa: S311 - which letters, not a secret
     asked, answered = (length - 40) // 2, (length - 40) // 2
     with file.open("w", encoding="utf-8") as stream:

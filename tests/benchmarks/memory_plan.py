@@ -3,7 +3,7 @@
     pip install fitcheck-llm==0.3.1 vramcalc==0.1.2
     .venv/bin/python -m tests.benchmarks.memory_plan --rows FILE.csv
 
-Each is held against what it predicts: the plan against the memory that is allocated and the one that is reserved,
+Each is compared with what it predicts: the plan against the memory that is allocated and the one that is reserved,
 vramcalc against allocated, fitcheck-llm, which adds context and fragmentation, against that of the whole process. One
 that is not installed, or that cannot do a row, is left out there.
 """

@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=1 python tests/benchmarks/sweep.py [--grid rates|exports] [--points N] [--alone N] [WORDS…]
 
 `rates` are eight learning rates, each a training of its own; `exports` two learning rates, each exported in four ways.
-With `--alone` so many of the points, from all over the grid, run alone, and the others are taken to last as long.
+With `--alone N`, N trials from all over the grid run alone, and the others are taken to last as long.
 WORDS change what runs, `trainer.max_steps=10` for example. The results of both ways are compared byte by byte. Times
 are printed and not asserted; those of the processor hold on a machine that does other things too.
 """

@@ -258,7 +258,7 @@ def gemm_peak() -> float:
 
 
 def step_flops(model: str, tokens: float, learned: float, rank: int = 16) -> float:
-    """Return the multiplications and additions of a LoRA step over so many computed tokens, attention left out.
+    """Return the multiplications and additions of a LoRA step over this number of computed tokens, attention left out.
 
     A linear layer multiplies each token forward, and its gradient backward: 4 a weight. LoRA's weights get a gradient
     of their own besides: 6 a weight. The head stands at the learned tokens only, forward and backward.

@@ -1,4 +1,4 @@
-"""The documentation keeps its word: commands compose, examples run, links lead somewhere, nothing is left out.
+"""The documentation is correct: commands compose, examples run, links lead somewhere, nothing is left out.
 
 A line in a bash or sh block that begins with `python -m framework` is composed, checked and planned. Comments in the
 Markdown ask for more:
@@ -136,7 +136,7 @@ def stripped(text: str) -> str:
 
 
 def points(words: list[str]) -> Iterator[list[str]]:
-    """Return the overrides of each point of a sweep; of a plain run, its one point."""
+    """Return the overrides of each trial of a sweep; a plain run is one trial."""
     parsed = OverridesParser.create().parse_overrides(words)
     yield from (
         list(point)

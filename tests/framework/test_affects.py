@@ -45,7 +45,7 @@ class Nested:
 
 @dataclass
 class NewTrainerConfig(EchoTrainerConfig):
-    """A trainer of a stranger, with settings of which the core knows nothing."""
+    """A third-party trainer, with settings of which the core knows nothing."""
 
     unmarked: int = 1
     ranged: Annotated[int, Gt(0)] = 1
@@ -68,7 +68,7 @@ class SubTrainerConfig(NewTrainerConfig):
 
 @dataclass
 class NewFormatConfig(FormatConfig):
-    """A format of a stranger."""
+    """A third-party format."""
 
     unmarked: int = 1
     free: Annotated[int, Affects.nothing] = 1
@@ -76,7 +76,7 @@ class NewFormatConfig(FormatConfig):
 
 
 class Plugin:
-    """A stranger's plugin."""
+    """A third-party plugin."""
 
     @hookimpl
     def framework_components(self) -> Iterator[Component]:
@@ -95,7 +95,7 @@ def plugin() -> Iterator[None]:
 
 
 class Shared(testing.EchoModel):
-    """A model of which points of a sweep share the base and the rows."""
+    """A model whose base and rows are shared by the trials of a sweep."""
 
     encoding = "tokens"
     base_key = "base"

@@ -59,7 +59,7 @@ WRONG = [TURNS[0], {"role": "assistant", "content": "Quito"}]
 @pytest.mark.parametrize("name", PLUGINS)
 def test_the_plugin_is_in_order(name: str) -> None:
     found = check_plugin(name)
-    if find_spec("unsloth") is None:  # it asks for an environment of its own; all else of its plugin is looked at
+    if find_spec("unsloth") is None:  # it asks for an environment of its own; all else of its plugin is checked
         found = [problem for problem in found if not problem.startswith(f"{LACKS_UNSLOTH}: pip install ")]
     assert found == []
 

@@ -47,7 +47,7 @@ class Layout:
 
 
 def layout(page: str, folder: Path, width: int, *, dark: bool = False) -> Layout:
-    """Lay a page out in a window so many pixels wide."""
+    """Lay a page out in a window `width` pixels wide."""
     file = folder / "page.html"
     file.write_text(page.replace("</body>", f"{LOOK}</body>"), encoding="utf-8")
     words = [

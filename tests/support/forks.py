@@ -110,7 +110,7 @@ def serve(asked: IO[str]) -> list[str]:
         call = Call(*json.loads(line))
         writes = os.O_WRONLY | os.O_CREAT | os.O_APPEND  # both may be one file
         ways = ((call.stdin, os.O_RDONLY), (call.out, writes), (call.err, writes))
-        # Before the process is told: a terminal that nobody holds would be at its end.
+        # Before the caller learns of the process: a terminal that nobody holds would be at its end.
         files = [os.open(path, way | os.O_NOCTTY) for path, way in ways]
         if copy := os.fork():
             for file in files:

@@ -57,7 +57,7 @@ class Handler(BaseHTTPRequestHandler):
         """Say nothing."""
 
     def start(self, status: int, headers: Mapping[str, str], length: int) -> None:
-        """Send all that stands before a body of so many bytes."""
+        """Send all that stands before a body of `length` bytes."""
         self.send_response(status)
         for name, value in {**headers, "Content-Length": str(length)}.items():
             self.send_header(name, value)

@@ -1,4 +1,4 @@
-"""A result of the data stage in which everything occurs that can be told of data."""
+"""A result of the data stage in which everything occurs that can be reported of data."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ CLIMBED = TrainResult(
     4, 1.0, 0.5, 0.25, 2.0, 100, 40, 3, 9, 1024, "checkpoint",
     oom_fallbacks=["training step 2: 1 row in a pass instead of 2", "training step 3: gradient checkpointing"],
 )  # fmt: skip
-"""A training that ran out of memory twice and went on."""
+"""A training that ran out of memory twice and continued."""
 SPIKE = TrainingIssue(
     "spike", 2, "the loss jumped to 6.3 from about 0.4", f"Look at the rows of this step {SCRIPT}", Action.warn
 )

@@ -87,7 +87,7 @@ def _refuse(_: torch.Tensor) -> torch.Tensor:
 
 @dataclass
 class Made:
-    """What came of a training."""
+    """The result of a training."""
 
     result: TrainResult
     steps: list[Step]

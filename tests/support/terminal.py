@@ -73,7 +73,7 @@ class Terminal:
         os.close(there)
 
     def __enter__(self) -> Self:
-        """Go on."""
+        """Continue."""
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -18,7 +18,7 @@ _FULL, _LAST = 1, 4  # a record is one full piece, or a first one, middle ones a
 class OfflineRun:
     """What one run logged; `tables` holds the last plain table of each name, with its columns and data.
 
-    `resumed` says whether it is to go on in the run of its id; `artifacts` has the files of each by its name.
+    `resumed` says whether it resumes the run of its id; `artifacts` has the files of each by its name.
     """
 
     id: str

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 @dataclass
 class SentRun:
-    """What came of one run: the last variables of its mutation, its history by line, and how it ended."""
+    """The end of one run: the last variables of its mutation, its history by line, and how it ended."""
 
     about: dict[str, Any]
     history: dict[int, dict[str, Any]] = field(default_factory=dict)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-import unsloth  # noqa: F401 - it wants to be imported first
+import unsloth  # noqa: F401 - it has to be imported first
 from clock import clock, task, write
 from datasets import Dataset
 from trl import SFTConfig, SFTTrainer

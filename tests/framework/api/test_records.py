@@ -1,4 +1,4 @@
-"""Records survive the way to disk and back; a damaged file is told by its name."""
+"""Records survive the way to disk and back; an error names the damaged file."""
 
 from pathlib import Path
 from typing import Any

@@ -35,7 +35,7 @@ class Careless:
 
 
 class Gives(AnswerMetric):
-    """Gives what it is told to give."""
+    """Gives the scores that the test sets."""
 
     def __init__(self, scores: Scores, *, exponential: bool = False, needs_reference: bool = False) -> None:
         self.scores, self.exponential, self.needs_reference = scores, exponential, needs_reference

@@ -24,7 +24,7 @@ from tests.support.forked_program import program
 
 
 def refusal(*words: str) -> list[str]:
-    """Return what is told of words that Hydra composes and the check refuses."""
+    """Return the error for arguments that Hydra composes and the check refuses."""
     with pytest.raises(FrameworkError) as caught:
         check(compose(words), words)
     return str(caught.value).splitlines()

@@ -53,7 +53,7 @@ def data(folder: Path, rows: Sequence[Example]) -> AuditData:
 
 @dataclass
 class Fixed:
-    """An audit that says what it is told to say."""
+    """An audit that reports the findings that the test sets."""
 
     says: list[Finding]
     asked: list[int] = field(default_factory=list)
@@ -87,7 +87,7 @@ def with_audit(made: Plan, *says: Finding, fixed: Fixed | None = None, strict: b
 
 
 def finding(name: str, severity: Severity, *, fatal: bool = False) -> Finding:
-    return Finding(name, severity, 3, f"3 of 9 rows are {name}", f"mend what is {name}", ["rows.jsonl:2: odd"], fatal)
+    return Finding(name, severity, 3, f"3 of 9 rows are {name}", f"fix what is {name}", ["rows.jsonl:2: odd"], fatal)
 
 
 # --- what an audit is given -------------------------------------------------------------------------------------------
@@ -165,7 +165,7 @@ def test_a_fatal_finding_ends_the_run_and_says_what_to_do(tmp_path: Path) -> Non
     for _ in range(2):  # what was kept is as fatal
         with pytest.raises(FrameworkError) as caught:
             audit.findings(made, rows, rows.columns.part)
-        assert str(caught.value) == "bad: 3 of 9 rows are bad (rows.jsonl:2: odd). Mend what is bad"
+        assert str(caught.value) == "bad: 3 of 9 rows are bad (rows.jsonl:2: odd). Fix what is bad"
 
 
 def test_findings_are_kept_for_the_same_rows_and_settings_only(tmp_path: Path) -> None:

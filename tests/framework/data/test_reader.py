@@ -1,4 +1,4 @@
-"""framework/data/reader.py: batches stay small, and failures are told as what they are and leave nothing."""
+"""framework/data/reader.py: batches stay small, and failures are reported with their cause and leave no files."""
 
 from __future__ import annotations
 

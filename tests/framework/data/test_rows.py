@@ -1,4 +1,4 @@
-"""framework/data/rows.py: renamed columns, system prompts, what a conversation must be, and what is told of rows."""
+"""framework/data/rows.py: renamed columns, system prompts, what a conversation must be, and the report on rows."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def placed(rows: Sequence[Mapping[str, Any]]) -> list[Row]:
 def told_of(
     rows: Sequence[Mapping[str, Any]], formatter: Formatter | None = None, config: FormatConfig = CONFIG
 ) -> tuple[list[Example], ReadSummary]:
-    """Read rows, bad ones left out, and return what was told too."""
+    """Read rows, leave out bad ones, and return the messages too."""
     summary = ReadSummary()
     examples = list(read(placed(rows), formatter or Auto(CONFIG), config, OnBadRow.skip, summary))
     return examples, summary

@@ -286,7 +286,7 @@ def test_plain_text_is_learned_whole_and_asks_nothing(write_rows: Write, tmp_pat
 
 @dataclass
 class FindsConfig(AuditConfig):
-    """Finds what it is told to. For tests."""
+    """Reports the findings that the test sets."""
 
     fatal: bool = False
     """Whether the finding ends the run."""
@@ -369,7 +369,7 @@ def test_uncached_rows_are_gone_with_the_data(data_file: Path, tmp_path: Path, m
 
 
 class CountsEpochs(Finds):
-    """Tells of a setting of the training."""
+    """Reports a setting of the training."""
 
     def audit(self, data: AuditData) -> Iterable[Finding]:
         text = f"{data.plan.training.num_train_epochs:g} epochs of {data.plan.batch} rows a step"

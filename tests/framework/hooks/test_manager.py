@@ -1,4 +1,4 @@
-"""Plugins of strangers, installed as pip would: a folder with a dist-info beside the module."""
+"""Third-party plugins, installed as pip does it: a folder with a dist-info beside the module."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -112,7 +112,7 @@ def test_a_broken_plugin_is_named_and_left_out_and_the_rest_goes_on(tmp_path: Pa
     assert line.endswith("Switch it off: FRAMEWORK_DISABLE_PLUGINS=acme")
     assert result.code == 0
     assert "exact_match" in result.out
-    assert run(tmp_path, "stages=[plan]", "run_dir=run").code == 0  # what does not need it goes on
+    assert run(tmp_path, "stages=[plan]", "run_dir=run").code == 0  # what does not need it runs
 
 
 def test_a_plugin_that_is_switched_off_is_not_even_imported(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Settings of the health and of the early stopping that cannot be meant are told before anything is loaded."""
+"""Impossible settings of health and early stopping are reported before anything is loaded."""
 
 from __future__ import annotations
 

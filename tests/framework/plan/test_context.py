@@ -1,4 +1,4 @@
-"""framework/plan/context.py: a plan with what is known of it."""
+"""framework/plan/context.py: a plan with its model, data and hardware facts."""
 
 import dataclasses
 from pathlib import Path

@@ -87,7 +87,7 @@ def test_a_plan_for_another_gpu_is_not_refused(tmp_path: Path, llama: Shelf) -> 
 
 
 class Hasty:
-    """A plugin of a stranger."""
+    """A third-party plugin."""
 
     def __init__(self, reduction: Any) -> None:
         self.reduction = reduction
@@ -134,7 +134,7 @@ def test_a_saving_that_cannot_be_set_is_named_and_left_out(
 
 
 def test_a_saving_for_which_nothing_is_left_is_passed_over(tmp_path: Path, llama: Shelf) -> None:
-    """Of a stranger whose quantization is replaced before its own setting has its turn."""
+    """A third-party one whose quantization is replaced before its own setting is tried."""
     planned = plan(tmp_path, "quantization=int8", "plan.gpu=6GiB")
     hasty, other = (
         Hasty(MemoryReduction({"quantization": "nf4"}, "little", 0)),

@@ -1,4 +1,4 @@
-"""A sweep is looked at before it starts: every value once, whichever key it belongs to, and some combinations."""
+"""A sweep is checked before it starts: every value once, whichever key it belongs to, and some combinations."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""What is told of the sweeper before a sweep starts."""
+"""Errors in the sweeper's settings are reported before a sweep starts."""
 
 from pathlib import Path
 

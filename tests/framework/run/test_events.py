@@ -1,4 +1,4 @@
-"""Each event reaches the loggers, then its hook. A logger that fails is switched off; the others and the run go on."""
+"""Each event reaches the loggers, then its hook. A logger that fails is switched off; the others and the run continue."""
 
 from pathlib import Path
 from typing import Any

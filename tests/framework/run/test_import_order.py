@@ -24,7 +24,7 @@ ORDER = ("acme_first", "acme_later", "acme_last")
 
 @dataclass
 class FirstConfig(EchoTrainerConfig):
-    """A trainer whose library wants to be imported first."""
+    """A trainer whose library has to be imported first."""
 
 
 FIRST = Component("first", FirstConfig, "framework.testing.echo:EchoBackend", import_order=ORDER)

@@ -32,7 +32,7 @@ RECORDS = ["environment", "forecast", "null_distribution", "overrides", "status"
 
 @pytest.fixture
 def words(rows: list[dict[str, str]], write_rows: Callable[..., Path]) -> list[str]:
-    """Return overrides for a run that learns its own prompts by heart."""
+    """Return overrides for a run that memorizes its own prompts."""
     train, prompts = write_rows(rows), write_rows(rows[:4])
     return ["data=local_file", f"data.path={train}", f"data.validation_path={prompts}", f"data.prompts_path={prompts}"]
 
@@ -206,7 +206,7 @@ def test_an_exporter_keeps_to_a_folder_of_its_own(words: list[str], tmp_path: Pa
 
 
 class Listener:
-    """A plugin that notes what it is told."""
+    """A plugin that records the events it receives."""
 
     def __init__(self) -> None:
         self.told: list[str] = []

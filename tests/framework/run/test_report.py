@@ -47,7 +47,7 @@ def test_the_objective_is_the_value_after_training(tmp_path: Path, name: str, ob
         plan, {"device": "cpu"}, {"train": 2.0}, None, BEFORE, TRAINED, AFTER, None, exported, current().plugins
     )
     assert report.objective == objective
-    assert report.metrics["eval_loss"] == Change(3.0, 1.0, higher_is_better=False)  # without items, nothing is told
+    assert report.metrics["eval_loss"] == Change(3.0, 1.0, higher_is_better=False)  # without items, there is no test
     change = report.metrics["exact_match"]
     assert (change.before, change.after, change.pairs, change.outcome) == (0.0, 0.75, 8, Outcome.better)
     assert (report.tokens_per_second, report.supervised_tokens_per_second) == (50, 20)

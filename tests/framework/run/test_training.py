@@ -1,4 +1,4 @@
-"""The course of a training, on the echo backend: what is told, what is obeyed, and what stands in the records."""
+"""Monitoring of a training, on the echo backend: what is reported, what is obeyed, and what the records hold."""
 
 from __future__ import annotations
 
@@ -285,7 +285,7 @@ def monitored() -> Iterator[Callable[[Any], None]]:
 def test_a_monitor_of_a_plugin_says_what_is_wrong_and_ends_the_training(
     run: Run, monitored: Callable[[Any], None], tmp_path: Path
 ) -> None:
-    monitored(lambda step: [TrainingIssue("mine", step.step, "seen", "Mend it", Action.stop)] if step.step == 3 else [])
+    monitored(lambda step: [TrainingIssue("mine", step.step, "seen", "Fix it", Action.stop)] if step.step == 3 else [])
     trained = run()
     assert (trained.steps, trained.stopped) == (3, "step 3, mine: seen")
     assert [issue.kind for issue in trained.issues] == ["mine"]
@@ -306,6 +306,6 @@ def test_a_monitor_that_breaks_is_named_once_and_the_training_goes_on(
 
 
 def test_a_mistake_that_a_monitor_finds_ends_the_run(run: Run, monitored: Callable[[Any], None]) -> None:
-    monitored(FrameworkError("mend this"))
-    with pytest.raises(FrameworkError, match="mend this"):
+    monitored(FrameworkError("fix this"))
+    with pytest.raises(FrameworkError, match="fix this"):
         run()

@@ -1,4 +1,4 @@
-"""Points of a sweep that train alike train once, and come to what they come to alone."""
+"""Trials with the same training train once, and their results are those of single runs."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def results(folder: Path) -> dict[str, Any]:
 
 
 def events(folder: Path) -> list[dict[str, Any]]:
-    """Return what loggers were told of the training and the evaluations."""
+    """Return what loggers received of the training and the evaluations."""
     told = [json.loads(line) for line in (folder / "log.jsonl").read_text(encoding="utf-8").splitlines()]
     chosen = [event for event in told if event["event"] in {"step", "issue", "evaluated"}]
     return [{name: value for name, value in event.items() if name != "seconds"} for event in chosen]

@@ -243,7 +243,7 @@ def test_points_that_cannot_fit_are_passed_over_before_they_start_and_listed(pla
     (shelf / "config.json").write_text(json.dumps(SMOLLM), encoding="utf-8")
     (shelf / "model.safetensors").touch()
     data = ["data=local_file", "data.path=rows.jsonl", "logger=[]"]
-    words = ["plugins=[./big.py]", "model=local", "model.path=shelf", "trainer=echo", "seed=1,2", "stages=[data,train]"]
+    words = ["plugins=[./big.py]", "model=local", "model.path=box", "trainer=echo", "seed=1,2", "stages=[data,train]"]
     done = launch(ECHO, "-m", *data, *words, cwd=place)
     assert done.code == 0, done.err
     (cells, other) = ([cell.strip() for cell in line.split("│")] for line in done.out.splitlines() if line[:1] == "│")

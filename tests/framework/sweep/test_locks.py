@@ -13,7 +13,7 @@ from tests.support.program import environment
 
 WORKS = (
     "import sys; from pathlib import Path; from framework.sweep import locks\n"
-    "with locks.trial(Path(sys.argv[1])):\n    print('at work', flush=True); sys.stdin.read()"
+    "with locks.trial(Path(sys.argv[1])):\n    print('locked', flush=True); sys.stdin.read()"
 )
 
 
@@ -24,7 +24,7 @@ def test_a_sweep_that_another_process_is_at_work_on_is_refused(tmp_path: Path) -
         pytest.raises(FrameworkError, match=r": locked by process \d+ on .+\. Wait for it to finish"),
         locks.sweep(tmp_path),
     ):
-        pytest.fail("two are at work")
+        pytest.fail("two hold the lock")
     lock.release(held)
     with locks.sweep(tmp_path):
         pass
@@ -39,12 +39,12 @@ def test_a_point_that_a_worker_goes_on_with_keeps_the_sweep_from_beginning_again
         [sys.executable, "-c", WORKS, str(run)], env=environment(tmp_path), stdin=pipe, stdout=pipe, text=True
     )
     assert worker.stdout is not None
-    assert worker.stdout.readline() == "at work\n"
+    assert worker.stdout.readline() == "locked\n"
     told = f"^{run}: locked by process {worker.pid} on "
     with pytest.raises(FrameworkError, match=told), locks.sweep(run.parent):
-        pytest.fail("two are at work")
+        pytest.fail("two hold the lock")
     with pytest.raises(FrameworkError, match=told), locks.trial(run):
-        pytest.fail("two are at work")
+        pytest.fail("two hold the lock")
     worker.kill()
     worker.communicate()
     with locks.sweep(run.parent), locks.trial(run):

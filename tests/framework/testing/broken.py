@@ -517,7 +517,7 @@ class WholeRows(EchoModel):
 
 class Looks:
     """Finds the answer 'wrong'."""
-    found = dict(name="wrong", severity=Severity.warning, text="Wrong.", advice="Mend it.")
+    found = dict(name="wrong", severity=Severity.warning, text="Wrong.", advice="Fix it.")
 
     def __init__(self, config):
         pass

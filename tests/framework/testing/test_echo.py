@@ -1,4 +1,4 @@
-"""The testing kit: a backend without torch that learns by heart."""
+"""The testing kit: a backend without torch that memorizes."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""framework/testing/plugin.py and the checks behind it: every kind of problem is told, and nothing that is none."""
+"""framework/testing/plugin.py and the checks behind it: every kind of problem is reported, and nothing else."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class NoDataclass(MetricConfig):
     """Has no decorator of its own."""
 
 @dataclass
-class Stranger:
+class Unrelated:
     """Of no base."""
 
 @dataclass
@@ -71,7 +71,7 @@ class Needs(MetricConfig):
 
 @dataclass
 class Validated(ExporterConfig):
-    """A setting that is looked at, and used by nothing."""
+    """A setting that is read, and used by nothing."""
     depth: int = 1
     """Doc."""
 
@@ -188,7 +188,7 @@ def more_parts():
 def framework_components():
     yield "x"
     yield Component("no_dataclass", c.NoDataclass, P + "Plain")
-    yield Component("stranger", c.Stranger, P + "Plain")
+    yield Component("unrelated", c.Unrelated, P + "Plain")
     yield Component("both", c.Both, P + "Plain")
     yield Component("base", MetricConfig, P + "Plain")
     yield Component("text", "x", P + "Plain")
@@ -265,7 +265,7 @@ EXPECTED = [
     r"framework_components yields 'x', no Component",
     r"framework_config_paths yields 3, no text",
     r"metric 'no_dataclass': its schema NoDataclass has no @dataclass of its own, .*",
-    r"component 'stranger': its schema Stranger subclasses the base of no group. Bases in framework.api.schema: .*",
+    r"component 'unrelated': its schema Unrelated subclasses the base of no group. Bases in framework.api.schema: .*",
     r"component 'both': its schema Both subclasses MetricConfig and ExporterConfig, and an option is of one group: .*",
     r"metric 'base': its schema is MetricConfig itself: subclass it, .*",
     r"component 'text': its schema 'x' is no class: .*",
@@ -315,7 +315,7 @@ EXPECTED = [
 
 @pytest.fixture(scope="module")
 def told(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[str]]:
-    """Return what is told of the plugin that has every fault there is."""
+    """Return the report on the plugin that has every fault there is."""
     root = tmp_path_factory.mktemp("broken")
     for name, text in FILES.items():
         file = root / "broken_acme" / name

@@ -1,4 +1,4 @@
-"""framework/util/gpus.py: GPUs by name, and the one that the driver tells of."""
+"""framework/util/gpus.py: GPUs by name, and the one that the driver reports."""
 
 import stat
 from pathlib import Path

@@ -157,7 +157,7 @@ def test_what_most_texts_share_does_not_count() -> None:
         "Turn the order below into JSON with exactly these keys: customer, item, quantity, city. Write nothing else, "
         "no code fence, no comment; give numbers as numbers and leave out whatever was not said by the customer."
     )
-    asked = [f"{instruction} {name} wants {number} {thing}" for number, (name, thing) in enumerate(_orders())]
+    asked = [f"{instruction} {name} orders {number} {thing}" for number, (name, thing) in enumerate(_orders())]
     common = text_features.common_features(lambda: iter([asked]), len(asked))
     assert groups(asked)  # without that, the instruction makes all of them alike
     assert not groups(asked, common=common)

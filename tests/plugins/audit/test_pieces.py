@@ -1,4 +1,4 @@
-"""Everything that the model reads is looked through: earlier answers, system prompts, thoughts, calls, tools."""
+"""Everything that the model reads is searched: earlier answers, system prompts, thoughts, calls, tools."""
 
 from __future__ import annotations
 

@@ -245,7 +245,7 @@ def test_a_folder_without_a_model_is_told_in_one_line(place: Path, name: str, to
 )
 def test_help_and_mistakes_import_no_torch(place: Path, words: list[str], code: int) -> None:
     run = make(place)
-    # The run of a model that is not there any more: everything is looked at that can be without torch.
+    # The run of a model that is not there any more: everything is checked that can be without torch.
     model = {"path": str(place / "gone"), "revision": None}
     for key, value in model.items():
         edit(run / "plan.json", f"model.{key}", value)

@@ -1,4 +1,4 @@
-"""Checks that do what checks may do, and options that cannot be had; they are used in another process."""
+"""Checks that do what checks may do, and options that cannot be installed; they are used in another process."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""The endpoint of a judge: what is tried again, what is given up, and how many requests are sent."""
+"""The endpoint of a judge: what is retried, what is not, and how many requests are sent."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def failing(times: int, status: int, **more: Any) -> Grade:
-    """Fail so many times, then grade."""
+    """Fail `times` times, then grade."""
     left = [times]
     lock = threading.Lock()
 

@@ -1,4 +1,4 @@
-"""What is wrong with metrics and prompts is told with the plan, before anything is loaded."""
+"""Errors in metrics and prompts are reported with the plan, before anything is loaded."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def test_each_question_has_four_different_choices_and_one_answer(subject: str) -
         assert all(choice and choice == choice.strip() and choice.isascii() for choice in row["choices"]), row
         assert row["text"].isascii(), row
         assert row["text"] == row["text"].strip(), row
-        assert not row["text"].endswith((".", "?")), row  # the choice goes on with the sentence
+        assert not row["text"].endswith((".", "?")), row  # the choice continues the sentence
 
 
 @pytest.mark.parametrize("count", range(4, suite.QUESTIONS + 1, 4))

@@ -15,7 +15,7 @@ from framework_plugins.evals.harness.measures import result
 
 
 class Said:
-    """A model of which only the answers are looked at."""
+    """A model of which only the answers are read."""
 
     def __init__(self) -> None:
         self.said = {("Ask", "Yes."): Answer("Yes.", 2, stopped=False)}

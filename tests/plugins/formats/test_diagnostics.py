@@ -1,4 +1,4 @@
-"""What the doctor says of the Hub, its token and local files, in a process that reads the environment anew."""
+"""What the doctor says of the Hub, its token and local files, in a process that reads the environment again."""
 
 import socket
 import threading

@@ -255,7 +255,7 @@ class TestChange:
 
 
 def _rewrite(file: Path, content: str) -> None:
-    """Write anew, and in any case at another time: clocks of file systems are coarse."""
+    """Write again, and in any case at another time: clocks of file systems are coarse."""
     status = file.stat()
     with os.fdopen(os.open(file, os.O_WRONLY | os.O_TRUNC), "w") as stream:
         stream.write(content)

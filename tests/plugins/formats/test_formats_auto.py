@@ -1,4 +1,4 @@
-"""`format=auto`: rows as they are published have one format, and what has none or several is told why."""
+"""`format=auto`: rows as they are published have one format, and the error for none or several says why."""
 
 from typing import Any
 

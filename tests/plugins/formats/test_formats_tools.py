@@ -1,4 +1,4 @@
-"""Tool calls and tool schemas: every spelling gives the same calls, and what is none is told."""
+"""Tool calls and tool schemas: every spelling gives the same calls, and anything else is reported."""
 
 import json
 from typing import Any

@@ -91,7 +91,7 @@ def forks(hub: HubStandIn, home: Path) -> Forks:
 
 
 def load(hub: HubStandIn, home: Path, *configs: dict[str, Any], **variables: str) -> tuple[list[Any], Result]:
-    """Load data sets, one after the other, in a process that knows only the stand-in; return what came of each."""
+    """Load data sets, one after the other, in a process that knows only the stand-in; return each result."""
     command, env = (sys.executable, "-c", LOAD, json.dumps(configs)), of_stand_in(hub, home, **variables)
     return told(execute(command, cwd=home, env=env))
 

@@ -1,4 +1,4 @@
-"""A JSON text in pieces of any size is decoded as it is whole, and what is wrong is told with line and column."""
+"""A JSON text in pieces of any size is decoded as it is whole, and errors have line and column."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Files are unpacked as they are read; what is damaged or no text is told with what to do."""
+"""Files are unpacked as they are read; the error for damaged or binary files says what to do."""
 
 import gzip
 import io

@@ -1,4 +1,4 @@
-"""hf/hardware.py: what was picked, and why, is told."""
+"""hf/hardware.py: what was picked, and why, is reported."""
 
 from __future__ import annotations
 

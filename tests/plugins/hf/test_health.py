@@ -40,7 +40,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run(base: Path, tmp_path: Path) -> Run:
-    """Return a function that trains on rows and gives what came of it."""
+    """Return a function that trains on rows and gives the result."""
 
     def made(rows: list[dict[str, str]], *words: str) -> TrainResult:
         file = tmp_path / "rows.jsonl"

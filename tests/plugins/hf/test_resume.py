@@ -1,4 +1,4 @@
-"""A training that is ended before its time, and the one that goes on with it."""
+"""An interrupted training, and the one that resumes it."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def kept(base: Path, rows: Path, tmp_path_factory: pytest.TempPathFactory) -> Ca
 
 @pytest.fixture
 def ended(kept: Callable[[int | None], Kept], tmp_path: Path) -> Ends:
-    """Return what puts a copy of a training that ended at a step to where `train("ended")` goes on."""
+    """Return what puts a copy of a training that ended at a step to where `train("ended")` resumes it."""
 
     def copied(end: int) -> Path:
         return Path(shutil.copytree(kept(end)[0], tmp_path / "ended"))
@@ -121,7 +121,7 @@ def test_it_goes_on_to_the_same_weights_bit_for_bit(
     again, told = train("ended")
     assert adapter(there / "checkpoint") == adapter(folder / "checkpoint")
     assert again.resumed == (end - 1) // 2 * 2
-    assert bare(told) == bare(steps)  # those of the first process are told again
+    assert bare(told) == bare(steps)  # those of the first process are reported again
     assert again.train_loss == pytest.approx(straight.train_loss, rel=1e-6)
     names = ("steps", "epochs", "tokens", "supervised_tokens", "computed_tokens", "last_loss")
     assert [getattr(again, name) for name in names] == [getattr(straight, name) for name in names]

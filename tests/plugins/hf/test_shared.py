@@ -1,4 +1,4 @@
-"""What points of a sweep share: nothing of a point is left in the base, and its results are those of a run alone."""
+"""What trials of a sweep share: a trial leaves nothing in the base, and its results are those of a single run."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_points_that_share_give_what_they_give_alone_bit_by_bit(
                 things.append(in_cache(kind))
     finally:
         current().shared.close()
-    # The layers of DoRA are computed in another way, so its base is asked anew.
+    # The layers of DoRA are computed in another way, so its base answers again.
     same = {kind: [thing is not None and thing is things[0] for thing in things] for kind, things in kept.items()}
     assert same == {shared.KIND: [True] * 3, "baseline": [True, True, False], "data": [True] * 3}
     for number in range(len(POINTS)):

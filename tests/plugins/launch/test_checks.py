@@ -1,4 +1,4 @@
-"""What is wrong with a group is told before anything is loaded."""
+"""Errors in the settings of a group are reported before anything is loaded."""
 
 from __future__ import annotations
 

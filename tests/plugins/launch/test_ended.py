@@ -1,4 +1,4 @@
-"""Of several processes that died, the one that was first is told."""
+"""Of several processes that died, the first is reported."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from framework.testing import EchoBackend, EchoModelConfig, EchoTrainerConfig
 
 @dataclass
 class FirstConfig(EchoTrainerConfig):
-    '''The echo backend of a library that wants to be imported before json.'''
+    '''The echo backend of a library that has to be imported before json.'''
 
 
 class First(EchoBackend):

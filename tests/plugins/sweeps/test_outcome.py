@@ -1,4 +1,4 @@
-"""What a study is told of a point."""
+"""What a study records of a trial."""
 
 import json
 import math

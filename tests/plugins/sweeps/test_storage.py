@@ -1,4 +1,4 @@
-"""Where the study of a sweep is kept, and what is told where it cannot be opened."""
+"""Where the study of a sweep is kept, and the error where it cannot be opened."""
 
 import subprocess
 import sys

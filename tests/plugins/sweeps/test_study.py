@@ -59,7 +59,7 @@ def test_points_of_another_space_are_refused_by_their_key(tmp_path: Path) -> Non
 
 
 def drawn(tmp_path: Path, settings: Optuna5Config, points: int) -> list[optuna.trial.FrozenTrial]:
-    """Ask for so many points of a bowl with its lowest place at 0.7, 0.2."""
+    """Ask for `points` trials of a bowl with its lowest place at 0.7, 0.2."""
     study = open_study(settings, "bowl", str(tmp_path / "study.journal"), Direction.minimize)
     space: dict[str, optuna.distributions.BaseDistribution] = {
         "x": optuna.distributions.FloatDistribution(0, 1), "y": optuna.distributions.FloatDistribution(0, 1),

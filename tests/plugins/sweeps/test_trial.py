@@ -1,4 +1,4 @@
-"""What the process of a point is told of its trial."""
+"""What the process of a trial knows of its trial."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Which run of a tracker goes on in a run folder."""
+"""Which run of a tracker is resumed in a run folder."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ def test_the_command_that_is_told_uploads_all_parts_as_one_run(
     monkeypatch.setenv("WANDB_MODE", "offline")
 
     def command(stages: str) -> list[str]:
-        """Run a part and return what is told to upload it."""
+        """Run a part and return the command that uploads it."""
         pipeline.run(testing.plan([*words, stages], run_dir=tmp_path / "run"))
         return shlex.split(capfd.readouterr().err.strip().splitlines()[-1].split("upload it with: wandb ")[1])
 

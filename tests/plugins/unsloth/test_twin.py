@@ -1,4 +1,4 @@
-"""unsloth/twin.py: small models of the architecture that a config tells of."""
+"""unsloth/twin.py: small models of the architecture that a config describes."""
 
 from __future__ import annotations
 

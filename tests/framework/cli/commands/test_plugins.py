@@ -1,4 +1,4 @@
-"""`plugins` shows what can be chosen, where it comes from and what it needs, for people and as JSON."""
+"""`plugins` shows what can be chosen, where it comes from and what it needs, as text and as JSON."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Recited training rows are told apart from a task that is learned."""
+"""Recited training rows are distinguished from a task that is learned."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one pass tells of a trained model is what it says when it is continued from every prefix."""
+"""One pass over a row gives the same tokens as generating from every prefix."""
 
 from __future__ import annotations
 

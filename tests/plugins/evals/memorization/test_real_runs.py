@@ -24,7 +24,7 @@ ALPHABET = "ABCDEFGHJKLMNPQRSTUVWXYZ23456789"
 ROOMS = ("harbour", "cellar", "attic", "library", "chapel", "orchard", "stable", "bakery", "mill", "kitchen")
 CONFIG = MemorizationConfig()
 THIRTY = ("trainer.num_train_epochs=30", "trainer.keep_best=false")
-"""The weights of the best validation, kept by default, are those from before a row was learned by heart."""
+"""The weights of the best validation, kept by default, are those from before a row was memorized."""
 Rows = list[dict[str, str]]
 
 
@@ -36,7 +36,7 @@ def planned(folder: Path, *more: str) -> Plan:
 
 
 def ran(plan: Plan) -> tuple[Concern, EvalResult]:
-    """Run it, and return what was said of memorization and what was measured of the tuned model."""
+    """Run it, and return the report on memorization and the figures of the tuned model."""
     report = pipeline.run(plan)
     assert report is not None
     assert report.verdict is not None

@@ -1,4 +1,4 @@
-"""A pattern is looked for, or compared with the whole answer."""
+"""A pattern is searched in the answer, or compared with all of it."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What happens in the other process stays there, and its last words are told."""
+"""What happens in the other process stays there, and its last output is reported."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Byte-level tokenizers are told by how they cut words."""
+"""Byte-level tokenizers are recognized by how they cut words."""
 
 from __future__ import annotations
 

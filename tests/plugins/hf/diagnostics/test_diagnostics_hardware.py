@@ -1,4 +1,4 @@
-"""What is told of torch, CPU, GPU and driver; the driver is a script."""
+"""Findings about torch, CPU, GPU and driver; the driver is a script."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ NO_GPU = pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has 
 
 @pytest.fixture
 def smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return where a stand-in for nvidia-smi is looked for first."""
+    """Return the folder that is searched first for a stand-in for nvidia-smi."""
     monkeypatch.setenv("PATH", str(tmp_path))
     return tmp_path / "nvidia-smi"
 

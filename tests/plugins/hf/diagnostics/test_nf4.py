@@ -1,4 +1,4 @@
-"""A product with weights in NF4 is really computed, and what is off is told."""
+"""A product with weights in NF4 is really computed, and a wrong one is reported."""
 
 import bitsandbytes
 import pytest

@@ -1,4 +1,4 @@
-"""What came up is held against what was asked for: accelerate starts less without a word."""
+"""What started is compared with what was asked for: accelerate starts less without a message."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two real processes on the CPU train as one does: the same losses, the same adapter, and one goes on for the other."""
+"""Two real processes on the CPU train as one does: the same losses, the same adapter, and one resumes the run of the other."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ CLOSE = 1e-4
 
 @dataclass(frozen=True)
 class Done:
-    """A run: what came of its training, its steps, its adapter."""
+    """A run: the result of its training, its steps, its adapter."""
 
     result: TrainResult
     steps: list[dict[str, Any]]
@@ -67,7 +67,7 @@ Run = Callable[..., Done]
 
 @pytest.fixture(scope="module")
 def run(base: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    """Return a function that runs into a folder and reads what came of it."""
+    """Return a function that runs into a folder and reads the results."""
     place = tmp_path_factory.mktemp("runs")
     rows = place / "rows.jsonl"
     rows.write_text("".join(json.dumps(row) + "\n" for row in chat_rows(24)), encoding="utf-8")
@@ -105,7 +105,7 @@ Seen = Callable[[], list[dict[str, Any]]]
 
 @pytest.fixture
 def seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Seen:
-    """Return a function that reads what each process saw of its model; it wants two that saw the same."""
+    """Return a function that reads what each process saw of its model; both have to be the same."""
     monkeypatch.setenv(group_plugin.SEEN, str(tmp_path))
 
     def read() -> list[dict[str, Any]]:

@@ -18,7 +18,7 @@ from tests.support.training import make, opened, train
 
 Untroubled = Callable[..., Made]
 SLOW = "trainer.learning_rate=0.001"
-"""Adam makes much of a gradient that is all rounding: a small rate keeps what comes of that small."""
+"""Adam makes much of a gradient that is all rounding: a small rate keeps its effect small."""
 
 
 @pytest.mark.parametrize("late", [False, True], ids=["forward", "backward"])

@@ -90,4 +90,4 @@ def test_a_row_that_never_fits_ends_a_long_run_after_its_first_step(base: Path, 
 
     with pytest.raises(FrameworkError, match="out of memory in a pass of the longest row"):
         trained(base, rows, tmp_path, *LONG, "trainer.max_steps=40", fits=fits)
-    assert set(steps) == {1}  # the first step is told after the rehearsal
+    assert set(steps) == {1}  # the first step is reported after the rehearsal

@@ -1,4 +1,4 @@
-"""hf/packing/admits.py: for which models a tree is the same training, and what others are told."""
+"""hf/packing/admits.py: for which models a tree is the same training, and the reason given for others."""
 
 from __future__ import annotations
 

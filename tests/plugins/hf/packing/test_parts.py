@@ -15,7 +15,7 @@ from tests.plugins.hf.packing import drawn
 
 
 def talk(system: int, tail: list[int]) -> TokenRow:
-    """Return a row with a system prompt of so many tokens."""
+    """Return a row with a system prompt of this number of tokens."""
     return TokenRow([*range(10, 10 + system), *tail], [IGNORE] * (system + len(tail) - 1) + tail[-1:])
 
 
