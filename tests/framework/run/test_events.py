@@ -1,4 +1,4 @@
-"""Each event reaches the loggers, then its hook. A logger that fails is switched off; the others and the run continue."""
+"""Each event reaches the loggers, then its hook. A failing logger is switched off; the run continues."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Mistakes in the settings of lm-eval's tasks are reported before anything is loaded, and its figures can be objectives."""
+"""Mistakes in the settings of lm-eval's tasks are reported before loading, and its figures can be objectives."""
 
 from __future__ import annotations
 
