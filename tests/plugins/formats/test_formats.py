@@ -1,4 +1,4 @@
-"""What means the same in two formats gives the same conversation, and what fits none is reported with field and turn."""
+"""What means the same in two formats gives the same conversation, and misfits are reported with field and turn."""
 
 import json
 from collections.abc import Mapping

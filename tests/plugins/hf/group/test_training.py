@@ -1,4 +1,4 @@
-"""Two real processes on the CPU train as one does: the same losses and adapter, and one resumes the run of the other."""
+"""Two real processes on a CPU train as one: the same losses and adapter, and one resumes the run of the other."""
 
 from __future__ import annotations
 
