@@ -1,6 +1,6 @@
 """The plan of a run folder: the config with which its weights were trained, frozen once more.
 
-It is made of what the run saved, not of its overrides: presets and experiments may have overridden since then.
+It is made of what the run saved, not of its overrides: presets and experiments may have changed since then.
 What was chosen to measure, export and log is left out, so none of it has to be here.
 """
 

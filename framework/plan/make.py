@@ -132,10 +132,10 @@ def _asked(plugins: Plugins, hook: str, **arguments: Any) -> list[Problem]:
 def _not_installed(plan: Plan, reported: Sequence[str]) -> Iterator[str]:
     """Name the options that lack a library and what installs it, except those that a plugin has reported.
 
-    A model may be on this machine already, and an exporter can do with a part of its extra: their own checks know. A
-    plan alone can be made on a machine that could not train.
+    A model may be on this machine already, an exporter can do with a part of its extra, and a trainer may work with other
+    versions than the tested ones: their own checks know. A plan alone can be made on a machine that could not train.
     """
-    skipped = {"model", "exporter", *(("quantization", "trainer", "launch") if plan.stages == (Stage.plan,) else ())}
+    skipped = {"model", "exporter", "trainer", *(("quantization", "launch") if plan.stages == (Stage.plan,) else ())}
     options, lacking = [], []
     for name, choice in plan.selections.items():
         group, option = name.partition(".")[0], choice.component.name

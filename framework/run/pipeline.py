@@ -58,7 +58,7 @@ def run(plan: Plan, remote_trainer: RemoteTrainer | None = None) -> Report | Non
             # A plan alone may be asked for before the data are there.
             if plan.stages != (Stage.plan,):
                 check_sources(plan)
-            plan, planner, expected = planned(plan)
+            plan, planner, expected = planned(plan, session)
             events.send(RunPlanned(plan))
             events.send(ForecastUpdated(expected))
             check_fits(plan, expected)
@@ -73,14 +73,14 @@ def run(plan: Plan, remote_trainer: RemoteTrainer | None = None) -> Report | Non
         return finished.report
 
 
-def planned(plan: Plan) -> tuple[Plan, Planner, Forecast]:
+def planned(plan: Plan, session: Session) -> tuple[Plan, Planner, Forecast]:
     """Look at the model and return the plan, changed where `plan.apply` has it changed, and what the run takes.
 
     Raises:
         FrameworkError: the model is not there, or cannot be planned for.
     """
     source: ModelSource = plan.model.create()
-    planner = Planner(source, current())  # launchers call this too
+    planner = Planner(source, session)
     plan = dataclasses.replace(plan, model_line=source.check())
     check_model(plan, source.config_json())
     plan, expected = planner.first(plan)

@@ -57,7 +57,7 @@ class RerunCommand:
             raise FrameworkError(message)
         if not anyway:
             _check_config(run, environment, load_plan(saved) if changes else plan, keys)
-        for line in _other_surroundings(environment, plan):
+        for line in _other_surroundings(environment, plan, session):
             print(line, file=sys.stderr)
         plan = _watch_data(run, environment, plan, keys, anyway=anyway)
         launcher: Launcher = plan.launch.create()
@@ -139,7 +139,7 @@ def _example(line: str) -> str:
     return f"{name}={rest.partition(' then, ')[0]}"
 
 
-def _other_surroundings(environment: Environment | None, plan: Plan) -> Iterator[str]:
+def _other_surroundings(environment: Environment | None, plan: Plan, session: Session) -> Iterator[str]:
     """Give a line for each package, plugin and commit that differs from then."""
     if environment is None:
         return
@@ -147,7 +147,7 @@ def _other_surroundings(environment: Environment | None, plan: Plan) -> Iterator
     before, after = {"python": environment.python, **environment.packages}, {"python": platform.python_version(), **now}
     for name, (old, new) in differences(before, after).items():
         yield f"{name}: {old} then, {new} now"
-    here = plugin_origins(plan, current().plugins)
+    here = plugin_origins(plan, session.plugins)
     for name, (old, new) in differences(environment.plugins, here).items():
         if name in environment.plugins and environment.plugins[name].partition(" ")[0] not in environment.packages:
             yield f"plugin '{name}': {old} then, {new} now"

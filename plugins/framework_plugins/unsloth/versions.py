@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
-from importlib.metadata import requires
+from importlib.metadata import PackageNotFoundError, requires
 
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
@@ -45,7 +45,7 @@ def untested() -> str:
 def refused() -> Iterator[tuple[str, str, str]]:
     """Give the libraries that Unsloth does not admit as they are installed: name, version, and what it admits."""
     told = set()
-    for line in (*(requires("unsloth") or ()), *(requires("unsloth_zoo") or ())):
+    for line in (*_required("unsloth"), *_required("unsloth_zoo")):
         wanted = Requirement(line)
         if wanted.name in told or not wanted.specifier or (wanted.marker and not wanted.marker.evaluate({"extra": ""})):
             continue
@@ -53,6 +53,13 @@ def refused() -> Iterator[tuple[str, str, str]]:
         if has and not wanted.specifier.contains(has, prereleases=True):
             told.add(wanted.name)
             yield wanted.name, has, _in_short(wanted.specifier, has)
+
+
+def _required(name: str) -> list[str]:
+    try:
+        return requires(name) or []
+    except PackageNotFoundError:  # an older or a later Unsloth may do without its second package
+        return []
 
 
 def _in_short(admitted: SpecifierSet, has: str) -> str:

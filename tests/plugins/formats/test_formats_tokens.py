@@ -15,6 +15,7 @@ from framework.api.records import Message, Row, TokenRow
 from framework.api.schema import FormatConfig
 from framework.data.rows import to_examples
 from framework_plugins.formats.formats import Auto
+from tests.support.examples import examples
 from tests.support.tiny import tiny_chatml, tiny_llama
 from tests.support.writings import Fields, conversations, written
 
@@ -44,7 +45,7 @@ def token_rows(chat: Any, rows: list[Fields]) -> list[TokenRow]:
     return found
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=examples(40))
 @given(messages=conversations(TEXT))
 def test_every_writing_of_a_conversation_gives_the_same_ids_and_labels(chat: Any, messages: list[Message]) -> None:
     kinds, rows = zip(*written(messages), strict=True)
@@ -64,7 +65,7 @@ def test_every_writing_of_a_conversation_gives_the_same_ids_and_labels(chat: Any
             assert -100 not in row.labels[begin : last + 1]
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=examples(40))
 @given(messages=conversations(PLAIN))
 def test_every_writing_of_plain_words_is_proven_and_learned(chat: Any, messages: list[Message]) -> None:
     first, *others = token_rows(chat, [fields for kind, fields in written(messages) if kind != "prompt_completion"])

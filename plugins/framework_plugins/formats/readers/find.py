@@ -15,7 +15,6 @@ from framework.api.errors import FrameworkError
 
 KINDS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".feather", ".txt")
 PACKINGS = (".gz", ".zst")
-"""The extra that unpacks the second."""
 DESCRIPTIONS = ("dataset_info.json", "dataset_infos.json", "state.json")
 """What `datasets` writes beside the rows."""
 SPLITS = "dataset_dict.json"
