@@ -132,8 +132,8 @@ def _asked(plugins: Plugins, hook: str, **arguments: Any) -> list[Problem]:
 def _not_installed(plan: Plan, reported: Sequence[str]) -> Iterator[str]:
     """Name the options that lack a library and what installs it, except those that a plugin has reported.
 
-    A model may be on this machine already, an exporter can do with a part of its extra, and a trainer may work with other
-    versions than the tested ones: their own checks know. A plan alone can be made on a machine that could not train.
+    A model may be on this machine already, an exporter can do with a part of its extra, and a trainer may work with
+    versions that the tests did not run: their own checks know. A plan alone can be made where nothing can be trained.
     """
     skipped = {"model", "exporter", "trainer", *(("quantization", "launch") if plan.stages == (Stage.plan,) else ())}
     options, lacking = [], []

@@ -15,7 +15,9 @@ def unbounded(lines: list[str], extras: dict[str, list[str]]) -> Iterator[str]:
         requirement, _, marker = line.partition(";")
         name = re.match(r"[\w.-]+(\[.*?\])?", requirement)
         assert name, line
-        if name[0].startswith("framework["):
+        if "==" in requirement:  # pinned, since machine-built or the last that works: nothing newer is admitted
+            yield line
+        elif name[0].startswith("framework["):
             for extra in name[0].removeprefix("framework").strip("[]").split(","):
                 yield from unbounded(extras[extra], extras)
         else:

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-import httpx
 from huggingface_hub import hf_hub_download
 from huggingface_hub.constants import ENDPOINT
 from huggingface_hub.errors import HfHubHTTPError
@@ -25,6 +24,8 @@ from framework_plugins.exports.config import ModelCardExporterConfig, is_repo_id
 from framework_plugins.exports.uses import Asking, uses
 
 FILE = "README.md"
+HTTP_ERROR: type[Exception] = HfHubHTTPError.__bases__[0]
+"""All errors of the HTTP client, httpx or from huggingface_hub 2 on httpx2, and those of the Hub."""
 TOLD = (
     "r", "lora_alpha", "lora_dropout", "target_modules", "modules_to_save", "use_dora", "use_rslora", "rank_pattern",
     "alpha_pattern", "bias",
@@ -94,7 +95,7 @@ def base_license(place: ModelPlace, base: str) -> str:
             revision = place.revision or None
             file = Path(hf_hub_download(base, FILE, revision=revision, local_files_only=offline))
         data = metadata_load(file) if file.is_file() else None
-    except (HfHubHTTPError, httpx.HTTPError, OSError, ValueError, YAMLError):  # on a card nothing depends
+    except (HTTP_ERROR, OSError, ValueError, YAMLError):  # on a card nothing depends
         return ""
     name = (data or {}).get("license_name") or (data or {}).get("license")
     return name if isinstance(name, str) else ""

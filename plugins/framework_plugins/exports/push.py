@@ -11,7 +11,6 @@ import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-import httpx
 from huggingface_hub import CommitOperationAdd, HfApi, get_token
 from huggingface_hub.errors import HfHubHTTPError, RepositoryNotFoundError
 from huggingface_hub.utils import disable_progress_bars
@@ -27,6 +26,7 @@ from framework_plugins.exports import documents, lora
 from framework_plugins.exports.config import ModelCardExporterConfig, PushExporterConfig, is_repo_id
 from framework_plugins.exports.folders import CONFIG
 from framework_plugins.exports.model_card import FILE as CARD
+from framework_plugins.exports.model_card import HTTP_ERROR
 
 RECORD = "push.json"
 BASE = "base_model_name_or_path"
@@ -85,7 +85,7 @@ class PushExporter:
         except HfHubHTTPError as error:
             message = f"{asked}: {_refusal(error)}. {again}"
             raise FrameworkError(message) from error
-        except (httpx.HTTPError, OSError, ValueError, RuntimeError) as error:  # the last wraps that of one file
+        except (HTTP_ERROR, OSError, ValueError, RuntimeError) as error:  # the last wraps that of one file
             message = f"{asked}: the upload broke off ({summarize_error(error.__cause__ or error)}). {again}"
             raise FrameworkError(message) from error
         return str(done.commit_url)

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from framework.api import records
 from framework.api.data import Data, NumberedRows
+from framework.api.errors import FrameworkError
 from framework.api.launching import CONTROLS, GROUP, JOB, RESULT, STEPS, Job, open_pipe, pickle_plan, run
 from framework.api.plan import Plan
 from framework.api.protocols import Model, SupportsDistributed, TrainRun
@@ -100,7 +101,11 @@ def _folder(plan: Plan) -> Iterator[Path]:
 
 @contextmanager
 def _pipe(file: Path) -> Iterator[Connection[Any, Any]]:
-    os.mkfifo(file)
+    try:
+        os.mkfifo(file)
+    except OSError as error:  # Windows drives below WSL, some network disks and mounted buckets
+        message = f"{file.parent}: the file system has no named pipes ({error.strerror}): set run_dir to a local disk"
+        raise FrameworkError(message) from error
     with open_pipe(file) as opened:
         yield opened
 

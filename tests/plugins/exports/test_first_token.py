@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,7 +16,7 @@ from framework_plugins.exports.gguf_vocabulary import ADD_BOS, TALKS, Vocabulary
 from framework_plugins.exports.llama.model import Llama
 from framework_plugins.exports.llama.quantize import quantize
 from framework_plugins.exports.llama.server import serve
-from framework_plugins.exports.parity.conversations import conversations, first_problem
+from framework_plugins.exports.parity.conversations import Compared, compare, conversations
 from tests.support.ggufs import converted, tiny_model
 from tests.support.speaks import Speaks
 from tests.support.tiny import tiny_llama
@@ -71,7 +72,8 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Case]:
 def served(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     """Let the server run in this process, which is faster; test_conversations.py has one of its own."""
 
-    def here(_: str, __: str, ___: Path, **arguments: Any) -> Any:
+    def here(_: str, __: str, ___: Path, *, seconds: float, **arguments: Any) -> Any:
+        assert seconds > 0
         return serve(**arguments)
 
     monkeypatch.setattr("framework_plugins.exports.parity.conversations.apart.run", here)
@@ -120,7 +122,7 @@ def test_the_server_writes_and_reads_conversations_as_the_training(
     model = Speaks(cases[name].tokenizer)
     asked = list(conversations(model, ()))
     assert len(asked) == 2 + 2 * (name not in NO_SYSTEM)
-    assert first_problem(model, cases[name].made, asked, served) == ""
+    assert compare(model, cases[name].made, asked, served) == Compared()
 
 
 @pytest.mark.parametrize("name", ["pieces_zephyr", "bytes_zephyr"])
@@ -128,13 +130,13 @@ def test_the_server_shows_the_token_that_a_converted_file_has_more(
     cases: dict[str, Case], name: str, served: Path
 ) -> None:
     model = Speaks(cases[name].tokenizer)
-    problem = first_problem(model, cases[name].plain, list(conversations(model, ())), served)
+    problem = compare(model, cases[name].plain, list(conversations(model, ())), served).problem
     assert re.fullmatch(r"llama.cpp reads the turns user as \d+ other tokens than the tokenizer", problem)
 
 
 def test_a_template_that_nobody_trained_with_is_shown_where_it_differs(cases: dict[str, Case], served: Path) -> None:
     model = Speaks(cases["bytes"].tokenizer)
-    problem = first_problem(model, cases["bytes_zephyr"].made, list(conversations(model, ())), served)
+    problem = compare(model, cases["bytes_zephyr"].made, list(conversations(model, ())), served).problem
     assert problem.startswith("llama.cpp's chat template writes the turns user otherwise, '<|user|>")
     assert "instead of '<|begin_of_text|>" in problem
 
@@ -142,7 +144,8 @@ def test_a_template_that_nobody_trained_with_is_shown_where_it_differs(cases: di
 def test_calls_of_tools_and_their_answers_are_compared_too(cases: dict[str, Case], served: Path) -> None:
     model, number = Speaks(cases["tools"].tokenizer), {"type": "number"}
     schema = {"type": "object", "properties": {"a": number, "b": number}, "required": ["a"]}
-    tool = {"type": "function", "function": {"name": "add", "description": "Adds.", "parameters": schema}}
+    function = {"name": "add", "description": "Adds.", "parameters": schema}
+    tool = {"type": "function", "function": function}
     turns = (
         Message("user", "17 + 2.5?"),
         Message("assistant", "", (ToolCall("add", {"a": 17, "b": 2.5}, "c1"),), reasoning_content="I add."),
@@ -150,4 +153,10 @@ def test_calls_of_tools_and_their_answers_are_compared_too(cases: dict[str, Case
     )
     asked = [each for each in conversations(model, [Prompt(turns, tools=(tool,))]) if each.prompt.tools]
     assert '"a": 17, "b": 2.5' in asked[0].text
-    assert first_problem(model, cases["tools"].made, asked, served) == ""
+    assert compare(model, cases["tools"].made, asked, served) == Compared()
+    for call in (turns[1], replace(turns[1], tool_calls=(ToolCall("add", {"a": 1.0}, "c1"),))):
+        strict = {"type": "function", "function": {**function, "strict": True}}
+        asked = list(conversations(model, [Prompt((turns[0], call, turns[2]), tools=(strict,))]))
+        compared = compare(model, cases["tools"].made, asked, served)
+        assert (compared.problem, compared.not_checked) == ("", "")
+        assert "llama.cpp's chat template writes the turns user, assistant, tool otherwise" in compared.tools

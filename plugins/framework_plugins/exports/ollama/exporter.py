@@ -101,7 +101,8 @@ def lacking(name: str) -> str:
 def _system(context: ExportContext) -> tuple[str, str]:
     """Return the system prompt that most training rows had, or why it is left out; empty where most had none."""
     data = RunFolder(context.run_dir).load_result(Stage.data, DataResult)
-    prompt = data.system_prompt if data else ""
+    # Without a record of the rows, or where few have a prompt of their own, the config's is what they were given.
+    prompt = (data.system_prompt if data else "") or context.plan.format.config.system_prompt or ""
     if problem := "it holds a secret" if HIDDEN in prompt else unquotable(prompt):
         return "", f"The system prompt of the training is missing here, give it with each request: {problem}"
     return prompt, ""

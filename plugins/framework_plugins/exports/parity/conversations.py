@@ -19,6 +19,17 @@ from framework_plugins.exports.llama.server import PACKAGE, Served
 
 SHOWN = 30
 """Characters that are shown around the first difference."""
+SECONDS = 1800
+"""For the server with all conversations: it reads the weights once, from a slow disk perhaps."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What came out of a comparison, as `record.ConversationsRecord` has it."""
+
+    problem: str = ""
+    tools: str = ""
+    not_checked: str = ""
 
 
 @dataclass(frozen=True)
@@ -34,6 +45,10 @@ class Rendered:
         return ", ".join(message.role for message in self.prompt.messages)
 
     @property
+    def tools(self) -> bool:
+        return bool(self.prompt.tools) or any(message.tool_calls for message in self.prompt.messages)
+
+    @property
     def request(self) -> dict[str, Any]:
         """The conversation as OpenAI's API has it."""
         messages = [_message(message) for message in self.prompt.messages]
@@ -43,8 +58,9 @@ class Rendered:
         """Say in what the server differs; empty where it does not. `begin` is the text that it puts before each."""
         if served.refusal:
             return f"llama.cpp's chat template refuses the turns {self.roles}: {served.refusal}"
-        if served.text not in {self.text, self.text.removeprefix(begin)}:
-            ours, theirs = _difference(self.text, served.text)
+        written = self.text if served.text.startswith(begin) else self.text.removeprefix(begin)
+        if served.text != written:
+            ours, theirs = _difference(written, served.text)
             return f"llama.cpp's chat template writes the turns {self.roles} otherwise, {theirs!r} instead of {ours!r}"
         if served.ids != self.ids:
             return f"llama.cpp reads the turns {self.roles} as {len(served.ids)} other tokens than the tokenizer"
@@ -65,18 +81,24 @@ def conversations(model: Model, prompts: Sequence[Prompt]) -> Iterator[Rendered]
             yield Rendered(prompt, text, tuple(model.tokenize(text)))
 
 
-def first_problem(model: Model, file: Path, asked: Sequence[Rendered], log: Path) -> str:
-    """Ask llama.cpp's server for all of them; return in what the first one differs that does, or why none is served."""
+def compare(model: Model, file: Path, asked: Sequence[Rendered], log: Path) -> Compared:
+    """Have llama.cpp's server write all of them, and return in what the first one differs.
+
+    A difference with tools is no problem of the file: the server rebuilds schemas and numbers before any template sees
+    them, 1.0 becomes 1 for example, and so does Ollama. A server that fails says nothing of the file either.
+    """
     try:
         served, first = apart.run(
             f"llama.cpp's server of {PACKAGE}", "framework_plugins.exports.llama.server:serve", log,
-            file=str(file), requests=[each.request for each in asked], threads=cores(),
+            seconds=SECONDS, file=str(file), requests=[each.request for each in asked], threads=cores(),
         )  # fmt: skip
     except FrameworkError as error:
-        return str(error)
+        return Compared(not_checked=str(error))
     begin = model.decode(first) if first else ""
-    problems = (each.problem(Served(*answer), begin) for each, answer in zip(asked, served, strict=True))
-    return next(filter(None, problems), "")
+    problems = {True: "", False: ""}
+    for each, answer in zip(asked, served, strict=True):
+        problems[each.tools] = problems[each.tools] or each.problem(Served(*answer), begin)
+    return Compared(problems[False], problems[True])
 
 
 def unchecked() -> str:

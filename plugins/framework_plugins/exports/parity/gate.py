@@ -17,7 +17,7 @@ from framework_plugins.exports.config import ParityConfig
 from framework_plugins.exports.llama.model import Llama
 from framework_plugins.exports.parity.agreement import Agreement, Answer, agree_each
 from framework_plugins.exports.parity.bounds import exact, within
-from framework_plugins.exports.parity.conversations import conversations, first_problem, unchecked
+from framework_plugins.exports.parity.conversations import Compared, compare, conversations, unchecked
 from framework_plugins.exports.parity.folders import affordable, folder_logits, on_disk, trained_logits
 from framework_plugins.exports.parity.record import ConversationsRecord, Record, add
 from framework_plugins.exports.parity.rows import CheckRow, check_rows
@@ -173,7 +173,8 @@ class Gate:
     def conversations(self, file: Path, name: str) -> str:
         """Let llama.cpp's server write conversations by the chat template in a GGUF file, as Ollama does.
 
-        Text and token ids have to be those of the training. It needs `xllamacpp`; without it nothing is compared.
+        Text and token ids have to be those of the training; with tools a difference is noted. It needs `xllamacpp`;
+        without it nothing is compared.
 
         Args:
             file: as it lies until it has passed.
@@ -187,12 +188,17 @@ class Gate:
         """
         asked = list(conversations(self.model, self.context.prompts[: self.config.prompts]))
         why = unchecked() or ("" if asked else "it takes none of the conversations")
-        problem = "" if why else first_problem(self.model, file, asked, self.context.run_dir / LOG)
-        count = 0 if why else len(asked)
-        add(ConversationsRecord(name, problem, count, why), self.context.run_dir)
-        if problem:
-            raise _failed(name, TRAINED, problem, f"{count} conversations were compared")
-        return f"not checked in llama.cpp: {why}" if why else f"llama.cpp writes {count} conversations as the training"
+        compared = Compared(not_checked=why) if why else compare(self.model, file, asked, self.context.run_dir / LOG)
+        count = 0 if compared.not_checked else len(asked)
+        record = ConversationsRecord(name, compared.problem, compared.tools, count, compared.not_checked)
+        add(record, self.context.run_dir)
+        if compared.problem:
+            raise _failed(name, TRAINED, compared.problem, f"{count} conversations were compared")
+        if compared.not_checked:
+            return f"not checked in llama.cpp: {compared.not_checked}"
+        if compared.tools:
+            return f"llama.cpp writes conversations without tools as the training; with tools, {compared.tools}"
+        return f"llama.cpp writes {count} conversations as the training"
 
     def conversion(self, file: Path, name: str, form: str) -> None:
         """Check a GGUF file that others are quantized from, by the bounds of exact exports.

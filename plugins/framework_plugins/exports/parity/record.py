@@ -76,7 +76,8 @@ class ConversationsRecord:
 
     Attributes:
         name: of the file.
-        problem: in what one differs from what the training made of it; empty where none does.
+        problem: in what one without tools differs from what the training made of it; empty where none does.
+        tools: the same of one with tools, which does not reject the file.
         conversations: how many were compared.
         not_checked: why none was; empty where some were.
         against: what they were compared with.
@@ -84,6 +85,7 @@ class ConversationsRecord:
 
     name: str
     problem: str
+    tools: str
     conversations: int
     not_checked: str
     against: str = "chat_template"

@@ -37,7 +37,14 @@ def recorded(gate: Gate) -> list[dict[str, Any]]:
 def test_a_file_that_writes_as_the_training_passes_and_is_recorded(tiny: Any, gate: Gate) -> None:
     assert gate.conversations(tiny.file, "run-F32.gguf") == "llama.cpp writes 5 conversations as the training"
     assert recorded(gate) == [
-        {"name": "run-F32.gguf", "problem": "", "conversations": 5, "not_checked": "", "against": "chat_template"}
+        {
+            "name": "run-F32.gguf",
+            "problem": "",
+            "tools": "",
+            "conversations": 5,
+            "not_checked": "",
+            "against": "chat_template",
+        }
     ]
     assert not (gate.context.run_dir / "llama_server.log").exists()
 
@@ -63,11 +70,13 @@ def test_without_the_library_it_says_that_nothing_was_checked(
     assert (record["conversations"], record["not_checked"]) == (0, "xllamacpp is not installed")
 
 
-def test_a_file_that_the_server_does_not_open_is_refused_with_the_log(gate: Gate, tmp_path: Path) -> None:
+def test_a_server_that_fails_leaves_the_file_unchecked_and_its_log(gate: Gate, tmp_path: Path) -> None:
     (tmp_path / "half.gguf").write_bytes(b"GGUF")
-    with pytest.raises(ParityError, match=r"llama.cpp's server of xllamacpp failed: .*llama_server.log\)"):
-        gate.conversations(tmp_path / "half.gguf", "half.gguf")
+    told = gate.conversations(tmp_path / "half.gguf", "half.gguf")
+    assert told.startswith("not checked in llama.cpp: llama.cpp's server of xllamacpp failed: ")
     assert "failed to load model" in (tmp_path / "llama_server.log").read_text(encoding="utf-8")
+    (record,) = recorded(gate)
+    assert (record["problem"], record["conversations"]) == ("", 0)
 
 
 def test_what_the_chat_template_does_not_take_is_left_out(gate: Gate) -> None:
