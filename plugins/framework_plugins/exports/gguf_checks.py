@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from framework.api.errors import FrameworkError
 from framework.api.plan import Plan, Selection
@@ -36,11 +37,32 @@ def problems(plan: Plan, name: str, choice: Selection) -> Iterator[str]:
         yield f"{key} {lacking}"
         return
     try:
-        known = converter.architectures(tree)
+        converter.architectures(tree)
     except FrameworkError as error:
         yield f"{key}.llama_cpp_dir={tree}: {error}" if tree else f"{key}: {error}"
-    else:
-        yield from _architecture(key, plan, known)
+
+
+def model_problems(plan: Plan, model: Mapping[str, Any]) -> Iterator[str]:
+    """Refuse a model whose config.json names an architecture that the converter does not know."""
+    text = model.get("text_config") or {}
+    named = [*(text.get("architectures") or []), *(model.get("architectures") or [])]
+    for name, choice in plan.exporter.items():
+        config = choice.config
+        if not named or not isinstance(config, GgufExporterConfig | GgufAdapterExporterConfig):
+            continue
+        from framework_plugins.exports.convert import converter  # noqa: PLC0415 - other runs need not pay for it
+
+        known = converter.architectures(config.llama_cpp_dir)
+        if not known & set(named):
+            plain = sorted(each.removesuffix("ForCausalLM") for each in known if each.endswith("ForCausalLM"))
+            close = nearest(named[0], sorted(known))
+            hint = f" Did you mean {close[0]}?" if close else ""
+            key = f"exporter.{name}"
+            yield (
+                f"{key}: llama.cpp's converter does not know the architecture {named[0]}.{hint} "
+                f"Set {key}.llama_cpp_dir to a newer llama.cpp (docs/explanation/gguf.md), leave the exporter out, or "
+                f"take another model. Known, each with ForCausalLM: {', '.join(plain)}"
+            )
 
 
 def file_name(name: str, quantization: str) -> str:
@@ -79,22 +101,3 @@ def _adapter(key: str, plan: Plan) -> Iterator[str]:
         )
     elif kind not in PLAIN:
         yield f"{key}: only adapter={'|'.join(PLAIN)} can be a GGUF adapter, not adapter={kind}: set exporter=[gguf]"
-
-
-def _architecture(key: str, plan: Plan, known: frozenset[str]) -> Iterator[str]:
-    """Refuse a model whose config.json names an architecture that the converter does not know."""
-    try:
-        config = plan.model.create().config_json()
-    except FrameworkError:  # the plan stage says it
-        return
-    text = config.get("text_config") or {}
-    named = [*(text.get("architectures") or []), *(config.get("architectures") or [])]
-    if named and not known & set(named):
-        plain = sorted(name.removesuffix("ForCausalLM") for name in known if name.endswith("ForCausalLM"))
-        close = nearest(named[0], sorted(known))
-        hint = f" Did you mean {close[0]}?" if close else ""
-        yield (
-            f"{key}: llama.cpp's converter does not know the architecture {named[0]}.{hint} "
-            f"Set {key}.llama_cpp_dir to a newer llama.cpp (docs/explanation/gguf.md), leave the exporter out, or take "
-            f"another model. Known, each with ForCausalLM: {', '.join(plain)}"
-        )

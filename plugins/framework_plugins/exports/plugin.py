@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from framework import Component, hookimpl
 from framework_plugins.exports import config
@@ -47,6 +47,14 @@ def framework_check_plan(plan: Plan) -> Iterable[str]:
     from framework_plugins.exports import checks  # noqa: PLC0415 - --help need not pay for it
 
     yield from checks.problems(plan)
+
+
+@hookimpl
+def framework_check_model(plan: Plan, config: Mapping[str, Any]) -> Iterable[str]:
+    """Refuse a model that llama.cpp's converter does not know, for a GGUF file."""
+    from framework_plugins.exports import gguf_checks  # noqa: PLC0415 - --help need not pay for it
+
+    return gguf_checks.model_problems(plan, config)
 
 
 @hookimpl

@@ -9,7 +9,7 @@ from framework.api.machine import gpu_count
 from framework.api.plan import EVAL_LOSS, Plan
 from framework.api.process_group import Engine
 from framework.api.schema import Optimizer, Stage
-from framework_plugins.launch.config import GroupConfig
+from framework_plugins.launch.config import Fsdp2Config, GroupConfig
 
 
 def problems(plan: Plan, config: GroupConfig) -> Iterator[str]:
@@ -56,7 +56,7 @@ def _training(plan: Plan, config: GroupConfig) -> Iterator[str]:
             f"trainer.early_stopping_metric={training.early_stopping_metric} has prompts answered in the middle of the "
             f"training, which {launch} cannot: set trainer.early_stopping_metric={EVAL_LOSS}"
         )
-    if config.offloads and _device(plan) == "cpu":
+    if isinstance(config, Fsdp2Config) and config.cpu_offload and _device(plan) == "cpu":
         yield "launch.cpu_offload=true has nothing to offload with trainer.device=cpu: set launch.cpu_offload=false"
     if config.engine is not Engine.ddp and training.optim is not Optimizer.adamw_torch:
         yield (

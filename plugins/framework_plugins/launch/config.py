@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, ClassVar
 
 from annotated_types import Gt
@@ -37,12 +37,7 @@ class GroupConfig(LaunchConfig):
         """Return the group that is asked for."""
         from framework.api.machine import gpu_count  # noqa: PLC0415 - 50 ms, which --help need not pay
 
-        return ProcessGroup(self.engine, self.processes or gpu_count() or 1, self.offloads)
-
-    @property
-    def offloads(self) -> bool:
-        """Whether weights lie in the CPU's memory."""
-        return False
+        return ProcessGroup(self.engine, self.processes or gpu_count() or 1)
 
 
 @dataclass
@@ -61,7 +56,6 @@ class Fsdp2Config(GroupConfig):
     cpu_offload: bool = False
     """Keep weights and the optimizer's states in the CPU's memory between their uses: slow, but there is more of it."""
 
-    @property
-    def offloads(self) -> bool:
-        """Whether weights lie in the CPU's memory."""
-        return self.cpu_offload
+    def group(self) -> ProcessGroup:
+        """Return the group that is asked for."""
+        return replace(super().group(), cpu_offload=self.cpu_offload)

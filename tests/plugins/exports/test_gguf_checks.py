@@ -11,6 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from framework import testing
+from framework.api.commands import check_model
+from framework.api.plan import Plan
+from framework.api.protocols import ModelSource
 from framework.util.errors import FrameworkError
 from framework_plugins.exports import gguf_checks
 from framework_plugins.exports.convert import converter
@@ -19,6 +22,14 @@ from framework_plugins.exports.convert import converter
 def refusal(tmp_path: Path, *words: str) -> str:
     with pytest.raises(FrameworkError) as caught:
         testing.plan(words, run_dir=tmp_path / "run")
+    return str(caught.value)
+
+
+def model_refusal(plan: Plan) -> str:
+    """Return the refusal of the plan's model, which the plan stage asks for with its config.json."""
+    source: ModelSource = plan.model.create()
+    with pytest.raises(FrameworkError) as caught:
+        check_model(plan, source.config_json())
     return str(caught.value)
 
 
@@ -60,7 +71,8 @@ def test_a_mistake_is_told_with_what_to_do(tmp_path: Path, words: list[str], sai
 
 def test_an_unknown_architecture_is_refused_with_those_that_can(tmp_path: Path) -> None:
     for exporter in ("gguf", "gguf_adapter"):
-        said = refusal(tmp_path, *base(tmp_path, ["LlamaForCasualLM"]), f"exporter=[{exporter}]")
+        words = [*base(tmp_path, ["LlamaForCasualLM"]), f"exporter=[{exporter}]"]
+        said = model_refusal(testing.plan(words, run_dir=tmp_path / "run"))
         assert f"exporter.{exporter}: llama.cpp's converter does not know the architecture LlamaForCasualLM." in said
         assert "Did you mean LlamaForCausalLM?" in said
         for name in ("Llama", "Mistral", "Qwen2", "Qwen3", "Gemma3", "Phi3"):
@@ -74,10 +86,11 @@ def test_an_architecture_that_only_the_users_llama_cpp_knows_is_taken(tmp_path: 
     (tree / converter.CONVERSION).write_text(table, encoding="utf-8")
     for exporter in ("gguf", "gguf_adapter"):
         words = [*base(tmp_path, ["AcmeForCausalLM"]), f"exporter=[{exporter}]"]
-        said = refusal(tmp_path, *words)
+        said = model_refusal(testing.plan(words, run_dir=tmp_path / "run"))
         assert "AcmeForCausalLM" in said
         assert f"Set exporter.{exporter}.llama_cpp_dir to a newer llama.cpp" in said
-        testing.plan([*words, f"exporter.{exporter}.llama_cpp_dir={tree}"], run_dir=tmp_path / "run")
+        plan = testing.plan([*words, f"exporter.{exporter}.llama_cpp_dir={tree}"], run_dir=tmp_path / "run")
+        check_model(plan, {"architectures": ["AcmeForCausalLM"]})
 
 
 def test_missing_libraries_name_the_extra(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
