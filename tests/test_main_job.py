@@ -101,7 +101,7 @@ def test_llama_cpp_writes_conversations_by_the_exported_file_as_the_training_did
     records = json.loads((quickstart.folder / "parity.json").read_text(encoding="utf-8"))
     (record,) = [each for each in records if each["against"] == "chat_template"]
     assert (record["name"], record["problem"], record["not_checked"]) == ("quickstart-Q4_K_M.gguf", "", "")
-    assert record["conversations"] == 4 + 8  # one of each form, and prompts of the run
+    assert record["conversations"] == 4 + 2  # one of each form, and prompts of the run
 
 
 def test_plain_peft_in_a_new_process_gives_the_same_greedy_text(quickstart: Run) -> None:
@@ -114,7 +114,12 @@ def test_plain_peft_in_a_new_process_gives_the_same_greedy_text(quickstart: Run)
 
 
 def test_a_finished_run_can_be_measured_again(quickstart: Run) -> None:
-    few = ("evaluator=[short_prompts]", "evaluator.prompts.count=4", "verdict.random_adapters=0", "logger=[jsonl]")
+    few = (
+        "evaluator=[short_prompts,memorization]",
+        "evaluator.prompts.count=4",
+        "verdict.random_adapters=0",
+        "logger=[jsonl]",
+    )
     words = ("stages=[evaluate,report]", f"run_dir={quickstart.folder}", *few)
     cwd = quickstart.folder.parent
     done = framework(*words, cwd=cwd, env=environment(cwd))

@@ -238,10 +238,10 @@ def framework_memory(plan, longest):
 
 def test_points_that_cannot_fit_are_passed_over_before_they_start_and_listed(place: Path) -> None:
     (place / "big.py").write_text(BIG, encoding="utf-8")
-    shelf = place / "shelf"
-    shelf.mkdir()
-    (shelf / "config.json").write_text(json.dumps(SMOLLM), encoding="utf-8")
-    (shelf / "model.safetensors").touch()
+    model = place / "box"
+    model.mkdir()
+    (model / "config.json").write_text(json.dumps(SMOLLM), encoding="utf-8")
+    (model / "model.safetensors").touch()
     data = ["data=local_file", "data.path=rows.jsonl", "logger=[]"]
     words = ["plugins=[./big.py]", "model=local", "model.path=box", "trainer=echo", "seed=1,2", "stages=[data,train]"]
     done = launch(ECHO, "-m", *data, *words, cwd=place)

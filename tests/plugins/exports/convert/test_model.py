@@ -11,6 +11,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from framework.util.errors import FrameworkError
+from framework_plugins.exports import chat_template
 from framework_plugins.exports.convert import apart
 from framework_plugins.exports.gguf_vocabulary import TEXTS, Vocabulary
 from framework_plugins.exports.llama.model import Llama
@@ -21,18 +22,21 @@ from tests.support.ggufs import CONVERTERS, MODELS, converted, tiny_model
 @pytest.fixture(scope="module", params=CONVERTERS)
 def models(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> tuple[dict[str, Path], dict[str, Path]]:
-    """Return the folders and the GGUF files, all converted in one process."""
+) -> tuple[dict[str, Path], dict[str, Vocabulary], dict[str, Path]]:
+    """Return the folders, what their files have to say, and the GGUF files, all converted in one process."""
     tree = request.param and request.getfixturevalue(request.param)
     target = tmp_path_factory.mktemp("families")
     folders = {name: tiny_model(target / name, name) for name in MODELS}
-    return folders, converted(list(folders.values()), target, tree=tree)
+    vocabularies = {name: Vocabulary.read(folder) for name, folder in folders.items()}
+    for name, folder in folders.items():
+        chat_template.put(folder, vocabularies[name].template)
+    return folders, vocabularies, converted(list(folders.values()), target, tree=tree)
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_the_file_is_the_model(name: str, models: Any, tmp_path: Path) -> None:
-    folders, files = models
-    vocabulary, file = Vocabulary.read(folders[name]), tmp_path / "new.gguf"
+    folders, vocabularies, files = models
+    vocabulary, file = vocabularies[name], tmp_path / "new.gguf"
     quantize(files[name], file, "f32", threads=1, settings=vocabulary.amendments(files[name]))
     vocabulary.check(file)
     theirs = AutoModelForCausalLM.from_pretrained(folders[name], dtype=torch.float32).eval()
