@@ -17,9 +17,11 @@ import json
 import os
 import runpy
 import select
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import termios
 import types
 from collections.abc import Mapping
@@ -140,7 +142,17 @@ def prepare(*modules: str) -> None:
         Plugins.instance()
         for entry in entry_points(group="framework"):
             entry.load()
+    for folder in [each for each in gc.get_objects() if isinstance(each, tempfile.TemporaryDirectory)]:
+        # W&B makes some while it is imported: the first copy that ends would remove them for all that follow.
+        folder._finalizer.atexit = False  # type: ignore[attr-defined]  # noqa: SLF001
+        atexit.register(remove, folder.name, os.getpid())
     gc.freeze()
+
+
+def remove(folder: str, process: int) -> None:
+    """Remove a folder at the end of the process that made it, not of a copy."""
+    if os.getpid() == process:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def start(option: str, what: str, *words: str) -> None:
