@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -36,6 +36,20 @@ def opened(plan: Plan) -> Iterator[tuple[HFModel, Data]]:
     """Open the model of a plan and load its data."""
     with HFBackend(plan.trainer.config).open(plan) as model:
         yield model, load_data(plan, model)
+
+
+@contextmanager
+def with_adapter(folder: Path, tiny: Callable[[Path], Path]) -> Iterator[HFModel]:
+    """Open a tiny model, written by `tiny` into a folder, with an adapter that changes what it says."""
+    import torch
+
+    rows = folder / "rows.jsonl"
+    rows.write_text('{"instruction": "Add 1 and 1.", "output": "2"}\n' * 4, encoding="utf-8")
+    with opened(make(tiny(folder / "model"), rows, folder / "run")) as (model, _):
+        for name, weight in model.model.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(weight, std=0.3, generator=torch.Generator().manual_seed(len(name)))
+        yield model
 
 
 def train(model: HFModel, data: Data, folder: Path, steps: list[Step] | None = None) -> tuple[TrainResult, list[Step]]:

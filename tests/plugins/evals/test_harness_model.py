@@ -13,22 +13,13 @@ from framework import FrameworkError
 from framework_plugins.evals.harness.model import HarnessModel
 from framework_plugins.hf.model import HFModel
 from tests.support.tiny import tiny_chatml, tiny_llama
-from tests.support.training import make, opened
+from tests.support.training import with_adapter
 
 
 @pytest.fixture(scope="module", params=[tiny_chatml, tiny_llama])
 def model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HFModel]:
     """Open a tiny model with an adapter that changes it; one tokenizer begins each text with its BOS, one does not."""
-    import torch
-
-    folder = tmp_path_factory.mktemp("base")
-    base = request.param(folder / "model")
-    rows = folder / "rows.jsonl"
-    rows.write_text('{"instruction": "Add 1 and 1.", "output": "2"}\n' * 4, encoding="utf-8")
-    with opened(make(base, rows, folder / "run")) as (model, _):
-        for name, weight in model.model.named_parameters():
-            if "lora_B" in name:
-                torch.nn.init.normal_(weight, std=0.3, generator=torch.Generator().manual_seed(len(name)))
+    with with_adapter(tmp_path_factory.mktemp("base"), request.param) as model:
         yield model
 
 

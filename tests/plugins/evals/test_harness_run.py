@@ -25,21 +25,14 @@ from framework_plugins.hf.model import HFModel
 from tests.support.harness_tasks import TASKS, write_task, write_tasks
 from tests.support.results import EVEN
 from tests.support.tiny import tiny_chatml
-from tests.support.training import make, opened
+from tests.support.training import with_adapter
 
 NO_DATA = Data([], [], [], EVEN)
 
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HFModel]:
-    folder = tmp_path_factory.mktemp("base")
-    base = tiny_chatml(folder / "model")
-    rows = folder / "rows.jsonl"
-    rows.write_text('{"instruction": "Add 1 and 1.", "output": "2"}\n' * 4, encoding="utf-8")
-    with opened(make(base, rows, folder / "run")) as (model, _):
-        for name, weight in model.model.named_parameters():
-            if "lora_B" in name:
-                torch.nn.init.normal_(weight, std=0.3, generator=torch.Generator().manual_seed(len(name)))
+    with with_adapter(tmp_path_factory.mktemp("base"), tiny_chatml) as model:
         yield model
 
 
