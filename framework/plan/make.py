@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -136,27 +137,25 @@ def _not_installed(plan: Plan, reported: Sequence[str]) -> Iterator[str]:
     versions that the tests did not run: their own checks know. A plan alone can be made where nothing can be trained.
     """
     skipped = {"model", "exporter", "trainer", *(("quantization", "launch") if plan.stages == (Stage.plan,) else ())}
-    options, lacking = [], []
+    needed: dict[str, tuple[str, ...]] = {}
     for name, choice in plan.selections.items():
-        group, option = name.partition(".")[0], choice.component.name
-        extras = choice.component.extras if group not in skipped else ()
-        if not extras or any(text.startswith(f"{group}={option} needs ") for text in reported):
-            continue
-        from framework.util.requirements import missing  # noqa: PLC0415 - urllib.request brings http and ssl
+        group = name.partition(".")[0]
+        option = f"{group}={choice.component.name}"
+        if group not in skipped and not any(text.startswith(f"{option} needs ") for text in reported):
+            needed[option] = choice.component.extras
+    if not any(needed.values()):
+        return
+    from framework.util.requirements import missing, pip_command  # noqa: PLC0415 - urllib.request brings http and ssl
 
-        try:
-            absent = [extra for extra in extras if missing([extra])]
-        except ValueError:  # no requirement at all: whoever imports the option says what is wrong
-            continue
-        if absent:
-            options.append(f"{group}={option}")
-            lacking += absent
+    absent: dict[str, list[str]] = {}
+    for option, extras in needed.items():
+        with suppress(ValueError):  # no requirement at all: whoever imports the option says what is wrong
+            absent[option] = [extra for extra in extras if missing([extra])]
+    options = [option for option, extras in absent.items() if extras]
     if options:
-        from framework.util.requirements import missing, pip_command  # noqa: PLC0415 - as above
-
-        extras = tuple(dict.fromkeys(lacking))
+        lacking = tuple(dict.fromkeys(extra for extras in absent.values() for extra in extras))
         verb = "needs" if len(options) == 1 else "need"
-        yield f"{' and '.join(options)} {verb} {', '.join(missing(extras))}: {pip_command(extras)}"
+        yield f"{' and '.join(options)} {verb} {', '.join(missing(lacking))}: {pip_command(lacking)}"
 
 
 def _own(plan: Plan, plugins: Plugins) -> Iterator[str]:
