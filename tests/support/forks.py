@@ -145,6 +145,7 @@ def prepare(*modules: str) -> None:
     for folder in [each for each in gc.get_objects() if isinstance(each, tempfile.TemporaryDirectory)]:
         # W&B makes some while it is imported: the first copy that ends would remove them for all that follow.
         folder._finalizer.atexit = False  # type: ignore[attr-defined]  # noqa: SLF001
+        atexit.unregister(folder.cleanup)  # which W&B asks for, too
         atexit.register(remove, folder.name, os.getpid())
     gc.freeze()
 

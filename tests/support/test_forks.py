@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.forked_program import ECHO, MODULE, execute, forks, launch
+from tests.support.forked_program import ECHO, MODULE, execute, forks, launch, loggers
 from tests.support.forks import Call, Forks
 
 RAISES = "import atexit; atexit.register(print, 'the end'); raise LookupError('lost')"
@@ -50,6 +50,12 @@ def test_what_ends_a_fork_is_told_as_python_tells_it_and_the_next_one_knows_noth
     assert launch((python, "-c", kill), cwd=tmp_path).code == -signal.SIGKILL
     look = "import os, sys; print(os.environ.get('LEFT'), hasattr(sys, 'left'), os.getcwd(), sys.stdin.read())"
     assert launch((python, "-c", look), cwd=tmp_path).out == f"None False {tmp_path} \n"
+
+
+def test_the_end_of_a_fork_leaves_the_folders_that_libraries_made_before(tmp_path: Path) -> None:
+    look = "from wandb.sdk.data_types._private import MEDIA_TMP; print(os.path.isdir(MEDIA_TMP.name))"
+    launched = [launch((MODULE[0], "-c", f"import os; {look}"), cwd=tmp_path, of=loggers()).out for _ in range(2)]
+    assert launched == ["True\n", "True\n"]
 
 
 def test_a_fork_that_takes_too_long_is_killed(tmp_path: Path) -> None:
