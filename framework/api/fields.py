@@ -220,8 +220,7 @@ _WITHIN: dict[type, Callable[[Any, Any], bool]] = {
 
 def _within(value: Any, bound: annotated_types.BaseMetadata) -> bool:
     if type(bound) not in _WITHIN:
-        message = f"a bound of the kind {type(bound).__name__} is not understood"
-        raise TypeError(message)
+        raise TypeError(f"a bound of the kind {type(bound).__name__} is not understood")
     return _WITHIN[type(bound)](value, bound)
 
 

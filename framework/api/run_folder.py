@@ -87,8 +87,9 @@ class RunFolder:
             return records.load(kind, self.file(name))
         except ValueError as error:
             stage = Stage.evaluate.value if name == NULL else name
-            message = f"{error}: delete it, or run the stage '{stage}' again into another run_dir"
-            raise FrameworkError(message) from error
+            raise FrameworkError(
+                f"{error}: delete it, or run the stage '{stage}' again into another run_dir"
+            ) from error
 
 
 @dataclass(frozen=True)
@@ -111,8 +112,7 @@ class SavedRun:
         except FileNotFoundError:
             return None
         except OSError as error:
-            message = f"{file} cannot be read: {error.strerror}"
-            raise FrameworkError(message) from error
+            raise FrameworkError(f"{file} cannot be read: {error.strerror}") from error
         except ValueError as error:
             raise FrameworkError(str(error)) from error
 

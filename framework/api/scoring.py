@@ -163,21 +163,18 @@ def _all_at_once(name: str, metric: AnswerMetric, answers: Sequence[Answered]) -
 
 def _check_length(values: Sequence[object], answers: Sequence[Answered]) -> None:
     if len(values) != len(answers):
-        message = f"it scores {len(values)} of {len(answers)} answers; one without a score has None"
-        raise FrameworkError(message)
+        raise FrameworkError(f"it scores {len(values)} of {len(answers)} answers; one without a score has None")
 
 
 def _number(score: object) -> float:
     if not isinstance(score, int | float) or not math.isfinite(score):
-        message = f"it gives {score!r}, no finite number"
-        raise FrameworkError(message)
+        raise FrameworkError(f"it gives {score!r}, no finite number")
     return float(score)
 
 
 def _weight(weight: object) -> float:
     if _number(weight) < 0:
-        message = f"it gives the weight {weight!r}, below 0"
-        raise FrameworkError(message)
+        raise FrameworkError(f"it gives the weight {weight!r}, below 0")
     return _number(weight)
 
 

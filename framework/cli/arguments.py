@@ -123,15 +123,13 @@ def load_plugins(session: Session, words: Sequence[str]) -> None:
         if "=" in word and override_key(word) == "plugins":
             value = word.partition("=")[2]
             if not re.fullmatch(r"\[.*\]", value, re.DOTALL):
-                message = f"{word}: plugins is a list of files: plugins=[{value or './mine.py'}]"
-                raise FrameworkError(message)
+                raise FrameworkError(f"{word}: plugins is a list of files: plugins=[{value or './mine.py'}]")
             try:
                 parsed = OverridesParser.create().parse_override(word)
             except OverrideParseException as error:
                 raise FrameworkError(explain(error)) from error
             if parsed.is_sweep_override():
-                message = f"{word}: plugins cannot be swept over, they are loaded once"
-                raise FrameworkError(message)
+                raise FrameworkError(f"{word}: plugins cannot be swept over, they are loaded once")
             for path in parsed.value():
                 load_file(session.plugins, str(path))
 
@@ -145,8 +143,7 @@ def reject_duplicate_overrides(words: Sequence[str]) -> None:
     seen: dict[str, str] = {}
     for word in words:
         if re.match(r"[^-].*=", word, re.DOTALL) and (first := seen.setdefault(override_key(word), word)) is not word:
-            message = f"{first} and {word} set the same key: give it once"
-            raise FrameworkError(message)
+            raise FrameworkError(f"{first} and {word} set the same key: give it once")
 
 
 def check_options(words: Sequence[str]) -> None:
@@ -158,12 +155,10 @@ def check_options(words: Sequence[str]) -> None:
     parser = CommandParser("", usage=USAGE, parents=[get_args_parser()], add_help=False, allow_abbrev=True)
     for word in words:
         if "=" in word and (refusal := _refusal(word)):
-            message = f"{word}: {refusal}"
-            raise FrameworkError(message)
+            raise FrameworkError(f"{word}: {refusal}")
     for word in parser.parse_known_args(list(words))[1]:
         if "=" in word:
-            message = f"'{word}' stands after an option: options such as -m stand before the first override"
-            raise FrameworkError(message)
+            raise FrameworkError(f"'{word}' stands after an option: options such as -m stand before the first override")
         raise FrameworkError(unknown("option", word, parser.option_names))
 
 

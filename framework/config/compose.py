@@ -48,8 +48,7 @@ def add_folder(session: Session, folder: str) -> None:
         FrameworkError: there is no such folder.
     """
     if not Path(folder).is_dir():
-        message = f"--config-dir={folder}: there is no such folder"
-        raise FrameworkError(message)
+        raise FrameworkError(f"--config-dir={folder}: there is no such folder")
     session.config_dirs.append(Path(folder).absolute())
 
 
@@ -70,8 +69,7 @@ def announce_folders(session: Session) -> None:
     taken = {file.relative_to(conf_dir()): file for file in _files(conf_dir())}
     own = user_folders(session)
     for file in (misnamed for folder in own for misnamed in sorted(folder.rglob("*.yml"))):
-        message = f"{file}: Hydra reads .yaml only: rename it to {file.stem}.yaml"
-        raise FrameworkError(message)
+        raise FrameworkError(f"{file}: Hydra reads .yaml only: rename it to {file.stem}.yaml")
     plugins = (place for _, places in _plugin_folders(session) for place in places)
     for folder in (*plugins, *own):
         adds = []
@@ -81,8 +79,7 @@ def announce_folders(session: Session) -> None:
             known = session.plugins.registrations(group) if group in GROUPS else {}
             if name in taken or option in known:
                 other = taken.get(name) or f"the {group} '{option}' of {known[option].package}"
-                message = f"{file}: {other} has that name and is found first: give the file another name"
-                raise FrameworkError(message)
+                raise FrameworkError(f"{file}: {other} has that name and is found first: give the file another name")
             taken[name] = file
             if group != ".":  # one at the top is no option; the defaults list of another may name it
                 adds.append(f"{group}={option}" if group in GROUPS else f"+{group}={option}")

@@ -23,15 +23,14 @@ def check_turns(example: Example) -> None:
     messages = example.messages
     if not messages or messages[-1].role != "assistant":
         last = f"'{messages[-1].role}'" if messages else "no message"
-        message = f"a conversation to learn from ends with an assistant's turn, this one with {last}"
-        raise FrameworkError(message)
+        raise FrameworkError(f"a conversation to learn from ends with an assistant's turn, this one with {last}")
     first = next((message.role for message in messages if message.role != "system"), "")
     if first in ("assistant", "tool"):
-        message = f"a conversation begins with a user's turn, this one with the {first}'s: nothing would be asked"
-        raise FrameworkError(message)
+        raise FrameworkError(
+            f"a conversation begins with a user's turn, this one with the {first}'s: nothing would be asked"
+        )
     if not any(turn.learned for turn in messages if turn.role == "assistant"):
-        message = "no assistant's turn is to be learned: all have the weight 0"
-        raise FrameworkError(message)
+        raise FrameworkError("no assistant's turn is to be learned: all have the weight 0")
     for turn in messages:
         _check_turn(turn)
     for turn in example.rejected:
@@ -42,8 +41,7 @@ def check_turns(example: Example) -> None:
 
 def _check_turn(turn: Message) -> None:
     if turn.role not in ROLES:
-        message = f"a turn has the role '{turn.role}'; valid: {', '.join(ROLES)}"
-        raise FrameworkError(message)
+        raise FrameworkError(f"a turn has the role '{turn.role}'; valid: {', '.join(ROLES)}")
     _check_text(f"the {turn.role}'s turn", turn.content)
     for more in (turn.reasoning_content, turn.name, turn.tool_call_id):
         if more:
@@ -54,18 +52,15 @@ def _check_turn(turn: Message) -> None:
 
 def _check_text(what: str, text: object) -> None:
     if not isinstance(text, str):
-        message = f"{what} is a {type(text).__name__}, no text"
-        raise FrameworkError(message)
+        raise FrameworkError(f"{what} is a {type(text).__name__}, no text")
     try:
         text.encode()
     except UnicodeEncodeError as error:  # JSON may hold half of a surrogate pair, a tokenizer and a file may not
-        message = f"{what} is no valid text: {error.reason} at character {error.start + 1}"
-        raise FrameworkError(message) from error
+        raise FrameworkError(f"{what} is no valid text: {error.reason} at character {error.start + 1}") from error
 
 
 def _check_json(what: str, value: object) -> None:
     try:
         json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except (TypeError, ValueError, RecursionError) as error:  # a date of Parquet, NaN, half of a surrogate pair
-        message = f"{what} cannot be written as JSON: {summarize_error(error)}"
-        raise FrameworkError(message) from error
+        raise FrameworkError(f"{what} cannot be written as JSON: {summarize_error(error)}") from error

@@ -96,23 +96,21 @@ def fit(store: Store, numbers: Numbers, limit: int, overflow: Overflow, what: st
     longest = int(lengths.max())
     if long.any() and overflow is Overflow.fail:
         first = int(numbers[long][0])
-        message = (
+        raise FrameworkError(
             f"{int(long.sum())} of {len(numbers)} {what} rows are longer than trainer.max_seq_length={limit} "
             f"({store.where(first)} has {store.columns.tokens[first]} tokens, the longest {longest}): set "
             f"trainer.max_seq_length={longest}, or data.overflow=drop|truncate"
         )
-        raise FrameworkError(message)
     if overflow is Overflow.truncate:
         beyond = [store.supervised_after(int(number), limit) for number in numbers[long]]
         supervised[long] -= np.array(beyond, np.int64)
     else:
         supervised[long] = 0
     if not supervised.any():
-        message = (
+        raise FrameworkError(
             f"trainer.max_seq_length={limit} leaves no supervised token: the {len(numbers)} {what} rows have "
             f"{int(lengths.min())} to {longest} tokens. Set trainer.max_seq_length={longest}"
         )
-        raise FrameworkError(message)
     learnable, after = supervised > 0, int(supervised.sum())
     return Fitted(numbers[learnable], after, int(long.sum()), int((~learnable).sum()), before - after)
 

@@ -102,24 +102,22 @@ def _format(place: str, entry: Mapping[str, Any], form: Selection) -> Selection:
     if columns is None:
         return form
     if not isinstance(columns, Mapping) or not all(isinstance(name, str) for name in columns.values()):
-        message = (
+        raise FrameworkError(
             f"{place}.columns={columns} must be named values, each text: {{instruction: question, output: answer}}"
         )
-        raise FrameworkError(message)
     return Selection(form.component, dataclasses.replace(form.config, columns=dict(columns)))
 
 
 def _check_amount(place: str, weight: object, count: object) -> None:
     if (weight is None) == (count is None):
         reason = "has neither" if weight is None else "has both"
-        message = f"{place} needs weight (a share of the training rows) or count (a number of rows), and {reason}"
-        raise FrameworkError(message)
+        raise FrameworkError(
+            f"{place} needs weight (a share of the training rows) or count (a number of rows), and {reason}"
+        )
     if weight is not None and not (_is_number(weight) and 0 < float(str(weight)) < 1):
-        message = f"{place}.weight={weight} must be a number above 0 and below 1"
-        raise FrameworkError(message)
+        raise FrameworkError(f"{place}.weight={weight} must be a number above 0 and below 1")
     if count is not None and not (isinstance(count, int) and _is_number(count) and count > 0):
-        message = f"{place}.count={count} must be a whole number above 0"
-        raise FrameworkError(message)
+        raise FrameworkError(f"{place}.count={count} must be a whole number above 0")
 
 
 def _is_number(value: object) -> bool:
@@ -129,8 +127,7 @@ def _is_number(value: object) -> bool:
 def _option(group: str, name: str, place: str) -> Component:
     options = current().plugins.components(group)
     if name not in options:
-        message = f"{place}.{group}={name}: {unknown(f'{group} option', name, options)}"
-        raise FrameworkError(message)
+        raise FrameworkError(f"{place}.{group}={name}: {unknown(f'{group} option', name, options)}")
     return options[name]
 
 
@@ -139,24 +136,20 @@ def _check_names(place: str, source: Component, settings: Mapping[str, Any]) -> 
     known = [name for name in names if name not in BASE and not name.startswith(HELD_OUT)]
     for name in settings:
         if name not in known:
-            message = f"{place}: {unknown('key', name, [*known, *OWN])}"
-            raise FrameworkError(message)
+            raise FrameworkError(f"{place}: {unknown('key', name, [*known, *OWN])}")
 
 
 def _settings(place: str, source: Component, settings: Mapping[str, Any]) -> Any:
     for field in fields(source.schema):
         if field.name in settings and not field.accepts(settings[field.name]):
-            message = f"{place}.{field.name}={settings[field.name]} must be {field.valid}"
-            raise FrameworkError(message)
+            raise FrameworkError(f"{place}.{field.name}={settings[field.name]} must be {field.valid}")
     try:
         merged = OmegaConf.merge(OmegaConf.structured(source.schema), settings)
         if missing := sorted(OmegaConf.missing_keys(merged)):
-            message = f"{place}.{missing[0]} has no value: give {missing[0]}: …"
-            raise FrameworkError(message)
+            raise FrameworkError(f"{place}.{missing[0]} has no value: give {missing[0]}: …")
         return OmegaConf.to_object(merged)
     except OmegaConfBaseException as error:
-        message = f"{place}: {summarize_error(error)}"
-        raise FrameworkError(message) from error
+        raise FrameworkError(f"{place}: {summarize_error(error)}") from error
 
 
 class SeededSampler:

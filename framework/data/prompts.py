@@ -42,16 +42,14 @@ def from_file(path: str, form: Selection) -> list[Prompt]:
         FrameworkError: there is no such file, it has no prompt, or a row is none; names the rows.
     """
     if Path(path).expanduser().is_dir():
-        message = "this is a folder; give one of the files in it"
-        raise FrameworkError(message)
+        raise FrameworkError("this is a folder; give one of the files in it")
     options = current().plugins.components("data")
     if FILES not in options:
         raise FrameworkError(unknown("data option", FILES, options))
     raw: RawData = Selection(options[FILES], options[FILES].schema(path=path)).create().load()
     prompts = _prompts(raw.train, form)
     if not prompts:
-        message = "there is no prompt in the file: it is empty"
-        raise FrameworkError(message)
+        raise FrameworkError("there is no prompt in the file: it is empty")
     return prompts
 
 
@@ -125,8 +123,9 @@ class PromptReader:
         turns = example.messages[:-1] if answered else example.messages
         reference = (example.messages[-1].content if answered else "") or _named(fields)
         if not turns or turns[-1].role not in {"user", "tool"} or not turns[-1].content.strip():
-            message = "it asks nothing: the last turn before the answer has to be the user's, with some text"
-            raise FrameworkError(message)
+            raise FrameworkError(
+                "it asks nothing: the last turn before the answer has to be the user's, with some text"
+            )
         check_turns(dataclasses.replace(example, messages=(*turns, Message("assistant", reference))))
         return Prompt(turns, reference or None, example.tools)
 
@@ -144,8 +143,9 @@ class PromptReader:
         except FrameworkError:
             raise
         except Exception as error:
-            message = f"the format cannot read the row: {summarize_error(error)}{error_location(error)}"
-            raise FrameworkError(message) from error
+            raise FrameworkError(
+                f"the format cannot read the row: {summarize_error(error)}{error_location(error)}"
+            ) from error
 
 
 def _with_answer(fields: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
@@ -164,8 +164,7 @@ def _named(fields: Mapping[str, Any]) -> str:
     """
     named = fields.get("reference")
     if named is not None and not isinstance(named, str):
-        message = f"needs text in 'reference', found {named!r}"
-        raise FrameworkError(message)
+        raise FrameworkError(f"needs text in 'reference', found {named!r}")
     return named or ""
 
 

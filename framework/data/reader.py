@@ -60,8 +60,9 @@ class Reader:
             if error.errno not in FULL or not str(error.filename or cache_dir()).startswith(str(cache_dir())):
                 raise  # of the source
             reason = error.strerror or summarize_error(error)
-            message = f"the cache folder {folder.parent} cannot be written: {reason}. Set FRAMEWORK_CACHE=FOLDER"
-            raise FrameworkError(message) from error
+            raise FrameworkError(
+                f"the cache folder {folder.parent} cannot be written: {reason}. Set FRAMEWORK_CACHE=FOLDER"
+            ) from error
 
     def _unshared(self) -> Store:
         """Write a store that goes with the last who uses it."""
@@ -102,8 +103,7 @@ class Reader:
             while count < target and (more := rows.draw(target - count)) is not None:  # again in place of bad rows
                 count += self._add(into, more, part.format, TRAIN, number)
             if not count and not summary.bad_rows:
-                message = f"data.mix[{number - 1}] ({part.name}) has no rows"
-                raise FrameworkError(message)
+                raise FrameworkError(f"data.mix[{number - 1}] ({part.name}) has no rows")
             summary.mixed.append(MixedIn(part.name, target, count))
         if summary.bad_rows and data.on_bad_row is OnBadRow.fail:
             raise summary.refusal()

@@ -194,8 +194,9 @@ class ColumnRenamer:
         if self._first is None:
             return
         for name, column in self._unseen.items():
-            message = f"format.columns.{name}={column}, and no row has it: {unknown('column', column, self._first)}"
-            raise FrameworkError(message)
+            raise FrameworkError(
+                f"format.columns.{name}={column}, and no row has it: {unknown('column', column, self._first)}"
+            )
 
 
 def with_system_prompt(example: Example, prompt: str | None) -> Example:

@@ -73,8 +73,7 @@ def _from_store(
     part = split_parts(plan, rows)
     train, validation = (np.flatnonzero(part == which) for which in (TRAIN, VALIDATION))
     if not len(train):
-        message = "no row has a token that could be learned"
-        raise FrameworkError(message)
+        raise FrameworkError("no row has a token that could be learned")
     fitted = lengths.fit(rows, train, limit, overflow, "training")
     nothing = Fitted(validation, 0, 0, 0, 0)
     held_out = lengths.fit(rows, validation, limit, overflow, "validation") if len(validation) else nothing
@@ -116,8 +115,7 @@ def _prove(plan: Plan, rows: Store) -> Proof:
     if not (rows.columns.part == TRAIN).any():
         bad = rows.summary
         skipped = f": all {bad.bad_rows} are bad, the first {bad.bad_examples[0]}" if bad.bad_rows else ""
-        message = f"data '{plan.data.component.name}' has no rows{skipped}"
-        raise FrameworkError(message)
+        raise FrameworkError(f"data '{plan.data.component.name}' has no rows{skipped}")
     proven = mask_verification.prove(rows)
     if proven.failed and plan.data.config.proof is ProofMode.fail:
         raise mask_verification.refusal(proven)

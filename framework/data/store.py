@@ -117,8 +117,7 @@ class Store:
             ValueError: they do not.
         """
         if not self._tokens.num_record_batches == self._texts.num_record_batches == len(self._ends):
-            message = f"{self.folder} is damaged"
-            raise ValueError(message)
+            raise ValueError(f"{self.folder} is damaged")
 
     def __len__(self) -> int:
         """Return how many rows there are, of all parts."""

@@ -65,8 +65,7 @@ def formatter(*fields: str) -> Callable[[Function], Function]:
         TypeError: it is no plain function, has other parameters or no docstring, or no field is named.
     """
     if not fields or not all(isinstance(field, str) for field in fields):
-        message = "@formatter needs the names of the fields of a row: @formatter('question', 'solution')"
-        raise TypeError(message)
+        raise TypeError("@formatter needs the names of the fields of a row: @formatter('question', 'solution')")
 
     def decorate(function: Function) -> Function:
         _, schema = _signature(function, ("row",), FormatConfig)
@@ -97,8 +96,9 @@ def exporter(function: Function | None = None, /, *, after: Sequence[str] = (), 
         TypeError: it is no plain function, has other parameters, or no docstring; or `after` is no list of names.
     """
     if isinstance(after, str) or not all(isinstance(name, str) for name in after):
-        message = f"@exporter takes the names of other exporters as a tuple: after=('merged',), not after={after!r}"
-        raise TypeError(message)
+        raise TypeError(
+            f"@exporter takes the names of other exporters as a tuple: after=('merged',), not after={after!r}"
+        )
 
     def decorate(function: Function) -> Function:
         _, schema = _signature(function, ("model", "context"), ExporterConfig, needed=2)
@@ -116,15 +116,12 @@ def _signature(
     The first `needed` of `names` have to be there.
     """
     if not inspect.isfunction(function):
-        message = f"{function!r} is no function: mark what `def` makes, above other decorators"
-        raise TypeError(message)
+        raise TypeError(f"{function!r} is no function: mark what `def` makes, above other decorators")
     where = f"{function.__module__}.{function.__qualname__}"
     if is_async(function):
-        message = f"{where} is async, and nothing would await it: write def, not async def"
-        raise TypeError(message)
+        raise TypeError(f"{where} is async, and nothing would await it: write def, not async def")
     if not function.__doc__:
-        message = f"{where} needs a docstring: its first line documents the option"
-        raise TypeError(message)
+        raise TypeError(f"{where} needs a docstring: its first line documents the option")
     parameters = list(inspect.signature(function).parameters)
     options = [name for name in parameters if name not in names]
     if (
@@ -132,14 +129,12 @@ def _signature(
         or len(options) > 1
         or options != parameters[len(parameters) - len(options) :]
     ):
-        message = (
+        raise TypeError(
             f"{where} takes ({', '.join(parameters)}); it may take ({', '.join(names)}), and the options after that"
         )
-        raise TypeError(message)
     hint = get_type_hints(function).get(options[0]) if options else base
     if not (isinstance(hint, type) and is_dataclass(hint) and issubclass(hint, base)):
-        message = f"{where}: annotate '{options[0]}' with a dataclass that subclasses {base.__name__}"
-        raise TypeError(message)
+        raise TypeError(f"{where}: annotate '{options[0]}' with a dataclass that subclasses {base.__name__}")
     # Always a class of its own: functions may share their options, and the class tells which of them a config is of.
     schema = make_dataclass(f"{function.__name__}_config", [], bases=(hint,))
     schema.__module__ = function.__module__
@@ -232,17 +227,20 @@ class FunctionFormatter:
         kind = self.function.__name__
         for name in self.fields:
             if name not in fields:
-                message = f"format {kind} needs the field '{name}'; the row has {', '.join(map(str, fields)) or 'none'}"
-                raise FrameworkError(message)
+                raise FrameworkError(
+                    f"format {kind} needs the field '{name}'; the row has {', '.join(map(str, fields)) or 'none'}"
+                )
         try:
             turns = [turn if isinstance(turn, Message) else Message(*turn) for turn in self._turns(fields)]
         except KeyError as error:
-            message = f"format {kind} needs the field {error}; the row has {', '.join(map(str, fields))}"
-            raise FrameworkError(message) from error
+            raise FrameworkError(
+                f"format {kind} needs the field {error}; the row has {', '.join(map(str, fields))}"
+            ) from error
         for turn in turns:
             if not isinstance(turn.content, str):
-                message = f"format {kind} makes the {turn.role}'s turn a {type(turn.content).__name__}, no text"
-                raise FrameworkError(message)
+                raise FrameworkError(
+                    f"format {kind} makes the {turn.role}'s turn a {type(turn.content).__name__}, no text"
+                )
         return Example(tuple(turns), kind)
 
     def _turns(self, fields: Mapping[str, Any]) -> Turns:
@@ -274,9 +272,8 @@ class FunctionExporter:
         items = list(result) if isinstance(result, Iterable) and not isinstance(result, str) else [result]
         for item in items:
             if not isinstance(item, Artifact):
-                message = (
+                raise FrameworkError(
                     f"exporter {self.function.__name__} gives {item!r:.60}: return a list with an "
                     "Artifact(kind, path, bytes) for each file or folder that it wrote"
                 )
-                raise FrameworkError(message)
         return items

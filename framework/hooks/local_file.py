@@ -56,8 +56,7 @@ def _load(plugins: Plugins, file: Path, path: str) -> None:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         sys.modules.pop(file.stem, None)
-        message = f"plugins={path}: {describe_error(error)}"
-        raise FrameworkError(message) from error
+        raise FrameworkError(f"plugins={path}: {describe_error(error)}") from error
     _register(plugins, module, file, path)
 
 
@@ -66,26 +65,24 @@ def _register(plugins: Plugins, module: ModuleType, file: Path, path: str) -> No
         plugins.add(module, name=file.stem, package=str(file))
     except (Exception, SystemExit) as error:
         sys.modules.pop(file.stem, None)
-        message = f"plugins={path}: {describe_error(error)}"
-        raise FrameworkError(message) from error
+        raise FrameworkError(f"plugins={path}: {describe_error(error)}") from error
     if not has_hooks(plugins, module):
-        message = (
+        raise FrameworkError(
             f"plugins={path}: nothing in it is a plugin: mark a hook with @hookimpl, or a function with @metric, "
             "@formatter or @exporter"
         )
-        raise FrameworkError(message)
 
 
 def _check_file(file: Path, path: str) -> None:
     if file.is_file() and file.suffix == ".py":
         return
     if path in {"", "None"}:
-        message = "plugins=[null] names no file: name Python files, plugins=[./mine.py], or give plugins=[] for none"
-        raise FrameworkError(message)
+        raise FrameworkError(
+            "plugins=[null] names no file: name Python files, plugins=[./mine.py], or give plugins=[] for none"
+        )
     near = sorted(other.name for other in file.parent.glob("*.py")) if file.parent.is_dir() else []
     beside = f". Beside it: {', '.join(near[:5])}" if near else ""
-    message = f"plugins={path}: there is no such Python file{beside}"
-    raise FrameworkError(message)
+    raise FrameworkError(f"plugins={path}: there is no such Python file{beside}")
 
 
 def _check_name(plugins: Plugins, file: Path, path: str) -> None:
@@ -94,8 +91,9 @@ def _check_name(plugins: Plugins, file: Path, path: str) -> None:
     if not free or plugins.manager.has_plugin(name) or _is_module(name, file):
         plain = re.sub(r"\W", "_", name)
         other = plain if plain != name and plain.isidentifier() else f"my_{plain}"
-        message = f"plugins={path}: '{name}' is no free name for a module: rename the file, for example {other}.py"
-        raise FrameworkError(message)
+        raise FrameworkError(
+            f"plugins={path}: '{name}' is no free name for a module: rename the file, for example {other}.py"
+        )
 
 
 def _is_module(name: str, file: Path) -> bool:

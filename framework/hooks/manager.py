@@ -236,8 +236,9 @@ class Plugins:
         try:
             return Selection(component, OmegaConf.to_object(node))
         except Exception as error:  # of the dataclass itself: a __post_init__ that refuses
-            message = f"the settings of '{component.name}' are refused: {summarize_error(error)}{error_location(error)}"
-            raise FrameworkError(message) from error
+            raise FrameworkError(
+                f"the settings of '{component.name}' are refused: {summarize_error(error)}{error_location(error)}"
+            ) from error
 
     def commands(self) -> dict[str, Component]:
         """Return the commands by name."""

@@ -66,8 +66,7 @@ class Shape:
         text = config.get("text_config") or config
         kind = str(text.get("model_type") or config.get("model_type") or "unknown")
         if problem := _unknown(config, text):
-            message = f"config.json of model_type {kind} {problem}"
-            raise FrameworkError(message)
+            raise FrameworkError(f"config.json of model_type {kind} {problem}")
         hidden, heads = text["hidden_size"], text["num_attention_heads"]
         return cls(
             family=kind,

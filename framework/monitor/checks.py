@@ -44,13 +44,11 @@ def check_data(plan: Plan, data: Data) -> None:
         return
     name, patience = plan.training.early_stopping_metric, plan.training.early_stopping_patience
     if name != EVAL_LOSS and not data.prompts:
-        message = (
+        raise FrameworkError(
             f"trainer.early_stopping_metric={name} needs prompts, and there are none: set data.validation_split=0.1"
         )
-        raise FrameworkError(message)
     if name == EVAL_LOSS and patience is not None and not data.validation:
-        message = (
+        raise FrameworkError(
             f"trainer.early_stopping_patience={patience} needs validation rows, and there are none: set "
             "data.validation_split=0.1, or trainer.early_stopping_metric to a metric of the run"
         )
-        raise FrameworkError(message)

@@ -134,8 +134,7 @@ def check_fits(plan: Plan, forecast: Forecast) -> None:
         return
     least = f"at least {memory.least / GIB:.1f} GiB"
     needed = f"does not fit: {least} are needed, and {memory.device} has {memory.available / GIB:.1f}"
-    message = f"{needed}\n{remedy(forecast)}"
-    raise DoesNotFitError(message)
+    raise DoesNotFitError(f"{needed}\n{remedy(forecast)}")
 
 
 def remedy(forecast: Forecast) -> str:

@@ -54,8 +54,7 @@ class Planner:
         """
         config = self.source.config_json()
         if not config:
-            message = "the model has no config.json"
-            raise FrameworkError(message)
+            raise FrameworkError("the model has no config.json")
         return Shape.from_config(config)
 
     def first(self, plan: Plan) -> tuple[Plan, Forecast]:

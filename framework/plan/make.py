@@ -98,8 +98,9 @@ def _plain(config: DictConfig) -> Mapping[str, Any]:
 
 def _run_dir(config: DictConfig, trial_dir: Path | None) -> Path:
     if config.run_dir is not None and trial_dir is not None:
-        message = "run_dir would put all trials of a sweep into one folder: set hydra.sweep.dir=FOLDER instead"
-        raise FrameworkError(message)
+        raise FrameworkError(
+            "run_dir would put all trials of a sweep into one folder: set hydra.sweep.dir=FOLDER instead"
+        )
     if config.run_dir is not None:
         return Path(config.run_dir).absolute()
     now = datetime.now().astimezone()

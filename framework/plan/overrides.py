@@ -51,10 +51,9 @@ def _one(plan: Plan, key: str, value: Any) -> Selection:
     if GROUPS[group].several:
         chosen, (name, *names) = getattr(plan, group), names or [""]
         if name not in chosen or not names:
-            message = (
+            raise FrameworkError(
                 f"'{key}' is no setting of an option that is chosen. Valid in {group}: {', '.join(chosen) or 'none'}."
             )
-            raise FrameworkError(message)
         choice = chosen[name]
     if names:
         return dataclasses.replace(choice, config=_replaced(choice.config, names, value, key))

@@ -40,8 +40,7 @@ def check_sweep(words: Sequence[str]) -> None:
             raise FrameworkError(explain(error)) from error
     if typed and sweeper.get("_target_") == BasicSweeperConf._target_:
         word = next(iter(typed.values()))
-        message = f"{word}: an interval has no end of values: list some, or choose hydra/sweeper=optuna5"
-        raise FrameworkError(message)
+        raise FrameworkError(f"{word}: an interval has no end of values: list some, or choose hydra/sweeper=optuna5")
     for trial in chosen:
         try:
             load_plan(trial, run_dir=Path.cwd())

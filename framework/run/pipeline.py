@@ -187,8 +187,7 @@ def _check_goals(plan: Plan, data: Data) -> None:
         elif share:
             more = "a single row is not split, give more of them"
         other = f"objective={'|'.join([*plan.metric, 'train_loss'])}"
-        message = f"objective=eval_loss needs validation rows, and there are none: {more}, or {other}"
-        raise FrameworkError(message)
+        raise FrameworkError(f"objective=eval_loss needs validation rows, and there are none: {more}, or {other}")
 
 
 def _check_weights(plan: Plan) -> None:

@@ -97,8 +97,7 @@ def check_distributed(plan: Plan, model: Model) -> None:
         FrameworkError: it cannot.
     """
     if plan.launch.config.group() and Stage.train in plan.stages and not isinstance(model, SupportsDistributed):
-        message = (
+        raise FrameworkError(
             f"launch={plan.launch.component.name}: trainer={plan.trainer.component.name} trains in one process only: "
             "set launch=single, or trainer=hf"
         )
-        raise FrameworkError(message)

@@ -93,8 +93,9 @@ class TrainingController:
             notes += result.notes
         if self.had:
             return {}
-        message = f"trainer.early_stopping_metric={name} is given by no evaluator of the run: {'; '.join(notes) or HOW}"
-        raise FrameworkError(message)
+        raise FrameworkError(
+            f"trainer.early_stopping_metric={name} is given by no evaluator of the run: {'; '.join(notes) or HOW}"
+        )
 
     def step(self, step: Step) -> StepControl:
         """Send a step, and return what is to be done.
@@ -161,8 +162,7 @@ class TrainingController:
         """Ask whether a training with this validation loss is pruned."""
         for plugin, reason in self.plugins.ask("framework_prune_reasons", plan=self.plan, step=step):
             if isinstance(reason, str):
-                message = f"step {step.step} of {step.total_steps}: {reason}"
-                raise PrunedError(message)
+                raise PrunedError(f"step {step.step} of {step.total_steps}: {reason}")
             self.plugins.skip_plugin(
                 plugin, "framework_prune_reasons", f"it gives a {type(reason).__name__}, no sentence"
             )
@@ -176,8 +176,7 @@ class TrainingController:
             # Weights that are no numbers are not saved; with `keep_best` those of an earlier validation are.
             if first.kind == NAN and not (self.plan.training.keep_best and self.best.step is not None):
                 message = f"{self.stopped}, and no weights from before were set aside, so nothing is saved."
-                message = f"{message}\n{first.recommendation}"
-                raise FrameworkError(message)
+                raise FrameworkError(f"{message}\n{first.recommendation}")
         self.stopped = self.stopped or self.best.over
 
 

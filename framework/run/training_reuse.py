@@ -130,5 +130,6 @@ def _copy(source: Path, target: Path) -> None:
             shutil.copytree(source, half, dirs_exist_ok=True)
     except OSError as error:
         reason = error.strerror or summarize_error(error)
-        message = f"the weights of {source} were not copied to {target}: {reason}. Set hydra.sweep.dir=FOLDER"
-        raise FrameworkError(message) from error
+        raise FrameworkError(
+            f"the weights of {source} were not copied to {target}: {reason}. Set hydra.sweep.dir=FOLDER"
+        ) from error

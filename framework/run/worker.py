@@ -113,8 +113,7 @@ def _train(job: Job, me: Member, folder: Path) -> None:
 
 def _nobody(step: Step) -> StepControl:
     """Replace the first process's handling of a step: the backend calls nobody else."""
-    message = f"step {step.step} comes from a process that is not the first of its group"
-    raise RuntimeError(message)
+    raise RuntimeError(f"step {step.step} comes from a process that is not the first of its group")
 
 
 class LauncherPipes:

@@ -67,8 +67,7 @@ def check_writable(folder: Path) -> None:
     """
     folder = folder.resolve()
     if folder.is_dir() and any(folder.iterdir()) and not (folder / OVERRIDES).exists():
-        message = f"run_dir={folder} holds something else: give a new folder, or that of an earlier run"
-        raise FrameworkError(message)
+        raise FrameworkError(f"run_dir={folder} holds something else: give a new folder, or that of an earlier run")
     # Until the data stage is complete a run leaves nothing on the disk.
     new = [path for path in (folder, *folder.parents) if not path.exists()]
     probe = folder / ".writable"
@@ -77,8 +76,7 @@ def check_writable(folder: Path) -> None:
         probe.write_bytes(b"")
         probe.unlink()
     except OSError as error:
-        message = f"the run cannot write to {folder}: {error.strerror}. Set run_dir=FOLDER"
-        raise FrameworkError(message) from error
+        raise FrameworkError(f"the run cannot write to {folder}: {error.strerror}. Set run_dir=FOLDER") from error
     finally:
         for path in new:
             if path.is_dir():
@@ -102,8 +100,7 @@ def saved_overrides(run_dir: str) -> list[str]:
     except OSError:  # a new folder, or one of which `check_writable` will tell what is wrong
         return []
     except ValueError as error:
-        message = f"{file} is no JSON: {error}"
-        raise FrameworkError(message) from error
+        raise FrameworkError(f"{file} is no JSON: {error}") from error
     return list(check_overrides(words, file))
 
 
@@ -115,7 +112,6 @@ def check_overrides(words: object, file: Path) -> tuple[str, ...]:
     """
     if isinstance(words, list) and all(isinstance(word, str) for word in words):
         return tuple(words)
-    message = (
+    raise FrameworkError(
         f"{file} is not what a run writes: it holds no list of texts. Put the run's words back, or give another folder"
     )
-    raise FrameworkError(message)

@@ -50,11 +50,9 @@ def _json(file: Path, kind: type[T]) -> T:
     except OSError as error:
         raise _unreadable(file, error) from error
     except ValueError as error:
-        message = f"{file} is no JSON: {error}"
-        raise FrameworkError(message) from error
+        raise FrameworkError(f"{file} is no JSON: {error}") from error
     if not isinstance(value, kind):
-        message = f"{file} is not what a run writes: it holds a {type(value).__name__}, no {kind.__name__}"
-        raise FrameworkError(message)
+        raise FrameworkError(f"{file} is not what a run writes: it holds a {type(value).__name__}, no {kind.__name__}")
     return value
 
 

@@ -168,8 +168,7 @@ class EchoModel:
     def generate(self, prompts: Sequence[Prompt], *, max_new_tokens: int, batch_size: int) -> list[Answer]:
         """Look the conversation up."""
         if batch_size < 1:
-            message = f"batch_size={batch_size} must be at least 1"
-            raise FrameworkError(message)
+            raise FrameworkError(f"batch_size={batch_size} must be at least 1")
         answers = []
         for prompt in prompts:
             known = {} if self.base else self.learned
@@ -195,8 +194,7 @@ class EchoModel:
     def complete(self, starts: Sequence[Sequence[int]], *, max_new_tokens: int, batch_size: int) -> list[Answer]:
         """Say what comes next in the first row learned that begins so; nothing where none does."""
         if batch_size < 1:
-            message = f"batch_size={batch_size} must be at least 1"
-            raise FrameworkError(message)
+            raise FrameworkError(f"batch_size={batch_size} must be at least 1")
         answers = []
         for start in starts:
             rest = self._rest(list(start))

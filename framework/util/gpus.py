@@ -78,8 +78,9 @@ def named(text: str) -> Gpu:
         return Gpu(text, total, total)
     close = nearest(word, KNOWN)
     hint = f" Did you mean '{close[0]}'?" if close else ""
-    message = f"plan.gpu={text}: no GPU of that name is known.{hint} Valid: {', '.join(KNOWN)}, or a size such as 24GiB"
-    raise FrameworkError(message)
+    raise FrameworkError(
+        f"plan.gpu={text}: no GPU of that name is known.{hint} Valid: {', '.join(KNOWN)}, or a size such as 24GiB"
+    )
 
 
 def here() -> Gpu | None:

@@ -59,8 +59,7 @@ def measure(method: str, rows: int, length: int, folder: Path, *, calibrate: boo
     ]  # fmt: skip
     done = subprocess.run([sys.executable, "-m", "framework", *words], capture_output=True, text=True, check=False)
     if done.returncode:
-        message = f"{method} {rows} x {length}: {done.stderr[-800:]}"
-        raise RuntimeError(message)
+        raise RuntimeError(f"{method} {rows} x {length}: {done.stderr[-800:]}")
     memory = json.loads((run / "forecast.json").read_text(encoding="utf-8"))["memory"]
     peak = json.loads((run / "train.json").read_text(encoding="utf-8"))["peak_memory_bytes"]
     return memory["reserved"] / MIB, peak / MIB, max(memory["phases"], key=memory["phases"].get)

@@ -58,8 +58,7 @@ def settings_of(row: Mapping[str, str]) -> MemorySettings:
     """Return the training of a row."""
     method = row["method"].strip()
     if method not in {"full", "lora", "qlora"}:
-        message = f"method={method}: full, lora or qlora is needed"
-        raise ValueError(message)
+        raise ValueError(f"method={method}: full, lora or qlora is needed")
     weights, autocast = _precision(_text(row, "precision"))
     saved = _text(row, "grad_ckpt") or "1"
     optimizer = row.get("optimizer", "").strip()
@@ -143,8 +142,7 @@ def _number(row: Mapping[str, str], column: str, default: int | None = None) -> 
     except (ValueError, OverflowError):
         number = -1
     if number < (1 if default is None else 0):
-        message = f"{column}={text}: a number above 0 is needed"
-        raise ValueError(message)
+        raise ValueError(f"{column}={text}: a number above 0 is needed")
     return number
 
 

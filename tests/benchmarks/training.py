@@ -175,8 +175,7 @@ def run(command: Sequence[str], log: Path) -> tuple[float, float]:
         words = [sys.executable, str(PEERS / "measured.py"), str(result), *command]
         done = subprocess.run(words, stdout=stream, stderr=stream, env=os.environ | OFFLINE, check=False)
     if done.returncode:
-        message = f"{' '.join(command)}: {log.read_text(encoding='utf-8')[-1500:]}"
-        raise RuntimeError(message)
+        raise RuntimeError(f"{' '.join(command)}: {log.read_text(encoding='utf-8')[-1500:]}")
     measured = json.loads(result.read_text(encoding="utf-8"))
     return measured["start"], measured["mebibytes"]
 

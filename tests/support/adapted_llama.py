@@ -23,8 +23,7 @@ class AdaptedLlama(Llama):
         library().errors.clear()
         adapter = self._api.llama_adapter_lora_init(self._model, bytes(file))
         if not adapter:
-            message = f"llama.cpp cannot put the adapter {file} on {self.file}{why()}"
-            raise ValueError(message)
+            raise ValueError(f"llama.cpp cannot put the adapter {file} on {self.file}{why()}")
         given = self._types.new("struct llama_adapter_lora *[]", [adapter])
         self._api.llama_set_adapters_lora(self._context, given, 1, [1.0])
         self._adapter = adapter

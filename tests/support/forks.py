@@ -76,8 +76,7 @@ class Forks:
             with suppress(ProcessLookupError):  # it has just ended
                 os.kill(copy, signal.SIGKILL)
             self.wait(timeout)
-            message = f"{call.command} took longer than {timeout} s"
-            raise TimeoutError(message) from None
+            raise TimeoutError(f"{call.command} took longer than {timeout} s") from None
 
     def start(self, call: Call) -> int:
         """Begin to run it, and return its process; `wait` has to follow before another call."""

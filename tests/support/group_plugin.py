@@ -66,8 +66,7 @@ def _end(rank: int, wanted: str) -> None:
     def step(self: GroupTrainer, *words: Any, **named: Any) -> Any:
         if rank == int(of) and self.state.global_step + 1 == int(at):
             if how == "raise":
-                message = "lost on purpose"
-                raise LookupError(message)
+                raise LookupError("lost on purpose")
             os.kill(os.getpid(), int(how))
         return plain(self, *words, **named)
 

@@ -69,8 +69,7 @@ def read_offline_run(path: Path) -> OfflineRun:
 
 def _records(data: bytes) -> Iterator[bytes]:
     if not data.startswith(_MAGIC):
-        message = "not a W&B run file"
-        raise ValueError(message)
+        raise ValueError("not a W&B run file")
     record, position = b"", len(_MAGIC)
     while position + _PIECE.size <= len(data):
         if (room := _BLOCK - position % _BLOCK) < _PIECE.size:  # too little for a piece: the block ends in zeros
@@ -80,8 +79,7 @@ def _records(data: bytes) -> Iterator[bytes]:
         if (end := position + _PIECE.size + length) > len(data):
             return
         if zlib.crc32(data[position + 6 : end]) != crc:
-            message = f"damaged W&B record at byte {position}"
-            raise ValueError(message)
+            raise ValueError(f"damaged W&B record at byte {position}")
         record += data[position + _PIECE.size : end]
         position = end
         if kind in {_FULL, _LAST}:

@@ -14,8 +14,7 @@ if TYPE_CHECKING:
 
 
 def _no_report() -> Report:
-    message = "this context was made without a run: give report=…"
-    raise LookupError(message)
+    raise LookupError("this context was made without a run: give report=…")
 
 
 @dataclass(frozen=True)

@@ -38,5 +38,4 @@ def load(kind: type[Record], file: Path) -> Record:
     try:
         return converter.structure(json.loads(file.read_text(encoding="utf-8")), kind)
     except (BaseValidationError, ValueError, TypeError, KeyError, AttributeError) as error:
-        message = f"{file} is no {kind.__name__} of this version"
-        raise ValueError(message) from error
+        raise ValueError(f"{file} is no {kind.__name__} of this version") from error

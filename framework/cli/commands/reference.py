@@ -29,7 +29,6 @@ class ReferenceCommand:
         try:
             written = write(folder, parsed.package)
         except OSError as error:
-            message = f"{error.filename or folder} cannot be written: {error.strerror}"
-            raise FrameworkError(message) from error
+            raise FrameworkError(f"{error.filename or folder} cannot be written: {error.strerror}") from error
         print(f"{folder / PAGE}, and {len(written) - 1} schemas beside it")
         return 0

@@ -53,8 +53,7 @@ class RerunCommand:
         _add_folders(session, environment, anyway=anyway)
         plan = load_plan(words)
         if plan.run_dir.resolve() == run.folder.resolve():
-            message = f"run_dir={plan.run_dir} is the run itself: give a new folder, or leave run_dir out"
-            raise FrameworkError(message)
+            raise FrameworkError(f"run_dir={plan.run_dir} is the run itself: give a new folder, or leave run_dir out")
         if not anyway:
             _check_config(run, environment, load_plan(saved) if changes else plan, keys)
         for line in _other_surroundings(environment, plan, session):
@@ -88,8 +87,9 @@ def _enter_folder(run: SavedRun, environment: Environment | None, *, anyway: boo
             print(f"runs in {folder}, where it was started", file=sys.stderr)
             os.chdir(folder)
     elif not anyway:
-        message = f"the run was started in {folder}, which is not here: {ANYWAY} runs it from this folder instead"
-        raise FrameworkError(message)
+        raise FrameworkError(
+            f"the run was started in {folder}, which is not here: {ANYWAY} runs it from this folder instead"
+        )
 
 
 def _add_folders(session: Session, environment: Environment | None, *, anyway: bool) -> None:
@@ -104,8 +104,7 @@ def _add_folders(session: Session, environment: Environment | None, *, anyway: b
             continue
         missing = f"the run took options from --config-dir={folder}, which is not here"
         if not anyway:
-            message = f"{missing}: put it back, or add {ANYWAY} to continue without it"
-            raise FrameworkError(message)
+            raise FrameworkError(f"{missing}: put it back, or add {ANYWAY} to continue without it")
         print(f"{missing}: continuing without them", file=sys.stderr)
 
 

@@ -65,13 +65,13 @@ def _read(folder: Path) -> DictConfig:
             "it is a run, and a run is done again with rerun" if (folder / OVERRIDES).exists() else "no sweep began"
         )
         missing = "there is no such folder" if not folder.is_dir() else f"it holds no {MULTIRUN}: {reason}"
-        message = f"{folder}: {missing}"
-        raise FrameworkError(message)
+        raise FrameworkError(f"{folder}: {missing}")
     try:
         words: DictConfig = OmegaConf.load(file).hydra.overrides
     except (OSError, YAMLError, OmegaConfBaseException, AttributeError) as error:
-        message = f"{file} is not a sweep's file: it has no overrides. Start the sweep again, with -m"
-        raise FrameworkError(message) from error
+        raise FrameworkError(
+            f"{file} is not a sweep's file: it has no overrides. Start the sweep again, with -m"
+        ) from error
     return words
 
 
@@ -86,8 +86,7 @@ def _enter(session: Session, folder: Path) -> None:
         return
     environment = records.load(Environment, file)
     if not Path(environment.folder).is_dir():
-        message = f"the sweep was started in {environment.folder}, which is not here"
-        raise FrameworkError(message)
+        raise FrameworkError(f"the sweep was started in {environment.folder}, which is not here")
     if Path(environment.folder).resolve() != Path.cwd().resolve():
         print(f"runs in {environment.folder}, where it was started", file=sys.stderr)
         os.chdir(environment.folder)

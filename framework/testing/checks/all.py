@@ -66,12 +66,10 @@ def load(name: str, file: str) -> ModuleType:
     if not file or (spec is not None and spec.origin is not None and Path(spec.origin).resolve() == Path(file)):
         return importlib.import_module(name)
     if spec is not None or not name.isidentifier():
-        message = f"'{name}' is no free name for a module: rename the file, for example my_{name}.py"
-        raise ImportError(message)
+        raise ImportError(f"'{name}' is no free name for a module: rename the file, for example my_{name}.py")
     spec = importlib.util.spec_from_file_location(name, file)
     if spec is None or spec.loader is None:
-        message = f"{file} is no Python file"
-        raise ImportError(message)
+        raise ImportError(f"{file} is no Python file")
     module = sys.modules[name] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

@@ -79,8 +79,7 @@ class AuditSuite(Suite):
             except FrameworkError:  # a fatal finding, or a format that refuses the row
                 continue
             except Exception as error:
-                message = f"of {str(rows)[:80]} it raises {summarize_error(error)}"
-                raise AssertionError(message) from error
+                raise AssertionError(f"of {str(rows)[:80]} it raises {summarize_error(error)}") from error
 
 
 def _talk(text: str) -> dict[str, Any]:

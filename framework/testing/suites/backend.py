@@ -241,8 +241,7 @@ class BackendSuite(Trained):
             except FrameworkError as error:
                 expect(str(error) == REFUSED, f"on_step raised {REFUSED!r}, and train raises {error}")
             else:
-                message = "on_step raised an error, and train continues"
-                raise AssertionError(message)
+                raise AssertionError("on_step raised an error, and train continues")
         left = [str(file.relative_to(tmp_path)) for file in files(tmp_path / "run")]
         expect(not left, f"left behind: {left}")
 

@@ -64,8 +64,7 @@ class FormatterSuite(Suite):
             try:
                 answer: object = formatter.matches(row)
             except Exception as error:
-                message = f"matches({row}) raises {summarize_error(error)}"
-                raise AssertionError(message) from error
+                raise AssertionError(f"matches({row}) raises {summarize_error(error)}") from error
             expect(isinstance(answer, bool), f"matches({row}) returns {answer!r}, not True or False")
 
     def test_odd_rows_make_a_conversation_or_a_clear_error(self, tmp_path: Path) -> None:
@@ -77,8 +76,9 @@ class FormatterSuite(Suite):
             except FrameworkError:
                 continue
             except Exception as error:
-                message = f"example({row}) raises {summarize_error(error)}: a user's row needs a FrameworkError"
-                raise AssertionError(message) from error
+                raise AssertionError(
+                    f"example({row}) raises {summarize_error(error)}: a user's row needs a FrameworkError"
+                ) from error
 
     def _odd_rows(self) -> Iterator[dict[str, Any]]:
         yield {}
@@ -147,8 +147,7 @@ class FormatterSuite(Suite):
             except FrameworkError as error:
                 expect(name in str(error), f"{row}: the message does not name '{name}': {error}")
             else:
-                message = f"{row} is taken, though '{name}' is broken"
-                raise AssertionError(message)
+                raise AssertionError(f"{row} is taken, though '{name}' is broken")
 
     def test_auto_recognises_its_rows_and_no_other_format_claims_them(self, tmp_path: Path) -> None:
         """Of all registered formats, this one alone matches its rows, and `format=auto` gives them to it.

@@ -115,8 +115,9 @@ class LoggerSuite(Suite):
         try:
             logger.log(Unknown())
         except Exception as error:
-            message = f"an event that it does not know makes it raise {summarize_error(error)}{error_location(error)}"
-            raise AssertionError(message) from error
+            raise AssertionError(
+                f"an event that it does not know makes it raise {summarize_error(error)}{error_location(error)}"
+            ) from error
         finally:
             logger.close()
 
@@ -216,8 +217,7 @@ class Breaks(Selection):
 
     def export(self, *_: Any) -> None:
         """Fail."""
-        message = f"failed with {SECRET}"
-        raise Planted(message)
+        raise Planted(f"failed with {SECRET}")
 
 
 @dataclasses.dataclass(frozen=True)

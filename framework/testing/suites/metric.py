@@ -105,8 +105,7 @@ class MetricSuite(Suite):
         pipeline.run(plan)
         change = records.load(Report, plan.run_dir / "report.json").metrics.get(self.option)
         if change is None or change.before is None or change.after is None:
-            message = f"report.json has no '{self.option}' before and after: {change}"
-            raise AssertionError(message)
+            raise AssertionError(f"report.json has no '{self.option}' before and after: {change}")
         metric: AnyMetric = self.create(tmp_path)
         up = metric.higher_is_better
         expect(change.higher_is_better is up, f"higher_is_better is {up}, the report says {change.higher_is_better}")

@@ -43,8 +43,9 @@ class History:
             turns = turns[1:]
             prompt = self._prompt(turns, system, question)
         if length >= speaker.context:
-            message = f"this prompt has {length} tokens, and {speaker.name} reads {speaker.context}: give a shorter one"
-            raise FrameworkError(message)
+            raise FrameworkError(
+                f"this prompt has {length} tokens, and {speaker.name} reads {speaker.context}: give a shorter one"
+            )
         dropped, self.turns = len(self.turns) - len(turns), turns
         return Asked(prompt, min(max_new_tokens, speaker.context - length), dropped)
 

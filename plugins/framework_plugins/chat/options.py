@@ -123,8 +123,7 @@ def _number(kind: Callable[[str], Any], holds: Callable[[Any], bool], valid: str
         except ValueError:
             value = math.nan
         if not holds(value):
-            message = f"{word} must be {valid}"
-            raise argparse.ArgumentTypeError(message)
+            raise argparse.ArgumentTypeError(f"{word} must be {valid}")
         return value
 
     return read

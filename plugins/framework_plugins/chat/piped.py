@@ -40,8 +40,7 @@ def _readable(lines: Iterable[str]) -> Iterator[str]:
             number += 1
             yield line.rstrip("\r\n")
     except UnicodeDecodeError as error:
-        message = f"standard input is no {error.encoding.upper()} text after line {number}"
-        raise FrameworkError(message) from error
+        raise FrameworkError(f"standard input is no {error.encoding.upper()} text after line {number}") from error
 
 
 def _tell(text: str) -> None:

@@ -26,8 +26,7 @@ def trained(run: SavedRun, overrides: Sequence[str]) -> Iterator[Speakers]:
     plan = saved_plan(run, overrides)
     if not plan.checkpoint.is_dir():
         folder, name = plan.checkpoint.parent, plan.checkpoint.name
-        message = f"{folder} holds no folder '{name}' with trained weights: run the train stage first"
-        raise FrameworkError(message)
+        raise FrameworkError(f"{folder} holds no folder '{name}' with trained weights: run the train stage first")
     source: ModelSource = plan.model.create()
     source.check()
     context = _context(source.config_json())

@@ -135,8 +135,7 @@ class ChatEndpoint:
             if time.monotonic() > end:
                 raise NoReplyError(self._late(), passing=True)
             if size > LARGEST:
-                message = f"the reply is longer than {LARGEST >> 20} MiB"
-                raise NoReplyError(message)
+                raise NoReplyError(f"the reply is longer than {LARGEST >> 20} MiB")
             yield piece
 
     def _late(self) -> str:
@@ -155,8 +154,9 @@ class ChatEndpoint:
         try:
             content: Any = json.loads(said)["choices"][0]["message"]["content"]
         except (ValueError, LookupError, TypeError, RecursionError):
-            message = f"what it sends is no chat completion: {self._clean(said.decode(errors='replace'))}"
-            raise NoReplyError(message) from None
+            raise NoReplyError(
+                f"what it sends is no chat completion: {self._clean(said.decode(errors='replace'))}"
+            ) from None
         return self._hide(content) if isinstance(content, str) else ""
 
     def _clean(self, text: str) -> str:

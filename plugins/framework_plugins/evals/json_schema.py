@@ -21,22 +21,18 @@ def read_schema(given: object) -> Any:
     if isinstance(given, Mapping | bool):
         return given
     if not isinstance(given, str):
-        message = f"a schema is a file or named values, this is a {type(given).__name__}"
-        raise FrameworkError(message)
+        raise FrameworkError(f"a schema is a file or named values, this is a {type(given).__name__}")
     path = Path(given).expanduser()
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         beside = sorted(item.name for item in path.parent.glob("*.json")) if path.parent.is_dir() else []
         more = f". Beside it: {', '.join(beside[:5])}" if beside else ""
-        message = f"{path} cannot be read ({error.strerror or summarize_error(error)}){more}"
-        raise FrameworkError(message) from error
+        raise FrameworkError(f"{path} cannot be read ({error.strerror or summarize_error(error)}){more}") from error
     except json.JSONDecodeError as error:
-        message = f"{path}:{error.lineno}: no JSON: {error.msg} at column {error.colno}"
-        raise FrameworkError(message) from error
+        raise FrameworkError(f"{path}:{error.lineno}: no JSON: {error.msg} at column {error.colno}") from error
     except ValueError as error:
-        message = f"{path} is no JSON: {summarize_error(error)}"
-        raise FrameworkError(message) from error
+        raise FrameworkError(f"{path} is no JSON: {summarize_error(error)}") from error
 
 
 def validator(schema: Any) -> Any:
@@ -48,8 +44,7 @@ def validator(schema: Any) -> Any:
     from framework.api.machine import missing, pip_command  # noqa: PLC0415 - for those who give a schema
 
     if missing(["jsonschema"]):
-        message = f"a schema needs jsonschema: {pip_command([EXTRA])}"
-        raise FrameworkError(message)
+        raise FrameworkError(f"a schema needs jsonschema: {pip_command([EXTRA])}")
     import jsonschema  # noqa: PLC0415 - of an extra
     from jsonschema.validators import validator_for  # noqa: PLC0415
     from referencing import Registry  # noqa: PLC0415
@@ -58,11 +53,11 @@ def validator(schema: Any) -> Any:
     try:
         kind.check_schema(schema)
     except jsonschema.SchemaError as error:
-        message = f"no valid JSON Schema: at {error.json_path}: {error.message}"
-        raise FrameworkError(message) from error
+        raise FrameworkError(f"no valid JSON Schema: at {error.json_path}: {error.message}") from error
     for reference in _dangling(schema):
-        message = f"the schema refers to '{reference}', which is not in it: nothing is fetched, put it below '$defs'"
-        raise FrameworkError(message)
+        raise FrameworkError(
+            f"the schema refers to '{reference}', which is not in it: nothing is fetched, put it below '$defs'"
+        )
     return kind(schema, registry=Registry())  # an empty registry: the library's own would fetch over the network
 
 

@@ -35,8 +35,9 @@ class AdapterExporter:
         """
         folder = context.run_dir / self.config.folder
         if not context.checkpoint.is_dir():
-            message = f"{context.checkpoint} is no folder with trained weights: train first, or give another one"
-            raise FrameworkError(message)
+            raise FrameworkError(
+                f"{context.checkpoint} is no folder with trained weights: train first, or give another one"
+            )
         if context.checkpoint.stat().st_dev != context.run_dir.stat().st_dev:  # else it is linked
             check_room(folder, size_of(context.checkpoint))
         with whole(folder, context.config) as half:

@@ -143,8 +143,9 @@ def pieces(
     source = change.whole or base
     assert source is not None  # noqa: S101 - what is planned has a source
     if dtype not in FLOATS and change != Change():
-        message = f"{source.file}: {source.name} is stored as {dtype}: an adapter is merged into 16 or 32 bits only"
-        raise FrameworkError(message)
+        raise FrameworkError(
+            f"{source.file}: {source.name} is stored as {dtype}: an adapter is merged into 16 or 32 bits only"
+        )
     weight = read(source)
     low_rank = Merging.of(change.low_rank, read) if change.low_rank else None
     columns = low_rank.by_columns(weight) if low_rank else None
@@ -173,6 +174,5 @@ def _rounded(made: torch.Tensor, dtype: str, source: Stored) -> torch.Tensor:
     rounded = made.to(TORCH[dtype])
     if dtype in FLOATS and not torch.isfinite(rounded).all():
         hint = "its numbers are too large for fp16, choose bf16" if torch.isfinite(made).all() else "it is damaged"
-        message = f"{source.file}: {source.name} does not come out as finite numbers: {hint}"
-        raise FrameworkError(message)
+        raise FrameworkError(f"{source.file}: {source.name} does not come out as finite numbers: {hint}")
     return rounded

@@ -44,10 +44,9 @@ def copy(
     """
     own = [folder for folder in folders if (folder / TOKENIZER).is_file() or (folder / TOKENIZER_CONFIG).is_file()]
     if not own:
-        message = (
+        raise FrameworkError(
             f"there is no {TOKENIZER} in {' or in '.join(str(folder) for folder in folders)}: fetch the model again"
         )
-        raise FrameworkError(message)
     for folder in reversed(models):
         for file in _others(folder, code=plan.model.config.trust_remote_code):
             shutil.copyfile(file, target / file.name)
@@ -88,11 +87,10 @@ def _check_tokens(own: Path, base: Path, target: Path, settings: Mapping[str, An
     rows = (config.get("text_config") or config).get("vocab_size", 0)
     tokens = _tokens(own)
     if tokens > rows and ("vocab_size" in settings or tokens > _tokens(base)):
-        message = (
+        raise FrameworkError(
             f"{own}: its tokenizer has {tokens} tokens and the embedding {rows} rows: it is of another model, or "
             "tokens were added and the trained embedding is not there"
         )
-        raise FrameworkError(message)
 
 
 def _tokens(folder: Path) -> int:

@@ -26,11 +26,9 @@ def read(file: Path) -> Mapping[str, Any]:
     try:
         value = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        message = f"{file} cannot be read: {summarize_error(error)}"
-        raise FrameworkError(message) from error
+        raise FrameworkError(f"{file} cannot be read: {summarize_error(error)}") from error
     if not isinstance(value, dict):
-        message = f"{file} holds no JSON object"
-        raise FrameworkError(message)
+        raise FrameworkError(f"{file} holds no JSON object")
     return value
 
 

@@ -35,8 +35,7 @@ def whole(folder: Path, config: Mapping[str, Any]) -> Iterator[Path]:
             (half / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         place = f" ({error.filename})" if error.filename else ""
-        message = f"{folder} was not made: {error.strerror or error}{place}"
-        raise FrameworkError(message) from error
+        raise FrameworkError(f"{folder} was not made: {error.strerror or error}{place}") from error
 
 
 def foreign(folder: Path) -> str:
@@ -57,10 +56,9 @@ def check_room(folder: Path, needed: int) -> None:
     place = next(path for path in folder.parents if path.exists())
     free = shutil.disk_usage(place).free
     if needed > free:
-        message = (
+        raise FrameworkError(
             f"{folder} takes {needed / 1e9:.2f} GB and {free / 1e9:.2f} GB are free: make room, or give another run_dir"
         )
-        raise FrameworkError(message)
 
 
 def size_of(folder: Path) -> int:

@@ -39,10 +39,9 @@ class GgufAdapterExporter:
             raise FrameworkError(problem)
         weights = context.checkpoint / "adapter_model.safetensors"
         if not weights.is_file():
-            message = (
+            raise FrameworkError(
                 f"{context.checkpoint} holds no adapter_model.safetensors: only a LoRA training makes a GGUF adapter"
             )
-            raise FrameworkError(message)
         stored([weights])  # raises where the file is damaged
         place = context.plan.model.create().fetch(weights=False)
         check_plain(read(context.checkpoint / lora.CONFIG))

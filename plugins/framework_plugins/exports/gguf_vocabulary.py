@@ -82,10 +82,9 @@ class Vocabulary:
         """
         file = folder / TOKENIZER
         if not file.is_file():
-            message = (
+            raise FrameworkError(
                 f"{folder} has no tokenizer.json, which llama.cpp's converter reads: the tokenizer has to be a fast one"
             )
-            raise FrameworkError(message)
         said = _read(folder / TOKENIZER_CONFIG)
         tokenizer, words = Tokenizer.from_file(str(file)), {name: _content(said.get(name)) for name in TOKENS}
         words = {name: content for name, content in words.items() if content}
@@ -126,8 +125,9 @@ class Vocabulary:
         eos = {} if self.eos is None else {EOS: self.eos}
         missing = sorted(self.stops - known - {self.eos})
         if len(missing) > len(free):
-            message = f"the run stops at the tokens {sorted(self.stops)}, and GGUF cannot hold {missing[len(free) :]}"
-            raise FrameworkError(message)
+            raise FrameworkError(
+                f"the run stops at the tokens {sorted(self.stops)}, and GGUF cannot hold {missing[len(free) :]}"
+            )
         return {**self.settings, **added, **eos, **dict(zip(free, missing, strict=False))}
 
     def check(self, file: Path) -> None:
@@ -138,11 +138,9 @@ class Vocabulary:
         """
         with Llama(file, vocabulary_only=True) as llama:
             if llama.chat_template != self.template:
-                message = f"{file.name} holds another chat template than the run's"
-                raise FrameworkError(message)
+                raise FrameworkError(f"{file.name} holds another chat template than the run's")
             if lacking := sorted(self.stops - llama.stop_ids):
-                message = f"{file.name} does not stop at the tokens {lacking}, and the run does"
-                raise FrameworkError(message)
+                raise FrameworkError(f"{file.name} does not stop at the tokens {lacking}, and the run does")
             for text in TEXTS:
                 self._compare(self._first + text, llama.tokenize(self._first + text))
             for text in self.rendered:
@@ -151,8 +149,7 @@ class Vocabulary:
     def _compare(self, text: str, found: list[int]) -> None:
         ids = self.tokenizer.encode(text, add_special_tokens=False).ids
         if found != ids:
-            message = f"llama.cpp cuts {text[:50]!r} into {found[:9]}, and the tokenizer into {ids[:9]}"
-            raise FrameworkError(message)
+            raise FrameworkError(f"llama.cpp cuts {text[:50]!r} into {found[:9]}, and the tokenizer into {ids[:9]}")
 
     @property
     def _first(self) -> str:

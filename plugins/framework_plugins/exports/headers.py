@@ -54,17 +54,18 @@ def model_files(folder: Path) -> list[Path]:
         return [folder / SINGLE]
     index = folder / INDEX
     if not index.is_file():
-        message = f"{folder} holds no {SINGLE} and no {INDEX}: the weights are not there, or they are pickled"
-        raise FrameworkError(message)
+        raise FrameworkError(
+            f"{folder} holds no {SINGLE} and no {INDEX}: the weights are not there, or they are pickled"
+        )
     try:
         names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
         files = [folder / name for name in names]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        message = f"{index} is no index of safetensors files ({summarize_error(error)}): fetch it again"
-        raise FrameworkError(message) from error
+        raise FrameworkError(
+            f"{index} is no index of safetensors files ({summarize_error(error)}): fetch it again"
+        ) from error
     if missing := [file.name for file in files if not file.is_file()]:
-        message = f"{folder} lacks {', '.join(missing)}, which {INDEX} names: fetch the rest"
-        raise FrameworkError(message)
+        raise FrameworkError(f"{folder} lacks {', '.join(missing)}, which {INDEX} names: fetch the rest")
     return files
 
 
@@ -78,8 +79,9 @@ def stored(files: list[Path]) -> dict[str, Stored]:
     for file in files:
         for tensor in _stored(file):
             if tensor.name in found:
-                message = f"{tensor.name} stands in {found[tensor.name].file.name} and again in {file}: remove one"
-                raise FrameworkError(message)
+                raise FrameworkError(
+                    f"{tensor.name} stands in {found[tensor.name].file.name} and again in {file}: remove one"
+                )
             found[tensor.name] = tensor
     return found
 

@@ -51,12 +51,12 @@ class AdapterFolder:
         self.folder = folder
         self.config = _config(folder / CONFIG)
         if not (folder / WEIGHTS).is_file():
-            message = f"{folder} has no {WEIGHTS}: the weights are missing, or they are pickled, which is refused"
-            raise FrameworkError(message)
+            raise FrameworkError(
+                f"{folder} has no {WEIGHTS}: the weights are missing, or they are pickled, which is refused"
+            )
         self.tensors = stored([folder / WEIGHTS])
         if problem := _problem(self.config):
-            message = f"{folder / CONFIG}: {problem}"
-            raise FrameworkError(message)
+            raise FrameworkError(f"{folder / CONFIG}: {problem}")
 
     def check_base(self, name: str) -> None:
         """Make sure that the adapter was trained on the base of that name, as far as names tell.
@@ -66,11 +66,10 @@ class AdapterFolder:
         """
         trained_on = str(self.config.get("base_model_name_or_path") or "")
         if trained_on and _last(trained_on) != _last(name):
-            message = (
+            raise FrameworkError(
                 f"the adapter in {self.folder} was trained on {trained_on}, and the base here is {name}: choose that "
                 f"base, or where both are the same weights, write {name} into its {CONFIG}"
             )
-            raise FrameworkError(message)
 
     def changes(self, names: Names) -> dict[str, Change]:
         """Return the change of each weight, by its name in the model.
@@ -101,20 +100,19 @@ class AdapterFolder:
         """Return the name of a weight in the model, and what was found of its change so far."""
         renamed, converted = (name, False) if name in names.empty else names.in_model(name)
         if renamed not in names.empty or converted:
-            message = (
+            raise FrameworkError(
                 f"{self.folder} does not belong to {names.folder}: it changes {name}, and there is none in the base"
             )
-            raise FrameworkError(message)
         return renamed, found.get(renamed, Change())
 
     def _low_rank(self, module: str, parts: Mapping[str, Stored], transposed: bool) -> LowRank:  # noqa: FBT001 - a fact
         if not {"A", "B"} <= parts.keys() or (self.config.get("use_dora", False) and "magnitude_vector" not in parts):
-            message = f"{self.folder / WEIGHTS} holds only {', '.join(sorted(parts))} of {module}: it is damaged"
-            raise FrameworkError(message)
+            raise FrameworkError(
+                f"{self.folder / WEIGHTS} holds only {', '.join(sorted(parts))} of {module}: it is damaged"
+            )
         rank = self._setting("rank_pattern", "r", module)
         if parts["A"].shape[0] != rank or parts["B"].shape[-1] != rank:
-            message = f"{self.folder}: {module} has rank {parts['A'].shape[0]} and {CONFIG} says {rank}"
-            raise FrameworkError(message)
+            raise FrameworkError(f"{self.folder}: {module} has rank {parts['A'].shape[0]} and {CONFIG} says {rank}")
         alpha = self._setting("alpha_pattern", "lora_alpha", module)
         scaling = alpha / (math.sqrt(rank) if self.config.get("use_rslora") else rank)
         return LowRank(parts["A"], parts["B"], scaling, parts.get("magnitude_vector"), transposed)
@@ -131,8 +129,9 @@ class AdapterFolder:
         for name, indices in said.items() if isinstance(said, dict) else ():
             if f".{module}".endswith(f".{name}"):
                 return tuple(indices)
-        message = f"{self.folder / CONFIG}: trainable_token_indices does not say which rows of {module} were trained"
-        raise FrameworkError(message)
+        raise FrameworkError(
+            f"{self.folder / CONFIG}: trainable_token_indices does not say which rows of {module} were trained"
+        )
 
     def _check(self, names: Names, target: str, change: Change) -> None:
         shape = change.whole.shape if change.whole else names.shape(target)
@@ -140,14 +139,14 @@ class AdapterFolder:
         grows = target in {names.embedding, names.head} and (self.folder / TOKENIZER).is_file()
         for wanted, tensor in _wanted(names.shape(target), change, shape, grows=grows):
             if tensor.shape != wanted:
-                message = (
+                raise FrameworkError(
                     f"{self.folder} does not belong to {names.folder}: {tensor.name} is {_times(tensor.shape)}, and "
                     f"{target} of the base is {_times(names.shape(target))}, which needs {_times(wanted)}"
                 )
-                raise FrameworkError(message)
         if change.rows and (change.low_rank or max(change.indices) >= shape[0]):
-            message = f"{self.folder}: tokens of {target} were trained that it does not have, or twice in two ways"
-            raise FrameworkError(message)
+            raise FrameworkError(
+                f"{self.folder}: tokens of {target} were trained that it does not have, or twice in two ways"
+            )
 
 
 def _wanted(
@@ -171,11 +170,9 @@ def _config(file: Path) -> Mapping[str, Any]:
     try:
         config = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        message = f"{file} cannot be read: {summarize_error(error)}"
-        raise FrameworkError(message) from error
+        raise FrameworkError(f"{file} cannot be read: {summarize_error(error)}") from error
     if not isinstance(config, dict):
-        message = f"{file} holds no settings of an adapter"
-        raise FrameworkError(message)
+        raise FrameworkError(f"{file} holds no settings of an adapter")
     return config
 
 

@@ -93,11 +93,10 @@ def _adapted(checkpoint: Path, place: ModelPlace, *, trust: bool) -> Made:
     tensors, names, places = _model(place.folder, trust=trust)
     changes = adapter.changes(names)
     for name in changes.keys() & places.together.keys():
-        message = (
+        raise FrameworkError(
             f"{checkpoint} changes {name}, which transformers puts together of {', '.join(places.together[name])}: "
             "such an adapter cannot be merged, keep it separate"
         )
-        raise FrameworkError(message)
     tying = bool(adapter.config.get("ensure_weight_tying"))
     extra, untied = _settle_ties(names, tensors, places, changes, keep=tying)
     in_model = {on_disk: name for name, on_disk in places.single.items()}
@@ -112,8 +111,7 @@ def _adapted(checkpoint: Path, place: ModelPlace, *, trust: bool) -> Made:
 
 def _trained_whole(checkpoint: Path, place: ModelPlace, *, trust: bool) -> Made:
     if not (checkpoint / documents.MODEL).is_file():
-        message = f"{checkpoint} holds no adapter ({lora.CONFIG}) and no model ({documents.MODEL})"
-        raise FrameworkError(message)
+        raise FrameworkError(f"{checkpoint} holds no adapter ({lora.CONFIG}) and no model ({documents.MODEL})")
     tensors, _, _ = _model(checkpoint, trust=trust)
     if not (checkpoint / documents.TOKENIZER).is_file():
         _check_like(checkpoint, place)
@@ -125,25 +123,25 @@ def _model(folder: Path, *, trust: bool) -> tuple[dict[str, Stored], Names, Plac
     quantized = documents.read(folder / documents.MODEL).get("quantization_config")
     if quantized:
         kind = quantized.get("quant_method", "unknown")
-        message = f"{folder} holds weights that are quantized ({kind}): choose the model in 16 bits as the base"
-        raise FrameworkError(message)
+        raise FrameworkError(
+            f"{folder} holds weights that are quantized ({kind}): choose the model in 16 bits as the base"
+        )
     tensors = stored(model_files(folder))
     for tensor in tensors.values():
         if tensor.dtype not in shards.TORCH:
-            message = (
+            raise FrameworkError(
                 f"{tensor.file}: {tensor.name} is stored as {tensor.dtype}: choose the model in 16 bits as the base"
             )
-            raise FrameworkError(message)
     names = Names(folder, trust_remote_code=trust)
     places = names.places(tensors)
     if places.missing:
         more = f" and {len(places.missing) - 1} more" if len(places.missing) > 1 else ""
-        message = f"{folder} lacks {places.missing[0]}{more}: fetch or train it again"
-        raise FrameworkError(message)
+        raise FrameworkError(f"{folder} lacks {places.missing[0]}{more}: fetch or train it again")
     for name, on_disk in places.single.items():
         if tensors[on_disk].shape != names.shape(name):
-            message = f"{folder}: {on_disk} is {tensors[on_disk].shape}, and {documents.MODEL} says {names.shape(name)}"
-            raise FrameworkError(message)
+            raise FrameworkError(
+                f"{folder}: {on_disk} is {tensors[on_disk].shape}, and {documents.MODEL} says {names.shape(name)}"
+            )
     return tensors, names, places
 
 
@@ -152,11 +150,10 @@ def _check_like(checkpoint: Path, place: ModelPlace) -> None:
     ours, base = (documents.read(folder / documents.MODEL) for folder in (checkpoint, place.folder))
     for name in ("model_type", "vocab_size"):
         if ours.get(name) != base.get(name):
-            message = (
+            raise FrameworkError(
                 f"{checkpoint} has no tokenizer, and that of {place.name} is of another model: {name} is "
                 f"{ours.get(name)} and {base.get(name)}. Choose the base that it was trained from"
             )
-            raise FrameworkError(message)
 
 
 def _settle_ties(
@@ -216,8 +213,9 @@ def _vocabulary(outputs: list[Output], names: Names, places: Places) -> dict[str
     heads = {places.single.get(name, name) for name in (names.embedding, names.head) if name}
     rows = {output.made.shape[0] for output in outputs if output.made.name in heads}
     if len(rows) > 1:
-        message = f"the adapter leaves {' and '.join(map(str, sorted(rows)))} rows to embedding and output head"
-        raise FrameworkError(message)
+        raise FrameworkError(
+            f"the adapter leaves {' and '.join(map(str, sorted(rows)))} rows to embedding and output head"
+        )
     return {} if rows <= {names.shape(names.embedding)[0]} else {"vocab_size": rows.pop()}
 
 

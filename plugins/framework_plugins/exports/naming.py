@@ -53,8 +53,9 @@ class Names:
             with torch.device("meta"):
                 self.model = AutoModelForCausalLM.from_config(config, trust_remote_code=trust_remote_code)
         except (ValueError, OSError, KeyError, ImportError) as error:
-            message = f"{folder}/config.json is of no causal language model: {summarize_error(error)}"
-            raise FrameworkError(message) from error
+            raise FrameworkError(
+                f"{folder}/config.json is of no causal language model: {summarize_error(error)}"
+            ) from error
         self.empty = self.model.state_dict()
         table = get_model_conversion_mapping(self.model)
         self._renamings = [entry for entry in table if isinstance(entry, WeightRenaming)]
@@ -88,8 +89,7 @@ class Names:
             elif converted:
                 together.setdefault(renamed, []).append(name)
             elif renamed in single:
-                message = f"{self.folder} holds {renamed} twice, as {single[renamed]} and as {name}"
-                raise FrameworkError(message)
+                raise FrameworkError(f"{self.folder} holds {renamed} twice, as {single[renamed]} and as {name}")
             else:
                 single[renamed] = name
         there = single.keys() | together.keys()

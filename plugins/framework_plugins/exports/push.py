@@ -68,12 +68,10 @@ class PushExporter:
         )
         token = get_token()
         if token is None:
-            message = f"{asked}: there is no token: {LOGIN}. {again}"
-            raise FrameworkError(message)
+            raise FrameworkError(f"{asked}: there is no token: {LOGIN}. {again}")
         api = HfApi(token=token)
         if not reachable(api.endpoint):
-            message = f"{asked}: {api.endpoint} cannot be reached. {again}"
-            raise FrameworkError(message)
+            raise FrameworkError(f"{asked}: {api.endpoint} cannot be reached. {again}")
         if not sys.stderr.isatty():
             disable_progress_bars()
         try:
@@ -83,11 +81,11 @@ class PushExporter:
                 self.config.repo_id, operations, commit_message=f"Add {', '.join(self.config.what)}"
             )
         except HfHubHTTPError as error:
-            message = f"{asked}: {_refusal(error)}. {again}"
-            raise FrameworkError(message) from error
+            raise FrameworkError(f"{asked}: {_refusal(error)}. {again}") from error
         except (HTTP_ERROR, OSError, ValueError, RuntimeError) as error:  # the last wraps that of one file
-            message = f"{asked}: the upload broke off ({summarize_error(error.__cause__ or error)}). {again}"
-            raise FrameworkError(message) from error
+            raise FrameworkError(
+                f"{asked}: the upload broke off ({summarize_error(error.__cause__ or error)}). {again}"
+            ) from error
         return str(done.commit_url)
 
     def _prepare(self, api: HfApi) -> None:
@@ -102,11 +100,10 @@ class PushExporter:
             api.create_repo(self.config.repo_id, private=self.config.private)
             return
         if self.config.private and not known.private:
-            message = (
+            raise FrameworkError(
                 f"exporter.push.repo_id={self.config.repo_id} is there already and public: set "
                 "exporter.push.private=false to push into it, or choose another name"
             )
-            raise FrameworkError(message)
 
 
 def files_of(kinds: Sequence[str], context: ExportContext) -> dict[str, Path | bytes]:
@@ -121,8 +118,9 @@ def files_of(kinds: Sequence[str], context: ExportContext) -> dict[str, Path | b
     for kind in kinds:
         made = [context.run_dir / artifact.path for artifact in context.artifacts if artifact.kind == kind]
         if not made:
-            message = f"exporter.push.what={kind}: nothing of that kind was exported, add it to exporter=[…]"
-            raise FrameworkError(message)
+            raise FrameworkError(
+                f"exporter.push.what={kind}: nothing of that kind was exported, add it to exporter=[…]"
+            )
         for file in dict.fromkeys(file for place in made for file in _below(place)):
             top = made[0] if made[0].is_dir() else made[0].parent
             path = file.relative_to(top if len(kinds) == 1 else context.run_dir).as_posix()
@@ -154,11 +152,10 @@ def _with_base(file: Path, plan: Plan) -> Path | bytes:
     card = plan.exporter.get("model_card")
     base = card.config.base_model if card and isinstance(card.config, ModelCardExporterConfig) else None
     if base is None:
-        message = (
+        raise FrameworkError(
             f"{file} names a folder of this machine as its base, which nobody else has: add exporter=[…,model_card] "
             "and set exporter.model_card.base_model=owner/name"
         )
-        raise FrameworkError(message)
     return (json.dumps({**settings, BASE: base, "revision": None}, indent=2) + "\n").encode()
 
 

@@ -62,12 +62,11 @@ class Room:
         free, needed = shutil.disk_usage(folder).free, sum(self.parts.values())
         if needed > free:
             parts = ", ".join(f"{name} {size / GIB:.2f}" for name, size in self.parts.items())
-            message = (
+            raise FrameworkError(
                 f"the export needs {needed / GIB:.2f} GiB in {display_path(folder)}, {free / GIB:.2f} GiB are free "
                 f"({parts}): "
                 "free some, or ask for fewer or smaller quantizations"
             )
-            raise FrameworkError(message)
 
 
 def _files(parameters: int, size: int, quantizations: Sequence[str], *, in_blocks: bool) -> dict[str, int]:

@@ -72,8 +72,7 @@ def _write_file(file: BinaryIO, shard: Sequence[Stored], pieces: Callable[[Store
         for piece in pieces(tensor):
             _write_bytes(file, piece)
         if file.tell() - start != tensor.bytes:
-            message = f"{tensor.name} has {file.tell() - start} bytes, not {tensor.bytes}"
-            raise AssertionError(message)
+            raise AssertionError(f"{tensor.name} has {file.tell() - start} bytes, not {tensor.bytes}")
 
 
 def _write_bytes(file: BinaryIO, piece: torch.Tensor) -> None:

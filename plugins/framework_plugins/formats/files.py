@@ -64,8 +64,9 @@ class LocalFile:
             return found
         kept = [file for file in found if file.path.resolve() not in others]
         if not kept:
-            message = f"data.path={self.config.path}: validation_path and prompts_path take all of its files"
-            raise FrameworkError(message)
+            raise FrameworkError(
+                f"data.path={self.config.path}: validation_path and prompts_path take all of its files"
+            )
         return kept
 
 
@@ -88,8 +89,7 @@ class Noted:
             FrameworkError: it changed, or it is gone.
         """
         if _stamp(self.file) != self.stamp:
-            problem = "the file changed while it was read; wait until it is complete, then start again"
-            raise self.file.error(problem)
+            raise self.file.error("the file changed while it was read; wait until it is complete, then start again")
 
     def digest(self) -> str:
         """Return a hash over the bytes of the file.
@@ -129,8 +129,9 @@ class FileRows(Iterable[Row]):
                 empty = False
                 yield row
         if empty and self.setting:
-            message = f"{self.setting}: no rows in {', '.join(str(noted.file.path) for noted in self.files)}"
-            raise FrameworkError(message)
+            raise FrameworkError(
+                f"{self.setting}: no rows in {', '.join(str(noted.file.path) for noted in self.files)}"
+            )
 
     def _read(self, noted: Noted) -> Iterator[Row]:
         noted.check()

@@ -65,29 +65,30 @@ class Hub:
     def _check(self) -> None:
         asked = self.config
         if Path(asked.path).expanduser().exists():
-            message = f"data.path={asked.path} lies on this machine: read it with data=local_file"
-            raise FrameworkError(message)
+            raise FrameworkError(f"data.path={asked.path} lies on this machine: read it with data=local_file")
         if "/" not in asked.path and (LOADERS / asked.path).exists():
-            message = f"data.path={asked.path} is no data set: give the id of one, owner/name"
-            raise FrameworkError(message)
+            raise FrameworkError(f"data.path={asked.path} is no data set: give the id of one, owner/name")
         if asked.validation_split_name == asked.split:
-            message = f"data.validation_split_name={asked.split} is data.split too: choose another split for validation"
-            raise FrameworkError(message)
+            raise FrameworkError(
+                f"data.validation_split_name={asked.split} is data.split too: choose another split for validation"
+            )
         for setting in ("split", "validation_split_name") if asked.streaming else ():
             split: str = getattr(asked, setting) or ""
             if set(split) & {"[", "+"}:
                 first = FIRST_ROWS.fullmatch(split)
                 instead = f"data.{setting}={first['split']} data.max_rows={first['rows']}" if first else "a whole split"
-                message = f"data.{setting}={split} cannot be streamed: take {instead}, or data.streaming=false"
-                raise FrameworkError(message)
+                raise FrameworkError(
+                    f"data.{setting}={split} cannot be streamed: take {instead}, or data.streaming=false"
+                )
 
     def _rows(self, setting: str, split: str, commit: str) -> HubRows:
         rows = _load(self.config, setting, split, commit)
         media = sorted(name for name, feature in (rows.features or {}).items() if _is_media(feature))
         if media:
             columns = f"the column{'s' if len(media) > 1 else ''} {', '.join(media)}"
-            message = f"data.path={self.config.path}: {columns} of split {split} cannot be learned: no text, no numbers"
-            raise FrameworkError(message)
+            raise FrameworkError(
+                f"data.path={self.config.path}: {columns} of split {split} cannot be learned: no text, no numbers"
+            )
         return HubRows(rows, self.config.path, split, f"data.{setting}")
 
 
@@ -117,11 +118,11 @@ class HubRows(Iterable[Row]):
                     yield Row(fields, f"{place}[{number}]", problem)
                     number += 1
         except (*UNREACHABLE, OSError, ValueError, DatasetsError, ImportError) as error:
-            message = f"{place}[{number}]: reading cannot continue here ({summarize_error(error)})"
-            raise FrameworkError(message) from error
+            raise FrameworkError(
+                f"{place}[{number}]: reading cannot continue here ({summarize_error(error)})"
+            ) from error
         if not number and self.setting != "data.split":
-            message = f"{self.setting}={self.split}: the split has no rows"
-            raise FrameworkError(message)
+            raise FrameworkError(f"{self.setting}={self.split}: the split has no rows")
 
 
 def _load(asked: HubConfig, setting: str, split: str, commit: str) -> Any:
@@ -134,19 +135,20 @@ def _load(asked: HubConfig, setting: str, split: str, commit: str) -> Any:
             message = f"data.path={asked.path}: the data set has no data.revision={asked.revision}"
         raise FrameworkError(message) from error
     except UNREACHABLE as error:
-        message = f"data.path={asked.path}: the Hub cannot be reached and nothing is cached ({summarize_error(error)})"
-        raise FrameworkError(message) from error
+        raise FrameworkError(
+            f"data.path={asked.path}: the Hub cannot be reached and nothing is cached ({summarize_error(error)})"
+        ) from error
     except RuntimeError as error:
         if "scripts are no longer supported" not in str(error):
             raise
         script = str(error).split()[-1]
         instead = "the Hub often has it as Parquet too: data.revision=refs/convert/parquet"
-        message = f"data.path={asked.path} needs code of its own ({script}), which is never run; {instead}"
-        raise FrameworkError(message) from error
+        raise FrameworkError(
+            f"data.path={asked.path} needs code of its own ({script}), which is never run; {instead}"
+        ) from error
     except (ValueError, DatasetsError, FileNotFoundError) as error:
         name = f", data.name={asked.name}" if asked.name else ""
-        message = f"data.path={asked.path}, data.{setting}={split}{name}: {_told(error)}"
-        raise FrameworkError(message) from error
+        raise FrameworkError(f"data.path={asked.path}, data.{setting}={split}{name}: {_told(error)}") from error
 
 
 def _told(error: Exception) -> str:

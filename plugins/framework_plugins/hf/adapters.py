@@ -77,17 +77,15 @@ def trained_config(plan: Plan) -> PeftConfig | None:
         return config
     if not any(weights.glob("*.safetensors")):
         lacks = "the folder holds no .safetensors, so no trained weights" if weights.is_dir() else "no such folder"
-        message = f"checkpoint={plan.config['checkpoint']}: {lacks}"
-        raise FrameworkError(message)
+        raise FrameworkError(f"checkpoint={plan.config['checkpoint']}: {lacks}")
     if not (weights / "adapter_config.json").is_file():
         return None
     try:
         found = PeftConfig.from_pretrained(weights)
     except (ValueError, TypeError, KeyError, OSError) as error:
-        message = (
+        raise FrameworkError(
             f"checkpoint={plan.config['checkpoint']}: adapter_config.json cannot be read: {summarize_error(error)}"
-        )
-        raise FrameworkError(message) from error
+        ) from error
     found.base_model_name_or_path = None  # peft warns where it is called otherwise here
     return found
 
@@ -108,8 +106,7 @@ def with_adapter(model: Any, config: PeftConfig, place: ModelPlace, *, fast: boo
         with without_bitsandbytes():
             adapted = get_peft_model(model, config)
     except ValueError as error:
-        message = f"adapter.target_modules: {summarize_error(error)}"
-        raise FrameworkError(message) from error
+        raise FrameworkError(f"adapter.target_modules: {summarize_error(error)}") from error
     belongs_to(adapted, place)
     if fast:
         install.install(adapted)
@@ -130,8 +127,9 @@ def weights(source: ModelSource) -> ModelPlace:
     """
     place = source.fetch(weights=True)
     if not any(place.folder.glob("*.safetensors")):
-        message = f"model {place.name} has no .safetensors: pickled weights run code when loaded and are refused"
-        raise FrameworkError(message)
+        raise FrameworkError(
+            f"model {place.name} has no .safetensors: pickled weights run code when loaded and are refused"
+        )
     return place
 
 
@@ -162,5 +160,4 @@ def restore_adapter(model: PeftModel, checkpoint: Path, device: str) -> None:
     except (RuntimeError, ValueError, OSError, SafetensorError) as error:
         problem = summarize_error(error)
     if problem:
-        message = f"{checkpoint} does not fit this model and adapter: {problem}"
-        raise FrameworkError(message)
+        raise FrameworkError(f"{checkpoint} does not fit this model and adapter: {problem}")

@@ -61,12 +61,11 @@ class HFBackend:
             if not ran_out(error):
                 raise
             by_itself = self.config.on_out_of_memory is OutOfMemory.fail
-            message = (
+            raise FrameworkError(
                 f"out of memory: {summarize_error(error)}\nLower trainer.per_device_train_batch_size and raise "
                 "trainer.gradient_accumulation_steps as much, lower trainer.max_seq_length, or set quantization=nf4"
                 + ("; trainer.on_out_of_memory=retry does the first by itself" if by_itself else "")
-            )
-            raise FrameworkError(message) from error
+            ) from error
         finally:
             gc.unfreeze()
             model.close()
@@ -130,5 +129,4 @@ def _check_targets(plan: Plan, empty: torch.nn.Module) -> None:
     layers = {name.rpartition(".")[2] for name, part in empty.named_modules() if isinstance(part, torch.nn.Linear)}
     for target in sorted(targets):
         if target.rpartition(".")[2] not in layers:
-            message = f"adapter.target_modules: {unknown('layer', target, layers)}"
-            raise FrameworkError(message)
+            raise FrameworkError(f"adapter.target_modules: {unknown('layer', target, layers)}")

@@ -50,11 +50,10 @@ class BestWeights:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             save_file({name: weight.contiguous() for name, weight in self._trained().items()}, self.file)
         except OSError as error:
-            message = (
+            raise FrameworkError(
                 f"step {step}: the best weights so far find no room in {self.file.parent}: {error.strerror}. Set "
                 "run_dir=FOLDER on a larger disk, or trainer.keep_best=false"
-            )
-            raise FrameworkError(message) from error
+            ) from error
 
     def pieces(self) -> dict[str, torch.Tensor]:
         """Return what was set aside here."""

@@ -49,10 +49,9 @@ class FromBase:
             return [0.0] * len(rows)
         found = self._remembered.divergence(evaluation(), rows)
         if found is None:
-            message = (
+            raise FrameworkError(
                 "full fine-tuning keeps no base: how far the model is from it is measured in a run with both stages"
             )
-            raise FrameworkError(message)
         return found
 
 

@@ -73,34 +73,30 @@ def check_size(hardware: Hardware, asked: Device, name: str, parameters: int) ->
         FrameworkError: no GPU for a model above `CPU_LIMIT` parameters.
     """
     if hardware.device == "cpu" and asked is Device.auto and parameters > CPU_LIMIT:
-        message = (
+        raise FrameworkError(
             f"no GPU found, and {name} has {parameters / 1e9:.1f} billion parameters: on this CPU a single step would "
             "take minutes.\nRun it on a machine with a GPU, take a smaller model (model=smollm2_135m or "
             "model=llama1b), or insist with trainer.device=cpu"
         )
-        raise FrameworkError(message)
 
 
 def _device(asked: Device, gpu: int | None) -> str:
     if asked is not Device.cpu and gpu is None and torch.cuda.device_count() > 1:
-        message = (
+        raise FrameworkError(
             f"{torch.cuda.device_count()} GPUs are visible and this run trains on one: take all of them with "
             "launch=ddp, or choose one with CUDA_VISIBLE_DEVICES=0 before the command"
         )
-        raise FrameworkError(message)
     if asked is Device.auto:
         return "cuda" if torch.cuda.is_available() else "cpu"
     if asked is Device.cuda and not torch.cuda.is_available():
         built = "torch was built without CUDA" if torch.version.cuda is None else "no driver or no GPU is visible"
-        message = f"trainer.device=cuda: {built}. Set trainer.device=auto, or check `nvidia-smi`"
-        raise FrameworkError(message)
+        raise FrameworkError(f"trainer.device=cuda: {built}. Set trainer.device=auto, or check `nvidia-smi`")
     return str(asked.value)
 
 
 def _dtype(asked: Dtype, device: str) -> tuple[torch.dtype, str]:
     if asked is Dtype.fp16 and device == "cpu":
-        message = "trainer.dtype=fp16 does not train on a CPU: set trainer.dtype=auto|fp32|bf16"
-        raise FrameworkError(message)
+        raise FrameworkError("trainer.dtype=fp16 does not train on a CPU: set trainer.dtype=auto|fp32|bf16")
     if asked is not Dtype.auto:
         return DTYPES[asked], "as configured"
     if device == "cuda":

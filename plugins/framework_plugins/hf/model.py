@@ -140,8 +140,7 @@ class HFModel:
             found: AbstractContextManager[None] = self.model.disable_adapter()
             return found
         if self.trained:
-            message = "full fine-tuning keeps no base: what it was can be asked before the training only"
-            raise FrameworkError(message)
+            raise FrameworkError("full fine-tuning keeps no base: what it was can be asked before the training only")
         return nullcontext()
 
     def with_random_adapter(self, seed: int) -> AbstractContextManager[None]:

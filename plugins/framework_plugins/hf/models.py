@@ -70,21 +70,20 @@ class LocalModel:
         if self._is_folder():
             file = self.folder / "config.json"
             if not file.is_file():
-                message = f"model.path={self.config.path}: the folder has no config.json, so it holds no model"
-                raise FrameworkError(message)
+                raise FrameworkError(
+                    f"model.path={self.config.path}: the folder has no config.json, so it holds no model"
+                )
             if not any(self.folder.glob("*.safetensors")):
-                message = (
+                raise FrameworkError(
                     f"model.path={self.config.path}: the folder has no .safetensors; pickled weights run code when "
                     "loaded and are refused"
                 )
-                raise FrameworkError(message)
         else:
             file = Path(self._ask(hf_hub_download, filename="config.json"))
         try:
             config: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         except ValueError as error:
-            message = f"model.path={self.config.path}: config.json is no JSON ({error})"
-            raise FrameworkError(message) from error
+            raise FrameworkError(f"model.path={self.config.path}: config.json is no JSON ({error})") from error
         return config
 
     def fetch(self, *, weights: bool) -> ModelPlace:
@@ -99,8 +98,7 @@ class LocalModel:
         if self.folder.is_dir():
             return True
         if path.startswith((".", "/", "~")) or path.count("/") > 1:
-            message = f"model.path={path}: there is no such folder"
-            raise FrameworkError(message)
+            raise FrameworkError(f"model.path={path}: there is no such folder")
         return False
 
     def _ask(self, download: Any, **arguments: Any) -> str:
@@ -112,29 +110,27 @@ class LocalModel:
             offline = not reachable(ENDPOINT)
             return str(download(self.config.path, revision=self.config.revision, local_files_only=offline, **arguments))
         except GatedRepoError as error:
-            message = (
+            raise FrameworkError(
                 f"{asked}: the model is gated. Accept its terms at huggingface.co/{self.config.path}, then log in: "
                 "hf auth login, or set HF_TOKEN"
-            )
-            raise FrameworkError(message) from error
+            ) from error
         except RevisionNotFoundError as error:
-            message = f"{asked}: the Hub has no revision model.revision={self.config.revision} of it"
-            raise FrameworkError(message) from error
+            raise FrameworkError(
+                f"{asked}: the Hub has no revision model.revision={self.config.revision} of it"
+            ) from error
         except (RepositoryNotFoundError, HFValidationError) as error:
-            message = (
+            raise FrameworkError(
                 f"{asked}: no such folder here and no such model on the Hub (a private one needs HF_TOKEN). "
                 "An id is written owner/name"
-            )
-            raise FrameworkError(message) from error
+            ) from error
         except LocalEntryNotFoundError as error:
-            message = (
+            raise FrameworkError(
                 f"{asked}: not on this machine, and the Hub cannot be reached. Check the network and HF_ENDPOINT, or "
                 "give a folder: model=local model.path=FOLDER"
-            )
-            raise FrameworkError(message) from error
+            ) from error
         except EntryNotFoundError as error:
-            message = f"{asked}: the repository has no config.json, so it holds no model for transformers"
-            raise FrameworkError(message) from error
+            raise FrameworkError(
+                f"{asked}: the repository has no config.json, so it holds no model for transformers"
+            ) from error
         except (HfHubHTTPError, OSError) as error:
-            message = f"{asked}: the Hub cannot be reached ({summarize_error(error)})"
-            raise FrameworkError(message) from error
+            raise FrameworkError(f"{asked}: the Hub cannot be reached ({summarize_error(error)})") from error

@@ -30,8 +30,7 @@ def with_random_adapter(model: nn.Module, seed: int) -> Iterator[None]:
     """
     layers = [part for part in model.modules() if isinstance(part, LoraLayer)]
     if not layers:
-        message = "all weights are trained, so there is no adapter to compare with a random one"
-        raise FrameworkError(message)
+        raise FrameworkError("all weights are trained, so there is no adapter to compare with a random one")
     random = torch.Generator().manual_seed(seed)
     kept: list[tuple[Tensor, Tensor]] = []
     try:

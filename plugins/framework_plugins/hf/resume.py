@@ -112,11 +112,10 @@ class Checkpoints:
                 told = {"settings": self.settings, "rows": self._digest(rows), "files": files}
                 (half / MANIFEST).write_text(json.dumps(told, indent=1), encoding="utf-8")
         except OSError as error:
-            message = (
+            raise FrameworkError(
                 f"step {step}: the checkpoint does not fit in {self.folder}: {error.strerror}. Set run_dir=FOLDER on "
                 "a larger disk, or trainer.save_steps=null"
-            )
-            raise FrameworkError(message) from error
+            ) from error
         for old in sorted(self._all(), key=_step)[:-KEPT]:
             shutil.rmtree(old, ignore_errors=True)
 

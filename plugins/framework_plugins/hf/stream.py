@@ -97,10 +97,9 @@ def _tokens(
         except (RuntimeError, MemoryError) as error:
             if not ran_out(error):
                 raise
-            message = (
+            raise FrameworkError(
                 f"out of memory with a conversation of {len(ids)} tokens: begin another one. {summarize_error(error)}"
-            )
-            raise FrameworkError(message) from error
+            ) from error
         token = choose(scores)
         if token in stop_ids:
             return

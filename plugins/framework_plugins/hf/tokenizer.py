@@ -22,11 +22,9 @@ def load_tokenizer(place: ModelPlace, config: ModelConfig) -> PreTrainedTokenize
     try:
         tokenizer = AutoTokenizer.from_pretrained(place.folder, trust_remote_code=config.trust_remote_code)
     except (ValueError, OSError, KeyError) as error:
-        message = f"model {place.name}: the tokenizer cannot be read: {summarize_error(error)}"
-        raise FrameworkError(message) from error
+        raise FrameworkError(f"model {place.name}: the tokenizer cannot be read: {summarize_error(error)}") from error
     if not tokenizer.is_fast:
-        message = f"model {place.name}: the tokenizer has no tokenizer.json, and masking needs its offsets"
-        raise FrameworkError(message)
+        raise FrameworkError(f"model {place.name}: the tokenizer has no tokenizer.json, and masking needs its offsets")
     set_template(tokenizer, config.chat_template)
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -44,14 +42,12 @@ def set_template(tokenizer: PreTrainedTokenizerBase, file: str | None) -> None:
             tokenizer.chat_template = Path(file).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "no UTF-8 text"
-            message = f"model.chat_template={file}: {reason}"
-            raise FrameworkError(message) from error
+            raise FrameworkError(f"model.chat_template={file}: {reason}") from error
     if not tokenizer.chat_template:
-        message = (
+        raise FrameworkError(
             "the tokenizer has no chat template, so nobody can know how this model writes a conversation: give the "
             "one it was trained with, model.chat_template=FILE.jinja, or take an instruct model"
         )
-        raise FrameworkError(message)
 
 
 def text_form(tokenizer: PreTrainedTokenizerBase, config: PretrainedConfig) -> TextForm:

@@ -172,8 +172,7 @@ class SupervisedTrainer(SFTTrainer):
         Dividing by the step's count, not the part's, makes 4 x 1 and 1 x 4 the same training.
         """
         if return_outputs:
-            message = "this trainer never builds logits for the caller"
-            raise ValueError(message)
+            raise ValueError("this trainer never builds logits for the caller")
         with self.accelerator.autocast():
             loss = self.passes.losses.sum(inputs)
         return torch.div(loss, inputs["count"])

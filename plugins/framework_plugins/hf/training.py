@@ -176,13 +176,12 @@ class Training:
                 raise
             forget(error)
             step = trainer.state.global_step + 1
-            message = (
+            raise FrameworkError(
                 f"out of memory in the update of step {step}: {summarize_error(error)}\n"
                 "The optimizer's states find no room, "
                 "and some weights may have been updated already, so the run ends and saves nothing.\n"
                 f"Set trainer.optim=adamw_8bit|paged_adamw_8bit, {self.oom_retry.mend}"
-            )
-            raise FrameworkError(message) from error
+            ) from error
 
     def _rehearse(self, trainer: SupervisedTrainer, rows: Sequence[TokenRow], steps: int) -> None:
         """After the first step, try the longest row, of as many as the training sees, if that costs next to nothing."""
@@ -199,8 +198,7 @@ def count_trainable(model: Any, dtype: torch.dtype) -> int:
         own = model.base_model.prefix  # of peft's tuner: "lora_" and the like
         stray = [name for name, _ in named if own not in name]
         if stray:
-            message = f"weights of the base would be trained beside the adapter: {', '.join(stray[:3])}"
-            raise RuntimeError(message)
+            raise RuntimeError(f"weights of the base would be trained beside the adapter: {', '.join(stray[:3])}")
         for _, weight in named:
             # TRL casts a QLoRA adapter to bf16: a loss of precision where the run computes in fp32, and no
             # gradient scaler where it computes in fp16.

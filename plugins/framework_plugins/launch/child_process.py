@@ -56,8 +56,7 @@ class ChildProcess:
             note_failure(plan.run_dir, killed)
             raise killed
         if code:
-            message = f"the run in a process of its own ended with exit code {code}: {error or 'see above'}"
-            raise RuntimeError(message)
+            raise RuntimeError(f"the run in a process of its own ended with exit code {code}: {error or 'see above'}")
         return records.load(Report, plan.run_dir / "report.json") if Stage.report in plan.stages else None
 
 

@@ -104,8 +104,9 @@ def _pipe(file: Path) -> Iterator[Connection[Any, Any]]:
     try:
         os.mkfifo(file)
     except OSError as error:  # Windows drives below WSL, some network disks and mounted buckets
-        message = f"{file.parent}: the file system has no named pipes ({error.strerror}): set run_dir to a local disk"
-        raise FrameworkError(message) from error
+        raise FrameworkError(
+            f"{file.parent}: the file system has no named pipes ({error.strerror}): set run_dir to a local disk"
+        ) from error
     with open_pipe(file) as opened:
         yield opened
 

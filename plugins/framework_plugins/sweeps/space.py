@@ -38,11 +38,13 @@ def read_space(loader: ConfigLoader, words: Sequence[str]) -> Space:
     given = {override.get_key_element(): override for override in parser.parse_overrides(list(words))}
     swept = {key: override for key, override in given.items() if override.is_sweep_override()}
     if not swept:
-        message = "hydra/sweeper=optuna5 has nothing to look for: give trainer.learning_rate=interval(1e-5,1e-3), say"
-        raise FrameworkError(message)
+        raise FrameworkError(
+            "hydra/sweeper=optuna5 has nothing to look for: give trainer.learning_rate=interval(1e-5,1e-3), say"
+        )
     if "objective" in swept:
-        message = f"{swept['objective'].input_line}: trials are compared by one objective, so it cannot be swept over"
-        raise FrameworkError(message)
+        raise FrameworkError(
+            f"{swept['objective'].input_line}: trials are compared by one objective, so it cannot be swept over"
+        )
     fixed = [str(override.input_line) for key, override in given.items() if key not in swept]
     values = {
         key: [str(value) for value in override.sweep_string_iterator()]
@@ -61,11 +63,9 @@ def _distribution(override: Override, values: Sequence[str]) -> BaseDistribution
         try:
             return IntDistribution(low, high, log=log) if whole else FloatDistribution(low, high, log=log)
         except ValueError as error:  # the ends are the wrong way round, or the logarithm of 0 is asked for
-            message = f"{override.input_line}: {error}"
-            raise FrameworkError(message) from error
+            raise FrameworkError(f"{override.input_line}: {error}") from error
     if not values:
-        message = f"{override.input_line} holds no value"
-        raise FrameworkError(message)
+        raise FrameworkError(f"{override.input_line} holds no value")
     if isinstance(sweep, RangeSweep) and not sweep.shuffle and sweep.step > 0:
         return _range(sweep, values)
     return CategoricalDistribution(list(values))

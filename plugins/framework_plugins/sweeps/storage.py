@@ -40,8 +40,7 @@ def open_storage(place: str) -> BaseStorage:
         raise
     except Exception as error:  # of a database's own library
         shown = place if "@" not in place else f"{place.partition('://')[0]}://…"  # what stands there is a password
-        message = f"hydra.sweeper.storage={shown} cannot be opened: {summarize_error(error)}"
-        raise FrameworkError(message) from error
+        raise FrameworkError(f"hydra.sweeper.storage={shown} cannot be opened: {summarize_error(error)}") from error
 
 
 def _open_journal(file: Path) -> BaseStorage:
@@ -55,12 +54,11 @@ def _open_journal(file: Path) -> BaseStorage:
         with file.open("rb") as lines:
             first = lines.readline()
         if first and not _is_entry(first):
-            message = (
+            raise FrameworkError(
                 f"hydra.sweeper.storage={display_path(file)} is no journal of a study: "
                 "name another file, or a database by "
                 f"its URL, sqlite:///{file.name}"
             )
-            raise FrameworkError(message)
     return JournalStorage(JournalFileBackend(str(file)))
 
 

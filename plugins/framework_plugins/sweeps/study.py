@@ -31,11 +31,10 @@ def direction(settings: Optuna5Config, config: DictConfig) -> Direction:
     if name == SCORE or name in LOSSES:
         return Direction.maximize if name == SCORE else Direction.minimize
     if name not in config.metric:
-        message = (
+        raise FrameworkError(
             f"objective={name}: its direction is known only after a measurement: set "
             "hydra.sweeper.direction=maximize|minimize"
         )
-        raise FrameworkError(message)
     metric = selection_of(config.metric[name]).create()
     return Direction.maximize if metric.higher_is_better else Direction.minimize
 
@@ -51,8 +50,7 @@ def open_study(settings: Optuna5Config, name: str, place: str, better: Direction
         storage=open_storage(place), study_name=name, direction=better.value, load_if_exists=True
     )
     if study.direction.name.lower() != better.value:
-        message = f"the study '{name}' does not {better.value}: give this one a name, {NAME}"
-        raise FrameworkError(message)
+        raise FrameworkError(f"the study '{name}' does not {better.value}: give this one a name, {NAME}")
     study.sampler = _sampler(settings, len(study.get_trials(deepcopy=False)))
     study.pruner = make_pruner(settings.pruner, settings.n_startup_trials, settings.reduction_factor)
     return study

@@ -65,8 +65,9 @@ class Sweeping:
         space = read_space(self.loader, [*params, *arguments])
         if self.settings.sampler is Sampler.grid and space.values.keys() != space.distributions.keys():
             endless = ", ".join(space.distributions.keys() - space.values.keys())
-            message = f"hydra.sweeper.sampler=grid: {endless} is an interval, which has no end of values: give a list"
-            raise FrameworkError(message)
+            raise FrameworkError(
+                f"hydra.sweeper.sampler=grid: {endless} is an interval, which has no end of values: give a list"
+            )
         better = direction(self.settings, self.config)
         study = open_study(self.settings, self.name, self.storage, better)
         check_space(study, space)
@@ -157,8 +158,9 @@ class Sweeping:
                     continue
                 if is_alive(trial):
                     process = f"process {trial.user_attrs[PROCESS]}"
-                    message = f"{self.folder}: locked by {process}. Wait for it to finish or set hydra.sweep.dir=FOLDER"
-                    raise FrameworkError(message)
+                    raise FrameworkError(
+                        f"{self.folder}: locked by {process}. Wait for it to finish or set hydra.sweep.dir=FOLDER"
+                    )
                 if study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True).state is not TrialState.FAIL:
                     continue  # its machine was still there, and has just reported the outcome
             elif trial.state is not TrialState.FAIL or trial.number in again or not resumed:

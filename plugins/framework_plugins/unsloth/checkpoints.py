@@ -39,11 +39,10 @@ def table() -> Mapping[str, str]:
         module = runpy.run_path(str(Path(package.submodule_search_locations[0], TABLE)))
         found: Mapping[str, str] = module[NAME]
     except (OSError, KeyError) as error:
-        message = (
+        raise FrameworkError(
             f"unsloth {installed('unsloth')} has no {NAME} in {TABLE}, which lists its 4-bit weights: set "
             "trainer.optimised_checkpoints=false"
-        )
-        raise FrameworkError(message) from error
+        ) from error
     return {name.lower(): other for name, other in found.items() if other.endswith(FOUR_BITS)}
 
 

@@ -93,19 +93,19 @@ def check(run: HFModel, backend: type[HFBackend]) -> str:
         try:
             loss = plain(run, config, Path(place))
         except ProcessError as error:  # it crashed or hung, which says nothing about the model
-            message = f"a step of {PLAIN} for the comparison with {trainer} has no result: {error}. Set {HF}"
-            raise FrameworkError(message) from error
+            raise FrameworkError(
+                f"a step of {PLAIN} for the comparison with {trainer} has no result: {error}. Set {HF}"
+            ) from error
         except FrameworkError as error:
             return f"they make no tiny model of it: {error}"
         found = problem(run, backend, Path(place), loss)
     before.restore()
     if found:
         chosen = " ".join(f"{group}={getattr(run.plan, group).component.name}" for group in ("adapter", "quantization"))
-        message = (
+        raise FrameworkError(
             f"{trainer} does not train {config.get('model_type')} with {chosen} on "
             f"this {run.machine.device.upper()} as {PLAIN} do: {found}" + ("" if HF in found else f". Set {HF}")
         )
-        raise FrameworkError(message)
     write_json(file, {"loss": loss})
     return ""
 
@@ -218,6 +218,5 @@ def _step(model: HFModel, whole: list[TokenRow], place: Path) -> tuple[float, di
     finally:
         handle.remove()
     if not found:
-        message = "no step has finite gradients"
-        raise FrameworkError(message)
+        raise FrameworkError("no step has finite gradients")
     return losses[-1], found

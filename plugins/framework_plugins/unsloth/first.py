@@ -59,11 +59,10 @@ def unchanged() -> Iterator[None]:
 
 
 if too_late := imported_too_late(ORDER):
-    message = (
+    raise FrameworkError(
         f"{', '.join(too_late)} has been imported in this process before unsloth, which has to be the first: take a "
         "fresh process, as launch=single and launch=subprocess do by themselves"
     )
-    raise FrameworkError(message)
 settle()
 with unprinted(), unchanged():
     from unsloth import DEVICE_TYPE, FastLanguageModel

@@ -25,8 +25,7 @@ def lora_settings(config: Any) -> dict[str, Any]:
     other = sorted(name for name, value in given.items() if name not in ABOUT and plain.get(name) != value)
     if not settings or other:
         what = f"sets {', '.join(other)}" if settings else f"is of the kind {config.peft_type}"
-        message = f"the adapter {what}, which Unsloth does not make: set trainer=hf"
-        raise FrameworkError(message)
+        raise FrameworkError(f"the adapter {what}, which Unsloth does not make: set trainer=hf")
     if not settings["use_dora"]:
         del settings["use_dora"]
     if isinstance(settings["target_modules"], set):

@@ -100,8 +100,7 @@ class UnslothModel(HFModel):
                 model, use_gradient_checkpointing=self.checkpointing, random_state=self.plan.seed, **settings
             )
         except ValueError as error:
-            message = f"adapter.target_modules: {str(error).splitlines()[0]}"
-            raise FrameworkError(message) from error
+            raise FrameworkError(f"adapter.target_modules: {str(error).splitlines()[0]}") from error
         belongs_to(adapted, self.place)
         adapted.get_base_model().config.use_cache = True
         if self.way.fast:  # on a CPU Unsloth leaves the layers as transformers and peft have them
@@ -122,5 +121,6 @@ def _check_quantized(model: Any, quantization: Any) -> None:
     kinds = {NF4Config: Linear4bit, Int8Config: Linear8bitLt}
     kind = kinds.get(type(quantization))
     if kind is not None and not any(isinstance(module, kind) for module in model.modules()):
-        message = "Unsloth did not quantize the weights as it was asked to: set trainer=hf, or quantization=none"
-        raise FrameworkError(message)
+        raise FrameworkError(
+            "Unsloth did not quantize the weights as it was asked to: set trainer=hf, or quantization=none"
+        )

@@ -46,8 +46,7 @@ class Raises(Listener):
     def log(self, event: Event) -> None:
         super().log(event)
         if len(self.got) > 1:
-            message = "the tracker is gone\nfor good"
-            raise ConnectionError(message)
+            raise ConnectionError("the tracker is gone\nfor good")
 
 
 @pytest.fixture

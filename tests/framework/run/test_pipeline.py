@@ -69,8 +69,7 @@ def test_an_exporter_that_will_not_be_able_to_ends_the_run_before_anything_is_wr
 
     def check(exporter: AdapterExporter, model: Model, plan: Plan) -> None:
         assert model.render(Prompt((Message("user", "hi"),)))
-        message = f"{exporter.config.folder} cannot hold {plan.name}"
-        raise FrameworkError(message)
+        raise FrameworkError(f"{exporter.config.folder} cannot hold {plan.name}")
 
     monkeypatch.setattr(AdapterExporter, "check", check, raising=False)
     with pytest.raises(FrameworkError, match="adapter cannot hold run"):

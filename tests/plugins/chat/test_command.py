@@ -126,8 +126,7 @@ class NoBase(EchoModel):
     @contextmanager
     def as_base(self) -> Iterator[None]:
         if self.learned:
-            message = "full fine-tuning keeps no base"
-            raise FrameworkError(message)
+            raise FrameworkError("full fine-tuning keeps no base")
         yield
 
 

@@ -81,8 +81,7 @@ class Breaking(Parrot):
 
     def stream(self, prompt: Prompt, **settings: Any) -> Iterator[str]:
         yield next(super().stream(prompt, **settings))
-        message = "out of memory"
-        raise FrameworkError(message)
+        raise FrameworkError("out of memory")
 
 
 def test_an_answer_that_fails_is_remembered_as_far_as_it_came() -> None:

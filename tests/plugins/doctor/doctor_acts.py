@@ -57,13 +57,11 @@ def hang(_: Plan | None) -> DiagnosticResult:
 
 
 def raises(_: Plan | None) -> DiagnosticResult:
-    message = f"no anvil for {TOKEN}\nand more"
-    raise RuntimeError(message)
+    raise RuntimeError(f"no anvil for {TOKEN}\nand more")
 
 
 def refuses(_: Plan | None) -> DiagnosticResult:
-    message = "acme.anvil=1 is too light: set 2"
-    raise FrameworkError(message)
+    raise FrameworkError("acme.anvil=1 is too light: set 2")
 
 
 def lacks(_: Plan | None) -> DiagnosticResult:
@@ -99,8 +97,7 @@ class Picky:
 
     @contextmanager
     def open(self, plan: Plan) -> Iterator[None]:
-        message = f"the machine is too small for {plan.name}: take a larger one"
-        raise FrameworkError(message)
+        raise FrameworkError(f"the machine is too small for {plan.name}: take a larger one")
         yield
 
 

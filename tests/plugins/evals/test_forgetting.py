@@ -96,8 +96,7 @@ def test_the_divergence_is_taken_at_the_answers(model: EchoModel) -> None:
 def test_a_divergence_that_cannot_be_had_is_a_note(model: EchoModel) -> None:
     def divergence(rows: Sequence[TokenRow]) -> list[float]:
         del rows
-        message = "full fine-tuning keeps no base"
-        raise FrameworkError(message)
+        raise FrameworkError("full fine-tuning keeps no base")
 
     model.divergence = divergence  # type: ignore[method-assign]
     result = ask(model, questions=1, instructions=1, texts=0)

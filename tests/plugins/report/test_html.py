@@ -222,8 +222,7 @@ def test_a_run_that_fails_halfway_says_why(
     monkeypatch.setenv("ACME_TOKEN", "open-sesame")
 
     def fail(*_: object) -> None:
-        message = "no <room> for open-sesame"
-        raise FrameworkError(message)
+        raise FrameworkError("no <room> for open-sesame")
 
     monkeypatch.setattr("framework.testing.echo.EchoModel.save_tokenizer", fail)
     with pytest.raises(FrameworkError):

@@ -136,8 +136,7 @@ def test_a_point_that_its_sweep_gave_up_has_not_failed(
     words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def give_up(*_: object) -> None:
-        message = "too far behind"
-        raise PrunedError(message)
+        raise PrunedError("too far behind")
 
     monkeypatch.setattr(EchoTraining, "train", give_up)
     with pytest.raises(PrunedError):

@@ -107,8 +107,7 @@ def test_prompts_that_begin_alike_have_to_be_answered(
     opened: HFModel, plainly: tuple[Path, float], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: Any, **__: Any) -> None:
-        message = "'tuple' object has no attribute 'layers'\nand more"
-        raise AttributeError(message)
+        raise AttributeError("'tuple' object has no attribute 'layers'\nand more")
 
     monkeypatch.setattr("framework_plugins.hf.model.complete", fail)
     assert problem(opened, plainly) == "AttributeError: 'tuple' object has no attribute 'layers'"
@@ -170,15 +169,13 @@ class TestCheck:
         self, opened: HFModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def fail(*_: Any) -> float:
-            message = "KeyError: 'layers'"
-            raise FrameworkError(message)
+            raise FrameworkError("KeyError: 'layers'")
 
         monkeypatch.setattr(compare, "plain", fail)
         assert compare.check(opened, HFBackend) == "they make no tiny model of it: KeyError: 'layers'"
 
         def crash(*_: Any) -> float:
-            message = "it ended Python by SIGKILL"
-            raise ProcessError(message)
+            raise ProcessError("it ended Python by SIGKILL")
 
         monkeypatch.setattr(compare, "plain", crash)
         with pytest.raises(FrameworkError, match=r"has no result: it ended Python by SIGKILL\. Set trainer=hf"):

@@ -44,11 +44,10 @@ class LmEval:
                 if path is None or _is_cached(path) or (not HF_HUB_OFFLINE and reachable(ENDPOINT)):
                     continue
                 why = "HF_HUB_OFFLINE is set" if HF_HUB_OFFLINE else "the Hub cannot be reached"
-                message = (
+                raise FrameworkError(
                     f"evaluator.lm_eval.tasks: '{task.name}' needs the data set {path}, which is not in the cache, "
                     f"and {why}: run it once with a network, or give a task with files, evaluator.lm_eval.include_path"
                 )
-                raise FrameworkError(message)
 
     @functools.cached_property
     def _tasks(self) -> Tasks:

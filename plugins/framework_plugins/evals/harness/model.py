@@ -80,11 +80,10 @@ class HarnessModel(TemplateLM):
         for number, request in enumerate(requests):
             wanted = normalize_gen_kwargs(request.args[1], MOST_NEW)
             if wanted["do_sample"]:
-                message = (
+                raise FrameworkError(
                     f"task '{request.task_name}' draws its answers by chance (do_sample), and here they are greedy: "
                     "set do_sample: false and temperature: 0 in a copy of it"
                 )
-                raise FrameworkError(message)
             alike[wanted["max_gen_toks"], tuple(wanted["until"])].append(number)
         texts = [""] * len(requests)
         for (most, until), numbers in alike.items():

@@ -68,8 +68,9 @@ class Tasks:
                 with apart(), contextlib.chdir(home(self.catalog.tasks(name))):
                     found = self._manager.load([name])
             except Exception as error:
-                message = f"lm_eval task '{name}' cannot be loaded: {summarize_error(error)}{error_location(error)}"
-                raise FrameworkError(message) from error
+                raise FrameworkError(
+                    f"lm_eval task '{name}' cannot be loaded: {summarize_error(error)}{error_location(error)}"
+                ) from error
             for part in whole:
                 whole[part] |= found.get(part, {})
         for task in whole["tasks"].values():
@@ -116,8 +117,9 @@ class Tasks:
         except FrameworkError:
             raise
         except Exception as error:
-            message = f"lm_eval tasks {', '.join(self.names)}: {summarize_error(error)}{error_location(error)}"
-            raise FrameworkError(message) from error
+            raise FrameworkError(
+                f"lm_eval tasks {', '.join(self.names)}: {summarize_error(error)}{error_location(error)}"
+            ) from error
         return results
 
 

@@ -49,8 +49,7 @@ def root(tree: str | None) -> Path:
         return _bundled()
     place = Path(tree).expanduser()
     if not (place / CONVERSION).is_file():
-        message = f"{tree} is no source tree of llama.cpp, or an old one: it has no {CONVERSION}"
-        raise FrameworkError(message)
+        raise FrameworkError(f"{tree} is no source tree of llama.cpp, or an old one: it has no {CONVERSION}")
     return place
 
 
@@ -60,8 +59,7 @@ def _bundled() -> Path:
         found = Path(place, *INSIDE)
         if (found / CONVERSION).is_file():
             return found
-    message = f"llama.cpp's converter is not in the installed {PACKAGE}: {pip_command([library.EXTRA])}"
-    raise FrameworkError(message)
+    raise FrameworkError(f"llama.cpp's converter is not in the installed {PACKAGE}: {pip_command([library.EXTRA])}")
 
 
 def architectures(tree: str | None) -> frozenset[str]:
@@ -79,8 +77,7 @@ def _table(file: Path) -> frozenset[str]:
     for node in ast.parse(file.read_text(encoding="utf-8")).body:
         if isinstance(node, ast.AnnAssign) and ast.unparse(node.target) == "TEXT_MODEL_MAP" and node.value:
             return frozenset(ast.literal_eval(node.value))
-    message = f"{file} lists no TEXT_MODEL_MAP: this version of llama.cpp's converter is not understood"
-    raise FrameworkError(message)
+    raise FrameworkError(f"{file} lists no TEXT_MODEL_MAP: this version of llama.cpp's converter is not understood")
 
 
 def load(tree: str | None) -> tuple[Any, Any]:

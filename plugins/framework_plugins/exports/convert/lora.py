@@ -93,16 +93,16 @@ def check_plain(settings: Mapping[str, Any]) -> None:
         "has several ranks": settings.get("rank_pattern") or settings.get("alpha_pattern"),
     }
     if problem := next((text for text, found in more.items() if found), ""):
-        message = f"the adapter {problem}, which GGUF cannot store: set exporter=[gguf], which merges it"
-        raise FrameworkError(message)
+        raise FrameworkError(f"the adapter {problem}, which GGUF cannot store: set exporter=[gguf], which merges it")
 
 
 def _pairs(weights: Mapping[str, Tensor], model: Any) -> Iterator[Pair]:
     layers = sorted({name.removesuffix(A).removesuffix(B) for name in weights})
     for layer in layers:
         if layer + A not in weights or layer + B not in weights:
-            message = f"the adapter holds {layer}, which is not a pair of LoRA matrices: GGUF cannot store it"
-            raise FrameworkError(message)
+            raise FrameworkError(
+                f"the adapter holds {layer}, which is not a pair of LoRA matrices: GGUF cannot store it"
+            )
         yield from _stored(layer.removeprefix(PREFIX), weights[layer + A].float(), weights[layer + B].float(), model)
 
 
@@ -117,8 +117,9 @@ def _stored(layer: str, a: Tensor, b: Tensor, model: Any) -> Iterator[Pair]:
         or not same
         or not all(_close(whole, part, a) for (_, whole), (_, part) in zip(wholes, parts, strict=True))
     ):
-        message = f"llama.cpp stores {layer} in a way that a LoRA cannot follow: leave it out of adapter.target_modules"
-        raise FrameworkError(message)
+        raise FrameworkError(
+            f"llama.cpp stores {layer} in a way that a LoRA cannot follow: leave it out of adapter.target_modules"
+        )
     for stored, part in parts:
         yield Pair(stored, a, part)
 

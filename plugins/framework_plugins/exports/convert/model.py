@@ -65,13 +65,13 @@ def model_class(conversion: Any, config: dict[str, Any]) -> Any:
     try:
         return conversion.get_model_class(architecture)
     except NotImplementedError as error:
-        message = f"llama.cpp's converter does not know the architecture {architecture}"
-        raise FrameworkError(message) from error
+        raise FrameworkError(f"llama.cpp's converter does not know the architecture {architecture}") from error
 
 
 def _known_words(tokenizer: Mapping[str, Any]) -> str:
     found = words.name(tokenizer)
     if found is None:
-        message = "llama.cpp has no tokenizer that cuts words like this one: its pre_tokenizer is unknown there"
-        raise FrameworkError(message)
+        raise FrameworkError(
+            "llama.cpp has no tokenizer that cuts words like this one: its pre_tokenizer is unknown there"
+        )
     return found

@@ -30,8 +30,9 @@ class Weights:
             counts[tensor.dtype] += math.prod(tensor.shape)
         dtype = counts.most_common(1)[0][0] if counts else "nothing"
         if dtype not in FLOATS:
-            message = f"{folder} holds weights in {dtype}: only {', '.join(sorted(FLOATS))} can be converted to GGUF"
-            raise FrameworkError(message)
+            raise FrameworkError(
+                f"{folder} holds weights in {dtype}: only {', '.join(sorted(FLOATS))} can be converted to GGUF"
+            )
         return cls(counts.total(), dtype)
 
     @property

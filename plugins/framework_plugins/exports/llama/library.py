@@ -39,14 +39,12 @@ def library() -> Library:
         FrameworkError: it is not installed, or does not load on this machine.
     """
     if missing([NEEDED]):
-        message = f"GGUF files need the library {NEEDED}: {pip_command([EXTRA])}"
-        raise FrameworkError(message)
+        raise FrameworkError(f"GGUF files need the library {NEEDED}: {pip_command([EXTRA])}")
     bindings = importlib.import_module("llama_cpp_py_sync._cffi_bindings")
     try:
         functions = bindings.get_lib()
     except (RuntimeError, OSError) as error:
-        message = f"llama.cpp of {NEEDED} does not load: {summarize_error(error)}"
-        raise FrameworkError(message) from error
+        raise FrameworkError(f"llama.cpp of {NEEDED} does not load: {summarize_error(error)}") from error
     types, errors = bindings.get_ffi(), deque[str](maxlen=_KEPT)
 
     def keep(level: int, text: Any, _: Any) -> None:

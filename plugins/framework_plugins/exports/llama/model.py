@@ -67,8 +67,7 @@ class Llama:
         given.vocab_only = vocabulary_only
         self._model = self._api.llama_model_load_from_file(bytes(file), given)
         if not self._model:
-            message = f"llama.cpp cannot open {file}{why()}"
-            raise FrameworkError(message)
+            raise FrameworkError(f"llama.cpp cannot open {file}{why()}")
         self._vocab = self._api.llama_model_get_vocab(self._model)
         self.n_vocab: int = self._api.llama_vocab_n_tokens(self._vocab)
         self.pass_size = max(LEAST_PASS, min(MOST_PASS, MEMORY // (4 * self.n_vocab)))
@@ -84,8 +83,7 @@ class Llama:
         context = self._api.llama_init_from_model(self._model, given)
         if not context:
             self.close()
-            message = f"llama.cpp cannot hold {n_ctx} tokens of {self.file}{why()}"
-            raise FrameworkError(message)
+            raise FrameworkError(f"llama.cpp cannot hold {n_ctx} tokens of {self.file}{why()}")
         return context
 
     def __enter__(self) -> Self:
@@ -221,8 +219,7 @@ class Llama:
     def _check_length(self, tokens: int) -> None:
         if tokens > self._api.llama_n_ctx(self._context):
             room = self._api.llama_n_ctx(self._context)
-            message = f"{tokens} tokens do not fit into n_ctx={room} of {self.file}: give more"
-            raise FrameworkError(message)
+            raise FrameworkError(f"{tokens} tokens do not fit into n_ctx={room} of {self.file}: give more")
 
     def _common(self, ids: Sequence[int]) -> int:
         """Return how many tokens are in memory already; the last is left out, because its logits are needed again."""
@@ -253,8 +250,7 @@ class Llama:
         owners = self._types.new("llama_seq_id *[]", [sequence] * len(ids))
         batch = self._types.new("struct llama_batch *", {"n_tokens": len(ids), "seq_id": owners, **keep})[0]
         if self._api.llama_decode(self._context, batch):
-            message = f"llama.cpp cannot compute {len(ids)} tokens of {self.file}{why()}"
-            raise FrameworkError(message)
+            raise FrameworkError(f"llama.cpp cannot compute {len(ids)} tokens of {self.file}{why()}")
         self._held += ids
 
     def _logits(self, rows: int) -> NDArray[np.float32]:

@@ -35,8 +35,7 @@ def quantize(
     parameters.kv_overrides = overrides
     given = llama.types.new("llama_model_quantize_params *", parameters)
     if llama.functions.llama_model_quantize(bytes(source), bytes(target), given):
-        message = f"llama.cpp cannot quantize {source.name} to {quantization}{why()}"
-        raise FrameworkError(message)
+        raise FrameworkError(f"llama.cpp cannot quantize {source.name} to {quantization}{why()}")
 
 
 def _overrides(llama: Library, settings: Mapping[str, int | bool]) -> Any:

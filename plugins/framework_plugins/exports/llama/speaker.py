@@ -40,8 +40,7 @@ class GgufSpeakers:
         """
         file = Path(word).expanduser() if word else _exported(run)
         if not file.is_file():
-            message = f"--gguf {file}: there is no such file"
-            raise FrameworkError(message)
+            raise FrameworkError(f"--gguf {file}: there is no such file")
         with Llama(file, vocabulary_only=True) as vocabulary:
             context = min(_trained_length(vocabulary) or MOST, MOST)
             template = _template(vocabulary, run.config["model"].get("chat_template_kwargs") or {})
@@ -56,11 +55,10 @@ def _exported(run: SavedRun) -> Path:
         if artifact.kind == "gguf" and (run.folder / artifact.path).is_file():
             return run.folder / artifact.path
     folder = display_path(run.folder)
-    message = (
+    raise FrameworkError(
         f"{folder} holds no GGUF file: name one, --gguf FILE, or make one, "
         f"python -m framework stages=[export] run_dir={folder} exporter=[gguf]"
     )
-    raise FrameworkError(message)
 
 
 def _trained_length(llama: Llama) -> int | None:
@@ -70,8 +68,9 @@ def _trained_length(llama: Llama) -> int | None:
 
 def _template(llama: Llama, switches: dict[str, Any]) -> Template:
     if not llama.chat_template:
-        message = f"{llama.file} has no chat template, so nobody can know how this model writes a conversation"
-        raise FrameworkError(message)
+        raise FrameworkError(
+            f"{llama.file} has no chat template, so nobody can know how this model writes a conversation"
+        )
     ids = {role: llama.metadata(f"tokenizer.ggml.{name}_token_id") for role, name in TOKENS.items()}
     names = {role: llama.text([int(number)]) for role, number in ids.items() if number is not None}
     return Template(llama.chat_template, {**names, **switches})

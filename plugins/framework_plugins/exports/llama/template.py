@@ -44,8 +44,7 @@ class Template:
         try:
             self._template = _environment().from_string(source)
         except TemplateError as error:
-            message = f"the chat template cannot be read: {summarize_error(error)}"
-            raise FrameworkError(message) from error
+            raise FrameworkError(f"the chat template cannot be read: {summarize_error(error)}") from error
 
     def render(self, messages: Iterable[Message]) -> str:
         """Return a conversation with the opening of the assistant's next turn.
@@ -57,8 +56,9 @@ class Template:
         try:
             return self._template.render(messages=turns, tools=None, add_generation_prompt=True, **self._words)
         except (TemplateError, TypeError, ValueError, KeyError, IndexError) as error:
-            message = f"the chat template refuses the turns {', '.join(turn['role'] for turn in turns)}: {error}"
-            raise FrameworkError(message) from error
+            raise FrameworkError(
+                f"the chat template refuses the turns {', '.join(turn['role'] for turn in turns)}: {error}"
+            ) from error
 
 
 def _environment() -> Environment:

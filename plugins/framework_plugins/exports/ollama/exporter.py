@@ -73,8 +73,9 @@ class OllamaExporter:
     def _write(self, text: str, run_dir: Path, notes: list[str]) -> Artifact:
         folder = run_dir / self.config.folder
         if others := sorted(file.name for file in folder.glob("*") if not file.name.startswith(FILE)):
-            message = f"{folder} holds {others[0]}, which is no Modelfile: move it, or set exporter.ollama.folder"
-            raise FrameworkError(message)
+            raise FrameworkError(
+                f"{folder} holds {others[0]}, which is no Modelfile: move it, or set exporter.ollama.folder"
+            )
         folder.mkdir(exist_ok=True)
         write_atomically(folder / FILE, text)
         return Artifact("ollama", f"{self.config.folder}/{FILE}", (folder / FILE).stat().st_size, notes)
@@ -88,8 +89,7 @@ def of_quantization(wanted: str, files: Sequence[Path]) -> Path:
     """
     by_name = {file.stem.rpartition("-")[2].lower(): file for file in files}
     if wanted.lower() not in by_name:
-        message = f"exporter.ollama.quantization={wanted}: {unknown('GGUF file', wanted, by_name)}"
-        raise FrameworkError(message)
+        raise FrameworkError(f"exporter.ollama.quantization={wanted}: {unknown('GGUF file', wanted, by_name)}")
     return by_name[wanted.lower()]
 
 

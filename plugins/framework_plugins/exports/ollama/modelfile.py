@@ -39,15 +39,13 @@ def quote(value: str) -> str:
         QuotingError: no way to write it gives it back.
     """
     if dropped := sorted({letter for letter in value if not letter.isprintable() and letter not in WHITE}):
-        message = f"a Modelfile cannot hold the character {dropped[0]!a}, which Ollama drops: take it out"
-        raise QuotingError(message)
+        raise QuotingError(f"a Modelfile cannot hold the character {dropped[0]!a}, which Ollama drops: take it out")
     if value and not set(value) & set('"\r\n\t #') and value.strip() == value:
         return value
     if '"' not in value:
         return f'"{value}"'
     if _ends_early(value):
-        message = 'a Modelfile cannot hold three quotes (""") at the end of a line: take them out'
-        raise QuotingError(message)
+        raise QuotingError('a Modelfile cannot hold three quotes (""") at the end of a line: take them out')
     return f"{TRIPLE}{value}{TRIPLE}"
 
 

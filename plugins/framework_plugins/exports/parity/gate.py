@@ -245,8 +245,12 @@ class Gate:
             read = tuple(llama.read(row.text))
             if read != row.prompt:
                 at = next((n for n, pair in enumerate(zip(read, row.prompt, strict=False)) if pair[0] != pair[1]), 0)
-                problem = f"llama.cpp tokenizes a prompt otherwise, from token {at} on: {row.text[:40]!r}"
-                raise _failed(name, TRAINED, problem, f"{len(read)} tokens instead of {len(row.prompt)}")
+                raise _failed(
+                    name,
+                    TRAINED,
+                    f"llama.cpp tokenizes a prompt otherwise, from token {at} on: {row.text[:40]!r}",
+                    f"{len(read)} tokens instead of {len(row.prompt)}",
+                )
 
     def _answer(self, llama: Llama, row: CheckRow, logits: Any, tie: float) -> Answer:
         """Say what becomes of an answer in llama.cpp, by what the trained weights say where the file leaves it.
@@ -294,8 +298,7 @@ def put_aside(made: Path, run_dir: Path, name: str) -> Iterator[None]:
             shutil.rmtree(place)
         place.parent.mkdir(exist_ok=True)
         made.replace(place)
-        message = f"{error}\nIt lies in {place} now"
-        raise ParityError(message) from error
+        raise ParityError(f"{error}\nIt lies in {place} now") from error
 
 
 def _failed(name: str, against: str, problem: str, told: str) -> ParityError:

@@ -46,11 +46,9 @@ def _history(fields: Fields) -> Iterator[Message]:
         return
     history = parsed(given, "history") if isinstance(given, str) and given.startswith("[") else given
     if not isinstance(history, list):
-        message = f"needs a list of [question, answer] in 'history', found {kind_of(history)}"
-        raise FrameworkError(message)
+        raise FrameworkError(f"needs a list of [question, answer] in 'history', found {kind_of(history)}")
     for number, exchange in enumerate(history, start=1):
         if not (isinstance(exchange, list) and len(exchange) == EXCHANGE and all(isinstance(s, str) for s in exchange)):
-            message = f"needs a list of [question, answer] in 'history'; number {number} is none"
-            raise FrameworkError(message)
+            raise FrameworkError(f"needs a list of [question, answer] in 'history'; number {number} is none")
         yield Message("user", exchange[0])
         yield Message("assistant", exchange[1])

@@ -26,8 +26,9 @@ class Preference(Format):
         chosen, rejected = (_whole(fields, name, asked) for name in ("chosen", "rejected"))
         same = _common(chosen, rejected)
         if not chosen[same].role == rejected[same].role == rejected[-1].role == "assistant":
-            message = "needs two answers to one question: 'chosen' and 'rejected' differ before the assistant's turn"
-            raise FrameworkError(message)
+            raise FrameworkError(
+                "needs two answers to one question: 'chosen' and 'rejected' differ before the assistant's turn"
+            )
         learned = (*turns.as_context(chosen[:same]), *chosen[same:])
         return Example(learned, "preference", tools=tools.schemas(fields), rejected=rejected[same:])
 
@@ -78,6 +79,5 @@ def _with_system(asked: Messages, answer: Messages, name: str) -> Messages:
     question = tuple(turn for turn in asked if turn.role != "system")
     rest = tuple(turn for turn in answer if turn.role != "system")
     if len(question) > 1 and rest[: len(question)] != question:
-        message = f"needs the turns of the question at the beginning of '{name}', or the answer alone"
-        raise FrameworkError(message)
+        raise FrameworkError(f"needs the turns of the question at the beginning of '{name}', or the answer alone")
     return answer if said else (*system, *answer)

@@ -20,8 +20,9 @@ class PromptCompletion(Format):
     def read(self, fields: Fields) -> Example:
         """Take messages as they are; text becomes a user's and an assistant's turn. The completion alone is learned."""
         if fields.get("label") is False:
-            message = "has a completion that was not wanted ('label' is false): data.on_bad_row=skip leaves it out"
-            raise FrameworkError(message)
+            raise FrameworkError(
+                "has a completion that was not wanted ('label' is false): data.on_bad_row=skip leaves it out"
+            )
         asked, answer = said(fields, "prompt", "user"), said(fields, "completion", "assistant")
         before = () if asked[0].role == "system" else system(fields)
         return Example((*before, *turns.as_context(asked), *answer), "prompt_completion", tools=tools.schemas(fields))

@@ -34,8 +34,9 @@ def calls_in(value: Any, name: str) -> tuple[ToolCall, ...]:
     given = parsed(value, name) if isinstance(value, str) else value
     listed = [given] if is_object(given) else given
     if not isinstance(listed, list) or not listed or not all(is_object(item) for item in listed):
-        message = f"needs a call, {{name, arguments}}, or a list of calls in '{name}', found {kind_of(given)}"
-        raise FrameworkError(message)
+        raise FrameworkError(
+            f"needs a call, {{name, arguments}}, or a list of calls in '{name}', found {kind_of(given)}"
+        )
     return tuple(_call(item, exact=isinstance(value, str)) for item in listed)
 
 
@@ -44,11 +45,9 @@ def _call(item: Fields, *, exact: bool) -> ToolCall:
     called: Fields = function if isinstance(function, Mapping) else item
     name, given = text(called, "name", "the call"), called.get("id") or item.get("id")
     if not name:
-        message = "needs the name of a function in 'name', found empty text"
-        raise FrameworkError(message)
+        raise FrameworkError("needs the name of a function in 'name', found empty text")
     if "arguments" not in called:
-        message = f"needs the field 'arguments'; the call of {name} has {', '.join(map(str, called))}"
-        raise FrameworkError(message)
+        raise FrameworkError(f"needs the field 'arguments'; the call of {name} has {', '.join(map(str, called))}")
     return ToolCall(name, _arguments(called["arguments"], exact=exact), given if isinstance(given, str) else "")
 
 
@@ -58,8 +57,7 @@ def _arguments(value: Any, *, exact: bool) -> Mapping[str, Any]:
     given = parsed(value, "arguments") if isinstance(value, str) else value
     arguments = given if exact or isinstance(value, str) else without_null(given)
     if not isinstance(arguments, dict):
-        message = f"needs an object, or one as JSON text, in 'arguments', found {kind_of(arguments)}"
-        raise FrameworkError(message)
+        raise FrameworkError(f"needs an object, or one as JSON text, in 'arguments', found {kind_of(arguments)}")
     return arguments
 
 
@@ -85,8 +83,7 @@ def schemas(fields: Fields) -> tuple[Mapping[str, Any], ...]:
 def _schemas(value: Any, name: str) -> tuple[Mapping[str, Any], ...]:
     listed = parsed(value, name) if isinstance(value, str) else value
     if not isinstance(listed, list):
-        message = f"needs a list of tool schemas, or one as JSON text, in '{name}', found {kind_of(listed)}"
-        raise FrameworkError(message)
+        raise FrameworkError(f"needs a list of tool schemas, or one as JSON text, in '{name}', found {kind_of(listed)}")
     exact = isinstance(value, str)
     return tuple(_schema(item, name, exact=exact) for item in listed)
 
@@ -97,5 +94,4 @@ def _schema(item: Any, name: str, *, exact: bool) -> Mapping[str, Any]:
         return schema
     if isinstance(schema, dict) and isinstance(schema.get("name"), str):
         return {"type": "function", "function": schema}
-    message = f"needs tool schemas with a name in '{name}', found {kind_of(schema)}"
-    raise FrameworkError(message)
+    raise FrameworkError(f"needs tool schemas with a name in '{name}', found {kind_of(schema)}")

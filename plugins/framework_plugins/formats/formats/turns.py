@@ -72,8 +72,7 @@ def unpacked_turns(fields: Fields, name: str) -> Any:
     if found is not value and not _is_turn(found[0]):
         return value
     if isinstance(found, str) and PYTHON.match(found):
-        message = f"needs text or a list of turns in '{name}', found {AS_PYTHON}"
-        raise FrameworkError(message)
+        raise FrameworkError(f"needs text or a list of turns in '{name}', found {AS_PYTHON}")
     return found
 
 
@@ -106,8 +105,7 @@ def dialogue(fields: Fields, names: Iterable[str], fits: Callable[[Fields], bool
         return name, unpacked(fields[name])
     if not there:
         raise missing(fields, next(iter(names)))
-    message = f"needs a list of turns in '{there[0]}', found {_kind_of_list(fields[there[0]])}"
-    raise FrameworkError(message)
+    raise FrameworkError(f"needs a list of turns in '{there[0]}', found {_kind_of_list(fields[there[0]])}")
 
 
 def _kind_of_list(value: object) -> str:
@@ -126,12 +124,10 @@ def read(values: Iterable[Any], name: str, turn: Callable[[Fields], Message]) ->
     try:
         for value in values:
             if not is_object(value):
-                message = f"needs an object, found {kind_of(value)}"
-                raise FrameworkError(message)  # noqa: TRY301 - told with the number, like those of `turn`
+                raise FrameworkError(f"needs an object, found {kind_of(value)}")  # noqa: TRY301 - told with the number, like those of `turn`
             messages.append(turn(value))
     except FrameworkError as error:
-        message = f"(turn {len(messages) + 1} of '{name}') {error}"
-        raise FrameworkError(message) from error
+        raise FrameworkError(f"(turn {len(messages) + 1} of '{name}') {error}") from error
     return tuple(messages)
 
 
@@ -171,8 +167,7 @@ def _part(part: Any) -> str:
     if kind == "text":
         return text(part, "text", "the part")
     found = f"a part of type {kind!r}" if kind else kind_of(part)
-    message = f"needs text, or parts of type 'text', in 'content', found {found}"
-    raise FrameworkError(message)
+    raise FrameworkError(f"needs text, or parts of type 'text', in 'content', found {found}")
 
 
 def by_speaker(turn: Fields) -> Message:

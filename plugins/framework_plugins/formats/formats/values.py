@@ -34,8 +34,7 @@ class Format(ABC):
         try:
             return self.read(fields)
         except FrameworkError as error:
-            message = f"format {self.name} {error}"
-            raise FrameworkError(message) from error
+            raise FrameworkError(f"format {self.name} {error}") from error
 
     @abstractmethod
     def read(self, fields: Fields) -> Example:
@@ -83,8 +82,7 @@ def text(fields: Fields, name: str, what: str = "the row") -> str:
         return value
     if name not in fields:
         raise missing(fields, name, what)
-    message = f"needs text in '{name}', found {kind_of(value)}"
-    raise FrameworkError(message)
+    raise FrameworkError(f"needs text in '{name}', found {kind_of(value)}")
 
 
 def optional(fields: Fields, name: str) -> str:
@@ -113,5 +111,4 @@ def parsed(value: str, name: str) -> Any:
         return json.loads(value)
     except (ValueError, RecursionError) as error:
         place = f": {error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else ""
-        message = f"needs JSON in '{name}'{place}"
-        raise FrameworkError(message) from error
+        raise FrameworkError(f"needs JSON in '{name}'{place}") from error

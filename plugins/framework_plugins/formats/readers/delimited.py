@@ -46,8 +46,7 @@ def _columns(file: DataFile, line: int, cells: list[str] | str) -> list[str]:
         raise file.error(cells, line)
     names = [cell.strip() for cell in cells]
     if twice := first_duplicate(names):
-        message = f"two columns are called '{twice}': give each a name of its own"
-        raise file.error(message, line)
+        raise file.error(f"two columns are called '{twice}': give each a name of its own", line)
     return names
 
 

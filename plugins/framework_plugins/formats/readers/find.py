@@ -58,8 +58,7 @@ def find(path: str, setting: str) -> list[DataFile]:
         else:
             _missing(place)
     except OSError as error:
-        message = f"{setting}={path}: {_why(error)}"
-        raise FrameworkError(message) from error
+        raise FrameworkError(f"{setting}={path}: {_why(error)}") from error
     return found
 
 
@@ -104,37 +103,35 @@ def kind_of(path: Path) -> tuple[str, str] | None:
 
 def _single(path: Path) -> DataFile:
     if not path.is_file():
-        message = f"{path} is neither a file nor a folder, and rows are read more than once: save them to a file first"
-        raise FrameworkError(message)
+        raise FrameworkError(
+            f"{path} is neither a file nor a folder, and rows are read more than once: save them to a file first"
+        )
     if (found := kind_of(path)) is None:
-        message = f"{path} is of no kind that data=local_file reads: {VALID}"
-        raise FrameworkError(message)
+        raise FrameworkError(f"{path} is of no kind that data=local_file reads: {VALID}")
     return DataFile(path, path.name, *found)
 
 
 def _missing(path: Path) -> NoReturn:
     if path.is_symlink():
-        message = f"{path} is a link to {path.readlink()}, which is not there"
-        raise FrameworkError(message)
+        raise FrameworkError(f"{path} is a link to {path.readlink()}, which is not there")
     around = sorted(item.name for item in path.parent.iterdir()) if path.parent.is_dir() else []
     similar = [name for name in around if kind_of(Path(name))]
     beside = f" Beside it: {', '.join(similar[:SHOWN])}." if similar else ""
-    message = f"there is no data file {path}.{beside}"
-    raise FrameworkError(message)
+    raise FrameworkError(f"there is no data file {path}.{beside}")
 
 
 def _in_folder(folder: Path, setting: str) -> list[DataFile]:
     """All data files below a folder; of plain text only where there is nothing else, for it may be a README."""
     if (folder / SPLITS).is_file():
         splits = sorted(item.name for item in folder.iterdir() if item.is_dir())
-        message = f"{folder} holds splits: choose one of them, {setting}={folder / splits[0] if splits else folder}"
-        raise FrameworkError(message)
+        raise FrameworkError(
+            f"{folder} holds splits: choose one of them, {setting}={folder / splits[0] if splits else folder}"
+        )
     paths = sorted(_walk(folder), key=lambda path: path.relative_to(folder).as_posix())
     found = _known((path for path in paths if path.name not in DESCRIPTIONS), folder)
     found = [file for file in found if file.kind != ".txt"] or found
     if not found:
-        message = f"{setting}={folder}: the folder holds"
-        raise _nothing(message, paths)
+        raise _nothing(f"{setting}={folder}: the folder holds", paths)
     return found
 
 
@@ -151,8 +148,7 @@ def _matching(pattern: str, setting: str) -> list[DataFile]:
     paths = [path for path in map(Path, sorted(glob.glob(pattern, recursive=True))) if not path.is_dir()]  # noqa: PTH207 - hides what pathlib does not
     found = _known(paths, _root(pattern))
     if not found:
-        message = f"{setting}={pattern} matches"
-        raise _nothing(message, paths)
+        raise _nothing(f"{setting}={pattern} matches", paths)
     return found
 
 

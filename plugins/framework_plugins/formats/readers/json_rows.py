@@ -108,14 +108,16 @@ def _object(file: DataFile) -> Iterator[Row]:
         stream.end()
     if not found:
         fields = ", ".join(names) or "none"
-        message = f"the file is one object, and none of its fields ({fields}) is a list of rows: write a row a line"
-        raise file.error(message)
+        raise file.error(
+            f"the file is one object, and none of its fields ({fields}) is a list of rows: write a row a line"
+        )
 
 
 def _only(file: DataFile, found: str, name: str) -> str:
     if found:
-        message = f"the file has two lists of objects, '{found}' and '{name}': write each into a file of its own"
-        raise file.error(message)
+        raise file.error(
+            f"the file has two lists of objects, '{found}' and '{name}': write each into a file of its own"
+        )
     return name
 
 

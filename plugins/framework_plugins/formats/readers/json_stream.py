@@ -85,8 +85,7 @@ class JsonStream:
         sign = self.peek()
         if not sign or sign not in signs:
             expected = " or ".join(f"'{sign}'" for sign in signs)
-            message = f"{expected} expected"
-            raise self._refusal(message, self._at)
+            raise self._refusal(f"{expected} expected", self._at)
         self._at += 1
         return sign
 
@@ -144,8 +143,7 @@ class JsonStream:
             FrameworkError: something does.
         """
         if self.peek():
-            message = "there is text after its end"
-            raise self._refusal(message, self._at)
+            raise self._refusal("there is text after its end", self._at)
 
     def _is_cut(self, error: json.JSONDecodeError) -> bool:
         return error.msg.startswith("Unterminated string") or error.pos >= len(self._text) - TOKEN

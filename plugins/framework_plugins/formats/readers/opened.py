@@ -81,8 +81,7 @@ class Opened:
 
     def _check(self, head: bytes) -> None:
         if head.startswith(POINTER):
-            message = "the file only says where Git LFS keeps the data; fetch them: git lfs pull"
-            raise self.file.error(message)
+            raise self.file.error("the file only says where Git LFS keeps the data; fetch them: git lfs pull")
 
     def _problem(self, error: BaseException | None) -> str | None:
         if isinstance(error, EOFError):

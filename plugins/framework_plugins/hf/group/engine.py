@@ -71,16 +71,14 @@ def check_started(accelerator: Any, group: ProcessGroup, me: Member) -> None:
     """
     worlds = {me.world, accelerator.num_processes, distributed.get_world_size()}
     if others := worlds - {group.processes}:
-        message = (
+        raise FrameworkError(
             f"launch={group.engine.value}: {group.processes} processes were asked for, and {min(others)} came together"
         )
-        raise FrameworkError(message)
     kind = accelerator.distributed_type.value
     if kind not in KINDS[group.engine]:
         on_cpu = accelerator.device.type == "cpu" and group.engine is not Engine.ddp
         why = ": on a CPU it has no other. Set launch=ddp" if on_cpu else ""
-        message = f"launch={group.engine.value}: accelerate brought up {kind} instead{why}"
-        raise FrameworkError(message)
+        raise FrameworkError(f"launch={group.engine.value}: accelerate brought up {kind} instead{why}")
 
 
 def check_wrapped(wrapped: Any, group: ProcessGroup) -> None:
@@ -91,8 +89,9 @@ def check_wrapped(wrapped: Any, group: ProcessGroup) -> None:
     """
     kinds: dict[Engine, Any] = {Engine.ddp: DistributedDataParallel, Engine.fsdp2: FSDPModule}
     if not isinstance(wrapped, kinds[group.engine]):
-        message = f"launch={group.engine.value}: accelerate made a {type(wrapped).__name__} of the model instead"
-        raise FrameworkError(message)
+        raise FrameworkError(
+            f"launch={group.engine.value}: accelerate made a {type(wrapped).__name__} of the model instead"
+        )
     if group.engine is Engine.fsdp2:
         _check_pieces(wrapped, group)
 
@@ -103,11 +102,10 @@ def _check_pieces(model: torch.nn.Module, group: ProcessGroup) -> None:
     uncut = [(name, weight) for name, weight in weights if not _is_cut(weight, group.processes)]
     if uncut:
         name, weight = uncut[0]
-        message = (
+        raise FrameworkError(
             f"launch={group.engine.value}: {len(uncut)} of {len(weights)} weights are not cut into {group.processes} "
             f"pieces, the first is {name} ({str(weight.dtype).removeprefix('torch.')})"
         )
-        raise FrameworkError(message)
 
 
 def _is_cut(weight: Any, world: int) -> bool:

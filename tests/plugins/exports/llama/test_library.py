@@ -30,8 +30,7 @@ def test_a_missing_library_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.usefixtures("anew")
 def test_a_library_that_does_not_load_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
     def get_lib() -> None:
-        message = "libgomp.so.1: cannot open shared object file"
-        raise RuntimeError(message)
+        raise RuntimeError("libgomp.so.1: cannot open shared object file")
 
     monkeypatch.setattr(module, "missing", lambda _: [])
     monkeypatch.setattr("importlib.import_module", lambda _: SimpleNamespace(get_lib=get_lib))

@@ -168,8 +168,7 @@ def test_an_update_that_ran_out_is_never_made_again(base: Path, rows: Path, tmp_
 
 def test_another_error_is_passed_on(base: Path, rows: Path, tmp_path: Path) -> None:
     def broken(_: Pass, __: int) -> bool:
-        message = "mat1 and mat2 shapes cannot be multiplied"
-        raise RuntimeError(message)
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
 
     with pytest.raises(RuntimeError, match="mat1 and mat2"):
         trained(base, rows, tmp_path, fits=broken)
