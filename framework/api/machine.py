@@ -5,7 +5,8 @@ from framework.util.gpus import count as gpu_count
 from framework.util.host import GIB, HostMemory, cores
 from framework.util.host import memory as host_memory
 from framework.util.network import reachable
-from framework.util.requirements import installed, missing, pip_command
+from framework.util.requirements import missing, pip_command
+from framework.util.versions import installed
 
 __all__ = [
     "GIB",

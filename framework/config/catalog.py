@@ -29,7 +29,6 @@ from framework.config.sources import source_lines
 from framework.hooks.manager import Registration
 from framework.hooks.session import current
 from framework.util.errors import display_path, summarize_error
-from framework.util.requirements import missing, pip_command
 
 NO_SUMMARY = ("@package", "python -m framework", "yaml-language-server:")
 
@@ -116,6 +115,8 @@ def options(group: Group) -> dict[str, Option]:
 
 
 def _option(registration: Registration) -> Option:
+    from framework.util.requirements import missing, pip_command  # noqa: PLC0415 - every plan imports this module
+
     component = registration.component
     try:
         needed = [extra for extra in component.extras if missing([extra])]

@@ -56,7 +56,7 @@ def _file(device: str, settings: MemorySettings) -> Path:
 
 
 def _versions() -> dict[str, str]:
-    from framework.util.requirements import installed  # noqa: PLC0415 - for those who have calibrated
+    from framework.util.versions import installed  # noqa: PLC0415 - for those who have calibrated
 
     return {name: number for name in LIBRARIES if (number := installed(name))}
 

@@ -23,7 +23,7 @@ from framework.hooks import hookspecs
 from framework.hooks.manager import Plugins
 from framework.hooks.session import current
 from framework.util.redact import hide
-from framework.util.requirements import installed
+from framework.util.versions import installed
 
 OUTSIDE = {"framework_components", "framework_diagnostics", "framework_sweep_finished"}
 """Hooks that do not affect a run: components count only where they are chosen, the others are called outside a run."""

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from framework.util.requirements import installed
+from framework.util.versions import installed
 
 LIBRARIES = ("jinja2", "tokenizers", "transformers", "pyarrow")
 """Their versions count: they render, tokenize and write."""

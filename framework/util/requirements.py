@@ -113,9 +113,3 @@ def _from_origin(wanted: Requirement, about: Distribution, origin: dict[str, Any
         source = f"{version_control['vcs']}+{url}@{version_control['commit_id']}" if version_control else url
         below = f"#subdirectory={origin['subdirectory']}" if "subdirectory" in origin else ""
         yield f"{wanted.name}[{extras}] @ {source}{below}"
-
-
-def installed(name: str) -> str | None:
-    """Return the version of a distribution, None where it is not installed."""
-    about = _installed(name)
-    return about.version if about else None

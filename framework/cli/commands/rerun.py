@@ -29,7 +29,7 @@ from framework.rundir.read import differences, flat, read_run
 from framework.util.command import CommandParser
 from framework.util.errors import FrameworkError, display_path
 from framework.util.redact import HIDDEN
-from framework.util.requirements import installed
+from framework.util.versions import installed
 
 ANYWAY = "--anyway"
 

@@ -25,7 +25,7 @@ from framework.rundir.environment import (
     versions,
 )
 from framework.util.redact import hide
-from framework.util.requirements import installed
+from framework.util.versions import installed
 
 
 def git(folder: Path, *words: str) -> str:

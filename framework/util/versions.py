@@ -1,0 +1,13 @@
+"""Which version of a library is installed; `requirements.py` asks whether it fits, and takes longer to import."""
+
+from __future__ import annotations
+
+from importlib.metadata import PackageNotFoundError, version
+
+
+def installed(name: str) -> str | None:
+    """Return the version of a distribution, None where it is not installed."""
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return None
