@@ -52,9 +52,9 @@ def _one_word(survey: Survey) -> Iterator[FindingDraft]:
         odd = float(np.median(words)) >= LONG_FORM
         severity = Severity.warning if odd else Severity.note
         advice = "complete them where the other answers set the tone: a model learns when to be terse"
-    told = f"{of(len(rows), len(words), 'training rows')} {are(len(rows), 'has', 'have')} an answer of one word"
+    text = f"{of(len(rows), len(words), 'training rows')} {are(len(rows), 'has', 'have')} an answer of one word"
     labels = _labels(survey, Check.one_word_answers)
-    yield FindingDraft(Check.one_word_answers, severity, rows, told, advice, labels=labels)
+    yield FindingDraft(Check.one_word_answers, severity, rows, text, advice, labels=labels)
 
 
 def _broken_json(survey: Survey) -> Iterator[FindingDraft]:

@@ -51,8 +51,8 @@ def _again(survey: Survey, prompts: Numbers) -> tuple[Numbers, Numbers]:
 def _systems(survey: Survey) -> NDArray[np.int64]:
     """Return a hash of system prompt and tools, for training rows whose question occurs more than once."""
     hashes = np.zeros(len(survey.train), dtype=np.int64)
-    asked = survey.asked[survey.train]
-    for place in np.flatnonzero(_shared(asked) & survey.framed[survey.train]):
+    questions = survey.asked[survey.train]
+    for place in np.flatnonzero(_shared(questions) & survey.framed[survey.train]):
         example = survey.data.example(int(survey.train[place]))
         system = [message.content for message in example.messages[:-1] if message.role == "system"]
         text = json.dumps([system, list(example.tools)], sort_keys=True, default=str).encode()
@@ -104,16 +104,16 @@ def _near_duplicates(survey: Survey, exact: Numbers) -> Iterator[FindingDraft]:
 
 def _contradictions(survey: Survey, prompts: NDArray[np.int64]) -> Iterator[FindingDraft]:
     several = _several(survey, prompts)
-    looked_at = several[:: -(-sum(map(len, several)) // CLOSELY) or 1]  # evenly, where there are too many
-    against = _against(survey, looked_at)
-    if not against:
+    sampled = several[:: -(-sum(map(len, several)) // CLOSELY) or 1]  # evenly, where there are too many
+    conflicts = _against(survey, sampled)
+    if not conflicts:
         return
-    rows, closed = np.sort(np.concatenate(against)), sum(_is_closed(survey, group) for group in against)
-    more = sum(map(len, several)) / sum(map(len, looked_at))
+    rows, closed = np.sort(np.concatenate(conflicts)), sum(_is_closed(survey, group) for group in conflicts)
+    more = sum(map(len, several)) / sum(map(len, sampled))
     counts = [
-        _rounded(count * more, exact=len(looked_at) == len(several)) for count in (len(rows), len(against), closed)
+        _rounded(count * more, exact=len(sampled) == len(several)) for count in (len(rows), len(conflicts), closed)
     ]
-    about = "" if len(looked_at) == len(several) else "about "
+    about = "" if len(sampled) == len(several) else "about "
     yield FindingDraft(
         Check.contradictions,
         Severity.warning if closed else Severity.note,
@@ -139,11 +139,11 @@ def _several(survey: Survey, prompts: NDArray[np.int64]) -> list[Numbers]:
         return []
     places = places[np.argsort(prompts[places], kind="stable")]
     begins = np.concatenate([[True], prompts[places][1:] != prompts[places][:-1]])
-    answered, starts = survey.answered[survey.train[places]], np.flatnonzero(begins)
-    several = np.minimum.reduceat(answered, starts) != np.maximum.reduceat(answered, starts)
+    answers, starts = survey.answered[survey.train[places]], np.flatnonzero(begins)
+    several = np.minimum.reduceat(answers, starts) != np.maximum.reduceat(answers, starts)
     ends = np.append(starts[1:], len(places))
-    found = [survey.train[places[starts[group] : ends[group]]] for group in np.flatnonzero(several)]
-    return sorted(found, key=lambda rows: int(rows[0]))  # not by their hashes, which differ from run to run
+    groups = [survey.train[places[starts[group] : ends[group]]] for group in np.flatnonzero(several)]
+    return sorted(groups, key=lambda rows: int(rows[0]))  # not by their hashes, which differ from run to run
 
 
 def _is_closed(survey: Survey, rows: Numbers) -> bool:
@@ -158,11 +158,11 @@ def _against(survey: Survey, several: list[Numbers]) -> list[Numbers]:
     """
     compared = [rows[np.unique(survey.answered[rows], return_index=True)[1]] for rows in several]
     compared = [np.sort(rows)[:COMPARED] for rows in compared]
-    wanted = np.sort(np.concatenate(compared)) if compared else np.zeros(0, np.int64)
+    selected = np.sort(np.concatenate(compared)) if compared else np.zeros(0, np.int64)
     texts: dict[int, str] = {}
     for batch in survey.data.batches() if compared else ():
-        low, high = np.searchsorted(wanted, [batch.start, batch.start + len(batch.answer)])
-        texts |= {int(number): batch.answer[int(number) - batch.start][:KEPT] for number in wanted[low:high]}
+        low, high = np.searchsorted(selected, [batch.start, batch.start + len(batch.answer)])
+        texts |= {int(number): batch.answer[int(number) - batch.start][:KEPT] for number in selected[low:high]}
     answers = [list(dict.fromkeys(_bare(texts[int(number)]) for number in rows)) for rows in compared]
     return [rows for rows, different in zip(several, answers, strict=True) if _differ(different)]
 
@@ -176,9 +176,9 @@ def _differ(answers: list[str]) -> bool:
         return False
     if all(len(answer.split()) <= SHORT for answer in answers):
         return True
-    made = features(answers)
+    vectors = features(answers)
     others = np.arange(1, len(answers))
-    return bool((similarities(made, np.zeros_like(others), others) < SIMILARITY).any())
+    return bool((similarities(vectors, np.zeros_like(others), others) < SIMILARITY).any())
 
 
 def _leaked(survey: Survey) -> Iterator[FindingDraft]:
@@ -188,21 +188,21 @@ def _leaked(survey: Survey) -> Iterator[FindingDraft]:
     groups = survey.data.near_duplicate_questions
     trained = np.zeros(len(groups), dtype=bool)
     trained[groups[part == TRAIN]] = True
-    leaks, told, most = [], [], 0.0
+    leaks, counts, most = [], [], 0.0
     for which, name in ((VALIDATION, "validation rows"), (PROMPTS, "prompts of the evaluation")):
         rows = np.flatnonzero(part == which)
-        seen = rows[trained[groups[rows]]]
-        if len(seen):
-            leaks.append(seen)
-            told.append(of(len(seen), len(rows), name))
-            most = max(most, len(seen) / len(rows))
+        leaked = rows[trained[groups[rows]]]
+        if len(leaked):
+            leaks.append(leaked)
+            counts.append(of(len(leaked), len(rows), name))
+            most = max(most, len(leaked) / len(rows))
     if leaks:
         rows = np.sort(np.concatenate(leaks))
         yield FindingDraft(
             Check.leaked,
             Severity.serious if most > LEAKED else Severity.warning,
             rows,
-            f"{' and '.join(told)} {are(len(rows), 'asks', 'ask')} what a training row asks, or nearly that",
+            f"{' and '.join(counts)} {are(len(rows), 'asks', 'ask')} what a training row asks, or nearly that",
             "remove them from one side, or leave the choice to data.validation_split, which keeps such rows together: "
             "a score on them measures memory",
             labels=_earlier(survey, rows, groups, "asks the question of"),

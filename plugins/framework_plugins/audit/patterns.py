@@ -20,7 +20,7 @@ _HIGH = "\u0080-\u00bf€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜�
 _CYRILLIC = "\u00d0\u00d1"
 
 
-def always(found: re.Match[str]) -> bool:  # noqa: ARG001 - as other conditions
+def always(match: re.Match[str]) -> bool:  # noqa: ARG001 - as other conditions
     """Every match counts."""
     return True
 
@@ -65,8 +65,8 @@ class Joined:
         """Give the rows that a pattern occurs in."""
         text, ends = (self.small, self._small_ends) if pattern.small else (self.text, self._ends)
         lines = _lines(text, pattern.marks) if pattern.marks else [(0, len(text))]
-        found = (match for start, end in lines for match in pattern.regex.finditer(text, start, end))
-        places = np.array([match.start() for match in found if pattern.counts(match)], np.int64)
+        matches = (match for start, end in lines for match in pattern.regex.finditer(text, start, end))
+        places = np.array([match.start() for match in matches if pattern.counts(match)], np.int64)
         rows = np.searchsorted(ends, places, side="right")
         if pattern.opening:
             rows = rows[places == np.concatenate([[0], ends])[rows]]

@@ -74,9 +74,9 @@ class Pieces:
         """Return the rows that a pattern occurs in, in order."""
         return self._rows(self.joined.rows(pattern)) if self.texts else self.rows
 
-    def that(self, holds: Callable[[str], bool]) -> Numbers:
+    def that(self, condition: Callable[[str], bool]) -> Numbers:
         """Return the rows with a text that a condition holds for, in order."""
-        return self._rows(number for number, text in enumerate(self.texts) if holds(text))
+        return self._rows(number for number, text in enumerate(self.texts) if condition(text))
 
     def _rows(self, texts: Iterable[int]) -> Numbers:
         chosen = np.zeros(len(self.texts), dtype=bool)

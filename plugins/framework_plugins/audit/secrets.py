@@ -14,28 +14,28 @@ _FEWEST = 5
 """Different characters that a real token has at least."""
 
 
-def _is_real(found: re.Match[str]) -> bool:
+def _is_real(match: re.Match[str]) -> bool:
     """Whether it is more than what stands for a token in a manual."""
-    rest = _COUNTED.sub("", found[0])
-    return not _PLACEHOLDER.search(found[0]) and len(set(rest)) > _FEWEST and 2 * len(rest) > len(found[0])
+    rest = _COUNTED.sub("", match[0])
+    return not _PLACEHOLDER.search(match[0]) and len(set(rest)) > _FEWEST and 2 * len(rest) > len(match[0])
 
 
-def _is_password(found: re.Match[str]) -> bool:
+def _is_password(match: re.Match[str]) -> bool:
     """Whether a real password stands in an address."""
-    return found["password"].lower() not in {"password", "pass", "passwd", "pwd", "secret"} and not _PLACEHOLDER.search(
-        found[0]
+    return match["password"].lower() not in {"password", "pass", "passwd", "pwd", "secret"} and not _PLACEHOLDER.search(
+        match[0]
     )
 
 
-def _has_digits(found: re.Match[str]) -> bool:
+def _has_digits(match: re.Match[str]) -> bool:
     """Whether a value is drawn at random: words are not, nor are names that end in a number."""
-    return _is_real(found) and any(_RANDOM.match(part) for part in re.split(r"[_/+-]", found["value"]))
+    return _is_real(match) and any(_RANDOM.match(part) for part in re.split(r"[_/+-]", match["value"]))
 
 
-def _is_person(found: re.Match[str]) -> bool:
+def _is_person(match: re.Match[str]) -> bool:
     """Whether an address may be somebody's: those of manuals and of git are not."""
-    before = found.string[found.start() - 1 : found.start()]
-    return bool(before) and (before.isalnum() or before in "._%+-") and not _NOBODY.search(found[0])
+    before = match.string[match.start() - 1 : match.start()]
+    return bool(before) and (before.isalnum() or before in "._%+-") and not _NOBODY.search(match[0])
 
 
 _RANDOM = re.compile(r"(?=(?:[a-z]*\d){2})(?=\d*[a-z])[a-z0-9]{8,}")

@@ -41,8 +41,8 @@ def _too_long(survey: Survey) -> Iterator[FindingDraft]:
     cut = data.plan.data.config.overflow is Overflow.truncate
     lost = np.array([data.supervised_after(int(row), limit) for row in rows]) if cut else data.supervised[rows]
     losing = int((lost > 0).sum()) if cut else len(rows)
-    wanted = data.suggested_length(tokens)
-    wider = wanted if wanted > limit else int(tokens.max())
+    suggested = data.suggested_length(tokens)
+    wider = suggested if suggested > limit else int(tokens.max())
     yield FindingDraft(
         Check.too_long,
         (Severity.serious if losing > MANY * len(tokens) else Severity.warning) if losing else Severity.note,
@@ -57,9 +57,9 @@ def _loss(rows: int, losing: int, lost: int, *, cut: bool) -> str:
     """Say what becomes of rows that are too long: `losing` of them lose `lost` learned tokens."""
     if not losing:
         return f"and {are(rows)} cut, but nothing that is learned stands behind the cut"
-    who = "" if losing == rows else f"{losing} of them "
-    told = f"and {who}{are(losing, 'loses', 'lose')} {lost} learned {are(lost, 'token', 'tokens')}"
-    return told + (f", the stop {are(losing, 'token', 'tokens')} among them" if cut else ": they are left out")
+    subject = "" if losing == rows else f"{losing} of them "
+    text = f"and {subject}{are(losing, 'loses', 'lose')} {lost} learned {are(lost, 'token', 'tokens')}"
+    return text + (f", the stop {are(losing, 'token', 'tokens')} among them" if cut else ": they are left out")
 
 
 def _very_long(survey: Survey) -> Iterator[FindingDraft]:

@@ -19,7 +19,7 @@ class Standard:
         self.config = config
 
     def audit(self, data: AuditData) -> Iterable[Finding]:
-        return [found.finding(data, fatal=found.check in self.config.fatal) for found in self.look(data)]
+        return [draft.finding(data, fatal=draft.check in self.config.fatal) for draft in self.look(data)]
 
     def look(self, data: AuditData) -> Iterator[FindingDraft]:
         """Give the same by row numbers."""
@@ -27,6 +27,6 @@ class Standard:
             return
         surveyed = survey(data, self.config)
         for part in (content, duplicates, sizes, whole):
-            for found in part.look(surveyed):
-                if found.check not in self.config.ignore:
-                    yield found
+            for draft in part.look(surveyed):
+                if draft.check not in self.config.ignore:
+                    yield draft

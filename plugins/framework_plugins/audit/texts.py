@@ -86,20 +86,20 @@ class Survey:
         rows = rows[among[rows]]
         if len(rows):
             self.hits.setdefault(check, []).append(rows)
-            kept = self.kinds.get(check, {})
-            kept |= {int(row): (kind, place) for row in rows[:SHOWN] if int(row) not in kept}
-            self.kinds[check] = dict(sorted(kept.items())[:SHOWN])
+            kinds = self.kinds.get(check, {})
+            kinds |= {int(row): (kind, place) for row in rows[:SHOWN] if int(row) not in kinds}
+            self.kinds[check] = dict(sorted(kinds.items())[:SHOWN])
 
     def found(self, check: Check) -> Numbers:
         """Return the rows in which a check found something."""
-        found = self.hits.get(check)
-        return np.unique(np.concatenate(found)) if found else np.zeros(0, np.int64)
+        hits = self.hits.get(check)
+        return np.unique(np.concatenate(hits)) if hits else np.zeros(0, np.int64)
 
 
 def survey(data: AuditData, config: StandardConfig) -> Survey:
     """Go through all rows once."""
     count, trained = len(data), data.part == TRAIN
-    made = Survey(
+    result = Survey(
         data=data,
         config=config,
         train=np.flatnonzero(trained),
@@ -114,53 +114,53 @@ def survey(data: AuditData, config: StandardConfig) -> Survey:
         framed=np.zeros(count, dtype=bool),
         sample=Sample.of(np.flatnonzero(trained), config.sample),
     )
-    looked_for = [pattern for pattern in PATTERNS if pattern.check not in config.ignore]
+    searched = [pattern for pattern in PATTERNS if pattern.check not in config.ignore]
     for texts in data.batches():
         earlier = Pieces.earlier(texts.earlier)
-        _measure(made, texts)
-        _measure_earlier(made, earlier, texts.start)
-        _sample(made.sample, texts)
-        _search(made, texts, earlier, looked_for)
-    return made
+        _measure(result, texts)
+        _measure_earlier(result, earlier, texts.start)
+        _sample(result.sample, texts)
+        _search(result, texts, earlier, searched)
+    return result
 
 
-def _measure(made: Survey, texts: Texts) -> None:
+def _measure(result: Survey, texts: Texts) -> None:
     rows = slice(texts.start, texts.start + len(texts.answer))
     plain = [" ".join(text.lower().split()) for text in texts.answer]
-    made.asked[rows] = [hash(" ".join(text.lower().split())) for text in texts.question]
-    made.answered[rows] = [hash(text) for text in plain]
-    made.words[rows] = [text.count(" ") + 1 if text else 0 for text in plain]
-    made.json[rows] = [json_kind(text) for text in texts.answer]
-    made.json_answers[rows] = made.json[rows] == JSON
-    made.framed[rows] = [bool(text) for text in texts.around]
-    words, kinds = made.words[rows], made.json[rows]
+    result.asked[rows] = [hash(" ".join(text.lower().split())) for text in texts.question]
+    result.answered[rows] = [hash(text) for text in plain]
+    result.words[rows] = [text.count(" ") + 1 if text else 0 for text in plain]
+    result.json[rows] = [json_kind(text) for text in texts.answer]
+    result.json_answers[rows] = result.json[rows] == JSON
+    result.framed[rows] = [bool(text) for text in texts.around]
+    words, kinds = result.words[rows], result.json[rows]
     short = np.array([is_word(text) for text in plain], dtype=bool)
     for check, odd, kind in (
         (Check.empty_answers, words == 0, "an empty answer"),
         (Check.one_word_answers, short, "an answer of one word"),
         (Check.broken_json, (kinds == BROKEN) & (words > 0), "broken JSON"),
     ):
-        made.note(check, np.flatnonzero(odd) + texts.start, made.trained, kind)
+        result.note(check, np.flatnonzero(odd) + texts.start, result.trained, kind)
 
 
-def _measure_earlier(made: Survey, earlier: Pieces, start: int) -> None:
+def _measure_earlier(result: Survey, earlier: Pieces, start: int) -> None:
     """Look at the answers before the last as at the last."""
     if not earlier.texts:
         return
     kinds = np.array([json_kind(text) for text in earlier.texts])
-    np.add.at(made.answers, earlier.rows + start, 1)
-    np.add.at(made.json_answers, earlier.rows[kinds == JSON] + start, 1)
+    np.add.at(result.answers, earlier.rows + start, 1)
+    np.add.at(result.json_answers, earlier.rows[kinds == JSON] + start, 1)
     blank = earlier.that(lambda text: not text.strip())
     for check, rows, kind in (
         (
             Check.empty_answers,
-            [row for row in blank if is_silent(made.data.example(int(row) + start))],
+            [row for row in blank if is_silent(result.data.example(int(row) + start))],
             "an empty answer",
         ),
         (Check.one_word_answers, earlier.that(lambda text: is_word(text.strip().lower())), "an answer of one word"),
         (Check.broken_json, np.unique(earlier.rows[kinds == BROKEN]), "broken JSON"),
     ):
-        made.note(check, np.array(rows, np.int64) + start, made.trained, kind, earlier.place)
+        result.note(check, np.array(rows, np.int64) + start, result.trained, kind, earlier.place)
 
 
 def _sample(sample: Sample, texts: Texts) -> None:
@@ -170,9 +170,9 @@ def _sample(sample: Sample, texts: Texts) -> None:
         sample.answers.append(texts.answer[int(number)][:KEPT])
 
 
-def _search(made: Survey, texts: Texts, earlier: Pieces, looked_for: Sequence[Pattern]) -> None:
+def _search(result: Survey, texts: Texts, earlier: Pieces, searched: Sequence[Pattern]) -> None:
     """Search everything that the model reads; the answers before the last stand in the question too."""
-    asked, answered, around = Pieces.of(texts.question), Pieces.of(texts.answer), Pieces.around(texts.around)
-    for pattern in looked_for:
-        for pieces in (answered, earlier) if pattern.answers else (asked, answered, around):
-            made.note(pattern.check, pieces.having(pattern) + texts.start, made.used, pattern.kind, pieces.place)
+    questions, answers, around = Pieces.of(texts.question), Pieces.of(texts.answer), Pieces.around(texts.around)
+    for pattern in searched:
+        for pieces in (answers, earlier) if pattern.answers else (questions, answers, around):
+            result.note(pattern.check, pieces.having(pattern) + texts.start, result.used, pattern.kind, pieces.place)

@@ -76,21 +76,21 @@ def _unshuffled(survey: Survey) -> Iterator[FindingDraft]:
     sample = survey.sample
     whole = [f"{question} {answer}" for question, answer in zip(sample.questions, sample.answers, strict=True)]
     common = common_features(lambda: [whole], len(whole))
-    made = features(whole, common)
+    vectors = features(whole, common)
     far = np.random.default_rng(0).permutation(sample.second)
-    beside = similarities(made, sample.first, sample.second)
-    apart = similarities(made, sample.first, far)
-    error = np.sqrt((beside.var() + apart.var()) / len(beside))
-    more = beside.mean() - apart.mean()
-    if beside.mean() < TWICE * apart.mean() or more < max(CLEARLY, 4 * error):
+    near = similarities(vectors, sample.first, sample.second)
+    distant = similarities(vectors, sample.first, far)
+    error = np.sqrt((near.var() + distant.var()) / len(near))
+    more = near.mean() - distant.mean()
+    if near.mean() < TWICE * distant.mean() or more < max(CLEARLY, 4 * error):
         return
     first_only = survey.data.plan.data.config.max_rows
     yield FindingDraft(
         Check.unshuffled,
         Severity.note if first_only is None else Severity.warning,
         survey.train,
-        f"the rows are sorted by topic: neighbours have {beside.mean():.0%} of their words in common, rows far apart "
-        f"{apart.mean():.0%}",
+        f"the rows are sorted by topic: neighbours have {near.mean():.0%} of their words in common, rows far apart "
+        f"{distant.mean():.0%}",
         "training shuffles them, nothing has to be done"
         if first_only is None
         else f"shuffle the file: data.max_rows={first_only} takes the first rows, which are of a few topics only",
@@ -108,8 +108,8 @@ def _missing_system(survey: Survey) -> Iterator[FindingDraft]:
     if len(without) == len(asking):
         text, severity = f"none of {len(asking)} training rows has a system prompt", Severity.note
     else:
-        told = of(len(without), len(asking), "training rows")
-        text = f"{told} {are(len(without), 'has', 'have')} no system prompt, the others have one"
+        share = of(len(without), len(asking), "training rows")
+        text = f"{share} {are(len(without), 'has', 'have')} no system prompt, the others have one"
         severity = Severity.warning if 2 * len(without) <= len(asking) else Severity.note
     advice = "ask without one later too, or give all rows one: format.system_prompt='…'"
     yield FindingDraft(Check.missing_system, severity, without, text, advice, whole=len(without) == len(asking))
@@ -118,15 +118,15 @@ def _missing_system(survey: Survey) -> Iterator[FindingDraft]:
 def _languages(survey: Survey) -> Iterator[FindingDraft]:
     sample = survey.sample
     pairs = zip(sample.questions, sample.answers, strict=True)
-    found = np.array([languages(f"{question}\n{answer}") for question, answer in pairs])
-    known = found[found != ""]
+    detected = np.array([languages(f"{question}\n{answer}") for question, answer in pairs])
+    known = detected[detected != ""]
     names, counts = np.unique(known, return_counts=True)
     order = np.argsort(-counts, kind="stable")
     many = [number for number in order if counts[number] > survey.config.languages * len(known)]
     if len(many) < 2:  # noqa: PLR2004 - one language is no mix
         return
     main, others = names[order[0]], names[many[1:]]
-    rows = sample.numbers[np.isin(found, others)]
+    rows = sample.numbers[np.isin(detected, others)]
     shares = ", ".join(f"{names[number]} {counts[number] / len(known):.0%}" for number in many)
     yield FindingDraft(
         Check.languages,
@@ -134,5 +134,5 @@ def _languages(survey: Survey) -> Iterator[FindingDraft]:
         rows,
         f"more than one language: {shares}",
         f"nothing where that is meant; else remove what is not {main}",
-        rows=round(len(rows) / len(found) * len(survey.train)),
+        rows=round(len(rows) / len(detected) * len(survey.train)),
     )

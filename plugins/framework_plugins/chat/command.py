@@ -29,7 +29,7 @@ class ChatCommand:
         """Open the model, and answer until the prompts end."""
         options = read_options(arguments)
         run = read_run(options.run_dir)
-        shown, console = display_path(run.folder), Console(highlight=False)
+        path, console = display_path(run.folder), Console(highlight=False)
         typed = sys.stdin.isatty() and sys.stdout.isatty() and not options.as_json
         with ExitStack() as stack:
             with console.status("loading the model …") if typed else nullcontext():
@@ -38,7 +38,7 @@ class ChatCommand:
                 speakers, _first(speakers, options, typed=typed), _system(run, options), options.sampling
             )
             if typed:
-                terminal.converse(session, console, f"{shown}: {_told(session)}\n/help lists the commands")
+                terminal.converse(session, console, f"{path}: {_told(session)}\n/help lists the commands")
             else:
                 piped.converse(session, sys.stdin, as_json=options.as_json)
         return 0

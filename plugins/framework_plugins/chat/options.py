@@ -66,20 +66,20 @@ def read_options(arguments: Sequence[str]) -> Options:
     """
     parser = _parser()
     speakers = _add_speakers(parser)
-    given = parser.read(arguments)
-    reject_duplicate_overrides(given.overrides)
-    asked = {name: word for name in speakers if (word := getattr(given, _place(name))) is not None}
-    if len(asked) > 1:
-        parser.error(f"--{' and --'.join(asked)} cannot both answer")
+    parsed = parser.read(arguments)
+    reject_duplicate_overrides(parsed.overrides)
+    selected = {name: word for name in speakers if (word := getattr(parsed, _place(name))) is not None}
+    if len(selected) > 1:
+        parser.error(f"--{' and --'.join(selected)} cannot both answer")
     return Options(
-        run_dir=given.run_dir,
-        overrides=tuple(given.overrides),
-        talking=given.talking or (),
-        speaker=next((speakers[name] for name in asked), None),
-        word="".join(asked.values()),
-        system=given.system,
-        as_json=given.json,
-        sampling=Sampling(given.max_new_tokens, given.temperature, given.top_p, given.seed),
+        run_dir=parsed.run_dir,
+        overrides=tuple(parsed.overrides),
+        talking=parsed.talking or (),
+        speaker=next((speakers[name] for name in selected), None),
+        word="".join(selected.values()),
+        system=parsed.system,
+        as_json=parsed.json,
+        sampling=Sampling(parsed.max_new_tokens, parsed.temperature, parsed.top_p, parsed.seed),
     )
 
 
@@ -87,10 +87,10 @@ def _parser() -> CommandParser:
     parser, plain = CommandParser("chat", ChatCommandConfig.__doc__), Sampling()
     parser.add_argument("run_dir", metavar="RUN_DIR", help="the folder of the run")
     parser.add_overrides("what the run was made of, changed: trainer.device=cpu for example")
-    who = parser.add_mutually_exclusive_group()
+    speaker_group = parser.add_mutually_exclusive_group()
     for names in (("base",), ("tuned",), ("base", "tuned")):
         word, meaning = (names[0], f"{names[0]} answers at first") if len(names) == 1 else ("both", "both do")
-        who.add_argument(f"--{word}", dest="talking", action="store_const", const=names, help=meaning)
+        speaker_group.add_argument(f"--{word}", dest="talking", action="store_const", const=names, help=meaning)
     above, share = _number(int, lambda n: n > 0, "a whole number above 0"), "a number above 0, up to 1"
     parser.add_argument(
         "--max-new-tokens", type=above, default=plain.max_new_tokens, metavar="N",
@@ -107,14 +107,16 @@ def _parser() -> CommandParser:
     )  # fmt: skip
     seed = _number(int, lambda n: 0 <= n <= LARGEST_SEED, f"a whole number from 0 to {LARGEST_SEED}")
     parser.add_argument("--seed", type=seed, metavar="N", help="of the draws; default: another one for each answer")
-    told = "the system prompt; default: that of the training, format.system_prompt"
-    parser.add_argument("--system", metavar="TEXT", help=told)
-    told = "for each answer an object in a line: speaker, prompt, answer, dropped"
-    parser.add_argument("--json", action="store_true", help=told)
+    parser.add_argument(
+        "--system", metavar="TEXT", help="the system prompt; default: that of the training, format.system_prompt",
+    )  # fmt: skip
+    parser.add_argument(
+        "--json", action="store_true", help="for each answer an object in a line: speaker, prompt, answer, dropped",
+    )  # fmt: skip
     return parser
 
 
-def _number(kind: Callable[[str], Any], holds: Callable[[Any], bool], valid: str) -> Callable[[str], Any]:
+def _number(kind: Callable[[str], Any], in_range: Callable[[Any], bool], valid: str) -> Callable[[str], Any]:
     """Return what reads a number within a range."""
 
     def read(word: str) -> Any:
@@ -122,7 +124,7 @@ def _number(kind: Callable[[str], Any], holds: Callable[[Any], bool], valid: str
             value = kind(word)
         except ValueError:
             value = math.nan
-        if not holds(value):
+        if not in_range(value):
             raise argparse.ArgumentTypeError(f"{word} must be {valid}")
         return value
 
@@ -131,16 +133,16 @@ def _number(kind: Callable[[str], Any], holds: Callable[[Any], bool], valid: str
 
 def _add_speakers(parser: CommandParser) -> Mapping[str, Component]:
     """Make an option of every speaker that a plugin registers, and return those."""
-    found = {}
+    components = {}
     for name, registration in registrations(SPEAKERS).items():
-        told = f"instead of the model: {registration.component.summary}".replace("%", "%%")
+        description = f"instead of the model: {registration.component.summary}".replace("%", "%%")
         try:
-            parser.add_argument(f"--{name}", dest=_place(name), nargs="?", const="", metavar="WORD", help=told)
+            parser.add_argument(f"--{name}", dest=_place(name), nargs="?", const="", metavar="WORD", help=description)
         except argparse.ArgumentError:
             skip_plugin(registration.plugin, f"speaker '{name}'", "chat has an option of that name")
             continue
-        found[name] = registration.component
-    return found
+        components[name] = registration.component
+    return components
 
 
 def _place(speaker: str) -> str:

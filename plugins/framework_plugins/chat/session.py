@@ -84,26 +84,26 @@ class ChatSession:
 
     def _reply(self, name: str, prompt: str) -> Reply:
         speaker, history = self.speakers.available[name], self._histories[name]
-        asked = history.ask(speaker, self.system, prompt, self.sampling.max_new_tokens)
-        notice = _forgotten(name, asked.dropped) if asked.dropped else ""
-        return Reply(name, prompt, asked.dropped, notice, self._pieces(speaker, history, prompt, asked))
+        request = history.ask(speaker, self.system, prompt, self.sampling.max_new_tokens)
+        notice = _forgotten(name, request.dropped) if request.dropped else ""
+        return Reply(name, prompt, request.dropped, notice, self._pieces(speaker, history, prompt, request))
 
-    def _pieces(self, speaker: Speaker, history: History, prompt: str, asked: Asked) -> Generator[str]:
-        said, whole = [], False
+    def _pieces(self, speaker: Speaker, history: History, prompt: str, request: Asked) -> Generator[str]:
+        pieces, whole = [], False
         try:
             for piece in speaker.stream(
-                asked.prompt,
-                max_new_tokens=asked.max_new_tokens,
+                request.prompt,
+                max_new_tokens=request.max_new_tokens,
                 temperature=self.sampling.temperature,
                 top_p=self.sampling.top_p,
                 seed=self.sampling.seed,
             ):
-                said.append(piece)
+                pieces.append(piece)
                 yield piece
             whole = True
         finally:
-            if whole or any(said):
-                history.keep(prompt, "".join(said))
+            if whole or any(pieces):
+                history.keep(prompt, "".join(pieces))
 
     def run_command(self, line: str) -> str:
         """Do what a line that begins with a slash says, and return what to tell.

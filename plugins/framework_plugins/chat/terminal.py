@@ -100,14 +100,14 @@ def _one_after_the_other(console: Console, replies: Sequence[Reply], interrupt: 
 
 def _write(out: IO[str], pieces: Iterator[str], interrupt: Interrupt) -> None:
     """Write the pieces of one answer, and that the model thinks where nothing comes of it for long."""
-    silent, said = 0, False
+    silent, started = 0, False
     for piece in pieces:
         silent += not piece
-        if not said and not piece and silent == THINKING_AFTER:
+        if not started and not piece and silent == THINKING_AFTER:
             out.write(THINKING)
-        elif not said and piece and silent >= THINKING_AFTER:
+        elif not started and piece and silent >= THINKING_AFTER:
             out.write(f"\r{' ' * len(THINKING)}\r")
-        said = said or bool(piece)
+        started = started or bool(piece)
         out.write(piece)
         out.flush()
         if interrupt.asked:

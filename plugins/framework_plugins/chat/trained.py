@@ -42,8 +42,8 @@ def trained(run: SavedRun, overrides: Sequence[str]) -> Iterator[Speakers]:
 
 def _context(config: Mapping[str, Any]) -> int | None:
     """Return how many tokens a model was made to read; None where its config.json does not say."""
-    found = (config.get("text_config") or config).get("max_position_embeddings")
-    return found if isinstance(found, int) else None
+    length = (config.get("text_config") or config).get("max_position_embeddings")
+    return length if isinstance(length, int) else None
 
 
 def _no_base(model: Model) -> str:

@@ -31,9 +31,9 @@ class DiagnosticRecord:
 
 
 def checked(
-    name: str, topic: str, found: DiagnosticResult, *, needed: bool = False, plugin: str = "core", seconds: float = 0.0
+    name: str, topic: str, result: DiagnosticResult, *, needed: bool = False, plugin: str = "core", seconds: float = 0.0
 ) -> DiagnosticRecord:
     """Make a record of what was found."""
     return DiagnosticRecord(
-        name, topic, found.state, found.version, found.detail, found.fix, needed, plugin, round(seconds, 2)
+        name, topic, result.state, result.version, result.detail, result.fix, needed, plugin, round(seconds, 2)
     )

@@ -36,22 +36,22 @@ class DoctorCommand:
         parser = CommandParser("doctor", DoctorCommandConfig.__doc__)
         parser.add_overrides("the run that is to start here, as on the command line of a run")
         parser.add_argument("--json", action="store_true", help="print JSON")
-        given = parser.read(arguments)
-        words = complete_overrides(given.overrides)
+        parsed = parser.read(arguments)
+        words = complete_overrides(parsed.overrides)
         composed = load_config(words)
-        plan, refused = _planned(composed, words)
+        plan, refusals = _planned(composed, words)
         errors = Console(stderr=True)
         with errors.status("looking at this machine …") if errors.is_terminal else nullcontext():
             examined = DiagnosticRun(plan, list(composed.plugins)).records(list(registered()))
-        found = [*examined, *refused]
-        shown = [hide(word) for word in words]
-        if given.json:
-            print(json.dumps(as_json(found, shown), indent=1, ensure_ascii=False))  # noqa: T201
+        records = [*examined, *refusals]
+        redacted = [hide(word) for word in words]
+        if parsed.json:
+            print(json.dumps(as_json(records, redacted), indent=1, ensure_ascii=False))  # noqa: T201
         else:
             console = Console(highlight=False, emoji=False, markup=False)
             console.width = min(console.width, WIDEST)
-            show(console, found, shown)
-        return CANNOT_RUN if any(one.blocks for one in found) else 0
+            show(console, records, redacted)
+        return CANNOT_RUN if any(one.blocks for one in records) else 0
 
 
 def _planned(config: DictConfig, words: Sequence[str]) -> tuple[Plan | None, list[DiagnosticRecord]]:
@@ -60,5 +60,5 @@ def _planned(config: DictConfig, words: Sequence[str]) -> tuple[Plan | None, lis
         return make_plan(config, overrides=tuple(words)), []
     except FrameworkError as error:
         lines = str(error).splitlines()
-    found = [checked("config", TOPIC, DiagnosticResult(State.broken, line), needed=True) for line in lines]
-    return None, [without_secrets(one) for one in found]
+    records = [checked("config", TOPIC, DiagnosticResult(State.broken, line), needed=True) for line in lines]
+    return None, [without_secrets(one) for one in records]

@@ -32,45 +32,47 @@ class DiagnosticRun:
         self.files = files
         self.cancelled = threading.Event()
 
-    def records(self, given: Sequence[Registered]) -> list[DiagnosticRecord]:
-        """Look at everything, what is `given` by plugins too, and return what was found without secrets."""
+    def records(self, diagnostics: Sequence[Registered]) -> list[DiagnosticRecord]:
+        """Look at everything, the `diagnostics` of plugins too, and return what was found without secrets."""
         outputs = self.plan.run_dir if self.plan else Path("outputs")
         with ThreadPoolExecutor(AT_ONCE) as pool:
             try:
                 # Each thread has the session of this one, which knows the plugins.
                 of_run = pool.submit(copy_context().run, self._run)
-                of_plugins = [pool.submit(copy_context().run, self._group, group) for group in _processes(given)]
+                of_plugins = [pool.submit(copy_context().run, self._group, group) for group in _processes(diagnostics)]
                 own = [*machine(outputs), *libraries()]
-                of_others = [found for future in of_plugins for found in future.result()]
+                of_others = [record for future in of_plugins for record in future.result()]
                 of_this_run = of_run.result()
             except BaseException:
                 self.cancelled.set()
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
-        return [without_secrets(found) for found in (*own, *_in_order(of_others, given), *plugins(), *of_this_run)]
+        return [
+            without_secrets(record) for record in (*own, *_in_order(of_others, diagnostics), *plugins(), *of_this_run)
+        ]
 
     def _run(self) -> list[DiagnosticRecord]:
         if self.plan is None:
             return []
-        found = []
+        records = []
         with DiagnosticProcess(self.files) as worker:
             for each in run(self.plan, worker):
-                found.append(each)
+                records.append(each)
                 if self.cancelled.is_set():
                     break
-        return found
+        return records
 
     def _group(self, group: Iterable[Registered]) -> list[DiagnosticRecord]:
         """Look at what shares a process."""
-        found = []
+        records = []
         with DiagnosticProcess(self.files) as worker:
             for plugin, each in group:
                 start = time.perf_counter()
                 answer = None if self.cancelled.is_set() else worker.ask(each.check, self.plan, seconds=each.seconds)
                 if answer is not None:
                     seconds = time.perf_counter() - start
-                    found.append(self._record(plugin, each, answer, seconds))
-        return found
+                    records.append(self._record(plugin, each, answer, seconds))
+        return records
 
     def _record(self, plugin: str, each: Diagnostic, answer: DiagnosticResult, seconds: float) -> DiagnosticRecord:
         needed = False
@@ -84,30 +86,30 @@ class DiagnosticRun:
 
 def registered() -> Iterator[Registered]:
     """Give the diagnostics of all plugins, each with the name of its plugin."""
-    for plugin, given in ask("framework_diagnostics"):
-        if reason := diagnostic_problem(given):
-            skip_plugin(plugin, f"diagnostic '{getattr(given, 'name', given)}'", reason)
+    for plugin, diagnostic in ask("framework_diagnostics"):
+        if reason := diagnostic_problem(diagnostic):
+            skip_plugin(plugin, f"diagnostic '{getattr(diagnostic, 'name', diagnostic)}'", reason)
         else:
-            yield plugin.partition(":")[0], given
+            yield plugin.partition(":")[0], diagnostic
 
 
-def _processes(given: Sequence[Registered]) -> list[list[Registered]]:
+def _processes(diagnostics: Sequence[Registered]) -> list[list[Registered]]:
     """Put together what shares a process."""
     groups: dict[tuple[str, str, str], list[Registered]] = {}
-    for plugin, each in given:
+    for plugin, each in diagnostics:
         alone = "" if each.process else f"{each.topic}\n{each.name}"
         groups.setdefault((plugin, each.process, alone), []).append((plugin, each))
     return list(groups.values())
 
 
-def _in_order(found: Sequence[DiagnosticRecord], given: Sequence[Registered]) -> list[DiagnosticRecord]:
+def _in_order(records: Sequence[DiagnosticRecord], diagnostics: Sequence[Registered]) -> list[DiagnosticRecord]:
     """Put records in the order in which they were given, those of one topic together."""
-    topics = list(dict.fromkeys(each.topic for _, each in given))
-    places = {(plugin, each.topic, each.name): place for place, (plugin, each) in enumerate(given)}
-    return sorted(found, key=lambda one: (topics.index(one.topic), places[one.plugin, one.topic, one.name]))
+    topics = list(dict.fromkeys(each.topic for _, each in diagnostics))
+    places = {(plugin, each.topic, each.name): place for place, (plugin, each) in enumerate(diagnostics)}
+    return sorted(records, key=lambda one: (topics.index(one.topic), places[one.plugin, one.topic, one.name]))
 
 
-def without_secrets(found: DiagnosticRecord) -> DiagnosticRecord:
+def without_secrets(record: DiagnosticRecord) -> DiagnosticRecord:
     """Return a record with what looks like a secret hidden: a library may print one in an error."""
-    version, detail, fix = (str(redact(text)) for text in (found.version, found.detail, found.fix))
-    return dataclasses.replace(found, version=version, detail=detail, fix=fix)
+    version, detail, fix = (str(redact(text)) for text in (record.version, record.detail, record.fix))
+    return dataclasses.replace(record, version=version, detail=detail, fix=fix)

@@ -43,20 +43,22 @@ def _python() -> DiagnosticResult:
 
 
 def _memory() -> DiagnosticResult:
-    found = host_memory()
-    limit = ", the limit of this container" if found.limited else ""
-    return DiagnosticResult(State.ok, f"{found.total / GIB:.1f} GiB{limit}; {found.available / GIB:.1f} GiB available")
+    memory = host_memory()
+    limit = ", the limit of this container" if memory.limited else ""
+    return DiagnosticResult(
+        State.ok, f"{memory.total / GIB:.1f} GiB{limit}; {memory.available / GIB:.1f} GiB available"
+    )
 
 
 def disk(folder: Path, otherwise: str) -> DiagnosticResult:
     """Look at the disk where `folder` lies or would be made; `otherwise` says how to take another one."""
     folder = folder.expanduser().absolute()
-    there = next(path for path in (folder, *folder.parents) if path.exists())
-    usage = shutil.disk_usage(there)
+    existing = next(path for path in (folder, *folder.parents) if path.exists())
+    usage = shutil.disk_usage(existing)
     detail = f"{usage.free / GIB:.1f} GiB free of {usage.total / GIB:.1f}, for {display_path(folder)}"
-    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+    if not (existing.is_dir() and os.access(existing, os.W_OK | os.X_OK)):
         return DiagnosticResult(
-            State.broken, f"{there} cannot be written to", fix=f"let this user write there; {otherwise}"
+            State.broken, f"{existing} cannot be written to", fix=f"let this user write there; {otherwise}"
         )
     if usage.free < LEAST_GIB * GIB:
         return DiagnosticResult(State.broken, detail, fix=f"free {LEAST_GIB} GiB there; {otherwise}")
@@ -69,20 +71,20 @@ def libraries(name: str = "framework") -> Iterator[DiagnosticRecord]:
         detail = f"{name} is not installed here, so what it asks for is not known"
         yield checked("requirements", "libraries", DiagnosticResult(State.unknown, detail, fix="pip install -e ."))
         return
-    for wanted in sorted(map(Requirement, requires(name) or []), key=lambda each: each.name.lower()):
-        if wanted.marker is None or wanted.marker.evaluate({"extra": ""}):
-            found = _library(wanted)
+    for requirement in sorted(map(Requirement, requires(name) or []), key=lambda each: each.name.lower()):
+        if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+            result = _library(requirement)
             # A version outside the range may do; that of a library that is absent cannot.
-            yield checked(wanted.name, "libraries", found, needed=found.state is State.missing)
+            yield checked(requirement.name, "libraries", result, needed=result.state is State.missing)
 
 
-def _library(wanted: Requirement) -> DiagnosticResult:
-    wanted.marker = None
-    version, install = installed(wanted.name), f"pip install '{wanted}'"
+def _library(requirement: Requirement) -> DiagnosticResult:
+    requirement.marker = None
+    version, install = installed(requirement.name), f"pip install '{requirement}'"
     if version is None:
-        return DiagnosticResult(State.missing, f"not installed; {wanted.specifier} is asked for", fix=install)
-    if not wanted.specifier.contains(version, prereleases=True):
-        return DiagnosticResult(State.broken, f"{wanted.specifier} is asked for", version, install)
+        return DiagnosticResult(State.missing, f"not installed; {requirement.specifier} is asked for", fix=install)
+    if not requirement.specifier.contains(version, prereleases=True):
+        return DiagnosticResult(State.broken, f"{requirement.specifier} is asked for", version, install)
     return DiagnosticResult(State.ok, version=version)
 
 
@@ -91,5 +93,5 @@ def plugins() -> Iterator[DiagnosticRecord]:
     for part in skipped_plugins():
         what = "" if part.what == "the plugin" else f"{part.what}: "
         origin = f" ({part.package})" if part.package else ""
-        found = DiagnosticResult(State.broken, f"{what}{part.reason}{origin}", fix="python -m framework plugins")
-        yield checked(part.plugin, "plugins", found, plugin=part.plugin)
+        result = DiagnosticResult(State.broken, f"{what}{part.reason}{origin}", fix="python -m framework plugins")
+        yield checked(part.plugin, "plugins", result, plugin=part.plugin)

@@ -29,25 +29,25 @@ the last is for a model that has to be converted first."""
 
 def run(plan: Plan, worker: DiagnosticProcess) -> Iterator[DiagnosticRecord]:
     """Look at what the plan chose, step by step."""
-    for found in (folder(plan), *requirements(plan)):
-        yield found
-        if found.blocks:
+    for record in (folder(plan), *requirements(plan)):
+        yield record
+        if record.blocks:
             return
     start = time.perf_counter()
     # What has to be imported before others is loaded first: all share one process, as in the run.
     for name, choice in sorted(plan.selections.items(), key=lambda item: not item[1].component.import_order):
         seconds = FIRST_SECONDS if choice.component.import_order else LOAD_SECONDS
-        found = _asked(worker, f"{name}={choice.component.name}", "load", choice, seconds=seconds)
-        if found.blocks:
-            yield found
+        record = _asked(worker, f"{name}={choice.component.name}", "load", choice, seconds=seconds)
+        if record.blocks:
+            yield record
             return
     every = DiagnosticResult(State.ok, "all that are chosen can be imported")
     yield checked("options", TOPIC, every, needed=True, seconds=time.perf_counter() - start)
     steps = [("model", "model", MODEL_SECONDS), ("trainer", "opened", OPEN_SECONDS)]
     for name, function, seconds in steps if plan.stages != (Stage.plan,) else steps[:1]:
-        found = _asked(worker, name, function, plan, seconds=seconds)
-        yield found
-        if found.blocks:
+        record = _asked(worker, name, function, plan, seconds=seconds)
+        yield record
+        if record.blocks:
             return
 
 
@@ -55,8 +55,8 @@ def _asked(
     worker: DiagnosticProcess, name: str, function: str, part: Plan | Selection, *, seconds: float
 ) -> DiagnosticRecord:
     start = time.perf_counter()
-    found = worker.ask(f"{HERE}:{function}", part, seconds=seconds)
-    return checked(name, TOPIC, found or DiagnosticResult(State.ok), needed=True, seconds=time.perf_counter() - start)
+    result = worker.ask(f"{HERE}:{function}", part, seconds=seconds)
+    return checked(name, TOPIC, result or DiagnosticResult(State.ok), needed=True, seconds=time.perf_counter() - start)
 
 
 def folder(plan: Plan) -> DiagnosticRecord:
@@ -79,8 +79,8 @@ def requirements(plan: Plan) -> Iterator[DiagnosticRecord]:
         extras = [extra for extra in choice.component.extras if missing([extra])]
         if extras:
             detail = f"not installed: {', '.join(missing(extras))}"
-            found = DiagnosticResult(State.missing, detail, fix=pip_command(extras))
-            yield checked(f"{name}={choice.component.name}", TOPIC, found, needed=name != "model")
+            result = DiagnosticResult(State.missing, detail, fix=pip_command(extras))
+            yield checked(f"{name}={choice.component.name}", TOPIC, result, needed=name != "model")
 
 
 def load(choice: Selection) -> DiagnosticResult:

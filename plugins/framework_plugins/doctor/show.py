@@ -23,39 +23,39 @@ TOGETHER = 3
 """From this many on, records of a topic that say no more than a version stand together."""
 
 
-def as_json(found: Sequence[DiagnosticRecord], words: Sequence[str]) -> dict[str, Any]:
+def as_json(records: Sequence[DiagnosticRecord], words: Sequence[str]) -> dict[str, Any]:
     """Return everything; `reasons` are the records that keep the run from starting."""
     return {
-        "can_run": not any(one.blocks for one in found),
+        "can_run": not any(one.blocks for one in records),
         "overrides": list(words),
         "framework": __version__,
-        "reasons": [as_plain(one) for one in found if one.blocks],
-        "checks": [as_plain(one) for one in found],
+        "reasons": [as_plain(one) for one in records if one.blocks],
+        "checks": [as_plain(one) for one in records],
     }
 
 
-def show(console: Console, found: Sequence[DiagnosticRecord], words: Sequence[str]) -> None:
+def show(console: Console, records: Sequence[DiagnosticRecord], words: Sequence[str]) -> None:
     """Print a block for each topic, and whether the run can start."""
-    width = max(len(one.name) for one in found)
+    width = max(len(one.name) for one in records)
     width = min(width, console.width // 4)
-    for number, topic in enumerate(dict.fromkeys(one.topic for one in found)):
+    for number, topic in enumerate(dict.fromkeys(one.topic for one in records)):
         console.print(Text(f"{chr(10) if number else ''}{topic}", "bold"))
-        for state, name, text, fix in _rows([one for one in found if one.topic == topic]):
+        for state, name, text, fix in _rows([one for one in records if one.topic == topic]):
             _row(console, width, state, name, text)
             if fix:
                 console.print(Text(f"{' ' * (MARGIN + STATES + MARGIN)}fix: {fix}"), soft_wrap=True)
-    _verdict(console, [one for one in found if one.blocks], words)
+    _verdict(console, [one for one in records if one.blocks], words)
 
 
-def _rows(found: Sequence[DiagnosticRecord]) -> Iterator[tuple[Text, str, str, str]]:
+def _rows(records: Sequence[DiagnosticRecord]) -> Iterator[tuple[Text, str, str, str]]:
     """Give the state, name, text and fix of each row; those that say no more than a version come first, as one."""
-    short = [one for one in found if one.state is State.ok and one.version and not one.detail]
+    short = [one for one in records if one.state is State.ok and one.version and not one.detail]
     if len(short) < TOGETHER:
         short = []
     else:
         text = ", ".join(f"{one.name} {one.version}" for one in short)
         yield Text(State.ok.value, COLOURS[State.ok]), f"all other {len(short)}", text, ""
-    for one in found:
+    for one in records:
         if one not in short:
             yield _state(one), one.name, told(one), one.fix if one.state is not State.ok else ""
 
@@ -66,9 +66,9 @@ def _state(one: DiagnosticRecord) -> Text:
 
 def told(one: DiagnosticRecord) -> str:
     """Say what was found; of what is broken also which plugin looked."""
-    owner = f"(plugin '{one.plugin}')" if one.state is State.broken and one.plugin != "core" else ""
+    plugin = f"(plugin '{one.plugin}')" if one.state is State.broken and one.plugin != "core" else ""
     head = ", ".join(part for part in (one.version, one.detail) if part)
-    return " ".join(part for part in (head, owner) if part)
+    return " ".join(part for part in (head, plugin) if part)
 
 
 def _row(console: Console, width: int, state: Text, name: str, text: str) -> None:

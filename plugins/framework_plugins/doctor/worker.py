@@ -33,12 +33,12 @@ class DiagnosticProcess(PythonProcess):
             detail = f"what it is asked cannot be handed to another process: {summarize_error(error)}"
             return DiagnosticResult(State.unknown, detail)
         try:
-            found: DiagnosticResult | None = self.call(
+            result: DiagnosticResult | None = self.call(
                 f"{__name__}:answer", self.files, function, packed, seconds=seconds
             )
         except ProcessError as error:
             return DiagnosticResult(State.broken, str(error))
-        return found
+        return result
 
 
 def answer(files: Sequence[str], function: str, packed: bytes) -> DiagnosticResult | None:
@@ -48,16 +48,16 @@ def answer(files: Sequence[str], function: str, packed: bytes) -> DiagnosticResu
         for file in files:  # its options may be what the plan is made of
             load_file(file)
         call = operator.attrgetter(attribute)(importlib.import_module(module))
-        found = call(*pickle.loads(packed))  # noqa: S301 - our own parent wrote it
+        result = call(*pickle.loads(packed))  # noqa: S301 - our own parent wrote it
     except FrameworkError as error:
         return DiagnosticResult(State.broken, str(error))
     except ModuleNotFoundError as error:
         return DiagnosticResult(State.missing, f"{summarize_error(error)}{error_location(error)}")
     except (Exception, SystemExit) as error:  # noqa: BLE001 - third-party code; the exception is the result
         return DiagnosticResult(State.broken, f"{summarize_error(error)}{error_location(error)}")
-    if isinstance(found, DiagnosticResult):
+    if isinstance(result, DiagnosticResult):
         # A version of torch is a text of its own class, which would import torch where it is unpickled.
-        return DiagnosticResult(found.state, str(found.detail), str(found.version), str(found.fix))
-    if found is None:
+        return DiagnosticResult(result.state, str(result.detail), str(result.version), str(result.fix))
+    if result is None:
         return None
-    return DiagnosticResult(State.broken, f"{function} gives a {type(found).__name__}, no DiagnosticResult")
+    return DiagnosticResult(State.broken, f"{function} gives a {type(result).__name__}, no DiagnosticResult")

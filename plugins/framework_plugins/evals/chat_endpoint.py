@@ -115,7 +115,7 @@ class ChatEndpoint:
         body = json.dumps({**self.fields, "messages": [{"role": "user", "content": text}]})
         try:
             with self._client.stream("POST", self.url, content=body) as response:
-                said = b"".join(self._read(response))
+                reply = b"".join(self._read(response))
         except httpx.ConnectTimeout as error:
             raise NoReplyError(self._clean(summarize_error(error)), passing=True, for_all=True) from None
         except httpx.TimeoutException:
@@ -124,8 +124,8 @@ class ChatEndpoint:
             refused = isinstance(error, httpx.ConnectError)
             raise NoReplyError(self._clean(summarize_error(error)), passing=True, for_all=refused) from None
         if response.status_code != HTTPStatus.OK:
-            raise self._refused(response, said)
-        return self._content(said)
+            raise self._refused(response, reply)
+        return self._content(reply)
 
     def _read(self, response: httpx.Response) -> Iterator[bytes]:
         """Read what comes until the time is over: the library's own limit is for each piece."""
@@ -141,21 +141,21 @@ class ChatEndpoint:
     def _late(self) -> str:
         return f"no reply within {self.timeout:g} s"
 
-    def _refused(self, response: httpx.Response, said: bytes) -> NoReplyError:
+    def _refused(self, response: httpx.Response, reply: bytes) -> NoReplyError:
         status = response.status_code
-        told = f"HTTP {status} {response.reason_phrase}: {self._clean(said.decode(errors='replace'))}"
+        reason = f"HTTP {status} {response.reason_phrase}: {self._clean(reply.decode(errors='replace'))}"
         if response.is_redirect:
-            told = f"HTTP {status}: it redirects, which is not followed; give the address where it is"
+            reason = f"HTTP {status}: it redirects, which is not followed; give the address where it is"
         return NoReplyError(
-            told, passing=status in PASSING, for_all=status in FOR_ALL or response.is_redirect, wait=_wait(response)
+            reason, passing=status in PASSING, for_all=status in FOR_ALL or response.is_redirect, wait=_wait(response)
         )
 
-    def _content(self, said: bytes) -> str:
+    def _content(self, reply: bytes) -> str:
         try:
-            content: Any = json.loads(said)["choices"][0]["message"]["content"]
+            content: Any = json.loads(reply)["choices"][0]["message"]["content"]
         except (ValueError, LookupError, TypeError, RecursionError):
             raise NoReplyError(
-                f"what it sends is no chat completion: {self._clean(said.decode(errors='replace'))}"
+                f"what it sends is no chat completion: {self._clean(reply.decode(errors='replace'))}"
             ) from None
         return self._hide(content) if isinstance(content, str) else ""
 
@@ -166,11 +166,11 @@ class ChatEndpoint:
 
     def _hide(self, text: str) -> str:
         """Take the key out, which a server may send back, and other secrets."""
-        shown: str = redact(text.replace(self._key, HIDDEN) if self._key else text)
-        return shown
+        redacted: str = redact(text.replace(self._key, HIDDEN) if self._key else text)
+        return redacted
 
 
 def _wait(response: httpx.Response) -> float:
     """Return how long the server asks to wait, in seconds; 0 where it does not say."""
-    told = response.headers.get("Retry-After", "")
-    return min(float(told), LONGEST_WAIT) if told.isdecimal() else 0.0
+    header = response.headers.get("Retry-After", "")
+    return min(float(header), LONGEST_WAIT) if header.isdecimal() else 0.0

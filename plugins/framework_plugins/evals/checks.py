@@ -88,14 +88,14 @@ def _prompt_problems(plan: Plan, key: str, settings: config.PromptsConfig) -> It
     if settings.format is not None and settings.file is None and not settings.prompts:
         yield f"{key}.format={settings.format} is that of prompts of your own, and none are given: set {key}.file"
         return
-    given = f"{key}.prompts=[…]" if settings.file is None else f"{key}.file={settings.file}"
+    option = f"{key}.prompts=[…]" if settings.file is None else f"{key}.file={settings.file}"
     try:
         own = own_prompts(settings, plan.format)
     except FrameworkError as error:
-        yield f"{given}: {error}"
+        yield f"{option}: {error}"
         return
     if own and plan.objective in _without_references(plan, own):
-        yield f"objective={plan.objective} needs references, and none of the prompts in {given} has one"
+        yield f"objective={plan.objective} needs references, and none of the prompts in {option} has one"
 
 
 def _without_references(plan: Plan, own: list[Prompt]) -> list[str]:
@@ -130,10 +130,10 @@ def _too_many(plan: Plan, key: str, settings: config.PromptsConfig, own: int, wo
     """Say that answers are more tokens than the training."""
     times = len({Stage.baseline, Stage.evaluate} & set(plan.stages))
     count = own or settings.count
-    answered = times * count * settings.max_new_tokens
-    if answered <= work.tokens * work.epochs or count <= FEW:
+    answer_tokens = times * count * settings.max_new_tokens
+    if answer_tokens <= work.tokens * work.epochs or count <= FEW:
         return
-    given = f"{key} asks {own} prompts" if own else f"{key}.count={count}"
+    subject = f"{key} asks {own} prompts" if own else f"{key}.count={count}"
     recommendation = f"Give {FEW} of them" if own else f"Set {key}.count={FEW}"
     trained = f"{work.tokens * work.epochs:,.0f} are trained on"
-    yield f"{given}: up to {answered:,} tokens are answered, and {trained}. {recommendation}"
+    yield f"{subject}: up to {answer_tokens:,} tokens are answered, and {trained}. {recommendation}"

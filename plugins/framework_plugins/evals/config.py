@@ -119,13 +119,13 @@ class ForgettingConfig(EvaluatorConfig):
 
     def measures(self) -> tuple[str, ...]:
         """Return the measures of the parts that are asked."""
-        named = {
+        counts = {
             "general_accuracy": self.questions,
             "general_answers": self.instructions,
             "general_perplexity": self.texts,
             DIVERGENCE: self.instructions,
         }
-        return tuple(name for name, count in named.items() if count)
+        return tuple(name for name, count in counts.items() if count)
 
 
 @dataclass

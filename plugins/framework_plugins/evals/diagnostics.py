@@ -27,12 +27,12 @@ def judge(plan: Plan | None) -> DiagnosticResult | None:
     for config in judges(plan):
         with asked_through(replace(config, timeout=min(config.timeout, SECONDS), retries=0)) as endpoint:
             (reply,) = endpoint.ask_all([f"Reply with the number {config.highest:g} and nothing else."], 1)
-        who = f"{config.model} at {endpoint.name}"
+        judge_name = f"{config.model} at {endpoint.name}"
         if isinstance(reply, NoReplyError):
             key = f"the key in {config.key_env}" if config.key_env else "whether it requires a key (key_env=NAME)"
             fix = f"check base_url and model of the judge, and {key}"
-            return DiagnosticResult(State.missing, f"{who} does not reply: {reply}", fix=fix)
+            return DiagnosticResult(State.missing, f"{judge_name} does not reply: {reply}", fix=fix)
         if grade(reply, config.lowest, config.highest) is None:
-            detail = f"{who} was asked for a number and replied {reply[:40]!r}"
+            detail = f"{judge_name} was asked for a number and replied {reply[:40]!r}"
             return DiagnosticResult(State.broken, detail, fix="take another model")
-    return DiagnosticResult(State.ok, f"{who} replies")
+    return DiagnosticResult(State.ok, f"{judge_name} replies")

@@ -28,18 +28,18 @@ class Forgetting:
         self.config = config
 
     def evaluate(self, model: Model, data: Data, metrics: Mapping[str, Metric]) -> EvalResult:  # noqa: ARG002 - the protocol's signature
-        asked, likelihood = self.config, Likelihood(model)
+        settings, likelihood = self.config, Likelihood(model)
         measures: dict[str, Measure] = {}
         notes: list[str] = []
-        if asked.questions:
-            questions = [row for subject in SUBJECTS for row in rows(f"questions/{subject}")[: asked.questions]]
+        if settings.questions:
+            questions = [row for subject in SUBJECTS for row in rows(f"questions/{subject}")[: settings.questions]]
             measures["general_accuracy"] = _accuracy(likelihood, questions)
-        if asked.instructions:
-            measures["general_answers"] = _answers(likelihood, rows("instructions")[: asked.instructions])
-        if asked.texts:
-            texts = [row["text"] for row in rows("texts")[: asked.texts]]
+        if settings.instructions:
+            measures["general_answers"] = _answers(likelihood, rows("instructions")[: settings.instructions])
+        if settings.texts:
+            texts = [row["text"] for row in rows("texts")[: settings.texts]]
             measures["general_perplexity"] = _perplexity(likelihood.score_texts(texts), texts)
-        if asked.instructions:
+        if settings.instructions:
             measures |= self._divergence(model, notes)
         return EvalResult(measures, [], notes)
 
@@ -71,8 +71,8 @@ def _accuracy(likelihood: Likelihood, questions: Sequence[dict[str, Any]]) -> Me
     scores = iter(score for score, _ in likelihood.score(pairs))
     items = []
     for row in questions:
-        found = list(itertools.islice(scores, len(row["choices"])))
-        items.append(float(found.index(max(found)) == row["answer"]))
+        choice_scores = list(itertools.islice(scores, len(row["choices"])))
+        items.append(float(choice_scores.index(max(choice_scores)) == row["answer"]))
     return Measure(fmean(items), list(items), higher_is_better=True, aspect=Aspect.general)
 
 

@@ -28,28 +28,28 @@ def concerns(plan: Plan, results: Results) -> Iterator[Concern]:
         settings = choice.config
         if isinstance(settings, ForgettingConfig):
             changes = _changes(results, settings.measures())
-            found = [*_accuracy(changes, settings), *_perplexity(changes, settings), *_divergence(results, settings)]
+            findings = [*_accuracy(changes, settings), *_perplexity(changes, settings), *_divergence(results, settings)]
         elif isinstance(settings, LmEvalConfig) and settings.aspect is Aspect.general:
-            found = list(_tasks(_changes(results, settings.measures()), settings))
+            findings = list(_tasks(_changes(results, settings.measures()), settings))
         else:
             continue
-        if found:
-            yield _concern(name, plan, found)
+        if findings:
+            yield _concern(name, plan, findings)
 
 
 def _changes(results: Results, names: Iterable[str]) -> dict[str, Change]:
     """Return the changes of the measures of one evaluator."""
-    wanted = set(names)
-    return {name: change for name, change in results.changes.items() if name in wanted}
+    selected = set(names)
+    return {name: change for name, change in results.changes.items() if name in selected}
 
 
-def _concern(name: str, plan: Plan, found: list[Finding]) -> Concern:
-    bad = [finding for finding in found if finding.too_much]
-    told = bad or found
+def _concern(name: str, plan: Plan, findings: list[Finding]) -> Concern:
+    bad = [finding for finding in findings if finding.too_much]
+    reported = bad or findings
     return Concern(
         name=name,
         aspect=Aspect.general,
-        text=", ".join(finding.text for finding in told),
+        text=", ".join(finding.text for finding in reported),
         recommendation=recommendation(plan) if bad else "",
         flagged=bool(bad),
         harm=max((finding.harm for finding in bad), default=0.0),

@@ -52,7 +52,7 @@ def written(config: JudgeConfig, answer: Answered) -> str:
         "lowest": f"{config.lowest:g}",
         "highest": f"{config.highest:g}",
     }
-    return PLACE.sub(lambda found: values[found[1]], template)
+    return PLACE.sub(lambda match: values[match[1]], template)
 
 
 def grade(reply: str, lowest: float, highest: float) -> float | None:
@@ -61,7 +61,7 @@ def grade(reply: str, lowest: float, highest: float) -> float | None:
     best = re.escape(f"{highest:g}")
     text = re.sub(rf"(?<=\d)\s*(?:/|out of)\s*{best}(?![\d.]*\d)", "", text)
     for part in (text, text[text.rfind("\n") + 1 :]):
-        found = {float(number) for number in NUMBER.findall(part)}
-        if len(found) == 1 and lowest <= (number := found.pop()) <= highest:
+        numbers = {float(number) for number in NUMBER.findall(part)}
+        if len(numbers) == 1 and lowest <= (number := numbers.pop()) <= highest:
             return number
     return None

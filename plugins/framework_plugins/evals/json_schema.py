@@ -12,17 +12,17 @@ from framework.api.text import summarize_error
 from framework_plugins.evals.config import EXTRA
 
 
-def read_schema(given: object) -> Any:
+def read_schema(source: object) -> Any:
     """Return a schema: what a file holds, or a mapping as it is.
 
     Raises:
         FrameworkError: the file cannot be read or is no JSON, or what is given is neither.
     """
-    if isinstance(given, Mapping | bool):
-        return given
-    if not isinstance(given, str):
-        raise FrameworkError(f"a schema is a file or named values, this is a {type(given).__name__}")
-    path = Path(given).expanduser()
+    if isinstance(source, Mapping | bool):
+        return source
+    if not isinstance(source, str):
+        raise FrameworkError(f"a schema is a file or named values, this is a {type(source).__name__}")
+    path = Path(source).expanduser()
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -72,10 +72,10 @@ def _dangling(schema: Any) -> Iterator[str]:
     open_parts = [(root, registry.resolver_with_root(root))]
     while open_parts:
         part, resolver = open_parts.pop()
-        named = part.contents.get("$ref") if isinstance(part.contents, Mapping) else None
-        if isinstance(named, str):
+        reference = part.contents.get("$ref") if isinstance(part.contents, Mapping) else None
+        if isinstance(reference, str):
             try:
-                resolver.lookup(named)
+                resolver.lookup(reference)
             except Unresolvable:
-                yield named
+                yield reference
         open_parts += [(inner, resolver.in_subresource(inner)) for inner in part.subresources()]

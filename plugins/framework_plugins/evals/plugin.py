@@ -75,8 +75,8 @@ def framework_concerns(plan: Plan, results: Results) -> Iterable[Concern]:
     yield from concerns(plan, results)
     for choice in plan.evaluator.values():
         if isinstance(choice.config, config.MemorizationConfig):
-            found = memorization_concern(choice.config, results, plan.verdict.confidence)
-            yield from [found] if found else []
+            concern = memorization_concern(choice.config, results, plan.verdict.confidence)
+            yield from [concern] if concern else []
 
 
 @hookimpl

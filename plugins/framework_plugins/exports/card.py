@@ -143,8 +143,8 @@ def _metadata(folder: Folder, known: Known) -> str:
 
 def _what(folder: Folder, known: Known) -> str:
     base = f"[{known.base}](https://huggingface.co/{known.base})" if known.base else known.base_name
-    said = [SAID[kind].format(base=base) for kind in folder.kinds if kind in SAID]
-    return ". ".join(said) or f"{base}, fine-tuned"
+    sentences = [SAID[kind].format(base=base) for kind in folder.kinds if kind in SAID]
+    return ". ".join(sentences) or f"{base}, fine-tuned"
 
 
 def _rows(report: Report) -> Iterator[Mapping[str, str]]:
@@ -153,8 +153,8 @@ def _rows(report: Report) -> Iterator[Mapping[str, str]]:
             "-" if value is None else number(value, name, change.unit) for value in (change.before, change.after)
         )
         words = change.outcome.value if change.outcome else ""
-        shown = {"name": plain(name), "before": before, "after": after, "words": words}
-        yield shown | {"difference": difference(change, name)}
+        row = {"name": plain(name), "before": before, "after": after, "words": words}
+        yield row | {"difference": difference(change, name)}
 
 
 def _asked(report: Report) -> str:

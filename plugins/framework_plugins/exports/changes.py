@@ -151,15 +151,15 @@ def pieces(
     columns = low_rank.by_columns(weight) if low_rank else None
     rows = dict(zip(change.indices, read(change.rows), strict=True)) if change.rows else {}
     for start, piece in _pieces(weight):
-        made = piece
+        changed = piece
         if low_rank:
-            made = low_rank.added(piece, start)
-            factors = low_rank.factors(made, start) if columns is None else columns
-            made = made if factors is None else made.mul_(factors)
+            changed = low_rank.added(piece, start)
+            factors = low_rank.factors(changed, start) if columns is None else columns
+            changed = changed if factors is None else changed.mul_(factors)
         for index in rows.keys() & range(start, start + len(piece)):
-            made = made.clone() if made is piece else made
-            made[index - start] = rows[index].to(made.dtype)
-        yield made if made is piece and made.dtype == TORCH[dtype] else _rounded(made, dtype, source)
+            changed = changed.clone() if changed is piece else changed
+            changed[index - start] = rows[index].to(changed.dtype)
+        yield changed if changed is piece and changed.dtype == TORCH[dtype] else _rounded(changed, dtype, source)
 
 
 def _pieces(weight: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:
@@ -170,9 +170,9 @@ def _pieces(weight: torch.Tensor) -> Iterator[tuple[int, torch.Tensor]]:
         yield start, weight[start : start + step]
 
 
-def _rounded(made: torch.Tensor, dtype: str, source: Stored) -> torch.Tensor:
-    rounded = made.to(TORCH[dtype])
+def _rounded(piece: torch.Tensor, dtype: str, source: Stored) -> torch.Tensor:
+    rounded = piece.to(TORCH[dtype])
     if dtype in FLOATS and not torch.isfinite(rounded).all():
-        hint = "its numbers are too large for fp16, choose bf16" if torch.isfinite(made).all() else "it is damaged"
+        hint = "its numbers are too large for fp16, choose bf16" if torch.isfinite(piece).all() else "it is damaged"
         raise FrameworkError(f"{source.file}: {source.name} does not come out as finite numbers: {hint}")
     return rounded

@@ -85,10 +85,10 @@ def of_folder(folder: Path) -> str:
     if file.is_file():
         return file.read_text(encoding="utf-8")
     settings = read(folder / TOKENIZER_CONFIG) if (folder / TOKENIZER_CONFIG).is_file() else {}
-    found = settings.get(IN_CONFIG)
-    if isinstance(found, list):  # several by name
-        found = next((each["template"] for each in found if each["name"] == "default"), "")
-    return str(found or "")
+    template = settings.get(IN_CONFIG)
+    if isinstance(template, list):  # several by name
+        template = next((each["template"] for each in template if each["name"] == "default"), "")
+    return str(template or "")
 
 
 def switch_on(folder: Path, switches: Mapping[str, Any]) -> None:

@@ -20,8 +20,8 @@ _NO_ID = re.compile(r"--|\.\.|(?:^|/)[-.]|[-.](?:$|/)|\.git$")
 
 def bytes_of(size: str) -> int:
     """Return the bytes of a size as people write it, `5GB` or `512 MiB`; 0 where it is none."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?(\w+)", size.strip())
-    return int(float(found[1]) * _UNITS.get(found[2].upper(), 0)) if found else 0
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?(\w+)", size.strip())
+    return int(float(match[1]) * _UNITS.get(match[2].upper(), 0)) if match else 0
 
 
 def a_size(value: str) -> bool:

@@ -36,7 +36,7 @@ def ollama(_: Plan | None) -> DiagnosticResult:
     if program is None:
         return DiagnosticResult(State.missing, "no ollama on PATH", fix="https://ollama.com/download")
     try:
-        done = subprocess.run(  # noqa: S603 - a fixed question
+        process = subprocess.run(  # noqa: S603 - a fixed question
             [program, "--version"],
             capture_output=True,
             encoding="utf-8",
@@ -47,6 +47,6 @@ def ollama(_: Plan | None) -> DiagnosticResult:
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return DiagnosticResult(State.broken, f"{program}: {summarize_error(error)}")
-    lines = (done.stdout or done.stderr).strip().splitlines()
-    said = next((line for line in lines if "version" in line), program)  # it also warns where no server runs
-    return DiagnosticResult(State.broken if done.returncode else State.ok, said)
+    lines = (process.stdout or process.stderr).strip().splitlines()
+    text = next((line for line in lines if "version" in line), program)  # it also warns where no server runs
+    return DiagnosticResult(State.broken if process.returncode else State.ok, text)

@@ -50,13 +50,13 @@ class GgufAdapterExporter:
         adapter.changes(Names(place.folder, trust_remote_code=context.plan.model.config.trust_remote_code))
         check_room(folder, weights.stat().st_size)
         with scratch_folder(context.run_dir) as scratch:
-            made = scratch / "adapter.gguf"
+            converted = scratch / "adapter.gguf"
             apart.run(
                 "the conversion of the adapter",
                 "framework_plugins.exports.convert.lora:convert", context.run_dir / LOG,
-                adapter=str(context.checkpoint), base=str(place.folder), target=str(made),
+                adapter=str(context.checkpoint), base=str(place.folder), target=str(converted),
                 dtype=self.config.dtype.value, tree=self.config.llama_cpp_dir,
             )  # fmt: skip
             folder.mkdir(exist_ok=True)
-            final = made.replace(folder / gguf_checks.file_name(name, gguf_checks.LORA))
+            final = converted.replace(folder / gguf_checks.file_name(name, gguf_checks.LORA))
         return [Artifact("gguf_adapter", f"{folder.name}/{final.name}", final.stat().st_size)]

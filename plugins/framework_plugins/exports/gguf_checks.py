@@ -45,21 +45,21 @@ def problems(plan: Plan, name: str, choice: Selection) -> Iterator[str]:
 def model_problems(plan: Plan, model: Mapping[str, Any]) -> Iterator[str]:
     """Refuse a model whose config.json names an architecture that the converter does not know."""
     text = model.get("text_config") or {}
-    named = [*(text.get("architectures") or []), *(model.get("architectures") or [])]
+    architectures = [*(text.get("architectures") or []), *(model.get("architectures") or [])]
     for name, choice in plan.exporter.items():
         config = choice.config
-        if not named or not isinstance(config, GgufExporterConfig | GgufAdapterExporterConfig):
+        if not architectures or not isinstance(config, GgufExporterConfig | GgufAdapterExporterConfig):
             continue
         from framework_plugins.exports.convert import converter  # noqa: PLC0415 - other runs need not pay for it
 
         known = converter.architectures(config.llama_cpp_dir)
-        if not known & set(named):
+        if not known & set(architectures):
             plain = sorted(each.removesuffix("ForCausalLM") for each in known if each.endswith("ForCausalLM"))
-            close = nearest(named[0], sorted(known))
+            close = nearest(architectures[0], sorted(known))
             hint = f" Did you mean {close[0]}?" if close else ""
             key = f"exporter.{name}"
             yield (
-                f"{key}: llama.cpp's converter does not know the architecture {named[0]}.{hint} "
+                f"{key}: llama.cpp's converter does not know the architecture {architectures[0]}.{hint} "
                 f"Set {key}.llama_cpp_dir to a newer llama.cpp (docs/explanation/gguf.md), leave the exporter out, or "
                 f"take another model. Known, each with ForCausalLM: {', '.join(plain)}"
             )

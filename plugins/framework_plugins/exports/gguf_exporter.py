@@ -63,17 +63,17 @@ class GgufExporter:
         if problem := gguf_checks.foreign(folder, name):
             raise FrameworkError(problem)
         with scratch_folder(context.run_dir) as scratch:
-            chosen = number_format.for_files(context, exact="f32" in self.quantizations)
-            merged = self._merged(context, scratch, chosen.dtype)
-            made = list(self._made(merged, scratch, context, name, [chosen.note] if chosen.note else []))
+            number_type = number_format.for_files(context, exact="f32" in self.quantizations)
+            merged = self._merged(context, scratch, number_type.dtype)
+            files = list(self._made(merged, scratch, context, name, [number_type.note] if number_type.note else []))
             if self.config.parity.check:
-                gate = Gate(self.config.parity, model, context, chosen.remedy)
+                gate = Gate(self.config.parity, model, context, number_type.remedy)
                 _check_merged(merged, gate, context.run_dir, name)
                 if not set(self.quantizations) & set(EXACT):
                     _check_conversion(scratch / WHOLE, TYPES[Weights.read(merged).dtype], gate, context.run_dir, name)
-                made = [_checked(each, gate, context.run_dir, name) for each in made]
+                files = [_checked(each, gate, context.run_dir, name) for each in files]
             folder.mkdir(exist_ok=True)
-            return [_publish(each, folder / gguf_checks.file_name(name, each.quantization)) for each in made]
+            return [_publish(each, folder / gguf_checks.file_name(name, each.quantization)) for each in files]
 
     def _merged(self, context: ExportContext, scratch: Path, dtype: Dtype) -> Path:
         """Merge into a folder of the scratch and return it; that of `exporter=merged` may be in another format.
@@ -156,19 +156,19 @@ def _check_conversion(file: Path, form: str, gate: Gate, run_dir: Path, name: st
         gate.conversion(file, final, form)
 
 
-def _checked(made: Made, gate: Gate, run_dir: Path, name: str) -> Made:
+def _checked(output: Made, gate: Gate, run_dir: Path, name: str) -> Made:
     """Compare a file with the trained model.
 
     Raises:
         ParityError: it is not what was trained.
     """
-    final = gguf_checks.file_name(name, made.quantization)
-    with put_aside(made.file, run_dir, final):
-        written = gate.conversations(made.file, final)
-        told = gate.gguf(made.file, final, made.quantization)
-    return replace(made, notes=(*made.notes, f"chat template: {written}", f"parity: {told}"))
+    final = gguf_checks.file_name(name, output.quantization)
+    with put_aside(output.file, run_dir, final):
+        conversations = gate.conversations(output.file, final)
+        parity = gate.gguf(output.file, final, output.quantization)
+    return replace(output, notes=(*output.notes, f"chat template: {conversations}", f"parity: {parity}"))
 
 
-def _publish(made: Made, final: Path) -> Artifact:
-    made.file.replace(final)
-    return Artifact("gguf", f"{final.parent.name}/{final.name}", final.stat().st_size, list(made.notes))
+def _publish(output: Made, final: Path) -> Artifact:
+    output.file.replace(final)
+    return Artifact("gguf", f"{final.parent.name}/{final.name}", final.stat().st_size, list(output.notes))

@@ -85,8 +85,9 @@ class Vocabulary:
             raise FrameworkError(
                 f"{folder} has no tokenizer.json, which llama.cpp's converter reads: the tokenizer has to be a fast one"
             )
-        said = _read(folder / TOKENIZER_CONFIG)
-        tokenizer, words = Tokenizer.from_file(str(file)), {name: _content(said.get(name)) for name in TOKENS}
+        tokenizer_config = _read(folder / TOKENIZER_CONFIG)
+        tokenizer = Tokenizer.from_file(str(file))
+        words = {name: _content(tokenizer_config.get(name)) for name in TOKENS}
         words = {name: content for name, content in words.items() if content}
         number = tokenizer.token_to_id(words["eos_token"]) if "eos_token" in words else None
         listed = _read(folder / GENERATION).get("eos_token_id")
@@ -94,8 +95,8 @@ class Vocabulary:
         settings = pieces.settings(read(file))
         template = chat_template.switched(chat_template.of_folder(folder), switches or {}, always=True)
         plain = _rendered(template, words)
-        swayed = [name for name, value in GIVEN.items() if _rendered(template, {**words, name: value}) != plain]
-        template = chat_template.for_file(template, swayed)
+        influential = [name for name, value in GIVEN.items() if _rendered(template, {**words, name: value}) != plain]
+        template = chat_template.for_file(template, influential)
         return cls(tokenizer, template, words, number, frozenset(stops), settings)
 
     @functools.cached_property
@@ -146,10 +147,10 @@ class Vocabulary:
             for text in self.rendered:
                 self._compare(text, llama.read(text))
 
-    def _compare(self, text: str, found: list[int]) -> None:
+    def _compare(self, text: str, llama_ids: list[int]) -> None:
         ids = self.tokenizer.encode(text, add_special_tokens=False).ids
-        if found != ids:
-            raise FrameworkError(f"llama.cpp cuts {text[:50]!r} into {found[:9]}, and the tokenizer into {ids[:9]}")
+        if llama_ids != ids:
+            raise FrameworkError(f"llama.cpp cuts {text[:50]!r} into {llama_ids[:9]}, and the tokenizer into {ids[:9]}")
 
     @property
     def _first(self) -> str:
@@ -158,11 +159,11 @@ class Vocabulary:
 
 
 def _rendered(source: str, words: Mapping[str, Any]) -> list[str]:
-    template, found = Template(source, words), []
+    template, texts = Template(source, words), []
     for talk in TALKS if source else ():
         with suppress(FrameworkError):
-            found.append(template.render(talk))
-    return found
+            texts.append(template.render(talk))
+    return texts
 
 
 def _read(file: Path) -> Mapping[str, Any]:

@@ -75,15 +75,15 @@ def stored(files: list[Path]) -> dict[str, Stored]:
     Raises:
         FrameworkError: a file is damaged, or two hold a tensor of the same name.
     """
-    found: dict[str, Stored] = {}
+    tensors: dict[str, Stored] = {}
     for file in files:
         for tensor in _stored(file):
-            if tensor.name in found:
+            if tensor.name in tensors:
                 raise FrameworkError(
-                    f"{tensor.name} stands in {found[tensor.name].file.name} and again in {file}: remove one"
+                    f"{tensor.name} stands in {tensors[tensor.name].file.name} and again in {file}: remove one"
                 )
-            found[tensor.name] = tensor
-    return found
+            tensors[tensor.name] = tensor
+    return tensors
 
 
 def _stored(file: Path) -> Iterator[Stored]:

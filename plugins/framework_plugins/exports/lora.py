@@ -77,33 +77,33 @@ class AdapterFolder:
         Raises:
             FrameworkError: something in the adapter is not of this model.
         """
-        found: dict[str, Change] = {}
+        changes: dict[str, Change] = {}
         parts: dict[str, dict[str, Stored]] = {}
         for key, tensor in self.tensors.items():
             name = key.removeprefix(_PREFIX)
             if matched := _LOW_RANK.fullmatch(name):
                 parts.setdefault(matched["module"], {})[matched["part"].removeprefix("embedding_")] = tensor
             elif matched := _TOKENS.fullmatch(name):
-                target, change = self._target(names, f"{matched['module']}.weight", found)
-                found[target] = replace(change, rows=tensor, indices=self._indices(matched["module"], target, names))
+                target, change = self._target(names, f"{matched['module']}.weight", changes)
+                changes[target] = replace(change, rows=tensor, indices=self._indices(matched["module"], target, names))
             else:
-                target, change = self._target(names, name.replace(".base_layer.", "."), found)
-                found[target] = replace(change, whole=tensor)
+                target, change = self._target(names, name.replace(".base_layer.", "."), changes)
+                changes[target] = replace(change, whole=tensor)
         for module, low_rank in parts.items():
-            target, change = self._target(names, f"{module}.weight", found)
-            found[target] = replace(change, low_rank=self._low_rank(module, low_rank, names.transposed(target)))
-        for target, change in found.items():
+            target, change = self._target(names, f"{module}.weight", changes)
+            changes[target] = replace(change, low_rank=self._low_rank(module, low_rank, names.transposed(target)))
+        for target, change in changes.items():
             self._check(names, target, change)
-        return found
+        return changes
 
-    def _target(self, names: Names, name: str, found: Mapping[str, Change]) -> tuple[str, Change]:
+    def _target(self, names: Names, name: str, changes: Mapping[str, Change]) -> tuple[str, Change]:
         """Return the name of a weight in the model, and what was found of its change so far."""
         renamed, converted = (name, False) if name in names.empty else names.in_model(name)
         if renamed not in names.empty or converted:
             raise FrameworkError(
                 f"{self.folder} does not belong to {names.folder}: it changes {name}, and there is none in the base"
             )
-        return renamed, found.get(renamed, Change())
+        return renamed, changes.get(renamed, Change())
 
     def _low_rank(self, module: str, parts: Mapping[str, Stored], transposed: bool) -> LowRank:  # noqa: FBT001 - a fact
         if not {"A", "B"} <= parts.keys() or (self.config.get("use_dora", False) and "magnitude_vector" not in parts):
@@ -123,10 +123,10 @@ class AdapterFolder:
         return special.get(get_pattern_key(list(special), module), self.config[name])
 
     def _indices(self, module: str, target: str, names: Names) -> tuple[int, ...]:
-        said = self.config.get("trainable_token_indices")
-        if isinstance(said, list) and target == names.embedding:
-            return tuple(said)
-        for name, indices in said.items() if isinstance(said, dict) else ():
+        trained = self.config.get("trainable_token_indices")
+        if isinstance(trained, list) and target == names.embedding:
+            return tuple(trained)
+        for name, indices in trained.items() if isinstance(trained, dict) else ():
             if f".{module}".endswith(f".{name}"):
                 return tuple(indices)
         raise FrameworkError(
@@ -137,11 +137,11 @@ class AdapterFolder:
         shape = change.whole.shape if change.whole else names.shape(target)
         # More tokens, or fewer, are well where the adapter brings the tokenizer that says so.
         grows = target in {names.embedding, names.head} and (self.folder / TOKENIZER).is_file()
-        for wanted, tensor in _wanted(names.shape(target), change, shape, grows=grows):
-            if tensor.shape != wanted:
+        for expected, tensor in _wanted(names.shape(target), change, shape, grows=grows):
+            if tensor.shape != expected:
                 raise FrameworkError(
                     f"{self.folder} does not belong to {names.folder}: {tensor.name} is {_times(tensor.shape)}, and "
-                    f"{target} of the base is {_times(names.shape(target))}, which needs {_times(wanted)}"
+                    f"{target} of the base is {_times(names.shape(target))}, which needs {_times(expected)}"
                 )
         if change.rows and (change.low_rank or max(change.indices) >= shape[0]):
             raise FrameworkError(

@@ -34,12 +34,12 @@ class MergedExporter:
             raise FrameworkError(problem)
         unchecked, size = context.run_dir / f"{settings.folder}.unchecked", settings.max_shard_size
         gate = Gate(settings.parity, model, context) if settings.parity.check else None
-        chosen = self._format(context, gate)
-        notes = [chosen.note] if chosen.note else []
+        number_type = self._format(context, gate)
+        notes = [number_type.note] if number_type.note else []
         try:
-            merge(context.plan, context.checkpoint, unchecked, dtype=chosen.dtype, max_shard_size=size)
+            merge(context.plan, context.checkpoint, unchecked, dtype=number_type.dtype, max_shard_size=size)
             if gate:
-                gate.remedy = chosen.remedy
+                gate.remedy = number_type.remedy
                 with put_aside(unchecked, context.run_dir, settings.folder):
                     notes.append(f"parity: {gate.folder(unchecked)}")
             shutil.rmtree(folder, ignore_errors=True)

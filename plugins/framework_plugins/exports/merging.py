@@ -63,14 +63,14 @@ def merge(
         FrameworkError: the adapter is not of this base or cannot be merged, a file is damaged or missing, the folder
             holds something else, or there is no room on the disk.
     """
-    made, place, adapted = outline(plan, checkpoint)
-    made, trust = _in_type(made, dtype), plan.model.config.trust_remote_code
+    contents, place, adapted = outline(plan, checkpoint)
+    contents, trust = _in_type(contents, dtype), plan.model.config.trust_remote_code
     with whole(target, plan.config) as folder:
-        check_room(folder, sum(output.made.bytes for output in made.outputs))
-        _write(made, folder, bytes_of(max_shard_size))
+        check_room(folder, sum(output.made.bytes for output in contents.outputs))
+        _write(contents, folder, bytes_of(max_shard_size))
         folders = [checkpoint, place.folder]
-        companions.copy(plan, folders, folders[1:] if adapted else folders, folder, made.settings)
-        _check(made, folder, trust=trust)
+        companions.copy(plan, folders, folders[1:] if adapted else folders, folder, contents.settings)
+        _check(contents, folder, trust=trust)
 
 
 def outline(plan: Plan, checkpoint: Path) -> tuple[Made, ModelPlace, bool]:
@@ -83,8 +83,8 @@ def outline(plan: Plan, checkpoint: Path) -> tuple[Made, ModelPlace, bool]:
     adapted = (checkpoint / lora.CONFIG).is_file()
     place = source.fetch(weights=adapted)
     trust = plan.model.config.trust_remote_code
-    made = _adapted(checkpoint, place, trust=trust) if adapted else _trained_whole(checkpoint, place, trust=trust)
-    return made, place, adapted
+    contents = _adapted(checkpoint, place, trust=trust) if adapted else _trained_whole(checkpoint, place, trust=trust)
+    return contents, place, adapted
 
 
 def _adapted(checkpoint: Path, place: ModelPlace, *, trust: bool) -> Made:
@@ -219,18 +219,18 @@ def _vocabulary(outputs: list[Output], names: Names, places: Places) -> dict[str
     return {} if rows <= {names.shape(names.embedding)[0]} else {"vocab_size": rows.pop()}
 
 
-def _in_type(made: Made, dtype: Dtype) -> Made:
+def _in_type(contents: Made, dtype: Dtype) -> Made:
     if dtype is Dtype.auto:
-        return made
+        return contents
     outputs = [
         replace(output, made=replace(output.made, dtype=TYPES[dtype])) if output.made.dtype in FLOATS else output
-        for output in made.outputs
+        for output in contents.outputs
     ]
-    return Made(outputs, made.settings | {"dtype": NAMES[dtype]})
+    return Made(outputs, contents.settings | {"dtype": NAMES[dtype]})
 
 
-def _write(made: Made, folder: Path, limit: int) -> None:
-    outputs = {output.made.name: output for output in made.outputs}
+def _write(contents: Made, folder: Path, limit: int) -> None:
+    outputs = {output.made.name: output for output in contents.outputs}
     base, adapter = Reader(), Reader()
 
     def read(tensor: Stored) -> torch.Tensor:
@@ -241,14 +241,14 @@ def _write(made: Made, folder: Path, limit: int) -> None:
         return pieces(output.base, output.change, tensor.dtype, read)
 
     try:
-        shards.write(folder, [output.made for output in made.outputs], made_of, limit)
+        shards.write(folder, [output.made for output in contents.outputs], made_of, limit)
     finally:
         base.close()
         adapter.close()
 
 
-def _check(made: Made, folder: Path, *, trust: bool) -> None:
+def _check(contents: Made, folder: Path, *, trust: bool) -> None:
     """Read the folder again as transformers will, and compare it with what was to be written."""
     tensors, _, _ = _model(folder, trust=trust)
-    wanted = {output.made.name: (output.made.dtype, output.made.shape) for output in made.outputs}
-    assert {name: (each.dtype, each.shape) for name, each in tensors.items()} == wanted  # noqa: S101 - ours to keep
+    expected = {output.made.name: (output.made.dtype, output.made.shape) for output in contents.outputs}
+    assert {name: (each.dtype, each.shape) for name, each in tensors.items()} == expected  # noqa: S101 - ours to keep

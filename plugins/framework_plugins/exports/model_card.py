@@ -43,7 +43,7 @@ class ModelCardExporter:
 
     def export(self, model: Model, context: ExportContext) -> list[Artifact]:  # noqa: ARG002 - as the protocol has it
         known = self._known(context)
-        made = []
+        cards = []
         for folder, artifacts in _folders(
             [each for each in context.artifacts if each.kind in self.after], context
         ).items():
@@ -53,8 +53,8 @@ class ModelCardExporter:
             text = card(Folder([artifact.kind for artifact in artifacts], ways), known)
             file = context.run_dir / folder / FILE
             write_atomically(file, text)
-            made.append(Artifact("model_card", (folder / FILE).as_posix(), file.stat().st_size))
-        return made
+            cards.append(Artifact("model_card", (folder / FILE).as_posix(), file.stat().st_size))
+        return cards
 
     def _known(self, context: ExportContext) -> Known:
         plan, config = context.plan, self.config
@@ -78,12 +78,12 @@ class ModelCardExporter:
 
 def _folders(artifacts: Sequence[Artifact], context: ExportContext) -> Mapping[PurePosixPath, Sequence[Artifact]]:
     """Return the folders that hold artifacts, and the run folder where there is none."""
-    found: dict[PurePosixPath, list[Artifact]] = {}
+    folders: dict[PurePosixPath, list[Artifact]] = {}
     for artifact in artifacts:
         path = PurePosixPath(artifact.path)
         folder = path if (context.run_dir / path).is_dir() else path.parent
-        found.setdefault(folder, []).append(artifact)
-    return found or {PurePosixPath(): []}
+        folders.setdefault(folder, []).append(artifact)
+    return folders or {PurePosixPath(): []}
 
 
 def base_license(place: ModelPlace, base: str) -> str:

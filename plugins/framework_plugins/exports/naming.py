@@ -112,8 +112,8 @@ class Names:
         """The name of the output head's weight; empty where there is none."""
         return self._name_of(self.model.get_output_embeddings())
 
-    def _name_of(self, wanted: nn.Module | None) -> str:
-        return next((f"{name}.weight" for name, module in self.model.named_modules() if module is wanted), "")
+    def _name_of(self, target: nn.Module | None) -> str:
+        return next((f"{name}.weight" for name, module in self.model.named_modules() if module is target), "")
 
     def transposed(self, name: str) -> bool:
         """Whether a weight is stored inputs first, as an embedding and GPT-2's layers are: tokens are inputs."""

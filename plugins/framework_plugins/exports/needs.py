@@ -39,8 +39,8 @@ def needs(plan: Plan, shape: Shape) -> Iterator[ExportNeed]:
     """Give what each exporter needs, those left out that write the trained weights again."""
     full = plan.adapter.component.name == "full"
     for name, choice in plan.exporter.items():
-        if found := _need(name, choice, shape, full=full):
-            yield found
+        if need := _need(name, choice, shape, full=full):
+            yield need
 
 
 def _need(name: str, choice: Selection, shape: Shape, *, full: bool) -> ExportNeed | None:

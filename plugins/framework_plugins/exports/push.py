@@ -60,7 +60,7 @@ class PushExporter:
 
     def _push(self, files: Mapping[str, Path | bytes], context: ExportContext) -> str:
         """Return the address of the commit."""
-        asked = f"exporter.push.repo_id={self.config.repo_id}"
+        setting = f"exporter.push.repo_id={self.config.repo_id}"
         place = display_path(context.run_dir)
         again = (
             f"Nothing was lost: {place} has all exports, and `python -m framework stages=[export] run_dir={place}` "
@@ -68,25 +68,25 @@ class PushExporter:
         )
         token = get_token()
         if token is None:
-            raise FrameworkError(f"{asked}: there is no token: {LOGIN}. {again}")
+            raise FrameworkError(f"{setting}: there is no token: {LOGIN}. {again}")
         api = HfApi(token=token)
         if not reachable(api.endpoint):
-            raise FrameworkError(f"{asked}: {api.endpoint} cannot be reached. {again}")
+            raise FrameworkError(f"{setting}: {api.endpoint} cannot be reached. {again}")
         if not sys.stderr.isatty():
             disable_progress_bars()
         try:
             self._prepare(api)
             operations = [CommitOperationAdd(path, content) for path, content in files.items()]
-            done = api.create_commit(
+            commit = api.create_commit(
                 self.config.repo_id, operations, commit_message=f"Add {', '.join(self.config.what)}"
             )
         except HfHubHTTPError as error:
-            raise FrameworkError(f"{asked}: {_refusal(error)}. {again}") from error
+            raise FrameworkError(f"{setting}: {_refusal(error)}. {again}") from error
         except (HTTP_ERROR, OSError, ValueError, RuntimeError) as error:  # the last wraps that of one file
             raise FrameworkError(
-                f"{asked}: the upload broke off ({summarize_error(error.__cause__ or error)}). {again}"
+                f"{setting}: the upload broke off ({summarize_error(error.__cause__ or error)}). {again}"
             ) from error
-        return str(done.commit_url)
+        return str(commit.commit_url)
 
     def _prepare(self, api: HfApi) -> None:
         """Make the repository, or look at the one that is there.
@@ -114,20 +114,20 @@ def files_of(kinds: Sequence[str], context: ExportContext) -> dict[str, Path | b
     Raises:
         FrameworkError: a kind was not exported, or an adapter's base is only on this machine.
     """
-    found: dict[str, Path | bytes] = {}
+    files: dict[str, Path | bytes] = {}
     for kind in kinds:
-        made = [context.run_dir / artifact.path for artifact in context.artifacts if artifact.kind == kind]
-        if not made:
+        paths = [context.run_dir / artifact.path for artifact in context.artifacts if artifact.kind == kind]
+        if not paths:
             raise FrameworkError(
                 f"exporter.push.what={kind}: nothing of that kind was exported, add it to exporter=[…]"
             )
-        for file in dict.fromkeys(file for place in made for file in _below(place)):
-            top = made[0] if made[0].is_dir() else made[0].parent
+        for file in dict.fromkeys(file for place in paths for file in _below(place)):
+            top = paths[0] if paths[0].is_dir() else paths[0].parent
             path = file.relative_to(top if len(kinds) == 1 else context.run_dir).as_posix()
-            found[path] = _with_base(file, context.plan) if file.name == lora.CONFIG else file
+            files[path] = _with_base(file, context.plan) if file.name == lora.CONFIG else file
             if file == top / CARD:
-                found.setdefault(CARD, file)
-    return found
+                files.setdefault(CARD, file)
+    return files
 
 
 def _below(place: Path) -> Iterator[Path]:
@@ -177,5 +177,5 @@ def _refusal(error: HfHubHTTPError) -> str:
             return f"the Hub does not take the token: {LOGIN}"
         case 403 | 409:
             return "the repository or its owner's name belongs to someone else, or the token may not write"
-    said = (error.server_message or "").strip().splitlines()
-    return f"the Hub refuses ({error.response.status_code}{f': {said[0]}' if said else ''})"
+    lines = (error.server_message or "").strip().splitlines()
+    return f"the Hub refuses ({error.response.status_code}{f': {lines[0]}' if lines else ''})"

@@ -69,8 +69,8 @@ def unknown_ones(names: Iterable[str]) -> list[str]:
 
 def _unknown(name: str) -> str:
     """Name the quantizations that begin as it does, two at most: of `q4_k` there are several; else the nearest one."""
-    begun = [known for known in QUANTIZATIONS if known.startswith(name.replace("fp", "f"))]
-    close = begun[:2] or nearest(name, sorted(QUANTIZATIONS))
-    meant = " or ".join(f"'{each}'" for each in close)
-    hint = f" Did you mean {meant}?" if close else ""
+    completions = [known for known in QUANTIZATIONS if known.startswith(name.replace("fp", "f"))]
+    close = completions[:2] or nearest(name, sorted(QUANTIZATIONS))
+    suggestions = " or ".join(f"'{each}'" for each in close)
+    hint = f" Did you mean {suggestions}?" if close else ""
     return f"unknown quantization '{name}'.{hint} Valid: {', '.join(sorted(QUANTIZATIONS))}."

@@ -28,8 +28,8 @@ def lost(plan: Plan, checkpoint: Path, dtype: Dtype) -> float:
     Raises:
         FrameworkError: as `merging.merge` does, of the adapter and the files.
     """
-    made, _, adapted = outline(plan, checkpoint)
-    changed = [output for output in made.outputs if output.change != Change()] if adapted else []
+    contents, _, adapted = outline(plan, checkpoint)
+    changed = [output for output in contents.outputs if output.change != Change()] if adapted else []
     error, update, reader = 0.0, 0.0, Reader()
     try:
         for output in _spread(changed):

@@ -31,9 +31,9 @@ def hub(plan: Plan | None) -> DiagnosticResult:
     if switched:
         detail = f"{' and '.join(switched)} switched it off: only the cache is used{cached}"
         return DiagnosticResult(State.off, detail, fix=f"unset {' '.join(switched)}")
-    told = _refusal(constants.ENDPOINT)
-    if told:
-        return DiagnosticResult(State.missing, f"{constants.ENDPOINT} {told}{cached}", fix=NETWORK)
+    refusal = _refusal(constants.ENDPOINT)
+    if refusal:
+        return DiagnosticResult(State.missing, f"{constants.ENDPOINT} {refusal}{cached}", fix=NETWORK)
     return DiagnosticResult(State.ok, f"{constants.ENDPOINT} answers{cached}")
 
 
@@ -55,8 +55,8 @@ def _refusal(url: str) -> str:
 def _cached(plan: Plan | None) -> str:
     if plan is None or not isinstance(plan.data.config, HubConfig):
         return ""
-    there = "is" if is_cached(plan.data.config.path) else "is not"
-    return f"; {plan.data.config.path} {there} in the cache"
+    verb = "is" if is_cached(plan.data.config.path) else "is not"
+    return f"; {plan.data.config.path} {verb} in the cache"
 
 
 def is_cached(path: str) -> bool:
@@ -77,12 +77,12 @@ def token(_: Plan | None) -> DiagnosticResult:
 
 def local_files(plan: Plan | None) -> DiagnosticResult | None:
     """Look for the files of `data=local_file`; other data have none."""
-    asked = plan.data.config if plan else None
-    if not isinstance(asked, LocalFileConfig):
+    config = plan.data.config if plan else None
+    if not isinstance(config, LocalFileConfig):
         return None
     parts = []
     for setting in ("path", "validation_path", "prompts_path"):
-        pattern: str | None = getattr(asked, setting)
+        pattern: str | None = getattr(config, setting)
         if pattern is None:
             continue
         try:

@@ -38,36 +38,36 @@ class LocalFile:
         Files of `path` that `validation_path` or `prompts_path` names too are left out of it, where `path` is a
         folder or a glob.
         """
-        asked = self.config
+        config = self.config
         train, validation, prompts = (Noted.all(part) for part in told_apart(self._find()))
-        key = _key([train, validation, prompts], asked.sample_by)
+        key = _key([train, validation, prompts], config.sample_by)
         return RawData(
-            FileRows(train, asked.sample_by),
-            FileRows(validation, asked.sample_by, "data.validation_path") if validation else (),
-            FileRows(prompts, asked.sample_by, "data.prompts_path") if prompts else (),
+            FileRows(train, config.sample_by),
+            FileRows(validation, config.sample_by, "data.validation_path") if validation else (),
+            FileRows(prompts, config.sample_by, "data.prompts_path") if prompts else (),
             key,
             places=tuple(noted.file.name for noted in (*train, *validation, *prompts)),
         )
 
     def _find(self) -> list[list[DataFile]]:
         """Return the files to train on, to validate on, and with prompts."""
-        asked = self.config
+        config = self.config
         validation, prompts = (
             find(path, f"data.{setting}") if path is not None else []
-            for path, setting in ((asked.validation_path, "validation_path"), (asked.prompts_path, "prompts_path"))
+            for path, setting in ((config.validation_path, "validation_path"), (config.prompts_path, "prompts_path"))
         )
         return [self._training({file.path.resolve() for file in (*validation, *prompts)}), validation, prompts]
 
     def _training(self, others: set[Path]) -> list[DataFile]:
-        found = find(self.config.path, "data.path")
-        if len(found) == 1 and found[0].path == Path(self.config.path).expanduser():
-            return found
-        kept = [file for file in found if file.path.resolve() not in others]
-        if not kept:
+        files = find(self.config.path, "data.path")
+        if len(files) == 1 and files[0].path == Path(self.config.path).expanduser():
+            return files
+        remaining = [file for file in files if file.path.resolve() not in others]
+        if not remaining:
             raise FrameworkError(
                 f"data.path={self.config.path}: validation_path and prompts_path take all of its files"
             )
-        return kept
+        return remaining
 
 
 @dataclass(frozen=True)

@@ -48,32 +48,32 @@ class Hub:
         Raises:
             FrameworkError: there is no such data set, split or network, it comes with code, or it is of pictures.
         """
-        asked = self.config
+        config = self.config
         self._check()
         if not sys.stderr.isatty():
             disable_progress_bars()
         if not reachable(ENDPOINT):
             logging.getLogger("huggingface_hub").setLevel(logging.ERROR)  # it would announce each of five retries
             print("the Hub cannot be reached; looking for the data set in the cache …", file=sys.stderr)  # noqa: T201
-        commit = _commit(asked) if asked.streaming else ""
-        train = self._rows("split", asked.split, commit)
-        if asked.validation_split_name is None:
-            return RawData(train, key=_key([train], commit), streamed=asked.streaming)
-        validation = self._rows("validation_split_name", asked.validation_split_name, commit)
-        return RawData(train, validation, key=_key([train, validation], commit), streamed=asked.streaming)
+        commit = _commit(config) if config.streaming else ""
+        train = self._rows("split", config.split, commit)
+        if config.validation_split_name is None:
+            return RawData(train, key=_key([train], commit), streamed=config.streaming)
+        validation = self._rows("validation_split_name", config.validation_split_name, commit)
+        return RawData(train, validation, key=_key([train, validation], commit), streamed=config.streaming)
 
     def _check(self) -> None:
-        asked = self.config
-        if Path(asked.path).expanduser().exists():
-            raise FrameworkError(f"data.path={asked.path} lies on this machine: read it with data=local_file")
-        if "/" not in asked.path and (LOADERS / asked.path).exists():
-            raise FrameworkError(f"data.path={asked.path} is no data set: give the id of one, owner/name")
-        if asked.validation_split_name == asked.split:
+        config = self.config
+        if Path(config.path).expanduser().exists():
+            raise FrameworkError(f"data.path={config.path} lies on this machine: read it with data=local_file")
+        if "/" not in config.path and (LOADERS / config.path).exists():
+            raise FrameworkError(f"data.path={config.path} is no data set: give the id of one, owner/name")
+        if config.validation_split_name == config.split:
             raise FrameworkError(
-                f"data.validation_split_name={asked.split} is data.split too: choose another split for validation"
+                f"data.validation_split_name={config.split} is data.split too: choose another split for validation"
             )
-        for setting in ("split", "validation_split_name") if asked.streaming else ():
-            split: str = getattr(asked, setting) or ""
+        for setting in ("split", "validation_split_name") if config.streaming else ():
+            split: str = getattr(config, setting) or ""
             if set(split) & {"[", "+"}:
                 first = FIRST_ROWS.fullmatch(split)
                 instead = f"data.{setting}={first['split']} data.max_rows={first['rows']}" if first else "a whole split"
@@ -125,18 +125,18 @@ class HubRows(Iterable[Row]):
             raise FrameworkError(f"{self.setting}={self.split}: the split has no rows")
 
 
-def _load(asked: HubConfig, setting: str, split: str, commit: str) -> Any:
-    revision = commit or asked.revision
+def _load(config: HubConfig, setting: str, split: str, commit: str) -> Any:
+    revision = commit or config.revision
     try:
-        return load_dataset(asked.path, asked.name, split=split, revision=revision, streaming=asked.streaming)
+        return load_dataset(config.path, config.name, split=split, revision=revision, streaming=config.streaming)
     except DatasetNotFoundError as error:
-        message = f"data.path={asked.path}: the Hub has no such data set, or it is gated and you are not logged in"
-        if asked.revision and "Revision" in str(error):
-            message = f"data.path={asked.path}: the data set has no data.revision={asked.revision}"
+        message = f"data.path={config.path}: the Hub has no such data set, or it is gated and you are not logged in"
+        if config.revision and "Revision" in str(error):
+            message = f"data.path={config.path}: the data set has no data.revision={config.revision}"
         raise FrameworkError(message) from error
     except UNREACHABLE as error:
         raise FrameworkError(
-            f"data.path={asked.path}: the Hub cannot be reached and nothing is cached ({summarize_error(error)})"
+            f"data.path={config.path}: the Hub cannot be reached and nothing is cached ({summarize_error(error)})"
         ) from error
     except RuntimeError as error:
         if "scripts are no longer supported" not in str(error):
@@ -144,11 +144,11 @@ def _load(asked: HubConfig, setting: str, split: str, commit: str) -> Any:
         script = str(error).split()[-1]
         instead = "the Hub often has it as Parquet too: data.revision=refs/convert/parquet"
         raise FrameworkError(
-            f"data.path={asked.path} needs code of its own ({script}), which is never run; {instead}"
+            f"data.path={config.path} needs code of its own ({script}), which is never run; {instead}"
         ) from error
     except (ValueError, DatasetsError, FileNotFoundError) as error:
-        name = f", data.name={asked.name}" if asked.name else ""
-        raise FrameworkError(f"data.path={asked.path}, data.{setting}={split}{name}: {_told(error)}") from error
+        name = f", data.name={config.name}" if config.name else ""
+        raise FrameworkError(f"data.path={config.path}, data.{setting}={split}{name}: {_told(error)}") from error
 
 
 def _told(error: Exception) -> str:
@@ -157,10 +157,10 @@ def _told(error: Exception) -> str:
     return textwrap.shorten(f"{type(cause or error).__name__}: {cause or error}", LONGEST, placeholder=" …")
 
 
-def _commit(asked: HubConfig) -> str:
+def _commit(config: HubConfig) -> str:
     """Return the commit that the Hub has now, so that all of a run reads one state; empty where it does not say."""
     try:
-        return HfApi().dataset_info(asked.path, revision=asked.revision).sha or ""
+        return HfApi().dataset_info(config.path, revision=config.revision).sha or ""
     except (*UNREACHABLE, ValueError):  # loading says what is wrong
         return ""
 

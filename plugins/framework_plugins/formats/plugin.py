@@ -33,28 +33,28 @@ def framework_components() -> Iterable[Component]:
 @hookimpl
 def framework_check_plan(plan: Plan) -> Iterable[str]:
     """Refuse names in `format.columns` that the format never reads, and a system prompt for plain text."""
-    settings, chosen = plan.format.config, plan.format.component.name
-    if chosen == "text" and settings.system_prompt is not None:
+    settings, option = plan.format.config, plan.format.component.name
+    if option == "text" and settings.system_prompt is not None:
         yield "format.system_prompt does nothing with format=text: plain text has no turns"
     if settings.columns:
-        yield from _unread(chosen, settings.columns)
+        yield from _unread(option, settings.columns)
 
 
-def _unread(chosen: str, columns: Iterable[str]) -> Iterable[str]:
+def _unread(option: str, columns: Iterable[str]) -> Iterable[str]:
     from framework_plugins.formats.formats.names import READS  # noqa: PLC0415 - for those who rename fields
 
     ours = {
         name for name, part in components("format").items() if part.factory.startswith("framework_plugins.formats.")
     }
-    if chosen == "auto" and ours == set(components("format")):
+    if option == "auto" and ours == set(components("format")):
         known = sorted({name for names in READS.values() for name in names})
-    elif chosen in ours - {"auto"}:
-        known = sorted(READS[chosen])
+    elif option in ours - {"auto"}:
+        known = sorted(READS[option])
     else:
         return  # what a format of another plugin reads is its own business
     for name in columns:
         if name not in known:
-            yield f"format.columns.{name}: {unknown(f'field of format={chosen}', name, known)}"
+            yield f"format.columns.{name}: {unknown(f'field of format={option}', name, known)}"
 
 
 @hookimpl
@@ -70,12 +70,12 @@ def framework_diagnostics() -> Iterable[Diagnostic]:
 
 def _needs_hub(plan: Plan) -> bool:
     """Whether the data come over the network; the check of the model says the same of the model."""
-    asked = plan.data.config
-    if not isinstance(asked, config.HubConfig):
+    settings = plan.data.config
+    if not isinstance(settings, config.HubConfig):
         return False
     from framework_plugins.formats.diagnostics import is_cached  # noqa: PLC0415 - for those whose data lie on the Hub
 
-    return asked.streaming or not is_cached(asked.path)
+    return settings.streaming or not is_cached(settings.path)
 
 
 def _reads_files(plan: Plan) -> bool:

@@ -81,13 +81,13 @@ def trained_config(plan: Plan) -> PeftConfig | None:
     if not (weights / "adapter_config.json").is_file():
         return None
     try:
-        found = PeftConfig.from_pretrained(weights)
+        saved = PeftConfig.from_pretrained(weights)
     except (ValueError, TypeError, KeyError, OSError) as error:
         raise FrameworkError(
             f"checkpoint={plan.config['checkpoint']}: adapter_config.json cannot be read: {summarize_error(error)}"
         ) from error
-    found.base_model_name_or_path = None  # peft warns where it is called otherwise here
-    return found
+    saved.base_model_name_or_path = None  # peft warns where it is called otherwise here
+    return saved
 
 
 def with_adapter(model: Any, config: PeftConfig, place: ModelPlace, *, fast: bool) -> Any:
@@ -154,9 +154,8 @@ def restore_adapter(model: PeftModel, checkpoint: Path, device: str) -> None:
         FrameworkError: they do not fit this base and adapter.
     """
     try:
-        kept = load_peft_weights(str(checkpoint), device=device)
-        told = set_peft_model_state_dict(model, kept)
-        problem = ", ".join(told.unexpected_keys[:2])
+        result = set_peft_model_state_dict(model, load_peft_weights(str(checkpoint), device=device))
+        problem = ", ".join(result.unexpected_keys[:2])
     except (RuntimeError, ValueError, OSError, SafetensorError) as error:
         problem = summarize_error(error)
     if problem:

@@ -47,12 +47,12 @@ class FromBase:
         if not trained:
             self._remembered.keep(evaluation(), rows)
             return [0.0] * len(rows)
-        found = self._remembered.divergence(evaluation(), rows)
-        if found is None:
+        divergences = self._remembered.divergence(evaluation(), rows)
+        if divergences is None:
             raise FrameworkError(
                 "full fine-tuning keeps no base: how far the model is from it is measured in a run with both stages"
             )
-        return found
+        return divergences
 
 
 def apart(
@@ -67,13 +67,13 @@ def apart(
     """
     losses = evaluation.passes.losses
 
-    def tell(part: Part) -> Tensor:
+    def of_part(part: Part) -> Tensor:
         with base():
             before = losses.seen(part)
         pairs = zip(losses.blocks(before), losses.blocks(losses.seen(part)), strict=True)
         return joined([_kl(one.log_softmax(-1), two.log_softmax(-1)) for (_, one), (_, two) in pairs])
 
-    return each_row(evaluation, rows, tell, _mean)
+    return each_row(evaluation, rows, of_part, _mean)
 
 
 class Remembered:
@@ -90,14 +90,14 @@ class Remembered:
         """Remember what the model says of rows now."""
         losses = evaluation.passes.losses
 
-        def tell(part: Part) -> tuple[Tensor, Tensor]:
-            told = [
+        def of_part(part: Part) -> tuple[Tensor, Tensor]:
+            likeliest = [
                 logits.log_softmax(-1).topk(min(KEPT, logits.shape[-1]))
                 for _, logits in losses.blocks(losses.seen(part))
             ]
-            return joined([one.values for one in told]), joined([one.indices for one in told])
+            return joined([one.values for one in likeliest]), joined([one.indices for one in likeliest])
 
-        self._known[_key(rows)] = each_row(evaluation, rows, tell, lambda told, at: (told[0][at], told[1][at]))
+        self._known[_key(rows)] = each_row(evaluation, rows, of_part, lambda pair, at: (pair[0][at], pair[1][at]))
 
     def divergence(self, evaluation: Evaluation, rows: Sequence[TokenRow]) -> list[float] | None:
         """Return how far the model has come from what was remembered; None where it was not asked about these rows."""
@@ -105,20 +105,20 @@ class Remembered:
         if known is None:
             return None
         losses = evaluation.passes.losses
-        found = []
+        divergences = []
         for row, (before, ids) in zip(rows, known, strict=True):  # one by one: each has tokens of its own to look up
 
-            def tell(part: Part, ids: Tensor = ids) -> Tensor:
+            def of_part(part: Part, ids: Tensor = ids) -> Tensor:
                 pieces = losses.blocks(losses.seen(part))
                 return joined([logits.log_softmax(-1).cpu().gather(1, ids[some]) for some, logits in pieces])
 
-            (after,) = each_row(evaluation, [row], tell, lambda told, at: told[at])
-            found.append(float(_kl(_with_rest(before), _with_rest(after)).mean()) if len(before) else 0.0)
-        return found
+            (after,) = each_row(evaluation, [row], of_part, lambda log_probs, at: log_probs[at])
+            divergences.append(float(_kl(_with_rest(before), _with_rest(after)).mean()) if len(before) else 0.0)
+        return divergences
 
 
-def _mean(told: Tensor, places: list[int]) -> float:
-    return float(told[places].mean()) if places else 0.0
+def _mean(values: Tensor, places: list[int]) -> float:
+    return float(values[places].mean()) if places else 0.0
 
 
 def _kl(log_p: Tensor, log_q: Tensor) -> Tensor:

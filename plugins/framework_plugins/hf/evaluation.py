@@ -40,8 +40,8 @@ class Evaluation:
         total, count = 0.0, 0
         for start in range(0, len(rows), CHUNK):
             some = [rows[number] for number in range(start, min(start + CHUNK, len(rows)))]
-            lost, learned = self._attempt(some, rehearsal=False)
-            total, count = total + lost, count + learned
+            loss, learned = self._attempt(some, rehearsal=False)
+            total, count = total + loss, count + learned
         return total / count
 
     def rehearse(self, rows: Sequence[TokenRow]) -> None:

@@ -90,9 +90,9 @@ def _answers(plan: Plan, longest: int) -> tuple[int, int]:
     """Return how many prompts are answered at a time, and their tokens with the answer."""
     if not {Stage.baseline, Stage.evaluate} & set(plan.stages):
         return 0, 0
-    asked = [choice.config for choice in plan.evaluator.values() if hasattr(choice.config, "max_new_tokens")]
-    rows = max((getattr(settings, "batch_size", 1) for settings in asked), default=0)
-    return rows, longest + max((each.max_new_tokens for each in asked), default=0)
+    configs = [choice.config for choice in plan.evaluator.values() if hasattr(choice.config, "max_new_tokens")]
+    rows = max((getattr(settings, "batch_size", 1) for settings in configs), default=0)
+    return rows, longest + max((each.max_new_tokens for each in configs), default=0)
 
 
 def _width(config: HFTrainerConfig, stored: Weights, gpu: Gpu | None) -> int:
@@ -160,8 +160,8 @@ def _kept(shape: Shape, rank: int) -> float:
 def targets(adapter: Any) -> tuple[str, ...]:
     """Return the adapted layers by the names that the arithmetic has for them; all, where it has none of theirs."""
     names = [target.rpartition(".")[2] for target in getattr(adapter, "target_modules", [])]
-    found = {part for name in names for part in FUSED.get(name, (name.removesuffix("_proj"),))}
-    return tuple(name for name in LINEARS if name in found) or LINEARS
+    parts = {part for name in names for part in FUSED.get(name, (name.removesuffix("_proj"),))}
+    return tuple(name for name in LINEARS if name in parts) or LINEARS
 
 
 def reductions(plan: Plan) -> Iterator[MemoryReduction]:

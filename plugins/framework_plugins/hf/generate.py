@@ -76,8 +76,10 @@ def complete(
         return new
 
     batches = batches or Batches(OomRetry({}, "", retries=False), "answering", "")
-    for numbers, made in batches.of(order, batch_size, batch):
-        answers |= {number: _answer(tokenizer, ids, stop_ids) for number, ids in zip(numbers, made, strict=True)}
+    for numbers, continuations in batches.of(order, batch_size, batch):
+        answers |= {
+            number: _answer(tokenizer, ids, stop_ids) for number, ids in zip(numbers, continuations, strict=True)
+        }
     return [answers[number] for number in range(len(rows))]
 
 
@@ -92,7 +94,7 @@ def _head_reads_a_block(model: Any) -> Iterator[None]:
     if head is None:
         yield
         return
-    hook = head.register_forward_pre_hook(lambda _, given: (given[0].contiguous(), *given[1:]))
+    hook = head.register_forward_pre_hook(lambda _, inputs: (inputs[0].contiguous(), *inputs[1:]))
     try:
         yield
     finally:
@@ -124,6 +126,6 @@ def _pad_after(start: list[int], rows: Sequence[list[int]], pad_id: int) -> dict
 
 def _answer(tokenizer: PreTrainedTokenizerBase, ids: list[int], stop_ids: frozenset[int]) -> Answer:
     length = next((number for number, token in enumerate(ids) if token in stop_ids), None)
-    said = ids[:length]
-    text = THOUGHT.sub("", str(tokenizer.decode(said, skip_special_tokens=True)))
-    return Answer(text, len(said), stopped=length is not None, ids=tuple(said))
+    answer_ids = ids[:length]
+    text = THOUGHT.sub("", str(tokenizer.decode(answer_ids, skip_special_tokens=True)))
+    return Answer(text, len(answer_ids), stopped=length is not None, ids=tuple(answer_ids))

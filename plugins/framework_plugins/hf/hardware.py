@@ -66,13 +66,13 @@ def pick(config: HFTrainerConfig, gpu: int | None = None) -> Hardware:
     return Hardware(device, dtype, checkpointing, optimizer, facts)
 
 
-def check_size(hardware: Hardware, asked: Device, name: str, parameters: int) -> None:
+def check_size(hardware: Hardware, configured: Device, name: str, parameters: int) -> None:
     """Refuse to train a large model on a CPU unless that was asked for.
 
     Raises:
         FrameworkError: no GPU for a model above `CPU_LIMIT` parameters.
     """
-    if hardware.device == "cpu" and asked is Device.auto and parameters > CPU_LIMIT:
+    if hardware.device == "cpu" and configured is Device.auto and parameters > CPU_LIMIT:
         raise FrameworkError(
             f"no GPU found, and {name} has {parameters / 1e9:.1f} billion parameters: on this CPU a single step would "
             "take minutes.\nRun it on a machine with a GPU, take a smaller model (model=smollm2_135m or "
@@ -80,25 +80,25 @@ def check_size(hardware: Hardware, asked: Device, name: str, parameters: int) ->
         )
 
 
-def _device(asked: Device, gpu: int | None) -> str:
-    if asked is not Device.cpu and gpu is None and torch.cuda.device_count() > 1:
+def _device(configured: Device, gpu: int | None) -> str:
+    if configured is not Device.cpu and gpu is None and torch.cuda.device_count() > 1:
         raise FrameworkError(
             f"{torch.cuda.device_count()} GPUs are visible and this run trains on one: take all of them with "
             "launch=ddp, or choose one with CUDA_VISIBLE_DEVICES=0 before the command"
         )
-    if asked is Device.auto:
+    if configured is Device.auto:
         return "cuda" if torch.cuda.is_available() else "cpu"
-    if asked is Device.cuda and not torch.cuda.is_available():
+    if configured is Device.cuda and not torch.cuda.is_available():
         built = "torch was built without CUDA" if torch.version.cuda is None else "no driver or no GPU is visible"
         raise FrameworkError(f"trainer.device=cuda: {built}. Set trainer.device=auto, or check `nvidia-smi`")
-    return str(asked.value)
+    return str(configured.value)
 
 
-def _dtype(asked: Dtype, device: str) -> tuple[torch.dtype, str]:
-    if asked is Dtype.fp16 and device == "cpu":
+def _dtype(configured: Dtype, device: str) -> tuple[torch.dtype, str]:
+    if configured is Dtype.fp16 and device == "cpu":
         raise FrameworkError("trainer.dtype=fp16 does not train on a CPU: set trainer.dtype=auto|fp32|bf16")
-    if asked is not Dtype.auto:
-        return DTYPES[asked], "as configured"
+    if configured is not Dtype.auto:
+        return DTYPES[configured], "as configured"
     if device == "cuda":
         if torch.cuda.is_bf16_supported(including_emulation=False):
             return torch.bfloat16, "the GPU has it"
@@ -117,8 +117,8 @@ def bf16_instructions() -> str:
     Asked, not measured: a busy machine would make a model train in fp32 today and in bf16 tomorrow.
     """
     known = {"avx512_bf16": "_is_avx512_bf16_supported", "AMX": "_is_amx_tile_supported"}
-    has = (name for name, ask in known.items() if getattr(torch.cpu, ask, bool)())
-    return next(has, "")
+    supported = (name for name, query in known.items() if getattr(torch.cpu, query, bool)())
+    return next(supported, "")
 
 
 def use_cores() -> str:
@@ -127,14 +127,14 @@ def use_cores() -> str:
     Two threads on one core wait for each other at the end of every product, and so do more threads than a container
     gets time for. How threads wait is left to OpenMP: spinning was seen to be a third faster than sleeping.
     """
-    asked = os.environ.get("OMP_NUM_THREADS")
+    configured = os.environ.get("OMP_NUM_THREADS")
     cores = cpu_cores()
-    if asked is None:
+    if configured is None:
         torch.set_num_threads(cores)
     threads = torch.get_num_threads()
     more = [f"{name}={os.environ[name]}" for name in OPENMP if name in os.environ]
-    said = f"CPU, {threads} threads" if threads > 1 else "CPU, 1 thread"
-    return f"{said} ({', '.join([f'{cores} cores', *more])})"
+    text = f"CPU, {threads} threads" if threads > 1 else "CPU, 1 thread"
+    return f"{text} ({', '.join([f'{cores} cores', *more])})"
 
 
 @functools.cache
@@ -150,30 +150,30 @@ def cpu_gflops(dtype: torch.dtype, *, size: int = 768, rounds: int = 5) -> float
     return 2 * size**3 / min(seconds) / 1e9
 
 
-def _optimizer(asked: Optimizer, device: str) -> tuple[Optimizer, str]:
+def _optimizer(configured: Optimizer, device: str) -> tuple[Optimizer, str]:
     """Return the optimizer that runs here: an 8-bit one makes a real step on a small tensor first."""
-    if asked is Optimizer.adamw_torch:
-        return asked, asked.value
+    if configured is Optimizer.adamw_torch:
+        return configured, configured.value
     try:
-        moved = _step_8bit(asked, device)
+        changes = _step_8bit(configured, device)
     except Exception as error:  # noqa: BLE001 - whatever it is, it means that this optimizer does not run here
         return (
             Optimizer.adamw_torch,
-            f"adamw_torch ({asked.value} does not run on this {device}: {summarize_error(error)})",
+            f"adamw_torch ({configured.value} does not run on this {device}: {summarize_error(error)})",
         )
-    if not moved:
-        return Optimizer.adamw_torch, f"adamw_torch ({asked.value} changes nothing on this {device})"
-    return asked, asked.value
+    if not changes:
+        return Optimizer.adamw_torch, f"adamw_torch ({configured.value} changes nothing on this {device})"
+    return configured, configured.value
 
 
-def _step_8bit(asked: Optimizer, device: str) -> bool:
+def _step_8bit(optimizer: Optimizer, device: str) -> bool:
     """Make one step and tell whether it went down the gradient."""
     import bitsandbytes  # noqa: PLC0415 - needed by the 8-bit optimizers only
 
     kind = {
         Optimizer.adamw_8bit: bitsandbytes.optim.AdamW8bit,
         Optimizer.paged_adamw_8bit: bitsandbytes.optim.PagedAdamW8bit,
-    }[asked]
+    }[optimizer]
     # Below 4096 elements bitsandbytes keeps 32-bit states, which would prove nothing.
     weight = torch.nn.Parameter(torch.ones(64, 128, device=device))
     weight.grad = torch.ones_like(weight)

@@ -29,9 +29,9 @@ def without_bitsandbytes() -> Iterator[None]:
 
 def _forget() -> None:
     """Let peft ask again whether it is installed."""
-    asked = sys.modules.get("peft.import_utils")
-    for name in ("is_bnb_available", "is_bnb_4bit_available") if asked else ():
-        getattr(asked, name).cache_clear()
+    module = sys.modules.get("peft.import_utils")
+    for name in ("is_bnb_available", "is_bnb_4bit_available") if module else ():
+        getattr(module, name).cache_clear()
 
 
 with without_bitsandbytes():

@@ -140,8 +140,8 @@ class Labels:
                 f"the chat template writes {self.tokenizer.bos_token} twice at the start, and so would inference: "
                 "one is right, give a template that writes it once, model.chat_template=FILE.jinja"
             )
-        begun = any(span.first < span.end and ids[span.first] == self.bos for span in spans)
-        if begun and self.bos not in self.stop_ids:
+        starts_with_bos = any(span.first < span.end and ids[span.first] == self.bos for span in spans)
+        if starts_with_bos and self.bos not in self.stop_ids:
             return (
                 f"the chat template writes {self.tokenizer.bos_token} before an answer in training and not for "
                 f"inference: {message_check.OTHER}"

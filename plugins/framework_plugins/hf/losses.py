@@ -121,11 +121,11 @@ class Losses:
         table = self.body.get_input_embeddings()
         rows = _rows(table.num_embeddings)
         beside = moved(padded(rows, 0), table.weight.device)
-        tell, expected = self._logits, self._logits(beside)
+        compute, expected = self._logits, self._logits(beside)
         if self.head is not None:
             states = self._states(beside)
             if _same(self.head(states), expected):
-                tell, expected = self._states, states
+                compute, expected = self._states, states
             else:
                 self.head = None  # the logits are scaled, capped or made in another way
         if self.packing is not Packing.tree:
@@ -135,11 +135,11 @@ class Losses:
             # The tree has the rows in the order of their tokens, which is theirs.
             part = moved(planted(plant(rows), 0, masked=masked), table.weight.device)
             try:
-                made = tell(part)[: len(rows)]
+                result = compute(part)[: len(rows)]
             except (TypeError, ValueError, RuntimeError) as error:  # no such argument, or no such mask
                 self.problem = f"{type(error).__name__}: {error}"
                 continue
-            self.problem = "" if _same(made, expected) else "with beginnings shared the model gives other states"
+            self.problem = "" if _same(result, expected) else "with beginnings shared the model gives other states"
             if not self.problem:
                 return
         self.packing = Packing.pad
@@ -165,6 +165,6 @@ def moved(part: Part, device: torch.device | str) -> Part:
 
 
 def _same(one: Tensor, two: Tensor) -> bool:
-    apart = (one.double() - two.double()).norm() / two.double().norm()
+    distance = (one.double() - two.double()).norm() / two.double().norm()
     exact = one.dtype in {torch.float32, torch.float64}
-    return bool(apart < (EXACT if exact else ROUNDED))
+    return bool(distance < (EXACT if exact else ROUNDED))

@@ -33,21 +33,21 @@ def _said(message: Message, region: str) -> Iterator[tuple[str, str]]:
     """Give the parts of a turn in their order; a thought within the answer counts apart where it was moved."""
     if thought := message.reasoning_content.strip():
         yield thought, "the assistant's thoughts (reasoning_content)"
-    said = message.content.strip()
-    if said and THOUGHT_END in said and said not in region:
-        thought, said = (part.strip() for part in said.rsplit(THOUGHT_END, 1))
+    content = message.content.strip()
+    if content and THOUGHT_END in content and content not in region:
+        thought, content = (part.strip() for part in content.rsplit(THOUGHT_END, 1))
         yield thought.removeprefix("<think>").strip(), "the assistant's thoughts (before </think>)"
-    if said:
-        yield said, "an assistant's turn"
+    if content:
+        yield content, "an assistant's turn"
 
 
 def _calls_end(message: Message, text: str, start: int, stop: int, end: int) -> tuple[int, str]:
     for call in message.tool_calls:
         for name in (call.name, *call.arguments):
-            found = _end_of(name, text, start, stop)
-            if found < 0:
+            name_end = _end_of(name, text, start, stop)
+            if name_end < 0:
                 return end, NO_CALL
-            end = max(end, found)
+            end = max(end, name_end)
         for value in _strings(call.arguments):  # a stop token within an argument does not end the turn
             end = max(end, _end_of(value, text, start, stop))
     return end, ""
@@ -107,15 +107,15 @@ def _dropped(message: Message) -> str:
 
 def _found(message: Message, text: str, start: int) -> tuple[str, int]:
     """Return the text to find of a message, as it is written in `text`, and where it ends; -1 where it is missing."""
-    said = message.content.strip()
-    position = text.find(said, start)
+    content = message.content.strip()
+    position = text.find(content, start)
     if position < 0 and message.role == "tool":
-        said = _as_json(said)
-        position = text.find(said, start)
-    elif position < 0 and message.role == "assistant" and THOUGHT_END in said:
-        said = said.rsplit(THOUGHT_END, 1)[1].strip()
-        position = text.find(said, start)
-    return said, position + len(said) if position >= 0 else -1
+        content = _as_json(content)
+        position = text.find(content, start)
+    elif position < 0 and message.role == "assistant" and THOUGHT_END in content:
+        content = content.rsplit(THOUGHT_END, 1)[1].strip()
+        position = text.find(content, start)
+    return content, position + len(content) if position >= 0 else -1
 
 
 def _crowded(example: Example, parts: Sequence[str], prompt: str, text: str) -> str:

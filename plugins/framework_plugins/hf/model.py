@@ -70,8 +70,8 @@ class HFModel:
         self.facts: Mapping[str, str] = machine.facts
         weights = plan.external_checkpoint
         own = weights is not None and (weights / "tokenizer.json").is_file()
-        spoken = ModelPlace(weights, str(weights)) if weights and own else place
-        self.tokenizer = load_tokenizer(spoken, plan.model.config)
+        tokenizer_place = ModelPlace(weights, str(weights)) if weights and own else place
+        self.tokenizer = load_tokenizer(tokenizer_place, plan.model.config)
         self.trained = False
         self.oom_retry = oom_retry(plan, config, machine.facts)
         self._answers = Batches(self.oom_retry, "answering", "evaluator.prompts.max_new_tokens")
@@ -137,8 +137,8 @@ class HFModel:
     def as_base(self) -> AbstractContextManager[None]:
         """Switch the adapter off for a while."""
         if isinstance(self.model, PeftModel):
-            found: AbstractContextManager[None] = self.model.disable_adapter()
-            return found
+            context: AbstractContextManager[None] = self.model.disable_adapter()
+            return context
         if self.trained:
             raise FrameworkError("full fine-tuning keeps no base: what it was can be asked before the training only")
         return nullcontext()
@@ -187,8 +187,8 @@ class HFModel:
             adapter = self.plan.adapter
             named = adapter.component.name, adapter.settings
             self._shown = shared_key(self.base_key, *named) if self.base_key else ""
-            found, largest = shared_cache().find(SHOWN, self._shown) or (None, 0)
-            losses = Losses(model, self.way.packing, masked=not self.way.branches, found=found)
+            probe, largest = shared_cache().find(SHOWN, self._shown) or (None, 0)
+            losses = Losses(model, self.way.packing, masked=not self.way.branches, found=probe)
             if losses.problem:
                 self.machine.facts["packing"] = f"{losses.packing.value} ({losses.problem})"
             passes = Passes(self.packer(losses, self.config.per_device_eval_batch_size), losses)
@@ -242,10 +242,10 @@ class HFModel:
     def _validate(self, validation: Sequence[TokenRow], run: TrainRun) -> Validation:
         """Measure, and leave the training as it was: its mode, and the random numbers that dropout draws."""
         before = Randomness.now()
-        found = self._loss(validation) if validation else None, run.measure()
+        result = self._loss(validation) if validation else None, run.measure()
         before.restore()
         self.model.train()
-        return found
+        return result
 
     def _loss(self, rows: Sequence[TokenRow]) -> float:
         """Return the mean loss over the supervised tokens, computed as the evaluation computes it."""

@@ -103,7 +103,7 @@ class LocalModel:
 
     def _ask(self, download: Any, **arguments: Any) -> str:
         """Call the Hub and put its refusals into words."""
-        asked = f"model.path={self.config.path}"
+        setting = f"model.path={self.config.path}"
         if not sys.stderr.isatty():
             disable_progress_bars()
         try:
@@ -111,26 +111,26 @@ class LocalModel:
             return str(download(self.config.path, revision=self.config.revision, local_files_only=offline, **arguments))
         except GatedRepoError as error:
             raise FrameworkError(
-                f"{asked}: the model is gated. Accept its terms at huggingface.co/{self.config.path}, then log in: "
+                f"{setting}: the model is gated. Accept its terms at huggingface.co/{self.config.path}, then log in: "
                 "hf auth login, or set HF_TOKEN"
             ) from error
         except RevisionNotFoundError as error:
             raise FrameworkError(
-                f"{asked}: the Hub has no revision model.revision={self.config.revision} of it"
+                f"{setting}: the Hub has no revision model.revision={self.config.revision} of it"
             ) from error
         except (RepositoryNotFoundError, HFValidationError) as error:
             raise FrameworkError(
-                f"{asked}: no such folder here and no such model on the Hub (a private one needs HF_TOKEN). "
+                f"{setting}: no such folder here and no such model on the Hub (a private one needs HF_TOKEN). "
                 "An id is written owner/name"
             ) from error
         except LocalEntryNotFoundError as error:
             raise FrameworkError(
-                f"{asked}: not on this machine, and the Hub cannot be reached. Check the network and HF_ENDPOINT, or "
+                f"{setting}: not on this machine, and the Hub cannot be reached. Check the network and HF_ENDPOINT, or "
                 "give a folder: model=local model.path=FOLDER"
             ) from error
         except EntryNotFoundError as error:
             raise FrameworkError(
-                f"{asked}: the repository has no config.json, so it holds no model for transformers"
+                f"{setting}: the repository has no config.json, so it holds no model for transformers"
             ) from error
         except (HfHubHTTPError, OSError) as error:
-            raise FrameworkError(f"{asked}: the Hub cannot be reached ({summarize_error(error)})") from error
+            raise FrameworkError(f"{setting}: the Hub cannot be reached ({summarize_error(error)})") from error

@@ -69,9 +69,9 @@ class Progress(TrainerCallback):
         """Seconds of training, validations left out."""
         return time.perf_counter() - self.start - self.paused
 
-    def resumed(self, seconds: float, told: list[Step]) -> None:
+    def resumed(self, seconds: float, steps: list[Step]) -> None:
         """Take what an earlier process told."""
-        self.before, self.told = seconds, told
+        self.before, self.told = seconds, steps
 
     def on_train_begin(self, _: TrainingArguments, state: TrainerState, *__: Any, **___: Any) -> None:
         """Tell again what an earlier process told, so that all who listen know it, and start the clock."""

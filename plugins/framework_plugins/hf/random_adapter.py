@@ -32,13 +32,13 @@ def with_random_adapter(model: nn.Module, seed: int) -> Iterator[None]:
     if not layers:
         raise FrameworkError("all weights are trained, so there is no adapter to compare with a random one")
     random = torch.Generator().manual_seed(seed)
-    kept: list[tuple[Tensor, Tensor]] = []
+    originals: list[tuple[Tensor, Tensor]] = []
     try:
         for layer in layers:
-            kept += _randomize(layer, random)
+            originals += _randomize(layer, random)
         yield
     finally:
-        for weight, trained in kept:
+        for weight, trained in originals:
             weight.data = trained
 
 
@@ -52,8 +52,8 @@ def _randomize(layer: Any, random: torch.Generator) -> Iterator[tuple[Tensor, Te
         yield a, a.data
         yield b, b.data
         new_a, new_b = (_like(weight.data, random) for weight in (a, b))
-        made = _norm(new_a, new_b)
-        a.data, b.data = new_a, new_b * (size / made if made else 0.0)
+        norm = _norm(new_a, new_b)
+        a.data, b.data = new_a, new_b * (size / norm if norm else 0.0)
         if name in layer.lora_magnitude_vector:  # DoRA: the length of each row as it comes out, neither more nor less
             magnitude = layer.lora_magnitude_vector[name]
             yield magnitude.weight, magnitude.weight.data
@@ -64,9 +64,9 @@ def _randomize(layer: Any, random: torch.Generator) -> Iterator[tuple[Tensor, Te
 
 def _like(weight: Tensor, random: torch.Generator) -> Tensor:
     """Return random numbers of the shape and the norm of `weight`."""
-    made = torch.randn(weight.shape, generator=random).to(weight.device, torch.float32)
-    made *= weight.float().norm() / made.norm()
-    return made.to(weight.dtype)
+    values = torch.randn(weight.shape, generator=random).to(weight.device, torch.float32)
+    values *= weight.float().norm() / values.norm()
+    return values.to(weight.dtype)
 
 
 def _norm(a: Tensor, b: Tensor) -> float:

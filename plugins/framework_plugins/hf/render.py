@@ -91,12 +91,12 @@ class Renderer:
 
     def _next(self, job: Job, ways: dict[tuple[bool, str], Callable[[Job], str] | None]) -> str:
         """Render, by the short way where one is known for conversations with these tools and this `prompt`."""
-        like = (job.prompt, repr(job.tools) if job.tools else "")
-        if way := ways.get(like):
+        kind = (job.prompt, repr(job.tools) if job.tools else "")
+        if way := ways.get(kind):
             return way(job)
         text = self._public(job)
         # A short way is worth its making from the second conversation on.
-        ways[like] = self._way(job, text) if like in ways else None
+        ways[kind] = self._way(job, text) if kind in ways else None
         return text
 
     def _try(self, job: Job) -> str | FrameworkError:
@@ -127,12 +127,12 @@ class Renderer:
         )
         return text
 
-    def _fast(self, compiled: Callable[[str], Any], like: Job) -> Callable[[Job], str]:
-        """Return what renders conversations such as `like`, with nothing around the template."""
-        tools = _tools(like)
+    def _fast(self, compiled: Callable[[str], Any], example: Job) -> Callable[[Job], str]:
+        """Return what renders conversations such as `example`, with nothing around the template."""
+        tools = _tools(example)
         template = compiled(self.tokenizer.get_chat_template(tools=tools))
         words = {**template.globals, **self.tokenizer.special_tokens_map, **self.settings}
-        words |= {"tools": tools, "documents": None, "add_generation_prompt": like.prompt}
+        words |= {"tools": tools, "documents": None, "add_generation_prompt": example.prompt}
 
         def fast(job: Job) -> str:
             if any(MANY_NAMES in turn for turn in job.turns):

@@ -32,19 +32,19 @@ BLOCK = 1 << 20
 
 def settings(plan: Plan) -> dict[str, Any]:
     """Return what makes a training the one that it is, by the keys of the config."""
-    found: dict[str, Any] = {"rows of a step": plan.batch}
+    values: dict[str, Any] = {"rows of a step": plan.batch}
     for name, value in redact(plan.affecting(Affects.resume)).items():
         option, own = value if name in plan.selections else (value, {})
-        found |= {name: option, **{f"{name}.{key}": setting for key, setting in own.items()}}
-    return found
+        values |= {name: option, **{f"{name}.{key}": setting for key, setting in own.items()}}
+    return values
 
 
 def digest(rows: Sequence[TokenRow]) -> str:
     """Return a hash over the tokens and labels of all rows, in their order."""
-    found = hashlib.sha256()
+    hasher = hashlib.sha256()
     for row in rows:
-        found.update(array("q", [len(row.input_ids), *row.input_ids, *row.labels]).tobytes())
-    return found.hexdigest()
+        hasher.update(array("q", [len(row.input_ids), *row.input_ids, *row.labels]).tobytes())
+    return hasher.hexdigest()
 
 
 class Checkpoints:
@@ -80,10 +80,10 @@ class Checkpoints:
             manifest = _manifest(folder)
             if manifest is None:
                 continue
-            told = {**manifest["settings"], "rows": manifest["rows"]}
-            wanted = {**self.settings, "rows": self._digest(rows) if rows is not None else manifest["rows"]}
-            if other := [key for key in dict.fromkeys([*told, *wanted]) if told.get(key) != wanted.get(key)]:
-                raise self._refusal(folder, other[0], told.get(other[0]))
+            saved = {**manifest["settings"], "rows": manifest["rows"]}
+            current = {**self.settings, "rows": self._digest(rows) if rows is not None else manifest["rows"]}
+            if other := [key for key in dict.fromkeys([*saved, *current]) if saved.get(key) != current.get(key)]:
+                raise self._refusal(folder, other[0], saved.get(other[0]))
             if rows is None or all(_hash(folder / name) == known for name, known in manifest["files"].items()):
                 return folder
         return None
@@ -109,8 +109,8 @@ class Checkpoints:
             with atomic_folder(final, replace=True) as half:
                 write(half)
                 files = {file.name: _hash(file) for file in sorted(half.iterdir())}
-                told = {"settings": self.settings, "rows": self._digest(rows), "files": files}
-                (half / MANIFEST).write_text(json.dumps(told, indent=1), encoding="utf-8")
+                manifest = {"settings": self.settings, "rows": self._digest(rows), "files": files}
+                (half / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
         except OSError as error:
             raise FrameworkError(
                 f"step {step}: the checkpoint does not fit in {self.folder}: {error.strerror}. Set run_dir=FOLDER on "
@@ -134,20 +134,20 @@ def _step(folder: Path) -> int:
 
 def _manifest(folder: Path) -> dict[str, Any] | None:
     try:
-        found = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError):  # damaged
         return None
-    whole = isinstance(found, dict) and {"settings", "rows", "files"} <= set(found)
-    return found if whole else None
+    whole = isinstance(manifest, dict) and {"settings", "rows", "files"} <= set(manifest)
+    return manifest if whole else None
 
 
 def _hash(file: Path) -> str:
     """Return the hash of a file; empty where it is gone."""
-    found = hashlib.sha256()
+    hasher = hashlib.sha256()
     try:
         with file.open("rb") as opened:
             while block := opened.read(BLOCK):
-                found.update(block)
+                hasher.update(block)
     except OSError:
         return ""
-    return found.hexdigest()
+    return hasher.hexdigest()

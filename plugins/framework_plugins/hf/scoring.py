@@ -22,39 +22,41 @@ def score(evaluation: Evaluation, rows: Sequence[TokenRow]) -> list[Scored]:
     """Return for each row the log-probabilities of its learned tokens in nats, and what was likeliest there."""
     losses = evaluation.passes.losses
 
-    def tell(part: Part) -> tuple[Tensor, Tensor]:
-        found, top = [], []
+    def of_part(part: Part) -> tuple[Tensor, Tensor]:
+        log_probs, likeliest = [], []
         for some, logits in losses.blocks(losses.seen(part)):
-            found.append(logits.log_softmax(-1).gather(1, part["target"][some, None])[:, 0])
-            top.append(logits.argmax(-1))
-        return joined(found), joined(top)
+            log_probs.append(logits.log_softmax(-1).gather(1, part["target"][some, None])[:, 0])
+            likeliest.append(logits.argmax(-1))
+        return joined(log_probs), joined(likeliest)
 
-    return each_row(evaluation, rows, tell, lambda told, at: Scored(told[0][at].tolist(), told[1][at].tolist()))
+    return each_row(
+        evaluation, rows, of_part, lambda values, at: Scored(values[0][at].tolist(), values[1][at].tolist())
+    )
 
 
 def each_row(
     evaluation: Evaluation,
     rows: Sequence[TokenRow],
-    tell: Callable[[Part], T],
+    of_part: Callable[[Part], T],
     of_row: Callable[[T, list[int]], R],
 ) -> list[R]:
-    """Take rows through the model, and return for each what `of_row` makes of its places in what a part tells."""
-    passes, found = evaluation.passes, []
+    """Take rows through the model, and return for each what `of_row` makes of its places in what `of_part` gives."""
+    passes, results = evaluation.passes, []
 
     def take(some: Sequence[TokenRow]) -> dict[int, R]:
-        made = {}
+        by_row = {}
         with torch.inference_mode():
             for part, located in passes.packer.located(some):
-                told = tell(moved(part, evaluation.device))
+                values = of_part(moved(part, evaluation.device))
                 evaluation.largest = max(evaluation.largest, tokens(part))
-                made.update({id(row): of_row(told, places) for row, places in located})
-        return made
+                by_row.update({id(row): of_row(values, places) for row, places in located})
+        return by_row
 
     for start in range(0, len(rows), CHUNK):
         some = [rows[number] for number in range(start, min(start + CHUNK, len(rows)))]
-        made = evaluation.oom_retry.attempt(partial(take, some), partial(passes.climb, some), "scoring rows", LOWER)
-        found += [made[id(row)] for row in some]
-    return found
+        by_row = evaluation.oom_retry.attempt(partial(take, some), partial(passes.climb, some), "scoring rows", LOWER)
+        results += [by_row[id(row)] for row in some]
+    return results
 
 
 def joined(parts: Sequence[Tensor]) -> Tensor:

@@ -64,10 +64,10 @@ def shared_base(key: str, load: Callable[[], Any]) -> Any:
         load: reads it.
     """
     cache = shared_cache()
-    kept: Base | None = cache.find(KIND, key)
-    if kept is not None and all(mark.is_as_it_was for mark in kept.marks):
-        return kept.copy()
-    kept = None
+    cached: Base | None = cache.find(KIND, key)
+    if cached is not None and all(mark.is_as_it_was for mark in cached.marks):
+        return cached.copy()
+    cached = None
     cache.drop(KIND)  # before another one takes memory
     model = load()
     if not key or not _stays_as_it_is(model):

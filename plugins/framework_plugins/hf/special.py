@@ -42,8 +42,8 @@ class Special:
             example: a conversation.
             ids: the tokens of its row.
         """
-        said = [text for message in example.messages for text in message_check.texts(message)]
-        if not example.tools and not any(begin in text for begin in self._begins for text in said):
+        texts = [text for message in example.messages for text in message_check.texts(message)]
+        if not example.tools and not any(begin in text for begin in self._begins for text in texts):
             return ""
         numbers = sorted(self.names.keys() & set(ids))
         for owner, text in message_check.all_texts(example) if numbers else ():

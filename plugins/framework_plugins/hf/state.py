@@ -96,8 +96,8 @@ class State:
 
     def _kept(self, weight: torch.Tensor) -> torch.Tensor:
         """Return a whole weight, where this process keeps it; else something small."""
-        found = whole(weight)
-        return found if self.keeps else found.new_empty(0)
+        full = whole(weight)
+        return full if self.keeps else full.new_empty(0)
 
     def _optimizer(self) -> dict[str, Any]:
         plain = self.trainer.optimizer.optimizer
@@ -118,12 +118,12 @@ class State:
         It would compare how the rows of a step were divided, too, and warn where that is another way now.
         """
         self.checkpoint = checkpoint
-        told = json.loads((checkpoint / TRAINER_STATE_NAME).read_text(encoding="utf-8"))
+        trainer_state = json.loads((checkpoint / TRAINER_STATE_NAME).read_text(encoding="utf-8"))
         args = self.trainer.args
         names = {"train_batch_size": "train_batch_size", "logging_steps": "logging_steps", "save_steps": "save_steps"}
-        told |= {name: getattr(args, own) for name, own in names.items()}
+        trainer_state |= {name: getattr(args, own) for name, own in names.items()}
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / TRAINER_STATE_NAME).write_text(json.dumps(told), encoding="utf-8")
+        (folder / TRAINER_STATE_NAME).write_text(json.dumps(trainer_state), encoding="utf-8")
         return str(folder)
 
     def restore(self) -> None:
@@ -150,18 +150,18 @@ class State:
 
     def _restore_optimizer(self, folder: Path, named: dict[str, torch.nn.Parameter]) -> None:
         plain = self.trainer.optimizer.optimizer
-        kept = torch.load(folder / OPTIMIZER, weights_only=True)
+        saved = torch.load(folder / OPTIMIZER, weights_only=True)
         names = {weight: name for name, weight in named.items()}
         numbers = [weight for group in plain.param_groups for weight in group["params"]]
         states = {
             number: {
                 key: like(value, weight) if isinstance(value, torch.Tensor) else value
-                for key, value in kept["states"][names[weight]].items()
+                for key, value in saved["states"][names[weight]].items()
             }
             for number, weight in enumerate(numbers)
         }
         at, groups = 0, []
-        for group, known in zip(plain.param_groups, kept["groups"], strict=True):
+        for group, known in zip(plain.param_groups, saved["groups"], strict=True):
             count = len(group["params"])
             groups.append({**known, "params": list(range(at, at + count))})
             at += count

@@ -32,7 +32,7 @@ def stream(
 ) -> Iterator[str]:
     """Answer a tokenized prompt; a piece for each token, empty where there is nothing to show yet."""
     tokens = _tokens(model, list(ids), stop_ids, max_new_tokens, choose, int(tokenizer.pad_token_id))
-    return without_thought(texts(lambda said: str(tokenizer.decode(said, skip_special_tokens=True)), tokens))
+    return without_thought(texts(lambda answer: str(tokenizer.decode(answer, skip_special_tokens=True)), tokens))
 
 
 def sampler(temperature: float, top_p: float, seed: int | None) -> Sampler:
@@ -49,8 +49,8 @@ def sampler(temperature: float, top_p: float, seed: int | None) -> Sampler:
         likely = torch.softmax(scores.float().cpu() / temperature, dim=-1).sort(descending=True)
         before = likely.values.cumsum(0) - likely.values
         # The likeliest stays however small top_p is: nothing stands before it.
-        kept = likely.values.where(before < top_p, 0.0)
-        return int(likely.indices[torch.multinomial(kept, 1, generator=dice)])
+        weights = likely.values.where(before < top_p, 0.0)
+        return int(likely.indices[torch.multinomial(weights, 1, generator=dice)])
 
     return draw
 
@@ -60,18 +60,18 @@ def texts(decode: Callable[[list[int]], str], tokens: Iterable[int]) -> Iterator
 
     All tokens are decoded each time: what the last of them look like depends on those before, and that is quick.
     """
-    said: list[int] = []
-    shown = ""
+    ids: list[int] = []
+    text = ""
     for token in tokens:
-        said.append(token)
-        whole = decode(said).rstrip(REPLACEMENT_CHARACTER)
+        ids.append(token)
+        whole = decode(ids).rstrip(REPLACEMENT_CHARACTER)
         # Bytes of a letter that is not whole may hide the letters before it for as long.
-        new = whole[len(shown) :] if whole.startswith(shown) else ""
-        shown += new
+        new = whole[len(text) :] if whole.startswith(text) else ""
+        text += new
         yield new
-    rest = decode(said)
-    if rest.startswith(shown) and rest != shown:
-        yield rest[len(shown) :]
+    rest = decode(ids)
+    if rest.startswith(text) and rest != text:
+        yield rest[len(text) :]
 
 
 def _tokens(
@@ -112,7 +112,7 @@ def _step(
     model: Any, ids: Sequence[int], known: Mapping[str, Any], settings: GenerationConfig
 ) -> tuple[torch.Tensor, dict[str, Any]]:
     """Return the scores of the next token, of shape (vocabulary,), and the keys and values of all tokens so far."""
-    given = torch.tensor([ids], device=model.device)
-    out = model.generate(input_ids=given, attention_mask=torch.ones_like(given), generation_config=settings, **known)
+    tokens = torch.tensor([ids], device=model.device)
+    out = model.generate(input_ids=tokens, attention_mask=torch.ones_like(tokens), generation_config=settings, **known)
     name = "cache" if "cache" in out else "past_key_values"
     return out.scores[0][0], {name: out[name]} if out.get(name) is not None else {}

@@ -71,7 +71,7 @@ class Training:
         """
         if self.machine.device == "cuda":
             torch.cuda.reset_peak_memory_stats()
-        told = len(self.oom_retry.told)
+        fallbacks_before = len(self.oom_retry.told)
         trainer = self._trainer(rows, run)
         trainable = count_trainable(self.model, self.machine.dtype)
         best = BestWeights(self.model, run.scratch, self._rank)
@@ -92,11 +92,12 @@ class Training:
             self.machine.facts[CHECKPOINTING] = "on (memory ran out)"
         self._save(trainer, run.checkpoint)
         self.checkpoints.clear()
-        lost = trainer.between.lost()  # transformers divides by the steps of all processes, or of this one: by version
+        # transformers divides by the steps of all processes, or of this one: by version.
+        loss_sum = trainer.between.lost()
         return TrainResult(
             steps=outcome.global_step,
             epochs=float(trainer.state.epoch),
-            train_loss=lost / outcome.global_step,
+            train_loss=loss_sum / outcome.global_step,
             last_loss=progress.last_loss,
             seconds=seconds,
             tokens=trainer.tokens,
@@ -106,7 +107,7 @@ class Training:
             peak_memory_bytes=hardware.peak_memory(self.machine.device),
             checkpoint=run.checkpoint.name,
             computed_tokens=trainer.computed_tokens,
-            oom_fallbacks=self.oom_retry.told[told:],
+            oom_fallbacks=self.oom_retry.told[fallbacks_before:],
             resumed=progress.began,
         )
 
@@ -163,14 +164,14 @@ class Training:
         self.model.eval()
         save_weights(self.model, folder)
 
-    def _train(self, trainer: SupervisedTrainer, progress: Progress, begun: str | None) -> Any:
-        """Train, from where a checkpoint was `begun`.
+    def _train(self, trainer: SupervisedTrainer, progress: Progress, checkpoint: str | None) -> Any:
+        """Train, from a `checkpoint` where there is one.
 
         An update that ran out of memory is never repeated: some weights may have changed already.
         Nor would a fallback help there. The activations are freed by then; the optimizer's states do not fit.
         """
         try:
-            return trainer.train(resume_from_checkpoint=begun)
+            return trainer.train(resume_from_checkpoint=checkpoint)
         except (RuntimeError, MemoryError) as error:
             if not progress.updating or not ran_out(error):
                 raise
@@ -180,7 +181,7 @@ class Training:
                 f"out of memory in the update of step {step}: {summarize_error(error)}\n"
                 "The optimizer's states find no room, "
                 "and some weights may have been updated already, so the run ends and saves nothing.\n"
-                f"Set trainer.optim=adamw_8bit|paged_adamw_8bit, {self.oom_retry.mend}"
+                f"Set trainer.optim=adamw_8bit|paged_adamw_8bit, {self.oom_retry.advice}"
             ) from error
 
     def _rehearse(self, trainer: SupervisedTrainer, rows: Sequence[TokenRow], steps: int) -> None:

@@ -61,8 +61,8 @@ def main() -> int:
 
 def threads(processes: int) -> int:
     """Return how many threads of the CPU each process gets: those that were asked for, or its share."""
-    asked = os.environ.get("OMP_NUM_THREADS", "")
-    return int(asked) if asked.isdecimal() and int(asked) else max(1, cpu_cores() // processes)
+    configured = os.environ.get("OMP_NUM_THREADS", "")
+    return int(configured) if configured.isdecimal() and int(configured) else max(1, cpu_cores() // processes)
 
 
 if __name__ == "__main__":

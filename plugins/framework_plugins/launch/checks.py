@@ -45,8 +45,8 @@ def _members(plan: Plan, config: GroupConfig) -> Iterator[str]:
 
 def _device(plan: Plan) -> str:
     """Return what the trainer is to train on, where it has such a setting."""
-    asked: Any = getattr(plan.trainer.config, "device", "auto")
-    return str(getattr(asked, "value", asked))
+    device: Any = getattr(plan.trainer.config, "device", "auto")
+    return str(getattr(device, "value", device))
 
 
 def _training(plan: Plan, config: GroupConfig) -> Iterator[str]:

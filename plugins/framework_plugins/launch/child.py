@@ -21,20 +21,20 @@ USER_MISTAKE, DOES_NOT_FIT, PRUNED, INTERRUPTED = 2, 75, 76, 130
 
 def main() -> int:
     """Run the plan; the exit codes are those of the program itself."""
-    told = Path(sys.argv[1])
+    error_file = Path(sys.argv[1])
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it
     try:
         packed: PickledPlan = pickle.load(sys.stdin.buffer)  # noqa: S301 - our own parent wrote it
         threading.Thread(target=end_with, args=(sys.stdin.fileno(),), daemon=True).start()
         run(packed.load())
     except FrameworkError as error:
-        told.write_text(str(error), encoding="utf-8")
+        error_file.write_text(str(error), encoding="utf-8")
         codes = {DoesNotFitError: DOES_NOT_FIT, PrunedError: PRUNED}
         return next((code for kind, code in codes.items() if isinstance(error, kind)), USER_MISTAKE)
     except KeyboardInterrupt:
         return INTERRUPTED
     except Exception as error:
-        told.write_text(summarize_error(error), encoding="utf-8")
+        error_file.write_text(summarize_error(error), encoding="utf-8")
         raise
     return 0
 

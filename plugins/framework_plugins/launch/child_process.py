@@ -42,9 +42,9 @@ class ChildProcess:
         """
         job = pickle.dumps(pickle_plan(plan))
         with tempfile.TemporaryDirectory() as folder:
-            told = Path(folder, "error.txt")
-            code, interrupted = _run(job, told)
-            error = told.read_text(encoding="utf-8") if told.exists() else ""
+            error_file = Path(folder, "error.txt")
+            code, interrupted = _run(job, error_file)
+            error = error_file.read_text(encoding="utf-8") if error_file.exists() else ""
         if interrupted or code in {INTERRUPTED, -signal.SIGINT}:
             raise KeyboardInterrupt
         if code == USER_MISTAKE:
@@ -60,12 +60,12 @@ class ChildProcess:
         return records.load(Report, plan.run_dir / "report.json") if Stage.report in plan.stages else None
 
 
-def _run(job: bytes, told: Path) -> tuple[int, bool]:
+def _run(job: bytes, error_file: Path) -> tuple[int, bool]:
     """Start the child, wait for it, and return its exit code and whether Ctrl-C was pressed meanwhile.
 
     In a process group of its own the child gets an interrupt once, from here, and not a second time from the terminal.
     """
-    command = [sys.executable, "-P", "-m", "framework_plugins.launch.child", str(told)]
+    command = [sys.executable, "-P", "-m", "framework_plugins.launch.child", str(error_file)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, process_group=0) as process:  # noqa: S603 - our own words
         assert process.stdin is not None  # noqa: S101 - a pipe was asked for
         interrupted = False

@@ -30,10 +30,10 @@ def cause(plan: Plan, folder: Path, code: int) -> Exception:
     if killed:
         rank, number = killed
         return FrameworkError(f"{launch}: process {rank} was killed by {signal_name(number)}{_hint(number, plan)}")
-    told = [records.load(Ended, file) for file in folder.glob(ENDED.format("*"))]
-    if not told:
+    endings = [records.load(Ended, file) for file in folder.glob(ENDED.format("*"))]
+    if not endings:
         return RuntimeError(f"{launch}: the group ended with exit code {code}; its output is above")
-    first = min(told, key=lambda ended: ended.time)
+    first = min(endings, key=lambda ended: ended.time)
     if first.mistake:
         return FrameworkError(f"process {first.rank}: {first.text}")
     return RuntimeError(f"{launch}: process {first.rank} failed\n{first.text}")
@@ -44,8 +44,8 @@ def _killed(file: Path) -> tuple[int, int] | None:
     if not file.exists():
         return None
     codes: dict[str, int] = json.loads(file.read_text(encoding="utf-8"))
-    found = [(int(rank), -code) for rank, code in codes.items() if code < 0 and -code != signal.SIGTERM]
-    return found[0] if found else None
+    killed = [(int(rank), -code) for rank, code in codes.items() if code < 0 and -code != signal.SIGTERM]
+    return killed[0] if killed else None
 
 
 def _hint(number: int, plan: Plan) -> str:

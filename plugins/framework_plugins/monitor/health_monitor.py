@@ -60,7 +60,7 @@ class HealthMonitor:
         the validation; and losses that are not numbers only for not being numbers.
         """
         again, self.at = step.step == self.at, step.step
-        found = []
+        issues = []
         for kind, (action, rule) in self.rules.items():
             if again and kind != "rising_eval_loss":
                 continue
@@ -68,14 +68,14 @@ class HealthMonitor:
                 continue
             if self.told[kind] < (1 if kind in ONCE else MOST) and (text := rule.check(step)):
                 self.told[kind] += 1
-                found.append(
+                issues.append(
                     TrainingIssue(kind, step.step, text + self._done(action), recommendation(kind, self.plan), action)
                 )
-        for issue in found:
+        for issue in issues:
             self.rules[issue.kind][1].reset()
-        if any(issue.action is Action.lower for issue in found):
+        if any(issue.action is Action.lower for issue in issues):
             self.reset()
-        return found
+        return issues
 
     def _done(self, action: Action) -> str:
         """Return what the run does about it, as the end of a sentence."""

@@ -44,15 +44,15 @@ class Spike:
     def check(self, step: Step) -> str:
         """Say whether the loss is a spike."""
         loss, before = max(step.loss, FLOOR), self.losses
-        seen = ""
+        text = ""
         if len(before) >= self.LEAST and loss > max(self.TIMES * max(before), max(before) + self.NATS):
             logs = [math.log(each) for each in before]
             level = median(logs)
             noise = max(spread(logs), deviation(logs), self.SMALLEST)
             if math.log(loss) - level > self.DEVIATIONS * noise:
-                seen = f"the loss jumped to {step.loss:.3g} from about {math.exp(level):.3g}"
+                text = f"the loss jumped to {step.loss:.3g} from about {math.exp(level):.3g}"
         before.append(loss)
-        return seen
+        return text
 
     def reset(self) -> None:
         self.losses.clear()
@@ -186,20 +186,20 @@ class Plateau:
         self.at = math.ceil(self.MORE * count)
         half = count // 2
         first, last = self.losses[: self.BEGINNING], self.losses[half:]
-        begun, level = fmean(first), fmean(last)
+        initial, level = fmean(first), fmean(last)
         if level < LEARNED or self.steps[half] <= self.warmup_steps:
             return ""
-        fell = begun - level + self.ERRORS * math.hypot(error(first), error(last))
-        if max(fell, self._to_come(step.total_steps)) > self.FALL * begun:
+        fell = initial - level + self.ERRORS * math.hypot(error(first), error(last))
+        if max(fell, self._to_come(step.total_steps)) > self.FALL * initial:
             return ""
-        return f"the loss is {level:.3g} after {count} log entries, and was {begun:.3g} in the first of them"
+        return f"the loss is {level:.3g} after {count} log entries, and was {initial:.3g} in the first of them"
 
     def _to_come(self, total_steps: int) -> float:
         """Return by how much the loss would fall until the end at the pace so far."""
         count, trend = len(self.losses), slope(self.losses)
         noise = deviation(without_trend(self.losses)) * math.sqrt(12 / count**3)
-        left = (total_steps - self.steps[-1]) * count / (self.steps[-1] - self.steps[0])
-        return (self.PACE_ERRORS * noise - trend) * left
+        remaining = (total_steps - self.steps[-1]) * count / (self.steps[-1] - self.steps[0])
+        return (self.PACE_ERRORS * noise - trend) * remaining
 
     def reset(self) -> None:
         """Forget nothing: it is about the training as a whole, and told once."""

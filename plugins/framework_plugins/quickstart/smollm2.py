@@ -113,11 +113,11 @@ def of_bytes(read: Any) -> Any:
     from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence  # noqa: PLC0415
     from transformers import PreTrainedTokenizerFast  # noqa: PLC0415
 
-    told = json.loads(read.backend_tokenizer.to_str())
-    told["model"] |= {"byte_fallback": False, "fuse_unk": False, "unk_token": None}
-    told["model"] |= {"continuing_subword_prefix": "", "end_of_word_suffix": ""}
-    told["normalizer"] = None
-    backend = Tokenizer.from_str(json.dumps(told))
+    config = json.loads(read.backend_tokenizer.to_str())
+    config["model"] |= {"byte_fallback": False, "fuse_unk": False, "unk_token": None}
+    config["model"] |= {"continuing_subword_prefix": "", "end_of_word_suffix": ""}
+    config["normalizer"] = None
+    backend = Tokenizer.from_str(json.dumps(config))
     backend.pre_tokenizer = Sequence([Digits(individual_digits=True), ByteLevel(add_prefix_space=False)])
     backend.decoder = decoders.ByteLevel()
     return PreTrainedTokenizerFast(tokenizer_object=backend, chat_template=read.chat_template, **ROLES)

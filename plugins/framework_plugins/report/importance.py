@@ -32,8 +32,8 @@ def importances(names: Sequence[str], settings: Sequence[Sequence[str]], values:
         settings: for each trial the value of each setting, as text.
         values: for each trial the objective.
     """
-    found = [Importance(name, share([row[column] for row in settings], values)) for column, name in enumerate(names)]
-    return sorted(found, key=lambda each: -1.0 if each.share is None else each.share, reverse=True)
+    results = [Importance(name, share([row[column] for row in settings], values)) for column, name in enumerate(names)]
+    return sorted(results, key=lambda each: -1.0 if each.share is None else each.share, reverse=True)
 
 
 def share(setting: Sequence[str], values: Sequence[float]) -> float | None:

@@ -53,24 +53,24 @@ def axes(names: Sequence[str], columns: Sequence[Sequence[str]]) -> list[tuple[A
         columns: for each axis the value of each trial.
     """
     gap = WIDTH / max(1, len(names) - 1)
-    made = []
+    pairs = []
     for number, (name, column) in enumerate(zip(names, columns, strict=True)):
         heights, labels = _numeric(column) or _named(column)
         last = number == len(names) - 1 > 0
         # Between two axes stand labels of the first, and before the last axis its own too.
         sides = "end" if last else "middle" if number else "start", "end" if last else "start"
         room = int(gap / (2 if last or number == len(names) - 2 else 1) / LETTER) - 1
-        made.append((Axis(round(number * gap, 1), name, _apart(labels), *sides, max(3, room)), heights))
-    return made
+        pairs.append((Axis(round(number * gap, 1), name, _apart(labels), *sides, max(3, room)), heights))
+    return pairs
 
 
 def lines(placed: Sequence[tuple[Axis, Sequence[float]]], titles: Sequence[str], ranks: Sequence[float]) -> list[Line]:
     """Return the line of each trial, the best one last, so that it lies on top."""
-    made = []
+    result = []
     for number, (title, rank) in enumerate(zip(titles, ranks, strict=True)):
         corners = " ".join(f"{axis.x},{heights[number]}" for axis, heights in placed)
-        made.append(Line(corners, title, round(rank, 3)))
-    return sorted(made, key=lambda line: line.rank)
+        result.append(Line(corners, title, round(rank, 3)))
+    return sorted(result, key=lambda line: line.rank)
 
 
 def _numeric(column: Sequence[str]) -> tuple[list[float], list[tuple[float, str]]] | None:

@@ -107,8 +107,8 @@ def _short(names: Sequence[str]) -> list[str]:
 
 def _table(trials: Sequence[Trial], names: Sequence[str]) -> list[list[str]]:
     """Return for each trial the value of each setting, or a dash."""
-    found = []
+    rows = []
     for trial in trials:
         own = {override_key(word): word.partition("=")[2] for word in trial.overrides}
-        found.append([own.get(name, "–") for name in names])
-    return found
+        rows.append([own.get(name, "–") for name in names])
+    return rows

@@ -54,5 +54,5 @@ def _best(study: optuna.Study, trials: Sequence[FrozenTrial]) -> list[FrozenTria
 
 
 def _folder(trial: FrozenTrial) -> str:
-    told = trial.user_attrs
-    return display_path(Path(told[FOLDER], str(told[POINT]))) if {FOLDER, POINT} <= told.keys() else ""
+    attrs = trial.user_attrs
+    return display_path(Path(attrs[FOLDER], str(attrs[POINT]))) if {FOLDER, POINT} <= attrs.keys() else ""

@@ -23,13 +23,13 @@ class Outcome:
     error: Exception | None = None
 
 
-def outcome(run: Path, result: JobReturn | None, lost: Exception | None) -> Outcome:
+def outcome(run: Path, result: JobReturn | None, launcher_error: Exception | None) -> Outcome:
     """Return the outcome of a trial.
 
     Args:
         run: its folder.
         result: what the launcher gave; None where it lost the process.
-        lost: what the launcher raised then.
+        launcher_error: what the launcher raised then.
     """
     folder = RunFolder(run)
     status = folder.status()
@@ -40,7 +40,7 @@ def outcome(run: Path, result: JobReturn | None, lost: Exception | None) -> Outc
         return Outcome(reason=summarize_error(error), error=error)
     value = folder.objective if result is None or result.return_value is None else result.return_value
     if result is None and not folder.is_complete:
-        error = lost or FrameworkError("the launcher gave no result")
+        error = launcher_error or FrameworkError("the launcher gave no result")
         return Outcome(reason=summarize_error(error), error=error)
     if value is None or not math.isfinite(value):
         error = FrameworkError(f"{run}: the objective is {'missing' if value is None else value}")

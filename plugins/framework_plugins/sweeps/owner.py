@@ -17,8 +17,8 @@ FOLDER, POINT, AGAIN, HOST, PROCESS, BEGAN = "folder", "point", "again", "host",
 def note(trial: optuna.Trial, folder: Path) -> None:
     """Note that a trial is of this process, for a sweep into `folder`."""
     process = psutil.Process()
-    told = {FOLDER: str(folder), HOST: socket.gethostname(), PROCESS: process.pid, BEGAN: process.create_time()}
-    for name, value in told.items():
+    attrs = {FOLDER: str(folder), HOST: socket.gethostname(), PROCESS: process.pid, BEGAN: process.create_time()}
+    for name, value in attrs.items():
         trial.set_user_attr(name, value)
 
 
@@ -29,10 +29,10 @@ def is_elsewhere(trial: FrozenTrial) -> bool:
 
 def is_alive(trial: FrozenTrial) -> bool:
     """Whether another process of this machine asked for a trial, and is still there."""
-    told = trial.user_attrs
-    if told.get(HOST) != socket.gethostname() or told.get(PROCESS) == os.getpid():
+    attrs = trial.user_attrs
+    if attrs.get(HOST) != socket.gethostname() or attrs.get(PROCESS) == os.getpid():
         return False
     try:
-        return bool(abs(psutil.Process(told[PROCESS]).create_time() - told[BEGAN]) < 1)
+        return bool(abs(psutil.Process(attrs[PROCESS]).create_time() - attrs[BEGAN]) < 1)
     except (psutil.Error, KeyError):
         return False

@@ -35,8 +35,8 @@ def read_space(loader: ConfigLoader, words: Sequence[str]) -> Space:
         FrameworkError: nothing is swept over, or a range is empty.
     """
     parser = OverridesParser.create(config_loader=loader)
-    given = {override.get_key_element(): override for override in parser.parse_overrides(list(words))}
-    swept = {key: override for key, override in given.items() if override.is_sweep_override()}
+    overrides = {override.get_key_element(): override for override in parser.parse_overrides(list(words))}
+    swept = {key: override for key, override in overrides.items() if override.is_sweep_override()}
     if not swept:
         raise FrameworkError(
             "hydra/sweeper=optuna5 has nothing to look for: give trainer.learning_rate=interval(1e-5,1e-3), say"
@@ -45,7 +45,7 @@ def read_space(loader: ConfigLoader, words: Sequence[str]) -> Space:
         raise FrameworkError(
             f"{swept['objective'].input_line}: trials are compared by one objective, so it cannot be swept over"
         )
-    fixed = [str(override.input_line) for key, override in given.items() if key not in swept]
+    fixed = [str(override.input_line) for key, override in overrides.items() if key not in swept]
     values = {
         key: [str(value) for value in override.sweep_string_iterator()]
         for key, override in swept.items()

@@ -39,8 +39,8 @@ def open_storage(place: str) -> BaseStorage:
     except FrameworkError:
         raise
     except Exception as error:  # of a database's own library
-        shown = place if "@" not in place else f"{place.partition('://')[0]}://…"  # what stands there is a password
-        raise FrameworkError(f"hydra.sweeper.storage={shown} cannot be opened: {summarize_error(error)}") from error
+        redacted = place if "@" not in place else f"{place.partition('://')[0]}://…"  # what stands there is a password
+        raise FrameworkError(f"hydra.sweeper.storage={redacted} cannot be opened: {summarize_error(error)}") from error
 
 
 def _open_journal(file: Path) -> BaseStorage:

@@ -62,17 +62,17 @@ def check_space(study: optuna.Study, space: Space) -> None:
     Raises:
         FrameworkError: it has trials with other choices of a list, or numbers of another kind.
     """
-    found: dict[str, str] = {}
+    problems: dict[str, str] = {}
     for trial in study.get_trials(deepcopy=False):
-        for key, had in trial.distributions.items():
-            wanted = space.distributions.get(key, had)
+        for key, earlier in trial.distributions.items():
+            current = space.distributions.get(key, earlier)
             try:
-                check_distribution_compatibility(had, wanted)
+                check_distribution_compatibility(earlier, current)
             except ValueError:
-                name = f"the study '{study.study_name}' has trials of {key}={as_sweep(had)}, which stays so"
-                found[key] = f"{key}={as_sweep(wanted)}: {name}: sweep over that, or give this one a name, {NAME}"
-    if found:
-        raise FrameworkError("\n".join(found.values()))
+                name = f"the study '{study.study_name}' has trials of {key}={as_sweep(earlier)}, which stays so"
+                problems[key] = f"{key}={as_sweep(current)}: {name}: sweep over that, or give this one a name, {NAME}"
+    if problems:
+        raise FrameworkError("\n".join(problems.values()))
 
 
 def _sampler(settings: Optuna5Config, points: int) -> BaseSampler:

@@ -99,17 +99,17 @@ class Sweeping:
             for trial, point in zip(trials, points, strict=True)
         ]
         results: Sequence[JobReturn | None] = [None] * count
-        lost: Exception | None = None
+        launcher_error: Exception | None = None
         try:
             results = self.launcher.launch(words, initial_job_idx=points[0])
         except Exception as error:  # noqa: BLE001 - a launcher whose worker was killed; what the folders tell counts
-            lost = error
+            launcher_error = error
         failed: list[Exception] = []
         for trial, point, result in zip(trials, points, results, strict=True):
-            came = outcome(self.folder / str(point), result, lost)
-            if not _tell(study, trial, came):
+            trial_outcome = outcome(self.folder / str(point), result, launcher_error)
+            if not _tell(study, trial, trial_outcome):
                 print(f"trial {point}: another process took it over and runs it again; {TAKEN}", file=sys.stderr)  # noqa: T201
-            failed += [came.error] if came.error else []
+            failed += [trial_outcome.error] if trial_outcome.error else []
         return failed
 
     def _of_hydra(self, number: int, point: int) -> list[str]:
@@ -127,8 +127,8 @@ class Sweeping:
     def _own(self, study: optuna.Study, trial: optuna.Trial) -> int:
         """Note the owner of the trial, and return the number of its job in the folder."""
         if POINT not in trial.user_attrs:
-            taken = [own.user_attrs[POINT] for own in self._ours(study) if POINT in own.user_attrs]
-            trial.set_user_attr(POINT, max(taken, default=-1) + 1)
+            numbers = [own.user_attrs[POINT] for own in self._ours(study) if POINT in own.user_attrs]
+            trial.set_user_attr(POINT, max(numbers, default=-1) + 1)
         note(trial, self.folder)
         return int(trial.user_attrs[POINT])
 
@@ -172,14 +172,14 @@ class Sweeping:
     def _next(self, study: optuna.Study) -> int:
         """Return how many trials to run now; 0 where the study has enough."""
         waiting = sum(trial.state is TrialState.WAITING for trial in study.get_trials(deepcopy=False))
-        left = waiting if self.settings.sampler is Sampler.grid else self.settings.n_trials - len(begun(study))
-        return max(0, min(self._at_once(), left))
+        remaining = waiting if self.settings.sampler is Sampler.grid else self.settings.n_trials - len(begun(study))
+        return max(0, min(self._at_once(), remaining))
 
     def _at_once(self) -> int:
         if self.settings.n_jobs is not None:
             return self.settings.n_jobs
-        given = OmegaConf.select(self.config.hydra, "launcher.n_jobs")
-        return given if isinstance(given, int) and given > 0 else os.cpu_count() or 1 if given == -1 else 1
+        jobs = OmegaConf.select(self.config.hydra, "launcher.n_jobs")
+        return jobs if isinstance(jobs, int) and jobs > 0 else os.cpu_count() or 1 if jobs == -1 else 1
 
     def _save(self, study: optuna.Study) -> None:
         """Write the best trial so far, as sweepers of Hydra do."""
@@ -189,14 +189,14 @@ class Sweeping:
             OmegaConf.save(OmegaConf.create(best), self.folder / RESULTS)
 
 
-def _tell(study: optuna.Study, trial: optuna.Trial, came: Outcome) -> bool:
+def _tell(study: optuna.Study, trial: optuna.Trial, trial_outcome: Outcome) -> bool:
     """Report the outcome of a trial to the study; False if the trial was taken over, so it no longer counts."""
-    ended = TrialState.PRUNED if came.given_up else TrialState.FAIL
-    state = ended if came.value is None else TrialState.COMPLETE
+    failure = TrialState.PRUNED if trial_outcome.given_up else TrialState.FAIL
+    state = failure if trial_outcome.value is None else TrialState.COMPLETE
     try:
-        if came.reason:
-            trial.set_user_attr("reason", came.reason)
-        return study.tell(trial, came.value, state, skip_if_finished=True).state is state
+        if trial_outcome.reason:
+            trial.set_user_attr("reason", trial_outcome.reason)
+        return study.tell(trial, trial_outcome.value, state, skip_if_finished=True).state is state
     except UpdateFinishedTrialError:
         return False
 

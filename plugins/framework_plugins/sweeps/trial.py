@@ -32,10 +32,10 @@ class Place:
 
     def words(self) -> list[str]:
         """Write it as overrides of a trial; a URL as the one of the config, unresolved."""
-        told = dataclasses.asdict(self)
-        storage = told.pop("storage")
+        fields = dataclasses.asdict(self)
+        storage = fields.pop("storage")
         place = "${hydra.sweeper.storage}" if "://" in storage else _quoted(storage)
-        values = {TRIAL: _quoted(json.dumps(told)), STORAGE: place}
+        values = {TRIAL: _quoted(json.dumps(fields)), STORAGE: place}
         return [f"++hydra.job.env_set.{name}={value}" for name, value in values.items()]
 
 

@@ -270,8 +270,8 @@ def _words(choice: Selection, settings: Mapping[str, object]) -> str:
 
 def _python() -> str:
     """Return how this Python is called from here: by its name where that is first on the path."""
-    found = shutil.which("python")
-    return "python" if found and Path(found) == Path(sys.executable) else display_path(Path(sys.executable))
+    path = shutil.which("python")
+    return "python" if path and Path(path) == Path(sys.executable) else display_path(Path(sys.executable))
 
 
 def _numbers(step: Step) -> str:

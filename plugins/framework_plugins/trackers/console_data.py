@@ -27,14 +27,14 @@ PIECES = 12
 
 def facts(data: DataResult) -> dict[str, Text]:
     """Return the facts about the data by name, for a table of two columns."""
-    shown = {}
+    rows = {}
     for fact in data_facts(data):
-        shown[fact.name] = Text("\n").join(
+        rows[fact.name] = Text("\n").join(
             [Text(fact.text, style="yellow" if fact.amiss else ""), *(Text(line, style="dim") for line in fact.more)]
         )
         if fact.name == "lengths":
-            shown[fact.name].append(f"\n{histogram(data.lengths)}")
-    return shown
+            rows[fact.name].append(f"\n{histogram(data.lengths)}")
+    return rows
 
 
 def histogram(lengths: Lengths) -> str:
@@ -54,9 +54,9 @@ def show_findings(out: Terminal, findings: Sequence[Finding], audits: Iterable[s
         out.print()
         return
     counts = {kind: sum(finding.severity is kind for finding in findings) for kind in STYLES}
-    told = ", ".join(_several(kind, number) for kind, number in counts.items() if number)
+    summary = ", ".join(_several(kind, number) for kind, number in counts.items() if number)
     table = Table(
-        box=None, show_header=False, pad_edge=False, title=f"audit: {told}", title_justify="left", title_style="bold"
+        box=None, show_header=False, pad_edge=False, title=f"audit: {summary}", title_justify="left", title_style="bold"
     )
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")

@@ -14,7 +14,7 @@ def training_rows(report: Report, expected: Forecast | None, plan: Plan | None) 
     if train is None:
         return {}
     memory = expected.memory if expected else None
-    told = f" ({memory.allocated / GIB:.2f} expected)" if memory else ""
+    expectation = f" ({memory.allocated / GIB:.2f} expected)" if memory else ""
     rows = {
         "training": f"{train.steps} steps in {train.seconds:.0f} s, loss {train.train_loss:.3f} on average, "
         f"{train.last_loss:.3f} at the end",
@@ -24,7 +24,7 @@ def training_rows(report: Report, expected: Forecast | None, plan: Plan | None) 
         if train.computed_tokens
         else "",
         "trained": f"{train.trainable_parameters / 1e6:.2f} of {train.total_parameters / 1e6:.1f} million parameters",
-        "peak memory": f"{train.peak_memory_bytes / GIB:.2f} GiB{told}",
+        "peak memory": f"{train.peak_memory_bytes / GIB:.2f} GiB{expectation}",
         "ran out of memory": "; ".join(train.oom_fallbacks),
     }
     if plan:

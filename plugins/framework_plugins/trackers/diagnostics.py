@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import importlib
-from importlib.metadata import version
 
 from framework.api.diagnostic import DiagnosticResult, State
-from framework.api.machine import missing, pip_command
+from framework.api.machine import installed, missing, pip_command
 from framework.api.plan import Plan
 from framework_plugins.trackers.config import WandbConfig
 
@@ -29,10 +28,11 @@ def mlflow(_: Plan | None) -> DiagnosticResult:
 
 
 def _library(distribution: str, module: str, extra: str) -> DiagnosticResult:
-    if missing([distribution]):
+    version = installed(distribution)
+    if version is None:
         return DiagnosticResult(State.missing, "not installed", fix=pip_command([f"framework[{extra}]"]))
     importlib.import_module(module)
-    return DiagnosticResult(State.ok, "can be imported", version(distribution))
+    return DiagnosticResult(State.ok, "can be imported", version)
 
 
 def login(_: Plan | None) -> DiagnosticResult | None:
@@ -42,11 +42,11 @@ def login(_: Plan | None) -> DiagnosticResult | None:
     from framework_plugins.trackers import wandb_key  # noqa: PLC0415 - only this check needs wandb
     from framework_plugins.trackers.wandb_run import way  # noqa: PLC0415 - as above
 
-    found = way(WandbConfig())
-    has = "" if wandb_key.why_no_login(wandb_key.quiet_settings()) else wandb_key.found_in()
-    if found.mode == "online":
-        return DiagnosticResult(State.ok, f"{has}; logger=[wandb] logs online to {found.address}")
-    why = f"{has}, but {found.why}" if has else found.why
-    if found.mode == "disabled":
+    connection = way(WandbConfig())
+    key_source = "" if wandb_key.why_no_login(wandb_key.quiet_settings()) else wandb_key.found_in()
+    if connection.mode == "online":
+        return DiagnosticResult(State.ok, f"{key_source}; logger=[wandb] logs online to {connection.address}")
+    why = f"{key_source}, but {connection.why}" if key_source else connection.why
+    if connection.mode == "disabled":
         return DiagnosticResult(State.off, f"{why}: logger=[wandb] logs nothing")
-    return DiagnosticResult(State.off, f"{why}: logger=[wandb] logs offline", fix=found.fix or LATER)
+    return DiagnosticResult(State.off, f"{why}: logger=[wandb] logs offline", fix=connection.fix or LATER)

@@ -46,8 +46,8 @@ class Jsonl(Logger):
             case StageFinished(stage, EvalResult() as result):
                 self._write("evaluated", before=stage is Stage.baseline, metrics=result.figures)
             case RunFinished(Report() as report):
-                found = as_plain(report)
-                self._write("finished", **{name: found[name] for name in ("objective", "metrics", "verdict")})
+                values = as_plain(report)
+                self._write("finished", **{name: values[name] for name in ("objective", "metrics", "verdict")})
             case RunFailed(error):
                 self._write("failed", error=summarize_error(error))
 

@@ -40,22 +40,22 @@ def known_run(plan: Plan, tracker: str, place: str) -> KeptRun | None:
     """Return the tracker run that this run continues; None where a new one begins."""
     file = plan.run_dir / f"{tracker}.json"
     try:
-        kept = KeptRun(**json.loads(file.read_text(encoding="utf-8")))
+        earlier = KeptRun(**json.loads(file.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):  # there is none, or somebody has edited it
         return None
-    same = kept.place == place and not (plan.is_new_run and (kept.over or kept.settings != settings_of(plan)))
-    return kept if same else None
+    same = earlier.place == place and not (plan.is_new_run and (earlier.over or earlier.settings != settings_of(plan)))
+    return earlier if same else None
 
 
-def keep_run(plan: Plan, tracker: str, kept: KeptRun) -> None:
+def keep_run(plan: Plan, tracker: str, run: KeptRun) -> None:
     """Note it, whole or not at all."""
-    write_atomically(plan.run_dir / f"{tracker}.json", json.dumps(asdict(kept)) + "\n")
+    write_atomically(plan.run_dir / f"{tracker}.json", json.dumps(asdict(run)) + "\n")
 
 
 def settings_of(plan: Plan) -> str:
     """Return a hash over what makes a training the one that it is, and over its data."""
-    told = plan.affecting(Affects.resume | Affects.data)
-    return hashlib.sha256(json.dumps(told, sort_keys=True, default=str).encode()).hexdigest()[:16]
+    settings = plan.affecting(Affects.resume | Affects.data)
+    return hashlib.sha256(json.dumps(settings, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def trained_steps(plan: Plan) -> int:

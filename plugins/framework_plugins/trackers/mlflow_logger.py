@@ -133,8 +133,8 @@ class Mlflow(Logger):
 
     def _params(self, values: Mapping[str, Any]) -> None:
         """Write the config, as single settings to compare runs by and as a whole."""
-        chosen = [(name, value) for name, value in flat(values) if not name.startswith("data_result.")]
-        params = [Param(_key(name), _param(value)) for name, value in chosen]
+        entries = [(name, value) for name, value in flat(values) if not name.startswith("data_result.")]
+        params = [Param(_key(name), _param(value)) for name, value in entries]
         for start in range(0, len(params), MOST_PARAMS):
             self._batch(params=params[start : start + MOST_PARAMS])
         self._file(json.dumps(values, indent=1, ensure_ascii=False), "config.json")
@@ -170,10 +170,10 @@ class Mlflow(Logger):
         """Log answers, measures, verdict and the report."""
         self._table("answers", answers(samples, self.config.answers))
         self._table("measures", measures(report))
-        found = results(report)
-        self._file(json.dumps(found, indent=1, ensure_ascii=False), "report.json")
+        values = results(report)
+        self._file(json.dumps(values, indent=1, ensure_ascii=False), "report.json")
         if report.verdict:
-            self._batch(tags=[RunTag("verdict", "\n".join(found["verdict"]["lines"]))])
+            self._batch(tags=[RunTag("verdict", "\n".join(values["verdict"]["lines"]))])
         if report.objective.value is not None:
             self._metrics({"objective": report.objective.value})
 
@@ -202,8 +202,8 @@ class Mlflow(Logger):
 
 def tracking_address(config: MlflowConfig) -> str:
     """Return where MLflow writes, a folder as `file:///…`."""
-    given = config.tracking_uri or os.environ.get(ADDRESS) or FOLDER
-    return given if re.match(r"[a-zA-Z][\w+-]*:|databricks$", given) else Path(given).absolute().as_uri()
+    address = config.tracking_uri or os.environ.get(ADDRESS) or FOLDER
+    return address if re.match(r"[a-zA-Z][\w+-]*:|databricks$", address) else Path(address).absolute().as_uri()
 
 
 def _goes_on(client: MlflowClient, run_id: str) -> bool:

@@ -31,11 +31,11 @@ class Table:
 
 def answers(samples: Sequence[tuple[Sample | None, Sample]], most: int) -> Table:
     """Return the answers before and after side by side, with the scores of each; `most` rows at most."""
-    shown = samples[:most]
-    names = list(dict.fromkeys(name for _, after in shown for name in after.scores))
+    selected = samples[:most]
+    names = list(dict.fromkeys(name for _, after in selected for name in after.scores))
     scores = [f"{name} {when}" for name in names for when in ("before", "after")]
     rows = []
-    for before, after in shown:
+    for before, after in selected:
         earlier = before.scores if before else {}
         values = [value for name in names for value in (earlier.get(name), after.scores.get(name))]
         rows.append([after.prompt, after.reference, before.answer if before else None, after.answer, *values])
@@ -44,9 +44,9 @@ def answers(samples: Sequence[tuple[Sample | None, Sample]], most: int) -> Table
 
 def asked(samples: Sequence[Sample], most: int) -> Table:
     """Return the answers of one evaluation, with their scores; `most` rows at most."""
-    shown = samples[:most]
-    names = list(dict.fromkeys(name for sample in shown for name in sample.scores))
-    rows = [[each.prompt, each.reference, each.answer, *map(each.scores.get, names)] for each in shown]
+    selected = samples[:most]
+    names = list(dict.fromkeys(name for sample in selected for name in sample.scores))
+    rows = [[each.prompt, each.reference, each.answer, *map(each.scores.get, names)] for each in selected]
     return Table(["prompt", "reference", "answer", *names], redact(rows))
 
 
@@ -88,8 +88,8 @@ def _counts(data: DataResult) -> DataResult:
 
 def results(report: Report) -> dict[str, Any]:
     """Return the report as plain values; the data are part of the config."""
-    found: dict[str, Any] = redact(as_plain(dataclasses.replace(report, data=None)))
-    return found
+    values: dict[str, Any] = redact(as_plain(dataclasses.replace(report, data=None)))
+    return values
 
 
 def flat(value: Any, path: str = "", sign: str = ".") -> Iterator[tuple[str, Any]]:
@@ -117,6 +117,6 @@ def weights(plan: Plan) -> Path | None:
     return next((folder for folder in folders if folder.is_dir() and any(folder.iterdir())), None)
 
 
-def run_name(given: str | None, plan: Plan) -> str:
+def run_name(name: str | None, plan: Plan) -> str:
     """Return the name of a run among others."""
-    return str(redact(given or f"{plan.name}-{plan.run_dir.name}"))
+    return str(redact(name or f"{plan.name}-{plan.run_dir.name}"))

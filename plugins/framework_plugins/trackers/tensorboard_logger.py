@@ -97,10 +97,10 @@ class TensorBoard(Logger):
         for name, table in (("answers", answers(samples, self.config.answers)), ("measures", measures(report))):
             if table.rows:
                 self._text(name, _markdown(table))
-        found = results(report)
+        values = results(report)
         if report.verdict:
-            self._text("verdict", "\n".join(f"- {line}" for line in found["verdict"]["lines"]))
-        self._text("report", f"```json\n{json.dumps(found, indent=1, ensure_ascii=False)}\n```")
+            self._text("verdict", "\n".join(f"- {line}" for line in values["verdict"]["lines"]))
+        self._text("report", f"```json\n{json.dumps(values, indent=1, ensure_ascii=False)}\n```")
         objective = report.objective
         chosen = {name: _hyperparameter(value) for name, value in flat(self.values) if not _is_result(name)}
         scores = {} if objective.value is None else {f"objective/{objective.name}": objective.value}

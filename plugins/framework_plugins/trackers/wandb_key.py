@@ -42,12 +42,12 @@ def why_no_login(settings: wandb.Settings) -> str:
     before = settings.mode
     settings.mode = "online"  # offline it would not look
     try:
-        found = wandb.login(prompt=False, verify=False)
+        logged_in = wandb.login(prompt=False, verify=False)
     except wandb.Error as error:
         return str(redact(str(error))).rstrip(".")
     finally:
         settings.mode = before
-    return "" if found else "no key"
+    return "" if logged_in else "no key"
 
 
 def how_to_log_in(settings: wandb.Settings) -> str:

@@ -216,8 +216,8 @@ class Wandb(Logger):
 
 def _sync(folders: Sequence[Path]) -> str:
     """Return the command that uploads runs which are on this machine only; parts of one run go up together."""
-    left = [folder for folder in folders if not any(folder.glob("*.synced"))]
-    return shlex.join(["wandb", "sync", *map(str, left)])
+    unsynced = [folder for folder in folders if not any(folder.glob("*.synced"))]
+    return shlex.join(["wandb", "sync", *map(str, unsynced)])
 
 
 def _redact_logs(folder: Path) -> None:

@@ -43,12 +43,12 @@ def way(config: WandbConfig) -> Way:
     """
     settings = quiet_settings()
     address = str(redact(settings.base_url))
-    wanted, why = config.mode.value, "logger.wandb.mode=offline"
+    mode, why = config.mode.value, "logger.wandb.mode=offline"
     if config.mode is WandbMode.auto:
-        wanted = settings.mode
-        why = f"{MODE}={wanted}" if os.environ.get(MODE) else f"mode={wanted} in W&B's settings"
-    if wanted in {*OFFLINE, "disabled"}:
-        return Way("disabled" if wanted == "disabled" else "offline", address, why)
+        mode = settings.mode
+        why = f"{MODE}={mode}" if os.environ.get(MODE) else f"mode={mode} in W&B's settings"
+    if mode in {*OFFLINE, "disabled"}:
+        return Way("disabled" if mode == "disabled" else "offline", address, why)
     if lacks := why_no_login(settings):
         return Way("offline", address, lacks, how_to_log_in(settings))
     if not reachable(settings.base_url):
@@ -66,26 +66,26 @@ def open_run(config: WandbConfig, about: Mapping[str, Any], folder: Path, values
         values: the config of the run.
     """
     _switch_telemetry_off()
-    chosen = way(config)
-    why = chosen.told
-    if chosen.mode == "disabled":
+    connection = way(config)
+    why = connection.told
+    if connection.mode == "disabled":
         return None, why
-    if chosen.mode == "online":
+    if connection.mode == "online":
         try:
             return _init(config, about, folder, values, "online"), ""
         except Exception as error:  # noqa: BLE001 - whatever the server makes of it, the run is logged offline
             _end_service()
-            why = f"{chosen.address} did not take the run"
+            why = f"{connection.address} did not take the run"
             say(f"wandb cannot log online ({redact(summarize_error(error))}); this run is logged offline")
     return _init(config, about, folder, values, "offline"), why
 
 
-def _init(config: WandbConfig, about: Mapping[str, Any], folder: Path, values: Mapping[str, Any], chosen: str) -> Any:
+def _init(config: WandbConfig, about: Mapping[str, Any], folder: Path, values: Mapping[str, Any], mode: str) -> Any:
     return wandb.init(
         **about,
         dir=folder,
         config=dict(values),
-        mode=chosen,  # type: ignore[arg-type] # a literal of wandb's
+        mode=mode,  # type: ignore[arg-type] # a literal of wandb's
         reinit="create_new",
         settings=wandb.Settings(
             init_timeout=config.init_timeout,

@@ -37,13 +37,13 @@ def table() -> Mapping[str, str]:
         return {}
     try:
         module = runpy.run_path(str(Path(package.submodule_search_locations[0], TABLE)))
-        found: Mapping[str, str] = module[NAME]
+        entries: Mapping[str, str] = module[NAME]
     except (OSError, KeyError) as error:
         raise FrameworkError(
             f"unsloth {installed('unsloth')} has no {NAME} in {TABLE}, which lists its 4-bit weights: set "
             "trainer.optimised_checkpoints=false"
         ) from error
-    return {name.lower(): other for name, other in found.items() if other.endswith(FOUR_BITS)}
+    return {name.lower(): other for name, other in entries.items() if other.endswith(FOUR_BITS)}
 
 
 def listed(plan: Plan) -> str:
@@ -66,16 +66,16 @@ def fetched(plan: Plan, place: ModelPlace) -> tuple[ModelPlace | None, str]:
     if not name:
         return None, ""
     try:
-        found = source(name).fetch(weights=False)
+        checkpoint = source(name).fetch(weights=False)
     except FrameworkError as error:
         return None, f"quantized here: {name} is not available ({str(error).splitlines()[0]})"
-    theirs, ours = (_config(folder) for folder in (found.folder, place.folder))
-    apart = [key for key in SAME if theirs.get(key) != ours.get(key)]
-    if apart:
-        return None, f"quantized here: {name} differs from {place.name} in {', '.join(apart)}"
+    theirs, ours = (_config(folder) for folder in (checkpoint.folder, place.folder))
+    differing = [key for key in SAME if theirs.get(key) != ours.get(key)]
+    if differing:
+        return None, f"quantized here: {name} differs from {place.name} in {', '.join(differing)}"
     if (theirs.get("quantization_config") or {}).get("bnb_4bit_quant_type") != "nf4":
         return None, f"quantized here: {name} is not in NF4"
-    return found, f"{name}, quantized by Unsloth"
+    return checkpoint, f"{name}, quantized by Unsloth"
 
 
 def source(name: str) -> Any:

@@ -98,13 +98,16 @@ def check(run: HFModel, backend: type[HFBackend]) -> str:
             ) from error
         except FrameworkError as error:
             return f"they make no tiny model of it: {error}"
-        found = problem(run, backend, Path(place), loss)
+        difference = problem(run, backend, Path(place), loss)
     before.restore()
-    if found:
-        chosen = " ".join(f"{group}={getattr(run.plan, group).component.name}" for group in ("adapter", "quantization"))
+    if difference:
+        options = " ".join(
+            f"{group}={getattr(run.plan, group).component.name}" for group in ("adapter", "quantization")
+        )
         raise FrameworkError(
-            f"{trainer} does not train {config.get('model_type')} with {chosen} on "
-            f"this {run.machine.device.upper()} as {PLAIN} do: {found}" + ("" if HF in found else f". Set {HF}")
+            f"{trainer} does not train {config.get('model_type')} with {options} on "
+            f"this {run.machine.device.upper()} as {PLAIN} do: {difference}"
+            + ("" if HF in difference else f". Set {HF}")
         )
     write_json(file, {"loss": loss})
     return ""
@@ -158,12 +161,12 @@ def problem(run: HFModel, backend: type[HFBackend], place: Path, loss: float) ->
 
 def rows() -> list[TokenRow]:
     """Return rows of different lengths that begin alike, of which a part is supervised, a different one of each."""
-    made = []
+    result = []
     for row in range(ROWS):
         ids = [4 + (place * place + (row * 31 if place >= ALIKE else 0)) % 499 for place in range(LENGTH - 3 * row)]
-        asked = ALIKE + 2 + row
-        made.append(TokenRow(ids, [IGNORE] * asked + ids[asked:]))
-    return made
+        masked = ALIKE + 2 + row
+        result.append(TokenRow(ids, [IGNORE] * masked + ids[masked:]))
+    return result
 
 
 def _with_twin(plan: Plan, place: Path) -> Plan:
@@ -184,16 +187,16 @@ def _differences(model: HFModel, place: Path, loss: float, allowed: float) -> It
     whole, gradients = rows(), load_file(place / GRADIENTS)
     evaluated = model.loss(whole)
     model.complete([row.input_ids[: ALIKE + 1] for row in whole], max_new_tokens=4, batch_size=ROWS)
-    trained, made = _step(model, whole, place)
-    for what, found in (("evaluation", evaluated), ("training", trained)):
-        if not abs(found - loss) <= allowed * loss:  # what is no number differs too
-            yield f"the loss in {what} is {found:.4f}, and theirs {loss:.4f}"
-    if others := sorted(made.keys() ^ gradients.keys()):
+    trained, own_gradients = _step(model, whole, place)
+    for what, value in (("evaluation", evaluated), ("training", trained)):
+        if not abs(value - loss) <= allowed * loss:  # what is no number differs too
+            yield f"the loss in {what} is {value:.4f}, and theirs {loss:.4f}"
+    if others := sorted(own_gradients.keys() ^ gradients.keys()):
         yield f"{others[0]} is trained by one of the two alone"
         return
     least = SLIGHT * math.hypot(*(gradient.norm().item() for gradient in gradients.values()))
     for name, gradient in gradients.items():
-        far = (made[name] - gradient).norm().item() / max(gradient.norm().item(), least)
+        far = (own_gradients[name] - gradient).norm().item() / max(gradient.norm().item(), least)
         if not far <= allowed:
             yield f"the gradient of {name} differs by {far:.1%} of its size"
 
@@ -201,22 +204,22 @@ def _differences(model: HFModel, place: Path, loss: float, allowed: float) -> It
 def _step(model: HFModel, whole: list[TokenRow], place: Path) -> tuple[float, dict[str, torch.Tensor]]:
     """Train until a step has finite gradients, and return its loss and them."""
     losses: list[float] = []
-    found: dict[str, torch.Tensor] = {}
+    gradients: dict[str, torch.Tensor] = {}
 
     def look(*_: Any) -> None:
         named = {name: weight.grad for name, weight in model.model.named_parameters() if weight.grad is not None}
-        if not found and all(gradient.isfinite().all() for gradient in named.values()):
-            found.update({name: gradient.detach().float().cpu().clone() for name, gradient in named.items()})
+        if not gradients and all(gradient.isfinite().all() for gradient in named.values()):
+            gradients.update({name: gradient.detach().float().cpu().clone() for name, gradient in named.items()})
 
-    def told(step: Step) -> StepControl | None:
+    def on_step(step: Step) -> StepControl | None:
         losses.append(step.loss)
-        return StepControl(stop="its gradients are known") if found else None
+        return StepControl(stop="its gradients are known") if gradients else None
 
     handle = register_optimizer_step_pre_hook(look)
     try:
-        model.train(whole, [], TrainRun(place / "checkpoint", place / "scratch", told))
+        model.train(whole, [], TrainRun(place / "checkpoint", place / "scratch", on_step))
     finally:
         handle.remove()
-    if not found:
+    if not gradients:
         raise FrameworkError("no step has finite gradients")
-    return losses[-1], found
+    return losses[-1], gradients

@@ -28,16 +28,18 @@ def diagnostics() -> Iterator[Diagnostic]:
 
 def unsloth(_: Plan | None) -> DiagnosticResult:
     """Say whether its versions go together with the others, and import it; that changes other libraries."""
-    has = versions.installed()
-    if not has:
+    version = versions.installed()
+    if not version:
         return DiagnosticResult(State.missing, "not installed", fix=f"{pip_command([EXTRA])}, {ENVIRONMENT}")
-    found = next(versions.problems(), "")
-    if found:
-        return DiagnosticResult(State.broken, found.removeprefix("trainer=unsloth: "), has, fix=pip_command([EXTRA]))
+    problem = next(versions.problems(), "")
+    if problem:
+        return DiagnosticResult(
+            State.broken, problem.removeprefix("trainer=unsloth: "), version, fix=pip_command([EXTRA])
+        )
     from framework_plugins.unsloth.first import DEVICE_TYPE  # noqa: PLC0415 - what is checked
 
     untested = versions.untested()
     note = f"; {untested}" if untested else ""
     return DiagnosticResult(
-        State.ok, f"FastLanguageModel can be imported, and trains on the {DEVICE_TYPE.upper()}{note}", has
+        State.ok, f"FastLanguageModel can be imported, and trains on the {DEVICE_TYPE.upper()}{note}", version
     )

@@ -21,7 +21,7 @@ def footprint(plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, shared: i
     if on_gpu and config.packing is Packing.tree:
         padded = dataclasses.replace(config, packing=Packing.pad)
         plan = dataclasses.replace(plan, trainer=dataclasses.replace(plan.trainer, config=padded))
-    found = hf.footprint(plan, shape, gpu, longest, shared)
+    settings = hf.footprint(plan, shape, gpu, longest, shared)
     if not on_gpu:
-        return dataclasses.replace(found, process=found.process + IMPORTED)
-    return dataclasses.replace(found, offloaded=found.checkpointing)
+        return dataclasses.replace(settings, process=settings.process + IMPORTED)
+    return dataclasses.replace(settings, offloaded=settings.checkpointing)

@@ -21,8 +21,8 @@ def lora_settings(config: Any) -> dict[str, Any]:
         FrameworkError: it is an adapter of another kind.
     """
     settings = {name: getattr(config, name) for name in ASKED_FOR} if isinstance(config, LoraConfig) else {}
-    plain, given = LoraConfig(**settings).to_dict(), config.to_dict()
-    other = sorted(name for name, value in given.items() if name not in ABOUT and plain.get(name) != value)
+    plain, actual = LoraConfig(**settings).to_dict(), config.to_dict()
+    other = sorted(name for name, value in actual.items() if name not in ABOUT and plain.get(name) != value)
     if not settings or other:
         what = f"sets {', '.join(other)}" if settings else f"is of the kind {config.peft_type}"
         raise FrameworkError(f"the adapter {what}, which Unsloth does not make: set trainer=hf")

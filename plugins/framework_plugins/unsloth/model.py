@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,7 @@ from framework_plugins.hf.fast import install
 from framework_plugins.hf.hardware import Hardware
 from framework_plugins.hf.loading import attention
 from framework_plugins.hf.model import HFModel
-from framework_plugins.unsloth import checkpoints
+from framework_plugins.unsloth import checkpoints, versions
 from framework_plugins.unsloth.lora import lora_settings
 
 
@@ -32,10 +31,10 @@ class UnslothModel(HFModel):
 
     def __init__(self, plan: Plan, config: HFTrainerConfig, machine: Hardware, *rest: Any) -> None:
         super().__init__(plan, config, _with_its_optimizer(machine), *rest)
-        self.ready, told = checkpoints.fetched(self.plan, self.place)
-        self.machine.facts["unsloth"] = f"{version('unsloth')} on a {unsloth.DEVICE_TYPE.upper()}"
-        if told:
-            self.machine.facts["4-bit weights"] = told
+        self.ready, note = checkpoints.fetched(self.plan, self.place)
+        self.machine.facts["unsloth"] = f"{versions.installed()} on a {unsloth.DEVICE_TYPE.upper()}"
+        if note:
+            self.machine.facts["4-bit weights"] = note
 
     @property
     def checkpointing(self) -> str | bool:

@@ -68,8 +68,10 @@ def step(
         loss.backward()  # type: ignore[no-untyped-call]
     except Exception as error:
         raise FrameworkError(summarize_error(error)) from error
-    found = {name: weight.grad.float().cpu() for name, weight in model.named_parameters() if weight.grad is not None}
-    save_file(found, folder / GRADIENTS)
+    gradients = {
+        name: weight.grad.float().cpu() for name, weight in model.named_parameters() if weight.grad is not None
+    }
+    save_file(gradients, folder / GRADIENTS)
     return loss.item()
 
 
@@ -77,9 +79,9 @@ def make(config: Mapping[str, Any], folder: Path) -> None:
     """Write the twin of the model in a config.json, and a tokenizer of numbers."""
     settings = {**config, **config["text_config"]} if isinstance(config.get("text_config"), Mapping) else dict(config)
     kind = settings.pop("model_type")
-    made = AutoConfig.for_model(kind, **_small(settings))
+    small_config = AutoConfig.for_model(kind, **_small(settings))
     torch.manual_seed(0)
-    AutoModelForCausalLM.from_config(made).save_pretrained(folder)
+    AutoModelForCausalLM.from_config(small_config).save_pretrained(folder)
     words = {f"t{number}": number for number in range(VOCABULARY)}
     cut = Tokenizer(models.WordLevel(words, unk_token=ROLES["unk_token"]))
     PreTrainedTokenizerFast(tokenizer_object=cut, chat_template=TEMPLATE, **ROLES).save_pretrained(folder)
@@ -87,20 +89,20 @@ def make(config: Mapping[str, Any], folder: Path) -> None:
 
 def _small(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings with small sizes, and two kinds of layers where there are several."""
-    kept = {name: value for name, value in config.items() if name not in DROPPED and not name.endswith("_config")}
-    drops = [name for name in kept if "dropout" in name or name.endswith("pdrop")]
-    kept |= {name: NO_DROPOUT for name in drops if isinstance(kept[name], float) and kept[name]}
+    settings = {name: value for name, value in config.items() if name not in DROPPED and not name.endswith("_config")}
+    drops = [name for name in settings if "dropout" in name or name.endswith("pdrop")]
+    settings |= {name: NO_DROPOUT for name in drops if isinstance(settings[name], float) and settings[name]}
     for name in ROPE:
-        if any(isinstance(part, list) for part in (kept.get(name) or {}).values()):
-            del kept[name]
-    small: dict[str, Any] = {name: size for name, size in SMALL.items() if kept.get(name) is not None}
-    if "num_key_value_heads" in small and kept["num_key_value_heads"] == kept.get("num_attention_heads"):
+        if any(isinstance(part, list) for part in (settings.get(name) or {}).values()):
+            del settings[name]
+    small: dict[str, Any] = {name: size for name, size in SMALL.items() if settings.get(name) is not None}
+    if "num_key_value_heads" in small and settings["num_key_value_heads"] == settings.get("num_attention_heads"):
         small["num_key_value_heads"] = SMALL["num_attention_heads"]
-    if layers := kept.get("layer_types"):
+    if layers := settings.get("layer_types"):
         kinds = [*dict.fromkeys(layers)]
         small["layer_types"] = [kinds[0], kinds[-1]]
     tokens = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
-    return {**kept, **small, **tokens, "vocab_size": VOCABULARY, "num_hidden_layers": LAYERS}
+    return {**settings, **small, **tokens, "vocab_size": VOCABULARY, "num_hidden_layers": LAYERS}
 
 
 @torch.no_grad()

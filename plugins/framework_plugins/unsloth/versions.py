@@ -27,32 +27,38 @@ def problems() -> Iterator[str]:
         install = machine.pip_command([EXTRA])
         yield f"trainer=unsloth needs unsloth, which is not installed: {install}; or set trainer=hf"
         return
-    found = list(refused())
-    if found:
+    conflicts = list(refused())
+    if conflicts:
         unsloth = installed()
-        told = "; ".join(f"{name} {wanted}, and {has} is installed" for name, has, wanted in found)
-        words = shlex.join(f"{name}{wanted}" for name, _, wanted in found)
-        yield f"trainer=unsloth: unsloth {unsloth} admits {told}. pip install {words}, or set trainer=hf"
+        text = "; ".join(f"{name} {specifier}, and {version} is installed" for name, version, specifier in conflicts)
+        words = shlex.join(f"{name}{specifier}" for name, _, specifier in conflicts)
+        yield f"trainer=unsloth: unsloth {unsloth} admits {text}. pip install {words}, or set trainer=hf"
 
 
 def untested() -> str:
     """Say which versions are installed that the tests did not run; empty where there are none, or no Unsloth."""
-    has = {name: machine.installed(name) for name in TESTED} if installed() else {}
-    others = [f"{name} {version}, tested is {TESTED[name]}" for name, version in has.items() if version != TESTED[name]]
+    versions = {name: machine.installed(name) for name in TESTED} if installed() else {}
+    others = [
+        f"{name} {version}, tested is {TESTED[name]}" for name, version in versions.items() if version != TESTED[name]
+    ]
     return f"installed is {'; '.join(others)}" if others else ""
 
 
 def refused() -> Iterator[tuple[str, str, str]]:
     """Give the libraries that Unsloth does not admit as they are installed: name, version, and what it admits."""
-    told = set()
+    reported = set()
     for line in (*_required("unsloth"), *_required("unsloth_zoo")):
-        wanted = Requirement(line)
-        if wanted.name in told or not wanted.specifier or (wanted.marker and not wanted.marker.evaluate({"extra": ""})):
+        requirement = Requirement(line)
+        if (
+            requirement.name in reported
+            or not requirement.specifier
+            or (requirement.marker and not requirement.marker.evaluate({"extra": ""}))
+        ):
             continue
-        has = machine.installed(wanted.name)
-        if has and not wanted.specifier.contains(has, prereleases=True):
-            told.add(wanted.name)
-            yield wanted.name, has, _in_short(wanted.specifier, has)
+        version = machine.installed(requirement.name)
+        if version and not requirement.specifier.contains(version, prereleases=True):
+            reported.add(requirement.name)
+            yield requirement.name, version, _in_short(requirement.specifier, version)
 
 
 def _required(name: str) -> list[str]:
@@ -62,7 +68,7 @@ def _required(name: str) -> list[str]:
         return []
 
 
-def _in_short(admitted: SpecifierSet, has: str) -> str:
+def _in_short(specifier: SpecifierSet, version: str) -> str:
     """Return a range without single versions that are left out, unless one of those is installed."""
-    bounds = [str(part) for part in admitted if part.operator != "!=" or not part.contains(has)]
+    bounds = [str(part) for part in specifier if part.operator != "!=" or not part.contains(version)]
     return ",".join(sorted(bounds))

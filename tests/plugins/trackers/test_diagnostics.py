@@ -35,7 +35,7 @@ def test_a_library_is_imported_and_told_with_its_version(
 def test_a_library_that_is_not_installed_is_told_with_the_command(
     monkeypatch: pytest.MonkeyPatch, look: Callable[[Plan | None], DiagnosticResult], distribution: str, extra: str
 ) -> None:
-    monkeypatch.setattr(diagnostics, "missing", lambda names: names if names == [distribution] else [])
+    monkeypatch.setattr(diagnostics, "installed", lambda name: None if name == distribution else "1.0")
     found = look(None)
     assert (found.state, found.detail) == (State.missing, "not installed")
     assert found.fix.startswith("pip install ")

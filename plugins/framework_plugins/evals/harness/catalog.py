@@ -56,10 +56,10 @@ class Catalog:
     @functools.cached_property
     def local(self) -> Index:
         """The names in the user's folders and in the general suite."""
-        found: dict[str, tuple[Path, ...]] = {}
+        index: dict[str, tuple[Path, ...]] = {}
         for folder in reversed(self.folders):  # the first has the last word
-            found |= _index(folder)
-        return found
+            index |= _index(folder)
+        return index
 
     @property
     def installed(self) -> Index:
@@ -105,15 +105,15 @@ class Catalog:
     def _group(self, name: str, file: Path, members: Sequence[Any]) -> Iterator[Task]:
         """Give the tasks of a group; a member is a name, a name with other settings, or a group or task of its own."""
         for member in members:
-            given = {"task": member} if isinstance(member, str) else member
-            known = given.get("group", given["task"])
+            settings = {"task": member} if isinstance(member, str) else member
+            known = settings.get("group", settings["task"])
             if known in self.local or known in self.installed:
-                changed = {key: value for key, value in given.items() if key not in {"task", "group"}}
+                changed = {key: value for key, value in settings.items() if key not in {"task", "group"}}
                 yield from (Task(task.name, task.file, {**task.settings, **changed}) for task in self.tasks(known))
-            elif isinstance(given["task"], list):
-                yield from self._group(f"{name}::{known}", file, given["task"])
+            elif isinstance(settings["task"], list):
+                yield from self._group(f"{name}::{known}", file, settings["task"])
             else:
-                yield Task(f"{name}::{known}", file, given)
+                yield Task(f"{name}::{known}", file, settings)
 
 
 def lm_eval_tasks() -> Path | None:
@@ -156,15 +156,15 @@ def _installed(home: Path) -> Index:
 
 @functools.cache
 def _index(folder: Path) -> Index:
-    found: dict[str, list[Path]] = {}
+    files_by_name: dict[str, list[Path]] = {}
     for file in sorted(folder.rglob("*.yaml")):
         try:
             names = _names(read(file))
         except (OSError, ValueError):  # whoever asks for it hears of the mistake
             names = [file.stem]
         for name in names:
-            found.setdefault(name, []).append(file)
-    return {name: tuple(files) for name, files in found.items()}
+            files_by_name.setdefault(name, []).append(file)
+    return {name: tuple(files) for name, files in files_by_name.items()}
 
 
 def _names(settings: Mapping[str, Any]) -> list[str]:

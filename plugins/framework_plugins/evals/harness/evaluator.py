@@ -55,21 +55,21 @@ class LmEval:
 
     def evaluate(self, model: Model, data: Data, metrics: Mapping[str, Metric]) -> EvalResult:  # noqa: ARG002 - the protocol's signature
         """Run the tasks; the metrics are their own."""
-        asked = self.config
+        settings = self.config
         way = Way(
-            limit=asked.limit,
-            chat=asked.apply_chat_template,
-            multiturn=asked.fewshot_as_multiturn,
-            system_prompt=asked.system_instruction,
-            resamples=asked.bootstrap_iters,
+            limit=settings.limit,
+            chat=settings.apply_chat_template,
+            multiturn=settings.fewshot_as_multiturn,
+            system_prompt=settings.system_instruction,
+            resamples=settings.bootstrap_iters,
         )
-        answering = HarnessModel(model, asked.batch_size)
-        return result(self._tasks.run(answering, way), asked.aspect, answering, asked.samples)
+        answering = HarnessModel(model, settings.batch_size)
+        return result(self._tasks.run(answering, way), settings.aspect, answering, settings.samples)
 
 
 def _is_cached(path: str) -> bool:
     """Whether a data set was loaded here before, by huggingface_hub's cache or as `datasets` has written it."""
     from datasets import config  # noqa: PLC0415 - half a second, for those whose tasks need the Hub
 
-    written = Path(config.HF_DATASETS_CACHE, path.replace("/", "___").lower())
-    return Path(CACHE, f"datasets--{path.replace('/', '--')}").is_dir() or written.is_dir()
+    local = Path(config.HF_DATASETS_CACHE, path.replace("/", "___").lower())
+    return Path(CACHE, f"datasets--{path.replace('/', '--')}").is_dir() or local.is_dir()

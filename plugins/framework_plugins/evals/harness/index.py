@@ -15,4 +15,4 @@ def index() -> dict[str, list[str]]:
     for name, entry in known.items():
         if not files[name]:  # a tag, which has no file
             files[name] = sorted(file for task in entry.tags for file in files[task])
-    return {name: [str(file.relative_to(home)) for file in found] for name, found in files.items()}
+    return {name: [str(file.relative_to(home)) for file in paths] for name, paths in files.items()}

@@ -49,16 +49,16 @@ def result(results: Results, aspect: Aspect, model: HarnessModel, samples: int) 
 def _measures(results: Results, aspect: Aspect, notes: list[str]) -> Iterator[tuple[str, Measure]]:
     for task, figures in results["results"].items():
         for key, value in figures.items():
-            metric, comma, chosen = key.partition(",")
+            metric, comma, filter_name = key.partition(",")
             if not comma or metric.endswith("_stderr"):
                 continue
-            name = measure_name(task, metric, chosen)
+            name = measure_name(task, metric, filter_name)
             if not _is_number(value):
                 notes.append(f"{name} is {value!r}, no number")
                 continue
-            stderr = figures.get(f"{metric}_stderr,{chosen}")
+            stderr = figures.get(f"{metric}_stderr,{filter_name}")
             up = bool((results["higher_is_better"].get(task) or {}).get(metric, True))
-            items = _items(results, task, metric, chosen, float(value)) or Items([], [])
+            items = _items(results, task, metric, filter_name, float(value)) or Items([], [])
             yield (
                 name,
                 Measure(
@@ -74,11 +74,11 @@ def _measures(results: Results, aspect: Aspect, notes: list[str]) -> Iterator[tu
             )
 
 
-def _items(results: Results, task: str, metric: str, chosen: str, value: float) -> Items | None:
+def _items(results: Results, task: str, metric: str, filter_name: str, value: float) -> Items | None:
     """Return the values of a task's documents, of a group those of all its tasks, if they make the figure up."""
     tasks = list(_leaves(results, task))
     rows = [
-        [row[metric] for row in results["samples"].get(name, []) if row["filter"] == chosen and metric in row]
+        [row[metric] for row in results["samples"].get(name, []) if row["filter"] == filter_name and metric in row]
         for name in tasks
     ]
     for items in _ways(rows):
@@ -127,5 +127,5 @@ def _samples(task: str, rows: Sequence[Results], model: HarnessModel, count: int
             return
         answer = model.said[context, text]
         scores = {measure_name(task, metric, row["filter"]): row[metric] for metric in row["metrics"]}
-        kept = {name: float(score) for name, score in scores.items() if _is_number(score)}
-        yield Sample(context, text, str(row["target"]), answer.stopped, kept, answer.tokens)
+        numeric = {name: float(score) for name, score in scores.items() if _is_number(score)}
+        yield Sample(context, text, str(row["target"]), answer.stopped, numeric, answer.tokens)

@@ -78,13 +78,13 @@ class HarnessModel(TemplateLM):
         """
         alike: dict[tuple[int, tuple[str, ...]], list[int]] = defaultdict(list)
         for number, request in enumerate(requests):
-            wanted = normalize_gen_kwargs(request.args[1], MOST_NEW)
-            if wanted["do_sample"]:
+            settings = normalize_gen_kwargs(request.args[1], MOST_NEW)
+            if settings["do_sample"]:
                 raise FrameworkError(
                     f"task '{request.task_name}' draws its answers by chance (do_sample), and here they are greedy: "
                     "set do_sample: false and temperature: 0 in a copy of it"
                 )
-            alike[wanted["max_gen_toks"], tuple(wanted["until"])].append(number)
+            alike[settings["max_gen_toks"], tuple(settings["until"])].append(number)
         texts = [""] * len(requests)
         for (most, until), numbers in alike.items():
             contexts = [requests[number].args[0] for number in numbers]
@@ -96,20 +96,20 @@ class HarnessModel(TemplateLM):
         """Answer in rounds: what has ended in one is left out of the next."""
         room = max(1, self.max_length - most)
         starts = [self.tok_encode(context)[-room:] or [self.eot_token_id] for context in contexts]
-        said: list[Answer] = [Answer("", 0, stopped=False)] * len(contexts)
-        left, length = list(range(len(contexts))), 0
-        while left and length < most:
+        answers: list[Answer] = [Answer("", 0, stopped=False)] * len(contexts)
+        remaining, length = list(range(len(contexts))), 0
+        while remaining and length < most:
             count = min(max(FIRST_ROUND, length), most - length)
             length += count
-            rows = [[*starts[number], *said[number].ids] for number in left]
+            rows = [[*starts[number], *answers[number].ids] for number in remaining]
             more = self.model.complete(rows, max_new_tokens=count, batch_size=self.answers_at_once)
-            for number, answer in zip(left, more, strict=True):
-                said[number] = self._joined(said[number], answer, until)
-            going_on = zip(left, more, strict=True)
-            left = [number for number, answer in going_on if answer.ids and not said[number].stopped]
-        for context, answer in zip(contexts, said, strict=True):
+            for number, answer in zip(remaining, more, strict=True):
+                answers[number] = self._joined(answers[number], answer, until)
+            going_on = zip(remaining, more, strict=True)
+            remaining = [number for number, answer in going_on if answer.ids and not answers[number].stopped]
+        for context, answer in zip(contexts, answers, strict=True):
             self.said[context, answer.text] = answer
-        return [answer.text for answer in said]
+        return [answer.text for answer in answers]
 
     def _joined(self, before: Answer, more: Answer, until: Sequence[str]) -> Answer:
         """Put two parts of an answer together, and cut it at the task's stop texts."""
@@ -124,11 +124,11 @@ class HarnessModel(TemplateLM):
         A template that knows no system turn gets the others alone, as lm-eval does it.
         """
         turns = [Message(turn["role"], turn["content"]) for turn in chat_history]
-        begun = "" if add_generation_prompt else turns.pop().content
+        beginning = "" if add_generation_prompt else turns.pop().content
         try:
-            return self.model.render(Prompt(tuple(turns))) + begun
+            return self.model.render(Prompt(tuple(turns))) + beginning
         except FrameworkError:
             others = tuple(turn for turn in turns if turn.role != "system")
             if len(others) == len(turns):
                 raise
-            return self.model.render(Prompt(others)) + begun
+            return self.model.render(Prompt(others)) + beginning

@@ -30,25 +30,25 @@ def folders(config: LmEvalConfig) -> list[Path]:
     return [Path(config.include_path).expanduser()] if config.include_path else []
 
 
-def measure_name(task: str, metric: str, chosen: str = NO_FILTER) -> str:
+def measure_name(task: str, metric: str, filter_name: str = NO_FILTER) -> str:
     """Return the name of a measure: `gsm8k.exact_match.strict-match`, without the filter where there is none."""
-    return ".".join([task, metric, *([] if chosen == NO_FILTER else [chosen])])
+    return ".".join([task, metric, *([] if filter_name == NO_FILTER else [filter_name])])
 
 
 def measures(config: LmEvalConfig) -> tuple[str, ...]:
     """Return the measures of the tasks, as far as their files name them: Python can make up others."""
     catalog = Catalog(folders(config))
-    found: dict[str, None] = {}
+    names: dict[str, None] = {}
     for name in catalog.expand(config.tasks):
         try:
             tasks = catalog.tasks(name)
         except (KeyError, OSError, ValueError):  # `problems` tells it
             continue
         group = _group(catalog, name)
-        found |= dict.fromkeys([*_figures(name, group, "aggregate_metric_list")] if group else [])
+        names |= dict.fromkeys([*_figures(name, group, "aggregate_metric_list")] if group else [])
         for task in tasks:
-            found |= dict.fromkeys(_figures(task.name, task, "metric_list"))
-    return tuple(found)
+            names |= dict.fromkeys(_figures(task.name, task, "metric_list"))
+    return tuple(names)
 
 
 def _group(catalog: Catalog, name: str) -> Task | None:
@@ -64,9 +64,9 @@ def _figures(name: str, task: Task, key: str) -> Iterator[str]:
     metrics = [entry["metric"] for entry in listed] or DEFAULTS.get(settings.get("output_type", "generate_until"), ())
     filters = [entry["name"] for entry in settings.get("filter_list") or []] or [NO_FILTER]
     if key == "aggregate_metric_list":
-        wanted = [chosen for entry in listed for chosen in _words(entry.get("filter_list", NO_FILTER))]
-        filters = list(dict.fromkeys(wanted)) or [NO_FILTER]
-    return (measure_name(name, str(metric), chosen) for metric in metrics for chosen in filters)
+        requested = [filter_name for entry in listed for filter_name in _words(entry.get("filter_list", NO_FILTER))]
+        filters = list(dict.fromkeys(requested)) or [NO_FILTER]
+    return (measure_name(name, str(metric), filter_name) for metric in metrics for filter_name in filters)
 
 
 def _words(value: str | list[str]) -> list[str]:
@@ -76,8 +76,7 @@ def _words(value: str | list[str]) -> list[str]:
 def problems(option: str, config: LmEvalConfig) -> Iterator[str]:
     """Say what is wrong with the settings of an option `evaluator.OPTION`."""
     place = f"evaluator.{option}"
-    wanted = [folder for folder in folders(config) if not folder.is_dir()]
-    if wanted:
+    if not all(folder.is_dir() for folder in folders(config)):
         yield f"{place}.include_path={config.include_path} is no folder with YAML files of tasks"
         return
     catalog = Catalog(folders(config))
@@ -97,8 +96,8 @@ def _wrong(place: str, task: Task) -> Iterator[str]:
     if absent := missing(task):
         where = f"in the working folder or in {task.file.parent}" if home([task]) != Path.cwd() else "there"
         yield f"{place}: the data of '{task.name}' are missing: no {', '.join(absent)} {where} ({task.file})"
-    wanted = task.settings.get("generation_kwargs") or {}
-    if wanted.get("do_sample") and task.settings.get("output_type", "generate_until") == "generate_until":
+    settings = task.settings.get("generation_kwargs") or {}
+    if settings.get("do_sample") and task.settings.get("output_type", "generate_until") == "generate_until":
         yield (
             f"{place}: '{task.name}' draws its answers by chance, and here they are greedy: set do_sample: false in a "
             f"copy of {task.file}"

@@ -66,13 +66,13 @@ class Tasks:
         for name in self.names:
             try:
                 with apart(), contextlib.chdir(home(self.catalog.tasks(name))):
-                    found = self._manager.load([name])
+                    loaded = self._manager.load([name])
             except Exception as error:
                 raise FrameworkError(
                     f"lm_eval task '{name}' cannot be loaded: {summarize_error(error)}{error_location(error)}"
                 ) from error
             for part in whole:
-                whole[part] |= found.get(part, {})
+                whole[part] |= loaded.get(part, {})
         for task in whole["tasks"].values():
             if task.get_config("num_fewshot") is None:
                 task.set_config(key="num_fewshot", value=self.num_fewshot or 0)
@@ -129,7 +129,7 @@ def apart() -> Iterator[None]:
 
     Its bars know no switch, and the name of a task takes a number from Python's generator each time it is asked.
     """
-    drawn = random.getstate()
+    random_state = random.getstate()
     logger = logging.getLogger("lm_eval")
     level, processes = logger.level, os.environ.get(ONE_PROCESS)
     logger.setLevel(logging.ERROR)
@@ -139,7 +139,7 @@ def apart() -> Iterator[None]:
         with contextlib.redirect_stderr(nowhere), contextlib.redirect_stdout(nowhere):
             yield
     finally:
-        random.setstate(drawn)
+        random.setstate(random_state)
         logger.setLevel(level)
         if processes is None:
             del os.environ[ONE_PROCESS]

@@ -40,11 +40,11 @@ def memorization_concern(config: MemorizationConfig, results: Results, confidenc
         return None
     before = _same_rows(results.before, after)
     alone = "verbatim_heldout" not in after
-    found = [
+    excesses = [
         excess(_newly(before, after, f"{look}_train"), _newly(before, after, f"{look}_heldout"), confidence)
         for look in LOOKS
     ]
-    most = max(found, key=lambda one: one.low)
+    most = max(excesses, key=lambda one: one.low)
     flagged = most.low > (config.excess_alone if alone else config.excess)
     sentences = [*_answered(config, before, after)]
     if flagged:
@@ -73,12 +73,12 @@ def _answered(config: MemorizationConfig, before: Measures, after: Measures) -> 
     """Say what is recited, of what, and by whom."""
     cut = max(after["common_run_train"].weights) >= config.max_new_tokens
     end = f"for {config.max_new_tokens} tokens or to the last" if cut else "to the last token"
-    told = f"of {len(after['verbatim_train'].items)} training rows {_count(after, 'verbatim')} are recited {end}"
+    text = f"of {len(after['verbatim_train'].items)} training rows {_count(after, 'verbatim')} are recited {end}"
     if "verbatim_heldout" in after:
         held_out = f"of {len(after['verbatim_heldout'].items)} held-out ones {_count(after, 'verbatim', 'heldout')}"
-        yield f"{told}, {held_out}"
+        yield f"{text}, {held_out}"
     else:
-        yield f"{told}, and too few rows are held out to compare with"
+        yield f"{text}, and too few rows are held out to compare with"
     if "verbatim_train" in before:
         of_both = f" and {_count(before, 'verbatim', 'heldout')}" if "verbatim_heldout" in before else ""
         yield f"by the base {_count(before, 'verbatim')}{of_both}"

@@ -35,9 +35,9 @@ class Drawn:
 
 def draw(rows: Sequence[TokenRow], config: MemorizationConfig) -> Drawn:
     """Choose rows, the same each time."""
-    looked_at = [asked(rows[number], config.max_new_tokens) for number in spread(len(rows), config)]
-    long = [row for row in looked_at if row.supervised >= config.min_tokens]
-    return Drawn(long, len(looked_at), len(looked_at) - len(long))
+    candidates = [asked(rows[number], config.max_new_tokens) for number in spread(len(rows), config)]
+    long = [row for row in candidates if row.supervised >= config.min_tokens]
+    return Drawn(long, len(candidates), len(candidates) - len(long))
 
 
 def spread(total: int, config: MemorizationConfig) -> list[int]:

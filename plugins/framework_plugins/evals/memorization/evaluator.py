@@ -37,8 +37,8 @@ class Memorization:
         if not rows:
             return EvalResult({}, notes=notes)
         beside = [] if few else held_out.rows[: self.config.rows]
-        told = model.score([*rows, *beside])
-        recitals = [recital(row, one) for row, one in zip([*rows, *beside], told, strict=True)]
+        scored = model.score([*rows, *beside])
+        recitals = [recital(row, one) for row, one in zip([*rows, *beside], scored, strict=True)]
         trained_on, unseen = recitals[: len(rows)], recitals[len(rows) :]
         measures = _measures("train", rows, trained_on)
         if beside:
@@ -50,7 +50,7 @@ class Memorization:
 def _measures(part: str, rows: Sequence[TokenRow], recitals: Sequence[Recital]) -> dict[str, Measure]:
     """Return what was recited of rows; the longest run counts as a share of its answer, which weighs by its tokens."""
     tokens = [float(len(one.hits)) for one in recitals]
-    found: dict[str, tuple[list[float], list[float]]] = {
+    figures: dict[str, tuple[list[float], list[float]]] = {
         "verbatim": ([float(one.verbatim) for one in recitals], []),
         "prefix": ([float(one.finished) for one in recitals], []),
         "common_run": ([one.run / len(one.hits) for one in recitals], tokens),
@@ -60,7 +60,7 @@ def _measures(part: str, rows: Sequence[TokenRow], recitals: Sequence[Recital]) 
         f"{look}_{part}": Measure(
             fmean(items, weights or None), [*items], weights, higher_is_better=True, aspect=Aspect.copying, where=where
         )
-        for look, (items, weights) in found.items()
+        for look, (items, weights) in figures.items()
     }
 
 

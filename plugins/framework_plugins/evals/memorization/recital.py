@@ -39,7 +39,7 @@ class Recital:
 def recital(row: TokenRow, scored: Scored) -> Recital:
     """Compare the learned tokens of a row with the likeliest ones in their place."""
     true = [label for label in row.labels if label != IGNORE]
-    return Recital(tuple(said == label for said, label in zip(scored.top, true, strict=True)))
+    return Recital(tuple(token == label for token, label in zip(scored.top, true, strict=True)))
 
 
 def asked(row: TokenRow, most: int) -> TokenRow:

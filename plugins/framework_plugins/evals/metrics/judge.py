@@ -40,10 +40,10 @@ class Judge(AnswerMetric):
         for text, reply in replies.items():
             if isinstance(reply, NoReplyError):
                 reasons[text] = str(reply)
-            elif (found := grading.grade(reply, self.config.lowest, self.config.highest)) is None:
+            elif (grade := grading.grade(reply, self.config.lowest, self.config.highest)) is None:
                 strange[text] = reply
             else:
-                self._known[text] = found
+                self._known[text] = grade
         notes = [*self._silent(endpoint.name, texts, reasons), *self._strange(endpoint.name, texts, strange, answers)]
         return Scores([self._known.get(text) for text in texts], notes=notes)
 

@@ -20,8 +20,8 @@ class Regex:
 
     def score(self, answer: str, reference: str | None) -> float:  # noqa: ARG002 - the protocol's signature
         """Look for the pattern, or compare it with the whole answer."""
-        found = self.pattern.fullmatch(answer.strip()) if self.config.full else self.pattern.search(answer)
-        return float(found is not None)
+        match = self.pattern.fullmatch(answer.strip()) if self.config.full else self.pattern.search(answer)
+        return float(match is not None)
 
 
 def compiled(config: RegexConfig) -> re.Pattern[str]:

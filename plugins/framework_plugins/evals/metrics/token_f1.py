@@ -28,11 +28,11 @@ class TokenF1:
 
     def score(self, answer: str, reference: str | None) -> float:
         """Compare the words as multisets."""
-        said, wanted = words(answer), words(reference or "")
-        if not said or not wanted:
-            return float(said == wanted)
-        shared = sum((Counter(said) & Counter(wanted)).values())
-        return 2 * shared / (len(said) + len(wanted))
+        answer_words, reference_words = words(answer), words(reference or "")
+        if not answer_words or not reference_words:
+            return float(answer_words == reference_words)
+        shared = sum((Counter(answer_words) & Counter(reference_words)).values())
+        return 2 * shared / (len(answer_words) + len(reference_words))
 
 
 def words(text: str) -> list[str]:

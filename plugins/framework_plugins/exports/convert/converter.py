@@ -56,9 +56,9 @@ def root(tree: str | None) -> Path:
 def _bundled() -> Path:
     spec = importlib.util.find_spec("auto_round")  # finds, and imports nothing
     for place in (spec.submodule_search_locations or []) if spec else []:
-        found = Path(place, *INSIDE)
-        if (found / CONVERSION).is_file():
-            return found
+        folder = Path(place, *INSIDE)
+        if (folder / CONVERSION).is_file():
+            return folder
     raise FrameworkError(f"llama.cpp's converter is not in the installed {PACKAGE}: {pip_command([library.EXTRA])}")
 
 

@@ -92,7 +92,7 @@ def check_plain(settings: Mapping[str, Any]) -> None:
         "holds biases": settings.get("bias", "none") != "none" or settings.get("lora_bias"),
         "has several ranks": settings.get("rank_pattern") or settings.get("alpha_pattern"),
     }
-    if problem := next((text for text, found in more.items() if found), ""):
+    if problem := next((text for text, applies in more.items() if applies), ""):
         raise FrameworkError(f"the adapter {problem}, which GGUF cannot store: set exporter=[gguf], which merges it")
 
 

@@ -69,9 +69,9 @@ def model_class(conversion: Any, config: dict[str, Any]) -> Any:
 
 
 def _known_words(tokenizer: Mapping[str, Any]) -> str:
-    found = words.name(tokenizer)
-    if found is None:
+    name = words.name(tokenizer)
+    if name is None:
         raise FrameworkError(
             "llama.cpp has no tokenizer that cuts words like this one: its pre_tokenizer is unknown there"
         )
-    return found
+    return name

@@ -66,9 +66,9 @@ def model(tokenizer: Mapping[str, Any]) -> bytes:
     rank: dict[str, int] = {}
     for merge in tokenizer["model"]["merges"]:
         rank.setdefault("".join(merge.split(" ") if isinstance(merge, str) else merge), len(rank))
-    made = proto.ModelProto()
-    made.trainer_spec.model_type, made.trainer_spec.byte_fallback = proto.TrainerSpec.BPE, True
-    made.normalizer_spec.add_dummy_prefix = False
+    result = proto.ModelProto()
+    result.trainer_spec.model_type, result.trainer_spec.byte_fallback = proto.TrainerSpec.BPE, True
+    result.normalizer_spec.add_dummy_prefix = False
     kinds = proto.ModelProto.SentencePiece
     for number in range(max(text) + 1):
         content = text.get(number, f"[PAD{number}]")
@@ -81,5 +81,5 @@ def model(tokenizer: Mapping[str, Any]) -> bytes:
             kind = kinds.BYTE
         elif number in added:
             kind = kinds.CONTROL if added[number]["special"] else kinds.USER_DEFINED
-        made.pieces.add(piece=content, score=-float(rank.get(content, len(rank))), type=kind)
-    return bytes(made.SerializeToString())
+        result.pieces.add(piece=content, score=-float(rank.get(content, len(rank))), type=kind)
+    return bytes(result.SerializeToString())

@@ -59,13 +59,13 @@ def library() -> Library:
 
 def why() -> str:
     """Return the first error that llama.cpp reported, the most specific one, as the end of a sentence."""
-    said = next((line for line in library().errors if line), "")
-    return f": {said}" if said else ""
+    error = next((line for line in library().errors if line), "")
+    return f": {error}" if error else ""
 
 
 def cores() -> int:
     """Return how many threads this process may keep busy; `OMP_NUM_THREADS` says fewer, as for torch."""
-    told = os.environ.get("OMP_NUM_THREADS", "")
-    if told.isdecimal() and int(told):
-        return int(told)
+    setting = os.environ.get("OMP_NUM_THREADS", "")
+    if setting.isdecimal() and int(setting):
+        return int(setting)
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

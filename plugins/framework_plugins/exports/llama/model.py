@@ -62,10 +62,10 @@ class Llama:
         self._model = self._context = self._types.NULL
         self._held: list[int] = []
         loaded.errors.clear()
-        given = self._api.llama_model_default_params()
-        given.n_gpu_layers = 0
-        given.vocab_only = vocabulary_only
-        self._model = self._api.llama_model_load_from_file(bytes(file), given)
+        parameters = self._api.llama_model_default_params()
+        parameters.n_gpu_layers = 0
+        parameters.vocab_only = vocabulary_only
+        self._model = self._api.llama_model_load_from_file(bytes(file), parameters)
         if not self._model:
             raise FrameworkError(f"llama.cpp cannot open {file}{why()}")
         self._vocab = self._api.llama_model_get_vocab(self._model)
@@ -75,12 +75,12 @@ class Llama:
             self._context = self._open(n_ctx, threads or cores())
 
     def _open(self, n_ctx: int, threads: int) -> Any:
-        given = self._api.llama_context_default_params()
-        given.n_ctx = n_ctx
-        given.n_batch = given.n_ubatch = self.pass_size
-        given.n_threads = given.n_threads_batch = threads
-        given.no_perf = True
-        context = self._api.llama_init_from_model(self._model, given)
+        parameters = self._api.llama_context_default_params()
+        parameters.n_ctx = n_ctx
+        parameters.n_batch = parameters.n_ubatch = self.pass_size
+        parameters.n_threads = parameters.n_threads_batch = threads
+        parameters.no_perf = True
+        context = self._api.llama_init_from_model(self._model, parameters)
         if not context:
             self.close()
             raise FrameworkError(f"llama.cpp cannot hold {n_ctx} tokens of {self.file}{why()}")
@@ -94,10 +94,10 @@ class Llama:
 
     def close(self) -> None:
         """Free the memory; twice is once."""
-        for free, held in ((self._api.llama_free, "_context"), (self._api.llama_model_free, "_model")):
-            if getattr(self, held):
-                free(getattr(self, held))
-                setattr(self, held, self._types.NULL)
+        for free, attribute in ((self._api.llama_free, "_context"), (self._api.llama_model_free, "_model")):
+            if getattr(self, attribute):
+                free(getattr(self, attribute))
+                setattr(self, attribute, self._types.NULL)
 
     @functools.cached_property
     def stop_ids(self) -> frozenset[int]:
@@ -108,20 +108,20 @@ class Llama:
     @functools.cached_property
     def chat_template(self) -> str:
         """The Jinja template in the file; empty where it has none."""
-        found = self._api.llama_model_chat_template(self._model, self._types.NULL)
-        return self._types.string(found).decode() if found else ""
+        template = self._api.llama_model_chat_template(self._model, self._types.NULL)
+        return self._types.string(template).decode() if template else ""
 
     def metadata(self, key: str) -> str | None:
         """Return what the file says under a key, as text; None where it says nothing."""
         room = 2**12
         while True:
             buffer = self._types.new("char[]", room)
-            found = self._api.llama_model_meta_val_str(self._model, key.encode(), buffer, room)
-            if found < 0:
+            length = self._api.llama_model_meta_val_str(self._model, key.encode(), buffer, room)
+            if length < 0:
                 return None
-            if found < room:
+            if length < room:
                 return str(self._types.string(buffer).decode())
-            room = found + 1
+            room = length + 1
 
     @functools.cached_property
     def adds_bos(self) -> bool:
@@ -140,10 +140,10 @@ class Llama:
         room = len(data) + 2
         while True:
             ids = self._types.new("llama_token[]", room)
-            found = self._api.llama_tokenize(self._vocab, data, len(data), ids, room, add_special, parse_special)
-            if found >= 0:
-                return list(ids[0:found])
-            room = -found
+            count = self._api.llama_tokenize(self._vocab, data, len(data), ids, room, add_special, parse_special)
+            if count >= 0:
+                return list(ids[0:count])
+            room = -count
 
     def read(self, text: str) -> list[int]:
         """Return the token ids of a rendered conversation as llama.cpp's programs make them.
@@ -160,10 +160,10 @@ class Llama:
         room = 64
         while True:
             buffer = self._types.new("char[]", room)
-            found = self._api.llama_token_to_piece(self._vocab, token, buffer, room, 0, special)
-            if found >= 0:
-                return bytes(self._types.buffer(buffer, found))
-            room = -found
+            length = self._api.llama_token_to_piece(self._vocab, token, buffer, room, 0, special)
+            if length >= 0:
+                return bytes(self._types.buffer(buffer, length))
+            room = -length
 
     def text(self, ids: Sequence[int]) -> str:
         """Return the text of token ids, special tokens included."""
@@ -207,14 +207,14 @@ class Llama:
             FrameworkError: the sequence is longer than `n_ctx`.
         """
         self._check_length(len(ids))
-        said: list[int] = []
+        tokens: list[int] = []
         for token in self.follow(ids):
             if token in self.stop_ids:
-                return Said(tuple(said), stopped=True)
-            said.append(token)
-            if len(said) == max_new_tokens:
+                return Said(tuple(tokens), stopped=True)
+            tokens.append(token)
+            if len(tokens) == max_new_tokens:
                 break
-        return Said(tuple(said), stopped=False)
+        return Said(tuple(tokens), stopped=False)
 
     def _check_length(self, tokens: int) -> None:
         if tokens > self._api.llama_n_ctx(self._context):

@@ -33,8 +33,8 @@ def quantize(
     parameters.ftype = QUANTIZATIONS[quantization].number
     overrides = _overrides(llama, settings or {})  # llama.cpp reads it while it works
     parameters.kv_overrides = overrides
-    given = llama.types.new("llama_model_quantize_params *", parameters)
-    if llama.functions.llama_model_quantize(bytes(source), bytes(target), given):
+    pointer = llama.types.new("llama_model_quantize_params *", parameters)
+    if llama.functions.llama_model_quantize(bytes(source), bytes(target), pointer):
         raise FrameworkError(f"llama.cpp cannot quantize {source.name} to {quantization}{why()}")
 
 

@@ -47,16 +47,16 @@ def serve(file: str, requests: Sequence[Mapping[str, Any]], threads: int) -> tup
     """
     import xllamacpp  # noqa: PLC0415 - may be missing
 
-    given = xllamacpp.CommonParams()
-    given.model.path = file
-    given.use_jinja = True
-    given.n_ctx, given.n_batch, given.n_ubatch, given.n_parallel = CONTEXT, PASS, PASS, 1
-    given.n_gpu_layers = 0
-    given.warmup = given.fit_params = given.ui = False
-    given.no_extra_bufts = True  # else the weights are copied into another layout
-    given.cpuparams.n_threads = given.cpuparams_batch.n_threads = threads
-    given.verbosity = ERRORS
-    server = xllamacpp.Server(given)
+    parameters = xllamacpp.CommonParams()
+    parameters.model.path = file
+    parameters.use_jinja = True
+    parameters.n_ctx, parameters.n_batch, parameters.n_ubatch, parameters.n_parallel = CONTEXT, PASS, PASS, 1
+    parameters.n_gpu_layers = 0
+    parameters.warmup = parameters.fit_params = parameters.ui = False
+    parameters.no_extra_bufts = True  # else the weights are copied into another layout
+    parameters.cpuparams.n_threads = parameters.cpuparams_batch.n_threads = threads
+    parameters.verbosity = ERRORS
+    server = xllamacpp.Server(parameters)
     connection = HTTPConnection(urlsplit(server.listening_address).netloc, timeout=SECONDS)  # asks no proxy
     try:
         served = [_served(connection, request) for request in requests]

@@ -105,8 +105,8 @@ class GgufSpeaker:
         for token, _ in zip(self._llama.follow(ids, choose), range(limit), strict=False):
             if token in self._llama.stop_ids:
                 break
-            said = self._llama.piece(token, special=False)
-            yield letters.decode(said.removeprefix(b" ") if first else said)
+            piece = self._llama.piece(token, special=False)
+            yield letters.decode(piece.removeprefix(b" ") if first else piece)
             first = False
         if rest := letters.decode(b"", final=True):
             yield rest
@@ -130,7 +130,7 @@ def chooser(temperature: float, top_p: float, seed: int | None) -> Choice:
         order = np.argsort(-shares, kind="stable")
         likely = shares[order] / shares.sum()
         # The likeliest stays however small top_p is: nothing stands before it.
-        kept = np.where(likely.cumsum() - likely < top_p, likely, 0.0)
-        return int(dice.choice(order, p=kept / kept.sum()))
+        weights = np.where(likely.cumsum() - likely < top_p, likely, 0.0)
+        return int(dice.choice(order, p=weights / weights.sum()))
 
     return draw

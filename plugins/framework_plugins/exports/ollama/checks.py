@@ -25,13 +25,16 @@ def problems(plan: Plan, left: Container[str]) -> Iterator[str]:
         if not isinstance(settings, OllamaExporterConfig) or Stage.export not in plan.stages:
             continue
         makers = [other.config for other in plan.exporter.values() if isinstance(other.config, GgufExporterConfig)]
-        made = [one for maker in makers for one in known_names(maker.quantizations)]
-        wanted = settings.quantization
+        quantizations = [one for maker in makers for one in known_names(maker.quantizations)]
+        quantization = settings.quantization
         if not makers and GGUF not in left:
             yield lacking(name)
-        elif made and wanted is not None and wanted.lower() not in made:
-            yield f"exporter.{name}.quantization={wanted}: {unknown('quantization of exporter.gguf', wanted, made)}"
-        given = {f"exporter.{name}.license": settings.license, "format.system_prompt": plan.format.config.system_prompt}
-        for key, value in given.items():
+        elif quantizations and quantization is not None and quantization.lower() not in quantizations:
+            yield (
+                f"exporter.{name}.quantization={quantization}: "
+                f"{unknown('quantization of exporter.gguf', quantization, quantizations)}"
+            )
+        texts = {f"exporter.{name}.license": settings.license, "format.system_prompt": plan.format.config.system_prompt}
+        for key, value in texts.items():
             if problem := unquotable(value or ""):
                 yield f"{key}: {problem}"

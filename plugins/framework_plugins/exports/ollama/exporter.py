@@ -55,10 +55,10 @@ class OllamaExporter:
 
     def _file(self, context: ExportContext) -> Path:
         """Return the GGUF file: of this export, or of an earlier one of these weights."""
-        made = [context.run_dir / artifact.path for artifact in context.artifacts if artifact.kind == GGUF]
-        if not made:
+        files = [context.run_dir / artifact.path for artifact in context.artifacts if artifact.kind == GGUF]
+        if not files:
             raise FrameworkError(lacking("ollama"))
-        return made[0] if self.config.quantization is None else of_quantization(self.config.quantization, made)
+        return files[0] if self.config.quantization is None else of_quantization(self.config.quantization, files)
 
     def _license(self, plan: Plan) -> Iterator[tuple[str, str]]:
         text = self.config.license
@@ -81,16 +81,18 @@ class OllamaExporter:
         return Artifact("ollama", f"{self.config.folder}/{FILE}", (folder / FILE).stat().st_size, notes)
 
 
-def of_quantization(wanted: str, files: Sequence[Path]) -> Path:
+def of_quantization(quantization: str, files: Sequence[Path]) -> Path:
     """Return the file of a quantization, by its name: `orders-Q4_K_M.gguf`.
 
     Raises:
         FrameworkError: there is none.
     """
     by_name = {file.stem.rpartition("-")[2].lower(): file for file in files}
-    if wanted.lower() not in by_name:
-        raise FrameworkError(f"exporter.ollama.quantization={wanted}: {unknown('GGUF file', wanted, by_name)}")
-    return by_name[wanted.lower()]
+    if quantization.lower() not in by_name:
+        raise FrameworkError(
+            f"exporter.ollama.quantization={quantization}: {unknown('GGUF file', quantization, by_name)}"
+        )
+    return by_name[quantization.lower()]
 
 
 def lacking(name: str) -> str:

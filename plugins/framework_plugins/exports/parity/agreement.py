@@ -98,8 +98,7 @@ def agree(
         stop_ids: the tokens that end an answer.
         tie: how near two tokens have to be for the trained model, in nats, so that a rounding may swap them.
     """
-    (found,) = agree_each(rows, [trained], export, stop_ids, tie)
-    return found
+    return agree_each(rows, [trained], export, stop_ids, tie)[0]
 
 
 def agree_each(
@@ -110,36 +109,36 @@ def agree_each(
     tie: float,
 ) -> list[Agreement]:
     """Compare an export with several models, each as the reference, with one evaluation of the export."""
-    found = [Agreement(tie) for _ in models]
+    agreements = [Agreement(tie) for _ in models]
     seen: set[tuple[int, ...]] = set()
     for row, two, *ones in zip(rows, export, *models, strict=True):
         starts = [tuple(row.ids[: end + 1]) for end in range(len(row.ids))]
         fresh = np.array([start not in seen for start in starts])
         seen.update(starts)
-        for made, one in zip(found, ones, strict=True):
-            _add(made, row, _log_softmax(one), _log_softmax(two[:, : one.shape[1]]), fresh, stop_ids)
-    return found
+        for agreement, one in zip(agreements, ones, strict=True):
+            _add(agreement, row, _log_softmax(one), _log_softmax(two[:, : one.shape[1]]), fresh, stop_ids)
+    return agreements
 
 
 def _add(
-    found: Agreement, row: CheckRow, log_p: Logits, log_q: Logits, fresh: NDArray[np.bool_], stop_ids: frozenset[int]
+    total: Agreement, row: CheckRow, log_p: Logits, log_q: Logits, fresh: NDArray[np.bool_], stop_ids: frozenset[int]
 ) -> None:
     top, other = log_p.argmax(-1), log_q.argmax(-1)
     places = np.arange(len(top))
     gap = log_p[places, top] - log_p[places, other]
-    apart = gap > found.tie
-    found.positions += int(fresh.sum())
-    found.same += int(((top == other) & fresh).sum())
-    found.ties += int(((top != other) & ~apart & fresh).sum())
-    found.divergence += float((np.exp(log_p) * (log_p - log_q)).sum(-1)[fresh].sum())
+    apart = gap > total.tie
+    total.positions += int(fresh.sum())
+    total.same += int(((top == other) & fresh).sum())
+    total.ties += int(((top != other) & ~apart & fresh).sum())
+    total.divergence += float((np.exp(log_p) * (log_p - log_q)).sum(-1)[fresh].sum())
     before = places[len(row.prompt) - 1 : -1]
     answer = np.array(row.answer, dtype=np.int64)
-    found.trained_loss -= float(log_p[before, answer].sum())
-    found.export_loss -= float(log_q[before, answer].sum())
-    found.predicted += len(answer)
+    total.trained_loss -= float(log_p[before, answer].sum())
+    total.export_loss -= float(log_q[before, answer].sum())
+    total.predicted += len(answer)
     if row.stopped and int(top[-1]) in stop_ids:
-        found.stops.append(int(other[-1]) in stop_ids or not apart[-1])
-    found.answers.append(_answer(row, top, other, apart))
+        total.stops.append(int(other[-1]) in stop_ids or not apart[-1])
+    total.answers.append(_answer(row, top, other, apart))
 
 
 def _answer(row: CheckRow, top: NDArray[np.intp], other: NDArray[np.intp], apart: NDArray[np.bool_]) -> Answer:
@@ -149,10 +148,10 @@ def _answer(row: CheckRow, top: NDArray[np.intp], other: NDArray[np.intp], apart
     leave it, nothing further is compared.
     """
     first = len(row.prompt) - 1
-    for place, said in enumerate([*row.answer, None], start=first):
+    for place, token in enumerate([*row.answer, None], start=first):
         if top[place] != other[place]:
             return Answer.differs if apart[place] else Answer.near
-        if top[place] != said:
+        if top[place] != token:
             break
     return Answer.same
 

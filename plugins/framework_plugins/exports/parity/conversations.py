@@ -58,9 +58,9 @@ class Rendered:
         """Say in what the server differs; empty where it does not. `begin` is the text that it puts before each."""
         if served.refusal:
             return f"llama.cpp's chat template refuses the turns {self.roles}: {served.refusal}"
-        written = self.text if served.text.startswith(begin) else self.text.removeprefix(begin)
-        if served.text != written:
-            ours, theirs = _difference(written, served.text)
+        expected = self.text if served.text.startswith(begin) else self.text.removeprefix(begin)
+        if served.text != expected:
+            ours, theirs = _difference(expected, served.text)
             return f"llama.cpp's chat template writes the turns {self.roles} otherwise, {theirs!r} instead of {ours!r}"
         if served.ids != self.ids:
             return f"llama.cpp reads the turns {self.roles} as {len(served.ids)} other tokens than the tokenizer"
@@ -81,7 +81,7 @@ def conversations(model: Model, prompts: Sequence[Prompt]) -> Iterator[Rendered]
             yield Rendered(prompt, text, tuple(model.tokenize(text)))
 
 
-def compare(model: Model, file: Path, asked: Sequence[Rendered], log: Path) -> Compared:
+def compare(model: Model, file: Path, rendered: Sequence[Rendered], log: Path) -> Compared:
     """Have llama.cpp's server write all of them, and return in what the first one differs.
 
     A difference with tools is no problem of the file: the server rebuilds schemas and numbers before any template sees
@@ -90,13 +90,13 @@ def compare(model: Model, file: Path, asked: Sequence[Rendered], log: Path) -> C
     try:
         served, first = apart.run(
             f"llama.cpp's server of {PACKAGE}", "framework_plugins.exports.llama.server:serve", log,
-            seconds=SECONDS, file=str(file), requests=[each.request for each in asked], threads=cores(),
+            seconds=SECONDS, file=str(file), requests=[each.request for each in rendered], threads=cores(),
         )  # fmt: skip
     except FrameworkError as error:
         return Compared(not_checked=str(error))
     begin = model.decode(first) if first else ""
     problems = {True: "", False: ""}
-    for each, answer in zip(asked, served, strict=True):
+    for each, answer in zip(rendered, served, strict=True):
         problems[each.tools] = problems[each.tools] or each.problem(Served(*answer), begin)
     return Compared(problems[False], problems[True])
 

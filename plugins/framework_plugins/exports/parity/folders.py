@@ -33,7 +33,7 @@ SPARE = 1.2
 
 
 def trained_logits(
-    plan: Plan, checkpoint: Path, rows: Sequence[CheckRow], held: torch.dtype
+    plan: Plan, checkpoint: Path, rows: Sequence[CheckRow], memory_dtype: torch.dtype
 ) -> tuple[list[Logits], float]:
     """Return the logits of the trained weights on their base in 16 bits, as peft puts them together.
 
@@ -44,18 +44,20 @@ def trained_logits(
 
     def load() -> Any:
         if not (checkpoint / "adapter_config.json").is_file():
-            return _load(checkpoint, held, trust=trust)
+            return _load(checkpoint, memory_dtype, trust=trust)
         source: ModelSource = plan.model.create()
-        base = _load(source.fetch(weights=True).folder, held, trust=trust)
+        base = _load(source.fetch(weights=True).folder, memory_dtype, trust=trust)
         return PeftModel.from_pretrained(base, checkpoint)
 
     logits = list(_logits(load, rows, partial(_watch, largest)))
     return logits, largest[0]
 
 
-def folder_logits(folder: Path, rows: Sequence[CheckRow], held: torch.dtype, *, trust: bool) -> Iterator[Logits]:
+def folder_logits(
+    folder: Path, rows: Sequence[CheckRow], memory_dtype: torch.dtype, *, trust: bool
+) -> Iterator[Logits]:
     """Give the logits of a complete model folder, row by row."""
-    return _logits(lambda: _load(folder, held, trust=trust), rows)
+    return _logits(lambda: _load(folder, memory_dtype, trust=trust), rows)
 
 
 def affordable(folder: Path) -> torch.dtype | None:
@@ -75,9 +77,9 @@ def on_disk(folder: Path) -> str:
     return str(text.get("dtype") or config.get("dtype") or config.get("torch_dtype") or "float32")
 
 
-def _load(folder: Path, held: torch.dtype, *, trust: bool) -> Any:
+def _load(folder: Path, memory_dtype: torch.dtype, *, trust: bool) -> Any:
     """Load a model; one that is held in 16 bits keeps those that it has on disk."""
-    dtype = held if held is torch.float32 else SHORT.get(on_disk(folder), held)
+    dtype = memory_dtype if memory_dtype is torch.float32 else SHORT.get(on_disk(folder), memory_dtype)
     return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, trust_remote_code=trust, use_safetensors=True)
 
 
@@ -100,8 +102,8 @@ def _logits(
 def _watch(largest: list[float], module: nn.Module) -> None:
     """Keep the size of the largest number that a module gives; a whole layer gives the sum of its parts."""
 
-    def look(_: nn.Module, __: Any, given: Any) -> None:
-        first = given[0] if isinstance(given, tuple) else given
+    def look(_: nn.Module, __: Any, output: Any) -> None:
+        first = output[0] if isinstance(output, tuple) else output
         if isinstance(first, torch.Tensor) and first.is_floating_point():
             largest[0] = max(largest[0], first.abs().max().item())
 
@@ -122,8 +124,8 @@ def _compute_in_fp32(module: nn.Module) -> None:
             weight.data = weight.data.float() if weight.is_floating_point() else weight.data
 
     def shorten(*_: Any) -> None:
-        for weight, held in zip(module.parameters(recurse=False), short, strict=True):
-            weight.data = held
+        for weight, tensor in zip(module.parameters(recurse=False), short, strict=True):
+            weight.data = tensor
         short.clear()
 
     module.register_forward_pre_hook(widen)

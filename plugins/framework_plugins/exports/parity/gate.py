@@ -81,17 +81,17 @@ class Gate:
         """What the trained model says; None where it does not fit into memory a second time."""
         if HELD not in self.context.shared:
             self.context.shared[HELD] = self._reference()
-        held: Reference | None = self.context.shared[HELD]
-        return held
+        reference: Reference | None = self.context.shared[HELD]
+        return reference
 
     def _reference(self) -> Reference | None:
         context, settings = self.context, self.config
-        held = affordable(self._trained_folder())
-        if held is None:
+        memory_dtype = affordable(self._trained_folder())
+        if memory_dtype is None:
             return None
         rows = check_rows(self.model, context.prompts, count=settings.prompts, max_new_tokens=settings.max_new_tokens)
-        logits, largest = trained_logits(context.plan, context.checkpoint, rows, held)
-        return Reference(rows, held, self.model.stop_ids, logits, largest)
+        logits, largest = trained_logits(context.plan, context.checkpoint, rows, memory_dtype)
+        return Reference(rows, memory_dtype, self.model.stop_ids, logits, largest)
 
     def _trained_folder(self) -> Path:
         """Return the folder with most of the trained weights: that of the base, or of a model trained whole."""
@@ -112,8 +112,10 @@ class Gate:
         reference = self.reference
         if reference is None:
             return NOT_CHECKED
-        made = self._folder(reference, folder.name.removesuffix(".unchecked"), on_disk(folder), self._logits(folder))
-        return made.text() + self._finer(on_disk(folder), made)
+        agreement = self._folder(
+            reference, folder.name.removesuffix(".unchecked"), on_disk(folder), self._logits(folder)
+        )
+        return agreement.text() + self._finer(on_disk(folder), agreement)
 
     def merged(self, folder: Path, name: str) -> None:
         """Check the merged weights that files are made of, and keep what they say to compare the files with it.
@@ -137,9 +139,9 @@ class Gate:
         return folder_logits(folder, reference.rows, reference.held, trust=trust)
 
     def _folder(self, reference: Reference, name: str, form: str, logits: Iterable[Any]) -> Agreement:
-        (made,) = agree_each(reference.rows, [reference.logits], logits, reference.stop_ids, self._tie(form))
-        self._judge(name, TRAINED, form, made, exact(made, self.config))
-        return made
+        (agreement,) = agree_each(reference.rows, [reference.logits], logits, reference.stop_ids, self._tie(form))
+        self._judge(name, TRAINED, form, agreement, exact(agreement, self.config))
+        return agreement
 
     def gguf(self, file: Path, name: str, quantization: str) -> str:
         """Check a GGUF file in llama.cpp; quantized ones by bounds of their own.
@@ -160,15 +162,15 @@ class Gate:
         longest = max(len(row.ids) for row in reference.rows) + self.config.max_new_tokens + 1
         with Llama(file, n_ctx=longest) as llama:
             self._check_prompts(name, llama, reference)
-            made, *beside = self._asked(llama, reference, quantization)
-            made.answers = [
-                self._answer(llama, row, logits, made.tie)
+            agreement, *beside = self._asked(llama, reference, quantization)
+            agreement.answers = [
+                self._answer(llama, row, logits, agreement.tie)
                 for row, logits in zip(reference.rows, reference.logits, strict=True)
             ]
         bound = exact if quantization in EXACT else within
-        self._judge(name, TRAINED, quantization, made, bound(made, self.config))
+        self._judge(name, TRAINED, quantization, agreement, bound(agreement, self.config))
         self._judge_merged(name, quantization, beside)
-        return made.text()
+        return agreement.text()
 
     def conversations(self, file: Path, name: str) -> str:
         """Let llama.cpp's server write conversations by the chat template in a GGUF file, as Ollama does.
@@ -186,10 +188,10 @@ class Gate:
         Raises:
             ParityError: one conversation is written or tokenized otherwise.
         """
-        asked = list(conversations(self.model, self.context.prompts[: self.config.prompts]))
-        why = unchecked() or ("" if asked else "it takes none of the conversations")
-        compared = Compared(not_checked=why) if why else compare(self.model, file, asked, self.context.run_dir / LOG)
-        count = 0 if compared.not_checked else len(asked)
+        rendered = list(conversations(self.model, self.context.prompts[: self.config.prompts]))
+        why = unchecked() or ("" if rendered else "it takes none of the conversations")
+        compared = Compared(not_checked=why) if why else compare(self.model, file, rendered, self.context.run_dir / LOG)
+        count = 0 if compared.not_checked else len(rendered)
         record = ConversationsRecord(name, compared.problem, compared.tools, count, compared.not_checked)
         add(record, self.context.run_dir)
         if compared.problem:
@@ -212,32 +214,32 @@ class Gate:
         if reference is None:
             return
         with Llama(file, n_ctx=max(len(row.ids) for row in reference.rows)) as llama:
-            made, *beside = self._asked(llama, reference, form)
-        self._judge(name, TRAINED, form, made, exact(made, self.config))
+            agreement, *beside = self._asked(llama, reference, form)
+        self._judge(name, TRAINED, form, agreement, exact(agreement, self.config))
         self._judge_merged(name, form, beside)
 
     def _asked(self, llama: Llama, reference: Reference, form: str) -> list[Agreement]:
         """Compare with the trained weights, and an exact file with those that it was made of."""
         models = [reference.logits, *([self._merged] if self._merged and form in EXACT else [])]
-        said = (llama.logits(row.ids) for row in reference.rows)
-        return agree_each(reference.rows, models, said, reference.stop_ids, self._tie(form))
+        logits = (llama.logits(row.ids) for row in reference.rows)
+        return agree_each(reference.rows, models, logits, reference.stop_ids, self._tie(form))
 
     def _tie(self, form: str) -> float:
         """Return how wide ties are: as the coarsest rounding of either side, that of 32 bits in memory too."""
         reference = self.reference
-        held = torch.float32 if reference is None else reference.held
-        cut = held is not torch.float32 and "float32" in (form, on_disk(self._trained_folder()))
+        memory_dtype = torch.float32 if reference is None else reference.held
+        cut = memory_dtype is not torch.float32 and "float32" in (form, on_disk(self._trained_folder()))
         return BF16_TIE if form in BF16 or cut else TIE
 
-    def _judge_merged(self, name: str, form: str, made: list[Agreement]) -> None:
-        for one in made:
+    def _judge_merged(self, name: str, form: str, agreements: list[Agreement]) -> None:
+        for one in agreements:
             self._judge(name, MERGED, form, one, exact(one, self.config))
 
-    def _judge(self, name: str, against: str, form: str, made: Agreement, problem: str) -> None:
+    def _judge(self, name: str, against: str, form: str, agreement: Agreement, problem: str) -> None:
         """Write into `parity.json` what was found, and raise what it fails."""
-        add(Record.of(name, against, form, made, problem, self.config), self.context.run_dir)
+        add(Record.of(name, against, form, agreement, problem, self.config), self.context.run_dir)
         if problem:
-            raise _failed(name, against, problem, made.text() + self.remedy)
+            raise _failed(name, against, problem, agreement.text() + self.remedy)
 
     def _check_prompts(self, name: str, llama: Llama, reference: Reference) -> None:
         """Make sure that llama.cpp reads the prompts as the tokenizer does."""
@@ -258,32 +260,34 @@ class Gate:
         The answers of the row come from the model in memory, which may compute in four bits: leaving them is right
         where the trained weights do so. What follows such a place cannot be compared.
         """
-        said = llama.complete(row.prompt, max_new_tokens=len(row.answer) + 1)
-        shared = next((n for n, pair in enumerate(zip(said.ids, row.answer, strict=False)) if pair[0] != pair[1]), None)
-        place = min(len(said.ids), len(row.answer)) if shared is None else shared
-        there = logits[len(row.prompt) + place - 1]
-        if place < len(said.ids):
-            next_ones = [said.ids[place]]
+        completion = llama.complete(row.prompt, max_new_tokens=len(row.answer) + 1)
+        shared = next(
+            (n for n, pair in enumerate(zip(completion.ids, row.answer, strict=False)) if pair[0] != pair[1]), None
+        )
+        place = min(len(completion.ids), len(row.answer)) if shared is None else shared
+        next_logits = logits[len(row.prompt) + place - 1]
+        if place < len(completion.ids):
+            next_ones = [completion.ids[place]]
         else:
-            next_ones = [token for token in llama.stop_ids if token < len(there)] if said.stopped else []
+            next_ones = [token for token in llama.stop_ids if token < len(next_logits)] if completion.stopped else []
         if not next_ones:
             return Answer.same
-        gap = float(there.max() - max(there[token] for token in next_ones))
+        gap = float(next_logits.max() - max(next_logits[token] for token in next_ones))
         return Answer.same if gap == 0 else Answer.near if gap <= tie else Answer.differs
 
-    def _finer(self, form: str, made: Agreement) -> str:
+    def _finer(self, form: str, agreement: Agreement) -> str:
         """Say what would keep more of the training, where a folder in bf16 stays below the bound for all others."""
-        if form in BF16 and made.top1 < self.config.exact_top1:
+        if form in BF16 and agreement.top1 < self.config.exact_top1:
             return ". bf16 keeps seven bits of base and adapter, exporter.merged.dtype=fp16 would keep ten"
         return ""
 
 
 @contextmanager
-def put_aside(made: Path, run_dir: Path, name: str) -> Iterator[None]:
+def put_aside(path: Path, run_dir: Path, name: str) -> Iterator[None]:
     """Move what failed the gate to `rejected/` in the run folder, for inspection.
 
     Args:
-        made: the file or folder that is checked inside.
+        path: the file or folder that is checked inside.
         run_dir: the run folder.
         name: what it would have been called.
 
@@ -297,9 +301,9 @@ def put_aside(made: Path, run_dir: Path, name: str) -> Iterator[None]:
         if place.is_dir():
             shutil.rmtree(place)
         place.parent.mkdir(exist_ok=True)
-        made.replace(place)
+        path.replace(place)
         raise ParityError(f"{error}\nIt lies in {place} now") from error
 
 
-def _failed(name: str, against: str, problem: str, told: str) -> ParityError:
-    return ParityError(f"{name} is not what was {against}: {problem} ({told})")
+def _failed(name: str, against: str, problem: str, details: str) -> ParityError:
+    return ParityError(f"{name} is not what was {against}: {problem} ({details})")

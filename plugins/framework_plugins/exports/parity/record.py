@@ -50,21 +50,21 @@ class Record:
     bounds: dict[str, Any]
 
     @classmethod
-    def of(cls, name: str, against: str, form: str, made: Agreement, problem: str, bounds: ParityConfig) -> Record:
+    def of(cls, name: str, against: str, form: str, agreement: Agreement, problem: str, bounds: ParityConfig) -> Record:
         """Make one of what was found."""
-        counts = Counter(answer.value for answer in made.answers)
+        counts = Counter(answer.value for answer in agreement.answers)
         return cls(
             name=name,
             against=against,
             format=form,
             problem=problem,
-            positions=made.positions,
-            top1=made.top1,
-            near_ties=made.ties,
-            tie_nats=made.tie,
-            top1_with_ties=made.top1_beyond_ties,
-            kl=made.kl,
-            perplexity_ratio=made.perplexity_ratio,
+            positions=agreement.positions,
+            top1=agreement.top1,
+            near_ties=agreement.ties,
+            tie_nats=agreement.tie,
+            top1_with_ties=agreement.top1_beyond_ties,
+            kl=agreement.kl,
+            perplexity_ratio=agreement.perplexity_ratio,
             answers={each.value: counts[each.value] for each in Answer},
             bounds=asdict(bounds),
         )

@@ -50,7 +50,7 @@ def check_rows(model: Model, prompts: Sequence[Prompt], *, count: int, max_new_t
         count: how many of them.
         max_new_tokens: longest answer.
     """
-    asked = []
+    tokenized = []
     for prompt in [*prompts[:count], *(Prompt((Message("user", text),)) for text in GENERAL)]:
         try:
             text = model.render(prompt)
@@ -58,9 +58,11 @@ def check_rows(model: Model, prompts: Sequence[Prompt], *, count: int, max_new_t
             continue
         ids = model.tokenize(text)
         if len(ids) < LONGEST:
-            asked.append((text, tuple(ids)))
-    answers = model.complete([ids for _, ids in asked], max_new_tokens=max_new_tokens, batch_size=len(asked) or 1)
+            tokenized.append((text, tuple(ids)))
+    answers = model.complete(
+        [ids for _, ids in tokenized], max_new_tokens=max_new_tokens, batch_size=len(tokenized) or 1
+    )
     return [
         CheckRow(text, ids, answer.ids[: LONGEST - len(ids)], answer.stopped and len(ids) + len(answer.ids) <= LONGEST)
-        for (text, ids), answer in zip(asked, answers, strict=True)
+        for (text, ids), answer in zip(tokenized, answers, strict=True)
     ]

@@ -24,8 +24,8 @@ class Alpaca(Format):
 
     def read(self, fields: Fields) -> Example:
         """Join instruction and input with an empty line between, as the user's last turn."""
-        asked = question(fields)
-        return Example((*asked, Message("assistant", text(fields, "output"))), "alpaca", tools=tools.schemas(fields))
+        messages = question(fields)
+        return Example((*messages, Message("assistant", text(fields, "output"))), "alpaca", tools=tools.schemas(fields))
 
 
 def question(fields: Fields) -> tuple[Message, ...]:
@@ -34,17 +34,17 @@ def question(fields: Fields) -> tuple[Message, ...]:
     Raises:
         FrameworkError: a field is missing or no text.
     """
-    asked, more = text(fields, "instruction"), optional(fields, "input")
+    instruction, more = text(fields, "instruction"), optional(fields, "input")
     if more and not more.isspace():
-        asked = f"{asked}\n\n{more}"
-    return (*system(fields), *_history(fields), Message("user", asked))
+        instruction = f"{instruction}\n\n{more}"
+    return (*system(fields), *_history(fields), Message("user", instruction))
 
 
 def _history(fields: Fields) -> Iterator[Message]:
-    given: Any = fields.get("history")
-    if given is None or given == "":  # an empty cell of a table
+    value: Any = fields.get("history")
+    if value is None or value == "":  # an empty cell of a table
         return
-    history = parsed(given, "history") if isinstance(given, str) and given.startswith("[") else given
+    history = parsed(value, "history") if isinstance(value, str) and value.startswith("[") else value
     if not isinstance(history, list):
         raise FrameworkError(f"needs a list of [question, answer] in 'history', found {kind_of(history)}")
     for number, exchange in enumerate(history, start=1):

@@ -19,8 +19,8 @@ class Dialogue(Format):
 
     def matches(self, fields: Fields) -> bool:
         """Has a list of turns, the first of which fits, and is no preference pair."""
-        found = any((turn := turns.first_turn(fields, name)) and self.fits(turn) for name in self.lists)
-        return found and not is_pair(fields)
+        has_turns = any((turn := turns.first_turn(fields, name)) and self.fits(turn) for name in self.lists)
+        return has_turns and not is_pair(fields)
 
     def read(self, fields: Fields) -> Example:
         """Take the turns as they are; a field `system` counts where no turn has that role."""

@@ -22,8 +22,8 @@ class Preference(Format):
 
     def read(self, fields: Fields) -> Example:
         """Take question and chosen answer as the conversation, and what differs in the rejected one beside it."""
-        asked = _question(fields)
-        chosen, rejected = (_whole(fields, name, asked) for name in ("chosen", "rejected"))
+        question = _question(fields)
+        chosen, rejected = (_whole(fields, name, question) for name in ("chosen", "rejected"))
         same = _common(chosen, rejected)
         if not chosen[same].role == rejected[same].role == rejected[-1].role == "assistant":
             raise FrameworkError(
@@ -43,17 +43,17 @@ def _question(fields: Fields) -> Messages:
     """Return the turns that stand beside the answers; none where the answers hold them."""
     if fields.get("prompt") is not None:
         prompt = fields["prompt"]
-        asked = (turns.marked(prompt) if isinstance(prompt, str) else ()) or said(fields, "prompt", "user")
+        question = (turns.marked(prompt) if isinstance(prompt, str) else ()) or said(fields, "prompt", "user")
     elif fields.get("instruction") is not None:
         return alpaca.question(fields)
     elif name := next((name for name in ("conversations", "conversation") if turns.first_turn(fields, name)), None):
-        asked = turns.read(turns.unpacked(fields[name]), name, turns.any_turn)
+        question = turns.read(turns.unpacked(fields[name]), name, turns.any_turn)
     else:
-        asked = ()
-    return asked if asked and asked[0].role == "system" else (*system(fields), *asked)
+        question = ()
+    return question if question and question[0].role == "system" else (*system(fields), *question)
 
 
-def _whole(fields: Fields, name: str, asked: Messages) -> Messages:
+def _whole(fields: Fields, name: str, question: Messages) -> Messages:
     """Return the question and one of the answers.
 
     Raises:
@@ -67,17 +67,17 @@ def _whole(fields: Fields, name: str, asked: Messages) -> Messages:
     else:
         answer = (Message("assistant", text(fields, name)),)
     if answer[0].role == "assistant":
-        if all(message.role == "system" for message in asked):
+        if all(message.role == "system" for message in question):
             raise missing(fields, "prompt")
-        return (*asked, *answer)
-    return _with_system(asked, answer, name)
+        return (*question, *answer)
+    return _with_system(question, answer, name)
 
 
-def _with_system(asked: Messages, answer: Messages, name: str) -> Messages:
+def _with_system(context: Messages, answer: Messages, name: str) -> Messages:
     """Take an answer that holds its question; a system prompt may stand beside it."""
-    system, said = (tuple(turn for turn in part if turn.role == "system") for part in (asked, answer))
-    question = tuple(turn for turn in asked if turn.role != "system")
+    system, own_system = (tuple(turn for turn in part if turn.role == "system") for part in (context, answer))
+    question = tuple(turn for turn in context if turn.role != "system")
     rest = tuple(turn for turn in answer if turn.role != "system")
     if len(question) > 1 and rest[: len(question)] != question:
         raise FrameworkError(f"needs the turns of the question at the beginning of '{name}', or the answer alone")
-    return answer if said else (*system, *answer)
+    return answer if own_system else (*system, *answer)

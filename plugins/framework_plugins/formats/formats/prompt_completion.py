@@ -23,9 +23,9 @@ class PromptCompletion(Format):
             raise FrameworkError(
                 "has a completion that was not wanted ('label' is false): data.on_bad_row=skip leaves it out"
             )
-        asked, answer = said(fields, "prompt", "user"), said(fields, "completion", "assistant")
-        before = () if asked[0].role == "system" else system(fields)
-        return Example((*before, *turns.as_context(asked), *answer), "prompt_completion", tools=tools.schemas(fields))
+        prompt, answer = said(fields, "prompt", "user"), said(fields, "completion", "assistant")
+        before = () if prompt[0].role == "system" else system(fields)
+        return Example((*before, *turns.as_context(prompt), *answer), "prompt_completion", tools=tools.schemas(fields))
 
 
 def said(fields: Fields, name: str, role: str) -> tuple[Message, ...]:

@@ -31,31 +31,31 @@ def calls(turn: Fields) -> tuple[ToolCall, ...]:
 
 def calls_in(value: Any, name: str) -> tuple[ToolCall, ...]:
     """Read one call or a list of calls, as objects or as JSON text."""
-    given = parsed(value, name) if isinstance(value, str) else value
-    listed = [given] if is_object(given) else given
+    decoded = parsed(value, name) if isinstance(value, str) else value
+    listed = [decoded] if is_object(decoded) else decoded
     if not isinstance(listed, list) or not listed or not all(is_object(item) for item in listed):
         raise FrameworkError(
-            f"needs a call, {{name, arguments}}, or a list of calls in '{name}', found {kind_of(given)}"
+            f"needs a call, {{name, arguments}}, or a list of calls in '{name}', found {kind_of(decoded)}"
         )
     return tuple(_call(item, exact=isinstance(value, str)) for item in listed)
 
 
 def _call(item: Fields, *, exact: bool) -> ToolCall:
     function = item.get("function")
-    called: Fields = function if isinstance(function, Mapping) else item
-    name, given = text(called, "name", "the call"), called.get("id") or item.get("id")
+    call: Fields = function if isinstance(function, Mapping) else item
+    name, call_id = text(call, "name", "the call"), call.get("id") or item.get("id")
     if not name:
         raise FrameworkError("needs the name of a function in 'name', found empty text")
-    if "arguments" not in called:
-        raise FrameworkError(f"needs the field 'arguments'; the call of {name} has {', '.join(map(str, called))}")
-    return ToolCall(name, _arguments(called["arguments"], exact=exact), given if isinstance(given, str) else "")
+    if "arguments" not in call:
+        raise FrameworkError(f"needs the field 'arguments'; the call of {name} has {', '.join(map(str, call))}")
+    return ToolCall(name, _arguments(call["arguments"], exact=exact), call_id if isinstance(call_id, str) else "")
 
 
 def _arguments(value: Any, *, exact: bool) -> Mapping[str, Any]:
     if value is None or value == "":
         return {}
-    given = parsed(value, "arguments") if isinstance(value, str) else value
-    arguments = given if exact or isinstance(value, str) else without_null(given)
+    decoded = parsed(value, "arguments") if isinstance(value, str) else value
+    arguments = decoded if exact or isinstance(value, str) else without_null(decoded)
     if not isinstance(arguments, dict):
         raise FrameworkError(f"needs an object, or one as JSON text, in 'arguments', found {kind_of(arguments)}")
     return arguments

@@ -45,17 +45,17 @@ def first_turn(fields: Fields, name: str) -> Fields | None:
 
 def unpacked(value: Any) -> Any:
     """Return the list of objects that a value holds as JSON text, as cells of tables do; any other value as it is."""
-    found = _objects(value) if isinstance(value, str) and LISTED.match(value) else None
-    return value if found is None else found
+    objects = _objects(value) if isinstance(value, str) and LISTED.match(value) else None
+    return value if objects is None else objects
 
 
 @lru_cache(maxsize=4)  # several formats look at a row, in several fields, before one reads it
 def _objects(value: str) -> list[Any] | None:
     try:
-        found: list[Any] = json.loads(value)
+        objects: list[Any] = json.loads(value)
     except (ValueError, RecursionError):
         return None
-    return found if all(map(is_object, found)) else None
+    return objects if all(map(is_object, objects)) else None
 
 
 def unpacked_turns(fields: Fields, name: str) -> Any:
@@ -68,12 +68,12 @@ def unpacked_turns(fields: Fields, name: str) -> Any:
         FrameworkError: the turns stand there as Python shows them.
     """
     value = fields.get(name)
-    found = unpacked(value)
-    if found is not value and not _is_turn(found[0]):
+    turns = unpacked(value)
+    if turns is not value and not _is_turn(turns[0]):
         return value
-    if isinstance(found, str) and PYTHON.match(found):
+    if isinstance(turns, str) and PYTHON.match(turns):
         raise FrameworkError(f"needs text or a list of turns in '{name}', found {AS_PYTHON}")
-    return found
+    return turns
 
 
 def _is_turn(turn: Fields) -> bool:
@@ -98,14 +98,14 @@ def dialogue(fields: Fields, names: Iterable[str], fits: Callable[[Fields], bool
     Raises:
         FrameworkError: none of them is there, or it holds something else.
     """
-    there = sorted((name for name in names if name in fields), key=lambda name: fields[name] is None)
-    found = [(name, turn) for name in there if (turn := first_turn(fields, name)) is not None]
-    name = next((name for name, turn in found if fits(turn)), found[0][0] if found else None)
+    present = sorted((name for name in names if name in fields), key=lambda name: fields[name] is None)
+    candidates = [(name, turn) for name in present if (turn := first_turn(fields, name)) is not None]
+    name = next((name for name, turn in candidates if fits(turn)), candidates[0][0] if candidates else None)
     if name is not None:
         return name, unpacked(fields[name])
-    if not there:
+    if not present:
         raise missing(fields, next(iter(names)))
-    raise FrameworkError(f"needs a list of turns in '{there[0]}', found {_kind_of_list(fields[there[0]])}")
+    raise FrameworkError(f"needs a list of turns in '{present[0]}', found {_kind_of_list(fields[present[0]])}")
 
 
 def _kind_of_list(value: object) -> str:
@@ -145,9 +145,9 @@ def by_role(turn: Fields) -> Message:
 
 def _assistant(turn: Fields) -> Message:
     calls = tools.calls(turn)
-    said = "" if calls and turn.get("content") is None else content(turn)
-    thought = next((found for name in THOUGHTS if (found := optional(turn, name))), "")
-    return Message("assistant", said, calls, reasoning_content=thought, learned=_is_learned(turn))
+    answer = "" if calls and turn.get("content") is None else content(turn)
+    thought = next((value for name in THOUGHTS if (value := optional(turn, name))), "")
+    return Message("assistant", answer, calls, reasoning_content=thought, learned=_is_learned(turn))
 
 
 def content(turn: Fields) -> str:
@@ -166,8 +166,8 @@ def _part(part: Any) -> str:
     kind = part.get("type", "text") if isinstance(part, Mapping) else None
     if kind == "text":
         return text(part, "text", "the part")
-    found = f"a part of type {kind!r}" if kind else kind_of(part)
-    raise FrameworkError(f"needs text, or parts of type 'text', in 'content', found {found}")
+    description = f"a part of type {kind!r}" if kind else kind_of(part)
+    raise FrameworkError(f"needs text, or parts of type 'text', in 'content', found {description}")
 
 
 def by_speaker(turn: Fields) -> Message:
@@ -184,16 +184,16 @@ def by_speaker(turn: Fields) -> Message:
 
 
 def _role(turn: Fields, name: str, roles: Mapping[str, str]) -> str:
-    given = turn.get(name)
-    role = roles.get(given) if isinstance(given, str) else None
+    value = turn.get(name)
+    role = roles.get(value) if isinstance(value, str) else None
     if role is not None:
         return role
     if name not in turn:
         raise missing(turn, name, "the turn")
-    if isinstance(given, str):
-        message = f"has an {unknown('role', given, roles)}".rstrip(".")
+    if isinstance(value, str):
+        message = f"has an {unknown('role', value, roles)}".rstrip(".")
     else:
-        message = f"needs a role in '{name}', found {kind_of(given)}; valid: {', '.join(roles)}"
+        message = f"needs a role in '{name}', found {kind_of(value)}; valid: {', '.join(roles)}"
     raise FrameworkError(message)
 
 
@@ -221,5 +221,5 @@ def marked(value: str) -> tuple[Message, ...]:
         return ()
     parts = MARKED.split(value)[1:]
     pairs = zip(parts[::2], parts[1::2], strict=True)
-    messages = [Message("user" if speaker == "Human" else "assistant", said) for speaker, said in pairs]
+    messages = [Message("user" if speaker == "Human" else "assistant", utterance) for speaker, utterance in pairs]
     return tuple(messages[:-1] if messages[-1] == Message("assistant", "") else messages)

@@ -50,16 +50,16 @@ def find(path: str, setting: str) -> list[DataFile]:
     place = Path(path).expanduser()
     try:
         if place.is_dir():
-            found = _in_folder(place, setting)
+            files = _in_folder(place, setting)
         elif place.exists():
-            found = [_single(place)]
+            files = [_single(place)]
         elif glob.has_magic(path):
-            found = _matching(str(place), setting)
+            files = _matching(str(place), setting)
         else:
             _missing(place)
     except OSError as error:
         raise FrameworkError(f"{setting}={path}: {_why(error)}") from error
-    return found
+    return files
 
 
 def told_apart(parts: Sequence[Sequence[DataFile]]) -> list[list[DataFile]]:
@@ -73,10 +73,10 @@ def told_apart(parts: Sequence[Sequence[DataFile]]) -> list[list[DataFile]]:
 
 def _ambiguous(names: Mapping[DataFile, str], places: Mapping[DataFile, Path]) -> Iterator[DataFile]:
     """Give the files whose name another file has too; one file may be named twice."""
-    called = defaultdict[str, set[Path]](set)
+    folders_by_name = defaultdict[str, set[Path]](set)
     for file, name in names.items():
-        called[name].add(places[file])
-    return (file for file, name in names.items() if len(called[name]) > 1)
+        folders_by_name[name].add(places[file])
+    return (file for file, name in names.items() if len(folders_by_name[name]) > 1)
 
 
 def _longer(path: Path, name: str) -> str:
@@ -106,9 +106,9 @@ def _single(path: Path) -> DataFile:
         raise FrameworkError(
             f"{path} is neither a file nor a folder, and rows are read more than once: save them to a file first"
         )
-    if (found := kind_of(path)) is None:
+    if (kind := kind_of(path)) is None:
         raise FrameworkError(f"{path} is of no kind that data=local_file reads: {VALID}")
-    return DataFile(path, path.name, *found)
+    return DataFile(path, path.name, *kind)
 
 
 def _missing(path: Path) -> NoReturn:
@@ -128,11 +128,11 @@ def _in_folder(folder: Path, setting: str) -> list[DataFile]:
             f"{folder} holds splits: choose one of them, {setting}={folder / splits[0] if splits else folder}"
         )
     paths = sorted(_walk(folder), key=lambda path: path.relative_to(folder).as_posix())
-    found = _known((path for path in paths if path.name not in DESCRIPTIONS), folder)
-    found = [file for file in found if file.kind != ".txt"] or found
-    if not found:
+    files = _known((path for path in paths if path.name not in DESCRIPTIONS), folder)
+    files = [file for file in files if file.kind != ".txt"] or files
+    if not files:
         raise _nothing(f"{setting}={folder}: the folder holds", paths)
-    return found
+    return files
 
 
 def _walk(folder: Path) -> Iterator[Path]:
@@ -146,10 +146,10 @@ def _walk(folder: Path) -> Iterator[Path]:
 
 def _matching(pattern: str, setting: str) -> list[DataFile]:
     paths = [path for path in map(Path, sorted(glob.glob(pattern, recursive=True))) if not path.is_dir()]  # noqa: PTH207 - hides what pathlib does not
-    found = _known(paths, _root(pattern))
-    if not found:
+    files = _known(paths, _root(pattern))
+    if not files:
         raise _nothing(f"{setting}={pattern} matches", paths)
-    return found
+    return files
 
 
 def _root(pattern: str) -> Path:
@@ -160,7 +160,7 @@ def _root(pattern: str) -> Path:
 
 def _known(paths: Iterator[Path] | list[Path], root: Path) -> list[DataFile]:
     return [
-        DataFile(path, path.relative_to(root).as_posix(), *found) for path in paths if (found := kind_of(_real(path)))
+        DataFile(path, path.relative_to(root).as_posix(), *kind) for path in paths if (kind := kind_of(_real(path)))
     ]
 
 
@@ -173,5 +173,5 @@ def _real(path: Path) -> Path:
 def _nothing(what: str, paths: list[Path]) -> FrameworkError:
     names = [path.name for path in paths]
     more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    there = f"no data file, only {', '.join(names[:SHOWN])}{more}" if names else "no file"
-    return FrameworkError(f"{what} {there}. Data files are {VALID}.")
+    content = f"no data file, only {', '.join(names[:SHOWN])}{more}" if names else "no file"
+    return FrameworkError(f"{what} {content}. Data files are {VALID}.")

@@ -47,8 +47,8 @@ def _is_object(file: DataFile, first: bytes, second: bytes) -> bool:
     try:
         value = json.loads(first)
     except json.JSONDecodeError as error:
-        goes_on = error.pos >= len(first.rstrip())
-        return goes_on and (first.rstrip()[-1:] in b"{[,:" or not second.lstrip().startswith(b"{"))
+        continues = error.pos >= len(first.rstrip())
+        return continues and (first.rstrip()[-1:] in b"{[,:" or not second.lstrip().startswith(b"{"))
     except (ValueError, RecursionError):
         return False
     return file.kind == ".json" and not second and isinstance(value, dict) and len(_lists_of_rows(value)) == 1
@@ -92,7 +92,7 @@ def _array(file: DataFile) -> Iterator[Row]:
 
 def _object(file: DataFile) -> Iterator[Row]:
     """Read the one list of objects in an object. Whether there is a second one shows when the first was read."""
-    names, found = list[str](), ""
+    names, list_name = list[str](), ""
     with Opened(file) as opened:
         stream = JsonStream(opened)
         for name in stream.fields():
@@ -102,21 +102,21 @@ def _object(file: DataFile) -> Iterator[Row]:
                 continue
             for number, value in enumerate(stream.items(), start=1):
                 if number == 1 and _is_row(value):
-                    found = _only(file, found, name)
-                if found == name:
+                    list_name = _only(file, list_name, name)
+                if list_name == name:
                     yield _row(file.where(f"item {number}"), value, stream.decoder.duplicate)
         stream.end()
-    if not found:
+    if not list_name:
         fields = ", ".join(names) or "none"
         raise file.error(
             f"the file is one object, and none of its fields ({fields}) is a list of rows: write a row a line"
         )
 
 
-def _only(file: DataFile, found: str, name: str) -> str:
-    if found:
+def _only(file: DataFile, earlier: str, name: str) -> str:
+    if earlier:
         raise file.error(
-            f"the file has two lists of objects, '{found}' and '{name}': write each into a file of its own"
+            f"the file has two lists of objects, '{earlier}' and '{name}': write each into a file of its own"
         )
     return name
 

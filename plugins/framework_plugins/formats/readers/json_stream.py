@@ -150,10 +150,10 @@ class JsonStream:
 
     def _fill(self) -> None:
         """Drop what was decoded, and at least double what was not."""
-        done = self._text[: self._at]
-        lines = done.count("\n")
+        consumed = self._text[: self._at]
+        lines = consumed.count("\n")
         self._opened.line += lines
-        self._column = len(done) - done.rfind("\n") - 1 if lines else self._column + len(done)
+        self._column = len(consumed) - consumed.rfind("\n") - 1 if lines else self._column + len(consumed)
         rest = self._text[self._at :]
         chunk = self._opened.stream.read(max(CHUNK, len(rest)))
         self._ended = not chunk

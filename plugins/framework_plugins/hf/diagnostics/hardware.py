@@ -89,7 +89,7 @@ def driver(_: Plan | None) -> DiagnosticResult:
         return DiagnosticResult(State.missing, f"no {SMI} on PATH")
     fix = f"repair or install the NVIDIA driver until `{SMI}` works by itself"
     try:
-        done = subprocess.run(  # noqa: S603 - a fixed query
+        process = subprocess.run(  # noqa: S603 - a fixed query
             [tool, QUERY, "--format=csv,noheader"],
             capture_output=True,
             encoding="utf-8",
@@ -100,10 +100,10 @@ def driver(_: Plan | None) -> DiagnosticResult:
         )
     except subprocess.TimeoutExpired:
         return DiagnosticResult(State.broken, f"{SMI} does not answer within {SMI_SECONDS} s", fix=fix)
-    lines = (done.stdout or done.stderr).strip().splitlines()
-    if done.returncode or not lines:
+    lines = (process.stdout or process.stderr).strip().splitlines()
+    if process.returncode or not lines:
         return DiagnosticResult(
-            State.broken, f"{SMI}: {lines[0] if lines else f'exit code {done.returncode}'}", fix=fix
+            State.broken, f"{SMI}: {lines[0] if lines else f'exit code {process.returncode}'}", fix=fix
         )
     cards = [[part.strip() for part in line.split(",")] for line in lines]
     return DiagnosticResult(

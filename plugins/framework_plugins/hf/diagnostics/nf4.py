@@ -30,14 +30,14 @@ def product(_: Plan | None) -> DiagnosticResult:
     inputs = torch.randn(INPUTS, WIDTH, generator=generator).to(device, dtype).requires_grad_()
     packed, state = quantize_4bit(weights, quant_type="nf4", compress_statistics=True)
     plain = dequantize_4bit(packed, state)
-    lost = _distance(plain, weights)
+    distance = _distance(plain, weights)
     multiplied = bitsandbytes.matmul_4bit(inputs, packed.t(), quant_state=state)
     multiplied.sum().backward()
     off = max(_distance(multiplied, inputs @ plain.t()), _distance(inputs.grad, plain.sum(0).expand_as(inputs)))
     where = f"on this {device.upper() if device == 'cpu' else 'GPU'} in {str(dtype).removeprefix('torch.')}"
-    if not LOST[0] < lost < LOST[1]:
+    if not LOST[0] < distance < LOST[1]:
         return DiagnosticResult(
-            State.broken, f"{lost:.1%} of the weights are lost {where}, about 9% are usual", fix=FIX
+            State.broken, f"{distance:.1%} of the weights are lost {where}, about 9% are usual", fix=FIX
         )
     if not off < TOLERANCES[dtype]:
         return DiagnosticResult(

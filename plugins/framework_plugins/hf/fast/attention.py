@@ -72,10 +72,10 @@ class BranchAttention(nn.Module):
         unusual = None in layers or torch.is_autocast_enabled(hidden_states.device.type)
         if along is None or position_embeddings is None or unusual:
             plain.training = self.training
-            made: tuple[Tensor, Tensor | None] = plain(
+            output: tuple[Tensor, Tensor | None] = plain(
                 hidden_states=hidden_states, position_embeddings=position_embeddings, **more
             )
-            return made
+            return output
         q, k, v = project(hidden_states[0], layers)  # type: ignore[arg-type]
         size = plain.head_dim
         heads = k.shape[1] // size

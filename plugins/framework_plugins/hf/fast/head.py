@@ -38,10 +38,10 @@ class _Summed(torch.autograd.Function):
         for start in range(0, len(states), many):
             rows = slice(start, start + many)
             grad = nn.functional.linear(states[rows], weight, bias)
-            for some, wanted, part in zip(
+            for some, labels, part in zip(
                 torch.split(grad, few), torch.split(target[rows], few), torch.split(share[rows], few), strict=True
             ):
-                total += _gradient(some, wanted[:, None], part[:, None].to(total.dtype))
+                total += _gradient(some, labels[:, None], part[:, None].to(total.dtype))
             if d_states is not None:
                 d_states[rows] = grad @ weight
             if d_weight is not None:
@@ -53,18 +53,18 @@ class _Summed(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        made = (None if part is None else part * grads[0] for part in ctx.saved_tensors)
-        return *made, None, None, None
+        scaled = (None if part is None else part * grads[0] for part in ctx.saved_tensors)
+        return *scaled, None, None, None
 
 
-def _gradient(logits: Tensor, wanted: Tensor, share: Tensor) -> Tensor:
+def _gradient(logits: Tensor, target: Tensor, share: Tensor) -> Tensor:
     """Return the weighted cross entropy of logits, and put its gradient by them in their place."""
     wide = logits.to(share.dtype, copy=True)
-    highest, right = wide.amax(-1, keepdim=True), wide.gather(1, wanted)
+    highest, right = wide.amax(-1, keepdim=True), wide.gather(1, target)
     mass = wide.sub_(highest).exp_().sum(-1, keepdim=True)
-    lost = ((highest + mass.log() - right) * share).sum()
-    logits.copy_(wide.mul_(share / mass).scatter_add_(1, wanted, -share))
-    return lost
+    loss = ((highest + mass.log() - right) * share).sum()
+    logits.copy_(wide.mul_(share / mass).scatter_add_(1, target, -share))
+    return loss
 
 
 def summed_cross_entropy(
@@ -109,8 +109,8 @@ def summed_of_logits(logits: Tensor, target: Tensor, share: Tensor, size: int) -
     if size == LOGITS or many >= len(logits):
         return _lost(logits, target, share)
     pieces = zip(*(torch.split(part, many) for part in (logits, target, share)), strict=True)
-    lost = [checkpoint(_lost, *piece, use_reentrant=False, preserve_rng_state=False) for piece in pieces]
-    return torch.stack(lost).sum()
+    losses = [checkpoint(_lost, *piece, use_reentrant=False, preserve_rng_state=False) for piece in pieces]
+    return torch.stack(losses).sum()
 
 
 def _lost(logits: Tensor, target: Tensor, share: Tensor) -> Tensor:

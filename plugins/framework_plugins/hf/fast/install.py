@@ -86,25 +86,25 @@ def same(plain: nn.Module) -> bool:
     reads: Any = next((getattr(plain, name) for name in ("q_proj", "gate_proj") if hasattr(plain, name)), None)
     size = next(plain.parameters()).shape[0] if reads is None else reads.in_features
     random = torch.Generator().manual_seed(0)
-    seen, above = (torch.randn(1, TOKENS, size, generator=random) for _ in range(2))
+    inputs, above = (torch.randn(1, TOKENS, size, generator=random) for _ in range(2))
     more = _beside(plain, random) if isinstance(fast, attention.BranchAttention) else {}
-    made = []
+    results = []
     for layer in (plain, fast):
-        x = seen.clone().requires_grad_()
+        x = inputs.clone().requires_grad_()
         try:
             out = layer(x, **more)  # type: ignore[misc]
         except (TypeError, RuntimeError, KeyError, AttributeError):  # it has to be called in another way
             return False
         out = out[0] if isinstance(out, tuple) else out
         (grad,) = torch.autograd.grad(out, x, above)
-        made.append((out.detach(), grad))
-    return all(float((one - two).norm()) <= TOLERANCE * float(one.norm()) for one, two in zip(*made, strict=True))
+        results.append((out.detach(), grad))
+    return all(float((one - two).norm()) <= TOLERANCE * float(one.norm()) for one, two in zip(*results, strict=True))
 
 
 def _beside(plain: Any, random: torch.Generator) -> dict[str, Any]:
     """Return what an attention is given besides its input: that it holds two rows, and their positions."""
     angles = torch.randn(1, TOKENS, plain.head_dim // 2, generator=random)
-    turned = tuple(torch.cat([part, part], -1) for part in (angles.cos(), angles.sin()))
+    embeddings = tuple(torch.cat([part, part], -1) for part in (angles.cos(), angles.sin()))
     half = TOKENS // 2
     rows = [TokenRow([*range(start, start + half)], [IGNORE] * half) for start in (0, half)]
-    return {"position_embeddings": turned, "attention_mask": None, "branches": branches.branches(plant(rows))}
+    return {"position_embeddings": embeddings, "attention_mask": None, "branches": branches.branches(plant(rows))}

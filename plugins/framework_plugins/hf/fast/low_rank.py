@@ -112,6 +112,6 @@ class FastLoraLinear(LoraLinear):
     def forward(self, x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
         weights = low_rank(self, x.dtype) if not args and not kwargs else None
         if weights is None or torch.is_autocast_enabled(x.device.type):
-            made: Tensor = super().forward(x, *args, **kwargs)
-            return made
+            output: Tensor = super().forward(x, *args, **kwargs)
+            return output
         return project(x, (weights,))[0]

@@ -76,8 +76,8 @@ class GatedMLP(nn.Module):
         """Apply the layer; whatever is not plain LoRA is computed layer by layer."""
         layers = tuple(low_rank(getattr(self, name), x.dtype) for name in PARTS)
         if None in layers or torch.is_autocast_enabled(x.device.type):
-            made: Tensor = self.down_proj(self.act_fn(self.gate_proj(x)) * self.up_proj(x))
-            return made
+            output: Tensor = self.down_proj(self.act_fn(self.gate_proj(x)) * self.up_proj(x))
+            return output
         flat = x.reshape(-1, x.shape[-1])
         ab = [part for layer in layers if layer is not None for part in (layer.a, layer.b)]
         out: Tensor = _Gated.apply(flat, layers, *ab)  # type: ignore[no-untyped-call]

@@ -118,10 +118,10 @@ def _is_cut(weight: Any, world: int) -> bool:
 
 def agreed(me: Member, decide: Callable[[], T]) -> T:
     """Return what the first process decides, in all of them."""
-    told = [decide() if me.rank == 0 else None]
-    distributed.broadcast_object_list(told, src=0)
-    found: Any = told[0]
-    return found  # type: ignore[no-any-return] # an object that was pickled
+    objects = [decide() if me.rank == 0 else None]
+    distributed.broadcast_object_list(objects, src=0)
+    decision: Any = objects[0]
+    return decision  # type: ignore[no-any-return] # an object that was pickled
 
 
 def most(number: int, device: str) -> int:

@@ -79,8 +79,8 @@ class GroupTrainer(SupervisedTrainer):
         for number, part in enumerate(parts, start=1):
             last = number == len(parts)
             self.accelerator.sync_gradients = last  # as the parent's loop does
-            apart = self.group.engine is Engine.ddp and not last
-            with whole.no_sync() if apart else nullcontext():
+            without_sync = self.group.engine is Engine.ddp and not last
+            with whole.no_sync() if without_sync else nullcontext():
                 losses.append(super(SupervisedTrainer, self).training_step(model, part))
             self.computed_tokens += part["input_ids"].numel()
         self.tokens += inputs["tokens"]

@@ -50,8 +50,8 @@ class GroupTraining(Training):
 
     def together(self, rows: Sequence[TokenRow], validation: Sequence[TokenRow], run: TrainRun) -> TrainResult:
         """Train; the first process tells the run of each step, and all do what it says."""
-        told = dataclasses.replace(run, on_step=partial(self._agree, run.on_step))
-        result = self.run(rows, told, partial(self._validate, validation))
+        shared_run = dataclasses.replace(run, on_step=partial(self._agree, run.on_step))
+        result = self.run(rows, shared_run, partial(self._validate, validation))
         device = self.machine.device
         result = dataclasses.replace(
             result,
@@ -69,10 +69,10 @@ class GroupTraining(Training):
             return None, {}
         before = Randomness.now()
         passes = Passes(replace(self.passes.packer, rows=self.evaluated), self.passes.losses)
-        found = loss(passes, validation, self.me, self.machine.device)
+        validation_loss = loss(passes, validation, self.me, self.machine.device)
         before.restore()
         self.model.train()
-        return found, {}
+        return validation_loss, {}
 
     @property
     def _batch(self) -> int:
@@ -91,9 +91,9 @@ class GroupTraining(Training):
         return State(trainer, progress, keeps=self.me.rank == 0, gathered=self._gathered)
 
     def _gathered(self, mine: Any) -> list[Any]:
-        found: list[Any] = [None] * self.me.world
-        distributed.all_gather_object(found, mine)
-        return found
+        objects: list[Any] = [None] * self.me.world
+        distributed.all_gather_object(objects, mine)
+        return objects
 
     def _newest(self, rows: Sequence[TokenRow]) -> Path | None:
         """Return the checkpoint that the first process resumes from."""

@@ -25,23 +25,23 @@ def allocate(model: torch.nn.Module) -> None:
 
     Nothing is written there; the first process's weights take their place.
     """
-    made: dict[torch.nn.Parameter, torch.nn.Parameter] = {}
+    allocated: dict[torch.nn.Parameter, torch.nn.Parameter] = {}
     for module in model.modules():
         for name, weight in list(module.named_parameters(recurse=False)):
             if weight.requires_grad and weight.is_meta:
-                if weight not in made:
-                    made[weight] = torch.nn.Parameter(torch.empty_like(weight, device="cpu"))
-                module.register_parameter(name, made[weight])
+                if weight not in allocated:
+                    allocated[weight] = torch.nn.Parameter(torch.empty_like(weight, device="cpu"))
+                module.register_parameter(name, allocated[weight])
 
 
 def whole(weight: torch.Tensor) -> torch.Tensor:
     """Return a weight in one piece on the CPU; all processes have to ask together."""
-    found = weight.detach()
-    if isinstance(found, DTensor):
+    data = weight.detach()
+    if isinstance(data, DTensor):
         # Pieces that lie in the CPU's memory are put together where the processes reach each other.
-        pieces: DTensor = found.to(found.device_mesh.device_type)  # type: ignore[assignment] # the kind stays
-        found = pieces.full_tensor()
-    return found.cpu()
+        pieces: DTensor = data.to(data.device_mesh.device_type)  # type: ignore[assignment] # the kind stays
+        data = pieces.full_tensor()
+    return data.cpu()
 
 
 def like(value: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
@@ -74,5 +74,5 @@ def reshard(model: torch.nn.Module) -> None:
 
 def local(weight: Any) -> torch.Tensor:
     """Return the piece of a weight that is here."""
-    found: torch.Tensor = weight.to_local() if isinstance(weight, DTensor) else weight
-    return found
+    piece: torch.Tensor = weight.to_local() if isinstance(weight, DTensor) else weight
+    return piece

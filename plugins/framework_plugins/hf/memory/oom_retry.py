@@ -27,22 +27,23 @@ class OomRetry:
 
     Args:
         facts: what the run reports about its machine.
-        mend: what a user could change once no fallback is left.
+        advice: what a user could change once no fallback is left.
         retries: whether anything is retried.
     """
 
-    def __init__(self, facts: dict[str, str], mend: str, *, retries: bool = True) -> None:
+    def __init__(self, facts: dict[str, str], advice: str, *, retries: bool = True) -> None:
         self.facts = facts
-        self.mend = mend
+        self.advice = advice
         self.retries = retries
         self.told: list[str] = []
 
-    def attempt(self, call: Callable[[], T], climb: Callable[[], str], where: str, lower: str) -> T:
+    def attempt(self, call: Callable[[], T], make_smaller: Callable[[], str], where: str, lower: str) -> T:
         """Call, and call again after each fallback.
 
         Args:
             call: what may run out of memory; it starts from the beginning each time.
-            climb: reverts the failed attempt, makes something smaller and says what; empty where nothing is left.
+            make_smaller: reverts the failed attempt, makes something smaller and says what; empty where nothing is
+                left.
             where: what was being done, `training step 3`.
             lower: the setting that makes the smallest try smaller.
 
@@ -56,7 +57,7 @@ class OomRetry:
                 if not self.retries or not ran_out(error):
                     raise
                 forget(error)
-                fallback = climb()
+                fallback = make_smaller()
                 if not fallback:
                     raise FrameworkError(self._end(error, where, lower)) from error
                 self._tell(where, fallback)
@@ -68,19 +69,19 @@ class OomRetry:
         log.warning("out of memory in %s: tried again with %s", where, fallback)
 
     def _end(self, error: BaseException, where: str, lower: str) -> str:
-        tried = f"Tried before: {'; '.join(self.told)}" if self.told else "There was nothing to make smaller"
-        return f"out of memory in {where}: {summarize_error(error)}\n{tried}.\nLower {lower}, {self.mend}"
+        attempts = f"Tried before: {'; '.join(self.told)}" if self.told else "There was nothing to make smaller"
+        return f"out of memory in {where}: {summarize_error(error)}\n{attempts}.\nLower {lower}, {self.advice}"
 
 
 def oom_retry(plan: Plan, config: HFTrainerConfig, facts: dict[str, str]) -> OomRetry:
     """Return what retries when this run is out of memory."""
     if isinstance(plan.adapter.config, FullConfig):
-        mend = "set adapter=lora, or take a smaller model"
+        advice = "set adapter=lora, or take a smaller model"
     elif isinstance(plan.quantization.config, NF4Config):
-        mend = "lower adapter.r, or take a smaller model"
+        advice = "lower adapter.r, or take a smaller model"
     else:
-        mend = "lower adapter.r, set quantization=nf4, or take a smaller model"
-    return OomRetry(facts, mend, retries=config.on_out_of_memory is OutOfMemory.retry)
+        advice = "lower adapter.r, set quantization=nf4, or take a smaller model"
+    return OomRetry(facts, advice, retries=config.on_out_of_memory is OutOfMemory.retry)
 
 
 class Batches:
@@ -104,10 +105,10 @@ class Batches:
         place = 0
         while place < len(items):
             rest = items[place : place + size]
-            batch, made = self.oom_retry.attempt(
+            batch, result = self.oom_retry.attempt(
                 partial(self._first, rest, call), partial(self._halve, len(rest)), self.where, self.lower
             )
-            yield batch, made
+            yield batch, result
             place += len(batch)
 
     def _first(self, items: Sequence[T], call: Callable[[Sequence[T]], R]) -> tuple[Sequence[T], R]:
@@ -115,8 +116,8 @@ class Batches:
         return batch, call(batch)
 
     def _halve(self, size: int) -> str:
-        tried = min(size, self.most or size)
-        if tried == 1:
+        current = min(size, self.most or size)
+        if current == 1:
             return ""
-        self.most = tried // 2
-        return f"{self.most} in a batch instead of {tried}"
+        self.most = current // 2
+        return f"{self.most} in a batch instead of {current}"

@@ -164,12 +164,12 @@ class _Attend(torch.autograd.Function):
             _, longest, _ = block.shape
             count = block.shape[0]
             values = v.index_select(1, block.keys).view(heads * count, -1, size)
-            made = torch.bmm(torch.softmax(scores, -1), values).view(heads, count * longest, groups, size)
+            attended = torch.bmm(torch.softmax(scores, -1), values).view(heads, count * longest, groups, size)
             if block.real is None:
-                out.index_copy_(0, block.queries, made.transpose(0, 1))
+                out.index_copy_(0, block.queries, attended.transpose(0, 1))
             else:
                 real = block.real
-                out.index_copy_(0, block.queries[real], made.index_select(1, real).transpose(0, 1))
+                out.index_copy_(0, block.queries[real], attended.index_select(1, real).transpose(0, 1))
         return out
 
     @staticmethod
@@ -194,13 +194,13 @@ class _Attend(torch.autograd.Function):
             above = above.view(heads * count, longest * groups, size)
             inner = torch.bmm(above, values.transpose(1, 2))
             inner = torch._softmax_backward_data(inner, chances, -1, chances.dtype)  # noqa: SLF001 - fused
-            made = torch.bmm(inner, keys).view(heads, count * longest, groups, size)
+            for_queries = torch.bmm(inner, keys).view(heads, count * longest, groups, size)
             for_keys = torch.bmm(inner.transpose(1, 2), queries).view(heads, count, -1, size)
             for_values = torch.bmm(chances.transpose(1, 2), above).view(heads, count, -1, size)
             if block.real is None:
-                dq.index_copy_(1, block.queries, made)
+                dq.index_copy_(1, block.queries, for_queries)
             else:
-                dq.index_copy_(1, block.queries[block.real], made.index_select(1, block.real))
+                dq.index_copy_(1, block.queries[block.real], for_queries.index_select(1, block.real))
             for total, part in ((dk, for_keys), (dv, for_values)):
                 own = part[:, :, before:].reshape(heads, -1, size)
                 total.index_add_(1, block.queries, own.to(total.dtype))
@@ -211,8 +211,8 @@ class _Attend(torch.autograd.Function):
 
 def _only(values: Tensor, real: Tensor) -> Tensor:
     """Return (heads, queries, …) with zeros where a query is not real."""
-    kept = torch.zeros_like(values)
-    return kept.index_copy_(1, real, values.index_select(1, real))
+    result = torch.zeros_like(values)
+    return result.index_copy_(1, real, values.index_select(1, real))
 
 
 def _scores(q: Tensor, k: Tensor, block: Block) -> tuple[Tensor, Tensor, Tensor]:
@@ -269,8 +269,8 @@ def _forward(
     """Attend as transformers asks for it: along the branches of the batch, or else as sdpa does."""
     along: Branches | None = more.pop("branches", None)
     if along is None:
-        made: tuple[Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, **more)
-        return made
+        output: tuple[Tensor, None] = sdpa_attention_forward(module, query, key, value, attention_mask, **more)
+        return output
     scaling = more.get("scaling")
     return attend(query, key, value, along, query.shape[-1] ** -0.5 if scaling is None else scaling), None
 

@@ -107,12 +107,12 @@ class Packer:
     def _planted(self, rows: Sequence[TokenRow]) -> list[tuple[list[TokenRow], Tree]]:
         """Cut rows into groups, each with its tree."""
         longest = max(len(row.input_ids) for row in rows)
-        made = [(some, plant(some)) for some in _within(rows, self.rows * longest)]
-        if not self.small or all(len(tree.ids) <= ENOUGH for _, tree in made):
-            return made
+        groups = [(some, plant(some)) for some in _within(rows, self.rows * longest)]
+        if not self.small or all(len(tree.ids) <= ENOUGH for _, tree in groups):
+            return groups
         smaller = [(some, plant(some)) for some in _within(rows, min(self.rows * longest, max(ENOUGH, longest)))]
-        costs = [sum(self.cost(tree) for _, tree in some) for some in (made, smaller)]
-        return smaller if costs[1] <= SLOWER * costs[0] else made
+        costs = [sum(self.cost(tree) for _, tree in some) for some in (groups, smaller)]
+        return smaller if costs[1] <= SLOWER * costs[0] else groups
 
     def _batches(self, rows: Sequence[TokenRow]) -> list[list[TokenRow]]:
         """Cut rows into batches of similar length."""

@@ -69,12 +69,12 @@ class Tree:
     def learned(self, rows: Sequence[TokenRow]) -> list[list[int]]:
         """Return for each row, of those that were planted, where in `target` its learned tokens stand."""
         index = {pair: number for number, pair in enumerate(zip(self.source, self.target, strict=True))}
-        found = []
+        indices = []
         for row, end in zip(rows, self.ends, strict=True):
             where = _places(self, end)
             places = enumerate(row.labels)
-            found.append([index[where[at - 1], label] for at, label in places if label != IGNORE and at])
-        return found
+            indices.append([index[where[at - 1], label] for at, label in places if label != IGNORE and at])
+        return indices
 
     @property
     def pairs(self) -> int:
