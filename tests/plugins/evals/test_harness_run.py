@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import pickle
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -141,9 +142,9 @@ def test_an_evaluation_leaves_the_seeds_and_draws_the_same_examples_again(model:
     evaluator = LmEval(config)
     random.seed(5)
     torch.manual_seed(5)
-    before = (random.getstate(), torch.random.get_rng_state().tolist(), np.random.get_state()[1].tolist())  # type: ignore[index] # noqa: NPY002 - the one that lm-eval sets
+    before = (random.getstate(), torch.random.get_rng_state().tolist(), pickle.dumps(np.random.get_state()))  # noqa: NPY002 - the one that lm-eval sets
     first = evaluator.evaluate(model, NO_DATA, {})
-    assert (random.getstate(), torch.random.get_rng_state().tolist(), np.random.get_state()[1].tolist()) == before  # type: ignore[index] # noqa: NPY002
+    assert (random.getstate(), torch.random.get_rng_state().tolist(), pickle.dumps(np.random.get_state())) == before  # noqa: NPY002
     assert evaluator.evaluate(model, NO_DATA, {}) == first
 
 

@@ -81,8 +81,8 @@ class BranchAttention(nn.Module):
         heads = k.shape[1] // size
         groups = q.shape[1] // k.shape[1]
         cos, sin = (part[0, :, None] for part in position_embeddings)
-        rotated: Tensor = _Rotate.apply(q, *along.repeated(cos, sin, groups, plain.scaling))  # type: ignore[no-untyped-call]
-        keys: Tensor = _Rotate.apply(k, cos, sin)  # type: ignore[no-untyped-call]
+        rotated: Tensor = _Rotate.apply(q, *along.repeated(cos, sin, groups, plain.scaling))
+        keys: Tensor = _Rotate.apply(k, cos, sin)
         values = v.view(-1, heads, size).transpose(0, 1)
         out = attend_heads(rotated, keys.squeeze(2), values, along)
         return self.o_proj(out.view(1, len(v), -1)), None

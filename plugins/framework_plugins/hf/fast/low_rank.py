@@ -102,7 +102,7 @@ def project(x: Tensor, layers: tuple[LowRank, ...]) -> tuple[Tensor, ...]:
     """Apply layers to one input; the last dimension of `x` is the features."""
     flat = x.reshape(-1, x.shape[-1])
     ab = [part for layer in layers for part in (layer.a, layer.b)]
-    outs: tuple[Tensor, ...] = _Project.apply(flat, layers, *ab)  # type: ignore[no-untyped-call]
+    outs: tuple[Tensor, ...] = _Project.apply(flat, layers, *ab)
     return tuple(out.view(*x.shape[:-1], -1) for out in outs)
 
 

@@ -80,5 +80,5 @@ class GatedMLP(nn.Module):
             return output
         flat = x.reshape(-1, x.shape[-1])
         ab = [part for layer in layers if layer is not None for part in (layer.a, layer.b)]
-        out: Tensor = _Gated.apply(flat, layers, *ab)  # type: ignore[no-untyped-call]
+        out: Tensor = _Gated.apply(flat, layers, *ab)
         return out.view(*x.shape[:-1], -1)

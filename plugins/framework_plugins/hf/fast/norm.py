@@ -42,5 +42,5 @@ class RMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = _Normed.apply(x, self.weight, self.eps)  # type: ignore[no-untyped-call]
+        out: Tensor = _Normed.apply(x, self.weight, self.eps)
         return out

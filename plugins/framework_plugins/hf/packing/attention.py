@@ -259,7 +259,7 @@ def attend_heads(query: Tensor, key: Tensor, value: Tensor, along: Branches) -> 
         (tokens, key heads, queries to a key head, size).
     """
     blocks = along.blocks(query.shape[0] * query.shape[2])
-    out: Tensor = _Attend.apply(query, key, value, blocks)  # type: ignore[no-untyped-call]
+    out: Tensor = _Attend.apply(query, key, value, blocks)
     return out
 
 
