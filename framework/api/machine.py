@@ -2,7 +2,7 @@
 
 from framework.util.gpus import Gpu
 from framework.util.gpus import count as gpu_count
-from framework.util.host import GIB, HostMemory, cores
+from framework.util.host import GIB, HostMemory, cores, threads
 from framework.util.host import memory as host_memory
 from framework.util.network import reachable
 from framework.util.requirements import missing, pip_command
@@ -19,4 +19,5 @@ __all__ = [
     "missing",
     "pip_command",
     "reachable",
+    "threads",
 ]

@@ -67,3 +67,9 @@ def cores() -> int:
     if quota != "max":
         counts.append(max(1, int(quota) // int(period)))
     return min(counts)
+
+
+def threads(processes: int = 1) -> int:
+    """Return how many threads each of some processes is to keep busy: `OMP_NUM_THREADS`, or its share of the cores."""
+    setting = os.environ.get("OMP_NUM_THREADS", "")
+    return int(setting) if setting.isdecimal() and int(setting) else max(1, cores() // processes)

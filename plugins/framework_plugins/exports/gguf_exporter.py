@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from framework.api.errors import FrameworkError
+from framework.api.machine import threads
 from framework.api.protocols import ExportContext, Model
 from framework.api.records import Artifact
 from framework_plugins.exports import chat_template, gguf_checks, number_format
@@ -21,7 +22,6 @@ from framework_plugins.exports.convert.weights import Weights
 from framework_plugins.exports.documents import TOKENIZER, read
 from framework_plugins.exports.gguf_file import Tensors
 from framework_plugins.exports.gguf_vocabulary import Vocabulary
-from framework_plugins.exports.llama.library import cores
 from framework_plugins.exports.merging import merge
 from framework_plugins.exports.parity.gate import EXACT, Gate, put_aside
 from framework_plugins.exports.quantizations import known_names
@@ -103,7 +103,7 @@ class GgufExporter:
             apart.run(
                 f"the quantization to {quantization}",
                 "framework_plugins.exports.convert.quantized:write", run_dir / LOG,
-                source=str(whole), target=str(file), quantization=quantization, threads=cores(), settings=settings,
+                source=str(whole), target=str(file), quantization=quantization, threads=threads(), settings=settings,
             )  # fmt: skip
             vocabulary.check(file)
             note = Tensors.read(file).note(quantization)

@@ -17,8 +17,8 @@ import threading
 from functools import partial
 from pathlib import Path
 
+from framework.api import machine
 from framework.api.launching import GROUP, end_with
-from framework.api.machine import cores as cpu_cores
 from framework_plugins.launch.config import FAILED
 
 GRACE = 5
@@ -35,7 +35,7 @@ def main() -> int:
     for name in ("SIGUSR1", "SIGUSR2"):  # Slurm's warnings are for the run; whoever starts a process passes this on
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
-    os.environ |= {"OMP_NUM_THREADS": str(threads(processes)), "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(GRACE)}
+    os.environ |= {"OMP_NUM_THREADS": str(machine.threads(processes)), "TORCH_ELASTIC_SHUTDOWN_TIMEOUT": str(GRACE)}
     # These take seconds to import, in which the launcher may end.
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs  # noqa: PLC0415 - as above
     from torch.distributed.elastic.multiprocessing.api import SignalException  # noqa: PLC0415 - as above
@@ -57,12 +57,6 @@ def main() -> int:
     except SignalException:
         return 1
     return 0
-
-
-def threads(processes: int) -> int:
-    """Return how many threads of the CPU each process gets: those that were asked for, or its share."""
-    configured = os.environ.get("OMP_NUM_THREADS", "")
-    return int(configured) if configured.isdecimal() and int(configured) else max(1, cpu_cores() // processes)
 
 
 if __name__ == "__main__":

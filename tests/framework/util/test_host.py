@@ -56,3 +56,17 @@ def test_cores_are_counted_once_and_within_what_a_container_is_given(
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(12), raising=False)
     monkeypatch.setattr(psutil, "cpu_count", lambda *, logical: 12 if logical else 6)
     assert host.cores() == cores
+
+
+@pytest.mark.parametrize(("setting", "expected"), [("3", 3), ("", 2), ("0", 2), ("4,2", 2), (None, 2)])
+def test_each_process_has_its_share_of_the_cores(
+    setting: str | None, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(host, "cores", lambda: 8)
+    if setting is None:
+        monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    else:
+        monkeypatch.setenv("OMP_NUM_THREADS", setting)
+    assert host.threads(4) == expected
+    if expected != 3:
+        assert host.threads(16) == 1

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import importlib
-import os
 from collections import deque
 from typing import Any, NamedTuple
 
@@ -61,11 +60,3 @@ def why() -> str:
     """Return the first error that llama.cpp reported, the most specific one, as the end of a sentence."""
     error = next((line for line in library().errors if line), "")
     return f": {error}" if error else ""
-
-
-def cores() -> int:
-    """Return how many threads this process may keep busy; `OMP_NUM_THREADS` says fewer, as for torch."""
-    setting = os.environ.get("OMP_NUM_THREADS", "")
-    if setting.isdecimal() and int(setting):
-        return int(setting)
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

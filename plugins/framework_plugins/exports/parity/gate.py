@@ -139,7 +139,7 @@ class Gate:
         return folder_logits(folder, reference.rows, reference.held, trust=trust)
 
     def _folder(self, reference: Reference, name: str, form: str, logits: Iterable[Any]) -> Agreement:
-        (agreement,) = agree_each(reference.rows, [reference.logits], logits, reference.stop_ids, self._tie(form))
+        (agreement,) = agree_each(reference.rows, [reference.logits], logits, reference.stop_ids, self._tie(reference, form))
         self._judge(name, TRAINED, form, agreement, exact(agreement, self.config))
         return agreement
 
@@ -222,13 +222,11 @@ class Gate:
         """Compare with the trained weights, and an exact file with those that it was made of."""
         models = [reference.logits, *([self._merged] if self._merged and form in EXACT else [])]
         logits = (llama.logits(row.ids) for row in reference.rows)
-        return agree_each(reference.rows, models, logits, reference.stop_ids, self._tie(form))
+        return agree_each(reference.rows, models, logits, reference.stop_ids, self._tie(reference, form))
 
-    def _tie(self, form: str) -> float:
+    def _tie(self, reference: Reference, form: str) -> float:
         """Return how wide ties are: as the coarsest rounding of either side, that of 32 bits in memory too."""
-        reference = self.reference
-        memory_dtype = torch.float32 if reference is None else reference.held
-        cut = memory_dtype is not torch.float32 and "float32" in (form, on_disk(self._trained_folder()))
+        cut = reference.held is not torch.float32 and "float32" in (form, on_disk(self._trained_folder()))
         return BF16_TIE if form in BF16 or cut else TIE
 
     def _judge_merged(self, name: str, form: str, agreements: list[Agreement]) -> None:

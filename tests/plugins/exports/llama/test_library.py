@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from types import SimpleNamespace
 
@@ -40,12 +39,3 @@ def test_a_library_that_does_not_load_says_why(monkeypatch: pytest.MonkeyPatch) 
 
 def test_it_is_loaded_once() -> None:
     assert module.library() is module.library()
-
-
-@pytest.mark.parametrize(("told", "threads"), [("3", 3), ("0", None), ("two", None), ("", None)])
-def test_it_computes_with_the_cores_that_it_may_use(
-    told: str, threads: int | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", told)
-    mine = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    assert module.cores() == (threads or mine)
