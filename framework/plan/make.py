@@ -22,6 +22,7 @@ from framework.hooks.manager import Plugins
 from framework.hooks.session import current
 from framework.util.errors import FrameworkError, unknown
 from framework.util.redact import redact
+from framework.util.versions import installed
 
 
 def make_plan(
@@ -137,7 +138,8 @@ def _not_installed(plan: Plan, reported: Sequence[str]) -> Iterator[str]:
     A model may be on this machine already, an exporter can do with a part of its extra, and a trainer may work with
     versions that the tests did not run: their own checks know. A plan alone can be made where nothing can be trained.
     """
-    skipped = {"model", "exporter", "trainer", *(("quantization", "launch") if plan.stages == (Stage.plan,) else ())}
+    trains = ("quantization", "trainer", "launch")
+    skipped = {"model", "exporter", *(trains if plan.stages == (Stage.plan,) else ())}
     needed: dict[str, tuple[str, ...]] = {}
     for name, choice in plan.selections.items():
         group = name.partition(".")[0]
@@ -150,8 +152,13 @@ def _not_installed(plan: Plan, reported: Sequence[str]) -> Iterator[str]:
 
     absent: dict[str, list[str]] = {}
     for option, extras in needed.items():
+        any_version = option.startswith("trainer=")
         with suppress(ValueError):  # no requirement at all: whoever imports the option says what is wrong
-            absent[option] = [extra for extra in extras if missing([extra])]
+            absent[option] = [
+                extra
+                for extra in extras
+                if any(not any_version or installed(name) is None for name in missing([extra]))
+            ]
     options = [option for option, extras in absent.items() if extras]
     if options:
         lacking = tuple(dict.fromkeys(extra for extras in absent.values() for extra in extras))

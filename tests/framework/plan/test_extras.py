@@ -12,6 +12,7 @@ import pytest
 
 from framework import FrameworkError, testing
 from framework.util import requirements
+from tests.support.forked_program import program
 
 ROOT = Path(__file__).parents[3]
 
@@ -96,6 +97,37 @@ def test_weights_in_four_bits_without_bitsandbytes_are_refused(without: set[str]
 def test_a_plan_alone_is_made_without_what_trains(without: set[str], tmp_path: Path) -> None:
     without |= {"bitsandbytes", "unsloth"}
     testing.plan(["quantization=nf4", "trainer=unsloth", "stages=[plan]"], run_dir=tmp_path / "run")
+
+
+TRAINER = """
+from dataclasses import dataclass
+from framework import Component, hookimpl
+from framework.api.schema import TrainerConfig
+
+@dataclass
+class FastConfig(TrainerConfig):
+    "Fast."
+
+@hookimpl
+def framework_components():
+    yield Component("fast", FastConfig, "fast:Fast", extra=EXTRA)
+"""
+
+
+@pytest.mark.parametrize(
+    ("extra", "code", "text"),
+    [
+        ("acme-fast>=1", 2, "trainer=fast needs acme-fast: pip install 'acme-fast>=1'"),
+        ("torch<1", 2, "'fast' cannot be loaded from fast:Fast"),  # a version that its own check may admit
+    ],
+)
+def test_a_trainer_without_its_library_is_refused_before_any_stage(
+    tmp_path: Path, extra: str, code: int, text: str
+) -> None:
+    (tmp_path / "fast.py").write_text(TRAINER.replace("EXTRA", repr(extra)), encoding="utf-8")
+    done = program("plugins=[./fast.py]", "trainer=fast", "run_dir=run", "stages=[data]", cwd=tmp_path)
+    assert (done.code, text in done.err) == (code, True), done.err
+    assert not (tmp_path / "run").exists() or extra.startswith("torch")
 
 
 def test_the_program_ends_with_exit_code_2_and_one_line(tmp_path: Path) -> None:

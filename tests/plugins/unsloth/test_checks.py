@@ -8,6 +8,7 @@ import pytest
 
 from framework import FrameworkError, testing
 from framework.api.plan import Plan
+from framework.plan import make
 from framework_plugins.unsloth import checks, versions
 from framework_plugins.unsloth.plugin import framework_advice, framework_check_plan
 
@@ -21,6 +22,7 @@ def plan(path: Path, *words: str) -> Plan:
 @pytest.fixture
 def installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(versions, "installed", lambda: "2026.10.9")
+    monkeypatch.setattr(make, "installed", lambda _: "2026.10.9")
     monkeypatch.setattr(versions, "problems", lambda: iter(()))
     monkeypatch.setattr(checks, "gpu_count", int)
 

@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from framework.api.records import FitStatus
 from framework.config import compose
 from framework.hooks.session import current
+from framework.plan import make
 from framework.plan.forecast import Planner
 from framework.plan.make import make_plan
 from framework_plugins.unsloth import versions
@@ -50,6 +51,7 @@ def test_the_plan_says_that_it_fits(
     """All stages of it, with both trainers, and with what CUDA keeps for itself."""
     monkeypatch.setenv("FRAMEWORK_CACHE", str(tmp_path / "cache"))  # of the data nothing is known
     monkeypatch.setattr(versions, "installed", lambda: "2026.10.9")
+    monkeypatch.setattr(make, "installed", lambda _: "2026.10.9")
     monkeypatch.setattr(versions, "problems", lambda: iter(()))
     for card in cards:
         words = (f"+experiment={experiment}", f"trainer={trainer}", f"plan.gpu={card}")

@@ -139,7 +139,9 @@ class Gate:
         return folder_logits(folder, reference.rows, reference.held, trust=trust)
 
     def _folder(self, reference: Reference, name: str, form: str, logits: Iterable[Any]) -> Agreement:
-        (agreement,) = agree_each(reference.rows, [reference.logits], logits, reference.stop_ids, self._tie(reference, form))
+        (agreement,) = agree_each(
+            reference.rows, [reference.logits], logits, reference.stop_ids, self._tie(reference, form)
+        )
         self._judge(name, TRAINED, form, agreement, exact(agreement, self.config))
         return agreement
 
