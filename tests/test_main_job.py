@@ -1,7 +1,7 @@
 """The main job on a real model: SmolLM2-135M-Instruct learns to turn orders into JSON, as `make quickstart` does it.
 
 The first run converts the model into the cache. Most tests look at one run on 140 of the 800 rows, with less of the
-parity gate and of the memorization check: a minute and a half on one quiet thread.
+parity gate and of what is measured beside the task: a minute and a half on one quiet thread.
 """
 
 from __future__ import annotations
@@ -16,7 +16,10 @@ import pytest
 from tests.support import plain_peft
 from tests.support.program import environment, framework
 
-LESS = ("evaluator.memorization.rows=6", "exporter.gguf.parity.prompts=2")
+LESS = (
+    "evaluator.forgetting.instructions=2", "evaluator.forgetting.texts=2", "evaluator.memorization.rows=6",
+    "exporter.gguf.parity.prompts=2",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,7 @@ def test_plain_peft_in_a_new_process_gives_the_same_greedy_text(quickstart: Run)
 
 def test_a_finished_run_can_be_measured_again(quickstart: Run) -> None:
     few = (
-        "evaluator=[short_prompts,memorization]",
+        "evaluator=[short_prompts]",
         "evaluator.prompts.count=4",
         "verdict.random_adapters=0",
         "logger=[jsonl]",

@@ -83,8 +83,13 @@ def packages() -> dict[str, str]:
     known = _by_module()
     names = {"framework"} | {name for module in modules for name in known.get(module, ())}
     names |= {name for module in modules - known.keys() if (name := _editable(module))}
-    versions = {name: installed(name) for name in sorted(names, key=str.lower)}
+    versions = {name: _loaded(name) for name in sorted(names, key=str.lower)}
     return {name: number for name, number in versions.items() if number}
+
+
+@functools.cache  # a run asks three times for dozens of packages, and each answer parses a file
+def _loaded(name: str) -> str | None:
+    return installed(name)
 
 
 def versions() -> dict[str, str]:

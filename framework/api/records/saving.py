@@ -5,13 +5,17 @@ Paths are written as strings, relative to the run folder where they lie in it.
 
 from __future__ import annotations
 
+import functools
 import json
 from enum import Enum
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from framework.api.plan import as_plain
 from framework.util.files import write_atomically
+
+if TYPE_CHECKING:
+    from cattrs.preconf.json import JsonConverter
 
 Record = TypeVar("Record")
 
@@ -29,13 +33,19 @@ def load(kind: type[Record], file: Path) -> Record:
         ValueError: the file is not such a record.
     """
     from cattrs.errors import BaseValidationError  # noqa: PLC0415 - 60 ms that --help need not pay
+
+    try:
+        return _converter().structure(json.loads(file.read_text(encoding="utf-8")), kind)
+    except (BaseValidationError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(f"{file} is no {kind.__name__} of this version") from error
+
+
+@functools.cache
+def _converter() -> JsonConverter:
     from cattrs.preconf.json import make_converter  # noqa: PLC0415 - as above
 
     converter = make_converter(forbid_extra_keys=True)  # a field of another version must not vanish
     converter.register_structure_hook_func(
         lambda kind: isinstance(kind, type) and issubclass(kind, Enum), lambda name, kind: kind[name]
     )
-    try:
-        return converter.structure(json.loads(file.read_text(encoding="utf-8")), kind)
-    except (BaseValidationError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ValueError(f"{file} is no {kind.__name__} of this version") from error
+    return converter

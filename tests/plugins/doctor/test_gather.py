@@ -10,10 +10,16 @@ from framework import testing
 from framework.api.diagnostic import Diagnostic, State
 from framework.api.plan import Plan
 from framework.hooks.session import current
-from framework_plugins.doctor import DiagnosticRecord
+from framework_plugins.doctor import DiagnosticRecord, gather
 from framework_plugins.doctor.gather import AT_ONCE, DiagnosticRun
 
 ACTS = "doctor_acts"
+
+
+@pytest.fixture
+def without_the_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leave out whether the plan can run, which imports torch: test_run.py looks at that."""
+    monkeypatch.setattr(gather, "run", lambda *_: iter(()))
 
 
 def needs(plan: Plan) -> bool:
@@ -42,6 +48,7 @@ def test_checks_stand_by_topic_in_the_order_in_which_they_were_given() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.usefixtures("without_the_run")
 def test_only_what_the_plan_needs_and_lacks_keeps_it_from_starting(tmp_path: Path) -> None:
     given = [diagnostic("raises"), diagnostic("well")]
     needy = examine(testing.plan(["name=needy"], run_dir=tmp_path / "run"), *given)
@@ -72,6 +79,7 @@ def test_a_crash_leaves_the_checks_that_share_its_process_alone() -> None:
     assert (crashed.state, well.state) == (State.broken, State.ok)
 
 
+@pytest.mark.usefixtures("without_the_run")
 def test_a_need_that_cannot_be_told_is_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from tests.support.forked_program import forked, trainers
+from tests.support.program import environment
 from tests.support.tiny import tiny_chatml
 
 CODE = """
@@ -32,7 +32,7 @@ def test_bitsandbytes_is_imported_by_what_needs_it(tmp_path: Path, words: list[s
     rows = tmp_path / "rows.jsonl"
     rows.write_text(json.dumps({"instruction": "Add 1 and 1.", "output": "2"}) + "\n", encoding="utf-8")
     root = Path(__file__).parents[3]
-    command = [sys.executable, "-W", "ignore", "-c", CODE, str(base), str(rows), str(tmp_path / "run"), *words]
-    done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-    assert done.stdout.splitlines()[-1] == str(imported)
+    command = ["-c", CODE, str(base), str(rows), str(tmp_path / "run"), *words]
+    done = forked(trainers(), command, root, environment(tmp_path, PYTHONWARNINGS="ignore"))
+    assert done.code == 0, done.err[-2000:]
+    assert done.out.splitlines()[-1] == str(imported)

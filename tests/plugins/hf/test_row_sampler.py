@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import random
 from collections import Counter
 from typing import Any
@@ -130,17 +131,20 @@ def test_within_a_kind_lengths_are_neighbours() -> None:
         assert lengths == sorted(lengths)
 
 
-def test_one_worker_and_many_give_the_same_batches() -> None:
+def test_workers_give_the_batches_of_the_process_itself() -> None:
     rows = topics(4, 6)
     seen = []
-    for workers in (0, 1, 2):
+    # A server that has imported what the rows need, once for both workers.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([Collator.__module__])
+    for workers in (0, 2):
         loader: Any = DataLoader(
             [{NUMBER: number} for number in range(len(rows))],  # type: ignore[arg-type]
             batch_size=BATCH,
             sampler=RowSampler(rows, BATCH, 9, group=True, by_length=False),
             collate_fn=Collator(rows, Packer(Packing.tree, 2, 0)),
             num_workers=workers,
-            multiprocessing_context="spawn" if workers else None,
+            multiprocessing_context=context if workers else None,
         )
         seen.append([part["input_ids"].tolist() for batch in loader for part in batch["parts"]])
-    assert seen[0] == seen[1] == seen[2]
+    assert seen[0] == seen[1]
