@@ -30,10 +30,9 @@ def diagnostics() -> Iterator[Diagnostic]:
     yield Diagnostic("driver", "hardware", f"{hardware}:driver", process=TORCH)
     for name in ("transformers", "peft", "trl"):
         yield Diagnostic(name, "training", f"{training}:{name}", needs_backend, TORCH)
-    yield Diagnostic(
-        "bitsandbytes", "training", "framework_plugins.hf.diagnostics.nf4:imported", needs_bitsandbytes, "bitsandbytes"
-    )
-    yield Diagnostic("NF4", "training", "framework_plugins.hf.diagnostics.nf4:product", needs_nf4, "bitsandbytes")
+    four_bits = "framework_plugins.hf.diagnostics.nf4"
+    yield Diagnostic("bitsandbytes", "training", f"{four_bits}:imported", needs_bitsandbytes, TORCH)
+    yield Diagnostic("NF4", "training", f"{four_bits}:product", needs_nf4, TORCH)
 
 
 def needs_backend(plan: Plan) -> bool:
