@@ -38,7 +38,7 @@ class ChatCommand:
                 speakers, _first(speakers, options, typed=typed), _system(run, options), options.sampling
             )
             if typed:
-                terminal.converse(session, console, f"{path}: {_told(session)}\n/help lists the commands")
+                terminal.converse(session, console, f"{path}: {_heading(session)}\n/help lists the commands")
             else:
                 piped.converse(session, sys.stdin, as_json=options.as_json)
         return 0
@@ -62,5 +62,5 @@ def _system(run: SavedRun, options: Options) -> str | None:
     return trained_with if options.system is None else options.system
 
 
-def _told(session: ChatSession) -> str:
+def _heading(session: ChatSession) -> str:
     return session.who() + (f"; system prompt: {session.system}" if session.system else "")

@@ -19,10 +19,10 @@ def converse(session: ChatSession, lines: Iterable[str], *, as_json: bool) -> No
     rest = _readable(lines)
     for line in rest:
         if is_command(line):
-            _tell(session.run_command(line))
+            _print_notice(session.run_command(line))
         elif prompt := prompt_of(line, lambda: next(rest)):
             for reply in session.ask(prompt):
-                _tell(reply.notice)
+                _print_notice(reply.notice)
                 _print(reply, as_json=as_json, marked=len(session.talking) > 1)
         if session.over:
             return
@@ -43,7 +43,7 @@ def _readable(lines: Iterable[str]) -> Iterator[str]:
         raise FrameworkError(f"standard input is no {error.encoding.upper()} text after line {number}") from error
 
 
-def _tell(text: str) -> None:
+def _print_notice(text: str) -> None:
     if text:
         print(text, file=sys.stderr)  # noqa: T201
 

@@ -37,7 +37,7 @@ def run(plan: Plan, worker: DiagnosticProcess) -> Iterator[DiagnosticRecord]:
     # What has to be imported before others is loaded first: all share one process, as in the run.
     for name, choice in sorted(plan.selections.items(), key=lambda item: not item[1].component.import_order):
         seconds = FIRST_SECONDS if choice.component.import_order else LOAD_SECONDS
-        record = _asked(worker, f"{name}={choice.component.name}", "load", choice, seconds=seconds)
+        record = _check(worker, f"{name}={choice.component.name}", "load", choice, seconds=seconds)
         if record.blocks:
             yield record
             return
@@ -45,13 +45,13 @@ def run(plan: Plan, worker: DiagnosticProcess) -> Iterator[DiagnosticRecord]:
     yield checked("options", TOPIC, every, needed=True, seconds=time.perf_counter() - start)
     steps = [("model", "model", MODEL_SECONDS), ("trainer", "opened", OPEN_SECONDS)]
     for name, function, seconds in steps if plan.stages != (Stage.plan,) else steps[:1]:
-        record = _asked(worker, name, function, plan, seconds=seconds)
+        record = _check(worker, name, function, plan, seconds=seconds)
         yield record
         if record.blocks:
             return
 
 
-def _asked(
+def _check(
     worker: DiagnosticProcess, name: str, function: str, part: Plan | Selection, *, seconds: float
 ) -> DiagnosticRecord:
     start = time.perf_counter()

@@ -24,7 +24,7 @@ class Prompts:
 
     def evaluate(self, model: Model, data: Data, metrics: Mapping[str, AnyMetric]) -> EvalResult:
         """Answer and score; a metric that needs a reference leaves out prompts without one."""
-        prompts = self._asked(data)
+        prompts = self._prompts(data)
         if not prompts:
             return EvalResult({}, [], [NOTHING])
         answers = model.generate(
@@ -36,7 +36,7 @@ class Prompts:
         measures, notes = scoring.measure(_with_stopped(metrics), answered)
         return EvalResult(measures, scoring.samples(answered, measures), notes)
 
-    def _asked(self, data: Data) -> Sequence[Prompt]:
+    def _prompts(self, data: Data) -> Sequence[Prompt]:
         """Return the user's own prompts, read once, so that both evaluations ask the same; else the data's."""
         if self._own is None:
             self._own = own_prompts(self.config, data.format)

@@ -90,7 +90,7 @@ def card(folder: Folder, known: Known) -> str:
         what=f"{_what(folder, known)}.",
         verdict=[redact(line) for line in known.report.verdict.lines] if known.report.verdict else [],
         rows=list(_rows(known.report)),
-        asked=_asked(known.report),
+        asked=_evaluation_data(known.report),
         sure=_sure(known.report),
         uses=folder.uses,
         data=[] if known.elsewhere or known.report.data is None else list(_data(known, known.report.data)),
@@ -157,7 +157,7 @@ def _rows(report: Report) -> Iterator[Mapping[str, str]]:
         yield row | {"difference": difference(change, name)}
 
 
-def _asked(report: Report) -> str:
+def _evaluation_data(report: Report) -> str:
     data = report.data
     if data is None:
         return "the same things"

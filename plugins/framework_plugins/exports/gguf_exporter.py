@@ -65,7 +65,9 @@ class GgufExporter:
         with scratch_folder(context.run_dir) as scratch:
             number_type = number_format.for_files(context, exact="f32" in self.quantizations)
             merged = self._merged(context, scratch, number_type.dtype)
-            files = list(self._made(merged, scratch, context, name, [number_type.note] if number_type.note else []))
+            files = list(
+                self._quantized_files(merged, scratch, context, name, [number_type.note] if number_type.note else [])
+            )
             if self.config.parity.check:
                 gate = Gate(self.config.parity, model, context, number_type.remedy)
                 _check_merged(merged, gate, context.run_dir, name)
@@ -85,7 +87,7 @@ class GgufExporter:
         merge(context.plan, context.checkpoint, scratch / "merged", dtype=dtype)
         return scratch / "merged"
 
-    def _made(
+    def _quantized_files(
         self, merged: Path, scratch: Path, context: ExportContext, name: str, notes: Sequence[str]
     ) -> Iterator[Made]:
         """Convert once, then write and check one quantization after the other; `notes` hold for all of them."""

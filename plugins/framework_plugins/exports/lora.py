@@ -137,7 +137,7 @@ class AdapterFolder:
         shape = change.whole.shape if change.whole else names.shape(target)
         # More tokens, or fewer, are well where the adapter brings the tokenizer that says so.
         grows = target in {names.embedding, names.head} and (self.folder / TOKENIZER).is_file()
-        for expected, tensor in _wanted(names.shape(target), change, shape, grows=grows):
+        for expected, tensor in _expected_shapes(names.shape(target), change, shape, grows=grows):
             if tensor.shape != expected:
                 raise FrameworkError(
                     f"{self.folder} does not belong to {names.folder}: {tensor.name} is {_times(tensor.shape)}, and "
@@ -149,7 +149,7 @@ class AdapterFolder:
             )
 
 
-def _wanted(
+def _expected_shapes(
     base: tuple[int, ...], change: Change, shape: tuple[int, ...], *, grows: bool
 ) -> Iterator[tuple[tuple[int, ...], Stored]]:
     """Give the shape that each tensor of a change has to have."""

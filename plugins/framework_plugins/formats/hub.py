@@ -148,10 +148,10 @@ def _load(config: HubConfig, setting: str, split: str, commit: str) -> Any:
         ) from error
     except (ValueError, DatasetsError, FileNotFoundError) as error:
         name = f", data.name={config.name}" if config.name else ""
-        raise FrameworkError(f"data.path={config.path}, data.{setting}={split}{name}: {_told(error)}") from error
+        raise FrameworkError(f"data.path={config.path}, data.{setting}={split}{name}: {_error_text(error)}") from error
 
 
-def _told(error: Exception) -> str:
+def _error_text(error: Exception) -> str:
     """Return what `datasets` says, in one line; what it says of rows that it could not read stands in the cause."""
     cause = error.__cause__ if type(error) is DatasetGenerationError else None
     return textwrap.shorten(f"{type(cause or error).__name__}: {cause or error}", LONGEST, placeholder=" …")

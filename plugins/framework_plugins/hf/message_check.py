@@ -21,7 +21,7 @@ def answer_end(message: Message, text: str, start: int, stop: int) -> tuple[int,
         The end, and a problem where a part of the turn is missing; then the end is that of what was found.
     """
     end = start
-    for part, what in _said(message, text[start:stop]):
+    for part, what in _parts(message, text[start:stop]):
         position = text.find(part, end, stop)
         if position < 0:
             return end, f"the chat template drops or changes {what}: {OTHER}"
@@ -29,7 +29,7 @@ def answer_end(message: Message, text: str, start: int, stop: int) -> tuple[int,
     return _calls_end(message, text, start, stop, end)
 
 
-def _said(message: Message, region: str) -> Iterator[tuple[str, str]]:
+def _parts(message: Message, region: str) -> Iterator[tuple[str, str]]:
     """Give the parts of a turn in their order; a thought within the answer counts apart where it was moved."""
     if thought := message.reasoning_content.strip():
         yield thought, "the assistant's thoughts (reasoning_content)"
@@ -88,7 +88,7 @@ def lost(example: Example, text: str) -> str:
     position, parts = 0, []
     for message in example.messages:
         system = message.role == "system"
-        part, end = _found(message, text, 0 if system else position)
+        part, end = _locate(message, text, 0 if system else position)
         if end < 0:
             return _dropped(message)
         parts.append(part)
@@ -105,7 +105,7 @@ def _dropped(message: Message) -> str:
     return f"the chat template drops or changes {owner}, so the model would never see it: {OTHER}"
 
 
-def _found(message: Message, text: str, start: int) -> tuple[str, int]:
+def _locate(message: Message, text: str, start: int) -> tuple[str, int]:
     """Return the text to find of a message, as it is written in `text`, and where it ends; -1 where it is missing."""
     content = message.content.strip()
     position = text.find(content, start)

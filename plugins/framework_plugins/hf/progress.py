@@ -131,14 +131,14 @@ class Progress(TrainerCallback):
             seconds=self.seconds,
         )
         checked = self.found != (None, {})
-        if not self._told(step).stop:
+        if not self._report_step(step).stop:
             return
         control.should_training_stop = True
         if self.validated and not checked and step.step < step.total_steps:
             self._validate()
-            self._told(step)
+            self._report_step(step)
 
-    def _told(self, step: Step) -> StepControl:
+    def _report_step(self, step: Step) -> StepControl:
         """Tell a step with the validation after it, and do what is to be done before the next one."""
         (loss, metrics), self.found = self.found, (None, {})
         step = dataclasses.replace(step, eval_loss=loss, metrics=dict(metrics))

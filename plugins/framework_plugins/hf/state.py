@@ -64,9 +64,9 @@ class State:
     def read(self) -> Callable[[Path], None]:
         """Read it, and return what writes it into a folder."""
         best = self.progress.best
-        weights = {name: self._kept(weight) for name, weight in trained(self.trainer.model)}
+        weights = {name: self._whole(weight) for name, weight in trained(self.trainer.model)}
         pieces = best.pieces()
-        own = {name: self._kept(like_piece(pieces[name], weight)) for name, weight in self._named() if name in pieces}
+        own = {name: self._whole(like_piece(pieces[name], weight)) for name, weight in self._named() if name in pieces}
         optimizer = self._optimizer()
         now = Randomness.now()
         random = self.gathered((now.cpu, now.cuda))
@@ -94,7 +94,7 @@ class State:
     def _named(self) -> list[tuple[str, torch.nn.Parameter]]:
         return list(trained(self.trainer.model))
 
-    def _kept(self, weight: torch.Tensor) -> torch.Tensor:
+    def _whole(self, weight: torch.Tensor) -> torch.Tensor:
         """Return a whole weight, where this process keeps it; else something small."""
         full = whole(weight)
         return full if self.keeps else full.new_empty(0)
@@ -107,7 +107,8 @@ class State:
             for weight in group["params"]:
                 state = plain.state[weight]
                 states[names[weight]] = {
-                    key: self._kept(value) if isinstance(value, torch.Tensor) else value for key, value in state.items()
+                    key: self._whole(value) if isinstance(value, torch.Tensor) else value
+                    for key, value in state.items()
                 }
         groups = [{key: value for key, value in group.items() if key != "params"} for group in plain.param_groups]
         return {"states": states, "groups": groups}

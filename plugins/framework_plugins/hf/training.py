@@ -147,9 +147,9 @@ class Training:
             "processing_class": self.tokenizer,
         }
         order = RowSampler(rows, self._batch, self.seed, group=config.group_by_prefix, by_length=by_length)
-        return self._made(order, arguments)
+        return self._make_trainer(order, arguments)
 
-    def _made(self, order: RowSampler, arguments: dict[str, Any]) -> SupervisedTrainer:
+    def _make_trainer(self, order: RowSampler, arguments: dict[str, Any]) -> SupervisedTrainer:
         """Make the trainer."""
         collator = Collator(order.rows, self.passes.packer)
         return SupervisedTrainer(self.passes, order, self.oom_retry, data_collator=collator, **arguments)

@@ -107,7 +107,7 @@ class Sweeping:
         failed: list[Exception] = []
         for trial, point, result in zip(trials, points, results, strict=True):
             trial_outcome = outcome(self.folder / str(point), result, launcher_error)
-            if not _tell(study, trial, trial_outcome):
+            if not _report_outcome(study, trial, trial_outcome):
                 print(f"trial {point}: another process took it over and runs it again; {TAKEN}", file=sys.stderr)  # noqa: T201
             failed += [trial_outcome.error] if trial_outcome.error else []
         return failed
@@ -189,7 +189,7 @@ class Sweeping:
             OmegaConf.save(OmegaConf.create(best), self.folder / RESULTS)
 
 
-def _tell(study: optuna.Study, trial: optuna.Trial, trial_outcome: Outcome) -> bool:
+def _report_outcome(study: optuna.Study, trial: optuna.Trial, trial_outcome: Outcome) -> bool:
     """Report the outcome of a trial to the study; False if the trial was taken over, so it no longer counts."""
     failure = TrialState.PRUNED if trial_outcome.given_up else TrialState.FAIL
     state = failure if trial_outcome.value is None else TrialState.COMPLETE

@@ -83,7 +83,7 @@ class GroupTraining(Training):
     def _rank(self) -> int:
         return self.me.rank
 
-    def _made(self, order: RowSampler, arguments: dict[str, Any]) -> SupervisedTrainer:
+    def _make_trainer(self, order: RowSampler, arguments: dict[str, Any]) -> SupervisedTrainer:
         arguments["data_collator"] = ShareCollator(order.rows, self.passes.packer, self.me)
         return GroupTrainer(self.group, self.me, passes=self.passes, order=order, oom_retry=self.oom_retry, **arguments)
 
