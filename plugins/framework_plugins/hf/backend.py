@@ -67,8 +67,8 @@ class HFBackend:
                 + ("; trainer.on_out_of_memory=retry does the first by itself" if by_itself else "")
             ) from error
         finally:
+            model.close()  # which looks for what is to be freed, still without the libraries
             gc.unfreeze()
-            model.close()
 
     def _opened(self, plan: Plan) -> HFModel:
         _quiet()
