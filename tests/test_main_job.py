@@ -118,8 +118,9 @@ def test_plain_peft_in_a_new_process_gives_the_same_greedy_text(quickstart: Run)
 
 def test_a_finished_run_can_be_measured_again(quickstart: Run) -> None:
     few = (
-        "evaluator=[short_prompts]",
         "evaluator.prompts.count=4",
+        *(f"evaluator.forgetting.{part}=1" for part in ("questions", "instructions", "texts")),
+        "evaluator.memorization.rows=1",
         "verdict.random_adapters=0",
         "logger=[jsonl]",
     )
