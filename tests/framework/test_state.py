@@ -18,7 +18,9 @@ CACHES = {"cache", "lru_cache", "cached"}
 READS_ONLY = {
     "api/fields.py:_docs": "docstrings in the source of a class",
     "api/fields.py:fields": "the fields of a class",
+    "api/records/saving.py:_converter": "nothing: what makes records of JSON",
     "rundir/environment.py:_by_module": "what is installed",
+    "rundir/environment.py:_loaded": "the version of what is loaded",
     "rundir/environment.py:checkouts": "what is installed",
     "util/gpus.py:_counted": "the GPUs of the machine, for each PATH",
     "util/hashing.py:source_hash": "source files, which stay as they are while they run",
