@@ -152,13 +152,10 @@ def _not_installed(plan: Plan, reported: Sequence[str]) -> Iterator[str]:
 
     absent: dict[str, list[str]] = {}
     for option, extras in needed.items():
-        any_version = option.startswith("trainer=")
         with suppress(ValueError):  # no requirement at all: whoever imports the option says what is wrong
-            absent[option] = [
-                extra
-                for extra in extras
-                if any(not any_version or installed(name) is None for name in missing([extra]))
-            ]
+            absent[option] = [extra for extra in extras if missing([extra])]
+            if option.startswith("trainer="):  # any version will do
+                absent[option] = [extra for extra in absent[option] if not all(map(installed, missing([extra])))]
     options = [option for option, extras in absent.items() if extras]
     if options:
         lacking = tuple(dict.fromkeys(extra for extras in absent.values() for extra in extras))
