@@ -18,7 +18,7 @@ from peft import PeftModel
 
 from framework.api.records import IGNORE, TokenRow
 from framework_plugins.hf.config import Packing
-from framework_plugins.hf.fast.head import LEAST, LOGITS, blocks, summed_cross_entropy, summed_of_logits
+from framework_plugins.hf.fast.head import LEAST, blocks, kept, summed_cross_entropy, summed_of_logits
 from framework_plugins.hf.packing.parts import Part, padded, planted
 from framework_plugins.hf.packing.tree import WORTH, plant
 
@@ -61,7 +61,7 @@ class Losses:
         self.head: torch.nn.Linear | None = head if type(head) is torch.nn.Linear else None
         self.packing = packing
         self.masked = masked
-        self.logits = LOGITS
+        self.logits = kept(plain.device)
         self.problem = ""
         if found:
             self.head = self.head if found.headed else None

@@ -20,7 +20,7 @@ from trl import SFTConfig, SFTTrainer
 from framework.api.records import TokenRow
 from framework.api.schema import Optimizer
 from framework_plugins.hf.config import HFTrainerConfig
-from framework_plugins.hf.hardware import Hardware
+from framework_plugins.hf.hardware import Hardware, tf32
 from framework_plugins.hf.memory.oom_retry import OomRetry
 from framework_plugins.hf.memory.passes import Passes
 from framework_plugins.hf.memory.retry import Randomness
@@ -158,7 +158,12 @@ class SupervisedTrainer(SFTTrainer):
         return self.oom_retry.attempt(partial(self._pass, model, parts), climb, where, LOWER)
 
     def _pass(self, model: torch.nn.Module, parts: Sequence[Part]) -> torch.Tensor:
-        return torch.stack([super(SupervisedTrainer, self).training_step(model, part) for part in parts]).sum()
+        return torch.stack([self.one_pass(model, part) for part in parts]).sum()
+
+    def one_pass(self, model: torch.nn.Module, part: Part) -> torch.Tensor:
+        """Take one part through the model and back, and return its share of the step's loss."""
+        with tf32(self.args.device.type):
+            return super().training_step(model, part)
 
     def compute_loss(
         self,

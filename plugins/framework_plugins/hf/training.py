@@ -32,7 +32,6 @@ from framework_plugins.hf.row_sampler import RowSampler
 from framework_plugins.hf.state import State
 from framework_plugins.hf.trainer import NUMBER, Collator, SupervisedTrainer, sft_config
 
-CHECKPOINTING = "gradient checkpointing"
 WORTH = 20
 """A training needs this many times the tokens of a rehearsal to be worth one: a shorter one has little to lose."""
 
@@ -89,7 +88,7 @@ class Training:
             if self._rank == 0:
                 shutil.rmtree(run.scratch, ignore_errors=True)
         if checkpoints(self.model) and not self.machine.checkpointing:
-            self.machine.facts[CHECKPOINTING] = "on (memory ran out)"
+            self.machine.facts[hardware.CHECKPOINTING] = "on (memory ran out)"
         self._save(trainer, run.checkpoint)
         self.checkpoints.clear()
         # transformers divides by the steps of all processes, or of this one: by version.

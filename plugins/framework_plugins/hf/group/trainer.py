@@ -81,7 +81,7 @@ class GroupTrainer(SupervisedTrainer):
             self.accelerator.sync_gradients = last  # as the parent's loop does
             without_sync = self.group.engine is Engine.ddp and not last
             with whole.no_sync() if without_sync else nullcontext():
-                losses.append(super(SupervisedTrainer, self).training_step(model, part))
+                losses.append(self.one_pass(model, part))
             self.computed_tokens += part["input_ids"].numel()
         self.tokens += inputs["tokens"]
         self.supervised_tokens += inputs["supervised"]
