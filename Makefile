@@ -16,7 +16,7 @@ PIP := -m pip install --no-compile --quiet --disable-pip-version-check
 # Some machines switch that off, and each start of the program would compile again.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: quickstart test test-all lint check test-unsloth canary docs reference bench clean
+.PHONY: quickstart test test-all test-gpu lint check test-unsloth canary docs reference bench bench-gpu clean
 
 quickstart: $(VENV)/quickstart
 	$(VENV)/bin/python -m framework
@@ -42,6 +42,10 @@ test: $(VENV)/dev
 test-all: $(VENV)/dev
 	$(TEST_ENV) $(VENV)/bin/python -m pytest $(WORKERS) --hypothesis-profile=ci -m "not gpu and not network and not unsloth"
 	$(MAKE) test-unsloth
+
+# About twenty tests of one CUDA card; without one they are skipped, and say so. On the CPU `make test` runs their bodies.
+test-gpu: $(VENV)/dev
+	$(TEST_ENV) $(VENV)/bin/python -m pytest tests/gpu -m gpu --durations=10
 
 lint: $(VENV)/dev
 	$(VENV)/bin/ruff check .

@@ -104,7 +104,7 @@ def _device(configured: Device, gpu: int | None) -> str:
     why = _no_cuda()
     if TOO_OLD in why:  # whoever has a GPU does not mean the CPU, and torch takes that without a word
         raise FrameworkError(
-            f"trainer.device={configured.value}: {why.partition(' Please')[0]}\nUpdate the driver, install a torch "
+            f"trainer.device={configured.value}: {why}\nUpdate the driver, install a torch "
             f"for an older CUDA than {torch.version.cuda}, or train on the CPU: trainer.device=cpu"
         )
     if configured is Device.cuda:
@@ -119,7 +119,7 @@ def _no_cuda() -> str:
     try:
         torch.cuda.init()  # `is_available` warns once in a process, and a library may have asked before
     except (RuntimeError, AssertionError) as error:
-        return summarize_error(error)
+        return str(error).partition(" Please")[0].rstrip(".")
     return "no driver or no GPU is visible"
 
 

@@ -13,7 +13,7 @@ from torch.nn import functional
 from transformers import LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaMLP, LlamaRMSNorm
 
-from framework_plugins.hf.fast.head import LOGITS, summed_cross_entropy
+from framework_plugins.hf.fast.head import LOGITS, blocks, kept, summed_cross_entropy
 from framework_plugins.hf.fast.install import prepare
 from framework_plugins.hf.fast.low_rank import FastLoraLinear, LowRank, low_rank, project
 from framework_plugins.hf.fast.mlp import GatedMLP
@@ -181,3 +181,14 @@ def test_the_head_computes_no_gradient_that_nobody_asks_for() -> None:
     head = nn.Linear(SIZE, 11).requires_grad_(requires_grad=False)
     states = torch.randn(5, SIZE)
     assert not summed_cross_entropy(states, head, torch.zeros(5, dtype=torch.long), torch.ones(5)).requires_grad
+
+
+def test_a_gpu_takes_enough_rows_for_its_products_and_a_cpu_as_many_as_stay_in_its_cache() -> None:
+    """Whatever is no CPU counts as a GPU: a tensor without memory shows what is done there."""
+    counted = {}
+    for device in ("cpu", "meta"):
+        head = nn.Linear(SIZE, 128_256, bias=False, device=device)
+        logits = kept(torch.device(device))
+        rows, _ = next(blocks(torch.empty(600, SIZE, device=device), head, logits))
+        counted[device] = rows.stop, logits // (2 * head.out_features)
+    assert counted == {"cpu": (16, 130), "meta": (261, 523)}
