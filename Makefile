@@ -102,6 +102,12 @@ bench: $(BENCH)/framework/made $(BENCH)/trl/made $(BENCH)/unsloth/made $(BENCH)/
 	$(BENCH)/framework/bin/python tests/benchmarks/training.py
 	$(BENCH)/framework/bin/python tests/benchmarks/generation.py
 
+# Training on one GPU in parts of at most eight minutes, which merge into one file and one table; `PARTS=… make bench-gpu`
+# runs some of them. Flash attention is taken where flash-attn is installed into .venv-bench/gpu by hand.
+bench-gpu: $(BENCH)/gpu/made $(UNSLOTH_VENV)/dev
+	$(BENCH)/gpu/bin/python -m tests.benchmarks.gpu --unsloth $(UNSLOTH_VENV)/bin/python $(if $(PARTS),--part $(PARTS))
+
+$(BENCH)/gpu/made: REQUIREMENTS = -e . trl==1.16.0 transformers==5.24.0 peft==0.21.2 liger-kernel==0.8.5
 $(BENCH)/framework/made: REQUIREMENTS = -e '.[quickstart]' chatterbot-corpus==1.3.3
 $(BENCH)/trl/made: REQUIREMENTS = trl==1.16.0 transformers==5.24.0 peft==0.21.2
 $(BENCH)/unsloth/made: REQUIREMENTS = unsloth==2026.10.9
