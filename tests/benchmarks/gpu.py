@@ -212,7 +212,8 @@ def prepare(part: BenchPart, model: Path, folder: Path) -> list[str]:
         "model=local", f"model.path={model}", "data=local_file", f"data.path={folder}/train.jsonl",
         "audit=[]", "evaluator=[]", "exporter=[]", "stages=[data,train,report]", "objective=train_loss",
         f"adapter.r={RANK}", f"adapter.lora_alpha={2 * RANK}", f"trainer.learning_rate={LEARNING_RATE}",
-        f"trainer.warmup_steps={WARMUP}", f"seed={SEED}", "trainer.max_seq_length=4096", "trainer.dtype=bf16", "trainer.num_train_epochs=1",
+        f"trainer.warmup_steps={WARMUP}", f"seed={SEED}", "trainer.max_seq_length=4096",
+        "trainer.dtype=bf16", "trainer.num_train_epochs=1",
         f"quantization={'nf4' if part.quantization == 'nf4' else 'none'}",
     ]  # fmt: skip
     # Rows are encoded on the CPU: this process is to have nothing on the GPU.

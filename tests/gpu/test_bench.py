@@ -27,7 +27,8 @@ def record(**rates: float) -> dict[str, Any]:
     for name, rate in rates.items():
         band = [9 * GIB, 11 * GIB] if names[name] in {gpu.OURS, gpu.OURS_UNSLOTH} else []
         results[names[name]] = {
-            "tokens_per_second": rate, "reserved": 10 * GIB, "allocated": 9 * GIB, "band": band, "loss": 11.5, "notes": "",
+            "tokens_per_second": rate, "reserved": 10 * GIB, "allocated": 9 * GIB, "band": band, "loss": 11.5,
+            "notes": "",
         }  # fmt: skip
     return {
         "card": "NVIDIA GeForce RTX 4090", "rows": 192, "tokens": 20_000, "steps": 24, "results": results,
@@ -39,7 +40,7 @@ def test_a_part_is_a_model_a_quantization_a_limit_and_a_kind_of_rows() -> None:
     known = gpu.parts()
     assert len(known) == 15
     assert {part.limit for part in known.values()} == {12, 24}
-    assert list(known)[0] == "llama1b-nf4-12-alpaca"
+    assert next(iter(known)) == "llama1b-nf4-12-alpaca"
     assert "llama8b-bf16-24-shared" in known
     assert "llama8b-bf16-12-long" not in known  # its weights alone take 15 GiB
     assert all(name == part.name for name, part in known.items())

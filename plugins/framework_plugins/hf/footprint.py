@@ -19,6 +19,7 @@ from framework_plugins.hf.config import (
     FullConfig,
     HFTrainerConfig,
     Int8Config,
+    LoraAdapterConfig,
     NF4Config,
     NoQuantizationConfig,
     Packing,
@@ -104,7 +105,8 @@ def decides_checkpointing(plan: Plan) -> bool:
     """
     config = plan.trainer.config
     by_itself = type(config) is HFTrainerConfig and config.gradient_checkpointing is Switch.auto
-    return by_itself and plan.launch.config.group() is None
+    known = isinstance(plan.adapter.config, LoraAdapterConfig | FullConfig)
+    return by_itself and known and plan.launch.config.group() is None
 
 
 def _answers(plan: Plan, longest: int) -> tuple[int, int]:

@@ -160,8 +160,8 @@ def tf32(device: str) -> Iterator[None]:
     fp32 as such: TF32 swaps near ties as fp16 does. The old name of the setting sets both of torch's, the new one does
     not, and what asks for the other (torch.compile does) raises then.
     """
-    before = torch.get_float32_matmul_precision()
-    if device != "cuda" or before != "highest":  # the user's own choice stays
+    before = torch.get_float32_matmul_precision() if device == "cuda" else ""
+    if before != "highest":  # no GPU, or the user's own choice, which stays
         yield
         return
     torch.set_float32_matmul_precision("high")

@@ -246,13 +246,16 @@ class HFModel:
     def _settled(self, rows: Sequence[TokenRow]) -> hardware.Hardware:
         """Return the machine, without gradient checkpointing where the longest row says that memory is enough for that.
 
-        It is the plan's own arithmetic, with the memory that is free now in the place of what the driver told before.
+        It is the plan's own arithmetic, with the memory that is free now instead of what the driver reported.
         """
         machine = self.machine
         if machine.device != "cuda" or not decides_checkpointing(self.plan):
             return machine
+        try:
+            shape = Shape.from_config(self.source.config_json())
+        except FrameworkError:  # of a shape that the arithmetic does not know
+            return machine
         gpu = hardware.room(machine)
-        shape = Shape.from_config(self.source.config_json())
         needs = footprint(self.plan, shape, gpu, len(longest(rows, 1)[0].input_ids), 0)
         if not needs.checkpointing:
             high = estimate(shape, needs).high / GIB

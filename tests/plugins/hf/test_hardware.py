@@ -72,7 +72,7 @@ OLD_DRIVER = (
 
 
 def with_gpu(monkeypatch: pytest.MonkeyPatch, **answers: Any) -> None:
-    """Let torch tell of an RTX 4090, changed by `answers`; an exception is raised in the place of an answer."""
+    """Let torch report an RTX 4090, changed by `answers`; an exception among them is raised."""
     told = {
         "is_available": True, "device_count": 1, "get_device_name": "NVIDIA GeForce RTX 4090",
         "get_device_capability": (8, 9), "is_bf16_supported": True, **answers,

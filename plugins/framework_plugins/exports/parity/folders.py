@@ -69,7 +69,7 @@ def folder_logits(folder: Path, rows: Sequence[CheckRow], held: Held, *, trust: 
 
 
 def affordable(folder: Path, *, gpu: bool = True) -> Held | None:
-    """Return how the weights of a folder can be held a second time; None where there is no room for them.
+    """Return how the weights of a folder can be held a second time; None where they fit nowhere.
 
     On disk they have 16 bits, or 32 after full fine-tuning. 32 bits go before the faster device: 16 make ties wider.
 
