@@ -520,9 +520,9 @@ def main() -> None:
     parser.add_argument("--part", nargs="+", choices=list(parts()), metavar="NAME", default=list(parts()))
     parser.add_argument("--weights", choices=list(LLAMA), help="only write these random weights, which takes minutes")
     parser.add_argument("--dry", action="store_true", help="tiny shapes on the CPU, a few steps, no page")
-    parser.add_argument(
-        "--folder", type=Path, default=ROOT / "build" / "bench-gpu", help="weights, and the JSON of all"
-    )
+    parser.add_argument("--write", action="store_true", help="only write the table of the parts that ran into the page")
+    parser.add_argument("--results", type=Path, help="the JSON of all parts; default: results.json in the folder")
+    parser.add_argument("--folder", type=Path, default=ROOT / "build" / "bench-gpu", help="where weights are kept")
     parser.add_argument("--python", type=Path, default=Path(sys.executable), help="with framework and TRL")
     parser.add_argument("--unsloth", type=Path, help="a Python with framework and Unsloth")
     parser.add_argument("--seconds", type=float, default=SECONDS, help="for each part")
@@ -535,8 +535,11 @@ def main() -> None:
     if arguments.weights:
         base(arguments.weights, work, dry=arguments.dry)
         return
-    file = work / ("dry.json" if arguments.dry else "results.json")
+    file = arguments.results or work / ("dry.json" if arguments.dry else "results.json")
     known: dict[str, Any] = _read(file) if file.exists() else {}
+    if arguments.write:
+        write_page(table(known))
+        return
     for name in arguments.part:
         part = replace(parts()[name], dry=arguments.dry, steps=2 if arguments.dry else parts()[name].steps)
         OUT.print(name)

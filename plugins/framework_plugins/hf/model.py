@@ -234,7 +234,7 @@ class HFModel:
         evaluation.rehearse(validation)
         losses = evaluation.passes.losses
         passes = Passes(self.packer(losses, config.per_device_train_batch_size), losses, self.model)
-        machine = self._settled(rows)
+        machine = self.machine_for(rows)
         training = Training(
             self.model, passes, self.oom_retry, machine, config, self.plan.seed, self.tokenizer, self.way.fast,
             Checkpoints(self.plan),
@@ -243,7 +243,7 @@ class HFModel:
         self.trained = True
         return result
 
-    def _settled(self, rows: Sequence[TokenRow]) -> hardware.Hardware:
+    def machine_for(self, rows: Sequence[TokenRow]) -> hardware.Hardware:
         """Return the machine, without gradient checkpointing where the longest row says that memory is enough for that.
 
         It is the plan's own arithmetic, with the memory that is free now instead of what the driver reported.
