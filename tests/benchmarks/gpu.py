@@ -371,7 +371,8 @@ class Bench:
             return {}
         log = self.folder / "held_out.log"
         four_bits = str(int(self.part.quantization == "nf4"))
-        command = [self.pythons[0], PEERS / "held_out.py", self.model, self.folder / "held_rows.jsonl", four_bits]
+        rows = self.folder / "held_rows.jsonl"
+        command: list[str | Path] = [self.pythons[0], PEERS / "held_out.py", self.model, rows, four_bits]
         unlimited = replace(self, part=replace(self.part, limit=1 << 20), until=max(self.until, time.monotonic() + 90))
         unlimited.run([*command, *adapters.values()], log, expand=False)
         return dict(zip(adapters, json.loads(log.read_text(encoding="utf-8").splitlines()[-1]), strict=True))

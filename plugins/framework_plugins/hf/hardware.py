@@ -117,7 +117,8 @@ def _no_cuda() -> str:
     if torch.version.cuda is None:
         return "torch was built without CUDA"
     try:
-        torch.cuda.init()  # `is_available` warns once in a process, and a library may have asked before
+        # `is_available` warns once in a process, and a library may have asked before.
+        torch.cuda.init()  # type: ignore[no-untyped-call]
     except (RuntimeError, AssertionError) as error:
         return str(error).partition(" Please")[0].rstrip(".")
     return "no driver or no GPU is visible"

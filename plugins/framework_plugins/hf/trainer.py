@@ -163,7 +163,8 @@ class SupervisedTrainer(SFTTrainer):
     def one_pass(self, model: torch.nn.Module, part: Part) -> torch.Tensor:
         """Take one part through the model and back, and return its share of the step's loss."""
         with tf32(self.args.device.type):
-            return super().training_step(model, part)
+            loss: torch.Tensor = super().training_step(model, part)
+        return loss
 
     def compute_loss(
         self,

@@ -260,16 +260,20 @@ def test_a_model_that_does_not_fit_again_is_not_compared_and_that_is_said(
 def test_a_gpu_that_is_full_after_all_leaves_the_comparison_to_the_cpu(
     trained: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    compute, asked = gate.trained_logits, []
+    from framework_plugins.exports.parity import folders
 
-    def trained_logits(plan: Plan, checkpoint: Path, rows: Any, held: gate.Held) -> Any:
+    compute, asked = folders.trained_logits, []
+
+    def trained_logits(plan: Plan, checkpoint: Path, rows: Any, held: folders.Held) -> Any:
         asked.append(held.device)
         if held.device == "cuda":
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return compute(plan, checkpoint, rows, held)
 
     monkeypatch.setattr(gate, "trained_logits", trained_logits)
-    monkeypatch.setattr(gate, "affordable", lambda _, *, gpu=True: gate.Held("cuda" if gpu else "cpu", torch.float32))
+    monkeypatch.setattr(
+        gate, "affordable", lambda _, *, gpu=True: folders.Held("cuda" if gpu else "cpu", torch.float32)
+    )
     words = ("stages=[export]", "exporter=[merged]", "exporter.merged.folder=full", "exporter.merged.dtype=fp32")
     (made,) = export(trained(*words))
     assert made.notes[-1].startswith("parity: top-1 100.00% of ")
