@@ -8,10 +8,10 @@ against the same rows one by one.
 
 from __future__ import annotations
 
-import functools
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial, wraps
 from typing import Any
 
 import numpy as np
@@ -90,6 +90,7 @@ class Losses:
     ) -> None:
         self.model = model
         self.caller = model
+        self.grouped = False
         self.plain = model.get_base_model() if isinstance(model, PeftModel) else model
         self.body = self.plain.base_model
         linear = self.plain.get_output_embeddings()
@@ -105,7 +106,9 @@ class Losses:
         elif looks:
             self._look()
         else:
-            _let_in(self.plain)  # before an engine puts its own around the forward pass
+            for module in (self.plain, linear):  # before an engine puts its own around their forward passes
+                if module is not None:
+                    _let_in(module)
 
     @property
     def found(self) -> ProbeResult:
@@ -132,7 +135,7 @@ class Losses:
 
         What keeps them together happens around its forward pass, so the parts of the model are called within it.
         """
-        self.caller = caller
+        self.caller, self.grouped = caller, True  # FSDP2 changes the model itself
         self._look()
 
     def sum(self, part: Part) -> Tensor:
@@ -177,15 +180,20 @@ class Losses:
 
         def compute() -> tuple[Tensor, Tensor | None]:
             states, out = self._states(part, **(ASKS if balanced else {}))
-            total = summed_cross_entropy(states, head, part["target"], part["share"], self.logits)
+            behind = partial(self._behind, head, part)
+            # A head that is cut into pieces is whole in its own forward pass only.
+            total = head.linear(states, **{INSIDE: behind}) if self.grouped else behind(states)
             return total, balanced(out.router_logits, part) if balanced else None
 
         found: tuple[Tensor, Tensor | None] = self._inside(compute)
         return found
 
+    def _behind(self, head: Head, part: Part, states: Tensor) -> Tensor:
+        return summed_cross_entropy(states, head, part["target"], part["share"], self.logits)
+
     def _inside(self, compute: Callable[[], Any]) -> Any:
-        """Compute, within the forward pass of what is called instead of the model."""
-        return compute() if self.caller is self.model else self.caller(**{INSIDE: compute})
+        """Compute, in a group within the model's own forward pass."""
+        return self.caller(**{INSIDE: compute}) if self.grouped else compute()
 
     def _states(self, part: Part, **more: Any) -> tuple[Tensor, Any]:
         """Return the states from which something is learned, (learned, features), and all that the body gives."""
@@ -294,16 +302,16 @@ class Losses:
         self.selects = same
 
 
-def _let_in(model: Any) -> None:
-    """Let `INSIDE` be computed in a model's forward pass: the hooks and wrappers of an engine stay around it."""
-    forward = model.forward
+def _let_in(module: Any) -> None:
+    """Let `INSIDE` be computed instead of a module's forward pass: an engine's hooks and wrappers stay around it."""
+    forward = module.forward
 
-    @functools.wraps(forward)  # generate() reads the arguments
+    @wraps(forward)  # generate() reads the arguments
     def either(*args: Any, **named: Any) -> Any:
         compute = named.pop(INSIDE, None)
-        return forward(*args, **named) if compute is None else compute()
+        return forward(*args, **named) if compute is None else compute(*args)
 
-    model.forward = either
+    module.forward = either
 
 
 def _ways(config: Any) -> list[tuple[float, float]]:

@@ -26,7 +26,7 @@ from framework.util.errors import FrameworkError
 from framework_plugins.hf.config import Packing
 from framework_plugins.hf.fast import install
 from framework_plugins.hf.fast.head import LEAST, LOGITS
-from framework_plugins.hf.losses import Losses
+from framework_plugins.hf.losses import INSIDE, Losses
 from framework_plugins.hf.packing.parts import Packer
 from tests.plugins.hf.packing import drawn
 from tests.support.examples import examples
@@ -287,7 +287,9 @@ def test_a_group_makes_few_logits_within_the_models_own_forward_pass(tmp_path: P
     assert (losses.packing is Packing.tree) == (name != "gemma2")  # by itself it takes the attention without a tree
     outside = []
     losses.body.register_forward_pre_hook(lambda *_: outside.append(engine.within == 0))
-    losses.head.linear.register_forward_pre_hook(lambda *_: outside.append(True))  # all logits at once
+    losses.head.linear.register_forward_pre_hook(  # otherwise all logits at once
+        lambda _, __, named: outside.append(engine.within == 0 or INSIDE not in named), with_kwargs=True
+    )
     model.train()
     rows = drawn.make(7, 6, 120)
     for packing in {Packing.none, Packing.pad, losses.packing}:
