@@ -128,7 +128,7 @@ class Losses:
         """The loss of a mixture of experts beside that of the tokens, in words; empty where there is none."""
         if self.balance is not None:
             return str(self.balance)
-        return "left out: not known of this model" if asked_for(self.plain) else ""
+        return "left out: of an unknown kind" if asked_for(self.plain) else ""
 
     def through(self, caller: Any) -> None:
         """Call this instead of the model, which a group of processes trains.
@@ -152,7 +152,8 @@ class Losses:
         loss = torch.div(total, part["count"])
         if self.balance is None or auxiliary is None:
             return loss
-        return loss + self.balance.coefficient * part["tokens"] / part["step_tokens"] * auxiliary
+        weight: float = self.balance.coefficient * part["tokens"] / part["step_tokens"]
+        return loss + weight * auxiliary
 
     def seen(self, part: Part) -> Tensor:
         """Return what `blocks` makes logits of: the states from which something is learned, or logits already."""
@@ -166,8 +167,8 @@ class Losses:
         return blocks(seen, self.head, self.logits)
 
     def fewer_logits(self) -> str:
-        """Compute a quarter of the logits at a time and say so; empty where they are few already."""
-        if self.logits <= LEAST:
+        """Compute a quarter of the logits at a time and say so; empty where they are few, or the model makes them."""
+        if self.head is None or self.logits <= LEAST:
             return ""
         self.logits //= 4
         return f"the loss of {self.logits >> 20} MiB of logits at a time"
@@ -176,20 +177,24 @@ class Losses:
         """Return the summed cross entropy of a part, and its auxiliary loss where that is asked for."""
         head = self.head
         if head is None:
-            return summed_of_logits(self._logits(part), part["target"], part["share"], self.logits), None
+            return summed_of_logits(self._logits(part), part["target"], part["share"]), None
 
-        def compute() -> tuple[Tensor, Tensor | None]:
+        def compute() -> Tensor:
             states, out = self._states(part, **(ASKS if balanced else {}))
             behind = partial(self._behind, head, part)
             # A head that is cut into pieces is whole in its own forward pass only.
             total = head.linear(states, **{INSIDE: behind}) if self.grouped else behind(states)
-            return total, balanced(out.router_logits, part) if balanced else None
+            if balanced:
+                total = torch.complex(total.real, balanced(out.router_logits, part).to(total.real.dtype))
+            return total
 
-        found: tuple[Tensor, Tensor | None] = self._inside(compute)
-        return found
+        found: Tensor = self._inside(compute)
+        return (found.real, found.imag if balanced else None) if found.is_complex() else (found, None)
 
     def _behind(self, head: Head, part: Part, states: Tensor) -> Tensor:
-        return summed_cross_entropy(states, head, part["target"], part["share"], self.logits)
+        """Return the summed cross entropy; in a group as a complex number, since FSDP2 casts floats to 16 bits."""
+        total = summed_cross_entropy(states, head, part["target"], part["share"], self.logits)
+        return torch.complex(total, torch.zeros_like(total)) if self.grouped else total
 
     def _inside(self, compute: Callable[[], Any]) -> Any:
         """Compute, in a group within the model's own forward pass."""
@@ -277,12 +282,13 @@ class Losses:
         heads = [Head(linear, *made) for made in _ways(self.plain.config.get_text_config())]
         apart = [_distance(one.finish(raw.float()), logits) for one in heads]
         nearest = apart.index(min(apart))
-        if not apart[nearest] < (EXACT if _exact(dtype) else ONE_PRODUCT):
+        near = EXACT if _exact(dtype) else ONE_PRODUCT
+        if not apart[nearest] < near:
             log.info("%s makes something else of its head's logits: it is asked for them", type(self.plain).__name__)
             self.head = self.balance = None
             return logits, dtype
         self.head = heads[nearest]
-        if balanced and not (isinstance(auxiliary, Tensor) and own is not None and _distance(own, auxiliary) < EXACT):
+        if balanced and not (isinstance(auxiliary, Tensor) and own is not None and _distance(own, auxiliary) < near):
             log.warning("the auxiliary loss of %s is left out: it is of an unknown kind", type(self.plain).__name__)
             self.balance = None
         return states, dtype
@@ -291,14 +297,8 @@ class Losses:
         """Find out whether the model gives the logits of the positions that it is asked for."""
         try:
             same = _distance(self._logits(part), logits) < (EXACT if _exact(dtype) else ROUNDED)
-        except (
-            TypeError,
-            ValueError,
-            RuntimeError,
-            IndexError,
-            FrameworkError,
-        ):  # no such argument, or of another kind
-            same = False
+        except (TypeError, ValueError, RuntimeError, IndexError, FrameworkError):
+            same = False  # it has no such argument, or one of another kind
         self.selects = same
 
 

@@ -101,10 +101,10 @@ class _SummedLogits(torch.autograd.Function):
     """Logits (tokens, vocabulary) to the weighted sum in nats; their gradient is put in their place."""
 
     @staticmethod
-    def forward(ctx: Any, logits: Tensor, target: Tensor, share: Tensor, size: int) -> Tensor:
+    def forward(ctx: Any, logits: Tensor, target: Tensor, share: Tensor) -> Tensor:
         total = logits.new_zeros((), dtype=torch.promote_types(logits.dtype, torch.float32))
         share, raised = _raised(share, logits.dtype)
-        few = max(1, min(WIDE // 4, size // 2) // logits.shape[1])
+        few = max(1, WIDE // (4 * logits.shape[1]))
         for some, labels, part in zip(*(torch.split(each, few) for each in (logits, target, share)), strict=True):
             total += _gradient(some, labels[:, None], part[:, None].to(total.dtype))
         ctx.save_for_backward(logits, raised)
@@ -113,7 +113,7 @@ class _SummedLogits(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
         gradient, raised = ctx.saved_tensors
-        return _times(gradient, grads[0], raised), None, None, None
+        return _times(gradient, grads[0], raised), None, None
 
 
 def computed_in(tensor: Tensor) -> torch.dtype:
@@ -190,11 +190,11 @@ def blocks(states: Tensor, head: Head | None, logits: int = LOGITS) -> Iterator[
         yield rows, states[rows].float() if head is None else head.finish(head.linear(states[rows]).float())
 
 
-def summed_of_logits(logits: Tensor, target: Tensor, share: Tensor, size: int = LOGITS) -> Tensor:
+def summed_of_logits(logits: Tensor, target: Tensor, share: Tensor) -> Tensor:
     """Return the same of logits that a model made and nobody else reads: their gradient is written over them.
 
-    What that needs in fp32 is made of `size` of them at a time.
+    What that needs in fp32 is made of a few of them at a time.
     """
     apply: Any = _SummedLogits.apply
-    total: Tensor = apply(logits, target, share, size)
+    total: Tensor = apply(logits, target, share)
     return total
