@@ -246,6 +246,12 @@ def test_a_model_that_takes_no_positions_is_trained_on_the_right_ones(tmp_path: 
     for packing in Packing:
         assert_same(packed(model, losses, Packer(packing, 3, 0, masked=True), rows), wanted)
     assert bool(losses.fewer_logits()) == (kind is Plain)  # else there is nothing to make smaller
+    for row in rows:  # as scores and divergences read them
+        (part,) = Packer(Packing.none, 1, 0)([row])
+        with torch.no_grad():
+            logits = torch.cat([logits for _, logits in losses.blocks(losses.seen(part))])
+            whole = model(input_ids=part["input_ids"]).logits[0, part["source"]]
+        torch.testing.assert_close(logits, whole, rtol=1e-5, atol=1e-5)
 
 
 def test_logits_of_other_positions_are_refused(tmp_path: Path) -> None:
