@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
 from torch.nn import functional
+from torch.utils._pytree import tree_map
 from transformers import (
     AutoModelForCausalLM,
     CohereConfig,
@@ -308,6 +309,37 @@ def test_a_group_makes_few_logits_within_the_models_own_forward_pass(tmp_path: P
     outside.clear()
     assert_same(made, reference(model, rows))
     assert any(outside)  # by itself the model is as it was
+
+
+class Casting(Whole):
+    """Casts what a model gives to 16 bits, as FSDP2 does where it computes in 16 bits."""
+
+    def forward(self, **inputs: Any) -> Any:
+        return tree_map(self.cast, super().forward(**inputs))
+
+    @staticmethod
+    def cast(value: Any) -> Any:
+        floats = isinstance(value, torch.Tensor) and value.is_floating_point()
+        return value.to(torch.bfloat16) if floats else value
+
+
+def test_the_loss_of_a_group_keeps_its_digits_where_an_engine_casts_to_16_bits(tmp_path: Path) -> None:
+    model = build(tiny_llama(tmp_path), "plain")
+    part = Packer(Packing.pad, 6, 0)(drawn.make(7, 6, 120))[0]
+    alone = Losses(model.eval(), Packing.pad, masked=True)
+    wanted = alone.mean(part)
+    expected = torch.autograd.grad(wanted, [weight for weight in model.parameters() if weight.requires_grad])
+    losses = Losses(model, Packing.pad, masked=True, looks=False)
+    losses.take(alone.found)
+    losses.caller, losses.grouped = Casting(model), True
+    assert losses.head is not None
+    losses.head.linear.register_forward_hook(lambda _, __, out: Casting.cast(out))
+    found = losses.mean(part)
+    assert found.dtype is torch.float32
+    assert float(found.detach()) == float(wanted.detach())
+    made = torch.autograd.grad(found, [weight for weight in model.parameters() if weight.requires_grad])
+    for one, two in zip(made, expected, strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize("kind", ["plain", "full"])
