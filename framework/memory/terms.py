@@ -160,14 +160,16 @@ def gathered(shape: Shape, settings: MemorySettings) -> float:
     Two layers, the current and the next one, and the output head, which stays from the end of the forward
     pass to the start of the backward pass: e (2 P_layer + V h), a layer in the bytes that it is stored in where it is
     quantized. Where all weights are trained, the gradients of one layer and of the head, and what is sent of them:
-    2 e (P_layer + V h). (torch FSDP2, accelerate's `fsdp2_prepare_model`.)
+    2 e (P_layer + V h); a loss in chunks sums the head's in fp32 and multiplies them once, (8 + e) V h instead of
+    2 e V h. (torch FSDP2, accelerate's `fsdp2_prepare_model`, plugins/framework_plugins/hf/fast/head.py.)
     """
     if settings.pieces == 1:
         return 0.0
     layer, head = shape.linear_parameters / shape.layers, shape.vocab * shape.hidden
     wide = settings.compute_bytes
     stored = {Weights.nf4: 0.5, Weights.int8: 1.0}.get(settings.weights, float(wide))
-    gradients = 2 * wide * (layer + head) if settings.full else 0
+    summed = 2 * wide if settings.loss is Loss.plain else 8 + wide
+    gradients = 2 * wide * layer + summed * head if settings.full else 0
     return 2 * stored * layer + wide * head + gradients
 
 

@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM, BitsAndBytesConfig
 from framework.api.machine import installed
 from framework.api.records import TokenRow
 from framework_plugins.hf.config import Attention, Packing
-from framework_plugins.hf.fast.head import kept, summed_cross_entropy
+from framework_plugins.hf.fast.head import Head, kept, summed_cross_entropy
 from framework_plugins.hf.hardware import AMPERE
 from framework_plugins.hf.losses import Losses, moved
 from framework_plugins.hf.modes import answering
@@ -140,7 +140,7 @@ def test_the_head_in_pieces_is_the_cross_entropy_of_all_logits(device: str) -> N
     head, half = head.to(device, torch.bfloat16), states.to(device, torch.bfloat16).requires_grad_()
     size = kept(half.device)
     assert device == "cpu" or rows > size // (2 * vocabulary)
-    made = summed_cross_entropy(half, head, target.to(device), share.to(device), size)
+    made = summed_cross_entropy(half, Head(head), target.to(device), share.to(device), size)
     torch.autograd.backward(made)
     assert made.item() == pytest.approx(wanted.item(), rel=0.01)
     assert wide.grad is not None

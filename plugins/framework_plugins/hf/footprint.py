@@ -66,7 +66,6 @@ def footprint(plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, shared: i
         length=length,
         rank=0 if full else adapter.r,
         targets=targets(adapter),
-        trained_width=_width(config, stored, gpu if on_gpu else None),
         weights=stored,
         double_quant=double_quant,
         autocast=config.dtype is not Dtype.fp32,
@@ -74,8 +73,7 @@ def footprint(plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, shared: i
         copies=False,  # torch's fused implementation changes the weights in place
         attention=KERNELS.get(config.attention, Attention.sdpa if on_gpu else Attention.flash),
         checkpointing=_checkpointing(config, on_gpu=on_gpu),
-        # Engines of a group want the model to be called as a whole, so it makes the logits itself.
-        loss=Loss.plain if shape.scaled or group else Loss.learned,
+        loss=Loss.learned,
         chunk=HEAD_GPU * (1 + full) if on_gpu else HEAD_CPU,
         varied=on_gpu and not tree,
         masked=on_gpu and tree,
@@ -116,12 +114,6 @@ def _answers(plan: Plan, longest: int) -> tuple[int, int]:
     configs = [choice.config for choice in plan.evaluator.values() if hasattr(choice.config, "max_new_tokens")]
     rows = max((getattr(settings, "batch_size", 1) for settings in configs), default=0)
     return rows, longest + max((each.max_new_tokens for each in configs), default=0)
-
-
-def _width(config: HFTrainerConfig, stored: Weights, gpu: Gpu | None) -> int:
-    """Return the bytes of a weight of the adapter; TRL casts that of a quantized model to bf16, if that is computed."""
-    half = config.dtype is Dtype.bf16 or (config.dtype is Dtype.auto and (gpu is None or gpu.bf16))
-    return 2 if half and stored in {Weights.nf4, Weights.int8} else 4
 
 
 def _stored(plan: Plan, *, full: bool, on_gpu: bool) -> tuple[Weights, bool]:

@@ -194,6 +194,8 @@ class HFModel:
             losses = Losses(model, self.way.packing, masked=not self.way.branches, found=probe)
             if losses.problem:
                 self.machine.facts["packing"] = f"{losses.packing.value} ({losses.problem})"
+            if losses.auxiliary:
+                self.machine.facts["auxiliary loss"] = losses.auxiliary
             passes = Passes(self.packer(losses, self.config.per_device_eval_batch_size), losses)
             self._evaluation = Evaluation(passes, self.oom_retry, self.machine.device)
             self._evaluation.largest = largest

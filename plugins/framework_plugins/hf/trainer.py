@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 NUMBER = "number"
 """The one column of the trainer's data set: which row."""
+ROUTERS = ("output_router_logits", "router_aux_loss_coef")
 LOWER = "trainer.max_seq_length"
 """The setting that makes the smallest pass smaller."""
 
@@ -81,7 +82,19 @@ class SupervisedTrainer(SFTTrainer):
         self.passes = passes
         self.order = order
         self.oom_retry = oom_retry
+        model = arguments["model"]
+        adapters = [(weight, weight.data) for weight in model.parameters() if weight.requires_grad]
+        config = model.config.get_text_config()
+        routers = {name: getattr(config, name) for name in ROUTERS if hasattr(config, name)}
         super().__init__(**arguments)
+        # TRL casts the adapter of a quantized model to bf16, where late in a training an update is less than half of
+        # what a weight's last digit is worth; and it lets a mixture of experts give the logits of its routers always,
+        # also while it answers.
+        for weight, data in adapters:
+            if weight.dtype is not data.dtype:
+                weight.data = data
+        for name, value in routers.items():
+            setattr(config, name, value)
 
     def _get_train_sampler(self, *_: Any, **__: Any) -> RowSampler:
         """Take our own order; the parent's method is where a trainer chooses it."""
@@ -173,15 +186,11 @@ class SupervisedTrainer(SFTTrainer):
         return_outputs: bool = False,  # noqa: FBT001, FBT002 - the signature is the parent's
         num_items_in_batch: torch.Tensor | int | None = None,  # noqa: ARG002 - a part carries the count of its step
     ) -> torch.Tensor:
-        """Return the loss of one part, divided by the learned tokens of the whole optimizer step.
-
-        Dividing by the step's count, not the part's, makes 4 x 1 and 1 x 4 the same training.
-        """
+        """Return what one part adds to the loss of the whole optimizer step; see `Losses.mean`."""
         if return_outputs:
             raise ValueError("this trainer never builds logits for the caller")
         with self.accelerator.autocast():
-            loss = self.passes.losses.sum(inputs)
-        return torch.div(loss, inputs["count"])
+            return self.passes.losses.mean(inputs)
 
 
 def checkpointing_name() -> str:

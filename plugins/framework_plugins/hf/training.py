@@ -72,7 +72,7 @@ class Training:
             torch.cuda.reset_peak_memory_stats()
         fallbacks_before = len(self.oom_retry.told)
         trainer = self._trainer(rows, run)
-        trainable = count_trainable(self.model, self.machine.dtype)
+        trainable = count_trainable(self.model)
         best = BestWeights(self.model, run.scratch, self._rank)
         rehearse = partial(self._rehearse, trainer, rows)
         progress = Progress(trainer, run, validate, rehearse, best, self.config.eval_steps)
@@ -191,7 +191,7 @@ class Training:
             trainer.rehearse(row)
 
 
-def count_trainable(model: Any, dtype: torch.dtype) -> int:
+def count_trainable(model: Any) -> int:
     """Count what will be trained, and make sure that with an adapter it is the adapter alone."""
     named = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
     if isinstance(model, PeftModel):
@@ -199,9 +199,6 @@ def count_trainable(model: Any, dtype: torch.dtype) -> int:
         stray = [name for name, _ in named if own not in name]
         if stray:
             raise RuntimeError(f"weights of the base would be trained beside the adapter: {', '.join(stray[:3])}")
-        for _, weight in named:
-            # TRL casts a QLoRA adapter to bf16: a loss of precision where the run computes in fp32, and no
-            # gradient scaler where it computes in fp16.
-            if dtype is not torch.bfloat16:
-                weight.data = weight.data.float()
+        for _, weight in named:  # peft makes adapters in fp32, other libraries may not
+            weight.data = weight.data.float()
     return sum(weight.numel() for _, weight in named)

@@ -43,8 +43,8 @@ def test_lora_on_a_gpu_keeps_the_base_in_16_bits_and_the_adapter_in_32() -> None
     ("words", "name", "value"),
     [
         (["quantization=nf4"], "weights", Weights.nf4),
-        (["quantization=nf4"], "trained_width", 2),
-        (["quantization=nf4", "trainer.dtype=fp16"], "trained_width", 4),
+        (["quantization=nf4"], "trained_width", 4),
+        (["quantization=int8", "trainer.dtype=bf16"], "trained_width", 4),
         (["quantization=nf4", "quantization.double_quant=false"], "double_quant", False),
         (["quantization=int8"], "weights", Weights.int8),
         (["adapter=full"], "weights", Weights.fp32),
@@ -62,7 +62,8 @@ def test_lora_on_a_gpu_keeps_the_base_in_16_bits_and_the_adapter_in_32() -> None
         ([*EIGHT, "launch=fsdp2", "launch.cpu_offload=true"], "offloaded_weights", True),
         ([*EIGHT, "launch=ddp"], "pieces", 1),
         ([*EIGHT, "launch=ddp"], "processes", 8),
-        ([*EIGHT, "launch=ddp"], "loss", Loss.plain),
+        ([*EIGHT, "launch=ddp"], "loss", Loss.learned),
+        ([*EIGHT, "launch=fsdp2"], "loss", Loss.learned),
     ],
 )
 def test_each_setting_is_read(words: list[str], name: str, value: object) -> None:
@@ -91,6 +92,11 @@ def test_a_gpu_computes_activations_again_only_where_memory_is_not_enough_withou
 )
 def test_who_chose_and_who_cannot_repeat_a_step_decide_by_themselves(words: list[str], *, checkpointing: bool) -> None:
     assert settings(*words, gpu=named("h200")).checkpointing is checkpointing
+
+
+def test_logits_that_are_capped_are_not_kept_either() -> None:
+    capped = Shape.from_config({**SMOLLM, "final_logit_softcapping": 30.0})
+    assert footprint(plan(), capped, GPU, 256, 0).loss is Loss.learned
 
 
 def test_a_cpu_counts_the_process_and_its_own_layers() -> None:

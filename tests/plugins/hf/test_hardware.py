@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,37 @@ def test_an_optimizer_that_cannot_run_here_is_replaced_and_the_reason_given() ->
     picked = hardware.pick(HFTrainerConfig(optim=Optimizer.paged_adamw_8bit, dtype=Dtype.fp32))
     assert picked.optimizer is Optimizer.adamw_torch
     assert picked.facts["optimizer"].startswith("adamw_torch (paged_adamw_8bit does not run on this cpu: ")
+
+
+PAGED = "Paged optimizers are not supported on CPU. Falling back to non-paged optimizer behavior."
+
+
+@pytest.mark.parametrize(
+    ("warning", "kind", "runs"),
+    [
+        (PAGED, UserWarning, False),
+        ("torch.something is deprecated and will be removed", FutureWarning, True),
+        ("tl.dot(allow_tf32) is deprecated", DeprecationWarning, True),
+        ("", UserWarning, True),
+    ],
+)
+def test_only_a_known_warning_keeps_from_an_8_bit_optimizer(
+    monkeypatch: pytest.MonkeyPatch, warning: str, kind: type[Warning], *, runs: bool
+) -> None:
+    class Steps:
+        def __init__(self, weights: list[torch.Tensor], lr: float) -> None:
+            (self.weight,) = weights
+            self.rate = lr
+
+        def step(self) -> None:
+            if warning:
+                warnings.warn(warning, kind, stacklevel=1)
+            self.weight.data -= self.rate
+
+    monkeypatch.setattr("bitsandbytes.optim.AdamW8bit", Steps)
+    picked = hardware.pick(HFTrainerConfig(device=Device.cpu, optim=Optimizer.adamw_8bit, dtype=Dtype.fp32))
+    assert (picked.optimizer is Optimizer.adamw_8bit) == runs
+    assert (picked.facts["optimizer"] == "adamw_8bit") == runs
 
 
 @no_gpu

@@ -66,7 +66,7 @@ class GroupTrainer(SupervisedTrainer):
         self.model.train()
         reshard(self.model)
         # Rounding could let them see it differently.
-        losses.packing, losses.masked = agreed(self.me, lambda: (losses.packing, losses.masked))
+        losses.take(agreed(self.me, lambda: losses.found))
         packer = replace(self.passes.packer, packing=losses.packing, masked=losses.masked)
         self.passes.packer = self.data_collator.packer = packer
         self.order.by_length = losses.packing is Packing.pad
