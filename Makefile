@@ -16,7 +16,7 @@ PIP := -m pip install --no-compile --quiet --disable-pip-version-check
 # Some machines switch that off, and each start of the program would compile again.
 export PYTHONDONTWRITEBYTECODE :=
 
-.PHONY: quickstart test test-all lint check test-unsloth canary docs reference bench clean
+.PHONY: quickstart test test-all test-gpu lint check test-unsloth canary docs reference bench bench-gpu clean
 
 quickstart: $(VENV)/quickstart
 	$(VENV)/bin/python -m framework
@@ -42,6 +42,10 @@ test: $(VENV)/dev
 test-all: $(VENV)/dev
 	$(TEST_ENV) $(VENV)/bin/python -m pytest $(WORKERS) --hypothesis-profile=ci -m "not gpu and not network and not unsloth"
 	$(MAKE) test-unsloth
+
+# About twenty tests of one CUDA card; without one they are skipped, and say so. On the CPU `make test` runs their bodies.
+test-gpu: $(VENV)/dev
+	$(TEST_ENV) $(VENV)/bin/python -m pytest tests/gpu -m gpu --durations=10
 
 lint: $(VENV)/dev
 	$(VENV)/bin/ruff check .
@@ -98,6 +102,12 @@ bench: $(BENCH)/framework/made $(BENCH)/trl/made $(BENCH)/unsloth/made $(BENCH)/
 	$(BENCH)/framework/bin/python tests/benchmarks/training.py
 	$(BENCH)/framework/bin/python tests/benchmarks/generation.py
 
+# Training on one GPU in parts of at most eight minutes, which merge into one file and one table; `PARTS=… make bench-gpu`
+# runs some of them. Flash attention is taken where flash-attn is installed into .venv-bench/gpu by hand.
+bench-gpu: $(BENCH)/gpu/made $(UNSLOTH_VENV)/dev
+	$(BENCH)/gpu/bin/python -m tests.benchmarks.gpu --unsloth $(UNSLOTH_VENV)/bin/python $(if $(PARTS),--part $(PARTS))
+
+$(BENCH)/gpu/made: REQUIREMENTS = -e . trl==1.16.0 transformers==5.24.0 peft==0.21.2 liger-kernel==0.8.5
 $(BENCH)/framework/made: REQUIREMENTS = -e '.[quickstart]' chatterbot-corpus==1.3.3
 $(BENCH)/trl/made: REQUIREMENTS = trl==1.16.0 transformers==5.24.0 peft==0.21.2
 $(BENCH)/unsloth/made: REQUIREMENTS = unsloth==2026.10.9

@@ -56,6 +56,8 @@ class MemorySettings:
         checkpointing: whether activations are computed again in the backward pass.
         offloaded: whether the states that checkpointing keeps lie in the CPU's memory.
         loss: how the loss is computed.
+        chunk: bytes that a loss in chunks works in, besides the gradient by the states. (Liger, Unsloth and TRL from
+            1.6 cut chunks for about 256 MiB.)
         varied: whether rows are padded to ever other lengths, so that the allocator's blocks do not fit the next pass.
         masked: whether a pass comes with a dense mask of all its tokens.
         activation_bytes: those that a layer keeps of a token for its backward pass, of a trainer with layers of its
@@ -87,6 +89,7 @@ class MemorySettings:
     checkpointing: bool = True
     offloaded: bool = False
     loss: Loss = Loss.plain
+    chunk: float = 256 * 2**20
     varied: bool = False
     masked: bool = False
     activation_bytes: float = 0.0

@@ -38,7 +38,6 @@ class Shape:
         other: parameters beside the decoder, of the part for images.
         family: `model_type` of config.json.
         windows: whether some layers see a window of the tokens only.
-        scaled: whether logits are scaled or capped behind the head.
     """
 
     hidden: int
@@ -54,7 +53,6 @@ class Shape:
     family: str = ""
     other: int = 0
     windows: bool = False
-    scaled: bool = False
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Shape:
@@ -82,7 +80,6 @@ class Shape:
             gated=kind not in UNGATED,
             other=_image_parameters(config),
             windows="sliding_attention" in _kinds(text) or _window(text),
-            scaled=any(text.get(name) for name in ("logits_scaling", "logit_scale", "final_logit_softcapping")),
         )
 
     @property

@@ -11,7 +11,6 @@ from __future__ import annotations
 from framework.memory.settings import Attention, Loss, MemorySettings, Weights
 from framework.memory.shape import ATTENTION, Shape
 
-MIB = 2**20
 NF4_BLOCK, CONSTANTS_BLOCK = 64, 256
 """Weights that share a constant, and constants that share one of the second level (arXiv 2305.14314, appendix)."""
 KEPT_SCORES, PASSING_SCORES, RAISED_SCORES = 6.0, 8.0, 1.5
@@ -22,11 +21,6 @@ FORWARD_SCORES = 9.0
 REGROWN = 2.5
 """How often the allocator ends up with the blocks of the largest tensors where every batch has other lengths:
 ms-swift's runs on such data hold 1.6 to 3.2 times the workspace of one pass (Benchmark.md at 45354f754)."""
-CHUNK = 256 * MIB
-"""Workspace of a chunked or fused loss (Liger, Unsloth, TRL from 1.6): chunks are cut for about so much."""
-LEARNED = 96 * MIB
-"""Of `trainer=hf`: 32 MiB of logits at a time, their pieces in fp32, and what the head makes of their gradient
-(plugins/framework_plugins/hf/fast/head.py)."""
 
 
 def base_weights(shape: Shape, settings: MemorySettings) -> dict[str, float]:
@@ -139,7 +133,7 @@ def loss_backward(shape: Shape, settings: MemorySettings) -> float:
     size = settings.tokens * shape.vocab
     if settings.loss is Loss.plain:
         return (12.0 + logits_bytes(settings)) * size
-    chunk = CHUNK if settings.loss is Loss.chunked else min(LEARNED, 10.0 * size)
+    chunk = settings.chunk if settings.loss is Loss.chunked else min(settings.chunk, 10.0 * size)
     return chunk + 4.0 * settings.tokens * shape.hidden
 
 
@@ -166,14 +160,16 @@ def gathered(shape: Shape, settings: MemorySettings) -> float:
     Two layers, the current and the next one, and the output head, which stays from the end of the forward
     pass to the start of the backward pass: e (2 P_layer + V h), a layer in the bytes that it is stored in where it is
     quantized. Where all weights are trained, the gradients of one layer and of the head, and what is sent of them:
-    2 e (P_layer + V h). (torch FSDP2, accelerate's `fsdp2_prepare_model`.)
+    2 e (P_layer + V h); a loss in chunks sums the head's in fp32 and multiplies them once, (8 + e) V h instead of
+    2 e V h. (torch FSDP2, accelerate's `fsdp2_prepare_model`, plugins/framework_plugins/hf/fast/head.py.)
     """
     if settings.pieces == 1:
         return 0.0
     layer, head = shape.linear_parameters / shape.layers, shape.vocab * shape.hidden
     wide = settings.compute_bytes
     stored = {Weights.nf4: 0.5, Weights.int8: 1.0}.get(settings.weights, float(wide))
-    gradients = 2 * wide * (layer + head) if settings.full else 0
+    summed = 2 * wide if settings.loss is Loss.plain else 8 + wide
+    gradients = 2 * wide * layer + summed * head if settings.full else 0
     return 2 * stored * layer + wide * head + gradients
 
 

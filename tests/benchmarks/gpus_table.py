@@ -33,10 +33,10 @@ SHAPES = {
     "405B": Shape(16384, 126, 128, 8, 128, 53248, 128256, tied=False),
 }
 """Llama 3.1 (arXiv 2407.21783)."""
-LORA = MemorySettings(ROWS, LENGTH, rank=RANK, autocast=True, copies=False)
+LORA = MemorySettings(ROWS, LENGTH, rank=RANK, autocast=True, copies=False, loss=Loss.learned)
 METHODS = {
     "LoRA": LORA,
-    "QLoRA": replace(LORA, weights=Weights.nf4, double_quant=True, trained_width=2),
+    "QLoRA": replace(LORA, weights=Weights.nf4, double_quant=True),
 }
 COUNTS = (1, 8)
 
@@ -84,8 +84,7 @@ def lines() -> Iterator[GpuLine]:
     for model, shape in SHAPES.items():
         for method, settings in METHODS.items():
             for count in COUNTS:
-                loss = Loss.plain if count > 1 else Loss.learned  # as `trainer=hf` does it
-                many = replace(settings, processes=count, sharded=count > 1, loss=loss)
+                many = replace(settings, processes=count, sharded=count > 1)
                 yield GpuLine(model, method, count, shape, many)
 
 

@@ -74,14 +74,14 @@ def do(step: str, folder: Path) -> None:
 
     from framework_plugins.exports.merging import merge
     from framework_plugins.exports.parity.agreement import agree
-    from framework_plugins.exports.parity.folders import folder_logits, trained_logits
+    from framework_plugins.exports.parity.folders import Held, folder_logits, trained_logits
     from framework_plugins.exports.parity.rows import CheckRow
 
     plan, merged = plan_of(folder / "base"), folder / "merged"
     if step == "merge":
         merge(plan, folder / "adapter", merged)
         return
-    held = torch.float32 if step.endswith("fp32") else torch.bfloat16
+    held = Held("cpu", torch.float32 if step.endswith("fp32") else torch.bfloat16)
     ids = [[(7 * row + 3 * place) % 49000 for place in range(PROMPT + ANSWER)] for row in range(ROWS)]
     rows = [CheckRow("", tuple(each[:PROMPT]), tuple(each[PROMPT:]), stopped=False) for each in ids]
     trained, _ = trained_logits(plan, folder / "adapter", rows, held)

@@ -80,9 +80,15 @@ def _tell(rank: int, folder: str) -> None:
 
     def begin(self: GroupTrainer) -> None:
         plain(self)
-        Path(folder, f"{rank}.json").write_text(json.dumps(_seen(self.model)), encoding="utf-8")
+        Path(folder, f"{rank}.json").write_text(json.dumps(_seen(self.model) | _found(self)), encoding="utf-8")
 
     GroupTrainer.begin = begin  # type: ignore[method-assign] # in a test's own process
+
+
+def _found(trainer: Any) -> dict[str, Any]:
+    """Return whether logits are made a few at a time, and how rows are packed."""
+    losses = trainer.passes.losses
+    return {"head": losses.head is not None, "packing": losses.packing.value}
 
 
 def _seen(model: Any) -> dict[str, Any]:

@@ -28,7 +28,7 @@ METHODS = {
     "full 16-bit": MemorySettings(1, LENGTH, copies=False, loss=Loss.learned),
     "LoRA": MemorySettings(1, LENGTH, rank=RANK, autocast=True, loss=Loss.learned),
     "QLoRA": MemorySettings(
-        1, LENGTH, rank=RANK, weights=Weights.nf4, double_quant=True, trained_width=2, autocast=True, loss=Loss.learned
+        1, LENGTH, rank=RANK, weights=Weights.nf4, double_quant=True, autocast=True, loss=Loss.learned
     ),
 }
 

@@ -11,6 +11,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
+import framework_plugins.hf.allocator  # before torch, which reads what it sets
+
+# isort: split
 import torch
 import transformers
 from transformers import AutoConfig, AutoModelForCausalLM

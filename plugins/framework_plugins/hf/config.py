@@ -139,7 +139,8 @@ class HFTrainerConfig(TrainerConfig):
     attention: Annotated[Attention, ~Affects.resume] = Attention.auto
     """auto leaves the choice to transformers, which knows what the model supports."""
     gradient_checkpointing: Annotated[Switch, ~Affects.resume] = Switch.auto
-    """Compute activations again in the backward pass instead of keeping them; auto: on a GPU."""
+    """Compute activations again in the backward pass instead of keeping them. auto: on a GPU whose memory is not
+    enough without, as the plan has it."""
     packing: Annotated[Packing, ~Affects.resume] = Packing.tree
     """tree: what rows have in common at their beginning is computed once, exactly; pad: side by side; none: one by one.
     A model for which a tree is not the same training takes pad, and the run says why."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from framework.api.backend import LINEARS, Attention, Loss, MemorySettings, Shape, Weights
+from framework.api.backend import LINEARS, Attention, Loss, MemorySettings, Shape, Weights, estimate
 from framework.api.machine import Gpu
 from framework.api.plan import Plan
 from framework.api.records import MemoryReduction
@@ -18,6 +19,7 @@ from framework_plugins.hf.config import (
     FullConfig,
     HFTrainerConfig,
     Int8Config,
+    LoraAdapterConfig,
     NF4Config,
     NoQuantizationConfig,
     Packing,
@@ -32,6 +34,9 @@ ENOUGH, SLOWER, WORTH = 1024, 1.03, 32
 `packing/`, which imports torch."""
 SHARD = 5e9
 """Bytes of a file of weights, as models of several files have been saved; one is mapped at a time."""
+HEAD_CPU, HEAD_GPU = 96 * 2**20, 256 * 2**20
+"""Bytes that `fast/head.py` works in: logits in 16 bits, a piece of them in fp32, and what the head makes of their
+gradient. On a GPU the gradient of a trained head needs as much again, for logits in fp32."""
 PROCESS = 640 * 2**20
 """Bytes of Python with torch, transformers, peft, TRL, bitsandbytes and datasets: measured with torch 2.13 for CPUs."""
 FUSED = {
@@ -56,12 +61,11 @@ def footprint(plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, shared: i
     rows, length = _pass(config, longest, shared, on_gpu=on_gpu, tree=tree)
     answers, group = _answers(plan, longest), plan.launch.config.group()
     fast = not on_gpu and not full and stored is Weights.half and group is None
-    return MemorySettings(
+    settings = MemorySettings(
         rows=rows,
         length=length,
         rank=0 if full else adapter.r,
         targets=targets(adapter),
-        trained_width=_width(config, stored, gpu if on_gpu else None),
         weights=stored,
         double_quant=double_quant,
         autocast=config.dtype is not Dtype.fp32,
@@ -69,8 +73,8 @@ def footprint(plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, shared: i
         copies=False,  # torch's fused implementation changes the weights in place
         attention=KERNELS.get(config.attention, Attention.sdpa if on_gpu else Attention.flash),
         checkpointing=_checkpointing(config, on_gpu=on_gpu),
-        # Engines of a group want the model to be called as a whole, so it makes the logits itself.
-        loss=Loss.plain if shape.scaled or group else Loss.learned,
+        loss=Loss.learned,
+        chunk=HEAD_GPU * (1 + full) if on_gpu else HEAD_CPU,
         varied=on_gpu and not tree,
         masked=on_gpu and tree,
         activation_bytes=_kept(shape, adapter.r) if fast else 0.0,
@@ -84,6 +88,23 @@ def footprint(plan: Plan, shape: Shape, gpu: Gpu | None, longest: int, shared: i
         sharded=group is not None and group.sharded,
         offloaded_weights=group is not None and group.cpu_offload,
     )
+    if gpu is None or not on_gpu or not decides_checkpointing(plan):
+        return settings
+    without = replace(settings, checkpointing=False)
+    return without if estimate(shape, without).high <= gpu.usable else settings
+
+
+def decides_checkpointing(plan: Plan) -> bool:
+    """Whether the arithmetic decides on a GPU between activations that are kept and such as are computed again.
+
+    It costs a quarter of the speed, which a model that fits without need not pay. Where the arithmetic is wrong, memory
+    runs out once, and the step is repeated with it; a group cannot repeat a step, and Unsloth's kind is chosen when the
+    model is loaded.
+    """
+    config = plan.trainer.config
+    by_itself = type(config) is HFTrainerConfig and config.gradient_checkpointing is Switch.auto
+    known = isinstance(plan.adapter.config, LoraAdapterConfig | FullConfig)
+    return by_itself and known and plan.launch.config.group() is None
 
 
 def _answers(plan: Plan, longest: int) -> tuple[int, int]:
@@ -93,12 +114,6 @@ def _answers(plan: Plan, longest: int) -> tuple[int, int]:
     configs = [choice.config for choice in plan.evaluator.values() if hasattr(choice.config, "max_new_tokens")]
     rows = max((getattr(settings, "batch_size", 1) for settings in configs), default=0)
     return rows, longest + max((each.max_new_tokens for each in configs), default=0)
-
-
-def _width(config: HFTrainerConfig, stored: Weights, gpu: Gpu | None) -> int:
-    """Return the bytes of a weight of the adapter; TRL casts that of a quantized model to bf16, if that is computed."""
-    half = config.dtype is Dtype.bf16 or (config.dtype is Dtype.auto and (gpu is None or gpu.bf16))
-    return 2 if half and stored in {Weights.nf4, Weights.int8} else 4
 
 
 def _stored(plan: Plan, *, full: bool, on_gpu: bool) -> tuple[Weights, bool]:

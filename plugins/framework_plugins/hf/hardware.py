@@ -3,25 +3,38 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import os
 import sys
 import time
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import psutil
 import torch
 
 from framework.api.errors import FrameworkError
+from framework.api.machine import Gpu, installed
 from framework.api.machine import cores as cpu_cores
 from framework.api.schema import Optimizer
 from framework.api.text import summarize_error
-from framework_plugins.hf.config import CPU_LIMIT, Device, Dtype, HFTrainerConfig, Switch
+from framework_plugins.hf.config import CPU_LIMIT, Attention, Device, Dtype, HFTrainerConfig, Switch
 
 DTYPES = {Dtype.fp32: torch.float32, Dtype.bf16: torch.bfloat16, Dtype.fp16: torch.float16}
 NAMES = {dtype: name.value for name, dtype in DTYPES.items()}
+CHECKPOINTING = "gradient checkpointing"
+"""The fact that tells whether it is on."""
 OPENMP = ("OMP_NUM_THREADS", "OMP_WAIT_POLICY", "OMP_PROC_BIND", "GOMP_CPU_AFFINITY", "KMP_AFFINITY")
 """What a user may have set for OpenMP; it is kept and reported."""
+TOO_OLD = "driver on your system is too old"
+"""What torch says of a driver that is older than the CUDA it was built for."""
+AMPERE = (8, 0)
+"""The compute capability from which on GPUs have bf16, TF32 and the kernels of flash-attn 2."""
+FLASH = "trainer.attention=flash_attention_2"
+UNSUPPORTED = "Paged optimizers are not supported on CPU"
+"""What bitsandbytes warns of where it takes another optimizer than it was asked for (`optim/optimizer.py` in 0.50)."""
 BF16_MARGIN = 1.3
 """How much faster bf16 must be on a CPU: casts cost something, and a close race would be won by chance."""
 
@@ -51,7 +64,9 @@ def pick(config: HFTrainerConfig, gpu: int | None = None) -> Hardware:
     if device == "cuda" and gpu is not None:
         torch.cuda.set_device(gpu)
     name = torch.cuda.get_device_name() if device == "cuda" else use_cores()
-    dtype, why = _dtype(config.dtype, device)
+    dtype, why = _dtype(config.dtype, device, name)
+    if config.attention is Attention.flash_attention_2:
+        _check_flash(device, dtype, name)
     if config.gradient_checkpointing is Switch.auto:
         checkpointing = device == "cuda"
     else:
@@ -60,7 +75,7 @@ def pick(config: HFTrainerConfig, gpu: int | None = None) -> Hardware:
     facts = {
         "device": name,
         "dtype": f"{NAMES[dtype]} ({why})",
-        "gradient checkpointing": "on" if checkpointing else "off",
+        CHECKPOINTING: "on" if checkpointing else "off",
         "optimizer": optimizer_fact,
     }
     return Hardware(device, dtype, checkpointing, optimizer, facts)
@@ -86,23 +101,92 @@ def _device(configured: Device, gpu: int | None) -> str:
             f"{torch.cuda.device_count()} GPUs are visible and this run trains on one: take all of them with "
             "launch=ddp, or choose one with CUDA_VISIBLE_DEVICES=0 before the command"
         )
-    if configured is Device.auto:
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if configured is Device.cuda and not torch.cuda.is_available():
-        built = "torch was built without CUDA" if torch.version.cuda is None else "no driver or no GPU is visible"
-        raise FrameworkError(f"trainer.device=cuda: {built}. Set trainer.device=auto, or check `nvidia-smi`")
-    return str(configured.value)
+    if configured is Device.cpu or torch.cuda.is_available():
+        return "cpu" if configured is Device.cpu else "cuda"
+    why = _no_cuda()
+    if TOO_OLD in why:  # whoever has a GPU does not mean the CPU, and torch takes that without a word
+        raise FrameworkError(
+            f"trainer.device={configured.value}: {why}\nUpdate the driver, install a torch "
+            f"for an older CUDA than {torch.version.cuda}, or train on the CPU: trainer.device=cpu"
+        )
+    if configured is Device.cuda:
+        raise FrameworkError(f"trainer.device=cuda: {why}. Set trainer.device=auto, or check `nvidia-smi`")
+    return "cpu"
 
 
-def _dtype(configured: Dtype, device: str) -> tuple[torch.dtype, str]:
+def _no_cuda() -> str:
+    """Return why torch cannot use a GPU, in its own words where it was built for one."""
+    if torch.version.cuda is None:
+        return "torch was built without CUDA"
+    try:
+        # `is_available` warns once in a process, and a library may have asked before.
+        torch.cuda.init()  # type: ignore[no-untyped-call]
+    except (RuntimeError, AssertionError) as error:
+        return str(error).partition(" Please")[0].rstrip(".")
+    return "no driver or no GPU is visible"
+
+
+def _check_flash(device: str, dtype: torch.dtype, name: str) -> None:
+    """Refuse flash attention where its kernels do not run; transformers would look for others on the Hub.
+
+    Raises:
+        FrameworkError: no GPU for it, not 16 bits, not installed, or built for another torch.
+    """
+    other = "set trainer.attention=auto"
+    if device == "cpu":
+        raise FrameworkError(f"{FLASH} runs on a GPU only: {other}")
+    if torch.cuda.get_device_capability() < AMPERE:
+        have, needed = (".".join(map(str, each)) for each in (torch.cuda.get_device_capability(), AMPERE))
+        raise FrameworkError(f"{FLASH}: {name} has compute capability {have}, and {needed} is needed: {other}")
+    if dtype is torch.float32:
+        raise FrameworkError(f"{FLASH} computes in 16 bits, and trainer.dtype is fp32: {other}, or trainer.dtype=auto")
+    version = installed("flash-attn")
+    if version is None:
+        raise FrameworkError(
+            f"{FLASH}: flash-attn is not installed: pip install flash-attn --no-build-isolation, or {other}"
+        )
+    try:
+        importlib.import_module("flash_attn")
+    except (ImportError, OSError) as error:  # an undefined symbol, or a library of another CUDA
+        raise FrameworkError(
+            f"{FLASH}: flash-attn {version} is built for another torch than {torch.__version__}: "
+            f"{summarize_error(error)}\nBuild it again, pip install --force-reinstall --no-deps --no-build-isolation "
+            f"--no-cache-dir flash-attn, or {other}"
+        ) from error
+
+
+@contextmanager
+def tf32(device: str) -> Iterator[None]:
+    """Let a GPU multiply fp32 in TF32 meanwhile: ten bits behind the point in place of 23, up to eight times the speed.
+
+    For passes of a training alone. What is compared with something else, scores, answers and exports, is computed in
+    fp32 as such: TF32 swaps near ties as fp16 does. The old name of the setting sets both of torch's, the new one does
+    not, and what asks for the other (torch.compile does) raises then.
+    """
+    before = torch.get_float32_matmul_precision() if device == "cuda" else ""
+    if before != "highest":  # no GPU, or the user's own choice, which stays
+        yield
+        return
+    torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+def _dtype(configured: Dtype, device: str, name: str) -> tuple[torch.dtype, str]:
     if configured is Dtype.fp16 and device == "cpu":
         raise FrameworkError("trainer.dtype=fp16 does not train on a CPU: set trainer.dtype=auto|fp32|bf16")
+    if device == "cuda":
+        has = torch.cuda.is_bf16_supported(including_emulation=False)
+        if configured is Dtype.bf16 and not has:
+            raise FrameworkError(f"trainer.dtype=bf16: {name} has no bf16. Set trainer.dtype=auto|fp16|fp32")
+        if configured is Dtype.fp32 and torch.cuda.get_device_capability() >= AMPERE:
+            return torch.float32, "as configured; products of training passes in TF32"
+        if configured is Dtype.auto:
+            return (torch.bfloat16, "the GPU has it") if has else (torch.float16, "the GPU has no bf16")
     if configured is not Dtype.auto:
         return DTYPES[configured], "as configured"
-    if device == "cuda":
-        if torch.cuda.is_bf16_supported(including_emulation=False):
-            return torch.bfloat16, "the GPU has it"
-        return torch.float16, "the GPU has no bf16"
     if instructions := bf16_instructions():
         return torch.bfloat16, f"the CPU has {instructions}"
     speed = {dtype: cpu_gflops(dtype) for dtype in (torch.float32, torch.bfloat16)}
@@ -178,9 +262,17 @@ def _step_8bit(optimizer: Optimizer, device: str) -> bool:
     weight = torch.nn.Parameter(torch.ones(64, 128, device=device))
     weight.grad = torch.ones_like(weight)
     with warnings.catch_warnings():
-        warnings.simplefilter("error")  # "not supported on CPU, falling back" is a warning
+        warnings.simplefilter("ignore")  # of torch or Triton, say, about what they will drop some day
+        warnings.filterwarnings("error", message=UNSUPPORTED)
         kind([weight], lr=0.1).step()
     return bool((weight < 1).all())
+
+
+def room(machine: Hardware) -> Gpu:
+    """Return this GPU with the memory that this process may have, what it has already included."""
+    free, total = torch.cuda.mem_get_info()
+    limit = round(total * torch.cuda.get_per_process_memory_fraction())
+    return Gpu(machine.facts["device"], total, min(limit, free + torch.cuda.memory_reserved()))
 
 
 def peak_memory(device: str) -> int:

@@ -9,6 +9,7 @@ import functools
 import gc
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ import torch
 import transformers
 from peft import PeftModel
 
-from framework.api.backend import shared_key
+from framework.api.backend import Shape, estimate, shared_key
 from framework.api.errors import FrameworkError
+from framework.api.machine import GIB
 from framework.api.plan import Plan
 from framework.api.process_group import member
 from framework.api.protocols import ModelPlace, ModelSource, TrainRun
@@ -28,7 +30,8 @@ from framework_plugins.hf.adapters import restore_adapter, trained_config, weigh
 from framework_plugins.hf.base_key import base_key
 from framework_plugins.hf.config import HFTrainerConfig
 from framework_plugins.hf.divergence import FromBase
-from framework_plugins.hf.evaluation import Evaluation
+from framework_plugins.hf.evaluation import Evaluation, longest
+from framework_plugins.hf.footprint import decides_checkpointing, footprint
 from framework_plugins.hf.generate import complete
 from framework_plugins.hf.loading import load
 from framework_plugins.hf.losses import Losses
@@ -191,6 +194,8 @@ class HFModel:
             losses = Losses(model, self.way.packing, masked=not self.way.branches, found=probe)
             if losses.problem:
                 self.machine.facts["packing"] = f"{losses.packing.value} ({losses.problem})"
+            if losses.auxiliary:
+                self.machine.facts["auxiliary loss"] = losses.auxiliary
             passes = Passes(self.packer(losses, self.config.per_device_eval_batch_size), losses)
             self._evaluation = Evaluation(passes, self.oom_retry, self.machine.device)
             self._evaluation.largest = largest
@@ -231,13 +236,34 @@ class HFModel:
         evaluation.rehearse(validation)
         losses = evaluation.passes.losses
         passes = Passes(self.packer(losses, config.per_device_train_batch_size), losses, self.model)
+        machine = self.machine_for(rows)
         training = Training(
-            self.model, passes, self.oom_retry, self.machine, config, self.plan.seed, self.tokenizer, self.way.fast,
+            self.model, passes, self.oom_retry, machine, config, self.plan.seed, self.tokenizer, self.way.fast,
             Checkpoints(self.plan),
         )  # fmt: skip
         result = training.run(rows, run, lambda: self._validate(validation, run))
         self.trained = True
         return result
+
+    def machine_for(self, rows: Sequence[TokenRow]) -> hardware.Hardware:
+        """Return the machine, without gradient checkpointing where the longest row says that memory is enough for that.
+
+        It is the plan's own arithmetic, with the memory that is free now instead of what the driver reported.
+        """
+        machine = self.machine
+        if machine.device != "cuda" or not decides_checkpointing(self.plan):
+            return machine
+        try:
+            shape = Shape.from_config(self.source.config_json())
+        except FrameworkError:  # of a shape that the arithmetic does not know
+            return machine
+        gpu = hardware.room(machine)
+        needs = footprint(self.plan, shape, gpu, len(longest(rows, 1)[0].input_ids), 0)
+        if not needs.checkpointing:
+            high = estimate(shape, needs).high / GIB
+            fact = f"off (at most {high:.1f} GiB are needed, and {gpu.usable / GIB:.1f} are free)"
+            machine.facts[hardware.CHECKPOINTING] = fact
+        return replace(machine, checkpointing=needs.checkpointing)
 
     def _validate(self, validation: Sequence[TokenRow], run: TrainRun) -> Validation:
         """Measure, and leave the training as it was: its mode, and the random numbers that dropout draws."""

@@ -20,7 +20,7 @@ from trl import SFTConfig, SFTTrainer
 from framework.api.records import TokenRow
 from framework.api.schema import Optimizer
 from framework_plugins.hf.config import HFTrainerConfig
-from framework_plugins.hf.hardware import Hardware
+from framework_plugins.hf.hardware import Hardware, tf32
 from framework_plugins.hf.memory.oom_retry import OomRetry
 from framework_plugins.hf.memory.passes import Passes
 from framework_plugins.hf.memory.retry import Randomness
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 NUMBER = "number"
 """The one column of the trainer's data set: which row."""
+ROUTERS = ("output_router_logits", "router_aux_loss_coef")
 LOWER = "trainer.max_seq_length"
 """The setting that makes the smallest pass smaller."""
 
@@ -81,7 +82,19 @@ class SupervisedTrainer(SFTTrainer):
         self.passes = passes
         self.order = order
         self.oom_retry = oom_retry
+        model = arguments["model"]
+        adapters = [(weight, weight.data) for weight in model.parameters() if weight.requires_grad]
+        config = model.config.get_text_config()
+        routers = {name: getattr(config, name) for name in ROUTERS if hasattr(config, name)}
         super().__init__(**arguments)
+        # TRL casts the adapter of a quantized model to bf16, where late in a training an update is less than half of
+        # what a weight's last digit is worth; and it lets a mixture of experts give the logits of its routers always,
+        # also while it answers.
+        for weight, data in adapters:
+            if weight.dtype is not data.dtype:
+                weight.data = data
+        for name, value in routers.items():
+            setattr(config, name, value)
 
     def _get_train_sampler(self, *_: Any, **__: Any) -> RowSampler:
         """Take our own order; the parent's method is where a trainer chooses it."""
@@ -158,7 +171,13 @@ class SupervisedTrainer(SFTTrainer):
         return self.oom_retry.attempt(partial(self._pass, model, parts), climb, where, LOWER)
 
     def _pass(self, model: torch.nn.Module, parts: Sequence[Part]) -> torch.Tensor:
-        return torch.stack([super(SupervisedTrainer, self).training_step(model, part) for part in parts]).sum()
+        return torch.stack([self.one_pass(model, part) for part in parts]).sum()
+
+    def one_pass(self, model: torch.nn.Module, part: Part) -> torch.Tensor:
+        """Take one part through the model and back, and return its share of the step's loss."""
+        with tf32(self.args.device.type):
+            loss: torch.Tensor = super().training_step(model, part)
+        return loss
 
     def compute_loss(
         self,
@@ -167,15 +186,11 @@ class SupervisedTrainer(SFTTrainer):
         return_outputs: bool = False,  # noqa: FBT001, FBT002 - the signature is the parent's
         num_items_in_batch: torch.Tensor | int | None = None,  # noqa: ARG002 - a part carries the count of its step
     ) -> torch.Tensor:
-        """Return the loss of one part, divided by the learned tokens of the whole optimizer step.
-
-        Dividing by the step's count, not the part's, makes 4 x 1 and 1 x 4 the same training.
-        """
+        """Return what one part adds to the loss of the whole optimizer step; see `Losses.mean`."""
         if return_outputs:
             raise ValueError("this trainer never builds logits for the caller")
         with self.accelerator.autocast():
-            loss = self.passes.losses.sum(inputs)
-        return torch.div(loss, inputs["count"])
+            return self.passes.losses.mean(inputs)
 
 
 def checkpointing_name() -> str:

@@ -32,7 +32,6 @@ from framework_plugins.hf.row_sampler import RowSampler
 from framework_plugins.hf.state import State
 from framework_plugins.hf.trainer import NUMBER, Collator, SupervisedTrainer, sft_config
 
-CHECKPOINTING = "gradient checkpointing"
 WORTH = 20
 """A training needs this many times the tokens of a rehearsal to be worth one: a shorter one has little to lose."""
 
@@ -73,7 +72,7 @@ class Training:
             torch.cuda.reset_peak_memory_stats()
         fallbacks_before = len(self.oom_retry.told)
         trainer = self._trainer(rows, run)
-        trainable = count_trainable(self.model, self.machine.dtype)
+        trainable = count_trainable(self.model)
         best = BestWeights(self.model, run.scratch, self._rank)
         rehearse = partial(self._rehearse, trainer, rows)
         progress = Progress(trainer, run, validate, rehearse, best, self.config.eval_steps)
@@ -89,7 +88,7 @@ class Training:
             if self._rank == 0:
                 shutil.rmtree(run.scratch, ignore_errors=True)
         if checkpoints(self.model) and not self.machine.checkpointing:
-            self.machine.facts[CHECKPOINTING] = "on (memory ran out)"
+            self.machine.facts[hardware.CHECKPOINTING] = "on (memory ran out)"
         self._save(trainer, run.checkpoint)
         self.checkpoints.clear()
         # transformers divides by the steps of all processes, or of this one: by version.
@@ -192,7 +191,7 @@ class Training:
             trainer.rehearse(row)
 
 
-def count_trainable(model: Any, dtype: torch.dtype) -> int:
+def count_trainable(model: Any) -> int:
     """Count what will be trained, and make sure that with an adapter it is the adapter alone."""
     named = [(name, weight) for name, weight in model.named_parameters() if weight.requires_grad]
     if isinstance(model, PeftModel):
@@ -200,9 +199,6 @@ def count_trainable(model: Any, dtype: torch.dtype) -> int:
         stray = [name for name, _ in named if own not in name]
         if stray:
             raise RuntimeError(f"weights of the base would be trained beside the adapter: {', '.join(stray[:3])}")
-        for _, weight in named:
-            # TRL casts a QLoRA adapter to bf16: a loss of precision where the run computes in fp32, and no
-            # gradient scaler where it computes in fp16.
-            if dtype is not torch.bfloat16:
-                weight.data = weight.data.float()
+        for _, weight in named:  # peft makes adapters in fp32, other libraries may not
+            weight.data = weight.data.float()
     return sum(weight.numel() for _, weight in named)

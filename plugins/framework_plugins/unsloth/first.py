@@ -13,6 +13,9 @@ import os
 from collections.abc import Iterator
 from importlib.metadata import version
 
+import framework_plugins.hf.allocator  # noqa: F401 - before torch, which Unsloth imports
+
+# isort: split
 from framework.api.component import imported_too_late
 from framework.api.errors import FrameworkError
 from framework.api.files import cache_dir

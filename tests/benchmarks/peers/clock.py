@@ -25,7 +25,11 @@ class Task:
         learning_rate: its peak.
         warmup_steps: steps until there.
         seed: of the run.
-        four_bits: whether the base is loaded in NF4, and activations are checkpointed.
+        four_bits: whether the base is loaded in NF4.
+        checkpointing: whether activations are checkpointed.
+        packing: tokens of the sequences that rows are packed into; 0: rows are padded.
+        attention: the implementation; empty: what transformers takes.
+        liger: whether Liger's kernels are taken.
     """
 
     model: str
@@ -38,6 +42,10 @@ class Task:
     warmup_steps: int
     seed: int
     four_bits: bool = False
+    checkpointing: bool = False
+    packing: int = 0
+    attention: str = ""
+    liger: bool = False
 
     def read(self) -> list[dict[str, list[int]]]:
         """Return the rows."""
@@ -51,6 +59,7 @@ def task() -> Task:
 
 def clock() -> Any:
     """Return a callback for a transformers trainer that notes when steps begin and end, in seconds since 1970."""
+    import torch
     from transformers import TrainerCallback
 
     class Clock(TrainerCallback):
@@ -62,17 +71,25 @@ def clock() -> Any:
             self.begins.append(time.time())
 
         def on_step_end(self, *_: Any, **__: Any) -> None:
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
             self.end = time.time()
 
     return Clock()
 
 
 def write(made: Any, job: Task, tokens: int) -> None:
-    """Write what was measured; the peak on the GPU in bytes, 0 where there is none."""
+    """Write what was measured; the peaks on the GPU in bytes, 0 where there is none."""
     import torch
 
     times = [*made.begins, made.end]
     seconds = [after - before for before, after in pairwise(times)]
-    peak = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
-    result = {"first_step": made.begins[0], "seconds": seconds, "tokens": tokens, "gpu_bytes": peak}
+    on_gpu = torch.cuda.is_available()
+    result = {
+        "first_step": made.begins[0],
+        "seconds": seconds,
+        "tokens": tokens,
+        "gpu_bytes": torch.cuda.max_memory_allocated() if on_gpu else 0,
+        "gpu_reserved": torch.cuda.max_memory_reserved() if on_gpu else 0,
+    }
     Path(job.folder, "result.json").write_text(json.dumps(result), encoding="utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -46,7 +47,10 @@ class Clock(Logger):
     def close(self) -> None:
         """Write."""
         seconds = [after - before for before, after in pairwise([0.0, *self.ends])]
-        result = {"first_step": self.start, "seconds": seconds, "tokens": self.tokens}
+        torch = sys.modules.get("torch")
+        on_gpu = torch is not None and torch.cuda.is_initialized()
+        reserved = torch.cuda.max_memory_reserved() if torch is not None and on_gpu else 0
+        result = {"first_step": self.start, "seconds": seconds, "tokens": self.tokens, "gpu_reserved": reserved}
         (self.run_dir / self.config.file).write_text(json.dumps(result), encoding="utf-8")
 
 

@@ -24,7 +24,13 @@ if job.four_bits:
         bnb_4bit_compute_dtype=torch.bfloat16,
     )
 trainer = SFTTrainer(
-    model=AutoModelForCausalLM.from_pretrained(job.model, dtype=torch.bfloat16, quantization_config=quantized),
+    model=AutoModelForCausalLM.from_pretrained(
+        job.model,
+        dtype=torch.bfloat16,
+        quantization_config=quantized,
+        attn_implementation=job.attention or None,
+        device_map={"": "cuda" if torch.cuda.is_available() else "cpu"},
+    ),
     args=SFTConfig(
         output_dir=job.folder,
         per_device_train_batch_size=job.batch,
@@ -37,8 +43,10 @@ trainer = SFTTrainer(
         optim="adamw_torch",
         bf16=True,
         use_cpu=not torch.cuda.is_available(),
-        gradient_checkpointing=job.four_bits,
-        max_length=None,
+        gradient_checkpointing=job.checkpointing,
+        packing=job.packing > 0,
+        max_length=job.packing or None,
+        use_liger_kernel=job.liger,
         completion_only_loss=True,
         dataloader_pin_memory=False,
         save_strategy="no",

@@ -20,7 +20,7 @@ model = FastLanguageModel.get_peft_model(
     lora_alpha=32,
     lora_dropout=0,
     target_modules=["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"],
-    use_gradient_checkpointing="unsloth" if job.four_bits else False,
+    use_gradient_checkpointing="unsloth" if job.checkpointing else False,
     random_state=job.seed,
 )
 made = clock()
@@ -61,7 +61,8 @@ trainer = SFTTrainer(
         seed=job.seed,
     ),
     train_dataset=Dataset.from_list(rows),
-    data_collator=collate,
+    # Rows that come labelled need none on a GPU, and with one of ours Unsloth pads: without it is as its notebooks are.
+    data_collator=None if torch.cuda.is_available() else collate,
     processing_class=tokenizer,
     callbacks=[made],
 )

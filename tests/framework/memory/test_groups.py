@@ -40,6 +40,8 @@ def test_two_layers_and_the_head_are_whole_for_a_while() -> None:
     assert terms.gathered(SHAPE, quantized) == pytest.approx(layer + 2 * head)
     full = replace(FULL, processes=8, sharded=True)
     assert terms.gathered(SHAPE, full) == pytest.approx(2 * (2 * layer + head) + 4 * (layer + head))
+    chunks = replace(full, loss=Loss.learned)  # the head's gradient is summed in fp32, and multiplied once
+    assert terms.gathered(SHAPE, chunks) - terms.gathered(SHAPE, full) == pytest.approx((4 + 4 - 2) * head)
     assert terms.gathered(SHAPE, LORA) == 0
     phases = [estimate(SHAPE, settings).phases for settings in (LORA, sharded)]
     for name in ("forward", "loss", "backward"):

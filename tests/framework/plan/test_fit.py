@@ -13,8 +13,9 @@ from framework.hooks.session import current
 from framework.plan.fit import check_fits
 from framework.plan.forecast import Planner
 from framework.plan.history import remember_rows
-from framework.util import host
+from framework.util import gpus, host
 from framework.util.errors import DoesNotFitError
+from framework.util.gpus import Gpu
 from framework.util.host import HostMemory
 from tests.support.shelf import ROWS, Shelf, plan
 
@@ -60,6 +61,28 @@ def test_what_cannot_fit_is_refused_before_the_rows_are_known(
     with pytest.raises(DoesNotFitError, match=r"at least \d+\.\d GiB are needed, and CPU has 4\.0") as error:
         check_fits(*Planner(llama, current()).first(refused))
     assert "quantization=nf4" in str(error.value)
+
+
+def test_a_gpu_with_memory_for_the_weights_and_for_no_row_is_refused(
+    tmp_path: Path, llama: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What counts once rows are known is a pass of one row with checkpointing; weights and optimizer alone before."""
+    run, planner = plan(tmp_path, "quantization=nf4"), Planner(llama, current())
+
+    def card(free: int) -> None:
+        monkeypatch.setattr(gpus, "here", lambda: Gpu("NVIDIA GeForce RTX 3060", 12 * GIB, free))
+
+    card(12 * GIB)
+    before, after = planner.first(run)[1].memory, planner.update(run, ROWS).memory
+    assert before is not None
+    assert after is not None
+    assert before.least < after.least
+    card((before.least + after.least) // 2 + round(gpus.CONTEXT * GIB))
+    check_fits(*planner.first(run))
+    with pytest.raises(
+        DoesNotFitError, match=r"at least \d\.\d GiB are needed, and NVIDIA GeForce RTX 3060 has \d\.\d"
+    ):
+        check_fits(run, planner.update(run, ROWS))
 
 
 def test_until_the_rows_are_known_apply_takes_what_costs_nothing(tmp_path: Path, llama: Shelf) -> None:

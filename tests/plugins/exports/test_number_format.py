@@ -16,6 +16,7 @@ from framework.api.plan import Plan
 from framework.api.protocols import ExportContext
 from framework_plugins.exports import number_format
 from framework_plugins.exports.config import Dtype, ParityConfig
+from framework_plugins.exports.parity.folders import Held
 from framework_plugins.exports.parity.gate import Gate, Reference
 from framework_plugins.exports.rounding import lost
 from tests.support.ggufs import tiny_model
@@ -54,7 +55,7 @@ def make(tmp_path: Path) -> Make:
 
 def gate(context: ExportContext, largest: float) -> Gate:
     """Return a gate that has asked the trained model already."""
-    context.shared["parity"] = Reference([], torch.float32, frozenset(), [], largest)
+    context.shared["parity"] = Reference([], Held("cpu", torch.float32), frozenset(), [], largest)
     return Gate(ParityConfig(), testing.EchoModel(testing.plan([], run_dir=context.run_dir)), context)
 
 
@@ -145,11 +146,11 @@ def test_the_largest_number_is_that_of_any_layer(make: Make) -> None:
     from framework_plugins.exports.parity.rows import CheckRow
 
     context = make(0.0)
-    rows = [CheckRow("", (5, 6, 7, 8), (9,), stopped=False)]
-    _, before = trained_logits(context.plan, context.checkpoint, rows, torch.float32)
+    rows, held = [CheckRow("", (5, 6, 7, 8), (9,), stopped=False)], Held("cpu", torch.float32)
+    _, before = trained_logits(context.plan, context.checkpoint, rows, held)
     file = context.plan.model.create().fetch(weights=True).folder / "model.safetensors"
     weights = load_file(file)
     name = next(name for name in weights if "layers.0.mlp.down_proj" in name)
     save_file({**weights, name: weights[name] * 1e6}, file, metadata={"format": "pt"})
-    _, after = trained_logits(context.plan, context.checkpoint, rows, torch.float32)
+    _, after = trained_logits(context.plan, context.checkpoint, rows, held)
     assert after > 1e3 * before > 0

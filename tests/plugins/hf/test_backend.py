@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,11 @@ import torch
 from transformers import AutoModelForCausalLM, Gemma3Config
 
 from framework.api.records import Message, Prompt
+from framework.memory import Shape
 from framework.util.errors import FrameworkError
+from framework.util.gpus import Gpu
+from framework.util.host import GIB
+from framework_plugins.hf import hardware
 from framework_plugins.hf.model import HFModel
 from tests.support import plain_peft
 from tests.support.tiny import chat_rows, tiny_llama
@@ -39,6 +45,27 @@ def answers(model: HFModel) -> list[str]:
 
 def digest(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def test_a_gpu_keeps_activations_where_the_longest_row_leaves_room_for_them(
+    base: Path, rows: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with opened(make(base, rows, tmp_path)) as (model, data):
+        picked = model.machine
+        assert model.machine_for(data.train) is picked
+        model.machine = dataclasses.replace(picked, device="cuda", checkpointing=True)
+        for size, on in ((GIB, False), (GIB // 2, True)):
+            monkeypatch.setattr(hardware, "room", lambda _, size=size: Gpu("a GPU", size, size))
+            assert model.machine_for(data.train).checkpointing is on
+            fact = model.facts[hardware.CHECKPOINTING]
+        assert re.fullmatch(r"off \(at most 0\.\d GiB are needed, and 0\.5 are free\)", fact)
+        monkeypatch.setattr(Shape, "from_config", _unknown)
+        assert model.machine_for(data.train).checkpointing
+        model.machine = picked
+
+
+def _unknown(_: object) -> Shape:
+    raise FrameworkError("config.json does not say how many layers there are")
 
 
 def test_training_lowers_the_loss_and_the_base_stays_as_it_was(base: Path, rows: Path, tmp_path: Path) -> None:

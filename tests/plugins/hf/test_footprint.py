@@ -1,5 +1,6 @@
 """hf/footprint.py: how `trainer=hf` uses memory, as the plan has it."""
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ from framework.api.records import TokenRow
 from framework.config.compose import compose
 from framework.memory import Attention, Loss, MemorySettings, Shape, Weights, estimate
 from framework.plan.make import make_plan
-from framework.util.gpus import Gpu, named
+from framework.util.gpus import CONTEXT, Gpu, named
+from framework.util.host import GIB
 from framework_plugins.hf.config import Packing
 from framework_plugins.hf.footprint import footprint, reductions, targets
 from framework_plugins.hf.packing.parts import Packer
@@ -32,7 +34,7 @@ def settings(*words: str, gpu: Gpu | None = GPU, longest: int = 256, shared: int
 def test_lora_on_a_gpu_keeps_the_base_in_16_bits_and_the_adapter_in_32() -> None:
     made = settings("adapter.r=8")
     assert (made.weights, made.rank, made.trained_width, made.state_bytes) == (Weights.half, 8, 4, 8.0)
-    assert (made.tokens, made.checkpointing, made.loss) == (2 * 256, True, Loss.learned)
+    assert (made.tokens, made.loss, made.chunk) == (2 * 256, Loss.learned, 2**28)
     assert made.masked
     assert not made.varied
 
@@ -41,8 +43,8 @@ def test_lora_on_a_gpu_keeps_the_base_in_16_bits_and_the_adapter_in_32() -> None
     ("words", "name", "value"),
     [
         (["quantization=nf4"], "weights", Weights.nf4),
-        (["quantization=nf4"], "trained_width", 2),
-        (["quantization=nf4", "trainer.dtype=fp16"], "trained_width", 4),
+        (["quantization=nf4"], "trained_width", 4),
+        (["quantization=int8", "trainer.dtype=bf16"], "trained_width", 4),
         (["quantization=nf4", "quantization.double_quant=false"], "double_quant", False),
         (["quantization=int8"], "weights", Weights.int8),
         (["adapter=full"], "weights", Weights.fp32),
@@ -60,11 +62,41 @@ def test_lora_on_a_gpu_keeps_the_base_in_16_bits_and_the_adapter_in_32() -> None
         ([*EIGHT, "launch=fsdp2", "launch.cpu_offload=true"], "offloaded_weights", True),
         ([*EIGHT, "launch=ddp"], "pieces", 1),
         ([*EIGHT, "launch=ddp"], "processes", 8),
-        ([*EIGHT, "launch=ddp"], "loss", Loss.plain),
+        ([*EIGHT, "launch=ddp"], "loss", Loss.learned),
+        ([*EIGHT, "launch=fsdp2"], "loss", Loss.learned),
     ],
 )
 def test_each_setting_is_read(words: list[str], name: str, value: object) -> None:
     assert getattr(settings(*words), name) == value
+
+
+def test_a_gpu_computes_activations_again_only_where_memory_is_not_enough_without() -> None:
+    """The plan decides: the upper end of its band without checkpointing, beside what the GPU has free."""
+    with_room, without = settings(longest=2048), settings(gpu=named("1GiB"), longest=2048)
+    assert not with_room.checkpointing
+    assert without.checkpointing
+    kept = estimate(SHAPE, dataclasses.replace(without, checkpointing=False)).high
+    edge = round(kept + CONTEXT * GIB)
+    assert not settings(gpu=Gpu("a GPU", edge, edge), longest=2048).checkpointing
+    assert settings(gpu=Gpu("a GPU", edge, edge - 1), longest=2048).checkpointing
+
+
+@pytest.mark.parametrize(
+    ("words", "checkpointing"),
+    [
+        (["trainer.gradient_checkpointing=enabled"], True),
+        (["trainer.gradient_checkpointing=disabled"], False),
+        ([*EIGHT, "launch=ddp"], True),
+    ],
+    ids=["enabled", "disabled", "group"],
+)
+def test_who_chose_and_who_cannot_repeat_a_step_decide_by_themselves(words: list[str], *, checkpointing: bool) -> None:
+    assert settings(*words, gpu=named("h200")).checkpointing is checkpointing
+
+
+def test_logits_that_are_capped_are_not_kept_either() -> None:
+    capped = Shape.from_config({**SMOLLM, "final_logit_softcapping": 30.0})
+    assert footprint(plan(), capped, GPU, 256, 0).loss is Loss.learned
 
 
 def test_a_cpu_counts_the_process_and_its_own_layers() -> None:

@@ -11,13 +11,23 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from peft import LoraConfig, get_peft_model
 from torch.nn import functional
-from transformers import AutoModelForCausalLM, GraniteConfig, GraniteForCausalLM
+from torch.utils._pytree import tree_map
+from transformers import (
+    AutoModelForCausalLM,
+    CohereConfig,
+    Gemma2Config,
+    GraniteConfig,
+    LlamaForCausalLM,
+    PreTrainedConfig,
+)
+from transformers.modeling_outputs import CausalLMOutputWithPast
 
-from framework.api.records import TokenRow
+from framework.api.records import IGNORE, TokenRow
+from framework.util.errors import FrameworkError
 from framework_plugins.hf.config import Packing
 from framework_plugins.hf.fast import install
 from framework_plugins.hf.fast.head import LEAST, LOGITS
-from framework_plugins.hf.losses import Losses
+from framework_plugins.hf.losses import INSIDE, Losses
 from framework_plugins.hf.packing.parts import Packer
 from tests.plugins.hf.packing import drawn
 from tests.support.examples import examples
@@ -139,27 +149,197 @@ def test_a_tree_is_the_same_with_checkpointing(tmp_path: Path, *, checkpointing:
     assert_same(packed(model, losses, Packer(Packing.tree, 6, 0), rows), wanted)
 
 
-def test_a_model_that_scales_its_logits_is_asked_for_them(tmp_path: Path) -> None:
-    config = GraniteConfig(
-        vocab_size=drawn.VOCABULARY, hidden_size=32, intermediate_size=48, num_hidden_layers=2, num_attention_heads=4,
-        num_key_value_heads=2, logits_scaling=8.0,
-    )  # fmt: skip
+SMALL: dict[str, Any] = {
+    "vocab_size": drawn.VOCABULARY, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2,
+    "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 8, "pad_token_id": 0, "bos_token_id": 1,
+    "eos_token_id": 2,
+}  # fmt: skip
+CHANGED: dict[str, tuple[PreTrainedConfig, tuple[float, float]]] = {
+    "granite": (GraniteConfig(**SMALL, logits_scaling=8.0), (1 / 8, 0.0)),
+    "cohere": (CohereConfig(**SMALL, logit_scale=0.25), (0.25, 0.0)),
+    "gemma2": (
+        Gemma2Config(
+            **SMALL,
+            final_logit_softcapping=0.5,
+            layer_types=["full_attention"] * 2,
+            initializer_range=0.2,
+            attn_logit_softcapping=None,
+        ),
+        (1.0, 0.5),
+    ),
+}
+"""Models that scale or cap their logits, with scale and cap."""
+
+
+def saved(folder: Path, config: PreTrainedConfig) -> Path:
+    """Write a random model."""
     torch.manual_seed(0)
-    GraniteForCausalLM(config).save_pretrained(tmp_path)
-    model = build(tmp_path, "fast")
+    AutoModelForCausalLM.from_config(config, dtype=torch.float32).save_pretrained(folder)
+    return folder
+
+
+@pytest.mark.parametrize("name", CHANGED)
+def test_logits_that_are_scaled_or_capped_are_made_a_few_at_a_time_too(tmp_path: Path, name: str) -> None:
+    config, made = CHANGED[name]
+    model = build(saved(tmp_path, config), "fast")
     losses = Losses(model.eval(), Packing.tree, masked=False)
-    assert losses.head is None
+    assert losses.head is not None
+    assert (losses.head.scale, losses.head.cap) == made
     model.train()
     rows = drawn.make(7, 6, 120)
     wanted = reference(model, rows)
     for packing in Packing:
-        losses.logits = LOGITS
-        made = packed(model, losses, Packer(packing, 3, 0), rows)
-        # Here the loss is torch's own.
-        assert made[0] == pytest.approx(wanted[0], rel=TOLERANCE)
-        assert made[1].keys() == wanted[1].keys()
-        losses.logits = FEW
-        assert_same(packed(model, losses, Packer(packing, 3, 0), rows), made)
+        for losses.logits in (LOGITS, FEW):
+            assert_same(packed(model, losses, Packer(packing, 3, 0), rows), wanted)
+    logits = [logits for _, logits in losses.blocks(losses.seen(Packer(Packing.none, 1, 0)(rows[:1])[0]))]
+    whole = model(input_ids=torch.tensor([rows[0].input_ids])).logits[0]
+    learned = [at - 1 for at, label in enumerate(rows[0].labels) if label != IGNORE and at]
+    torch.testing.assert_close(torch.cat(logits), whole[learned], rtol=1e-5, atol=1e-5)
+
+
+def test_a_cap_that_small_logits_hardly_feel_is_seen_in_16_bits(tmp_path: Path) -> None:
+    config, _ = CHANGED["gemma2"]
+    config.final_logit_softcapping = 30.0
+    model = AutoModelForCausalLM.from_pretrained(saved(tmp_path, config), dtype=torch.bfloat16).eval()
+    losses = Losses(model, Packing.pad, masked=True)
+    assert losses.head is not None
+    assert losses.head.cap == 30
+
+
+class Positions(LlamaForCausalLM):
+    """A Llama that makes logits in its own way, and takes `logits_to_keep` as a class says."""
+
+    factor = 1.7
+    """No config names it."""
+    keeps = ""
+
+    def forward(self, *ids: Any, logits_to_keep: Any = 0, **named: Any) -> Any:
+        out = super().forward(*ids, **named)
+        out.logits = out.logits * self.factor
+        if self.keeps == "as many" and isinstance(logits_to_keep, torch.Tensor):
+            out.logits = out.logits[:, -len(logits_to_keep) :]
+        return out
+
+
+class Plain(Positions):
+    """Ignores it, and its head gives its logits."""
+
+    factor = 1.0
+
+
+class AsMany(Positions):
+    """Takes its length, and gives the last positions."""
+
+    keeps = "as many"
+
+
+@pytest.mark.parametrize("kind", [Positions, Plain, AsMany])
+def test_a_model_that_takes_no_positions_is_trained_on_the_right_ones(tmp_path: Path, kind: type[Positions]) -> None:
+    torch.manual_seed(0)
+    model = kind.from_pretrained(tiny_llama(tmp_path), dtype=torch.float32).eval()
+    losses = Losses(model, Packing.tree, masked=True)
+    assert losses.packing is Packing.tree
+    assert (losses.head is not None) == (kind is Plain)
+    assert losses.selects == (kind is not AsMany)
+    model.train()
+    rows = drawn.make(7, 6, 120)
+    wanted = reference(model, rows)
+    for packing in Packing:
+        assert_same(packed(model, losses, Packer(packing, 3, 0, masked=True), rows), wanted)
+    assert bool(losses.fewer_logits()) == (kind is Plain)  # else there is nothing to make smaller
+    for row in rows:  # as scores and divergences read them
+        (part,) = Packer(Packing.none, 1, 0)([row])
+        with torch.no_grad():
+            logits = torch.cat([logits for _, logits in losses.blocks(losses.seen(part))])
+            whole = model(input_ids=part["input_ids"]).logits[0, part["source"]]
+        torch.testing.assert_close(logits, whole, rtol=1e-5, atol=1e-5)
+
+
+def test_logits_of_other_positions_are_refused(tmp_path: Path) -> None:
+    model = Positions.from_pretrained(tiny_llama(tmp_path), dtype=torch.float32).eval()
+    losses = Losses(model, Packing.pad, masked=True)
+    model.keeps = "as many"
+    part = Packer(Packing.pad, 3, 0)(drawn.make(7, 6, 120))[-1]
+    part["source"] = part["source"][:2]
+    losses.seen(part)
+    losses.selects = False
+    model.forward = lambda **_: CausalLMOutputWithPast(logits=torch.zeros(3, 1, 8))
+    with pytest.raises(FrameworkError, match=r"^Positions gives the logits of 1 of \d+ tokens where 2 were asked for"):
+        losses.seen(part)
+
+
+class Whole(torch.nn.Module):
+    """Stands for an engine, whose hooks are around the forward pass of the whole model."""
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+        self.within = 0
+
+    def forward(self, **inputs: Any) -> Any:
+        self.within += 1
+        out = self.model(**inputs)
+        self.within -= 1
+        return out
+
+
+@pytest.mark.parametrize("name", [*CHANGED, "llama"])
+def test_a_group_makes_few_logits_within_the_models_own_forward_pass(tmp_path: Path, name: str) -> None:
+    folder = tiny_llama(tmp_path) if name == "llama" else saved(tmp_path, CHANGED[name][0])
+    model = build(folder, "plain")
+    losses = Losses(model.eval(), Packing.tree, masked=True, looks=False)
+    engine = Whole(model)
+    losses.through(engine)
+    assert losses.head is not None
+    assert (losses.packing is Packing.tree) == (name != "gemma2")  # by itself it takes the attention without a tree
+    outside = []
+    losses.body.register_forward_pre_hook(lambda *_: outside.append(engine.within == 0))
+    losses.head.linear.register_forward_pre_hook(  # otherwise all logits at once
+        lambda _, __, named: outside.append(engine.within == 0 or INSIDE not in named), with_kwargs=True
+    )
+    model.train()
+    rows = drawn.make(7, 6, 120)
+    for packing in {Packing.none, Packing.pad, losses.packing}:
+        made = packed(model, losses, Packer(packing, 3, 0, masked=True), rows)
+        assert not any(outside)
+        with torch.no_grad():
+            wanted = sum(float(losses.sum(part)) for part in Packer(Packing.none, 1, 0)(rows))
+        assert made[0] == pytest.approx(wanted, rel=TOLERANCE)
+    assert outside
+    outside.clear()
+    assert_same(made, reference(model, rows))
+    assert any(outside)  # by itself the model is as it was
+
+
+class Casting(Whole):
+    """Casts what a model gives to 16 bits, as FSDP2 does where it computes in 16 bits."""
+
+    def forward(self, **inputs: Any) -> Any:
+        return tree_map(self.cast, super().forward(**inputs))
+
+    @staticmethod
+    def cast(value: Any) -> Any:
+        floats = isinstance(value, torch.Tensor) and value.is_floating_point()
+        return value.to(torch.bfloat16) if floats else value
+
+
+def test_the_loss_of_a_group_keeps_its_digits_where_an_engine_casts_to_16_bits(tmp_path: Path) -> None:
+    model = build(tiny_llama(tmp_path), "plain")
+    part = Packer(Packing.pad, 6, 0)(drawn.make(7, 6, 120))[0]
+    alone = Losses(model.eval(), Packing.pad, masked=True)
+    wanted = alone.mean(part)
+    expected = torch.autograd.grad(wanted, [weight for weight in model.parameters() if weight.requires_grad])
+    losses = Losses(model, Packing.pad, masked=True, looks=False)
+    losses.take(alone.found)
+    losses.caller, losses.grouped = Casting(model), True
+    assert losses.head is not None
+    losses.head.linear.register_forward_hook(lambda _, __, out: Casting.cast(out))
+    found = losses.mean(part)
+    assert found.dtype is torch.float32
+    assert float(found.detach()) == float(wanted.detach())
+    made = torch.autograd.grad(found, [weight for weight in model.parameters() if weight.requires_grad])
+    for one, two in zip(made, expected, strict=True):
+        torch.testing.assert_close(one, two, rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.parametrize("kind", ["plain", "full"])

@@ -1,13 +1,15 @@
 """Logits of model folders, by plain transformers and peft: none of what trains here takes part.
 
 All is computed in fp32, also where the weights fit into memory in 16 bits only: computing in bf16 moves more tokens
-than a merge does, see docs/explanation/parity.md.
+than a merge does, see docs/explanation/parity.md. Where the run has used a GPU that has room for the weights beside the
+trained model, it computes; TF32 is for passes of a training and off here.
 """
 
 from __future__ import annotations
 
 import gc
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,11 +32,19 @@ WIDTHS = {torch.float32: 4, torch.bfloat16: 2}
 SHORT = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 SPARE = 1.2
 """How many times its weights a model needs while it is loaded and asked."""
+LOGITS = 1 << 29
+"""Bytes of the logits that are made at a time where several rows are asked together."""
 
 
-def trained_logits(
-    plan: Plan, checkpoint: Path, rows: Sequence[CheckRow], memory_dtype: torch.dtype
-) -> tuple[list[Logits], float]:
+@dataclass(frozen=True)
+class Held:
+    """Where the weights of a model are held, and in which number format: fp32, or bf16 for any 16 bits."""
+
+    device: str
+    dtype: torch.dtype
+
+
+def trained_logits(plan: Plan, checkpoint: Path, rows: Sequence[CheckRow], held: Held) -> tuple[list[Logits], float]:
     """Return the logits of the trained weights on their base in 16 bits, as peft puts them together.
 
     And the size of the largest number that any layer gives on the way.
@@ -44,30 +54,50 @@ def trained_logits(
 
     def load() -> Any:
         if not (checkpoint / "adapter_config.json").is_file():
-            return _load(checkpoint, memory_dtype, trust=trust)
+            return _load(checkpoint, held, trust=trust)
         source: ModelSource = plan.model.create()
-        base = _load(source.fetch(weights=True).folder, memory_dtype, trust=trust)
-        return PeftModel.from_pretrained(base, checkpoint)
+        base = _load(source.fetch(weights=True).folder, held, trust=trust)
+        return PeftModel.from_pretrained(base, checkpoint, torch_device=held.device)
 
-    logits = list(_logits(load, rows, partial(_watch, largest)))
+    logits = list(_logits(load, rows, held, partial(_watch, largest)))
     return logits, largest[0]
 
 
-def folder_logits(
-    folder: Path, rows: Sequence[CheckRow], memory_dtype: torch.dtype, *, trust: bool
-) -> Iterator[Logits]:
+def folder_logits(folder: Path, rows: Sequence[CheckRow], held: Held, *, trust: bool) -> Iterator[Logits]:
     """Give the logits of a complete model folder, row by row."""
-    return _logits(lambda: _load(folder, memory_dtype, trust=trust), rows)
+    return _logits(lambda: _load(folder, held, trust=trust), rows, held)
 
 
-def affordable(folder: Path) -> torch.dtype | None:
-    """Return the number format in which memory holds the weights of a folder: fp32, bf16 for any 16 bits, or None.
+def affordable(folder: Path, *, gpu: bool = True) -> Held | None:
+    """Return how the weights of a folder can be held a second time; None where they fit nowhere.
 
-    On disk they have 16 bits, or 32 after full fine-tuning.
+    On disk they have 16 bits, or 32 after full fine-tuning. 32 bits go before the faster device: 16 make ties wider.
+
+    Args:
+        folder: the weights.
+        gpu: whether a GPU may hold them, if this process has used one.
     """
     size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
-    free = host_memory().available
-    return next((dtype for dtype, width in WIDTHS.items() if size / 2 * width * SPARE < free), None)
+    devices = {"cuda": _free_on_gpu() if gpu else 0, "cpu": host_memory().available}
+    return next(
+        (
+            Held(device, dtype)
+            for dtype, width in WIDTHS.items()
+            for device, free in devices.items()
+            if size / 2 * width * SPARE + (LOGITS if device == "cuda" else 0) < free
+        ),
+        None,
+    )
+
+
+def _free_on_gpu() -> int:
+    """Return the bytes that are left beside the trained model; 0 where this process uses no GPU."""
+    if not torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        return 0
+    free, total = torch.cuda.mem_get_info()
+    allocated = torch.cuda.memory_allocated()
+    limit = round(total * torch.cuda.get_per_process_memory_fraction())
+    return min(limit - allocated, free + torch.cuda.memory_reserved() - allocated)
 
 
 def on_disk(folder: Path) -> str:
@@ -77,34 +107,66 @@ def on_disk(folder: Path) -> str:
     return str(text.get("dtype") or config.get("dtype") or config.get("torch_dtype") or "float32")
 
 
-def _load(folder: Path, memory_dtype: torch.dtype, *, trust: bool) -> Any:
+def _load(folder: Path, held: Held, *, trust: bool) -> Any:
     """Load a model; one that is held in 16 bits keeps those that it has on disk."""
-    dtype = memory_dtype if memory_dtype is torch.float32 else SHORT.get(on_disk(folder), memory_dtype)
-    return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, trust_remote_code=trust, use_safetensors=True)
+    dtype = held.dtype if held.dtype is torch.float32 else SHORT.get(on_disk(folder), held.dtype)
+    place = {} if held.device == "cpu" else {"device_map": {"": held.device}}
+    return AutoModelForCausalLM.from_pretrained(
+        folder, dtype=dtype, trust_remote_code=trust, use_safetensors=True, **place
+    )
 
 
 def _logits(
-    load: Callable[[], Any], rows: Sequence[CheckRow], watch: Callable[[nn.Module], None] | None = None
+    load: Callable[[], Any],
+    rows: Sequence[CheckRow],
+    held: Held,
+    watch: Callable[[nn.Module, list[torch.Tensor]], None] | None = None,
 ) -> Iterator[Logits]:
+    """Give the logits of each row; several are asked together where that spares widening the weights for each."""
     model = load().eval()
+    real: list[torch.Tensor] = []
+    widened = False
     for module in model.modules():
         if watch:
-            watch(module)
+            watch(module, real)
         if any(_is_short(weight) for weight in module.parameters(recurse=False)):
             _compute_in_fp32(module)
+            widened = True
+    together = 1
+    if rows and (widened or held.device != "cpu"):
+        one = 4 * model.config.get_text_config().vocab_size * max(len(row.ids) for row in rows)
+        together = max(1, LOGITS // one)
     with torch.no_grad():
-        for row in rows:
-            yield model(input_ids=torch.tensor([row.ids]), use_cache=False).logits[0].float().numpy()
-    del model
+        for start in range(0, len(rows), together):
+            some = [torch.tensor(row.ids) for row in rows[start : start + together]]
+            ids = nn.utils.rnn.pad_sequence(some, batch_first=True).to(held.device)
+            lengths = torch.tensor([len(each) for each in some], device=held.device)
+            real[:] = [torch.arange(ids.shape[1], device=held.device) < lengths[:, None]]
+            # Behind the end of a row nothing looks back, so where none has a gap there is no mask to be made.
+            masked = {} if len(some) == 1 else {"attention_mask": real[0].long()}
+            logits = model(input_ids=ids, use_cache=False, **masked).logits
+            for each, row in zip(logits, some, strict=True):
+                yield each[: len(row)].float().cpu().numpy()
+    del model, logits
     gc.collect()
+    if held.device != "cpu":
+        torch.cuda.empty_cache()
 
 
-def _watch(largest: list[float], module: nn.Module) -> None:
-    """Keep the size of the largest number that a module gives; a whole layer gives the sum of its parts."""
+def _watch(largest: list[float], module: nn.Module, real: list[torch.Tensor]) -> None:
+    """Keep the size of the largest number that a module gives; a whole layer gives the sum of its parts.
+
+    Args:
+        largest: where it is kept.
+        module: of the model.
+        real: which places of the rows that are asked are no padding, (rows, longest).
+    """
 
     def look(_: nn.Module, __: Any, output: Any) -> None:
         first = output[0] if isinstance(output, tuple) else output
         if isinstance(first, torch.Tensor) and first.is_floating_point():
+            if first.shape[:2] == real[0].shape:
+                first = first[real[0]]
             largest[0] = max(largest[0], first.abs().max().item())
 
     module.register_forward_hook(look)

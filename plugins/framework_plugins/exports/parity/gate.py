@@ -18,7 +18,7 @@ from framework_plugins.exports.llama.model import Llama
 from framework_plugins.exports.parity.agreement import Agreement, Answer, agree_each
 from framework_plugins.exports.parity.bounds import exact, within
 from framework_plugins.exports.parity.conversations import Compared, compare, conversations, unchecked
-from framework_plugins.exports.parity.folders import affordable, folder_logits, on_disk, trained_logits
+from framework_plugins.exports.parity.folders import Held, affordable, folder_logits, on_disk, trained_logits
 from framework_plugins.exports.parity.record import ConversationsRecord, Record, add
 from framework_plugins.exports.parity.rows import CheckRow, check_rows
 
@@ -46,14 +46,14 @@ class Reference:
 
     Attributes:
         rows: what all are given.
-        held: how memory holds the weights.
+        held: where and how memory holds the weights.
         stop_ids: the tokens that end an answer.
         logits: of each row, (tokens, vocabulary).
         largest: the size of the largest number that a layer gives.
     """
 
     rows: list[CheckRow]
-    held: torch.dtype
+    held: Held
     stop_ids: frozenset[int]
     logits: list[Any]
     largest: float
@@ -86,12 +86,20 @@ class Gate:
 
     def _reference(self) -> Reference | None:
         context, settings = self.context, self.config
-        memory_dtype = affordable(self._trained_folder())
-        if memory_dtype is None:
+        if affordable(self._trained_folder()) is None:
             return None
         rows = check_rows(self.model, context.prompts, count=settings.prompts, max_new_tokens=settings.max_new_tokens)
-        logits, largest = trained_logits(context.plan, context.checkpoint, rows, memory_dtype)
-        return Reference(rows, memory_dtype, self.model.stop_ids, logits, largest)
+        held = affordable(self._trained_folder())  # once more: answering has taken memory of a GPU
+        if held is None:
+            return None
+        try:
+            logits, largest = trained_logits(context.plan, context.checkpoint, rows, held)
+        except torch.OutOfMemoryError:  # of a GPU: others may use it too
+            held = affordable(self._trained_folder(), gpu=False)
+            if held is None:
+                return None
+            logits, largest = trained_logits(context.plan, context.checkpoint, rows, held)
+        return Reference(rows, held, self.model.stop_ids, logits, largest)
 
     def _trained_folder(self) -> Path:
         """Return the folder with most of the trained weights: that of the base, or of a model trained whole."""
@@ -228,7 +236,7 @@ class Gate:
 
     def _tie(self, reference: Reference, form: str) -> float:
         """Return how wide ties are: as the coarsest rounding of either side, that of 32 bits in memory too."""
-        cut = reference.held is not torch.float32 and "float32" in (form, on_disk(self._trained_folder()))
+        cut = reference.held.dtype is not torch.float32 and "float32" in (form, on_disk(self._trained_folder()))
         return BF16_TIE if form in BF16 or cut else TIE
 
     def _judge_merged(self, name: str, form: str, agreements: list[Agreement]) -> None:

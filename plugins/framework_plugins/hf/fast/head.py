@@ -7,11 +7,11 @@ there and then. (The idea of Liger's fused linear cross entropy, Hsu et al., arX
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.checkpoint import checkpoint
 
 Tensor = torch.Tensor
 LOGITS, LEAST = 1 << 25, 1 << 21
@@ -19,6 +19,44 @@ LOGITS, LEAST = 1 << 25, 1 << 21
 where memory runs out."""
 WIDE = 1 << 23
 """Size of those that are processed in fp32 at a time: they should stay in the cache."""
+ON_GPU = 1 << 27
+"""Both sizes on a GPU, whose products are at full speed from some hundred rows on, and on which each of a piece's ten
+operations takes 5 µs to start: 523 rows of Llama 3's vocabulary."""
+ROOM = 1024.0
+"""What the gradient by a logit is raised to in fp16, at most. Of a vocabulary of 128,000 most tokens are likely to less
+than 6e-8, the smallest number in fp16, and would be lost before a gradient scaler multiplies the loss. Its product with
+the head stays below 65,504 for weights up to 32."""
+
+
+def kept(device: torch.device) -> int:
+    """Return the size of the logits that are kept at a time on a device."""
+    return LOGITS if device.type == "cpu" else ON_GPU
+
+
+def processed(device: torch.device) -> int:
+    """Return the size of those that are processed in fp32 at a time on a device."""
+    return WIDE if device.type == "cpu" else ON_GPU
+
+
+@dataclass(frozen=True)
+class Head:
+    """An output head, and what the model makes of its logits: cap * tanh(scale * logits / cap).
+
+    Attributes:
+        linear: gives the logits.
+        scale: they are multiplied by it.
+        cap: no logit is larger; 0: they are not capped.
+    """
+
+    linear: nn.Linear
+    scale: float = 1.0
+    cap: float = 0.0
+
+    def finish(self, logits: Tensor) -> Tensor:
+        """Return scaled and capped logits."""
+        if self.scale != 1:
+            logits = logits * self.scale
+        return torch.tanh(logits / self.cap) * self.cap if self.cap else logits
 
 
 class _Summed(torch.autograd.Function):
@@ -26,50 +64,116 @@ class _Summed(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, states: Tensor, weight: Tensor, bias: Tensor | None, target: Tensor, share: Tensor, logits: int
+        ctx: Any,
+        states: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        target: Tensor,
+        share: Tensor,
+        head: Head,
+        logits: int,
     ) -> Tensor:
         total = states.new_zeros((), dtype=torch.promote_types(states.dtype, torch.float32))
         needs_states, needs_weight, needs_bias = ctx.needs_input_grad[:3]
         d_states = torch.empty_like(states) if needs_states else None
-        d_weight = torch.zeros_like(weight) if needs_weight else None
-        d_bias = torch.zeros_like(bias) if needs_bias and bias is not None else None
+        # In 16 bits the sum over chunks would lose what is small.
+        wide = torch.promote_types(weight.dtype, torch.float32)
+        d_weight = torch.zeros_like(weight, dtype=wide) if needs_weight else None
+        d_bias = torch.zeros_like(bias, dtype=wide) if needs_bias and bias is not None else None
+        share, raised = _raised(share, computed_in(states))
         vocabulary = weight.shape[0]
-        many, few = (max(1, size // (part * vocabulary)) for size, part in ((logits, 2), (WIDE, 4)))
+        many, few = (max(1, size // (part * vocabulary)) for size, part in ((logits, 2), (processed(states.device), 4)))
         for start in range(0, len(states), many):
             rows = slice(start, start + many)
             grad = nn.functional.linear(states[rows], weight, bias)
             for some, labels, part in zip(
                 torch.split(grad, few), torch.split(target[rows], few), torch.split(share[rows], few), strict=True
             ):
-                total += _gradient(some, labels[:, None], part[:, None].to(total.dtype))
+                total += _gradient(some, labels[:, None], part[:, None].to(total.dtype), head.scale, head.cap)
             if d_states is not None:
                 d_states[rows] = grad @ weight
             if d_weight is not None:
                 d_weight.addmm_(grad.to(d_weight.dtype).t(), states[rows].to(d_weight.dtype))
             if d_bias is not None:
-                d_bias += grad.sum(0)
-        ctx.save_for_backward(d_states, d_weight, d_bias)
-        return total
+                d_bias += grad.sum(0, dtype=d_bias.dtype)
+        ctx.dtypes = [None if part is None else part.dtype for part in (states, weight, bias)]
+        ctx.save_for_backward(d_states, d_weight, d_bias, raised)
+        return total if raised is None else total / raised
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
-        scaled = (None if part is None else part * grads[0] for part in ctx.saved_tensors)
-        return *scaled, None, None, None
+        *parts, raised = ctx.saved_tensors
+        found = (
+            None if part is None else _times(part, grads[0], raised).to(dtype)
+            for part, dtype in zip(parts, ctx.dtypes, strict=True)
+        )
+        return *found, None, None, None, None
 
 
-def _gradient(logits: Tensor, target: Tensor, share: Tensor) -> Tensor:
+class _SummedLogits(torch.autograd.Function):
+    """Logits (tokens, vocabulary) to the weighted sum in nats; their gradient is put in their place."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, target: Tensor, share: Tensor) -> Tensor:
+        total = logits.new_zeros((), dtype=torch.promote_types(logits.dtype, torch.float32))
+        share, raised = _raised(share, logits.dtype)
+        few = max(1, processed(logits.device) // (4 * logits.shape[1]))
+        for some, labels, part in zip(*(torch.split(each, few) for each in (logits, target, share)), strict=True):
+            total += _gradient(some, labels[:, None], part[:, None].to(total.dtype))
+        ctx.save_for_backward(logits, raised)
+        return total if raised is None else total / raised
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        gradient, raised = ctx.saved_tensors
+        return _times(gradient, grads[0], raised), None, None
+
+
+def computed_in(tensor: Tensor) -> torch.dtype:
+    """Return the dtype of a product with `tensor`, which autocast may lower."""
+    kind = tensor.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else tensor.dtype
+
+
+def _raised(share: Tensor, dtype: torch.dtype) -> tuple[Tensor, Tensor | None]:
+    """Return the weights of the tokens, raised where gradients are fp16, and by how much."""
+    if dtype is not torch.float16 or not len(share):
+        return share, None
+    factor = ROOM / share.max().clamp(min=1)
+    return share * factor, factor
+
+
+def _times(gradient: Tensor, above: Tensor, raised: Tensor | None) -> Tensor:
+    """Return a gradient times the one that comes from above, which a scaler has raised instead by then."""
+    if raised is None:
+        return gradient * above
+    # Both factors in fp32: 65,536, where a scaler begins, is not a number of fp16.
+    return (gradient.float() * (above.float() / raised)).to(gradient.dtype)
+
+
+def _gradient(logits: Tensor, target: Tensor, share: Tensor, scale: float = 1.0, cap: float = 0.0) -> Tensor:
     """Return the weighted cross entropy of logits, and put its gradient by them in their place."""
     wide = logits.to(share.dtype, copy=True)
+    if scale != 1:
+        wide.mul_(scale)
+    slope = None
+    if cap:
+        wide.div_(cap).tanh_()
+        slope = 1 - wide.square()
+        wide.mul_(cap)
     highest, right = wide.amax(-1, keepdim=True), wide.gather(1, target)
     mass = wide.sub_(highest).exp_().sum(-1, keepdim=True)
     loss = ((highest + mass.log() - right) * share).sum()
-    logits.copy_(wide.mul_(share / mass).scatter_add_(1, target, -share))
+    wide.mul_(share / mass).scatter_add_(1, target, -share)
+    if slope is not None:
+        wide.mul_(slope)
+    if scale != 1:
+        wide.mul_(scale)
+    logits.copy_(wide)
     return loss
 
 
-def summed_cross_entropy(
-    states: Tensor, head: nn.Linear, target: Tensor, share: Tensor, logits: int = LOGITS
-) -> Tensor:
+def summed_cross_entropy(states: Tensor, head: Head, target: Tensor, share: Tensor, logits: int = LOGITS) -> Tensor:
     """Return the sum over tokens of share * cross entropy, in nats.
 
     Args:
@@ -80,11 +184,11 @@ def summed_cross_entropy(
         logits: the size of those that are kept at a time.
     """
     apply: Any = _Summed.apply
-    total: Tensor = apply(states, head.weight, head.bias, target, share, logits)
+    total: Tensor = apply(states, head.linear.weight, head.linear.bias, target, share, head, logits)
     return total
 
 
-def blocks(states: Tensor, head: nn.Linear | None, logits: int = LOGITS) -> Iterator[tuple[slice, Tensor]]:
+def blocks(states: Tensor, head: Head | None, logits: int = LOGITS) -> Iterator[tuple[slice, Tensor]]:
     """Yield logits in fp32, few enough tokens at a time to stay in the cache.
 
     Args:
@@ -92,26 +196,18 @@ def blocks(states: Tensor, head: nn.Linear | None, logits: int = LOGITS) -> Iter
         head: the output head.
         logits: the size of those that are kept at a time.
     """
-    vocabulary = states.shape[-1] if head is None else head.out_features
-    few = max(1, min(WIDE // 4, logits // 2) // vocabulary)
+    vocabulary = states.shape[-1] if head is None else head.linear.out_features
+    few = max(1, min(processed(states.device) // 4, logits // 2) // vocabulary)
     for start in range(0, len(states), few):
         rows = slice(start, start + few)
-        yield rows, (states[rows] if head is None else head(states[rows])).float()
+        yield rows, states[rows].float() if head is None else head.finish(head.linear(states[rows]).float())
 
 
-def summed_of_logits(logits: Tensor, target: Tensor, share: Tensor, size: int) -> Tensor:
-    """Return the same of logits that a model made.
+def summed_of_logits(logits: Tensor, target: Tensor, share: Tensor) -> Tensor:
+    """Return the same of logits that a model made and nobody else reads: their gradient is written over them.
 
-    Where they are many, `size` of them are taken at a time, and what that needs in fp32 is made again in the backward
-    pass: only the logits themselves are kept.
+    What that needs in fp32 is made of a few of them at a time.
     """
-    many = max(1, size // (2 * logits.shape[1]))
-    if size == LOGITS or many >= len(logits):
-        return _lost(logits, target, share)
-    pieces = zip(*(torch.split(part, many) for part in (logits, target, share)), strict=True)
-    losses = [checkpoint(_lost, *piece, use_reentrant=False, preserve_rng_state=False) for piece in pieces]
-    return torch.stack(losses).sum()
-
-
-def _lost(logits: Tensor, target: Tensor, share: Tensor) -> Tensor:
-    return torch.sum(nn.functional.cross_entropy(logits.float(), target, reduction="none") * share)
+    apply: Any = _SummedLogits.apply
+    total: Tensor = apply(logits, target, share)
+    return total

@@ -42,14 +42,13 @@ class ShareCollator(Collator):
         """Return this process's parts of a step, a blank one, and how much is learned in the whole step.
 
         A part's loss is divided by `count`. Gradients of the processes are averaged, so that is their share of the
-        learned tokens of the step, and the sum of all is divided by all of them.
+        learned tokens of the step, and the sum of all is divided by all of them; so with `step_tokens`.
         """
         rows = self.chosen([item[NUMBER] for item in items])
         mine = own(rows, self.me)
         parts = self.packer(mine) if mine else []
         empty = blank(self.packer, rows)
-        count = sum(map(learned, rows))
+        count, tokens = sum(map(learned, rows)), sum(len(row.input_ids) for row in rows)
         for part in (*parts, empty):
-            part["count"] = count / self.me.world
-        tokens = sum(len(row.input_ids) for row in rows)
+            part |= {"count": count / self.me.world, "step_tokens": tokens / self.me.world}
         return {"parts": parts, "blank": empty, "tokens": tokens, "supervised": count}

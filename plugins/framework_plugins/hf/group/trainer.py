@@ -66,7 +66,7 @@ class GroupTrainer(SupervisedTrainer):
         self.model.train()
         reshard(self.model)
         # Rounding could let them see it differently.
-        losses.packing, losses.masked = agreed(self.me, lambda: (losses.packing, losses.masked))
+        losses.take(agreed(self.me, lambda: losses.found))
         packer = replace(self.passes.packer, packing=losses.packing, masked=losses.masked)
         self.passes.packer = self.data_collator.packer = packer
         self.order.by_length = losses.packing is Packing.pad
@@ -81,7 +81,7 @@ class GroupTrainer(SupervisedTrainer):
             self.accelerator.sync_gradients = last  # as the parent's loop does
             without_sync = self.group.engine is Engine.ddp and not last
             with whole.no_sync() if without_sync else nullcontext():
-                losses.append(super(SupervisedTrainer, self).training_step(model, part))
+                losses.append(self.one_pass(model, part))
             self.computed_tokens += part["input_ids"].numel()
         self.tokens += inputs["tokens"]
         self.supervised_tokens += inputs["supervised"]

@@ -15,6 +15,7 @@ TOLD = (
     "std::bad_alloc",
     "CUDA error: out of memory",
     "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate",  # no memory for the handle; later it is another fault
     "CUDNN_STATUS_ALLOC_FAILED",
 )
 """What a RuntimeError says where no allocator of torch on a GPU was asked, which has an error of its own."""

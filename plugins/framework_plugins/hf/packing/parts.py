@@ -1,8 +1,8 @@
 """What goes into one forward pass: the rows of an optimizer step, cut into parts of as much memory as asked for.
 
 A part is a dict, as a trainer moves it to its device. `source` are places in the flattened states of the part, from
-each of which the token in `target` is learned with the weight in `share`; `count` is the number of learned tokens in
-the whole step.
+each of which the token in `target` is learned with the weight in `share`; `times` of a tree is how many rows hold each
+token. `count` is the number of learned tokens in the whole step, and `step_tokens` that of all tokens of its rows.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ class Packer:
 
     def __call__(self, rows: Sequence[TokenRow]) -> list[Part]:
         parts = list(self._parts(rows))
-        count = sum(map(learned, rows))
+        count, tokens = sum(map(learned, rows)), sum(len(row.input_ids) for row in rows)
         for part in parts:
-            part["count"] = count
+            part |= {"count": count, "step_tokens": tokens}
         return parts
 
     def smaller(self, rows: Sequence[TokenRow]) -> Packer | None:
@@ -161,6 +161,7 @@ def planted(tree: Tree, pad_id: int, *, masked: bool) -> Part:
         "source": torch.tensor(tree.source + blank, dtype=torch.long),
         "target": torch.tensor(tree.target + blank, dtype=torch.long),
         "share": torch.tensor([float(weight) for weight in tree.weight + blank]),
+        "times": torch.tensor([[float(count) for count in tree.times + fill]]),
         "tokens": tree.tokens,
         "supervised": tree.supervised,
     }

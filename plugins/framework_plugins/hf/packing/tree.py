@@ -56,6 +56,16 @@ class Tree:
         """The position of each token in its own branch."""
         return [place for node in self.nodes for place in range(node.depth, node.depth + node.length)]
 
+    @property
+    def times(self) -> list[int]:
+        """How many rows hold each token."""
+        rows = [0] * len(self.nodes)
+        for end in self.ends:
+            while end >= 0:
+                rows[end] += 1
+                end = self.nodes[end].parent  # noqa: PLW2901 - up the branch
+        return [count for count, node in zip(rows, self.nodes, strict=True) for _ in range(node.length)]
+
     def path(self, number: int) -> list[tuple[int, int]]:
         """Return the stretches before a node in its branch, as (start, length), from the top."""
         stretches = []

@@ -230,36 +230,89 @@ def test_a_merge_in_bf16_shows_its_raw_agreement_and_may_be_held_to_it(trained: 
 
 
 def test_weights_that_memory_holds_in_16_bits_are_computed_in_fp32(trained: Callable[..., Plan]) -> None:
-    from framework_plugins.exports.parity.folders import folder_logits, trained_logits
+    """They are asked together, padded behind: neither logits nor the largest number depend on the others."""
+    from framework_plugins.exports.parity.folders import Held, folder_logits, trained_logits
     from framework_plugins.exports.parity.rows import CheckRow
 
-    plan, rows = trained("stages=[export]"), [CheckRow("", (5, 6, 7, 8), (9,), stopped=False)]
+    rows = [CheckRow("", tuple(range(5, end)), (9,), stopped=False) for end in (9, 40, 12)]
+    plan, wide, half = trained("stages=[export]"), Held("cpu", torch.float32), Held("cpu", torch.bfloat16)
     base = plan.model.create().fetch(weights=True).folder
-    for one, two in (
-        [trained_logits(plan, plan.checkpoint, rows, held)[0] for held in (torch.float32, torch.bfloat16)],
-        [list(folder_logits(base, rows, held, trust=False)) for held in (torch.float32, torch.bfloat16)],
-    ):
-        assert abs(one[0] - two[0]).max() < 1e-4
-        assert abs(one[0]).max() > 0.1
+    (one, largest), (two, largest_of_half) = (
+        trained_logits(plan, plan.checkpoint, rows, held) for held in (wide, half)
+    )
+    assert largest_of_half == pytest.approx(largest, rel=1e-5)
+    for some, others in ((one, two), [list(folder_logits(base, rows, held, trust=False)) for held in (wide, half)]):
+        for row, first, second in zip(rows, some, others, strict=True):
+            assert first.shape == second.shape
+            assert len(first) == len(row.ids)
+            assert abs(first - second).max() < 1e-4
+            assert abs(first).max() > 0.1
 
 
 def test_a_model_that_does_not_fit_again_is_not_compared_and_that_is_said(
     trained: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gate, "affordable", lambda _: None)
+    monkeypatch.setattr(gate, "affordable", lambda *_, **__: None)
     (made,) = export(trained("stages=[export]", "exporter=[merged]", "exporter.merged.folder=large"))
     assert made.notes == ["parity: not checked: the trained model does not fit into memory a second time"]
 
 
+def test_a_gpu_that_is_full_after_all_leaves_the_comparison_to_the_cpu(
+    trained: Callable[..., Plan], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from framework_plugins.exports.parity import folders
+
+    compute, asked = folders.trained_logits, []
+
+    def trained_logits(plan: Plan, checkpoint: Path, rows: Any, held: folders.Held) -> Any:
+        asked.append(held.device)
+        if held.device == "cuda":
+            raise torch.OutOfMemoryError("CUDA out of memory.")
+        return compute(plan, checkpoint, rows, held)
+
+    monkeypatch.setattr(gate, "trained_logits", trained_logits)
+    monkeypatch.setattr(
+        gate, "affordable", lambda _, *, gpu=True: folders.Held("cuda" if gpu else "cpu", torch.float32)
+    )
+    words = ("stages=[export]", "exporter=[merged]", "exporter.merged.folder=full", "exporter.merged.dtype=fp32")
+    (made,) = export(trained(*words))
+    assert made.notes[-1].startswith("parity: top-1 100.00% of ")
+    assert asked == ["cuda", "cpu"]
+
+
 def test_fp32_goes_before_bf16_where_it_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from framework.api.machine import HostMemory
-    from framework_plugins.exports.parity.folders import affordable
+    from framework_plugins.exports.parity.folders import Held, affordable
 
     (tmp_path / "model.safetensors").write_bytes(bytes(2000))  # a thousand weights
     for free, dtype in ((5000, torch.float32), (4000, torch.bfloat16), (2000, None)):
         small = HostMemory(9000, free, limited=False)
         monkeypatch.setattr("framework_plugins.exports.parity.folders.host_memory", lambda small=small: small)
-        assert affordable(tmp_path) is dtype
+        assert affordable(tmp_path) == (Held("cpu", dtype) if dtype else None)
+
+
+def test_a_gpu_compares_where_it_has_room_beside_the_trained_model(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from framework.api.machine import HostMemory
+    from framework_plugins.exports.parity import folders
+    from framework_plugins.exports.parity.folders import Held, affordable
+
+    (tmp_path / "model.safetensors").write_bytes(bytes(2000))
+    host = HostMemory(9000, 4000, limited=False)  # 16 bits fit
+    monkeypatch.setattr(folders, "host_memory", lambda: host)
+    monkeypatch.setattr(folders, "LOGITS", 100)
+    gpu = {"is_initialized": True, "memory_allocated": 7000, "memory_reserved": 8000, "mem_get_info": (5000, 20_000)}
+    for name, value in gpu.items():
+        monkeypatch.setattr(torch.cuda, name, lambda value=value: value)
+    for fraction, expected in (
+        (1.0, Held("cuda", torch.float32)),  # 5000 free, and 1000 of the 8000 that nothing lies in
+        (0.5, Held("cuda", torch.bfloat16)),
+        (0.4, Held("cpu", torch.bfloat16)),
+    ):
+        monkeypatch.setattr(torch.cuda, "get_per_process_memory_fraction", lambda fraction=fraction: fraction)
+        assert affordable(tmp_path) == expected
+    assert affordable(tmp_path, gpu=False) == Held("cpu", torch.bfloat16)
 
 
 def test_the_echo_model_tells_its_stop_tokens() -> None:

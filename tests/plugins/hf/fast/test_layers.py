@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -13,12 +13,13 @@ from torch.nn import functional
 from transformers import LlamaConfig
 from transformers.models.llama.modeling_llama import LlamaMLP, LlamaRMSNorm
 
-from framework_plugins.hf.fast.head import LOGITS, summed_cross_entropy
+from framework_plugins.hf.fast.head import LOGITS, Head, blocks, kept, summed_cross_entropy, summed_of_logits
 from framework_plugins.hf.fast.install import prepare
 from framework_plugins.hf.fast.low_rank import FastLoraLinear, LowRank, low_rank, project
 from framework_plugins.hf.fast.mlp import GatedMLP
 from framework_plugins.hf.fast.norm import RMSNorm
 
+Tensor = torch.Tensor
 TOKENS, SIZE, INNER = 7, 16, 24
 Change = Callable[[Any], None]
 
@@ -150,13 +151,18 @@ def test_the_norm_gives_what_transformers_gives_and_its_gradient() -> None:
 
 @pytest.mark.parametrize("bias", [False, True])
 @pytest.mark.parametrize("trained", [False, True])
-def test_the_head_gives_weighted_cross_entropy_and_its_gradients(*, bias: bool, trained: bool) -> None:
+@pytest.mark.parametrize(("scale", "cap"), [(1.0, 0.0), (0.125, 0.0), (1.0, 1.5), (3.0, 2.0)])
+def test_the_head_gives_weighted_cross_entropy_and_its_gradients(
+    *, bias: bool, trained: bool, scale: float, cap: float
+) -> None:
     torch.manual_seed(5)
     head = nn.Linear(SIZE, 11, bias=bias).double().requires_grad_(requires_grad=trained)
     states = torch.randn(40, SIZE, dtype=torch.float64).requires_grad_()
     target, share = torch.randint(11, (40,)), torch.tensor([0.0, 1.0, 3.0, 1.0] * 10)
-    ours = 0.5 * summed_cross_entropy(states, head, target, share)
-    wanted = 0.5 * (functional.cross_entropy(head(states), target, reduction="none") * share).sum()
+    ours = 0.5 * summed_cross_entropy(states, Head(head, scale, cap), target, share)
+    logits = scale * head(states)
+    logits = cap * torch.tanh(logits / cap) if cap else logits
+    wanted = 0.5 * (functional.cross_entropy(logits, target, reduction="none") * share).sum()
     torch.testing.assert_close(ours, wanted, rtol=1e-12, atol=1e-12)
     learned = [states, *head.parameters()] if trained else [states]
     for one, two in zip(torch.autograd.grad(ours, learned), torch.autograd.grad(wanted, learned), strict=True):
@@ -171,13 +177,90 @@ def test_the_head_is_the_same_in_one_chunk_and_in_many(monkeypatch: pytest.Monke
     for size in (LOGITS, 7 * 200):
         monkeypatch.setattr("framework_plugins.hf.fast.head.LOGITS", size)
         monkeypatch.setattr("framework_plugins.hf.fast.head.WIDE", size // 3)
-        loss = summed_cross_entropy(states, head, target, share)
+        loss = summed_cross_entropy(states, Head(head), target, share)
         made.append((loss.detach(), *torch.autograd.grad(loss, states)))
     for one, two in zip(*made, strict=True):
         torch.testing.assert_close(one, two, rtol=1e-5, atol=1e-6)
 
 
+ABOVE = 65536.0 / 24
+"""What the sum of a step's losses is multiplied by: a scaler's first factor, and the learned tokens of the step."""
+
+
+def unlikely(vocabulary: int = 2048) -> tuple[Tensor, Tensor, Tensor]:
+    """Return states and a head in fp16 by which all tokens but the target are likely to 2e-8, and the targets.
+
+    The smallest number of fp16 is 6e-8. All but the first feature matter for the gradient alone.
+    """
+    torch.manual_seed(3)
+    weight, states = torch.randn(vocabulary, SIZE) * 0.05 + 0.3, torch.randn(24, SIZE) * 0.01
+    weight[:, 0], states[:, 0] = 0, 8
+    weight[5] = -weight[5]
+    weight[5, 0] = 2.25
+    return states.half(), weight.half(), torch.full((24,), 5)
+
+
+def gradients_of(loss: Tensor, *learned: Tensor) -> tuple[Tensor, ...]:
+    return torch.autograd.grad(loss * ABOVE, learned)
+
+
+def apart(ours: Sequence[Tensor], exact: Sequence[Tensor]) -> float:
+    """Return the largest distance between tensors and exact ones, as a share of their size."""
+    return max(float((one.double() - two).norm() / two.norm()) for one, two in zip(ours, exact, strict=True))
+
+
+@pytest.mark.parametrize("rows", [1, 40])
+@pytest.mark.parametrize("stored", [torch.float16, torch.float32])
+def test_fp16_loses_no_gradient_that_a_scaler_would_have_raised(rows: int, stored: torch.dtype) -> None:
+    states, weight, target = unlikely()
+    share, found = torch.tensor([1.0, 1.0, rows] * 8), []
+    for dtype in (stored, torch.float64):
+        head = nn.Linear(SIZE, len(weight), bias=False, dtype=dtype)
+        head.weight.data, x = weight.to(dtype), states.to(dtype).requires_grad_()
+        with torch.autocast("cpu", torch.float16, enabled=dtype is torch.float32):
+            loss = summed_cross_entropy(x, Head(head), target, share)
+        found.append(gradients_of(loss, x, head.weight))
+    assert all(part.dtype is stored for part in found[0])
+    assert apart(*found) < 0.02  # of logits about 18, whose last digit is 1/64
+
+
+def test_fp16_loses_no_gradient_of_logits_that_a_model_made() -> None:
+    (states, weight, target), share = unlikely(), torch.ones(24)
+    made = functional.linear(states, weight)
+    ours, wanted = made.clone().requires_grad_(), made.double().requires_grad_()
+    loss = summed_of_logits(ours * 1, target, share)
+    exact = (functional.cross_entropy(wanted, target, reduction="none") * share).sum()
+    (one,), (two,) = gradients_of(loss, ours), gradients_of(exact, wanted)
+    assert apart([one], [two]) < 0.02
+    assert apart([one[:, 6:]], [two[:, 6:]]) < 0.02  # none of them is the target
+
+
+def test_logits_of_a_model_give_the_same_in_their_own_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("framework_plugins.hf.fast.head.WIDE", 7 * 44)
+    torch.manual_seed(5)
+    states = torch.randn(40, 11, dtype=torch.float64).requires_grad_()
+    target, share = torch.randint(11, (40,)), torch.tensor([0.0, 1.0, 3.0, 1.0] * 10)
+    logits = states * 2
+    ours = 0.5 * summed_of_logits(logits, target, share)
+    wanted = 0.5 * (functional.cross_entropy(states * 2, target, reduction="none") * share).sum()
+    torch.testing.assert_close(ours, wanted, rtol=1e-12, atol=1e-12)
+    one, two = (torch.autograd.grad(loss, states)[0] for loss in (ours, wanted))
+    torch.testing.assert_close(one, two, rtol=1e-10, atol=1e-12)
+    assert ours.grad_fn is not None
+
+
 def test_the_head_computes_no_gradient_that_nobody_asks_for() -> None:
     head = nn.Linear(SIZE, 11).requires_grad_(requires_grad=False)
     states = torch.randn(5, SIZE)
-    assert not summed_cross_entropy(states, head, torch.zeros(5, dtype=torch.long), torch.ones(5)).requires_grad
+    assert not summed_cross_entropy(states, Head(head), torch.zeros(5, dtype=torch.long), torch.ones(5)).requires_grad
+
+
+def test_a_gpu_takes_enough_rows_for_its_products_and_a_cpu_as_many_as_stay_in_its_cache() -> None:
+    """Whatever is no CPU counts as a GPU: a tensor without memory shows what is done there."""
+    counted = {}
+    for device in ("cpu", "meta"):
+        head = nn.Linear(SIZE, 128_256, bias=False, device=device)
+        logits = kept(torch.device(device))
+        rows, _ = next(blocks(torch.empty(600, SIZE, device=device), Head(head), logits))
+        counted[device] = rows.stop, logits // (2 * head.out_features)
+    assert counted == {"cpu": (16, 130), "meta": (261, 523)}

@@ -181,6 +181,7 @@ def test_two_processes_with_fsdp2_go_on_with_what_one_began(
         assert each["started"] == ["-P", "-m", "framework.run.worker", str(done.folder)]
         assert each["whole"] == 2 * each["here"] > 0
         assert (each["checkpointed"], each["offload"]) == (0, ["OffloadPolicy"])
+        assert (each["head"], each["packing"]) == (True, "tree")
 
 
 @pytest.mark.slow
@@ -234,9 +235,10 @@ def test_other_ways_are_the_same_training(run: Run, words: tuple[str, ...]) -> N
 
 
 @pytest.mark.slow
-def test_all_weights_trained_in_pieces_are_saved_whole(run: Run) -> None:
+def test_all_weights_trained_in_pieces_are_saved_whole(run: Run, seen: Seen) -> None:
     words = ("adapter=full", "trainer.learning_rate=0.001")
     done = run("full", "launch=fsdp2", *TWO, *words)
+    assert all(each["head"] for each in seen())
     close(run("full-alone", *ALONE, *words), done)
     config = json.loads((done.folder / "checkpoint" / "config.json").read_text(encoding="utf-8"))
     assert config["architectures"] == ["LlamaForCausalLM"]
@@ -275,6 +277,7 @@ def test_qlora_in_pieces_keeps_its_bits_where_fsdp_casts_to_what_is_computed_in(
     losses = [[step["loss"] for step in done.steps] for done in (one, two)]
     assert losses[0] == pytest.approx(losses[1], rel=1e-3)  # bf16 has three digits
     look_at_four_bits(seen(), "torch.bfloat16")
+    assert all(each["head"] for each in seen())
 
 
 PROGRAM = """

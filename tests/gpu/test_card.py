@@ -1,0 +1,93 @@
+"""What else a card is asked for: kernels of bitsandbytes, the allocator, Unsloth, and an export's comparison."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM
+
+from framework.api.diagnostic import State
+from framework.api.schema import Optimizer
+from framework_plugins.exports.parity.folders import Held, affordable, folder_logits, trained_logits
+from framework_plugins.exports.parity.rows import CheckRow
+from framework_plugins.hf import hardware
+from framework_plugins.hf.allocator import NEW, OLD
+from framework_plugins.hf.config import Device, HFTrainerConfig
+from framework_plugins.hf.diagnostics import nf4
+from tests.plugins.unsloth.runs import run, tiny
+from tests.support.training import make
+
+ON_A_CARD = pytest.mark.parametrize("device", [pytest.param("cuda", marks=pytest.mark.gpu)])
+
+
+def test_products_with_weights_in_nf4_are_right_where_a_run_makes_them(device: str) -> None:
+    """The check of `doctor` takes the card where there is one."""
+    found = nf4.product(None)
+    assert found.state is State.ok, found.detail
+    assert device == "cpu" or "GPU" in found.detail
+
+
+@ON_A_CARD
+def test_the_optimizers_of_8_bits_run(device: str) -> None:
+    """On a CPU one is replaced, see tests/plugins/hf/test_hardware.py."""
+    for optimizer in (Optimizer.adamw_8bit, Optimizer.paged_adamw_8bit):
+        picked = hardware.pick(HFTrainerConfig(device=Device(device), optim=optimizer))
+        assert (picked.optimizer, picked.facts["optimizer"]) == (optimizer, optimizer.value)
+
+
+@ON_A_CARD
+def test_segments_of_the_allocator_expand(device: str) -> None:
+    """In a process in which the backend is imported before torch, as a run imports it."""
+    code = f"""
+import framework_plugins.hf.backend, torch
+rows = torch.ones(1 << 20, device={device!r})
+print(any(each["is_expandable"] for each in torch.cuda.memory_snapshot()))
+"""
+    env = {name: value for name, value in os.environ.items() if name not in {NEW, OLD}}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split()[-1] == str(sys.platform == "linux" and "microsoft" not in os.uname().release.lower())
+
+
+def test_an_export_is_compared_where_the_model_is(base: Path, rows: Path, tmp_path: Path, device: str) -> None:
+    """In fp32 both devices give the same logits, and in 16 bits in memory a card gives them too."""
+    adapted = get_peft_model(AutoModelForCausalLM.from_pretrained(base), LoraConfig(r=4, target_modules="all-linear"))
+    for weight in adapted.parameters():
+        weight.data = weight.data if weight.data.any() else torch.full_like(weight.data, 0.01)
+    adapted.save_pretrained(tmp_path / "adapter")
+    adapted.merge_and_unload().save_pretrained(tmp_path / "merged")
+    plan = make(base, rows, tmp_path / "run")
+    torch.ones(1, device=device)
+    held = affordable(base)
+    assert held == Held(device, torch.float32)
+    checked = [CheckRow("", tuple(range(5, end)), (9,), stopped=False) for end in (12, 70, 30)]
+    wanted, largest = trained_logits(plan, tmp_path / "adapter", checked, Held("cpu", torch.float32))
+    made, found = trained_logits(plan, tmp_path / "adapter", checked, held)
+    merged = list(folder_logits(tmp_path / "merged", checked, held, trust=False))
+    assert found == pytest.approx(largest, rel=1e-3)
+    for one, two, three in zip(wanted, made, merged, strict=True):
+        assert abs(one - two).max() < 1e-3
+        assert abs(two - three).max() < 1e-3
+    assert abs(wanted[0]).max() > 0.1
+
+
+@pytest.mark.unsloth
+def test_steps_of_unsloth_are_those_of_trainer_hf(base: Path, rows: Path, tmp_path: Path, device: str) -> None:
+    """Each in a process of its own; what is compared is the loss of each step, in bf16."""
+    if find_spec("unsloth") is None:
+        pytest.skip("unsloth is not installed")
+    words = (*tiny(base, rows), "trainer.packing=pad", "trainer.dtype=bf16", f"trainer.device={device}", "audit=[]")
+    ran = [run(tmp_path, *words, "stages=[data,train]", f"trainer={name}", name=name) for name in ("hf", "unsloth")]
+    for each in ran:
+        assert each.code == 0, each.err
+    hf, unsloth = ([step["loss"] for step in each.steps] for each in ran)
+    assert unsloth == pytest.approx(hf, rel=0.02)
+    assert len(hf) == json.loads((ran[0].folder / "train.json").read_text(encoding="utf-8"))["steps"] > 0
