@@ -67,4 +67,7 @@ settle()
 with unprinted(), unchanged():
     from unsloth import DEVICE_TYPE, FastLanguageModel
 
-__all__ = ["DEVICE_TYPE", "FastLanguageModel", "unprinted"]
+ON_GPU = DEVICE_TYPE != "cpu"
+"""Whether models are computed by Unsloth's own functions; on a CPU it leaves them to transformers and peft."""
+
+__all__ = ["DEVICE_TYPE", "ON_GPU", "FastLanguageModel", "unprinted"]
