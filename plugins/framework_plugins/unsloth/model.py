@@ -118,8 +118,10 @@ class UnslothModel(HFModel):
         return model
 
     def _longest(self) -> int:
-        config = self.base_config.get_text_config()
-        return max(self.plan.training.max_seq_length, getattr(config, "max_position_embeddings", None) or 0)
+        positions = getattr(self.base_config.get_text_config(), "max_position_embeddings", None) or 0
+        if unsloth.ON_GPU and positions:  # for more of them Unsloth would stretch those that there are
+            return int(positions)
+        return max(self.plan.training.max_seq_length, positions)
 
     def _adapted(self, model: Any, settings: dict[str, Any]) -> Any:
         if any(VISION in name for name, _ in model.named_modules()):  # rows of text teach it nothing

@@ -22,36 +22,45 @@ from transformers import AutoModelForCausalLM
 from framework import hookimpl
 
 Tensor = torch.Tensor
+biases: list[Any] = []
+"""With which xformers was asked to attend."""
 
 
 class LowerTriangularMask:
     """What xformers calls so."""
 
-    def keeps(self, queries: int, keys: int) -> Tensor:
-        return torch.ones(queries, keys, dtype=torch.bool).tril()
+    def keeps(self, tokens: int) -> Tensor:
+        """Return what a token may see: (tokens, tokens)."""
+        return torch.ones(tokens, tokens, dtype=torch.bool).tril()
 
 
 class BlockDiagonalCausalMask:
-    """What xformers calls so: rows one behind another."""
+    """What xformers calls so: rows one behind another, and how far a token sees."""
 
-    def __init__(self, lengths: list[int]) -> None:
-        self.lengths = lengths
+    def __init__(self, lengths: list[int], window: int | None = None) -> None:
+        self.lengths, self.window = lengths, window
 
     @classmethod
     def from_seqlens(cls, lengths: list[int]) -> BlockDiagonalCausalMask:
         return cls(list(lengths))
 
-    def keeps(self, queries: int, keys: int) -> Tensor:
+    def make_local_attention(self, window_size: int) -> BlockDiagonalCausalMask:
+        return type(self)(self.lengths, window_size)
+
+    def keeps(self, tokens: int) -> Tensor:
+        """Return what a token may see: (tokens, tokens)."""
         mask = torch.block_diag(*(torch.ones(length, length).tril() for length in self.lengths)).bool()
-        assert mask.shape == (queries, keys)
-        return mask
+        if self.window is not None:
+            mask &= torch.ones_like(mask).triu(1 - self.window)
+        return mask[:tokens, :tokens]
 
 
 def xformers_attention(query: Tensor, key: Tensor, value: Tensor, attn_bias: Any = None) -> Tensor:
     """Attend as `memory_efficient_attention` does: (rows, tokens, heads, features), to everything without a bias."""
+    biases.append(attn_bias)
     shape = query.shape
     query, key, value = (part.flatten(2, -2).transpose(1, 2) for part in (query, key, value))
-    mask = None if attn_bias is None else attn_bias.keeps(query.shape[-2], key.shape[-2])
+    mask = None if attn_bias is None else attn_bias.keeps(query.shape[-2])
     return functional.scaled_dot_product_attention(query, key, value, mask).transpose(1, 2).reshape(shape)
 
 
@@ -82,44 +91,51 @@ def cached_angles(self: Any, _: Any) -> int:
     return 0
 
 
-def replace(*, with_xformers: bool) -> None:
+def put(name: str, value: Any) -> None:
+    """Give a name another value in every module of Unsloth that has it."""
+    for module, names in ((module, vars(module)) for key, module in [*sys.modules.items()] if key.startswith("unsloth.")):
+        if name in names:
+            setattr(module, name, value)
+
+
+def replace() -> None:
     """Put the stand-ins in their places."""
     from framework_plugins.unsloth.backend import Loading
-    from unsloth.models import gemma, llama, mistral, qwen3
-    from unsloth.utils import attention_dispatch, packing
 
-    forwards = (llama, mistral, qwen3, gemma)
-    load = AutoModelForCausalLM.from_pretrained.__func__
+    load, way = AutoModelForCausalLM.from_pretrained.__func__, Loading.way
 
     def on_the_cpu(cls: Any, *arguments: Any, **settings: Any) -> Any:
         return load(cls, *arguments, **{**settings, "device_map": {"": "cpu"}})
 
-    chosen = Loading.way
-
     def as_for_a_card(self: Loading, plan: Any, machine: Any, *rest: Any) -> Any:
-        return chosen(self, plan, dataclasses.replace(machine, device="cuda"), *rest)
+        return way(self, plan, dataclasses.replace(machine, device="cuda"), *rest)
 
-    Loading.way = as_for_a_card  # type: ignore[method-assign]
     AutoModelForCausalLM.from_pretrained = classmethod(on_the_cpu)
-    torch.cuda.get_device_capability = lambda *_: (7, 5)
-    llama.DEVICE_COUNT, llama.DEVICE_TYPE_TORCH = 1, "cpu"
-    llama.get_device_stats = lambda: ("no card", "", 8.0)
-    llama.get_current_device = lambda: torch.device("cpu")
-    llama._PerDeviceRopeCache._ensure_rope_cache = cached_angles
-    for module in forwards:
-        module.fast_rope_embedding, module.fast_rms_layernorm = rope, rms_norm
-    if with_xformers:
-        masks = SimpleNamespace(
-            LowerTriangularMask=LowerTriangularMask, BlockDiagonalCausalMask=BlockDiagonalCausalMask
-        )
-        for module in (*forwards, attention_dispatch):
-            module.HAS_XFORMERS, module.xformers = True, SimpleNamespace(attn_bias=masks)
-        attention_dispatch.xformers_attention = xformers_attention
-        attention_dispatch.XFORMERS_BLOCK_DIAG_CLS = packing._XFormersBlockMask = BlockDiagonalCausalMask
+    Loading.way = as_for_a_card  # type: ignore[method-assign]
+    put("fast_rope_embedding", rope)
+    put("fast_rms_layernorm", rms_norm)
+    put("get_device_stats", lambda: ("no card", "", 8.0))
+    put("get_current_device", lambda: torch.device("cpu"))
+    put("DEVICE_COUNT", 1)
+    put("DEVICE_TYPE_TORCH", "cpu")
+    sys.modules["unsloth.models.llama"]._PerDeviceRopeCache._ensure_rope_cache = cached_angles  # noqa: SLF001
+    torch.cuda.get_device_capability = lambda *_: (7, 5)  # type: ignore[assignment]
+
+
+def install_xformers() -> None:
+    """Let Unsloth find xformers."""
+    masks = SimpleNamespace(LowerTriangularMask=LowerTriangularMask, BlockDiagonalCausalMask=BlockDiagonalCausalMask)
+    put("xformers", SimpleNamespace(attn_bias=masks))
+    put("HAS_XFORMERS", True)
+    put("xformers_attention", xformers_attention)
+    put("XFORMERS_BLOCK_DIAG_CLS", BlockDiagonalCausalMask)
+    put("_XFormersBlockMask", BlockDiagonalCausalMask)
 
 
 if "unsloth" in sys.modules:
-    replace(with_xformers=os.environ.get("WITH_XFORMERS") == "1")
+    replace()
+    if os.environ.get("WITH_XFORMERS") == "1":
+        install_xformers()
 
 
 @hookimpl

@@ -1,0 +1,114 @@
+"""What `trainer=unsloth` does with the code that Unsloth runs on a GPU; prints what it found of each case as JSON.
+
+For a process of its own with `UNSLOTH_ALLOW_CPU=1`: `standins.py` lets that code run here.
+"""
+
+from __future__ import annotations
+
+import framework_plugins.unsloth.first  # noqa: F401 - before all that it changes
+
+# isort: split
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from framework import testing
+from framework.api.records import IGNORE, TokenRow
+from framework_plugins.hf.losses import Losses
+from framework_plugins.hf.model import HFModel
+from framework_plugins.hf.packing.parts import Part
+from framework_plugins.unsloth import compare
+from framework_plugins.unsloth.backend import Loading
+from tests.plugins.unsloth import standins
+from tests.support.bases import tiny_base
+
+PLACE, LENGTHS = 12, (40, 30)
+"""Which token of the first row is replaced by another one, and how long the rows are."""
+
+
+def bases(folder: Path) -> Iterator[Path]:
+    """Write a tiny model of each kind: Llama, Llama's weights as Mistral with a window, Qwen 3."""
+    yield tiny_base(folder / "llama", "llama")
+    base = tiny_base(folder / "mistral", "llama")
+    file = base / "config.json"
+    config = json.loads(file.read_text(encoding="utf-8"))
+    config |= {"model_type": "mistral", "architectures": ["MistralForCausalLM"], "sliding_window": 16}
+    file.write_text(json.dumps(config), encoding="utf-8")
+    yield base
+    yield tiny_base(folder / "qwen3", "qwen3")
+
+
+def rows(changed: int = 0, learned: int = 10**6) -> list[TokenRow]:
+    """Return two rows, of which the tokens below a place are learned."""
+    result = []
+    for row, length in enumerate(LENGTHS):
+        ids = [4 + (place * place + 31 * row) % 50 for place in range(length)]
+        if not row:
+            ids[PLACE] += changed
+        result.append(TokenRow(ids, [token if place < learned else IGNORE for place, token in enumerate(ids)]))
+    return result
+
+
+def seen(model: HFModel, of: Sequence[TokenRow]) -> list[torch.Tensor]:
+    """Return the logits of each row in training mode: (learned, vocabulary)."""
+    losses, packer = model.evaluation.passes.losses, model.packer(model.evaluation.passes.losses, len(of))
+    model.model.train()
+    found: dict[int, torch.Tensor] = {}
+    for part, located in packer.located(of):
+        logits = torch.cat([block for _, block in losses.blocks(losses.seen(part))])
+        found |= {id(row): logits[places] for row, places in located}
+    return [found[id(row)] for row in of]
+
+
+def lost(model: HFModel, of: Sequence[TokenRow]) -> float:
+    """Return the loss of rows in training mode."""
+    losses: Losses = model.evaluation.passes.losses
+    model.model.train()
+    parts: list[Part] = model.packer(losses, len(of))(of)
+    return sum(losses.sum(part).item() for part in parts)
+
+
+def looked_at(model: HFModel) -> dict[str, Any]:
+    """Replace a token, and return how far logits before it, after it, and of the other row are moved, and the loss."""
+    before, after = (seen(model, rows(changed)) for changed in (0, 1))
+    (first, other) = ((one - two).abs().amax(-1) for one, two in zip(before, after, strict=True))
+    lost_before, lost_after = (lost(model, rows(changed, PLACE)) for changed in (0, 1))
+    # The logits at a place are learned from by the token behind it.
+    return {
+        "earlier": first[: PLACE - 1].max().item(),
+        "later": first[PLACE:].max().item(),
+        "other": other.max().item(),
+        "loss": abs(lost_before - lost_after),
+    }
+
+
+def cases(folder: Path) -> Iterator[dict[str, Any]]:
+    """Look at each kind of model with each attention, once as it is packed by itself and once padded."""
+    models, steps = [*bases(folder)], {}
+    for with_xformers in (False, True):
+        if with_xformers:
+            standins.install_xformers()
+        for base in models:
+            config = json.loads((base / "config.json").read_text(encoding="utf-8"))
+            place = folder / f"{base.name}-step"
+            for packing in ("tree", "pad"):
+                words = ["trainer=unsloth", "trainer.device=cpu", "trainer.dtype=fp32", f"trainer.packing={packing}"]
+                plan = testing.plan([*words, "model=local", f"model.path={base}"], run_dir=folder / "run")
+                with Loading(plan.trainer.config).open(plan) as model:
+                    found = {"model": base.name, "xformers": with_xformers, "asked": packing}
+                    found |= {"packing": model.facts["packing"], "shared": model.way.one_beginning}
+                    if place not in steps:
+                        place.mkdir()
+                        steps[place] = compare.plain(model, config, place)
+                    problem = compare.problem(model, Loading, place, steps[place])
+                    yield found | looked_at(model) | {"problem": problem, "biases": len(standins.biases)}
+                    standins.biases.clear()
+
+
+if __name__ == "__main__":
+    for case in cases(Path(sys.argv[1])):
+        print(json.dumps(case), flush=True)
