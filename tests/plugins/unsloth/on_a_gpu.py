@@ -12,22 +12,22 @@ import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import torch
 
 from framework import testing
-from framework.api.records import IGNORE, TokenRow
+from framework.api.records import TokenRow
 from framework_plugins.hf.losses import Losses
+from framework_plugins.hf.memory.passes import checkpoints
 from framework_plugins.hf.model import HFModel
 from framework_plugins.hf.packing.parts import Part
 from framework_plugins.unsloth import compare
 from framework_plugins.unsloth.backend import Loading
 from tests.plugins.unsloth import standins
+from tests.plugins.unsloth.runs import PLACE, rows
 from tests.support.bases import tiny_base
-
-PLACE, LENGTHS = 12, (40, 30)
-"""Which token of the first row is replaced by another one, and how long the rows are."""
 
 
 def bases(folder: Path) -> Iterator[Path]:
@@ -40,17 +40,6 @@ def bases(folder: Path) -> Iterator[Path]:
     file.write_text(json.dumps(config), encoding="utf-8")
     yield base
     yield tiny_base(folder / "qwen3", "qwen3")
-
-
-def rows(changed: int = 0, learned: int = 10**6) -> list[TokenRow]:
-    """Return two rows, of which the tokens below a place are learned."""
-    result = []
-    for row, length in enumerate(LENGTHS):
-        ids = [4 + (place * place + 31 * row) % 50 for place in range(length)]
-        if not row:
-            ids[PLACE] += changed
-        result.append(TokenRow(ids, [token if place < learned else IGNORE for place, token in enumerate(ids)]))
-    return result
 
 
 def seen(model: HFModel, of: Sequence[TokenRow]) -> list[torch.Tensor]:
@@ -105,10 +94,28 @@ def cases(folder: Path) -> Iterator[dict[str, Any]]:
                         place.mkdir()
                         steps[place] = compare.plain(model, config, place)
                     problem = compare.problem(model, Loading, place, steps[place])
-                    yield found | looked_at(model) | {"problem": problem, "biases": len(standins.biases)}
+                    found |= {"problem": problem, "evaluated": model.loss(rows()), "biases": len(standins.biases)}
+                    yield found | looked_at(model)
                     standins.biases.clear()
 
 
+def checkpointing(base: Path, folder: Path) -> dict[str, Any]:
+    """Answer in a validation, and return where activations are computed again while answering, and after it."""
+    words = ["trainer=unsloth", "trainer.device=cpu", "trainer.gradient_checkpointing=enabled", "model=local"]
+    plan = testing.plan([*words, f"model.path={base}"], run_dir=folder / "run")
+    found: list[bool] = []
+    with Loading(plan.trainer.config).open(plan) as model:
+
+        def measure() -> dict[str, float]:
+            model.complete([[5, 6, 7]], max_new_tokens=2, batch_size=1)
+            found.append(checkpoints(model.model))
+            return {}
+
+        model._validate([], SimpleNamespace(measure=measure))  # type: ignore[arg-type]  # noqa: SLF001
+        return {"answering": found, "after": checkpoints(model.model)}
+
+
 if __name__ == "__main__":
-    for case in cases(Path(sys.argv[1])):
-        print(json.dumps(case), flush=True)
+    place = Path(sys.argv[1])
+    for case in (*cases(place), checkpointing(place / "llama", place)):
+        sys.stdout.write(json.dumps(case) + "\n")

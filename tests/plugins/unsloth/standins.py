@@ -1,10 +1,10 @@
-"""Lets the code that Unsloth runs on a GPU run on a CPU, with torch in the place of what only a GPU has.
+"""Lets the code that Unsloth runs on a GPU run on a CPU, with torch instead of what only a GPU has.
 
 For a process with `UNSLOTH_ALLOW_CPU=1`, in which Unsloth takes its way for CUDA without a card. Its forward functions,
 its loading, its adapters and its fused loss are those of the installed wheel. Replaced are its Triton kernels for
 positions and norms, what asks for the card, and xformers. A plugin file, which is imported
-first in the process that starts the run: since transformers is imported here, the run goes on in a process of its own,
-in which Unsloth comes first.
+first in the process that starts the run: since transformers is imported here, the run continues in a process of its
+own, in which Unsloth comes first.
 """
 
 from __future__ import annotations
@@ -64,7 +64,9 @@ def xformers_attention(query: Tensor, key: Tensor, value: Tensor, attn_bias: Any
     return functional.scaled_dot_product_attention(query, key, value, mask).transpose(1, 2).reshape(shape)
 
 
-def rope(query: Tensor, key: Tensor, cos: Tensor, sin: Tensor, positions: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def rope(
+    query: Tensor, key: Tensor, cos: Tensor, sin: Tensor, positions: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Turn queries and keys by their positions: (rows, heads, tokens, features)."""
     tokens = query.shape[-2]
     cos, sin = (part[:tokens] if positions is None else part[positions.long()][:, None] for part in (cos, sin))
@@ -93,7 +95,9 @@ def cached_angles(self: Any, _: Any) -> int:
 
 def put(name: str, value: Any) -> None:
     """Give a name another value in every module of Unsloth that has it."""
-    for module, names in ((module, vars(module)) for key, module in [*sys.modules.items()] if key.startswith("unsloth.")):
+    for module, names in (
+        (module, vars(module)) for key, module in [*sys.modules.items()] if key.startswith("unsloth.")
+    ):
         if name in names:
             setattr(module, name, value)
 
@@ -101,6 +105,7 @@ def put(name: str, value: Any) -> None:
 def replace() -> None:
     """Put the stand-ins in their places."""
     from framework_plugins.unsloth.backend import Loading
+    from framework_plugins.unsloth.model import UnslothModel
 
     load, way = AutoModelForCausalLM.from_pretrained.__func__, Loading.way
 
@@ -112,6 +117,8 @@ def replace() -> None:
 
     AutoModelForCausalLM.from_pretrained = classmethod(on_the_cpu)
     Loading.way = as_for_a_card  # type: ignore[method-assign]
+    # Offloaded to the CPU's memory with what only a card has; all else of Unsloth's checkpointing is as there.
+    UnslothModel.checkpointing = property(lambda self: self.machine.checkpointing)  # type: ignore[assignment]
     put("fast_rope_embedding", rope)
     put("fast_rms_layernorm", rms_norm)
     put("get_device_stats", lambda: ("no card", "", 8.0))
@@ -126,7 +133,7 @@ def install_xformers() -> None:
     """Let Unsloth find xformers."""
     masks = SimpleNamespace(LowerTriangularMask=LowerTriangularMask, BlockDiagonalCausalMask=BlockDiagonalCausalMask)
     put("xformers", SimpleNamespace(attn_bias=masks))
-    put("HAS_XFORMERS", True)
+    put("HAS_XFORMERS", value=True)
     put("xformers_attention", xformers_attention)
     put("XFORMERS_BLOCK_DIAG_CLS", BlockDiagonalCausalMask)
     put("_XFormersBlockMask", BlockDiagonalCausalMask)
