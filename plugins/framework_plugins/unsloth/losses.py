@@ -6,7 +6,6 @@ functions take rows one behind another (`Joined`), and ignore which logits are a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,25 +22,17 @@ LENGTHS = "packed_seq_lengths"
 
 @dataclass(frozen=True, slots=True)
 class Joined(Packer):
-    """Lays rows one behind another, without padding."""
+    """Lays rows one behind another: `input_ids` and `position_ids`, each (1, tokens), and the lengths of the rows."""
 
     def _part(self, rows: list[TokenRow], tree: Tree | None) -> Part:
         del tree
-        return joined(rows)
-
-
-def joined(rows: Sequence[TokenRow]) -> Part:
-    """Return rows as one: `input_ids` and `position_ids`, each (1, tokens), and their lengths."""
-    whole = [token for row in rows for token in row.input_ids]
-    # Nothing predicts the first token of a row, least of all the row before it.
-    labels = [label for row in rows for label in (IGNORE, *row.labels[1:])]
-    part = padded([TokenRow(whole, labels)], 0)
-    del part["attention_mask"]
-    lengths = [len(row.input_ids) for row in rows]
-    return part | {
-        "position_ids": torch.tensor([[place for length in lengths for place in range(length)]]),
-        LENGTHS: torch.tensor(lengths, dtype=torch.int32),
-    }
+        lengths = [len(row.input_ids) for row in rows]
+        # Nothing predicts the first token of a row, least of all the row before it.
+        labels = [label for row in rows for label in (IGNORE, *row.labels[1:])]
+        part = padded([TokenRow([token for row in rows for token in row.input_ids], labels)], self.pad_id)
+        del part["attention_mask"]
+        positions = torch.tensor([[place for length in lengths for place in range(length)]])
+        return part | {"position_ids": positions, LENGTHS: torch.tensor(lengths, dtype=torch.int32)}
 
 
 class UnslothLosses(Losses):
@@ -60,14 +51,10 @@ class UnslothLosses(Losses):
         return ""
 
     def _states(self, part: Part) -> torch.Tensor:
-        return self._learned(self.body(**_inputs(part), use_cache=False)[0], part)
+        return self.body(**_inputs(part), use_cache=False)[0].flatten(0, 1)[part["source"]]  # type: ignore[no-any-return]
 
     def _logits(self, part: Part) -> torch.Tensor:
-        return self._learned(self.caller(**_inputs(part), use_cache=False).logits, part)
-
-    @staticmethod
-    def _learned(made: torch.Tensor, part: Part) -> torch.Tensor:
-        return made.reshape(-1, made.shape[-1])[part["source"]]
+        return self.caller(**_inputs(part), use_cache=False).logits.flatten(0, 1)[part["source"]]  # type: ignore[no-any-return]
 
 
 def _inputs(part: Part) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from framework_plugins.hf.packing.parts import Part
 from framework_plugins.unsloth import compare
 from framework_plugins.unsloth.backend import Loading
 from tests.plugins.unsloth import standins
-from tests.plugins.unsloth.runs import PLACE, rows
+from tests.plugins.unsloth.runs import CASES, PLACE, rows
 from tests.support.bases import tiny_base
 
 
@@ -61,7 +61,7 @@ def lost(model: HFModel, of: Sequence[TokenRow]) -> float:
     return sum(losses.sum(part).item() for part in parts)
 
 
-def looked_at(model: HFModel) -> dict[str, Any]:
+def changed_by_a_token(model: HFModel) -> dict[str, Any]:
     """Replace a token, and return how far logits before it, after it, and of the other row are moved, and the loss."""
     before, after = (seen(model, rows(changed)) for changed in (0, 1))
     (first, other) = ((one - two).abs().amax(-1) for one, two in zip(before, after, strict=True))
@@ -76,27 +76,25 @@ def looked_at(model: HFModel) -> dict[str, Any]:
 
 
 def cases(folder: Path) -> Iterator[dict[str, Any]]:
-    """Look at each kind of model with each attention, once as it is packed by itself and once padded."""
-    models, steps = [*bases(folder)], {}
-    for with_xformers in (False, True):
+    """Check each kind of model as it is packed by itself, and Llama also without xformers and padded."""
+    models, steps = {base.name: base for base in bases(folder)}, {}
+    for name, with_xformers, packing in CASES:
         if with_xformers:
             standins.install_xformers()
-        for base in models:
-            config = json.loads((base / "config.json").read_text(encoding="utf-8"))
-            place = folder / f"{base.name}-step"
-            for packing in ("tree", "pad"):
-                words = ["trainer=unsloth", "trainer.device=cpu", "trainer.dtype=fp32", f"trainer.packing={packing}"]
-                plan = testing.plan([*words, "model=local", f"model.path={base}"], run_dir=folder / "run")
-                with Loading(plan.trainer.config).open(plan) as model:
-                    found = {"model": base.name, "xformers": with_xformers, "asked": packing}
-                    found |= {"packing": model.facts["packing"], "shared": model.way.one_beginning}
-                    if place not in steps:
-                        place.mkdir()
-                        steps[place] = compare.plain(model, config, place)
-                    problem = compare.problem(model, Loading, place, steps[place])
-                    found |= {"problem": problem, "evaluated": model.loss(rows()), "biases": len(standins.biases)}
-                    yield found | looked_at(model)
-                    standins.biases.clear()
+        base, place = models[name], folder / f"{name}-step"
+        words = ["trainer=unsloth", "trainer.device=cpu", "trainer.dtype=fp32", f"trainer.packing={packing}"]
+        plan = testing.plan([*words, "model=local", f"model.path={base}"], run_dir=folder / "run")
+        with Loading(plan.trainer.config).open(plan) as model:
+            found = {"model": name, "xformers": with_xformers, "asked": packing}
+            found |= {"packing": model.facts["packing"], "shared": model.way.one_beginning}
+            if name not in steps:
+                place.mkdir()
+                config = json.loads((base / "config.json").read_text(encoding="utf-8"))
+                steps[name] = compare.plain(model, config, place)
+            found["problem"] = compare.problem(model, Loading, place, steps[name])
+            found |= {"evaluated": model.loss(rows()), "biases": len(standins.biases)}
+            yield found | changed_by_a_token(model)
+        standins.biases.clear()
 
 
 def checkpointing(base: Path, folder: Path) -> dict[str, Any]:

@@ -25,6 +25,14 @@ def framework_run_finished(plan, report):
         json.dump(told, stream)
 """
 """A plugin that notes the process of each run, and whether Unsloth was imported there."""
+CASES = (
+    ("llama", False, "tree"),
+    ("llama", True, "tree"),
+    ("llama", True, "pad"),
+    ("mistral", True, "tree"),
+    ("qwen3", True, "tree"),
+)
+"""Which models go through the code for a GPU, whether with xformers, and what `trainer.packing` says."""
 PLACE, LENGTHS = 12, (40, 30)
 """Which token of the first of two rows is replaced by another one, and how long the rows are."""
 

@@ -2,9 +2,8 @@
 
 For a process with `UNSLOTH_ALLOW_CPU=1`, in which Unsloth takes its way for CUDA without a card. Its forward functions,
 its loading, its adapters and its fused loss are those of the installed wheel. Replaced are its Triton kernels for
-positions and norms, what asks for the card, and xformers. A plugin file, which is imported
-first in the process that starts the run: since transformers is imported here, the run continues in a process of its
-own, in which Unsloth comes first.
+positions and norms, what asks for the card, and xformers. A plugin file, which is imported first in the process that
+starts the run: since transformers is imported here, the run continues in a process of its own, where Unsloth is first.
 """
 
 from __future__ import annotations
@@ -139,10 +138,8 @@ def install_xformers() -> None:
     put("_XFormersBlockMask", BlockDiagonalCausalMask)
 
 
-if "unsloth" in sys.modules:
+if "unsloth" in sys.modules and os.environ.get("UNSLOTH_ALLOW_CPU") == "1":
     replace()
-    if os.environ.get("WITH_XFORMERS") == "1":
-        install_xformers()
 
 
 @hookimpl

@@ -12,12 +12,12 @@ import pytest
 
 from framework import testing
 from framework_plugins.hf.backend import HFBackend
-from tests.plugins.unsloth.runs import rows, run, tiny
+from tests.plugins.unsloth.runs import CASES, rows, run, tiny
 from tests.support.program import environment
 from tests.support.tiny import tiny_chatml
 
 pytestmark = pytest.mark.unsloth
-MODELS, ROOT = ("llama", "mistral", "qwen3"), Path(__file__).parents[3]
+ROOT = Path(__file__).parents[3]
 JOINED = "one row behind another, not tree: Unsloth's attention ignores masks in training"
 CARD = {"UNSLOTH_ALLOW_CPU": "1", "UNSLOTH_COMPILE_DISABLE": "1"}
 EXACT = 1e-5
@@ -33,15 +33,14 @@ def found(place: Path) -> list[dict[str, Any]]:
     """What `on_a_gpu.py` found: of each model, with and without xformers, packed and padded; and of checkpointing."""
     command = [sys.executable, "-m", "tests.plugins.unsloth.on_a_gpu", str(place)]
     env = environment(place, FRAMEWORK_CACHE=str(place / "cache"), **CARD)
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False, timeout=800)
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 
 
 @pytest.fixture
 def cases(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    asked = [(case["model"], case["xformers"], case["asked"]) for case in found[:-1]]
-    assert asked == [(model, x, packing) for x in (False, True) for model in MODELS for packing in ("tree", "pad")]
+    assert tuple((case["model"], case["xformers"], case["asked"]) for case in found[:-1]) == CASES
     assert all(case["biases"] for case in found[:-1] if case["xformers"])
     return found[:-1]
 
@@ -69,13 +68,13 @@ def test_no_beginnings_are_shared_through_its_caches(cases: list[dict[str, Any]]
 
 def test_the_weights_are_used_as_transformers_uses_them(cases: list[dict[str, Any]], place: Path) -> None:
     """Also where trainer.max_seq_length is above the positions of the model: they are not stretched."""
-    for model in MODELS:
+    for model in {case["model"] for case in cases}:
         words = ["trainer=hf", "trainer.device=cpu", "trainer.dtype=fp32", "model=local", f"model.path={place / model}"]
         plan = testing.plan(words, run_dir=place / "plain")
         with HFBackend(plan.trainer.config).open(plan) as plain:
             expected = plain.loss(rows())
-        losses = [case["evaluated"] for case in cases if case["model"] == model]
-        assert losses == pytest.approx([expected] * 4, rel=EXACT)
+        losses = {case["evaluated"] for case in cases if case["model"] == model}
+        assert list(losses) == pytest.approx([expected] * len(losses), rel=EXACT)
 
 
 def test_activations_are_computed_again_after_a_validation_that_answers(found: list[dict[str, Any]]) -> None:
@@ -85,13 +84,9 @@ def test_activations_are_computed_again_after_a_validation_that_answers(found: l
 def test_a_whole_run_goes_the_same_way(data_file: Path, tmp_path: Path) -> None:
     words = (*tiny(tiny_chatml(tmp_path / "base"), data_file), "trainer.device=cpu", "trainer.dtype=fp32")
     plugin = f"plugins=[{Path(__file__).with_name('standins.py')}]"
-    theirs = run(tmp_path, plugin, *words, "trainer=unsloth", name="theirs", WITH_XFORMERS="1", **CARD)
-    assert theirs.code == 0, theirs.err
-    assert theirs.report["hardware"]["packing"] == JOINED
-    ours = run(tmp_path, *words, "trainer=hf", "trainer.packing=pad", name="ours")
-    before = [each.report["metrics"]["eval_loss"]["before"] for each in (theirs, ours)]
-    first = [each.steps[0] for each in (theirs, ours)]
-    assert before[0] == pytest.approx(before[1], rel=EXACT)
-    assert first[0]["loss"] == pytest.approx(first[1]["loss"], rel=EXACT)
-    assert first[0]["tokens"] == first[1]["tokens"]
-    assert theirs.steps[-1]["loss"] < first[0]["loss"]
+    done = run(tmp_path, plugin, *words, "trainer=unsloth", FRAMEWORK_CACHE=str(tmp_path / "cache"), **CARD)
+    assert done.code == 0, done.err
+    assert done.report["hardware"]["packing"] == JOINED
+    assert list((tmp_path / "cache" / "unsloth").glob("compared-*.json"))
+    loss = done.report["metrics"]["eval_loss"]
+    assert loss["after"] < loss["before"]
