@@ -48,7 +48,8 @@ class BlockDiagonalCausalMask:
 
     def keeps(self, tokens: int) -> Tensor:
         """Return what a token may see: (tokens, tokens)."""
-        mask = torch.block_diag(*(torch.ones(length, length).tril() for length in self.lengths)).bool()
+        rows: Any = [torch.ones(length, length).tril() for length in self.lengths]
+        mask: Tensor = torch.block_diag(*rows).bool()  # type: ignore[no-untyped-call]
         if self.window is not None:
             mask &= torch.ones_like(mask).triu(1 - self.window)
         return mask[:tokens, :tokens]
@@ -115,7 +116,7 @@ def replace() -> None:
         return way(self, plan, dataclasses.replace(machine, device="cuda"), *rest)
 
     AutoModelForCausalLM.from_pretrained = classmethod(on_the_cpu)
-    Loading.way = as_for_a_card  # type: ignore[method-assign]
+    Loading.way = as_for_a_card  # type: ignore[method-assign, assignment]
     # Offloaded to the CPU's memory with what only a card has; all else of Unsloth's checkpointing is as there.
     UnslothModel.checkpointing = property(lambda self: self.machine.checkpointing)  # type: ignore[assignment]
     put("fast_rope_embedding", rope)
@@ -125,7 +126,7 @@ def replace() -> None:
     put("DEVICE_COUNT", 1)
     put("DEVICE_TYPE_TORCH", "cpu")
     sys.modules["unsloth.models.llama"]._PerDeviceRopeCache._ensure_rope_cache = cached_angles  # noqa: SLF001
-    torch.cuda.get_device_capability = lambda *_: (7, 5)  # type: ignore[assignment]
+    torch.cuda.get_device_capability = lambda *_: (7, 5)
 
 
 def install_xformers() -> None:
