@@ -53,7 +53,13 @@ SHOWN = "shown"
 
 
 class HFModel:
-    """A base model with the adapter of the run, or a base model whose weights are all trained."""
+    """A base model with the adapter of the run, or a base model whose weights are all trained.
+
+    Attributes:
+        losses: computes the losses of the loaded model.
+    """
+
+    losses: type[Losses] = Losses
 
     def __init__(
         self,
@@ -191,7 +197,7 @@ class HFModel:
             named = adapter.component.name, adapter.settings
             self._shown = shared_key(self.base_key, *named) if self.base_key else ""
             probe, largest = shared_cache().find(SHOWN, self._shown) or (None, 0)
-            losses = Losses(model, self.way.packing, masked=not self.way.branches, found=probe)
+            losses = self.losses(model, self.way.packing, masked=not self.way.branches, found=probe)
             if losses.problem:
                 self.machine.facts["packing"] = f"{losses.packing.value} ({losses.problem})"
             if losses.auxiliary:

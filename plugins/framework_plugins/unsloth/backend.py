@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-import framework_plugins.unsloth.first  # noqa: F401 - before all that it changes
+import framework_plugins.unsloth.first as unsloth  # before all that it changes
 
 import torch
 
@@ -16,9 +16,7 @@ from framework_plugins.hf.hardware import Hardware
 from framework_plugins.hf.model import HFModel
 from framework_plugins.hf.packing.admits import Way
 from framework_plugins.unsloth import compare
-from framework_plugins.unsloth.model import UnslothModel
-
-NOT_ON_A_GPU = "Unsloth's attention ignores masks in training"
+from framework_plugins.unsloth.model import NOT_ON_A_GPU, UnslothModel
 
 
 class Loading(HFBackend):
@@ -27,12 +25,14 @@ class Loading(HFBackend):
     opens = UnslothModel
 
     def way(self, plan: Plan, machine: Hardware, empty: torch.nn.Module, attention: str) -> tuple[Way, str]:
-        """Pad rows behind on a GPU, where Unsloth's attention takes neither trees nor gaps; not on a CPU."""
+        """Take no trees on a GPU, where Unsloth's attention ignores masks, and no caches, which are tuples there."""
         way, fact = super().way(plan, machine, empty, attention)
-        if machine.device != "cuda" or way.packing is not Packing.tree:
+        if not unsloth.ON_GPU:
             return way, fact
-        padded = dataclasses.replace(way, packing=Packing.pad, one_beginning=False, branches=False)
-        return padded, f"{Packing.pad.value}, not tree: {NOT_ON_A_GPU}"
+        if way.packing is Packing.tree:
+            fact = f"{Packing.pad.value}, not tree: {NOT_ON_A_GPU}"
+            way = dataclasses.replace(way, packing=Packing.pad)
+        return dataclasses.replace(way, one_beginning=False, branches=False, fast=False), fact
 
 
 class UnslothBackend(Loading):

@@ -37,6 +37,9 @@ def settings(plan: Plan) -> Iterator[str]:
         )
     if elsewhere(plan):
         return
-    if isinstance(quantization, Int8Config) and (plan.trainer.config.device is Device.cpu or not gpu_count()):
+    on_cpu = plan.trainer.config.device is Device.cpu or not gpu_count()
+    if isinstance(quantization, Int8Config) and on_cpu:
         yield f"quantization=int8: Unsloth does not quantize to 8 bits on a CPU: set quantization=none, {HF}"
     yield from versions.problems()
+    if not on_cpu and (other := versions.other()):
+        yield other

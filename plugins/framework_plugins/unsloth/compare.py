@@ -124,7 +124,8 @@ def _key(run: HFModel, config: Mapping[str, Any]) -> str:
         "code": [module_hash(name) for name in PACKAGES],
         "model": {name: value for name, value in config.items() if name != "transformers_version"},
         "device": torch.cuda.get_device_name() if machine.device == "cuda" else machine.device,
-        "way": [run.way, machine.dtype, machine.optimizer, machine.checkpointing, machine.facts["attention"]],
+        "way": [run.way, machine.facts["packing"].partition(",")[0], machine.facts["attention"]],
+        "machine": [machine.dtype, machine.optimizer, machine.checkpointing],
         "chosen": [plan.adapter.component.name, adapter, plan.quantization.component.name],
     }
     return digest(json.dumps(key, sort_keys=True, default=str))

@@ -19,6 +19,7 @@ import framework_plugins.hf.allocator  # noqa: F401 - before torch, which Unslot
 from framework.api.component import imported_too_late
 from framework.api.errors import FrameworkError
 from framework.api.files import cache_dir
+from framework.api.text import summarize_error
 from framework_plugins.unsloth.config import ORDER
 
 TRANSFER = "HF_HUB_ENABLE_HF_TRANSFER"
@@ -67,7 +68,16 @@ if too_late := imported_too_late(ORDER):
         "fresh process, as launch=single and launch=subprocess do by themselves"
     )
 settle()
-with unprinted(), unchanged():
-    from unsloth import DEVICE_TYPE, FastLanguageModel
+try:
+    with unprinted(), unchanged():
+        from unsloth import DEVICE_TYPE, FastLanguageModel
+except Exception as error:  # of a card, a driver or a library that it does not take
+    raise FrameworkError(
+        f"trainer=unsloth: unsloth {version('unsloth')} refuses this machine: {summarize_error(error)}\n"
+        "Set trainer=hf, or install what it asks for"
+    ) from error
 
-__all__ = ["DEVICE_TYPE", "FastLanguageModel", "unprinted"]
+ON_GPU = DEVICE_TYPE != "cpu"
+"""Whether models are computed by Unsloth's own functions; on a CPU it leaves them to transformers and peft."""
+
+__all__ = ["DEVICE_TYPE", "ON_GPU", "FastLanguageModel", "unprinted"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +15,43 @@ from transformers import AutoConfig
 
 from framework.api.errors import FrameworkError
 from framework.api.plan import Plan
+from framework.api.protocols import TrainRun
+from framework.api.records import TokenRow
 from framework.api.schema import Optimizer
 from framework_plugins.hf.adapters import VISION, belongs_to
 from framework_plugins.hf.adapters import weights as fetch_weights
-from framework_plugins.hf.config import HFTrainerConfig, Int8Config, NF4Config
+from framework_plugins.hf.config import FullConfig, HFTrainerConfig, Int8Config, NF4Config, Packing
 from framework_plugins.hf.fast import install
 from framework_plugins.hf.hardware import Hardware
 from framework_plugins.hf.loading import attention
+from framework_plugins.hf.losses import Losses
 from framework_plugins.hf.model import HFModel
+from framework_plugins.hf.packing.parts import Packer
+from framework_plugins.hf.progress import Validation
 from framework_plugins.unsloth import checkpoints, versions
 from framework_plugins.unsloth.lora import lora_settings
+from framework_plugins.unsloth.losses import Joined, UnslothLosses
+
+NOT_ON_A_GPU = "Unsloth's attention ignores masks in training"
+JOINED = ("gemma", "llama", "mistral", "qwen2", "qwen3")
+"""Kinds of models with forward functions of Unsloth's own, which keep rows apart that stand one behind another. It
+leaves out gemma2 itself; other kinds, and what is not trained with LoRA, it computes with transformers' code."""
 
 
 class UnslothModel(HFModel):
     """A base model that Unsloth loads, with the adapter of the run, or a base model whose weights are all trained."""
 
+    losses = UnslothLosses if unsloth.ON_GPU else Losses
+
     def __init__(self, plan: Plan, config: HFTrainerConfig, machine: Hardware, *rest: Any) -> None:
         super().__init__(plan, config, _with_its_optimizer(machine), *rest)
+        trusted = self.plan.model.config.trust_remote_code
+        self.base_config = AutoConfig.from_pretrained(self.place.folder, trust_remote_code=trusted)
+        delegated = isinstance(plan.adapter.config, FullConfig) or isinstance(plan.quantization.config, Int8Config)
+        own = unsloth.ON_GPU and self.base_config.model_type in JOINED and not delegated
+        self.joined = own and config.packing is Packing.tree
+        if self.joined:
+            self.machine.facts["packing"] = f"one row behind another, not tree: {NOT_ON_A_GPU}"
         self.ready, note = checkpoints.fetched(self.plan, self.place)
         self.machine.facts["unsloth"] = f"{versions.installed()} on a {unsloth.DEVICE_TYPE.upper()}"
         if note:
@@ -40,6 +61,18 @@ class UnslothModel(HFModel):
     def checkpointing(self) -> str | bool:
         """The value for Unsloth: its own kind also offloads activations to CPU memory."""
         return "unsloth" if self.machine.checkpointing else False
+
+    def packer(self, losses: Losses, rows: int) -> Packer:
+        """Return what cuts rows into passes of at most `rows` rows, without padding where Unsloth needs none."""
+        packer = super().packer(losses, rows)
+        return Joined(*dataclasses.astuple(packer)) if self.joined else packer
+
+    def _validate(self, validation: Sequence[TokenRow], run: TrainRun) -> Validation:
+        """Measure; answering has switched Unsloth's checkpointing off, which training mode alone does not undo."""
+        result = super()._validate(validation, run)
+        if unsloth.ON_GPU:
+            self.model.for_training(use_gradient_checkpointing=self.checkpointing)
+        return result
 
     def weights(self) -> Path:
         """Bring the weights here: those that Unsloth quantized, where they are taken."""
@@ -85,9 +118,10 @@ class UnslothModel(HFModel):
         return model
 
     def _longest(self) -> int:
-        trusted = self.plan.model.config.trust_remote_code
-        config = AutoConfig.from_pretrained(self.place.folder, trust_remote_code=trusted).get_text_config()
-        return max(self.plan.training.max_seq_length, getattr(config, "max_position_embeddings", None) or 0)
+        positions = getattr(self.base_config.get_text_config(), "max_position_embeddings", None) or 0
+        if unsloth.ON_GPU and positions:  # for more of them Unsloth would stretch those that there are
+            return int(positions)
+        return max(self.plan.training.max_seq_length, positions)
 
     def _adapted(self, model: Any, settings: dict[str, Any]) -> Any:
         if any(VISION in name for name, _ in model.named_modules()):  # rows of text teach it nothing

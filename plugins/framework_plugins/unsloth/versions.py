@@ -35,6 +35,17 @@ def problems() -> Iterator[str]:
         yield f"trainer=unsloth: unsloth {unsloth} admits {text}. pip install {words}, or set trainer=hf"
 
 
+def other() -> str:
+    """Say that another Unsloth is installed than the tests ran; empty where it is that one, or none."""
+    version, tested = installed(), TESTED["unsloth"]
+    if version in {"", tested}:
+        return ""
+    return (
+        f"trainer=unsloth: unsloth {version} is installed, and on a GPU only {tested} is taken, whose functions the "
+        f"tests ran: pip install unsloth=={tested}, or set trainer=hf"
+    )
+
+
 def untested() -> str:
     """Say which versions are installed that the tests did not run; empty where there are none, or no Unsloth."""
     versions = {name: machine.installed(name) for name in TESTED} if installed() else {}

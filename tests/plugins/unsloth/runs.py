@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from framework.api.records import IGNORE, TokenRow
 from tests.support.program import environment, framework
 
 BARE = ("evaluator=[]", "exporter=[]", "logger=[jsonl]")
@@ -24,6 +25,16 @@ def framework_run_finished(plan, report):
         json.dump(told, stream)
 """
 """A plugin that notes the process of each run, and whether Unsloth was imported there."""
+CASES = (
+    ("llama", False, "tree"),
+    ("llama", True, "tree"),
+    ("llama", True, "pad"),
+    ("mistral", True, "tree"),
+    ("qwen3", True, "tree"),
+)
+"""Which models go through the code for a GPU, whether with xformers, and what `trainer.packing` says."""
+PLACE, LENGTHS = 12, (40, 30)
+"""Which token of the first of two rows is replaced by another one, and how long the rows are."""
 
 
 @dataclass(frozen=True)
@@ -62,3 +73,14 @@ def tiny(base: Path, rows: Path) -> tuple[str, ...]:
         "model=local", f"model.path={json.dumps(str(base))}", "data=local_file", f"data.path={json.dumps(str(rows))}",
         "trainer.max_steps=3", "trainer.warmup_steps=1", "trainer.learning_rate=0.01", *BARE,
     )  # fmt: skip
+
+
+def rows(changed: int = 0, learned: int = 10**6) -> list[TokenRow]:
+    """Return two rows, of which the tokens below a place are learned."""
+    result = []
+    for row, length in enumerate(LENGTHS):
+        ids = [4 + (place * place + 31 * row) % 50 for place in range(length)]
+        if not row:
+            ids[PLACE] += changed
+        result.append(TokenRow(ids, [token if place < learned else IGNORE for place, token in enumerate(ids)]))
+    return result

@@ -62,6 +62,25 @@ def test_what_it_can_do_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     assert list(framework_check_plan(plan(tmp_path, "quantization=int8"))) == []
 
 
+def test_another_unsloth_than_the_tested_one_is_refused_on_a_gpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(versions, "installed", lambda: "2026.11.1")
+    monkeypatch.setattr(make, "installed", lambda _: "2026.11.1")
+    monkeypatch.setattr(versions, "problems", lambda: iter(()))
+    monkeypatch.setattr(checks, "gpu_count", lambda: 1)
+    told = (
+        "trainer=unsloth: unsloth 2026.11.1 is installed, and on a GPU only 2026.10.9 is taken, whose functions the "
+        "tests ran: pip install unsloth==2026.10.9, or set trainer=hf"
+    )
+    with pytest.raises(FrameworkError) as refused:
+        plan(tmp_path)
+    assert told in str(refused.value)
+    assert list(framework_check_plan(plan(tmp_path, "trainer.device=cpu"))) == []
+    monkeypatch.setattr(checks, "gpu_count", int)
+    assert list(framework_check_plan(plan(tmp_path))) == []
+
+
 def test_without_unsloth_a_run_is_refused_and_a_plan_is_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(versions, "installed", str)
     with pytest.raises(FrameworkError, match="trainer=unsloth needs unsloth, which is not installed: pip install "):

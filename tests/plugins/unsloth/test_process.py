@@ -143,6 +143,17 @@ def test_what_it_cannot_do_here_ends_the_plan_with_what_can_be_done(words: tuple
     assert not list((tmp_path / "work").iterdir())
 
 
+def test_a_machine_that_it_refuses_ends_the_run_before_its_data(words: tuple[str, ...], tmp_path: Path) -> None:
+    """As with a driver that is too old for torch: Unsloth sees a GPU, torch none, and its import fails."""
+    done = run(tmp_path, *words, "trainer=unsloth", UNSLOTH_DISABLE_CPU_FALLBACK="1")
+    assert done.code == 2
+    told = f"trainer=unsloth: unsloth {version('unsloth')} refuses this machine: NotImplementedError: Unsloth "
+    assert f"{told}cannot find any torch accelerator? You need a GPU." in " ".join(done.err.split())
+    assert "Set trainer=hf, or install what it asks for" in done.err
+    assert "Traceback" not in done.err
+    assert not (done.folder / "log.jsonl").exists()
+
+
 def test_newer_libraries_than_it_admits_are_named(words: tuple[str, ...], tmp_path: Path) -> None:
     about = tmp_path / "site" / "transformers-5.24.0.dist-info"
     about.mkdir(parents=True)

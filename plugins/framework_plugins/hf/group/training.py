@@ -20,7 +20,6 @@ from framework_plugins.hf.group.evaluation import loss
 from framework_plugins.hf.group.steps import ShareCollator
 from framework_plugins.hf.group.trainer import GroupTrainer
 from framework_plugins.hf.group.weights import allocate, trained, unwrap, whole
-from framework_plugins.hf.losses import Losses
 from framework_plugins.hf.memory.passes import Passes
 from framework_plugins.hf.memory.retry import Randomness
 from framework_plugins.hf.progress import Progress
@@ -119,7 +118,7 @@ def train_together(
     """Train a model as one process of a group."""
     plan, config = model.plan, model.config
     allocate(model.model)
-    losses = Losses(model.model, model.way.packing, masked=not model.way.branches, looks=False)
+    losses = model.losses(model.model, model.way.packing, masked=not model.way.branches, looks=False)
     passes = Passes(model.packer(losses, config.per_device_train_batch_size), losses, model.model)
     training = GroupTraining(
         model.model, passes, model.oom_retry, model.machine, config, plan.seed, model.tokenizer, model.way.fast,
