@@ -128,7 +128,7 @@ class Losses:
         """The loss of a mixture of experts beside that of the tokens, in words; empty where there is none."""
         if self.balance is not None:
             return str(self.balance)
-        return "left out: of an unknown kind" if asked_for(self.plain) else ""
+        return "left out" if asked_for(self.plain) else ""
 
     def through(self, caller: Any) -> None:
         """Call this instead of the model, which a group of processes trains.

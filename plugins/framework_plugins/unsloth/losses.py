@@ -12,6 +12,7 @@ from typing import Any
 import torch
 
 from framework.api.records import IGNORE, TokenRow
+from framework_plugins.hf.balance import Balance
 from framework_plugins.hf.losses import INPUTS, Losses
 from framework_plugins.hf.packing.parts import Packer, Part, padded
 from framework_plugins.hf.packing.tree import Tree
@@ -38,20 +39,26 @@ class Joined(Packer):
 class UnslothLosses(Losses):
     """Losses of parts, by a model that Unsloth has patched for a GPU."""
 
-    def sum(self, part: Part) -> torch.Tensor:
+    def _sum(self, part: Part, balanced: Balance | None) -> tuple[torch.Tensor, None]:
         """Return the summed cross entropy of a part in nats; a token has the weight 1, or 0 in a blank part."""
+        del balanced
         labels = torch.full_like(part["input_ids"], IGNORE)
         labels.view(-1)[part["source"] + 1] = part["target"].where(part["share"] > 0, IGNORE)
         count = torch.tensor(part["count"], device=labels.device)
         loss: torch.Tensor = self.caller(**_inputs(part), labels=labels, num_items_in_batch=count, use_cache=False).loss
-        return loss * count  # the trainer divides by it again
+        return loss * count, None  # the trainer divides by it again
 
     def fewer_logits(self) -> str:
         """Do nothing: how many logits Unsloth makes at a time, it measures itself."""
         return ""
 
-    def _states(self, part: Part) -> torch.Tensor:
-        return self.body(**_inputs(part), use_cache=False)[0].flatten(0, 1)[part["source"]]  # type: ignore[no-any-return]
+    def _look(self) -> None:
+        self.balance = None  # the loss that the model gives with labels is that of tokens alone
+        super()._look()
+
+    def _states(self, part: Part, **more: Any) -> tuple[torch.Tensor, Any]:
+        out = self.body(**_inputs(part), use_cache=False, **more)
+        return out[0].flatten(0, 1)[part["source"]], out
 
     def _logits(self, part: Part) -> torch.Tensor:
         return self.caller(**_inputs(part), use_cache=False).logits.flatten(0, 1)[part["source"]]  # type: ignore[no-any-return]
