@@ -32,7 +32,7 @@ _MIX = np.int64(-7046029254386353131)
 
 def look(survey: Survey) -> Iterator[FindingDraft]:
     """Give what was found."""
-    prompts = survey.asked[survey.train] ^ _systems(survey)
+    prompts = survey.questions[survey.train] ^ _systems(survey)
     exact, groups = _again(survey, prompts)
     yield from _duplicates(survey, exact, groups)
     yield from _near_duplicates(survey, exact)
@@ -51,7 +51,7 @@ def _again(survey: Survey, prompts: Numbers) -> tuple[Numbers, Numbers]:
 def _systems(survey: Survey) -> NDArray[np.int64]:
     """Return a hash of system prompt and tools, for training rows whose question occurs more than once."""
     hashes = np.zeros(len(survey.train), dtype=np.int64)
-    questions = survey.asked[survey.train]
+    questions = survey.questions[survey.train]
     for place in np.flatnonzero(_shared(questions) & survey.framed[survey.train]):
         example = survey.data.example(int(survey.train[place]))
         system = [message.content for message in example.messages[:-1] if message.role == "system"]

@@ -53,7 +53,7 @@ class Survey:
         train: numbers of the rows in training.
         used: whether a row is in any part.
         trained: whether a row is in training.
-        asked: a hash of the question, in small letters and with single spaces.
+        questions: a hash of the question, in small letters and with single spaces.
         answered: the same of the last answer.
         words: words of the last answer.
         json: NO_JSON, JSON, or BROKEN where the last answer begins as JSON and is none.
@@ -70,7 +70,7 @@ class Survey:
     train: Numbers
     used: NDArray[np.bool_]
     trained: NDArray[np.bool_]
-    asked: NDArray[np.int64]
+    questions: NDArray[np.int64]
     answered: NDArray[np.int64]
     words: NDArray[np.int32]
     json: NDArray[np.int8]
@@ -105,7 +105,7 @@ def survey(data: AuditData, config: StandardConfig) -> Survey:
         train=np.flatnonzero(trained),
         used=data.part != LEFT_OUT,
         trained=trained,
-        asked=np.zeros(count, np.int64),
+        questions=np.zeros(count, np.int64),
         answered=np.zeros(count, np.int64),
         words=np.zeros(count, np.int32),
         json=np.zeros(count, np.int8),
@@ -127,7 +127,7 @@ def survey(data: AuditData, config: StandardConfig) -> Survey:
 def _measure(result: Survey, texts: Texts) -> None:
     rows = slice(texts.start, texts.start + len(texts.answer))
     plain = [" ".join(text.lower().split()) for text in texts.answer]
-    result.asked[rows] = [hash(" ".join(text.lower().split())) for text in texts.question]
+    result.questions[rows] = [hash(" ".join(text.lower().split())) for text in texts.question]
     result.answered[rows] = [hash(text) for text in plain]
     result.words[rows] = [text.count(" ") + 1 if text else 0 for text in plain]
     result.json[rows] = [json_kind(text) for text in texts.answer]

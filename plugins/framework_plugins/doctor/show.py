@@ -57,14 +57,14 @@ def _rows(records: Sequence[DiagnosticRecord]) -> Iterator[tuple[Text, str, str,
         yield Text(State.ok.value, COLOURS[State.ok]), f"all other {len(short)}", text, ""
     for one in records:
         if one not in short:
-            yield _state(one), one.name, told(one), one.fix if one.state is not State.ok else ""
+            yield _state(one), one.name, finding(one), one.fix if one.state is not State.ok else ""
 
 
 def _state(one: DiagnosticRecord) -> Text:
     return Text(one.state.value, "bold red" if one.blocks else COLOURS[one.state])
 
 
-def told(one: DiagnosticRecord) -> str:
+def finding(one: DiagnosticRecord) -> str:
     """Say what was found; of what is broken also which plugin looked."""
     plugin = f"(plugin '{one.plugin}')" if one.state is State.broken and one.plugin != "core" else ""
     head = ", ".join(part for part in (one.version, one.detail) if part)
@@ -87,7 +87,7 @@ def _verdict(console: Console, reasons: Sequence[DiagnosticRecord], words: Seque
         return
     console.print(Text.assemble("\n", ("cannot run here", "bold red"), f": {run}"), soft_wrap=True)
     for one in reasons:
-        text = " ".join(f"{one.name}: {told(one)}".split())
+        text = " ".join(f"{one.name}: {finding(one)}".split())
         lines = textwrap.wrap(text, console.width - 2 * MARGIN, break_long_words=False, break_on_hyphens=False)
         console.print(Text(textwrap.indent("\n".join(lines), " " * MARGIN)), soft_wrap=True)
         if one.fix:

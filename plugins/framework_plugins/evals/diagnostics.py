@@ -9,7 +9,7 @@ from framework.api.plan import Plan
 from framework_plugins.evals.chat_endpoint import NoReplyError
 from framework_plugins.evals.config import JudgeConfig
 from framework_plugins.evals.grading import grade
-from framework_plugins.evals.metrics.judge import asked_through
+from framework_plugins.evals.metrics.judge import judge_endpoint
 
 SECONDS = 20.0
 """Seconds for a short reply here; the run uses its own timeout."""
@@ -25,7 +25,7 @@ def judge(plan: Plan | None) -> DiagnosticResult | None:
     if plan is None or not judges(plan):
         return None
     for config in judges(plan):
-        with asked_through(replace(config, timeout=min(config.timeout, SECONDS), retries=0)) as endpoint:
+        with judge_endpoint(replace(config, timeout=min(config.timeout, SECONDS), retries=0)) as endpoint:
             (reply,) = endpoint.ask_all([f"Reply with the number {config.highest:g} and nothing else."], 1)
         judge_name = f"{config.model} at {endpoint.name}"
         if isinstance(reply, NoReplyError):

@@ -12,7 +12,7 @@ from framework.api.errors import FrameworkError
 from framework.api.records import RawData, Row
 from framework_plugins.formats.config import LocalFileConfig, SampleBy
 from framework_plugins.formats.readers import read
-from framework_plugins.formats.readers.find import DataFile, find, told_apart
+from framework_plugins.formats.readers.find import DataFile, find, with_unique_names
 
 Stamp = tuple[int, int, int]
 """Size in bytes, time of change in nanoseconds, number of the inode."""
@@ -39,7 +39,7 @@ class LocalFile:
         folder or a glob.
         """
         config = self.config
-        train, validation, prompts = (Noted.all(part) for part in told_apart(self._find()))
+        train, validation, prompts = (Noted.all(part) for part in with_unique_names(self._find()))
         key = _key([train, validation, prompts], config.sample_by)
         return RawData(
             FileRows(train, config.sample_by),

@@ -47,7 +47,7 @@ class Balance:
 def balance(model: Any) -> Balance | None:
     """Return the auxiliary loss of a model; None where it has none, or one without a function beside its class."""
     config = model.config.get_text_config()
-    coefficient = asked_for(model)
+    coefficient = auxiliary_coefficient(model)
     function = getattr(sys.modules[type(model).__module__], "load_balancing_loss_func", None)
     experts, chosen = (
         getattr(model, name, getattr(config, name, None)) for name in ("num_experts", "num_experts_per_tok")
@@ -57,7 +57,7 @@ def balance(model: Any) -> Balance | None:
     return Balance(coefficient, experts, chosen, function)
 
 
-def asked_for(model: Any) -> float:
+def auxiliary_coefficient(model: Any) -> float:
     """Return by how much the config of a model weights its auxiliary loss; 0 where it has none."""
     config = model.config.get_text_config()
     if not hasattr(config, "output_router_logits"):

@@ -20,7 +20,7 @@ from peft import PeftModel
 
 from framework.api.errors import FrameworkError
 from framework.api.records import IGNORE, TokenRow
-from framework_plugins.hf.balance import ASKS, Balance, asked_for, balance
+from framework_plugins.hf.balance import ASKS, Balance, auxiliary_coefficient, balance
 from framework_plugins.hf.config import Packing
 from framework_plugins.hf.fast.head import (
     LEAST,
@@ -128,7 +128,7 @@ class Losses:
         """The loss of a mixture of experts beside that of the tokens, in words; empty where there is none."""
         if self.balance is not None:
             return str(self.balance)
-        return "left out" if asked_for(self.plain) else ""
+        return "left out" if auxiliary_coefficient(self.plain) else ""
 
     def through(self, caller: Any) -> None:
         """Call this instead of the model, which a group of processes trains.

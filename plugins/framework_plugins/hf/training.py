@@ -70,7 +70,7 @@ class Training:
         """
         if self.machine.device == "cuda":
             torch.cuda.reset_peak_memory_stats()
-        fallbacks_before = len(self.oom_retry.told)
+        fallbacks_before = len(self.oom_retry.fallbacks)
         trainer = self._trainer(rows, run)
         trainable = count_trainable(self.model)
         best = BestWeights(self.model, run.scratch, self._rank)
@@ -106,7 +106,7 @@ class Training:
             peak_memory_bytes=hardware.peak_memory(self.machine.device),
             checkpoint=run.checkpoint.name,
             computed_tokens=trainer.computed_tokens,
-            oom_fallbacks=self.oom_retry.told[fallbacks_before:],
+            oom_fallbacks=self.oom_retry.fallbacks[fallbacks_before:],
             resumed=progress.began,
         )
 

@@ -42,7 +42,7 @@ def answers(samples: Sequence[tuple[Sample | None, Sample]], most: int) -> Table
     return Table(["prompt", "reference", "before", "after", *scores], redact(rows))
 
 
-def asked(samples: Sequence[Sample], most: int) -> Table:
+def answers_of_one(samples: Sequence[Sample], most: int) -> Table:
     """Return the answers of one evaluation, with their scores; `most` rows at most."""
     selected = samples[:most]
     names = list(dict.fromkeys(name for sample in selected for name in sample.scores))

@@ -35,7 +35,7 @@ from framework_plugins.trackers.kept import KeptRun, keep_run, known_run, settin
 from framework_plugins.trackers.tables import (
     Table,
     answers,
-    asked,
+    answers_of_one,
     measures,
     page,
     results,
@@ -151,7 +151,7 @@ class Wandb(Logger):
             self._go_past()
         self._log({f"{prefix}/{name}": value for name, value in result.figures.items()})
         if self.plan is not None and Stage.report not in self.plan.stages:
-            self._log_table(f"{prefix}/answers", asked(result.samples, self.config.answers))
+            self._log_table(f"{prefix}/answers", answers_of_one(result.samples, self.config.answers))
 
     def _log_report(self, report: Report, samples: Sequence[tuple[Sample | None, Sample]]) -> None:
         """Log the answers side by side, the measures with their verdict, and the report as the summary."""

@@ -31,7 +31,7 @@ class Way(NamedTuple):
     fix: str = ""
 
     @property
-    def told(self) -> str:
+    def reason(self) -> str:
         """The reason and the fix."""
         return f"{self.why}: {self.fix}" if self.fix else self.why
 
@@ -67,7 +67,7 @@ def open_run(config: WandbConfig, about: Mapping[str, Any], folder: Path, values
     """
     _switch_telemetry_off()
     connection = way(config)
-    why = connection.told
+    why = connection.reason
     if connection.mode == "disabled":
         return None, why
     if connection.mode == "online":

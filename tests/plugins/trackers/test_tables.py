@@ -8,7 +8,16 @@ import pytest
 
 from framework import testing
 from framework.api.records import Sample, Step
-from framework_plugins.trackers.tables import answers, asked, flat, page, run_name, settings, step_values, weights
+from framework_plugins.trackers.tables import (
+    answers,
+    answers_of_one,
+    flat,
+    page,
+    run_name,
+    settings,
+    step_values,
+    weights,
+)
 from tests.support.results import AMISS
 
 BEFORE = Sample("say 1", "say 1", "it is 1", stopped=True, scores={"exact_match": 0.0})
@@ -30,13 +39,13 @@ def test_answers_stand_side_by_side_with_their_scores() -> None:
 @pytest.mark.parametrize(("most", "expected"), [(0, 0), (1, 1), (5, 2)])
 def test_no_more_answers_are_shown_than_were_asked_for(most: int, expected: int) -> None:
     assert len(answers([(BEFORE, AFTER)] * 2, most).rows) == expected
-    assert len(asked([AFTER] * 2, most).rows) == expected
+    assert len(answers_of_one([AFTER] * 2, most).rows) == expected
 
 
 def test_answers_have_passed_the_filter(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ACME_TOKEN", "open-sesame-42")
     leak = Sample("say open-sesame-42", "it is open-sesame-42", None, stopped=True, scores={})
-    assert "open-sesame-42" not in str(answers([(leak, leak)], 1).rows) + str(asked([leak], 1).rows)
+    assert "open-sesame-42" not in str(answers([(leak, leak)], 1).rows) + str(answers_of_one([leak], 1).rows)
 
 
 def test_numbers_of_a_step_have_names_and_a_validation_only_where_there_was_one() -> None:

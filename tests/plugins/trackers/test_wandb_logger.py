@@ -355,7 +355,7 @@ def test_where_it_writes_is_known_before_a_run_is_opened(
     save_settings(home, **saved)
     plan = testing.plan([*WORDS, *(f"logger.wandb.mode={word}" for word in words)], run_dir=tmp_path)
     found = way(plan.logger["wandb"].config)
-    assert (found.mode, found.told) == expected
+    assert (found.mode, found.reason) == expected
 
 
 def test_a_run_with_wandb_disabled_writes_nothing_for_it(

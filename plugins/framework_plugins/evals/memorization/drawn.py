@@ -12,7 +12,7 @@ from random import Random
 from framework.api.protocols import Model
 from framework.api.records import IGNORE, TokenRow
 from framework_plugins.evals.config import MemorizationConfig
-from framework_plugins.evals.memorization.recital import asked
+from framework_plugins.evals.memorization.recital import answer_row
 
 LOOKED_AT = 4
 """Candidate rows for each row that is used: some answers are too short, or have no unique word."""
@@ -35,7 +35,7 @@ class Drawn:
 
 def draw(rows: Sequence[TokenRow], config: MemorizationConfig) -> Drawn:
     """Choose rows, the same each time."""
-    candidates = [asked(rows[number], config.max_new_tokens) for number in spread(len(rows), config)]
+    candidates = [answer_row(rows[number], config.max_new_tokens) for number in spread(len(rows), config)]
     long = [row for row in candidates if row.supervised >= config.min_tokens]
     return Drawn(long, len(candidates), len(candidates) - len(long))
 

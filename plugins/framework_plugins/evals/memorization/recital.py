@@ -42,7 +42,7 @@ def recital(row: TokenRow, scored: Scored) -> Recital:
     return Recital(tuple(token == label for token, label in zip(scored.top, true, strict=True)))
 
 
-def asked(row: TokenRow, most: int) -> TokenRow:
+def answer_row(row: TokenRow, most: int) -> TokenRow:
     """Cut a row behind the first `most` tokens of its last answer, the only ones that stay learned.
 
     Plain text has no prompt: its first half stands for one, and the second half for the answer.

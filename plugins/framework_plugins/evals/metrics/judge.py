@@ -34,7 +34,7 @@ class Judge(AnswerMetric):
         texts = [grading.written(self.config, answer) for answer in answers]
         new = [text for text in dict.fromkeys(texts) if text not in self._known]
         reasons: dict[str, str] = {}
-        with asked_through(self.config) as endpoint:
+        with judge_endpoint(self.config) as endpoint:
             replies = dict(zip(new, endpoint.ask_all(new, self.config.concurrency), strict=True))
         strange = {}
         for text, reply in replies.items():
@@ -67,7 +67,7 @@ class Judge(AnswerMetric):
             )
 
 
-def asked_through(config: JudgeConfig) -> ChatEndpoint:
+def judge_endpoint(config: JudgeConfig) -> ChatEndpoint:
     """Return the endpoint of a judge, with the key that the environment holds."""
     key = os.environ.get(config.key_env, "").strip() if config.key_env else ""
     return ChatEndpoint(

@@ -62,7 +62,7 @@ def find(path: str, setting: str) -> list[DataFile]:
     return files
 
 
-def told_apart(parts: Sequence[Sequence[DataFile]]) -> list[list[DataFile]]:
+def with_unique_names(parts: Sequence[Sequence[DataFile]]) -> list[list[DataFile]]:
     """Return the files with names of which no two files have the same: more of the path stands in those that had."""
     places = {file: file.path.resolve() for part in parts for file in part}
     names = {file: file.name for file in places}

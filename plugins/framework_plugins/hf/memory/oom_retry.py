@@ -35,7 +35,7 @@ class OomRetry:
         self.facts = facts
         self.advice = advice
         self.retries = retries
-        self.told: list[str] = []
+        self.fallbacks: list[str] = []
 
     def attempt(self, call: Callable[[], T], make_smaller: Callable[[], str], where: str, lower: str) -> T:
         """Call, and call again after each fallback.
@@ -64,12 +64,14 @@ class OomRetry:
             release()  # only here, where the error is gone
 
     def _tell(self, where: str, fallback: str) -> None:
-        self.told.append(f"{where}: {fallback}")
-        self.facts[FACT] = "; ".join(self.told)
+        self.fallbacks.append(f"{where}: {fallback}")
+        self.facts[FACT] = "; ".join(self.fallbacks)
         log.warning("out of memory in %s: tried again with %s", where, fallback)
 
     def _end(self, error: BaseException, where: str, lower: str) -> str:
-        attempts = f"Tried before: {'; '.join(self.told)}" if self.told else "There was nothing to make smaller"
+        attempts = (
+            f"Tried before: {'; '.join(self.fallbacks)}" if self.fallbacks else "There was nothing to make smaller"
+        )
         return f"out of memory in {where}: {summarize_error(error)}\n{attempts}.\nLower {lower}, {self.advice}"
 
 

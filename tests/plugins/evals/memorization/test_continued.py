@@ -7,7 +7,7 @@ from itertools import takewhile
 from pathlib import Path
 
 from framework.api.records import TokenRow
-from framework_plugins.evals.memorization.recital import asked, recital
+from framework_plugins.evals.memorization.recital import answer_row, recital
 from framework_plugins.hf.model import HFModel
 from tests.support.tiny import tiny_chatml
 from tests.support.training import make, opened, train
@@ -40,7 +40,7 @@ def test_a_pass_over_a_row_is_as_good_as_continuing_it_from_each_of_its_tokens(
     seen: list[tuple[int, bool, bool]] = []
     with opened(plan) as (model, data):
         train(model, data, tmp_path / "run")
-        cut = [asked(row, MOST) for row in data.train]
+        cut = [answer_row(row, MOST) for row in data.train]
         for row, told in zip(cut, model.score(cut), strict=True):
             found = recital(row, told)
             said = true_tokens_from(model, row, model.stop_ids)

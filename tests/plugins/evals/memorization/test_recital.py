@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from framework.api.records import IGNORE, Scored, TokenRow
-from framework_plugins.evals.memorization.recital import Recital, asked, recital
+from framework_plugins.evals.memorization.recital import Recital, answer_row, recital
 
 STOP = 0
 Rule = Mapping[tuple[int, int], int]
@@ -28,24 +28,24 @@ def learned(row: TokenRow) -> list[int]:
 
 def test_the_last_answer_is_asked_up_to_the_limit() -> None:
     row = of(list(range(10, 30)), (3, 6), (9, 14), (17, 20))
-    cut = asked(row, 2)
+    cut = answer_row(row, 2)
     assert (cut.input_ids, learned(cut), cut.where) == (list(range(10, 29)), [27, 28], "a:1")
-    assert learned(asked(row, 3)) == learned(asked(row, 99)) == [27, 28, 29]
+    assert learned(answer_row(row, 3)) == learned(answer_row(row, 99)) == [27, 28, 29]
 
 
 def test_what_follows_the_last_answer_is_cut_off() -> None:
-    assert asked(of([1, 2, 3, 4, 5], (2, 4)), 9) == TokenRow([1, 2, 3, 4], [IGNORE, IGNORE, 3, 4], "a:1")
+    assert answer_row(of([1, 2, 3, 4, 5], (2, 4)), 9) == TokenRow([1, 2, 3, 4], [IGNORE, IGNORE, 3, 4], "a:1")
 
 
 @pytest.mark.parametrize("first", [0, 1])
 def test_the_second_half_of_plain_text_is_its_answer(first: int) -> None:
-    cut = asked(of(list(range(10, 20)), (first, 10)), 3)
+    cut = answer_row(of(list(range(10, 20)), (first, 10)), 3)
     assert (cut.input_ids, learned(cut)) == (list(range(10, 18)), [15, 16, 17])
 
 
 @pytest.mark.parametrize("row", [of([]), of([1]), of([1], (0, 1)), of([1, 2, 3])])
 def test_a_row_with_nothing_to_ask_has_nothing_learned(row: TokenRow) -> None:
-    assert asked(row, 9).supervised == 0
+    assert answer_row(row, 9).supervised == 0
 
 
 def test_the_numbers_of_an_answer() -> None:
@@ -90,7 +90,7 @@ def test_it_is_what_continuing_from_every_prefix_would_show(
     rule: Rule, prompt: list[int], answer: list[int], most: int
 ) -> None:
     whole = [*prompt, *answer, STOP]
-    row = asked(of(whole, (len(prompt), len(whole))), most)
+    row = answer_row(of(whole, (len(prompt), len(whole))), most)
     true = learned(row)
     begins = len(row.input_ids) - len(true)
     top = [following(rule, row.input_ids[:place]) for place in range(begins, len(row.input_ids))]

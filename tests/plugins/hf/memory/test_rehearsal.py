@@ -27,7 +27,7 @@ def test_the_validation_loss_is_the_same_in_smaller_passes(base: Path, rows: Pat
             "the validation loss: 4 rows in a pass instead of 8",
             "the validation loss: 2 rows in a pass instead of 4",
         ]
-        assert model.oom_retry.told == fallbacks
+        assert model.oom_retry.fallbacks == fallbacks
         assert model.facts["out of memory"] == "; ".join(fallbacks)
 
 
@@ -62,7 +62,7 @@ def test_answers_are_the_same_in_smaller_batches(base: Path, rows: Path, tmp_pat
             refused = len(seen.refused)
             assert answers(model) == whole
             assert len(seen.refused) == refused == 1
-        assert model.oom_retry.told == ["answering: 2 in a batch instead of 5"]
+        assert model.oom_retry.fallbacks == ["answering: 2 in a batch instead of 5"]
         with (
             short_memory(model, lambda _: False),
             pytest.raises(FrameworkError, match=r"(?s)out of memory in answering: .*Lower evaluator.prompts.max_new_"),
