@@ -24,6 +24,7 @@ import sys
 import tempfile
 import termios
 import types
+import warnings
 from collections.abc import Mapping
 from contextlib import suppress
 from importlib.metadata import entry_points
@@ -113,7 +114,10 @@ def serve(asked: IO[str]) -> list[str]:
         ways = ((call.stdin, os.O_RDONLY), (call.out, writes), (call.err, writes))
         # Before the caller learns of the process: a terminal that nobody holds would be at its end.
         files = [os.open(path, way | os.O_NOCTTY) for path, way in ways]
-        if copy := os.fork():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # libraries have threads by now, which wait for work
+            copy = os.fork()
+        if copy:
             for file in files:
                 os.close(file)
             os.write(1, b"%d\n" % copy)
@@ -141,12 +145,14 @@ def prepare(*modules: str) -> None:
         Plugins.instance()
         for entry in entry_points(group="framework"):
             entry.load()
-    for folder in [each for each in gc.get_objects() if isinstance(each, tempfile.TemporaryDirectory)]:
+    # Not isinstance: it looks at each object's __class__, and one of torch's warns then.
+    for folder in [each for each in gc.get_objects() if issubclass(type(each), tempfile.TemporaryDirectory)]:
         # W&B makes some while it is imported: the first copy that ends would remove them for all that follow.
         folder._finalizer.atexit = False  # type: ignore[attr-defined]  # noqa: SLF001
         atexit.unregister(folder.cleanup)  # which W&B asks for, too
         atexit.register(remove, folder.name, os.getpid())
     gc.freeze()
+    atexit.register(gc.unfreeze)  # or Triton prints a page of leaked types as a copy ends
 
 
 def remove(folder: str, process: int) -> None:
