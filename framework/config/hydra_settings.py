@@ -25,6 +25,7 @@ from framework.config.problem import Problem
 
 INSTEAD = {
     "hydra.run.dir": "the folder of a run is set with run_dir=FOLDER",
+    "hydra.runtime.output_dir": "the folder of a run is set with run_dir=FOLDER",
     "hydra.output_subdir": "a run writes its config into its own folder, run_dir=FOLDER",
     "hydra.job.chdir": "a run stays in the folder where it was started",
 }
@@ -55,10 +56,11 @@ def hydra_problems(config: DictConfig, loader: ConfigLoader, mode: RunMode) -> I
         value = OmegaConf.select(DictConfig({"hydra": settings}), key)
         if value is not None and value != OmegaConf.select(DictConfig({"hydra": own}), key):
             yield Problem(f"{key}={as_text(value)}: {instead}", (key,))
-    subdir = settings["sweep"]["subdir"]
-    if "${" in (name := _OF_JOB.sub("x", str(subdir))) or not plain_name(name):
-        text = f"hydra.sweep.subdir={subdir}: a trial lies in the folder of its sweep, under one plain name"
-        yield Problem(text, ("hydra.sweep.subdir",))
+    for key in ("hydra.sweep.subdir", "hydra.job.name"):
+        _, section, setting = key.split(".")
+        value = str(settings[section][setting])
+        if "${" in (name := _OF_JOB.sub("x", value)) or not plain_name(name):
+            yield Problem(f"{key}={value}: files and folders are called by it, so it is one plain name", (key,))
     if mode is RunMode.RUN and settings["mode"] is RunMode.MULTIRUN:
         yield Problem("hydra.mode=MULTIRUN: a sweep is asked for on the command line, with -m", ("hydra.mode",))
     for name in ("env_set", "env_copy"):
@@ -69,7 +71,7 @@ def hydra_problems(config: DictConfig, loader: ConfigLoader, mode: RunMode) -> I
     named = [found for name in sections for found in _named(settings[name], f"hydra.{name}", plain)]
     foreign = {as_text(value) for _, value in named}
     for container in _of_packages(loader) if foreign else ():
-        foreign -= {as_text(value) for _, value in _named(container, "", container)}
+        foreign -= {as_text(value) for _, value in _named(container, _LOGGING[0], container)}
         if not foreign:
             return
     for key, value in named:
@@ -101,8 +103,11 @@ def _named(value: Any, place: str, plain: Any) -> Iterator[tuple[str, Any]]:
     elif isinstance(value, list):
         for number, part in enumerate(value):
             yield from _named(part, f"{place}[{number}]", plain)
-    elif str(value).startswith(("ext://", "cfg://")) or (_becomes_node(value) and not _is_plain(value, plain)):
-        yield place, value  # logging imports what `ext://` names
+    elif isinstance(value, str):
+        # Logging imports what `ext://` names, which an interpolation may put together.
+        logged = "_logging" in place and ("${" in value or value.startswith(("ext://", "cfg://")))
+        if logged or (_becomes_node(value) and not _is_plain(value, plain)):
+            yield place, value
 
 
 def _is_plain(value: Any, plain: Any) -> bool:

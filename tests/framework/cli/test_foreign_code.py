@@ -37,9 +37,11 @@ def evil(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (f"{LOGGING}class: logging.handlers.SMTPHandler\n", 7, "class=logging.handlers.SMTPHandler names code"),
         (f"{LOGGING}filename: conf/x\n", 7, "hydra.job_logging.handlers.evil.filename=conf/x names code, or a file"),
         (f"{LOGGING}stream: ext://antigravity\n", 7, "ext://antigravity names code"),
+        (f"{LOGGING}stream: '${{hydra.job.name}}://antigravity'\n", 7, "${hydra.job.name}://antigravity names code"),
+        ("job:\n    name: ../../x\n", 4, "hydra.job.name=../../x: files and folders are called by it"),
         (VARIABLE, 4, "hydra.job.env_set: a config sets no variables of the environment"),
         ("run:\n    dir: elsewhere\n", 4, "hydra.run.dir=elsewhere: the folder of a run is set with run_dir=FOLDER"),
-        ("sweep:\n    subdir: ../elsewhere\n", 4, "hydra.sweep.subdir=../elsewhere: a trial lies in the folder of its"),
+        ("sweep:\n    subdir: ../elsewhere\n", 4, "hydra.sweep.subdir=../elsewhere: files and folders are"),
         ("mode: MULTIRUN\n", 3, "hydra.mode=MULTIRUN: a sweep is asked for on the command line, with -m"),
     ],
 )  # fmt: skip
