@@ -46,7 +46,7 @@ def hydra_problems(config: DictConfig, loader: ConfigLoader, mode: RunMode) -> I
         loader: where the configs of installed packages are read.
         mode: what the command line asks for.
     """
-    plain: dict[str, Any] = OmegaConf.to_container(config, resolve=False)  # type: ignore[assignment]
+    plain: dict[str, Any] = OmegaConf.to_container(config, resolve=False)
     settings = plain["hydra"]
     for name, value in settings.items():
         if _becomes_node(value):

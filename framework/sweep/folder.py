@@ -71,7 +71,12 @@ def _protect(file: Path, session: Session) -> None:
     """Make a file that Hydra will write, for the owner alone; it is removed at the end where nothing was written."""
     file.touch(0o600)
     file.chmod(0o600)
-    session.on_exit.callback(lambda: file.exists() and not file.stat().st_size and file.unlink())
+
+    def remove_if_empty() -> None:
+        if file.exists() and not file.stat().st_size:
+            file.unlink()
+
+    session.on_exit.callback(remove_if_empty)
 
 
 def _one_for_each_gpu(config: DictConfig) -> None:
