@@ -48,9 +48,15 @@ __all__ = [
 ]
 
 
+NAME_BYTES, SLASHES = 128, {"/", "\\"}
+
+
 def plain_name(value: str) -> bool:
-    """without slashes."""  # noqa: D403 - part of the sentence that an error tells
-    return bool(value.strip(".")) and not {"/", "\\"} & set(value)
+    """of at most 128 bytes, without slashes and control characters."""  # noqa: D403 - part of the sentence that an error tells
+    # Files are called by it, with more letters behind; a terminal obeys control characters.
+    return (
+        bool(value.strip(". ")) and value.isprintable() and len(value.encode()) <= NAME_BYTES and not SLASHES & {*value}
+    )
 
 
 class Stage(Enum):

@@ -16,6 +16,7 @@ from framework.api.component import GROUPS
 from framework.api.run_folder import ENVIRONMENT
 from framework.api.text.overrides import override_key
 from framework.config.compose import add_folder, announce_folders
+from framework.config.hydra_settings import INSTEAD
 from framework.config.sources import explain
 from framework.hooks.local_file import load_file
 from framework.hooks.session import Session, current
@@ -26,12 +27,6 @@ from framework.util.errors import FrameworkError, unknown
 
 QUICKSTART = "+experiment=quickstart"
 USAGE = "python -m framework [COMMAND] [OPTIONS] [KEY=VALUE…]"
-INSTEAD = {
-    "hydra.run.dir": "the folder of a run is set with run_dir=FOLDER",
-    "hydra.output_subdir": "a run writes its config into its own folder, run_dir=FOLDER",
-    "hydra.job.chdir": "a run stays in the folder where it was started",
-}
-"""Settings of Hydra that would do nothing here, or harm, and what does."""
 
 
 def is_command(word: str) -> bool:
@@ -156,7 +151,13 @@ def check_options(words: Sequence[str]) -> None:
     for word in words:
         if "=" in word and (refusal := _refusal(word)):
             raise FrameworkError(f"{word}: {refusal}")
-    for word in parser.parse_known_args(list(words))[1]:
+    known, rest = parser.parse_known_args(list(words))
+    if known.config_path or known.config_name:
+        raise FrameworkError(
+            f"{known.config_path or known.config_name}: --config-path and --config-name are not used here: "
+            "--config-dir FOLDER adds a folder of options, +experiment=NAME chooses a file of it"
+        )
+    for word in rest:
         if "=" in word:
             raise FrameworkError(f"'{word}' stands after an option: options such as -m stand before the first override")
         raise FrameworkError(unknown("option", word, parser.option_names))

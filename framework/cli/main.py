@@ -21,6 +21,7 @@ from framework import __version__
 from framework.api.protocols import Launcher
 from framework.api.records import Report
 from framework.api.run_folder import RunFolder, is_resumed
+from framework.api.text.results import visible
 from framework.cli.arguments import (
     chooses_preset,
     complete_overrides,
@@ -28,11 +29,12 @@ from framework.cli.arguments import (
     load_plugins,
     take_config_dir,
 )
-from framework.config.compose import CONFIG_NAME, conf_dir, register
+from framework.config.compose import CONFIG_NAME, conf_dir, register, user_folders
 from framework.config.sources import REFUSALS
 from framework.hooks.local_file import export_plugin_paths, load_file
 from framework.hooks.session import Session, current
 from framework.plan.diagnose import diagnose
+from framework.plan.load import load_hydra
 from framework.plan.make import make_plan
 from framework.plan.preset_conflicts import overruled
 from framework.plan.sweep_check import check_sweep
@@ -40,6 +42,7 @@ from framework.rundir.folder import save_overrides, saved_overrides
 from framework.rundir.status import note_failure
 from framework.sweep import folder, gpu, locks
 from framework.util.errors import USER_MISTAKE, DoesNotFitError, FrameworkError, PrunedError, summarize_error, unknown
+from framework.util.redact import redact
 
 SWEEP = {"-m", "--multirun", "hydra.mode=MULTIRUN"}
 """Arguments that make a sweep."""
@@ -70,7 +73,7 @@ def main() -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(BROKEN_PIPE)
         except FrameworkError as error:
-            print(error, file=sys.stderr)
+            _show(error)
             sys.exit(USER_MISTAKE)
         except KeyboardInterrupt:
             sys.exit(INTERRUPTED)
@@ -87,6 +90,8 @@ def start(session: Session, words: Sequence[str]) -> None:
     if SWEEP & set(words):
         export_plugin_paths(session.plugins)
         check_sweep(words)
+    elif user_folders(session) or any("hydra" in word for word in words):  # nothing else sets anything of Hydra
+        load_hydra(words, RunMode.RUN)
     try:
         hydra.main(version_base="1.3", config_path=str(conf_dir()), config_name=CONFIG_NAME)(run)()
     except REFUSALS as error:  # of composing: what `run` raises has other types
@@ -116,7 +121,7 @@ def _run(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...], s
         report = _launch(config, run_dir, overrides, sweep)
     except DoesNotFitError as error:
         if run_dir is None:
-            print(error, file=sys.stderr)
+            _show(error)
             sys.exit(USER_MISTAKE)
         note_failure(run_dir, error)  # the table of the sweep lists it as passed over
         return None
@@ -127,7 +132,7 @@ def _run(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...], s
             note_failure(run_dir, error)
             traceback.clear_frames(error.__traceback__)
             raise
-        print(error, file=sys.stderr)
+        _show(error)
         sys.exit(USER_MISTAKE)
     except Exception as error:
         # Hydra keeps the error of a trial until the sweep ends, and its frames would keep the trial's model alive.
@@ -136,6 +141,11 @@ def _run(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...], s
             raise RunFailedError(summarize_error(error)) from error
         raise
     return report.objective.value if report else None
+
+
+def _show(error: FrameworkError) -> None:
+    """Print a mistake: without secrets, and without letters of data or of a judge that a terminal would obey."""
+    print(visible(redact(str(error)), "\n"), file=sys.stderr)
 
 
 def _launch(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...], sweep: str) -> Report | None:

@@ -59,6 +59,9 @@ def problems_below(node: DictConfig, path: str) -> Iterator[Problem]:
         if known is not None and key not in known:
             yield Problem(unknown_key(place, known, option_name(schema)), (place,))
             continue
+        if key == "_target_" and known is None:
+            yield Problem(f"{place}={as_text(node[key])}: a config names no code: take it out", (place,))
+            continue
         if key not in present or OmegaConf.is_missing(node, key):
             valid = "|".join(current().plugins.components(place)) if place in GROUPS else "…"
             yield Problem(f"{place} has no value: set {place}={valid}")

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from hydra._internal.utils import get_args_parser
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from framework.api.plan import Plan
 from framework.config.check import check
-from framework.config.compose import compose
-from framework.config.sources import REFUSALS
+from framework.config.compose import CONFIG_NAME, compose, config_loader
+from framework.config.hydra_settings import hydra_problems
+from framework.config.sources import REFUSALS, refusal
 from framework.plan.diagnose import diagnose
 from framework.plan.make import make_plan
 
@@ -49,3 +52,24 @@ def load_plan(overrides: Sequence[str], *, run_dir: Path | None = None) -> Plan:
         FrameworkError: what Hydra refuses, or everything that is wrong with what composed, each with its place.
     """
     return make_plan(composed(overrides), run_dir=run_dir, overrides=tuple(overrides))
+
+
+def load_hydra(words: Sequence[str], mode: RunMode) -> DictConfig:
+    """Compose a config as Hydra will before it makes callbacks, launcher and sweeper, and check its `hydra` node.
+
+    Args:
+        words: of a command line.
+        mode: what they ask for; the values of a sweep are left out.
+
+    Raises:
+        FrameworkError: what Hydra refuses, or settings of Hydra that a config may not hold, each with its place.
+    """
+    overrides: list[str] = get_args_parser().parse_known_args(list(words))[0].overrides
+    with config_loader() as loader:
+        try:
+            config: DictConfig = loader.load_configuration(CONFIG_NAME, overrides, mode)
+        except REFUSALS as error:
+            raise diagnose(error, words) from error
+        if errors := list(hydra_problems(config, loader, mode)):
+            raise refusal(errors, overrides)
+    return config

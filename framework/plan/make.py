@@ -74,7 +74,7 @@ def _freeze(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...]
         else:
             chosen[group.name] = plugins.selection_of(node)
     return Plan(
-        name=config.name,
+        name=redact(config.name),  # it stands in names of files, on pages and in trackers
         seed=config.seed,
         stages=tuple(stage for stage in Stage if stage in config.stages),
         run_dir=_run_dir(config, run_dir),
@@ -105,7 +105,7 @@ def _run_dir(config: DictConfig, trial_dir: Path | None) -> Path:
     if config.run_dir is not None:
         return Path(config.run_dir).absolute()
     now = datetime.now().astimezone()
-    folder = Path("outputs", config.name, f"{now:%Y-%m-%d_%H-%M-%S}")
+    folder = Path("outputs", redact(config.name), f"{now:%Y-%m-%d_%H-%M-%S}")
     if trial_dir is None and folder.exists():  # a run that started in the same second
         folder = folder.with_name(f"{folder.name}-{now:%f}")
     return (trial_dir or folder).absolute()

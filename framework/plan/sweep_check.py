@@ -14,10 +14,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from framework.config.check import problems_below
-from framework.config.compose import CONFIG_NAME, config_loader
+from framework.config.compose import config_loader, user_folders
 from framework.config.sources import REFUSALS, explain, refusal
-from framework.plan.diagnose import diagnose
-from framework.plan.load import load_plan
+from framework.hooks.session import current
+from framework.plan.load import load_hydra, load_plan
 from framework.util.errors import FrameworkError
 
 COMBINATIONS = 32
@@ -32,16 +32,22 @@ def check_sweep(words: Sequence[str]) -> None:
     """
     words = [word for word in words if not word.startswith("-")]
     sweeper = _sweeper(words)
-    words += [f"{key}={value}" for key, value in (sweeper.get("params") or {}).items()]
+    params = [f"{key}={value}" for key, value in (sweeper.get("params") or {}).items()]
+    if hydras := next((word for word in params if "hydra" in word.partition("=")[0]), ""):
+        raise FrameworkError(f"hydra.sweeper.params: {hydras} holds for the whole sweep: set it outside of params")
+    words += params
     with config_loader() as loader:
         try:
             chosen, typed = trials(loader, words)
+            files = bool(user_folders(current())) and _sweeps_over_files(loader, words)
         except REFUSALS as error:  # of `params` in a file
             raise FrameworkError(explain(error)) from error
     if typed and sweeper.get("_target_") == BasicSweeperConf._target_:
         word = next(iter(typed.values()))
         raise FrameworkError(f"{word}: an interval has no end of values: list some, or choose hydra/sweeper=optuna5")
     for trial in chosen:
+        if files:
+            load_hydra([word for word in trial if not word.startswith("hydra.mode=")], RunMode.RUN)
         try:
             load_plan(trial, run_dir=Path.cwd())
         except FrameworkError as error:
@@ -52,14 +58,16 @@ def check_sweep(words: Sequence[str]) -> None:
 
 def _sweeper(words: Sequence[str]) -> DictConfig:
     """Return `hydra.sweeper`, checked."""
-    with config_loader() as loader:
-        try:
-            sweeper: DictConfig = loader.load_configuration(CONFIG_NAME, list(words), RunMode.MULTIRUN).hydra.sweeper
-        except REFUSALS as error:
-            raise diagnose(error, words) from error
-        if errors := list(problems_below(sweeper, "hydra.sweeper.")):
-            raise refusal(errors, words)
+    sweeper: DictConfig = load_hydra(words, RunMode.MULTIRUN).hydra.sweeper
+    if errors := list(problems_below(sweeper, "hydra.sweeper.")):
+        raise refusal(errors, words)
     return sweeper
+
+
+def _sweeps_over_files(loader: ConfigLoader, words: Sequence[str]) -> bool:
+    """Whether trials read different files."""
+    parsed = OverridesParser.create(loader).parse_overrides(list(words))
+    return any(each.is_sweep_override() and loader.repository.group_exists(each.key_or_group) for each in parsed)
 
 
 def trials(loader: ConfigLoader, words: Sequence[str]) -> tuple[list[list[str]], dict[str, str]]:

@@ -84,8 +84,8 @@ def check_writable(folder: Path) -> None:
 
 
 def save_overrides(run_dir: Path, words: Sequence[str]) -> None:
-    """Save the overrides of a run."""
-    write_atomically(run_dir / OVERRIDES, json.dumps(words) + "\n")
+    """Save the overrides of a run as they were typed, secrets too, since `rerun` needs them; for the owner alone."""
+    write_atomically(run_dir / OVERRIDES, json.dumps(words) + "\n", mode=0o600)
 
 
 def saved_overrides(run_dir: str) -> list[str]:

@@ -25,13 +25,15 @@ from framework.api.run_folder import (
     RunFolder,
     read_plain,
 )
-from framework.api.text.results import figures
+from framework.api.text.results import figures, visible
 from framework.hooks.session import Session, current
 from framework.sweep import gpu, locks
 from framework.util.errors import USER_MISTAKE, FrameworkError
 from framework.util.redact import hide, redact
 
 SWEEP = "sweep.json"
+MULTIRUN = "multirun.yaml"
+"""What Hydra writes there: the words as they were typed, with what is secret in them."""
 
 
 class SweepFolder(Callback):
@@ -46,6 +48,8 @@ class SweepFolder(Callback):
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
         """Note the folder; without the word that is added, each value of a `name` that is swept would give its own."""
+        with read_write(config):
+            config.name = redact(config.name)  # the folder is named by it
         folder = str(config.hydra.sweep.dir)
         session = current()
         try:
@@ -53,6 +57,7 @@ class SweepFolder(Callback):
         except FrameworkError as error:  # as one, Hydra would warn of it and continue
             print(error, file=sys.stderr)
             sys.exit(USER_MISTAKE)
+        _protect(Path(folder, MULTIRUN), session)
         with read_write(config), open_dict(config):
             # Trials compose their own config with these; `hydra.sweep.dir` may hold a name that is swept over.
             config.hydra.overrides.hydra.append(f"hydra.sweep.dir={QuotedString(folder, Quote.single).with_quotes()}")
@@ -60,6 +65,18 @@ class SweepFolder(Callback):
         # Not in `on_multirun_end`, which Hydra skips where a trial failed.
         session.on_exit.callback(finish, session, Path(folder), {} if self.resume else times(Path(folder)))
         _one_for_each_gpu(config)
+
+
+def _protect(file: Path, session: Session) -> None:
+    """Make a file that Hydra will write, for the owner alone; it is removed at the end where nothing was written."""
+    file.touch(0o600)
+    file.chmod(0o600)
+
+    def remove_if_empty() -> None:
+        if file.exists() and not file.stat().st_size:
+            file.unlink()
+
+    session.on_exit.callback(remove_if_empty)
 
 
 def _one_for_each_gpu(config: DictConfig) -> None:
@@ -118,7 +135,7 @@ def show(sweep: Sweep) -> None:
     console.print(table)
     for trial in sweep.trials:
         if trial.reason:
-            console.print(f"trial {trial.number} {trial.state}: {trial.reason}", soft_wrap=True)
+            console.print(f"trial {trial.number} {trial.state}: {visible(trial.reason, '; ')}", soft_wrap=True)
     for trial in sweep.trials:
         if trial.number == sweep.best:
             console.print(f"best: trial {trial.number} ({', '.join(trial.overrides)})", soft_wrap=True)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from framework.hooks.session import Session
 from framework.util import gpus
-from framework.util.lock import release, take
+from framework.util.lock import private_folder, release, take
 
 VARIABLE = "CUDA_VISIBLE_DEVICES"
 PAUSE = 0.5
@@ -53,8 +53,7 @@ def claim_gpu(session: Session) -> str | None:
 
 def _lock(name: str, session: Session) -> bool:
     """Take the lock of a GPU, until the end of the session, if nobody has it."""
-    folder = Path(tempfile.gettempdir(), f"framework-gpus-{os.getuid()}")
-    folder.mkdir(mode=0o700, exist_ok=True)
+    folder = private_folder(Path(tempfile.gettempdir(), f"framework-gpus-{os.getuid()}"))
     held = take(folder / re.sub(r"\W", "_", name))
     if held is not None:
         session.on_exit.callback(release, held)

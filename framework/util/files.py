@@ -12,7 +12,7 @@ PART_SUFFIX = ".part"
 """How the name of a file or folder ends that is being written; that of a folder in a cache begins with it."""
 
 
-def write_atomically(file: Path, content: str | bytes, *, errors: str = "strict") -> None:
+def write_atomically(file: Path, content: str | bytes, *, errors: str = "strict", mode: int | None = None) -> None:
     """Write a file atomically: until it is replaced, and after a kill, readers see the earlier one.
 
     Several processes may write the same file at a time; the last one wins.
@@ -21,12 +21,15 @@ def write_atomically(file: Path, content: str | bytes, *, errors: str = "strict"
         file: what to write; its folder is there.
         content: all of it; a text is encoded as UTF-8.
         errors: what becomes of letters that UTF-8 has not, as for `str.encode`.
+        mode: who may read it, 0o600 for its owner alone; by default what the umask leaves.
 
     Raises:
         OSError: it cannot be written.
     """
     half = file.with_name(f"{file.name}.{os.getpid()}-{secrets.token_hex(4)}{PART_SUFFIX}")
     try:
+        if mode is not None:  # before there is anything to read
+            half.touch(mode)
         half.write_bytes(content if isinstance(content, bytes) else content.encode(errors=errors))
         half.replace(file)
     finally:

@@ -8,8 +8,12 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from framework.util.errors import FrameworkError
 
 if TYPE_CHECKING:
     from filelock import FileLock
@@ -35,6 +39,22 @@ def take(path: Path, *, seconds: float = 0) -> FileLock | None:
         if error.errno not in NO_LOCKS:
             raise
     return mine
+
+
+def private_folder(folder: Path) -> Path:
+    """Make a folder for this user alone below a shared one such as /tmp, where anybody may have put something else.
+
+    Raises:
+        FrameworkError: there is a link, a file, or a folder of somebody else or that others may write.
+    """
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    found = folder.lstat()  # of a link itself, not of what it points to
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+        raise FrameworkError(
+            f"{folder} is not a folder of this user alone, mode 700: remove it, or set TMPDIR to a folder of your own"
+        )
+    return folder
 
 
 def _write_holder(file: int) -> None:

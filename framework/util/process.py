@@ -93,6 +93,8 @@ class PythonProcess:
         raise (FrameworkError if outcome == REFUSED else ProcessError)(value)
 
     def _start(self) -> Connection[Any, Any]:
+        if self._log and self._log.is_symlink():  # in a run folder from elsewhere: it would be written where it points
+            self._log.unlink()
         self._printed = self._log.open("wb+") if self._log else tempfile.TemporaryFile()  # noqa: SIM115 - `stop` closes it
         ours, theirs = Pipe()
         with theirs:

@@ -23,6 +23,9 @@ FIELDS = 80
 _UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\u2028\u2029]")
 """Control characters, and those that turn the direction of writing: a terminal or a browser would obey them."""
 
+_COPY = re.compile(r"-(?:unsloth-)?bnb-4bit$")
+_CACHED = re.compile(r"models--([^/]+)/snapshots/[^/]+$")
+
 
 @dataclass(frozen=True)
 class Fact:
@@ -171,6 +174,14 @@ def visible(text: str, newline: str = "⏎\n") -> str:
     text = text.replace("\r\n", "\\r\n")
     text = _UNSEEN.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
     return text.replace("\t", "⇥").replace("\n", newline)
+
+
+def model_name(name: str) -> str:
+    """Return the part of a model's id or folder that says which it is: folders differ from machine to machine."""
+    name = name.rstrip("/\\").replace("\\", "/")
+    if cached := _CACHED.search(name):
+        name = cached[1].replace("--", "/")
+    return _COPY.sub("", name.rpartition("/")[2].lower())
 
 
 def number(value: float | None, name: str, unit: str = "") -> str:

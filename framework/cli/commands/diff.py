@@ -14,7 +14,7 @@ from rich.table import Table
 
 from framework.api.records import DataResult, EvalResult, Report, TrainResult
 from framework.api.run_folder import ENVIRONMENT, STATUS, SavedRun
-from framework.api.text import as_text
+from framework.api.text import as_text, visible
 from framework.cli.commands import DiffCommandConfig
 from framework.rundir.environment import Commit, Environment
 from framework.rundir.read import ABSENT, differences, flat, read_run
@@ -264,7 +264,7 @@ def _table(title: str, rows: Mapping[str, Sequence[str]], *more: str) -> Table:
 def _text(value: Any) -> str:
     if value is ABSENT:
         return "–"
-    text = as_text(value)
+    text = visible(as_text(value), "⏎")  # the files of a run that came from elsewhere may hold anything
     return f"{text[:12]}…" if SHA_256.fullmatch(text) else text
 
 

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import httpx
 
-from framework.api.text import HIDDEN, redact, summarize_error
+from framework.api.text import HIDDEN, redact, summarize_error, visible
 
 PATH = "/chat/completions"
 GIVE_UP = 3
@@ -161,7 +161,7 @@ class ChatEndpoint:
 
     def _clean(self, text: str) -> str:
         """Return what a server says on one short line."""
-        text = " ".join(self._hide(text).split())
+        text = visible(" ".join(self._hide(text).split()))
         return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
 
     def _hide(self, text: str) -> str:

@@ -8,7 +8,7 @@ from framework.api.errors import FrameworkError
 from framework.api.plan import CHECKPOINT, Plan
 from framework.api.records import ExportResult
 from framework.api.run_folder import RunFolder
-from framework.api.schema import Stage
+from framework.api.schema import Stage, plain_name
 from framework.api.text import unknown
 from framework_plugins.exports import gguf_checks
 from framework_plugins.exports.config import (
@@ -47,7 +47,7 @@ def _folders(plan: Plan) -> Iterator[str]:
         folder = getattr(choice.config, "folder", None)
         if folder is None:
             continue
-        if not folder.strip(".") or "/" in folder or "\\" in folder or folder == CHECKPOINT:
+        if not plain_name(folder) or folder == CHECKPOINT:
             yield f"exporter.{name}.folder={folder} must be one plain name inside the run folder, such as {name}"
         elif folder in folders:
             yield f"exporter.{name}.folder={folder} is that of exporter.{folders[folder]} too: choose another name"

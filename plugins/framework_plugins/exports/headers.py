@@ -11,6 +11,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from framework.api.errors import FrameworkError
+from framework.api.schema import plain_name
 from framework.api.text import summarize_error
 
 SINGLE = "model.safetensors"
@@ -64,6 +65,8 @@ def model_files(folder: Path) -> list[Path]:
         raise FrameworkError(
             f"{index} is no index of safetensors files ({summarize_error(error)}): fetch it again"
         ) from error
+    if outside := [name for name in names if not plain_name(name)]:
+        raise FrameworkError(f"{index} names {outside[0]!r}, which is not in the folder: fetch the model again")
     if missing := [file.name for file in files if not file.is_file()]:
         raise FrameworkError(f"{folder} lacks {', '.join(missing)}, which {INDEX} names: fetch the rest")
     return files

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +13,11 @@ from framework.api.errors import FrameworkError
 from framework.api.files import atomic_folder
 from framework.api.plan import Plan
 from framework.api.protocols import Adapter, ModelPlace, ModelSource
-from framework.api.text import summarize_error
+from framework.api.text import model_name, summarize_error
 from framework_plugins.hf.config import FullConfig, LoraAdapterConfig
 from framework_plugins.hf.fast import install
 from framework_plugins.hf.libraries import without_bitsandbytes
+from framework_plugins.hf.models import check_index
 
 VISION = "vision_tower"
 """Names the image part of models such as Gemma 3."""
@@ -78,6 +80,7 @@ def trained_config(plan: Plan) -> PeftConfig | None:
     if not any(weights.glob("*.safetensors")):
         lacks = "the folder holds no .safetensors, so no trained weights" if weights.is_dir() else "no such folder"
         raise FrameworkError(f"checkpoint={plan.config['checkpoint']}: {lacks}")
+    check_index(weights, f"checkpoint={plan.config['checkpoint']}")
     if not (weights / "adapter_config.json").is_file():
         return None
     try:
@@ -88,6 +91,23 @@ def trained_config(plan: Plan) -> PeftConfig | None:
         ) from error
     saved.base_model_name_or_path = None  # peft warns where it is called otherwise here
     return saved
+
+
+def check_base(plan: Plan, place: ModelPlace) -> None:
+    """Make sure that the adapter in the folder of `checkpoint` was trained on this base, as far as names tell.
+
+    Raises:
+        FrameworkError: it names another one.
+    """
+    file = plan.external_checkpoint and plan.external_checkpoint / "adapter_config.json"
+    if not file or not file.is_file():
+        return
+    trained_on = str(json.loads(file.read_text(encoding="utf-8")).get("base_model_name_or_path") or "")
+    if trained_on and model_name(trained_on) != model_name(place.name):
+        raise FrameworkError(
+            f"checkpoint={plan.config['checkpoint']}: the adapter was trained on {trained_on}, and the base here is "
+            f"{place.name}: choose that base, or where both are the same weights, write {place.name} into {file.name}"
+        )
 
 
 def with_adapter(model: Any, config: PeftConfig, place: ModelPlace, *, fast: bool) -> Any:
@@ -130,6 +150,7 @@ def weights(source: ModelSource) -> ModelPlace:
         raise FrameworkError(
             f"model {place.name} has no .safetensors: pickled weights run code when loaded and are refused"
         )
+    check_index(place.folder, f"model {place.name}")
     return place
 
 

@@ -28,7 +28,7 @@ from framework.api.protocols import ModelPlace, ModelSource, Quantization
 from framework.api.schema import Stage
 from framework.api.text import summarize_error, unknown
 from framework_plugins.hf import hardware
-from framework_plugins.hf.adapters import trained_config
+from framework_plugins.hf.adapters import check_base, trained_config
 from framework_plugins.hf.config import HFTrainerConfig, OutOfMemory
 from framework_plugins.hf.loading import attention as requested
 from framework_plugins.hf.memory.retry import ran_out
@@ -81,6 +81,8 @@ class HFBackend:
             Checkpoints(plan).newest()  # of another training: told before anything is measured
         source: ModelSource = plan.model.create()
         place = source.fetch(weights=False)
+        if trained_config(plan):  # which says what is wrong with the file itself
+            check_base(plan, place)
         empty, attention = _inspect(place, self.config, trust=plan.model.config.trust_remote_code)
         _check_targets(plan, empty)
         parameters = sum(parameter.numel() for parameter in empty.parameters())

@@ -28,6 +28,7 @@ from huggingface_hub.utils import disable_progress_bars
 from framework.api.errors import FrameworkError
 from framework.api.machine import reachable
 from framework.api.protocols import ModelPlace
+from framework.api.schema import plain_name
 from framework.api.text import summarize_error
 from framework_plugins.hf.config import LocalModelConfig
 
@@ -35,7 +36,25 @@ from framework_plugins.hf.config import LocalModelConfig
 WEIGHTS = ["*.safetensors"]
 TWICE = ["consolidated*", "original/*"]
 """The same weights in another layout, which some repositories hold too."""
+INDEX = "*.safetensors.index.json"
 FILES = ["*.json", "*.jinja", "*.model", "*.txt", "*.py"]
+
+
+def check_index(folder: Path, setting: str) -> None:
+    """Make sure that a folder of weights reads files of that folder alone.
+
+    Raises:
+        FrameworkError: an index names a file elsewhere, or is none. `setting` names the folder.
+    """
+    for index in folder.glob(INDEX):
+        try:
+            names = json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()
+        except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+            raise FrameworkError(f"{setting}: {index.name} is no index of weights: {summarize_error(error)}") from error
+        if outside := next((name for name in names if not isinstance(name, str) or not plain_name(name)), None):
+            raise FrameworkError(
+                f"{setting}: {index.name} names the file {outside!r}, which is not in the folder: fetch the model again"
+            )
 
 
 class LocalModel:
@@ -78,6 +97,7 @@ class LocalModel:
                     f"model.path={self.config.path}: the folder has no .safetensors; pickled weights run code when "
                     "loaded and are refused"
                 )
+            check_index(self.folder, f"model.path={self.config.path}")
         else:
             file = Path(self._ask(hf_hub_download, filename="config.json"))
         try:

@@ -6,9 +6,14 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Annotated
 
-from annotated_types import Ge, Gt, Len
+from annotated_types import Ge, Gt, Len, Predicate
 
-from framework.api.schema import LoggerConfig
+from framework.api.schema import LoggerConfig, plain_name
+
+
+def is_log_name(value: str) -> bool:
+    """that ends in .jsonl, of at most 128 bytes, without slashes and control characters."""  # noqa: D403 - part of the sentence that an error tells
+    return value.endswith(".jsonl") and plain_name(value)  # no other file of a run ends so
 
 
 class WandbMode(Enum):
@@ -31,8 +36,8 @@ class ConsoleConfig(LoggerConfig):
 class JsonlConfig(LoggerConfig):
     """One JSON object a line in the run folder."""
 
-    file: str = "log.jsonl"
-    """Name of the file inside the run folder."""
+    file: Annotated[str, Predicate(is_log_name)] = "log.jsonl"
+    """Name of the file inside the run folder; it ends in .jsonl."""
 
 
 @dataclass

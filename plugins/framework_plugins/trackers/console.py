@@ -40,7 +40,7 @@ from framework.api.records import (
     Verdict,
 )
 from framework.api.schema import Stage
-from framework.api.text import as_text, difference, display_path, forecast_facts, number, visible
+from framework.api.text import HIDDEN, as_text, difference, display_path, forecast_facts, hide, number, redact, visible
 from framework_plugins.trackers.config import ConsoleConfig
 from framework_plugins.trackers.console_training import training_rows
 
@@ -49,6 +49,8 @@ if TYPE_CHECKING:
 
 LINES = 10
 """How many progress lines a run prints where there is no terminal to draw a bar in."""
+SECRET = "$SECRET"  # noqa: S105 - a place to fill in
+"""What stands in a command for what is secret."""
 LOOKING = {Stage.plan, Stage.data}
 """A run of these stages alone is made to look at the data."""
 DOING = {
@@ -88,7 +90,7 @@ class Console(Logger):
             case TrainingStep(step):
                 self._show_step(step)
             case IssueFound(issue):  # above the bar where there is one
-                self.out.print(Text(f"  {issue.line}", style="yellow"), soft_wrap=True)
+                self.out.print(shown(Text(f"  {issue.line}", style="yellow")), soft_wrap=True)
             case StageFinished(stage, EvalResult() as result):
                 self._show_evaluation("before" if stage is Stage.baseline else "after", result)
             case RunFinished(Report() as report, samples):
@@ -130,13 +132,12 @@ class Console(Logger):
         self._facts("needs", rows)
 
     def _facts(self, title: str, rows: Mapping[str, str | Text]) -> None:
-        table = Table(
-            box=None, show_header=False, pad_edge=False, title=title or None, title_justify="left", title_style="bold"
-        )
+        heading = Text(title, "bold") if title else None  # as it is: a name may look like rich's own marks
+        table = Table(box=None, show_header=False, pad_edge=False, title=heading, title_justify="left")
         table.add_column(style="cyan", no_wrap=True)
         table.add_column(overflow="fold")
         for name, value in rows.items():
-            table.add_row(name, Text(value) if isinstance(value, str) else value)
+            table.add_row(name, shown(value))
         self.out.print(table)
         self.out.print()
 
@@ -178,14 +179,14 @@ class Console(Logger):
         self.out.print(Text(f"  {when}: {means}"))
         for note in result.notes:
             if note not in self.noted:
-                self.out.print(Text(f"  warning: {visible(note, '⏎')}", style="yellow"), soft_wrap=True)
+                self.out.print(shown(Text(f"  warning: {visible(note, '⏎')}", style="yellow")), soft_wrap=True)
         self.noted.update(result.notes)
 
     def _show_report(self, report: Report, samples: Sequence[tuple[Sample | None, Sample]]) -> None:
         """Show answers side by side, the numbers, and what to type next."""
         self._stop_bar()
         self._show_samples(samples[: self.config.samples])
-        table = Table(title=f"{report.name}: before and after", title_justify="left", title_style="bold")
+        table = Table(title=Text(f"{report.name}: before and after", "bold"), title_justify="left")
         for heading in ("", "before", "after"):
             table.add_column(heading, justify="right" if heading else "left")
         judged = any(change.outcome for change in report.metrics.values())
@@ -220,13 +221,14 @@ class Console(Logger):
         score = "" if verdict.score is None else f", score {verdict.score:.2f} of 1"
         self.out.print(Text(f"verdict{score}", style="bold"))
         for line in verdict.lines:
-            self.out.print(Text(f"  {line}"), soft_wrap=True)
+            self.out.print(shown(f"  {line}"), soft_wrap=True)
 
     def _show_next(self) -> None:
         """Print the commands to try next, each on one line so that it can be copied."""
         if self.plan is None:
             return
-        words = [word for word in self.plan.overrides if not word.startswith("run_dir=")]
+        # The command stands in logs of Slurm and CI: what is secret in it is to be filled in.
+        words = [hide(word).replace(HIDDEN, SECRET) for word in self.plan.overrides if not word.startswith("run_dir=")]
         rate, python = self.plan.training.learning_rate, _python()
         others = shlex.join(word for word in words if not word.startswith(("data=", "data.")))
         rates = shlex.join(word for word in words if not word.startswith("trainer.learning_rate="))
@@ -242,6 +244,13 @@ class Console(Logger):
 
     def close(self) -> None:
         self._stop_bar()
+
+
+def shown(value: str | Text) -> Text:
+    """Return what may be printed of a text: without secrets."""
+    text = Text(value) if isinstance(value, str) else value
+    safe = redact(text.plain)
+    return text if safe == text.plain else Text(safe, text.style)
 
 
 def _page(run_dir: Path, plan: Plan | None) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict
 from typing import IO, Any
 
@@ -35,7 +36,7 @@ class Jsonl(Logger):
         """Write the event; the file is opened when the run starts, and a resumed run appends."""
         match event:
             case RunStarted(plan, data, hardware):
-                self.file = (plan.run_dir / self.config.file).open("a", encoding="utf-8")
+                self.file = open(plan.run_dir / self.config.file, "a", encoding="utf-8", opener=_no_link)  # noqa: SIM115 - `close` closes it
                 self._write("started", data=as_plain(data), hardware=dict(hardware))
             case StageStarted(stage) if stage is not Stage.report:  # that is the line `finished`
                 self._write("stage", stage=stage.value)
@@ -60,3 +61,8 @@ class Jsonl(Logger):
         if self.file is not None:
             self.file.close()
             self.file = None
+
+
+def _no_link(path: str, flags: int) -> int:
+    """Open a file that is no link: a run folder from elsewhere may hold one to a file of the user."""
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0), 0o666)

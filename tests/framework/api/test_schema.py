@@ -16,6 +16,7 @@ from framework.api.component import GROUPS
 from framework.api.fields import Field, fields
 from framework.api.schema import RunConfig
 from framework.hooks.session import current
+from tests.support.forked_program import program
 
 ROOT = Path(__file__).resolve().parents[3]
 EVERYWHERE = (ROOT / "framework", ROOT / "plugins")
@@ -128,3 +129,23 @@ def test_every_schema_is_a_documented_dataclass_that_can_be_changed(config: Any)
     assert dataclasses.is_dataclass(config)
     assert inspect.getdoc(config)
     assert not vars(config)["__dataclass_params__"].frozen, "Hydra refuses to override what is frozen"
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("x" * 300, "x" * 300),
+        ("a\x1b[31mb", r"a\x1b[31mb"),
+        ("a\nb", "a\nb"),
+        ("a\u202eb", r"a\u202eb"),
+        ("../b", "../b"),
+        ("ü" * 65, "ü" * 65),
+    ],
+)
+def test_a_name_that_no_file_can_have_is_refused_with_the_valid_form(name: str, shown: str, tmp_path: Path) -> None:
+    done = program("+experiment=quickstart", f"name='{name}'", "stages=[plan]", cwd=tmp_path)
+    assert (done.code, done.out, [*tmp_path.iterdir()]) == (2, "", [])
+    valid = "must be text of at most 128 bytes, without slashes and control characters"
+    assert f"name={shown} {valid}" in done.err
+    assert "\x1b" not in done.err
+    assert "\u202e" not in done.err

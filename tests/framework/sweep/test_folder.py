@@ -276,7 +276,7 @@ def test_no_more_points_run_at_once_than_there_are_gpus(
 ) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus)
     hydra = {"sweep": {"dir": str(tmp_path)}, "launcher": {"n_jobs": at_once}, "overrides": {"hydra": []}}
-    config = OmegaConf.create({"hydra": hydra, "trainer": {"device": device}})
+    config = OmegaConf.create({"name": "run", "hydra": hydra, "trainer": {"device": device}})
     with Session():
         SweepFolder().on_multirun_start(config)
     assert config.hydra.launcher.n_jobs == left

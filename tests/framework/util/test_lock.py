@@ -1,10 +1,14 @@
 """Locks that die with their process."""
 
+import os
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
+
+from framework import FrameworkError
 from framework.util import lock
 from tests.support.program import environment
 
@@ -72,3 +76,34 @@ def test_a_lock_is_waited_for_but_not_for_ever(tmp_path: Path) -> None:
         held = waiting.result()
     assert held is not None
     lock.release(held)
+
+
+def test_a_folder_of_somebody_else_in_a_shared_place_is_not_used(tmp_path: Path) -> None:
+    mine, victim = tmp_path / "mine", tmp_path / "victim"
+    assert lock.private_folder(mine) == mine
+    assert mine.stat().st_mode & 0o777 == 0o700
+    assert lock.private_folder(mine) == mine
+    victim.mkdir(mode=0o700)
+    (tmp_path / "link").symlink_to(victim)
+    (tmp_path / "file").touch(0o600)
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    for name in ("link", "file", "open"):
+        with pytest.raises(FrameworkError, match=rf"{name} is not a folder of this user alone, mode 700: remove it"):
+            lock.private_folder(tmp_path / name)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can give a folder away")
+def test_a_folder_that_somebody_else_owns_is_not_used(tmp_path: Path) -> None:
+    (tmp_path / "theirs").mkdir(mode=0o700)
+    os.chown(tmp_path / "theirs", 12345, 12345)
+    with pytest.raises(FrameworkError, match="not a folder of this user alone"):
+        lock.private_folder(tmp_path / "theirs")
+
+
+def test_a_lock_writes_through_no_link(tmp_path: Path) -> None:
+    (tmp_path / "victim").write_text("precious", encoding="utf-8")
+    (tmp_path / "lock").symlink_to(tmp_path / "victim")
+    with pytest.raises(OSError, match="symbolic"):
+        lock.take(tmp_path / "lock")
+    assert (tmp_path / "victim").read_text(encoding="utf-8") == "precious"

@@ -1,11 +1,16 @@
 """No secret of a config gets through, and what is none stays as it is."""
 
+import random
+import string
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from framework.util.redact import HIDDEN, redact
+from tests.support.examples import examples
 
 
 @pytest.mark.parametrize(
@@ -26,6 +31,65 @@ def test_what_looks_like_a_token_is_hidden_wherever_it_stands(secret: str, aroun
         "notes": expected,
         "tags": [expected, {"deep": [expected]}],
     }
+
+
+@pytest.mark.parametrize("before", ["x", "run_", "run", "x2_", "A"])
+@pytest.mark.parametrize("after", ["", "_v2", ".json", "-1"])
+@pytest.mark.parametrize(
+    "token",
+    [
+        "hf_" + "NaMeSeCrEtPlantedInTheRunName1234",
+        "hf_" + "kQzXbTnWvRpLmJhGfDsAyUiOeZxCvBnMqW",
+        "sk-proj-" + "Zz9Yy8Xx7Ww6Vv5Uu4Tt3Ss2Rr1Qq0",
+        "ghp_" + "16C7e42F292c6912E7710c838347Ae178B4a",
+        "AKIA" + "Z7PLANTED9KEY0QX",
+    ],
+)
+def test_a_token_that_is_glued_to_a_word_is_hidden(token: str, before: str, after: str) -> None:
+    if token.startswith("AKIA") and before in {"A", "x2_"}:  # other capitals and digits belong to another text
+        before = "x_"
+    shown = str(redact(before + token + after))
+    assert token not in shown
+    assert shown.startswith(before + HIDDEN)
+
+
+@given(st.integers(0, 2**32 - 1), st.sampled_from(["", "x", "run_", "Run", "a-"]))
+@settings(max_examples=examples(300))
+def test_no_drawn_token_is_left(seed: int, before: str) -> None:
+    token = "hf_" + "".join(random.Random(seed).choices(string.ascii_letters, k=34))  # noqa: S311 - no real one
+    assert token not in redact(f"{before}{token}")
+
+
+WORDS = [
+    "the", "model", "answers", "quickly", "token", "weights", "are", "masked", "by", "hf", "task", "risk", "disk", "sk",
+    "adapter", "learning", "authors", "secretary", "keyboard", "monkey", "tokenizer", "password", "ant", "or",
+    "classification", "sequence", "proj", "llama", "qwen", "bearish",
+]  # fmt: skip
+HASHES = st.integers(0, 2**160 - 1).map(lambda number: f"{number:040x}")
+
+
+def camel(words: list[str]) -> str:
+    return "".join(word.capitalize() for word in words if len(word) > 3)
+
+
+ORDINARY = st.one_of(
+    st.lists(st.sampled_from(WORDS), max_size=8).map(" ".join),
+    st.lists(st.sampled_from(WORDS), max_size=8).map("_".join),
+    st.lists(st.sampled_from(WORDS), max_size=8).map("-".join),
+    st.lists(st.sampled_from(WORDS), max_size=8).map(camel).map("hf_{}".format),
+    HASHES,
+    HASHES.map("hf_{}".format),
+    HASHES.map("disk-{}".format),
+    st.uuids().map("task-{}".format),
+    st.uuids().map(str),
+)
+
+
+@given(st.lists(ORDINARY, max_size=4), st.sampled_from([" ", "_", "/", "-", "."]))
+@settings(max_examples=examples(300))
+def test_ordinary_words_names_and_hashes_stay(parts: list[str], between: str) -> None:
+    text = between.join(parts)
+    assert redact(text) == text
 
 
 def test_the_password_in_an_address_is_hidden() -> None:

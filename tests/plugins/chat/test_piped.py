@@ -62,3 +62,18 @@ def test_a_line_that_is_no_text_is_told() -> None:
 
     with pytest.raises(FrameworkError, match=r"^standard input is no UTF-8 text after line 1$"):
         converse(session(Parrot("tuned")), lines(), as_json=False)
+
+
+EVIL = ("\x1b]0;owned\x07\x1b[2J", "Hi \x9b31m\ttab\r")
+
+
+def test_control_characters_of_an_answer_are_spelled_out(capsys: pytest.CaptureFixture[str]) -> None:
+    converse(session(Parrot("tuned", pieces=EVIL)), ["one\n"], as_json=False)
+    assert capsys.readouterr().out == "\\x1b]0;owned\\x07\\x1b[2JHi \\x9b31m\ttab\\r\n"
+
+
+def test_in_json_they_are_escaped_and_read_back_as_they_were(capsys: pytest.CaptureFixture[str]) -> None:
+    converse(session(Parrot("tuned", pieces=EVIL)), ["one\n"], as_json=True)
+    out = capsys.readouterr().out
+    assert out.rstrip("\n").isprintable()
+    assert json.loads(out)["answer"] == "".join(EVIL)

@@ -160,3 +160,8 @@ class _Interrupted(list[str]):
 
 def _interrupted(started: threading.Event) -> list[str]:
     return _Interrupted(started)
+
+
+def test_control_characters_of_what_a_judge_says_are_spelled_out() -> None:
+    scores, _ = judged(lambda _: Reply(403, b"\x1b]0;owned\x07 no \xc2\x9b31m"), "Lima")
+    assert r"\x1b]0;owned\x07 no \x9b31m" in scores.notes[0]

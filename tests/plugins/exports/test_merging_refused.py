@@ -95,6 +95,12 @@ BROKEN: dict[str, tuple[Callable[[Path], Any], str]] = {
     "a header of noise": (lambda place: first_shard(place).write_bytes(b"\x10" + bytes(7) + b"x" * 400), "no whole"),
     "a missing shard": (lambda place: first_shard(place).unlink(), "lacks model-00001-of"),
     "a shard that is nowhere": (longer_index, "lacks model-9.safetensors"),
+    "a shard that lies elsewhere": (
+        lambda place: (place / "base" / "model.safetensors.index.json").write_text(
+            '{"weight_map": {"x": "../secret.safetensors"}}'
+        ),
+        "names '../secret.safetensors', which is not in the folder",
+    ),
     "missing tensors": (lose_tensors, "fetch or train it again"),
     "an index of noise": (
         lambda place: (place / "base" / "model.safetensors.index.json").write_text("[]"),

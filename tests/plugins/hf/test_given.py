@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -54,3 +56,33 @@ def test_what_is_no_checkpoint_is_refused(place: Path, tmp_path: Path) -> None:
     with pytest.raises(FrameworkError, match=r"is evaluated and exported as it is, not trained"):
         plan(place, "none", f"checkpoint='{tmp_path}'")
     assert not (place / "none").exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "said"),
+    [
+        (
+            "adapter_config.json",
+            '{"peft_type": "LORA", "base_model_name_or_path": "acme/b"}',
+            "trained on acme/b",
+        ),
+        ("model.safetensors.index.json", '{"weight_map": {"a": "../secret.safetensors"}}', "'../secret.safetensors'"),
+        ("model.safetensors.index.json", '{"weight_map": {"a": "/etc/secret.safetensors"}}', "which is not in the"),
+        ("model.safetensors.index.json", "[]", "is no index of weights"),
+    ],
+)
+def test_a_checkpoint_of_another_base_or_with_files_elsewhere_is_refused(
+    place: Path, tmp_path: Path, file: str, content: str, said: str
+) -> None:
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"")
+    (tmp_path / file).write_text(content, encoding="utf-8")
+    with pytest.raises(FrameworkError, match=re.escape(said)):
+        pipeline.run(plan(place, "none", "stages=[evaluate]", f"checkpoint='{tmp_path}'"))
+
+
+def test_a_base_whose_weights_lie_elsewhere_is_refused_before_its_rows_are_read(place: Path, tmp_path: Path) -> None:
+    base = tmp_path / "base"
+    shutil.copytree(place / "base", base)
+    (base / "model.safetensors.index.json").write_text('{"weight_map": {"a": "../secret.safetensors"}}', "utf-8")
+    with pytest.raises(FrameworkError, match=r"names the file '\.\./secret\.safetensors', which is not in the folder"):
+        pipeline.run(plan(place, "none", f"model.path='{base}'", "stages=[plan]"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import re
 from collections.abc import Callable
@@ -157,6 +159,24 @@ def test_nothing_is_loaded_from_elsewhere(made: Callable[..., Page]) -> None:
     page = made()
     assert not re.search(r"https?://|@import|url\(|src=|href=", page.source)
     assert len(page.source) < 200_000
+
+
+def assert_policy(source: str) -> None:
+    """Check that a browser may run and load nothing, and that it knows each style by its hash."""
+    policies = re.findall(r'<meta http-equiv="Content-Security-Policy" content="([^"]*)">', source)
+    assert len(policies) == 1
+    assert source.index("Content-Security-Policy") < source.index("<style")
+    rules = dict(rule.split(maxsplit=1) for rule in policies[0].split("; "))
+    assert rules["default-src"] == rules["base-uri"] == rules["form-action"] == "'none'"
+    styles = re.findall(r"<style>(.*?)</style>", source, re.DOTALL)
+    hashes = [base64.b64encode(hashlib.sha256(style.encode()).digest()).decode() for style in styles]
+    assert rules["style-src"].split() == [f"'sha256-{each}'" for each in hashes]
+    assert {*rules} == {"default-src", "style-src", "base-uri", "form-action"}
+    assert not re.search(r"<[^>]*\sstyle=|<script", source)
+
+
+def test_a_browser_is_told_to_run_and_load_nothing(made: Callable[..., Page]) -> None:
+    assert_policy(made().source)
 
 
 def test_findings_and_facts_that_ask_for_attention_stand_there(tmp_path: Path) -> None:

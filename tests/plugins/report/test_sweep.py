@@ -9,6 +9,7 @@ import pytest
 from framework.api.records import Sweep, Trial
 from framework_plugins.report.plugin import framework_sweep_finished
 from framework_plugins.report.sweep import render
+from tests.plugins.report.test_html import assert_policy
 from tests.support.forked_program import echo
 
 
@@ -53,7 +54,7 @@ def test_the_plots_have_a_line_for_each_point_with_a_value_and_a_bar_for_each_se
     assert (lines[-1].findtext("title") or "").startswith("trial 1: ")
     assert [each.text for each in plot if each.get("class") == "name"] == ["r", "learning_rate", "eval_loss"]
     assert re.findall(r'<p class="small">(.*)</p>', page) == ["trainer.learning_rate: 100%", "adapter.r: 0%"]
-    assert re.findall(r'<div style="width: (.*)%">', page) == ["100.0", "0.0"]
+    assert re.findall(r'<progress class="share" max="100" value="(.*)">', page) == ["100.0", "0.0"]
 
 
 def test_long_numbers_are_short_in_the_table_and_long_words_in_the_plot_end_as_they_do() -> None:
@@ -79,6 +80,7 @@ def test_long_numbers_are_short_in_the_table_and_long_words_in_the_plot_end_as_t
 def test_nothing_is_loaded_and_no_script_runs() -> None:
     page = render(SWEEP, HERE)
     assert not re.search(r"<script|<link|@import|url\(|\bsrc=|https?://", page)
+    assert_policy(page)
 
 
 @pytest.mark.parametrize("trials", [POINTS[4:], POINTS[:1]], ids=["none has a value", "one has"])

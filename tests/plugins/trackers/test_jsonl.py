@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from framework import testing
+from framework import FrameworkError, testing
 from framework.api.events import IssueFound, RunFailed, RunStarted, TrainingStep
 from framework.api.records import Step
 from framework.run import pipeline
@@ -100,3 +100,20 @@ def test_findings_are_written_too(tmp_path: Path) -> None:
     (event,) = events(tmp_path)
     assert [finding["severity"] for finding in event["data"]["findings"]] == ["serious", "warning", "note"]
     assert event["data"]["view"][0]["pieces"][1]["learned"] is True
+
+
+@pytest.mark.parametrize("name", ["../escaped.jsonl", "/escaped.jsonl", "plan.json", ".jsonl/x", "a\x1b.jsonl"])
+def test_a_name_that_is_a_path_or_that_of_another_file_is_refused(data_file: Path, tmp_path: Path, name: str) -> None:
+    with pytest.raises(FrameworkError, match=r"logger\.jsonl\.file=.* must be text that ends in \.jsonl, of at"):
+        run(data_file, tmp_path, f"logger.jsonl.file='{name}'")
+    assert [*tmp_path.iterdir()] == []
+
+
+def test_a_link_in_the_folder_is_not_written_through(data_file: Path, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious", encoding="utf-8")
+    run(data_file, tmp_path / "run", "stages=[data]")
+    (tmp_path / "run" / "log.jsonl").unlink()
+    (tmp_path / "run" / "log.jsonl").symlink_to(victim)
+    run(data_file, tmp_path / "run", "stages=[data]")
+    assert victim.read_text(encoding="utf-8") == "precious"

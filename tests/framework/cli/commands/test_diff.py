@@ -193,3 +193,13 @@ def test_wrong_words_are_told(make: Any, words: list[str], told: str) -> None:
     with pytest.raises(FrameworkError) as refused:
         run_command("diff", words)
     assert told in str(refused.value)
+
+
+def test_control_characters_of_a_run_are_spelled_out(make: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    make("one")
+    plan = make("two") / "plan.json"
+    config = json.loads(plan.read_text(encoding="utf-8"))
+    plan.write_text(json.dumps({**config, "objective": "\x1b[2Jloss"}), encoding="utf-8")
+    text = diff(capsys, "one", "two")
+    assert r"\x1b[2Jloss" in text
+    assert "\x1b" not in text

@@ -1,0 +1,151 @@
+"""Which settings of Hydra a config may hold: none that runs code, sets variables or moves the folder of a run.
+
+Hydra calls whatever `_target_` names below its callbacks, launcher and sweeper, and logging does the same with `()` and
+`class`. A config from somebody else would run code by that, so a name has to stand in a config that came with an
+installed package.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.config_store import ConfigNode, ConfigStore
+from hydra.core.object_type import ObjectType
+from hydra.plugins.config_source import ConfigSource
+from hydra.types import RunMode
+from omegaconf import Container, DictConfig, OmegaConf
+
+from framework.api.fields import as_text
+from framework.api.schema import plain_name
+from framework.config.compose import CONFIG_NAME, conf_dir
+from framework.config.problem import Problem
+
+INSTEAD = {
+    "hydra.run.dir": "the folder of a run is set with run_dir=FOLDER",
+    "hydra.runtime.output_dir": "the folder of a run is set with run_dir=FOLDER",
+    "hydra.output_subdir": "a run writes its config into its own folder, run_dir=FOLDER",
+    "hydra.job.chdir": "a run stays in the folder where it was started",
+}
+"""Settings of Hydra that would do nothing here, or harm, and what does."""
+_INSTANTIATED, _LOGGING = ("callbacks", "launcher", "sweeper"), ("hydra_logging", "job_logging")
+# `.` sets attributes of what `class` made; a file that is logged to is appended to, in a format of the config.
+CODE = {"_target_", "()", "class", "filename", "."}
+"""Keys of these sections whose values name code, or a file to write."""
+_OF_JOB = re.compile(r"\$\{hydra\.job\.\w+\}")
+_PATH = re.compile(r"\$\{(\w+(?:\.\w+)*)\}")
+
+
+def hydra_problems(config: DictConfig, loader: ConfigLoader, mode: RunMode) -> Iterator[Problem]:
+    """Give what is refused of `config.hydra`, before Hydra acts on it.
+
+    Args:
+        config: what Hydra composed.
+        loader: where the configs of installed packages are read.
+        mode: what the command line asks for.
+    """
+    plain: dict[str, Any] = OmegaConf.to_container(config, resolve=False)
+    settings = plain["hydra"]
+    for name, value in settings.items():
+        if _becomes_node(value):
+            yield Problem(f"hydra.{name}={value}: write the settings themselves there", (f"hydra.{name}",))
+    own = loader.repository.load_config(CONFIG_NAME).config.hydra
+    for key, instead in INSTEAD.items():
+        value = OmegaConf.select(DictConfig({"hydra": settings}), key)
+        if value is not None and value != OmegaConf.select(DictConfig({"hydra": own}), key):
+            yield Problem(f"{key}={as_text(value)}: {instead}", (key,))
+    for key in ("hydra.sweep.subdir", "hydra.job.name"):
+        _, section, setting = key.split(".")
+        value = str(settings[section][setting])
+        if "${" in (name := _OF_JOB.sub("x", value)) or not plain_name(name):
+            yield Problem(f"{key}={value}: files and folders are called by it, so it is one plain name", (key,))
+    if mode is RunMode.RUN and settings["mode"] is RunMode.MULTIRUN:
+        yield Problem("hydra.mode=MULTIRUN: a sweep is asked for on the command line, with -m", ("hydra.mode",))
+    for name in ("env_set", "env_copy"):
+        if settings["job"][name]:
+            text = f"hydra.job.{name}: a config sets no variables of the environment; set them where the run is started"
+            yield Problem(text, (f"hydra.job.{name}",))
+    sections = [name for name in (*_INSTANTIATED, *_LOGGING) if not _becomes_node(settings[name])]
+    named = [found for name in sections for found in _named(settings[name], f"hydra.{name}", plain)]
+    foreign = {as_text(value) for _, value in named}
+    for container in _of_packages(loader) if foreign else ():
+        foreign -= {as_text(value) for _, value in _named(container, _LOGGING[0], container)}
+        if not foreign:
+            return
+    for key, value in named:
+        if as_text(value) in foreign:
+            text = f"{key}={as_text(value)} names code, or a file, that no installed package's own config names"
+            yield Problem(f"{text}: take it out of the config", (key,))
+
+
+def _becomes_node(value: Any) -> bool:
+    """Whether a value is one interpolation and nothing else, so that it may be a mapping when it is read."""
+    if not isinstance(value, str) or not value.startswith("${"):
+        return False
+    depth = 0
+    for place, letter in enumerate(value):
+        depth += {"{": 1, "}": -1}.get(letter, 0)
+        if letter == "}" and depth == 0:
+            return place == len(value) - 1
+    return False
+
+
+def _named(value: Any, place: str, plain: Any) -> Iterator[tuple[str, Any]]:
+    """Give the keys below `place` whose values name code, and interpolations that could."""
+    if isinstance(value, dict):
+        for key, part in value.items():
+            if key in CODE:
+                yield f"{place}.{key}", part
+            else:
+                yield from _named(part, f"{place}.{key}", plain)
+    elif isinstance(value, list):
+        for number, part in enumerate(value):
+            yield from _named(part, f"{place}[{number}]", plain)
+    elif isinstance(value, str):
+        # Logging imports what `ext://` names, which an interpolation may put together.
+        logged = "_logging" in place and ("${" in value or value.startswith(("ext://", "cfg://")))
+        if logged or (_becomes_node(value) and not _is_plain(value, plain)):
+            yield place, value
+
+
+def _is_plain(value: Any, plain: Any) -> bool:
+    """Whether a value is no mapping whenever it is read: no resolver makes it, on the way to it either."""
+    for _ in range(9):  # a circle is none
+        if not _becomes_node(value):
+            return not isinstance(value, dict | list)
+        if not (path := _PATH.fullmatch(value)):
+            return False
+        value = plain
+        for part in path[1].split("."):
+            if not isinstance(value, dict) or part not in value:
+                return False
+            value = value[part]
+    return False
+
+
+def _of_packages(loader: ConfigLoader) -> Iterator[Any]:
+    """Give what stands in the configs of installed packages, ours first: in code, then in files."""
+    yield from _of_store(ConfigStore.instance().repo)
+    for source in loader.get_sources():
+        # What the user adds is searched by `user`, or is not searched yet: `hydra.searchpath` is read with each config.
+        packaged = source.provider != "user" and source.scheme() in {"pkg", "file"}
+        if packaged and (source.provider != "main" or source.path == str(conf_dir())):
+            yield from _of_source(source, "")
+
+
+def _of_store(node: Any) -> Iterator[Any]:
+    if isinstance(node, dict):
+        for part in node.values():
+            yield from _of_store(part)
+    elif isinstance(node, ConfigNode) and isinstance(node.node, Container):
+        yield OmegaConf.to_container(node.node, resolve=False)
+
+
+def _of_source(source: ConfigSource, group: str) -> Iterator[Any]:
+    for name in source.list(group, ObjectType.CONFIG):
+        loaded = source.load_config(f"{group}/{name}".lstrip("/"))
+        yield OmegaConf.to_container(loaded.config, resolve=False)
+    for name in source.list(group, ObjectType.GROUP):
+        yield from _of_source(source, f"{group}/{name}".lstrip("/"))

@@ -1,0 +1,112 @@
+"""A config from somebody else runs no code: not by Hydra, not by logging, not by variables of the environment."""
+
+from pathlib import Path
+
+import pytest
+from hydra.types import RunMode
+
+from framework import FrameworkError
+from framework.plan.load import load_hydra, load_plan
+from tests.support.forked_program import program
+
+HEAD = "# @package _global_\nhydra:\n  "
+TARGET = "callbacks:\n    evil:\n      _target_: pathlib.Path.touch\n"
+LOGGING = "job_logging:\n    version: 1\n    handlers:\n      evil:\n        "
+VARIABLE = "job:\n    env_set: {PYTHONPATH: here}\n"
+
+
+@pytest.fixture
+def evil(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Return the place of an experiment in the user's ./conf."""
+    place = tmp_path / "conf" / "experiment" / "evil.yaml"
+    place.parent.mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    return place
+
+
+@pytest.mark.parametrize(
+    ("settings", "line", "text"),
+    [
+        ("launcher:\n    _target_: os.system\n", 4, "hydra.launcher._target_=os.system names code"),
+        ("callbacks:\n    a: [{b: {_target_: joblib.load}}]\n", 4, "hydra.callbacks.a[0].b._target_=joblib.load names"),
+        ("callbacks:\n    x: {_target_: framework.hooks.local_file.load_file}\n", 4, "load_file names code"),
+        ("callbacks:\n    x: {_target_: '${oc.env:HOME}'}\n", 4, "_target_=${oc.env:HOME} names code"),
+        ("callbacks:\n    x: '${oc.create:{_target_: os.getcwd}}'\n", 4, "_target_: os.getcwd}} names code"),
+        ("callbacks: '${hydra.job.env_set}'\n", 3, "hydra.callbacks=${hydra.job.env_set}: write the settings"),
+        (f"{LOGGING}(): os.getcwd\n", 7, "hydra.job_logging.handlers.evil.()=os.getcwd names code"),
+        (f"{LOGGING}class: logging.handlers.SMTPHandler\n", 7, "class=logging.handlers.SMTPHandler names code"),
+        (f"{LOGGING}filename: conf/x\n", 7, "hydra.job_logging.handlers.evil.filename=conf/x names code, or a file"),
+        (f"{LOGGING}stream: ext://antigravity\n", 7, "ext://antigravity names code"),
+        (f"{LOGGING}stream: '${{hydra.job.name}}://antigravity'\n", 7, "${hydra.job.name}://antigravity names code"),
+        ("job:\n    name: ../../x\n", 4, "hydra.job.name=../../x: files and folders are called by it"),
+        (VARIABLE, 4, "hydra.job.env_set: a config sets no variables of the environment"),
+        ("run:\n    dir: elsewhere\n", 4, "hydra.run.dir=elsewhere: the folder of a run is set with run_dir=FOLDER"),
+        ("sweep:\n    subdir: ../elsewhere\n", 4, "hydra.sweep.subdir=../elsewhere: files and folders are"),
+        ("mode: MULTIRUN\n", 3, "hydra.mode=MULTIRUN: a sweep is asked for on the command line, with -m"),
+    ],
+)  # fmt: skip
+def test_a_file_that_names_code_is_refused_with_its_line(evil: Path, settings: str, line: int, text: str) -> None:
+    evil.write_text(HEAD + settings, encoding="utf-8")
+    with pytest.raises(FrameworkError) as caught:
+        load_hydra(["+experiment=[quickstart,evil]"], RunMode.RUN)
+    (told,) = str(caught.value).splitlines()
+    assert told.startswith(f"conf/experiment/evil.yaml:{line}: ")
+    assert text in told
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("hydra/job_logging=default",),
+        ("hydra/launcher=joblib", "hydra.launcher.n_jobs=1", "hydra.sweep.dir=s"),
+        ("hydra/launcher=submitit_slurm", "hydra.launcher.timeout_min=9"),
+        ("hydra/sweeper=optuna5", "hydra.sweeper.n_trials=4"),
+        ("hydra.verbose=true", "hydra.callbacks.sweep_folder.resume=true"),
+    ],
+)
+def test_what_an_installed_package_names_itself_is_taken(words: tuple[str, ...]) -> None:
+    assert load_hydra(words, RunMode.MULTIRUN).hydra.callbacks.sweep_folder._target_ == "framework.sweep.SweepFolder"
+
+
+@pytest.mark.parametrize(
+    ("words", "settings", "text"),
+    [
+        (["+experiment=[quickstart,evil]"], TARGET, "evil.yaml:5: hydra.callbacks.evil._target_=pathlib.Path.touch"),
+        (["-m", "+experiment=[quickstart,evil]", "seed=1,2"], TARGET, "evil.yaml:5: hydra.callbacks.evil._target_="),
+        (["-m", "+experiment=quickstart,evil"], VARIABLE, "evil.yaml:4: hydra.job.env_set: a config sets no variables"),
+        (
+            ["-m", "+experiment=[quickstart,evil]", "seed=1,2"],
+            "sweeper:\n    params: {hydra.job.env_set.PYTHONPATH: here}\n",
+            "hydra.sweeper.params: hydra.job.env_set.PYTHONPATH=here holds for the whole sweep",
+        ),
+        (["+hydra.callbacks.x._target_=os.getcwd"], "", "hydra.callbacks.x._target_=os.getcwd names code"),
+        (["-m", "hydra.launcher._target_=os.getcwd"], "", "hydra.launcher._target_=os.getcwd names code"),
+        (["model.chat_template_kwargs={_target_:a}"], "", "model.chat_template_kwargs._target_=a: a config names no"),
+        (["+trainer._target_=os.getcwd"], "", "unknown key 'trainer._target_'"),
+        (["--config-name", "evil", "seed=1"], "", "evil: --config-path and --config-name are not used here"),
+    ],
+)  # fmt: skip
+def test_the_program_refuses_it_before_anything_is_made(evil: Path, words: list[str], settings: str, text: str) -> None:
+    if settings:
+        evil.write_text(HEAD + settings, encoding="utf-8")
+    folder = evil.parents[2]
+    result = program(*words, "stages=[plan]", cwd=folder)
+    told = [line for line in result.err.splitlines() if not line.startswith("options of ./conf")]
+    assert len(told) == 1, result.err
+    assert text in told[0]
+    assert (result.code, result.out, [path.name for path in folder.iterdir()]) == (2, "", ["conf"])
+
+
+@pytest.mark.parametrize("setting", ["include_path: evil", "tasks: [evil/task.yaml]"])
+def test_tasks_that_may_call_python_are_named_on_the_command_line_only(evil: Path, setting: str) -> None:
+    defaults = "# @package _global_\ndefaults:\n  - override /evaluator: [lm_eval]\n"
+    evil.write_text(f"{defaults}evaluator:\n  lm_eval:\n    {setting}\n", encoding="utf-8")
+    words = ["+experiment=[quickstart,evil]", "stages=[plan]"]
+    with pytest.raises(
+        FrameworkError, match=r"evaluator\.lm_eval: evil.* may run Python code: a config cannot name it"
+    ):
+        load_plan(words)
+    word = "evaluator.lm_eval.include_path=evil" if "path" in setting else "evaluator.lm_eval.tasks=[evil/task.yaml]"
+    with pytest.raises(FrameworkError) as caught:  # that there is no such folder
+        load_plan([*words, word])
+    assert "may run Python" not in str(caught.value)
