@@ -5,6 +5,7 @@ Loggers say the same of a run, each in its own form.
 
 from framework.api.fields import as_text
 from framework.api.text.forecast import forecast_facts
+from framework.api.text.names import model_name
 from framework.api.text.overrides import as_overrides, override_key, quoted
 from framework.api.text.results import (
     Fact,
@@ -38,6 +39,7 @@ __all__ = [
     "health_facts",
     "hide",
     "is_share",
+    "model_name",
     "nearest",
     "number",
     "override_key",

@@ -13,7 +13,7 @@ from typing import Any
 from peft.utils.other import get_pattern_key
 
 from framework.api.errors import FrameworkError
-from framework.api.text import summarize_error
+from framework.api.text import model_name, summarize_error
 from framework_plugins.exports.changes import Change, LowRank
 from framework_plugins.exports.headers import Stored, stored
 from framework_plugins.exports.naming import Names
@@ -36,8 +36,6 @@ STARTS = (True, False, "gaussian", "eva", "orthogonal")
 _PREFIX = "base_model.model."
 _LOW_RANK = re.compile(r"(?P<module>.+)\.lora_(?P<part>(?:embedding_)?[AB]|magnitude_vector)(?:\.weight)?")
 _TOKENS = re.compile(r"(?P<module>.+)\.token_adapter\.trainable_tokens_delta")
-_COPY = re.compile(r"-(?:unsloth-)?bnb-4bit$")
-_CACHED = re.compile(r"models--([^/]+)/snapshots/[^/]+$")
 
 
 class AdapterFolder:
@@ -65,7 +63,7 @@ class AdapterFolder:
             FrameworkError: it names another one.
         """
         trained_on = str(self.config.get("base_model_name_or_path") or "")
-        if trained_on and _last(trained_on) != _last(name):
+        if trained_on and model_name(trained_on) != model_name(name):
             raise FrameworkError(
                 f"the adapter in {self.folder} was trained on {trained_on}, and the base here is {name}: choose that "
                 f"base, or where both are the same weights, write {name} into its {CONFIG}"
@@ -188,14 +186,6 @@ def _problem(config: Mapping[str, Any]) -> str:
     if (start := config.get("init_lora_weights", True)) not in STARTS:
         return f"init_lora_weights={start} changed the base before training, so it is not the one on disk: keep both"
     return ""
-
-
-def _last(name: str) -> str:
-    """Return the part of a model's name that says which it is: folders differ from machine to machine."""
-    name = name.rstrip("/\\").replace("\\", "/")
-    if cached := _CACHED.search(name):
-        name = cached[1].replace("--", "/")
-    return _COPY.sub("", name.rpartition("/")[2].lower())
 
 
 def _times(shape: tuple[int, ...]) -> str:

@@ -35,6 +35,14 @@ from framework_plugins.hf.config import LocalModelConfig
 WEIGHTS = ["*.safetensors"]
 TWICE = ["consolidated*", "original/*"]
 """The same weights in another layout, which some repositories hold too."""
+SHOWN = 40
+"""Characters of a wrong value that a message gives."""
+MOST_STOPS = 1000
+"""Tokens that may end an answer: families have one to ten."""
+SIZES = ("hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size", "n_embd", "n_layer", "n_head")
+"""Numbers of a model, by the names that config.json gives them."""
+LARGEST = {"num_hidden_layers": 10_000, "n_layer": 10_000}
+"""What no model comes near; making so many layers would take hours."""
 FILES = ["*.json", "*.jinja", "*.model", "*.txt", "*.py"]
 
 
@@ -82,8 +90,14 @@ class LocalModel:
             file = Path(self._ask(hf_hub_download, filename="config.json"))
         try:
             config: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise FrameworkError(f"model.path={self.config.path}: config.json is no JSON ({error})") from error
+        except OSError as error:
+            raise FrameworkError(
+                f"model.path={self.config.path}: config.json cannot be read: {error.strerror or error}"
+            ) from error
+        if problem := _problem(config):
+            raise FrameworkError(f"model.path={self.config.path}: config.json {problem}: restore it from its source")
         return config
 
     def fetch(self, *, weights: bool) -> ModelPlace:
@@ -134,3 +148,30 @@ class LocalModel:
             ) from error
         except (HfHubHTTPError, OSError) as error:
             raise FrameworkError(f"{setting}: the Hub cannot be reached ({summarize_error(error)})") from error
+
+
+def _problem(config: Any) -> str:
+    """Say why a config.json describes no model; empty where it may."""
+    if not isinstance(config, Mapping):
+        return f"holds a {type(config).__name__} and no settings"
+    parts = [config, config.get("text_config") or {}]
+    for part in parts:
+        if not isinstance(part, Mapping):
+            return f"has a text_config that is a {type(part).__name__}"
+        for name in SIZES:
+            size = part.get(name)
+            # Some architectures give one number a layer, or none.
+            if size is None or isinstance(size, list | Mapping):
+                continue
+            if type(size) is not int or not 0 < size <= LARGEST.get(name, 2**31):
+                shown = repr(size) if len(repr(size)) <= SHOWN else f"{repr(size)[:SHOWN]}…"
+                return f"has {name}={shown}, which is to be a number from 1 to {LARGEST.get(name, 2**31):,}"
+    for name, valid in {"architectures": list, "model_type": str, "auto_map": Mapping}.items():
+        if (value := config.get(name)) is not None and not isinstance(value, valid):
+            return f"has a {name} that is a {type(value).__name__}"
+    if any(not isinstance(name, str) for name in config.get("architectures") or []):
+        return "has architectures that are no names"
+    stops = config.get("eos_token_id")
+    if isinstance(stops, list) and len(stops) > MOST_STOPS:
+        return f"lists {len(stops):,} tokens as eos_token_id"
+    return ""
