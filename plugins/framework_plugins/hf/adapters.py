@@ -33,6 +33,8 @@ from framework_plugins.hf.libraries import without_bitsandbytes
 from framework_plugins.hf.whole import SHOWN, refuse_partial, times
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+BESIDE = ("peft_version", "runtime_config")
+"""Settings in a file that say nothing of the adapter."""
 VALID_KINDS = "valid are those that change layers, LORA with or without use_rslora and use_dora"
 VISION = "vision_tower"
 """Names the image part of models such as Gemma 3."""
@@ -109,21 +111,24 @@ def _saved_config(file: Path, setting: str) -> PeftConfig:
     Raises:
         FrameworkError: it makes none of them, or none that changes layers, or has no such settings.
     """
+    content: Any = {}
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         kind = content["peft_type"]
-        known = PEFT_TYPE_TO_CONFIG_MAPPING[kind]
-        saved: PeftConfig = PeftConfig.from_pretrained(file.parent)
+        names = {field.name for field in dataclasses.fields(PEFT_TYPE_TO_CONFIG_MAPPING[kind])}
+        strange = sorted(name for name, value in content.items() if value and name not in {*names, *BESIDE})
+        # What is off changes nothing; newer versions of peft write some settings that this one does not know.
+        saved: PeftConfig = PeftConfig.from_peft_type(**{name: content[name] for name in (names - {*BESIDE}) & content.keys()})
     except Exception as error:  # a stranger's settings: the classes raise what they meet
-        reason = f"{summarize_error(error)}"
+        reason = summarize_error(error)
         if isinstance(error, KeyError):
             reason = f"peft_type={content.get('peft_type')}: {VALID_KINDS}"
         raise FrameworkError(f"{setting}: {CONFIG} cannot be read: {reason}") from error
     if saved.is_prompt_learning or saved.is_adaption_prompt:
-        raise FrameworkError(f"{setting}: peft_type={kind} puts tokens before the text and changes no layer: {VALID_KINDS}")
-    names = {field.name for field in dataclasses.fields(known)} | {"peft_version", "runtime_config"}
-    # One that is off changes nothing; newer versions of peft write some of these.
-    if strange := sorted(name for name, value in content.items() if value and name not in names):
+        raise FrameworkError(
+            f"{setting}: peft_type={kind} puts tokens before the text and changes no layer: {VALID_KINDS}"
+        )
+    if strange:
         more = f" and {len(strange) - SHOWN} others" if len(strange) > SHOWN else ""
         raise FrameworkError(
             f"{setting}: {CONFIG} sets {', '.join(strange[:SHOWN])}{more}, which peft {installed('peft')} does not know: "

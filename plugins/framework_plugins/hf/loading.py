@@ -104,8 +104,10 @@ def _read(place: ModelPlace, settings: dict[str, Any]) -> Any:
     Raises:
         FrameworkError: they are not all there.
     """
+    # None would take away what config.json says of weights that were saved quantized.
+    given = {name: value for name, value in settings.items() if value is not None}
     model, info = AutoModelForCausalLM.from_pretrained(
-        place.folder, **settings, output_loading_info=True, ignore_mismatched_sizes=True
+        place.folder, **given, output_loading_info=True, ignore_mismatched_sizes=True
     )
     if member() is None:  # in a group, one process may read for all, after the one that opened the model looked
         check_loaded(place, model, info)

@@ -45,6 +45,7 @@ from framework_plugins.hf.progress import Validation
 from framework_plugins.hf.random_adapter import with_random_adapter
 from framework_plugins.hf.resume import Checkpoints
 from framework_plugins.hf.stream import sampler, stream
+from framework_plugins.hf.template_limits import check_template
 from framework_plugins.hf.tokenizer import load_tokenizer, set_padding, stop_ids, text_form
 from framework_plugins.hf.training import Training
 from framework_plugins.hf.whole import check_files
@@ -87,6 +88,8 @@ class HFModel:
         own = weights is not None and (weights / "tokenizer.json").is_file()
         tokenizer_place = ModelPlace(weights, str(weights)) if weights and own else place
         self.tokenizer = load_tokenizer(tokenizer_place, plan.model.config)
+        settings = plan.model.config
+        check_template(self.tokenizer, settings.chat_template_kwargs, settings.chat_template or f"model {place.name}")
         self.stop_ids = stop_ids(place, self.tokenizer)
         set_padding(self.tokenizer, self.stop_ids)
         self.trained = False

@@ -6,14 +6,16 @@ models are loaded from the folder of one commit afterwards, so nothing is looked
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import hf_hub_download, snapshot_download
-from huggingface_hub.constants import ENDPOINT
+from huggingface_hub.constants import ENDPOINT, HF_HUB_CACHE
 from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
@@ -30,7 +32,11 @@ from framework.api.machine import reachable
 from framework.api.protocols import ModelPlace
 from framework.api.text import summarize_error
 from framework_plugins.hf.config import LocalModelConfig
+from framework_plugins.hf.hub_limits import bounded
 
+HTTP_ERROR: Any = HfHubHTTPError.__bases__[0]
+"""What the HTTP client raises, which depends on the version of huggingface_hub."""
+UNWRITABLE = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR}
 # Weights come as safetensors only: a pickle runs code when it is loaded.
 WEIGHTS = ["*.safetensors"]
 TWICE = ["consolidated*", "original/*"]
@@ -122,7 +128,10 @@ class LocalModel:
             disable_progress_bars()
         try:
             offline = not reachable(ENDPOINT)
-            return str(download(self.config.path, revision=self.config.revision, local_files_only=offline, **arguments))
+            with bounded(setting):
+                return str(
+                    download(self.config.path, revision=self.config.revision, local_files_only=offline, **arguments)
+                )
         except GatedRepoError as error:
             raise FrameworkError(
                 f"{setting}: the model is gated. Accept its terms at huggingface.co/{self.config.path}, then log in: "
@@ -138,15 +147,22 @@ class LocalModel:
                 "An id is written owner/name"
             ) from error
         except LocalEntryNotFoundError as error:
+            answer = error.__cause__ if isinstance(error.__cause__, HfHubHTTPError) else None
+            state = f"answers with an error ({summarize_error(answer)})" if answer else "cannot be reached"
             raise FrameworkError(
-                f"{setting}: not on this machine, and the Hub cannot be reached. Check the network and HF_ENDPOINT, or "
+                f"{setting}: not on this machine, and the Hub {state}. Check the network and HF_ENDPOINT, or "
                 "give a folder: model=local model.path=FOLDER"
             ) from error
         except EntryNotFoundError as error:
             raise FrameworkError(
                 f"{setting}: the repository has no config.json, so it holds no model for transformers"
             ) from error
-        except (HfHubHTTPError, OSError) as error:
+        except (HTTP_ERROR, OSError) as error:
+            if (number := getattr(error, "errno", None)) in UNWRITABLE:
+                raise FrameworkError(
+                    f"{setting}: the cache of the Hub, {HF_HUB_CACHE}, cannot be written: {os.strerror(number)}. Set "
+                    "HF_HUB_CACHE=FOLDER, or give a folder: model=local model.path=FOLDER"
+                ) from error
             raise FrameworkError(f"{setting}: the Hub cannot be reached ({summarize_error(error)})") from error
 
 

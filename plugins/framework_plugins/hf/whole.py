@@ -117,7 +117,7 @@ def is_here(place: ModelPlace) -> bool:
     try:
         return bool(_files(place))
     except FrameworkError:
-        return place.revision is None
+        return not place.revision
 
 
 def _same(name: str, other: str) -> bool:
