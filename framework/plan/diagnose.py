@@ -71,7 +71,7 @@ def _problems(loader: ConfigLoader, error: Exception, words: Sequence[str]) -> l
     if found := list(_refused(value_sources(loader, defaults, words))):
         return found
     deleted = next((str(each.input_line) for each in overrides if each.is_delete()), "")
-    if deleted and "deletion" in str(error):
+    if deleted and "deletion" in explain(error):
         text = "a setting always has a value: set another one, or null where that is valid, instead of deleting it"
         return [Problem(text, where=deleted)]
     return [Problem(explain(error))]

@@ -14,8 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import hf_hub_download, snapshot_download
-from huggingface_hub.constants import ENDPOINT, HF_HUB_CACHE
+from huggingface_hub import constants, hf_hub_download, snapshot_download
+from huggingface_hub.constants import ENDPOINT
 from huggingface_hub.errors import (
     EntryNotFoundError,
     GatedRepoError,
@@ -36,7 +36,7 @@ from framework_plugins.hf.hub_limits import bounded
 
 HTTP_ERROR: Any = HfHubHTTPError.__bases__[0]
 """What the HTTP client raises, which depends on the version of huggingface_hub."""
-UNWRITABLE = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR}
+UNWRITABLE = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EEXIST}
 # Weights come as safetensors only: a pickle runs code when it is loaded.
 WEIGHTS = ["*.safetensors"]
 TWICE = ["consolidated*", "original/*"]
@@ -160,7 +160,7 @@ class LocalModel:
         except (HTTP_ERROR, OSError) as error:
             if (number := getattr(error, "errno", None)) in UNWRITABLE:
                 raise FrameworkError(
-                    f"{setting}: the cache of the Hub, {HF_HUB_CACHE}, cannot be written: {os.strerror(number)}. Set "
+                    f"{setting}: the cache of the Hub, {constants.HF_HUB_CACHE}, cannot be written: {os.strerror(number)}. Set "
                     "HF_HUB_CACHE=FOLDER, or give a folder: model=local model.path=FOLDER"
                 ) from error
             raise FrameworkError(f"{setting}: the Hub cannot be reached ({summarize_error(error)})") from error

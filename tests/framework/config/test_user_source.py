@@ -39,7 +39,7 @@ def told(*words: str) -> list[str]:
     ("text", "message"),
     [
         (f"{GLOBAL}defaults:\n  - mine\n", "conf/experiment/mine.yaml:3: the defaults lists of these files lead back"),
-        (f"{GLOBAL}{LAUGHS}name: *g\n", "conf/experiment/mine.yaml:6: more than 100,000 values, with all that *aliases"),
+        (f"{GLOBAL}{LAUGHS}name: *g\n", ": more than 100,000 values, with all that *aliases stand for"),
         (f"{GLOBAL}name: {'[' * 3000}{']' * 3000}\n", "conf/experiment/mine.yaml:2: nested more than 50 levels deep"),
         (f"{GLOBAL}name: &a [*a]\n", "conf/experiment/mine.yaml:2: *a stands inside of what it stands for"),
         (f"{GLOBAL}name: {'x' * (1 << 20)}\n", "conf/experiment/mine.yaml has more than 1,048,576 bytes"),
@@ -76,10 +76,10 @@ def test_what_the_run_does_not_read_is_not_looked_at(conf: Path) -> None:
 
 
 def test_of_many_problems_the_first_are_told_and_the_others_counted() -> None:
-    lines = told(*(f"+trainer.key{number}=1" for number in range(300)))
+    lines = told(*(f"+trainer.key{number}=1" for number in range(60)))
     assert len(lines) == 21
-    assert lines[-1].startswith("and 280 more problems")
-    lines = told(*(f"trainer.key{number}=1" for number in range(300)))
+    assert lines[-1].startswith("and 40 more problems")
+    lines = told(*(f"trainer.key{number}=1" for number in range(60)))
     assert len(lines) == 21
 
 

@@ -115,7 +115,7 @@ def test_a_base_that_is_not_whole_is_refused_before_the_data_are_read(
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.filterwarnings("ignore:.*rank_pattern keys:RuntimeWarning", "ignore:.*fan_in_fan_out:UserWarning")
+@pytest.mark.filterwarnings("ignore:.*did not match any targeted module:RuntimeWarning", "ignore:.*fan_in_fan_out:UserWarning")
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_whole_base_of_each_family_is_taken_and_one_without_a_tensor_is_not(
     family: str, rows: Path, tmp_path: Path
