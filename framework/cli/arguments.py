@@ -44,7 +44,7 @@ def readable(words: Sequence[str]) -> list[str]:
         try:
             word.encode()
         except UnicodeEncodeError as error:
-            raise FrameworkError(f"{ascii(word)}: the argument is no UTF-8 text") from error
+            raise FrameworkError(f"{word!a}: the argument is no UTF-8 text") from error
     return list(words)
 
 

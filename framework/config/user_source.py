@@ -35,8 +35,8 @@ class UserSource(FileConfigSource):
         result = super().load_config(config_path)
         if not result.config and config_path.startswith("experiment/") and not result.header.get("package"):
             raise FrameworkError(
-                f"{display_path(file)}: the experiment sets nothing: its first line is '# @package _global_', and what it "
-                "sets stands below that"
+                f"{display_path(file)}: the experiment sets nothing: its first line is '# @package _global_', and what "
+                "it sets stands below that"
             )
         return result
 

@@ -144,11 +144,7 @@ def read(
             example = with_system_prompt(formatter.example(fields), config.system_prompt)
             example = stripped(example) if config.strip else example
             check_turns(example)
-            if longest is not None and (size := characters(example)) > longest:
-                raise FrameworkError(
-                    f"the row has {size:,} characters, and data.max_row_characters={longest} are allowed: cut it into "
-                    "several rows, or raise that"
-                )
+            _check_length(example, longest)
         except FrameworkError as error:
             summary.bad(row, str(error))
         except Exception as error:  # noqa: BLE001 - of a format's own code, which met a row that it did not expect
@@ -166,6 +162,19 @@ def read(
 def _placed(example: Example, where: str) -> Example:
     # Not dataclasses.replace, which takes three times as long.
     return Example(example.messages, example.format, where, example.tools, example.rejected, example.text)
+
+
+def _check_length(example: Example, longest: int | None) -> None:
+    """Refuse a row before it is tokenized.
+
+    Raises:
+        FrameworkError: it is longer than `longest`.
+    """
+    if longest is not None and (size := characters(example)) > longest:
+        raise FrameworkError(
+            f"the row has {size:,} characters, and data.max_row_characters={longest} are allowed: cut it into several "
+            "rows, or raise that"
+        )
 
 
 def characters(example: Example) -> int:

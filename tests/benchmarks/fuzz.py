@@ -1,8 +1,8 @@
 """Bounded fuzz of what comes from strangers: `python tests/benchmarks/fuzz.py [SECONDS] [KIND…]`.
 
-Hypothesis draws overrides, YAML, rows, chat templates, model folders and adapter folders, mostly good ones with something
-changed, and runs each through the command line: a fork of this process calls `framework.cli.main.main`. A case fails
-where it prints a traceback, ends with another code than 0 or 2, takes longer than ten seconds of processor time, needs
+Hypothesis draws overrides, YAML, rows, chat templates, model folders and adapter folders, mostly good ones with
+something changed, and runs each through the command line: a fork of this process calls `framework.cli.main.main`. A
+case fails where it prints a traceback, ends with another code than 0 or 2, takes longer than ten seconds of processor time, needs
 more than 2 GB beyond what this process has, or leaves a file outside its run folder and the cache. The first failure
 of a kind is printed, made small by Hypothesis, and the exit code is 1.
 """
@@ -49,7 +49,7 @@ class Outcome:
             return f"a traceback: {self.text.strip().splitlines()[-1]}"
         if self.code not in {0, 2}:
             return f"exit code {self.code}: {self.text[-300:]}"
-        if self.code == 2 and not self.text.strip():  # noqa: PLR2004 - a mistake of the user
+        if self.code == 2 and not self.text.strip():
             return "refused without a word"
         return f"files left: {', '.join(self.left)}" if self.left else ""
 
@@ -97,14 +97,14 @@ def _main(words: list[str], place: Path, log: Path) -> None:
         resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS + 1))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         sys.argv = ["framework", *words]
-        from framework.cli.main import main  # noqa: PLC0415 - in the fork
+        from framework.cli.main import main
 
         main()
         code = 0
     except SystemExit as ended:
         code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
     except BaseException:  # noqa: BLE001 - it is what is looked for
-        import traceback  # noqa: PLC0415 - as above
+        import traceback
 
         traceback.print_exc()
     finally:
@@ -120,11 +120,13 @@ SCALARS = st.one_of(
     st.none(), st.booleans(), st.integers(-(2**70), 2**70), st.floats(), TEXT,
     st.sampled_from(["", "null", "${", "${oc.env:HOME}", "../..", "/etc/passwd", "a" * 500, "\x1b[31m", "[", "{a:1}"]),
 )  # fmt: skip
-JSON = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3), max_leaves=6)
+JSON = st.recursive(
+    SCALARS, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3), max_leaves=6
+)
 
 
 def _keys() -> list[str]:
-    from framework.api.component import GROUPS  # noqa: PLC0415 - after the libraries
+    from framework.api.component import GROUPS
 
     fields = ("learning_rate", "max_steps", "max_seq_length", "per_device_train_batch_size", "packing", "dtype")
     own = [f"trainer.{name}" for name in fields]
@@ -184,7 +186,11 @@ def rows(draw: DrawFn, good: Path) -> tuple[list[str], Callable[[Path], None]]:
     content = "".join(json.dumps(line) + "\n" for line in lines).encode("utf-8", "surrogatepass")
     content = draw(st.sampled_from([content, content[: len(content) // 2], content + draw(st.binary(max_size=20))]))
     words = [word for word in _good(good) if not word.startswith("data.path=")]
-    return [*words, f"data.path=r{kind}", "stages=[data]"], lambda place: (place / f"r{kind}").write_bytes(content) and None
+    return [
+        *words,
+        f"data.path=r{kind}",
+        "stages=[data]",
+    ], lambda place: (place / f"r{kind}").write_bytes(content) and None
 
 
 PARTS = st.sampled_from([
@@ -275,7 +281,7 @@ def attempt(kind: str, good: Path, seconds: float, count: dict[str, int]) -> str
                 files = {
                     str(path.relative_to(place)): path.read_bytes()[:300]
                     for path in sorted(_files(place))
-                    if path.stat().st_size < 5000 and "cache/" not in str(path)  # noqa: PLR2004 - what can be read
+                    if path.stat().st_size < 5000 and "cache/" not in str(path)
                 }
                 found = f"{kind}: {outcome.fault}\n  {words[-4:]}\n  {files}"
             assert not outcome.fault, outcome.fault
@@ -291,8 +297,8 @@ def attempt(kind: str, good: Path, seconds: float, count: dict[str, int]) -> str
 
 def prepared(folder: Path) -> Path:
     """Write the good model, adapter and rows from which cases are made."""
-    from tests.support.bases import adapted  # noqa: PLC0415 - after sys.path
-    from tests.support.tiny import chat_rows, tiny_llama  # noqa: PLC0415 - as above
+    from tests.support.bases import adapted
+    from tests.support.tiny import chat_rows, tiny_llama
 
     adapted(tiny_llama(folder / "base", hidden_size=16), folder / "adapter", r=2)
     (folder / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in chat_rows(12)), encoding="utf-8")
@@ -301,12 +307,14 @@ def prepared(folder: Path) -> Path:
 
 def main(seconds: float, kinds: list[str]) -> Iterator[str]:
     """Give a line for each kind, and for each fault."""
-    import torch  # noqa: PLC0415 - before the forks
+    import torch
 
-    from tests.support.forks import prepare  # noqa: PLC0415 - after sys.path
+    from tests.support.forks import prepare
 
     torch.set_num_threads(1)
-    prepare("framework.cli.main", "framework_plugins.hf.backend", "pyarrow.parquet", "framework_plugins.formats.readers")
+    prepare(
+        "framework.cli.main", "framework_plugins.hf.backend", "pyarrow.parquet", "framework_plugins.formats.readers"
+    )
     with tempfile.TemporaryDirectory(prefix="fuzz-good-") as folder:
         good, count = prepared(Path(folder)), dict[str, int]()
         for kind in kinds:
@@ -320,5 +328,6 @@ if __name__ == "__main__":
     faults = 0
     for line in main(float((sys.argv[1:] or ["300"])[0]), sys.argv[2:] or list(KINDS)):
         faults += "\n" in line
-        print(line, flush=True)
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
     sys.exit(int(faults > 0))

@@ -100,8 +100,11 @@ def trained_config(plan: Plan) -> PeftConfig | None:
     if (weights / CONFIG).is_file():
         return _saved_config(weights / CONFIG, f"checkpoint={plan.config['checkpoint']}")
     if (weights / WEIGHTS).is_file() or not (weights / "config.json").is_file():
-        lacks = f"{CONFIG}, which says how {WEIGHTS} is put on a model" if (weights / WEIGHTS).is_file() else "config.json"
-        raise FrameworkError(f"checkpoint={plan.config['checkpoint']}: the folder lacks {lacks}: save the weights again")
+        lacks = CONFIG if (weights / WEIGHTS).is_file() else "config.json"
+        raise FrameworkError(
+            f"checkpoint={plan.config['checkpoint']}: the folder lacks {lacks}, which says what the weights are: save "
+            "them again"
+        )
     return None
 
 
@@ -118,7 +121,9 @@ def _saved_config(file: Path, setting: str) -> PeftConfig:
         names = {field.name for field in dataclasses.fields(PEFT_TYPE_TO_CONFIG_MAPPING[kind])}
         strange = sorted(name for name, value in content.items() if value and name not in {*names, *BESIDE})
         # What is off changes nothing; newer versions of peft write some settings that this one does not know.
-        saved: PeftConfig = PeftConfig.from_peft_type(**{name: content[name] for name in (names - {*BESIDE}) & content.keys()})
+        saved: PeftConfig = PeftConfig.from_peft_type(
+            **{name: content[name] for name in (names - {*BESIDE}) & content.keys()}
+        )
     except Exception as error:  # a stranger's settings: the classes raise what they meet
         reason = summarize_error(error)
         if isinstance(error, KeyError):
@@ -131,8 +136,8 @@ def _saved_config(file: Path, setting: str) -> PeftConfig:
     if strange:
         more = f" and {len(strange) - SHOWN} others" if len(strange) > SHOWN else ""
         raise FrameworkError(
-            f"{setting}: {CONFIG} sets {', '.join(strange[:SHOWN])}{more}, which peft {installed('peft')} does not know: "
-            "take the version that saved it"
+            f"{setting}: {CONFIG} sets {', '.join(strange[:SHOWN])}{more}, which peft {installed('peft')} does not know: take "
+            "the version that saved it"
         )
     return saved
 

@@ -42,7 +42,7 @@ def without_weights(place: ModelPlace, config: HFTrainerConfig, *, trust: bool) 
                 loaded, trust_remote_code=trust, attn_implementation=attention(config)
             )
     except Exception as error:  # a stranger's numbers: what a class makes of them, divides by and indexes with
-        message = f"model {place.name}: transformers makes no model of config.json: {summarize_error(error)}"
+        message = f"model {place.name}: transformers cannot build it from config.json: {summarize_error(error)}"
         if "trust_remote_code" in str(error):
             message = (
                 f"model {place.name} brings Python code of its own: read it, then set model.trust_remote_code=true"

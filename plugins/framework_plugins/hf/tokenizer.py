@@ -85,8 +85,8 @@ def check_size(place: ModelPlace, tokenizer: PreTrainedTokenizerBase, stops: fro
         if number >= rows:
             token = tokenizer.convert_ids_to_tokens(number) if number < len(tokenizer) else None
             raise FrameworkError(
-                f"model {place.name}: the token {number}{f' ({token})' if token else ''} begins, ends or pads a row, and "
-                f"the model has {rows} tokens: restore tokenizer_config.json and {GENERATION}"
+                f"model {place.name}: the token {number}{f' ({token})' if token else ''} begins, ends or pads a row, "
+                f"and the model has {rows} tokens: restore tokenizer_config.json and {GENERATION}"
             )
 
 

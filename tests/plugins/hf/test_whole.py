@@ -44,7 +44,10 @@ def tensors(change: Callable[[dict[str, Any]], Any]) -> Callable[[Path], None]:
 
 
 def raw(change: Callable[[bytes], bytes]) -> Callable[[Path], None]:
-    return lambda model: (model / WEIGHTS).write_bytes(change((model / WEIGHTS).read_bytes())) and None
+    def write(model: Path) -> None:
+        (model / WEIGHTS).write_bytes(change((model / WEIGHTS).read_bytes()))
+
+    return write
 
 
 def config(**changes: Any) -> Callable[[Path], None]:
@@ -53,6 +56,18 @@ def config(**changes: Any) -> Callable[[Path], None]:
         file.write_text(json.dumps(json.loads(file.read_text(encoding="utf-8")) | changes), encoding="utf-8")
 
     return write
+
+
+def index(content: str) -> Callable[[Path], None]:
+    def write(model: Path) -> None:
+        (model / WEIGHTS).rename(model / "x.safetensors")
+        (model / "model.safetensors.index.json").write_text(content, encoding="utf-8")
+
+    return write
+
+
+def renamed(model: Path) -> None:
+    (model / WEIGHTS).rename(model / "x.safetensors")
 
 
 DOWN = "model.layers.1.mlp.down_proj.weight"
@@ -71,7 +86,10 @@ BROKEN: dict[str, tuple[Callable[[Path], None], str]] = {
         rf"1 tensor is of another shape \({DOWN} \(2 x 128, not 64 x 128\)\)",
     ),
     "fewer layers": (config(num_hidden_layers=1), r"9 tensors are not of this model \(model\.layers\.1"),
-    "a small vocabulary": (config(vocab_size=10, pad_token_id=None), r"2 tensors are of another shape \(lm_head\.weight"),
+    "a small vocabulary": (
+        config(vocab_size=10, pad_token_id=None),
+        r"2 tensors are of another shape \(lm_head\.weight",
+    ),
     "another model type": (
         config(model_type="bert", architectures=["BertModel"]),
         r"weights of a BertLMHeadModel, which would start from random numbers: .* tensors are missing",
@@ -81,24 +99,11 @@ BROKEN: dict[str, tuple[Callable[[Path], None], str]] = {
     "a header of 2^63 bytes": (raw(lambda content: struct.pack("<Q", 2**63) + content[8:]), "no whole safetensors"),
     "a header of 90 MB": (raw(lambda content: struct.pack("<Q", 90_000_000) + content[8:]), "no whole safetensors"),
     "no header": (raw(lambda content: struct.pack("<Q", 0) + content[8:]), "is no whole safetensors file"),
-    "no file of that name": (lambda model: (model / WEIGHTS).rename(model / "x.safetensors") and None, "has no model"),
-    "an index of nothing": (
-        lambda model: [
-            (model / WEIGHTS).rename(model / "x.safetensors"),
-            (model / "model.safetensors.index.json").write_text("[]", encoding="utf-8"),
-        ]
-        and None,
-        "lists no files of weights",
-    ),
+    "no file of that name": (renamed, "has no model"),
+    "an index of nothing": (index("[]"), "lists no files of weights"),
     "an index of more": (
-        lambda model: [
-            (model / WEIGHTS).rename(model / "x.safetensors"),
-            (model / "model.safetensors.index.json").write_text(
-                json.dumps({"weight_map": {"a": "x.safetensors", "b": "y.safetensors"}}), encoding="utf-8"
-            ),
-        ]
-        and None,
-        r"lacks y\.safetensors, which",
+        index('{"weight_map": {"a": "x.safetensors", "b": "y.safetensors"}}'),
+        r"lacks y\.safetensors",
     ),
 }
 
@@ -115,7 +120,9 @@ def test_a_base_that_is_not_whole_is_refused_before_the_data_are_read(
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.filterwarnings("ignore:.*did not match any targeted module:RuntimeWarning", "ignore:.*fan_in_fan_out:UserWarning")
+@pytest.mark.filterwarnings(
+    "ignore:.*did not match any targeted module:RuntimeWarning", "ignore:.*fan_in_fan_out:UserWarning"
+)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_a_whole_base_of_each_family_is_taken_and_one_without_a_tensor_is_not(
     family: str, rows: Path, tmp_path: Path
@@ -124,9 +131,9 @@ def test_a_whole_base_of_each_family_is_taken_and_one_without_a_tensor_is_not(
     plan = make(base, rows, tmp_path / "run")
     with opened(plan) as (model, _):
         assert model.model is not None  # what was loaded is looked at again
-    shard = sorted(base.glob("*.safetensors"))[-1]
+    shard = max(base.glob("*.safetensors"))
     held = load_file(shard)
-    lost = sorted(held)[-1]
+    lost = max(held)
     del held[lost]
     save_file(held, shard, metadata={"format": "pt"})
     with pytest.raises(FrameworkError, match=r"do not hold the weights of a .* \d+ tensors? (is|are)"):

@@ -132,7 +132,9 @@ class Opened:
         most = max(UNPACKED, RATIO * self.file.path.stat().st_size)
         while chunk := self.stream.read(CHUNK):
             if whole.tell() + len(chunk) > most:
-                raise self.file.error(f"the file unpacks to more than {most:,} bytes, which no packed {self.file.kind} does")
+                raise self.file.error(
+                    f"the file unpacks to more than {most:,} bytes, which no packed {self.file.kind} does"
+                )
             whole.write(chunk)
         whole.seek(0)
         return cast("BinaryIO", whole)
