@@ -2,9 +2,9 @@
 
 Hypothesis draws overrides, YAML, rows, chat templates, model folders and adapter folders, mostly good ones with
 something changed, and runs each through the command line: a fork of this process calls `framework.cli.main.main`. A
-case fails where it prints a traceback, ends with another code than 0 or 2, takes longer than ten seconds of processor time, needs
-more than 2 GB beyond what this process has, or leaves a file outside its run folder and the cache. The first failure
-of a kind is printed, made small by Hypothesis, and the exit code is 1.
+case fails where it prints a traceback, ends with another code than 0 or 2, takes longer than ten seconds of processor
+time, needs more than 2 GB beyond what this process has, or leaves a file outside its run folder and the cache. The
+first failure of a kind is printed, made small by Hypothesis, and the exit code is 1.
 """
 
 from __future__ import annotations
@@ -130,8 +130,24 @@ def _keys() -> list[str]:
 
     fields = ("learning_rate", "max_steps", "max_seq_length", "per_device_train_batch_size", "packing", "dtype")
     own = [f"trainer.{name}" for name in fields]
-    return [*GROUPS, *own, "seed", "name", "stages", "objective", "adapter.r", "adapter.target_modules", "format.columns",
-            "data.mix", "data.max_rows", "checkpoint", "model.chat_template_kwargs", "plan.gpu", "health", "experiment"]  # fmt: skip
+    return [
+        *GROUPS,
+        *own,
+        "seed",
+        "name",
+        "stages",
+        "objective",
+        "adapter.r",
+        "adapter.target_modules",
+        "format.columns",
+        "data.mix",
+        "data.max_rows",
+        "checkpoint",
+        "model.chat_template_kwargs",
+        "plan.gpu",
+        "health",
+        "experiment",
+    ]
 
 
 @st.composite
@@ -151,11 +167,33 @@ def _good(good: Path) -> list[str]:
     return ["model=local", f"model.path={good / 'base'}", f"data.path={good / 'rows.jsonl'}", *WORDS, *MORE]
 
 
-PIECES = st.sampled_from([
-    "# @package _global_\n", "defaults:\n", "  - mine\n", "  - override /trainer: hf\n", "trainer:\n", "  max_steps: 3\n",
-    "a: &a [*a]\n", "b: *a\n", "b: &b {x: 1}\n", "<<: *b\n", "[[[[", "name: x\n", "name: !!python/object/apply:os.getcwd []\n",
-    "\t", "---\n", "...\n", "? x\n", "- 1\n", "é\n", "  learning_rate: .nan\n", "seed: 0x1F\n", "hydra:\n  job: 1\n", "\ufeff",
-])  # fmt: skip
+PIECES = st.sampled_from(
+    [
+        "# @package _global_\n",
+        "defaults:\n",
+        "  - mine\n",
+        "  - override /trainer: hf\n",
+        "trainer:\n",
+        "  max_steps: 3\n",
+        "a: &a [*a]\n",
+        "b: *a\n",
+        "b: &b {x: 1}\n",
+        "<<: *b\n",
+        "[[[[",
+        "name: x\n",
+        "name: !!python/object/apply:os.getcwd []\n",
+        "\t",
+        "---\n",
+        "...\n",
+        "? x\n",
+        "- 1\n",
+        "é\n",
+        "  learning_rate: .nan\n",
+        "seed: 0x1F\n",
+    ], lambda place: _put(place / f"r{kind}", content)
+        "\ufeff",
+    ]
+)
 
 
 @st.composite
@@ -193,12 +231,32 @@ def rows(draw: DrawFn, good: Path) -> tuple[list[str], Callable[[Path], None]]:
     ], lambda place: (place / f"r{kind}").write_bytes(content) and None
 
 
-PARTS = st.sampled_from([
-    "{% for m in messages %}", "{% endfor %}", "{{ m.content }}", "{{ m['role'] }}", "{% if tools %}", "{% endif %}",
-    "{% for i in range(99999) %}", "{{ 'a' * 10**9 }}", "{{ '%999999999d' % 1 }}", "{{ 9**9**9 }}", "{% macro f() %}{{ f() }}",
-    "{% endmacro %}{{ f() }}", "{{ raise_exception('no') }}", "{{ messages[9].content }}", "{{ ''.__class__ }}", "<|im_end|>",
-    "{% set x = messages %}", "{{ x | tojson }}", "{% generation %}", "{% endgeneration %}", "{{ bos_token }}", "{{",
-])  # fmt: skip
+PARTS = st.sampled_from(
+    [
+        "{% for m in messages %}",
+        "{% endfor %}",
+        "{{ m.content }}",
+        "{{ m['role'] }}",
+        "{% if tools %}",
+        "{% endif %}",
+        "{% for i in range(99999) %}",
+        "{{ 'a' * 10**9 }}",
+        "{{ '%999999999d' % 1 }}",
+        "{{ 9**9**9 }}",
+        "{% macro f() %}{{ f() }}",
+        "{% endmacro %}{{ f() }}",
+        "{{ raise_exception('no') }}",
+        "{{ messages[9].content }}",
+        "{{ ''.__class__ }}",
+        "<|im_end|>",
+        "{% set x = messages %}",
+        "{{ x | tojson }}",
+        "{% generation %}",
+        "{% endgeneration %}",
+        "{{ bos_token }}",
+        "{{",
+    ]
+)
 
 
 @st.composite
@@ -208,7 +266,11 @@ def templates(draw: DrawFn, good: Path) -> tuple[list[str], Callable[[Path], Non
     known = (good / "base" / "chat_template.jinja").read_text(encoding="utf-8")
     content = draw(st.sampled_from([own, own + known, known + own]))
     words = [*_good(good), "stages=[data]", "model.chat_template=t.jinja"]
-    return words, lambda place: (place / "t.jinja").write_bytes(content.encode("utf-8", "surrogatepass")) and None
+    return words, lambda place: _put(place / "t.jinja", content.encode("utf-8", "surrogatepass"))
+
+
+def _put(file: Path, content: bytes) -> None:
+    file.write_bytes(content)
 
 
 def _changed(draw: DrawFn, file: Path) -> bytes:
@@ -257,8 +319,8 @@ def adapters(draw: DrawFn, good: Path) -> tuple[list[str], Callable[[Path], None
 def attempt(kind: str, good: Path, seconds: float, count: dict[str, int]) -> str:
     """Draw and run cases of one kind for a while; return the first fault, as small as it was made."""
     draws: Mapping[str, Callable[[Path], SearchStrategy[Any]]] = {
-        "overrides": overrides, "yaml": yaml, "rows": rows, "templates": templates, "models": models, "adapters": adapters,
-    }  # fmt: skip
+        each.__name__: each for each in (overrides, yaml, rows, templates, models, adapters)
+    }
     end, found = time.monotonic() + seconds, ""
 
     @settings(

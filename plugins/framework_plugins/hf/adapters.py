@@ -136,8 +136,8 @@ def _saved_config(file: Path, setting: str) -> PeftConfig:
     if strange:
         more = f" and {len(strange) - SHOWN} others" if len(strange) > SHOWN else ""
         raise FrameworkError(
-            f"{setting}: {CONFIG} sets {', '.join(strange[:SHOWN])}{more}, which peft {installed('peft')} does not know: take "
-            "the version that saved it"
+            f"{setting}: {CONFIG} sets {', '.join(strange[:SHOWN])}{more}, which peft {installed('peft')} does not "
+            "know: take the version that saved it"
         )
     return saved
 

@@ -160,7 +160,7 @@ class LocalModel:
         except (HTTP_ERROR, OSError) as error:
             if (number := getattr(error, "errno", None)) in UNWRITABLE:
                 raise FrameworkError(
-                    f"{setting}: the cache of the Hub, {constants.HF_HUB_CACHE}, cannot be written: {os.strerror(number)}. "
+                    f"{setting}: the Hub's cache, {constants.HF_HUB_CACHE}, cannot be written: {os.strerror(number)}. "
                     "Set HF_HUB_CACHE=FOLDER, or give a folder: model=local model.path=FOLDER"
                 ) from error
             raise FrameworkError(f"{setting}: the Hub cannot be reached ({summarize_error(error)})") from error

@@ -91,4 +91,4 @@ def test_a_hub_that_leads_in_circles_or_refuses_is_told_in_one_line(text: str) -
 def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     (tmp_path / "hub").write_text("no folder", encoding="utf-8")
     line = told()
-    assert f"the cache of the Hub, {tmp_path / 'hub'}, cannot be written: Not a directory. Set HF_HUB_CACHE=" in line
+    assert f"the Hub's cache, {tmp_path / 'hub'}, cannot be written: Not a directory. Set HF_HUB_CACHE=" in line

@@ -75,7 +75,7 @@ MODELS: dict[str, tuple[Change, str]] = {
     ),
     "stop beyond": (settings("generation_config.json", eos_token_id=[2, 4000]), r"the token 4000 begins, ends or pads"),
     "stops": (settings("generation_config.json", eos_token_id=list(range(5000))), r"eos_token_id holds 5000 entries"),
-    "stop text": (settings("generation_config.json", eos_token_id="no"), r"eos_token_id holds 'no'"),
+    "stop text": (settings("generation_config.json", eos_token_id=2.5), r"eos_token_id holds 2\.5"),
     "generation": (text("generation_config.json", "{,"), r"generation_config\.json cannot be read"),
     "tokenizer": (text("tokenizer.json", "{}"), r"the tokenizer cannot be read"),
     "tokenizer list": (text("tokenizer_config.json", "[]"), r"the tokenizer cannot be read"),
