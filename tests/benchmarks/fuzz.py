@@ -190,7 +190,7 @@ PIECES = st.sampled_from(
         "é\n",
         "  learning_rate: .nan\n",
         "seed: 0x1F\n",
-    ], lambda place: _put(place / f"r{kind}", content)
+        "hydra:\n  job: 1\n",
         "\ufeff",
     ]
 )
@@ -228,7 +228,7 @@ def rows(draw: DrawFn, good: Path) -> tuple[list[str], Callable[[Path], None]]:
         *words,
         f"data.path=r{kind}",
         "stages=[data]",
-    ], lambda place: (place / f"r{kind}").write_bytes(content) and None
+    ], lambda place: _put(place / f"r{kind}", content)
 
 
 PARTS = st.sampled_from(
