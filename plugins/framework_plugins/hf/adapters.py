@@ -19,7 +19,7 @@ from peft import (
 )
 from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
 from safetensors import SafetensorError, safe_open
-from torch import nn
+from transformers import PreTrainedModel
 
 from framework.api.errors import FrameworkError
 from framework.api.files import atomic_folder
@@ -142,7 +142,7 @@ def _saved_config(file: Path, setting: str) -> PeftConfig:
     return saved
 
 
-def check_adapter(plan: Plan, config: PeftConfig, empty: nn.Module, place: ModelPlace) -> None:
+def check_adapter(plan: Plan, config: PeftConfig, empty: PreTrainedModel, place: ModelPlace) -> None:
     """Make sure that an adapter that lies elsewhere is whole, and one of this base.
 
     Args:

@@ -16,6 +16,7 @@ import framework_plugins.hf.allocator  # before torch, which reads what it sets
 # isort: split
 import torch
 import transformers
+from transformers import PreTrainedModel
 
 import framework_plugins.hf.libraries  # noqa: F401 - before all that imports peft
 
@@ -83,7 +84,7 @@ class HFBackend:
         source: ModelSource = plan.model.create()
         place = source.fetch(weights=False)
         empty = without_weights(place, self.config, trust=plan.model.config.trust_remote_code)
-        attention = str(empty.config._attn_implementation)  # type: ignore[union-attr] # noqa: SLF001 - no public name
+        attention = str(empty.config._attn_implementation)  # noqa: SLF001 - no public name
         _check_targets(plan, empty)
         parameters = sum(parameter.numel() for parameter in empty.parameters())
         hardware.check_size(machine, self.config.device, place.name, parameters)
@@ -97,10 +98,10 @@ class HFBackend:
                 check_files(place, empty)
             self._check_checkpoint(plan, place, empty)
         model = self.opens(plan, self.config, machine, source, place, chosen, checked=here)
-        check_size(place, model.tokenizer, model.stop_ids, empty.get_input_embeddings().weight.shape[0])
+        check_size(place, model.tokenizer, model.stop_ids, len(empty.get_input_embeddings().weight))
         return model
 
-    def _check_checkpoint(self, plan: Plan, place: ModelPlace, empty: torch.nn.Module) -> None:
+    def _check_checkpoint(self, plan: Plan, place: ModelPlace, empty: PreTrainedModel) -> None:
         """Refuse trained weights that lie elsewhere and are not whole, before the data are read."""
         folder, trained = plan.external_checkpoint, trained_config(plan)
         if folder and trained is not None:

@@ -7,8 +7,7 @@ from typing import Any
 
 import torch
 import transformers
-from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from framework.api.errors import FrameworkError
 from framework.api.plan import Plan
@@ -29,7 +28,7 @@ def attention(config: HFTrainerConfig) -> str | None:
     return None if config.attention is Attention.auto else config.attention.value
 
 
-def without_weights(place: ModelPlace, config: HFTrainerConfig, *, trust: bool) -> nn.Module:
+def without_weights(place: ModelPlace, config: HFTrainerConfig, *, trust: bool) -> PreTrainedModel:
     """Return the model of a folder without memory for its weights.
 
     Raises:
@@ -38,7 +37,7 @@ def without_weights(place: ModelPlace, config: HFTrainerConfig, *, trust: bool) 
     try:
         loaded = AutoConfig.from_pretrained(place.folder, trust_remote_code=trust)
         with torch.device("meta"):
-            empty: nn.Module = AutoModelForCausalLM.from_config(
+            empty: PreTrainedModel = AutoModelForCausalLM.from_config(
                 loaded, trust_remote_code=trust, attn_implementation=attention(config)
             )
     except Exception as error:  # a stranger's numbers: what a class makes of them, divides by and indexes with

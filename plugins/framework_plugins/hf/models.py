@@ -45,8 +45,17 @@ SHOWN = 40
 """Characters of a wrong value that a message gives."""
 MOST_STOPS = 1000
 """Tokens that may end an answer: families have one to ten."""
-SIZES = ("hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size", "n_embd", "n_layer", "n_head")
+SIZES = (
+    "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim",
+    "vocab_size", "n_embd", "n_layer", "n_head",
+)  # fmt: skip
 """Numbers of a model, by the names that config.json gives them."""
+PARTS = ("text_config", "vision_config")
+"""Parts of a model with numbers of their own."""
+TYPES: Mapping[str, Any] = {
+    "architectures": list, "model_type": str, "auto_map": Mapping, "quantization_config": Mapping,
+    **dict.fromkeys(PARTS, Mapping),
+}  # fmt: skip
 LARGEST = {"num_hidden_layers": 10_000, "n_layer": 10_000}
 """What no model comes near; making so many layers would take hours."""
 FILES = ["*.json", "*.jinja", "*.model", "*.txt", "*.py"]
@@ -170,21 +179,21 @@ def _problem(config: Any) -> str:
     """Say why a config.json describes no model; empty where it may."""
     if not isinstance(config, Mapping):
         return f"holds a {type(config).__name__} and no settings"
-    parts = [config, config.get("text_config") or {}]
-    for part in parts:
-        if not isinstance(part, Mapping):
-            return f"has a text_config that is a {type(part).__name__}"
+    for name, valid in TYPES.items():
+        if (value := config.get(name)) is not None and not isinstance(value, valid):
+            return f"has a {name} that is a {type(value).__name__}"
+    for part in [config, *(config.get(name) or {} for name in PARTS)]:
+        if not isinstance(part.get("layer_types") or [], list):
+            return f"has layer_types that are a {type(part['layer_types']).__name__}"
         for name in SIZES:
             size = part.get(name)
             # Some architectures give one number a layer, or none.
             if size is None or isinstance(size, list | Mapping):
                 continue
-            if type(size) is not int or not 0 < size <= LARGEST.get(name, 2**31):
+            least = 0 if name == "intermediate_size" else 1  # of a model with experts alone
+            if type(size) is not int or not least <= size <= LARGEST.get(name, 2**31):
                 shown = repr(size) if len(repr(size)) <= SHOWN else f"{repr(size)[:SHOWN]}…"
-                return f"has {name}={shown}, which is to be a number from 1 to {LARGEST.get(name, 2**31):,}"
-    for name, valid in {"architectures": list, "model_type": str, "auto_map": Mapping}.items():
-        if (value := config.get(name)) is not None and not isinstance(value, valid):
-            return f"has a {name} that is a {type(value).__name__}"
+                return f"has {name}={shown}, which is to be a number from {least} to {LARGEST.get(name, 2**31):,}"
     if any(not isinstance(name, str) for name in config.get("architectures") or []):
         return "has architectures that are no names"
     stops = config.get("eos_token_id")

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from torch import nn
+from transformers import PreTrainedModel
 
 from framework.api.errors import FrameworkError
 from framework.api.protocols import ModelPlace
@@ -29,7 +29,7 @@ FOUR_BITS = (".absmax", ".quant_map", ".nested_absmax", ".nested_quant_map", ".q
 AGAIN = "Download or convert the model again; where its config.json was edited, restore that"
 
 
-def check_files(place: ModelPlace, empty: nn.Module) -> None:
+def check_files(place: ModelPlace, empty: PreTrainedModel) -> None:
     """Make sure that the files in a folder hold all of a model, and nothing else; no weight is read.
 
     Of weights that were saved quantized, other than by bitsandbytes in four bits, only the files are checked here:
@@ -64,7 +64,7 @@ def check_files(place: ModelPlace, empty: nn.Module) -> None:
 
 
 def check_loaded(
-    place: ModelPlace, model: nn.Module, info: Mapping[str, Any], *, packed: Collection[str] = frozenset()
+    place: ModelPlace, model: PreTrainedModel, info: Mapping[str, Any], *, packed: Collection[str] = frozenset()
 ) -> None:
     """Refuse a model of which transformers says that its files did not hold it.
 
