@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import signal
 import sys
 import time
@@ -74,6 +73,10 @@ def check_template(tokenizer: PreTrainedTokenizerBase, settings: Mapping[str, An
 
 def _problem(tokenizer: PreTrainedTokenizerBase, settings: Mapping[str, Any]) -> str:
     """Render in a copy of this process; return what went wrong, empty where nothing did."""
+    import resource  # noqa: F401, PLC0415 - not on Windows
+
+    # All that renders is imported by now: a lock of an import that another thread holds would never open in the copy.
+    tokenizer.apply_chat_template(TURNS[1:2], chat_template="{{ messages }}", tokenize=False)
     sys.stdout.flush()
     sys.stderr.flush()
     with warnings.catch_warnings():
@@ -102,6 +105,8 @@ def _problem(tokenizer: PreTrainedTokenizerBase, settings: Mapping[str, Any]) ->
 
 def _render(tokenizer: PreTrainedTokenizerBase, settings: Mapping[str, Any]) -> None:
     """Render some conversations and end this process, whatever happens."""
+    import resource  # noqa: PLC0415 - as above
+
     code = 1
     try:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
