@@ -71,11 +71,11 @@ def _check_values(text: str, name: str) -> None:
     counts: dict[str, int] = {}  # of what has an anchor
     open_: list[tuple[str | None, int]] = []  # the anchor of each level, and the values before it
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        where = f"{name}:{event.start_mark.line + 1}"
+        where = f"{name}:{event.start_mark.line + 1 if event.start_mark else 1}"
         if isinstance(event, yaml.AliasEvent):
             if event.anchor in {anchor for anchor, _ in open_}:
                 raise FrameworkError(f"{where}: *{event.anchor} stands inside of what it stands for, so it has no end")
-            total += counts.get(event.anchor, 1)
+            total += counts.get(str(event.anchor), 1)
         elif isinstance(event, yaml.ScalarEvent):
             total += 1
             if event.anchor:

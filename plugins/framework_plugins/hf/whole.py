@@ -117,7 +117,7 @@ def is_here(place: ModelPlace) -> bool:
     try:
         return bool(_files(place))
     except FrameworkError:
-        return not place.revision
+        return not place.revision and any(place.folder.glob("*.safetensors"))
 
 
 def _same(name: str, other: str) -> bool:
