@@ -161,7 +161,15 @@ def check_adapter(plan: Plan, config: PeftConfig, empty: PreTrainedModel, place:
             f"checkpoint={plan.config['checkpoint']} was trained on {trained_on}, and the base here is {place.name}: "
             f"choose that base, or where both are the same weights, write {place.name} into its {CONFIG}"
         )
-    _check_tensors(with_adapter(copy.deepcopy(empty), copy.deepcopy(config), place, fast=False, empty=True), folder)
+    try:
+        adapted = with_adapter(copy.deepcopy(empty), copy.deepcopy(config), place, fast=False, empty=True)
+    except FrameworkError:
+        raise
+    except Exception as error:  # a stranger's settings: peft raises what it meets
+        raise FrameworkError(
+            f"checkpoint={plan.config['checkpoint']}: peft makes no adapter of {CONFIG}: {summarize_error(error)}"
+        ) from error
+    _check_tensors(adapted, folder)
 
 
 def _check_tensors(model: PeftModel, folder: Path) -> None:

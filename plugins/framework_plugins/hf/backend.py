@@ -85,6 +85,11 @@ class HFBackend:
         place = source.fetch(weights=False)
         empty = without_weights(place, self.config, trust=plan.model.config.trust_remote_code)
         attention = str(empty.config._attn_implementation)  # noqa: SLF001 - no public name
+        here = me is not None or is_here(place)
+        if me is None:  # the members of a group come after the process that opened the model first
+            if here:
+                check_files(place, empty)
+            self._check_checkpoint(plan, place, empty)
         _check_targets(plan, empty)
         parameters = sum(parameter.numel() for parameter in empty.parameters())
         hardware.check_size(machine, self.config.device, place.name, parameters)
@@ -92,13 +97,9 @@ class HFBackend:
         chosen, machine.facts["packing"] = self.way(plan, machine, empty, attention)
         if me:  # the layers of `fast/` keep weights between passes, which a group may have cut apart by then
             chosen = replace(chosen, fast=False)
-        here = me is not None or is_here(place)
-        if me is None:  # the members of a group come after the process that opened the model first
-            if here:
-                check_files(place, empty)
-            self._check_checkpoint(plan, place, empty)
-        model = self.opens(plan, self.config, machine, source, place, chosen, checked=here)
-        check_size(place, model.tokenizer, model.stop_ids, len(empty.get_input_embeddings().weight))
+        vocabulary = len(empty.get_input_embeddings().weight)
+        model = self.opens(plan, self.config, machine, source, place, chosen, checked=here, vocabulary=vocabulary)
+        check_size(place, model.tokenizer, model.stop_ids, vocabulary)
         return model
 
     def _check_checkpoint(self, plan: Plan, place: ModelPlace, empty: PreTrainedModel) -> None:

@@ -60,6 +60,7 @@ class HFModel:
     Attributes:
         losses: computes the losses of the loaded model.
         checked: whether the weights were here, and whole, when it was opened.
+        vocabulary: tokens that the model has; the tokenizer may have fewer, or more that no text becomes.
         stop_ids: the token ids that end an answer, see `tokenizer.stop_ids`.
     """
 
@@ -74,10 +75,12 @@ class HFModel:
         place: ModelPlace,
         way: Way,
         *,
-        checked: bool = False,
+        checked: bool,
+        vocabulary: int,
     ) -> None:
         self.plan = plan
         self.checked = checked
+        self.vocabulary = vocabulary
         self.config = config
         self.machine = machine
         self.source = source
@@ -117,8 +120,19 @@ class HFModel:
         return base_key(self.plan, self.machine.facts, self.way, self.place.folder, self.encoding)
 
     def encode(self, examples: Sequence[Example]) -> list[TokenRow]:
-        """Tokenize, label and prove; see `chat.Chat.encode`."""
-        return self.chat.encode(examples)
+        """Tokenize, label and prove; see `chat.Chat.encode`.
+
+        Raises:
+            FrameworkError: a text becomes a token that the model does not have.
+        """
+        rows = self.chat.encode(examples)
+        for row in rows:
+            if row.input_ids and (largest := max(row.input_ids)) >= self.vocabulary:
+                raise FrameworkError(
+                    f"{row.where}: the tokenizer makes the token {largest} of the text, and model {self.place.name} "
+                    f"has {self.vocabulary} tokens: restore its tokenizer.json"
+                )
+        return rows
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of token ids, special tokens included."""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, GenerationConfig, PretrainedConfig, PreTrainedTokenizerBase
 
 from framework.api.errors import FrameworkError
 from framework.api.protocols import ModelPlace
@@ -43,16 +42,14 @@ def stop_ids(place: ModelPlace, tokenizer: PreTrainedTokenizerBase) -> frozenset
     Raises:
         FrameworkError: there are none, too many, or generation_config.json cannot be read.
     """
-    file = place.folder / GENERATION
-    settings: Any = {}
-    if file.is_file():
+    listed: Any = None
+    if (place.folder / GENERATION).is_file():
         try:
-            settings = json.loads(file.read_text(encoding="utf-8"))
-        except (OSError, ValueError, RecursionError) as error:
+            listed = GenerationConfig.from_pretrained(place.folder).eos_token_id
+        except Exception as error:  # a stranger's settings: the class raises what it meets
             raise FrameworkError(
                 f"model {place.name}: {GENERATION} cannot be read ({summarize_error(error)}): restore it, or remove it"
             ) from error
-    listed = settings.get("eos_token_id") if isinstance(settings, dict) else ""
     ids = listed if isinstance(listed, list) else [] if listed is None else [listed]
     if any(type(number) is not int or number < 0 for number in ids) or len(ids) > MOST_STOPS:
         what = f"{len(ids)} entries" if len(ids) > 1 else repr(listed)
