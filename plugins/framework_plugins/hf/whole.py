@@ -144,7 +144,7 @@ def _files(place: ModelPlace) -> list[Path]:
 
 def _stored(files: Iterable[Path]) -> dict[str, tuple[int, ...]]:
     """Return the shape of each tensor by its name in the files."""
-    shapes = {}
+    shapes: dict[str, tuple[int, ...]] = {}
     for file in files:
         try:
             with safe_open(file, framework="pt") as opened:

@@ -47,7 +47,12 @@ def test_an_accepted_template_is_not_run_again_and_other_switches_are(
     cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tokenizer, runs = make_tokenizer("qwen3"), list[object]()
-    monkeypatch.setattr(template_limits, "_problem", lambda _, settings: runs.append(settings) or "")
+
+    def note(_: object, settings: object) -> str:
+        runs.append(settings)
+        return ""
+
+    monkeypatch.setattr(template_limits, "_problem", note)
     for settings in ({}, {}, {"enable_thinking": False}, {"enable_thinking": False}):
         check_template(tokenizer, settings, "model m")
     assert runs == [{}, {"enable_thinking": False}]
