@@ -146,6 +146,8 @@ class DataConfig:
     """Rows that cannot be read or have no format: fail, or skip them; how many is in the report."""
     max_rows: Annotated[int | None, Gt(0)] = None
     """Read the first rows only, this many."""
+    max_row_characters: Annotated[int, Gt(0)] = 5_000_000
+    """Characters that a row may have. A longer one is a bad row: tokenizing takes 50 times its size in memory."""
     mask_history: Annotated[bool, ~Affects.rows] = False
     """Learn the last assistant's turn of a conversation only, not the earlier ones."""
     mix: list[dict[str, Any]] = field(default_factory=list)

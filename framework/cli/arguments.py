@@ -29,6 +29,20 @@ QUICKSTART = "+experiment=quickstart"
 USAGE = "python -m framework [COMMAND] [OPTIONS] [KEY=VALUE…]"
 
 
+def readable(words: Sequence[str]) -> list[str]:
+    """Return the words of a command line.
+
+    Raises:
+        FrameworkError: one is no text.
+    """
+    for word in words:
+        try:
+            word.encode()
+        except UnicodeEncodeError as error:
+            raise FrameworkError(f"{word!a}: the argument is no UTF-8 text") from error
+    return list(words)
+
+
 def is_command(word: str) -> bool:
     """Whether the first word is a command: a plain name, no `key=value`, no `--option`, no `+key`."""
     return re.fullmatch(r"[A-Za-z][\w-]*", word) is not None

@@ -27,6 +27,7 @@ from framework.cli.arguments import (
     complete_overrides,
     is_command,
     load_plugins,
+    readable,
     take_config_dir,
 )
 from framework.config.compose import CONFIG_NAME, conf_dir, register, user_folders
@@ -59,7 +60,7 @@ def main() -> None:
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     with current() as session:  # its end prints the table of a sweep, whatever ended that
         try:
-            words = take_config_dir(session, sys.argv[1:])
+            words = take_config_dir(session, readable(sys.argv[1:]))
             if words == ["--version"]:
                 print(__version__)
                 sys.exit()

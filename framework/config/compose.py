@@ -24,6 +24,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from framework.api.component import GROUPS
 from framework.api.schema import RunConfig
+from framework.config.user_source import SCHEME, UserSource
 from framework.hooks.local_file import load_file
 from framework.hooks.session import Session, current
 from framework.hooks.validation import COMPONENTS
@@ -177,7 +178,7 @@ class PluginConfigPaths(SearchPathPlugin):
         for path, _ in _plugin_folders(current()):
             search_path.append(provider="framework", path=path)
         for folder in user_folders(current()):
-            search_path.append(provider="user", path=f"file://{folder}")
+            search_path.append(provider="user", path=f"{SCHEME}://{folder}")
         # Hydra takes the first that has a name. Components come last; `announce_folders` refuses a file that would hide
         # one, and with it the schema that the config is checked by.
         search_path.append(provider="framework", path=f"{COMPONENT}://")
@@ -206,6 +207,7 @@ def register(session: Session) -> Mapping[str, DictConfig]:
     session.schemas = plugins, schemas
     # Hydra looks for sources and search paths among its own plugins only.
     Plugins.instance().register(ComponentSource)
+    Plugins.instance().register(UserSource)
     Plugins.instance().register(PluginConfigPaths)
     return schemas
 

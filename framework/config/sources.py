@@ -18,7 +18,7 @@ from hydra._internal.defaults_list import DefaultsList
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.default_element import GroupDefault, InputDefault, ResultDefault
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import ConfigCompositionException, HydraException, OverrideParseException
+from hydra.errors import ConfigCompositionException, HydraException, InstantiationException, OverrideParseException
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -29,8 +29,10 @@ from framework.config.compose import COMPONENT, CONFIG_NAME, config_loader
 from framework.config.problem import Problem
 from framework.util.errors import FrameworkError, display_path
 
-REFUSALS = (HydraException, OmegaConfBaseException, YAMLError, ValueError, AssertionError)
+REFUSALS = (HydraException, OmegaConfBaseException, YAMLError, ValueError, AssertionError, RecursionError)
 """What Hydra raises where it cannot compose."""
+SHOWN = 20
+"""Problems that are reported; of more their number is."""
 STRUCTURED = ("structured:", f"{COMPONENT}:")
 """How the place of a config begins that is a dataclass, not a file."""
 
@@ -184,7 +186,15 @@ def refusal(problems: Sequence[Problem], overrides: Sequence[str]) -> FrameworkE
     # Only here, where there is an error: to read all files again takes as long as composing did.
     with config_loader() as loader:
         where = read_value_sources(loader, overrides).where
-    return FrameworkError("\n".join(dict.fromkeys(line(problem, where) for problem in problems)))
+    return FrameworkError(listed(problems, where))
+
+
+def listed(problems: Sequence[Problem], where: Callable[[str], str]) -> str:
+    """Write a line for each problem, of many for the first of them and a line with the number of the others."""
+    distinct = [*dict.fromkeys(problems)]
+    lines = [*dict.fromkeys(line(problem, where) for problem in distinct[:SHOWN])]
+    more = len(distinct) - SHOWN
+    return "\n".join([*lines, *([f"and {more:,} more problems of this kind or another"] if more > 0 else [])])
 
 
 def line(problem: Problem, where: Callable[[str], str]) -> str:
@@ -210,7 +220,9 @@ def explain(error: Exception) -> str:
     if isinstance(error, ConfigCompositionException) and isinstance(cause, OmegaConfBaseException):
         key = f"{cause.full_key}: " if cause.full_key else ""
         return f"{key}{str(cause).strip().splitlines()[0]}"
-    lines = str(error).split("\n") if isinstance(error, ConfigCompositionException) else str(error).split("\n")[:1]
+    # Of OmegaConf only the first line is a sentence, the others name its own types.
+    whole = isinstance(error, ConfigCompositionException | InstantiationException)
+    lines = str(error).split("\n") if whole else str(error).split("\n")[:1]
     return " ".join(" ".join(lines).split()) or type(error).__name__
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 import itertools
+import sys
 import tempfile
+import time
 import weakref
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -16,7 +18,7 @@ from framework.api.protocols import CompositeFormatter, Formatter, Model
 from framework.api.records import Example, MixedIn, RawData, Row
 from framework.api.schema import Affects, OnBadRow
 from framework.data import fingerprint, mixture, store, writer
-from framework.data.rows import read
+from framework.data.rows import characters, read
 from framework.data.store import Store
 from framework.data.writer import Writer
 from framework.util import hashing
@@ -25,7 +27,9 @@ from framework.util.errors import FrameworkError, summarize_error
 
 ROWS, CHARACTERS = 1000, 4_000_000
 """Limits of a batch: rows, and characters, which the last row may exceed."""
-FULL = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST}
+PROGRESS = 20.0
+"""Seconds of reading after which the rows so far are reported."""
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST}
 
 
 class Reader:
@@ -57,7 +61,8 @@ class Reader:
             store.remove_old(folder.parent)
             return self._write(folder), False
         except OSError as error:
-            if error.errno not in FULL or not str(error.filename or cache_dir()).startswith(str(cache_dir())):
+            place = Path(error.filename or cache_dir()).absolute()
+            if error.errno not in FULL or not place.is_relative_to(cache_dir().absolute()):
                 raise  # of the source
             reason = error.strerror or summarize_error(error)
             raise FrameworkError(
@@ -112,10 +117,14 @@ class Reader:
         """Read, format and encode rows; once one is bad and that is fatal, the rest is only looked at."""
         formatter: Formatter = choice.create()
         strict = part == TRAIN and source == 0  # other rows may have other columns
-        examples = read(rows, formatter, choice.config, OnBadRow.skip, into.summary, strict=strict)
-        count = 0
+        longest = self.plan.data.config.max_row_characters
+        examples = read(rows, formatter, choice.config, OnBadRow.skip, into.summary, strict=strict, longest=longest)
+        count, said = 0, time.monotonic()
         for batch in batches(examples):
             count += len(batch)
+            if time.monotonic() - said > PROGRESS:
+                print(f"{count:,} rows have been read, the last is {batch[-1].where}", file=sys.stderr)
+                said = time.monotonic()
             if into.summary.bad_rows and self.plan.data.config.on_bad_row is OnBadRow.fail:
                 continue
             into.add(batch, self.model.encode(batch), part, source)
@@ -135,7 +144,7 @@ def batches(examples: Iterable[Example]) -> Iterator[list[Example]]:
     size = 0
     for example in examples:
         batch.append(example)
-        size += len(example.text or "") + sum(len(turn.content) for turn in example.messages)
+        size += characters(example)
         if len(batch) >= ROWS or size >= CHARACTERS:
             yield batch
             batch, size = [], 0

@@ -123,11 +123,12 @@ def read(
     summary: ReadSummary,
     *,
     strict: bool = True,
+    longest: int | None = None,
 ) -> Iterator[Example]:
     """Give the conversations of the rows one by one; `summary` is filled meanwhile, its runs at the end.
 
     `strict` asks for every column of `format.columns` in one row at least, as the run's own training rows have it;
-    rows held out or mixed in may have others.
+    rows held out or mixed in may have others. `longest` is how many characters a row may have.
 
     Raises:
         FrameworkError: at the end, where `format.columns` names a column that no row has and `strict` asks for it, or
@@ -143,6 +144,7 @@ def read(
             example = with_system_prompt(formatter.example(fields), config.system_prompt)
             example = stripped(example) if config.strip else example
             check_turns(example)
+            _check_length(example, longest)
         except FrameworkError as error:
             summary.bad(row, str(error))
         except Exception as error:  # noqa: BLE001 - of a format's own code, which met a row that it did not expect
@@ -160,6 +162,28 @@ def read(
 def _placed(example: Example, where: str) -> Example:
     # Not dataclasses.replace, which takes three times as long.
     return Example(example.messages, example.format, where, example.tools, example.rejected, example.text)
+
+
+def _check_length(example: Example, longest: int | None) -> None:
+    """Refuse a row before it is tokenized.
+
+    Raises:
+        FrameworkError: it is longer than `longest`.
+    """
+    if longest is not None and (size := characters(example)) > longest:
+        raise FrameworkError(
+            f"the row has {size:,} characters, and data.max_row_characters={longest} are allowed: cut it into several "
+            "rows, or raise that"
+        )
+
+
+def characters(example: Example) -> int:
+    """Return about how many characters of a row are tokenized."""
+    size = len(example.text or "")
+    for turn in example.messages:
+        size += len(turn.content) + len(turn.reasoning_content or "")
+        size += len(str(turn.tool_calls)) if turn.tool_calls else 0
+    return size
 
 
 class ColumnRenamer:

@@ -14,6 +14,7 @@ MLP = ("gate", "up", "down")
 """The linear layers of a gated MLP; one without a gate has the last two."""
 LINEARS = (*ATTENTION, *MLP)
 NEEDED = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size", "vocab_size")
+OPTIONAL = ("num_key_value_heads", "head_dim")
 UNGATED = frozenset({"gpt_neox", "phi", "starcoder2", "nemotron", "arcee", "apertus"})
 """Model types whose MLP has two layers."""
 LIKE_OTHERS = frozenset({"full_attention", "sliding_attention"})
@@ -125,6 +126,7 @@ class Shape:
 def _unknown(config: Mapping[str, Any], text: Mapping[str, Any]) -> str:
     """Say what keeps a config from being a decoder of equal dense layers; empty where nothing does."""
     missing = [name for name in NEEDED if not isinstance(text.get(name), int)]
+    missing += [name for name in OPTIONAL if not isinstance(text.get(name) or 0, int)]
     experts = any("expert" in name and value for name, value in text.items())
     other = sorted(_kinds(text) - LIKE_OTHERS)
     holds = {

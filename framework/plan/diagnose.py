@@ -30,7 +30,7 @@ from framework.config.sources import (
     defaults_list,
     entries,
     explain,
-    line,
+    listed,
     value_sources,
 )
 from framework.hooks.session import current
@@ -49,10 +49,12 @@ def diagnose(error: Exception, words: Sequence[str]) -> FrameworkError:
     overrides: list[str] = get_args_parser().parse_known_args(list(words))[0].overrides
     try:
         with config_loader() as loader:
-            lines = [line(problem, lambda _: "") for problem in _problems(loader, error, overrides)]
+            text = listed(_problems(loader, error, overrides), lambda _: "")
+    except FrameworkError as refused:  # of a file that is read only now
+        return refused
     except REFUSALS:  # the files cannot be read a second time either: Hydra's own message says why
-        lines = []
-    return FrameworkError("\n".join(dict.fromkeys(lines)) or explain(error))
+        text = ""
+    return FrameworkError(text or explain(error))
 
 
 def _problems(loader: ConfigLoader, error: Exception, words: Sequence[str]) -> list[Problem]:
@@ -62,9 +64,17 @@ def _problems(loader: ConfigLoader, error: Exception, words: Sequence[str]) -> l
         return [first]
     try:
         defaults = defaults_list(loader, words).defaults
+    except FrameworkError:
+        raise
     except REFUSALS as refused:
         return [_in_defaults(loader, refused, overrides)]
-    return list(_refused(value_sources(loader, defaults, words))) or [Problem(explain(error))]
+    if found := list(_refused(value_sources(loader, defaults, words))):
+        return found
+    deleted = next((str(each.input_line) for each in overrides if each.is_delete()), "")
+    if deleted and "deletion" in explain(error):
+        text = "a setting always has a value: set another one, or null where that is valid, instead of deleting it"
+        return [Problem(text, where=deleted)]
+    return [Problem(explain(error))]
 
 
 def _wrong_choice(override: Override) -> str:
@@ -89,17 +99,21 @@ def _wrong_choice(override: Override) -> str:
 def _in_defaults(loader: ConfigLoader, error: Exception, overrides: Sequence[Override]) -> Problem:
     """Say why Hydra gives no defaults list: an entry is written in the wrong way, or an option does not exist."""
     chosen = [(each.key_or_group, name, str(each.input_line)) for each in overrides for name in _options(each.value())]
-    listed = []
+    if isinstance(error, RecursionError):
+        paths = [f"{group}/{option}" for group, option, _ in chosen if loader.repository.group_exists(group)]
+        circle = next((place for path in paths if (place := _circle(loader, (path,)))), "")
+        return Problem("the defaults lists of these files lead back to this entry: take it out", where=circle)
+    built_on = []
     paths = [f"{group}/{option}" for group, option, _ in chosen if loader.repository.group_exists(group)]
     for path in paths:  # grows while it is read, by the files that a file is built on
         folder = path.rpartition("/")[0]
         for entry, place in entries(loader, path):
             if isinstance(entry, GroupDefault):
-                listed += [(str(entry.group).lstrip("/"), name, place) for name in _options(entry.value)]
+                built_on += [(str(entry.group).lstrip("/"), name, place) for name in _options(entry.value)]
                 if folder == EXPERIMENT and (text := _wrong_entry(entry)):
                     return Problem(text, where=place)
             elif isinstance(entry, ConfigDefault) and (base := f"{folder}/{entry.path}") not in paths:
-                listed.append((folder, str(entry.path), place))
+                built_on.append((folder, str(entry.path), place))
                 paths.append(base)
     if isinstance(error, MissingConfigException) and error.missing_cfg_file:
         group, _, option = error.missing_cfg_file.strip("/").rpartition("/")
@@ -109,12 +123,31 @@ def _in_defaults(loader: ConfigLoader, error: Exception, overrides: Sequence[Ove
             from framework.util.requirements import pip_command  # noqa: PLC0415 - urllib.request brings http and ssl
 
             text = f"hydra/launcher={option} needs hydra-{extra}-launcher: {pip_command([f'framework[{extra}]'])}"
-        places = (place for *choice, place in [*chosen, *listed] if choice == [group, option])
+        places = (place for *choice, place in [*chosen, *built_on] if choice == [group, option])
         return Problem(text, where=next(places, ""))
     file = next((word for group, _, word in chosen if group == EXPERIMENT), "")
     if isinstance(error, AssertionError):  # what Hydra raises for the order, without a message
         return Problem("in a defaults list the entries with 'override' stand after all others", where=file)
     return Problem(explain(error), where=file)
+
+
+def _circle(loader: ConfigLoader, chain: tuple[str, ...]) -> str:
+    """Return the place of the entry by which a file, the last of a chain, is built on one that is built on it."""
+    folder = chain[-1].rpartition("/")[0]
+    for entry, place in entries(loader, chain[-1]):
+        if isinstance(entry, GroupDefault):
+            following = [f"{str(entry.group).lstrip('/')}/{name}" for name in _options(entry.value)]
+        elif isinstance(entry, ConfigDefault) and entry.path != "_self_":
+            path = str(entry.path)
+            following = [path.lstrip("/") if path.startswith("/") else f"{folder}/{path}"]
+        else:
+            following = []
+        for path in following:
+            if path in chain:
+                return place
+            if found := _circle(loader, (*chain, path)):
+                return found
+    return ""
 
 
 def _options(value: object) -> list[str]:

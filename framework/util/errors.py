@@ -12,6 +12,8 @@ from hydra.errors import CompactHydraException
 
 USER_MISTAKE = 2
 """The exit code of a program that ends by one."""
+SHOWN = 60
+"""Valid names that a message lists: there are more where they come from data."""
 
 
 class FrameworkError(CompactHydraException):
@@ -41,11 +43,12 @@ def nearest(word: str, choices: Iterable[str], *, count: int = 1) -> list[str]:
 
 
 def unknown(what: str, word: str, choices: Iterable[str]) -> str:
-    """Say that `word` is no `what`, with the nearest choice where there is one and all of them in any case."""
+    """Say that `word` is no `what`, with the nearest choice where there is one, and the choices, at most 60 of them."""
     names = sorted(choices)
     close = nearest(word, names)
     hint = f" Did you mean '{close[0]}'?" if close else ""
-    return f"unknown {what} '{word}'.{hint} Valid: {', '.join(names) or 'none'}."
+    more = f" and {len(names) - SHOWN:,} others" if len(names) > SHOWN else ""
+    return f"unknown {what} '{word}'.{hint} Valid: {', '.join(names[:SHOWN]) or 'none'}{more}."
 
 
 def summarize_error(error: BaseException) -> str:

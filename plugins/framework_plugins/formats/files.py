@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from framework.api.errors import FrameworkError
@@ -14,6 +14,8 @@ from framework_plugins.formats.config import LocalFileConfig, SampleBy
 from framework_plugins.formats.readers import read
 from framework_plugins.formats.readers.find import DataFile, find, with_unique_names
 
+BESIDE = 1 << 20
+"""Bytes of a row beside its texts: names of fields, and fields that no format reads."""
 Stamp = tuple[int, int, int]
 """Size in bytes, time of change in nanoseconds, number of the inode."""
 
@@ -39,7 +41,7 @@ class LocalFile:
         folder or a glob.
         """
         config = self.config
-        train, validation, prompts = (Noted.all(part) for part in with_unique_names(self._find()))
+        train, validation, prompts = (Noted.all(part) for part in with_unique_names(self._bounded()))
         key = _key([train, validation, prompts], config.sample_by)
         return RawData(
             FileRows(train, config.sample_by),
@@ -48,6 +50,11 @@ class LocalFile:
             key,
             places=tuple(noted.file.name for noted in (*train, *validation, *prompts)),
         )
+
+    def _bounded(self) -> list[list[DataFile]]:
+        """Return the files with the bytes that a row of them may have, of which a character takes eight at most."""
+        longest = 8 * self.config.max_row_characters + BESIDE
+        return [[replace(file, longest=longest) for file in part] for part in self._find()]
 
     def _find(self) -> list[list[DataFile]]:
         """Return the files to train on, to validate on, and with prompts."""

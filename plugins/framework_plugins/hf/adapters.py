@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import json
 from pathlib import Path
 from typing import Any
 
-from peft import LoraConfig, PeftConfig, PeftModel, get_peft_model, load_peft_weights, set_peft_model_state_dict
-from safetensors import SafetensorError
+from peft import (
+    LoraConfig,
+    PeftConfig,
+    PeftModel,
+    get_peft_model,
+    get_peft_model_state_dict,
+    load_peft_weights,
+    set_peft_model_state_dict,
+)
+from peft.mapping import PEFT_TYPE_TO_CONFIG_MAPPING
+from safetensors import SafetensorError, safe_open
+from transformers import PreTrainedModel
 
 from framework.api.errors import FrameworkError
 from framework.api.files import atomic_folder
+from framework.api.machine import installed
 from framework.api.plan import Plan
 from framework.api.protocols import Adapter, ModelPlace, ModelSource
 from framework.api.text import model_name, summarize_error
@@ -18,7 +31,12 @@ from framework_plugins.hf.config import FullConfig, LoraAdapterConfig
 from framework_plugins.hf.fast import install
 from framework_plugins.hf.libraries import without_bitsandbytes
 from framework_plugins.hf.models import check_index
+from framework_plugins.hf.whole import SHOWN, refuse_partial, times
 
+CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+BESIDE = ("peft_version", "runtime_config")
+"""Settings in a file that say nothing of the adapter."""
+VALID_KINDS = "valid are those that change layers, LORA with or without use_rslora and use_dora"
 VISION = "vision_tower"
 """Names the image part of models such as Gemma 3."""
 
@@ -81,39 +99,113 @@ def trained_config(plan: Plan) -> PeftConfig | None:
         lacks = "the folder holds no .safetensors, so no trained weights" if weights.is_dir() else "no such folder"
         raise FrameworkError(f"checkpoint={plan.config['checkpoint']}: {lacks}")
     check_index(weights, f"checkpoint={plan.config['checkpoint']}")
-    if not (weights / "adapter_config.json").is_file():
-        return None
-    try:
-        saved = PeftConfig.from_pretrained(weights)
-    except (ValueError, TypeError, KeyError, OSError) as error:
+    if (weights / CONFIG).is_file():
+        return _saved_config(weights / CONFIG, f"checkpoint={plan.config['checkpoint']}")
+    if (weights / WEIGHTS).is_file() or not (weights / "config.json").is_file():
+        lacks = CONFIG if (weights / WEIGHTS).is_file() else "config.json"
         raise FrameworkError(
-            f"checkpoint={plan.config['checkpoint']}: adapter_config.json cannot be read: {summarize_error(error)}"
-        ) from error
-    saved.base_model_name_or_path = None  # peft warns where it is called otherwise here
+            f"checkpoint={plan.config['checkpoint']}: the folder lacks {lacks}, which says what the weights are: save "
+            "them again"
+        )
+    return None
+
+
+def _saved_config(file: Path, setting: str) -> PeftConfig:
+    """Return what peft makes of the settings of an adapter.
+
+    Raises:
+        FrameworkError: it makes none of them, or none that changes layers, or has no such settings.
+    """
+    content: Any = {}
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+        kind = content["peft_type"]
+        names = {field.name for field in dataclasses.fields(PEFT_TYPE_TO_CONFIG_MAPPING[kind])}
+        strange = sorted(name for name, value in content.items() if value and name not in {*names, *BESIDE})
+        # What is off changes nothing; newer versions of peft write some settings that this one does not know.
+        saved: PeftConfig = PeftConfig.from_peft_type(
+            **{name: content[name] for name in (names - {*BESIDE}) & content.keys()}
+        )
+    except Exception as error:  # a stranger's settings: the classes raise what they meet
+        reason = summarize_error(error)
+        if isinstance(error, KeyError):
+            reason = f"peft_type={content.get('peft_type')}: {VALID_KINDS}"
+        raise FrameworkError(f"{setting}: {CONFIG} cannot be read: {reason}") from error
+    if saved.is_prompt_learning or saved.is_adaption_prompt:
+        raise FrameworkError(
+            f"{setting}: peft_type={kind} puts tokens before the text and changes no layer: {VALID_KINDS}"
+        )
+    if strange:
+        more = f" and {len(strange) - SHOWN} others" if len(strange) > SHOWN else ""
+        raise FrameworkError(
+            f"{setting}: {CONFIG} sets {', '.join(strange[:SHOWN])}{more}, which peft {installed('peft')} does not "
+            "know: take the version that saved it"
+        )
     return saved
 
 
-def check_base(plan: Plan, place: ModelPlace) -> None:
-    """Make sure that the adapter in the folder of `checkpoint` was trained on this base, as far as names tell.
+def check_adapter(plan: Plan, config: PeftConfig, empty: PreTrainedModel, place: ModelPlace) -> None:
+    """Make sure that an adapter that lies elsewhere is whole, and one of this base.
+
+    Args:
+        plan: names its folder.
+        config: the adapter.
+        empty: the base, without memory for its weights; it is left as it is.
+        place: the base, as an adapter names it.
 
     Raises:
-        FrameworkError: it names another one.
+        FrameworkError: it is not.
     """
-    file = plan.external_checkpoint and plan.external_checkpoint / "adapter_config.json"
-    if not file or not file.is_file():
-        return
-    trained_on = str(json.loads(file.read_text(encoding="utf-8")).get("base_model_name_or_path") or "")
-    if trained_on and model_name(trained_on) != model_name(place.name):
+    folder = plan.checkpoint
+    trained_on = json.loads((folder / CONFIG).read_text(encoding="utf-8")).get("base_model_name_or_path")
+    if trained_on and model_name(str(trained_on)) != model_name(place.name):
         raise FrameworkError(
-            f"checkpoint={plan.config['checkpoint']}: the adapter was trained on {trained_on}, and the base here is "
-            f"{place.name}: choose that base, or where both are the same weights, write {place.name} into {file.name}"
+            f"checkpoint={plan.config['checkpoint']} was trained on {trained_on}, and the base here is {place.name}: "
+            f"choose that base, or where both are the same weights, write {place.name} into its {CONFIG}"
         )
+    try:
+        adapted = with_adapter(copy.deepcopy(empty), copy.deepcopy(config), place, fast=False, empty=True)
+    except FrameworkError:
+        raise
+    except Exception as error:  # a stranger's settings: peft raises what it meets
+        raise FrameworkError(
+            f"checkpoint={plan.config['checkpoint']}: peft makes no adapter of {CONFIG}: {summarize_error(error)}"
+        ) from error
+    _check_tensors(adapted, folder)
 
 
-def with_adapter(model: Any, config: PeftConfig, place: ModelPlace, *, fast: bool) -> Any:
+def _check_tensors(model: PeftModel, folder: Path) -> None:
+    """Compare the tensors in a folder, by their headers, with those of an adapter.
+
+    Raises:
+        FrameworkError: the file cannot be read, or some are missing, left over or of another shape.
+    """
+    needed = get_peft_model_state_dict(model, save_embedding_layers=False)
+    try:
+        with safe_open(folder / WEIGHTS, framework="pt") as opened:
+            shapes = {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118
+    except (SafetensorError, OSError, ValueError) as error:
+        raise FrameworkError(f"{folder / WEIGHTS} cannot be read: {summarize_error(error)}: save it again") from error
+    left = sorted(shapes.keys() - needed.keys())
+    every = model.state_dict() if left else {}  # an embedding that was saved too is the model's
+    refuse_partial(
+        f"{folder} does not fit this model and adapter",
+        missing=[(name, "") for name in needed.keys() - shapes.keys()],
+        reshaped=[
+            (name, f" ({times(shapes[name])}, not {times(weight.shape)})")
+            for name, weight in needed.items()
+            if name in shapes and shapes[name] != tuple(weight.shape)
+        ],
+        left=[(name, "") for name in left if name not in every],
+        fix="Save the adapter again, or choose the base and the adapter that it was trained with",
+    )
+
+
+def with_adapter(model: Any, config: PeftConfig, place: ModelPlace, *, fast: bool, empty: bool = False) -> Any:
     """Return a model with new adapter weights, which name `place` as their base.
 
-    With `fast` its layers are those of the folder `fast`, where they give the same.
+    With `fast` its layers are those of the folder `fast`, where they give the same. With `empty` the weights take no
+    memory.
 
     Raises:
         FrameworkError: the model has no such layers.
@@ -124,7 +216,7 @@ def with_adapter(model: Any, config: PeftConfig, place: ModelPlace, *, fast: boo
         install.prepare(config)
     try:
         with without_bitsandbytes():
-            adapted = get_peft_model(model, config)
+            adapted = get_peft_model(model, config, low_cpu_mem_usage=empty)
     except ValueError as error:
         raise FrameworkError(f"adapter.target_modules: {summarize_error(error)}") from error
     belongs_to(adapted, place)
@@ -172,12 +264,10 @@ def restore_adapter(model: PeftModel, checkpoint: Path, device: str) -> None:
     """Put saved weights into an adapter.
 
     Raises:
-        FrameworkError: they do not fit this base and adapter.
+        FrameworkError: they do not fit this base and adapter, or are not all of it.
     """
+    _check_tensors(model, checkpoint)
     try:
-        result = set_peft_model_state_dict(model, load_peft_weights(str(checkpoint), device=device))
-        problem = ", ".join(result.unexpected_keys[:2])
+        set_peft_model_state_dict(model, load_peft_weights(str(checkpoint), device=device))
     except (RuntimeError, ValueError, OSError, SafetensorError) as error:
-        problem = summarize_error(error)
-    if problem:
-        raise FrameworkError(f"{checkpoint} does not fit this model and adapter: {problem}")
+        raise FrameworkError(f"{checkpoint} does not fit this model and adapter: {summarize_error(error)}") from error

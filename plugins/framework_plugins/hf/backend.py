@@ -16,7 +16,7 @@ import framework_plugins.hf.allocator  # before torch, which reads what it sets
 # isort: split
 import torch
 import transformers
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import PreTrainedModel
 
 import framework_plugins.hf.libraries  # noqa: F401 - before all that imports peft
 
@@ -28,13 +28,15 @@ from framework.api.protocols import ModelPlace, ModelSource, Quantization
 from framework.api.schema import Stage
 from framework.api.text import summarize_error, unknown
 from framework_plugins.hf import hardware
-from framework_plugins.hf.adapters import check_base, trained_config
+from framework_plugins.hf.adapters import check_adapter, trained_config
 from framework_plugins.hf.config import HFTrainerConfig, OutOfMemory
-from framework_plugins.hf.loading import attention as requested
+from framework_plugins.hf.loading import without_weights
 from framework_plugins.hf.memory.retry import ran_out
 from framework_plugins.hf.model import HFModel
 from framework_plugins.hf.packing.admits import Way, way
 from framework_plugins.hf.resume import Checkpoints
+from framework_plugins.hf.tokenizer import check_size
+from framework_plugins.hf.whole import check_files, is_here
 
 
 class HFBackend:
@@ -81,9 +83,13 @@ class HFBackend:
             Checkpoints(plan).newest()  # of another training: told before anything is measured
         source: ModelSource = plan.model.create()
         place = source.fetch(weights=False)
-        if trained_config(plan):  # which says what is wrong with the file itself
-            check_base(plan, place)
-        empty, attention = _inspect(place, self.config, trust=plan.model.config.trust_remote_code)
+        empty = without_weights(place, self.config, trust=plan.model.config.trust_remote_code)
+        attention = str(empty.config._attn_implementation)  # noqa: SLF001 - no public name
+        here = me is not None or is_here(place)
+        if me is None:  # the members of a group come after the process that opened the model first
+            if here:
+                check_files(place, empty)
+            self._check_checkpoint(plan, place, empty)
         _check_targets(plan, empty)
         parameters = sum(parameter.numel() for parameter in empty.parameters())
         hardware.check_size(machine, self.config.device, place.name, parameters)
@@ -91,7 +97,19 @@ class HFBackend:
         chosen, machine.facts["packing"] = self.way(plan, machine, empty, attention)
         if me:  # the layers of `fast/` keep weights between passes, which a group may have cut apart by then
             chosen = replace(chosen, fast=False)
-        return self.opens(plan, self.config, machine, source, place, chosen)
+        vocabulary = len(empty.get_input_embeddings().weight)
+        model = self.opens(plan, self.config, machine, source, place, chosen, checked=here, vocabulary=vocabulary)
+        check_size(place, model.tokenizer, model.stop_ids, vocabulary)
+        return model
+
+    def _check_checkpoint(self, plan: Plan, place: ModelPlace, empty: PreTrainedModel) -> None:
+        """Refuse trained weights that lie elsewhere and are not whole, before the data are read."""
+        folder, trained = plan.external_checkpoint, trained_config(plan)
+        if folder and trained is not None:
+            check_adapter(plan, trained, empty, place)
+        elif folder:
+            given = ModelPlace(folder, f"checkpoint={folder}")
+            check_files(given, without_weights(given, self.config, trust=plan.model.config.trust_remote_code))
 
     def way(self, plan: Plan, machine: hardware.Hardware, empty: torch.nn.Module, attention: str) -> tuple[Way, str]:
         """Choose how rows go through the model, and say in words how they are packed; see `packing.admits.way`."""
@@ -106,24 +124,6 @@ def _quiet() -> None:
     transformers.logging.disable_progress_bar()
     # peft reads a name that transformers 5.24 deprecates; nothing a user could do about it.
     warnings.filterwarnings("ignore", message=".*is_gradient_checkpointing.*", category=FutureWarning)
-
-
-def _inspect(place: ModelPlace, config: HFTrainerConfig, *, trust: bool) -> tuple[torch.nn.Module, str]:
-    """Return the model without memory for its weights, and its attention implementation."""
-    try:
-        loaded = AutoConfig.from_pretrained(place.folder, trust_remote_code=trust)
-        with torch.device("meta"):
-            empty = AutoModelForCausalLM.from_config(
-                loaded, trust_remote_code=trust, attn_implementation=requested(config)
-            )
-    except (ValueError, OSError, ImportError, KeyError) as error:
-        message = f"model {place.name}: transformers cannot build it: {summarize_error(error)}"
-        if "trust_remote_code" in str(error):
-            message = (
-                f"model {place.name} brings Python code of its own: read it, then set model.trust_remote_code=true"
-            )
-        raise FrameworkError(message) from error
-    return empty, str(empty.config._attn_implementation)  # noqa: SLF001 - no public name
 
 
 def _check_targets(plan: Plan, empty: torch.nn.Module) -> None:

@@ -7,22 +7,47 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
+from framework.api.errors import FrameworkError
 from framework.api.plan import Plan
 from framework.api.process_group import member
 from framework.api.protocols import ModelPlace, Quantization
+from framework.api.text import summarize_error
 from framework_plugins.hf import shared
 from framework_plugins.hf.adapters import with_adapter
 from framework_plugins.hf.config import Attention, HFTrainerConfig
 from framework_plugins.hf.fast import install
 from framework_plugins.hf.hardware import Hardware
 from framework_plugins.hf.packing.admits import Way
+from framework_plugins.hf.whole import check_loaded
 
 
 def attention(config: HFTrainerConfig) -> str | None:
     """Return the attention implementation to ask transformers for; None leaves the choice to it."""
     return None if config.attention is Attention.auto else config.attention.value
+
+
+def without_weights(place: ModelPlace, config: HFTrainerConfig, *, trust: bool) -> PreTrainedModel:
+    """Return the model of a folder without memory for its weights.
+
+    Raises:
+        FrameworkError: transformers makes none of its config.json.
+    """
+    try:
+        loaded = AutoConfig.from_pretrained(place.folder, trust_remote_code=trust)
+        with torch.device("meta"):
+            empty: PreTrainedModel = AutoModelForCausalLM.from_config(
+                loaded, trust_remote_code=trust, attn_implementation=attention(config)
+            )
+    except Exception as error:  # a stranger's numbers: what a class makes of them, divides by and indexes with
+        message = f"model {place.name}: transformers cannot build it from config.json: {summarize_error(error)}"
+        if "trust_remote_code" in str(error):
+            message = (
+                f"model {place.name} brings Python code of its own: read it, then set model.trust_remote_code=true"
+            )
+        raise FrameworkError(message) from error
+    return empty
 
 
 def load(
@@ -38,6 +63,9 @@ def load(
         way: how rows go through it.
         folder: the weights.
         peft_config: the adapter; None where the weights themselves are trained.
+
+    Raises:
+        FrameworkError: the folder does not hold the weights of the model.
     """
     # Full fine-tuning updates the weights themselves: in 16 bits small updates would round to nothing.
     dtype = torch.float32 if peft_config is None else machine.dtype
@@ -59,7 +87,7 @@ def load(
     frozen = peft_config is not None and plan.share and not group
     model = shared.shared_base(
         shared.key_of(folder, settings) if frozen else "",
-        lambda: AutoModelForCausalLM.from_pretrained(folder, **settings),
+        lambda: _read(ModelPlace(folder, place.name if folder == place.folder else str(folder)), settings),
     )
     if way.branches:
         install.use_branches(model)
@@ -67,3 +95,19 @@ def load(
         return model
     transformers.set_seed(plan.seed)  # whether the base was read or shared, the adapter begins alike
     return with_adapter(model, peft_config, place, fast=way.fast)
+
+
+def _read(place: ModelPlace, settings: dict[str, Any]) -> Any:
+    """Read weights, all of them: what is not in the files would be random numbers.
+
+    Raises:
+        FrameworkError: they are not all there.
+    """
+    # None would take away what config.json says of weights that were saved quantized.
+    given = {name: value for name, value in settings.items() if value is not None}
+    model, info = AutoModelForCausalLM.from_pretrained(
+        place.folder, **given, output_loading_info=True, ignore_mismatched_sizes=True
+    )
+    if member() is None:  # in a group, one process may read for all, after the one that opened the model looked
+        check_loaded(place, model, info)
+    return model

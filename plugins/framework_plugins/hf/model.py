@@ -33,7 +33,7 @@ from framework_plugins.hf.divergence import FromBase
 from framework_plugins.hf.evaluation import Evaluation, longest
 from framework_plugins.hf.footprint import decides_checkpointing, footprint
 from framework_plugins.hf.generate import complete
-from framework_plugins.hf.loading import load
+from framework_plugins.hf.loading import load, without_weights
 from framework_plugins.hf.losses import Losses
 from framework_plugins.hf.memory.oom_retry import Batches, oom_retry
 from framework_plugins.hf.memory.passes import Passes
@@ -45,8 +45,10 @@ from framework_plugins.hf.progress import Validation
 from framework_plugins.hf.random_adapter import with_random_adapter
 from framework_plugins.hf.resume import Checkpoints
 from framework_plugins.hf.stream import sampler, stream
-from framework_plugins.hf.tokenizer import load_tokenizer, text_form
+from framework_plugins.hf.template_limits import check_template
+from framework_plugins.hf.tokenizer import load_tokenizer, set_padding, stop_ids, text_form
 from framework_plugins.hf.training import Training
+from framework_plugins.hf.whole import check_files
 
 SHOWN = "shown"
 """Key in the shared cache: the test results of a model with such an adapter, and how large a pass fits."""
@@ -57,6 +59,9 @@ class HFModel:
 
     Attributes:
         losses: computes the losses of the loaded model.
+        checked: whether the weights were here, and whole, when it was opened.
+        vocabulary: tokens that the model has; the tokenizer may have fewer, or more that no text becomes.
+        stop_ids: the token ids that end an answer, see `tokenizer.stop_ids`.
     """
 
     losses: type[Losses] = Losses
@@ -69,8 +74,13 @@ class HFModel:
         source: ModelSource,
         place: ModelPlace,
         way: Way,
+        *,
+        checked: bool,
+        vocabulary: int,
     ) -> None:
         self.plan = plan
+        self.checked = checked
+        self.vocabulary = vocabulary
         self.config = config
         self.machine = machine
         self.source = source
@@ -81,6 +91,10 @@ class HFModel:
         own = weights is not None and (weights / "tokenizer.json").is_file()
         tokenizer_place = ModelPlace(weights, str(weights)) if weights and own else place
         self.tokenizer = load_tokenizer(tokenizer_place, plan.model.config)
+        settings = plan.model.config
+        check_template(self.tokenizer, settings.chat_template_kwargs, settings.chat_template or f"model {place.name}")
+        self.stop_ids = stop_ids(place, self.tokenizer)
+        set_padding(self.tokenizer, self.stop_ids)
         self.trained = False
         self.oom_retry = oom_retry(plan, config, machine.facts)
         self._answers = Batches(self.oom_retry, "answering", "evaluator.prompts.max_new_tokens")
@@ -88,16 +102,6 @@ class HFModel:
         self._evaluation: Evaluation | None = None
         self._from_base = FromBase()
         self._shown = ""
-
-    @property
-    def stop_ids(self) -> frozenset[int]:
-        """The token ids that end an answer: the tokenizer's and those of generation_config.json."""
-        try:
-            listed = transformers.GenerationConfig.from_pretrained(self.place.folder).eos_token_id
-        except OSError:  # the file is optional
-            listed = None
-        ids = [*(listed if isinstance(listed, list) else [listed]), self.tokenizer.eos_token_id]
-        return frozenset(number for number in ids if number is not None)
 
     @functools.cached_property
     def chat(self) -> chat.Chat:
@@ -116,8 +120,19 @@ class HFModel:
         return base_key(self.plan, self.machine.facts, self.way, self.place.folder, self.encoding)
 
     def encode(self, examples: Sequence[Example]) -> list[TokenRow]:
-        """Tokenize, label and prove; see `chat.Chat.encode`."""
-        return self.chat.encode(examples)
+        """Tokenize, label and prove; see `chat.Chat.encode`.
+
+        Raises:
+            FrameworkError: a text becomes a token that the model does not have.
+        """
+        rows = self.chat.encode(examples)
+        for row in rows:
+            if row.input_ids and (largest := max(row.input_ids)) >= self.vocabulary:
+                raise FrameworkError(
+                    f"{row.where}: the tokenizer makes the token {largest} of the text, and model {self.place.name} "
+                    f"has {self.vocabulary} tokens: restore its tokenizer.json"
+                )
+        return rows
 
     def decode(self, ids: Sequence[int]) -> str:
         """Return the text of token ids, special tokens included."""
@@ -132,8 +147,15 @@ class HFModel:
         return self._model
 
     def weights(self) -> Path:
-        """Bring the weights of the base to this machine and return their folder."""
-        return weights(self.source).folder
+        """Bring the weights of the base to this machine and return their folder.
+
+        Raises:
+            FrameworkError: there are none, or not those of the model.
+        """
+        place = weights(self.source)
+        if not self.checked:
+            check_files(place, without_weights(place, self.config, trust=self.plan.model.config.trust_remote_code))
+        return place.folder
 
     def load(self, folder: Path, peft_config: Any) -> Any:
         """Load weights, put what is trained on them, and return the model; see `loading.load`."""

@@ -6,13 +6,15 @@ models are loaded from the folder of one commit afterwards, so nothing is looked
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from huggingface_hub import hf_hub_download, snapshot_download
+from huggingface_hub import constants, hf_hub_download, snapshot_download
 from huggingface_hub.constants import ENDPOINT
 from huggingface_hub.errors import (
     EntryNotFoundError,
@@ -31,12 +33,33 @@ from framework.api.protocols import ModelPlace
 from framework.api.schema import plain_name
 from framework.api.text import summarize_error
 from framework_plugins.hf.config import LocalModelConfig
+from framework_plugins.hf.hub_limits import bounded
 
+HTTP_ERROR: Any = HfHubHTTPError.__bases__[0]
+"""What the HTTP client raises, which depends on the version of huggingface_hub."""
+UNWRITABLE = {errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOSPC, errno.EDQUOT, errno.ENOTDIR, errno.EEXIST}
 # Weights come as safetensors only: a pickle runs code when it is loaded.
 WEIGHTS = ["*.safetensors"]
 TWICE = ["consolidated*", "original/*"]
 """The same weights in another layout, which some repositories hold too."""
 INDEX = "*.safetensors.index.json"
+SHOWN = 40
+"""Characters of a wrong value that a message gives."""
+MOST_STOPS = 1000
+"""Tokens that may end an answer: families have one to ten."""
+SIZES = (
+    "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads", "head_dim",
+    "vocab_size", "n_embd", "n_layer", "n_head",
+)  # fmt: skip
+"""Numbers of a model, by the names that config.json gives them."""
+PARTS = ("text_config", "vision_config")
+"""Parts of a model with numbers of their own."""
+TYPES: Mapping[str, Any] = {
+    "architectures": list, "model_type": str, "auto_map": Mapping, "quantization_config": Mapping,
+    **dict.fromkeys(PARTS, Mapping),
+}  # fmt: skip
+LARGEST = {"num_hidden_layers": 10_000, "n_layer": 10_000}
+"""What no model comes near; making so many layers would take hours."""
 FILES = ["*.json", "*.jinja", "*.model", "*.txt", "*.py"]
 
 
@@ -102,8 +125,14 @@ class LocalModel:
             file = Path(self._ask(hf_hub_download, filename="config.json"))
         try:
             config: Mapping[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise FrameworkError(f"model.path={self.config.path}: config.json is no JSON ({error})") from error
+        except OSError as error:
+            raise FrameworkError(
+                f"model.path={self.config.path}: config.json cannot be read: {error.strerror or error}"
+            ) from error
+        if problem := _problem(config):
+            raise FrameworkError(f"model.path={self.config.path}: config.json {problem}: restore it from its source")
         return config
 
     def fetch(self, *, weights: bool) -> ModelPlace:
@@ -128,7 +157,10 @@ class LocalModel:
             disable_progress_bars()
         try:
             offline = not reachable(ENDPOINT)
-            return str(download(self.config.path, revision=self.config.revision, local_files_only=offline, **arguments))
+            with bounded(setting):
+                return str(
+                    download(self.config.path, revision=self.config.revision, local_files_only=offline, **arguments)
+                )
         except GatedRepoError as error:
             raise FrameworkError(
                 f"{setting}: the model is gated. Accept its terms at huggingface.co/{self.config.path}, then log in: "
@@ -144,13 +176,47 @@ class LocalModel:
                 "An id is written owner/name"
             ) from error
         except LocalEntryNotFoundError as error:
+            answer = error.__cause__ if isinstance(error.__cause__, HfHubHTTPError) else None
+            state = f"answers with an error ({summarize_error(answer)})" if answer else "cannot be reached"
             raise FrameworkError(
-                f"{setting}: not on this machine, and the Hub cannot be reached. Check the network and HF_ENDPOINT, or "
+                f"{setting}: not on this machine, and the Hub {state}. Check the network and HF_ENDPOINT, or "
                 "give a folder: model=local model.path=FOLDER"
             ) from error
         except EntryNotFoundError as error:
             raise FrameworkError(
                 f"{setting}: the repository has no config.json, so it holds no model for transformers"
             ) from error
-        except (HfHubHTTPError, OSError) as error:
+        except (HTTP_ERROR, OSError) as error:
+            if (number := getattr(error, "errno", None)) in UNWRITABLE:
+                raise FrameworkError(
+                    f"{setting}: the Hub's cache, {constants.HF_HUB_CACHE}, cannot be written: {os.strerror(number)}. "
+                    "Set HF_HUB_CACHE=FOLDER, or give a folder: model=local model.path=FOLDER"
+                ) from error
             raise FrameworkError(f"{setting}: the Hub cannot be reached ({summarize_error(error)})") from error
+
+
+def _problem(config: Any) -> str:
+    """Say why a config.json describes no model; empty where it may."""
+    if not isinstance(config, Mapping):
+        return f"holds a {type(config).__name__} and no settings"
+    for name, valid in TYPES.items():
+        if (value := config.get(name)) is not None and not isinstance(value, valid):
+            return f"has a {name} that is a {type(value).__name__}"
+    for part in [config, *(config.get(name) or {} for name in PARTS)]:
+        if not isinstance(part.get("layer_types") or [], list):
+            return f"has layer_types that are a {type(part['layer_types']).__name__}"
+        for name in SIZES:
+            size = part.get(name)
+            # Some architectures give one number a layer, or none.
+            if size is None or isinstance(size, list | Mapping):
+                continue
+            least = 0 if name == "intermediate_size" else 1  # of a model with experts alone
+            if type(size) is not int or not least <= size <= LARGEST.get(name, 2**31):
+                shown = repr(size) if len(repr(size)) <= SHOWN else f"{repr(size)[:SHOWN]}…"
+                return f"has {name}={shown}, which is to be a number from {least} to {LARGEST.get(name, 2**31):,}"
+    if any(not isinstance(name, str) for name in config.get("architectures") or []):
+        return "has architectures that are no names"
+    stops = config.get("eos_token_id")
+    if isinstance(stops, list) and len(stops) > MOST_STOPS:
+        return f"lists {len(stops):,} tokens as eos_token_id"
+    return ""

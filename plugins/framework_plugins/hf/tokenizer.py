@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from transformers import AutoTokenizer, PretrainedConfig, PreTrainedTokenizerBase
+from transformers import AutoTokenizer, GenerationConfig, PretrainedConfig, PreTrainedTokenizerBase
 
 from framework.api.errors import FrameworkError
 from framework.api.protocols import ModelPlace
 from framework.api.records import TextForm
 from framework.api.schema import ModelConfig
 from framework.api.text import summarize_error
+from framework_plugins.hf.models import MOST_STOPS
+
+GENERATION = "generation_config.json"
 
 
 def load_tokenizer(place: ModelPlace, config: ModelConfig) -> PreTrainedTokenizerBase:
@@ -21,14 +25,72 @@ def load_tokenizer(place: ModelPlace, config: ModelConfig) -> PreTrainedTokenize
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(place.folder, trust_remote_code=config.trust_remote_code)
-    except (ValueError, OSError, KeyError) as error:
-        raise FrameworkError(f"model {place.name}: the tokenizer cannot be read: {summarize_error(error)}") from error
+    except Exception as error:  # files of a stranger: `tokenizers` raises this very type, the classes what they meet
+        problem = f"the tokenizer cannot be read: {summarize_error(error)}"
+        if "trust_remote_code" in str(error):
+            problem = "the tokenizer brings Python code of its own: read it, then set model.trust_remote_code=true"
+        raise FrameworkError(f"model {place.name}: {problem}") from error
     if not tokenizer.is_fast:
         raise FrameworkError(f"model {place.name}: the tokenizer has no tokenizer.json, and masking needs its offsets")
     set_template(tokenizer, config.chat_template)
-    if tokenizer.pad_token_id is None:
-        tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def stop_ids(place: ModelPlace, tokenizer: PreTrainedTokenizerBase) -> frozenset[int]:
+    """Return the token ids that end an answer: the tokenizer's and those of generation_config.json.
+
+    Raises:
+        FrameworkError: there are none, too many, or generation_config.json cannot be read.
+    """
+    listed: Any = None
+    if (place.folder / GENERATION).is_file():
+        try:
+            listed = GenerationConfig.from_pretrained(place.folder).eos_token_id
+        except Exception as error:  # a stranger's settings: the class raises what it meets
+            raise FrameworkError(
+                f"model {place.name}: {GENERATION} cannot be read ({summarize_error(error)}): restore it, or remove it"
+            ) from error
+    ids = listed if isinstance(listed, list) else [] if listed is None else [listed]
+    if any(type(number) is not int or number < 0 for number in ids) or len(ids) > MOST_STOPS:
+        what = f"{len(ids)} entries" if len(ids) > 1 else repr(listed)
+        raise FrameworkError(
+            f"model {place.name}: {GENERATION}: eos_token_id holds {what}, and is to be the number of a token, or a "
+            f"list of at most {MOST_STOPS}"
+        )
+    found = frozenset([*ids, *([] if tokenizer.eos_token_id is None else [tokenizer.eos_token_id])])
+    if not found:
+        raise FrameworkError(
+            f"model {place.name}: neither tokenizer_config.json (eos_token) nor {GENERATION} (eos_token_id) names a "
+            "token that ends an answer: restore it, or an answer never ends"
+        )
+    return found
+
+
+def check_size(place: ModelPlace, tokenizer: PreTrainedTokenizerBase, stops: frozenset[int], rows: int) -> None:
+    """Refuse tokens of the conversation's form that the model does not have.
+
+    Args:
+        place: the folder of both.
+        tokenizer: adds a token that its vocabulary lacks at the end, whatever the model has.
+        stops: what ends an answer.
+        rows: of the model's embedding.
+
+    Raises:
+        FrameworkError: a token that begins, ends or pads is none of the model's.
+    """
+    for number in sorted(stops | {tokenizer.pad_token_id, tokenizer.bos_token_id or 0}):
+        if number >= rows:
+            token = tokenizer.convert_ids_to_tokens(number) if number < len(tokenizer) else None
+            raise FrameworkError(
+                f"model {place.name}: the token {number}{f' ({token})' if token else ''} begins, ends or pads a row, "
+                f"and the model has {rows} tokens: restore tokenizer_config.json and {GENERATION}"
+            )
+
+
+def set_padding(tokenizer: PreTrainedTokenizerBase, stops: frozenset[int]) -> None:
+    """Pad with a token that ends an answer where the tokenizer does not say what pads; it is masked everywhere."""
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.convert_ids_to_tokens(min(stops))
 
 
 def set_template(tokenizer: PreTrainedTokenizerBase, file: str | None) -> None:

@@ -65,12 +65,22 @@ class SmolLM2:
         return SIZES
 
     def fetch(self, *, weights: bool) -> ModelPlace:  # noqa: ARG002 - both come out of one file
-        """Return the converted copy, making it first where there is none."""
+        """Return the converted copy, making it first where there is none.
+
+        Raises:
+            FrameworkError: the package is not installed, or the cache cannot be written.
+        """
         if not self.folder.is_dir():
             source = gguf_file()
             if sys.stderr.isatty():  # for who waits; in a pipe, errors stand alone
                 print("converting SmolLM2 to safetensors, once: about 25 s …", file=sys.stderr)  # noqa: T201
-            convert(source, self.folder)
+            try:
+                convert(source, self.folder)
+            except OSError as error:
+                raise FrameworkError(
+                    f"the cache folder {self.folder.parent} cannot be written: {error.strerror or error}. Set "
+                    "FRAMEWORK_CACHE=FOLDER"
+                ) from error
         return ModelPlace(self.folder, str(self.folder))
 
 

@@ -23,11 +23,12 @@ from framework_plugins.hf.adapters import weights as fetch_weights
 from framework_plugins.hf.config import FullConfig, HFTrainerConfig, Int8Config, NF4Config, Packing
 from framework_plugins.hf.fast import install
 from framework_plugins.hf.hardware import Hardware
-from framework_plugins.hf.loading import attention
+from framework_plugins.hf.loading import attention, without_weights
 from framework_plugins.hf.losses import Losses
 from framework_plugins.hf.model import HFModel
 from framework_plugins.hf.packing.parts import Packer
 from framework_plugins.hf.progress import Validation
+from framework_plugins.hf.whole import check_files
 from framework_plugins.unsloth import checkpoints, versions
 from framework_plugins.unsloth.lora import lora_settings
 from framework_plugins.unsloth.losses import Joined, UnslothLosses
@@ -43,8 +44,8 @@ class UnslothModel(HFModel):
 
     losses = UnslothLosses if unsloth.ON_GPU else Losses
 
-    def __init__(self, plan: Plan, config: HFTrainerConfig, machine: Hardware, *rest: Any) -> None:
-        super().__init__(plan, config, _with_its_optimizer(machine), *rest)
+    def __init__(self, plan: Plan, config: HFTrainerConfig, machine: Hardware, *rest: Any, **more: Any) -> None:
+        super().__init__(plan, config, _with_its_optimizer(machine), *rest, **more)
         trusted = self.plan.model.config.trust_remote_code
         self.base_config = AutoConfig.from_pretrained(self.place.folder, trust_remote_code=trusted)
         delegated = isinstance(plan.adapter.config, FullConfig) or isinstance(plan.quantization.config, Int8Config)
@@ -78,7 +79,9 @@ class UnslothModel(HFModel):
         """Bring the weights here: those that Unsloth quantized, where they are taken."""
         if self.ready is None:
             return super().weights()
-        return fetch_weights(checkpoints.source(self.ready.name)).folder
+        place = fetch_weights(checkpoints.source(self.ready.name))
+        check_files(place, without_weights(place, self.config, trust=self.plan.model.config.trust_remote_code))
+        return place.folder
 
     def load(self, folder: Path, peft_config: Any) -> Any:
         """Let Unsloth load weights and put the adapter on them.

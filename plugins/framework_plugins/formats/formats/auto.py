@@ -9,7 +9,7 @@ from framework.api.registry import components
 from framework.api.schema import FormatConfig
 from framework_plugins.formats.formats.names import DIALOGUE, NEEDS
 from framework_plugins.formats.formats.turns import first_turn
-from framework_plugins.formats.formats.values import Fields
+from framework_plugins.formats.formats.values import Fields, names
 
 
 class Auto:
@@ -45,12 +45,12 @@ class Auto:
         Raises:
             FrameworkError: none or several fit.
         """
-        names = self.fitting(fields)
-        if len(names) == 1:
-            return names[0]
-        have = f"a row with the fields {', '.join(map(str, fields)) or '(none)'}"
-        if names:
-            message = f"several formats fit ({', '.join(names)}) {have}: set format={'|'.join(names)}"
+        fitting = self.fitting(fields)
+        if len(fitting) == 1:
+            return fitting[0]
+        have = f"a row with the fields {names(fields) or '(none)'}"
+        if fitting:
+            message = f"several formats fit ({', '.join(fitting)}) {have}: set format={'|'.join(fitting)}"
         else:
             message = (
                 f"no format fits {have}{self._reason(fields)}: set format={'|'.join(self.formats)}, or say which field "

@@ -5,6 +5,7 @@ An error here begins with a verb, `needs text in 'output', found null`; `Format.
 
 from __future__ import annotations
 
+import itertools
 import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -15,6 +16,8 @@ from framework.api.records import Example, Message
 from framework.api.schema import FormatConfig
 
 Fields = Mapping[str, Any]
+SHOWN = 20
+"""Fields of a row that a message names."""
 
 
 class Format(ABC):
@@ -68,7 +71,14 @@ def is_pair(fields: Fields) -> bool:
 
 def missing(fields: Fields, name: str, what: str = "the row") -> FrameworkError:
     """Return the error for a field that is not there."""
-    return FrameworkError(f"needs the field '{name}'; {what} has {', '.join(map(str, fields)) or 'no fields'}")
+    return FrameworkError(f"needs the field '{name}'; {what} has {names(fields) or 'no fields'}")
+
+
+def names(fields: Fields) -> str:
+    """Name the fields of a row, of many the first of them."""
+    shown = [str(name) for name in itertools.islice(fields, SHOWN)]
+    more = len(fields) - len(shown)
+    return ", ".join(shown) + (f" and {more:,} others" if more else "")
 
 
 def text(fields: Fields, name: str, what: str = "the row") -> str:

@@ -11,8 +11,6 @@ from framework_plugins.formats.readers.find import DataFile
 from framework_plugins.formats.readers.json_stream import first_duplicate
 from framework_plugins.formats.readers.opened import Opened, not_utf8
 
-LONGEST = 1 << 28
-"""Characters that one cell may have."""
 DELIMITERS = {".csv": (",", ";", "\t"), ".tsv": ("\t",)}
 """The separators of a kind, the usual one first: spreadsheets of many languages write a semicolon."""
 QUOTED = re.compile(r'(?:^|(?<=[,;\t]))"(?:[^"]|"")*(?:"|\Z)')
@@ -25,7 +23,7 @@ def read(file: DataFile) -> Iterator[Row]:
     Raises:
         FrameworkError: the text is not UTF-8, two columns have one name, or a quotation does not end.
     """
-    csv.field_size_limit(max(LONGEST, csv.field_size_limit()))  # of the process
+    csv.field_size_limit(file.longest)  # of the process: each file sets its own
     with Opened(file) as opened:
         columns = list[str]()
         for line, cells in _records(file, opened):

@@ -25,12 +25,16 @@ SHOWN = 5
 
 @dataclass(frozen=True)
 class DataFile:
-    """A file of rows. `name` is how its rows call it, `kind` and `packing` are its suffixes: .jsonl and .gz."""
+    """A file of rows. `name` is how its rows call it, `kind` and `packing` are its suffixes: .jsonl and .gz.
+
+    `longest` is how many bytes a line or a value may have that becomes a row.
+    """
 
     path: Path
     name: str
     kind: str
     packing: str
+    longest: int = 1 << 30
 
     def where(self, place: int | str) -> str:
         """Say where a row stands."""
@@ -39,6 +43,15 @@ class DataFile:
     def error(self, problem: str, place: int | str = "") -> FrameworkError:
         """Return the error that says why and where reading cannot continue."""
         return FrameworkError(f"{self.path}:{place}: {problem}" if place else f"{self.path}: {problem}")
+
+    def too_long(self, what: str, place: int | str) -> FrameworkError:
+        """Return the error for a line or a value that is longer than a row may be."""
+        packed = " unpacked" if self.packing else ""
+        return self.error(
+            f"{what} is longer than {self.longest:,} bytes{packed}: cut the row into several, or raise "
+            "data.max_row_characters",
+            place,
+        )
 
 
 def find(path: str, setting: str) -> list[DataFile]:

@@ -155,6 +155,8 @@ class JsonStream:
         self._opened.line += lines
         self._column = len(consumed) - consumed.rfind("\n") - 1 if lines else self._column + len(consumed)
         rest = self._text[self._at :]
+        if len(rest) > self._opened.file.longest:
+            raise self._opened.file.too_long("a value", self._opened.line + 1)
         chunk = self._opened.stream.read(max(CHUNK, len(rest)))
         self._ended = not chunk
         try:

@@ -7,9 +7,9 @@ with Opened(file) as opened:
 
 from __future__ import annotations
 
+import functools
 import gzip
 import io
-import shutil
 import sys
 import tempfile
 import zlib
@@ -26,6 +26,8 @@ else:
     from backports import zstd
 
 CHUNK = 1 << 16
+UNPACKED, RATIO = 1 << 30, 50
+"""Bytes that a packed table always may have, and how many times larger than packed: it is compressed inside already."""
 ANY_WINDOW = {int(zstd.DecompressionParameter.window_log_max): 31}
 """Windows of zstd files up to the longest there is, 2 GiB; a library's own limit is 128 MiB."""
 MARKS = {
@@ -95,10 +97,17 @@ class Opened:
         return None
 
     def lines(self) -> Iterator[tuple[int, bytes]]:
-        """Give the lines with their numbers, ends included; only a line feed ends one."""
+        """Give the lines with their numbers, ends included; only a line feed ends one.
+
+        Raises:
+            FrameworkError: one is longer than a row may be.
+        """
         self.start()
-        for number, line in enumerate(self.stream, start=1):
+        longest = self.file.longest
+        for number, line in enumerate(iter(functools.partial(self.stream.readline, longest + 1), b""), start=1):
             self.line = number
+            if len(line) > longest:
+                raise self.file.too_long("the line", number)
             yield number, line
 
     def start(self) -> None:
@@ -120,7 +129,13 @@ class Opened:
         if not self.file.packing:
             return self.stream
         whole: IO[bytes] = self._stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115 - closed with the rest
-        shutil.copyfileobj(self.stream, whole, CHUNK)
+        most = max(UNPACKED, RATIO * self.file.path.stat().st_size)
+        while chunk := self.stream.read(CHUNK):
+            if whole.tell() + len(chunk) > most:
+                raise self.file.error(
+                    f"the file unpacks to more than {most:,} bytes, which no packed {self.file.kind} does"
+                )
+            whole.write(chunk)
         whole.seek(0)
         return cast("BinaryIO", whole)
 

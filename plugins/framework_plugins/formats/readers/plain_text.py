@@ -26,13 +26,16 @@ def _samples(opened: Opened, sample_by: SampleBy) -> Iterator[tuple[int, bytes]]
     if sample_by is SampleBy.line:
         yield from ((number, line.rstrip(b"\r\n")) for number, line in opened.lines() if line.strip())
         return
-    first, lines = 0, list[bytes]()
+    first, lines, size = 0, list[bytes](), 0
     for number, line in opened.lines():
         if line.strip() or (sample_by is SampleBy.document and lines):
             first = first if lines else number
             lines.append(line)
+            size += len(line)
+            if size > opened.file.longest:
+                raise opened.file.too_long(f"the {sample_by.value} that begins here", first)
         elif lines:
             yield first, b"".join(lines).rstrip()
-            lines = []
+            lines, size = [], 0
     if lines:
         yield first, b"".join(lines).rstrip()

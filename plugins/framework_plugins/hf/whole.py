@@ -1,0 +1,172 @@
+"""Whether the weights in a folder are those of the model that its config.json describes.
+
+transformers fills what is not there with random numbers and passes over what it does not know. Here it loads the files'
+headers alone, as tensors without memory: in well under a second it is known what is missing, left over or of another
+shape, by the library's own rules for renamed, converted and tied weights.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from transformers import PreTrainedModel
+
+from framework.api.errors import FrameworkError
+from framework.api.protocols import ModelPlace
+from framework.api.text import summarize_error
+
+SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+SHOWN = 3
+"""Names of tensors that a message gives."""
+FOUR_BITS = (".absmax", ".quant_map", ".nested_absmax", ".nested_quant_map", ".quant_state.bitsandbytes__")
+"""What bitsandbytes saves beside a weight of four bits."""
+AGAIN = "Download or convert the model again; where its config.json was edited, restore that"
+
+
+def check_files(place: ModelPlace, empty: PreTrainedModel) -> None:
+    """Make sure that the files in a folder hold all of a model, and nothing else; no weight is read.
+
+    Of weights that were saved quantized, other than by bitsandbytes in four bits, only the files are checked here:
+    which tensors such a format has is known to what loads it, see `check_loaded`.
+
+    Args:
+        place: the folder, with all of its files.
+        empty: the model without memory, as transformers makes it of config.json.
+
+    Raises:
+        FrameworkError: a file is absent or damaged, or tensors are missing, left over or of another shape.
+    """
+    stored = _stored(_files(place))
+    config = copy.deepcopy(empty.config)
+    quantized: Mapping[str, Any] = getattr(config, "quantization_config", None) or {}
+    packed = {name.partition(end)[0] for name in stored for end in FOUR_BITS if end in name}
+    if quantized:
+        if quantized.get("quant_method") != "bitsandbytes" or not packed:
+            return
+        del config.quantization_config
+        stored = {name: shape for name, shape in stored.items() if not any(end in name for end in FOUR_BITS)}
+    made: Any = type(empty)
+    _, info = made.from_pretrained(
+        None,
+        config=config,
+        state_dict={name: torch.empty(shape, device="meta") for name, shape in stored.items()},
+        device_map={"": "meta"},
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,  # they are refused below, with all the others
+    )
+    check_loaded(place, empty, info, packed=packed)
+
+
+def check_loaded(
+    place: ModelPlace, model: PreTrainedModel, info: Mapping[str, Any], *, packed: Collection[str] = frozenset()
+) -> None:
+    """Refuse a model of which transformers says that its files did not hold it.
+
+    Args:
+        place: the folder.
+        model: what was loaded.
+        info: what transformers says about that.
+        packed: weights whose shape in the file is another than in the model.
+
+    Raises:
+        FrameworkError: tensors were missing, left over or of another shape.
+    """
+    # Tables of positions, which older versions saved and newer ones compute.
+    computed = {name for name, _ in model.named_buffers()}
+    wrong = [(name, f" ({times(held)}, not {times(needed)})") for name, held, needed in info["mismatched_keys"]]
+    # In four bits a weight is a column of bytes.
+    wrong = [(name, shapes) for name, shapes in wrong if not any(_same(name, other) for other in packed)]
+    quantized = bool(getattr(model.config, "quantization_config", None)) and not packed
+    left = () if quantized else {name for name in info["unexpected_keys"] if not any(_same(name, o) for o in computed)}
+    refuse_partial(
+        f"model {place.name}: its .safetensors do not hold the weights of a {type(model).__name__}, which would start "
+        "from random numbers",
+        missing=[(name, "") for name in info["missing_keys"]],
+        reshaped=wrong,
+        left=[(name, "") for name in left],
+        fix=AGAIN,
+    )
+
+
+def refuse_partial(
+    problem: str,
+    *,
+    missing: Iterable[tuple[str, str]],
+    reshaped: Iterable[tuple[str, str]],
+    left: Iterable[tuple[str, str]],
+    fix: str,
+) -> None:
+    """Refuse tensors that are missing, of another shape or left over, each given with what is said of it.
+
+    Raises:
+        FrameworkError: there are some.
+    """
+    kinds = {"missing": missing, "of another shape": reshaped, "not of this model": left}
+    if parts := [said for what, tensors in kinds.items() if (said := _say(what, tensors))]:
+        raise FrameworkError(f"{problem}: {'; '.join(parts)}\n{fix}")
+
+
+def is_here(place: ModelPlace) -> bool:
+    """Whether all files of the weights are on this machine; where one is damaged, it is."""
+    try:
+        return bool(_files(place))
+    except FrameworkError:
+        return not place.revision and any(place.folder.glob("*.safetensors"))
+
+
+def _same(name: str, other: str) -> bool:
+    """Whether two names are of one tensor: files leave out the first part, or have one more."""
+    return name == other or name.endswith(f".{other}") or other.endswith(f".{name}")
+
+
+def _files(place: ModelPlace) -> list[Path]:
+    folder = place.folder
+    if (folder / SINGLE).is_file():
+        return [folder / SINGLE]
+    try:
+        names = set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values())
+        files = [folder / name for name in sorted(names)]
+    except FileNotFoundError as error:
+        raise FrameworkError(f"model {place.name} has no {SINGLE} and no {INDEX}: {AGAIN}") from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        reason = summarize_error(error)
+        raise FrameworkError(f"model {place.name}: {INDEX} lists no files of weights ({reason}). {AGAIN}") from error
+    if absent := [file.name for file in files if not file.is_file()]:
+        raise FrameworkError(f"model {place.name} lacks {_listed(absent)}, which {INDEX} names. {AGAIN}")
+    return files
+
+
+def _stored(files: Iterable[Path]) -> dict[str, tuple[int, ...]]:
+    """Return the shape of each tensor by its name in the files."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for file in files:
+        try:
+            with safe_open(file, framework="pt") as opened:
+                shapes |= {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118
+        except (SafetensorError, OSError, ValueError) as error:
+            raise FrameworkError(
+                f"{file} is no whole safetensors file ({summarize_error(error)}): download or save it again"
+            ) from error
+    return shapes
+
+
+def _say(what: str, tensors: Iterable[tuple[str, str]]) -> str:
+    found = sorted(tensors)
+    names = _listed([f"{name}{shapes}" for name, shapes in found])
+    return f"{len(found)} tensor{'s are' if len(found) > 1 else ' is'} {what} ({names})" if found else ""
+
+
+def _listed(names: list[str]) -> str:
+    more = len(names) - SHOWN
+    return ", ".join(names[:SHOWN]) + (f" and {more} others" if more > 0 else "")
+
+
+def times(shape: Iterable[int]) -> str:
+    """Write a shape in words."""
+    return " x ".join(map(str, shape)) or "a single number"

@@ -1,0 +1,94 @@
+"""hf/models.py: a Hub that drips, leads in circles or fails, and a cache that cannot be written, are told in a line."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from huggingface_hub import constants
+from huggingface_hub.utils import _http
+
+from framework.util.errors import FrameworkError
+from framework.util.network import reachable
+from framework_plugins.hf import hub_limits, models
+from framework_plugins.hf.config import LocalModelConfig
+from framework_plugins.hf.models import LocalModel
+from tests.support.loopback import Handler, Loopback
+
+
+class OddHub(Loopback):
+    """A Hub that behaves in one way, whatever is asked for."""
+
+    def __init__(self, way: str) -> None:
+        self.way = way
+
+
+class _Handler(Handler):
+    def do_GET(self) -> None:  # noqa: N802 - the name that http.server calls
+        way = self.server.owner.way
+        if way == "circle":
+            return self.start(302, {"Location": self.path + "x"}, 0)
+        if way == "error":
+            return self.start(403, {}, 0)
+        commit = {"X-Repo-Commit": "0" * 40, "ETag": '"1"'}
+        self.start(200, commit, 10_000)
+        for _ in range(200 if self.command == "GET" else 0):
+            self.wfile.write(b"{")
+            self.wfile.flush()
+            time.sleep(0.05)
+        return None
+
+    do_HEAD = do_GET  # noqa: N815 - as above
+
+
+OddHub.handler = _Handler
+
+
+@pytest.fixture
+def hub(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[OddHub]:
+    """Serve a Hub in the way that the test names, with an empty cache."""
+    with OddHub(request.param) as served:
+        for module in (constants, models):
+            monkeypatch.setattr(module, "ENDPOINT", served.url)
+        address = f"{served.url}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", address)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        reachable.cache_clear()
+        yield served
+    _http.close_session()
+    reachable.cache_clear()
+
+
+def told() -> str:
+    with pytest.raises(FrameworkError) as caught:
+        LocalModel(LocalModelConfig(path="acme/thing")).config_json()
+    (line,) = str(caught.value).splitlines()
+    return line
+
+
+@pytest.mark.parametrize("hub", ["drip"], indirect=True)
+def test_a_hub_that_drips_is_given_up_and_said_to_be_waited_for(
+    hub: OddHub, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(hub_limits, "WINDOW", 0.6)
+    monkeypatch.setattr(hub_limits, "SIGN", 0.2)
+    assert told().startswith("model.path=acme/thing: the Hub sends ")
+    assert "model.path=acme/thing: waiting for the Hub for 0 s" in capsys.readouterr().err
+    assert hub.way == "drip"
+
+
+@pytest.mark.usefixtures("hub")
+@pytest.mark.parametrize(("hub", "text"), [("circle", "edirects"), ("error", "403")], indirect=["hub"])
+def test_a_hub_that_leads_in_circles_or_refuses_is_told_in_one_line(text: str) -> None:
+    assert text in told()
+
+
+@pytest.mark.parametrize("hub", ["drip"], indirect=True)
+@pytest.mark.usefixtures("hub")
+def test_a_cache_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "hub").write_text("no folder", encoding="utf-8")
+    line = told()
+    assert f"the Hub's cache, {tmp_path / 'hub'}, cannot be written: Not a directory. Set HF_HUB_CACHE=" in line
