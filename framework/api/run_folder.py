@@ -18,6 +18,7 @@ from framework.util.errors import FrameworkError
 __all__ = [
     "FAILED",
     "FINISHED",
+    "INTERRUPTED",
     "OVERRIDES",
     "PASSED_OVER",
     "PRUNED",
@@ -31,6 +32,7 @@ PLAN, OVERRIDES, STATUS, ENVIRONMENT = "plan.json", "overrides.json", "status.js
 REPORT = "report.json"
 NULL = "null_distribution"
 RUNNING, FINISHED, FAILED, PASSED_OVER, PRUNED = "running", "finished", "failed", "passed over", "pruned"
+INTERRUPTED = "interrupted"
 """The states of a run in `status.json`; one whose process was killed stays `running`."""
 T = TypeVar("T")
 
