@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from framework.api.events import StageFinished, StageStarted
 from framework.api.plan import Plan
+from framework.api.run_folder import OVERRIDES
 from framework.api.schema import Stage
 from framework.run.events import Events
 from framework.run.interruption import resume_command
@@ -71,7 +72,9 @@ def naming_full_disk(plan: Plan) -> Iterator[None]:
         if not (reason := write_failure(error)):
             raise
         place = Path(str(error.filename or plan.run_dir)) if isinstance(error, OSError) else plan.run_dir
+        again = "start the run again, or set run_dir=FOLDER on another disk"
+        if (plan.run_dir / OVERRIDES).exists():
+            again = f"go on with: {resume_command(plan.run_dir.parent if plan.sweep else plan.run_dir)}"
         raise FrameworkError(
-            f"{place} cannot be written: {reason} ({describe_room(place)})\n"
-            f"Make room there, then go on with: {resume_command(plan.run_dir.parent if plan.sweep else plan.run_dir)}"
+            f"{place} cannot be written: {reason} ({describe_room(place)})\nMake room there, then {again}"
         ) from error

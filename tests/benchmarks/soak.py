@@ -21,10 +21,12 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from rich.console import Console
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
@@ -40,8 +42,6 @@ TINY = (
 OWN = {"seconds", "run_dir", "finished", "tokens_per_second", "supervised_tokens_per_second", "peak_memory_bytes"}
 """What differs from one run to the next in any case; so do `OF_TRAINING` in the part `train`."""
 OF_TRAINING = {"seconds", "resumed", "peak_memory_bytes"}
-STAGES = ("baseline", "train", "evaluate")
-"""Stages that are kept where they are complete."""
 
 
 @dataclass
@@ -53,6 +53,7 @@ class Soak:
         place: the working folder.
         kills: how many so far, by the stage that was running.
         problems: what must not be.
+        complete: by the folder of a run, the seconds of each stage that was complete when it was killed last.
     """
 
     words: Sequence[str]
@@ -60,6 +61,7 @@ class Soak:
     chance: random.Random
     kills: dict[str, int] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    complete: dict[str, dict[str, float]] = field(default_factory=dict)
 
     def start(self, folder: Path) -> subprocess.Popen[bytes]:
         """Start the run."""
@@ -71,10 +73,12 @@ class Soak:
 
     def killed(self, folder: Path, seconds: float, in_training: float) -> bool:
         """Start the run and kill it, half of the time in its training; return whether it was killed."""
+        log = folder / "log.jsonl"
+        since_byte = log.stat().st_size if log.exists() else 0
         process, begun = self.start(folder), time.monotonic()
         wanted = self.chance.random()
-        in_stage = self.chance.random() < 0.5 and not (folder / "train.json").exists()  # noqa: PLR2004 - half
-        while in_stage and process.poll() is None and stage(folder) != "train":
+        in_stage = self.chance.random() < 0.5 and not (folder / "train.json").exists()
+        while in_stage and process.poll() is None and stage(folder, since_byte) != "train":
             time.sleep(0.05)
         since = time.monotonic() if in_stage else begun
         while process.poll() is None and time.monotonic() - since < wanted * (in_training if in_stage else seconds):
@@ -83,9 +87,12 @@ class Soak:
             if process.returncode:
                 self.problems.append(f"{folder.name}: exit code {process.returncode}, see output.txt")
             return False
-        where = stage(folder)
+        where = stage(folder, since_byte)
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
+        noted = folder / ".completed.json"
+        if noted.exists():
+            self.complete[folder.name] = json.loads(noted.read_text(encoding="utf-8"))["seconds"]
         self.kills[where] = self.kills.get(where, 0) + 1
         return True
 
@@ -95,38 +102,22 @@ class Soak:
         for name, value in straight.items():
             if found.get(name) != value:
                 self.problems.append(f"{folder.name}: {name} differs")
-        self.problems += [f"{folder.name}: {text}" for text in repeated(folder)]
+        took = json.loads((folder / "report.json").read_text(encoding="utf-8"))["seconds"]
+        for name, seconds in self.complete.get(folder.name, {}).items():
+            if took[name] != seconds:  # the time of a stage that is kept is kept with it
+                self.problems.append(f"{folder.name}: {name} was complete and ran again")
 
 
-def events(folder: Path) -> Iterator[dict[str, Any]]:
-    """Give the events of a run's log; the last line of a killed run may be cut."""
-    file = folder / "log.jsonl"
-    for line in file.read_text(encoding="utf-8").splitlines() if file.exists() else ():
+def stage(folder: Path, since: int) -> str:
+    """Return the stage that a run is in; its log before the byte `since` is of an earlier start."""
+    file, last = folder / "log.jsonl", "start"
+    for line in file.read_bytes()[since:].splitlines() if file.exists() else ():
         try:
-            yield json.loads(line)
-        except ValueError:
+            event = json.loads(line)
+        except ValueError:  # not written to its end
             continue
-
-
-def stage(folder: Path) -> str:
-    """Return the stage that a run is in."""
-    last = "start"
-    for event in events(folder):
-        last = {"stage": event.get("stage", ""), "started": "start", "finished": "end"}.get(event["event"], last)
+        last = {"stage": event.get("stage", ""), "finished": "end"}.get(event["event"], last)
     return last
-
-
-def repeated(folder: Path) -> Iterator[str]:
-    """Say which training began again although it was complete: its first step comes without those of the last start."""
-    complete = False
-    for event in events(folder):
-        if event["event"] == "stage" and event["stage"] in {"evaluate", "export"}:
-            complete = True
-        if complete and event["event"] == "evaluated" and event["before"]:
-            yield "the baseline was measured again after the training"
-    trained = json.loads((folder / "train.json").read_text(encoding="utf-8"))
-    if trained["steps"] <= trained["resumed"]:
-        yield "the training says that it resumed after its last step"
 
 
 def outcome(folder: Path) -> dict[str, Any]:
@@ -146,7 +137,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--tiny", action="store_true", help="a tiny model instead of the quickstart")
     parser.add_argument("--place", type=Path, help="a folder to work in, which is kept")
-    parsed = parser.parse_args()
+    parsed, say = parser.parse_args(), Console(markup=False, highlight=False).print
     with tempfile.TemporaryDirectory() as scratch:
         place = (parsed.place or Path(scratch)).absolute()
         place.mkdir(parents=True, exist_ok=True)
@@ -157,12 +148,12 @@ def main() -> int:
         soak = Soak(TINY if parsed.tiny else QUICKSTART, place, random.Random(parsed.seed))  # noqa: S311 - no secret
         begun = time.monotonic()
         if soak.start(place / "straight").wait():
-            print((place / "output.txt").read_text(encoding="utf-8")[-2000:])
+            say((place / "output.txt").read_text(encoding="utf-8")[-2000:])
             return 1
         seconds, straight = time.monotonic() - begun, outcome(place / "straight")
         status = json.loads((place / "straight" / "status.json").read_text(encoding="utf-8"))
         in_training, number = status["seconds"]["train"], 0
-        print(f"left alone: {seconds:.0f} s, of it {in_training:.0f} s of training", flush=True)
+        say(f"left alone: {seconds:.0f} s, of it {in_training:.0f} s of training")
         while sum(soak.kills.values()) < parsed.kills and not soak.problems:
             folder = place / f"run-{number}"
             while sum(soak.kills.values()) < parsed.kills and soak.killed(folder, seconds, in_training):
@@ -173,7 +164,7 @@ def main() -> int:
                 soak.check(folder, straight)
             number += 1
         counts = ", ".join(f"{count} in {where}" for where, count in sorted(soak.kills.items()))
-        print(f"{sum(soak.kills.values())} kills ({counts}) of {number} runs: {soak.problems or 'all identical'}")
+        say(f"{sum(soak.kills.values())} kills ({counts}) of {number} runs: {soak.problems or 'all identical'}")
         return 1 if soak.problems else 0
 
 

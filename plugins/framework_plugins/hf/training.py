@@ -128,8 +128,10 @@ class Training:
         with progress.pace.saving():
             write = trainer.between.read()
             self.checkpoints.save(trainer.state.global_step, rows, write, trainer.between.needed)
-        if progress.ending and (error := progress.run.interruption()):
-            raise error
+        if progress.ending:
+            progress.agree(0)  # the first process of a group has written: where one ends, the others are ended
+            if error := progress.run.interruption():
+                raise error
 
     def _agree_on(self, number: int) -> int:
         """Return the largest number that a process of the training has."""
