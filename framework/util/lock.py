@@ -159,7 +159,11 @@ def holder(path: Path) -> str:
     if not path.exists():
         return ""
     # A file alone says nothing: a process that was killed leaves it, without its lock.
-    if mine := take(path):
+    before: list[tuple[str, float]] = []
+    if mine := take(path, acquired=lambda opened: before.append(_read(opened))):
+        if before and (other := _lives_elsewhere(path, *before[0])):
+            mine.release()
+            return other
         release(mine)
         return ""
     try:

@@ -94,6 +94,7 @@ def test_a_machine_of_the_same_name_that_lives_is_told_apart(tmp_path: Path, mon
     beating.start()
     with pytest.raises(FrameworkError, match="locked by process"), lock.folder(tmp_path, "go away"):
         pytest.fail("two hold the lock")
+    assert lock.holder(file).startswith(f"process {os.getpid()} on ")
     stop.set()
     beating.join()
     assert file.read_text(encoding="utf-8") == before
