@@ -41,8 +41,9 @@ class Disk:
         self.sync(opened)
 
 
-def test_each_write_in_turn_ends_in_words_or_is_done_without(
-    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("stride", [pytest.param(1, marks=pytest.mark.slow), 9], ids=["each", "every ninth"])
+def test_a_write_that_is_refused_ends_the_run_in_words_or_is_done_without(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stride: int
 ) -> None:
     monkeypatch.setenv("FRAMEWORK_CACHE", str(tmp_path / "cache"))
     whole = Disk(None, 0)
@@ -51,7 +52,7 @@ def test_each_write_in_turn_ends_in_words_or_is_done_without(
         straight = pipeline.run(testing.plan(words, run_dir=tmp_path / "straight"))
     assert whole.count > 10
     ended = 0
-    for full in range(1, whole.count + 1):
+    for full in range(1, whole.count + 1, stride):
         folder = tmp_path / str(full)
         disk = Disk(full, (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG)[full % 4])
         with monkeypatch.context() as patched:
@@ -70,8 +71,8 @@ def test_each_write_in_turn_ends_in_words_or_is_done_without(
                     assert status["state"] == "failed"
         assert not [*folder.rglob("*.part"), *(tmp_path / "cache").rglob(".part*")]
         assert disk.count >= full
-    assert ended > 5
-    again = pipeline.run(testing.plan(words, run_dir=tmp_path / str(whole.count // 2)))
+    assert ended
+    again = pipeline.run(testing.plan(words, run_dir=tmp_path / "1"))
     assert straight is not None
     assert again is not None
     assert again.metrics == straight.metrics

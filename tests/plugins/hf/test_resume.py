@@ -7,7 +7,7 @@ import functools
 import json
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,9 +17,9 @@ from safetensors.numpy import load_file
 
 from framework import FrameworkError
 from framework.api.data import Data
+from framework.api.files import atomic_folder
 from framework.api.protocols import TrainRun
 from framework.api.records import Step, StepControl, TokenRow, TrainResult
-from framework_plugins.hf import resume
 from framework_plugins.hf.model import HFModel
 from framework_plugins.hf.progress import Pace
 from framework_plugins.hf.resume import FOLDER, MANIFEST, digest
@@ -247,12 +247,11 @@ def test_a_file_where_the_checkpoints_belong_is_named(train: Train, tmp_path: Pa
         train("new")
 
 
-def failing(step: int, error: Exception) -> Callable[..., None]:
-    save = resume.atomic_folder
+def failing(step: int, error: Exception) -> Callable[..., AbstractContextManager[Path]]:
 
     @contextmanager
     def folder(final: Path, *, replace: bool) -> Iterator[Path]:
-        with save(final, replace=replace) as half:
+        with atomic_folder(final, replace=replace) as half:
             yield half
             if final.name.endswith(str(step)):
                 raise error
@@ -274,7 +273,7 @@ def failing(step: int, error: Exception) -> Callable[..., None]:
 def test_a_full_disk_costs_a_checkpoint_and_not_the_training(
     train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
 ) -> None:
-    monkeypatch.setattr(resume, "atomic_folder", failing(4, error))
+    monkeypatch.setattr("framework_plugins.hf.resume.atomic_folder", failing(4, error))
     with pytest.raises(Ended):
         train("full", end=6)
     assert [path.name for path in (tmp_path / "full" / FOLDER).iterdir()] == ["step-00000002"]
