@@ -3,10 +3,12 @@
     FrameworkError                exit code 2, never a traceback
     ├── DoesNotFitError           the run needs more memory than there is; a sweep passes over the trial
     └── PrunedError               a sweep prunes the trial; it has not failed
+    KeyboardInterrupt
+    └── Interrupted               a signal has asked the run to end; exit codes 130, 138 and 143
 
 A message names the place, the value, the valid choices and the fix, in one or two lines.
 """
 
-from framework.util.errors import USER_MISTAKE, DoesNotFitError, FrameworkError, PrunedError
+from framework.util.errors import USER_MISTAKE, DoesNotFitError, FrameworkError, Interrupted, PrunedError
 
-__all__ = ["USER_MISTAKE", "DoesNotFitError", "FrameworkError", "PrunedError"]
+__all__ = ["USER_MISTAKE", "DoesNotFitError", "FrameworkError", "Interrupted", "PrunedError"]

@@ -1,6 +1,15 @@
 """Files and folders that are there whole or not at all, and the cache folder of the user."""
 
 from framework.util.cache import cache_dir, digest, read_json, write_json
-from framework.util.files import atomic_folder, write_atomically
+from framework.util.files import atomic_folder, describe_room, write_atomically, write_failure
 
-__all__ = ["atomic_folder", "cache_dir", "digest", "read_json", "write_atomically", "write_json"]
+__all__ = [
+    "atomic_folder",
+    "cache_dir",
+    "describe_room",
+    "digest",
+    "read_json",
+    "write_atomically",
+    "write_failure",
+    "write_json",
+]

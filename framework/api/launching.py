@@ -8,7 +8,7 @@ from __future__ import annotations
 from framework.run.import_order import stale
 from framework.run.pipeline import run
 from framework.run.plan_transfer import PickledPlan, end_with, pickle_plan
-from framework.run.worker import CONTROLS, ENDED, GROUP, JOB, RESULT, STEPS, Ended, Job, open_pipe
+from framework.run.worker import CONTROLS, ENDED, GROUP, JOB, RESULT, STEPS, STOP, Ended, Job, open_pipe
 from framework.rundir.status import note_failure
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "JOB",
     "RESULT",
     "STEPS",
+    "STOP",
     "Ended",
     "Job",
     "PickledPlan",

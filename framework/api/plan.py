@@ -97,6 +97,8 @@ class Plan:
     """Trained weights that lie elsewhere, `checkpoint` of the config."""
     share: bool = True
     """Whether the trials of a sweep share what is the same for them."""
+    grace_seconds: float = 25.0
+    """What a signal leaves the run before it ends."""
     sweep: str = ""
     """The sweep that this run is a trial of, by the name of its folder; empty where it is none."""
     expected_rows: ExpectedRows | None = None

@@ -18,6 +18,7 @@ from framework.util.errors import FrameworkError
 __all__ = [
     "FAILED",
     "FINISHED",
+    "INTERRUPTED",
     "OVERRIDES",
     "PASSED_OVER",
     "PRUNED",
@@ -30,8 +31,10 @@ __all__ = [
 PLAN, OVERRIDES, STATUS, ENVIRONMENT = "plan.json", "overrides.json", "status.json", "environment.json"
 REPORT = "report.json"
 NULL = "null_distribution"
+INTERRUPTED = "interrupted"
+"""The state of a run that a signal has asked to end."""
 RUNNING, FINISHED, FAILED, PASSED_OVER, PRUNED = "running", "finished", "failed", "passed over", "pruned"
-"""The states of a run in `status.json`; one whose process was killed stays `running`."""
+"""The other states of a run in `status.json`; one whose process was killed stays `running`."""
 T = TypeVar("T")
 
 

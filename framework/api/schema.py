@@ -335,6 +335,9 @@ class RunConfig:
     """What to run; a part can be run alone, or later with the `run_dir` of a finished run."""
     run_dir: Annotated[str | None, Len(1), Affects.nothing] = None
     """Folder of this run. Default: outputs/<name>/<time>. In the folder of a finished run, it continues from that."""
+    grace_seconds: Annotated[float, Gt(0), Affects.nothing] = 25.0
+    """Seconds that SIGTERM, SIGUSR1 or Ctrl-C leave the run to save a checkpoint and to close its trackers. Then it
+    ends, and continues from what was saved before."""
     # The code of a plugin stands in the keys of what it makes.
     plugins: Annotated[list[str], Affects.probe] = field(default_factory=list)
     """Python files that are plugins for this run, `plugins=[./mine.py]`. Read before all else: command line only."""

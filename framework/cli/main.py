@@ -1,7 +1,7 @@
 """The command line: `python -m framework [COMMAND | OVERRIDES…]`.
 
 A first word that is neither an override nor an option is a command; everything else goes to Hydra. Exit codes: 0 done,
-1 a failure of the program, 2 a mistake that the user can fix.
+1 a failure of the program, 2 a mistake that the user can fix, 130, 138 and 143 a signal (see `run/interruption.py`).
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import hydra
@@ -39,10 +40,18 @@ from framework.plan.load import load_hydra
 from framework.plan.make import make_plan
 from framework.plan.preset_conflicts import overruled
 from framework.plan.sweep_check import check_sweep
-from framework.rundir.folder import save_overrides, saved_overrides
+from framework.rundir.folder import locked, save_overrides, saved_overrides
 from framework.rundir.status import note_failure
 from framework.sweep import folder, gpu, locks
-from framework.util.errors import USER_MISTAKE, DoesNotFitError, FrameworkError, PrunedError, summarize_error, unknown
+from framework.util.errors import (
+    USER_MISTAKE,
+    DoesNotFitError,
+    FrameworkError,
+    Interrupted,
+    PrunedError,
+    summarize_error,
+    unknown,
+)
 from framework.util.redact import redact
 
 SWEEP = {"-m", "--multirun", "hydra.mode=MULTIRUN"}
@@ -76,6 +85,8 @@ def main() -> None:
         except FrameworkError as error:
             _show(error)
             sys.exit(USER_MISTAKE)
+        except Interrupted as error:
+            sys.exit(error.code)
         except KeyboardInterrupt:
             sys.exit(INTERRUPTED)
 
@@ -166,7 +177,8 @@ def _launch(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...]
     if is_worker and folder.takes_one_gpu(plan):
         gpu.claim_gpu(session)
     launcher: Launcher = plan.launch.create()
-    return launcher.launch(plan)
+    with nullcontext() if run_dir else locked(plan.run_dir):  # `run` holds the folder of a trial already
+        return launcher.launch(plan)
 
 
 def run_command(name: str, arguments: Sequence[str]) -> int:

@@ -26,13 +26,15 @@ class Measuring:
     metrics: Mapping[str, AnyMetric]
     session: Session
 
+    @property
+    def base_key(self) -> str:
+        """A hash over all that the measures of the base depend on; empty where the model has none."""
+        base = self.model.base_key if isinstance(self.model, SharesBase) else ""
+        return key_of(base, self.data.result.fingerprint, self.plan.affecting(Affects.baseline)) if base else ""
+
     def base(self) -> EvalResult:
         """Measure the base, or take the measures of another trial of the sweep with the same base and data."""
-        plan, model, shared = self.plan, self.model, self.session.shared
-        base = model.base_key if isinstance(model, SharesBase) else ""
-        settings = plan.affecting(Affects.baseline)
-        key = key_of(base, self.data.result.fingerprint, settings) if base else ""
-        return shared.get_or_make("baseline", key, self.now)
+        return self.session.shared.get_or_make("baseline", self.base_key, self.now)
 
     def now(self) -> EvalResult:
         """Measure the model as it stands: the validation loss, then every evaluator."""

@@ -86,6 +86,7 @@ def _freeze(config: DictConfig, run_dir: Path | None, overrides: tuple[str, ...]
         config=_plain(config),
         overrides=overrides,
         share=config.share,
+        grace_seconds=config.grace_seconds,
         **chosen,
     )
 

@@ -13,7 +13,16 @@ import functools
 from framework.api.data import Data
 from framework.api.events import ForecastUpdated, IssueFound, RunFinished, RunPlanned, RunStarted
 from framework.api.plan import Plan
-from framework.api.protocols import AnyMetric, Backend, Evaluator, Exporter, Model, ModelSource, RemoteTrainer
+from framework.api.protocols import (
+    AnyMetric,
+    Backend,
+    Evaluator,
+    Exporter,
+    KeepsCheckpoints,
+    Model,
+    ModelSource,
+    RemoteTrainer,
+)
 from framework.api.records import DataResult, EvalResult, ExportResult, Forecast, Report, TrainResult
 from framework.api.run_folder import RunFolder
 from framework.api.schema import Stage
@@ -26,11 +35,13 @@ from framework.plan.fit import check_fits
 from framework.plan.forecast import Planner
 from framework.plan.history import update_known_rows
 from framework.plan.make import check_model
+from framework.run.completed import CompletedStages
 from framework.run.events import Events
 from framework.run.export import check_exporters, export
+from framework.run.interruption import Interruption
 from framework.run.plan_transfer import check_distributed
 from framework.run.report import comparable, make_report, pair
-from framework.run.stages import Stages
+from framework.run.stages import Stages, naming_full_disk
 from framework.run.training import TrainingController
 from framework.run.training_reuse import TrainingReuse
 from framework.rundir.folder import WritableRunFolder, check_writable
@@ -50,7 +61,7 @@ def run(plan: Plan, remote_trainer: RemoteTrainer | None = None) -> Report | Non
         FrameworkError: something the user can fix. Until the data stage is complete, nothing is left on disk.
     """
     session = current()  # once: a launcher, which is a plugin, calls this with nothing but the plan
-    with Events(plan, session) as events:
+    with Interruption(plan) as interruption, Events(plan, session) as events, naming_full_disk(plan):
         stages = Stages(plan.run_dir, events)
         with stages.run(Stage.plan):
             # A folder that cannot be written costs a second here, and the whole training afterwards.
@@ -68,7 +79,7 @@ def run(plan: Plan, remote_trainer: RemoteTrainer | None = None) -> Report | Non
         backend: Backend = plan.trainer.create()
         with backend.open(plan) as model:
             check_distributed(plan, model)
-            finished = _run_stages(plan, session, planner, model, stages, events, remote_trainer)
+            finished = _run_stages(plan, session, planner, model, stages, events, interruption, remote_trainer)
         events.send(finished)  # the memory of the model is free by now
         return finished.report
 
@@ -94,9 +105,13 @@ def _run_stages(
     model: Model,
     stages: Stages,
     events: Events,
+    interruption: Interruption,
     remote_trainer: RemoteTrainer | None,
 ) -> RunFinished:
-    """Run the stages after the plan. One that is not selected is replaced by what an earlier run left, if it did."""
+    """Run the stages after the plan. One that is not selected is replaced by what an earlier run left, if it did.
+
+    So is one that an earlier start of this run has completed, before it was interrupted.
+    """
     # All of them are made before the data are read: what a factory raises is to come before the long stages.
     metrics: dict[str, AnyMetric] = {name: choice.create() for name, choice in plan.metric.items()}
     evaluators: dict[str, Evaluator] = {name: choice.create() for name, choice in plan.evaluator.items()}
@@ -115,30 +130,37 @@ def _run_stages(
             _check_weights(plan)
         # Read before `save` replaces it: it says which rows an earlier baseline was measured on.
         known = RunFolder(plan.run_dir).load_result(Stage.data, DataResult)
-        folder = WritableRunFolder.create(plan)  # from here on there is something on disk
+        measuring = Measuring(plan, model, data, evaluators, metrics, session)
+        completed = CompletedStages(measuring)
+        folder = WritableRunFolder.create(plan, completed.stages)  # from here on there is something on disk
         stages.save(data.result)
         if plan.is_new_run:
             folder.save_forecast(expected)
         events.send(RunStarted(plan, data.result, model.facts))
 
-    measuring = Measuring(plan, model, data, evaluators, metrics, session)
-    reuse = TrainingReuse(measuring)
+    reuse = TrainingReuse(measuring, completed.training())
     before = None
     # The base's answers to other rows are nothing to compare with.
     if known is not None and known.fingerprint == data.result.fingerprint:
         before = folder.load_result(Stage.baseline, EvalResult)
     if Stage.baseline in plan.stages:
         with stages.run(Stage.baseline), model.as_base():
-            before = stages.save(measuring.base())
+            before = stages.save(before if before and Stage.baseline in completed.stages else measuring.base())
+        completed.note(Stage.baseline, stages.seconds)
 
     # None where this run trains: `WritableRunFolder.create` has dropped what becomes out of date.
     trained = folder.load_result(Stage.train, TrainResult)
     if Stage.train in plan.stages:
-        with stages.run(Stage.train):
-            controller = TrainingController(events, measuring, before)
-            trained = stages.save(reuse.train(controller, plan.run_dir / SCRATCH, remote_trainer))
-            # The next plan of such a training knows how fast this device is.
-            planner.learn(plan, rows, trained)
+        with interruption.training():
+            with stages.run(Stage.train):
+                controller = TrainingController(events, measuring, before, interruption)
+                trained = stages.save(reuse.train(controller, plan.run_dir / SCRATCH, remote_trainer))
+                if Stage.train not in completed.stages:
+                    # The next plan of such a training knows how fast this device is.
+                    planner.learn(plan, rows, trained)
+            completed.note(Stage.train, stages.seconds, reuse.completed)
+            if isinstance(model, KeepsCheckpoints):  # not before: a kill in between would cost the training
+                model.forget_checkpoints()
     elif {Stage.evaluate, Stage.export} & set(plan.stages):
         model.restore(plan.checkpoint)
 
@@ -146,8 +168,9 @@ def _run_stages(
     if Stage.evaluate in plan.stages:
         with stages.run(Stage.evaluate):
             after, nulls = reuse.measure(compared=before is not None)
-            stages.save(after)
             folder.save_nulls(nulls)
+            stages.save(after)
+        completed.note(Stage.evaluate, stages.seconds)
     before = comparable(before, after)
     issues = truncation_issues(plan, after, before, trained.steps if trained else 0) if after else []
     if Stage.evaluate in plan.stages:
@@ -169,10 +192,11 @@ def _run_stages(
     report = None
     if Stage.report in plan.stages:
         with stages.run(Stage.report):
-            facts, seconds = reuse.facts, stages.seconds
+            facts, seconds = reuse.facts, {**stages.seconds, **completed.seconds()}
             results = (data.result, before, trained, after, nulls, exported)
             report = make_report(plan, facts, seconds, *results, session.plugins)
             stages.save(report)
+    completed.clear()
     return RunFinished(report, pair(before, after))
 
 

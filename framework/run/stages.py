@@ -1,4 +1,7 @@
-"""What happens around each stage of a run: its result is saved, its time is taken, and its events are sent."""
+"""What happens around each stage of a run: its result is saved, its time is taken, and its events are sent.
+
+Of a full disk the whole run is told in the same words, whichever library it was that wrote.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from framework.api.events import StageFinished, StageStarted
+from framework.api.plan import Plan
+from framework.api.run_folder import OVERRIDES
 from framework.api.schema import Stage
 from framework.run.events import Events
+from framework.run.interruption import resume_command
 from framework.rundir.folder import WritableRunFolder
+from framework.util.errors import FrameworkError
+from framework.util.files import describe_room, write_failure
 
 T = TypeVar("T")
 
@@ -47,3 +55,26 @@ class Stages:
         self._result = self._folder.save(self._stage, result)
         self._saved = time.perf_counter()
         return result
+
+
+@contextmanager
+def naming_full_disk(plan: Plan) -> Iterator[None]:
+    """Turn what a disk that takes no more has libraries raise into two lines.
+
+    Raises:
+        FrameworkError: instead of that.
+    """
+    try:
+        yield
+    except FrameworkError:
+        raise
+    except Exception as error:
+        if not (reason := write_failure(error)):
+            raise
+        place = Path(str(error.filename or plan.run_dir)) if isinstance(error, OSError) else plan.run_dir
+        again = "start the run again, or set run_dir=FOLDER on another disk"
+        if (plan.run_dir / OVERRIDES).exists():
+            again = f"go on with: {resume_command(plan.run_dir.parent if plan.sweep else plan.run_dir)}"
+        raise FrameworkError(
+            f"{place} cannot be written: {reason} ({describe_room(place)})\nMake room there, then {again}"
+        ) from error

@@ -20,6 +20,7 @@ from framework.hooks.manager import Plugins
 from framework.monitor.early_stopping import Best
 from framework.monitor.truncated_answers import truncation_issues
 from framework.run.events import Events
+from framework.run.interruption import Interruption
 from framework.util.errors import FrameworkError, PrunedError
 
 HOOK = "framework_training_monitors"
@@ -33,9 +34,13 @@ class TrainingController:
         events: sends each step and issue.
         measuring: the model that is trained, the data, and what it is measured by.
         base: what the base model answered, where it was asked.
+        interruption: what has asked the run to end.
     """
 
-    def __init__(self, events: Events, measuring: Measuring, base: EvalResult | None) -> None:
+    def __init__(
+        self, events: Events, measuring: Measuring, base: EvalResult | None, interruption: Interruption
+    ) -> None:
+        self.interruption = interruption
         self.plan = plan = measuring.plan
         self.plugins = measuring.session.plugins
         self.events = events
@@ -61,7 +66,7 @@ class TrainingController:
 
     def train(self, checkpoint: Path, scratch: Path, remote_trainer: RemoteTrainer | None = None) -> TrainResult:
         """Train into `checkpoint`, here or by `remote_trainer`, and return its result with its issues."""
-        run = TrainRun(checkpoint, scratch, self.step, self.measure)
+        run = TrainRun(checkpoint, scratch, self.step, self.measure, self.interruption.asked)
         if remote_trainer:
             trained = remote_trainer(self.plan, self.model, self.data, run)
         else:

@@ -1,4 +1,6 @@
-"""Trials of a sweep with the same training: the first of them trains, the others reuse its weights and measures.
+"""Trainings that are not made again: one that an earlier start of the run has completed, or another trial of its sweep.
+
+Of the trials of a sweep with the same training the first trains, the others reuse its weights and measures.
 
 Exporters and loggers do not change the result of a training, so trials that differ only in them are one
 training. Trials in other processes are not known here, and a model without a `base_key` always trains.
@@ -9,15 +11,16 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from framework.api.plan import CHECKPOINT
-from framework.api.protocols import KeepsCheckpoints, RemoteTrainer, SharesBase
+from framework.api.protocols import RemoteTrainer, SharesBase
 from framework.api.records import EvalResult, NullDistribution, Step, TrainResult
 from framework.api.run_folder import RunFolder
 from framework.api.schema import Affects, Stage
 from framework.evaluate.measure import Measuring
+from framework.run.completed import CompletedTraining
 from framework.run.export import fingerprint
 from framework.run.training import TrainingController
 from framework.util.errors import FrameworkError, summarize_error
@@ -28,26 +31,17 @@ LIMIT = 64
 """Trainings that are remembered at most, each with its steps, which later trials tell their loggers."""
 
 
-@dataclass(frozen=True)
-class CompletedTraining:
-    """A completed training: the folder of its trial, a hash of its weights, and its events."""
-
-    folder: Path
-    weights: str
-    trained: TrainResult
-    steps: tuple[Step, ...]
-    facts: Mapping[str, str]
-
-
 class TrainingReuse:
     """Checks whether an earlier trial of the sweep has trained and measured what this one would.
 
     Args:
         measuring: of this trial, whose model is not trained yet.
+        own: what an earlier start of this run has trained.
     """
 
-    def __init__(self, measuring: Measuring) -> None:
+    def __init__(self, measuring: Measuring, own: CompletedTraining | None = None) -> None:
         self._measuring = measuring
+        self._own = own
         self._plan = plan = measuring.plan
         shared = measuring.session.shared
         model, data = measuring.model, measuring.data.result
@@ -56,7 +50,7 @@ class TrainingReuse:
         # An empty key is never kept: outside a sweep, and for a model without a key, every run trains.
         self._key = key_of(base, data.fingerprint, settings) if base and shared.is_open else ""
         self._known: dict[str, CompletedTraining] = shared.get_or_make("trained", "by settings", dict)
-        self._done = self._find()
+        self._done = own or self._find()
 
     def _find(self) -> CompletedTraining | None:
         done = self._known.get(self._key)
@@ -79,28 +73,31 @@ class TrainingReuse:
         """
         if self._done is None:
             trained = controller.train(self._plan.checkpoint, scratch, remote_trainer)
-            self._keep(trained, controller.steps)
+            self.completed = self._keep(trained, controller.steps)
             return trained
+        self.completed = self._done
         # The steps first: by them the sweep may prune this trial too, and then nothing is copied.
         controller.replay(self._done.trained, self._done.steps)
         shutil.rmtree(scratch, ignore_errors=True)
-        model = self._measuring.model
-        if isinstance(model, KeepsCheckpoints):  # its own training was interrupted here
-            model.forget_checkpoints()
+        if self._own:
+            self._measuring.model.restore(self._plan.checkpoint)
+            self._keep(self._own.trained, self._own.steps)
+            return self._own.trained
         _copy(self._done.folder / CHECKPOINT, self._plan.checkpoint)
         self._measuring.model.restore(self._plan.checkpoint)
         return replace(self._done.trained, taken_from=os.path.relpath(self._done.folder, self._plan.run_dir))
 
-    def _keep(self, trained: TrainResult, steps: Sequence[Step]) -> None:
+    def _keep(self, trained: TrainResult, steps: Sequence[Step]) -> CompletedTraining:
+        """Return a training as it is kept for later trials, and for a later start of this run."""
+        plan = self._plan
+        done = CompletedTraining(plan.run_dir, fingerprint(plan.checkpoint), trained, tuple(steps), dict(self.facts))
         if not self._key:
-            return
+            return done
         while len(self._known) >= LIMIT:
             # A dict keeps the order of insertion: this is the oldest.
             del self._known[next(iter(self._known))]
-        plan, facts = self._plan, dict(self._measuring.model.facts)
-        self._known[self._key] = CompletedTraining(
-            plan.run_dir, fingerprint(plan.checkpoint), trained, tuple(steps), facts
-        )
+        self._known[self._key] = done
+        return done
 
     @property
     def facts(self) -> Mapping[str, str]:
@@ -119,7 +116,7 @@ class TrainingReuse:
         except FrameworkError:  # somebody has damaged them
             after = nulls = None
         # A note says what could not be measured there, `why` which random adapters were not; here both may be possible.
-        whole = after and nulls and not after.notes and not (compared and nulls.why)
+        whole = self._own or (after and not after.notes and not (compared and nulls and nulls.why))
         return (after, nulls) if after and nulls and whole else self._measuring.trained(compared=compared)
 
 

@@ -16,6 +16,7 @@ import threading
 import time
 import traceback
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,7 @@ from framework.api.process_group import PLACE, WORKER, Member, member
 from framework.api.protocols import Backend, TrainRun
 from framework.api.records import Step, StepControl, save
 from framework.run.plan_transfer import PickledPlan, end_with
-from framework.util.errors import USER_MISTAKE, FrameworkError
+from framework.util.errors import USER_MISTAKE, FrameworkError, Interrupted
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 GROUP = ".group.part"
 """The folder of a group's job in that of the run; it is removed with the group."""
 JOB = "job.pickle"
+STOP = "stop"
+"""A file that asks the processes to save a checkpoint and to end. It holds the number of the signal that has come."""
 STEPS, CONTROLS = "steps", "controls"
 """Named pipes: the first process writes a `Step` into the one and reads a `StepControl` from the other."""
 RESULT = "result.json"
@@ -106,9 +109,14 @@ def _train(job: Job, me: Member, folder: Path) -> None:
     with backend.open(plan) as model:
         store, limit = Store(job.store), plan.training.max_seq_length
         rows, held_out = (token_rows(store, numbers, limit) for numbers in (job.train, job.validation))
-        result = model.train(rows, held_out, TrainRun(job.checkpoint, job.scratch, on_step))
+        run = TrainRun(job.checkpoint, job.scratch, on_step, interruption=partial(_interruption, folder / STOP))
+        result = model.train(rows, held_out, run)
         if me.rank == 0:
             save(result, folder / RESULT)
+
+
+def _interruption(file: Path) -> Interrupted | None:
+    return Interrupted(int(file.read_text(encoding="ascii"))) if file.exists() else None
 
 
 def _nobody(step: Step) -> StepControl:

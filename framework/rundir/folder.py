@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,6 +13,7 @@ from framework.api.plan import Plan
 from framework.api.records import Forecast, NullDistribution
 from framework.api.run_folder import NULL, OVERRIDES, RunFolder
 from framework.api.schema import Stage
+from framework.util import lock
 from framework.util.errors import FrameworkError
 from framework.util.files import write_atomically
 
@@ -24,11 +26,17 @@ class WritableRunFolder(RunFolder):
     """Writes `<stage>.json` too."""
 
     @classmethod
-    def create(cls, plan: Plan) -> WritableRunFolder:
-        """Make the folder and write `plan.json` (the resolved config) and `overrides.json` (what made it)."""
+    def create(cls, plan: Plan, completed: Collection[Stage] = ()) -> WritableRunFolder:
+        """Make the folder and write `plan.json` (the resolved config) and `overrides.json` (what made it).
+
+        Args:
+            plan: the run.
+            completed: stages that an earlier start has completed, whose results stay.
+        """
         plan.run_dir.mkdir(parents=True, exist_ok=True)
         folder = cls(plan.run_dir)
-        spared = set() if Stage.train in plan.stages else {Stage.export}  # the export looks at what is in it
+        # The export looks itself at what an earlier one made of the same weights.
+        spared = {*completed, *([] if Stage.train in {*plan.stages} - {*completed} else [Stage.export])}
         for stage in STALE & {stale for ran in plan.stages for stale in _after(ran)} - spared:
             folder.file(stage.value).unlink(missing_ok=True)
             if stage is Stage.evaluate:
@@ -59,6 +67,25 @@ def _after(stage: Stage) -> set[Stage]:
     return {stage, Stage.report, *later.get(stage, ())} if stage in STALE else set()
 
 
+@contextmanager
+def locked(run_dir: Path) -> Iterator[None]:
+    """Hold the folder of a run for this process.
+
+    Raises:
+        FrameworkError: another process runs there, or the folder cannot be written.
+    """
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(lock.folder(run_dir, "set run_dir=FOLDER"))
+        except OSError as error:
+            raise _unwritable(run_dir, error) from error
+        yield
+
+
+def _unwritable(folder: Path, error: OSError) -> FrameworkError:
+    return FrameworkError(f"the run cannot write to {folder}: {error.strerror}. Set run_dir=FOLDER")
+
+
 def check_writable(folder: Path) -> None:
     """Try to write into `folder`, and remove whatever that made.
 
@@ -66,7 +93,8 @@ def check_writable(folder: Path) -> None:
         FrameworkError: it cannot be written, or it holds files that no run made.
     """
     folder = folder.resolve()
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / OVERRIDES).exists():
+    others = {path.name for path in folder.iterdir()} - {lock.NAME} if folder.is_dir() else set()
+    if others and not (folder / OVERRIDES).exists():
         raise FrameworkError(f"run_dir={folder} holds something else: give a new folder, or that of an earlier run")
     # Until the data stage is complete a run leaves nothing on the disk.
     new = [path for path in (folder, *folder.parents) if not path.exists()]
@@ -76,7 +104,7 @@ def check_writable(folder: Path) -> None:
         probe.write_bytes(b"")
         probe.unlink()
     except OSError as error:
-        raise FrameworkError(f"the run cannot write to {folder}: {error.strerror}. Set run_dir=FOLDER") from error
+        raise _unwritable(folder, error) from error
     finally:
         for path in new:
             if path.is_dir():

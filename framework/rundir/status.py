@@ -6,18 +6,20 @@ It is a plugin like any other, on the public hooks; the core registers it as `jo
 from __future__ import annotations
 
 import dataclasses
+import json
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from framework.api import records
 from framework.api.markers import hookimpl
-from framework.api.plan import Plan
+from framework.api.plan import Plan, as_plain
 from framework.api.records import DataResult
 from framework.api.run_folder import (
     ENVIRONMENT,
     FAILED,
     FINISHED,
+    INTERRUPTED,
     OVERRIDES,
     PASSED_OVER,
     PRUNED,
@@ -27,6 +29,7 @@ from framework.api.run_folder import (
 )
 from framework.api.schema import Stage
 from framework.util.errors import DoesNotFitError, FrameworkError, PrunedError, summarize_error
+from framework.util.files import write_failure
 from framework.util.redact import redact
 
 
@@ -34,8 +37,8 @@ from framework.util.redact import redact
 class Status:
     """How far a run got, as `status.json`. It stays `running` where the process was killed.
 
-    `state` is running, finished, failed, passed over because the run does not fit, or pruned by a sweep;
-    `stage` the last completed one, `seconds` those of each of this call.
+    `state` is running, finished, failed, interrupted by a signal, passed over because the run does not fit, or pruned
+    by a sweep; `stage` the last completed one, `seconds` those of each of this call.
     """
 
     state: str
@@ -91,15 +94,28 @@ def note_failure(run_dir: Path, error: BaseException) -> None:
     file = run_dir / STATUS
     status = records.load(Status, file) if file.exists() else Status(RUNNING, None, _now(), None, {}, None)
     if status.state == RUNNING and (run_dir / OVERRIDES).exists():
-        states = {DoesNotFitError: PASSED_OVER, PrunedError: PRUNED}
+        states = {DoesNotFitError: PASSED_OVER, PrunedError: PRUNED, KeyboardInterrupt: INTERRUPTED}
         state = next((state for kind, state in states.items() if isinstance(error, kind)), FAILED)
-        records.save(dataclasses.replace(status, state=state, finished=_now(), error=reason(error)), file)
+        _save_on_full_disk(dataclasses.replace(status, state=state, finished=_now(), error=reason(error)), file)
+
+
+def _save_on_full_disk(status: Status, file: Path) -> None:
+    """Save how a run ended; where no new file fits, into the blocks that the old one has."""
+    try:
+        records.save(status, file)
+    except OSError as error:
+        if not write_failure(error) or not file.exists():
+            raise
+        content = json.dumps(as_plain(status), indent=1).encode()
+        with file.open("r+b") as opened:
+            opened.write(content)
+            opened.truncate()
 
 
 def reason(error: BaseException) -> str:
     """Say in one line why a run ended, secrets taken out."""
     if isinstance(error, KeyboardInterrupt):
-        return "interrupted"
+        return str(error) or "interrupted"
     text = "; ".join(str(error).split("\n")) if isinstance(error, FrameworkError) else summarize_error(error)
     return str(redact(text))
 

@@ -7,11 +7,12 @@ folder of the trial: workers of a launcher may outlive the process that asked fo
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from framework.util import lock
-from framework.util.errors import FrameworkError
+
+REMEDY = "set hydra.sweep.dir=FOLDER"
 
 
 @contextmanager
@@ -21,40 +22,17 @@ def sweep(folder: Path) -> Iterator[None]:
     Raises:
         FrameworkError: another process runs the sweep, or a trial of it.
     """
-    new = [path for path in (folder, *folder.parents) if not path.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
-    mine = lock.take(folder / lock.NAME)
-    if mine is None:
-        raise _locked(folder)
-    busy = [file.parent for file in sorted(folder.glob(f"*/{lock.NAME}")) if lock.holder(file)]
-    if busy:
-        lock.release(mine)
-        raise _locked(busy[0])
-    try:
+    with lock.folder(folder, REMEDY):
+        for file in sorted(folder.glob(f"*/{lock.NAME}")):
+            if by := lock.holder(file):
+                raise lock.locked(file.parent, by, REMEDY)
         yield
-    finally:
-        lock.release(mine)
-        for path in new:
-            if path.is_dir() and not any(path.iterdir()):
-                path.rmdir()
 
 
-@contextmanager
-def trial(run: Path) -> Iterator[None]:
+def trial(run: Path) -> AbstractContextManager[None]:
     """Lock a trial for this process.
 
     Raises:
         FrameworkError: another process holds it.
     """
-    mine = lock.take(run / lock.NAME)
-    if mine is None:
-        raise _locked(run)
-    try:
-        yield
-    finally:
-        lock.release(mine)
-
-
-def _locked(folder: Path) -> FrameworkError:
-    by = lock.holder(folder / lock.NAME) or "another process"
-    return FrameworkError(f"{folder}: locked by {by}. Wait for it to finish or set hydra.sweep.dir=FOLDER")
+    return lock.folder(run, REMEDY)

@@ -31,6 +31,19 @@ class PrunedError(FrameworkError):
     """A sweep prunes a trial during its training: others are far better. The trial has not failed."""
 
 
+class Interrupted(KeyboardInterrupt):
+    """A signal has asked the run to end, and it ends where it can go on later. Its exit code is `code`."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"interrupted by {signal.Signals(number).name}")
+        self.number = number
+
+    @property
+    def code(self) -> int:
+        """The exit code of a process that ends by this signal, as shells have it: 143 for SIGTERM."""
+        return 128 + self.number
+
+
 def nearest(word: str, choices: Iterable[str], *, count: int = 1) -> list[str]:
     """Return the `count` choices that `word` most likely stands for, best first; none where nothing comes close.
 

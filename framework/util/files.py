@@ -1,19 +1,25 @@
-"""Files and folders that are there whole, or not at all."""
+"""Files and folders that are there whole, or not at all, after a loss of power too; and what a full disk looks like."""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
 PART_SUFFIX = ".part"
 """How the name of a file or folder ends that is being written; that of a folder in a cache begins with it."""
+FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
+"""What a system says that does not take what is written: no space, a quota, a limit, a broken disk, a read-only one."""
+UNSYNCED = {errno.EINVAL, errno.ENOTSUP, errno.EBADF, errno.EACCES}
+"""What a system says that cannot sync a folder."""
 
 
 def write_atomically(file: Path, content: str | bytes, *, errors: str = "strict", mode: int | None = None) -> None:
-    """Write a file atomically: until it is replaced, and after a kill, readers see the earlier one.
+    """Write a file atomically: until it is replaced, and after a kill or a loss of power, readers see the earlier one.
 
     Several processes may write the same file at a time; the last one wins.
 
@@ -30,8 +36,12 @@ def write_atomically(file: Path, content: str | bytes, *, errors: str = "strict"
     try:
         if mode is not None:  # before there is anything to read
             half.touch(mode)
-        half.write_bytes(content if isinstance(content, bytes) else content.encode(errors=errors))
+        with half.open("wb") as opened:
+            opened.write(content if isinstance(content, bytes) else content.encode(errors=errors))
+            opened.flush()
+            os.fsync(opened.fileno())
         half.replace(file)
+        _sync_folder(file.parent)
     finally:
         half.unlink(missing_ok=True)
 
@@ -59,6 +69,7 @@ def atomic_folder(folder: Path, *, replace: bool = False) -> Iterator[Path]:
         half = Path(tempfile.mkdtemp(prefix=PART_SUFFIX, dir=folder.parent))
     try:
         yield half
+        _sync_below(half)
         if replace:
             shutil.rmtree(folder, ignore_errors=True)
         try:
@@ -66,5 +77,58 @@ def atomic_folder(folder: Path, *, replace: bool = False) -> Iterator[Path]:
         except OSError:
             if replace or not folder.is_dir():
                 raise
+        _sync_folder(folder.parent)
     finally:
         shutil.rmtree(half, ignore_errors=True)
+
+
+def _sync_below(folder: Path) -> None:
+    """Have the system write all files and folders below a folder to the disk, and the folder itself."""
+    for place, _, names in os.walk(folder, topdown=False):
+        for name in names:
+            if not (file := Path(place, name)).is_symlink():
+                with file.open("rb") as opened:
+                    os.fsync(opened.fileno())
+        _sync_folder(Path(place))
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have the system write the names in a folder to the disk; some systems cannot, and need not."""
+    if os.name == "nt":
+        return
+    try:
+        opened = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # it may be written and not be read
+        return
+    try:
+        os.fsync(opened)
+    except OSError as error:
+        if error.errno not in UNSYNCED:
+            raise
+    finally:
+        os.close(opened)
+
+
+def write_failure(error: BaseException) -> str:
+    """Return why the system did not take what was written, `No space left on device`; empty for any other error.
+
+    safetensors and tokenizers, in Rust, and torch, in C++, raise errors of their own, with the reason in the text or
+    without one.
+    """
+    if isinstance(error, OSError):
+        return os.strerror(error.errno) if error.errno in FULL else ""
+    if (found := re.search(r"\(os error (\d+)\)", str(error))) and int(found[1]) in FULL:
+        return os.strerror(int(found[1]))
+    torch_writer = isinstance(error, RuntimeError) and re.search("PytorchStreamWriter|inline_container", str(error))
+    return "the file could not be written to its end" if torch_writer else ""
+
+
+def describe_room(folder: Path, needed: int | None = None) -> str:
+    """Say how much is free on the disk of a folder, and how much is missing where `needed` bytes are to fit."""
+    import shutil  # noqa: PLC0415 - as above
+
+    free = shutil.disk_usage(next(path for path in (folder, *folder.parents) if path.exists())).free
+    if needed is None or needed <= free:
+        return f"{free / 1e6:,.1f} MB are free there"
+    numbers = [f"{size / 1e6:,.1f} MB" for size in (needed, free, needed - free)]
+    return "{} are needed and {} are free there: {} are missing".format(*numbers)

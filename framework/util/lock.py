@@ -1,15 +1,23 @@
 """A lock on a file that its process holds as long as it lives: the system releases it whatever ends the process.
 
 The file is there while it is held, and says by whom. On a disk without locks, nobody holds any.
+
+The lock of a folder also holds between machines that share a disk and do not see each other's locks: its holder touches
+the file every few seconds. Machines are told apart by the id of their start, since names and process numbers repeat.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
 import stat
-from contextlib import suppress
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,15 +29,110 @@ if TYPE_CHECKING:
 NAME = ".lock"
 PAUSE = 0.01
 """Seconds after which a lock is asked for again."""
+BEAT, SILENT = 5.0, 30.0
+"""Seconds between two touches of a folder's lock, and after which a holder on another machine that did none is dead."""
+SKEW = 600.0
+"""Seconds that the clocks of two machines may differ: a lock that was touched longer ago needs no look."""
 NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP}
 
 
-def take(path: Path, *, seconds: float = 0) -> FileLock | None:
-    """Lock a file in an existing folder; None where another process still holds the lock after `seconds`."""
+@contextlib.contextmanager
+def folder(place: Path, remedy: str) -> Iterator[None]:
+    """Hold the lock of a folder. It is made where there is none; if it stays empty it is removed at the end.
+
+    Args:
+        place: the folder.
+        remedy: what else than to wait for the holder can be done, for the message.
+
+    Raises:
+        FrameworkError: another process holds it.
+        OSError: the folder cannot be written.
+    """
+    new = [path for path in (place, *place.parents) if not path.exists()]
+    place.mkdir(parents=True, exist_ok=True)
+    file, before = place / NAME, list[tuple[str, float]]()
+    try:
+        mine = take(file, acquired=lambda opened: before.append(_read(opened)))
+        if mine is None:
+            raise locked(place, holder(file) or "another process", remedy)
+        if before and (other := _lives_elsewhere(file, *before[0])):
+            mine.release()  # the file is the other's, and stays
+            raise locked(place, other, remedy)
+        file.write_text(f"{_me()}\n{_machine()}\n", encoding="utf-8")
+        stop = threading.Event()
+        threading.Thread(target=_beat, args=(file, stop), daemon=True).start()
+        try:
+            yield
+        finally:
+            stop.set()
+            release(mine)
+    finally:
+        for path in new:
+            if path.is_dir() and not any(path.iterdir()):
+                path.rmdir()
+
+
+def locked(place: Path, by: str, remedy: str) -> FrameworkError:
+    """Return the refusal of a folder that another process holds."""
+    return FrameworkError(f"{place}: locked by {by}. Wait for it to finish or {remedy}")
+
+
+def _me() -> str:
+    return f"process {os.getpid()} on {socket.gethostname()}"
+
+
+def _machine() -> str:
+    """Return what only this machine, since its start, calls itself."""
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:  # no Linux
+        return f"{socket.gethostname()} {uuid.getnode():x}"
+
+
+def _read(opened: int) -> tuple[str, float]:
+    """Return what the file of a lock says, and when it was touched."""
+    return os.pread(opened, 1000, 0).decode(errors="replace"), os.fstat(opened).st_mtime
+
+
+def _lives_elsewhere(file: Path, text: str, touched: float) -> str:
+    """Return who holds a lock on another machine, whose locks are not seen here; empty where nobody does.
+
+    No clocks are compared: who lives touches the file again.
+    """
+    who, _, machine = text.strip().partition("\n")
+    if not machine or machine == _machine() or abs(time.time() - touched) > SKEW:
+        return ""
+    print(f"{file}: {who} may be at work: waiting up to {SILENT:g} s for a sign of it", file=sys.stderr)
+    end = time.monotonic() + SILENT
+    while time.monotonic() < end:
+        time.sleep(min(BEAT, 1.0) / 2)
+        with (
+            contextlib.suppress(FileNotFoundError),
+            file.open("rb") as opened,
+        ):  # opened: a network disk asks its server
+            if os.fstat(opened.fileno()).st_mtime != touched:
+                return who
+    return ""
+
+
+def _beat(file: Path, stop: threading.Event) -> None:
+    while not stop.wait(BEAT):
+        with contextlib.suppress(OSError):  # it was taken away by hand, or the disk is gone for a while
+            os.utime(file)
+
+
+def take(path: Path, *, seconds: float = 0, acquired: Callable[[int], None] | None = None) -> FileLock | None:
+    """Lock a file in an existing folder; None where another process still holds the lock after `seconds`.
+
+    Args:
+        path: the file.
+        seconds: how long another process is waited for.
+        acquired: gets the opened file when it is locked, instead of that the holder is written into it.
+    """
     from filelock import FileLock, Timeout  # noqa: PLC0415 - 0.1 s that --help need not pay
 
     # Not bound to a thread: the end of the session may release it in another one.
-    mine = FileLock(path, poll_interval=PAUSE, thread_local=False, on_acquired=_write_holder)
+    mine = FileLock(path, poll_interval=PAUSE, thread_local=False, on_acquired=acquired or _write_holder)
     try:
         mine.acquire(timeout=max(seconds, 3 * PAUSE))  # its file may be removed between opening and locking
     except Timeout:
@@ -47,7 +150,7 @@ def private_folder(folder: Path) -> Path:
     Raises:
         FrameworkError: there is a link, a file, or a folder of somebody else or that others may write.
     """
-    with suppress(FileExistsError):
+    with contextlib.suppress(FileExistsError):
         folder.mkdir(mode=0o700)
     found = folder.lstat()  # of a link itself, not of what it points to
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
@@ -59,7 +162,7 @@ def private_folder(folder: Path) -> Path:
 
 def _write_holder(file: int) -> None:
     os.ftruncate(file, 0)  # what a process that was killed has left
-    os.write(file, f"process {os.getpid()} on {socket.gethostname()}".encode())
+    os.write(file, _me().encode())
 
 
 def release(mine: FileLock) -> None:
@@ -73,10 +176,14 @@ def holder(path: Path) -> str:
     if not path.exists():
         return ""
     # A file alone says nothing: a process that was killed leaves it, without its lock.
-    if mine := take(path):
+    before: list[tuple[str, float]] = []
+    if mine := take(path, acquired=lambda opened: before.append(_read(opened))):
+        if before and (other := _lives_elsewhere(path, *before[0])):
+            mine.release()
+            return other
         release(mine)
         return ""
     try:
-        return path.read_text(encoding="utf-8", errors="replace") or "another process"
+        return path.read_text(encoding="utf-8", errors="replace").partition("\n")[0] or "another process"
     except FileNotFoundError:  # released meanwhile
         return ""

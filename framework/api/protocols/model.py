@@ -148,7 +148,7 @@ class KeepsCheckpoints(Protocol):
     """A model whose trainings resume from checkpoints after an interruption."""
 
     def forget_checkpoints(self) -> None:
-        """Remove what an ended training of this run left: the run takes the weights of another trial."""
+        """Remove the checkpoints of this run: its training is complete, or it took the weights of another trial."""
 
 
 @dataclass(frozen=True)
@@ -156,13 +156,16 @@ class TrainRun:
     """Where a training writes, who receives each step, and what is measured at a validation besides the loss.
 
     The training follows what `on_step` returns; None means continue. What it raises ends the training, and nothing is
-    saved.
+    saved. `interruption` is for models with checkpoints: a training that asks it after each optimizer step, before the
+    last one, saves a checkpoint and raises what it returns, if it returns something. A training that never asks is
+    stopped wherever it is.
     """
 
     checkpoint: Path
     scratch: Path
     on_step: Callable[[Step], StepControl | None]
     measure: Callable[[], Mapping[str, float]] = dict
+    interruption: Callable[[], BaseException | None] = lambda: None
 
 
 @runtime_checkable

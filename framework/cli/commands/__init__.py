@@ -22,7 +22,7 @@ class RerunCommandConfig(CommandConfig):
 
 @dataclass
 class ResumeCommandConfig(CommandConfig):
-    """Run what is missing of a sweep: trials that failed, were killed or never began."""
+    """Go on with a run that was interrupted, or with the trials of a sweep that failed, were killed or never began."""
 
 
 @dataclass

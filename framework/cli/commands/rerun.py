@@ -25,6 +25,7 @@ from framework.config.compose import add_folder
 from framework.hooks.session import Session, current
 from framework.plan.load import load_plan
 from framework.rundir.environment import Commit, Environment, commit, plugin_origins
+from framework.rundir.folder import locked
 from framework.rundir.read import differences, flat, read_run
 from framework.util.command import CommandParser
 from framework.util.errors import FrameworkError, display_path
@@ -60,7 +61,9 @@ class RerunCommand:
             print(line, file=sys.stderr)
         plan = _watch_data(run, environment, plan, keys, anyway=anyway)
         launcher: Launcher = plan.launch.create()
-        if launcher.launch(plan) is not None:
+        with locked(plan.run_dir):
+            report = launcher.launch(plan)
+        if report is not None:
             both = " ".join(display_path(folder, shell) for folder in (run.folder, plan.run_dir))
             print(f"compare: python -m framework diff {both}")
         return 0

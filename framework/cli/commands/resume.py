@@ -1,13 +1,14 @@
-"""`python -m framework resume SWEEP_FOLDER`: rerun the missing trials of a sweep with its original overrides.
+"""`python -m framework resume [FOLDER]`: go on with a run that was interrupted, or with what is missing of a sweep.
 
-Finished and pruned trials are kept. The overrides come from `multirun.yaml`, which Hydra writes before the first trial.
+A run goes on in its folder with its original overrides. Of a sweep, finished and pruned trials are kept; its overrides
+come from `multirun.yaml`, which Hydra writes before the first trial. Without a folder, what can be resumed is listed.
 """
 
 from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from hydra.core.override_parser.types import Quote, QuotedString
@@ -16,41 +17,100 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from framework.api import records
-from framework.api.run_folder import ENVIRONMENT, OVERRIDES
+from framework.api.run_folder import ENVIRONMENT, FINISHED, OVERRIDES, RUNNING, STATUS, RunFolder
 from framework.api.text.overrides import override_key
 from framework.cli.arguments import load_surroundings
 from framework.cli.commands import ResumeCommandConfig
 from framework.cli.main import start
 from framework.config.compose import add_folder
 from framework.hooks.session import Session, current
+from framework.run.interruption import resume_command
 from framework.rundir.environment import Environment
+from framework.rundir.read import read_run
+from framework.util import lock
 from framework.util.command import CommandParser
 from framework.util.errors import FrameworkError
 
 MULTIRUN = "multirun.yaml"
 RESUME = "hydra.callbacks.sweep_folder.resume"
 OURS = {RESUME, "hydra.sweep.dir"}
+PLACES = (f"outputs/*/*/{STATUS}", f"outputs/*/*/*/{STATUS}")
+"""Where runs and the trials of sweeps lie, if no other folder was given."""
 
 
 class ResumeCommand:
-    """Resumes a sweep."""
+    """Resumes a run or a sweep."""
 
     def __init__(self, config: ResumeCommandConfig) -> None:
         self.config = config
 
     def main(self, arguments: Sequence[str]) -> int:
-        """Run the sweep again in its folder, without the completed trials."""
+        """Go on with the run or the sweep in a folder, or list those that can go on."""
         parser = CommandParser("resume", ResumeCommandConfig.__doc__)
-        parser.add_argument("sweep_folder", metavar="SWEEP_FOLDER", help="the folder of the sweep")
-        folder = Path(parser.read(arguments).sweep_folder).expanduser().absolute()
-        session, overrides = current(), _read(folder)
-        _enter(session, folder)
-        place = QuotedString(str(folder), Quote.single).with_quotes()
-        sweep_words = [word for word in (*overrides.hydra, *overrides.task) if override_key(word) not in OURS]
-        words = ["-m", *sweep_words, f"hydra.sweep.dir={place}", f"{RESUME}=true"]
+        parser.add_argument("folder", metavar="FOLDER", nargs="?", help="the folder of the run or of the sweep")
+        given = parser.read(arguments).folder
+        if given is None:
+            for line in _resumable(Path.cwd()):
+                print(line)
+            return 0
+        folder = Path(given).expanduser().absolute()
+        session = current()
+        is_run = (folder / OVERRIDES).exists() and not (folder / MULTIRUN).exists()
+        words = _run(session, folder) if is_run else _sweep(session, folder)
         load_surroundings(session, words)
         start(session, words)
         return 0
+
+
+def _resumable(place: Path) -> Iterator[str]:
+    """Give a line for each run and each sweep below a folder that is not finished and that no process works on."""
+    seen = dict.fromkeys(_home(file.parent) for pattern in PLACES for file in sorted(place.glob(pattern)))
+    found = False
+    for folder in seen:
+        runs = [file.parent for file in folder.glob(f"*/{STATUS}")] if (folder / MULTIRUN).exists() else [folder]
+        states = [str(RunFolder(run).status().get("state", "")) for run in runs]
+        states = [
+            "killed" if state == RUNNING else state
+            for state, run in zip(states, runs, strict=True)
+            if not RunFolder(run).is_complete
+        ]
+        if not states or lock.holder(folder / lock.NAME):
+            continue
+        found = True
+        what = states[0] if runs == [folder] else f"{len(states)} of {len(runs)} trials are not complete"
+        yield f"{resume_command(folder)}    # {what}"
+    if not found:
+        yield "nothing can be resumed: below outputs/ no run was interrupted"
+
+
+def _home(run: Path) -> Path:
+    """Return the folder of the sweep that a run is a trial of, or that of the run."""
+    return run.parent if (run.parent / MULTIRUN).exists() else run
+
+
+def _run(session: Session, folder: Path) -> list[str]:
+    """Return the words that go on with a run, in the folder where it was started.
+
+    Raises:
+        FrameworkError: it is finished, a trial of a sweep, or was never begun.
+    """
+    if (folder.parent / MULTIRUN).exists():
+        raise FrameworkError(f"{folder} is a trial of a sweep: resume that, {resume_command(folder.parent)}")
+    run = read_run(folder)
+    if RunFolder(folder).status().get("state") == FINISHED:
+        raise FrameworkError(f"{folder} is finished: there is nothing to resume, and rerun does it again")
+    _enter(session, folder / ENVIRONMENT)
+    place = QuotedString(str(folder), Quote.single).with_quotes()
+    return [*(word for word in run.overrides if override_key(word) != "run_dir"), f"run_dir={place}"]
+
+
+def _sweep(session: Session, folder: Path) -> list[str]:
+    """Return the words that go on with a sweep, in the folder where it was started."""
+    overrides = _read(folder)
+    _enter(session, next(iter(sorted(folder.glob(f"*/{ENVIRONMENT}"))), None))
+    place = QuotedString(str(folder), Quote.single).with_quotes()
+    sweep_words = [word for word in (*overrides.hydra, *overrides.task) if override_key(word) not in OURS]
+    return ["-m", *sweep_words, f"hydra.sweep.dir={place}", f"{RESUME}=true"]
 
 
 def _read(folder: Path) -> DictConfig:
@@ -61,11 +121,8 @@ def _read(folder: Path) -> DictConfig:
     """
     file = folder / MULTIRUN
     if not file.is_file():
-        reason = (
-            "it is a run, and a run is done again with rerun" if (folder / OVERRIDES).exists() else "no sweep began"
-        )
-        missing = "there is no such folder" if not folder.is_dir() else f"it holds no {MULTIRUN}: {reason}"
-        raise FrameworkError(f"{folder}: {missing}")
+        held = f"it holds neither {OVERRIDES} of a run nor {MULTIRUN} of a sweep: nothing began"
+        raise FrameworkError(f"{folder}: {held if folder.is_dir() else 'there is no such folder'}")
     try:
         words: DictConfig = OmegaConf.load(file).hydra.overrides
     except (OSError, YAMLError, OmegaConfBaseException, AttributeError) as error:
@@ -75,18 +132,20 @@ def _read(folder: Path) -> DictConfig:
     return words
 
 
-def _enter(session: Session, folder: Path) -> None:
-    """Go where the sweep was started, and search the folders that `--config-dir` named, as its trials tell.
+def _enter(session: Session, file: Path | None) -> None:
+    """Go where a run was started, as its environment says, and search the folders that `--config-dir` named.
 
     Raises:
         FrameworkError: one of them is not here.
     """
-    file = next(iter(sorted(folder.glob(f"*/{ENVIRONMENT}"))), None)
-    if file is None:  # no trial began
+    if file is None or not file.exists():  # no trial began
         return
-    environment = records.load(Environment, file)
+    try:
+        environment = records.load(Environment, file)
+    except ValueError as error:
+        raise FrameworkError(f"{error}. Remove it, and resume in the folder where the run was started") from error
     if not Path(environment.folder).is_dir():
-        raise FrameworkError(f"the sweep was started in {environment.folder}, which is not here")
+        raise FrameworkError(f"{file.parent} was started in {environment.folder}, which is not here")
     if Path(environment.folder).resolve() != Path.cwd().resolve():
         print(f"runs in {environment.folder}, where it was started", file=sys.stderr)
         os.chdir(environment.folder)

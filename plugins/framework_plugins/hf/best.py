@@ -11,6 +11,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from framework.api.errors import FrameworkError
+from framework.api.files import describe_room, write_failure
 from framework_plugins.hf.group.weights import local, trained
 
 FILE = "best-{}.safetensors"
@@ -49,10 +50,12 @@ class BestWeights:
         try:
             self.file.parent.mkdir(parents=True, exist_ok=True)
             save_file({name: weight.contiguous() for name, weight in self._trained().items()}, self.file)
-        except OSError as error:
+        except Exception as error:
+            if not (reason := write_failure(error)):
+                raise
             raise FrameworkError(
-                f"step {step}: the best weights so far find no room in {self.file.parent}: {error.strerror}. Set "
-                "run_dir=FOLDER on a larger disk, or trainer.keep_best=false"
+                f"step {step}: the best weights so far find no room in {self.file.parent}: {reason} "
+                f"({describe_room(self.file.parent)}).\nSet run_dir=FOLDER on a larger disk, or trainer.keep_best=false"
             ) from error
 
     def pieces(self) -> dict[str, torch.Tensor]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -21,6 +22,45 @@ Validation = tuple[float | None, Mapping[str, float]]
 """The validation loss, and what prompts give."""
 
 
+SAVES, ENDS = 1, 2
+"""What a process wants after a step: a checkpoint, or the end of the training after one."""
+
+
+class Pace:
+    """When the next checkpoint is due by time.
+
+    Args:
+        seconds: between two of them, at least; None for none.
+        clock: tells the time in seconds.
+    """
+
+    share = 0.02
+    """Of the training, what checkpoints may take."""
+
+    def __init__(self, seconds: float | None, clock: Callable[[], float] = time.monotonic) -> None:
+        self.seconds = seconds
+        self.clock = clock
+        self.took = 0.0
+        """Seconds that the last one took."""
+        self.start()
+
+    def start(self) -> None:
+        """Begin to wait for the next one."""
+        self.since = self.clock()
+
+    def is_due(self) -> bool:
+        """Whether it is time for one."""
+        return self.seconds is not None and self.clock() - self.since >= max(self.seconds, self.took / self.share)
+
+    @contextmanager
+    def saving(self) -> Iterator[None]:
+        """Take the time of one."""
+        begun = self.clock()
+        yield
+        self.took = self.clock() - begun
+        self.start()
+
+
 class Progress(TrainerCallback):
     """Turns the trainer's log entries into steps, with the validations, and does what the run says after each.
 
@@ -31,6 +71,8 @@ class Progress(TrainerCallback):
         rehearse: makes the largest pass of a run with this many steps, if the run is long enough for that.
         best: sets weights aside.
         eval_steps: steps between two validations; None for an epoch.
+        pace: when checkpoints are due by time.
+        agree: returns the largest number that a process of the training has, in all of them.
     """
 
     def __init__(
@@ -41,6 +83,8 @@ class Progress(TrainerCallback):
         rehearse: Callable[[int], None],
         best: BestWeights,
         eval_steps: int | None,
+        pace: Pace,
+        agree: Callable[[int], int],
     ) -> None:
         self.trainer = trainer
         self.run = run
@@ -48,6 +92,10 @@ class Progress(TrainerCallback):
         self.rehearse = rehearse
         self.best = best
         self.eval_steps = eval_steps
+        self.pace = pace
+        self.agree = agree
+        self.ending = False
+        """Whether the training ends after the checkpoint of this step."""
         self.updating = False
         """Whether the optimizer is updating: some of the weights may be those of the next step."""
         self.start = time.perf_counter()
@@ -63,15 +111,17 @@ class Progress(TrainerCallback):
         """Seconds that an earlier process took."""
         self.began = 0
         """The step after which this process resumed."""
+        self.unlogged: tuple[float, int] | None = None
+        """The sum of the losses since the last log entry before the checkpoint, and the step of that."""
 
     @property
     def seconds(self) -> float:
         """Seconds of training, validations left out."""
         return time.perf_counter() - self.start - self.paused
 
-    def resumed(self, seconds: float, steps: list[Step]) -> None:
-        """Take what an earlier process told."""
-        self.before, self.told = seconds, steps
+    def resumed(self, seconds: float, steps: list[Step], unlogged: tuple[float, int]) -> None:
+        """Take what an earlier process told, and what it had not told yet."""
+        self.before, self.told, self.unlogged = seconds, steps, unlogged
 
     def on_train_begin(self, _: TrainingArguments, state: TrainerState, *__: Any, **___: Any) -> None:
         """Tell again what an earlier process told, so that all who listen know it, and start the clock."""
@@ -83,6 +133,9 @@ class Progress(TrainerCallback):
             self.validated = self.validated or step.eval_loss is not None or bool(step.metrics)
         self.began = state.global_step
         self.start = time.perf_counter() - self.before
+        self.pace.start()
+        if self.unlogged:
+            self.trainer.begin_in_log_entry(*self.unlogged)
 
     def on_epoch_begin(self, _: TrainingArguments, state: TrainerState, *__: Any, **___: Any) -> None:
         """Choose the order of the epoch: not every data loader passes it on."""
@@ -106,6 +159,10 @@ class Progress(TrainerCallback):
         if is_due(self.eval_steps, step, len(train_dataloader), last, validated=self.validated):
             self._validate()
             control.should_log = True
+        wish = ENDS if self.run.interruption() else SAVES if self.pace.is_due() else 0
+        agreed = self.agree(wish)
+        self.ending = agreed == ENDS
+        control.should_save = control.should_save or agreed > 0
 
     def _validate(self) -> None:
         before = time.perf_counter()

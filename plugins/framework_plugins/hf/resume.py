@@ -2,14 +2,16 @@
 
 A checkpoint is a folder below `.resume` in the run folder. It holds whole tensors by the names of the weights, so a
 training can resume with another number of processes; and the hash of each of its files, since libraries load damaged
-ones silently. The newest that is whole is taken. One training has one set of settings: with others
-a run is refused.
+ones silently. The newest that is whole is taken, and the run says which, and what it passed over. One training has one
+set of settings: with others a run is refused. On a full disk the training goes on without a new checkpoint.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
+import re
 import shutil
 from array import array
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from framework.api.errors import FrameworkError
-from framework.api.files import atomic_folder
+from framework.api.files import atomic_folder, describe_room, write_failure
 from framework.api.plan import Plan
 from framework.api.records import TokenRow
 from framework.api.schema import Affects
@@ -25,9 +27,8 @@ from framework.api.text import redact
 
 FOLDER = ".resume"
 MANIFEST = "manifest.json"
-KEPT = 2
-"""Checkpoints that are kept: the newest, and one more in case that one is damaged."""
 BLOCK = 1 << 20
+log = logging.getLogger(__name__)
 
 
 def settings(plan: Plan) -> dict[str, Any]:
@@ -59,6 +60,7 @@ class Checkpoints:
         self.folder = plan.run_dir / FOLDER
         self.settings: Mapping[str, Any] = json.loads(json.dumps(settings(plan), default=str))
         self.writes = writes
+        self.limit: int = getattr(plan.training, "save_total_limit", 1)
         self._rows: tuple[Sequence[TokenRow], str] | None = None
 
     def _digest(self, rows: Sequence[TokenRow]) -> str:
@@ -68,7 +70,7 @@ class Checkpoints:
         return self._rows[1]
 
     def newest(self, rows: Sequence[TokenRow] | None = None) -> Path | None:
-        """Return the newest checkpoint that is whole; None where there is none.
+        """Return the newest checkpoint that is whole; None where there is none. With the rows known, say which it is.
 
         Args:
             rows: those of the training, where they are known.
@@ -76,17 +78,30 @@ class Checkpoints:
         Raises:
             FrameworkError: it is one of another training.
         """
+        damaged: list[str] = []
         for folder in sorted(self._all(), key=_step, reverse=True):
             manifest = _manifest(folder)
             if manifest is None:
+                damaged.append(f"{folder.name} ({MANIFEST})")
                 continue
             saved = {**manifest["settings"], "rows": manifest["rows"]}
             current = {**self.settings, "rows": self._digest(rows) if rows is not None else manifest["rows"]}
             if other := [key for key in dict.fromkeys([*saved, *current]) if saved.get(key) != current.get(key)]:
                 raise self._refusal(folder, other[0], saved.get(other[0]))
-            if rows is None or all(_hash(folder / name) == known for name, known in manifest["files"].items()):
+            if rows is None:
                 return folder
+            broken = [name for name, known in manifest["files"].items() if _hash(folder / name) != known]
+            if not broken:
+                self._say(f"the training goes on after step {_step(folder)}, from {FOLDER}/{folder.name}", damaged)
+                return folder
+            damaged.append(f"{folder.name} ({', '.join(broken)})")
+        if damaged and rows is not None:
+            self._say("the training begins at its first step", damaged)
         return None
+
+    def _say(self, text: str, damaged: Sequence[str]) -> None:
+        if self.writes:
+            log.warning("%s", f"{text}; passed over as damaged: {', '.join(damaged)}" if damaged else text)
 
     def _refusal(self, folder: Path, key: str, before: Any) -> FrameworkError:
         what = "other rows" if key == "rows" else f"{key}={before}"
@@ -96,11 +111,17 @@ class Checkpoints:
         )
         return FrameworkError(message)
 
-    def save(self, step: int, rows: Sequence[TokenRow], write: Callable[[Path], None]) -> None:
-        """Let `write` fill a folder for a step; it is complete or absent.
+    def save(self, step: int, rows: Sequence[TokenRow], write: Callable[[Path], None], needed: int) -> None:
+        """Let `write` fill a folder for a step; it is complete or absent. Where it finds no room, that is said.
+
+        Args:
+            step: after which it is.
+            rows: of the training.
+            write: writes the state into a folder.
+            needed: about how many bytes.
 
         Raises:
-            FrameworkError: it does not fit.
+            FrameworkError: the folder of the checkpoints cannot be made.
         """
         if not self.writes:
             return
@@ -111,12 +132,20 @@ class Checkpoints:
                 files = {file.name: _hash(file) for file in sorted(half.iterdir())}
                 manifest = {"settings": self.settings, "rows": self._digest(rows), "files": files}
                 (half / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-        except OSError as error:
-            raise FrameworkError(
-                f"step {step}: the checkpoint does not fit in {self.folder}: {error.strerror}. Set run_dir=FOLDER on "
-                "a larger disk, or trainer.save_steps=null"
-            ) from error
-        for old in sorted(self._all(), key=_step)[:-KEPT]:
+        except Exception as error:
+            if reason := write_failure(error):
+                room = describe_room(self.folder, needed)
+                log.warning("%s", f"step {step}: no checkpoint, the training continues: {reason} ({room})")
+                return
+            if isinstance(error, OSError):
+                raise FrameworkError(
+                    f"{final} cannot be made: {error.strerror}. Remove {self.folder}, or set another run_dir"
+                ) from error
+            raise
+        # One of a later step was passed over as damaged: it must not stand in for a whole one.
+        for old in [folder for folder in self._all() if _step(folder) > step]:
+            shutil.rmtree(old, ignore_errors=True)
+        for old in sorted(self._all(), key=_step)[: -self.limit]:
             shutil.rmtree(old, ignore_errors=True)
 
     def clear(self) -> None:
@@ -125,7 +154,7 @@ class Checkpoints:
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def _all(self) -> Iterator[Path]:
-        yield from (path for path in self.folder.glob("step-*") if path.suffix != ".part")
+        yield from (path for path in self.folder.glob("step-*") if re.fullmatch(r"step-\d+", path.name))
 
 
 def _step(folder: Path) -> int:
@@ -137,8 +166,9 @@ def _manifest(folder: Path) -> dict[str, Any] | None:
         manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError):  # damaged
         return None
-    whole = isinstance(manifest, dict) and {"settings", "rows", "files"} <= set(manifest)
-    return manifest if whole else None
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("rows"), str):
+        return None
+    return manifest if all(isinstance(manifest.get(name), dict) for name in ("settings", "files")) else None
 
 
 def _hash(file: Path) -> str:

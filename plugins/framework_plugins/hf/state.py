@@ -49,6 +49,8 @@ class State:
         self.keeps = keeps
         self.gathered = gathered
         self.random: Sequence[Any] = ()
+        self.needed = 0
+        """Bytes of what `read` has read last."""
         self.checkpoint = Path()
 
     @property
@@ -70,6 +72,13 @@ class State:
         optimizer = self._optimizer()
         now = Randomness.now()
         random = self.gathered((now.cpu, now.cuda))
+        entries = self.gathered(self.trainer.log_entry())
+        kept = [
+            *weights.values(),
+            *own.values(),
+            *(each for one in optimizer["states"].values() for each in one.values()),
+        ]
+        self.needed = sum(value.nbytes for value in kept if isinstance(value, torch.Tensor))
         rest = {
             "scheduler": self.trainer.lr_scheduler.state_dict(),
             "random": random,
@@ -78,6 +87,7 @@ class State:
             "seconds": self.progress.seconds,
             "steps": [dataclasses.asdict(step) for step in self.progress.told],
             "best": best.step,
+            "log entry": (sum(loss for loss, _ in entries) / len(entries), entries[0][1]),
             "scaler": self.scaler.state_dict() if self.scaler else None,
         }
 
@@ -147,7 +157,7 @@ class State:
             self.progress.best.put(
                 rest["best"], {name: local(like(value, named[name])) for name, value in pieces.items()}
             )
-        self.progress.resumed(rest["seconds"], [Step(**step) for step in rest["steps"]])
+        self.progress.resumed(rest["seconds"], [Step(**step) for step in rest["steps"]], rest["log entry"])
 
     def _restore_optimizer(self, folder: Path, named: dict[str, torch.nn.Parameter]) -> None:
         plain = self.trainer.optimizer.optimizer

@@ -76,7 +76,7 @@ class SupervisedTrainer(SFTTrainer):
     between: State
     """The state of the training, for checkpoints."""
     keep: Callable[[], None]
-    """Makes a checkpoint."""
+    """Makes a checkpoint, and ends the training where it was asked to end."""
 
     def __init__(self, passes: Passes, order: RowSampler, oom_retry: OomRetry, **arguments: Any) -> None:
         self.passes = passes
@@ -122,6 +122,18 @@ class SupervisedTrainer(SFTTrainer):
         """Make a checkpoint in our own form; after the last step there is nothing to resume."""
         if self.state.global_step < self.state.max_steps and not self.control.should_training_stop:
             self.keep()
+
+    def log_entry(self) -> tuple[float, int]:
+        """Return the sum of the losses since the last log entry, and its step."""
+        # Older versions of transformers have the sum in a local variable: there the entry begins anew.
+        summed = getattr(self, "_tr_loss", None)
+        return (0.0, self.state.global_step) if summed is None else (float(summed), self._globalstep_last_logged)
+
+    def begin_in_log_entry(self, loss: float, step: int) -> None:
+        """Go on with a log entry that began before a checkpoint."""
+        if step < self.state.global_step:
+            self._tr_loss += loss
+            self._globalstep_last_logged = step
 
     def _load_from_checkpoint(self, *_: Any, **__: Any) -> None:
         """Wait: the parent calls this before all is in place."""

@@ -26,7 +26,7 @@ from framework_plugins.hf.evaluation import longest
 from framework_plugins.hf.memory.oom_retry import OomRetry
 from framework_plugins.hf.memory.passes import Passes, checkpoints
 from framework_plugins.hf.memory.retry import forget, ran_out
-from framework_plugins.hf.progress import Progress, Validation
+from framework_plugins.hf.progress import Pace, Progress, Validation
 from framework_plugins.hf.resume import Checkpoints
 from framework_plugins.hf.row_sampler import RowSampler
 from framework_plugins.hf.state import State
@@ -65,6 +65,8 @@ class Training:
     def run(self, rows: Sequence[TokenRow], run: TrainRun, validate: Callable[[], Validation]) -> TrainResult:
         """Train, and save the weights into `run.checkpoint`, those of the best validation where they were set aside.
 
+        The checkpoints stay until the run has saved the result.
+
         Raises:
             FrameworkError: memory runs out and nothing can be made smaller.
         """
@@ -75,11 +77,12 @@ class Training:
         trainable = count_trainable(self.model)
         best = BestWeights(self.model, run.scratch, self._rank)
         rehearse = partial(self._rehearse, trainer, rows)
-        progress = Progress(trainer, run, validate, rehearse, best, self.config.eval_steps)
+        pace = Pace(self.config.save_seconds if self._rank == 0 else None)
+        progress = Progress(trainer, run, validate, rehearse, best, self.config.eval_steps, pace, self._agree_on)
         trainer.remove_callback(PrinterCallback)  # the loggers of the run print
         trainer.add_callback(progress)
         trainer.between = self._state(trainer, progress)
-        trainer.keep = partial(self._keep, trainer, rows)
+        trainer.keep = partial(self._keep, trainer, rows, progress)
         try:
             outcome = self._train(trainer, progress, self._begun(trainer, rows, run.scratch))
             seconds = progress.seconds
@@ -90,7 +93,6 @@ class Training:
         if checkpoints(self.model) and not self.machine.checkpointing:
             self.machine.facts[hardware.CHECKPOINTING] = "on (memory ran out)"
         self._save(trainer, run.checkpoint)
-        self.checkpoints.clear()
         # transformers divides by the steps of all processes, or of this one: by version.
         loss_sum = trainer.between.lost()
         return TrainResult(
@@ -121,8 +123,19 @@ class Training:
         newest = self._newest(rows)
         return trainer.between.begin(newest, scratch / f"begun-{self._rank}") if newest else None
 
-    def _keep(self, trainer: SupervisedTrainer, rows: Sequence[TokenRow]) -> None:
-        self.checkpoints.save(trainer.state.global_step, rows, trainer.between.read())
+    def _keep(self, trainer: SupervisedTrainer, rows: Sequence[TokenRow], progress: Progress) -> None:
+        """Make a checkpoint, and end the training after it where a signal asks for that."""
+        with progress.pace.saving():
+            write = trainer.between.read()
+            self.checkpoints.save(trainer.state.global_step, rows, write, trainer.between.needed)
+        if progress.ending:
+            progress.agree(0)  # the first process of a group has written: where one ends, the others are ended
+            if error := progress.run.interruption():
+                raise error
+
+    def _agree_on(self, number: int) -> int:
+        """Return the largest number that a process of the training has."""
+        return number
 
     @property
     def _batch(self) -> int:

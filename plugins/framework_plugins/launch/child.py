@@ -12,7 +12,7 @@ import sys
 import threading
 from pathlib import Path
 
-from framework.api.errors import DoesNotFitError, FrameworkError, PrunedError
+from framework.api.errors import DoesNotFitError, FrameworkError, Interrupted, PrunedError
 from framework.api.launching import PickledPlan, end_with, run
 from framework.api.text import summarize_error
 
@@ -31,8 +31,8 @@ def main() -> int:
         error_file.write_text(str(error), encoding="utf-8")
         codes = {DoesNotFitError: DOES_NOT_FIT, PrunedError: PRUNED}
         return next((code for kind, code in codes.items() if isinstance(error, kind)), USER_MISTAKE)
-    except KeyboardInterrupt:
-        return INTERRUPTED
+    except KeyboardInterrupt as error:
+        return error.code if isinstance(error, Interrupted) else INTERRUPTED
     except Exception as error:
         error_file.write_text(summarize_error(error), encoding="utf-8")
         raise

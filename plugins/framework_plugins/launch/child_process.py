@@ -11,10 +11,14 @@ import signal
 import subprocess
 import sys
 import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 
 from framework.api import records
-from framework.api.errors import DoesNotFitError, FrameworkError, PrunedError
+from framework.api.errors import DoesNotFitError, FrameworkError, Interrupted, PrunedError
 from framework.api.launching import note_failure, pickle_plan
 from framework.api.plan import Plan
 from framework.api.records import Report
@@ -45,8 +49,10 @@ class ChildProcess:
             error_file = Path(folder, "error.txt")
             code, interrupted = _run(job, error_file)
             error = error_file.read_text(encoding="utf-8") if error_file.exists() else ""
-        if interrupted or code in {INTERRUPTED, -signal.SIGINT}:
-            raise KeyboardInterrupt
+        if code in {INTERRUPTED, -signal.SIGINT}:
+            interrupted = interrupted or signal.SIGINT
+        if interrupted:
+            raise Interrupted(interrupted)
         if code == USER_MISTAKE:
             raise FrameworkError(error or f"the run in a process of its own ended with exit code {code}")
         if code in KINDS and error:
@@ -60,26 +66,42 @@ class ChildProcess:
         return records.load(Report, plan.run_dir / "report.json") if Stage.report in plan.stages else None
 
 
-def _run(job: bytes, error_file: Path) -> tuple[int, bool]:
-    """Start the child, wait for it, and return its exit code and whether Ctrl-C was pressed meanwhile.
+def _run(job: bytes, error_file: Path) -> tuple[int, int]:
+    """Start the child, wait for it, and return its exit code and the signal that asked it to end; 0 for none.
 
-    In a process group of its own the child gets an interrupt once, from here, and not a second time from the terminal.
+    In a process group of its own the child gets a signal once, from here, and not a second time from the terminal.
     """
     command = [sys.executable, "-P", "-m", "framework_plugins.launch.child", str(error_file)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, process_group=0) as process:  # noqa: S603 - our own words
         assert process.stdin is not None  # noqa: S101 - a pipe was asked for
-        interrupted = False
-        try:
-            process.stdin.write(job)
-            process.stdin.flush()
-        except BrokenPipeError:  # it died while it started, and has said why
-            pass
-        while True:
+        passed: list[int] = []
+
+        def pass_on(number: int, _: FrameType | None) -> None:
+            passed.append(number)
+            process.send_signal(number)
+
+        with _handled(pass_on):
             try:
-                return process.wait(), interrupted
-            except KeyboardInterrupt:
-                interrupted = True
-                process.send_signal(signal.SIGINT)
+                process.stdin.write(job)
+                process.stdin.flush()
+            except BrokenPipeError:  # it died while it started, and has said why
+                pass
+            return process.wait(), passed[0] if passed else 0
+
+
+@contextmanager
+def _handled(handler: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Have a function called for the signals that ask a run to end, but for those that somebody else handles."""
+    before = {}
+    if threading.current_thread() is threading.main_thread():  # Python lets no other thread set them
+        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
+            if signal.getsignal(number) in {signal.SIG_DFL, signal.default_int_handler}:
+                before[number] = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number, old in before.items():
+            signal.signal(number, old)
 
 
 def _killed(number: int, plan: Plan) -> str:

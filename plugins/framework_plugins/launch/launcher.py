@@ -24,7 +24,8 @@ from numpy.typing import NDArray
 from framework.api import records
 from framework.api.data import Data, NumberedRows
 from framework.api.errors import FrameworkError
-from framework.api.launching import CONTROLS, GROUP, JOB, RESULT, STEPS, Job, open_pipe, pickle_plan, run
+from framework.api.files import write_atomically
+from framework.api.launching import CONTROLS, GROUP, JOB, RESULT, STEPS, STOP, Job, open_pipe, pickle_plan, run
 from framework.api.plan import Plan
 from framework.api.protocols import Model, SupportsDistributed, TrainRun
 from framework.api.records import Report, TokenRow, TrainResult
@@ -63,9 +64,13 @@ class GroupLauncher:
             (folder / JOB).write_bytes(pickle.dumps(job))
             with _pipe(folder / STEPS) as steps, _pipe(folder / CONTROLS) as controls, self._started(plan) as process:
                 while process.poll() is None or steps.poll():
+                    if (ending := run.interruption()) and not (folder / STOP).exists():
+                        write_atomically(folder / STOP, str(getattr(ending, "number", signal.SIGINT.value)))
                     if steps.poll(POLL):
                         controls.send(run.on_step(steps.recv()))
             if process.returncode:
+                if ending := run.interruption():
+                    raise ending
                 raise cause(plan, folder, process.returncode)
             result = records.load(TrainResult, folder / RESULT)
         model.restore(run.checkpoint)

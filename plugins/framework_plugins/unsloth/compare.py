@@ -59,6 +59,7 @@ SETTINGS: Mapping[str, Any] = {
     "logging_steps": 1,
     "eval_steps": None,
     "save_steps": None,
+    "save_seconds": None,
     "keep_best": False,
     "max_seq_length": LENGTH,
     "max_grad_norm": 1e9,  # clipped gradients would hide how large they were

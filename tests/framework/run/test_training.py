@@ -17,6 +17,7 @@ from framework.evaluate.measure import Measuring
 from framework.hooks.session import current
 from framework.run import pipeline
 from framework.run.events import Events
+from framework.run.interruption import Interruption
 from framework.run.training import TrainingController
 from framework.util.errors import PrunedError
 
@@ -188,9 +189,8 @@ def controller(tmp_path: Path, *results: EvalResult, base: EvalResult | None = N
     plan = testing.plan(["trainer.early_stopping_metric=exact_match", "evaluator=[prompts]"], run_dir=tmp_path)
     data: Any = None
     says: Any = Says(*results)
-    return TrainingController(
-        Events(plan, current()), Measuring(plan, testing.EchoModel(plan), data, {"prompts": says}, {}, current()), base
-    )
+    measuring = Measuring(plan, testing.EchoModel(plan), data, {"prompts": says}, {}, current())
+    return TrainingController(Events(plan, current()), measuring, base, Interruption(plan))
 
 
 @pytest.mark.parametrize(

@@ -244,7 +244,7 @@ def test_what_an_ended_training_left_is_gone(run: Run, tmp_path: Path, monkeypat
     (tmp_path / "1" / pipeline.SCRATCH).mkdir(parents=True)
     (tmp_path / "1" / "overrides.json").write_text("[]", encoding="utf-8")
     run("1", "exporter=[]")
-    assert forgotten == [tmp_path / "1"]
+    assert forgotten == [tmp_path / "0", tmp_path / "1"]  # when the result of the training is saved
     assert not (tmp_path / "1" / pipeline.SCRATCH).exists()
 
 

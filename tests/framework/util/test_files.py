@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import re
 from pathlib import Path
 
 import pytest
 
-from framework.util.files import atomic_folder, write_atomically
+from framework.util.files import atomic_folder, describe_room, write_atomically, write_failure
 
 
 def test_it_takes_the_place_of_an_earlier_one(tmp_path: Path) -> None:
@@ -33,6 +36,54 @@ def test_what_cannot_be_written_leaves_the_earlier_one(tmp_path: Path, monkeypat
         write_atomically(file, "second")
     assert file.read_text(encoding="utf-8") == "half ?"
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_all_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[str] = []
+    sync, replace, rename = os.fsync, Path.replace, Path.rename
+
+    def synced(number: int) -> None:
+        done.append(Path(f"/proc/self/fd/{number}").readlink().name.partition(".json.")[0])
+        sync(number)
+
+    def replaced(path: Path, target: Path) -> Path:
+        done.append(f"-> {target.name}")
+        return (replace if path.is_file() else rename)(path, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "replace", replaced)
+    monkeypatch.setattr(Path, "rename", replaced)
+    write_atomically(tmp_path / "told.json", "1")
+    assert done == ["told", "-> told.json", tmp_path.name]
+    done.clear()
+    with atomic_folder(tmp_path / "one", replace=True) as half:
+        (half / "below").mkdir()
+        (half / "below" / "weights").write_text("w", encoding="utf-8")
+    assert done == ["weights", "below", "one.part", "-> one", tmp_path.name]
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        (OSError(errno.ENOSPC, "full"), "No space left on device"),
+        (OSError(errno.EDQUOT, "quota"), "Disk quota exceeded"),
+        (RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)"), "No space left"),
+        (RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 534"), "could not be written"),
+        (RuntimeError("CUDA error: out of memory"), ""),
+        (ValueError("inline_container"), ""),
+        (FileNotFoundError(errno.ENOENT, "gone"), ""),
+        (RuntimeError("not found (os error 2)"), ""),
+    ],
+)
+def test_a_full_disk_is_known_by_what_libraries_say(error: Exception, reason: str) -> None:
+    assert write_failure(error)[: len(reason)] == reason or reason in write_failure(error)
+    assert bool(write_failure(error)) is bool(reason)
+
+
+def test_what_is_missing_is_said_in_numbers(tmp_path: Path) -> None:
+    assert re.fullmatch(r"[\d,.]+ MB are free there", describe_room(tmp_path / "new" / "one"))
+    told = describe_room(tmp_path, 10**18)
+    assert re.fullmatch(r"1,000,000,000,000\.0 MB are needed and .+ MB are free there: .+ MB are missing", told)
 
 
 def full(target: Path) -> None:

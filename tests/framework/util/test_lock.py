@@ -1,15 +1,17 @@
 """Locks that die with their process."""
 
 import os
+import socket
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
-from framework import FrameworkError
 from framework.util import lock
+from framework.util.errors import FrameworkError
 from tests.support.program import environment
 
 HOLDS = (
@@ -64,6 +66,61 @@ def test_a_file_that_was_taken_away_meanwhile_is_not_held(tmp_path: Path) -> Non
     assert lock.holder(file) != ""
     lock.release(again)
     lock.release(held)
+
+
+def test_a_folder_is_held_and_left_as_it_was(tmp_path: Path) -> None:
+    place = tmp_path / "a" / "b"
+    with lock.folder(place, "go away"):
+        told = f"^{place}: locked by process {os.getpid()} on .+\\. Wait for it to finish or go away$"
+        with pytest.raises(FrameworkError, match=told), lock.folder(place, "go away"):
+            pytest.fail("two hold the lock")
+    assert list(tmp_path.iterdir()) == []
+
+
+def held_elsewhere(folder: Path, machine: str = "another-start") -> Path:
+    """Leave the lock of a machine with our name and our process number, whose locks are not seen here."""
+    file = folder / lock.NAME
+    file.write_text(f"process {os.getpid()} on {socket.gethostname()}\n{machine}\n", encoding="utf-8")
+    return file
+
+
+def test_a_machine_of_the_same_name_that_lives_is_told_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = held_elsewhere(tmp_path)
+    before = file.read_text(encoding="utf-8")
+    monkeypatch.setattr(lock, "BEAT", 0.05)
+    monkeypatch.setattr(lock, "SILENT", 30.0)
+    stop = threading.Event()
+    beating = threading.Thread(target=lock._beat, args=(file, stop))  # noqa: SLF001 - the other machine
+    beating.start()
+    with pytest.raises(FrameworkError, match="locked by process"), lock.folder(tmp_path, "go away"):
+        pytest.fail("two hold the lock")
+    assert lock.holder(file).startswith(f"process {os.getpid()} on ")
+    stop.set()
+    beating.join()
+    assert file.read_text(encoding="utf-8") == before
+
+
+def test_a_machine_that_gives_no_sign_of_life_is_dead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = held_elsewhere(tmp_path)
+    monkeypatch.setattr(lock, "SILENT", 0.1)
+    with lock.folder(tmp_path, "go away"):
+        assert "another-start" not in file.read_text(encoding="utf-8")
+    assert "may be at work: waiting up to 0.1 s" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nobody_waits_for_a_lock_of_long_ago_or_of_this_machine(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.utime(held_elsewhere(tmp_path), (1e9, 1e9))
+    with lock.folder(tmp_path, "go away"):
+        pass
+    held_elsewhere(tmp_path, lock._machine())  # noqa: SLF001 - a process of ours that was killed
+    with lock.folder(tmp_path, "go away"):
+        pass
+    assert capsys.readouterr().err == ""
 
 
 def test_a_lock_is_waited_for_but_not_for_ever(tmp_path: Path) -> None:

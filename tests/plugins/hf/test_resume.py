@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import json
 import shutil
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from framework import FrameworkError
 from framework.api.data import Data
+from framework.api.files import atomic_folder
 from framework.api.protocols import TrainRun
 from framework.api.records import Step, StepControl, TokenRow, TrainResult
 from framework_plugins.hf.model import HFModel
+from framework_plugins.hf.progress import Pace
 from framework_plugins.hf.resume import FOLDER, MANIFEST, digest
 from tests.support.tiny import chat_rows, tiny_llama
 from tests.support.training import make, opened
@@ -87,7 +91,9 @@ def ended(kept: Callable[[int | None], Kept], tmp_path: Path) -> Ends:
     return copied
 
 
-def run(model: HFModel, data: Data, folder: Path, end: int | None) -> tuple[TrainResult, list[Step]]:
+def run(
+    model: HFModel, data: Data, folder: Path, end: int | None, ask: Callable[[], BaseException | None] = lambda: None
+) -> tuple[TrainResult, list[Step]]:
     told: list[Step] = []
     best = [float("inf")]
 
@@ -99,8 +105,8 @@ def run(model: HFModel, data: Data, folder: Path, end: int | None) -> tuple[Trai
         best[0] = min(best[0], step.eval_loss if step.eval_loss is not None else best[0])
         return StepControl(keep=keep)
 
-    result = model.train(data.train, data.validation, TrainRun(folder / "checkpoint", folder / "scratch", on_step))
-    return result, told
+    to = TrainRun(folder / "checkpoint", folder / "scratch", on_step, interruption=ask)
+    return model.train(data.train, data.validation, to), told
 
 
 def bare(steps: list[Step]) -> list[Step]:
@@ -125,7 +131,65 @@ def test_it_goes_on_to_the_same_weights_bit_for_bit(
     assert again.train_loss == pytest.approx(straight.train_loss, rel=1e-6)
     names = ("steps", "epochs", "tokens", "supervised_tokens", "computed_tokens", "last_loss")
     assert [getattr(again, name) for name in names] == [getattr(straight, name) for name in names]
-    assert not (there / FOLDER).exists()
+    assert (there / FOLDER).exists()  # until the run has saved the result
+
+
+def asked_after(step: int) -> Callable[[], BaseException | None]:
+    """Return what asks a training to end after a step."""
+    calls: list[None] = []
+
+    def ask() -> BaseException | None:
+        calls.append(None)
+        return Ended() if len(calls) >= step else None
+
+    return ask
+
+
+@pytest.mark.parametrize("logging_steps", [1, 3])
+def test_a_signal_makes_a_checkpoint_after_its_step(
+    base: Path, rows: Path, train: Train, tmp_path: Path, logging_steps: int
+) -> None:
+    words = ("trainer.save_steps=null", f"trainer.logging_steps={logging_steps}", "trainer.eval_steps=8")
+    straight, steps = train("straight", *words)
+    settings = [word for word in SETTINGS if not word.startswith(("trainer.save_steps", "trainer.eval_steps"))]
+    with opened(make(base, rows, tmp_path / "ended", *settings, *words)) as (model, data), pytest.raises(Ended):
+        run(model, data, tmp_path / "ended", None, asked_after(5))
+    assert [path.name for path in (tmp_path / "ended" / FOLDER).iterdir()] == ["step-00000005"]
+    again, told = train("ended", *words)
+    assert again.resumed == 5
+    assert adapter(tmp_path / "ended" / "checkpoint") == adapter(tmp_path / "straight" / "checkpoint")
+    assert bare(told) == bare(steps)
+    assert again.last_loss == straight.last_loss
+
+
+def test_a_signal_in_the_last_step_lets_the_training_end(base: Path, rows: Path, tmp_path: Path) -> None:
+    with opened(make(base, rows, tmp_path, *SETTINGS, "trainer.max_steps=2")) as (model, data):
+        result, _ = run(model, data, tmp_path, None, asked_after(2))
+    assert result.steps == 2
+    assert (tmp_path / "checkpoint" / "adapter_model.safetensors").exists()
+
+
+def test_checkpoints_come_by_time_too(train: Train, tmp_path: Path) -> None:
+    result, _ = train("timed", "trainer.save_steps=null", "trainer.save_seconds=1e-6", "trainer.save_total_limit=100")
+    folders = sorted((tmp_path / "timed" / FOLDER).iterdir())
+    assert folders
+    assert all(int(folder.name.partition("-")[2]) < result.steps for folder in folders)
+
+
+def test_checkpoints_by_time_take_two_percent_of_the_training() -> None:
+    now = 0.0
+    pace = Pace(600, lambda: now)
+    now = 599
+    assert not pace.is_due()
+    now = 600
+    assert pace.is_due()
+    with pace.saving():
+        now += 60
+    now += 2999
+    assert not pace.is_due()
+    now += 1
+    assert pace.is_due()
+    assert not Pace(None, lambda: now).is_due()
 
 
 def test_so_do_all_weights_of_a_model(train: Train, tmp_path: Path) -> None:
@@ -139,12 +203,82 @@ def test_so_do_all_weights_of_a_model(train: Train, tmp_path: Path) -> None:
     assert all((files[0][name] == files[1][name]).all() for name in files[0])
 
 
-def test_what_is_damaged_is_passed_over(train: Train, ended: Ends) -> None:
+def test_what_is_damaged_is_passed_over(train: Train, ended: Ends, caplog: pytest.LogCaptureFixture) -> None:
     folder = ended(7) / FOLDER
     assert sorted(path.name for path in folder.iterdir()) == ["step-00000004", "step-00000006"]
     weights = folder / "step-00000006" / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
     assert train("ended")[0].resumed == 4
+    damaged = "passed over as damaged: step-00000006 (weights.safetensors)"
+    assert f"the training goes on after step 4, from .resume/step-00000004; {damaged}" in caplog.messages
+    # The damaged one has been replaced, as the training came to its step again.
+    assert sorted(path.name for path in folder.iterdir()) == ["step-00000004", "step-00000006"]
+
+
+@pytest.mark.parametrize("limit", [1, 2])
+def test_a_damaged_one_is_not_kept_instead_of_a_whole_one(
+    train: Train, ended: Ends, tmp_path: Path, limit: int
+) -> None:
+    weights = ended(7) / FOLDER / "step-00000006" / "weights.safetensors"
+    weights.write_bytes(b"")
+    words = ("trainer.save_steps=5", f"trainer.save_total_limit={limit}")
+    with pytest.raises(Ended):
+        train("ended", *words, end=6)
+    names = sorted(path.name for path in (tmp_path / "ended" / FOLDER).iterdir())
+    assert names == ["step-00000004", "step-00000005"][-limit:]
+
+
+@pytest.mark.parametrize(
+    "manifest", ['{"settings": 5, "rows": "x", "files": {}}', '{"settings": {}, "rows": "x", "files": []}', "[]"]
+)
+def test_what_no_training_wrote_is_passed_over(train: Train, ended: Ends, manifest: str) -> None:
+    folder = ended(5) / FOLDER
+    (folder / "step-abc").mkdir()
+    (folder / "step-00000004" / MANIFEST).write_text(manifest, encoding="utf-8")
+    assert train("ended")[0].resumed == 2
+
+
+def test_a_file_where_the_checkpoints_belong_is_named(train: Train, tmp_path: Path) -> None:
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / FOLDER).write_text("", encoding="utf-8")
+    with pytest.raises(
+        FrameworkError, match=r"step-00000002 cannot be made: .+ Remove .+\.resume, or set another run_dir"
+    ):
+        train("new")
+
+
+def failing(step: int, error: Exception) -> Callable[..., AbstractContextManager[Path]]:
+
+    @contextmanager
+    def folder(final: Path, *, replace: bool) -> Iterator[Path]:
+        with atomic_folder(final, replace=replace) as half:
+            yield half
+            if final.name.endswith(str(step)):
+                raise error
+
+    return folder
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        OSError(errno.EDQUOT, "Disk quota exceeded"),
+        OSError(errno.EIO, "Input/output error"),
+        SafetensorError("Error while serializing: I/O error: File too large (os error 27)"),
+        RuntimeError("[enforce fail at inline_container.cc:672] . unexpected pos 576 vs 534"),
+    ],
+    ids=["no space", "quota", "broken disk", "safetensors", "torch"],
+)
+def test_a_full_disk_costs_a_checkpoint_and_not_the_training(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    monkeypatch.setattr("framework_plugins.hf.resume.atomic_folder", failing(4, error))
+    with pytest.raises(Ended):
+        train("full", end=6)
+    assert [path.name for path in (tmp_path / "full" / FOLDER).iterdir()] == ["step-00000002"]
+    assert any(text.startswith("step 4: no checkpoint, the training continues: ") for text in caplog.messages)
+    assert train("full")[0].resumed == 2
 
 
 def test_where_all_are_damaged_it_begins_anew(train: Train, ended: Ends) -> None:

@@ -147,9 +147,21 @@ def test_an_interrupt_reaches_the_child_and_the_parent_waits_for_it(place: Path,
     else:
         parent.send_signal(signal.SIGINT)
     _, err = parent.communicate(timeout=60)
-    assert (parent.returncode, err) == (130, "")
+    told = "interrupted by SIGINT. It goes on with: python -m framework resume run\n"
+    assert (parent.returncode, err) == (130, told)
     assert not alive(child)
-    assert status(place / "run") == ("failed", "baseline", "interrupted")
+    assert status(place / "run") == ("interrupted", "baseline", "interrupted by SIGINT")
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes as Linux shows them")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_so_do_the_other_signals_that_ask_a_run_to_end(place: Path, number: signal.Signals) -> None:
+    parent, child = started(place)
+    parent.send_signal(number)
+    _, err = parent.communicate(timeout=60)
+    assert parent.returncode == 128 + number, err
+    assert not alive(child)
+    assert status(place / "run")[0] == "interrupted"
 
 
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks at processes as Linux shows them")
@@ -158,7 +170,7 @@ def test_a_child_does_not_outlive_its_parent(place: Path) -> None:
     parent.kill()
     wait_for(lambda: not alive(child))
     parent.communicate()
-    assert status(place / "run") == ("failed", "baseline", "interrupted")
+    assert status(place / "run") == ("interrupted", "baseline", "interrupted by SIGINT")
 
 
 UNREACHABLE = """

@@ -60,6 +60,9 @@ class GroupTraining(Training):
         distributed.barrier()
         return result
 
+    def _agree_on(self, number: int) -> int:
+        return engine.most(number, self.machine.device)
+
     def _agree(self, on_step: Callable[[Step], StepControl | None], step: Step) -> StepControl | None:
         return engine.agreed(self.me, lambda: on_step(step))
 

@@ -1,4 +1,4 @@
-"""`python -m framework resume`: only what is missing of a sweep runs again."""
+"""`python -m framework resume`: a run goes on, and only what is missing of a sweep runs again."""
 
 import json
 import socket
@@ -88,20 +88,87 @@ def test_a_sweep_that_is_at_work_is_refused_and_goes_on(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        ((), "required: SWEEP_FOLDER. Usage: python -m framework resume [-h] SWEEP_FOLDER"),
         (("x", "seed=2"), "unexpected argument 'seed=2'. Usage: "),
         (("nowhere",), "nowhere: there is no such folder"),
-        (("run",), "run: it holds no multirun.yaml: it is a run, and a run is done again with rerun"),
-        ((".",), "it holds no multirun.yaml: no sweep began"),
+        (("run",), "run holds no plan.json: the run was refused before it began"),
+        ((".",), "it holds neither overrides.json of a run nor multirun.yaml of a sweep: nothing began"),
+        (("swept/0",), "swept/0 is a trial of a sweep: resume that, python -m framework resume swept"),
+        (("done",), "done is finished: there is nothing to resume, and rerun does it again"),
         (("broken",), "multirun.yaml is not a sweep's file: it has no overrides"),
     ],
 )
-def test_what_is_no_sweep_is_said_in_a_line(place: Path, words: tuple[str, ...], text: str) -> None:
+def test_what_cannot_be_resumed_is_said_in_a_line(place: Path, words: tuple[str, ...], text: str) -> None:
     for name in ("run", "broken"):
         (place / name).mkdir()
     (place / "run" / "overrides.json").write_text("[]", encoding="utf-8")
+    for name, state in (("swept/0", "failed"), ("done", "finished")):
+        (place / name).mkdir(parents=True)
+        for file, content in (("overrides", "[]"), ("plan", "{}"), ("status", f'{{"state": "{state}"}}')):
+            (place / name / f"{file}.json").write_text(content, encoding="utf-8")
+    (place / "swept" / "multirun.yaml").write_text("hydra: {}\n", encoding="utf-8")
     (place / "broken" / "multirun.yaml").write_text("x: 1\n", encoding="utf-8")
     done = resume(*words, cwd=place)
     assert done.code == 2
     assert text in done.err
     assert len(done.err.splitlines()) == 1
+
+
+ENDS = """
+import os, signal, sys
+from pathlib import Path
+from framework import testing
+from framework.cli import main
+from framework.testing import echo
+
+def killed(self, *_):
+    Path("trained").open("a").write("x")
+    os.kill(os.getpid(), signal.SIGKILL if os.environ["BY"] == "kill" else signal.SIGTERM)
+
+if not Path("trained").exists():
+    echo.EchoModel.train = killed
+testing.install()
+main.main()
+"""
+
+
+@pytest.mark.parametrize(("by", "code", "state"), [("kill", -9, "killed"), ("signal", 143, "interrupted")])
+def test_a_run_is_listed_and_goes_on_in_its_folder(place: Path, by: str, code: int, state: str) -> None:
+    words = ("model=echo", "trainer=echo", *WORDS[1:], "seed=7")
+    command, env = (MODULE[0], "-c", ENDS), {"BY": by}
+    assert launch(command, *words, cwd=place, env=env).code == code
+    (run,) = place.glob("outputs/*/*")
+    listed = launch(command, "resume", cwd=place, env=env)
+    assert listed.out == f"python -m framework resume {run.relative_to(place)}    # {state}\n"
+    done = resume(str(run), cwd=place.parent)
+    assert done.code == 0, done.err
+    assert f"runs in {place}, where it was started" in done.err
+    assert list(place.glob("outputs/*/*")) == [run]
+    assert json.loads((run / "environment.json").read_text("utf-8"))["seed"] == 7
+    assert json.loads((run / "status.json").read_text("utf-8"))["state"] == "finished"
+    assert resume(cwd=place).out == "nothing can be resumed: below outputs/ no run was interrupted\n"
+    refused = resume(str(run), cwd=place)
+    assert (refused.code, refused.err) == (
+        2,
+        f"{run} is finished: there is nothing to resume, and rerun does it again\n",
+    )
+
+
+def test_two_processes_in_the_folder_of_a_run_are_refused(tmp_path: Path) -> None:
+    place = prepare(tmp_path / "place")
+    words = [*WORDS_OF_SWEPT, "trainer.naps=4", "run_dir=x"]
+    words = [word for word in words if not word.startswith("hydra.sweep.dir")]
+    quiet = subprocess.DEVNULL
+    working = subprocess.Popen([*MODULE, *words], cwd=place, env=environment(tmp_path), stdout=quiet, stderr=quiet)
+    while not (place / "x" / "status.json").exists():
+        assert working.poll() is None
+        time.sleep(0.1)
+    before = {file: file.read_bytes() for file in (place / "x").glob("*.json") if file.name != "status.json"}
+    for again in (("resume", "x"), (*words, "seed=7")):
+        done = program(*again, cwd=place)
+        assert done.code == 2
+        locked = f"{place / 'x'}: locked by process {working.pid} on {socket.gethostname()}. "
+        assert done.err == f"{locked}Wait for it to finish or set run_dir=FOLDER\n"
+    assert {file: file.read_bytes() for file in before} == before
+    assert program("resume", cwd=place).out == "nothing can be resumed: below outputs/ no run was interrupted\n"
+    assert working.wait(60) == 0
+    assert not (place / "x" / ".lock").exists()

@@ -1,0 +1,147 @@
+"""Signals that ask a run to end: SIGTERM, SIGUSR1 (the warning that Slurm can be asked for) and SIGINT.
+
+A run ends where it can go on later. During the steps of a training that is after the optimizer step, with a checkpoint:
+the backend asks by `TrainRun.interruption`. Everywhere else the work is stopped by an exception, which removes what is
+half written. Where the grace time runs out before that, or at a second SIGINT, the process ends at once, and what was
+saved before stands.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+from framework.api.plan import Plan
+from framework.api.run_folder import OVERRIDES
+from framework.rundir.status import note_failure
+from framework.util import lock
+from framework.util.errors import Interrupted, display_path
+
+SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGUSR1", "SIGINT") if hasattr(signal, name)]
+OURS = (signal.SIG_DFL, signal.default_int_handler)
+"""Handlers that are replaced. Whoever set another one, submitit for example, goes on to get the signal."""
+SCONTROL_SECONDS = 10
+
+
+class Interruption:
+    """Whether a signal has asked a run to end. As a context manager it takes the signals.
+
+    Args:
+        plan: the run.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._before: dict[signal.Signals, Any] = {}
+        self._error: Interrupted | None = None
+        self._is_asked = False
+        self._timer: threading.Timer | None = None
+
+    def __enter__(self) -> Self:
+        # Python hands signals to the main thread only.
+        for number in SIGNALS if threading.current_thread() is threading.main_thread() else ():
+            if signal.getsignal(number) in OURS:
+                self._before[number] = signal.signal(number, self._take)
+        return self
+
+    def __exit__(self, _kind: object, error: BaseException | None, _trace: TracebackType | None) -> None:
+        if self._timer:
+            self._timer.cancel()
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        if isinstance(error, Interrupted):
+            self._say_goodbye(error)
+
+    def _take(self, number: int, _frame: FrameType | None) -> None:
+        """Note a signal; stop the work here, unless the training asks."""
+        if self._error is not None:
+            if number == signal.SIGINT:
+                self._end_at_once()
+            return
+        self._error = Interrupted(number)
+        self._timer = threading.Timer(self._plan.grace_seconds, self._end_at_once)
+        self._timer.daemon = True
+        self._timer.start()
+        if not self._is_asked:
+            raise self._error
+
+    def asked(self) -> Interrupted | None:
+        """Return what a training has to raise when it has saved its state; None where it continues.
+
+        Whoever asks once is expected to ask after each step: until the end of `training`, nothing is raised elsewhere.
+        """
+        self._is_asked = True
+        return self._error
+
+    @contextmanager
+    def training(self) -> Iterator[None]:
+        """Let the training ask. A signal that came too late for it ends the run here, with its result saved."""
+        try:
+            yield
+        finally:
+            self._is_asked = False
+        if self._error:
+            raise self._error
+
+    def _end_at_once(self) -> None:
+        """End this process; a library may be busy for long, or wait for a server that does not answer."""
+        assert self._error is not None  # noqa: S101 - a signal has come
+        try:
+            note_failure(self._plan.run_dir, self._error)
+            self._say_goodbye(self._error)
+            (self._plan.run_dir / lock.NAME).unlink(missing_ok=True)
+        finally:
+            os._exit(self._error.code)
+
+    def _say_goodbye(self, error: Interrupted) -> None:
+        """Print how the run goes on, and have Slurm do that where it was Slurm who ended it."""
+        plan = self._plan
+        if not (plan.run_dir / OVERRIDES).exists():
+            text = f"{error}: nothing was begun"
+        else:
+            text = f"{error}. It goes on with: {resume_command(plan.run_dir.parent if plan.sweep else plan.run_dir)}"
+            if error.number != signal.SIGINT and (job := requeue()):
+                text += f"\nSlurm has put job {job} back into the queue"
+        print(text, file=sys.stderr, flush=True)
+
+
+def requeue() -> str:
+    """Put the Slurm job of this process back into the queue, where it is one that may be; return its number.
+
+    A job that was canceled, or is not to be requeued, is left alone; so is an interactive one.
+    """
+    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    job = f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID", "")
+    shown = _scontrol("show", "job", "--oneliner", job) if job else None
+    facts = dict(word.split("=", 1) for word in (shown or "").split() if "=" in word)
+    may = facts.get("JobState") == "RUNNING" and facts.get("Requeue") == "1" and facts.get("BatchFlag") == "1"
+    return job if may and _scontrol("requeue", job) is not None else ""
+
+
+def _scontrol(*words: str) -> str | None:
+    """Return what scontrol prints; None where it fails."""
+    try:
+        done = subprocess.run(  # noqa: S603 - fixed words, and a number from Slurm
+            ["scontrol", *words],  # noqa: S607 - wherever Slurm is installed
+            capture_output=True,
+            text=True,
+            timeout=SCONTROL_SECONDS,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout
+
+
+def resume_command(folder: Path) -> str:
+    """Return the command that goes on with a run or a sweep."""
+    return f"python -m framework resume {shlex.quote(display_path(folder))}"

@@ -1,0 +1,243 @@
+"""Signals that ask a run to end, in every phase of it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from framework import testing
+from framework.api.errors import Interrupted
+from framework.api.events import Event
+from framework.api.protocols import Logger
+from framework.run import interruption, pipeline
+from framework.testing.echo import EchoModel
+from tests.support.forked_program import MODULE, launch
+
+PHASES = {
+    "data": ("encode", 1),
+    "baseline": ("generate", 1),
+    "train": ("train", 1),
+    "evaluate": ("generate", 2),
+    "export": ("save_tokenizer", 1),
+}
+"""Which call of the model is in which stage."""
+
+
+@pytest.fixture(autouse=True)
+def interrupts() -> Iterator[None]:
+    """Let Ctrl-C count: a shell's background job ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.fixture
+def words(rows: list[dict[str, str]], write_rows: Callable[..., Path]) -> list[str]:
+    return ["data=local_file", f"data.path={write_rows(rows)}", "logger=[]", "evaluator=[prompts]"]
+
+
+def status(run_dir: Path) -> dict[str, Any]:
+    values: dict[str, Any] = json.loads((run_dir / "status.json").read_text(encoding="utf-8"))
+    return values
+
+
+def send_in(monkeypatch: pytest.MonkeyPatch, phase: str, number: int) -> list[int]:
+    """Have a signal come in a phase; return the calls so far."""
+    name, which = PHASES[phase]
+    original, calls = getattr(EchoModel, name), list[int]()
+
+    def called(*arguments: Any, **named: Any) -> Any:
+        calls.append(number)
+        if len(calls) == which:
+            os.kill(os.getpid(), number)
+        return original(*arguments, **named)
+
+    monkeypatch.setattr(EchoModel, name, called)
+    return calls
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGINT])
+@pytest.mark.parametrize("phase", PHASES)
+def test_a_run_ends_in_every_phase_and_says_how_it_goes_on(
+    words: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    phase: str,
+    number: signal.Signals,
+) -> None:
+    before = signal.getsignal(number)
+    send_in(monkeypatch, phase, number)
+    with pytest.raises(Interrupted) as ended:
+        pipeline.run(testing.plan(words, run_dir=tmp_path / "run"))
+    assert ended.value.code == 128 + number
+    assert signal.getsignal(number) is before
+    told = capsys.readouterr().err.splitlines()[-1]
+    if phase == "data":
+        assert told == f"interrupted by {number.name}: nothing was begun"
+        assert not (tmp_path / "run").exists()
+        return
+    command = f"python -m framework resume {tmp_path / 'run'}"
+    assert told == f"interrupted by {number.name}. It goes on with: {command}"
+    ended_as = status(tmp_path / "run")
+    assert (ended_as["state"], ended_as["error"]) == ("interrupted", f"interrupted by {number.name}")
+    assert not list((tmp_path / "run").rglob("*.part"))
+
+
+class Listening(Logger):
+    """Notes whether it was closed."""
+
+    closed = False
+
+    def log(self, event: Event) -> None:
+        del event
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_trackers_are_closed(words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    logger = Listening()
+    send_in(monkeypatch, "train", signal.SIGTERM)
+    monkeypatch.setattr("framework_plugins.trackers.jsonl.Jsonl", lambda _: logger)
+    with pytest.raises(Interrupted):
+        pipeline.run(testing.plan([*words, "logger=[jsonl]"], run_dir=tmp_path))
+    assert logger.closed
+
+
+def test_a_training_that_asks_is_not_stopped_before_it_answers(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reached: list[str] = []
+
+    def train(_: EchoModel, rows: Any, validation: Any, run: Any) -> Any:
+        del rows, validation
+        assert run.interruption() is None
+        os.kill(os.getpid(), signal.SIGTERM)
+        reached.append("the end of the step")
+        raise run.interruption()
+
+    monkeypatch.setattr(EchoModel, "train", train)
+    with pytest.raises(Interrupted):
+        pipeline.run(testing.plan(words, run_dir=tmp_path))
+    assert reached == ["the end of the step"]
+
+
+def test_a_signal_after_the_last_step_leaves_the_training_complete(
+    words: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = EchoModel.train
+
+    def train(model: EchoModel, rows: Any, validation: Any, run: Any) -> Any:
+        run.interruption()
+        result = original(model, rows, validation, run)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return result
+
+    monkeypatch.setattr(EchoModel, "train", train)
+    with pytest.raises(Interrupted):
+        pipeline.run(testing.plan(words, run_dir=tmp_path))
+    assert (tmp_path / "train.json").exists()
+    assert status(tmp_path)["stage"] == "train"
+
+
+BUSY = """
+import os, signal, sys, time
+from framework import testing
+from framework.cli import main
+from framework.testing import echo
+
+def train(self, rows, validation, run):
+    run.interruption()
+    for number in map(int, os.environ["SENT"].split()):
+        os.kill(os.getpid(), number)
+    time.sleep(100)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
+echo.EchoModel.train = train
+testing.install()
+main.main()
+"""
+
+
+@pytest.mark.parametrize(
+    ("sent", "grace", "code"),
+    [((signal.SIGTERM,), 0.3, 143), ((signal.SIGUSR1,), 0.3, 138), ((signal.SIGINT, signal.SIGINT), 100, 130)],
+    ids=["the grace time is over", "so it is", "Ctrl-C a second time"],
+)
+def test_a_run_that_does_not_end_is_ended(
+    data_file: Path, tmp_path: Path, sent: tuple[int, ...], grace: float, code: int
+) -> None:
+    words = ["model=echo", "trainer=echo", "data=local_file", f"data.path={data_file}", "logger=[]", "run_dir=x"]
+    start = time.monotonic()
+    variables = {"SENT": " ".join(str(int(number)) for number in sent)}
+    command = (MODULE[0], "-c", BUSY)
+    done = launch(command, *words, f"grace_seconds={grace}", cwd=tmp_path, env=variables)
+    assert done.code == code, done.err
+    assert time.monotonic() - start < 60
+    assert "It goes on with: python -m framework resume x" in done.err
+    assert status(tmp_path / "x")["state"] == "interrupted"
+    assert not (tmp_path / "x" / ".lock").exists()
+
+
+SCONTROL = """#!/bin/sh
+echo "$@" >> "$0.calls"
+[ "$1" = show ] && echo "JobId=7 JobName=x Requeue={requeue} Restarts=0 BatchFlag={batch} JobState={state} Reason=None"
+exit 0
+"""
+
+
+@pytest.mark.parametrize(
+    ("facts", "number", "again"),
+    [
+        ({}, signal.SIGTERM, True),
+        ({}, signal.SIGUSR1, True),
+        ({}, signal.SIGINT, False),
+        ({"state": "CANCELLED"}, signal.SIGTERM, False),
+        ({"requeue": "0"}, signal.SIGTERM, False),
+        ({"batch": "0"}, signal.SIGTERM, False),
+    ],
+)
+def test_slurm_gets_the_job_back_where_it_was_slurm_who_ended_it(
+    words: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    facts: dict[str, str],
+    number: signal.Signals,
+    *,
+    again: bool,
+) -> None:
+    script = tmp_path / "scontrol"
+    script.write_text(SCONTROL.format(**{"requeue": "1", "batch": "1", "state": "RUNNING", **facts}), encoding="utf-8")
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    send_in(monkeypatch, "train", number)
+    with pytest.raises(Interrupted):
+        pipeline.run(testing.plan(words, run_dir=tmp_path / "run"))
+    calls = tmp_path / "scontrol.calls"
+    assert ("requeue 7" in (calls.read_text(encoding="utf-8") if calls.exists() else "")) is again
+    assert ("Slurm has put job 7 back into the queue" in capsys.readouterr().err) is again
+
+
+def test_a_task_of_an_array_goes_back_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = tmp_path / "scontrol"
+    script.write_text(SCONTROL.format(requeue="1", batch="1", state="RUNNING"), encoding="utf-8")
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    for name, value in (("JOB_ID", "9"), ("ARRAY_JOB_ID", "7"), ("ARRAY_TASK_ID", "3")):
+        monkeypatch.setenv(f"SLURM_{name}", value)
+    assert interruption.requeue() == "7_3"
+
+
+def test_outside_of_slurm_nothing_is_queued(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    assert interruption.requeue() == ""
