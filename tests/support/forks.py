@@ -148,7 +148,7 @@ def prepare(*modules: str) -> None:
     # Not isinstance: it looks at each object's __class__, and one of torch's warns then.
     for folder in [each for each in gc.get_objects() if issubclass(type(each), tempfile.TemporaryDirectory)]:
         # W&B makes some while it is imported: the first copy that ends would remove them for all that follow.
-        folder._finalizer.atexit = False  # type: ignore[attr-defined]  # noqa: SLF001
+        folder._finalizer.atexit = False  # noqa: SLF001
         atexit.unregister(folder.cleanup)  # which W&B asks for, too
         atexit.register(remove, folder.name, os.getpid())
     gc.freeze()
