@@ -138,7 +138,7 @@ def _scontrol(*words: str) -> str | None:
             check=True,
         )
     except (OSError, subprocess.SubprocessError):
-        return ""
+        return None
     return done.stdout
 
 
