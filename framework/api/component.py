@@ -98,11 +98,13 @@ class Component:
         """Import the factory.
 
         Raises:
-            FrameworkError: a library that it needs is not installed, or the plugin's code is broken.
+            FrameworkError: a library that it needs is not installed, the plugin's code is broken, or it refuses.
         """
         module, _, attribute = self.factory.partition(":")
         try:
             factory: Callable[[Any], Any] = operator.attrgetter(attribute)(importlib.import_module(module))
+        except FrameworkError:  # the module's own refusal of this machine, in its own words
+            raise
         except (Exception, SystemExit) as error:
             raise FrameworkError(self._refusal(error)) from error
         return factory

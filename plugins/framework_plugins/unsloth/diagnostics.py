@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from framework.api.diagnostic import Diagnostic, DiagnosticResult, State
+from framework.api.errors import FrameworkError
 from framework.api.machine import pip_command
 from framework_plugins.unsloth import versions
 from framework_plugins.unsloth.checks import chosen
@@ -36,7 +37,11 @@ def unsloth(_: Plan | None) -> DiagnosticResult:
         return DiagnosticResult(
             State.broken, problem.removeprefix("trainer=unsloth: "), version, fix=pip_command([EXTRA])
         )
-    from framework_plugins.unsloth.first import DEVICE_TYPE  # noqa: PLC0415 - what is checked
+    try:
+        from framework_plugins.unsloth.first import DEVICE_TYPE  # noqa: PLC0415 - what is checked
+    except FrameworkError as error:
+        detail, _, fix = str(error).removeprefix("trainer=unsloth: ").partition("\n")
+        return DiagnosticResult(State.broken, detail, version, fix=fix)
 
     untested = versions.untested()
     note = f"; {untested}" if untested else ""
