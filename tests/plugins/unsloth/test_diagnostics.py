@@ -49,7 +49,11 @@ def test_what_is_not_installed_is_missing(monkeypatch: pytest.MonkeyPatch) -> No
         ),
         (
             "raise NotImplementedError('You need a GPU.')",
-            DiagnosticResult(State.broken, "NotImplementedError: You need a GPU."),
+            DiagnosticResult(
+                State.broken,
+                "unsloth 2026.10.9 refuses this machine: NotImplementedError: You need a GPU.",
+                "2026.10.9",
+            ),
         ),
         ("import os; os._exit(3)", DiagnosticResult(State.broken, "it ended Python with exit code 3")),
     ],
