@@ -35,6 +35,8 @@ _INSTANTIATED, _LOGGING = ("callbacks", "launcher", "sweeper"), ("hydra_logging"
 CODE = {"_target_", "()", "class", "filename", "."}
 """Keys of these sections whose values name code, or a file to write."""
 _OF_JOB = re.compile(r"\$\{hydra\.job\.\w+\}")
+_TEXT = re.compile(r"\$\{(?:oc\.env|now):[^${}]*\}")
+"""What always is a text."""
 _PATH = re.compile(r"\$\{(\w+(?:\.\w+)*)\}")
 
 
@@ -113,7 +115,7 @@ def _named(value: Any, place: str, plain: Any) -> Iterator[tuple[str, Any]]:
 def _is_plain(value: Any, plain: Any) -> bool:
     """Whether a value is no mapping whenever it is read: no resolver makes it, on the way to it either."""
     for _ in range(9):  # a circle is none
-        if not _becomes_node(value):
+        if not _becomes_node(value) or _TEXT.fullmatch(value):
             return not isinstance(value, dict | list)
         if not (path := _PATH.fullmatch(value)):
             return False

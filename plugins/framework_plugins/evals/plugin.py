@@ -55,11 +55,14 @@ def framework_check_plan(plan: Plan) -> Iterable[str]:
             )
         if isinstance(settings, config.LmEvalConfig):
             from framework.api.machine import missing  # noqa: PLC0415 - for those who have tasks
+            from framework.api.text import override_key  # noqa: PLC0415 - as above
             from framework_plugins.evals.harness.names import problems  # noqa: PLC0415 - as above
 
             # A task may call functions of a Python file beside it.
             files = (settings.include_path or "", *(task for task in settings.tasks if task.endswith(".yaml")))
-            if code := [file for file in files if file and not any(file in word for word in plan.overrides)]:
+            typed = [word for word in plan.overrides if override_key(word).startswith("evaluator")]
+            code = [file for file in files if file and not any(file in word for word in typed)]
+            if code and plan.overrides:  # a plan without any is made by a program, which may run what it likes
                 yield (
                     f"evaluator.{name}: {code[0]} may run Python code: a config cannot name it. Give it on the command "
                     f"line, as evaluator.{name}.include_path=FOLDER or evaluator.{name}.tasks=[FILE]"

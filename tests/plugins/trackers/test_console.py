@@ -223,7 +223,7 @@ def test_what_went_wrong_and_which_weights_are_kept_is_told_at_the_end(capsys: p
 
 
 def test_the_next_commands_stand_on_one_line_each_and_compose(see: See) -> None:
-    *_, own, rates = see("run_dir=elsewhere/x", "name=" + "long" * 40).splitlines()
+    *_, own, rates = see("run_dir=elsewhere/x", "name=" + "long" * 30).splitlines()
     for line, aim in ((own, "your own data"), (rates, "other rates")):
         start, command = line.split(": ", 1)
         assert start.strip() == aim
