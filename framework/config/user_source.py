@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import yaml
@@ -30,7 +29,7 @@ class UserSource(FileConfigSource):
         Raises:
             FrameworkError: it is no text, too large, too deep, holds itself, or is an experiment that sets nothing.
         """
-        file = Path(os.path.join(self.path, self._normalize_file_name(config_path)))  # noqa: PTH118 - as Hydra writes it
+        file = Path(self.path, f"{config_path.removesuffix('.yaml')}.yaml")
         check_file(file)
         result = super().load_config(config_path)
         if not result.config and config_path.startswith("experiment/") and not result.header.get("package"):

@@ -1,4 +1,4 @@
-"""Bounded fuzz of what comes from strangers: `python tests/benchmarks/fuzz.py [SECONDS] [KIND…]`.
+"""Bounded fuzz of third-party input: `python tests/benchmarks/fuzz.py [SECONDS] [KIND…]`.
 
 Hypothesis draws overrides, YAML, rows, chat templates, model folders and adapter folders, mostly good ones with
 something changed, and runs each through the command line: a fork of this process calls `framework.cli.main.main`. A
@@ -105,7 +105,7 @@ def _main(words: list[str], place: Path, log: Path) -> None:
         code = 0
     except SystemExit as ended:
         code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
-    except BaseException:  # noqa: BLE001 - it is what is looked for
+    except BaseException:  # noqa: BLE001 - a traceback is a fault of the case
         import traceback
 
         traceback.print_exc()

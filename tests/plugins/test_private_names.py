@@ -94,6 +94,12 @@ TABLE = (
         (),
         ("framework/cli/arguments.py", "framework/plan/diagnose.py"),
     ),
+    Private(
+        "hydra._internal.core_plugins.file_config_source",
+        "FileConfigSource",
+        None,
+        ("framework/config/user_source.py",),
+    ),
     Private("hydra._internal.core_plugins.basic_sweeper", "BasicSweeperConf", None, ("framework/plan/sweep_check.py",)),
     Private("argparse", "ArgumentParser._actions", None, ("framework/util/command.py",)),
     Private("argparse", "ArgumentParser._get_option_tuples", ("option_string",), ("framework/util/command.py",)),

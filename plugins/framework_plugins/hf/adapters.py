@@ -126,7 +126,7 @@ def _saved_config(file: Path, setting: str) -> PeftConfig:
         saved: PeftConfig = PeftConfig.from_peft_type(
             **{name: content[name] for name in (names - {*BESIDE}) & content.keys()}
         )
-    except Exception as error:  # a stranger's settings: the classes raise what they meet
+    except Exception as error:  # third-party settings: the classes do not check types
         reason = summarize_error(error)
         if isinstance(error, KeyError):
             reason = f"peft_type={content.get('peft_type')}: {VALID_KINDS}"
@@ -167,7 +167,7 @@ def check_adapter(plan: Plan, config: PeftConfig, empty: PreTrainedModel, place:
         adapted = with_adapter(copy.deepcopy(empty), copy.deepcopy(config), place, fast=False, empty=True)
     except FrameworkError:
         raise
-    except Exception as error:  # a stranger's settings: peft raises what it meets
+    except Exception as error:  # third-party settings: peft does not check types
         raise FrameworkError(
             f"checkpoint={plan.config['checkpoint']}: peft makes no adapter of {CONFIG}: {summarize_error(error)}"
         ) from error

@@ -27,7 +27,7 @@ class TooSlowError(FrameworkError):
 
 @contextmanager
 def bounded(setting: str) -> Iterator[None]:
-    """Inside, an answer that drips is given up, and waiting is reported.
+    """Inside, an answer that drips raises an error, and waiting is reported.
 
     Raises:
         FrameworkError: the Hub is too slow.

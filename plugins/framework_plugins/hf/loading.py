@@ -40,7 +40,7 @@ def without_weights(place: ModelPlace, config: HFTrainerConfig, *, trust: bool) 
             empty: PreTrainedModel = AutoModelForCausalLM.from_config(
                 loaded, trust_remote_code=trust, attn_implementation=attention(config)
             )
-    except Exception as error:  # a stranger's numbers: what a class makes of them, divides by and indexes with
+    except Exception as error:  # third-party numbers, which a class divides by and indexes with
         message = f"model {place.name}: transformers cannot build it from config.json: {summarize_error(error)}"
         if "trust_remote_code" in str(error):
             message = (

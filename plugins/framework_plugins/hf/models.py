@@ -59,7 +59,7 @@ TYPES: Mapping[str, Any] = {
     **dict.fromkeys(PARTS, Mapping),
 }  # fmt: skip
 LARGEST = {"num_hidden_layers": 10_000, "n_layer": 10_000}
-"""What no model comes near; making so many layers would take hours."""
+"""What no model comes near; making that many layers would take hours."""
 FILES = ["*.json", "*.jinja", "*.model", "*.txt", "*.py"]
 
 

@@ -1,4 +1,4 @@
-"""A stranger's chat template is a program: before it runs here, it runs in a copy of this process with limits.
+"""A third-party chat template is a program: before it runs here, it runs in a copy of this process with limits.
 
 The copy is a fork, which takes milliseconds, and renders a few conversations with a limit of processor time and one of
 memory. A template that keeps to both is accepted, by its hash, for all later runs of this user. What it does with other
@@ -67,7 +67,7 @@ def check_template(tokenizer: PreTrainedTokenizerBase, settings: Mapping[str, An
     try:
         accepted.parent.mkdir(parents=True, exist_ok=True)
         accepted.touch()
-    except OSError:  # a cache that cannot be written: it is looked at again the next time
+    except OSError:  # a cache that cannot be written: it is checked again the next time
         return
 
 

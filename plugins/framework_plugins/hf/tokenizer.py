@@ -25,7 +25,7 @@ def load_tokenizer(place: ModelPlace, config: ModelConfig) -> PreTrainedTokenize
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(place.folder, trust_remote_code=config.trust_remote_code)
-    except Exception as error:  # files of a stranger: `tokenizers` raises this very type, the classes what they meet
+    except Exception as error:  # third-party files: `tokenizers` raises this very type
         problem = f"the tokenizer cannot be read: {summarize_error(error)}"
         if "trust_remote_code" in str(error):
             problem = "the tokenizer brings Python code of its own: read it, then set model.trust_remote_code=true"
@@ -46,7 +46,7 @@ def stop_ids(place: ModelPlace, tokenizer: PreTrainedTokenizerBase) -> frozenset
     if (place.folder / GENERATION).is_file():
         try:
             listed = GenerationConfig.from_pretrained(place.folder).eos_token_id
-        except Exception as error:  # a stranger's settings: the class raises what it meets
+        except Exception as error:  # third-party settings: the class does not check types
             raise FrameworkError(
                 f"model {place.name}: {GENERATION} cannot be read ({summarize_error(error)}): restore it, or remove it"
             ) from error

@@ -102,7 +102,7 @@ def refuse_partial(
     left: Iterable[tuple[str, str]],
     fix: str,
 ) -> None:
-    """Refuse tensors that are missing, of another shape or left over, each given with what is said of it.
+    """Refuse tensors that are missing, of another shape or left over, each given with a remark.
 
     Raises:
         FrameworkError: there are some.

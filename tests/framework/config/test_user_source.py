@@ -29,7 +29,7 @@ def conf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def told(*words: str) -> list[str]:
-    """Return what is said to words that are refused."""
+    """Return the error of words that are refused."""
     with pytest.raises(FrameworkError) as caught:
         load_plan(words)
     return str(caught.value).splitlines()

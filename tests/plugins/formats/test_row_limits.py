@@ -29,7 +29,7 @@ def run(file: Path, *words: str) -> None:
 
 
 def refused(file: Path, content: str | bytes, *words: str) -> str:
-    """Return what is said of a file that is refused, with nothing left behind."""
+    """Return the error of a file that is refused, with nothing left behind."""
     file.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(FrameworkError) as caught:
         run(file, *words)

@@ -1,4 +1,4 @@
-"""hf/models.py: a Hub that drips, leads in circles or fails, and a cache that cannot be written, are told in a line."""
+"""hf/models.py: a Hub that drips, leads in circles or fails, and a cache that cannot be written: each one line."""
 
 from __future__ import annotations
 

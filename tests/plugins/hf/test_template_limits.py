@@ -1,4 +1,4 @@
-"""A chat template that does not end or takes all memory is refused in seconds, and a good one is looked at once."""
+"""A chat template that does not end or takes all memory is refused in seconds, and a good one is tried once."""
 
 from __future__ import annotations
 

@@ -130,7 +130,7 @@ def test_a_whole_base_of_each_family_is_taken_and_one_without_a_tensor_is_not(
     base = tiny_base(tmp_path / "base", family, shards="40KB")
     plan = make(base, rows, tmp_path / "run")
     with opened(plan) as (model, _):
-        assert model.model is not None  # what was loaded is looked at again
+        assert model.model is not None  # what was loaded is checked again
     shard = max(base.glob("*.safetensors"))
     held = load_file(shard)
     lost = max(held)
