@@ -30,7 +30,7 @@ class PrunedError(FrameworkError):
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal has asked the run to end, and it ends where it can go on later. Its exit code is `code`."""
+    """A signal has asked the run to end, and it ends where it can continue later. Its exit code is `code`."""
 
     def __init__(self, number: int) -> None:
         super().__init__(f"interrupted by {signal.Signals(number).name}")

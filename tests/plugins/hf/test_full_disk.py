@@ -65,7 +65,7 @@ def run(place: Path, folder: Path, *words: str, limit: int = -1) -> Result:
 
 
 def check(done: Result, folder: Path) -> None:
-    """A run goes on without its checkpoints, or ends in two lines."""
+    """A run continues without its checkpoints, or ends in two lines."""
     assert done.code in {0, 2}, done.err
     assert "Traceback" not in done.err
     told = [line for line in done.err.splitlines() if not line.startswith(("step ", "logger ", "plugin "))]
@@ -83,7 +83,7 @@ def test_a_small_disk(place: Path, disk: Disk, kilobytes: int) -> None:
     check(done, folder)
     if done.code:
         assert "MB are free there" in done.err
-        assert "go on with: python -m framework resume" in done.err or "Set run_dir=FOLDER" in done.err
+        assert "continue with: python -m framework resume" in done.err or "Set run_dir=FOLDER" in done.err
 
 
 @pytest.mark.parametrize(("limit", "code"), [(3_000, 2), (60_000, 0)], ids=["no adapter", "no checkpoint"])

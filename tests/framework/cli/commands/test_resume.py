@@ -1,4 +1,4 @@
-"""`python -m framework resume`: a run goes on, and only what is missing of a sweep runs again."""
+"""`python -m framework resume`: a run continues, and only what is missing of a sweep runs again."""
 
 import json
 import socket
