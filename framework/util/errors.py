@@ -36,6 +36,9 @@ class Interrupted(KeyboardInterrupt):
         super().__init__(f"interrupted by {signal.Signals(number).name}")
         self.number = number
 
+    def __reduce__(self) -> tuple[type[Interrupted], tuple[int]]:
+        return type(self), (self.number,)  # a worker of a launcher sends it to its parent
+
     @property
     def code(self) -> int:
         """The exit code of a process that ends by this signal, as shells have it: 143 for SIGTERM."""
