@@ -1,4 +1,4 @@
-"""What an earlier start of the same run has completed: it is kept, and the run goes on after it.
+"""What an earlier start of the same run has completed: it is kept, and the run continues after it.
 
 A run that is killed in its evaluation must not train again. So beside the results of the stages lies
 `.completed.json`, which says what made them; it is removed when the run is finished, so a finished run that is started

@@ -1,9 +1,9 @@
 """Signals that ask a run to end: SIGTERM, SIGUSR1 (the warning that Slurm can be asked for) and SIGINT.
 
-A run ends where it can go on later. During the steps of a training that is after the optimizer step, with a checkpoint:
-the backend asks by `TrainRun.interruption`. Everywhere else the work is stopped by an exception, which removes what is
-half written. Where the grace time runs out before that, or at a second SIGINT, the process ends at once, and what was
-saved before stands.
+A run ends where it can continue later. During the steps of a training that is after the optimizer step, with a
+checkpoint: the backend asks by `TrainRun.interruption`. Everywhere else the work is stopped by an exception, which
+removes what is half written. Where the grace time runs out before that, or at a second SIGINT, the process ends at
+once, and what was saved before stands.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from framework.util.errors import Interrupted, display_path
 
 SIGNALS = [getattr(signal, name) for name in ("SIGTERM", "SIGUSR1", "SIGINT") if hasattr(signal, name)]
 OURS = (signal.SIG_DFL, signal.default_int_handler)
-"""Handlers that are replaced. Whoever set another one, submitit for example, goes on to get the signal."""
+"""Handlers that are replaced. Whoever set another one, submitit for example, continues to get the signal."""
 SCONTROL_SECONDS = 10
 
 
@@ -103,12 +103,12 @@ class Interruption:
             os._exit(self._error.code)
 
     def _say_goodbye(self, error: Interrupted) -> None:
-        """Print how the run goes on, and have Slurm do that where it was Slurm who ended it."""
+        """Print how the run continues, and have Slurm do that where it was Slurm who ended it."""
         plan = self._plan
         if not (plan.run_dir / OVERRIDES).exists():
             text = f"{error}: nothing was begun"
         else:
-            text = f"{error}. It goes on with: {resume_command(plan.run_dir.parent if plan.sweep else plan.run_dir)}"
+            text = f"{error}. Continue with: {resume_command(plan.run_dir.parent if plan.sweep else plan.run_dir)}"
             if error.number != signal.SIGINT and (job := requeue()):
                 text += f"\nSlurm has put job {job} back into the queue"
         print(text, file=sys.stderr, flush=True)
@@ -143,5 +143,5 @@ def _scontrol(*words: str) -> str | None:
 
 
 def resume_command(folder: Path) -> str:
-    """Return the command that goes on with a run or a sweep."""
+    """Return the command that continues with a run or a sweep."""
     return f"python -m framework resume {shlex.quote(display_path(folder))}"

@@ -1,6 +1,6 @@
 """What happens around each stage of a run: its result is saved, its time is taken, and its events are sent.
 
-Of a full disk the whole run is told in the same words, whichever library it was that wrote.
+A full disk is reported in the same two lines, whichever library it was that wrote.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def naming_full_disk(plan: Plan) -> Iterator[None]:
         place = Path(str(error.filename or plan.run_dir)) if isinstance(error, OSError) else plan.run_dir
         again = "start the run again, or set run_dir=FOLDER on another disk"
         if (plan.run_dir / OVERRIDES).exists():
-            again = f"go on with: {resume_command(plan.run_dir.parent if plan.sweep else plan.run_dir)}"
+            again = f"continue with: {resume_command(plan.run_dir.parent if plan.sweep else plan.run_dir)}"
         raise FrameworkError(
             f"{place} cannot be written: {reason} ({describe_room(place)})\nMake room there, then {again}"
         ) from error

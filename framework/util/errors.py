@@ -32,11 +32,14 @@ class PrunedError(FrameworkError):
 
 
 class Interrupted(KeyboardInterrupt):
-    """A signal has asked the run to end, and it ends where it can go on later. Its exit code is `code`."""
+    """A signal has asked the run to end, and it ends where it can continue later. Its exit code is `code`."""
 
     def __init__(self, number: int) -> None:
         super().__init__(f"interrupted by {signal.Signals(number).name}")
         self.number = number
+
+    def __reduce__(self) -> tuple[type[Interrupted], tuple[int]]:
+        return type(self), (self.number,)  # a worker of a launcher sends it to its parent
 
     @property
     def code(self) -> int:

@@ -3,7 +3,7 @@
 The file is there while it is held, and says by whom. On a disk without locks, nobody holds any.
 
 The lock of a folder also holds between machines that share a disk and do not see each other's locks: its holder touches
-the file every few seconds. Machines are told apart by the id of their start, since names and process numbers repeat.
+the file every few seconds. Machines are distinguished by the id of their start, since names and process numbers repeat.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def _lives_elsewhere(file: Path, text: str, touched: float) -> str:
     who, _, machine = text.strip().partition("\n")
     if not machine or machine == _machine() or abs(time.time() - touched) > SKEW:
         return ""
-    print(f"{file}: {who} may be at work: waiting up to {SILENT:g} s for a sign of it", file=sys.stderr)
+    print(f"{file}: {who} may be running: waiting up to {SILENT:g} s for a sign of it", file=sys.stderr)
     end = time.monotonic() + SILENT
     while time.monotonic() < end:
         time.sleep(min(BEAT, 1.0) / 2)

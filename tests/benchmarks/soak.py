@@ -124,7 +124,9 @@ def outcome(folder: Path) -> dict[str, Any]:
     """Return what has to be the same: the numbers of the report, and a hash of each file of weights."""
     report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     train = {key: value for key, value in report["train"].items() if key not in OF_TRAINING}
-    numbers = {key: value for key, value in report.items() if key not in OWN | {"train"}}
+    numbers = {key: value for key, value in report.items() if key not in OWN | {"train", "data", "artifacts"}}
+    numbers["data"] = {key: value for key, value in report["data"].items() if key != "cached"}
+    numbers["artifacts"] = [each["path"] for each in report["artifacts"]]  # their notes tell what was kept
     files = [*folder.rglob("*.safetensors"), *folder.rglob("*.gguf")]
     hashes = {str(file.relative_to(folder)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
     return {**numbers, **{f"train.{key}": value for key, value in train.items()}, **hashes}

@@ -22,7 +22,7 @@ class RerunCommandConfig(CommandConfig):
 
 @dataclass
 class ResumeCommandConfig(CommandConfig):
-    """Go on with a run that was interrupted, or with the trials of a sweep that failed, were killed or never began."""
+    """Continue a run that was interrupted, or the trials of a sweep that failed, were killed or never began."""
 
 
 @dataclass

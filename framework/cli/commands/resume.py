@@ -1,7 +1,8 @@
-"""`python -m framework resume [FOLDER]`: go on with a run that was interrupted, or with what is missing of a sweep.
+"""`python -m framework resume [FOLDER]`: continue with a run that was interrupted, or with what is missing of a sweep.
 
-A run goes on in its folder with its original overrides. Of a sweep, finished and pruned trials are kept; its overrides
-come from `multirun.yaml`, which Hydra writes before the first trial. Without a folder, what can be resumed is listed.
+A run continues in its folder with its original overrides. Of a sweep, finished and pruned trials are kept; its
+overrides come from `multirun.yaml`, which Hydra writes before the first trial. Without a folder, what can be resumed is
+listed.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ class ResumeCommand:
         self.config = config
 
     def main(self, arguments: Sequence[str]) -> int:
-        """Go on with the run or the sweep in a folder, or list those that can go on."""
+        """Continue with the run or the sweep in a folder, or list those that can continue."""
         parser = CommandParser("resume", ResumeCommandConfig.__doc__)
         parser.add_argument("folder", metavar="FOLDER", nargs="?", help="the folder of the run or of the sweep")
         given = parser.read(arguments).folder
@@ -89,7 +90,7 @@ def _home(run: Path) -> Path:
 
 
 def _run(session: Session, folder: Path) -> list[str]:
-    """Return the words that go on with a run, in the folder where it was started.
+    """Return the words that continue with a run, in the folder where it was started.
 
     Raises:
         FrameworkError: it is finished, a trial of a sweep, or was never begun.
@@ -105,7 +106,7 @@ def _run(session: Session, folder: Path) -> list[str]:
 
 
 def _sweep(session: Session, folder: Path) -> list[str]:
-    """Return the words that go on with a sweep, in the folder where it was started."""
+    """Return the words that continue with a sweep, in the folder where it was started."""
     overrides = _read(folder)
     _enter(session, next(iter(sorted(folder.glob(f"*/{ENVIRONMENT}"))), None))
     place = QuotedString(str(folder), Quote.single).with_quotes()

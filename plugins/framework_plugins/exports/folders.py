@@ -25,7 +25,8 @@ def whole(folder: Path, config: Mapping[str, Any]) -> Iterator[Path]:
         config: of the run, as plain values without secrets; written beside what the exporter writes.
 
     Raises:
-        FrameworkError: `folder` holds something else, or the disk is full.
+        FrameworkError: `folder` holds something else, or cannot be made.
+        OSError: the disk is full.
     """
     if problem := foreign(folder):
         raise FrameworkError(problem)
@@ -34,6 +35,8 @@ def whole(folder: Path, config: Mapping[str, Any]) -> Iterator[Path]:
             yield half
             (half / CONFIG).write_text(json.dumps(config, indent=1) + "\n", encoding="utf-8")
     except OSError as error:
+        if files.write_failure(error):  # the run says that of every file alike
+            raise
         place = f" ({error.filename})" if error.filename else ""
         raise FrameworkError(f"{folder} was not made: {error.strerror or error}{place}") from error
 

@@ -153,8 +153,8 @@ class HFTrainerConfig(TrainerConfig):
     dataloader_num_workers: Annotated[int, Ge(0), ~Affects.resume] = 0
     """Processes that prepare batches; 0: the training process does."""
     save_seconds: Annotated[float | None, Gt(0), ~Affects.resume] = 600.0
-    """Seconds of training between two checkpoints, from which an interrupted run goes on. Where a checkpoint takes long
-    it is more, so that they take 2% of the training. null: none by time."""
+    """Seconds of training between two checkpoints, from which an interrupted run continues. Where a checkpoint takes
+    long it is more, so that they take 2% of the training. null: none by time."""
     save_steps: Annotated[int | None, Gt(0), ~Affects.resume] = None
     """Optimizer steps between two checkpoints, besides those by time. null: none by steps."""
     save_total_limit: Annotated[int, Gt(0), ~Affects.resume] = 2

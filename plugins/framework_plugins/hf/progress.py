@@ -23,7 +23,7 @@ Validation = tuple[float | None, Mapping[str, float]]
 
 
 SAVES, ENDS = 1, 2
-"""What a process wants after a step: a checkpoint, or the end of the training after one."""
+"""What a process asks for after a step: a checkpoint, or the end of the training after one."""
 
 
 class Pace:

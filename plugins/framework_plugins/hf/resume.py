@@ -3,7 +3,7 @@
 A checkpoint is a folder below `.resume` in the run folder. It holds whole tensors by the names of the weights, so a
 training can resume with another number of processes; and the hash of each of its files, since libraries load damaged
 ones silently. The newest that is whole is taken, and the run says which, and what it passed over. One training has one
-set of settings: with others a run is refused. On a full disk the training goes on without a new checkpoint.
+set of settings: with others a run is refused. On a full disk the training continues without a new checkpoint.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ class Checkpoints:
                 return folder
             broken = [name for name, known in manifest["files"].items() if _hash(folder / name) != known]
             if not broken:
-                self._say(f"the training goes on after step {_step(folder)}, from {FOLDER}/{folder.name}", damaged)
+                self._say(f"the training continues after step {_step(folder)}, from {FOLDER}/{folder.name}", damaged)
                 return folder
             damaged.append(f"{folder.name} ({', '.join(broken)})")
         if damaged and rows is not None:

@@ -61,7 +61,7 @@ class State:
     def lost(self) -> float:
         """Return the sum of the losses of all steps so far, those before a checkpoint too."""
         losses = self.gathered(float(self.trainer.lost))
-        return float(self.trainer.lost_before + sum(losses) / len(losses))
+        return float(sum(losses) / len(losses))
 
     def read(self) -> Callable[[Path], None]:
         """Read it, and return what writes it into a folder."""
@@ -150,7 +150,8 @@ class State:
             self.scaler.load_state_dict(rest["scaler"])
         for name, value in rest["counters"].items():
             setattr(self.trainer, name, value if self.keeps else 0)
-        self.trainer.lost_before = rest["lost"]
+        # In the same precision as before, so that the sum comes to the same digits.
+        self.trainer.lost = torch.tensor(rest["lost"], device=self.trainer.args.device)
         if rest["best"] is not None:
             file = folder / BEST
             pieces = load_file(file) if file.exists() else {}

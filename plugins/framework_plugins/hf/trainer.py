@@ -70,9 +70,7 @@ class SupervisedTrainer(SFTTrainer):
     computed_tokens = 0
     """Tokens that went through the model so far: shared ones once, padding included."""
     lost: torch.Tensor | float = 0.0
-    """Sum of the losses of this process's steps."""
-    lost_before = 0.0
-    """That of the steps of an earlier process."""
+    """Sum of the losses of this process's steps, with those of an earlier process."""
     between: State
     """The state of the training, for checkpoints."""
     keep: Callable[[], None]
@@ -125,12 +123,12 @@ class SupervisedTrainer(SFTTrainer):
 
     def log_entry(self) -> tuple[float, int]:
         """Return the sum of the losses since the last log entry, and its step."""
-        # Older versions of transformers have the sum in a local variable: there the entry begins anew.
+        # Older versions of transformers have the sum in a local variable: there the entry begins again.
         summed = getattr(self, "_tr_loss", None)
         return (0.0, self.state.global_step) if summed is None else (float(summed), self._globalstep_last_logged)
 
     def begin_in_log_entry(self, loss: float, step: int) -> None:
-        """Go on with a log entry that began before a checkpoint."""
+        """Continue with a log entry that began before a checkpoint."""
         if step < self.state.global_step:
             self._tr_loss += loss
             self._globalstep_last_logged = step

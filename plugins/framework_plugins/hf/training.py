@@ -129,7 +129,7 @@ class Training:
             write = trainer.between.read()
             self.checkpoints.save(trainer.state.global_step, rows, write, trainer.between.needed)
         if progress.ending:
-            progress.agree(0)  # the first process of a group has written: where one ends, the others are ended
+            progress.agree(0)  # the first process of a group has written: where one ends, the others are stopped
             if error := progress.run.interruption():
                 raise error
 

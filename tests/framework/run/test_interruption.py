@@ -85,7 +85,7 @@ def test_a_run_ends_in_every_phase_and_says_how_it_goes_on(
         assert not (tmp_path / "run").exists()
         return
     command = f"python -m framework resume {tmp_path / 'run'}"
-    assert told == f"interrupted by {number.name}. It goes on with: {command}"
+    assert told == f"interrupted by {number.name}. Continue with: {command}"
     ended_as = status(tmp_path / "run")
     assert (ended_as["state"], ended_as["error"]) == ("interrupted", f"interrupted by {number.name}")
     assert not list((tmp_path / "run").rglob("*.part"))
@@ -182,7 +182,7 @@ def test_a_run_that_does_not_end_is_ended(
     done = launch(command, *words, f"grace_seconds={grace}", cwd=tmp_path, env=variables)
     assert done.code == code, done.err
     assert time.monotonic() - start < 60
-    assert "It goes on with: python -m framework resume x" in done.err
+    assert "Continue with: python -m framework resume x" in done.err
     assert status(tmp_path / "x")["state"] == "interrupted"
     assert not (tmp_path / "x" / ".lock").exists()
 

@@ -1,4 +1,4 @@
-"""A job of a real Slurm, on one node, that is warned and goes on. `SLURM_ROOT` may name a folder with its programs.
+"""A job of a real Slurm, on one node, that is warned and continues. `SLURM_ROOT` may name a folder with its programs.
 
 Debian's packages need not be installed: `apt-get download slurmctld slurmd slurm-client slurm-wlm-basic-plugins
 libhwloc15 …`, and `dpkg -x` into the folder.

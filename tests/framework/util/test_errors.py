@@ -1,5 +1,6 @@
 """Error texts name what is nearest, what is valid, and one line of what a library said."""
 
+import pickle
 import signal
 from pathlib import Path
 
@@ -7,6 +8,7 @@ import pytest
 
 from framework.util.errors import (
     FrameworkError,
+    Interrupted,
     describe_error,
     display_path,
     nearest,
@@ -68,6 +70,11 @@ def test_what_was_raised_is_told_with_its_place_and_a_mistake_of_the_user_as_it_
         _ = 1 // 0
     assert describe_error(caught.value).startswith(f"ZeroDivisionError: {caught.value} ({__file__}:")
     assert describe_error(FrameworkError("take another")) == "take another"
+
+
+def test_an_interruption_is_the_same_in_another_process() -> None:
+    error = pickle.loads(pickle.dumps(Interrupted(signal.SIGTERM)))  # noqa: S301 - our own
+    assert (str(error), error.code) == ("interrupted by SIGTERM", 143)
 
 
 def test_a_signal_has_its_number_and_its_name() -> None:

@@ -107,7 +107,7 @@ def test_a_machine_that_gives_no_sign_of_life_is_dead(
     monkeypatch.setattr(lock, "SILENT", 0.1)
     with lock.folder(tmp_path, "go away"):
         assert "another-start" not in file.read_text(encoding="utf-8")
-    assert "may be at work: waiting up to 0.1 s" in capsys.readouterr().err
+    assert "may be running: waiting up to 0.1 s" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 

@@ -62,6 +62,8 @@ def outcome(folder: Path) -> tuple[dict[str, Any], dict[str, str]]:
     """Return the numbers of a report, and a hash of each file of the adapter."""
     report = json.loads((folder / "report.json").read_text(encoding="utf-8"))
     numbers = {key: value for key, value in report.items() if key not in OWN}
+    numbers["data"] = {key: value for key, value in report["data"].items() if key != "cached"}
+    numbers["artifacts"] = [each["path"] for each in report["artifacts"]]  # run_config.json names the folder
     numbers["train"] = {key: value for key, value in report["train"].items() if key not in OF_TRAINING}
     files = {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in (folder / "checkpoint").iterdir()}
     return numbers, files

@@ -1,4 +1,4 @@
-"""`python -m framework resume`: a run goes on, and only what is missing of a sweep runs again."""
+"""`python -m framework resume`: a run continues, and only what is missing of a sweep runs again."""
 
 import json
 import socket
@@ -155,20 +155,21 @@ def test_a_run_is_listed_and_goes_on_in_its_folder(place: Path, by: str, code: i
 
 def test_two_processes_in_the_folder_of_a_run_are_refused(tmp_path: Path) -> None:
     place = prepare(tmp_path / "place")
-    words = [*WORDS_OF_SWEPT, "trainer.naps=4", "run_dir=x"]
+    words = [*WORDS_OF_SWEPT, "trainer.end=never", "run_dir=outputs/run/x"]
     words = [word for word in words if not word.startswith("hydra.sweep.dir")]
-    quiet = subprocess.DEVNULL
+    quiet, run = subprocess.DEVNULL, place / "outputs" / "run" / "x"
     working = subprocess.Popen([*MODULE, *words], cwd=place, env=environment(tmp_path), stdout=quiet, stderr=quiet)
-    while not (place / "x" / "status.json").exists():
+    while not (run / "status.json").exists():
         assert working.poll() is None
         time.sleep(0.1)
-    before = {file: file.read_bytes() for file in (place / "x").glob("*.json") if file.name != "status.json"}
-    for again in (("resume", "x"), (*words, "seed=7")):
+    before = {file: file.read_bytes() for file in run.glob("*.json") if file.name != "status.json"}
+    for again in (("resume", str(run)), (*words, "seed=7")):
         done = program(*again, cwd=place)
         assert done.code == 2
-        locked = f"{place / 'x'}: locked by process {working.pid} on {socket.gethostname()}. "
+        locked = f"{run}: locked by process {working.pid} on {socket.gethostname()}. "
         assert done.err == f"{locked}Wait for it to finish or set run_dir=FOLDER\n"
     assert {file: file.read_bytes() for file in before} == before
     assert program("resume", cwd=place).out == "nothing can be resumed: below outputs/ no run was interrupted\n"
-    assert working.wait(60) == 0
-    assert not (place / "x" / ".lock").exists()
+    working.terminate()
+    assert working.wait(60) == 143
+    assert not (run / ".lock").exists()

@@ -22,10 +22,12 @@ from safetensors.torch import load_file
 
 from framework import FrameworkError
 from framework.api import records
+from framework.api.errors import Interrupted
 from framework.api.protocols import Launcher
 from framework.api.records import EvalResult, TrainResult
 from framework.api.registry import load_file as load_plugin
 from framework.run import pipeline
+from framework.run.interruption import Interruption
 from framework.run.training import TrainingController
 from framework.run.worker import GROUP
 from framework_plugins.hf.resume import FOLDER
@@ -182,6 +184,27 @@ def test_two_processes_with_fsdp2_go_on_with_what_one_began(
         assert each["whole"] == 2 * each["here"] > 0
         assert (each["checkpointed"], each["offload"]) == (0, ["OffloadPolicy"])
         assert (each["head"], each["packing"]) == (True, "tree")
+
+
+@pytest.mark.slow
+def test_a_signal_to_the_run_has_the_group_save_and_end(run: Run, alone: Done, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, sent = Interruption.asked, list[int]()
+
+    def signalled(interruption: Interruption) -> Interrupted | None:
+        error = asked(interruption)
+        if not sent:
+            sent.append(signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGTERM)
+        return error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Interruption, "asked", signalled)
+        with pytest.raises(Interrupted):
+            run("signalled", "launch=ddp", "grace_seconds=300", *TWO)
+    assert [path.name for path in (alone.folder.parent / "signalled" / FOLDER).iterdir()] == ["step-00000001"]
+    done = run("signalled", "launch=ddp", *TWO)
+    assert done.result.resumed == 1
+    close(alone, done)
 
 
 @pytest.mark.slow
