@@ -40,8 +40,8 @@ def unsloth(_: Plan | None) -> DiagnosticResult:
     try:
         from framework_plugins.unsloth.first import DEVICE_TYPE  # noqa: PLC0415 - what is checked
     except FrameworkError as error:
-        detail, _, fix = str(error).removeprefix("trainer=unsloth: ").partition("\n")
-        return DiagnosticResult(State.broken, detail, version, fix=fix)
+        detail, *fix = str(error).removeprefix("trainer=unsloth: ").split("\n", 1)
+        return DiagnosticResult(State.broken, detail, version, fix="".join(fix))
 
     untested = versions.untested()
     note = f"; {untested}" if untested else ""
