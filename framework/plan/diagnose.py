@@ -46,7 +46,7 @@ def diagnose(error: Exception, words: Sequence[str]) -> FrameworkError:
     """Return the error to report for what Hydra raised while it composed the overrides of a command line, `words`."""
     if isinstance(error, FrameworkError):
         return error
-    overrides: list[str] = get_args_parser().parse_known_args(list(words))[0].overrides
+    overrides = overrides_of(words)
     try:
         with config_loader() as loader:
             text = listed(_problems(loader, error, overrides), lambda _: "")
@@ -55,6 +55,12 @@ def diagnose(error: Exception, words: Sequence[str]) -> FrameworkError:
     except REFUSALS:  # the files cannot be read a second time either: Hydra's own message says why
         text = ""
     return FrameworkError(text or explain(error))
+
+
+def overrides_of(words: Sequence[str]) -> list[str]:
+    """Return the overrides among the words of a command line."""
+    overrides: list[str] = get_args_parser().parse_known_args(list(words))[0].overrides
+    return overrides
 
 
 def _problems(loader: ConfigLoader, error: Exception, words: Sequence[str]) -> list[Problem]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from hydra._internal.utils import get_args_parser
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
@@ -14,7 +13,7 @@ from framework.config.check import check
 from framework.config.compose import CONFIG_NAME, compose, config_loader
 from framework.config.hydra_settings import hydra_problems
 from framework.config.sources import REFUSALS, refusal
-from framework.plan.diagnose import diagnose
+from framework.plan.diagnose import diagnose, overrides_of
 from framework.plan.make import make_plan
 
 
@@ -64,7 +63,7 @@ def load_hydra(words: Sequence[str], mode: RunMode) -> DictConfig:
     Raises:
         FrameworkError: what Hydra refuses, or settings of Hydra that a config may not hold, each with its place.
     """
-    overrides: list[str] = get_args_parser().parse_known_args(list(words))[0].overrides
+    overrides = overrides_of(words)
     with config_loader() as loader:
         try:
             config: DictConfig = loader.load_configuration(CONFIG_NAME, overrides, mode)
