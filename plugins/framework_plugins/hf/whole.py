@@ -20,6 +20,7 @@ from transformers import PreTrainedModel
 from framework.api.errors import FrameworkError
 from framework.api.protocols import ModelPlace
 from framework.api.text import summarize_error
+from framework_plugins.hf.models import check_index
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 SHOWN = 3
@@ -129,14 +130,11 @@ def _files(place: ModelPlace) -> list[Path]:
     folder = place.folder
     if (folder / SINGLE).is_file():
         return [folder / SINGLE]
-    try:
-        names = set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values())
-        files = [folder / name for name in sorted(names)]
-    except FileNotFoundError as error:
-        raise FrameworkError(f"model {place.name} has no {SINGLE} and no {INDEX}: {AGAIN}") from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        reason = summarize_error(error)
-        raise FrameworkError(f"model {place.name}: {INDEX} lists no files of weights ({reason}). {AGAIN}") from error
+    if not (folder / INDEX).is_file():
+        raise FrameworkError(f"model {place.name} has no {SINGLE} and no {INDEX}: {AGAIN}")
+    check_index(folder, f"model {place.name}")
+    names = set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values())
+    files = [folder / name for name in sorted(names)]
     if absent := [file.name for file in files if not file.is_file()]:
         raise FrameworkError(f"model {place.name} lacks {_listed(absent)}, which {INDEX} names. {AGAIN}")
     return files

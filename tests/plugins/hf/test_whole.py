@@ -100,7 +100,7 @@ BROKEN: dict[str, tuple[Callable[[Path], None], str]] = {
     "a header of 90 MB": (raw(lambda content: struct.pack("<Q", 90_000_000) + content[8:]), "no whole safetensors"),
     "no header": (raw(lambda content: struct.pack("<Q", 0) + content[8:]), "is no whole safetensors file"),
     "no file of that name": (renamed, "has no model"),
-    "an index of nothing": (index("[]"), "lists no files of weights"),
+    "an index of nothing": (index("[]"), "is no index of weights"),
     "an index of more": (
         index('{"weight_map": {"a": "x.safetensors", "b": "y.safetensors"}}'),
         r"lacks y\.safetensors",
