@@ -8,7 +8,9 @@ from pathlib import Path
 
 from optuna.storages import BaseStorage, JournalStorage, RDBStorage
 from optuna.storages.journal import JournalFileBackend
+from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.pool import NullPool
 
 from framework.api.errors import FrameworkError
 from framework.api.text import display_path, summarize_error
@@ -72,11 +74,15 @@ def _is_entry(line: bytes) -> bool:
 
 def _open_database(url: str) -> BaseStorage:
     """Open a database; processes that open a new one at the same time meet half made tables of each other."""
+    # A file is closed after each use: nobody closes the storage of a study, and Python 3.13 warns of open databases.
+    named = make_url(url)
+    is_file = named.get_backend_name() == "sqlite" and named.database not in {None, "", ":memory:"}
+    engine = {"poolclass": NullPool} if is_file else {}
     for pause in PAUSES:
         try:
-            return RDBStorage(url)
+            return RDBStorage(url, engine_kwargs=engine)
         except DBAPIError as error:
             if not isinstance(error, IntegrityError) and "already exists" not in str(error):
                 raise
         time.sleep(pause)
-    return RDBStorage(url)
+    return RDBStorage(url, engine_kwargs=engine)
