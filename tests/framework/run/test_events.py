@@ -157,6 +157,8 @@ def test_a_run_sends_its_events_in_the_documented_order(
 def test_a_run_whose_log_cannot_be_written_finishes(
     data_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["data=local_file", f"data.path={data_file}", "logger=[jsonl]", "logger.jsonl.file=no/such/folder.jsonl"]
+    (tmp_path / "taken.jsonl").mkdir()
+    (tmp_path / "overrides.json").write_text("[]", encoding="utf-8")  # of an earlier run
+    words = ["data=local_file", f"data.path={data_file}", "logger=[jsonl]", "logger.jsonl.file=taken.jsonl"]
     assert pipeline.run(testing.plan(words, run_dir=tmp_path))
-    assert "logger 'jsonl' failed and is switched off: FileNotFoundError" in capsys.readouterr().err
+    assert "logger 'jsonl' failed and is switched off: IsADirectoryError" in capsys.readouterr().err
