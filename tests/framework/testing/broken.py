@@ -401,7 +401,7 @@ class Leaks(Log):
     def log(self, event):
         super().log(event)
         if isinstance(event, RunStarted):
-            self.file.write(event.plan.config["name"])
+            self.file.write(str(event.plan.data.config))
 
 @dataclass
 class TellsConfig(LoggerConfig):
