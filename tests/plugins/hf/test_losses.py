@@ -291,7 +291,8 @@ def test_a_group_makes_few_logits_within_the_models_own_forward_pass(tmp_path: P
     engine = Whole(model)
     losses.through(engine)
     assert losses.head is not None
-    assert (losses.packing is Packing.tree) == (name != "gemma2")  # by itself it takes the attention without a tree
+    # Which attention gemma2 takes by itself, one with trees or without, differs by version of transformers.
+    assert losses.packing is Packing.tree or name == "gemma2"
     outside = []
     losses.body.register_forward_pre_hook(lambda *_: outside.append(engine.within == 0))
     losses.head.linear.register_forward_pre_hook(  # otherwise all logits at once
