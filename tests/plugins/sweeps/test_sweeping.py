@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
+from framework_plugins.sweeps.storage import open_storage
 from tests.support.forked_program import MODULE, program
 from tests.support.program import environment
 from tests.support.sweeps import WORDS, points, prepare, sweep
@@ -136,7 +137,7 @@ def test_two_sweeps_share_a_study_by_a_database(place: Path) -> None:
     words = [word for word in shared if not word.startswith("hydra.sweep.dir")]
     done = sweep(place, *words, "hydra.sweeper.n_trials=3", "name=other")
     assert done.code == 0, done.err
-    found = optuna.load_study(study_name="mine", storage=f"sqlite:///{place}/study.db")
+    found = optuna.load_study(study_name="mine", storage=open_storage(f"sqlite:///{place}/study.db"))
     assert states(found) == ["COMPLETE"] * 3
     assert not (place / "x" / "study.journal").exists()
 
@@ -170,7 +171,7 @@ def test_a_grid_that_is_through_says_so(place: Path) -> None:
 
 def test_what_another_machine_is_at_work_on_is_left_to_it_until_the_sweep_is_resumed(place: Path) -> None:
     words = [*OPTUNA, "hydra.sweeper.storage=sqlite:///study.db", RATES, "hydra.sweeper.n_trials=2"]
-    found = optuna.create_study(storage=f"sqlite:///{place}/study.db", study_name="run")
+    found = optuna.create_study(storage=open_storage(f"sqlite:///{place}/study.db"), study_name="run")
     trial = found.ask({"trainer.learning_rate": optuna.distributions.FloatDistribution(1e-5, 1e-3, log=True)})
     for name, value in {"folder": str(place / "x"), "point": 0, "host": "elsewhere", "process": 1}.items():
         trial.set_user_attr(name, value)
