@@ -22,21 +22,19 @@ _TELLING = (
 SECRET_NAME = re.compile(_TELLING)
 """Names of what is secret. A tokenizer's `pad_token` is not, nor is a `token_type` or an `auth_method`."""
 SECRET_VALUE = re.compile(
-    r"(?P<drawn>hf_[A-Za-z0-9]{20,}|sk-(?:proj|ant|or|svcacct)-[\w-]{20,}|(?<=[A-Za-z0-9])gh[pousr]_[A-Za-z0-9]{30,}"
-    r"|(?<![A-Za-z0-9])sk-(?=[\w-]*\d)(?=[\w-]*[A-Za-z])[\w-]{20,})"
-    r"|(?<![A-Za-z0-9])gh[pousr]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9]{20,}\w*"
-    r"|(?<![A-Z0-9])A(?:KIA|SIA)[0-9A-Z]{16}(?![A-Z0-9])"
+    r"\b(?:hf_[A-Za-z0-9]{20,}|sk-[\w-]{20,}|gh[pousr]_\w{20,}|github_pat_\w{20,}|A(?:KIA|SIA)[0-9A-Z]{16})\b"
+    r"|(?P<glued>hf_[A-Za-z0-9]{20,}|sk-(?:proj|ant|or|svcacct)-[\w-]{20,}|gh[pousr]_[A-Za-z0-9]{30,})"
+    r"|github_pat_[A-Za-z0-9]{20,}\w*|(?<![A-Z0-9])A(?:KIA|SIA)[0-9A-Z]{16}(?![A-Z0-9])"
     r"|(?<=://)[^/\s:@]*:[^/\s@]+(?=@)"
     r"|(?<=\bBearer )(?!auth|tokens?\b)[\w.~+/=-]+|(?<=\bBasic )(?=\S*[\d=])[\w+/-]{8,}={0,2}"
 )
-"""What is secret by its looks, glued to a word too. `drawn` is one only where it was drawn at random: `disk-…` and
-`hf_…` begin ordinary names as well."""
+"""What is secret by its looks. A token that is glued to a word is one only where it was drawn at random: `run_hf_…` is
+the beginning of ordinary names as well."""
 _HUMP = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _LONGEST_HUMP, _SHORT, _FEWEST_SHORT = 3.6, 2, 3
 """Characters between two changes of capitals, small letters and digits: about 2 on average in a token, 5 in a name, of
 which hardly any has 2 or less."""
 _HF_LENGTH = 34
-_LOWER_KEY = re.compile(r"(?<![a-zA-Z0-9])(?=(?:[a-z]*\d){4})[a-z0-9]{24,}")
 _SWITCH = re.compile(r"(?i)true|false|null|none")
 _NUMBER = re.compile(r"[+-]?[\d._]+(?:[eE][+-]?\d+)?|\[[\d.,\s]*\]")
 _COUNT = re.compile(r"(?i)tokens|token_")
@@ -108,15 +106,13 @@ def _text(text: str, words: list[str]) -> str:
 
 
 def _hide_token(match: re.Match[str]) -> str:
-    token = match["drawn"]
+    token = match["glued"]
     return match[0] if token and not _is_drawn(token) else HIDDEN
 
 
 def _is_drawn(token: str) -> bool:
     """Whether a token was drawn at random: a name keeps its letters together."""
     body = re.split("[_-]", token, maxsplit=1)[1]
-    if token.startswith("sk-") and _LOWER_KEY.search(body):
-        return True
     humps = _HUMP.findall(body)
     short = sum(len(hump) <= _SHORT for hump in humps)
     drawn = sum(map(len, humps)) <= _LONGEST_HUMP * len(humps) or short >= _FEWEST_SHORT

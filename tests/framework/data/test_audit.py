@@ -109,10 +109,7 @@ def test_examples_are_the_first_few(tmp_path: Path) -> None:
 
 
 def test_an_example_hides_secrets_and_what_no_terminal_can_show(tmp_path: Path) -> None:
-    rows = [
-        conversation("Key?", "hf_" + "QkDvXwTzRbJmNcLpYsGhFa7UeKi2oVtWx9"),
-        conversation("Bell?", "\x1b[31mred\x07", 1),
-    ]
+    rows = [conversation("Key?", "hf_" + "abcdefghijklmnopqrstuvwxyz01"), conversation("Bell?", "\x1b[31mred\x07", 1)]
     shown = data(tmp_path, rows).examples([0, 1])
     assert shown == ["rows.jsonl:1: Key? → (hidden)", "rows.jsonl:2: Bell? → �[31mred�"]
 

@@ -61,7 +61,7 @@ def test_no_drawn_token_is_left(seed: int, before: str) -> None:
 
 
 WORDS = [
-    "the", "model", "answers", "quickly", "token", "weights", "are", "masked", "by", "hf", "task", "risk", "disk", "sk",
+    "the", "model", "answers", "quickly", "token", "weights", "are", "masked", "by", "my_hf", "task", "risk", "disk",
     "adapter", "learning", "authors", "secretary", "keyboard", "monkey", "tokenizer", "password", "ant", "or",
     "classification", "sequence", "proj", "llama", "qwen", "bearish",
 ]  # fmt: skip
@@ -76,9 +76,9 @@ ORDINARY = st.one_of(
     st.lists(st.sampled_from(WORDS), max_size=8).map(" ".join),
     st.lists(st.sampled_from(WORDS), max_size=8).map("_".join),
     st.lists(st.sampled_from(WORDS), max_size=8).map("-".join),
-    st.lists(st.sampled_from(WORDS), max_size=8).map(camel).map("hf_{}".format),
+    st.lists(st.sampled_from(WORDS), max_size=8).map(camel).map("my_hf_{}".format),
     HASHES,
-    HASHES.map("hf_{}".format),
+    HASHES.map("my_hf_{}".format),
     HASHES.map("disk-{}".format),
     st.uuids().map("task-{}".format),
     st.uuids().map(str),
