@@ -103,10 +103,9 @@ class CompletedStages:
 
     def training(self) -> CompletedTraining | None:
         """Return the training of this run, where it is complete."""
-        if Stage.train not in self.stages:
-            return None
         trained = RunFolder(self._plan.run_dir).load_result(Stage.train, TrainResult)
-        assert trained is not None  # noqa: S101 - `_find` has seen it
+        if trained is None or Stage.train not in self.stages:
+            return None
         return CompletedTraining(
             self._plan.run_dir, self._known.weights, trained, tuple(self._known.steps), self._known.facts
         )

@@ -65,10 +65,10 @@ class Interruption:
         """Note a signal; stop the work here, unless the training asks."""
         if self._error is not None:
             if number == signal.SIGINT:
-                self._end_at_once()
+                self._end_at_once(self._error)
             return
         self._error = Interrupted(number)
-        self._timer = threading.Timer(self._plan.grace_seconds, self._end_at_once)
+        self._timer = threading.Timer(self._plan.grace_seconds, self._end_at_once, [self._error])
         self._timer.daemon = True
         self._timer.start()
         if not self._is_asked:
@@ -92,15 +92,14 @@ class Interruption:
         if self._error:
             raise self._error
 
-    def _end_at_once(self) -> None:
+    def _end_at_once(self, error: Interrupted) -> None:
         """End this process; a library may be busy for long, or wait for a server that does not answer."""
-        assert self._error is not None  # noqa: S101 - a signal has come
         try:
-            note_failure(self._plan.run_dir, self._error)
-            self._say_goodbye(self._error)
+            note_failure(self._plan.run_dir, error)
+            self._say_goodbye(error)
             (self._plan.run_dir / lock.NAME).unlink(missing_ok=True)
         finally:
-            os._exit(self._error.code)
+            os._exit(error.code)
 
     def _say_goodbye(self, error: Interrupted) -> None:
         """Print how the run continues, and have Slurm do that where it was Slurm who ended it."""

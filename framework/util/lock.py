@@ -31,6 +31,8 @@ PAUSE = 0.01
 """Seconds after which a lock is asked for again."""
 BEAT, SILENT = 5.0, 30.0
 """Seconds between two touches of a folder's lock, and after which a holder on another machine that did none is dead."""
+LOOK = 0.5
+"""Seconds between two looks for such a touch."""
 SKEW = 600.0
 """Seconds that the clocks of two machines may differ: a lock that was touched longer ago needs no look."""
 NO_LOCKS = {errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP}
@@ -105,7 +107,7 @@ def _lives_elsewhere(file: Path, text: str, touched: float) -> str:
     print(f"{file}: {who} may be running: waiting up to {SILENT:g} s for a sign of it", file=sys.stderr)
     end = time.monotonic() + SILENT
     while time.monotonic() < end:
-        time.sleep(min(BEAT, 1.0) / 2)
+        time.sleep(LOOK)
         with (
             contextlib.suppress(FileNotFoundError),
             file.open("rb") as opened,

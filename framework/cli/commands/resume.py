@@ -28,11 +28,11 @@ from framework.hooks.session import Session, current
 from framework.run.interruption import resume_command
 from framework.rundir.environment import Environment
 from framework.rundir.read import read_run
+from framework.sweep.folder import MULTIRUN
 from framework.util import lock
 from framework.util.command import CommandParser
 from framework.util.errors import FrameworkError
 
-MULTIRUN = "multirun.yaml"
 RESUME = "hydra.callbacks.sweep_folder.resume"
 OURS = {RESUME, "hydra.sweep.dir"}
 PLACES = (f"outputs/*/*/{STATUS}", f"outputs/*/*/*/{STATUS}")
@@ -90,7 +90,7 @@ def _home(run: Path) -> Path:
 
 
 def _run(session: Session, folder: Path) -> list[str]:
-    """Return the words that continue with a run, in the folder where it was started.
+    """Return the overrides that resume a run, after a change to the folder where it was started.
 
     Raises:
         FrameworkError: it is finished, a trial of a sweep, or was never begun.
@@ -106,7 +106,7 @@ def _run(session: Session, folder: Path) -> list[str]:
 
 
 def _sweep(session: Session, folder: Path) -> list[str]:
-    """Return the words that continue with a sweep, in the folder where it was started."""
+    """Return the overrides that resume a sweep, after a change to the folder where it was started."""
     overrides = _read(folder)
     _enter(session, next(iter(sorted(folder.glob(f"*/{ENVIRONMENT}"))), None))
     place = QuotedString(str(folder), Quote.single).with_quotes()
@@ -115,7 +115,7 @@ def _sweep(session: Session, folder: Path) -> list[str]:
 
 
 def _read(folder: Path) -> DictConfig:
-    """Return the words of Hydra and of the run that started the sweep.
+    """Return the overrides that started a sweep, those of Hydra and those of the run.
 
     Raises:
         FrameworkError: no sweep was started there, or its file cannot be read.

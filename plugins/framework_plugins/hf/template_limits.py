@@ -25,6 +25,8 @@ from framework.api.files import cache_dir
 
 SECONDS, WALL = 4, 60.0
 """Seconds of processor time, and until an answer has to be there on a machine that is busy with other things."""
+PAUSE = 0.002
+"""Seconds between two looks whether the copy has ended."""
 MEMORY = 512 << 20
 """Bytes beyond those that this process has."""
 OUT_OF_MEMORY = 3
@@ -94,7 +96,7 @@ def _problem(tokenizer: PreTrainedTokenizerBase, settings: Mapping[str, Any]) ->
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
             return f"does not end within {WALL:g} s"
-        time.sleep(0.002)
+        time.sleep(PAUSE)
     code = os.waitstatus_to_exitcode(status)
     if code in {-signal.SIGXCPU, -signal.SIGKILL}:
         return f"does not end within {SECONDS} s"

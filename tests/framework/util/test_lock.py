@@ -88,6 +88,7 @@ def test_a_machine_of_the_same_name_that_lives_is_told_apart(tmp_path: Path, mon
     file = held_elsewhere(tmp_path)
     before = file.read_text(encoding="utf-8")
     monkeypatch.setattr(lock, "BEAT", 0.05)
+    monkeypatch.setattr(lock, "LOOK", 0.025)
     monkeypatch.setattr(lock, "SILENT", 30.0)
     stop = threading.Event()
     beating = threading.Thread(target=lock._beat, args=(file, stop))  # noqa: SLF001 - the other machine
