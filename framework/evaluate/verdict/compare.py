@@ -44,6 +44,16 @@ def _change(
     return replace(plain, pairs=estimate.pairs, low=estimate.low, high=estimate.high, null=null, outcome=outcome)
 
 
+def holm(values: Sequence[float]) -> list[float]:
+    """Return p-values adjusted by Holm (1979, Scandinavian Journal of Statistics 6, 65-70), in their order."""
+    order = sorted(range(len(values)), key=values.__getitem__)
+    adjusted, largest = [0.0] * len(values), 0.0
+    for rank, place in enumerate(order):
+        largest = max(largest, min(1.0, (len(values) - rank) * values[place]))
+        adjusted[place] = largest
+    return adjusted
+
+
 def _outcome(estimate: Interval, noise: float, confidence: float, *, up: bool) -> Outcome:
     """Say what a difference comes to: it has to be beyond chance, and beyond what a random adapter does."""
     apart = estimate.low > 0 or estimate.high < 0
