@@ -1,17 +1,16 @@
-"""What a model is measured by: the validation loss, every evaluator, and the noise that random adapters show."""
+"""What a model is measured by: the validation loss and every evaluator."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from framework.api.data import Data
 from framework.api.plan import Plan
 from framework.api.protocols import AnyMetric, Evaluator, Model, SharesBase
-from framework.api.records import EvalResult, Measure, NullDistribution, TokenRow
+from framework.api.records import EvalResult, Measure, MeasureKind, TokenRow
 from framework.api.schema import Affects
 from framework.hooks.session import Session
-from framework.util.errors import FrameworkError
 from framework.util.shared_cache import key_of
 
 
@@ -46,21 +45,16 @@ class Measuring:
             notes += result.notes
         return EvalResult(measures, samples, notes)
 
-    def trained(self, *, compared: bool) -> tuple[EvalResult, NullDistribution]:
-        """Measure the trained model, and random adapters in its place where it is to be `compared` with the base."""
-        after = self.now()
-        return after, self._noise() if compared else NullDistribution([], "there is no baseline")
-
-    def _noise(self) -> NullDistribution:
-        """Measure random adapters as the trained one was measured."""
-        results: list[EvalResult] = []
-        try:
-            for number in range(self.plan.verdict.random_adapters):
-                with self.model.with_random_adapter(self.plan.seed + number):
-                    results.append(self.now())
-        except FrameworkError as error:
-            return NullDistribution(results, str(error))
-        return NullDistribution(results)
+    def trained(self) -> EvalResult:
+        """Measure the trained model; in a sweep that chooses by a measure of prompts, on other prompts too."""
+        after, plan = self.now(), self.plan
+        if not (plan.sweep and self.data.selection and plan.objective in {*plan.metric, *plan.measured}):
+            return after
+        for evaluator in self.evaluators.values():
+            result = evaluator.evaluate(self.model, self.data.for_selection(), self.metrics)
+            if plan.objective in result.measures:
+                return replace(after, selection={plan.objective: result.measures[plan.objective].value})
+        return after
 
 
 def _validation_loss(model: Model, rows: Sequence[TokenRow]) -> Measure:
@@ -68,4 +62,5 @@ def _validation_loss(model: Model, rows: Sequence[TokenRow]) -> Measure:
     scored = [row.log_probs for row in model.score(rows)]
     weights = [float(len(row)) for row in scored]
     items = [-sum(row) / len(row) if row else None for row in scored]
-    return Measure(sum(-sum(row) for row in scored) / sum(weights), items, weights)
+    value = sum(-sum(row) for row in scored) / sum(weights)
+    return Measure(value, items, weights, kind=MeasureKind.loss, where=[row.where for row in rows])

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from framework.evaluate.verdict.compare import holm
 from framework.evaluate.verdict.paired import mcnemar, of_means, of_shares, sign_flip
-from framework.evaluate.verdict.power import least_difference
+from framework.util.power import least_difference
 
 Floats = NDArray[np.float64]
 SIZES = (8, 12, 20, 30, 60, 100, 200)
@@ -120,7 +120,7 @@ WEIGHTED: dict[str, tuple[Draw, float, float]] = {
 
 def swapped(random: Random, sums: Floats) -> Floats:
     """Swap before and after of each unit at random."""
-    return sums * random.choice([-1.0, 1.0], sums.shape)
+    return np.asarray(sums * random.choice([-1.0, 1.0], sums.shape), dtype=np.float64)
 
 
 def units(random: Random, runs: int, size: int) -> Iterator[tuple[str, Floats, Floats, float, float]]:

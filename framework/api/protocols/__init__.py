@@ -3,7 +3,15 @@
 The protocols say what is called, in which order, and what it may raise. `FrameworkError` is for what a user can fix.
 """
 
-from framework.api.protocols.evaluation import AnswerMetric, AnyMetric, Audit, Evaluator, Metric, MetricWithUnit
+from framework.api.protocols.evaluation import (
+    AnswerMetric,
+    AnyMetric,
+    Audit,
+    Evaluator,
+    Metric,
+    MetricWithKind,
+    MetricWithUnit,
+)
 from framework.api.protocols.exports import CheckedExporter, ExportContext, Exporter, OrderedExporter, ReusableExporter
 from framework.api.protocols.logger import Logger
 from framework.api.protocols.model import (
@@ -48,6 +56,7 @@ __all__ = [
     "Launcher",
     "Logger",
     "Metric",
+    "MetricWithKind",
     "MetricWithUnit",
     "Model",
     "ModelPlace",

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from framework.api.audit import AuditData
     from framework.api.data import Data
     from framework.api.protocols.model import Model
-    from framework.api.records import Answered, EvalResult, Finding, Scores
+    from framework.api.records import Answered, EvalResult, Finding, MeasureKind, Scores
 
 
 @runtime_checkable
@@ -41,6 +41,13 @@ class MetricWithUnit(Protocol):
     """A metric whose number has a unit; one between 0 and 1 without a unit is a share, and is shown in percent."""
 
     unit: str
+
+
+@runtime_checkable
+class MetricWithKind(Protocol):
+    """A metric that says what it looks at. Without it one that needs a reference is of `content`, another of `form`."""
+
+    kind: MeasureKind
 
 
 class AnswerMetric(ABC):

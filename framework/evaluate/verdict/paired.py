@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+Numbers = Floats | NDArray[np.int64]
 Bounds = tuple[Floats, Floats]
 EXACT = 16
 """Up to this many units that differ, all patterns of signs are counted: 65,536."""
@@ -93,7 +94,7 @@ def _put_together(rows: Floats, seed: int) -> Floats:
     return np.stack([rows[:, cell].sum(axis=1) for cell in cells], axis=1)
 
 
-def of_shares(better: Floats, worse: Floats, count: int, confidence: float) -> Bounds:
+def of_shares(better: Numbers, worse: Numbers, count: int, confidence: float) -> Bounds:
     """Return the bounds of a difference of two paired shares, by Bonett and Price.
 
     One pair is added to those that got better and one to those that got worse, so the interval is never without width.
@@ -108,7 +109,7 @@ def of_shares(better: Floats, worse: Floats, count: int, confidence: float) -> B
     return _with_pseudo_pairs(better - worse, better + worse, 1.0, count, z)
 
 
-def _with_pseudo_pairs(total: Floats, squares: Floats, size: Floats | float, count: int, quantile: float) -> Bounds:
+def _with_pseudo_pairs(total: Numbers, squares: Numbers, size: Floats | float, count: int, quantile: float) -> Bounds:
     """Return the bounds of a mean difference after a pair with `size` and one with `-size` were added."""
     middle = total / (count + 2)
     spread = np.maximum((squares + 2 * size**2) / (count + 2) - middle**2, 0.0)

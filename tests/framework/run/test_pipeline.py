@@ -27,7 +27,7 @@ from framework.hooks.session import current
 from framework.run import pipeline
 
 RESULTS = ["baseline", "data", "evaluate", "export", "plan", "report", "train"]
-RECORDS = ["environment", "forecast", "null_distribution", "overrides", "status"]
+RECORDS = ["environment", "forecast", "overrides", "status"]
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from framework.api.protocols import AnswerMetric
-from framework.api.records import Answered, Scores
+from framework.api.records import Answered, MeasureKind, Scores
 from framework_plugins.evals import grading
 from framework_plugins.evals.chat_endpoint import ChatEndpoint, NoReplyError
 from framework_plugins.evals.config import JudgeConfig
@@ -23,6 +23,7 @@ class Judge(AnswerMetric):
     """The mean grade."""
 
     unit = "points"
+    kind = MeasureKind.content
 
     def __init__(self, config: JudgeConfig) -> None:
         self.config = config

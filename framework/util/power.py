@@ -1,4 +1,4 @@
-"""How large a difference has to be for so many prompts to show it."""
+"""How large a difference has to be for a number of prompts to show it: the power of the exact McNemar test."""
 
 from __future__ import annotations
 

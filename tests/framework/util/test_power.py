@@ -1,10 +1,10 @@
-"""framework/evaluate/verdict/power.py: what so many prompts can show."""
+"""framework/util/power.py: what a number of prompts can show."""
 
 from __future__ import annotations
 
 import pytest
 
-from framework.evaluate.verdict.power import least_difference
+from framework.util.power import least_difference
 
 
 @pytest.mark.parametrize(("count", "points"), [(12, 68), (20, 46), (60, 21), (100, 15), (200, 9)])
