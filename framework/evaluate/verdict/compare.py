@@ -166,8 +166,6 @@ def _measured(plain: Change, known: Measure, pairs: Pairs, config: VerdictConfig
     p_value = min(1.0, plain.candidates * max(one.p_value for one in tested))
     if len({one.rises for one in tested}) > 1:  # what is missing decides which way it goes
         p_value = 1.0
-    if p_value > 1 - config.confidence:  # the test decides, so an interval that says more is drawn out to 0
-        low, high = min(low, 0.0), max(high, 0.0)
     before, after = _values(pairs, plain, known)
     if known.exponential:
         low, high = (before * math.expm1(min(bound, 700.0)) for bound in (low, high))
@@ -285,6 +283,9 @@ def _decided(change: Change, level: float) -> Change:
         return replace(change, outcome=None, p_value=None, least=None, margin=None)  # neither is better or worse
     if change.p_value is None or change.outcome is not None:
         return change
+    if change.p_value > level and change.low is not None and change.high is not None:
+        # The test decides, so an interval that says more is drawn out to 0.
+        change = replace(change, low=min(change.low, 0.0), high=max(change.high, 0.0))
     low, high = (-math.inf if change.low is None else change.low), (math.inf if change.high is None else change.high)
     if change.p_value <= level and not low <= 0 <= high:
         return replace(change, outcome=Outcome.better if (low > 0) is change.higher_is_better else Outcome.worse)

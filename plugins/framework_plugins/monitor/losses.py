@@ -185,7 +185,7 @@ class Plateau:
     Looked at after 40 entries, then after half as many again and so on, and at the end. A straight line through all of
     them would fall by less than `FALL` until the end of the training, even if its slope is `ERRORS` standard errors
     steeper than it looks. A good base whose loss falls by a few percent is learning, so where the noise could hide such
-    a fall nothing is said: with a noise of 5% it takes some 300 entries, with 15% some 2,700.
+    a fall nothing is said: with a noise of 5% it takes some 500 entries, with 15% some 5,000.
     """
 
     FIRST = 40
@@ -194,7 +194,7 @@ class Plateau:
     """Factor by which the entries have grown at the next check."""
     FALL = 0.03
     """The share of the loss by which it has to fall."""
-    ERRORS = 2.0
+    ERRORS = 3.0
     """Standard errors of the slope in favour of the training."""
 
     def __init__(self, warmup_steps: int) -> None:

@@ -141,6 +141,7 @@ def test_holm_allows_for_the_number_of_measures() -> None:
     changes = compare(EvalResult({"x": one, **secondary}), EvalResult({"x": two, **after}), CONFIG)
     assert changes["x"].outcome is Outcome.better  # the primary measure pays nothing for the others
     assert {changes[name].outcome for name in "abc"} == {Outcome.no_worse}
+    assert {changes[name].low for name in "abc"} == {0}  # and no interval says more than the test
 
 
 def test_the_first_measure_of_content_is_primary_unless_another_is_named() -> None:
