@@ -181,7 +181,7 @@ def _apart(rows: Store, validation: NDArray[np.int64], seed: int) -> tuple[NDArr
     """Return the rows that weights and settings are chosen by, and those that the verdict judges by.
 
     Where the source has no prompts of its own, the held-out rows are halved, like ones on one side. Of a few rows both
-    are all: half of them could show nothing, and the verdict counts how often they were looked at before.
+    are all: half of them could show nothing, and the verdict counts the validations before it.
     """
     if (rows.columns.part == PROMPTS).any() or len(validation) < 2 * JUDGED:
         return validation, validation

@@ -65,17 +65,17 @@ class Spike:
 
 
 class RisingLoss:
-    """A loss that has risen and stays high: the median of the last entries far above the lowest that there was.
+    """A loss that has risen and stays high: the mean of the last entries far above the lowest that there was.
 
-    Medians of logarithms are compared, which a few hard batches hardly move. The first few entries count as a low too,
-    so that a training that goes wrong at once is seen; one that rises from step to step is seen before the window is
-    full.
+    Trimmed means of logarithms are compared, which a few odd batches hardly move. The first few entries count as a low
+    too, so that a training that goes wrong at once is seen; one that rises from step to step is seen before the window
+    is full.
     """
 
     WINDOW, FIRST = 20, 5
-    """Entries of a median: fewer would take a few hard batches for a rise. Those of the first one."""
+    """Entries of a mean: fewer would take a few hard batches for a rise. Those of the first one."""
     TIMES, DEVIATIONS = 1.25, 4.0
-    """The median is a quarter above the lowest, and by this many standard errors of the difference."""
+    """The mean is a quarter above the lowest, and by this many standard errors of the difference."""
     EARLY, STEADY = 10, 0.85
     """Entries from which a steady rise is seen, and the rank correlation with time that makes it one (Spearman): of ten
     losses without a trend one series in a thousand has it."""
@@ -91,10 +91,10 @@ class RisingLoss:
         self.losses.append(math.log(max(step.loss, FLOOR)))
         count = len(self.losses)
         if count == self.FIRST:
-            self.lowest, self.noise = median(self.losses), deviation(self.losses)
+            self.lowest, self.noise = trimmed(self.losses), deviation(self.losses)
         if count < self.WINDOW:
             return self._steady()
-        now, noise = median(self.losses), deviation(self.losses)
+        now, noise = trimmed(self.losses), deviation(self.losses)
         if now < self.lowest:
             self.lowest, self.noise, self.count = now, noise, self.WINDOW
         error = max(noise, self.noise) * math.sqrt(1 / self.WINDOW + 1 / self.count)
@@ -137,6 +137,8 @@ class Oscillation:
     """A loss that falls by this share from one half of the window to the other is learning all the same."""
     DEVIATIONS = 4.0
     """How far below 2 that ratio has to be, in its standard deviations: 3 in 100,000 windows of noise are."""
+    OUTLIER = 4.0
+    """Deviations from the median beyond which a loss is taken for one that far."""
     TURNS = 4
     """How often the loss goes from above its trend to below it and back: a single wave comes from a spike."""
 
@@ -165,7 +167,9 @@ class Oscillation:
         # Medians: a few hard rows in one half would hide that the loss falls, and its curve is a wave then.
         if level < LEARNED or median(losses[half:]) < (1 - self.FALL) * median(losses[:half]):
             return False
-        off = without_trend(losses)
+        # A few hard rows would tilt the line, and what is left would be a trend.
+        reach = self.OUTLIER * spread(losses)
+        off = without_trend([min(max(loss, level - reach), level + reach) for loss in losses])
         if spread(off) < self.SWING * level:
             return False
         places = ranks(off)
@@ -216,8 +220,9 @@ class Plateau:
         if level < LEARNED or self.steps[half] <= self.warmup_steps:
             return ""
         noise = deviation(without_trend(self.losses)) * math.sqrt(12 / count**3)
-        entries = count * step.total_steps / step.step
-        if (self.ERRORS * noise - slope(self.losses)) * entries > self.FALL * initial:
+        entries, trend = count * step.total_steps / step.step, slope(self.losses)
+        # One that rises is the matter of another rule, which recommends the opposite.
+        if (self.ERRORS * noise - trend) * entries > self.FALL * initial or trend > self.ERRORS * noise > 0:
             return ""
         return f"the loss is {level:.3g} after {count} log entries, and was {initial:.3g} in the first half of them"
 
@@ -229,6 +234,12 @@ def spread(values: Sequence[float] | deque[float]) -> float:
     """Return the standard deviation of values, by the median of their distances from the median."""
     middle = median(values)
     return DEVIATION * median(abs(value - middle) for value in values)
+
+
+def trimmed(values: Sequence[float] | deque[float]) -> float:
+    """Return the mean of values without the lowest and the highest tenth, at least one on each side."""
+    cut = max(1, len(values) // 10)
+    return fmean(sorted(values)[cut:-cut])
 
 
 def ranks(values: Sequence[float]) -> list[int]:

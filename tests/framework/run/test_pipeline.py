@@ -45,8 +45,8 @@ def test_a_run_leaves_the_result_of_every_stage_and_measures_what_it_did(words: 
     report = run(words, tmp_path / "run")
     assert report is not None
     change = report.metrics["exact_match"]
-    assert (change.before, change.after, change.low, change.high) == (0.0, 1.0, 1.0, 1.0)
-    assert change.outcome is Outcome.undecided  # four prompts tell nothing
+    assert (change.before, change.after, change.leaked, change.pairs) == (0.0, 1.0, 4, 0)
+    assert change.outcome is Outcome.unknown  # the prompts are training rows
     assert report.metrics["eval_loss"].before
     assert (report.objective.name, report.objective.value) == ("eval_loss", 0.0)
     assert {path.stem for path in (tmp_path / "run").glob("*.json")} == {*RESULTS, *RECORDS}

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from framework_plugins.monitor.losses import deviation, ranks, spread, without_trend
+from framework_plugins.monitor.losses import deviation, ranks, spread, trimmed, without_trend
 from tests.support.curves import entries, falling, kinds, ordinary, seen
 from tests.support.examples import examples
 
@@ -143,6 +143,7 @@ def test_the_statistics_are_what_they_are_called() -> None:
     assert spread(values) == pytest.approx(2, rel=0.05)
     assert deviation(values) == pytest.approx(2, rel=0.05)
     assert spread([1, 2, 3, 1000]) < 2
+    assert trimmed([1000, 1, 2, 3, -1000]) == pytest.approx(2)
     assert ranks([3.0, 1.0, 2.0]) == [2, 0, 1]
     assert without_trend([1, 3, 5, 7]) == pytest.approx([0, 0, 0, 0])
     assert without_trend([1, 2, 1]) == pytest.approx([-1 / 3, 2 / 3, -1 / 3])
