@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 
 from framework.api.data import Data
 from framework.api.plan import Plan
-from framework.api.protocols import AnyMetric, Evaluator, Model, SharesBase
-from framework.api.records import EvalResult, Measure, MeasureKind, TokenRow
+from framework.api.protocols import AnyMetric, ComparingMetric, Evaluator, Model, SharesBase
+from framework.api.records import Answered, EvalResult, Measure, MeasureKind, Sample, TokenRow
 from framework.api.schema import Affects
 from framework.hooks.session import Session
 from framework.util.shared_cache import key_of
@@ -45,16 +46,50 @@ class Measuring:
             notes += result.notes
         return EvalResult(measures, samples, notes)
 
-    def trained(self) -> EvalResult:
-        """Measure the trained model; in a sweep that chooses by a measure of prompts, on other prompts too."""
-        after, plan = self.now(), self.plan
-        if not (plan.sweep and self.data.selection and plan.objective in {*plan.metric, *plan.measured}):
-            return after
-        for evaluator in self.evaluators.values():
+    @property
+    def chooses(self) -> bool:
+        """Whether a sweep chooses by a metric of answers: it is measured on the prompts of the validation rows too."""
+        return bool(self.plan.sweep and self.data.selection and self.plan.objective in self.plan.metric)
+
+    def trained(self, before: EvalResult | None) -> EvalResult:
+        """Measure the trained model, with what a sweep chooses by and what a judge finds beside the base's answers."""
+        after, name = self._compared(before, self.now()), self.plan.objective
+        for evaluator in self.evaluators.values() if self.chooses else ():
             result = evaluator.evaluate(self.model, self.data.for_selection(), self.metrics)
-            if plan.objective in result.measures:
-                return replace(after, selection={plan.objective: result.measures[plan.objective].value})
+            if name in result.measures:
+                return replace(after, selection={name: result.measures[name].value})
         return after
+
+    def _compared(self, before: EvalResult | None, after: EvalResult) -> EvalResult:
+        """Add `NAME_wins` of each metric that compares answers with the base's, before the metric's own measure."""
+        earlier = {sample.prompt: sample for sample in before.samples} if before else {}
+        places = [place for place, sample in enumerate(after.samples) if sample.prompt in earlier]
+        measures, notes = dict(after.measures), list(after.notes)
+        for name, metric in self.metrics.items():
+            own = measures.get(name)
+            if not places or own is None or not isinstance(metric, ComparingMetric) or not metric.compares:
+                continue
+            asked = [after.samples[place] for place in places]
+            scores = metric.compare(
+                [_answered(earlier[one.prompt]) for one in asked], [_answered(one) for one in asked]
+            )
+            notes += [f"metric '{name}': {note}" for note in scores.notes]
+            found = dict(zip(places, scores.items, strict=True))
+            known = [item for item in scores.items if item is not None]
+            if known and len(own.items) == len(after.samples):
+                items = [found.get(place) for place in range(len(own.items))]
+                weights = [float(place in found) for place in range(len(own.items))] if len(found) < len(items) else []
+                wins = replace(own, value=fmean(known), items=items, weights=weights, unit="", compared=True)
+                measures = {
+                    key: measure
+                    for each, one in measures.items()
+                    for key, measure in ([(f"{name}_wins", wins), (each, one)] if each == name else [(each, one)])
+                }
+        return replace(after, measures=measures, notes=notes)
+
+
+def _answered(sample: Sample) -> Answered:
+    return Answered(sample.prompt, sample.answer, sample.reference, sample.tokens, sample.stopped)
 
 
 def _validation_loss(model: Model, rows: Sequence[TokenRow]) -> Measure:

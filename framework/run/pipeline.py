@@ -145,7 +145,7 @@ def _run_stages(
     after = folder.load_result(Stage.evaluate, EvalResult)
     if Stage.evaluate in plan.stages:
         with stages.run(Stage.evaluate):
-            after = stages.save(reuse.measure())
+            after = stages.save(reuse.measure(before))
     before = comparable(before, after)
     issues = truncation_issues(plan, after, before, trained.steps if trained else 0) if after else []
     if Stage.evaluate in plan.stages:

@@ -107,7 +107,7 @@ class TrainingReuse:
         """Facts about the machine and the training method, with those that only the training has shown."""
         return {**self._measuring.model.facts, **(self._done.facts if self._done else {})}
 
-    def measure(self) -> EvalResult:
+    def measure(self, before: EvalResult | None) -> EvalResult:
         """Measure what was trained, or return the result of the trial whose weights it has.
 
         What could not be measured there, without a server for example, may be measured here.
@@ -118,7 +118,8 @@ class TrainingReuse:
         except FrameworkError:  # somebody has damaged it
             after = None
         # A note says what could not be measured there; here it may be possible.
-        return after if after and not after.notes else self._measuring.trained()
+        whole = after and not after.notes and (not self._measuring.chooses or self._plan.objective in after.selection)
+        return after if after and whole else self._measuring.trained(before)
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from framework.api.records import Step
 from framework_plugins.monitor.gradients import ExplodingGradient
+from framework_plugins.monitor.health_monitor import Rule
 from framework_plugins.monitor.losses import Oscillation, Plateau, RisingLoss, Spike
 from framework_plugins.monitor.validation import RisingEvalLoss
 
@@ -35,7 +36,7 @@ def reported(training: Training) -> dict[str, int]:
     """Return which rules speak, each with its first step."""
     losses, norms, evals = training
     count = len(losses)
-    rules = {
+    rules: dict[str, Rule] = {
         "spike": Spike(),
         "rising_loss": RisingLoss(),
         "oscillation": Oscillation(WARM_UP),

@@ -75,6 +75,20 @@ class AnswerMetric(ABC):
         """
 
 
+@runtime_checkable
+class ComparingMetric(Protocol):
+    """A metric that can also compare the answers of the trained model with those of the base, as a judge does.
+
+    Attributes:
+        compares: whether it does so in this run.
+    """
+
+    compares: bool
+
+    def compare(self, before: Sequence[Answered], after: Sequence[Answered]) -> Scores:
+        """Compare answers to the same prompts: 1 where `after` is better, 0 where `before` is, 0.5 where neither is."""
+
+
 AnyMetric = Metric | AnswerMetric
 """What an evaluator is given; `framework.api.scoring` calls either kind."""
 

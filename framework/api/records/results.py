@@ -70,7 +70,8 @@ class Measure:
     An item that is None although it has a weight was asked and has no score: a comparison counts it against whatever it
     would show. One with the weight 0 was not asked. `groups` has a number for each item, the same for items that are
     alike, which count as one in a test; empty where all are different. `kind` says what the measure looks at: one that
-    does not say so is never a gain by itself.
+    does not say so is never a gain by itself. `compared`: the items come from a comparison with the base, 0 lost, 0.5
+    even, 1 won, so that those of the base are all 0.5 and it has no such measure.
     """
 
     value: float
@@ -84,6 +85,7 @@ class Measure:
     stderr: float | None = None
     kind: MeasureKind = MeasureKind.form
     groups: list[int] = field(default_factory=list)
+    compared: bool = False
 
 
 @dataclass(frozen=True)

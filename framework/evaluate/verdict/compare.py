@@ -134,6 +134,8 @@ def _change(
     before: Measure | None, after: Measure | None, config: VerdictConfig, leaked: Collection[str], candidates: int
 ) -> Change:
     """Return a change with its interval and its p-value, and an outcome where nothing can be tested."""
+    if before is None and after is not None and after.compared:
+        before = replace(after, value=0.5, items=[None if item is None else 0.5 for item in after.items])
     known = after or before
     assert known is not None  # noqa: S101 - the name comes from one of them
     values = before.value if before else None, after.value if after else None
@@ -281,13 +283,14 @@ def _decided(change: Change, level: float) -> Change:
     """Say what a change comes to, where it was tested."""
     if change.aspect is Aspect.copying or change.kind is MeasureKind.change:
         return replace(change, outcome=None, p_value=None, least=None, margin=None)  # neither is better or worse
-    if change.p_value is None or change.outcome is not None:
+    p_value = change.p_value
+    if p_value is None or change.outcome is not None:
         return change
-    if change.p_value > level and change.low is not None and change.high is not None:
+    if p_value > level and change.low is not None and change.high is not None:
         # The test decides, so an interval that says more is drawn out to 0.
         change = replace(change, low=min(change.low, 0.0), high=max(change.high, 0.0))
     low, high = (-math.inf if change.low is None else change.low), (math.inf if change.high is None else change.high)
-    if change.p_value <= level and not low <= 0 <= high:
+    if p_value <= level and not low <= 0 <= high:
         return replace(change, outcome=Outcome.better if (low > 0) is change.higher_is_better else Outcome.worse)
     fall = -low if change.higher_is_better else high
     ruled_out = change.margin is not None and fall <= change.margin

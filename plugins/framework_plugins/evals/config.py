@@ -269,5 +269,8 @@ class JudgeConfig(MetricConfig):
     """Requests at a time."""
     retries: Annotated[int, Interval(ge=0, le=10)] = 2
     """How often a request is sent again that failed for a reason that may pass."""
+    compare: bool = False
+    """Also compare each answer of the trained model with the base's, in both orders: `judge_wins`, the share of prompts
+    where the trained one is better, ties counted half. Two more requests for each prompt whose answers differ."""
     request: dict[str, Any] = field(default_factory=dict)
     """More fields of the request, `{max_tokens: 16}`; they win over those that are sent anyway."""

@@ -1,5 +1,6 @@
 """The run from a plan to a report, with the echo backend."""
 
+import dataclasses
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -60,6 +61,21 @@ def test_the_objective_is_what_was_asked_for(words: list[str], tmp_path: Path, o
     report = run([*words, f"objective={objective}"], tmp_path)
     assert report is not None
     assert report.objective.value == pytest.approx(value)
+
+
+def test_a_sweep_chooses_by_other_prompts_than_those_that_the_verdict_judges_by(
+    rows: list[dict[str, str]], write_rows: Callable[..., Path], tmp_path: Path
+) -> None:
+    """The model memorizes: it is right about the prompts, which are training rows, and about no validation row."""
+    unseen = [{"instruction": f"new {number}", "output": f"it was {number}"} for number in range(4)]
+    files = [f"data.{name}={write_rows(part)}" for name, part in
+             (("path", rows), ("validation_path", unseen), ("prompts_path", rows[:4]))]  # fmt: skip
+    plan = testing.plan(["data=local_file", *files, "objective=exact_match"], run_dir=tmp_path / "run")
+    alone, trial = (pipeline.run(dataclasses.replace(plan, sweep=sweep)) for sweep in ("", "rates"))
+    assert alone is not None
+    assert trial is not None
+    assert (alone.objective.value, trial.objective.value) == (1.0, 0.0)
+    assert trial.metrics["exact_match"].after == 1.0
 
 
 def test_an_exporter_that_will_not_be_able_to_ends_the_run_before_anything_is_written(
