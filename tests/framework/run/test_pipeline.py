@@ -17,6 +17,7 @@ from framework.api.records import (
     DataResult,
     EvalResult,
     ExportResult,
+    MeasureKind,
     Message,
     Outcome,
     Prompt,
@@ -27,6 +28,7 @@ from framework.api.schema import Stage
 from framework.hooks.session import current
 from framework.run import pipeline
 
+CONTENT = MeasureKind.content
 RESULTS = ["baseline", "data", "evaluate", "export", "plan", "report", "train"]
 RECORDS = ["environment", "forecast", "overrides", "status"]
 
@@ -195,7 +197,7 @@ def test_training_again_drops_what_was_measured_on_the_weights_before(words: lis
     assert report is not None
     assert report.train is not None
     assert report.train.steps == 3
-    assert report.metrics["exact_match"] == Change(0.0, None, higher_is_better=True)
+    assert report.metrics["exact_match"] == Change(0.0, None, higher_is_better=True, kind=CONTENT, primary=True)
     assert report.artifacts == []
     assert not (tmp_path / "evaluate.json").exists()
     assert json.loads((tmp_path / "plan.json").read_text(encoding="utf-8"))["trainer"]["max_steps"] == 3
@@ -205,7 +207,7 @@ def test_answers_to_other_prompts_are_not_set_beside_the_baseline(words: list[st
     run(words, tmp_path)
     report = run([*words, "stages=[evaluate,report]", "evaluator.prompts.count=2"], tmp_path)
     assert report is not None
-    assert report.metrics["exact_match"] == Change(None, 1.0, higher_is_better=True)
+    assert report.metrics["exact_match"] == Change(None, 1.0, higher_is_better=True, kind=CONTENT, primary=True)
     assert report.metrics["eval_loss"].before
 
 

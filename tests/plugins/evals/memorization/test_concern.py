@@ -58,7 +58,9 @@ def test_a_task_that_is_learned_is_not_flagged() -> None:
 
 
 def test_enough_rows_rule_it_out() -> None:
-    found = judged([NONE] * 60, [NONE] * 60, config=MemorizationConfig(rows=60))
+    config = MemorizationConfig(rows=60)
+    found = memorization_concern(config, Results(None, evaluated(Reciter(), config, 60, 60)), 0.95)
+    assert found is not None
     assert (found.flagged, found.unknown, found.harm) == (False, False, 0)
     assert "at most 6% of the rows are recited beyond the task" in found.text
 
