@@ -2,7 +2,7 @@
 
     python tests/benchmarks/evaluation.py
 
-The training runs, and each evaluator is timed on the base, the trained model and a random adapter, as in a run. Nothing
+The training runs, and each evaluator is timed on the base and the trained model, as in a run. Nothing
 else should run meanwhile.
 """
 
